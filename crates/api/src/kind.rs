@@ -1,0 +1,247 @@
+//! What the API server knows of a kind: its names, its verbs and the strategy of its objects.
+//!
+//! A kind is a static table entry, so that the REST layer has no `match` on kinds: adding one is adding a file.
+
+use std::borrow::Cow;
+
+use knarr_meta::{Gvk, field::ErrorList, status::Status};
+use serde_json::Value;
+
+/// Where objects of a kind live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Namespaced,
+    Cluster,
+}
+
+/// A verb of the REST API as discovery and RBAC name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Create,
+    Delete,
+    DeleteCollection,
+    Get,
+    List,
+    Patch,
+    Update,
+    Watch,
+}
+
+impl Verb {
+    /// Every verb of an ordinary stored kind, in the order discovery lists them.
+    pub const ALL: &'static [Verb] = &[
+        Verb::Create,
+        Verb::Delete,
+        Verb::DeleteCollection,
+        Verb::Get,
+        Verb::List,
+        Verb::Patch,
+        Verb::Update,
+        Verb::Watch,
+    ];
+
+    /// The lower-case name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Create => "create",
+            Verb::Delete => "delete",
+            Verb::DeleteCollection => "deletecollection",
+            Verb::Get => "get",
+            Verb::List => "list",
+            Verb::Patch => "patch",
+            Verb::Update => "update",
+            Verb::Watch => "watch",
+        }
+    }
+}
+
+/// Which part of an object a write may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The main resource: everything but status.
+    Main,
+    /// The `/status` subresource: status and, where the kind allows it, metadata.
+    Status,
+    /// A write of the server itself for another subresource (binding, eviction, ephemeral containers, finalize, resize): the
+    /// named subresource has changed exactly what it may change.
+    Subresource(&'static str),
+}
+
+/// A subresource as discovery lists it. How it behaves is code in the API server, chosen by `name`.
+#[derive(Clone, Copy, Debug)]
+pub struct Subresource {
+    /// `status`, `scale`, `binding`, `eviction`, `log`, `exec`, `token`, `finalize`, …
+    pub name: &'static str,
+    /// The kind of its request and response body, where it differs from the parent's.
+    pub kind: Option<(&'static str, &'static str, &'static str)>,
+    pub verbs: &'static [Verb],
+}
+
+/// A column of the kind's Table, as metav1.TableColumnDefinition.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub name: &'static str,
+    /// `string`, `integer`, `date`, …
+    pub kind: &'static str,
+    /// `name` for the first column, else empty.
+    pub format: &'static str,
+    pub description: &'static str,
+    /// 0 = always shown, 1 = only with `-o wide`.
+    pub priority: i32,
+}
+
+/// How deletion of an object proceeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// Finalizers aside, the object goes at once.
+    Immediate,
+    /// The object stays with a deletionTimestamp for this many seconds, until someone deletes it with a period of 0.
+    Graceful { seconds: i64 },
+}
+
+/// Another group-version that serves the same stored objects (events.k8s.io/v1 beside v1 Event).
+pub struct Alias {
+    pub group: &'static str,
+    pub version: &'static str,
+    /// Definition of the served schema, as `io.k8s.api.events.v1.Event`.
+    pub definition: &'static str,
+    /// From the stored version to this one.
+    pub decode: fn(Value) -> Value,
+    /// From this version to the stored one.
+    pub encode: fn(Value) -> Value,
+}
+
+/// A built-in kind.
+pub struct Kind {
+    /// Empty for the core group.
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    /// Plural resource name.
+    pub resource: &'static str,
+    pub singular: &'static str,
+    pub short_names: &'static [&'static str],
+    pub categories: &'static [&'static str],
+    pub scope: Scope,
+    pub verbs: &'static [Verb],
+    pub subresources: &'static [Subresource],
+    /// Key prefix in the store without trailing slash, as upstream's (`/registry/pods`, `/registry/services/specs`).
+    /// `None`: objects are never stored (reviews).
+    pub storage: Option<&'static str>,
+    /// Name in the schema table, as `io.k8s.api.core.v1.Pod`.
+    pub definition: &'static str,
+    pub strategy: &'static dyn Strategy,
+    pub aliases: &'static [Alias],
+}
+
+impl Kind {
+    /// Group, version and kind of the stored version.
+    pub fn gvk(&self) -> Gvk {
+        Gvk::new(self.group, self.version, self.kind)
+    }
+
+    /// `v1` or `apps/v1`.
+    pub fn api_version(&self) -> Cow<'static, str> {
+        if self.group.is_empty() {
+            Cow::Borrowed(self.version)
+        } else {
+            Cow::Owned(format!("{}/{}", self.group, self.version))
+        }
+    }
+
+    pub fn namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+}
+
+/// The behaviour of one kind, as upstream's `rest.RESTCreateStrategy` and kin. All methods are pure.
+///
+/// Order on create: `default`, admission, `prepare_create`, `validate_create`. On update: `default`, admission,
+/// `prepare_update`, `validate_update`. The REST layer itself owns uid, creationTimestamp, deletion fields, generation at
+/// creation (1 where [`Strategy::has_generation`]), immutable metadata and ObjectMeta validation.
+pub trait Strategy: Send + Sync {
+    /// Fills the versioned defaults into an object as it was decoded.
+    fn default(&self, _object: &mut Value) {}
+
+    /// Clears what a client may not set on create (status) and normalizes.
+    fn prepare_create(&self, _object: &mut Value) {}
+
+    /// Carries over from `old` what this part may not change.
+    fn prepare_update(&self, _new: &mut Value, _old: &Value, _part: Part) {}
+
+    fn validate_create(&self, _object: &Value) -> ErrorList {
+        ErrorList::new()
+    }
+
+    fn validate_update(&self, _new: &Value, _old: &Value, _part: Part) -> ErrorList {
+        ErrorList::new()
+    }
+
+    /// Messages for `Warning: 299` headers.
+    fn warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// True where metadata.generation counts changes of the spec. The default rule of the REST layer: the new spec (every
+    /// top-level field but metadata and status) differs from the old one.
+    fn has_generation(&self) -> bool {
+        false
+    }
+
+    /// PUT of a name that does not exist creates it.
+    fn create_on_update(&self) -> bool {
+        false
+    }
+
+    /// PUT without a resourceVersion is allowed.
+    fn unconditional_update(&self) -> bool {
+        true
+    }
+
+    /// Validates a name beyond path-segment safety; upstream's messages.
+    fn validate_name(&self, name: &str, _generate_prefix: bool) -> Vec<String> {
+        knarr_meta::names::dns1123_subdomain(name)
+    }
+
+    /// Selectable fields beside `metadata.name` and `metadata.namespace`: names, then values in the same order.
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Value of each of [`Strategy::selectable_fields`] for an object.
+    fn field_values(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Columns of the Table; the default is Name and Age.
+    fn columns(&self) -> &'static [Column] {
+        crate::table::DEFAULT_COLUMNS
+    }
+
+    /// Cells in the order of [`Strategy::columns`]. `now` is in unix seconds, for ages.
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        crate::table::default_cells(object, now)
+    }
+
+    /// How a DELETE with `grace` (from DeleteOptions, seconds) proceeds.
+    fn deletion(&self, _object: &Value, _grace: Option<i64>) -> Deletion {
+        Deletion::Immediate
+    }
+
+    /// The `Scale` view of the object: (spec.replicas, status.replicas, status selector as a string).
+    fn scale(&self, _object: &Value) -> Option<(i64, i64, String)> {
+        None
+    }
+
+    /// Writes spec.replicas.
+    fn set_scale(&self, _object: &mut Value, _replicas: i64) -> Result<(), Status> {
+        Err(Status::method_not_supported(
+            knarr_meta::GroupResource::new("", ""),
+            "scale",
+        ))
+    }
+}

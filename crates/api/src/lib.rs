@@ -1,0 +1,1 @@
+//! Every built-in kind: defaults, validation, strategy, table columns, schemas, OpenAPI

@@ -1,0 +1,142 @@
+//! Where the REST core and security meet: who asks, what is asked, and the traits that decide.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use knarr_api::{Kind, kind::Part};
+use knarr_meta::status::Status;
+use serde_json::Value;
+
+/// An authenticated user, as upstream's `user.Info`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserInfo {
+    pub name: String,
+    pub uid: String,
+    pub groups: Vec<String>,
+    pub extra: BTreeMap<String, Vec<String>>,
+}
+
+/// The request as RBAC sees it, parsed once from method and path (upstream's `request.RequestInfo`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestInfo<'a> {
+    pub is_resource: bool,
+    pub path: &'a str,
+    /// `get`, `list`, `watch`, `create`, …; the lower-case HTTP method for non-resource paths.
+    pub verb: &'a str,
+    pub group: &'a str,
+    pub version: &'a str,
+    pub namespace: &'a str,
+    pub resource: &'a str,
+    pub subresource: &'a str,
+    pub name: &'a str,
+}
+
+/// An answer of an authorizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Allow { reason: String },
+    Deny { reason: String },
+    NoOpinion { reason: String },
+}
+
+/// Decides from in-memory indexes; never waits.
+pub trait Authorizer: Send + Sync {
+    fn authorize(&self, user: &UserInfo, request: &RequestInfo<'_>) -> Decision;
+}
+
+/// What a connection or a request carries as proof.
+pub struct Credentials<'a> {
+    /// DER of the verified client certificate chain's leaf (TLS has checked the chain against the CA).
+    pub client_certificate: Option<&'a [u8]>,
+    /// The `Authorization` header's bearer token.
+    pub bearer: Option<&'a str>,
+}
+
+/// Turns credentials into a user. `Ok(None)`: no credentials (anonymous). `Err`: 401.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Option<UserInfo>, Status>;
+}
+
+/// Read access to the watch cache for security and allocators: plaintext bytes of the stored version, without copying.
+pub trait Objects: Send + Sync {
+    /// `namespace` is empty for cluster-scoped kinds.
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object>;
+    /// `namespace` empty: all namespaces.
+    fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Object>;
+    /// Changes with each published event of the resource; holds the revision. Derived indexes rebuild lazily when it moved.
+    fn revision_of(&self, group: &str, resource: &str) -> u64;
+}
+
+/// A cached object.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub revision: u64,
+    /// JSON of the stored version; metadata.resourceVersion is absent.
+    pub json: Bytes,
+}
+
+/// What the writes of the server itself (bootstrap, allocators, token requests) go through: the same path as a client's
+/// request but without authorization.
+#[async_trait]
+pub trait Writer: Send + Sync {
+    async fn create(&self, kind: &'static Kind, namespace: &str, object: Value) -> Result<Value, Status>;
+    /// Reads, applies, compares and swaps, retries. `change` returns false to leave the object alone.
+    async fn update(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        name: &str,
+        part: Part,
+        change: &(dyn for<'v> Fn(&'v mut Value) -> Result<bool, Status> + Send + Sync),
+    ) -> Result<Value, Status>;
+    /// Unconditional delete; deleting what does not exist is an error (404).
+    async fn delete(&self, kind: &'static Kind, namespace: &str, name: &str) -> Result<(), Status>;
+}
+
+/// What a write does, for admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Create,
+    Update,
+    Delete,
+    Connect,
+}
+
+/// A write on its way through admission.
+pub struct AdmissionRequest<'a> {
+    pub operation: Operation,
+    pub kind: &'static Kind,
+    pub subresource: &'a str,
+    pub namespace: &'a str,
+    /// Empty for a create with generateName.
+    pub name: &'a str,
+    pub user: &'a UserInfo,
+    pub dry_run: bool,
+    /// Absent on DELETE and CONNECT without body. For subresources with their own kind (Binding, Eviction, TokenRequest), that object.
+    pub object: Option<&'a mut Value>,
+    pub old: Option<&'a Value>,
+    /// For `Warning: 299` headers.
+    pub warnings: &'a mut Vec<Cow<'static, str>>,
+}
+
+/// One admission plugin; a file each under `admission/`.
+#[async_trait]
+pub trait AdmissionPlugin: Send + Sync {
+    /// Upstream's name (`NamespaceLifecycle`).
+    fn name(&self) -> &'static str;
+    /// Cheap test before the boxed future is made.
+    fn handles(&self, request: &AdmissionRequest<'_>) -> bool;
+    /// Mutating phase.
+    async fn admit(&self, _request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+    /// Validating phase, after every mutation.
+    async fn validate(&self, _request: &AdmissionRequest<'_>) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+/// Plugins in their order.
+pub type AdmissionChain = Vec<Arc<dyn AdmissionPlugin>>;

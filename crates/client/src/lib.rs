@@ -1,0 +1,1 @@
+//! Shared informers, work queues, events and leases over a kube::Client

@@ -1,0 +1,1 @@
+//! CRI protocol types and the client that dials a runtime's socket

@@ -1,0 +1,1 @@
+//! Cluster DNS: services and pods, with upstream forwarding

@@ -1,0 +1,1 @@
+//! Kubernetes object machinery: Status errors, quantities, selectors, names, field paths, patches

@@ -1,0 +1,1 @@
+//! The revisioned key-value store: the Store trait and the embedded engine

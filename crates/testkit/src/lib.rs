@@ -1,0 +1,1 @@
+//! Clusters in network namespaces, test images, waits with deadlines
