@@ -30,6 +30,9 @@ pub struct RequestInfo<'a> {
     pub resource: &'a str,
     pub subresource: &'a str,
     pub name: &'a str,
+    /// The query's `fieldSelector` of a list, watch or deletecollection, still percent-encoded (decoding it is left to the one
+    /// authorizer that looks: nodes may only list what is theirs). Empty when absent.
+    pub field_selector: &'a str,
 }
 
 /// An answer of an authorizer.
@@ -65,6 +68,11 @@ pub trait Objects: Send + Sync {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object>;
     /// `namespace` empty: all namespaces.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Object>;
+    /// Objects whose selectable `field` has this value (`spec.nodeName` of pods). `None`: the cache keeps no such index; the
+    /// caller then reads [`Objects::list`] and looks itself.
+    fn list_by_field(&self, _group: &str, _resource: &str, _field: &str, _value: &str) -> Option<Vec<Object>> {
+        None
+    }
     /// Changes with each published event of the resource; holds the revision. Derived indexes rebuild lazily when it moved.
     fn revision_of(&self, group: &str, resource: &str) -> u64;
 }
