@@ -148,3 +148,49 @@ pub trait AdmissionPlugin: Send + Sync {
 
 /// Plugins in their order.
 pub type AdmissionChain = Vec<Arc<dyn AdmissionPlugin>>;
+
+/// What must be taken or given back around a write of certain kinds: service addresses, node ports. Called by the write path
+/// in this order: `before_create`, strategy, validation, commit; then `undo` if anything after `before_create` failed. All calls
+/// take part in each retry of an update. With `dry_run` nothing may stay taken: `undo` follows in every case.
+#[async_trait]
+pub trait WriteHook: Send + Sync {
+    /// Cheap test by kind; the other methods are only called where it holds.
+    fn handles(&self, kind: &Kind) -> bool;
+    /// Fills in what the object needs. An error refuses the create and leaves nothing taken.
+    async fn before_create(&self, object: &mut Value) -> Result<(), Status>;
+    /// Takes what `new` needs beyond `old`; gives nothing back yet.
+    async fn before_update(&self, new: &mut Value, old: &Value) -> Result<(), Status>;
+    /// `failed` was not written: gives back what it took and `old` (which is still stored) does not have.
+    async fn undo(&self, failed: &Value, old: Option<&Value>);
+    /// The update is durable: gives back what `old` had and `new` has no more.
+    async fn after_update(&self, new: &Value, old: &Value);
+    /// The delete is durable: gives everything back.
+    async fn after_delete(&self, object: &Value);
+}
+
+/// Who creates a virtual object, and where.
+pub struct Creation<'a> {
+    pub kind: &'static Kind,
+    pub user: &'a UserInfo,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: &'a str,
+    /// Name of the parent for subresources (`serviceaccounts/NAME/token`), else empty.
+    pub name: &'a str,
+    pub dry_run: bool,
+}
+
+/// Answers POST where nothing is stored: the review kinds and `serviceaccounts/token`. The object came through decoding (its
+/// apiVersion and kind are checked) and admission; the answer is written as it is with code 201.
+#[async_trait]
+pub trait CreateHandler: Send + Sync {
+    async fn create(&self, creation: Creation<'_>, object: Value) -> Result<Value, Status>;
+}
+
+/// (group, resource) or (group, "resource/subresource") to its handler.
+pub type CreateHandlers = std::collections::HashMap<(&'static str, &'static str), Arc<dyn CreateHandler>>;
+
+/// A page outside the API: `/.well-known/openid-configuration`, `/openid/v1/jwks`. Content type and body.
+pub type Page = Arc<dyn Fn() -> (&'static str, Bytes) + Send + Sync>;
+
+/// Path to page.
+pub type Pages = std::collections::HashMap<&'static str, Page>;
