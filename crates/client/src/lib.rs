@@ -1,1 +1,28 @@
-//! Shared informers, work queues, events and leases over a kube::Client
+//! What every component needs to be a client of the API: shared informers, work queues, events, node leases.
+//!
+//! Everything sits on a plain [`kube::Client`], which is a tower service: in process it calls the API server's
+//! handlers directly, elsewhere it speaks HTTPS. No component can tell which.
+//!
+//! Data flows one way. An [`Informer`] lists and watches one resource, decodes each object once into an `Arc`, keeps it
+//! with its indexes and calls its event handlers in order. Handlers put keys into a [`WorkQueue`]; workers take keys,
+//! read informers, decide and write through a client of their own identity ([`Clients`]). What happened is told to
+//! users by an [`events::Recorder`].
+//!
+//! Rejected: `kube-runtime`. Its reflector store keeps one subscriber's view, has neither indexes nor `old` objects on
+//! updates, and its controller scheduler owns the loop that each of our components shapes for itself.
+
+pub mod clients;
+pub mod errors;
+pub mod events;
+pub mod informer;
+pub mod informers;
+pub mod lease;
+pub mod queue;
+mod reflector;
+mod wire;
+
+pub use clients::Clients;
+pub use informer::{Event, Informer, Object};
+pub use informers::{InformerScope, Informers};
+pub use queue::WorkQueue;
+pub use reflector::Source;

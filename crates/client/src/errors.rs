@@ -1,0 +1,63 @@
+//! What a failed call means to its caller: the few questions reconcilers ask about a [`kube::Error`].
+
+use kube::core::Status;
+
+/// The `Status` the server answered, if the request reached one.
+pub fn status(error: &kube::Error) -> Option<&Status> {
+    match error {
+        kube::Error::Api(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// The object (or the resource) does not exist.
+pub fn is_not_found(error: &kube::Error) -> bool {
+    status(error).is_some_and(Status::is_not_found)
+}
+
+/// The write was made against an older state, or a precondition did not hold: look again and retry.
+pub fn is_conflict(error: &kube::Error) -> bool {
+    status(error).is_some_and(Status::is_conflict)
+}
+
+/// A create found the name taken.
+pub fn is_already_exists(error: &kube::Error) -> bool {
+    status(error).is_some_and(Status::is_already_exists)
+}
+
+/// The server refuses the object itself; the same write will fail again.
+pub fn is_invalid(error: &kube::Error) -> bool {
+    status(error).is_some_and(Status::is_invalid)
+}
+
+/// Creation was refused because the namespace is being deleted (`NamespaceTerminating` among the causes).
+pub fn is_namespace_terminating(error: &kube::Error) -> bool {
+    status(error).is_some_and(|s| {
+        s.is_forbidden()
+            && s.details
+                .as_ref()
+                .is_some_and(|d| d.causes.iter().any(|c| c.reason == "NamespaceTerminating"))
+    })
+}
+
+/// A gone resource version: 410, `Expired` or `Gone`.
+pub fn is_expired(error: &kube::Error) -> bool {
+    status(error).is_some_and(|s| s.code == 410 || s.reason == "Expired" || s.reason == "Gone")
+}
+
+/// `Ok(None)` for an object that is not there, as deletes and live reads want it.
+pub fn optional<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_not_found(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The server's own words without kube's decoration, for events and conditions.
+pub fn message(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,251 @@
+//! The list-and-watch loop that keeps one informer's cache equal to the server's state.
+//!
+//! List everything (in pages), watch from the list's revision, resume from the last revision seen when the watch ends,
+//! list again only when the server has forgotten that revision (410). Failures back off with jitter.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, HeaderValue};
+use http_body_util::BodyExt;
+use kube::api::{ListParams, WatchParams};
+use kube::client::Body;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::errors;
+use crate::informer::{Informer, Object};
+use crate::wire::{self, Line, Lines};
+
+/// Objects asked for in one page of the initial list.
+const PAGE_OBJECTS: u32 = 500;
+/// Longest wait for a page of a list, or for a watch to be accepted.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A watch asks the server to end it after a random time in this range (client-go: 5 to 10 minutes).
+const WATCH_SECONDS: std::ops::Range<u32> = 300..600;
+/// How long after the promised end a silent connection is held for dead.
+const WATCH_GRACE: Duration = Duration::from_secs(30);
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A watch that lasted this long was healthy: the next failure starts from the smallest back-off.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+
+/// What to list and watch.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The collection's path, such as `/api/v1/pods` or `/apis/apps/v1/namespaces/x/deployments`.
+    pub path: String,
+    pub label_selector: Option<String>,
+    pub field_selector: Option<String>,
+    /// Ask for `PartialObjectMetadata` instead of whole objects.
+    pub metadata_only: bool,
+}
+
+impl Source {
+    fn request(&self, request: http::Request<Vec<u8>>, list: bool) -> http::Request<Body> {
+        let accept = match (self.metadata_only, list) {
+            (false, _) => "application/json",
+            (true, true) => "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            (true, false) => "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+        };
+        let mut request = request.map(Body::from);
+        request
+            .headers_mut()
+            .insert(ACCEPT, HeaderValue::from_static(accept));
+        request
+    }
+
+    fn list_request(&self, continue_token: Option<String>) -> Result<http::Request<Body>, Failure> {
+        let params = ListParams {
+            label_selector: self.label_selector.clone(),
+            field_selector: self.field_selector.clone(),
+            limit: Some(PAGE_OBJECTS),
+            continue_token,
+            ..ListParams::default()
+        };
+        let request = kube::core::Request::new(&self.path)
+            .list(&params)
+            .map_err(Failure::other)?;
+        Ok(self.request(request, true))
+    }
+
+    fn watch_request(&self, revision: &str, seconds: u32) -> Result<http::Request<Body>, Failure> {
+        let params = WatchParams {
+            label_selector: self.label_selector.clone(),
+            field_selector: self.field_selector.clone(),
+            timeout: Some(seconds),
+            bookmarks: true,
+            send_initial_events: false,
+        };
+        let request = kube::core::Request::new(&self.path)
+            .watch(&params, revision)
+            .map_err(Failure::other)?;
+        Ok(self.request(request, false))
+    }
+}
+
+#[derive(Debug)]
+enum Failure {
+    /// The revision is compacted: only a new list helps.
+    Expired,
+    Other(String),
+}
+
+impl Failure {
+    fn other(error: impl std::fmt::Display) -> Self {
+        Self::Other(error.to_string())
+    }
+
+    fn api(error: kube::Error) -> Self {
+        if errors::is_expired(&error) {
+            Self::Expired
+        } else {
+            Self::Other(errors::message(&error))
+        }
+    }
+}
+
+struct Backoff(Duration);
+
+impl Backoff {
+    fn reset(&mut self) {
+        self.0 = BACKOFF_MIN;
+    }
+
+    /// The next wait: doubled each time, spread over 100 to 200 % so that clients do not come back in step.
+    fn next(&mut self) -> Duration {
+        let wait = self.0.mul_f64(1.0 + fastrand::f64());
+        self.0 = (self.0 * 2).min(BACKOFF_MAX);
+        wait
+    }
+}
+
+/// Runs until `token` is cancelled.
+pub(crate) async fn run<T: Object>(
+    informer: Informer<T>,
+    client: kube::Client,
+    source: Source,
+    token: CancellationToken,
+) {
+    let work = async {
+        let mut backoff = Backoff(BACKOFF_MIN);
+        let mut revision: Option<String> = None;
+        loop {
+            let started = Instant::now();
+            let result = match &mut revision {
+                Some(revision) => watch(&informer, &client, &source, revision).await,
+                none => match list(&informer, &client, &source).await {
+                    Ok(at) => {
+                        *none = Some(at);
+                        continue;
+                    }
+                    Err(failure) => Err(failure),
+                },
+            };
+            if started.elapsed() >= HEALTHY_AFTER {
+                backoff.reset();
+            }
+            let wait = backoff.next();
+            match result {
+                Ok(()) => tracing::debug!(path = source.path, "watch ended, resuming"),
+                Err(Failure::Expired) => {
+                    tracing::info!(path = source.path, "watch revision expired, listing again");
+                    revision = None;
+                }
+                Err(Failure::Other(error)) => {
+                    tracing::warn!(path = source.path, error, retry_in = ?wait, "list or watch failed");
+                }
+            }
+            tokio::time::sleep(wait).await;
+        }
+    };
+    token.run_until_cancelled(work).await;
+}
+
+async fn send(
+    client: &kube::Client,
+    request: http::Request<Body>,
+) -> Result<http::Response<Body>, Failure> {
+    let response = timeout(RESPONSE_TIMEOUT, client.send(request))
+        .await
+        .map_err(|_| Failure::other("timed out waiting for a response"))?
+        .map_err(Failure::api)?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let code = response.status().as_u16();
+    let body = timeout(RESPONSE_TIMEOUT, response.into_body().collect_bytes())
+        .await
+        .map_err(|_| Failure::other("timed out reading an error response"))?
+        .map_err(Failure::other)?;
+    let status = serde_json::from_slice::<kube::core::Status>(&body).unwrap_or_else(|_| {
+        kube::core::Status::failure(&String::from_utf8_lossy(&body), "Unknown").with_code(code)
+    });
+    Err(Failure::api(kube::Error::Api(status.boxed())))
+}
+
+/// Fills the cache; the revision to watch from.
+async fn list<T: Object>(
+    informer: &Informer<T>,
+    client: &kube::Client,
+    source: &Source,
+) -> Result<String, Failure> {
+    let mut items = Vec::new();
+    let mut continue_token = None;
+    loop {
+        let response = send(client, source.list_request(continue_token)?).await?;
+        let body: Bytes = timeout(RESPONSE_TIMEOUT, response.into_body().collect_bytes())
+            .await
+            .map_err(|_| Failure::other("timed out reading a list"))?
+            .map_err(Failure::other)?;
+        let page = wire::list::<T>(&body).map_err(Failure::other)?;
+        items.extend(page.items);
+        continue_token = page.continue_token;
+        if continue_token.is_none() {
+            informer.replace(items);
+            return Ok(page.revision);
+        }
+    }
+}
+
+/// Follows the watch until the server ends it, keeping `revision` at what has been applied.
+async fn watch<T: Object>(
+    informer: &Informer<T>,
+    client: &kube::Client,
+    source: &Source,
+    revision: &mut String,
+) -> Result<(), Failure> {
+    let seconds = fastrand::u32(WATCH_SECONDS);
+    let deadline = Instant::now() + Duration::from_secs(seconds.into()) + WATCH_GRACE;
+    let mut body = send(client, source.watch_request(revision, seconds)?)
+        .await?
+        .into_body();
+    let mut lines = Lines::default();
+    loop {
+        let frame = timeout_at(deadline, body.frame())
+            .await
+            .map_err(|_| Failure::other("the watch outlived its timeout"))?;
+        let Some(frame) = frame else { return Ok(()) };
+        let Ok(chunk) = frame.map_err(Failure::other)?.into_data() else {
+            continue;
+        };
+        lines
+            .push(chunk)
+            .map_err(|_| Failure::other("a watch event exceeds the size limit"))?;
+        while let Some(line) = lines.next() {
+            match wire::event::<T>(&line).map_err(Failure::other)? {
+                Line::Applied(object) => {
+                    object.resource_version().clone_into(revision);
+                    informer.apply(object);
+                }
+                Line::Deleted(object) => {
+                    object.resource_version().clone_into(revision);
+                    informer.remove(object);
+                }
+                Line::Bookmark(at) => *revision = at,
+                Line::Error(status) => return Err(Failure::api(kube::Error::Api(status))),
+                Line::Skipped => {}
+            }
+        }
+    }
+}
