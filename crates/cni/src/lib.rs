@@ -1,1 +1,29 @@
-//! CNI protocol types, the client that runs plugins, and the built-in routed plugin
+//! Pod networking behind the Container Network Interface, both sides of it.
+//!
+//! - [`Invoker`] is the side of a container runtime: it reads a network configuration list and runs its plugins, ours or
+//!   anyone's, for `ADD` and `DEL`.
+//! - [`plugin`] is a plugin of our own, the default: routed veths. Every pod has a /32 address and a default route to a
+//!   link-local gateway that exists only as a permanent neighbour entry; the node has a /32 route to every pod. There is no
+//!   bridge, so each packet meets conntrack and policy without br_netfilter, and no ARP is ever sent.
+//! - [`node`] is what a node needs once: forwarding, masquerade, and the rule that a pod or service address never leaves by a
+//!   real interface.
+//!
+//! Rejected: calling the plugin as a function instead of a process (one path for every plugin is worth two milliseconds), and
+//! a bridge (needs br_netfilter for policy, and floods).
+
+pub mod config;
+pub mod invoke;
+pub mod nft;
+pub mod node;
+pub mod plugin;
+pub mod result;
+
+pub use config::NetworkConfigList;
+pub use invoke::{CapabilityArgs, Invoker, PortMapping};
+pub use result::CniResult;
+
+/// The protocol version we speak when a configuration names none that is newer.
+pub const CNI_VERSION: &str = "1.0.0";
+
+/// Versions whose results we can read and write: the result's shape is the same since 1.0.0.
+pub const SUPPORTED_VERSIONS: &[&str] = &["1.0.0", "1.1.0"];

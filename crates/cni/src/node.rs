@@ -1,0 +1,248 @@
+//! What a node needs once before its pods can talk: forwarding, masquerade, host ports, and a fence around pod and service
+//! addresses.
+//!
+//! Everything is in one nft table of ours and a few routes; [`prepare`] may run any number of times and keeps the elements
+//! that running pods depend on, [`teardown`] removes all of it.
+
+use std::{io, net::Ipv4Addr};
+
+use futures::TryStreamExt;
+use rtnetlink::{
+    LinkUnspec, RouteMessageBuilder,
+    packet_route::route::{RouteAttribute, RouteMessage, RouteType},
+};
+
+use crate::nft;
+
+/// Our nft table, family `ip`.
+pub const TABLE: &str = "knarr-cni";
+
+/// Every link of ours on the node starts with it: rules match `knarr*`.
+pub const LINK_PREFIX: &str = "knarr";
+
+/// Metric of the routes of last resort: pods' own /32 routes win by length, another plugin's by metric.
+const FENCE_METRIC: u32 = 0x7fff_ffff;
+
+/// The addresses of the node's network.
+#[derive(Clone, Debug)]
+pub struct NodeNetwork {
+    pub node_ip: Ipv4Addr,
+    /// All pods of the cluster: address and prefix length.
+    pub cluster_cidr: (Ipv4Addr, u8),
+    pub service_cidr: (Ipv4Addr, u8),
+}
+
+/// Why the node's network could not be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot switch on IPv4 forwarding")]
+    Forwarding(#[source] io::Error),
+    #[error(transparent)]
+    Nft(#[from] nft::Error),
+    #[error("cannot open a netlink socket")]
+    Netlink(#[source] io::Error),
+    #[error("cannot change the node's routes")]
+    Route(#[source] rtnetlink::Error),
+}
+
+/// Prepares the node in the calling thread's network namespace.
+pub async fn prepare(network: &NodeNetwork) -> Result<(), Error> {
+    const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+    std::fs::write(FORWARDING, "1").map_err(Error::Forwarding)?;
+    nft::apply(&ruleset(network)).await?;
+    routes(network).await
+}
+
+/// Removes what [`prepare`] made but forwarding, which others may rely on.
+pub async fn teardown() -> Result<(), Error> {
+    // Adding first makes deleting succeed when there is nothing.
+    nft::apply(&format!("add table ip {TABLE}\ndelete table ip {TABLE}\n")).await?;
+    let handle = connect()?;
+    let mut listed = Box::pin(handle.route().get(ipv4_query()).execute());
+    let mut ours = Vec::new();
+    while let Some(route) = listed.try_next().await.map_err(Error::Route)? {
+        if route
+            .attributes
+            .contains(&RouteAttribute::Priority(FENCE_METRIC))
+        {
+            ours.push(route);
+        }
+    }
+    for route in ours {
+        handle
+            .route()
+            .del(route)
+            .execute()
+            .await
+            .map_err(Error::Route)?;
+    }
+    Ok(())
+}
+
+fn ipv4_query() -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new().build()
+}
+
+fn connect() -> Result<rtnetlink::Handle, Error> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Netlink)?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+/// Chains are rewritten in the same transaction, maps keep their elements.
+fn ruleset(network: &NodeNetwork) -> String {
+    let cidr = |(address, prefix): (Ipv4Addr, u8)| format!("{address}/{prefix}");
+    let pods = cidr(network.cluster_cidr);
+    let services = cidr(network.service_cidr);
+    let mut script = format!(
+        "add table ip {TABLE}\n\
+         add map ip {TABLE} hostports {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}\n\
+         add map ip {TABLE} hostports-ip {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}\n"
+    );
+    let chains = [
+        ("hostports-dnat", ""),
+        (
+            "prerouting",
+            "type nat hook prerouting priority dstnat; policy accept;",
+        ),
+        (
+            "output",
+            "type nat hook output priority dstnat; policy accept;",
+        ),
+        (
+            "masquerade",
+            "type nat hook postrouting priority srcnat; policy accept;",
+        ),
+        (
+            "fence",
+            "type filter hook postrouting priority srcnat - 10; policy accept;",
+        ),
+    ];
+    for (chain, hook) in chains {
+        let body = if hook.is_empty() {
+            String::new()
+        } else {
+            format!(" {{ {hook} }}")
+        };
+        script.push_str(&format!(
+            "add chain ip {TABLE} {chain}{body}\nflush chain ip {TABLE} {chain}\n"
+        ));
+    }
+    let rules = [
+        (
+            "hostports-dnat",
+            "dnat ip to ip daddr . meta l4proto . th dport map @hostports-ip".to_owned(),
+        ),
+        (
+            "hostports-dnat",
+            "dnat ip to meta l4proto . th dport map @hostports".to_owned(),
+        ),
+        (
+            "prerouting",
+            "fib daddr type local goto hostports-dnat".to_owned(),
+        ),
+        (
+            "output",
+            "fib daddr type local goto hostports-dnat".to_owned(),
+        ),
+        // A pod talks to the world under its node's address, to pods and services under its own.
+        (
+            "masquerade",
+            format!(
+                "ip saddr {pods} ip daddr != {{ {pods}, {services} }} oifname != \"{LINK_PREFIX}*\" masquerade"
+            ),
+        ),
+        // The node reaches pods from an address that their replies can be routed to.
+        (
+            "masquerade",
+            format!("ip saddr 127.0.0.0/8 ip daddr {pods} masquerade"),
+        ),
+        // What is still addressed to a pod or a service here has no pod behind it: it must not leave the node.
+        (
+            "fence",
+            format!(
+                "ip daddr {{ {pods}, {services} }} oifname != \"lo\" oifname != \"{LINK_PREFIX}*\" drop"
+            ),
+        ),
+    ];
+    for (chain, rule) in rules {
+        script.push_str(&format!("add rule ip {TABLE} {chain} {rule}\n"));
+    }
+    script
+}
+
+/// Service addresses need a route so that a connection from the node itself gets as far as the rules that translate it, also
+/// on a node without a default route; pod addresses that no pod has are unreachable at once.
+async fn routes(network: &NodeNetwork) -> Result<(), Error> {
+    let handle = connect()?;
+    let lo = Box::pin(handle.link().get().match_name("lo").execute())
+        .try_next()
+        .await
+        .map_err(Error::Route)?
+        .map_or(1, |link| link.header.index);
+    let up = LinkUnspec::new_with_index(lo).up().build();
+    handle
+        .link()
+        .set(up)
+        .execute()
+        .await
+        .map_err(Error::Route)?;
+    let (address, prefix) = network.service_cidr;
+    let services = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(address, prefix)
+        .output_interface(lo)
+        .pref_source(network.node_ip)
+        .priority(FENCE_METRIC);
+    let (address, prefix) = network.cluster_cidr;
+    let pods = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(address, prefix)
+        .kind(RouteType::Unreachable)
+        .priority(FENCE_METRIC);
+    for route in [services, pods] {
+        handle
+            .route()
+            .add(route.build())
+            .replace()
+            .execute()
+            .await
+            .map_err(Error::Route)?;
+    }
+    Ok(())
+}
+
+/// The source address the kernel would use towards `destination`, without sending anything.
+pub fn source_towards(destination: Ipv4Addr) -> Option<Ipv4Addr> {
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((destination, 9)).ok()?;
+    match socket.local_addr().ok()?.ip() {
+        std::net::IpAddr::V4(address) if !address.is_unspecified() => Some(address),
+        _ => None,
+    }
+}
+
+/// The node's own address: that of the default route, else the first global one, else loopback (a machine with no network).
+pub async fn detect_node_ip() -> Result<Ipv4Addr, Error> {
+    // An address of the documentation range: routed like any other, nobody's.
+    if let Some(address) = source_towards(Ipv4Addr::new(192, 0, 2, 1)).filter(|a| !a.is_loopback())
+    {
+        return Ok(address);
+    }
+    let handle = connect()?;
+    let mut listed = Box::pin(handle.address().get().execute());
+    while let Some(message) = listed.try_next().await.map_err(Error::Route)? {
+        for attribute in &message.attributes {
+            if let rtnetlink::packet_route::address::AddressAttribute::Address(
+                std::net::IpAddr::V4(address),
+            ) = attribute
+                && !address.is_loopback()
+                && !address.is_link_local()
+            {
+                return Ok(*address);
+            }
+        }
+    }
+    Ok(Ipv4Addr::LOCALHOST)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,220 @@
+//! The built-in plugin: `ADD` and `DEL` of one sandbox, as a process.
+//!
+//! It is called through the environment (`CNI_COMMAND`, …) with its configuration on standard input and answers on standard
+//! output. Configuration beside the specification's keys:
+//!
+//! ```json
+//! {"type": "knarr-cni", "subnet": "10.42.0.0/24", "gateway": "169.254.1.1", "mtu": 1500,
+//!  "dataDir": "/var/lib/knarr/cni", "capabilities": {"portMappings": true}}
+//! ```
+
+mod hostport;
+pub mod ipam;
+mod link;
+
+use std::{
+    io::{self, Read, Write},
+    net::Ipv4Addr,
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    CNI_VERSION, PortMapping, SUPPORTED_VERSIONS,
+    result::{CniResult, Interface, IpConfig, PluginError, Route},
+};
+use ipam::{Ipam, Subnet};
+
+/// A configuration is a few hundred bytes; more is not one.
+const CONFIG_LIMIT_BYTES: u64 = 1 << 20;
+
+/// Name under which the plugin is found in a CNI binary directory.
+pub const NAME: &str = "knarr-cni";
+
+/// The gateway that every pod sees; it exists only as a neighbour entry.
+pub const DEFAULT_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    #[serde(default)]
+    cni_version: String,
+    name: String,
+    subnet: Subnet,
+    #[serde(default = "default_gateway")]
+    gateway: Ipv4Addr,
+    mtu: Option<u32>,
+    data_dir: PathBuf,
+    #[serde(default)]
+    runtime_config: RuntimeConfig,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RuntimeConfig {
+    #[serde(default)]
+    port_mappings: Vec<PortMapping>,
+}
+
+fn default_gateway() -> Ipv4Addr {
+    DEFAULT_GATEWAY
+}
+
+/// What the environment asks for.
+struct Request {
+    container_id: String,
+    netns: Option<PathBuf>,
+    ifname: String,
+}
+
+/// Runs the plugin and reports as the specification says: a result or an error on standard output, exit code 0 or 1.
+pub fn main() -> ExitCode {
+    let (answer, code) = match run() {
+        Ok(answer) => (answer, ExitCode::SUCCESS),
+        Err(error) => (
+            serde_json::to_value(error).unwrap_or_default(),
+            ExitCode::FAILURE,
+        ),
+    };
+    if !answer.is_null() {
+        let mut out = io::stdout().lock();
+        // The runtime has gone away: there is nobody left to tell.
+        writeln!(out, "{answer}").ok();
+    }
+    code
+}
+
+fn run() -> Result<Value, PluginError> {
+    let command = variable("CNI_COMMAND")?;
+    if command == "VERSION" {
+        return Ok(json!({"cniVersion": CNI_VERSION, "supportedVersions": SUPPORTED_VERSIONS}));
+    }
+    let config = read_config()?;
+    if !SUPPORTED_VERSIONS.contains(&config.cni_version.as_str()) {
+        let text = format!(
+            "incompatible CNI versions: config is {:?}, plugin supports {SUPPORTED_VERSIONS:?}",
+            config.cni_version
+        );
+        return Err(PluginError::new(PluginError::INCOMPATIBLE_VERSION, text));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| io_error("cannot start", e))?;
+    match command.as_str() {
+        "ADD" => runtime.block_on(add(&config, &request()?)),
+        "DEL" => runtime
+            .block_on(del(&config, &request()?))
+            .map(|()| Value::Null),
+        "CHECK" | "STATUS" | "GC" => Ok(Value::Null),
+        other => Err(PluginError::new(
+            PluginError::INVALID_ENVIRONMENT,
+            format!("unknown CNI_COMMAND {other:?}"),
+        )),
+    }
+}
+
+async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
+    let netns = request.netns.as_deref().ok_or_else(|| {
+        PluginError::new(
+            PluginError::INVALID_ENVIRONMENT,
+            "CNI_NETNS is required for ADD",
+        )
+    })?;
+    let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
+    let address = ipam.allocate(&request.container_id, &request.ifname)?;
+    let pair = link::Pair {
+        host_name: link::host_name(&request.container_id, &request.ifname),
+        pod_name: request.ifname.clone(),
+        address,
+        gateway: config.gateway,
+        mtu: config.mtu,
+    };
+    let made = async {
+        link::attach(&pair, netns).await?;
+        hostport::add(address, &config.runtime_config.port_mappings).await
+    };
+    if let Err(error) = made.await {
+        // The runtime calls DEL after a failed ADD, but need not: leave nothing behind.
+        link::detach(&pair.host_name).await.ok();
+        ipam.release(&request.container_id, &request.ifname).ok();
+        return Err(error);
+    }
+    let result = CniResult {
+        cni_version: config.cni_version.clone(),
+        interfaces: vec![
+            Interface {
+                name: pair.host_name.clone(),
+                mac: link::format_mac(link::HOST_MAC),
+                sandbox: String::new(),
+            },
+            Interface {
+                name: pair.pod_name.clone(),
+                mac: link::format_mac(link::pod_mac(address)),
+                sandbox: netns.to_string_lossy().into_owned(),
+            },
+        ],
+        ips: vec![IpConfig {
+            address: format!("{address}/32"),
+            gateway: Some(config.gateway.into()),
+            interface: Some(1),
+        }],
+        routes: vec![Route {
+            dst: "0.0.0.0/0".to_owned(),
+            gw: Some(config.gateway.into()),
+        }],
+        dns: json!({}),
+    };
+    serde_json::to_value(result).map_err(|e| io_error("cannot write the result", e.into()))
+}
+
+async fn del(config: &Config, request: &Request) -> Result<(), PluginError> {
+    let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
+    if let Some(address) = ipam.address_of(&request.container_id, &request.ifname)? {
+        hostport::remove(address, &config.runtime_config.port_mappings).await?;
+    }
+    link::detach(&link::host_name(&request.container_id, &request.ifname)).await?;
+    // Last: an address is free only when nothing leads to it any more.
+    ipam.release(&request.container_id, &request.ifname)
+}
+
+fn request() -> Result<Request, PluginError> {
+    let netns = std::env::var_os("CNI_NETNS").filter(|p| !p.is_empty());
+    Ok(Request {
+        container_id: variable("CNI_CONTAINERID")?,
+        netns: netns.map(PathBuf::from),
+        ifname: variable("CNI_IFNAME")?,
+    })
+}
+
+fn variable(name: &str) -> Result<String, PluginError> {
+    std::env::var(name)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .ok_or_else(|| {
+            let text = format!("required environment variable {name} is missing");
+            PluginError::new(PluginError::INVALID_ENVIRONMENT, text)
+        })
+}
+
+fn read_config() -> Result<Config, PluginError> {
+    let mut bytes = Vec::new();
+    io::stdin()
+        .lock()
+        .take(CONFIG_LIMIT_BYTES)
+        .read_to_end(&mut bytes)
+        .map_err(|e| io_error("cannot read the configuration", e))?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        PluginError::new(
+            PluginError::DECODE,
+            format!("cannot decode the configuration: {e}"),
+        )
+    })
+}
+
+fn io_error(what: &str, error: io::Error) -> PluginError {
+    PluginError::new(PluginError::IO, format!("{what}: {error}"))
+}

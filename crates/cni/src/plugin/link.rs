@@ -1,0 +1,223 @@
+//! The veth pair of a pod and its routes.
+//!
+//! Both ends get fixed hardware addresses and permanent neighbour entries, so that the first packet needs no ARP.
+
+use std::{
+    fs::File,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsRawFd,
+    path::Path,
+};
+
+use futures::TryStreamExt;
+use nix::sched::{CloneFlags, setns};
+use rtnetlink::{
+    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_route::{
+        link::{InfoData, InfoVeth},
+        route::RouteScope,
+    },
+};
+
+use crate::result::PluginError;
+
+/// The node's end of every pair; the ends never see each other.
+pub const HOST_MAC: [u8; 6] = [0xee; 6];
+
+/// What an interface of a pod is made of.
+pub struct Pair {
+    pub host_name: String,
+    pub pod_name: String,
+    pub address: Ipv4Addr,
+    pub gateway: Ipv4Addr,
+    pub mtu: Option<u32>,
+}
+
+/// The node's end is named by what it belongs to, so that `DEL` finds it without a record. 15 bytes are the kernel's limit.
+pub fn host_name(container_id: &str, ifname: &str) -> String {
+    // FNV-1a: stable across builds, unlike the standard library's hasher.
+    let hash = container_id
+        .bytes()
+        .chain([0])
+        .chain(ifname.bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    format!("{}{:010x}", crate::node::LINK_PREFIX, hash & 0xff_ffff_ffff)
+}
+
+/// A locally administered address that is unique on the node because the pod's address is.
+pub fn pod_mac(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x0a, 0x58, a, b, c, d]
+}
+
+pub fn format_mac(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Makes the pair from inside the pod's namespace, with the other end placed in the node's, and routes both ways.
+pub async fn attach(pair: &Pair, netns: &Path) -> Result<(), PluginError> {
+    let host_ns = File::open("/proc/thread-self/ns/net").map_err(|e| kernel("netns", e))?;
+    let pod_ns = File::open(netns).map_err(|e| kernel(&netns.display().to_string(), e))?;
+    // A netlink socket belongs to the namespace in which it was opened; the thread is alone in this process.
+    let host = connect()?;
+    setns(&pod_ns, CloneFlags::CLONE_NEWNET).map_err(|e| kernel("setns", e))?;
+    let pod = connect();
+    setns(&host_ns, CloneFlags::CLONE_NEWNET).map_err(|e| kernel("setns", e))?;
+    let pod = pod?;
+
+    let mut peer = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(pair.host_name.clone())
+        .address(HOST_MAC.to_vec())
+        .setns_by_fd(host_ns.as_raw_fd());
+    let mut link = LinkMessageBuilder::<LinkVeth>::new(&pair.pod_name, "")
+        .address(pod_mac(pair.address).to_vec())
+        .up();
+    if let Some(mtu) = pair.mtu {
+        peer = peer.mtu(mtu);
+        link = link.mtu(mtu);
+    }
+    let message = link
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
+        .build();
+    pod.link()
+        .add(message)
+        .execute()
+        .await
+        .map_err(|e| kernel("veth", e))?;
+    pod_side(pair, &pod).await?;
+    host_side(pair, &host).await
+}
+
+async fn pod_side(pair: &Pair, pod: &Handle) -> Result<(), PluginError> {
+    let index = index_of(pod, &pair.pod_name)
+        .await?
+        .ok_or_else(|| PluginError::new(PluginError::KERNEL, "the pod's interface has vanished"))?;
+    if let Some(lo) = index_of(pod, "lo").await? {
+        let up = LinkUnspec::new_with_index(lo).up().build();
+        pod.link()
+            .set(up)
+            .execute()
+            .await
+            .map_err(|e| kernel("lo", e))?;
+    }
+    pod.address()
+        .add(index, IpAddr::V4(pair.address), 32)
+        .execute()
+        .await
+        .map_err(|e| kernel("address", e))?;
+    neighbour(pod, index, pair.gateway, HOST_MAC).await?;
+    let to_gateway = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(pair.gateway, 32)
+        .output_interface(index)
+        .scope(RouteScope::Link);
+    let default = RouteMessageBuilder::<Ipv4Addr>::new()
+        .gateway(pair.gateway)
+        .output_interface(index);
+    for route in [to_gateway, default] {
+        pod.route()
+            .add(route.build())
+            .execute()
+            .await
+            .map_err(|e| kernel("route", e))?;
+    }
+    Ok(())
+}
+
+async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {
+    let index = index_of(host, &pair.host_name).await?.ok_or_else(|| {
+        PluginError::new(PluginError::KERNEL, "the node's interface has vanished")
+    })?;
+    // Not at creation: the kernel refuses to raise the peer before the two know each other.
+    let up = LinkUnspec::new_with_index(index).up().build();
+    host.link()
+        .set(up)
+        .execute()
+        .await
+        .map_err(|e| kernel("veth", e))?;
+    neighbour(host, index, pair.address, pod_mac(pair.address)).await?;
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(pair.address, 32)
+        .output_interface(index)
+        .scope(RouteScope::Link)
+        .build();
+    host.route()
+        .add(route)
+        .replace()
+        .execute()
+        .await
+        .map_err(|e| kernel("route", e))
+}
+
+async fn neighbour(
+    handle: &Handle,
+    index: u32,
+    address: Ipv4Addr,
+    mac: [u8; 6],
+) -> Result<(), PluginError> {
+    handle
+        .neighbours()
+        .add(index, IpAddr::V4(address))
+        .link_layer_address(&mac)
+        .replace()
+        .execute()
+        .await
+        .map_err(|e| kernel("neighbour", e))
+}
+
+/// Removes the pair by the node's end; one that is gone is no error. The other end and all routes go with it.
+pub async fn detach(host_name: &str) -> Result<(), PluginError> {
+    let host = connect()?;
+    let Some(index) = index_of(&host, host_name).await? else {
+        return Ok(());
+    };
+    match host.link().del(index).execute().await {
+        Err(error) if !is_errno(&error, nix::libc::ENODEV) => Err(kernel("veth", error)),
+        _ => Ok(()),
+    }
+}
+
+async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>, PluginError> {
+    let mut links = Box::pin(handle.link().get().match_name(name).execute());
+    match links.try_next().await {
+        Ok(link) => Ok(link.map(|l| l.header.index)),
+        Err(error) if is_errno(&error, nix::libc::ENODEV) => Ok(None),
+        Err(error) => Err(kernel(name, error)),
+    }
+}
+
+fn connect() -> Result<Handle, PluginError> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(|e| kernel("netlink", e))?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+fn is_errno(error: &rtnetlink::Error, errno: i32) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message)
+        if message.code.is_some_and(|code| code.get() == -errno))
+}
+
+fn kernel(what: &str, error: impl std::fmt::Display) -> PluginError {
+    PluginError::new(PluginError::KERNEL, format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_fit_the_kernel_and_differ_by_interface() {
+        let id = "f".repeat(64);
+        let name = host_name(&id, "eth0");
+        assert_eq!(name.len(), 15);
+        assert_eq!(name, host_name(&id, "eth0"));
+        assert_ne!(name, host_name(&id, "eth1"));
+    }
+
+    #[test]
+    fn hardware_addresses_follow_the_pod_address() {
+        let mac = pod_mac(Ipv4Addr::new(10, 42, 0, 7));
+        assert_eq!(format_mac(mac), "0a:58:0a:2a:00:07");
+    }
+}
