@@ -1,0 +1,339 @@
+//! Validation of metadata, with upstream's rules and wording (`ValidateObjectMetaAccessor` and its update form).
+
+use serde_json::{Map, Value};
+
+use crate::{
+    field::{Error, ErrorList, Path},
+    names,
+    object::{bool_at, list_at, map_at, str_at, strings},
+};
+
+/// Keys and values of all annotations together.
+pub const TOTAL_ANNOTATION_SIZE_LIMIT_BYTES: usize = 256 * 1024;
+const MANAGER_NAME_MAX_LENGTH: usize = 128;
+/// Upstream's words for a changed immutable field.
+pub const IMMUTABLE: &str = "field is immutable";
+const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+
+/// Everything but the syntax of the name, which is the kind's business: see [`validate_with`].
+pub fn validate(metadata: &Value, namespaced: bool, path: &Path) -> ErrorList {
+    validate_with(metadata, namespaced, |_, _| Vec::new(), path)
+}
+
+/// All of metadata on create. `name` validates a name or, where its second argument is true, a prefix of one.
+pub fn validate_with(
+    metadata: &Value,
+    namespaced: bool,
+    name: impl Fn(&str, bool) -> Vec<String>,
+    path: &Path,
+) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let generate_name = str_at(metadata, &["generateName"]);
+    if !generate_name.is_empty() {
+        invalid_each(
+            &mut errors,
+            &path.child("generateName"),
+            generate_name,
+            name(generate_name, true),
+        );
+    }
+    let own_name = str_at(metadata, &["name"]);
+    if own_name.is_empty() {
+        errors.push(Error::required(
+            &path.child("name"),
+            "name or generateName is required",
+        ));
+    } else {
+        let messages = name(own_name, false);
+        if !messages.is_empty() {
+            invalid_each(&mut errors, &path.child("name"), own_name, messages);
+        }
+    }
+    let namespace = str_at(metadata, &["namespace"]);
+    match (namespaced, namespace) {
+        (true, "") => errors.push(Error::required(&path.child("namespace"), "")),
+        (true, namespace) => {
+            let messages = names::dns1123_label(namespace);
+            if !messages.is_empty() {
+                invalid_each(&mut errors, &path.child("namespace"), namespace, messages);
+            }
+        }
+        (false, "") => {}
+        (false, _) => errors.push(Error::forbidden(
+            &path.child("namespace"),
+            "not allowed on this type",
+        )),
+    }
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64)
+        && generation < 0
+    {
+        errors.push(Error::invalid(
+            &path.child("generation"),
+            generation,
+            NOT_NEGATIVE,
+        ));
+    }
+    common(metadata, path, &mut errors);
+    validate_finalizers(metadata, path, &mut errors);
+    errors
+}
+
+/// Metadata on update, against the stored one. The REST layer has already carried over what clients may leave out
+/// (uid, creationTimestamp, deletion fields, resourceVersion of an unconditional update).
+pub fn validate_update(new: &Value, old: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if !str_at(old, &["deletionTimestamp"]).is_empty() {
+        let before = list_at(old, &["finalizers"]);
+        let mut added: Vec<&str> = list_at(new, &["finalizers"])
+            .iter()
+            .filter(|finalizer| !before.contains(finalizer))
+            .filter_map(Value::as_str)
+            .collect();
+        added.sort_unstable();
+        added.dedup();
+        if !added.is_empty() {
+            let quoted: Vec<String> = added.iter().map(|f| crate::field::quote(f)).collect();
+            errors.push(Error::forbidden(
+                &path.child("finalizers"),
+                format!(
+                    "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                    quoted.join(", ")
+                ),
+            ));
+        }
+    }
+    if str_at(new, &["resourceVersion"]).is_empty() {
+        errors.push(Error::invalid(
+            &path.child("resourceVersion"),
+            "",
+            "must be specified for an update",
+        ));
+    }
+    let generation = |metadata: &Value| {
+        metadata
+            .get("generation")
+            .and_then(Value::as_i64)
+            .unwrap_or_default()
+    };
+    if generation(new) < generation(old) {
+        errors.push(Error::invalid(
+            &path.child("generation"),
+            generation(new),
+            "must not be decremented",
+        ));
+    }
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        immutable(
+            new.get(field).unwrap_or(&Value::Null),
+            old.get(field).unwrap_or(&Value::Null),
+            || path.child(field),
+            &mut errors,
+        );
+    }
+    common(new, path, &mut errors);
+    errors
+}
+
+/// Pushes an error where the two differ; absent, null and the empty string are the same.
+pub fn immutable(new: &Value, old: &Value, path: impl Fn() -> Path, errors: &mut ErrorList) {
+    let empty = |value: &Value| value.is_null() || value.as_str() == Some("");
+    if new != old && !(empty(new) && empty(old)) {
+        errors.push(Error::invalid(&path(), new.clone(), IMMUTABLE));
+    }
+}
+
+fn common(metadata: &Value, path: &Path, errors: &mut ErrorList) {
+    if let Some(labels) = map_at(metadata, &["labels"]) {
+        validate_labels(labels, &path.child("labels"), errors);
+    }
+    if let Some(annotations) = map_at(metadata, &["annotations"]) {
+        validate_annotations(annotations, &path.child("annotations"), errors);
+    }
+    validate_owner_references(metadata, path, errors);
+    validate_managed_fields(metadata, path, errors);
+}
+
+fn invalid_each(errors: &mut ErrorList, path: &Path, value: &str, messages: Vec<String>) {
+    errors.extend(
+        messages
+            .into_iter()
+            .map(|message| Error::invalid(path, value, message)),
+    );
+}
+
+/// A map of labels: also pod templates' and selectors'.
+pub fn validate_labels(labels: &Map<String, Value>, path: &Path, errors: &mut ErrorList) {
+    for (key, value) in strings(Some(labels)) {
+        invalid_each(errors, path, key, names::qualified_name(key));
+        invalid_each(errors, path, value, names::label_value(value));
+    }
+}
+
+/// A map of annotations: keys in any case, and the total size.
+pub fn validate_annotations(annotations: &Map<String, Value>, path: &Path, errors: &mut ErrorList) {
+    let mut total = 0;
+    for (key, value) in annotations {
+        total += key.len() + value.as_str().map_or(0, str::len);
+        let messages = if key.bytes().any(|b| b.is_ascii_uppercase()) {
+            names::qualified_name(&key.to_lowercase())
+        } else {
+            names::qualified_name(key)
+        };
+        invalid_each(errors, path, key, messages);
+    }
+    if total > TOTAL_ANNOTATION_SIZE_LIMIT_BYTES {
+        errors.push(Error::too_long(path, TOTAL_ANNOTATION_SIZE_LIMIT_BYTES));
+    }
+}
+
+fn validate_owner_references(metadata: &Value, path: &Path, errors: &mut ErrorList) {
+    let references = list_at(metadata, &["ownerReferences"]);
+    if references.is_empty() {
+        return;
+    }
+    let path = path.child("ownerReferences");
+    let mut controller: Option<String> = None;
+    for reference in references {
+        let api_version = str_at(reference, &["apiVersion"]);
+        let kind = str_at(reference, &["kind"]);
+        let (_, version) = crate::types::split_api_version(api_version);
+        for (field, value, empty) in [
+            ("apiVersion", api_version, version.is_empty()),
+            ("kind", kind, kind.is_empty()),
+            ("name", str_at(reference, &["name"]), false),
+            ("uid", str_at(reference, &["uid"]), false),
+        ] {
+            if empty || (value.is_empty() && matches!(field, "name" | "uid")) {
+                let what = if field == "apiVersion" {
+                    "version"
+                } else {
+                    field
+                };
+                errors.push(Error::invalid(
+                    &path.child(field),
+                    value,
+                    format!("{what} must not be empty"),
+                ));
+            }
+        }
+        if api_version == "v1" && kind == "Event" {
+            errors.push(Error::invalid(
+                &path,
+                reference.clone(),
+                "/v1, Kind=Event is disallowed from being an owner",
+            ));
+        }
+        if !bool_at(reference, &["controller"]) {
+            continue;
+        }
+        let this = format!("{kind}/{}", str_at(reference, &["name"]));
+        match &controller {
+            Some(first) => errors.push(Error::invalid(
+                &path,
+                references.to_vec(),
+                format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
+                ),
+            )),
+            None => controller = Some(this),
+        }
+    }
+}
+
+fn validate_finalizers(metadata: &Value, path: &Path, errors: &mut ErrorList) {
+    let finalizers = list_at(metadata, &["finalizers"]);
+    if finalizers.is_empty() {
+        return;
+    }
+    let path = path.child("finalizers");
+    for finalizer in finalizers.iter().filter_map(Value::as_str) {
+        invalid_each(errors, &path, finalizer, names::qualified_name(finalizer));
+    }
+    let has = |name: &str| finalizers.iter().any(|f| f.as_str() == Some(name));
+    if has("orphan") && has("foregroundDeletion") {
+        errors.push(Error::invalid(
+            &path,
+            finalizers.to_vec(),
+            "finalizer orphan and foregroundDeletion cannot be both set",
+        ));
+    }
+}
+
+fn validate_managed_fields(metadata: &Value, path: &Path, errors: &mut ErrorList) {
+    let entries = list_at(metadata, &["managedFields"]);
+    if entries.is_empty() {
+        return;
+    }
+    let path = path.child("managedFields");
+    for (index, entry) in entries.iter().enumerate() {
+        let path = path.index(index);
+        let operation = str_at(entry, &["operation"]);
+        if !matches!(operation, "Apply" | "Update") {
+            errors.push(Error::invalid(
+                &path.child("operation"),
+                operation,
+                "must be `Apply` or `Update`",
+            ));
+        }
+        let fields_type = str_at(entry, &["fieldsType"]);
+        if !fields_type.is_empty() && fields_type != "FieldsV1" {
+            errors.push(Error::invalid(
+                &path.child("fieldsType"),
+                fields_type,
+                "must be `FieldsV1`",
+            ));
+        }
+        if str_at(entry, &["manager"]).len() > MANAGER_NAME_MAX_LENGTH {
+            errors.push(Error::too_long(
+                &path.child("manager"),
+                MANAGER_NAME_MAX_LENGTH,
+            ));
+        }
+    }
+}
+
+/// A structured label selector (`matchLabels`, `matchExpressions`) as a tree.
+pub fn validate_label_selector(selector: &Value, path: &Path, errors: &mut ErrorList) {
+    if let Some(labels) = map_at(selector, &["matchLabels"]) {
+        validate_labels(labels, &path.child("matchLabels"), errors);
+    }
+    for (index, expression) in list_at(selector, &["matchExpressions"]).iter().enumerate() {
+        let path = path.child("matchExpressions").index(index);
+        let values = list_at(expression, &["values"]);
+        let operator = str_at(expression, &["operator"]);
+        match operator {
+            "In" | "NotIn" if values.is_empty() => errors.push(Error::required(
+                &path.child("values"),
+                "must be specified when `operator` is 'In' or 'NotIn'",
+            )),
+            "In" | "NotIn" => {}
+            "Exists" | "DoesNotExist" if !values.is_empty() => errors.push(Error::forbidden(
+                &path.child("values"),
+                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+            )),
+            "Exists" | "DoesNotExist" => {}
+            other => errors.push(Error::invalid(
+                &path.child("operator"),
+                other,
+                "not a valid selector operator",
+            )),
+        }
+        let key = str_at(expression, &["key"]);
+        invalid_each(errors, &path.child("key"), key, names::qualified_name(key));
+        for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
+            invalid_each(
+                errors,
+                &path.child("values").index(index),
+                value,
+                names::label_value(value),
+            );
+        }
+    }
+}
