@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use knarr_meta::{Gvk, field::ErrorList, status::Status};
+use knarr_meta::{Gvk, field::ErrorList, names, status::Status};
 use serde_json::Value;
 
 /// Where objects of a kind live.
@@ -26,6 +26,23 @@ pub enum Verb {
     Update,
     Watch,
 }
+
+/// Every verb of a kind that cannot be deleted by the collection.
+pub const WITHOUT_DELETE_COLLECTION: &[Verb] = &[
+    Verb::Create,
+    Verb::Delete,
+    Verb::Get,
+    Verb::List,
+    Verb::Patch,
+    Verb::Update,
+    Verb::Watch,
+];
+
+/// The one verb of reviews and action subresources.
+pub const CREATE: &[Verb] = &[Verb::Create];
+
+/// The verbs of `status` and `scale`.
+pub const GET_PATCH_UPDATE: &[Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
 
 impl Verb {
     /// Every verb of an ordinary stored kind, in the order discovery lists them.
@@ -134,6 +151,20 @@ pub struct Kind {
     pub aliases: &'static [Alias],
 }
 
+/// The `/status` subresource of most kinds.
+pub const STATUS: Subresource = Subresource {
+    name: "status",
+    kind: None,
+    verbs: GET_PATCH_UPDATE,
+};
+
+/// The `/scale` subresource.
+pub const SCALE: Subresource = Subresource {
+    name: "scale",
+    kind: Some(("autoscaling", "v1", "Scale")),
+    verbs: GET_PATCH_UPDATE,
+};
+
 impl Kind {
     /// Group, version and kind of the stored version.
     pub fn gvk(&self) -> Gvk {
@@ -203,8 +234,11 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Validates a name beyond path-segment safety; upstream's messages.
-    fn validate_name(&self, name: &str, _generate_prefix: bool) -> Vec<String> {
-        knarr_meta::names::dns1123_subdomain(name)
+    fn validate_name(&self, name: &str, generate_prefix: bool) -> Vec<String> {
+        if generate_prefix {
+            return names::dns1123_subdomain(&names::mask_trailing_dash(name));
+        }
+        names::dns1123_subdomain(name)
     }
 
     /// Selectable fields beside `metadata.name` and `metadata.namespace`: names, then values in the same order.
@@ -217,7 +251,7 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
-    /// Columns of the Table; the default is Name and Age.
+    /// Columns of the Table; the default is Name and Created At.
     fn columns(&self) -> &'static [Column] {
         crate::table::DEFAULT_COLUMNS
     }

@@ -1,0 +1,3 @@
+//! apps/v1.
+
+pub mod controller_revision;

@@ -1,0 +1,94 @@
+//! ControllerRevision: an immutable snapshot of a template.
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    object::{i64_at, owner_references},
+    types::split_api_version,
+};
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    table::{self, AGE, NAME, column},
+    validate,
+};
+
+pub static KIND: Kind = Kind {
+    group: "apps",
+    version: "v1",
+    kind: "ControllerRevision",
+    resource: "controllerrevisions",
+    singular: "controllerrevision",
+    short_names: &[],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verb::ALL,
+    subresources: &[],
+    storage: Some("/registry/controllerrevisions"),
+    definition: "io.k8s.api.apps.v1.ControllerRevision",
+    strategy: &ControllerRevision,
+    aliases: &[],
+};
+
+struct ControllerRevision;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column(
+        "Controller",
+        "string",
+        "The object that the revision is of.",
+    ),
+    column("Revision", "string", "Number of the revision."),
+    AGE,
+];
+
+impl Strategy for ControllerRevision {
+    fn validate_create(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        if object.get("data").is_none_or(Value::is_null) {
+            errors.push(Error::required(&Path::new("data"), "data is mandatory"));
+        }
+        validate::not_negative(
+            &mut errors,
+            &Path::new("revision"),
+            i64_at(object, &["revision"]),
+        );
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
+        let mut errors = self.validate_create(new);
+        validate::immutable(
+            &mut errors,
+            &Path::new("data"),
+            new.get("data"),
+            old.get("data"),
+        );
+        errors
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        let controller = owner_references(object)
+            .find(|owner| owner.controller)
+            .map(|owner| {
+                let (group, _) = split_api_version(owner.api_version);
+                let kind = owner.kind.to_lowercase();
+                if group.is_empty() {
+                    format!("{kind}/{}", owner.name)
+                } else {
+                    format!("{kind}.{group}/{}", owner.name)
+                }
+            });
+        vec![
+            table::name(object),
+            table::or(controller.as_deref().unwrap_or_default(), "<none>"),
+            i64_at(object, &["revision"]).unwrap_or_default().into(),
+            table::age(object, now),
+        ]
+    }
+}

@@ -1,0 +1,86 @@
+//! Lease.
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    object::{i64_at, str_at},
+};
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    table::{self, AGE, NAME, column},
+};
+
+pub static KIND: Kind = Kind {
+    group: "coordination.k8s.io",
+    version: "v1",
+    kind: "Lease",
+    resource: "leases",
+    singular: "lease",
+    short_names: &[],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verb::ALL,
+    subresources: &[],
+    storage: Some("/registry/leases"),
+    definition: "io.k8s.api.coordination.v1.Lease",
+    strategy: &Lease,
+    aliases: &[],
+};
+
+struct Lease;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Holder", "string", "Identity of the current holder."),
+    AGE,
+];
+
+impl Strategy for Lease {
+    fn validate_create(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        if let Some(seconds) = i64_at(object, &["spec", "leaseDurationSeconds"])
+            && seconds <= 0
+        {
+            errors.push(Error::invalid(
+                &Path::new("spec").child("leaseDurationSeconds"),
+                seconds,
+                "must be greater than 0",
+            ));
+        }
+        if let Some(count) = i64_at(object, &["spec", "leaseTransitions"])
+            && count < 0
+        {
+            errors.push(Error::invalid(
+                &Path::new("spec").child("leaseTransitions"),
+                count,
+                "must be greater than or equal to 0",
+            ));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, _old: &Value, _part: Part) -> ErrorList {
+        self.validate_create(new)
+    }
+
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        vec![
+            table::name(object),
+            str_at(object, &["spec", "holderIdentity"]).into(),
+            table::age(object, now),
+        ]
+    }
+}

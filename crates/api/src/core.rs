@@ -1,0 +1,12 @@
+//! The core group, v1.
+
+pub mod binding;
+pub mod config_map;
+pub mod endpoints;
+pub mod event;
+pub mod namespace;
+pub mod secret;
+pub mod service_account;
+
+/// All data of a ConfigMap or a Secret together.
+const MAX_DATA_SIZE_BYTES: usize = 1024 * 1024;

@@ -1,0 +1,171 @@
+//! Endpoints.
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    names,
+    object::{i64_at, list_at, str_at},
+};
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    table::{self, AGE, NAME, column},
+    tree, validate,
+};
+
+pub static KIND: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Endpoints",
+    resource: "endpoints",
+    singular: "endpoints",
+    short_names: &["ep"],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verb::ALL,
+    subresources: &[],
+    storage: Some("/registry/services/endpoints"),
+    definition: "io.k8s.api.core.v1.Endpoints",
+    strategy: &Endpoints,
+    aliases: &[],
+};
+
+struct Endpoints;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column(
+        "Endpoints",
+        "string",
+        "The first addresses with their ports.",
+    ),
+    AGE,
+];
+
+impl Strategy for Endpoints {
+    fn default(&self, object: &mut Value) {
+        let Some(map) = object.as_object_mut() else {
+            return;
+        };
+        for subset in tree::items(map, "subsets") {
+            for port in tree::items(subset, "ports") {
+                tree::default_str(port, "protocol", "TCP");
+            }
+        }
+    }
+
+    fn validate_create(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        for (index, subset) in list_at(object, &["subsets"]).iter().enumerate() {
+            validate_subset(subset, &Path::new("subsets").index(index), &mut errors);
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, _old: &Value, _part: Part) -> ErrorList {
+        self.validate_create(new)
+    }
+
+    fn create_on_update(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        vec![
+            table::name(object),
+            addresses(object),
+            table::age(object, now),
+        ]
+    }
+}
+
+fn validate_subset(subset: &Value, path: &Path, errors: &mut ErrorList) {
+    let ready = list_at(subset, &["addresses"]);
+    let not_ready = list_at(subset, &["notReadyAddresses"]);
+    if ready.is_empty() && not_ready.is_empty() {
+        errors.push(Error::required(
+            path,
+            "must specify `addresses` or `notReadyAddresses`",
+        ));
+    }
+    for (field, list) in [("addresses", ready), ("notReadyAddresses", not_ready)] {
+        for (index, address) in list.iter().enumerate() {
+            let path = path.child(field).index(index);
+            let ip = str_at(address, &["ip"]);
+            validate::each(errors, &path.child("ip"), ip, names::ip(ip));
+            let hostname = str_at(address, &["hostname"]);
+            if !hostname.is_empty() {
+                validate::label(errors, &path.child("hostname"), hostname);
+            }
+            let node = str_at(address, &["nodeName"]);
+            if !node.is_empty() {
+                validate::each(
+                    errors,
+                    &path.child("nodeName"),
+                    node,
+                    names::dns1123_subdomain(node),
+                );
+            }
+            validate::non_special_ip(errors, &path.child("ip"), ip);
+        }
+    }
+    let ports = list_at(subset, &["ports"]);
+    for (index, port) in ports.iter().enumerate() {
+        let path = path.child("ports").index(index);
+        let name = str_at(port, &["name"]);
+        if name.is_empty() {
+            if ports.len() > 1 {
+                errors.push(Error::required(&path.child("name"), ""));
+            }
+        } else {
+            validate::label(errors, &path.child("name"), name);
+        }
+        validate::port(errors, &path.child("port"), i64_at(port, &["port"]));
+        validate::one_of(
+            errors,
+            &path.child("protocol"),
+            str_at(port, &["protocol"]),
+            validate::PROTOCOLS,
+            true,
+        );
+        let app_protocol = str_at(port, &["appProtocol"]);
+        if !app_protocol.is_empty() {
+            validate::each(
+                errors,
+                &path.child("appProtocol"),
+                app_protocol,
+                names::qualified_name(app_protocol),
+            );
+        }
+    }
+}
+
+/// `10.42.0.5:80,10.42.0.6:80`; bare addresses where a subset has no ports.
+fn addresses(object: &Value) -> Value {
+    let mut list = Vec::new();
+    let subsets = list_at(object, &["subsets"]);
+    for subset in subsets {
+        let ips = list_at(subset, &["addresses"])
+            .iter()
+            .map(|address| str_at(address, &["ip"]));
+        let ports = list_at(subset, &["ports"]);
+        if ports.is_empty() {
+            list.extend(ips.clone().map(str::to_owned));
+        }
+        for port in ports {
+            let port = i64_at(port, &["port"]).unwrap_or_default();
+            list.extend(ips.clone().map(|ip| {
+                if ip.contains(':') {
+                    format!("[{ip}]:{port}")
+                } else {
+                    format!("{ip}:{port}")
+                }
+            }));
+        }
+    }
+    table::first_three(&list, if subsets.is_empty() { "<none>" } else { "" })
+}

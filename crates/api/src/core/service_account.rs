@@ -1,0 +1,75 @@
+//! ServiceAccount.
+
+use knarr_meta::object::list_at;
+use serde_json::Value;
+
+use crate::{
+    kind::{CREATE, Column, Kind, Part, Scope, Strategy, Subresource, Verb},
+    table::{self, AGE, NAME, column},
+    tree,
+};
+
+pub static KIND: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "ServiceAccount",
+    resource: "serviceaccounts",
+    singular: "serviceaccount",
+    short_names: &["sa"],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verb::ALL,
+    subresources: &[Subresource {
+        name: "token",
+        kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
+        verbs: CREATE,
+    }],
+    storage: Some("/registry/serviceaccounts"),
+    definition: "io.k8s.api.core.v1.ServiceAccount",
+    strategy: &ServiceAccount,
+    aliases: &[],
+};
+
+struct ServiceAccount;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column(
+        "Secrets",
+        "string",
+        "Number of secrets listed in the account.",
+    ),
+    AGE,
+];
+
+/// A secret's reference needs its name only; upstream drops the rest.
+fn clean_secret_references(object: &mut Value) {
+    let Some(map) = object.as_object_mut() else {
+        return;
+    };
+    for reference in tree::items(map, "secrets") {
+        reference.retain(|field, _| field == "name");
+    }
+}
+
+impl Strategy for ServiceAccount {
+    fn prepare_create(&self, object: &mut Value) {
+        clean_secret_references(object);
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value, _part: Part) {
+        clean_secret_references(new);
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        vec![
+            table::name(object),
+            list_at(object, &["secrets"]).len().into(),
+            table::age(object, now),
+        ]
+    }
+}

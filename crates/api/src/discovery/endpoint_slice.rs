@@ -1,0 +1,249 @@
+//! EndpointSlice.
+
+use std::{collections::HashSet, net::IpAddr};
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    names,
+    object::{at, i64_at, list_at, str_at},
+};
+use serde_json::Value;
+
+use crate::{
+    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    table::{self, AGE, NAME, column},
+    tree, validate,
+};
+
+pub static KIND: Kind = Kind {
+    group: "discovery.k8s.io",
+    version: "v1",
+    kind: "EndpointSlice",
+    resource: "endpointslices",
+    singular: "endpointslice",
+    short_names: &[],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verb::ALL,
+    subresources: &[],
+    storage: Some("/registry/endpointslices"),
+    definition: "io.k8s.api.discovery.v1.EndpointSlice",
+    strategy: &EndpointSlice,
+    aliases: &[],
+};
+
+struct EndpointSlice;
+
+const MAX_ENDPOINTS: usize = 1000;
+const MAX_ADDRESSES: usize = 100;
+const MAX_PORTS: usize = 20_000;
+const MAX_ZONE_HINTS: usize = 8;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("AddressType", "string", "IPv4, IPv6 or FQDN."),
+    column("Ports", "string", "The first ports."),
+    column("Endpoints", "string", "The first addresses."),
+    AGE,
+];
+
+impl Strategy for EndpointSlice {
+    fn default(&self, object: &mut Value) {
+        let Some(map) = object.as_object_mut() else {
+            return;
+        };
+        for port in tree::items(map, "ports") {
+            tree::default_value(port, "name", "");
+            tree::default_value(port, "protocol", "TCP");
+        }
+    }
+
+    /// The topology of v1beta1 cannot be written through v1.
+    fn prepare_create(&self, object: &mut Value) {
+        if let Some(map) = object.as_object_mut() {
+            for endpoint in tree::items(map, "endpoints") {
+                endpoint.remove("deprecatedTopology");
+            }
+        }
+    }
+
+    fn prepare_update(&self, new: &mut Value, _old: &Value, _part: Part) {
+        self.prepare_create(new);
+    }
+
+    fn validate_create(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let address_type = str_at(object, &["addressType"]);
+        validate::one_of(
+            &mut errors,
+            &Path::new("addressType"),
+            address_type,
+            &["FQDN", "IPv4", "IPv6"],
+            true,
+        );
+        let endpoints = list_at(object, &["endpoints"]);
+        let path = Path::new("endpoints");
+        if endpoints.len() > MAX_ENDPOINTS {
+            errors.push(Error::too_many(&path, endpoints.len(), MAX_ENDPOINTS));
+        } else {
+            for (index, endpoint) in endpoints.iter().enumerate() {
+                validate_endpoint(endpoint, address_type, &path.index(index), &mut errors);
+            }
+        }
+        validate_ports(list_at(object, &["ports"]), &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
+        let mut errors = self.validate_create(new);
+        validate::immutable(
+            &mut errors,
+            &Path::new("addressType"),
+            new.get("addressType"),
+            old.get("addressType"),
+        );
+        errors
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        let ports: Vec<String> = list_at(object, &["ports"])
+            .iter()
+            .map(
+                |port| match (i64_at(port, &["port"]), at(port, &["name"])) {
+                    (Some(number), _) => number.to_string(),
+                    (None, Some(Value::String(name))) => name.clone(),
+                    _ => "*".to_owned(),
+                },
+            )
+            .collect();
+        let addresses: Vec<String> = list_at(object, &["endpoints"])
+            .iter()
+            .flat_map(|endpoint| list_at(endpoint, &["addresses"]))
+            .filter_map(|address| address.as_str().map(str::to_owned))
+            .collect();
+        vec![
+            table::name(object),
+            str_at(object, &["addressType"]).into(),
+            table::first_three(&ports, "<unset>"),
+            table::first_three(&addresses, "<unset>"),
+            table::age(object, now),
+        ]
+    }
+}
+
+fn validate_endpoint(endpoint: &Value, address_type: &str, path: &Path, errors: &mut ErrorList) {
+    let addresses = list_at(endpoint, &["addresses"]);
+    let list_path = path.child("addresses");
+    if addresses.is_empty() {
+        errors.push(Error::required(
+            &list_path,
+            "must contain at least 1 address",
+        ));
+    } else if addresses.len() > MAX_ADDRESSES {
+        errors.push(Error::too_many(&list_path, addresses.len(), MAX_ADDRESSES));
+    }
+    for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
+        validate_address(address, address_type, &list_path.index(index), errors);
+    }
+    let node = str_at(endpoint, &["nodeName"]);
+    if !node.is_empty() {
+        validate::each(
+            errors,
+            &path.child("nodeName"),
+            node,
+            names::dns1123_subdomain(node),
+        );
+    }
+    let hostname = str_at(endpoint, &["hostname"]);
+    if !hostname.is_empty() {
+        validate::label(errors, &path.child("hostname"), hostname);
+    }
+    let zones = list_at(endpoint, &["hints", "forZones"]);
+    if zones.len() > MAX_ZONE_HINTS {
+        let path = path.child("hints").child("forZones");
+        errors.push(Error::too_many(&path, zones.len(), MAX_ZONE_HINTS));
+    }
+}
+
+fn validate_address(address: &str, address_type: &str, path: &Path, errors: &mut ErrorList) {
+    let parsed = address.parse::<IpAddr>();
+    match address_type {
+        "IPv4" => {
+            if !matches!(parsed, Ok(IpAddr::V4(_))) {
+                errors.push(Error::invalid(
+                    path,
+                    address,
+                    "must be a valid IPv4 address",
+                ));
+            }
+            validate::non_special_ip(errors, path, address);
+        }
+        "IPv6" => {
+            if !matches!(parsed, Ok(IpAddr::V6(_))) {
+                errors.push(Error::invalid(
+                    path,
+                    address,
+                    "must be a valid IPv6 address",
+                ));
+            }
+            validate::non_special_ip(errors, path, address);
+        }
+        "FQDN" => {
+            let name = address.strip_suffix('.').unwrap_or(address);
+            let messages = names::dns1123_subdomain(name);
+            if !messages.is_empty() {
+                errors.push(Error::invalid(path, name, messages.join(",")));
+            } else if !name.contains('.') {
+                errors.push(Error::invalid(
+                    path,
+                    name,
+                    "should be a domain with at least two segments separated by dots",
+                ));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn validate_ports(ports: &[Value], errors: &mut ErrorList) {
+    let path = Path::new("ports");
+    if ports.len() > MAX_PORTS {
+        errors.push(Error::too_many(&path, ports.len(), MAX_PORTS));
+        return;
+    }
+    let mut seen = HashSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let path = path.index(index);
+        let name = str_at(port, &["name"]);
+        if !name.is_empty() {
+            validate::label(errors, &path.child("name"), name);
+        }
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        }
+        validate::one_of(
+            errors,
+            &path.child("protocol"),
+            str_at(port, &["protocol"]),
+            validate::PROTOCOLS,
+            true,
+        );
+        let app_protocol = str_at(port, &["appProtocol"]);
+        if !app_protocol.is_empty() {
+            validate::each(
+                errors,
+                &path.child("appProtocol"),
+                app_protocol,
+                names::qualified_name(app_protocol),
+            );
+        }
+    }
+}

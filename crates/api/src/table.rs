@@ -1,0 +1,132 @@
+//! The Table view: columns and cells that many kinds share, and ages as people read them.
+
+use knarr_meta::{object, time};
+use serde_json::Value;
+
+use crate::kind::Column;
+
+/// The first column of nearly every kind.
+pub const NAME: Column = Column {
+    name: "Name",
+    kind: "string",
+    format: "name",
+    description: "Name of the object, unique within its namespace.",
+    priority: 0,
+};
+
+/// How long the object exists.
+pub const AGE: Column = Column {
+    name: "Age",
+    kind: "string",
+    format: "",
+    description: "Time since the object was created.",
+    priority: 0,
+};
+
+/// Columns of a kind without a printer of its own, as upstream's default convertor.
+pub const DEFAULT_COLUMNS: &[Column] = &[
+    NAME,
+    Column {
+        name: "Created At",
+        kind: "date",
+        format: "",
+        description: "When the object was created, in RFC 3339 form and UTC.",
+        priority: 0,
+    },
+];
+
+/// Cells of [`DEFAULT_COLUMNS`].
+pub fn default_cells(object: &Value, _now: i64) -> Vec<Value> {
+    vec![name(object), object::creation_timestamp(object).into()]
+}
+
+/// A column that is always shown.
+pub const fn column(name: &'static str, kind: &'static str, description: &'static str) -> Column {
+    Column {
+        name,
+        kind,
+        format: "",
+        description,
+        priority: 0,
+    }
+}
+
+/// A column that is shown with `-o wide` only.
+pub const fn wide(name: &'static str, kind: &'static str, description: &'static str) -> Column {
+    Column {
+        name,
+        kind,
+        format: "",
+        description,
+        priority: 1,
+    }
+}
+
+/// The object's name.
+pub fn name(object: &Value) -> Value {
+    object::name(object).into()
+}
+
+/// The object's age.
+pub fn age(object: &Value, now: i64) -> Value {
+    since(object::creation_timestamp(object), now).into()
+}
+
+/// Time since an RFC 3339 instant; `<unknown>` where there is none. `now` is in unix seconds.
+pub fn since(instant: &str, now: i64) -> String {
+    time::parse_unix_seconds(instant)
+        .map_or_else(|| "<unknown>".to_owned(), |then| human_duration(now - then))
+}
+
+/// Seconds in two or three significant figures, as upstream's `duration.HumanDuration`. The future is `<invalid>`, but for
+/// a second of clock skew.
+pub fn human_duration(seconds: i64) -> String {
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    let pair = |big: i64, unit: char, small: i64, small_unit: char| {
+        if small == 0 {
+            format!("{big}{unit}")
+        } else {
+            format!("{big}{unit}{small}{small_unit}")
+        }
+    };
+    match seconds {
+        ..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
+        0..=119 => format!("{seconds}s"),
+        _ if minutes < 10 => pair(minutes, 'm', seconds % 60, 's'),
+        _ if minutes < 180 => format!("{minutes}m"),
+        _ if hours < 8 => pair(hours, 'h', minutes % 60, 'm'),
+        _ if hours < 48 => format!("{hours}h"),
+        _ if hours < 24 * 8 => pair(hours / 24, 'd', hours % 24, 'h'),
+        _ if hours < 24 * 365 * 2 => format!("{}d", hours / 24),
+        _ if hours < 24 * 365 * 8 => pair(hours / 24 / 365, 'y', hours / 24 % 365, 'd'),
+        _ => format!("{}y", hours / 24 / 365),
+    }
+}
+
+/// The text, or what stands for nothing.
+pub fn or(text: &str, nothing: &str) -> Value {
+    if text.is_empty() { nothing } else { text }.into()
+}
+
+/// Labels as `a=b,c=d`, or `<none>`.
+pub fn labels(map: Option<&Value>) -> Value {
+    let pairs: Vec<String> = object::strings(map.and_then(Value::as_object))
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    or(&pairs.join(","), "<none>")
+}
+
+/// At most three of a list: `a,b,c + 2 more...`; `<unset>` when empty.
+pub fn first_three(list: &[String], empty: &str) -> Value {
+    const MAX: usize = 3;
+    if list.is_empty() {
+        return empty.into();
+    }
+    let shown = list[..list.len().min(MAX)].join(",");
+    if list.len() > MAX {
+        format!("{shown} + {} more...", list.len() - MAX).into()
+    } else {
+        shown.into()
+    }
+}

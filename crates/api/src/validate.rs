@@ -1,0 +1,144 @@
+//! Checks that validations of many kinds share, with upstream's wording.
+
+use std::net::IpAddr;
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    names,
+};
+use serde_json::{Map, Value};
+
+use crate::tree;
+
+pub(crate) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+pub(crate) const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
+
+/// One `Invalid` for each message.
+pub(crate) fn each(errors: &mut ErrorList, path: &Path, value: &str, messages: Vec<String>) {
+    errors.extend(
+        messages
+            .into_iter()
+            .map(|message| Error::invalid(path, value, message)),
+    );
+}
+
+/// A required DNS-1123 label.
+pub(crate) fn label(errors: &mut ErrorList, path: &Path, value: &str) {
+    each(errors, path, value, names::dns1123_label(value));
+}
+
+/// An enumeration; `required` says whether the empty value is an error.
+pub(crate) fn one_of(
+    errors: &mut ErrorList,
+    path: &Path,
+    value: &str,
+    supported: &[&str],
+    required: bool,
+) {
+    if value.is_empty() {
+        if required {
+            errors.push(Error::required(path, ""));
+        }
+    } else if !supported.contains(&value) {
+        errors.push(Error::not_supported(path, value, supported));
+    }
+}
+
+/// A number that is not negative.
+pub(crate) fn not_negative(errors: &mut ErrorList, path: &Path, value: Option<i64>) {
+    if let Some(value) = value
+        && value < 0
+    {
+        errors.push(Error::invalid(path, value, NOT_NEGATIVE));
+    }
+}
+
+/// A port number; absent counts as 0 and is out of range.
+pub(crate) fn port(errors: &mut ErrorList, path: &Path, value: Option<i64>) {
+    let value = value.unwrap_or_default();
+    for message in names::port_number(value) {
+        errors.push(Error::invalid(path, value, message));
+    }
+}
+
+/// A port number or the name of a port.
+pub(crate) fn port_or_name(errors: &mut ErrorList, path: &Path, value: &Value) {
+    match value {
+        Value::String(name) => each(errors, path, name, names::port_name(name)),
+        other => port(errors, path, other.as_i64()),
+    }
+}
+
+/// A field that updates may not change. Empty and absent are the same.
+pub(crate) fn immutable(
+    errors: &mut ErrorList,
+    path: &Path,
+    new: Option<&Value>,
+    old: Option<&Value>,
+) {
+    if !tree::same(new, old) {
+        errors.push(Error::invalid(
+            path,
+            new.cloned().unwrap_or_default(),
+            knarr_meta::object_meta::IMMUTABLE,
+        ));
+    }
+}
+
+/// What `immutable: true` of ConfigMaps and Secrets freezes.
+pub(crate) fn frozen(errors: &mut ErrorList, new: &Value, old: &Value, fields: &[&'static str]) {
+    const MESSAGE: &str = "field is immutable when `immutable` is set";
+    if !knarr_meta::object::bool_at(old, &["immutable"]) {
+        return;
+    }
+    if !knarr_meta::object::bool_at(new, &["immutable"]) {
+        errors.push(Error::forbidden(&Path::new("immutable"), MESSAGE));
+    }
+    for field in fields {
+        if !tree::same(new.get(field), old.get(field)) {
+            errors.push(Error::forbidden(&Path::new(*field), MESSAGE));
+        }
+    }
+}
+
+/// An address that can be an endpoint's or an external address: no loopback, link-local or unspecified one.
+pub(crate) fn non_special_ip(errors: &mut ErrorList, path: &Path, value: &str) {
+    let Ok(ip) = value.parse::<IpAddr>() else {
+        errors.push(Error::invalid(path, value, "must be a valid IP address"));
+        return;
+    };
+    let (link_local, link_local_multicast) = match ip {
+        IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
+        IpAddr::V6(ip) => (
+            ip.segments()[0] & 0xffc0 == 0xfe80,
+            ip.segments()[0] & 0xff0f == 0xff02,
+        ),
+    };
+    let mut refuse = |message: String| errors.push(Error::invalid(path, value, message));
+    if ip.is_unspecified() {
+        refuse(format!("may not be unspecified ({value})"));
+    }
+    if ip.is_loopback() {
+        refuse("may not be in the loopback range (127.0.0.0/8, ::1/128)".to_owned());
+    }
+    if link_local {
+        refuse("may not be in the link-local range (169.254.0.0/16, fe80::/10)".to_owned());
+    }
+    if link_local_multicast {
+        refuse("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned());
+    }
+}
+
+/// Length of what a base64 text decodes to.
+pub(crate) fn base64_length(text: &str) -> usize {
+    let padding = text.bytes().rev().take_while(|b| *b == b'=').count();
+    (text.len() / 4 * 3).saturating_sub(padding)
+}
+
+/// The entries of a map of strings.
+pub(crate) fn entries(map: Option<&Value>) -> impl Iterator<Item = (&String, &str)> {
+    map.and_then(Value::as_object)
+        .into_iter()
+        .flat_map(Map::iter)
+        .map(|(key, value)| (key, value.as_str().unwrap_or_default()))
+}
