@@ -1,0 +1,211 @@
+//! Which endpoints serve a service port, and for whom.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::Ipv4Addr,
+    sync::Arc,
+};
+
+use k8s_openapi::api::{
+    core::v1::{Service, ServicePort as ApiPort},
+    discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice},
+};
+
+/// Services with this label belong to another proxy.
+const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+/// Upstream's default of `sessionAffinityConfig.clientIP.timeoutSeconds`: three hours.
+const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
+
+/// Namespace and name of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceKey {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// An address and port that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    pub address: Ipv4Addr,
+    pub port: u16,
+}
+
+/// One port of a Service, ready to be made into rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// The port's name, or its number where it has none.
+    pub name: String,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: &'static str,
+    pub port: u16,
+    /// Cluster addresses: reached from inside.
+    pub cluster_ips: Vec<Ipv4Addr>,
+    /// External and load balancer addresses.
+    pub external_ips: Vec<Ipv4Addr>,
+    pub node_port: Option<u16>,
+    /// Seconds a client keeps its endpoint.
+    pub affinity_seconds: Option<i32>,
+    pub internal_local: bool,
+    pub external_local: bool,
+    /// Endpoints anywhere, and those of this node.
+    pub all: Vec<Endpoint>,
+    pub local: Vec<Endpoint>,
+}
+
+/// The ports that this proxy serves: none for headless and ExternalName services and for those of another proxy.
+pub fn service_ports(
+    service: &Service,
+    slices: &[Arc<EndpointSlice>],
+    node: &str,
+) -> Vec<ServicePort> {
+    let Some(spec) = &service.spec else {
+        return Vec::new();
+    };
+    let labels = service.metadata.labels.as_ref();
+    let foreign = labels.is_some_and(|l| l.contains_key(PROXY_NAME_LABEL));
+    let external_name = spec.type_.as_deref() == Some("ExternalName");
+    let cluster_ips = addresses(
+        spec.cluster_ips
+            .as_deref()
+            .unwrap_or_default()
+            .iter()
+            .chain(&spec.cluster_ip),
+    );
+    if foreign || external_name || cluster_ips.is_empty() {
+        return Vec::new();
+    }
+    let balancer = service.status.iter().flat_map(|s| &s.load_balancer);
+    let balancer = balancer.flat_map(|b| b.ingress.iter().flatten());
+    let ingress: Vec<String> = balancer
+        .filter(|i| i.ip_mode.as_deref() != Some("Proxy"))
+        .filter_map(|i| i.ip.clone())
+        .collect();
+    let external_ips = addresses(spec.external_ips.iter().flatten().chain(&ingress));
+    let affinity = (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
+        let config = spec.session_affinity_config.as_ref();
+        config
+            .and_then(|c| c.client_ip.as_ref()?.timeout_seconds)
+            .unwrap_or(DEFAULT_AFFINITY_SECONDS)
+    });
+    let local = |policy: &Option<String>| policy.as_deref() == Some("Local");
+    let ports = spec.ports.iter().flatten().filter_map(|port| {
+        let protocol = protocol(port.protocol.as_deref())?;
+        let (all, here) = endpoints(port, slices, node);
+        Some(ServicePort {
+            name: match port.name.as_deref() {
+                None | Some("") => port.port.to_string(),
+                Some(name) => name.to_owned(),
+            },
+            protocol,
+            port: u16::try_from(port.port).ok()?,
+            cluster_ips: cluster_ips.clone(),
+            external_ips: external_ips.clone(),
+            node_port: port
+                .node_port
+                .and_then(|p| u16::try_from(p).ok())
+                .filter(|p| *p != 0),
+            affinity_seconds: affinity,
+            internal_local: local(&spec.internal_traffic_policy),
+            external_local: local(&spec.external_traffic_policy),
+            all,
+            local: here,
+        })
+    });
+    ports.collect()
+}
+
+/// The IPv4 addresses among `texts`, each once. "None" and IPv6 addresses drop out.
+fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<Ipv4Addr> {
+    let set: BTreeSet<Ipv4Addr> = texts.filter_map(|text| text.parse().ok()).collect();
+    set.into_iter().collect()
+}
+
+fn protocol(name: Option<&str>) -> Option<&'static str> {
+    match name.unwrap_or("TCP") {
+        "TCP" => Some("tcp"),
+        "UDP" => Some("udp"),
+        "SCTP" => Some("sctp"),
+        _ => None,
+    }
+}
+
+/// Endpoints of a port anywhere and on this node: the ready ones; where none is ready, those that still serve while they
+/// terminate (upstream's ProxyTerminatingEndpoints), decided for both lists by themselves.
+fn endpoints(
+    port: &ApiPort,
+    slices: &[Arc<EndpointSlice>],
+    node: &str,
+) -> (Vec<Endpoint>, Vec<Endpoint>) {
+    // By address and port: slices may overlap for a moment.
+    let mut found: BTreeMap<Endpoint, (Condition, bool)> = BTreeMap::new();
+    let wanted = port.name.as_deref().unwrap_or_default();
+    let protocol = port.protocol.as_deref().unwrap_or("TCP");
+    for slice in slices.iter().filter(|s| s.address_type == "IPv4") {
+        let target = slice.ports.iter().flatten().find(|p| {
+            p.name.as_deref().unwrap_or_default() == wanted
+                && p.protocol.as_deref().unwrap_or("TCP") == protocol
+        });
+        let Some(target) = target.and_then(|p| u16::try_from(p.port?).ok()) else {
+            continue;
+        };
+        for endpoint in &slice.endpoints {
+            let Some(condition) = Condition::of(endpoint) else {
+                continue;
+            };
+            let here = endpoint.node_name.as_deref() == Some(node);
+            for address in endpoint.addresses.iter().filter_map(|a| a.parse().ok()) {
+                let key = Endpoint {
+                    address,
+                    port: target,
+                };
+                let entry = found.entry(key).or_insert((condition, here));
+                entry.0 = entry.0.max(condition);
+            }
+        }
+    }
+    let best = |only_here: bool| {
+        let of = |condition| {
+            let fitting = found
+                .iter()
+                .filter(|(_, (c, here))| *c == condition && (*here || !only_here));
+            fitting.map(|(endpoint, _)| *endpoint).collect::<Vec<_>>()
+        };
+        let ready = of(Condition::Ready);
+        if ready.is_empty() {
+            of(Condition::Draining)
+        } else {
+            ready
+        }
+    };
+    (best(false), best(true))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Condition {
+    /// Terminating but still serving.
+    Draining,
+    Ready,
+}
+
+impl Condition {
+    fn of(endpoint: &ApiEndpoint) -> Option<Self> {
+        let conditions = endpoint.conditions.as_ref();
+        // Unknown readiness is to be read as ready.
+        if conditions.is_none_or(|c| c.ready.unwrap_or(true)) {
+            return Some(Self::Ready);
+        }
+        conditions
+            .filter(|c| c.serving == Some(true) && c.terminating == Some(true))
+            .map(|_| Self::Draining)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+use serde_json::json;
+
+use super::*;
+
+fn service(spec: serde_json::Value) -> Service {
+    let object = json!({"metadata": {"name": "web", "namespace": "default"}, "spec": spec});
+    serde_json::from_value(object).unwrap()
+}
+
+fn slice(endpoints: serde_json::Value) -> Arc<EndpointSlice> {
+    let object = json!({
+        "addressType": "IPv4", "metadata": {"name": "web-1"}, "endpoints": endpoints,
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}, {"name": "dns", "port": 53, "protocol": "UDP"}],
+    });
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+fn spec() -> serde_json::Value {
+    json!({"clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"], "ports": [{"name": "http", "port": 80, "protocol": "TCP", "nodePort": 30080}]})
+}
+
+fn targets(endpoints: &[Endpoint]) -> Vec<String> {
+    let text = |e: &Endpoint| format!("{}:{}", e.address, e.port);
+    endpoints.iter().map(text).collect()
+}
+
+#[test]
+fn ready_endpoints_serve_and_local_ones_are_known() {
+    let slices = [slice(json!([
+        {"addresses": ["10.42.0.2"], "nodeName": "a", "conditions": {"ready": true}},
+        {"addresses": ["10.42.1.2"], "nodeName": "b", "conditions": {}},
+        {"addresses": ["10.42.0.3"], "nodeName": "a", "conditions": {"ready": false, "serving": true, "terminating": true}},
+        {"addresses": ["10.42.0.4"], "nodeName": "a", "conditions": {"ready": false}},
+    ]))];
+    let ports = service_ports(&service(spec()), &slices, "a");
+    assert_eq!(ports.len(), 1);
+    assert_eq!(targets(&ports[0].all), ["10.42.0.2:8080", "10.42.1.2:8080"]);
+    assert_eq!(targets(&ports[0].local), ["10.42.0.2:8080"]);
+    assert_eq!(ports[0].node_port, Some(30080));
+}
+
+#[test]
+fn terminating_endpoints_serve_when_nothing_else_does() {
+    let slices = [slice(json!([
+        {"addresses": ["10.42.0.3"], "nodeName": "a", "conditions": {"ready": false, "serving": true, "terminating": true}},
+        {"addresses": ["10.42.0.4"], "nodeName": "a", "conditions": {"ready": false, "serving": false, "terminating": true}},
+        {"addresses": ["10.42.1.4"], "nodeName": "b", "conditions": {"ready": true}},
+    ]))];
+    let ports = service_ports(&service(spec()), &slices, "a");
+    assert_eq!(targets(&ports[0].all), ["10.42.1.4:8080"]);
+    assert_eq!(targets(&ports[0].local), ["10.42.0.3:8080"]);
+}
+
+#[test]
+fn services_that_are_not_ours_have_no_ports() {
+    let mut headless = spec();
+    headless["clusterIP"] = "None".into();
+    headless["clusterIPs"] = json!(["None"]);
+    let mut external = spec();
+    external["type"] = "ExternalName".into();
+    for spec in [headless, external] {
+        assert!(service_ports(&service(spec), &[], "a").is_empty());
+    }
+    let mut foreign = service(spec());
+    let label = (PROXY_NAME_LABEL.to_owned(), "other".to_owned());
+    foreign.metadata.labels = Some([label].into());
+    assert!(service_ports(&foreign, &[], "a").is_empty());
+}

@@ -1,0 +1,211 @@
+//! The chains and map elements of one service.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use crate::model::{Endpoint, ServiceKey, ServicePort};
+
+/// Longest chain name we make; the kernel's limit is higher, a person's is not.
+const NAME_LIMIT_BYTES: usize = 120;
+
+/// Set on packets that must leave under the node's address; upstream's bit.
+pub const MASQUERADE_MARK: u32 = 0x4000;
+
+/// What a service wants in the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceRules {
+    /// Rules by chain name.
+    pub chains: BTreeMap<String, Vec<String>>,
+    /// Affinity sets by name, with the seconds their elements live.
+    pub sets: BTreeMap<String, i32>,
+    /// Elements of the map `services`: "address . protocol . port" to a chain.
+    pub services: BTreeMap<String, String>,
+    /// Elements of the map `nodeports`: "protocol . port" to a chain.
+    pub node_ports: BTreeMap<String, String>,
+    /// Pods that may be sent to themselves.
+    pub hairpins: BTreeSet<Ipv4Addr>,
+}
+
+impl ServiceRules {
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.node_ports.is_empty()
+    }
+}
+
+/// Makes the rules of a service. Ports without endpoints get none: what stays untranslated is rejected.
+pub fn build(key: &ServiceKey, ports: &[ServicePort]) -> ServiceRules {
+    let mut rules = ServiceRules::default();
+    for port in ports {
+        add_port(&mut rules, key, port);
+    }
+    rules
+}
+
+fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
+    let id = format!("{key}/{}/{}", port.protocol, port.name);
+    let external = !port.external_ips.is_empty() || port.node_port.is_some();
+    let internal_endpoints = if port.internal_local {
+        &port.local
+    } else {
+        &port.all
+    };
+    let external_endpoints = if port.external_local {
+        &port.local
+    } else {
+        &port.all
+    };
+
+    let internal = balance(rules, "svc", &id, port, internal_endpoints);
+    for address in &port.cluster_ips {
+        insert(&mut rules.services, address, port, internal.as_ref());
+    }
+    if !external {
+        return;
+    }
+    let outer = if port.external_local {
+        // The client's address is kept, so only this node's pods may answer. Clients of the cluster itself may go anywhere.
+        let local = balance(rules, "local", &id, port, external_endpoints);
+        let anywhere = balance(rules, "svc", &id, port, &port.all);
+        let mut body = Vec::new();
+        if let Some(chain) = anywhere {
+            body.push(format!("ip saddr @cluster goto {chain}"));
+            body.push(format!("fib saddr type local goto {chain}"));
+        }
+        // No endpoint here: dropped, so that a load balancer looks elsewhere.
+        body.push(local.map_or("drop".to_owned(), |chain| format!("goto {chain}")));
+        Some(body)
+    } else {
+        balance(rules, "svc", &id, port, external_endpoints).map(|chain| {
+            vec![
+                format!("meta mark set meta mark or {MASQUERADE_MARK:#x}"),
+                format!("goto {chain}"),
+            ]
+        })
+    };
+    let outer = outer.map(|body| {
+        let name = chain_name("ext", &id);
+        rules.chains.insert(name.clone(), body);
+        name
+    });
+    for address in &port.external_ips {
+        insert(&mut rules.services, address, port, outer.as_ref());
+    }
+    if let (Some(number), Some(chain)) = (port.node_port, &outer) {
+        let element = format!("{} . {number}", port.protocol);
+        rules.node_ports.insert(element, chain.clone());
+    }
+}
+
+fn insert(
+    map: &mut BTreeMap<String, String>,
+    address: &Ipv4Addr,
+    port: &ServicePort,
+    chain: Option<&String>,
+) {
+    if let Some(chain) = chain {
+        let element = format!("{address} . {} . {}", port.protocol, port.port);
+        map.insert(element, chain.clone());
+    }
+}
+
+/// A chain that picks one of `endpoints` at random, or the one a client had before.
+fn balance(
+    rules: &mut ServiceRules,
+    prefix: &str,
+    id: &str,
+    port: &ServicePort,
+    endpoints: &[Endpoint],
+) -> Option<String> {
+    if endpoints.is_empty() {
+        return None;
+    }
+    rules.hairpins.extend(endpoints.iter().map(|e| e.address));
+    let name = chain_name(prefix, id);
+    let body = match port.affinity_seconds {
+        None => {
+            let targets = numbered(
+                endpoints
+                    .iter()
+                    .map(|e| format!("{} . {}", e.address, e.port)),
+            );
+            vec![format!(
+                "meta l4proto {} dnat ip to {targets}",
+                port.protocol
+            )]
+        }
+        Some(seconds) => affinity(rules, id, port.protocol, seconds, endpoints),
+    };
+    rules.chains.insert(name.clone(), body);
+    Some(name)
+}
+
+/// A set of clients for every endpoint: the sets are looked through first, then one is picked and the client noted.
+fn affinity(
+    rules: &mut ServiceRules,
+    id: &str,
+    protocol: &str,
+    seconds: i32,
+    endpoints: &[Endpoint],
+) -> Vec<String> {
+    let mut body = Vec::new();
+    let mut chains = Vec::new();
+    for endpoint in endpoints {
+        let target = format!("{}/{}", endpoint.address, endpoint.port);
+        // The timeout is part of the name: a set's timeout cannot be changed.
+        let set = chain_name(&format!("clients{seconds}"), &format!("{id}/{target}"));
+        let chain = chain_name("ep", &format!("{id}/{target}"));
+        body.push(format!("ip saddr @{set} goto {chain}"));
+        rules.chains.insert(
+            chain.clone(),
+            vec![
+                format!("update @{set} {{ ip saddr }}"),
+                format!(
+                    "meta l4proto {} dnat ip to {}:{}",
+                    protocol, endpoint.address, endpoint.port
+                ),
+            ],
+        );
+        rules.sets.insert(set, seconds);
+        chains.push(format!("goto {chain}"));
+    }
+    body.push(format!(
+        "numgen random mod {} vmap {}",
+        chains.len(),
+        listed(chains)
+    ));
+    body
+}
+
+fn numbered(targets: impl ExactSizeIterator<Item = String>) -> String {
+    let count = targets.len();
+    format!("numgen random mod {count} map {}", listed(targets))
+}
+
+fn listed(values: impl IntoIterator<Item = String>) -> String {
+    let pairs: Vec<_> = values
+        .into_iter()
+        .enumerate()
+        .map(|(i, value)| format!("{i} : {value}"))
+        .collect();
+    format!("{{ {} }}", pairs.join(", "))
+}
+
+/// Readable, unique and within the limit. Names of namespaces, services and ports are DNS labels, all of whose
+/// characters nft takes.
+fn chain_name(prefix: &str, id: &str) -> String {
+    let name = format!("{prefix}-{id}");
+    if name.len() <= NAME_LIMIT_BYTES {
+        return name;
+    }
+    // FNV-1a: stable across builds, unlike the standard library's hasher.
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let (kept, _) = name.split_at(NAME_LIMIT_BYTES - 17);
+    format!("{kept}-{hash:016x}")
+}
+
+#[cfg(test)]
+mod tests;

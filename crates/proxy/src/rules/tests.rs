@@ -1,0 +1,145 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+
+fn port() -> ServicePort {
+    let endpoint = |last, port| Endpoint {
+        address: Ipv4Addr::new(10, 42, 0, last),
+        port,
+    };
+    ServicePort {
+        name: "http".to_owned(),
+        protocol: "tcp",
+        port: 80,
+        cluster_ips: vec![Ipv4Addr::new(10, 43, 0, 9)],
+        external_ips: Vec::new(),
+        node_port: None,
+        affinity_seconds: None,
+        internal_local: false,
+        external_local: false,
+        all: vec![endpoint(2, 8080), endpoint(3, 8080)],
+        local: vec![endpoint(2, 8080)],
+    }
+}
+
+fn check(port: ServicePort, expected: Expect) {
+    let key = ServiceKey {
+        namespace: "default".to_owned(),
+        name: "web".to_owned(),
+    };
+    let rules = build(&key, &[port]);
+    let mut text = String::new();
+    for (name, body) in &rules.chains {
+        text.push_str(&format!("{name}:\n"));
+        for rule in body {
+            text.push_str(&format!("    {rule}\n"));
+        }
+    }
+    for (element, chain) in rules.services.iter().chain(&rules.node_ports) {
+        text.push_str(&format!("{element} -> {chain}\n"));
+    }
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn cluster_ip() {
+    check(
+        port(),
+        expect![[r#"
+            svc-default/web/tcp/http:
+                meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+        "#]],
+    );
+}
+
+#[test]
+fn node_port_is_masqueraded() {
+    check(
+        ServicePort {
+            node_port: Some(30080),
+            ..port()
+        },
+        expect![[r#"
+            ext-default/web/tcp/http:
+                meta mark set meta mark or 0x4000
+                goto svc-default/web/tcp/http
+            svc-default/web/tcp/http:
+                meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+            tcp . 30080 -> ext-default/web/tcp/http
+        "#]],
+    );
+}
+
+#[test]
+fn external_traffic_policy_local_keeps_the_source() {
+    check(
+        ServicePort {
+            node_port: Some(30080),
+            external_local: true,
+            ..port()
+        },
+        expect![[r#"
+            ext-default/web/tcp/http:
+                ip saddr @cluster goto svc-default/web/tcp/http
+                fib saddr type local goto svc-default/web/tcp/http
+                goto local-default/web/tcp/http
+            local-default/web/tcp/http:
+                meta l4proto tcp dnat ip to numgen random mod 1 map { 0 : 10.42.0.2 . 8080 }
+            svc-default/web/tcp/http:
+                meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+            tcp . 30080 -> ext-default/web/tcp/http
+        "#]],
+    );
+}
+
+#[test]
+fn session_affinity_keeps_clients() {
+    check(
+        ServicePort {
+            affinity_seconds: Some(60),
+            ..port()
+        },
+        expect![[r#"
+            ep-default/web/tcp/http/10.42.0.2/8080:
+                update @clients60-default/web/tcp/http/10.42.0.2/8080 { ip saddr }
+                meta l4proto tcp dnat ip to 10.42.0.2:8080
+            ep-default/web/tcp/http/10.42.0.3/8080:
+                update @clients60-default/web/tcp/http/10.42.0.3/8080 { ip saddr }
+                meta l4proto tcp dnat ip to 10.42.0.3:8080
+            svc-default/web/tcp/http:
+                ip saddr @clients60-default/web/tcp/http/10.42.0.2/8080 goto ep-default/web/tcp/http/10.42.0.2/8080
+                ip saddr @clients60-default/web/tcp/http/10.42.0.3/8080 goto ep-default/web/tcp/http/10.42.0.3/8080
+                numgen random mod 2 vmap { 0 : goto ep-default/web/tcp/http/10.42.0.2/8080, 1 : goto ep-default/web/tcp/http/10.42.0.3/8080 }
+            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+        "#]],
+    );
+}
+
+#[test]
+fn no_endpoints_no_rules() {
+    let key = ServiceKey {
+        namespace: "default".to_owned(),
+        name: "web".to_owned(),
+    };
+    let empty = ServicePort {
+        all: Vec::new(),
+        local: Vec::new(),
+        node_port: Some(30080),
+        ..port()
+    };
+    assert!(build(&key, &[empty]).is_empty());
+}
+
+#[test]
+fn long_names_stay_unique() {
+    let long = "x".repeat(200);
+    let (a, b) = (
+        chain_name("svc", &format!("{long}a")),
+        chain_name("svc", &format!("{long}b")),
+    );
+    assert_ne!(a, b);
+    assert!(a.len() <= NAME_LIMIT_BYTES && b.len() <= NAME_LIMIT_BYTES);
+}

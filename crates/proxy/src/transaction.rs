@@ -1,0 +1,229 @@
+//! From wanted rules to nft scripts: the whole table, or the difference to what is applied.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+    net::Ipv4Addr,
+};
+
+use crate::{
+    Config, TABLE,
+    model::ServiceKey,
+    rules::{MASQUERADE_MARK, ServiceRules},
+};
+
+/// The rules of services: all of them, or those that are about to change.
+#[derive(Default)]
+pub struct Applied {
+    services: HashMap<ServiceKey, Option<ServiceRules>>,
+    /// How many services lead to each pod, for the whole table.
+    hairpins: HashMap<Ipv4Addr, usize>,
+}
+
+impl Applied {
+    /// An empty overlay for the services that change; the rest is not copied.
+    pub fn overlay(dirty: usize) -> Self {
+        Self {
+            services: HashMap::with_capacity(dirty),
+            hairpins: HashMap::new(),
+        }
+    }
+
+    /// Notes what a service wants; `None` where it wants nothing (any more).
+    pub fn set(&mut self, key: ServiceKey, rules: Option<ServiceRules>) {
+        self.services.insert(key, rules);
+    }
+
+    pub fn len(&self) -> usize {
+        self.services.values().flatten().count()
+    }
+
+    fn get(&self, key: &ServiceKey) -> Option<&ServiceRules> {
+        self.services.get(key)?.as_ref()
+    }
+
+    /// Takes over what the kernel has accepted.
+    pub fn merge(&mut self, next: Self) {
+        for (key, rules) in next.services {
+            if let Some(old) = self.services.remove(&key).flatten() {
+                for address in old.hairpins {
+                    if let Some(count) = self.hairpins.get_mut(&address) {
+                        *count -= 1;
+                        if *count == 0 {
+                            self.hairpins.remove(&address);
+                        }
+                    }
+                }
+            }
+            if let Some(rules) = rules {
+                for address in &rules.hairpins {
+                    *self.hairpins.entry(*address).or_default() += 1;
+                }
+                self.services.insert(key, Some(rules));
+            }
+        }
+    }
+}
+
+/// The whole table, in one transaction that also removes the old one.
+pub fn replace(config: &Config, next: &Applied) -> String {
+    let (cluster, prefix) = config.cluster_cidr;
+    let (services, service_prefix) = config.service_cidr;
+    let mut script = format!(
+        "add table ip {TABLE}\ndelete table ip {TABLE}\nadd table ip {TABLE}\n\
+         add map ip {TABLE} services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}\n\
+         add map ip {TABLE} nodeports {{ type inet_proto . inet_service : verdict; }}\n\
+         add set ip {TABLE} hairpin {{ type ipv4_addr . ipv4_addr; }}\n\
+         add set ip {TABLE} cluster {{ type ipv4_addr; flags interval; elements = {{ {cluster}/{prefix} }}; }}\n"
+    );
+    let service_range = format!("{services}/{service_prefix}");
+    let chains = [
+        ("translate", "", vec![
+            // Callers from outside the cluster get their answer by way of this node.
+            format!("ip daddr {service_range} ip saddr != @cluster meta mark set meta mark or {MASQUERADE_MARK:#x}"),
+            "ip daddr . meta l4proto . th dport vmap @services".to_owned(),
+            "ip daddr != 127.0.0.0/8 fib daddr type local meta l4proto . th dport vmap @nodeports".to_owned(),
+        ]),
+        ("prerouting", "type nat hook prerouting priority dstnat; policy accept;", vec!["jump translate".to_owned()]),
+        ("output", "type nat hook output priority -100; policy accept;", vec!["jump translate".to_owned()]),
+        ("postrouting", "type nat hook postrouting priority srcnat; policy accept;", vec![
+            "ip saddr . ip daddr @hairpin masquerade".to_owned(),
+            format!("meta mark & {MASQUERADE_MARK:#x} == 0 return"),
+            format!("meta mark set meta mark & {:#x}", !MASQUERADE_MARK),
+            "masquerade".to_owned(),
+        ]),
+        // Whatever is still addressed to the service range has no endpoint: say so at once.
+        ("unserved-forward", "type filter hook forward priority filter; policy accept;", vec![format!("ip daddr {service_range} reject")]),
+        ("unserved-output", "type filter hook output priority filter; policy accept;", vec![format!("ip daddr {service_range} reject")]),
+    ];
+    for (name, hook, rules) in &chains {
+        let body = if hook.is_empty() {
+            String::new()
+        } else {
+            format!(" {{ {hook} }}")
+        };
+        line(
+            &mut script,
+            format_args!("add chain ip {TABLE} {name}{body}"),
+        );
+        for rule in rules {
+            line(
+                &mut script,
+                format_args!("add rule ip {TABLE} {name} {rule}"),
+            );
+        }
+    }
+    script.push_str(&difference(&Applied::default(), next));
+    script
+}
+
+/// What leads from `applied` to `next`, which holds the changed services only. Empty when nothing differs.
+pub fn difference(applied: &Applied, next: &Applied) -> String {
+    let mut add = String::new();
+    let mut unlink = String::new();
+    let mut link = String::new();
+    let mut remove = String::new();
+    let mut hairpins: BTreeMap<Ipv4Addr, isize> = BTreeMap::new();
+    let mut keys: Vec<_> = next.services.keys().collect();
+    keys.sort();
+    let none = ServiceRules::default();
+    for key in keys {
+        let old = applied.get(key).unwrap_or(&none);
+        let new = next.get(key).unwrap_or(&none);
+        if old == new {
+            continue;
+        }
+        for (set, seconds) in changed(&new.sets, &old.sets) {
+            line(
+                &mut add,
+                format_args!(
+                    "add set ip {TABLE} {set} {{ type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; }}"
+                ),
+            );
+        }
+        // Chains first, then their rules: a rule may lead to any of them.
+        for (chain, _) in changed(&new.chains, &old.chains) {
+            line(
+                &mut add,
+                format_args!("add chain ip {TABLE} {chain}\nflush chain ip {TABLE} {chain}"),
+            );
+        }
+        for (chain, rules) in changed(&new.chains, &old.chains) {
+            for rule in rules {
+                line(&mut add, format_args!("add rule ip {TABLE} {chain} {rule}"));
+            }
+        }
+        for (map, old, new) in [
+            ("services", &old.services, &new.services),
+            ("nodeports", &old.node_ports, &new.node_ports),
+        ] {
+            for (element, _) in changed(old, new) {
+                line(
+                    &mut unlink,
+                    format_args!("delete element ip {TABLE} {map} {{ {element} }}"),
+                );
+            }
+            for (element, chain) in changed(new, old) {
+                line(
+                    &mut link,
+                    format_args!("add element ip {TABLE} {map} {{ {element} : goto {chain} }}"),
+                );
+            }
+        }
+        let gone: Vec<_> = old
+            .chains
+            .keys()
+            .filter(|c| !new.chains.contains_key(*c))
+            .collect();
+        // Flushed before any is deleted: they lead to each other.
+        for chain in &gone {
+            line(&mut remove, format_args!("flush chain ip {TABLE} {chain}"));
+        }
+        for chain in &gone {
+            line(&mut remove, format_args!("delete chain ip {TABLE} {chain}"));
+        }
+        for set in old.sets.keys().filter(|s| !new.sets.contains_key(*s)) {
+            line(&mut remove, format_args!("delete set ip {TABLE} {set}"));
+        }
+        for address in &old.hairpins {
+            *hairpins.entry(*address).or_default() -= 1;
+        }
+        for address in &new.hairpins {
+            *hairpins.entry(*address).or_default() += 1;
+        }
+    }
+    for (address, change) in hairpins {
+        let before = applied.hairpins.get(&address).copied().unwrap_or(0);
+        let after = before.saturating_add_signed(change);
+        let element = format!("{{ {address} . {address} }}");
+        if before == 0 && after > 0 {
+            line(
+                &mut link,
+                format_args!("add element ip {TABLE} hairpin {element}"),
+            );
+        } else if before > 0 && after == 0 {
+            line(
+                &mut unlink,
+                format_args!("delete element ip {TABLE} hairpin {element}"),
+            );
+        }
+    }
+    add + &unlink + &link + &remove
+}
+
+/// The entries of `new` that `old` has not, or has with another value.
+fn changed<'a, V: PartialEq>(
+    new: &'a BTreeMap<String, V>,
+    old: &'a BTreeMap<String, V>,
+) -> impl Iterator<Item = (&'a String, &'a V)> {
+    new.iter()
+        .filter(move |(key, value)| old.get(*key) != Some(*value))
+}
+
+fn line(script: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(script, "{text}");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+use std::process::Command;
+
+use expect_test::expect;
+
+use super::*;
+use crate::{
+    model::{Endpoint, ServicePort},
+    rules,
+};
+
+fn key(name: &str) -> ServiceKey {
+    ServiceKey {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+    }
+}
+
+fn wanted(name: &str, cluster_ip: u8, endpoints: &[u8], affinity: Option<i32>) -> ServiceRules {
+    let endpoints: Vec<_> = endpoints
+        .iter()
+        .map(|last| Endpoint {
+            address: Ipv4Addr::new(10, 42, 0, *last),
+            port: 8080,
+        })
+        .collect();
+    let port = ServicePort {
+        name: "http".to_owned(),
+        protocol: "tcp",
+        port: 80,
+        cluster_ips: vec![Ipv4Addr::new(10, 43, 0, cluster_ip)],
+        external_ips: Vec::new(),
+        node_port: Some(30000 + u16::from(cluster_ip)),
+        affinity_seconds: affinity,
+        internal_local: false,
+        external_local: affinity.is_some(),
+        local: endpoints.clone(),
+        all: endpoints,
+    };
+    rules::build(&key(name), &[port])
+}
+
+fn overlay(changes: Vec<(&str, Option<ServiceRules>)>) -> Applied {
+    let mut next = Applied::overlay(changes.len());
+    for (name, rules) in changes {
+        next.set(key(name), rules);
+    }
+    next
+}
+
+fn config() -> Config {
+    Config {
+        node_name: "a".to_owned(),
+        cluster_cidr: (Ipv4Addr::new(10, 42, 0, 0), 16),
+        service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
+    }
+}
+
+#[test]
+fn a_changed_endpoint_touches_its_service_only() {
+    let mut applied = Applied::default();
+    applied.merge(overlay(vec![
+        ("a", Some(wanted("a", 1, &[2, 3], None))),
+        ("b", Some(wanted("b", 2, &[3], None))),
+    ]));
+    let next = overlay(vec![("a", Some(wanted("a", 1, &[2, 4], None)))]);
+    // 10.42.0.3 still serves b: its hairpin element stays.
+    expect![[r#"
+        add chain ip knarr-proxy svc-default/a/tcp/http
+        flush chain ip knarr-proxy svc-default/a/tcp/http
+        add rule ip knarr-proxy svc-default/a/tcp/http meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.4 . 8080 }
+        add element ip knarr-proxy hairpin { 10.42.0.4 . 10.42.0.4 }
+    "#]]
+    .assert_eq(&difference(&applied, &next));
+    applied.merge(next);
+    assert_eq!(
+        difference(
+            &applied,
+            &overlay(vec![("a", Some(wanted("a", 1, &[2, 4], None)))])
+        ),
+        ""
+    );
+}
+
+#[test]
+fn a_removed_service_leaves_nothing() {
+    let mut applied = Applied::default();
+    applied.merge(overlay(vec![("a", Some(wanted("a", 1, &[2], None)))]));
+    let next = overlay(vec![("a", None)]);
+    expect![[r#"
+        delete element ip knarr-proxy services { 10.43.0.1 . tcp . 80 }
+        delete element ip knarr-proxy nodeports { tcp . 30001 }
+        delete element ip knarr-proxy hairpin { 10.42.0.2 . 10.42.0.2 }
+        flush chain ip knarr-proxy ext-default/a/tcp/http
+        flush chain ip knarr-proxy svc-default/a/tcp/http
+        delete chain ip knarr-proxy ext-default/a/tcp/http
+        delete chain ip knarr-proxy svc-default/a/tcp/http
+    "#]]
+    .assert_eq(&difference(&applied, &next));
+    applied.merge(next);
+    assert_eq!(applied.len(), 0);
+    assert!(applied.hairpins.is_empty());
+}
+
+/// The kernel has the last word: every kind of transaction is applied in a network namespace of the test's own.
+#[test]
+fn the_kernel_accepts_every_transaction() {
+    if !nix_is_root() {
+        println!("skipped: needs root to make a network namespace");
+        return;
+    }
+    let mut applied = Applied::default();
+    let first = overlay(vec![
+        ("a", Some(wanted("a", 1, &[2, 3], None))),
+        ("b", Some(wanted("b", 2, &[2], Some(60)))),
+    ]);
+    let mut script = replace(&config(), &first);
+    applied.merge(first);
+    for next in [
+        vec![("a", Some(wanted("a", 1, &[3], Some(30))))],
+        vec![
+            ("a", Some(wanted("a", 7, &[3, 4], None))),
+            ("b", Some(wanted("b", 2, &[4, 5], Some(90)))),
+        ],
+        vec![("a", None)],
+        vec![("b", None)],
+    ] {
+        let next = overlay(next);
+        script.push_str(&difference(&applied, &next));
+        applied.merge(next);
+    }
+    let listing = apply_in_namespace(&script);
+    assert!(listing.contains("chain translate"), "{listing}");
+    assert!(
+        !listing.contains("default/"),
+        "nothing of the services is left: {listing}"
+    );
+}
+
+fn nix_is_root() -> bool {
+    let output = Command::new("id").arg("-u").output().unwrap();
+    output.stdout.starts_with(b"0")
+}
+
+/// Runs nft in a namespace that ends with the process.
+fn apply_in_namespace(script: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("script");
+    std::fs::write(&path, script).unwrap();
+    let output = Command::new("unshare")
+        .args(["--net", "sh", "-c", "nft -f \"$0\" && nft list ruleset"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}\n{script}");
+    String::from_utf8(output.stdout).unwrap()
+}
