@@ -1,0 +1,93 @@
+//! Authentication: who is asking?
+//!
+//! A verified client certificate, else a service-account token, else nobody. Nobody (`system:anonymous`) is let through to
+//! the health endpoints only; anything else without credentials is 401. Impersonation comes after authentication and before
+//! authorization.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use knarr_meta::status::Status;
+
+use crate::{
+    authz::rbac::service_account_user,
+    request::{Authenticator, Credentials, UserInfo},
+    tokens::Tokens,
+};
+
+pub mod impersonation;
+#[cfg(test)]
+mod tests;
+pub mod x509;
+
+/// Group of everyone who proved who they are.
+pub const AUTHENTICATED: &str = "system:authenticated";
+/// Group of nobody.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
+/// Name of nobody.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// The only paths that answer nobody.
+const ANONYMOUS_PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+
+/// x509 certificates, then tokens.
+pub struct Authn {
+    tokens: Arc<Tokens>,
+    certificates: x509::Certificates,
+}
+
+impl Authn {
+    /// Certificates need no configuration: TLS has verified their chain.
+    pub fn new(tokens: Arc<Tokens>) -> Authn {
+        Authn { tokens, certificates: x509::Certificates::default() }
+    }
+}
+
+#[async_trait]
+impl Authenticator for Authn {
+    async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Option<UserInfo>, Status> {
+        let mut refused = false;
+        if let Some(der) = credentials.client_certificate {
+            match self.certificates.user(der) {
+                Some(user) => return Ok(Some(user)),
+                None => refused = true,
+            }
+        }
+        if let Some(token) = credentials.bearer {
+            return Ok(Some(self.tokens.authenticate(token, self.tokens.audiences())?.user));
+        }
+        if refused { Err(unauthorized()) } else { Ok(None) }
+    }
+}
+
+/// Upstream's 401, which says nothing else.
+pub fn unauthorized() -> Status {
+    Status::unauthorized("Unauthorized")
+}
+
+/// Nobody, as a user.
+pub fn anonymous() -> UserInfo {
+    UserInfo { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..UserInfo::default() }
+}
+
+/// True for the paths where a request without credentials goes on as [`anonymous`] instead of 401.
+pub fn anonymous_allowed(path: &str) -> bool {
+    ANONYMOUS_PATHS.contains(&path)
+}
+
+/// A service account as a user, without uid.
+pub fn service_account(namespace: &str, name: &str) -> UserInfo {
+    UserInfo {
+        name: service_account_user(namespace, name),
+        groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}"), AUTHENTICATED.into()],
+        ..UserInfo::default()
+    }
+}
+
+/// The server itself: what its own writes run as.
+pub fn server() -> UserInfo {
+    UserInfo {
+        name: "system:apiserver".into(),
+        groups: vec![crate::authz::MASTERS.into(), AUTHENTICATED.into()],
+        ..UserInfo::default()
+    }
+}

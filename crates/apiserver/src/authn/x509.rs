@@ -1,0 +1,76 @@
+//! Users from client certificates: CN is the name, each O a group.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::RwLock;
+use ring::digest;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
+
+use super::AUTHENTICATED;
+use crate::request::UserInfo;
+
+/// Certificates that are remembered parsed; a kubelet or a person has one each.
+const MAX_ENTRIES: usize = 16_384;
+
+/// A certificate's user, good until the certificate ends.
+struct Entry {
+    user: UserInfo,
+    not_before: i64,
+    not_after: i64,
+}
+
+/// Parses certificates once.
+#[derive(Default)]
+pub struct Certificates {
+    entries: RwLock<HashMap<[u8; 32], Arc<Entry>>>,
+}
+
+impl Certificates {
+    /// `None` where the certificate names nobody or is outside its life (a connection may outlive its certificate).
+    pub fn user(&self, der: &[u8]) -> Option<UserInfo> {
+        self.user_at(der, jiff::Timestamp::now().as_second())
+    }
+
+    pub(super) fn user_at(&self, der: &[u8], now: i64) -> Option<UserInfo> {
+        let mut key = [0; 32];
+        key.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
+        let known = self.entries.read().get(&key).cloned();
+        let entry = match known {
+            Some(entry) => entry,
+            None => {
+                let entry = Arc::new(parse(der)?);
+                let mut entries = self.entries.write();
+                if entries.len() >= MAX_ENTRIES {
+                    entries.clear();
+                }
+                entries.insert(key, entry.clone());
+                entry
+            }
+        };
+        (entry.not_before <= now && now <= entry.not_after).then(|| entry.user.clone())
+    }
+}
+
+fn parse(der: &[u8]) -> Option<Entry> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    // As upstream's verifier demands of a client.
+    let usage = certificate.extended_key_usage().ok().flatten();
+    if !usage.is_some_and(|usage| usage.value.client_auth || usage.value.any) {
+        return None;
+    }
+    let subject = certificate.subject();
+    let name = subject.iter_common_name().last()?.as_str().ok()?.to_owned();
+    if name.is_empty() {
+        return None;
+    }
+    let mut groups: Vec<String> = subject.iter_organization().filter_map(|o| o.as_str().ok()).map(String::from).collect();
+    if !groups.iter().any(|group| group == AUTHENTICATED) {
+        groups.push(AUTHENTICATED.to_owned());
+    }
+    let validity = certificate.validity();
+    Some(Entry {
+        user: UserInfo { name, groups, ..UserInfo::default() },
+        not_before: validity.not_before.timestamp(),
+        not_after: validity.not_after.timestamp(),
+    })
+}

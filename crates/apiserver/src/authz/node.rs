@@ -1,0 +1,352 @@
+//! The Node authorizer: a kubelet may read and write what its pods need, and nothing of its neighbours.
+//!
+//! Upstream keeps a graph (secret → pod → node). The edges that matter are few: the pods bound to the asking node. So this
+//! keeps, for each node that asks, what its pods refer to, refreshed when pods have changed; a pod is parsed once a version.
+//! Rules follow upstream's `node_authorizer.go` of 1.32 and later, where a node lists and watches only its own Node and pods
+//! (by field selector).
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, LazyLock},
+};
+
+use knarr_meta::{fields::FieldSelector, object};
+use parking_lot::Mutex;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use super::rules::Rule;
+use crate::{
+    bootstrap::policy,
+    request::{Decision, Object, Objects, RequestInfo, UserInfo},
+};
+
+/// Group of every kubelet.
+pub const NODES_GROUP: &str = "system:nodes";
+const USER_PREFIX: &str = "system:node:";
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+/// Node names that are remembered; more ask only when someone makes up nodes, and then memory must not grow.
+const MAX_NODES: usize = 20_000;
+
+/// `Some(name)` for a kubelet; the name is empty where the user name does not say it.
+pub fn identity(user: &UserInfo) -> Option<&str> {
+    if !user.groups.iter().any(|group| group == NODES_GROUP) {
+        return None;
+    }
+    user.name.strip_prefix(USER_PREFIX)
+}
+
+/// What a pod refers to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct References {
+    pub secrets: BTreeSet<String>,
+    pub config_maps: BTreeSet<String>,
+    pub claims: BTreeSet<String>,
+    pub service_account: String,
+}
+
+#[derive(Debug)]
+struct Pod {
+    namespace: String,
+    name: String,
+    node: String,
+    references: References,
+}
+
+#[derive(Default)]
+struct Pods {
+    /// Revision of the pods' cache at which this was read.
+    at: Option<u64>,
+    by_revision: Arc<HashMap<u64, Arc<Pod>>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Secret,
+    ConfigMap,
+    Claim,
+    ServiceAccount,
+    Pod,
+}
+
+/// The authorizer.
+pub struct NodeAuthorizer {
+    objects: Arc<dyn Objects>,
+    nodes: Mutex<HashMap<String, Arc<Mutex<Pods>>>>,
+}
+
+/// What nodes may do to kinds without a rule of their own: the `system:node` ClusterRole, as upstream has it in code.
+static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| policy::cluster_role("system:node").map(|role| role.rules).unwrap_or_default());
+
+/// `Err` is the reason.
+type Answer = Result<(), String>;
+
+fn need(condition: bool, reason: impl Into<String>) -> Answer {
+    if condition { Ok(()) } else { Err(reason.into()) }
+}
+
+impl NodeAuthorizer {
+    /// Reads pods, and volumes where asked, from the watch cache.
+    pub fn new(objects: Arc<dyn Objects>) -> Self {
+        NodeAuthorizer { objects, nodes: Mutex::default() }
+    }
+
+    /// No opinion on users who are no nodes.
+    pub fn authorize(&self, user: &UserInfo, request: &RequestInfo<'_>) -> Decision {
+        let Some(node) = identity(user) else {
+            return Decision::NoOpinion { reason: String::new() };
+        };
+        if node.is_empty() {
+            let reason = format!("unknown node for user {}", knarr_meta::field::quote(&user.name));
+            return Decision::NoOpinion { reason };
+        }
+        match self.decide(node, request) {
+            Ok(()) => Decision::Allow { reason: String::new() },
+            Err(reason) => Decision::NoOpinion { reason },
+        }
+    }
+
+    fn decide(&self, node: &str, request: &RequestInfo<'_>) -> Answer {
+        if request.is_resource {
+            match (request.group, request.resource) {
+                ("", "secrets") => return self.read(node, Target::Secret, request),
+                ("", "configmaps") => return self.read(node, Target::ConfigMap, request),
+                ("", "persistentvolumeclaims") if request.subresource == "status" => {
+                    need(matches!(request.verb, "update" | "patch"), "can only get/update/patch this type")?;
+                    return self.related(node, Target::Claim, request.namespace, request.name);
+                }
+                ("", "persistentvolumeclaims") => {
+                    get_only(request)?;
+                    return self.related(node, Target::Claim, request.namespace, request.name);
+                }
+                ("", "persistentvolumes") => return self.volume(node, request),
+                ("storage.k8s.io", "volumeattachments") => return self.attachment(node, request),
+                ("", "serviceaccounts") => return self.service_account(node, request),
+                ("", "nodes") => return own_node(node, request),
+                ("", "pods") => return self.pod(node, request),
+                ("coordination.k8s.io", "leases") => return lease(node, request),
+                ("storage.k8s.io", "csinodes") => return csi_node(node, request),
+                _ => {}
+            }
+        }
+        need(RULES.iter().any(|rule| rule.allows(request)), "")
+    }
+
+    fn read(&self, node: &str, target: Target, request: &RequestInfo<'_>) -> Answer {
+        need(matches!(request.verb, "get" | "list" | "watch"), "can only read resources of this type")?;
+        need(request.subresource.is_empty(), "cannot read subresource")?;
+        need(!request.namespace.is_empty(), "can only read namespaced object of this type")?;
+        let selected = selected(request, "metadata.name");
+        let name = if request.name.is_empty() { selected.as_deref().unwrap_or_default() } else { request.name };
+        self.related(node, target, request.namespace, name)
+    }
+
+    fn service_account(&self, node: &str, request: &RequestInfo<'_>) -> Answer {
+        // Kubelets read accounts for image credential plugins.
+        if request.verb == "get" && request.subresource.is_empty() {
+            return self.related(node, Target::ServiceAccount, request.namespace, request.name);
+        }
+        let individual = request.verb == "create" && !request.name.is_empty();
+        need(individual, "can only create tokens for individual service accounts")?;
+        need(request.subresource == "token", "can only create token subresource of serviceaccount")?;
+        self.related(node, Target::ServiceAccount, request.namespace, request.name)
+    }
+
+    fn pod(&self, node: &str, request: &RequestInfo<'_>) -> Answer {
+        match (request.subresource, request.verb) {
+            ("", "get") => self.related(node, Target::Pod, request.namespace, request.name),
+            ("", "list" | "watch") => need(
+                selected(request, "spec.nodeName").as_deref() == Some(node),
+                "can only list/watch pods with spec.nodeName field selector",
+            ),
+            // NodeRestriction holds these to mirror pods and pods of this node.
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
+            _ => Err(String::new()),
+        }
+    }
+
+    fn volume(&self, node: &str, request: &RequestInfo<'_>) -> Answer {
+        get_only(request)?;
+        let claim = self.objects.get("", "persistentvolumes", "", request.name).and_then(|volume| {
+            let volume: Value = serde_json::from_slice(&volume.json).ok()?;
+            let at = |field| object::str_at(&volume, &["spec", "claimRef", field]).to_owned();
+            Some((at("namespace"), at("name")))
+        });
+        let (namespace, name) = claim.ok_or_else(|| unrelated(node))?;
+        self.related(node, Target::Claim, &namespace, &name)
+    }
+
+    fn attachment(&self, node: &str, request: &RequestInfo<'_>) -> Answer {
+        get_only(request)?;
+        let attachment = self.objects.get("storage.k8s.io", "volumeattachments", "", request.name);
+        let attachment: Option<Value> = attachment.and_then(|a| serde_json::from_slice(&a.json).ok());
+        let own = attachment.is_some_and(|a| object::str_at(&a, &["spec", "nodeName"]) == node);
+        need(own, unrelated(node))
+    }
+
+    /// Is there a pod on this node that leads to the object?
+    fn related(&self, node: &str, target: Target, namespace: &str, name: &str) -> Answer {
+        need(!name.is_empty(), "No Object name found")?;
+        let pods = self.pods(node);
+        let found = pods.values().filter(|pod| pod.node == node && pod.namespace == namespace).any(|pod| {
+            match target {
+                Target::Pod => pod.name == name,
+                Target::Secret => pod.references.secrets.contains(name),
+                Target::ConfigMap => pod.references.config_maps.contains(name),
+                Target::Claim => pod.references.claims.contains(name),
+                Target::ServiceAccount => pod.references.service_account == name,
+            }
+        });
+        need(found, unrelated(node))
+    }
+
+    /// The pods of a node as of now.
+    fn pods(&self, node: &str) -> Arc<HashMap<u64, Arc<Pod>>> {
+        let entry = {
+            let mut nodes = self.nodes.lock();
+            if nodes.len() >= MAX_NODES && !nodes.contains_key(node) {
+                nodes.clear();
+            }
+            nodes.entry(node.to_owned()).or_default().clone()
+        };
+        let mut pods = entry.lock();
+        // Before the read: a change in between makes the next request read again.
+        let now = self.objects.revision_of("", "pods");
+        if pods.at != Some(now) {
+            let listed = self
+                .objects
+                .list_by_field("", "pods", "spec.nodeName", node)
+                .unwrap_or_else(|| self.objects.list("", "pods", ""));
+            let old = pods.by_revision.clone();
+            let parsed = listed.into_iter().filter_map(|object| {
+                let revision = object.revision;
+                let pod = old.get(&revision).cloned().or_else(|| parse(&object).map(Arc::new))?;
+                Some((revision, pod))
+            });
+            pods.by_revision = Arc::new(parsed.collect());
+            pods.at = Some(now);
+        }
+        pods.by_revision.clone()
+    }
+}
+
+fn unrelated(node: &str) -> String {
+    format!("no relationship found between node '{node}' and this object")
+}
+
+fn get_only(request: &RequestInfo<'_>) -> Answer {
+    need(request.verb == "get", "can only get individual resources of this type")?;
+    need(request.subresource.is_empty(), "cannot get subresource")
+}
+
+/// The value that the request's field selector demands of `field`.
+fn selected(request: &RequestInfo<'_>, field: &str) -> Option<String> {
+    let raw = request.field_selector.replace('+', " ");
+    let selector = percent_decode_str(&raw).decode_utf8().ok()?;
+    FieldSelector::parse(&selector).ok()?.exact(field).map(String::from)
+}
+
+fn own_node(node: &str, request: &RequestInfo<'_>) -> Answer {
+    match (request.subresource, request.verb) {
+        // NodeRestriction holds writes to the own Node, whose name is not known yet on create.
+        ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
+        ("", "get" | "list" | "watch") => {
+            let selected = selected(request, "metadata.name");
+            let name = if request.name.is_empty() { selected.as_deref().unwrap_or_default() } else { request.name };
+            need(!name.is_empty(), format!("node '{node}' cannot read all nodes, only its own Node object"))?;
+            need(name == node, format!("node '{node}' cannot read '{name}', only its own Node object"))
+        }
+        _ => Err(String::new()),
+    }
+}
+
+fn lease(node: &str, request: &RequestInfo<'_>) -> Answer {
+    let verb = matches!(request.verb, "get" | "create" | "update" | "patch" | "delete");
+    need(verb, "can only get, create, update, patch, or delete a node lease")?;
+    need(request.namespace == LEASE_NAMESPACE, format!("can only access leases in the \"{LEASE_NAMESPACE}\" system namespace"))?;
+    // On create the name is in the body: NodeRestriction looks there.
+    let own = request.verb == "create" || request.name == node;
+    need(own, "can only access node lease with the same name as the requesting node")
+}
+
+fn csi_node(node: &str, request: &RequestInfo<'_>) -> Answer {
+    let verb = matches!(request.verb, "get" | "create" | "update" | "patch" | "delete");
+    need(verb, "can only get, create, update, patch, or delete a CSINode")?;
+    need(request.subresource.is_empty(), "cannot authorize CSINode subresources")?;
+    let own = request.verb == "create" || request.name == node;
+    need(own, "can only access CSINode with the same name as the requesting node")
+}
+
+fn parse(cached: &Object) -> Option<Pod> {
+    let pod: Value = serde_json::from_slice(&cached.json).ok()?;
+    Some(Pod {
+        namespace: object::namespace(&pod).to_owned(),
+        name: object::name(&pod).to_owned(),
+        node: object::str_at(&pod, &["spec", "nodeName"]).to_owned(),
+        references: references(&pod),
+    })
+}
+
+/// Fields of volume sources that name a Secret, as (source, field of a name or of an object with a name).
+const VOLUME_SECRETS: [(&str, &str); 9] = [
+    ("azureFile", "secretName"),
+    ("cephfs", "secretRef"),
+    ("cinder", "secretRef"),
+    ("csi", "nodePublishSecretRef"),
+    ("flexVolume", "secretRef"),
+    ("iscsi", "secretRef"),
+    ("rbd", "secretRef"),
+    ("scaleIO", "secretRef"),
+    ("storageos", "secretRef"),
+];
+
+/// Collects every name in a pod's spec that its kubelet must resolve.
+pub(super) fn references(pod: &Value) -> References {
+    let mut found = References { service_account: object::str_at(pod, &["spec", "serviceAccountName"]).to_owned(), ..Default::default() };
+    for secret in object::list_at(pod, &["spec", "imagePullSecrets"]) {
+        found.secrets.insert(object::str_at(secret, &["name"]).to_owned());
+    }
+    for field in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in object::list_at(pod, &["spec", field]) {
+            environment(container, &mut found);
+        }
+    }
+    for volume in object::list_at(pod, &["spec", "volumes"]) {
+        volume_references(object::name(pod), volume, &mut found);
+    }
+    for names in [&mut found.secrets, &mut found.config_maps, &mut found.claims] {
+        names.remove("");
+    }
+    found
+}
+
+fn environment(container: &Value, found: &mut References) {
+    let name = |value: &Value, path: &[&str]| object::str_at(value, path).to_owned();
+    for source in object::list_at(container, &["envFrom"]) {
+        found.secrets.insert(name(source, &["secretRef", "name"]));
+        found.config_maps.insert(name(source, &["configMapRef", "name"]));
+    }
+    for variable in object::list_at(container, &["env"]) {
+        found.secrets.insert(name(variable, &["valueFrom", "secretKeyRef", "name"]));
+        found.config_maps.insert(name(variable, &["valueFrom", "configMapKeyRef", "name"]));
+    }
+}
+
+fn volume_references(pod: &str, volume: &Value, found: &mut References) {
+    let name = |value: &Value, path: &[&str]| object::str_at(value, path).to_owned();
+    found.secrets.insert(name(volume, &["secret", "secretName"]));
+    found.config_maps.insert(name(volume, &["configMap", "name"]));
+    found.claims.insert(name(volume, &["persistentVolumeClaim", "claimName"]));
+    if volume.get("ephemeral").is_some() {
+        found.claims.insert(format!("{pod}-{}", object::str_at(volume, &["name"])));
+    }
+    for source in object::list_at(volume, &["projected", "sources"]) {
+        found.secrets.insert(name(source, &["secret", "name"]));
+        found.config_maps.insert(name(source, &["configMap", "name"]));
+    }
+    for (source, field) in VOLUME_SECRETS {
+        found.secrets.insert(name(volume, &[source, field]));
+        found.secrets.insert(name(volume, &[source, field, "name"]));
+    }
+}
+
