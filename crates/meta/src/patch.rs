@@ -48,8 +48,8 @@ pub trait PatchSchema {
 /// details when an operation cannot be applied (a failed `test`, a path that is not there).
 pub fn json(object: &mut Value, patch: &[u8]) -> Result<(), Status> {
     check_size(patch.len())?;
-    let patch: json_patch::Patch =
-        serde_json::from_slice(patch).map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    let patch: json_patch::Patch = serde_json::from_slice(patch)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     if patch.len() > MAX_JSON_PATCH_OPERATIONS {
         return Err(Status::request_too_large(format!(
             "The allowed maximum operations in a JSON patch is {MAX_JSON_PATCH_OPERATIONS}, got {}",
@@ -65,7 +65,8 @@ pub fn json(object: &mut Value, patch: &[u8]) -> Result<(), Status> {
                 return Err(unprocessable());
             }
         }
-        json_patch::patch_unsafe(&mut result, std::slice::from_ref(operation)).map_err(|_| unprocessable())?;
+        json_patch::patch_unsafe(&mut result, std::slice::from_ref(operation))
+            .map_err(|_| unprocessable())?;
     }
     *object = result;
     Ok(())
@@ -83,7 +84,9 @@ pub fn merge(object: &mut Value, patch: &Value) -> Result<(), Status> {
 /// 413 when a patch has more than [`MAX_PATCH_BYTES`].
 pub fn check_size(bytes: usize) -> Result<(), Status> {
     if bytes > MAX_PATCH_BYTES {
-        return Err(Status::request_too_large(format!("limit is {MAX_PATCH_BYTES}")));
+        return Err(Status::request_too_large(format!(
+            "limit is {MAX_PATCH_BYTES}"
+        )));
     }
     Ok(())
 }
@@ -95,11 +98,20 @@ fn size(value: &Value) -> usize {
         Value::Number(_) => 8,
         Value::String(text) => text.len() + 2,
         Value::Array(list) => 2 + list.iter().map(|element| size(element) + 1).sum::<usize>(),
-        Value::Object(map) => 2 + map.iter().map(|(key, value)| key.len() + 4 + size(value)).sum::<usize>(),
+        Value::Object(map) => {
+            2 + map
+                .iter()
+                .map(|(key, value)| key.len() + 4 + size(value))
+                .sum::<usize>()
+        }
     }
 }
 
 /// Upstream's answer to a well-formed patch that does not fit the object: it drops the reason.
 fn unprocessable() -> Status {
-    Status::new(422, Reason::Invalid, "the server rejected our request due to an error in our request")
+    Status::new(
+        422,
+        Reason::Invalid,
+        "the server rejected our request due to an error in our request",
+    )
 }

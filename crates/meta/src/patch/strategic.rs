@@ -36,11 +36,20 @@ enum Error {
     #[error("lists of lists are not supported")]
     ListOfLists,
     #[error("expected a {expected}, but received a {actual}")]
-    Kind { expected: &'static str, actual: &'static str },
+    Kind {
+        expected: &'static str,
+        actual: &'static str,
+    },
     #[error("map: {} does not contain declared merge key: {key}", go_map(.map))]
-    NoMergeKey { map: Map<String, Value>, key: String },
+    NoMergeKey {
+        map: Map<String, Value>,
+        key: String,
+    },
     #[error("unknown patch type: {directive} in map: {}", go_map(.map))]
-    Directive { directive: String, map: Map<String, Value> },
+    Directive {
+        directive: String,
+        map: Map<String, Value>,
+    },
     #[error("cannot merge lists without merge key for {0}")]
     NoKeyForList(String),
     #[error("merging lists cannot yet be specified in the patch")]
@@ -57,7 +66,9 @@ impl From<Error> for Status {
     /// Upstream's codes. Errors that it does not expect are those of the server: 500 without a reason.
     fn from(error: Error) -> Status {
         match error {
-            Error::PrimitiveList | Error::RetainKeys | Error::SetElementOrder => Status::bad_request(error.to_string()),
+            Error::PrimitiveList | Error::RetainKeys | Error::SetElementOrder => {
+                Status::bad_request(error.to_string())
+            }
             Error::ListOfLists => unprocessable(),
             other => Status::new(500, Reason::Unknown, other.to_string()),
         }
@@ -68,7 +79,11 @@ impl From<Error> for Status {
 ///
 /// Errors: 400 when the patch is no object or a directive has the wrong form, 422 for lists of lists, 500 (as upstream) when
 /// an element lacks its merge key or a directive is unknown.
-pub fn strategic(original: &Value, patch: &Value, schema: &dyn PatchSchema) -> Result<Value, Status> {
+pub fn strategic(
+    original: &Value,
+    patch: &Value,
+    schema: &dyn PatchSchema,
+) -> Result<Value, Status> {
     let Value::Object(patch) = patch else {
         return Err(Status::bad_request(format!(
             "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
@@ -84,7 +99,11 @@ pub fn strategic(original: &Value, patch: &Value, schema: &dyn PatchSchema) -> R
 }
 
 /// Merges a patch into an object of a type.
-fn merge_map(original: &mut Map<String, Value>, mut patch: Map<String, Value>, schema: Option<&dyn PatchSchema>) -> Result<(), Error> {
+fn merge_map(
+    original: &mut Map<String, Value>,
+    mut patch: Map<String, Value>,
+    schema: Option<&dyn PatchSchema>,
+) -> Result<(), Error> {
     if let Some(directive) = patch.get(DIRECTIVE) {
         *original = match directive.as_str() {
             Some("replace") => {
@@ -92,7 +111,12 @@ fn merge_map(original: &mut Map<String, Value>, mut patch: Map<String, Value>, s
                 patch
             }
             Some("delete") => Map::new(),
-            _ => return Err(Error::Directive { directive: go_value(directive), map: patch }),
+            _ => {
+                return Err(Error::Directive {
+                    directive: go_value(directive),
+                    map: patch,
+                });
+            }
         };
         return Ok(());
     }
@@ -163,9 +187,16 @@ fn delete_from_list(
 }
 
 /// `$retainKeys`: the patch's own fields must be among them.
-fn retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, Value>) -> Result<(), Error> {
-    let Some(keys) = patch.remove(RETAIN_KEYS) else { return Ok(()) };
-    let Value::Array(keys) = keys else { return Err(Error::RetainKeys) };
+fn retain_keys(
+    original: &mut Map<String, Value>,
+    patch: &mut Map<String, Value>,
+) -> Result<(), Error> {
+    let Some(keys) = patch.remove(RETAIN_KEYS) else {
+        return Ok(());
+    };
+    let Value::Array(keys) = keys else {
+        return Err(Error::RetainKeys);
+    };
     let kept = |key: &str| keys.iter().any(|kept| kept.as_str() == Some(key));
     for (key, value) in patch.iter() {
         let directive = key.starts_with(DELETE_FROM_LIST) || key.starts_with(SET_ELEMENT_ORDER);
@@ -179,7 +210,11 @@ fn retain_keys(original: &mut Map<String, Value>, patch: &mut Map<String, Value>
 
 /// The strategy of a field, `retainKeys` aside.
 fn list_strategy(schema: Option<&dyn PatchSchema>) -> Option<Strategy> {
-    schema?.strategies().iter().copied().find(|strategy| *strategy != Strategy::RetainKeys)
+    schema?
+        .strategies()
+        .iter()
+        .copied()
+        .find(|strategy| *strategy != Strategy::RetainKeys)
 }
 
 /// Removes fields that are null, at any depth: there is nothing for them to delete.
@@ -224,13 +259,19 @@ fn go_value(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(list) => format!("[{}]", list.iter().map(go_value).collect::<Vec<_>>().join(" ")),
+        Value::Array(list) => format!(
+            "[{}]",
+            list.iter().map(go_value).collect::<Vec<_>>().join(" ")
+        ),
         Value::Object(map) => go_map(map),
         other => other.to_string(),
     }
 }
 
 fn go_map(map: &Map<String, Value>) -> String {
-    let fields: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_value(value))).collect();
+    let fields: Vec<String> = map
+        .iter()
+        .map(|(key, value)| format!("{key}:{}", go_value(value)))
+        .collect();
     format!("map[{}]", fields.join(" "))
 }

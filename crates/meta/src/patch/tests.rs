@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod cases;
+
 /// Like upstream's test type: recursive, with a field of every sort.
 struct Item {
     merge_key: Option<&'static str>,
@@ -10,16 +12,54 @@ struct Item {
     fields: bool,
 }
 
-static ITEM: Item = Item { merge_key: None, strategies: &[], element: None, fields: true };
-static SCALAR: Item = Item { merge_key: None, strategies: &[], element: None, fields: false };
-static MERGING_LIST: Item =
-    Item { merge_key: Some("name"), strategies: &[Strategy::Merge], element: Some(&ITEM), fields: false };
-static LIST: Item = Item { merge_key: None, strategies: &[], element: Some(&ITEM), fields: false };
-static MERGING_SCALARS: Item =
-    Item { merge_key: None, strategies: &[Strategy::Merge], element: Some(&SCALAR), fields: false };
-static SCALARS: Item = Item { merge_key: None, strategies: &[], element: Some(&SCALAR), fields: false };
-static REPLACING: Item = Item { merge_key: None, strategies: &[Strategy::Replace], element: None, fields: true };
-static RETAIN: Item = Item { merge_key: None, strategies: &[Strategy::RetainKeys], element: None, fields: true };
+static ITEM: Item = Item {
+    merge_key: None,
+    strategies: &[],
+    element: None,
+    fields: true,
+};
+static SCALAR: Item = Item {
+    merge_key: None,
+    strategies: &[],
+    element: None,
+    fields: false,
+};
+static MERGING_LIST: Item = Item {
+    merge_key: Some("name"),
+    strategies: &[Strategy::Merge],
+    element: Some(&ITEM),
+    fields: false,
+};
+static LIST: Item = Item {
+    merge_key: None,
+    strategies: &[],
+    element: Some(&ITEM),
+    fields: false,
+};
+static MERGING_SCALARS: Item = Item {
+    merge_key: None,
+    strategies: &[Strategy::Merge],
+    element: Some(&SCALAR),
+    fields: false,
+};
+static SCALARS: Item = Item {
+    merge_key: None,
+    strategies: &[],
+    element: Some(&SCALAR),
+    fields: false,
+};
+static REPLACING: Item = Item {
+    merge_key: None,
+    strategies: &[Strategy::Replace],
+    element: None,
+    fields: true,
+};
+static RETAIN: Item = Item {
+    merge_key: None,
+    strategies: &[Strategy::RetainKeys],
+    element: None,
+    fields: true,
+};
 static RETAIN_LIST: Item = Item {
     merge_key: Some("name"),
     strategies: &[Strategy::Merge, Strategy::RetainKeys],
@@ -57,21 +97,198 @@ impl PatchSchema for Item {
     }
 }
 
-#[test]
-fn upstream_all() {
-    let rows: Value = serde_json::from_str(&std::fs::read_to_string("/tmp/kvdl/rows.json").unwrap()).unwrap();
-    let mut bad = 0;
-    for row in rows.as_array().unwrap() {
-        let got = strategic(&row["original"], &row["patch"], &ITEM);
-        let ok = match (&got, row["error"].as_str()) {
-            (Ok(v), None) => *v == row["result"] || (row["result"].is_null() && v == &json!({})),
-            (Err(e), Some(w)) => e.message.contains(w),
-            _ => false,
-        };
-        if !ok {
-            bad += 1;
-            eprintln!("{} : {got:?}\n   {row}", row["name"]);
+fn parse(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn check_all(cases: &[cases::Case]) {
+    for (original, patch, expected) in cases {
+        match strategic(&parse(original), &parse(patch), &ITEM) {
+            Ok(result) => assert_eq!(result, parse(expected), "{patch} applied to {original}"),
+            Err(error) => panic!("{patch} applied to {original}: {error:?}"),
         }
     }
-    assert_eq!(bad, 0);
+}
+
+#[test]
+fn strategic_objects() {
+    check_all(cases::OBJECTS);
+}
+
+#[test]
+fn strategic_lists() {
+    check_all(cases::LISTS);
+}
+
+#[test]
+fn strategic_scalars() {
+    check_all(cases::SCALARS);
+}
+
+#[test]
+fn strategic_order() {
+    check_all(cases::ORDER);
+}
+
+#[test]
+fn strategic_retain_keys() {
+    check_all(cases::RETAIN_KEYS);
+}
+
+#[test]
+fn strategic_errors() {
+    let rows = [
+        // The patch's order contradicts the order directive.
+        (
+            r#"{"mergingList":[{"name":1},{"name":3}]}"#,
+            r#"{"$setElementOrder/mergingList":[{"name":1},{"name":3}],"mergingList":[{"name":3,"value":3},{"name":1,"value":1}]}"#,
+            500,
+            "The order in patch list:\n[map[name:3 value:3] map[name:1 value:1]]\n doesn't match $setElementOrder list:\n[map[name:1] map[name:3]]\n",
+        ),
+        (
+            r#"{"mergingList":[{"name":1,"value":"a"}]}"#,
+            r#"{"mergingList":[{"value":"b"}]}"#,
+            500,
+            "map: map[value:b] does not contain declared merge key: name",
+        ),
+        (
+            r#"{"name":"a"}"#,
+            r#"{"$patch":"shred","name":"b"}"#,
+            500,
+            "unknown patch type: shred in map: map[$patch:shred name:b]",
+        ),
+        (
+            r#"{"name":"a"}"#,
+            r#"{"$retainKeys":["value"],"name":"b"}"#,
+            400,
+            "invalid patch format of retainKeys",
+        ),
+        (
+            r#"{"name":"a"}"#,
+            r#"{"$deleteFromPrimitiveList":[1]}"#,
+            400,
+            "invalid patch format of primitive list",
+        ),
+        (
+            r#"{"mergingIntList":[1]}"#,
+            r#"{"mergingIntList":["a"]}"#,
+            500,
+            "list element types are not identical: [[1] [a]]",
+        ),
+        (
+            r#"{"mergingIntList":[[1]]}"#,
+            r#"{"mergingIntList":[[2]]}"#,
+            422,
+            "the server rejected our request due to an error in our request",
+        ),
+        (
+            r#"{"name":"a"}"#,
+            "[]",
+            400,
+            "json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        (
+            r#"{"mergingList":[{"name":1}]}"#,
+            r#"{"$setElementOrder/mergingList":{"name":1}}"#,
+            500,
+            "expected a []interface {}, but received a map[string]interface {}",
+        ),
+    ];
+    for (original, patch, code, message) in rows {
+        let error = strategic(&parse(original), &parse(patch), &ITEM).unwrap_err();
+        assert_eq!(
+            (error.code, error.message.as_str()),
+            (code, message),
+            "{patch}"
+        );
+    }
+}
+
+#[test]
+fn strategic_of_untyped_values_merges_objects_and_replaces_lists() {
+    let original = json!({"name": {"deep": {"a": 1, "b": [1, 2]}}});
+    let patch = json!({"name": {"deep": {"a": null, "b": [3], "c": {"d": null}}}});
+    assert_eq!(
+        strategic(&original, &patch, &ITEM).unwrap(),
+        json!({"name": {"deep": {"b": [3], "c": {}}}})
+    );
+}
+
+#[test]
+fn json_patch_applies_every_operation() {
+    let mut object = json!({"metadata": {"labels": {"a/b": "c"}}, "list": [1, 2]});
+    let patch = br#"[
+        {"op": "test", "path": "/metadata/labels/a~1b", "value": "c"},
+        {"op": "add", "path": "/list/-", "value": 3},
+        {"op": "replace", "path": "/list/0", "value": 0},
+        {"op": "copy", "from": "/list", "path": "/copy"},
+        {"op": "move", "from": "/metadata/labels", "path": "/labels"},
+        {"op": "remove", "path": "/list/1"}
+    ]"#;
+    json(&mut object, patch).unwrap();
+    assert_eq!(
+        object,
+        json!({"metadata": {}, "labels": {"a/b": "c"}, "list": [0, 3], "copy": [0, 2, 3]})
+    );
+}
+
+#[test]
+fn json_patch_errors_leave_the_object_alone() {
+    let before = json!({"a": 1, "text": "x".repeat(1024 * 1024)});
+    let many = format!(
+        "[{}]",
+        vec![r#"{"op":"remove","path":"/a"}"#; MAX_JSON_PATCH_OPERATIONS + 1].join(",")
+    );
+    let copies = format!(
+        "[{}]",
+        vec![r#"{"op":"copy","from":"/text","path":"/b"}"#; 4].join(",")
+    );
+    let rows: [(&str, u16, &str); 6] = [
+        (r#"{"op":"remove"}"#, 400, "error decoding patch"),
+        (
+            r#"[{"op":"shred","path":"/a"}]"#,
+            400,
+            "error decoding patch",
+        ),
+        (
+            &many,
+            413,
+            "The allowed maximum operations in a JSON patch is 10000, got 10001",
+        ),
+        (
+            &copies,
+            422,
+            "the server rejected our request due to an error in our request",
+        ),
+        (
+            r#"[{"op":"remove","path":"/a"},{"op":"remove","path":"/a"}]"#,
+            422,
+            "the server rejected",
+        ),
+        (
+            r#"[{"op":"test","path":"/a","value":2}]"#,
+            422,
+            "the server rejected",
+        ),
+    ];
+    for (patch, code, message) in rows {
+        let mut object = before.clone();
+        let error = json(&mut object, patch.as_bytes()).unwrap_err();
+        assert_eq!(error.code, code, "{error:?}");
+        assert!(error.message.contains(message), "{error:?}");
+        assert_eq!(object, before);
+    }
+    assert_eq!(check_size(MAX_PATCH_BYTES + 1).unwrap_err().code, 413);
+}
+
+#[test]
+fn merge_patch_is_rfc_7386() {
+    let mut object = json!({"a": {"b": 1, "c": 2}, "list": [1, {"x": 1}], "gone": true});
+    merge(
+        &mut object,
+        &json!({"a": {"b": null, "d": {"e": null}}, "list": [2], "gone": null}),
+    )
+    .unwrap();
+    assert_eq!(object, json!({"a": {"c": 2, "d": {}}, "list": [2]}));
+    assert_eq!(merge(&mut object, &json!([1])).unwrap_err().code, 400);
 }

@@ -6,7 +6,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{DIRECTIVE, Error, SET_ELEMENT_ORDER, Strategy, go_kind, go_value, list_strategy, merge_map};
+use super::{
+    DIRECTIVE, Error, SET_ELEMENT_ORDER, Strategy, go_kind, go_value, list_strategy, merge_map,
+};
 use crate::patch::PatchSchema;
 
 /// What tells elements of a list apart: a field of theirs, or (scalars) themselves.
@@ -27,7 +29,8 @@ impl Identity<'_> {
     /// Place of the first element of `list` that is the same as `element`.
     fn position(&self, list: &[Value], element: &Value) -> Option<usize> {
         let wanted = self.of(element)?;
-        list.iter().position(|candidate| self.of(candidate) == Some(wanted))
+        list.iter()
+            .position(|candidate| self.of(candidate) == Some(wanted))
     }
 }
 
@@ -38,7 +41,11 @@ pub(super) fn merge_field(
     schema: Option<&dyn PatchSchema>,
     field: &str,
 ) -> Result<Vec<Value>, Error> {
-    if list_strategy(schema) == Some(Strategy::Merge) { merge(original, patch, schema, field) } else { Ok(patch) }
+    if list_strategy(schema) == Some(Strategy::Merge) {
+        merge(original, patch, schema, field)
+    } else {
+        Ok(patch)
+    }
 }
 
 /// The list of a field without the scalars in `gone`. A list that is not merged becomes `gone` itself, as upstream's does.
@@ -74,11 +81,16 @@ fn merge(
         let merged = deduplicate(original.iter().chain(&patch));
         return normalize(merged, &patch, &original, Identity::Whole);
     }
-    let key = schema.and_then(PatchSchema::merge_key).ok_or_else(|| Error::NoKeyForList(field.to_owned()))?;
+    let key = schema
+        .and_then(PatchSchema::merge_key)
+        .ok_or_else(|| Error::NoKeyForList(field.to_owned()))?;
     let element = schema.and_then(PatchSchema::element);
     let (original, patch) = apply_directives(original, patch, key)?;
     // The order of the old list: elements' keys only, as the elements themselves change now.
-    let old_order: Vec<Value> = original.iter().map(|element| key_only(element, key)).collect();
+    let old_order: Vec<Value> = original
+        .iter()
+        .map(|element| key_only(element, key))
+        .collect();
     let merged = merge_elements(original, &patch, key, element)?;
     normalize(merged, &patch, &old_order, Identity::Key(key))
 }
@@ -123,11 +135,20 @@ fn apply_directives(
                 }
                 Some("replace") => replace = true,
                 Some("merge") => return Err(Error::MergeDirective),
-                _ => return Err(Error::Directive { directive: go_value(directive), map: object(&value) }),
+                _ => {
+                    return Err(Error::Directive {
+                        directive: go_value(directive),
+                        map: object(&value),
+                    });
+                }
             },
         }
     }
-    if replace { Ok((ordinary, Vec::new())) } else { Ok((original, ordinary)) }
+    if replace {
+        Ok((ordinary, Vec::new()))
+    } else {
+        Ok((original, ordinary))
+    }
 }
 
 /// Carries out every `$setElementOrder/FIELD` of a patch, together with the patch's FIELD: both are taken out of it.
@@ -136,10 +157,16 @@ pub(super) fn set_element_order(
     patch: &mut Map<String, Value>,
     schema: Option<&dyn PatchSchema>,
 ) -> Result<(), Error> {
-    let directives: Vec<String> = patch.keys().filter(|key| key.starts_with(SET_ELEMENT_ORDER)).cloned().collect();
+    let directives: Vec<String> = patch
+        .keys()
+        .filter(|key| key.starts_with(SET_ELEMENT_ORDER))
+        .cloned()
+        .collect();
     for directive in directives {
         let order = expect_list(patch.remove(&directive).unwrap_or_default())?;
-        let field = directive[SET_ELEMENT_ORDER.len()..].strip_prefix('/').ok_or(Error::SetElementOrder)?;
+        let field = directive[SET_ELEMENT_ORDER.len()..]
+            .strip_prefix('/')
+            .ok_or(Error::SetElementOrder)?;
         let schema = schema.and_then(|schema| schema.field(field));
         let old = original.get(field).cloned().map(expect_list).transpose()?;
         let new = patch.get(field).cloned().map(expect_list).transpose()?;
@@ -166,12 +193,19 @@ pub(super) fn set_element_order(
 /// and elements that the patch adds fill these slots, so that what stays of the old list comes before them.
 fn order_after_deletions(old: &[Value], patch: &[Value], key: Option<&str>) -> Vec<Value> {
     let Some(key) = key else { return old.to_vec() };
-    let (directives, ordinary): (Vec<&Value>, Vec<&Value>) =
-        patch.iter().partition(|element| element.get(DIRECTIVE).is_some());
+    let (directives, ordinary): (Vec<&Value>, Vec<&Value>) = patch
+        .iter()
+        .partition(|element| element.get(DIRECTIVE).is_some());
     let deleted = |element: &Value| {
-        directives.iter().any(|gone| gone[DIRECTIVE] == "delete" && gone.get(key) == element.get(key))
+        directives
+            .iter()
+            .any(|gone| gone[DIRECTIVE] == "delete" && gone.get(key) == element.get(key))
     };
-    let mut order: Vec<Value> = old.iter().filter(|element| !deleted(element)).cloned().collect();
+    let mut order: Vec<Value> = old
+        .iter()
+        .filter(|element| !deleted(element))
+        .cloned()
+        .collect();
     let slots = old.len() - order.len();
     let added: Vec<Value> = ordinary
         .into_iter()
@@ -213,15 +247,22 @@ fn check_order(patch: &[Value], order: &[Value], key: Option<&str>) -> Result<()
 }
 
 /// Puts a merged list in order: elements in `order` by it, the others by `old`, the two interleaved.
-fn normalize(merged: Vec<Value>, order: &[Value], old: &[Value], identity: Identity<'_>) -> Result<Vec<Value>, Error> {
+fn normalize(
+    merged: Vec<Value>,
+    order: &[Value],
+    old: &[Value],
+    identity: Identity<'_>,
+) -> Result<Vec<Value>, Error> {
     if let Identity::Key(key) = identity {
         for element in merged.iter().chain(order).chain(old) {
             require_key(element, key)?;
         }
     }
-    let (mut named, mut others): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|element| identity.position(order, element).is_some());
-    let place = |list: &[Value], element: &Value| identity.position(list, element).unwrap_or(usize::MAX);
+    let (mut named, mut others): (Vec<Value>, Vec<Value>) = merged
+        .into_iter()
+        .partition(|element| identity.position(order, element).is_some());
+    let place =
+        |list: &[Value], element: &Value| identity.position(list, element).unwrap_or(usize::MAX);
     named.sort_by_key(|element| place(order, element));
     others.sort_by_key(|element| place(old, element));
 
@@ -263,12 +304,17 @@ fn deduplicate<'a>(list: impl Iterator<Item = &'a Value>) -> Vec<Value> {
 /// True when the lists hold objects, false for scalars. All elements must be of one kind, and none a list.
 fn objects(lists: &[&Vec<Value>]) -> Result<bool, Error> {
     let mut elements = lists.iter().flat_map(|list| list.iter());
-    let Some(first) = elements.next() else { return Err(Error::NoElements) };
+    let Some(first) = elements.next() else {
+        return Err(Error::NoElements);
+    };
     if first.is_array() {
         return Err(Error::ListOfLists);
     }
     if elements.any(|element| go_kind(element) != go_kind(first)) {
-        let lists: Vec<String> = lists.iter().map(|list| go_value(&Value::Array((*list).clone()))).collect();
+        let lists: Vec<String> = lists
+            .iter()
+            .map(|list| go_value(&Value::Array((*list).clone())))
+            .collect();
         return Err(Error::MixedList(format!("[{}]", lists.join(" "))));
     }
     Ok(first.is_object())
@@ -276,15 +322,24 @@ fn objects(lists: &[&Vec<Value>]) -> Result<bool, Error> {
 
 fn require_key<'a>(element: &'a Value, key: &str) -> Result<&'a Value, Error> {
     let Value::Object(map) = element else {
-        return Err(Error::Kind { expected: "map[string]interface {}", actual: go_kind(element) });
+        return Err(Error::Kind {
+            expected: "map[string]interface {}",
+            actual: go_kind(element),
+        });
     };
-    map.get(key).ok_or_else(|| Error::NoMergeKey { map: map.clone(), key: key.to_owned() })
+    map.get(key).ok_or_else(|| Error::NoMergeKey {
+        map: map.clone(),
+        key: key.to_owned(),
+    })
 }
 
 fn expect_list(value: Value) -> Result<Vec<Value>, Error> {
     match value {
         Value::Array(list) => Ok(list),
-        other => Err(Error::Kind { expected: "[]interface {}", actual: go_kind(&other) }),
+        other => Err(Error::Kind {
+            expected: "[]interface {}",
+            actual: go_kind(&other),
+        }),
     }
 }
 
