@@ -1,0 +1,329 @@
+//! What is on disk: an LMDB environment with three tables.
+//!
+//! - `index`: revision -> flag (0 put, 1 delete), key. All of it is read at open, and it is small.
+//! - `values`: revision -> create revision, version, value. Deletes have none.
+//! - `meta`: the format, the compaction, and how far its sweep got.
+//!
+//! Revisions only grow, so writes append to the right edge of both trees, and a crash leaves either all of a
+//! transaction or none of it. One process at a time: a lock file says so (LMDB alone would let two in).
+
+use std::fs::{File, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use heed::byteorder::BE;
+use heed::types::{Bytes as Raw, Str, U64};
+use heed::{
+    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, PutFlags, RoTxn, RwTxn,
+    WithoutTls,
+};
+
+use super::index::Stamp;
+use crate::types::{Error, KeyValue, Result};
+
+/// Version of the tables' layout. Another one is not opened.
+const FORMAT: u64 = 1;
+/// Reader slots in LMDB's lock file (64 bytes each): more than ever read at a time.
+const MAX_READERS: u32 = 1024;
+const HEADER_BYTES: usize = 16;
+
+const META_FORMAT: &str = "format";
+const META_COMPACTED: &str = "compacted";
+const META_SWEPT: &str = "swept";
+
+type Table = Database<'static, U64<BE>, Raw>;
+
+pub(crate) struct Disk {
+    env: Env<WithoutTls>,
+    index: Table,
+    values: Table,
+    meta: Database<'static, Str, U64<BE>>,
+    /// The next commit fails as if fsync had.
+    #[cfg(test)]
+    pub(crate) fail_commit: std::sync::atomic::AtomicBool,
+    /// Held as long as the environment is open.
+    _lock: File,
+}
+
+/// How far compaction got. `swept` is the first revision that may still have leftovers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) compacted: u64,
+    pub(crate) swept: u64,
+}
+
+/// A row of the index table.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<'t> {
+    pub(crate) stamp: Stamp,
+    pub(crate) key: &'t str,
+}
+
+impl Disk {
+    /// Opens or creates the environment in `dir`, of at most `max_bytes`.
+    pub(crate) fn open(dir: &Path, max_bytes: usize) -> Result<Disk> {
+        create_dir(dir)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(dir.join("lock"))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => Error::Locked {
+                path: dir.to_path_buf(),
+            },
+            TryLockError::Error(error) => error.into(),
+        })?;
+        let env = open_env(dir, max_bytes)?;
+        let txn = env.write_txn().map_err(engine)?;
+        let tables = env.create_databases_and_commit(txn, |opener, txn| {
+            let index = opener.create_database(txn, Some("index"))?;
+            let values = opener.create_database(txn, Some("values"))?;
+            let meta = opener.create_database(txn, Some("meta"))?;
+            Ok::<_, heed::Error>(CommitOrAbort::<_, ()>::Commit((index, values, meta)))
+        });
+        let Some((index, values, meta)) = tables.map_err(engine)?.commit() else {
+            return Err(Error::Corrupt("tables could not be opened".to_owned()));
+        };
+        let disk = Disk {
+            env,
+            index,
+            values,
+            meta,
+            #[cfg(test)]
+            fail_commit: false.into(),
+            _lock: lock,
+        };
+        disk.check_format()?;
+        // The files' names have to survive a power failure too.
+        File::open(dir)?.sync_all()?;
+        Ok(disk)
+    }
+
+    fn check_format(&self) -> Result<()> {
+        let mut txn = self.begin()?;
+        match self.meta.get(&txn.txn, META_FORMAT).map_err(engine)? {
+            Some(FORMAT) => Ok(()),
+            Some(other) => Err(Error::Corrupt(format!(
+                "format {other} is not known, only {FORMAT}"
+            ))),
+            None => {
+                self.meta
+                    .put(&mut txn.txn, META_FORMAT, &FORMAT)
+                    .map_err(engine)?;
+                txn.commit()
+            }
+        }
+    }
+
+    /// A consistent view of what is durable now.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot<'_>> {
+        Ok(Snapshot {
+            disk: self,
+            txn: self.env.read_txn().map_err(engine)?,
+        })
+    }
+
+    /// The one write transaction; the caller makes sure that there is no other.
+    pub(crate) fn begin(&self) -> Result<Transaction<'_>> {
+        Ok(Transaction {
+            disk: self,
+            txn: self.env.write_txn().map_err(engine)?,
+        })
+    }
+
+    fn value(&self, txn: &RoTxn<'_>, key: Arc<str>, revision: u64) -> Result<KeyValue> {
+        let Some(record) = self.values.get(txn, &revision).map_err(engine)? else {
+            return Err(Error::Corrupt(format!("revision {revision} has no value")));
+        };
+        let Some((header, value)) = record.split_first_chunk::<HEADER_BYTES>() else {
+            return Err(Error::Corrupt(format!(
+                "value of revision {revision} is cut off"
+            )));
+        };
+        let (create, version) = header.split_at(HEADER_BYTES / 2);
+        let number = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .rev()
+                .fold(0, |n, byte| n << 8 | u64::from(*byte))
+        };
+        Ok(KeyValue {
+            key,
+            value: Bytes::copy_from_slice(value),
+            create_revision: number(create),
+            mod_revision: revision,
+            version: number(version),
+        })
+    }
+}
+
+/// See [`Disk::snapshot`].
+pub(crate) struct Snapshot<'d> {
+    disk: &'d Disk,
+    txn: RoTxn<'d, WithoutTls>,
+}
+
+impl Snapshot<'_> {
+    pub(crate) fn marks(&self) -> Result<Marks> {
+        let mark = |name| {
+            self.disk
+                .meta
+                .get(&self.txn, name)
+                .map_err(engine)
+                .map(Option::unwrap_or_default)
+        };
+        Ok(Marks {
+            compacted: mark(META_COMPACTED)?,
+            swept: mark(META_SWEPT)?,
+        })
+    }
+
+    /// The value that `key` got at `revision`.
+    pub(crate) fn value(&self, key: Arc<str>, revision: u64) -> Result<KeyValue> {
+        self.disk.value(&self.txn, key, revision)
+    }
+
+    /// The index rows of `revisions`, in order.
+    pub(crate) fn entries(
+        &self,
+        revisions: std::ops::RangeInclusive<u64>,
+    ) -> Result<impl Iterator<Item = Result<Entry<'_>>>> {
+        let rows = self
+            .disk
+            .index
+            .range(&self.txn, &revisions)
+            .map_err(engine)?;
+        Ok(rows.map(|row| entry(row.map_err(engine)?)))
+    }
+}
+
+/// See [`Disk::begin`]. Nothing of it happens unless it is committed.
+pub(crate) struct Transaction<'d> {
+    disk: &'d Disk,
+    txn: RwTxn<'d>,
+}
+
+impl Transaction<'_> {
+    /// Like [`Snapshot::value`], and sees what this transaction wrote.
+    pub(crate) fn value(&self, key: Arc<str>, revision: u64) -> Result<KeyValue> {
+        self.disk.value(&self.txn, key, revision)
+    }
+
+    pub(crate) fn put(&mut self, kv: &KeyValue) -> Result<()> {
+        self.append_index(kv.mod_revision, 0, &kv.key)?;
+        let size = HEADER_BYTES + kv.value.len();
+        let mut record = Vec::with_capacity(size);
+        record.extend(kv.create_revision.to_le_bytes());
+        record.extend(kv.version.to_le_bytes());
+        record.extend_from_slice(&kv.value);
+        let values = self.disk.values;
+        values
+            .put_with_flags(&mut self.txn, PutFlags::APPEND, &kv.mod_revision, &record)
+            .map_err(engine)
+    }
+
+    pub(crate) fn delete(&mut self, key: &str, revision: u64) -> Result<()> {
+        self.append_index(revision, 1, key)
+    }
+
+    fn append_index(&mut self, revision: u64, flag: u8, key: &str) -> Result<()> {
+        let mut record = Vec::with_capacity(1 + key.len());
+        record.push(flag);
+        record.extend_from_slice(key.as_bytes());
+        let index = self.disk.index;
+        index
+            .put_with_flags(&mut self.txn, PutFlags::APPEND, &revision, &record)
+            .map_err(engine)
+    }
+
+    /// Takes a revision out of history.
+    pub(crate) fn forget(&mut self, stamp: Stamp) -> Result<()> {
+        let revision = stamp.revision();
+        self.disk
+            .index
+            .delete(&mut self.txn, &revision)
+            .map_err(engine)?;
+        if !stamp.deleted() {
+            self.disk
+                .values
+                .delete(&mut self.txn, &revision)
+                .map_err(engine)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn set_marks(&mut self, marks: Marks) -> Result<()> {
+        let meta = self.disk.meta;
+        meta.put(&mut self.txn, META_COMPACTED, &marks.compacted)
+            .map_err(engine)?;
+        meta.put(&mut self.txn, META_SWEPT, &marks.swept)
+            .map_err(engine)
+    }
+
+    /// Durable when it returns. After an error nobody can say what is on disk.
+    pub(crate) fn commit(self) -> Result<()> {
+        #[cfg(test)]
+        if self
+            .disk
+            .fail_commit
+            .load(std::sync::atomic::Ordering::SeqCst)
+        {
+            return Err(std::io::Error::other("injected").into());
+        }
+        self.txn.commit().map_err(engine)
+    }
+}
+
+fn entry<'t>((revision, record): (u64, &'t [u8])) -> Result<Entry<'t>> {
+    let corrupt = || Error::Corrupt(format!("index row of revision {revision} is malformed"));
+    let (flag, key) = record.split_first().ok_or_else(corrupt)?;
+    let key = std::str::from_utf8(key).map_err(|_| corrupt())?;
+    Ok(Entry {
+        stamp: Stamp::new(revision, *flag == 1),
+        key,
+    })
+}
+
+#[allow(unsafe_code)]
+fn open_env(dir: &Path, max_bytes: usize) -> Result<Env<WithoutTls>> {
+    let page = 1 << 16;
+    let mut options = EnvOpenOptions::new().read_txn_without_tls();
+    options
+        .map_size(max_bytes.next_multiple_of(page))
+        .max_dbs(3)
+        .max_readers(MAX_READERS);
+    // SAFETY: the map is undefined behaviour if something else changes the file under it. The directory is ours alone
+    // (mode 0700, and the lock file keeps other processes of ours out), and no flag that weakens LMDB's own locking
+    // or syncing is set: NO_READ_AHEAD is advice to the kernel.
+    unsafe { options.flags(EnvFlags::NO_READ_AHEAD).open(dir) }.map_err(engine)
+}
+
+/// Creates the directory for us only, and makes its name durable.
+fn create_dir(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if dir.is_dir() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn engine(error: heed::Error) -> Error {
+    match error {
+        heed::Error::Io(error) => error.into(),
+        heed::Error::Mdb(MdbError::MapFull) => Error::Full,
+        heed::Error::Mdb(error) if error.not_found() => {
+            Error::Corrupt("a record is missing".to_owned())
+        }
+        heed::Error::Mdb(MdbError::Other(code)) => std::io::Error::from_raw_os_error(code).into(),
+        other => Error::Corrupt(other.to_string()),
+    }
+}
