@@ -107,10 +107,10 @@ fn ruleset(network: &NodeNetwork) -> String {
         ),
         (
             "output",
-            "type nat hook output priority dstnat; policy accept;",
+            "type nat hook output priority -100; policy accept;",
         ),
         (
-            "masquerade",
+            "postrouting",
             "type nat hook postrouting priority srcnat; policy accept;",
         ),
         (
@@ -131,11 +131,11 @@ fn ruleset(network: &NodeNetwork) -> String {
     let rules = [
         (
             "hostports-dnat",
-            "dnat ip to ip daddr . meta l4proto . th dport map @hostports-ip".to_owned(),
+            "meta l4proto { tcp, udp, sctp } dnat ip to ip daddr . meta l4proto . th dport map @hostports-ip".to_owned(),
         ),
         (
             "hostports-dnat",
-            "dnat ip to meta l4proto . th dport map @hostports".to_owned(),
+            "meta l4proto { tcp, udp, sctp } dnat ip to meta l4proto . th dport map @hostports".to_owned(),
         ),
         (
             "prerouting",
@@ -147,14 +147,14 @@ fn ruleset(network: &NodeNetwork) -> String {
         ),
         // A pod talks to the world under its node's address, to pods and services under its own.
         (
-            "masquerade",
+            "postrouting",
             format!(
                 "ip saddr {pods} ip daddr != {{ {pods}, {services} }} oifname != \"{LINK_PREFIX}*\" masquerade"
             ),
         ),
         // The node reaches pods from an address that their replies can be routed to.
         (
-            "masquerade",
+            "postrouting",
             format!("ip saddr 127.0.0.0/8 ip daddr {pods} masquerade"),
         ),
         // What is still addressed to a pod or a service here has no pod behind it: it must not leave the node.
