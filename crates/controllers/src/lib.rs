@@ -1,1 +1,89 @@
-//! The controllers, one file each
+//! The controllers: each makes one part of the cluster's state follow from another, one file a controller.
+//!
+//! Every controller has the same shape. Its struct holds informers (shared caches, read as kube-controller-manager), a client
+//! (its own service account's) and a queue. Events of informers put keys into the queue; a worker's `reconcile(key)` reads the
+//! informers, calls a pure planning function and executes the operations it returns. Failed keys come back later. Nothing
+//! polls: timers run only for deadlines, grace periods and rate limits. To write the next one, copy `serviceaccount.rs`
+//! (the smallest) or `replicaset.rs` (with a plan, expectations and adoption).
+//!
+//! Live reads bypass informers where upstream's do: before an adoption, in garbage collection, in namespace deletion.
+//!
+//! Rejected: a framework of generic "owned resource" controllers. What differs between controllers is most of them.
+
+mod deployment;
+mod expectations;
+mod owners;
+mod pods;
+mod replicaset;
+mod runner;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use knarr_client::{Clients, Informers};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use runner::Context;
+
+/// Longest wait for workers when the controllers are stopped.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the controllers need to know about the cluster.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The range pods get addresses from, such as `10.42.0.0/16`; nodes get pieces of it.
+    pub cluster_cidr: String,
+    /// The prefix length of a node's piece.
+    pub node_cidr_mask: u8,
+    /// What pods verify the API server's certificate with: published in every namespace as `kube-root-ca.crt`.
+    pub root_ca_pem: String,
+    /// How long a node's lease may be late before the node counts as unreachable.
+    pub node_monitor_grace: Duration,
+    /// Terminated pods that are kept; of more the oldest are deleted. 0 keeps all.
+    pub terminated_pod_threshold: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            cluster_cidr: "10.42.0.0/16".to_owned(),
+            node_cidr_mask: 24,
+            root_ca_pem: String::new(),
+            node_monitor_grace: Duration::from_secs(50),
+            terminated_pod_threshold: 12_500,
+        }
+    }
+}
+
+/// All controllers, not yet running.
+pub struct Controllers {
+    config: Config,
+    clients: Arc<dyn Clients>,
+    informers: Informers,
+}
+
+impl Controllers {
+    /// `informers` read as `system:kube-controller-manager`; `clients` make the service accounts' clients.
+    pub fn new(config: Config, clients: Arc<dyn Clients>, informers: Informers) -> Self {
+        Self { config, clients, informers }
+    }
+
+    /// Runs all controllers until `token` is cancelled and their workers have ended.
+    pub async fn run(self, token: CancellationToken) {
+        let context = Context {
+            config: self.config,
+            clients: self.clients,
+            informers: self.informers,
+            tracker: TaskTracker::new(),
+            token: token.clone(),
+        };
+        replicaset::start(&context);
+        deployment::start(&context);
+        token.cancelled().await;
+        context.tracker.close();
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tracker.wait()).await.is_err() {
+            tracing::warn!("controllers did not stop in time");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Controller references: which objects a controller owns, which it adopts, which it lets go (upstream's
+//! `controller_ref_manager`).
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use knarr_client::{Informer, Object, errors};
+use knarr_meta::labels::Selector;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+
+use crate::runner::Error;
+
+/// Index of objects by the uid of their controller.
+pub(crate) const BY_CONTROLLER: &str = "controller-uid";
+
+/// Adds [`BY_CONTROLLER`]; objects without a controller are under the empty uid, so that they can be found to adopt.
+pub(crate) fn index_by_controller<K>(informer: Informer<K>) -> Informer<K>
+where
+    K: Resource<DynamicType = ()> + Object,
+{
+    informer.with_index(BY_CONTROLLER, |object| {
+        let meta = object.meta();
+        match controller_of(meta) {
+            Some(owner) => vec![owner.uid.clone()],
+            None => vec![orphans_of(meta.namespace.as_deref().unwrap_or_default())],
+        }
+    })
+}
+
+/// The index value of a namespace's objects that have no controller.
+fn orphans_of(namespace: &str) -> String {
+    format!("orphans/{namespace}")
+}
+
+/// What a controller has to look at: the objects it controls, and those that nobody does.
+pub(crate) fn candidates<K: Object>(informer: &Informer<K>, namespace: &str, uid: &str) -> Vec<Arc<K>> {
+    let mut found = informer.by_index(BY_CONTROLLER, uid);
+    found.extend(informer.by_index(BY_CONTROLLER, &orphans_of(namespace)));
+    found
+}
+
+/// The reference to the managing controller, if any.
+pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
+    meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+}
+
+/// The reference by which `owner` controls; deletion of the owner waits for what it controls.
+pub(crate) fn controller_reference<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
+    OwnerReference {
+        api_version: K::api_version(&()).into_owned(),
+        kind: K::kind(&()).into_owned(),
+        name: owner.meta().name.clone().unwrap_or_default(),
+        uid: owner.meta().uid.clone().unwrap_or_default(),
+        controller: Some(true),
+        block_owner_deletion: Some(true),
+    }
+}
+
+/// What is to be done about ownership of some candidates.
+#[derive(Debug)]
+pub(crate) struct Claims<K> {
+    pub owned: Vec<Arc<K>>,
+    /// They match, nobody controls them.
+    pub adopt: Vec<Arc<K>>,
+    /// They are controlled, but match no more.
+    pub release: Vec<Arc<K>>,
+}
+
+/// Sorts `candidates` (of the owner's namespace) by what `owner`, who selects by `selector`, has to do with them.
+pub(crate) fn claim<K: Resource>(owner: &ObjectMeta, selector: &Selector, candidates: Vec<Arc<K>>) -> Claims<K> {
+    let mut claims = Claims { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
+    let owner_deleting = owner.deletion_timestamp.is_some();
+    for object in candidates {
+        let meta = object.meta();
+        let matches = selector.matches_option(meta.labels.as_ref());
+        match controller_of(meta) {
+            Some(controller) if Some(&controller.uid) != owner.uid.as_ref() => {}
+            Some(_) if matches => claims.owned.push(object),
+            Some(_) if owner_deleting => {}
+            Some(_) => claims.release.push(object),
+            None if matches && !owner_deleting && meta.deletion_timestamp.is_none() => claims.adopt.push(object),
+            None => {}
+        }
+    }
+    claims
+}
+
+/// Carries out `claims`: what the owner has then, the adopted included.
+///
+/// Before an adoption the owner is read live: one that is being deleted (or another one of that name) must not gain
+/// objects because an informer is late.
+pub(crate) async fn execute<O, K>(
+    claims: Claims<K>,
+    owner: &O,
+    owners: &Api<O>,
+    objects: &Api<K>,
+) -> Result<Vec<Arc<K>>, Error>
+where
+    O: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut owned = claims.owned;
+    let owner_uid = owner.meta().uid.clone().unwrap_or_default();
+    let owner_name = owner.meta().name.as_deref().unwrap_or_default();
+    if !claims.adopt.is_empty() {
+        let live = owners.get(owner_name).await?;
+        if live.meta().uid != owner.meta().uid || live.meta().deletion_timestamp.is_some() {
+            return Err(Error::Other(format!("{owner_name} is gone or being deleted, it adopts nothing")));
+        }
+    }
+    for object in claims.adopt {
+        let meta = object.meta();
+        let patch = serde_json::json!({"metadata": {
+            "ownerReferences": [controller_reference(owner)],
+            "uid": meta.uid,
+        }});
+        let name = meta.name.as_deref().unwrap_or_default();
+        let result = objects.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+        if errors::optional(result)?.is_some() {
+            owned.push(object);
+        }
+    }
+    for object in claims.release {
+        let meta = object.meta();
+        let patch = serde_json::json!({"metadata": {
+            "ownerReferences": [{"$patch": "delete", "uid": owner_uid}],
+            "uid": meta.uid,
+        }});
+        let name = meta.name.as_deref().unwrap_or_default();
+        match objects.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+            Ok(_) => {}
+            // Deleted, perhaps made anew, or released by itself.
+            Err(error) if errors::is_not_found(&error) || errors::is_invalid(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(owned)
+}

@@ -1,0 +1,303 @@
+//! ReplicaSets: as many pods of a template as asked for.
+
+mod plan;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::core::v1::Pod;
+use knarr_client::events::{NORMAL, Recorder, WARNING};
+use knarr_client::{Event, Informer, WorkQueue, errors};
+use knarr_meta::labels::Selector;
+use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::{Api, Resource};
+
+use crate::expectations::Expectations;
+use crate::owners::{self, BY_CONTROLLER};
+use crate::pods;
+use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
+use plan::Op;
+
+const WORKERS: usize = 5;
+/// Pods created in the first batch; each batch that succeeds doubles the next (upstream `SlowStartInitialBatchSize`).
+const SLOW_START_PODS: usize = 1;
+
+pub(crate) struct ReplicaSetController {
+    client: kube::Client,
+    recorder: Recorder,
+    sets: Informer<ReplicaSet>,
+    pods: Informer<Pod>,
+    expectations: Expectations,
+    queue: WorkQueue<Key>,
+}
+
+pub(crate) fn start(context: &Context) {
+    let client = context.client("replicaset-controller");
+    let controller = Arc::new(ReplicaSetController {
+        recorder: context.recorder(&client, "replicaset-controller"),
+        client,
+        sets: owners::index_by_controller(context.informers.informer()),
+        pods: owners::index_by_controller(context.informers.informer()),
+        expectations: Expectations::default(),
+        queue: WorkQueue::new(),
+    });
+    controller.watch();
+    let informers = vec![synced(&controller.sets), synced(&controller.pods)];
+    context.start(controller, WORKERS, informers);
+}
+
+impl ReplicaSetController {
+    fn watch(self: &Arc<Self>) {
+        let this = Arc::downgrade(self);
+        self.sets.on_event(move |event| {
+            let Some(this) = this.upgrade() else { return };
+            let key = Key::of(&**event.object());
+            if let Event::Updated { old, new } = &event
+                && uid(&**old) != uid(&**new)
+            {
+                this.expectations.forget(&key);
+            }
+            if let Event::Deleted(_) = &event {
+                this.expectations.forget(&key);
+            }
+            this.queue.add(key);
+        });
+        let this = Arc::downgrade(self);
+        self.pods.on_event(move |event| {
+            if let Some(this) = this.upgrade() {
+                this.pod_changed(&event);
+            }
+        });
+    }
+
+    fn pod_changed(&self, event: &Event<Pod>) {
+        let pod = &**event.object();
+        let owner = owner_key(pod);
+        match event {
+            // A pod that is already going was seen for the first time after a restart: it is a deletion.
+            Event::Added(_) if pod.metadata.deletion_timestamp.is_some() => self.pod_going(pod, owner.as_ref()),
+            Event::Added(_) => {
+                if let Some(key) = &owner {
+                    self.expectations.creation_observed(key);
+                }
+            }
+            Event::Updated { old, .. } => {
+                if uid(&**old) != uid(pod) {
+                    self.pod_going(old, owner_key(old).as_ref());
+                    if let Some(key) = &owner {
+                        self.expectations.creation_observed(key);
+                    }
+                }
+                if pod.metadata.deletion_timestamp.is_some() {
+                    self.pod_going(pod, owner.as_ref());
+                }
+                let before = owner_key(old);
+                if before != owner {
+                    before.into_iter().for_each(|key| self.queue.add(key));
+                }
+            }
+            Event::Deleted(_) => self.pod_going(pod, owner.as_ref()),
+        }
+        match owner {
+            Some(key) => self.queue.add(key),
+            None if owners::controller_of(&pod.metadata).is_none() => self.enqueue_adopters(pod),
+            None => {}
+        }
+    }
+
+    fn pod_going(&self, pod: &Pod, owner: Option<&Key>) {
+        if let Some(key) = owner {
+            self.expectations.deletion_observed(key, uid(pod));
+        }
+    }
+
+    fn enqueue_adopters(&self, pod: &Pod) {
+        for set in self.sets.list_in(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+            if selector(&set).is_ok_and(|s| s.matches_option(pod.metadata.labels.as_ref())) {
+                self.queue.add(Key::of(&*set));
+            }
+        }
+    }
+
+    /// The pods of all ReplicaSets that have the same controller.
+    fn related(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let siblings = match owners::controller_of(&set.metadata) {
+            Some(owner) => self.sets.by_index(BY_CONTROLLER, &owner.uid),
+            None => Vec::new(),
+        };
+        let mut uids: Vec<&str> = siblings.iter().map(|sibling| uid(&**sibling)).collect();
+        if uids.is_empty() {
+            uids.push(uid(set));
+        }
+        uids.into_iter().flat_map(|uid| self.pods.by_index(BY_CONTROLLER, uid)).collect()
+    }
+
+    async fn execute(&self, key: &Key, set: &ReplicaSet, op: Op) -> Result<(), Error> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        match op {
+            Op::Create { count } => {
+                let pod = new_pod(set);
+                self.expectations.expect_creations(key, count);
+                let (created, result) = slow_start(count, || self.create_pod(set, &api, &pod)).await;
+                // What was not made will not be seen.
+                for _ in created..count {
+                    self.expectations.creation_observed(key);
+                }
+                match result {
+                    Err(error) if errors::is_namespace_terminating(&error) => Ok(()),
+                    result => result.map_err(Error::from),
+                }
+            }
+            Op::Delete { pods } => {
+                self.expectations.expect_deletions(key, pods.iter().map(|pod| uid(&**pod).to_owned()));
+                let deletions = pods.iter().map(|pod| self.delete_pod(key, set, &api, pod));
+                join_all(deletions).await.into_iter().collect::<Result<Vec<()>, _>>()?;
+                Ok(())
+            }
+        }
+    }
+
+    async fn create_pod(&self, set: &ReplicaSet, api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+        let about = set.object_ref(&());
+        match api.create(&PostParams::default(), pod).await {
+            Ok(created) => {
+                let name = created.metadata.name.unwrap_or_default();
+                let note = format!("Created pod: {name}");
+                self.recorder.event(&about, NORMAL, "SuccessfulCreate", "SuccessfulCreate", note);
+                Ok(())
+            }
+            Err(error) => {
+                if !errors::is_namespace_terminating(&error) {
+                    let note = format!("Error creating: {}", errors::message(&error));
+                    self.recorder.event(&about, WARNING, "FailedCreate", "FailedCreate", note);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn delete_pod(&self, key: &Key, set: &ReplicaSet, api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+        let about = set.object_ref(&());
+        let name = pod.metadata.name.as_deref().unwrap_or_default();
+        match api.delete(name, &DeleteParams::default()).await {
+            Ok(_) => {
+                let note = format!("Deleted pod: {name}");
+                self.recorder.event(&about, NORMAL, "SuccessfulDelete", "SuccessfulDelete", note);
+                Ok(())
+            }
+            Err(error) => {
+                self.expectations.deletion_observed(key, uid(pod));
+                if errors::is_not_found(&error) {
+                    return Ok(());
+                }
+                let note = format!("Error deleting: {}", errors::message(&error));
+                self.recorder.event(&about, WARNING, "FailedDelete", "FailedDelete", note);
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_status(&self, set: &ReplicaSet, active: &[Arc<Pod>], failure: Option<&str>) -> Result<(), Error> {
+        let status = plan::status(set, active, failure, Timestamp::now());
+        if set.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        let mut written = set.clone();
+        written.status = Some(status);
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace);
+        api.replace_status(set.metadata.name.as_deref().unwrap_or_default(), &PostParams::default(), &written).await?;
+        Ok(())
+    }
+}
+
+fn owner_key(pod: &Pod) -> Option<Key> {
+    let owner = owners::controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet")?;
+    Some(Key::new(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name))
+}
+
+fn selector(set: &ReplicaSet) -> Result<Selector, Error> {
+    let spec = set.spec.as_ref().ok_or_else(|| Error::Other("replica set has no spec".to_owned()))?;
+    let selector = Selector::from_label_selector(&spec.selector)
+        .map_err(|error| Error::Other(format!("replica set has invalid label selector: {error}")))?;
+    Ok(if selector.is_empty() { Selector::nothing() } else { selector })
+}
+
+/// A pod of the ReplicaSet's template, named by the server.
+fn new_pod(set: &ReplicaSet) -> Pod {
+    let template = set.spec.as_ref().and_then(|s| s.template.clone()).unwrap_or_default();
+    let meta = template.metadata.unwrap_or_default();
+    Pod {
+        metadata: ObjectMeta {
+            generate_name: Some(format!("{}-", set.metadata.name.as_deref().unwrap_or_default())),
+            namespace: set.metadata.namespace.clone(),
+            labels: meta.labels,
+            annotations: meta.annotations,
+            finalizers: meta.finalizers,
+            owner_references: Some(vec![owners::controller_reference(set)]),
+            ..ObjectMeta::default()
+        },
+        spec: template.spec,
+        status: None,
+    }
+}
+
+/// Calls `create` `count` times in batches of 1, 2, 4 …; a failure ends it after its batch, so that what fails for all
+/// (a quota, say) fails a few times only. How many succeeded, and the first error.
+async fn slow_start<F, E>(count: usize, create: impl Fn() -> F) -> (usize, Result<(), E>)
+where
+    F: Future<Output = Result<(), E>>,
+{
+    let mut succeeded = 0;
+    let mut batch = SLOW_START_PODS.min(count);
+    let mut left = count;
+    while batch > 0 {
+        let results = join_all((0..batch).map(|_| create())).await;
+        succeeded += results.iter().filter(|result| result.is_ok()).count();
+        if let Some(error) = results.into_iter().find_map(Result::err) {
+            return (succeeded, Err(error));
+        }
+        left -= batch;
+        batch = (batch * 2).min(left);
+    }
+    (succeeded, Ok(()))
+}
+
+impl Reconciler for ReplicaSetController {
+    const NAME: &'static str = "replicaset";
+    type Key = Key;
+
+    fn queue(&self) -> &WorkQueue<Key> {
+        &self.queue
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<(), Error> {
+        let Some(set) = self.sets.get(&key.namespace, &key.name) else { return Ok(()) };
+        let unmet = self.expectations.unmet(key);
+        let selector = selector(&set)?;
+        let mut candidates = owners::candidates(&self.pods, &key.namespace, uid(&*set));
+        candidates.retain(|pod| pods::is_active(pod));
+        let claims = owners::claim(&set.metadata, &selector, candidates);
+        let sets = Api::namespaced(self.client.clone(), &key.namespace);
+        let pods = Api::namespaced(self.client.clone(), &key.namespace);
+        let active = owners::execute(claims, &*set, &sets, &pods).await?;
+        let mut result = Ok(());
+        if let Some(left) = unmet {
+            self.queue.add_after(key.clone(), left);
+        } else if set.metadata.deletion_timestamp.is_none() {
+            let now = Timestamp::now();
+            if let Some(op) = plan::plan(&set, &active, &self.related(&set), now) {
+                result = self.execute(key, &set, op).await;
+            }
+        }
+        let failure = result.as_ref().err().map(ToString::to_string);
+        self.write_status(&set, &active, failure.as_deref()).await?;
+        if let Some(delay) = plan::next_available(&set, &active, Timestamp::now()) {
+            self.queue.add_after(key.clone(), delay);
+        }
+        result
+    }
+}

@@ -1,0 +1,154 @@
+//! How many pods a ReplicaSet lacks or has too many, which of them go, and what its status is. Pure functions.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use knarr_meta::labels::Selector;
+
+use crate::pods;
+
+/// Pods created or deleted in one reconciliation at most (upstream `BurstReplicas`).
+pub(crate) const BURST_PODS: usize = 500;
+/// A lower cost goes first; the default is 0.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+const REPLICA_FAILURE: &str = "ReplicaFailure";
+
+/// What to do about the number of pods.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Create { count: usize },
+    Delete { pods: Vec<Arc<Pod>> },
+}
+
+pub(crate) fn replicas(set: &ReplicaSet) -> i32 {
+    set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)
+}
+
+/// `active` are the ReplicaSet's pods that count; `related` those of all ReplicaSets of its controller (its own too),
+/// which tell how crowded nodes are.
+pub(crate) fn plan(set: &ReplicaSet, active: &[Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) -> Option<Op> {
+    let wanted = usize::try_from(replicas(set)).unwrap_or(0);
+    match active.len().cmp(&wanted) {
+        Ordering::Equal => None,
+        Ordering::Less => Some(Op::Create { count: (wanted - active.len()).min(BURST_PODS) }),
+        Ordering::Greater => {
+            let count = (active.len() - wanted).min(BURST_PODS);
+            let mut pods = active.to_vec();
+            rank(&mut pods, related, now);
+            pods.truncate(count);
+            Some(Op::Delete { pods })
+        }
+    }
+}
+
+/// Sorts by what is missed least (upstream `ActivePodsWithRanks`): without node before with; pending, unknown, running; not
+/// ready before ready; lower deletion cost; more siblings on the node; ready for a shorter time (by powers of two, so
+/// that pods of one age are picked by chance of their uid); more restarts; younger.
+pub(crate) fn rank(pods: &mut [Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) {
+    let mut on_node: HashMap<&str, usize> = HashMap::new();
+    for pod in related.iter().filter(|pod| pods::is_active(pod)) {
+        *on_node.entry(pods::node_name(pod)).or_default() += 1;
+    }
+    let crowd = |pod: &Pod| on_node.get(pods::node_name(pod)).copied().unwrap_or(0);
+    pods.sort_by(|a, b| {
+        let by_ready_time = || match (pods::ready_since(a), pods::ready_since(b)) {
+            (Some(x), Some(y)) if x != y => by_logarithmic_age(a, x, b, y, now),
+            _ => Ordering::Equal,
+        };
+        let by_age = || match (created(a), created(b)) {
+            (Some(x), Some(y)) if x != y => by_logarithmic_age(a, x, b, y, now),
+            (x, y) => x.is_some().cmp(&y.is_some()),
+        };
+        let has_node = |pod: &Pod| !pods::node_name(pod).is_empty();
+        (has_node(a).cmp(&has_node(b)))
+            .then_with(|| phase_order(a).cmp(&phase_order(b)))
+            .then_with(|| pods::is_ready(a).cmp(&pods::is_ready(b)))
+            .then_with(|| deletion_cost(a).cmp(&deletion_cost(b)))
+            .then_with(|| crowd(b).cmp(&crowd(a)))
+            .then_with(by_ready_time)
+            .then_with(|| restarts(b).cmp(&restarts(a)))
+            .then_with(by_age)
+    });
+}
+
+fn created(pod: &Pod) -> Option<Timestamp> {
+    pod.metadata.creation_timestamp.as_ref().map(|t| t.0)
+}
+
+fn phase_order(pod: &Pod) -> u8 {
+    match pods::phase(pod) {
+        "Unknown" => 1,
+        "Running" => 2,
+        _ => 0,
+    }
+}
+
+fn deletion_cost(pod: &Pod) -> i32 {
+    let annotation = pod.metadata.annotations.as_ref().and_then(|a| a.get(DELETION_COST));
+    annotation.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+fn restarts(pod: &Pod) -> i32 {
+    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
+    statuses.into_iter().flatten().map(|s| s.restart_count).max().unwrap_or(0)
+}
+
+/// The younger first, as long as the ages differ by a power of two.
+fn by_logarithmic_age(a: &Pod, since_a: Timestamp, b: &Pod, since_b: Timestamp, now: Timestamp) -> Ordering {
+    let magnitude = |since: Timestamp| {
+        let age = since.duration_until(now).as_nanos();
+        u128::try_from(age).ok().filter(|age| *age > 0).map_or(-1, |age| i64::from(age.ilog2()))
+    };
+    magnitude(since_a).cmp(&magnitude(since_b)).then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
+}
+
+/// The status that follows from the active pods. `failure` is why the last creations or deletions failed.
+pub(crate) fn status(set: &ReplicaSet, active: &[Arc<Pod>], failure: Option<&str>, now: Timestamp) -> ReplicaSetStatus {
+    let spec = set.spec.clone().unwrap_or_default();
+    let template_labels = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels).unwrap_or_default();
+    let template = Selector::from_set(template_labels);
+    let min_ready = spec.min_ready_seconds.unwrap_or(0);
+    let count = |matches: &dyn Fn(&Pod) -> bool| {
+        let count = active.iter().filter(|pod| matches(pod)).count();
+        i32::try_from(count).ok().filter(|n| *n != 0)
+    };
+    let mut status = set.status.clone().unwrap_or_default();
+    status.replicas = count(&|_| true).unwrap_or(0);
+    status.fully_labeled_replicas = count(&|pod| template.matches_option(pod.metadata.labels.as_ref()));
+    status.ready_replicas = count(&pods::is_ready);
+    status.available_replicas = count(&|pod| pods::available_at(pod, min_ready).is_some_and(|at| at <= now));
+    status.observed_generation = set.metadata.generation;
+    let failing = status.conditions.iter().flatten().any(|c| c.type_ == REPLICA_FAILURE);
+    match failure {
+        Some(message) if !failing => {
+            let reason = if active.len() < usize::try_from(replicas(set)).unwrap_or(0) { "FailedCreate" } else { "FailedDelete" };
+            status.conditions.get_or_insert_default().push(ReplicaSetCondition {
+                type_: REPLICA_FAILURE.to_owned(),
+                status: "True".to_owned(),
+                reason: Some(reason.to_owned()),
+                message: Some(message.to_owned()),
+                last_transition_time: Some(Time(now)),
+            });
+        }
+        None if failing => {
+            let mut conditions = status.conditions.take().unwrap_or_default();
+            conditions.retain(|c| c.type_ != REPLICA_FAILURE);
+            status.conditions = Some(conditions).filter(|c| !c.is_empty());
+        }
+        _ => {}
+    }
+    status
+}
+
+/// How long until the next ready pod has been ready for `minReadySeconds`.
+pub(crate) fn next_available(set: &ReplicaSet, active: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
+    let min_ready = set.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or(0);
+    let due = active.iter().filter_map(|pod| pods::available_at(pod, min_ready)).filter(|at| *at > now).min()?;
+    Duration::try_from(now.duration_until(due).max(SignedDuration::ZERO)).ok()
+}

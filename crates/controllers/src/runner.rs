@@ -1,0 +1,172 @@
+//! What all controllers share: how one is made, how its workers run, what happens to a key that failed.
+//!
+//! A controller is a struct of informers, a client and a queue. Informers' events put keys into the queue; a worker
+//! takes one and calls [`Reconciler::reconcile`], which reads informers, plans (a pure function) and executes. A failed
+//! key comes back after an exponential delay, for as long as it fails.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use knarr_client::events::Recorder;
+use knarr_client::{Clients, Informer, Informers, Object, WorkQueue, errors};
+use kube::Resource;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Config;
+
+/// Longest one reconciliation may take; its key is retried then.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Why a reconciliation did not finish.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{}", errors::message(.0))]
+    Api(#[from] kube::Error),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Error {
+    /// Another writer (or an informer's delay) came in between: worth a retry, not a line in the log.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api(error) if errors::is_conflict(error) || errors::is_already_exists(error))
+    }
+
+    /// Creates fail until the namespace is gone, and its deletion cleans up: there is nothing to retry.
+    fn is_namespace_terminating(&self) -> bool {
+        matches!(self, Self::Api(error) if errors::is_namespace_terminating(error))
+    }
+}
+
+/// Names an object: its namespace (empty for cluster-scoped ones) and its name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl Key {
+    pub(crate) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    pub(crate) fn of<K: Object>(object: &K) -> Self {
+        Self::new(object.namespace(), object.name())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// One controller's part that differs from the others'.
+pub(crate) trait Reconciler: Send + Sync + 'static {
+    /// For logs.
+    const NAME: &'static str;
+    type Key: Clone + Eq + Hash + fmt::Display + Send + Sync + 'static;
+
+    fn queue(&self) -> &WorkQueue<Self::Key>;
+
+    /// Brings what `key` names closer to what it should be. Called by one worker at a time for a key.
+    fn reconcile(&self, key: &Self::Key) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// What controllers are made from.
+pub(crate) struct Context {
+    pub config: Config,
+    pub clients: Arc<dyn Clients>,
+    pub informers: Informers,
+    pub tracker: TaskTracker,
+    pub token: CancellationToken,
+}
+
+impl Context {
+    /// A client that writes as the controller's service account, `<name>-controller` or as upstream calls it.
+    pub(crate) fn client(&self, service_account: &str) -> kube::Client {
+        self.clients.as_service_account("kube-system", service_account)
+    }
+
+    pub(crate) fn recorder(&self, client: &kube::Client, component: &'static str) -> Recorder {
+        Recorder::new(client.clone(), component, "")
+    }
+
+    /// Runs `workers` workers of `controller` once `informers` are synced, until the token is cancelled.
+    pub(crate) fn start<R: Reconciler>(&self, controller: Arc<R>, workers: usize, informers: Vec<Synced>) {
+        let queue = controller.queue().clone();
+        let token = self.token.clone();
+        self.tracker.spawn(async move {
+            token.cancelled().await;
+            queue.shut_down();
+        });
+        for _ in 0..workers {
+            let controller = controller.clone();
+            let token = self.token.clone();
+            let synced: Vec<Synced> = informers.iter().map(|wait| wait.again()).collect();
+            self.tracker.spawn(async move {
+                let ready = futures::future::join_all(synced.into_iter().map(Synced::wait));
+                if token.run_until_cancelled(ready).await.is_some() {
+                    token.run_until_cancelled(work(&*controller)).await;
+                }
+            });
+        }
+    }
+}
+
+/// A wait for an informer's first list, whatever it holds.
+pub(crate) struct Synced(Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>);
+
+impl Synced {
+    fn again(&self) -> Self {
+        Self(self.0.clone())
+    }
+
+    pub(crate) async fn wait(self) {
+        (self.0)().await;
+    }
+}
+
+pub(crate) fn synced<K: Object>(informer: &Informer<K>) -> Synced {
+    let informer = informer.clone();
+    Synced(Arc::new(move || {
+        let informer = informer.clone();
+        Box::pin(async move { informer.synced().await })
+    }))
+}
+
+async fn work<R: Reconciler>(controller: &R) {
+    while let Some(key) = controller.queue().next().await {
+        let result = timeout(RECONCILE_TIMEOUT, controller.reconcile(&key))
+            .await
+            .unwrap_or_else(|_| Err(Error::Other(format!("not done within {RECONCILE_TIMEOUT:?}"))));
+        match result {
+            Ok(()) => controller.queue().forget(&key),
+            Err(error) if error.is_namespace_terminating() => controller.queue().forget(&key),
+            Err(error) => {
+                if error.is_conflict() {
+                    tracing::debug!(controller = R::NAME, %key, %error, "conflict, retrying");
+                } else {
+                    tracing::warn!(controller = R::NAME, %key, %error, "reconciliation failed, retrying");
+                }
+                controller.queue().add_rate_limited(key.clone());
+            }
+        }
+        controller.queue().done(&key);
+    }
+}
+
+/// The object's uid, empty when it has none yet.
+pub(crate) fn uid<K: Resource>(object: &K) -> &str {
+    object.meta().uid.as_deref().unwrap_or_default()
+}
