@@ -205,17 +205,19 @@ impl Embedded {
             disk: Mutex::new(Some(disk.clone())),
             reads: Semaphore::new(MAX_BLOCKING_READS),
         });
+        let now = Instant::now();
         let policy = Policy::new(
             options.compaction_interval,
             options.history_retention,
             options.history_entries,
-            Instant::now(),
+            now,
         );
         let writer = Writer {
             shared: shared.clone(),
             disk,
             published: sender,
             policy,
+            sweep_at: now,
             fatal: options.fatal,
         };
         let thread = std::thread::Builder::new().name("store-writer".to_owned());

@@ -17,6 +17,8 @@ use crate::types::{Change, Error, Event, Expect, KeyValue, Op, Outcome, Result};
 
 /// Revisions that one transaction sweeps at most: about a millisecond of its time.
 const SWEEP_REVISIONS: u64 = 128;
+/// After a round that could not be written (a full disk), the sweep waits so long before it tries again.
+const SWEEP_RETRY: Duration = Duration::from_secs(1);
 /// Longer transactions are worth a line in the log.
 const SLOW_COMMIT: Duration = Duration::from_millis(500);
 
@@ -26,6 +28,8 @@ pub(crate) struct Writer {
     /// Dropped with the thread, which tells every watcher that the store is closed.
     pub(crate) published: watch::Sender<u64>,
     pub(crate) policy: Policy,
+    /// No sweep before this.
+    pub(crate) sweep_at: Instant,
     pub(crate) fatal: FatalHook,
 }
 
@@ -55,16 +59,12 @@ impl Writer {
     /// Serves the queue until it is closed and empty, or until a commit fails.
     pub(crate) fn run(mut self) {
         loop {
-            let wait = if self.sweeping() {
-                Duration::ZERO
-            } else {
-                self.policy.wait(Instant::now())
-            };
+            let wait = self.wait(Instant::now());
             let Some(batch) = self.shared.queue.take(wait) else {
                 return;
             };
             self.compact_when_due();
-            if batch.is_empty() && !self.sweeping() {
+            if batch.is_empty() && !self.wait(Instant::now()).is_zero() {
                 continue;
             }
             if let Err(error) = self.round(batch) {
@@ -76,9 +76,14 @@ impl Writer {
         }
     }
 
-    fn sweeping(&self) -> bool {
+    /// How long there is nothing to do but requests.
+    fn wait(&self, now: Instant) -> Duration {
+        let policy = self.policy.wait(now);
         let state = self.shared.state.read();
-        state.swept < state.compacted
+        match state.swept < state.compacted {
+            true => policy.min(self.sweep_at.saturating_duration_since(now)),
+            false => policy,
+        }
     }
 
     fn compact_when_due(&mut self) {
@@ -111,6 +116,7 @@ impl Writer {
                 // Nothing was written: the round fails, the store lives.
                 tracing::error!(%error, writes = count, "store refused writes");
                 answer(replies.into_iter().map(|reply| (reply, Err(error.clone()))));
+                self.sweep_at = Instant::now() + SWEEP_RETRY;
                 return Ok(());
             }
         };
@@ -202,7 +208,7 @@ impl Writer {
     /// Walks the next revisions up to the compaction: what each of them superseded goes, and so does a delete.
     fn sweep(&self, txn: &mut Transaction<'_>, round: &mut Round) -> Result<()> {
         let state = self.shared.state.read();
-        if state.swept >= state.compacted {
+        if state.swept >= state.compacted || Instant::now() < self.sweep_at {
             return Ok(());
         }
         let last = state.compacted.min(state.swept + SWEEP_REVISIONS);
