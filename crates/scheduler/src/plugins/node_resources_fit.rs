@@ -1,0 +1,79 @@
+//! NodeResourcesFit: the node has room for the pod's requests; the emptier node is better (LeastAllocated).
+
+use crate::{
+    framework::{Filter, MAX_SCORE, Score},
+    pod_info::PodInfo,
+    snapshot::NodeInfo,
+};
+
+pub struct NodeResourcesFit;
+
+impl Filter for NodeResourcesFit {
+    fn name(&self) -> &'static str {
+        "NodeResourcesFit"
+    }
+
+    fn filter(&self, pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<String>) {
+        let (want, used, have) = (&pod.requests, &node.requested, &node.allocatable);
+        if used.pods + 1 > have.pods {
+            reasons.push("Too many pods".to_owned());
+        }
+        let amounts = [
+            ("cpu", want.milli_cpu, used.milli_cpu, have.milli_cpu),
+            (
+                "memory",
+                want.memory_bytes,
+                used.memory_bytes,
+                have.memory_bytes,
+            ),
+            (
+                "ephemeral-storage",
+                want.ephemeral_bytes,
+                used.ephemeral_bytes,
+                have.ephemeral_bytes,
+            ),
+        ];
+        for (name, want, used, have) in amounts {
+            if want > 0 && want > have - used {
+                reasons.push(format!("Insufficient {name}"));
+            }
+        }
+        for (name, want) in &want.scalars {
+            let have = have.scalars.get(name).copied().unwrap_or(0);
+            let used = used.scalars.get(name).copied().unwrap_or(0);
+            if *want > 0 && *want > have - used {
+                reasons.push(format!("Insufficient {name}"));
+            }
+        }
+    }
+}
+
+impl Score for NodeResourcesFit {
+    fn name(&self) -> &'static str {
+        "NodeResourcesFit"
+    }
+
+    fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        let (want, used, have) = (
+            &pod.score_requests,
+            &node.score_requested,
+            &node.allocatable,
+        );
+        let free_share = |want: i64, used: i64, have: i64| {
+            let after = used + want;
+            if have <= 0 || after > have {
+                0
+            } else {
+                (have - after) * MAX_SCORE / have
+            }
+        };
+        let cpu = free_share(want.milli_cpu, used.milli_cpu, have.milli_cpu);
+        // In KiB: bytes times 100 stay far from overflow either way, but percentages do not need more.
+        let memory = free_share(
+            want.memory_bytes >> 10,
+            used.memory_bytes >> 10,
+            have.memory_bytes >> 10,
+        );
+        (cpu + memory) / 2
+    }
+}

@@ -1,0 +1,133 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{framework::Filter, pod_info::PodInfo, snapshot::Snapshot};
+
+fn reasons(pod: Value, node: Value) -> Vec<String> {
+    let mut snapshot = Snapshot::default();
+    let mut node = node;
+    node["metadata"]["name"] = "a".into();
+    if node["status"].is_null() {
+        node["status"] = json!({"allocatable": {"cpu": "1", "memory": "1Gi", "pods": "10"}});
+    }
+    snapshot.set_node(&Arc::new(serde_json::from_value(node).unwrap()));
+    let mut pod = pod;
+    if pod["containers"].is_null() {
+        pod["containers"] = json!([]);
+    }
+    let pod = json!({"metadata": {"uid": "p"}, "spec": pod});
+    let info = PodInfo::new(&Arc::new(serde_json::from_value(pod).unwrap()));
+    let mut found = Vec::new();
+    for filter in default_profile().filters {
+        let filter: &dyn Filter = filter.as_ref();
+        for node in snapshot.nodes() {
+            filter.filter(&info, node, &mut found);
+        }
+    }
+    found
+}
+
+#[test]
+fn an_empty_pod_fits_a_plain_node() {
+    assert!(reasons(json!({}), json!({})).is_empty());
+}
+
+#[test]
+fn taints_need_their_toleration() {
+    let node = json!({"spec": {"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]}});
+    let rows = [
+        (json!(null), false),
+        (json!([{"key": "k", "operator": "Exists"}]), true),
+        (json!([{"operator": "Exists"}]), true),
+        (
+            json!([{"key": "k", "value": "v", "effect": "NoSchedule"}]),
+            true,
+        ),
+        (
+            json!([{"key": "k", "value": "v", "effect": "NoExecute"}]),
+            false,
+        ),
+        (json!([{"key": "k", "value": "w"}]), false),
+    ];
+    for (tolerations, fits) in rows {
+        let found = reasons(json!({"tolerations": tolerations}), node.clone());
+        let expected: &[&str] = if fits {
+            &[]
+        } else {
+            &["node(s) had untolerated taint {k: v}"]
+        };
+        assert_eq!(found, expected, "{tolerations}");
+    }
+}
+
+#[test]
+fn node_selectors_and_affinity() {
+    let node = json!({"metadata": {"labels": {"disk": "ssd", "size": "8"}}});
+    let affinity = |expressions: Value| {
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+            {"nodeSelectorTerms": [{"matchExpressions": expressions}]}}}})
+    };
+    let rows = [
+        (json!({"nodeSelector": {"disk": "ssd"}}), true),
+        (json!({"nodeSelector": {"disk": "hdd"}}), false),
+        (
+            affinity(json!([{"key": "disk", "operator": "In", "values": ["ssd", "nvme"]}])),
+            true,
+        ),
+        (
+            affinity(json!([{"key": "disk", "operator": "NotIn", "values": ["ssd"]}])),
+            false,
+        ),
+        (
+            affinity(json!([{"key": "size", "operator": "Gt", "values": ["4"]}])),
+            true,
+        ),
+        (
+            affinity(json!([{"key": "size", "operator": "Lt", "values": ["4"]}])),
+            false,
+        ),
+        (
+            affinity(json!([{"key": "none", "operator": "DoesNotExist"}])),
+            true,
+        ),
+        (affinity(json!([])), false),
+    ];
+    for (pod, fits) in rows {
+        assert_eq!(reasons(pod.clone(), node.clone()).is_empty(), fits, "{pod}");
+    }
+}
+
+#[test]
+fn resources_ports_and_cordons() {
+    let pod = json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": "1100m", "memory": "2Gi", "x.io/gpu": "1"}}}]});
+    assert_eq!(
+        reasons(pod, json!({})),
+        [
+            "Insufficient cpu",
+            "Insufficient memory",
+            "Insufficient x.io/gpu"
+        ]
+    );
+    let full = json!({"status": {"allocatable": {"pods": "0"}}});
+    assert_eq!(reasons(json!({}), full), ["Too many pods"]);
+    let cordoned = json!({"spec": {"unschedulable": true}});
+    assert_eq!(
+        reasons(json!({}), cordoned.clone()),
+        ["node(s) were unschedulable"]
+    );
+    let tolerant =
+        json!({"tolerations": [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]});
+    assert!(reasons(tolerant, cordoned).is_empty());
+}
+
+#[test]
+fn rules_we_do_not_know_are_said() {
+    let pod = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        [{"topologyKey": "kubernetes.io/hostname"}]}}});
+    assert_eq!(
+        reasons(pod, json!({})),
+        ["required pod affinity is not supported by this scheduler"]
+    );
+}
