@@ -21,7 +21,7 @@ fn maps_keep_their_elements_and_chains_are_rewritten() {
 #[test]
 fn the_kernel_accepts_the_ruleset_twice() {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root to make a network namespace");
+        eprintln!("skipped: needs root to make a network namespace");
         return;
     }
     let network = NodeNetwork {

@@ -105,7 +105,7 @@ fn a_removed_service_leaves_nothing() {
 #[test]
 fn the_kernel_accepts_every_transaction() {
     if !nix_is_root() {
-        println!("skipped: needs root to make a network namespace");
+        eprintln!("skipped: needs root to make a network namespace");
         return;
     }
     let mut applied = Applied::default();
