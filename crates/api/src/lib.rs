@@ -17,6 +17,7 @@ pub mod kind;
 pub mod rbac;
 mod registry;
 pub mod scheduling;
+pub mod schema;
 pub mod table;
 mod tree;
 mod validate;
