@@ -1,1 +1,185 @@
+//! What every cluster has from its first second: namespaces, the API server's own Service, the DNS Service, the system's
+//! PriorityClasses, and upstream's roles and bindings.
+//!
+//! [`Bootstrap::run`] compares what is wanted with the watch cache and writes only what differs: namespaces first, then
+//! everything else at once, so that the store commits it in a few fsyncs. On a later start nothing is written.
+//! [`Bootstrap::maintain`] keeps the API server's Service and endpoints right while it runs.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
+use knarr_api::{Kind, kind::Part};
+use knarr_meta::status::{Reason, Status};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::request::{Objects, Writer};
+
+mod objects;
 pub mod policy;
+mod reconcile;
+#[cfg(test)]
+mod tests;
+
+/// Writes under way at once.
+const MAX_CONCURRENT_WRITES: usize = 256;
+/// How often the own Service is looked at, as upstream does it.
+const MAINTAIN_PERIOD: Duration = Duration::from_secs(10);
+
+/// Addresses that stand in the objects.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Address of the `default/kubernetes` Service ([`crate::allocators::first_service_ip`]).
+    pub service_ip: IpAddr,
+    /// Where the API server is reached: the endpoint of that Service.
+    pub advertise_ip: IpAddr,
+    /// The API server's port.
+    pub port: u16,
+    /// Address of the `kube-system/kube-dns` Service.
+    pub cluster_dns: IpAddr,
+    /// Where cluster DNS listens: the endpoint of that Service. `None`, or an address that no endpoint may have (link-local):
+    /// the EndpointSlice is someone else's business.
+    pub dns_endpoint: Option<(IpAddr, u16)>,
+}
+
+/// The start cannot be completed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("this build does not serve {0}")]
+    NoKind(String),
+    #[error("cannot write {what}: {status}")]
+    Write { what: String, status: Box<Status> },
+}
+
+/// One object that must be there.
+struct Wanted {
+    kind: &'static Kind,
+    namespace: String,
+    name: String,
+    object: Value,
+    /// Completes a stored object; false where it is fine.
+    merge: fn(&mut Value, &Value) -> Merge,
+}
+
+/// What a stored object lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Merge {
+    Fine,
+    Changed,
+    /// What differs cannot be changed in place.
+    Replace,
+}
+
+/// Makes the cluster's own objects.
+pub struct Bootstrap {
+    config: Config,
+    objects: Arc<dyn Objects>,
+    writer: Arc<dyn Writer>,
+}
+
+impl Bootstrap {
+    /// `writer` passes the usual write path (admission, allocators) as the server itself.
+    pub fn new(config: Config, objects: Arc<dyn Objects>, writer: Arc<dyn Writer>) -> Bootstrap {
+        Bootstrap { config, objects, writer }
+    }
+
+    /// Makes what is missing. Call it before requests are served, after the cache is filled.
+    pub async fn run(&self) -> Result<(), Error> {
+        self.ensure_all(objects::namespaces()?).await?;
+        let mut wanted = objects::own_service(&self.config)?;
+        wanted.extend(objects::dns_service(&self.config)?);
+        wanted.extend(objects::priority_classes()?);
+        wanted.extend(reconcile::roles_and_bindings()?);
+        self.ensure_all(wanted).await
+    }
+
+    /// Repairs the `default/kubernetes` Service and its endpoints when someone changes or deletes them, until cancelled.
+    pub async fn maintain(&self, token: CancellationToken) {
+        let mut period = tokio::time::interval(MAINTAIN_PERIOD);
+        period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut seen = self.own_revisions();
+        loop {
+            tokio::select! {
+                () = token.cancelled() => return,
+                _ = period.tick() => {}
+            }
+            let now = self.own_revisions();
+            if now == seen {
+                continue;
+            }
+            match self.repair().await {
+                Ok(()) => seen = now,
+                Err(error) => tracing::warn!(%error, "cannot repair the API server's own service"),
+            }
+        }
+    }
+
+    fn own_revisions(&self) -> [u64; 3] {
+        [("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices")]
+            .map(|(group, resource)| self.objects.revision_of(group, resource))
+    }
+
+    async fn repair(&self) -> Result<(), Error> {
+        let mut wanted = objects::own_service(&self.config)?;
+        wanted.extend(objects::dns_service(&self.config)?);
+        self.ensure_all(wanted).await
+    }
+
+    async fn ensure_all(&self, wanted: Vec<Wanted>) -> Result<(), Error> {
+        let writes: Vec<BoxFuture<'_, Result<(), Error>>> =
+            wanted.into_iter().filter(|wanted| self.needs(wanted)).map(|wanted| Box::pin(self.ensure(wanted)) as _).collect();
+        stream::iter(writes).buffer_unordered(MAX_CONCURRENT_WRITES).try_collect().await
+    }
+
+    /// Judged from the cache alone.
+    fn needs(&self, wanted: &Wanted) -> bool {
+        let stored = self.objects.get(wanted.kind.group, wanted.kind.resource, &wanted.namespace, &wanted.name);
+        match stored.and_then(|stored| serde_json::from_slice::<Value>(&stored.json).ok()) {
+            Some(mut stored) => (wanted.merge)(&mut stored, &wanted.object) != Merge::Fine,
+            None => true,
+        }
+    }
+
+    async fn ensure(&self, wanted: Wanted) -> Result<(), Error> {
+        self.write(&wanted).await.map_err(|status| {
+            let place = if wanted.namespace.is_empty() { String::new() } else { format!("{}/", wanted.namespace) };
+            Error::Write { what: format!("{} {place}{}", wanted.kind.kind, wanted.name), status: Box::new(status) }
+        })
+    }
+
+    async fn write(&self, wanted: &Wanted) -> Result<(), Status> {
+        let Wanted { kind, namespace, name, object, merge } = wanted;
+        let created = match self.writer.create(kind, namespace, object.clone()).await {
+            Err(status) if status.reason == Reason::AlreadyExists => None,
+            // A Service that exists holds its address already.
+            Err(status) if status.reason == Reason::Invalid && self.exists(wanted) => None,
+            result => Some(result),
+        };
+        if let Some(result) = created {
+            return result.map(drop);
+        }
+        let replace = std::sync::atomic::AtomicBool::new(false);
+        let change = |stored: &mut Value| match merge(stored, object) {
+            Merge::Fine => Ok(false),
+            Merge::Changed => Ok(true),
+            Merge::Replace => {
+                replace.store(true, std::sync::atomic::Ordering::Relaxed);
+                Ok(false)
+            }
+        };
+        self.writer.update(kind, namespace, name, Part::Main, &change).await?;
+        if replace.into_inner() {
+            self.writer.delete(kind, namespace, name).await?;
+            self.writer.create(kind, namespace, object.clone()).await?;
+        }
+        Ok(())
+    }
+
+    fn exists(&self, wanted: &Wanted) -> bool {
+        self.objects.get(wanted.kind.group, wanted.kind.resource, &wanted.namespace, &wanted.name).is_some()
+    }
+}
+
+fn kind(group: &'static str, version: &'static str, resource: &'static str) -> Result<&'static Kind, Error> {
+    knarr_api::find(group, version, resource).ok_or_else(|| Error::NoKind(format!("{group}/{version} {resource}")))
+}

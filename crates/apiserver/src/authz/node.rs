@@ -38,7 +38,7 @@ pub fn identity(user: &UserInfo) -> Option<&str> {
 
 /// What a pod refers to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct References {
+pub(crate) struct References {
     pub secrets: BTreeSet<String>,
     pub config_maps: BTreeSet<String>,
     pub claims: BTreeSet<String>,
@@ -301,7 +301,7 @@ const VOLUME_SECRETS: [(&str, &str); 9] = [
 ];
 
 /// Collects every name in a pod's spec that its kubelet must resolve.
-pub(super) fn references(pod: &Value) -> References {
+pub(crate) fn references(pod: &Value) -> References {
     let mut found = References { service_account: object::str_at(pod, &["spec", "serviceAccountName"]).to_owned(), ..Default::default() };
     for secret in object::list_at(pod, &["spec", "imagePullSecrets"]) {
         found.secrets.insert(object::str_at(secret, &["name"]).to_owned());

@@ -1,7 +1,5 @@
 //! `POST serviceaccounts/<name>/token`: the TokenRequest subresource.
 
-use std::borrow::Cow;
-
 use knarr_meta::{
     GroupKind, GroupResource,
     field::{self, ErrorList, Path, quote},
@@ -41,13 +39,7 @@ fn kind() -> GroupKind {
 impl Tokens {
     /// Completes a TokenRequest for the account: defaults, checks, and a status with the token. Authorization and admission
     /// have passed.
-    pub fn request(
-        &self,
-        namespace: &str,
-        name: &str,
-        mut body: Value,
-        warnings: &mut Vec<Cow<'static, str>>,
-    ) -> Result<Value, Status> {
+    pub fn request(&self, namespace: &str, name: &str, mut body: Value) -> Result<Value, Status> {
         check_names(&body, namespace, name)?;
         let account = self.account(namespace, name)?;
         let now = jiff::Timestamp::now();
@@ -66,7 +58,7 @@ impl Tokens {
         let binding = self.binding(namespace, name, &body)?;
         let most = self.config.max_expiration_seconds;
         if most > 0 && expiration > most {
-            warnings.push(format!("requested expiration of {expiration} seconds shortened to {most} seconds").into());
+            tracing::debug!(namespace, account = name, expiration, most, "requested expiration shortened");
             expiration = most;
         }
         let spec = object::child_mut(&mut body, "spec").ok_or_else(|| Status::bad_request("spec is not an object"))?;
