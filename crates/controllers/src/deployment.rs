@@ -45,14 +45,19 @@ pub(crate) fn start(context: &Context) {
         queue: WorkQueue::new(),
     });
     controller.watch();
-    let informers = vec![synced(&controller.deployments), synced(&controller.sets), synced(&controller.pods)];
+    let informers = vec![
+        synced(&controller.deployments),
+        synced(&controller.sets),
+        synced(&controller.pods),
+    ];
     context.start(controller, WORKERS, informers);
 }
 
 impl DeploymentController {
     fn watch(self: &Arc<Self>) {
         let queue = self.queue.clone();
-        self.deployments.on_event(move |event| queue.add(Key::of(&**event.object())));
+        self.deployments
+            .on_event(move |event| queue.add(Key::of(&**event.object())));
         let this = Arc::downgrade(self);
         self.sets.on_event(move |event| {
             let Some(this) = this.upgrade() else { return };
@@ -75,11 +80,15 @@ impl DeploymentController {
     fn enqueue_owner(&self, set: &ReplicaSet) {
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
         match owners::controller_of(&set.metadata) {
-            Some(owner) if owner.kind == "Deployment" => self.queue.add(Key::new(namespace, &owner.name)),
+            Some(owner) if owner.kind == "Deployment" => {
+                self.queue.add(Key::new(namespace, &owner.name))
+            }
             Some(_) => {}
             None => {
                 for deployment in self.deployments.list_in(namespace) {
-                    if selector(&deployment).is_ok_and(|s| s.matches_option(set.metadata.labels.as_ref())) {
+                    if selector(&deployment)
+                        .is_ok_and(|s| s.matches_option(set.metadata.labels.as_ref()))
+                    {
                         self.queue.add(Key::of(&*deployment));
                     }
                 }
@@ -89,10 +98,22 @@ impl DeploymentController {
 
     fn enqueue_recreated(&self, pod: &Pod) {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let Some(owner) = owners::controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet") else { return };
-        let Some(set) = self.sets.get(namespace, &owner.name) else { return };
-        let Some(owner) = owners::controller_of(&set.metadata) else { return };
-        if self.deployments.get(namespace, &owner.name).is_some_and(|d| !rollout::Bounds::of(&d).rolling) {
+        let Some(owner) =
+            owners::controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet")
+        else {
+            return;
+        };
+        let Some(set) = self.sets.get(namespace, &owner.name) else {
+            return;
+        };
+        let Some(owner) = owners::controller_of(&set.metadata) else {
+            return;
+        };
+        if self
+            .deployments
+            .get(namespace, &owner.name)
+            .is_some_and(|d| !rollout::Bounds::of(&d).rolling)
+        {
             self.queue.add(Key::new(namespace, &owner.name));
         }
     }
@@ -101,7 +122,10 @@ impl DeploymentController {
     fn running(&self, sets: &[Arc<ReplicaSet>]) -> HashMap<String, usize> {
         let count = |set: &Arc<ReplicaSet>| {
             let pods = self.pods.by_index(BY_CONTROLLER, uid(&**set));
-            (uid(&**set).to_owned(), pods.iter().filter(|pod| !pods::is_terminal(pod)).count())
+            (
+                uid(&**set).to_owned(),
+                pods.iter().filter(|pod| !pods::is_terminal(pod)).count(),
+            )
         };
         sets.iter().map(count).collect()
     }
@@ -112,13 +136,20 @@ impl DeploymentController {
         match op {
             Op::Create(set) => self.create(deployment, &sets, &set).await?,
             Op::Patch { name, patch } => {
-                sets.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+                sets.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await?;
             }
             Op::Delete { name } => {
                 errors::optional(sets.delete(&name, &DeleteParams::default()).await)?;
             }
             Op::Scaled { message } => {
-                self.recorder.event(&deployment.object_ref(&()), NORMAL, "ScalingReplicaSet", "ScalingReplicaSet", message);
+                self.recorder.event(
+                    &deployment.object_ref(&()),
+                    NORMAL,
+                    "ScalingReplicaSet",
+                    "ScalingReplicaSet",
+                    message,
+                );
             }
             Op::Status { status, revision } => {
                 let mut written = deployment.clone();
@@ -137,11 +168,17 @@ impl DeploymentController {
         let namespace = deployment.metadata.namespace.as_deref().unwrap_or_default();
         let name = deployment.metadata.name.as_deref().unwrap_or_default();
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-        api.replace_status(name, &PostParams::default(), deployment).await?;
+        api.replace_status(name, &PostParams::default(), deployment)
+            .await?;
         Ok(())
     }
 
-    async fn create(&self, deployment: &Deployment, api: &Api<ReplicaSet>, set: &ReplicaSet) -> Result<(), Error> {
+    async fn create(
+        &self,
+        deployment: &Deployment,
+        api: &Api<ReplicaSet>,
+        set: &ReplicaSet,
+    ) -> Result<(), Error> {
         let error = match api.create(&PostParams::default(), set).await {
             Ok(_) => return Ok(()),
             Err(error) => error,
@@ -150,8 +187,14 @@ impl DeploymentController {
         if errors::is_already_exists(&error) {
             // Either it is the one this informer does not show yet, or another template has this hash.
             let existing = api.get(name).await?;
-            let owned = owners::controller_of(&existing.metadata).is_some_and(|owner| owner.uid == uid(deployment));
-            let template = |rs: &ReplicaSet| rs.spec.as_ref().and_then(|s| s.template.clone()).unwrap_or_default();
+            let owned = owners::controller_of(&existing.metadata)
+                .is_some_and(|owner| owner.uid == uid(deployment));
+            let template = |rs: &ReplicaSet| {
+                rs.spec
+                    .as_ref()
+                    .and_then(|s| s.template.clone())
+                    .unwrap_or_default()
+            };
             if !owned || !template::equal_ignoring_hash(&template(&existing), &template(set)) {
                 let mut bumped = deployment.clone();
                 let status = bumped.status.get_or_insert_default();
@@ -159,13 +202,27 @@ impl DeploymentController {
                 self.write_status(&bumped).await?;
             }
         } else if !errors::is_namespace_terminating(&error) {
-            let message = format!("Failed to create new replica set {name:?}: {}", errors::message(&error));
+            let message = format!(
+                "Failed to create new replica set {name:?}: {}",
+                errors::message(&error)
+            );
             let reason = status::reason::CREATE_ERROR;
-            self.recorder.event(&deployment.object_ref(&()), WARNING, reason, reason, message.as_str());
+            self.recorder.event(
+                &deployment.object_ref(&()),
+                WARNING,
+                reason,
+                reason,
+                message.as_str(),
+            );
             if status::progress_deadline(deployment).is_some() {
                 let mut failed = deployment.clone();
-                let condition =
-                    status::new_condition(status::PROGRESSING, "False", reason, message, Timestamp::now());
+                let condition = status::new_condition(
+                    status::PROGRESSING,
+                    "False",
+                    reason,
+                    message,
+                    Timestamp::now(),
+                );
                 status::set_condition(failed.status.get_or_insert_default(), condition);
                 if let Err(error) = self.write_status(&failed).await {
                     tracing::debug!(name, %error, "condition not written");
@@ -177,11 +234,18 @@ impl DeploymentController {
 }
 
 fn selector(deployment: &Deployment) -> Result<Selector, Error> {
-    let spec = deployment.spec.as_ref().ok_or_else(|| Error::Other("deployment has no spec".to_owned()))?;
+    let spec = deployment
+        .spec
+        .as_ref()
+        .ok_or_else(|| Error::Other("deployment has no spec".to_owned()))?;
     let selector = Selector::from_label_selector(&spec.selector)
         .map_err(|error| Error::Other(format!("deployment has invalid label selector: {error}")))?;
     // An empty selector would select everything; it manages nothing.
-    Ok(if selector.is_empty() { Selector::nothing() } else { selector })
+    Ok(if selector.is_empty() {
+        Selector::nothing()
+    } else {
+        selector
+    })
 }
 
 impl Reconciler for DeploymentController {
@@ -193,7 +257,9 @@ impl Reconciler for DeploymentController {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<(), Error> {
-        let Some(deployment) = self.deployments.get(&key.namespace, &key.name) else { return Ok(()) };
+        let Some(deployment) = self.deployments.get(&key.namespace, &key.name) else {
+            return Ok(());
+        };
         let selector = selector(&deployment)?;
         let candidates = owners::candidates(&self.sets, &key.namespace, uid(&*deployment));
         let claims = owners::claim(&deployment.metadata, &selector, candidates);

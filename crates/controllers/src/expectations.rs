@@ -40,7 +40,11 @@ impl Expectations {
     }
 
     fn set(&self, key: &Key, creations: usize, deletions: HashSet<String>) {
-        let expected = Expected { creations, deletions, since: Instant::now() };
+        let expected = Expected {
+            creations,
+            deletions,
+            since: Instant::now(),
+        };
         self.by_key.lock().insert(key.clone(), expected);
     }
 

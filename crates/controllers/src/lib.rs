@@ -10,12 +10,22 @@
 //!
 //! Rejected: a framework of generic "owned resource" controllers. What differs between controllers is most of them.
 
+mod clusterrole_aggregation;
 mod deployment;
+mod endpoints;
+mod endpointslice;
 mod expectations;
+mod namespace;
+mod node_ipam;
 mod owners;
+mod pod_gc;
 mod pods;
 mod replicaset;
+mod resources;
+mod root_ca;
 mod runner;
+mod serviceaccount;
+mod services;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,7 +76,11 @@ pub struct Controllers {
 impl Controllers {
     /// `informers` read as `system:kube-controller-manager`; `clients` make the service accounts' clients.
     pub fn new(config: Config, clients: Arc<dyn Clients>, informers: Informers) -> Self {
-        Self { config, clients, informers }
+        Self {
+            config,
+            clients,
+            informers,
+        }
     }
 
     /// Runs all controllers until `token` is cancelled and their workers have ended.
@@ -80,9 +94,20 @@ impl Controllers {
         };
         replicaset::start(&context);
         deployment::start(&context);
+        endpointslice::start(&context);
+        endpoints::start(&context);
+        namespace::start(&context);
+        serviceaccount::start(&context);
+        root_ca::start(&context);
+        clusterrole_aggregation::start(&context);
+        node_ipam::start(&context);
+        pod_gc::start(&context);
         token.cancelled().await;
         context.tracker.close();
-        if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tracker.wait()).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tracker.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("controllers did not stop in time");
         }
     }

@@ -35,7 +35,11 @@ fn orphans_of(namespace: &str) -> String {
 }
 
 /// What a controller has to look at: the objects it controls, and those that nobody does.
-pub(crate) fn candidates<K: Object>(informer: &Informer<K>, namespace: &str, uid: &str) -> Vec<Arc<K>> {
+pub(crate) fn candidates<K: Object>(
+    informer: &Informer<K>,
+    namespace: &str,
+    uid: &str,
+) -> Vec<Arc<K>> {
     let mut found = informer.by_index(BY_CONTROLLER, uid);
     found.extend(informer.by_index(BY_CONTROLLER, &orphans_of(namespace)));
     found
@@ -43,7 +47,10 @@ pub(crate) fn candidates<K: Object>(informer: &Informer<K>, namespace: &str, uid
 
 /// The reference to the managing controller, if any.
 pub(crate) fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))
+    meta.owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.controller == Some(true))
 }
 
 /// The reference by which `owner` controls; deletion of the owner waits for what it controls.
@@ -69,8 +76,16 @@ pub(crate) struct Claims<K> {
 }
 
 /// Sorts `candidates` (of the owner's namespace) by what `owner`, who selects by `selector`, has to do with them.
-pub(crate) fn claim<K: Resource>(owner: &ObjectMeta, selector: &Selector, candidates: Vec<Arc<K>>) -> Claims<K> {
-    let mut claims = Claims { owned: Vec::new(), adopt: Vec::new(), release: Vec::new() };
+pub(crate) fn claim<K: Resource>(
+    owner: &ObjectMeta,
+    selector: &Selector,
+    candidates: Vec<Arc<K>>,
+) -> Claims<K> {
+    let mut claims = Claims {
+        owned: Vec::new(),
+        adopt: Vec::new(),
+        release: Vec::new(),
+    };
     let owner_deleting = owner.deletion_timestamp.is_some();
     for object in candidates {
         let meta = object.meta();
@@ -80,7 +95,9 @@ pub(crate) fn claim<K: Resource>(owner: &ObjectMeta, selector: &Selector, candid
             Some(_) if matches => claims.owned.push(object),
             Some(_) if owner_deleting => {}
             Some(_) => claims.release.push(object),
-            None if matches && !owner_deleting && meta.deletion_timestamp.is_none() => claims.adopt.push(object),
+            None if matches && !owner_deleting && meta.deletion_timestamp.is_none() => {
+                claims.adopt.push(object)
+            }
             None => {}
         }
     }
@@ -107,7 +124,9 @@ where
     if !claims.adopt.is_empty() {
         let live = owners.get(owner_name).await?;
         if live.meta().uid != owner.meta().uid || live.meta().deletion_timestamp.is_some() {
-            return Err(Error::Other(format!("{owner_name} is gone or being deleted, it adopts nothing")));
+            return Err(Error::Other(format!(
+                "{owner_name} is gone or being deleted, it adopts nothing"
+            )));
         }
     }
     for object in claims.adopt {
@@ -117,7 +136,9 @@ where
             "uid": meta.uid,
         }});
         let name = meta.name.as_deref().unwrap_or_default();
-        let result = objects.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+        let result = objects
+            .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await;
         if errors::optional(result)?.is_some() {
             owned.push(object);
         }
@@ -129,7 +150,10 @@ where
             "uid": meta.uid,
         }});
         let name = meta.name.as_deref().unwrap_or_default();
-        match objects.patch(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+        match objects
+            .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await
+        {
             Ok(_) => {}
             // Deleted, perhaps made anew, or released by itself.
             Err(error) if errors::is_not_found(&error) || errors::is_invalid(&error) => {}

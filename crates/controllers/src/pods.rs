@@ -5,7 +5,10 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 pub(crate) fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|s| s.phase.as_deref())
+        .unwrap_or_default()
 }
 
 /// Its containers have stopped for good.
@@ -19,7 +22,12 @@ pub(crate) fn is_active(pod: &Pod) -> bool {
 }
 
 pub(crate) fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
-    pod.status.as_ref()?.conditions.iter().flatten().find(|c| c.type_ == type_)
+    pod.status
+        .as_ref()?
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_ == type_)
 }
 
 pub(crate) fn is_ready(pod: &Pod) -> bool {
@@ -45,22 +53,42 @@ pub(crate) fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestam
 }
 
 pub(crate) fn node_name(pod: &Pod) -> &str {
-    pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).unwrap_or_default()
+    pod.spec
+        .as_ref()
+        .and_then(|s| s.node_name.as_deref())
+        .unwrap_or_default()
 }
 
 /// The pod's addresses, the primary one first.
 pub(crate) fn addresses(pod: &Pod) -> Vec<&str> {
-    let Some(status) = &pod.status else { return Vec::new() };
-    let listed: Vec<&str> = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).collect();
+    let Some(status) = &pod.status else {
+        return Vec::new();
+    };
+    let listed: Vec<&str> = status
+        .pod_ips
+        .iter()
+        .flatten()
+        .map(|ip| ip.ip.as_str())
+        .collect();
     if listed.is_empty() {
-        return status.pod_ip.as_deref().filter(|ip| !ip.is_empty()).into_iter().collect();
+        return status
+            .pod_ip
+            .as_deref()
+            .filter(|ip| !ip.is_empty())
+            .into_iter()
+            .collect();
     }
     listed
 }
 
 /// The container port a service's target port means in this pod: a number as it is, a name by the containers' ports
 /// (those of restartable init containers too) with the same protocol.
-pub(crate) fn target_port(pod: &Pod, target: Option<&IntOrString>, port: i32, protocol: &str) -> Option<i32> {
+pub(crate) fn target_port(
+    pod: &Pod,
+    target: Option<&IntOrString>,
+    port: i32,
+    protocol: &str,
+) -> Option<i32> {
     let name = match target {
         None => return Some(port),
         Some(IntOrString::Int(0)) => return Some(port),
@@ -69,8 +97,16 @@ pub(crate) fn target_port(pod: &Pod, target: Option<&IntOrString>, port: i32, pr
         Some(IntOrString::String(name)) => name,
     };
     let spec = pod.spec.as_ref()?;
-    let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let ports = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|c| c.restart_policy.as_deref() == Some("Always"));
+    let ports = spec
+        .containers
+        .iter()
+        .chain(sidecars)
+        .flat_map(|c| c.ports.iter().flatten());
     let named = ports.into_iter().find(|p| {
         p.name.as_ref() == Some(name) && p.protocol.as_deref().unwrap_or("TCP") == protocol
     })?;

@@ -78,7 +78,9 @@ impl ReplicaSetController {
         let owner = owner_key(pod);
         match event {
             // A pod that is already going was seen for the first time after a restart: it is a deletion.
-            Event::Added(_) if pod.metadata.deletion_timestamp.is_some() => self.pod_going(pod, owner.as_ref()),
+            Event::Added(_) if pod.metadata.deletion_timestamp.is_some() => {
+                self.pod_going(pod, owner.as_ref())
+            }
             Event::Added(_) => {
                 if let Some(key) = &owner {
                     self.expectations.creation_observed(key);
@@ -115,7 +117,10 @@ impl ReplicaSetController {
     }
 
     fn enqueue_adopters(&self, pod: &Pod) {
-        for set in self.sets.list_in(pod.metadata.namespace.as_deref().unwrap_or_default()) {
+        for set in self
+            .sets
+            .list_in(pod.metadata.namespace.as_deref().unwrap_or_default())
+        {
             if selector(&set).is_ok_and(|s| s.matches_option(pod.metadata.labels.as_ref())) {
                 self.queue.add(Key::of(&*set));
             }
@@ -132,7 +137,9 @@ impl ReplicaSetController {
         if uids.is_empty() {
             uids.push(uid(set));
         }
-        uids.into_iter().flat_map(|uid| self.pods.by_index(BY_CONTROLLER, uid)).collect()
+        uids.into_iter()
+            .flat_map(|uid| self.pods.by_index(BY_CONTROLLER, uid))
+            .collect()
     }
 
     async fn execute(&self, key: &Key, set: &ReplicaSet, op: Op) -> Result<(), Error> {
@@ -141,7 +148,8 @@ impl ReplicaSetController {
             Op::Create { count } => {
                 let pod = new_pod(set);
                 self.expectations.expect_creations(key, count);
-                let (created, result) = slow_start(count, || self.create_pod(set, &api, &pod)).await;
+                let (created, result) =
+                    slow_start(count, || self.create_pod(set, &api, &pod)).await;
                 // What was not made will not be seen.
                 for _ in created..count {
                     self.expectations.creation_observed(key);
@@ -152,40 +160,58 @@ impl ReplicaSetController {
                 }
             }
             Op::Delete { pods } => {
-                self.expectations.expect_deletions(key, pods.iter().map(|pod| uid(&**pod).to_owned()));
+                self.expectations
+                    .expect_deletions(key, pods.iter().map(|pod| uid(&**pod).to_owned()));
                 let deletions = pods.iter().map(|pod| self.delete_pod(key, set, &api, pod));
-                join_all(deletions).await.into_iter().collect::<Result<Vec<()>, _>>()?;
+                join_all(deletions)
+                    .await
+                    .into_iter()
+                    .collect::<Result<Vec<()>, _>>()?;
                 Ok(())
             }
         }
     }
 
-    async fn create_pod(&self, set: &ReplicaSet, api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+    async fn create_pod(
+        &self,
+        set: &ReplicaSet,
+        api: &Api<Pod>,
+        pod: &Pod,
+    ) -> Result<(), kube::Error> {
         let about = set.object_ref(&());
         match api.create(&PostParams::default(), pod).await {
             Ok(created) => {
                 let name = created.metadata.name.unwrap_or_default();
                 let note = format!("Created pod: {name}");
-                self.recorder.event(&about, NORMAL, "SuccessfulCreate", "SuccessfulCreate", note);
+                self.recorder
+                    .event(&about, NORMAL, "SuccessfulCreate", "SuccessfulCreate", note);
                 Ok(())
             }
             Err(error) => {
                 if !errors::is_namespace_terminating(&error) {
                     let note = format!("Error creating: {}", errors::message(&error));
-                    self.recorder.event(&about, WARNING, "FailedCreate", "FailedCreate", note);
+                    self.recorder
+                        .event(&about, WARNING, "FailedCreate", "FailedCreate", note);
                 }
                 Err(error)
             }
         }
     }
 
-    async fn delete_pod(&self, key: &Key, set: &ReplicaSet, api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
+    async fn delete_pod(
+        &self,
+        key: &Key,
+        set: &ReplicaSet,
+        api: &Api<Pod>,
+        pod: &Pod,
+    ) -> Result<(), kube::Error> {
         let about = set.object_ref(&());
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         match api.delete(name, &DeleteParams::default()).await {
             Ok(_) => {
                 let note = format!("Deleted pod: {name}");
-                self.recorder.event(&about, NORMAL, "SuccessfulDelete", "SuccessfulDelete", note);
+                self.recorder
+                    .event(&about, NORMAL, "SuccessfulDelete", "SuccessfulDelete", note);
                 Ok(())
             }
             Err(error) => {
@@ -194,13 +220,19 @@ impl ReplicaSetController {
                     return Ok(());
                 }
                 let note = format!("Error deleting: {}", errors::message(&error));
-                self.recorder.event(&about, WARNING, "FailedDelete", "FailedDelete", note);
+                self.recorder
+                    .event(&about, WARNING, "FailedDelete", "FailedDelete", note);
                 Err(error)
             }
         }
     }
 
-    async fn write_status(&self, set: &ReplicaSet, active: &[Arc<Pod>], failure: Option<&str>) -> Result<(), Error> {
+    async fn write_status(
+        &self,
+        set: &ReplicaSet,
+        active: &[Arc<Pod>],
+        failure: Option<&str>,
+    ) -> Result<(), Error> {
         let status = plan::status(set, active, failure, Timestamp::now());
         if set.status.as_ref() == Some(&status) {
             return Ok(());
@@ -209,30 +241,53 @@ impl ReplicaSetController {
         written.status = Some(status);
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace);
-        api.replace_status(set.metadata.name.as_deref().unwrap_or_default(), &PostParams::default(), &written).await?;
+        api.replace_status(
+            set.metadata.name.as_deref().unwrap_or_default(),
+            &PostParams::default(),
+            &written,
+        )
+        .await?;
         Ok(())
     }
 }
 
 fn owner_key(pod: &Pod) -> Option<Key> {
     let owner = owners::controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet")?;
-    Some(Key::new(pod.metadata.namespace.as_deref().unwrap_or_default(), &owner.name))
+    Some(Key::new(
+        pod.metadata.namespace.as_deref().unwrap_or_default(),
+        &owner.name,
+    ))
 }
 
 fn selector(set: &ReplicaSet) -> Result<Selector, Error> {
-    let spec = set.spec.as_ref().ok_or_else(|| Error::Other("replica set has no spec".to_owned()))?;
-    let selector = Selector::from_label_selector(&spec.selector)
-        .map_err(|error| Error::Other(format!("replica set has invalid label selector: {error}")))?;
-    Ok(if selector.is_empty() { Selector::nothing() } else { selector })
+    let spec = set
+        .spec
+        .as_ref()
+        .ok_or_else(|| Error::Other("replica set has no spec".to_owned()))?;
+    let selector = Selector::from_label_selector(&spec.selector).map_err(|error| {
+        Error::Other(format!("replica set has invalid label selector: {error}"))
+    })?;
+    Ok(if selector.is_empty() {
+        Selector::nothing()
+    } else {
+        selector
+    })
 }
 
 /// A pod of the ReplicaSet's template, named by the server.
 fn new_pod(set: &ReplicaSet) -> Pod {
-    let template = set.spec.as_ref().and_then(|s| s.template.clone()).unwrap_or_default();
+    let template = set
+        .spec
+        .as_ref()
+        .and_then(|s| s.template.clone())
+        .unwrap_or_default();
     let meta = template.metadata.unwrap_or_default();
     Pod {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", set.metadata.name.as_deref().unwrap_or_default())),
+            generate_name: Some(format!(
+                "{}-",
+                set.metadata.name.as_deref().unwrap_or_default()
+            )),
             namespace: set.metadata.namespace.clone(),
             labels: meta.labels,
             annotations: meta.annotations,
@@ -275,7 +330,9 @@ impl Reconciler for ReplicaSetController {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<(), Error> {
-        let Some(set) = self.sets.get(&key.namespace, &key.name) else { return Ok(()) };
+        let Some(set) = self.sets.get(&key.namespace, &key.name) else {
+            return Ok(());
+        };
         let unmet = self.expectations.unmet(key);
         let selector = selector(&set)?;
         let mut candidates = owners::candidates(&self.pods, &key.namespace, uid(&*set));

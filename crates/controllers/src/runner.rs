@@ -53,7 +53,10 @@ pub(crate) struct Key {
 
 impl Key {
     pub(crate) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     pub(crate) fn of<K: Object>(object: &K) -> Self {
@@ -95,7 +98,8 @@ pub(crate) struct Context {
 impl Context {
     /// A client that writes as the controller's service account, `<name>-controller` or as upstream calls it.
     pub(crate) fn client(&self, service_account: &str) -> kube::Client {
-        self.clients.as_service_account("kube-system", service_account)
+        self.clients
+            .as_service_account("kube-system", service_account)
     }
 
     pub(crate) fn recorder(&self, client: &kube::Client, component: &'static str) -> Recorder {
@@ -103,7 +107,12 @@ impl Context {
     }
 
     /// Runs `workers` workers of `controller` once `informers` are synced, until the token is cancelled.
-    pub(crate) fn start<R: Reconciler>(&self, controller: Arc<R>, workers: usize, informers: Vec<Synced>) {
+    pub(crate) fn start<R: Reconciler>(
+        &self,
+        controller: Arc<R>,
+        workers: usize,
+        informers: Vec<Synced>,
+    ) {
         let queue = controller.queue().clone();
         let token = self.token.clone();
         self.tracker.spawn(async move {
@@ -149,7 +158,11 @@ async fn work<R: Reconciler>(controller: &R) {
     while let Some(key) = controller.queue().next().await {
         let result = timeout(RECONCILE_TIMEOUT, controller.reconcile(&key))
             .await
-            .unwrap_or_else(|_| Err(Error::Other(format!("not done within {RECONCILE_TIMEOUT:?}"))));
+            .unwrap_or_else(|_| {
+                Err(Error::Other(format!(
+                    "not done within {RECONCILE_TIMEOUT:?}"
+                )))
+            });
         match result {
             Ok(()) => controller.queue().forget(&key),
             Err(error) if error.is_namespace_terminating() => controller.queue().forget(&key),

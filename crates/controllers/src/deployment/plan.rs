@@ -20,11 +20,21 @@ use crate::owners;
 pub(crate) enum Op {
     Create(Box<ReplicaSet>),
     /// A merge patch that carries the resourceVersion it was planned on.
-    Patch { name: String, patch: Value },
-    Delete { name: String },
+    Patch {
+        name: String,
+        patch: Value,
+    },
+    Delete {
+        name: String,
+    },
     /// A `ScalingReplicaSet` event, after the writes it tells of.
-    Scaled { message: String },
-    Status { status: Box<DeploymentStatus>, revision: Option<String> },
+    Scaled {
+        message: String,
+    },
+    Status {
+        status: Box<DeploymentStatus>,
+        revision: Option<String>,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +69,11 @@ pub(crate) fn plan(
         revision: None,
         now,
     };
-    let paused = deployment.spec.as_ref().and_then(|s| s.paused).unwrap_or(false);
+    let paused = deployment
+        .spec
+        .as_ref()
+        .and_then(|s| s.paused)
+        .unwrap_or(false);
     if deployment.metadata.deletion_timestamp.is_some() {
         planner.sync_new_set();
         let status = planner.counted_status();
@@ -83,7 +97,11 @@ pub(crate) fn plan(
 
 impl Planner<'_> {
     fn spec_limit(&self) -> Option<i32> {
-        self.deployment.spec.as_ref()?.revision_history_limit.filter(|limit| *limit != i32::MAX)
+        self.deployment
+            .spec
+            .as_ref()?
+            .revision_history_limit
+            .filter(|limit| *limit != i32::MAX)
     }
 
     fn set_condition(&mut self, state: &str, reason: &str, message: String) {
@@ -102,17 +120,33 @@ impl Planner<'_> {
         if paused && !noted {
             self.set_condition("Unknown", reason::PAUSED, "Deployment is paused".to_owned());
         } else if !paused && noted {
-            self.set_condition("Unknown", reason::RESUMED, "Deployment is resumed".to_owned());
+            self.set_condition(
+                "Unknown",
+                reason::RESUMED,
+                "Deployment is resumed".to_owned(),
+            );
         }
     }
 
     /// Brings the new ReplicaSet's annotations and the deployment's revision up to date, where it exists.
     fn sync_new_set(&mut self) {
-        let Some(index) = self.rollout.new else { return };
-        let wanted = revision::highest(self.rollout.old().into_iter().map(|i| &*self.rollout.sets[i].object)) + 1;
+        let Some(index) = self.rollout.new else {
+            return;
+        };
+        let wanted = revision::highest(
+            self.rollout
+                .old()
+                .into_iter()
+                .map(|i| &*self.rollout.sets[i].object),
+        ) + 1;
         let set = &mut self.rollout.sets[index];
         revision::update(&mut set.annotations, self.deployment, wanted);
-        set.min_ready_seconds = self.deployment.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or(0);
+        set.min_ready_seconds = self
+            .deployment
+            .spec
+            .as_ref()
+            .and_then(|s| s.min_ready_seconds)
+            .unwrap_or(0);
         self.revision = set.annotations.get(REVISION).cloned();
         let message = format!("Found new replica set {:?}", set.name());
         if status::progress_deadline(self.deployment).is_some()
@@ -135,12 +169,20 @@ impl Planner<'_> {
         let bounds = self.rollout.bounds;
         revision::set_sizes(&mut set.annotations, bounds.desired, bounds.max_total());
         if set.replicas > 0 {
-            let message = format!("Scaled up replica set {} from 0 to {}", set.name(), set.replicas);
+            let message = format!(
+                "Scaled up replica set {} from 0 to {}",
+                set.name(),
+                set.replicas
+            );
             self.rollout.scaled.push(message);
         }
         self.revision = Some(wanted.to_string());
         if status::progress_deadline(self.deployment).is_some() {
-            self.set_condition("True", reason::CREATED, format!("Created new replica set {:?}", set.name()));
+            self.set_condition(
+                "True",
+                reason::CREATED,
+                format!("Created new replica set {:?}", set.name()),
+            );
         }
         self.rollout.new = Some(self.rollout.sets.len());
         self.rollout.sets.push(set);
@@ -180,9 +222,19 @@ impl Planner<'_> {
     }
 
     fn old_pods_run(&self, running: &HashMap<String, usize>) -> bool {
-        let new_uid = self.rollout.new_set().and_then(|set| set.object.metadata.uid.as_ref());
-        let counted = self.rollout.old().into_iter().any(|i| self.rollout.sets[i].status().replicas > 0);
-        counted || running.iter().any(|(uid, pods)| Some(uid) != new_uid && *pods > 0)
+        let new_uid = self
+            .rollout
+            .new_set()
+            .and_then(|set| set.object.metadata.uid.as_ref());
+        let counted = self
+            .rollout
+            .old()
+            .into_iter()
+            .any(|i| self.rollout.sets[i].status().replicas > 0);
+        counted
+            || running
+                .iter()
+                .any(|(uid, pods)| Some(uid) != new_uid && *pods > 0)
     }
 
     /// Counts, and the Available condition.
@@ -194,7 +246,11 @@ impl Planner<'_> {
         let mut new = DeploymentStatus {
             observed_generation: self.deployment.metadata.generation,
             replicas: sum(|set| set.status().replicas),
-            updated_replicas: self.rollout.new_set().map(|set| set.status().replicas).filter(|n| *n != 0),
+            updated_replicas: self
+                .rollout
+                .new_set()
+                .map(|set| set.status().replicas)
+                .filter(|n| *n != 0),
             ready_replicas: sum(|set| set.status().ready_replicas.unwrap_or(0)),
             available_replicas: sum(Set::available),
             unavailable_replicas: Some((planned - available).max(0)).filter(|n| *n != 0),
@@ -202,10 +258,22 @@ impl Planner<'_> {
         };
         let condition = if available >= self.rollout.bounds.min_available() {
             let message = "Deployment has minimum availability.";
-            status::new_condition(AVAILABLE, "True", "MinimumReplicasAvailable", message, self.now)
+            status::new_condition(
+                AVAILABLE,
+                "True",
+                "MinimumReplicasAvailable",
+                message,
+                self.now,
+            )
         } else {
             let message = "Deployment does not have minimum availability.";
-            status::new_condition(AVAILABLE, "False", "MinimumReplicasUnavailable", message, self.now)
+            status::new_condition(
+                AVAILABLE,
+                "False",
+                "MinimumReplicasUnavailable",
+                message,
+                self.now,
+            )
         };
         status::set_condition(&mut new, condition);
         new
@@ -222,16 +290,27 @@ impl Planner<'_> {
         } else if !done_before {
             let subject = match self.rollout.new_set() {
                 Some(set) => format!("ReplicaSet {:?}", set.name()),
-                None => format!("Deployment {:?}", self.deployment.metadata.name.as_deref().unwrap_or_default()),
+                None => format!(
+                    "Deployment {:?}",
+                    self.deployment.metadata.name.as_deref().unwrap_or_default()
+                ),
             };
             let progressing = |state, reason, text: &str| {
-                status::new_condition(PROGRESSING, state, reason, format!("{subject} {text}"), self.now)
+                status::new_condition(
+                    PROGRESSING,
+                    state,
+                    reason,
+                    format!("{subject} {text}"),
+                    self.now,
+                )
             };
             if status::is_complete(self.deployment, &new) {
-                let condition = progressing("True", reason::AVAILABLE, "has successfully progressed.");
+                let condition =
+                    progressing("True", reason::AVAILABLE, "has successfully progressed.");
                 status::set_condition(&mut new, condition);
             } else if status::has_progressed(&self.status, &new) {
-                let mut condition = progressing("True", reason::REPLICA_SET_UPDATED, "is progressing.");
+                let mut condition =
+                    progressing("True", reason::REPLICA_SET_UPDATED, "is progressing.");
                 // Each progress renews the update time, also when nothing else changes.
                 if let Some(current) = current.filter(|c| c.status == "True") {
                     condition.last_transition_time = current.last_transition_time.clone();
@@ -239,7 +318,8 @@ impl Planner<'_> {
                 status::remove_condition(&mut new, PROGRESSING);
                 status::set_condition(&mut new, condition);
             } else if status::has_timed_out(self.deployment, &new, self.now) {
-                let condition = progressing("False", reason::TIMED_OUT, "has timed out progressing.");
+                let condition =
+                    progressing("False", reason::TIMED_OUT, "has timed out progressing.");
                 status::set_condition(&mut new, condition);
             }
         }
@@ -254,9 +334,15 @@ impl Planner<'_> {
     fn replica_failure(&self) -> Option<k8s_openapi::api::apps::v1::DeploymentCondition> {
         let of = |set: &Set| {
             let conditions = set.object.status.as_ref()?.conditions.as_ref()?;
-            conditions.iter().find(|c| c.type_ == REPLICA_FAILURE).map(status::from_replica_set)
+            conditions
+                .iter()
+                .find(|c| c.type_ == REPLICA_FAILURE)
+                .map(status::from_replica_set)
         };
-        self.rollout.new_set().and_then(of).or_else(|| self.rollout.sets.iter().find_map(of))
+        self.rollout
+            .new_set()
+            .and_then(of)
+            .or_else(|| self.rollout.sets.iter().find_map(of))
     }
 
     fn finish(self, status: DeploymentStatus) -> Plan {
@@ -264,12 +350,22 @@ impl Planner<'_> {
         for set in &self.rollout.sets {
             ops.extend(write(set));
         }
-        ops.extend(self.rollout.scaled.iter().map(|message| Op::Scaled { message: message.clone() }));
+        ops.extend(self.rollout.scaled.iter().map(|message| Op::Scaled {
+            message: message.clone(),
+        }));
         let again_after = self.again_after(&status);
-        let noted = self.deployment.metadata.annotations.as_ref().and_then(|a| a.get(REVISION));
+        let noted = self
+            .deployment
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(REVISION));
         let revision = self.revision.filter(|revision| noted != Some(revision));
         if revision.is_some() || Some(&status) != self.deployment.status.as_ref() {
-            ops.push(Op::Status { status: Box::new(status), revision });
+            ops.push(Op::Status {
+                status: Box::new(status),
+                revision,
+            });
         }
         Plan { ops, again_after }
     }
@@ -277,13 +373,17 @@ impl Planner<'_> {
     fn again_after(&self, new: &DeploymentStatus) -> Option<Duration> {
         let deadline = status::progress_deadline(self.deployment)?;
         let progressing = status::condition(new, PROGRESSING)?;
-        let settled = matches!(progressing.reason.as_deref(), Some(reason::TIMED_OUT | reason::PAUSED));
+        let settled = matches!(
+            progressing.reason.as_deref(),
+            Some(reason::TIMED_OUT | reason::PAUSED)
+        );
         if settled || status::is_complete(self.deployment, new) {
             return None;
         }
         let due = progressing.last_update_time.as_ref()?.0 + deadline;
         // A second more, as times are kept in whole seconds.
-        let left = self.now.duration_until(due).max(SignedDuration::ZERO) + SignedDuration::from_secs(1);
+        let left =
+            self.now.duration_until(due).max(SignedDuration::ZERO) + SignedDuration::from_secs(1);
         Duration::try_from(left).ok()
     }
 }
@@ -300,13 +400,21 @@ fn write(set: &Set) -> Option<Op> {
         return Some(Op::Create(Box::new(object)));
     }
     if set.delete {
-        return Some(Op::Delete { name: set.name().to_owned() });
+        return Some(Op::Delete {
+            name: set.name().to_owned(),
+        });
     }
     let mut spec = serde_json::Map::new();
     if set.replicas != observed_replicas(object) {
         spec.insert("replicas".to_owned(), json!(set.replicas));
     }
-    if set.min_ready_seconds != object.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or(0) {
+    if set.min_ready_seconds
+        != object
+            .spec
+            .as_ref()
+            .and_then(|s| s.min_ready_seconds)
+            .unwrap_or(0)
+    {
         spec.insert("minReadySeconds".to_owned(), json!(set.min_ready_seconds));
     }
     let before = object.metadata.annotations.clone().unwrap_or_default();
@@ -316,7 +424,10 @@ fn write(set: &Set) -> Option<Op> {
             annotations.insert(key.clone(), json!(value));
         }
     }
-    for key in before.keys().filter(|key| !set.annotations.contains_key(*key)) {
+    for key in before
+        .keys()
+        .filter(|key| !set.annotations.contains_key(*key))
+    {
         annotations.insert(key.clone(), Value::Null);
     }
     if spec.is_empty() && annotations.is_empty() {
@@ -329,7 +440,10 @@ fn write(set: &Set) -> Option<Op> {
     if !spec.is_empty() {
         patch["spec"] = spec.into();
     }
-    Some(Op::Patch { name: set.name().to_owned(), patch })
+    Some(Op::Patch {
+        name: set.name().to_owned(),
+        patch,
+    })
 }
 
 /// The ReplicaSet of the deployment's template. Its name follows from the template, so that making it twice fails.
@@ -338,11 +452,18 @@ fn new_replica_set(deployment: &Deployment, status: &DeploymentStatus) -> Replic
     let hash = template::hash(&spec.template, status.collision_count);
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
     let mut template = spec.template;
-    let labels = template.metadata.get_or_insert_default().labels.get_or_insert_default();
+    let labels = template
+        .metadata
+        .get_or_insert_default()
+        .labels
+        .get_or_insert_default();
     labels.insert(template::HASH_LABEL.to_owned(), hash.clone());
     let labels = labels.clone();
     let mut selector = spec.selector;
-    selector.match_labels.get_or_insert_default().insert(template::HASH_LABEL.to_owned(), hash.clone());
+    selector
+        .match_labels
+        .get_or_insert_default()
+        .insert(template::HASH_LABEL.to_owned(), hash.clone());
     ReplicaSet {
         metadata: ObjectMeta {
             name: Some(format!("{name}-{hash}")),

@@ -29,7 +29,9 @@ pub(crate) type Annotations = BTreeMap<String, String>;
 
 /// The revision of an object; 0 without one, `None` for one that is no number.
 pub(crate) fn revision(annotations: &Annotations) -> Option<i64> {
-    annotations.get(REVISION).map_or(Some(0), |text| text.parse().ok())
+    annotations
+        .get(REVISION)
+        .map_or(Some(0), |text| text.parse().ok())
 }
 
 pub(crate) fn number(annotations: &Annotations, key: &str) -> Option<i32> {
@@ -38,7 +40,9 @@ pub(crate) fn number(annotations: &Annotations, key: &str) -> Option<i32> {
 
 /// Highest revision among `sets`.
 pub(crate) fn highest<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>) -> i64 {
-    let annotations = sets.into_iter().filter_map(|rs| rs.metadata.annotations.as_ref());
+    let annotations = sets
+        .into_iter()
+        .filter_map(|rs| rs.metadata.annotations.as_ref());
     annotations.filter_map(revision).max().unwrap_or(0).max(0)
 }
 
@@ -50,7 +54,9 @@ pub(crate) fn update(annotations: &mut Annotations, deployment: &Deployment, wan
             annotations.insert(key.clone(), value.clone());
         }
     }
-    let Some(current) = revision(annotations) else { return };
+    let Some(current) = revision(annotations) else {
+        return;
+    };
     if current >= wanted {
         return;
     }
@@ -62,9 +68,18 @@ pub(crate) fn update(annotations: &mut Annotations, deployment: &Deployment, wan
 }
 
 fn append(history: &str, revision: &str) -> String {
-    let mut entries: Vec<&str> = history.split(',').filter(|entry| !entry.is_empty()).collect();
+    let mut entries: Vec<&str> = history
+        .split(',')
+        .filter(|entry| !entry.is_empty())
+        .collect();
     entries.push(revision);
-    let length = |entries: &[&str]| entries.iter().map(|entry| entry.len() + 1).sum::<usize>().saturating_sub(1);
+    let length = |entries: &[&str]| {
+        entries
+            .iter()
+            .map(|entry| entry.len() + 1)
+            .sum::<usize>()
+            .saturating_sub(1)
+    };
     let mut first = 0;
     while first + 1 < entries.len() && length(&entries[first..]) > MAX_HISTORY_BYTES {
         first += 1;

@@ -27,7 +27,11 @@ impl Set {
         Self {
             replicas: observed_replicas(&object),
             annotations: object.metadata.annotations.clone().unwrap_or_default(),
-            min_ready_seconds: object.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or(0),
+            min_ready_seconds: object
+                .spec
+                .as_ref()
+                .and_then(|s| s.min_ready_seconds)
+                .unwrap_or(0),
             create: false,
             delete: false,
             object,
@@ -43,7 +47,11 @@ impl Set {
     }
 
     pub(crate) fn available(&self) -> i32 {
-        self.object.status.as_ref().and_then(|s| s.available_replicas).unwrap_or(0)
+        self.object
+            .status
+            .as_ref()
+            .and_then(|s| s.available_replicas)
+            .unwrap_or(0)
     }
 }
 
@@ -67,15 +75,29 @@ impl Bounds {
         let strategy = deployment.spec.as_ref().and_then(|s| s.strategy.as_ref());
         let rolling = strategy.is_none_or(|s| s.type_.as_deref() != Some("Recreate"));
         if !rolling {
-            return Self { desired, max_surge: 0, max_unavailable: 0, rolling };
+            return Self {
+                desired,
+                max_surge: 0,
+                max_unavailable: 0,
+                rolling,
+            };
         }
         let update = strategy.and_then(|s| s.rolling_update.as_ref());
         let surge = scaled(update.and_then(|u| u.max_surge.as_ref()), desired, true);
-        let mut unavailable = scaled(update.and_then(|u| u.max_unavailable.as_ref()), desired, false);
+        let mut unavailable = scaled(
+            update.and_then(|u| u.max_unavailable.as_ref()),
+            desired,
+            false,
+        );
         if surge == 0 && unavailable == 0 {
             unavailable = 1;
         }
-        Self { desired, max_surge: surge, max_unavailable: unavailable.min(desired), rolling }
+        Self {
+            desired,
+            max_surge: surge,
+            max_unavailable: unavailable.min(desired),
+            rolling,
+        }
     }
 
     pub(crate) fn max_total(&self) -> i32 {
@@ -94,7 +116,11 @@ fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
         Some(IntOrString::String(text)) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
             let product = percent.max(0) * i64::from(total.max(0));
-            let share = if round_up { (product + 99) / 100 } else { product / 100 };
+            let share = if round_up {
+                (product + 99) / 100
+            } else {
+                product / 100
+            };
             i32::try_from(share).unwrap_or(i32::MAX)
         }
     }
@@ -117,10 +143,17 @@ impl Rollout {
         let wanted = deployment.spec.as_ref().map(|s| &s.template);
         let has_template = |set: &Set| {
             let template = set.object.spec.as_ref().and_then(|s| s.template.as_ref());
-            wanted.zip(template).is_some_and(|(a, b)| template::equal_ignoring_hash(a, b))
+            wanted
+                .zip(template)
+                .is_some_and(|(a, b)| template::equal_ignoring_hash(a, b))
         };
         let new = sets.iter().position(has_template);
-        Self { bounds: Bounds::of(deployment), sets, new, scaled: Vec::new() }
+        Self {
+            bounds: Bounds::of(deployment),
+            sets,
+            new,
+            scaled: Vec::new(),
+        }
     }
 
     pub(crate) fn new_set(&self) -> Option<&Set> {
@@ -129,11 +162,15 @@ impl Rollout {
 
     /// Indexes of all but the new one, oldest first.
     pub(crate) fn old(&self) -> Vec<usize> {
-        (0..self.sets.len()).filter(|i| Some(*i) != self.new).collect()
+        (0..self.sets.len())
+            .filter(|i| Some(*i) != self.new)
+            .collect()
     }
 
     fn active(&self) -> Vec<usize> {
-        (0..self.sets.len()).filter(|i| self.sets[*i].replicas > 0).collect()
+        (0..self.sets.len())
+            .filter(|i| self.sets[*i].replicas > 0)
+            .collect()
     }
 
     fn total(&self) -> i32 {
@@ -147,8 +184,16 @@ impl Rollout {
         if set.replicas == replicas {
             return false;
         }
-        let direction = if set.replicas < replicas { "up" } else { "down" };
-        let message = format!("Scaled {direction} replica set {} from {} to {replicas}", set.name(), set.replicas);
+        let direction = if set.replicas < replicas {
+            "up"
+        } else {
+            "down"
+        };
+        let message = format!(
+            "Scaled {direction} replica set {} from {} to {replicas}",
+            set.name(),
+            set.replicas
+        );
         self.scaled.push(message);
         set.replicas = replicas;
         revision::set_sizes(&mut set.annotations, bounds.desired, bounds.max_total());
@@ -165,26 +210,42 @@ impl Rollout {
 
     /// The size the new ReplicaSet may grow to now.
     pub(crate) fn new_size(&self, current: i32) -> i32 {
-        let Bounds { desired, rolling, .. } = self.bounds;
+        let Bounds {
+            desired, rolling, ..
+        } = self.bounds;
         if !rolling {
             return desired;
         }
         let room = self.bounds.max_total() - self.total();
-        if room <= 0 { current } else { current + room.min(desired - current) }
+        if room <= 0 {
+            current
+        } else {
+            current + room.min(desired - current)
+        }
     }
 
     /// Grows (or shrinks) the new ReplicaSet towards the deployment's size.
     pub(crate) fn scale_new(&mut self) -> bool {
         let Some(index) = self.new else { return false };
         let current = self.sets[index].replicas;
-        let size = if current > self.bounds.desired { self.bounds.desired } else { self.new_size(current) };
+        let size = if current > self.bounds.desired {
+            self.bounds.desired
+        } else {
+            self.new_size(current)
+        };
         current != self.bounds.desired && self.scale(index, size)
     }
 
     /// Shrinks old ReplicaSets as far as availability allows: unhealthy replicas first, they are not missed.
     pub(crate) fn scale_down_old(&mut self) -> bool {
-        let old: Vec<usize> = self.old().into_iter().filter(|i| self.sets[*i].replicas > 0).collect();
-        let Some(new) = self.new_set() else { return false };
+        let old: Vec<usize> = self
+            .old()
+            .into_iter()
+            .filter(|i| self.sets[*i].replicas > 0)
+            .collect();
+        let Some(new) = self.new_set() else {
+            return false;
+        };
         // New replicas that are not available yet count as if they were missing.
         let unavailable_new = new.replicas - new.available();
         let allowed = self.total() - self.bounds.min_available() - unavailable_new;
@@ -243,13 +304,19 @@ impl Rollout {
     }
 
     fn resize_in_proportion(&mut self, mut active: Vec<usize>) {
-        let allowed = if self.bounds.desired > 0 { self.bounds.max_total() } else { 0 };
+        let allowed = if self.bounds.desired > 0 {
+            self.bounds.max_total()
+        } else {
+            0
+        };
         let to_add = allowed - active.iter().map(|i| self.sets[*i].replicas).sum::<i32>();
         // Larger ones first; among equals newer ones grow first and older ones shrink first.
         active.sort_by(|a, b| {
             let (a, b) = (&self.sets[*a], &self.sets[*b]);
             let age = by_age(&a.object, &b.object);
-            b.replicas.cmp(&a.replicas).then(if to_add > 0 { age.reverse() } else { age })
+            b.replicas
+                .cmp(&a.replicas)
+                .then(if to_add > 0 { age.reverse() } else { age })
         });
         let mut added = 0;
         let mut sizes = Vec::with_capacity(active.len());
@@ -266,7 +333,11 @@ impl Rollout {
         for (index, size) in active.into_iter().zip(sizes) {
             self.scale(index, size);
             let bounds = self.bounds;
-            revision::set_sizes(&mut self.sets[index].annotations, bounds.desired, bounds.max_total());
+            revision::set_sizes(
+                &mut self.sets[index].annotations,
+                bounds.desired,
+                bounds.max_total(),
+            );
         }
     }
 
@@ -276,7 +347,11 @@ impl Rollout {
             return 0;
         }
         let fraction = self.fraction(set);
-        if to_add > 0 { fraction.min(to_add - added) } else { fraction.max(to_add - added) }
+        if to_add > 0 {
+            fraction.min(to_add - added)
+        } else {
+            fraction.max(to_add - added)
+        }
     }
 
     fn fraction(&self, set: &Set) -> i32 {
@@ -297,7 +372,9 @@ impl Rollout {
     pub(crate) fn clean_up(&mut self, limit: i32) {
         let alive = |i: &usize| self.sets[*i].object.metadata.deletion_timestamp.is_none();
         let mut old: Vec<usize> = self.old().into_iter().filter(alive).collect();
-        let excess = old.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
+        let excess = old
+            .len()
+            .saturating_sub(usize::try_from(limit).unwrap_or(0));
         let revision_of = |i: &usize| revision::revision(&self.sets[*i].annotations).unwrap_or(0);
         old.sort_by_key(revision_of);
         for index in old.into_iter().take(excess) {
@@ -312,6 +389,11 @@ impl Rollout {
 
 /// Oldest first, by name among those of one second.
 pub(crate) fn by_age(a: &ReplicaSet, b: &ReplicaSet) -> std::cmp::Ordering {
-    let key = |rs: &ReplicaSet| (rs.metadata.creation_timestamp.clone(), rs.metadata.name.clone());
+    let key = |rs: &ReplicaSet| {
+        (
+            rs.metadata.creation_timestamp.clone(),
+            rs.metadata.name.clone(),
+        )
+    };
     key(a).cmp(&key(b))
 }

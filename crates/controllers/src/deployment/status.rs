@@ -1,7 +1,9 @@
 //! A deployment's status: counts and conditions.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStatus, ReplicaSetCondition};
+use k8s_openapi::api::apps::v1::{
+    Deployment, DeploymentCondition, DeploymentStatus, ReplicaSetCondition,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 pub(crate) const PROGRESSING: &str = "Progressing";
@@ -20,8 +22,15 @@ pub(crate) mod reason {
     pub(crate) const RESUMED: &str = "DeploymentResumed";
 }
 
-pub(crate) fn condition<'a>(status: &'a DeploymentStatus, type_: &str) -> Option<&'a DeploymentCondition> {
-    status.conditions.iter().flatten().find(|c| c.type_ == type_)
+pub(crate) fn condition<'a>(
+    status: &'a DeploymentStatus,
+    type_: &str,
+) -> Option<&'a DeploymentCondition> {
+    status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|c| c.type_ == type_)
 }
 
 pub(crate) fn has_reason(status: &DeploymentStatus, type_: &str, reason: &str) -> bool {
@@ -87,7 +96,11 @@ pub(crate) fn progress_deadline(deployment: &Deployment) -> Option<SignedDuratio
 }
 
 pub(crate) fn desired(deployment: &Deployment) -> i32 {
-    deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)
+    deployment
+        .spec
+        .as_ref()
+        .and_then(|s| s.replicas)
+        .unwrap_or(1)
 }
 
 /// All replicas are updated and available, and no old ones are left.
@@ -110,13 +123,23 @@ pub(crate) fn has_progressed(old: &DeploymentStatus, new: &DeploymentStatus) -> 
 }
 
 /// No progress within the deadline. Not estimated while the last rollout counts as done.
-pub(crate) fn has_timed_out(deployment: &Deployment, status: &DeploymentStatus, now: Timestamp) -> bool {
-    let (Some(deadline), Some(progressing)) = (progress_deadline(deployment), condition(status, PROGRESSING)) else {
+pub(crate) fn has_timed_out(
+    deployment: &Deployment,
+    status: &DeploymentStatus,
+    now: Timestamp,
+) -> bool {
+    let (Some(deadline), Some(progressing)) = (
+        progress_deadline(deployment),
+        condition(status, PROGRESSING),
+    ) else {
         return false;
     };
     match progressing.reason.as_deref() {
         Some(reason::AVAILABLE) => false,
         Some(reason::TIMED_OUT) => true,
-        _ => progressing.last_update_time.as_ref().is_some_and(|at| at.0 + deadline < now),
+        _ => progressing
+            .last_update_time
+            .as_ref()
+            .is_some_and(|at| at.0 + deadline < now),
     }
 }

@@ -8,7 +8,14 @@ use serde_json::Value;
 pub(crate) const HASH_LABEL: &str = "pod-template-hash";
 
 /// Maps in which no entry and no map mean the same.
-const MAPS: [&str; 6] = ["labels", "annotations", "nodeSelector", "limits", "requests", "matchLabels"];
+const MAPS: [&str; 6] = [
+    "labels",
+    "annotations",
+    "nodeSelector",
+    "limits",
+    "requests",
+    "matchLabels",
+];
 
 /// Equal but for the hash label (upstream `EqualIgnoreHash`), with absent and empty lists and maps held for the same.
 pub(crate) fn equal_ignoring_hash(a: &PodTemplateSpec, b: &PodTemplateSpec) -> bool {

@@ -32,11 +32,18 @@ pub(crate) fn replicas(set: &ReplicaSet) -> i32 {
 
 /// `active` are the ReplicaSet's pods that count; `related` those of all ReplicaSets of its controller (its own too),
 /// which tell how crowded nodes are.
-pub(crate) fn plan(set: &ReplicaSet, active: &[Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) -> Option<Op> {
+pub(crate) fn plan(
+    set: &ReplicaSet,
+    active: &[Arc<Pod>],
+    related: &[Arc<Pod>],
+    now: Timestamp,
+) -> Option<Op> {
     let wanted = usize::try_from(replicas(set)).unwrap_or(0);
     match active.len().cmp(&wanted) {
         Ordering::Equal => None,
-        Ordering::Less => Some(Op::Create { count: (wanted - active.len()).min(BURST_PODS) }),
+        Ordering::Less => Some(Op::Create {
+            count: (wanted - active.len()).min(BURST_PODS),
+        }),
         Ordering::Greater => {
             let count = (active.len() - wanted).min(BURST_PODS);
             let mut pods = active.to_vec();
@@ -90,28 +97,60 @@ fn phase_order(pod: &Pod) -> u8 {
 }
 
 fn deletion_cost(pod: &Pod) -> i32 {
-    let annotation = pod.metadata.annotations.as_ref().and_then(|a| a.get(DELETION_COST));
+    let annotation = pod
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|a| a.get(DELETION_COST));
     annotation.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref());
-    statuses.into_iter().flatten().map(|s| s.restart_count).max().unwrap_or(0)
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.container_statuses.as_ref());
+    statuses
+        .into_iter()
+        .flatten()
+        .map(|s| s.restart_count)
+        .max()
+        .unwrap_or(0)
 }
 
 /// The younger first, as long as the ages differ by a power of two.
-fn by_logarithmic_age(a: &Pod, since_a: Timestamp, b: &Pod, since_b: Timestamp, now: Timestamp) -> Ordering {
+fn by_logarithmic_age(
+    a: &Pod,
+    since_a: Timestamp,
+    b: &Pod,
+    since_b: Timestamp,
+    now: Timestamp,
+) -> Ordering {
     let magnitude = |since: Timestamp| {
         let age = since.duration_until(now).as_nanos();
-        u128::try_from(age).ok().filter(|age| *age > 0).map_or(-1, |age| i64::from(age.ilog2()))
+        u128::try_from(age)
+            .ok()
+            .filter(|age| *age > 0)
+            .map_or(-1, |age| i64::from(age.ilog2()))
     };
-    magnitude(since_a).cmp(&magnitude(since_b)).then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
+    magnitude(since_a)
+        .cmp(&magnitude(since_b))
+        .then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
 }
 
 /// The status that follows from the active pods. `failure` is why the last creations or deletions failed.
-pub(crate) fn status(set: &ReplicaSet, active: &[Arc<Pod>], failure: Option<&str>, now: Timestamp) -> ReplicaSetStatus {
+pub(crate) fn status(
+    set: &ReplicaSet,
+    active: &[Arc<Pod>],
+    failure: Option<&str>,
+    now: Timestamp,
+) -> ReplicaSetStatus {
     let spec = set.spec.clone().unwrap_or_default();
-    let template_labels = spec.template.and_then(|t| t.metadata).and_then(|m| m.labels).unwrap_or_default();
+    let template_labels = spec
+        .template
+        .and_then(|t| t.metadata)
+        .and_then(|m| m.labels)
+        .unwrap_or_default();
     let template = Selector::from_set(template_labels);
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
     let count = |matches: &dyn Fn(&Pod) -> bool| {
@@ -120,21 +159,34 @@ pub(crate) fn status(set: &ReplicaSet, active: &[Arc<Pod>], failure: Option<&str
     };
     let mut status = set.status.clone().unwrap_or_default();
     status.replicas = count(&|_| true).unwrap_or(0);
-    status.fully_labeled_replicas = count(&|pod| template.matches_option(pod.metadata.labels.as_ref()));
+    status.fully_labeled_replicas =
+        count(&|pod| template.matches_option(pod.metadata.labels.as_ref()));
     status.ready_replicas = count(&pods::is_ready);
-    status.available_replicas = count(&|pod| pods::available_at(pod, min_ready).is_some_and(|at| at <= now));
+    status.available_replicas =
+        count(&|pod| pods::available_at(pod, min_ready).is_some_and(|at| at <= now));
     status.observed_generation = set.metadata.generation;
-    let failing = status.conditions.iter().flatten().any(|c| c.type_ == REPLICA_FAILURE);
+    let failing = status
+        .conditions
+        .iter()
+        .flatten()
+        .any(|c| c.type_ == REPLICA_FAILURE);
     match failure {
         Some(message) if !failing => {
-            let reason = if active.len() < usize::try_from(replicas(set)).unwrap_or(0) { "FailedCreate" } else { "FailedDelete" };
-            status.conditions.get_or_insert_default().push(ReplicaSetCondition {
-                type_: REPLICA_FAILURE.to_owned(),
-                status: "True".to_owned(),
-                reason: Some(reason.to_owned()),
-                message: Some(message.to_owned()),
-                last_transition_time: Some(Time(now)),
-            });
+            let reason = if active.len() < usize::try_from(replicas(set)).unwrap_or(0) {
+                "FailedCreate"
+            } else {
+                "FailedDelete"
+            };
+            status
+                .conditions
+                .get_or_insert_default()
+                .push(ReplicaSetCondition {
+                    type_: REPLICA_FAILURE.to_owned(),
+                    status: "True".to_owned(),
+                    reason: Some(reason.to_owned()),
+                    message: Some(message.to_owned()),
+                    last_transition_time: Some(Time(now)),
+                });
         }
         None if failing => {
             let mut conditions = status.conditions.take().unwrap_or_default();
@@ -147,8 +199,20 @@ pub(crate) fn status(set: &ReplicaSet, active: &[Arc<Pod>], failure: Option<&str
 }
 
 /// How long until the next ready pod has been ready for `minReadySeconds`.
-pub(crate) fn next_available(set: &ReplicaSet, active: &[Arc<Pod>], now: Timestamp) -> Option<Duration> {
-    let min_ready = set.spec.as_ref().and_then(|s| s.min_ready_seconds).unwrap_or(0);
-    let due = active.iter().filter_map(|pod| pods::available_at(pod, min_ready)).filter(|at| *at > now).min()?;
+pub(crate) fn next_available(
+    set: &ReplicaSet,
+    active: &[Arc<Pod>],
+    now: Timestamp,
+) -> Option<Duration> {
+    let min_ready = set
+        .spec
+        .as_ref()
+        .and_then(|s| s.min_ready_seconds)
+        .unwrap_or(0);
+    let due = active
+        .iter()
+        .filter_map(|pod| pods::available_at(pod, min_ready))
+        .filter(|at| *at > now)
+        .min()?;
     Duration::try_from(now.duration_until(due).max(SignedDuration::ZERO)).ok()
 }
