@@ -1,3 +1,146 @@
 //! apps/v1.
 
 pub mod controller_revision;
+pub mod deployment;
+pub mod replica_set;
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    labels::Selector,
+    object::{self, at, i64_at, label, list_at, map_at, str_at},
+    object_meta::validate_label_selector,
+    status::Status,
+};
+use serde_json::{Map, Value};
+
+use crate::{core::pod_spec, tree, validate};
+
+/// Defaults of spec.template.
+fn default_template(spec: &mut Map<String, Value>) {
+    if let Some(template) = tree::child(spec, "template")
+        && let Some(pod) = tree::child(template, "spec")
+    {
+        pod_spec::default_pod_spec(pod);
+    }
+}
+
+/// What Deployments and ReplicaSets share: replicas, selector, template.
+fn validate_workload(object: &Value, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    for field in ["replicas", "minReadySeconds"] {
+        let value = i64_at(object, &["spec", field]);
+        validate::not_negative(errors, &path.child(field), value);
+    }
+    let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
+    let template_path = path.child("template");
+    let path = path.child("selector");
+    let Some(tree) = at(object, &["spec", "selector"]).filter(|v| v.is_object()) else {
+        errors.push(Error::required(&path, ""));
+        validate_template(template, &template_path, errors);
+        return;
+    };
+    validate_label_selector(tree, &path, errors);
+    let empty = map_at(tree, &["matchLabels"]).is_none_or(Map::is_empty)
+        && list_at(tree, &["matchExpressions"]).is_empty();
+    if empty {
+        errors.push(Error::invalid(
+            &path,
+            tree.clone(),
+            "empty selector is invalid for deployment",
+        ));
+    }
+    match Selector::from_value(Some(tree)) {
+        Err(_) => errors.push(Error::invalid(
+            &path,
+            tree.clone(),
+            "invalid label selector",
+        )),
+        Ok(selector) => {
+            if !selector.is_empty() && !selector.matches_with(|key| label(template, key)) {
+                errors.push(Error::invalid(
+                    &template_path.child("metadata").child("labels"),
+                    at(template, &["metadata", "labels"])
+                        .cloned()
+                        .unwrap_or_default(),
+                    "`selector` does not match template `labels`",
+                ));
+            }
+            validate_template(template, &template_path, errors);
+        }
+    }
+}
+
+fn validate_template(template: &Value, path: &Path, errors: &mut ErrorList) {
+    pod_spec::validate_template(template, path, errors);
+    let path = path.child("spec");
+    let policy = str_at(template, &["spec", "restartPolicy"]);
+    if policy != "Always" {
+        errors.push(Error::not_supported(
+            &path.child("restartPolicy"),
+            policy,
+            &["Always"],
+        ));
+    }
+    if i64_at(template, &["spec", "activeDeadlineSeconds"]).is_some() {
+        errors.push(Error::forbidden(
+            &path.child("activeDeadlineSeconds"),
+            "activeDeadlineSeconds in ReplicaSet is not Supported",
+        ));
+    }
+}
+
+fn validate_selector_kept(new: &Value, old: &Value, errors: &mut ErrorList) {
+    validate::immutable(
+        errors,
+        &Path::new("spec").child("selector"),
+        at(new, &["spec", "selector"]),
+        at(old, &["spec", "selector"]),
+    );
+}
+
+/// Counts of a status: none is negative, and none of `parts` is greater than `replicas`.
+fn validate_counts(object: &Value, parts: &[&'static str], errors: &mut ErrorList) {
+    let path = Path::new("status");
+    let count = |field: &str| i64_at(object, &["status", field]).unwrap_or_default();
+    for field in ["observedGeneration", "replicas"].iter().chain(parts) {
+        validate::not_negative(errors, &path.child(*field), Some(count(field)));
+    }
+    for field in parts {
+        if count(field) > count("replicas") {
+            errors.push(Error::invalid(
+                &path.child(*field),
+                count(field),
+                "cannot be greater than status.replicas",
+            ));
+        }
+    }
+    if count("availableReplicas") > count("readyReplicas") {
+        errors.push(Error::invalid(
+            &path.child("availableReplicas"),
+            count("availableReplicas"),
+            "cannot be greater than readyReplicas",
+        ));
+    }
+}
+
+fn selector_text(object: &Value) -> Option<String> {
+    Selector::from_value(at(object, &["spec", "selector"]))
+        .ok()
+        .map(|selector| selector.to_string())
+}
+
+/// spec.replicas, status.replicas and the selector as text.
+fn scale(object: &Value) -> Option<(i64, i64, String)> {
+    Some((
+        i64_at(object, &["spec", "replicas"]).unwrap_or_default(),
+        i64_at(object, &["status", "replicas"]).unwrap_or_default(),
+        selector_text(object)?,
+    ))
+}
+
+fn set_scale(object: &mut Value, replicas: i64) -> Result<(), Status> {
+    let spec = object::child_mut(object, "spec")
+        .ok_or_else(|| Status::internal("the object has no spec"))?;
+    spec.insert("replicas".to_owned(), replicas.into());
+    Ok(())
+}

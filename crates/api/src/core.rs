@@ -5,7 +5,11 @@ pub mod config_map;
 pub mod endpoints;
 pub mod event;
 pub mod namespace;
+pub mod node;
+pub mod pod;
+pub(crate) mod pod_spec;
 pub mod secret;
+pub mod service;
 pub mod service_account;
 
 /// All data of a ConfigMap or a Secret together.

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use knarr_meta::{Gvk, field::ErrorList, names, status::Status};
 use serde_json::Value;
 
+use crate::tree;
+
 /// Where objects of a kind live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -217,10 +219,21 @@ pub trait Strategy: Send + Sync {
         Vec::new()
     }
 
-    /// True where metadata.generation counts changes of the spec. The default rule of the REST layer: the new spec (every
-    /// top-level field but metadata and status) differs from the old one.
+    /// True where metadata.generation counts changes: see [`Strategy::changes_generation`].
     fn has_generation(&self) -> bool {
         false
+    }
+
+    /// Whether this update raises metadata.generation, for kinds where [`Strategy::has_generation`]. Both objects are complete.
+    fn changes_generation(&self, new: &Value, old: &Value) -> bool {
+        const ASIDE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+        let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
+            return false;
+        };
+        new.keys()
+            .chain(old.keys())
+            .filter(|field| !ASIDE.contains(&field.as_str()))
+            .any(|field| !tree::same(new.get(field), old.get(field)))
     }
 
     /// PUT of a name that does not exist creates it.

@@ -4,6 +4,9 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
+use serde::Deserialize;
+use serde_json::Value;
+
 use crate::{
     field::{self, Path},
     names,
@@ -226,6 +229,16 @@ impl Selector {
             )?);
         }
         Ok(Selector::new(requirements))
+    }
+
+    /// From the structured form as a tree. Absent and null select nothing, an empty selector everything.
+    pub fn from_value(selector: Option<&Value>) -> Result<Self, ParseError> {
+        let Some(selector) = selector.filter(|selector| !selector.is_null()) else {
+            return Ok(Selector::nothing());
+        };
+        LabelSelector::deserialize(selector)
+            .map_err(|error| ParseError(error.to_string()))
+            .and_then(|selector| Selector::from_label_selector(&selector))
     }
 
     /// As [`Selector::from_label_selector`]; an absent selector selects nothing, as upstream's nil.

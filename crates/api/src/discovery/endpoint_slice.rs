@@ -109,6 +109,16 @@ impl Strategy for EndpointSlice {
         true
     }
 
+    /// Labels count too.
+    fn changes_generation(&self, new: &Value, old: &Value) -> bool {
+        !tree::same(
+            at(new, &["metadata", "labels"]),
+            at(old, &["metadata", "labels"]),
+        ) || ["addressType", "endpoints", "ports"]
+            .iter()
+            .any(|field| !tree::same(new.get(field), old.get(field)))
+    }
+
     fn columns(&self) -> &'static [Column] {
         COLUMNS
     }

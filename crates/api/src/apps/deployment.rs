@@ -1,0 +1,242 @@
+//! Deployment.
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    names,
+    object::{self, at, i64_at, str_at},
+    status::Status,
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    core::pod_spec::names_and_images,
+    kind::{Column, Kind, Part, SCALE, STATUS, Scope, Strategy, Verb},
+    table::{self, AGE, NAME, column, wide},
+    tree, validate,
+};
+
+pub static KIND: Kind = Kind {
+    group: "apps",
+    version: "v1",
+    kind: "Deployment",
+    resource: "deployments",
+    singular: "deployment",
+    short_names: &["deploy"],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    verbs: Verb::ALL,
+    subresources: &[SCALE, STATUS],
+    storage: Some("/registry/deployments"),
+    definition: "io.k8s.api.apps.v1.Deployment",
+    strategy: &Deployment,
+    aliases: &[],
+};
+
+struct Deployment;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Ready", "string", "Ready replicas of desired ones."),
+    column("Up-to-date", "string", "Replicas of the current template."),
+    column(
+        "Available",
+        "string",
+        "Replicas that have been ready for long enough.",
+    ),
+    AGE,
+    wide(
+        "Containers",
+        "string",
+        "Names of the template's containers.",
+    ),
+    wide("Images", "string", "Images of the template's containers."),
+    wide("Selector", "string", "Labels of the deployment's pods."),
+];
+
+impl Strategy for Deployment {
+    fn default(&self, object: &mut Value) {
+        let Some(spec) = object::child_mut(object, "spec") else {
+            return;
+        };
+        tree::default_value(spec, "replicas", 1);
+        tree::default_value(spec, "revisionHistoryLimit", 10);
+        tree::default_value(spec, "progressDeadlineSeconds", 600);
+        if let Some(strategy) = tree::child(spec, "strategy") {
+            tree::default_str(strategy, "type", "RollingUpdate");
+            if tree::text(strategy, "type") == "RollingUpdate"
+                && let Some(rolling) = tree::child(strategy, "rollingUpdate")
+            {
+                tree::default_value(rolling, "maxUnavailable", "25%");
+                tree::default_value(rolling, "maxSurge", "25%");
+            }
+        }
+        super::default_template(spec);
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        tree::set(object, "status", Map::new());
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
+        if part == Part::Status {
+            tree::keep(new, old, "spec");
+            tree::keep_metadata(new, old, "labels");
+        } else {
+            tree::keep(new, old, "status");
+        }
+    }
+
+    /// Annotations count too: they are copied to ReplicaSets.
+    fn changes_generation(&self, new: &Value, old: &Value) -> bool {
+        !tree::same(new.get("spec"), old.get("spec"))
+            || !tree::same(
+                at(new, &["metadata", "annotations"]),
+                at(old, &["metadata", "annotations"]),
+            )
+    }
+
+    fn validate_create(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        super::validate_workload(object, &mut errors);
+        validate_strategy(object, &mut errors);
+        let path = Path::new("spec");
+        for field in ["revisionHistoryLimit", "progressDeadlineSeconds"] {
+            let value = i64_at(object, &["spec", field]);
+            validate::not_negative(&mut errors, &path.child(field), value);
+        }
+        let min_ready = i64_at(object, &["spec", "minReadySeconds"]).unwrap_or_default();
+        if let Some(deadline) = i64_at(object, &["spec", "progressDeadlineSeconds"])
+            && deadline <= min_ready
+        {
+            errors.push(Error::invalid(
+                &path.child("progressDeadlineSeconds"),
+                deadline,
+                "must be greater than minReadySeconds",
+            ));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, part: Part) -> ErrorList {
+        if part == Part::Status {
+            let mut errors = ErrorList::new();
+            super::validate_counts(
+                new,
+                &["updatedReplicas", "readyReplicas", "availableReplicas"],
+                &mut errors,
+            );
+            let path = Path::new("status");
+            for field in ["unavailableReplicas", "collisionCount"] {
+                let value = i64_at(new, &["status", field]);
+                validate::not_negative(&mut errors, &path.child(field), value);
+            }
+            return errors;
+        }
+        let mut errors = self.validate_create(new);
+        super::validate_selector_kept(new, old, &mut errors);
+        errors
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        let status = |field| i64_at(object, &["status", field]).unwrap_or_default();
+        let desired = i64_at(object, &["spec", "replicas"]).unwrap_or_default();
+        let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
+        let (names, images) = names_and_images(template);
+        vec![
+            table::name(object),
+            format!("{}/{desired}", status("readyReplicas")).into(),
+            status("updatedReplicas").into(),
+            status("availableReplicas").into(),
+            table::age(object, now),
+            names.into(),
+            images.into(),
+            super::selector_text(object)
+                .unwrap_or_else(|| "<invalid>".to_owned())
+                .into(),
+        ]
+    }
+
+    fn scale(&self, object: &Value) -> Option<(i64, i64, String)> {
+        super::scale(object)
+    }
+
+    fn set_scale(&self, object: &mut Value, replicas: i64) -> Result<(), Status> {
+        super::set_scale(object, replicas)
+    }
+}
+
+fn validate_strategy(object: &Value, errors: &mut ErrorList) {
+    let path = Path::new("spec").child("strategy");
+    let Some(strategy) = at(object, &["spec", "strategy"]) else {
+        return;
+    };
+    let rolling = strategy.get("rollingUpdate").filter(|v| v.is_object());
+    let rolling_path = path.child("rollingUpdate");
+    match (str_at(strategy, &["type"]), rolling) {
+        ("Recreate", Some(_)) => errors.push(Error::forbidden(
+            &rolling_path,
+            "may not be specified when strategy `type` is 'Recreate'",
+        )),
+        ("Recreate", None) => {}
+        ("RollingUpdate", Some(rolling)) => validate_rolling(rolling, &rolling_path, errors),
+        ("RollingUpdate", None) => errors.push(Error::required(
+            &rolling_path,
+            "this should be defaulted and never be nil",
+        )),
+        _ => errors.push(Error::not_supported(
+            &path,
+            strategy.clone(),
+            &["Recreate", "RollingUpdate"],
+        )),
+    }
+}
+
+/// The number, and whether it is a percentage.
+fn int_or_percent(value: &Value) -> (i64, bool) {
+    match value {
+        Value::String(text) => {
+            let number = text
+                .strip_suffix('%')
+                .and_then(|digits| digits.parse().ok());
+            (number.unwrap_or_default(), number.is_some())
+        }
+        other => (other.as_i64().unwrap_or_default(), false),
+    }
+}
+
+fn validate_rolling(rolling: &Value, path: &Path, errors: &mut ErrorList) {
+    let field = |name: &str| rolling.get(name).unwrap_or(&Value::Null);
+    for name in ["maxUnavailable", "maxSurge"] {
+        match field(name) {
+            Value::String(text) => {
+                validate::each(errors, &path.child(name), text, names::percent(text));
+            }
+            other => validate::not_negative(errors, &path.child(name), other.as_i64()),
+        }
+    }
+    let unavailable = field("maxUnavailable");
+    let path = path.child("maxUnavailable");
+    let (number, percent) = int_or_percent(unavailable);
+    if number == 0 && int_or_percent(field("maxSurge")).0 == 0 {
+        errors.push(Error::invalid(
+            &path,
+            unavailable.clone(),
+            "may not be 0 when `maxSurge` is 0",
+        ));
+    }
+    if percent && number > 100 {
+        errors.push(Error::invalid(
+            &path,
+            unavailable.clone(),
+            "must not be greater than 100%",
+        ));
+    }
+}

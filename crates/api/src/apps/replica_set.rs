@@ -1,0 +1,134 @@
+//! ReplicaSet.
+
+use knarr_meta::{
+    field::ErrorList,
+    object::{self, at, i64_at},
+    status::Status,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    core::pod_spec::names_and_images,
+    kind::{Column, Kind, Part, SCALE, STATUS, Scope, Strategy, Verb},
+    table::{self, AGE, NAME, column, wide},
+    tree,
+};
+
+pub static KIND: Kind = Kind {
+    group: "apps",
+    version: "v1",
+    kind: "ReplicaSet",
+    resource: "replicasets",
+    singular: "replicaset",
+    short_names: &["rs"],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    verbs: Verb::ALL,
+    subresources: &[SCALE, STATUS],
+    storage: Some("/registry/replicasets"),
+    definition: "io.k8s.api.apps.v1.ReplicaSet",
+    strategy: &ReplicaSet,
+    aliases: &[],
+};
+
+struct ReplicaSet;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("Desired", "integer", "Replicas wanted."),
+    column("Current", "integer", "Replicas that exist."),
+    column("Ready", "integer", "Replicas that are ready."),
+    AGE,
+    wide(
+        "Containers",
+        "string",
+        "Names of the template's containers.",
+    ),
+    wide("Images", "string", "Images of the template's containers."),
+    wide("Selector", "string", "Labels of the set's pods."),
+];
+
+impl Strategy for ReplicaSet {
+    fn default(&self, object: &mut Value) {
+        if let Some(spec) = object::child_mut(object, "spec") {
+            tree::default_value(spec, "replicas", 1);
+            super::default_template(spec);
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        tree::set(object, "status", json!({"replicas": 0}));
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
+        let field = if part == Part::Status {
+            "spec"
+        } else {
+            "status"
+        };
+        tree::keep(new, old, field);
+    }
+
+    fn validate_create(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        super::validate_workload(object, &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, part: Part) -> ErrorList {
+        if part == Part::Status {
+            let mut errors = ErrorList::new();
+            super::validate_counts(
+                new,
+                &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+                &mut errors,
+            );
+            return errors;
+        }
+        let mut errors = self.validate_create(new);
+        super::validate_selector_kept(new, old, &mut errors);
+        errors
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["status.replicas"]
+    }
+
+    fn field_values(&self, object: &Value) -> Vec<String> {
+        let replicas = i64_at(object, &["status", "replicas"]).unwrap_or_default();
+        vec![replicas.to_string()]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        let count = |path: &[&str]| i64_at(object, path).unwrap_or_default();
+        let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
+        let (names, images) = names_and_images(template);
+        let selector = super::selector_text(object);
+        vec![
+            table::name(object),
+            count(&["spec", "replicas"]).into(),
+            count(&["status", "replicas"]).into(),
+            count(&["status", "readyReplicas"]).into(),
+            table::age(object, now),
+            names.into(),
+            images.into(),
+            table::or(selector.as_deref().unwrap_or("<error>"), "<none>"),
+        ]
+    }
+
+    fn scale(&self, object: &Value) -> Option<(i64, i64, String)> {
+        super::scale(object)
+    }
+
+    fn set_scale(&self, object: &mut Value, replicas: i64) -> Result<(), Status> {
+        super::set_scale(object, replicas)
+    }
+}

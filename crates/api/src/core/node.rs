@@ -1,0 +1,245 @@
+//! Node.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use knarr_meta::{
+    Quantity,
+    field::{Error, ErrorList, Path},
+    object::{self, bool_at, list_at, map_at, str_at},
+};
+use serde_json::Value;
+
+use super::pod_spec::{canonicalize_resources, validate_taints};
+use crate::{
+    kind::{Column, Kind, Part, STATUS, Scope, Strategy, Verb},
+    table::{self, AGE, NAME, column, wide},
+    tree,
+    validate::NOT_NEGATIVE,
+};
+
+pub static KIND: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Node",
+    resource: "nodes",
+    singular: "node",
+    short_names: &["no"],
+    categories: &[],
+    scope: Scope::Cluster,
+    verbs: Verb::ALL,
+    subresources: &[STATUS],
+    storage: Some("/registry/minions"),
+    definition: "io.k8s.api.core.v1.Node",
+    strategy: &Node,
+    aliases: &[],
+};
+
+struct Node;
+
+const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
+const ROLE_LABEL: &str = "kubernetes.io/role";
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column(
+        "Status",
+        "string",
+        "Whether the node is ready and schedulable.",
+    ),
+    column("Roles", "string", "Roles from the node's labels."),
+    AGE,
+    column("Version", "string", "Version of the node's kubelet."),
+    wide(
+        "Internal-IP",
+        "string",
+        "The node's address in its network.",
+    ),
+    wide("External-IP", "string", "The node's address outside."),
+    wide("OS-Image", "string", "The operating system."),
+    wide("Kernel-Version", "string", "The kernel."),
+    wide("Container-Runtime", "string", "The container runtime."),
+];
+
+impl Strategy for Node {
+    fn default(&self, object: &mut Value) {
+        let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) else {
+            return;
+        };
+        if status.get("allocatable").is_none_or(Value::is_null)
+            && let Some(capacity) = status.get("capacity").cloned()
+        {
+            status.insert("allocatable".to_owned(), capacity);
+        }
+        for list in ["capacity", "allocatable"] {
+            if let Some(list) = tree::existing(status, list) {
+                canonicalize_resources(list);
+            }
+        }
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
+        match part {
+            Part::Main => tree::keep(new, old, "status"),
+            Part::Status => tree::keep(new, old, "spec"),
+            Part::Subresource(_) => {}
+        }
+    }
+
+    fn validate_create(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let taints = list_at(object, &["spec", "taints"]);
+        // Upstream reports taints under metadata.
+        validate_taints(taints, &Path::new("metadata").child("taints"), &mut errors);
+        validate_resources(object, &mut errors);
+        validate_pod_cidrs(object, &mut errors);
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, part: Part) -> ErrorList {
+        let mut errors = if part == Part::Main {
+            self.validate_create(new)
+        } else {
+            let mut errors = ErrorList::new();
+            validate_resources(new, &mut errors);
+            errors
+        };
+        let mut seen = BTreeSet::new();
+        for (index, address) in list_at(new, &["status", "addresses"]).iter().enumerate() {
+            let key = (str_at(address, &["type"]), str_at(address, &["address"]));
+            if !seen.insert(key) {
+                let path = Path::new("status").child("addresses").index(index);
+                errors.push(Error::duplicate(&path, address.clone()));
+            }
+        }
+        let spec = Path::new("spec");
+        let before = list_at(old, &["spec", "podCIDRs"]);
+        if !before.is_empty() && before != list_at(new, &["spec", "podCIDRs"]) {
+            errors.push(Error::forbidden(
+                &spec.child("podCIDRs"),
+                "node updates may not change podCIDR except from \"\" to valid",
+            ));
+        }
+        let provider = str_at(old, &["spec", "providerID"]);
+        if !provider.is_empty() && provider != str_at(new, &["spec", "providerID"]) {
+            errors.push(Error::forbidden(
+                &spec.child("providerID"),
+                "node updates may not change providerID except from \"\" to valid",
+            ));
+        }
+        errors
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &["spec.unschedulable"]
+    }
+
+    fn field_values(&self, object: &Value) -> Vec<String> {
+        vec![bool_at(object, &["spec", "unschedulable"]).to_string()]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        let info = |field| str_at(object, &["status", "nodeInfo", field]);
+        vec![
+            table::name(object),
+            status(object).into(),
+            table::or(&roles(object), "<none>"),
+            table::age(object, now),
+            info("kubeletVersion").into(),
+            address(object, "InternalIP"),
+            address(object, "ExternalIP"),
+            table::or(info("osImage"), "<unknown>"),
+            table::or(info("kernelVersion"), "<unknown>"),
+            table::or(info("containerRuntimeVersion"), "<unknown>"),
+        ]
+    }
+}
+
+fn status(node: &Value) -> String {
+    let ready = list_at(node, &["status", "conditions"])
+        .iter()
+        .rev()
+        .find(|condition| str_at(condition, &["type"]) == "Ready");
+    let mut status = match ready {
+        Some(condition) if str_at(condition, &["status"]) == "True" => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    }
+    .to_owned();
+    if bool_at(node, &["spec", "unschedulable"]) {
+        status.push_str(",SchedulingDisabled");
+    }
+    status
+}
+
+fn roles(node: &Value) -> String {
+    let roles: BTreeSet<&str> = object::labels(node)
+        .filter_map(|(key, value)| match key.strip_prefix(ROLE_PREFIX) {
+            Some(role) => Some(role),
+            None if key == ROLE_LABEL => Some(value),
+            None => None,
+        })
+        .filter(|role| !role.is_empty())
+        .collect();
+    let roles: Vec<&str> = roles.into_iter().collect();
+    roles.join(",")
+}
+
+fn address(node: &Value, kind: &str) -> Value {
+    list_at(node, &["status", "addresses"])
+        .iter()
+        .find(|address| str_at(address, &["type"]) == kind)
+        .map_or("<none>", |address| str_at(address, &["address"]))
+        .into()
+}
+
+fn validate_resources(node: &Value, errors: &mut ErrorList) {
+    for list in ["capacity", "allocatable"] {
+        for (name, value) in map_at(node, &["status", list]).into_iter().flatten() {
+            let path = Path::new("status").child(list).child(name.clone());
+            let text = value.as_str().unwrap_or_default();
+            match Quantity::parse(text) {
+                Ok(quantity) if quantity.is_negative() => {
+                    errors.push(Error::invalid(&path, text, NOT_NEGATIVE));
+                }
+                Ok(_) => {}
+                Err(error) => errors.push(Error::invalid(&path, value.clone(), error.to_string())),
+            }
+        }
+    }
+}
+
+fn validate_pod_cidrs(node: &Value, errors: &mut ErrorList) {
+    let path = Path::new("spec").child("podCIDRs");
+    let cidrs = list_at(node, &["spec", "podCIDRs"]);
+    let mut families = Vec::new();
+    for (index, cidr) in cidrs.iter().enumerate() {
+        let ip = cidr
+            .as_str()
+            .and_then(|cidr| cidr.split_once('/'))
+            .filter(|(_, length)| length.parse::<u8>().is_ok_and(|length| length <= 128))
+            .and_then(|(ip, _)| ip.parse::<IpAddr>().ok());
+        match ip {
+            Some(ip) => families.push(ip.is_ipv4()),
+            None => errors.push(Error::invalid(
+                &path.index(index),
+                cidrs.to_vec(),
+                "must be valid CIDR",
+            )),
+        }
+        if cidrs[..index].contains(cidr) {
+            errors.push(Error::duplicate(&path.index(index), cidr.clone()));
+        }
+    }
+    let one_each = families.len() <= 1 || (families.len() == 2 && families[0] != families[1]);
+    if !one_each {
+        errors.push(Error::invalid(
+            &path,
+            cidrs.to_vec(),
+            "may specify no more than one CIDR for each IP family",
+        ));
+    }
+}

@@ -1,0 +1,222 @@
+//! Pod.
+
+mod columns;
+mod qos;
+mod update;
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    object::{self, i64_at, list_at, str_at},
+};
+use serde_json::{Value, json};
+
+use super::pod_spec;
+use crate::{
+    kind::{CREATE, Column, Deletion, Kind, Part, STATUS, Scope, Strategy, Subresource, Verb},
+    tree,
+};
+
+pub use qos::qos_class;
+
+const CONNECT: &[Verb] = &[Verb::Create, Verb::Get];
+
+pub static KIND: Kind = Kind {
+    group: "",
+    version: "v1",
+    kind: "Pod",
+    resource: "pods",
+    singular: "pod",
+    short_names: &["po"],
+    categories: &["all"],
+    scope: Scope::Namespaced,
+    verbs: Verb::ALL,
+    subresources: &[
+        Subresource {
+            name: "attach",
+            kind: Some(("", "v1", "PodAttachOptions")),
+            verbs: CONNECT,
+        },
+        Subresource {
+            name: "binding",
+            kind: Some(("", "v1", "Binding")),
+            verbs: CREATE,
+        },
+        Subresource {
+            name: "eviction",
+            kind: Some(("policy", "v1", "Eviction")),
+            verbs: CREATE,
+        },
+        Subresource {
+            name: "exec",
+            kind: Some(("", "v1", "PodExecOptions")),
+            verbs: CONNECT,
+        },
+        Subresource {
+            name: "log",
+            kind: None,
+            verbs: &[Verb::Get],
+        },
+        Subresource {
+            name: "portforward",
+            kind: Some(("", "v1", "PodPortForwardOptions")),
+            verbs: CONNECT,
+        },
+        STATUS,
+    ],
+    storage: Some("/registry/pods"),
+    definition: "io.k8s.api.core.v1.Pod",
+    strategy: &Pod,
+    aliases: &[],
+};
+
+struct Pod;
+
+impl Strategy for Pod {
+    fn default(&self, object: &mut Value) {
+        if let Some(spec) = object::child_mut(object, "spec") {
+            pod_spec::default_pod_spec(spec);
+            pod_spec::requests_from_limits(spec);
+            tree::default_value(spec, "enableServiceLinks", true);
+        }
+        if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+            sync_ips(status, "podIP", "podIPs");
+            sync_ips(status, "hostIP", "hostIPs");
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        // Admission may have set the account after defaulting.
+        if let Some(spec) = object::child_mut(object, "spec") {
+            pod_spec::default_pod_spec(spec);
+        }
+        let mut status = json!({"phase": "Pending", "qosClass": qos_class(object)});
+        if !list_at(object, &["spec", "schedulingGates"]).is_empty() {
+            status["conditions"] = json!([{
+                "type": "PodScheduled",
+                "status": "False",
+                "lastProbeTime": null,
+                "lastTransitionTime": null,
+                "reason": "SchedulingGated",
+                "message": "Scheduling is blocked due to non-empty scheduling gates",
+            }]);
+        }
+        tree::set(object, "status", status);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
+        match part {
+            Part::Main => tree::keep(new, old, "status"),
+            Part::Status => {
+                tree::keep(new, old, "spec");
+                tree::keep_metadata(new, old, "ownerReferences");
+            }
+            Part::Subresource(_) => {}
+        }
+    }
+
+    fn validate_create(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        let path = Path::new("spec");
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        pod_spec::validate_pod_spec(spec, &path, &mut errors);
+        pod_spec::validate_only_for_pod(spec, &path, &mut errors);
+        if !list_at(spec, &["ephemeralContainers"]).is_empty() {
+            errors.push(Error::forbidden(
+                &path.child("ephemeralContainers"),
+                "cannot be set on create",
+            ));
+        }
+        if !str_at(spec, &["nodeName"]).is_empty()
+            && !list_at(spec, &["schedulingGates"]).is_empty()
+        {
+            errors.push(Error::forbidden(
+                &path.child("nodeName"),
+                "cannot be set until all schedulingGates have been cleared",
+            ));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, part: Part) -> ErrorList {
+        match part {
+            Part::Main => update::validate_main(new, old),
+            Part::Status => update::validate_status(new, old),
+            Part::Subresource("ephemeralcontainers") => update::validate_ephemeral(new, old),
+            // The server itself has made the one change.
+            Part::Subresource(_) => ErrorList::new(),
+        }
+    }
+
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    fn selectable_fields(&self) -> &'static [&'static str] {
+        &[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "spec.hostNetwork",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ]
+    }
+
+    fn field_values(&self, object: &Value) -> Vec<String> {
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        let status = object.get("status").unwrap_or(&Value::Null);
+        vec![
+            str_at(spec, &["nodeName"]).to_owned(),
+            str_at(spec, &["restartPolicy"]).to_owned(),
+            str_at(spec, &["schedulerName"]).to_owned(),
+            str_at(spec, &["serviceAccountName"]).to_owned(),
+            pod_spec::host_network(spec).to_string(),
+            str_at(status, &["phase"]).to_owned(),
+            str_at(status, &["podIP"]).to_owned(),
+            str_at(status, &["nominatedNodeName"]).to_owned(),
+        ]
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        columns::COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        columns::cells(object, now)
+    }
+
+    /// The period is the one asked for, or the spec's; 0 for a pod that is on no node or has finished.
+    fn deletion(&self, object: &Value, grace: Option<i64>) -> Deletion {
+        let unscheduled = str_at(object, &["spec", "nodeName"]).is_empty();
+        let finished = matches!(str_at(object, &["status", "phase"]), "Failed" | "Succeeded");
+        let seconds = if unscheduled || finished {
+            0
+        } else {
+            grace
+                .or_else(|| i64_at(object, &["spec", "terminationGracePeriodSeconds"]))
+                .unwrap_or_default()
+        };
+        Deletion::Graceful {
+            seconds: if seconds < 0 { 1 } else { seconds },
+        }
+    }
+}
+
+/// The first of the plural field is the singular one.
+fn sync_ips(status: &mut serde_json::Map<String, Value>, one: &str, many: &str) {
+    let first = tree::text(status, one).to_owned();
+    if !first.is_empty() {
+        tree::default_value(status, many, json!([{"ip": first}]));
+        return;
+    }
+    let from_list = status
+        .get(many)
+        .and_then(|ips| ips.get(0))
+        .and_then(|ip| ip.get("ip"))
+        .cloned();
+    if let Some(ip) = from_list {
+        status.insert(one.to_owned(), ip);
+    }
+}

@@ -1,0 +1,275 @@
+//! What updates of a pod may change.
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path, quote},
+    names,
+    object::{at, i64_at, list_at, str_at},
+};
+use serde_json::Value;
+
+use crate::{
+    core::pod_spec::{self, validate_tolerations},
+    tree::same,
+};
+
+const MAX_I32: i64 = i32::MAX as i64;
+
+const OTHER_FIELDS: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// An update of the pod itself. The order of checks is upstream's: a changed number of containers ends it.
+pub(super) fn validate_main(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = Path::new("spec");
+    let (new, old) = (
+        new.get("spec").unwrap_or(&Value::Null),
+        old.get("spec").unwrap_or(&Value::Null),
+    );
+    // What was valid when it was written stays so; most updates change metadata only.
+    if same(Some(new), Some(old)) {
+        return errors;
+    }
+    pod_spec::validate_pod_spec(new, &path, &mut errors);
+    pod_spec::validate_only_for_pod(new, &path, &mut errors);
+    for list in ["containers", "initContainers"] {
+        let (new, old) = (list_at(new, &[list]), list_at(old, &[list]));
+        let path = path.child(list);
+        if new.len() != old.len() {
+            errors.push(Error::forbidden(
+                &path,
+                "pod updates may not add or remove containers",
+            ));
+            return errors;
+        }
+        for (index, container) in new.iter().enumerate() {
+            if str_at(container, &["image"]).is_empty() {
+                let path = path.index(index).child("image");
+                errors.push(Error::required(&path, ""));
+            }
+        }
+    }
+    if !validate_deadline(new, old, &path, &mut errors) {
+        return errors;
+    }
+    validate_added_tolerations(new, old, &path.child("tolerations"), &mut errors);
+    validate_removed_gates(new, old, &path.child("schedulingGates"), &mut errors);
+    let changes = other_changes(new, old);
+    if !changes.is_empty() {
+        errors.push(Error::forbidden(
+            &path,
+            format!("{OTHER_FIELDS}\n{}", changes.join("\n")),
+        ));
+    }
+    errors
+}
+
+/// False ends validation.
+fn validate_deadline(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) -> bool {
+    let path = path.child("activeDeadlineSeconds");
+    let before = i64_at(old, &["activeDeadlineSeconds"]);
+    match (i64_at(new, &["activeDeadlineSeconds"]), before) {
+        (Some(seconds), _) if !(0..=MAX_I32).contains(&seconds) => {
+            let message = names::range_message(0, MAX_I32);
+            errors.push(Error::invalid(&path, seconds, message));
+            false
+        }
+        (Some(seconds), Some(before)) if before < seconds => {
+            errors.push(Error::invalid(
+                &path,
+                seconds,
+                "must be less than or equal to previous value",
+            ));
+            false
+        }
+        (None, Some(_)) => {
+            errors.push(Error::invalid(
+                &path,
+                Value::Null,
+                "must not update from a positive integer to nil value",
+            ));
+            true
+        }
+        _ => true,
+    }
+}
+
+fn validate_added_tolerations(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
+    let now = list_at(new, &["tolerations"]);
+    let fields = ["key", "operator", "value", "effect"];
+    let kept = list_at(old, &["tolerations"]).iter().all(|before| {
+        now.iter().any(|toleration| {
+            fields
+                .iter()
+                .all(|field| str_at(toleration, &[field]) == str_at(before, &[field]))
+        })
+    });
+    if kept {
+        validate_tolerations(now, path, errors);
+    } else {
+        errors.push(Error::forbidden(
+            path,
+            "existing toleration can not be modified except its tolerationSeconds",
+        ));
+    }
+}
+
+fn validate_removed_gates(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
+    let before = list_at(old, &["schedulingGates"]);
+    for (index, gate) in list_at(new, &["schedulingGates"]).iter().enumerate() {
+        let name = str_at(gate, &["name"]);
+        if !before.iter().any(|gate| str_at(gate, &["name"]) == name) {
+            errors.push(Error::forbidden(
+                &path.index(index).child("name"),
+                format!("only deletion is allowed, but found new scheduling gate '{name}'"),
+            ));
+        }
+    }
+}
+
+/// Changed fields that may not change, one line each.
+fn other_changes(new: &Value, old: &Value) -> Vec<String> {
+    const FREE: &[&str] = &["activeDeadlineSeconds", "tolerations", "schedulingGates"];
+    let mut changes = Vec::new();
+    let mut fields: Vec<&String> = [new, old]
+        .into_iter()
+        .filter_map(Value::as_object)
+        .flat_map(|map| map.keys())
+        .collect();
+    fields.sort_unstable();
+    fields.dedup();
+    for field in fields {
+        let (now, before) = (new.get(field), old.get(field));
+        if FREE.contains(&field.as_str()) || same(now, before) {
+            continue;
+        }
+        match field.as_str() {
+            "containers" | "initContainers" => {
+                let pairs = list_at(new, &[field]).iter().zip(list_at(old, &[field]));
+                for (index, (now, before)) in pairs.enumerate() {
+                    container_changes(&format!("{field}[{index}]"), now, before, &mut changes);
+                }
+            }
+            "terminationGracePeriodSeconds"
+                if now.and_then(Value::as_i64) == Some(1)
+                    && before.and_then(Value::as_i64).is_some_and(|s| s < 0) => {}
+            _ => changes.push(change(field, now, before)),
+        }
+    }
+    changes
+}
+
+fn container_changes(name: &str, now: &Value, before: &Value, changes: &mut Vec<String>) {
+    let mut fields: Vec<&String> = [now, before]
+        .into_iter()
+        .filter_map(Value::as_object)
+        .flat_map(|map| map.keys())
+        .collect();
+    fields.sort_unstable();
+    fields.dedup();
+    for field in fields {
+        if field != "image" && !same(now.get(field), before.get(field)) {
+            changes.push(change(
+                &format!("{name}.{field}"),
+                now.get(field),
+                before.get(field),
+            ));
+        }
+    }
+}
+
+fn change(field: &str, now: Option<&Value>, before: Option<&Value>) -> String {
+    let show = |value: Option<&Value>| value.map_or_else(|| "null".to_owned(), Value::to_string);
+    format!("  {field}: - {} + {}", show(before), show(now))
+}
+
+/// An update of the status.
+pub(super) fn validate_status(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = Path::new("status");
+    let nominated = str_at(new, &["status", "nominatedNodeName"]);
+    if !nominated.is_empty() && nominated != str_at(old, &["status", "nominatedNodeName"]) {
+        for message in names::dns1123_subdomain(nominated) {
+            let path = path.child("nominatedNodeName");
+            errors.push(Error::invalid(&path, nominated, message));
+        }
+    }
+    let policy = str_at(old, &["spec", "restartPolicy"]);
+    validate_transitions(new, old, "containerStatuses", policy, &mut errors);
+    validate_transitions(new, old, "initContainerStatuses", policy, &mut errors);
+    validate_transitions(new, old, "ephemeralContainerStatuses", "Never", &mut errors);
+    for (index, ip) in list_at(new, &["status", "podIPs"]).iter().enumerate() {
+        let ip = str_at(ip, &["ip"]);
+        for message in names::ip(ip) {
+            let path = path.child("podIPs").index(index);
+            errors.push(Error::invalid(&path, ip, message));
+        }
+    }
+    errors
+}
+
+/// A container that has ended for good stays so.
+fn validate_transitions(
+    new: &Value,
+    old: &Value,
+    list: &'static str,
+    policy: &str,
+    errors: &mut ErrorList,
+) {
+    if policy == "Always" {
+        return;
+    }
+    let now = list_at(new, &["status", list]);
+    for (index, before) in list_at(old, &["status", list]).iter().enumerate() {
+        let Some(terminated) = at(before, &["state", "terminated"]).filter(|t| t.is_object())
+        else {
+            continue;
+        };
+        let name = str_at(before, &["name"]);
+        let failed = i64_at(terminated, &["exitCode"]).unwrap_or_default() != 0;
+        if failed && policy == "OnFailure" || is_sidecar(old, name) {
+            continue;
+        }
+        let revived = now.iter().any(|status| {
+            str_at(status, &["name"]) == name
+                && !at(status, &["state", "terminated"]).is_some_and(Value::is_object)
+        });
+        if revived {
+            errors.push(Error::forbidden(
+                &Path::new("status").child(list).index(index).child("state"),
+                "may not be transitioned to non-terminated state",
+            ));
+        }
+    }
+}
+
+fn is_sidecar(pod: &Value, name: &str) -> bool {
+    list_at(pod, &["spec", "initContainers"])
+        .iter()
+        .any(|container| str_at(container, &["name"]) == name && pod_spec::is_sidecar(container))
+}
+
+/// An update through `/ephemeralcontainers`: containers are only added.
+pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = Path::new("spec");
+    let spec = new.get("spec").unwrap_or(&Value::Null);
+    pod_spec::validate_pod_spec(spec, &path, &mut errors);
+    pod_spec::validate_only_for_pod(spec, &path, &mut errors);
+    let path = path.child("ephemeralContainers");
+    let now = list_at(new, &["spec", "ephemeralContainers"]);
+    for before in list_at(old, &["spec", "ephemeralContainers"]) {
+        let name = str_at(before, &["name"]);
+        let what = match now.iter().find(|c| str_at(c, &["name"]) == name) {
+            None => "removed",
+            Some(container) if !same(Some(container), Some(before)) => "changed",
+            Some(_) => continue,
+        };
+        errors.push(Error::forbidden(
+            &path,
+            format!(
+                "existing ephemeral containers {} may not be {what}\n",
+                quote(name)
+            ),
+        ));
+    }
+    errors
+}

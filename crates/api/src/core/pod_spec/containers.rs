@@ -1,0 +1,272 @@
+//! Validation of containers, init containers and ephemeral containers.
+
+use std::collections::{BTreeSet, HashSet};
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    names,
+    object::{at, i64_at, list_at, str_at},
+};
+use serde_json::Value;
+
+use super::{env, host_network, is_sidecar, probes, resources, security, volumes};
+use crate::validate;
+
+/// Fields that an ephemeral container may have.
+const EPHEMERAL_FIELDS: &[&str] = &[
+    "args",
+    "command",
+    "env",
+    "envFrom",
+    "image",
+    "imagePullPolicy",
+    "name",
+    "resizePolicy",
+    "resources",
+    "securityContext",
+    "stdin",
+    "stdinOnce",
+    "targetContainerName",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+    "tty",
+    "volumeDevices",
+    "volumeMounts",
+    "workingDir",
+];
+
+pub(super) fn validate_all(
+    spec: &Value,
+    volumes: &BTreeSet<&str>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    validate_containers(spec, volumes, &path.child("containers"), errors);
+    validate_init(spec, volumes, &path.child("initContainers"), errors);
+    validate_ephemeral(spec, volumes, &path.child("ephemeralContainers"), errors);
+}
+
+fn validate_containers(
+    spec: &Value,
+    volumes: &BTreeSet<&str>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let containers = list_at(spec, &["containers"]);
+    if containers.is_empty() {
+        errors.push(Error::required(path, ""));
+        return;
+    }
+    let mut seen = HashSet::new();
+    let mut host_ports = HashSet::new();
+    for (index, container) in containers.iter().enumerate() {
+        let path = path.index(index);
+        validate_common(container, volumes, &path, errors);
+        let name = str_at(container, &["name"]);
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        }
+        if !str_at(container, &["restartPolicy"]).is_empty() {
+            errors.push(Error::forbidden(
+                &path.child("restartPolicy"),
+                "may not be set for non-init containers",
+            ));
+        }
+        probes::validate_lifecycle(container, &path, errors);
+        probes::validate_probes(container, &path, errors);
+        check_host_ports(container, &mut host_ports, &path, errors);
+        if host_network(spec) {
+            check_host_network_ports(container, &path, errors);
+        }
+    }
+}
+
+fn validate_init(spec: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut ErrorList) {
+    let mut seen: HashSet<&str> = names_of(spec, "containers").collect();
+    for (index, container) in list_at(spec, &["initContainers"]).iter().enumerate() {
+        let path = path.index(index);
+        validate_common(container, volumes, &path, errors);
+        let name = str_at(container, &["name"]);
+        if !seen.insert(name) && !name.is_empty() {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        }
+        // Init containers run one by one: no conflict between two of them.
+        check_host_ports(container, &mut HashSet::new(), &path, errors);
+        validate::one_of(
+            errors,
+            &path.child("restartPolicy"),
+            str_at(container, &["restartPolicy"]),
+            &["Always"],
+            false,
+        );
+        if is_sidecar(container) {
+            probes::validate_lifecycle(container, &path, errors);
+            probes::validate_probes(container, &path, errors);
+            continue;
+        }
+        for field in [
+            "lifecycle",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+        ] {
+            if at(container, &[field]).is_some_and(Value::is_object) {
+                errors.push(Error::forbidden(
+                    &path.child(field),
+                    "may not be set for init containers without restartPolicy=Always",
+                ));
+            }
+        }
+    }
+}
+
+fn validate_ephemeral(spec: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut ErrorList) {
+    let others: HashSet<&str> = names_of(spec, "containers")
+        .chain(names_of(spec, "initContainers"))
+        .collect();
+    let mut seen = others.clone();
+    for (index, container) in list_at(spec, &["ephemeralContainers"]).iter().enumerate() {
+        let path = path.index(index);
+        validate_common(container, volumes, &path, errors);
+        let name = str_at(container, &["name"]);
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        }
+        let target = str_at(container, &["targetContainerName"]);
+        if !target.is_empty() && !others.contains(target) {
+            errors.push(Error::not_found(&path.child("targetContainerName"), target));
+        }
+        for (field, value) in container.as_object().into_iter().flatten() {
+            let empty_resources =
+                field == "resources" && value.as_object().is_some_and(|map| map.is_empty());
+            let refused = !EPHEMERAL_FIELDS.contains(&field.as_str()) || field == "resources";
+            if refused && !value.is_null() && !empty_resources {
+                errors.push(Error::forbidden(
+                    &path.child(field.clone()),
+                    "cannot be set for an Ephemeral Container",
+                ));
+            }
+        }
+        for (index, mount) in list_at(container, &["volumeMounts"]).iter().enumerate() {
+            for field in ["subPath", "subPathExpr"] {
+                if !str_at(mount, &[field]).is_empty() {
+                    errors.push(Error::forbidden(
+                        &path.child("volumeMounts").index(index).child(field),
+                        "cannot be set for an Ephemeral Container",
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn names_of<'a>(spec: &'a Value, list: &str) -> impl Iterator<Item = &'a str> {
+    list_at(spec, &[list])
+        .iter()
+        .map(|container| str_at(container, &["name"]))
+}
+
+fn validate_common(
+    container: &Value,
+    volumes: &BTreeSet<&str>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let name = str_at(container, &["name"]);
+    if name.is_empty() {
+        errors.push(Error::required(&path.child("name"), ""));
+    } else {
+        validate::label(errors, &path.child("name"), name);
+    }
+    if str_at(container, &["image"]).is_empty() {
+        errors.push(Error::required(&path.child("image"), ""));
+    }
+    validate::one_of(
+        errors,
+        &path.child("terminationMessagePolicy"),
+        str_at(container, &["terminationMessagePolicy"]),
+        &["File", "FallbackToLogsOnError"],
+        true,
+    );
+    validate_ports(container, &path.child("ports"), errors);
+    env::validate(container, path, errors);
+    volumes::validate_mounts(container, volumes, path, errors);
+    validate::one_of(
+        errors,
+        &path.child("imagePullPolicy"),
+        str_at(container, &["imagePullPolicy"]),
+        &["Always", "IfNotPresent", "Never"],
+        true,
+    );
+    resources::validate_requirements(container, &path.child("resources"), errors);
+    security::validate_container(container, &path.child("securityContext"), errors);
+}
+
+fn validate_ports(container: &Value, path: &Path, errors: &mut ErrorList) {
+    let mut seen = HashSet::new();
+    for (index, port) in list_at(container, &["ports"]).iter().enumerate() {
+        let path = path.index(index);
+        let name = str_at(port, &["name"]);
+        if !name.is_empty() {
+            let messages = names::port_name(name);
+            if !messages.is_empty() {
+                validate::each(errors, &path.child("name"), name, messages);
+            } else if !seen.insert(name) {
+                errors.push(Error::duplicate(&path.child("name"), name));
+            }
+        }
+        match i64_at(port, &["containerPort"]).unwrap_or_default() {
+            0 => errors.push(Error::required(&path.child("containerPort"), "")),
+            number => validate::port(errors, &path.child("containerPort"), Some(number)),
+        }
+        let host_port = i64_at(port, &["hostPort"]).unwrap_or_default();
+        if host_port != 0 {
+            validate::port(errors, &path.child("hostPort"), Some(host_port));
+        }
+        validate::one_of(
+            errors,
+            &path.child("protocol"),
+            str_at(port, &["protocol"]),
+            validate::PROTOCOLS,
+            true,
+        );
+    }
+}
+
+fn check_host_ports(
+    container: &Value,
+    taken: &mut HashSet<String>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    for (index, port) in list_at(container, &["ports"]).iter().enumerate() {
+        let number = i64_at(port, &["hostPort"]).unwrap_or_default();
+        if number == 0 {
+            continue;
+        }
+        let key = format!(
+            "{}/{}/{number}",
+            str_at(port, &["protocol"]),
+            str_at(port, &["hostIP"])
+        );
+        let path = path.child("ports").index(index).child("hostPort");
+        if taken.contains(&key) {
+            errors.push(Error::duplicate(&path, key));
+        } else {
+            taken.insert(key);
+        }
+    }
+}
+
+fn check_host_network_ports(container: &Value, path: &Path, errors: &mut ErrorList) {
+    for (index, port) in list_at(container, &["ports"]).iter().enumerate() {
+        let number = i64_at(port, &["containerPort"]).unwrap_or_default();
+        if i64_at(port, &["hostPort"]).unwrap_or_default() != number {
+            errors.push(Error::invalid(
+                &path.child("ports").index(index).child("containerPort"),
+                number,
+                "must match `hostPort` when `hostNetwork` is true",
+            ));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Validation of environment variables and of the field references they share with volumes.
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    names,
+    object::{list_at, str_at},
+};
+use serde_json::Value;
+
+use crate::validate;
+
+/// Fields of the pod that a variable can show.
+const ENV_FIELDS: &[&str] = &[
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
+];
+
+/// Fields of the pod that a file of a volume can show.
+pub(super) const VOLUME_FIELDS: &[&str] = &[
+    "metadata.annotations",
+    "metadata.labels",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+];
+
+const RESOURCES: &[&str] = &[
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+];
+
+const ONE_SOURCE: &str = "may not have more than one field specified at a time";
+
+pub(super) fn validate(container: &Value, path: &Path, errors: &mut ErrorList) {
+    for (index, variable) in list_at(container, &["env"]).iter().enumerate() {
+        let path = path.child("env").index(index);
+        let name = str_at(variable, &["name"]);
+        if name.is_empty() {
+            errors.push(Error::required(&path.child("name"), ""));
+        } else {
+            validate::each(errors, &path.child("name"), name, names::env_var_name(name));
+        }
+        if let Some(source) = variable.get("valueFrom").filter(|v| v.is_object()) {
+            let has_value = !str_at(variable, &["value"]).is_empty();
+            validate_value_from(source, has_value, &path.child("valueFrom"), errors);
+        }
+    }
+    for (index, source) in list_at(container, &["envFrom"]).iter().enumerate() {
+        validate_env_from(source, &path.child("envFrom"), index, errors);
+    }
+}
+
+fn validate_value_from(source: &Value, has_value: bool, path: &Path, errors: &mut ErrorList) {
+    let mut count = 0;
+    for field in [
+        "fieldRef",
+        "resourceFieldRef",
+        "configMapKeyRef",
+        "secretKeyRef",
+    ] {
+        let Some(reference) = source.get(field).filter(|v| v.is_object()) else {
+            continue;
+        };
+        count += 1;
+        let path = path.child(field);
+        match field {
+            "fieldRef" => validate_field_ref(reference, ENV_FIELDS, &path, errors),
+            "resourceFieldRef" => validate_resource_ref(reference, false, &path, errors),
+            _ => validate_key_ref(reference, &path, errors),
+        }
+    }
+    if count == 0 {
+        errors.push(Error::invalid(
+            path,
+            "",
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+        ));
+    } else if has_value {
+        errors.push(Error::invalid(
+            path,
+            "",
+            "may not be specified when `value` is not empty",
+        ));
+    } else if count > 1 {
+        errors.push(Error::invalid(path, "", ONE_SOURCE));
+    }
+}
+
+fn validate_key_ref(reference: &Value, path: &Path, errors: &mut ErrorList) {
+    let name = str_at(reference, &["name"]);
+    validate::each(
+        errors,
+        &path.child("name"),
+        name,
+        names::dns1123_subdomain(name),
+    );
+    let key = str_at(reference, &["key"]);
+    if key.is_empty() {
+        errors.push(Error::required(&path.child("key"), ""));
+    } else {
+        validate::each(errors, &path.child("key"), key, names::config_map_key(key));
+    }
+}
+
+fn validate_env_from(source: &Value, list: &Path, index: usize, errors: &mut ErrorList) {
+    let path = list.index(index);
+    let prefix = str_at(source, &["prefix"]);
+    if !prefix.is_empty() {
+        validate::each(
+            errors,
+            &path.child("prefix"),
+            prefix,
+            names::env_var_name(prefix),
+        );
+    }
+    let mut count = 0;
+    for field in ["configMapRef", "secretRef"] {
+        let Some(reference) = source.get(field).filter(|v| v.is_object()) else {
+            continue;
+        };
+        count += 1;
+        let path = path.child(field).child("name");
+        let name = str_at(reference, &["name"]);
+        if name.is_empty() {
+            errors.push(Error::required(&path, ""));
+        } else {
+            let masked = names::mask_trailing_dash(name);
+            validate::each(errors, &path, name, names::dns1123_subdomain(&masked));
+        }
+    }
+    if count == 0 {
+        errors.push(Error::invalid(
+            list,
+            "",
+            "must specify one of: `configMapRef` or `secretRef`",
+        ));
+    } else if count > 1 {
+        errors.push(Error::invalid(list, "", ONE_SOURCE));
+    }
+}
+
+/// A field of the pod, with an optional subscript: `metadata.labels['app']`.
+pub(super) fn validate_field_ref(
+    reference: &Value,
+    supported: &[&str],
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    if str_at(reference, &["apiVersion"]).is_empty() {
+        errors.push(Error::required(&path.child("apiVersion"), ""));
+        return;
+    }
+    let field = str_at(reference, &["fieldPath"]);
+    if field.is_empty() {
+        errors.push(Error::required(&path.child("fieldPath"), ""));
+        return;
+    }
+    if let Some((map, key)) = field
+        .strip_suffix("']")
+        .and_then(|rest| rest.split_once("['"))
+    {
+        match map {
+            "metadata.annotations" => {
+                let lower = key.to_lowercase();
+                validate::each(errors, path, &lower, names::qualified_name(&lower));
+            }
+            "metadata.labels" => {
+                validate::each(errors, path, key, names::qualified_name(key));
+            }
+            _ => errors.push(Error::invalid(path, map, "does not support subscript")),
+        }
+        return;
+    }
+    let known = ENV_FIELDS.contains(&field) || VOLUME_FIELDS.contains(&field);
+    if !known {
+        errors.push(Error::invalid(
+            &path.child("fieldPath"),
+            field,
+            format!("error converting fieldPath: field label not supported: {field}"),
+        ));
+    } else if !supported.contains(&field) {
+        errors.push(Error::not_supported(
+            &path.child("fieldPath"),
+            field,
+            supported,
+        ));
+    }
+}
+
+/// A limit or request of a container. Files of volumes must name the container.
+pub(super) fn validate_resource_ref(
+    reference: &Value,
+    volume: bool,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let resource = str_at(reference, &["resource"]);
+    if volume && str_at(reference, &["containerName"]).is_empty() {
+        errors.push(Error::required(&path.child("containerName"), ""));
+    } else if resource.is_empty() {
+        errors.push(Error::required(&path.child("resource"), ""));
+    } else if !RESOURCES.contains(&resource)
+        && !resource.starts_with("limits.hugepages-")
+        && !resource.starts_with("requests.hugepages-")
+    {
+        errors.push(Error::not_supported(
+            &path.child("resource"),
+            resource,
+            RESOURCES,
+        ));
+    }
+    validate_divisor(resource, str_at(reference, &["divisor"]), path, errors);
+}
+
+fn validate_divisor(resource: &str, divisor: &str, path: &Path, errors: &mut ErrorList) {
+    const SIZES: &[&str] = &[
+        "1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei",
+    ];
+    if matches!(divisor, "" | "0") {
+        return;
+    }
+    let (supported, what) = match resource.split_once('.').map(|(_, name)| name) {
+        Some("cpu") => (&["1m", "1"][..], "the cpu resource"),
+        Some("memory") => (SIZES, "the memory resource"),
+        Some("ephemeral-storage") => (SIZES, "the local ephemeral storage resource"),
+        _ => (SIZES, "the hugepages resource"),
+    };
+    if supported.contains(&divisor) {
+        return;
+    }
+    let list = if supported.len() == 2 {
+        "1m and 1".to_owned()
+    } else {
+        supported.join(", ")
+    };
+    errors.push(Error::invalid(
+        &path.child("divisor"),
+        resource,
+        format!("only divisor's values {list} are supported with {what}"),
+    ));
+}

@@ -1,0 +1,139 @@
+//! Validation of resource requirements.
+
+use std::collections::BTreeMap;
+
+use knarr_meta::{
+    Quantity,
+    field::{Error, ErrorList, Path},
+    names,
+    object::map_at,
+};
+use serde_json::Value;
+
+use crate::validate::NOT_NEGATIVE;
+
+fn is_huge_page(name: &str) -> bool {
+    name.starts_with("hugepages-")
+}
+
+/// Native resources have no prefix, or one of kubernetes.io.
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+fn is_extended(name: &str) -> bool {
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && names::qualified_name(&format!("requests.{name}")).is_empty()
+}
+
+fn parse(value: &Value) -> Option<Quantity> {
+    match value {
+        Value::String(text) => Quantity::parse(text).ok(),
+        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
+        _ => None,
+    }
+}
+
+fn validate_name(name: &str, path: &Path, errors: &mut ErrorList) {
+    let messages = names::qualified_name(name);
+    if !messages.is_empty() {
+        for message in messages {
+            errors.push(Error::invalid(path, name, message));
+        }
+        return;
+    }
+    if name.contains('/') {
+        if !is_native(name) && !is_extended(name) {
+            errors.push(Error::invalid(
+                path,
+                name,
+                "doesn't follow extended resource name standard",
+            ));
+        }
+        return;
+    }
+    if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !is_huge_page(name) {
+        errors.push(Error::invalid(
+            path,
+            name,
+            "must be a standard resource type or fully qualified",
+        ));
+        errors.push(Error::invalid(
+            path,
+            name,
+            "must be a standard resource for containers",
+        ));
+    }
+}
+
+/// One map of resources to quantities; what parses is returned.
+pub(super) fn validate_list<'a>(
+    owner: &'a Value,
+    field: &'static str,
+    path: &Path,
+    errors: &mut ErrorList,
+) -> BTreeMap<&'a str, Quantity> {
+    let mut quantities = BTreeMap::new();
+    let list_path = path.child(field);
+    for (name, value) in map_at(owner, &[field]).into_iter().flatten() {
+        let path = list_path.key(name);
+        validate_name(name, &path, errors);
+        let Some(quantity) = parse(value) else {
+            errors.push(Error::invalid(
+                &path,
+                value.clone(),
+                "must be a valid resource quantity",
+            ));
+            continue;
+        };
+        if quantity.is_negative() {
+            errors.push(Error::invalid(&path, quantity.to_string(), NOT_NEGATIVE));
+        }
+        if is_extended(name) && !quantity.is_integer() {
+            errors.push(Error::invalid(
+                &path,
+                quantity.to_string(),
+                "must be an integer",
+            ));
+        }
+        quantities.insert(name.as_str(), quantity);
+    }
+    quantities
+}
+
+/// The `resources` of a container.
+pub(super) fn validate_requirements(container: &Value, path: &Path, errors: &mut ErrorList) {
+    let Some(resources) = container.get("resources").filter(|v| v.is_object()) else {
+        return;
+    };
+    let limits = validate_list(resources, "limits", path, errors);
+    let requests = validate_list(resources, "requests", path, errors);
+    let request_path = path.child("requests");
+    for (name, request) in &requests {
+        let overcommit = is_native(name) && !is_huge_page(name);
+        match limits.get(name) {
+            Some(limit) if request != limit && !overcommit => errors.push(Error::invalid(
+                &request_path,
+                request.to_string(),
+                format!("must be equal to {name} limit of {limit}"),
+            )),
+            Some(limit) if request > limit => errors.push(Error::invalid(
+                &request_path,
+                request.to_string(),
+                format!("must be less than or equal to {name} limit of {limit}"),
+            )),
+            Some(_) => {}
+            None if !overcommit => errors.push(Error::required(
+                &path.child("limits"),
+                "Limit must be set for non overcommitable resources",
+            )),
+            None => {}
+        }
+    }
+    let mut all = limits.keys().chain(requests.keys());
+    let huge = all.clone().any(|name| is_huge_page(name));
+    if huge && !all.any(|name| matches!(*name, "cpu" | "memory")) {
+        errors.push(Error::forbidden(path, "HugePages require cpu or memory"));
+    }
+}

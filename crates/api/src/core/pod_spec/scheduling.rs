@@ -1,0 +1,328 @@
+//! Validation of what the scheduler reads: tolerations, affinities, spread, gates; and of taints.
+
+use std::collections::HashSet;
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    names,
+    object::{at, i64_at, list_at, str_at},
+    object_meta::validate_label_selector,
+};
+use serde_json::Value;
+
+use crate::validate;
+
+const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+
+pub(super) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    validate_affinity(spec, &path.child("affinity"), errors);
+    for (index, gate) in list_at(spec, &["readinessGates"]).iter().enumerate() {
+        let condition = str_at(gate, &["conditionType"]);
+        let path = path.child("readinessGates").index(index);
+        validate::each(
+            errors,
+            &path.child("conditionType"),
+            condition,
+            names::qualified_name(condition),
+        );
+    }
+    let mut seen = HashSet::new();
+    for (index, gate) in list_at(spec, &["schedulingGates"]).iter().enumerate() {
+        let path = path.child("schedulingGates").index(index);
+        let name = str_at(gate, &["name"]);
+        validate::each(
+            errors,
+            &path.child("name"),
+            name,
+            names::qualified_name(name),
+        );
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&path, name));
+        }
+    }
+    validate_spread(spec, &path.child("topologySpreadConstraints"), errors);
+    let tolerations = list_at(spec, &["tolerations"]);
+    validate_tolerations(tolerations, &path.child("tolerations"), errors);
+}
+
+pub(crate) fn validate_tolerations(tolerations: &[Value], path: &Path, errors: &mut ErrorList) {
+    for (index, toleration) in tolerations.iter().enumerate() {
+        let path = path.index(index);
+        let field = |name| str_at(toleration, &[name]);
+        let (key, operator, value, effect) = (
+            field("key"),
+            field("operator"),
+            field("value"),
+            field("effect"),
+        );
+        if !key.is_empty() {
+            validate::each(errors, &path.child("key"), key, names::qualified_name(key));
+        } else if operator != "Exists" {
+            errors.push(Error::invalid(
+                &path.child("operator"),
+                operator,
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+            ));
+        }
+        if i64_at(toleration, &["tolerationSeconds"]).is_some() && effect != "NoExecute" {
+            errors.push(Error::invalid(
+                &path.child("effect"),
+                effect,
+                "effect must be 'NoExecute' when `tolerationSeconds` is set",
+            ));
+        }
+        match operator {
+            "" | "Equal" => {
+                let messages = names::label_value(value);
+                if !messages.is_empty() {
+                    errors.push(Error::invalid(
+                        &path.child("operator"),
+                        value,
+                        messages.join(";"),
+                    ));
+                }
+            }
+            "Exists" if !value.is_empty() => errors.push(Error::invalid(
+                &path.child("operator"),
+                toleration.clone(),
+                "value must be empty when `operator` is 'Exists'",
+            )),
+            "Exists" => {}
+            _ => errors.push(Error::not_supported(
+                &path.child("operator"),
+                operator,
+                &["Equal", "Exists"],
+            )),
+        }
+        validate::one_of(errors, &path.child("effect"), effect, EFFECTS, false);
+    }
+}
+
+/// The taints of a node.
+pub(crate) fn validate_taints(taints: &[Value], path: &Path, errors: &mut ErrorList) {
+    let mut seen = HashSet::new();
+    for (index, taint) in taints.iter().enumerate() {
+        let path = path.index(index);
+        let (key, value, effect) = (
+            str_at(taint, &["key"]),
+            str_at(taint, &["value"]),
+            str_at(taint, &["effect"]),
+        );
+        validate::each(errors, &path.child("key"), key, names::qualified_name(key));
+        let messages = names::label_value(value);
+        if !messages.is_empty() {
+            errors.push(Error::invalid(
+                &path.child("value"),
+                value,
+                messages.join(";"),
+            ));
+        }
+        validate::one_of(errors, &path.child("effect"), effect, EFFECTS, true);
+        if !seen.insert((key, effect)) {
+            let mut error = Error::duplicate(&path, taint.clone());
+            error.detail = "taints must be unique by key and effect pair".to_owned();
+            errors.push(error);
+        }
+    }
+}
+
+fn validate_affinity(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    if let Some(node) = at(spec, &["affinity", "nodeAffinity"]).filter(|v| v.is_object()) {
+        validate_node_affinity(node, &path.child("nodeAffinity"), errors);
+    }
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let Some(affinity) = at(spec, &["affinity", kind]).filter(|v| v.is_object()) else {
+            continue;
+        };
+        let path = path.child(kind);
+        for (index, term) in list_at(affinity, &[REQUIRED]).iter().enumerate() {
+            validate_pod_term(term, &path.child(REQUIRED).index(index), errors);
+        }
+        for (index, weighted) in list_at(affinity, &[PREFERRED]).iter().enumerate() {
+            let path = path.child(PREFERRED).index(index);
+            validate_weight(weighted, &path, errors);
+            let term = weighted.get("podAffinityTerm").unwrap_or(&Value::Null);
+            validate_pod_term(term, &path.child("podAffinityTerm"), errors);
+        }
+    }
+}
+
+fn validate_weight(weighted: &Value, path: &Path, errors: &mut ErrorList) {
+    let weight = i64_at(weighted, &["weight"]).unwrap_or_default();
+    if !(1..=100).contains(&weight) {
+        errors.push(Error::invalid(
+            &path.child("weight"),
+            weight,
+            "must be in the range 1-100",
+        ));
+    }
+}
+
+fn validate_node_affinity(affinity: &Value, path: &Path, errors: &mut ErrorList) {
+    if let Some(required) = affinity.get(REQUIRED).filter(|v| v.is_object()) {
+        let path = path.child(REQUIRED).child("nodeSelectorTerms");
+        let terms = list_at(required, &["nodeSelectorTerms"]);
+        if terms.is_empty() {
+            errors.push(Error::required(
+                &path,
+                "must have at least one node selector term",
+            ));
+        }
+        for (index, term) in terms.iter().enumerate() {
+            validate_node_term(term, &path.index(index), errors);
+        }
+    }
+    for (index, weighted) in list_at(affinity, &[PREFERRED]).iter().enumerate() {
+        let path = path.child(PREFERRED).index(index);
+        validate_weight(weighted, &path, errors);
+        let term = weighted.get("preference").unwrap_or(&Value::Null);
+        validate_node_term(term, &path.child("preference"), errors);
+    }
+}
+
+fn validate_node_term(term: &Value, path: &Path, errors: &mut ErrorList) {
+    for (index, requirement) in list_at(term, &["matchExpressions"]).iter().enumerate() {
+        let path = path.child("matchExpressions").index(index);
+        let count = list_at(requirement, &["values"]).len();
+        let operator = str_at(requirement, &["operator"]);
+        let values = path.child("values");
+        match operator {
+            "In" | "NotIn" if count == 0 => errors.push(Error::required(
+                &values,
+                "must be specified when `operator` is 'In' or 'NotIn'",
+            )),
+            "Exists" | "DoesNotExist" if count > 0 => errors.push(Error::forbidden(
+                &values,
+                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+            )),
+            "Gt" | "Lt" if count != 1 => errors.push(Error::required(
+                &values,
+                "must be specified single value when `operator` is 'Lt' or 'Gt'",
+            )),
+            "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
+            _ => errors.push(Error::invalid(
+                &path.child("operator"),
+                operator,
+                "not a valid selector operator",
+            )),
+        }
+        let key = str_at(requirement, &["key"]);
+        validate::each(errors, &path.child("key"), key, names::qualified_name(key));
+    }
+    for (index, requirement) in list_at(term, &["matchFields"]).iter().enumerate() {
+        let path = path.child("matchFields").index(index);
+        let operator = str_at(requirement, &["operator"]);
+        let count = list_at(requirement, &["values"]).len();
+        if !matches!(operator, "In" | "NotIn") {
+            errors.push(Error::invalid(
+                &path.child("operator"),
+                operator,
+                "not a valid selector operator",
+            ));
+        } else if count != 1 {
+            errors.push(Error::required(
+                &path.child("values"),
+                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
+            ));
+        }
+        let key = str_at(requirement, &["key"]);
+        if key != "metadata.name" {
+            errors.push(Error::invalid(
+                &path.child("key"),
+                key,
+                "not a valid field selector key",
+            ));
+        }
+    }
+}
+
+fn validate_pod_term(term: &Value, path: &Path, errors: &mut ErrorList) {
+    for selector in ["labelSelector", "namespaceSelector"] {
+        if let Some(value) = term.get(selector).filter(|v| v.is_object()) {
+            validate_label_selector(value, &path.child(selector), errors);
+        }
+    }
+    for namespace in list_at(term, &["namespaces"])
+        .iter()
+        .filter_map(Value::as_str)
+    {
+        validate::label(errors, &path.child("namespace"), namespace);
+    }
+    let key = str_at(term, &["topologyKey"]);
+    let path = path.child("topologyKey");
+    if key.is_empty() {
+        errors.push(Error::required(&path, "can not be empty"));
+    }
+    validate::each(errors, &path, key, names::qualified_name(key));
+}
+
+fn validate_spread(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let mut seen = HashSet::new();
+    for (index, constraint) in list_at(spec, &["topologySpreadConstraints"])
+        .iter()
+        .enumerate()
+    {
+        let path = path.index(index);
+        let skew = i64_at(constraint, &["maxSkew"]).unwrap_or_default();
+        if skew <= 0 {
+            errors.push(Error::invalid(
+                &path.child("maxSkew"),
+                skew,
+                "must be greater than zero",
+            ));
+        }
+        let key = str_at(constraint, &["topologyKey"]);
+        if key.is_empty() {
+            errors.push(Error::required(
+                &path.child("topologyKey"),
+                "can not be empty",
+            ));
+        }
+        let action = str_at(constraint, &["whenUnsatisfiable"]);
+        if !matches!(action, "DoNotSchedule" | "ScheduleAnyway") {
+            errors.push(Error::not_supported(
+                &path.child("whenUnsatisfiable"),
+                action,
+                &["DoNotSchedule", "ScheduleAnyway"],
+            ));
+        }
+        if !seen.insert((key, action)) {
+            errors.push(Error::duplicate(
+                &path.child("{topologyKey, whenUnsatisfiable}"),
+                format!("{{{key}, {action}}}"),
+            ));
+        }
+        if let Some(domains) = i64_at(constraint, &["minDomains"]) {
+            if domains <= 0 {
+                errors.push(Error::invalid(
+                    &path.child("minDomains"),
+                    domains,
+                    "must be greater than zero",
+                ));
+            }
+            if action != "DoNotSchedule" {
+                errors.push(Error::invalid(
+                    &path.child("minDomains"),
+                    domains,
+                    format!(
+                        "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
+                    ),
+                ));
+            }
+        }
+        for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+            validate::one_of(
+                errors,
+                &path.child(policy),
+                str_at(constraint, &[policy]),
+                &["Honor", "Ignore"],
+                false,
+            );
+        }
+        if let Some(selector) = constraint.get("labelSelector").filter(|v| v.is_object()) {
+            validate_label_selector(selector, &path.child("labelSelector"), errors);
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! Validation of services.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    names,
+    object::{annotation, at, i64_at, list_at, map_at, str_at},
+    object_meta::validate_labels,
+};
+use serde_json::{Value, json};
+
+use super::{is_headless, kind_of, needs_health_check_port, needs_node_port};
+use crate::{tree::same, validate};
+
+const KUBELET_PORT: i64 = 10250;
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
+const ONCE: &str = "may not change once set";
+
+pub(super) fn validate(service: &Value, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    let kind = kind_of(service);
+    let ports = list_at(service, &["spec", "ports"]);
+    if ports.is_empty() && !is_headless(service) && kind != "ExternalName" {
+        errors.push(Error::required(&path.child("ports"), ""));
+    }
+    validate_for_type(service, kind, &path, errors);
+    validate_ports(service, &path.child("ports"), errors);
+    if let Some(selector) = map_at(service, &["spec", "selector"]) {
+        validate_labels(selector, &path.child("selector"), errors);
+    }
+    validate_affinity(service, &path, errors);
+    if kind != "ExternalName" {
+        validate_addresses(service, &path, errors);
+    }
+    for (index, ip) in list_at(service, &["spec", "externalIPs"])
+        .iter()
+        .filter_map(Value::as_str)
+        .enumerate()
+    {
+        let path = path.child("externalIPs").index(index);
+        let messages = names::ip(ip);
+        if messages.is_empty() {
+            validate::non_special_ip(errors, &path, ip);
+        } else {
+            validate::each(errors, &path, ip, messages);
+        }
+    }
+    validate::one_of(
+        errors,
+        &path.child("type"),
+        kind,
+        &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"],
+        true,
+    );
+    if kind == "ClusterIP" {
+        for (index, port) in ports.iter().enumerate() {
+            if i64_at(port, &["nodePort"]).unwrap_or_default() != 0 {
+                errors.push(Error::forbidden(
+                    &path.child("ports").index(index).child("nodePort"),
+                    "may not be used when `type` is 'ClusterIP'",
+                ));
+            }
+        }
+    }
+    validate_duplicate_ports(ports, &path.child("ports"), errors);
+    validate_load_balancer(service, kind, &path, errors);
+    validate_policies(service, kind, &path, errors);
+}
+
+fn validate_for_type(service: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
+    let addresses = path.child("clusterIPs");
+    match kind {
+        "LoadBalancer" | "NodePort" => {
+            if kind == "LoadBalancer" {
+                for (index, port) in list_at(service, &["spec", "ports"]).iter().enumerate() {
+                    if i64_at(port, &["port"]) == Some(KUBELET_PORT) {
+                        errors.push(Error::invalid(
+                            &path.child("ports").index(index),
+                            KUBELET_PORT,
+                            format!(
+                                "may not expose port {KUBELET_PORT} externally since it is used by kubelet"
+                            ),
+                        ));
+                    }
+                }
+            }
+            if is_headless(service) {
+                errors.push(Error::invalid(
+                    &addresses.index(0),
+                    "None",
+                    format!("may not be set to 'None' for {kind} services"),
+                ));
+            }
+        }
+        "ExternalName" => {
+            const MESSAGE: &str = "may not be set for ExternalName services";
+            if !list_at(service, &["spec", "clusterIPs"]).is_empty() {
+                errors.push(Error::forbidden(&addresses, MESSAGE));
+            }
+            if !list_at(service, &["spec", "ipFamilies"]).is_empty() {
+                errors.push(Error::forbidden(&path.child("ipFamilies"), MESSAGE));
+            }
+            if !str_at(service, &["spec", "ipFamilyPolicy"]).is_empty() {
+                errors.push(Error::forbidden(&path.child("ipFamilyPolicy"), MESSAGE));
+            }
+            let name = str_at(service, &["spec", "externalName"]);
+            let name = name.strip_suffix('.').unwrap_or(name);
+            let path = path.child("externalName");
+            if name.is_empty() {
+                errors.push(Error::required(&path, ""));
+            } else {
+                validate::each(errors, &path, name, names::dns1123_subdomain(name));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn validate_ports(service: &Value, path: &Path, errors: &mut ErrorList) {
+    let ports = list_at(service, &["spec", "ports"]);
+    let mut seen = HashSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let path = path.index(index);
+        let name = str_at(port, &["name"]);
+        if !name.is_empty() {
+            validate::label(errors, &path.child("name"), name);
+            if !seen.insert(name) {
+                errors.push(Error::duplicate(&path.child("name"), name));
+            }
+        } else if ports.len() > 1 {
+            errors.push(Error::required(&path.child("name"), ""));
+        }
+        validate::port(errors, &path.child("port"), i64_at(port, &["port"]));
+        validate::one_of(
+            errors,
+            &path.child("protocol"),
+            str_at(port, &["protocol"]),
+            validate::PROTOCOLS,
+            true,
+        );
+        let target = port.get("targetPort").unwrap_or(&Value::Null);
+        validate::port_or_name(errors, &path.child("targetPort"), target);
+        let app_protocol = str_at(port, &["appProtocol"]);
+        if !app_protocol.is_empty() {
+            validate::each(
+                errors,
+                &path.child("appProtocol"),
+                app_protocol,
+                names::qualified_name(app_protocol),
+            );
+        }
+    }
+}
+
+fn validate_duplicate_ports(ports: &[Value], path: &Path, errors: &mut ErrorList) {
+    let mut node_ports = HashSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let number = i64_at(port, &["nodePort"]).unwrap_or_default();
+        if number != 0 && !node_ports.insert((str_at(port, &["protocol"]), number)) {
+            errors.push(Error::duplicate(
+                &path.index(index).child("nodePort"),
+                number,
+            ));
+        }
+    }
+    let mut numbers = HashSet::new();
+    for (index, port) in ports.iter().enumerate() {
+        let number = i64_at(port, &["port"]).unwrap_or_default();
+        let protocol = str_at(port, &["protocol"]);
+        if !numbers.insert((protocol, number)) {
+            errors.push(Error::duplicate(
+                &path.index(index),
+                json!({"port": number, "protocol": protocol}),
+            ));
+        }
+    }
+}
+
+fn validate_affinity(service: &Value, path: &Path, errors: &mut ErrorList) {
+    const MAX_AFFINITY_SECONDS: i64 = 86_400;
+    let affinity = str_at(service, &["spec", "sessionAffinity"]);
+    validate::one_of(
+        errors,
+        &path.child("sessionAffinity"),
+        affinity,
+        &["ClientIP", "None"],
+        true,
+    );
+    let path = path.child("sessionAffinityConfig");
+    let config = at(service, &["spec", "sessionAffinityConfig"]).filter(|v| v.is_object());
+    match affinity {
+        "None" if config.is_some() => errors.push(Error::forbidden(
+            &path,
+            "must not be set when session affinity is None",
+        )),
+        "ClientIP" => {
+            let seconds = config.and_then(|config| i64_at(config, &["clientIP", "timeoutSeconds"]));
+            let path = path.child("clientIP").child("timeoutSeconds");
+            match seconds {
+                None => errors.push(Error::required(
+                    &path,
+                    "when session affinity type is ClientIP",
+                )),
+                Some(seconds) if !(1..=MAX_AFFINITY_SECONDS).contains(&seconds) => {
+                    errors.push(Error::invalid(
+                        &path,
+                        seconds,
+                        format!("must be greater than 0 and less than {MAX_AFFINITY_SECONDS}"),
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        _ => {}
+    }
+}
+
+/// `clusterIP`, `clusterIPs` and the families, each alone and against each other.
+fn validate_addresses(service: &Value, path: &Path, errors: &mut ErrorList) {
+    let first = str_at(service, &["spec", "clusterIP"]);
+    let ips = list_at(service, &["spec", "clusterIPs"]);
+    let ips_path = path.child("clusterIPs");
+    let first_of_list = ips.first().and_then(Value::as_str);
+    match (first, first_of_list) {
+        ("", Some(_)) => errors.push(Error::invalid(
+            &ips_path,
+            ips.to_vec(),
+            "must be empty when `clusterIP` is not specified",
+        )),
+        ("", None) => {}
+        (_, None) => errors.push(Error::required(&ips_path, "")),
+        (first, Some(listed)) if first != listed => errors.push(Error::invalid(
+            &ips_path,
+            ips.to_vec(),
+            "first value must match `clusterIP`",
+        )),
+        _ => {}
+    }
+    let families = list_at(service, &["spec", "ipFamilies"]);
+    let mut seen = HashSet::new();
+    for (index, family) in families.iter().filter_map(Value::as_str).enumerate() {
+        let path = path.child("ipFamilies").index(index);
+        if !matches!(family, "IPv4" | "IPv6") {
+            errors.push(Error::not_supported(&path, family, &["IPv4", "IPv6"]));
+        }
+        if !seen.insert(family) {
+            errors.push(Error::duplicate(&path, family));
+        }
+    }
+    validate::one_of(
+        errors,
+        &path.child("ipFamilyPolicy"),
+        str_at(service, &["spec", "ipFamilyPolicy"]),
+        &["PreferDualStack", "RequireDualStack", "SingleStack"],
+        false,
+    );
+    validate_ip_list(ips, families, &ips_path, errors);
+}
+
+fn validate_ip_list(ips: &[Value], families: &[Value], path: &Path, errors: &mut ErrorList) {
+    let mut valid = true;
+    for (index, ip) in ips.iter().filter_map(Value::as_str).enumerate() {
+        if index == 0 && ip == "None" {
+            if ips.len() > 1 {
+                valid = false;
+                errors.push(Error::invalid(
+                    path,
+                    ips.to_vec(),
+                    "'None' must be the first and only value",
+                ));
+            }
+            continue;
+        }
+        let messages = names::ip(ip);
+        valid &= messages.is_empty();
+        validate::each(errors, &path.index(index), ip, messages);
+    }
+    if ips.len() > 2 {
+        errors.push(Error::invalid(
+            path,
+            ips.to_vec(),
+            "may only hold up to 2 values",
+        ));
+    }
+    if !valid {
+        return;
+    }
+    let parsed: Vec<IpAddr> = ips
+        .iter()
+        .filter_map(|ip| ip.as_str()?.parse().ok())
+        .collect();
+    if ips.len() > 1 {
+        let sixes = parsed.iter().filter(|ip| ip.is_ipv6()).count();
+        if sixes == 0 || sixes == parsed.len() {
+            errors.push(Error::invalid(
+                path,
+                ips.to_vec(),
+                "may specify no more than one IP for each IP family",
+            ));
+        }
+    }
+    for (index, (ip, family)) in parsed.iter().zip(families).enumerate() {
+        let wanted = family.as_str().unwrap_or_default();
+        if matches!(
+            (wanted, ip),
+            ("IPv4", IpAddr::V6(_)) | ("IPv6", IpAddr::V4(_))
+        ) {
+            errors.push(Error::invalid(
+                &path.index(index),
+                ip.to_string(),
+                format!("expected an {wanted} value as indicated by `ipFamilies[{index}]`"),
+            ));
+        }
+    }
+}
+
+fn is_cidr(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(ip, length)| {
+        let length: Result<u8, _> = length.parse();
+        match ip.parse::<IpAddr>() {
+            Ok(IpAddr::V4(_)) => length.is_ok_and(|length| length <= 32),
+            Ok(IpAddr::V6(_)) => length.is_ok_and(|length| u32::from(length) <= Ipv6Addr::BITS),
+            Err(_) => false,
+        }
+    })
+}
+
+fn validate_load_balancer(service: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
+    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
+    let balanced = kind == "LoadBalancer";
+    let ranges = list_at(service, &["spec", "loadBalancerSourceRanges"]);
+    let annotated = annotation(service, SOURCE_RANGES);
+    if !ranges.is_empty() || annotated.is_some() {
+        let (range_path, value, valid) = if ranges.is_empty() {
+            let text = annotated.unwrap_or_default();
+            (
+                Path::new("metadata")
+                    .child("annotations")
+                    .key(SOURCE_RANGES),
+                Value::from(text),
+                text.split(',').all(|range| is_cidr(range.trim())),
+            )
+        } else {
+            (
+                path.child("LoadBalancerSourceRanges"),
+                Value::from(ranges.to_vec()),
+                ranges
+                    .iter()
+                    .all(|range| range.as_str().is_some_and(|range| is_cidr(range.trim()))),
+            )
+        };
+        if !balanced {
+            errors.push(Error::forbidden(&range_path, ONLY));
+        }
+        if !valid {
+            errors.push(Error::invalid(
+                &range_path,
+                value,
+                "must be a list of IP ranges. For example, 10.240.0.0/24,10.250.0.0/24 ",
+            ));
+        }
+    }
+    let allocate = at(service, &["spec", "allocateLoadBalancerNodePorts"]);
+    let allocate_set = allocate.is_some_and(|value| !value.is_null());
+    if allocate_set && !balanced {
+        errors.push(Error::forbidden(
+            &path.child("allocateLoadBalancerNodePorts"),
+            ONLY,
+        ));
+    }
+    if balanced && !allocate_set {
+        errors.push(Error::required(
+            &Path::new("allocateLoadBalancerNodePorts"),
+            "",
+        ));
+    }
+    let class = str_at(service, &["spec", "loadBalancerClass"]);
+    if !class.is_empty() {
+        let path = path.child("loadBalancerClass");
+        if balanced {
+            validate::each(errors, &path, class, names::qualified_name(class));
+        } else {
+            errors.push(Error::forbidden(&path, ONLY));
+        }
+    }
+}
+
+fn validate_policies(service: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
+    let policies = &["Cluster", "Local"];
+    let external = str_at(service, &["spec", "externalTrafficPolicy"]);
+    let external_path = path.child("externalTrafficPolicy");
+    if needs_node_port(service) {
+        validate::one_of(errors, &external_path, external, policies, true);
+    } else if !external.is_empty() {
+        errors.push(Error::invalid(
+            &external_path,
+            external,
+            "may only be set when `type` is 'NodePort' or 'LoadBalancer'",
+        ));
+    }
+    let health = i64_at(service, &["spec", "healthCheckNodePort"]).unwrap_or_default();
+    let health_path = path.child("healthCheckNodePort");
+    match (needs_health_check_port(service), health) {
+        (true, 0) => errors.push(Error::required(&health_path, "")),
+        (true, port) => validate::port(errors, &health_path, Some(port)),
+        (false, 0) => {}
+        (false, port) => errors.push(Error::invalid(
+            &health_path,
+            port,
+            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+        )),
+    }
+    validate::one_of(
+        errors,
+        &path.child("internalTrafficPolicy"),
+        str_at(service, &["spec", "internalTrafficPolicy"]),
+        policies,
+        matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP"),
+    );
+}
+
+/// What an update may not change: the first address and family, unless the type goes to or comes from ExternalName or
+/// headless.
+pub(super) fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    if kind_of(new) != "ExternalName" && kind_of(old) != "ExternalName" {
+        let (headless, was_headless) = (is_headless(new), is_headless(old));
+        if !(headless && was_headless) {
+            validate_kept(new, old, "clusterIPs", "clusterIP", &path, errors);
+        }
+        if !headless && !was_headless {
+            validate_kept(new, old, "ipFamilies", "ipFamily", &path, errors);
+        }
+    }
+    if kind_of(new) == "LoadBalancer"
+        && kind_of(old) == "LoadBalancer"
+        && str_at(new, &["spec", "loadBalancerClass"])
+            != str_at(old, &["spec", "loadBalancerClass"])
+    {
+        errors.push(Error::invalid(
+            &path.child("loadBalancerClass"),
+            at(new, &["spec", "loadBalancerClass"])
+                .cloned()
+                .unwrap_or_default(),
+            ONCE,
+        ));
+    }
+    if needs_health_check_port(new)
+        && needs_health_check_port(old)
+        && !same(
+            at(new, &["spec", "healthCheckNodePort"]),
+            at(old, &["spec", "healthCheckNodePort"]),
+        )
+    {
+        errors.push(Error::forbidden(
+            &path.child("healthCheckNodePort"),
+            "field is immutable",
+        ));
+    }
+}
+
+/// Lists of which the second element may come and go, and the first may not change.
+fn validate_kept(
+    new: &Value,
+    old: &Value,
+    field: &'static str,
+    one: &str,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let (now, before) = (
+        list_at(new, &["spec", field]),
+        list_at(old, &["spec", field]),
+    );
+    let list_path = path.child(field);
+    if now.len() == before.len() {
+        for (index, (now_value, before_value)) in now.iter().zip(before).enumerate() {
+            if now_value != before_value {
+                errors.push(Error::invalid(&list_path.index(index), now.to_vec(), ONCE));
+            }
+        }
+        return;
+    }
+    if now.is_empty() {
+        errors.push(Error::invalid(
+            &list_path.index(0),
+            now.to_vec(),
+            format!("primary {one} can not be unset"),
+        ));
+        return;
+    }
+    if !before.is_empty() && now[0] != before[0] {
+        errors.push(Error::invalid(&list_path.index(0), now.to_vec(), ONCE));
+    }
+    let policy = str_at(new, &["spec", "ipFamilyPolicy"]);
+    if now.len() < before.len() && now.len() == 1 && policy != "SingleStack" {
+        errors.push(Error::invalid(
+            &path.child("ipFamilyPolicy"),
+            policy,
+            format!("must be set to 'SingleStack' when releasing the secondary {one}"),
+        ));
+    }
+}
+
+pub(super) fn validate_status(service: &Value, errors: &mut ErrorList) {
+    let path = Path::new("status").child("loadBalancer").child("ingress");
+    let ingress = list_at(service, &["status", "loadBalancer", "ingress"]);
+    for (index, point) in ingress.iter().enumerate() {
+        let path = path.index(index);
+        let ip = str_at(point, &["ip"]);
+        if !ip.is_empty() && !names::ip(ip).is_empty() {
+            errors.push(Error::invalid(
+                &path.child("ip"),
+                ip,
+                "must be a valid IP address",
+            ));
+        }
+        let host = str_at(point, &["hostname"]);
+        if host.is_empty() {
+            continue;
+        }
+        for message in names::dns1123_subdomain(host) {
+            errors.push(Error::invalid(&path.child("hostname"), host, message));
+        }
+        if names::ip(host).is_empty() {
+            errors.push(Error::invalid(
+                &path.child("hostname"),
+                host,
+                "must be a DNS name, not an IP address",
+            ));
+        }
+    }
+}
