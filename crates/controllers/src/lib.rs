@@ -17,6 +17,7 @@ mod endpointslice;
 mod expectations;
 mod namespace;
 mod node_ipam;
+mod node_lifecycle;
 mod owners;
 mod pod_gc;
 mod pods;
@@ -26,6 +27,7 @@ mod root_ca;
 mod runner;
 mod serviceaccount;
 mod services;
+mod taint_eviction;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +104,8 @@ impl Controllers {
         clusterrole_aggregation::start(&context);
         node_ipam::start(&context);
         pod_gc::start(&context);
+        node_lifecycle::start(&context);
+        taint_eviction::start(&context);
         token.cancelled().await;
         context.tracker.close();
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tracker.wait())

@@ -1,0 +1,322 @@
+//! Nodes that fall silent: their conditions become unknown, they are tainted, their pods are no longer ready.
+//!
+//! A node is heard of by its Lease (and its status). Times are this process's own: what counts is when a renewal was seen, so
+//! that clocks of nodes do not matter. One timer a node runs, for the end of its grace period; a renewal only notes the
+//! time. What the NoExecute taints do to pods is `taint_eviction`'s part.
+
+pub(crate) mod plan;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
+use knarr_client::events::{NORMAL, Recorder, WARNING};
+use knarr_client::lease::NODE_LEASE_NAMESPACE;
+use knarr_client::{Event, Informer, InformerScope, WorkQueue, errors};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::pod_gc::{BY_NODE, index_by_node};
+use crate::pods;
+use crate::runner::{Context, Error, Key, Reconciler, synced};
+use plan::{Eviction, Zone};
+
+const WORKERS: usize = 4;
+/// How long a node that never reported may take (upstream `--node-startup-grace-period`).
+const STARTUP_GRACE: Duration = Duration::from_secs(60);
+
+pub(crate) struct NodeLifecycle {
+    client: kube::Client,
+    recorder: Recorder,
+    nodes: Informer<Node>,
+    leases: Informer<Lease>,
+    pods: Informer<Pod>,
+    grace: Duration,
+    /// When each node was heard of last.
+    heard: Mutex<HashMap<String, Instant>>,
+    /// Nodes that stopped being ready, whose pods have to be told.
+    lost: Mutex<HashSet<String>>,
+    /// By zone, when the next node may be given a NoExecute taint.
+    next_eviction: Mutex<HashMap<String, Instant>>,
+    queue: WorkQueue<Key>,
+}
+
+pub(crate) fn start(context: &Context) {
+    let client = context.client("node-controller");
+    let scope = InformerScope {
+        namespace: Some(NODE_LEASE_NAMESPACE.to_owned()),
+        ..InformerScope::default()
+    };
+    let controller = Arc::new(NodeLifecycle {
+        recorder: context.recorder(&client, "node-controller"),
+        client,
+        nodes: context.informers.informer(),
+        leases: context.informers.informer_with(scope),
+        pods: index_by_node(context.informers.informer()),
+        grace: context.config.node_monitor_grace,
+        heard: Mutex::default(),
+        lost: Mutex::default(),
+        next_eviction: Mutex::default(),
+        queue: WorkQueue::new(),
+    });
+    let this = Arc::downgrade(&controller);
+    controller.leases.on_event(move |event| {
+        let Some(this) = this.upgrade() else { return };
+        let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|s| s.renew_time.clone());
+        match &event {
+            Event::Updated { old, new } if renewed(old) == renewed(new) => {}
+            Event::Deleted(_) => {}
+            _ => this.hear(event.object().metadata.name.as_deref().unwrap_or_default()),
+        }
+    });
+    let this = Arc::downgrade(&controller);
+    controller.nodes.on_event(move |event| {
+        if let Some(this) = this.upgrade() {
+            this.node_changed(&event);
+        }
+    });
+    let informers = vec![
+        synced(&controller.nodes),
+        synced(&controller.leases),
+        synced(&controller.pods),
+    ];
+    context.start(controller, WORKERS, informers);
+}
+
+/// The part of a node this controller goes by.
+fn relevant(node: &Node) -> impl PartialEq + use<'_> {
+    let states = node
+        .status
+        .iter()
+        .flat_map(|s| s.conditions.iter().flatten())
+        .map(|c| (&c.type_, &c.status));
+    let spec = node.spec.as_ref();
+    (
+        states.collect::<Vec<_>>(),
+        spec.and_then(|s| s.taints.as_ref()),
+        spec.and_then(|s| s.unschedulable),
+        plan::zone_of(node),
+    )
+}
+
+impl NodeLifecycle {
+    fn hear(&self, node: &str) {
+        self.heard.lock().insert(node.to_owned(), Instant::now());
+    }
+
+    fn node_changed(&self, event: &Event<Node>) {
+        let node = event.object();
+        let key = Key::of(&**node);
+        let heartbeat = |node: &Node| {
+            plan::condition(node, "Ready").and_then(|c| c.last_heartbeat_time.clone())
+        };
+        match event {
+            Event::Added(_) => {
+                self.hear(&key.name);
+                let note = format!(
+                    "Node {0} event: Registered Node {0} in Controller",
+                    key.name
+                );
+                self.recorder.event(
+                    &about(node),
+                    NORMAL,
+                    "RegisteredNode",
+                    "RegisteredNode",
+                    note,
+                );
+                if plan::readiness(node) == "Unknown" {
+                    self.lost.lock().insert(key.name.clone());
+                }
+                self.queue.add(key);
+            }
+            Event::Updated { old, new } => {
+                if heartbeat(old) != heartbeat(new) && plan::readiness(new) != "Unknown" {
+                    self.hear(&key.name);
+                }
+                let (before, after) = (plan::readiness(old), plan::readiness(new));
+                if before == "True" && after != "True" {
+                    self.lost.lock().insert(key.name.clone());
+                    let note = format!("Node {} status is now: NodeNotReady", key.name);
+                    self.recorder
+                        .event(&about(node), NORMAL, "NodeNotReady", "NodeNotReady", note);
+                }
+                if (before == "True") != (after == "True") {
+                    self.enqueue_not_ready();
+                }
+                if relevant(old) != relevant(new) {
+                    self.queue.add(key);
+                }
+            }
+            Event::Deleted(_) => {
+                self.queue.add(key);
+                self.enqueue_not_ready();
+            }
+        }
+    }
+
+    /// A zone's state has changed: what may be done to its lost nodes may have, too.
+    fn enqueue_not_ready(&self) {
+        for node in self
+            .nodes
+            .list()
+            .iter()
+            .filter(|node| plan::eviction_taint(node).is_some())
+        {
+            self.queue.add(Key::of(&**node));
+        }
+    }
+
+    fn zones(&self) -> BTreeMap<String, Zone> {
+        let mut zones: BTreeMap<String, Zone> = BTreeMap::new();
+        for node in self.nodes.list() {
+            let zone = zones.entry(plan::zone_of(&node)).or_default();
+            if plan::readiness(&node) == "True" {
+                zone.ready += 1
+            } else {
+                zone.not_ready += 1
+            }
+        }
+        zones
+    }
+
+    /// The NoExecute taint the node may have now, or how long it has to wait for it.
+    fn eviction_taint(&self, node: &Node) -> Result<Option<&'static str>, Duration> {
+        let Some(wanted) = plan::eviction_taint(node) else {
+            return Ok(None);
+        };
+        let zone = plan::zone_of(node);
+        match plan::eviction(&self.zones(), &zone) {
+            Eviction::Cancel => Ok(None),
+            _ if plan::is_evicting(node) => Ok(Some(wanted)),
+            Eviction::Wait => Ok(None),
+            Eviction::Rate(rate) => {
+                let now = Instant::now();
+                let mut next = self.next_eviction.lock();
+                match next.get(&zone) {
+                    Some(at) if *at > now => Err(*at - now),
+                    _ => {
+                        next.insert(zone, now + Duration::from_secs_f64(1.0 / rate));
+                        Ok(Some(wanted))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes the conditions of a silent node unknown; arms the timer of one that is not.
+    async fn check_silence(&self, key: &Key, node: &Node, api: &Api<Node>) -> Result<(), Error> {
+        let heard = *self
+            .heard
+            .lock()
+            .entry(key.name.clone())
+            .or_insert_with(Instant::now);
+        let grace = if plan::condition(node, "Ready").is_some() {
+            self.grace
+        } else {
+            STARTUP_GRACE
+        };
+        let left = grace.saturating_sub(heard.elapsed());
+        if !left.is_zero() {
+            self.queue.add_after(key.clone(), left);
+            return Ok(());
+        }
+        let conditions = plan::silent_conditions(node, Timestamp::now());
+        if !conditions.is_empty() {
+            tracing::warn!(node = key.name, "node was not heard of within {grace:?}");
+            let patch = serde_json::json!({
+                "metadata": {"resourceVersion": node.metadata.resource_version},
+                "status": {"conditions": conditions},
+            });
+            api.patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch))
+                .await?;
+        }
+        // A renewal wakes nobody, so that the node is looked at again after another period.
+        self.queue.add_after(key.clone(), grace);
+        Ok(())
+    }
+
+    /// Pods of a lost node are not ready: services must not send to them.
+    async fn mark_pods(&self, node: &str) -> Result<(), Error> {
+        for pod in self
+            .pods
+            .by_index(BY_NODE, node)
+            .iter()
+            .filter(|pod| pods::is_ready(pod))
+        {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+            let patch = serde_json::json!({
+                "metadata": {"uid": pod.metadata.uid},
+                "status": {"conditions": [{
+                    "type": "Ready",
+                    "status": "False",
+                    "lastTransitionTime": knarr_meta::time::format_seconds(Timestamp::now()),
+                }]},
+            });
+            errors::optional(
+                api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch))
+                    .await,
+            )?;
+            self.recorder.event(
+                &pod.object_ref(&()),
+                WARNING,
+                "NodeNotReady",
+                "NodeNotReady",
+                "Node is not ready",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Events about nodes name them by name alone: kubelets know no uid when they start.
+fn about(node: &Node) -> ObjectReference {
+    ObjectReference {
+        uid: node.metadata.name.clone(),
+        ..node.object_ref(&())
+    }
+}
+
+impl Reconciler for NodeLifecycle {
+    const NAME: &'static str = "node-lifecycle";
+    type Key = Key;
+
+    fn queue(&self) -> &WorkQueue<Key> {
+        &self.queue
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<(), Error> {
+        let Some(node) = self.nodes.get("", &key.name) else {
+            self.heard.lock().remove(&key.name);
+            self.lost.lock().remove(&key.name);
+            return Ok(());
+        };
+        let api: Api<Node> = Api::all(self.client.clone());
+        self.check_silence(key, &node, &api).await?;
+        let evict = self.eviction_taint(&node).unwrap_or_else(|wait| {
+            self.queue.add_after(key.clone(), wait);
+            None
+        });
+        if let Some(taints) = plan::taints(&node, evict, Timestamp::now()) {
+            let patch = serde_json::json!({
+                "metadata": {"resourceVersion": node.metadata.resource_version},
+                "spec": {"taints": taints},
+            });
+            api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                .await?;
+        }
+        if self.lost.lock().contains(&key.name) {
+            if plan::readiness(&node) != "True" {
+                self.mark_pods(&key.name).await?;
+            }
+            self.lost.lock().remove(&key.name);
+        }
+        Ok(())
+    }
+}

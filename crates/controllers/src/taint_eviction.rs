@@ -1,0 +1,208 @@
+//! NoExecute taints: pods that do not tolerate a node's taints are deleted, those that do so for a time after that time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use knarr_client::events::{NORMAL, Recorder};
+use knarr_client::{Event, Informer, WorkQueue, errors};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Resource};
+use parking_lot::Mutex;
+
+use crate::node_lifecycle::plan::NO_EXECUTE;
+use crate::pod_gc::{BY_NODE, index_by_node};
+use crate::pods;
+use crate::runner::{Context, Error, Key, Reconciler, synced};
+
+const WORKERS: usize = 4;
+
+pub(crate) struct TaintEviction {
+    client: kube::Client,
+    recorder: Recorder,
+    pods: Informer<Pod>,
+    nodes: Informer<Node>,
+    /// When a taint without a time was seen first, by pod.
+    seen: Mutex<HashMap<Key, Timestamp>>,
+    queue: WorkQueue<Key>,
+}
+
+fn no_execute(node: &Node) -> Vec<Taint> {
+    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
+    taints
+        .into_iter()
+        .flatten()
+        .filter(|taint| taint.effect == NO_EXECUTE)
+        .cloned()
+        .collect()
+}
+
+pub(crate) fn start(context: &Context) {
+    let client = context.client("node-controller");
+    let controller = Arc::new(TaintEviction {
+        recorder: context.recorder(&client, "taint-eviction-controller"),
+        client,
+        pods: index_by_node(context.informers.informer()),
+        nodes: context.informers.informer(),
+        seen: Mutex::default(),
+        queue: WorkQueue::new(),
+    });
+    let this = Arc::downgrade(&controller);
+    controller.pods.on_event(move |event| {
+        let Some(this) = this.upgrade() else { return };
+        let pod = event.object();
+        if let Event::Deleted(_) = &event {
+            this.seen.lock().remove(&Key::of(&**pod));
+        } else if this
+            .nodes
+            .get("", pods::node_name(pod))
+            .is_some_and(|node| !no_execute(&node).is_empty())
+        {
+            this.queue.add(Key::of(&**pod));
+        }
+    });
+    let this = Arc::downgrade(&controller);
+    controller.nodes.on_event(move |event| {
+        let Some(this) = this.upgrade() else { return };
+        let changed = match &event {
+            Event::Added(node) => !no_execute(node).is_empty(),
+            Event::Updated { old, new } => no_execute(old) != no_execute(new),
+            Event::Deleted(_) => false,
+        };
+        if changed {
+            let name = event.object().metadata.name.as_deref().unwrap_or_default();
+            this.pods
+                .by_index(BY_NODE, name)
+                .iter()
+                .for_each(|pod| this.queue.add(Key::of(&**pod)));
+        }
+    });
+    let informers = vec![synced(&controller.pods), synced(&controller.nodes)];
+    context.start(controller, WORKERS, informers);
+}
+
+/// Whether a toleration covers a taint: an empty key covers all, an empty effect all effects.
+fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    if filled(&toleration.effect).is_some_and(|effect| effect != taint.effect) {
+        return false;
+    }
+    if filled(&toleration.key).is_some_and(|key| key != taint.key) {
+        return false;
+    }
+    match toleration.operator.as_deref() {
+        Some("Exists") => true,
+        None | Some("" | "Equal") => {
+            filled(&toleration.key).is_some() && filled(&toleration.value) == filled(&taint.value)
+        }
+        Some(_) => false,
+    }
+}
+
+/// When the pod has to go because of `taints`; `None` if it may stay. Time runs from when a taint was added (`seen` where it
+/// does not say), or from the pod's creation if that is later.
+fn evict_at(pod: &Pod, taints: &[Taint], seen: Timestamp) -> Option<Timestamp> {
+    let tolerations = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.tolerations.as_deref())
+        .unwrap_or_default();
+    let created = pod
+        .metadata
+        .creation_timestamp
+        .as_ref()
+        .map_or(Timestamp::MIN, |t| t.0);
+    let deadline = |taint: &Taint| {
+        let since = taint.time_added.as_ref().map_or(seen, |t| t.0).max(created);
+        match tolerations
+            .iter()
+            .find(|toleration| tolerates(toleration, taint))
+        {
+            None => Some(since),
+            Some(toleration) => {
+                let seconds = toleration.toleration_seconds?.max(0);
+                since.checked_add(SignedDuration::from_secs(seconds)).ok()
+            }
+        }
+    };
+    taints.iter().filter_map(deadline).min()
+}
+
+impl TaintEviction {
+    async fn evict(&self, key: &Key, pod: &Pod) -> Result<(), Error> {
+        let note = format!("Marking for deletion Pod {key}");
+        self.recorder.event(
+            &pod.object_ref(&()),
+            NORMAL,
+            "TaintManagerEviction",
+            "TaintManagerEviction",
+            note,
+        );
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let patch = serde_json::json!({
+            "metadata": {"uid": pod.metadata.uid},
+            "status": {"conditions": [{
+                "type": "DisruptionTarget",
+                "status": "True",
+                "reason": "DeletionByTaintManager",
+                "message": "Taint manager: deleting due to NoExecute taint",
+                "lastTransitionTime": knarr_meta::time::format_seconds(Timestamp::now()),
+            }]},
+        });
+        let patched = api
+            .patch_status(&key.name, &PatchParams::default(), &Patch::Strategic(patch))
+            .await;
+        if errors::optional(patched)?.is_none() {
+            return Ok(());
+        }
+        let preconditions = Preconditions {
+            uid: pod.metadata.uid.clone(),
+            resource_version: None,
+        };
+        let params = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        errors::optional(api.delete(&key.name, &params).await)?;
+        Ok(())
+    }
+}
+
+impl Reconciler for TaintEviction {
+    const NAME: &'static str = "taint-eviction";
+    type Key = Key;
+
+    fn queue(&self) -> &WorkQueue<Key> {
+        &self.queue
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<(), Error> {
+        let pod = self
+            .pods
+            .get(&key.namespace, &key.name)
+            .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let Some(pod) = pod else { return Ok(()) };
+        let taints = self
+            .nodes
+            .get("", pods::node_name(&pod))
+            .map(|node| no_execute(&node))
+            .unwrap_or_default();
+        if taints.is_empty() {
+            self.seen.lock().remove(key);
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        let seen = *self.seen.lock().entry(key.clone()).or_insert(now);
+        match evict_at(&pod, &taints, seen) {
+            None => Ok(()),
+            Some(at) if at <= now => self.evict(key, &pod).await,
+            Some(at) => {
+                let left = Duration::try_from(now.duration_until(at)).unwrap_or_default();
+                self.queue.add_after(key.clone(), left);
+                Ok(())
+            }
+        }
+    }
+}
