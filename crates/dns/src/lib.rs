@@ -1,1 +1,150 @@
-//! Cluster DNS: services and pods, with upstream forwarding
+//! Cluster DNS: the names of services and pods, and a forwarder for everything else.
+//!
+//! ```text
+//! socket -> Message -> the cluster's zones?  yes: answered from the informers, nothing is kept twice
+//!                                            no:  the query goes to the node's resolvers as it came
+//! ```
+//!
+//! Every node answers on a link-local address of its own, behind the `kube-dns` Service. Names follow the specification of
+//! Kubernetes DNS-based service discovery, version 1.1.0, as CoreDNS implements it with its default configuration.
+//!
+//! Rejected: a zone file that is rebuilt when objects change (a lookup in the informers costs as little), and a resolver
+//! library for forwarding (what a client asks, whatever the type, should reach the resolver unchanged and come back so).
+
+mod forward;
+mod server;
+mod zone;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+};
+
+use futures::TryStreamExt;
+use knarr_client::Informers;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::sync::CancellationToken;
+
+use crate::{forward::Forwarder, server::Server, zone::Zone};
+
+/// Where and for which domain to answer.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Added to the loopback interface if the node does not have it.
+    pub listen: Ipv4Addr,
+    pub port: u16,
+    /// `cluster.local`, without a trailing dot.
+    pub cluster_domain: String,
+    /// Resolvers for other names; see [`node_resolvers`].
+    pub forwarders: Vec<SocketAddr>,
+}
+
+/// Why the DNS server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cluster domain {domain:?} is not a domain name")]
+    Domain {
+        domain: String,
+        #[source]
+        source: hickory_proto::ProtoError,
+    },
+    #[error("cannot open a netlink socket")]
+    Netlink(#[source] io::Error),
+    #[error("cannot add {address} to the loopback interface")]
+    Address {
+        address: Ipv4Addr,
+        #[source]
+        source: rtnetlink::Error,
+    },
+    #[error("cannot listen on {address} for DNS")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The DNS server of a node.
+pub struct Dns {
+    server: Server,
+    udp: UdpSocket,
+    tcp: TcpListener,
+}
+
+impl Dns {
+    /// Takes the address and the ports. Informers should read as `system:serviceaccount:kube-system:kube-dns`.
+    pub async fn new(config: Config, informers: &Informers) -> Result<Self, Error> {
+        let zone =
+            Zone::new(&config.cluster_domain, informers).map_err(|source| Error::Domain {
+                domain: config.cluster_domain.clone(),
+                source,
+            })?;
+        if !config.listen.is_loopback() {
+            ensure_address(config.listen).await?;
+        }
+        let address = SocketAddr::new(config.listen.into(), config.port);
+        let listen = |source| Error::Listen { address, source };
+        let udp = UdpSocket::bind(address).await.map_err(listen)?;
+        let tcp = TcpListener::bind(address).await.map_err(listen)?;
+        let own = IpAddr::V4(config.listen);
+        let forwarders = config.forwarders.into_iter().filter(|f| f.ip() != own);
+        Ok(Self {
+            server: Server::new(zone, Forwarder::new(forwarders.collect())),
+            udp,
+            tcp,
+        })
+    }
+
+    /// Answers until `token` is cancelled.
+    pub async fn run(self, token: CancellationToken) {
+        self.server.run(self.udp, self.tcp, token).await;
+    }
+}
+
+/// The resolvers of a `resolv.conf`; the empty list where it cannot be read. Loopback ones count: they are the node's.
+pub fn node_resolvers(path: &Path) -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let servers = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        if words.next()? != "nameserver" {
+            return None;
+        }
+        let address: IpAddr = words.next()?.parse().ok()?;
+        Some(SocketAddr::new(address, 53))
+    });
+    servers.collect()
+}
+
+async fn ensure_address(address: Ipv4Addr) -> Result<(), Error> {
+    let error = |source| Error::Address { address, source };
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Netlink)?;
+    let connection = tokio::spawn(connection);
+    let links = handle.link().get().match_name("lo").execute();
+    let lo = Box::pin(links).try_next().await.map_err(error)?;
+    let index = lo.map_or(1, |link| link.header.index);
+    let request = handle.address().add(index, IpAddr::V4(address), 32);
+    let result = request.replace().execute().await;
+    connection.abort();
+    result.map_err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolvers_are_read_from_resolv_conf() {
+        let dir = std::env::temp_dir().join(format!("knarr-dns-{}", std::process::id()));
+        std::fs::write(
+            &dir,
+            "# x\nsearch a.b\nnameserver 10.0.0.1\nnameserver bad\nnameserver fd00::1\n",
+        )
+        .unwrap();
+        let found = node_resolvers(&dir);
+        std::fs::remove_file(&dir).unwrap();
+        let texts: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["10.0.0.1:53", "[fd00::1]:53"]);
+        assert!(node_resolvers(&dir).is_empty());
+    }
+}

@@ -1,0 +1,262 @@
+//! Sockets and messages: what arrives, who answers it, and how the answer is put together.
+
+use std::{sync::Arc, time::Duration};
+
+use hickory_proto::{
+    op::{Edns, Message, MessageType, OpCode, ResponseCode},
+    rr::{Name, RData, RecordType},
+};
+use tokio::{
+    net::{TcpListener, TcpStream, UdpSocket},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, warn};
+
+use crate::{
+    forward::{Forwarder, read_framed, write_framed},
+    zone::{Answer, Zone},
+};
+
+/// Queries that wait for a resolver, and TCP connections, at once; more are dropped and asked again.
+const FORWARDED_AT_ONCE: usize = 1024;
+const CONNECTIONS_AT_ONCE: usize = 256;
+/// A TCP client that says nothing for this long is done.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest query over UDP.
+const QUERY_LIMIT_BYTES: usize = 4096;
+/// What fits into a UDP answer by default and at most (the size that crosses the internet unfragmented).
+const PLAIN_LIMIT_BYTES: u16 = 512;
+const EDNS_LIMIT_BYTES: u16 = 1232;
+/// CNAMEs within the cluster that are followed.
+const CHAIN_LIMIT: usize = 8;
+
+struct Shared {
+    zone: Zone,
+    forwarder: Forwarder,
+}
+
+/// Answers queries.
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+/// A query after the cluster's zones were looked at.
+enum Outcome {
+    Answered(Vec<u8>),
+    Forward,
+    Ignore,
+}
+
+impl Server {
+    pub fn new(zone: Zone, forwarder: Forwarder) -> Self {
+        Self {
+            shared: Arc::new(Shared { zone, forwarder }),
+        }
+    }
+
+    pub async fn run(self, udp: UdpSocket, tcp: TcpListener, token: CancellationToken) {
+        let tracker = TaskTracker::new();
+        let udp = self.serve_udp(Arc::new(udp), &tracker);
+        let tcp = self.serve_tcp(tcp, &tracker);
+        token
+            .run_until_cancelled(futures::future::join(udp, tcp))
+            .await;
+        // What still waits for a resolver has nobody to answer to: it ends by its own deadline.
+        tracker.close();
+    }
+
+    async fn serve_udp(&self, socket: Arc<UdpSocket>, tracker: &TaskTracker) {
+        let permits = Arc::new(Semaphore::new(FORWARDED_AT_ONCE));
+        let mut buffer = vec![0; QUERY_LIMIT_BYTES];
+        loop {
+            let (length, client) = match socket.recv_from(&mut buffer).await {
+                Ok(received) => received,
+                Err(error) => {
+                    // An ICMP error for an earlier answer; the socket itself is fine.
+                    debug!(%error, "receiving failed");
+                    continue;
+                }
+            };
+            let query = &buffer[..length];
+            match self.shared.answer(query, false) {
+                Outcome::Answered(answer) => {
+                    if let Err(error) = socket.send_to(&answer, client).await {
+                        debug!(%error, %client, "answering failed");
+                    }
+                }
+                Outcome::Ignore => {}
+                Outcome::Forward => {
+                    let Ok(permit) = permits.clone().try_acquire_owned() else {
+                        warn!("too many queries wait for the node's resolvers; dropping one");
+                        continue;
+                    };
+                    let (shared, socket, query) =
+                        (self.shared.clone(), socket.clone(), query.to_vec());
+                    tracker.spawn(async move {
+                        let _permit = permit;
+                        let answer = shared.forward(&query, false).await;
+                        socket.send_to(&answer, client).await.ok();
+                    });
+                }
+            }
+        }
+    }
+
+    async fn serve_tcp(&self, listener: TcpListener, tracker: &TaskTracker) {
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_AT_ONCE));
+        loop {
+            // The semaphore is never closed.
+            let permit = permits.clone().acquire_owned().await.ok();
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    debug!(%error, "accepting failed");
+                    continue;
+                }
+            };
+            let shared = self.shared.clone();
+            tracker.spawn(async move {
+                let _permit = permit;
+                shared.serve_connection(stream).await;
+            });
+        }
+    }
+}
+
+impl Shared {
+    async fn serve_connection(&self, mut stream: TcpStream) {
+        while let Ok(Ok(Some(query))) = timeout(IDLE_TIMEOUT, read_framed(&mut stream)).await {
+            let answer = match self.answer(&query, true) {
+                Outcome::Answered(answer) => answer,
+                Outcome::Ignore => return,
+                Outcome::Forward => self.forward(&query, true).await,
+            };
+            let written = timeout(IDLE_TIMEOUT, write_framed(&mut stream, &answer)).await;
+            if !matches!(written, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
+    fn answer(&self, bytes: &[u8], tcp: bool) -> Outcome {
+        let Ok(query) = Message::from_vec(bytes) else {
+            // Without a readable header there is no id to answer to; with one, the client learns what is wrong.
+            return match bytes {
+                [a, b, ..] if bytes.len() >= 12 => {
+                    let id = u16::from_be_bytes([*a, *b]);
+                    encode(&Message::error_msg(
+                        id,
+                        OpCode::Query,
+                        ResponseCode::FormErr,
+                    ))
+                }
+                _ => Outcome::Ignore,
+            };
+        };
+        if query.metadata.message_type != MessageType::Query {
+            return Outcome::Ignore;
+        }
+        let mut response = Message::response(query.metadata.id, query.metadata.op_code);
+        response.metadata.recursion_desired = query.metadata.recursion_desired;
+        response.metadata.recursion_available = true;
+        response.add_queries(query.queries.iter().cloned());
+        if query.edns.is_some() {
+            let mut edns = Edns::new();
+            edns.set_max_payload(EDNS_LIMIT_BYTES);
+            response.set_edns(edns);
+        }
+        let [question] = query.queries.as_slice() else {
+            response.metadata.response_code = ResponseCode::FormErr;
+            return encode(&response);
+        };
+        if query.metadata.op_code != OpCode::Query {
+            response.metadata.response_code = ResponseCode::NotImp;
+            return encode(&response);
+        }
+        if !self.resolve(&mut response, question.name(), question.query_type()) {
+            return Outcome::Forward;
+        }
+        let limit = match (tcp, &query.edns) {
+            (true, _) => u16::MAX,
+            (false, None) => PLAIN_LIMIT_BYTES,
+            (false, Some(edns)) => edns
+                .max_payload()
+                .clamp(PLAIN_LIMIT_BYTES, EDNS_LIMIT_BYTES),
+        };
+        match response.to_vec() {
+            Ok(bytes) if bytes.len() <= usize::from(limit) => Outcome::Answered(bytes),
+            // The client asks again over TCP.
+            Ok(_) => encode(&response.truncate()),
+            Err(_) => Outcome::Ignore,
+        }
+    }
+
+    /// Fills in what the cluster knows. False: the name is somebody else's.
+    fn resolve(&self, response: &mut Message, name: &Name, kind: RecordType) -> bool {
+        let mut name = name.clone();
+        for step in 0..CHAIN_LIMIT {
+            let records = match self.zone.lookup(&name, kind) {
+                Answer::Foreign => return step > 0,
+                Answer::NoName if !self.zone.is_synced() => {
+                    response.metadata.response_code = ResponseCode::ServFail;
+                    return true;
+                }
+                Answer::NoName => {
+                    response.metadata.authoritative = true;
+                    response.metadata.response_code = ResponseCode::NXDomain;
+                    response.add_authorities(self.zone.soa());
+                    return true;
+                }
+                Answer::Records(records) => records,
+            };
+            response.metadata.authoritative = true;
+            if records.is_empty() && response.answers.is_empty() {
+                response.add_authorities(self.zone.soa());
+            }
+            let alias = match records.as_slice() {
+                [one] if kind != RecordType::CNAME => match &one.data {
+                    RData::CNAME(target) => Some(target.0.clone()),
+                    _ => None,
+                },
+                _ => None,
+            };
+            response.add_answers(records);
+            match alias {
+                Some(target) => name = target,
+                None => return true,
+            }
+        }
+        true
+    }
+
+    async fn forward(&self, query: &[u8], tcp: bool) -> Vec<u8> {
+        if let Some(answer) = self.forwarder.ask(query, tcp).await {
+            return answer;
+        }
+        let failure = Message::from_vec(query).map(|query| {
+            let mut failure = Message::error_msg(
+                query.metadata.id,
+                query.metadata.op_code,
+                ResponseCode::ServFail,
+            );
+            failure.add_queries(query.queries);
+            failure
+        });
+        failure
+            .ok()
+            .and_then(|message| message.to_vec().ok())
+            .unwrap_or_default()
+    }
+}
+
+fn encode(message: &Message) -> Outcome {
+    match message.to_vec() {
+        Ok(bytes) => Outcome::Answered(bytes),
+        Err(_) => Outcome::Ignore,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,412 @@
+//! The cluster's zones: what a name means, read from the informers.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
+
+use hickory_proto::{
+    ProtoError,
+    rr::{
+        Name, RData, Record, RecordType,
+        rdata::{A, CNAME, NS, PTR, SOA, SRV, TXT},
+    },
+};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Service},
+    discovery::v1::EndpointSlice,
+};
+use knarr_client::{Informer, Informers};
+
+/// How long clients may keep an answer; CoreDNS' default for the kubernetes plugin.
+const TTL_SECONDS: u32 = 5;
+/// The version of the specification that we follow.
+const SCHEMA_VERSION: &str = "1.1.0";
+
+const BY_SERVICE: &str = "dns/by-service";
+const BY_ADDRESS: &str = "dns/by-address";
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// What a name is.
+#[derive(Debug)]
+pub enum Answer {
+    /// Not under our zones: somebody else knows.
+    Foreign,
+    /// No such name.
+    NoName,
+    /// The name exists; there may be no records of the type that was asked for.
+    Records(Vec<Record>),
+}
+
+/// The names of one cluster.
+pub struct Zone {
+    origin: Name,
+    services: Informer<Service>,
+    slices: Informer<EndpointSlice>,
+    namespaces: Informer<Namespace>,
+}
+
+impl Zone {
+    pub fn new(domain: &str, informers: &Informers) -> Result<Self, ProtoError> {
+        Self::with(
+            domain,
+            informers.informer(),
+            informers.informer(),
+            informers.informer(),
+        )
+    }
+
+    fn with(
+        domain: &str,
+        services: Informer<Service>,
+        slices: Informer<EndpointSlice>,
+        namespaces: Informer<Namespace>,
+    ) -> Result<Self, ProtoError> {
+        let mut origin = Name::from_ascii(domain)?.to_lowercase();
+        origin.set_fqdn(true);
+        let services = services.with_index(BY_ADDRESS, |service: &Service| {
+            let spec = service.spec.as_ref();
+            spec.and_then(|s| s.cluster_ips.clone()).unwrap_or_default()
+        });
+        let slices = slices
+            .with_index(BY_SERVICE, |slice| service_key(slice).into_iter().collect())
+            .with_index(BY_ADDRESS, |slice| {
+                let addresses = slice.endpoints.iter().flat_map(|e| e.addresses.iter());
+                addresses.cloned().collect()
+            });
+        Ok(Self {
+            origin,
+            services,
+            slices,
+            namespaces,
+        })
+    }
+
+    /// The informers have their first lists: before, a missing name may be one that is not known yet.
+    pub fn is_synced(&self) -> bool {
+        self.services.is_synced() && self.slices.is_synced() && self.namespaces.is_synced()
+    }
+
+    /// For the authority section of negative answers.
+    pub fn soa(&self) -> Option<Record> {
+        let server = self.child(&["dns", "ns"])?;
+        let contact = self.child(&["hostmaster"])?;
+        let soa = SOA::new(server, contact, 1, 7200, 1800, 86_400, TTL_SECONDS);
+        Some(record(&self.origin, RData::SOA(soa)))
+    }
+
+    /// What is known of `name`.
+    pub fn lookup(&self, name: &Name, kind: RecordType) -> Answer {
+        let name = name.to_lowercase();
+        if !self.origin.zone_of(&name) {
+            return self.reverse(&name, kind).unwrap_or(Answer::Foreign);
+        }
+        let depth = usize::from(name.num_labels() - self.origin.num_labels());
+        let labels: Vec<String> = name
+            .iter()
+            .take(depth)
+            .map(|label| String::from_utf8_lossy(label).into_owned())
+            .collect();
+        // From the zone's apex downwards.
+        let path: Vec<&str> = labels.iter().rev().map(String::as_str).collect();
+        let found = match path.as_slice() {
+            [] => Some(self.apex(kind)),
+            ["dns-version"] => Some(match kind {
+                RecordType::TXT => vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))],
+                _ => Vec::new(),
+            }),
+            ["svc"] | ["pod"] => Some(Vec::new()),
+            ["svc" | "pod", namespace] => self.namespace(namespace).map(|()| Vec::new()),
+            ["pod", namespace, pod] => self.pod(namespace, pod, kind),
+            ["svc", namespace, service] => self.service(namespace, service, kind),
+            ["svc", namespace, service, endpoint] => {
+                self.endpoint(namespace, service, endpoint, kind)
+            }
+            ["svc", namespace, service, protocol, port] => {
+                self.port(namespace, service, protocol, port, kind)
+            }
+            _ => None,
+        };
+        match found {
+            None => Answer::NoName,
+            Some(data) => Answer::Records(data.into_iter().map(|d| record(&name, d)).collect()),
+        }
+    }
+
+    fn apex(&self, kind: RecordType) -> Vec<RData> {
+        match kind {
+            RecordType::SOA => self.soa().map(|r| r.data).into_iter().collect(),
+            RecordType::NS => self
+                .child(&["dns", "ns"])
+                .map(|name| RData::NS(NS(name)))
+                .into_iter()
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn namespace(&self, name: &str) -> Option<()> {
+        self.namespaces.get("", name).map(drop)
+    }
+
+    /// `10-42-0-7.ns.pod`: the address is in the name; that the namespace exists is all that is checked (CoreDNS' "insecure").
+    fn pod(&self, namespace: &str, pod: &str, kind: RecordType) -> Option<Vec<RData>> {
+        self.namespace(namespace)?;
+        let address: Ipv4Addr = pod.replace('-', ".").parse().ok()?;
+        Some(addresses(kind, [address]))
+    }
+
+    fn service(&self, namespace: &str, name: &str, kind: RecordType) -> Option<Vec<RData>> {
+        let service = self.services.get(namespace, name)?;
+        let spec = service.spec.as_ref()?;
+        if spec.type_.as_deref() == Some("ExternalName") {
+            let mut target = Name::from_ascii(spec.external_name.as_deref()?).ok()?;
+            target.set_fqdn(true);
+            return Some(vec![RData::CNAME(CNAME(target))]);
+        }
+        if kind == RecordType::SRV {
+            return Some(self.srv(&service, namespace, name, None));
+        }
+        if is_headless(&service) {
+            let endpoints = self.endpoints(namespace, name);
+            let found: BTreeSet<Ipv4Addr> = endpoints.iter().map(|e| e.address).collect();
+            // A headless service without endpoints has no name: clients should not cache "no records" of one that is
+            // about to come up.
+            return (!found.is_empty()).then(|| addresses(kind, found));
+        }
+        let ips = spec.cluster_ips.iter().flatten();
+        Some(addresses(kind, ips.filter_map(|ip| ip.parse().ok())))
+    }
+
+    /// A pod behind a headless service, by its hostname or by its address with dashes.
+    fn endpoint(
+        &self,
+        namespace: &str,
+        service: &str,
+        endpoint: &str,
+        kind: RecordType,
+    ) -> Option<Vec<RData>> {
+        if endpoint.starts_with('_') {
+            // `_tcp.web`: nothing itself, but ports are below.
+            self.services.get(namespace, service)?;
+            return matches!(endpoint, "_tcp" | "_udp" | "_sctp").then(Vec::new);
+        }
+        let object = self.services.get(namespace, service)?;
+        if !is_headless(&object) {
+            return None;
+        }
+        let endpoints = self.endpoints(namespace, service);
+        let found: BTreeSet<Ipv4Addr> = endpoints
+            .iter()
+            .filter(|e| e.label() == endpoint)
+            .map(|e| e.address)
+            .collect();
+        (!found.is_empty()).then(|| addresses(kind, found))
+    }
+
+    /// `_http._tcp.web`.
+    fn port(
+        &self,
+        namespace: &str,
+        service: &str,
+        protocol: &str,
+        port: &str,
+        kind: RecordType,
+    ) -> Option<Vec<RData>> {
+        let object = self.services.get(namespace, service)?;
+        let wanted = (port.strip_prefix('_')?, protocol.strip_prefix('_')?);
+        let data = self.srv(&object, namespace, service, Some(wanted));
+        if data.is_empty() {
+            return None;
+        }
+        Some(if kind == RecordType::SRV {
+            data
+        } else {
+            Vec::new()
+        })
+    }
+
+    fn srv(
+        &self,
+        service: &Service,
+        namespace: &str,
+        name: &str,
+        wanted: Option<(&str, &str)>,
+    ) -> Vec<RData> {
+        let fits = |port: &str, protocol: &str| {
+            wanted.is_none_or(|(p, proto)| p == port && protocol.eq_ignore_ascii_case(proto))
+        };
+        let mut targets: BTreeSet<(u16, Vec<String>)> = BTreeSet::new();
+        let path = |first: Option<&str>| -> Vec<String> {
+            let rest = [name, namespace, "svc"];
+            first.into_iter().chain(rest).map(str::to_owned).collect()
+        };
+        if is_headless(service) {
+            for endpoint in self.endpoints(namespace, name) {
+                for (port, protocol, number) in &endpoint.ports {
+                    if fits(port, protocol) {
+                        targets.insert((*number, path(Some(&endpoint.label()))));
+                    }
+                }
+            }
+        } else {
+            let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
+            for port in ports {
+                let name = port.name.as_deref().unwrap_or_default();
+                let protocol = port.protocol.as_deref().unwrap_or("TCP");
+                if fits(name, protocol)
+                    && let Ok(number) = u16::try_from(port.port)
+                {
+                    targets.insert((number, path(None)));
+                }
+            }
+        }
+        // Weights share 100 evenly, as CoreDNS' do.
+        let weight = u16::try_from(100 / targets.len().max(1))
+            .unwrap_or(1)
+            .max(1);
+        let data = targets.into_iter().filter_map(|(port, labels)| {
+            let labels: Vec<&str> = labels.iter().rev().map(String::as_str).collect();
+            let target = self.child(&labels)?;
+            Some(RData::SRV(SRV::new(0, weight, port, target)))
+        });
+        data.collect()
+    }
+
+    /// `7.0.42.10.in-addr.arpa`: the service of that cluster address, or the endpoint of a headless service.
+    fn reverse(&self, name: &Name, kind: RecordType) -> Option<Answer> {
+        let IpAddr::V4(address) = name
+            .parse_arpa_name()
+            .ok()
+            .filter(|n| n.prefix_len() == 32)?
+            .addr()
+        else {
+            return None;
+        };
+        let text = address.to_string();
+        let mut targets = Vec::new();
+        for service in self.services.by_index(BY_ADDRESS, &text) {
+            let meta = &service.metadata;
+            if let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) {
+                targets.extend(self.child(&["svc", namespace, name]));
+            }
+        }
+        for slice in self.slices.by_index(BY_ADDRESS, &text) {
+            let Some(key) = service_key(&slice) else {
+                continue;
+            };
+            let Some((namespace, service)) = key.split_once('/') else {
+                continue;
+            };
+            if !self
+                .services
+                .get(namespace, service)
+                .is_some_and(|s| is_headless(&s))
+            {
+                continue;
+            }
+            for endpoint in self.endpoints(namespace, service) {
+                if endpoint.address == address {
+                    targets.extend(self.child(&["svc", namespace, service, &endpoint.label()]));
+                }
+            }
+        }
+        targets.sort();
+        targets.dedup();
+        if targets.is_empty() {
+            return None;
+        }
+        let wanted = kind == RecordType::PTR || kind == RecordType::ANY;
+        let records = targets.into_iter().filter(|_| wanted);
+        Some(Answer::Records(
+            records.map(|t| record(name, RData::PTR(PTR(t)))).collect(),
+        ))
+    }
+
+    /// The endpoints of a service that clients should find: ready ones (which is what the slices say of all pods where the
+    /// service publishes not-ready addresses).
+    fn endpoints(&self, namespace: &str, service: &str) -> Vec<Endpoint> {
+        let slices = self
+            .slices
+            .by_index(BY_SERVICE, &format!("{namespace}/{service}"));
+        slices.iter().flat_map(endpoints_of).collect()
+    }
+
+    /// A name below the apex, its labels from the apex downwards.
+    fn child(&self, path: &[&str]) -> Option<Name> {
+        let labels = path.iter().rev().copied();
+        let name = Name::from_labels(labels.map(str::as_bytes)).ok()?;
+        name.append_domain(&self.origin).ok()
+    }
+}
+
+struct Endpoint {
+    address: Ipv4Addr,
+    hostname: Option<String>,
+    /// Name, protocol and number.
+    ports: Vec<(String, String, u16)>,
+}
+
+impl Endpoint {
+    fn label(&self) -> String {
+        self.hostname
+            .clone()
+            .unwrap_or_else(|| self.address.to_string().replace('.', "-"))
+    }
+}
+
+fn endpoints_of(slice: &Arc<EndpointSlice>) -> Vec<Endpoint> {
+    if slice.address_type != "IPv4" {
+        return Vec::new();
+    }
+    let ports: Vec<_> = (slice.ports.iter().flatten())
+        .filter_map(|port| {
+            Some((
+                port.name.clone().unwrap_or_default(),
+                port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
+                u16::try_from(port.port?).ok()?,
+            ))
+        })
+        .collect();
+    let ready = slice.endpoints.iter().filter(|endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        conditions.is_none_or(|c| c.ready.unwrap_or(true))
+    });
+    let found = ready.flat_map(|endpoint| {
+        let addresses = endpoint.addresses.iter().filter_map(|a| a.parse().ok());
+        addresses.map(|address| Endpoint {
+            address,
+            hostname: endpoint.hostname.clone().filter(|h| !h.is_empty()),
+            ports: ports.clone(),
+        })
+    });
+    found.collect()
+}
+
+fn service_key(slice: &EndpointSlice) -> Option<String> {
+    let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
+    Some(format!("{}/{name}", slice.metadata.namespace.as_ref()?))
+}
+
+fn is_headless(service: &Service) -> bool {
+    let spec = service.spec.as_ref();
+    spec.and_then(|s| s.cluster_ip.as_deref()) == Some("None")
+}
+
+fn addresses(kind: RecordType, found: impl IntoIterator<Item = Ipv4Addr>) -> Vec<RData> {
+    if !matches!(kind, RecordType::A | RecordType::ANY) {
+        return Vec::new();
+    }
+    let mut data: Vec<_> = found.into_iter().map(|a| RData::A(A(a))).collect();
+    // Many clients take the first.
+    fastrand::shuffle(&mut data);
+    data
+}
+
+fn record(name: &Name, data: RData) -> Record {
+    Record::from_rdata(name.clone(), TTL_SECONDS, data)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

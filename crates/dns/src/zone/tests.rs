@@ -1,0 +1,179 @@
+use expect_test::{Expect, expect};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A cluster with one service of each sort.
+pub fn zone() -> Zone {
+    let (services, slices, namespaces) = (Informer::new(), Informer::new(), Informer::new());
+    let read = |value: Value| serde_json::from_value(value).unwrap();
+    namespaces.apply(serde_json::from_value(json!({"metadata": {"name": "default"}})).unwrap());
+    let service = |name: &str, spec: Value| json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec});
+    services.apply(read(service(
+        "web",
+        json!({"clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"],
+        "ports": [{"name": "http", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}]}),
+    )));
+    services.apply(read(service("db", json!({"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"name": "sql", "port": 5432}]}))));
+    services.apply(read(service(
+        "empty",
+        json!({"clusterIP": "None", "clusterIPs": ["None"]}),
+    )));
+    services.apply(read(service(
+        "outside",
+        json!({"type": "ExternalName", "externalName": "example.org"}),
+    )));
+    slices.apply(
+        serde_json::from_value(json!({
+            "addressType": "IPv4",
+            "metadata": {"name": "db-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "db"}},
+            "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}],
+            "endpoints": [
+                {"addresses": ["10.42.0.2"], "hostname": "db-0", "conditions": {"ready": true}},
+                {"addresses": ["10.42.0.3"], "conditions": {"ready": true}},
+                {"addresses": ["10.42.0.4"], "hostname": "db-2", "conditions": {"ready": false}},
+            ],
+        }))
+        .unwrap(),
+    );
+    Zone::with("cluster.local", services, slices, namespaces).unwrap()
+}
+
+fn check(name: &str, kind: RecordType, expected: Expect) {
+    let text = match zone().lookup(&Name::from_ascii(name).unwrap(), kind) {
+        Answer::Foreign => "foreign".to_owned(),
+        Answer::NoName => "no such name".to_owned(),
+        Answer::Records(records) => {
+            let mut lines: Vec<_> = records.iter().map(|r| r.data.to_string()).collect();
+            lines.sort();
+            lines.join(" | ")
+        }
+    };
+    expected.assert_eq(&text);
+}
+
+#[test]
+fn services() {
+    check(
+        "web.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["10.43.0.9"],
+    );
+    check(
+        "WEB.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["10.43.0.9"],
+    );
+    check(
+        "web.default.svc.cluster.local.",
+        RecordType::AAAA,
+        expect![""],
+    );
+    check(
+        "web.other.svc.cluster.local.",
+        RecordType::A,
+        expect!["no such name"],
+    );
+    check(
+        "outside.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["example.org."],
+    );
+    check(
+        "x.web.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["no such name"],
+    );
+}
+
+#[test]
+fn headless_services() {
+    check(
+        "db.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["10.42.0.2 | 10.42.0.3"],
+    );
+    check(
+        "db-0.db.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["10.42.0.2"],
+    );
+    check(
+        "10-42-0-3.db.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["10.42.0.3"],
+    );
+    check(
+        "db-2.db.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["no such name"],
+    );
+    check(
+        "empty.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["no such name"],
+    );
+}
+
+#[test]
+fn ports() {
+    check(
+        "_http._tcp.web.default.svc.cluster.local.",
+        RecordType::SRV,
+        expect!["0 100 80 web.default.svc.cluster.local."],
+    );
+    check(
+        "_http._udp.web.default.svc.cluster.local.",
+        RecordType::SRV,
+        expect!["no such name"],
+    );
+    check(
+        "_sql._tcp.db.default.svc.cluster.local.",
+        RecordType::SRV,
+        expect![
+            "0 50 5432 10-42-0-3.db.default.svc.cluster.local. | 0 50 5432 db-0.db.default.svc.cluster.local."
+        ],
+    );
+}
+
+#[test]
+fn pods_and_reverse() {
+    check(
+        "10-42-0-9.default.pod.cluster.local.",
+        RecordType::A,
+        expect!["10.42.0.9"],
+    );
+    check(
+        "10-42-0-9.other.pod.cluster.local.",
+        RecordType::A,
+        expect!["no such name"],
+    );
+    check(
+        "9.0.43.10.in-addr.arpa.",
+        RecordType::PTR,
+        expect!["web.default.svc.cluster.local."],
+    );
+    check(
+        "2.0.42.10.in-addr.arpa.",
+        RecordType::PTR,
+        expect!["db-0.db.default.svc.cluster.local."],
+    );
+    check("1.1.1.1.in-addr.arpa.", RecordType::PTR, expect!["foreign"]);
+}
+
+#[test]
+fn apex_and_between() {
+    check(
+        "dns-version.cluster.local.",
+        RecordType::TXT,
+        expect!["1.1.0"],
+    );
+    check(
+        "cluster.local.",
+        RecordType::NS,
+        expect!["ns.dns.cluster.local."],
+    );
+    check("svc.cluster.local.", RecordType::A, expect![""]);
+    check("default.svc.cluster.local.", RecordType::A, expect![""]);
+    check("example.org.", RecordType::A, expect!["foreign"]);
+}
