@@ -173,3 +173,6 @@ fn split_term(term: &str) -> Option<(&str, bool, &str)> {
     let value = rest.strip_prefix("==").or_else(|| rest.strip_prefix('='))?;
     Some((field, true, value))
 }
+
+#[cfg(test)]
+mod tests;

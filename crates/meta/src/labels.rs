@@ -325,3 +325,6 @@ impl fmt::Display for Selector {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

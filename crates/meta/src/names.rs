@@ -66,7 +66,7 @@ pub fn regex_message(message: &str, format: &str, examples: &[&str]) -> String {
     let quoted: Vec<String> = examples.iter().map(|e| format!("'{e}', ")).collect();
     format!(
         "{message} (e.g. {}regex used for validation is '{format}')",
-        quoted.join("or ")
+        quoted.join(" or ")
     )
 }
 
@@ -382,3 +382,6 @@ pub fn mask_trailing_dash(name: &str) -> std::borrow::Cow<'_, str> {
 pub fn new_uid() -> String {
     uuid::Uuid::new_v4().to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,9 +36,7 @@ pub fn map_at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Map<String, Va
 }
 
 /// The map's entries whose values are strings.
-pub fn strings<'a>(
-    map: Option<&'a Map<String, Value>>,
-) -> impl Iterator<Item = (&'a str, &'a str)> {
+pub fn strings(map: Option<&Map<String, Value>>) -> impl Iterator<Item = (&str, &str)> {
     map.into_iter()
         .flatten()
         .filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))

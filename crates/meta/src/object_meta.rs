@@ -337,3 +337,6 @@ pub fn validate_label_selector(selector: &Value, path: &Path, errors: &mut Error
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -405,3 +405,6 @@ impl<'de> Deserialize<'de> for Quantity {
         Quantity::parse(&text).map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -582,3 +582,6 @@ impl<'de> Deserialize<'de> for Status {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
