@@ -1,0 +1,161 @@
+//! Checks of the layout that the compiler does not make.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// A file longer than this is worth a look; one longer than the limit is a mistake.
+const FILE_LINES_GOAL: usize = 500;
+const FILE_LINES_LIMIT: usize = 900;
+
+/// Crates by layer, the top first. A crate may use crates of lower layers, and those of its own layer that are listed for it.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("outside", &["knarr-bench", "knarr-tests", "xtask"]),
+    ("binary", &["knarr"]),
+    (
+        "component",
+        &[
+            "knarr-apiserver",
+            "knarr-controllers",
+            "knarr-dns",
+            "knarr-kubelet",
+            "knarr-proxy",
+            "knarr-runtime",
+            "knarr-scheduler",
+        ],
+    ),
+    (
+        "library",
+        &["knarr-api", "knarr-client", "knarr-cni", "knarr-cri", "knarr-shim", "knarr-store"],
+    ),
+    ("foundation", &["knarr-meta", "knarr-testkit"]),
+];
+
+pub fn run() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .context("the workspace has a root")?;
+    let mut problems = arrows(root)?;
+    problems.extend(map(root)?);
+    problems.extend(sizes(root)?);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    for problem in &problems {
+        eprintln!("tidy: {problem}");
+    }
+    bail!("{} problem(s) of layout", problems.len())
+}
+
+/// Dependencies go down only.
+fn arrows(root: &Path) -> Result<Vec<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .current_dir(root)
+        .output()
+        .context("cannot run cargo metadata")?;
+    let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
+    let layer: BTreeMap<&str, usize> = LAYERS
+        .iter()
+        .enumerate()
+        .flat_map(|(depth, (_, crates))| crates.iter().map(move |name| (*name, depth)))
+        .collect();
+    let mut problems = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let name = package["name"].as_str().unwrap_or_default();
+        let Some(depth) = layer.get(name) else {
+            problems.push(format!("{name} is in no layer of xtask/src/tidy.rs"));
+            continue;
+        };
+        for dependency in package["dependencies"].as_array().into_iter().flatten() {
+            // Tests may use anything below the binary.
+            if dependency["kind"] == "dev" {
+                continue;
+            }
+            let used = dependency["name"].as_str().unwrap_or_default();
+            let library = LAYERS[*depth].0 == "library";
+            match layer.get(used) {
+                Some(below) if below < depth => {
+                    problems.push(format!("{name} uses {used}, which is above it"));
+                }
+                Some(beside) if beside == depth && !library => {
+                    problems.push(format!("{name} uses {used}, its sibling: they meet at the API"));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(problems)
+}
+
+/// ARCHITECTURE.md names the folders that exist and no others.
+fn map(root: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).context("ARCHITECTURE.md")?;
+    let mut exist = BTreeSet::new();
+    for folder in ["crates", "."] {
+        for entry in fs::read_dir(root.join(folder))? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = entry.path().is_dir() && !name.starts_with('.') && name != "target";
+            if ours && folder == "crates" {
+                exist.insert(format!("crates/{name}"));
+            } else if ours && name != "crates" {
+                exist.insert(name);
+            }
+        }
+    }
+    // Entries of the code map look like `crates/meta/` or `docs/`.
+    let named: BTreeSet<String> = text
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|code| code.strip_suffix('/'))
+        .filter(|path| path.starts_with("crates/") || !path.contains('/'))
+        .map(str::to_owned)
+        .collect();
+    let missing = exist.difference(&named).map(|f| format!("ARCHITECTURE.md does not name `{f}/`"));
+    let gone = named.difference(&exist).map(|f| format!("ARCHITECTURE.md names `{f}/`, which does not exist"));
+    Ok(missing.chain(gone).collect())
+}
+
+/// Reports long files; refuses very long ones.
+fn sizes(root: &Path) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for folder in ["crates", "xtask", "tests", "benches"] {
+        rust_files(&root.join(folder), &mut files)?;
+    }
+    let mut problems = Vec::new();
+    let mut long = Vec::new();
+    for file in files {
+        let lines = fs::read_to_string(&file)?.lines().count();
+        let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        if lines > FILE_LINES_LIMIT {
+            problems.push(format!("{shown} has {lines} lines (limit {FILE_LINES_LIMIT})"));
+        } else if lines > FILE_LINES_GOAL {
+            long.push((lines, shown));
+        }
+    }
+    long.sort();
+    for (lines, file) in long.iter().rev() {
+        eprintln!("tidy: note: {file} has {lines} lines");
+    }
+    Ok(problems)
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            rust_files(&path, found)?;
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
