@@ -150,6 +150,11 @@ impl Schema {
         }
     }
 
+    /// `x-kubernetes-map-type` of this use alone.
+    pub(crate) fn own_map_type(&self) -> Option<MapType> {
+        self.marks.as_ref()?.map_type
+    }
+
     /// The default that is part of the API's type (not of defaulting code), as JSON.
     pub fn default_json(&self) -> Option<&'static str> {
         self.marks.as_ref()?.default
@@ -226,8 +231,15 @@ impl PatchSchema for Schema {
 }
 
 /// The documentation of all types, inflated: half a megabyte that the caller drops when it is done.
-pub(crate) fn descriptions() -> table::Descriptions {
-    table::Descriptions::inflate()
+pub(crate) fn descriptions() -> Descriptions {
+    Descriptions::inflate()
+}
+
+pub(crate) use table::Descriptions;
+
+/// The definition whose objects carry this group, version and kind, and no other.
+pub fn definition_of_kind(group: &str, version: &str, kind: &str) -> Option<&'static Definition> {
+    table::find_kind(group, version, kind).map(DefinitionRef::get)
 }
 
 /// Every definition's name, in order.

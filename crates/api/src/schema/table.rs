@@ -76,6 +76,16 @@ pub(super) fn find(name: &str) -> Option<DefinitionRef> {
     u16::try_from(place).ok().map(DefinitionRef)
 }
 
+/// The definition with just this group, version and kind.
+pub(super) fn find_kind(group: &str, version: &str, kind: &str) -> Option<DefinitionRef> {
+    let mark = format!("g={group}/{version}/{kind}");
+    let place = entries().iter().position(|entry| {
+        let line = entry.text.split('\n').next().unwrap_or_default();
+        line.split('\t').skip(2).any(|column| column == mark)
+    })?;
+    u16::try_from(place).ok().map(DefinitionRef)
+}
+
 pub(super) fn get(reference: DefinitionRef) -> &'static Definition {
     let entry = &entries()[usize::from(reference.0)];
     entry

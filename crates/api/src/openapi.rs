@@ -1,0 +1,247 @@
+//! The OpenAPI documents: v2 as JSON and as protobuf, v3 as one JSON document a group-version.
+//!
+//! ```text
+//! crate::kinds() ----> paths.rs: path items and operations ----+
+//!                                                              +--> one JSON piece at a time --> gzip + SHA-256 --> kept
+//! crate::schema  ----> definitions.rs: the types they reach ---+         (or proto.rs)
+//! ```
+//!
+//! A document is made when it is first asked for, and only its compressed bytes are kept. Making all of them at build time was
+//! tried on paper and rejected: build scripts cannot see [`crate::kinds`], so the list of kinds would exist twice, and the
+//! binary would carry half a megabyte that is a function of what it carries anyway. Custom resources will join these documents
+//! at run time, too. No document is ever held as a tree: pieces are serialized, compressed and dropped one by one.
+
+use std::{
+    io::{self, Read, Write},
+    sync::OnceLock,
+};
+
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::{Kind, kinds};
+
+mod definitions;
+mod operations;
+mod paths;
+mod proto;
+#[cfg(test)]
+mod tests;
+
+use definitions::{Definitions, Dialect};
+use paths::PathItem;
+
+/// The media type of the v2 document as protobuf; kubectl up to 1.26 asks for nothing else.
+pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The release whose API the documents describe.
+pub const RELEASE: &str = "v1.35.0";
+
+/// A document ready to be sent.
+#[derive(Debug)]
+pub struct Document {
+    /// The document, compressed with gzip.
+    pub gz: Box<[u8]>,
+    /// SHA-256 of the document in upper-case hex: the ETag (in quotes), and the hash in v3's URLs.
+    pub hash: String,
+}
+
+impl Document {
+    /// The document itself, for clients that do not take gzip.
+    pub fn inflate(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        GzDecoder::new(&*self.gz).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// `/openapi/v2` as JSON.
+pub fn v2_json_gz() -> &'static Document {
+    static DOCUMENT: OnceLock<Document> = OnceLock::new();
+    DOCUMENT.get_or_init(|| seal(|out| write_v2(out, kinds())))
+}
+
+/// `/openapi/v2` as [`V2_PROTOBUF`].
+pub fn v2_proto_gz() -> &'static Document {
+    static DOCUMENT: OnceLock<Document> = OnceLock::new();
+    DOCUMENT.get_or_init(|| seal(|out| write_v2_proto(out, kinds())))
+}
+
+/// `/openapi/v3`: the path of each document (`api/v1`, `apis/apps/v1`) and its hash. Makes all documents when called first.
+pub fn v3_index() -> &'static [(String, String)] {
+    static INDEX: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    INDEX.get_or_init(|| {
+        v3_documents()
+            .iter()
+            .map(|(path, document)| (path.clone(), document.hash.clone()))
+            .collect()
+    })
+}
+
+/// The body of `/openapi/v3`.
+pub fn v3_index_json() -> Value {
+    let paths: serde_json::Map<String, Value> = v3_index()
+        .iter()
+        .map(|(path, hash)| {
+            (
+                path.clone(),
+                json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}),
+            )
+        })
+        .collect();
+    json!({"paths": paths})
+}
+
+/// `/openapi/v3/{path}` as JSON; `None` for a group-version that is not served.
+pub fn v3_document_gz(path: &str) -> Option<&'static Document> {
+    let documents = v3_documents();
+    let place = documents
+        .binary_search_by(|(candidate, _)| candidate.as_str().cmp(path))
+        .ok()?;
+    Some(&documents[place].1)
+}
+
+fn v3_documents() -> &'static [(String, Document)] {
+    static DOCUMENTS: OnceLock<Vec<(String, Document)>> = OnceLock::new();
+    DOCUMENTS.get_or_init(|| {
+        let all = paths::of_kinds(kinds());
+        let definitions = Definitions::new();
+        paths::group_versions(&all)
+            .into_iter()
+            .map(|(group, version)| {
+                let items: Vec<&PathItem> = all
+                    .iter()
+                    .filter(|item| item.group == group && item.version == version)
+                    .collect();
+                let path = paths::prefix(group, version)
+                    .trim_start_matches('/')
+                    .to_owned();
+                (path, seal(|out| write_v3(out, &items, &definitions)))
+            })
+            .collect()
+    })
+}
+
+/// Compresses what `write` writes.
+fn seal(write: impl FnOnce(&mut Sealer) -> io::Result<()>) -> Document {
+    let mut out = Sealer {
+        gz: GzEncoder::new(Vec::new(), Compression::default()),
+        hash: Sha256::new(),
+    };
+    // Writing to memory does not fail, and the pieces are JSON trees.
+    write(&mut out).expect("writing to memory");
+    let gz = out
+        .gz
+        .finish()
+        .expect("writing to memory")
+        .into_boxed_slice();
+    let hash = out
+        .hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    Document { gz, hash }
+}
+
+struct Sealer {
+    gz: GzEncoder<Vec<u8>>,
+    hash: Sha256,
+}
+
+impl Write for Sealer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hash.update(bytes);
+        self.gz.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.gz.flush()
+    }
+}
+
+fn info() -> Value {
+    json!({"title": "Kubernetes", "version": RELEASE})
+}
+
+fn write_v2(out: &mut impl Write, kinds: &[&Kind]) -> io::Result<()> {
+    let items = paths::of_kinds(kinds);
+    let definitions = Definitions::new();
+    write!(out, r#"{{"swagger":"2.0","info":{},"paths":"#, info())?;
+    members(
+        out,
+        items
+            .iter()
+            .map(|item| (item.path.as_str(), operations::v2(item))),
+    )?;
+    write!(out, r#","definitions":"#)?;
+    let names = definitions::closure(items.iter().flat_map(PathItem::definitions));
+    members(
+        out,
+        names
+            .iter()
+            .map(|name| (*name, definitions.render(name, Dialect::V2))),
+    )?;
+    write!(
+        out,
+        r#","security":[{{"BearerToken":[]}}],"securityDefinitions":{}}}"#,
+        security()
+    )
+}
+
+fn write_v2_proto(out: &mut impl Write, kinds: &[&Kind]) -> io::Result<()> {
+    let items = paths::of_kinds(kinds);
+    let definitions = Definitions::new();
+    let mut document = proto::Document::new(&info());
+    for item in &items {
+        document.path(&item.path, &operations::v2(item));
+    }
+    for name in definitions::closure(items.iter().flat_map(PathItem::definitions)) {
+        document.definition(name, &definitions.render(name, Dialect::V2));
+    }
+    document.write(out)
+}
+
+fn write_v3(
+    out: &mut impl Write,
+    items: &[&PathItem],
+    definitions: &Definitions,
+) -> io::Result<()> {
+    write!(out, r#"{{"openapi":"3.0.0","info":{},"paths":"#, info())?;
+    members(
+        out,
+        items
+            .iter()
+            .map(|item| (item.path.as_str(), operations::v3(item))),
+    )?;
+    write!(out, r#","components":{{"schemas":"#)?;
+    let names = definitions::closure(items.iter().flat_map(|item| item.definitions()));
+    members(
+        out,
+        names
+            .iter()
+            .map(|name| (*name, definitions.render(name, Dialect::V3))),
+    )?;
+    write!(out, r#","securitySchemes":{}}}}}"#, security())
+}
+
+fn security() -> Value {
+    json!({"BearerToken": {
+        "description": "Bearer Token authentication", "type": "apiKey", "name": "authorization", "in": "header"
+    }})
+}
+
+/// Writes an object, one member at a time.
+fn members<'a>(
+    out: &mut impl Write,
+    members: impl Iterator<Item = (&'a str, Value)>,
+) -> io::Result<()> {
+    out.write_all(b"{")?;
+    for (place, (name, value)) in members.enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        write!(out, "{comma}{}:", Value::from(name))?;
+        serde_json::to_writer(&mut *out, &value)?;
+    }
+    out.write_all(b"}")
+}

@@ -1,0 +1,512 @@
+//! The paths of served kinds and what can be done there, in no dialect yet.
+
+use crate::{
+    Kind,
+    kind::{Scope, Subresource, Verb},
+    schema,
+};
+
+const LIST_OPTIONS: &[&str] = &[
+    "allowWatchBookmarks",
+    "continue",
+    "fieldSelector",
+    "labelSelector",
+    "limit",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "sendInitialEvents",
+    "timeoutSeconds",
+    "watch",
+];
+const WRITE_OPTIONS: &[&str] = &["dryRun", "fieldManager", "fieldValidation"];
+const PATCH_OPTIONS: &[&str] = &["dryRun", "fieldManager", "fieldValidation", "force"];
+const DELETE_OPTIONS: &[&str] = &[
+    "dryRun",
+    "gracePeriodSeconds",
+    "orphanDependents",
+    "propagationPolicy",
+];
+const DELETE_COLLECTION_OPTIONS: &[&str] = &[
+    "continue",
+    "dryRun",
+    "fieldSelector",
+    "gracePeriodSeconds",
+    "labelSelector",
+    "limit",
+    "orphanDependents",
+    "propagationPolicy",
+    "resourceVersion",
+    "resourceVersionMatch",
+    "sendInitialEvents",
+    "timeoutSeconds",
+];
+const LOG_OPTIONS: &[&str] = &[
+    "container",
+    "follow",
+    "limitBytes",
+    "previous",
+    "sinceSeconds",
+    "tailLines",
+    "timestamps",
+];
+
+const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
+const DELETE: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
+const RESOURCES: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList";
+
+/// A path and its operations.
+pub(super) struct PathItem {
+    pub path: String,
+    pub group: &'static str,
+    pub version: &'static str,
+    /// The kind in descriptions of the `name` parameter.
+    pub kind: &'static str,
+    pub operations: Vec<Operation>,
+}
+
+/// One HTTP method at a path.
+pub(super) struct Operation {
+    pub method: &'static str,
+    /// `x-kubernetes-action`; none where no kind is involved.
+    pub action: Option<&'static str>,
+    pub id: String,
+    pub description: String,
+    /// Group, version and kind of the body or the answer.
+    pub gvk: Option<(&'static str, &'static str, &'static str)>,
+    /// Names of query parameters.
+    pub query: &'static [&'static str],
+    pub body: Option<Body>,
+    /// Definition of the answer; a string where there is none.
+    pub response: Option<&'static str>,
+    /// Codes of success with that answer.
+    pub codes: &'static [u16],
+}
+
+/// A request's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Body {
+    /// An object of this definition.
+    Required(&'static str),
+    /// DeleteOptions.
+    Optional(&'static str),
+    /// A patch: its media type says which.
+    Patch,
+}
+
+impl Body {
+    pub(super) fn definition(self) -> &'static str {
+        match self {
+            Body::Required(name) | Body::Optional(name) => name,
+            Body::Patch => PATCH,
+        }
+    }
+}
+
+impl PathItem {
+    /// The definitions that its operations name.
+    pub(super) fn definitions(&self) -> impl Iterator<Item = &'static str> {
+        self.operations.iter().flat_map(|operation| {
+            operation
+                .response
+                .into_iter()
+                .chain(operation.body.map(Body::definition))
+        })
+    }
+}
+
+/// `/api/v1` or `/apis/GROUP/VERSION`.
+pub(super) fn prefix(group: &str, version: &str) -> String {
+    if group.is_empty() {
+        format!("/api/{version}")
+    } else {
+        format!("/apis/{group}/{version}")
+    }
+}
+
+/// The group-versions of these paths, in the order of their prefixes.
+pub(super) fn group_versions(items: &[PathItem]) -> Vec<(&'static str, &'static str)> {
+    let mut all: Vec<_> = items
+        .iter()
+        .map(|item| (item.group, item.version))
+        .collect();
+    all.sort_by_key(|(group, version)| prefix(group, version));
+    all.dedup();
+    all
+}
+
+/// Everything served, sorted by path.
+pub(super) fn of_kinds(kinds: &[&Kind]) -> Vec<PathItem> {
+    let mut items = Vec::new();
+    for kind in kinds {
+        let own = (kind.group, kind.version, kind.definition);
+        let aliases = kind
+            .aliases
+            .iter()
+            .map(|alias| (alias.group, alias.version, alias.definition));
+        for (group, version, definition) in std::iter::once(own).chain(aliases) {
+            let served = Served {
+                kind,
+                group,
+                version,
+                definition,
+            };
+            served.push(&mut items);
+        }
+    }
+    for (group, version) in group_versions(&items) {
+        items.push(resources(group, version));
+    }
+    items.sort_by(|a, b| a.path.cmp(&b.path));
+    items
+}
+
+/// The list of resources of a group-version.
+fn resources(group: &'static str, version: &'static str) -> PathItem {
+    let operation = Operation {
+        method: "get",
+        action: None,
+        id: format!("get{}APIResources", camel(group, version)),
+        description: "get available resources".to_owned(),
+        gvk: None,
+        query: &[],
+        body: None,
+        response: Some(RESOURCES),
+        codes: &[200],
+    };
+    PathItem {
+        path: format!("{}/", prefix(group, version)),
+        group,
+        version,
+        kind: "",
+        operations: vec![operation],
+    }
+}
+
+/// `CoreV1`, `RbacAuthorizationV1`: group and version in names of operations.
+fn camel(group: &str, version: &str) -> String {
+    let group = match group.strip_suffix(".k8s.io").unwrap_or(group) {
+        "" => "core",
+        group => group,
+    };
+    group.split('.').chain([version]).map(capital).collect()
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(letters)
+        .collect()
+}
+
+/// A kind in one group-version.
+struct Served<'a> {
+    kind: &'a Kind,
+    group: &'static str,
+    version: &'static str,
+    definition: &'static str,
+}
+
+impl Served<'_> {
+    fn push(&self, items: &mut Vec<PathItem>) {
+        let Kind {
+            resource, scope, ..
+        } = *self.kind;
+        let prefix = prefix(self.group, self.version);
+        let scoped = match scope {
+            Scope::Namespaced => format!("{prefix}/namespaces/{{namespace}}/{resource}"),
+            Scope::Cluster => format!("{prefix}/{resource}"),
+        };
+        if scope == Scope::Namespaced && self.serves(Verb::List) {
+            let mut list = self.list();
+            list.id = format!(
+                "list{}{}ForAllNamespaces",
+                camel(self.group, self.version),
+                self.kind.kind
+            );
+            self.item(items, format!("{prefix}/{resource}"), vec![list]);
+        }
+        self.item(items, scoped.clone(), self.collection());
+        self.item(items, format!("{scoped}/{{name}}"), self.object());
+        for subresource in self.kind.subresources {
+            let path = format!("{scoped}/{{name}}/{}", subresource.name);
+            self.item(items, path, self.subresource(subresource));
+        }
+    }
+
+    fn item(&self, items: &mut Vec<PathItem>, path: String, operations: Vec<Operation>) {
+        if !operations.is_empty() {
+            let (group, version, kind) = (self.group, self.version, self.kind.kind);
+            items.push(PathItem {
+                path,
+                group,
+                version,
+                kind,
+                operations,
+            });
+        }
+    }
+
+    fn serves(&self, verb: Verb) -> bool {
+        self.kind.verbs.contains(&verb)
+    }
+
+    fn gvk(&self) -> (&'static str, &'static str, &'static str) {
+        (self.group, self.version, self.kind.kind)
+    }
+
+    /// `createCoreV1NamespacedPodEviction`.
+    fn id(&self, verb: &str, suffix: &str) -> String {
+        let namespaced = if self.kind.scope == Scope::Namespaced {
+            "Namespaced"
+        } else {
+            ""
+        };
+        format!(
+            "{verb}{}{namespaced}{}{suffix}",
+            camel(self.group, self.version),
+            self.kind.kind
+        )
+    }
+
+    fn list(&self) -> Operation {
+        Operation {
+            method: "get",
+            action: Some("list"),
+            id: self.id("list", ""),
+            description: format!("list or watch objects of kind {}", self.kind.kind),
+            gvk: Some(self.gvk()),
+            query: LIST_OPTIONS,
+            body: None,
+            response: schema::definition(&format!("{}List", self.definition))
+                .and_then(schema::Schema::definition)
+                .map(|list| list.name),
+            codes: &[200],
+        }
+    }
+
+    fn collection(&self) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        if self.serves(Verb::List) {
+            operations.push(self.list());
+        }
+        if self.serves(Verb::Create) {
+            operations.push(self.write(
+                "post",
+                "create",
+                "",
+                format!("create a {}", self.kind.kind),
+                self.gvk(),
+            ));
+        }
+        if self.serves(Verb::DeleteCollection) {
+            let namespaced = if self.kind.scope == Scope::Namespaced {
+                "Namespaced"
+            } else {
+                ""
+            };
+            let group_version = camel(self.group, self.version);
+            operations.push(Operation {
+                method: "delete",
+                action: Some("deletecollection"),
+                id: format!(
+                    "delete{group_version}Collection{namespaced}{}",
+                    self.kind.kind
+                ),
+                description: format!("delete collection of {}", self.kind.kind),
+                gvk: Some(self.gvk()),
+                query: DELETE_COLLECTION_OPTIONS,
+                body: Some(Body::Optional(DELETE)),
+                response: Some(STATUS),
+                codes: &[200],
+            });
+        }
+        operations
+    }
+
+    fn object(&self) -> Vec<Operation> {
+        let kind = self.kind.kind;
+        let mut operations = Vec::new();
+        if self.serves(Verb::Get) {
+            operations.push(self.read("", format!("read the specified {kind}"), self.gvk()));
+        }
+        if self.serves(Verb::Update) {
+            operations.push(self.write(
+                "put",
+                "replace",
+                "",
+                format!("replace the specified {kind}"),
+                self.gvk(),
+            ));
+        }
+        if self.serves(Verb::Delete) {
+            operations.push(Operation {
+                method: "delete",
+                action: Some("delete"),
+                id: self.id("delete", ""),
+                description: format!("delete a {kind}"),
+                gvk: Some(self.gvk()),
+                query: DELETE_OPTIONS,
+                body: Some(Body::Optional(DELETE)),
+                response: Some(STATUS),
+                codes: &[200, 202],
+            });
+        }
+        if self.serves(Verb::Patch) {
+            operations.push(self.patch(
+                "",
+                format!("partially update the specified {kind}"),
+                self.gvk(),
+            ));
+        }
+        operations
+    }
+
+    fn subresource(&self, subresource: &Subresource) -> Vec<Operation> {
+        let name = subresource.name;
+        let kind = self.kind.kind;
+        let gvk = subresource.kind.unwrap_or_else(|| self.gvk());
+        let suffix = capital(name);
+        // Options of a connection are query parameters, and no object.
+        let connects = subresource.kind.is_some_and(|(group, version, kind)| {
+            schema::definition_of_kind(group, version, kind).is_none()
+        });
+        let mut operations = Vec::new();
+        for verb in subresource.verbs {
+            operations.push(match verb {
+                _ if connects => {
+                    let (method, of) = if *verb == Verb::Get {
+                        ("get", "GET")
+                    } else {
+                        ("post", "POST")
+                    };
+                    self.connect(method, of, name, gvk)
+                }
+                Verb::Get if name == "log" => Operation {
+                    query: LOG_OPTIONS,
+                    response: None,
+                    ..self.read(&suffix, format!("read log of the specified {kind}"), gvk)
+                },
+                Verb::Get => {
+                    self.read(&suffix, format!("read {name} of the specified {kind}"), gvk)
+                }
+                Verb::Update => self.write(
+                    "put",
+                    "replace",
+                    &suffix,
+                    format!("replace {name} of the specified {kind}"),
+                    gvk,
+                ),
+                Verb::Patch => self.patch(
+                    &suffix,
+                    format!("partially update {name} of the specified {kind}"),
+                    gvk,
+                ),
+                Verb::Create => self.write(
+                    "post",
+                    "create",
+                    &suffix,
+                    format!("create {name} of a {kind}"),
+                    gvk,
+                ),
+                _ => continue,
+            });
+        }
+        operations
+    }
+
+    /// The definition of a body or an answer of this kind.
+    fn definition_of(&self, gvk: (&'static str, &'static str, &'static str)) -> &'static str {
+        if gvk == self.gvk() {
+            return self.definition;
+        }
+        schema::definition_of_kind(gvk.0, gvk.1, gvk.2).map_or(STATUS, |definition| definition.name)
+    }
+
+    fn read(
+        &self,
+        suffix: &str,
+        description: String,
+        gvk: (&'static str, &'static str, &'static str),
+    ) -> Operation {
+        Operation {
+            method: "get",
+            action: Some("get"),
+            id: self.id("read", suffix),
+            description,
+            gvk: Some(gvk),
+            query: &[],
+            body: None,
+            response: Some(self.definition_of(gvk)),
+            codes: &[200],
+        }
+    }
+
+    fn write(
+        &self,
+        method: &'static str,
+        verb: &str,
+        suffix: &str,
+        description: String,
+        gvk: (&'static str, &'static str, &'static str),
+    ) -> Operation {
+        let definition = self.definition_of(gvk);
+        Operation {
+            method,
+            action: Some(method),
+            id: self.id(verb, suffix),
+            description,
+            gvk: Some(gvk),
+            query: WRITE_OPTIONS,
+            body: Some(Body::Required(definition)),
+            response: Some(definition),
+            codes: if method == "post" {
+                &[200, 201, 202]
+            } else {
+                &[200, 201]
+            },
+        }
+    }
+
+    fn patch(
+        &self,
+        suffix: &str,
+        description: String,
+        gvk: (&'static str, &'static str, &'static str),
+    ) -> Operation {
+        Operation {
+            method: "patch",
+            action: Some("patch"),
+            id: self.id("patch", suffix),
+            description,
+            gvk: Some(gvk),
+            query: PATCH_OPTIONS,
+            body: Some(Body::Patch),
+            response: Some(self.definition_of(gvk)),
+            codes: &[200, 201],
+        }
+    }
+
+    fn connect(
+        &self,
+        method: &'static str,
+        verb: &str,
+        name: &str,
+        gvk: (&'static str, &'static str, &'static str),
+    ) -> Operation {
+        Operation {
+            method,
+            action: Some("connect"),
+            id: self.id(&format!("connect{}", capital(method)), &capital(name)),
+            description: format!("connect {verb} requests to {name} of {}", self.kind.kind),
+            gvk: Some(gvk),
+            query: &[],
+            body: None,
+            response: None,
+            codes: &[200],
+        }
+    }
+}
