@@ -15,6 +15,8 @@ use knarr_meta::{GroupResource, field::quote, status::Status};
 use crate::request::{Authorizer, Decision, Objects, RequestInfo, UserInfo};
 
 pub mod escalation;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod node;
 pub mod rbac;
 pub mod review;

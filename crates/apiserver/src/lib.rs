@@ -1,7 +1,39 @@
-//! The API server: HTTP, authentication, authorization, admission, REST verbs, watch cache
+//! The API server: HTTP, authentication, authorization, admission, REST verbs, watch cache.
+//!
+//! ```text
+//! bytes -> server (TLS, HTTP) -> handle: route, authn, authz, limits
+//!            -> rest: decode, options -> write: defaults, admission, strategy, validation, one commit -> store
+//!            <- cache: objects and rings, fed by the store's commits
+//! ```
+//!
+//! A write goes to the store only; everything a client reads comes from the [`cache`], which follows the store's commit stream
+//! and serves stored bytes without parsing them. Kinds are table entries ([`knarr_api::kinds`]): no code here names one, but for
+//! what only pods, nodes and namespaces have. Where security meets the core is [`request`].
+//!
+//! Rejected: a task or a queue per watcher (a watcher is a cursor into a shared ring), reads from the store (it would have to be
+//! parsed and encoded again), a framework's router (paths of the API are one rule, not a tree of patterns).
+
+pub mod admission;
+pub mod allocators;
 pub mod authn;
 pub mod authz;
+pub mod body;
 pub mod bootstrap;
+pub mod cache;
+mod core;
+mod discovery;
+mod handlers;
+mod kubelet;
+pub mod negotiate;
 pub mod pki;
+pub mod query;
 pub mod request;
+mod respond;
+mod rest;
+pub mod route;
+pub mod server;
 pub mod tokens;
+pub mod transform;
+mod write;
+
+pub use server::{Config, Error, LocalService, Server};
