@@ -15,6 +15,7 @@ mod deployment;
 mod endpoints;
 mod endpointslice;
 mod expectations;
+mod garbage_collector;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -104,6 +105,7 @@ impl Controllers {
         clusterrole_aggregation::start(&context);
         node_ipam::start(&context);
         pod_gc::start(&context);
+        garbage_collector::start(&context);
         node_lifecycle::start(&context);
         taint_eviction::start(&context);
         token.cancelled().await;

@@ -122,9 +122,9 @@ impl Context {
         for _ in 0..workers {
             let controller = controller.clone();
             let token = self.token.clone();
-            let synced: Vec<Synced> = informers.iter().map(|wait| wait.again()).collect();
+            let synced = informers.clone();
             self.tracker.spawn(async move {
-                let ready = futures::future::join_all(synced.into_iter().map(Synced::wait));
+                let ready = futures::future::join_all(synced.iter().map(|synced| (synced.0)()));
                 if token.run_until_cancelled(ready).await.is_some() {
                     token.run_until_cancelled(work(&*controller)).await;
                 }
@@ -133,25 +133,27 @@ impl Context {
     }
 }
 
-/// A wait for an informer's first list, whatever it holds.
-pub(crate) struct Synced(Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>);
+type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A wait for an informer's first list, whatever it holds; each worker makes its own.
+#[derive(Clone)]
+pub(crate) struct Synced(Arc<dyn Fn() -> Wait + Send + Sync>);
 
 impl Synced {
-    fn again(&self) -> Self {
-        Self(self.0.clone())
-    }
-
-    pub(crate) async fn wait(self) {
-        (self.0)().await;
+    pub(crate) fn when<F>(ready: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self(Arc::new(move || Box::pin(ready())))
     }
 }
 
 pub(crate) fn synced<K: Object>(informer: &Informer<K>) -> Synced {
     let informer = informer.clone();
-    Synced(Arc::new(move || {
+    Synced::when(move || {
         let informer = informer.clone();
-        Box::pin(async move { informer.synced().await })
-    }))
+        async move { informer.synced().await }
+    })
 }
 
 async fn work<R: Reconciler>(controller: &R) {

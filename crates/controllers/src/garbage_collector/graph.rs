@@ -1,0 +1,305 @@
+//! Who owns whom: a graph of all objects by uid, and what each change of it asks to be looked at.
+//!
+//! An owner that is referred to but was not seen is in the graph too, *unseen*: its dependents are linked to it already,
+//! and a live look decides whether it is late or gone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use knarr_client::Object;
+use serde::Deserialize;
+
+use crate::resources::ServedResource;
+
+pub(crate) const ORPHAN: &str = "orphan";
+pub(crate) const FOREGROUND: &str = "foregroundDeletion";
+
+pub(crate) type Uid = Arc<str>;
+
+/// What garbage collection needs of an object.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Metadata {
+    pub namespace: Box<str>,
+    pub name: Box<str>,
+    pub uid: Box<str>,
+    pub resource_version: Box<str>,
+    pub deletion_timestamp: Option<Box<str>>,
+    pub owner_references: Vec<OwnerReference>,
+    pub finalizers: Vec<Box<str>>,
+}
+
+impl Metadata {
+    fn waits_for(&self, finalizer: &str) -> bool {
+        self.deletion_timestamp.is_some() && self.finalizers.iter().any(|f| **f == *finalizer)
+    }
+}
+
+/// An object of any kind, decoded no further than its metadata.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct AnyObject {
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
+impl Object for AnyObject {
+    fn namespace(&self) -> &str {
+        &self.metadata.namespace
+    }
+
+    fn name(&self) -> &str {
+        &self.metadata.name
+    }
+
+    fn resource_version(&self) -> &str {
+        &self.metadata.resource_version
+    }
+
+    fn decode(json: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+}
+
+/// What is to be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Work {
+    /// Does it still have an owner? (Or: can an owner that waits for its dependents go?)
+    Delete(Uid),
+    /// It is being deleted and leaves its dependents behind.
+    Orphan(Uid),
+}
+
+impl std::fmt::Display for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Delete(uid) => write!(f, "delete {uid}"),
+            Self::Orphan(uid) => write!(f, "orphan {uid}"),
+        }
+    }
+}
+
+/// One object.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// `None` while unseen: only references tell of it.
+    pub resource: Option<Arc<ServedResource>>,
+    pub namespace: Box<str>,
+    pub name: Box<str>,
+    pub owners: Vec<OwnerReference>,
+    pub dependents: HashSet<Uid>,
+    pub deleting: bool,
+    /// It waits for its dependents to be gone (foreground deletion).
+    pub deleting_dependents: bool,
+    /// How the first reference describes it, while unseen.
+    pub reference: Option<OwnerReference>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    nodes: HashMap<Uid, Node>,
+}
+
+impl Graph {
+    pub(crate) fn get(&self, uid: &str) -> Option<&Node> {
+        self.nodes.get(uid)
+    }
+
+    /// All owners that were never seen.
+    pub(crate) fn unseen(&self) -> Vec<Work> {
+        let unseen = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.resource.is_none());
+        unseen.map(|(uid, _)| Work::Delete(uid.clone())).collect()
+    }
+
+    fn uid(&self, uid: &str) -> Uid {
+        self.nodes
+            .get_key_value(uid)
+            .map_or_else(|| Uid::from(uid), |(known, _)| known.clone())
+    }
+
+    /// Notes an object's state.
+    pub(crate) fn upsert(
+        &mut self,
+        resource: &Arc<ServedResource>,
+        metadata: &Metadata,
+    ) -> Vec<Work> {
+        let uid = self.uid(&metadata.uid);
+        let mut work = Vec::new();
+        let before = self.nodes.remove(&uid);
+        let first = before.as_ref().is_none_or(|node| node.resource.is_none());
+        let (old_owners, dependents, was_waiting) = match before {
+            Some(node) => (node.owners, node.dependents, node.deleting_dependents),
+            None => (Vec::new(), HashSet::new(), false),
+        };
+        let waits_for_dependents = metadata.waits_for(FOREGROUND);
+        if metadata.waits_for(ORPHAN) {
+            work.push(Work::Orphan(uid.clone()));
+        }
+        if waits_for_dependents && !was_waiting {
+            work.extend(dependents.iter().cloned().map(Work::Delete));
+            work.push(Work::Delete(uid.clone()));
+        }
+        self.relink(
+            &uid,
+            &metadata.namespace,
+            &old_owners,
+            &metadata.owner_references,
+            &mut work,
+        );
+        if first && !metadata.owner_references.is_empty() {
+            // Its owner may have gone while nobody looked.
+            work.push(Work::Delete(uid.clone()));
+        }
+        let node = Node {
+            resource: Some(resource.clone()),
+            namespace: metadata.namespace.clone(),
+            name: metadata.name.clone(),
+            owners: metadata.owner_references.clone(),
+            dependents,
+            deleting: metadata.deletion_timestamp.is_some(),
+            deleting_dependents: waits_for_dependents,
+            reference: None,
+        };
+        self.nodes.insert(uid, node);
+        work
+    }
+
+    fn relink(
+        &mut self,
+        uid: &Uid,
+        namespace: &str,
+        old: &[OwnerReference],
+        new: &[OwnerReference],
+        work: &mut Vec<Work>,
+    ) {
+        for owner in old {
+            let now = new.iter().find(|other| other.uid == owner.uid);
+            let blocked = owner.block_owner_deletion == Some(true);
+            let blocks = now.is_some_and(|now| now.block_owner_deletion == Some(true));
+            let Some(node) = self.nodes.get_mut(owner.uid.as_str()) else {
+                continue;
+            };
+            if blocked && !blocks && node.deleting_dependents {
+                work.push(Work::Delete(Uid::from(owner.uid.as_str())));
+            }
+            if now.is_none() {
+                node.dependents.remove(uid);
+                self.forget_if_unneeded(&owner.uid);
+            }
+        }
+        for owner in new {
+            let owner_uid = self.uid(&owner.uid);
+            let node = self.nodes.entry(owner_uid.clone()).or_insert_with(|| {
+                work.push(Work::Delete(owner_uid.clone()));
+                Node {
+                    resource: None,
+                    namespace: namespace.into(),
+                    name: owner.name.as_str().into(),
+                    owners: Vec::new(),
+                    dependents: HashSet::new(),
+                    deleting: false,
+                    deleting_dependents: false,
+                    reference: Some(owner.clone()),
+                }
+            });
+            node.dependents.insert(uid.clone());
+            if node.deleting_dependents && !old.iter().any(|other| other.uid == owner.uid) {
+                work.push(Work::Delete(uid.clone()));
+            }
+        }
+    }
+
+    /// An unseen owner that nobody refers to any more.
+    fn forget_if_unneeded(&mut self, uid: &str) {
+        if self
+            .nodes
+            .get(uid)
+            .is_some_and(|node| node.resource.is_none() && node.dependents.is_empty())
+        {
+            self.nodes.remove(uid);
+        }
+    }
+
+    /// Notes that an object is gone: its dependents may have to go, an owner that waited for it may.
+    pub(crate) fn remove(&mut self, uid: &str) -> Vec<Work> {
+        let Some((uid, node)) = self.nodes.remove_entry(uid) else {
+            return Vec::new();
+        };
+        let mut work: Vec<Work> = Vec::new();
+        for owner in &node.owners {
+            if let Some(owner_node) = self.nodes.get_mut(owner.uid.as_str()) {
+                owner_node.dependents.remove(&uid);
+                if owner_node.deleting_dependents {
+                    work.push(Work::Delete(Uid::from(owner.uid.as_str())));
+                }
+                self.forget_if_unneeded(&owner.uid);
+            }
+        }
+        for dependent in node.dependents {
+            // Their references stay: each is checked by a live look at its own owners.
+            work.push(Work::Delete(dependent));
+        }
+        work
+    }
+
+    /// The dependents that `uid` has to wait for, and whether each waits for its own.
+    pub(crate) fn blocking_dependents(&self, uid: &str) -> Vec<(Uid, bool)> {
+        let Some(node) = self.nodes.get(uid) else {
+            return Vec::new();
+        };
+        let blocks = |dependent: &Uid| {
+            let dependent_node = self.nodes.get(dependent)?;
+            let mut owners = dependent_node.owners.iter();
+            owners
+                .any(|owner| owner.uid == uid && owner.block_owner_deletion == Some(true))
+                .then(|| (dependent.clone(), dependent_node.deleting_dependents))
+        };
+        node.dependents.iter().filter_map(blocks).collect()
+    }
+
+    /// Every owner of an observed object is there, where the object says it is, and does not wait for its dependents.
+    pub(crate) fn is_held(&self, node: &Node) -> bool {
+        node.owners
+            .iter()
+            .all(|owner| self.state_of(node, owner) == Some(OwnerState::Solid))
+    }
+
+    /// What the graph knows about an owner; `None` when only a live look can tell.
+    pub(crate) fn state_of(&self, dependent: &Node, owner: &OwnerReference) -> Option<OwnerState> {
+        let node = self.nodes.get(owner.uid.as_str())?;
+        let resource = node.resource.as_ref()?;
+        let group = owner
+            .api_version
+            .split_once('/')
+            .map_or("", |(group, _)| group);
+        let here = !resource.namespaced || node.namespace == dependent.namespace;
+        if *node.name != *owner.name
+            || resource.api.kind != owner.kind
+            || resource.api.group != group
+            || !here
+        {
+            return None;
+        }
+        Some(if node.deleting_dependents {
+            OwnerState::Waiting
+        } else {
+            OwnerState::Solid
+        })
+    }
+}
+
+/// What an owner means to its dependent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnerState {
+    /// It is there: the dependent stays.
+    Solid,
+    /// It is gone (or another object has its name).
+    Absent,
+    /// It is being deleted and waits for its dependents.
+    Waiting,
+    /// A cluster-scoped object cannot be owned by a namespaced one: the reference means nothing, the object stays.
+    Invalid,
+}

@@ -1,0 +1,146 @@
+//! One metadata watch for each resource that is served; new ones are found when a definition of custom resources changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use knarr_client::{Event, Informer, Source};
+use kube::discovery::verbs;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::GarbageCollector;
+use super::graph::AnyObject;
+use crate::resources::{self, ServedResource};
+
+/// Events are many, short-lived and own nothing.
+const IGNORED: [(&str, &str); 2] = [("", "events"), ("events.k8s.io", "events")];
+/// Resources whose changes change what is served.
+const DEFINITIONS: [(&str, &str); 2] = [
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "apiservices"),
+];
+/// Definitions that change together are taken together.
+const SETTLE: Duration = Duration::from_secs(1);
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Longest wait for a first list; a resource that cannot be listed must not stop the collection of all others.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(30);
+
+struct Monitor {
+    informer: Informer<AnyObject>,
+    token: CancellationToken,
+}
+
+/// Watches everything, until the token is cancelled. Tells the collector when it may begin.
+pub(super) async fn run(
+    collector: Arc<GarbageCollector>,
+    reader: kube::Client,
+    token: CancellationToken,
+) {
+    let mut monitors: HashMap<String, Monitor> = HashMap::new();
+    let mut retry = RETRY_MIN;
+    loop {
+        match resources::discover(&reader).await {
+            Ok(resources) => {
+                retry = RETRY_MIN;
+                update(&collector, &reader, &token, &mut monitors, resources).await;
+                collector.definitions_changed.notified().await;
+                sleep(SETTLE).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, retry_in = ?retry, "discovery failed");
+                sleep(retry).await;
+                retry = (retry * 2).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+async fn update(
+    collector: &Arc<GarbageCollector>,
+    reader: &kube::Client,
+    token: &CancellationToken,
+    monitors: &mut HashMap<String, Monitor>,
+    resources: Vec<ServedResource>,
+) {
+    let name =
+        |resource: &ServedResource| (resource.api.group.clone(), resource.api.plural.clone());
+    let is_one_of = |resource: &ServedResource, list: &[(&str, &str)]| {
+        let (group, plural) = name(resource);
+        list.iter().any(|(g, p)| *g == group && *p == plural)
+    };
+    let watched = |resource: &&ServedResource| {
+        resource.supports(verbs::LIST)
+            && resource.supports(verbs::WATCH)
+            && !is_one_of(resource, &IGNORED)
+    };
+    let wanted: HashMap<String, &ServedResource> = resources
+        .iter()
+        .filter(watched)
+        .map(|resource| (resource.path(), resource))
+        .collect();
+    monitors.retain(|path, monitor| {
+        let keep = wanted.contains_key(path);
+        if !keep {
+            monitor.token.cancel();
+            // What was served no longer is gone.
+            for object in monitor.informer.list() {
+                collector.removed(&object.metadata.uid);
+            }
+        }
+        keep
+    });
+    for (path, resource) in wanted {
+        if monitors.contains_key(&path) {
+            continue;
+        }
+        let informer = Informer::<AnyObject>::new();
+        let resource = Arc::new(resource.clone());
+        let defines = is_one_of(&resource, &DEFINITIONS);
+        let handler = Arc::downgrade(collector);
+        informer.on_event(move |event| {
+            let Some(collector) = handler.upgrade() else {
+                return;
+            };
+            match &event {
+                Event::Added(object) => collector.seen(&resource, &object.metadata),
+                Event::Updated { old, new } => {
+                    if old.metadata.uid != new.metadata.uid {
+                        collector.removed(&old.metadata.uid);
+                    }
+                    collector.seen(&resource, &new.metadata);
+                }
+                Event::Deleted(object) => collector.removed(&object.metadata.uid),
+            }
+            if defines && collector.has_begun() {
+                collector.definitions_changed.notify_one();
+            }
+        });
+        let monitor_token = token.child_token();
+        let source = Source {
+            path: path.clone(),
+            label_selector: None,
+            field_selector: None,
+            metadata_only: true,
+        };
+        collector.tracker.spawn(informer.clone().run(
+            reader.clone(),
+            source,
+            monitor_token.clone(),
+        ));
+        monitors.insert(
+            path,
+            Monitor {
+                informer,
+                token: monitor_token,
+            },
+        );
+    }
+    let synced = join_all(monitors.values().map(|monitor| monitor.informer.synced()));
+    if timeout(SYNC_TIMEOUT, synced).await.is_err() {
+        tracing::warn!("not all resources could be listed, collecting without them");
+    }
+    collector.begin(resources);
+}
