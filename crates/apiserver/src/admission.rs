@@ -48,9 +48,20 @@ pub fn chain(objects: Arc<dyn Objects>, authz: Arc<Authz>) -> AdmissionChain {
 /// Upstream's 403 of a plugin, naming the object as far as its name is known.
 fn forbidden(request: &AdmissionRequest<'_>, why: impl std::fmt::Display) -> Status {
     let object = request.object.as_deref();
-    let candidates = [request.name, object.map_or("", object::name), object.map_or("", object::generate_name)];
-    let name = candidates.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");
-    Status::forbidden(GroupResource::new(request.kind.group, request.kind.resource), name, why)
+    let candidates = [
+        request.name,
+        object.map_or("", object::name),
+        object.map_or("", object::generate_name),
+    ];
+    let name = candidates
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or("Unknown");
+    Status::forbidden(
+        GroupResource::new(request.kind.group, request.kind.resource),
+        name,
+        why,
+    )
 }
 
 fn is(request: &AdmissionRequest<'_>, group: &str, resource: &str) -> bool {
@@ -63,7 +74,13 @@ fn is_pod(request: &AdmissionRequest<'_>) -> bool {
 }
 
 /// A cached object as a tree.
-fn read(objects: &dyn Objects, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Value> {
+fn read(
+    objects: &dyn Objects,
+    group: &str,
+    resource: &str,
+    namespace: &str,
+    name: &str,
+) -> Option<Value> {
     serde_json::from_slice(&objects.get(group, resource, namespace, name)?.json).ok()
 }
 

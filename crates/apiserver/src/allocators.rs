@@ -45,7 +45,10 @@ pub struct Config {
 impl Config {
     /// The usual node ports.
     pub fn new(service_cidr: impl Into<String>) -> Config {
-        Config { service_cidr: service_cidr.into(), node_ports: 30000..=32767 }
+        Config {
+            service_cidr: service_cidr.into(),
+            node_ports: 30000..=32767,
+        }
     }
 }
 
@@ -83,7 +86,10 @@ impl Allocators {
         }
         let allocators = Allocators {
             ips: Mutex::new(Pool::new(0..cidr.size(), cluster_ip::band(cidr.size()))),
-            ports: Mutex::new(Pool::new(first.into()..u64::from(last) + 1, node_port::band(u64::from(last - first) + 1))),
+            ports: Mutex::new(Pool::new(
+                first.into()..u64::from(last) + 1,
+                node_port::band(u64::from(last - first) + 1),
+            )),
             cidr,
             objects,
         };
@@ -99,11 +105,21 @@ impl Allocators {
             .iter()
             .filter_map(|service| serde_json::from_slice(&service.json).ok())
             .collect();
-        let ips = stored.iter().flat_map(service::ips).filter_map(|ip| self.cidr.offset(ip));
+        let ips = stored
+            .iter()
+            .flat_map(service::ips)
+            .filter_map(|ip| self.cidr.offset(ip));
         let leaked_ips = self.ips.lock().reconcile(ips, UNCLAIMED_LIFE);
-        let leaked_ports = self.ports.lock().reconcile(stored.iter().flat_map(service::node_ports), UNCLAIMED_LIFE);
+        let leaked_ports = self
+            .ports
+            .lock()
+            .reconcile(stored.iter().flat_map(service::node_ports), UNCLAIMED_LIFE);
         if leaked_ips + leaked_ports > 0 {
-            tracing::info!(leaked_ips, leaked_ports, "gave back service addresses and node ports that no Service has");
+            tracing::info!(
+                leaked_ips,
+                leaked_ports,
+                "gave back service addresses and node ports that no Service has"
+            );
         }
     }
 
@@ -159,14 +175,22 @@ impl WriteHook for Allocators {
         }
         if service::wants_node_ports(failed) {
             let kept: Vec<u64> = old.map(service::node_ports).unwrap_or_default();
-            self.release_ports(service::node_ports(failed).into_iter().filter(|port| !kept.contains(port)));
+            self.release_ports(
+                service::node_ports(failed)
+                    .into_iter()
+                    .filter(|port| !kept.contains(port)),
+            );
         }
     }
 
     async fn after_update(&self, new: &Value, old: &Value) {
         let (ips, ports) = (service::ips(new), service::node_ports(new));
         self.release_ips(service::ips(old).into_iter().filter(|ip| !ips.contains(ip)));
-        self.release_ports(service::node_ports(old).into_iter().filter(|port| !ports.contains(port)));
+        self.release_ports(
+            service::node_ports(old)
+                .into_iter()
+                .filter(|port| !ports.contains(port)),
+        );
     }
 
     async fn after_delete(&self, object: &Value) {

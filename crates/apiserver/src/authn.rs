@@ -41,7 +41,10 @@ pub struct Authn {
 impl Authn {
     /// Certificates need no configuration: TLS has verified their chain.
     pub fn new(tokens: Arc<Tokens>) -> Authn {
-        Authn { tokens, certificates: x509::Certificates::default() }
+        Authn {
+            tokens,
+            certificates: x509::Certificates::default(),
+        }
     }
 }
 
@@ -56,9 +59,17 @@ impl Authenticator for Authn {
             }
         }
         if let Some(token) = credentials.bearer {
-            return Ok(Some(self.tokens.authenticate(token, self.tokens.audiences())?.user));
+            return Ok(Some(
+                self.tokens
+                    .authenticate(token, self.tokens.audiences())?
+                    .user,
+            ));
         }
-        if refused { Err(unauthorized()) } else { Ok(None) }
+        if refused {
+            Err(unauthorized())
+        } else {
+            Ok(None)
+        }
     }
 }
 
@@ -69,7 +80,11 @@ pub fn unauthorized() -> Status {
 
 /// Nobody, as a user.
 pub fn anonymous() -> UserInfo {
-    UserInfo { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..UserInfo::default() }
+    UserInfo {
+        name: ANONYMOUS.into(),
+        groups: vec![UNAUTHENTICATED.into()],
+        ..UserInfo::default()
+    }
 }
 
 /// True for the paths where a request without credentials goes on as [`anonymous`] instead of 401.
@@ -81,7 +96,11 @@ pub fn anonymous_allowed(path: &str) -> bool {
 pub fn service_account(namespace: &str, name: &str) -> UserInfo {
     UserInfo {
         name: service_account_user(namespace, name),
-        groups: vec!["system:serviceaccounts".into(), format!("system:serviceaccounts:{namespace}"), AUTHENTICATED.into()],
+        groups: vec![
+            "system:serviceaccounts".into(),
+            format!("system:serviceaccounts:{namespace}"),
+            AUTHENTICATED.into(),
+        ],
         ..UserInfo::default()
     }
 }

@@ -36,7 +36,10 @@ pub struct Authz {
 impl Authz {
     /// Both authorizers read from the watch cache.
     pub fn new(objects: Arc<dyn Objects>) -> Authz {
-        Authz { node: node::NodeAuthorizer::new(objects.clone()), rbac: Arc::new(rbac::Rbac::new(objects)) }
+        Authz {
+            node: node::NodeAuthorizer::new(objects.clone()),
+            rbac: Arc::new(rbac::Rbac::new(objects)),
+        }
     }
 
     /// The RBAC index, for reviews and escalation checks.
@@ -48,7 +51,9 @@ impl Authz {
 impl Authorizer for Authz {
     fn authorize(&self, user: &UserInfo, request: &RequestInfo<'_>) -> Decision {
         if is_master(user) {
-            return Decision::Allow { reason: String::new() };
+            return Decision::Allow {
+                reason: String::new(),
+            };
         }
         let node = match self.node.authorize(user, request) {
             Decision::NoOpinion { reason } => reason,
@@ -56,7 +61,11 @@ impl Authorizer for Authz {
         };
         match self.rbac.authorize(user, request) {
             Decision::NoOpinion { reason } => Decision::NoOpinion {
-                reason: [node, reason].into_iter().filter(|r| !r.is_empty()).collect::<Vec<_>>().join("\n"),
+                reason: [node, reason]
+                    .into_iter()
+                    .filter(|r| !r.is_empty())
+                    .collect::<Vec<_>>()
+                    .join("\n"),
             },
             decided => decided,
         }
@@ -69,10 +78,16 @@ pub fn is_master(user: &UserInfo) -> bool {
 }
 
 /// `Ok` when allowed, else the 403 a client gets.
-pub fn check(authorizer: &dyn Authorizer, user: &UserInfo, request: &RequestInfo<'_>) -> Result<(), Status> {
+pub fn check(
+    authorizer: &dyn Authorizer,
+    user: &UserInfo,
+    request: &RequestInfo<'_>,
+) -> Result<(), Status> {
     match authorizer.authorize(user, request) {
         Decision::Allow { .. } => Ok(()),
-        Decision::Deny { reason } | Decision::NoOpinion { reason } => Err(forbidden(user, request, &reason)),
+        Decision::Deny { reason } | Decision::NoOpinion { reason } => {
+            Err(forbidden(user, request, &reason))
+        }
     }
 }
 
@@ -103,5 +118,12 @@ pub fn forbidden(user: &UserInfo, request: &RequestInfo<'_>, reason: &str) -> St
 
 /// `["a" "b"]`, as Go prints a slice of strings with `%q`.
 pub(crate) fn quote_all<S: AsRef<str>>(items: &[S]) -> String {
-    format!("[{}]", items.iter().map(|item| quote(item.as_ref())).collect::<Vec<_>>().join(" "))
+    format!(
+        "[{}]",
+        items
+            .iter()
+            .map(|item| quote(item.as_ref()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    )
 }

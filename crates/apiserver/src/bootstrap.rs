@@ -80,7 +80,11 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// `writer` passes the usual write path (admission, allocators) as the server itself.
     pub fn new(config: Config, objects: Arc<dyn Objects>, writer: Arc<dyn Writer>) -> Bootstrap {
-        Bootstrap { config, objects, writer }
+        Bootstrap {
+            config,
+            objects,
+            writer,
+        }
     }
 
     /// Makes what is missing. Call it before requests are served, after the cache is filled.
@@ -115,8 +119,12 @@ impl Bootstrap {
     }
 
     fn own_revisions(&self) -> [u64; 3] {
-        [("", "services"), ("", "endpoints"), ("discovery.k8s.io", "endpointslices")]
-            .map(|(group, resource)| self.objects.revision_of(group, resource))
+        [
+            ("", "services"),
+            ("", "endpoints"),
+            ("discovery.k8s.io", "endpointslices"),
+        ]
+        .map(|(group, resource)| self.objects.revision_of(group, resource))
     }
 
     async fn repair(&self) -> Result<(), Error> {
@@ -126,14 +134,25 @@ impl Bootstrap {
     }
 
     async fn ensure_all(&self, wanted: Vec<Wanted>) -> Result<(), Error> {
-        let writes: Vec<BoxFuture<'_, Result<(), Error>>> =
-            wanted.into_iter().filter(|wanted| self.needs(wanted)).map(|wanted| Box::pin(self.ensure(wanted)) as _).collect();
-        stream::iter(writes).buffer_unordered(MAX_CONCURRENT_WRITES).try_collect().await
+        let writes: Vec<BoxFuture<'_, Result<(), Error>>> = wanted
+            .into_iter()
+            .filter(|wanted| self.needs(wanted))
+            .map(|wanted| Box::pin(self.ensure(wanted)) as _)
+            .collect();
+        stream::iter(writes)
+            .buffer_unordered(MAX_CONCURRENT_WRITES)
+            .try_collect()
+            .await
     }
 
     /// Judged from the cache alone.
     fn needs(&self, wanted: &Wanted) -> bool {
-        let stored = self.objects.get(wanted.kind.group, wanted.kind.resource, &wanted.namespace, &wanted.name);
+        let stored = self.objects.get(
+            wanted.kind.group,
+            wanted.kind.resource,
+            &wanted.namespace,
+            &wanted.name,
+        );
         match stored.and_then(|stored| serde_json::from_slice::<Value>(&stored.json).ok()) {
             Some(mut stored) => (wanted.merge)(&mut stored, &wanted.object) != Merge::Fine,
             None => true,
@@ -142,13 +161,26 @@ impl Bootstrap {
 
     async fn ensure(&self, wanted: Wanted) -> Result<(), Error> {
         self.write(&wanted).await.map_err(|status| {
-            let place = if wanted.namespace.is_empty() { String::new() } else { format!("{}/", wanted.namespace) };
-            Error::Write { what: format!("{} {place}{}", wanted.kind.kind, wanted.name), status: Box::new(status) }
+            let place = if wanted.namespace.is_empty() {
+                String::new()
+            } else {
+                format!("{}/", wanted.namespace)
+            };
+            Error::Write {
+                what: format!("{} {place}{}", wanted.kind.kind, wanted.name),
+                status: Box::new(status),
+            }
         })
     }
 
     async fn write(&self, wanted: &Wanted) -> Result<(), Status> {
-        let Wanted { kind, namespace, name, object, merge } = wanted;
+        let Wanted {
+            kind,
+            namespace,
+            name,
+            object,
+            merge,
+        } = wanted;
         let created = match self.writer.create(kind, namespace, object.clone()).await {
             Err(status) if status.reason == Reason::AlreadyExists => None,
             // A Service that exists holds its address already.
@@ -167,7 +199,9 @@ impl Bootstrap {
                 Ok(false)
             }
         };
-        self.writer.update(kind, namespace, name, Part::Main, &change).await?;
+        self.writer
+            .update(kind, namespace, name, Part::Main, &change)
+            .await?;
         if replace.into_inner() {
             self.writer.delete(kind, namespace, name).await?;
             self.writer.create(kind, namespace, object.clone()).await?;
@@ -176,10 +210,22 @@ impl Bootstrap {
     }
 
     fn exists(&self, wanted: &Wanted) -> bool {
-        self.objects.get(wanted.kind.group, wanted.kind.resource, &wanted.namespace, &wanted.name).is_some()
+        self.objects
+            .get(
+                wanted.kind.group,
+                wanted.kind.resource,
+                &wanted.namespace,
+                &wanted.name,
+            )
+            .is_some()
     }
 }
 
-fn kind(group: &'static str, version: &'static str, resource: &'static str) -> Result<&'static Kind, Error> {
-    knarr_api::find(group, version, resource).ok_or_else(|| Error::NoKind(format!("{group}/{version} {resource}")))
+fn kind(
+    group: &'static str,
+    version: &'static str,
+    resource: &'static str,
+) -> Result<&'static Kind, Error> {
+    knarr_api::find(group, version, resource)
+        .ok_or_else(|| Error::NoKind(format!("{group}/{version} {resource}")))
 }

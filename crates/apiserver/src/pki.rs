@@ -42,8 +42,14 @@ pub const ENCRYPTION_KEY_BYTES: usize = 32;
 #[derive(Debug, Error)]
 pub enum Error {
     #[error("{action} {path}")]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("{path} is damaged: {reason}; restore it from a backup, or remove the whole directory to make a new cluster authority")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "{path} is damaged: {reason}; restore it from a backup, or remove the whole directory to make a new cluster authority"
+    )]
     Damaged { path: PathBuf, reason: String },
     #[error("cannot issue a certificate for {name}")]
     Issue { name: String, source: rcgen::Error },
@@ -81,7 +87,12 @@ pub enum Role {
 
 impl Role {
     /// Every leaf.
-    pub const ALL: [Role; 4] = [Role::ApiServer, Role::KubeletClient, Role::Admin, Role::Kubelet];
+    pub const ALL: [Role; 4] = [
+        Role::ApiServer,
+        Role::KubeletClient,
+        Role::Admin,
+        Role::Kubelet,
+    ];
 
     /// File name without extension.
     fn file(self) -> &'static str {
@@ -124,7 +135,15 @@ impl Pki {
         let service_account_key = cert::service_account_key(dir)?;
         let encryption_key = files::encryption_key(&dir.join("secrets-encryption.key"))?;
         files::sync_dir(dir)?;
-        Ok(Pki { dir: dir.into(), options, authority, leafs, renewing: Mutex::new(()), service_account_key, encryption_key })
+        Ok(Pki {
+            dir: dir.into(),
+            options,
+            authority,
+            leafs,
+            renewing: Mutex::new(()),
+            service_account_key,
+            encryption_key,
+        })
     }
 
     /// Issues every leaf again that has passed two thirds of its life; handshakes use the new ones from then on. Call it once
@@ -139,7 +158,13 @@ impl Pki {
         for (&role, leaf) in &self.leafs {
             if leaf.load().due(now) {
                 let profile = cert::profile(role, &self.options);
-                leaf.store(Arc::new(cert::Credential::issue(&self.dir, role.file(), &self.authority, &profile, now)?));
+                leaf.store(Arc::new(cert::Credential::issue(
+                    &self.dir,
+                    role.file(),
+                    &self.authority,
+                    &profile,
+                    now,
+                )?));
                 renewed.push(role);
             }
         }
@@ -161,7 +186,10 @@ impl Pki {
 
     /// Where a leaf's certificate and key lie, for components that read files.
     pub fn paths(&self, role: Role) -> (PathBuf, PathBuf) {
-        (self.dir.join(format!("{}.crt", role.file())), self.dir.join(format!("{}.key", role.file())))
+        (
+            self.dir.join(format!("{}.crt", role.file())),
+            self.dir.join(format!("{}.key", role.file())),
+        )
     }
 
     /// PKCS#8 DER of the P-256 key that signs service-account tokens.

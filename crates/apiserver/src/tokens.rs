@@ -79,9 +79,18 @@ pub struct Authenticated {
 
 impl Tokens {
     /// `pkcs8` is the DER of a P-256 key ([`crate::pki::Pki::service_account_key`]).
-    pub fn new(pkcs8: &[u8], config: Config, objects: Arc<dyn Objects>) -> Result<Tokens, KeyError> {
+    pub fn new(
+        pkcs8: &[u8],
+        config: Config,
+        objects: Arc<dyn Objects>,
+    ) -> Result<Tokens, KeyError> {
         let key = jwt::Key::new(pkcs8).map_err(KeyError)?;
-        Ok(Tokens { config, key, objects, verified: cache::Cache::default() })
+        Ok(Tokens {
+            config,
+            key,
+            objects,
+            verified: cache::Cache::default(),
+        })
     }
 
     /// Audiences of the API server.
@@ -90,11 +99,20 @@ impl Tokens {
     }
 
     /// Who the token is, if it is meant for one of `audiences` and everything it is bound to still exists.
-    pub fn authenticate(&self, token: &str, audiences: &[String]) -> Result<Authenticated, Rejected> {
+    pub fn authenticate(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Authenticated, Rejected> {
         self.authenticate_at(token, audiences, jiff::Timestamp::now().as_second())
     }
 
-    fn authenticate_at(&self, token: &str, audiences: &[String], now: i64) -> Result<Authenticated, Rejected> {
+    fn authenticate_at(
+        &self,
+        token: &str,
+        audiences: &[String],
+        now: i64,
+    ) -> Result<Authenticated, Rejected> {
         let entry = self.verified.get_or_verify(token, now, || {
             let claims: claims::Claims = self.key.verify(token).map_err(|_| Rejected::Invalid)?;
             if claims.iss != self.config.issuer {
@@ -103,13 +121,20 @@ impl Tokens {
             Ok(claims)
         })?;
         let claims = &entry.claims;
-        let audiences: Vec<String> = audiences.iter().filter(|a| claims.aud.contains(a)).cloned().collect();
+        let audiences: Vec<String> = audiences
+            .iter()
+            .filter(|a| claims.aud.contains(a))
+            .cloned()
+            .collect();
         if audiences.is_empty() {
             return Err(Rejected::Audience);
         }
         claims.check_time(now)?;
         entry.check_bound(&*self.objects, now)?;
-        Ok(Authenticated { user: claims.user(), audiences })
+        Ok(Authenticated {
+            user: claims.user(),
+            audiences,
+        })
     }
 
     /// Body of `/.well-known/openid-configuration` (`application/json`).

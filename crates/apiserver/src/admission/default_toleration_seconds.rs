@@ -8,7 +8,10 @@ use super::{is_pod, list, spec};
 use crate::request::{AdmissionPlugin, AdmissionRequest, Operation};
 
 const TOLERATION_SECONDS: i64 = 300;
-const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
+const TAINTS: [&str; 2] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+];
 
 /// The plugin.
 pub struct DefaultTolerationSeconds;
@@ -24,7 +27,9 @@ impl AdmissionPlugin for DefaultTolerationSeconds {
     }
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
-        let Some(pod) = request.object.as_deref_mut() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
         let missing: Vec<&str> = {
             let tolerations = object::list_at(pod, &["spec", "tolerations"]);
             let tolerated = |taint: &str| {
@@ -34,7 +39,10 @@ impl AdmissionPlugin for DefaultTolerationSeconds {
                     (key.is_empty() || key == taint) && (effect.is_empty() || effect == "NoExecute")
                 })
             };
-            TAINTS.into_iter().filter(|taint| !tolerated(taint)).collect()
+            TAINTS
+                .into_iter()
+                .filter(|taint| !tolerated(taint))
+                .collect()
         };
         if missing.is_empty() {
             return Ok(());

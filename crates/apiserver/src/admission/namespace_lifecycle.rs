@@ -46,20 +46,33 @@ impl AdmissionPlugin for NamespaceLifecycle {
         if request.operation == Operation::Delete {
             if IMMORTAL.contains(&request.name) && request.subresource.is_empty() {
                 let namespaces = GroupResource::new("", "namespaces");
-                return Err(Status::forbidden(namespaces, request.name, "this namespace may not be deleted"));
+                return Err(Status::forbidden(
+                    namespaces,
+                    request.name,
+                    "this namespace may not be deleted",
+                ));
             }
             return Ok(());
         }
         let name = request.namespace;
         let Some(namespace) = read(&*self.objects, "", "namespaces", "", name) else {
-            return Err(Status::not_found(GroupResource::new("", "namespaces"), name));
+            return Err(Status::not_found(
+                GroupResource::new("", "namespaces"),
+                name,
+            ));
         };
         let terminating = object::str_at(&namespace, &["status", "phase"]) == "Terminating"
             || object::deletion_timestamp(&namespace).is_some();
         if request.operation == Operation::Create && terminating {
-            let why = format!("unable to create new content in namespace {name} because it is being terminated");
+            let why = format!(
+                "unable to create new content in namespace {name} because it is being terminated"
+            );
             let message = format!("namespace {name} is being terminated");
-            return Err(forbidden(request, why).with_cause("NamespaceTerminating", message, "metadata.namespace"));
+            return Err(forbidden(request, why).with_cause(
+                "NamespaceTerminating",
+                message,
+                "metadata.namespace",
+            ));
         }
         Ok(())
     }

@@ -79,13 +79,19 @@ impl AdmissionPlugin for NodeRestriction {
 
     fn handles(&self, request: &AdmissionRequest<'_>) -> bool {
         let write = request.operation != Operation::Connect;
-        write && request.user.groups.iter().any(|group| group == NODES_GROUP) && identity(request.user).is_some()
+        write
+            && request.user.groups.iter().any(|group| group == NODES_GROUP)
+            && identity(request.user).is_some()
     }
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
         let node = identity(request.user).unwrap_or_default();
         let answer = if node.is_empty() {
-            Err(format!("could not determine node from user {}", quote(&request.user.name)).into())
+            Err(format!(
+                "could not determine node from user {}",
+                quote(&request.user.name)
+            )
+            .into())
         } else {
             self.decide(node, request)
         };
@@ -102,29 +108,37 @@ impl NodeRestriction {
     }
 
     fn decide(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
-        match (request.kind.group, request.kind.resource, request.subresource) {
+        match (
+            request.kind.group,
+            request.kind.resource,
+            request.subresource,
+        ) {
             ("", "pods", "") => self.pod(node, request),
             ("", "pods", "status") => pod_status(node, request),
             ("", "pods", "eviction") => self.eviction(node, request),
-            ("", "pods", other) => {
-                Err(format!("unexpected pod subresource {}, only 'status' and 'eviction' are allowed", quote(other)).into())
-            }
+            ("", "pods", other) => Err(format!(
+                "unexpected pod subresource {}, only 'status' and 'eviction' are allowed",
+                quote(other)
+            )
+            .into()),
             ("", "nodes", _) => own_node(node, request),
             ("", "persistentvolumeclaims", "status") => claim_status(node, request),
             ("", "persistentvolumeclaims", _) => Err("may only update PVC status".into()),
             ("", "serviceaccounts", "token") => self.token(node, request),
             // Reviews and evictions may come under the name of their own kind.
             _ if is(request, "coordination.k8s.io", "leases") => lease(node, request),
-            _ if is(request, "storage.k8s.io", "csinodes") => {
-                need(request.name == node, || "can only access CSINode with the same name as the requesting node")
-            }
+            _ if is(request, "storage.k8s.io", "csinodes") => need(
+                request.name == node,
+                || "can only access CSINode with the same name as the requesting node",
+            ),
             _ => Ok(()),
         }
     }
 
     fn find(&self, resource: &'static str, namespace: &str, name: &str) -> Result<Value, Refusal> {
-        read(&*self.objects, "", resource, namespace, name)
-            .ok_or_else(|| Refusal::Status(Status::not_found(GroupResource::new("", resource), name)))
+        read(&*self.objects, "", resource, namespace, name).ok_or_else(|| {
+            Refusal::Status(Status::not_found(GroupResource::new("", resource), name))
+        })
     }
 
     fn pod(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
@@ -133,38 +147,62 @@ impl NodeRestriction {
             Operation::Create => self.mirror_pod(node, request),
             Operation::Delete => {
                 let pod = self.find("pods", request.namespace, request.name)?;
-                need(node_of(&pod) == node, || format!("node {quoted} can only delete pods with spec.nodeName set to itself"))
+                need(node_of(&pod) == node, || {
+                    format!("node {quoted} can only delete pods with spec.nodeName set to itself")
+                })
             }
-            other => {
-                Err(format!("unexpected operation {}, node {quoted} can only create and delete mirror pods", shown(other)).into())
-            }
+            other => Err(format!(
+                "unexpected operation {}, node {quoted} can only create and delete mirror pods",
+                shown(other)
+            )
+            .into()),
         }
     }
 
     fn mirror_pod(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
-        let Some(pod) = request.object.as_deref() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref() else {
+            return Ok(());
+        };
         let quoted = quote(node);
         need(object::annotation(pod, MIRROR_ANNOTATION).is_some(), || {
-            format!("pod does not have \"{MIRROR_ANNOTATION}\" annotation, node {quoted} can only create mirror pods")
+            format!(
+                "pod does not have \"{MIRROR_ANNOTATION}\" annotation, node {quoted} can only create mirror pods"
+            )
         })?;
-        need(node_of(pod) == node, || format!("node {quoted} can only create pods with spec.nodeName set to itself"))?;
-        let own = || format!("node {quoted} can only create pods with an owner reference set to itself");
-        let owner = match object::list_at(pod, &["metadata", "ownerReferences"]) {
-            [owner] => owner,
-            [] => return Err(own().into()),
-            _ => return Err(format!("node {quoted} can only create pods with a single owner reference set to itself").into()),
-        };
+        need(node_of(pod) == node, || {
+            format!("node {quoted} can only create pods with spec.nodeName set to itself")
+        })?;
+        let own =
+            || format!("node {quoted} can only create pods with an owner reference set to itself");
+        let owner =
+            match object::list_at(pod, &["metadata", "ownerReferences"]) {
+                [owner] => owner,
+                [] => return Err(own().into()),
+                _ => return Err(format!(
+                    "node {quoted} can only create pods with a single owner reference set to itself"
+                )
+                .into()),
+            };
         let at = |field| object::str_at(owner, &[field]);
-        need((at("apiVersion"), at("kind"), at("name")) == ("v1", "Node", node), own)?;
+        need(
+            (at("apiVersion"), at("kind"), at("name")) == ("v1", "Node", node),
+            own,
+        )?;
         need(object::bool_at(owner, &["controller"]), || {
-            format!("node {quoted} can only create pods with a controller owner reference set to itself")
+            format!(
+                "node {quoted} can only create pods with a controller owner reference set to itself"
+            )
         })?;
         need(!object::bool_at(owner, &["blockOwnerDeletion"]), || {
             format!("node {quoted} must not set blockOwnerDeletion on an owner reference")
         })?;
         let stored = self.find("nodes", "", node)?;
         need(object::uid(&stored) == at("uid"), || {
-            format!("node {node} UID mismatch: expected {} got {}", at("uid"), object::uid(&stored))
+            format!(
+                "node {node} UID mismatch: expected {} got {}",
+                at("uid"),
+                object::uid(&stored)
+            )
         })?;
 
         let references = references(pod);
@@ -174,22 +212,37 @@ impl NodeRestriction {
             (!references.config_maps.is_empty(), "configmaps"),
             (!references.claims.is_empty(), "persistentvolumeclaims"),
         ] {
-            need(!refers, || format!("node {quoted} can not create pods that reference {what}"))?;
+            need(!refers, || {
+                format!("node {quoted} can not create pods that reference {what}")
+            })?;
         }
         Ok(())
     }
 
     fn eviction(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
-        need(request.operation == Operation::Create, || format!("unexpected operation {}", shown(request.operation)))?;
+        need(request.operation == Operation::Create, || {
+            format!("unexpected operation {}", shown(request.operation))
+        })?;
         let named = request.object.as_deref().map_or("", object::name);
-        let name = if request.name.is_empty() { named } else { request.name };
-        need(!name.is_empty(), || "could not determine pod from request data")?;
+        let name = if request.name.is_empty() {
+            named
+        } else {
+            request.name
+        };
+        need(
+            !name.is_empty(),
+            || "could not determine pod from request data",
+        )?;
         let pod = self.find("pods", request.namespace, name)?;
-        need(node_of(&pod) == node, || format!("node {node} can only evict pods with spec.nodeName set to itself"))
+        need(node_of(&pod) == node, || {
+            format!("node {node} can only evict pods with spec.nodeName set to itself")
+        })
     }
 
     fn token(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
-        let Some(asked) = request.object.as_deref() else { return Ok(()) };
+        let Some(asked) = request.object.as_deref() else {
+            return Ok(());
+        };
         if request.operation != Operation::Create {
             return Ok(());
         }
@@ -197,21 +250,30 @@ impl NodeRestriction {
         let bound = at("apiVersion") == "v1" && at("kind") == "Pod" && !at("name").is_empty();
         need(bound, || "node requested token not bound to a pod")?;
         let uid = at("uid");
-        need(!uid.is_empty(), || "node requested token with a pod binding without a uid")?;
+        need(
+            !uid.is_empty(),
+            || "node requested token with a pod binding without a uid",
+        )?;
         let pod = self.find("pods", request.namespace, at("name"))?;
         need(object::uid(&pod) == uid, || {
             format!(
                 "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
             )
         })?;
-        need(node_of(&pod) == node, || "node requested token bound to a pod scheduled on a different node")?;
+        need(
+            node_of(&pod) == node,
+            || "node requested token bound to a pod scheduled on a different node",
+        )?;
         // A kubelet may not mint tokens for audiences that its pod never asked for.
         let projected: BTreeSet<&str> = object::list_at(&pod, &["spec", "volumes"])
             .iter()
             .flat_map(|volume| object::list_at(volume, &["projected", "sources"]))
             .map(|source| object::str_at(source, &["serviceAccountToken", "audience"]))
             .collect();
-        for audience in object::list_at(asked, &["spec", "audiences"]).iter().filter_map(Value::as_str) {
+        for audience in object::list_at(asked, &["spec", "audiences"])
+            .iter()
+            .filter_map(Value::as_str)
+        {
             need(audience.is_empty() || projected.contains(audience), || {
                 format!("audience {} not found in pod spec volume", quote(audience))
             })?;
@@ -225,36 +287,69 @@ fn node_of(pod: &Value) -> &str {
 }
 
 fn pod_status(node: &str, request: &AdmissionRequest<'_>) -> Answer {
-    need(request.operation == Operation::Update, || format!("unexpected operation {}", shown(request.operation)))?;
-    let (Some(pod), Some(old)) = (request.object.as_deref(), request.old) else { return Ok(()) };
+    need(request.operation == Operation::Update, || {
+        format!("unexpected operation {}", shown(request.operation))
+    })?;
+    let (Some(pod), Some(old)) = (request.object.as_deref(), request.old) else {
+        return Ok(());
+    };
     let quoted = quote(node);
     need(node_of(old) == node, || {
-        format!("node {quoted} can only update pod status for pods with spec.nodeName set to itself")
+        format!(
+            "node {quoted} can only update pod status for pods with spec.nodeName set to itself"
+        )
     })?;
-    need(object::labels(pod).eq(object::labels(old)), || format!("node {quoted} cannot update labels through pod status"))
+    need(object::labels(pod).eq(object::labels(old)), || {
+        format!("node {quoted} cannot update labels through pod status")
+    })
 }
 
 fn own_node(node: &str, request: &AdmissionRequest<'_>) -> Answer {
     let quoted = quote(node);
-    need(request.name == node, || format!("node {quoted} is not allowed to modify node {}", quote(request.name)))?;
-    let Some(new) = request.object.as_deref() else { return Ok(()) };
-    let source = |node: &Value| object::at(node, &["spec", "configSource"]).filter(|source| !source.is_null()).cloned();
+    need(request.name == node, || {
+        format!(
+            "node {quoted} is not allowed to modify node {}",
+            quote(request.name)
+        )
+    })?;
+    let Some(new) = request.object.as_deref() else {
+        return Ok(());
+    };
+    let source = |node: &Value| {
+        object::at(node, &["spec", "configSource"])
+            .filter(|source| !source.is_null())
+            .cloned()
+    };
     match request.operation {
         Operation::Create => {
-            need(source(new).is_none(), || format!("node {quoted} is not allowed to create pods with a non-nil configSource"))?;
+            need(source(new).is_none(), || {
+                format!("node {quoted} is not allowed to create pods with a non-nil configSource")
+            })?;
             let labels = forbidden_labels(new, None);
-            need(labels.is_empty(), || format!("node {quoted} is not allowed to set the following labels: {labels}"))
+            need(labels.is_empty(), || {
+                format!("node {quoted} is not allowed to set the following labels: {labels}")
+            })
         }
         Operation::Update => {
-            let Some(old) = request.old else { return Ok(()) };
+            let Some(old) = request.old else {
+                return Ok(());
+            };
             need(source(new).is_none() || source(new) == source(old), || {
-                format!("node {quoted} is not allowed to update configSource to a new non-nil configSource")
+                format!(
+                    "node {quoted} is not allowed to update configSource to a new non-nil configSource"
+                )
             })?;
             let same = |path: &[&str]| object::list_at(new, path) == object::list_at(old, path);
-            need(same(&["spec", "taints"]), || format!("node {quoted} is not allowed to modify taints"))?;
-            need(same(&["metadata", "ownerReferences"]), || format!("node {quoted} is not allowed to modify ownerReferences"))?;
+            need(same(&["spec", "taints"]), || {
+                format!("node {quoted} is not allowed to modify taints")
+            })?;
+            need(same(&["metadata", "ownerReferences"]), || {
+                format!("node {quoted} is not allowed to modify ownerReferences")
+            })?;
             let labels = forbidden_labels(new, Some(old));
-            need(labels.is_empty(), || format!("is not allowed to modify labels: {labels}"))
+            need(labels.is_empty(), || {
+                format!("is not allowed to modify labels: {labels}")
+            })
         }
         Operation::Delete | Operation::Connect => Ok(()),
     }
@@ -263,15 +358,28 @@ fn own_node(node: &str, request: &AdmissionRequest<'_>) -> Answer {
 /// Labels that differ and are not for kubelets to set, sorted and joined.
 fn forbidden_labels(new: &Value, old: Option<&Value>) -> String {
     let before = |key: &str| old.and_then(|old| object::label(old, key));
-    let changed = object::labels(new).filter(|(key, value)| before(key) != Some(value)).map(|(key, _)| key);
-    let removed = old.into_iter().flat_map(object::labels).map(|(key, _)| key).filter(|key| object::label(new, key).is_none());
+    let changed = object::labels(new)
+        .filter(|(key, value)| before(key) != Some(value))
+        .map(|(key, _)| key);
+    let removed = old
+        .into_iter()
+        .flat_map(object::labels)
+        .map(|(key, _)| key)
+        .filter(|key| object::label(new, key).is_none());
     let labels: BTreeSet<&str> = changed.chain(removed).filter(|key| !may_set(key)).collect();
     labels.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 fn may_set(label: &str) -> bool {
-    let Some((prefix, _)) = label.split_once('/') else { return true };
-    let under = |domain: &str| prefix == domain || prefix.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+    let Some((prefix, _)) = label.split_once('/') else {
+        return true;
+    };
+    let under = |domain: &str| {
+        prefix == domain
+            || prefix
+                .strip_suffix(domain)
+                .is_some_and(|rest| rest.ends_with('.'))
+    };
     if under(RESTRICTED_LABELS) {
         return false;
     }
@@ -280,13 +388,25 @@ fn may_set(label: &str) -> bool {
 }
 
 fn claim_status(node: &str, request: &AdmissionRequest<'_>) -> Answer {
-    need(request.operation == Operation::Update, || format!("unexpected operation {}", shown(request.operation)))?;
-    let (Some(new), Some(old)) = (request.object.as_deref(), request.old) else { return Ok(()) };
+    need(request.operation == Operation::Update, || {
+        format!("unexpected operation {}", shown(request.operation))
+    })?;
+    let (Some(new), Some(old)) = (request.object.as_deref(), request.old) else {
+        return Ok(());
+    };
     let rest = |claim: &Value| {
         let mut claim = claim.clone();
         for (part, fields) in [
             ("metadata", &["resourceVersion", "managedFields"][..]),
-            ("status", &["capacity", "conditions", "allocatedResources", "allocatedResourceStatuses"][..]),
+            (
+                "status",
+                &[
+                    "capacity",
+                    "conditions",
+                    "allocatedResources",
+                    "allocatedResourceStatuses",
+                ][..],
+            ),
         ] {
             if let Some(part) = claim.get_mut(part).and_then(Value::as_object_mut) {
                 part.retain(|field, _| !fields.contains(&field.as_str()));
@@ -295,15 +415,23 @@ fn claim_status(node: &str, request: &AdmissionRequest<'_>) -> Answer {
         claim
     };
     need(rest(new) == rest(old), || {
-        format!("node {} is not allowed to update fields other than status.capacity and status.conditions", quote(node))
+        format!(
+            "node {} is not allowed to update fields other than status.capacity and status.conditions",
+            quote(node)
+        )
     })
 }
 
 fn lease(node: &str, request: &AdmissionRequest<'_>) -> Answer {
-    need(request.namespace == LEASE_NAMESPACE, || format!("can only access leases in the \"{LEASE_NAMESPACE}\" system namespace"))?;
+    need(request.namespace == LEASE_NAMESPACE, || {
+        format!("can only access leases in the \"{LEASE_NAMESPACE}\" system namespace")
+    })?;
     let name = match (request.operation, request.object.as_deref()) {
         (Operation::Create, Some(lease)) => object::name(lease),
         _ => request.name,
     };
-    need(name == node, || "can only access node lease with the same name as the requesting node")
+    need(
+        name == node,
+        || "can only access node lease with the same name as the requesting node",
+    )
 }

@@ -31,7 +31,10 @@ impl Resolved {
         Resolved {
             class: object::name(class).to_owned(),
             priority: object::i64_at(class, &["value"]).unwrap_or_default(),
-            policy: class.get("preemptionPolicy").and_then(Value::as_str).map(String::from),
+            policy: class
+                .get("preemptionPolicy")
+                .and_then(Value::as_str)
+                .map(String::from),
         }
     }
 }
@@ -44,7 +47,9 @@ impl Priority {
     /// The class marked as default; with the lowest value where a race made several.
     fn default_class(&self) -> Option<Value> {
         let classes = self.objects.list(GROUP, RESOURCE, "");
-        let parsed = classes.iter().filter_map(|class| serde_json::from_slice::<Value>(&class.json).ok());
+        let parsed = classes
+            .iter()
+            .filter_map(|class| serde_json::from_slice::<Value>(&class.json).ok());
         parsed
             .filter(|class| object::bool_at(class, &["globalDefault"]))
             .min_by_key(|class| object::i64_at(class, &["value"]).unwrap_or_default())
@@ -53,17 +58,29 @@ impl Priority {
     fn resolve(&self, request: &AdmissionRequest<'_>, pod: &Value) -> Result<Resolved, Status> {
         let class = object::str_at(pod, &["spec", "priorityClassName"]);
         if class.is_empty() {
-            let none = || Resolved { class: String::new(), priority: 0, policy: Some(DEFAULT_POLICY.into()) };
-            return Ok(self.default_class().as_ref().map_or_else(none, Resolved::of));
+            let none = || Resolved {
+                class: String::new(),
+                priority: 0,
+                policy: Some(DEFAULT_POLICY.into()),
+            };
+            return Ok(self
+                .default_class()
+                .as_ref()
+                .map_or_else(none, Resolved::of));
         }
         match read(&*self.objects, GROUP, RESOURCE, "", class) {
             Some(class) => Ok(Resolved::of(&class)),
-            None => Err(forbidden(request, format!("no PriorityClass with name {class} was found"))),
+            None => Err(forbidden(
+                request,
+                format!("no PriorityClass with name {class} was found"),
+            )),
         }
     }
 
     fn create(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
-        let Some(pod) = request.object.as_deref() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref() else {
+            return Ok(());
+        };
         let resolved = self.resolve(request, pod)?;
         let priority = resolved.priority;
         if let Some(given) = object::i64_at(pod, &["spec", "priority"])
@@ -88,7 +105,9 @@ impl Priority {
                 ),
             ));
         }
-        let Some(pod) = request.object.as_deref_mut() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
         let spec = spec(pod)?;
         spec.insert("priority".into(), priority.into());
         if !resolved.class.is_empty() {
@@ -102,7 +121,9 @@ impl Priority {
 
     /// Keeps what was resolved at creation where an update leaves it out; validation refuses changes.
     fn update(request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
-        let (Some(pod), Some(old)) = (request.object.as_deref_mut(), request.old) else { return Ok(()) };
+        let (Some(pod), Some(old)) = (request.object.as_deref_mut(), request.old) else {
+            return Ok(());
+        };
         let spec = spec(pod)?;
         for field in ["priority", "preemptionPolicy"] {
             if spec.get(field).is_none_or(Value::is_null)
@@ -137,14 +158,18 @@ impl AdmissionPlugin for Priority {
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status> {
-        let Some(class) = request.object.as_deref() else { return Ok(()) };
+        let Some(class) = request.object.as_deref() else {
+            return Ok(());
+        };
         if is_pod(request) || !object::bool_at(class, &["globalDefault"]) {
             return Ok(());
         }
         if let Some(default) = self.default_class() {
             let default = object::name(&default);
             if request.operation == Operation::Create || default != object::name(class) {
-                let why = format!("PriorityClass {default} is already marked as default. Only one default can exist");
+                let why = format!(
+                    "PriorityClass {default} is already marked as default. Only one default can exist"
+                );
                 return Err(forbidden(request, why));
             }
         }

@@ -43,7 +43,9 @@ impl ServiceAccount {
                 return Ok(account);
             }
             if name != DEFAULT_ACCOUNT || Instant::now() >= deadline {
-                let why = format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found");
+                let why = format!(
+                    "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
+                );
                 return Err(forbidden(request, why));
             }
             tokio::time::sleep(DEFAULT_ACCOUNT_LOOK).await;
@@ -66,7 +68,9 @@ impl AdmissionPlugin for ServiceAccount {
     }
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
-        let Some(pod) = request.object.as_deref() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref() else {
+            return Ok(());
+        };
         // A changed mirror would not match its kubelet's file.
         if is_mirror(pod) {
             return self.validate(request).await;
@@ -76,7 +80,9 @@ impl AdmissionPlugin for ServiceAccount {
             name => name.to_owned(),
         };
         let account = self.account(request, &name).await?;
-        let Some(pod) = request.object.as_deref_mut() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
         let spec = spec(pod)?;
         spec.insert("serviceAccountName".into(), name.as_str().into());
         // The deprecated twin that upstream still serves.
@@ -84,7 +90,11 @@ impl AdmissionPlugin for ServiceAccount {
         if automount(&account, spec) {
             mount_token(spec);
         }
-        if spec.get("imagePullSecrets").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        if spec
+            .get("imagePullSecrets")
+            .and_then(Value::as_array)
+            .is_none_or(Vec::is_empty)
+        {
             let secrets: Vec<Value> = object::list_at(&account, &["imagePullSecrets"])
                 .iter()
                 .map(|secret| json!({"name": object::str_at(secret, &["name"])}))
@@ -97,12 +107,22 @@ impl AdmissionPlugin for ServiceAccount {
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status> {
-        let Some(pod) = request.object.as_deref() else { return Ok(()) };
+        let Some(pod) = request.object.as_deref() else {
+            return Ok(());
+        };
         if is_mirror(pod) {
             return validate_mirror(pod).map_err(|why| forbidden(request, why));
         }
-        let account = self.account(request, object::str_at(pod, &["spec", "serviceAccountName"])).await?;
-        if matches!(object::annotation(&account, ENFORCE_ANNOTATION), Some("true" | "True" | "TRUE" | "t" | "T" | "1")) {
+        let account = self
+            .account(
+                request,
+                object::str_at(pod, &["spec", "serviceAccountName"]),
+            )
+            .await?;
+        if matches!(
+            object::annotation(&account, ENFORCE_ANNOTATION),
+            Some("true" | "True" | "TRUE" | "t" | "T" | "1")
+        ) {
             limit_secrets(&account, pod).map_err(|why| forbidden(request, why))?;
         }
         Ok(())
@@ -112,19 +132,29 @@ impl AdmissionPlugin for ServiceAccount {
 /// The pod's wish, else the account's, else yes.
 fn automount(account: &Value, spec: &Map<String, Value>) -> bool {
     let wish = |value: Option<&Value>| value.and_then(Value::as_bool);
-    wish(spec.get("automountServiceAccountToken")).or(wish(account.get("automountServiceAccountToken"))).unwrap_or(true)
+    wish(spec.get("automountServiceAccountToken"))
+        .or(wish(account.get("automountServiceAccountToken")))
+        .unwrap_or(true)
 }
 
 fn mount_token(spec: &mut Map<String, Value>) {
-    let volumes = spec.get("volumes").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let existing = volumes.iter().map(|v| object::str_at(v, &["name"])).find(|name| name.starts_with(VOLUME_PREFIX));
+    let volumes = spec
+        .get("volumes")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let existing = volumes
+        .iter()
+        .map(|v| object::str_at(v, &["name"]))
+        .find(|name| name.starts_with(VOLUME_PREFIX));
     let has_volume = existing.is_some();
     let volume = existing.map_or_else(|| names::generate(VOLUME_PREFIX), String::from);
     let mount = json!({"name": volume, "readOnly": true, "mountPath": MOUNT_PATH});
 
     let mut mounted = false;
     for field in ["initContainers", "containers"] {
-        let Some(containers) = spec.get_mut(field).and_then(Value::as_array_mut) else { continue };
+        let Some(containers) = spec.get_mut(field).and_then(Value::as_array_mut) else {
+            continue;
+        };
         for container in containers {
             let occupied = object::list_at(container, &["volumeMounts"])
                 .iter()
@@ -132,7 +162,10 @@ fn mount_token(spec: &mut Map<String, Value>) {
             if occupied {
                 continue;
             }
-            if let Some(mounts) = container.as_object_mut().and_then(|container| list(container, "volumeMounts")) {
+            if let Some(mounts) = container
+                .as_object_mut()
+                .and_then(|container| list(container, "volumeMounts"))
+            {
                 mounts.push(mount.clone());
                 mounted = true;
             }
@@ -162,9 +195,13 @@ fn validate_mirror(pod: &Value) -> Result<(), &'static str> {
     if !references.secrets.is_empty() {
         return Err("a mirror pod may not reference secrets");
     }
-    let projects_token = object::list_at(pod, &["spec", "volumes"]).iter().any(|volume| {
-        object::list_at(volume, &["projected", "sources"]).iter().any(|source| source.get("serviceAccountToken").is_some())
-    });
+    let projects_token = object::list_at(pod, &["spec", "volumes"])
+        .iter()
+        .any(|volume| {
+            object::list_at(volume, &["projected", "sources"])
+                .iter()
+                .any(|source| source.get("serviceAccountToken").is_some())
+        });
     if projects_token {
         return Err("a mirror pod may not use ServiceAccountToken volume projections");
     }
@@ -174,11 +211,20 @@ fn validate_mirror(pod: &Value) -> Result<(), &'static str> {
 /// For accounts with the annotation: only secrets that the account lists.
 fn limit_secrets(account: &Value, pod: &Value) -> Result<(), String> {
     let named = |field: &str| -> BTreeSet<&str> {
-        object::list_at(account, &[field]).iter().map(|secret| object::str_at(secret, &["name"])).collect()
+        object::list_at(account, &[field])
+            .iter()
+            .map(|secret| object::str_at(secret, &["name"]))
+            .collect()
     };
-    let (name, mountable, pulls) = (object::name(account), named("secrets"), named("imagePullSecrets"));
+    let (name, mountable, pulls) = (
+        object::name(account),
+        named("secrets"),
+        named("imagePullSecrets"),
+    );
     let refuse = |what: String, secret: &str| {
-        Err(format!("{what} secret.secretName=\"{secret}\" is not allowed because service account {name} does not reference that secret"))
+        Err(format!(
+            "{what} secret.secretName=\"{secret}\" is not allowed because service account {name} does not reference that secret"
+        ))
     };
     for volume in object::list_at(pod, &["spec", "volumes"]) {
         let secret = object::str_at(volume, &["secret", "secretName"]);
@@ -186,18 +232,31 @@ fn limit_secrets(account: &Value, pod: &Value) -> Result<(), String> {
             return refuse("volume with".into(), secret);
         }
     }
-    for (field, label) in [("initContainers", "init container"), ("containers", "container")] {
+    for (field, label) in [
+        ("initContainers", "init container"),
+        ("containers", "container"),
+    ] {
         for container in object::list_at(pod, &["spec", field]) {
             for variable in object::list_at(container, &["env"]) {
                 let secret = object::str_at(variable, &["valueFrom", "secretKeyRef", "name"]);
                 if !secret.is_empty() && !mountable.contains(secret) {
                     let at = |value| object::str_at(value, &["name"]);
-                    return refuse(format!("{label} {} with envVar {} referencing", at(container), at(variable)), secret);
+                    return refuse(
+                        format!(
+                            "{label} {} with envVar {} referencing",
+                            at(container),
+                            at(variable)
+                        ),
+                        secret,
+                    );
                 }
             }
         }
     }
-    for (index, secret) in object::list_at(pod, &["spec", "imagePullSecrets"]).iter().enumerate() {
+    for (index, secret) in object::list_at(pod, &["spec", "imagePullSecrets"])
+        .iter()
+        .enumerate()
+    {
         let secret = object::str_at(secret, &["name"]);
         if !pulls.contains(secret) {
             return Err(format!(

@@ -19,14 +19,21 @@ impl AdmissionPlugin for TaintNodesByCondition {
     }
 
     fn handles(&self, request: &AdmissionRequest<'_>) -> bool {
-        is(request, "", "nodes") && request.subresource.is_empty() && request.operation == Operation::Create
+        is(request, "", "nodes")
+            && request.subresource.is_empty()
+            && request.operation == Operation::Create
     }
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
-        let Some(node) = request.object.as_deref_mut() else { return Ok(()) };
-        let tainted = object::list_at(node, &["spec", "taints"]).iter().any(|taint| {
-            object::str_at(taint, &["key"]) == NOT_READY && object::str_at(taint, &["effect"]) == "NoSchedule"
-        });
+        let Some(node) = request.object.as_deref_mut() else {
+            return Ok(());
+        };
+        let tainted = object::list_at(node, &["spec", "taints"])
+            .iter()
+            .any(|taint| {
+                object::str_at(taint, &["key"]) == NOT_READY
+                    && object::str_at(taint, &["effect"]) == "NoSchedule"
+            });
         if !tainted && let Some(taints) = list(spec(node)?, "taints") {
             taints.push(json!({"key": NOT_READY, "effect": "NoSchedule"}));
         }

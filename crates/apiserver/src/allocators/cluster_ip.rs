@@ -21,7 +21,11 @@ const MAX_ADDRESSES: u64 = 1 << 20;
 
 /// The size of the band for addresses that people choose, as upstream computes it: a sixteenth, within 16 and 256.
 pub(super) fn band(size: u64) -> u64 {
-    if size < 16 { 0 } else { (size / 16).clamp(16, 256).min(size) }
+    if size < 16 {
+        0
+    } else {
+        (size / 16).clamp(16, 256).min(size)
+    }
 }
 
 /// The addresses of a range that Services may have: all but the first and, with IPv4, the last.
@@ -45,7 +49,11 @@ impl Cidr {
         if bits < 3 {
             return Err(Error::CidrTooSmall(text.to_owned()));
         }
-        let all: u128 = if bits >= 64 { u128::from(u64::MAX) } else { 1 << bits };
+        let all: u128 = if bits >= 64 {
+            u128::from(u64::MAX)
+        } else {
+            1 << bits
+        };
         let mask = if bits == 128 { 0 } else { u128::MAX << bits };
         let usable = all - if ip.is_ipv6() { 1 } else { 2 };
         Ok(Cidr {
@@ -99,11 +107,19 @@ fn invalid(service: &Value, errors: ErrorList) -> Status {
 }
 
 fn strings(service: &Value, field: &str) -> Vec<String> {
-    object::list_at(service, &["spec", field]).iter().filter_map(Value::as_str).map(String::from).collect()
+    object::list_at(service, &["spec", field])
+        .iter()
+        .filter_map(Value::as_str)
+        .map(String::from)
+        .collect()
 }
 
 /// Fills `ipFamilyPolicy` and `ipFamilies`, and refuses families that the cluster does not have.
-pub(super) fn init_families(new: &mut Value, old: Option<&Value>, cidr: &Cidr) -> Result<(), Status> {
+pub(super) fn init_families(
+    new: &mut Value,
+    old: Option<&Value>,
+    cidr: &Cidr,
+) -> Result<(), Status> {
     if service::is_external_name(new) {
         return Ok(());
     }
@@ -121,7 +137,11 @@ pub(super) fn init_families(new: &mut Value, old: Option<&Value>, cidr: &Cidr) -
     let mut families = strings(new, "ipFamilies");
     let ips = strings(new, "clusterIPs");
     let mut errors = check_single(&policy, &ips, &families);
-    for (at, ip) in ips.iter().enumerate().filter_map(|(at, ip)| Some((at, ip.parse::<IpAddr>().ok()?))) {
+    for (at, ip) in ips
+        .iter()
+        .enumerate()
+        .filter_map(|(at, ip)| Some((at, ip.parse::<IpAddr>().ok()?)))
+    {
         if at >= families.len() {
             if ip.is_ipv6() == cidr.v6 {
                 families.push(family(ip.is_ipv6()).into());
@@ -161,31 +181,56 @@ fn check_single(policy: &str, ips: &[String], families: &[String]) -> ErrorList 
     let path = Path::new("spec").child("ipFamilyPolicy");
     for (count, what) in [(ips.len(), "cluster IPs"), (families.len(), "IP families")] {
         if count == 2 {
-            let detail = format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+            let detail = format!(
+                "must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
+            );
             errors.push(field::Error::invalid(&path, policy, detail));
         }
     }
     errors
 }
 
-fn check_configured(service: &Value, policy: &str, families: &[String], cidr: &Cidr) -> Result<(), Status> {
+fn check_configured(
+    service: &Value,
+    policy: &str,
+    families: &[String],
+    cidr: &Cidr,
+) -> Result<(), Status> {
     let mut errors = ErrorList::new();
     let spec = Path::new("spec");
     if policy == "RequireDualStack" {
         let detail = "this cluster is not configured for dual-stack services";
-        errors.push(field::Error::invalid(&spec.child("ipFamilyPolicy"), policy, detail));
+        errors.push(field::Error::invalid(
+            &spec.child("ipFamilyPolicy"),
+            policy,
+            detail,
+        ));
     }
-    for (at, family) in families.iter().enumerate().filter(|(_, family)| *family != cidr.family()) {
+    for (at, family) in families
+        .iter()
+        .enumerate()
+        .filter(|(_, family)| *family != cidr.family())
+    {
         let path = spec.child("ipFamilies").index(at);
-        errors.push(field::Error::invalid(&path, family.as_str(), "not configured on this cluster"));
+        errors.push(field::Error::invalid(
+            &path,
+            family.as_str(),
+            "not configured on this cluster",
+        ));
     }
-    if errors.is_empty() { Ok(()) } else { Err(invalid(service, errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(invalid(service, errors))
+    }
 }
 
 /// True where this write takes an address: a new Service, or one that was an ExternalName. Any other change of an address is
 /// for validation to refuse.
 pub(super) fn takes(new: &Value, old: Option<&Value>) -> bool {
-    !service::is_external_name(new) && !service::is_headless(new) && old.is_none_or(service::is_external_name)
+    !service::is_external_name(new)
+        && !service::is_headless(new)
+        && old.is_none_or(service::is_external_name)
 }
 
 /// Takes the address that the Service names, or chooses one.
@@ -193,7 +238,9 @@ pub(super) fn take(new: &mut Value, cidr: &Cidr, pool: &mut Pool) -> Result<(), 
     let ips = strings(new, "clusterIPs");
     let ip = match ips.first().map(String::as_str).unwrap_or_default() {
         "" => {
-            let offset = pool.take_any().map_err(|_| Status::internal("failed to allocate a serviceIP: range is full"))?;
+            let offset = pool
+                .take_any()
+                .map_err(|_| Status::internal("failed to allocate a serviceIP: range is full"))?;
             cidr.address(offset).to_string()
         }
         // What is no address is for validation to refuse.
@@ -212,8 +259,17 @@ pub(super) fn take(new: &mut Value, cidr: &Cidr, pool: &mut Pool) -> Result<(), 
     Ok(())
 }
 
-fn take_given(service: &Value, ip: IpAddr, all: &[String], cidr: &Cidr, pool: &mut Pool) -> Result<(), Status> {
-    let taken = cidr.offset(ip).ok_or(Refused::OutOfRange).and_then(|offset| pool.take(offset));
+fn take_given(
+    service: &Value,
+    ip: IpAddr,
+    all: &[String],
+    cidr: &Cidr,
+    pool: &mut Pool,
+) -> Result<(), Status> {
+    let taken = cidr
+        .offset(ip)
+        .ok_or(Refused::OutOfRange)
+        .and_then(|offset| pool.take(offset));
     taken.map_err(|refused| {
         let why = match refused {
             Refused::Taken | Refused::Full => "provided IP is already allocated".to_owned(),

@@ -24,7 +24,11 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) fn new(range: Range<u64>, band: u64) -> Pool {
-        Pool { range, band, taken: HashMap::new() }
+        Pool {
+            range,
+            band,
+            taken: HashMap::new(),
+        }
     }
 
     pub(super) fn range(&self) -> Range<u64> {
@@ -45,7 +49,9 @@ impl Pool {
     /// Takes any number: a random one, so that one just given back is not handed out at once.
     pub(super) fn take_any(&mut self) -> Result<u64, Refused> {
         let split = self.range.start + self.band.min(self.range.end - self.range.start);
-        let found = self.free_in(split..self.range.end).or_else(|| self.free_in(self.range.start..split));
+        let found = self
+            .free_in(split..self.range.end)
+            .or_else(|| self.free_in(self.range.start..split));
         let number = found.ok_or(Refused::Full)?;
         self.taken.insert(number, Instant::now());
         Ok(number)
@@ -56,7 +62,9 @@ impl Pool {
             return None;
         }
         let start = fastrand::u64(range.clone());
-        (start..range.end).chain(range.start..start).find(|number| !self.taken.contains_key(number))
+        (start..range.end)
+            .chain(range.start..start)
+            .find(|number| !self.taken.contains_key(number))
     }
 
     pub(super) fn release(&mut self, number: u64) {
@@ -64,11 +72,19 @@ impl Pool {
     }
 
     /// Takes all of `used`, gives back what is not among it and was taken more than `life` ago. Returns how many went back.
-    pub(super) fn reconcile(&mut self, used: impl IntoIterator<Item = u64>, life: Duration) -> usize {
+    pub(super) fn reconcile(
+        &mut self,
+        used: impl IntoIterator<Item = u64>,
+        life: Duration,
+    ) -> usize {
         let now = Instant::now();
-        let used: HashSet<u64> = used.into_iter().filter(|number| self.range.contains(number)).collect();
+        let used: HashSet<u64> = used
+            .into_iter()
+            .filter(|number| self.range.contains(number))
+            .collect();
         let before = self.taken.len();
-        self.taken.retain(|number, at| used.contains(number) || now.duration_since(*at) < life);
+        self.taken
+            .retain(|number, at| used.contains(number) || now.duration_since(*at) < life);
         let leaked = before - self.taken.len();
         for number in used {
             self.taken.entry(number).or_insert(now);

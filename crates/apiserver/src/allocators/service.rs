@@ -32,7 +32,10 @@ pub(super) fn is_external_name(service: &Value) -> bool {
 }
 
 pub(super) fn is_headless(service: &Value) -> bool {
-    cluster_ips(service).first().map_or(cluster_ip(service), |ip| ip.as_str().unwrap_or_default()) == HEADLESS
+    cluster_ips(service)
+        .first()
+        .map_or(cluster_ip(service), |ip| ip.as_str().unwrap_or_default())
+        == HEADLESS
 }
 
 pub(super) fn has_selector(service: &Value) -> bool {
@@ -46,7 +49,8 @@ pub(super) fn wants_node_ports(service: &Value) -> bool {
 
 /// True where a load balancer asks each node whether it has endpoints.
 pub(super) fn needs_health_check(service: &Value) -> bool {
-    kind(service) == "LoadBalancer" && object::str_at(service, &["spec", "externalTrafficPolicy"]) == "Local"
+    kind(service) == "LoadBalancer"
+        && object::str_at(service, &["spec", "externalTrafficPolicy"]) == "Local"
 }
 
 /// The addresses that a Service holds.
@@ -63,7 +67,9 @@ pub(super) fn ips(service: &Value) -> Vec<IpAddr> {
 
 /// The node ports that a Service holds, the one for health checks too; each once.
 pub(super) fn node_ports(service: &Value) -> Vec<u64> {
-    let ports = object::list_at(service, &["spec", "ports"]).iter().filter_map(|port| object::i64_at(port, &["nodePort"]));
+    let ports = object::list_at(service, &["spec", "ports"])
+        .iter()
+        .filter_map(|port| object::i64_at(port, &["nodePort"]));
     let mut all: Vec<u64> = ports
         .chain(object::i64_at(service, &["spec", "healthCheckNodePort"]))
         .filter_map(|port| u64::try_from(port).ok())
@@ -135,11 +141,23 @@ fn keep_node_ports(new: &mut Value, old: &Value) {
     let number = |port: &Value| object::i64_at(port, &["nodePort"]).unwrap_or_default();
     let ports = |service: &Value| object::list_at(service, &["spec", "ports"]).to_vec();
     let (before, after) = (ports(old), ports(new));
-    let used = |wanted: i64| before.iter().any(|port| number(port) == wanted) && after.iter().any(|port| number(port) == wanted);
-    let Some(list) = spec(new).and_then(|spec| spec.get_mut("ports")).and_then(Value::as_array_mut) else { return };
+    let used = |wanted: i64| {
+        before.iter().any(|port| number(port) == wanted)
+            && after.iter().any(|port| number(port) == wanted)
+    };
+    let Some(list) = spec(new)
+        .and_then(|spec| spec.get_mut("ports"))
+        .and_then(Value::as_array_mut)
+    else {
+        return;
+    };
     for port in list.iter_mut().filter(|port| number(port) == 0) {
         let name = object::str_at(port, &["name"]).to_owned();
-        let was = before.iter().rfind(|old| object::str_at(old, &["name"]) == name).map(number).unwrap_or_default();
+        let was = before
+            .iter()
+            .rfind(|old| object::str_at(old, &["name"]) == name)
+            .map(number)
+            .unwrap_or_default();
         if was != 0
             && !used(was)
             && let Some(port) = port.as_object_mut()

@@ -36,7 +36,12 @@ struct Handler {
 #[async_trait]
 impl CreateHandler for Handler {
     async fn create(&self, creation: Creation<'_>, object: Value) -> Result<Value, Status> {
-        let Creation { user, namespace, name, .. } = creation;
+        let Creation {
+            user,
+            namespace,
+            name,
+            ..
+        } = creation;
         match self.kind {
             Kind::TokenRequest => self.tokens.request(namespace, name, object),
             Kind::TokenReview => self.tokens.review(object),
@@ -55,14 +60,43 @@ pub fn create_handlers(tokens: &Arc<Tokens>, authz: &Arc<Authz>) -> CreateHandle
     let handlers = [
         ("", "serviceaccounts/token", Kind::TokenRequest),
         (AUTHENTICATION, "tokenreviews", Kind::TokenReview),
-        (AUTHENTICATION, "selfsubjectreviews", Kind::SelfSubjectReview),
-        (AUTHORIZATION, "subjectaccessreviews", Kind::SubjectAccessReview),
-        (AUTHORIZATION, "localsubjectaccessreviews", Kind::LocalSubjectAccessReview),
-        (AUTHORIZATION, "selfsubjectaccessreviews", Kind::SelfSubjectAccessReview),
-        (AUTHORIZATION, "selfsubjectrulesreviews", Kind::SelfSubjectRulesReview),
+        (
+            AUTHENTICATION,
+            "selfsubjectreviews",
+            Kind::SelfSubjectReview,
+        ),
+        (
+            AUTHORIZATION,
+            "subjectaccessreviews",
+            Kind::SubjectAccessReview,
+        ),
+        (
+            AUTHORIZATION,
+            "localsubjectaccessreviews",
+            Kind::LocalSubjectAccessReview,
+        ),
+        (
+            AUTHORIZATION,
+            "selfsubjectaccessreviews",
+            Kind::SelfSubjectAccessReview,
+        ),
+        (
+            AUTHORIZATION,
+            "selfsubjectrulesreviews",
+            Kind::SelfSubjectRulesReview,
+        ),
     ];
-    let handler = |kind| Arc::new(Handler { kind, tokens: tokens.clone(), access: access.clone() }) as Arc<dyn CreateHandler>;
-    handlers.into_iter().map(|(group, resource, kind)| ((group, resource), handler(kind))).collect()
+    let handler = |kind| {
+        Arc::new(Handler {
+            kind,
+            tokens: tokens.clone(),
+            access: access.clone(),
+        }) as Arc<dyn CreateHandler>
+    };
+    handlers
+        .into_iter()
+        .map(|(group, resource, kind)| ((group, resource), handler(kind)))
+        .collect()
 }
 
 /// OIDC discovery and the key set. Both need authorization (`system:service-account-issuer-discovery`).
@@ -72,7 +106,13 @@ pub fn pages(tokens: &Arc<Tokens>) -> Pages {
         Arc::new(move || (content_type, body.clone()))
     };
     Pages::from([
-        (tokens::DISCOVERY_PATH, page("application/json", tokens.discovery())),
-        (tokens::JWKS_PATH, page("application/jwk-set+json", tokens.jwks())),
+        (
+            tokens::DISCOVERY_PATH,
+            page("application/json", tokens.discovery()),
+        ),
+        (
+            tokens::JWKS_PATH,
+            page("application/jwk-set+json", tokens.jwks()),
+        ),
     ])
 }

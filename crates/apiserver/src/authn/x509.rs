@@ -63,13 +63,21 @@ fn parse(der: &[u8]) -> Option<Entry> {
     if name.is_empty() {
         return None;
     }
-    let mut groups: Vec<String> = subject.iter_organization().filter_map(|o| o.as_str().ok()).map(String::from).collect();
+    let mut groups: Vec<String> = subject
+        .iter_organization()
+        .filter_map(|o| o.as_str().ok())
+        .map(String::from)
+        .collect();
     if !groups.iter().any(|group| group == AUTHENTICATED) {
         groups.push(AUTHENTICATED.to_owned());
     }
     let validity = certificate.validity();
     Some(Entry {
-        user: UserInfo { name, groups, ..UserInfo::default() },
+        user: UserInfo {
+            name,
+            groups,
+            ..UserInfo::default()
+        },
         not_before: validity.not_before.timestamp(),
         not_after: validity.not_after.timestamp(),
     })

@@ -15,7 +15,9 @@ use super::{
     rbac::{GROUP, Rbac, RoleRef, not_found},
     rules::{self, Rule},
 };
-use crate::request::{AdmissionPlugin, AdmissionRequest, Authorizer, Decision, Operation, RequestInfo, UserInfo};
+use crate::request::{
+    AdmissionPlugin, AdmissionRequest, Authorizer, Decision, Operation, RequestInfo, UserInfo,
+};
 
 /// The plugin.
 pub struct RbacEscalation {
@@ -40,7 +42,10 @@ impl RbacEscalation {
             name,
             ..RequestInfo::default()
         };
-        matches!(self.authorizer.authorize(request.user, &asked), Decision::Allow { .. })
+        matches!(
+            self.authorizer.authorize(request.user, &asked),
+            Decision::Allow { .. }
+        )
     }
 
     /// Fails with upstream's message when `wanted` holds more than the user does in `namespace`.
@@ -50,11 +55,15 @@ impl RbacEscalation {
         if missing.is_empty() {
             return Ok(());
         }
-        let lines: BTreeSet<String> = rules::join_verbs(missing).iter().map(Rule::compact).collect();
+        let lines: BTreeSet<String> = rules::join_verbs(missing)
+            .iter()
+            .map(Rule::compact)
+            .collect();
         let lines = lines.into_iter().collect::<Vec<_>>().join("\n");
         let (name, groups) = (quote(&user.name), quote_all(&user.groups));
-        let mut message =
-            format!("user {name} (groups={groups}) is attempting to grant RBAC permissions not currently held:\n{lines}");
+        let mut message = format!(
+            "user {name} (groups={groups}) is attempting to grant RBAC permissions not currently held:\n{lines}"
+        );
         if !held.errors.is_empty() {
             message = format!("{message}; resolution errors: [{}]", held.errors.join(", "));
         }
@@ -67,15 +76,30 @@ impl RbacEscalation {
         }
         let wanted: Vec<Rule> = parse(&role["rules"])?;
         self.confirm(request.user, request.namespace, &wanted)?;
-        let aggregates = |role: &Value| role["aggregationRule"]["clusterRoleSelectors"].as_array().is_some_and(|s| !s.is_empty());
+        let aggregates = |role: &Value| {
+            role["aggregationRule"]["clusterRoleSelectors"]
+                .as_array()
+                .is_some_and(|s| !s.is_empty())
+        };
         if aggregates(role) || request.old.is_some_and(aggregates) {
             let all = || vec!["*".to_owned()];
             let everything = [
-                Rule { verbs: all(), api_groups: all(), resources: all(), ..Rule::default() },
-                Rule { verbs: all(), non_resource_urls: all(), ..Rule::default() },
+                Rule {
+                    verbs: all(),
+                    api_groups: all(),
+                    resources: all(),
+                    ..Rule::default()
+                },
+                Rule {
+                    verbs: all(),
+                    non_resource_urls: all(),
+                    ..Rule::default()
+                },
             ];
             self.confirm(request.user, request.namespace, &everything)
-                .map_err(|_| "must have cluster-admin privileges to use the aggregationRule".to_owned())?;
+                .map_err(|_| {
+                    "must have cluster-admin privileges to use the aggregationRule".to_owned()
+                })?;
         }
         Ok(())
     }
@@ -91,8 +115,12 @@ impl RbacEscalation {
         if self.may(request, "bind", resource, &role.name) {
             return Ok(());
         }
-        let wanted = self.rbac.role_rules(&role, request.namespace).ok_or_else(|| Refusal::NoRole(role.clone()))?;
-        self.confirm(request.user, request.namespace, &wanted).map_err(Refusal::Forbidden)
+        let wanted = self
+            .rbac
+            .role_rules(&role, request.namespace)
+            .ok_or_else(|| Refusal::NoRole(role.clone()))?;
+        self.confirm(request.user, request.namespace, &wanted)
+            .map_err(Refusal::Forbidden)
     }
 }
 
@@ -114,7 +142,13 @@ fn only_gc_fields(new: &Value, old: &Value) -> bool {
     let strip = |value: &Value| {
         let mut value = value.clone();
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-            for field in ["ownerReferences", "finalizers", "selfLink", "managedFields", "resourceVersion"] {
+            for field in [
+                "ownerReferences",
+                "finalizers",
+                "selfLink",
+                "managedFields",
+                "resourceVersion",
+            ] {
                 metadata.remove(field);
             }
         }
@@ -137,7 +171,9 @@ impl AdmissionPlugin for RbacEscalation {
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status> {
-        let Some(object) = request.object.as_deref() else { return Ok(()) };
+        let Some(object) = request.object.as_deref() else {
+            return Ok(());
+        };
         if request.old.is_some_and(|old| only_gc_fields(object, old)) {
             return Ok(());
         }
@@ -149,11 +185,18 @@ impl AdmissionPlugin for RbacEscalation {
         refused.map_err(|refusal| match refusal {
             Refusal::Forbidden(message) => {
                 let name = object["metadata"]["name"].as_str().unwrap_or(request.name);
-                Status::forbidden(GroupResource::new(GROUP, request.kind.resource), name, message)
+                Status::forbidden(
+                    GroupResource::new(GROUP, request.kind.resource),
+                    name,
+                    message,
+                )
             }
             Refusal::NoRole(role) => {
                 tracing::debug!(missing = %not_found(&role), "binding refers to no role");
-                Status::not_found(GroupResource::new(GROUP, role.kind.to_lowercase()), &role.name)
+                Status::not_found(
+                    GroupResource::new(GROUP, role.kind.to_lowercase()),
+                    &role.name,
+                )
             }
         })
     }

@@ -40,19 +40,28 @@ impl Fake {
 
     /// Stores an object, replacing one of the same name.
     pub(crate) fn put(&self, group: &str, resource: &str, value: Value) {
-        let key = (group.into(), resource.into(), object::namespace(&value).into(), object::name(&value).into());
+        let key = (
+            group.into(),
+            resource.into(),
+            object::namespace(&value).into(),
+            object::name(&value).into(),
+        );
         let revision = self.bump(group, resource);
         self.stored.lock().insert(key, (revision, value));
     }
 
     pub(crate) fn remove(&self, group: &str, resource: &str, namespace: &str, name: &str) {
         self.bump(group, resource);
-        self.stored.lock().remove(&(group.into(), resource.into(), namespace.into(), name.into()));
+        self.stored
+            .lock()
+            .remove(&(group.into(), resource.into(), namespace.into(), name.into()));
     }
 
     /// The stored object; the test fails where there is none.
     pub(crate) fn stored(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Value {
-        self.stored.lock()[&(group.into(), resource.into(), namespace.into(), name.into())].1.clone()
+        self.stored.lock()[&(group.into(), resource.into(), namespace.into(), name.into())]
+            .1
+            .clone()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -61,39 +70,64 @@ impl Fake {
 
     fn bump(&self, group: &str, resource: &str) -> u64 {
         let revision = self.revision.fetch_add(1, Ordering::Relaxed) + 1;
-        self.revisions.lock().insert((group.into(), resource.into()), revision);
+        self.revisions
+            .lock()
+            .insert((group.into(), resource.into()), revision);
         revision
     }
 }
 
 fn cached((revision, value): &(u64, Value)) -> Object {
-    Object { revision: *revision, json: value.to_string().into() }
+    Object {
+        revision: *revision,
+        json: value.to_string().into(),
+    }
 }
 
 impl Objects for Fake {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
-        self.stored.lock().get(&(group.into(), resource.into(), namespace.into(), name.into())).map(cached)
+        self.stored
+            .lock()
+            .get(&(group.into(), resource.into(), namespace.into(), name.into()))
+            .map(cached)
     }
 
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Object> {
         self.lists.fetch_add(1, Ordering::Relaxed);
         let stored = self.stored.lock();
-        let listed = stored.iter().filter(|((g, r, n, _), _)| g == group && r == resource && (namespace.is_empty() || n == namespace));
+        let listed = stored.iter().filter(|((g, r, n, _), _)| {
+            g == group && r == resource && (namespace.is_empty() || n == namespace)
+        });
         listed.map(|(_, entry)| cached(entry)).collect()
     }
 
     fn revision_of(&self, group: &str, resource: &str) -> u64 {
-        self.revisions.lock().get(&(group.to_owned(), resource.to_owned())).copied().unwrap_or_default()
+        self.revisions
+            .lock()
+            .get(&(group.to_owned(), resource.to_owned()))
+            .copied()
+            .unwrap_or_default()
     }
 }
 
 #[async_trait]
 impl Writer for Fake {
-    async fn create(&self, kind: &'static Kind, namespace: &str, mut object: Value) -> Result<Value, Status> {
+    async fn create(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        mut object: Value,
+    ) -> Result<Value, Status> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         let name = object::name(&object).to_owned();
-        if self.get(kind.group, kind.resource, namespace, &name).is_some() {
-            return Err(Status::already_exists(GroupResource::new(kind.group, kind.resource), &name));
+        if self
+            .get(kind.group, kind.resource, namespace, &name)
+            .is_some()
+        {
+            return Err(Status::already_exists(
+                GroupResource::new(kind.group, kind.resource),
+                &name,
+            ));
         }
         object["metadata"]["uid"] = format!("uid-{name}").into();
         self.put(kind.group, kind.resource, object.clone());
@@ -128,7 +162,11 @@ struct Plain;
 impl Strategy for Plain {}
 
 /// A kind with nothing but its names.
-pub(crate) fn kind(group: &'static str, resource: &'static str, kind: &'static str) -> &'static Kind {
+pub(crate) fn kind(
+    group: &'static str,
+    resource: &'static str,
+    kind: &'static str,
+) -> &'static Kind {
     Box::leak(Box::new(Kind {
         group,
         version: "v1",
@@ -148,7 +186,11 @@ pub(crate) fn kind(group: &'static str, resource: &'static str, kind: &'static s
 }
 
 pub(crate) fn user(name: &str, groups: &[&str]) -> UserInfo {
-    UserInfo { name: name.into(), groups: groups.iter().map(|g| (*g).to_owned()).collect(), ..UserInfo::default() }
+    UserInfo {
+        name: name.into(),
+        groups: groups.iter().map(|g| (*g).to_owned()).collect(),
+        ..UserInfo::default()
+    }
 }
 
 /// A write to admit.
@@ -167,18 +209,43 @@ pub(crate) struct Write {
 impl Write {
     pub(crate) fn create(kind: &'static Kind, user: UserInfo, object: Value) -> Write {
         let (subresource, old, name, namespace) = ("", None, "", "");
-        Write { operation: Operation::Create, kind, subresource, user, object: Some(object), old, name, namespace }
+        Write {
+            operation: Operation::Create,
+            kind,
+            subresource,
+            user,
+            object: Some(object),
+            old,
+            name,
+            namespace,
+        }
     }
 
     pub(crate) fn update(kind: &'static Kind, user: UserInfo, old: Value, object: Value) -> Write {
-        Write { operation: Operation::Update, old: Some(old), ..Write::create(kind, user, object) }
+        Write {
+            operation: Operation::Update,
+            old: Some(old),
+            ..Write::create(kind, user, object)
+        }
     }
 
     /// Runs one plugin's phases as the server does; the object as it came out.
-    pub(crate) async fn run(mut self, plugin: &dyn crate::request::AdmissionPlugin) -> Result<Value, Status> {
+    pub(crate) async fn run(
+        mut self,
+        plugin: &dyn crate::request::AdmissionPlugin,
+    ) -> Result<Value, Status> {
         let of = self.object.clone().unwrap_or_default();
-        let pick = |given: &str, own: &str| if given.is_empty() { own.to_owned() } else { given.to_owned() };
-        let (name, namespace) = (pick(self.name, object::name(&of)), pick(self.namespace, object::namespace(&of)));
+        let pick = |given: &str, own: &str| {
+            if given.is_empty() {
+                own.to_owned()
+            } else {
+                given.to_owned()
+            }
+        };
+        let (name, namespace) = (
+            pick(self.name, object::name(&of)),
+            pick(self.namespace, object::namespace(&of)),
+        );
         let mut warnings = Vec::new();
         let mut request = AdmissionRequest {
             operation: self.operation,

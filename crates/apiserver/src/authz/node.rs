@@ -76,32 +76,50 @@ pub struct NodeAuthorizer {
 }
 
 /// What nodes may do to kinds without a rule of their own: the `system:node` ClusterRole, as upstream has it in code.
-static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| policy::cluster_role("system:node").map(|role| role.rules).unwrap_or_default());
+static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+    policy::cluster_role("system:node")
+        .map(|role| role.rules)
+        .unwrap_or_default()
+});
 
 /// `Err` is the reason.
 type Answer = Result<(), String>;
 
 fn need(condition: bool, reason: impl Into<String>) -> Answer {
-    if condition { Ok(()) } else { Err(reason.into()) }
+    if condition {
+        Ok(())
+    } else {
+        Err(reason.into())
+    }
 }
 
 impl NodeAuthorizer {
     /// Reads pods, and volumes where asked, from the watch cache.
     pub fn new(objects: Arc<dyn Objects>) -> Self {
-        NodeAuthorizer { objects, nodes: Mutex::default() }
+        NodeAuthorizer {
+            objects,
+            nodes: Mutex::default(),
+        }
     }
 
     /// No opinion on users who are no nodes.
     pub fn authorize(&self, user: &UserInfo, request: &RequestInfo<'_>) -> Decision {
         let Some(node) = identity(user) else {
-            return Decision::NoOpinion { reason: String::new() };
+            return Decision::NoOpinion {
+                reason: String::new(),
+            };
         };
         if node.is_empty() {
-            let reason = format!("unknown node for user {}", knarr_meta::field::quote(&user.name));
+            let reason = format!(
+                "unknown node for user {}",
+                knarr_meta::field::quote(&user.name)
+            );
             return Decision::NoOpinion { reason };
         }
         match self.decide(node, request) {
-            Ok(()) => Decision::Allow { reason: String::new() },
+            Ok(()) => Decision::Allow {
+                reason: String::new(),
+            },
             Err(reason) => Decision::NoOpinion { reason },
         }
     }
@@ -112,7 +130,10 @@ impl NodeAuthorizer {
                 ("", "secrets") => return self.read(node, Target::Secret, request),
                 ("", "configmaps") => return self.read(node, Target::ConfigMap, request),
                 ("", "persistentvolumeclaims") if request.subresource == "status" => {
-                    need(matches!(request.verb, "update" | "patch"), "can only get/update/patch this type")?;
+                    need(
+                        matches!(request.verb, "update" | "patch"),
+                        "can only get/update/patch this type",
+                    )?;
                     return self.related(node, Target::Claim, request.namespace, request.name);
                 }
                 ("", "persistentvolumeclaims") => {
@@ -133,23 +154,49 @@ impl NodeAuthorizer {
     }
 
     fn read(&self, node: &str, target: Target, request: &RequestInfo<'_>) -> Answer {
-        need(matches!(request.verb, "get" | "list" | "watch"), "can only read resources of this type")?;
+        need(
+            matches!(request.verb, "get" | "list" | "watch"),
+            "can only read resources of this type",
+        )?;
         need(request.subresource.is_empty(), "cannot read subresource")?;
-        need(!request.namespace.is_empty(), "can only read namespaced object of this type")?;
+        need(
+            !request.namespace.is_empty(),
+            "can only read namespaced object of this type",
+        )?;
         let selected = selected(request, "metadata.name");
-        let name = if request.name.is_empty() { selected.as_deref().unwrap_or_default() } else { request.name };
+        let name = if request.name.is_empty() {
+            selected.as_deref().unwrap_or_default()
+        } else {
+            request.name
+        };
         self.related(node, target, request.namespace, name)
     }
 
     fn service_account(&self, node: &str, request: &RequestInfo<'_>) -> Answer {
         // Kubelets read accounts for image credential plugins.
         if request.verb == "get" && request.subresource.is_empty() {
-            return self.related(node, Target::ServiceAccount, request.namespace, request.name);
+            return self.related(
+                node,
+                Target::ServiceAccount,
+                request.namespace,
+                request.name,
+            );
         }
         let individual = request.verb == "create" && !request.name.is_empty();
-        need(individual, "can only create tokens for individual service accounts")?;
-        need(request.subresource == "token", "can only create token subresource of serviceaccount")?;
-        self.related(node, Target::ServiceAccount, request.namespace, request.name)
+        need(
+            individual,
+            "can only create tokens for individual service accounts",
+        )?;
+        need(
+            request.subresource == "token",
+            "can only create token subresource of serviceaccount",
+        )?;
+        self.related(
+            node,
+            Target::ServiceAccount,
+            request.namespace,
+            request.name,
+        )
     }
 
     fn pod(&self, node: &str, request: &RequestInfo<'_>) -> Answer {
@@ -160,26 +207,34 @@ impl NodeAuthorizer {
                 "can only list/watch pods with spec.nodeName field selector",
             ),
             // NodeRestriction holds these to mirror pods and pods of this node.
-            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
+                Ok(())
+            }
             _ => Err(String::new()),
         }
     }
 
     fn volume(&self, node: &str, request: &RequestInfo<'_>) -> Answer {
         get_only(request)?;
-        let claim = self.objects.get("", "persistentvolumes", "", request.name).and_then(|volume| {
-            let volume: Value = serde_json::from_slice(&volume.json).ok()?;
-            let at = |field| object::str_at(&volume, &["spec", "claimRef", field]).to_owned();
-            Some((at("namespace"), at("name")))
-        });
+        let claim = self
+            .objects
+            .get("", "persistentvolumes", "", request.name)
+            .and_then(|volume| {
+                let volume: Value = serde_json::from_slice(&volume.json).ok()?;
+                let at = |field| object::str_at(&volume, &["spec", "claimRef", field]).to_owned();
+                Some((at("namespace"), at("name")))
+            });
         let (namespace, name) = claim.ok_or_else(|| unrelated(node))?;
         self.related(node, Target::Claim, &namespace, &name)
     }
 
     fn attachment(&self, node: &str, request: &RequestInfo<'_>) -> Answer {
         get_only(request)?;
-        let attachment = self.objects.get("storage.k8s.io", "volumeattachments", "", request.name);
-        let attachment: Option<Value> = attachment.and_then(|a| serde_json::from_slice(&a.json).ok());
+        let attachment = self
+            .objects
+            .get("storage.k8s.io", "volumeattachments", "", request.name);
+        let attachment: Option<Value> =
+            attachment.and_then(|a| serde_json::from_slice(&a.json).ok());
         let own = attachment.is_some_and(|a| object::str_at(&a, &["spec", "nodeName"]) == node);
         need(own, unrelated(node))
     }
@@ -188,15 +243,16 @@ impl NodeAuthorizer {
     fn related(&self, node: &str, target: Target, namespace: &str, name: &str) -> Answer {
         need(!name.is_empty(), "No Object name found")?;
         let pods = self.pods(node);
-        let found = pods.values().filter(|pod| pod.node == node && pod.namespace == namespace).any(|pod| {
-            match target {
+        let found = pods
+            .values()
+            .filter(|pod| pod.node == node && pod.namespace == namespace)
+            .any(|pod| match target {
                 Target::Pod => pod.name == name,
                 Target::Secret => pod.references.secrets.contains(name),
                 Target::ConfigMap => pod.references.config_maps.contains(name),
                 Target::Claim => pod.references.claims.contains(name),
                 Target::ServiceAccount => pod.references.service_account == name,
-            }
-        });
+            });
         need(found, unrelated(node))
     }
 
@@ -220,7 +276,10 @@ impl NodeAuthorizer {
             let old = pods.by_revision.clone();
             let parsed = listed.into_iter().filter_map(|object| {
                 let revision = object.revision;
-                let pod = old.get(&revision).cloned().or_else(|| parse(&object).map(Arc::new))?;
+                let pod = old
+                    .get(&revision)
+                    .cloned()
+                    .or_else(|| parse(&object).map(Arc::new))?;
                 Some((revision, pod))
             });
             pods.by_revision = Arc::new(parsed.collect());
@@ -235,7 +294,10 @@ fn unrelated(node: &str) -> String {
 }
 
 fn get_only(request: &RequestInfo<'_>) -> Answer {
-    need(request.verb == "get", "can only get individual resources of this type")?;
+    need(
+        request.verb == "get",
+        "can only get individual resources of this type",
+    )?;
     need(request.subresource.is_empty(), "cannot get subresource")
 }
 
@@ -243,7 +305,10 @@ fn get_only(request: &RequestInfo<'_>) -> Answer {
 fn selected(request: &RequestInfo<'_>, field: &str) -> Option<String> {
     let raw = request.field_selector.replace('+', " ");
     let selector = percent_decode_str(&raw).decode_utf8().ok()?;
-    FieldSelector::parse(&selector).ok()?.exact(field).map(String::from)
+    FieldSelector::parse(&selector)
+        .ok()?
+        .exact(field)
+        .map(String::from)
 }
 
 fn own_node(node: &str, request: &RequestInfo<'_>) -> Answer {
@@ -252,29 +317,63 @@ fn own_node(node: &str, request: &RequestInfo<'_>) -> Answer {
         ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
         ("", "get" | "list" | "watch") => {
             let selected = selected(request, "metadata.name");
-            let name = if request.name.is_empty() { selected.as_deref().unwrap_or_default() } else { request.name };
-            need(!name.is_empty(), format!("node '{node}' cannot read all nodes, only its own Node object"))?;
-            need(name == node, format!("node '{node}' cannot read '{name}', only its own Node object"))
+            let name = if request.name.is_empty() {
+                selected.as_deref().unwrap_or_default()
+            } else {
+                request.name
+            };
+            need(
+                !name.is_empty(),
+                format!("node '{node}' cannot read all nodes, only its own Node object"),
+            )?;
+            need(
+                name == node,
+                format!("node '{node}' cannot read '{name}', only its own Node object"),
+            )
         }
         _ => Err(String::new()),
     }
 }
 
 fn lease(node: &str, request: &RequestInfo<'_>) -> Answer {
-    let verb = matches!(request.verb, "get" | "create" | "update" | "patch" | "delete");
-    need(verb, "can only get, create, update, patch, or delete a node lease")?;
-    need(request.namespace == LEASE_NAMESPACE, format!("can only access leases in the \"{LEASE_NAMESPACE}\" system namespace"))?;
+    let verb = matches!(
+        request.verb,
+        "get" | "create" | "update" | "patch" | "delete"
+    );
+    need(
+        verb,
+        "can only get, create, update, patch, or delete a node lease",
+    )?;
+    need(
+        request.namespace == LEASE_NAMESPACE,
+        format!("can only access leases in the \"{LEASE_NAMESPACE}\" system namespace"),
+    )?;
     // On create the name is in the body: NodeRestriction looks there.
     let own = request.verb == "create" || request.name == node;
-    need(own, "can only access node lease with the same name as the requesting node")
+    need(
+        own,
+        "can only access node lease with the same name as the requesting node",
+    )
 }
 
 fn csi_node(node: &str, request: &RequestInfo<'_>) -> Answer {
-    let verb = matches!(request.verb, "get" | "create" | "update" | "patch" | "delete");
-    need(verb, "can only get, create, update, patch, or delete a CSINode")?;
-    need(request.subresource.is_empty(), "cannot authorize CSINode subresources")?;
+    let verb = matches!(
+        request.verb,
+        "get" | "create" | "update" | "patch" | "delete"
+    );
+    need(
+        verb,
+        "can only get, create, update, patch, or delete a CSINode",
+    )?;
+    need(
+        request.subresource.is_empty(),
+        "cannot authorize CSINode subresources",
+    )?;
     let own = request.verb == "create" || request.name == node;
-    need(own, "can only access CSINode with the same name as the requesting node")
+    need(
+        own,
+        "can only access CSINode with the same name as the requesting node",
+    )
 }
 
 fn parse(cached: &Object) -> Option<Pod> {
@@ -302,9 +401,14 @@ const VOLUME_SECRETS: [(&str, &str); 9] = [
 
 /// Collects every name in a pod's spec that its kubelet must resolve.
 pub(crate) fn references(pod: &Value) -> References {
-    let mut found = References { service_account: object::str_at(pod, &["spec", "serviceAccountName"]).to_owned(), ..Default::default() };
+    let mut found = References {
+        service_account: object::str_at(pod, &["spec", "serviceAccountName"]).to_owned(),
+        ..Default::default()
+    };
     for secret in object::list_at(pod, &["spec", "imagePullSecrets"]) {
-        found.secrets.insert(object::str_at(secret, &["name"]).to_owned());
+        found
+            .secrets
+            .insert(object::str_at(secret, &["name"]).to_owned());
     }
     for field in ["initContainers", "containers", "ephemeralContainers"] {
         for container in object::list_at(pod, &["spec", field]) {
@@ -314,7 +418,11 @@ pub(crate) fn references(pod: &Value) -> References {
     for volume in object::list_at(pod, &["spec", "volumes"]) {
         volume_references(object::name(pod), volume, &mut found);
     }
-    for names in [&mut found.secrets, &mut found.config_maps, &mut found.claims] {
+    for names in [
+        &mut found.secrets,
+        &mut found.config_maps,
+        &mut found.claims,
+    ] {
         names.remove("");
     }
     found
@@ -324,29 +432,44 @@ fn environment(container: &Value, found: &mut References) {
     let name = |value: &Value, path: &[&str]| object::str_at(value, path).to_owned();
     for source in object::list_at(container, &["envFrom"]) {
         found.secrets.insert(name(source, &["secretRef", "name"]));
-        found.config_maps.insert(name(source, &["configMapRef", "name"]));
+        found
+            .config_maps
+            .insert(name(source, &["configMapRef", "name"]));
     }
     for variable in object::list_at(container, &["env"]) {
-        found.secrets.insert(name(variable, &["valueFrom", "secretKeyRef", "name"]));
-        found.config_maps.insert(name(variable, &["valueFrom", "configMapKeyRef", "name"]));
+        found
+            .secrets
+            .insert(name(variable, &["valueFrom", "secretKeyRef", "name"]));
+        found
+            .config_maps
+            .insert(name(variable, &["valueFrom", "configMapKeyRef", "name"]));
     }
 }
 
 fn volume_references(pod: &str, volume: &Value, found: &mut References) {
     let name = |value: &Value, path: &[&str]| object::str_at(value, path).to_owned();
-    found.secrets.insert(name(volume, &["secret", "secretName"]));
-    found.config_maps.insert(name(volume, &["configMap", "name"]));
-    found.claims.insert(name(volume, &["persistentVolumeClaim", "claimName"]));
+    found
+        .secrets
+        .insert(name(volume, &["secret", "secretName"]));
+    found
+        .config_maps
+        .insert(name(volume, &["configMap", "name"]));
+    found
+        .claims
+        .insert(name(volume, &["persistentVolumeClaim", "claimName"]));
     if volume.get("ephemeral").is_some() {
-        found.claims.insert(format!("{pod}-{}", object::str_at(volume, &["name"])));
+        found
+            .claims
+            .insert(format!("{pod}-{}", object::str_at(volume, &["name"])));
     }
     for source in object::list_at(volume, &["projected", "sources"]) {
         found.secrets.insert(name(source, &["secret", "name"]));
-        found.config_maps.insert(name(source, &["configMap", "name"]));
+        found
+            .config_maps
+            .insert(name(source, &["configMap", "name"]));
     }
     for (source, field) in VOLUME_SECRETS {
         found.secrets.insert(name(volume, &[source, field]));
         found.secrets.insert(name(volume, &[source, field, "name"]));
     }
 }
-

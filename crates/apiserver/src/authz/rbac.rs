@@ -4,11 +4,7 @@
 //! by the first request after a role or binding changed; only changed objects are parsed again (a store revision names one
 //! version of one object). Readers share the index through an `ArcSwap` and never block each other.
 
-use std::{
-    collections::HashMap,
-    ops::ControlFlow,
-    sync::Arc,
-};
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -16,14 +12,17 @@ use serde::Deserialize;
 
 use knarr_meta::field::quote;
 
-use super::{
-    rules::{Rule, nullable},
-};
+use super::rules::{Rule, nullable};
 use crate::request::{Authorizer, Decision, Object, Objects, RequestInfo, UserInfo};
 
 /// The API group of roles and bindings.
 pub const GROUP: &str = "rbac.authorization.k8s.io";
-const RESOURCES: [&str; 4] = ["clusterroles", "roles", "clusterrolebindings", "rolebindings"];
+const RESOURCES: [&str; 4] = [
+    "clusterroles",
+    "roles",
+    "clusterrolebindings",
+    "rolebindings",
+];
 
 /// The part of a role or binding that matters here.
 #[derive(Debug, Default, Deserialize)]
@@ -62,7 +61,9 @@ struct Subject {
     namespace: String,
 }
 
-fn shared_rules<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Arc<[Rule]>, D::Error> {
+fn shared_rules<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Arc<[Rule]>, D::Error> {
     Ok(nullable::<D, Rule>(deserializer)?.into())
 }
 
@@ -117,7 +118,11 @@ impl Held {
 impl Rbac {
     /// An empty index; the first request fills it.
     pub fn new(objects: Arc<dyn Objects>) -> Rbac {
-        Rbac { objects, index: ArcSwap::default(), rebuilding: Mutex::new(()) }
+        Rbac {
+            objects,
+            index: ArcSwap::default(),
+            rebuilding: Mutex::new(()),
+        }
     }
 
     fn revisions(&self) -> [u64; 4] {
@@ -136,7 +141,8 @@ impl Rbac {
         // Read before the objects: a change in between makes the next request build again.
         let revisions = self.revisions();
         if old.revisions != Some(revisions) {
-            self.index.store(Arc::new(Index::build(&old, revisions, &*self.objects)));
+            self.index
+                .store(Arc::new(Index::build(&old, revisions, &*self.objects)));
         }
         self.index.load()
     }
@@ -163,17 +169,27 @@ impl Rbac {
 
 /// Upstream's text for a dangling reference.
 pub(super) fn not_found(role: &RoleRef) -> String {
-    format!("{}.{GROUP} {} not found", role.kind.to_lowercase(), quote(&role.name))
+    format!(
+        "{}.{GROUP} {} not found",
+        role.kind.to_lowercase(),
+        quote(&role.name)
+    )
 }
 
 impl Authorizer for Rbac {
     fn authorize(&self, user: &UserInfo, request: &RequestInfo<'_>) -> Decision {
         let index = self.current();
-        let namespace = if request.is_resource { request.namespace } else { "" };
+        let namespace = if request.is_resource {
+            request.namespace
+        } else {
+            ""
+        };
         let mut errors: Vec<String> = Vec::new();
         let allowed = index.visit(user, namespace, |grant| {
             match &grant.rules {
-                Some(rules) if rules.iter().any(|rule| rule.allows(request)) => return ControlFlow::Break(grant.reason.clone()),
+                Some(rules) if rules.iter().any(|rule| rule.allows(request)) => {
+                    return ControlFlow::Break(grant.reason.clone());
+                }
                 Some(_) => {}
                 None => {
                     let error = not_found(&grant.role);
@@ -198,7 +214,10 @@ impl Authorizer for Rbac {
 
 impl Index {
     fn build(old: &Index, revisions: [u64; 4], objects: &dyn Objects) -> Index {
-        let mut index = Index { revisions: Some(revisions), ..Index::default() };
+        let mut index = Index {
+            revisions: Some(revisions),
+            ..Index::default()
+        };
         for (at, resource) in RESOURCES.into_iter().enumerate() {
             index.parsed[at] = match old.revisions {
                 Some(before) if before[at] == revisions[at] => old.parsed[at].clone(),
@@ -206,9 +225,16 @@ impl Index {
             };
         }
         for role in index.parsed[0].values().chain(index.parsed[1].values()) {
-            index.roles.insert((role.metadata.namespace.clone(), role.metadata.name.clone()), role.rules.clone());
+            index.roles.insert(
+                (role.metadata.namespace.clone(), role.metadata.name.clone()),
+                role.rules.clone(),
+            );
         }
-        let bindings: Vec<Arc<Parsed>> = index.parsed[2].values().chain(index.parsed[3].values()).cloned().collect();
+        let bindings: Vec<Arc<Parsed>> = index.parsed[2]
+            .values()
+            .chain(index.parsed[3].values())
+            .cloned()
+            .collect();
         for binding in bindings {
             index.add(&binding);
         }
@@ -219,18 +245,27 @@ impl Index {
         let namespace = binding.metadata.namespace.as_str();
         let rules = self.role(&binding.role_ref, namespace);
         for subject in &binding.subjects {
-            let of = if subject.namespace.is_empty() { namespace } else { &subject.namespace };
+            let of = if subject.namespace.is_empty() {
+                namespace
+            } else {
+                &subject.namespace
+            };
             let (table, key, shown) = match subject.kind.as_str() {
                 "User" => (&mut self.users, subject.name.clone(), subject.name.clone()),
                 "Group" => (&mut self.groups, subject.name.clone(), subject.name.clone()),
-                "ServiceAccount" if !of.is_empty() => {
-                    (&mut self.users, service_account_user(of, &subject.name), format!("{}/{of}", subject.name))
-                }
+                "ServiceAccount" if !of.is_empty() => (
+                    &mut self.users,
+                    service_account_user(of, &subject.name),
+                    format!("{}/{of}", subject.name),
+                ),
                 _ => continue,
             };
             let (kind, name) = match namespace {
                 "" => ("ClusterRoleBinding", binding.metadata.name.clone()),
-                _ => ("RoleBinding", format!("{}/{namespace}", binding.metadata.name)),
+                _ => (
+                    "RoleBinding",
+                    format!("{}/{namespace}", binding.metadata.name),
+                ),
             };
             let grant = Arc::new(Grant {
                 rules: rules.clone(),
@@ -247,7 +282,11 @@ impl Index {
             let grants = table.entry(key).or_default();
             match namespace {
                 "" => grants.cluster.push(grant),
-                _ => grants.namespaces.entry(namespace.to_owned()).or_default().push(grant),
+                _ => grants
+                    .namespaces
+                    .entry(namespace.to_owned())
+                    .or_default()
+                    .push(grant),
             }
         }
     }
@@ -258,19 +297,33 @@ impl Index {
             "Role" if !namespace.is_empty() => namespace,
             _ => return None,
         };
-        self.roles.get(&(namespace.to_owned(), role.name.clone())).cloned()
+        self.roles
+            .get(&(namespace.to_owned(), role.name.clone()))
+            .cloned()
     }
 
     /// Calls `visit` for each grant of the user and its groups, cluster-wide ones first.
-    fn visit<B>(&self, user: &UserInfo, namespace: &str, mut visit: impl FnMut(&Grant) -> ControlFlow<B>) -> ControlFlow<B> {
-        let of = self.users.get(&user.name).into_iter().chain(user.groups.iter().filter_map(|group| self.groups.get(group)));
+    fn visit<B>(
+        &self,
+        user: &UserInfo,
+        namespace: &str,
+        mut visit: impl FnMut(&Grant) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let of = self.users.get(&user.name).into_iter().chain(
+            user.groups
+                .iter()
+                .filter_map(|group| self.groups.get(group)),
+        );
         for grants in of.clone() {
             for grant in &grants.cluster {
                 visit(grant)?;
             }
         }
         if !namespace.is_empty() {
-            for grant in of.filter_map(|grants| grants.namespaces.get(namespace)).flatten() {
+            for grant in of
+                .filter_map(|grants| grants.namespaces.get(namespace))
+                .flatten()
+            {
                 visit(grant)?;
             }
         }

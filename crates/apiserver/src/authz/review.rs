@@ -79,7 +79,11 @@ impl FieldSelectorAttributes {
                 ("In", [value]) => Some(format!("{}={}", r.key, knarr_meta::fields::escape(value))),
                 _ => None,
             };
-            self.requirements.iter().filter_map(single).collect::<Vec<_>>().join(",")
+            self.requirements
+                .iter()
+                .filter_map(single)
+                .collect::<Vec<_>>()
+                .join(",")
         } else {
             self.raw_selector.clone()
         };
@@ -108,10 +112,17 @@ impl AccessReviews {
         self.answer("SelfSubjectAccessReview", body, Some(user), None)
     }
 
-    fn answer(&self, kind: &'static str, mut body: Value, own: Option<&UserInfo>, local: Option<&str>) -> Result<Value, Status> {
+    fn answer(
+        &self,
+        kind: &'static str,
+        mut body: Value,
+        own: Option<&UserInfo>,
+        local: Option<&str>,
+    ) -> Result<Value, Status> {
         let spec: Spec = match body.get("spec") {
             None | Some(Value::Null) => Spec::default(),
-            Some(spec) => serde_json::from_value(spec.clone()).map_err(|error| Status::bad_request(error.to_string()))?,
+            Some(spec) => serde_json::from_value(spec.clone())
+                .map_err(|error| Status::bad_request(error.to_string()))?,
         };
         let errors = validate(&spec, own.is_some(), local);
         if !errors.is_empty() {
@@ -137,7 +148,11 @@ impl AccessReviews {
 
     fn decide(&self, user: &UserInfo, spec: &Spec) -> Decision {
         if let Some(asked) = &spec.resource_attributes {
-            let field_selector = asked.field_selector.as_ref().map(FieldSelectorAttributes::encoded).unwrap_or_default();
+            let field_selector = asked
+                .field_selector
+                .as_ref()
+                .map(FieldSelectorAttributes::encoded)
+                .unwrap_or_default();
             let request = RequestInfo {
                 is_resource: true,
                 verb: &asked.verb,
@@ -154,7 +169,14 @@ impl AccessReviews {
         }
         let asked = spec.non_resource_attributes.as_ref();
         let (path, verb) = asked.map_or(("", ""), |a| (a.path.as_str(), a.verb.as_str()));
-        self.authz.authorize(user, &RequestInfo { path, verb, ..RequestInfo::default() })
+        self.authz.authorize(
+            user,
+            &RequestInfo {
+                path,
+                verb,
+                ..RequestInfo::default()
+            },
+        )
     }
 
     /// `SelfSubjectRulesReview`: what may I in this namespace?
@@ -168,9 +190,12 @@ impl AccessReviews {
         for rule in held.rules() {
             if !rule.resources.is_empty() {
                 let mut answer = Map::new();
-                for (name, items) in
-                    [("verbs", &rule.verbs), ("apiGroups", &rule.api_groups), ("resources", &rule.resources), ("resourceNames", &rule.resource_names)]
-                {
+                for (name, items) in [
+                    ("verbs", &rule.verbs),
+                    ("apiGroups", &rule.api_groups),
+                    ("resources", &rule.resources),
+                    ("resourceNames", &rule.resource_names),
+                ] {
                     if !items.is_empty() {
                         answer.insert(name.into(), json!(items));
                     }
@@ -178,13 +203,17 @@ impl AccessReviews {
                 resource.push(Value::Object(answer));
             }
             if !rule.non_resource_urls.is_empty() {
-                non_resource.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
+                non_resource
+                    .push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
             }
         }
         let is_node = node::identity(user).is_some();
         let mut errors = held.errors;
         if is_node {
-            errors.insert(0, "node authorizer does not support user rule resolution".into());
+            errors.insert(
+                0,
+                "node authorizer does not support user rule resolution".into(),
+            );
         }
         let mut status = json!({"resourceRules": resource, "nonResourceRules": non_resource, "incomplete": is_node || !errors.is_empty()});
         if !errors.is_empty() {
@@ -220,29 +249,48 @@ fn status(decision: Decision) -> Value {
 fn validate(spec: &Spec, own: bool, local: Option<&str>) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = Path::new("spec");
-    let invalid = |child: &'static str, detail: &str| field::Error::invalid(&path.child(child), Value::Null, detail);
+    let invalid = |child: &'static str, detail: &str| {
+        field::Error::invalid(&path.child(child), Value::Null, detail)
+    };
     match (&spec.resource_attributes, &spec.non_resource_attributes) {
         (Some(_), Some(_)) => {
-            errors.push(invalid("nonResourceAttributes", "cannot be specified in combination with resourceAttributes"));
+            errors.push(invalid(
+                "nonResourceAttributes",
+                "cannot be specified in combination with resourceAttributes",
+            ));
         }
         (None, None) => {
-            errors.push(invalid("resourceAttributes", "exactly one of nonResourceAttributes or resourceAttributes must be specified"));
+            errors.push(invalid(
+                "resourceAttributes",
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            ));
         }
         _ => {}
     }
     if !own && spec.user.is_empty() && spec.groups.is_empty() {
         let value = Value::from(spec.user.clone());
-        errors.push(field::Error::invalid(&path.child("user"), value, "at least one of user or group must be specified"));
+        errors.push(field::Error::invalid(
+            &path.child("user"),
+            value,
+            "at least one of user or group must be specified",
+        ));
     }
     if let Some(namespace) = local {
         let attributes = path.child("resourceAttributes").child("namespace");
         if let Some(asked) = &spec.resource_attributes
             && asked.namespace != namespace
         {
-            errors.push(field::Error::invalid(&attributes, asked.namespace.clone(), "must match metadata.namespace"));
+            errors.push(field::Error::invalid(
+                &attributes,
+                asked.namespace.clone(),
+                "must match metadata.namespace",
+            ));
         }
         if spec.non_resource_attributes.is_some() {
-            errors.push(invalid("nonResourceAttributes", "disallowed on this kind of request"));
+            errors.push(invalid(
+                "nonResourceAttributes",
+                "disallowed on this kind of request",
+            ));
         }
     }
     errors

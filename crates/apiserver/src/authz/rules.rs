@@ -18,7 +18,11 @@ pub struct Rule {
     pub resources: Vec<String>,
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub resource_names: Vec<String>,
-    #[serde(rename = "nonResourceURLs", deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "nonResourceURLs",
+        deserialize_with = "nullable",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     pub non_resource_urls: Vec<String>,
     #[serde(deserialize_with = "nullable")]
     pub verbs: Vec<String>,
@@ -48,10 +52,16 @@ impl Rule {
             return false;
         }
         if !request.is_resource {
-            return self.non_resource_urls.iter().any(|pattern| url_matches(pattern, request.path));
+            return self
+                .non_resource_urls
+                .iter()
+                .any(|pattern| url_matches(pattern, request.path));
         }
         star_or(&self.api_groups, request.group)
-            && self.resources.iter().any(|pattern| resource_matches(pattern, request.resource, request.subresource))
+            && self
+                .resources
+                .iter()
+                .any(|pattern| resource_matches(pattern, request.resource, request.subresource))
             && (self.resource_names.is_empty() || has(&self.resource_names, request.name))
     }
 
@@ -87,16 +97,30 @@ impl Rule {
 
     /// True when this rule grants at least what `part` (from [`Rule::breakdown`]) grants.
     fn covers(&self, part: &Rule) -> bool {
-        let all = |set: &[String], wanted: &[String]| has(set, "*") || wanted.iter().all(|item| has(set, item));
+        let all = |set: &[String], wanted: &[String]| {
+            has(set, "*") || wanted.iter().all(|item| has(set, item))
+        };
         all(&self.verbs, &part.verbs)
             && all(&self.api_groups, &part.api_groups)
             && part.resources.iter().all(|resource| {
                 star_or(&self.resources, resource)
-                    || resource.split_once('/').is_some_and(|(_, sub)| self.resources.iter().any(|r| r.strip_prefix("*/") == Some(sub)))
+                    || resource.split_once('/').is_some_and(|(_, sub)| {
+                        self.resources
+                            .iter()
+                            .any(|r| r.strip_prefix("*/") == Some(sub))
+                    })
             })
-            && part.non_resource_urls.iter().all(|url| self.non_resource_urls.iter().any(|own| url_covers(own, url)))
+            && part.non_resource_urls.iter().all(|url| {
+                self.non_resource_urls
+                    .iter()
+                    .any(|own| url_covers(own, url))
+            })
             && (self.resource_names.is_empty()
-                || !part.resource_names.is_empty() && part.resource_names.iter().all(|name| has(&self.resource_names, name)))
+                || !part.resource_names.is_empty()
+                    && part
+                        .resource_names
+                        .iter()
+                        .all(|name| has(&self.resource_names, name)))
     }
 
     /// `{APIGroups:["apps"], Resources:["deployments"], Verbs:["get"]}`, the form of escalation errors.
@@ -124,7 +148,9 @@ fn resource_matches(pattern: &str, resource: &str, subresource: &str) -> bool {
     }
     match pattern.split_once('/') {
         None => subresource.is_empty() && pattern == resource,
-        Some((of, sub)) => !subresource.is_empty() && sub == subresource && (of == "*" || of == resource),
+        Some((of, sub)) => {
+            !subresource.is_empty() && sub == subresource && (of == "*" || of == resource)
+        }
     }
 }
 
@@ -140,7 +166,9 @@ fn url_covers(owner: &str, wanted: &str) -> bool {
 /// The parts of `wanted` that `held` does not grant, one verb and resource each.
 pub fn missing<'r>(held: impl Iterator<Item = &'r Rule> + Clone, wanted: &[Rule]) -> Vec<Rule> {
     let parts = wanted.iter().flat_map(Rule::breakdown);
-    parts.filter(|part| !held.clone().any(|rule| rule.covers(part))).collect()
+    parts
+        .filter(|part| !held.clone().any(|rule| rule.covers(part)))
+        .collect()
 }
 
 /// Joins the verbs of parts that differ in nothing else, in the order of first appearance.
@@ -148,7 +176,11 @@ pub fn join_verbs(parts: Vec<Rule>) -> Vec<Rule> {
     let mut joined: Vec<Rule> = Vec::new();
     let mut places: BTreeMap<Cow<'static, str>, usize> = BTreeMap::new();
     for part in parts {
-        let key = Rule { verbs: Vec::new(), ..part.clone() }.compact();
+        let key = Rule {
+            verbs: Vec::new(),
+            ..part.clone()
+        }
+        .compact();
         match places.get(key.as_str()) {
             Some(&at) => joined[at].verbs.extend(part.verbs),
             None => {

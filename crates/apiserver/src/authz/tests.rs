@@ -12,19 +12,36 @@ use super::{
 };
 
 fn strings(list: &str) -> Vec<String> {
-    list.split(',').filter(|item| !item.is_empty()).map(|item| if item == "core" { String::new() } else { item.into() }).collect()
+    list.split(',')
+        .filter(|item| !item.is_empty())
+        .map(|item| {
+            if item == "core" {
+                String::new()
+            } else {
+                item.into()
+            }
+        })
+        .collect()
 }
 
 /// `verbs groups resources [names]` or `verbs url paths`.
 fn rule(text: &str) -> Rule {
     match text.split(' ').collect::<Vec<_>>()[..] {
-        [verbs, "url", urls] => Rule { verbs: strings(verbs), non_resource_urls: strings(urls), ..Rule::default() },
-        [verbs, groups, resources] => {
-            Rule { verbs: strings(verbs), api_groups: strings(groups), resources: strings(resources), ..Rule::default() }
-        }
-        [verbs, groups, resources, names] => {
-            Rule { resource_names: strings(names), ..rule(&format!("{verbs} {groups} {resources}")) }
-        }
+        [verbs, "url", urls] => Rule {
+            verbs: strings(verbs),
+            non_resource_urls: strings(urls),
+            ..Rule::default()
+        },
+        [verbs, groups, resources] => Rule {
+            verbs: strings(verbs),
+            api_groups: strings(groups),
+            resources: strings(resources),
+            ..Rule::default()
+        },
+        [verbs, groups, resources, names] => Rule {
+            resource_names: strings(names),
+            ..rule(&format!("{verbs} {groups} {resources}"))
+        },
         _ => panic!("not a rule: {text}"),
     }
 }
@@ -32,14 +49,31 @@ fn rule(text: &str) -> Rule {
 /// `verb [ns:]resource[.group][/sub] [name]` or `verb /path`.
 fn request(text: &'static str) -> RequestInfo<'static> {
     let mut words = text.split(' ');
-    let (verb, what, name) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap_or_default());
+    let (verb, what, name) = (
+        words.next().unwrap(),
+        words.next().unwrap(),
+        words.next().unwrap_or_default(),
+    );
     if what.starts_with('/') {
-        return RequestInfo { path: what, verb, ..RequestInfo::default() };
+        return RequestInfo {
+            path: what,
+            verb,
+            ..RequestInfo::default()
+        };
     }
     let (namespace, what) = what.split_once(':').unwrap_or(("", what));
     let (what, subresource) = what.split_once('/').unwrap_or((what, ""));
     let (resource, group) = what.split_once('.').unwrap_or((what, ""));
-    RequestInfo { is_resource: true, verb, namespace, group, resource, subresource, name, ..RequestInfo::default() }
+    RequestInfo {
+        is_resource: true,
+        verb,
+        namespace,
+        group,
+        resource,
+        subresource,
+        name,
+        ..RequestInfo::default()
+    }
 }
 
 fn allowed(decision: &Decision) -> bool {
@@ -57,8 +91,16 @@ fn rules_match_as_upstream() {
         ("get core pods/log", "get default:pods a", false),
         ("* * *", "delete default:pods/log a", true),
         ("* * *", "get /metrics", false),
-        ("get * */scale", "get default:deployments.apps/scale a", true),
-        ("get * */scale", "get default:deployments.apps/status a", false),
+        (
+            "get * */scale",
+            "get default:deployments.apps/scale a",
+            true,
+        ),
+        (
+            "get * */scale",
+            "get default:deployments.apps/status a",
+            false,
+        ),
         ("get * */scale", "get default:scale a", false),
         ("get core configmaps a,b", "get default:configmaps b", true),
         ("get core configmaps a,b", "get default:configmaps c", false),
@@ -69,7 +111,11 @@ fn rules_match_as_upstream() {
         ("get url *", "get /anything", true),
         ("get url /metrics", "post /metrics", false),
     ] {
-        assert_eq!(rule(text).allows(&request(asked)), expected, "{text} / {asked}");
+        assert_eq!(
+            rule(text).allows(&request(asked)),
+            expected,
+            "{text} / {asked}"
+        );
     }
 }
 
@@ -78,16 +124,40 @@ fn covering_splits_what_is_wanted() {
     let check = |held: &[&str], wanted: &str, expected: &[&str]| {
         let held: Vec<Rule> = held.iter().map(|text| rule(text)).collect();
         let missing = rules::join_verbs(rules::missing(held.iter(), &[rule(wanted)]));
-        assert_eq!(missing.iter().map(Rule::compact).collect::<Vec<_>>(), expected, "{held:?} / {wanted}");
+        assert_eq!(
+            missing.iter().map(Rule::compact).collect::<Vec<_>>(),
+            expected,
+            "{held:?} / {wanted}"
+        );
     };
-    check(&["get,list core pods", "watch core pods"], "get,list,watch core pods", &[]);
-    check(&["get core pods"], "get,list,watch core pods", &[r#"{APIGroups:[""], Resources:["pods"], Verbs:["list" "watch"]}"#]);
-    check(&["* * *"], "get url /x", &[r#"{NonResourceURLs:["/x"], Verbs:["get"]}"#]);
+    check(
+        &["get,list core pods", "watch core pods"],
+        "get,list,watch core pods",
+        &[],
+    );
+    check(
+        &["get core pods"],
+        "get,list,watch core pods",
+        &[r#"{APIGroups:[""], Resources:["pods"], Verbs:["list" "watch"]}"#],
+    );
+    check(
+        &["* * *"],
+        "get url /x",
+        &[r#"{NonResourceURLs:["/x"], Verbs:["get"]}"#],
+    );
     check(&["get url /x/*"], "get url /x/y", &[]);
-    check(&["get core pods a"], "get core pods", &[r#"{APIGroups:[""], Resources:["pods"], Verbs:["get"]}"#]);
+    check(
+        &["get core pods a"],
+        "get core pods",
+        &[r#"{APIGroups:[""], Resources:["pods"], Verbs:["get"]}"#],
+    );
     check(&["get core pods"], "get core pods a", &[]);
     check(&["get * */scale"], "get apps deployments/scale", &[]);
-    check(&["get core pods"], "get core pods/log", &[r#"{APIGroups:[""], Resources:["pods/log"], Verbs:["get"]}"#]);
+    check(
+        &["get core pods"],
+        "get core pods/log",
+        &[r#"{APIGroups:[""], Resources:["pods/log"], Verbs:["get"]}"#],
+    );
 }
 
 fn role(namespace: &str, name: &str, rules: &[&str]) -> Value {
@@ -120,11 +190,36 @@ fn binding(namespace: &str, name: &str, role: &str, subject: &str) -> Value {
 
 fn cluster() -> Arc<Fake> {
     let fake = Fake::new();
-    fake.put(GROUP, "clusterroles", role("", "reader", &["get,list core pods", "get url /metrics"]));
-    fake.put(GROUP, "roles", role("blue", "writer", &["create core pods"]));
-    fake.put(GROUP, "clusterrolebindings", binding("", "ann-reads", "ClusterRole/reader", "User:ann"));
-    fake.put(GROUP, "rolebindings", binding("blue", "devs-write", "Role/writer", "Group:devs"));
-    fake.put(GROUP, "rolebindings", binding("blue", "bot-reads", "ClusterRole/reader", "ServiceAccount:green/bot"));
+    fake.put(
+        GROUP,
+        "clusterroles",
+        role("", "reader", &["get,list core pods", "get url /metrics"]),
+    );
+    fake.put(
+        GROUP,
+        "roles",
+        role("blue", "writer", &["create core pods"]),
+    );
+    fake.put(
+        GROUP,
+        "clusterrolebindings",
+        binding("", "ann-reads", "ClusterRole/reader", "User:ann"),
+    );
+    fake.put(
+        GROUP,
+        "rolebindings",
+        binding("blue", "devs-write", "Role/writer", "Group:devs"),
+    );
+    fake.put(
+        GROUP,
+        "rolebindings",
+        binding(
+            "blue",
+            "bot-reads",
+            "ClusterRole/reader",
+            "ServiceAccount:green/bot",
+        ),
+    );
     fake
 }
 
@@ -134,28 +229,62 @@ fn rbac_answers_from_bindings_and_gives_upstreams_reasons() {
     let ann = user("ann", &["devs"]);
     let bot = user("system:serviceaccount:green:bot", &[]);
     for (who, asked, reason) in [
-        (&ann, "get red:pods x", Some(r#"RBAC: allowed by ClusterRoleBinding "ann-reads" of ClusterRole "reader" to User "ann""#)),
-        (&ann, "create blue:pods", Some(r#"RBAC: allowed by RoleBinding "devs-write/blue" of Role "writer" to Group "devs""#)),
+        (
+            &ann,
+            "get red:pods x",
+            Some(
+                r#"RBAC: allowed by ClusterRoleBinding "ann-reads" of ClusterRole "reader" to User "ann""#,
+            ),
+        ),
+        (
+            &ann,
+            "create blue:pods",
+            Some(
+                r#"RBAC: allowed by RoleBinding "devs-write/blue" of Role "writer" to Group "devs""#,
+            ),
+        ),
         (&ann, "create red:pods", None),
         (&ann, "create pods", None),
-        (&ann, "get /metrics", Some(r#"RBAC: allowed by ClusterRoleBinding "ann-reads" of ClusterRole "reader" to User "ann""#)),
+        (
+            &ann,
+            "get /metrics",
+            Some(
+                r#"RBAC: allowed by ClusterRoleBinding "ann-reads" of ClusterRole "reader" to User "ann""#,
+            ),
+        ),
         (
             &bot,
             "list blue:pods",
-            Some(r#"RBAC: allowed by RoleBinding "bot-reads/blue" of ClusterRole "reader" to ServiceAccount "bot/green""#),
+            Some(
+                r#"RBAC: allowed by RoleBinding "bot-reads/blue" of ClusterRole "reader" to ServiceAccount "bot/green""#,
+            ),
         ),
         (&bot, "list green:pods", None),
         // A RoleBinding gives no right to paths.
         (&bot, "get /metrics", None),
     ] {
         let expected = match reason {
-            Some(reason) => Decision::Allow { reason: reason.into() },
-            None => Decision::NoOpinion { reason: String::new() },
+            Some(reason) => Decision::Allow {
+                reason: reason.into(),
+            },
+            None => Decision::NoOpinion {
+                reason: String::new(),
+            },
         };
-        assert_eq!(authz.authorize(who, &request(asked)), expected, "{} {asked}", who.name);
+        assert_eq!(
+            authz.authorize(who, &request(asked)),
+            expected,
+            "{} {asked}",
+            who.name
+        );
     }
     let root = authz.authorize(&user("root", &[MASTERS]), &request("delete nodes x"));
-    assert_eq!(root, Decision::Allow { reason: String::new() });
+    assert_eq!(
+        root,
+        Decision::Allow {
+            reason: String::new()
+        }
+    );
 }
 
 #[test]
@@ -164,7 +293,11 @@ fn the_index_follows_changes_and_reads_nothing_in_between() {
     let authz = Authz::new(fake.clone());
     let bob = user("bob", &[]);
     assert!(!allowed(&authz.authorize(&bob, &request("get red:pods x"))));
-    fake.put(GROUP, "clusterrolebindings", binding("", "bob-reads", "ClusterRole/reader", "User:bob"));
+    fake.put(
+        GROUP,
+        "clusterrolebindings",
+        binding("", "bob-reads", "ClusterRole/reader", "User:bob"),
+    );
     assert!(allowed(&authz.authorize(&bob, &request("get red:pods x"))));
 
     let lists = fake.lists.load(Ordering::Relaxed);
@@ -173,13 +306,23 @@ fn the_index_follows_changes_and_reads_nothing_in_between() {
     }
     assert_eq!(fake.lists.load(Ordering::Relaxed), lists);
 
-    fake.put(GROUP, "clusterroles", role("", "reader", &["get core secrets"]));
+    fake.put(
+        GROUP,
+        "clusterroles",
+        role("", "reader", &["get core secrets"]),
+    );
     assert!(!allowed(&authz.authorize(&bob, &request("get red:pods x"))));
-    assert_eq!(fake.lists.load(Ordering::Relaxed), lists + 1, "only the changed kind is listed again");
+    assert_eq!(
+        fake.lists.load(Ordering::Relaxed),
+        lists + 1,
+        "only the changed kind is listed again"
+    );
     fake.remove(GROUP, "clusterroles", "", "reader");
     assert_eq!(
         authz.authorize(&bob, &request("get red:pods x")),
-        Decision::NoOpinion { reason: r#"RBAC: clusterrole.rbac.authorization.k8s.io "reader" not found"#.into() }
+        Decision::NoOpinion {
+            reason: r#"RBAC: clusterrole.rbac.authorization.k8s.io "reader" not found"#.into()
+        }
     );
 }
 
@@ -196,7 +339,11 @@ fn denials_have_upstreams_words() {
             "because",
             r#"deployments.apps "a" is forbidden: User "x" cannot get resource "deployments/scale" in API group "apps" at the cluster scope: because"#,
         ),
-        ("get /metrics", "", r#"forbidden: User "x" cannot get path "/metrics""#),
+        (
+            "get /metrics",
+            "",
+            r#"forbidden: User "x" cannot get path "/metrics""#,
+        ),
     ] {
         let status = forbidden(&user("x", &[]), &request(asked), reason);
         assert_eq!((status.code, status.message.as_str()), (403, expected));
@@ -277,9 +424,21 @@ fn nodes_reach_what_their_pods_need_and_no_more() {
         ("create default:pods/eviction a", "", true),
         ("delete default:pods a", "", true),
         ("create default:pods/exec a", "", false),
-        ("create kube-node-lease:leases.coordination.k8s.io", "", true),
-        ("update kube-node-lease:leases.coordination.k8s.io one", "", true),
-        ("update kube-node-lease:leases.coordination.k8s.io two", "", false),
+        (
+            "create kube-node-lease:leases.coordination.k8s.io",
+            "",
+            true,
+        ),
+        (
+            "update kube-node-lease:leases.coordination.k8s.io one",
+            "",
+            true,
+        ),
+        (
+            "update kube-node-lease:leases.coordination.k8s.io two",
+            "",
+            false,
+        ),
         ("update default:leases.coordination.k8s.io one", "", false),
         ("list services", "", true),
         ("create default:events", "", true),
@@ -287,7 +446,10 @@ fn nodes_reach_what_their_pods_need_and_no_more() {
         ("create tokenreviews.authentication.k8s.io", "", true),
         ("watch runtimeclasses.node.k8s.io", "", true),
     ] {
-        let asked = RequestInfo { field_selector: selector, ..request(asked) };
+        let asked = RequestInfo {
+            field_selector: selector,
+            ..request(asked)
+        };
         let decision = authz.authorize(&node, &asked);
         assert_eq!(allowed(&decision), expected, "{asked:?}: {decision:?}");
     }
@@ -301,28 +463,72 @@ fn the_node_authorizer_follows_pods_and_ignores_others() {
     let asked = request("get default:secrets late");
     assert_eq!(
         authz.authorize(&node, &asked),
-        Decision::NoOpinion { reason: "no relationship found between node 'two' and this object".into() }
+        Decision::NoOpinion {
+            reason: "no relationship found between node 'two' and this object".into()
+        }
     );
-    fake.put("", "pods", pod("c", "two", json!({"volumes": [{"name": "v", "secret": {"secretName": "late"}}]})));
+    fake.put(
+        "",
+        "pods",
+        pod(
+            "c",
+            "two",
+            json!({"volumes": [{"name": "v", "secret": {"secretName": "late"}}]}),
+        ),
+    );
     assert!(allowed(&authz.authorize(&node, &asked)));
     fake.remove("", "pods", "default", "c");
     assert!(!allowed(&authz.authorize(&node, &asked)));
     // The name alone makes no node.
-    assert!(!allowed(&authz.authorize(&user("system:node:one", &[]), &request("get default:secrets volume"))));
+    assert!(!allowed(&authz.authorize(
+        &user("system:node:one", &[]),
+        &request("get default:secrets volume")
+    )));
 }
 
 #[tokio::test]
 async fn nobody_grants_what_they_do_not_hold() {
     let fake = cluster();
-    fake.put(GROUP, "clusterroles", role("", "escalator", &["escalate rbac.authorization.k8s.io roles"]));
-    fake.put(GROUP, "clusterroles", role("", "binder", &["bind rbac.authorization.k8s.io clusterroles reader"]));
+    fake.put(
+        GROUP,
+        "clusterroles",
+        role(
+            "",
+            "escalator",
+            &["escalate rbac.authorization.k8s.io roles"],
+        ),
+    );
+    fake.put(
+        GROUP,
+        "clusterroles",
+        role(
+            "",
+            "binder",
+            &["bind rbac.authorization.k8s.io clusterroles reader"],
+        ),
+    );
     fake.put(GROUP, "clusterroles", role("", "powerful", &["* * *"]));
-    fake.put(GROUP, "rolebindings", binding("blue", "eve-escalates", "ClusterRole/escalator", "User:eve"));
-    fake.put(GROUP, "rolebindings", binding("blue", "eve-binds", "ClusterRole/binder", "User:eve"));
+    fake.put(
+        GROUP,
+        "rolebindings",
+        binding("blue", "eve-escalates", "ClusterRole/escalator", "User:eve"),
+    );
+    fake.put(
+        GROUP,
+        "rolebindings",
+        binding("blue", "eve-binds", "ClusterRole/binder", "User:eve"),
+    );
     let authz = Arc::new(Authz::new(fake));
     let plugin = RbacEscalation::new(authz.rbac().clone(), authz);
-    let (roles, bindings) = (kind(GROUP, "roles", "Role"), kind(GROUP, "rolebindings", "RoleBinding"));
-    let (ann, eve, root) = (user("ann", &["devs"]), user("eve", &[]), user("root", &[MASTERS]));
+    let (roles, bindings) = (
+        kind(GROUP, "roles", "Role"),
+        kind(GROUP, "rolebindings", "RoleBinding"),
+    );
+    let (ann, eve, root) = (
+        user("ann", &["devs"]),
+        user("eve", &[]),
+        user("root", &[MASTERS]),
+    );
 
     for (who, kind, object, expected) in [
         (&ann, roles, role("blue", "r", &["get core pods"]), Ok(())),
@@ -330,51 +536,117 @@ async fn nobody_grants_what_they_do_not_hold() {
             &ann,
             roles,
             role("blue", "r", &["get,delete core pods"]),
-            Err("roles.rbac.authorization.k8s.io \"r\" is forbidden: user \"ann\" (groups=[\"devs\"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\"]}"),
+            Err(
+                "roles.rbac.authorization.k8s.io \"r\" is forbidden: user \"ann\" (groups=[\"devs\"]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\"]}",
+            ),
         ),
         (&eve, roles, role("blue", "r", &["* * *"]), Ok(())),
         (&root, roles, role("blue", "r", &["* * *"]), Ok(())),
-        (&ann, bindings, binding("blue", "b", "ClusterRole/reader", "User:x"), Ok(())),
-        (&eve, bindings, binding("blue", "b", "ClusterRole/reader", "User:x"), Ok(())),
+        (
+            &ann,
+            bindings,
+            binding("blue", "b", "ClusterRole/reader", "User:x"),
+            Ok(()),
+        ),
+        (
+            &eve,
+            bindings,
+            binding("blue", "b", "ClusterRole/reader", "User:x"),
+            Ok(()),
+        ),
         (
             &eve,
             bindings,
             binding("blue", "b", "ClusterRole/powerful", "User:x"),
-            Err("rolebindings.rbac.authorization.k8s.io \"b\" is forbidden: user \"eve\" (groups=[]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"*\"], Resources:[\"*\"], Verbs:[\"*\"]}"),
+            Err(
+                "rolebindings.rbac.authorization.k8s.io \"b\" is forbidden: user \"eve\" (groups=[]) is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"*\"], Resources:[\"*\"], Verbs:[\"*\"]}",
+            ),
         ),
-        (&eve, bindings, binding("blue", "b", "Role/nope", "User:x"), Err("role.rbac.authorization.k8s.io \"nope\" not found")),
+        (
+            &eve,
+            bindings,
+            binding("blue", "b", "Role/nope", "User:x"),
+            Err("role.rbac.authorization.k8s.io \"nope\" not found"),
+        ),
     ] {
-        let answer = Write::create(kind, who.clone(), object.clone()).run(&plugin).await;
-        assert_eq!(answer.map(drop).map_err(|s| s.message), expected.map_err(String::from), "{} {object}", who.name);
+        let answer = Write::create(kind, who.clone(), object.clone())
+            .run(&plugin)
+            .await;
+        assert_eq!(
+            answer.map(drop).map_err(|s| s.message),
+            expected.map_err(String::from),
+            "{} {object}",
+            who.name
+        );
     }
 
     // The garbage collector may drop owners of what it does not hold.
     let old = role("blue", "r", &["* * *"]);
     let mut new = old.clone();
     new["metadata"]["finalizers"] = json!(["x"]);
-    assert!(Write::update(roles, ann, old, new).run(&plugin).await.is_ok());
+    assert!(
+        Write::update(roles, ann, old, new)
+            .run(&plugin)
+            .await
+            .is_ok()
+    );
 }
 
 #[test]
 fn access_reviews_answer_in_the_status() {
     let reviews = AccessReviews::new(Arc::new(Authz::new(cluster())));
-    let attributes = |ns: &str| json!({"namespace": ns, "verb": "get", "resource": "pods", "name": "a"});
+    let attributes =
+        |ns: &str| json!({"namespace": ns, "verb": "get", "resource": "pods", "name": "a"});
     let body = json!({"spec": {"user": "ann", "resourceAttributes": attributes("red")}});
     let answer = reviews.subject(body.clone()).unwrap();
     assert_eq!(answer["status"]["allowed"], true);
-    assert!(answer["status"]["reason"].as_str().unwrap().starts_with("RBAC: allowed by"));
-    assert_eq!(reviews.local("red", body.clone()).unwrap()["status"]["allowed"], true);
+    assert!(
+        answer["status"]["reason"]
+            .as_str()
+            .unwrap()
+            .starts_with("RBAC: allowed by")
+    );
+    assert_eq!(
+        reviews.local("red", body.clone()).unwrap()["status"]["allowed"],
+        true
+    );
     let error = reviews.local("blue", body).unwrap_err();
     assert!(error.message.contains("spec.resourceAttributes.namespace: Invalid value: \"red\": must match metadata.namespace"), "{error:?}");
 
     let own = json!({"spec": {"nonResourceAttributes": {"path": "/metrics", "verb": "get"}}});
-    assert_eq!(reviews.own(&user("ann", &[]), own.clone()).unwrap()["status"]["allowed"], true);
-    assert_eq!(reviews.own(&user("bob", &[]), own).unwrap()["status"], json!({"allowed": false}));
-    assert_eq!(reviews.subject(json!({"spec": {"user": "ann"}})).unwrap_err().code, 422);
+    assert_eq!(
+        reviews.own(&user("ann", &[]), own.clone()).unwrap()["status"]["allowed"],
+        true
+    );
+    assert_eq!(
+        reviews.own(&user("bob", &[]), own).unwrap()["status"],
+        json!({"allowed": false})
+    );
+    assert_eq!(
+        reviews
+            .subject(json!({"spec": {"user": "ann"}}))
+            .unwrap_err()
+            .code,
+        422
+    );
     let nobody = json!({"spec": {"resourceAttributes": attributes("red")}});
-    assert!(reviews.subject(nobody).unwrap_err().message.contains("at least one of user or group must be specified"));
+    assert!(
+        reviews
+            .subject(nobody)
+            .unwrap_err()
+            .message
+            .contains("at least one of user or group must be specified")
+    );
 
-    let rules = reviews.rules(&user("x", &["devs"]), json!({"spec": {"namespace": "blue"}})).unwrap();
-    assert_eq!(rules["status"]["resourceRules"], json!([{"verbs": ["create"], "apiGroups": [""], "resources": ["pods"]}]));
+    let rules = reviews
+        .rules(
+            &user("x", &["devs"]),
+            json!({"spec": {"namespace": "blue"}}),
+        )
+        .unwrap();
+    assert_eq!(
+        rules["status"]["resourceRules"],
+        json!([{"verbs": ["create"], "apiGroups": [""], "resources": ["pods"]}])
+    );
     assert_eq!(rules["status"]["incomplete"], false);
 }

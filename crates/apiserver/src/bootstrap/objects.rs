@@ -9,8 +9,16 @@ use super::{Config, Error, Merge, Wanted, kind};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
 const PRIORITY_CLASSES: [(&str, i64, &str); 2] = [
-    ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
-    ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
 ];
 /// Tells the controllers of endpoints which Service a slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -37,13 +45,25 @@ fn set(stored: &mut Value, wanted: &Value, fields: &[&str]) -> Merge {
 
 /// Only what is ours in a Service: ports and address.
 fn merge_service(stored: &mut Value, wanted: &Value) -> Merge {
-    if object::str_at(stored, &["spec", "clusterIP"]) != object::str_at(wanted, &["spec", "clusterIP"]) {
+    if object::str_at(stored, &["spec", "clusterIP"])
+        != object::str_at(wanted, &["spec", "clusterIP"])
+    {
         return Merge::Replace;
     }
     let same = {
         let view = |service: &Value| -> Vec<Value> {
-            let port = |port: &Value| json!([port["name"], port["port"], port["protocol"], port["targetPort"]]);
-            object::list_at(service, &["spec", "ports"]).iter().map(port).collect()
+            let port = |port: &Value| {
+                json!([
+                    port["name"],
+                    port["port"],
+                    port["protocol"],
+                    port["targetPort"]
+                ])
+            };
+            object::list_at(service, &["spec", "ports"])
+                .iter()
+                .map(port)
+                .collect()
         };
         view(stored) == view(wanted)
     };
@@ -80,20 +100,22 @@ pub(super) fn namespaces() -> Result<Vec<Wanted>, Error> {
 
 pub(super) fn priority_classes() -> Result<Vec<Wanted>, Error> {
     let kind = kind("scheduling.k8s.io", "v1", "priorityclasses")?;
-    let wanted = PRIORITY_CLASSES.into_iter().map(|(name, value, description)| Wanted {
-        kind,
-        namespace: String::new(),
-        name: name.into(),
-        object: json!({
-            "apiVersion": "scheduling.k8s.io/v1",
-            "kind": "PriorityClass",
-            "metadata": {"name": name},
-            "value": value,
-            "description": description,
-            "preemptionPolicy": "PreemptLowerPriority",
-        }),
-        merge: keep,
-    });
+    let wanted = PRIORITY_CLASSES
+        .into_iter()
+        .map(|(name, value, description)| Wanted {
+            kind,
+            namespace: String::new(),
+            name: name.into(),
+            object: json!({
+                "apiVersion": "scheduling.k8s.io/v1",
+                "kind": "PriorityClass",
+                "metadata": {"name": name},
+                "value": value,
+                "description": description,
+                "preemptionPolicy": "PreemptLowerPriority",
+            }),
+            merge: keep,
+        });
     Ok(wanted.collect())
 }
 
@@ -103,7 +125,13 @@ fn family(ip: IpAddr) -> &'static str {
 
 /// `default/kubernetes` with its Endpoints and EndpointSlice.
 pub(super) fn own_service(config: &Config) -> Result<Vec<Wanted>, Error> {
-    let at = |kind, object: Value, merge| Wanted { kind, namespace: "default".into(), name: "kubernetes".into(), object, merge };
+    let at = |kind, object: Value, merge| Wanted {
+        kind,
+        namespace: "default".into(),
+        name: "kubernetes".into(),
+        object,
+        merge,
+    };
     let ip = config.service_ip.to_string();
     let service = json!({
         "apiVersion": "v1",
@@ -137,7 +165,11 @@ pub(super) fn own_service(config: &Config) -> Result<Vec<Wanted>, Error> {
     Ok(vec![
         at(kind("", "v1", "services")?, service, merge_service),
         at(kind("", "v1", "endpoints")?, endpoints, merge_endpoints),
-        at(kind("discovery.k8s.io", "v1", "endpointslices")?, slice, merge_slice),
+        at(
+            kind("discovery.k8s.io", "v1", "endpointslices")?,
+            slice,
+            merge_slice,
+        ),
     ])
 }
 
@@ -163,7 +195,13 @@ fn may_be_endpoint(ip: IpAddr) -> bool {
 
 /// `kube-system/kube-dns`: a Service without selector, for the DNS server that runs on the node.
 pub(super) fn dns_service(config: &Config) -> Result<Vec<Wanted>, Error> {
-    let at = |kind, object: Value, merge| Wanted { kind, namespace: "kube-system".into(), name: "kube-dns".into(), object, merge };
+    let at = |kind, object: Value, merge| Wanted {
+        kind,
+        namespace: "kube-system".into(),
+        name: "kube-dns".into(),
+        object,
+        merge,
+    };
     let ip = config.cluster_dns.to_string();
     let target = config.dns_endpoint.map_or(53, |(_, port)| port);
     let service = json!({
@@ -192,13 +230,20 @@ pub(super) fn dns_service(config: &Config) -> Result<Vec<Wanted>, Error> {
         },
     });
     let mut wanted = vec![at(kind("", "v1", "services")?, service, merge_service)];
-    if let Some((address, port)) = config.dns_endpoint.filter(|(address, _)| may_be_endpoint(*address)) {
+    if let Some((address, port)) = config
+        .dns_endpoint
+        .filter(|(address, _)| may_be_endpoint(*address))
+    {
         let ports = json!([
             {"name": "dns", "port": port, "protocol": "UDP"},
             {"name": "dns-tcp", "port": port, "protocol": "TCP"},
         ]);
         let slice = slice("kube-system", "kube-dns", address, ports);
-        wanted.push(at(kind("discovery.k8s.io", "v1", "endpointslices")?, slice, merge_slice));
+        wanted.push(at(
+            kind("discovery.k8s.io", "v1", "endpointslices")?,
+            slice,
+            merge_slice,
+        ));
     }
     Ok(wanted)
 }

@@ -60,7 +60,11 @@ pub fn policy() -> &'static Policy {
 
 /// A ClusterRole of the table.
 pub fn cluster_role(name: &str) -> Option<Role> {
-    policy().roles.iter().find(|role| role.namespace.is_empty() && role.name == name).cloned()
+    policy()
+        .roles
+        .iter()
+        .find(|role| role.namespace.is_empty() && role.name == name)
+        .cloned()
 }
 
 /// `Err` is the line that cannot be read.
@@ -70,20 +74,51 @@ fn parse(table: &str) -> Result<Policy, &str> {
         let words: Vec<&str> = line.split_whitespace().collect();
         match (line.starts_with(' '), words.as_slice()) {
             (_, [] | ["#", ..]) => {}
-            (true, words) => policy.roles.last_mut().ok_or(line)?.rules.push(rule(words).ok_or(line)?),
+            (true, words) => policy
+                .roles
+                .last_mut()
+                .ok_or(line)?
+                .rules
+                .push(rule(words).ok_or(line)?),
             (false, ["clusterrole", name, options @ ..]) => {
-                let option = |key: &str| options.iter().find_map(|o| o.strip_prefix(key)?.strip_prefix('=')).map(String::from);
+                let option = |key: &str| {
+                    options
+                        .iter()
+                        .find_map(|o| o.strip_prefix(key)?.strip_prefix('='))
+                        .map(String::from)
+                };
                 let (label, aggregates) = (option("label"), option("aggregates"));
-                policy.roles.push(Role { name: (*name).into(), label, aggregates, ..Role::default() });
+                policy.roles.push(Role {
+                    name: (*name).into(),
+                    label,
+                    aggregates,
+                    ..Role::default()
+                });
             }
             (false, ["controller", name]) => {
                 let role = format!("system:controller:{name}");
-                policy.roles.push(Role { name: role.clone(), ..Role::default() });
-                let subjects = vec![("ServiceAccount".into(), "kube-system".into(), (*name).into())];
-                policy.bindings.push(Binding { name: role.clone(), role, subjects, ..Binding::default() });
+                policy.roles.push(Role {
+                    name: role.clone(),
+                    ..Role::default()
+                });
+                let subjects = vec![(
+                    "ServiceAccount".into(),
+                    "kube-system".into(),
+                    (*name).into(),
+                )];
+                policy.bindings.push(Binding {
+                    name: role.clone(),
+                    role,
+                    subjects,
+                    ..Binding::default()
+                });
             }
             (false, ["role", namespace, name]) => {
-                policy.roles.push(Role { namespace: (*namespace).into(), name: (*name).into(), ..Role::default() });
+                policy.roles.push(Role {
+                    namespace: (*namespace).into(),
+                    name: (*name).into(),
+                    ..Role::default()
+                });
             }
             (false, ["bind", role, subjects @ ..]) => policy.bindings.push(Binding {
                 name: (*role).into(),
@@ -91,12 +126,14 @@ fn parse(table: &str) -> Result<Policy, &str> {
                 subjects: self::subjects(subjects).ok_or(line)?,
                 ..Binding::default()
             }),
-            (false, ["rolebind", namespace, name, role, subjects @ ..]) => policy.bindings.push(Binding {
-                namespace: (*namespace).into(),
-                name: (*name).into(),
-                role: (*role).into(),
-                subjects: self::subjects(subjects).ok_or(line)?,
-            }),
+            (false, ["rolebind", namespace, name, role, subjects @ ..]) => {
+                policy.bindings.push(Binding {
+                    namespace: (*namespace).into(),
+                    name: (*name).into(),
+                    role: (*role).into(),
+                    subjects: self::subjects(subjects).ok_or(line)?,
+                })
+            }
             _ => return Err(line),
         }
     }
@@ -105,7 +142,17 @@ fn parse(table: &str) -> Result<Policy, &str> {
 }
 
 fn rule(words: &[&str]) -> Option<Rule> {
-    let split = |list: &str| list.split(',').map(|item| if item == "core" { String::new() } else { item.to_owned() }).collect();
+    let split = |list: &str| {
+        list.split(',')
+            .map(|item| {
+                if item == "core" {
+                    String::new()
+                } else {
+                    item.to_owned()
+                }
+            })
+            .collect()
+    };
     let verbs = |verbs: &str| match verbs {
         "read" => split("get,list,watch"),
         "write" => split("create,delete,deletecollection,patch,update"),
@@ -114,13 +161,21 @@ fn rule(words: &[&str]) -> Option<Rule> {
     };
     match *words {
         ["events"] => rule(&["create,patch,update", "core,events.k8s.io", "events"]),
-        [allowed, "url", paths] => Some(Rule { verbs: verbs(allowed), non_resource_urls: split(paths), ..Rule::default() }),
-        [allowed, groups, resources] => {
-            Some(Rule { verbs: verbs(allowed), api_groups: split(groups), resources: split(resources), ..Rule::default() })
-        }
-        [allowed, groups, resources, names] => {
-            Some(Rule { resource_names: split(names), ..rule(&[allowed, groups, resources])? })
-        }
+        [allowed, "url", paths] => Some(Rule {
+            verbs: verbs(allowed),
+            non_resource_urls: split(paths),
+            ..Rule::default()
+        }),
+        [allowed, groups, resources] => Some(Rule {
+            verbs: verbs(allowed),
+            api_groups: split(groups),
+            resources: split(resources),
+            ..Rule::default()
+        }),
+        [allowed, groups, resources, names] => Some(Rule {
+            resource_names: split(names),
+            ..rule(&[allowed, groups, resources])?
+        }),
         _ => None,
     }
 }
@@ -128,7 +183,11 @@ fn rule(words: &[&str]) -> Option<Rule> {
 fn subjects(words: &[&str]) -> Option<Vec<(String, String, String)>> {
     let subject = |word: &&str| {
         let (kind, rest) = word.split_once(':')?;
-        let (namespace, name) = if kind == "ServiceAccount" { rest.split_once('/')? } else { ("", rest) };
+        let (namespace, name) = if kind == "ServiceAccount" {
+            rest.split_once('/')?
+        } else {
+            ("", rest)
+        };
         Some((kind.to_owned(), namespace.to_owned(), name.to_owned()))
     };
     words.iter().map(subject).collect()
@@ -139,8 +198,13 @@ fn aggregate(roles: &mut [Role]) {
     loop {
         let mut changed = false;
         for at in 0..roles.len() {
-            let Some(wanted) = roles[at].aggregates.clone() else { continue };
-            let gathered = roles.iter().filter(|role| role.label.as_ref() == Some(&wanted)).flat_map(|role| role.rules.clone());
+            let Some(wanted) = roles[at].aggregates.clone() else {
+                continue;
+            };
+            let gathered = roles
+                .iter()
+                .filter(|role| role.label.as_ref() == Some(&wanted))
+                .flat_map(|role| role.rules.clone());
             let mut union: Vec<Rule> = Vec::new();
             for rule in gathered {
                 if !union.contains(&rule) {
@@ -164,7 +228,10 @@ fn metadata(namespace: &str, name: &str) -> Map<String, Value> {
     if !namespace.is_empty() {
         metadata.insert("namespace".into(), namespace.into());
     }
-    metadata.insert("labels".into(), json!({"kubernetes.io/bootstrapping": "rbac-defaults"}));
+    metadata.insert(
+        "labels".into(),
+        json!({"kubernetes.io/bootstrapping": "rbac-defaults"}),
+    );
     metadata.insert("annotations".into(), json!({(AUTOUPDATE): "true"}));
     metadata
 }
@@ -172,7 +239,11 @@ fn metadata(namespace: &str, name: &str) -> Map<String, Value> {
 impl Role {
     /// The object.
     pub fn object(&self) -> Value {
-        let kind = if self.namespace.is_empty() { "ClusterRole" } else { "Role" };
+        let kind = if self.namespace.is_empty() {
+            "ClusterRole"
+        } else {
+            "Role"
+        };
         let mut metadata = metadata(&self.namespace, &self.name);
         if let Some(label) = &self.label {
             metadata["labels"][format!("{LABEL_PREFIX}{label}")] = "true".into();
@@ -190,11 +261,19 @@ impl Binding {
     /// The object.
     pub fn object(&self) -> Value {
         let cluster = self.namespace.is_empty();
-        let (kind, role) = if cluster { ("ClusterRoleBinding", "ClusterRole") } else { ("RoleBinding", "Role") };
-        let subjects: Vec<Value> = self.subjects.iter().map(|(kind, namespace, name)| match kind.as_str() {
-            "ServiceAccount" => json!({"kind": kind, "namespace": namespace, "name": name}),
-            _ => json!({"apiGroup": GROUP, "kind": kind, "name": name}),
-        }).collect();
+        let (kind, role) = if cluster {
+            ("ClusterRoleBinding", "ClusterRole")
+        } else {
+            ("RoleBinding", "Role")
+        };
+        let subjects: Vec<Value> = self
+            .subjects
+            .iter()
+            .map(|(kind, namespace, name)| match kind.as_str() {
+                "ServiceAccount" => json!({"kind": kind, "namespace": namespace, "name": name}),
+                _ => json!({"apiGroup": GROUP, "kind": kind, "name": name}),
+            })
+            .collect();
         let mut binding = json!({
             "apiVersion": format!("{GROUP}/v1"),
             "kind": kind,

@@ -17,7 +17,17 @@ use crate::authz::{
 };
 
 pub(super) fn roles_and_bindings() -> Result<Vec<Wanted>, Error> {
-    let resource = |namespace: &str, cluster, namespaced| kind(GROUP, "v1", if namespace.is_empty() { cluster } else { namespaced });
+    let resource = |namespace: &str, cluster, namespaced| {
+        kind(
+            GROUP,
+            "v1",
+            if namespace.is_empty() {
+                cluster
+            } else {
+                namespaced
+            },
+        )
+    };
     let mut wanted = Vec::new();
     for role in &policy().roles {
         wanted.push(Wanted {
@@ -48,12 +58,16 @@ fn is_protected(stored: &Value) -> bool {
 pub(super) fn add_metadata(stored: &mut Value, wanted: &Value) -> bool {
     let mut changed = false;
     for field in ["labels", "annotations"] {
-        let Some(wanted) = object::map_at(wanted, &["metadata", field]) else { continue };
+        let Some(wanted) = object::map_at(wanted, &["metadata", field]) else {
+            continue;
+        };
         for (key, value) in wanted {
             if object::at(stored, &["metadata", field, key]).is_some() {
                 continue;
             }
-            let map = stored.get_mut("metadata").and_then(|metadata| object::child_mut(metadata, field));
+            let map = stored
+                .get_mut("metadata")
+                .and_then(|metadata| object::child_mut(metadata, field));
             if let Some(map) = map {
                 map.insert(key.clone(), value.clone());
                 changed = true;
@@ -64,7 +78,9 @@ pub(super) fn add_metadata(stored: &mut Value, wanted: &Value) -> bool {
 }
 
 fn append(stored: &mut Value, field: &str, items: Vec<Value>) {
-    let Some(stored) = stored.as_object_mut() else { return };
+    let Some(stored) = stored.as_object_mut() else {
+        return;
+    };
     match stored.get_mut(field).and_then(Value::as_array_mut) {
         Some(list) => list.extend(items),
         None => {
@@ -74,7 +90,10 @@ fn append(stored: &mut Value, field: &str, items: Vec<Value>) {
 }
 
 fn parse_rules(role: &Value) -> Vec<Rule> {
-    role.get("rules").cloned().and_then(|rules| serde_json::from_value(rules).ok()).unwrap_or_default()
+    role.get("rules")
+        .cloned()
+        .and_then(|rules| serde_json::from_value(rules).ok())
+        .unwrap_or_default()
 }
 
 pub(super) fn merge_role(stored: &mut Value, wanted: &Value) -> Merge {
@@ -82,9 +101,15 @@ pub(super) fn merge_role(stored: &mut Value, wanted: &Value) -> Merge {
         return Merge::Fine;
     }
     let mut changed = add_metadata(stored, wanted);
-    if let Some(selectors) = object::at(wanted, &["aggregationRule", "clusterRoleSelectors"]).and_then(Value::as_array) {
+    if let Some(selectors) =
+        object::at(wanted, &["aggregationRule", "clusterRoleSelectors"]).and_then(Value::as_array)
+    {
         let has = object::list_at(stored, &["aggregationRule", "clusterRoleSelectors"]).to_vec();
-        let missing: Vec<Value> = selectors.iter().filter(|selector| !has.contains(selector)).cloned().collect();
+        let missing: Vec<Value> = selectors
+            .iter()
+            .filter(|selector| !has.contains(selector))
+            .cloned()
+            .collect();
         if !missing.is_empty()
             && let Some(rule) = object::child_mut(stored, "aggregationRule")
         {
@@ -97,7 +122,14 @@ pub(super) fn merge_role(stored: &mut Value, wanted: &Value) -> Merge {
         let held = parse_rules(stored);
         let missing = rules::join_verbs(rules::missing(held.iter(), &parse_rules(wanted)));
         if !missing.is_empty() {
-            append(stored, "rules", missing.iter().filter_map(|rule| serde_json::to_value(rule).ok()).collect());
+            append(
+                stored,
+                "rules",
+                missing
+                    .iter()
+                    .filter_map(|rule| serde_json::to_value(rule).ok())
+                    .collect(),
+            );
             changed = true;
         }
     }
@@ -113,7 +145,11 @@ pub(super) fn merge_binding(stored: &mut Value, wanted: &Value) -> Merge {
     }
     let mut changed = add_metadata(stored, wanted);
     let has = object::list_at(stored, &["subjects"]);
-    let missing: Vec<Value> = object::list_at(wanted, &["subjects"]).iter().filter(|s| !has.contains(s)).cloned().collect();
+    let missing: Vec<Value> = object::list_at(wanted, &["subjects"])
+        .iter()
+        .filter(|s| !has.contains(s))
+        .cloned()
+        .collect();
     if !missing.is_empty() {
         append(stored, "subjects", missing);
         changed = true;

@@ -1,0 +1,377 @@
+use std::sync::{Arc, atomic::Ordering};
+
+use serde_json::{Value, json};
+
+use super::{
+    policy::{cluster_role, policy},
+    reconcile::{merge_binding, merge_role},
+    *,
+};
+use crate::{
+    authz::{
+        Authz,
+        fake::{Fake, user},
+        rbac::GROUP,
+    },
+    request::{Authorizer, Decision, RequestInfo},
+};
+
+fn config() -> Config {
+    Config {
+        service_ip: "10.43.0.1".parse().unwrap(),
+        advertise_ip: "192.0.2.1".parse().unwrap(),
+        port: 6443,
+        cluster_dns: "10.43.0.10".parse().unwrap(),
+        dns_endpoint: Some(("192.0.2.1".parse().unwrap(), 5353)),
+    }
+}
+
+fn bootstrap(fake: &Arc<Fake>) -> Bootstrap {
+    Bootstrap::new(config(), fake.clone(), fake.clone())
+}
+
+#[test]
+fn the_table_is_whole() {
+    let policy = policy();
+    assert!(policy.roles.len() > 70, "{}", policy.roles.len());
+    assert!(policy.bindings.len() > 50, "{}", policy.bindings.len());
+    for binding in &policy.bindings {
+        let role = policy
+            .roles
+            .iter()
+            .find(|role| role.namespace == binding.namespace && role.name == binding.role);
+        assert!(role.is_some(), "{} binds {}", binding.name, binding.role);
+    }
+    for role in &policy.roles {
+        assert!(!role.rules.is_empty(), "{} grants nothing", role.name);
+    }
+    let events = cluster_role("system:kube-scheduler").unwrap().rules[0].compact();
+    assert_eq!(
+        events,
+        r#"{APIGroups:["" "events.k8s.io"], Resources:["events"], Verbs:["create" "patch" "update"]}"#
+    );
+}
+
+#[test]
+fn gatherers_hold_what_they_gather() {
+    let rules = |name| cluster_role(name).unwrap().rules;
+    for part in rules("system:aggregate-to-view") {
+        assert!(
+            rules("view").contains(&part)
+                && rules("edit").contains(&part)
+                && rules("admin").contains(&part)
+        );
+    }
+    assert!(
+        rules("admin").len() > rules("edit").len() && rules("edit").len() > rules("view").len()
+    );
+    let admin = cluster_role("admin").unwrap().object();
+    assert_eq!(
+        admin["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"]["rbac.authorization.k8s.io/aggregate-to-admin"],
+        "true"
+    );
+    assert_eq!(
+        cluster_role("view").unwrap().object()["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"],
+        "true"
+    );
+}
+
+#[tokio::test]
+async fn the_first_start_makes_everything_and_the_second_nothing() {
+    let fake = Fake::new();
+    bootstrap(&fake).run().await.unwrap();
+    for namespace in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        fake.stored("", "namespaces", "", namespace);
+    }
+    let service = fake.stored("", "services", "default", "kubernetes");
+    assert_eq!(service["spec"]["clusterIP"], "10.43.0.1");
+    assert_eq!(service["spec"]["ports"][0]["targetPort"], 6443);
+    let endpoints = fake.stored("", "endpoints", "default", "kubernetes");
+    assert_eq!(
+        endpoints["subsets"][0]["addresses"],
+        json!([{"ip": "192.0.2.1"}])
+    );
+    let slice = fake.stored(
+        "discovery.k8s.io",
+        "endpointslices",
+        "kube-system",
+        "kube-dns",
+    );
+    assert_eq!(
+        slice["ports"][0],
+        json!({"name": "dns", "port": 5353, "protocol": "UDP"})
+    );
+    assert_eq!(
+        fake.stored(
+            "scheduling.k8s.io",
+            "priorityclasses",
+            "",
+            "system-node-critical"
+        )["value"],
+        2_000_001_000
+    );
+    assert_eq!(
+        fake.count(),
+        4 + 3 + 2 + 2 + policy().roles.len() + policy().bindings.len()
+    );
+
+    let writes = fake.writes.load(Ordering::Relaxed);
+    bootstrap(&fake).run().await.unwrap();
+    assert_eq!(fake.writes.load(Ordering::Relaxed), writes);
+}
+
+#[tokio::test]
+async fn what_was_changed_is_repaired_and_what_was_added_stays() {
+    let fake = Fake::new();
+    bootstrap(&fake).run().await.unwrap();
+    let mut endpoints = fake.stored("", "endpoints", "default", "kubernetes");
+    endpoints["subsets"] = json!([]);
+    fake.put("", "endpoints", endpoints);
+    fake.remove(
+        "discovery.k8s.io",
+        "endpointslices",
+        "default",
+        "kubernetes",
+    );
+    let mut view = fake.stored(GROUP, "clusterroles", "", "system:basic-user");
+    view["rules"] = json!([{"verbs": ["get"], "apiGroups": ["x"], "resources": ["y"]}]);
+    fake.put(GROUP, "clusterroles", view);
+    let mut binding = fake.stored(GROUP, "clusterrolebindings", "", "system:basic-user");
+    binding["roleRef"]["name"] = "cluster-admin".into();
+    fake.put(GROUP, "clusterrolebindings", binding);
+
+    bootstrap(&fake).run().await.unwrap();
+    assert_eq!(
+        fake.stored("", "endpoints", "default", "kubernetes")["subsets"][0]["ports"][0]["port"],
+        6443
+    );
+    assert_eq!(
+        fake.stored(
+            "discovery.k8s.io",
+            "endpointslices",
+            "default",
+            "kubernetes"
+        )["addressType"],
+        "IPv4"
+    );
+    let rules = fake.stored(GROUP, "clusterroles", "", "system:basic-user")["rules"].clone();
+    assert_eq!(rules[0]["resources"], json!(["y"]));
+    assert_eq!(rules.as_array().unwrap().len(), 4);
+    assert_eq!(
+        fake.stored(GROUP, "clusterrolebindings", "", "system:basic-user")["roleRef"]["name"],
+        "system:basic-user"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn maintenance_repairs_until_cancelled() {
+    let fake = Fake::new();
+    let bootstrap = Arc::new(bootstrap(&fake));
+    bootstrap.run().await.unwrap();
+    let token = CancellationToken::new();
+    let task = tokio::spawn({
+        let (bootstrap, token) = (bootstrap.clone(), token.clone());
+        async move { bootstrap.maintain(token).await }
+    });
+    tokio::time::sleep(MAINTAIN_PERIOD / 2).await;
+    fake.remove("", "services", "default", "kubernetes");
+    tokio::time::sleep(MAINTAIN_PERIOD * 2).await;
+    assert_eq!(
+        fake.stored("", "services", "default", "kubernetes")["spec"]["clusterIP"],
+        "10.43.0.1"
+    );
+    token.cancel();
+    task.await.unwrap();
+}
+
+#[test]
+fn administrators_have_the_last_word() {
+    let wanted = cluster_role("system:basic-user").unwrap().object();
+    let mut protected = json!({"metadata": {"annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}, "rules": []});
+    assert_eq!(merge_role(&mut protected, &wanted), Merge::Fine);
+    let mut empty = json!({"metadata": {"name": "x"}, "rules": null});
+    assert_eq!(merge_role(&mut empty, &wanted), Merge::Changed);
+    assert_eq!(merge_role(&mut empty, &wanted), Merge::Fine);
+    let reference = json!({"apiGroup": GROUP, "kind": "ClusterRole", "name": "a"});
+    let subject = |name: &str| json!({"apiGroup": GROUP, "kind": "User", "name": name});
+    let binding =
+        |subjects: Value| json!({"metadata": {}, "roleRef": reference, "subjects": subjects});
+    let mut stored = binding(json!([subject("own")]));
+    assert_eq!(
+        merge_binding(&mut stored, &binding(json!([subject("wanted")]))),
+        Merge::Changed
+    );
+    assert_eq!(
+        stored["subjects"],
+        json!([subject("own"), subject("wanted")])
+    );
+}
+
+#[test]
+fn no_endpoint_is_made_for_a_link_local_dns() {
+    let config = Config {
+        dns_endpoint: Some(("169.254.20.10".parse().unwrap(), 53)),
+        ..config()
+    };
+    assert_eq!(objects::dns_service(&config).unwrap().len(), 1);
+}
+
+/// The identities that the components run under can do their work.
+#[tokio::test]
+async fn components_are_authorized() {
+    let fake = Fake::new();
+    bootstrap(&fake).run().await.unwrap();
+    let authz = Authz::new(fake);
+    let controller = |name: &str| format!("system:serviceaccount:kube-system:{name}");
+    let ask = |who: &str, verb: &str, group: &str, resource: &str, subresource: &str| {
+        let asked = RequestInfo {
+            is_resource: true,
+            verb,
+            group,
+            namespace: "ns",
+            resource,
+            subresource,
+            ..RequestInfo::default()
+        };
+        matches!(
+            authz.authorize(&user(who, &["system:authenticated"]), &asked),
+            Decision::Allow { .. }
+        )
+    };
+    for (who, verb, group, resource, subresource) in [
+        (
+            "system:kube-controller-manager".to_owned(),
+            "watch",
+            "apps",
+            "deployments",
+            "",
+        ),
+        (
+            "system:kube-scheduler".into(),
+            "create",
+            "",
+            "pods",
+            "binding",
+        ),
+        (
+            "system:kube-scheduler".into(),
+            "patch",
+            "",
+            "pods",
+            "status",
+        ),
+        (
+            "system:kube-scheduler".into(),
+            "create",
+            "events.k8s.io",
+            "events",
+            "",
+        ),
+        (
+            "system:kube-proxy".into(),
+            "watch",
+            "discovery.k8s.io",
+            "endpointslices",
+            "",
+        ),
+        (
+            controller("kube-dns"),
+            "watch",
+            "discovery.k8s.io",
+            "endpointslices",
+            "",
+        ),
+        (
+            controller("deployment-controller"),
+            "create",
+            "apps",
+            "replicasets",
+            "",
+        ),
+        (
+            controller("replicaset-controller"),
+            "create",
+            "",
+            "pods",
+            "",
+        ),
+        (
+            controller("endpointslice-controller"),
+            "create",
+            "discovery.k8s.io",
+            "endpointslices",
+            "",
+        ),
+        (
+            controller("endpoint-controller"),
+            "update",
+            "",
+            "endpoints",
+            "",
+        ),
+        (
+            controller("namespace-controller"),
+            "update",
+            "",
+            "namespaces",
+            "finalize",
+        ),
+        (
+            controller("namespace-controller"),
+            "deletecollection",
+            "apps",
+            "deployments",
+            "",
+        ),
+        (
+            controller("generic-garbage-collector"),
+            "delete",
+            "",
+            "pods",
+            "",
+        ),
+        (
+            controller("pod-garbage-collector"),
+            "delete",
+            "",
+            "pods",
+            "",
+        ),
+        (controller("node-controller"), "patch", "", "nodes", ""),
+        (
+            controller("root-ca-cert-publisher"),
+            "create",
+            "",
+            "configmaps",
+            "",
+        ),
+        (
+            controller("service-account-controller"),
+            "create",
+            "",
+            "serviceaccounts",
+            "",
+        ),
+        (
+            controller("clusterrole-aggregation-controller"),
+            "escalate",
+            GROUP,
+            "clusterroles",
+            "",
+        ),
+        (
+            "anyone".into(),
+            "create",
+            "authorization.k8s.io",
+            "selfsubjectaccessreviews",
+            "",
+        ),
+    ] {
+        assert!(
+            ask(&who, verb, group, resource, subresource),
+            "{who} {verb} {resource}/{subresource}"
+        );
+    }
+    assert!(!ask("anyone", "get", "", "secrets", ""));
+    assert!(!ask("system:kube-scheduler", "get", "", "secrets", ""));
+}

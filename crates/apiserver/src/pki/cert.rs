@@ -8,8 +8,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
@@ -29,7 +29,13 @@ pub(super) struct Profile {
 
 /// What the leaf of a role says.
 pub(super) fn profile(role: Role, options: &Options) -> Profile {
-    let node_sans = [options.node_name.clone(), options.node_ip.to_string(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
+    let node_sans = [
+        options.node_name.clone(),
+        options.node_ip.to_string(),
+        "localhost".into(),
+        "127.0.0.1".into(),
+        "::1".into(),
+    ];
     let client = |common_name: &str, organization| Profile {
         common_name: common_name.into(),
         organization: Some(organization),
@@ -40,18 +46,29 @@ pub(super) fn profile(role: Role, options: &Options) -> Profile {
     match role {
         Role::ApiServer => {
             let mut sans = BTreeSet::from(node_sans);
-            sans.extend(["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(String::from));
+            sans.extend(
+                ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(String::from),
+            );
             sans.insert(format!("kubernetes.default.svc.{}", options.cluster_domain));
             sans.insert(options.service_ip.to_string());
             sans.extend(options.extra_sans.iter().cloned());
-            Profile { common_name: "kube-apiserver".into(), organization: None, sans, server: true, client: false }
+            Profile {
+                common_name: "kube-apiserver".into(),
+                organization: None,
+                sans,
+                server: true,
+                client: false,
+            }
         }
         Role::KubeletClient => client("kube-apiserver-kubelet-client", "system:masters"),
         Role::Admin => client("kubernetes-admin", "system:masters"),
         Role::Kubelet => Profile {
             sans: BTreeSet::from(node_sans),
             server: true,
-            ..client(&format!("system:node:{}", options.node_name), "system:nodes")
+            ..client(
+                &format!("system:node:{}", options.node_name),
+                "system:nodes",
+            )
         },
     }
 }
@@ -67,7 +84,10 @@ fn serial() -> SerialNumber {
     let mut bytes = [0u8; 16];
     // Uniqueness of serials is a convenience here (nothing is revoked by them); without randomness the clock must do.
     if SystemRandom::new().fill(&mut bytes).is_err() {
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_nanos();
         bytes = nanos.to_be_bytes();
     }
     // Positive and of full length, so that the DER has one form.
@@ -87,38 +107,67 @@ impl Authority {
     pub(super) fn open(dir: &Path, now: SystemTime) -> Result<Authority, Error> {
         let (cert_path, key_path) = (dir.join("ca.crt"), dir.join("ca.key"));
         match (files::read(&cert_path)?, files::read(&key_path)?) {
-            (Some(cert), Some(key)) => Self::parse(&cert, &key).map_err(|reason| Error::Damaged { path: cert_path, reason }),
+            (Some(cert), Some(key)) => Self::parse(&cert, &key).map_err(|reason| Error::Damaged {
+                path: cert_path,
+                reason,
+            }),
             // The key is written first: alone it has signed nothing yet.
             (None, _) => Self::make(dir, now),
-            (Some(_), None) => Err(Error::Damaged { path: key_path, reason: "it is missing while ca.crt exists".into() }),
+            (Some(_), None) => Err(Error::Damaged {
+                path: key_path,
+                reason: "it is missing while ca.crt exists".into(),
+            }),
         }
     }
 
     fn parse(cert: &[u8], key: &[u8]) -> Result<Authority, String> {
-        let key = std::str::from_utf8(key).map_err(|e| e.to_string()).and_then(|k| KeyPair::from_pem(k).map_err(|e| e.to_string()))?;
+        let key = std::str::from_utf8(key)
+            .map_err(|e| e.to_string())
+            .and_then(|k| KeyPair::from_pem(k).map_err(|e| e.to_string()))?;
         let der = CertificateDer::from_pem_slice(cert).map_err(|e| e.to_string())?;
         if public_key_of(&der).as_deref() != Some(key.public_key_raw()) {
             return Err("ca.key is not its key".into());
         }
         let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|e| e.to_string())?;
-        Ok(Authority { pem: String::from_utf8_lossy(cert).into_owned(), der, issuer })
+        Ok(Authority {
+            pem: String::from_utf8_lossy(cert).into_owned(),
+            der,
+            issuer,
+        })
     }
 
     fn make(dir: &Path, now: SystemTime) -> Result<Authority, Error> {
-        let failed = |source| Error::Issue { name: "the cluster authority".into(), source };
+        let failed = |source| Error::Issue {
+            name: "the cluster authority".into(),
+            source,
+        };
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, "knarr-ca");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "knarr-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
         params.not_before = offset!(now - CLOCK_SKEW);
         params.not_after = offset!(now + CA_LIFE);
         params.serial_number = Some(serial());
         let cert = params.self_signed(&key).map_err(failed)?;
-        files::write(&dir.join("ca.key"), key.serialize_pem().as_bytes(), files::PRIVATE)?;
+        files::write(
+            &dir.join("ca.key"),
+            key.serialize_pem().as_bytes(),
+            files::PRIVATE,
+        )?;
         files::write(&dir.join("ca.crt"), cert.pem().as_bytes(), files::PUBLIC)?;
-        Ok(Authority { pem: cert.pem(), der: cert.der().clone(), issuer: Issuer::new(params, key) })
+        Ok(Authority {
+            pem: cert.pem(),
+            der: cert.der().clone(),
+            issuer: Issuer::new(params, key),
+        })
     }
 
     pub(super) fn pem(&self) -> &str {
@@ -176,23 +225,38 @@ impl Credential {
         let key_pem = std::fs::read_to_string(dir.join(format!("{file}.key"))).ok()?;
         let key = KeyPair::from_pem(&key_pem).ok()?;
         let credential = Self::assemble(cert_pem, &key)?;
-        let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&credential.cert).ok()?;
+        let (_, parsed) =
+            x509_parser::certificate::X509Certificate::from_der(&credential.cert).ok()?;
         let (_, ca) = x509_parser::certificate::X509Certificate::from_der(&authority.der).ok()?;
-        let ours = parsed.issuer() == ca.subject() && signed_by(&parsed, &authority.issuer.key().public_key_raw());
+        let ours = parsed.issuer() == ca.subject()
+            && signed_by(&parsed, &authority.issuer.key().public_key_raw());
         let pair = parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw();
         (ours && pair).then_some(credential)
     }
 
     /// Makes a key, signs its certificate and writes both.
-    pub(super) fn issue(dir: &Path, file: &str, authority: &Authority, profile: &Profile, now: SystemTime) -> Result<Credential, Error> {
-        let failed = |source| Error::Issue { name: profile.common_name.clone(), source };
+    pub(super) fn issue(
+        dir: &Path,
+        file: &str,
+        authority: &Authority,
+        profile: &Profile,
+        now: SystemTime,
+    ) -> Result<Credential, Error> {
+        let failed = |source| Error::Issue {
+            name: profile.common_name.clone(),
+            source,
+        };
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         if let Some(organization) = profile.organization {
-            params.distinguished_name.push(DnType::OrganizationName, organization);
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, organization);
         }
-        params.distinguished_name.push(DnType::CommonName, profile.common_name.as_str());
+        params
+            .distinguished_name
+            .push(DnType::CommonName, profile.common_name.as_str());
         for san in &profile.sans {
             params.subject_alt_names.push(match san.parse::<IpAddr>() {
                 Ok(ip) => SanType::IpAddress(ip),
@@ -201,19 +265,32 @@ impl Credential {
         }
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         if profile.server {
-            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+            params
+                .extended_key_usages
+                .push(ExtendedKeyUsagePurpose::ServerAuth);
         }
         if profile.client {
-            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+            params
+                .extended_key_usages
+                .push(ExtendedKeyUsagePurpose::ClientAuth);
         }
         params.use_authority_key_identifier_extension = true;
         params.not_before = offset!(now - CLOCK_SKEW);
         params.not_after = offset!(now + LEAF_LIFE);
         params.serial_number = Some(serial());
         let cert = params.signed_by(&key, &authority.issuer).map_err(failed)?;
-        files::write(&dir.join(format!("{file}.key")), key.serialize_pem().as_bytes(), files::PRIVATE)?;
-        files::write(&dir.join(format!("{file}.crt")), cert.pem().as_bytes(), files::PUBLIC)?;
-        Self::assemble(cert.pem(), &key).ok_or_else(|| failed(rcgen::Error::CouldNotParseCertificate))
+        files::write(
+            &dir.join(format!("{file}.key")),
+            key.serialize_pem().as_bytes(),
+            files::PRIVATE,
+        )?;
+        files::write(
+            &dir.join(format!("{file}.crt")),
+            cert.pem().as_bytes(),
+            files::PUBLIC,
+        )?;
+        Self::assemble(cert.pem(), &key)
+            .ok_or_else(|| failed(rcgen::Error::CouldNotParseCertificate))
     }
 
     fn assemble(cert_pem: String, key: &KeyPair) -> Option<Credential> {
@@ -222,7 +299,13 @@ impl Credential {
         let instant = |seconds: i64| UNIX_EPOCH + Duration::from_secs(seconds.max(0) as u64);
         let mut sans = BTreeSet::new();
         if let Ok(Some(extension)) = parsed.subject_alternative_name() {
-            sans.extend(extension.value.general_names.iter().filter_map(general_name));
+            sans.extend(
+                extension
+                    .value
+                    .general_names
+                    .iter()
+                    .filter_map(general_name),
+            );
         }
         let text = |value: Option<&x509_parser::x509::AttributeTypeAndValue<'_>>| {
             value.and_then(|v| v.as_str().ok()).map(String::from)
@@ -246,7 +329,10 @@ impl Credential {
 
     /// True once two thirds of the life have passed.
     pub(super) fn due(&self, now: SystemTime) -> bool {
-        let life = self.not_after.duration_since(self.not_before).unwrap_or_default();
+        let life = self
+            .not_after
+            .duration_since(self.not_before)
+            .unwrap_or_default();
         now >= self.not_before + life * 2 / 3
     }
 
@@ -262,8 +348,12 @@ fn general_name(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(|b| IpAddr::from(b).to_string()),
-            16 => <[u8; 16]>::try_from(*bytes).ok().map(|b| IpAddr::from(b).to_string()),
+            4 => <[u8; 4]>::try_from(*bytes)
+                .ok()
+                .map(|b| IpAddr::from(b).to_string()),
+            16 => <[u8; 16]>::try_from(*bytes)
+                .ok()
+                .map(|b| IpAddr::from(b).to_string()),
             _ => None,
         },
         _ => None,
@@ -276,9 +366,15 @@ fn public_key_of(der: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Checks the ECDSA P-256 signature of a certificate.
-fn signed_by(certificate: &x509_parser::certificate::X509Certificate<'_>, public_key: &[u8]) -> bool {
+fn signed_by(
+    certificate: &x509_parser::certificate::X509Certificate<'_>,
+    public_key: &[u8],
+) -> bool {
     ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_ASN1, public_key)
-        .verify(certificate.tbs_certificate.as_ref(), &certificate.signature_value.data)
+        .verify(
+            certificate.tbs_certificate.as_ref(),
+            &certificate.signature_value.data,
+        )
         .is_ok()
 }
 
@@ -289,10 +385,16 @@ pub(super) fn service_account_key(dir: &Path) -> Result<Vec<u8>, Error> {
         Some(pem) => std::str::from_utf8(&pem)
             .map_err(|e| e.to_string())
             .and_then(|pem| KeyPair::from_pem(pem).map_err(|e| e.to_string()))
-            .map_err(|reason| Error::Damaged { path: path.clone(), reason })?,
+            .map_err(|reason| Error::Damaged {
+                path: path.clone(),
+                reason,
+            })?,
         None => {
-            let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
-                .map_err(|source| Error::Issue { name: "service accounts".into(), source })?;
+            let key =
+                KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|source| Error::Issue {
+                    name: "service accounts".into(),
+                    source,
+                })?;
             files::write(&path, key.serialize_pem().as_bytes(), files::PRIVATE)?;
             key
         }

@@ -15,12 +15,20 @@ pub(super) const PRIVATE: u32 = 0o600;
 pub(super) const PUBLIC: u32 = 0o644;
 
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
-    move |source| Error::Io { action, path: path.into(), source }
+    move |source| Error::Io {
+        action,
+        path: path.into(),
+        source,
+    }
 }
 
 /// Makes a directory that only its owner may enter, or restricts an existing one.
 pub(super) fn private_dir(path: &Path) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create", path))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(io_error("create", path))?;
     fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io_error("restrict", path))
 }
 
@@ -35,20 +43,30 @@ pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_data()?;
         fs::rename(&temporary, path)
     })();
     written.map_err(|source| {
         let _ = fs::remove_file(&temporary);
-        Error::Io { action: "write", path: path.into(), source }
+        Error::Io {
+            action: "write",
+            path: path.into(),
+            source,
+        }
     })
 }
 
 /// Makes renames in a directory durable.
 pub(super) fn sync_dir(path: &Path) -> Result<(), Error> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(io_error("sync", path))
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(io_error("sync", path))
 }
 
 /// Content, or `None` when there is no such file.
@@ -69,9 +87,11 @@ pub(super) fn encryption_key(path: &Path) -> Result<[u8; ENCRYPTION_KEY_BYTES], 
         });
     }
     let mut key = [0; ENCRYPTION_KEY_BYTES];
-    SystemRandom::new()
-        .fill(&mut key)
-        .map_err(|_| Error::Io { action: "read randomness for", path: path.into(), source: io::Error::other("no entropy") })?;
+    SystemRandom::new().fill(&mut key).map_err(|_| Error::Io {
+        action: "read randomness for",
+        path: path.into(),
+        source: io::Error::other("no entropy"),
+    })?;
     write(path, &key, PRIVATE)?;
     Ok(key)
 }

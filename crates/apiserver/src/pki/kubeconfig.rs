@@ -26,7 +26,12 @@ fn render(ca_pem: &str, credential: &Credential, server: &str) -> String {
     )
 }
 
-pub(super) fn write(ca_pem: &str, credential: &Credential, server: &str, path: &Path) -> Result<(), Error> {
+pub(super) fn write(
+    ca_pem: &str,
+    credential: &Credential,
+    server: &str,
+    path: &Path,
+) -> Result<(), Error> {
     let wanted = render(ca_pem, credential, server);
     if files::read(path)?.as_deref() == Some(wanted.as_bytes()) {
         return Ok(());

@@ -46,12 +46,28 @@ fn first_start_makes_everything_with_tight_permissions() {
     let dir = Dir::new();
     let pki = Pki::open(&dir.0.join("pki"), options()).unwrap();
     assert_eq!(mode(&dir.0.join("pki")), 0o700);
-    for key in ["ca", "apiserver", "apiserver-kubelet-client", "admin", "kubelet", "sa", "secrets-encryption"] {
+    for key in [
+        "ca",
+        "apiserver",
+        "apiserver-kubelet-client",
+        "admin",
+        "kubelet",
+        "sa",
+        "secrets-encryption",
+    ] {
         assert_eq!(mode(&dir.0.join(format!("pki/{key}.key"))), 0o600, "{key}");
     }
-    assert!(fs::read_to_string(dir.0.join("pki/sa.pub")).unwrap().contains("BEGIN PUBLIC KEY"));
+    assert!(
+        fs::read_to_string(dir.0.join("pki/sa.pub"))
+            .unwrap()
+            .contains("BEGIN PUBLIC KEY")
+    );
     assert_ne!(pki.encryption_key(), &[0; 32]);
-    assert!(fs::read_dir(dir.0.join("pki")).unwrap().all(|f| !f.unwrap().path().ends_with(".tmp")));
+    assert!(
+        fs::read_dir(dir.0.join("pki"))
+            .unwrap()
+            .all(|f| !f.unwrap().path().ends_with(".tmp"))
+    );
 }
 
 #[test]
@@ -63,7 +79,11 @@ fn a_second_start_changes_nothing() {
     assert_eq!(first.service_account_key(), second.service_account_key());
     assert_eq!(first.encryption_key(), second.encryption_key());
     for role in Role::ALL {
-        assert_eq!(first.credential(role).cert_pem(), second.credential(role).cert_pem(), "{role:?}");
+        assert_eq!(
+            first.credential(role).cert_pem(),
+            second.credential(role).cert_pem(),
+            "{role:?}"
+        );
     }
 }
 
@@ -71,10 +91,26 @@ fn a_second_start_changes_nothing() {
 fn changed_names_reissue_only_what_names_them() {
     let dir = Dir::new();
     let first = Pki::open(&dir.0, options()).unwrap();
-    let second = Pki::open(&dir.0, Options { node_ip: "192.0.2.9".parse().unwrap(), ..options() }).unwrap();
-    assert_ne!(first.credential(Role::ApiServer).cert_pem(), second.credential(Role::ApiServer).cert_pem());
-    assert_ne!(first.credential(Role::Kubelet).cert_pem(), second.credential(Role::Kubelet).cert_pem());
-    assert_eq!(first.credential(Role::Admin).cert_pem(), second.credential(Role::Admin).cert_pem());
+    let second = Pki::open(
+        &dir.0,
+        Options {
+            node_ip: "192.0.2.9".parse().unwrap(),
+            ..options()
+        },
+    )
+    .unwrap();
+    assert_ne!(
+        first.credential(Role::ApiServer).cert_pem(),
+        second.credential(Role::ApiServer).cert_pem()
+    );
+    assert_ne!(
+        first.credential(Role::Kubelet).cert_pem(),
+        second.credential(Role::Kubelet).cert_pem()
+    );
+    assert_eq!(
+        first.credential(Role::Admin).cert_pem(),
+        second.credential(Role::Admin).cert_pem()
+    );
 }
 
 #[test]
@@ -83,9 +119,15 @@ fn a_torn_pair_is_issued_again_and_a_lost_authority_key_is_an_error() {
     let first = Pki::open(&dir.0, options()).unwrap();
     fs::copy(dir.0.join("kubelet.key"), dir.0.join("admin.key")).unwrap();
     let second = Pki::open(&dir.0, options()).unwrap();
-    assert_ne!(first.credential(Role::Admin).cert_pem(), second.credential(Role::Admin).cert_pem());
+    assert_ne!(
+        first.credential(Role::Admin).cert_pem(),
+        second.credential(Role::Admin).cert_pem()
+    );
     fs::remove_file(dir.0.join("ca.key")).unwrap();
-    assert!(matches!(Pki::open(&dir.0, options()), Err(Error::Damaged { .. })));
+    assert!(matches!(
+        Pki::open(&dir.0, options()),
+        Err(Error::Damaged { .. })
+    ));
 }
 
 #[test]
@@ -94,19 +136,30 @@ fn renewal_at_two_thirds_reaches_new_handshakes() {
     let pki = Pki::open(&dir.0, options()).unwrap();
     let day = Duration::from_secs(24 * 3600);
     let before = pki.credential(Role::ApiServer);
-    assert_eq!(pki.renew_due_at(SystemTime::now() + 240 * day).unwrap(), vec![]);
-    assert_eq!(pki.renew_due_at(SystemTime::now() + 244 * day).unwrap(), Role::ALL.to_vec());
+    assert_eq!(
+        pki.renew_due_at(SystemTime::now() + 240 * day).unwrap(),
+        vec![]
+    );
+    assert_eq!(
+        pki.renew_due_at(SystemTime::now() + 244 * day).unwrap(),
+        Role::ALL.to_vec()
+    );
     let after = pki.credential(Role::ApiServer);
     assert_ne!(before.cert_pem(), after.cert_pem());
     assert!(after.not_after() > before.not_after() + 200 * day);
-    assert_eq!(fs::read_to_string(dir.0.join("apiserver.crt")).unwrap(), after.cert_pem());
+    assert_eq!(
+        fs::read_to_string(dir.0.join("apiserver.crt")).unwrap(),
+        after.cert_pem()
+    );
 }
 
 /// A handshake in memory; the server's name is checked against the certificate, the client's certificate comes back.
 fn handshake(pki: &Pki, name: &str, client: Role) -> Result<Vec<u8>, rustls::Error> {
     let name = rustls_pki_types::ServerName::try_from(name.to_owned()).unwrap();
-    let mut client = rustls::ClientConnection::new(pki.client_config(client).unwrap(), name).unwrap();
-    let mut server = rustls::ServerConnection::new(pki.server_config(Role::ApiServer).unwrap()).unwrap();
+    let mut client =
+        rustls::ClientConnection::new(pki.client_config(client).unwrap(), name).unwrap();
+    let mut server =
+        rustls::ServerConnection::new(pki.server_config(Role::ApiServer).unwrap()).unwrap();
     while client.is_handshaking() || server.is_handshaking() {
         let mut wire = Vec::new();
         while client.wants_write() {
@@ -128,7 +181,15 @@ fn handshake(pki: &Pki, name: &str, client: Role) -> Result<Vec<u8>, rustls::Err
 fn tls_serves_every_name_and_shows_the_client() {
     let dir = Dir::new();
     let pki = Pki::open(&dir.0, options()).unwrap();
-    for name in ["localhost", "127.0.0.1", "::1", "10.43.0.1", "192.0.2.1", "kubernetes.default.svc.cluster.local", "api.example.org"] {
+    for name in [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "10.43.0.1",
+        "192.0.2.1",
+        "kubernetes.default.svc.cluster.local",
+        "api.example.org",
+    ] {
         let seen = handshake(&pki, name, Role::Admin).unwrap();
         assert_eq!(seen, pki.credential(Role::Admin).cert().to_vec(), "{name}");
     }
@@ -140,10 +201,21 @@ fn kubeconfig_embeds_everything() {
     let dir = Dir::new();
     let pki = Pki::open(&dir.0.join("pki"), options()).unwrap();
     let path = dir.0.join("admin.kubeconfig");
-    pki.write_kubeconfig(Role::Admin, "https://127.0.0.1:6443", &path).unwrap();
+    pki.write_kubeconfig(Role::Admin, "https://127.0.0.1:6443", &path)
+        .unwrap();
     assert_eq!(mode(&path), 0o600);
-    let config: serde_json::Value = serde_yaml_ng::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    assert_eq!(config["clusters"][0]["cluster"]["server"], "https://127.0.0.1:6443");
+    let config: serde_json::Value =
+        serde_yaml_ng::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(
+        config["clusters"][0]["cluster"]["server"],
+        "https://127.0.0.1:6443"
+    );
     assert_eq!(config["current-context"], "knarr");
-    assert!(config["users"][0]["user"]["client-key-data"].as_str().unwrap().len() > 100);
+    assert!(
+        config["users"][0]["user"]["client-key-data"]
+            .as_str()
+            .unwrap()
+            .len()
+            > 100
+    );
 }

@@ -43,13 +43,19 @@ impl Current {
             return Ok(certified.clone());
         }
         let chain = vec![credential.cert().clone()];
-        let certified = Arc::new(CertifiedKey::from_der(chain, credential.key().clone_key(), &self.provider)?);
+        let certified = Arc::new(CertifiedKey::from_der(
+            chain,
+            credential.key().clone_key(),
+            &self.provider,
+        )?);
         *parsed = Some((credential, certified.clone()));
         Ok(certified)
     }
 
     fn certified_or_log(&self) -> Option<Arc<CertifiedKey>> {
-        self.certified().inspect_err(|error| tracing::error!(%error, "cannot use the renewed certificate")).ok()
+        self.certified()
+            .inspect_err(|error| tracing::error!(%error, "cannot use the renewed certificate"))
+            .ok()
     }
 }
 
@@ -69,20 +75,31 @@ impl ResolvesClientCert for Current {
     }
 }
 
-fn parts(authority: &Authority, source: Arc<ArcSwap<Credential>>) -> Result<(Arc<RootCertStore>, Arc<Current>), Error> {
+fn parts(
+    authority: &Authority,
+    source: Arc<ArcSwap<Credential>>,
+) -> Result<(Arc<RootCertStore>, Arc<Current>), Error> {
     let mut roots = RootCertStore::empty();
     roots.add(authority.der().clone())?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let current = Current { source, provider, parsed: Mutex::new(None) };
+    let current = Current {
+        source,
+        provider,
+        parsed: Mutex::new(None),
+    };
     // A key that TLS cannot use is an error now, not at the first handshake.
     current.certified()?;
     Ok((Arc::new(roots), Arc::new(current)))
 }
 
-pub(super) fn server(authority: &Authority, source: Arc<ArcSwap<Credential>>) -> Result<Arc<ServerConfig>, Error> {
+pub(super) fn server(
+    authority: &Authority,
+    source: Arc<ArcSwap<Credential>>,
+) -> Result<Arc<ServerConfig>, Error> {
     let (roots, current) = parts(authority, source)?;
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(roots, current.provider.clone()).allow_unauthenticated().build()?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, current.provider.clone())
+        .allow_unauthenticated()
+        .build()?;
     let mut config = ServerConfig::builder_with_provider(current.provider.clone())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
@@ -91,7 +108,10 @@ pub(super) fn server(authority: &Authority, source: Arc<ArcSwap<Credential>>) ->
     Ok(Arc::new(config))
 }
 
-pub(super) fn client(authority: &Authority, source: Arc<ArcSwap<Credential>>) -> Result<Arc<ClientConfig>, Error> {
+pub(super) fn client(
+    authority: &Authority,
+    source: Arc<ArcSwap<Credential>>,
+) -> Result<Arc<ClientConfig>, Error> {
     let (roots, current) = parts(authority, source)?;
     let config = ClientConfig::builder_with_provider(current.provider.clone())
         .with_safe_default_protocol_versions()?

@@ -42,7 +42,11 @@ impl Cache {
         if let Some(entry) = self.entries.read().get(&key) {
             return Ok(entry.clone());
         }
-        let entry = Arc::new(Entry { claims: verify()?, account: AtomicU64::default(), bound: Default::default() });
+        let entry = Arc::new(Entry {
+            claims: verify()?,
+            account: AtomicU64::default(),
+            bound: Default::default(),
+        });
         let mut entries = self.entries.write();
         if entries.len() >= MAX_ENTRIES {
             entries.retain(|_, entry| now <= entry.claims.exp.saturating_add(LEEWAY_SECONDS));
@@ -69,27 +73,60 @@ impl Entry {
         let bound = &self.claims.kubernetes;
         let account = &bound.serviceaccount;
         let shown = || format!("{}/{}", bound.namespace, account.name);
-        match look(objects, "serviceaccounts", &bound.namespace, account, &self.account, now) {
+        match look(
+            objects,
+            "serviceaccounts",
+            &bound.namespace,
+            account,
+            &self.account,
+            now,
+        ) {
             Found::Good => {}
             Found::Missing => return Err(Rejected::NoAccount(account.name.clone())),
             Found::Deleted => return Err(Rejected::AccountDeleted(shown())),
             Found::Other(is) => {
-                return Err(Rejected::OtherUid { what: "service account", claim: "", is, claimed: account.uid.clone() });
+                return Err(Rejected::OtherUid {
+                    what: "service account",
+                    claim: "",
+                    is,
+                    claimed: account.uid.clone(),
+                });
             }
         }
         // A pod's token names its node too, for information: only a token bound to the node alone goes with it.
         let node_only = bound.node.as_ref().filter(|_| bound.pod.is_none());
         let references = [
-            ("secrets", "secret", "service account secret ref ", bound.namespace.as_str(), bound.secret.as_ref()),
-            ("pods", "pod", "service account pod ref ", bound.namespace.as_str(), bound.pod.as_ref()),
+            (
+                "secrets",
+                "secret",
+                "service account secret ref ",
+                bound.namespace.as_str(),
+                bound.secret.as_ref(),
+            ),
+            (
+                "pods",
+                "pod",
+                "service account pod ref ",
+                bound.namespace.as_str(),
+                bound.pod.as_ref(),
+            ),
             ("nodes", "node", "service account node ref ", "", node_only),
         ];
-        for ((resource, what, claim, namespace, reference), seen) in references.into_iter().zip(&self.bound) {
+        for ((resource, what, claim, namespace, reference), seen) in
+            references.into_iter().zip(&self.bound)
+        {
             let Some(reference) = reference else { continue };
             match look(objects, resource, namespace, reference, seen, now) {
                 Found::Good => {}
                 Found::Missing | Found::Deleted => return Err(Rejected::Unbound),
-                Found::Other(is) => return Err(Rejected::OtherUid { what, claim, is, claimed: reference.uid.clone() }),
+                Found::Other(is) => {
+                    return Err(Rejected::OtherUid {
+                        what,
+                        claim,
+                        is,
+                        claimed: reference.uid.clone(),
+                    });
+                }
             }
         }
         Ok(())
@@ -103,8 +140,17 @@ enum Found {
     Other(String),
 }
 
-fn look(objects: &dyn Objects, resource: &str, namespace: &str, reference: &Reference, seen: &AtomicU64, now: i64) -> Found {
-    let Some(object) = objects.get("", resource, namespace, &reference.name) else { return Found::Missing };
+fn look(
+    objects: &dyn Objects,
+    resource: &str,
+    namespace: &str,
+    reference: &Reference,
+    seen: &AtomicU64,
+    now: i64,
+) -> Found {
+    let Some(object) = objects.get("", resource, namespace, &reference.name) else {
+        return Found::Missing;
+    };
     if seen.load(Ordering::Relaxed) == object.revision {
         return Found::Good;
     }

@@ -30,7 +30,12 @@ pub enum Rejected {
     #[error("service account {0} has been deleted")]
     AccountDeleted(String),
     #[error("{what} UID ({is}) does not match {claim}claim ({claimed})")]
-    OtherUid { what: &'static str, claim: &'static str, is: String, claimed: String },
+    OtherUid {
+        what: &'static str,
+        claim: &'static str,
+        is: String,
+        claimed: String,
+    },
     #[error("service account token has been invalidated")]
     Unbound,
 }
@@ -92,7 +97,10 @@ impl Claims {
         let mut extra = BTreeMap::new();
         let mut add = |key: &str, value: &str| {
             if !value.is_empty() {
-                extra.insert(format!("authentication.kubernetes.io/{key}"), vec![value.to_owned()]);
+                extra.insert(
+                    format!("authentication.kubernetes.io/{key}"),
+                    vec![value.to_owned()],
+                );
             }
         };
         if !self.jti.is_empty() {
@@ -136,8 +144,16 @@ pub(super) struct Alive {
 impl Alive {
     pub(super) fn of(object: &Object, now: i64) -> Option<Alive> {
         let peek: Peek = serde_json::from_slice(&object.json).ok()?;
-        let at = peek.metadata.deletion_timestamp.as_deref().map(|t| time::parse_unix_seconds(t).unwrap_or(i64::MIN));
+        let at = peek
+            .metadata
+            .deletion_timestamp
+            .as_deref()
+            .map(|t| time::parse_unix_seconds(t).unwrap_or(i64::MIN));
         let deleted = at.is_some_and(|at| at < now - LEEWAY_SECONDS);
-        Some(Alive { uid: peek.metadata.uid, deleted, leaving: at.is_some() && !deleted })
+        Some(Alive {
+            uid: peek.metadata.uid,
+            deleted,
+            leaving: at.is_some() && !deleted,
+        })
     }
 }

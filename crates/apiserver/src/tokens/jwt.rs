@@ -4,7 +4,10 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use ring::{
     digest,
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey},
+    signature::{
+        ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair,
+        UnparsedPublicKey,
+    },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -15,8 +18,8 @@ pub(super) const ALGORITHM: &str = "ES256";
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// DER of a P-256 SubjectPublicKeyInfo up to the point.
 const SPKI_PREFIX: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-    0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
 
 /// The signing key with what derives from it.
@@ -43,8 +46,8 @@ pub(super) struct NotValid;
 impl Key {
     pub(super) fn new(pkcs8: &[u8]) -> Result<Key, String> {
         let random = SystemRandom::new();
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random).map_err(|error| error.to_string())?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random)
+            .map_err(|error| error.to_string())?;
         // Upstream's key id: the hash of the public key's DER.
         let spki = [&SPKI_PREFIX[..], pair.public_key().as_ref()].concat();
         let id = BASE64.encode(digest::digest(&digest::SHA256, &spki));
@@ -54,8 +57,15 @@ impl Key {
     pub(super) fn sign<C: Serialize>(&self, claims: &C) -> Result<String, String> {
         let header = json!({"alg": ALGORITHM, "kid": self.id});
         let claims = serde_json::to_vec(claims).map_err(|error| error.to_string())?;
-        let mut token = format!("{}.{}", BASE64.encode(header.to_string()), BASE64.encode(claims));
-        let signature = self.pair.sign(&self.random, token.as_bytes()).map_err(|error| error.to_string())?;
+        let mut token = format!(
+            "{}.{}",
+            BASE64.encode(header.to_string()),
+            BASE64.encode(claims)
+        );
+        let signature = self
+            .pair
+            .sign(&self.random, token.as_bytes())
+            .map_err(|error| error.to_string())?;
         token.push('.');
         token.push_str(&BASE64.encode(signature));
         Ok(token)
@@ -69,7 +79,9 @@ impl Key {
         let (header, claims) = signed.split_once('.').ok_or(NotValid)?;
         let decode = |part: &str| BASE64.decode(part).map_err(|_| NotValid);
         let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| NotValid)?;
-        let ours = header.alg == ALGORITHM && header.crit.is_none() && header.kid.is_none_or(|kid| kid == self.id);
+        let ours = header.alg == ALGORITHM
+            && header.crit.is_none()
+            && header.kid.is_none_or(|kid| kid == self.id);
         if !ours {
             return Err(NotValid);
         }

@@ -44,7 +44,8 @@ impl Tokens {
         let account = self.account(namespace, name)?;
         let now = jiff::Timestamp::now();
         let created = time::format_seconds(now);
-        let metadata = object::child_mut(&mut body, "metadata").ok_or_else(|| Status::bad_request("metadata is not an object"))?;
+        let metadata = object::child_mut(&mut body, "metadata")
+            .ok_or_else(|| Status::bad_request("metadata is not an object"))?;
         metadata.insert("name".into(), name.into());
         metadata.insert("namespace".into(), namespace.into());
         metadata.insert("creationTimestamp".into(), created.into());
@@ -53,25 +54,40 @@ impl Tokens {
         if audiences.is_empty() {
             audiences = self.config.audiences.clone();
         }
-        let mut expiration = object::i64_at(&body, &["spec", "expirationSeconds"]).unwrap_or(DEFAULT_EXPIRATION_SECONDS);
+        let mut expiration = object::i64_at(&body, &["spec", "expirationSeconds"])
+            .unwrap_or(DEFAULT_EXPIRATION_SECONDS);
         validate_expiration(expiration)?;
         let binding = self.binding(namespace, name, &body)?;
         let most = self.config.max_expiration_seconds;
         if most > 0 && expiration > most {
-            tracing::debug!(namespace, account = name, expiration, most, "requested expiration shortened");
+            tracing::debug!(
+                namespace,
+                account = name,
+                expiration,
+                most,
+                "requested expiration shortened"
+            );
             expiration = most;
         }
-        let spec = object::child_mut(&mut body, "spec").ok_or_else(|| Status::bad_request("spec is not an object"))?;
+        let spec = object::child_mut(&mut body, "spec")
+            .ok_or_else(|| Status::bad_request("spec is not an object"))?;
         spec.insert("audiences".into(), json!(audiences));
         spec.insert("expirationSeconds".into(), expiration.into());
         spec.entry("boundObjectRef").or_insert(Value::Null);
 
-        let ours = audiences.iter().all(|audience| self.config.audiences.contains(audience));
+        let ours = audiences
+            .iter()
+            .all(|audience| self.config.audiences.contains(audience));
         let extend = binding.pod.is_some() && expiration == WARN_ONLY_EXPIRATION_SECONDS && ours;
         let iat = now.as_second();
         let claims = Claims {
             aud: audiences,
-            exp: iat + if extend { EXTENDED_EXPIRATION_SECONDS } else { expiration },
+            exp: iat
+                + if extend {
+                    EXTENDED_EXPIRATION_SECONDS
+                } else {
+                    expiration
+                },
             iat,
             iss: self.config.issuer.clone(),
             jti: names::new_uid(),
@@ -80,15 +96,24 @@ impl Tokens {
                 node: binding.node,
                 pod: binding.pod,
                 secret: binding.secret,
-                serviceaccount: Reference { name: name.to_owned(), uid: object::uid(&account).to_owned() },
+                serviceaccount: Reference {
+                    name: name.to_owned(),
+                    uid: object::uid(&account).to_owned(),
+                },
                 warnafter: extend.then_some(iat + expiration),
             },
             nbf: iat,
             sub: service_account_user(namespace, name),
         };
-        let token = self.key.sign(&claims).map_err(|error| Status::internal(format!("failed to generate token: {error}")))?;
-        let expires = now.saturating_add(jiff::SignedDuration::from_secs(expiration)).unwrap_or(now);
-        body["status"] = json!({"token": token, "expirationTimestamp": time::format_seconds(expires)});
+        let token = self
+            .key
+            .sign(&claims)
+            .map_err(|error| Status::internal(format!("failed to generate token: {error}")))?;
+        let expires = now
+            .saturating_add(jiff::SignedDuration::from_secs(expiration))
+            .unwrap_or(now);
+        body["status"] =
+            json!({"token": token, "expirationTimestamp": time::format_seconds(expires)});
         Ok(body)
     }
 
@@ -98,8 +123,10 @@ impl Tokens {
 
     fn read(&self, resource: &'static str, namespace: &str, name: &str) -> Result<Value, Status> {
         let object = self.objects.get("", resource, namespace, name);
-        let object = object.ok_or_else(|| Status::not_found(GroupResource::new("", resource), name))?;
-        serde_json::from_slice(&object.json).map_err(|error| Status::internal(format!("stored {resource} {name}: {error}")))
+        let object =
+            object.ok_or_else(|| Status::not_found(GroupResource::new("", resource), name))?;
+        serde_json::from_slice(&object.json)
+            .map_err(|error| Status::internal(format!("stored {resource} {name}: {error}")))
     }
 
     fn binding(&self, namespace: &str, account: &str, body: &Value) -> Result<Binding, Status> {
@@ -121,10 +148,18 @@ impl Tokens {
                 binding.node = self.node_of(&pod);
                 binding.pod.insert(reference(&pod))
             }
-            ("", "Node") => binding.node.insert(reference(&self.read("nodes", "", at("name"))?)),
-            ("", "Secret") => binding.secret.insert(reference(&self.read("secrets", namespace, at("name"))?)),
+            ("", "Node") => binding
+                .node
+                .insert(reference(&self.read("nodes", "", at("name"))?)),
+            ("", "Secret") => {
+                binding
+                    .secret
+                    .insert(reference(&self.read("secrets", namespace, at("name"))?))
+            }
             (group, kind) => {
-                return Err(Status::bad_request(format!("cannot bind token to object of type {group}/{version}, Kind={kind}")));
+                return Err(Status::bad_request(format!(
+                    "cannot bind token to object of type {group}/{version}, Kind={kind}"
+                )));
             }
         };
         if !at("uid").is_empty() && at("uid") != bound.uid {
@@ -132,7 +167,11 @@ impl Tokens {
                 "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
                 at("uid")
             );
-            return Err(Status::conflict(GroupResource::new(group.to_owned(), at("kind").to_owned()), at("name"), why));
+            return Err(Status::conflict(
+                GroupResource::new(group.to_owned(), at("kind").to_owned()),
+                at("name"),
+                why,
+            ));
         }
         Ok(binding)
     }
@@ -144,25 +183,42 @@ impl Tokens {
             return None;
         }
         let node = self.read("nodes", "", name).ok();
-        Some(node.as_ref().map(reference).unwrap_or_else(|| Reference { name: name.to_owned(), uid: String::new() }))
+        Some(node.as_ref().map(reference).unwrap_or_else(|| Reference {
+            name: name.to_owned(),
+            uid: String::new(),
+        }))
     }
 }
 
 /// The strings of a list.
 pub(super) fn strings(body: &Value, path: &[&str]) -> Vec<String> {
-    object::list_at(body, path).iter().filter_map(Value::as_str).map(String::from).collect()
+    object::list_at(body, path)
+        .iter()
+        .filter_map(Value::as_str)
+        .map(String::from)
+        .collect()
 }
 
 fn reference(of: &Value) -> Reference {
-    Reference { name: object::name(of).to_owned(), uid: object::uid(of).to_owned() }
+    Reference {
+        name: object::name(of).to_owned(),
+        uid: object::uid(of).to_owned(),
+    }
 }
 
 fn check_names(body: &Value, namespace: &str, name: &str) -> Result<(), Status> {
-    for (given, wanted, field) in [(object::name(body), name, "name"), (object::namespace(body), namespace, "namespace")] {
+    for (given, wanted, field) in [
+        (object::name(body), name, "name"),
+        (object::namespace(body), namespace, "namespace"),
+    ] {
         if !given.is_empty() && given != wanted {
             let path = Path::new("metadata").child(field);
             let detail = format!("must match the service account {field} if specified");
-            return Err(Status::invalid(kind(), name, vec![field::Error::invalid(&path, given, detail)]));
+            return Err(Status::invalid(
+                kind(),
+                name,
+                vec![field::Error::invalid(&path, given, detail)],
+            ));
         }
     }
     Ok(())
@@ -171,9 +227,15 @@ fn check_names(body: &Value, namespace: &str, name: &str) -> Result<(), Status> 
 fn validate_expiration(seconds: i64) -> Result<(), Status> {
     let detail = match seconds {
         ..MIN_EXPIRATION_SECONDS => "may not specify a duration less than 10 minutes",
-        _ if seconds > MAX_EXPIRATION_SECONDS => "may not specify a duration larger than 2^32 seconds",
+        _ if seconds > MAX_EXPIRATION_SECONDS => {
+            "may not specify a duration larger than 2^32 seconds"
+        }
         _ => return Ok(()),
     };
-    let errors: ErrorList = vec![field::Error::invalid(&Path::new("spec").child("expirationSeconds"), seconds, detail)];
+    let errors: ErrorList = vec![field::Error::invalid(
+        &Path::new("spec").child("expirationSeconds"),
+        seconds,
+        detail,
+    )];
     Err(Status::invalid(kind(), "", errors))
 }

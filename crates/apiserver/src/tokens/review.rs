@@ -28,14 +28,18 @@ impl Tokens {
     pub fn review(&self, mut body: Value) -> Result<Value, Status> {
         let token = object::str_at(&body, &["spec", "token"]);
         if token.is_empty() {
-            return Err(Status::bad_request("token is required for TokenReview in authentication"));
+            return Err(Status::bad_request(
+                "token is required for TokenReview in authentication",
+            ));
         }
         let mut audiences: Vec<String> = strings(&body, &["spec", "audiences"]);
         if audiences.is_empty() {
             audiences = self.audiences().to_vec();
         }
         let status = match self.authenticate(token, &audiences) {
-            Ok(found) => json!({"authenticated": true, "user": shown(&found.user), "audiences": found.audiences}),
+            Ok(found) => {
+                json!({"authenticated": true, "user": shown(&found.user), "audiences": found.audiences})
+            }
             Err(rejected) => json!({"user": {}, "error": rejected.to_string()}),
         };
         body["status"] = status;
