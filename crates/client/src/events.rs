@@ -302,3 +302,6 @@ impl Bucket {
         (self.tokens + earned).min(BURST)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -375,3 +375,6 @@ fn tell<K>(handlers: &[Handler<K>], events: impl IntoIterator<Item = Event<K>>) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,3 +144,6 @@ impl NodeLease {
         lease
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,3 +26,6 @@ pub use informer::{Event, Informer, Object};
 pub use informers::{InformerScope, Informers};
 pub use queue::WorkQueue;
 pub use reflector::Source;
+
+#[cfg(test)]
+mod fake;

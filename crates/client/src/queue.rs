@@ -243,3 +243,6 @@ impl<T: Clone + Eq + Hash> State<T> {
         Some(key)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -249,3 +249,6 @@ async fn watch<T: Object>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -149,3 +149,6 @@ impl Lines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
