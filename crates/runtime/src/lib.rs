@@ -1,1 +1,42 @@
-//! The embedded CRI runtime: images, snapshots, sandboxes, streaming
+//! The embedded container runtime: a CRI server over libcontainer, overlayfs and CNI.
+//!
+//! ```text
+//! kubelet --CRI--> cri::{runtime, images}      requests to calls, errors to codes
+//!                      |            |
+//!              sandbox, container   images     lifecycle, each object's operations one at a time | content, layers
+//!                  |        |         |
+//!                 cni   spec, snapshot         bundle of a container: OCI configuration, overlay mount
+//!                  |        |
+//!                 shim (a process a sandbox)   namespaces, stdio, logs, exit statuses; outlives this process
+//! ```
+//!
+//! A record of each sandbox and container is on disk before anything of it is made, and every name (directory, mount,
+//! namespace, cgroup) follows from its id, so that whatever a crash leaves can be found and removed ([`recover`]).
+//! Shims push the ends of containers as events; nothing polls.
+//!
+//! Rejected: a pause image (the shim holds the namespaces), a content store with leases and snapshot keys as
+//! containerd's (one reader, one writer: a map under a lock and reference counts from the records do), a thread or
+//! task a container (the shim does the waiting).
+
+#![allow(unsafe_code)]
+
+mod cgroup;
+mod config;
+mod container;
+mod cri;
+mod events;
+pub mod exec;
+mod files;
+mod id;
+pub mod images;
+mod records;
+mod recover;
+mod runtime;
+mod sandbox;
+mod shim;
+mod snapshot;
+mod spec;
+mod stats;
+
+pub use config::Config;
+pub use runtime::{Error, Runtime};

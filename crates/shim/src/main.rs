@@ -1,1 +1,42 @@
-fn main() {}
+//! The shim: one process a pod sandbox, which holds the sandbox's namespaces, its containers' stdio and their exit
+//! statuses, and outlives the runtime that started it.
+//!
+//! Usage: `knarr-shim DIRECTORY`, where DIRECTORY holds `shim.json`. It enters the sandbox's namespaces ([`setup`]),
+//! listens on `shim.sock`, writes one byte (or a message of why not) to its standard output and serves the protocol of
+//! the library ([`server`]). One thread, one poll loop; libcontainer, which changes its process in ways that do not
+//! undo (directory, oom_score_adj, dumpable, environment), runs in a one-shot child for each container ([`launch`]).
+//! Further processes in a container are entered by our own code ([`exec`]): libcontainer's tenant processes would run
+//! without the container's seccomp filter.
+
+#![allow(unsafe_code)]
+
+mod attach;
+mod container;
+mod exec;
+mod init;
+mod launch;
+mod log;
+mod server;
+mod setup;
+mod sys;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let Some(directory) = std::env::args_os().nth(1).map(PathBuf::from) else {
+        eprintln!("usage: knarr-shim DIRECTORY");
+        return ExitCode::from(2);
+    };
+    match setup::run(&directory).and_then(|ready| {
+        sys::report_ready(None)?;
+        server::Server::new(directory, ready)?.run()
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Whoever started us reads this; after the readiness report the pipe is gone and nobody does.
+            let _ = sys::report_ready(Some(&error.to_string()));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,65 @@
+use std::path::{Path, PathBuf};
+
+use knarr_cri::v1::LinuxContainerResources;
+
+use super::{Hierarchies, cpu_weight, legacy_settings, parse, unified_settings};
+
+const HYBRID: &str = "\
+30 20 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
+31 30 0:27 / /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct
+32 30 0:28 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+33 30 0:29 / /sys/fs/cgroup/systemd rw,relatime - cgroup systemd rw,name=systemd
+34 30 0:30 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+
+#[test]
+fn a_hybrid_host_is_a_legacy_one() {
+    let host = parse(HYBRID);
+    assert!(!host.is_unified());
+    assert_eq!(
+        host.procs(Path::new("/a/b")),
+        [
+            PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/a/b/cgroup.procs"),
+            PathBuf::from("/sys/fs/cgroup/memory/a/b/cgroup.procs"),
+        ]
+    );
+    assert_eq!(
+        host.oom_file(Path::new("/a")),
+        Some(PathBuf::from("/sys/fs/cgroup/memory/a/memory.oom_control"))
+    );
+}
+
+#[test]
+fn a_host_with_one_hierarchy_is_unified() {
+    let host = parse("31 30 0:27 / /sys/fs/cgroup rw,relatime - cgroup2 cgroup2 rw");
+    assert!(matches!(&host, Hierarchies::Unified(path) if path == Path::new("/sys/fs/cgroup")));
+    assert_eq!(
+        host.oom_file(Path::new("a")),
+        Some(PathBuf::from("/sys/fs/cgroup/a/memory.events"))
+    );
+}
+
+#[test]
+fn the_root_is_never_removed() {
+    assert!(parse(HYBRID).remove(Path::new("/")).is_err());
+}
+
+#[test]
+fn weights_follow_shares() {
+    assert_eq!([2, 1_024, 262_144].map(cpu_weight), [1, 39, 10_000]);
+}
+
+#[test]
+fn updates_touch_only_what_is_set() {
+    let resources = LinuxContainerResources {
+        cpu_quota: 50_000,
+        memory_limit_in_bytes: 1 << 20,
+        ..Default::default()
+    };
+    let legacy: Vec<String> =
+        legacy_settings(&resources).into_iter().map(|(_, file, value)| format!("{file}={value}")).collect();
+    assert_eq!(legacy, ["cpu.cfs_quota_us=50000", "memory.limit_in_bytes=1048576"]);
+    let unified: Vec<String> =
+        unified_settings(&resources).into_iter().map(|(_, file, value)| format!("{file}={value}")).collect();
+    assert_eq!(unified, ["cpu.max=50000 100000", "memory.max=1048576"]);
+}

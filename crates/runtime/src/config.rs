@@ -1,0 +1,80 @@
+//! What the runtime is told, and where it keeps things.
+
+use std::path::{Path, PathBuf};
+
+/// Configuration of a [`crate::Runtime`].
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Everything the runtime keeps is below this: `runtime/` (images, sandboxes, containers) and `run/` (sockets,
+    /// network namespaces).
+    pub data_dir: PathBuf,
+    /// The CRI socket. Default `<data_dir>/run/runtime.sock`.
+    pub socket: PathBuf,
+    /// Parent of the cgroups of pods that name none, and of the shims' own cgroup. Default `/knarr`.
+    pub cgroup_root: PathBuf,
+    /// Directory of CNI network configurations.
+    pub cni_conf_dir: PathBuf,
+    /// Directories searched for CNI plugins.
+    pub cni_bin_dirs: Vec<PathBuf>,
+}
+
+impl Config {
+    /// The defaults below a data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let data_dir = data_dir.into();
+        Self {
+            socket: data_dir.join("run/runtime.sock"),
+            cgroup_root: PathBuf::from("/knarr"),
+            cni_conf_dir: data_dir.join("cni/conf"),
+            cni_bin_dirs: vec![data_dir.join("cni/bin"), PathBuf::from("/opt/cni/bin")],
+            data_dir,
+        }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        Layout {
+            root: self.data_dir.join("runtime"),
+            netns: self.data_dir.join("run/netns"),
+            cni_cache: self.data_dir.join("cni/cache"),
+        }
+    }
+}
+
+/// Names on disk, all of them from ids.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    root: PathBuf,
+    netns: PathBuf,
+    pub cni_cache: PathBuf,
+}
+
+impl Layout {
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    pub fn sandboxes(&self) -> PathBuf {
+        self.root.join("sandboxes")
+    }
+
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    pub fn netns_dir(&self) -> &Path {
+        &self.netns
+    }
+
+    pub fn sandbox(&self, id: &str) -> PathBuf {
+        self.sandboxes().join(id)
+    }
+
+    /// Bundle of a container: record, OCI configuration, snapshot.
+    pub fn container(&self, id: &str) -> PathBuf {
+        self.containers().join(id)
+    }
+
+    pub fn netns(&self, sandbox: &str) -> PathBuf {
+        self.netns.join(sandbox)
+    }
+}

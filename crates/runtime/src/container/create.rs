@@ -1,0 +1,258 @@
+//! Making a container: record, snapshot, OCI configuration. No process yet.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use knarr_cri::v1::{self, ContainerEventType, NamespaceMode, SupplementalGroupsPolicy};
+
+use crate::container::{Container, Phase};
+use crate::images::user::{Accounts, User};
+use crate::images::{Image, ImageConfig};
+use crate::records::{ContainerRecord, RECORD_FILE};
+use crate::runtime::{Inner, blocking};
+use crate::sandbox::Sandbox;
+use crate::snapshot::Snapshot;
+use crate::spec::{self, Namespaces, PidNamespace};
+use crate::{Error, files, id};
+
+/// What `StopContainer` sends where the image names no signal.
+const DEFAULT_STOP_SIGNAL: i32 = libc::SIGTERM;
+
+impl Inner {
+    /// Makes a container; its id.
+    pub(crate) async fn create_container(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        config: v1::ContainerConfig,
+    ) -> Result<String, Error> {
+        if config.metadata.is_none() {
+            return Err(Error::InvalidArgument("container config must include metadata".to_owned()));
+        }
+        if !sandbox.status.lock().ready {
+            return Err(Error::State(format!("sandbox container {:?} is not running", sandbox.record.id)));
+        }
+        if !config.cdi_devices.is_empty() {
+            return Err(Error::Unsupported("CDI devices are not supported".to_owned()));
+        }
+        let wanted = config.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
+        let image = self
+            .images
+            .find(&wanted)
+            .ok_or_else(|| Error::NotFound { kind: "image", id: wanted })?;
+        let namespaces = self.namespaces(sandbox, &config)?;
+        let id = id::new();
+        let directory = self.layout.container(&id);
+        let record = ContainerRecord {
+            sandbox: sandbox.record.id.clone(),
+            image: image.id.clone(),
+            created_at: files::now(),
+            cgroup: sandbox.record.cgroup_parent.join(&id),
+            private_pid: matches!(namespaces.pid, PidNamespace::Own),
+            stop_signal: stop_signal(&image.config),
+            log_path: log_path(&sandbox.record.config, &config),
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+            config,
+            id: id.clone(),
+        };
+        let layers = self.images.layers(&image)?;
+        let made = Make { sandbox: sandbox.clone(), image, layers, namespaces, directory: directory.clone() };
+        let record = tokio::task::spawn_blocking(move || made.run(record))
+            .await
+            .map_err(|error| Error::Io { what: "create the container", source: std::io::Error::other(error) })??;
+        let container = Arc::new(Container::new(record, directory));
+        self.containers.lock().insert(id.clone(), container.clone());
+        self.publish_container(&container, ContainerEventType::ContainerCreatedEvent);
+        Ok(id)
+    }
+
+    fn namespaces(&self, sandbox: &Sandbox, config: &v1::ContainerConfig) -> Result<Namespaces, Error> {
+        let status = sandbox.status.lock().clone();
+        let sandbox_options = spec::sandbox_namespaces(&sandbox.record.config);
+        let options = config
+            .linux
+            .as_ref()
+            .and_then(|linux| linux.security_context.as_ref())
+            .and_then(|security| security.namespace_options.clone())
+            .unwrap_or_else(|| sandbox_options.clone());
+        let of = |pid: i32, kind: &str| PathBuf::from(format!("/proc/{pid}/ns/{kind}"));
+        let pid = match options.pid() {
+            NamespaceMode::Container => PidNamespace::Own,
+            NamespaceMode::Node => PidNamespace::Host,
+            // A sandbox that has no shared namespace cannot give one.
+            NamespaceMode::Pod => match status.init_pid {
+                Some(init) => PidNamespace::Join(of(init, "pid")),
+                None => PidNamespace::Own,
+            },
+            NamespaceMode::Target => {
+                let target = self.container(&options.target_id)?;
+                let pid = target.status.lock().clone();
+                if target.record.sandbox != sandbox.record.id || pid.phase != Phase::Running {
+                    return Err(Error::State(format!(
+                        "target container {:?} is not running in this sandbox",
+                        options.target_id
+                    )));
+                }
+                PidNamespace::Join(of(pid.pid, "pid"))
+            }
+        };
+        let own_network = !sandbox.record.host_network;
+        Ok(Namespaces {
+            network: own_network.then(|| self.layout.netns(&sandbox.record.id)),
+            ipc: (sandbox_options.ipc() != NamespaceMode::Node).then(|| of(status.shim_pid, "ipc")),
+            uts: own_network.then(|| of(status.shim_pid, "uts")),
+            pid,
+        })
+    }
+
+    /// Removes a container, killing it if it runs; one that is not there is removed.
+    pub(crate) async fn remove_container(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
+        self.stop_container(container, std::time::Duration::ZERO).await?;
+        let _operation = container.operation.lock().await;
+        if let Ok(sandbox) = self.sandbox(&container.record.sandbox) {
+            let request = knarr_shim::Request::Delete { id: container.record.id.clone() };
+            // It may be gone with the shim, or may never have been started.
+            let _ = sandbox.shim.order(request).await;
+        }
+        let (directory, cgroup) = (container.directory.clone(), container.record.cgroup.clone());
+        blocking("remove the container", move || dispose(&directory, &cgroup)).await?;
+        let removed = self.containers.lock().remove(&container.record.id);
+        if removed.is_some() {
+            self.publish_container(container, ContainerEventType::ContainerDeletedEvent);
+        }
+        Ok(())
+    }
+}
+
+/// Takes a container's remains away. Blocks; repeating it is fine.
+pub(crate) fn dispose(directory: &Path, cgroup: &Path) -> std::io::Result<()> {
+    crate::cgroup::host().remove(cgroup)?;
+    Snapshot::of(directory).unmount()?;
+    files::remove(directory)
+}
+
+/// The blocking part.
+struct Make {
+    sandbox: Arc<Sandbox>,
+    image: Image,
+    layers: Vec<PathBuf>,
+    namespaces: Namespaces,
+    directory: PathBuf,
+}
+
+impl Make {
+    fn run(self, mut record: ContainerRecord) -> Result<ContainerRecord, Error> {
+        let _span = tracing::debug_span!("create_container", container = &record.id[..12]).entered();
+        let outcome = self.make(&mut record);
+        if outcome.is_err()
+            && let Err(error) = dispose(&self.directory, &record.cgroup)
+        {
+            tracing::warn!(container = record.id, %error, "cannot clean up after a failed create");
+        }
+        outcome.map(|()| record)
+    }
+
+    fn make(&self, record: &mut ContainerRecord) -> Result<(), Error> {
+        let on_disk = self.directory.join(RECORD_FILE);
+        files::make_dir(&self.directory).map_err(Error::io("make the bundle"))?;
+        files::write_json(&on_disk, record).map_err(Error::io("write the record"))?;
+        let snapshot = Snapshot::of(&self.directory);
+        snapshot.mount(&self.layers).map_err(Error::io("mount the root file system"))?;
+        let rootfs = snapshot.rootfs();
+        let user = user(&record.config, &self.image.config, &rootfs)?;
+        let input = spec::Input {
+            id: &record.id,
+            sandbox_id: &record.sandbox,
+            sandbox: &self.sandbox.record.config,
+            config: &record.config,
+            image: &self.image.config,
+            user: &user,
+            namespaces: &self.namespaces,
+            rootfs: &rootfs,
+            sandbox_dir: &self.sandbox.directory,
+            cgroup: &record.cgroup,
+            limits: spec::limits(),
+        };
+        let oci = spec::generate(&input)?;
+        files::make_dirs_in_root(&rootfs, Path::new(&input.working_directory()))
+            .map_err(Error::io("make the working directory"))?;
+        files::write_json(&self.directory.join("config.json"), &oci)
+            .map_err(Error::io("write the OCI configuration"))?;
+        if let Some(parent) = record.log_path.as_deref().and_then(Path::parent) {
+            std::fs::create_dir_all(parent).map_err(Error::io("make the log directory"))?;
+        }
+        (record.uid, record.gid, record.groups) = (user.uid, user.gid, user.groups);
+        files::write_json(&on_disk, record).map_err(Error::io("write the record"))
+    }
+}
+
+/// Who the container runs as: what CRI asks, or else what the image says.
+fn user(config: &v1::ContainerConfig, image: &ImageConfig, rootfs: &Path) -> Result<User, Error> {
+    let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
+    let from_image = image.config.as_ref().map(|config| config.user.clone()).unwrap_or_default();
+    let text = match security {
+        Some(security) if security.run_as_user.is_some() => {
+            security.run_as_user.as_ref().map(|user| user.value.to_string()).unwrap_or_default()
+        }
+        Some(security) if !security.run_as_username.is_empty() => security.run_as_username.clone(),
+        _ => from_image,
+    };
+    let mut user = Accounts::read(rootfs)
+        .resolve(&text)
+        .map_err(|error| Error::InvalidArgument(error.to_string()))?;
+    let Some(security) = security else {
+        user.groups.insert(0, user.gid);
+        return Ok(user);
+    };
+    let number = |value: i64| {
+        u32::try_from(value).map_err(|_| Error::InvalidArgument(format!("invalid id {value}")))
+    };
+    if let Some(group) = &security.run_as_group {
+        user.gid = number(group.value)?;
+    }
+    if security.supplemental_groups_policy() == SupplementalGroupsPolicy::Strict {
+        user.groups.clear();
+    }
+    user.groups.insert(0, user.gid);
+    for group in &security.supplemental_groups {
+        user.groups.push(number(*group)?);
+    }
+    let mut seen = std::collections::HashSet::new();
+    user.groups.retain(|group| seen.insert(*group));
+    Ok(user)
+}
+
+fn log_path(sandbox: &v1::PodSandboxConfig, config: &v1::ContainerConfig) -> Option<PathBuf> {
+    let usable = !sandbox.log_directory.is_empty() && !config.log_path.is_empty();
+    usable.then(|| Path::new(&sandbox.log_directory).join(&config.log_path))
+}
+
+/// `SIGTERM`, `TERM` or `15`, as images write it.
+fn stop_signal(image: &ImageConfig) -> i32 {
+    let text = image.config.as_ref().and_then(|config| config.stop_signal.clone()).unwrap_or_default();
+    signal_number(&text).unwrap_or(DEFAULT_STOP_SIGNAL)
+}
+
+pub(crate) fn signal_number(text: &str) -> Option<i32> {
+    use nix::sys::signal::Signal;
+    let upper = text.trim().to_ascii_uppercase();
+    if let Ok(number) = upper.parse::<i32>() {
+        return Signal::try_from(number).is_ok().then_some(number);
+    }
+    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    name.parse::<Signal>().ok().map(|signal| signal as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::signal_number;
+
+    #[test]
+    fn signals_by_name_and_number() {
+        let cases = [("SIGQUIT", Some(3)), ("usr1", Some(10)), ("9", Some(9)), ("", None), ("SIGNOPE", None), ("99", None)];
+        for (text, wanted) in cases {
+            assert_eq!(signal_number(text), wanted, "{text}");
+        }
+    }
+}

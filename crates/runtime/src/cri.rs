@@ -1,0 +1,149 @@
+//! The two gRPC services: requests to calls, results to messages, errors to the codes that containerd gives.
+
+mod images;
+mod runtime;
+
+use knarr_cri::v1;
+use knarr_shim::protocol::ErrorKind;
+use tonic::Status;
+
+pub use images::ImageApi;
+pub use runtime::RuntimeApi;
+
+use crate::Error;
+use crate::container::{Container, Phase};
+use crate::images::StoreError;
+use crate::runtime::Inner;
+use crate::sandbox::Sandbox;
+use crate::shim::ShimError;
+
+pub fn status(error: Error) -> Status {
+    let text = error.to_string();
+    match error {
+        Error::NotFound { .. } => Status::not_found(text),
+        Error::InvalidArgument(_) => Status::invalid_argument(text),
+        Error::State(_) => Status::failed_precondition(text),
+        Error::Unsupported(_) => Status::unimplemented(text),
+        Error::DeadlineExceeded(_) => Status::deadline_exceeded(text),
+        Error::Shim(ShimError::Refused { kind, .. }) => match kind {
+            ErrorKind::NotFound => Status::not_found(text),
+            ErrorKind::State => Status::failed_precondition(text),
+            _ => Status::unknown(text),
+        },
+        Error::Image(StoreError::MissingLayer(_)) => Status::not_found(text),
+        Error::Spec(crate::spec::SpecError::Unsupported(_)) => Status::unimplemented(text),
+        _ => Status::unknown(text),
+    }
+}
+
+pub fn sandbox_state(sandbox: &Sandbox) -> v1::PodSandboxState {
+    if sandbox.status.lock().ready {
+        v1::PodSandboxState::SandboxReady
+    } else {
+        v1::PodSandboxState::SandboxNotready
+    }
+}
+
+pub fn sandbox_status(sandbox: &Sandbox) -> v1::PodSandboxStatus {
+    let record = &sandbox.record;
+    let mut addresses = sandbox.status.lock().addresses.clone().into_iter().map(|address| address.to_string());
+    let options = crate::spec::sandbox_namespaces(&record.config);
+    v1::PodSandboxStatus {
+        id: record.id.clone(),
+        metadata: record.config.metadata.clone(),
+        state: sandbox_state(sandbox).into(),
+        created_at: record.created_at,
+        network: Some(v1::PodSandboxNetworkStatus {
+            ip: addresses.next().unwrap_or_default(),
+            additional_ips: addresses.map(|ip| v1::PodIp { ip }).collect(),
+        }),
+        linux: Some(v1::LinuxPodSandboxStatus { namespaces: Some(v1::Namespace { options: Some(options) }) }),
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+        runtime_handler: record.runtime_handler.clone(),
+    }
+}
+
+pub fn sandbox_item(sandbox: &Sandbox) -> v1::PodSandbox {
+    let record = &sandbox.record;
+    v1::PodSandbox {
+        id: record.id.clone(),
+        metadata: record.config.metadata.clone(),
+        state: sandbox_state(sandbox).into(),
+        created_at: record.created_at,
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+        runtime_handler: record.runtime_handler.clone(),
+    }
+}
+
+pub fn container_state(container: &Container) -> v1::ContainerState {
+    match container.status.lock().phase {
+        Phase::Created => v1::ContainerState::ContainerCreated,
+        Phase::Running => v1::ContainerState::ContainerRunning,
+        Phase::Exited => v1::ContainerState::ContainerExited,
+    }
+}
+
+pub fn container_item(inner: &Inner, container: &Container) -> v1::Container {
+    let record = &container.record;
+    v1::Container {
+        id: record.id.clone(),
+        pod_sandbox_id: record.sandbox.clone(),
+        metadata: record.config.metadata.clone(),
+        image: record.config.image.clone(),
+        image_ref: image_ref(inner, &record.image),
+        state: container_state(container).into(),
+        created_at: record.created_at,
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+        image_id: record.image.clone(),
+    }
+}
+
+pub fn container_status(inner: &Inner, container: &Container) -> v1::ContainerStatus {
+    let (record, status) = (&container.record, container.status.lock().clone());
+    let resources = v1::ContainerResources { linux: status.resources, windows: None };
+    let groups = record.groups.iter().map(|group| i64::from(*group)).collect();
+    let user = v1::LinuxContainerUser {
+        uid: record.uid.into(),
+        gid: record.gid.into(),
+        supplemental_groups: groups,
+    };
+    let name = tagged_name(inner, record);
+    v1::ContainerStatus {
+        id: record.id.clone(),
+        metadata: record.config.metadata.clone(),
+        state: container_state(container).into(),
+        created_at: record.created_at,
+        started_at: status.started_at,
+        finished_at: status.finished_at,
+        exit_code: status.exit_code,
+        image: Some(v1::ImageSpec { image: name, ..record.config.image.clone().unwrap_or_default() }),
+        image_ref: image_ref(inner, &record.image),
+        reason: status.reason,
+        message: status.message,
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+        mounts: record.config.mounts.clone(),
+        log_path: record.log_path.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        resources: Some(resources),
+        image_id: record.image.clone(),
+        user: Some(v1::ContainerUser { linux: Some(user) }),
+    }
+}
+
+/// A repository digest of the image, or its id where it came without a manifest.
+fn image_ref(inner: &Inner, image_id: &str) -> String {
+    inner
+        .images
+        .find(image_id)
+        .and_then(|image| image.digests.first().cloned())
+        .unwrap_or_else(|| image_id.to_owned())
+}
+
+/// As containerd: the image's first tag, or whatever was asked for.
+fn tagged_name(inner: &Inner, record: &crate::records::ContainerRecord) -> String {
+    let asked = record.config.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
+    inner.images.find(&record.image).and_then(|image| image.tags.first().cloned()).unwrap_or(asked)
+}

@@ -1,0 +1,126 @@
+//! `ImageService`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use knarr_cri::v1::image_service_server::ImageService;
+use knarr_cri::v1::*;
+use tonic::{Request, Response, Status};
+
+use super::status;
+use crate::images::Image as StoredImage;
+use crate::runtime::Inner;
+use crate::stats;
+
+pub struct ImageApi {
+    inner: Arc<Inner>,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+impl ImageApi {
+    pub fn new(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+}
+
+fn wanted(image: Option<ImageSpec>) -> Result<String, Status> {
+    image
+        .map(|image| image.image)
+        .filter(|image| !image.is_empty())
+        .ok_or_else(|| Status::invalid_argument("image is missing"))
+}
+
+fn item(image: &StoredImage) -> Image {
+    let user = image.config.config.as_ref().map(|config| config.user.clone()).unwrap_or_default();
+    let user = user.split(':').next().unwrap_or_default();
+    let uid: Option<i64> = if user.is_empty() { Some(0) } else { user.parse().ok() };
+    Image {
+        id: image.id.clone(),
+        repo_tags: image.tags.iter().cloned().collect(),
+        repo_digests: image.digests.iter().cloned().collect(),
+        size: image.size,
+        username: if uid.is_none() { user.to_owned() } else { String::new() },
+        uid: uid.map(|value| Int64Value { value }),
+        spec: Some(ImageSpec::default()),
+        pinned: false,
+    }
+}
+
+#[tonic::async_trait]
+impl ImageService for ImageApi {
+    async fn list_images(&self, request: Request<ListImagesRequest>) -> Reply<ListImagesResponse> {
+        let filter = request.into_inner().filter.and_then(|filter| filter.image).map(|image| image.image);
+        let images = match filter.filter(|text| !text.is_empty()) {
+            Some(text) => self.inner.images.find(&text).into_iter().collect(),
+            None => self.inner.images.list(),
+        };
+        Ok(Response::new(ListImagesResponse { images: images.iter().map(item).collect() }))
+    }
+
+    async fn image_status(&self, request: Request<ImageStatusRequest>) -> Reply<ImageStatusResponse> {
+        let request = request.into_inner();
+        let image = self.inner.images.find(&wanted(request.image)?);
+        let mut info = HashMap::new();
+        if let (true, Some(image)) = (request.verbose, &image) {
+            info.insert("info".to_owned(), serde_json::json!({ "imageSpec": image.config }).to_string());
+        }
+        Ok(Response::new(ImageStatusResponse { image: image.as_ref().map(item), info }))
+    }
+
+    async fn pull_image(&self, request: Request<PullImageRequest>) -> Reply<PullImageResponse> {
+        let name = wanted(request.into_inner().image)?;
+        match self.inner.images.find(&name) {
+            Some(image) => Ok(Response::new(PullImageResponse { image_ref: image.id })),
+            None => Err(Status::unimplemented(format!(
+                "image {name:?} is not in the store and this runtime has no registry client; import it as an archive"
+            ))),
+        }
+    }
+
+    async fn remove_image(&self, request: Request<RemoveImageRequest>) -> Reply<RemoveImageResponse> {
+        let name = wanted(request.into_inner().image)?;
+        let Some(image) = self.inner.images.find(&name) else {
+            return Ok(Response::new(RemoveImageResponse {}));
+        };
+        let user = self
+            .inner
+            .containers
+            .lock()
+            .values()
+            .find(|container| container.record.image == image.id)
+            .map(|container| container.record.id.clone());
+        if let Some(user) = user {
+            return Err(Status::failed_precondition(format!("image {name:?} is in use by container {user:?}")));
+        }
+        let images = self.inner.images.clone();
+        tokio::task::spawn_blocking(move || images.remove(&image.id))
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?
+            .map_err(|error| status(error.into()))?;
+        Ok(Response::new(RemoveImageResponse {}))
+    }
+
+    async fn image_fs_info(&self, _: Request<ImageFsInfoRequest>) -> Reply<ImageFsInfoResponse> {
+        let (images, containers) = (self.inner.layout.images(), self.inner.layout.containers());
+        let used: u64 = self.inner.images.list().iter().map(|image| image.size).sum();
+        let writable: Vec<_> =
+            self.inner.containers.lock().values().map(|container| container.snapshot().upper()).collect();
+        let usages = tokio::task::spawn_blocking(move || writable.iter().map(|path| stats::disk(path)).collect::<Vec<_>>())
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let sum = |of: fn(&FilesystemUsage) -> u64| usages.iter().map(of).sum();
+        let usage = |mountpoint: String, bytes: u64, inodes: u64| FilesystemUsage {
+            timestamp: crate::files::now(),
+            fs_id: Some(FilesystemIdentifier { mountpoint }),
+            used_bytes: Some(UInt64Value { value: bytes }),
+            inodes_used: Some(UInt64Value { value: inodes }),
+        };
+        let bytes = sum(|one| one.used_bytes.as_ref().map_or(0, |bytes| bytes.value));
+        let inodes = sum(|one| one.inodes_used.as_ref().map_or(0, |inodes| inodes.value));
+        Ok(Response::new(ImageFsInfoResponse {
+            image_filesystems: vec![usage(images.display().to_string(), used, 0)],
+            container_filesystems: vec![usage(containers.display().to_string(), bytes, inodes)],
+        }))
+    }
+}

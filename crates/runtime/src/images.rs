@@ -1,0 +1,18 @@
+//! Images: references to configurations, configurations to unpacked layers.
+//!
+//! Layers are unpacked once, each in a directory named by its diff id (the digest of the uncompressed tar), so that images
+//! share them and a container's root is an overlay of directories. What stays on disk of an image is its configuration and
+//! one record; compressed layers are not kept. An image is its configuration's digest; references point to it and move.
+//!
+//! [`ImageStore::unpack_layer`] and [`ImageStore::commit`] are all that an importer or a puller needs: first the layers,
+//! then the image. A layer that no image names is removed when an image is, or at the next start.
+
+pub mod archive;
+mod extract;
+pub mod reference;
+mod store;
+pub mod user;
+
+pub use archive::ImportError;
+pub use reference::{Reference, ReferenceError};
+pub use store::{Image, ImageConfig, ImageStore, NewImage, ProcessConfig, StoreError};

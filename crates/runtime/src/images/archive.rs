@@ -1,0 +1,304 @@
+//! Imports tar archives of images: what `docker save` writes and OCI layouts, plain or compressed.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::reference::{Reference, is_digest};
+use super::store::{ImageConfig, ImageStore, MAX_CONFIG_BYTES, NewImage, StoreError};
+
+/// Depth of indexes of indexes.
+const MAX_INDEX_DEPTH: usize = 4;
+const REFERENCE_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("read {path}: {source}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("archive: {0}")]
+    Io(#[from] io::Error),
+    #[error("{0} is neither a docker archive nor an OCI layout")]
+    Unknown(PathBuf),
+    #[error("the archive lacks {0}")]
+    Missing(String),
+    #[error("{name}: {source}")]
+    Json { name: String, source: serde_json::Error },
+    #[error("no image for this platform in the archive")]
+    NoPlatform,
+    #[error("the image has {layers} layers but {diff_ids} diff ids")]
+    LayerCount { layers: usize, diff_ids: usize },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DockerEntry {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Descriptor {
+    digest: String,
+    #[serde(default)]
+    media_type: String,
+    #[serde(default)]
+    platform: Option<Platform>,
+    #[serde(default)]
+    annotations: HashMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Platform {
+    architecture: String,
+    os: String,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+/// An uncompressed tar with the places of its files.
+struct Tar {
+    file: File,
+    entries: HashMap<PathBuf, (u64, u64)>,
+}
+
+impl ImageStore {
+    /// Imports every image of an archive; their ids. Blocking.
+    pub fn import_tar(&self, path: &Path) -> Result<Vec<String>, ImportError> {
+        let _span = tracing::debug_span!("import", path = %path.display()).entered();
+        let tar = Tar::open(path, &self.temporary())
+            .map_err(|source| ImportError::Read { path: path.to_path_buf(), source })?;
+        if tar.has("manifest.json") {
+            self.import_docker(&tar)
+        } else if tar.has("index.json") {
+            let index: Index = tar.json("index.json")?;
+            let mut ids = Vec::new();
+            for descriptor in &index.manifests {
+                let references = references_of(&descriptor.annotations);
+                ids.push(self.import_oci(&tar, descriptor, &references, 0)?);
+            }
+            Ok(ids)
+        } else {
+            Err(ImportError::Unknown(path.to_path_buf()))
+        }
+    }
+
+    fn import_docker(&self, tar: &Tar) -> Result<Vec<String>, ImportError> {
+        let entries: Vec<DockerEntry> = tar.json("manifest.json")?;
+        entries
+            .iter()
+            .map(|entry| {
+                let references: Vec<Reference> =
+                    entry.repo_tags.iter().flatten().filter_map(|tag| Reference::parse(tag).ok()).collect();
+                self.import_image(tar, &entry.config, &entry.layers, &references, None)
+            })
+            .collect()
+    }
+
+    fn import_oci(
+        &self,
+        tar: &Tar,
+        descriptor: &Descriptor,
+        references: &[Reference],
+        depth: usize,
+    ) -> Result<String, ImportError> {
+        let name = blob(&descriptor.digest)?;
+        if descriptor.media_type.contains("index") || descriptor.media_type.contains("manifest.list") {
+            let index: Index = tar.json(&name)?;
+            let fitting = index
+                .manifests
+                .iter()
+                .find(|manifest| manifest.platform.as_ref().is_none_or(is_ours))
+                .filter(|_| depth < MAX_INDEX_DEPTH)
+                .ok_or(ImportError::NoPlatform)?;
+            return self.import_oci(tar, fitting, references, depth + 1);
+        }
+        let manifest: Manifest = tar.json(&name)?;
+        let layers =
+            manifest.layers.iter().map(|layer| blob(&layer.digest)).collect::<Result<Vec<_>, _>>()?;
+        let config = blob(&manifest.config.digest)?;
+        self.import_image(tar, &config, &layers, references, Some(&descriptor.digest))
+    }
+
+    fn import_image(
+        &self,
+        tar: &Tar,
+        config_name: &str,
+        layers: &[String],
+        references: &[Reference],
+        manifest_digest: Option<&str>,
+    ) -> Result<String, ImportError> {
+        let bytes = tar.bytes(config_name)?;
+        let config: ImageConfig = serde_json::from_slice(&bytes)
+            .map_err(|source| ImportError::Json { name: config_name.to_owned(), source })?;
+        let diff_ids = &config.rootfs.diff_ids;
+        if diff_ids.len() != layers.len() {
+            return Err(ImportError::LayerCount { layers: layers.len(), diff_ids: diff_ids.len() });
+        }
+        for (diff_id, layer) in diff_ids.iter().zip(layers) {
+            if !self.has_layer(diff_id) {
+                self.unpack_layer(diff_id, decompress(tar.reader(layer)?)?)?;
+            }
+        }
+        Ok(self.commit(&NewImage { config: &bytes, references, manifest_digest })?)
+    }
+}
+
+impl Tar {
+    /// A compressed archive is uncompressed into `temporary` first, since its files are wanted out of order.
+    fn open(path: &Path, temporary: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut plain = decompress(BufReader::new(file.try_clone()?))?;
+        if plain.compressed {
+            let mut unpacked = tempfile::tempfile_in(temporary)?;
+            io::copy(&mut plain, &mut unpacked)?;
+            file = unpacked;
+        }
+        file.seek(SeekFrom::Start(0))?;
+        let mut entries = HashMap::new();
+        let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
+        let mut archive = tar::Archive::new(BufReader::new(file.try_clone()?));
+        for entry in archive.entries_with_seek()? {
+            let entry = entry?;
+            let name: PathBuf = entry.path()?.components().collect();
+            let name = name.strip_prefix(".").map(Path::to_path_buf).unwrap_or(name);
+            match entry.link_name()? {
+                // Old docker archives link layers that images share.
+                Some(target) => links.push((name, resolve_link(entry.path()?.parent(), &target))),
+                None => {
+                    entries.insert(name, (entry.raw_file_position(), entry.size()));
+                }
+            }
+        }
+        for (name, target) in links {
+            if let Some(place) = entries.get(&target).copied() {
+                entries.insert(name, place);
+            }
+        }
+        Ok(Self { file, entries })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(Path::new(name))
+    }
+
+    fn reader(&self, name: &str) -> Result<impl Read + use<>, ImportError> {
+        let (position, size) =
+            *self.entries.get(Path::new(name)).ok_or_else(|| ImportError::Missing(name.to_owned()))?;
+        Ok(BufReader::with_capacity(128 << 10, At { file: self.file.try_clone()?, position }.take(size)))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Vec<u8>, ImportError> {
+        let mut bytes = Vec::new();
+        self.reader(name)?.take(MAX_CONFIG_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ImportError> {
+        serde_json::from_slice(&self.bytes(name)?)
+            .map_err(|source| ImportError::Json { name: name.to_owned(), source })
+    }
+}
+
+/// Reads from a place of its own, whoever else reads the file.
+struct At {
+    file: File,
+    position: u64,
+}
+
+impl Read for At {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = std::os::unix::fs::FileExt::read_at(&self.file, buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+/// A stream that may have been compressed.
+pub struct Decompressed {
+    inner: Box<dyn Read + Send>,
+    compressed: bool,
+}
+
+impl Read for Decompressed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer)
+    }
+}
+
+/// Looks at the first bytes, not at what a media type claims: gzip, zstd or neither.
+pub fn decompress(mut from: impl Read + Send + 'static) -> io::Result<Decompressed> {
+    let mut magic = Vec::with_capacity(4);
+    from.by_ref().take(4).read_to_end(&mut magic)?;
+    let gzip = magic.starts_with(&[0x1f, 0x8b]);
+    let zstd = magic == [0x28, 0xb5, 0x2f, 0xfd];
+    let whole = io::Cursor::new(magic).chain(from);
+    let inner: Box<dyn Read + Send> = if gzip {
+        Box::new(MultiGzDecoder::new(whole))
+    } else if zstd {
+        Box::new(zstd::Decoder::new(whole)?)
+    } else {
+        Box::new(whole)
+    };
+    Ok(Decompressed { inner, compressed: gzip || zstd })
+}
+
+fn references_of(annotations: &HashMap<String, String>) -> Vec<Reference> {
+    REFERENCE_ANNOTATIONS
+        .iter()
+        .filter_map(|name| annotations.get(*name))
+        // The second may hold a bare tag, which names no image.
+        .find(|text| text.contains(['/', ':']))
+        .and_then(|text| Reference::parse(text).ok())
+        .into_iter()
+        .collect()
+}
+
+fn blob(digest: &str) -> Result<String, ImportError> {
+    if is_digest(digest) {
+        Ok(format!("blobs/{}", digest.replace(':', "/")))
+    } else {
+        Err(ImportError::Missing(digest.to_owned()))
+    }
+}
+
+fn is_ours(platform: &Platform) -> bool {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    platform.os == "linux" && platform.architecture == architecture
+}
+
+fn resolve_link(parent: Option<&Path>, target: &Path) -> PathBuf {
+    let mut path = parent.map(Path::to_path_buf).unwrap_or_default();
+    for component in target.components() {
+        match component {
+            std::path::Component::ParentDir => {
+                path.pop();
+            }
+            std::path::Component::Normal(name) => path.push(name),
+            _ => {}
+        }
+    }
+    path
+}

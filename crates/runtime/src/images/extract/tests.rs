@@ -1,0 +1,97 @@
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+
+use tar::{Builder, EntryType, Header};
+
+use super::layer;
+
+fn header(kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o640);
+    header.set_mtime(1_000);
+    header.set_uid(fs::metadata("/proc/self").map_or(0, |metadata| u64::from(metadata.uid())));
+    header.set_gid(fs::metadata("/proc/self").map_or(0, |metadata| u64::from(metadata.gid())));
+    header
+}
+
+struct Tar(Builder<Vec<u8>>);
+
+impl Tar {
+    fn new() -> Self {
+        Self(Builder::new(Vec::new()))
+    }
+
+    /// Writes the name as it is: the builder itself would refuse the bad ones.
+    fn entry(mut self, kind: EntryType, name: &str, link: &str, data: &[u8]) -> Self {
+        let mut header = header(kind, data.len() as u64);
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_cksum();
+        self.0.append(&header, data).unwrap();
+        self
+    }
+
+    fn file(self, name: &str, data: &[u8]) -> Self {
+        self.entry(EntryType::Regular, name, "", data)
+    }
+
+    fn bytes(self) -> Vec<u8> {
+        self.0.into_inner().unwrap()
+    }
+}
+
+#[test]
+fn files_keep_mode_and_time_and_may_be_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let tar = Tar::new()
+        .file("a/b", b"one")
+        .file("./a/b", b"two")
+        .entry(EntryType::Link, "a/c", "a/b", b"")
+        .entry(EntryType::Symlink, "a/d", "/a/b", b"");
+    assert_eq!(layer(&*tar.bytes(), directory.path()).unwrap(), 6);
+    let file = directory.path().join("a/b");
+    assert_eq!(fs::read(&file).unwrap(), b"two");
+    let metadata = fs::metadata(&file).unwrap();
+    assert_eq!((metadata.permissions().mode() & 0o7777, metadata.mtime()), (0o640, 1_000));
+    assert_eq!(fs::metadata(directory.path().join("a/c")).unwrap().ino(), metadata.ino());
+    assert_eq!(fs::read_link(directory.path().join("a/d")).unwrap().to_str(), Some("/a/b"));
+}
+
+#[test]
+fn nothing_is_written_outside() {
+    let outside = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let target = outside.path().to_str().unwrap();
+    let tar = Tar::new()
+        .entry(EntryType::Symlink, "escape", target, b"")
+        .file("../../up", b"x")
+        .file("/absolute", b"x")
+        .entry(EntryType::Symlink, "dots", "../../../../../../../../tmp", b"");
+    layer(&*tar.bytes(), directory.path()).unwrap();
+    assert!(directory.path().join("up").exists());
+    assert!(directory.path().join("absolute").exists());
+    let through = Tar::new().entry(EntryType::Symlink, "escape", target, b"").file("escape/x", b"x");
+    // The link's target does not exist inside the layer, so there is no such directory.
+    assert!(layer(&*through.bytes(), directory.path()).is_err());
+    let linked = Tar::new().entry(EntryType::Link, "passwd", "/etc/passwd", b"");
+    assert!(layer(&*linked.bytes(), directory.path()).is_err());
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn whiteouts_become_the_overlays_own() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: device nodes need root");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let tar = Tar::new().file("etc/.wh.gone", b"").file("etc/.wh.", b"").file("opaque/.wh..wh..opq", b"");
+    layer(&*tar.bytes(), directory.path()).unwrap();
+    let gone = fs::symlink_metadata(directory.path().join("etc/gone")).unwrap();
+    assert!(gone.file_type().is_char_device());
+    assert_eq!(gone.rdev(), 0);
+    assert_eq!(fs::read_dir(directory.path().join("etc")).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(directory.path().join("opaque")).unwrap().count(), 0);
+}

@@ -1,0 +1,333 @@
+//! The store: records and layers on disk, an index in memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::extract;
+use super::reference::{Reference, is_digest, is_hex64};
+use crate::{files, id};
+
+/// Largest image configuration accepted, bytes.
+pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("image store: {0}")]
+    Io(#[from] io::Error),
+    #[error("unpack layer: {0}")]
+    Extract(#[from] extract::ExtractError),
+    #[error("layer has digest {actual}, not {wanted}")]
+    LayerDigest { wanted: String, actual: String },
+    #[error("image configuration has digest {actual}, not {wanted}")]
+    ConfigDigest { wanted: String, actual: String },
+    #[error("image configuration: {0}")]
+    Config(serde_json::Error),
+    #[error("image configuration has a diff id that is no sha256 digest: {0:?}")]
+    DiffId(String),
+    #[error("layer {0} is missing")]
+    MissingLayer(String),
+}
+
+/// The part of an image's configuration that containers need. Field names are those of the OCI image specification.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ImageConfig {
+    #[serde(default)]
+    pub architecture: String,
+    #[serde(default)]
+    pub os: String,
+    #[serde(default)]
+    pub config: Option<ProcessConfig>,
+    #[serde(default)]
+    pub rootfs: RootFs,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ProcessConfig {
+    pub user: String,
+    pub env: Option<Vec<String>>,
+    pub entrypoint: Option<Vec<String>>,
+    pub cmd: Option<Vec<String>>,
+    pub working_dir: String,
+    pub stop_signal: Option<String>,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub volumes: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct RootFs {
+    #[serde(default)]
+    pub diff_ids: Vec<String>,
+}
+
+/// An image in the store.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Image {
+    /// `sha256:<digest of the configuration>`.
+    pub id: String,
+    /// `name:tag`, normalized.
+    pub tags: BTreeSet<String>,
+    /// `name@digest of the manifest`, normalized.
+    pub digests: BTreeSet<String>,
+    /// Bytes of the unpacked layers.
+    pub size: u64,
+    pub config: ImageConfig,
+}
+
+/// What [`ImageStore::commit`] takes.
+pub struct NewImage<'a> {
+    /// The configuration's bytes, whose digest is the image's id.
+    pub config: &'a [u8],
+    pub references: &'a [Reference],
+    /// Digest of the manifest it came by, if it came by one.
+    pub manifest_digest: Option<&'a str>,
+}
+
+/// All images.
+pub struct ImageStore {
+    root: PathBuf,
+    index: Mutex<HashMap<String, Image>>,
+}
+
+/// Beside an unpacked layer.
+#[derive(Serialize, Deserialize)]
+struct LayerRecord {
+    size: u64,
+}
+
+impl ImageStore {
+    /// Opens or makes the store. What an interrupted import left is removed.
+    pub fn open(root: PathBuf) -> Result<Self, StoreError> {
+        for directory in ["records", "configs", "layers", "tmp"] {
+            files::make_dir(&root.join(directory))?;
+        }
+        files::remove(&root.join("tmp"))?;
+        files::make_dir(&root.join("tmp"))?;
+        let mut index = HashMap::new();
+        for entry in fs::read_dir(root.join("records"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "json")
+                && let Some(image) = files::read_json::<Image>(&path)?
+            {
+                index.insert(image.id.clone(), image);
+            }
+        }
+        let store = Self { root, index: Mutex::new(index) };
+        store.sweep_layers()?;
+        Ok(store)
+    }
+
+    /// Where the images are, for file system figures.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A directory for temporary files, emptied at each start.
+    pub fn temporary(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    pub fn list(&self) -> Vec<Image> {
+        let mut images: Vec<Image> = self.index.lock().values().cloned().collect();
+        images.sort_by(|a, b| a.id.cmp(&b.id));
+        images
+    }
+
+    /// By id (with or without `sha256:`, whole or a unique prefix) or by reference.
+    pub fn find(&self, text: &str) -> Option<Image> {
+        let index = self.index.lock();
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        if is_hex64(digits) {
+            return index.get(&format!("sha256:{digits}")).cloned();
+        }
+        if let Ok(reference) = Reference::parse(text) {
+            let key = reference.key();
+            let found = index.values().find(|image| image.tags.contains(&key) || image.digests.contains(&key));
+            if let Some(image) = found {
+                return Some(image.clone());
+            }
+        }
+        if digits.len() < 8 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut matching = index.values().filter(|image| image.id["sha256:".len()..].starts_with(digits));
+        matching.next().filter(|_| matching.next().is_none()).cloned()
+    }
+
+    pub fn has_layer(&self, diff_id: &str) -> bool {
+        self.layer_record(diff_id).is_ok_and(|path| path.exists())
+    }
+
+    /// Unpacks an uncompressed tar as the layer `diff_id`, whose digest is checked. Blocking, and safe to be called for
+    /// one layer twice at the same time.
+    pub fn unpack_layer(&self, diff_id: &str, tar: impl Read) -> Result<(), StoreError> {
+        let (target, record) = (self.layer(diff_id)?, self.layer_record(diff_id)?);
+        if record.exists() {
+            return Ok(());
+        }
+        let temporary = self.temporary().join(id::new());
+        files::make_dir(&temporary)?;
+        let mut hashed = Hashed { inner: tar, hash: Sha256::new() };
+        let outcome = extract::layer(&mut hashed, &temporary).map_err(StoreError::from).and_then(|size| {
+            // The digest covers the padding after the archive's end too.
+            io::copy(&mut hashed, &mut io::sink())?;
+            let actual = format!("sha256:{}", id::hex(&hashed.hash.finalize()));
+            if actual == diff_id {
+                Ok(size)
+            } else {
+                Err(StoreError::LayerDigest { wanted: diff_id.to_owned(), actual })
+            }
+        });
+        let size = match outcome {
+            Ok(size) => size,
+            Err(error) => {
+                files::remove(&temporary)?;
+                return Err(error);
+            }
+        };
+        let _serialized = self.index.lock();
+        if record.exists() {
+            files::remove(&temporary)?;
+            return Ok(());
+        }
+        // Left by a crash between the two steps below.
+        files::remove(&target)?;
+        fs::rename(&temporary, &target)?;
+        files::write_json(&record, &LayerRecord { size })?;
+        Ok(())
+    }
+
+    /// Adds an image whose layers are unpacked, or gives a known one further names. A reference that pointed to another
+    /// image moves. Returns the image's id.
+    pub fn commit(&self, new: &NewImage<'_>) -> Result<String, StoreError> {
+        let digits = id::hex(&Sha256::digest(new.config));
+        let image_id = format!("sha256:{digits}");
+        let config: ImageConfig = serde_json::from_slice(new.config).map_err(StoreError::Config)?;
+        let mut size = 0;
+        for diff_id in &config.rootfs.diff_ids {
+            let record: LayerRecord = files::read_json(&self.layer_record(diff_id)?)?
+                .ok_or_else(|| StoreError::MissingLayer(diff_id.clone()))?;
+            size += record.size;
+        }
+        let mut index = self.index.lock();
+        files::write_atomically(&self.root.join("configs").join(&digits), new.config)?;
+        let mut image = index.get(&image_id).cloned().unwrap_or_else(|| Image {
+            id: image_id.clone(),
+            tags: BTreeSet::new(),
+            digests: BTreeSet::new(),
+            size,
+            config,
+        });
+        for reference in new.references {
+            if let Some(tag) = &reference.tag {
+                image.tags.insert(format!("{}:{tag}", reference.name()));
+            }
+            if let Some(digest) = reference.digest.as_deref().or(new.manifest_digest) {
+                image.digests.insert(format!("{}@{digest}", reference.name()));
+            }
+        }
+        for other in index.values_mut().filter(|other| other.id != image_id) {
+            let before = other.tags.len();
+            other.tags.retain(|tag| !image.tags.contains(tag));
+            if other.tags.len() != before {
+                files::write_json(&self.record(&other.id), other)?;
+            }
+        }
+        files::write_json(&self.record(&image_id), &image)?;
+        index.insert(image_id.clone(), image);
+        Ok(image_id)
+    }
+
+    /// Removes an image with all its names; an unknown one is removed. Layers that `in_use` images or other images need
+    /// stay.
+    pub fn remove(&self, text: &str) -> Result<(), StoreError> {
+        let Some(image) = self.find(text) else { return Ok(()) };
+        {
+            let mut index = self.index.lock();
+            index.remove(&image.id);
+            files::remove(&self.record(&image.id))?;
+            files::remove(&self.root.join("configs").join(&image.id["sha256:".len()..]))?;
+        }
+        self.sweep_layers()
+    }
+
+    /// Directories of an image's layers, lowest first.
+    pub fn layers(&self, image: &Image) -> Result<Vec<PathBuf>, StoreError> {
+        image
+            .config
+            .rootfs
+            .diff_ids
+            .iter()
+            .map(|diff_id| {
+                if self.has_layer(diff_id) {
+                    self.layer(diff_id)
+                } else {
+                    Err(StoreError::MissingLayer(diff_id.clone()))
+                }
+            })
+            .collect()
+    }
+
+    fn layer(&self, diff_id: &str) -> Result<PathBuf, StoreError> {
+        Ok(self.root.join("layers").join(layer_name(diff_id)?))
+    }
+
+    /// Exists once the layer is whole.
+    fn layer_record(&self, diff_id: &str) -> Result<PathBuf, StoreError> {
+        Ok(self.root.join("layers").join(format!("{}.json", layer_name(diff_id)?)))
+    }
+
+    fn record(&self, image_id: &str) -> PathBuf {
+        self.root.join("records").join(format!("{}.json", &image_id["sha256:".len()..]))
+    }
+
+    /// Removes layers that no image names. A mounted snapshot keeps its lower directories' inodes alive only as long as
+    /// they are linked, so an image that a container uses is not removed in the first place (the CRI service sees to it).
+    fn sweep_layers(&self) -> Result<(), StoreError> {
+        let index = self.index.lock();
+        let wanted: BTreeSet<&str> = index
+            .values()
+            .flat_map(|image| &image.config.rootfs.diff_ids)
+            .filter_map(|diff_id| layer_name(diff_id).ok())
+            .collect();
+        for entry in fs::read_dir(self.root.join("layers"))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let stem = name.split('.').next().unwrap_or(name);
+            if !wanted.contains(stem) {
+                // The record first: a layer without one is not whole.
+                files::remove(&self.root.join("layers").join(format!("{stem}.json")))?;
+                files::remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A layer's directory: enough of the digest to be unique, short for overlayfs's options.
+fn layer_name(diff_id: &str) -> Result<&str, StoreError> {
+    if !is_digest(diff_id) {
+        return Err(StoreError::DiffId(diff_id.to_owned()));
+    }
+    Ok(&diff_id["sha256:".len().."sha256:".len() + 32])
+}
+
+struct Hashed<R> {
+    inner: R,
+    hash: Sha256,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        Ok(count)
+    }
+}

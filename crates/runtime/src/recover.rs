@@ -1,0 +1,149 @@
+//! At start: what was here before. Live shims are reconnected; what is half made, half removed or dead is cleaned up.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use knarr_cri::v1::ContainerEventType;
+use knarr_shim::ContainerState;
+use knarr_shim::protocol::{EXIT_FILE, ExitRecord, STARTED_FILE};
+use serde::Deserialize;
+
+use crate::container::{Container, run_failed};
+use crate::records::{
+    ContainerRecord, FAILURE_FILE, FailureRecord, NETWORK_FILE, NetworkRecord, RECORD_FILE, STOPPED_FILE,
+    SandboxRecord, ids,
+};
+use crate::runtime::Inner;
+use crate::sandbox::Sandbox;
+use crate::{Error, files};
+
+#[derive(Deserialize)]
+struct StartedRecord {
+    pid: i32,
+    started_at: i64,
+}
+
+impl Inner {
+    pub(crate) async fn recover(self: &Arc<Self>) -> Result<(), Error> {
+        self.load_sandboxes()?;
+        self.load_containers()?;
+        let sandboxes: Vec<Arc<Sandbox>> = self.sandboxes.lock().values().cloned().collect();
+        futures::future::join_all(sandboxes.iter().map(|sandbox| self.reconnect(sandbox))).await;
+        Ok(())
+    }
+
+    fn load_sandboxes(&self) -> Result<(), Error> {
+        for id in ids(&self.layout.sandboxes()).map_err(Error::io("list the sandboxes"))? {
+            let directory = self.layout.sandbox(&id);
+            match files::read_json::<SandboxRecord>(&directory.join(RECORD_FILE)) {
+                Ok(Some(record)) => {
+                    self.sandboxes.lock().insert(id, Arc::new(Sandbox::new(record, directory)));
+                }
+                // The record is the first to be written and goes with its directory: nothing else was made.
+                Ok(None) => files::remove(&directory).map_err(Error::io("remove an empty sandbox"))?,
+                Err(error) => tracing::error!(sandbox = id, %error, "unreadable record, left alone"),
+            }
+        }
+        Ok(())
+    }
+
+    fn load_containers(&self) -> Result<(), Error> {
+        for id in ids(&self.layout.containers()).map_err(Error::io("list the containers"))? {
+            let directory = self.layout.container(&id);
+            let record = match files::read_json::<ContainerRecord>(&directory.join(RECORD_FILE)) {
+                Ok(record) => record,
+                Err(error) => {
+                    tracing::error!(container = id, %error, "unreadable record, left alone");
+                    continue;
+                }
+            };
+            let orphaned = record.as_ref().is_none_or(|record| !self.sandboxes.lock().contains_key(&record.sandbox));
+            // Without its configuration nobody was ever told the id; without its sandbox nobody can run it.
+            if orphaned || !directory.join("config.json").exists() {
+                self.discard(&id, record, directory);
+                continue;
+            }
+            if let Some(record) = record {
+                let container = Arc::new(Container::new(record, directory));
+                restore(&container);
+                self.containers.lock().insert(id, container);
+            }
+        }
+        Ok(())
+    }
+
+    fn discard(&self, id: &str, record: Option<ContainerRecord>, directory: PathBuf) {
+        tracing::info!(container = id, "removing a container that was not finished");
+        let outcome = match record {
+            Some(record) => crate::container::dispose(&directory, &record.cgroup),
+            None => crate::snapshot::Snapshot::of(&directory).unmount().and_then(|()| files::remove(&directory)),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(container = id, %error, "cannot remove it");
+        }
+    }
+
+    async fn reconnect(self: &Arc<Self>, sandbox: &Arc<Sandbox>) {
+        let id = &sandbox.record.id;
+        let stopped = sandbox.directory.join(STOPPED_FILE).exists();
+        let network: Option<NetworkRecord> =
+            files::read_json(&sandbox.directory.join(NETWORK_FILE)).unwrap_or_default();
+        let whole = !stopped && (sandbox.record.host_network || network.is_some());
+        sandbox.status.lock().addresses = network.unwrap_or_default().addresses;
+        let adopted = if whole { self.adopt(sandbox).await.ok() } else { None };
+        match adopted {
+            Some(states) => {
+                sandbox.status.lock().ready = true;
+                tracing::debug!(sandbox = id, containers = states.len(), "found its shim again");
+                self.settle(sandbox, states).await;
+            }
+            None => {
+                sandbox.status.lock().stopping = true;
+                for container in self.containers_of(id) {
+                    self.settle_orphan(&container).await;
+                }
+                if let Err(error) = self.dismantle(sandbox).await {
+                    tracing::warn!(sandbox = id, %error, "cannot clean up; stopping the sandbox tries again");
+                }
+            }
+        }
+    }
+
+    /// Brings containers to what their shim says.
+    async fn settle(self: &Arc<Self>, sandbox: &Arc<Sandbox>, states: Vec<ContainerState>) {
+        let mut known = HashSet::new();
+        for state in states {
+            known.insert(state.id.clone());
+            let Ok(container) = self.container(&state.id) else { continue };
+            match state.exit {
+                Some(exit) => self.container_exited(&container, exit),
+                // A pid of 0: being made. The order came from a runtime that is dead, so nobody waits for it.
+                None if state.pid != 0 => {
+                    container.running(state.pid, state.started_at);
+                    self.publish_container(&container, ContainerEventType::ContainerStartedEvent);
+                }
+                None => tracing::info!(container = state.id, "is being started"),
+            }
+        }
+        for container in self.containers_of(&sandbox.record.id) {
+            if !known.contains(&container.record.id)
+                && container.status.lock().phase == crate::container::Phase::Running
+            {
+                self.settle_orphan(&container).await;
+            }
+        }
+    }
+}
+
+/// A container's state by its files.
+fn restore(container: &Container) {
+    let read = |name: &str| container.directory.join(name);
+    if let Ok(Some(failure)) = files::read_json::<FailureRecord>(&read(FAILURE_FILE)) {
+        run_failed(container, &failure);
+    } else if let Ok(Some(exit)) = files::read_json::<ExitRecord>(&read(EXIT_FILE)) {
+        container.exited(&exit);
+    } else if let Ok(Some(started)) = files::read_json::<StartedRecord>(&read(STARTED_FILE)) {
+        container.running(started.pid, started.started_at);
+    }
+}

@@ -1,0 +1,125 @@
+//! Mounts: the file systems every container has, the sandbox's files, and what CRI asks for.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use knarr_cri::v1::{self, MountPropagation, NamespaceMode};
+use serde_json::{Value, json};
+
+use super::{Input, SpecError};
+
+pub struct Mounts {
+    pub mounts: Vec<Value>,
+    /// The root's own propagation, where a mount needs one.
+    pub propagation: Option<&'static str>,
+}
+
+pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
+    let mut mounts = base(input);
+    mounts.extend(sandbox_files(input));
+    let asked: Vec<&str> =
+        input.config.mounts.iter().map(|mount| mount.container_path.trim_end_matches('/')).collect();
+    // What is asked for replaces what would be there.
+    mounts.retain(|mount| {
+        let destination = mount["destination"].as_str().unwrap_or_default();
+        !asked.contains(&destination)
+    });
+    let mut propagation = None;
+    let mut sorted: Vec<&v1::Mount> = input.config.mounts.iter().collect();
+    // A mount below another comes after it, whatever the order asked.
+    sorted.sort_by_key(|mount| Path::new(&mount.container_path).components().count());
+    for mount in sorted {
+        mounts.push(bind(mount)?);
+        match mount.propagation() {
+            MountPropagation::PropagationBidirectional => propagation = Some("rshared"),
+            MountPropagation::PropagationHostToContainer => propagation = propagation.or(Some("rslave")),
+            MountPropagation::PropagationPrivate => {}
+        }
+    }
+    Ok(Mounts { mounts, propagation })
+}
+
+fn base(input: &Input<'_>) -> Vec<Value> {
+    let access = if input.privileged() { "rw" } else { "ro" };
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
+        json!({ "destination": destination, "type": kind, "source": source, "options": options })
+    };
+    vec![
+        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
+        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
+        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access]),
+    ]
+}
+
+fn sandbox_files(input: &Input<'_>) -> Vec<Value> {
+    let namespaces = super::sandbox_namespaces(input.sandbox);
+    let host_ipc = namespaces.ipc() == NamespaceMode::Node;
+    let shm = if host_ipc { Path::new("/dev/shm").to_path_buf() } else { input.sandbox_dir.join("shm") };
+    let readonly = input.security().is_some_and(|security| security.readonly_rootfs);
+    let access = if readonly { "ro" } else { "rw" };
+    let file = |destination: &str, source: &Path| {
+        json!({
+            "destination": destination, "type": "bind", "source": source,
+            "options": ["rbind", "rprivate", access],
+        })
+    };
+    let mut mounts = vec![json!({
+        "destination": "/dev/shm", "type": "bind", "source": shm,
+        "options": ["rbind", "rprivate", "nosuid", "noexec", "nodev", "rw"],
+    })];
+    for (destination, name) in [("/etc/hostname", "hostname"), ("/etc/resolv.conf", "resolv.conf")] {
+        let source = input.sandbox_dir.join(name);
+        if source.exists() {
+            mounts.push(file(destination, &source));
+        }
+    }
+    mounts
+}
+
+fn bind(mount: &v1::Mount) -> Result<Value, SpecError> {
+    if mount.image.is_some() {
+        return Err(SpecError::Unsupported("image volumes are not supported".to_owned()));
+    }
+    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
+        return Err(SpecError::Unsupported("id-mapped mounts are not supported".to_owned()));
+    }
+    let source = Path::new(&mount.host_path);
+    let wrong = |source| SpecError::Mount { path: mount.host_path.clone(), source };
+    // As docker and containerd: a missing source becomes a directory.
+    let source = match fs::canonicalize(source) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(source).map_err(wrong)?;
+            fs::canonicalize(source).map_err(wrong)?
+        }
+        other => other.map_err(wrong)?,
+    };
+    let propagation = match mount.propagation() {
+        MountPropagation::PropagationPrivate => "rprivate",
+        MountPropagation::PropagationHostToContainer => "rslave",
+        MountPropagation::PropagationBidirectional => "rshared",
+    };
+    let access = if mount.recursive_read_only {
+        "rro"
+    } else if mount.readonly {
+        "ro"
+    } else {
+        "rw"
+    };
+    let destination = match mount.container_path.trim_end_matches('/') {
+        "" => "/",
+        path => path,
+    };
+    Ok(json!({
+        "destination": destination, "type": "bind", "source": source,
+        "options": ["rbind", propagation, access],
+    }))
+}

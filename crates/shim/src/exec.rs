@@ -1,0 +1,269 @@
+//! A further process in a running container, as `runc exec` makes it: the container's namespaces, cgroup, user,
+//! capabilities, limits and seccomp filter; the caller's command.
+//!
+//! Steps: a one-shot child joins the cgroup and the namespaces of the container's first process, clones a sibling (a
+//! process namespace is entered by children only) and ends. The sibling, whose parent is therefore the shim, takes
+//! its stdio, drops what it must not have and executes. Failures up to and including `execve` are reported with their
+//! reason, on a socket that a successful `execve` closes.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+
+use knarr_shim::protocol::StartSpec;
+use libcontainer::syscall::Syscall;
+use libcontainer::syscall::linux::LinuxSyscall;
+use libcontainer::{capabilities, seccomp};
+use nix::sched::{CloneFlags, setns};
+use nix::unistd::{Gid, Pid, Uid, chdir, dup2, setsid};
+use oci_spec::runtime::{Process, Spec};
+
+use crate::launch::{Launched, chain, own_pipe, send_report};
+use crate::sys;
+
+/// A process to run.
+pub struct Exec<'a> {
+    pub container: &'a StartSpec,
+    /// The container's first process.
+    pub pid: i32,
+    pub args: &'a [String],
+    pub tty: bool,
+    /// Three, unless there is a terminal.
+    pub stdio: Vec<OwnedFd>,
+}
+
+/// Forks the child that enters the container; its report arrives on the returned socket.
+pub fn start(exec: Exec<'_>) -> io::Result<(Pid, UnixStream)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let pid = sys::fork_with(|| {
+        let (report, master) = match enter(&exec) {
+            Ok((pid, master)) => (Launched::Started { pid: pid.as_raw() }, master),
+            Err(message) => (Launched::Failed { message }, None),
+        };
+        send_report(&theirs, &report, master.as_ref())
+    })?;
+    ours.set_nonblocking(true)?;
+    Ok((pid, ours))
+}
+
+fn enter(exec: &Exec<'_>) -> Result<(Pid, Option<OwnedFd>), String> {
+    sys::set_name(c"knarr-exec");
+    sys::reset_signals();
+    let spec = Spec::load(exec.container.bundle.join("config.json")).map_err(|error| chain(&error))?;
+    let process = spec.process().as_ref().ok_or("the container has no process")?;
+    for procs in &exec.container.cgroup_procs {
+        fs::write(procs, "0").map_err(|error| format!("join cgroup {}: {error}", procs.display()))?;
+    }
+    if let Some(adjustment) = process.oom_score_adj() {
+        fs::write("/proc/self/oom_score_adj", adjustment.to_string())
+            .map_err(|error| format!("set oom_score_adj: {error}"))?;
+    }
+    join_namespaces(exec.pid).map_err(|error| format!("enter the container: {error}"))?;
+    let terminal = if exec.tty {
+        Some(open_terminal(process).map_err(|error| format!("open a terminal: {error}"))?)
+    } else {
+        None
+    };
+    let (mut failure, failed) = UnixStream::pair().map_err(|error| error.to_string())?;
+    let pid = sys::clone_with(libc::CLONE_PARENT, || {
+        let reason = match become_process(exec, &spec, process, terminal.as_ref().map(|(_, slave)| slave)) {
+            Ok(()) => return 0,
+            Err(reason) => reason,
+        };
+        let _ = (&failed).write_all(reason.as_bytes());
+        127
+    })
+    .map_err(|error| format!("clone: {error}"))?;
+    drop(failed);
+    let mut reason = String::new();
+    let _ = failure.read_to_string(&mut reason);
+    if !reason.is_empty() {
+        return Err(reason);
+    }
+    Ok((pid, terminal.map(|(master, _)| master)))
+}
+
+fn join_namespaces(pid: i32) -> io::Result<()> {
+    // SAFETY: pidfd_open(2) returns a descriptor of ours or -1.
+    let pidfd = unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        sys::own(fd as i32)
+    };
+    let all = CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWCGROUP
+        | CloneFlags::CLONE_NEWNS;
+    // The root and directory become those of the mount namespace, which is the container's pivoted root.
+    setns(pidfd.as_fd(), all)?;
+    chdir("/")?;
+    Ok(())
+}
+
+/// A pty of the container's own devpts: (master, slave).
+fn open_terminal(process: &Process) -> io::Result<(OwnedFd, OwnedFd)> {
+    let master = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC)
+        .open("/dev/ptmx")?;
+    let mut unlocked: libc::c_int = 0;
+    // SAFETY: both requests take or return an int; TIOCGPTPEER opens the slave of this very master, wherever
+    // /dev/pts may point.
+    let slave = unsafe {
+        if libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &mut unlocked) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let fd = libc::ioctl(
+            master.as_raw_fd(),
+            libc::TIOCGPTPEER,
+            libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC,
+        );
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        sys::own(fd)
+    };
+    nix::unistd::fchown(slave.as_raw_fd(), Some(Uid::from_raw(process.user().uid())), None)?;
+    Ok((master.into(), slave))
+}
+
+/// Only returns on failure (or never).
+fn become_process(
+    exec: &Exec<'_>,
+    spec: &Spec,
+    process: &Process,
+    slave: Option<&OwnedFd>,
+) -> Result<(), String> {
+    let fail = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
+    let call = LinuxSyscall;
+    setsid().map_err(fail("setsid"))?;
+    let user = process.user();
+    if let Some(umask) = user.umask() {
+        nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(umask));
+    }
+    take_stdio(exec, slave, user.uid(), user.gid()).map_err(|error| format!("take stdio: {error}"))?;
+    for limit in process.rlimits().iter().flatten() {
+        call.set_rlimit(limit).map_err(|error| chain(&error))?;
+    }
+    let environment = environment(process, exec.tty);
+    if process.no_new_privileges() == Some(true) {
+        nix::sys::prctl::set_no_new_privs().map_err(fail("set no_new_privs"))?;
+    }
+    let denied = match chdir(process.cwd()) {
+        Ok(()) => false,
+        Err(nix::Error::EPERM | nix::Error::EACCES) => true,
+        Err(error) => return Err(format!("chdir to {}: {error}", process.cwd().display())),
+    };
+    let groups: Vec<Gid> =
+        user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
+    call.set_groups(&groups).map_err(|error| chain(&error))?;
+    // As root a filter can be loaded without no_new_privs, so it comes before the capabilities go, as libcontainer
+    // does for the first process.
+    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    // Keeps capabilities over the change of user, until they are set to what the container may have.
+    call.set_id(Uid::from_raw(user.uid()), Gid::from_raw(user.gid()))
+        .map_err(|error| chain(&error))?;
+    capabilities::reset_effective(&call).map_err(|error| chain(&error))?;
+    if let Some(filter) = filter {
+        seccomp::initialize_seccomp(filter).map_err(|error| chain(&error))?;
+    }
+    if let Some(wanted) = process.capabilities() {
+        capabilities::drop_privileges(wanted, &call).map_err(|error| chain(&error))?;
+    }
+    if denied {
+        chdir(process.cwd()).map_err(|error| format!("chdir to {}: {error}", process.cwd().display()))?;
+    }
+    execute(exec.args, &environment)
+}
+
+fn take_stdio(exec: &Exec<'_>, slave: Option<&OwnedFd>, uid: u32, gid: u32) -> io::Result<()> {
+    if let Some(slave) = slave {
+        for target in 0..3 {
+            dup2(slave.as_raw_fd(), target)?;
+        }
+        // SAFETY: makes the pty on descriptor 0 the controlling terminal of the session just made.
+        if unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        return Ok(());
+    }
+    for (target, fd) in exec.stdio.iter().enumerate().take(3) {
+        own_pipe(fd, uid, gid);
+        dup2(fd.as_raw_fd(), target as i32)?;
+    }
+    Ok(())
+}
+
+fn environment(process: &Process, tty: bool) -> Vec<(String, String)> {
+    let mut variables: Vec<(String, String)> = process
+        .env()
+        .iter()
+        .flatten()
+        .filter_map(|entry| entry.split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let known: HashMap<&str, ()> = variables.iter().map(|(key, _)| (key.as_str(), ())).collect();
+    let (home, term) = (!known.contains_key("HOME"), tty && !known.contains_key("TERM"));
+    if home {
+        variables.push(("HOME".to_owned(), home_of(process.user().uid())));
+    }
+    if term {
+        variables.push(("TERM".to_owned(), "xterm".to_owned()));
+    }
+    variables
+}
+
+/// The user's home directory by the container's own `/etc/passwd`.
+fn home_of(uid: u32) -> String {
+    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.len() >= 6 && fields[2].parse() == Ok(uid) && !fields[5].is_empty())
+        .map_or_else(|| "/".to_owned(), |fields| fields[5].to_owned())
+}
+
+fn execute(args: &[String], environment: &[(String, String)]) -> Result<(), String> {
+    let program = args.first().ok_or("no command given")?;
+    let strings = |all: &mut dyn Iterator<Item = String>| -> Result<Vec<CString>, String> {
+        all.map(|text| CString::new(text).map_err(|_| "a string holds a NUL byte".to_owned())).collect()
+    };
+    let argv = strings(&mut args.iter().cloned())?;
+    let envp = strings(&mut environment.iter().map(|(key, value)| format!("{key}={value}")))?;
+    let path = environment
+        .iter()
+        .find(|(key, _)| key == "PATH")
+        .map_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", |(_, value)| value);
+    let candidates: Vec<String> = if program.contains('/') {
+        vec![program.clone()]
+    } else {
+        path.split(':').map(|directory| format!("{directory}/{program}")).collect()
+    };
+    // SAFETY: leaves every descriptor but stdio to be closed by execve.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    let mut reason = nix::Error::ENOENT;
+    for candidate in candidates {
+        let candidate = CString::new(candidate).map_err(|_| "a string holds a NUL byte")?;
+        let Err(error) = nix::unistd::execve(&candidate, &argv, &envp);
+        if error != nix::Error::ENOENT && error != nix::Error::ENOTDIR {
+            reason = error;
+        }
+    }
+    Err(match reason {
+        nix::Error::ENOENT if program.contains('/') => {
+            format!("exec: {program:?}: stat {program}: no such file or directory")
+        }
+        nix::Error::ENOENT => format!("exec: {program:?}: executable file not found in $PATH"),
+        nix::Error::EACCES => format!("exec: {program:?}: permission denied"),
+        error => format!("exec: {program:?}: {}", error.desc()),
+    })
+}

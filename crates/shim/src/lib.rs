@@ -1,0 +1,18 @@
+//! The protocol between the runtime and the shims, one shim process a pod sandbox.
+//!
+//! A shim listens on a unix stream socket in its sandbox's directory. A client connects, writes one request and reads
+//! one response ([`frame`]: length, version, JSON, with file descriptors attached by `SCM_RIGHTS`), then closes; only
+//! [`Request::Subscribe`] keeps the connection, which carries [`Event`]s from then on. One request a connection keeps
+//! both ends simple: nothing is multiplexed, a slow request delays no other, and a lost client is a closed socket.
+//! Rejected: ttrpc (a protocol compiler and a second HTTP/2-like layer for nine messages), gRPC (an async runtime in
+//! a process that must stay below 2 MiB).
+//!
+//! The shim leaves what it knows on disk as well ([`ExitRecord`] beside the container's bundle), so that nothing is
+//! lost when it dies before the runtime has read it.
+
+pub mod frame;
+pub mod protocol;
+
+pub use protocol::{
+    ContainerState, Event, ExecSpec, ExitRecord, Request, Response, SandboxSpec, StartSpec,
+};

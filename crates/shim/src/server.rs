@@ -1,0 +1,482 @@
+//! The poll loop: clients, containers' output, one-shot children's reports, ended children.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+
+use knarr_shim::frame::{self, FrameError};
+use knarr_shim::protocol::{
+    ErrorKind, Event, ExecSpec, Request, Response, SIGNAL_EXIT_BASE, SOCKET_FILE, StartSpec,
+};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::container::{Container, poll_targets};
+use crate::launch::Launched;
+use crate::setup::Ready;
+use crate::{exec, launch, sys};
+
+/// Connections at a time. More wait in the listen queue.
+const MAX_CLIENTS: usize = 64;
+/// Containers of a sandbox that the shim remembers.
+const MAX_CONTAINERS: usize = 1_000;
+/// Unsent bytes of a subscriber that does not read; past this it is dropped and will ask for the state anew.
+const MAX_UNSENT_BYTES: usize = 1 << 20;
+
+struct Client {
+    stream: UnixStream,
+    input: Vec<u8>,
+    fds: Vec<OwnedFd>,
+    unsent: Vec<u8>,
+    subscribed: bool,
+}
+
+/// A one-shot child that has not reported.
+struct Launch {
+    report: UnixStream,
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+    client: u64,
+    id: String,
+    /// `None` for a container's first process.
+    exec_id: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Signals,
+    Listener,
+    Client(u64),
+    Launch(usize),
+    Output(usize, usize),
+}
+
+pub struct Server {
+    listener: UnixListener,
+    ready: Ready,
+    clients: BTreeMap<u64, Client>,
+    next_client: u64,
+    containers: Vec<Container>,
+    launches: Vec<Launch>,
+    /// Running execs by pid: (container, exec).
+    execs: HashMap<i32, (String, String)>,
+    /// Children that ended before the one-shot child named them.
+    unclaimed: HashMap<i32, i32>,
+    done: bool,
+}
+
+impl Server {
+    pub fn new(directory: PathBuf, ready: Ready) -> io::Result<Self> {
+        let listener = sys::listen(&directory, SOCKET_FILE)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener,
+            ready,
+            clients: BTreeMap::new(),
+            next_client: 0,
+            containers: Vec::new(),
+            launches: Vec::new(),
+            execs: HashMap::new(),
+            unclaimed: HashMap::new(),
+            done: false,
+        })
+    }
+
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.done {
+            for target in self.wait()? {
+                self.handle(target);
+            }
+            self.launches.retain(|launch| !launch.id.is_empty());
+        }
+        if let Some(init) = self.ready.init_pid {
+            let _ = kill(init, Signal::SIGKILL);
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<Vec<Target>> {
+        fn add<'a>(
+            polled: &mut Vec<PollFd<'a>>,
+            targets: &mut Vec<Target>,
+            fd: BorrowedFd<'a>,
+            flags: PollFlags,
+            target: Target,
+        ) {
+            polled.push(PollFd::new(fd, flags));
+            targets.push(target);
+        }
+        let (mut polled, mut targets) = (Vec::new(), Vec::new());
+        let input = PollFlags::POLLIN;
+        // Ended children come last, so that a one-shot child's report is read before its container's end.
+        for (index, launch) in self.launches.iter().enumerate() {
+            add(&mut polled, &mut targets, launch.report.as_fd(), input, Target::Launch(index));
+        }
+        add(&mut polled, &mut targets, self.ready.signals.as_fd(), input, Target::Signals);
+        if self.clients.len() < MAX_CLIENTS {
+            add(&mut polled, &mut targets, self.listener.as_fd(), input, Target::Listener);
+        }
+        for (key, client) in &self.clients {
+            let mut flags = input;
+            flags.set(PollFlags::POLLOUT, !client.unsent.is_empty());
+            add(&mut polled, &mut targets, client.stream.as_fd(), flags, Target::Client(*key));
+        }
+        for (number, container) in self.containers.iter().enumerate() {
+            for (fd, index, readable) in poll_targets(container) {
+                let flags = if readable { input } else { PollFlags::POLLOUT };
+                add(&mut polled, &mut targets, fd, flags, Target::Output(number, index));
+            }
+        }
+        match poll(&mut polled, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let happened = polled.iter().map(|fd| fd.revents().is_some_and(|flags| !flags.is_empty()));
+        Ok(targets.into_iter().zip(happened).filter_map(|(target, hit)| hit.then_some(target)).collect())
+    }
+
+    fn handle(&mut self, target: Target) {
+        match target {
+            Target::Signals => {
+                while let Ok(Some(_)) = self.ready.signals.read_signal() {}
+                self.reap();
+            }
+            Target::Listener => self.accept(),
+            Target::Client(key) => self.serve(key),
+            Target::Launch(index) => self.read_report(index),
+            Target::Output(number, index) => {
+                if let Some(container) = self.containers.get_mut(number) {
+                    container.pump(index);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        let Ok((stream, _)) = self.listener.accept() else { return };
+        if stream.set_nonblocking(true).is_ok() {
+            self.next_client += 1;
+            let client = Client {
+                stream,
+                input: Vec::new(),
+                fds: Vec::new(),
+                unsent: Vec::new(),
+                subscribed: false,
+            };
+            self.clients.insert(self.next_client, client);
+        }
+    }
+
+    fn serve(&mut self, key: u64) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        if flush(client).is_err() {
+            self.clients.remove(&key);
+            return;
+        }
+        match frame::receive(&client.stream, &mut client.input, &mut client.fds) {
+            Ok(0) => {
+                self.clients.remove(&key);
+                return;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(_) => {
+                self.clients.remove(&key);
+                return;
+            }
+        }
+        match frame::decode::<Request>(&mut client.input) {
+            Ok(None) => {}
+            Ok(Some(request)) => {
+                let fds = std::mem::take(&mut client.fds);
+                self.request(key, request, fds);
+            }
+            Err(error) => {
+                let kind = match error {
+                    FrameError::Version(_) => ErrorKind::Version,
+                    _ => ErrorKind::Internal,
+                };
+                self.answer(key, &Response::Error { kind, message: error.to_string() }, &[]);
+                self.clients.remove(&key);
+            }
+        }
+    }
+
+    fn request(&mut self, key: u64, request: Request, fds: Vec<OwnedFd>) {
+        let outcome = match request {
+            Request::State => Ok(self.state()),
+            Request::Start(spec) => match self.start(key, spec) {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
+            Request::Exec(spec) => match self.exec(key, &spec, fds) {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
+            Request::Kill { id, exec_id, signal } => self.kill(&id, exec_id.as_deref(), signal),
+            Request::Delete { id } => self.delete(&id),
+            Request::ReopenLog { id } => self.find(&id).and_then(|container| {
+                container.reopen_log().map_err(|error| (ErrorKind::Internal, error.to_string()))?;
+                Ok(Response::Ok)
+            }),
+            Request::Attach { id, stdin, stdout, stderr } => {
+                match self.find(&id).and_then(|container| attach(container, stdin, stdout, stderr)) {
+                    Ok((response, fds)) => {
+                        self.answer(key, &response, &fds);
+                        return;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Request::Subscribe => {
+                if let Some(client) = self.clients.get_mut(&key) {
+                    client.subscribed = true;
+                }
+                Ok(Response::Ok)
+            }
+            Request::Shutdown => self.shutdown(),
+        };
+        let response = outcome.unwrap_or_else(|(kind, message)| Response::Error { kind, message });
+        self.answer(key, &response, &[]);
+    }
+
+    fn state(&self) -> Response {
+        Response::State {
+            pid: std::process::id() as i32,
+            init_pid: self.ready.init_pid.map(Pid::as_raw),
+            containers: self.containers.iter().map(Container::state).collect(),
+        }
+    }
+
+    fn find(&mut self, id: &str) -> Result<&mut Container, (ErrorKind, String)> {
+        self.containers
+            .iter_mut()
+            .find(|container| container.spec.id == id)
+            .ok_or_else(|| (ErrorKind::NotFound, format!("no container {id} in this sandbox")))
+    }
+
+    fn start(&mut self, key: u64, spec: StartSpec) -> Result<(), (ErrorKind, String)> {
+        if self.find(&spec.id).is_ok() {
+            return Err((ErrorKind::State, format!("container {} was started already", spec.id)));
+        }
+        if self.containers.len() >= MAX_CONTAINERS {
+            return Err((ErrorKind::Internal, format!("over {MAX_CONTAINERS} containers")));
+        }
+        let internal = |error: io::Error| (ErrorKind::Internal, error.to_string());
+        let id = spec.id.clone();
+        let (container, stdio) = Container::prepare(spec)
+            .map_err(|error| (ErrorKind::Start, format!("prepare stdio: {error}")))?;
+        let (_, report) = launch::start(&container.spec, stdio).map_err(internal)?;
+        self.containers.push(container);
+        self.watch(report, key, id, None);
+        Ok(())
+    }
+
+    fn exec(&mut self, key: u64, spec: &ExecSpec, stdio: Vec<OwnedFd>) -> Result<(), (ErrorKind, String)> {
+        let container = self.find(&spec.id)?;
+        if !container.running() {
+            return Err((ErrorKind::State, format!("container {} is not running", spec.id)));
+        }
+        if !spec.tty && stdio.len() != 3 {
+            return Err((ErrorKind::Internal, "an exec needs three descriptors".to_owned()));
+        }
+        let (_, report) = exec::start(exec::Exec {
+            container: &container.spec,
+            pid: container.pid,
+            args: &spec.args,
+            tty: spec.tty,
+            stdio,
+        })
+        .map_err(|error| (ErrorKind::Internal, error.to_string()))?;
+        self.watch(report, key, spec.id.clone(), Some(spec.exec_id.clone()));
+        Ok(())
+    }
+
+    fn watch(&mut self, report: UnixStream, client: u64, id: String, exec_id: Option<String>) {
+        self.launches.push(Launch { report, bytes: Vec::new(), fds: Vec::new(), client, id, exec_id });
+    }
+
+    fn read_report(&mut self, index: usize) {
+        let Some(launch) = self.launches.get_mut(index) else { return };
+        let launched = match frame::receive(&launch.report, &mut launch.bytes, &mut launch.fds) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            Err(error) => Launched::Failed { message: error.to_string() },
+            Ok(0) => Launched::Failed { message: "the starting process died".to_owned() },
+            Ok(_) => match frame::decode(&mut launch.bytes) {
+                Ok(None) => return,
+                Ok(Some(launched)) => launched,
+                Err(error) => Launched::Failed { message: error.to_string() },
+            },
+        };
+        // An empty id marks it as done; the loop removes it once no index is in use.
+        let id = std::mem::take(&mut launch.id);
+        let (client, exec_id, master) = (launch.client, launch.exec_id.take(), launch.fds.pop());
+        match (launched, exec_id) {
+            (Launched::Started { pid }, None) => self.started(client, &id, pid, master),
+            (Launched::Started { pid }, Some(exec_id)) => {
+                self.exec_started(client, id, exec_id, pid, master);
+            }
+            (Launched::Failed { message }, exec_id) => {
+                if exec_id.is_none() {
+                    self.containers.retain(|container| container.spec.id != id);
+                }
+                self.answer(client, &Response::Error { kind: ErrorKind::Start, message }, &[]);
+            }
+        }
+        if self.launches.iter().all(|launch| launch.id.is_empty()) {
+            self.unclaimed.clear();
+        }
+    }
+
+    fn started(&mut self, client: u64, id: &str, pid: i32, master: Option<OwnedFd>) {
+        let Ok(container) = self.find(id) else { return };
+        let response = match container.start(pid, master) {
+            Ok(()) => Response::Started { pid, started_at: container.started_at },
+            Err(error) => {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                Response::Error { kind: ErrorKind::Start, message: error.to_string() }
+            }
+        };
+        self.answer(client, &response, &[]);
+        if let Some(code) = self.unclaimed.remove(&pid) {
+            self.ended(pid, code);
+        }
+    }
+
+    fn exec_started(
+        &mut self,
+        client: u64,
+        id: String,
+        exec_id: String,
+        pid: i32,
+        master: Option<OwnedFd>,
+    ) {
+        let master: Vec<OwnedFd> = master.into_iter().collect();
+        self.execs.insert(pid, (id, exec_id));
+        self.answer(client, &Response::Started { pid, started_at: sys::now() }, &master);
+        if let Some(code) = self.unclaimed.remove(&pid) {
+            self.ended(pid, code);
+        }
+    }
+
+    fn kill(&mut self, id: &str, exec_id: Option<&str>, signal: i32) -> Result<Response, (ErrorKind, String)> {
+        let signal = Signal::try_from(signal)
+            .map_err(|_| (ErrorKind::Internal, format!("no signal {signal}")))?;
+        let pid = match exec_id {
+            Some(exec_id) => self
+                .execs
+                .iter()
+                .find(|(_, (container, exec))| container == id && exec == exec_id)
+                .map(|(pid, _)| *pid),
+            None => {
+                let container = self.find(id)?;
+                container.running().then_some(container.pid)
+            }
+        };
+        let pid = pid.ok_or_else(|| (ErrorKind::NotFound, "the process has ended".to_owned()))?;
+        match kill(Pid::from_raw(pid), signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(Response::Ok),
+            Err(error) => Err((ErrorKind::Internal, format!("kill: {error}"))),
+        }
+    }
+
+    fn delete(&mut self, id: &str) -> Result<Response, (ErrorKind, String)> {
+        if self.find(id)?.exit.is_none() {
+            return Err((ErrorKind::State, format!("container {id} is running")));
+        }
+        self.containers.retain(|container| container.spec.id != id);
+        Ok(Response::Ok)
+    }
+
+    fn shutdown(&mut self) -> Result<Response, (ErrorKind, String)> {
+        if self.containers.iter().any(|container| container.exit.is_none()) {
+            return Err((ErrorKind::State, "a container is running".to_owned()));
+        }
+        self.done = true;
+        Ok(Response::Ok)
+    }
+
+    fn reap(&mut self) {
+        loop {
+            let (pid, code) = match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid.as_raw(), code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    (pid.as_raw(), SIGNAL_EXIT_BASE + signal as i32)
+                }
+                Ok(WaitStatus::StillAlive) => return,
+                Ok(_) | Err(Errno::EINTR) => continue,
+                Err(_) => return,
+            };
+            self.ended(pid, code);
+        }
+    }
+
+    /// A child has ended: a container's first process, an exec, a one-shot child, or an orphan.
+    fn ended(&mut self, pid: i32, code: i32) {
+        let event = if let Some((id, exec_id)) = self.execs.remove(&pid) {
+            Event::ExecExited { id, exec_id, exit_code: code }
+        } else if let Some(container) =
+            self.containers.iter_mut().find(|container| container.running() && container.pid == pid)
+        {
+            Event::Exited { id: container.spec.id.clone(), exit: container.end(code) }
+        } else {
+            if !self.launches.is_empty() {
+                self.unclaimed.insert(pid, code);
+            }
+            return;
+        };
+        let Ok(bytes) = frame::encode(&event) else { return };
+        self.clients.retain(|_, client| {
+            if !client.subscribed {
+                return true;
+            }
+            client.unsent.extend_from_slice(&bytes);
+            flush(client).is_ok() && client.unsent.len() <= MAX_UNSENT_BYTES
+        });
+    }
+
+    /// Responses are small and the client waits for them: if its socket will not take one, it is gone.
+    fn answer(&mut self, key: u64, response: &Response, fds: &[OwnedFd]) {
+        let Some(client) = self.clients.get_mut(&key) else { return };
+        let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let sent = frame::encode(response).map(|bytes| frame::send(&client.stream, &bytes, &raw));
+        if !matches!(sent, Ok(Ok(()))) {
+            self.clients.remove(&key);
+        }
+    }
+}
+
+fn attach(
+    container: &mut Container,
+    stdin: bool,
+    stdout: bool,
+    stderr: bool,
+) -> Result<(Response, Vec<OwnedFd>), (ErrorKind, String)> {
+    if !container.running() {
+        return Err((ErrorKind::State, format!("container {} is not running", container.spec.id)));
+    }
+    container
+        .attach(stdin, stdout, stderr)
+        .map(|(fds, owned)| (Response::Attached { fds }, owned))
+        .map_err(|error| (ErrorKind::Internal, error.to_string()))
+}
+
+fn flush(client: &mut Client) -> io::Result<()> {
+    use std::io::Write;
+    while !client.unsent.is_empty() {
+        match client.stream.write(&client.unsent) {
+            Ok(count) => {
+                client.unsent.drain(..count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

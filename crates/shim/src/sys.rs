@@ -1,0 +1,153 @@
+//! Small wrappers of system calls.
+
+use std::ffi::CStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::prctl;
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::unistd::{ForkResult, Pid, dup2, fork, pipe2};
+
+/// Opens the three standard descriptors on `/dev/null` where they are closed, so that no descriptor of ours ever gets
+/// a number that a container's stdio is put on.
+pub fn fill_standard_descriptors() -> io::Result<()> {
+    loop {
+        let file = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        if file.as_raw_fd() > 2 {
+            return Ok(());
+        }
+        std::mem::forget(file);
+    }
+}
+
+/// Tells whoever started us on standard output that we are ready (`.`) or why not, then lets go of it.
+pub fn report_ready(error: Option<&str>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(error.unwrap_or(".").as_bytes())?;
+    out.flush()?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    dup2(null.as_raw_fd(), 1)?;
+    Ok(())
+}
+
+/// Nanoseconds since the epoch.
+pub fn now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_nanos() as i64)
+}
+
+/// Forks this single-threaded process; the child runs `body` and exits with what it returns.
+pub fn fork_with(body: impl FnOnce() -> i32) -> io::Result<Pid> {
+    // SAFETY: this program has one thread, so the child may run any code.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let code = body();
+            // SAFETY: ends the child without running the parent's exit handlers.
+            unsafe { libc::_exit(code) }
+        }
+    }
+}
+
+/// As [`fork_with`], in new namespaces, or (`CLONE_PARENT`) as a sibling.
+pub fn clone_with(flags: libc::c_int, body: impl FnOnce() -> i32) -> io::Result<Pid> {
+    let signal = if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD } else { 0 };
+    // SAFETY: without CLONE_VM and with a null stack this is fork(2) with other flags; one thread, see `fork_with`.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags | signal, 0, 0, 0, 0) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            let code = body();
+            // SAFETY: as in `fork_with`.
+            unsafe { libc::_exit(code) }
+        }
+        pid => Ok(Pid::from_raw(pid as i32)),
+    }
+}
+
+/// A pipe, close-on-exec: (read end, write end).
+pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe2(OFlag::O_CLOEXEC)?)
+}
+
+pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    let fd = fd.as_fd().as_raw_fd();
+    let flags = OFlag::from_bits_truncate(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// `Ok(None)` when there is nothing to read yet.
+pub fn read_some(fd: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match nix::unistd::read(fd.as_fd().as_raw_fd(), buffer) {
+        Ok(count) => Ok(Some(count)),
+        Err(nix::Error::EAGAIN | nix::Error::EINTR) => Ok(None),
+        // What a pty's master says once every slave is closed.
+        Err(nix::Error::EIO) => Ok(Some(0)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A path for `name` in `directory` that fits a socket address however long the directory's own path is.
+fn short_path(directory: &File, name: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
+}
+
+fn open_directory(directory: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC)
+        .open(directory)
+}
+
+/// Binds a listening socket at `directory/name`, mode 0600, replacing what was there.
+pub fn listen(directory: &Path, name: &str) -> io::Result<UnixListener> {
+    let directory_file = open_directory(directory)?;
+    match std::fs::remove_file(directory.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let old = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
+    let listener = UnixListener::bind(short_path(&directory_file, name));
+    nix::sys::stat::umask(old);
+    listener
+}
+
+pub fn connect(directory: &Path, name: &str) -> io::Result<UnixStream> {
+    UnixStream::connect(short_path(&open_directory(directory)?, name))
+}
+
+/// Writes a file so that a reader sees the old one or the whole new one.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".tmp");
+    std::fs::write(&temporary, bytes)?;
+    std::fs::rename(&temporary, path)
+}
+
+pub fn set_name(name: &CStr) {
+    let _ = prctl::set_name(name);
+}
+
+/// Takes ownership of a descriptor that a system call has just returned.
+///
+/// # Safety
+/// `fd` is open and owned by nobody else.
+pub unsafe fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: the caller's promise.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// In a one-shot child: no signal blocked, none ignored, so that the program that it becomes starts afresh.
+pub fn reset_signals() {
+    let _ = SigSet::empty().thread_set_mask();
+    // SAFETY: sets a default disposition; no handler of ours exists.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+}
