@@ -34,25 +34,26 @@ fn validate_workload(object: &Value, errors: &mut ErrorList) {
     let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
     let template_path = path.child("template");
     let path = path.child("selector");
-    let Some(tree) = at(object, &["spec", "selector"]).filter(|v| v.is_object()) else {
-        errors.push(Error::required(&path, ""));
-        validate_template(template, &template_path, errors);
-        return;
-    };
-    validate_label_selector(tree, &path, errors);
-    let empty = map_at(tree, &["matchLabels"]).is_none_or(Map::is_empty)
-        && list_at(tree, &["matchExpressions"]).is_empty();
-    if empty {
-        errors.push(Error::invalid(
-            &path,
-            tree.clone(),
-            "empty selector is invalid for deployment",
-        ));
+    let selector = at(object, &["spec", "selector"]).filter(|v| v.is_object());
+    match selector {
+        None => errors.push(Error::required(&path, "")),
+        Some(tree) => {
+            validate_label_selector(tree, &path, errors);
+            let empty = map_at(tree, &["matchLabels"]).is_none_or(Map::is_empty)
+                && list_at(tree, &["matchExpressions"]).is_empty();
+            if empty {
+                errors.push(Error::invalid(
+                    &path,
+                    tree.clone(),
+                    "empty selector is invalid for deployment",
+                ));
+            }
+        }
     }
-    match Selector::from_value(Some(tree)) {
+    match Selector::from_value(selector) {
         Err(_) => errors.push(Error::invalid(
             &path,
-            tree.clone(),
+            selector.cloned().unwrap_or_default(),
             "invalid label selector",
         )),
         Ok(selector) => {
@@ -144,3 +145,6 @@ fn set_scale(object: &mut Value, replicas: i64) -> Result<(), Status> {
     spec.insert("replicas".to_owned(), replicas.into());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,3 +14,6 @@ pub mod service_account;
 
 /// All data of a ConfigMap or a Secret together.
 const MAX_DATA_SIZE_BYTES: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,6 @@
 //! discovery.k8s.io/v1.
 
 pub mod endpoint_slice;
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,8 @@ mod registry;
 pub mod scheduling;
 pub mod schema;
 pub mod table;
+#[cfg(test)]
+mod testing;
 mod tree;
 mod validate;
 

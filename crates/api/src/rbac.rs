@@ -196,3 +196,6 @@ fn binding_cells(object: &Value, now: i64) -> Vec<Value> {
         of_kind("ServiceAccount"),
     ]
 }
+
+#[cfg(test)]
+mod tests;

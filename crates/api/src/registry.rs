@@ -77,3 +77,6 @@ pub fn find_kind(gvk: &Gvk) -> Option<&'static Kind> {
                     .any(|alias| alias.group == gvk.group && alias.version == gvk.version))
     })
 }
+
+#[cfg(test)]
+mod tests;

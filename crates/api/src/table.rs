@@ -130,3 +130,6 @@ pub fn first_three(list: &[String], empty: &str) -> Value {
         shown.into()
     }
 }
+
+#[cfg(test)]
+mod tests;

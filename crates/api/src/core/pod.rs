@@ -220,3 +220,6 @@ fn sync_ips(status: &mut serde_json::Map<String, Value>, one: &str, many: &str) 
         status.insert(one.to_owned(), ip);
     }
 }
+
+#[cfg(test)]
+mod tests;

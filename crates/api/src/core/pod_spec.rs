@@ -61,11 +61,6 @@ pub(crate) fn validate_pod_spec(spec: &Value, path: &Path, errors: &mut ErrorLis
             names::range_message(1, MAX_I32),
         ));
     }
-    validate::not_negative(
-        errors,
-        &path.child("terminationGracePeriodSeconds"),
-        i64_at(spec, &["terminationGracePeriodSeconds"]),
-    );
     validate_host_aliases(spec, path, errors);
     validate::one_of(
         errors,

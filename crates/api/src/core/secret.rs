@@ -136,16 +136,12 @@ fn validate_type(object: &Value, data: &Path, errors: &mut ErrorList) {
         "kubernetes.io/dockerconfigjson" => {
             validate_json(object, data, ".dockerconfigjson", errors);
         }
-        "kubernetes.io/basic-auth" => {
-            if !has("username") && !has("password") {
-                require("username");
-                require("password");
-            }
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+            require("username");
+            require("password");
         }
-        "kubernetes.io/ssh-auth" => {
-            if str_at(object, &["data", "ssh-privatekey"]).is_empty() {
-                errors.push(Error::required(&data.key("ssh-privatekey"), ""));
-            }
+        "kubernetes.io/ssh-auth" if str_at(object, &["data", "ssh-privatekey"]).is_empty() => {
+            errors.push(Error::required(&data.key("ssh-privatekey"), ""));
         }
         "kubernetes.io/tls" => {
             require("tls.crt");

@@ -268,6 +268,10 @@ impl Strategy for Service {
                 tree::default_str(spec, "internalTrafficPolicy", "Cluster");
                 tree::default_value(spec, "allocateLoadBalancerNodePorts", true);
             }
+            // It says nothing there, and upstream does not serve it.
+            "ExternalName" => {
+                spec.remove("internalTrafficPolicy");
+            }
             _ => {}
         }
     }
@@ -342,3 +346,6 @@ impl Strategy for Service {
         columns::cells(object, now)
     }
 }
+
+#[cfg(test)]
+mod tests;

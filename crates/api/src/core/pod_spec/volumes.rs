@@ -118,13 +118,12 @@ fn validate_source(volume: &Value, path: &Path, errors: &mut ErrorList) {
             "persistentVolumeClaim" => require(source, &["claimName"], &path, errors),
             "nfs" => require(source, &["server", "path"], &path, errors),
             "csi" => require(source, &["driver"], &path, errors),
-            "ephemeral" => {
+            "ephemeral"
                 if !source
                     .get("volumeClaimTemplate")
-                    .is_some_and(Value::is_object)
-                {
-                    errors.push(Error::required(&path.child("volumeClaimTemplate"), ""));
-                }
+                    .is_some_and(Value::is_object) =>
+            {
+                errors.push(Error::required(&path.child("volumeClaimTemplate"), ""));
             }
             _ => {}
         }

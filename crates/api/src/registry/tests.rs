@@ -1,0 +1,210 @@
+use std::collections::HashSet;
+
+use expect_test::expect;
+use knarr_meta::Gvk;
+use serde_json::{Value, json};
+
+use super::{find, find_kind, find_served, kinds};
+use crate::kind::{Part, Scope};
+
+#[test]
+fn discovery_names() {
+    let lines: Vec<String> = kinds()
+        .iter()
+        .map(|kind| {
+            let verbs: Vec<&str> = kind.verbs.iter().map(|verb| verb.as_str()).collect();
+            let subresources: Vec<&str> = kind.subresources.iter().map(|s| s.name).collect();
+            format!(
+                "{} {} {} {:?} [{}] {} {:?} /{}",
+                kind.api_version(),
+                kind.resource,
+                kind.kind,
+                kind.short_names,
+                verbs.join(","),
+                kind.storage.unwrap_or("-"),
+                kind.scope,
+                subresources.join("/"),
+            )
+        })
+        .collect();
+    expect![[r#"
+        v1 bindings Binding [] [create] - Namespaced /
+        v1 configmaps ConfigMap ["cm"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/configmaps Namespaced /
+        v1 endpoints Endpoints ["ep"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/services/endpoints Namespaced /
+        v1 events Event ["ev"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/events Namespaced /
+        v1 namespaces Namespace ["ns"] [create,delete,get,list,patch,update,watch] /registry/namespaces Cluster /finalize/status
+        v1 nodes Node ["no"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/minions Cluster /status
+        v1 pods Pod ["po"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/pods Namespaced /attach/binding/eviction/exec/log/portforward/status
+        v1 secrets Secret [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/secrets Namespaced /
+        v1 serviceaccounts ServiceAccount ["sa"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/serviceaccounts Namespaced /token
+        v1 services Service ["svc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/services/specs Namespaced /status
+        authentication.k8s.io/v1 selfsubjectreviews SelfSubjectReview [] [create] - Cluster /
+        authentication.k8s.io/v1 tokenreviews TokenReview [] [create] - Cluster /
+        authorization.k8s.io/v1 localsubjectaccessreviews LocalSubjectAccessReview [] [create] - Namespaced /
+        authorization.k8s.io/v1 selfsubjectaccessreviews SelfSubjectAccessReview [] [create] - Cluster /
+        authorization.k8s.io/v1 selfsubjectrulesreviews SelfSubjectRulesReview [] [create] - Cluster /
+        authorization.k8s.io/v1 subjectaccessreviews SubjectAccessReview [] [create] - Cluster /
+        apps/v1 controllerrevisions ControllerRevision [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/controllerrevisions Namespaced /
+        apps/v1 deployments Deployment ["deploy"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/deployments Namespaced /scale/status
+        apps/v1 replicasets ReplicaSet ["rs"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/replicasets Namespaced /scale/status
+        coordination.k8s.io/v1 leases Lease [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/leases Namespaced /
+        discovery.k8s.io/v1 endpointslices EndpointSlice [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/endpointslices Namespaced /
+        rbac.authorization.k8s.io/v1 clusterrolebindings ClusterRoleBinding [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/clusterrolebindings Cluster /
+        rbac.authorization.k8s.io/v1 clusterroles ClusterRole [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/clusterroles Cluster /
+        rbac.authorization.k8s.io/v1 rolebindings RoleBinding [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/rolebindings Namespaced /
+        rbac.authorization.k8s.io/v1 roles Role [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/roles Namespaced /
+        scheduling.k8s.io/v1 priorityclasses PriorityClass ["pc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/priorityclasses Cluster /"#]].assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn tables_are_whole() {
+    let mut storages = HashSet::new();
+    let mut names = HashSet::new();
+    for kind in kinds() {
+        let strategy = kind.strategy;
+        let object = json!({});
+        assert_eq!(
+            strategy.columns().len(),
+            strategy.cells(&object, 0).len(),
+            "{}",
+            kind.kind
+        );
+        assert_eq!(
+            strategy.selectable_fields().len(),
+            strategy.field_values(&object).len(),
+            "{}",
+            kind.kind
+        );
+        assert!(kind.storage.is_none_or(|storage| storages.insert(storage)));
+        assert!(names.insert((kind.group, kind.resource)));
+        let scalable = kind.subresource("scale").is_some();
+        assert_eq!(strategy.scale(&object).is_some(), scalable, "{}", kind.kind);
+    }
+}
+
+/// Bodies are checked against the schema first, but nothing here may rely on it.
+#[test]
+fn no_shape_of_object_panics() {
+    let leaves = [
+        Value::Null,
+        json!(true),
+        json!(-1),
+        json!("x"),
+        json!([]),
+        json!({}),
+        json!([[{}], "a", 5, null]),
+    ];
+    let fields = [
+        "metadata",
+        "spec",
+        "status",
+        "data",
+        "stringData",
+        "binaryData",
+        "subsets",
+        "endpoints",
+        "ports",
+        "rules",
+        "subjects",
+        "roleRef",
+        "target",
+        "type",
+        "value",
+        "involvedObject",
+        "series",
+        "aggregationRule",
+        "addressType",
+    ];
+    let inner = [
+        "containers",
+        "initContainers",
+        "ephemeralContainers",
+        "volumes",
+        "template",
+        "selector",
+        "strategy",
+        "ports",
+        "taints",
+        "podCIDRs",
+        "clusterIPs",
+        "conditions",
+        "containerStatuses",
+        "capacity",
+        "finalizers",
+        "tolerations",
+        "affinity",
+        "securityContext",
+        "dnsConfig",
+        "labels",
+        "annotations",
+        "replicas",
+    ];
+    for kind in kinds() {
+        for leaf in &leaves {
+            exercise(kind, leaf.clone());
+            for field in fields {
+                exercise(kind, json!({field: leaf}));
+                exercise(kind, json!({field: [leaf]}));
+            }
+            for field in ["metadata", "spec", "status"] {
+                for inner in inner {
+                    let nested = json!([leaf, {"name": leaf, "env": [leaf], "ports": leaf}]);
+                    exercise(kind, json!({field: {inner: leaf}}));
+                    exercise(kind, json!({field: {inner: nested}}));
+                }
+            }
+        }
+    }
+}
+
+fn exercise(kind: &crate::Kind, mut object: Value) {
+    let strategy = kind.strategy;
+    let old = object.clone();
+    strategy.default(&mut object);
+    strategy.prepare_create(&mut object);
+    let mut errors = strategy.validate_create(&object).len();
+    for part in [Part::Main, Part::Status, Part::Subresource("finalize")] {
+        let mut new = object.clone();
+        strategy.prepare_update(&mut new, &old, part);
+        errors += strategy.validate_update(&new, &old, part).len();
+        errors += usize::from(strategy.changes_generation(&new, &old));
+    }
+    let values = strategy.field_values(&object).len() + strategy.cells(&object, 0).len();
+    assert!(errors + values > 0, "{}: {object}", kind.kind);
+}
+
+#[test]
+fn lookups() {
+    let event = find("", "v1", "events").expect("events");
+    assert_eq!(
+        find("events.k8s.io", "v1", "events").map(|k| k.kind),
+        Some(event.kind)
+    );
+    let (_, alias) = find_served("events.k8s.io", "v1", "events").expect("events");
+    assert_eq!(alias.map(|alias| alias.group), Some("events.k8s.io"));
+    assert!(find_served("", "v1", "events").is_some_and(|(_, alias)| alias.is_none()));
+    assert!(find("apps", "v1beta1", "deployments").is_none());
+    let deployment = find_kind(&Gvk::new("apps", "v1", "Deployment")).expect("deployments");
+    assert_eq!(deployment.resource, "deployments");
+    assert_eq!(deployment.scope, Scope::Namespaced);
+    assert!(find_kind(&Gvk::new("", "v1", "Deployment")).is_none());
+}
+
+#[test]
+fn events_of_both_groups() {
+    let (_, alias) = find_served("events.k8s.io", "v1", "events").expect("events");
+    let alias = alias.expect("an alias");
+    let core = json!({
+        "apiVersion": "v1", "kind": "Event", "message": "m", "involvedObject": {"kind": "Pod"},
+        "reportingComponent": "c", "count": 2, "reason": "r",
+    });
+    let events = (alias.decode)(core.clone());
+    assert_eq!(
+        events,
+        json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "note": "m", "regarding": {"kind": "Pod"},
+            "reportingController": "c", "deprecatedCount": 2, "reason": "r",
+        })
+    );
+    assert_eq!((alias.encode)(events), core);
+}

@@ -1,0 +1,55 @@
+//! What the tests of kinds share.
+
+use knarr_meta::field::ErrorList;
+use serde_json::Value;
+
+use crate::{Kind, kind::Part};
+
+/// The object as it is stored after a create without admission.
+pub(crate) fn created(kind: &Kind, mut object: Value) -> Value {
+    kind.strategy.default(&mut object);
+    kind.strategy.prepare_create(&mut object);
+    object
+}
+
+/// The errors of creating the object, one a line.
+pub(crate) fn create_errors(kind: &Kind, object: Value) -> String {
+    lines(&kind.strategy.validate_create(&created(kind, object)))
+}
+
+/// The object as it is stored after an update.
+pub(crate) fn updated(kind: &Kind, mut new: Value, old: &Value, part: Part) -> Value {
+    kind.strategy.default(&mut new);
+    kind.strategy.prepare_update(&mut new, old, part);
+    new
+}
+
+/// The errors of updating `old` to `new`, one a line.
+pub(crate) fn update_errors(kind: &Kind, new: Value, old: &Value, part: Part) -> String {
+    let new = updated(kind, new, old, part);
+    lines(&kind.strategy.validate_update(&new, old, part))
+}
+
+pub(crate) fn lines(errors: &ErrorList) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// The cells in one line.
+pub(crate) fn row(kind: &Kind, object: &Value, now: i64) -> String {
+    let cells: Vec<String> = kind
+        .strategy
+        .cells(object, now)
+        .iter()
+        .map(|cell| match cell {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+        .collect();
+    cells.join(" | ")
+}
+
+/// Pretty JSON.
+pub(crate) fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
