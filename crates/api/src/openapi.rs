@@ -32,8 +32,13 @@ mod tests;
 use definitions::{Definitions, Dialect};
 use paths::PathItem;
 
-/// The media type of the v2 document as protobuf; kubectl up to 1.26 asks for nothing else.
-pub const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What clients put into `Accept` to get the v2 document as protobuf; kubectl up to 1.26 takes nothing else. It is no valid
+/// media type (`@`), so newer clients also send [`V2_PROTOBUF_CONTENT_TYPE`].
+pub const V2_PROTOBUF_ACCEPT: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// The `Content-Type` of the v2 document as protobuf. Go clients refuse an answer whose type they cannot parse, the one that
+/// they asked for included.
+pub const V2_PROTOBUF_CONTENT_TYPE: &str =
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 /// The release whose API the documents describe.
 pub const RELEASE: &str = "v1.35.0";
 
@@ -61,7 +66,7 @@ pub fn v2_json_gz() -> &'static Document {
     DOCUMENT.get_or_init(|| seal(|out| write_v2(out, kinds())))
 }
 
-/// `/openapi/v2` as [`V2_PROTOBUF`].
+/// `/openapi/v2` as protobuf: see [`V2_PROTOBUF_ACCEPT`].
 pub fn v2_proto_gz() -> &'static Document {
     static DOCUMENT: OnceLock<Document> = OnceLock::new();
     DOCUMENT.get_or_init(|| seal(|out| write_v2_proto(out, kinds())))

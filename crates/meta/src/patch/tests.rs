@@ -241,7 +241,7 @@ fn json_patch_errors_leave_the_object_alone() {
     );
     let copies = format!(
         "[{}]",
-        vec![r#"{"op":"copy","from":"/text","path":"/b"}"#; 4].join(",")
+        [r#"{"op":"copy","from":"/text","path":"/b"}"#; 4].join(",")
     );
     let rows: [(&str, u16, &str); 6] = [
         (r#"{"op":"remove"}"#, 400, "error decoding patch"),

@@ -64,7 +64,7 @@ fn check_base64(text: &str) -> Result<(), String> {
         .position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')));
     match wrong {
         Some(place) => Err(format!("illegal base64 data at input byte {place}")),
-        None if bytes.len() % 4 != 0 => Err(format!(
+        None if !bytes.len().is_multiple_of(4) => Err(format!(
             "illegal base64 data at input byte {}",
             bytes.len() / 4 * 4
         )),
