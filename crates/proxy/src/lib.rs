@@ -47,6 +47,9 @@ pub struct Config {
     /// Sources within it keep their address when they call a service.
     pub cluster_cidr: (Ipv4Addr, u8),
     pub service_cidr: (Ipv4Addr, u8),
+    /// Address of the cluster DNS Service, and where this node's own DNS server listens: every node asks its own, on a
+    /// link-local address, which no endpoint may have.
+    pub node_local_dns: Option<(Ipv4Addr, Ipv4Addr)>,
 }
 
 /// What is to be synced, filled by informer handlers.

@@ -68,7 +68,6 @@ impl Applied {
 /// The whole table, in one transaction that also removes the old one.
 pub fn replace(config: &Config, next: &Applied) -> String {
     let (cluster, prefix) = config.cluster_cidr;
-    let (services, service_prefix) = config.service_cidr;
     let mut script = format!(
         "add table ip {TABLE}\ndelete table ip {TABLE}\nadd table ip {TABLE}\n\
          add map ip {TABLE} services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}\n\
@@ -76,27 +75,7 @@ pub fn replace(config: &Config, next: &Applied) -> String {
          add set ip {TABLE} hairpin {{ type ipv4_addr . ipv4_addr; }}\n\
          add set ip {TABLE} cluster {{ type ipv4_addr; flags interval; elements = {{ {cluster}/{prefix} }}; }}\n"
     );
-    let service_range = format!("{services}/{service_prefix}");
-    let chains = [
-        ("translate", "", vec![
-            // Callers from outside the cluster get their answer by way of this node.
-            format!("ip daddr {service_range} ip saddr != @cluster meta mark set meta mark or {MASQUERADE_MARK:#x}"),
-            "ip daddr . meta l4proto . th dport vmap @services".to_owned(),
-            "ip daddr != 127.0.0.0/8 fib daddr type local meta l4proto . th dport vmap @nodeports".to_owned(),
-        ]),
-        ("prerouting", "type nat hook prerouting priority dstnat; policy accept;", vec!["jump translate".to_owned()]),
-        ("output", "type nat hook output priority -100; policy accept;", vec!["jump translate".to_owned()]),
-        ("postrouting", "type nat hook postrouting priority srcnat; policy accept;", vec![
-            "ip saddr . ip daddr @hairpin masquerade".to_owned(),
-            format!("meta mark & {MASQUERADE_MARK:#x} == 0 return"),
-            format!("meta mark set meta mark & {:#x}", !MASQUERADE_MARK),
-            "masquerade".to_owned(),
-        ]),
-        // Whatever is still addressed to the service range has no endpoint: say so at once.
-        ("unserved-forward", "type filter hook forward priority filter; policy accept;", vec![format!("ip daddr {service_range} reject")]),
-        ("unserved-output", "type filter hook output priority filter; policy accept;", vec![format!("ip daddr {service_range} reject")]),
-    ];
-    for (name, hook, rules) in &chains {
+    for (name, hook, rules) in &base_chains(config) {
         let body = if hook.is_empty() {
             String::new()
         } else {
@@ -115,6 +94,64 @@ pub fn replace(config: &Config, next: &Applied) -> String {
     }
     script.push_str(&difference(&Applied::default(), next));
     script
+}
+
+/// Name, hook and rules of each chain that is always there.
+fn base_chains(config: &Config) -> Vec<(&'static str, &'static str, Vec<String>)> {
+    let (services, prefix) = config.service_cidr;
+    let service_range = format!("{services}/{prefix}");
+    let mut translate = Vec::new();
+    if let Some((service, listen)) = config.node_local_dns {
+        translate.push(format!(
+            "ip daddr {service} meta l4proto {{ tcp, udp }} th dport 53 dnat to {listen}"
+        ));
+    }
+    translate.extend([
+        // Callers from outside the cluster get their answer by way of this node.
+        format!(
+            "ip daddr {service_range} ip saddr != @cluster meta mark set meta mark or {MASQUERADE_MARK:#x}"
+        ),
+        "ip daddr . meta l4proto . th dport vmap @services".to_owned(),
+        "ip daddr != 127.0.0.0/8 fib daddr type local meta l4proto . th dport vmap @nodeports"
+            .to_owned(),
+    ]);
+    let masquerade = vec![
+        "ip saddr . ip daddr @hairpin masquerade".to_owned(),
+        format!("meta mark & {MASQUERADE_MARK:#x} == 0 return"),
+        format!("meta mark set meta mark & {:#x}", !MASQUERADE_MARK),
+        "masquerade".to_owned(),
+    ];
+    // Whatever is still addressed to the service range has no endpoint: say so at once.
+    let unserved = vec![format!("ip daddr {service_range} reject")];
+    let jump = vec!["jump translate".to_owned()];
+    vec![
+        ("translate", "", translate),
+        (
+            "prerouting",
+            "type nat hook prerouting priority dstnat; policy accept;",
+            jump.clone(),
+        ),
+        (
+            "output",
+            "type nat hook output priority -100; policy accept;",
+            jump,
+        ),
+        (
+            "postrouting",
+            "type nat hook postrouting priority srcnat; policy accept;",
+            masquerade,
+        ),
+        (
+            "unserved-forward",
+            "type filter hook forward priority filter; policy accept;",
+            unserved.clone(),
+        ),
+        (
+            "unserved-output",
+            "type filter hook output priority filter; policy accept;",
+            unserved,
+        ),
+    ]
 }
 
 /// What leads from `applied` to `next`, which holds the changed services only. Empty when nothing differs.

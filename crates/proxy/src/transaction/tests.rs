@@ -52,6 +52,10 @@ fn config() -> Config {
         node_name: "a".to_owned(),
         cluster_cidr: (Ipv4Addr::new(10, 42, 0, 0), 16),
         service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
+        node_local_dns: Some((
+            Ipv4Addr::new(10, 43, 0, 10),
+            Ipv4Addr::new(169, 254, 20, 10),
+        )),
     }
 }
 
