@@ -190,7 +190,7 @@ pub struct Embedded {
 
 impl Embedded {
     /// Opens the store in the directory `path`, which is created if it is missing. Blocks for the time it takes to
-    /// read the index (some 10 ms for 100 000 revisions). `Locked` if somebody else has it open.
+    /// read the index (about a millisecond for 1 000 revisions). `Locked` if somebody else has it open.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Embedded> {
         let path = path.as_ref();
         let begin = Instant::now();

@@ -1,4 +1,5 @@
 use super::*;
+use futures::FutureExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::types::Event;
@@ -20,16 +21,15 @@ async fn put(store: &Embedded, key: &str, value: &str) -> u64 {
     committed(store.commit(Op::put(key, value.to_owned())).await)
 }
 
+fn is_swept(store: &Embedded) -> bool {
+    let state = store.shared.state.read();
+    state.swept >= state.compacted
+}
+
 /// Waits until the compaction's sweep has caught up.
 async fn swept(store: &Embedded) {
     let caught_up = async {
-        loop {
-            let state = store.shared.state.read();
-            let done = state.swept >= state.compacted;
-            drop(state);
-            if done {
-                return;
-            }
+        while !is_swept(store) {
             tokio::task::yield_now().await;
         }
     };
@@ -138,20 +138,18 @@ async fn one_process_at_a_time() {
 async fn a_round_decides_against_its_own_writes() {
     let dir = tempfile::tempdir().expect("directory");
     let store = open(dir.path(), Options::default());
-    // The writer cannot publish while this lock is held, so what comes meanwhile ends in one round or two.
-    let lock = store.shared.state.write();
-    let mut outcomes = Vec::new();
-    for i in 0..4 {
-        outcomes.push(
-            store
-                .shared
-                .queue
-                .submit(Op::create("/a", i.to_string()))
-                .await
-                .expect("submitted"),
-        );
-    }
-    drop(lock);
+    let queue = &store.shared.queue;
+    let submit = |i: u32| {
+        queue
+            .submit(Op::create("/a", i.to_string()))
+            .now_or_never()
+            .expect("there is room")
+    };
+    let outcomes: Vec<_> = {
+        // The writer cannot begin a round while this lock is held: what comes now is decided in one round or two.
+        let _lock = store.shared.state.write();
+        (0..4).map(|i| submit(i).expect("submitted")).collect()
+    };
     let mut seen = Vec::new();
     for outcome in outcomes {
         seen.push(outcome.await.expect("answered").expect("decided"));

@@ -51,7 +51,7 @@ type Answer = (oneshot::Sender<Result<Outcome>>, Result<Outcome>);
 impl Drop for Writer {
     /// However the thread ends, nobody may wait for it.
     fn drop(&mut self) {
-        self.shared.queue.close();
+        self.shared.queue.abandon();
     }
 }
 

@@ -59,3 +59,33 @@ fn a_nudge_wakes_without_requests() {
     queue.nudge();
     assert_eq!(queue.take(SOON).map(|batch| batch.len()), Some(0));
 }
+
+#[test]
+fn the_next_batch_waits_for_the_writers_of_the_last() {
+    let queue = std::sync::Arc::new(Queue::new(100));
+    for _ in 0..12 {
+        submit(&queue, op(1));
+    }
+    assert_eq!(queue.take(SOON).map(|batch| batch.len()), Some(12));
+    let writer = std::thread::spawn({
+        let queue = queue.clone();
+        move || queue.take(SOON).map(|batch| batch.len())
+    });
+    submit(&queue, op(1));
+    // Only one came back: the wait for the others ends by itself.
+    assert_eq!(writer.join().ok(), Some(Some(1)));
+}
+
+#[test]
+fn an_abandoned_queue_lets_its_writers_go() {
+    let queue = Queue::new(5);
+    let Some(Ok(mut outcome)) = submit(&queue, op(1)) else {
+        panic!("there is room")
+    };
+    queue.abandon();
+    assert!(matches!(
+        outcome.try_recv(),
+        Err(oneshot::error::TryRecvError::Closed)
+    ));
+    assert!(matches!(submit(&queue, op(1)), Some(Err(Error::Closed))));
+}
