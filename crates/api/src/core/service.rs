@@ -2,6 +2,7 @@
 
 mod columns;
 mod rules;
+mod update;
 
 use knarr_meta::{
     field::ErrorList,
@@ -311,7 +312,7 @@ impl Strategy for Service {
             rules::validate_status(new, &mut errors);
             return errors;
         }
-        rules::validate_update(new, old, &mut errors);
+        update::validate(new, old, &mut errors);
         rules::validate(new, &mut errors);
         errors
     }
