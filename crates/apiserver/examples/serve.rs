@@ -1,0 +1,47 @@
+//! Serves the API alone from a directory, for kubectl and for measurements: `serve DIR [PORT]`.
+//!
+//! Keys, the store and `admin.kubeconfig` are made below DIR. Ends on Ctrl-C.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use knarr_apiserver::{Config, Server, pki::Role};
+use knarr_store::Embedded;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let mut args = std::env::args().skip(1);
+    let dir = PathBuf::from(args.next().ok_or("usage: serve DIR [PORT]")?);
+    let port: u16 = args.next().map_or(Ok(6443), |p| p.parse())?;
+    let started = std::time::Instant::now();
+    let store = Arc::new(Embedded::open(dir.join("store"), Default::default())?);
+    let config = Config {
+        listen: SocketAddr::from(([127, 0, 0, 1], port)),
+        listener: None,
+        pki_dir: dir.join("pki"),
+        node_name: "localhost".into(),
+        advertise: [127, 0, 0, 1].into(),
+        cluster_domain: "cluster.local".into(),
+        service_cidr: "10.43.0.0/16".into(),
+        cluster_dns: [10, 43, 0, 10].into(),
+        dns_endpoint: None,
+        extra_sans: Vec::new(),
+    };
+    let server = Server::new(config, store).await?;
+    let kubeconfig = dir.join("admin.kubeconfig");
+    server.pki().write_kubeconfig(Role::Admin, &format!("https://{}", server.address()), &kubeconfig)?;
+    tracing::info!(millis = started.elapsed().as_millis() as u64, kubeconfig = %kubeconfig.display(), "ready");
+    let token = CancellationToken::new();
+    let stop = token.clone();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stop.cancel();
+        }
+    });
+    server.run(token).await?;
+    Ok(())
+}

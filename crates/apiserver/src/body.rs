@@ -1,0 +1,135 @@
+//! The body of every response: bytes that are there, a list that is written as it is read, or a stream.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::Stream;
+use http_body::{Frame, SizeHint};
+
+use crate::cache::entry::Entry;
+
+/// Error of a body that breaks off.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Bytes of a list body handed to the connection at a time.
+const CHUNK_BYTES: usize = 128 << 10;
+
+/// A response body.
+pub enum Body {
+    Full(Option<Bytes>),
+    List(Box<ListBody>),
+    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>),
+}
+
+impl Body {
+    pub fn empty() -> Body {
+        Body::Full(None)
+    }
+
+    pub fn stream(stream: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Body {
+        Body::Stream(Box::pin(stream))
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Body {
+        Body::Full((!bytes.is_empty()).then_some(bytes))
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Body {
+        Body::from(Bytes::from(bytes))
+    }
+}
+
+/// A list that shares its items with the cache until they are copied to the connection.
+pub struct ListBody {
+    head: Bytes,
+    items: VecDeque<Arc<Entry>>,
+    first: bool,
+    /// Bytes that are still to come.
+    left: u64,
+}
+
+const TAIL: &[u8] = b"]}\n";
+
+impl ListBody {
+    /// `head` ends with `"items":[`.
+    pub fn new(head: Bytes, items: Vec<Arc<Entry>>) -> ListBody {
+        let commas = items.len().saturating_sub(1);
+        let sizes: usize = items.iter().map(|e| e.item_size()).sum();
+        ListBody {
+            left: (head.len() + sizes + commas + TAIL.len()) as u64,
+            head,
+            items: items.into(),
+            first: true,
+        }
+    }
+
+    pub fn size(&self) -> u64 {
+        self.left
+    }
+
+    /// The next piece of the list.
+    pub fn chunk(&mut self) -> Option<Bytes> {
+        if self.left == 0 {
+            return None;
+        }
+        let mut out = BytesMut::with_capacity((self.left as usize).min(CHUNK_BYTES + CHUNK_BYTES / 4));
+        out.extend_from_slice(&std::mem::take(&mut self.head));
+        while let Some(item) = self.items.pop_front() {
+            if !std::mem::take(&mut self.first) {
+                out.extend_from_slice(b",");
+            }
+            item.write_item(&mut out);
+            if out.len() >= CHUNK_BYTES {
+                break;
+            }
+        }
+        if self.items.is_empty() {
+            out.extend_from_slice(TAIL);
+            self.left = 0;
+        } else {
+            self.left -= out.len() as u64;
+        }
+        Some(out.freeze())
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut *self {
+            Body::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Body::List(list) => Poll::Ready(list.chunk().map(|b| Ok(Frame::data(b)))),
+            Body::Stream(stream) => stream.as_mut().poll_next(context).map(|item| item.map(|r| r.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Full(bytes) => bytes.is_none(),
+            Body::List(list) => list.left == 0,
+            Body::Stream(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Body::List(list) => SizeHint::with_exact(list.left),
+            Body::Stream(_) => SizeHint::default(),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! What every request handler shares.
+
+use std::sync::Arc;
+
+use knarr_store::Store;
+
+use crate::{
+    cache::Cache,
+    kubelet::Kubelets,
+    request::{AdmissionChain, Authenticator, Authorizer, CreateHandlers, Pages, UserInfo, WriteHook},
+    server::{health::Health, limits::Limits, metrics::Metrics},
+    transform::Transformer,
+};
+
+/// The server without its listener.
+pub struct Core {
+    pub cache: Arc<Cache>,
+    pub store: Arc<dyn Store>,
+    pub transformer: Arc<Transformer>,
+    pub authenticator: Arc<dyn Authenticator>,
+    pub authorizer: Arc<dyn Authorizer>,
+    pub admission: AdmissionChain,
+    pub hooks: Vec<Arc<dyn WriteHook>>,
+    pub handlers: CreateHandlers,
+    pub pages: Pages,
+    pub kubelets: Kubelets,
+    pub health: Health,
+    /// `host:port` that discovery tells clients.
+    pub advertised: String,
+    pub limits: Limits,
+    pub metrics: Metrics,
+    /// Who the server's own writes are made by.
+    pub own_user: UserInfo,
+}

@@ -1,0 +1,66 @@
+//! The table of what answers a POST without storing anything, and of the pages outside the API that security serves.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use knarr_meta::status::Status;
+use serde_json::Value;
+
+use crate::{
+    authz::{Authz, review::AccessReviews},
+    request::{CreateHandler, CreateHandlers, Creation, Page, Pages},
+    tokens::{self, Tokens},
+};
+
+type Answer = fn(&Reviews, &Creation<'_>, Value) -> Result<Value, Status>;
+
+/// What the handlers ask.
+struct Reviews {
+    tokens: Arc<Tokens>,
+    access: AccessReviews,
+}
+
+/// One entry of the table.
+struct Handler {
+    reviews: Arc<Reviews>,
+    answer: Answer,
+}
+
+#[async_trait]
+impl CreateHandler for Handler {
+    async fn create(&self, creation: Creation<'_>, object: Value) -> Result<Value, Status> {
+        (self.answer)(&self.reviews, &creation, object)
+    }
+}
+
+const AUTHENTICATION: &str = "authentication.k8s.io";
+const AUTHORIZATION: &str = "authorization.k8s.io";
+
+const TABLE: [(&str, &str, Answer); 7] = [
+    (AUTHENTICATION, "tokenreviews", |r, _, body| r.tokens.review(body)),
+    (AUTHENTICATION, "selfsubjectreviews", |_, c, body| Ok(tokens::self_subject_review(c.user, body))),
+    (AUTHORIZATION, "subjectaccessreviews", |r, _, body| r.access.subject(body)),
+    (AUTHORIZATION, "localsubjectaccessreviews", |r, c, body| r.access.local(c.namespace, body)),
+    (AUTHORIZATION, "selfsubjectaccessreviews", |r, c, body| r.access.own(c.user, body)),
+    (AUTHORIZATION, "selfsubjectrulesreviews", |r, c, body| r.access.rules(c.user, body)),
+    ("", "serviceaccounts/token", |r, c, body| r.tokens.request(c.namespace, c.name, body)),
+];
+
+/// Handlers by group and resource.
+pub fn table(tokens: Arc<Tokens>, authz: Arc<Authz>) -> CreateHandlers {
+    let reviews = Arc::new(Reviews { tokens, access: AccessReviews::new(authz) });
+    let handlers = TABLE.into_iter().map(|(group, resource, answer)| {
+        let handler: Arc<dyn CreateHandler> = Arc::new(Handler { reviews: reviews.clone(), answer });
+        ((group, resource), handler)
+    });
+    handlers.collect()
+}
+
+/// OIDC discovery of the service-account issuer.
+pub fn pages(tokens: &Arc<Tokens>) -> Pages {
+    let (discovery, keys) = (tokens.clone(), tokens.clone());
+    let discovery: Page = Arc::new(move || ("application/json", Bytes::from(discovery.discovery())));
+    let keys: Page = Arc::new(move || ("application/jwk-set+json", Bytes::from(keys.jwks())));
+    Pages::from([(tokens::DISCOVERY_PATH, discovery), (tokens::JWKS_PATH, keys)])
+}

@@ -1,0 +1,192 @@
+//! Options of the streaming subresources: from the API's query to the kubelet's.
+
+use knarr_meta::{object, status::Status};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::query::Query;
+
+/// The streaming subresources of pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Exec,
+    Attach,
+    PortForward,
+}
+
+impl Stream {
+    pub fn find(subresource: &str) -> Option<Stream> {
+        match subresource {
+            "exec" => Some(Stream::Exec),
+            "attach" => Some(Stream::Attach),
+            "portforward" => Some(Stream::PortForward),
+            _ => None,
+        }
+    }
+
+    /// Path and query at the kubelet.
+    pub fn uri(self, pod: &Value, query: &Query<'_>) -> Result<String, Status> {
+        let (namespace, name) = (object::namespace(pod), object::name(pod));
+        if self == Stream::PortForward {
+            let ports = query.all("ports").map(|p| ("port", p.to_owned()));
+            return Ok(with_query(&format!("/portForward/{namespace}/{name}"), ports.collect()));
+        }
+        let container = stream_container(pod, query.get("container"))?;
+        let mut pairs = Vec::new();
+        for (ours, kubelets) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+            if query.flag(ours) {
+                pairs.push((kubelets, "1".to_owned()));
+            }
+        }
+        let path = match self {
+            Stream::Exec => "exec",
+            _ => "attach",
+        };
+        if self == Stream::Exec {
+            pairs.extend(query.all("command").map(|c| ("command", c.to_owned())));
+            if query.get("command").is_empty() {
+                return Err(Status::bad_request("you must specify at least 1 command for the container"));
+            }
+        }
+        Ok(with_query(&format!("/{path}/{namespace}/{name}/{container}"), pairs))
+    }
+}
+
+/// Appends a query.
+pub fn with_query(path: &str, pairs: Vec<(&str, String)>) -> String {
+    let mut out = path.to_owned();
+    for (n, (name, value)) in pairs.into_iter().enumerate() {
+        out.push(if n == 0 { '?' } else { '&' });
+        out.push_str(name);
+        out.push('=');
+        out.extend(utf8_percent_encode(&value, NON_ALPHANUMERIC));
+    }
+    out
+}
+
+/// PodLogOptions as the kubelet reads them, with upstream's validation.
+pub fn log_query(query: &Query<'_>) -> Result<Vec<(&'static str, String)>, Status> {
+    let mut pairs = Vec::new();
+    for name in ["follow", "previous", "timestamps"] {
+        if query.flag(name) {
+            pairs.push((name, "true".to_owned()));
+        }
+    }
+    let invalid = |field: &str, value: i64, why: &str| {
+        let error = knarr_meta::field::Error::invalid(&knarr_meta::field::Path::new(field.to_owned()), value, why);
+        Status::invalid(knarr_meta::GroupKind::new("", "PodLogOptions"), "", vec![error])
+    };
+    for (name, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
+        if let Some(value) = query.integer(name)? {
+            if value < least {
+                return Err(invalid(name, value, &format!("must be greater than {}", least - 1)));
+            }
+            pairs.push((name, value.to_string()));
+        }
+    }
+    let since = query.get("sinceTime");
+    if !since.is_empty() {
+        pairs.push(("sinceTime", since.to_owned()));
+    }
+    if pairs.iter().any(|p| p.0 == "sinceTime") && pairs.iter().any(|p| p.0 == "sinceSeconds") {
+        return Err(Status::bad_request("at most one of `sinceTime` or `sinceSeconds` may be specified"));
+    }
+    let stream = query.get("stream");
+    if !stream.is_empty() {
+        pairs.push(("stream", stream.to_owned()));
+    }
+    Ok(pairs)
+}
+
+fn names<'p>(pod: &'p Value, field: &str) -> Vec<&'p str> {
+    let containers = object::list_at(pod, &["spec", field]);
+    containers.iter().filter_map(|c| c["name"].as_str()).collect()
+}
+
+/// The container of a log request: named, or the only one.
+pub fn log_container(pod: &Value, wanted: &str) -> Result<String, Status> {
+    let (main, init, ephemeral) = all_names(pod);
+    if wanted.is_empty() {
+        return match main.as_slice() {
+            [only] => Ok((*only).to_owned()),
+            _ => Err(choose(pod, &main, &init, &ephemeral)),
+        };
+    }
+    exists(pod, wanted, &main, &init, &ephemeral)
+}
+
+/// The container of exec and attach: named, chosen by annotation, or the only one.
+fn stream_container(pod: &Value, wanted: &str) -> Result<String, Status> {
+    let (main, init, ephemeral) = all_names(pod);
+    if !wanted.is_empty() {
+        return exists(pod, wanted, &main, &init, &ephemeral);
+    }
+    match main.as_slice() {
+        [only] => Ok((*only).to_owned()),
+        _ => Err(choose(pod, &main, &init, &ephemeral)),
+    }
+}
+
+type Names<'p> = Vec<&'p str>;
+
+fn all_names(pod: &Value) -> (Names<'_>, Names<'_>, Names<'_>) {
+    (names(pod, "containers"), names(pod, "initContainers"), names(pod, "ephemeralContainers"))
+}
+
+fn exists(pod: &Value, wanted: &str, main: &[&str], init: &[&str], ephemeral: &[&str]) -> Result<String, Status> {
+    match main.iter().chain(init).chain(ephemeral).any(|name| *name == wanted) {
+        true => Ok(wanted.to_owned()),
+        false => Err(Status::bad_request(format!(
+            "container {wanted} is not valid for pod {}",
+            object::name(pod)
+        ))),
+    }
+}
+
+fn choose(pod: &Value, main: &[&str], init: &[&str], ephemeral: &[&str]) -> Status {
+    let mut message = format!(
+        "a container name must be specified for pod {}, choose one of: [{}]",
+        object::name(pod),
+        main.join(" ")
+    );
+    if !init.is_empty() {
+        message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+    }
+    if !ephemeral.is_empty() {
+        message.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
+    }
+    Status::bad_request(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod() -> Value {
+        json!({
+            "metadata": {"namespace": "default", "name": "web"},
+            "spec": {"containers": [{"name": "a"}, {"name": "b"}], "initContainers": [{"name": "setup"}]},
+        })
+    }
+
+    #[test]
+    fn translates_exec() {
+        let query = Query::parse("container=a&stdin=true&stdout=1&stderr=false&tty=true&command=sh&command=-c&command=a%20%26");
+        let uri = Stream::Exec.uri(&pod(), &query).unwrap();
+        assert_eq!(uri, "/exec/default/web/a?input=1&output=1&tty=1&command=sh&command=%2Dc&command=a%20%26");
+        let query = Query::parse("ports=80");
+        assert_eq!(Stream::PortForward.uri(&pod(), &query).unwrap(), "/portForward/default/web?port=80");
+    }
+
+    #[test]
+    fn chooses_containers() {
+        assert_eq!(
+            log_container(&pod(), "").unwrap_err().message,
+            "a container name must be specified for pod web, choose one of: [a b] or one of the init containers: [setup]"
+        );
+        assert_eq!(log_container(&pod(), "setup").unwrap(), "setup");
+        assert_eq!(log_container(&pod(), "c").unwrap_err().message, "container c is not valid for pod web");
+    }
+}

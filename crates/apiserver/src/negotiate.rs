@@ -1,0 +1,168 @@
+//! Which representation a client asks for: `Accept` to encoding and transformation, as upstream negotiates them.
+
+use knarr_meta::status::Status;
+
+/// Bytes on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Json,
+    Yaml,
+}
+
+impl Encoding {
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Encoding::Json => "application/json",
+            Encoding::Yaml => "application/yaml",
+        }
+    }
+}
+
+/// What an object becomes before it is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Object,
+    /// metav1.Table in this version of meta.k8s.io.
+    Table(MetaVersion),
+    /// PartialObjectMetadata or its list.
+    Partial(MetaVersion),
+}
+
+/// Versions of meta.k8s.io.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetaVersion {
+    V1,
+    V1beta1,
+}
+
+impl MetaVersion {
+    pub fn api_version(self) -> &'static str {
+        match self {
+            MetaVersion::V1 => "meta.k8s.io/v1",
+            MetaVersion::V1beta1 => "meta.k8s.io/v1beta1",
+        }
+    }
+}
+
+/// The negotiated answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub encoding: Encoding,
+    pub shape: Shape,
+    pub pretty: bool,
+}
+
+/// Which transformations an endpoint has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shapes {
+    /// Errors, discovery, subresources with a kind of their own.
+    None,
+    /// get and watch.
+    Object,
+    /// list.
+    List,
+}
+
+/// One clause of an `Accept` header.
+struct Clause<'a> {
+    media: (&'a str, &'a str),
+    params: Vec<(&'a str, &'a str)>,
+    quality: f32,
+}
+
+/// Chooses from an `Accept` header; empty accepts JSON.
+pub fn negotiate(accept: &str, shapes: Shapes) -> Result<Accepted, Status> {
+    let json = Accepted {
+        encoding: Encoding::Json,
+        shape: Shape::Object,
+        pretty: false,
+    };
+    if matches!(accept, "" | "*/*" | "application/json") {
+        return Ok(json);
+    }
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(clause).collect();
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    clauses.iter().find_map(|c| accept_clause(c, shapes)).ok_or_else(not_acceptable)
+}
+
+/// Upstream's 406.
+pub fn not_acceptable() -> Status {
+    Status::not_acceptable(
+        "only the following media types are accepted: application/json, application/yaml",
+    )
+}
+
+fn clause(text: &str) -> Option<Clause<'_>> {
+    let mut parts = text.split(';').map(str::trim);
+    let media = parts.next()?;
+    let media = media.split_once('/').unwrap_or((media, "*"));
+    let mut quality = 1.0;
+    let mut params = Vec::new();
+    for (name, value) in parts.filter_map(|p| p.split_once('=')) {
+        let (name, value) = (name.trim(), value.trim().trim_matches('"'));
+        match name {
+            "q" => quality = value.parse().unwrap_or(1.0),
+            _ => params.push((name, value)),
+        }
+    }
+    Some(Clause { media, params, quality })
+}
+
+fn accept_clause(clause: &Clause<'_>, shapes: Shapes) -> Option<Accepted> {
+    let encoding = match clause.media {
+        ("application", "json" | "*") | ("*", "*") => Encoding::Json,
+        ("application", "yaml") => Encoding::Yaml,
+        _ => return None,
+    };
+    let param = |name: &str| clause.params.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+    if param("stream").is_some_and(|s| !matches!(s, "" | "watch")) || param("sv").is_some_and(|s| !matches!(s, "" | "v1")) {
+        return None;
+    }
+    let shape = match (param("as"), param("g"), param("v")) {
+        (None, None, None) => Shape::Object,
+        (Some(kind), Some("meta.k8s.io"), Some(version)) => {
+            let version = match version {
+                "v1" => MetaVersion::V1,
+                "v1beta1" => MetaVersion::V1beta1,
+                _ => return None,
+            };
+            match (kind, shapes) {
+                ("Table", Shapes::Object | Shapes::List) => Shape::Table(version),
+                ("PartialObjectMetadata", Shapes::Object) | ("PartialObjectMetadataList", Shapes::List) => {
+                    Shape::Partial(version)
+                }
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    Some(Accepted {
+        encoding,
+        shape,
+        pretty: param("pretty") == Some("1"),
+    })
+}
+
+/// Whether the answer is indented: asked for by `?pretty`, or for people's tools unless declined.
+pub fn pretty(query_pretty: Option<&str>, user_agent: &str) -> bool {
+    match query_pretty {
+        Some(value) if !value.is_empty() => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+        _ => ["curl", "Wget", "Mozilla/5.0"].iter().any(|tool| user_agent.starts_with(tool)),
+    }
+}
+
+/// Encoding of a request body by its `Content-Type`; absent means JSON.
+pub fn body_encoding(content_type: &str) -> Result<Encoding, Status> {
+    let media = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    match media.as_str() {
+        "" | "application/json" => Ok(Encoding::Json),
+        "application/yaml" | "application/x-yaml" => Ok(Encoding::Yaml),
+        other => Err(Status::unsupported_media_type(format!(
+            "the body of the request was in an unknown format - accepted media types include: \
+             application/json, application/yaml (not {other})"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! The REST verbs: from a parsed request to an answer, the same for every kind.
+
+pub mod ask;
+pub mod continuation;
+pub mod decode;
+pub mod delete;
+pub mod delete_options;
+pub mod list;
+pub mod modify;
+pub mod patch;
+pub mod pods;
+pub mod read;
+pub mod scale;
+pub mod shape;
+pub mod virtuals;
+pub mod watch;
+
+use bytes::Bytes;
+use knarr_api::kind::{Part, Verb};
+use knarr_meta::status::Status;
+
+use self::ask::Ask;
+use crate::respond::Answer;
+
+/// Most bytes of a request body, as upstream.
+pub const BODY_BYTES: usize = 3 << 20;
+
+/// Whether a request holds its connection for long: it is not counted as in flight and has no deadline.
+pub fn long_running(verb: &str, subresource: &str) -> bool {
+    matches!(verb, "watch" | "proxy") || matches!(subresource, "log" | "exec" | "attach" | "portforward" | "proxy")
+}
+
+/// Answers requests without a body.
+pub async fn read(ask: &Ask<'_>) -> Answer {
+    let (kind, info) = (ask.kind(), ask.info);
+    let verb = match info.verb {
+        "list" => Verb::List,
+        "watch" => Verb::Watch,
+        _ => Verb::Get,
+    };
+    if info.subresource.is_empty() {
+        if !kind.verbs.contains(&verb) {
+            return Err(Status::method_not_supported(ask.group_resource(), info.verb));
+        }
+        return match verb {
+            Verb::List => list::list(ask).await,
+            Verb::Watch => watch::watch(ask).await,
+            _ => read::get(ask).await,
+        };
+    }
+    allowed(ask, Verb::Get)?;
+    match info.subresource {
+        "scale" => scale::get(ask).await,
+        "log" => pods::log(ask).await,
+        _ => read::get(ask).await,
+    }
+}
+
+/// Answers requests that may have a body.
+pub async fn write(ask: &Ask<'_>, body: Bytes) -> Answer {
+    let (kind, info) = (ask.kind(), ask.info);
+    let verb = match info.verb {
+        "create" => Verb::Create,
+        "update" => Verb::Update,
+        "patch" => Verb::Patch,
+        "delete" => Verb::Delete,
+        "deletecollection" => Verb::DeleteCollection,
+        _ => return Err(Status::method_not_allowed()),
+    };
+    if !info.subresource.is_empty() {
+        allowed(ask, verb)?;
+        return subresource(ask, verb, body).await;
+    }
+    // A name decides between POST, which has none, and the rest, which need one.
+    let named = !info.name.is_empty();
+    let wants_name = matches!(verb, Verb::Update | Verb::Patch | Verb::Delete);
+    if !kind.verbs.contains(&verb) || named != wants_name {
+        return Err(match kind.verbs.contains(&verb) {
+            true => Status::method_not_allowed(),
+            false => Status::method_not_supported(ask.group_resource(), info.verb),
+        });
+    }
+    match verb {
+        Verb::Create if kind.storage.is_none() => virtuals::create(ask, body).await,
+        Verb::Create => modify::create(ask, body).await,
+        Verb::Update => modify::update(ask, body, Part::Main).await,
+        Verb::Patch => patch::patch(ask, body, Part::Main).await,
+        Verb::Delete => delete::delete(ask, body).await,
+        _ => delete::collection(ask, body).await,
+    }
+}
+
+async fn subresource(ask: &Ask<'_>, verb: Verb, body: Bytes) -> Answer {
+    match (ask.info.subresource, verb) {
+        ("status", Verb::Update) => modify::update(ask, body, Part::Status).await,
+        ("status", Verb::Patch) => patch::patch(ask, body, Part::Status).await,
+        ("scale", Verb::Update) => scale::update(ask, body).await,
+        ("scale", Verb::Patch) => scale::patch(ask, body).await,
+        ("binding", Verb::Create) => pods::bind(ask, body).await,
+        ("eviction", Verb::Create) => pods::evict(ask, body).await,
+        (_, Verb::Create) => virtuals::create(ask, body).await,
+        (_, verb) => {
+            let name = ask.kind().subresource(ask.info.subresource).map_or("", |s| s.name);
+            match verb {
+                Verb::Update => modify::update(ask, body, Part::Subresource(name)).await,
+                Verb::Patch => patch::patch(ask, body, Part::Subresource(name)).await,
+                _ => Err(Status::method_not_allowed()),
+            }
+        }
+    }
+}
+
+/// 404 for a subresource the kind does not have, 405 for a verb the subresource does not have.
+pub fn allowed(ask: &Ask<'_>, verb: Verb) -> Result<(), Status> {
+    let subresource = ask.kind().subresource(ask.info.subresource).ok_or_else(Status::path_not_found)?;
+    match subresource.verbs.contains(&verb) && !ask.info.name.is_empty() {
+        true => Ok(()),
+        false => Err(Status::method_not_allowed()),
+    }
+}

@@ -1,0 +1,138 @@
+//! Request bodies to object trees: encoding, type, unknown and duplicate fields, defaults.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use knarr_api::schema;
+use knarr_meta::{object, status::Status, types::split_api_version};
+use serde_json::Value;
+
+use super::ask::{Ask, FieldValidation};
+use crate::negotiate::{Encoding, body_encoding};
+
+/// What a body must be.
+pub struct Expected<'a> {
+    pub group: &'a str,
+    pub version: &'a str,
+    pub kind: &'a str,
+    /// Schema name.
+    pub definition: &'a str,
+}
+
+impl<'a> Expected<'a> {
+    /// The resource's own kind.
+    pub fn of(ask: &Ask<'a>) -> Expected<'a> {
+        Expected {
+            group: ask.served.group(),
+            version: ask.served.version(),
+            kind: ask.kind().kind,
+            definition: ask.served.definition(),
+        }
+    }
+}
+
+/// Decodes the body into a tree of the version served: typed, unknown fields dropped, not yet defaulted.
+pub fn body(ask: &Ask<'_>, body: &Bytes, expected: &Expected<'_>, validation: FieldValidation) -> Result<Value, Status> {
+    if body.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {}): couldn't get version/kind; \
+             json parse error: unexpected end of JSON input (<empty>)",
+            expected.kind
+        )));
+    }
+    let (mut tree, mut problems) = match body_encoding(ask.header(CONTENT_TYPE))? {
+        Encoding::Json => schema::parse::tree(body).map_err(|e| unrecognized(expected, &e, body))?,
+        Encoding::Yaml => {
+            let tree = serde_yaml_ng::from_slice(body).map_err(|e| unrecognized(expected, &e, body))?;
+            (tree, Vec::new())
+        }
+    };
+    let given = check_type(&mut tree, expected, body)?;
+    problems.extend(conform(&mut tree, expected)?);
+    match validation {
+        FieldValidation::Strict if !problems.is_empty() => {
+            return Err(Status::bad_request(format!(
+                "{given} cannot be handled as a {}: strict decoding error: {}",
+                expected.kind,
+                problems.join(", ")
+            )));
+        }
+        FieldValidation::Warn => problems.into_iter().for_each(|p| ask.warnings.add(p)),
+        _ => {}
+    }
+    Ok(tree)
+}
+
+/// Checks a tree against its schema, dropping what it does not know. Returns the problems; errors are of type.
+pub fn conform(tree: &mut Value, expected: &Expected<'_>) -> Result<Vec<String>, Status> {
+    match schema::definition(expected.definition) {
+        Some(definition) => schema::strict::check(definition, tree),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Fills in or checks apiVersion and kind. Returns how errors name what was given: `Pod in version "v1"`.
+fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<String, Status> {
+    let Some(map) = tree.as_object_mut() else {
+        let why = "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value";
+        return Err(unrecognized(expected, &why, raw));
+    };
+    let text = |field: &str| map.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let wanted = knarr_meta::types::api_version(expected.group, expected.version);
+    if kind.is_empty() {
+        map.insert("kind".into(), Value::from(expected.kind));
+    }
+    if api_version.is_empty() {
+        map.insert("apiVersion".into(), Value::from(wanted.as_str()));
+    }
+    let (_, version) = split_api_version(if api_version.is_empty() { &wanted } else { &api_version });
+    let given = format!(
+        "{} in version \"{version}\"",
+        if kind.is_empty() { expected.kind } else { &kind }
+    );
+    if !kind.is_empty() && kind != expected.kind {
+        let why = match api_version.as_str() {
+            "" => format!("no kind \"{kind}\" is registered for version \"{wanted}\""),
+            other => format!("{other}, Kind={kind} is not {wanted}, Kind={}", expected.kind),
+        };
+        return Err(Status::bad_request(format!(
+            "{given} cannot be handled as a {}: {why}",
+            expected.kind
+        )));
+    }
+    if !api_version.is_empty() && api_version != wanted {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
+        )));
+    }
+    Ok(given)
+}
+
+/// Upstream shows this much of a body it cannot make sense of.
+const SUMMARY_BYTES: usize = 30;
+
+fn unrecognized(expected: &Expected<'_>, why: &dyn std::fmt::Display, raw: &[u8]) -> Status {
+    let text = String::from_utf8_lossy(&raw[..raw.len().min(SUMMARY_BYTES)]);
+    let dots = if raw.len() > SUMMARY_BYTES { " ..." } else { "" };
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; \
+         json parse error: {why} ({}{dots})",
+        expected.kind,
+        serde_json::to_string(&text).unwrap_or_default(),
+    ))
+}
+
+/// The tree as the stored version with defaults.
+pub fn to_stored(ask: &Ask<'_>, tree: Value) -> Value {
+    let mut tree = match ask.served.alias {
+        Some(alias) => (alias.encode)(tree),
+        None => tree,
+    };
+    if object::metadata(&tree).is_none()
+        && let Some(map) = tree.as_object_mut()
+    {
+        map.insert("metadata".into(), Value::Object(serde_json::Map::new()));
+    }
+    ask.kind().strategy.default(&mut tree);
+    tree
+}

@@ -1,0 +1,76 @@
+//! DELETE of one object and of a collection.
+
+use bytes::Bytes;
+use http::StatusCode;
+use knarr_meta::{object, status};
+
+use super::{
+    ask::Ask,
+    delete_options::DeleteOptions,
+    list::{self, ListOptions},
+    modify::write_of,
+    shape,
+};
+use crate::{
+    cache::resource::Slice,
+    negotiate::Shapes,
+    respond::{self, Answer},
+};
+
+/// Resources whose DELETE answers with the object (upstream's `ReturnDeletedObject`); the others answer with a Status.
+const RETURN_OBJECT: [(&str, &str); 10] = [
+    ("", "persistentvolumeclaims"),
+    ("", "persistentvolumes"),
+    ("", "pods"),
+    ("", "podtemplates"),
+    ("", "resourcequotas"),
+    ("", "serviceaccounts"),
+    ("", "services"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "volumeattachments"),
+];
+
+pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
+    let accepted = ask.accepted(Shapes::Object)?;
+    let options = DeleteOptions::parse(ask, &body)?;
+    let write = write_of(ask, options.dry_run);
+    let deleted = ask.core.delete(&write, ask.info.name, &options).await?;
+    let code = match !deleted.gone && options.orphan_dependents == Some(false) {
+        true => StatusCode::ACCEPTED,
+        false => StatusCode::OK,
+    };
+    let returns = RETURN_OBJECT.contains(&(ask.kind().group, ask.kind().resource));
+    if deleted.gone && !returns {
+        let uid = object::uid(&deleted.entry.tree()).to_owned();
+        let tree = status::success(&ask.group_resource(), ask.info.name, &uid);
+        return Ok(respond::tree(code, &tree, accepted));
+    }
+    shape::object(ask, code, &deleted.entry, accepted)
+}
+
+/// Deletes everything selected, one by one; answers with the list of what it was.
+pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
+    let accepted = ask.accepted(Shapes::List)?;
+    let list_options = ListOptions::parse(ask.query, false)?;
+    let options = DeleteOptions::parse(ask, &body)?;
+    let filter = list::filter(ask)?;
+    let slice = match list::select(ask, &filter, &list_options).await? {
+        Ok(slice) => slice,
+        Err(expired) => return Ok(expired),
+    };
+    let write = write_of(ask, options.dry_run);
+    let mut deleted = Vec::with_capacity(slice.entries.len());
+    for entry in &slice.entries {
+        let (namespace, name) = entry.namespaced_name();
+        let write = crate::write::Write { namespace, ..write };
+        match ask.core.delete(&write, name, &options).await {
+            Ok(done) => deleted.push(done.entry),
+            // Someone else was faster.
+            Err(status) if status.is_not_found() => {}
+            Err(status) => return Err(status),
+        }
+    }
+    let slice = Slice { entries: deleted, ..slice };
+    list::render(ask, slice, accepted)
+}

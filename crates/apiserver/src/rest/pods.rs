@@ -1,0 +1,181 @@
+//! Subresources only pods have: binding, eviction, log.
+
+use bytes::Bytes;
+use http::StatusCode;
+use knarr_api::kind::Part;
+use knarr_meta::{GroupResource, object, status::Status};
+use serde_json::{Value, json};
+
+use super::{
+    ask::{Ask, WriteOptions},
+    decode::{self, Expected},
+    delete_options::{DeleteOptions, Propagation},
+    modify::write_of,
+};
+use crate::{
+    negotiate::Shapes,
+    request::Operation,
+    respond::{self, Answer},
+    write::{Phase, Write},
+};
+
+/// The answer of subresources that have nothing to show, with upstream's code 201.
+fn success() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
+}
+
+fn pod_resource() -> GroupResource {
+    GroupResource::new("", "pods")
+}
+
+/// POST of a Binding, to `pods/NAME/binding` or to `bindings`: sets the node and the PodScheduled condition.
+pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
+    let accepted = ask.accepted(Shapes::None)?;
+    let options = WriteOptions::parse(ask.query, "CreateOptions")?;
+    let expected = Expected { group: "", version: "v1", kind: "Binding", definition: "io.k8s.api.core.v1.Binding" };
+    let mut binding = decode::body(ask, &body, &expected, options.validation)?;
+    let pods = knarr_api::find("", "v1", "pods").ok_or_else(Status::path_not_found)?;
+    let given = object::name(&binding).to_owned();
+    let name = match ask.info.name {
+        "" => given.as_str(),
+        name if given.is_empty() || given == name => name,
+        name => {
+            return Err(Status::bad_request(format!(
+                "name in URL does not match name in Binding object: {name} != {given}"
+            )));
+        }
+    };
+    let write = Write { kind: pods, group: "", subresource: "binding", namespace: ask.info.namespace, ..write_of(ask, options.dry_run) };
+    for phase in [Phase::Mutate, Phase::Validate] {
+        ask.core.admit(&write, Operation::Create, name, phase, Some(&mut binding), None).await?;
+    }
+    let mut compute = |current: &Value| bound(&binding, name, current);
+    let updating = Write { subresource: "binding", ..write };
+    ask.core.update_unadmitted(&updating, name, Part::Subresource("binding"), &mut compute).await?;
+    Ok(respond::tree(StatusCode::CREATED, &success(), accepted))
+}
+
+/// The pod with the binding's node, as upstream's `setPodHostAndAnnotations`.
+fn bound(binding: &Value, name: &str, pod: &Value) -> Result<Value, Status> {
+    let conflict = |why: String| Status::conflict(GroupResource::new("", "pods/binding"), name, why);
+    let target = object::str_at(binding, &["target", "name"]);
+    let kind = object::str_at(binding, &["target", "kind"]);
+    if target.is_empty() || !matches!(kind, "" | "Node") {
+        let path = knarr_meta::field::Path::new("target");
+        let error = match target.is_empty() {
+            true => knarr_meta::field::Error::required(&path.child("name"), ""),
+            false => knarr_meta::field::Error::not_supported(&path.child("kind"), kind, &["Node", "<empty>"]),
+        };
+        return Err(Status::invalid(knarr_meta::GroupKind::new("", "Binding"), name, vec![error]));
+    }
+    let uid = object::uid(binding);
+    if !uid.is_empty() && uid != object::uid(pod) {
+        return Err(conflict(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            object::uid(pod)
+        )));
+    }
+    if object::deletion_timestamp(pod).is_some() {
+        return Err(conflict(format!("pod {name} is being deleted, cannot be assigned to a host")));
+    }
+    let node = object::str_at(pod, &["spec", "nodeName"]);
+    if !node.is_empty() {
+        return Err(conflict(format!("pod {name} is already assigned to node \"{node}\"")));
+    }
+    let mut pod = pod.clone();
+    pod["spec"]["nodeName"] = json!(target);
+    let annotations: Vec<(String, String)> =
+        object::annotations(binding).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    if !annotations.is_empty() {
+        let meta = crate::write::metadata(&mut pod);
+        let all = meta.entry("annotations").or_insert_with(|| json!({}));
+        for (key, value) in annotations {
+            all[key] = json!(value);
+        }
+    }
+    scheduled(&mut pod);
+    Ok(pod)
+}
+
+/// Sets the condition PodScheduled to True.
+fn scheduled(pod: &mut Value) {
+    let Some(status) = pod.as_object_mut().map(|p| p.entry("status").or_insert_with(|| json!({}))) else {
+        return;
+    };
+    let condition = json!({
+        "type": "PodScheduled",
+        "status": "True",
+        "lastProbeTime": null,
+        "lastTransitionTime": knarr_meta::time::now_seconds(),
+    });
+    let conditions = status.as_object_mut().map(|s| s.entry("conditions").or_insert_with(|| json!([])));
+    let Some(Value::Array(conditions)) = conditions else {
+        return;
+    };
+    match conditions.iter_mut().find(|c| c["type"] == "PodScheduled") {
+        Some(there) if there["status"] == "True" => {}
+        Some(there) => *there = condition,
+        None => conditions.push(condition),
+    }
+}
+
+/// POST of an Eviction: a delete with the eviction's options. No disruption budgets exist yet to say no.
+pub async fn evict(ask: &Ask<'_>, body: Bytes) -> Answer {
+    let accepted = ask.accepted(Shapes::None)?;
+    let options = WriteOptions::parse(ask.query, "CreateOptions")?;
+    let expected = Expected { group: "policy", version: "v1", kind: "Eviction", definition: "io.k8s.api.policy.v1.Eviction" };
+    // kubectl up to 1.21 sends the beta version, which has the same fields.
+    let body = beta_to_v1(body);
+    let mut eviction = decode::body(ask, &body, &expected, options.validation)?;
+    let name = ask.info.name;
+    let given = object::name(&eviction);
+    if !given.is_empty() && given != name {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
+    let write = write_of(ask, options.dry_run);
+    for phase in [Phase::Mutate, Phase::Validate] {
+        ask.core.admit(&write, Operation::Create, name, phase, Some(&mut eviction), None).await?;
+    }
+    let asked = &eviction["deleteOptions"];
+    let text = |field: &str| asked["preconditions"][field].as_str().map(str::to_owned);
+    let delete = DeleteOptions {
+        grace_period_seconds: asked["gracePeriodSeconds"].as_i64(),
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+        propagation_policy: match asked["propagationPolicy"].as_str() {
+            Some("Orphan") => Some(Propagation::Orphan),
+            Some("Foreground") => Some(Propagation::Foreground),
+            Some("Background") => Some(Propagation::Background),
+            _ => None,
+        },
+        dry_run: options.dry_run,
+        ..DeleteOptions::default()
+    };
+    let dry_run = options.dry_run || asked["dryRun"].as_array().is_some_and(|d| d.iter().any(|v| v == "All"));
+    let write = Write { subresource: "", dry_run, ..write };
+    ask.core.delete(&write, name, &delete).await?;
+    Ok(respond::tree(StatusCode::CREATED, &success(), accepted))
+}
+
+fn beta_to_v1(body: Bytes) -> Bytes {
+    match serde_json::from_slice::<Value>(&body) {
+        Ok(mut tree) if tree["apiVersion"] == "policy/v1beta1" => {
+            tree["apiVersion"] = json!("policy/v1");
+            Bytes::from(tree.to_string())
+        }
+        _ => body,
+    }
+}
+
+/// GET of a container's log, from its node.
+pub async fn log(ask: &Ask<'_>) -> Answer {
+    let cache = &ask.core.cache;
+    cache.fresh().await?;
+    let key = format!("{}/{}", ask.info.namespace, ask.info.name);
+    let pod = cache
+        .of(ask.kind())?
+        .get(&key)
+        .ok_or_else(|| Status::not_found(pod_resource(), ask.info.name))?
+        .tree();
+    ask.core.kubelets.log(cache, &pod, ask.query).await
+}

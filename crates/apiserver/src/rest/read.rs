@@ -1,0 +1,38 @@
+//! GET of one object.
+
+use http::StatusCode;
+use knarr_meta::status::Status;
+
+use super::{
+    ask::{Ask, object_key},
+    shape,
+};
+use crate::{negotiate::Shapes, respond::Answer};
+
+/// Answers a GET of an object (or its status: the same object).
+pub async fn get(ask: &Ask<'_>) -> Answer {
+    let accepted = ask.accepted(Shapes::Object)?;
+    let cache = &ask.core.cache;
+    match resource_version(ask.query.get("resourceVersion"))? {
+        None => cache.fresh().await?,
+        Some(revision) => cache.at_least(revision).await?,
+    }
+    let key = object_key(ask.kind(), ask.namespace(), ask.info.name);
+    let entry = cache
+        .of(ask.kind())?
+        .get(&key)
+        .ok_or_else(|| Status::not_found(ask.group_resource(), ask.info.name))?;
+    shape::object(ask, StatusCode::OK, &entry, accepted)
+}
+
+/// `None`: the newest. 0: any.
+pub fn resource_version(text: &str) -> Result<Option<u64>, Status> {
+    match text {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            Status::bad_request(format!(
+                "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+            ))
+        }),
+    }
+}

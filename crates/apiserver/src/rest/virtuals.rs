@@ -1,0 +1,72 @@
+//! POST to what is never stored: reviews, tokens.
+
+use bytes::Bytes;
+use http::StatusCode;
+use knarr_meta::status::Status;
+
+use super::{
+    ask::{Ask, WriteOptions},
+    decode::{self, Expected},
+    modify::write_of,
+    pods,
+};
+use crate::{
+    negotiate::Shapes,
+    request::{Creation, Operation},
+    respond::{self, Answer},
+    write::Phase,
+};
+
+/// Answers a POST through the handler registered for the resource or `resource/subresource`.
+pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
+    let accepted = ask.accepted(Shapes::None)?;
+    let kind = ask.kind();
+    if kind.storage.is_none() && !ask.core.handlers.contains_key(&(kind.group, kind.resource)) {
+        // Bindings are posted to a resource of their own as well as to the pod.
+        return pods::bind(ask, body).await;
+    }
+    let options = WriteOptions::parse(ask.query, "CreateOptions")?;
+    let name = match ask.info.subresource {
+        "" => kind.resource.to_owned(),
+        subresource => format!("{}/{subresource}", kind.resource),
+    };
+    let handlers = &ask.core.handlers;
+    let handler = handlers
+        .iter()
+        .find(|((group, resource), _)| *group == kind.group && *resource == name)
+        .map(|(_, handler)| handler.clone())
+        .ok_or_else(Status::method_not_allowed)?;
+    let definition;
+    let expected = match kind.subresource(ask.info.subresource).and_then(|s| s.kind) {
+        None => Expected::of(ask),
+        Some((group, version, kind)) => {
+            definition = definition_of(group, version, kind);
+            Expected { group, version, kind, definition: &definition }
+        }
+    };
+    let mut tree = decode::body(ask, &body, &expected, options.validation)?;
+    let write = write_of(ask, options.dry_run);
+    for phase in [Phase::Mutate, Phase::Validate] {
+        ask.core
+            .admit(&write, Operation::Create, ask.info.name, phase, Some(&mut tree), None)
+            .await?;
+    }
+    let creation = Creation {
+        kind,
+        user: ask.user,
+        namespace: ask.namespace(),
+        name: ask.info.name,
+        dry_run: options.dry_run,
+    };
+    let answer = handler.create(creation, tree).await?;
+    Ok(respond::tree(StatusCode::CREATED, &answer, accepted))
+}
+
+/// Schema name of a built-in type: `authentication.k8s.io/v1 TokenRequest` is `io.k8s.api.authentication.v1.TokenRequest`.
+pub fn definition_of(group: &str, version: &str, kind: &str) -> String {
+    let group = match group.split('.').next().unwrap_or("") {
+        "" => "core",
+        first => first,
+    };
+    format!("io.k8s.api.{group}.{version}.{kind}")
+}

@@ -1,0 +1,82 @@
+//! Watches.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::{Response, StatusCode};
+use knarr_meta::status::Status;
+
+use super::{
+    ask::Ask,
+    list::{ListOptions, filter},
+    shape::{IncludeObject, ShapeView},
+};
+use crate::{
+    body::{Body, BoxError},
+    cache::watcher::{Start, WatchOptions, Watcher},
+    negotiate::{Encoding, Shapes, not_acceptable},
+    respond::{Answer, with_type},
+};
+
+/// The server ends a watch after this long or up to twice as long, chosen at random.
+const MIN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
+/// Answers a watch: the head at once, then events until the timeout.
+pub async fn watch(ask: &Ask<'_>) -> Answer {
+    let accepted = ask.accepted(Shapes::Object)?;
+    if accepted.encoding != Encoding::Json {
+        return Err(not_acceptable());
+    }
+    let options = ListOptions::parse(ask.query, true)?;
+    let filter = filter(ask)?;
+    let include = IncludeObject::parse(ask.query.get("includeObject"))?;
+    let served = *ask.served;
+    let cache = ask.core.cache.clone();
+    let resource = cache.of(ask.kind())?.clone();
+    let start = start(ask, &options).await?;
+    let timeout = options.timeout.unwrap_or_else(|| MIN_TIMEOUT.mul_f64(1.0 + fastrand::f64()));
+    let watcher = Watcher::new(
+        cache,
+        resource,
+        WatchOptions {
+            filter,
+            view: ShapeView::for_watch(served, accepted.shape, include),
+            start,
+            bookmarks: options.allow_bookmarks,
+            timeout,
+        },
+    );
+    let guard = ask.core.metrics.watch_opened();
+    let stream = watcher.map(move |frame| {
+        // Lives as long as the stream.
+        let _ = &guard;
+        Ok::<_, BoxError>(frame)
+    });
+    let response: Response<Body> = with_type(StatusCode::OK, "application/json", Body::stream(stream));
+    Ok(response)
+}
+
+/// Where the watch begins, after waiting for what it asks to be at least as new as.
+async fn start(ask: &Ask<'_>, options: &ListOptions) -> Result<Start, Status> {
+    let cache = &ask.core.cache;
+    let annotated = options.send_initial_events == Some(true) && options.allow_bookmarks;
+    match (options.resource_version, options.send_initial_events) {
+        (version, Some(true)) => {
+            match version {
+                None => cache.fresh().await?,
+                Some(version) => cache.at_least(version).await?,
+            }
+            Ok(Start::Now { annotated })
+        }
+        (None | Some(0), Some(false)) => {
+            cache.fresh().await?;
+            Ok(Start::After(cache.of(ask.kind())?.revision()))
+        }
+        (None, None) => {
+            cache.fresh().await?;
+            Ok(Start::Now { annotated: false })
+        }
+        (Some(0), None) => Ok(Start::Now { annotated: false }),
+        (Some(version), _) => Ok(Start::After(version)),
+    }
+}

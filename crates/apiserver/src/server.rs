@@ -1,0 +1,197 @@
+//! The server: what it is made of, how it starts, serves and stops.
+
+pub mod handle;
+pub mod health;
+pub mod limits;
+mod listen;
+mod local;
+mod maintenance;
+pub mod metrics;
+pub mod pages;
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
+
+use knarr_store::Store;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::local::LocalService;
+use crate::{
+    admission,
+    allocators::{self, Allocators},
+    authn::{self, Authn},
+    authz::Authz,
+    bootstrap::{self, Bootstrap},
+    cache::{self, Cache},
+    core::Core,
+    kubelet::Kubelets,
+    pki::{self, Pki, Role},
+    request::{Objects, UserInfo, Writer},
+    tokens::{self, Tokens},
+    transform::Transformer,
+};
+
+/// What the server needs to know.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the server listens; used unless `listener` is given.
+    pub listen: SocketAddr,
+    /// A socket that is bound already.
+    pub listener: Option<std::net::TcpListener>,
+    /// Directory of keys and certificates.
+    pub pki_dir: PathBuf,
+    pub node_name: String,
+    /// Where clients and the `kubernetes` Service's endpoints find the server.
+    pub advertise: IpAddr,
+    /// `cluster.local`
+    pub cluster_domain: String,
+    /// `10.43.0.0/16`
+    pub service_cidr: String,
+    /// Address of the `kube-dns` Service.
+    pub cluster_dns: IpAddr,
+    /// Where cluster DNS listens; see [`bootstrap::Config::dns_endpoint`].
+    pub dns_endpoint: Option<(IpAddr, u16)>,
+    /// More names or addresses by which clients reach the server.
+    pub extra_sans: Vec<String>,
+}
+
+/// Why the server cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot listen on {address}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Pki(#[from] pki::Error),
+    #[error("cannot fill the watch cache")]
+    Cache(#[from] cache::Error),
+    #[error("cannot use the service-account key")]
+    ServiceAccountKey(#[from] tokens::KeyError),
+    #[error(transparent)]
+    Allocators(#[from] allocators::Error),
+    #[error("cannot make the objects every cluster has")]
+    Bootstrap(#[from] bootstrap::Error),
+}
+
+/// A server that is loaded and answers in-process clients; [`Server::run`] opens it to the network.
+pub struct Server {
+    core: Arc<Core>,
+    pki: Arc<Pki>,
+    allocators: Arc<Allocators>,
+    bootstrap: Arc<Bootstrap>,
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    tls: Arc<rustls::ServerConfig>,
+    /// Ends the feed and everything that hangs on connections.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    /// Binds, loads keys and objects, starts the feed and makes what every cluster has.
+    pub async fn new(config: Config, store: Arc<dyn Store>) -> Result<Server, Error> {
+        let (listener, address) = listen::bind(config.listener, config.listen)?;
+        let service_ip = allocators::first_service_ip(&config.service_cidr)?;
+        let options = pki::Options {
+            node_name: config.node_name.clone(),
+            node_ip: config.advertise,
+            cluster_domain: config.cluster_domain.clone(),
+            service_ip,
+            extra_sans: config.extra_sans.clone(),
+        };
+        let pki = Arc::new(Pki::open(&config.pki_dir, options)?);
+        let tls = pki.server_config(Role::ApiServer)?;
+        let transformer = Arc::new(Transformer::new(pki.encryption_key()));
+        let cache = Arc::new(Cache::load(store.clone(), transformer.clone(), knarr_api::kinds()).await?);
+        let objects: Arc<dyn Objects> = cache.clone();
+        let advertised = SocketAddr::new(config.advertise, address.port()).to_string();
+        let token_config = tokens::Config::of_domain(&config.cluster_domain, &advertised);
+        let tokens = Arc::new(Tokens::new(pki.service_account_key(), token_config, objects.clone())?);
+        let authz = Arc::new(Authz::new(objects.clone()));
+        let ranges = allocators::Config::new(config.service_cidr.clone());
+        let allocators = Arc::new(Allocators::new(&ranges, objects.clone())?);
+        let stop = CancellationToken::new();
+        let core = Arc::new(Core {
+            cache,
+            store,
+            transformer,
+            authenticator: Arc::new(Authn::new(tokens.clone())),
+            authorizer: authz.clone(),
+            admission: admission::chain(objects.clone(), authz.clone()),
+            hooks: vec![allocators.clone()],
+            handlers: crate::handlers::table(tokens.clone(), authz),
+            pages: crate::handlers::pages(&tokens),
+            kubelets: Kubelets::new(Some(pki.client_config(Role::KubeletClient)?), stop.clone()),
+            health: Default::default(),
+            advertised,
+            limits: Default::default(),
+            metrics: Default::default(),
+            own_user: authn::server(),
+        });
+        let wanted = bootstrap::Config {
+            service_ip,
+            advertise_ip: config.advertise,
+            port: address.port(),
+            cluster_dns: config.cluster_dns,
+            dns_endpoint: config.dns_endpoint,
+        };
+        let writer: Arc<dyn Writer> = Arc::new(core.clone());
+        let bootstrap = Arc::new(Bootstrap::new(wanted, objects, writer));
+        let tasks = TaskTracker::new();
+        let server = Server { core, pki, allocators, bootstrap, listener, address, tls, stop, tasks };
+        server.start_feed();
+        server.bootstrap.run().await?;
+        server.core.health.bootstrapped.store(true, Ordering::Release);
+        Ok(server)
+    }
+
+    fn start_feed(&self) {
+        let (core, stop) = (self.core.clone(), self.stop.clone());
+        core.health.feeding.store(true, Ordering::Release);
+        self.tasks.spawn(async move {
+            let result = core.cache.feed(stop.clone()).await;
+            core.health.feeding.store(false, Ordering::Release);
+            if let Err(error) = result {
+                // Nobody may read a cache that no longer follows the store.
+                tracing::error!(error = &error as &dyn std::error::Error, "the watch cache lost the store");
+                stop.cancel();
+            }
+        });
+    }
+
+    /// A tower service that answers in this process as `user`, for `kube::Client::new`.
+    pub fn client_service(&self, user: UserInfo) -> LocalService {
+        LocalService::new(self.core.clone(), user)
+    }
+
+    /// The address that is listened on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pki(&self) -> &Arc<Pki> {
+        &self.pki
+    }
+
+    /// Serves until the token is cancelled; then watches end, connections are drained within a deadline, and it returns.
+    /// Also ends, with an error, when the store is lost.
+    pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
+        let maintenance = maintenance::run(self.core.clone(), self.pki.clone(), self.allocators.clone());
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { stop.run_until_cancelled(maintenance).await });
+        let (bootstrap, stop) = (self.bootstrap.clone(), self.stop.clone());
+        self.tasks.spawn(async move { bootstrap.maintain(stop).await });
+        let listening = listen::serve(self.core.clone(), self.listener, self.tls, &token, &self.stop);
+        let result = listening.await.map_err(|source| Error::Listen { address: self.address, source });
+        let lost = !token.is_cancelled() && self.stop.is_cancelled();
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        match lost {
+            true => Err(Error::Cache(cache::Error::Store(knarr_store::Error::Closed))),
+            false => result,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! `/healthz`, `/livez`, `/readyz`: named checks, in upstream's text form.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::{HeaderValue, StatusCode};
+use knarr_meta::status::Status;
+
+use crate::{
+    core::Core,
+    query::Query,
+    respond::{self, Answer},
+};
+
+/// What the checks look at.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// The watch cache is fed.
+    pub feeding: AtomicBool,
+    /// Bootstrap objects exist.
+    pub bootstrapped: AtomicBool,
+    /// The server is on its way out: it answers, but wants no new clients.
+    pub stopping: AtomicBool,
+}
+
+type Check = (&'static str, fn(&Health) -> bool);
+
+const PING: Check = ("ping", |_| true);
+const LOG: Check = ("log", |_| true);
+// The store under the name upstream's tools look for.
+const STORE: Check = ("etcd", |health| health.feeding.load(Ordering::Acquire));
+const CACHE: Check = ("informer-sync", |health| health.feeding.load(Ordering::Acquire));
+const BOOTSTRAP: Check =
+    ("poststarthook/rbac/bootstrap-roles", |health| health.bootstrapped.load(Ordering::Acquire));
+const SHUTDOWN: Check = ("shutdown", |health| !health.stopping.load(Ordering::Acquire));
+
+fn checks(endpoint: &str) -> &'static [Check] {
+    match endpoint {
+        "readyz" => &[PING, LOG, STORE, CACHE, BOOTSTRAP, SHUTDOWN],
+        _ => &[PING, LOG, STORE, BOOTSTRAP],
+    }
+}
+
+/// Answers `/ENDPOINT` or `/ENDPOINT/CHECK`.
+pub fn serve(core: &Core, endpoint: &str, check: &str, query: &Query<'_>) -> Answer {
+    let all = checks(endpoint);
+    let chosen: Vec<&Check> = match check {
+        "" => all.iter().filter(|(name, _)| !query.all("exclude").any(|e| e == *name)).collect(),
+        wanted => {
+            let found = all.iter().find(|(name, _)| *name == wanted);
+            vec![found.ok_or_else(Status::path_not_found)?]
+        }
+    };
+    let mut report = String::new();
+    let mut healthy = true;
+    for (name, check) in chosen {
+        let good = check(&core.health);
+        healthy &= good;
+        report.push_str(&match good {
+            true => format!("[+]{name} ok\n"),
+            false => format!("[-]{name} failed: reason withheld\n"),
+        });
+    }
+    let verbose = query.find("verbose").is_some() && check.is_empty();
+    let mut response = match (healthy, verbose) {
+        (true, false) => respond::text(StatusCode::OK, "ok"),
+        (true, true) => respond::text(StatusCode::OK, format!("{report}{endpoint} check passed\n")),
+        (false, _) => respond::text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("{report}{endpoint} check failed\n"),
+        ),
+    };
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    Ok(response)
+}

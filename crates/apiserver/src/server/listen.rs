@@ -1,0 +1,150 @@
+//! The listener: TLS, HTTP/1.1 and HTTP/2, and an orderly end.
+
+use std::{io, net::SocketAddr, sync::Arc, sync::atomic::Ordering, time::Duration};
+
+use http::Request;
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error,
+    handle::{Incoming, Peer, handle},
+};
+use crate::core::Core;
+
+/// A handshake gets this long, and so do the headers of a request.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
+/// Open connections; more wait to be accepted.
+const MAX_CONNECTIONS: usize = 20_000;
+/// Streams of one HTTP/2 connection: every informer of a client is one.
+const MAX_STREAMS: u32 = 1000;
+const MAX_HEADER_LIST_BYTES: u32 = 64 << 10;
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// An HTTP/2 client that does not answer pings is gone.
+const PING_PERIOD: Duration = Duration::from_secs(30);
+/// After the end was asked for, connections get this long to finish what they do.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// After a failed accept (no file descriptors), wait before the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes the socket given, or binds one.
+pub fn bind(given: Option<std::net::TcpListener>, address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { address, source };
+    let listener = match given {
+        Some(listener) => listener,
+        None => std::net::TcpListener::bind(address).map_err(failed)?,
+    };
+    listener.set_nonblocking(true).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Serves until `token` or `stop` is cancelled, then drains.
+pub async fn serve(
+    core: Arc<Core>,
+    listener: std::net::TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    token: &CancellationToken,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let acceptor = TlsAcceptor::from(tls);
+    let builder = Arc::new(builder());
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            () = token.cancelled() => break,
+            () = stop.cancelled() => break,
+        };
+        let Some((stream, place)) = accepted else { continue };
+        let connection = connection(core.clone(), acceptor.clone(), builder.clone(), stream, graceful.watcher());
+        tokio::spawn(async move {
+            connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    core.health.stopping.store(true, Ordering::Release);
+    core.cache.stop();
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::debug!("some connections did not end in time");
+    }
+    Ok(())
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(true)
+        .half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .keep_alive_interval(PING_PERIOD);
+    builder
+}
+
+async fn connection(
+    core: Arc<Core>,
+    acceptor: TlsAcceptor,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    stream: TcpStream,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    // Small answers must not wait for more.
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let certificates = stream.get_ref().1.peer_certificates();
+    let certificate = certificates.and_then(<[_]>::first).map(|c| c.to_vec());
+    let peer = Arc::new(Peer::connection(certificate));
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (core, peer) = (core.clone(), peer.clone());
+        async move { Ok::<_, std::convert::Infallible>(handle(&core, request.map(Incoming::Wire), &peer).await) }
+    });
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}

@@ -1,0 +1,65 @@
+//! What has to be done once in a while: history is compacted, certificates are renewed, allocations are checked.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::{
+    allocators::{Allocators, REPAIR_PERIOD},
+    core::Core,
+    pki::Pki,
+};
+
+/// History is kept for one to two of these, as upstream's compactor does.
+const COMPACT_PERIOD: Duration = Duration::from_secs(5 * 60);
+const RENEW_PERIOD: Duration = Duration::from_secs(60 * 60);
+
+/// Runs until it is dropped.
+pub async fn run(core: Arc<Core>, pki: Arc<Pki>, allocators: Arc<Allocators>) {
+    tokio::join!(compact(&core), renew(&pki), repair(&allocators));
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn compact(core: &Core) {
+    let mut ticks = every(COMPACT_PERIOD);
+    let mut before = None;
+    loop {
+        ticks.tick().await;
+        let now = core.store.revision();
+        if let Some(revision) = before.replace(now).filter(|r| *r > core.store.compacted())
+            && let Err(error) = core.store.compact(revision).await
+        {
+            tracing::warn!(%error, revision, "cannot compact the store");
+        }
+    }
+}
+
+async fn renew(pki: &Arc<Pki>) {
+    let mut ticks = every(RENEW_PERIOD);
+    // The start has just looked.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let pki = pki.clone();
+        match tokio::task::spawn_blocking(move || pki.renew_due()).await {
+            Ok(Ok(renewed)) if renewed.is_empty() => {}
+            Ok(Ok(renewed)) => tracing::info!(?renewed, "renewed certificates"),
+            Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "cannot renew certificates"),
+            Err(error) => tracing::error!(%error, "renewing certificates failed"),
+        }
+    }
+}
+
+async fn repair(allocators: &Arc<Allocators>) {
+    let mut ticks = every(REPAIR_PERIOD);
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        allocators.repair();
+    }
+}

@@ -1,0 +1,107 @@
+//! Everything outside the resource paths: discovery, health, metrics, version, OpenAPI.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use knarr_meta::status::Status;
+use serde_json::json;
+
+use super::{health, metrics};
+use crate::{
+    body::Body,
+    core::Core,
+    discovery,
+    negotiate::{Shapes, negotiate, pretty},
+    query::Query,
+    respond::{self, Answer},
+    rest::ask::header as header_text,
+};
+
+/// The version of Kubernetes whose API is served.
+pub const GIT_VERSION: &str = "v1.35.0+knarr";
+
+/// Answers a non-resource path.
+pub async fn serve(core: &Arc<Core>, method: &Method, path: &str, query: &Query<'_>, headers: &HeaderMap) -> Answer {
+    if !matches!(*method, Method::GET | Method::HEAD) {
+        return Err(Status::method_not_allowed());
+    }
+    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    for endpoint in ["/healthz", "/livez", "/readyz"] {
+        if let Some(rest) = path.strip_prefix(endpoint)
+            && (rest.is_empty() || rest.starts_with('/'))
+        {
+            return health::serve(core, &endpoint[1..], rest.trim_start_matches('/'), query);
+        }
+    }
+    if let Some(page) = core.pages.get(path) {
+        let (content_type, body) = page();
+        return Ok(respond::with_type(StatusCode::OK, content_type, body));
+    }
+    match path {
+        "/metrics" => return Ok(metrics_page(core)),
+        "/version" => return Ok(negotiated(&version(), query, headers)?),
+        "/" => return Ok(negotiated(&json!({"paths": discovery::paths()}), query, headers)?),
+        _ => {}
+    }
+    discovery::serve(core, path, query, headers).unwrap_or_else(|| Err(Status::path_not_found()))
+}
+
+fn negotiated(value: &serde_json::Value, query: &Query<'_>, headers: &HeaderMap) -> Answer {
+    let mut accepted = negotiate(header_text(headers, header::ACCEPT), Shapes::None)?;
+    accepted.pretty |= pretty(query.find("pretty"), header_text(headers, header::USER_AGENT));
+    Ok(respond::tree(StatusCode::OK, value, accepted))
+}
+
+fn version() -> serde_json::Value {
+    json!({
+        "major": "1",
+        "minor": "35",
+        "emulationMajor": "1",
+        "emulationMinor": "35",
+        "minCompatibilityMajor": "1",
+        "minCompatibilityMinor": "34",
+        "gitVersion": GIT_VERSION,
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("linux/{}", match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "aarch64" => "arm64",
+            other => other,
+        }),
+    })
+}
+
+fn metrics_page(core: &Core) -> Response<Body> {
+    let mut out = String::with_capacity(16 << 10);
+    core.metrics.render(&mut out);
+    let (reads, writes) = core.limits.in_flight();
+    let name = "apiserver_current_inflight_requests";
+    metrics::help(&mut out, name, "gauge", "Requests in flight by kind.");
+    metrics::line(&mut out, name, "request_kind=\"readOnly\"", reads);
+    metrics::line(&mut out, name, "request_kind=\"mutating\"", writes);
+    let name = "apiserver_storage_objects";
+    metrics::help(&mut out, name, "gauge", "Objects in the store by resource.");
+    let watchers = "apiserver_registered_watchers";
+    let mut seconds = String::new();
+    metrics::help(&mut seconds, watchers, "gauge", "Watchers by resource.");
+    let mut all: Vec<_> = core.cache.resources().collect();
+    all.sort_by_key(|r| (r.kind.resource, r.kind.group));
+    for resource in all {
+        let gr = knarr_meta::GroupResource::new(resource.kind.group, resource.kind.resource);
+        metrics::line(&mut out, name, &format!("resource=\"{gr}\""), resource.len());
+        let labels = format!("group=\"{}\",resource=\"{}\"", resource.kind.group, resource.kind.resource);
+        metrics::line(&mut seconds, watchers, &labels, resource.watchers());
+    }
+    out.push_str(&seconds);
+    let name = "apiserver_storage_revision";
+    metrics::help(&mut out, name, "gauge", "Revision of the last durable commit, and of the watch cache.");
+    metrics::line(&mut out, name, "at=\"store\"", core.store.revision());
+    metrics::line(&mut out, name, "at=\"cache\"", core.cache.published());
+    let mut response = respond::text(StatusCode::OK, out);
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
+}

@@ -1,0 +1,221 @@
+//! The write path: the only code that changes what is stored.
+//!
+//! Create, update and delete each run the same steps whoever asks: defaults, mutating admission, strategy, validation, validating
+//! admission, one encoding, one commit. An update runs all of it again when another writer was faster.
+
+pub mod create;
+pub mod delete;
+pub mod update;
+mod writer;
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+use knarr_api::Kind;
+use knarr_meta::{GroupResource, status::Status};
+use knarr_store::{Change, Expect, Op, Outcome};
+use serde_json::{Map, Value};
+
+use crate::{
+    cache::entry::{self, Entry},
+    core::Core,
+    request::{AdmissionRequest, Operation, UserInfo},
+    rest::ask::{Warnings, object_key},
+};
+
+/// How often a write that loses against others is tried before it answers 409.
+pub const ATTEMPTS: usize = 64;
+
+/// Who writes what, where.
+#[derive(Clone, Copy)]
+pub struct Write<'a> {
+    pub kind: &'static Kind,
+    /// Group of the version the client uses, for errors.
+    pub group: &'a str,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: &'a str,
+    pub subresource: &'a str,
+    pub user: &'a UserInfo,
+    pub dry_run: bool,
+    pub warnings: &'a Warnings,
+}
+
+impl Write<'_> {
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource::new(self.group.to_owned(), self.kind.resource)
+    }
+
+    /// The object's key in the cache, and in the store.
+    fn keys(&self, name: &str) -> (String, String) {
+        let short = object_key(self.kind, self.namespace, name);
+        let full = format!("{}/{short}", self.kind.storage.unwrap_or_default());
+        (short, full)
+    }
+}
+
+/// An object as it is stored now.
+pub struct Current {
+    pub entry: Arc<Entry>,
+    /// With resourceVersion.
+    pub tree: Value,
+}
+
+/// Why a commit did not happen.
+enum Refused {
+    /// Another writer was faster; the store was at this revision.
+    Conflict(u64),
+    Status(Status),
+}
+
+impl Core {
+    /// Reads an object so that every acknowledged write is seen.
+    async fn current(&self, write: &Write<'_>, name: &str) -> Result<Current, Status> {
+        self.cache.fresh().await?;
+        let (short, _) = write.keys(name);
+        let entry = self
+            .cache
+            .of(write.kind)?
+            .get(&short)
+            .ok_or_else(|| Status::not_found(write.group_resource(), name))?;
+        let tree = entry.tree();
+        Ok(Current { entry, tree })
+    }
+
+    /// Encodes and commits. The tree's own resourceVersion is not stored.
+    async fn commit(&self, write: &Write<'_>, name: &str, tree: &Value, expect: Expect) -> Result<Arc<Entry>, Refused> {
+        let (short, full) = write.keys(name);
+        let json = entry::encode(tree);
+        if json.len() > MAX_OBJECT_BYTES {
+            return Err(Refused::Status(Status::request_too_large(format!(
+                "limit is {MAX_OBJECT_BYTES}"
+            ))));
+        }
+        let stored = self
+            .transformer
+            .encode(write.kind, &full, json.clone())
+            .map_err(|e| Refused::Status(Status::internal(e)))?;
+        let revision = self.commit_op(full, expect, Change::Put(stored)).await?;
+        Ok(Arc::new(Entry::bare(write.kind, short, revision, json)))
+    }
+
+    async fn commit_op(&self, key: String, expect: Expect, change: Change) -> Result<u64, Refused> {
+        match self.store.commit(Op { key, expect, change }).await {
+            Ok(Outcome::Committed { revision, .. }) => Ok(revision),
+            Ok(Outcome::Conflict { revision, .. }) => Err(Refused::Conflict(revision)),
+            Err(knarr_store::Error::TooLarge { limit, .. }) => {
+                Err(Refused::Status(Status::request_too_large(format!("limit is {limit}"))))
+            }
+            Err(error) => Err(Refused::Status(Status::internal(error))),
+        }
+    }
+
+    /// What a dry run answers with: the object as it would be stored, at the revision it has (0: none).
+    fn pretend(&self, write: &Write<'_>, name: &str, tree: &Value, revision: u64) -> Arc<Entry> {
+        let (short, _) = write.keys(name);
+        Arc::new(Entry::bare(write.kind, short, revision, entry::encode(tree)))
+    }
+
+    /// Runs a phase of admission.
+    pub(crate) async fn admit(
+        &self,
+        write: &Write<'_>,
+        operation: Operation,
+        name: &str,
+        phase: Phase,
+        object: Option<&mut Value>,
+        old: Option<&Value>,
+    ) -> Result<bool, Status> {
+        let mut warnings: Vec<Cow<'static, str>> = Vec::new();
+        let mut request = AdmissionRequest {
+            operation,
+            kind: write.kind,
+            subresource: write.subresource,
+            namespace: write.namespace,
+            name,
+            user: write.user,
+            dry_run: write.dry_run,
+            object,
+            old,
+            warnings: &mut warnings,
+        };
+        let mut ran = false;
+        for plugin in &self.admission {
+            if !plugin.handles(&request) {
+                continue;
+            }
+            ran = true;
+            match phase {
+                Phase::Mutate => plugin.admit(&mut request).await?,
+                Phase::Validate => plugin.validate(&request).await?,
+            }
+        }
+        warnings.into_iter().for_each(|w| write.warnings.add(w));
+        Ok(ran)
+    }
+}
+
+/// Phases of admission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Mutate,
+    Validate,
+}
+
+/// Most bytes of a stored object, as etcd's request limit.
+const MAX_OBJECT_BYTES: usize = 3 << 19;
+
+/// The metadata map, made where it is missing.
+pub fn metadata(tree: &mut Value) -> &mut Map<String, Value> {
+    if !tree.is_object() {
+        *tree = Value::Object(Map::new());
+    }
+    let map = tree.as_object_mut().expect("was made an object");
+    let meta = map.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    if !meta.is_object() {
+        *meta = Value::Object(Map::new());
+    }
+    meta.as_object_mut().expect("was made an object")
+}
+
+/// Stored objects carry the stored version's type, also where the server made them without.
+fn set_type(kind: &Kind, tree: &mut Value) {
+    if let Some(map) = tree.as_object_mut() {
+        map.insert("kind".into(), Value::from(kind.kind));
+        map.insert("apiVersion".into(), Value::from(kind.api_version()));
+    }
+}
+
+/// Sets the object's namespace to the request's, or refuses another one.
+fn check_namespace(write: &Write<'_>, tree: &mut Value) -> Result<(), Status> {
+    let meta = metadata(tree);
+    let given = meta.get("namespace").and_then(Value::as_str).unwrap_or("");
+    if given.is_empty() {
+        match write.namespace {
+            "" => meta.remove("namespace"),
+            namespace => meta.insert("namespace".into(), Value::from(namespace)),
+        };
+        return Ok(());
+    }
+    if given != write.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether something keeps the object although its deletion was asked for.
+fn held(kind: &Kind, tree: &Value) -> bool {
+    let named = |path: &[&str]| knarr_meta::object::list_at(tree, path).is_empty();
+    !named(&["metadata", "finalizers"]) || (finalized_by_spec(kind) && !named(&["spec", "finalizers"]))
+}
+
+/// Kinds (namespaces) with finalizers in their spec, removed through `/finalize`.
+fn finalized_by_spec(kind: &Kind) -> bool {
+    kind.subresource("finalize").is_some()
+}
+
+/// Empty bytes compare as nothing changed.
+fn same(new: &Bytes, old: &Entry) -> bool {
+    *new == old.json
+}

@@ -1,0 +1,293 @@
+//! PUT, PATCH and every subresource that changes its object: guaranteed update.
+
+use std::sync::Arc;
+
+use knarr_api::kind::Part;
+use knarr_meta::{
+    GroupKind,
+    field::{Error, Path},
+    object, object_meta,
+    status::Status,
+};
+use knarr_store::{Change, Expect};
+use serde_json::Value;
+
+use super::{ATTEMPTS, Current, Phase, Refused, Write, check_namespace, finalized_by_spec, held, metadata, same, set_type};
+use crate::{
+    cache::entry::{self, Entry},
+    core::Core,
+    request::Operation,
+};
+
+/// Computes the wanted object from the current one (with its resourceVersion). Called once an attempt.
+pub type Compute<'c> = dyn FnMut(&Value) -> Result<Value, Status> + Send + 'c;
+
+/// What became of an update.
+pub struct Updated {
+    pub entry: Arc<Entry>,
+    /// PUT made it.
+    pub created: bool,
+}
+
+/// One turn of a guaranteed update.
+struct Attempt<'a> {
+    write: &'a Write<'a>,
+    name: &'a str,
+    part: Part,
+    current: &'a Current,
+    admission: bool,
+}
+
+impl Core {
+    /// Reads, computes, compares and swaps until no other writer is in the way.
+    pub async fn update(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        part: Part,
+        compute: &mut Compute<'_>,
+    ) -> Result<Updated, Status> {
+        self.update_with(write, name, part, compute, true).await
+    }
+
+    /// Like [`Core::update`] for subresources whose own object has been through admission.
+    pub async fn update_unadmitted(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        part: Part,
+        compute: &mut Compute<'_>,
+    ) -> Result<Updated, Status> {
+        self.update_with(write, name, part, compute, false).await
+    }
+
+    async fn update_with(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        part: Part,
+        compute: &mut Compute<'_>,
+        admission: bool,
+    ) -> Result<Updated, Status> {
+        for _ in 0..ATTEMPTS {
+            let current = self.current(write, name).await?;
+            let tree = compute(&current.tree)?;
+            let attempt = Attempt { write, name, part, current: &current, admission };
+            match self.try_update(&attempt, tree).await {
+                Ok(entry) => return Ok(Updated { entry, created: false }),
+                Err(Refused::Status(status)) => return Err(status),
+                Err(Refused::Conflict(revision)) => self.cache.at_least(revision).await?,
+            }
+        }
+        Err(Status::modified(write.group_resource(), name))
+    }
+
+    /// PUT of the whole object; creates it where the kind allows that.
+    pub async fn put(&self, write: &Write<'_>, name: &str, part: Part, tree: Value) -> Result<Updated, Status> {
+        let result = self.update(write, name, part, &mut |_| Ok(tree.clone())).await;
+        match result {
+            Err(status) if status.is_not_found() && part == Part::Main && write.kind.strategy.create_on_update() => {
+                let mut tree = tree;
+                metadata(&mut tree).remove("resourceVersion");
+                let entry = self.create(write, tree).await?;
+                Ok(Updated { entry, created: true })
+            }
+            other => other,
+        }
+    }
+
+    async fn try_update(&self, attempt: &Attempt<'_>, mut tree: Value) -> Result<Arc<Entry>, Refused> {
+        let &Attempt { write, name, current, .. } = attempt;
+        preconditions(write, name, current, &mut tree).map_err(Refused::Status)?;
+        self.mutate(attempt, &mut tree).await.map_err(Refused::Status)?;
+        let hooks = || self.hooks.iter().filter(|h| h.handles(write.kind));
+        for (n, hook) in hooks().enumerate() {
+            if let Err(status) = hook.before_update(&mut tree, &current.tree).await {
+                for taken in hooks().take(n) {
+                    taken.undo(&tree, Some(&current.tree)).await;
+                }
+                return Err(Refused::Status(status));
+            }
+        }
+        let result = self.validated_update(attempt, &mut tree).await;
+        let durable = result.is_ok() && !write.dry_run;
+        for hook in hooks() {
+            match durable {
+                true => hook.after_update(&tree, &current.tree).await,
+                false => hook.undo(&tree, Some(&current.tree)).await,
+            }
+        }
+        result
+    }
+
+    async fn mutate(&self, attempt: &Attempt<'_>, tree: &mut Value) -> Result<(), Status> {
+        let &Attempt { write, name, current, admission, .. } = attempt;
+        if !admission {
+            return Ok(());
+        }
+        let old = Some(&current.tree);
+        if self.admit(write, Operation::Update, name, Phase::Mutate, Some(tree), old).await? {
+            write.kind.strategy.default(tree);
+        }
+        Ok(())
+    }
+
+    async fn validated_update(&self, attempt: &Attempt<'_>, tree: &mut Value) -> Result<Arc<Entry>, Refused> {
+        let &Attempt { write, name, part, current, admission } = attempt;
+        prepare(write, part, tree, &current.tree);
+        validate(write, name, part, tree, &current.tree).map_err(Refused::Status)?;
+        if admission {
+            let old = Some(&current.tree);
+            self.admit(write, Operation::Update, name, Phase::Validate, Some(tree), old)
+                .await
+                .map_err(Refused::Status)?;
+        }
+        let revision = current.entry.revision;
+        if finished(write, tree, &current.tree) {
+            return self.finish_deletion(write, name, tree, revision).await;
+        }
+        if same(&entry::encode(tree), &current.entry) {
+            return Ok(current.entry.clone());
+        }
+        if write.dry_run {
+            return Ok(self.pretend(write, name, tree, revision));
+        }
+        self.commit(write, name, tree, Expect::Revision(revision)).await
+    }
+
+    /// The last finalizer went: the object goes with it. Clients get the state they wrote.
+    async fn finish_deletion(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        tree: &Value,
+        revision: u64,
+    ) -> Result<Arc<Entry>, Refused> {
+        if !write.dry_run {
+            let (_, full) = write.keys(name);
+            self.commit_op(full, Expect::Revision(revision), Change::Delete).await?;
+            for hook in self.hooks.iter().filter(|h| h.handles(write.kind)) {
+                hook.after_delete(tree).await;
+            }
+        }
+        Ok(self.pretend(write, name, tree, revision))
+    }
+}
+
+/// Name, namespace, uid and resourceVersion of the wanted object against the current one.
+fn preconditions(write: &Write<'_>, name: &str, current: &Current, tree: &mut Value) -> Result<(), Status> {
+    check_namespace(write, tree)?;
+    set_type(write.kind, tree);
+    let meta = metadata(tree);
+    let text = |field: &str| meta.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+    let (given_name, uid, version) = (text("name"), text("uid"), text("resourceVersion"));
+    if given_name.is_empty() {
+        return Err(Status::bad_request("the name of the object must be provided: resource name may not be empty"));
+    }
+    if given_name != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({given_name}) does not match the name on the URL ({name})"
+        )));
+    }
+    let current_uid = object::uid(&current.tree);
+    if !uid.is_empty() && uid != current_uid {
+        return Err(Status::conflict(
+            write.group_resource(),
+            name,
+            format_args!(
+                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
+                 Precondition failed: UID in precondition: {uid}, UID in object meta: {current_uid}",
+                write.keys(name).1
+            ),
+        ));
+    }
+    let current_version = current.entry.revision.to_string();
+    match version.as_str() {
+        "" | "0" if write.kind.strategy.unconditional_update() => {
+            meta.insert("resourceVersion".into(), Value::from(current_version));
+            Ok(())
+        }
+        "" | "0" => {
+            let path = Path::new("metadata").child("resourceVersion");
+            let error = Error::invalid(&path, 0, "must be specified for an update");
+            let kind = GroupKind::new(write.group.to_owned(), write.kind.resource);
+            Err(Status::invalid(kind, name, vec![error]))
+        }
+        given if given == current_version => Ok(()),
+        given if given.parse::<u64>().is_err() => Err(Status::invalid(
+            GroupKind::new(write.kind.group, write.kind.kind),
+            name,
+            vec![Error::invalid(
+                &Path::new("metadata").child("resourceVersion"),
+                given,
+                format!("strconv.ParseUint: parsing \"{given}\": invalid syntax"),
+            )],
+        )),
+        _ => Err(Status::modified(write.group_resource(), name)),
+    }
+}
+
+/// Carries over what this update may not change, and counts the generation.
+fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
+    let strategy = write.kind.strategy;
+    let old_meta = old.get("metadata").and_then(Value::as_object);
+    let old_field = |field: &str| old_meta.and_then(|m| m.get(field)).cloned();
+    let meta = metadata(tree);
+    meta.remove("selfLink");
+    set(meta, "generation", old_field("generation"));
+    strategy.prepare_update(tree, old, part);
+    let meta = metadata(tree);
+    if meta.get("uid").and_then(Value::as_str).unwrap_or("").is_empty() {
+        set(meta, "uid", old_field("uid"));
+    }
+    set(meta, "creationTimestamp", old_field("creationTimestamp"));
+    let deleting = old_field("deletionTimestamp").filter(|v| !v.is_null());
+    set(meta, "deletionTimestamp", deleting);
+    set(meta, "deletionGracePeriodSeconds", old_field("deletionGracePeriodSeconds"));
+    if !meta.contains_key("managedFields") {
+        set(meta, "managedFields", old_field("managedFields"));
+    }
+    if strategy.has_generation() && part != Part::Status && spec_differs(tree, old) {
+        let generation = object::generation(old) + 1;
+        metadata(tree).insert("generation".into(), Value::from(generation));
+    }
+}
+
+fn set(meta: &mut serde_json::Map<String, Value>, field: &str, value: Option<Value>) {
+    match value {
+        Some(value) => meta.insert(field.into(), value),
+        None => meta.remove(field),
+    };
+}
+
+/// Any top-level field but type, metadata and status.
+fn spec_differs(new: &Value, old: &Value) -> bool {
+    let empty = serde_json::Map::new();
+    let (new, old) = (new.as_object().unwrap_or(&empty), old.as_object().unwrap_or(&empty));
+    let spec = |field: &&String| !matches!(field.as_str(), "kind" | "apiVersion" | "metadata" | "status");
+    new.keys().chain(old.keys()).filter(spec).any(|field| new.get(field) != old.get(field))
+}
+
+fn validate(write: &Write<'_>, name: &str, part: Part, tree: &Value, old: &Value) -> Result<(), Status> {
+    let null = Value::Null;
+    let (meta, old_meta) = (tree.get("metadata").unwrap_or(&null), old.get("metadata").unwrap_or(&null));
+    let mut errors = object_meta::validate_update(meta, old_meta, &Path::new("metadata"));
+    errors.extend(write.kind.strategy.validate_update(tree, old, part));
+    if !errors.is_empty() {
+        return Err(Status::invalid(GroupKind::new(write.kind.group, write.kind.kind), name, errors));
+    }
+    for warning in write.kind.strategy.warnings(tree) {
+        write.warnings.add(warning);
+    }
+    Ok(())
+}
+
+/// Deletion was asked for, its grace period is over, and nothing holds the object any more.
+fn finished(write: &Write<'_>, tree: &Value, old: &Value) -> bool {
+    let over = match finalized_by_spec(write.kind) {
+        // Their deletion has no grace period.
+        true => true,
+        false => object::deletion_grace_period_seconds(old).unwrap_or(0) == 0,
+    };
+    object::deletion_timestamp(old).is_some() && over && !held(write.kind, tree)
+}
