@@ -60,6 +60,19 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 
+/// Why a class with a name of the system's is none of them.
+fn not_a_system_class(object: &Value) -> Option<String> {
+    let name = name(object);
+    let Some((_, value, _)) = SYSTEM_CLASSES.iter().find(|(class, _, _)| *class == name) else {
+        return Some(format!("{name} is not a known system priority class"));
+    };
+    if i64_at(object, &["value"]) != Some(*value) {
+        return Some(format!("value of {name} PriorityClass must be {value}"));
+    }
+    bool_at(object, &["globalDefault"])
+        .then(|| format!("globalDefault of {name} PriorityClass must be false"))
+}
+
 impl Strategy for PriorityClass {
     fn default(&self, object: &mut Value) {
         if let Some(map) = object.as_object_mut() {
@@ -72,14 +85,12 @@ impl Strategy for PriorityClass {
         let value = i64_at(object, &["value"]).unwrap_or_default();
         let name = name(object);
         if name.starts_with(SYSTEM_PREFIX) {
-            let known = SYSTEM_CLASSES
-                .iter()
-                .any(|(class, class_value, _)| *class == name && *class_value == value)
-                && !bool_at(object, &["globalDefault"]);
-            if !known {
+            if let Some(why) = not_a_system_class(object) {
                 errors.push(Error::forbidden(
                     &Path::new("metadata").child("name"),
-                    "priority class names with 'system-' prefix are reserved for system use only. error: only system classes with their own value are allowed",
+                    format!(
+                        "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {why}"
+                    ),
                 ));
             }
         } else if value > HIGHEST_USER_DEFINABLE {
@@ -135,3 +146,6 @@ impl Strategy for PriorityClass {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests;

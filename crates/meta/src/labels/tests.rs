@@ -130,3 +130,24 @@ fn structured_form() {
         "\"Near\" is not a valid label selector operator"
     );
 }
+
+#[test]
+fn whatever_parses_displays_as_what_parses_the_same() {
+    const PIECES: &[&str] = &[
+        "a", "in", "notin", "x.io/b", "(", ")", ",", "=", "==", "!=", "!", ">", "<", " ", "7", "é",
+        "-",
+    ];
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut parsed = 0;
+    for _ in 0..50_000 {
+        let text: String = (0..random.usize(1..9))
+            .map(|_| PIECES[random.usize(..PIECES.len())])
+            .collect();
+        if let Ok(selector) = Selector::parse(&text) {
+            parsed += 1;
+            let again = Selector::parse(&selector.to_string());
+            assert_eq!(again.as_ref(), Ok(&selector), "{text}");
+        }
+    }
+    assert!(parsed > 1000, "{parsed}");
+}

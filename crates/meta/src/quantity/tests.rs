@@ -137,3 +137,41 @@ fn reads_numbers_as_well_as_text() {
     let text = serde_json::to_string(&list).expect("json");
     assert_eq!(text, r#"["250m","2","500m"]"#);
 }
+
+#[test]
+fn whatever_parses_displays_as_what_parses_the_same() {
+    const PIECES: &[&str] = &[
+        "0",
+        "1",
+        "9",
+        "512",
+        "1024",
+        "000",
+        ".",
+        "-",
+        "+",
+        "e",
+        "E",
+        "Ki",
+        "Ei",
+        "m",
+        "n",
+        "k",
+        "12345678901234567890",
+    ];
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut parsed = 0;
+    for _ in 0..50_000 {
+        let text: String = (0..random.usize(1..7))
+            .map(|_| PIECES[random.usize(..PIECES.len())])
+            .collect();
+        if let Ok(quantity) = Quantity::parse(&text) {
+            parsed += 1;
+            let again = Quantity::parse(&quantity.to_string());
+            assert_eq!(again, Ok(quantity), "{text} {quantity}");
+            assert_eq!(quantity - quantity, Quantity::ZERO);
+            assert!(quantity.value().unsigned_abs() <= quantity.milli_value().unsigned_abs());
+        }
+    }
+    assert!(parsed > 1000, "{parsed}");
+}
