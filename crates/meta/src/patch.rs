@@ -3,6 +3,7 @@
 //!
 //! None of them looks at what the result means: the caller decodes it against the kind's schema, defaults and validates it.
 
+use json_patch::PatchOperation;
 use serde_json::Value;
 
 use crate::status::{Reason, Status};
@@ -18,6 +19,11 @@ pub const MAX_JSON_PATCH_OPERATIONS: usize = 10_000;
 /// Most bytes that a patch may have as a body, and most that the `copy` operations of one JSON patch may add up to: without
 /// the second limit a short patch could double a value again and again.
 pub const MAX_PATCH_BYTES: usize = 3 * 1024 * 1024;
+
+/// Deepest object that a JSON patch may make: what parsers of JSON take by default, those of stored objects included.
+pub const MAX_DEPTH: usize = 127;
+/// Deepest that it may be in between: walks of it recurse.
+const MAX_DEPTH_BETWEEN: usize = 1024;
 
 /// How a field takes part in a strategic merge: the values of `x-kubernetes-patch-strategy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,15 +64,27 @@ pub fn json(object: &mut Value, patch: &[u8]) -> Result<(), Status> {
     }
     let mut result = object.clone();
     let mut copied = 0;
+    // Never less than the depth of `result`. A few operations that nest an object in itself make it deeper than the stack.
+    let mut depth_bound = depth(&result);
     for operation in patch.iter() {
-        if let json_patch::PatchOperation::Copy(copy) = operation {
+        if let PatchOperation::Copy(copy) = operation {
             copied += copy.from.resolve(&result).map_or(0, size);
             if copied > MAX_PATCH_BYTES {
                 return Err(unprocessable());
             }
         }
+        depth_bound = depth_bound.max(depth_after(operation, depth_bound));
         json_patch::patch_unsafe(&mut result, std::slice::from_ref(operation))
             .map_err(|_| unprocessable())?;
+        if depth_bound > MAX_DEPTH_BETWEEN {
+            depth_bound = depth(&result);
+            if depth_bound > MAX_DEPTH_BETWEEN {
+                return Err(unprocessable());
+            }
+        }
+    }
+    if depth_bound > MAX_DEPTH && depth(&result) > MAX_DEPTH {
+        return Err(unprocessable());
     }
     *object = result;
     Ok(())
@@ -89,6 +107,27 @@ pub fn check_size(bytes: usize) -> Result<(), Status> {
         )));
     }
     Ok(())
+}
+
+/// A bound of the depth at the place an operation writes to, in an object at most `bound` deep.
+fn depth_after(operation: &PatchOperation, bound: usize) -> usize {
+    let at = operation.path().tokens().count();
+    match operation {
+        PatchOperation::Add(add) => at + depth(&add.value),
+        PatchOperation::Replace(replace) => at + depth(&replace.value),
+        PatchOperation::Copy(copy) => at + bound.saturating_sub(copy.from.tokens().count()),
+        PatchOperation::Move(from) => at + bound.saturating_sub(from.from.tokens().count()),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => 0,
+    }
+}
+
+/// How many values are nested in each other.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// Roughly the bytes of a value as JSON.

@@ -282,6 +282,32 @@ fn json_patch_errors_leave_the_object_alone() {
 }
 
 #[test]
+fn json_patch_cannot_nest_without_end() {
+    // Each operation puts the whole object into its own deepest place.
+    let mut path = String::new();
+    let operations: Vec<String> = (0..14)
+        .map(|round| {
+            path = "/a".repeat(1 << round);
+            format!(r#"{{"op":"copy","from":"","path":"{path}"}}"#)
+        })
+        .collect();
+    for rounds in [8, 14] {
+        let mut object = json!({"a": 1});
+        let patch = format!("[{}]", operations[..rounds].join(","));
+        let error = json(&mut object, patch.as_bytes()).unwrap_err();
+        assert_eq!(
+            (error.code, object),
+            (422, json!({"a": 1})),
+            "{rounds} rounds"
+        );
+    }
+    let mut object = json!({"a": 1});
+    let patch = format!("[{}]", operations[..6].join(","));
+    json(&mut object, patch.as_bytes()).unwrap();
+    assert_eq!(depth(&object), 64);
+}
+
+#[test]
 fn merge_patch_is_rfc_7386() {
     let mut object = json!({"a": {"b": 1, "c": 2}, "list": [1, {"x": 1}], "gone": true});
     merge(

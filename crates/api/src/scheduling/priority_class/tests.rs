@@ -32,6 +32,7 @@ fn names_and_values() {
     let old = json!({"metadata": {"name": "mine"}, "value": 5, "preemptionPolicy": "PreemptLowerPriority"});
     expect![[r#"
         value: Forbidden: may not be changed in an update.
-        preemptionPolicy: Invalid value: "Never": field is immutable"#]].assert_eq(&update_errors(&KIND, new, &old, Part::Main));
+        preemptionPolicy: Invalid value: "Never": field is immutable"#]]
+    .assert_eq(&update_errors(&KIND, new, &old, Part::Main));
     assert_eq!(row(&KIND, &old, 0), "mine | 5 | false | <unknown>");
 }
