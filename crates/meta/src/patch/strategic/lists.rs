@@ -263,8 +263,8 @@ fn normalize(
         .partition(|element| identity.position(order, element).is_some());
     let place =
         |list: &[Value], element: &Value| identity.position(list, element).unwrap_or(usize::MAX);
-    named.sort_by_key(|element| place(order, element));
-    others.sort_by_key(|element| place(old, element));
+    named.sort_by_cached_key(|element| place(order, element));
+    others.sort_by_cached_key(|element| place(old, element));
 
     let mut result = Vec::with_capacity(named.len() + others.len());
     let mut others = others.into_iter().peekable();
