@@ -107,3 +107,6 @@ impl Reconciler for ClusterRoleAggregation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,3 +79,6 @@ impl Expectations {
         Some(left)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,3 +118,6 @@ impl Controllers {
         }
     }
 }
+
+#[cfg(test)]
+mod fixtures;

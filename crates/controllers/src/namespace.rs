@@ -349,3 +349,6 @@ impl Reconciler for NamespaceController {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

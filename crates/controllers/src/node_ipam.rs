@@ -216,3 +216,6 @@ impl Reconciler for NodeIpam {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

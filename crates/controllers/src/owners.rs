@@ -162,3 +162,6 @@ where
     }
     Ok(owned)
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,3 +214,6 @@ impl Reconciler for PodGc {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

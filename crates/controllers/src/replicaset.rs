@@ -358,3 +358,6 @@ impl Reconciler for ReplicaSetController {
         result
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,3 +122,6 @@ impl Reconciler for RootCaPublisher {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

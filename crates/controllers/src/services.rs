@@ -208,3 +208,6 @@ impl TriggerTimes {
         self.seen.lock().remove(key);
     }
 }
+
+#[cfg(test)]
+mod tests;

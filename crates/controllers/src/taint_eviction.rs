@@ -206,3 +206,6 @@ impl Reconciler for TaintEviction {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -375,7 +375,7 @@ impl Planner<'_> {
         let progressing = status::condition(new, PROGRESSING)?;
         let settled = matches!(
             progressing.reason.as_deref(),
-            Some(reason::TIMED_OUT | reason::PAUSED)
+            Some(reason::TIMED_OUT | reason::PAUSED | reason::AVAILABLE)
         );
         if settled || status::is_complete(self.deployment, new) {
             return None;
@@ -481,3 +481,6 @@ fn new_replica_set(deployment: &Deployment, status: &DeploymentStatus) -> Replic
         status: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

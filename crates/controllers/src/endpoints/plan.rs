@@ -227,3 +227,6 @@ fn truncate(subsets: &mut Vec<EndpointSubset>) -> bool {
     subsets.retain(|s| s.addresses.is_some() || s.not_ready_addresses.is_some());
     true
 }
+
+#[cfg(test)]
+mod tests;

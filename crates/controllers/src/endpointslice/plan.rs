@@ -394,3 +394,6 @@ fn new_slice(service: &Service, family: &str, ports: Vec<EndpointPort>) -> Endpo
         endpoints: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

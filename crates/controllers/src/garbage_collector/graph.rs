@@ -303,3 +303,6 @@ pub(crate) enum OwnerState {
     /// A cluster-scoped object cannot be owned by a namespaced one: the reference means nothing, the object stays.
     Invalid,
 }
+
+#[cfg(test)]
+mod tests;

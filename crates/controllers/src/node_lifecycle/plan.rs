@@ -219,3 +219,6 @@ pub(crate) fn zone_of(node: &Node) -> String {
         label("topology.kubernetes.io/zone")
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,3 +216,6 @@ pub(crate) fn next_available(
         .min()?;
     Duration::try_from(now.duration_until(due).max(SignedDuration::ZERO)).ok()
 }
+
+#[cfg(test)]
+mod tests;
