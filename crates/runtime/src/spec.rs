@@ -39,7 +39,6 @@ pub enum PidNamespace {
 
 /// Everything a specification is made from.
 pub struct Input<'a> {
-    pub id: &'a str,
     pub sandbox_id: &'a str,
     pub sandbox: &'a v1::PodSandboxConfig,
     pub config: &'a v1::ContainerConfig,
@@ -290,7 +289,7 @@ fn resources(input: &Input<'_>) -> Result<Value, SpecError> {
         return Ok(Value::Object(resources));
     };
     let mut cpu = Map::new();
-    let mut number = |into: &mut Map<String, Value>, key: &str, value: i64| {
+    let number = |into: &mut Map<String, Value>, key: &str, value: i64| {
         if value != 0 {
             into.insert(key.to_owned(), json!(value));
         }

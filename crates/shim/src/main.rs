@@ -29,8 +29,9 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     match setup::run(&directory).and_then(|ready| {
+        let server = server::Server::new(directory, ready)?;
         sys::report_ready(None)?;
-        server::Server::new(directory, ready)?.run()
+        server.run()
     }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -162,7 +162,6 @@ impl Make {
         let rootfs = snapshot.rootfs();
         let user = user(&record.config, &self.image.config, &rootfs)?;
         let input = spec::Input {
-            id: &record.id,
             sandbox_id: &record.sandbox,
             sandbox: &self.sandbox.record.config,
             config: &record.config,

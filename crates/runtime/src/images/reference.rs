@@ -42,7 +42,7 @@ impl Reference {
             None => (DEFAULT_REGISTRY, format!("library/{name}")),
         };
         let registry = if registry == "index.docker.io" { DEFAULT_REGISTRY } else { registry };
-        let sound = !registry.is_empty()
+        let sound = registry.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
             && registry.chars().all(|c| c.is_ascii_alphanumeric() || ".-:[]".contains(c))
             && repository.split('/').all(is_component);
         if !sound {

@@ -1,0 +1,96 @@
+use std::path::Path;
+
+use knarr_cri::v1::{Capability, ContainerConfig, KeyValue, LinuxContainerConfig, LinuxContainerSecurityContext, PodSandboxConfig};
+
+use super::{HostLimits, Input, Namespaces, args, capabilities, environment};
+use crate::images::user::User;
+use crate::images::{ImageConfig, ProcessConfig};
+
+const EVERYTHING: u64 = (1 << 41) - 1;
+
+fn check<T>(config: ContainerConfig, process: ProcessConfig, look: impl FnOnce(&Input<'_>) -> T) -> T {
+    let image = ImageConfig { config: Some(process), ..Default::default() };
+    look(&Input {
+        sandbox_id: "sandbox",
+        sandbox: &PodSandboxConfig { hostname: "pod".to_owned(), ..Default::default() },
+        config: &config,
+        image: &image,
+        user: &User::default(),
+        namespaces: &Namespaces::default(),
+        rootfs: Path::new("/r"),
+        sandbox_dir: Path::new("/s"),
+        cgroup: Path::new("/c"),
+        limits: &HostLimits::of(EVERYTHING, 0, false, false),
+    })
+}
+
+fn strings(list: &[&str]) -> Vec<String> {
+    list.iter().map(|text| (*text).to_owned()).collect()
+}
+
+#[test]
+fn a_command_replaces_entrypoint_and_arguments() {
+    let image = || ProcessConfig {
+        entrypoint: Some(strings(&["entry"])),
+        cmd: Some(strings(&["default"])),
+        ..Default::default()
+    };
+    let cases: [(&[&str], &[&str], &[&str]); 4] = [
+        (&[], &[], &["entry", "default"]),
+        (&[], &["a"], &["entry", "a"]),
+        (&["c"], &[], &["c"]),
+        (&["c"], &["a"], &["c", "a"]),
+    ];
+    for (command, arguments, wanted) in cases {
+        let config =
+            ContainerConfig { command: strings(command), args: strings(arguments), ..Default::default() };
+        assert_eq!(check(config, image(), args).unwrap(), strings(wanted));
+    }
+    assert!(check(ContainerConfig::default(), ProcessConfig::default(), args).is_err());
+}
+
+#[test]
+fn the_pod_has_the_last_word_on_the_environment() {
+    let config = ContainerConfig {
+        envs: vec![KeyValue { key: "A".to_owned(), value: "pod=1".to_owned() }],
+        ..Default::default()
+    };
+    let image = ProcessConfig { env: Some(strings(&["A=image", "PATH=/p"])), ..Default::default() };
+    assert_eq!(check(config, image, environment), ["PATH=/p", "HOSTNAME=pod", "A=pod=1"]);
+}
+
+fn capability_config(add: &[&str], drop: &[&str], privileged: bool) -> ContainerConfig {
+    let security = LinuxContainerSecurityContext {
+        privileged,
+        capabilities: Some(Capability {
+            add_capabilities: strings(add),
+            drop_capabilities: strings(drop),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    ContainerConfig {
+        linux: Some(LinuxContainerConfig { resources: None, security_context: Some(security) }),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn capabilities_are_added_and_dropped() {
+    let of = |add: &[&str], drop: &[&str], privileged| {
+        check(capability_config(add, drop, privileged), ProcessConfig::default(), capabilities)
+    };
+    assert_eq!(of(&[], &[], false).len(), 14);
+    assert_eq!(of(&["NET_ADMIN"], &["ALL"], false), ["CAP_NET_ADMIN"]);
+    assert_eq!(of(&["ALL"], &["CAP_SYS_ADMIN"], false).len(), 40);
+    assert_eq!(of(&["NO_SUCH"], &["ALL"], false), Vec::<String>::new());
+    assert_eq!(of(&[], &[], true).len(), 41);
+}
+
+#[test]
+fn a_host_without_sys_resource_clamps() {
+    let without = HostLimits::of(EVERYTHING & !(1 << 24), 5, false, false);
+    assert_eq!(without.clamp_oom_score_adj(-997), 5);
+    assert_eq!(without.clamp_oom_score_adj(900), 900);
+    assert_eq!(HostLimits::of(EVERYTHING, 5, false, false).clamp_oom_score_adj(-997), -997);
+}
