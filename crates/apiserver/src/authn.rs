@@ -15,13 +15,10 @@ use crate::{
     tokens::Tokens,
 };
 
-mod handlers;
 pub mod impersonation;
 #[cfg(test)]
 mod tests;
 pub mod x509;
-
-pub use handlers::{create_handlers, pages};
 
 /// Group of everyone who proved who they are.
 pub const AUTHENTICATED: &str = "system:authenticated";

@@ -229,7 +229,7 @@ impl Credential {
             x509_parser::certificate::X509Certificate::from_der(&credential.cert).ok()?;
         let (_, ca) = x509_parser::certificate::X509Certificate::from_der(&authority.der).ok()?;
         let ours = parsed.issuer() == ca.subject()
-            && signed_by(&parsed, &authority.issuer.key().public_key_raw());
+            && signed_by(&parsed, authority.issuer.key().public_key_raw());
         let pair = parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw();
         (ours && pair).then_some(credential)
     }
