@@ -168,9 +168,6 @@ impl Pki {
                 renewed.push(role);
             }
         }
-        if !renewed.is_empty() {
-            files::sync_dir(&self.dir)?;
-        }
         Ok(renewed)
     }
 

@@ -161,8 +161,14 @@ impl Authority {
             &dir.join("ca.key"),
             key.serialize_pem().as_bytes(),
             files::PRIVATE,
+            files::Durability::Synced,
         )?;
-        files::write(&dir.join("ca.crt"), cert.pem().as_bytes(), files::PUBLIC)?;
+        files::write(
+            &dir.join("ca.crt"),
+            cert.pem().as_bytes(),
+            files::PUBLIC,
+            files::Durability::Synced,
+        )?;
         Ok(Authority {
             pem: cert.pem(),
             der: cert.der().clone(),
@@ -283,11 +289,13 @@ impl Credential {
             &dir.join(format!("{file}.key")),
             key.serialize_pem().as_bytes(),
             files::PRIVATE,
+            files::Durability::Remade,
         )?;
         files::write(
             &dir.join(format!("{file}.crt")),
             cert.pem().as_bytes(),
             files::PUBLIC,
+            files::Durability::Remade,
         )?;
         Self::assemble(cert.pem(), &key)
             .ok_or_else(|| failed(rcgen::Error::CouldNotParseCertificate))
@@ -395,13 +403,23 @@ pub(super) fn service_account_key(dir: &Path) -> Result<Vec<u8>, Error> {
                     name: "service accounts".into(),
                     source,
                 })?;
-            files::write(&path, key.serialize_pem().as_bytes(), files::PRIVATE)?;
+            files::write(
+                &path,
+                key.serialize_pem().as_bytes(),
+                files::PRIVATE,
+                files::Durability::Synced,
+            )?;
             key
         }
     };
     let public = dir.join("sa.pub");
     if files::read(&public)?.as_deref() != Some(key.public_key_pem().as_bytes()) {
-        files::write(&public, key.public_key_pem().as_bytes(), files::PUBLIC)?;
+        files::write(
+            &public,
+            key.public_key_pem().as_bytes(),
+            files::PUBLIC,
+            files::Durability::Remade,
+        )?;
     }
     Ok(key.serialize_der())
 }

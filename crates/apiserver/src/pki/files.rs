@@ -32,8 +32,22 @@ pub(super) fn private_dir(path: &Path) -> Result<(), Error> {
     fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io_error("restrict", path))
 }
 
-/// Writes beside the target, syncs, renames over it. The directory entry itself is durable after [`sync_dir`].
-pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+/// What must survive a loss of power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// Synced before it gets its name: it cannot be made again.
+    Synced,
+    /// Made again at the next start where it is missing or damaged, so that no start waits for the disk.
+    Remade,
+}
+
+/// Writes beside the target and renames over it. The directory entry itself is durable after [`sync_dir`].
+pub(super) fn write(
+    path: &Path,
+    bytes: &[u8],
+    mode: u32,
+    durability: Durability,
+) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
@@ -49,7 +63,9 @@ pub(super) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
             .mode(mode)
             .open(&temporary)?;
         file.write_all(bytes)?;
-        file.sync_data()?;
+        if durability == Durability::Synced {
+            file.sync_data()?;
+        }
         fs::rename(&temporary, path)
     })();
     written.map_err(|source| {
@@ -92,6 +108,6 @@ pub(super) fn encryption_key(path: &Path) -> Result<[u8; ENCRYPTION_KEY_BYTES], 
         path: path.into(),
         source: io::Error::other("no entropy"),
     })?;
-    write(path, &key, PRIVATE)?;
+    write(path, &key, PRIVATE, Durability::Synced)?;
     Ok(key)
 }

@@ -36,5 +36,10 @@ pub(super) fn write(
     if files::read(path)?.as_deref() == Some(wanted.as_bytes()) {
         return Ok(());
     }
-    files::write(path, wanted.as_bytes(), files::PRIVATE)
+    files::write(
+        path,
+        wanted.as_bytes(),
+        files::PRIVATE,
+        files::Durability::Synced,
+    )
 }
