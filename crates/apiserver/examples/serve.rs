@@ -24,12 +24,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         listener: None,
         pki_dir: dir.join("pki"),
         node_name: "localhost".into(),
-        advertise: [127, 0, 0, 1].into(),
+        // What the `kubernetes` Service points at; loopback addresses are no endpoints.
+        advertise: [192, 0, 2, 1].into(),
         cluster_domain: "cluster.local".into(),
         service_cidr: "10.43.0.0/16".into(),
         cluster_dns: [10, 43, 0, 10].into(),
         dns_endpoint: None,
-        extra_sans: Vec::new(),
+        extra_sans: vec!["127.0.0.1".into()],
     };
     let server = Server::new(config, store).await?;
     let kubeconfig = dir.join("admin.kubeconfig");

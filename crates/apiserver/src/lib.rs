@@ -25,6 +25,7 @@ mod discovery;
 mod handlers;
 mod kubelet;
 pub mod negotiate;
+mod openapi;
 pub mod pki;
 pub mod query;
 pub mod request;

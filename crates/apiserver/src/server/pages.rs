@@ -12,6 +12,7 @@ use crate::{
     core::Core,
     discovery,
     negotiate::{Shapes, negotiate, pretty},
+    openapi,
     query::Query,
     respond::{self, Answer},
     rest::ask::header as header_text,
@@ -42,6 +43,9 @@ pub async fn serve(core: &Arc<Core>, method: &Method, path: &str, query: &Query<
         "/version" => return Ok(negotiated(&version(), query, headers)?),
         "/" => return Ok(negotiated(&json!({"paths": discovery::paths()}), query, headers)?),
         _ => {}
+    }
+    if let Some(answer) = openapi::serve(path, query, headers).await {
+        return answer;
     }
     discovery::serve(core, path, query, headers).unwrap_or_else(|| Err(Status::path_not_found()))
 }

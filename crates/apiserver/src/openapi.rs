@@ -1,0 +1,144 @@
+//! `/openapi/v2` and `/openapi/v3`: documents that are kept compressed, with ETags.
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use knarr_api::openapi::{self, Document};
+use knarr_meta::status::Status;
+
+use crate::{
+    body::Body,
+    discovery::etag,
+    negotiate::not_acceptable,
+    query::Query,
+    respond::{self, Answer},
+    rest::ask::header as header_text,
+};
+
+/// What `Accept` chose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Protobuf,
+}
+
+/// Answers the OpenAPI paths; `None` for others.
+pub async fn serve(path: &str, query: &Query<'_>, headers: &HeaderMap) -> Option<Answer> {
+    let rest = path.strip_prefix("/openapi/")?;
+    let accept = header_text(headers, header::ACCEPT);
+    if rest == "v2" {
+        let form = match form(accept) {
+            Ok(form) => form,
+            Err(status) => return Some(Err(status)),
+        };
+        return Some(v2(form, headers).await);
+    }
+    let rest = rest.strip_prefix("v3")?;
+    if form(accept) == Ok(Form::Protobuf) && !accepts_json(accept) {
+        return Some(Err(not_acceptable()));
+    }
+    match rest.strip_prefix('/') {
+        None if rest.is_empty() => Some(index(headers).await),
+        None => None,
+        Some(document) => Some(v3(document.to_owned(), query, headers).await),
+    }
+}
+
+/// The first clause that is served; quality does not matter to the clients there are.
+fn form(accept: &str) -> Result<Form, Status> {
+    for clause in accept.split(',') {
+        match clause.split(';').next().unwrap_or("").trim() {
+            openapi::V2_PROTOBUF_ACCEPT | openapi::V2_PROTOBUF_CONTENT_TYPE => return Ok(Form::Protobuf),
+            "" | "*/*" | "application/*" | "application/json" => return Ok(Form::Json),
+            _ => {}
+        }
+    }
+    Err(not_acceptable())
+}
+
+fn accepts_json(accept: &str) -> bool {
+    accept.split(',').any(|c| matches!(c.split(';').next().unwrap_or("").trim(), "*/*" | "application/*" | "application/json"))
+}
+
+/// Documents are made at first use, which takes longer than a request may hold up a thread.
+async fn made<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    tokio::task::spawn_blocking(make).await.map_err(Status::internal)
+}
+
+async fn v2(form: Form, headers: &HeaderMap) -> Answer {
+    let (content_type, document) = match form {
+        Form::Json => ("application/json", made(openapi::v2_json_gz).await?),
+        Form::Protobuf => (openapi::V2_PROTOBUF_CONTENT_TYPE, made(openapi::v2_proto_gz).await?),
+    };
+    document_response(document, content_type, headers)
+}
+
+async fn index(headers: &HeaderMap) -> Answer {
+    let bytes = made(|| openapi::v3_index_json().to_string().into_bytes()).await?;
+    let tag = etag(&bytes);
+    Ok(tagged(headers, tag, || respond::json(StatusCode::OK, bytes)))
+}
+
+async fn v3(path: String, query: &Query<'_>, headers: &HeaderMap) -> Answer {
+    let wanted = path.clone();
+    let document = made(move || openapi::v3_document_gz(&wanted)).await?.ok_or_else(Status::path_not_found)?;
+    let hash = query.get("hash");
+    if !hash.is_empty() && hash != document.hash {
+        // The client's index is old.
+        let mut response = respond::with_type(StatusCode::MOVED_PERMANENTLY, "text/plain", Body::empty());
+        let to = format!("/openapi/v3/{path}?hash={}", document.hash);
+        response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&to).map_err(Status::internal)?);
+        return Ok(response);
+    }
+    let mut response = document_response(document, "application/json", headers)?;
+    if !hash.is_empty() {
+        let forever = HeaderValue::from_static("public, immutable");
+        response.headers_mut().insert(header::CACHE_CONTROL, forever);
+    }
+    Ok(response)
+}
+
+fn document_response(document: &'static Document, content_type: &'static str, headers: &HeaderMap) -> Answer {
+    let tag = HeaderValue::from_str(&format!("\"{}\"", document.hash)).map_err(Status::internal)?;
+    let gzip = header_text(headers, header::ACCEPT_ENCODING).contains("gzip");
+    let body = match gzip {
+        true => Body::from(bytes::Bytes::from_static(&document.gz)),
+        false => Body::from(document.inflate().map_err(Status::internal)?),
+    };
+    let mut response = tagged(headers, tag, || respond::with_type(StatusCode::OK, content_type, body));
+    let own = response.headers_mut();
+    own.insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
+    if gzip && response.status() == StatusCode::OK {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}
+
+/// 304 for a client that has it.
+fn tagged(headers: &HeaderMap, tag: HeaderValue, full: impl FnOnce() -> Response<Body>) -> Response<Body> {
+    let known = header_text(headers, header::IF_NONE_MATCH);
+    let unchanged = tag.to_str().is_ok_and(|tag| known.split(',').any(|k| k.trim() == tag));
+    let mut response = match unchanged {
+        true => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        }
+        false => full(),
+    };
+    response.headers_mut().insert(header::ETAG, tag);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chooses_by_accept() {
+        let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+        assert_eq!(form(protobuf), Ok(Form::Protobuf));
+        assert_eq!(form(&format!("{protobuf},application/json")), Ok(Form::Protobuf));
+        assert_eq!(form("application/json;q=1, */*"), Ok(Form::Json));
+        assert_eq!(form(""), Ok(Form::Json));
+        assert_eq!(form("text/html").unwrap_err().code, 406);
+    }
+}
