@@ -1,1 +1,43 @@
-//! The kubelet: pod workers, probes, volumes, images, status, node lease, node server
+//! The kubelet: runs the pods that are bound to its node.
+//!
+//! Data flows in a circle. An informer brings the pods of this node; each has a [worker](worker) that compares what
+//! the pod wants with what the runtime holds ([`observed`], fed by the runtime's event stream) and plans the next
+//! operations as a pure function; tasks carry them out over CRI; what they and the probes bring about wakes the worker
+//! again, which writes the resulting status when it differs from what the API holds. Nothing polls but the
+//! listing for runtimes that have no events.
+//!
+//! Nothing is remembered on disk: sandboxes and containers carry labels and annotations that say whose they are, so a
+//! kubelet that was killed finds everything and restarts nothing. The node server ([`server`]) serves logs and hands
+//! exec, attach and port-forward streams on to the runtime, byte for byte.
+//!
+//! Rejected: upstream's layout of sync loop, status manager, prober manager and volume manager, each with its own
+//! periodic reconciliation. One worker that owns all of a pod needs no agreement between them, and reacts at once.
+
+mod backoff;
+mod cgroup;
+mod config;
+mod context;
+mod dns;
+mod downward;
+mod env;
+mod events;
+mod hosts;
+mod image;
+mod kubelet;
+mod labels;
+mod logs;
+mod node;
+mod objects;
+mod observed;
+mod pods;
+mod probe;
+mod resources;
+mod runtime;
+mod security;
+mod server;
+mod status;
+mod volume;
+mod worker;
+
+pub use config::{Config, DEFAULT_MAX_PODS, DEFAULT_PORT};
+pub use kubelet::{Error, Kubelet};

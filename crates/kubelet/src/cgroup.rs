@@ -1,0 +1,239 @@
+//! The cgroups of pods: `kubepods`, its QoS classes, and one a pod with the pod's sums as limits.
+//!
+//! Both cgroup versions are driven through plain files. The runtime makes what lies below a pod's cgroup. A host
+//! that lets us write only part of this still runs pods: a limit that cannot be set is logged once a pod.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::{
+    context,
+    resources::{self, CPU_PERIOD_MICROS, PodLimits, Qos},
+};
+
+/// Controllers that carry pod limits, as cgroup v2 spells them.
+const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// Best-effort pods together weigh as little as the kernel allows.
+const BEST_EFFORT_SHARES: i64 = 2;
+
+#[derive(Debug)]
+enum Hierarchies {
+    /// The one mount.
+    V2(PathBuf),
+    /// Mount points by controller; several controllers may share one.
+    V1(Vec<(String, PathBuf)>),
+}
+
+/// The cgroup file systems of this host.
+#[derive(Clone, Debug)]
+pub(crate) struct Cgroups {
+    hierarchies: Arc<Hierarchies>,
+    root: String,
+}
+
+impl Cgroups {
+    /// Finds the mounts. `root` is the cgroup below which `kubepods` goes.
+    pub(crate) fn detect(root: &str) -> io::Result<Self> {
+        let mounts = fs::read_to_string("/proc/self/mounts")?;
+        let root = format!("/{}", root.trim_matches('/'));
+        let root = if root == "/" { String::new() } else { root };
+        Ok(Self {
+            hierarchies: Arc::new(parse_mounts(&mounts)),
+            root,
+        })
+    }
+
+    /// What the runtime is told: the pod's cgroup as an absolute path within each hierarchy.
+    pub(crate) fn path(&self, pod: &Pod) -> String {
+        format!(
+            "{}/pod{}",
+            self.class(resources::qos(pod)),
+            context::uid(pod)
+        )
+    }
+
+    fn class(&self, qos: Qos) -> String {
+        match qos {
+            Qos::Guaranteed => format!("{}/kubepods", self.root),
+            Qos::Burstable => format!("{}/kubepods/burstable", self.root),
+            Qos::BestEffort => format!("{}/kubepods/besteffort", self.root),
+        }
+    }
+
+    /// Makes the pod's cgroup and sets its limits.
+    pub(crate) fn create(&self, pod: &Pod) -> io::Result<()> {
+        let path = self.path(pod);
+        let limits = resources::pod_limits(pod);
+        match &*self.hierarchies {
+            Hierarchies::V2(mount) => {
+                self.enable_controllers(mount, &path)?;
+                v2_limits(&join(mount, &path), &limits);
+            }
+            Hierarchies::V1(mounts) => {
+                for (controller, mount) in mounts {
+                    if !CONTROLLERS.contains(&controller.as_str()) {
+                        continue;
+                    }
+                    let dir = join(mount, &path);
+                    fs::create_dir_all(&dir)?;
+                    v1_limits(controller, &dir, &limits);
+                    if controller == "cpu" {
+                        let class = join(mount, &self.class(Qos::BestEffort));
+                        fs::create_dir_all(&class)?;
+                        set(&class.join("cpu.shares"), BEST_EFFORT_SHARES);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every directory down to `path`, letting each parent hand its controllers down.
+    fn enable_controllers(&self, mount: &Path, path: &str) -> io::Result<()> {
+        let mut dir = mount.to_path_buf();
+        for part in path.split('/').filter(|p| !p.is_empty()) {
+            let available = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
+            for controller in available.split_whitespace() {
+                // One at a time: a controller that may not be enabled must not keep the others out.
+                let line = format!("+{controller}");
+                if let Err(error) = fs::write(dir.join("cgroup.subtree_control"), line) {
+                    tracing::debug!(%error, dir = %dir.display(), controller, "controller not handed down");
+                }
+            }
+            dir.push(part);
+            match fs::create_dir(&dir) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the pod's cgroup with all that is left below it.
+    pub(crate) fn remove(&self, uid: &str) {
+        let mounts: Vec<&PathBuf> = match &*self.hierarchies {
+            Hierarchies::V2(mount) => vec![mount],
+            Hierarchies::V1(mounts) => mounts.iter().map(|(_, mount)| mount).collect(),
+        };
+        for mount in mounts {
+            for qos in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
+                let dir = join(mount, &format!("{}/pod{uid}", self.class(qos)));
+                if let Err(error) = remove_tree(&dir) {
+                    tracing::debug!(%error, dir = %dir.display(), "cgroup is not removed");
+                }
+            }
+        }
+    }
+
+    /// Pods that have a cgroup.
+    pub(crate) fn uids(&self) -> Vec<String> {
+        let mount = match &*self.hierarchies {
+            Hierarchies::V2(mount) => Some(mount),
+            Hierarchies::V1(mounts) => mounts.iter().find(|(c, _)| c == "cpu").map(|(_, m)| m),
+        };
+        let mut uids = Vec::new();
+        for qos in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
+            let Some(dir) = mount.map(|m| join(m, &self.class(qos))) else {
+                continue;
+            };
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                uids.extend(name.strip_prefix("pod").map(str::to_owned));
+            }
+        }
+        uids
+    }
+}
+
+fn join(mount: &Path, path: &str) -> PathBuf {
+    mount.join(path.trim_start_matches('/'))
+}
+
+fn parse_mounts(mounts: &str) -> Hierarchies {
+    let mut v1 = Vec::new();
+    let mut v2 = None;
+    for line in mounts.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, target, kind, options, ..] = fields[..] else {
+            continue;
+        };
+        match kind {
+            "cgroup2" => v2 = Some(PathBuf::from(target)),
+            "cgroup" => {
+                for option in options.split(',') {
+                    if CONTROLLERS.contains(&option)
+                        || [
+                            "cpuacct", "cpuset", "blkio", "devices", "freezer", "hugetlb",
+                            "net_cls",
+                        ]
+                        .contains(&option)
+                        || option.starts_with("name=")
+                    {
+                        v1.push((option.to_owned(), PathBuf::from(target)));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    match v2 {
+        Some(mount) if v1.is_empty() => Hierarchies::V2(mount),
+        _ => Hierarchies::V1(v1),
+    }
+}
+
+fn v1_limits(controller: &str, dir: &Path, limits: &PodLimits) {
+    match controller {
+        "cpu" => {
+            set(&dir.join("cpu.shares"), limits.shares);
+            if let Some(quota) = limits.quota {
+                set(&dir.join("cpu.cfs_period_us"), CPU_PERIOD_MICROS);
+                set(&dir.join("cpu.cfs_quota_us"), quota);
+            }
+        }
+        "memory" => {
+            if let Some(memory) = limits.memory {
+                set(&dir.join("memory.limit_in_bytes"), memory);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn v2_limits(dir: &Path, limits: &PodLimits) {
+    // The kernel's documented mapping of shares 2..262144 to weights 1..10000.
+    let weight = 1 + (limits.shares - 2) * 9_999 / 262_142;
+    set(&dir.join("cpu.weight"), weight);
+    if let Some(quota) = limits.quota {
+        set(&dir.join("cpu.max"), format!("{quota} {CPU_PERIOD_MICROS}"));
+    }
+    if let Some(memory) = limits.memory {
+        set(&dir.join("memory.max"), memory);
+    }
+}
+
+fn set(file: &Path, value: impl ToString) {
+    if let Err(error) = fs::write(file, value.to_string()) {
+        tracing::debug!(%error, file = %file.display(), "cgroup limit is not set");
+    }
+}
+
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_tree(&entry.path())?;
+        }
+    }
+    fs::remove_dir(dir)
+}

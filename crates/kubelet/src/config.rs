@@ -1,0 +1,91 @@
+//! What a kubelet is told at start.
+
+use std::{net::IpAddr, path::PathBuf};
+
+/// Port of the node server that the API server dials.
+pub const DEFAULT_PORT: u16 = 10_250;
+/// Upstream's limit of pods a node.
+pub const DEFAULT_MAX_PODS: u32 = 110;
+
+/// Settings of one kubelet. The identity it acts under is in the client it is given.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of the Node object; pods whose `spec.nodeName` is this run here.
+    pub node_name: String,
+    /// Address under which the node is reached, and `status.hostIP` of its pods.
+    pub node_ip: IpAddr,
+    /// Holds `kubelet/pods/<uid>/...` and `logs/pods/...`.
+    pub data_dir: PathBuf,
+    /// Socket of the container runtime, `unix:///...` or an absolute path.
+    pub cri_endpoint: String,
+    /// Address of the cluster's DNS service; pods get the node's resolvers when there is none.
+    pub cluster_dns: Option<IpAddr>,
+    /// Domain of the cluster, `cluster.local`.
+    pub cluster_domain: String,
+    /// Cgroup below which `kubepods` is made, such as `/` or `/knarr`.
+    pub cgroup_root: String,
+    /// TCP port of the node server; 0 takes a free one.
+    pub port: u16,
+    /// Address the node server listens on.
+    pub listen: IpAddr,
+    /// Certificate chain of the node server, PEM.
+    pub serving_cert_pem: String,
+    /// Its key, PEM.
+    pub serving_key_pem: String,
+    /// Authorities whose client certificates the node server accepts, PEM.
+    pub client_ca_pem: String,
+    /// Most pods at a time.
+    pub max_pods: u32,
+    /// Labels the node registers with besides the ones every node has.
+    pub node_labels: std::collections::BTreeMap<String, String>,
+    /// The node's resolver configuration.
+    pub resolv_conf: PathBuf,
+}
+
+impl Config {
+    /// A configuration with upstream's defaults.
+    #[must_use]
+    pub fn new(
+        node_name: impl Into<String>,
+        node_ip: IpAddr,
+        data_dir: impl Into<PathBuf>,
+        cri_endpoint: impl Into<String>,
+    ) -> Self {
+        Self {
+            node_name: node_name.into(),
+            node_ip,
+            data_dir: data_dir.into(),
+            cri_endpoint: cri_endpoint.into(),
+            cluster_dns: None,
+            cluster_domain: "cluster.local".to_owned(),
+            cgroup_root: "/".to_owned(),
+            port: DEFAULT_PORT,
+            listen: IpAddr::from([0, 0, 0, 0]),
+            serving_cert_pem: String::new(),
+            serving_key_pem: String::new(),
+            client_ca_pem: String::new(),
+            max_pods: DEFAULT_MAX_PODS,
+            node_labels: std::collections::BTreeMap::new(),
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+        }
+    }
+
+    /// Directory of everything that belongs to one pod.
+    pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.pods_dir().join(uid)
+    }
+
+    pub(crate) fn pods_dir(&self) -> PathBuf {
+        self.data_dir.join("kubelet/pods")
+    }
+
+    /// Directory of all pods' logs.
+    pub(crate) fn logs_dir(&self) -> PathBuf {
+        self.data_dir.join("logs/pods")
+    }
+
+    /// Directory of one pod's logs, named as upstream names it.
+    pub(crate) fn pod_logs(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
+        self.logs_dir().join(format!("{namespace}_{name}_{uid}"))
+    }
+}

@@ -1,0 +1,91 @@
+//! What all pod workers of a kubelet share.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use knarr_client::Informer;
+use parking_lot::Mutex;
+
+use crate::{
+    cgroup::Cgroups, config::Config, downward, events::Events, image::Images, objects::Objects,
+    observed::Observed, resources, runtime::Runtime, volume::token::Tokens,
+};
+
+/// Shared state; handed out as an `Arc`.
+pub(crate) struct Context {
+    pub config: Config,
+    pub client: kube::Client,
+    pub runtime: Runtime,
+    /// Name of the runtime, the scheme of container ids.
+    pub runtime_name: String,
+    pub observed: Observed,
+    pub objects: Objects,
+    pub services: Informer<Service>,
+    /// Holds just our own Node.
+    pub node: Informer<Node>,
+    /// Pods of this node.
+    pub pods: Informer<Pod>,
+    pub events: Events,
+    pub images: Images,
+    pub cgroups: Cgroups,
+    pub tokens: Tokens,
+    pub machine: crate::node::Machine,
+    /// Milli-CPU, memory and count of the pods that were let in; see [`crate::worker::admission`].
+    pub admitted: Mutex<crate::worker::admission::Admitted>,
+    pub http: crate::probe::Http,
+}
+
+impl Context {
+    /// Values for the downward API.
+    pub(crate) fn facts(&self, pod: &Pod, pod_ips: Vec<String>) -> downward::Facts {
+        let host_network = pod
+            .spec
+            .as_ref()
+            .and_then(|s| s.host_network)
+            .unwrap_or(false);
+        let host_ip = self.config.node_ip.to_string();
+        downward::Facts {
+            node_cpu_milli: self.machine.cpu_milli,
+            node_memory_bytes: self.machine.memory_bytes,
+            node_storage_bytes: self.machine.storage_bytes,
+            pod_ips: if host_network {
+                vec![host_ip.clone()]
+            } else {
+                pod_ips
+            },
+            host_ip,
+            node_name: self.config.node_name.clone(),
+        }
+    }
+
+    /// CRI resources of a container of this node.
+    pub(crate) fn resources(
+        &self,
+        pod: &Pod,
+        container: &k8s_openapi::api::core::v1::Container,
+    ) -> knarr_cri::v1::LinuxContainerResources {
+        resources::container(pod, container, self.machine.memory_bytes)
+    }
+}
+
+pub(crate) type Shared = Arc<Context>;
+
+/// `namespace` of a pod.
+pub(crate) fn namespace(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or("default")
+}
+
+/// Name of a pod.
+pub(crate) fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+/// Uid of a pod.
+pub(crate) fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
+}
+
+/// How upstream's messages name a pod: `name_namespace(uid)`.
+pub(crate) fn display(pod: &Pod) -> String {
+    format!("{}_{}({})", name(pod), namespace(pod), uid(pod))
+}

@@ -1,0 +1,121 @@
+//! A pod's resolver configuration, from its `dnsPolicy` and `dnsConfig`.
+
+use k8s_openapi::api::core::v1::Pod;
+use knarr_cri::v1::DnsConfig;
+
+/// What glibc's resolver takes at most.
+const MAX_NAMESERVERS: usize = 3;
+const MAX_SEARCHES: usize = 32;
+/// So that a name of the form service.namespace is tried inside the cluster first.
+const CLUSTER_OPTIONS: &str = "ndots:5";
+
+/// A resolver configuration, as `/etc/resolv.conf` has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resolver {
+    pub servers: Vec<String>,
+    pub searches: Vec<String>,
+    pub options: Vec<String>,
+}
+
+impl Resolver {
+    /// Reads the text of a `resolv.conf`.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut resolver = Self::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("nameserver") => resolver.servers.extend(words.next().map(str::to_owned)),
+                // The last search line counts.
+                Some("search") => resolver.searches = words.map(str::to_owned).collect(),
+                Some("options") => resolver.options = words.map(str::to_owned).collect(),
+                _ => {}
+            }
+        }
+        resolver
+    }
+}
+
+/// Makes the CRI configuration. `host` is the node's own resolver.
+pub(crate) fn config(
+    pod: &Pod,
+    host: &Resolver,
+    cluster_dns: Option<&str>,
+    cluster_domain: &str,
+) -> DnsConfig {
+    let spec = pod.spec.as_ref();
+    let host_network = spec.and_then(|s| s.host_network).unwrap_or(false);
+    let policy = spec
+        .and_then(|s| s.dns_policy.as_deref())
+        .unwrap_or("ClusterFirst");
+    let base = match policy {
+        "None" => Resolver::default(),
+        "Default" => host.clone(),
+        "ClusterFirst" if host_network => host.clone(),
+        _ => match cluster_dns {
+            Some(server) => cluster(pod, host, server, cluster_domain),
+            None => host.clone(),
+        },
+    };
+    let resolver = match spec.and_then(|s| s.dns_config.as_ref()) {
+        Some(custom) => {
+            let options = custom.options.iter().flatten().filter_map(|o| {
+                let name = o.name.as_ref()?;
+                Some(match o.value.as_deref().filter(|v| !v.is_empty()) {
+                    Some(value) => format!("{name}:{value}"),
+                    None => name.clone(),
+                })
+            });
+            Resolver {
+                servers: append(base.servers, custom.nameservers.iter().flatten().cloned()),
+                searches: append(base.searches, custom.searches.iter().flatten().cloned()),
+                options: merge_options(base.options, options),
+            }
+        }
+        None => base,
+    };
+    DnsConfig {
+        servers: resolver.servers.into_iter().take(MAX_NAMESERVERS).collect(),
+        searches: resolver.searches.into_iter().take(MAX_SEARCHES).collect(),
+        options: resolver.options,
+    }
+}
+
+fn cluster(pod: &Pod, host: &Resolver, server: &str, domain: &str) -> Resolver {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+    let own = if domain.is_empty() {
+        Vec::new()
+    } else {
+        vec![
+            format!("{namespace}.svc.{domain}"),
+            format!("svc.{domain}"),
+            domain.to_owned(),
+        ]
+    };
+    Resolver {
+        servers: vec![server.to_owned()],
+        searches: append(own, host.searches.iter().cloned()),
+        options: vec![CLUSTER_OPTIONS.to_owned()],
+    }
+}
+
+fn append(mut list: Vec<String>, more: impl Iterator<Item = String>) -> Vec<String> {
+    for item in more {
+        if !list.contains(&item) {
+            list.push(item);
+        }
+    }
+    list
+}
+
+/// A later option of the same name replaces the earlier one.
+fn merge_options(base: Vec<String>, more: impl Iterator<Item = String>) -> Vec<String> {
+    let name = |option: &str| option.split(':').next().unwrap_or_default().to_owned();
+    let mut merged: Vec<String> = base;
+    for option in more {
+        match merged.iter_mut().find(|o| name(o) == name(&option)) {
+            Some(same) => *same = option,
+            None => merged.push(option),
+        }
+    }
+    merged
+}

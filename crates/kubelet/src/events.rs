@@ -1,0 +1,72 @@
+//! Events about pods and the node, in upstream's wording.
+
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use knarr_client::events::Recorder;
+pub(crate) use knarr_client::events::{NORMAL, WARNING};
+
+/// Writes the kubelet's events.
+#[derive(Clone)]
+pub(crate) struct Events(pub(crate) Recorder);
+
+impl Events {
+    /// About the pod as a whole.
+    pub(crate) fn pod(
+        &self,
+        pod: &Pod,
+        type_: &'static str,
+        reason: &str,
+        note: impl Into<String>,
+    ) {
+        self.0.event(&reference(pod, None), type_, reason, "", note);
+    }
+
+    /// About one of its containers.
+    pub(crate) fn container(
+        &self,
+        pod: &Pod,
+        container: &str,
+        type_: &'static str,
+        reason: &str,
+        note: impl Into<String>,
+    ) {
+        let path = field_path(pod, container);
+        self.0
+            .event(&reference(pod, Some(path)), type_, reason, "", note);
+    }
+
+    /// About the node; upstream names it by its name where the uid would be.
+    pub(crate) fn node(&self, name: &str, reason: &str, note: impl Into<String>) {
+        let node = ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(name.to_owned()),
+            uid: Some(name.to_owned()),
+            ..Default::default()
+        };
+        self.0.event(&node, NORMAL, reason, "", note);
+    }
+}
+
+fn field_path(pod: &Pod, container: &str) -> String {
+    let init = pod
+        .spec
+        .iter()
+        .flat_map(|s| s.init_containers.iter().flatten());
+    let list = if init.into_iter().any(|c| c.name == container) {
+        "initContainers"
+    } else {
+        "containers"
+    };
+    format!("spec.{list}{{{container}}}")
+}
+
+fn reference(pod: &Pod, field_path: Option<String>) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: pod.metadata.name.clone(),
+        namespace: pod.metadata.namespace.clone(),
+        uid: pod.metadata.uid.clone(),
+        resource_version: pod.metadata.resource_version.clone(),
+        field_path,
+    }
+}

@@ -1,0 +1,74 @@
+//! A pod's `/etc/hosts`, its hostname and its domain.
+
+use k8s_openapi::api::core::v1::Pod;
+
+/// Linux allows 64 bytes with the final zero.
+const MAX_HOSTNAME_BYTES: usize = 63;
+
+/// The hostname of the pod's UTS namespace, and its domain under the cluster's when it has a subdomain.
+pub(crate) fn names(pod: &Pod, cluster_domain: &str) -> (String, String) {
+    let spec = pod.spec.as_ref();
+    let given = |of: Option<&String>| of.filter(|n| !n.is_empty()).cloned();
+    if let Some(full) = given(spec.and_then(|s| s.hostname_override.as_ref())) {
+        return (full, String::new());
+    }
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let mut hostname = given(spec.and_then(|s| s.hostname.as_ref())).unwrap_or(name);
+    if hostname.len() > MAX_HOSTNAME_BYTES {
+        hostname.truncate(MAX_HOSTNAME_BYTES);
+        hostname.truncate(hostname.trim_end_matches(['-', '.']).len());
+    }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
+    let domain = match given(spec.and_then(|s| s.subdomain.as_ref())) {
+        Some(subdomain) => format!("{subdomain}.{namespace}.svc.{cluster_domain}"),
+        None => String::new(),
+    };
+    (hostname, domain)
+}
+
+/// The file's text. `node_hosts` is the node's own file, which host-network pods get with their aliases added.
+pub(crate) fn file(
+    pod: &Pod,
+    pod_ips: &[String],
+    cluster_domain: &str,
+    node_hosts: Option<&str>,
+) -> String {
+    let mut text = match node_hosts {
+        Some(own) => format!("# Kubernetes-managed hosts file (host network).\n{own}"),
+        None => {
+            let (hostname, domain) = names(pod, cluster_domain);
+            let mut text = String::from(
+                "# Kubernetes-managed hosts file.\n\
+                 127.0.0.1\tlocalhost\n\
+                 ::1\tlocalhost ip6-localhost ip6-loopback\n\
+                 fe00::0\tip6-localnet\n\
+                 fe00::0\tip6-mcastprefix\n\
+                 fe00::1\tip6-allnodes\n\
+                 fe00::2\tip6-allrouters\n",
+            );
+            for ip in pod_ips {
+                if domain.is_empty() {
+                    text.push_str(&format!("{ip}\t{hostname}\n"));
+                } else {
+                    text.push_str(&format!("{ip}\t{hostname}.{domain}\t{hostname}\n"));
+                }
+            }
+            text
+        }
+    };
+    let aliases = pod.spec.as_ref().and_then(|s| s.host_aliases.as_ref());
+    if let Some(aliases) = aliases.filter(|a| !a.is_empty()) {
+        text.push_str("\n# Entries added by HostAliases.\n");
+        for alias in aliases {
+            let names = alias
+                .hostnames
+                .iter()
+                .flatten()
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\t");
+            text.push_str(&format!("{}\t{names}\n", alias.ip));
+        }
+    }
+    text
+}

@@ -1,0 +1,231 @@
+//! Putting the parts together, starting them in order, and ending them.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use knarr_client::{InformerScope, Informers, events::Recorder};
+use knarr_cri::{tonic, v1};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cgroup::Cgroups,
+    config::Config,
+    context::{Context, Shared},
+    events::Events,
+    image::Images,
+    logs, node,
+    objects::Objects,
+    observed::Observed,
+    pods::Pods,
+    probe::Http,
+    runtime::Runtime,
+    server::{self, Server},
+    volume::token::Tokens,
+};
+
+/// Between two tries to reach a runtime that is not there yet.
+const RUNTIME_RETRY: Duration = Duration::from_millis(20);
+/// How long tasks may take to end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The kubelet cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A directory cannot be made, or the host's cgroups cannot be read.
+    #[error("cannot prepare {what}: {source}")]
+    Host {
+        /// What was prepared.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The address of the node server is taken.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Certificate, key or authority of the node server make no sense.
+    #[error("cannot set up TLS for the node server: {0}")]
+    Tls(String),
+}
+
+/// A kubelet that has its port and waits for [`Kubelet::run`].
+pub struct Kubelet {
+    config: Config,
+    client: kube::Client,
+    server: Server,
+    cgroups: Cgroups,
+    http: Http,
+}
+
+impl Kubelet {
+    /// Takes the port and prepares directories. `client` acts as `system:node:<name>`.
+    ///
+    /// # Errors
+    /// See [`Error`]; all of them are for the user to see.
+    pub async fn new(config: Config, client: kube::Client) -> Result<Self, Error> {
+        for dir in [config.pods_dir(), config.logs_dir()] {
+            std::fs::create_dir_all(&dir).map_err(|source| Error::Host {
+                what: "the kubelet's directories",
+                source,
+            })?;
+        }
+        let cgroups = Cgroups::detect(&config.cgroup_root).map_err(|source| Error::Host {
+            what: "cgroups",
+            source,
+        })?;
+        let http = Http::new().map_err(|error| Error::Tls(error.to_string()))?;
+        let server = Server::bind(&config).await?;
+        Ok(Self {
+            config,
+            client,
+            server,
+            cgroups,
+            http,
+        })
+    }
+
+    /// Where the node server listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+
+    /// Runs the node's pods until the token is cancelled. Containers go on running then; the next kubelet finds them.
+    pub async fn run(self, token: CancellationToken) {
+        let tracker = TaskTracker::new();
+        let port = self.local_addr().port();
+        let Some((runtime, version)) = token.run_until_cancelled(reach(&self.config)).await else {
+            return;
+        };
+        let observed = Observed::new(runtime.clone());
+        let informers = Informers::new(self.client.clone(), token.clone());
+        let Self {
+            config,
+            client,
+            server,
+            cgroups,
+            http,
+        } = self;
+        let version = format!("{}://{}", version.runtime_name, version.runtime_version);
+        let ctx = context(
+            config,
+            client,
+            runtime,
+            &version,
+            &informers,
+            (cgroups, http),
+            (&tracker, &token),
+            observed,
+        );
+        tracker.spawn(node::run(ctx.clone(), port, token.child_token()));
+        tracker.spawn(server::run(server, ctx.clone(), token.child_token()));
+        tracker.spawn(logs::rotate::run(ctx.clone(), token.child_token()));
+        let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
+            return;
+        };
+        tracker.spawn(ctx.observed.clone().follow(stream, token.child_token()));
+        let ready = async {
+            tokio::join!(ctx.pods.synced(), ctx.services.synced());
+        };
+        if token.run_until_cancelled(ready).await.is_some() {
+            let pods = Pods::new(ctx.clone(), tracker.clone(), token.child_token());
+            pods.follow();
+            let sweeper = pods.clone();
+            let sweep_token = token.child_token();
+            tracker.spawn(async move {
+                sweep_token.run_until_cancelled(sweeper.sweep()).await;
+            });
+        }
+        token.cancelled().await;
+        tracker.close();
+        let ended = async {
+            tracker.wait().await;
+            informers.stopped().await;
+        };
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
+            tracing::warn!("the kubelet's tasks did not end in time");
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn context(
+    config: Config,
+    client: kube::Client,
+    runtime: Runtime,
+    version: &str,
+    informers: &Informers,
+    (cgroups, http): (Cgroups, Http),
+    (tracker, token): (&TaskTracker, &CancellationToken),
+    observed: Observed,
+) -> Shared {
+    let name = config.node_name.clone();
+    let events = Events(Recorder::new(client.clone(), "kubelet", name.clone()));
+    let of_field = |field: String| InformerScope {
+        field_selector: Some(field),
+        ..Default::default()
+    };
+    let runtime_name = version.split(':').next().unwrap_or_default().to_owned();
+    Arc::new(Context {
+        machine: node::Machine::detect(&config.data_dir, version),
+        pods: informers.informer_with::<Pod>(of_field(format!("spec.nodeName={name}"))),
+        node: informers.informer_with::<Node>(of_field(format!("metadata.name={name}"))),
+        services: informers.informer::<Service>(),
+        objects: Objects::new(client.clone(), tracker.clone(), token.clone()),
+        images: Images::new(runtime.clone(), events.clone()),
+        tokens: Tokens::new(client.clone()),
+        admitted: parking_lot::Mutex::default(),
+        config,
+        client,
+        runtime,
+        runtime_name,
+        observed,
+        events,
+        cgroups,
+        http,
+    })
+}
+
+/// Dials the runtime until it answers.
+async fn reach(config: &Config) -> (Runtime, v1::VersionResponse) {
+    let mut told = false;
+    loop {
+        let error = match Runtime::connect(&config.cri_endpoint).await {
+            Ok(runtime) => {
+                let request = v1::VersionRequest {
+                    version: "v1".to_owned(),
+                };
+                match runtime.version(request).await {
+                    Ok(version) => return (runtime, version),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(error) => error.to_string(),
+        };
+        if !told {
+            tracing::info!(error, "waiting for the container runtime");
+            told = true;
+        }
+        tokio::time::sleep(RUNTIME_RETRY).await;
+    }
+}
+
+type Stream = Option<tonic::Streaming<v1::ContainerEventResponse>>;
+
+/// Opens the event stream, then lists: nothing can fall between the two.
+async fn first_list(ctx: &Shared) -> Stream {
+    loop {
+        let stream = ctx.runtime.events().await.ok();
+        match ctx.observed.relist().await {
+            Ok(()) => return stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot list what the runtime holds, trying again")
+            }
+        }
+        tokio::time::sleep(RUNTIME_RETRY).await;
+    }
+}

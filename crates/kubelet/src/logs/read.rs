@@ -1,0 +1,272 @@
+//! Reading a log as `kubectl logs` asks for it.
+
+use std::{
+    io::SeekFrom,
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use jiff::{SignedDuration, Timestamp};
+use tokio::{
+    fs::File,
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader},
+    sync::{mpsc, watch},
+};
+
+use super::{follow, line};
+
+/// Read backwards in steps of this many bytes when only the end is wanted.
+const TAIL_STEP_BYTES: u64 = 64 << 10;
+/// A line longer than this is cut; runtimes split at 16 KiB.
+const MAX_LINE_BYTES: u64 = 1 << 20;
+/// Sent to the client in pieces of about this size.
+const CHUNK_BYTES: usize = 16 << 10;
+
+/// What is wanted of a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub follow: bool,
+    pub timestamps: bool,
+    pub tail: Option<u64>,
+    pub since: Option<Timestamp>,
+    pub limit_bytes: Option<u64>,
+    /// `None` is both.
+    pub stdout: Option<bool>,
+}
+
+impl Options {
+    /// From the query of a log request; the error is for the client.
+    pub(crate) fn parse(query: &str, now: Timestamp) -> Result<Self, String> {
+        let mut options = Self::default();
+        for (key, value) in pairs(query) {
+            let number = || -> Result<u64, String> {
+                value
+                    .parse()
+                    .map_err(|_| format!("invalid value {value:?} for {key}"))
+            };
+            match key.as_str() {
+                "follow" => options.follow = truth(&value),
+                "timestamps" => options.timestamps = truth(&value),
+                // "all" is what some clients send.
+                "tailLines" if value != "all" => options.tail = Some(number()?),
+                "limitBytes" => options.limit_bytes = Some(number()?),
+                "sinceSeconds" => {
+                    let seconds = i64::try_from(number()?).map_err(|error| error.to_string())?;
+                    options.since = now.checked_sub(SignedDuration::from_secs(seconds)).ok();
+                }
+                "sinceTime" => {
+                    let time = value.parse();
+                    options.since =
+                        Some(time.map_err(|error| format!("invalid sinceTime: {error}"))?);
+                }
+                "stream" => {
+                    options.stdout = match value.as_str() {
+                        "Stdout" => Some(true),
+                        "Stderr" => Some(false),
+                        _ => None,
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(options)
+    }
+}
+
+pub(crate) fn truth(value: &str) -> bool {
+    matches!(value, "" | "1" | "true" | "True")
+}
+
+/// Key and value of each part of a query, decoded.
+pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
+    let decode = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_encoding::percent_decode_str(&text)
+            .decode_utf8_lossy()
+            .into_owned()
+    };
+    let parts = query.split('&').filter(|part| !part.is_empty());
+    parts
+        .map(|part| part.split_once('=').unwrap_or((part, "")))
+        .map(|(k, v)| (decode(k), decode(v)))
+        .collect()
+}
+
+/// Sends the log's text into `out`; ends at its end, or when following, when `alive` says that the container has
+/// ended and all it wrote has been sent. Ends early when nobody listens.
+pub(crate) async fn send(
+    path: PathBuf,
+    options: Options,
+    alive: watch::Receiver<bool>,
+    out: mpsc::Sender<std::io::Result<Bytes>>,
+) {
+    let mut sender = Sender {
+        out,
+        buffer: Vec::new(),
+        left: options.limit_bytes,
+    };
+    if let Err(error) = sender.run(&path, &options, alive).await {
+        if error.kind() != std::io::ErrorKind::BrokenPipe {
+            // The client is told by a broken body; a second failure means it has gone.
+            let _gone = sender.out.send(Err(error)).await;
+        }
+    }
+}
+
+struct Sender {
+    out: mpsc::Sender<std::io::Result<Bytes>>,
+    buffer: Vec<u8>,
+    left: Option<u64>,
+}
+
+impl Sender {
+    async fn run(
+        &mut self,
+        path: &Path,
+        options: &Options,
+        alive: watch::Receiver<bool>,
+    ) -> std::io::Result<()> {
+        let mut watcher = match options.follow {
+            true => Some(follow::Watcher::new(path, alive)?),
+            false => None,
+        };
+        let mut file = File::open(path).await?;
+        let from = match options.tail {
+            Some(lines) => tail_offset(&mut file, lines).await?,
+            None => 0,
+        };
+        file.seek(SeekFrom::Start(from)).await?;
+        let mut reader = BufReader::new(file);
+        let mut raw = Vec::new();
+        loop {
+            let ended = watcher.as_mut().is_none_or(follow::Watcher::ended);
+            let read = (&mut reader)
+                .take(MAX_LINE_BYTES)
+                .read_until(b'\n', &mut raw)
+                .await?;
+            let whole = raw.ends_with(b"\n") || raw.len() as u64 >= MAX_LINE_BYTES;
+            if read > 0 && whole {
+                if !self.line(&raw, options).await? {
+                    return Ok(());
+                }
+                raw.clear();
+                continue;
+            }
+            self.flush().await?;
+            // `ended` was asked before the read: nothing can have been written since.
+            let Some(watcher) = watcher.as_mut().filter(|_| !ended) else {
+                return Ok(());
+            };
+            tokio::select! {
+                woken = watcher.wait() => if woken? == follow::Woken::Rotated {
+                    drain_old(self, &mut reader, &mut raw, options).await?;
+                    reader = BufReader::new(File::open(path).await?);
+                    raw.clear();
+                },
+                () = self.out.closed() => return Ok(()),
+            }
+        }
+    }
+
+    /// Returns whether more may be sent.
+    async fn line(&mut self, raw: &[u8], options: &Options) -> std::io::Result<bool> {
+        let Some(line) = line::parse(raw) else {
+            return Ok(true);
+        };
+        if options.stdout.is_some_and(|wanted| wanted != line.stdout) {
+            return Ok(true);
+        }
+        if let Some(since) = options.since {
+            if line.timestamp().is_some_and(|time| time < since) {
+                return Ok(true);
+            }
+        }
+        let mut text = Vec::with_capacity(line.text.len() + 40);
+        if options.timestamps {
+            text.extend_from_slice(line.time.as_bytes());
+            text.push(b' ');
+        }
+        text.extend_from_slice(line.text);
+        if line.full {
+            text.push(b'\n');
+        }
+        if let Some(left) = &mut self.left {
+            let fits = usize::try_from(*left).unwrap_or(usize::MAX).min(text.len());
+            text.truncate(fits);
+            *left -= fits as u64;
+        }
+        self.buffer.extend_from_slice(&text);
+        let done = self.left == Some(0);
+        if done || self.buffer.len() >= CHUNK_BYTES {
+            self.flush().await?;
+        }
+        Ok(!done)
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let bytes = Bytes::from(std::mem::take(&mut self.buffer));
+        let sent = self.out.send(Ok(bytes)).await;
+        sent.map_err(|_| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
+    }
+}
+
+/// Sends what the rotated file still holds.
+async fn drain_old(
+    sender: &mut Sender,
+    reader: &mut BufReader<File>,
+    raw: &mut Vec<u8>,
+    options: &Options,
+) -> std::io::Result<()> {
+    while reader.take(MAX_LINE_BYTES).read_until(b'\n', raw).await? > 0 {
+        sender.line(raw, options).await?;
+        raw.clear();
+    }
+    sender.flush().await
+}
+
+/// Where the last `lines` lines begin. Parts of one line count as one.
+async fn tail_offset(file: &mut File, lines: u64) -> std::io::Result<u64> {
+    let length = file.metadata().await?.len();
+    let mut span = TAIL_STEP_BYTES;
+    loop {
+        let from = length.saturating_sub(span);
+        file.seek(SeekFrom::Start(from)).await?;
+        let mut bytes = Vec::new();
+        (&mut *file)
+            .take(length - from)
+            .read_to_end(&mut bytes)
+            .await?;
+        match start_of_tail(&bytes, lines, from == 0) {
+            Some(at) => return Ok(from + at),
+            None => span = span.saturating_mul(4),
+        }
+    }
+}
+
+/// Offset of the last `lines` whole lines in `bytes`; `None` when there are too few and the file has more.
+pub(super) fn start_of_tail(bytes: &[u8], lines: u64, whole: bool) -> Option<u64> {
+    let end = bytes.len() as u64;
+    if lines == 0 {
+        return Some(end);
+    }
+    let mut seen = 0;
+    let mut at = bytes.len();
+    let mut raws: Vec<&[u8]> = bytes.split_inclusive(|b| *b == b'\n').collect();
+    if !whole && !raws.is_empty() {
+        // The first may be cut off.
+        raws.remove(0);
+    }
+    for raw in raws.iter().rev() {
+        if line::parse(raw).is_some_and(|line| line.full) {
+            seen += 1;
+            if seen > lines {
+                return Some(at as u64);
+            }
+        }
+        at -= raw.len();
+    }
+    whole.then_some(0)
+}

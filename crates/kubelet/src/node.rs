@@ -1,0 +1,190 @@
+//! The Node object: made once, kept true, and the lease that says we live.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use knarr_client::{errors, lease::NodeLease};
+use kube::{
+    Api, Resource,
+    api::{ObjectMeta, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Shared;
+
+mod machine;
+mod status;
+
+pub(crate) use machine::Machine;
+
+/// How often the status is looked at.
+const CHECK_PERIOD: Duration = Duration::from_secs(10);
+/// How often it is written although nothing changed.
+const REPORT_PERIOD: Duration = Duration::from_secs(300);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(7);
+
+/// Registers the node and keeps status and lease until the token is cancelled.
+pub(crate) async fn run(ctx: Shared, port: u16, token: CancellationToken) {
+    let Some(node) = token.run_until_cancelled(register(&ctx, port)).await else {
+        return;
+    };
+    ctx.events
+        .node(&ctx.config.node_name, "Starting", "Starting kubelet.");
+    let lease = NodeLease::new(
+        ctx.client.clone(),
+        ctx.config.node_name.clone(),
+        node.metadata.uid.clone(),
+    );
+    tokio::join!(
+        lease.run(token.clone()),
+        token.run_until_cancelled(keep(&ctx, port, node))
+    );
+}
+
+/// Creates the Node, or takes over the one that is there; tries until it works.
+async fn register(ctx: &Shared, port: u16) -> Node {
+    let mut wait = RETRY_FIRST;
+    loop {
+        match tokio::time::timeout(REQUEST_TIMEOUT, try_register(ctx, port)).await {
+            Ok(Ok(node)) => return node,
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = errors::message(&error),
+                    "cannot register the node, trying again"
+                );
+            }
+            Err(_) => tracing::warn!("registering the node takes too long, trying again"),
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RETRY_LONGEST);
+    }
+}
+
+fn labels(ctx: &Shared) -> BTreeMap<String, String> {
+    let mut labels = ctx.config.node_labels.clone();
+    let arch = machine::architecture().to_owned();
+    for (key, value) in [
+        ("kubernetes.io/hostname", ctx.config.node_name.clone()),
+        ("kubernetes.io/os", "linux".to_owned()),
+        ("kubernetes.io/arch", arch.clone()),
+        ("beta.kubernetes.io/os", "linux".to_owned()),
+        ("beta.kubernetes.io/arch", arch),
+    ] {
+        labels.insert(key.to_owned(), value);
+    }
+    labels
+}
+
+async fn try_register(ctx: &Shared, port: u16) -> Result<Node, kube::Error> {
+    let api: Api<Node> = Api::all(ctx.client.clone());
+    let name = &ctx.config.node_name;
+    let status = status::make(ctx, port, &NodeStatus::default()).await;
+    let node = Node {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            labels: Some(labels(ctx)),
+            ..Default::default()
+        },
+        spec: None,
+        status: Some(status),
+    };
+    match api.create(&PostParams::default(), &node).await {
+        Ok(node) => return Ok(node),
+        Err(error) if errors::is_already_exists(&error) => {}
+        Err(error) => return Err(error),
+    }
+    let node = api.get(name).await?;
+    let missing = |key: &String, value: &String| {
+        node.meta().labels.as_ref().and_then(|l| l.get(key)) != Some(value)
+    };
+    let wanted: BTreeMap<String, String> = labels(ctx)
+        .into_iter()
+        .filter(|(key, value)| missing(key, value))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(node);
+    }
+    let patch = json!({ "metadata": { "labels": wanted } });
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+}
+
+/// Writes the status at once, then when it changed or has not been written for long.
+async fn keep(ctx: &Shared, port: u16, mut node: Node) {
+    let mut written: Option<tokio::time::Instant> = None;
+    loop {
+        let old = node.status.clone().unwrap_or_default();
+        let new = status::make(ctx, port, &old).await;
+        let due = written.is_none_or(|at| at.elapsed() >= REPORT_PERIOD);
+        if due || status::changed(&old, &new) {
+            match tokio::time::timeout(REQUEST_TIMEOUT, write(ctx, &old, &new)).await {
+                Ok(Ok(now)) => {
+                    tell_changes(ctx, &old, &new);
+                    node = now;
+                    written = Some(tokio::time::Instant::now());
+                }
+                Ok(Err(error)) if errors::is_not_found(&error) => node = register(ctx, port).await,
+                Ok(Err(error)) => {
+                    tracing::warn!(
+                        error = errors::message(&error),
+                        "cannot write the node's status"
+                    );
+                }
+                Err(_) => tracing::warn!("writing the node's status takes too long"),
+            }
+        }
+        tokio::time::sleep(CHECK_PERIOD).await;
+        // Conditions that others write (NetworkUnavailable) and addresses they add are kept by the patch's merge.
+        if let Some(newer) = ctx.node.get("", &ctx.config.node_name) {
+            node = Node::clone(&newer);
+        }
+    }
+}
+
+fn tell_changes(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) {
+    let ready = |status: &NodeStatus| {
+        status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_ == "Ready")
+            .map(|c| c.status == "True")
+    };
+    let name = &ctx.config.node_name;
+    match (ready(old), ready(new)) {
+        (Some(true), Some(false)) => {
+            ctx.events.node(
+                name,
+                "NodeNotReady",
+                format!("Node {name} status is now: NodeNotReady"),
+            );
+        }
+        (None | Some(false), Some(true)) => {
+            ctx.events.node(
+                name,
+                "NodeReady",
+                format!("Node {name} status is now: NodeReady"),
+            );
+        }
+        _ => {}
+    }
+}
+
+async fn write(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) -> Result<Node, kube::Error> {
+    let api: Api<Node> = Api::all(ctx.client.clone());
+    let mut status = serde_json::to_value(new).map_err(kube::Error::SerdeError)?;
+    let before = serde_json::to_value(old).map_err(kube::Error::SerdeError)?;
+    if let (Value::Object(status), Value::Object(before)) = (&mut status, before) {
+        status.retain(|key, value| before.get(key) != Some(value));
+    }
+    let patch = json!({ "status": status });
+    api.patch_status(
+        &ctx.config.node_name,
+        &PatchParams::default(),
+        &Patch::Strategic(&patch),
+    )
+    .await
+}

@@ -1,0 +1,201 @@
+//! The node's status, as upstream's kubelet writes it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{
+        ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
+};
+use knarr_cri::v1;
+
+use super::Machine;
+use crate::context::Shared;
+
+/// Images reported, the largest first: upstream's limit.
+const MAX_IMAGES: usize = 50;
+/// Names reported of one image.
+const MAX_IMAGE_NAMES: usize = 5;
+
+/// Makes the status now; conditions carry their transition times over from `old`.
+pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatus {
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+    let trouble = runtime_trouble(ctx).await;
+    NodeStatus {
+        capacity: Some(amounts(&ctx.machine, ctx.config.max_pods)),
+        allocatable: Some(amounts(&ctx.machine, ctx.config.max_pods)),
+        addresses: Some(vec![
+            NodeAddress {
+                type_: "InternalIP".to_owned(),
+                address: ctx.config.node_ip.to_string(),
+            },
+            NodeAddress {
+                type_: "Hostname".to_owned(),
+                address: ctx.config.node_name.clone(),
+            },
+        ]),
+        conditions: Some(conditions(old, trouble, now)),
+        daemon_endpoints: Some(NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint {
+                port: i32::from(port),
+            }),
+        }),
+        node_info: Some(ctx.machine.info.clone()),
+        images: Some(images(ctx).await),
+        ..Default::default()
+    }
+}
+
+/// Whether a write is worth it: anything but heartbeat times differs.
+pub(super) fn changed(old: &NodeStatus, new: &NodeStatus) -> bool {
+    let still = |status: &NodeStatus| {
+        let mut status = status.clone();
+        let ours = ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"];
+        let conditions = status.conditions.get_or_insert_default();
+        conditions.retain(|c| ours.contains(&c.type_.as_str()));
+        conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        for condition in conditions {
+            condition.last_heartbeat_time = None;
+        }
+        NodeStatus {
+            capacity: status.capacity,
+            allocatable: status.allocatable,
+            addresses: status.addresses,
+            conditions: status.conditions,
+            daemon_endpoints: status.daemon_endpoints,
+            node_info: status.node_info,
+            images: status.images,
+            ..Default::default()
+        }
+    };
+    still(old) != still(new)
+}
+
+fn amounts(machine: &Machine, pods: u32) -> BTreeMap<String, Quantity> {
+    let mut amounts = BTreeMap::from([
+        (
+            "cpu".to_owned(),
+            Quantity((machine.cpu_milli / 1_000).to_string()),
+        ),
+        (
+            "memory".to_owned(),
+            Quantity(format!("{}Ki", machine.memory_bytes / 1_024)),
+        ),
+        (
+            "ephemeral-storage".to_owned(),
+            Quantity(format!("{}Ki", machine.storage_bytes / 1_024)),
+        ),
+        ("pods".to_owned(), Quantity(pods.to_string())),
+    ]);
+    for (size, bytes) in &machine.huge_pages {
+        amounts.insert(format!("hugepages-{size}"), Quantity(bytes.to_string()));
+    }
+    amounts
+}
+
+/// What keeps the runtime from running pods.
+async fn runtime_trouble(ctx: &Shared) -> Option<String> {
+    let answer = match ctx
+        .runtime
+        .status(v1::StatusRequest { verbose: false })
+        .await
+    {
+        Ok(answer) => answer,
+        Err(error) => return Some(format!("container runtime is down: {error}")),
+    };
+    let mut trouble = Vec::new();
+    for condition in answer.status.into_iter().flat_map(|s| s.conditions) {
+        if condition.status {
+            continue;
+        }
+        let v1::RuntimeCondition {
+            r#type,
+            reason,
+            message,
+            ..
+        } = condition;
+        match r#type.as_str() {
+            "NetworkReady" => trouble.push(format!(
+                "container runtime network not ready: NetworkReady=false reason:{reason} message:{message}"
+            )),
+            "RuntimeReady" => trouble.push(format!(
+                "container runtime is not ready: RuntimeReady=false reason:{reason} message:{message}"
+            )),
+            _ => {}
+        }
+    }
+    (!trouble.is_empty()).then(|| format!("[{}]", trouble.join(", ")))
+}
+
+pub(super) fn conditions(
+    old: &NodeStatus,
+    trouble: Option<String>,
+    now: Timestamp,
+) -> Vec<NodeCondition> {
+    let ready = match trouble {
+        None => (
+            "Ready",
+            "True",
+            "KubeletReady",
+            "kubelet is posting ready status".to_owned(),
+        ),
+        Some(message) => ("Ready", "False", "KubeletNotReady", message),
+    };
+    let fine = |kind, reason, message: &str| (kind, "False", reason, message.to_owned());
+    [
+        fine(
+            "MemoryPressure",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
+        fine(
+            "DiskPressure",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+        fine(
+            "PIDPressure",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ),
+        ready,
+    ]
+    .into_iter()
+    .map(|(kind, status, reason, message)| {
+        let before = old.conditions.iter().flatten().find(|c| c.type_ == kind);
+        let since = before
+            .filter(|c| c.status == status)
+            .and_then(|c| c.last_transition_time.clone());
+        NodeCondition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message),
+            last_heartbeat_time: Some(Time(now)),
+            last_transition_time: since.or(Some(Time(now))),
+        }
+    })
+    .collect()
+}
+
+async fn images(ctx: &Shared) -> Vec<ContainerImage> {
+    let list = ctx
+        .runtime
+        .list_images(v1::ListImagesRequest { filter: None })
+        .await;
+    let mut images = list.map(|l| l.images).unwrap_or_default();
+    images.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
+    images
+        .into_iter()
+        .take(MAX_IMAGES)
+        .map(|image| {
+            let names = image.repo_digests.into_iter().chain(image.repo_tags);
+            ContainerImage {
+                names: Some(names.take(MAX_IMAGE_NAMES).collect()),
+                size_bytes: i64::try_from(image.size).ok(),
+            }
+        })
+        .collect()
+}

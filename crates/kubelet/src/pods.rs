@@ -1,0 +1,148 @@
+//! The pods of this node: a worker for each, and nothing for those that are gone.
+
+use std::{collections::HashMap, collections::HashSet, sync::Arc};
+
+use k8s_openapi::api::core::v1::Pod;
+use knarr_client::{Event, Object};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    context::{self, Shared},
+    worker::{Update, Worker, finish, kill},
+};
+
+/// Grace in seconds of containers whose pod nobody knows: upstream's minimum.
+const ORPHAN_GRACE_SECONDS: i64 = 2;
+
+/// Spawns workers and brings them news; clones share the workers.
+#[derive(Clone)]
+pub(crate) struct Pods {
+    ctx: Shared,
+    workers: Arc<Mutex<HashMap<String, watch::Sender<Update>>>>,
+    tracker: TaskTracker,
+    token: CancellationToken,
+}
+
+impl Pods {
+    pub(crate) fn new(ctx: Shared, tracker: TaskTracker, token: CancellationToken) -> Self {
+        Self {
+            ctx,
+            workers: Arc::default(),
+            tracker,
+            token,
+        }
+    }
+
+    /// Follows the informer from now on.
+    pub(crate) fn follow(&self) {
+        let pods = self.clone();
+        self.ctx.pods.on_event(move |event| match event {
+            Event::Added(pod) => pods.tell(pod, false),
+            Event::Updated { old, new } => {
+                // A name may have been taken over between two lists.
+                if old.metadata.uid != new.metadata.uid {
+                    pods.tell(old, true);
+                }
+                pods.tell(new, false);
+            }
+            Event::Deleted(pod) => pods.tell(pod, true),
+        });
+    }
+
+    fn tell(&self, pod: Arc<Pod>, gone: bool) {
+        let uid = context::uid(&pod).to_owned();
+        let update = Update { pod, gone };
+        let mut workers = self.workers.lock();
+        if let Some(worker) = workers.get(&uid) {
+            worker.send_replace(update);
+            return;
+        }
+        // What is gone and has no worker is an orphan at most; those are swept at start.
+        if gone || self.token.is_cancelled() {
+            return;
+        }
+        let (sender, receiver) = watch::channel(update);
+        workers.insert(uid.clone(), sender);
+        let worker = Worker::new(self.ctx.clone(), receiver);
+        let (all, token) = (self.workers.clone(), self.token.clone());
+        self.tracker.spawn(async move {
+            worker.run(token).await;
+            all.lock().remove(&uid);
+        });
+    }
+
+    /// Removes what is left of pods that the API does not know. Both lists must be complete.
+    pub(crate) async fn sweep(&self) {
+        let known: HashSet<String> = self
+            .ctx
+            .pods
+            .list()
+            .iter()
+            .map(|pod| context::uid(pod).to_owned())
+            .collect();
+        for uid in self
+            .ctx
+            .observed
+            .uids()
+            .into_iter()
+            .filter(|uid| !known.contains(uid))
+        {
+            tracing::info!(uid, "removing containers of a pod that is gone");
+            if let Err(error) = self.remove_orphan(&uid).await {
+                tracing::warn!(%error, uid, "cannot remove an orphaned pod");
+            }
+        }
+        let mut left: HashSet<String> = self.ctx.cgroups.uids().into_iter().collect();
+        left.extend(names(&self.ctx.config.pods_dir()));
+        for uid in left.into_iter().filter(|uid| !known.contains(uid)) {
+            if let Err(error) = finish::clean(&self.ctx, &uid).await {
+                tracing::warn!(error, uid, "cannot clean up after an orphaned pod");
+            }
+        }
+        let logs = self.ctx.config.logs_dir();
+        for name in names(&logs) {
+            let orphan = name
+                .rsplit_once('_')
+                .is_some_and(|(_, uid)| !known.contains(uid));
+            if orphan {
+                if let Err(error) = std::fs::remove_dir_all(logs.join(&name)) {
+                    tracing::warn!(%error, name, "cannot remove an orphaned pod's logs");
+                }
+            }
+        }
+    }
+
+    async fn remove_orphan(&self, uid: &str) -> crate::runtime::Result<()> {
+        let ctx = &self.ctx;
+        let view = ctx.observed.view(uid);
+        let grace = std::time::Duration::from_secs(ORPHAN_GRACE_SECONDS.unsigned_abs());
+        let stops = view
+            .running()
+            .map(|container| ctx.runtime.stop_container(&container.id, grace));
+        for stopped in futures::future::join_all(stops).await {
+            match stopped {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+        }
+        kill::sandboxes(ctx, uid, &view).await?;
+        kill::remove(ctx, uid).await?;
+        ctx.observed.forget(uid);
+        Ok(())
+    }
+}
+
+fn names(dir: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+/// The pod with that name, if it is of this node.
+pub(crate) fn find(ctx: &context::Context, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+    let pod = ctx.pods.get(namespace, name)?;
+    (Object::name(pod.as_ref()) == name).then_some(pod)
+}

@@ -1,0 +1,390 @@
+//! Probes: one task a container with probes, timers of its own, no polling of anything else.
+//!
+//! The startup probe runs alone until it succeeds; then liveness and readiness run side by side. Results go into the
+//! worker's [`Notes`]; the worker turns them into status and restarts. The first probe runs as soon as the container
+//! does. A server needs some milliseconds until it listens, so a first refusal is not held against it for a whole
+//! period: within [`EARLY`] a probe that gates readiness is repeated quickly and silently.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use k8s_openapi::{
+    api::core::v1::{Container, HTTPGetAction, Pod, Probe},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
+use knarr_cri::v1;
+use tokio::{task::JoinHandle, time::Instant};
+
+use crate::{
+    context::Shared,
+    events::WARNING,
+    labels,
+    observed::View,
+    worker::{
+        kill,
+        memory::{Doom, Notes},
+    },
+};
+
+mod grpc;
+mod http;
+mod schedule;
+mod tcp;
+
+pub(crate) use http::{Http, Target};
+use schedule::{Counter, Verdict};
+
+/// How long after its start a container's first failures are not counted.
+const EARLY: Duration = Duration::from_millis(1_000);
+/// Pause after the first early failure; doubles.
+const EARLY_PAUSE: Duration = Duration::from_millis(10);
+
+/// The three kinds, with the words events use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Liveness,
+    Readiness,
+    Startup,
+}
+
+impl Kind {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Liveness => "Liveness",
+            Self::Readiness => "Readiness",
+            Self::Startup => "Startup",
+        }
+    }
+}
+
+/// What one probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Success,
+    /// The container answered, wrongly or not at all.
+    Failure(String),
+    /// The probe itself could not be made; it does not count.
+    Error(String),
+}
+
+/// The probes of one pod.
+pub(crate) struct Set {
+    ctx: Shared,
+    notes: Notes,
+    /// By container id.
+    tasks: HashMap<String, JoinHandle<()>>,
+}
+
+impl Drop for Set {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Set {
+    pub(crate) fn new(ctx: Shared, notes: Notes) -> Self {
+        Self {
+            ctx,
+            notes,
+            tasks: HashMap::new(),
+        }
+    }
+
+    /// Starts probes of containers that run, ends those of others.
+    pub(crate) fn sync(&mut self, pod: &Arc<Pod>, view: &View) {
+        self.tasks.retain(|id, task| {
+            let keep = view.running().any(|c| c.id == *id);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for status in view.running() {
+            if self.tasks.contains_key(&status.id) {
+                continue;
+            }
+            let Some(container) = kill::find(pod, labels::container_name(status)) else {
+                continue;
+            };
+            let has = container.liveness_probe.is_some()
+                || container.readiness_probe.is_some()
+                || container.startup_probe.is_some();
+            // A postStart hook goes first.
+            if !has || self.notes.read(|memory| memory.hooks.contains(&status.id)) {
+                continue;
+            }
+            let prober = Prober {
+                ctx: self.ctx.clone(),
+                notes: self.notes.clone(),
+                pod: pod.clone(),
+                container: container.clone(),
+                id: status.id.clone(),
+                ip: self
+                    .ctx
+                    .facts(pod, view.ips())
+                    .pod_ips
+                    .into_iter()
+                    .next()
+                    .unwrap_or_default(),
+                begun: begun(status),
+            };
+            self.tasks
+                .insert(status.id.clone(), tokio::spawn(prober.run()));
+        }
+    }
+
+    /// Ends all.
+    pub(crate) fn stop(&mut self) {
+        for (_, task) in self.tasks.drain() {
+            task.abort();
+        }
+    }
+}
+
+/// When the container started, on our clock.
+fn begun(status: &v1::ContainerStatus) -> Instant {
+    let now = Instant::now();
+    let started = jiff::Timestamp::from_nanosecond(i128::from(status.started_at));
+    let ago = started
+        .ok()
+        .map(|at| jiff::Timestamp::now().duration_since(at));
+    let ago = ago
+        .and_then(|ago| Duration::try_from(ago).ok())
+        .unwrap_or_default();
+    now.checked_sub(ago).unwrap_or(now)
+}
+
+struct Prober {
+    ctx: Shared,
+    notes: Notes,
+    pod: Arc<Pod>,
+    container: Container,
+    id: String,
+    ip: String,
+    begun: Instant,
+}
+
+impl Prober {
+    async fn run(self) {
+        let known = self
+            .notes
+            .read(|m| m.health.get(&self.id).copied())
+            .unwrap_or_default();
+        if let Some(probe) = &self.container.startup_probe {
+            if known.started != Some(true) && !self.until_started(probe).await {
+                return;
+            }
+        }
+        self.notes
+            .write(|m| m.health.entry(self.id.clone()).or_default().started = Some(true));
+        let readiness = async {
+            if let Some(probe) = &self.container.readiness_probe {
+                self.keep_ready(probe, known.ready).await;
+            }
+        };
+        let liveness = async {
+            if let Some(probe) = &self.container.liveness_probe {
+                self.until_dead(probe).await;
+            }
+        };
+        tokio::join!(readiness, liveness);
+    }
+
+    /// Returns whether the container has started; false when it failed for good.
+    async fn until_started(&self, probe: &Probe) -> bool {
+        let mut counter = Counter::new(probe, None);
+        let mut ticks = self.ticks(probe, true).await;
+        loop {
+            let outcome = self.probe(Kind::Startup, probe, ticks.early()).await;
+            match counter.add(&outcome, ticks.early()) {
+                Verdict::Good => return true,
+                Verdict::Bad => {
+                    self.doom(Kind::Startup, probe);
+                    return false;
+                }
+                Verdict::Unchanged => {}
+            }
+            ticks.next(&outcome).await;
+        }
+    }
+
+    async fn keep_ready(&self, probe: &Probe, known: Option<bool>) {
+        let mut counter = Counter::new(probe, known);
+        let mut ticks = self.ticks(probe, known != Some(true)).await;
+        loop {
+            let outcome = self.probe(Kind::Readiness, probe, ticks.early()).await;
+            let ready = match counter.add(&outcome, ticks.early()) {
+                Verdict::Good => Some(true),
+                Verdict::Bad => Some(false),
+                Verdict::Unchanged => None,
+            };
+            if let Some(ready) = ready {
+                self.notes
+                    .write(|m| m.health.entry(self.id.clone()).or_default().ready = Some(ready));
+            }
+            ticks.next(&outcome).await;
+        }
+    }
+
+    async fn until_dead(&self, probe: &Probe) {
+        let mut counter = Counter::new(probe, Some(true));
+        let mut ticks = self.ticks(probe, false).await;
+        loop {
+            let outcome = self.probe(Kind::Liveness, probe, false).await;
+            if counter.add(&outcome, false) == Verdict::Bad {
+                self.doom(Kind::Liveness, probe);
+                return;
+            }
+            ticks.next(&outcome).await;
+        }
+    }
+
+    fn doom(&self, kind: Kind, probe: &Probe) {
+        let kind = kind.title().to_lowercase();
+        let name = &self.container.name;
+        let message = format!("Container {name} failed {kind} probe, will be restarted");
+        let doom = Doom {
+            message,
+            grace: probe.termination_grace_period_seconds,
+        };
+        self.notes
+            .write(|memory| memory.doomed.insert(self.id.clone(), doom));
+    }
+
+    /// Waits for the initial delay.
+    async fn ticks(&self, probe: &Probe, eager: bool) -> schedule::Ticks {
+        let delay = seconds(probe.initial_delay_seconds, 0);
+        tokio::time::sleep_until(self.begun + delay).await;
+        let eager = eager && delay.is_zero() && self.begun.elapsed() < EARLY;
+        schedule::Ticks::new(
+            seconds(probe.period_seconds, 10),
+            eager.then(|| self.begun + EARLY),
+            EARLY_PAUSE,
+        )
+    }
+
+    /// Probes once and tells of a failure, unless it is an early one.
+    async fn probe(&self, kind: Kind, probe: &Probe, early: bool) -> Outcome {
+        let outcome = self.once(probe).await;
+        let (word, message) = match &outcome {
+            Outcome::Success => return outcome,
+            _ if early => return outcome,
+            Outcome::Failure(message) => ("failed", message),
+            Outcome::Error(message) => ("errored", message),
+        };
+        let note = format!("{} probe {word}: {message}", kind.title());
+        self.ctx
+            .events
+            .container(&self.pod, &self.container.name, WARNING, "Unhealthy", note);
+        outcome
+    }
+
+    async fn once(&self, probe: &Probe) -> Outcome {
+        let timeout = seconds(probe.timeout_seconds, 1);
+        if let Some(exec) = &probe.exec {
+            return self
+                .exec(exec.command.as_deref().unwrap_or_default(), timeout)
+                .await;
+        }
+        if let Some(get) = &probe.http_get {
+            let target = match http_target(&self.container, get, &self.ip) {
+                Ok(target) => target,
+                Err(error) => return Outcome::Error(error),
+            };
+            return http::probe(&self.ctx.http, &target, timeout).await;
+        }
+        if let Some(socket) = &probe.tcp_socket {
+            let host = socket
+                .host
+                .as_deref()
+                .filter(|h| !h.is_empty())
+                .unwrap_or(&self.ip);
+            return match port(&self.container, &socket.port) {
+                Ok(port) => tcp::probe(host, port, timeout).await,
+                Err(error) => Outcome::Error(error),
+            };
+        }
+        if let Some(grpc) = &probe.grpc {
+            let Ok(port) = u16::try_from(grpc.port) else {
+                return Outcome::Error(format!("invalid port {}", grpc.port));
+            };
+            let service = grpc.service.as_deref().unwrap_or_default();
+            return grpc::probe(&self.ip, port, service, timeout).await;
+        }
+        Outcome::Error("missing probe handler".to_owned())
+    }
+
+    async fn exec(&self, command: &[String], timeout: Duration) -> Outcome {
+        match self.ctx.runtime.exec_sync(&self.id, command, timeout).await {
+            Ok(answer) if answer.exit_code == 0 => Outcome::Success,
+            Ok(answer) => {
+                let output = [answer.stdout, answer.stderr].concat();
+                Outcome::Failure(String::from_utf8_lossy(&output).into_owned())
+            }
+            Err(error) if error.code == knarr_cri::tonic::Code::DeadlineExceeded => {
+                let command = command.join(" ");
+                Outcome::Failure(format!(
+                    "command timed out: \"{command}\" timed out after {}s",
+                    timeout.as_secs()
+                ))
+            }
+            Err(error) => Outcome::Error(error.to_string()),
+        }
+    }
+}
+
+fn seconds(value: Option<i32>, default: u64) -> Duration {
+    let value = value.and_then(|v| u64::try_from(v).ok()).filter(|v| *v > 0);
+    Duration::from_secs(value.unwrap_or(default))
+}
+
+/// A port by number or by the container's name for it.
+pub(crate) fn port(container: &Container, port: &IntOrString) -> Result<u16, String> {
+    let number = match port {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(name) => {
+            let named = container
+                .ports
+                .iter()
+                .flatten()
+                .find(|p| p.name.as_deref() == Some(name));
+            match named {
+                Some(port) => port.container_port,
+                None => name
+                    .parse()
+                    .map_err(|_| format!("couldn't find port: {name}"))?,
+            }
+        }
+    };
+    let invalid = || format!("invalid port number: {number}");
+    u16::try_from(number)
+        .ok()
+        .filter(|p| *p > 0)
+        .ok_or_else(invalid)
+}
+
+/// Where an httpGet of this container goes.
+pub(crate) fn http_target(
+    container: &Container,
+    get: &HTTPGetAction,
+    pod_ip: &str,
+) -> Result<Target, String> {
+    let host = get
+        .host
+        .as_deref()
+        .filter(|h| !h.is_empty())
+        .unwrap_or(pod_ip);
+    let path = get.path.as_deref().unwrap_or("/");
+    let path = if path.starts_with('/') {
+        path.to_owned()
+    } else {
+        format!("/{path}")
+    };
+    let headers = get.http_headers.iter().flatten();
+    Ok(Target {
+        https: get.scheme.as_deref() == Some("HTTPS"),
+        host: host.to_owned(),
+        port: port(container, &get.port)?,
+        path,
+        headers: headers.map(|h| (h.name.clone(), h.value.clone())).collect(),
+    })
+}

@@ -1,0 +1,160 @@
+//! The CRI calls the kubelet makes, each with a deadline, and their errors with what was asked.
+
+use std::time::Duration;
+
+use knarr_cri::{
+    tonic::{self, Code, transport::Channel},
+    v1::{
+        self, image_service_client::ImageServiceClient,
+        runtime_service_client::RuntimeServiceClient,
+    },
+};
+
+/// Deadline of most calls: upstream's runtimeRequestTimeout.
+const CALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Sandboxes run CNI plugins: upstream gives them twice the time.
+const SANDBOX_TIMEOUT: Duration = Duration::from_secs(240);
+/// A pull of a large image over a slow line.
+const PULL_TIMEOUT: Duration = Duration::from_secs(1_800);
+/// What is added to a caller's own timeout, so that the runtime's answer arrives before we give up.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// A CRI call failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Error {
+    pub code: Code,
+    /// As upstream prints it: `rpc error: code = Unknown desc = ...`.
+    pub message: String,
+    /// The bare description.
+    pub description: String,
+}
+
+impl Error {
+    fn new(status: &tonic::Status) -> Self {
+        Self {
+            code: status.code(),
+            message: format!(
+                "rpc error: code = {:?} desc = {}",
+                status.code(),
+                status.message()
+            ),
+            description: status.message().to_owned(),
+        }
+    }
+
+    fn timeout() -> Self {
+        Self::new(&tonic::Status::deadline_exceeded(
+            "context deadline exceeded",
+        ))
+    }
+
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.code == Code::NotFound
+    }
+}
+
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A runtime and its images; clones share one connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Runtime {
+    runtime: RuntimeServiceClient<Channel>,
+    image: ImageServiceClient<Channel>,
+}
+
+/// Defines one method a call: name, service, request, response, deadline.
+macro_rules! calls {
+    ($($name:ident($service:ident, $request:ident) -> $response:ident, $timeout:expr;)*) => {
+        impl Runtime {
+            $(pub(crate) async fn $name(&self, request: v1::$request) -> Result<v1::$response> {
+                let mut client = self.$service.clone();
+                match tokio::time::timeout($timeout, client.$name(request)).await {
+                    Ok(Ok(response)) => Ok(response.into_inner()),
+                    Ok(Err(status)) => Err(Error::new(&status)),
+                    Err(_) => Err(Error::timeout()),
+                }
+            })*
+        }
+    };
+}
+
+calls! {
+    version(runtime, VersionRequest) -> VersionResponse, CALL_TIMEOUT;
+    status(runtime, StatusRequest) -> StatusResponse, CALL_TIMEOUT;
+    run_pod_sandbox(runtime, RunPodSandboxRequest) -> RunPodSandboxResponse, SANDBOX_TIMEOUT;
+    stop_pod_sandbox(runtime, StopPodSandboxRequest) -> StopPodSandboxResponse, CALL_TIMEOUT;
+    remove_pod_sandbox(runtime, RemovePodSandboxRequest) -> RemovePodSandboxResponse, CALL_TIMEOUT;
+    pod_sandbox_status(runtime, PodSandboxStatusRequest) -> PodSandboxStatusResponse, CALL_TIMEOUT;
+    list_pod_sandbox(runtime, ListPodSandboxRequest) -> ListPodSandboxResponse, CALL_TIMEOUT;
+    create_container(runtime, CreateContainerRequest) -> CreateContainerResponse, CALL_TIMEOUT;
+    start_container(runtime, StartContainerRequest) -> StartContainerResponse, CALL_TIMEOUT;
+    remove_container(runtime, RemoveContainerRequest) -> RemoveContainerResponse, CALL_TIMEOUT;
+    list_containers(runtime, ListContainersRequest) -> ListContainersResponse, CALL_TIMEOUT;
+    container_status(runtime, ContainerStatusRequest) -> ContainerStatusResponse, CALL_TIMEOUT;
+    reopen_container_log(runtime, ReopenContainerLogRequest) -> ReopenContainerLogResponse, CALL_TIMEOUT;
+    exec(runtime, ExecRequest) -> ExecResponse, CALL_TIMEOUT;
+    attach(runtime, AttachRequest) -> AttachResponse, CALL_TIMEOUT;
+    port_forward(runtime, PortForwardRequest) -> PortForwardResponse, CALL_TIMEOUT;
+    list_images(image, ListImagesRequest) -> ListImagesResponse, CALL_TIMEOUT;
+    image_status(image, ImageStatusRequest) -> ImageStatusResponse, CALL_TIMEOUT;
+    pull_image(image, PullImageRequest) -> PullImageResponse, PULL_TIMEOUT;
+}
+
+impl Runtime {
+    /// Dials the endpoint once.
+    pub(crate) async fn connect(endpoint: &str) -> Result<Self, knarr_cri::Error> {
+        let (runtime, image) = knarr_cri::connect(endpoint).await?;
+        Ok(Self { runtime, image })
+    }
+
+    /// Asks a container to stop; returns when it has, killed after `grace` if need be.
+    pub(crate) async fn stop_container(&self, id: &str, grace: Duration) -> Result<()> {
+        let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
+        let request = v1::StopContainerRequest {
+            container_id: id.to_owned(),
+            timeout,
+        };
+        let mut client = self.runtime.clone();
+        match tokio::time::timeout(grace + CALL_TIMEOUT, client.stop_container(request)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(Error::new(&status)),
+            Err(_) => Err(Error::timeout()),
+        }
+    }
+
+    /// Runs a command to its end; stdout and stderr are what the runtime kept of them.
+    pub(crate) async fn exec_sync(
+        &self,
+        id: &str,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<v1::ExecSyncResponse> {
+        let request = v1::ExecSyncRequest {
+            container_id: id.to_owned(),
+            cmd: command.to_vec(),
+            timeout: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        };
+        let mut client = self.runtime.clone();
+        match tokio::time::timeout(timeout + MARGIN, client.exec_sync(request)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(Error::new(&status)),
+            Err(_) => Err(Error::timeout()),
+        }
+    }
+
+    /// Opens the event stream. Runtimes before CRI events answer `Unimplemented`.
+    pub(crate) async fn events(&self) -> Result<tonic::Streaming<v1::ContainerEventResponse>> {
+        let mut client = self.runtime.clone();
+        match tokio::time::timeout(
+            CALL_TIMEOUT,
+            client.get_container_events(v1::GetEventsRequest {}),
+        )
+        .await
+        {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(Error::new(&status)),
+            Err(_) => Err(Error::timeout()),
+        }
+    }
+}

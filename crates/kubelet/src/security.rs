@@ -1,0 +1,238 @@
+//! Security contexts of pods and containers as the runtime wants them.
+
+use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext};
+use knarr_cri::v1::{self, NamespaceMode, security_profile::ProfileType};
+
+use crate::image;
+
+/// Hidden from containers with the default procMount: upstream's list.
+const MASKED_PATHS: [&str; 11] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+];
+const READONLY_PATHS: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+/// The container must not run as root, and would; reason CreateContainerConfigError.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum RootError {
+    #[error(
+        "container's runAsUser breaks non-root policy (pod: \"{pod}\", container: {container})"
+    )]
+    User { pod: String, container: String },
+    #[error(
+        "container has runAsNonRoot and image will run as root (pod: \"{pod}\", container: {container})"
+    )]
+    Image { pod: String, container: String },
+    #[error(
+        "container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root (pod: \"{pod}\", container: {container})"
+    )]
+    Name {
+        pod: String,
+        container: String,
+        user: String,
+    },
+}
+
+/// Namespaces of the pod's sandbox, which its containers join.
+pub(crate) fn namespaces(pod: &Pod) -> v1::NamespaceOption {
+    let spec = pod.spec.as_ref();
+    let mode = |host: Option<bool>, own: NamespaceMode| {
+        let mode = if host.unwrap_or(false) {
+            NamespaceMode::Node
+        } else {
+            own
+        };
+        mode as i32
+    };
+    let shared = spec
+        .and_then(|s| s.share_process_namespace)
+        .unwrap_or(false);
+    let own_pid = if shared {
+        NamespaceMode::Pod
+    } else {
+        NamespaceMode::Container
+    };
+    v1::NamespaceOption {
+        network: mode(spec.and_then(|s| s.host_network), NamespaceMode::Pod),
+        ipc: mode(spec.and_then(|s| s.host_ipc), NamespaceMode::Pod),
+        pid: mode(spec.and_then(|s| s.host_pid), own_pid),
+        ..Default::default()
+    }
+}
+
+/// Security context of the sandbox.
+pub(crate) fn sandbox(pod: &Pod) -> v1::LinuxSandboxSecurityContext {
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    let containers = pod.spec.iter().flat_map(|s| {
+        s.containers
+            .iter()
+            .chain(s.init_containers.iter().flatten())
+    });
+    let privileged = containers
+        .filter_map(|c| c.security_context.as_ref())
+        .any(|c| c.privileged.unwrap_or(false));
+    v1::LinuxSandboxSecurityContext {
+        namespace_options: Some(namespaces(pod)),
+        run_as_user: context.and_then(|c| c.run_as_user).map(int),
+        run_as_group: context.and_then(|c| c.run_as_group).map(int),
+        supplemental_groups: groups(pod),
+        privileged,
+        seccomp: Some(profile(
+            context.and_then(|c| c.seccomp_profile.as_ref()),
+            ProfileType::RuntimeDefault,
+        )),
+        selinux_options: context
+            .and_then(|c| c.se_linux_options.as_ref())
+            .map(selinux),
+        ..Default::default()
+    }
+}
+
+/// Security context of a container.
+pub(crate) fn container(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityContext {
+    let of_pod = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    let default = SecurityContext::default();
+    let own = container.security_context.as_ref().unwrap_or(&default);
+    let privileged = own.privileged.unwrap_or(false);
+    let unmasked = own.proc_mount.as_deref() == Some("Unmasked") || privileged;
+    let seccomp = own
+        .seccomp_profile
+        .as_ref()
+        .or_else(|| of_pod.and_then(|c| c.seccomp_profile.as_ref()));
+    let linux = own
+        .se_linux_options
+        .as_ref()
+        .or_else(|| of_pod.and_then(|c| c.se_linux_options.as_ref()));
+    let paths = |list: &[&str]| {
+        if unmasked {
+            Vec::new()
+        } else {
+            list.iter().map(|p| (*p).to_owned()).collect()
+        }
+    };
+    v1::LinuxContainerSecurityContext {
+        capabilities: own.capabilities.as_ref().map(|c| v1::Capability {
+            add_capabilities: c.add.clone().unwrap_or_default(),
+            drop_capabilities: c.drop.clone().unwrap_or_default(),
+            ..Default::default()
+        }),
+        privileged,
+        namespace_options: Some(namespaces(pod)),
+        selinux_options: linux.map(selinux),
+        run_as_user: own
+            .run_as_user
+            .or_else(|| of_pod.and_then(|c| c.run_as_user))
+            .map(int),
+        run_as_group: own
+            .run_as_group
+            .or_else(|| of_pod.and_then(|c| c.run_as_group))
+            .map(int),
+        readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
+        supplemental_groups: groups(pod),
+        no_new_privs: own.allow_privilege_escalation == Some(false),
+        masked_paths: paths(&MASKED_PATHS),
+        readonly_paths: paths(&READONLY_PATHS),
+        seccomp: Some(profile(seccomp, ProfileType::Unconfined)),
+        ..Default::default()
+    }
+}
+
+/// Adds the image's user where the pod names none, and refuses root where the pod forbids it.
+pub(crate) fn apply_user(
+    pod: &Pod,
+    container: &Container,
+    image: &image::Ready,
+    context: &mut v1::LinuxContainerSecurityContext,
+) -> Result<(), RootError> {
+    let of_pod = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    let own = container
+        .security_context
+        .as_ref()
+        .and_then(|c| c.run_as_non_root);
+    let non_root = own
+        .or_else(|| of_pod.and_then(|c| c.run_as_non_root))
+        .unwrap_or(false);
+    let names = || (crate::context::display(pod), container.name.clone());
+    if non_root {
+        let (pod, container) = names();
+        match (&context.run_as_user, image.uid, image.username.as_str()) {
+            (Some(user), _, _) if user.value == 0 => {
+                return Err(RootError::User { pod, container });
+            }
+            (Some(_), _, _) => {}
+            (None, Some(0), _) | (None, None, "") => {
+                return Err(RootError::Image { pod, container });
+            }
+            (None, Some(_), _) => {}
+            (None, None, user) => {
+                return Err(RootError::Name {
+                    pod,
+                    container,
+                    user: user.to_owned(),
+                });
+            }
+        }
+    }
+    if context.run_as_user.is_none() {
+        match image.uid {
+            Some(uid) => context.run_as_user = Some(int(uid)),
+            None => image.username.clone_into(&mut context.run_as_username),
+        }
+    }
+    Ok(())
+}
+
+fn int(value: i64) -> v1::Int64Value {
+    v1::Int64Value { value }
+}
+
+fn groups(pod: &Pod) -> Vec<i64> {
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    let mut groups = context
+        .and_then(|c| c.supplemental_groups.clone())
+        .unwrap_or_default();
+    groups.extend(context.and_then(|c| c.fs_group));
+    groups
+}
+
+fn profile(given: Option<&SeccompProfile>, default: ProfileType) -> v1::SecurityProfile {
+    let (kind, path) = match given.map(|p| p.type_.as_str()) {
+        Some("RuntimeDefault") => (ProfileType::RuntimeDefault, String::new()),
+        Some("Unconfined") => (ProfileType::Unconfined, String::new()),
+        Some("Localhost") => {
+            let path = given
+                .and_then(|p| p.localhost_profile.clone())
+                .unwrap_or_default();
+            (ProfileType::Localhost, path)
+        }
+        _ => (default, String::new()),
+    };
+    v1::SecurityProfile {
+        profile_type: kind as i32,
+        localhost_ref: path,
+    }
+}
+
+fn selinux(options: &k8s_openapi::api::core::v1::SELinuxOptions) -> v1::SeLinuxOption {
+    v1::SeLinuxOption {
+        user: options.user.clone().unwrap_or_default(),
+        role: options.role.clone().unwrap_or_default(),
+        r#type: options.type_.clone().unwrap_or_default(),
+        level: options.level.clone().unwrap_or_default(),
+    }
+}

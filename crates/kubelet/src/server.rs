@@ -1,0 +1,177 @@
+//! The node server: what the API server asks of a kubelet, on TLS with client certificates.
+//!
+//! Logs are read from files here. Exec, attach and port-forward are asked of the runtime, which answers with a URL; the
+//! upgraded stream is then spliced to it untouched, so that SPDY and WebSocket are alike to us.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, combinators::BoxBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{config::Config, context::Shared, kubelet::Error};
+
+mod auth;
+mod logs;
+mod stream;
+mod summary;
+
+/// A client that does not finish its handshake or its request head.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at a time.
+const MAX_CONNECTIONS: usize = 1_024;
+
+pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
+
+/// A listener with its TLS configuration.
+pub(crate) struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: TlsAcceptor,
+}
+
+impl Server {
+    /// Takes the port.
+    pub(crate) async fn bind(config: &Config) -> Result<Self, Error> {
+        let tls = auth::tls(config).map_err(Error::Tls)?;
+        let address = SocketAddr::new(config.listen, config.port);
+        let listen = |source| Error::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        Ok(Self {
+            listener,
+            address,
+            tls: TlsAcceptor::from(Arc::new(tls)),
+        })
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Serves until the token is cancelled; streams end then.
+pub(crate) async fn run(server: Server, ctx: Shared, token: CancellationToken) {
+    let tracker = TaskTracker::new();
+    let slots = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(slot) = slots.clone().acquire_owned().await else {
+            break;
+        };
+        let accepted = tokio::select! {
+            accepted = server.listener.accept() => accepted,
+            () = token.cancelled() => break,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (tls, ctx, token) = (server.tls.clone(), ctx.clone(), token.clone());
+        tracker.spawn(async move {
+            let _slot = slot;
+            if token
+                .run_until_cancelled(connection(stream, tls, ctx, token.clone()))
+                .await
+                .is_none()
+            {
+                tracing::debug!("a connection was cut off");
+            }
+        });
+    }
+    tracker.close();
+    tracker.wait().await;
+}
+
+async fn connection(stream: TcpStream, tls: TlsAcceptor, ctx: Shared, token: CancellationToken) {
+    let _quick = stream.set_nodelay(true);
+    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await else {
+        return;
+    };
+    let caller = auth::Caller::of(stream.get_ref().1.peer_certificates());
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (ctx, caller, token) = (ctx.clone(), caller.clone(), token.clone());
+        async move { Ok::<_, Infallible>(route(request, ctx, &caller, token).await) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+async fn route(
+    request: Request<Incoming>,
+    ctx: Shared,
+    caller: &auth::Caller,
+    token: CancellationToken,
+) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    if parts == ["healthz"] {
+        return text(StatusCode::OK, "ok");
+    }
+    match caller {
+        auth::Caller::Nobody => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
+        auth::Caller::Stranger(name) => {
+            let message = format!(
+                "Forbidden (user={name}, verb={}, resource=nodes)",
+                request.method()
+            );
+            return text(StatusCode::FORBIDDEN, message);
+        }
+        auth::Caller::Trusted => {}
+    }
+    match parts[..] {
+        ["pods"] => summary::pods(&ctx),
+        ["stats", "summary"] => summary::summary(&ctx).await,
+        ["metrics"] => summary::metrics(&ctx),
+        ["containerLogs", namespace, pod, container] => {
+            let query = request.uri().query().unwrap_or_default();
+            logs::serve(&ctx, (namespace, pod, container), query, token).await
+        }
+        ["exec" | "attach", namespace, pod, container]
+        | ["exec" | "attach", namespace, pod, _, container] => {
+            let target = (namespace, pod, Some(container));
+            stream::serve(&ctx, parts[0], target, request, token).await
+        }
+        ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
+            stream::serve(&ctx, "portForward", (namespace, pod, None), request, token).await
+        }
+        _ => text(StatusCode::NOT_FOUND, "404 page not found"),
+    }
+}
+
+/// An answer of plain text.
+pub(crate) fn text(status: StatusCode, text: impl Into<String>) -> Response<Body> {
+    typed(
+        status,
+        "text/plain; charset=utf-8",
+        Bytes::from(text.into()),
+    )
+}
+
+/// An answer of one piece.
+pub(crate) fn typed(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Body> {
+    let body = Full::new(body).map_err(|never| match never {}).boxed();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static(kind),
+    );
+    response
+}

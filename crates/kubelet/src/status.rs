@@ -1,0 +1,163 @@
+//! A pod's status: a pure function of its specification, the runtime's view, what probes found, and the status
+//! that the API holds, from which transition times and history are carried on.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use k8s_openapi::{
+    api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use knarr_cri::v1;
+
+use crate::{
+    observed::View,
+    worker::memory::{Health, Memory},
+};
+
+mod conditions;
+mod container;
+mod phase;
+pub(crate) mod writer;
+
+/// The pod as a whole has been turned away or cut off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    pub reason: String,
+    pub message: String,
+}
+
+/// What a status is made from.
+pub(crate) struct Input<'a> {
+    pub pod: &'a Pod,
+    /// The newest status the API is known to hold.
+    pub base: &'a PodStatus,
+    pub view: &'a View,
+    pub memory: &'a Memory,
+    /// Last words by container id.
+    pub messages: &'a HashMap<String, String>,
+    pub node_ip: String,
+    /// Scheme of container ids.
+    pub runtime: &'a str,
+    /// When this node first saw the pod.
+    pub seen: Timestamp,
+    pub now: Timestamp,
+    /// Nothing of the pod will run again.
+    pub over: bool,
+    pub verdict: Option<&'a Verdict>,
+}
+
+/// Makes the status.
+pub(crate) fn make(input: &Input<'_>) -> PodStatus {
+    let Some(spec) = &input.pod.spec else {
+        return input.base.clone();
+    };
+    let rejected = input.verdict.is_some() && input.view.containers.is_empty();
+    let init = spec.init_containers.iter().flatten();
+    let init: Vec<ContainerStatus> = init.map(|c| container::make(input, c, true)).collect();
+    let waiting = !rejected
+        && init
+            .iter()
+            .zip(spec.init_containers.iter().flatten())
+            .any(|(s, c)| !phase::initialized(s, c));
+    let main: Vec<ContainerStatus> = spec
+        .containers
+        .iter()
+        .map(|c| container::make_main(input, c, waiting))
+        .collect();
+    let phase = match input.verdict {
+        Some(_) => "Failed",
+        None => phase::of(input.pod, &init, &main, input.over),
+    };
+    let mut status = input.base.clone();
+    let host_network = spec.host_network.unwrap_or(false);
+    let ips = if host_network {
+        vec![input.node_ip.clone()]
+    } else {
+        input.view.ips()
+    };
+    if !ips.is_empty() && !rejected {
+        status.pod_ip = ips.first().cloned();
+        status.pod_ips = Some(ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect());
+    }
+    status.host_ip = Some(input.node_ip.clone());
+    status.host_ips = Some(vec![HostIP {
+        ip: input.node_ip.clone(),
+    }]);
+    status.start_time = status.start_time.or(Some(Time(whole(input.seen))));
+    status.qos_class = Some(crate::resources::qos(input.pod).as_str().to_owned());
+    status.observed_generation = input.pod.metadata.generation;
+    // A pod that has ended stays as it ended.
+    let ended = matches!(input.base.phase.as_deref(), Some("Succeeded" | "Failed"));
+    if !ended {
+        status.phase = Some(phase.to_owned());
+        status.reason = input.verdict.map(|v| v.reason.clone());
+        status.message = input.verdict.map(|v| v.message.clone());
+    }
+    if !rejected {
+        status.init_container_statuses = (!init.is_empty()).then_some(init);
+        status.container_statuses = Some(main);
+    }
+    conditions::apply(input, &mut status);
+    status
+}
+
+/// API times have whole seconds.
+fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+/// A CRI time, in nanoseconds since 1970; zero is none.
+fn cri_time(nanos: i64) -> Option<Time> {
+    let time = Timestamp::from_second(nanos.div_euclid(1_000_000_000)).ok()?;
+    (nanos > 0).then_some(Time(time))
+}
+
+/// Whether probes let a running container count as started and ready.
+pub(crate) fn health(
+    spec: &k8s_openapi::api::core::v1::Container,
+    id: &str,
+    memory: &Memory,
+) -> (bool, bool) {
+    let known = memory.health.get(id).copied().unwrap_or_default();
+    let Health { started, ready } = known;
+    let started =
+        !memory.hooks.contains(id) && (spec.startup_probe.is_none() || started == Some(true));
+    let ready = started && (spec.readiness_probe.is_none() || ready == Some(true));
+    (started, ready)
+}
+
+/// Reads the last words of a container that has ended: its message file, or the end of its log.
+pub(crate) fn last_words(status: &v1::ContainerStatus) -> String {
+    /// Upstream's limits.
+    const MESSAGE_BYTES: u64 = 4_096;
+    const LOG_BYTES: u64 = 2_048;
+    const LOG_LINES: usize = 80;
+    if !status.message.is_empty() && status.started_at == 0 {
+        return status.message.clone();
+    }
+    let path = crate::worker::start::message_mount(status);
+    let text = path
+        .and_then(|path| head(path, MESSAGE_BYTES))
+        .unwrap_or_default();
+    let policy = status.annotations.get(crate::labels::MESSAGE_POLICY);
+    let fallback = policy.is_some_and(|p| p == "FallbackToLogsOnError");
+    if !text.is_empty() {
+        return text;
+    }
+    if fallback && (status.exit_code != 0 || status.reason == "OOMKilled") {
+        return crate::logs::last_lines(&status.log_path, LOG_LINES, LOG_BYTES);
+    }
+    status.message.clone()
+}
+
+fn head(path: &str, limit: u64) -> Option<String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .ok()?
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}

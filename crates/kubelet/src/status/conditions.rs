@@ -1,0 +1,188 @@
+//! The kubelet's pod conditions. Those of others (scheduler, controllers, readiness gates) are left alone.
+
+use k8s_openapi::{
+    api::core::v1::{ContainerStatus, PodCondition, PodStatus},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use knarr_cri::v1::PodSandboxState;
+
+use super::{Input, phase, whole};
+use crate::worker::plan;
+
+/// Sets the conditions from the rest of the status, which is complete.
+pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
+    let mut set = Setter {
+        input,
+        list: status.conditions.take().unwrap_or_default(),
+    };
+    let sandbox = input.view.sandbox();
+    let host = input
+        .pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.host_network)
+        .unwrap_or(false);
+    let ready = sandbox.is_some_and(|s| s.state() == PodSandboxState::SandboxReady);
+    let ready = ready && (host || !input.view.ips().is_empty());
+    set.put("PodReadyToStartContainers", ready, None, None);
+    let (value, reason, message) = initialized(input, status);
+    set.put("Initialized", value, reason, message);
+    let (value, reason, message) = containers(input, status);
+    let pod = if value {
+        gates(input, status, &set.list)
+    } else {
+        (value, reason.clone(), message.clone())
+    };
+    set.put("Ready", pod.0, pod.1, pod.2);
+    set.put("ContainersReady", value, reason, message);
+    if !set.list.iter().any(|c| c.type_ == "PodScheduled") {
+        set.put("PodScheduled", true, None, None);
+    }
+    status.conditions = Some(set.list);
+}
+
+type Verdict = (bool, Option<String>, Option<String>);
+
+fn yes() -> Verdict {
+    (true, None, None)
+}
+
+fn no(reason: &str, message: Option<String>) -> Verdict {
+    (false, Some(reason.to_owned()), message)
+}
+
+struct Setter<'a> {
+    input: &'a Input<'a>,
+    list: Vec<PodCondition>,
+}
+
+impl Setter<'_> {
+    fn put(&mut self, kind: &str, value: bool, reason: Option<String>, message: Option<String>) {
+        let value = if value { "True" } else { "False" };
+        let now = Some(Time(whole(self.input.now)));
+        let generation = self.input.pod.metadata.generation;
+        let old = self.list.iter_mut().find(|c| c.type_ == kind);
+        match old {
+            Some(old) => {
+                if old.status != value {
+                    value.clone_into(&mut old.status);
+                    old.last_transition_time = now;
+                }
+                old.reason = reason;
+                old.message = message;
+                old.observed_generation = generation;
+            }
+            None => self.list.push(PodCondition {
+                type_: kind.to_owned(),
+                status: value.to_owned(),
+                last_transition_time: now,
+                reason,
+                message,
+                observed_generation: generation,
+                ..Default::default()
+            }),
+        }
+    }
+}
+
+fn ended(status: &PodStatus) -> Option<Verdict> {
+    match status.phase.as_deref() {
+        Some("Succeeded") => Some(no("PodCompleted", None)),
+        Some("Failed") => Some(no("PodFailed", None)),
+        _ => None,
+    }
+}
+
+fn initialized(input: &Input<'_>, status: &PodStatus) -> Verdict {
+    let spec = input
+        .pod
+        .spec
+        .iter()
+        .flat_map(|s| s.init_containers.iter().flatten());
+    let statuses: Vec<&ContainerStatus> = status.init_container_statuses.iter().flatten().collect();
+    let mut incomplete = Vec::new();
+    for container in spec {
+        let done = statuses
+            .iter()
+            .find(|s| s.name == container.name)
+            .is_some_and(|s| phase::initialized(s, container));
+        if !done {
+            incomplete.push(container.name.clone());
+        }
+    }
+    let main = status.container_statuses.iter().flatten();
+    let begun = main.into_iter().any(|s| {
+        s.state
+            .as_ref()
+            .is_some_and(|s| s.running.is_some() || s.terminated.is_some())
+    });
+    match status.phase.as_deref() {
+        Some("Succeeded") => (true, Some("PodCompleted".to_owned()), None),
+        _ if incomplete.is_empty() || begun => yes(),
+        Some("Failed") => no("PodFailed", None),
+        _ => {
+            let message = format!(
+                "containers with incomplete status: [{}]",
+                incomplete.join(" ")
+            );
+            no("ContainersNotInitialized", Some(message))
+        }
+    }
+}
+
+fn containers(input: &Input<'_>, status: &PodStatus) -> Verdict {
+    if let Some(ended) = ended(status) {
+        return ended;
+    }
+    let Some(spec) = &input.pod.spec else {
+        return no("UnknownContainerStatuses", None);
+    };
+    let sidecars = spec
+        .init_containers
+        .iter()
+        .flatten()
+        .filter(|c| plan::is_sidecar(c));
+    let all: Vec<&ContainerStatus> = status
+        .container_statuses
+        .iter()
+        .chain(&status.init_container_statuses)
+        .flatten()
+        .collect();
+    let unready: Vec<&str> = sidecars
+        .chain(&spec.containers)
+        .map(|c| c.name.as_str())
+        .filter(|name| !all.iter().any(|s| s.name == *name && s.ready))
+        .collect();
+    if unready.is_empty() {
+        return yes();
+    }
+    let message = format!("containers with unready status: [{}]", unready.join(" "));
+    no("ContainersNotReady", Some(message))
+}
+
+fn gates(input: &Input<'_>, _status: &PodStatus, conditions: &[PodCondition]) -> Verdict {
+    let gates = input
+        .pod
+        .spec
+        .iter()
+        .flat_map(|s| s.readiness_gates.iter().flatten());
+    let mut messages = Vec::new();
+    for gate in gates {
+        let kind = &gate.condition_type;
+        match conditions.iter().find(|c| c.type_ == *kind) {
+            None => messages.push(format!(
+                "corresponding condition of pod readiness gate \"{kind}\" does not exist."
+            )),
+            Some(c) if c.status != "True" => messages.push(format!(
+                "the status of pod readiness gate \"{kind}\" is not \"True\", but {}",
+                c.status
+            )),
+            Some(_) => {}
+        }
+    }
+    if messages.is_empty() {
+        yes()
+    } else {
+        no("ReadinessGatesNotReady", Some(messages.join(", ")))
+    }
+}

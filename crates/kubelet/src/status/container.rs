@@ -1,0 +1,256 @@
+//! The status of one container, init or main.
+
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
+    ContainerStateWaiting, ContainerStatus,
+};
+use knarr_cri::v1;
+
+use super::{Input, cri_time, health};
+use crate::{labels, worker::plan};
+
+const CREATING: &str = "ContainerCreating";
+const INITIALIZING: &str = "PodInitializing";
+
+/// A main container; `waiting`: the init containers have not all ended.
+pub(super) fn make_main(
+    input: &Input<'_>,
+    container: &Container,
+    waiting: bool,
+) -> ContainerStatus {
+    let mut status = make(input, container, false);
+    let default = status.state.as_ref().and_then(|s| s.waiting.as_ref());
+    if waiting && default.is_some_and(|w| w.reason.as_deref() == Some(CREATING)) {
+        status.state = Some(waiting_state(INITIALIZING, ""));
+    }
+    status
+}
+
+pub(super) fn make(input: &Input<'_>, container: &Container, init: bool) -> ContainerStatus {
+    let name = &container.name;
+    let mut instances = input.view.of(name);
+    let newest = instances.next();
+    let before = instances.find(|c| c.state() == v1::ContainerState::ContainerExited);
+    let list = if init {
+        &input.base.init_container_statuses
+    } else {
+        &input.base.container_statuses
+    };
+    let old = list.iter().flatten().find(|s| s.name == *name);
+    let mut status = match newest {
+        Some(newest) => from_runtime(input, container, newest, before, init, old),
+        None => lost(input, container, init, old),
+    };
+    let running = status.state.as_ref().is_some_and(|s| s.running.is_some());
+    let wait = input
+        .memory
+        .waiting
+        .get(name)
+        .filter(|_| !running && !input.over);
+    if let Some(wait) = wait {
+        let ended = status.state.as_mut().and_then(|s| s.terminated.take());
+        if ended.is_some() {
+            status.last_state = Some(ContainerState {
+                terminated: ended,
+                ..Default::default()
+            });
+        }
+        status.state = Some(waiting_state(&wait.reason, &wait.message));
+    }
+    if running && !init || running && plan::is_sidecar(container) {
+        let id = newest.map_or("", |c| c.id.as_str());
+        let (started, ready) = health(container, id, input.memory);
+        status.started = Some(started);
+        status.ready = ready;
+    } else if init && !plan::is_sidecar(container) {
+        let ended = status.state.as_ref().and_then(|s| s.terminated.as_ref());
+        status.ready = ended.is_some_and(|t| t.exit_code == 0);
+        status.started = Some(running);
+    } else {
+        status.ready = false;
+        status.started = Some(false);
+    }
+    status
+}
+
+fn waiting_state(reason: &str, message: &str) -> ContainerState {
+    let message = (!message.is_empty()).then(|| message.to_owned());
+    let waiting = ContainerStateWaiting {
+        reason: Some(reason.to_owned()),
+        message,
+    };
+    ContainerState {
+        waiting: Some(waiting),
+        ..Default::default()
+    }
+}
+
+fn from_runtime(
+    input: &Input<'_>,
+    container: &Container,
+    newest: &v1::ContainerStatus,
+    before: Option<&v1::ContainerStatus>,
+    init: bool,
+    old: Option<&ContainerStatus>,
+) -> ContainerStatus {
+    let id = format!("{}://{}", input.runtime, newest.id);
+    let state = match newest.state() {
+        v1::ContainerState::ContainerRunning => ContainerState {
+            running: Some(ContainerStateRunning {
+                started_at: cri_time(newest.started_at),
+            }),
+            ..Default::default()
+        },
+        v1::ContainerState::ContainerExited | v1::ContainerState::ContainerUnknown => {
+            // What the API was told once stays: message files are gone after a while.
+            let told = old.filter(|o| o.container_id.as_deref() == Some(&id));
+            let told = told
+                .and_then(|o| o.state.as_ref())
+                .and_then(|s| s.terminated.clone());
+            let ended = told.unwrap_or_else(|| terminated(input, newest));
+            ContainerState {
+                terminated: Some(ended),
+                ..Default::default()
+            }
+        }
+        v1::ContainerState::ContainerCreated => waiting_state(CREATING, ""),
+    };
+    let created = newest.state() == v1::ContainerState::ContainerCreated;
+    let same = old.filter(|o| o.container_id.as_deref() == Some(&id));
+    let last = match (before, same) {
+        (_, Some(same))
+            if same
+                .last_state
+                .as_ref()
+                .is_some_and(|l| l.terminated.is_some()) =>
+        {
+            same.last_state.clone()
+        }
+        (Some(before), _) => {
+            let told = old.and_then(|o| {
+                let of = [o.state.as_ref(), o.last_state.as_ref()];
+                let mut ended = of
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|s| s.terminated.as_ref());
+                let id = format!("{}://{}", input.runtime, before.id);
+                ended
+                    .find(|t| t.container_id.as_deref() == Some(&id))
+                    .cloned()
+            });
+            let ended = told.unwrap_or_else(|| terminated(input, before));
+            Some(ContainerState {
+                terminated: Some(ended),
+                ..Default::default()
+            })
+        }
+        (None, None) => old.filter(|_| !init).and_then(|o| o.last_state.clone()),
+        (None, Some(same)) => same.last_state.clone(),
+    };
+    let image = newest.image.as_ref().map(|i| {
+        if i.user_specified_image.is_empty() {
+            i.image.clone()
+        } else {
+            i.user_specified_image.clone()
+        }
+    });
+    let image = image.filter(|i| !i.is_empty() && !i.starts_with("sha256:"));
+    ContainerStatus {
+        name: container.name.clone(),
+        container_id: (!created).then_some(id),
+        image: image
+            .or_else(|| container.image.clone())
+            .unwrap_or_default(),
+        image_id: newest.image_ref.clone(),
+        restart_count: i32::try_from(labels::restart_count(newest)).unwrap_or(i32::MAX),
+        state: Some(state),
+        last_state: Some(last.unwrap_or_default()),
+        ..Default::default()
+    }
+}
+
+fn terminated(input: &Input<'_>, status: &v1::ContainerStatus) -> ContainerStateTerminated {
+    let reason = match (status.reason.as_str(), status.exit_code) {
+        ("", 0) => "Completed",
+        ("", _) => "Error",
+        (reason, _) => reason,
+    };
+    ContainerStateTerminated {
+        exit_code: status.exit_code,
+        reason: Some(reason.to_owned()),
+        message: input
+            .messages
+            .get(&status.id)
+            .filter(|m| !m.is_empty())
+            .cloned(),
+        started_at: cri_time(status.started_at),
+        finished_at: cri_time(status.finished_at),
+        container_id: Some(format!("{}://{}", input.runtime, status.id)),
+        signal: None,
+    }
+}
+
+/// The runtime knows nothing of the container: it was never made, or its record is gone.
+fn lost(
+    input: &Input<'_>,
+    container: &Container,
+    init: bool,
+    old: Option<&ContainerStatus>,
+) -> ContainerStatus {
+    let mut status = ContainerStatus {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        state: Some(waiting_state(
+            if init { INITIALIZING } else { CREATING },
+            "",
+        )),
+        last_state: Some(ContainerState::default()),
+        ..Default::default()
+    };
+    let Some(old) = old else { return status };
+    let state = old.state.as_ref();
+    if state.is_some_and(|s| s.terminated.is_some()) && (input.over || init) {
+        return old.clone();
+    }
+    if state.is_some_and(|s| s.running.is_some()) {
+        let when = if input.over { "terminated" } else { "deleted" };
+        let ended = ContainerStateTerminated {
+            exit_code: 137,
+            reason: Some("ContainerStatusUnknown".to_owned()),
+            message: Some(format!(
+                "The container could not be located when the pod was {when}{}",
+                if input.over {
+                    ""
+                } else {
+                    ".  The container used to be Running"
+                }
+            )),
+            container_id: old.container_id.clone(),
+            ..Default::default()
+        };
+        let ended = ContainerState {
+            terminated: Some(ended),
+            ..Default::default()
+        };
+        if input.over {
+            status.state = Some(ended);
+        } else {
+            status.last_state = Some(ended);
+        }
+    } else {
+        status.last_state = old
+            .last_state
+            .clone()
+            .or_else(|| Some(ContainerState::default()));
+        if let Some(ended) = state.and_then(|s| s.terminated.clone()) {
+            let ended = ContainerState {
+                terminated: Some(ended),
+                ..Default::default()
+            };
+            status.last_state = Some(ended);
+        }
+    }
+    status.restart_count = old.restart_count;
+    status.image_id.clone_from(&old.image_id);
+    status
+}

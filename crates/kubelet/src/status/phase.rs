@@ -1,0 +1,102 @@
+//! The pod's phase, as upstream's getPhase counts it.
+
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
+
+use crate::worker::plan;
+
+/// Whether an init container does not hold the next ones up any more.
+pub(super) fn initialized(status: &ContainerStatus, container: &Container) -> bool {
+    if plan::is_sidecar(container) {
+        return status.started == Some(true) || ended(status).is_some();
+    }
+    ended(status) == Some(0)
+}
+
+fn ended(status: &ContainerStatus) -> Option<i32> {
+    let state = status.state.as_ref()?;
+    state.terminated.as_ref().map(|t| t.exit_code)
+}
+
+fn last_ended(status: &ContainerStatus) -> Option<i32> {
+    status
+        .last_state
+        .as_ref()?
+        .terminated
+        .as_ref()
+        .map(|t| t.exit_code)
+}
+
+/// The phase by the states of the containers. `over`: nothing will be started any more.
+pub(super) fn of(
+    pod: &Pod,
+    init: &[ContainerStatus],
+    main: &[ContainerStatus],
+    over: bool,
+) -> &'static str {
+    let Some(spec) = &pod.spec else {
+        return "Pending";
+    };
+    let policy = spec.restart_policy.as_deref().unwrap_or("Always");
+    let mut pending_init = false;
+    let mut failed_init = false;
+    for (status, container) in init.iter().zip(spec.init_containers.iter().flatten()) {
+        if plan::is_sidecar(container) {
+            pending_init |= status.started != Some(true) && ended(status).is_none();
+            continue;
+        }
+        let exit = ended(status).or_else(|| last_ended(status));
+        match exit {
+            Some(0) => {}
+            Some(_) if policy == "Never" || over => failed_init = true,
+            _ => pending_init = true,
+        }
+    }
+    let (mut waiting, mut running, mut stopped, mut succeeded) = (0, 0, 0, 0);
+    for status in main {
+        let state = status.state.as_ref();
+        if state.is_some_and(|s| s.running.is_some()) {
+            running += 1;
+        } else if let Some(code) = ended(status) {
+            stopped += 1;
+            succeeded += usize::from(code == 0);
+        } else if last_ended(status).is_some() {
+            stopped += 1;
+        } else {
+            waiting += 1;
+        }
+    }
+    if failed_init {
+        return "Failed";
+    }
+    if over && running == 0 {
+        // What never started has not succeeded.
+        return if waiting == 0 && stopped == succeeded && stopped > 0 {
+            "Succeeded"
+        } else {
+            "Failed"
+        };
+    }
+    if pending_init && stopped == 0 && running == 0 {
+        return "Pending";
+    }
+    if waiting > 0 {
+        return if stopped > 0 || running > 0 && !pending_init {
+            running_or_pending(stopped)
+        } else {
+            "Pending"
+        };
+    }
+    if running > 0 {
+        return "Running";
+    }
+    match (policy, stopped == succeeded) {
+        ("Always", _) => "Running",
+        (_, true) => "Succeeded",
+        ("Never", false) => "Failed",
+        (_, false) => "Running",
+    }
+}
+
+fn running_or_pending(stopped: usize) -> &'static str {
+    if stopped > 0 { "Running" } else { "Pending" }
+}

@@ -1,0 +1,395 @@
+//! One worker a pod, from its first sight to its final deletion.
+//!
+//! A worker is woken by a new version of the pod, by the runtime, by a task of its own that has ended, by a probe, by
+//! a ConfigMap or Secret, or by a time it has asked for. It then looks at everything anew, decides, and starts tasks
+//! for whatever takes time; it never waits itself, so that a deletion is seen during an hour-long image pull.
+//! Stages only go forward: active, stopping (containers end), stopped (status is told, volumes and cgroups go), and
+//! for deleted pods, finished: sandbox removed, API object deleted with grace 0.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use knarr_cri::v1;
+use tokio::{
+    sync::{Notify, watch},
+    task::{AbortHandle, JoinSet},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    context::{self, Shared},
+    observed::View,
+    status::{
+        self, Verdict,
+        writer::{self, Written},
+    },
+    volume::{self, Mounted},
+};
+
+mod active;
+pub(crate) mod admission;
+mod container;
+pub(crate) mod finish;
+pub(crate) mod hooks;
+pub(crate) mod kill;
+pub(crate) mod memory;
+pub(crate) mod plan;
+mod sandbox;
+pub(crate) mod start;
+
+use memory::Notes;
+
+/// A failed write, stop or clean-up is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What the API says of the pod.
+#[derive(Clone)]
+pub(crate) struct Update {
+    pub pod: Arc<Pod>,
+    /// The object is gone; `pod` is its last version.
+    pub gone: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Active,
+    Stopping,
+    Stopped,
+    Finished,
+}
+
+/// What a task brought.
+enum Done {
+    Line,
+    Kill(String, crate::runtime::Result<()>),
+    Stopped(crate::runtime::Result<()>),
+    Written(Written),
+    Refreshed(Result<Mounted, volume::Error>),
+    Cleaned(Result<(), String>),
+    Deleted(Result<(), String>),
+}
+
+/// A stop that is under way.
+struct Stop {
+    task: AbortHandle,
+    grace: i64,
+}
+
+pub(crate) struct Worker {
+    ctx: Shared,
+    uid: String,
+    input: watch::Receiver<Update>,
+    view: watch::Receiver<Arc<View>>,
+    notes: Notes,
+    objects: Arc<Notify>,
+    tasks: JoinSet<Done>,
+    probes: crate::probe::Set,
+    line: Option<CancellationToken>,
+    killing: HashSet<String>,
+    stop: Option<Stop>,
+    writing: bool,
+    refreshing: bool,
+    finishing: bool,
+    cleaned: bool,
+    /// Volumes are to be brought up to date.
+    volumes_due: bool,
+    /// Labels and annotations that volumes were made with.
+    shown: Option<(Option<StringMap>, Option<StringMap>)>,
+    stage: Stage,
+    verdict: Option<Verdict>,
+    /// The answer to the last write.
+    written: Option<Box<Pod>>,
+    /// The API has no such pod.
+    lost: bool,
+    told: bool,
+    messages: HashMap<String, String>,
+    seen: Timestamp,
+    retry_at: Option<Instant>,
+}
+
+type StringMap = std::collections::BTreeMap<String, String>;
+
+impl Worker {
+    pub(crate) fn new(ctx: Shared, input: watch::Receiver<Update>) -> Self {
+        let pod = input.borrow().pod.clone();
+        let uid = context::uid(&pod).to_owned();
+        let view = ctx.observed.subscribe(&uid);
+        let known = *view.borrow().as_ref() != View::default();
+        let notes = Notes::default();
+        let probes = crate::probe::Set::new(ctx.clone(), notes.clone());
+        adopt_health(&ctx, &pod, &view.borrow(), &notes);
+        Self {
+            ctx,
+            uid,
+            input,
+            view,
+            notes,
+            objects: Arc::new(Notify::new()),
+            tasks: JoinSet::new(),
+            probes,
+            line: None,
+            killing: HashSet::new(),
+            stop: None,
+            writing: false,
+            refreshing: false,
+            finishing: false,
+            cleaned: false,
+            volumes_due: known,
+            shown: None,
+            stage: Stage::Active,
+            verdict: None,
+            written: None,
+            lost: false,
+            told: false,
+            messages: HashMap::new(),
+            seen: Timestamp::now(),
+            retry_at: None,
+        }
+    }
+
+    /// Runs until the pod is gone or the kubelet ends; what runs in the pod goes on then.
+    pub(crate) async fn run(mut self, token: CancellationToken) {
+        let pod = self.input.borrow().pod.clone();
+        self.ctx.objects.reference(&pod, &self.objects);
+        loop {
+            let next = self.step();
+            if self.stage == Stage::Finished {
+                break;
+            }
+            let bell = self.notes.bell().clone();
+            let timer = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                changed = self.input.changed() => if changed.is_err() { break },
+                Ok(()) = self.view.changed() => {}
+                () = bell.notified() => {}
+                () = self.objects.notified() => self.objects_changed(),
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(done) => self.done(done),
+                    Err(error) if error.is_cancelled() => {}
+                    Err(error) => {
+                        tracing::error!(%error, uid = self.uid, "a pod's task panicked");
+                        break;
+                    }
+                },
+                () = timer => {}
+                () = token.cancelled() => return,
+            }
+        }
+        self.ctx.objects.release(&self.uid);
+        self.ctx.tokens.forget(&self.uid);
+        self.ctx.images.forget(&self.uid);
+        self.ctx.admitted.lock().remove(&self.uid);
+        if self.stage == Stage::Finished {
+            self.ctx.observed.forget(&self.uid);
+        }
+    }
+
+    /// Looks, decides, starts tasks; returns when to look again at the latest.
+    fn step(&mut self) -> Option<Instant> {
+        let update = self.input.borrow_and_update().clone();
+        let view = self.view.borrow_and_update().clone();
+        self.remember(&view);
+        let mut next = None;
+        if self.stage == Stage::Active {
+            next = self.active(&update, &view);
+        }
+        if self.stage == Stage::Stopping {
+            self.stopping(&update, &view);
+        }
+        self.publish(&update, &view);
+        if self.stage == Stage::Stopped {
+            self.stopped(&update);
+        }
+        let retry = self.retry_at.filter(|at| *at > Instant::now());
+        [next, retry].into_iter().flatten().min()
+    }
+
+    fn done(&mut self, done: Done) {
+        let result = match done {
+            Done::Line => {
+                self.line = None;
+                Ok(())
+            }
+            Done::Kill(id, result) => {
+                self.killing.remove(&id);
+                result.map_err(|error| error.to_string())
+            }
+            Done::Stopped(result) => {
+                self.stop = None;
+                result.map_err(|error| error.to_string())
+            }
+            Done::Written(written) => {
+                self.writing = false;
+                match written {
+                    Written::Done(pod) => {
+                        self.written = Some(pod);
+                        Ok(())
+                    }
+                    Written::Gone => {
+                        self.lost = true;
+                        Ok(())
+                    }
+                    Written::Failed(error) => Err(format!("cannot write the status: {error}")),
+                }
+            }
+            Done::Refreshed(result) => {
+                self.refreshing = false;
+                match result {
+                    Ok(mounted) => {
+                        self.notes.edit(|memory| memory.volumes = Some(mounted));
+                        Ok(())
+                    }
+                    Err(error) => {
+                        self.volumes_due = true;
+                        Err(error.to_string())
+                    }
+                }
+            }
+            Done::Cleaned(result) => {
+                self.finishing = false;
+                self.cleaned = result.is_ok();
+                result
+            }
+            Done::Deleted(result) => {
+                self.finishing = false;
+                if result.is_ok() {
+                    self.stage = Stage::Finished;
+                }
+                result
+            }
+        };
+        if let Err(error) = result {
+            let pod = context::display(&self.input.borrow().pod);
+            tracing::warn!(pod, error, stage = ?self.stage, "a pod operation failed, it is tried again");
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+    }
+
+    /// Whether a failure is to be waited out.
+    fn held(&self) -> bool {
+        self.retry_at.is_some_and(|at| at > Instant::now())
+    }
+
+    fn objects_changed(&mut self) {
+        self.volumes_due |= self.notes.read(|memory| memory.volumes.is_some());
+        // What waited for the object need not wait any longer.
+        self.notes.edit(|memory| {
+            memory.pod_retry_at = None;
+            let config = |name: &String| {
+                memory
+                    .waiting
+                    .get(name)
+                    .is_some_and(|w| w.reason == "CreateContainerConfigError")
+            };
+            let names: Vec<String> = memory
+                .retry_at
+                .keys()
+                .filter(|n| config(n))
+                .cloned()
+                .collect();
+            for name in names {
+                memory.retry_at.remove(&name);
+            }
+        });
+    }
+
+    /// Keeps the last words of containers that ended, and forgets what concerns none that runs.
+    fn remember(&mut self, view: &View) {
+        for container in &view.containers {
+            let ended = container.state() == v1::ContainerState::ContainerExited;
+            if ended && !self.messages.contains_key(&container.id) {
+                self.messages
+                    .insert(container.id.clone(), status::last_words(container));
+            }
+        }
+        self.messages
+            .retain(|id, _| view.containers.iter().any(|c| c.id == *id));
+        self.notes.edit(|memory| {
+            let runs = |id: &String| view.running().any(|c| c.id == *id);
+            memory.health.retain(|id, _| runs(id));
+            memory.doomed.retain(|id, _| runs(id));
+        });
+    }
+
+    /// The newest status the API is known to hold.
+    fn base(&self, pod: &Pod) -> PodStatus {
+        let version = |pod: &Pod| -> u64 {
+            pod.metadata
+                .resource_version
+                .as_deref()
+                .and_then(|v| v.parse().ok())
+                .unwrap_or(0)
+        };
+        let newest = match &self.written {
+            Some(written) if version(written) > version(pod) => written,
+            _ => pod,
+        };
+        newest.status.clone().unwrap_or_default()
+    }
+
+    /// Starts a write of the status when it has changed.
+    fn publish(&mut self, update: &Update, view: &View) {
+        if self.writing || update.gone || self.lost {
+            self.told = update.gone || self.lost;
+            return;
+        }
+        let pod = &update.pod;
+        let base = self.base(pod);
+        let status = self.notes.read(|memory| {
+            status::make(&status::Input {
+                pod,
+                base: &base,
+                view,
+                memory,
+                messages: &self.messages,
+                node_ip: self.ctx.config.node_ip.to_string(),
+                runtime: &self.ctx.runtime_name,
+                seen: self.seen,
+                now: Timestamp::now(),
+                over: self.stage != Stage::Active && view.running().next().is_none(),
+                verdict: self.verdict.as_ref(),
+            })
+        });
+        let difference = writer::difference(&base, &status);
+        self.told = difference.is_none();
+        let Some(difference) = difference else { return };
+        if self.held() {
+            return;
+        }
+        self.writing = true;
+        let (client, pod) = (self.ctx.client.clone(), pod.clone());
+        self.tasks
+            .spawn(async move { Done::Written(writer::write(client, &pod, difference).await) });
+    }
+}
+
+/// After a restart, what the API was told of running containers holds until probes say otherwise.
+fn adopt_health(ctx: &Shared, pod: &Pod, view: &View, notes: &Notes) {
+    let Some(status) = &pod.status else { return };
+    let all = [&status.container_statuses, &status.init_container_statuses];
+    for container in view.running() {
+        let id = format!("{}://{}", ctx.runtime_name, container.id);
+        let told = all
+            .into_iter()
+            .flat_map(|list| list.iter().flatten())
+            .find(|s| s.container_id.as_deref() == Some(&id));
+        if let Some(told) = told {
+            let health = memory::Health {
+                started: told.started,
+                ready: Some(told.ready),
+            };
+            notes.edit(|memory| memory.health.insert(container.id.clone(), health));
+        }
+    }
+}

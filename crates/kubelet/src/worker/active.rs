@@ -1,0 +1,239 @@
+//! The active stage: admission, start line, restarts, volume updates, and what ends it.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use knarr_cri::v1;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Done, Stage, Update, Worker, admission, kill,
+    memory::{Memory, Waiting},
+    plan::{self, Plan, Sandbox},
+    start,
+};
+use crate::{
+    context,
+    events::{NORMAL, WARNING},
+    observed::View,
+    status::Verdict,
+    volume,
+};
+
+impl Worker {
+    /// Returns when to look again.
+    pub(super) fn active(&mut self, update: &Update, view: &Arc<View>) -> Option<Instant> {
+        let pod = &update.pod;
+        if self.ends(update, view) {
+            self.end();
+            return None;
+        }
+        let mut plan = self.notes.read(|memory| {
+            plan::make(pod, view, memory, &|name, finished| {
+                hold_off(memory, name, finished)
+            })
+        });
+        if plan.done {
+            self.end();
+            return None;
+        }
+        self.kill_doomed(pod, &plan);
+        let holds = self.hold(pod, &plan);
+        let retry = start::due(&self.notes, &mut plan);
+        let nothing = plan.start.is_empty() && plan.sandbox == Sandbox::Keep;
+        if self.line.is_none() && !nothing && self.killing.is_empty() {
+            self.start(pod, view, plan);
+        }
+        let deadline = deadline(pod).map(until);
+        let refresh = self.refresh(pod);
+        self.probes.sync(pod, view);
+        [holds, retry, deadline, refresh]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn end(&mut self) {
+        self.stage = Stage::Stopping;
+        if let Some(line) = &self.line {
+            line.cancel();
+        }
+        self.probes.stop();
+    }
+
+    /// Whether the pod is to end, apart from its containers having ended.
+    fn ends(&mut self, update: &Update, view: &View) -> bool {
+        let pod = &update.pod;
+        let status = pod.status.as_ref();
+        let phase = status.and_then(|s| s.phase.as_deref());
+        if update.gone || self.lost || pod.metadata.deletion_timestamp.is_some() {
+            return true;
+        }
+        if matches!(phase, Some("Succeeded" | "Failed")) {
+            return true;
+        }
+        if deadline(pod).is_some_and(|at| at <= Timestamp::now()) {
+            let message =
+                "Pod was active on the node longer than the specified deadline".to_owned();
+            self.ctx
+                .events
+                .pod(pod, NORMAL, "DeadlineExceeded", message.clone());
+            self.verdict = Some(Verdict {
+                reason: "DeadlineExceeded".to_owned(),
+                message,
+            });
+            return true;
+        }
+        let running = !view.containers.is_empty() || phase == Some("Running");
+        if let Err(rejection) = admission::admit(&self.ctx, pod, running) {
+            self.ctx
+                .events
+                .pod(pod, WARNING, &rejection.reason, rejection.message.clone());
+            let admission::Rejection { reason, message } = rejection;
+            self.verdict = Some(Verdict { reason, message });
+            return true;
+        }
+        false
+    }
+
+    fn kill_doomed(&mut self, pod: &Arc<Pod>, plan: &Plan) {
+        for kill in &plan.kill {
+            if !self.killing.insert(kill.id.clone()) {
+                continue;
+            }
+            let (ctx, pod, kill) = (self.ctx.clone(), pod.clone(), kill.clone());
+            self.tasks.spawn(async move {
+                let grace = kill.grace.unwrap_or_else(|| kill::grace_of(&pod));
+                let which = (kill.id.as_str(), kill.name.as_str());
+                let result =
+                    kill::container(&ctx, &pod, which, Some(kill.message.clone()), grace).await;
+                Done::Kill(kill.id, result)
+            });
+        }
+    }
+
+    /// Tells which containers wait for their restart; returns when the first may.
+    fn hold(&self, pod: &Pod, plan: &Plan) -> Option<Instant> {
+        for hold in &plan.hold {
+            let (name, delay) = (&hold.name, go_seconds(hold.delay));
+            let reason = "CrashLoopBackOff".to_owned();
+            let message = format!(
+                "back-off {delay} restarting failed container={name} pod={}",
+                context::display(pod)
+            );
+            let waiting = Waiting { reason, message };
+            let before = self
+                .notes
+                .edit(|m| m.waiting.insert(name.clone(), waiting.clone()));
+            if before != Some(waiting) {
+                let note = format!(
+                    "Back-off restarting failed container {name} in pod {}",
+                    context::display(pod)
+                );
+                self.ctx
+                    .events
+                    .container(pod, name, WARNING, "BackOff", note);
+            }
+        }
+        plan.hold
+            .iter()
+            .map(|hold| Instant::now() + hold.remaining)
+            .min()
+    }
+
+    fn start(&mut self, pod: &Arc<Pod>, view: &View, plan: Plan) {
+        for start in &plan.start {
+            let ended = view
+                .newest(&start.name)
+                .is_some_and(|c| c.state() == v1::ContainerState::ContainerExited);
+            self.notes.edit(|memory| {
+                if ended {
+                    memory.backoff.entry(start.name.clone()).or_default().next();
+                }
+                // The hold-off is over; other reasons stay until the start has succeeded.
+                if memory
+                    .waiting
+                    .get(&start.name)
+                    .is_some_and(|w| w.reason == "CrashLoopBackOff")
+                {
+                    memory.waiting.remove(&start.name);
+                }
+            });
+        }
+        let token = CancellationToken::new();
+        self.line = Some(token.clone());
+        self.show(pod);
+        let line = start::Line {
+            ctx: self.ctx.clone(),
+            pod: pod.clone(),
+            notes: self.notes.clone(),
+            plan,
+            token,
+        };
+        self.tasks.spawn(async move {
+            line.run().await;
+            Done::Line
+        });
+    }
+
+    /// Notes what of the pod's metadata volumes show; tells whether it has changed.
+    fn show(&mut self, pod: &Pod) -> bool {
+        let meta = &pod.metadata;
+        let now = Some((meta.labels.clone(), meta.annotations.clone()));
+        let changed = self.shown.is_some() && self.shown != now;
+        self.shown = now;
+        changed
+    }
+
+    /// Brings volumes up to date when something they show has changed or a token is due.
+    fn refresh(&mut self, pod: &Arc<Pod>) -> Option<Instant> {
+        self.volumes_due |= self.show(pod);
+        let at = self
+            .notes
+            .read(|memory| memory.volumes.as_ref().and_then(|v| v.refresh_at));
+        self.volumes_due |= at.is_some_and(|at| at <= Timestamp::now());
+        let busy = self.refreshing || self.line.is_some() || self.held();
+        if self.volumes_due && !busy {
+            self.volumes_due = false;
+            self.refreshing = true;
+            let (ctx, pod) = (self.ctx.clone(), pod.clone());
+            self.tasks
+                .spawn(async move { Done::Refreshed(volume::setup(&ctx, &pod).await) });
+        }
+        at.map(until).filter(|at| *at > Instant::now())
+    }
+}
+
+/// When the pod has to have ended.
+fn deadline(pod: &Pod) -> Option<Timestamp> {
+    let seconds = pod.spec.as_ref()?.active_deadline_seconds?;
+    let start = pod.status.as_ref()?.start_time.as_ref()?.0;
+    Some(start + SignedDuration::from_secs(seconds))
+}
+
+fn until(at: Timestamp) -> Instant {
+    let wait = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+    Instant::now() + wait
+}
+
+/// The rest of a container's restart delay, and the whole of it.
+fn hold_off(memory: &Memory, name: &str, finished: i64) -> Option<(Duration, Duration)> {
+    let backoff = memory.backoff.get(name)?;
+    let ended = Timestamp::from_nanosecond(i128::from(finished)).ok()?;
+    let ago = Duration::try_from(Timestamp::now().duration_since(ended)).unwrap_or_default();
+    let ended = Instant::now().checked_sub(ago)?;
+    let remaining = backoff.remaining_since(Some(ended));
+    (!remaining.is_zero()).then(|| (remaining, backoff.delay()))
+}
+
+/// Go's rendering of whole seconds: `40s`, `1m20s`.
+fn go_seconds(time: Duration) -> String {
+    let seconds = time.as_secs();
+    if seconds < 60 {
+        format!("{seconds}s")
+    } else {
+        format!("{}m{}s", seconds / 60, seconds % 60)
+    }
+}

@@ -1,0 +1,310 @@
+//! One container as the runtime is told of it.
+
+use std::{collections::HashMap, fs, io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
+
+use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
+use knarr_cri::v1;
+
+use crate::{
+    context::{self, Context},
+    env, events, hosts, image, labels, objects, security,
+    volume::{self, Mounted},
+};
+
+/// The container cannot be described; reason CreateContainerConfigError with this message.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Error(pub String);
+
+impl Error {
+    fn new(error: impl ToString) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Everything about the pod that its containers share.
+pub(crate) struct Pieces<'a> {
+    pub ctx: &'a Context,
+    pub pod: &'a Pod,
+    pub pod_ips: &'a [String],
+    pub volumes: &'a Mounted,
+}
+
+/// Describes instance `attempt` of `container`.
+pub(crate) async fn config(
+    pieces: &Pieces<'_>,
+    container: &Container,
+    image: &image::Ready,
+    attempt: u32,
+) -> Result<v1::ContainerConfig, Error> {
+    let Pieces { ctx, pod, .. } = pieces;
+    let environment = environment(pieces, container).await?;
+    let values: HashMap<&str, &str> = environment
+        .variables
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect();
+    let expand = |list: &Option<Vec<String>>| -> Vec<String> {
+        let look = |name: &str| values.get(name).copied();
+        list.iter()
+            .flatten()
+            .map(|text| env::expand::expand(text, look))
+            .collect()
+    };
+    let mut security = security::container(pod, container);
+    security::apply_user(pod, container, image, &mut security).map_err(Error::new)?;
+    let mounts = mounts(pieces, container, &values).await?;
+    // Log files are told relative to the sandbox's log directory.
+    let log_path = format!("{}/{attempt}.log", container.name);
+    let log_dir = ctx
+        .config
+        .pod_logs(
+            context::namespace(pod),
+            context::name(pod),
+            context::uid(pod),
+        )
+        .join(&container.name);
+    fs::create_dir_all(&log_dir).map_err(Error::new)?;
+    Ok(v1::ContainerConfig {
+        metadata: Some(v1::ContainerMetadata {
+            name: container.name.clone(),
+            attempt,
+        }),
+        image: Some(v1::ImageSpec {
+            image: image.id.clone(),
+            user_specified_image: container.image.clone().unwrap_or_default(),
+            ..Default::default()
+        }),
+        command: expand(&container.command),
+        args: expand(&container.args),
+        working_dir: container.working_dir.clone().unwrap_or_default(),
+        envs: environment
+            .variables
+            .iter()
+            .map(|(key, value)| v1::KeyValue {
+                key: key.clone(),
+                value: value.clone(),
+            })
+            .collect(),
+        mounts,
+        labels: labels::container(pod, &container.name),
+        annotations: labels::annotations(pod, container, attempt),
+        log_path,
+        stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
+        tty: container.tty.unwrap_or(false),
+        linux: Some(v1::LinuxContainerConfig {
+            resources: Some(ctx.resources(pod, container)),
+            security_context: Some(security),
+        }),
+        ..Default::default()
+    })
+}
+
+async fn environment(
+    pieces: &Pieces<'_>,
+    container: &Container,
+) -> Result<env::Environment, Error> {
+    let Pieces {
+        ctx, pod, pod_ips, ..
+    } = pieces;
+    let namespace = context::namespace(pod);
+    let mut source = env::Source {
+        services: ctx.services.list(),
+        facts: ctx.facts(pod, pod_ips.to_vec()),
+        ..Default::default()
+    };
+    for (kind, name) in objects::container_references(container) {
+        match kind {
+            objects::Kind::ConfigMap => {
+                let found = ctx
+                    .objects
+                    .config_map(namespace, &name)
+                    .await
+                    .map_err(Error::new)?;
+                source
+                    .config_maps
+                    .extend(found.map(|object| (name, object)));
+            }
+            objects::Kind::Secret => {
+                let found = ctx
+                    .objects
+                    .secret(namespace, &name)
+                    .await
+                    .map_err(Error::new)?;
+                source.secrets.extend(found.map(|object| (name, object)));
+            }
+        }
+    }
+    let environment = env::make(pod, container, &source).map_err(Error::new)?;
+    for skipped in &environment.skipped {
+        let note = format!(
+            "Keys [{}] from the EnvFrom {} {namespace}/{} were skipped since they are considered invalid environment variable names.",
+            skipped.keys.join(", "),
+            skipped.kind,
+            skipped.name,
+        );
+        ctx.events.pod(
+            pod,
+            events::WARNING,
+            "InvalidEnvironmentVariableNames",
+            note,
+        );
+    }
+    Ok(environment)
+}
+
+async fn mounts(
+    pieces: &Pieces<'_>,
+    container: &Container,
+    values: &HashMap<&str, &str>,
+) -> Result<Vec<v1::Mount>, Error> {
+    let Pieces {
+        ctx,
+        pod,
+        pod_ips,
+        volumes,
+    } = pieces;
+    let mut list = Vec::new();
+    for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
+        let base = volumes.paths.get(&mount.name);
+        let base = base.ok_or_else(|| Error(format!("volume {:?} is not mounted", mount.name)))?;
+        let sub = match (&mount.sub_path, &mount.sub_path_expr) {
+            (_, Some(expression)) if !expression.is_empty() => {
+                env::expand::expand(expression, |name| values.get(name).copied())
+            }
+            (Some(path), _) => path.clone(),
+            _ => String::new(),
+        };
+        let host_path = if sub.is_empty() {
+            base.clone()
+        } else {
+            let pod_dir = ctx.config.pod_dir(context::uid(pod));
+            let (base, volume, name) = (base.clone(), mount.name.clone(), container.name.clone());
+            let work =
+                move || volume::sub_path::prepare(&pod_dir, (&volume, &base), &sub, &name, index);
+            let done = tokio::task::spawn_blocking(work)
+                .await
+                .map_err(Error::new)?;
+            done.map_err(|error| {
+                Error(format!(
+                    "failed to prepare subPath for volumeMount \"{}\" of container \"{}\": {error}",
+                    mount.name, container.name
+                ))
+            })?
+        };
+        list.push(one_mount(
+            mount,
+            host_path,
+            volumes.read_only.contains(&mount.name),
+        ));
+    }
+    let custom = |path: &str| list.iter().any(|m: &v1::Mount| m.container_path == path);
+    let hosts_wanted = !custom("/etc/hosts");
+    if hosts_wanted {
+        let path = hosts_file(ctx, pod, pod_ips).map_err(Error::new)?;
+        list.push(plain("/etc/hosts".to_owned(), path));
+    }
+    let message = container
+        .termination_message_path
+        .as_deref()
+        .unwrap_or("/dev/termination-log");
+    if !message.is_empty() {
+        let path = message_file(ctx, pod, &container.name).map_err(Error::new)?;
+        list.push(plain(message.to_owned(), path));
+    }
+    Ok(list)
+}
+
+fn one_mount(mount: &VolumeMount, host_path: PathBuf, read_only: bool) -> v1::Mount {
+    let propagation = match mount.mount_propagation.as_deref() {
+        Some("HostToContainer") => v1::MountPropagation::PropagationHostToContainer,
+        Some("Bidirectional") => v1::MountPropagation::PropagationBidirectional,
+        _ => v1::MountPropagation::PropagationPrivate,
+    };
+    // A relative path is one below the container's root.
+    let path = &mount.mount_path;
+    let path = if path.starts_with('/') {
+        path.clone()
+    } else {
+        format!("/{path}")
+    };
+    v1::Mount {
+        container_path: path,
+        host_path: host_path.display().to_string(),
+        readonly: mount.read_only.unwrap_or(false) || read_only,
+        propagation: propagation as i32,
+        ..Default::default()
+    }
+}
+
+fn plain(container_path: String, host_path: PathBuf) -> v1::Mount {
+    let host_path = host_path.display().to_string();
+    v1::Mount {
+        container_path,
+        host_path,
+        ..Default::default()
+    }
+}
+
+/// Writes the pod's hosts file; it is the same for all its containers.
+fn hosts_file(ctx: &Context, pod: &Pod, pod_ips: &[String]) -> io::Result<PathBuf> {
+    let host_network = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.host_network)
+        .unwrap_or(false);
+    let own = host_network
+        .then(|| fs::read_to_string("/etc/hosts"))
+        .transpose()?;
+    let text = hosts::file(pod, pod_ips, &ctx.config.cluster_domain, own.as_deref());
+    let dir = ctx.config.pod_dir(context::uid(pod));
+    fs::create_dir_all(&dir)?;
+    let path = dir.join("etc-hosts");
+    // Containers have the file itself mounted, so it is rewritten in place and only when it changed.
+    if fs::read_to_string(&path).ok().as_deref() != Some(&text) {
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    }
+    Ok(path)
+}
+
+/// A fresh file for the last words of one instance.
+fn message_file(ctx: &Context, pod: &Pod, container: &str) -> io::Result<PathBuf> {
+    let dir = ctx
+        .config
+        .pod_dir(context::uid(pod))
+        .join("containers")
+        .join(container);
+    fs::create_dir_all(&dir)?;
+    let path = dir.join(format!("{:08x}", fastrand::u32(..)));
+    fs::File::create(&path)?;
+    // Whatever user the container runs as may write it.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
+    Ok(path)
+}
+
+/// The pull secrets of the pod that exist.
+pub(crate) async fn pull_secrets(
+    ctx: &Context,
+    pod: &Pod,
+) -> Vec<Arc<k8s_openapi::api::core::v1::Secret>> {
+    let references = pod
+        .spec
+        .iter()
+        .flat_map(|s| s.image_pull_secrets.iter().flatten());
+    let mut found = Vec::new();
+    for reference in references {
+        match ctx
+            .objects
+            .secret(context::namespace(pod), &reference.name)
+            .await
+        {
+            Ok(secret) => found.extend(secret),
+            Err(error) => {
+                tracing::warn!(%error, secret = reference.name, "pull secret is not readable")
+            }
+        }
+    }
+    found
+}

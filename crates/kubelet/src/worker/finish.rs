@@ -1,0 +1,144 @@
+//! The last stages: containers end, the status is told, and nothing of the pod is left behind.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
+use knarr_cri::v1::PodSandboxState;
+use kube::{
+    Api,
+    api::{DeleteParams, Preconditions},
+};
+
+use super::{Done, Stage, Stop, Update, Worker, kill};
+use crate::{
+    context::{self, Context, Shared},
+    observed::View,
+    volume,
+};
+
+const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Grace in seconds of a pod whose object vanished: upstream's minimum.
+const VANISHED_GRACE_SECONDS: i64 = 2;
+
+/// Seconds the containers get.
+fn grace(update: &Update) -> i64 {
+    let meta = &update.pod.metadata;
+    let own = kill::grace_of(&update.pod);
+    if update.gone {
+        return meta
+            .deletion_grace_period_seconds
+            .unwrap_or(own)
+            .min(VANISHED_GRACE_SECONDS);
+    }
+    match meta.deletion_timestamp {
+        Some(_) => meta.deletion_grace_period_seconds.unwrap_or(own),
+        None => own,
+    }
+}
+
+impl Worker {
+    pub(super) fn stopping(&mut self, update: &Update, view: &Arc<View>) {
+        // The line ends by itself, soon; what it has made by then is seen here.
+        if self.line.is_some() {
+            return;
+        }
+        let grace = grace(update);
+        match &self.stop {
+            // Someone has run out of patience: ask again with less.
+            Some(stop) if grace < stop.grace => {
+                stop.task.abort();
+                self.stop = None;
+            }
+            Some(_) => return,
+            None => {}
+        }
+        let ready = view
+            .sandboxes
+            .iter()
+            .any(|s| s.state() == PodSandboxState::SandboxReady);
+        if !ready && view.running().next().is_none() {
+            self.stage = Stage::Stopped;
+            return;
+        }
+        if self.held() {
+            return;
+        }
+        let work = kill::pod(self.ctx.clone(), update.pod.clone(), view.clone(), grace);
+        let task = self.tasks.spawn(async move { Done::Stopped(work.await) });
+        self.stop = Some(Stop { task, grace });
+    }
+
+    pub(super) fn stopped(&mut self, update: &Update) {
+        if self.finishing || self.refreshing || self.held() {
+            return;
+        }
+        let ctx = self.ctx.clone();
+        ctx.admitted.lock().remove(&self.uid);
+        let pod = update.pod.clone();
+        if !self.cleaned {
+            self.finishing = true;
+            self.tasks
+                .spawn(async move { Done::Cleaned(clean(&ctx, context::uid(&pod)).await) });
+            return;
+        }
+        let deleted = update.gone || self.lost || pod.metadata.deletion_timestamp.is_some();
+        // The API hears how the pod ended before its object goes.
+        if !deleted || self.writing || !self.told {
+            return;
+        }
+        self.finishing = true;
+        let gone = update.gone || self.lost;
+        self.tasks
+            .spawn(async move { Done::Deleted(delete(ctx, &pod, gone).await) });
+    }
+}
+
+/// Volumes, directories and cgroups.
+pub(crate) async fn clean(ctx: &Context, uid: &str) -> Result<(), String> {
+    let done = volume::teardown(ctx.config.pod_dir(uid)).await;
+    done.map_err(|error| format!("cannot clean up volumes: {error}"))?;
+    let (cgroups, uid) = (ctx.cgroups.clone(), uid.to_owned());
+    let removed = tokio::task::spawn_blocking(move || cgroups.remove(&uid)).await;
+    removed.map_err(|error| error.to_string())
+}
+
+async fn delete(ctx: Shared, pod: &Pod, gone: bool) -> Result<(), String> {
+    let uid = context::uid(pod);
+    kill::remove(&ctx, uid)
+        .await
+        .map_err(|error| error.to_string())?;
+    // The runtime has let go of the cgroups below ours only now.
+    ctx.cgroups.remove(uid);
+    let logs = ctx
+        .config
+        .pod_logs(context::namespace(pod), context::name(pod), uid);
+    match tokio::fs::remove_dir_all(&logs).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, logs = %logs.display(), "logs are not removed");
+        }
+        _ => {}
+    }
+    if gone {
+        return Ok(());
+    }
+    let api: Api<Pod> = Api::namespaced(ctx.client.clone(), context::namespace(pod));
+    let params = DeleteParams {
+        grace_period_seconds: Some(0),
+        preconditions: Some(Preconditions {
+            uid: Some(uid.to_owned()),
+            resource_version: None,
+        }),
+        ..Default::default()
+    };
+    match tokio::time::timeout(DELETE_TIMEOUT, api.delete(context::name(pod), &params)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error))
+            if knarr_client::errors::is_not_found(&error)
+                || knarr_client::errors::is_conflict(&error) =>
+        {
+            Ok(())
+        }
+        Ok(Err(error)) => Err(knarr_client::errors::message(&error)),
+        Err(_) => Err("context deadline exceeded".to_owned()),
+    }
+}

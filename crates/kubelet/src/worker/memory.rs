@@ -1,0 +1,85 @@
+//! What a worker remembers between steps. All of it can be lost: after a restart it is empty, and the runtime's
+//! labels and the API object say the rest.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{backoff::Backoff, volume::Mounted};
+
+/// Why a container is not running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub reason: String,
+    pub message: String,
+}
+
+/// What probes found of one running container; `None` until they know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Health {
+    pub started: Option<bool>,
+    pub ready: Option<bool>,
+}
+
+#[derive(Default)]
+pub(crate) struct Memory {
+    /// By container name.
+    pub waiting: HashMap<String, Waiting>,
+    /// Restart hold-off by container name.
+    pub backoff: HashMap<String, Backoff>,
+    /// Containers whose last start failed before they ran: not before this.
+    pub retry_at: HashMap<String, Instant>,
+    /// The sandbox or the volumes failed: nothing is tried before this.
+    pub pod_retry_at: Option<Instant>,
+    /// How often in a row they failed.
+    pub pod_failures: u32,
+    /// Ids of containers whose postStart hook is running.
+    pub hooks: HashSet<String>,
+    /// By container id.
+    pub health: HashMap<String, Health>,
+    /// Containers to be restarted, by id, with the event's text.
+    pub doomed: HashMap<String, Doom>,
+    pub volumes: Option<Mounted>,
+}
+
+/// A container that is to be killed and started again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Doom {
+    pub message: String,
+    /// The probe's own grace period in seconds.
+    pub grace: Option<i64>,
+}
+
+/// The memory, shared by a worker with its tasks, and the bell that makes the worker look at it.
+#[derive(Clone, Default)]
+pub(crate) struct Notes {
+    memory: Arc<Mutex<Memory>>,
+    bell: Arc<Notify>,
+}
+
+impl Notes {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Memory) -> T) -> T {
+        read(&self.memory.lock())
+    }
+
+    /// Changes the memory and wakes the worker.
+    pub(crate) fn write<T>(&self, write: impl FnOnce(&mut Memory) -> T) -> T {
+        let result = write(&mut self.memory.lock());
+        self.bell.notify_one();
+        result
+    }
+
+    /// Changes the memory; the worker itself does so.
+    pub(crate) fn edit<T>(&self, write: impl FnOnce(&mut Memory) -> T) -> T {
+        write(&mut self.memory.lock())
+    }
+
+    /// Rings.
+    pub(crate) fn bell(&self) -> &Arc<Notify> {
+        &self.bell
+    }
+}

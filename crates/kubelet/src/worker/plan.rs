@@ -1,0 +1,314 @@
+//! What to do next for a pod: a pure function of its specification and of what the runtime holds.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use knarr_cri::v1::{ContainerState, ContainerStatus, PodSandboxState};
+
+use super::memory::Memory;
+use crate::{labels, observed::View};
+
+/// What happens to the sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Sandbox {
+    /// It is there and ready, or none is wanted.
+    Keep,
+    /// A new one with this attempt number; what runs in an older one is stopped first.
+    Create(u32),
+}
+
+/// One container to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub name: String,
+    pub attempt: u32,
+    /// A container that was created but never started: it makes room.
+    pub replaces: Option<String>,
+}
+
+/// One container to kill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Kill {
+    pub id: String,
+    pub name: String,
+    pub message: String,
+    pub grace: Option<i64>,
+}
+
+/// A container that has to wait before its restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub name: String,
+    pub remaining: Duration,
+    pub delay: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub sandbox: Sandbox,
+    pub kill: Vec<Kill>,
+    pub start: Vec<Start>,
+    pub hold: Vec<Hold>,
+    /// Every container has run to its end and none will run again.
+    pub done: bool,
+}
+
+/// Restart hold-off: container name and when its last instance ended (nanoseconds since 1970) to the rest of the
+/// delay and the whole of it.
+pub(crate) type HoldOff<'a> = &'a dyn Fn(&str, i64) -> Option<(Duration, Duration)>;
+
+struct Planner<'a> {
+    pod: &'a Pod,
+    view: &'a View,
+    memory: &'a Memory,
+    hold_off: HoldOff<'a>,
+    plan: Plan,
+    /// When the present sandbox was made; containers that are older belong to another.
+    since: i64,
+}
+
+/// Makes the plan.
+pub(crate) fn make(pod: &Pod, view: &View, memory: &Memory, hold_off: HoldOff<'_>) -> Plan {
+    let sandbox = view.sandbox();
+    let ready = sandbox.is_some_and(|s| s.state() == PodSandboxState::SandboxReady);
+    let attempt = sandbox.map_or(0, |s| s.metadata.as_ref().map_or(0, |m| m.attempt) + 1);
+    let mut planner = Planner {
+        pod,
+        view,
+        memory,
+        hold_off,
+        plan: Plan {
+            sandbox: if ready {
+                Sandbox::Keep
+            } else {
+                Sandbox::Create(attempt)
+            },
+            kill: Vec::new(),
+            start: Vec::new(),
+            hold: Vec::new(),
+            done: false,
+        },
+        since: match sandbox {
+            Some(sandbox) if ready => sandbox.created_at,
+            // Without a live sandbox every container has to be made anew.
+            Some(_) => i64::MAX,
+            None => i64::MIN,
+        },
+    };
+    planner.run();
+    let mut plan = planner.plan;
+    if plan.start.is_empty() && plan.hold.is_empty() {
+        plan.sandbox = Sandbox::Keep;
+    }
+    plan
+}
+
+/// Whether an init container is a sidecar.
+pub(crate) fn is_sidecar(container: &Container) -> bool {
+    container.restart_policy.as_deref() == Some("Always")
+}
+
+/// Whether a container of this pod runs again after it ended with `exit_code`.
+pub(crate) fn restarts(pod: &Pod, container: &Container, init: bool, exit_code: i32) -> bool {
+    let of_pod = pod
+        .spec
+        .as_ref()
+        .and_then(|s| s.restart_policy.as_deref())
+        .unwrap_or("Always");
+    let policy = container.restart_policy.as_deref().unwrap_or(of_pod);
+    match policy {
+        "Never" => false,
+        "OnFailure" => exit_code != 0,
+        // An init container that succeeded is done, unless it is a sidecar.
+        _ => !init || is_sidecar(container) || exit_code != 0,
+    }
+}
+
+impl<'a> Planner<'a> {
+    fn run(&mut self) {
+        let Some(spec) = &self.pod.spec else { return };
+        let main_exists = spec
+            .containers
+            .iter()
+            .any(|c| self.current(&c.name).is_some());
+        let mut initialized = true;
+        for container in spec.init_containers.iter().flatten() {
+            let open = self.init(container, main_exists);
+            if self.plan.done {
+                return;
+            }
+            if open {
+                initialized = false;
+                break;
+            }
+        }
+        if !initialized {
+            return;
+        }
+        let mut ended = true;
+        for container in &spec.containers {
+            ended &= self.main(container);
+        }
+        self.plan.done = ended;
+        if ended {
+            // Sidecars end with the pod.
+            self.plan.start.clear();
+            self.plan.hold.clear();
+            self.plan.kill.clear();
+        }
+    }
+
+    /// The container's newest instance in the present sandbox.
+    fn current(&self, name: &'a str) -> Option<&'a ContainerStatus> {
+        self.view
+            .newest(name)
+            .filter(|c| c.created_at >= self.since)
+    }
+
+    /// Returns whether the containers after it have to wait.
+    fn init(&mut self, container: &'a Container, main_exists: bool) -> bool {
+        let sidecar = is_sidecar(container);
+        let Some(status) = self.current(&container.name) else {
+            // Its record may have been cleaned away long after it ran.
+            if main_exists && !sidecar {
+                return false;
+            }
+            self.start(container);
+            return !main_exists;
+        };
+        match status.state() {
+            ContainerState::ContainerRunning => {
+                if sidecar {
+                    self.check_running(container, status);
+                    return !main_exists && !self.started(container, status);
+                }
+                !main_exists
+            }
+            ContainerState::ContainerExited | ContainerState::ContainerUnknown => {
+                if !sidecar && (status.exit_code == 0 || main_exists) {
+                    return false;
+                }
+                if restarts(self.pod, container, true, status.exit_code) {
+                    self.restart(container, status);
+                    return !main_exists;
+                }
+                self.plan.done = true;
+                true
+            }
+            ContainerState::ContainerCreated => {
+                self.start(container);
+                !main_exists
+            }
+        }
+    }
+
+    /// Returns whether the container has ended for good.
+    fn main(&mut self, container: &'a Container) -> bool {
+        let Some(status) = self.current(&container.name) else {
+            // In a new sandbox, what has succeeded before does not run again.
+            let before = self.view.newest(&container.name);
+            let ended = before.is_some_and(|b| {
+                b.state() == ContainerState::ContainerExited
+                    && !restarts(self.pod, container, false, b.exit_code)
+            });
+            if !ended {
+                self.start(container);
+            }
+            return ended;
+        };
+        match status.state() {
+            ContainerState::ContainerRunning => {
+                self.check_running(container, status);
+                false
+            }
+            ContainerState::ContainerCreated => {
+                self.start(container);
+                false
+            }
+            ContainerState::ContainerExited | ContainerState::ContainerUnknown => {
+                if restarts(self.pod, container, false, status.exit_code)
+                    || self.redefined(container, status)
+                {
+                    self.restart(container, status);
+                    return false;
+                }
+                true
+            }
+        }
+    }
+
+    fn redefined(&self, container: &Container, status: &ContainerStatus) -> bool {
+        status
+            .annotations
+            .get(labels::HASH)
+            .is_some_and(|hash| *hash != labels::hash(container))
+    }
+
+    fn check_running(&mut self, container: &Container, status: &ContainerStatus) {
+        let name = &container.name;
+        let (message, grace) = if self.redefined(container, status) {
+            (
+                format!("Container {name} definition changed, will be restarted"),
+                None,
+            )
+        } else if let Some(doom) = self.memory.doomed.get(&status.id) {
+            (doom.message.clone(), doom.grace)
+        } else {
+            return;
+        };
+        self.plan.kill.push(Kill {
+            id: status.id.clone(),
+            name: name.clone(),
+            message,
+            grace,
+        });
+    }
+
+    fn started(&self, container: &Container, status: &ContainerStatus) -> bool {
+        if self.memory.hooks.contains(&status.id) {
+            return false;
+        }
+        container.startup_probe.is_none()
+            || self.memory.health.get(&status.id).and_then(|h| h.started) == Some(true)
+    }
+
+    fn restart(&mut self, container: &'a Container, status: &ContainerStatus) {
+        if let Some((remaining, delay)) = (self.hold_off)(&container.name, status.finished_at) {
+            let name = container.name.clone();
+            self.plan.hold.push(Hold {
+                name,
+                remaining,
+                delay,
+            });
+            return;
+        }
+        self.start(container);
+    }
+
+    fn start(&mut self, container: &'a Container) {
+        let newest = self.view.newest(&container.name);
+        let unused = newest.filter(|c| c.state() == ContainerState::ContainerCreated);
+        let attempt = match (newest, unused) {
+            (_, Some(unused)) => labels::restart_count(unused),
+            (Some(newest), None) => labels::restart_count(newest) + 1,
+            (None, None) => self.lost_attempts(&container.name),
+        };
+        self.plan.start.push(Start {
+            name: container.name.clone(),
+            attempt,
+            replaces: unused.map(|c| c.id.clone()),
+        });
+    }
+
+    /// The next attempt of a container of which only the API remembers that it ran.
+    fn lost_attempts(&self, name: &str) -> u32 {
+        let Some(status) = &self.pod.status else {
+            return 0;
+        };
+        let main = status.container_statuses.iter().flatten();
+        let init = status.init_container_statuses.iter().flatten();
+        let found = main.chain(init).find(|s| s.name == name);
+        let ran = found.filter(|s| s.container_id.as_deref().is_some_and(|id| !id.is_empty()));
+        ran.map_or(0, |s| u32::try_from(s.restart_count).unwrap_or(0) + 1)
+    }
+}

@@ -1,0 +1,104 @@
+//! The sandbox: what the runtime is told about a pod as a whole.
+
+use std::collections::HashMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use knarr_cri::v1;
+
+use crate::{
+    context::{self, Context},
+    dns, hosts, labels, resources, security,
+};
+
+/// The CRI description of the pod; the same for its sandbox and, as context, for each container.
+pub(crate) fn config(ctx: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxConfig {
+    let spec = pod.spec.as_ref();
+    let host_network = spec.and_then(|s| s.host_network).unwrap_or(false);
+    let (namespace, name, uid) = (
+        context::namespace(pod),
+        context::name(pod),
+        context::uid(pod),
+    );
+    let resolver = std::fs::read_to_string(&ctx.config.resolv_conf).unwrap_or_default();
+    let cluster_dns = ctx.config.cluster_dns.map(|ip| ip.to_string());
+    let dns = dns::config(
+        pod,
+        &dns::Resolver::parse(&resolver),
+        cluster_dns.as_deref(),
+        &ctx.config.cluster_domain,
+    );
+    let (hostname, domain) = hosts::names(pod, &ctx.config.cluster_domain);
+    let fqdn = spec.and_then(|s| s.set_hostname_as_fqdn).unwrap_or(false) && !domain.is_empty();
+    let hostname = match (host_network, fqdn) {
+        (true, _) => String::new(),
+        (false, true) => format!("{hostname}.{domain}"),
+        (false, false) => hostname,
+    };
+    let annotations = pod.metadata.annotations.clone().unwrap_or_default();
+    v1::PodSandboxConfig {
+        metadata: Some(v1::PodSandboxMetadata {
+            name: name.to_owned(),
+            uid: uid.to_owned(),
+            namespace: namespace.to_owned(),
+            attempt,
+        }),
+        hostname,
+        log_directory: ctx
+            .config
+            .pod_logs(namespace, name, uid)
+            .display()
+            .to_string(),
+        dns_config: Some(dns),
+        port_mappings: ports(pod, host_network),
+        labels: labels::sandbox(pod),
+        annotations: annotations.into_iter().collect(),
+        linux: Some(v1::LinuxPodSandboxConfig {
+            cgroup_parent: ctx.cgroups.path(pod),
+            security_context: Some(security::sandbox(pod)),
+            sysctls: sysctls(pod),
+            overhead: None,
+            resources: Some(pod_resources(pod)),
+        }),
+        windows: None,
+    }
+}
+
+fn ports(pod: &Pod, host_network: bool) -> Vec<v1::PortMapping> {
+    if host_network {
+        return Vec::new();
+    }
+    let containers = pod.spec.iter().flat_map(|s| s.containers.iter());
+    let ports = containers.flat_map(|c| c.ports.iter().flatten());
+    ports
+        .map(|port| v1::PortMapping {
+            protocol: match port.protocol.as_deref() {
+                Some("UDP") => v1::Protocol::Udp,
+                Some("SCTP") => v1::Protocol::Sctp,
+                _ => v1::Protocol::Tcp,
+            } as i32,
+            container_port: port.container_port,
+            host_port: port.host_port.unwrap_or(0),
+            host_ip: port.host_ip.clone().unwrap_or_default(),
+        })
+        .collect()
+}
+
+fn sysctls(pod: &Pod) -> HashMap<String, String> {
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    let list = context
+        .and_then(|c| c.sysctls.as_ref())
+        .into_iter()
+        .flatten();
+    list.map(|s| (s.name.clone(), s.value.clone())).collect()
+}
+
+fn pod_resources(pod: &Pod) -> v1::LinuxContainerResources {
+    let limits = resources::pod_limits(pod);
+    v1::LinuxContainerResources {
+        cpu_period: resources::CPU_PERIOD_MICROS,
+        cpu_quota: limits.quota.unwrap_or(0),
+        cpu_shares: limits.shares,
+        memory_limit_in_bytes: limits.memory.unwrap_or(0),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,411 @@
+//! From a plan to running containers: one straight line without polling. Sandbox, volumes and images are prepared
+//! at the same time; containers then start one after the other, as their order in the pod says.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+use knarr_cri::v1;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    container::{self, Pieces},
+    hooks, kill,
+    memory::{Notes, Waiting},
+    plan::{Plan, Sandbox, Start},
+    sandbox,
+};
+use crate::{
+    context::{self, Shared},
+    events::{NORMAL, WARNING},
+    image, labels,
+    volume::{self, Mounted},
+};
+
+/// First wait after a failed sandbox or volume; doubles with each failure in a row.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// Longest wait between such tries.
+const RETRY_LONGEST: Duration = Duration::from_secs(20);
+/// Wait after a container that could not be created: upstream's sync back-off.
+const CONTAINER_RETRY: Duration = Duration::from_secs(10);
+/// Instances of a container that are kept: the present one, and the one before for its logs.
+const KEPT_INSTANCES: usize = 2;
+
+/// One run of the line.
+pub(crate) struct Line {
+    pub ctx: Shared,
+    pub pod: Arc<Pod>,
+    pub notes: Notes,
+    pub plan: Plan,
+    /// Cancelled when the pod is to end: the sandbox is finished, nothing else is begun.
+    pub token: CancellationToken,
+}
+
+/// Why a container did not start.
+struct Failure {
+    reason: String,
+    message: String,
+    retry: Duration,
+}
+
+impl Line {
+    pub(crate) async fn run(self) {
+        let (sandbox, volumes, images) = tokio::join!(
+            self.sandbox(),
+            self.unless_cancelled(self.volumes()),
+            self.unless_cancelled(self.images())
+        );
+        let (Some(volumes), Some(images)) = (volumes, images) else {
+            return;
+        };
+        let ok = sandbox.is_ok() && volumes.is_ok();
+        self.notes.write(|memory| {
+            if ok {
+                memory.pod_failures = 0;
+                memory.pod_retry_at = None;
+            } else {
+                let wait = RETRY_FIRST.saturating_mul(1 << memory.pod_failures.min(8));
+                memory.pod_failures += 1;
+                memory.pod_retry_at = Some(Instant::now() + wait.min(RETRY_LONGEST));
+            }
+        });
+        let (Ok(sandbox), Ok(volumes)) = (sandbox, volumes) else {
+            return;
+        };
+        for (start, image) in self.plan.start.iter().zip(images) {
+            let Some(container) = kill::find(&self.pod, &start.name) else {
+                continue;
+            };
+            if self.token.is_cancelled() {
+                return;
+            }
+            let result = self
+                .container(&sandbox, &volumes, container, start, image)
+                .await;
+            self.notes.write(|memory| match result {
+                Ok(()) => {
+                    memory.waiting.remove(&start.name);
+                    memory.retry_at.remove(&start.name);
+                }
+                Err(failure) => {
+                    let Failure {
+                        reason,
+                        message,
+                        retry,
+                    } = failure;
+                    memory
+                        .retry_at
+                        .insert(start.name.clone(), Instant::now() + retry);
+                    memory
+                        .waiting
+                        .insert(start.name.clone(), Waiting { reason, message });
+                }
+            });
+        }
+    }
+
+    async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.token.run_until_cancelled(work).await
+    }
+
+    /// The id of the sandbox to use, which is made if the plan says so.
+    async fn sandbox(&self) -> Result<String, ()> {
+        let uid = context::uid(&self.pod);
+        let Sandbox::Create(attempt) = self.plan.sandbox else {
+            let view = self.ctx.observed.view(uid);
+            return view.sandbox().map(|s| s.id.clone()).ok_or(());
+        };
+        let made = self.create_sandbox(uid, attempt).await;
+        made.map_err(|error| {
+            tracing::warn!(
+                pod = context::display(&self.pod),
+                error,
+                "cannot make a sandbox"
+            );
+            let note = format!("Failed to create pod sandbox: {error}");
+            self.ctx
+                .events
+                .pod(&self.pod, WARNING, "FailedCreatePodSandBox", note);
+        })
+    }
+
+    async fn create_sandbox(&self, uid: &str, attempt: u32) -> Result<String, String> {
+        let (ctx, pod) = (&self.ctx, &self.pod);
+        let old = ctx.observed.view(uid);
+        if !old.sandboxes.is_empty() {
+            ctx.events.pod(
+                pod,
+                NORMAL,
+                "SandboxChanged",
+                "Pod sandbox changed, it will be killed and re-created.",
+            );
+            let stopped =
+                kill::pod(ctx.clone(), pod.clone(), old.clone(), kill::grace_of(pod)).await;
+            stopped.map_err(|error| error.to_string())?;
+        }
+        let (cgroups, own) = (ctx.cgroups.clone(), pod.clone());
+        let made = tokio::task::spawn_blocking(move || cgroups.create(&own)).await;
+        made.map_err(|error| error.to_string())?
+            .map_err(|error| format!("cannot make the pod's cgroup: {error}"))?;
+        let config = sandbox::config(ctx, pod, attempt);
+        std::fs::create_dir_all(&config.log_directory).map_err(|error| error.to_string())?;
+        let request = v1::RunPodSandboxRequest {
+            config: Some(config),
+            runtime_handler: String::new(),
+        };
+        let id = ctx
+            .runtime
+            .run_pod_sandbox(request)
+            .await
+            .map_err(|e| e.to_string())?
+            .pod_sandbox_id;
+        ctx.observed
+            .refresh_sandbox(uid, &id)
+            .await
+            .map_err(|e| e.to_string())?;
+        Ok(id)
+    }
+
+    async fn volumes(&self) -> Result<Mounted, ()> {
+        match volume::setup(&self.ctx, &self.pod).await {
+            Ok(mounted) => {
+                self.notes
+                    .edit(|memory| memory.volumes = Some(mounted.clone()));
+                Ok(mounted)
+            }
+            Err(error) => {
+                self.ctx
+                    .events
+                    .pod(&self.pod, WARNING, "FailedMount", error.to_string());
+                Err(())
+            }
+        }
+    }
+
+    /// The image of every container to start.
+    async fn images(&self) -> Vec<Result<image::Ready, image::Failure>> {
+        let secrets = container::pull_secrets(&self.ctx, &self.pod).await;
+        let all = self.plan.start.iter().map(|start| async {
+            match kill::find(&self.pod, &start.name) {
+                Some(container) => {
+                    let result = self.ctx.images.ensure(&self.pod, container, &secrets).await;
+                    if let Err(failure) = &result {
+                        let waiting = Waiting {
+                            reason: failure.reason.to_owned(),
+                            message: failure.message.clone(),
+                        };
+                        // Told at once: volumes may keep the line from getting there.
+                        self.notes.write(|memory| {
+                            memory.waiting.insert(start.name.clone(), waiting);
+                        });
+                    }
+                    result
+                }
+                None => Err(image::Failure {
+                    reason: "InvalidImageName",
+                    message: format!("container {} is not in the pod", start.name),
+                    retry: CONTAINER_RETRY,
+                }),
+            }
+        });
+        futures::future::join_all(all).await
+    }
+
+    async fn container(
+        &self,
+        sandbox: &str,
+        volumes: &Mounted,
+        container: &Container,
+        start: &Start,
+        image: Result<image::Ready, image::Failure>,
+    ) -> Result<(), Failure> {
+        let (ctx, pod) = (&self.ctx, &self.pod);
+        let uid = context::uid(pod);
+        let fail = |reason: &str, message: String| {
+            let note = format!("Error: {message}");
+            ctx.events
+                .container(pod, &container.name, WARNING, "Failed", note);
+            Failure {
+                reason: reason.to_owned(),
+                message,
+                retry: CONTAINER_RETRY,
+            }
+        };
+        let image = image.map_err(|failure| {
+            if failure.reason == "ImagePullBackOff" || failure.reason == "ErrImageNeverPull" {
+                let note = format!("Error: {}", failure.reason);
+                ctx.events
+                    .container(pod, &container.name, WARNING, "Failed", note);
+            }
+            let image::Failure {
+                reason,
+                message,
+                retry,
+            } = failure;
+            Failure {
+                reason: reason.to_owned(),
+                message,
+                retry,
+            }
+        })?;
+        let view = ctx.observed.view(uid);
+        let pod_ips = ctx.facts(pod, view.ips()).pod_ips;
+        let pieces = Pieces {
+            ctx,
+            pod,
+            pod_ips: &pod_ips,
+            volumes,
+        };
+        let config = container::config(&pieces, container, &image, start.attempt).await;
+        let config =
+            config.map_err(|error| fail("CreateContainerConfigError", error.to_string()))?;
+        if let Some(unused) = &start.replaces {
+            let removed = kill::remove_container(ctx, uid, unused).await;
+            removed.map_err(|error| fail("CreateContainerError", error.to_string()))?;
+        }
+        let attempt = view
+            .sandbox()
+            .and_then(|s| s.metadata.as_ref())
+            .map_or(0, |m| m.attempt);
+        let request = v1::CreateContainerRequest {
+            pod_sandbox_id: sandbox.to_owned(),
+            config: Some(config),
+            sandbox_config: Some(sandbox::config(ctx, pod, attempt)),
+        };
+        let created = ctx.runtime.create_container(request).await;
+        let id = created
+            .map_err(|error| fail("CreateContainerError", error.description))?
+            .container_id;
+        let note = format!("Created container: {}", container.name);
+        ctx.events
+            .container(pod, &container.name, NORMAL, "Created", note);
+        let hook = container
+            .lifecycle
+            .as_ref()
+            .and_then(|l| l.post_start.as_ref());
+        if hook.is_some() {
+            self.notes.edit(|memory| memory.hooks.insert(id.clone()));
+        }
+        let begun = v1::StartContainerRequest {
+            container_id: id.clone(),
+        };
+        let started = ctx.runtime.start_container(begun).await;
+        let read = ctx.observed.refresh_container(uid, &id).await;
+        if let Err(error) = started {
+            self.notes.edit(|memory| memory.hooks.remove(&id));
+            return Err(fail("RunContainerError", error.description));
+        }
+        if let Err(error) = read {
+            tracing::warn!(%error, container = container.name, "cannot read a started container back");
+        }
+        let note = format!("Started container {}", container.name);
+        ctx.events
+            .container(pod, &container.name, NORMAL, "Started", note);
+        if let Some(hook) = hook {
+            let ip = pod_ips.first().map(String::as_str).unwrap_or_default();
+            let limit = hooks::POST_START_TIMEOUT;
+            let run = hooks::run(ctx, container, &id, ip, hook, limit);
+            let result = self.unless_cancelled(run).await.unwrap_or(Ok(()));
+            self.notes.write(|memory| memory.hooks.remove(&id));
+            if let Err(error) = result {
+                return Err(self.failed_hook(container, &id, error).await);
+            }
+        }
+        self.prune(uid, &container.name).await;
+        Ok(())
+    }
+
+    async fn failed_hook(&self, container: &Container, id: &str, error: String) -> Failure {
+        let (ctx, pod, name) = (&self.ctx, &self.pod, &container.name);
+        tracing::warn!(
+            pod = context::display(pod),
+            container = name,
+            error,
+            "postStart hook failed"
+        );
+        ctx.events.container(
+            pod,
+            name,
+            WARNING,
+            "FailedPostStartHook",
+            "PostStartHook failed",
+        );
+        let message = Some("FailedPostStartHook".to_owned());
+        let grace = kill::grace_of(pod);
+        if let Err(error) = kill::container(ctx, pod, (id, name), message, grace).await {
+            tracing::warn!(%error, container = name, "cannot stop a container");
+        }
+        Failure {
+            reason: "PostStartHookError".to_owned(),
+            message: error,
+            retry: CONTAINER_RETRY,
+        }
+    }
+
+    /// Removes instances of the container that nobody needs, with their logs.
+    async fn prune(&self, uid: &str, name: &str) {
+        let view = self.ctx.observed.view(uid);
+        let old: Vec<&v1::ContainerStatus> = view
+            .of(name)
+            .skip(KEPT_INSTANCES)
+            .filter(|c| c.state() != v1::ContainerState::ContainerRunning)
+            .collect();
+        for status in old {
+            if let Err(error) = kill::remove_container(&self.ctx, uid, &status.id).await {
+                tracing::warn!(%error, container = name, "cannot remove an old instance");
+                continue;
+            }
+            remove_log(&status.log_path);
+            if let Some(mount) = message_mount(status) {
+                // The file is ours; a failure leaves it to the pod's end.
+                let _gone = std::fs::remove_file(mount);
+            }
+        }
+    }
+}
+
+/// Removes a log file and its rotated parts.
+fn remove_log(path: &str) {
+    let path = std::path::Path::new(path);
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return;
+    };
+    let prefix = format!("{}.", name.to_string_lossy());
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let own = entry.file_name();
+        if own == name || own.to_string_lossy().starts_with(&prefix) {
+            if let Err(error) = std::fs::remove_file(entry.path()) {
+                tracing::debug!(%error, path = %entry.path().display(), "old log is not removed");
+            }
+        }
+    }
+}
+
+/// The node's path of a container's termination message.
+pub(crate) fn message_mount(status: &v1::ContainerStatus) -> Option<&str> {
+    let path = status.annotations.get(labels::MESSAGE_PATH)?;
+    let mount = status.mounts.iter().find(|m| m.container_path == *path)?;
+    Some(&mount.host_path)
+}
+
+/// Takes out of the plan what has failed and has to wait; returns when the first of it may be tried again.
+pub(crate) fn due(notes: &Notes, plan: &mut Plan) -> Option<Instant> {
+    let now = Instant::now();
+    notes.read(|memory| {
+        if let Some(at) = memory.pod_retry_at.filter(|at| *at > now) {
+            plan.start.clear();
+            plan.sandbox = Sandbox::Keep;
+            return Some(at);
+        }
+        let mut next: Option<Instant> = None;
+        plan.start
+            .retain(|start| match memory.retry_at.get(&start.name) {
+                Some(at) if *at > now => {
+                    next = Some(next.map_or(*at, |next| next.min(*at)));
+                    false
+                }
+                _ => true,
+            });
+        next
+    })
+}
