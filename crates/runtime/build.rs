@@ -20,7 +20,10 @@ fn main() {
     let out = PathBuf::from(variable("OUT_DIR"));
     let target = variable("TARGET");
     // OUT_DIR is <target directory>/[<triple>/]<profile>/build/<package>/out.
-    let shared = out.ancestors().nth(4).map_or_else(|| out.clone(), Path::to_path_buf);
+    let shared = out
+        .ancestors()
+        .nth(4)
+        .map_or_else(|| out.clone(), Path::to_path_buf);
     let directory = shared.join(TARGET_SUBDIRECTORY);
     let built = build(&workspace, &directory, &target, true)
         || build(&workspace, &directory, &target, false);
@@ -39,7 +42,14 @@ fn build(workspace: &Path, directory: &Path, target: &str, fixed: bool) -> bool 
     let mut command = Command::new(variable("CARGO"));
     command
         .current_dir(workspace)
-        .args(["build", "--quiet", "--package", "knarr-shim", "--bin", "knarr-shim"])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "knarr-shim",
+            "--bin",
+            "knarr-shim",
+        ])
         .args(["--profile", PROFILE, "--target", target, "--target-dir"])
         .arg(directory);
     // What cargo set for this build must not leak into that one: clippy's wrapper, above all, would not compile it.
@@ -72,8 +82,12 @@ fn build(workspace: &Path, directory: &Path, target: &str, fixed: bool) -> bool 
     }
     let mut flags = vec!["-Clink-arg=-fuse-ld=lld"];
     if fixed {
-        let Some(library) = seccomp_archive() else { return false };
-        command.env("LIBSECCOMP_LINK_TYPE", "static").env("LIBSECCOMP_LIB_PATH", library);
+        let Some(library) = seccomp_archive() else {
+            return false;
+        };
+        command
+            .env("LIBSECCOMP_LINK_TYPE", "static")
+            .env("LIBSECCOMP_LIB_PATH", library);
         flags.insert(0, "-Ctarget-feature=+crt-static");
     }
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));

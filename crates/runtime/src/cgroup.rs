@@ -33,7 +33,17 @@ pub fn host() -> &'static Hierarchies {
 }
 
 const CONTROLLERS: &[&str] = &[
-    "cpu", "cpuacct", "cpuset", "devices", "freezer", "blkio", "memory", "pids", "hugetlb", "net_cls", "net_prio",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "devices",
+    "freezer",
+    "blkio",
+    "memory",
+    "pids",
+    "hugetlb",
+    "net_cls",
+    "net_prio",
     "perf_event",
 ];
 
@@ -41,8 +51,12 @@ fn parse(mountinfo: &str) -> Hierarchies {
     let mut legacy = BTreeMap::new();
     let mut unified = None;
     for line in mountinfo.lines() {
-        let Some((left, right)) = line.split_once(" - ") else { continue };
-        let Some(path) = left.split(' ').nth(4) else { continue };
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
+        let Some(path) = left.split(' ').nth(4) else {
+            continue;
+        };
         let mut right = right.split(' ');
         match right.next() {
             Some("cgroup2") => {
@@ -50,8 +64,13 @@ fn parse(mountinfo: &str) -> Hierarchies {
             }
             Some("cgroup") => {
                 let options = right.nth(1).unwrap_or_default();
-                for controller in options.split(',').filter(|option| CONTROLLERS.contains(option)) {
-                    legacy.entry(controller.to_owned()).or_insert_with(|| PathBuf::from(path));
+                for controller in options
+                    .split(',')
+                    .filter(|option| CONTROLLERS.contains(option))
+                {
+                    legacy
+                        .entry(controller.to_owned())
+                        .or_insert_with(|| PathBuf::from(path));
                 }
             }
             _ => {}
@@ -91,12 +110,19 @@ impl Hierarchies {
 
     /// Every `cgroup.procs` of a cgroup.
     pub fn procs(&self, cgroup: &Path) -> Vec<PathBuf> {
-        self.mounts().into_iter().map(|mount| below(mount, cgroup).join("cgroup.procs")).collect()
+        self.mounts()
+            .into_iter()
+            .map(|mount| below(mount, cgroup).join("cgroup.procs"))
+            .collect()
     }
 
     /// Where the kernel counts the processes it killed for lack of memory.
     pub fn oom_file(&self, cgroup: &Path) -> Option<PathBuf> {
-        let name = if self.is_unified() { "memory.events" } else { "memory.oom_control" };
+        let name = if self.is_unified() {
+            "memory.events"
+        } else {
+            "memory.oom_control"
+        };
         Some(self.directory("memory", cgroup)?.join(name))
     }
 
@@ -127,7 +153,10 @@ impl Hierarchies {
 
     /// Kills what is inside and removes the cgroup with those below it. What is not there is removed. Blocks.
     pub fn remove(&self, cgroup: &Path) -> io::Result<()> {
-        if !cgroup.components().any(|component| matches!(component, std::path::Component::Normal(_))) {
+        if !cgroup
+            .components()
+            .any(|component| matches!(component, std::path::Component::Normal(_)))
+        {
             return Err(io::Error::other("refusing to remove the root cgroup"));
         }
         let deadline = Instant::now() + EMPTY_TIMEOUT;
@@ -152,9 +181,15 @@ impl Hierarchies {
 
     /// Changes a live cgroup's limits. Zero and empty fields are left as they are, as CRI says.
     pub fn update(&self, cgroup: &Path, resources: &LinuxContainerResources) -> io::Result<()> {
-        let settings = if self.is_unified() { unified_settings(resources) } else { legacy_settings(resources) };
+        let settings = if self.is_unified() {
+            unified_settings(resources)
+        } else {
+            legacy_settings(resources)
+        };
         for (controller, file, value) in settings {
-            let Some(directory) = self.directory(controller, cgroup) else { continue };
+            let Some(directory) = self.directory(controller, cgroup) else {
+                continue;
+            };
             fs::write(directory.join(&file), &value).map_err(|error| {
                 io::Error::new(error.kind(), format!("write {value} to {file}: {error}"))
             })?;
@@ -175,7 +210,11 @@ fn legacy_settings(resources: &LinuxContainerResources) -> Vec<Setting> {
     set("cpu", "cpu.shares", resources.cpu_shares);
     set("cpu", "cpu.cfs_period_us", resources.cpu_period);
     set("cpu", "cpu.cfs_quota_us", resources.cpu_quota);
-    set("memory", "memory.limit_in_bytes", resources.memory_limit_in_bytes);
+    set(
+        "memory",
+        "memory.limit_in_bytes",
+        resources.memory_limit_in_bytes,
+    );
     push_cpuset(&mut settings, resources);
     settings
 }
@@ -183,12 +222,23 @@ fn legacy_settings(resources: &LinuxContainerResources) -> Vec<Setting> {
 fn unified_settings(resources: &LinuxContainerResources) -> Vec<Setting> {
     let mut settings = Vec::new();
     if resources.cpu_shares != 0 {
-        settings.push(("cpu", "cpu.weight".to_owned(), cpu_weight(resources.cpu_shares).to_string()));
+        settings.push((
+            "cpu",
+            "cpu.weight".to_owned(),
+            cpu_weight(resources.cpu_shares).to_string(),
+        ));
     }
     if resources.cpu_quota != 0 {
-        let period = if resources.cpu_period == 0 { 100_000 } else { resources.cpu_period };
-        let quota =
-            if resources.cpu_quota < 0 { "max".to_owned() } else { resources.cpu_quota.to_string() };
+        let period = if resources.cpu_period == 0 {
+            100_000
+        } else {
+            resources.cpu_period
+        };
+        let quota = if resources.cpu_quota < 0 {
+            "max".to_owned()
+        } else {
+            resources.cpu_quota.to_string()
+        };
         settings.push(("cpu", "cpu.max".to_owned(), format!("{quota} {period}")));
     }
     if resources.memory_limit_in_bytes != 0 {
@@ -208,9 +258,10 @@ fn unified_settings(resources: &LinuxContainerResources) -> Vec<Setting> {
 }
 
 fn push_cpuset(settings: &mut Vec<Setting>, resources: &LinuxContainerResources) {
-    for (file, value) in
-        [("cpuset.cpus", &resources.cpuset_cpus), ("cpuset.mems", &resources.cpuset_mems)]
-    {
+    for (file, value) in [
+        ("cpuset.cpus", &resources.cpuset_cpus),
+        ("cpuset.mems", &resources.cpuset_mems),
+    ] {
         if !value.is_empty() {
             settings.push(("cpuset", file.to_owned(), value.clone()));
         }

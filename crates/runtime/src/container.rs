@@ -52,7 +52,11 @@ pub struct Status {
 
 impl Container {
     pub fn new(record: ContainerRecord, directory: PathBuf) -> Self {
-        let resources = record.config.linux.as_ref().and_then(|linux| linux.resources.clone());
+        let resources = record
+            .config
+            .linux
+            .as_ref()
+            .and_then(|linux| linux.resources.clone());
         Self {
             record,
             directory,
@@ -89,7 +93,9 @@ impl Container {
     /// Takes note of the end; false when it was known.
     pub fn exited(&self, exit: &ExitRecord) -> bool {
         let reason = match exit {
-            ExitRecord { oom_killed: true, .. } => "OOMKilled",
+            ExitRecord {
+                oom_killed: true, ..
+            } => "OOMKilled",
             ExitRecord { exit_code: 0, .. } => "Completed",
             _ => "Error",
         };

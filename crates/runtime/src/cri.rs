@@ -46,7 +46,13 @@ pub fn sandbox_state(sandbox: &Sandbox) -> v1::PodSandboxState {
 
 pub fn sandbox_status(sandbox: &Sandbox) -> v1::PodSandboxStatus {
     let record = &sandbox.record;
-    let mut addresses = sandbox.status.lock().addresses.clone().into_iter().map(|address| address.to_string());
+    let mut addresses = sandbox
+        .status
+        .lock()
+        .addresses
+        .clone()
+        .into_iter()
+        .map(|address| address.to_string());
     let options = crate::spec::sandbox_namespaces(&record.config);
     v1::PodSandboxStatus {
         id: record.id.clone(),
@@ -57,7 +63,11 @@ pub fn sandbox_status(sandbox: &Sandbox) -> v1::PodSandboxStatus {
             ip: addresses.next().unwrap_or_default(),
             additional_ips: addresses.map(|ip| v1::PodIp { ip }).collect(),
         }),
-        linux: Some(v1::LinuxPodSandboxStatus { namespaces: Some(v1::Namespace { options: Some(options) }) }),
+        linux: Some(v1::LinuxPodSandboxStatus {
+            namespaces: Some(v1::Namespace {
+                options: Some(options),
+            }),
+        }),
         labels: record.config.labels.clone(),
         annotations: record.config.annotations.clone(),
         runtime_handler: record.runtime_handler.clone(),
@@ -103,8 +113,15 @@ pub fn container_item(inner: &Inner, container: &Container) -> v1::Container {
 
 pub fn container_status(inner: &Inner, container: &Container) -> v1::ContainerStatus {
     let (record, status) = (&container.record, container.status.lock().clone());
-    let resources = v1::ContainerResources { linux: status.resources, windows: None };
-    let groups = record.groups.iter().map(|group| i64::from(*group)).collect();
+    let resources = v1::ContainerResources {
+        linux: status.resources,
+        windows: None,
+    };
+    let groups = record
+        .groups
+        .iter()
+        .map(|group| i64::from(*group))
+        .collect();
     let user = v1::LinuxContainerUser {
         uid: record.uid.into(),
         gid: record.gid.into(),
@@ -119,14 +136,21 @@ pub fn container_status(inner: &Inner, container: &Container) -> v1::ContainerSt
         started_at: status.started_at,
         finished_at: status.finished_at,
         exit_code: status.exit_code,
-        image: Some(v1::ImageSpec { image: name, ..record.config.image.clone().unwrap_or_default() }),
+        image: Some(v1::ImageSpec {
+            image: name,
+            ..record.config.image.clone().unwrap_or_default()
+        }),
         image_ref: image_ref(inner, &record.image),
         reason: status.reason,
         message: status.message,
         labels: record.config.labels.clone(),
         annotations: record.config.annotations.clone(),
         mounts: record.config.mounts.clone(),
-        log_path: record.log_path.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+        log_path: record
+            .log_path
+            .as_ref()
+            .map(|path| path.display().to_string())
+            .unwrap_or_default(),
         resources: Some(resources),
         image_id: record.image.clone(),
         user: Some(v1::ContainerUser { linux: Some(user) }),
@@ -144,6 +168,15 @@ fn image_ref(inner: &Inner, image_id: &str) -> String {
 
 /// As containerd: the image's first tag, or whatever was asked for.
 fn tagged_name(inner: &Inner, record: &crate::records::ContainerRecord) -> String {
-    let asked = record.config.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
-    inner.images.find(&record.image).and_then(|image| image.tags.first().cloned()).unwrap_or(asked)
+    let asked = record
+        .config
+        .image
+        .as_ref()
+        .map(|image| image.image.clone())
+        .unwrap_or_default();
+    inner
+        .images
+        .find(&record.image)
+        .and_then(|image| image.tags.first().cloned())
+        .unwrap_or(asked)
 }

@@ -1,6 +1,8 @@
 //! Container events for `GetContainerEvents`.
 
-use knarr_cri::v1::{ContainerEventResponse, ContainerEventType, ContainerStatus, PodSandboxStatus};
+use knarr_cri::v1::{
+    ContainerEventResponse, ContainerEventType, ContainerStatus, PodSandboxStatus,
+};
 use tokio::sync::broadcast;
 
 use crate::files;
@@ -15,7 +17,9 @@ pub struct Hub {
 
 impl Hub {
     pub fn new() -> Self {
-        Self { sender: broadcast::channel(CAPACITY).0 }
+        Self {
+            sender: broadcast::channel(CAPACITY).0,
+        }
     }
 
     pub fn subscribe(&self) -> broadcast::Receiver<ContainerEventResponse> {

@@ -69,7 +69,12 @@ impl Session {
 /// As [`Session::resize`], for a descriptor taken out of a session.
 pub fn resize(tty: &OwnedFd, width: u16, height: u16) {
     use std::os::fd::AsRawFd;
-    let size = libc::winsize { ws_row: height, ws_col: width, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize {
+        ws_row: height,
+        ws_col: width,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: TIOCSWINSZ reads one winsize, which outlives the call. A descriptor that is no terminal is refused.
     unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, &size) };
 }

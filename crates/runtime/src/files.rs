@@ -17,12 +17,17 @@ use serde::de::DeserializeOwned;
 
 /// Nanoseconds since the epoch.
 pub fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_nanos() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_nanos() as i64)
 }
 
 /// Makes a directory that container users may pass.
 pub fn make_dir(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o711).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
 }
 
 /// Writes JSON so that a reader sees the old file or the whole new one. It is not fsynced: records matter to the
@@ -73,7 +78,10 @@ pub fn unmount(path: &Path) -> io::Result<()> {
 }
 
 fn open_directory(directory: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(directory)
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY)
+        .open(directory)
 }
 
 /// Connects to a unix socket however long its path is: the address goes through a descriptor of its directory.
@@ -84,9 +92,14 @@ pub fn connect(directory: &Path, name: &str) -> io::Result<UnixStream> {
 
 /// Binds a unix socket however long its path is, mode 0600, replacing a stale one.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
-    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
-    else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a path of a socket"));
+    let (Some(directory), Some(name)) = (
+        path.parent(),
+        path.file_name().and_then(|name| name.to_str()),
+    ) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a path of a socket",
+        ));
     };
     make_dir(directory)?;
     let directory = open_directory(directory)?;
@@ -102,7 +115,11 @@ fn short(directory: &File, name: &str) -> PathBuf {
 
 /// Opens `path` as if `root` were the root directory: neither links nor `..` lead out of it.
 pub fn open_in_root(root: &OwnedFd, path: &Path, flags: i32) -> io::Result<OwnedFd> {
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let path = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: open_how is plain data, all-zero is valid.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
@@ -128,9 +145,16 @@ pub fn open_in_root(root: &OwnedFd, path: &Path, flags: i32) -> io::Result<Owned
 /// Reads a text file below `root`, at most `limit` bytes of it.
 pub fn read_in_root(root: &Path, path: &Path, limit: usize) -> io::Result<String> {
     let root = OwnedFd::from(open_directory(root)?);
-    let file = File::from(open_in_root(&root, path, libc::O_RDONLY | libc::O_NONBLOCK)?);
+    let file = File::from(open_in_root(
+        &root,
+        path,
+        libc::O_RDONLY | libc::O_NONBLOCK,
+    )?);
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
     }
     let mut text = String::new();
     file.take(limit as u64).read_to_string(&mut text)?;
@@ -142,7 +166,9 @@ pub fn make_dirs_in_root(root: &Path, path: &Path) -> io::Result<()> {
     let root = OwnedFd::from(open_directory(root)?);
     let mut current = PathBuf::new();
     for component in path.components() {
-        let std::path::Component::Normal(name) = component else { continue };
+        let std::path::Component::Normal(name) = component else {
+            continue;
+        };
         let parent = open_in_root(&root, &current, libc::O_DIRECTORY | libc::O_RDONLY)?;
         let mode = nix::sys::stat::Mode::from_bits_truncate(0o755);
         match nix::sys::stat::mkdirat(Some(parent.as_raw_fd()), name, mode) {

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::container::{Container, run_failed};
 use crate::records::{
-    ContainerRecord, FAILURE_FILE, FailureRecord, NETWORK_FILE, NetworkRecord, RECORD_FILE, STOPPED_FILE,
-    SandboxRecord, ids,
+    ContainerRecord, FAILURE_FILE, FailureRecord, NETWORK_FILE, NetworkRecord, RECORD_FILE,
+    STOPPED_FILE, SandboxRecord, ids,
 };
 use crate::runtime::Inner;
 use crate::sandbox::Sandbox;
@@ -38,11 +38,17 @@ impl Inner {
             let directory = self.layout.sandbox(&id);
             match files::read_json::<SandboxRecord>(&directory.join(RECORD_FILE)) {
                 Ok(Some(record)) => {
-                    self.sandboxes.lock().insert(id, Arc::new(Sandbox::new(record, directory)));
+                    self.sandboxes
+                        .lock()
+                        .insert(id, Arc::new(Sandbox::new(record, directory)));
                 }
                 // The record is the first to be written and goes with its directory: nothing else was made.
-                Ok(None) => files::remove(&directory).map_err(Error::io("remove an empty sandbox"))?,
-                Err(error) => tracing::error!(sandbox = id, %error, "unreadable record, left alone"),
+                Ok(None) => {
+                    files::remove(&directory).map_err(Error::io("remove an empty sandbox"))?
+                }
+                Err(error) => {
+                    tracing::error!(sandbox = id, %error, "unreadable record, left alone")
+                }
             }
         }
         Ok(())
@@ -58,7 +64,9 @@ impl Inner {
                     continue;
                 }
             };
-            let orphaned = record.as_ref().is_none_or(|record| !self.sandboxes.lock().contains_key(&record.sandbox));
+            let orphaned = record
+                .as_ref()
+                .is_none_or(|record| !self.sandboxes.lock().contains_key(&record.sandbox));
             // Without its configuration nobody was ever told the id; without its sandbox nobody can run it.
             if orphaned || !directory.join("config.json").exists() {
                 self.discard(&id, record, directory);
@@ -77,7 +85,9 @@ impl Inner {
         tracing::info!(container = id, "removing a container that was not finished");
         let outcome = match record {
             Some(record) => crate::container::dispose(&directory, &record.cgroup),
-            None => crate::snapshot::Snapshot::of(&directory).unmount().and_then(|()| files::remove(&directory)),
+            None => crate::snapshot::Snapshot::of(&directory)
+                .unmount()
+                .and_then(|()| files::remove(&directory)),
         };
         if let Err(error) = outcome {
             tracing::warn!(container = id, %error, "cannot remove it");
@@ -91,11 +101,19 @@ impl Inner {
             files::read_json(&sandbox.directory.join(NETWORK_FILE)).unwrap_or_default();
         let whole = !stopped && (sandbox.record.host_network || network.is_some());
         sandbox.status.lock().addresses = network.unwrap_or_default().addresses;
-        let adopted = if whole { self.adopt(sandbox).await.ok() } else { None };
+        let adopted = if whole {
+            self.adopt(sandbox).await.ok()
+        } else {
+            None
+        };
         match adopted {
             Some(states) => {
                 sandbox.status.lock().ready = true;
-                tracing::debug!(sandbox = id, containers = states.len(), "found its shim again");
+                tracing::debug!(
+                    sandbox = id,
+                    containers = states.len(),
+                    "found its shim again"
+                );
                 self.settle(sandbox, states).await;
             }
             None => {
@@ -115,7 +133,9 @@ impl Inner {
         let mut known = HashSet::new();
         for state in states {
             known.insert(state.id.clone());
-            let Ok(container) = self.container(&state.id) else { continue };
+            let Ok(container) = self.container(&state.id) else {
+                continue;
+            };
             match state.exit {
                 Some(exit) => self.container_exited(&container, exit),
                 // A pid of 0: being made. The order came from a runtime that is dead, so nobody waits for it.

@@ -50,7 +50,10 @@ pub enum Error {
     #[error(transparent)]
     Image(#[from] StoreError),
     #[error("{what}: {source}")]
-    Io { what: &'static str, source: io::Error },
+    Io {
+        what: &'static str,
+        source: io::Error,
+    },
 }
 
 impl Error {
@@ -83,12 +86,20 @@ impl Runtime {
     /// Opens what is on disk, reconnects to the shims that live and cleans up after those that do not.
     pub async fn new(config: Config) -> Result<Self, Error> {
         let layout = config.layout();
-        for directory in [layout.sandboxes(), layout.containers(), layout.netns_dir().to_path_buf(), layout.cni_cache.clone()] {
+        for directory in [
+            layout.sandboxes(),
+            layout.containers(),
+            layout.netns_dir().to_path_buf(),
+            layout.cni_cache.clone(),
+        ] {
             files::make_dir(&directory).map_err(Error::io("make the data directory"))?;
         }
         let images = Arc::new(ImageStore::open(layout.images())?);
-        let cni =
-            Invoker::new(config.cni_conf_dir.clone(), config.cni_bin_dirs.clone(), layout.cni_cache.clone());
+        let cni = Invoker::new(
+            config.cni_conf_dir.clone(),
+            config.cni_bin_dirs.clone(),
+            layout.cni_cache.clone(),
+        );
         let inner = Arc::new(Inner {
             config,
             layout,
@@ -138,7 +149,10 @@ impl Runtime {
         let serving = tonic::transport::Server::builder()
             .add_service(runtime)
             .add_service(images)
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), token.clone().cancelled_owned());
+            .serve_with_incoming_shutdown(
+                UnixListenerStream::new(listener),
+                token.clone().cancelled_owned(),
+            );
         let ending = async {
             token.cancelled().await;
             // Ends the event streams, which would otherwise keep their connections, and the shim readers.
@@ -153,23 +167,36 @@ impl Runtime {
         self.inner.tasks.close();
         let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.inner.tasks.wait()).await;
         let _ = files::remove(&socket);
-        outcome.map_err(|error| Error::Io { what: "serve CRI", source: io::Error::other(error) })
+        outcome.map_err(|error| Error::Io {
+            what: "serve CRI",
+            source: io::Error::other(error),
+        })
     }
 }
 
 impl Inner {
     /// By id or a unique prefix of it.
     pub fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>, Error> {
-        find(&self.sandboxes.lock(), id).ok_or_else(|| Error::NotFound { kind: "sandbox", id: id.to_owned() })
+        find(&self.sandboxes.lock(), id).ok_or_else(|| Error::NotFound {
+            kind: "sandbox",
+            id: id.to_owned(),
+        })
     }
 
     pub fn container(&self, id: &str) -> Result<Arc<Container>, Error> {
-        find(&self.containers.lock(), id)
-            .ok_or_else(|| Error::NotFound { kind: "container", id: id.to_owned() })
+        find(&self.containers.lock(), id).ok_or_else(|| Error::NotFound {
+            kind: "container",
+            id: id.to_owned(),
+        })
     }
 
     pub fn containers_of(&self, sandbox: &str) -> Vec<Arc<Container>> {
-        self.containers.lock().values().filter(|container| container.record.sandbox == sandbox).cloned().collect()
+        self.containers
+            .lock()
+            .values()
+            .filter(|container| container.record.sandbox == sandbox)
+            .cloned()
+            .collect()
     }
 }
 
@@ -180,7 +207,9 @@ fn find<T>(all: &BTreeMap<String, Arc<T>>, id: &str) -> Option<Arc<T>> {
     if id.is_empty() {
         return None;
     }
-    let mut matching = all.range(id.to_owned()..).take_while(|(key, _)| key.starts_with(id));
+    let mut matching = all
+        .range(id.to_owned()..)
+        .take_while(|(key, _)| key.starts_with(id));
     let (_, first) = matching.next()?;
     matching.next().is_none().then(|| first.clone())
 }
@@ -192,6 +221,9 @@ pub(crate) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome.map_err(Error::io(what)),
-        Err(error) => Err(Error::Io { what, source: io::Error::other(error) }),
+        Err(error) => Err(Error::Io {
+            what,
+            source: io::Error::other(error),
+        }),
     }
 }

@@ -64,7 +64,11 @@ impl Sandbox {
 
     /// Whether the parent cgroup is this runtime's to remove, and not the kubelet's.
     fn owns_parent(&self) -> bool {
-        self.record.config.linux.as_ref().is_none_or(|linux| linux.cgroup_parent.is_empty())
+        self.record
+            .config
+            .linux
+            .as_ref()
+            .is_none_or(|linux| linux.cgroup_parent.is_empty())
     }
 }
 
@@ -76,10 +80,14 @@ impl Inner {
         runtime_handler: String,
     ) -> Result<String, Error> {
         if config.metadata.is_none() {
-            return Err(Error::InvalidArgument("sandbox config must include metadata".to_owned()));
+            return Err(Error::InvalidArgument(
+                "sandbox config must include metadata".to_owned(),
+            ));
         }
         if !runtime_handler.is_empty() && runtime_handler != "knarr" && runtime_handler != "runc" {
-            return Err(Error::InvalidArgument(format!("no runtime for {runtime_handler:?} is configured")));
+            return Err(Error::InvalidArgument(format!(
+                "no runtime for {runtime_handler:?} is configured"
+            )));
         }
         let record = self.new_record(config, runtime_handler)?;
         let id = record.id.clone();
@@ -104,15 +112,34 @@ impl Inner {
         Ok(id)
     }
 
-    fn new_record(&self, config: v1::PodSandboxConfig, runtime_handler: String) -> Result<SandboxRecord, Error> {
+    fn new_record(
+        &self,
+        config: v1::PodSandboxConfig,
+        runtime_handler: String,
+    ) -> Result<SandboxRecord, Error> {
         let id = id::new();
         let namespaces = spec::sandbox_namespaces(&config);
-        if namespaces.userns_options.as_ref().is_some_and(|user| user.mode() == NamespaceMode::Pod) {
-            return Err(Error::Unsupported("user namespaces are not supported".to_owned()));
+        if namespaces
+            .userns_options
+            .as_ref()
+            .is_some_and(|user| user.mode() == NamespaceMode::Pod)
+        {
+            return Err(Error::Unsupported(
+                "user namespaces are not supported".to_owned(),
+            ));
         }
-        let parent = config.linux.as_ref().map(|linux| linux.cgroup_parent.clone()).unwrap_or_default();
-        if Path::new(&parent).components().any(|part| part == std::path::Component::ParentDir) {
-            return Err(Error::InvalidArgument(format!("invalid cgroup parent {parent:?}")));
+        let parent = config
+            .linux
+            .as_ref()
+            .map(|linux| linux.cgroup_parent.clone())
+            .unwrap_or_default();
+        if Path::new(&parent)
+            .components()
+            .any(|part| part == std::path::Component::ParentDir)
+        {
+            return Err(Error::InvalidArgument(format!(
+                "invalid cgroup parent {parent:?}"
+            )));
         }
         let cgroup_parent = if parent.is_empty() {
             self.config.cgroup_root.join("pods").join(&id)
@@ -156,10 +183,15 @@ impl Inner {
         });
         self.adopt(sandbox).await?;
         if !sandbox.record.host_network {
-            let addresses = self.attach_network(&sandbox.record, &netns).instrument(tracing::debug_span!("cni")).await?;
+            let addresses = self
+                .attach_network(&sandbox.record, &netns)
+                .instrument(tracing::debug_span!("cni"))
+                .await?;
             crate::files::write_json(
                 &sandbox.directory.join(NETWORK_FILE),
-                &NetworkRecord { addresses: addresses.clone() },
+                &NetworkRecord {
+                    addresses: addresses.clone(),
+                },
             )
             .map_err(Error::io("record the network"))?;
             sandbox.status.lock().addresses = addresses;
@@ -174,7 +206,14 @@ impl Inner {
     ) -> Result<Vec<knarr_shim::ContainerState>, Error> {
         // Events first, so that nothing falls between them and the state.
         let events = sandbox.shim.subscribe().await?;
-        let (Response::State { pid, init_pid, containers }, _) = sandbox.shim.call(Request::State, Vec::new()).await?
+        let (
+            Response::State {
+                pid,
+                init_pid,
+                containers,
+            },
+            _,
+        ) = sandbox.shim.call(Request::State, Vec::new()).await?
         else {
             return Err(ShimError::Unexpected.into());
         };
@@ -184,7 +223,8 @@ impl Inner {
             status.init_pid = init_pid;
         }
         let (inner, listened) = (self.clone(), sandbox.clone());
-        self.tasks.spawn(async move { inner.listen(&listened, events).await });
+        self.tasks
+            .spawn(async move { inner.listen(&listened, events).await });
         Ok(containers)
     }
 
@@ -200,7 +240,11 @@ impl Inner {
                         self.container_exited(&container, exit);
                     }
                 }
-                Some(Event::ExecExited { id, exec_id, exit_code }) => {
+                Some(Event::ExecExited {
+                    id,
+                    exec_id,
+                    exit_code,
+                }) => {
                     if let Ok(container) = self.container(&id) {
                         container.exec_exited(&exec_id, exit_code);
                     }
@@ -215,7 +259,11 @@ impl Inner {
         }
     }
 
-    async fn attach_network(&self, record: &SandboxRecord, netns: &Path) -> Result<Vec<IpAddr>, Error> {
+    async fn attach_network(
+        &self,
+        record: &SandboxRecord,
+        netns: &Path,
+    ) -> Result<Vec<IpAddr>, Error> {
         let metadata = record.config.metadata.clone().unwrap_or_default();
         let args: Vec<(String, String)> = [
             ("IgnoreUnknown", "1".to_owned()),
@@ -227,14 +275,22 @@ impl Inner {
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
-        let capabilities = CapabilityArgs { port_mappings: port_mappings(&record.config)? };
-        let adding = self.cni.add(&record.id, netns, INTERFACE, &args, &capabilities);
+        let capabilities = CapabilityArgs {
+            port_mappings: port_mappings(&record.config)?,
+        };
+        let adding = self
+            .cni
+            .add(&record.id, netns, INTERFACE, &args, &capabilities);
         let result = tokio::time::timeout(CNI_TIMEOUT, adding)
             .await
-            .map_err(|_| Error::DeadlineExceeded(format!("CNI ADD took longer than {CNI_TIMEOUT:?}")))??;
+            .map_err(|_| {
+                Error::DeadlineExceeded(format!("CNI ADD took longer than {CNI_TIMEOUT:?}"))
+            })??;
         let addresses = result.addresses();
         if addresses.is_empty() {
-            return Err(Error::State("the network plugin gave the sandbox no address".to_owned()));
+            return Err(Error::State(
+                "the network plugin gave the sandbox no address".to_owned(),
+            ));
         }
         Ok(addresses)
     }
@@ -242,7 +298,9 @@ impl Inner {
     /// Kills the containers and takes apart what the sandbox holds. Repeating it is fine, and so is a sandbox that is not
     /// there.
     pub(crate) async fn stop_sandbox(self: &Arc<Self>, id: &str) -> Result<(), Error> {
-        let Ok(sandbox) = self.sandbox(id) else { return Ok(()) };
+        let Ok(sandbox) = self.sandbox(id) else {
+            return Ok(());
+        };
         let _operation = sandbox.operation.lock().await;
         self.stop_locked(&sandbox).await
     }
@@ -275,12 +333,16 @@ impl Inner {
             let deleting = self.cni.del(&sandbox.record.id, present, INTERFACE);
             tokio::time::timeout(CNI_TIMEOUT, deleting)
                 .await
-                .map_err(|_| Error::DeadlineExceeded(format!("CNI DEL took longer than {CNI_TIMEOUT:?}")))??;
+                .map_err(|_| {
+                    Error::DeadlineExceeded(format!("CNI DEL took longer than {CNI_TIMEOUT:?}"))
+                })??;
         }
         match sandbox.shim.order(Request::Shutdown).await {
             Ok(()) | Err(ShimError::Gone(_)) => {}
             // It is killed with its cgroup below.
-            Err(error) => tracing::debug!(sandbox = sandbox.record.id, %error, "the shim did not shut down"),
+            Err(error) => {
+                tracing::debug!(sandbox = sandbox.record.id, %error, "the shim did not shut down")
+            }
         }
         let (directory, cgroup) = (sandbox.directory.clone(), sandbox.shim_cgroup(self));
         blocking("take the sandbox apart", move || {
@@ -298,7 +360,9 @@ impl Inner {
 
     /// Removes a sandbox with its containers; one that is not there is removed.
     pub(crate) async fn remove_sandbox(self: &Arc<Self>, id: &str) -> Result<(), Error> {
-        let Ok(sandbox) = self.sandbox(id) else { return Ok(()) };
+        let Ok(sandbox) = self.sandbox(id) else {
+            return Ok(());
+        };
         let _operation = sandbox.operation.lock().await;
         self.stop_locked(&sandbox).await?;
         for container in self.containers_of(&sandbox.record.id) {
@@ -325,18 +389,31 @@ impl Inner {
 
     fn publish_sandbox(&self, sandbox: &Sandbox, kind: ContainerEventType) {
         let status = crate::cri::sandbox_status(sandbox);
-        self.events.publish(&sandbox.record.id, kind, Some(status), self.statuses_of(&sandbox.record.id));
+        self.events.publish(
+            &sandbox.record.id,
+            kind,
+            Some(status),
+            self.statuses_of(&sandbox.record.id),
+        );
     }
 }
 
 fn shim_spec(record: &SandboxRecord, netns: &Path, cgroup: &Path) -> SandboxSpec {
     let namespaces = spec::sandbox_namespaces(&record.config);
     let hostname = if record.config.hostname.is_empty() {
-        nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+        nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .unwrap_or_default()
     } else {
         record.config.hostname.clone()
     };
-    let sysctls = record.config.linux.as_ref().map(|linux| linux.sysctls.clone()).unwrap_or_default();
+    let sysctls = record
+        .config
+        .linux
+        .as_ref()
+        .map(|linux| linux.sysctls.clone())
+        .unwrap_or_default();
     SandboxSpec {
         id: record.id.clone(),
         hostname: (!record.host_network).then_some(hostname),

@@ -115,7 +115,8 @@ impl Shim {
             let stream = files::connect(&directory, SOCKET_FILE).map_err(ShimError::Gone)?;
             let timeout = Some(ANSWER_TIMEOUT);
             stream.set_read_timeout(timeout).map_err(FrameError::from)?;
-            frame::send(&stream, &frame::encode(&Request::Subscribe)?, &[]).map_err(FrameError::from)?;
+            frame::send(&stream, &frame::encode(&Request::Subscribe)?, &[])
+                .map_err(FrameError::from)?;
             match frame::read(&stream)? {
                 Response::Ok => Ok(stream),
                 _ => Err(ShimError::Unexpected),
@@ -124,13 +125,22 @@ impl Shim {
         let stream = joined.await.map_err(|_| ShimError::Unexpected)??;
         stream.set_nonblocking(true).map_err(FrameError::from)?;
         let stream = tokio::net::UnixStream::from_std(stream).map_err(FrameError::from)?;
-        Ok(Events { stream, buffer: Vec::new() })
+        Ok(Events {
+            stream,
+            buffer: Vec::new(),
+        })
     }
 }
 
-fn call(directory: &Path, request: &Request, fds: &[OwnedFd]) -> Result<(Response, Vec<OwnedFd>), ShimError> {
+fn call(
+    directory: &Path,
+    request: &Request,
+    fds: &[OwnedFd],
+) -> Result<(Response, Vec<OwnedFd>), ShimError> {
     let stream = files::connect(directory, SOCKET_FILE).map_err(ShimError::Gone)?;
-    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(FrameError::from)?;
+    stream
+        .set_read_timeout(Some(ANSWER_TIMEOUT))
+        .map_err(FrameError::from)?;
     let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     Ok(frame::call(&stream, request, &raw)?)
 }
@@ -162,5 +172,9 @@ impl Events {
 
 /// Opens `/dev/null` for both directions.
 pub fn null() -> io::Result<OwnedFd> {
-    Ok(File::options().read(true).write(true).open("/dev/null")?.into())
+    Ok(File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?
+        .into())
 }

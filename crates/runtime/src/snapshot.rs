@@ -25,7 +25,9 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub fn of(container: &Path) -> Self {
-        Self { directory: container.to_path_buf() }
+        Self {
+            directory: container.to_path_buf(),
+        }
     }
 
     pub fn rootfs(&self) -> PathBuf {
@@ -40,7 +42,10 @@ impl Snapshot {
     /// Mounts `layers` (lowest first) and the writable directory.
     pub fn mount(&self, layers: &[PathBuf]) -> io::Result<()> {
         if layers.len() > MAX_LAYERS {
-            return Err(io::Error::other(format!("{} layers are more than {MAX_LAYERS}", layers.len())));
+            return Err(io::Error::other(format!(
+                "{} layers are more than {MAX_LAYERS}",
+                layers.len()
+            )));
         }
         let (upper, work) = (self.upper(), self.directory.join("work"));
         for path in [&self.rootfs(), &upper, &work] {
@@ -48,16 +53,29 @@ impl Snapshot {
         }
         // The root directory's mode and owner are the upper one's.
         fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        let whole = options(layers.iter().rev().map(|path| path.display().to_string()), &upper, &work);
+        let whole = options(
+            layers.iter().rev().map(|path| path.display().to_string()),
+            &upper,
+            &work,
+        );
         if whole.len() <= MAX_OPTIONS_BYTES {
             return mount_overlay(&self.rootfs(), &whole);
         }
         // Too long: name every directory by a descriptor.
         let open = |path: &Path| {
-            OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path)
+            OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+                .open(path)
         };
-        let opened = layers.iter().rev().map(|path| open(path)).collect::<io::Result<Vec<File>>>()?;
-        let lower = opened.iter().map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let opened = layers
+            .iter()
+            .rev()
+            .map(|path| open(path))
+            .collect::<io::Result<Vec<File>>>()?;
+        let lower = opened
+            .iter()
+            .map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()));
         mount_overlay(&self.rootfs(), &options(lower, &upper, &work))
     }
 
@@ -69,14 +87,25 @@ impl Snapshot {
 /// Topmost layer first, as overlayfs wants them.
 fn options(lower: impl Iterator<Item = String>, upper: &Path, work: &Path) -> String {
     let lower: Vec<String> = lower.collect();
-    format!("lowerdir={},upperdir={},workdir={}", lower.join(":"), upper.display(), work.display())
+    format!(
+        "lowerdir={},upperdir={},workdir={}",
+        lower.join(":"),
+        upper.display(),
+        work.display()
+    )
 }
 
 /// `volatile` leaves out the syncs of unmounting: what a container wrote to its root does not outlive it.
 fn mount_overlay(target: &Path, options: &str) -> io::Result<()> {
     let attempt = |options: String| {
         let options = CString::new(options).map_err(|_| Errno::EINVAL)?;
-        mount(Some("overlay"), target, Some("overlay"), MsFlags::empty(), Some(options.as_c_str()))
+        mount(
+            Some("overlay"),
+            target,
+            Some("overlay"),
+            MsFlags::empty(),
+            Some(options.as_c_str()),
+        )
     };
     match attempt(format!("{options},volatile")) {
         Err(Errno::EINVAL) => Ok(attempt(options.to_owned())?),

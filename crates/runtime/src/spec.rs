@@ -16,8 +16,8 @@ use serde_json::{Map, Value, json};
 pub use host::{HostLimits, limits};
 
 use crate::cgroup;
-use crate::images::{ProcessConfig, ImageConfig};
 use crate::images::user::User;
+use crate::images::{ImageConfig, ProcessConfig};
 
 /// Where a container's namespaces come from.
 #[derive(Debug, Clone, Default)]
@@ -61,9 +61,15 @@ pub enum SpecError {
     #[error("seccomp profile {path}: {reason}")]
     Seccomp { path: String, reason: String },
     #[error("device {path}: {source}")]
-    Device { path: String, source: std::io::Error },
+    Device {
+        path: String,
+        source: std::io::Error,
+    },
     #[error("failed to stat {path:?}: {source}")]
-    Mount { path: String, source: std::io::Error },
+    Mount {
+        path: String,
+        source: std::io::Error,
+    },
 }
 
 impl Input<'_> {
@@ -81,17 +87,22 @@ impl Input<'_> {
 
     /// The directory the command starts in.
     pub fn working_directory(&self) -> String {
-        [self.config.working_dir.clone(), self.process_config().working_dir]
-            .into_iter()
-            .find(|directory| !directory.is_empty())
-            .unwrap_or_else(|| "/".to_owned())
+        [
+            self.config.working_dir.clone(),
+            self.process_config().working_dir,
+        ]
+        .into_iter()
+        .find(|directory| !directory.is_empty())
+        .unwrap_or_else(|| "/".to_owned())
     }
 }
 
 /// The whole `config.json`.
 pub fn generate(input: &Input<'_>) -> Result<Value, SpecError> {
     let capabilities = capabilities(input);
-    let readonly = input.security().is_some_and(|security| security.readonly_rootfs);
+    let readonly = input
+        .security()
+        .is_some_and(|security| security.readonly_rootfs);
     let mounts = mounts::generate(input)?;
     Ok(json!({
         "ociVersion": "1.0.2",
@@ -123,7 +134,12 @@ fn process(input: &Input<'_>, capabilities: &[String]) -> Result<Value, SpecErro
     if security.is_some_and(|security| security.no_new_privs) {
         process["noNewPrivileges"] = json!(true);
     }
-    if let Some(resources) = input.config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
+    if let Some(resources) = input
+        .config
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.resources.as_ref())
+    {
         process["oomScoreAdj"] = json!(input.limits.clamp_oom_score_adj(resources.oom_score_adj));
     }
     Ok(process)
@@ -156,7 +172,10 @@ fn environment(input: &Input<'_>) -> Vec<String> {
     };
     set("PATH", defaults::PATH);
     let hostname = if input.sandbox.hostname.is_empty() {
-        nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or_default()
+        nix::unistd::gethostname()
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .unwrap_or_default()
     } else {
         input.sandbox.hostname.clone()
     };
@@ -171,7 +190,10 @@ fn environment(input: &Input<'_>) -> Vec<String> {
     for variable in &input.config.envs {
         set(&variable.key, &variable.value);
     }
-    order.iter().map(|key| format!("{key}={}", values[key])).collect()
+    order
+        .iter()
+        .map(|key| format!("{key}={}", values[key]))
+        .collect()
 }
 
 /// What the container may have at most, of what this host has to give.
@@ -180,11 +202,21 @@ fn capabilities(input: &Input<'_>) -> Vec<String> {
     if input.privileged() {
         return all.to_vec();
     }
-    let mut wanted: Vec<String> = defaults::CAPABILITIES.iter().map(|name| (*name).to_owned()).collect();
-    let asked = input.security().and_then(|security| security.capabilities.clone()).unwrap_or_default();
+    let mut wanted: Vec<String> = defaults::CAPABILITIES
+        .iter()
+        .map(|name| (*name).to_owned())
+        .collect();
+    let asked = input
+        .security()
+        .and_then(|security| security.capabilities.clone())
+        .unwrap_or_default();
     let normal = |name: &String| {
         let name = name.to_ascii_uppercase();
-        if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+        if name == "ALL" || name.starts_with("CAP_") {
+            name
+        } else {
+            format!("CAP_{name}")
+        }
     };
     let add: Vec<String> = asked.add_capabilities.iter().map(normal).collect();
     let drop: Vec<String> = asked.drop_capabilities.iter().map(normal).collect();
@@ -220,10 +252,19 @@ fn linux(
     }
     if !input.privileged() {
         let (masked, readonly) = match input.security() {
-            Some(security) => (security.masked_paths.clone(), security.readonly_paths.clone()),
+            Some(security) => (
+                security.masked_paths.clone(),
+                security.readonly_paths.clone(),
+            ),
             None => (
-                defaults::MASKED_PATHS.iter().map(|path| (*path).to_owned()).collect(),
-                defaults::READONLY_PATHS.iter().map(|path| (*path).to_owned()).collect(),
+                defaults::MASKED_PATHS
+                    .iter()
+                    .map(|path| (*path).to_owned())
+                    .collect(),
+                defaults::READONLY_PATHS
+                    .iter()
+                    .map(|path| (*path).to_owned())
+                    .collect(),
             ),
         };
         linux.insert("maskedPaths".to_owned(), json!(masked));
@@ -238,12 +279,16 @@ fn linux(
 
 fn check_apparmor(input: &Input<'_>) -> Result<(), SpecError> {
     let localhost = v1::security_profile::ProfileType::Localhost;
-    let profile = input.security().and_then(|security| security.apparmor.as_ref());
+    let profile = input
+        .security()
+        .and_then(|security| security.apparmor.as_ref());
     match profile {
-        Some(profile) if profile.profile_type() == localhost => Err(SpecError::Unsupported(format!(
-            "apparmor profile {:?} cannot be applied: this runtime does not load AppArmor profiles",
-            profile.localhost_ref
-        ))),
+        Some(profile) if profile.profile_type() == localhost => {
+            Err(SpecError::Unsupported(format!(
+                "apparmor profile {:?} cannot be applied: this runtime does not load AppArmor profiles",
+                profile.localhost_ref
+            )))
+        }
         _ => Ok(()),
     }
 }
@@ -285,7 +330,12 @@ fn resources(input: &Input<'_>) -> Result<Value, SpecError> {
         }
     }
     resources.insert("devices".to_owned(), json!(rules));
-    let Some(asked) = input.config.linux.as_ref().and_then(|linux| linux.resources.as_ref()) else {
+    let Some(asked) = input
+        .config
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.resources.as_ref())
+    else {
         return Ok(Value::Object(resources));
     };
     let mut cpu = Map::new();
@@ -339,7 +389,10 @@ fn devices(input: &Input<'_>) -> Result<Vec<Value>, SpecError> {
         devices.extend(host::devices().iter().map(|(path, node)| entry(path, node)));
     }
     for device in &input.config.devices {
-        devices.push(entry(&device.container_path, &host::device(&device.host_path)?));
+        devices.push(entry(
+            &device.container_path,
+            &host::device(&device.host_path)?,
+        ));
     }
     Ok(devices)
 }

@@ -5,8 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use knarr_cri::v1::{
-    ContainerAttributes, ContainerStats, CpuUsage, FilesystemIdentifier, FilesystemUsage, LinuxPodSandboxStats,
-    MemoryUsage, PodSandboxAttributes, PodSandboxStats, ProcessUsage, UInt64Value,
+    ContainerAttributes, ContainerStats, CpuUsage, FilesystemIdentifier, FilesystemUsage,
+    LinuxPodSandboxStats, MemoryUsage, PodSandboxAttributes, PodSandboxStats, ProcessUsage,
+    UInt64Value,
 };
 
 use crate::cgroup;
@@ -49,7 +50,10 @@ pub fn of_sandbox(sandbox: &Sandbox, containers: Vec<ContainerStats>) -> PodSand
         linux: Some(LinuxPodSandboxStats {
             cpu: cpu(&record.cgroup_parent),
             memory: memory(&record.cgroup_parent),
-            process: Some(ProcessUsage { timestamp: files::now(), process_count: value(count) }),
+            process: Some(ProcessUsage {
+                timestamp: files::now(),
+                process_count: value(count),
+            }),
             containers,
             ..Default::default()
         }),
@@ -64,11 +68,21 @@ fn value(value: u64) -> Option<UInt64Value> {
 fn cpu(cgroup: &Path) -> Option<CpuUsage> {
     let host = cgroup::host();
     let used = if host.is_unified() {
-        field(&read(&host.directory("cpu", cgroup)?.join("cpu.stat"))?, "usage_usec")? * 1_000
+        field(
+            &read(&host.directory("cpu", cgroup)?.join("cpu.stat"))?,
+            "usage_usec",
+        )? * 1_000
     } else {
-        read(&host.directory("cpuacct", cgroup)?.join("cpuacct.usage"))?.trim().parse().ok()?
+        read(&host.directory("cpuacct", cgroup)?.join("cpuacct.usage"))?
+            .trim()
+            .parse()
+            .ok()?
     };
-    Some(CpuUsage { timestamp: files::now(), usage_core_nano_seconds: value(used), ..Default::default() })
+    Some(CpuUsage {
+        timestamp: files::now(),
+        usage_core_nano_seconds: value(used),
+        ..Default::default()
+    })
 }
 
 fn memory(cgroup: &Path) -> Option<MemoryUsage> {
@@ -77,7 +91,12 @@ fn memory(cgroup: &Path) -> Option<MemoryUsage> {
     let names = if host.is_unified() {
         ["memory.current", "memory.max", "inactive_file", "anon"]
     } else {
-        ["memory.usage_in_bytes", "memory.limit_in_bytes", "total_inactive_file", "total_rss"]
+        [
+            "memory.usage_in_bytes",
+            "memory.limit_in_bytes",
+            "total_inactive_file",
+            "total_rss",
+        ]
     };
     let number = |name: &str| read(&directory.join(name))?.trim().parse::<u64>().ok();
     let usage = number(names[0])?;
@@ -105,7 +124,13 @@ fn read(path: &Path) -> Option<String> {
 
 /// `name N` on a line.
 fn field(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(name)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 /// Blocks and inodes of a tree.
@@ -114,7 +139,9 @@ pub fn disk(path: &Path) -> FilesystemUsage {
     let mut stack = vec![path.to_path_buf()];
     while let Some(directory) = stack.pop() {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
             bytes += metadata.blocks() * 512;
             inodes += 1;
             if metadata.is_dir() && inodes < MAX_COUNTED_ENTRIES {
@@ -124,7 +151,9 @@ pub fn disk(path: &Path) -> FilesystemUsage {
     }
     FilesystemUsage {
         timestamp: files::now(),
-        fs_id: Some(FilesystemIdentifier { mountpoint: path.display().to_string() }),
+        fs_id: Some(FilesystemIdentifier {
+            mountpoint: path.display().to_string(),
+        }),
         used_bytes: value(bytes),
         inodes_used: value(inodes),
     }
@@ -137,6 +166,13 @@ mod tests {
     #[test]
     fn fields_are_whole_words() {
         let text = "rss_huge 5\nrss 7\ntotal_rss 9\n";
-        assert_eq!((field(text, "rss"), field(text, "total_rss"), field(text, "swap")), (Some(7), Some(9), None));
+        assert_eq!(
+            (
+                field(text, "rss"),
+                field(text, "total_rss"),
+                field(text, "swap")
+            ),
+            (Some(7), Some(9), None)
+        );
     }
 }

@@ -15,7 +15,10 @@ const WAIT: &str = "trap 'exit 7' TERM; echo ready; while :; do sleep 1000 & wai
 fn assert_nothing_left(test: &TestRuntime) {
     let root = test.directory.path();
     for directory in ["runtime/sandboxes", "runtime/containers", "run/netns"] {
-        let left: Vec<_> = std::fs::read_dir(root.join(directory)).unwrap().flatten().collect();
+        let left: Vec<_> = std::fs::read_dir(root.join(directory))
+            .unwrap()
+            .flatten()
+            .collect();
         assert!(left.is_empty(), "{directory}: {left:?}");
     }
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
@@ -36,15 +39,35 @@ async fn a_pod_runs_and_leaves_nothing() {
     let container = test.create(&sandbox, shell("main", command)).await;
     let created = started.elapsed();
     test.start_container(&container).await.unwrap();
-    println!("sandbox {sandboxed:?}, created {created:?}, started {:?}", started.elapsed());
+    println!(
+        "sandbox {sandboxed:?}, created {created:?}, started {:?}",
+        started.elapsed()
+    );
     let status = test.exit(&container).await;
     assert_eq!((status.exit_code, &*status.reason), (3, "Error"));
     assert!(status.started_at > 0 && status.finished_at >= status.started_at);
     let mut log = test.log("main.log");
     log.sort();
-    assert_eq!(log, ["stderr F err", "stdout F 0", "stdout F one", "stdout F out", "stdout F tail"]);
-    let request = PodSandboxStatusRequest { pod_sandbox_id: sandbox.clone(), verbose: false };
-    let known = test.runtime.pod_sandbox_status(request).await.unwrap().into_inner();
+    assert_eq!(
+        log,
+        [
+            "stderr F err",
+            "stdout F 0",
+            "stdout F one",
+            "stdout F out",
+            "stdout F tail"
+        ]
+    );
+    let request = PodSandboxStatusRequest {
+        pod_sandbox_id: sandbox.clone(),
+        verbose: false,
+    };
+    let known = test
+        .runtime
+        .pod_sandbox_status(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(known.status.unwrap().network.unwrap().ip, ADDRESS);
     test.remove_sandbox(&sandbox).await;
     // Once more: what is gone is removed.
@@ -66,7 +89,10 @@ async fn a_container_is_as_the_specification_says() {
     std::fs::create_dir(&volume).unwrap();
     std::fs::write(volume.join("file"), "content").unwrap();
     let mut config = shell("main", WAIT);
-    config.envs = vec![KeyValue { key: "A".to_owned(), value: "b".to_owned() }];
+    config.envs = vec![KeyValue {
+        key: "A".to_owned(),
+        value: "b".to_owned(),
+    }];
     config.working_dir = "/made/here".to_owned();
     config.mounts = vec![Mount {
         container_path: "/volume".to_owned(),
@@ -90,19 +116,34 @@ async fn a_container_is_as_the_specification_says() {
     let container = test.create(&sandbox, config).await;
     test.start_container(&container).await.unwrap();
     let cases = [
-        ("id", "uid=33(web) gid=34 groups=34,4(adm),1234"),
+        ("id", "uid=33(web) gid=34(web) groups=4(adm),34(web),1234"),
         ("echo $A $FROM_IMAGE $HOSTNAME", "b 1 spec"),
-        ("cat /proc/self/comm; readlink /proc/1/cwd || echo hidden", "cat\n/made/here"),
-        ("cat /volume/file; touch /volume/x 2>/dev/null || echo ' read-only'", "content read-only"),
-        ("cat /etc/resolv.conf", "search default.svc.cluster.local\nnameserver 10.43.0.10\noptions ndots:5"),
+        (
+            "cat /proc/self/comm; readlink /proc/1/cwd || echo hidden",
+            "cat\n/made/here",
+        ),
+        (
+            "cat /volume/file; touch /volume/x 2>/dev/null || echo ' read-only'",
+            "content read-only",
+        ),
+        (
+            "cat /etc/resolv.conf",
+            "search default.svc.cluster.local\nnameserver 10.43.0.10\noptions ndots:5",
+        ),
         ("cat /etc/hostname", "spec"),
         ("test -e /etc/removed || echo whited out", "whited out"),
         ("grep -c . /proc/1/cmdline", "1"),
         ("grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1"),
         // Of an exec'd process: the filter is on it as well.
-        ("grep 'Seccomp:' /proc/self/status; unshare -U true 2>/dev/null || echo refused", "Seccomp:\t2\nrefused"),
+        (
+            "grep 'Seccomp:' /proc/self/status; unshare -U true 2>/dev/null || echo refused",
+            "Seccomp:\t2\nrefused",
+        ),
         ("grep CapEff /proc/self/status", "CapEff:\t0000000000000000"),
-        ("echo x > /proc/sys/kernel/hostname 2>/dev/null || echo read-only", "read-only"),
+        (
+            "echo x > /proc/sys/kernel/hostname 2>/dev/null || echo read-only",
+            "read-only",
+        ),
         ("cat /proc/kcore | dd bs=1 count=1 2>/dev/null", ""),
         ("mount | grep -c ' /dev/shm '", "1"),
     ];
@@ -111,7 +152,9 @@ async fn a_container_is_as_the_specification_says() {
     }
     let stats = test
         .runtime
-        .container_stats(ContainerStatsRequest { container_id: container.clone() })
+        .container_stats(ContainerStatsRequest {
+            container_id: container.clone(),
+        })
         .await
         .unwrap()
         .into_inner()
@@ -135,16 +178,38 @@ async fn exec_returns_output_exit_code_and_times_out() {
     let early = test.exec(&container, "true", 5).await.unwrap_err();
     assert_eq!(early.code(), Code::FailedPrecondition);
     test.start_container(&container).await.unwrap();
-    let response = test.exec(&container, "echo a; echo b >&2; exit 4", 5).await.unwrap();
-    assert_eq!((&*response.stdout, &*response.stderr, response.exit_code), (&b"a\n"[..], &b"b\n"[..], 4));
-    let long = test.exec(&container, "dd if=/dev/zero bs=1024 count=1024 2>/dev/null", 5).await.unwrap();
+    let response = test
+        .exec(&container, "echo a; echo b >&2; exit 4", 5)
+        .await
+        .unwrap();
+    assert_eq!(
+        (&*response.stdout, &*response.stderr, response.exit_code),
+        (&b"a\n"[..], &b"b\n"[..], 4)
+    );
+    let long = test
+        .exec(
+            &container,
+            "dd if=/dev/zero bs=1024 count=1024 2>/dev/null",
+            5,
+        )
+        .await
+        .unwrap();
     assert_eq!(long.stdout.len(), 1 << 20);
     let late = test.exec(&container, "sleep 100", 1).await.unwrap_err();
     assert_eq!(late.code(), Code::DeadlineExceeded);
     let cmd = vec!["nonsense".to_owned()];
-    let request = ExecSyncRequest { container_id: container.clone(), cmd, timeout: 5 };
+    let request = ExecSyncRequest {
+        container_id: container.clone(),
+        cmd,
+        timeout: 5,
+    };
     let missing = test.runtime.exec_sync(request).await.unwrap_err();
-    assert!(missing.message().contains("executable file not found in $PATH"), "{missing}");
+    assert!(
+        missing
+            .message()
+            .contains("executable file not found in $PATH"),
+        "{missing}"
+    );
     let gone = test.exec("0123", "true", 5).await.unwrap_err();
     assert_eq!(gone.code(), Code::NotFound);
     test.remove_sandbox(&sandbox).await;
@@ -159,7 +224,15 @@ async fn stopping_is_graceful_then_not() {
     let pod = test.pod("stop");
     let sandbox = test.sandbox(pod).await;
     let polite = test.create(&sandbox, shell("polite", WAIT)).await;
-    let stubborn = test.create(&sandbox, shell("stubborn", "trap '' TERM; echo ready; while :; do sleep 1000; done")).await;
+    let stubborn = test
+        .create(
+            &sandbox,
+            shell(
+                "stubborn",
+                "trap '' TERM; echo ready; while :; do sleep 1000; done",
+            ),
+        )
+        .await;
     for (id, name) in [(&polite, "polite"), (&stubborn, "stubborn")] {
         test.start_container(id).await.unwrap();
         // The trap is set before the word is written.
@@ -170,7 +243,10 @@ async fn stopping_is_graceful_then_not() {
         }
     }
     for (id, timeout, code) in [(&polite, 10, 7), (&stubborn, 1, 137)] {
-        let request = StopContainerRequest { container_id: id.clone(), timeout };
+        let request = StopContainerRequest {
+            container_id: id.clone(),
+            timeout,
+        };
         test.runtime.stop_container(request.clone()).await.unwrap();
         assert_eq!(test.status(id).await.exit_code, code);
         test.runtime.stop_container(request).await.unwrap();
@@ -194,12 +270,28 @@ async fn a_command_that_is_not_there_is_a_start_error() {
     let error = test.start_container(&container).await.unwrap_err();
     assert!(error.message().contains("/no/such/program"), "{error}");
     let status = test.status(&container).await;
-    assert_eq!((status.state(), status.exit_code, &*status.reason), (ContainerState::ContainerExited, 128, "StartError"));
+    assert_eq!(
+        (status.state(), status.exit_code, &*status.reason),
+        (ContainerState::ContainerExited, 128, "StartError")
+    );
     let mut config = shell("absent", "true");
-    config.image = Some(ImageSpec { image: "absent:1".to_owned(), ..Default::default() });
-    let request =
-        CreateContainerRequest { pod_sandbox_id: sandbox.clone(), config: Some(config), sandbox_config: None };
-    assert_eq!(test.runtime.create_container(request).await.unwrap_err().code(), Code::NotFound);
+    config.image = Some(ImageSpec {
+        image: "absent:1".to_owned(),
+        ..Default::default()
+    });
+    let request = CreateContainerRequest {
+        pod_sandbox_id: sandbox.clone(),
+        config: Some(config),
+        sandbox_config: None,
+    };
+    assert_eq!(
+        test.runtime
+            .create_container(request)
+            .await
+            .unwrap_err()
+            .code(),
+        Code::NotFound
+    );
     test.remove_sandbox(&sandbox).await;
     assert_nothing_left(&test);
 }
@@ -230,7 +322,12 @@ async fn containers_outlive_the_runtime() {
     test.stop().await;
     // Ends while nobody listens; its shim writes it down.
     std::fs::write(volume.join("go"), "").unwrap();
-    let record = test.directory.path().join("runtime/containers").join(&ends).join("exit.json");
+    let record = test
+        .directory
+        .path()
+        .join("runtime/containers")
+        .join(&ends)
+        .join("exit.json");
     let deadline = Instant::now() + PATIENCE;
     while !record.exists() {
         assert!(Instant::now() < deadline);
@@ -238,12 +335,21 @@ async fn containers_outlive_the_runtime() {
     }
     test.restart().await;
     let after = test.status(&stays).await;
-    assert_eq!((after.state(), after.started_at), (ContainerState::ContainerRunning, before.started_at));
+    assert_eq!(
+        (after.state(), after.started_at),
+        (ContainerState::ContainerRunning, before.started_at)
+    );
     let ended = test.status(&ends).await;
-    assert_eq!((ended.state(), ended.exit_code), (ContainerState::ContainerExited, 5));
+    assert_eq!(
+        (ended.state(), ended.exit_code),
+        (ContainerState::ContainerExited, 5)
+    );
     assert_eq!(test.output(&stays, "echo still here").await, "still here");
     // Events arrive on the new connection.
-    let stop = StopContainerRequest { container_id: stays.clone(), timeout: 10 };
+    let stop = StopContainerRequest {
+        container_id: stays.clone(),
+        timeout: 10,
+    };
     test.runtime.stop_container(stop).await.unwrap();
     assert_eq!(test.status(&stays).await.exit_code, 7);
     test.remove_sandbox(&sandbox).await;
@@ -260,14 +366,34 @@ async fn a_dead_shim_is_noticed_and_cleaned_up_after() {
     let sandbox = test.sandbox(pod).await;
     let container = test.create(&sandbox, shell("main", WAIT)).await;
     test.start_container(&container).await.unwrap();
-    let request = PodSandboxStatusRequest { pod_sandbox_id: sandbox.clone(), verbose: true };
-    let info = test.runtime.pod_sandbox_status(request.clone()).await.unwrap().into_inner().info;
+    let request = PodSandboxStatusRequest {
+        pod_sandbox_id: sandbox.clone(),
+        verbose: true,
+    };
+    let info = test
+        .runtime
+        .pod_sandbox_status(request.clone())
+        .await
+        .unwrap()
+        .into_inner()
+        .info;
     let info: serde_json::Value = serde_json::from_str(&info["info"]).unwrap();
     let pid = i32::try_from(info["pid"].as_i64().unwrap()).unwrap();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    nix::sys::signal::kill(
+        nix::unistd::Pid::from_raw(pid),
+        nix::sys::signal::Signal::SIGKILL,
+    )
+    .unwrap();
     let status = test.exit(&container).await;
     assert_eq!((status.exit_code, &*status.reason), (255, "Unknown"));
-    let known = test.runtime.pod_sandbox_status(request).await.unwrap().into_inner().status.unwrap();
+    let known = test
+        .runtime
+        .pod_sandbox_status(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .status
+        .unwrap();
     assert_eq!(known.state(), PodSandboxState::SandboxNotready);
     test.remove_sandbox(&sandbox).await;
     assert_nothing_left(&test);
@@ -280,24 +406,51 @@ async fn a_shared_process_namespace_has_an_init() {
     }
     let mut test = TestRuntime::start().await;
     let mut pod = test.pod("shared");
-    let shared = NamespaceOption { pid: NamespaceMode::Pod.into(), ..Default::default() };
-    pod.linux.as_mut().unwrap().security_context.as_mut().unwrap().namespace_options = Some(shared.clone());
+    let shared = NamespaceOption {
+        pid: NamespaceMode::Pod.into(),
+        ..Default::default()
+    };
+    pod.linux
+        .as_mut()
+        .unwrap()
+        .security_context
+        .as_mut()
+        .unwrap()
+        .namespace_options = Some(shared.clone());
     let sandbox = test.sandbox(pod).await;
     let mut ids = Vec::new();
     for name in ["a", "b"] {
         let mut config = shell(name, WAIT);
-        config.linux.as_mut().unwrap().security_context.as_mut().unwrap().namespace_options = Some(shared.clone());
+        config
+            .linux
+            .as_mut()
+            .unwrap()
+            .security_context
+            .as_mut()
+            .unwrap()
+            .namespace_options = Some(shared.clone());
         let id = test.create(&sandbox, config).await;
         test.start_container(&id).await.unwrap();
         ids.push(id);
     }
-    let processes = test.output(&ids[0], "cat /proc/1/comm; cat /proc/[0-9]*/comm | grep -c '^sh$'").await;
+    let processes = test
+        .output(
+            &ids[0],
+            "cat /proc/1/comm; cat /proc/[0-9]*/comm | grep -c '^sh$'",
+        )
+        .await;
     let (init, shells) = processes.split_once('\n').unwrap();
     assert_eq!(init, "pause");
     assert!(shells.parse::<u32>().unwrap() >= 2, "{processes}");
-    let stop = StopContainerRequest { container_id: ids[1].clone(), timeout: 10 };
+    let stop = StopContainerRequest {
+        container_id: ids[1].clone(),
+        timeout: 10,
+    };
     test.runtime.stop_container(stop).await.unwrap();
-    assert_eq!(test.status(&ids[0]).await.state(), ContainerState::ContainerRunning);
+    assert_eq!(
+        test.status(&ids[0]).await.state(),
+        ContainerState::ContainerRunning
+    );
     test.remove_sandbox(&sandbox).await;
     assert_nothing_left(&test);
 }
@@ -314,7 +467,13 @@ async fn a_host_network_privileged_container() {
         pid: NamespaceMode::Container.into(),
         ..Default::default()
     };
-    pod.linux.as_mut().unwrap().security_context.as_mut().unwrap().namespace_options = Some(options.clone());
+    pod.linux
+        .as_mut()
+        .unwrap()
+        .security_context
+        .as_mut()
+        .unwrap()
+        .namespace_options = Some(options.clone());
     let sandbox = test.sandbox(pod).await;
     let mut config = shell("main", WAIT);
     config.linux.as_mut().unwrap().security_context = Some(LinuxContainerSecurityContext {
@@ -325,8 +484,18 @@ async fn a_host_network_privileged_container() {
     let container = test.create(&sandbox, config).await;
     test.start_container(&container).await.unwrap();
     let own = std::fs::read_link("/proc/self/ns/net").unwrap();
-    assert_eq!(test.output(&container, "readlink /proc/self/ns/net").await, own.display().to_string());
-    assert_eq!(test.output(&container, "mkdir /mnt; mount -t tmpfs x /mnt && echo mounted").await, "mounted");
+    assert_eq!(
+        test.output(&container, "readlink /proc/self/ns/net").await,
+        own.display().to_string()
+    );
+    assert_eq!(
+        test.output(
+            &container,
+            "mkdir /mnt; mount -t tmpfs x /mnt && echo mounted"
+        )
+        .await,
+        "mounted"
+    );
     test.remove_sandbox(&sandbox).await;
     assert_nothing_left(&test);
 }
@@ -341,8 +510,10 @@ async fn running_out_of_memory_is_told() {
     let sandbox = test.sandbox(pod).await;
     // Doubles a string until it is too long.
     let mut config = shell("main", "x=0123456789abcdef; while :; do x=$x$x; done");
-    config.linux.as_mut().unwrap().resources =
-        Some(LinuxContainerResources { memory_limit_in_bytes: 16 << 20, ..Default::default() });
+    config.linux.as_mut().unwrap().resources = Some(LinuxContainerResources {
+        memory_limit_in_bytes: 16 << 20,
+        ..Default::default()
+    });
     let container = test.create(&sandbox, config).await;
     test.start_container(&container).await.unwrap();
     let status = test.exit(&container).await;
@@ -359,7 +530,10 @@ async fn terminals_logs_and_lists() {
     let mut pod = test.pod("tty");
     pod.labels = HashMap::from([("app".to_owned(), "x".to_owned())]);
     let sandbox = test.sandbox(pod).await;
-    let mut config = shell("main", "test -t 0 && test -t 1 && echo terminal $TERM; while :; do sleep 1000; done");
+    let mut config = shell(
+        "main",
+        "test -t 0 && test -t 1 && echo terminal $TERM; while :; do sleep 1000; done",
+    );
     config.tty = true;
     config.stdin = true;
     let container = test.create(&sandbox, config).await;
@@ -369,29 +543,74 @@ async fn terminals_logs_and_lists() {
         assert!(Instant::now() < deadline);
         tokio::task::yield_now().await;
     }
-    assert_eq!(test.log("main.log"), ["stdout F terminal xterm\r"]);
+    assert_eq!(test.log("main.log"), ["stdout F terminal xterm"]);
     let log = test.directory.path().join("logs/main.log");
     std::fs::rename(&log, log.with_extension("1")).unwrap();
-    let reopen = ReopenContainerLogRequest { container_id: container.clone() };
+    let reopen = ReopenContainerLogRequest {
+        container_id: container.clone(),
+    };
     test.runtime.reopen_container_log(reopen).await.unwrap();
     assert_eq!(std::fs::metadata(&log).unwrap().len(), 0);
     for (labels, count) in [([("app", "x")], 1), ([("app", "y")], 0)] {
         let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let filter = PodSandboxFilter { label_selector: HashMap::from(labels), ..Default::default() };
-        let request = ListPodSandboxRequest { filter: Some(filter) };
-        let items = test.runtime.list_pod_sandbox(request).await.unwrap().into_inner().items;
+        let filter = PodSandboxFilter {
+            label_selector: HashMap::from(labels),
+            ..Default::default()
+        };
+        let request = ListPodSandboxRequest {
+            filter: Some(filter),
+        };
+        let items = test
+            .runtime
+            .list_pod_sandbox(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .items;
         assert_eq!(items.len(), count);
     }
-    let images = test.images.list_images(ListImagesRequest { filter: None }).await.unwrap().into_inner().images;
+    let images = test
+        .images
+        .list_images(ListImagesRequest { filter: None })
+        .await
+        .unwrap()
+        .into_inner()
+        .images;
     assert_eq!(images[0].repo_tags, [IMAGE]);
-    let spec = Some(ImageSpec { image: IMAGE.to_owned(), ..Default::default() });
-    let busy = test.images.remove_image(RemoveImageRequest { image: spec.clone() }).await.unwrap_err();
+    let spec = Some(ImageSpec {
+        image: IMAGE.to_owned(),
+        ..Default::default()
+    });
+    let busy = test
+        .images
+        .remove_image(RemoveImageRequest {
+            image: spec.clone(),
+        })
+        .await
+        .unwrap_err();
     assert_eq!(busy.code(), Code::FailedPrecondition);
     test.remove_sandbox(&sandbox).await;
-    test.images.remove_image(RemoveImageRequest { image: spec.clone() }).await.unwrap();
-    let status = test.images.image_status(ImageStatusRequest { image: spec, verbose: false }).await.unwrap();
+    test.images
+        .remove_image(RemoveImageRequest {
+            image: spec.clone(),
+        })
+        .await
+        .unwrap();
+    let status = test
+        .images
+        .image_status(ImageStatusRequest {
+            image: spec,
+            verbose: false,
+        })
+        .await
+        .unwrap();
     assert!(status.into_inner().image.is_none());
-    assert_eq!(std::fs::read_dir(test.directory.path().join("runtime/images/layers")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(test.directory.path().join("runtime/images/layers"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

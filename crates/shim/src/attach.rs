@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::log::{LogFile, Lines};
+use crate::log::{Lines, LogFile};
 use crate::sys;
 
 /// Bytes moved at a time.
@@ -89,7 +89,9 @@ impl Output {
 
     /// True when something was read.
     fn read_chunk(&mut self, log: Option<&mut LogFile>) -> bool {
-        let Some(source) = &self.source else { return false };
+        let Some(source) = &self.source else {
+            return false;
+        };
         let mut chunk = [0u8; CHUNK_BYTES];
         match sys::read_some(source, &mut chunk) {
             Ok(None) => false,

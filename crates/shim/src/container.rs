@@ -51,7 +51,14 @@ impl Container {
             outputs: Vec::new(),
         };
         if container.spec.tty {
-            return Ok((container, Stdio { stdin: None, stdout: None, stderr: None }));
+            return Ok((
+                container,
+                Stdio {
+                    stdin: None,
+                    stdout: None,
+                    stderr: None,
+                },
+            ));
         }
         let stdin = if container.spec.stdin {
             let (read, write) = sys::pipe()?;
@@ -64,18 +71,29 @@ impl Container {
         let (stderr_read, stderr) = sys::pipe()?;
         container.outputs.push(Output::new(stdout_read, "stdout")?);
         container.outputs.push(Output::new(stderr_read, "stderr")?);
-        Ok((container, Stdio { stdin: Some(stdin), stdout: Some(stdout), stderr: Some(stderr) }))
+        Ok((
+            container,
+            Stdio {
+                stdin: Some(stdin),
+                stdout: Some(stdout),
+                stderr: Some(stderr),
+            },
+        ))
     }
 
     /// The container was made: notes it on disk, then lets it go on to its program.
     pub fn start(&mut self, pid: i32, master: Option<OwnedFd>) -> io::Result<()> {
         self.pid = pid;
         if let Some(master) = master {
-            self.outputs.push(Output::new(master.try_clone()?, "stdout")?);
+            self.outputs
+                .push(Output::new(master.try_clone()?, "stdout")?);
             self.terminal = Some(master);
         }
         self.started_at = sys::now();
-        let record = StartedRecord { pid, started_at: self.started_at };
+        let record = StartedRecord {
+            pid,
+            started_at: self.started_at,
+        };
         let record = serde_json::to_vec(&record).map_err(io::Error::other)?;
         sys::write_atomically(&self.spec.bundle.join(STARTED_FILE), &record)?;
         launch::release(&self.spec)
@@ -105,7 +123,9 @@ impl Container {
 
     /// In a process namespace of its own the kernel has done it already.
     fn kill_leftovers(&self) {
-        let Some(list) = &self.spec.kill_list else { return };
+        let Some(list) = &self.spec.kill_list else {
+            return;
+        };
         let pids = fs::read_to_string(list).unwrap_or_default();
         for pid in pids.lines().filter_map(|line| line.parse::<i32>().ok()) {
             if pid > 1 {
@@ -116,7 +136,9 @@ impl Container {
 
     /// Both files hold `oom_kill N` on a line.
     fn oom_killed(&self) -> bool {
-        let Some(file) = &self.spec.oom_file else { return false };
+        let Some(file) = &self.spec.oom_file else {
+            return false;
+        };
         fs::read_to_string(file)
             .unwrap_or_default()
             .lines()

@@ -53,10 +53,15 @@ pub fn start(exec: Exec<'_>) -> io::Result<(Pid, UnixStream)> {
 fn enter(exec: &Exec<'_>) -> Result<(Pid, Option<OwnedFd>), String> {
     sys::set_name(c"knarr-exec");
     sys::reset_signals();
-    let spec = Spec::load(exec.container.bundle.join("config.json")).map_err(|error| chain(&error))?;
-    let process = spec.process().as_ref().ok_or("the container has no process")?;
+    let spec =
+        Spec::load(exec.container.bundle.join("config.json")).map_err(|error| chain(&error))?;
+    let process = spec
+        .process()
+        .as_ref()
+        .ok_or("the container has no process")?;
     for procs in &exec.container.cgroup_procs {
-        fs::write(procs, "0").map_err(|error| format!("join cgroup {}: {error}", procs.display()))?;
+        fs::write(procs, "0")
+            .map_err(|error| format!("join cgroup {}: {error}", procs.display()))?;
     }
     if let Some(adjustment) = process.oom_score_adj() {
         fs::write("/proc/self/oom_score_adj", adjustment.to_string())
@@ -70,7 +75,12 @@ fn enter(exec: &Exec<'_>) -> Result<(Pid, Option<OwnedFd>), String> {
     };
     let (mut failure, failed) = UnixStream::pair().map_err(|error| error.to_string())?;
     let pid = sys::clone_with(libc::CLONE_PARENT, || {
-        let reason = match become_process(exec, &spec, process, terminal.as_ref().map(|(_, slave)| slave)) {
+        let reason = match become_process(
+            exec,
+            &spec,
+            process,
+            terminal.as_ref().map(|(_, slave)| slave),
+        ) {
             Ok(()) => return 0,
             Err(reason) => reason,
         };
@@ -132,7 +142,11 @@ fn open_terminal(process: &Process) -> io::Result<(OwnedFd, OwnedFd)> {
         }
         sys::own(fd)
     };
-    nix::unistd::fchown(slave.as_raw_fd(), Some(Uid::from_raw(process.user().uid())), None)?;
+    nix::unistd::fchown(
+        slave.as_raw_fd(),
+        Some(Uid::from_raw(process.user().uid())),
+        None,
+    )?;
     Ok((master.into(), slave))
 }
 
@@ -150,7 +164,8 @@ fn become_process(
     if let Some(umask) = user.umask() {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(umask));
     }
-    take_stdio(exec, slave, user.uid(), user.gid()).map_err(|error| format!("take stdio: {error}"))?;
+    take_stdio(exec, slave, user.uid(), user.gid())
+        .map_err(|error| format!("take stdio: {error}"))?;
     for limit in process.rlimits().iter().flatten() {
         call.set_rlimit(limit).map_err(|error| chain(&error))?;
     }
@@ -163,12 +178,19 @@ fn become_process(
         Err(nix::Error::EPERM | nix::Error::EACCES) => true,
         Err(error) => return Err(format!("chdir to {}: {error}", process.cwd().display())),
     };
-    let groups: Vec<Gid> =
-        user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
+    let groups: Vec<Gid> = user
+        .additional_gids()
+        .iter()
+        .flatten()
+        .map(|gid| Gid::from_raw(*gid))
+        .collect();
     call.set_groups(&groups).map_err(|error| chain(&error))?;
     // As root a filter can be loaded without no_new_privs, so it comes before the capabilities go, as libcontainer
     // does for the first process.
-    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let filter = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().as_ref());
     // Keeps capabilities over the change of user, until they are set to what the container may have.
     call.set_id(Uid::from_raw(user.uid()), Gid::from_raw(user.gid()))
         .map_err(|error| chain(&error))?;
@@ -180,7 +202,8 @@ fn become_process(
         capabilities::drop_privileges(wanted, &call).map_err(|error| chain(&error))?;
     }
     if denied {
-        chdir(process.cwd()).map_err(|error| format!("chdir to {}: {error}", process.cwd().display()))?;
+        chdir(process.cwd())
+            .map_err(|error| format!("chdir to {}: {error}", process.cwd().display()))?;
     }
     execute(exec.args, &environment)
 }
@@ -211,8 +234,14 @@ fn environment(process: &Process, tty: bool) -> Vec<(String, String)> {
         .filter_map(|entry| entry.split_once('='))
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .collect();
-    let known: HashMap<&str, ()> = variables.iter().map(|(key, _)| (key.as_str(), ())).collect();
-    let (home, term) = (!known.contains_key("HOME"), tty && !known.contains_key("TERM"));
+    let known: HashMap<&str, ()> = variables
+        .iter()
+        .map(|(key, _)| (key.as_str(), ()))
+        .collect();
+    let (home, term) = (
+        !known.contains_key("HOME"),
+        tty && !known.contains_key("TERM"),
+    );
     if home {
         variables.push(("HOME".to_owned(), home_of(process.user().uid())));
     }
@@ -235,21 +264,35 @@ fn home_of(uid: u32) -> String {
 fn execute(args: &[String], environment: &[(String, String)]) -> Result<(), String> {
     let program = args.first().ok_or("no command given")?;
     let strings = |all: &mut dyn Iterator<Item = String>| -> Result<Vec<CString>, String> {
-        all.map(|text| CString::new(text).map_err(|_| "a string holds a NUL byte".to_owned())).collect()
+        all.map(|text| CString::new(text).map_err(|_| "a string holds a NUL byte".to_owned()))
+            .collect()
     };
     let argv = strings(&mut args.iter().cloned())?;
-    let envp = strings(&mut environment.iter().map(|(key, value)| format!("{key}={value}")))?;
-    let path = environment
-        .iter()
-        .find(|(key, _)| key == "PATH")
-        .map_or("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", |(_, value)| value);
+    let envp = strings(
+        &mut environment
+            .iter()
+            .map(|(key, value)| format!("{key}={value}")),
+    )?;
+    let path = environment.iter().find(|(key, _)| key == "PATH").map_or(
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        |(_, value)| value,
+    );
     let candidates: Vec<String> = if program.contains('/') {
         vec![program.clone()]
     } else {
-        path.split(':').map(|directory| format!("{directory}/{program}")).collect()
+        path.split(':')
+            .map(|directory| format!("{directory}/{program}"))
+            .collect()
     };
     // SAFETY: leaves every descriptor but stdio to be closed by execve.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            3,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
     let mut reason = nix::Error::ENOENT;
     for candidate in candidates {
         let candidate = CString::new(candidate).map_err(|_| "a string holds a NUL byte")?;

@@ -13,8 +13,9 @@ pub fn run() -> i32 {
     // The shim's death must not leave a namespace that nobody can name.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
     let _ = prctl::set_dumpable(false);
-    // SAFETY: closes what was inherited beyond stdio; nothing in this process uses a descriptor again.
-    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+    // SAFETY: closes all that was inherited, the pipe that whoever started the shim reads to its end among it; nothing
+    // in this process uses a descriptor again.
+    unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) };
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     loop {

@@ -118,9 +118,14 @@ fn make(spec: &StartSpec, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), String
 /// A process that is not root may open `/dev/stdout` anew only if the pipe is its own.
 fn give_stdio_away(spec: &StartSpec, stdio: &Stdio) -> Result<(), String> {
     let oci = Spec::load(spec.bundle.join("config.json")).map_err(|error| chain(&error))?;
-    let Some(process) = oci.process() else { return Ok(()) };
+    let Some(process) = oci.process() else {
+        return Ok(());
+    };
     let (uid, gid) = (process.user().uid(), process.user().gid());
-    for fd in [&stdio.stdin, &stdio.stdout, &stdio.stderr].into_iter().flatten() {
+    for fd in [&stdio.stdin, &stdio.stdout, &stdio.stderr]
+        .into_iter()
+        .flatten()
+    {
         own_pipe(fd, uid, gid);
     }
     Ok(())
@@ -129,7 +134,8 @@ fn give_stdio_away(spec: &StartSpec, stdio: &Stdio) -> Result<(), String> {
 /// Makes a pipe its user's; other kinds of files keep their owner.
 pub fn own_pipe(fd: &OwnedFd, uid: u32, gid: u32) {
     let fd = fd.as_raw_fd();
-    let is_pipe = nix::sys::stat::fstat(fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
+    let is_pipe =
+        nix::sys::stat::fstat(fd).is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFIFO);
     if is_pipe {
         let _ = fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     }
@@ -140,7 +146,8 @@ fn receive_master(listener: &UnixListener) -> io::Result<OwnedFd> {
     let (stream, _) = listener.accept()?;
     let (mut bytes, mut fds) = (Vec::new(), Vec::new());
     frame::receive(&stream, &mut bytes, &mut fds)?;
-    fds.pop().ok_or_else(|| io::Error::other("no descriptor came"))
+    fds.pop()
+        .ok_or_else(|| io::Error::other("no descriptor came"))
 }
 
 /// Lets a made container go on to its program.

@@ -165,6 +165,13 @@ pub enum ErrorKind {
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub enum Event {
-    Exited { id: String, exit: ExitRecord },
-    ExecExited { id: String, exec_id: String, exit_code: i32 },
+    Exited {
+        id: String,
+        exit: ExitRecord,
+    },
+    ExecExited {
+        id: String,
+        exec_id: String,
+        exit_code: i32,
+    },
 }

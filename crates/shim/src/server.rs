@@ -115,29 +115,65 @@ impl Server {
         let input = PollFlags::POLLIN;
         // Ended children come last, so that a one-shot child's report is read before its container's end.
         for (index, launch) in self.launches.iter().enumerate() {
-            add(&mut polled, &mut targets, launch.report.as_fd(), input, Target::Launch(index));
+            add(
+                &mut polled,
+                &mut targets,
+                launch.report.as_fd(),
+                input,
+                Target::Launch(index),
+            );
         }
-        add(&mut polled, &mut targets, self.ready.signals.as_fd(), input, Target::Signals);
+        add(
+            &mut polled,
+            &mut targets,
+            self.ready.signals.as_fd(),
+            input,
+            Target::Signals,
+        );
         if self.clients.len() < MAX_CLIENTS {
-            add(&mut polled, &mut targets, self.listener.as_fd(), input, Target::Listener);
+            add(
+                &mut polled,
+                &mut targets,
+                self.listener.as_fd(),
+                input,
+                Target::Listener,
+            );
         }
         for (key, client) in &self.clients {
             let mut flags = input;
             flags.set(PollFlags::POLLOUT, !client.unsent.is_empty());
-            add(&mut polled, &mut targets, client.stream.as_fd(), flags, Target::Client(*key));
+            add(
+                &mut polled,
+                &mut targets,
+                client.stream.as_fd(),
+                flags,
+                Target::Client(*key),
+            );
         }
         for (number, container) in self.containers.iter().enumerate() {
             for (fd, index, readable) in poll_targets(container) {
                 let flags = if readable { input } else { PollFlags::POLLOUT };
-                add(&mut polled, &mut targets, fd, flags, Target::Output(number, index));
+                add(
+                    &mut polled,
+                    &mut targets,
+                    fd,
+                    flags,
+                    Target::Output(number, index),
+                );
             }
         }
         match poll(&mut polled, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let happened = polled.iter().map(|fd| fd.revents().is_some_and(|flags| !flags.is_empty()));
-        Ok(targets.into_iter().zip(happened).filter_map(|(target, hit)| hit.then_some(target)).collect())
+        let happened = polled
+            .iter()
+            .map(|fd| fd.revents().is_some_and(|flags| !flags.is_empty()));
+        Ok(targets
+            .into_iter()
+            .zip(happened)
+            .filter_map(|(target, hit)| hit.then_some(target))
+            .collect())
     }
 
     fn handle(&mut self, target: Target) {
@@ -158,7 +194,9 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        let Ok((stream, _)) = self.listener.accept() else { return };
+        let Ok((stream, _)) = self.listener.accept() else {
+            return;
+        };
         if stream.set_nonblocking(true).is_ok() {
             self.next_client += 1;
             let client = Client {
@@ -173,7 +211,9 @@ impl Server {
     }
 
     fn serve(&mut self, key: u64) {
-        let Some(client) = self.clients.get_mut(&key) else { return };
+        let Some(client) = self.clients.get_mut(&key) else {
+            return;
+        };
         if flush(client).is_err() {
             self.clients.remove(&key);
             return;
@@ -201,7 +241,14 @@ impl Server {
                     FrameError::Version(_) => ErrorKind::Version,
                     _ => ErrorKind::Internal,
                 };
-                self.answer(key, &Response::Error { kind, message: error.to_string() }, &[]);
+                self.answer(
+                    key,
+                    &Response::Error {
+                        kind,
+                        message: error.to_string(),
+                    },
+                    &[],
+                );
                 self.clients.remove(&key);
             }
         }
@@ -218,14 +265,28 @@ impl Server {
                 Ok(()) => return,
                 Err(error) => Err(error),
             },
-            Request::Kill { id, exec_id, signal } => self.kill(&id, exec_id.as_deref(), signal),
+            Request::Kill {
+                id,
+                exec_id,
+                signal,
+            } => self.kill(&id, exec_id.as_deref(), signal),
             Request::Delete { id } => self.delete(&id),
             Request::ReopenLog { id } => self.find(&id).and_then(|container| {
-                container.reopen_log().map_err(|error| (ErrorKind::Internal, error.to_string()))?;
+                container
+                    .reopen_log()
+                    .map_err(|error| (ErrorKind::Internal, error.to_string()))?;
                 Ok(Response::Ok)
             }),
-            Request::Attach { id, stdin, stdout, stderr } => {
-                match self.find(&id).and_then(|container| attach(container, stdin, stdout, stderr)) {
+            Request::Attach {
+                id,
+                stdin,
+                stdout,
+                stderr,
+            } => {
+                match self
+                    .find(&id)
+                    .and_then(|container| attach(container, stdin, stdout, stderr))
+                {
                     Ok((response, fds)) => {
                         self.answer(key, &response, &fds);
                         return;
@@ -257,15 +318,26 @@ impl Server {
         self.containers
             .iter_mut()
             .find(|container| container.spec.id == id)
-            .ok_or_else(|| (ErrorKind::NotFound, format!("no container {id} in this sandbox")))
+            .ok_or_else(|| {
+                (
+                    ErrorKind::NotFound,
+                    format!("no container {id} in this sandbox"),
+                )
+            })
     }
 
     fn start(&mut self, key: u64, spec: StartSpec) -> Result<(), (ErrorKind, String)> {
         if self.find(&spec.id).is_ok() {
-            return Err((ErrorKind::State, format!("container {} was started already", spec.id)));
+            return Err((
+                ErrorKind::State,
+                format!("container {} was started already", spec.id),
+            ));
         }
         if self.containers.len() >= MAX_CONTAINERS {
-            return Err((ErrorKind::Internal, format!("over {MAX_CONTAINERS} containers")));
+            return Err((
+                ErrorKind::Internal,
+                format!("over {MAX_CONTAINERS} containers"),
+            ));
         }
         let internal = |error: io::Error| (ErrorKind::Internal, error.to_string());
         let id = spec.id.clone();
@@ -277,13 +349,24 @@ impl Server {
         Ok(())
     }
 
-    fn exec(&mut self, key: u64, spec: &ExecSpec, stdio: Vec<OwnedFd>) -> Result<(), (ErrorKind, String)> {
+    fn exec(
+        &mut self,
+        key: u64,
+        spec: &ExecSpec,
+        stdio: Vec<OwnedFd>,
+    ) -> Result<(), (ErrorKind, String)> {
         let container = self.find(&spec.id)?;
         if !container.running() {
-            return Err((ErrorKind::State, format!("container {} is not running", spec.id)));
+            return Err((
+                ErrorKind::State,
+                format!("container {} is not running", spec.id),
+            ));
         }
         if !spec.tty && stdio.len() != 3 {
-            return Err((ErrorKind::Internal, "an exec needs three descriptors".to_owned()));
+            return Err((
+                ErrorKind::Internal,
+                "an exec needs three descriptors".to_owned(),
+            ));
         }
         let (_, report) = exec::start(exec::Exec {
             container: &container.spec,
@@ -298,19 +381,34 @@ impl Server {
     }
 
     fn watch(&mut self, report: UnixStream, client: u64, id: String, exec_id: Option<String>) {
-        self.launches.push(Launch { report, bytes: Vec::new(), fds: Vec::new(), client, id, exec_id });
+        self.launches.push(Launch {
+            report,
+            bytes: Vec::new(),
+            fds: Vec::new(),
+            client,
+            id,
+            exec_id,
+        });
     }
 
     fn read_report(&mut self, index: usize) {
-        let Some(launch) = self.launches.get_mut(index) else { return };
+        let Some(launch) = self.launches.get_mut(index) else {
+            return;
+        };
         let launched = match frame::receive(&launch.report, &mut launch.bytes, &mut launch.fds) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            Err(error) => Launched::Failed { message: error.to_string() },
-            Ok(0) => Launched::Failed { message: "the starting process died".to_owned() },
+            Err(error) => Launched::Failed {
+                message: error.to_string(),
+            },
+            Ok(0) => Launched::Failed {
+                message: "the starting process died".to_owned(),
+            },
             Ok(_) => match frame::decode(&mut launch.bytes) {
                 Ok(None) => return,
                 Ok(Some(launched)) => launched,
-                Err(error) => Launched::Failed { message: error.to_string() },
+                Err(error) => Launched::Failed {
+                    message: error.to_string(),
+                },
             },
         };
         // An empty id marks it as done; the loop removes it once no index is in use.
@@ -325,7 +423,14 @@ impl Server {
                 if exec_id.is_none() {
                     self.containers.retain(|container| container.spec.id != id);
                 }
-                self.answer(client, &Response::Error { kind: ErrorKind::Start, message }, &[]);
+                self.answer(
+                    client,
+                    &Response::Error {
+                        kind: ErrorKind::Start,
+                        message,
+                    },
+                    &[],
+                );
             }
         }
         if self.launches.iter().all(|launch| launch.id.is_empty()) {
@@ -336,10 +441,16 @@ impl Server {
     fn started(&mut self, client: u64, id: &str, pid: i32, master: Option<OwnedFd>) {
         let Ok(container) = self.find(id) else { return };
         let response = match container.start(pid, master) {
-            Ok(()) => Response::Started { pid, started_at: container.started_at },
+            Ok(()) => Response::Started {
+                pid,
+                started_at: container.started_at,
+            },
             Err(error) => {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-                Response::Error { kind: ErrorKind::Start, message: error.to_string() }
+                Response::Error {
+                    kind: ErrorKind::Start,
+                    message: error.to_string(),
+                }
             }
         };
         self.answer(client, &response, &[]);
@@ -358,13 +469,25 @@ impl Server {
     ) {
         let master: Vec<OwnedFd> = master.into_iter().collect();
         self.execs.insert(pid, (id, exec_id));
-        self.answer(client, &Response::Started { pid, started_at: sys::now() }, &master);
+        self.answer(
+            client,
+            &Response::Started {
+                pid,
+                started_at: sys::now(),
+            },
+            &master,
+        );
         if let Some(code) = self.unclaimed.remove(&pid) {
             self.ended(pid, code);
         }
     }
 
-    fn kill(&mut self, id: &str, exec_id: Option<&str>, signal: i32) -> Result<Response, (ErrorKind, String)> {
+    fn kill(
+        &mut self,
+        id: &str,
+        exec_id: Option<&str>,
+        signal: i32,
+    ) -> Result<Response, (ErrorKind, String)> {
         let signal = Signal::try_from(signal)
             .map_err(|_| (ErrorKind::Internal, format!("no signal {signal}")))?;
         let pid = match exec_id {
@@ -394,7 +517,11 @@ impl Server {
     }
 
     fn shutdown(&mut self) -> Result<Response, (ErrorKind, String)> {
-        if self.containers.iter().any(|container| container.exit.is_none()) {
+        if self
+            .containers
+            .iter()
+            .any(|container| container.exit.is_none())
+        {
             return Err((ErrorKind::State, "a container is running".to_owned()));
         }
         self.done = true;
@@ -419,18 +546,29 @@ impl Server {
     /// A child has ended: a container's first process, an exec, a one-shot child, or an orphan.
     fn ended(&mut self, pid: i32, code: i32) {
         let event = if let Some((id, exec_id)) = self.execs.remove(&pid) {
-            Event::ExecExited { id, exec_id, exit_code: code }
-        } else if let Some(container) =
-            self.containers.iter_mut().find(|container| container.running() && container.pid == pid)
+            Event::ExecExited {
+                id,
+                exec_id,
+                exit_code: code,
+            }
+        } else if let Some(container) = self
+            .containers
+            .iter_mut()
+            .find(|container| container.running() && container.pid == pid)
         {
-            Event::Exited { id: container.spec.id.clone(), exit: container.end(code) }
+            Event::Exited {
+                id: container.spec.id.clone(),
+                exit: container.end(code),
+            }
         } else {
             if !self.launches.is_empty() {
                 self.unclaimed.insert(pid, code);
             }
             return;
         };
-        let Ok(bytes) = frame::encode(&event) else { return };
+        let Ok(bytes) = frame::encode(&event) else {
+            return;
+        };
         self.clients.retain(|_, client| {
             if !client.subscribed {
                 return true;
@@ -442,7 +580,9 @@ impl Server {
 
     /// Responses are small and the client waits for them: if its socket will not take one, it is gone.
     fn answer(&mut self, key: u64, response: &Response, fds: &[OwnedFd]) {
-        let Some(client) = self.clients.get_mut(&key) else { return };
+        let Some(client) = self.clients.get_mut(&key) else {
+            return;
+        };
         let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let sent = frame::encode(response).map(|bytes| frame::send(&client.stream, &bytes, &raw));
         if !matches!(sent, Ok(Ok(()))) {
@@ -458,7 +598,10 @@ fn attach(
     stderr: bool,
 ) -> Result<(Response, Vec<OwnedFd>), (ErrorKind, String)> {
     if !container.running() {
-        return Err((ErrorKind::State, format!("container {} is not running", container.spec.id)));
+        return Err((
+            ErrorKind::State,
+            format!("container {} is not running", container.spec.id),
+        ));
     }
     container
         .attach(stdin, stdout, stderr)

@@ -46,7 +46,8 @@ pub fn run(directory: &Path) -> io::Result<Ready> {
     let _ = setsid();
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     std::env::set_current_dir("/")?;
-    let spec = fs::read(directory.join(SANDBOX_SPEC_FILE)).map_err(at("read the sandbox's description"))?;
+    let spec = fs::read(directory.join(SANDBOX_SPEC_FILE))
+        .map_err(at("read the sandbox's description"))?;
     let spec: SandboxSpec = serde_json::from_slice(&spec)
         .map_err(io::Error::other)
         .map_err(at("read the sandbox's description"))?;

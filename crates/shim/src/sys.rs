@@ -18,7 +18,10 @@ use nix::unistd::{ForkResult, Pid, dup2, fork, pipe2};
 /// a number that a container's stdio is put on.
 pub fn fill_standard_descriptors() -> io::Result<()> {
     loop {
-        let file = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")?;
         if file.as_raw_fd() > 2 {
             return Ok(());
         }
@@ -31,7 +34,10 @@ pub fn report_ready(error: Option<&str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(error.unwrap_or(".").as_bytes())?;
     out.flush()?;
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let null = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
     dup2(null.as_raw_fd(), 1)?;
     Ok(())
 }
@@ -58,7 +64,11 @@ pub fn fork_with(body: impl FnOnce() -> i32) -> io::Result<Pid> {
 
 /// As [`fork_with`], in new namespaces, or (`CLONE_PARENT`) as a sibling.
 pub fn clone_with(flags: libc::c_int, body: impl FnOnce() -> i32) -> io::Result<Pid> {
-    let signal = if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD } else { 0 };
+    let signal = if flags & libc::CLONE_PARENT == 0 {
+        libc::SIGCHLD
+    } else {
+        0
+    };
     // SAFETY: without CLONE_VM and with a null stack this is fork(2) with other flags; one thread, see `fork_with`.
     let pid = unsafe { libc::syscall(libc::SYS_clone, flags | signal, 0, 0, 0, 0) };
     match pid {

@@ -56,10 +56,17 @@ fn updates_touch_only_what_is_set() {
         memory_limit_in_bytes: 1 << 20,
         ..Default::default()
     };
-    let legacy: Vec<String> =
-        legacy_settings(&resources).into_iter().map(|(_, file, value)| format!("{file}={value}")).collect();
-    assert_eq!(legacy, ["cpu.cfs_quota_us=50000", "memory.limit_in_bytes=1048576"]);
-    let unified: Vec<String> =
-        unified_settings(&resources).into_iter().map(|(_, file, value)| format!("{file}={value}")).collect();
+    let legacy: Vec<String> = legacy_settings(&resources)
+        .into_iter()
+        .map(|(_, file, value)| format!("{file}={value}"))
+        .collect();
+    assert_eq!(
+        legacy,
+        ["cpu.cfs_quota_us=50000", "memory.limit_in_bytes=1048576"]
+    );
+    let unified: Vec<String> = unified_settings(&resources)
+        .into_iter()
+        .map(|(_, file, value)| format!("{file}={value}"))
+        .collect();
     assert_eq!(unified, ["cpu.max=50000 100000", "memory.max=1048576"]);
 }

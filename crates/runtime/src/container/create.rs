@@ -26,19 +26,30 @@ impl Inner {
         config: v1::ContainerConfig,
     ) -> Result<String, Error> {
         if config.metadata.is_none() {
-            return Err(Error::InvalidArgument("container config must include metadata".to_owned()));
+            return Err(Error::InvalidArgument(
+                "container config must include metadata".to_owned(),
+            ));
         }
         if !sandbox.status.lock().ready {
-            return Err(Error::State(format!("sandbox container {:?} is not running", sandbox.record.id)));
+            return Err(Error::State(format!(
+                "sandbox container {:?} is not running",
+                sandbox.record.id
+            )));
         }
         if !config.cdi_devices.is_empty() {
-            return Err(Error::Unsupported("CDI devices are not supported".to_owned()));
+            return Err(Error::Unsupported(
+                "CDI devices are not supported".to_owned(),
+            ));
         }
-        let wanted = config.image.as_ref().map(|image| image.image.clone()).unwrap_or_default();
-        let image = self
-            .images
-            .find(&wanted)
-            .ok_or_else(|| Error::NotFound { kind: "image", id: wanted })?;
+        let wanted = config
+            .image
+            .as_ref()
+            .map(|image| image.image.clone())
+            .unwrap_or_default();
+        let image = self.images.find(&wanted).ok_or_else(|| Error::NotFound {
+            kind: "image",
+            id: wanted,
+        })?;
         let namespaces = self.namespaces(sandbox, &config)?;
         let id = id::new();
         let directory = self.layout.container(&id);
@@ -57,17 +68,30 @@ impl Inner {
             id: id.clone(),
         };
         let layers = self.images.layers(&image)?;
-        let made = Make { sandbox: sandbox.clone(), image, layers, namespaces, directory: directory.clone() };
+        let made = Make {
+            sandbox: sandbox.clone(),
+            image,
+            layers,
+            namespaces,
+            directory: directory.clone(),
+        };
         let record = tokio::task::spawn_blocking(move || made.run(record))
             .await
-            .map_err(|error| Error::Io { what: "create the container", source: std::io::Error::other(error) })??;
+            .map_err(|error| Error::Io {
+                what: "create the container",
+                source: std::io::Error::other(error),
+            })??;
         let container = Arc::new(Container::new(record, directory));
         self.containers.lock().insert(id.clone(), container.clone());
         self.publish_container(&container, ContainerEventType::ContainerCreatedEvent);
         Ok(id)
     }
 
-    fn namespaces(&self, sandbox: &Sandbox, config: &v1::ContainerConfig) -> Result<Namespaces, Error> {
+    fn namespaces(
+        &self,
+        sandbox: &Sandbox,
+        config: &v1::ContainerConfig,
+    ) -> Result<Namespaces, Error> {
         let status = sandbox.status.lock().clone();
         let sandbox_options = spec::sandbox_namespaces(&sandbox.record.config);
         let options = config
@@ -107,11 +131,17 @@ impl Inner {
     }
 
     /// Removes a container, killing it if it runs; one that is not there is removed.
-    pub(crate) async fn remove_container(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
-        self.stop_container(container, std::time::Duration::ZERO).await?;
+    pub(crate) async fn remove_container(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+    ) -> Result<(), Error> {
+        self.stop_container(container, std::time::Duration::ZERO)
+            .await?;
         let _operation = container.operation.lock().await;
         if let Ok(sandbox) = self.sandbox(&container.record.sandbox) {
-            let request = knarr_shim::Request::Delete { id: container.record.id.clone() };
+            let request = knarr_shim::Request::Delete {
+                id: container.record.id.clone(),
+            };
             // It may be gone with the shim, or may never have been started.
             let _ = sandbox.shim.order(request).await;
         }
@@ -143,7 +173,8 @@ struct Make {
 
 impl Make {
     fn run(self, mut record: ContainerRecord) -> Result<ContainerRecord, Error> {
-        let _span = tracing::debug_span!("create_container", container = &record.id[..12]).entered();
+        let _span =
+            tracing::debug_span!("create_container", container = &record.id[..12]).entered();
         let outcome = self.make(&mut record);
         if outcome.is_err()
             && let Err(error) = dispose(&self.directory, &record.cgroup)
@@ -158,7 +189,9 @@ impl Make {
         files::make_dir(&self.directory).map_err(Error::io("make the bundle"))?;
         files::write_json(&on_disk, record).map_err(Error::io("write the record"))?;
         let snapshot = Snapshot::of(&self.directory);
-        snapshot.mount(&self.layers).map_err(Error::io("mount the root file system"))?;
+        snapshot
+            .mount(&self.layers)
+            .map_err(Error::io("mount the root file system"))?;
         let rootfs = snapshot.rootfs();
         let user = user(&record.config, &self.image.config, &rootfs)?;
         let input = spec::Input {
@@ -188,12 +221,21 @@ impl Make {
 
 /// Who the container runs as: what CRI asks, or else what the image says.
 fn user(config: &v1::ContainerConfig, image: &ImageConfig, rootfs: &Path) -> Result<User, Error> {
-    let security = config.linux.as_ref().and_then(|linux| linux.security_context.as_ref());
-    let from_image = image.config.as_ref().map(|config| config.user.clone()).unwrap_or_default();
+    let security = config
+        .linux
+        .as_ref()
+        .and_then(|linux| linux.security_context.as_ref());
+    let from_image = image
+        .config
+        .as_ref()
+        .map(|config| config.user.clone())
+        .unwrap_or_default();
     let text = match security {
-        Some(security) if security.run_as_user.is_some() => {
-            security.run_as_user.as_ref().map(|user| user.value.to_string()).unwrap_or_default()
-        }
+        Some(security) if security.run_as_user.is_some() => security
+            .run_as_user
+            .as_ref()
+            .map(|user| user.value.to_string())
+            .unwrap_or_default(),
         Some(security) if !security.run_as_username.is_empty() => security.run_as_username.clone(),
         _ => from_image,
     };
@@ -229,7 +271,11 @@ fn log_path(sandbox: &v1::PodSandboxConfig, config: &v1::ContainerConfig) -> Opt
 
 /// `SIGTERM`, `TERM` or `15`, as images write it.
 fn stop_signal(image: &ImageConfig) -> i32 {
-    let text = image.config.as_ref().and_then(|config| config.stop_signal.clone()).unwrap_or_default();
+    let text = image
+        .config
+        .as_ref()
+        .and_then(|config| config.stop_signal.clone())
+        .unwrap_or_default();
     signal_number(&text).unwrap_or(DEFAULT_STOP_SIGNAL)
 }
 
@@ -239,7 +285,11 @@ pub(crate) fn signal_number(text: &str) -> Option<i32> {
     if let Ok(number) = upper.parse::<i32>() {
         return Signal::try_from(number).is_ok().then_some(number);
     }
-    let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    let name = if upper.starts_with("SIG") {
+        upper
+    } else {
+        format!("SIG{upper}")
+    };
     name.parse::<Signal>().ok().map(|signal| signal as i32)
 }
 
@@ -249,7 +299,14 @@ mod tests {
 
     #[test]
     fn signals_by_name_and_number() {
-        let cases = [("SIGQUIT", Some(3)), ("usr1", Some(10)), ("9", Some(9)), ("", None), ("SIGNOPE", None), ("99", None)];
+        let cases = [
+            ("SIGQUIT", Some(3)),
+            ("usr1", Some(10)),
+            ("9", Some(9)),
+            ("", None),
+            ("SIGNOPE", None),
+            ("99", None),
+        ];
         for (text, wanted) in cases {
             assert_eq!(signal_number(text), wanted, "{text}");
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use knarr_cri::v1::{ContainerEventType, ContainerStatus, LinuxContainerResources};
 use knarr_shim::protocol::{
-    AttachedFd, ErrorKind, EXIT_FILE, ExecSpec, ExitRecord, Request, Response, StartSpec,
+    AttachedFd, EXIT_FILE, ErrorKind, ExecSpec, ExitRecord, Request, Response, StartSpec,
 };
 use tokio::net::TcpStream;
 use tracing::Instrument;
@@ -31,22 +31,35 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Inner {
-    pub(crate) async fn start_container(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
+    pub(crate) async fn start_container(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+    ) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
         let phase = container.status.lock().phase;
         if phase != Phase::Created {
             return Err(Error::State(format!(
                 "container is in {} state",
-                if phase == Phase::Running { "CONTAINER_RUNNING" } else { "CONTAINER_EXITED" }
+                if phase == Phase::Running {
+                    "CONTAINER_RUNNING"
+                } else {
+                    "CONTAINER_EXITED"
+                }
             )));
         }
         let sandbox = self.sandbox(&container.record.sandbox)?;
         if !sandbox.status.lock().ready {
-            return Err(Error::State(format!("sandbox container {:?} is not running", sandbox.record.id)));
+            return Err(Error::State(format!(
+                "sandbox container {:?} is not running",
+                sandbox.record.id
+            )));
         }
         let span = tracing::debug_span!("start_container", container = &container.record.id[..12]);
-        let started =
-            sandbox.shim.call(Request::Start(start_spec(container)), Vec::new()).instrument(span).await;
+        let started = sandbox
+            .shim
+            .call(Request::Start(start_spec(container)), Vec::new())
+            .instrument(span)
+            .await;
         match started {
             Ok((Response::Started { pid, started_at }, _)) => {
                 container.running(pid, started_at);
@@ -62,7 +75,10 @@ impl Inner {
     }
 
     fn start_failed(&self, container: &Arc<Container>, message: &str) {
-        let failure = FailureRecord { at: files::now(), message: message.to_owned() };
+        let failure = FailureRecord {
+            at: files::now(),
+            message: message.to_owned(),
+        };
         if let Err(error) = files::write_json(&container.directory.join(FAILURE_FILE), &failure) {
             tracing::warn!(container = container.record.id, %error, "cannot record a failed start");
         }
@@ -97,7 +113,8 @@ impl Inner {
             return;
         }
         let cgroup = container.record.cgroup.clone();
-        if let Err(error) = blocking("kill an orphan", move || cgroup::host().remove(&cgroup)).await {
+        if let Err(error) = blocking("kill an orphan", move || cgroup::host().remove(&cgroup)).await
+        {
             tracing::warn!(container = container.record.id, %error, "cannot kill a container without a shim");
         }
         let status = container.status.lock().clone();
@@ -130,21 +147,43 @@ impl Inner {
         }
         let sandbox = self.sandbox(&container.record.sandbox)?;
         if !timeout.is_zero() {
-            self.signal(&sandbox, container, container.record.stop_signal).await?;
-            if tokio::time::timeout(timeout, container.wait()).await.is_ok() {
+            self.signal(&sandbox, container, container.record.stop_signal)
+                .await?;
+            if tokio::time::timeout(timeout, container.wait())
+                .await
+                .is_ok()
+            {
                 return Ok(());
             }
         }
         self.signal(&sandbox, container, libc::SIGKILL).await?;
-        tokio::time::timeout(KILL_TIMEOUT, container.wait()).await.map_err(|_| {
-            Error::DeadlineExceeded(format!("container {:?} did not end after SIGKILL", container.record.id))
-        })
+        tokio::time::timeout(KILL_TIMEOUT, container.wait())
+            .await
+            .map_err(|_| {
+                Error::DeadlineExceeded(format!(
+                    "container {:?} did not end after SIGKILL",
+                    container.record.id
+                ))
+            })
     }
 
-    async fn signal(self: &Arc<Self>, sandbox: &Arc<Sandbox>, container: &Arc<Container>, signal: i32) -> Result<(), Error> {
-        let request = Request::Kill { id: container.record.id.clone(), exec_id: None, signal };
+    async fn signal(
+        self: &Arc<Self>,
+        sandbox: &Arc<Sandbox>,
+        container: &Arc<Container>,
+        signal: i32,
+    ) -> Result<(), Error> {
+        let request = Request::Kill {
+            id: container.record.id.clone(),
+            exec_id: None,
+            signal,
+        };
         match sandbox.shim.order(request).await {
-            Ok(()) | Err(ShimError::Refused { kind: ErrorKind::NotFound, .. }) => Ok(()),
+            Ok(())
+            | Err(ShimError::Refused {
+                kind: ErrorKind::NotFound,
+                ..
+            }) => Ok(()),
             Err(ShimError::Gone(_)) => {
                 self.settle_orphan(container).await;
                 Ok(())
@@ -161,7 +200,10 @@ impl Inner {
         let _operation = container.operation.lock().await;
         if container.status.lock().phase == Phase::Running {
             let (cgroup, wanted) = (container.record.cgroup.clone(), resources.clone());
-            blocking("update the container's cgroup", move || cgroup::host().update(&cgroup, &wanted)).await?;
+            blocking("update the container's cgroup", move || {
+                cgroup::host().update(&cgroup, &wanted)
+            })
+            .await?;
         }
         container.status.lock().resources = Some(resources);
         Ok(())
@@ -169,13 +211,21 @@ impl Inner {
 
     pub(crate) async fn reopen_log(&self, container: &Arc<Container>) -> Result<(), Error> {
         let sandbox = self.running_sandbox(container)?;
-        Ok(sandbox.shim.order(Request::ReopenLog { id: container.record.id.clone() }).await?)
+        Ok(sandbox
+            .shim
+            .order(Request::ReopenLog {
+                id: container.record.id.clone(),
+            })
+            .await?)
     }
 
     /// The sandbox of a container that runs.
     pub(crate) fn running_sandbox(&self, container: &Container) -> Result<Arc<Sandbox>, Error> {
         if container.status.lock().phase != Phase::Running {
-            return Err(Error::State(format!("container {:?} is not running", container.record.id)));
+            return Err(Error::State(format!(
+                "container {:?} is not running",
+                container.record.id
+            )));
         }
         self.sandbox(&container.record.sandbox)
     }
@@ -183,11 +233,19 @@ impl Inner {
     pub(crate) fn publish_container(&self, container: &Arc<Container>, kind: ContainerEventType) {
         let sandbox = self.sandbox(&container.record.sandbox).ok();
         let status = sandbox.as_deref().map(crate::cri::sandbox_status);
-        self.events.publish(&container.record.id, kind, status, self.statuses_of(&container.record.sandbox));
+        self.events.publish(
+            &container.record.id,
+            kind,
+            status,
+            self.statuses_of(&container.record.sandbox),
+        );
     }
 
     pub(crate) fn statuses_of(&self, sandbox: &str) -> Vec<ContainerStatus> {
-        self.containers_of(sandbox).iter().map(|container| crate::cri::container_status(self, container)).collect()
+        self.containers_of(sandbox)
+            .iter()
+            .map(|container| crate::cri::container_status(self, container))
+            .collect()
     }
 }
 
@@ -213,7 +271,11 @@ fn start_spec(container: &Container) -> StartSpec {
         stdin_once: record.config.stdin_once,
         tty: record.config.tty,
         oom_file: host.oom_file(&record.cgroup),
-        kill_list: if record.private_pid { None } else { procs.first().cloned() },
+        kill_list: if record.private_pid {
+            None
+        } else {
+            procs.first().cloned()
+        },
         cgroup_procs: procs,
     }
 }
@@ -232,7 +294,11 @@ impl Executor for Inner {
             exit: Box::pin(std::future::pending()),
             kill: Box::new(|| {}),
         };
-        let theirs = if request.tty { Vec::new() } else { pipes(&request, &mut session)? };
+        let theirs = if request.tty {
+            Vec::new()
+        } else {
+            pipes(&request, &mut session)?
+        };
         let ended = container.expect_exec(exec_id.clone());
         let spec = ExecSpec {
             id: container.record.id.clone(),
@@ -250,13 +316,23 @@ impl Executor for Inner {
         session.tty = fds.pop();
         session.exit = Box::pin(async move {
             // The sender is dropped when the container ends first.
-            Ok(ended.await.unwrap_or(knarr_shim::protocol::SIGNAL_EXIT_BASE + libc::SIGKILL))
+            Ok(ended
+                .await
+                .unwrap_or(knarr_shim::protocol::SIGNAL_EXIT_BASE + libc::SIGKILL))
         });
-        let (handle, shim, id) = (tokio::runtime::Handle::current(), sandbox.shim.clone(), container.record.id.clone());
+        let (handle, shim, id) = (
+            tokio::runtime::Handle::current(),
+            sandbox.shim.clone(),
+            container.record.id.clone(),
+        );
         session.kill = Box::new(move || {
             let (shim, request) = (
                 shim.clone(),
-                Request::Kill { id: id.clone(), exec_id: Some(exec_id.clone()), signal: libc::SIGKILL },
+                Request::Kill {
+                    id: id.clone(),
+                    exec_id: Some(exec_id.clone()),
+                    signal: libc::SIGKILL,
+                },
             );
             handle.spawn(async move {
                 // One that has ended already needs no killing.
@@ -275,7 +351,9 @@ impl Executor for Inner {
             stdout: request.stdout || request.tty,
             stderr: request.stderr,
         };
-        let (Response::Attached { fds: kinds }, fds) = sandbox.shim.call(message, Vec::new()).await? else {
+        let (Response::Attached { fds: kinds }, fds) =
+            sandbox.shim.call(message, Vec::new()).await?
+        else {
             return Err(ShimError::Unexpected.into());
         };
         let (ended, watched) = (container.wait(), container.clone());
@@ -304,7 +382,9 @@ impl Executor for Inner {
     async fn port_connect(&self, sandbox_id: &str, port: u16) -> Result<TcpStream, Error> {
         let sandbox = self.sandbox(sandbox_id)?;
         if !sandbox.status.lock().ready {
-            return Err(Error::State(format!("sandbox container {sandbox_id:?} is not running")));
+            return Err(Error::State(format!(
+                "sandbox container {sandbox_id:?} is not running"
+            )));
         }
         let netns = (!sandbox.record.host_network).then(|| self.layout.netns(&sandbox.record.id));
         let (sender, receiver) = tokio::sync::oneshot::channel();
@@ -332,7 +412,8 @@ fn connect_in(netns: Option<&std::path::Path>, port: u16) -> std::io::Result<std
     if let Some(netns) = netns {
         nix::sched::setns(File::open(netns)?, nix::sched::CloneFlags::CLONE_NEWNET)?;
     }
-    let connect = |address: SocketAddr| std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT);
+    let connect =
+        |address: SocketAddr| std::net::TcpStream::connect_timeout(&address, CONNECT_TIMEOUT);
     connect((Ipv4Addr::LOCALHOST, port).into())
         .or_else(|error| connect((Ipv6Addr::LOCALHOST, port).into()).map_err(|_| error))
 }
@@ -340,8 +421,10 @@ fn connect_in(netns: Option<&std::path::Path>, port: u16) -> std::io::Result<std
 /// Fills a session's ends; the process's three.
 fn pipes(request: &ExecRequest, session: &mut Session) -> Result<Vec<OwnedFd>, Error> {
     let pipe = || {
-        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)
-            .map_err(|error| Error::Io { what: "make a pipe", source: error.into() })
+        nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(|error| Error::Io {
+            what: "make a pipe",
+            source: error.into(),
+        })
     };
     let null = || crate::shim::null().map_err(Error::io("open /dev/null"));
     let mut theirs = Vec::with_capacity(3);
@@ -352,7 +435,10 @@ fn pipes(request: &ExecRequest, session: &mut Session) -> Result<Vec<OwnedFd>, E
     } else {
         theirs.push(null()?);
     }
-    for (wanted, end) in [(request.stdout, &mut session.stdout), (request.stderr, &mut session.stderr)] {
+    for (wanted, end) in [
+        (request.stdout, &mut session.stdout),
+        (request.stderr, &mut session.stderr),
+    ] {
         if wanted {
             let (read, write) = pipe()?;
             *end = Some(read);

@@ -32,15 +32,28 @@ fn wanted(image: Option<ImageSpec>) -> Result<String, Status> {
 }
 
 fn item(image: &StoredImage) -> Image {
-    let user = image.config.config.as_ref().map(|config| config.user.clone()).unwrap_or_default();
+    let user = image
+        .config
+        .config
+        .as_ref()
+        .map(|config| config.user.clone())
+        .unwrap_or_default();
     let user = user.split(':').next().unwrap_or_default();
-    let uid: Option<i64> = if user.is_empty() { Some(0) } else { user.parse().ok() };
+    let uid: Option<i64> = if user.is_empty() {
+        Some(0)
+    } else {
+        user.parse().ok()
+    };
     Image {
         id: image.id.clone(),
         repo_tags: image.tags.iter().cloned().collect(),
         repo_digests: image.digests.iter().cloned().collect(),
         size: image.size,
-        username: if uid.is_none() { user.to_owned() } else { String::new() },
+        username: if uid.is_none() {
+            user.to_owned()
+        } else {
+            String::new()
+        },
         uid: uid.map(|value| Int64Value { value }),
         spec: Some(ImageSpec::default()),
         pinned: false,
@@ -50,35 +63,55 @@ fn item(image: &StoredImage) -> Image {
 #[tonic::async_trait]
 impl ImageService for ImageApi {
     async fn list_images(&self, request: Request<ListImagesRequest>) -> Reply<ListImagesResponse> {
-        let filter = request.into_inner().filter.and_then(|filter| filter.image).map(|image| image.image);
+        let filter = request
+            .into_inner()
+            .filter
+            .and_then(|filter| filter.image)
+            .map(|image| image.image);
         let images = match filter.filter(|text| !text.is_empty()) {
             Some(text) => self.inner.images.find(&text).into_iter().collect(),
             None => self.inner.images.list(),
         };
-        Ok(Response::new(ListImagesResponse { images: images.iter().map(item).collect() }))
+        Ok(Response::new(ListImagesResponse {
+            images: images.iter().map(item).collect(),
+        }))
     }
 
-    async fn image_status(&self, request: Request<ImageStatusRequest>) -> Reply<ImageStatusResponse> {
+    async fn image_status(
+        &self,
+        request: Request<ImageStatusRequest>,
+    ) -> Reply<ImageStatusResponse> {
         let request = request.into_inner();
         let image = self.inner.images.find(&wanted(request.image)?);
         let mut info = HashMap::new();
         if let (true, Some(image)) = (request.verbose, &image) {
-            info.insert("info".to_owned(), serde_json::json!({ "imageSpec": image.config }).to_string());
+            info.insert(
+                "info".to_owned(),
+                serde_json::json!({ "imageSpec": image.config }).to_string(),
+            );
         }
-        Ok(Response::new(ImageStatusResponse { image: image.as_ref().map(item), info }))
+        Ok(Response::new(ImageStatusResponse {
+            image: image.as_ref().map(item),
+            info,
+        }))
     }
 
     async fn pull_image(&self, request: Request<PullImageRequest>) -> Reply<PullImageResponse> {
         let name = wanted(request.into_inner().image)?;
         match self.inner.images.find(&name) {
-            Some(image) => Ok(Response::new(PullImageResponse { image_ref: image.id })),
+            Some(image) => Ok(Response::new(PullImageResponse {
+                image_ref: image.id,
+            })),
             None => Err(Status::unimplemented(format!(
                 "image {name:?} is not in the store and this runtime has no registry client; import it as an archive"
             ))),
         }
     }
 
-    async fn remove_image(&self, request: Request<RemoveImageRequest>) -> Reply<RemoveImageResponse> {
+    async fn remove_image(
+        &self,
+        request: Request<RemoveImageRequest>,
+    ) -> Reply<RemoveImageResponse> {
         let name = wanted(request.into_inner().image)?;
         let Some(image) = self.inner.images.find(&name) else {
             return Ok(Response::new(RemoveImageResponse {}));
@@ -91,7 +124,9 @@ impl ImageService for ImageApi {
             .find(|container| container.record.image == image.id)
             .map(|container| container.record.id.clone());
         if let Some(user) = user {
-            return Err(Status::failed_precondition(format!("image {name:?} is in use by container {user:?}")));
+            return Err(Status::failed_precondition(format!(
+                "image {name:?} is in use by container {user:?}"
+            )));
         }
         let images = self.inner.images.clone();
         tokio::task::spawn_blocking(move || images.remove(&image.id))
@@ -103,12 +138,28 @@ impl ImageService for ImageApi {
 
     async fn image_fs_info(&self, _: Request<ImageFsInfoRequest>) -> Reply<ImageFsInfoResponse> {
         let (images, containers) = (self.inner.layout.images(), self.inner.layout.containers());
-        let used: u64 = self.inner.images.list().iter().map(|image| image.size).sum();
-        let writable: Vec<_> =
-            self.inner.containers.lock().values().map(|container| container.snapshot().upper()).collect();
-        let usages = tokio::task::spawn_blocking(move || writable.iter().map(|path| stats::disk(path)).collect::<Vec<_>>())
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?;
+        let used: u64 = self
+            .inner
+            .images
+            .list()
+            .iter()
+            .map(|image| image.size)
+            .sum();
+        let writable: Vec<_> = self
+            .inner
+            .containers
+            .lock()
+            .values()
+            .map(|container| container.snapshot().upper())
+            .collect();
+        let usages = tokio::task::spawn_blocking(move || {
+            writable
+                .iter()
+                .map(|path| stats::disk(path))
+                .collect::<Vec<_>>()
+        })
+        .await
+        .map_err(|error| Status::internal(error.to_string()))?;
         let sum = |of: fn(&FilesystemUsage) -> u64| usages.iter().map(of).sum();
         let usage = |mountpoint: String, bytes: u64, inodes: u64| FilesystemUsage {
             timestamp: crate::files::now(),

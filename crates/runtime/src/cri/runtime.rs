@@ -12,7 +12,10 @@ use knarr_cri::v1::*;
 use tokio::io::AsyncReadExt;
 use tonic::{Request, Response, Status};
 
-use super::{container_item, container_state, container_status, sandbox_item, sandbox_state, sandbox_status, status};
+use super::{
+    container_item, container_state, container_status, sandbox_item, sandbox_state, sandbox_status,
+    status,
+};
 use crate::container::Container;
 use crate::exec::{self, Executor, Session, Streaming};
 use crate::runtime::Inner;
@@ -44,19 +47,31 @@ impl RuntimeApi {
     fn streaming(&self) -> Result<&dyn Streaming, Status> {
         match self.inner.streaming.get() {
             Some(streaming) => Ok(streaming.as_ref()),
-            None => Err(Status::unimplemented("this runtime runs without a streaming server")),
+            None => Err(Status::unimplemented(
+                "this runtime runs without a streaming server",
+            )),
         }
     }
 
-    async fn container_stats_of(&self, containers: Vec<Arc<Container>>) -> Result<Vec<ContainerStats>, Status> {
-        tokio::task::spawn_blocking(move || containers.iter().map(|one| stats::of_container(one)).collect())
-            .await
-            .map_err(|error| Status::internal(error.to_string()))
+    async fn container_stats_of(
+        &self,
+        containers: Vec<Arc<Container>>,
+    ) -> Result<Vec<ContainerStats>, Status> {
+        tokio::task::spawn_blocking(move || {
+            containers
+                .iter()
+                .map(|one| stats::of_container(one))
+                .collect()
+        })
+        .await
+        .map_err(|error| Status::internal(error.to_string()))
     }
 
     async fn sandbox_stats_of(&self, id: &str) -> Result<PodSandboxStats, Status> {
         let sandbox = self.inner.sandbox(id).map_err(status)?;
-        let containers = self.container_stats_of(self.inner.containers_of(&sandbox.record.id)).await?;
+        let containers = self
+            .container_stats_of(self.inner.containers_of(&sandbox.record.id))
+            .await?;
         tokio::task::spawn_blocking(move || stats::of_sandbox(&sandbox, containers))
             .await
             .map_err(|error| Status::internal(error.to_string()))
@@ -65,7 +80,9 @@ impl RuntimeApi {
 
 /// Every wanted label is there.
 fn labelled(labels: &HashMap<String, String>, wanted: &HashMap<String, String>) -> bool {
-    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
+    wanted
+        .iter()
+        .all(|(key, value)| labels.get(key) == Some(value))
 }
 
 fn seconds_or_zero(seconds: i64) -> Duration {
@@ -83,15 +100,30 @@ impl RuntimeService for RuntimeApi {
         }))
     }
 
-    async fn run_pod_sandbox(&self, request: Request<RunPodSandboxRequest>) -> Reply<RunPodSandboxResponse> {
+    async fn run_pod_sandbox(
+        &self,
+        request: Request<RunPodSandboxRequest>,
+    ) -> Reply<RunPodSandboxResponse> {
         let request = request.into_inner();
-        let config = request.config.ok_or_else(|| Status::invalid_argument("sandbox config is missing"))?;
-        let pod_sandbox_id = self.inner.run_sandbox(config, request.runtime_handler).await.map_err(status)?;
+        let config = request
+            .config
+            .ok_or_else(|| Status::invalid_argument("sandbox config is missing"))?;
+        let pod_sandbox_id = self
+            .inner
+            .run_sandbox(config, request.runtime_handler)
+            .await
+            .map_err(status)?;
         Ok(Response::new(RunPodSandboxResponse { pod_sandbox_id }))
     }
 
-    async fn stop_pod_sandbox(&self, request: Request<StopPodSandboxRequest>) -> Reply<StopPodSandboxResponse> {
-        self.inner.stop_sandbox(&request.into_inner().pod_sandbox_id).await.map_err(status)?;
+    async fn stop_pod_sandbox(
+        &self,
+        request: Request<StopPodSandboxRequest>,
+    ) -> Reply<StopPodSandboxResponse> {
+        self.inner
+            .stop_sandbox(&request.into_inner().pod_sandbox_id)
+            .await
+            .map_err(status)?;
         Ok(Response::new(StopPodSandboxResponse {}))
     }
 
@@ -99,7 +131,10 @@ impl RuntimeService for RuntimeApi {
         &self,
         request: Request<RemovePodSandboxRequest>,
     ) -> Reply<RemovePodSandboxResponse> {
-        self.inner.remove_sandbox(&request.into_inner().pod_sandbox_id).await.map_err(status)?;
+        self.inner
+            .remove_sandbox(&request.into_inner().pod_sandbox_id)
+            .await
+            .map_err(status)?;
         Ok(Response::new(RemovePodSandboxResponse {}))
     }
 
@@ -108,7 +143,10 @@ impl RuntimeService for RuntimeApi {
         request: Request<PodSandboxStatusRequest>,
     ) -> Reply<PodSandboxStatusResponse> {
         let request = request.into_inner();
-        let sandbox = self.inner.sandbox(&request.pod_sandbox_id).map_err(status)?;
+        let sandbox = self
+            .inner
+            .sandbox(&request.pod_sandbox_id)
+            .map_err(status)?;
         let mut info = HashMap::new();
         if request.verbose {
             let known = sandbox.status.lock().clone();
@@ -128,13 +166,21 @@ impl RuntimeService for RuntimeApi {
         }))
     }
 
-    async fn list_pod_sandbox(&self, request: Request<ListPodSandboxRequest>) -> Reply<ListPodSandboxResponse> {
+    async fn list_pod_sandbox(
+        &self,
+        request: Request<ListPodSandboxRequest>,
+    ) -> Reply<ListPodSandboxResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
         let sandboxes = self.inner.sandboxes.lock();
         let items = sandboxes
             .values()
             .filter(|one| filter.id.is_empty() || one.record.id.starts_with(&filter.id))
-            .filter(|one| filter.state.as_ref().is_none_or(|wanted| wanted.state() == sandbox_state(one)))
+            .filter(|one| {
+                filter
+                    .state
+                    .as_ref()
+                    .is_none_or(|wanted| wanted.state() == sandbox_state(one))
+            })
             .filter(|one| labelled(&one.record.config.labels, &filter.label_selector))
             .map(|one| sandbox_item(one))
             .collect();
@@ -146,51 +192,90 @@ impl RuntimeService for RuntimeApi {
         request: Request<CreateContainerRequest>,
     ) -> Reply<CreateContainerResponse> {
         let request = request.into_inner();
-        let config = request.config.ok_or_else(|| Status::invalid_argument("container config is missing"))?;
-        let sandbox = self.inner.sandbox(&request.pod_sandbox_id).map_err(status)?;
-        let container_id = self.inner.create_container(&sandbox, config).await.map_err(status)?;
+        let config = request
+            .config
+            .ok_or_else(|| Status::invalid_argument("container config is missing"))?;
+        let sandbox = self
+            .inner
+            .sandbox(&request.pod_sandbox_id)
+            .map_err(status)?;
+        let container_id = self
+            .inner
+            .create_container(&sandbox, config)
+            .await
+            .map_err(status)?;
         Ok(Response::new(CreateContainerResponse { container_id }))
     }
 
-    async fn start_container(&self, request: Request<StartContainerRequest>) -> Reply<StartContainerResponse> {
+    async fn start_container(
+        &self,
+        request: Request<StartContainerRequest>,
+    ) -> Reply<StartContainerResponse> {
         let container = self.container(&request.into_inner().container_id)?;
-        self.inner.start_container(&container).await.map_err(status)?;
+        self.inner
+            .start_container(&container)
+            .await
+            .map_err(status)?;
         Ok(Response::new(StartContainerResponse {}))
     }
 
-    async fn stop_container(&self, request: Request<StopContainerRequest>) -> Reply<StopContainerResponse> {
+    async fn stop_container(
+        &self,
+        request: Request<StopContainerRequest>,
+    ) -> Reply<StopContainerResponse> {
         let request = request.into_inner();
         if let Ok(container) = self.inner.container(&request.container_id) {
             let timeout = seconds_or_zero(request.timeout);
-            self.inner.stop_container(&container, timeout).await.map_err(status)?;
+            self.inner
+                .stop_container(&container, timeout)
+                .await
+                .map_err(status)?;
         }
         Ok(Response::new(StopContainerResponse {}))
     }
 
-    async fn remove_container(&self, request: Request<RemoveContainerRequest>) -> Reply<RemoveContainerResponse> {
+    async fn remove_container(
+        &self,
+        request: Request<RemoveContainerRequest>,
+    ) -> Reply<RemoveContainerResponse> {
         if let Ok(container) = self.inner.container(&request.into_inner().container_id) {
-            self.inner.remove_container(&container).await.map_err(status)?;
+            self.inner
+                .remove_container(&container)
+                .await
+                .map_err(status)?;
         }
         Ok(Response::new(RemoveContainerResponse {}))
     }
 
-    async fn list_containers(&self, request: Request<ListContainersRequest>) -> Reply<ListContainersResponse> {
+    async fn list_containers(
+        &self,
+        request: Request<ListContainersRequest>,
+    ) -> Reply<ListContainersResponse> {
         let filter = request.into_inner().filter.unwrap_or_default();
         let all: Vec<Arc<Container>> = self.inner.containers.lock().values().cloned().collect();
         let containers = all
             .iter()
             .filter(|one| filter.id.is_empty() || one.record.id.starts_with(&filter.id))
             .filter(|one| {
-                filter.pod_sandbox_id.is_empty() || one.record.sandbox.starts_with(&filter.pod_sandbox_id)
+                filter.pod_sandbox_id.is_empty()
+                    || one.record.sandbox.starts_with(&filter.pod_sandbox_id)
             })
-            .filter(|one| filter.state.as_ref().is_none_or(|wanted| wanted.state() == container_state(one)))
+            .filter(|one| {
+                filter
+                    .state
+                    .as_ref()
+                    .is_none_or(|wanted| wanted.state() == container_state(one))
+            })
             .filter(|one| labelled(&one.record.config.labels, &filter.label_selector))
             .map(|one| container_item(&self.inner, one))
             .collect();
         Ok(Response::new(ListContainersResponse { containers }))
     }
 
-    async fn container_status(&self, request: Request<ContainerStatusRequest>) -> Reply<ContainerStatusResponse> {
+    async fn container_status(
+        &self,
+        request: Request<ContainerStatusRequest>,
+    ) -> Reply<ContainerStatusResponse> {
         let request = request.into_inner();
         let container = self.container(&request.container_id)?;
         let mut info = HashMap::new();
@@ -214,7 +299,10 @@ impl RuntimeService for RuntimeApi {
         let request = request.into_inner();
         let container = self.container(&request.container_id)?;
         if let Some(resources) = request.linux {
-            self.inner.update_container(&container, resources).await.map_err(status)?;
+            self.inner
+                .update_container(&container, resources)
+                .await
+                .map_err(status)?;
         }
         Ok(Response::new(UpdateContainerResourcesResponse {}))
     }
@@ -245,13 +333,15 @@ impl RuntimeService for RuntimeApi {
             .await
             .map_err(status)?;
         let timeout = seconds_or_zero(request.timeout);
-        let response = collect(session, timeout).await.map_err(|timed_out| match timed_out {
-            Some(error) => error,
-            None => Status::deadline_exceeded(format!(
-                "failed to exec in container: timeout {}s exceeded: context deadline exceeded",
-                request.timeout
-            )),
-        })?;
+        let response = collect(session, timeout)
+            .await
+            .map_err(|timed_out| match timed_out {
+                Some(error) => error,
+                None => Status::deadline_exceeded(format!(
+                    "failed to exec in container: timeout {}s exceeded: context deadline exceeded",
+                    request.timeout
+                )),
+            })?;
         Ok(Response::new(response))
     }
 
@@ -271,7 +361,9 @@ impl RuntimeService for RuntimeApi {
             stdout: request.stdout,
             stderr: request.stderr,
         });
-        Ok(Response::new(ExecResponse { url: url.map_err(status)? }))
+        Ok(Response::new(ExecResponse {
+            url: url.map_err(status)?,
+        }))
     }
 
     async fn attach(&self, request: Request<AttachRequest>) -> Reply<AttachResponse> {
@@ -286,26 +378,48 @@ impl RuntimeService for RuntimeApi {
             stdout: request.stdout,
             stderr: request.stderr,
         });
-        Ok(Response::new(AttachResponse { url: url.map_err(status)? }))
+        Ok(Response::new(AttachResponse {
+            url: url.map_err(status)?,
+        }))
     }
 
-    async fn port_forward(&self, request: Request<PortForwardRequest>) -> Reply<PortForwardResponse> {
+    async fn port_forward(
+        &self,
+        request: Request<PortForwardRequest>,
+    ) -> Reply<PortForwardResponse> {
         let request = request.into_inner();
-        let sandbox = self.inner.sandbox(&request.pod_sandbox_id).map_err(status)?;
+        let sandbox = self
+            .inner
+            .sandbox(&request.pod_sandbox_id)
+            .map_err(status)?;
         if !sandbox.status.lock().ready {
-            return Err(Status::failed_precondition("sandbox container is not running"));
+            return Err(Status::failed_precondition(
+                "sandbox container is not running",
+            ));
         }
         let ports = request
             .port
             .iter()
-            .map(|port| u16::try_from(*port).map_err(|_| Status::invalid_argument(format!("invalid port {port}"))))
+            .map(|port| {
+                u16::try_from(*port)
+                    .map_err(|_| Status::invalid_argument(format!("invalid port {port}")))
+            })
             .collect::<Result<Vec<u16>, Status>>()?;
-        let forward = exec::PortForwardRequest { sandbox_id: sandbox.record.id.clone(), ports };
-        let url = self.streaming()?.port_forward_url(forward).map_err(status)?;
+        let forward = exec::PortForwardRequest {
+            sandbox_id: sandbox.record.id.clone(),
+            ports,
+        };
+        let url = self
+            .streaming()?
+            .port_forward_url(forward)
+            .map_err(status)?;
         Ok(Response::new(PortForwardResponse { url }))
     }
 
-    async fn container_stats(&self, request: Request<ContainerStatsRequest>) -> Reply<ContainerStatsResponse> {
+    async fn container_stats(
+        &self,
+        request: Request<ContainerStatsRequest>,
+    ) -> Reply<ContainerStatsResponse> {
         let container = self.container(&request.into_inner().container_id)?;
         let stats = self.container_stats_of(vec![container]).await?.pop();
         Ok(Response::new(ContainerStatsResponse { stats }))
@@ -320,15 +434,26 @@ impl RuntimeService for RuntimeApi {
         let wanted = all
             .into_iter()
             .filter(|one| filter.id.is_empty() || one.record.id == filter.id)
-            .filter(|one| filter.pod_sandbox_id.is_empty() || one.record.sandbox == filter.pod_sandbox_id)
+            .filter(|one| {
+                filter.pod_sandbox_id.is_empty() || one.record.sandbox == filter.pod_sandbox_id
+            })
             .filter(|one| labelled(&one.record.config.labels, &filter.label_selector))
             .collect();
-        Ok(Response::new(ListContainerStatsResponse { stats: self.container_stats_of(wanted).await? }))
+        Ok(Response::new(ListContainerStatsResponse {
+            stats: self.container_stats_of(wanted).await?,
+        }))
     }
 
-    async fn pod_sandbox_stats(&self, request: Request<PodSandboxStatsRequest>) -> Reply<PodSandboxStatsResponse> {
-        let stats = self.sandbox_stats_of(&request.into_inner().pod_sandbox_id).await?;
-        Ok(Response::new(PodSandboxStatsResponse { stats: Some(stats) }))
+    async fn pod_sandbox_stats(
+        &self,
+        request: Request<PodSandboxStatsRequest>,
+    ) -> Reply<PodSandboxStatsResponse> {
+        let stats = self
+            .sandbox_stats_of(&request.into_inner().pod_sandbox_id)
+            .await?;
+        Ok(Response::new(PodSandboxStatsResponse {
+            stats: Some(stats),
+        }))
     }
 
     async fn list_pod_sandbox_stats(
@@ -368,13 +493,22 @@ impl RuntimeService for RuntimeApi {
         let condition = |kind: &str, problem: Option<(&str, String)>| RuntimeCondition {
             r#type: kind.to_owned(),
             status: problem.is_none(),
-            reason: problem.as_ref().map(|(reason, _)| (*reason).to_owned()).unwrap_or_default(),
+            reason: problem
+                .as_ref()
+                .map(|(reason, _)| (*reason).to_owned())
+                .unwrap_or_default(),
             message: problem.map(|(_, message)| message).unwrap_or_default(),
         };
         let unready = network.err().map(|error| {
-            ("NetworkPluginNotReady", format!("Network plugin returns error: cni plugin not initialized: {error}"))
+            (
+                "NetworkPluginNotReady",
+                format!("Network plugin returns error: cni plugin not initialized: {error}"),
+            )
         });
-        let conditions = vec![condition("RuntimeReady", None), condition("NetworkReady", unready)];
+        let conditions = vec![
+            condition("RuntimeReady", None),
+            condition("NetworkReady", unready),
+        ];
         let mut info = HashMap::new();
         if request.into_inner().verbose {
             let json = serde_json::json!({
@@ -386,13 +520,18 @@ impl RuntimeService for RuntimeApi {
         }
         let handler = |name: &str| RuntimeHandler {
             name: name.to_owned(),
-            features: Some(RuntimeHandlerFeatures { recursive_read_only_mounts: true, user_namespaces: false }),
+            features: Some(RuntimeHandlerFeatures {
+                recursive_read_only_mounts: true,
+                user_namespaces: false,
+            }),
         };
         Ok(Response::new(StatusResponse {
             status: Some(RuntimeStatus { conditions }),
             info,
             runtime_handlers: vec![handler(""), handler(RUNTIME_NAME)],
-            features: Some(RuntimeFeatures { supplemental_groups_policy: true }),
+            features: Some(RuntimeFeatures {
+                supplemental_groups_policy: true,
+            }),
         }))
     }
 
@@ -408,25 +547,31 @@ impl RuntimeService for RuntimeApi {
     async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Reply<EventStream> {
         let mut events = self.inner.events.subscribe();
         let token = self.inner.token.clone();
-        let stream = async_stream(move |sender| async move {
-            loop {
-                let event = tokio::select! {
-                    event = events.recv() => event,
-                    () = token.cancelled() => return,
-                    () = sender.closed() => return,
-                };
-                let (item, last) = match event {
-                    Ok(event) => (Ok(event), false),
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-                    Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => {
-                        (Err(Status::resource_exhausted(format!("{missed} events were lost; list anew"))), true)
+        let stream = async_stream(
+            move |sender| async move {
+                loop {
+                    let event = tokio::select! {
+                        event = events.recv() => event,
+                        () = token.cancelled() => return,
+                        () = sender.closed() => return,
+                    };
+                    let (item, last) = match event {
+                        Ok(event) => (Ok(event), false),
+                        Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                        Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => (
+                            Err(Status::resource_exhausted(format!(
+                                "{missed} events were lost; list anew"
+                            ))),
+                            true,
+                        ),
+                    };
+                    if sender.send(item).await.is_err() || last {
+                        return;
                     }
-                };
-                if sender.send(item).await.is_err() || last {
-                    return;
                 }
-            }
-        }, &self.inner);
+            },
+            &self.inner,
+        );
         Ok(Response::new(stream))
     }
 
@@ -434,18 +579,27 @@ impl RuntimeService for RuntimeApi {
         &self,
         _: Request<ListMetricDescriptorsRequest>,
     ) -> Reply<ListMetricDescriptorsResponse> {
-        Err(Status::unimplemented("pod metrics are not served by this runtime; use the stats calls"))
+        Err(Status::unimplemented(
+            "pod metrics are not served by this runtime; use the stats calls",
+        ))
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         _: Request<ListPodSandboxMetricsRequest>,
     ) -> Reply<ListPodSandboxMetricsResponse> {
-        Err(Status::unimplemented("pod metrics are not served by this runtime; use the stats calls"))
+        Err(Status::unimplemented(
+            "pod metrics are not served by this runtime; use the stats calls",
+        ))
     }
 
-    async fn runtime_config(&self, _: Request<RuntimeConfigRequest>) -> Reply<RuntimeConfigResponse> {
-        let linux = LinuxRuntimeConfiguration { cgroup_driver: CgroupDriver::Cgroupfs.into() };
+    async fn runtime_config(
+        &self,
+        _: Request<RuntimeConfigRequest>,
+    ) -> Reply<RuntimeConfigResponse> {
+        let linux = LinuxRuntimeConfiguration {
+            cgroup_driver: CgroupDriver::Cgroupfs.into(),
+        };
         Ok(Response::new(RuntimeConfigResponse { linux: Some(linux) }))
     }
 }
@@ -469,16 +623,23 @@ where
 /// Upstream's rules for the streams of exec and attach.
 fn check_streams(tty: bool, stdin: bool, stdout: bool, stderr: bool) -> Result<(), Status> {
     if tty && stderr {
-        return Err(Status::invalid_argument("tty and stderr cannot both be true"));
+        return Err(Status::invalid_argument(
+            "tty and stderr cannot both be true",
+        ));
     }
     if !stdin && !stdout && !stderr {
-        return Err(Status::invalid_argument("one of stdin, stdout, or stderr must be set"));
+        return Err(Status::invalid_argument(
+            "one of stdin, stdout, or stderr must be set",
+        ));
     }
     Ok(())
 }
 
 /// Runs a session to its end. `Err(None)` is the timeout.
-async fn collect(mut session: Session, timeout: Duration) -> Result<ExecSyncResponse, Option<Status>> {
+async fn collect(
+    mut session: Session,
+    timeout: Duration,
+) -> Result<ExecSyncResponse, Option<Status>> {
     let internal = |error: std::io::Error| Some(Status::internal(error.to_string()));
     let stdout = reader(session.stdout.take()).map_err(internal)?;
     let stderr = reader(session.stderr.take()).map_err(internal)?;
@@ -507,13 +668,20 @@ async fn collect(mut session: Session, timeout: Duration) -> Result<ExecSyncResp
     let exit_code = code.map_err(|error| Some(status(error)))?;
     let (stdout, stderr) = match early {
         Some(read) => read,
-        None => tokio::time::timeout(EXEC_DRAIN_TIMEOUT, &mut outputs).await.unwrap_or_default(),
+        None => tokio::time::timeout(EXEC_DRAIN_TIMEOUT, &mut outputs)
+            .await
+            .unwrap_or_default(),
     };
-    Ok(ExecSyncResponse { stdout, stderr, exit_code })
+    Ok(ExecSyncResponse {
+        stdout,
+        stderr,
+        exit_code,
+    })
 }
 
 fn reader(fd: Option<OwnedFd>) -> std::io::Result<Option<tokio::net::unix::pipe::Receiver>> {
-    fd.map(tokio::net::unix::pipe::Receiver::from_owned_fd).transpose()
+    fd.map(tokio::net::unix::pipe::Receiver::from_owned_fd)
+        .transpose()
 }
 
 async fn read_capped(from: Option<tokio::net::unix::pipe::Receiver>) -> Vec<u8> {

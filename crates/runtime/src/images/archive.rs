@@ -14,7 +14,10 @@ use super::store::{ImageConfig, ImageStore, MAX_CONFIG_BYTES, NewImage, StoreErr
 
 /// Depth of indexes of indexes.
 const MAX_INDEX_DEPTH: usize = 4;
-const REFERENCE_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+const REFERENCE_ANNOTATIONS: [&str; 2] = [
+    "io.containerd.image.name",
+    "org.opencontainers.image.ref.name",
+];
 
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
@@ -27,7 +30,10 @@ pub enum ImportError {
     #[error("the archive lacks {0}")]
     Missing(String),
     #[error("{name}: {source}")]
-    Json { name: String, source: serde_json::Error },
+    Json {
+        name: String,
+        source: serde_json::Error,
+    },
     #[error("no image for this platform in the archive")]
     NoPlatform,
     #[error("the image has {layers} layers but {diff_ids} diff ids")]
@@ -84,8 +90,10 @@ impl ImageStore {
     /// Imports every image of an archive; their ids. Blocking.
     pub fn import_tar(&self, path: &Path) -> Result<Vec<String>, ImportError> {
         let _span = tracing::debug_span!("import", path = %path.display()).entered();
-        let tar = Tar::open(path, &self.temporary())
-            .map_err(|source| ImportError::Read { path: path.to_path_buf(), source })?;
+        let tar = Tar::open(path, &self.temporary()).map_err(|source| ImportError::Read {
+            path: path.to_path_buf(),
+            source,
+        })?;
         if tar.has("manifest.json") {
             self.import_docker(&tar)
         } else if tar.has("index.json") {
@@ -106,8 +114,12 @@ impl ImageStore {
         entries
             .iter()
             .map(|entry| {
-                let references: Vec<Reference> =
-                    entry.repo_tags.iter().flatten().filter_map(|tag| Reference::parse(tag).ok()).collect();
+                let references: Vec<Reference> = entry
+                    .repo_tags
+                    .iter()
+                    .flatten()
+                    .filter_map(|tag| Reference::parse(tag).ok())
+                    .collect();
                 self.import_image(tar, &entry.config, &entry.layers, &references, None)
             })
             .collect()
@@ -121,7 +133,9 @@ impl ImageStore {
         depth: usize,
     ) -> Result<String, ImportError> {
         let name = blob(&descriptor.digest)?;
-        if descriptor.media_type.contains("index") || descriptor.media_type.contains("manifest.list") {
+        if descriptor.media_type.contains("index")
+            || descriptor.media_type.contains("manifest.list")
+        {
             let index: Index = tar.json(&name)?;
             let fitting = index
                 .manifests
@@ -132,8 +146,11 @@ impl ImageStore {
             return self.import_oci(tar, fitting, references, depth + 1);
         }
         let manifest: Manifest = tar.json(&name)?;
-        let layers =
-            manifest.layers.iter().map(|layer| blob(&layer.digest)).collect::<Result<Vec<_>, _>>()?;
+        let layers = manifest
+            .layers
+            .iter()
+            .map(|layer| blob(&layer.digest))
+            .collect::<Result<Vec<_>, _>>()?;
         let config = blob(&manifest.config.digest)?;
         self.import_image(tar, &config, &layers, references, Some(&descriptor.digest))
     }
@@ -147,18 +164,28 @@ impl ImageStore {
         manifest_digest: Option<&str>,
     ) -> Result<String, ImportError> {
         let bytes = tar.bytes(config_name)?;
-        let config: ImageConfig = serde_json::from_slice(&bytes)
-            .map_err(|source| ImportError::Json { name: config_name.to_owned(), source })?;
+        let config: ImageConfig =
+            serde_json::from_slice(&bytes).map_err(|source| ImportError::Json {
+                name: config_name.to_owned(),
+                source,
+            })?;
         let diff_ids = &config.rootfs.diff_ids;
         if diff_ids.len() != layers.len() {
-            return Err(ImportError::LayerCount { layers: layers.len(), diff_ids: diff_ids.len() });
+            return Err(ImportError::LayerCount {
+                layers: layers.len(),
+                diff_ids: diff_ids.len(),
+            });
         }
         for (diff_id, layer) in diff_ids.iter().zip(layers) {
             if !self.has_layer(diff_id) {
                 self.unpack_layer(diff_id, decompress(tar.reader(layer)?)?)?;
             }
         }
-        Ok(self.commit(&NewImage { config: &bytes, references, manifest_digest })?)
+        Ok(self.commit(&NewImage {
+            config: &bytes,
+            references,
+            manifest_digest,
+        })?)
     }
 }
 
@@ -179,7 +206,10 @@ impl Tar {
         for entry in archive.entries_with_seek()? {
             let entry = entry?;
             let name: PathBuf = entry.path()?.components().collect();
-            let name = name.strip_prefix(".").map(Path::to_path_buf).unwrap_or(name);
+            let name = name
+                .strip_prefix(".")
+                .map(Path::to_path_buf)
+                .unwrap_or(name);
             match entry.link_name()? {
                 // Old docker archives link layers that images share.
                 Some(target) => links.push((name, resolve_link(entry.path()?.parent(), &target))),
@@ -201,20 +231,33 @@ impl Tar {
     }
 
     fn reader(&self, name: &str) -> Result<impl Read + use<>, ImportError> {
-        let (position, size) =
-            *self.entries.get(Path::new(name)).ok_or_else(|| ImportError::Missing(name.to_owned()))?;
-        Ok(BufReader::with_capacity(128 << 10, At { file: self.file.try_clone()?, position }.take(size)))
+        let (position, size) = *self
+            .entries
+            .get(Path::new(name))
+            .ok_or_else(|| ImportError::Missing(name.to_owned()))?;
+        Ok(BufReader::with_capacity(
+            128 << 10,
+            At {
+                file: self.file.try_clone()?,
+                position,
+            }
+            .take(size),
+        ))
     }
 
     fn bytes(&self, name: &str) -> Result<Vec<u8>, ImportError> {
         let mut bytes = Vec::new();
-        self.reader(name)?.take(MAX_CONFIG_BYTES).read_to_end(&mut bytes)?;
+        self.reader(name)?
+            .take(MAX_CONFIG_BYTES)
+            .read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ImportError> {
-        serde_json::from_slice(&self.bytes(name)?)
-            .map_err(|source| ImportError::Json { name: name.to_owned(), source })
+        serde_json::from_slice(&self.bytes(name)?).map_err(|source| ImportError::Json {
+            name: name.to_owned(),
+            source,
+        })
     }
 }
 
@@ -258,7 +301,10 @@ pub fn decompress(mut from: impl Read + Send + 'static) -> io::Result<Decompress
     } else {
         Box::new(whole)
     };
-    Ok(Decompressed { inner, compressed: gzip || zstd })
+    Ok(Decompressed {
+        inner,
+        compressed: gzip || zstd,
+    })
 }
 
 fn references_of(annotations: &HashMap<String, String>) -> Vec<Reference> {

@@ -13,7 +13,9 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, makedev, mkdirat, mknodat, utimensat};
+use nix::sys::stat::{
+    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, makedev, mkdirat, mknodat, utimensat,
+};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use tar::{Archive, Entry, EntryType};
@@ -40,7 +42,11 @@ pub enum ExtractError {
 /// Unpacks; the bytes of the files.
 pub fn layer(tar: impl Read, root: &Path) -> Result<u64, ExtractError> {
     let root = File::open(root)?;
-    let mut layer = Layer { root: root.into(), parent: None, directory_times: HashMap::new() };
+    let mut layer = Layer {
+        root: root.into(),
+        parent: None,
+        directory_times: HashMap::new(),
+    };
     let mut archive = Archive::new(tar);
     let (mut size, mut count) = (0, 0);
     for entry in archive.entries()? {
@@ -51,7 +57,9 @@ pub fn layer(tar: impl Read, root: &Path) -> Result<u64, ExtractError> {
         }
         let path = entry.path()?.into_owned();
         size += entry.size();
-        layer.entry(&mut entry, &path).map_err(|source| ExtractError::Entry { path, source })?;
+        layer
+            .entry(&mut entry, &path)
+            .map_err(|source| ExtractError::Entry { path, source })?;
     }
     layer.finish()?;
     Ok(size)
@@ -80,11 +88,21 @@ impl Layer {
                 return set_xattr(parent, "trusted.overlay.opaque", b"y");
             }
             if let Some(hidden) = text.strip_prefix(WHITEOUT) {
-                if hidden.is_empty() || hidden == "." || hidden == ".." || hidden.starts_with(WHITEOUT) {
+                if hidden.is_empty()
+                    || hidden == "."
+                    || hidden == ".."
+                    || hidden.starts_with(WHITEOUT)
+                {
                     return Ok(());
                 }
                 clear(parent, OsStr::new(hidden))?;
-                mknodat(Some(parent), hidden, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0))?;
+                mknodat(
+                    Some(parent),
+                    hidden,
+                    SFlag::S_IFCHR,
+                    Mode::empty(),
+                    makedev(0, 0),
+                )?;
                 return Ok(());
             }
         }
@@ -110,11 +128,16 @@ impl Layer {
         match kind {
             EntryType::Directory => {
                 make_directory(parent, name)?;
-                self.directory_times.insert(path.to_path_buf(), mtime(entry));
+                self.directory_times
+                    .insert(path.to_path_buf(), mtime(entry));
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 clear(parent, name)?;
-                let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+                let flags = OFlag::O_WRONLY
+                    | OFlag::O_CREAT
+                    | OFlag::O_EXCL
+                    | OFlag::O_NOFOLLOW
+                    | OFlag::O_CLOEXEC;
                 let fd = openat(Some(parent), name, flags, Mode::from_bits_truncate(0o600))?;
                 // SAFETY: just opened, owned by nobody else.
                 let mut file = unsafe { File::from_raw_fd(fd) };
@@ -147,14 +170,26 @@ impl Layer {
                     EntryType::Block => SFlag::S_IFBLK,
                     _ => SFlag::S_IFIFO,
                 };
-                mknodat(Some(parent), name, node, mode, makedev(major.into(), minor.into()))?;
+                mknodat(
+                    Some(parent),
+                    name,
+                    node,
+                    mode,
+                    makedev(major.into(), minor.into()),
+                )?;
             }
             // Headers of further kinds carry nothing to unpack.
             _ => return Ok(()),
         }
         let (uid, gid) = (entry.header().uid()?, entry.header().gid()?);
         let owner = (Uid::from_raw(uid as u32), Gid::from_raw(gid as u32));
-        fchownat(Some(parent), name, Some(owner.0), Some(owner.1), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        fchownat(
+            Some(parent),
+            name,
+            Some(owner.0),
+            Some(owner.1),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )?;
         if kind != EntryType::Symlink {
             // After the owner, which clears set-id bits. The name was made above and is no link.
             fchmodat(Some(parent), name, mode, FchmodatFlags::FollowSymlink)?;
@@ -168,7 +203,9 @@ impl Layer {
 
     fn finish(&mut self) -> io::Result<()> {
         for (path, time) in std::mem::take(&mut self.directory_times) {
-            let Some(name) = path.file_name() else { continue };
+            let Some(name) = path.file_name() else {
+                continue;
+            };
             // A directory that a later entry replaced has no time to set.
             if let Ok(parent) = self.open_in_root(path.parent().unwrap_or(Path::new(""))) {
                 let _ = set_time(parent.as_raw_fd(), name, time);
@@ -190,14 +227,21 @@ impl Layer {
             };
             self.parent = Some((path.to_path_buf(), fd));
         }
-        self.parent.as_ref().map(|(_, fd)| fd).ok_or_else(|| io::Error::other("no directory"))
+        self.parent
+            .as_ref()
+            .map(|(_, fd)| fd)
+            .ok_or_else(|| io::Error::other("no directory"))
     }
 
     fn make_directories(&self, path: &Path) -> io::Result<()> {
         let mut current = PathBuf::new();
         for component in path.components() {
             let parent = self.open_in_root(&current)?;
-            match mkdirat(Some(parent.as_raw_fd()), component.as_os_str(), Mode::from_bits_truncate(0o755)) {
+            match mkdirat(
+                Some(parent.as_raw_fd()),
+                component.as_os_str(),
+                Mode::from_bits_truncate(0o755),
+            ) {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -251,38 +295,69 @@ fn make_directory(parent: RawFd, name: &OsStr) -> io::Result<()> {
                 return Ok(());
             }
             clear(parent, name)?;
-            Ok(mkdirat(Some(parent), name, Mode::from_bits_truncate(0o755))?)
+            Ok(mkdirat(
+                Some(parent),
+                name,
+                Mode::from_bits_truncate(0o755),
+            )?)
         }
         outcome => Ok(outcome?),
     }
 }
 
 fn mtime(entry: &Entry<'_, impl Read>) -> i64 {
-    entry.header().mtime().ok().and_then(|time| i64::try_from(time).ok()).unwrap_or(0)
+    entry
+        .header()
+        .mtime()
+        .ok()
+        .and_then(|time| i64::try_from(time).ok())
+        .unwrap_or(0)
 }
 
 fn set_time(parent: RawFd, name: &OsStr, seconds: i64) -> io::Result<()> {
     let time = TimeSpec::new(seconds, 0);
-    Ok(utimensat(Some(parent), name, &time, &time, UtimensatFlags::NoFollowSymlink)?)
+    Ok(utimensat(
+        Some(parent),
+        name,
+        &time,
+        &time,
+        UtimensatFlags::NoFollowSymlink,
+    )?)
 }
 
 /// `SCHILY.xattr.*` of PAX headers: file capabilities, mostly.
 fn set_xattrs(entry: &mut Entry<'_, impl Read>, parent: RawFd, name: &CString) -> io::Result<()> {
-    let Some(extensions) = entry.pax_extensions()? else { return Ok(()) };
+    let Some(extensions) = entry.pax_extensions()? else {
+        return Ok(());
+    };
     for extension in extensions.flatten() {
-        let Some(attribute) = extension.key().ok().and_then(|key| key.strip_prefix("SCHILY.xattr.")) else {
+        let Some(attribute) = extension
+            .key()
+            .ok()
+            .and_then(|key| key.strip_prefix("SCHILY.xattr."))
+        else {
             continue;
         };
         // The overlay's own attributes are ours to set.
         if attribute.starts_with("trusted.overlay.") {
             continue;
         }
-        let path = [format!("/proc/self/fd/{parent}/").as_bytes(), name.as_bytes()].concat();
+        let path = [
+            format!("/proc/self/fd/{parent}/").as_bytes(),
+            name.as_bytes(),
+        ]
+        .concat();
         let (path, attribute) = (CString::new(path)?, CString::new(attribute)?);
         let value = extension.value_bytes();
         // SAFETY: all pointers outlive the call and the length is the value's.
         let outcome = unsafe {
-            libc::lsetxattr(path.as_ptr(), attribute.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+            libc::lsetxattr(
+                path.as_ptr(),
+                attribute.as_ptr(),
+                value.as_ptr().cast(),
+                value.len(),
+                0,
+            )
         };
         let error = io::Error::last_os_error();
         if outcome != 0 && error.raw_os_error() != Some(libc::EOPNOTSUPP) {
@@ -295,8 +370,13 @@ fn set_xattrs(entry: &mut Entry<'_, impl Read>, parent: RawFd, name: &CString) -
 fn set_xattr(fd: RawFd, name: &str, value: &[u8]) -> io::Result<()> {
     let name = CString::new(name)?;
     // SAFETY: all pointers outlive the call and the length is the value's.
-    let outcome = unsafe { libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
-    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let outcome =
+        unsafe { libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(test)]

@@ -112,13 +112,18 @@ impl ImageStore {
         let mut index = HashMap::new();
         for entry in fs::read_dir(root.join("records"))? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "json")
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
                 && let Some(image) = files::read_json::<Image>(&path)?
             {
                 index.insert(image.id.clone(), image);
             }
         }
-        let store = Self { root, index: Mutex::new(index) };
+        let store = Self {
+            root,
+            index: Mutex::new(index),
+        };
         store.sweep_layers()?;
         Ok(store)
     }
@@ -148,7 +153,9 @@ impl ImageStore {
         }
         if let Ok(reference) = Reference::parse(text) {
             let key = reference.key();
-            let found = index.values().find(|image| image.tags.contains(&key) || image.digests.contains(&key));
+            let found = index
+                .values()
+                .find(|image| image.tags.contains(&key) || image.digests.contains(&key));
             if let Some(image) = found {
                 return Some(image.clone());
             }
@@ -156,8 +163,13 @@ impl ImageStore {
         if digits.len() < 8 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
-        let mut matching = index.values().filter(|image| image.id["sha256:".len()..].starts_with(digits));
-        matching.next().filter(|_| matching.next().is_none()).cloned()
+        let mut matching = index
+            .values()
+            .filter(|image| image.id["sha256:".len()..].starts_with(digits));
+        matching
+            .next()
+            .filter(|_| matching.next().is_none())
+            .cloned()
     }
 
     pub fn has_layer(&self, diff_id: &str) -> bool {
@@ -173,17 +185,25 @@ impl ImageStore {
         }
         let temporary = self.temporary().join(id::new());
         files::make_dir(&temporary)?;
-        let mut hashed = Hashed { inner: tar, hash: Sha256::new() };
-        let outcome = extract::layer(&mut hashed, &temporary).map_err(StoreError::from).and_then(|size| {
-            // The digest covers the padding after the archive's end too.
-            io::copy(&mut hashed, &mut io::sink())?;
-            let actual = format!("sha256:{}", id::hex(&hashed.hash.finalize()));
-            if actual == diff_id {
-                Ok(size)
-            } else {
-                Err(StoreError::LayerDigest { wanted: diff_id.to_owned(), actual })
-            }
-        });
+        let mut hashed = Hashed {
+            inner: tar,
+            hash: Sha256::new(),
+        };
+        let outcome = extract::layer(&mut hashed, &temporary)
+            .map_err(StoreError::from)
+            .and_then(|size| {
+                // The digest covers the padding after the archive's end too.
+                io::copy(&mut hashed, &mut io::sink())?;
+                let actual = format!("sha256:{}", id::hex(&hashed.hash.finalize()));
+                if actual == diff_id {
+                    Ok(size)
+                } else {
+                    Err(StoreError::LayerDigest {
+                        wanted: diff_id.to_owned(),
+                        actual,
+                    })
+                }
+            });
         let size = match outcome {
             Ok(size) => size,
             Err(error) => {
@@ -229,7 +249,9 @@ impl ImageStore {
                 image.tags.insert(format!("{}:{tag}", reference.name()));
             }
             if let Some(digest) = reference.digest.as_deref().or(new.manifest_digest) {
-                image.digests.insert(format!("{}@{digest}", reference.name()));
+                image
+                    .digests
+                    .insert(format!("{}@{digest}", reference.name()));
             }
         }
         for other in index.values_mut().filter(|other| other.id != image_id) {
@@ -247,7 +269,9 @@ impl ImageStore {
     /// Removes an image with all its names; an unknown one is removed. Layers that `in_use` images or other images need
     /// stay.
     pub fn remove(&self, text: &str) -> Result<(), StoreError> {
-        let Some(image) = self.find(text) else { return Ok(()) };
+        let Some(image) = self.find(text) else {
+            return Ok(());
+        };
         {
             let mut index = self.index.lock();
             index.remove(&image.id);
@@ -280,11 +304,16 @@ impl ImageStore {
 
     /// Exists once the layer is whole.
     fn layer_record(&self, diff_id: &str) -> Result<PathBuf, StoreError> {
-        Ok(self.root.join("layers").join(format!("{}.json", layer_name(diff_id)?)))
+        Ok(self
+            .root
+            .join("layers")
+            .join(format!("{}.json", layer_name(diff_id)?)))
     }
 
     fn record(&self, image_id: &str) -> PathBuf {
-        self.root.join("records").join(format!("{}.json", &image_id["sha256:".len()..]))
+        self.root
+            .join("records")
+            .join(format!("{}.json", &image_id["sha256:".len()..]))
     }
 
     /// Removes layers that no image names. A mounted snapshot keeps its lower directories' inodes alive only as long as

@@ -34,8 +34,12 @@ pub struct Accounts {
 impl Accounts {
     /// Reads them from a mounted root, never following a link out of it.
     pub fn read(rootfs: &Path) -> Self {
-        let read = |name| files::read_in_root(rootfs, Path::new(name), MAX_FILE_BYTES).unwrap_or_default();
-        Self { passwd: read("etc/passwd"), group: read("etc/group") }
+        let read =
+            |name| files::read_in_root(rootfs, Path::new(name), MAX_FILE_BYTES).unwrap_or_default();
+        Self {
+            passwd: read("etc/passwd"),
+            group: read("etc/group"),
+        }
     }
 
     /// Resolves `user`, `uid`, `user:group`, `uid:gid` or any mixture, as an image's configuration has it. Empty is root.
@@ -51,7 +55,9 @@ impl Accounts {
             .lines()
             .map(|line| line.split(':').collect::<Vec<_>>())
             .filter(|fields| fields.len() >= 4)
-            .find(|fields| fields[0] == user || (number.is_some() && fields[2].parse().ok() == number));
+            .find(|fields| {
+                fields[0] == user || (number.is_some() && fields[2].parse().ok() == number)
+            });
         let (name, uid, gid) = match (&entry, number) {
             (Some(fields), _) => (
                 Some(fields[0]),
@@ -65,7 +71,11 @@ impl Accounts {
             Some(group) => self.group(group)?,
             None => gid,
         };
-        Ok(User { uid, gid, groups: name.map(|name| self.groups_of(name)).unwrap_or_default() })
+        Ok(User {
+            uid,
+            gid,
+            groups: name.map(|name| self.groups_of(name)).unwrap_or_default(),
+        })
     }
 
     /// A group's number, by name or number.
@@ -74,7 +84,9 @@ impl Accounts {
             .group_lines()
             .find(|fields| fields[0] == text)
             .and_then(|fields| fields[2].parse().ok());
-        by_name.or_else(|| text.parse().ok()).ok_or_else(|| UserError::NoGroup(text.to_owned()))
+        by_name
+            .or_else(|| text.parse().ok())
+            .ok_or_else(|| UserError::NoGroup(text.to_owned()))
     }
 
     fn groups_of(&self, name: &str) -> Vec<u32> {
@@ -85,7 +97,10 @@ impl Accounts {
     }
 
     fn group_lines(&self) -> impl Iterator<Item = Vec<&str>> {
-        self.group.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|fields| fields.len() >= 3)
+        self.group
+            .lines()
+            .map(|line| line.split(':').collect::<Vec<_>>())
+            .filter(|fields| fields.len() >= 3)
     }
 }
 

@@ -48,9 +48,16 @@ impl HostLimits {
         let oom = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
         let root = Path::new("/");
         let has = |controller: &str, file: &str| {
-            cgroup::host().directory(controller, root).is_some_and(|path| path.join(file).exists())
+            cgroup::host()
+                .directory(controller, root)
+                .is_some_and(|path| path.join(file).exists())
         };
-        Self::of(bits, oom.trim().parse().unwrap_or(0), has("memory", "memory.memsw.limit_in_bytes"), has("hugetlb", ""))
+        Self::of(
+            bits,
+            oom.trim().parse().unwrap_or(0),
+            has("memory", "memory.memsw.limit_in_bytes"),
+            has("hugetlb", ""),
+        )
     }
 
     /// From a permitted set's bits.
@@ -61,7 +68,12 @@ impl HostLimits {
             .filter(|(number, _)| bits >> number & 1 == 1)
             .map(|(_, name)| (*name).to_owned())
             .collect();
-        Self { capabilities, oom_score_adj, swap_accounting, hugetlb }
+        Self {
+            capabilities,
+            oom_score_adj,
+            swap_accounting,
+            hugetlb,
+        }
     }
 
     pub fn capabilities(&self) -> &[String] {
@@ -69,12 +81,18 @@ impl HostLimits {
     }
 
     fn may_raise_resources(&self) -> bool {
-        self.capabilities.iter().any(|name| name == CAP_SYS_RESOURCE)
+        self.capabilities
+            .iter()
+            .any(|name| name == CAP_SYS_RESOURCE)
     }
 
     pub fn clamp_oom_score_adj(&self, wanted: i64) -> i64 {
         let wanted = wanted.clamp(-1_000, 1_000);
-        if self.may_raise_resources() { wanted } else { wanted.max(self.oom_score_adj) }
+        if self.may_raise_resources() {
+            wanted
+        } else {
+            wanted.max(self.oom_score_adj)
+        }
     }
 
     pub fn swap_accounting(&self) -> bool {
@@ -99,10 +117,17 @@ pub struct Device {
 }
 
 pub fn device(path: &str) -> Result<Device, SpecError> {
-    let wrong = |source| SpecError::Device { path: path.to_owned(), source };
+    let wrong = |source| SpecError::Device {
+        path: path.to_owned(),
+        source,
+    };
     let metadata = fs::metadata(path).map_err(wrong)?;
-    of_metadata(&metadata)
-        .ok_or_else(|| wrong(std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a device node")))
+    of_metadata(&metadata).ok_or_else(|| {
+        wrong(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "not a device node",
+        ))
+    })
 }
 
 fn of_metadata(metadata: &fs::Metadata) -> Option<Device> {
@@ -132,10 +157,16 @@ pub fn devices() -> Vec<(String, Device)> {
 fn collect(directory: &Path, found: &mut Vec<(String, Device)>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
+        };
         if metadata.is_dir() {
             let own = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"];
-            if !entry.file_name().to_str().is_some_and(|name| own.contains(&name)) {
+            if !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| own.contains(&name))
+            {
                 collect(&path, found);
             }
         } else if let (Some(device), Some(text)) = (of_metadata(&metadata), path.to_str())

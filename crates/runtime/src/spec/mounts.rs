@@ -18,8 +18,12 @@ pub struct Mounts {
 pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
     let mut mounts = base(input);
     mounts.extend(sandbox_files(input));
-    let asked: Vec<&str> =
-        input.config.mounts.iter().map(|mount| mount.container_path.trim_end_matches('/')).collect();
+    let asked: Vec<&str> = input
+        .config
+        .mounts
+        .iter()
+        .map(|mount| mount.container_path.trim_end_matches('/'))
+        .collect();
     // What is asked for replaces what would be there.
     mounts.retain(|mount| {
         let destination = mount["destination"].as_str().unwrap_or_default();
@@ -33,38 +37,74 @@ pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
         mounts.push(bind(mount)?);
         match mount.propagation() {
             MountPropagation::PropagationBidirectional => propagation = Some("rshared"),
-            MountPropagation::PropagationHostToContainer => propagation = propagation.or(Some("rslave")),
+            MountPropagation::PropagationHostToContainer => {
+                propagation = propagation.or(Some("rslave"))
+            }
             MountPropagation::PropagationPrivate => {}
         }
     }
-    Ok(Mounts { mounts, propagation })
+    Ok(Mounts {
+        mounts,
+        propagation,
+    })
 }
 
 fn base(input: &Input<'_>) -> Vec<Value> {
     let access = if input.privileged() { "rw" } else { "ro" };
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        json!({ "destination": destination, "type": kind, "source": source, "options": options })
-    };
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount(
+            "/dev",
+            "tmpfs",
+            "tmpfs",
+            &["nosuid", "strictatime", "mode=755", "size=65536k"],
+        ),
         mount(
             "/dev/pts",
             "devpts",
             "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+            &[
+                "nosuid",
+                "noexec",
+                "newinstance",
+                "ptmxmode=0666",
+                "mode=0620",
+                "gid=5",
+            ],
         ),
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", access]),
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access]),
+        mount(
+            "/dev/mqueue",
+            "mqueue",
+            "mqueue",
+            &["nosuid", "noexec", "nodev"],
+        ),
+        mount(
+            "/sys",
+            "sysfs",
+            "sysfs",
+            &["nosuid", "noexec", "nodev", access],
+        ),
+        mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", access],
+        ),
     ]
 }
 
 fn sandbox_files(input: &Input<'_>) -> Vec<Value> {
     let namespaces = super::sandbox_namespaces(input.sandbox);
     let host_ipc = namespaces.ipc() == NamespaceMode::Node;
-    let shm = if host_ipc { Path::new("/dev/shm").to_path_buf() } else { input.sandbox_dir.join("shm") };
-    let readonly = input.security().is_some_and(|security| security.readonly_rootfs);
+    let shm = if host_ipc {
+        Path::new("/dev/shm").to_path_buf()
+    } else {
+        input.sandbox_dir.join("shm")
+    };
+    let readonly = input
+        .security()
+        .is_some_and(|security| security.readonly_rootfs);
     let access = if readonly { "ro" } else { "rw" };
     let file = |destination: &str, source: &Path| {
         json!({
@@ -76,7 +116,10 @@ fn sandbox_files(input: &Input<'_>) -> Vec<Value> {
         "destination": "/dev/shm", "type": "bind", "source": shm,
         "options": ["rbind", "rprivate", "nosuid", "noexec", "nodev", "rw"],
     })];
-    for (destination, name) in [("/etc/hostname", "hostname"), ("/etc/resolv.conf", "resolv.conf")] {
+    for (destination, name) in [
+        ("/etc/hostname", "hostname"),
+        ("/etc/resolv.conf", "resolv.conf"),
+    ] {
         let source = input.sandbox_dir.join(name);
         if source.exists() {
             mounts.push(file(destination, &source));
@@ -87,13 +130,20 @@ fn sandbox_files(input: &Input<'_>) -> Vec<Value> {
 
 fn bind(mount: &v1::Mount) -> Result<Value, SpecError> {
     if mount.image.is_some() {
-        return Err(SpecError::Unsupported("image volumes are not supported".to_owned()));
+        return Err(SpecError::Unsupported(
+            "image volumes are not supported".to_owned(),
+        ));
     }
     if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(SpecError::Unsupported("id-mapped mounts are not supported".to_owned()));
+        return Err(SpecError::Unsupported(
+            "id-mapped mounts are not supported".to_owned(),
+        ));
     }
     let source = Path::new(&mount.host_path);
-    let wrong = |source| SpecError::Mount { path: mount.host_path.clone(), source };
+    let wrong = |source| SpecError::Mount {
+        path: mount.host_path.clone(),
+        source,
+    };
     // As docker and containerd: a missing source becomes a directory.
     let source = match fs::canonicalize(source) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -24,7 +24,9 @@ pub fn profile(
     security: Option<&LinuxContainerSecurityContext>,
     capabilities: &[String],
 ) -> Result<Option<Value>, SpecError> {
-    let Some(profile) = security.and_then(|security| security.seccomp.as_ref()) else { return Ok(None) };
+    let Some(profile) = security.and_then(|security| security.seccomp.as_ref()) else {
+        return Ok(None);
+    };
     match profile.profile_type() {
         ProfileType::Unconfined => Ok(None),
         ProfileType::RuntimeDefault => Ok(Some(default(capabilities))),
@@ -34,14 +36,20 @@ pub fn profile(
 
 fn load(path: &str) -> Result<Value, SpecError> {
     use std::io::Read;
-    let wrong = |reason: String| SpecError::Seccomp { path: path.to_owned(), reason };
+    let wrong = |reason: String| SpecError::Seccomp {
+        path: path.to_owned(),
+        reason,
+    };
     let path_only = path.strip_prefix("localhost/").unwrap_or(path);
     let mut bytes = Vec::new();
     std::fs::File::open(path_only)
         .and_then(|file| file.take(MAX_PROFILE_BYTES).read_to_end(&mut bytes))
         .map_err(|error| wrong(error.to_string()))?;
-    let mut profile: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-    let object = profile.as_object_mut().ok_or_else(|| wrong("not a JSON object".to_owned()))?;
+    let mut profile: Value =
+        serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let object = profile
+        .as_object_mut()
+        .ok_or_else(|| wrong("not a JSON object".to_owned()))?;
     if !object.contains_key("defaultAction") {
         return Err(wrong("defaultAction is missing".to_owned()));
     }
@@ -78,7 +86,9 @@ fn default(capabilities: &[String]) -> Value {
     }
     if !has("CAP_SYS_ADMIN") {
         rules.push(when("clone", 0, CLONE_NAMESPACES, "SCMP_CMP_MASKED_EQ"));
-        rules.push(json!({ "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": NOT_IMPLEMENTED }));
+        rules.push(
+            json!({ "names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": NOT_IMPLEMENTED }),
+        );
     }
     json!({
         "defaultAction": "SCMP_ACT_ERRNO",
@@ -102,23 +112,64 @@ const BY_CAPABILITY: &[(&str, &[&str])] = &[
     (
         "CAP_SYS_ADMIN",
         &[
-            "bpf", "clone", "clone3", "fanotify_init", "fsconfig", "fsmount", "fsopen", "fspick", "lookup_dcookie",
-            "mount", "mount_setattr", "move_mount", "open_tree", "perf_event_open", "quotactl", "quotactl_fd",
-            "setdomainname", "sethostname", "setns", "syslog", "umount", "umount2", "unshare",
+            "bpf",
+            "clone",
+            "clone3",
+            "fanotify_init",
+            "fsconfig",
+            "fsmount",
+            "fsopen",
+            "fspick",
+            "lookup_dcookie",
+            "mount",
+            "mount_setattr",
+            "move_mount",
+            "open_tree",
+            "perf_event_open",
+            "quotactl",
+            "quotactl_fd",
+            "setdomainname",
+            "sethostname",
+            "setns",
+            "syslog",
+            "umount",
+            "umount2",
+            "unshare",
         ],
     ),
     ("CAP_SYS_BOOT", &["reboot"]),
     ("CAP_SYS_CHROOT", &["chroot"]),
-    ("CAP_SYS_MODULE", &["delete_module", "finit_module", "init_module"]),
+    (
+        "CAP_SYS_MODULE",
+        &["delete_module", "finit_module", "init_module"],
+    ),
     ("CAP_SYS_PACCT", &["acct"]),
     (
         "CAP_SYS_PTRACE",
-        &["kcmp", "pidfd_getfd", "process_madvise", "process_vm_readv", "process_vm_writev", "ptrace"],
+        &[
+            "kcmp",
+            "pidfd_getfd",
+            "process_madvise",
+            "process_vm_readv",
+            "process_vm_writev",
+            "ptrace",
+        ],
     ),
     ("CAP_SYS_RAWIO", &["ioperm", "iopl"]),
-    ("CAP_SYS_TIME", &["clock_settime", "clock_settime64", "settimeofday", "stime"]),
+    (
+        "CAP_SYS_TIME",
+        &["clock_settime", "clock_settime64", "settimeofday", "stime"],
+    ),
     ("CAP_SYS_TTY_CONFIG", &["vhangup"]),
-    ("CAP_SYS_NICE", &["get_mempolicy", "mbind", "set_mempolicy", "set_mempolicy_home_node"]),
+    (
+        "CAP_SYS_NICE",
+        &[
+            "get_mempolicy",
+            "mbind",
+            "set_mempolicy",
+            "set_mempolicy_home_node",
+        ],
+    ),
     ("CAP_SYSLOG", &["syslog"]),
     ("CAP_BPF", &["bpf"]),
     ("CAP_PERFMON", &["perf_event_open"]),

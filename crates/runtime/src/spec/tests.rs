@@ -1,6 +1,9 @@
 use std::path::Path;
 
-use knarr_cri::v1::{Capability, ContainerConfig, KeyValue, LinuxContainerConfig, LinuxContainerSecurityContext, PodSandboxConfig};
+use knarr_cri::v1::{
+    Capability, ContainerConfig, KeyValue, LinuxContainerConfig, LinuxContainerSecurityContext,
+    PodSandboxConfig,
+};
 
 use super::{HostLimits, Input, Namespaces, args, capabilities, environment};
 use crate::images::user::User;
@@ -8,11 +11,21 @@ use crate::images::{ImageConfig, ProcessConfig};
 
 const EVERYTHING: u64 = (1 << 41) - 1;
 
-fn check<T>(config: ContainerConfig, process: ProcessConfig, look: impl FnOnce(&Input<'_>) -> T) -> T {
-    let image = ImageConfig { config: Some(process), ..Default::default() };
+fn check<T>(
+    config: ContainerConfig,
+    process: ProcessConfig,
+    look: impl FnOnce(&Input<'_>) -> T,
+) -> T {
+    let image = ImageConfig {
+        config: Some(process),
+        ..Default::default()
+    };
     look(&Input {
         sandbox_id: "sandbox",
-        sandbox: &PodSandboxConfig { hostname: "pod".to_owned(), ..Default::default() },
+        sandbox: &PodSandboxConfig {
+            hostname: "pod".to_owned(),
+            ..Default::default()
+        },
         config: &config,
         image: &image,
         user: &User::default(),
@@ -42,8 +55,11 @@ fn a_command_replaces_entrypoint_and_arguments() {
         (&["c"], &["a"], &["c", "a"]),
     ];
     for (command, arguments, wanted) in cases {
-        let config =
-            ContainerConfig { command: strings(command), args: strings(arguments), ..Default::default() };
+        let config = ContainerConfig {
+            command: strings(command),
+            args: strings(arguments),
+            ..Default::default()
+        };
         assert_eq!(check(config, image(), args).unwrap(), strings(wanted));
     }
     assert!(check(ContainerConfig::default(), ProcessConfig::default(), args).is_err());
@@ -52,11 +68,20 @@ fn a_command_replaces_entrypoint_and_arguments() {
 #[test]
 fn the_pod_has_the_last_word_on_the_environment() {
     let config = ContainerConfig {
-        envs: vec![KeyValue { key: "A".to_owned(), value: "pod=1".to_owned() }],
+        envs: vec![KeyValue {
+            key: "A".to_owned(),
+            value: "pod=1".to_owned(),
+        }],
         ..Default::default()
     };
-    let image = ProcessConfig { env: Some(strings(&["A=image", "PATH=/p"])), ..Default::default() };
-    assert_eq!(check(config, image, environment), ["PATH=/p", "HOSTNAME=pod", "A=pod=1"]);
+    let image = ProcessConfig {
+        env: Some(strings(&["A=image", "PATH=/p"])),
+        ..Default::default()
+    };
+    assert_eq!(
+        check(config, image, environment),
+        ["PATH=/p", "HOSTNAME=pod", "A=pod=1"]
+    );
 }
 
 fn capability_config(add: &[&str], drop: &[&str], privileged: bool) -> ContainerConfig {
@@ -70,7 +95,10 @@ fn capability_config(add: &[&str], drop: &[&str], privileged: bool) -> Container
         ..Default::default()
     };
     ContainerConfig {
-        linux: Some(LinuxContainerConfig { resources: None, security_context: Some(security) }),
+        linux: Some(LinuxContainerConfig {
+            resources: None,
+            security_context: Some(security),
+        }),
         ..Default::default()
     }
 }
@@ -78,7 +106,11 @@ fn capability_config(add: &[&str], drop: &[&str], privileged: bool) -> Container
 #[test]
 fn capabilities_are_added_and_dropped() {
     let of = |add: &[&str], drop: &[&str], privileged| {
-        check(capability_config(add, drop, privileged), ProcessConfig::default(), capabilities)
+        check(
+            capability_config(add, drop, privileged),
+            ProcessConfig::default(),
+            capabilities,
+        )
     };
     assert_eq!(of(&[], &[], false).len(), 14);
     assert_eq!(of(&["NET_ADMIN"], &["ALL"], false), ["CAP_NET_ADMIN"]);
@@ -92,5 +124,8 @@ fn a_host_without_sys_resource_clamps() {
     let without = HostLimits::of(EVERYTHING & !(1 << 24), 5, false, false);
     assert_eq!(without.clamp_oom_score_adj(-997), 5);
     assert_eq!(without.clamp_oom_score_adj(900), 900);
-    assert_eq!(HostLimits::of(EVERYTHING, 5, false, false).clamp_oom_score_adj(-997), -997);
+    assert_eq!(
+        HostLimits::of(EVERYTHING, 5, false, false).clamp_oom_score_adj(-997),
+        -997
+    );
 }

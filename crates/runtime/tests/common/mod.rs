@@ -57,7 +57,10 @@ impl TestRuntime {
             .with_test_writer()
             .try_init();
         let directory = tempfile::tempdir().unwrap();
-        let (conf, bin) = (directory.path().join("cni/conf"), directory.path().join("cni/bin"));
+        let (conf, bin) = (
+            directory.path().join("cni/conf"),
+            directory.path().join("cni/bin"),
+        );
         fs::create_dir_all(&conf).unwrap();
         fs::create_dir_all(&bin).unwrap();
         fs::write(
@@ -69,7 +72,14 @@ impl TestRuntime {
         fs::set_permissions(bin.join("script"), fs::Permissions::from_mode(0o755)).unwrap();
         let name = format!("runtime-test-{:x}", fastrand::u64(..));
         let (runtime, images, token, task) = serve(directory.path(), &name).await;
-        Self { directory, runtime, images, name, token, task: Some(task) }
+        Self {
+            directory,
+            runtime,
+            images,
+            name,
+            token,
+            task: Some(task),
+        }
     }
 
     /// A runtime on the same data after the first has gone, which leaves its shims.
@@ -87,8 +97,16 @@ impl TestRuntime {
     }
 
     pub async fn sandbox(&mut self, config: PodSandboxConfig) -> String {
-        let request = RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
-        self.runtime.run_pod_sandbox(request).await.unwrap().into_inner().pod_sandbox_id
+        let request = RunPodSandboxRequest {
+            config: Some(config),
+            runtime_handler: String::new(),
+        };
+        self.runtime
+            .run_pod_sandbox(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .pod_sandbox_id
     }
 
     pub async fn create(&mut self, sandbox: &str, config: ContainerConfig) -> String {
@@ -97,57 +115,108 @@ impl TestRuntime {
             config: Some(config),
             sandbox_config: None,
         };
-        self.runtime.create_container(request).await.unwrap().into_inner().container_id
+        self.runtime
+            .create_container(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .container_id
     }
 
     pub async fn start_container(&mut self, id: &str) -> Result<(), tonic::Status> {
-        self.runtime.start_container(StartContainerRequest { container_id: id.to_owned() }).await.map(|_| ())
+        self.runtime
+            .start_container(StartContainerRequest {
+                container_id: id.to_owned(),
+            })
+            .await
+            .map(|_| ())
     }
 
     pub async fn status(&mut self, id: &str) -> ContainerStatus {
-        let request = ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
-        self.runtime.container_status(request).await.unwrap().into_inner().status.unwrap()
+        let request = ContainerStatusRequest {
+            container_id: id.to_owned(),
+            verbose: false,
+        };
+        self.runtime
+            .container_status(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .status
+            .unwrap()
     }
 
     /// Waits for the end by the runtime's events, not by asking.
     pub async fn exit(&mut self, id: &str) -> ContainerStatus {
-        let mut events = self.runtime.get_container_events(GetEventsRequest {}).await.unwrap().into_inner();
+        let mut events = self
+            .runtime
+            .get_container_events(GetEventsRequest {})
+            .await
+            .unwrap()
+            .into_inner();
         loop {
             let status = self.status(id).await;
             if status.state() == ContainerState::ContainerExited {
                 return status;
             }
-            tokio::time::timeout(PATIENCE, events.message()).await.expect("an event in time").unwrap();
+            tokio::time::timeout(PATIENCE, events.message())
+                .await
+                .expect("an event in time")
+                .unwrap();
         }
     }
 
-    pub async fn exec(&mut self, id: &str, command: &str, timeout: i64) -> Result<ExecSyncResponse, tonic::Status> {
+    pub async fn exec(
+        &mut self,
+        id: &str,
+        command: &str,
+        timeout: i64,
+    ) -> Result<ExecSyncResponse, tonic::Status> {
         let cmd = ["/bin/sh", "-c", command].map(str::to_owned).to_vec();
-        let request = ExecSyncRequest { container_id: id.to_owned(), cmd, timeout };
-        self.runtime.exec_sync(request).await.map(tonic::Response::into_inner)
+        let request = ExecSyncRequest {
+            container_id: id.to_owned(),
+            cmd,
+            timeout,
+        };
+        self.runtime
+            .exec_sync(request)
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     /// What a command in the container prints.
     pub async fn output(&mut self, id: &str, command: &str) -> String {
         let response = self.exec(id, command, 10).await.unwrap();
-        String::from_utf8_lossy(&response.stdout).trim_end().to_owned()
+        String::from_utf8_lossy(&response.stdout)
+            .trim_end()
+            .to_owned()
     }
 
     pub async fn remove_sandbox(&mut self, id: &str) {
-        let stop = StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
+        let stop = StopPodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
         self.runtime.stop_pod_sandbox(stop).await.unwrap();
-        let remove = RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
+        let remove = RemovePodSandboxRequest {
+            pod_sandbox_id: id.to_owned(),
+        };
         self.runtime.remove_pod_sandbox(remove).await.unwrap();
     }
 
     /// Lines of a container's log without their times.
     pub fn log(&self, name: &str) -> Vec<String> {
-        let text = fs::read_to_string(self.directory.path().join("logs").join(name)).unwrap_or_default();
-        text.lines().filter_map(|line| line.split_once(' ').map(|(_, rest)| rest.to_owned())).collect()
+        let text =
+            fs::read_to_string(self.directory.path().join("logs").join(name)).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| line.split_once(' ').map(|(_, rest)| rest.to_owned()))
+            .collect()
     }
 
     pub fn pod(&self, name: &str) -> PodSandboxConfig {
-        let options = NamespaceOption { pid: NamespaceMode::Container.into(), ..Default::default() };
+        let options = NamespaceOption {
+            pid: NamespaceMode::Container.into(),
+            ..Default::default()
+        };
         PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
                 name: name.to_owned(),
@@ -179,13 +248,21 @@ impl Drop for TestRuntime {
     /// Whatever a failed test left: processes by their cgroup, then mounts, innermost first.
     fn drop(&mut self) {
         self.token.cancel();
-        for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+        for controller in fs::read_dir("/sys/fs/cgroup")
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             kill_tree(&controller.path().join(&self.name));
         }
         kill_tree(&Path::new("/sys/fs/cgroup").join(&self.name));
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let own = self.directory.path().display().to_string();
-        for path in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)) {
+        for path in mounts
+            .lines()
+            .rev()
+            .filter_map(|line| line.split(' ').nth(1))
+        {
             if path.starts_with(&own) {
                 let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
             }
@@ -199,9 +276,15 @@ fn kill_tree(path: &Path) {
             kill_tree(&entry.path());
         }
     }
-    for pid in fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default().lines() {
+    for pid in fs::read_to_string(path.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+    {
         if let Ok(pid) = pid.parse() {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+            let _ = nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(pid),
+                nix::sys::signal::Signal::SIGKILL,
+            );
         }
     }
     let deadline = std::time::Instant::now() + Duration::from_secs(2);
@@ -245,10 +328,19 @@ async fn serve(
 
 /// A container that runs a shell command.
 pub fn shell(name: &str, command: &str) -> ContainerConfig {
-    let options = NamespaceOption { pid: NamespaceMode::Container.into(), ..Default::default() };
+    let options = NamespaceOption {
+        pid: NamespaceMode::Container.into(),
+        ..Default::default()
+    };
     ContainerConfig {
-        metadata: Some(ContainerMetadata { name: name.to_owned(), attempt: 0 }),
-        image: Some(ImageSpec { image: IMAGE.to_owned(), ..Default::default() }),
+        metadata: Some(ContainerMetadata {
+            name: name.to_owned(),
+            attempt: 0,
+        }),
+        image: Some(ImageSpec {
+            image: IMAGE.to_owned(),
+            ..Default::default()
+        }),
         command: vec!["/bin/sh".to_owned(), "-c".to_owned()],
         args: vec![command.to_owned()],
         log_path: format!("{name}.log"),
@@ -281,23 +373,25 @@ pub fn image_archive() -> Vec<u8> {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(tar::EntryType::Directory);
             header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_mode(if directory == "tmp/" { 0o1777 } else { 0o755 });
+            header.set_gid(0);
+            header.set_mtime(0);
+            header.set_mode(if directory == "tmp/" { 0o1777 } else { 0o755 });
             header.set_size(0);
-            tar.append_data(&mut header, directory, std::io::empty()).unwrap();
+            tar.append_data(&mut header, directory, std::io::empty())
+                .unwrap();
         }
         let mut header = tar::Header::new_gnu();
         header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_mode(0o755);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_mode(0o755);
         let program = fs::read(BUSYBOX).unwrap();
         header.set_size(program.len() as u64);
-        tar.append_data(&mut header, "bin/busybox", &*program).unwrap();
+        tar.append_data(&mut header, "bin/busybox", &*program)
+            .unwrap();
         for applet in [
-            "sh", "cat", "echo", "sleep", "id", "ls", "mount", "ps", "hostname", "true", "false", "kill", "dd", "nc",
-            "grep", "stty", "unshare", "touch", "readlink", "test", "mkdir",
+            "sh", "cat", "echo", "sleep", "id", "ls", "mount", "ps", "hostname", "true", "false",
+            "kill", "dd", "nc", "grep", "stty", "unshare", "touch", "readlink", "test", "mkdir",
         ] {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(tar::EntryType::Symlink);
@@ -306,12 +400,17 @@ pub fn image_archive() -> Vec<u8> {
             header.set_gid(0);
             header.set_mtime(0);
             header.set_mode(0o777);
-            tar.append_link(&mut header, format!("bin/{applet}"), "busybox").unwrap();
+            tar.append_link(&mut header, format!("bin/{applet}"), "busybox")
+                .unwrap();
         }
         file(tar, "etc/removed", b"");
     });
     let top = layer(|tar| {
-        file(tar, "etc/passwd", b"root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n");
+        file(
+            tar,
+            "etc/passwd",
+            b"root:x:0:0::/root:/bin/sh\nweb:x:33:34::/srv:/bin/sh\n",
+        );
         file(tar, "etc/group", b"root:x:0:\nweb:x:34:\nadm:x:4:web\n");
         file(tar, "etc/.wh.removed", b"");
     });

@@ -12,7 +12,10 @@ fn cut(parts: &[&[u8]]) -> String {
 #[test]
 fn lines_are_cut_at_newlines_across_reads() {
     assert_eq!(cut(&[b"a\nb"]), "T stdout F a\n");
-    assert_eq!(cut(&[b"a\nb", b"c\n\n"]), "T stdout F a\nT stdout F bc\nT stdout F \n");
+    assert_eq!(
+        cut(&[b"a\nb", b"c\n\n"]),
+        "T stdout F a\nT stdout F bc\nT stdout F \n"
+    );
 }
 
 #[test]
@@ -38,6 +41,12 @@ fn a_line_of_exactly_the_limit_is_whole() {
 #[test]
 fn timestamps() {
     assert_eq!(timestamp(0), "1970-01-01T00:00:00.000000000Z");
-    assert_eq!(timestamp(1_709_210_096_000_000_007), "2024-02-29T12:34:56.000000007Z");
-    assert_eq!(timestamp(1_735_689_599_999_999_999), "2024-12-31T23:59:59.999999999Z");
+    assert_eq!(
+        timestamp(1_709_210_096_000_000_007),
+        "2024-02-29T12:34:56.000000007Z"
+    );
+    assert_eq!(
+        timestamp(1_735_689_599_999_999_999),
+        "2024-12-31T23:59:59.999999999Z"
+    );
 }

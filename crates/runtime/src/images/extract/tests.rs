@@ -54,9 +54,20 @@ fn files_keep_mode_and_time_and_may_be_replaced() {
     let file = directory.path().join("a/b");
     assert_eq!(fs::read(&file).unwrap(), b"two");
     let metadata = fs::metadata(&file).unwrap();
-    assert_eq!((metadata.permissions().mode() & 0o7777, metadata.mtime()), (0o640, 1_000));
-    assert_eq!(fs::metadata(directory.path().join("a/c")).unwrap().ino(), metadata.ino());
-    assert_eq!(fs::read_link(directory.path().join("a/d")).unwrap().to_str(), Some("/a/b"));
+    assert_eq!(
+        (metadata.permissions().mode() & 0o7777, metadata.mtime()),
+        (0o640, 1_000)
+    );
+    assert_eq!(
+        fs::metadata(directory.path().join("a/c")).unwrap().ino(),
+        metadata.ino()
+    );
+    assert_eq!(
+        fs::read_link(directory.path().join("a/d"))
+            .unwrap()
+            .to_str(),
+        Some("/a/b")
+    );
 }
 
 #[test]
@@ -68,11 +79,18 @@ fn nothing_is_written_outside() {
         .entry(EntryType::Symlink, "escape", target, b"")
         .file("../../up", b"x")
         .file("/absolute", b"x")
-        .entry(EntryType::Symlink, "dots", "../../../../../../../../tmp", b"");
+        .entry(
+            EntryType::Symlink,
+            "dots",
+            "../../../../../../../../tmp",
+            b"",
+        );
     layer(&*tar.bytes(), directory.path()).unwrap();
     assert!(directory.path().join("up").exists());
     assert!(directory.path().join("absolute").exists());
-    let through = Tar::new().entry(EntryType::Symlink, "escape", target, b"").file("escape/x", b"x");
+    let through = Tar::new()
+        .entry(EntryType::Symlink, "escape", target, b"")
+        .file("escape/x", b"x");
     // The link's target does not exist inside the layer, so there is no such directory.
     assert!(layer(&*through.bytes(), directory.path()).is_err());
     let linked = Tar::new().entry(EntryType::Link, "passwd", "/etc/passwd", b"");
@@ -87,11 +105,22 @@ fn whiteouts_become_the_overlays_own() {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
-    let tar = Tar::new().file("etc/.wh.gone", b"").file("etc/.wh.", b"").file("opaque/.wh..wh..opq", b"");
+    let tar = Tar::new()
+        .file("etc/.wh.gone", b"")
+        .file("etc/.wh.", b"")
+        .file("opaque/.wh..wh..opq", b"");
     layer(&*tar.bytes(), directory.path()).unwrap();
     let gone = fs::symlink_metadata(directory.path().join("etc/gone")).unwrap();
     assert!(gone.file_type().is_char_device());
     assert_eq!(gone.rdev(), 0);
-    assert_eq!(fs::read_dir(directory.path().join("etc")).unwrap().count(), 1);
-    assert_eq!(fs::read_dir(directory.path().join("opaque")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(directory.path().join("etc")).unwrap().count(),
+        1
+    );
+    assert_eq!(
+        fs::read_dir(directory.path().join("opaque"))
+            .unwrap()
+            .count(),
+        0
+    );
 }

@@ -13,7 +13,11 @@ fn references_are_normalized() {
         ("registry.k8s.io/pause:3.9", "registry.k8s.io/pause:3.9"),
     ];
     for (text, wanted) in cases {
-        assert_eq!(Reference::parse(text).map(|parsed| parsed.to_string()), Ok(wanted.to_owned()), "{text}");
+        assert_eq!(
+            Reference::parse(text).map(|parsed| parsed.to_string()),
+            Ok(wanted.to_owned()),
+            "{text}"
+        );
     }
     let both = Reference::parse(&format!("quay.io/a/b:1@{digest}")).unwrap();
     assert_eq!(both.key(), format!("quay.io/a/b@{digest}"));
@@ -23,7 +27,18 @@ fn references_are_normalized() {
 
 #[test]
 fn nonsense_is_refused() {
-    for text in ["", "Busybox", "a//b", "a:", "a:-x", "a@sha256:12", "a@b", "../x", "x y", "-a"] {
+    for text in [
+        "",
+        "Busybox",
+        "a//b",
+        "a:",
+        "a:-x",
+        "a@sha256:12",
+        "a@b",
+        "../x",
+        "x y",
+        "-a",
+    ] {
         assert!(Reference::parse(text).is_err(), "{text:?}");
     }
 }

@@ -8,7 +8,11 @@ fn accounts() -> Accounts {
 }
 
 fn user(uid: u32, gid: u32, groups: &[u32]) -> Result<User, UserError> {
-    Ok(User { uid, gid, groups: groups.to_vec() })
+    Ok(User {
+        uid,
+        gid,
+        groups: groups.to_vec(),
+    })
 }
 
 #[test]
@@ -20,8 +24,14 @@ fn users_are_resolved_as_the_image_says() {
     assert_eq!(accounts.resolve("web:adm"), user(33, 4, &[4, 5]));
     assert_eq!(accounts.resolve("1000"), user(1_000, 0, &[]));
     assert_eq!(accounts.resolve("1000:2000"), user(1_000, 2_000, &[]));
-    assert_eq!(accounts.resolve("nobody"), Err(UserError::NoUser("nobody".to_owned())));
-    assert_eq!(accounts.resolve("web:none"), Err(UserError::NoGroup("none".to_owned())));
+    assert_eq!(
+        accounts.resolve("nobody"),
+        Err(UserError::NoUser("nobody".to_owned()))
+    );
+    assert_eq!(
+        accounts.resolve("web:none"),
+        Err(UserError::NoGroup("none".to_owned()))
+    );
 }
 
 #[test]
