@@ -8,6 +8,7 @@ mod template;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
@@ -21,6 +22,7 @@ use kube::{Api, Resource};
 use crate::owners::{self, BY_CONTROLLER};
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
+use crate::written::{self, Written};
 use plan::Op;
 
 const WORKERS: usize = 5;
@@ -31,6 +33,8 @@ pub(crate) struct DeploymentController {
     deployments: Informer<Deployment>,
     sets: Informer<ReplicaSet>,
     pods: Informer<Pod>,
+    /// The deployment under no name, its ReplicaSets under theirs.
+    written: Written,
     queue: WorkQueue<Key>,
 }
 
@@ -42,6 +46,7 @@ pub(crate) fn start(context: &Context) {
         deployments: context.informers.informer(),
         sets: owners::index_by_controller(context.informers.informer()),
         pods: owners::index_by_controller(context.informers.informer()),
+        written: Written::default(),
         queue: WorkQueue::new(),
     });
     controller.watch();
@@ -65,6 +70,16 @@ impl DeploymentController {
                 && owners::controller_of(&old.metadata) != owners::controller_of(&new.metadata)
             {
                 this.enqueue_owner(old);
+            }
+            if let (Event::Deleted(set), Some(owner)) =
+                (&event, owners::controller_of(&event.object().metadata))
+            {
+                let key = Key::new(
+                    set.metadata.namespace.as_deref().unwrap_or_default(),
+                    &owner.name,
+                );
+                this.written
+                    .forget_object(&key, set.metadata.name.as_deref().unwrap_or_default());
             }
             this.enqueue_owner(event.object());
         });
@@ -130,14 +145,27 @@ impl DeploymentController {
         sets.iter().map(count).collect()
     }
 
+    /// Until when to wait for what was written to be seen.
+    fn unseen(&self, key: &Key, deployment: &Deployment) -> Option<Duration> {
+        self.written.unseen(key, |name| match name {
+            "" => Some(written::revision(deployment)),
+            name => self
+                .sets
+                .get(&key.namespace, name)
+                .map(|set| written::revision(&*set)),
+        })
+    }
+
     async fn execute(&self, deployment: &Deployment, op: Op) -> Result<(), Error> {
         let namespace = deployment.metadata.namespace.as_deref().unwrap_or_default();
         let sets: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace);
         match op {
             Op::Create(set) => self.create(deployment, &sets, &set).await?,
             Op::Patch { name, patch } => {
-                sets.patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+                let patched = sets
+                    .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
                     .await?;
+                self.written.note(&Key::of(deployment), &name, &patched);
             }
             Op::Delete { name } => {
                 errors::optional(sets.delete(&name, &DeleteParams::default()).await)?;
@@ -168,8 +196,10 @@ impl DeploymentController {
         let namespace = deployment.metadata.namespace.as_deref().unwrap_or_default();
         let name = deployment.metadata.name.as_deref().unwrap_or_default();
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-        api.replace_status(name, &PostParams::default(), deployment)
+        let answer = api
+            .replace_status(name, &PostParams::default(), deployment)
             .await?;
+        self.written.note(&Key::of(deployment), "", &answer);
         Ok(())
     }
 
@@ -179,11 +209,14 @@ impl DeploymentController {
         api: &Api<ReplicaSet>,
         set: &ReplicaSet,
     ) -> Result<(), Error> {
+        let name = set.metadata.name.as_deref().unwrap_or_default();
         let error = match api.create(&PostParams::default(), set).await {
-            Ok(_) => return Ok(()),
+            Ok(created) => {
+                self.written.note(&Key::of(deployment), name, &created);
+                return Ok(());
+            }
             Err(error) => error,
         };
-        let name = set.metadata.name.as_deref().unwrap_or_default();
         if errors::is_already_exists(&error) {
             // Either it is the one this informer does not show yet, or another template has this hash.
             let existing = api.get(name).await?;
@@ -258,8 +291,13 @@ impl Reconciler for DeploymentController {
 
     async fn reconcile(&self, key: &Key) -> Result<(), Error> {
         let Some(deployment) = self.deployments.get(&key.namespace, &key.name) else {
+            self.written.forget(key);
             return Ok(());
         };
+        if let Some(left) = self.unseen(key, &deployment) {
+            self.queue.add_after(key.clone(), left);
+            return Ok(());
+        }
         let selector = selector(&deployment)?;
         let candidates = owners::candidates(&self.sets, &key.namespace, uid(&*deployment));
         let claims = owners::claim(&deployment.metadata, &selector, candidates);
@@ -269,6 +307,7 @@ impl Reconciler for DeploymentController {
         let running = self.running(&owned);
         let plan = plan::plan(&deployment, &owned, &running, Timestamp::now());
         for op in plan.ops {
+            tracing::trace!(%key, ?op, "executing");
             self.execute(&deployment, op).await?;
         }
         if let Some(delay) = plan.again_after {

@@ -12,6 +12,7 @@ use kube::{Api, Resource};
 
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 use crate::services::{self, Membership, TriggerTimes};
+use crate::written::{self, Written};
 use plan::{MANAGED_BY, MANAGED_BY_LABEL};
 
 const WORKERS: usize = 5;
@@ -22,6 +23,7 @@ pub(crate) struct EndpointsController {
     members: Membership,
     endpoints: Informer<Endpoints>,
     triggers: TriggerTimes,
+    written: Written,
     queue: WorkQueue<Key>,
 }
 
@@ -33,6 +35,7 @@ pub(crate) fn start(context: &Context) {
         members: Membership::new(context.informers.informer(), context.informers.informer()),
         endpoints: context.informers.informer(),
         triggers: TriggerTimes::default(),
+        written: Written::default(),
         queue: WorkQueue::new(),
     });
     let queue = controller.queue.clone();
@@ -47,7 +50,7 @@ pub(crate) fn start(context: &Context) {
             .into_iter()
             .for_each(|key| queue.add(key))
     });
-    let queue = controller.queue.clone();
+    let (queue, this) = (controller.queue.clone(), Arc::downgrade(&controller));
     controller.endpoints.on_event(move |event| {
         // Those made here are checked whenever they are seen: their service may be gone since long, and a decision made
         // while the informer was late is made again.
@@ -55,6 +58,11 @@ pub(crate) fn start(context: &Context) {
             Event::Added(endpoints) | Event::Updated { new: endpoints, .. } => is_ours(endpoints),
             Event::Deleted(_) => true,
         };
+        if let Event::Deleted(endpoints) = &event
+            && let Some(this) = this.upgrade()
+        {
+            this.written.forget(&Key::of(&**endpoints));
+        }
         if wanted {
             queue.add(Key::of(&**event.object()));
         }
@@ -87,12 +95,18 @@ impl Reconciler for EndpointsController {
         let existing = self.endpoints.get(&key.namespace, &key.name);
         let Some(service) = self.members.services.get(&key.namespace, &key.name) else {
             self.triggers.forget(key);
+            self.written.forget(key);
             if existing.is_some() {
                 errors::optional(api.delete(&key.name, &DeleteParams::default()).await)?;
             }
             return Ok(());
         };
         if services::selector(&service).is_none() {
+            return Ok(());
+        }
+        let seen = existing.as_deref().map(written::revision);
+        if let Some(left) = self.written.unseen(key, |_| seen) {
+            self.queue.add_after(key.clone(), left);
             return Ok(());
         }
         let pods = self.members.pods_of(&service);
@@ -117,7 +131,10 @@ impl Reconciler for EndpointsController {
             }
         };
         match result {
-            Ok(_) => Ok(()),
+            Ok(written) => {
+                self.written.note(key, &key.name, &written);
+                Ok(())
+            }
             Err(error) => {
                 let raced = errors::is_conflict(&error) || errors::is_already_exists(&error);
                 if !raced && !errors::is_namespace_terminating(&error) {

@@ -2,8 +2,8 @@
 
 mod plan;
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Service};
@@ -11,11 +11,11 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use knarr_client::{Informer, WorkQueue, errors};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
-use parking_lot::Mutex;
 
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 use crate::services::{self, Membership, TRIGGER_TIME, TriggerTimes};
+use crate::written::{self, Written};
 use plan::{MANAGED_BY, MANAGED_BY_LABEL, Plan, SERVICE_NAME_LABEL, Zones};
 
 const WORKERS: usize = 5;
@@ -28,8 +28,7 @@ pub(crate) struct EndpointSliceController {
     slices: Informer<EndpointSlice>,
     nodes: Informer<Node>,
     triggers: TriggerTimes,
-    /// What was written and has not been seen: by service, the revision of each slice.
-    written: Mutex<HashMap<Key, HashMap<String, u64>>>,
+    written: Written,
     queue: WorkQueue<Key>,
 }
 
@@ -50,15 +49,6 @@ fn service_key(slice: &EndpointSlice) -> Option<Key> {
     })
 }
 
-fn revision(slice: &EndpointSlice) -> u64 {
-    slice
-        .metadata
-        .resource_version
-        .as_deref()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0)
-}
-
 pub(crate) fn start(context: &Context) {
     let slices: Informer<EndpointSlice> = context.informers.informer();
     let controller = Arc::new(EndpointSliceController {
@@ -72,7 +62,7 @@ pub(crate) fn start(context: &Context) {
         }),
         nodes: context.informers.informer(),
         triggers: TriggerTimes::default(),
-        written: Mutex::default(),
+        written: Written::default(),
         queue: WorkQueue::new(),
     });
     controller.watch();
@@ -106,47 +96,19 @@ impl EndpointSliceController {
                 return;
             };
             if matches!(event, knarr_client::Event::Deleted(_)) {
-                this.forget_written(&key, slice.metadata.name.as_deref().unwrap_or_default());
+                this.written
+                    .forget_object(&key, slice.metadata.name.as_deref().unwrap_or_default());
             }
             this.queue.add(key);
         });
     }
 
-    fn note_written(&self, key: &Key, slice: &EndpointSlice) {
-        let name = slice.metadata.name.clone().unwrap_or_default();
-        self.written
-            .lock()
-            .entry(key.clone())
-            .or_default()
-            .insert(name, revision(slice));
-    }
-
-    fn forget_written(&self, key: &Key, name: &str) {
-        let mut written = self.written.lock();
-        if let Some(slices) = written.get_mut(key) {
-            slices.remove(name);
-            if slices.is_empty() {
-                written.remove(key);
-            }
-        }
-    }
-
-    /// The informer does not show all that was written; its events will wake this key again.
-    fn is_stale(&self, key: &Key) -> bool {
-        let mut written = self.written.lock();
-        let Some(slices) = written.get_mut(key) else {
-            return false;
-        };
-        slices.retain(|name, revision| {
-            self.slices
-                .get(&key.namespace, name)
-                .is_none_or(|seen| self::revision(&seen) < *revision)
-        });
-        let stale = !slices.is_empty();
-        if !stale {
-            written.remove(key);
-        }
-        stale
+    /// Until when to wait for what was written to be seen.
+    fn unseen(&self, key: &Key) -> Option<Duration> {
+        let seen = |name: &str| self.slices.get(&key.namespace, name);
+        self.written.unseen(key, |name| {
+            seen(name).map(|slice| written::revision(&*slice))
+        })
     }
 
     async fn execute(
@@ -159,13 +121,14 @@ impl EndpointSliceController {
         for mut slice in plan.create {
             annotate(&mut slice, trigger);
             let created = api.create(&PostParams::default(), &slice).await?;
-            self.note_written(key, &created);
+            let name = created.metadata.name.clone().unwrap_or_default();
+            self.written.note(key, &name, &created);
         }
         for mut slice in plan.update {
             annotate(&mut slice, trigger);
             let name = slice.metadata.name.clone().unwrap_or_default();
             let updated = api.replace(&name, &PostParams::default(), &slice).await?;
-            self.note_written(key, &updated);
+            self.written.note(key, &name, &updated);
         }
         for slice in plan.delete {
             let name = slice.metadata.name.as_deref().unwrap_or_default();
@@ -225,10 +188,14 @@ impl Reconciler for EndpointSliceController {
         let Some(service) = self.members.services.get(&key.namespace, &key.name) else {
             // The slices go with their owner.
             self.triggers.forget(key);
-            self.written.lock().remove(key);
+            self.written.forget(key);
             return Ok(());
         };
-        if !has_endpoints(&service) || self.is_stale(key) {
+        if !has_endpoints(&service) {
+            return Ok(());
+        }
+        if let Some(left) = self.unseen(key) {
+            self.queue.add_after(key.clone(), left);
             return Ok(());
         }
         let pods = self.members.pods_of(&service);

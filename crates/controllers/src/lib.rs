@@ -29,6 +29,7 @@ mod runner;
 mod serviceaccount;
 mod services;
 mod taint_eviction;
+mod written;
 
 use std::sync::Arc;
 use std::time::Duration;

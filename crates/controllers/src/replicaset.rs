@@ -19,6 +19,7 @@ use crate::expectations::Expectations;
 use crate::owners::{self, BY_CONTROLLER};
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
+use crate::written::{self, Written};
 use plan::Op;
 
 const WORKERS: usize = 5;
@@ -31,6 +32,7 @@ pub(crate) struct ReplicaSetController {
     sets: Informer<ReplicaSet>,
     pods: Informer<Pod>,
     expectations: Expectations,
+    written: Written,
     queue: WorkQueue<Key>,
 }
 
@@ -42,6 +44,7 @@ pub(crate) fn start(context: &Context) {
         sets: owners::index_by_controller(context.informers.informer()),
         pods: owners::index_by_controller(context.informers.informer()),
         expectations: Expectations::default(),
+        written: Written::default(),
         queue: WorkQueue::new(),
     });
     controller.watch();
@@ -62,6 +65,7 @@ impl ReplicaSetController {
             }
             if let Event::Deleted(_) = &event {
                 this.expectations.forget(&key);
+                this.written.forget(&key);
             }
             this.queue.add(key);
         });
@@ -241,12 +245,11 @@ impl ReplicaSetController {
         written.status = Some(status);
         let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace);
-        api.replace_status(
-            set.metadata.name.as_deref().unwrap_or_default(),
-            &PostParams::default(),
-            &written,
-        )
-        .await?;
+        let name = set.metadata.name.as_deref().unwrap_or_default();
+        let answer = api
+            .replace_status(name, &PostParams::default(), &written)
+            .await?;
+        self.written.note(&Key::of(set), name, &answer);
         Ok(())
     }
 }
@@ -333,6 +336,10 @@ impl Reconciler for ReplicaSetController {
         let Some(set) = self.sets.get(&key.namespace, &key.name) else {
             return Ok(());
         };
+        if let Some(left) = self.written.unseen(key, |_| Some(written::revision(&*set))) {
+            self.queue.add_after(key.clone(), left);
+            return Ok(());
+        }
         let unmet = self.expectations.unmet(key);
         let selector = selector(&set)?;
         let mut candidates = owners::candidates(&self.pods, &key.namespace, uid(&*set));

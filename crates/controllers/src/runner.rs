@@ -7,10 +7,12 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use knarr_client::events::Recorder;
 use knarr_client::{Clients, Informer, Informers, Object, WorkQueue, errors};
 use kube::Resource;
@@ -158,8 +160,11 @@ pub(crate) fn synced<K: Object>(informer: &Informer<K>) -> Synced {
 
 async fn work<R: Reconciler>(controller: &R) {
     while let Some(key) = controller.queue().next().await {
-        let result = timeout(RECONCILE_TIMEOUT, controller.reconcile(&key))
+        // A worker that dies would keep its key for ever.
+        let attempt = AssertUnwindSafe(controller.reconcile(&key)).catch_unwind();
+        let result = timeout(RECONCILE_TIMEOUT, attempt)
             .await
+            .map(|ended| ended.unwrap_or_else(|_| Err(Error::Other("panicked".to_owned()))))
             .unwrap_or_else(|_| {
                 Err(Error::Other(format!(
                     "not done within {RECONCILE_TIMEOUT:?}"

@@ -283,7 +283,15 @@ impl Planner<'_> {
     fn rollout_status(&self) -> DeploymentStatus {
         let mut new = self.counted_status();
         let current = status::condition(&self.status, PROGRESSING);
+        // The condition may still tell of the last rollout, when this one was too quick for its steps to be written.
+        let names_new = self.rollout.new_set().is_none_or(|set| {
+            let message = current
+                .and_then(|c| c.message.as_deref())
+                .unwrap_or_default();
+            message.contains(&format!("{:?}", set.name()))
+        });
         let done_before = new.replicas == new.updated_replicas
+            && names_new
             && status::has_reason(&self.status, PROGRESSING, reason::AVAILABLE);
         if status::progress_deadline(self.deployment).is_none() {
             status::remove_condition(&mut new, PROGRESSING);
@@ -305,8 +313,12 @@ impl Planner<'_> {
                 )
             };
             if status::is_complete(self.deployment, &new) {
-                let condition =
+                let mut condition =
                     progressing("True", reason::AVAILABLE, "has successfully progressed.");
+                if let Some(current) = current.filter(|c| c.status == "True" && !names_new) {
+                    condition.last_transition_time = current.last_transition_time.clone();
+                    status::remove_condition(&mut new, PROGRESSING);
+                }
                 status::set_condition(&mut new, condition);
             } else if status::has_progressed(&self.status, &new) {
                 let mut condition =

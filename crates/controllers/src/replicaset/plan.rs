@@ -1,6 +1,6 @@
 //! How many pods a ReplicaSet lacks or has too many, which of them go, and what its status is. Pure functions.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,37 +55,35 @@ pub(crate) fn plan(
 }
 
 /// Sorts by what is missed least (upstream `ActivePodsWithRanks`): without node before with; pending, unknown, running; not
-/// ready before ready; lower deletion cost; more siblings on the node; ready for a shorter time (by powers of two, so
-/// that pods of one age are picked by chance of their uid); more restarts; younger.
+/// ready before ready; lower deletion cost; more siblings on the node; ready for a shorter time; more restarts; younger. Times
+/// are compared by powers of two, so that of pods of about one age chance decides (by uid).
+///
+/// Upstream goes by uid as soon as two ready times are near each other; that is no total order, this is.
 pub(crate) fn rank(pods: &mut [Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) {
     let mut on_node: HashMap<&str, usize> = HashMap::new();
     for pod in related.iter().filter(|pod| pods::is_active(pod)) {
         *on_node.entry(pods::node_name(pod)).or_default() += 1;
     }
-    let crowd = |pod: &Pod| on_node.get(pods::node_name(pod)).copied().unwrap_or(0);
-    pods.sort_by(|a, b| {
-        let by_ready_time = || match (pods::ready_since(a), pods::ready_since(b)) {
-            (Some(x), Some(y)) if x != y => by_logarithmic_age(a, x, b, y, now),
-            _ => Ordering::Equal,
-        };
-        let by_age = || match (created(a), created(b)) {
-            (Some(x), Some(y)) if x != y => by_logarithmic_age(a, x, b, y, now),
-            (x, y) => x.is_some().cmp(&y.is_some()),
-        };
-        let has_node = |pod: &Pod| !pods::node_name(pod).is_empty();
-        (has_node(a).cmp(&has_node(b)))
-            .then_with(|| phase_order(a).cmp(&phase_order(b)))
-            .then_with(|| pods::is_ready(a).cmp(&pods::is_ready(b)))
-            .then_with(|| deletion_cost(a).cmp(&deletion_cost(b)))
-            .then_with(|| crowd(b).cmp(&crowd(a)))
-            .then_with(by_ready_time)
-            .then_with(|| restarts(b).cmp(&restarts(a)))
-            .then_with(by_age)
+    pods.sort_by_cached_key(|pod| {
+        let created = pod.metadata.creation_timestamp.as_ref().map(|t| t.0);
+        (
+            !pods::node_name(pod).is_empty(),
+            phase_order(pod),
+            pods::is_ready(pod),
+            deletion_cost(pod),
+            Reverse(on_node.get(pods::node_name(pod)).copied().unwrap_or(0)),
+            pods::ready_since(pod).map(|since| magnitude(since, now)),
+            Reverse(restarts(pod)),
+            created.map(|since| magnitude(since, now)),
+            pod.metadata.uid.clone(),
+        )
     });
 }
 
-fn created(pod: &Pod) -> Option<Timestamp> {
-    pod.metadata.creation_timestamp.as_ref().map(|t| t.0)
+/// The age's power of two, in nanoseconds; -1 for none.
+fn magnitude(since: Timestamp, now: Timestamp) -> i64 {
+    let age = u128::try_from(since.duration_until(now).as_nanos()).unwrap_or(0);
+    age.checked_ilog2().map_or(-1, i64::from)
 }
 
 fn phase_order(pod: &Pod) -> u8 {
@@ -116,26 +114,6 @@ fn restarts(pod: &Pod) -> i32 {
         .map(|s| s.restart_count)
         .max()
         .unwrap_or(0)
-}
-
-/// The younger first, as long as the ages differ by a power of two.
-fn by_logarithmic_age(
-    a: &Pod,
-    since_a: Timestamp,
-    b: &Pod,
-    since_b: Timestamp,
-    now: Timestamp,
-) -> Ordering {
-    let magnitude = |since: Timestamp| {
-        let age = since.duration_until(now).as_nanos();
-        u128::try_from(age)
-            .ok()
-            .filter(|age| *age > 0)
-            .map_or(-1, |age| i64::from(age.ilog2()))
-    };
-    magnitude(since_a)
-        .cmp(&magnitude(since_b))
-        .then_with(|| a.metadata.uid.cmp(&b.metadata.uid))
 }
 
 /// The status that follows from the active pods. `failure` is why the last creations or deletions failed.

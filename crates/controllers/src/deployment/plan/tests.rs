@@ -246,14 +246,15 @@ fn a_rollback_reuses_the_replica_set_with_a_new_revision() {
     );
 }
 
-fn complete_status(replicas: i32) -> Value {
+/// The status of a deployment whose ReplicaSet is `new`.
+fn complete_status(replicas: i32, new: &str) -> Value {
     json!({"status": {
         "observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas, "readyReplicas": replicas,
         "availableReplicas": replicas,
         "conditions": [
             {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"},
             {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable",
-             "lastUpdateTime": "2030-01-01T11:00:00Z"},
+             "message": format!("ReplicaSet {new:?} has successfully progressed."), "lastUpdateTime": "2030-01-01T11:00:00Z"},
         ],
     }, "metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}})
 }
@@ -261,7 +262,7 @@ fn complete_status(replicas: i32) -> Value {
 #[test]
 fn a_complete_deployment_is_left_alone() {
     check(
-        &deployment(complete_status(3)),
+        &deployment(complete_status(3, "only")),
         &[set("only", "v1", 3, 3, 1)],
         expect![""],
     );
@@ -284,7 +285,7 @@ fn completion_is_reported() {
 
 #[test]
 fn scaling_changes_the_only_replica_set() {
-    let mut scaled = complete_status(3);
+    let mut scaled = complete_status(3, "only");
     merge(&mut scaled, json!({"spec": {"replicas": 5}}));
     check(
         &deployment(scaled),
@@ -397,7 +398,7 @@ fn failures_of_replica_sets_are_passed_on() {
         "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota",
     }))]);
     check(
-        &deployment(complete_status(3)),
+        &deployment(complete_status(3, "only")),
         &[Arc::new(failing)],
         expect![[
             r#"status 3 replicas, 3 updated, 3 ready, 3 available, 0 unavailable; revision unchanged; Available=True(MinimumReplicasAvailable) Progressing=True(NewReplicaSetAvailable) ReplicaFailure=True(FailedCreate)"#
@@ -407,7 +408,7 @@ fn failures_of_replica_sets_are_passed_on() {
 
 #[test]
 fn history_beyond_the_limit_is_deleted_oldest_first() {
-    let mut limited = complete_status(3);
+    let mut limited = complete_status(3, "d");
     merge(
         &mut limited,
         json!({"spec": {"revisionHistoryLimit": 1}, "metadata": {"annotations": {"deployment.kubernetes.io/revision": "4"}}}),
@@ -638,4 +639,72 @@ fn rollouts_keep_their_bounds_and_end() {
             );
         }
     }
+}
+
+#[test]
+fn a_rollback_with_a_new_size_reports_its_progress() {
+    let mut more = complete_status(50, "b");
+    merge(
+        &mut more,
+        json!({"spec": {"replicas": 5}, "metadata": {"annotations": {"deployment.kubernetes.io/revision": "2"}}}),
+    );
+    let mut deployment = deployment(more);
+    let mut sets = vec![
+        sized("a", "v1", 0, 0, 1, 50, 63),
+        sized("b", "v2", 50, 50, 2, 50, 63),
+    ];
+    let mut reasons = Vec::new();
+    for step in 0..30 {
+        let plan = plan(&deployment, &sets, &HashMap::new(), now());
+        if plan.ops.is_empty() {
+            break;
+        }
+        apply(&mut deployment, &mut sets, plan, step);
+        run_pods(&mut sets);
+        let progressing = deployment
+            .status
+            .as_ref()
+            .and_then(|s| status::condition(s, PROGRESSING));
+        reasons.push(
+            progressing
+                .and_then(|c| c.reason.clone())
+                .unwrap_or_default(),
+        );
+    }
+    reasons.dedup();
+    assert_eq!(
+        reasons,
+        [
+            "NewReplicaSetAvailable",
+            "ReplicaSetUpdated",
+            "NewReplicaSetAvailable"
+        ]
+    );
+    let progressing = deployment
+        .status
+        .as_ref()
+        .and_then(|s| status::condition(s, PROGRESSING));
+    let message = progressing
+        .and_then(|c| c.message.clone())
+        .unwrap_or_default();
+    assert_eq!(message, r#"ReplicaSet "a" has successfully progressed."#);
+}
+
+#[test]
+fn a_rollout_too_quick_for_its_steps_is_reported_all_the_same() {
+    let mut stale = complete_status(3, "old");
+    merge(
+        &mut stale,
+        json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "2"}}}),
+    );
+    let sets = [set("old", "v0", 0, 0, 1), set("new", "v1", 3, 3, 2)];
+    let plan = plan(&deployment(stale), &sets, &HashMap::new(), now());
+    let [Op::Status { status, .. }] = plan.ops.as_slice() else {
+        panic!("{plan:?}")
+    };
+    let message = status::condition(status, PROGRESSING).and_then(|c| c.message.as_deref());
+    assert_eq!(
+        message,
+        Some(r#"ReplicaSet "new" has successfully progressed."#)
+    );
 }

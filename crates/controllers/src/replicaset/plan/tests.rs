@@ -175,3 +175,39 @@ fn failures_come_and_go() {
         Some("FailedDelete")
     );
 }
+
+#[test]
+fn any_mixture_of_pods_can_be_ranked() {
+    let times = [
+        "2030-01-01T11:59:58Z",
+        "2030-01-01T11:59:50Z",
+        "2030-01-01T11:00:00Z",
+        "2030-01-01T11:00:07Z",
+    ];
+    let pods: Vec<_> = (0..400)
+        .map(|i| {
+            let ready = json!([{"type": "Ready", "status": if i % 7 == 0 { "False" } else { "True" },
+                "lastTransitionTime": times[i % 4]}]);
+            let restarts = json!([{"name": "c", "image": "i", "imageID": "i", "ready": true, "restartCount": i % 3}]);
+            let more = json!({
+                "metadata": {"uid": format!("uid-{}", (i * 7919) % 400), "creationTimestamp": times[(i / 4) % 4]},
+                "status": {"conditions": ready, "containerStatuses": restarts},
+            });
+            pod(&format!("p{i}"), if i % 5 == 0 { "n1" } else { "n2" }, more)
+        })
+        .collect();
+    let mut ranked = pods.clone();
+    rank(&mut ranked, &pods, now());
+    let mut again = pods.iter().rev().cloned().collect::<Vec<_>>();
+    rank(&mut again, &pods, now());
+    let names = |pods: &[Arc<Pod>]| {
+        pods.iter()
+            .map(|p| p.metadata.name.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names(&ranked),
+        names(&again),
+        "the order does not depend on where they came from"
+    );
+}
