@@ -1,5 +1,6 @@
 //! Developer tasks that have logic in them: `cargo xtask <task>`.
 
+mod image;
 mod schema;
 mod tidy;
 
@@ -11,6 +12,8 @@ use clap::Parser;
 enum Task {
     /// Check the layout: which crate may use which, ARCHITECTURE.md against the folders, file sizes.
     Tidy,
+    /// Write the archives of the project's own images (hello.tar, busybox.tar), built when something has changed.
+    Image(image::Args),
     /// Make the table of the API's facts anew from the released definitions.
     GenerateSchema(schema::Args),
 }
@@ -18,6 +21,7 @@ enum Task {
 fn main() -> Result<()> {
     match Task::parse() {
         Task::Tidy => tidy::run(),
+        Task::Image(args) => image::run(&args),
         Task::GenerateSchema(args) => schema::run(&args),
     }
 }

@@ -16,7 +16,7 @@ const FILE_LINES_LIMIT: usize = 900;
 
 /// Crates by layer, the top first. A crate may use crates of lower layers, and those of its own layer that are listed for it.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("outside", &["knarr-bench", "knarr-tests", "xtask"]),
+    ("outside", &["knarr-bench", "knarr-hello", "knarr-tests", "xtask"]),
     ("binary", &["knarr"]),
     (
         "component",

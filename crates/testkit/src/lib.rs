@@ -1,1 +1,3 @@
-//! Clusters in network namespaces, test images, waits with deadlines
+//! Clusters in network namespaces, test images, waits with deadlines.
+
+pub mod image;
