@@ -80,14 +80,16 @@ impl Container {
         Snapshot::of(&self.directory)
     }
 
-    pub fn running(&self, pid: i32, started_at: i64) {
+    /// Takes note of the start; false when it was known.
+    pub fn running(&self, pid: i32, started_at: i64) -> bool {
         let mut status = self.status.lock();
-        // Its end may have been heard of first.
-        if status.phase == Phase::Created {
-            status.phase = Phase::Running;
+        if status.phase != Phase::Created {
+            return false;
         }
+        status.phase = Phase::Running;
         status.pid = pid;
         status.started_at = started_at;
+        true
     }
 
     /// Takes note of the end; false when it was known.

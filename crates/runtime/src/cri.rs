@@ -1,7 +1,9 @@
 //! The two gRPC services: requests to calls, results to messages, errors to the codes that containerd gives.
 
+mod exec_sync;
 mod images;
 mod runtime;
+mod watch;
 
 use knarr_cri::v1;
 use knarr_shim::protocol::ErrorKind;

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use knarr_cri::v1::ContainerEventType;
 use knarr_shim::ContainerState;
 use knarr_shim::protocol::{EXIT_FILE, ExitRecord, STARTED_FILE};
 use serde::Deserialize;
@@ -138,11 +137,10 @@ impl Inner {
             };
             match state.exit {
                 Some(exit) => self.container_exited(&container, exit),
-                // A pid of 0: being made. The order came from a runtime that is dead, so nobody waits for it.
                 None if state.pid != 0 => {
-                    container.running(state.pid, state.started_at);
-                    self.publish_container(&container, ContainerEventType::ContainerStartedEvent);
+                    self.container_started(&container, state.pid, state.started_at);
                 }
+                // Being made, by order of a runtime that is dead. An event tells when it runs.
                 None => tracing::info!(container = state.id, "is being started"),
             }
         }

@@ -131,6 +131,11 @@ impl Runtime {
         let _ = self.inner.streaming.set(streaming);
     }
 
+    /// Kills and removes every sandbox with its containers, and the cgroup root. Images stay.
+    pub async fn remove_all(&self) -> Result<(), Error> {
+        self.inner.remove_all().await
+    }
+
     /// Serves CRI until the token is cancelled. Containers go on running.
     pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
         let socket = self.inner.config.socket.clone();

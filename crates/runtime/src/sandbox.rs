@@ -177,9 +177,13 @@ impl Inner {
         let (_, mut child) = Shim::spawn(sandbox.directory.clone(), &description)
             .instrument(tracing::debug_span!("shim"))
             .await?;
+        let token = self.token.clone();
         self.tasks.spawn(async move {
             // Only so that it does not stay a zombie; its end is noticed by its events' end.
-            let _ = child.wait().await;
+            tokio::select! {
+                _ = child.wait() => {}
+                () = token.cancelled() => {}
+            }
         });
         self.adopt(sandbox).await?;
         if !sandbox.record.host_network {
@@ -235,6 +239,15 @@ impl Inner {
                 () = self.token.cancelled() => return,
             };
             match event {
+                Some(Event::Started {
+                    id,
+                    pid,
+                    started_at,
+                }) => {
+                    if let Ok(container) = self.container(&id) {
+                        self.container_started(&container, pid, started_at);
+                    }
+                }
                 Some(Event::Exited { id, exit }) => {
                     if let Ok(container) = self.container(&id) {
                         self.container_exited(&container, exit);
@@ -371,6 +384,18 @@ impl Inner {
         self.forget_sandbox(&sandbox).await?;
         self.publish_sandbox(&sandbox, ContainerEventType::ContainerDeletedEvent);
         Ok(())
+    }
+
+    /// Removes every sandbox, and the cgroups above them.
+    pub(crate) async fn remove_all(self: &Arc<Self>) -> Result<(), Error> {
+        let ids: Vec<String> = self.sandboxes.lock().keys().cloned().collect();
+        let removals = ids.iter().map(|id| self.remove_sandbox(id));
+        futures::future::try_join_all(removals).await?;
+        let root = self.config.cgroup_root.clone();
+        blocking("remove the runtime's cgroups", move || {
+            cgroup::host().remove(&root)
+        })
+        .await
     }
 
     /// The last step: after it nothing says that there was a sandbox.

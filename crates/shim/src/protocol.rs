@@ -165,6 +165,12 @@ pub enum ErrorKind {
 
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
 pub enum Event {
+    /// Also answered to who asked; a runtime that took over in between learns it by this.
+    Started {
+        id: String,
+        pid: i32,
+        started_at: i64,
+    },
     Exited {
         id: String,
         exit: ExitRecord,

@@ -1,5 +1,7 @@
 //! The poll loop: clients, containers' output, one-shot children's reports, ended children.
 
+mod requests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -7,9 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 
 use knarr_shim::frame::{self, FrameError};
-use knarr_shim::protocol::{
-    ErrorKind, Event, ExecSpec, Request, Response, SIGNAL_EXIT_BASE, SOCKET_FILE, StartSpec,
-};
+use knarr_shim::protocol::{ErrorKind, Event, Request, Response, SIGNAL_EXIT_BASE, SOCKET_FILE};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -19,12 +19,10 @@ use nix::unistd::Pid;
 use crate::container::{Container, poll_targets};
 use crate::launch::Launched;
 use crate::setup::Ready;
-use crate::{exec, launch, sys};
+use crate::sys;
 
 /// Connections at a time. More wait in the listen queue.
 const MAX_CLIENTS: usize = 64;
-/// Containers of a sandbox that the shim remembers.
-const MAX_CONTAINERS: usize = 1_000;
 /// Unsent bytes of a subscriber that does not read; past this it is dropped and will ask for the state anew.
 const MAX_UNSENT_BYTES: usize = 1 << 20;
 
@@ -254,143 +252,6 @@ impl Server {
         }
     }
 
-    fn request(&mut self, key: u64, request: Request, fds: Vec<OwnedFd>) {
-        let outcome = match request {
-            Request::State => Ok(self.state()),
-            Request::Start(spec) => match self.start(key, spec) {
-                Ok(()) => return,
-                Err(error) => Err(error),
-            },
-            Request::Exec(spec) => match self.exec(key, &spec, fds) {
-                Ok(()) => return,
-                Err(error) => Err(error),
-            },
-            Request::Kill {
-                id,
-                exec_id,
-                signal,
-            } => self.kill(&id, exec_id.as_deref(), signal),
-            Request::Delete { id } => self.delete(&id),
-            Request::ReopenLog { id } => self.find(&id).and_then(|container| {
-                container
-                    .reopen_log()
-                    .map_err(|error| (ErrorKind::Internal, error.to_string()))?;
-                Ok(Response::Ok)
-            }),
-            Request::Attach {
-                id,
-                stdin,
-                stdout,
-                stderr,
-            } => {
-                match self
-                    .find(&id)
-                    .and_then(|container| attach(container, stdin, stdout, stderr))
-                {
-                    Ok((response, fds)) => {
-                        self.answer(key, &response, &fds);
-                        return;
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-            Request::Subscribe => {
-                if let Some(client) = self.clients.get_mut(&key) {
-                    client.subscribed = true;
-                }
-                Ok(Response::Ok)
-            }
-            Request::Shutdown => self.shutdown(),
-        };
-        let response = outcome.unwrap_or_else(|(kind, message)| Response::Error { kind, message });
-        self.answer(key, &response, &[]);
-    }
-
-    fn state(&self) -> Response {
-        Response::State {
-            pid: std::process::id() as i32,
-            init_pid: self.ready.init_pid.map(Pid::as_raw),
-            containers: self.containers.iter().map(Container::state).collect(),
-        }
-    }
-
-    fn find(&mut self, id: &str) -> Result<&mut Container, (ErrorKind, String)> {
-        self.containers
-            .iter_mut()
-            .find(|container| container.spec.id == id)
-            .ok_or_else(|| {
-                (
-                    ErrorKind::NotFound,
-                    format!("no container {id} in this sandbox"),
-                )
-            })
-    }
-
-    fn start(&mut self, key: u64, spec: StartSpec) -> Result<(), (ErrorKind, String)> {
-        if self.find(&spec.id).is_ok() {
-            return Err((
-                ErrorKind::State,
-                format!("container {} was started already", spec.id),
-            ));
-        }
-        if self.containers.len() >= MAX_CONTAINERS {
-            return Err((
-                ErrorKind::Internal,
-                format!("over {MAX_CONTAINERS} containers"),
-            ));
-        }
-        let internal = |error: io::Error| (ErrorKind::Internal, error.to_string());
-        let id = spec.id.clone();
-        let (container, stdio) = Container::prepare(spec)
-            .map_err(|error| (ErrorKind::Start, format!("prepare stdio: {error}")))?;
-        let (_, report) = launch::start(&container.spec, stdio).map_err(internal)?;
-        self.containers.push(container);
-        self.watch(report, key, id, None);
-        Ok(())
-    }
-
-    fn exec(
-        &mut self,
-        key: u64,
-        spec: &ExecSpec,
-        stdio: Vec<OwnedFd>,
-    ) -> Result<(), (ErrorKind, String)> {
-        let container = self.find(&spec.id)?;
-        if !container.running() {
-            return Err((
-                ErrorKind::State,
-                format!("container {} is not running", spec.id),
-            ));
-        }
-        if !spec.tty && stdio.len() != 3 {
-            return Err((
-                ErrorKind::Internal,
-                "an exec needs three descriptors".to_owned(),
-            ));
-        }
-        let (_, report) = exec::start(exec::Exec {
-            container: &container.spec,
-            pid: container.pid,
-            args: &spec.args,
-            tty: spec.tty,
-            stdio,
-        })
-        .map_err(|error| (ErrorKind::Internal, error.to_string()))?;
-        self.watch(report, key, spec.id.clone(), Some(spec.exec_id.clone()));
-        Ok(())
-    }
-
-    fn watch(&mut self, report: UnixStream, client: u64, id: String, exec_id: Option<String>) {
-        self.launches.push(Launch {
-            report,
-            bytes: Vec::new(),
-            fds: Vec::new(),
-            client,
-            id,
-            exec_id,
-        });
-    }
-
     fn read_report(&mut self, index: usize) {
         let Some(launch) = self.launches.get_mut(index) else {
             return;
@@ -440,11 +301,17 @@ impl Server {
 
     fn started(&mut self, client: u64, id: &str, pid: i32, master: Option<OwnedFd>) {
         let Ok(container) = self.find(id) else { return };
+        let mut event = None;
         let response = match container.start(pid, master) {
-            Ok(()) => Response::Started {
-                pid,
-                started_at: container.started_at,
-            },
+            Ok(()) => {
+                let started_at = container.started_at;
+                event = Some(Event::Started {
+                    id: id.to_owned(),
+                    pid,
+                    started_at,
+                });
+                Response::Started { pid, started_at }
+            }
             Err(error) => {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
                 Response::Error {
@@ -454,6 +321,9 @@ impl Server {
             }
         };
         self.answer(client, &response, &[]);
+        if let Some(event) = event {
+            self.broadcast(&event);
+        }
         if let Some(code) = self.unclaimed.remove(&pid) {
             self.ended(pid, code);
         }
@@ -480,52 +350,6 @@ impl Server {
         if let Some(code) = self.unclaimed.remove(&pid) {
             self.ended(pid, code);
         }
-    }
-
-    fn kill(
-        &mut self,
-        id: &str,
-        exec_id: Option<&str>,
-        signal: i32,
-    ) -> Result<Response, (ErrorKind, String)> {
-        let signal = Signal::try_from(signal)
-            .map_err(|_| (ErrorKind::Internal, format!("no signal {signal}")))?;
-        let pid = match exec_id {
-            Some(exec_id) => self
-                .execs
-                .iter()
-                .find(|(_, (container, exec))| container == id && exec == exec_id)
-                .map(|(pid, _)| *pid),
-            None => {
-                let container = self.find(id)?;
-                container.running().then_some(container.pid)
-            }
-        };
-        let pid = pid.ok_or_else(|| (ErrorKind::NotFound, "the process has ended".to_owned()))?;
-        match kill(Pid::from_raw(pid), signal) {
-            Ok(()) | Err(Errno::ESRCH) => Ok(Response::Ok),
-            Err(error) => Err((ErrorKind::Internal, format!("kill: {error}"))),
-        }
-    }
-
-    fn delete(&mut self, id: &str) -> Result<Response, (ErrorKind, String)> {
-        if self.find(id)?.exit.is_none() {
-            return Err((ErrorKind::State, format!("container {id} is running")));
-        }
-        self.containers.retain(|container| container.spec.id != id);
-        Ok(Response::Ok)
-    }
-
-    fn shutdown(&mut self) -> Result<Response, (ErrorKind, String)> {
-        if self
-            .containers
-            .iter()
-            .any(|container| container.exit.is_none())
-        {
-            return Err((ErrorKind::State, "a container is running".to_owned()));
-        }
-        self.done = true;
-        Ok(Response::Ok)
     }
 
     fn reap(&mut self) {
@@ -566,7 +390,11 @@ impl Server {
             }
             return;
         };
-        let Ok(bytes) = frame::encode(&event) else {
+        self.broadcast(&event);
+    }
+
+    fn broadcast(&mut self, event: &Event) {
+        let Ok(bytes) = frame::encode(event) else {
             return;
         };
         self.clients.retain(|_, client| {
@@ -589,24 +417,6 @@ impl Server {
             self.clients.remove(&key);
         }
     }
-}
-
-fn attach(
-    container: &mut Container,
-    stdin: bool,
-    stdout: bool,
-    stderr: bool,
-) -> Result<(Response, Vec<OwnedFd>), (ErrorKind, String)> {
-    if !container.running() {
-        return Err((
-            ErrorKind::State,
-            format!("container {} is not running", container.spec.id),
-        ));
-    }
-    container
-        .attach(stdin, stdout, stderr)
-        .map(|(fds, owned)| (Response::Attached { fds }, owned))
-        .map_err(|error| (ErrorKind::Internal, error.to_string()))
 }
 
 fn flush(client: &mut Client) -> io::Result<()> {

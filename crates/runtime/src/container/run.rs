@@ -62,8 +62,7 @@ impl Inner {
             .await;
         match started {
             Ok((Response::Started { pid, started_at }, _)) => {
-                container.running(pid, started_at);
-                self.publish_container(container, ContainerEventType::ContainerStartedEvent);
+                self.container_started(container, pid, started_at);
                 Ok(())
             }
             Ok(_) => Err(ShimError::Unexpected.into()),
@@ -84,6 +83,13 @@ impl Inner {
         }
         fail(container, &failure);
         self.publish_container(container, ContainerEventType::ContainerStoppedEvent);
+    }
+
+    /// Told by whatever comes first, the shim's answer or its event.
+    pub(crate) fn container_started(&self, container: &Arc<Container>, pid: i32, started_at: i64) {
+        if container.running(pid, started_at) {
+            self.publish_container(container, ContainerEventType::ContainerStartedEvent);
+        }
     }
 
     /// The shim has seen it end, and has recorded it.

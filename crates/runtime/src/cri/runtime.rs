@@ -1,39 +1,31 @@
 //! `RuntimeService`.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
 use knarr_cri::v1::runtime_service_server::RuntimeService;
 use knarr_cri::v1::*;
-use tokio::io::AsyncReadExt;
 use tonic::{Request, Response, Status};
 
+use super::watch::EventStream;
 use super::{
     container_item, container_state, container_status, sandbox_item, sandbox_state, sandbox_status,
     status,
 };
 use crate::container::Container;
-use crate::exec::{self, Executor, Session, Streaming};
+use crate::exec::{self, Executor, Streaming};
 use crate::runtime::Inner;
 use crate::{cgroup, files, stats};
 
 /// What this runtime calls itself.
 const RUNTIME_NAME: &str = "knarr";
-/// Most output of each stream that ExecSync returns (the CRI's own limit); the rest is read and dropped.
-const MAX_EXEC_SYNC_BYTES: usize = 16 << 20;
-/// How long after an ExecSync's command has ended its output may stay open (a child may have kept it).
-const EXEC_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub struct RuntimeApi {
     inner: Arc<Inner>,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
-type EventStream = Pin<Box<dyn Stream<Item = Result<ContainerEventResponse, Status>> + Send>>;
 
 impl RuntimeApi {
     pub fn new(inner: Arc<Inner>) -> Self {
@@ -333,7 +325,7 @@ impl RuntimeService for RuntimeApi {
             .await
             .map_err(status)?;
         let timeout = seconds_or_zero(request.timeout);
-        let response = collect(session, timeout)
+        let response = super::exec_sync::collect(session, timeout)
             .await
             .map_err(|timed_out| match timed_out {
                 Some(error) => error,
@@ -545,34 +537,7 @@ impl RuntimeService for RuntimeApi {
     type GetContainerEventsStream = EventStream;
 
     async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Reply<EventStream> {
-        let mut events = self.inner.events.subscribe();
-        let token = self.inner.token.clone();
-        let stream = async_stream(
-            move |sender| async move {
-                loop {
-                    let event = tokio::select! {
-                        event = events.recv() => event,
-                        () = token.cancelled() => return,
-                        () = sender.closed() => return,
-                    };
-                    let (item, last) = match event {
-                        Ok(event) => (Ok(event), false),
-                        Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-                        Err(tokio::sync::broadcast::error::RecvError::Lagged(missed)) => (
-                            Err(Status::resource_exhausted(format!(
-                                "{missed} events were lost; list anew"
-                            ))),
-                            true,
-                        ),
-                    };
-                    if sender.send(item).await.is_err() || last {
-                        return;
-                    }
-                }
-            },
-            &self.inner,
-        );
-        Ok(Response::new(stream))
+        Ok(Response::new(super::watch::events(&self.inner)))
     }
 
     async fn list_metric_descriptors(
@@ -604,22 +569,6 @@ impl RuntimeService for RuntimeApi {
     }
 }
 
-/// Items that a subscriber may be behind before its sender waits.
-const EVENT_CHANNEL_ITEMS: usize = 64;
-
-/// A stream fed by a task of the runtime's.
-fn async_stream<F>(
-    feed: impl FnOnce(tokio::sync::mpsc::Sender<Result<ContainerEventResponse, Status>>) -> F,
-    inner: &Inner,
-) -> EventStream
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let (sender, receiver) = tokio::sync::mpsc::channel(EVENT_CHANNEL_ITEMS);
-    inner.tasks.spawn(feed(sender));
-    Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))
-}
-
 /// Upstream's rules for the streams of exec and attach.
 fn check_streams(tty: bool, stdin: bool, stdout: bool, stderr: bool) -> Result<(), Status> {
     if tty && stderr {
@@ -633,67 +582,4 @@ fn check_streams(tty: bool, stdin: bool, stdout: bool, stderr: bool) -> Result<(
         ));
     }
     Ok(())
-}
-
-/// Runs a session to its end. `Err(None)` is the timeout.
-async fn collect(
-    mut session: Session,
-    timeout: Duration,
-) -> Result<ExecSyncResponse, Option<Status>> {
-    let internal = |error: std::io::Error| Some(Status::internal(error.to_string()));
-    let stdout = reader(session.stdout.take()).map_err(internal)?;
-    let stderr = reader(session.stderr.take()).map_err(internal)?;
-    let outputs = async { tokio::join!(read_capped(stdout), read_capped(stderr)) };
-    tokio::pin!(outputs);
-    let mut early = None;
-    let run = async {
-        loop {
-            tokio::select! {
-                code = &mut session.exit => return code,
-                read = &mut outputs, if early.is_none() => early = Some(read),
-            }
-        }
-    };
-    let code = if timeout.is_zero() {
-        run.await
-    } else {
-        match tokio::time::timeout(timeout, run).await {
-            Ok(code) => code,
-            Err(_) => {
-                (session.kill)();
-                return Err(None);
-            }
-        }
-    };
-    let exit_code = code.map_err(|error| Some(status(error)))?;
-    let (stdout, stderr) = match early {
-        Some(read) => read,
-        None => tokio::time::timeout(EXEC_DRAIN_TIMEOUT, &mut outputs)
-            .await
-            .unwrap_or_default(),
-    };
-    Ok(ExecSyncResponse {
-        stdout,
-        stderr,
-        exit_code,
-    })
-}
-
-fn reader(fd: Option<OwnedFd>) -> std::io::Result<Option<tokio::net::unix::pipe::Receiver>> {
-    fd.map(tokio::net::unix::pipe::Receiver::from_owned_fd)
-        .transpose()
-}
-
-async fn read_capped(from: Option<tokio::net::unix::pipe::Receiver>) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let Some(mut from) = from else { return kept };
-    let mut chunk = vec![0; 32 << 10];
-    while let Ok(count) = from.read(&mut chunk).await {
-        if count == 0 {
-            break;
-        }
-        let room = MAX_EXEC_SYNC_BYTES - kept.len();
-        kept.extend_from_slice(&chunk[..count.min(room)]);
-    }
-    kept
 }
