@@ -145,6 +145,9 @@ impl NodeLifecycle {
                     self.recorder
                         .event(&about(node), NORMAL, "NodeNotReady", "NodeNotReady", note);
                 }
+                if after == "True" {
+                    self.lost.lock().remove(&key.name);
+                }
                 if (before == "True") != (after == "True") {
                     self.enqueue_not_ready();
                 }
@@ -311,10 +314,9 @@ impl Reconciler for NodeLifecycle {
             api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
                 .await?;
         }
-        if self.lost.lock().contains(&key.name) {
-            if plan::readiness(&node) != "True" {
-                self.mark_pods(&key.name).await?;
-            }
+        // Where this state is older than the loss, the event that told of it wakes the key again.
+        if plan::readiness(&node) != "True" && self.lost.lock().contains(&key.name) {
+            self.mark_pods(&key.name).await?;
             self.lost.lock().remove(&key.name);
         }
         Ok(())

@@ -87,7 +87,7 @@ fn ports_are_shared_and_split_as_pods_have_them() {
         json!({"spec": {"containers": [{"name": "c", "ports": [{"name": "http", "containerPort": 9090}]}]}}),
     );
     let same = pod("a", "n1", json!({}));
-    let one = plan(&two, &[same.clone()], None, None).expect("a write");
+    let one = plan(&two, std::slice::from_ref(&same), None, None).expect("a write");
     assert_eq!(
         summary(&one),
         ["10.0.0.1 | not ready  | http:8080 metrics:9100"]
