@@ -195,3 +195,6 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,9 +72,12 @@ pub fn conform(tree: &mut Value, expected: &Expected<'_>) -> Result<Vec<String>,
 
 /// Fills in or checks apiVersion and kind. Returns how errors name what was given: `Pod in version "v1"`.
 fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<String, Status> {
-    let Some(map) = tree.as_object_mut() else {
-        let why = "couldn't get version/kind; json parse error: json: cannot unmarshal into Go value";
-        return Err(unrecognized(expected, &why, raw));
+    let map = match tree {
+        Value::Object(map) => map,
+        Value::Array(_) => return Err(unrecognized(expected, &not_an_object("array"), raw)),
+        Value::String(_) => return Err(unrecognized(expected, &not_an_object("string"), raw)),
+        Value::Number(_) => return Err(unrecognized(expected, &not_an_object("number"), raw)),
+        _ => return Err(unrecognized(expected, &not_an_object("bool"), raw)),
     };
     let text = |field: &str| map.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
@@ -106,6 +109,13 @@ fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<S
         )));
     }
     Ok(given)
+}
+
+fn not_an_object(found: &str) -> String {
+    format!(
+        "json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
+         Kind string \"json:\\\"kind,omitempty\\\"\" }}"
+    )
 }
 
 /// Upstream shows this much of a body it cannot make sense of.

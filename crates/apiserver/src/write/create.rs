@@ -26,6 +26,8 @@ impl Core {
         if !object::resource_version(&tree).is_empty() {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
+        // Admission and hooks judge by the cache: it must have what was acknowledged (the namespace, just made).
+        self.cache.fresh().await?;
         let asked_name = object::name(&tree).to_owned();
         let strategy = write.kind.strategy;
         if self.admit(write, Operation::Create, &asked_name, Phase::Mutate, Some(&mut tree), None).await? {

@@ -247,7 +247,7 @@ fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
     if !meta.contains_key("managedFields") {
         set(meta, "managedFields", old_field("managedFields"));
     }
-    if strategy.has_generation() && part != Part::Status && spec_differs(tree, old) {
+    if strategy.has_generation() && counts(part) && spec_differs(tree, old) {
         let generation = object::generation(old) + 1;
         metadata(tree).insert("generation".into(), Value::from(generation));
     }
@@ -258,6 +258,11 @@ fn set(meta: &mut serde_json::Map<String, Value>, field: &str, value: Option<Val
         Some(value) => meta.insert(field.into(), value),
         None => meta.remove(field),
     };
+}
+
+/// Whether a change through this part is one of the wanted state: a binding is not, as upstream.
+fn counts(part: Part) -> bool {
+    !matches!(part, Part::Status | Part::Subresource("binding"))
 }
 
 /// Any top-level field but type, metadata and status.
