@@ -39,7 +39,7 @@ async fn a_pod_runs_and_leaves_nothing() {
     let container = test.create(&sandbox, shell("main", command)).await;
     let created = started.elapsed();
     test.start_container(&container).await.unwrap();
-    println!(
+    eprintln!(
         "sandbox {sandboxed:?}, created {created:?}, started {:?}",
         started.elapsed()
     );
@@ -356,6 +356,75 @@ async fn containers_outlive_the_runtime() {
     assert_nothing_left(&test);
 }
 
+/// As a crash between making the namespaces and recording the network leaves it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_leaves_half_made_is_cleaned_up() {
+    if !able() {
+        return;
+    }
+    let mut test = TestRuntime::start().await;
+    let pod = test.pod("half");
+    let sandbox = test.sandbox(pod).await;
+    let container = test.create(&sandbox, shell("main", WAIT)).await;
+    test.start_container(&container).await.unwrap();
+    let unfinished = test.create(&sandbox, shell("unfinished", WAIT)).await;
+    test.stop().await;
+    let root = test.directory.path().join("runtime");
+    std::fs::remove_file(root.join("sandboxes").join(&sandbox).join("network.json")).unwrap();
+    std::fs::remove_file(
+        root.join("containers")
+            .join(&unfinished)
+            .join("config.json"),
+    )
+    .unwrap();
+    std::fs::create_dir(root.join("sandboxes/empty")).unwrap();
+    test.restart().await;
+    let request = PodSandboxStatusRequest {
+        pod_sandbox_id: sandbox.clone(),
+        verbose: false,
+    };
+    let known = test.runtime.pod_sandbox_status(request).await.unwrap();
+    let known = known.into_inner().status.unwrap();
+    assert_eq!(known.state(), PodSandboxState::SandboxNotready);
+    let status = test.status(&container).await;
+    assert_eq!(status.state(), ContainerState::ContainerExited);
+    let request = ListContainersRequest { filter: None };
+    let listed = test.runtime.list_containers(request).await.unwrap();
+    assert_eq!(listed.into_inner().containers.len(), 1);
+    test.remove_sandbox(&sandbox).await;
+    assert_nothing_left(&test);
+}
+
+/// Of a process a pod every page counts: what is not shared with the other shims, KiB.
+const MAX_SHIM_PRIVATE_KIB: u64 = 2_048;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shim_is_small() {
+    if !able() {
+        return;
+    }
+    let mut test = TestRuntime::start().await;
+    let pod = test.pod("small");
+    let sandbox = test.sandbox(pod).await;
+    let container = test.create(&sandbox, shell("main", WAIT)).await;
+    test.start_container(&container).await.unwrap();
+    let request = PodSandboxStatusRequest {
+        pod_sandbox_id: sandbox.clone(),
+        verbose: true,
+    };
+    let known = test.runtime.pod_sandbox_status(request).await.unwrap();
+    let info: serde_json::Value = serde_json::from_str(&known.into_inner().info["info"]).unwrap();
+    let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", info["pid"])).unwrap();
+    let private: u64 = rollup
+        .lines()
+        .filter(|line| line.starts_with("Private_"))
+        .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .sum();
+    eprintln!("private memory of a shim: {private} KiB");
+    assert!(private > 0 && private < MAX_SHIM_PRIVATE_KIB, "{rollup}");
+    test.remove_sandbox(&sandbox).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_shim_is_noticed_and_cleaned_up_after() {
     if !able() {
@@ -629,7 +698,7 @@ async fn a_pod_starts_quickly() {
         best = best.min(started.elapsed());
         test.remove_sandbox(&sandbox).await;
     }
-    println!("best of five: {best:?}");
+    eprintln!("best of five: {best:?}");
     // A tenth of it on an idle machine; tests share theirs.
     assert!(best < Duration::from_secs(1), "{best:?}");
 }

@@ -46,7 +46,7 @@ impl Inner {
             .as_ref()
             .map(|image| image.image.clone())
             .unwrap_or_default();
-        let image = self.images.find(&wanted).ok_or_else(|| Error::NotFound {
+        let image = self.images.find(&wanted).ok_or(Error::NotFound {
             kind: "image",
             id: wanted,
         })?;

@@ -39,11 +39,11 @@ pub struct TestRuntime {
 /// False, with the reason printed, where these tests cannot run.
 pub fn able() -> bool {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root");
+        eprintln!("skipped: needs root");
         return false;
     }
     if !Path::new(BUSYBOX).exists() {
-        println!("skipped: needs {BUSYBOX} (Debian's busybox-static)");
+        eprintln!("skipped: needs {BUSYBOX} (Debian's busybox-static)");
         return false;
     }
     true

@@ -101,7 +101,7 @@ fn nothing_is_written_outside() {
 #[test]
 fn whiteouts_become_the_overlays_own() {
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: device nodes need root");
+        eprintln!("skipped: device nodes need root");
         return;
     }
     let directory = tempfile::tempdir().unwrap();
