@@ -36,8 +36,13 @@ pub(crate) enum Error {
 
 impl Error {
     /// Another writer (or an informer's delay) came in between: worth a retry, not a line in the log.
-    fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api(error) if errors::is_conflict(error) || errors::is_already_exists(error))
+    fn is_race(&self) -> bool {
+        let raced = [
+            errors::is_conflict,
+            errors::is_already_exists,
+            errors::is_not_found,
+        ];
+        matches!(self, Self::Api(error) if raced.iter().any(|is| is(error)))
     }
 
     /// Creates fail until the namespace is gone, and its deletion cleans up: there is nothing to retry.
@@ -174,8 +179,8 @@ async fn work<R: Reconciler>(controller: &R) {
             Ok(()) => controller.queue().forget(&key),
             Err(error) if error.is_namespace_terminating() => controller.queue().forget(&key),
             Err(error) => {
-                if error.is_conflict() {
-                    tracing::debug!(controller = R::NAME, %key, %error, "conflict, retrying");
+                if error.is_race() {
+                    tracing::debug!(controller = R::NAME, %key, %error, "overtaken, retrying");
                 } else {
                     tracing::warn!(controller = R::NAME, %key, %error, "reconciliation failed, retrying");
                 }
