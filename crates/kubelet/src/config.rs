@@ -18,8 +18,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Socket of the container runtime, `unix:///...` or an absolute path.
     pub cri_endpoint: String,
-    /// Address of the cluster's DNS service; pods get the node's resolvers when there is none.
-    pub cluster_dns: Option<IpAddr>,
+    /// Address of the cluster's DNS service; pods get the node's resolvers when there are none.
+    pub cluster_dns: Vec<IpAddr>,
     /// Domain of the cluster, `cluster.local`.
     pub cluster_domain: String,
     /// Cgroup below which `kubepods` is made, such as `/` or `/knarr`.
@@ -42,21 +42,15 @@ pub struct Config {
     pub resolv_conf: PathBuf,
 }
 
-impl Config {
-    /// A configuration with upstream's defaults.
-    #[must_use]
-    pub fn new(
-        node_name: impl Into<String>,
-        node_ip: IpAddr,
-        data_dir: impl Into<PathBuf>,
-        cri_endpoint: impl Into<String>,
-    ) -> Self {
+impl Default for Config {
+    /// Upstream's defaults, where there are any.
+    fn default() -> Self {
         Self {
-            node_name: node_name.into(),
-            node_ip,
-            data_dir: data_dir.into(),
-            cri_endpoint: cri_endpoint.into(),
-            cluster_dns: None,
+            node_name: String::new(),
+            node_ip: IpAddr::from([127, 0, 0, 1]),
+            data_dir: PathBuf::from("/var/lib/knarr"),
+            cri_endpoint: "/var/lib/knarr/run/runtime.sock".to_owned(),
+            cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
             cgroup_root: "/".to_owned(),
             port: DEFAULT_PORT,
@@ -69,7 +63,9 @@ impl Config {
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
         }
     }
+}
 
+impl Config {
     /// Directory of everything that belongs to one pod.
     pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
         self.pods_dir().join(uid)

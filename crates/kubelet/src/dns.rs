@@ -39,7 +39,7 @@ impl Resolver {
 pub(crate) fn config(
     pod: &Pod,
     host: &Resolver,
-    cluster_dns: Option<&str>,
+    cluster_dns: &[String],
     cluster_domain: &str,
 ) -> DnsConfig {
     let spec = pod.spec.as_ref();
@@ -51,10 +51,8 @@ pub(crate) fn config(
         "None" => Resolver::default(),
         "Default" => host.clone(),
         "ClusterFirst" if host_network => host.clone(),
-        _ => match cluster_dns {
-            Some(server) => cluster(pod, host, server, cluster_domain),
-            None => host.clone(),
-        },
+        _ if cluster_dns.is_empty() => host.clone(),
+        _ => cluster(pod, host, cluster_dns, cluster_domain),
     };
     let resolver = match spec.and_then(|s| s.dns_config.as_ref()) {
         Some(custom) => {
@@ -80,7 +78,7 @@ pub(crate) fn config(
     }
 }
 
-fn cluster(pod: &Pod, host: &Resolver, server: &str, domain: &str) -> Resolver {
+fn cluster(pod: &Pod, host: &Resolver, servers: &[String], domain: &str) -> Resolver {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     let own = if domain.is_empty() {
         Vec::new()
@@ -92,7 +90,7 @@ fn cluster(pod: &Pod, host: &Resolver, server: &str, domain: &str) -> Resolver {
         ]
     };
     Resolver {
-        servers: vec![server.to_owned()],
+        servers: servers.to_vec(),
         searches: append(own, host.searches.iter().cloned()),
         options: vec![CLUSTER_OPTIONS.to_owned()],
     }
@@ -119,3 +117,6 @@ fn merge_options(base: Vec<String>, more: impl Iterator<Item = String>) -> Vec<S
     }
     merged
 }
+
+#[cfg(test)]
+mod tests;

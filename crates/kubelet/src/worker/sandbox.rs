@@ -20,11 +20,11 @@ pub(crate) fn config(ctx: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxCo
         context::uid(pod),
     );
     let resolver = std::fs::read_to_string(&ctx.config.resolv_conf).unwrap_or_default();
-    let cluster_dns = ctx.config.cluster_dns.map(|ip| ip.to_string());
+    let cluster_dns: Vec<String> = ctx.config.cluster_dns.iter().map(ToString::to_string).collect();
     let dns = dns::config(
         pod,
         &dns::Resolver::parse(&resolver),
-        cluster_dns.as_deref(),
+        &cluster_dns,
         &ctx.config.cluster_domain,
     );
     let (hostname, domain) = hosts::names(pod, &ctx.config.cluster_domain);
