@@ -51,7 +51,7 @@ pub enum Error {
     },
     #[error("cannot open a netlink socket")]
     Netlink(#[source] io::Error),
-    #[error("cannot add {address} to the loopback interface")]
+    #[error("cannot change {address} on the loopback interface")]
     Address {
         address: Ipv4Addr,
         #[source]
@@ -125,6 +125,21 @@ async fn ensure_address(address: Ipv4Addr) -> Result<(), Error> {
     let index = lo.map_or(1, |link| link.header.index);
     let request = handle.address().add(index, IpAddr::V4(address), 32);
     let result = request.replace().execute().await;
+    connection.abort();
+    result.map_err(error)
+}
+
+/// Takes the address from the loopback interface; one that is not there is no error.
+pub async fn remove_address(address: Ipv4Addr) -> Result<(), Error> {
+    let error = |source| Error::Address { address, source };
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Netlink)?;
+    let connection = tokio::spawn(connection);
+    let found = handle.address().get().set_address_filter(address.into()).execute();
+    let found = Box::pin(found).try_next().await.map_err(error)?;
+    let result = match found {
+        Some(message) => handle.address().del(message).execute().await,
+        None => Ok(()),
+    };
     connection.abort();
     result.map_err(error)
 }

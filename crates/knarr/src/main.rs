@@ -1,1 +1,47 @@
-fn main() {}
+//! knarr: Kubernetes in one binary. Flags, wiring and shutdown order; no logic of the cluster is here.
+//!
+//! Called as `knarr-cni` the same file is the CNI plugin, so that a container runtime can run it from a plugin directory.
+
+mod cidr;
+mod cli;
+mod clients;
+mod cluster;
+mod detach;
+mod down;
+mod failure;
+mod instance;
+mod logging;
+mod network;
+mod preflight;
+mod progress;
+mod status;
+mod up;
+
+use std::{path::Path, process::ExitCode};
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+/// Memory stays with the process that needs it: one arena a core is plenty here, and freed pages go back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let called_as = std::env::args_os().next().unwrap_or_default();
+    if Path::new(&called_as).file_name().is_some_and(|name| name == knarr_cni::plugin::NAME) {
+        return knarr_cni::plugin::main();
+    }
+    let result = match Cli::parse().command {
+        Command::Up(flags) => up::run(flags),
+        Command::Down(flags) => down::run(&flags),
+        Command::Status(flags) => status::run(&flags),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("knarr: {}", failure::line(&failure));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The command line.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cidr::Cidr;
+
+const DEFAULT_DATA_DIR: &str = "/var/lib/knarr";
+
+/// Kubernetes in one binary
+#[derive(Parser)]
+#[command(name = "knarr", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start a one-node cluster here; stopping it leaves its containers running
+    Up(Box<Up>),
+    /// Stop the cluster and remove its containers, networks and rules; what is stored stays
+    Down(Down),
+    /// Show whether the cluster runs, and what is on it
+    Status(Status),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Up {
+    /// Where everything is kept: keys, store, images, containers, logs
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    pub data_dir: PathBuf,
+
+    /// Where to write the administrator's kubeconfig [default: admin.kubeconfig in the data directory]
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Address and port of the API server
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
+    pub listen: SocketAddr,
+
+    /// Name of this node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Address of this node [default: that of the default route]
+    #[arg(long, value_name = "ADDR")]
+    pub node_ip: Option<Ipv4Addr>,
+
+    /// Addresses of pods
+    #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16")]
+    pub cluster_cidr: Cidr,
+
+    /// Addresses of Services
+    #[arg(long, value_name = "CIDR", default_value = "10.43.0.0/16")]
+    pub service_cidr: Cidr,
+
+    /// Address of cluster DNS [default: the tenth of the Service range]
+    #[arg(long, value_name = "ADDR")]
+    pub cluster_dns: Option<Ipv4Addr>,
+
+    /// Domain of the cluster's names
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+
+    /// Directory of image archives (docker save or OCI layout) to import at start; may be given more than once
+    #[arg(long, value_name = "DIR")]
+    pub image_dir: Vec<PathBuf>,
+
+    /// CRI socket of another runtime (unix:///run/containerd/containerd.sock) [default: the embedded runtime]
+    #[arg(long, value_name = "ENDPOINT")]
+    pub container_runtime_endpoint: Option<String>,
+
+    /// Control group below which pods and shims are placed
+    #[arg(long, value_name = "PATH", default_value = "/knarr")]
+    pub cgroup_root: PathBuf,
+
+    /// Return when the cluster is ready and leave it running in the background
+    #[arg(long)]
+    pub detach: bool,
+
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Log {
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,knarr_kubelet=debug
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "KNARR_LOG")]
+    pub log_level: String,
+
+    /// How to log
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// Where to log [default: knarr.log in the data directory when stderr is a terminal or --detach is given, else stderr]
+    #[arg(long, value_name = "PATH")]
+    pub log_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Args)]
+pub struct Down {
+    /// The cluster's data directory
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    pub data_dir: PathBuf,
+
+    /// Also delete the data directory: keys, stored objects, images, logs
+    #[arg(long)]
+    pub purge: bool,
+}
+
+#[derive(Args)]
+pub struct Status {
+    /// The cluster's data directory
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    pub data_dir: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

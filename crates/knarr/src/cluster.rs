@@ -1,0 +1,392 @@
+//! The parts of a cluster in one process: what each is given, the order in which they start and stop.
+//!
+//! Start: store and runtime side by side, API server, then everything that is its client. Stop is the reverse, each stage with
+//! a deadline of its own, so that what a part writes last still finds the parts below it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Error, Result, anyhow};
+use knarr_apiserver::{Server, pki::Pki, pki::Role};
+use knarr_client::{Clients, InformerScope, Informers};
+use knarr_cni::node::NodeNetwork;
+use knarr_controllers::Controllers;
+use knarr_dns::Dns;
+use knarr_kubelet::Kubelet;
+use knarr_proxy::Proxy;
+use knarr_runtime::Runtime;
+use knarr_scheduler::Scheduler;
+use knarr_store::Embedded;
+use k8s_openapi::api::core::v1::Node;
+use tokio::{sync::watch, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, info, warn};
+
+use crate::{cidr::Cidr, cli::Up, clients::LocalClients, network, progress::Progress};
+
+/// How long each stage may take to stop. Together they stay below what service managers grant.
+const CLIENTS_STOP: Duration = Duration::from_secs(10);
+const RUNTIME_STOP: Duration = Duration::from_secs(5);
+const SERVER_STOP: Duration = Duration::from_secs(5);
+
+/// A set of tasks that are stopped together.
+struct Stage {
+    token: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Stage {
+    fn new() -> Self {
+        Self {
+            token: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+        }
+    }
+
+    async fn stop(&self, name: &str, deadline: Duration) {
+        self.token.cancel();
+        self.tracker.close();
+        if timeout(deadline, self.tracker.wait()).await.is_err() {
+            warn!(stage = name, open = self.tracker.len(), "did not stop in time");
+        }
+    }
+}
+
+/// A running cluster.
+pub struct Cluster {
+    address: SocketAddr,
+    node_name: String,
+    pki: Arc<Pki>,
+    store: Arc<Embedded>,
+    clients: Stage,
+    runtime: Stage,
+    server: Stage,
+    /// Why a part that must not end has ended.
+    failure: watch::Sender<Option<Arc<Error>>>,
+}
+
+/// What most parts are made from.
+struct Parts<'a> {
+    flags: &'a Up,
+    node_name: String,
+    node_ip: Ipv4Addr,
+    clients: Arc<dyn Clients>,
+}
+
+impl Cluster {
+    /// Starts everything; returns when the API server answers and every part runs.
+    pub async fn start(flags: &Up, progress: &Progress) -> Result<Self> {
+        let node_name = match &flags.node_name {
+            Some(name) => name.clone(),
+            None => host_name()?,
+        };
+        let node_ip = match flags.node_ip {
+            Some(address) => address,
+            None => knarr_cni::node::detect_node_ip().await?,
+        };
+        let runtime_stage = Stage::new();
+        let failure = watch::Sender::new(None);
+        let (store, endpoint) = tokio::try_join!(
+            progress.step("store", open_store(&flags.data_dir)),
+            progress.step("container runtime", start_runtime(flags, &runtime_stage, &failure)),
+        )?;
+        let config = server_config(flags, &node_name, node_ip);
+        let server = progress
+            .step("API server", Server::new(config, store.clone()))
+            .await?;
+        let parts = Parts {
+            flags,
+            node_name: node_name.clone(),
+            node_ip,
+            clients: Arc::new(LocalClients::new(&server)),
+        };
+        let cluster = Self {
+            address: server.address(),
+            node_name,
+            pki: server.pki().clone(),
+            store,
+            clients: Stage::new(),
+            runtime: runtime_stage,
+            server: Stage::new(),
+            failure,
+        };
+        let token = cluster.server.token.clone();
+        cluster.must_run(&cluster.server, "API server", async move {
+            server.run(token).await.map_err(Error::from)
+        });
+        progress.step("network", cluster.start_network(&parts)).await?;
+        progress.step("controllers, scheduler", cluster.start_control_plane(&parts)).await?;
+        progress.step("kubelet", cluster.start_kubelet(&parts, endpoint)).await?;
+        Ok(cluster)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn node_name(&self) -> &str {
+        &self.node_name
+    }
+
+    pub fn write_kubeconfig(&self, api: &str, path: &Path) -> Result<()> {
+        self.pki
+            .write_kubeconfig(Role::Admin, api, path)
+            .with_context(|| format!("cannot write the kubeconfig {}", path.display()))
+    }
+
+    /// Waits until a part ends that should not.
+    pub async fn failed(&self) -> Error {
+        let mut failure = self.failure.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(found) => match found.as_ref() {
+                Some(error) => anyhow!("{error:#}"),
+                None => anyhow!("a part of the cluster ended"),
+            },
+            Err(_) => anyhow!("a part of the cluster ended"),
+        }
+    }
+
+    /// Stops clients, runtime, server and store in this order. Containers go on.
+    pub async fn stop(&self) {
+        self.clients.stop("clients", CLIENTS_STOP).await;
+        self.runtime.stop("container runtime", RUNTIME_STOP).await;
+        self.server.stop("API server", SERVER_STOP).await;
+        self.store.close();
+        info!("stopped");
+    }
+
+    /// Runs a part whose end before its stage's is a failure of the cluster.
+    fn must_run(
+        &self,
+        stage: &Stage,
+        name: &'static str,
+        work: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
+        must_run(stage, &self.failure, name, work);
+    }
+
+    async fn start_network(&self, parts: &Parts<'_>) -> Result<()> {
+        let flags = parts.flags;
+        let network = NodeNetwork {
+            node_ip: parts.node_ip,
+            cluster_cidr: flags.cluster_cidr.pair(),
+            service_cidr: flags.service_cidr.pair(),
+        };
+        knarr_cni::node::prepare(&network).await?;
+        let cluster_dns = network::cluster_dns(flags);
+        let token = self.clients.token.child_token();
+        let client = parts.clients.as_user("system:kube-proxy", &["system:authenticated"]);
+        let proxy = Proxy::new(
+            knarr_proxy::Config {
+                node_name: parts.node_name.clone(),
+                cluster_cidr: flags.cluster_cidr.pair(),
+                service_cidr: flags.service_cidr.pair(),
+                node_local_dns: Some((cluster_dns, network::DNS_LISTEN)),
+            },
+            &Informers::new(client, token.clone()),
+        );
+        self.clients.tracker.spawn(proxy.run(token));
+
+        let token = self.clients.token.child_token();
+        let client = parts.clients.as_service_account("kube-system", "kube-dns");
+        let config = knarr_dns::Config {
+            listen: network::DNS_LISTEN,
+            port: 53,
+            cluster_domain: flags.cluster_domain.clone(),
+            forwarders: knarr_dns::node_resolvers(Path::new("/etc/resolv.conf")),
+        };
+        let dns = Dns::new(config, &Informers::new(client, token.clone())).await?;
+        self.clients.tracker.spawn(dns.run(token));
+        Ok(())
+    }
+
+    async fn start_control_plane(&self, parts: &Parts<'_>) -> Result<()> {
+        let token = self.clients.token.child_token();
+        let client = parts
+            .clients
+            .as_user("system:kube-controller-manager", &["system:authenticated"]);
+        let controllers = Controllers::new(
+            knarr_controllers::Config {
+                cluster_cidr: parts.flags.cluster_cidr.to_string(),
+                root_ca_pem: self.pki.ca_pem().to_owned(),
+                ..knarr_controllers::Config::default()
+            },
+            parts.clients.clone(),
+            Informers::new(client, token.clone()),
+        );
+        self.clients.tracker.spawn(controllers.run(token));
+
+        let token = self.clients.token.child_token();
+        let client = parts
+            .clients
+            .as_user("system:kube-scheduler", &["system:authenticated"]);
+        let informers = Informers::new(client.clone(), token.clone());
+        let scheduler = Scheduler::new(knarr_scheduler::Config::default(), client, &informers);
+        self.clients.tracker.spawn(scheduler.run(token));
+        Ok(())
+    }
+
+    async fn start_kubelet(&self, parts: &Parts<'_>, endpoint: String) -> Result<()> {
+        let flags = parts.flags;
+        let user = format!("system:node:{}", parts.node_name);
+        let client = parts
+            .clients
+            .as_user(&user, &["system:nodes", "system:authenticated"]);
+        let token = self.clients.token.child_token();
+        let nodes = Informers::new(client.clone(), token.clone()).informer_with::<Node>(InformerScope {
+            field_selector: Some(format!("metadata.name={}", parts.node_name)),
+            ..InformerScope::default()
+        });
+        follow_pod_cidr(&nodes, flags.data_dir.clone());
+        let serving = self.pki.credential(Role::Kubelet);
+        let config = knarr_kubelet::Config {
+            node_name: parts.node_name.clone(),
+            node_ip: IpAddr::V4(parts.node_ip),
+            data_dir: flags.data_dir.clone(),
+            cri_endpoint: endpoint,
+            cluster_dns: vec![IpAddr::V4(network::cluster_dns(flags))],
+            cluster_domain: flags.cluster_domain.clone(),
+            cgroup_root: flags.cgroup_root.display().to_string(),
+            serving_cert_pem: serving.cert_pem().to_owned(),
+            serving_key_pem: serving.key_pem().to_owned(),
+            client_ca_pem: self.pki.ca_pem().to_owned(),
+            ..knarr_kubelet::Config::default()
+        };
+        let kubelet = Kubelet::new(config, client).await?;
+        self.must_run(&self.clients, "kubelet", async move {
+            kubelet.run(token).await;
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+fn must_run(
+    stage: &Stage,
+    failure: &watch::Sender<Option<Arc<Error>>>,
+    name: &'static str,
+    work: impl Future<Output = Result<()>> + Send + 'static,
+) {
+    let (token, failure) = (stage.token.clone(), failure.clone());
+    stage.tracker.spawn(async move {
+        let result = work.await;
+        if token.is_cancelled() {
+            return;
+        }
+        let reason = match result {
+            Ok(()) => anyhow!("the {name} ended by itself"),
+            Err(reason) => reason.context(format!("the {name} failed")),
+        };
+        error!(error = format!("{reason:#}"), "a part of the cluster failed");
+        failure.send_replace(Some(Arc::new(reason)));
+    });
+}
+
+/// Opening reads the disk: off the async threads.
+async fn open_store(data_dir: &Path) -> Result<Arc<Embedded>> {
+    let path = data_dir.join("store");
+    let opened = tokio::task::spawn_blocking(move || {
+        Embedded::open(&path, knarr_store::Options::default())
+            .with_context(|| format!("cannot open the store in {}", path.display()))
+    });
+    Ok(Arc::new(opened.await.context("opening the store was aborted")??))
+}
+
+/// Starts the embedded runtime, unless another is given; returns the CRI endpoint. Images are imported before anything can
+/// ask for them.
+async fn start_runtime(
+    flags: &Up,
+    stage: &Stage,
+    failure: &watch::Sender<Option<Arc<Error>>>,
+) -> Result<String> {
+    if let Some(endpoint) = &flags.container_runtime_endpoint {
+        if !flags.image_dir.is_empty() {
+            warn!("--image-dir is for the embedded runtime; another runtime has its own images");
+        }
+        return Ok(endpoint.clone());
+    }
+    let mut config = knarr_runtime::Config::new(&flags.data_dir);
+    config.cgroup_root = flags.cgroup_root.clone();
+    let socket = config.socket.clone();
+    let runtime = Runtime::new(config).await?;
+    for dir in &flags.image_dir {
+        import_images(&runtime, dir).await?;
+    }
+    let token = stage.token.clone();
+    must_run(stage, failure, "container runtime", async move {
+        runtime.run(token).await.map_err(Error::from)
+    });
+    Ok(format!("unix://{}", socket.display()))
+}
+
+/// Unpacking is work for the disk: off the async threads.
+async fn import_images(runtime: &Runtime, dir: &Path) -> Result<()> {
+    let mut archives: Vec<PathBuf> = std::fs::read_dir(dir)
+        .with_context(|| format!("cannot read {}", dir.display()))?
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "tar" || e == "tgz" || e == "gz"))
+        .collect();
+    archives.sort();
+    let images = runtime.images();
+    let imported = tokio::task::spawn_blocking(move || {
+        for archive in archives {
+            let names = images
+                .import_tar(&archive)
+                .with_context(|| format!("cannot import {}", archive.display()))?;
+            info!(archive = %archive.display(), ?names, "images imported");
+        }
+        Ok(())
+    });
+    imported.await.context("importing images was aborted")?
+}
+
+/// Gives pods addresses of the range that the node was given, as soon as it is.
+fn follow_pod_cidr(nodes: &knarr_client::Informer<Node>, data_dir: PathBuf) {
+    nodes.on_event(move |event| {
+        let node = event.object();
+        let cidr = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref());
+        let Some(cidr) = cidr.and_then(|text| text.parse::<Cidr>().ok()) else {
+            return;
+        };
+        if let knarr_client::Event::Updated { old, new } = &event
+            && old.spec.as_ref().and_then(|s| s.pod_cidr.as_ref())
+                == new.spec.as_ref().and_then(|s| s.pod_cidr.as_ref())
+        {
+            return;
+        }
+        match network::write_cni(&data_dir, cidr) {
+            Ok(()) => info!(%cidr, "pods of this node get addresses"),
+            Err(error) => error!(error = format!("{error:#}"), "cannot configure the pod network"),
+        }
+    });
+}
+
+fn server_config(flags: &Up, node_name: &str, node_ip: Ipv4Addr) -> knarr_apiserver::Config {
+    knarr_apiserver::Config {
+        listen: flags.listen,
+        listener: None,
+        pki_dir: flags.data_dir.join("pki"),
+        node_name: node_name.to_owned(),
+        advertise: IpAddr::V4(node_ip),
+        cluster_domain: flags.cluster_domain.clone(),
+        service_cidr: flags.service_cidr.to_string(),
+        cluster_dns: IpAddr::V4(network::cluster_dns(flags)),
+        // Every node's proxy leads to its own DNS server, on an address that no endpoint may have.
+        dns_endpoint: None,
+        extra_sans: Vec::new(),
+    }
+}
+
+/// The host name as node names must be: lower case.
+fn host_name() -> Result<String> {
+    let name = nix::unistd::gethostname().context("cannot read the host name")?;
+    let name = name.to_string_lossy().to_lowercase();
+    if name.is_empty() {
+        return Err(anyhow!("this machine has no host name; give one with --node-name"));
+    }
+    Ok(name)
+}

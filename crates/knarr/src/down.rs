@@ -1,0 +1,181 @@
+//! `knarr down`: stops the cluster and removes what it made on this machine.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use knarr_cri::v1::{
+    ListPodSandboxRequest, RemovePodSandboxRequest, StopPodSandboxRequest,
+};
+use knarr_runtime::Runtime;
+use nix::{
+    errno::Errno,
+    mount::{MntFlags, umount2},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::Down,
+    instance::{Instance, Note},
+    network,
+    progress::Progress,
+};
+
+/// The running instance's own stages take at most 20 seconds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(25);
+/// How often the lock of a stopping instance is looked at: it is not something one can wait for.
+const STOP_POLL: Duration = Duration::from_millis(50);
+
+pub fn run(flags: &Down) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("knarr down needs root; try: sudo knarr down");
+    }
+    let data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
+    if !data_dir.is_dir() {
+        bail!("there is no cluster on {}", data_dir.display());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    runtime.block_on(remove(&data_dir, flags.purge))
+}
+
+async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
+    let progress = Progress::new();
+    let note = Note::read(data_dir)?;
+    let instance = progress.step("stop knarr", stop(data_dir, note.as_ref())).await?;
+    progress.step("remove pods", remove_pods(data_dir, note.as_ref())).await?;
+    progress.step("remove networks and rules", remove_network()).await?;
+    progress.step("release mounts", async { release_mounts(data_dir) }).await?;
+    if purge {
+        progress
+            .step("delete the data directory", async {
+                fs::remove_dir_all(data_dir)
+                    .with_context(|| format!("cannot delete {}", data_dir.display()))
+            })
+            .await?;
+    }
+    drop(instance);
+    Ok(())
+}
+
+/// Ends a running instance and takes its lock, so that none starts meanwhile.
+async fn stop(data_dir: &Path, note: Option<&Note>) -> Result<Instance> {
+    if let Some(instance) = Instance::try_acquire(data_dir)? {
+        return Ok(instance);
+    }
+    let note = note.context("knarr is still starting; try again")?;
+    match kill(Pid::from_raw(note.pid), Signal::SIGTERM) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => {
+            return Err(errno).with_context(|| format!("cannot stop knarr (pid {})", note.pid));
+        }
+    }
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    loop {
+        if let Some(instance) = Instance::try_acquire(data_dir)? {
+            return Ok(instance);
+        }
+        if Instant::now() > deadline {
+            bail!("knarr (pid {}) did not stop within {}s", note.pid, STOP_TIMEOUT.as_secs());
+        }
+        sleep(STOP_POLL).await;
+    }
+}
+
+/// Starts the embedded runtime alone and has it remove every sandbox.
+async fn remove_pods(data_dir: &Path, note: Option<&Note>) -> Result<()> {
+    let mut config = knarr_runtime::Config::new(data_dir);
+    if let Some(note) = note {
+        config.cgroup_root.clone_from(&note.cgroup_root);
+    }
+    let endpoint = config.socket.display().to_string();
+    let token = CancellationToken::new();
+    let runtime = Runtime::new(config).await?;
+    let serving = tokio::spawn(runtime.run(token.clone()));
+    let removed = async {
+        let (mut client, _) = knarr_cri::connect(&endpoint).await?;
+        let listed = client.list_pod_sandbox(ListPodSandboxRequest::default()).await?;
+        for sandbox in listed.into_inner().items {
+            let pod_sandbox_id = sandbox.id;
+            client
+                .stop_pod_sandbox(StopPodSandboxRequest {
+                    pod_sandbox_id: pod_sandbox_id.clone(),
+                })
+                .await
+                .with_context(|| format!("cannot stop sandbox {pod_sandbox_id}"))?;
+            client
+                .remove_pod_sandbox(RemovePodSandboxRequest {
+                    pod_sandbox_id: pod_sandbox_id.clone(),
+                })
+                .await
+                .with_context(|| format!("cannot remove sandbox {pod_sandbox_id}"))?;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    let result = removed.await;
+    token.cancel();
+    serving.await.context("the runtime was aborted")??;
+    result
+}
+
+async fn remove_network() -> Result<()> {
+    knarr_proxy::teardown().await?;
+    knarr_cni::node::teardown().await?;
+    knarr_dns::remove_address(network::DNS_LISTEN).await?;
+    Ok(())
+}
+
+/// Unmounts what is left below the data directory, the deepest first, and removes the kubelet's pod directories.
+fn release_mounts(data_dir: &Path) -> Result<()> {
+    let table = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
+    let mut mounts = mounts_below(&table, data_dir);
+    mounts.reverse();
+    for mount in mounts {
+        match umount2(&mount, MntFlags::MNT_DETACH) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+            Err(errno) => {
+                return Err(errno).with_context(|| format!("cannot unmount {}", mount.display()));
+            }
+        }
+    }
+    let pods = data_dir.join("kubelet/pods");
+    match fs::remove_dir_all(&pods) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", pods.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Mount points below `dir`, in the order they were made.
+fn mounts_below(table: &str, dir: &Path) -> Vec<PathBuf> {
+    table
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .map(|field| PathBuf::from(field.replace("\\040", " ")))
+        .filter(|path| path.starts_with(dir) && path != dir)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_of_the_data_directory_are_found() {
+        let table = "22 1 254:0 / / rw - ext4 /dev/vda rw\n\
+                     40 22 0:40 / /var/lib/knarr/a\\040b rw - tmpfs tmpfs rw\n\
+                     41 22 0:41 / /var/lib/knarr2/c rw - tmpfs tmpfs rw\n\
+                     42 22 0:42 / /var/lib/knarr rw - tmpfs tmpfs rw\n";
+        let found = mounts_below(table, Path::new("/var/lib/knarr"));
+        assert_eq!(found, [PathBuf::from("/var/lib/knarr/a b")]);
+    }
+}

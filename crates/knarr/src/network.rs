@@ -1,0 +1,82 @@
+//! Addresses that follow from the flags, and the node's CNI configuration.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::unix::fs::symlink,
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+use knarr_cni::plugin;
+use serde_json::json;
+
+use crate::{
+    cidr::Cidr,
+    cli::Up,
+};
+
+/// Where cluster DNS listens on every node.
+pub const DNS_LISTEN: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
+
+/// The network's name in CNI's terms.
+const NETWORK: &str = "knarr";
+
+/// Address of the kube-dns Service.
+pub fn cluster_dns(flags: &Up) -> Ipv4Addr {
+    flags.cluster_dns.unwrap_or_else(|| flags.service_cidr.nth(10))
+}
+
+/// The URL at which clients on this machine reach the API server.
+pub fn api_url(listen: SocketAddr) -> String {
+    let address = match listen.ip() {
+        ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("https://{}", SocketAddr::new(address, listen.port()))
+}
+
+/// Writes the network configuration of this node's pods and puts the plugin where runtimes look for it.
+pub fn write_cni(data_dir: &Path, pods: Cidr) -> Result<()> {
+    let conf_dir = data_dir.join("cni/conf");
+    let bin_dir = data_dir.join("cni/bin");
+    for dir in [&conf_dir, &bin_dir] {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    let list = json!({
+        "cniVersion": knarr_cni::CNI_VERSION,
+        "name": NETWORK,
+        "plugins": [{
+            "type": plugin::NAME,
+            "subnet": pods.to_string(),
+            "gateway": plugin::DEFAULT_GATEWAY,
+            "dataDir": data_dir.join("cni"),
+            "capabilities": {"portMappings": true},
+        }],
+    });
+    let path = conf_dir.join("10-knarr.conflist");
+    replace(&path, |temporary| fs::write(temporary, list.to_string()))?;
+    // Through /proc/self/exe it would be the caller's program, not ours.
+    let program = std::env::current_exe().context("cannot find knarr's own program file")?;
+    replace(&bin_dir.join(plugin::NAME), |temporary| symlink(&program, temporary))
+}
+
+/// Makes a file beside its place and moves it there: a pod that starts meanwhile sees the old or the new one.
+fn replace(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    let temporary = path.with_extension("new");
+    let _ = fs::remove_file(&temporary);
+    make(&temporary)
+        .and_then(|()| fs::rename(&temporary, path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_clients_use_loopback_when_all_addresses_are_served() {
+        assert_eq!(api_url("0.0.0.0:6443".parse().unwrap()), "https://127.0.0.1:6443");
+        assert_eq!(api_url("10.1.2.3:1".parse().unwrap()), "https://10.1.2.3:1");
+    }
+}

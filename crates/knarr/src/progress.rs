@@ -1,0 +1,73 @@
+//! What a person sees while the cluster starts: a line a step, with its time.
+
+use std::{
+    io::{IsTerminal, Write},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+/// Prints steps on standard output. Clones share it.
+#[derive(Clone)]
+pub struct Progress {
+    started: Instant,
+    color: bool,
+    out: Arc<Mutex<std::io::Stdout>>,
+}
+
+impl Progress {
+    pub fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            color: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            out: Arc::new(Mutex::new(std::io::stdout())),
+        }
+    }
+
+    /// Runs a step and prints it with the time it took. Steps may run side by side: a line is printed when one ends.
+    pub async fn step<T, E>(
+        &self,
+        name: &str,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let started = Instant::now();
+        let result = work.await;
+        let mark = if result.is_ok() { self.paint("32", "✓") } else { self.paint("31", "✗") };
+        self.line(&format!("  {mark} {name:<34} {:>8}", seconds(started.elapsed())));
+        result
+    }
+
+    /// A line of its own.
+    pub fn line(&self, text: &str) {
+        let mut out = self.out.lock();
+        // Nobody reads any more: the cluster runs on.
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub fn bold(&self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn paint(&self, code: &str, text: &str) -> String {
+        if self.color {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// `0.042 s`, `1.3 s`.
+pub fn seconds(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    if seconds < 1.0 {
+        format!("{seconds:.3} s")
+    } else {
+        format!("{seconds:.1} s")
+    }
+}

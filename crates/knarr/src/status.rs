@@ -1,0 +1,88 @@
+//! `knarr status`: whether the cluster of a data directory runs, and what is on it.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::{
+    Api, Client, Config,
+    api::ListParams,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio::time::timeout;
+
+use crate::{
+    cli::Status,
+    instance::{Instance, Note},
+};
+
+/// A cluster that does not answer by then is not well.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub fn run(flags: &Status) -> Result<()> {
+    let data_dir = &flags.data_dir;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let Some(note) = running(data_dir)? else {
+        bail!("no knarr runs on {}; start one with: knarr up", data_dir.display());
+    };
+    let work = timeout(ANSWER_TIMEOUT, show(&note));
+    match runtime.block_on(work) {
+        Ok(result) => result,
+        Err(_) => bail!(
+            "knarr runs (pid {}) but {} gave no answer within {}s; see its log",
+            note.pid,
+            note.api,
+            ANSWER_TIMEOUT.as_secs()
+        ),
+    }
+}
+
+/// The note of the instance that holds the data directory's lock.
+pub fn running(data_dir: &Path) -> Result<Option<Note>> {
+    if !data_dir.is_dir() || Instance::try_acquire(data_dir)?.is_some() {
+        return Ok(None);
+    }
+    match Note::read(data_dir)? {
+        Some(note) => Ok(Some(note)),
+        None => bail!("knarr is starting on {}", data_dir.display()),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
+async fn show(note: &Note) -> Result<()> {
+    let client = client(note).await?;
+    let version = client.apiserver_version().await.context("the API server does not answer")?;
+    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
+    let pods = Api::<Pod>::all(client).list(&ListParams::default()).await?;
+    println!("knarr {} runs (pid {})", version.git_version, note.pid);
+    println!("  API         {}", note.api);
+    println!("  kubeconfig  {}", note.kubeconfig.display());
+    for node in &nodes.items {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        println!("  node        {name}: {}", if is_ready(node) { "Ready" } else { "NotReady" });
+    }
+    let ready = pods.items.iter().filter(|pod| is_running(pod)).count();
+    println!("  pods        {ready} running of {}", pods.items.len());
+    Ok(())
+}
+
+async fn client(note: &Note) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(&note.kubeconfig)
+        .with_context(|| format!("cannot read {}", note.kubeconfig.display()))?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .context("the kubeconfig is not usable")?;
+    Client::try_from(config).context("cannot make a client")
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+fn is_running(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running")
+}
