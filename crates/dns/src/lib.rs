@@ -23,6 +23,7 @@ use std::{
 
 use futures::TryStreamExt;
 use knarr_client::Informers;
+use rtnetlink::packet_route::address::AddressScope;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
@@ -123,7 +124,9 @@ async fn ensure_address(address: Ipv4Addr) -> Result<(), Error> {
     let links = handle.link().get().match_name("lo").execute();
     let lo = Box::pin(links).try_next().await.map_err(error)?;
     let index = lo.map_or(1, |link| link.header.index);
-    let request = handle.address().add(index, IpAddr::V4(address), 32);
+    let mut request = handle.address().add(index, IpAddr::V4(address), 32);
+    // Of host scope, or the kernel would take it as the node's own address towards pods.
+    request.message_mut().header.scope = AddressScope::Host;
     let result = request.replace().execute().await;
     connection.abort();
     result.map_err(error)
