@@ -70,7 +70,15 @@ fn hello_program() -> Result<Vec<u8>> {
     let flags = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
     let status = command
         .current_dir(workspace())
-        .args(["build", "--quiet", "--release", "--package", "knarr-hello", "--target", &triple])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "knarr-hello",
+            "--target",
+            &triple,
+        ])
         .arg("--target-dir")
         .arg(&target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))

@@ -84,10 +84,13 @@ pub fn archive(images: &[Image]) -> Result<Vec<u8>> {
         if layers.insert(layer_digest) {
             files = files.file(&layer_path, 0o644, &image.layer)?;
         }
-        entries.push(json!({"Config": config_path, "RepoTags": [image.name], "Layers": [layer_path]}));
+        entries
+            .push(json!({"Config": config_path, "RepoTags": [image.name], "Layers": [layer_path]}));
     }
     let manifest = Value::from(entries).to_string();
-    files.file("manifest.json", 0o644, manifest.as_bytes())?.finish()
+    files
+        .file("manifest.json", 0o644, manifest.as_bytes())?
+        .finish()
 }
 
 fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
@@ -111,7 +114,10 @@ fn architecture() -> &'static str {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -149,14 +155,22 @@ mod tests {
         assert_eq!(bytes, archive(&[image("a:1"), image("a:2")]).unwrap());
 
         let files = files(&bytes);
-        assert_eq!(files.len(), 4, "two configurations, a layer, the manifest: {:?}", files.keys());
+        assert_eq!(
+            files.len(),
+            4,
+            "two configurations, a layer, the manifest: {:?}",
+            files.keys()
+        );
         let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
         assert_eq!(manifest[0]["Layers"], manifest[1]["Layers"]);
         assert_eq!(manifest[1]["RepoTags"], json!(["a:2"]));
         let config: Value =
             serde_json::from_slice(&files[manifest[0]["Config"].as_str().unwrap()]).unwrap();
         let stored = &files[manifest[0]["Layers"][0].as_str().unwrap()];
-        assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", digest(stored)));
+        assert_eq!(
+            config["rootfs"]["diff_ids"][0],
+            format!("sha256:{}", digest(stored))
+        );
         assert_eq!(*stored, layer);
     }
 }

@@ -1,0 +1,427 @@
+//! A cluster: the real binary in a network namespace of its own.
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs::{self, File},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::{
+    command::{self, Output},
+    host, image,
+    kubectl::Kubectl,
+    network::{NODE_IP, Network},
+    wait::eventually,
+};
+
+/// How long the binary may take until it says that it is ready; debug builds on busy machines are slow.
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// How long it may take to stop; its own stages have 20 seconds.
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const DOWN_DEADLINE: Duration = Duration::from_secs(90);
+const KUBECTL_DEADLINE: Duration = Duration::from_secs(90);
+/// Lines of the log that are shown when something fails.
+const LOG_LINES: usize = 60;
+/// What the binary prints when it is ready.
+const READY: &str = "knarr is ready in ";
+
+/// What differs between clusters.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// More flags for `knarr up`.
+    pub flags: Vec<String>,
+}
+
+/// A cluster. Everything of it is removed when it is dropped.
+pub struct Cluster {
+    id: String,
+    options: Options,
+    network: Network,
+    process: Option<Child>,
+}
+
+impl Cluster {
+    /// A running cluster with the project's images.
+    pub fn start() -> Result<Self> {
+        Self::start_with(Options::default())
+    }
+
+    /// A running cluster with these options.
+    pub fn start_with(options: Options) -> Result<Self> {
+        let mut cluster = Self::prepare(options)?;
+        cluster.up()?;
+        Ok(cluster)
+    }
+
+    /// Everything but the process, for [`Cluster::up`] or [`Cluster::knarr`].
+    pub fn prepare(options: Options) -> Result<Self> {
+        static SWEEP: Once = Once::new();
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        SWEEP.call_once(host::sweep);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let id = format!("{}{}-{number}", host::PREFIX, std::process::id());
+        fs::create_dir_all(host::directory(&id))?;
+        let network = Network::new(&id)?;
+        Ok(Self {
+            id,
+            options,
+            network,
+            process: None,
+        })
+    }
+
+    /// Starts `knarr up` and waits until it is ready; how long that took.
+    pub fn up(&mut self) -> Result<Duration> {
+        let started = Instant::now();
+        self.spawn()?;
+        self.wait_ready()?;
+        Ok(started.elapsed())
+    }
+
+    /// Starts `knarr up` without waiting.
+    pub fn spawn(&mut self) -> Result<()> {
+        ensure!(self.process.is_none(), "the cluster runs already");
+        let images = images()?;
+        let mut command = self.knarr(&["up"])?;
+        command.arg("--image-dir").arg(images);
+        command.args(self.up_flags());
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(File::create(self.output_path())?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start knarr")?;
+        self.process = Some(child);
+        Ok(())
+    }
+
+    /// The flags by which clusters differ, for a `knarr up` of one's own.
+    pub fn up_flags(&self) -> Vec<String> {
+        let mut flags = vec![
+            format!("--data-dir={}", self.data_dir().display()),
+            "--node-name=node".to_owned(),
+            format!("--node-ip={NODE_IP}"),
+            format!("--cgroup-root=/{}", self.id),
+        ];
+        flags.extend(self.options.flags.iter().cloned());
+        flags
+    }
+
+    /// Waits until a started `knarr up` says that it is ready.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let output = self.output_path();
+        let process = self
+            .process
+            .as_mut()
+            .context("the cluster was not started")?;
+        let mut ended = None;
+        let ready = eventually(READY_DEADLINE, "knarr says that it is ready", || {
+            let text = fs::read_to_string(&output).unwrap_or_default();
+            if text.contains(READY) {
+                return Ok(());
+            }
+            ended = process.try_wait()?;
+            // Waiting for a process that has ended leads nowhere: leave the loop, tell below.
+            if ended.is_some() {
+                Ok(())
+            } else {
+                bail!("it said: {}", text.trim())
+            }
+        });
+        if let Some(status) = ended {
+            self.process = None;
+            bail!("knarr ended with {status}\n{}", self.log_tail());
+        }
+        ready.with_context(|| self.log_tail())
+    }
+
+    /// Ends the process at once, as a crash would, and waits for its end.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the cluster does not run")?;
+        process.kill()?;
+        let status = process.wait()?;
+        ensure!(
+            status.signal() == Some(9),
+            "knarr had ended before it was killed: {status}\n{}",
+            self.log_tail()
+        );
+        Ok(())
+    }
+
+    /// Ends the process with SIGTERM and waits; an error unless it says that all is well.
+    pub fn stop(&mut self) -> Result<()> {
+        let status = self.stop_with(Signal::SIGTERM)?;
+        ensure!(
+            status.success(),
+            "knarr stopped with {status}\n{}",
+            self.log_tail()
+        );
+        Ok(())
+    }
+
+    /// Ends the process with a signal; how it ended.
+    pub fn stop_with(&mut self, signal: Signal) -> Result<ExitStatus> {
+        let mut process = self.process.take().context("the cluster does not run")?;
+        kill(Pid::from_raw(process.id().cast_signed()), signal)?;
+        let result = eventually(STOP_DEADLINE, "knarr ends", || {
+            process.try_wait()?.context("it runs")
+        });
+        if result.is_err() {
+            // Nobody else would know it any more.
+            process.kill()?;
+            process.wait()?;
+        }
+        result.with_context(|| self.log_tail())
+    }
+
+    /// Runs `knarr down`, which also stops a running instance.
+    pub fn down(&mut self, flags: &[&str]) -> Result<String> {
+        let mut command = self.knarr(&["down"])?;
+        command.arg("--data-dir").arg(self.data_dir()).args(flags);
+        let output = command::run(command, DOWN_DEADLINE)?.success();
+        let output = output.with_context(|| self.log_tail())?;
+        if let Some(mut process) = self.process.take() {
+            let status = process.wait()?;
+            ensure!(
+                status.success(),
+                "knarr was stopped with {status}\n{}",
+                self.log_tail()
+            );
+        }
+        Ok(output)
+    }
+
+    /// What is left on this machine of a cluster that was taken down: should be nothing.
+    pub fn leftovers(&self) -> Result<Vec<String>> {
+        let mut found: Vec<String> = host::processes(&self.id)
+            .into_iter()
+            .map(host::describe)
+            .collect();
+        let mounts = host::mounts(&host::directory(&self.id));
+        found.extend(
+            mounts
+                .iter()
+                .map(|mount| format!("mount {}", mount.display())),
+        );
+        found.extend(
+            host::cgroups(&self.id)
+                .iter()
+                .map(|group| format!("cgroup {}", group.display())),
+        );
+        for folder in [
+            "run/netns",
+            "runtime/sandboxes",
+            "runtime/containers",
+            "kubelet/pods",
+        ] {
+            let entries = fs::read_dir(self.data_dir().join(folder))
+                .into_iter()
+                .flatten()
+                .flatten();
+            found.extend(entries.map(|entry| format!("file {}", entry.path().display())));
+        }
+        found.extend(self.network.additions()?);
+        Ok(found)
+    }
+
+    /// Fails when anything of the cluster is left.
+    pub fn assert_gone(&self) -> Result<()> {
+        let left = self.leftovers()?;
+        ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
+        Ok(())
+    }
+
+    /// The binary with a subcommand, on the node.
+    pub fn knarr(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = self.command(knarr_binary()?);
+        command.args(arguments);
+        Ok(command)
+    }
+
+    /// A program on the node, with the cluster's kubeconfig in its environment.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.network.command(program);
+        self.environment(&mut command);
+        command
+    }
+
+    /// A program on a machine beside the node.
+    pub fn client_command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.network.client_command(program);
+        self.environment(&mut command);
+        command
+    }
+
+    fn environment(&self, command: &mut Command) {
+        // A kubectl keeps what it has learnt of a server below HOME.
+        command
+            .env("KUBECONFIG", self.kubeconfig())
+            .env("HOME", host::directory(&self.id))
+            .env_remove("KUBECACHEDIR")
+            .env_remove("http_proxy")
+            .env_remove("https_proxy")
+            .env_remove("HTTP_PROXY")
+            .env_remove("HTTPS_PROXY");
+    }
+
+    /// Runs kubectl on the node; its output when it succeeds.
+    pub fn kubectl(&self, kubectl: &Kubectl, arguments: &[&str]) -> Result<String> {
+        self.kubectl_output(kubectl, arguments)?.success()
+    }
+
+    /// Runs kubectl on the node, however it ends.
+    pub fn kubectl_output(&self, kubectl: &Kubectl, arguments: &[&str]) -> Result<Output> {
+        self.kubectl_input(kubectl, arguments, "")
+    }
+
+    /// Runs kubectl on the node with a text on its standard input, however it ends.
+    pub fn kubectl_input(
+        &self,
+        kubectl: &Kubectl,
+        arguments: &[&str],
+        input: &str,
+    ) -> Result<Output> {
+        let mut command = self.command(&kubectl.path);
+        command.args(arguments);
+        command::run_with_input(command, input.as_bytes(), KUBECTL_DEADLINE)
+    }
+
+    /// A GET with curl from the node; the body of an answer below 400.
+    pub fn curl(&self, arguments: &[&str]) -> Result<String> {
+        curl(self.command("curl"), arguments)
+    }
+
+    /// A GET with curl from the machine beside the node.
+    pub fn client_curl(&self, arguments: &[&str]) -> Result<String> {
+        curl(self.client_command("curl"), arguments)
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        host::directory(&self.id).join("data")
+    }
+
+    /// The directory around the data directory, removed with the cluster.
+    pub fn directory(&self) -> PathBuf {
+        host::directory(&self.id)
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data_dir().join("admin.kubeconfig")
+    }
+
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The running process.
+    pub fn pid(&self) -> Option<i32> {
+        self.process
+            .as_ref()
+            .map(|process| process.id().cast_signed())
+    }
+
+    /// What `knarr up` printed.
+    pub fn printed(&self) -> String {
+        fs::read_to_string(self.output_path()).unwrap_or_default()
+    }
+
+    /// The last lines of what knarr logged.
+    pub fn log_tail(&self) -> String {
+        let text = fs::read_to_string(self.log_path()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let tail = &lines[lines.len().saturating_sub(LOG_LINES)..];
+        format!("--- the log's last lines\n{}\n---", tail.join("\n"))
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory().join("knarr.log")
+    }
+
+    fn output_path(&self) -> PathBuf {
+        self.directory().join("knarr.out")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log_tail());
+            // For a look at a failure afterwards.
+            if let Some(path) = env::var_os("KNARR_KEEP_LOGS") {
+                let kept = Path::new(&path).join(format!("{}.log", self.id));
+                if let Err(error) = fs::copy(self.log_path(), &kept) {
+                    eprintln!("testkit: cannot keep the log: {error}");
+                }
+            }
+        }
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        host::remove(&self.id);
+    }
+}
+
+fn curl(mut command: Command, arguments: &[&str]) -> Result<String> {
+    const CURL_SECONDS: &str = "5";
+    command
+        .args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--max-time",
+            CURL_SECONDS,
+        ])
+        .args(arguments);
+    command::run(command, STOP_DEADLINE)?.success()
+}
+
+/// The binary under test: `KNARR_BIN`, or that which was built beside the tests.
+pub fn knarr_binary() -> Result<PathBuf> {
+    if let Some(path) = env::var_os("KNARR_BIN") {
+        return Ok(path.into());
+    }
+    let test = env::current_exe().context("cannot find the test's own file")?;
+    let built = test
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .map(|dir| dir.join("knarr"))
+        .find(|path| path.is_file());
+    built.context("build the binary first: cargo build -p knarr (or set KNARR_BIN)")
+}
+
+/// The directory of the project's images: `KNARR_IMAGES`, or that of this build, brought up to date.
+fn images() -> Result<PathBuf> {
+    static BUILT: std::sync::Mutex<bool> = std::sync::Mutex::new(false);
+    if let Some(path) = env::var_os("KNARR_IMAGES") {
+        return Ok(path.into());
+    }
+    let out = image::target_dir().join("images");
+    let mut built = BUILT
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    if !*built {
+        image::build(&out)?;
+        *built = true;
+    }
+    Ok(out)
+}
