@@ -4,7 +4,7 @@ use std::{env, net::TcpListener, path::Path};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cli::Up, network};
+use crate::{cli::Up, instance::Instance, network};
 
 /// Checks privileges, programs, ports and ranges.
 pub fn check(flags: &Up) -> Result<()> {
@@ -32,6 +32,10 @@ pub fn check(flags: &Up) -> Result<()> {
         if !dir.is_dir() {
             bail!("--image-dir {} is not a directory", dir.display());
         }
+    }
+    if flags.data_dir.is_dir() {
+        // Says which instance has it: better than the port that it has, too.
+        Instance::acquire(&flags.data_dir)?;
     }
     // The server binds again when it starts; asking now keeps a second instance from making anything.
     TcpListener::bind(flags.listen)

@@ -28,8 +28,7 @@ pub fn run(flags: &Status) -> Result<()> {
     let Some(note) = running(data_dir)? else {
         bail!("no knarr runs on {}; start one with: knarr up", data_dir.display());
     };
-    let work = timeout(ANSWER_TIMEOUT, show(&note));
-    match runtime.block_on(work) {
+    match runtime.block_on(async { timeout(ANSWER_TIMEOUT, show(&note)).await }) {
         Ok(result) => result,
         Err(_) => bail!(
             "knarr runs (pid {}) but {} gave no answer within {}s; see its log",
