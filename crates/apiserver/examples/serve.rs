@@ -34,7 +34,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let server = Server::new(config, store).await?;
     let kubeconfig = dir.join("admin.kubeconfig");
-    server.pki().write_kubeconfig(Role::Admin, &format!("https://{}", server.address()), &kubeconfig)?;
+    server.pki().write_kubeconfig(
+        Role::Admin,
+        &format!("https://{}", server.address()),
+        &kubeconfig,
+    )?;
     tracing::info!(millis = started.elapsed().as_millis() as u64, kubeconfig = %kubeconfig.display(), "ready");
     let token = CancellationToken::new();
     let stop = token.clone();

@@ -81,7 +81,8 @@ impl ListBody {
         if self.left == 0 {
             return None;
         }
-        let mut out = BytesMut::with_capacity((self.left as usize).min(CHUNK_BYTES + CHUNK_BYTES / 4));
+        let mut out =
+            BytesMut::with_capacity((self.left as usize).min(CHUNK_BYTES + CHUNK_BYTES / 4));
         out.extend_from_slice(&std::mem::take(&mut self.head));
         while let Some(item) = self.items.pop_front() {
             if !std::mem::take(&mut self.first) {
@@ -113,7 +114,10 @@ impl http_body::Body for Body {
         match &mut *self {
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Body::List(list) => Poll::Ready(list.chunk().map(|b| Ok(Frame::data(b)))),
-            Body::Stream(stream) => stream.as_mut().poll_next(context).map(|item| item.map(|r| r.map(Frame::data))),
+            Body::Stream(stream) => stream
+                .as_mut()
+                .poll_next(context)
+                .map(|item| item.map(|r| r.map(Frame::data))),
         }
     }
 

@@ -51,6 +51,9 @@ pub struct Cache {
     stopped: CancellationToken,
 }
 
+/// An event of a resource: the short key, and the new state unless it was deleted.
+type Decoded<'c> = (&'c Arc<ResourceCache>, &'c str, Option<Arc<Entry>>);
+
 /// Why the cache cannot be filled or fed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -74,7 +77,9 @@ impl Cache {
         let mut by_name: HashMap<&'static str, Vec<Arc<ResourceCache>>> = HashMap::new();
         let mut by_prefix = HashMap::new();
         for &kind in kinds {
-            let Some(storage) = kind.storage else { continue };
+            let Some(storage) = kind.storage else {
+                continue;
+            };
             let prefix = format!("{storage}/");
             let range = store.range(&prefix, None, 0, Some(revision)).await?;
             let mut entries = Vec::with_capacity(range.kvs.len());
@@ -89,7 +94,10 @@ impl Cache {
             }
             let cache = ResourceCache::new(kind, prefix, published.shared(), revision, entries);
             let cache = Arc::new(cache);
-            by_name.entry(kind.resource).or_default().push(cache.clone());
+            by_name
+                .entry(kind.resource)
+                .or_default()
+                .push(cache.clone());
             by_prefix.insert(storage, cache);
         }
         Ok(Cache {
@@ -137,7 +145,10 @@ impl Cache {
     }
 
     pub fn resource(&self, group: &str, resource: &str) -> Option<&Arc<ResourceCache>> {
-        self.by_name.get(resource)?.iter().find(|cache| cache.kind.group == group)
+        self.by_name
+            .get(resource)?
+            .iter()
+            .find(|cache| cache.kind.group == group)
     }
 
     pub fn of(&self, kind: &Kind) -> Result<&Arc<ResourceCache>, Status> {
@@ -159,7 +170,11 @@ impl Cache {
         if self.published.get() >= revision || self.published.reached(revision, FRESH_WAIT).await {
             return Ok(());
         }
-        Err(Status::too_large_resource_version(revision, self.published.get(), 1))
+        Err(Status::too_large_resource_version(
+            revision,
+            self.published.get(),
+            1,
+        ))
     }
 
     /// Lists at exactly `revision`, from the ring or from the store's history.
@@ -178,13 +193,22 @@ impl Cache {
             prefix.push_str(filter.namespace());
             prefix.push('/');
         }
-        let start = page.start.map(|start| format!("{}{start}", resource.prefix));
+        let start = page
+            .start
+            .map(|start| format!("{}{start}", resource.prefix));
         let start = start.as_deref().filter(|s| *s > prefix.as_str());
-        let range = self.store.range(&prefix, start, 0, Some(revision)).await.map_err(|e| match e {
-            knarr_store::Error::Compacted { .. } => ListError::Expired,
-            other => ListError::Status(Box::new(Status::internal(other.to_string()))),
-        })?;
-        let mut slice = Slice { revision, ..Slice::default() };
+        let range = self
+            .store
+            .range(&prefix, start, 0, Some(revision))
+            .await
+            .map_err(|e| match e {
+                knarr_store::Error::Compacted { .. } => ListError::Expired,
+                other => ListError::Status(Box::new(Status::internal(other.to_string()))),
+            })?;
+        let mut slice = Slice {
+            revision,
+            ..Slice::default()
+        };
         let total = range.kvs.len();
         for (n, kv) in range.kvs.into_iter().enumerate() {
             let entry = self
@@ -248,32 +272,52 @@ impl Cache {
         let events = commits.flat_map(|c| c.events.iter().map(|e| (c.revision, e)));
         let state = |kv: &Option<knarr_store::KeyValue>| match kv {
             None => Ok(None),
-            Some(kv) => self.entry(resource, &kv.key, kv.mod_revision, kv.value.clone()).map(Some),
+            Some(kv) => self
+                .entry(resource, &kv.key, kv.mod_revision, kv.value.clone())
+                .map(Some),
         };
         let made = events.map(|(revision, event)| {
             let new = state(&event.value)?;
-            Ok(Arc::new(RingEvent::new(revision, new, state(&event.previous)?)))
+            Ok(Arc::new(RingEvent::new(
+                revision,
+                new,
+                state(&event.previous)?,
+            )))
         });
-        made.map(|event| event.map_err(|e: Error| Status::internal(e))).collect()
+        made.map(|event| event.map_err(|e: Error| Status::internal(e)))
+            .collect()
     }
 
-    fn entry(&self, resource: &ResourceCache, key: &str, revision: u64, value: Bytes) -> Result<Arc<Entry>, Error> {
+    fn entry(
+        &self,
+        resource: &ResourceCache,
+        key: &str,
+        revision: u64,
+        value: Bytes,
+    ) -> Result<Arc<Entry>, Error> {
         let plain = self.transformer.decode(resource.kind, key, value)?;
         let short = key.strip_prefix(resource.prefix.as_str()).unwrap_or(key);
-        Ok(Arc::new(Entry::new(resource.kind, Arc::from(short), revision, plain)?))
+        Ok(Arc::new(Entry::new(
+            resource.kind,
+            Arc::from(short),
+            revision,
+            plain,
+        )?))
     }
 
     /// Events of resources this server knows: resource, short key, new state.
     fn decode<'c>(
         &'c self,
         commit: &'c Commit,
-    ) -> impl Iterator<Item = Result<(&'c Arc<ResourceCache>, &'c str, Option<Arc<Entry>>), Error>> {
+    ) -> impl Iterator<Item = Result<Decoded<'c>, Error>> {
         commit.events.iter().filter_map(|event| {
             let resource = self.by_key(&event.key)?;
             let short = &event.key[resource.prefix.len()..];
             let new = match &event.value {
                 None => Ok(None),
-                Some(kv) => self.entry(resource, &event.key, commit.revision, kv.value.clone()).map(Some),
+                Some(kv) => self
+                    .entry(resource, &event.key, commit.revision, kv.value.clone())
+                    .map(Some),
             };
             Some(new.map(|new| (resource, short, new)))
         })
@@ -323,20 +367,33 @@ impl Objects for Cache {
             return Vec::new();
         };
         let filter = Filter::in_namespace(namespace);
-        let slice = cache.list(&filter, Page { start: None, limit: 0 });
-        slice.entries.iter().map(|e| object(e)).collect()
+        let slice = cache.list(
+            &filter,
+            Page {
+                start: None,
+                limit: 0,
+            },
+        );
+        slice.entries.iter().map(object).collect()
     }
 
-    fn list_by_field(&self, group: &str, resource: &str, field: &str, value: &str) -> Option<Vec<Object>> {
+    fn list_by_field(
+        &self,
+        group: &str,
+        resource: &str,
+        field: &str,
+        value: &str,
+    ) -> Option<Vec<Object>> {
         if field != filter::INDEXED_FIELD {
             return None;
         }
         let entries = self.resource(group, resource)?.by_field(value)?;
-        Some(entries.iter().map(|e| object(e)).collect())
+        Some(entries.iter().map(object).collect())
     }
 
     fn revision_of(&self, group: &str, resource: &str) -> u64 {
-        self.resource(group, resource).map_or(0, |c| c.last_change())
+        self.resource(group, resource)
+            .map_or(0, |c| c.last_change())
     }
 }
 

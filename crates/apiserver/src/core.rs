@@ -7,7 +7,9 @@ use knarr_store::Store;
 use crate::{
     cache::Cache,
     kubelet::Kubelets,
-    request::{AdmissionChain, Authenticator, Authorizer, CreateHandlers, Pages, UserInfo, WriteHook},
+    request::{
+        AdmissionChain, Authenticator, Authorizer, CreateHandlers, Pages, UserInfo, WriteHook,
+    },
     server::{health::Health, limits::Limits, metrics::Metrics},
     transform::Transformer,
 };

@@ -2,7 +2,7 @@
 
 mod aggregated;
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{cmp::Reverse, collections::BTreeMap, sync::OnceLock};
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use knarr_api::{
@@ -34,8 +34,12 @@ pub(crate) fn groups() -> &'static [Group] {
     GROUPS.get_or_init(|| {
         let mut groups: Vec<Group> = Vec::new();
         for &kind in knarr_api::kinds() {
-            let served = std::iter::once(Served { kind, alias: None })
-                .chain(kind.aliases.iter().map(|alias| Served { kind, alias: Some(alias) }));
+            let served = std::iter::once(Served { kind, alias: None }).chain(
+                kind.aliases.iter().map(|alias| Served {
+                    kind,
+                    alias: Some(alias),
+                }),
+            );
             for served in served {
                 add(&mut groups, served);
             }
@@ -43,19 +47,30 @@ pub(crate) fn groups() -> &'static [Group] {
         groups.sort_by_key(|g| !g.name.is_empty());
         for group in &mut groups {
             // v2 before v1 before v1beta1.
-            group.versions.sort_by(|a, b| version_rank(b.0).cmp(&version_rank(a.0)));
+            group
+                .versions
+                .sort_by_key(|(version, _)| Reverse(version_rank(version)));
         }
         groups
     })
 }
 
 fn add(groups: &mut Vec<Group>, served: Served) {
-    let at = groups.iter().position(|g| g.name == served.group()).unwrap_or_else(|| {
-        groups.push(Group { name: served.group(), versions: Vec::new() });
-        groups.len() - 1
-    });
+    let at = groups
+        .iter()
+        .position(|g| g.name == served.group())
+        .unwrap_or_else(|| {
+            groups.push(Group {
+                name: served.group(),
+                versions: Vec::new(),
+            });
+            groups.len() - 1
+        });
     let versions = &mut groups[at].versions;
-    match versions.iter_mut().find(|(version, _)| *version == served.version()) {
+    match versions
+        .iter_mut()
+        .find(|(version, _)| *version == served.version())
+    {
         Some((_, kinds)) => kinds.push(served),
         None => versions.push((served.version(), vec![served])),
     }
@@ -69,7 +84,11 @@ fn version_rank(version: &str) -> (u8, u32, u32) {
         (None, Some((major, minor))) => (0, major, minor),
         (None, None) => (2, rest, "0"),
     };
-    (stability, major.parse().unwrap_or(0), minor.parse().unwrap_or(0))
+    (
+        stability,
+        major.parse().unwrap_or(0),
+        minor.parse().unwrap_or(0),
+    )
 }
 
 /// Answers discovery paths; `None` for others.
@@ -86,14 +105,21 @@ pub fn serve(core: &Core, path: &str, query: &Query<'_>, headers: &HeaderMap) ->
         ("api", Some(version), None, None) => resource_list("", version)?,
         ("apis", None, None, None) => group_list(),
         ("apis", Some(name), None, None) => {
-            let found = groups().iter().find(|g| g.name == name && !name.is_empty())?;
+            let found = groups()
+                .iter()
+                .find(|g| g.name == name && !name.is_empty())?;
             with_type(group(found), "APIGroup")
         }
-        ("apis", Some(name), Some(version), None) if !name.is_empty() => resource_list(name, version)?,
+        ("apis", Some(name), Some(version), None) if !name.is_empty() => {
+            resource_list(name, version)?
+        }
         _ => return None,
     };
     let answer = negotiate(accept, Shapes::None).map(|mut accepted| {
-        accepted.pretty |= pretty(query.find("pretty"), header_text(headers, header::USER_AGENT));
+        accepted.pretty |= pretty(
+            query.find("pretty"),
+            header_text(headers, header::USER_AGENT),
+        );
         respond::tree(StatusCode::OK, &document, accepted)
     });
     Some(answer)
@@ -145,7 +171,11 @@ fn versions(core: &Core) -> Value {
 }
 
 fn group_list() -> Value {
-    let groups: Vec<Value> = groups().iter().filter(|g| !g.name.is_empty()).map(group).collect();
+    let groups: Vec<Value> = groups()
+        .iter()
+        .filter(|g| !g.name.is_empty())
+        .map(group)
+        .collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 

@@ -38,20 +38,40 @@ const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
 const TABLE: [(&str, &str, Answer); 7] = [
-    (AUTHENTICATION, "tokenreviews", |r, _, body| r.tokens.review(body)),
-    (AUTHENTICATION, "selfsubjectreviews", |_, c, body| Ok(tokens::self_subject_review(c.user, body))),
-    (AUTHORIZATION, "subjectaccessreviews", |r, _, body| r.access.subject(body)),
-    (AUTHORIZATION, "localsubjectaccessreviews", |r, c, body| r.access.local(c.namespace, body)),
-    (AUTHORIZATION, "selfsubjectaccessreviews", |r, c, body| r.access.own(c.user, body)),
-    (AUTHORIZATION, "selfsubjectrulesreviews", |r, c, body| r.access.rules(c.user, body)),
-    ("", "serviceaccounts/token", |r, c, body| r.tokens.request(c.namespace, c.name, body)),
+    (AUTHENTICATION, "tokenreviews", |r, _, body| {
+        r.tokens.review(body)
+    }),
+    (AUTHENTICATION, "selfsubjectreviews", |_, c, body| {
+        Ok(tokens::self_subject_review(c.user, body))
+    }),
+    (AUTHORIZATION, "subjectaccessreviews", |r, _, body| {
+        r.access.subject(body)
+    }),
+    (AUTHORIZATION, "localsubjectaccessreviews", |r, c, body| {
+        r.access.local(c.namespace, body)
+    }),
+    (AUTHORIZATION, "selfsubjectaccessreviews", |r, c, body| {
+        r.access.own(c.user, body)
+    }),
+    (AUTHORIZATION, "selfsubjectrulesreviews", |r, c, body| {
+        r.access.rules(c.user, body)
+    }),
+    ("", "serviceaccounts/token", |r, c, body| {
+        r.tokens.request(c.namespace, c.name, body)
+    }),
 ];
 
 /// Handlers by group and resource.
 pub fn table(tokens: Arc<Tokens>, authz: Arc<Authz>) -> CreateHandlers {
-    let reviews = Arc::new(Reviews { tokens, access: AccessReviews::new(authz) });
+    let reviews = Arc::new(Reviews {
+        tokens,
+        access: AccessReviews::new(authz),
+    });
     let handlers = TABLE.into_iter().map(|(group, resource, answer)| {
-        let handler: Arc<dyn CreateHandler> = Arc::new(Handler { reviews: reviews.clone(), answer });
+        let handler: Arc<dyn CreateHandler> = Arc::new(Handler {
+            reviews: reviews.clone(),
+            answer,
+        });
         ((group, resource), handler)
     });
     handlers.collect()
@@ -60,7 +80,11 @@ pub fn table(tokens: Arc<Tokens>, authz: Arc<Authz>) -> CreateHandlers {
 /// OIDC discovery of the service-account issuer.
 pub fn pages(tokens: &Arc<Tokens>) -> Pages {
     let (discovery, keys) = (tokens.clone(), tokens.clone());
-    let discovery: Page = Arc::new(move || ("application/json", Bytes::from(discovery.discovery())));
+    let discovery: Page =
+        Arc::new(move || ("application/json", Bytes::from(discovery.discovery())));
     let keys: Page = Arc::new(move || ("application/jwk-set+json", Bytes::from(keys.jwks())));
-    Pages::from([(tokens::DISCOVERY_PATH, discovery), (tokens::JWKS_PATH, keys)])
+    Pages::from([
+        (tokens::DISCOVERY_PATH, discovery),
+        (tokens::JWKS_PATH, keys),
+    ])
 }

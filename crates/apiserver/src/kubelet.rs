@@ -63,7 +63,9 @@ impl Kubelets {
             object::name(pod)
         );
         let uri = options::with_query(&path, options::log_query(query)?);
-        let request = Request::get(uri).body(Full::default()).map_err(Status::internal)?;
+        let request = Request::get(uri)
+            .body(Full::default())
+            .map_err(Status::internal)?;
         let response = self.send(cache, node, request).await?;
         let code = response.status();
         if !code.is_success() {
@@ -71,7 +73,9 @@ impl Kubelets {
         }
         let mut answer = streamed(response);
         if !answer.headers().contains_key(header::CONTENT_TYPE) {
-            answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            answer
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         }
         Ok(answer)
     }
@@ -87,7 +91,10 @@ impl Kubelets {
     ) -> Answer {
         let node = object::str_at(pod, &["spec", "nodeName"]);
         if node.is_empty() {
-            return Err(Status::bad_request(format!("pod {} does not have a host assigned", object::name(pod))));
+            return Err(Status::bad_request(format!(
+                "pod {} does not have a host assigned",
+                object::name(pod)
+            )));
         }
         let uri = stream.uri(pod, query)?;
         self.pass(cache, node, uri, client, Bytes::new()).await
@@ -110,7 +117,9 @@ impl Kubelets {
             &Method::HEAD => Method::GET,
             method => method.clone(),
         };
-        *request.uri_mut() = uri.parse::<Uri>().map_err(|e| Status::bad_request(e.to_string()))?;
+        *request.uri_mut() = uri
+            .parse::<Uri>()
+            .map_err(|e| Status::bad_request(e.to_string()))?;
         *request.headers_mut() = forwarded(client.headers(), upgrade);
         let mut response = self.send(cache, node, request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -128,7 +137,12 @@ impl Kubelets {
         Ok(answer)
     }
 
-    async fn send(&self, cache: &Cache, node: &str, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Status> {
+    async fn send(
+        &self,
+        cache: &Cache,
+        node: &str,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Status> {
         let found = Objects::get(cache, "", "nodes", "", node)
             .ok_or_else(|| Status::not_found(knarr_meta::GroupResource::new("", "nodes"), node))?;
         let tree: Value = serde_json::from_slice(&found.json).map_err(Status::internal)?;
@@ -144,15 +158,17 @@ impl Kubelets {
     }
 
     async fn dial(&self, address: &address::Address) -> Result<Sender, Status> {
-        let tls = self
-            .tls
-            .clone()
-            .ok_or_else(|| Status::service_unavailable("this server has no client certificate for kubelets"))?;
+        let tls = self.tls.clone().ok_or_else(|| {
+            Status::service_unavailable("this server has no client certificate for kubelets")
+        })?;
         let failed = |e: &dyn std::fmt::Display| dial_error(address, &e.to_string());
-        let tcp = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|e| failed(&e))?;
+        let tcp = TcpStream::connect((address.host.as_str(), address.port))
+            .await
+            .map_err(|e| failed(&e))?;
         // Interactive streams are small.
         tcp.set_nodelay(true).map_err(|e| failed(&e))?;
-        let name = rustls_pki_types::ServerName::try_from(address.host.clone()).map_err(|e| failed(&e))?;
+        let name =
+            rustls_pki_types::ServerName::try_from(address.host.clone()).map_err(|e| failed(&e))?;
         let mut config = (*tls).clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tls = tokio_rustls::TlsConnector::from(Arc::new(config));
@@ -170,7 +186,9 @@ impl Kubelets {
 }
 
 fn dial_error(address: &address::Address, why: &str) -> Status {
-    Status::internal(format_args!("error dialing backend: dial tcp {address}: {why}"))
+    Status::internal(format_args!(
+        "error dialing backend: dial tcp {address}: {why}"
+    ))
 }
 
 /// Headers of the client that the kubelet may see: credentials stay here.
@@ -178,12 +196,20 @@ fn forwarded(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
     let mut out = HeaderMap::new();
     for (name, value) in headers {
         let lower = name.as_str();
-        let hop = matches!(lower, "connection" | "upgrade" | "keep-alive" | "te" | "trailer" | "proxy-connection");
-        let private = matches!(lower, "authorization" | "host" | "content-length" | "transfer-encoding" | "cookie")
-            || lower.starts_with("impersonate-");
+        let hop = matches!(
+            lower,
+            "connection" | "upgrade" | "keep-alive" | "te" | "trailer" | "proxy-connection"
+        );
+        let private = matches!(
+            lower,
+            "authorization" | "host" | "content-length" | "transfer-encoding" | "cookie"
+        ) || lower.starts_with("impersonate-");
         // A WebSocket's bearer token comes as a subprotocol.
         let token = lower == "sec-websocket-protocol"
-            && value.as_bytes().windows(21).any(|w| w == b"base64url.bearer.auth");
+            && value
+                .as_bytes()
+                .windows(21)
+                .any(|w| w == b"base64url.bearer.auth");
         if private || (hop && !upgrade) || token {
             continue;
         }
@@ -203,7 +229,10 @@ fn streamed(response: Response<Incoming>) -> Response<Body> {
     let mut answer = Response::new(Body::stream(stream));
     *answer.status_mut() = parts.status;
     for (name, value) in &parts.headers {
-        let hop = matches!(name.as_str(), "connection" | "transfer-encoding" | "keep-alive" | "upgrade");
+        let hop = matches!(
+            name.as_str(),
+            "connection" | "transfer-encoding" | "keep-alive" | "upgrade"
+        );
         if !hop {
             answer.headers_mut().append(name.clone(), value.clone());
         }

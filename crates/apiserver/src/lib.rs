@@ -27,6 +27,7 @@ mod kubelet;
 pub mod negotiate;
 mod openapi;
 pub mod pki;
+mod protobuf;
 pub mod query;
 pub mod request;
 mod respond;

@@ -2,6 +2,8 @@
 
 use knarr_meta::status::Status;
 
+use crate::protobuf;
+
 /// Bytes on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -82,7 +84,10 @@ pub fn negotiate(accept: &str, shapes: Shapes) -> Result<Accepted, Status> {
     }
     let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(clause).collect();
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-    clauses.iter().find_map(|c| accept_clause(c, shapes)).ok_or_else(not_acceptable)
+    clauses
+        .iter()
+        .find_map(|c| accept_clause(c, shapes))
+        .ok_or_else(not_acceptable)
 }
 
 /// Upstream's 406.
@@ -105,7 +110,11 @@ fn clause(text: &str) -> Option<Clause<'_>> {
             _ => params.push((name, value)),
         }
     }
-    Some(Clause { media, params, quality })
+    Some(Clause {
+        media,
+        params,
+        quality,
+    })
 }
 
 fn accept_clause(clause: &Clause<'_>, shapes: Shapes) -> Option<Accepted> {
@@ -114,8 +123,16 @@ fn accept_clause(clause: &Clause<'_>, shapes: Shapes) -> Option<Accepted> {
         ("application", "yaml") => Encoding::Yaml,
         _ => return None,
     };
-    let param = |name: &str| clause.params.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-    if param("stream").is_some_and(|s| !matches!(s, "" | "watch")) || param("sv").is_some_and(|s| !matches!(s, "" | "v1")) {
+    let param = |name: &str| {
+        clause
+            .params
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| *v)
+    };
+    if param("stream").is_some_and(|s| !matches!(s, "" | "watch"))
+        || param("sv").is_some_and(|s| !matches!(s, "" | "v1"))
+    {
         return None;
     }
     let shape = match (param("as"), param("g"), param("v")) {
@@ -128,9 +145,8 @@ fn accept_clause(clause: &Clause<'_>, shapes: Shapes) -> Option<Accepted> {
             };
             match (kind, shapes) {
                 ("Table", Shapes::Object | Shapes::List) => Shape::Table(version),
-                ("PartialObjectMetadata", Shapes::Object) | ("PartialObjectMetadataList", Shapes::List) => {
-                    Shape::Partial(version)
-                }
+                ("PartialObjectMetadata", Shapes::Object)
+                | ("PartialObjectMetadataList", Shapes::List) => Shape::Partial(version),
                 _ => return None,
             }
         }
@@ -146,20 +162,38 @@ fn accept_clause(clause: &Clause<'_>, shapes: Shapes) -> Option<Accepted> {
 /// Whether the answer is indented: asked for by `?pretty`, or for people's tools unless declined.
 pub fn pretty(query_pretty: Option<&str>, user_agent: &str) -> bool {
     match query_pretty {
-        Some(value) if !value.is_empty() => matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True"),
-        _ => ["curl", "Wget", "Mozilla/5.0"].iter().any(|tool| user_agent.starts_with(tool)),
+        Some(value) if !value.is_empty() => {
+            matches!(value, "1" | "t" | "T" | "true" | "TRUE" | "True")
+        }
+        _ => ["curl", "Wget", "Mozilla/5.0"]
+            .iter()
+            .any(|tool| user_agent.starts_with(tool)),
     }
 }
 
+/// How a request body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyEncoding {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
 /// Encoding of a request body by its `Content-Type`; absent means JSON.
-pub fn body_encoding(content_type: &str) -> Result<Encoding, Status> {
-    let media = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+pub fn body_encoding(content_type: &str) -> Result<BodyEncoding, Status> {
+    let media = content_type
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase();
     match media.as_str() {
-        "" | "application/json" => Ok(Encoding::Json),
-        "application/yaml" | "application/x-yaml" => Ok(Encoding::Yaml),
+        "" | "application/json" => Ok(BodyEncoding::Json),
+        "application/yaml" | "application/x-yaml" => Ok(BodyEncoding::Yaml),
+        protobuf::CONTENT_TYPE => Ok(BodyEncoding::Protobuf),
         other => Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format - accepted media types include: \
-             application/json, application/yaml (not {other})"
+             application/json, application/yaml, application/vnd.kubernetes.protobuf (not {other})"
         ))),
     }
 }

@@ -46,7 +46,9 @@ pub async fn serve(path: &str, query: &Query<'_>, headers: &HeaderMap) -> Option
 fn form(accept: &str) -> Result<Form, Status> {
     for clause in accept.split(',') {
         match clause.split(';').next().unwrap_or("").trim() {
-            openapi::V2_PROTOBUF_ACCEPT | openapi::V2_PROTOBUF_CONTENT_TYPE => return Ok(Form::Protobuf),
+            openapi::V2_PROTOBUF_ACCEPT | openapi::V2_PROTOBUF_CONTENT_TYPE => {
+                return Ok(Form::Protobuf);
+            }
             "" | "*/*" | "application/*" | "application/json" => return Ok(Form::Json),
             _ => {}
         }
@@ -55,18 +57,28 @@ fn form(accept: &str) -> Result<Form, Status> {
 }
 
 fn accepts_json(accept: &str) -> bool {
-    accept.split(',').any(|c| matches!(c.split(';').next().unwrap_or("").trim(), "*/*" | "application/*" | "application/json"))
+    accept.split(',').any(|c| {
+        matches!(
+            c.split(';').next().unwrap_or("").trim(),
+            "*/*" | "application/*" | "application/json"
+        )
+    })
 }
 
 /// Documents are made at first use, which takes longer than a request may hold up a thread.
 async fn made<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-    tokio::task::spawn_blocking(make).await.map_err(Status::internal)
+    tokio::task::spawn_blocking(make)
+        .await
+        .map_err(Status::internal)
 }
 
 async fn v2(form: Form, headers: &HeaderMap) -> Answer {
     let (content_type, document) = match form {
         Form::Json => ("application/json", made(openapi::v2_json_gz).await?),
-        Form::Protobuf => (openapi::V2_PROTOBUF_CONTENT_TYPE, made(openapi::v2_proto_gz).await?),
+        Form::Protobuf => (
+            openapi::V2_PROTOBUF_CONTENT_TYPE,
+            made(openapi::v2_proto_gz).await?,
+        ),
     };
     document_response(document, content_type, headers)
 }
@@ -74,48 +86,75 @@ async fn v2(form: Form, headers: &HeaderMap) -> Answer {
 async fn index(headers: &HeaderMap) -> Answer {
     let bytes = made(|| openapi::v3_index_json().to_string().into_bytes()).await?;
     let tag = etag(&bytes);
-    Ok(tagged(headers, tag, || respond::json(StatusCode::OK, bytes)))
+    Ok(tagged(headers, tag, || {
+        respond::json(StatusCode::OK, bytes)
+    }))
 }
 
 async fn v3(path: String, query: &Query<'_>, headers: &HeaderMap) -> Answer {
     let wanted = path.clone();
-    let document = made(move || openapi::v3_document_gz(&wanted)).await?.ok_or_else(Status::path_not_found)?;
+    let document = made(move || openapi::v3_document_gz(&wanted))
+        .await?
+        .ok_or_else(Status::path_not_found)?;
     let hash = query.get("hash");
     if !hash.is_empty() && hash != document.hash {
         // The client's index is old.
-        let mut response = respond::with_type(StatusCode::MOVED_PERMANENTLY, "text/plain", Body::empty());
+        let mut response =
+            respond::with_type(StatusCode::MOVED_PERMANENTLY, "text/plain", Body::empty());
         let to = format!("/openapi/v3/{path}?hash={}", document.hash);
-        response.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&to).map_err(Status::internal)?);
+        response.headers_mut().insert(
+            header::LOCATION,
+            HeaderValue::from_str(&to).map_err(Status::internal)?,
+        );
         return Ok(response);
     }
     let mut response = document_response(document, "application/json", headers)?;
     if !hash.is_empty() {
         let forever = HeaderValue::from_static("public, immutable");
-        response.headers_mut().insert(header::CACHE_CONTROL, forever);
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, forever);
     }
     Ok(response)
 }
 
-fn document_response(document: &'static Document, content_type: &'static str, headers: &HeaderMap) -> Answer {
+fn document_response(
+    document: &'static Document,
+    content_type: &'static str,
+    headers: &HeaderMap,
+) -> Answer {
     let tag = HeaderValue::from_str(&format!("\"{}\"", document.hash)).map_err(Status::internal)?;
     let gzip = header_text(headers, header::ACCEPT_ENCODING).contains("gzip");
     let body = match gzip {
         true => Body::from(bytes::Bytes::from_static(&document.gz)),
         false => Body::from(document.inflate().map_err(Status::internal)?),
     };
-    let mut response = tagged(headers, tag, || respond::with_type(StatusCode::OK, content_type, body));
+    let mut response = tagged(headers, tag, || {
+        respond::with_type(StatusCode::OK, content_type, body)
+    });
     let own = response.headers_mut();
-    own.insert(header::VARY, HeaderValue::from_static("Accept-Encoding, Accept"));
+    own.insert(
+        header::VARY,
+        HeaderValue::from_static("Accept-Encoding, Accept"),
+    );
     if gzip && response.status() == StatusCode::OK {
-        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
     Ok(response)
 }
 
 /// 304 for a client that has it.
-fn tagged(headers: &HeaderMap, tag: HeaderValue, full: impl FnOnce() -> Response<Body>) -> Response<Body> {
+fn tagged(
+    headers: &HeaderMap,
+    tag: HeaderValue,
+    full: impl FnOnce() -> Response<Body>,
+) -> Response<Body> {
     let known = header_text(headers, header::IF_NONE_MATCH);
-    let unchanged = tag.to_str().is_ok_and(|tag| known.split(',').any(|k| k.trim() == tag));
+    let unchanged = tag
+        .to_str()
+        .is_ok_and(|tag| known.split(',').any(|k| k.trim() == tag));
     let mut response = match unchanged {
         true => {
             let mut response = Response::new(Body::empty());
@@ -136,7 +175,10 @@ mod tests {
     fn chooses_by_accept() {
         let protobuf = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
         assert_eq!(form(protobuf), Ok(Form::Protobuf));
-        assert_eq!(form(&format!("{protobuf},application/json")), Ok(Form::Protobuf));
+        assert_eq!(
+            form(&format!("{protobuf},application/json")),
+            Ok(Form::Protobuf)
+        );
         assert_eq!(form("application/json;q=1, */*"), Ok(Form::Json));
         assert_eq!(form(""), Ok(Form::Json));
         assert_eq!(form("text/html").unwrap_err().code, 406);

@@ -18,7 +18,10 @@ impl<'a> Query<'a> {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode(name), decode(value))
         });
-        Query { raw, pairs: pairs.collect() }
+        Query {
+            raw,
+            pairs: pairs.collect(),
+        }
     }
 
     /// As it was sent.
@@ -32,11 +35,17 @@ impl<'a> Query<'a> {
     }
 
     pub fn find(&self, name: &str) -> Option<&str> {
-        self.pairs.iter().find(|(n, _)| n == name).map(|(_, v)| &**v)
+        self.pairs
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| &**v)
     }
 
     pub fn all<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s str> {
-        self.pairs.iter().filter(move |(n, _)| n == name).map(|(_, v)| &**v)
+        self.pairs
+            .iter()
+            .filter(move |(n, _)| n == name)
+            .map(|(_, v)| &**v)
     }
 
     /// As upstream reads booleans: present without a value is true, and so is everything but `false` and `0`.
@@ -45,7 +54,8 @@ impl<'a> Query<'a> {
     }
 
     pub fn optional_flag(&self, name: &str) -> Option<bool> {
-        self.find(name).map(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"))
+        self.find(name)
+            .map(|v| !matches!(v.to_ascii_lowercase().as_str(), "false" | "0"))
     }
 
     /// A number; absent and empty are `None`, anything else is a 400.
@@ -53,7 +63,9 @@ impl<'a> Query<'a> {
         match self.get(name) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
-                Status::bad_request(format!("strconv.ParseInt: parsing \"{text}\": invalid syntax"))
+                Status::bad_request(format!(
+                    "strconv.ParseInt: parsing \"{text}\": invalid syntax"
+                ))
             }),
         }
     }
@@ -79,15 +91,22 @@ mod tests {
 
     #[test]
     fn decodes_and_types() {
-        let query = Query::parse("labelSelector=app%3Dweb%2Ctier+in+%28a%29&watch=&limit=5&watch=0&x");
+        let query =
+            Query::parse("labelSelector=app%3Dweb%2Ctier+in+%28a%29&watch=&limit=5&watch=0&x");
         assert_eq!(query.get("labelSelector"), "app=web,tier in (a)");
         assert!(query.flag("watch"));
         assert!(query.flag("x"));
         assert!(!query.flag("absent"));
         assert_eq!(query.integer("limit").unwrap(), Some(5));
         assert_eq!(query.integer("absent").unwrap(), None);
-        assert_eq!(Query::parse("limit=a").integer("limit").unwrap_err().code, 400);
-        assert_eq!(query.raw_value("labelSelector"), "app%3Dweb%2Ctier+in+%28a%29");
+        assert_eq!(
+            Query::parse("limit=a").integer("limit").unwrap_err().code,
+            400
+        );
+        assert_eq!(
+            query.raw_value("labelSelector"),
+            "app%3Dweb%2Ctier+in+%28a%29"
+        );
         assert_eq!(query.all("watch").collect::<Vec<_>>(), ["", "0"]);
     }
 }

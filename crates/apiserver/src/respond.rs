@@ -17,7 +17,11 @@ pub const GZIP_BYTES: u64 = 128 << 10;
 pub type Answer = Result<Response<Body>, Status>;
 
 /// A response with a body of a known type.
-pub fn with_type(code: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+pub fn with_type(
+    code: StatusCode,
+    content_type: &'static str,
+    body: impl Into<Body>,
+) -> Response<Body> {
     let mut response = Response::new(body.into());
     *response.status_mut() = code;
     response
@@ -33,7 +37,11 @@ pub fn json(code: StatusCode, body: impl Into<Body>) -> Response<Body> {
 
 /// A tree in the negotiated encoding.
 pub fn tree(code: StatusCode, value: &Value, accepted: Accepted) -> Response<Body> {
-    with_type(code, accepted.encoding.content_type(), encode(value, accepted))
+    with_type(
+        code,
+        accepted.encoding.content_type(),
+        encode(value, accepted),
+    )
 }
 
 /// A tree's bytes in the negotiated encoding, with kind and apiVersion first in JSON as upstream writes them.
@@ -69,7 +77,9 @@ pub fn error(status: &Status, accepted: Accepted) -> Response<Body> {
     };
     let retry = status.retry_after_seconds();
     if retry > 0 {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(retry));
     }
     response
 }
@@ -81,19 +91,29 @@ pub fn text(code: StatusCode, body: impl Into<String>) -> Response<Body> {
 
 /// Compresses a large JSON body for a client that accepts it.
 pub fn compress(response: Response<Body>, accept_encoding: &str) -> Response<Body> {
-    let accepts = accept_encoding.split(',').any(|e| e.trim().split(';').next() == Some("gzip"));
-    let size = http_body::Body::size_hint(response.body()).exact().unwrap_or(0);
+    let accepts = accept_encoding
+        .split(',')
+        .any(|e| e.trim().split(';').next() == Some("gzip"));
+    let size = http_body::Body::size_hint(response.body())
+        .exact()
+        .unwrap_or(0);
     if !accepts || size <= GZIP_BYTES || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
     let body = match body {
-        Body::Full(Some(bytes)) => Body::stream(futures::stream::iter(Gzip::new(Chunks::Bytes(bytes)))),
+        Body::Full(Some(bytes)) => {
+            Body::stream(futures::stream::iter(Gzip::new(Chunks::Bytes(bytes))))
+        }
         Body::List(list) => Body::stream(futures::stream::iter(Gzip::new(Chunks::List(list)))),
         other => return Response::from_parts(parts, other),
     };
-    parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    parts
+        .headers
+        .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    parts
+        .headers
+        .append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     Response::from_parts(parts, body)
 }
 

@@ -27,7 +27,11 @@ pub const BODY_BYTES: usize = 3 << 20;
 
 /// Whether a request holds its connection for long: it is not counted as in flight and has no deadline.
 pub fn long_running(verb: &str, subresource: &str) -> bool {
-    matches!(verb, "watch" | "proxy") || matches!(subresource, "log" | "exec" | "attach" | "portforward" | "proxy")
+    matches!(verb, "watch" | "proxy")
+        || matches!(
+            subresource,
+            "log" | "exec" | "attach" | "portforward" | "proxy"
+        )
 }
 
 /// Answers requests without a body.
@@ -40,7 +44,10 @@ pub async fn read(ask: &Ask<'_>) -> Answer {
     };
     if info.subresource.is_empty() {
         if !kind.verbs.contains(&verb) {
-            return Err(Status::method_not_supported(ask.group_resource(), info.verb));
+            return Err(Status::method_not_supported(
+                ask.group_resource(),
+                info.verb,
+            ));
         }
         return match verb {
             Verb::List => list::list(ask).await,
@@ -100,7 +107,10 @@ async fn subresource(ask: &Ask<'_>, verb: Verb, body: Bytes) -> Answer {
         ("eviction", Verb::Create) => pods::evict(ask, body).await,
         (_, Verb::Create) => virtuals::create(ask, body).await,
         (_, verb) => {
-            let name = ask.kind().subresource(ask.info.subresource).map_or("", |s| s.name);
+            let name = ask
+                .kind()
+                .subresource(ask.info.subresource)
+                .map_or("", |s| s.name);
             match verb {
                 Verb::Update => modify::update(ask, body, Part::Subresource(name)).await,
                 Verb::Patch => patch::patch(ask, body, Part::Subresource(name)).await,
@@ -112,7 +122,10 @@ async fn subresource(ask: &Ask<'_>, verb: Verb, body: Bytes) -> Answer {
 
 /// 404 for a subresource the kind does not have, 405 for a verb the subresource does not have.
 pub fn allowed(ask: &Ask<'_>, verb: Verb) -> Result<(), Status> {
-    let subresource = ask.kind().subresource(ask.info.subresource).ok_or_else(Status::path_not_found)?;
+    let subresource = ask
+        .kind()
+        .subresource(ask.info.subresource)
+        .ok_or_else(Status::path_not_found)?;
     match subresource.verbs.contains(&verb) && !ask.info.name.is_empty() {
         true => Ok(()),
         false => Err(Status::method_not_allowed()),

@@ -20,7 +20,11 @@ pub fn decode_path(path: &str) -> Cow<'_, str> {
 }
 
 /// Parses what RBAC sees. `rest` of the result: what follows a subresource (`proxy/…`), without leading slash.
-pub fn parse<'a>(method: &Method, path: &'a str, query: &'a Query<'a>) -> (RequestInfo<'a>, &'a str) {
+pub fn parse<'a>(
+    method: &Method,
+    path: &'a str,
+    query: &'a Query<'a>,
+) -> (RequestInfo<'a>, &'a str) {
     let mut info = RequestInfo {
         path,
         verb: lower(method),

@@ -62,7 +62,10 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot listen on {address}")]
-    Listen { address: SocketAddr, source: std::io::Error },
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
     #[error(transparent)]
     Pki(#[from] pki::Error),
     #[error("cannot fill the watch cache")]
@@ -104,11 +107,16 @@ impl Server {
         let pki = Arc::new(Pki::open(&config.pki_dir, options)?);
         let tls = pki.server_config(Role::ApiServer)?;
         let transformer = Arc::new(Transformer::new(pki.encryption_key()));
-        let cache = Arc::new(Cache::load(store.clone(), transformer.clone(), knarr_api::kinds()).await?);
+        let cache =
+            Arc::new(Cache::load(store.clone(), transformer.clone(), knarr_api::kinds()).await?);
         let objects: Arc<dyn Objects> = cache.clone();
         let advertised = SocketAddr::new(config.advertise, address.port()).to_string();
         let token_config = tokens::Config::of_domain(&config.cluster_domain, &advertised);
-        let tokens = Arc::new(Tokens::new(pki.service_account_key(), token_config, objects.clone())?);
+        let tokens = Arc::new(Tokens::new(
+            pki.service_account_key(),
+            token_config,
+            objects.clone(),
+        )?);
         let authz = Arc::new(Authz::new(objects.clone()));
         let ranges = allocators::Config::new(config.service_cidr.clone());
         let allocators = Arc::new(Allocators::new(&ranges, objects.clone())?);
@@ -140,10 +148,24 @@ impl Server {
         let writer: Arc<dyn Writer> = Arc::new(core.clone());
         let bootstrap = Arc::new(Bootstrap::new(wanted, objects, writer));
         let tasks = TaskTracker::new();
-        let server = Server { core, pki, allocators, bootstrap, listener, address, tls, stop, tasks };
+        let server = Server {
+            core,
+            pki,
+            allocators,
+            bootstrap,
+            listener,
+            address,
+            tls,
+            stop,
+            tasks,
+        };
         server.start_feed();
         server.bootstrap.run().await?;
-        server.core.health.bootstrapped.store(true, Ordering::Release);
+        server
+            .core
+            .health
+            .bootstrapped
+            .store(true, Ordering::Release);
         Ok(server)
     }
 
@@ -155,7 +177,10 @@ impl Server {
             core.health.feeding.store(false, Ordering::Release);
             if let Err(error) = result {
                 // Nobody may read a cache that no longer follows the store.
-                tracing::error!(error = &error as &dyn std::error::Error, "the watch cache lost the store");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the watch cache lost the store"
+                );
                 stop.cancel();
             }
         });
@@ -178,19 +203,33 @@ impl Server {
     /// Serves until the token is cancelled; then watches end, connections are drained within a deadline, and it returns.
     /// Also ends, with an error, when the store is lost.
     pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
-        let maintenance = maintenance::run(self.core.clone(), self.pki.clone(), self.allocators.clone());
+        let maintenance =
+            maintenance::run(self.core.clone(), self.pki.clone(), self.allocators.clone());
         let stop = self.stop.clone();
-        self.tasks.spawn(async move { stop.run_until_cancelled(maintenance).await });
+        self.tasks
+            .spawn(async move { stop.run_until_cancelled(maintenance).await });
         let (bootstrap, stop) = (self.bootstrap.clone(), self.stop.clone());
-        self.tasks.spawn(async move { bootstrap.maintain(stop).await });
-        let listening = listen::serve(self.core.clone(), self.listener, self.tls, &token, &self.stop);
-        let result = listening.await.map_err(|source| Error::Listen { address: self.address, source });
+        self.tasks
+            .spawn(async move { bootstrap.maintain(stop).await });
+        let listening = listen::serve(
+            self.core.clone(),
+            self.listener,
+            self.tls,
+            &token,
+            &self.stop,
+        );
+        let result = listening.await.map_err(|source| Error::Listen {
+            address: self.address,
+            source,
+        });
         let lost = !token.is_cancelled() && self.stop.is_cancelled();
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         match lost {
-            true => Err(Error::Cache(cache::Error::Store(knarr_store::Error::Closed))),
+            true => Err(Error::Cache(cache::Error::Store(
+                knarr_store::Error::Closed,
+            ))),
             false => result,
         }
     }

@@ -17,7 +17,9 @@ const PREFIX: &[u8] = b"k8s:enc:aesgcm:v1:local:";
 /// Why a value cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot decrypt the value of {key}: it was written with another encryption key or is damaged")]
+    #[error(
+        "cannot decrypt the value of {key}: it was written with another encryption key or is damaged"
+    )]
     Decrypt { key: String },
     #[error("cannot encrypt a value")]
     Encrypt,
@@ -45,7 +47,9 @@ impl Transformer {
         if !sealed(kind) || !value.starts_with(PREFIX) {
             return Ok(value);
         }
-        let failed = || Error::Decrypt { key: key.to_owned() };
+        let failed = || Error::Decrypt {
+            key: key.to_owned(),
+        };
         let rest = &value[PREFIX.len()..];
         if rest.len() < NONCE_LEN {
             return Err(failed());
@@ -69,7 +73,8 @@ impl Transformer {
         }
         let mut nonce = [0u8; NONCE_LEN];
         self.random.fill(&mut nonce).map_err(|_| Error::Encrypt)?;
-        let mut buffer = Vec::with_capacity(PREFIX.len() + NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
+        let mut buffer =
+            Vec::with_capacity(PREFIX.len() + NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
         buffer.extend_from_slice(PREFIX);
         buffer.extend_from_slice(&nonce);
         let body = buffer.len();

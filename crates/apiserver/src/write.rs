@@ -82,7 +82,13 @@ impl Core {
     }
 
     /// Encodes and commits. The tree's own resourceVersion is not stored.
-    async fn commit(&self, write: &Write<'_>, name: &str, tree: &Value, expect: Expect) -> Result<Arc<Entry>, Refused> {
+    async fn commit(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        tree: &Value,
+        expect: Expect,
+    ) -> Result<Arc<Entry>, Refused> {
         let (short, full) = write.keys(name);
         let json = entry::encode(tree);
         if json.len() > MAX_OBJECT_BYTES {
@@ -99,12 +105,20 @@ impl Core {
     }
 
     async fn commit_op(&self, key: String, expect: Expect, change: Change) -> Result<u64, Refused> {
-        match self.store.commit(Op { key, expect, change }).await {
+        match self
+            .store
+            .commit(Op {
+                key,
+                expect,
+                change,
+            })
+            .await
+        {
             Ok(Outcome::Committed { revision, .. }) => Ok(revision),
             Ok(Outcome::Conflict { revision, .. }) => Err(Refused::Conflict(revision)),
-            Err(knarr_store::Error::TooLarge { limit, .. }) => {
-                Err(Refused::Status(Status::request_too_large(format!("limit is {limit}"))))
-            }
+            Err(knarr_store::Error::TooLarge { limit, .. }) => Err(Refused::Status(
+                Status::request_too_large(format!("limit is {limit}")),
+            )),
             Err(error) => Err(Refused::Status(Status::internal(error))),
         }
     }
@@ -112,7 +126,12 @@ impl Core {
     /// What a dry run answers with: the object as it would be stored, at the revision it has (0: none).
     fn pretend(&self, write: &Write<'_>, name: &str, tree: &Value, revision: u64) -> Arc<Entry> {
         let (short, _) = write.keys(name);
-        Arc::new(Entry::bare(write.kind, short, revision, entry::encode(tree)))
+        Arc::new(Entry::bare(
+            write.kind,
+            short,
+            revision,
+            entry::encode(tree),
+        ))
     }
 
     /// Runs a phase of admission.
@@ -170,7 +189,9 @@ pub fn metadata(tree: &mut Value) -> &mut Map<String, Value> {
         *tree = Value::Object(Map::new());
     }
     let map = tree.as_object_mut().expect("was made an object");
-    let meta = map.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    let meta = map
+        .entry("metadata")
+        .or_insert_with(|| Value::Object(Map::new()));
     if !meta.is_object() {
         *meta = Value::Object(Map::new());
     }
@@ -207,7 +228,8 @@ fn check_namespace(write: &Write<'_>, tree: &mut Value) -> Result<(), Status> {
 /// Whether something keeps the object although its deletion was asked for.
 fn held(kind: &Kind, tree: &Value) -> bool {
     let named = |path: &[&str]| knarr_meta::object::list_at(tree, path).is_empty();
-    !named(&["metadata", "finalizers"]) || (finalized_by_spec(kind) && !named(&["spec", "finalizers"]))
+    !named(&["metadata", "finalizers"])
+        || (finalized_by_spec(kind) && !named(&["spec", "finalizers"]))
 }
 
 /// Kinds (namespaces) with finalizers in their spec, removed through `/finalize`.

@@ -12,6 +12,9 @@ use serde_json::Value;
 /// The most bytes `"resourceVersion":"…",` can take: fixed text and 20 digits.
 const VERSION_FIELD_BYTES: usize = 42;
 
+/// Keys and values in the order of the keys.
+pub type Labels = Box<[(Box<str>, Box<str>)]>;
+
 /// An object's state. Shared by the cache, the ring and every response that serves it.
 #[derive(Debug)]
 pub struct Entry {
@@ -25,7 +28,7 @@ pub struct Entry {
     meta_at: u32,
     /// Where the metadata object's closing brace is.
     meta_end: u32,
-    pub labels: Box<[(Box<str>, Box<str>)]>,
+    pub labels: Labels,
     /// Values of the kind's selectable fields, in its order.
     pub fields: Box<[Box<str>]>,
 }
@@ -58,7 +61,11 @@ pub fn encode(object: &Value) -> Bytes {
     }
     out.extend_from_slice(METADATA);
     let mut first = true;
-    for (name, value) in map.get("metadata").and_then(Value::as_object).unwrap_or(&empty) {
+    for (name, value) in map
+        .get("metadata")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty)
+    {
         if name == "resourceVersion" {
             continue;
         }
@@ -83,13 +90,18 @@ impl Entry {
     /// From a stored value. Values in another layout than [`encode`]'s (written by other software) are encoded anew.
     pub fn new(kind: &Kind, key: Arc<str>, revision: u64, json: Bytes) -> Result<Entry, Malformed> {
         let name = key.clone();
-        let malformed = |why: String| Malformed { key: name.to_string(), why };
+        let malformed = |why: String| Malformed {
+            key: name.to_string(),
+            why,
+        };
         let (json, meta_at, meta_end) = match layout(&json, head(kind)) {
             Some((at, end)) => (json, at, end),
             None => {
-                let tree: Value = serde_json::from_slice(&json).map_err(|e| malformed(e.to_string()))?;
+                let tree: Value =
+                    serde_json::from_slice(&json).map_err(|e| malformed(e.to_string()))?;
                 let json = encode(&tree);
-                let (at, end) = layout(&json, json.len().saturating_sub(METADATA.len())).ok_or_else(|| malformed("no metadata".into()))?;
+                let (at, end) = layout(&json, json.len().saturating_sub(METADATA.len()))
+                    .ok_or_else(|| malformed("no metadata".into()))?;
                 (json, at, end)
             }
         };
@@ -104,7 +116,8 @@ impl Entry {
         };
         entry.labels = labels(entry.metadata()).map_err(|e| malformed(e.to_string()))?;
         if !kind.strategy.selectable_fields().is_empty() {
-            let tree: Value = serde_json::from_slice(&entry.json).map_err(|e| malformed(e.to_string()))?;
+            let tree: Value =
+                serde_json::from_slice(&entry.json).map_err(|e| malformed(e.to_string()))?;
             entry.fields = kind
                 .strategy
                 .field_values(&tree)
@@ -151,7 +164,10 @@ impl Entry {
     pub fn tree(&self) -> Value {
         let mut tree: Value = serde_json::from_slice(&self.json).unwrap_or_default();
         if let Some(meta) = tree.get_mut("metadata").and_then(Value::as_object_mut) {
-            meta.insert("resourceVersion".into(), Value::String(self.revision.to_string()));
+            meta.insert(
+                "resourceVersion".into(),
+                Value::String(self.revision.to_string()),
+            );
         }
         tree
     }
@@ -232,7 +248,10 @@ fn decimal_digits(number: u64) -> usize {
 
 /// Most bytes before the metadata of an object of this kind.
 fn head(kind: &Kind) -> usize {
-    r#"{"kind":"","apiVersion":"/","#.len() + kind.kind.len() + kind.group.len() + kind.version.len()
+    r#"{"kind":"","apiVersion":"/","#.len()
+        + kind.kind.len()
+        + kind.group.len()
+        + kind.version.len()
 }
 
 /// Positions of `"metadata":{` and of its closing brace, if metadata comes within `head` bytes after kind and apiVersion.
@@ -270,7 +289,7 @@ fn closing_brace(json: &[u8], open: usize) -> Option<usize> {
     None
 }
 
-fn labels(metadata: &[u8]) -> Result<Box<[(Box<str>, Box<str>)]>, serde_json::Error> {
+fn labels(metadata: &[u8]) -> Result<Labels, serde_json::Error> {
     #[derive(serde::Deserialize)]
     struct Metadata {
         #[serde(default)]

@@ -46,17 +46,24 @@ pub const INDEXED_FIELD: &str = "spec.nodeName";
 
 impl Filter {
     /// `namespace` empty: all. Empty selectors select everything. An unknown field is a 400 naming it, as upstream's.
-    pub fn new(kind: &Kind, namespace: &str, label_selector: &str, field_selector: &str) -> Result<Filter, Status> {
+    pub fn new(
+        kind: &Kind,
+        namespace: &str,
+        label_selector: &str,
+        field_selector: &str,
+    ) -> Result<Filter, Status> {
         let labels = match label_selector {
             "" => None,
             text => {
-                let selector = labels::Selector::parse(text).map_err(|e| Status::bad_request(e.to_string()))?;
+                let selector = labels::Selector::parse(text)
+                    .map_err(|e| Status::bad_request(e.to_string()))?;
                 (!selector.is_empty()).then_some(selector)
             }
         };
         let mut fields = Vec::new();
         if !field_selector.is_empty() {
-            let selector = fields::FieldSelector::parse(field_selector).map_err(|e| Status::bad_request(e.to_string()))?;
+            let selector = fields::FieldSelector::parse(field_selector)
+                .map_err(|e| Status::bad_request(e.to_string()))?;
             for requirement in selector.requirements() {
                 fields.push(FieldRequirement {
                     source: source(kind, &requirement.field)?,
@@ -82,7 +89,11 @@ impl Filter {
 
     pub fn matches(&self, entry: &Entry) -> bool {
         let (namespace, name) = entry.namespaced_name();
-        if self.namespace.as_deref().is_some_and(|wanted| wanted != namespace) {
+        if self
+            .namespace
+            .as_deref()
+            .is_some_and(|wanted| wanted != namespace)
+        {
             return false;
         }
         let fields = self.fields.iter().all(|r| {
@@ -93,7 +104,11 @@ impl Filter {
             };
             (value == &*r.value) != r.negated
         });
-        fields && self.labels.as_ref().is_none_or(|l| l.matches_with(|key| entry.label(key)))
+        fields
+            && self
+                .labels
+                .as_ref()
+                .is_none_or(|l| l.matches_with(|key| entry.label(key)))
     }
 
     pub fn namespace(&self) -> &str {
@@ -118,7 +133,8 @@ impl Filter {
     /// The `spec.nodeName` that every match has.
     pub fn node(&self, kind: &Kind) -> Option<&str> {
         let at = indexed_field(kind)?;
-        self.exact(|source| source == Source::Field(at)).filter(|v| !v.is_empty())
+        self.exact(|source| source == Source::Field(at))
+            .filter(|v| !v.is_empty())
     }
 
     /// The route that covers every event this filter can see.
@@ -145,7 +161,10 @@ impl Filter {
 
 /// Where the kind's entries have the indexed field.
 pub fn indexed_field(kind: &Kind) -> Option<usize> {
-    kind.strategy.selectable_fields().iter().position(|f| *f == INDEXED_FIELD)
+    kind.strategy
+        .selectable_fields()
+        .iter()
+        .position(|f| *f == INDEXED_FIELD)
 }
 
 fn source(kind: &Kind, field: &str) -> Result<Source, Status> {

@@ -128,7 +128,7 @@ impl ResourceCache {
 
     /// Open watches.
     pub fn watchers(&self) -> usize {
-        self.routes.len()
+        self.routes.watchers()
     }
 
     pub fn len(&self) -> usize {
@@ -148,14 +148,21 @@ impl ResourceCache {
         let state = self.state.read();
         let mut slice = match self.narrow(&state, filter, page) {
             Some(slice) => slice,
-            None => collect(state.range(filter.namespace(), page.start), filter, page.limit),
+            None => collect(
+                state.range(filter.namespace(), page.start),
+                filter,
+                page.limit,
+            ),
         };
         slice.revision = self.consistent(&state);
         if slice.more && filter.selects_everything() && slice.remaining.is_none() {
             let total = state.count(filter.namespace());
             let before = match page.start {
                 None => slice.entries.len(),
-                Some(_) => total - state.range(filter.namespace(), page.start).count() + slice.entries.len(),
+                Some(_) => {
+                    total - state.range(filter.namespace(), page.start).count()
+                        + slice.entries.len()
+                }
             };
             slice.remaining = Some((total - before) as u64);
         }
@@ -178,9 +185,14 @@ impl ResourceCache {
             slice.revision = revision;
             return Some(slice);
         }
-        let mut merged: BTreeMap<&str, &Arc<Entry>> =
-            state.range(filter.namespace(), page.start).map(|e| (&*e.key, e)).collect();
-        let (prefix, start) = (namespace_prefix(filter.namespace()), page.start.unwrap_or(""));
+        let mut merged: BTreeMap<&str, &Arc<Entry>> = state
+            .range(filter.namespace(), page.start)
+            .map(|e| (&*e.key, e))
+            .collect();
+        let (prefix, start) = (
+            namespace_prefix(filter.namespace()),
+            page.start.unwrap_or(""),
+        );
         for (key, old) in undone {
             match old {
                 Some(old) if key.starts_with(&prefix) && key > start => merged.insert(key, old),
@@ -200,14 +212,23 @@ impl ResourceCache {
         self.indexed_field?;
         let state = self.state.read();
         let keys = state.by_field.get(value);
-        Some(keys.into_iter().flatten().filter_map(|k| state.objects.get(k).cloned()).collect())
+        Some(
+            keys.into_iter()
+                .flatten()
+                .filter_map(|k| state.objects.get(k).cloned())
+                .collect(),
+        )
     }
 
     /// Lists by index where the filter names one object or one node.
     fn narrow(&self, state: &State, filter: &Filter, page: Page<'_>) -> Option<Slice> {
         let after = |e: &&Arc<Entry>| page.start.is_none_or(|start| &*e.key > start);
         if let Some(key) = filter.single_key(self.kind) {
-            return Some(collect(state.objects.get(&*key).into_iter().filter(after), filter, page.limit));
+            return Some(collect(
+                state.objects.get(&*key).into_iter().filter(after),
+                filter,
+                page.limit,
+            ));
         }
         let node = filter.node(self.kind)?;
         let keys = state.by_field.get(node).into_iter().flatten();
@@ -284,7 +305,11 @@ impl State {
     }
 }
 
-fn collect<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>, filter: &Filter, limit: usize) -> Slice {
+fn collect<'a>(
+    entries: impl Iterator<Item = &'a Arc<Entry>>,
+    filter: &Filter,
+    limit: usize,
+) -> Slice {
     let mut slice = Slice::default();
     let everything = filter.selects_everything();
     for entry in entries {

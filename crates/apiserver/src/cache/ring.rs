@@ -71,7 +71,8 @@ impl RingEvent {
             Kind::Deleted => self.old.as_ref(),
             _ => self.new.as_ref(),
         }?;
-        let frame = self.frames[kind as usize].get_or_init(|| encode_frame(kind, state, self.revision));
+        let frame =
+            self.frames[kind as usize].get_or_init(|| encode_frame(kind, state, self.revision));
         Some(frame.clone())
     }
 
@@ -119,7 +120,9 @@ impl Ring {
     pub fn push(&mut self, event: Arc<RingEvent>) -> u64 {
         self.bytes += event.bytes();
         self.events.push_back(event);
-        while self.events.len() > self.max_events || (self.bytes > RING_BYTES && self.events.len() > 1) {
+        while self.events.len() > self.max_events
+            || (self.bytes > RING_BYTES && self.events.len() > 1)
+        {
             if let Some(gone) = self.events.pop_front() {
                 self.bytes -= gone.bytes();
                 self.floor = gone.revision;

@@ -79,11 +79,18 @@ impl Routes {
     /// Registers a watcher whose first look begins at the start of its range.
     pub fn add(&self, route: Route) -> Registration {
         let slot = Arc::new(Slot {
-            first: Mutex::new(Some(First { sequence: 0, revision: 0 })),
+            first: Mutex::new(Some(First {
+                sequence: 0,
+                revision: 0,
+            })),
             waker: AtomicWaker::new(),
         });
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.slots.lock().entry(route.clone()).or_default().insert(id, slot.clone());
+        self.slots
+            .lock()
+            .entry(route.clone())
+            .or_default()
+            .insert(id, slot.clone());
         self.count.fetch_add(1, Ordering::Relaxed);
         Registration { route, id, slot }
     }
@@ -101,19 +108,22 @@ impl Routes {
     }
 
     /// How many watch.
-    pub fn len(&self) -> usize {
+    pub fn watchers(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
     /// Wakes whom the event may concern; the event is already in the ring.
     pub fn wake(&self, event: &RingEvent, sequence: u64, indexed_field: Option<usize>) {
-        if self.len() == 0 {
+        if self.watchers() == 0 {
             return;
         }
         let Some(state) = event.new.as_ref().or(event.old.as_ref()) else {
             return;
         };
-        let first = First { sequence, revision: event.revision };
+        let first = First {
+            sequence,
+            revision: event.revision,
+        };
         let slots = self.slots.lock();
         let ring = |route: &Route| {
             for slot in slots.get(route).into_iter().flat_map(HashMap::values) {
@@ -127,7 +137,9 @@ impl Routes {
         }
         ring(&Route::Object((&*state.key).into()));
         if let Some(at) = indexed_field {
-            let node = |e: &Option<Arc<super::entry::Entry>>| e.as_ref().and_then(|e| e.fields.get(at)).cloned();
+            let node = |e: &Option<Arc<super::entry::Entry>>| {
+                e.as_ref().and_then(|e| e.fields.get(at)).cloned()
+            };
             let (new, old) = (node(&event.new), node(&event.old));
             let moved = old != new;
             for node in [new, old.filter(|_| moved)].into_iter().flatten() {

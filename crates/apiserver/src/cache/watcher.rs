@@ -62,10 +62,19 @@ pub enum Start {
 }
 
 enum Phase {
-    Initial { entries: VecDeque<Arc<Entry>>, revision: u64, annotated: bool },
+    Initial {
+        entries: VecDeque<Arc<Entry>>,
+        revision: u64,
+        annotated: bool,
+    },
     /// From the store's history: below the ring.
-    Replay { events: BoxStream<'static, Result<Arc<RingEvent>, Status>>, until: u64 },
-    Live { cursor: u64 },
+    Replay {
+        events: BoxStream<'static, Result<Arc<RingEvent>, Status>>,
+        until: u64,
+    },
+    Live {
+        cursor: u64,
+    },
     /// An ERROR frame was sent.
     Over,
 }
@@ -92,7 +101,13 @@ impl Watcher {
         let registration = resource.routes.add(options.filter.route(resource.kind));
         let (phase, position) = match options.start {
             Start::Now { annotated } => {
-                let slice = resource.list(&options.filter, super::resource::Page { start: None, limit: 0 });
+                let slice = resource.list(
+                    &options.filter,
+                    super::resource::Page {
+                        start: None,
+                        limit: 0,
+                    },
+                );
                 let phase = Phase::Initial {
                     entries: slice.entries.into(),
                     revision: slice.revision,
@@ -125,7 +140,10 @@ impl Watcher {
         let mut next = self.ends;
         if self.bookmarks {
             let now = Instant::now();
-            let last = self.ends.checked_sub(BOOKMARK_BEFORE_TIMEOUT).unwrap_or(self.ends);
+            let last = self
+                .ends
+                .checked_sub(BOOKMARK_BEFORE_TIMEOUT)
+                .unwrap_or(self.ends);
             let period = now + BOOKMARK_PERIOD.mul_f64(0.75 + 0.25 * fastrand::f64());
             next = match last > now {
                 true => period.min(last),
@@ -163,7 +181,12 @@ impl Watcher {
 
     /// Frames of the initial objects, as many as fit one chunk.
     fn poll_initial(&mut self) -> Option<Bytes> {
-        let Phase::Initial { entries, revision, annotated } = &mut self.phase else {
+        let Phase::Initial {
+            entries,
+            revision,
+            annotated,
+        } = &mut self.phase
+        else {
             return None;
         };
         let (revision, annotated) = (*revision, *annotated);
@@ -172,7 +195,11 @@ impl Watcher {
         while let Some(entry) = entries.pop_front() {
             out.push(self.encode_initial(&entry));
             if out.full() {
-                self.phase = Phase::Initial { entries, revision, annotated };
+                self.phase = Phase::Initial {
+                    entries,
+                    revision,
+                    annotated,
+                };
                 return out.finish();
             }
         }
@@ -224,14 +251,20 @@ impl Watcher {
         // Encoding under the read lock would hold up the feed: take the events first.
         let events: Option<(Vec<Arc<RingEvent>>, u64)> = {
             let state = self.resource.read();
-            let events = state.ring.from(at).map(|events| events.take(TURN_EVENTS).cloned().collect());
+            let events = state
+                .ring
+                .from(at)
+                .map(|events| events.take(TURN_EVENTS).cloned().collect());
             events.map(|events| (events, state.ring.end()))
         };
         let Some((events, end)) = events else {
             // Nothing before `first` concerns this watcher.
             self.position = self.position.max(first.revision.saturating_sub(1));
             self.phase = live(&self.resource, &self.cache, self.position);
-            self.registration.slot.again(First { sequence: 0, revision: 0 });
+            self.registration.slot.again(First {
+                sequence: 0,
+                revision: 0,
+            });
             return None;
         };
         let mut out = Frames::default();
@@ -247,7 +280,10 @@ impl Watcher {
         }
         if at < end {
             // The rest waits for the connection: ring the own bell again.
-            self.registration.slot.again(First { sequence: at, revision: self.position + 1 });
+            self.registration.slot.again(First {
+                sequence: at,
+                revision: self.position + 1,
+            });
         }
         self.phase = Phase::Live { cursor: at };
         out.finish()

@@ -32,7 +32,9 @@ impl Version {
     fn content_type(self) -> &'static str {
         match self {
             Version::V2 => "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
-            Version::V2beta1 => "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+            Version::V2beta1 => {
+                "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+            }
         }
     }
 }
@@ -74,10 +76,21 @@ pub fn serve(core: bool, version: Version, headers: &HeaderMap) -> Answer {
         Document { bytes, etag }
     });
     let known = header_text(headers, header::IF_NONE_MATCH);
-    let unchanged = document.etag.to_str().is_ok_and(|etag| known.split(',').any(|k| k.trim() == etag));
+    let unchanged = document
+        .etag
+        .to_str()
+        .is_ok_and(|etag| known.split(',').any(|k| k.trim() == etag));
     let mut response: Response<Body> = match unchanged {
-        true => respond::with_type(StatusCode::NOT_MODIFIED, version.content_type(), Body::empty()),
-        false => respond::with_type(StatusCode::OK, version.content_type(), document.bytes.clone()),
+        true => respond::with_type(
+            StatusCode::NOT_MODIFIED,
+            version.content_type(),
+            Body::empty(),
+        ),
+        false => respond::with_type(
+            StatusCode::OK,
+            version.content_type(),
+            document.bytes.clone(),
+        ),
     };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, document.etag.clone());
@@ -87,7 +100,11 @@ pub fn serve(core: bool, version: Version, headers: &HeaderMap) -> Answer {
 }
 
 fn render(core: bool, version: Version) -> Value {
-    let items: Vec<Value> = groups().iter().filter(|g| g.name.is_empty() == core).map(group).collect();
+    let items: Vec<Value> = groups()
+        .iter()
+        .filter(|g| g.name.is_empty() == core)
+        .map(group)
+        .collect();
     json!({
         "kind": "APIGroupDiscoveryList",
         "apiVersion": format!("apidiscovery.k8s.io/{}", version.name()),
@@ -119,8 +136,7 @@ fn group(group: &Group) -> Value {
 
 fn resource(served: &Served) -> Value {
     let kind = served.kind;
-    let response_kind =
-        |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let response_kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
     let own = response_kind(served.group(), served.version(), kind.kind);
     let mut entry = json!({
         "resource": kind.resource,
@@ -139,7 +155,9 @@ fn resource(served: &Served) -> Value {
         let mut all: Vec<_> = kind.subresources.iter().collect();
         all.sort_by_key(|s| s.name);
         let entries = all.into_iter().map(|s| {
-            let of = s.kind.map_or_else(|| own.clone(), |(g, v, k)| response_kind(g, v, k));
+            let of = s
+                .kind
+                .map_or_else(|| own.clone(), |(g, v, k)| response_kind(g, v, k));
             json!({"subresource": s.name, "responseKind": of, "verbs": verbs(s.verbs)})
         });
         entry["subresources"] = Value::Array(entries.collect());

@@ -26,12 +26,25 @@ impl fmt::Display for Address {
 /// By upstream's order of preference for one machine's networks: InternalIP, ExternalIP, Hostname, InternalDNS.
 pub fn of(node: &Value) -> Result<Address, Status> {
     let addresses = object::list_at(node, &["status", "addresses"]);
-    let find = |kind: &str| addresses.iter().find(|a| a["type"] == kind).and_then(|a| a["address"].as_str());
-    let host = ["InternalIP", "ExternalIP", "Hostname", "InternalDNS"].into_iter().find_map(find);
+    let find = |kind: &str| {
+        addresses
+            .iter()
+            .find(|a| a["type"] == kind)
+            .and_then(|a| a["address"].as_str())
+    };
+    let host = ["InternalIP", "ExternalIP", "Hostname", "InternalDNS"]
+        .into_iter()
+        .find_map(find);
     let host = host.ok_or_else(|| {
-        Status::internal(format_args!("no preferred addresses found; known addresses: {}", addresses.len()))
+        Status::internal(format_args!(
+            "no preferred addresses found; known addresses: {}",
+            addresses.len()
+        ))
     })?;
-    let port = object::i64_at(node, &["status", "daemonEndpoints", "kubeletEndpoint", "Port"]);
+    let port = object::i64_at(
+        node,
+        &["status", "daemonEndpoints", "kubeletEndpoint", "Port"],
+    );
     let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0);
     Ok(Address {
         host: host.to_owned(),

@@ -29,11 +29,19 @@ impl Stream {
         let (namespace, name) = (object::namespace(pod), object::name(pod));
         if self == Stream::PortForward {
             let ports = query.all("ports").map(|p| ("port", p.to_owned()));
-            return Ok(with_query(&format!("/portForward/{namespace}/{name}"), ports.collect()));
+            return Ok(with_query(
+                &format!("/portForward/{namespace}/{name}"),
+                ports.collect(),
+            ));
         }
         let container = stream_container(pod, query.get("container"))?;
         let mut pairs = Vec::new();
-        for (ours, kubelets) in [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")] {
+        for (ours, kubelets) in [
+            ("stdin", "input"),
+            ("stdout", "output"),
+            ("stderr", "error"),
+            ("tty", "tty"),
+        ] {
             if query.flag(ours) {
                 pairs.push((kubelets, "1".to_owned()));
             }
@@ -45,10 +53,15 @@ impl Stream {
         if self == Stream::Exec {
             pairs.extend(query.all("command").map(|c| ("command", c.to_owned())));
             if query.get("command").is_empty() {
-                return Err(Status::bad_request("you must specify at least 1 command for the container"));
+                return Err(Status::bad_request(
+                    "you must specify at least 1 command for the container",
+                ));
             }
         }
-        Ok(with_query(&format!("/{path}/{namespace}/{name}/{container}"), pairs))
+        Ok(with_query(
+            &format!("/{path}/{namespace}/{name}/{container}"),
+            pairs,
+        ))
     }
 }
 
@@ -73,13 +86,25 @@ pub fn log_query(query: &Query<'_>) -> Result<Vec<(&'static str, String)>, Statu
         }
     }
     let invalid = |field: &str, value: i64, why: &str| {
-        let error = knarr_meta::field::Error::invalid(&knarr_meta::field::Path::new(field.to_owned()), value, why);
-        Status::invalid(knarr_meta::GroupKind::new("", "PodLogOptions"), "", vec![error])
+        let error = knarr_meta::field::Error::invalid(
+            &knarr_meta::field::Path::new(field.to_owned()),
+            value,
+            why,
+        );
+        Status::invalid(
+            knarr_meta::GroupKind::new("", "PodLogOptions"),
+            "",
+            vec![error],
+        )
     };
     for (name, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
         if let Some(value) = query.integer(name)? {
             if value < least {
-                return Err(invalid(name, value, &format!("must be greater than {}", least - 1)));
+                return Err(invalid(
+                    name,
+                    value,
+                    &format!("must be greater than {}", least - 1),
+                ));
             }
             pairs.push((name, value.to_string()));
         }
@@ -89,7 +114,9 @@ pub fn log_query(query: &Query<'_>) -> Result<Vec<(&'static str, String)>, Statu
         pairs.push(("sinceTime", since.to_owned()));
     }
     if pairs.iter().any(|p| p.0 == "sinceTime") && pairs.iter().any(|p| p.0 == "sinceSeconds") {
-        return Err(Status::bad_request("at most one of `sinceTime` or `sinceSeconds` may be specified"));
+        return Err(Status::bad_request(
+            "at most one of `sinceTime` or `sinceSeconds` may be specified",
+        ));
     }
     let stream = query.get("stream");
     if !stream.is_empty() {
@@ -100,7 +127,10 @@ pub fn log_query(query: &Query<'_>) -> Result<Vec<(&'static str, String)>, Statu
 
 fn names<'p>(pod: &'p Value, field: &str) -> Vec<&'p str> {
     let containers = object::list_at(pod, &["spec", field]);
-    containers.iter().filter_map(|c| c["name"].as_str()).collect()
+    containers
+        .iter()
+        .filter_map(|c| c["name"].as_str())
+        .collect()
 }
 
 /// The container of a log request: named, or the only one.
@@ -130,11 +160,26 @@ fn stream_container(pod: &Value, wanted: &str) -> Result<String, Status> {
 type Names<'p> = Vec<&'p str>;
 
 fn all_names(pod: &Value) -> (Names<'_>, Names<'_>, Names<'_>) {
-    (names(pod, "containers"), names(pod, "initContainers"), names(pod, "ephemeralContainers"))
+    (
+        names(pod, "containers"),
+        names(pod, "initContainers"),
+        names(pod, "ephemeralContainers"),
+    )
 }
 
-fn exists(pod: &Value, wanted: &str, main: &[&str], init: &[&str], ephemeral: &[&str]) -> Result<String, Status> {
-    match main.iter().chain(init).chain(ephemeral).any(|name| *name == wanted) {
+fn exists(
+    pod: &Value,
+    wanted: &str,
+    main: &[&str],
+    init: &[&str],
+    ephemeral: &[&str],
+) -> Result<String, Status> {
+    match main
+        .iter()
+        .chain(init)
+        .chain(ephemeral)
+        .any(|name| *name == wanted)
+    {
         true => Ok(wanted.to_owned()),
         false => Err(Status::bad_request(format!(
             "container {wanted} is not valid for pod {}",
@@ -150,10 +195,16 @@ fn choose(pod: &Value, main: &[&str], init: &[&str], ephemeral: &[&str]) -> Stat
         main.join(" ")
     );
     if !init.is_empty() {
-        message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
+        message.push_str(&format!(
+            " or one of the init containers: [{}]",
+            init.join(" ")
+        ));
     }
     if !ephemeral.is_empty() {
-        message.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
+        message.push_str(&format!(
+            " or one of the ephemeral containers: [{}]",
+            ephemeral.join(" ")
+        ));
     }
     Status::bad_request(message)
 }
@@ -173,11 +224,19 @@ mod tests {
 
     #[test]
     fn translates_exec() {
-        let query = Query::parse("container=a&stdin=true&stdout=1&stderr=false&tty=true&command=sh&command=-c&command=a%20%26");
+        let query = Query::parse(
+            "container=a&stdin=true&stdout=1&stderr=false&tty=true&command=sh&command=-c&command=a%20%26",
+        );
         let uri = Stream::Exec.uri(&pod(), &query).unwrap();
-        assert_eq!(uri, "/exec/default/web/a?input=1&output=1&tty=1&command=sh&command=%2Dc&command=a%20%26");
+        assert_eq!(
+            uri,
+            "/exec/default/web/a?input=1&output=1&tty=1&command=sh&command=%2Dc&command=a%20%26"
+        );
         let query = Query::parse("ports=80");
-        assert_eq!(Stream::PortForward.uri(&pod(), &query).unwrap(), "/portForward/default/web?port=80");
+        assert_eq!(
+            Stream::PortForward.uri(&pod(), &query).unwrap(),
+            "/portForward/default/web?port=80"
+        );
     }
 
     #[test]
@@ -187,6 +246,9 @@ mod tests {
             "a container name must be specified for pod web, choose one of: [a b] or one of the init containers: [setup]"
         );
         assert_eq!(log_container(&pod(), "setup").unwrap(), "setup");
-        assert_eq!(log_container(&pod(), "c").unwrap_err().message, "container c is not valid for pod web");
+        assert_eq!(
+            log_container(&pod(), "c").unwrap_err().message,
+            "container c is not valid for pod web"
+        );
     }
 }

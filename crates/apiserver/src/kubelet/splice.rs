@@ -20,8 +20,13 @@ pub fn spawn(client: OnUpgrade, backend: OnUpgrade, stop: CancellationToken) {
                 }
             };
             let (mut client, mut backend) = (TokioIo::new(client), TokioIo::new(backend));
-            let copied =
-                tokio::io::copy_bidirectional_with_sizes(&mut client, &mut backend, BUFFER_BYTES, BUFFER_BYTES).await;
+            let copied = tokio::io::copy_bidirectional_with_sizes(
+                &mut client,
+                &mut backend,
+                BUFFER_BYTES,
+                BUFFER_BYTES,
+            )
+            .await;
             if let Err(error) = copied {
                 tracing::debug!(%error, "a spliced stream broke off");
             }

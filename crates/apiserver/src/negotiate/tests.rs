@@ -1,7 +1,9 @@
 use super::*;
 
 fn check(accept: &str, shapes: Shapes, wanted: Option<(Encoding, Shape)>) {
-    let got = negotiate(accept, shapes).ok().map(|a| (a.encoding, a.shape));
+    let got = negotiate(accept, shapes)
+        .ok()
+        .map(|a| (a.encoding, a.shape));
     assert_eq!(got, wanted, "{accept}");
 }
 
@@ -9,24 +11,64 @@ fn check(accept: &str, shapes: Shapes, wanted: Option<(Encoding, Shape)>) {
 fn chooses_what_clients_ask_for() {
     use Encoding::{Json, Yaml};
     let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-    check(kubectl, Shapes::List, Some((Json, Shape::Table(MetaVersion::V1))));
+    check(
+        kubectl,
+        Shapes::List,
+        Some((Json, Shape::Table(MetaVersion::V1))),
+    );
     check(kubectl, Shapes::None, Some((Json, Shape::Object)));
     check("", Shapes::Object, Some((Json, Shape::Object)));
     check("*/*", Shapes::Object, Some((Json, Shape::Object)));
     check("application/*", Shapes::Object, Some((Json, Shape::Object)));
-    check("application/yaml", Shapes::Object, Some((Yaml, Shape::Object)));
-    check("application/json;q=0.5, application/yaml", Shapes::Object, Some((Yaml, Shape::Object)));
-    check("application/vnd.kubernetes.protobuf,application/json", Shapes::Object, Some((Json, Shape::Object)));
+    check(
+        "application/yaml",
+        Shapes::Object,
+        Some((Yaml, Shape::Object)),
+    );
+    check(
+        "application/json;q=0.5, application/yaml",
+        Shapes::Object,
+        Some((Yaml, Shape::Object)),
+    );
+    check(
+        "application/vnd.kubernetes.protobuf,application/json",
+        Shapes::Object,
+        Some((Json, Shape::Object)),
+    );
     check("application/vnd.kubernetes.protobuf", Shapes::Object, None);
-    check("application/json;stream=watch", Shapes::Object, Some((Json, Shape::Object)));
-    check("text/html, */*;q=0.8", Shapes::Object, Some((Json, Shape::Object)));
+    check(
+        "application/json;stream=watch",
+        Shapes::Object,
+        Some((Json, Shape::Object)),
+    );
+    check(
+        "text/html, */*;q=0.8",
+        Shapes::Object,
+        Some((Json, Shape::Object)),
+    );
     let partial = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
-    check(partial, Shapes::Object, Some((Json, Shape::Partial(MetaVersion::V1))));
+    check(
+        partial,
+        Shapes::Object,
+        Some((Json, Shape::Partial(MetaVersion::V1))),
+    );
     check(partial, Shapes::None, None);
     let list = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
-    check(list, Shapes::List, Some((Json, Shape::Partial(MetaVersion::V1))));
-    check("application/json;as=Table;g=meta.k8s.io;v=v9", Shapes::List, None);
-    check("application/json;as=Nonsense;g=meta.k8s.io;v=v1", Shapes::List, None);
+    check(
+        list,
+        Shapes::List,
+        Some((Json, Shape::Partial(MetaVersion::V1))),
+    );
+    check(
+        "application/json;as=Table;g=meta.k8s.io;v=v9",
+        Shapes::List,
+        None,
+    );
+    check(
+        "application/json;as=Nonsense;g=meta.k8s.io;v=v1",
+        Shapes::List,
+        None,
+    );
 }
 
 #[test]
@@ -39,8 +81,14 @@ fn indents_for_people() {
 
 #[test]
 fn knows_bodies() {
-    assert_eq!(body_encoding("").unwrap(), Encoding::Json);
-    assert_eq!(body_encoding("application/json; charset=utf-8").unwrap(), Encoding::Json);
-    assert_eq!(body_encoding("application/yaml").unwrap(), Encoding::Yaml);
+    assert_eq!(body_encoding("").unwrap(), BodyEncoding::Json);
+    assert_eq!(
+        body_encoding("application/json; charset=utf-8").unwrap(),
+        BodyEncoding::Json
+    );
+    assert_eq!(
+        body_encoding("application/yaml").unwrap(),
+        BodyEncoding::Yaml
+    );
     assert_eq!(body_encoding("application/cbor").unwrap_err().code, 415);
 }

@@ -75,14 +75,20 @@ impl<'r> Ask<'r> {
 
     pub fn accepted(&self, shapes: Shapes) -> Result<Accepted, Status> {
         let mut accepted = negotiate::negotiate(self.header(http::header::ACCEPT), shapes)?;
-        accepted.pretty |= negotiate::pretty(self.query.find("pretty"), self.header(http::header::USER_AGENT));
+        accepted.pretty |= negotiate::pretty(
+            self.query.find("pretty"),
+            self.header(http::header::USER_AGENT),
+        );
         Ok(accepted)
     }
 }
 
 /// A header's text; empty where absent or not ASCII.
 pub fn header(headers: &HeaderMap, name: http::HeaderName) -> &str {
-    headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or("")
+    headers
+        .get(name)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("")
 }
 
 /// The store's and the cache's name of an object within its resource.
@@ -119,13 +125,24 @@ impl WriteOptions {
             "Strict" => FieldValidation::Strict,
             other => {
                 let path = Path::new("fieldValidation");
-                errors.push(Error::not_supported(&path, other, &["Ignore", "Strict", "Warn"]));
+                errors.push(Error::not_supported(
+                    &path,
+                    other,
+                    &["Ignore", "Strict", "Warn"],
+                ));
                 FieldValidation::Warn
             }
         };
         match errors.is_empty() {
-            true => Ok(WriteOptions { dry_run, validation }),
-            false => Err(Status::invalid(GroupKind::new("meta.k8s.io", kind), "", errors)),
+            true => Ok(WriteOptions {
+                dry_run,
+                validation,
+            }),
+            false => Err(Status::invalid(
+                GroupKind::new("meta.k8s.io", kind),
+                "",
+                errors,
+            )),
         }
     }
 }

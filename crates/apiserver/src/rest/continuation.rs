@@ -34,17 +34,27 @@ impl Continue {
     }
 
     pub fn decode(token: &str) -> Result<Continue, Status> {
-        let invalid = |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| invalid(e.to_string()))?;
+        let invalid =
+            |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
+        let bytes = URL_SAFE_NO_PAD
+            .decode(token)
+            .map_err(|e| invalid(e.to_string()))?;
         let token: Token = serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
         if token.v != VERSION {
-            return Err(invalid(format!("server does not recognize this encoded version {}", token.v)));
+            return Err(invalid(format!(
+                "server does not recognize this encoded version {}",
+                token.v
+            )));
         }
         if token.rv == 0 {
-            return Err(invalid(format!("incorrect encoded start resourceVersion (version {VERSION})")));
+            return Err(invalid(format!(
+                "incorrect encoded start resourceVersion (version {VERSION})"
+            )));
         }
         if token.start.is_empty() {
-            return Err(invalid(format!("encoded start key empty (version {VERSION})")));
+            return Err(invalid(format!(
+                "encoded start key empty (version {VERSION})"
+            )));
         }
         let start = token.start.strip_prefix('/').unwrap_or(&token.start);
         if start.split('/').any(|part| matches!(part, "" | "." | "..")) {
@@ -82,19 +92,26 @@ mod tests {
 
     #[test]
     fn reads_upstreams_token() {
-        let token = URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":51,"start":"default/a\u0000"}"#);
+        let token =
+            URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":51,"start":"default/a\u0000"}"#);
         let read = Continue::decode(&token).unwrap();
         assert_eq!((read.revision, read.start.as_str()), (51, "default/a\0"));
         assert_eq!(read.start_after(), "default/a");
         assert_eq!(Continue::after("default/a", 51), token);
-        assert_eq!(Continue::decode(&read.inconsistent()).unwrap().revision, INCONSISTENT);
+        assert_eq!(
+            Continue::decode(&read.inconsistent()).unwrap().revision,
+            INCONSISTENT
+        );
     }
 
     #[test]
     fn refuses_nonsense() {
         for (token, why) in [
             ("%", "continue key is not valid: "),
-            (&*URL_SAFE_NO_PAD.encode("{}"), "continue key is not valid: missing field"),
+            (
+                &*URL_SAFE_NO_PAD.encode("{}"),
+                "continue key is not valid: missing field",
+            ),
             (&*encode("../a", 3), "continue key is not valid: ../a"),
             (&*encode("a", 0), "incorrect encoded start resourceVersion"),
             (&*encode("", 3), "encoded start key empty"),

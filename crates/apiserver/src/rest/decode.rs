@@ -7,7 +7,10 @@ use knarr_meta::{object, status::Status, types::split_api_version};
 use serde_json::Value;
 
 use super::ask::{Ask, FieldValidation};
-use crate::negotiate::{Encoding, body_encoding};
+use crate::{
+    negotiate::{BodyEncoding, body_encoding},
+    protobuf,
+};
 
 /// What a body must be.
 pub struct Expected<'a> {
@@ -31,7 +34,12 @@ impl<'a> Expected<'a> {
 }
 
 /// Decodes the body into a tree of the version served: typed, unknown fields dropped, not yet defaulted.
-pub fn body(ask: &Ask<'_>, body: &Bytes, expected: &Expected<'_>, validation: FieldValidation) -> Result<Value, Status> {
+pub fn body(
+    ask: &Ask<'_>,
+    body: &Bytes,
+    expected: &Expected<'_>,
+    validation: FieldValidation,
+) -> Result<Value, Status> {
     if body.is_empty() {
         return Err(Status::bad_request(format!(
             "the object provided is unrecognized (must be of type {}): couldn't get version/kind; \
@@ -40,9 +48,19 @@ pub fn body(ask: &Ask<'_>, body: &Bytes, expected: &Expected<'_>, validation: Fi
         )));
     }
     let (mut tree, mut problems) = match body_encoding(ask.header(CONTENT_TYPE))? {
-        Encoding::Json => schema::parse::tree(body).map_err(|e| unrecognized(expected, &e, body))?,
-        Encoding::Yaml => {
-            let tree = serde_yaml_ng::from_slice(body).map_err(|e| unrecognized(expected, &e, body))?;
+        BodyEncoding::Protobuf => {
+            let api_version = knarr_meta::types::api_version(expected.group, expected.version);
+            (
+                protobuf::decode(body, (&api_version, expected.kind))?,
+                Vec::new(),
+            )
+        }
+        BodyEncoding::Json => {
+            schema::parse::tree(body).map_err(|e| unrecognized(expected, &e, body))?
+        }
+        BodyEncoding::Yaml => {
+            let tree =
+                serde_yaml_ng::from_slice(body).map_err(|e| unrecognized(expected, &e, body))?;
             (tree, Vec::new())
         }
     };
@@ -79,7 +97,12 @@ fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<S
         Value::Number(_) => return Err(unrecognized(expected, &not_an_object("number"), raw)),
         _ => return Err(unrecognized(expected, &not_an_object("bool"), raw)),
     };
-    let text = |field: &str| map.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+    let text = |field: &str| {
+        map.get(field)
+            .and_then(Value::as_str)
+            .unwrap_or("")
+            .to_owned()
+    };
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     let wanted = knarr_meta::types::api_version(expected.group, expected.version);
     if kind.is_empty() {
@@ -88,15 +111,26 @@ fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<S
     if api_version.is_empty() {
         map.insert("apiVersion".into(), Value::from(wanted.as_str()));
     }
-    let (_, version) = split_api_version(if api_version.is_empty() { &wanted } else { &api_version });
+    let (_, version) = split_api_version(if api_version.is_empty() {
+        &wanted
+    } else {
+        &api_version
+    });
     let given = format!(
         "{} in version \"{version}\"",
-        if kind.is_empty() { expected.kind } else { &kind }
+        if kind.is_empty() {
+            expected.kind
+        } else {
+            &kind
+        }
     );
     if !kind.is_empty() && kind != expected.kind {
         let why = match api_version.as_str() {
             "" => format!("no kind \"{kind}\" is registered for version \"{wanted}\""),
-            other => format!("{other}, Kind={kind} is not {wanted}, Kind={}", expected.kind),
+            other => format!(
+                "{other}, Kind={kind} is not {wanted}, Kind={}",
+                expected.kind
+            ),
         };
         return Err(Status::bad_request(format!(
             "{given} cannot be handled as a {}: {why}",
@@ -123,7 +157,11 @@ const SUMMARY_BYTES: usize = 30;
 
 fn unrecognized(expected: &Expected<'_>, why: &dyn std::fmt::Display, raw: &[u8]) -> Status {
     let text = String::from_utf8_lossy(&raw[..raw.len().min(SUMMARY_BYTES)]);
-    let dots = if raw.len() > SUMMARY_BYTES { " ..." } else { "" };
+    let dots = if raw.len() > SUMMARY_BYTES {
+        " ..."
+    } else {
+        ""
+    };
     Status::bad_request(format!(
         "the object provided is unrecognized (must be of type {}): couldn't get version/kind; \
          json parse error: {why} ({}{dots})",

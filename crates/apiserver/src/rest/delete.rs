@@ -71,6 +71,9 @@ pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
             Err(status) => return Err(status),
         }
     }
-    let slice = Slice { entries: deleted, ..slice };
+    let slice = Slice {
+        entries: deleted,
+        ..slice
+    };
     list::render(ask, slice, accepted)
 }

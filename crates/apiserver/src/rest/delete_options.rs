@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::ask::{Ask, dry_run};
 use crate::{
-    negotiate::{Encoding, body_encoding},
+    negotiate::{BodyEncoding, body_encoding},
+    protobuf,
     query::Query,
 };
 
@@ -50,10 +51,11 @@ impl DeleteOptions {
             true => DeleteOptions::from_query(ask.query, &mut errors)?,
             false => {
                 let tree: Value = match body_encoding(ask.header(http::header::CONTENT_TYPE))? {
-                    Encoding::Json => serde_json::from_slice(body).map_err(|e| Status::bad_request(e.to_string()))?,
-                    Encoding::Yaml => {
-                        serde_yaml_ng::from_slice(body).map_err(|e| Status::bad_request(e.to_string()))?
-                    }
+                    BodyEncoding::Protobuf => protobuf::decode(body, ("v1", "DeleteOptions"))?,
+                    BodyEncoding::Json => serde_json::from_slice(body)
+                        .map_err(|e| Status::bad_request(e.to_string()))?,
+                    BodyEncoding::Yaml => serde_yaml_ng::from_slice(body)
+                        .map_err(|e| Status::bad_request(e.to_string()))?,
                 };
                 DeleteOptions::from_tree(&tree, &mut errors)?
             }
@@ -69,7 +71,11 @@ impl DeleteOptions {
         }
         match errors.is_empty() {
             true => Ok(options),
-            false => Err(Status::invalid(GroupKind::new("meta.k8s.io", "DeleteOptions"), "", errors)),
+            false => Err(Status::invalid(
+                GroupKind::new("meta.k8s.io", "DeleteOptions"),
+                "",
+                errors,
+            )),
         }
     }
 
@@ -83,7 +89,10 @@ impl DeleteOptions {
     }
 
     fn from_tree(tree: &Value, errors: &mut Vec<Error>) -> Result<DeleteOptions, Status> {
-        let kind = tree.get("kind").and_then(Value::as_str).unwrap_or("DeleteOptions");
+        let kind = tree
+            .get("kind")
+            .and_then(Value::as_str)
+            .unwrap_or("DeleteOptions");
         if kind != "DeleteOptions" {
             return Err(Status::bad_request(format!(
                 "decoded object cannot be converted to DeleteOptions (it is a {kind})"
@@ -100,7 +109,9 @@ impl DeleteOptions {
             resource_version: text(&["preconditions", "resourceVersion"]),
             orphan_dependents: tree.get("orphanDependents").and_then(Value::as_bool),
             propagation_policy: propagation(
-                tree.get("propagationPolicy").and_then(Value::as_str).unwrap_or(""),
+                tree.get("propagationPolicy")
+                    .and_then(Value::as_str)
+                    .unwrap_or(""),
                 errors,
             ),
             dry_run: dry_run(dry.iter().filter_map(Value::as_str), errors),

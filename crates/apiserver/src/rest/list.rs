@@ -55,7 +55,11 @@ impl ListOptions {
     pub fn parse(query: &Query<'_>, watch: bool) -> Result<ListOptions, Status> {
         let errors = validate(query, watch);
         if !errors.is_empty() {
-            return Err(Status::invalid(GroupKind::new("meta.k8s.io", "ListOptions"), "", errors));
+            return Err(Status::invalid(
+                GroupKind::new("meta.k8s.io", "ListOptions"),
+                "",
+                errors,
+            ));
         }
         let token = query.get("continue");
         let continuation = match token {
@@ -90,33 +94,55 @@ impl ListOptions {
 /// Upstream's `ValidateListOptions`.
 fn validate(query: &Query<'_>, watch: bool) -> Vec<Error> {
     let mut errors = Vec::new();
-    let (version, version_match) = (query.get("resourceVersion"), query.get("resourceVersionMatch"));
+    let (version, version_match) = (
+        query.get("resourceVersion"),
+        query.get("resourceVersionMatch"),
+    );
     let path = Path::new("resourceVersionMatch");
     let initial = query.find("sendInitialEvents").is_some();
     if watch && initial {
         if version_match.is_empty() {
             let path = Path::new("resourceVersionMatch");
-            errors.push(Error::forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+            errors.push(Error::forbidden(
+                &path,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
         } else if version_match != "NotOlderThan" {
-            errors.push(Error::not_supported(&path, version_match, &["NotOlderThan"]));
+            errors.push(Error::not_supported(
+                &path,
+                version_match,
+                &["NotOlderThan"],
+            ));
         }
         return errors;
     }
     if initial {
         let path = Path::new("sendInitialEvents");
-        errors.push(Error::forbidden(&path, "sendInitialEvents is forbidden for list"));
+        errors.push(Error::forbidden(
+            &path,
+            "sendInitialEvents is forbidden for list",
+        ));
     }
     if version_match.is_empty() {
         return errors;
     }
     if watch {
-        errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden for watch"));
+        errors.push(Error::forbidden(
+            &path,
+            "resourceVersionMatch is forbidden for watch",
+        ));
     }
     if version.is_empty() {
-        errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+        errors.push(Error::forbidden(
+            &path,
+            "resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ));
     }
     if !query.get("continue").is_empty() {
-        errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
+        errors.push(Error::forbidden(
+            &path,
+            "resourceVersionMatch is forbidden when continue is provided",
+        ));
     }
     match version_match {
         "Exact" if version == "0" => errors.push(Error::forbidden(
@@ -124,7 +150,11 @@ fn validate(query: &Query<'_>, watch: bool) -> Vec<Error> {
             "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
         )),
         "Exact" | "NotOlderThan" => {}
-        other => errors.push(Error::not_supported(&path, other, &["Exact", "NotOlderThan", ""])),
+        other => errors.push(Error::not_supported(
+            &path,
+            other,
+            &["Exact", "NotOlderThan", ""],
+        )),
     }
     errors
 }
@@ -142,7 +172,10 @@ pub async fn list(ask: &Ask<'_>) -> Answer {
 
 /// The filter of a list or watch.
 pub fn filter(ask: &Ask<'_>) -> Result<Filter, Status> {
-    let (labels, fields) = (ask.query.get("labelSelector"), ask.query.get("fieldSelector"));
+    let (labels, fields) = (
+        ask.query.get("labelSelector"),
+        ask.query.get("fieldSelector"),
+    );
     let named = match (ask.info.name, fields) {
         // Paths of upstream's old watch form name the object.
         (name, "") if !name.is_empty() => format!("metadata.name={name}"),
@@ -220,7 +253,8 @@ fn continue_token(slice: &Slice) -> Option<String> {
 /// A page in the shape asked for.
 pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
     let token = continue_token(&slice);
-    let simple = accepted.shape == Shape::Object && accepted.encoding == Encoding::Json && !accepted.pretty;
+    let simple =
+        accepted.shape == Shape::Object && accepted.encoding == Encoding::Json && !accepted.pretty;
     if simple && ask.served.alias.is_none() {
         let head = head(ask, &slice, token.as_deref());
         let list = ListBody::new(head, slice.entries);
@@ -234,7 +268,10 @@ pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
         meta["remainingItemCount"] = json!(remaining);
     }
     let strategy = ask.kind().strategy;
-    let trees = slice.entries.iter().map(|e| (shape::served_tree(ask.served, e), e));
+    let trees = slice
+        .entries
+        .iter()
+        .map(|e| (shape::served_tree(ask.served, e), e));
     let list = match accepted.shape {
         Shape::Object => {
             let items: Vec<Value> = trees.map(|(tree, _)| untyped(tree)).collect();
@@ -246,7 +283,9 @@ pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
             })
         }
         Shape::Partial(version) => {
-            let items: Vec<Value> = trees.map(|(tree, _)| shape::partial(&tree, version)).collect();
+            let items: Vec<Value> = trees
+                .map(|(tree, _)| shape::partial(&tree, version))
+                .collect();
             json!({
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": version.api_version(),
@@ -256,7 +295,9 @@ pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
         }
         Shape::Table(version) => {
             let include = IncludeObject::parse(ask.query.get("includeObject"))?;
-            let rows = trees.map(|(tree, e)| shape::row(strategy, &tree, e.tree(), version, include)).collect();
+            let rows = trees
+                .map(|(tree, e)| shape::row(strategy, &tree, e.tree(), version, include))
+                .collect();
             shape::table(strategy, version, meta, rows, true)
         }
     };

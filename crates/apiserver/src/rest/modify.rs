@@ -29,7 +29,10 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
     let options = WriteOptions::parse(ask.query, "CreateOptions")?;
     let tree = decode::body(ask, &body, &Expected::of(ask), options.validation)?;
     let tree = decode::to_stored(ask, tree);
-    let entry = ask.core.create(&write_of(ask, options.dry_run), tree).await?;
+    let entry = ask
+        .core
+        .create(&write_of(ask, options.dry_run), tree)
+        .await?;
     shape::object(ask, StatusCode::CREATED, &entry, accepted)
 }
 
@@ -41,6 +44,10 @@ pub async fn update(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
     let tree = decode::to_stored(ask, tree);
     let write = write_of(ask, options.dry_run);
     let updated = ask.core.put(&write, ask.info.name, part, tree).await?;
-    let code = if updated.created { StatusCode::CREATED } else { StatusCode::OK };
+    let code = if updated.created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
     shape::object(ask, code, &updated.entry, accepted)
 }

@@ -97,12 +97,20 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
         Ok(decode::to_stored(ask, tree))
     };
     let write = write_of(ask, options.dry_run);
-    let updated = ask.core.update(&write, ask.info.name, part, &mut compute).await?;
+    let updated = ask
+        .core
+        .update(&write, ask.info.name, part, &mut compute)
+        .await?;
     shape::object(ask, StatusCode::OK, &updated.entry, accepted)
 }
 
 /// Unknown fields of a patched object.
-pub fn report(ask: &Ask<'_>, validation: FieldValidation, patch: &Patch, problems: Vec<String>) -> Result<(), Status> {
+pub fn report(
+    ask: &Ask<'_>,
+    validation: FieldValidation,
+    patch: &Patch,
+    problems: Vec<String>,
+) -> Result<(), Status> {
     match validation {
         FieldValidation::Strict if !problems.is_empty() => {
             let why = format!("strict decoding error: {}", problems.join(", "));

@@ -32,7 +32,12 @@ fn pod_resource() -> GroupResource {
 pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::None)?;
     let options = WriteOptions::parse(ask.query, "CreateOptions")?;
-    let expected = Expected { group: "", version: "v1", kind: "Binding", definition: "io.k8s.api.core.v1.Binding" };
+    let expected = Expected {
+        group: "",
+        version: "v1",
+        kind: "Binding",
+        definition: "io.k8s.api.core.v1.Binding",
+    };
     let mut binding = decode::body(ask, &body, &expected, options.validation)?;
     let pods = knarr_api::find("", "v1", "pods").ok_or_else(Status::path_not_found)?;
     let given = object::name(&binding).to_owned();
@@ -45,28 +50,57 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
             )));
         }
     };
-    let write = Write { kind: pods, group: "", subresource: "binding", namespace: ask.info.namespace, ..write_of(ask, options.dry_run) };
+    let write = Write {
+        kind: pods,
+        group: "",
+        subresource: "binding",
+        namespace: ask.info.namespace,
+        ..write_of(ask, options.dry_run)
+    };
     for phase in [Phase::Mutate, Phase::Validate] {
-        ask.core.admit(&write, Operation::Create, name, phase, Some(&mut binding), None).await?;
+        ask.core
+            .admit(
+                &write,
+                Operation::Create,
+                name,
+                phase,
+                Some(&mut binding),
+                None,
+            )
+            .await?;
     }
     let mut compute = |current: &Value| bound(&binding, name, current);
-    let updating = Write { subresource: "binding", ..write };
-    ask.core.update_unadmitted(&updating, name, Part::Subresource("binding"), &mut compute).await?;
+    let updating = Write {
+        subresource: "binding",
+        ..write
+    };
+    ask.core
+        .update_unadmitted(&updating, name, Part::Subresource("binding"), &mut compute)
+        .await?;
     Ok(respond::tree(StatusCode::CREATED, &success(), accepted))
 }
 
 /// The pod with the binding's node, as upstream's `setPodHostAndAnnotations`.
 fn bound(binding: &Value, name: &str, pod: &Value) -> Result<Value, Status> {
-    let conflict = |why: String| Status::conflict(GroupResource::new("", "pods/binding"), name, why);
+    let conflict =
+        |why: String| Status::conflict(GroupResource::new("", "pods/binding"), name, why);
     let target = object::str_at(binding, &["target", "name"]);
     let kind = object::str_at(binding, &["target", "kind"]);
     if target.is_empty() || !matches!(kind, "" | "Node") {
         let path = knarr_meta::field::Path::new("target");
         let error = match target.is_empty() {
             true => knarr_meta::field::Error::required(&path.child("name"), ""),
-            false => knarr_meta::field::Error::not_supported(&path.child("kind"), kind, &["Node", "<empty>"]),
+            false => knarr_meta::field::Error::not_supported(
+                &path.child("kind"),
+                kind,
+                &["Node", "<empty>"],
+            ),
         };
-        return Err(Status::invalid(knarr_meta::GroupKind::new("", "Binding"), name, vec![error]));
+        return Err(Status::invalid(
+            knarr_meta::GroupKind::new("", "Binding"),
+            name,
+            vec![error],
+        ));
     }
     let uid = object::uid(binding);
     if !uid.is_empty() && uid != object::uid(pod) {
@@ -76,16 +110,21 @@ fn bound(binding: &Value, name: &str, pod: &Value) -> Result<Value, Status> {
         )));
     }
     if object::deletion_timestamp(pod).is_some() {
-        return Err(conflict(format!("pod {name} is being deleted, cannot be assigned to a host")));
+        return Err(conflict(format!(
+            "pod {name} is being deleted, cannot be assigned to a host"
+        )));
     }
     let node = object::str_at(pod, &["spec", "nodeName"]);
     if !node.is_empty() {
-        return Err(conflict(format!("pod {name} is already assigned to node \"{node}\"")));
+        return Err(conflict(format!(
+            "pod {name} is already assigned to node \"{node}\""
+        )));
     }
     let mut pod = pod.clone();
     pod["spec"]["nodeName"] = json!(target);
-    let annotations: Vec<(String, String)> =
-        object::annotations(binding).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let annotations: Vec<(String, String)> = object::annotations(binding)
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect();
     if !annotations.is_empty() {
         let meta = crate::write::metadata(&mut pod);
         let all = meta.entry("annotations").or_insert_with(|| json!({}));
@@ -99,7 +138,10 @@ fn bound(binding: &Value, name: &str, pod: &Value) -> Result<Value, Status> {
 
 /// Sets the condition PodScheduled to True.
 fn scheduled(pod: &mut Value) {
-    let Some(status) = pod.as_object_mut().map(|p| p.entry("status").or_insert_with(|| json!({}))) else {
+    let Some(status) = pod
+        .as_object_mut()
+        .map(|p| p.entry("status").or_insert_with(|| json!({})))
+    else {
         return;
     };
     let condition = json!({
@@ -108,7 +150,9 @@ fn scheduled(pod: &mut Value) {
         "lastProbeTime": null,
         "lastTransitionTime": knarr_meta::time::now_seconds(),
     });
-    let conditions = status.as_object_mut().map(|s| s.entry("conditions").or_insert_with(|| json!([])));
+    let conditions = status
+        .as_object_mut()
+        .map(|s| s.entry("conditions").or_insert_with(|| json!([])));
     let Some(Value::Array(conditions)) = conditions else {
         return;
     };
@@ -123,18 +167,34 @@ fn scheduled(pod: &mut Value) {
 pub async fn evict(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::None)?;
     let options = WriteOptions::parse(ask.query, "CreateOptions")?;
-    let expected = Expected { group: "policy", version: "v1", kind: "Eviction", definition: "io.k8s.api.policy.v1.Eviction" };
+    let expected = Expected {
+        group: "policy",
+        version: "v1",
+        kind: "Eviction",
+        definition: "io.k8s.api.policy.v1.Eviction",
+    };
     // kubectl up to 1.21 sends the beta version, which has the same fields.
     let body = beta_to_v1(body);
     let mut eviction = decode::body(ask, &body, &expected, options.validation)?;
     let name = ask.info.name;
     let given = object::name(&eviction);
     if !given.is_empty() && given != name {
-        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+        return Err(Status::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
     }
     let write = write_of(ask, options.dry_run);
     for phase in [Phase::Mutate, Phase::Validate] {
-        ask.core.admit(&write, Operation::Create, name, phase, Some(&mut eviction), None).await?;
+        ask.core
+            .admit(
+                &write,
+                Operation::Create,
+                name,
+                phase,
+                Some(&mut eviction),
+                None,
+            )
+            .await?;
     }
     let asked = &eviction["deleteOptions"];
     let text = |field: &str| asked["preconditions"][field].as_str().map(str::to_owned);
@@ -151,8 +211,15 @@ pub async fn evict(ask: &Ask<'_>, body: Bytes) -> Answer {
         dry_run: options.dry_run,
         ..DeleteOptions::default()
     };
-    let dry_run = options.dry_run || asked["dryRun"].as_array().is_some_and(|d| d.iter().any(|v| v == "All"));
-    let write = Write { subresource: "", dry_run, ..write };
+    let dry_run = options.dry_run
+        || asked["dryRun"]
+            .as_array()
+            .is_some_and(|d| d.iter().any(|v| v == "All"));
+    let write = Write {
+        subresource: "",
+        dry_run,
+        ..write
+    };
     ask.core.delete(&write, name, &delete).await?;
     Ok(respond::tree(StatusCode::CREATED, &success(), accepted))
 }

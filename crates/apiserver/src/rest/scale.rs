@@ -47,7 +47,11 @@ pub async fn get(ask: &Ask<'_>) -> Answer {
         .of(ask.kind())?
         .get(&key)
         .ok_or_else(|| Status::not_found(ask.group_resource(), ask.info.name))?;
-    Ok(respond::tree(StatusCode::OK, &view(ask, &entry.tree())?, accepted))
+    Ok(respond::tree(
+        StatusCode::OK,
+        &view(ask, &entry.tree())?,
+        accepted,
+    ))
 }
 
 pub async fn update(ask: &Ask<'_>, body: Bytes) -> Answer {
@@ -73,17 +77,32 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes) -> Answer {
     run(ask, options, &mut compute).await
 }
 
-async fn run(ask: &Ask<'_>, options: WriteOptions, compute: &mut crate::write::update::Compute<'_>) -> Answer {
+async fn run(
+    ask: &Ask<'_>,
+    options: WriteOptions,
+    compute: &mut crate::write::update::Compute<'_>,
+) -> Answer {
     let accepted = ask.accepted(Shapes::None)?;
     let write = write_of(ask, options.dry_run);
-    let updated = ask.core.update(&write, ask.info.name, Part::Subresource("scale"), compute).await?;
+    let updated = ask
+        .core
+        .update(&write, ask.info.name, Part::Subresource("scale"), compute)
+        .await?;
     let entry: &Entry = &updated.entry;
-    Ok(respond::tree(StatusCode::OK, &view(ask, &entry.tree())?, accepted))
+    Ok(respond::tree(
+        StatusCode::OK,
+        &view(ask, &entry.tree())?,
+        accepted,
+    ))
 }
 
 /// The Scale of an object.
 fn view(ask: &Ask<'_>, tree: &Value) -> Result<Value, Status> {
-    let (wanted, actual, selector) = ask.kind().strategy.scale(tree).ok_or_else(Status::path_not_found)?;
+    let (wanted, actual, selector) = ask
+        .kind()
+        .strategy
+        .scale(tree)
+        .ok_or_else(Status::path_not_found)?;
     let mut meta = json!({
         "name": object::name(tree),
         "uid": object::uid(tree),
@@ -126,7 +145,11 @@ fn set_replicas(ask: &Ask<'_>, current: &Value, wanted: &Value) -> Result<Value,
     if replicas < 0 {
         let path = Path::new("spec").child("replicas");
         let error = Error::invalid(&path, replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid(GroupKind::new("autoscaling", "Scale"), ask.info.name, vec![error]));
+        return Err(Status::invalid(
+            GroupKind::new("autoscaling", "Scale"),
+            ask.info.name,
+            vec![error],
+        ));
     }
     let mut tree = current.clone();
     ask.kind().strategy.set_scale(&mut tree, replicas)?;

@@ -92,7 +92,13 @@ pub fn partial(tree: &Value, version: MetaVersion) -> Value {
 }
 
 /// A Table of rows; `headers` false leaves the column definitions out, as upstream after the first event of a watch.
-pub fn table(strategy: &dyn Strategy, version: MetaVersion, meta: Value, rows: Vec<Value>, headers: bool) -> Value {
+pub fn table(
+    strategy: &dyn Strategy,
+    version: MetaVersion,
+    meta: Value,
+    rows: Vec<Value>,
+    headers: bool,
+) -> Value {
     let columns: Vec<Value> = match headers {
         false => Vec::new(),
         true => strategy
@@ -145,7 +151,11 @@ pub struct ShapeView {
 
 impl ShapeView {
     /// `None` where the stored bytes serve.
-    pub fn for_watch(served: Served, shape: Shape, include: IncludeObject) -> Option<Arc<dyn View>> {
+    pub fn for_watch(
+        served: Served,
+        shape: Shape,
+        include: IncludeObject,
+    ) -> Option<Arc<dyn View>> {
         if shape == Shape::Object && served.alias.is_none() {
             return None;
         }
@@ -185,19 +195,36 @@ impl View for ShapeView {
 
     fn bookmark(&self, revision: u64, annotated: bool) -> Bytes {
         match self.shape {
-            Shape::Object => {
-                bookmark_object(self.served.kind.kind, &self.served.api_version(), revision, annotated)
-            }
-            Shape::Partial(version) => {
-                bookmark_object("PartialObjectMetadata", version.api_version(), revision, annotated)
-            }
+            Shape::Object => bookmark_object(
+                self.served.kind.kind,
+                &self.served.api_version(),
+                revision,
+                annotated,
+            ),
+            Shape::Partial(version) => bookmark_object(
+                "PartialObjectMetadata",
+                version.api_version(),
+                revision,
+                annotated,
+            ),
             Shape::Table(version) => {
-                let object = bookmark_object("PartialObjectMetadata", version.api_version(), revision, annotated);
+                let object = bookmark_object(
+                    "PartialObjectMetadata",
+                    version.api_version(),
+                    revision,
+                    annotated,
+                );
                 let object: Value = serde_json::from_slice(&object).unwrap_or_default();
                 let cells = vec![Value::Null; self.served.kind.strategy.columns().len()];
                 let row = json!({"cells": cells, "object": object});
                 let meta = json!({"resourceVersion": revision.to_string()});
-                let table = table(self.served.kind.strategy, version, meta, vec![row], self.headers());
+                let table = table(
+                    self.served.kind.strategy,
+                    version,
+                    meta,
+                    vec![row],
+                    self.headers(),
+                );
                 Bytes::from(serde_json::to_vec(&table).unwrap_or_default())
             }
         }

@@ -41,14 +41,26 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
         None => Expected::of(ask),
         Some((group, version, kind)) => {
             definition = definition_of(group, version, kind);
-            Expected { group, version, kind, definition: &definition }
+            Expected {
+                group,
+                version,
+                kind,
+                definition: &definition,
+            }
         }
     };
     let mut tree = decode::body(ask, &body, &expected, options.validation)?;
     let write = write_of(ask, options.dry_run);
     for phase in [Phase::Mutate, Phase::Validate] {
         ask.core
-            .admit(&write, Operation::Create, ask.info.name, phase, Some(&mut tree), None)
+            .admit(
+                &write,
+                Operation::Create,
+                ask.info.name,
+                phase,
+                Some(&mut tree),
+                None,
+            )
             .await?;
     }
     let creation = Creation {

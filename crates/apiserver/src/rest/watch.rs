@@ -34,7 +34,9 @@ pub async fn watch(ask: &Ask<'_>) -> Answer {
     let cache = ask.core.cache.clone();
     let resource = cache.of(ask.kind())?.clone();
     let start = start(ask, &options).await?;
-    let timeout = options.timeout.unwrap_or_else(|| MIN_TIMEOUT.mul_f64(1.0 + fastrand::f64()));
+    let timeout = options
+        .timeout
+        .unwrap_or_else(|| MIN_TIMEOUT.mul_f64(1.0 + fastrand::f64()));
     let watcher = Watcher::new(
         cache,
         resource,
@@ -52,7 +54,8 @@ pub async fn watch(ask: &Ask<'_>) -> Answer {
         let _ = &guard;
         Ok::<_, BoxError>(frame)
     });
-    let response: Response<Body> = with_type(StatusCode::OK, "application/json", Body::stream(stream));
+    let response: Response<Body> =
+        with_type(StatusCode::OK, "application/json", Body::stream(stream));
     Ok(response)
 }
 

@@ -58,7 +58,10 @@ pub enum Peer {
 
 impl Peer {
     pub fn connection(certificate: Option<Vec<u8>>) -> Peer {
-        Peer::Connection { certificate, user: OnceLock::new() }
+        Peer::Connection {
+            certificate,
+            user: OnceLock::new(),
+        }
     }
 }
 
@@ -76,22 +79,41 @@ pub async fn handle(core: &Arc<Core>, request: Request<Incoming>, peer: &Peer) -
     let (info, rest) = route::parse(&method, &path, &query);
     let warnings = Warnings::default();
     let extensions = std::mem::take(&mut parts.extensions);
-    let chain = Chain { core, parts: &parts, info: &info, rest, query: &query, warnings: &warnings };
-    let answer = AssertUnwindSafe(chain.run(peer, body, extensions)).catch_unwind().await;
+    let chain = Chain {
+        core,
+        parts: &parts,
+        info: &info,
+        rest,
+        query: &query,
+        warnings: &warnings,
+    };
+    let answer = AssertUnwindSafe(chain.run(peer, body, extensions))
+        .catch_unwind()
+        .await;
     let answer = answer.unwrap_or_else(|_| {
         tracing::error!(%method, path = info.path, "a handler panicked");
         Err(Status::internal("the request handler failed"))
     });
     let accept = header_text(&parts.headers, header::ACCEPT);
     let mut response = match answer {
-        Ok(response) => {
-            respond::compress(response, header_text(&parts.headers, header::ACCEPT_ENCODING))
-        }
-        Err(status) => respond::error(&status, negotiate(accept, Shapes::None).unwrap_or(respond::JSON)),
+        Ok(response) => respond::compress(
+            response,
+            header_text(&parts.headers, header::ACCEPT_ENCODING),
+        ),
+        Err(status) => respond::error(
+            &status,
+            negotiate(accept, Shapes::None).unwrap_or(respond::JSON),
+        ),
     };
     finish(&mut response, &parts.headers, &warnings);
     let took = started.elapsed();
-    core.metrics.answered(info.verb, info.group, metric_resource(&info), response.status().as_u16(), took);
+    core.metrics.answered(
+        info.verb,
+        info.group,
+        metric_resource(&info),
+        response.status().as_u16(),
+        took,
+    );
     tracing::debug!(
         %method,
         uri = %uri,
@@ -121,7 +143,9 @@ fn finish(response: &mut Response<Body>, request: &HeaderMap, warnings: &Warning
     let mut left = WARNING_BYTES;
     for text in warnings.take() {
         let line = format!("299 - {}", field::quote(&text));
-        let Some(rest) = left.checked_sub(line.len()) else { break };
+        let Some(rest) = left.checked_sub(line.len()) else {
+            break;
+        };
         left = rest;
         if let Ok(value) = HeaderValue::from_str(&line) {
             headers.append(header::WARNING, value);
@@ -151,7 +175,14 @@ impl<'r> Chain<'r> {
         let user = self.user(peer).await?;
         authz::check(&*self.core.authorizer, &user, self.info)?;
         if !self.info.is_resource {
-            return pages::serve(self.core, &self.parts.method, self.info.path, self.query, &self.parts.headers).await;
+            return pages::serve(
+                self.core,
+                &self.parts.method,
+                self.info.path,
+                self.query,
+                &self.parts.headers,
+            )
+            .await;
         }
         let served = Served::find(self.info.group, self.info.version, self.info.resource);
         let served = served.ok_or_else(Status::path_not_found)?;
@@ -185,9 +216,14 @@ impl<'r> Chain<'r> {
             }
         };
         // A future that is kept on the heap makes this one, which every request has, small.
-        tokio::time::timeout(REQUEST_TIMEOUT, Box::pin(handled)).await.unwrap_or_else(|_| {
-            Err(Status::timeout("request did not complete within the allotted timeout", 0))
-        })
+        tokio::time::timeout(REQUEST_TIMEOUT, Box::pin(handled))
+            .await
+            .unwrap_or_else(|_| {
+                Err(Status::timeout(
+                    "request did not complete within the allotted timeout",
+                    0,
+                ))
+            })
     }
 
     /// Authenticates and impersonates.
@@ -200,7 +236,9 @@ impl<'r> Chain<'r> {
                 match user.get().filter(|_| bearer.is_none()) {
                     Some(user) => user.clone(),
                     None => {
-                        let found = self.authenticate(certificate.as_deref(), bearer.as_deref()).await?;
+                        let found = self
+                            .authenticate(certificate.as_deref(), bearer.as_deref())
+                            .await?;
                         if bearer.is_none() && certificate.is_some() {
                             // Another request of this connection may have been first: it found the same.
                             let _ = user.set(found.clone());
@@ -216,8 +254,15 @@ impl<'r> Chain<'r> {
         }
     }
 
-    async fn authenticate(&self, certificate: Option<&[u8]>, bearer: Option<&str>) -> Result<Arc<UserInfo>, Status> {
-        let credentials = Credentials { client_certificate: certificate, bearer };
+    async fn authenticate(
+        &self,
+        certificate: Option<&[u8]>,
+        bearer: Option<&str>,
+    ) -> Result<Arc<UserInfo>, Status> {
+        let credentials = Credentials {
+            client_certificate: certificate,
+            bearer,
+        };
         match self.core.authenticator.authenticate(credentials).await? {
             Some(user) => Ok(Arc::new(user)),
             None if authn::anonymous_allowed(self.info.path) => Ok(Arc::new(authn::anonymous())),
@@ -253,20 +298,30 @@ impl<'r> Chain<'r> {
         rest::allowed(ask, verb)?;
         if verb == Verb::Get {
             // A WebSocket opens with GET but does what POST does: reading pods must not be enough.
-            let create = RequestInfo { verb: "create", ..ask.info.clone() };
+            let create = RequestInfo {
+                verb: "create",
+                ..ask.info.clone()
+            };
             authz::check(&*self.core.authorizer, ask.user, &create)?;
         }
         let cache = &self.core.cache;
         cache.fresh().await?;
         let key = format!("{}/{}", ask.info.namespace, ask.info.name);
         let pod = cache.of(ask.kind())?.get(&key);
-        let pod = pod.ok_or_else(|| Status::not_found(ask.group_resource(), ask.info.name))?.tree();
+        let pod = pod
+            .ok_or_else(|| Status::not_found(ask.group_resource(), ask.info.name))?
+            .tree();
         let write = write_of(ask, false);
         for phase in [Phase::Mutate, Phase::Validate] {
-            self.core.admit(&write, Operation::Connect, ask.info.name, phase, None, None).await?;
+            self.core
+                .admit(&write, Operation::Connect, ask.info.name, phase, None, None)
+                .await?;
         }
         let mut client = self.client(extensions);
-        self.core.kubelets.stream(cache, &pod, stream, ask.query, &mut client).await
+        self.core
+            .kubelets
+            .stream(cache, &pod, stream, ask.query, &mut client)
+            .await
     }
 
     /// `nodes/NAME/proxy/…`: any request to the node's kubelet.
@@ -285,7 +340,10 @@ impl<'r> Chain<'r> {
         }
         let body = read_body(body).await?;
         let mut client = self.client(extensions);
-        self.core.kubelets.pass(&self.core.cache, name, uri, &mut client, body).await
+        self.core
+            .kubelets
+            .pass(&self.core.cache, name, uri, &mut client, body)
+            .await
     }
 
     /// The request without its body, with what an upgrade needs.
@@ -311,7 +369,9 @@ async fn read_body(body: Incoming) -> Result<Bytes, Status> {
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             Err(Status::request_too_large(format!("limit is {BODY_BYTES}")))
         }
-        Err(error) => Err(Status::bad_request(format!("unable to read the request body: {error}"))),
+        Err(error) => Err(Status::bad_request(format!(
+            "unable to read the request body: {error}"
+        ))),
     }
 }
 
@@ -327,7 +387,8 @@ fn bearer(headers: &HeaderMap) -> Option<String> {
     let protocols = header_text(headers, header::SEC_WEBSOCKET_PROTOCOL);
     let mut all = protocols.split(',').map(str::trim);
     let encoded = all.find_map(|p| p.strip_prefix("base64url.bearer.authorization.k8s.io."))?;
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(encoded).ok()?;
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .decode(encoded)
+        .ok()?;
     String::from_utf8(bytes).ok()
 }
-

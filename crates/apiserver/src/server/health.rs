@@ -28,10 +28,15 @@ const PING: Check = ("ping", |_| true);
 const LOG: Check = ("log", |_| true);
 // The store under the name upstream's tools look for.
 const STORE: Check = ("etcd", |health| health.feeding.load(Ordering::Acquire));
-const CACHE: Check = ("informer-sync", |health| health.feeding.load(Ordering::Acquire));
-const BOOTSTRAP: Check =
-    ("poststarthook/rbac/bootstrap-roles", |health| health.bootstrapped.load(Ordering::Acquire));
-const SHUTDOWN: Check = ("shutdown", |health| !health.stopping.load(Ordering::Acquire));
+const CACHE: Check = ("informer-sync", |health| {
+    health.feeding.load(Ordering::Acquire)
+});
+const BOOTSTRAP: Check = ("poststarthook/rbac/bootstrap-roles", |health| {
+    health.bootstrapped.load(Ordering::Acquire)
+});
+const SHUTDOWN: Check = ("shutdown", |health| {
+    !health.stopping.load(Ordering::Acquire)
+});
 
 fn checks(endpoint: &str) -> &'static [Check] {
     match endpoint {
@@ -44,7 +49,10 @@ fn checks(endpoint: &str) -> &'static [Check] {
 pub fn serve(core: &Core, endpoint: &str, check: &str, query: &Query<'_>) -> Answer {
     let all = checks(endpoint);
     let chosen: Vec<&Check> = match check {
-        "" => all.iter().filter(|(name, _)| !query.all("exclude").any(|e| e == *name)).collect(),
+        "" => all
+            .iter()
+            .filter(|(name, _)| !query.all("exclude").any(|e| e == *name))
+            .collect(),
         wanted => {
             let found = all.iter().find(|(name, _)| *name == wanted);
             vec![found.ok_or_else(Status::path_not_found)?]
@@ -70,6 +78,8 @@ pub fn serve(core: &Core, endpoint: &str, check: &str, query: &Query<'_>) -> Ans
         ),
     };
     let nosniff = HeaderValue::from_static("nosniff");
-    response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+        .headers_mut()
+        .insert(http::header::X_CONTENT_TYPE_OPTIONS, nosniff);
     Ok(response)
 }

@@ -28,7 +28,11 @@ impl Default for Limits {
 impl Limits {
     /// A place for a request, given back when dropped; 429 when there is none.
     pub fn enter(&self, mutating: bool) -> Result<OwnedSemaphorePermit, Status> {
-        let semaphore = if mutating { &self.mutating } else { &self.read_only };
+        let semaphore = if mutating {
+            &self.mutating
+        } else {
+            &self.read_only
+        };
         semaphore
             .clone()
             .try_acquire_owned()
@@ -37,6 +41,9 @@ impl Limits {
 
     /// Read-only and mutating requests in flight.
     pub fn in_flight(&self) -> (usize, usize) {
-        (READ_ONLY - self.read_only.available_permits(), MUTATING - self.mutating.available_permits())
+        (
+            READ_ONLY - self.read_only.available_permits(),
+            MUTATING - self.mutating.available_permits(),
+        )
     }
 }

@@ -39,7 +39,10 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes the socket given, or binds one.
-pub fn bind(given: Option<std::net::TcpListener>, address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), Error> {
+pub fn bind(
+    given: Option<std::net::TcpListener>,
+    address: SocketAddr,
+) -> Result<(std::net::TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Listen { address, source };
     let listener = match given {
         Some(listener) => listener,
@@ -69,8 +72,16 @@ pub async fn serve(
             () = token.cancelled() => break,
             () = stop.cancelled() => break,
         };
-        let Some((stream, place)) = accepted else { continue };
-        let connection = connection(core.clone(), acceptor.clone(), builder.clone(), stream, graceful.watcher());
+        let Some((stream, place)) = accepted else {
+            continue;
+        };
+        let connection = connection(
+            core.clone(),
+            acceptor.clone(),
+            builder.clone(),
+            stream,
+            graceful.watcher(),
+        );
         tokio::spawn(async move {
             connection.await;
             drop(place);
@@ -79,7 +90,10 @@ pub async fn serve(
     drop(listener);
     core.health.stopping.store(true, Ordering::Release);
     core.cache.stop();
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::debug!("some connections did not end in time");
     }
     Ok(())
@@ -141,7 +155,11 @@ async fn connection(
     let peer = Arc::new(Peer::connection(certificate));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (core, peer) = (core.clone(), peer.clone());
-        async move { Ok::<_, std::convert::Infallible>(handle(&core, request.map(Incoming::Wire), &peer).await) }
+        async move {
+            Ok::<_, std::convert::Infallible>(
+                handle(&core, request.map(Incoming::Wire), &peer).await,
+            )
+        }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {

@@ -32,7 +32,10 @@ impl LocalService {
         if !user.groups.iter().any(|g| g == authn::AUTHENTICATED) {
             user.groups.push(authn::AUTHENTICATED.to_owned());
         }
-        LocalService { core, peer: Arc::new(Peer::Local(Arc::new(user))) }
+        LocalService {
+            core,
+            peer: Arc::new(Peer::Local(Arc::new(user))),
+        }
     }
 
     /// The same server for another user.
@@ -56,7 +59,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (core, peer) = (self.core.clone(), self.peer.clone());
-        let request = request.map(|body| Incoming::Local(body.map_err(std::io::Error::other).boxed_unsync()));
+        let request =
+            request.map(|body| Incoming::Local(body.map_err(std::io::Error::other).boxed_unsync()));
         Box::pin(async move { Ok(handle(&core, request, &peer).await) })
     }
 }

@@ -49,7 +49,10 @@ async fn renew(pki: &Arc<Pki>) {
         match tokio::task::spawn_blocking(move || pki.renew_due()).await {
             Ok(Ok(renewed)) if renewed.is_empty() => {}
             Ok(Ok(renewed)) => tracing::info!(?renewed, "renewed certificates"),
-            Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "cannot renew certificates"),
+            Ok(Err(error)) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot renew certificates"
+            ),
             Err(error) => tracing::error!(%error, "renewing certificates failed"),
         }
     }

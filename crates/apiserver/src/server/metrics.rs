@@ -13,7 +13,9 @@ use std::{
 use dashmap::DashMap;
 
 /// Upper bounds of the duration buckets, in seconds.
-const BUCKETS_SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+const BUCKETS_SECONDS: [f64; 12] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+];
 /// Most label sets that are counted; what comes later is counted together.
 const MAX_SERIES: usize = 4096;
 
@@ -68,13 +70,20 @@ impl Metrics {
             Some(series) => series.clone(),
             None => {
                 if self.requests.len() >= MAX_SERIES {
-                    key = Key { verb, group: String::new(), resource: "other".into(), code };
+                    key = Key {
+                        verb,
+                        group: String::new(),
+                        resource: "other".into(),
+                        code,
+                    };
                 }
                 self.requests.entry(key).or_default().clone()
             }
         };
         series.count.fetch_add(1, Ordering::Relaxed);
-        series.micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        series
+            .micros
+            .fetch_add(took.as_micros() as u64, Ordering::Relaxed);
         let seconds = took.as_secs_f64();
         if let Some(at) = BUCKETS_SECONDS.iter().position(|b| seconds <= *b) {
             series.buckets[at].fetch_add(1, Ordering::Relaxed);
@@ -83,12 +92,25 @@ impl Metrics {
 
     /// Appends everything in the text form.
     pub fn render(&self, out: &mut String) {
-        let all: BTreeMap<Key, Arc<Series>> =
-            self.requests.iter().map(|e| (e.key().clone(), e.value().clone())).collect();
-        help(out, "apiserver_request_total", "counter", "Requests by verb, resource and code.");
+        let all: BTreeMap<Key, Arc<Series>> = self
+            .requests
+            .iter()
+            .map(|e| (e.key().clone(), e.value().clone()))
+            .collect();
+        help(
+            out,
+            "apiserver_request_total",
+            "counter",
+            "Requests by verb, resource and code.",
+        );
         for (key, series) in &all {
             let count = series.count.load(Ordering::Relaxed);
-            line(out, "apiserver_request_total", &format!("{},code=\"{}\"", labels(key), key.code), count);
+            line(
+                out,
+                "apiserver_request_total",
+                &format!("{},code=\"{}\"", labels(key), key.code),
+                count,
+            );
         }
         let name = "apiserver_request_duration_seconds";
         help(out, name, "histogram", "Time to the head of the answer.");
@@ -97,16 +119,36 @@ impl Metrics {
             let mut total = 0;
             for (bound, bucket) in BUCKETS_SECONDS.iter().zip(&series.buckets) {
                 total += bucket.load(Ordering::Relaxed);
-                line(out, &format!("{name}_bucket"), &format!("{labels},le=\"{bound}\""), total);
+                line(
+                    out,
+                    &format!("{name}_bucket"),
+                    &format!("{labels},le=\"{bound}\""),
+                    total,
+                );
             }
             let count = series.count.load(Ordering::Relaxed);
-            line(out, &format!("{name}_bucket"), &format!("{labels},le=\"+Inf\""), count);
+            line(
+                out,
+                &format!("{name}_bucket"),
+                &format!("{labels},le=\"+Inf\""),
+                count,
+            );
             let seconds = series.micros.load(Ordering::Relaxed) as f64 / 1e6;
             line(out, &format!("{name}_sum"), &labels, seconds);
             line(out, &format!("{name}_count"), &labels, count);
         }
-        help(out, "apiserver_longrunning_requests", "gauge", "Open watches.");
-        line(out, "apiserver_longrunning_requests", "verb=\"WATCH\"", self.watches.load(Ordering::Relaxed));
+        help(
+            out,
+            "apiserver_longrunning_requests",
+            "gauge",
+            "Open watches.",
+        );
+        line(
+            out,
+            "apiserver_longrunning_requests",
+            "verb=\"WATCH\"",
+            self.watches.load(Ordering::Relaxed),
+        );
     }
 }
 
@@ -124,7 +166,10 @@ pub fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Di
 }
 
 fn labels(key: &Key) -> String {
-    format!("verb=\"{}\",group=\"{}\",resource=\"{}\"", key.verb, key.group, key.resource)
+    format!(
+        "verb=\"{}\",group=\"{}\",resource=\"{}\"",
+        key.verb, key.group, key.resource
+    )
 }
 
 fn known_verb(verb: &str) -> &'static str {

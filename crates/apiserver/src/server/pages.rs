@@ -22,11 +22,21 @@ use crate::{
 pub const GIT_VERSION: &str = "v1.35.0+knarr";
 
 /// Answers a non-resource path.
-pub async fn serve(core: &Arc<Core>, method: &Method, path: &str, query: &Query<'_>, headers: &HeaderMap) -> Answer {
+pub async fn serve(
+    core: &Arc<Core>,
+    method: &Method,
+    path: &str,
+    query: &Query<'_>,
+    headers: &HeaderMap,
+) -> Answer {
     if !matches!(*method, Method::GET | Method::HEAD) {
         return Err(Status::method_not_allowed());
     }
-    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    let path = if path.len() > 1 {
+        path.trim_end_matches('/')
+    } else {
+        path
+    };
     for endpoint in ["/healthz", "/livez", "/readyz"] {
         if let Some(rest) = path.strip_prefix(endpoint)
             && (rest.is_empty() || rest.starts_with('/'))
@@ -40,8 +50,8 @@ pub async fn serve(core: &Arc<Core>, method: &Method, path: &str, query: &Query<
     }
     match path {
         "/metrics" => return Ok(metrics_page(core)),
-        "/version" => return Ok(negotiated(&version(), query, headers)?),
-        "/" => return Ok(negotiated(&json!({"paths": discovery::paths()}), query, headers)?),
+        "/version" => return negotiated(&version(), query, headers),
+        "/" => return negotiated(&json!({"paths": discovery::paths()}), query, headers),
         _ => {}
     }
     if let Some(answer) = openapi::serve(path, query, headers).await {
@@ -52,7 +62,10 @@ pub async fn serve(core: &Arc<Core>, method: &Method, path: &str, query: &Query<
 
 fn negotiated(value: &serde_json::Value, query: &Query<'_>, headers: &HeaderMap) -> Answer {
     let mut accepted = negotiate(header_text(headers, header::ACCEPT), Shapes::None)?;
-    accepted.pretty |= pretty(query.find("pretty"), header_text(headers, header::USER_AGENT));
+    accepted.pretty |= pretty(
+        query.find("pretty"),
+        header_text(headers, header::USER_AGENT),
+    );
     Ok(respond::tree(StatusCode::OK, value, accepted))
 }
 
@@ -95,13 +108,26 @@ fn metrics_page(core: &Core) -> Response<Body> {
     all.sort_by_key(|r| (r.kind.resource, r.kind.group));
     for resource in all {
         let gr = knarr_meta::GroupResource::new(resource.kind.group, resource.kind.resource);
-        metrics::line(&mut out, name, &format!("resource=\"{gr}\""), resource.len());
-        let labels = format!("group=\"{}\",resource=\"{}\"", resource.kind.group, resource.kind.resource);
+        metrics::line(
+            &mut out,
+            name,
+            &format!("resource=\"{gr}\""),
+            resource.len(),
+        );
+        let labels = format!(
+            "group=\"{}\",resource=\"{}\"",
+            resource.kind.group, resource.kind.resource
+        );
         metrics::line(&mut seconds, watchers, &labels, resource.watchers());
     }
     out.push_str(&seconds);
     let name = "apiserver_storage_revision";
-    metrics::help(&mut out, name, "gauge", "Revision of the last durable commit, and of the watch cache.");
+    metrics::help(
+        &mut out,
+        name,
+        "gauge",
+        "Revision of the last durable commit, and of the watch cache.",
+    );
     metrics::line(&mut out, name, "at=\"store\"", core.store.revision());
     metrics::line(&mut out, name, "at=\"cache\"", core.cache.published());
     let mut response = respond::text(StatusCode::OK, out);

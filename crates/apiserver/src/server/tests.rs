@@ -55,12 +55,19 @@ impl Cluster {
 
     async fn send(&self, request: Request<Full<Bytes>>) -> http::Response<Body> {
         let mut admin = self.server.client_service(authn::server());
-        tokio::time::timeout(DEADLINE, admin.call(request)).await.expect("an answer in time").expect("infallible")
+        tokio::time::timeout(DEADLINE, admin.call(request))
+            .await
+            .expect("an answer in time")
+            .expect("infallible")
     }
 
     /// A request with a JSON body (`Null`: none) of a content type.
     async fn typed(&self, method: Method, uri: &str, content_type: &str, body: Value) -> Reply {
-        let bytes = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
+        let bytes = if body.is_null() {
+            Bytes::new()
+        } else {
+            Bytes::from(body.to_string())
+        };
         let request = Request::builder()
             .method(method)
             .uri(uri)
@@ -79,7 +86,10 @@ impl Cluster {
     }
 
     async fn get_as(&self, uri: &str, accept: &str) -> Reply {
-        let request = Request::get(uri).header("accept", accept).body(Full::default()).expect("a request");
+        let request = Request::get(uri)
+            .header("accept", accept)
+            .body(Full::default())
+            .expect("a request");
         reply(self.send(request).await).await
     }
 
@@ -90,13 +100,19 @@ impl Cluster {
     }
 
     async fn merge(&self, uri: &str, patch: Value) -> Reply {
-        self.typed(Method::PATCH, uri, "application/merge-patch+json", patch).await
+        self.typed(Method::PATCH, uri, "application/merge-patch+json", patch)
+            .await
     }
 
     async fn watch(&self, uri: &str) -> Events {
-        let response = self.send(Request::get(uri).body(Full::default()).expect("a request")).await;
+        let response = self
+            .send(Request::get(uri).body(Full::default()).expect("a request"))
+            .await;
         assert_eq!(response.status(), 200);
-        Events { body: response.into_body(), buffer: Vec::new() }
+        Events {
+            body: response.into_body(),
+            buffer: Vec::new(),
+        }
     }
 }
 
@@ -105,7 +121,11 @@ async fn reply(response: http::Response<Body>) -> Reply {
     let bytes = body.collect().await.expect("a body").to_bytes();
     let body = serde_json::from_slice(&bytes)
         .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-    Reply { code: parts.status.as_u16(), headers: parts.headers, body }
+    Reply {
+        code: parts.status.as_u16(),
+        headers: parts.headers,
+        body,
+    }
 }
 
 /// Lines of a watch response.
@@ -122,7 +142,9 @@ impl Events {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).expect("JSON"));
             }
-            let frame = tokio::time::timeout(DEADLINE, self.body.frame()).await.expect("an event in time")?;
+            let frame = tokio::time::timeout(DEADLINE, self.body.frame())
+                .await
+                .expect("an event in time")?;
             let data = frame.expect("a frame").into_data().expect("data");
             self.buffer.extend_from_slice(&data);
         }
@@ -133,7 +155,12 @@ impl Events {
         let event = self.next().await.expect("an event");
         let meta = &event["object"]["metadata"];
         let text = |v: &Value| v.as_str().unwrap_or("").to_owned();
-        format!("{} {} {}", text(&event["type"]), text(&meta["name"]), text(&meta["resourceVersion"]))
+        format!(
+            "{} {} {}",
+            text(&event["type"]),
+            text(&meta["name"]),
+            text(&meta["resourceVersion"])
+        )
     }
 }
 
@@ -144,5 +171,8 @@ fn configmap(name: &str) -> Value {
 }
 
 fn version(object: &Value) -> u64 {
-    object["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).expect("a resourceVersion")
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .and_then(|v| v.parse().ok())
+        .expect("a resourceVersion")
 }

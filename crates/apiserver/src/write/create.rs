@@ -24,13 +24,25 @@ impl Core {
         check_namespace(write, &mut tree)?;
         set_type(write.kind, &mut tree);
         if !object::resource_version(&tree).is_empty() {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(Status::bad_request(
+                "resourceVersion should not be set on objects to be created",
+            ));
         }
         // Admission and hooks judge by the cache: it must have what was acknowledged (the namespace, just made).
         self.cache.fresh().await?;
         let asked_name = object::name(&tree).to_owned();
         let strategy = write.kind.strategy;
-        if self.admit(write, Operation::Create, &asked_name, Phase::Mutate, Some(&mut tree), None).await? {
+        if self
+            .admit(
+                write,
+                Operation::Create,
+                &asked_name,
+                Phase::Mutate,
+                Some(&mut tree),
+                None,
+            )
+            .await?
+        {
             strategy.default(&mut tree);
         }
         let generated = asked_name.is_empty() && !object::generate_name(&tree).is_empty();
@@ -74,18 +86,34 @@ impl Core {
         result
     }
 
-    async fn validated_create(&self, write: &Write<'_>, tree: &mut Value) -> Result<Arc<Entry>, Status> {
+    async fn validated_create(
+        &self,
+        write: &Write<'_>,
+        tree: &mut Value,
+    ) -> Result<Arc<Entry>, Status> {
         let strategy = write.kind.strategy;
         strategy.prepare_create(tree);
         let name = object::name(tree).to_owned();
         let errors = validate(write, tree);
         if !errors.is_empty() {
-            return Err(Status::invalid(GroupKind::new(write.kind.group, write.kind.kind), &name, errors));
+            return Err(Status::invalid(
+                GroupKind::new(write.kind.group, write.kind.kind),
+                &name,
+                errors,
+            ));
         }
         for warning in strategy.warnings(tree) {
             write.warnings.add(warning);
         }
-        self.admit(write, Operation::Create, &name, Phase::Validate, Some(tree), None).await?;
+        self.admit(
+            write,
+            Operation::Create,
+            &name,
+            Phase::Validate,
+            Some(tree),
+            None,
+        )
+        .await?;
         if write.dry_run {
             self.cache.fresh().await?;
             let (short, _) = write.keys(&name);
@@ -116,7 +144,13 @@ impl Core {
 /// What the server alone decides.
 fn system_fields(tree: &mut Value, generation: bool) {
     let meta = metadata(tree);
-    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "generation"] {
+    for field in [
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "resourceVersion",
+        "generation",
+    ] {
         meta.remove(field);
     }
     meta.insert("uid".into(), Value::from(names::new_uid()));
@@ -137,7 +171,8 @@ fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
             false => unsafe_segment,
         }
     };
-    let mut errors = object_meta::validate_with(meta, write.kind.namespaced(), name, &Path::new("metadata"));
+    let mut errors =
+        object_meta::validate_with(meta, write.kind.namespaced(), name, &Path::new("metadata"));
     errors.extend(strategy.validate_create(tree));
     errors
 }

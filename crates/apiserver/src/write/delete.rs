@@ -8,7 +8,12 @@ use knarr_store::{Change, Expect};
 use serde_json::{Value, json};
 
 use super::{ATTEMPTS, Current, Phase, Refused, Write, finalized_by_spec, held, metadata};
-use crate::{cache::entry::Entry, core::Core, request::Operation, rest::delete_options::{DeleteOptions, Propagation}};
+use crate::{
+    cache::entry::Entry,
+    core::Core,
+    request::Operation,
+    rest::delete_options::{DeleteOptions, Propagation},
+};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
@@ -32,7 +37,12 @@ enum Step {
 
 impl Core {
     /// Deletes an object, or begins to.
-    pub async fn delete(&self, write: &Write<'_>, name: &str, options: &DeleteOptions) -> Result<Deleted, Status> {
+    pub async fn delete(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Deleted, Status> {
         for _ in 0..ATTEMPTS {
             let current = self.current(write, name).await?;
             match self.try_delete(write, name, options, &current).await {
@@ -53,51 +63,84 @@ impl Core {
     ) -> Result<Deleted, Refused> {
         preconditions(write.kind, name, options, current).map_err(Refused::Status)?;
         for phase in [Phase::Mutate, Phase::Validate] {
-            self.admit(write, Operation::Delete, name, phase, None, Some(&current.tree))
-                .await
-                .map_err(Refused::Status)?;
+            self.admit(
+                write,
+                Operation::Delete,
+                name,
+                phase,
+                None,
+                Some(&current.tree),
+            )
+            .await
+            .map_err(Refused::Status)?;
         }
         let revision = current.entry.revision;
         match plan(write.kind, &current.tree, options) {
-            Step::Wait => Ok(Deleted { entry: current.entry.clone(), gone: false }),
+            Step::Wait => Ok(Deleted {
+                entry: current.entry.clone(),
+                gone: false,
+            }),
             Step::Mark(tree) if write.dry_run => {
                 let entry = self.pretend(write, name, &tree, revision);
                 Ok(Deleted { entry, gone: false })
             }
             Step::Mark(tree) => {
-                let entry = self.commit(write, name, &tree, Expect::Revision(revision)).await?;
+                let entry = self
+                    .commit(write, name, &tree, Expect::Revision(revision))
+                    .await?;
                 Ok(Deleted { entry, gone: false })
             }
             Step::Remove => {
                 if !write.dry_run {
                     let (_, full) = write.keys(name);
-                    self.commit_op(full, Expect::Revision(revision), Change::Delete).await?;
+                    self.commit_op(full, Expect::Revision(revision), Change::Delete)
+                        .await?;
                     for hook in self.hooks.iter().filter(|h| h.handles(write.kind)) {
                         hook.after_delete(&current.tree).await;
                     }
                 }
-                Ok(Deleted { entry: current.entry.clone(), gone: true })
+                Ok(Deleted {
+                    entry: current.entry.clone(),
+                    gone: true,
+                })
             }
         }
     }
 }
 
-fn preconditions(kind: &Kind, name: &str, options: &DeleteOptions, current: &Current) -> Result<(), Status> {
+fn preconditions(
+    kind: &Kind,
+    name: &str,
+    options: &DeleteOptions,
+    current: &Current,
+) -> Result<(), Status> {
     // Upstream names the kind where the resource belongs.
     let resource = || GroupResource::new(kind.group, kind.kind);
     let uid = object::uid(&current.tree);
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
-        return Err(Status::conflict(resource(), name, format_args!(
-            "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). \
+        return Err(Status::conflict(
+            resource(),
+            name,
+            format_args!(
+                "the UID in the precondition ({wanted}) does not match the UID in record ({uid}). \
              The object might have been deleted and then recreated"
-        )));
+            ),
+        ));
     }
     let version = current.entry.revision.to_string();
-    if let Some(wanted) = options.resource_version.as_deref().filter(|wanted| *wanted != version) {
-        return Err(Status::conflict(resource(), name, format_args!(
-            "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). \
+    if let Some(wanted) = options
+        .resource_version
+        .as_deref()
+        .filter(|wanted| *wanted != version)
+    {
+        return Err(Status::conflict(
+            resource(),
+            name,
+            format_args!(
+                "the ResourceVersion in the precondition ({wanted}) does not match the ResourceVersion in record ({version}). \
              The object might have been modified"
-        )));
+            ),
+        ));
     }
     Ok(())
 }
@@ -105,7 +148,9 @@ fn preconditions(kind: &Kind, name: &str, options: &DeleteOptions, current: &Cur
 /// Decides from the stored state; pure.
 fn plan(kind: &Kind, current: &Value, options: &DeleteOptions) -> Step {
     // Negative values mean one second, as upstream.
-    let grace = options.grace_period_seconds.map(|g| if g < 0 { 1 } else { g });
+    let grace = options
+        .grace_period_seconds
+        .map(|g| if g < 0 { 1 } else { g });
     let deleting = object::deletion_timestamp(current).is_some();
     let mut tree = current.clone();
     if finalized_by_spec(kind) && held_by_spec(current) {
@@ -168,7 +213,10 @@ fn mark(tree: &mut Value, seconds: i64, with_grace: bool) {
     let wanted = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
     let meta = metadata(tree);
     if end.is_none_or(|end| end > wanted) {
-        meta.insert("deletionTimestamp".into(), json!(time::format_seconds(wanted)));
+        meta.insert(
+            "deletionTimestamp".into(),
+            json!(time::format_seconds(wanted)),
+        );
     }
     if end.is_none() && generation > 0 {
         meta.insert("generation".into(), json!(generation + 1));
@@ -183,7 +231,8 @@ fn shorten(tree: &mut Value, left: i64, wanted: i64) {
     let end = object::deletion_timestamp(tree).and_then(time::parse);
     let meta = metadata(tree);
     if let Some(end) = end {
-        let at = end - jiff::SignedDuration::from_secs(left) + jiff::SignedDuration::from_secs(wanted);
+        let at =
+            end - jiff::SignedDuration::from_secs(left) + jiff::SignedDuration::from_secs(wanted);
         meta.insert("deletionTimestamp".into(), json!(time::format_seconds(at)));
     }
     meta.insert("deletionGracePeriodSeconds".into(), json!(wanted));
@@ -200,7 +249,11 @@ fn set_finalizers(tree: &mut Value, options: &DeleteOptions) {
         None if finalizers.iter().any(|f| f == FOREGROUND) => Some(FOREGROUND),
         None => None,
     };
-    let mut new: Vec<String> = finalizers.iter().filter(|f| *f != ORPHAN && *f != FOREGROUND).cloned().collect();
+    let mut new: Vec<String> = finalizers
+        .iter()
+        .filter(|f| *f != ORPHAN && *f != FOREGROUND)
+        .cloned()
+        .collect();
     new.extend(wanted.map(str::to_owned));
     if new.iter().collect::<std::collections::BTreeSet<_>>() == finalizers.iter().collect() {
         return;

@@ -12,7 +12,10 @@ use knarr_meta::{
 use knarr_store::{Change, Expect};
 use serde_json::Value;
 
-use super::{ATTEMPTS, Current, Phase, Refused, Write, check_namespace, finalized_by_spec, held, metadata, same, set_type};
+use super::{
+    ATTEMPTS, Current, Phase, Refused, Write, check_namespace, finalized_by_spec, held, metadata,
+    same, set_type,
+};
 use crate::{
     cache::entry::{self, Entry},
     core::Core,
@@ -72,9 +75,20 @@ impl Core {
         for _ in 0..ATTEMPTS {
             let current = self.current(write, name).await?;
             let tree = compute(&current.tree)?;
-            let attempt = Attempt { write, name, part, current: &current, admission };
+            let attempt = Attempt {
+                write,
+                name,
+                part,
+                current: &current,
+                admission,
+            };
             match self.try_update(&attempt, tree).await {
-                Ok(entry) => return Ok(Updated { entry, created: false }),
+                Ok(entry) => {
+                    return Ok(Updated {
+                        entry,
+                        created: false,
+                    });
+                }
                 Err(Refused::Status(status)) => return Err(status),
                 Err(Refused::Conflict(revision)) => self.cache.at_least(revision).await?,
             }
@@ -83,23 +97,49 @@ impl Core {
     }
 
     /// PUT of the whole object; creates it where the kind allows that.
-    pub async fn put(&self, write: &Write<'_>, name: &str, part: Part, tree: Value) -> Result<Updated, Status> {
-        let result = self.update(write, name, part, &mut |_| Ok(tree.clone())).await;
+    pub async fn put(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        part: Part,
+        tree: Value,
+    ) -> Result<Updated, Status> {
+        let result = self
+            .update(write, name, part, &mut |_| Ok(tree.clone()))
+            .await;
         match result {
-            Err(status) if status.is_not_found() && part == Part::Main && write.kind.strategy.create_on_update() => {
+            Err(status)
+                if status.is_not_found()
+                    && part == Part::Main
+                    && write.kind.strategy.create_on_update() =>
+            {
                 let mut tree = tree;
                 metadata(&mut tree).remove("resourceVersion");
                 let entry = self.create(write, tree).await?;
-                Ok(Updated { entry, created: true })
+                Ok(Updated {
+                    entry,
+                    created: true,
+                })
             }
             other => other,
         }
     }
 
-    async fn try_update(&self, attempt: &Attempt<'_>, mut tree: Value) -> Result<Arc<Entry>, Refused> {
-        let &Attempt { write, name, current, .. } = attempt;
+    async fn try_update(
+        &self,
+        attempt: &Attempt<'_>,
+        mut tree: Value,
+    ) -> Result<Arc<Entry>, Refused> {
+        let &Attempt {
+            write,
+            name,
+            current,
+            ..
+        } = attempt;
         preconditions(write, name, current, &mut tree).map_err(Refused::Status)?;
-        self.mutate(attempt, &mut tree).await.map_err(Refused::Status)?;
+        self.mutate(attempt, &mut tree)
+            .await
+            .map_err(Refused::Status)?;
         let hooks = || self.hooks.iter().filter(|h| h.handles(write.kind));
         for (n, hook) in hooks().enumerate() {
             if let Err(status) = hook.before_update(&mut tree, &current.tree).await {
@@ -121,26 +161,59 @@ impl Core {
     }
 
     async fn mutate(&self, attempt: &Attempt<'_>, tree: &mut Value) -> Result<(), Status> {
-        let &Attempt { write, name, current, admission, .. } = attempt;
+        let &Attempt {
+            write,
+            name,
+            current,
+            admission,
+            ..
+        } = attempt;
         if !admission {
             return Ok(());
         }
         let old = Some(&current.tree);
-        if self.admit(write, Operation::Update, name, Phase::Mutate, Some(tree), old).await? {
+        if self
+            .admit(
+                write,
+                Operation::Update,
+                name,
+                Phase::Mutate,
+                Some(tree),
+                old,
+            )
+            .await?
+        {
             write.kind.strategy.default(tree);
         }
         Ok(())
     }
 
-    async fn validated_update(&self, attempt: &Attempt<'_>, tree: &mut Value) -> Result<Arc<Entry>, Refused> {
-        let &Attempt { write, name, part, current, admission } = attempt;
+    async fn validated_update(
+        &self,
+        attempt: &Attempt<'_>,
+        tree: &mut Value,
+    ) -> Result<Arc<Entry>, Refused> {
+        let &Attempt {
+            write,
+            name,
+            part,
+            current,
+            admission,
+        } = attempt;
         prepare(write, part, tree, &current.tree);
         validate(write, name, part, tree, &current.tree).map_err(Refused::Status)?;
         if admission {
             let old = Some(&current.tree);
-            self.admit(write, Operation::Update, name, Phase::Validate, Some(tree), old)
-                .await
-                .map_err(Refused::Status)?;
+            self.admit(
+                write,
+                Operation::Update,
+                name,
+                Phase::Validate,
+                Some(tree),
+                old,
+            )
+            .await
+            .map_err(Refused::Status)?;
         }
         let revision = current.entry.revision;
         if finished(write, tree, &current.tree) {
@@ -152,7 +225,8 @@ impl Core {
         if write.dry_run {
             return Ok(self.pretend(write, name, tree, revision));
         }
-        self.commit(write, name, tree, Expect::Revision(revision)).await
+        self.commit(write, name, tree, Expect::Revision(revision))
+            .await
     }
 
     /// The last finalizer went: the object goes with it. Clients get the state they wrote.
@@ -165,7 +239,8 @@ impl Core {
     ) -> Result<Arc<Entry>, Refused> {
         if !write.dry_run {
             let (_, full) = write.keys(name);
-            self.commit_op(full, Expect::Revision(revision), Change::Delete).await?;
+            self.commit_op(full, Expect::Revision(revision), Change::Delete)
+                .await?;
             for hook in self.hooks.iter().filter(|h| h.handles(write.kind)) {
                 hook.after_delete(tree).await;
             }
@@ -175,14 +250,26 @@ impl Core {
 }
 
 /// Name, namespace, uid and resourceVersion of the wanted object against the current one.
-fn preconditions(write: &Write<'_>, name: &str, current: &Current, tree: &mut Value) -> Result<(), Status> {
+fn preconditions(
+    write: &Write<'_>,
+    name: &str,
+    current: &Current,
+    tree: &mut Value,
+) -> Result<(), Status> {
     check_namespace(write, tree)?;
     set_type(write.kind, tree);
     let meta = metadata(tree);
-    let text = |field: &str| meta.get(field).and_then(Value::as_str).unwrap_or("").to_owned();
+    let text = |field: &str| {
+        meta.get(field)
+            .and_then(Value::as_str)
+            .unwrap_or("")
+            .to_owned()
+    };
     let (given_name, uid, version) = (text("name"), text("uid"), text("resourceVersion"));
     if given_name.is_empty() {
-        return Err(Status::bad_request("the name of the object must be provided: resource name may not be empty"));
+        return Err(Status::bad_request(
+            "the name of the object must be provided: resource name may not be empty",
+        ));
     }
     if given_name != name {
         return Err(Status::bad_request(format!(
@@ -237,13 +324,22 @@ fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
     set(meta, "generation", old_field("generation"));
     strategy.prepare_update(tree, old, part);
     let meta = metadata(tree);
-    if meta.get("uid").and_then(Value::as_str).unwrap_or("").is_empty() {
+    if meta
+        .get("uid")
+        .and_then(Value::as_str)
+        .unwrap_or("")
+        .is_empty()
+    {
         set(meta, "uid", old_field("uid"));
     }
     set(meta, "creationTimestamp", old_field("creationTimestamp"));
     let deleting = old_field("deletionTimestamp").filter(|v| !v.is_null());
     set(meta, "deletionTimestamp", deleting);
-    set(meta, "deletionGracePeriodSeconds", old_field("deletionGracePeriodSeconds"));
+    set(
+        meta,
+        "deletionGracePeriodSeconds",
+        old_field("deletionGracePeriodSeconds"),
+    );
     if !meta.contains_key("managedFields") {
         set(meta, "managedFields", old_field("managedFields"));
     }
@@ -268,18 +364,42 @@ fn counts(part: Part) -> bool {
 /// Any top-level field but type, metadata and status.
 fn spec_differs(new: &Value, old: &Value) -> bool {
     let empty = serde_json::Map::new();
-    let (new, old) = (new.as_object().unwrap_or(&empty), old.as_object().unwrap_or(&empty));
-    let spec = |field: &&String| !matches!(field.as_str(), "kind" | "apiVersion" | "metadata" | "status");
-    new.keys().chain(old.keys()).filter(spec).any(|field| new.get(field) != old.get(field))
+    let (new, old) = (
+        new.as_object().unwrap_or(&empty),
+        old.as_object().unwrap_or(&empty),
+    );
+    let spec = |field: &&String| {
+        !matches!(
+            field.as_str(),
+            "kind" | "apiVersion" | "metadata" | "status"
+        )
+    };
+    new.keys()
+        .chain(old.keys())
+        .filter(spec)
+        .any(|field| new.get(field) != old.get(field))
 }
 
-fn validate(write: &Write<'_>, name: &str, part: Part, tree: &Value, old: &Value) -> Result<(), Status> {
+fn validate(
+    write: &Write<'_>,
+    name: &str,
+    part: Part,
+    tree: &Value,
+    old: &Value,
+) -> Result<(), Status> {
     let null = Value::Null;
-    let (meta, old_meta) = (tree.get("metadata").unwrap_or(&null), old.get("metadata").unwrap_or(&null));
+    let (meta, old_meta) = (
+        tree.get("metadata").unwrap_or(&null),
+        old.get("metadata").unwrap_or(&null),
+    );
     let mut errors = object_meta::validate_update(meta, old_meta, &Path::new("metadata"));
     errors.extend(write.kind.strategy.validate_update(tree, old, part));
     if !errors.is_empty() {
-        return Err(Status::invalid(GroupKind::new(write.kind.group, write.kind.kind), name, errors));
+        return Err(Status::invalid(
+            GroupKind::new(write.kind.group, write.kind.kind),
+            name,
+            errors,
+        ));
     }
     for warning in write.kind.strategy.warnings(tree) {
         write.warnings.add(warning);

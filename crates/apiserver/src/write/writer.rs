@@ -15,7 +15,12 @@ use crate::{
 };
 
 impl Core {
-    fn own_write<'a>(&'a self, kind: &'static Kind, namespace: &'a str, warnings: &'a Warnings) -> Write<'a> {
+    fn own_write<'a>(
+        &'a self,
+        kind: &'static Kind,
+        namespace: &'a str,
+        warnings: &'a Warnings,
+    ) -> Write<'a> {
         Write {
             kind,
             group: kind.group,
@@ -30,7 +35,12 @@ impl Core {
 
 #[async_trait]
 impl Writer for Core {
-    async fn create(&self, kind: &'static Kind, namespace: &str, mut object: Value) -> Result<Value, Status> {
+    async fn create(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        mut object: Value,
+    ) -> Result<Value, Status> {
         kind.strategy.default(&mut object);
         let warnings = Warnings::default();
         let write = self.own_write(kind, namespace, &warnings);
@@ -58,7 +68,10 @@ impl Writer for Core {
             }
             Ok(current.clone())
         };
-        Ok(Core::update(self, &write, name, part, &mut compute).await?.entry.tree())
+        Ok(Core::update(self, &write, name, part, &mut compute)
+            .await?
+            .entry
+            .tree())
     }
 
     async fn delete(&self, kind: &'static Kind, namespace: &str, name: &str) -> Result<(), Status> {
@@ -71,7 +84,12 @@ impl Writer for Core {
 
 #[async_trait]
 impl Writer for Arc<Core> {
-    async fn create(&self, kind: &'static Kind, namespace: &str, object: Value) -> Result<Value, Status> {
+    async fn create(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        object: Value,
+    ) -> Result<Value, Status> {
         Writer::create(&**self, kind, namespace, object).await
     }
 

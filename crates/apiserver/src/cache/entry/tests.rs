@@ -36,9 +36,15 @@ fn splices_the_revision_into_stored_bytes() {
     let item = text(|out| entry.write_item(out));
     assert_eq!(item.len(), entry.item_size());
     let item: Value = serde_json::from_str(&item).unwrap();
-    assert_eq!((item.get("kind"), &item["metadata"]), (None, &object["metadata"]));
+    assert_eq!(
+        (item.get("kind"), &item["metadata"]),
+        (None, &object["metadata"])
+    );
     let metadata: Value = serde_json::from_str(&text(|out| entry.write_metadata(out, 9))).unwrap();
-    assert_eq!((&metadata["resourceVersion"], &metadata["name"]), (&json!("9"), &json!("a")));
+    assert_eq!(
+        (&metadata["resourceVersion"], &metadata["name"]),
+        (&json!("9"), &json!("a"))
+    );
     assert_eq!((entry.label("a"), entry.label("c")), (Some("1"), None));
 }
 
@@ -58,13 +64,23 @@ fn encodes_foreign_layouts_anew() {
         r#"{"apiVersion":"v1","data":{"a":"b"},"kind":"ConfigMap","metadata":{"name":"a"}}"#,
         r#"{"kind":"ConfigMap","apiVersion":"v1","data":{"a":"\"metadata\":{"},"metadata":{"name":"a"}}"#,
     ] {
-        let entry = Entry::new(kind("configmaps"), "default/a".into(), 7, Bytes::from_static(stored.as_bytes()));
+        let entry = Entry::new(
+            kind("configmaps"),
+            "default/a".into(),
+            7,
+            Bytes::from_static(stored.as_bytes()),
+        );
         let mut wanted: Value = serde_json::from_str(stored).unwrap();
         wanted["metadata"]["resourceVersion"] = json!("7");
         assert_eq!(entry.unwrap().tree(), wanted);
     }
     for damaged in ["", "{", "[]", "null"] {
-        let made = Entry::new(kind("configmaps"), "default/a".into(), 7, Bytes::from_static(damaged.as_bytes()));
+        let made = Entry::new(
+            kind("configmaps"),
+            "default/a".into(),
+            7,
+            Bytes::from_static(damaged.as_bytes()),
+        );
         assert!(made.is_err(), "{damaged}");
     }
 }

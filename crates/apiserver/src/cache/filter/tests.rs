@@ -36,14 +36,21 @@ fn selects_by_namespace_labels_and_fields() {
         ("", "", "status.phase=Running,status.phase!=Failed", true),
     ] {
         let filter = Filter::new(pods(), namespace, labels, fields).expect("a filter");
-        assert_eq!(filter.matches(&entry), wanted, "{namespace} {labels} {fields}");
+        assert_eq!(
+            filter.matches(&entry),
+            wanted,
+            "{namespace} {labels} {fields}"
+        );
     }
 }
 
 #[test]
 fn names_unknown_fields() {
     let status = Filter::new(pods(), "", "", "spec.foo=1").unwrap_err();
-    assert_eq!((status.code, status.message.as_str()), (400, "field label not supported: spec.foo"));
+    assert_eq!(
+        (status.code, status.message.as_str()),
+        (400, "field label not supported: spec.foo")
+    );
     let configmaps = knarr_api::find("", "v1", "configmaps").expect("a core kind");
     let status = Filter::new(configmaps, "", "", "data=1").unwrap_err();
     assert_eq!(
@@ -54,12 +61,19 @@ fn names_unknown_fields() {
 
 #[test]
 fn routes_as_narrowly_as_it_can() {
-    let route = |namespace, fields| Filter::new(pods(), namespace, "", fields).expect("a filter").route(pods());
+    let route = |namespace, fields| {
+        Filter::new(pods(), namespace, "", fields)
+            .expect("a filter")
+            .route(pods())
+    };
     assert_eq!(route("", ""), Route::All);
     assert_eq!(route("n", ""), Route::Namespace("n".into()));
     assert_eq!(route("n", "metadata.name=a"), Route::Object("n/a".into()));
     assert_eq!(route("", "metadata.name=a"), Route::All);
-    assert_eq!(route("", "spec.nodeName=node1"), Route::Node("node1".into()));
+    assert_eq!(
+        route("", "spec.nodeName=node1"),
+        Route::Node("node1".into())
+    );
     assert_eq!(route("", "spec.nodeName!=node1"), Route::All);
     assert_eq!(route("", "spec.nodeName="), Route::All);
 }

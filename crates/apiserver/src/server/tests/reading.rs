@@ -9,20 +9,34 @@ async fn pages_stay_at_the_revision_of_the_first() {
     let first = cluster.get(&format!("{CONFIGMAPS}?limit=2")).await.body;
     let names = |list: &Value| -> Vec<String> {
         let items = list["items"].as_array().expect("items");
-        items.iter().map(|i| i["metadata"]["name"].as_str().unwrap_or("").to_owned()).collect()
+        items
+            .iter()
+            .map(|i| i["metadata"]["name"].as_str().unwrap_or("").to_owned())
+            .collect()
     };
     assert_eq!(names(&first), ["a", "b"]);
     assert_eq!(first["metadata"]["remainingItemCount"], 2);
     cluster.create(CONFIGMAPS, configmap("bb")).await;
-    cluster.call(Method::DELETE, &format!("{CONFIGMAPS}/d"), Value::Null).await;
+    cluster
+        .call(Method::DELETE, &format!("{CONFIGMAPS}/d"), Value::Null)
+        .await;
     let token = first["metadata"]["continue"].as_str().expect("a token");
-    let second = cluster.get(&format!("{CONFIGMAPS}?limit=2&continue={token}")).await.body;
+    let second = cluster
+        .get(&format!("{CONFIGMAPS}?limit=2&continue={token}"))
+        .await
+        .body;
     assert_eq!(names(&second), ["c", "d"]);
     assert_eq!(version(&second), version(&first));
     assert_eq!(second["metadata"].get("continue"), None);
-    let now = cluster.get(&format!("{CONFIGMAPS}?resourceVersion=0")).await.body;
+    let now = cluster
+        .get(&format!("{CONFIGMAPS}?resourceVersion=0"))
+        .await
+        .body;
     assert_eq!(names(&now), ["a", "b", "bb", "c"]);
-    let exact = format!("{CONFIGMAPS}?resourceVersion={}&resourceVersionMatch=Exact", version(&first));
+    let exact = format!(
+        "{CONFIGMAPS}?resourceVersion={}&resourceVersionMatch=Exact",
+        version(&first)
+    );
     assert_eq!(names(&cluster.get(&exact).await.body), ["a", "b", "c", "d"]);
 }
 
@@ -31,15 +45,31 @@ async fn watches_see_transitions_of_their_selector() {
     let cluster = Cluster::new().await;
     let list = cluster.get(CONFIGMAPS).await.body;
     let from = version(&list);
-    let mut watch = cluster.watch(&format!("{CONFIGMAPS}?watch=1&labelSelector=app%3Dx&resourceVersion={from}")).await;
+    let mut watch = cluster
+        .watch(&format!(
+            "{CONFIGMAPS}?watch=1&labelSelector=app%3Dx&resourceVersion={from}"
+        ))
+        .await;
     let url = format!("{CONFIGMAPS}/a");
     cluster.create(CONFIGMAPS, configmap("a")).await;
-    cluster.merge(&url, json!({"metadata": {"labels": {"app": "x"}}})).await;
+    cluster
+        .merge(&url, json!({"metadata": {"labels": {"app": "x"}}}))
+        .await;
     cluster.merge(&url, json!({"data": {"k": "v"}})).await;
-    cluster.merge(&url, json!({"metadata": {"labels": {"app": "y"}}})).await;
-    cluster.merge(&url, json!({"metadata": {"labels": {"app": "x"}}})).await;
+    cluster
+        .merge(&url, json!({"metadata": {"labels": {"app": "y"}}}))
+        .await;
+    cluster
+        .merge(&url, json!({"metadata": {"labels": {"app": "x"}}}))
+        .await;
     cluster.call(Method::DELETE, &url, Value::Null).await;
-    for (n, kind) in [(2, "ADDED"), (3, "MODIFIED"), (4, "DELETED"), (5, "ADDED"), (6, "DELETED")] {
+    for (n, kind) in [
+        (2, "ADDED"),
+        (3, "MODIFIED"),
+        (4, "DELETED"),
+        (5, "ADDED"),
+        (6, "DELETED"),
+    ] {
         assert_eq!(watch.short().await, format!("{kind} a {}", from + n));
     }
 }
@@ -48,12 +78,16 @@ async fn watches_see_transitions_of_their_selector() {
 async fn watch_lists_end_with_an_annotated_bookmark() {
     let cluster = Cluster::new().await;
     let made = cluster.create(CONFIGMAPS, configmap("a")).await;
-    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let query =
+        "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
     let mut watch = cluster.watch(&format!("{CONFIGMAPS}?{query}")).await;
     assert_eq!(watch.short().await, format!("ADDED a {}", version(&made)));
     let bookmark = watch.next().await.expect("an event");
     assert_eq!(bookmark["type"], "BOOKMARK");
-    assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    assert_eq!(
+        bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
+        "true"
+    );
     assert!(version(&bookmark["object"]) >= version(&made));
     cluster.create(CONFIGMAPS, configmap("b")).await;
     assert!(watch.short().await.starts_with("ADDED b "));
@@ -62,7 +96,9 @@ async fn watch_lists_end_with_an_annotated_bookmark() {
 #[tokio::test(flavor = "multi_thread")]
 async fn watches_end_after_their_timeout_and_at_shutdown() {
     let cluster = Cluster::new().await;
-    let mut watch = cluster.watch(&format!("{CONFIGMAPS}?watch=1&timeoutSeconds=1")).await;
+    let mut watch = cluster
+        .watch(&format!("{CONFIGMAPS}?watch=1&timeoutSeconds=1"))
+        .await;
     assert_eq!(watch.next().await, None);
     let mut watch = cluster.watch(&format!("{CONFIGMAPS}?watch=1")).await;
     cluster.server.core.cache.stop();
@@ -74,17 +110,28 @@ async fn history_outlives_a_restart() {
     let cluster = Cluster::new().await;
     let from = version(&cluster.get(CONFIGMAPS).await.body);
     let made = cluster.create(CONFIGMAPS, configmap("a")).await;
-    let changed = cluster.merge(&format!("{CONFIGMAPS}/a"), json!({"data": {"k": "v"}})).await.body;
+    let changed = cluster
+        .merge(&format!("{CONFIGMAPS}/a"), json!({"data": {"k": "v"}}))
+        .await
+        .body;
     let Cluster { server, dir } = cluster;
     let token = CancellationToken::new();
     token.cancel();
     server.run(token).await.expect("an orderly end");
-    let cluster = Cluster { server: open(dir.path()).await, dir };
+    let cluster = Cluster {
+        server: open(dir.path()).await,
+        dir,
+    };
     assert_eq!(cluster.get(&format!("{CONFIGMAPS}/a")).await.body, changed);
-    let mut watch = cluster.watch(&format!("{CONFIGMAPS}?watch=1&resourceVersion={from}")).await;
+    let mut watch = cluster
+        .watch(&format!("{CONFIGMAPS}?watch=1&resourceVersion={from}"))
+        .await;
     let after = cluster.create(CONFIGMAPS, configmap("b")).await;
     assert_eq!(watch.short().await, format!("ADDED a {}", version(&made)));
-    assert_eq!(watch.short().await, format!("MODIFIED a {}", version(&changed)));
+    assert_eq!(
+        watch.short().await,
+        format!("MODIFIED a {}", version(&changed))
+    );
     assert_eq!(watch.short().await, format!("ADDED b {}", version(&after)));
 }
 
@@ -102,50 +149,112 @@ async fn compacted_history_is_gone() {
     token.cancel();
     server.run(token).await.expect("an orderly end");
     // After a restart the ring is empty: what is old comes from the store, or not at all.
-    let cluster = Cluster { server: open(dir.path()).await, dir };
+    let cluster = Cluster {
+        server: open(dir.path()).await,
+        dir,
+    };
     cluster.create(CONFIGMAPS, configmap("d")).await;
     // The feed itself must not be behind what goes.
-    cluster.server.core.cache.fresh().await.expect("a cache that keeps up");
+    cluster
+        .server
+        .core
+        .cache
+        .fresh()
+        .await
+        .expect("a cache that keeps up");
     let store = &cluster.server.core.store;
     store.compact(store.revision()).await.expect("compaction");
-    let mut watch = cluster.watch(&format!("{CONFIGMAPS}?watch=1&resourceVersion={from}")).await;
+    let mut watch = cluster
+        .watch(&format!("{CONFIGMAPS}?watch=1&resourceVersion={from}"))
+        .await;
     let event = watch.next().await.expect("an event");
-    assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)));
+    assert_eq!(
+        (&event["type"], &event["object"]["code"]),
+        (&json!("ERROR"), &json!(410))
+    );
     assert_eq!(event["object"]["reason"], "Expired");
     assert_eq!(watch.next().await, None);
     let token = page["metadata"]["continue"].as_str().expect("a token");
     let expired = cluster.get(&format!("{CONFIGMAPS}?continue={token}")).await;
-    assert_eq!((expired.code, &expired.body["reason"]), (410, &json!("Expired")));
-    let token = expired.body["metadata"]["continue"].as_str().expect("a token that goes on");
+    assert_eq!(
+        (expired.code, &expired.body["reason"]),
+        (410, &json!("Expired"))
+    );
+    let token = expired.body["metadata"]["continue"]
+        .as_str()
+        .expect("a token that goes on");
     let rest = cluster.get(&format!("{CONFIGMAPS}?continue={token}")).await;
     assert_eq!(rest.code, 200, "{}", rest.body);
-    let names: Vec<&str> = rest.body["items"].as_array().expect("items").iter().filter_map(|i| i["metadata"]["name"].as_str()).collect();
+    let names: Vec<&str> = rest.body["items"]
+        .as_array()
+        .expect("items")
+        .iter()
+        .filter_map(|i| i["metadata"]["name"].as_str())
+        .collect();
     assert_eq!((rest.code, names), (200, vec!["b", "c", "d", "e"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shapes_are_negotiated() {
     let cluster = Cluster::new().await;
-    cluster.create(CONFIGMAPS, json!({"metadata": {"name": "a"}, "data": {"k": "v"}})).await;
+    cluster
+        .create(
+            CONFIGMAPS,
+            json!({"metadata": {"name": "a"}, "data": {"k": "v"}}),
+        )
+        .await;
     let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
     let got = cluster.get_as(CONFIGMAPS, table).await.body;
-    assert_eq!((&got["kind"], &got["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
-    let columns: Vec<&str> = got["columnDefinitions"].as_array().expect("columns").iter().filter_map(|c| c["name"].as_str()).collect();
+    assert_eq!(
+        (&got["kind"], &got["apiVersion"]),
+        (&json!("Table"), &json!("meta.k8s.io/v1"))
+    );
+    let columns: Vec<&str> = got["columnDefinitions"]
+        .as_array()
+        .expect("columns")
+        .iter()
+        .filter_map(|c| c["name"].as_str())
+        .collect();
     assert_eq!(columns, ["Name", "Data", "Age"]);
-    assert_eq!(got["rows"][0]["cells"].as_array().map(|c| c[..2].to_vec()), Some(vec![json!("a"), json!(1)]));
+    assert_eq!(
+        got["rows"][0]["cells"].as_array().map(|c| c[..2].to_vec()),
+        Some(vec![json!("a"), json!(1)])
+    );
     assert_eq!(got["rows"][0]["object"]["kind"], "PartialObjectMetadata");
-    let got = cluster.get_as(&format!("{CONFIGMAPS}?includeObject=Object"), table).await.body;
+    let got = cluster
+        .get_as(&format!("{CONFIGMAPS}?includeObject=Object"), table)
+        .await
+        .body;
     assert_eq!(got["rows"][0]["object"]["data"]["k"], "v");
-    let got = cluster.get_as(&format!("{CONFIGMAPS}?includeObject=None"), table).await.body;
+    let got = cluster
+        .get_as(&format!("{CONFIGMAPS}?includeObject=None"), table)
+        .await
+        .body;
     assert_eq!(got["rows"][0].get("object"), None);
     let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
     let got = cluster.get_as(CONFIGMAPS, partial).await.body;
-    assert_eq!((&got["kind"], got["items"][0].get("data")), (&json!("PartialObjectMetadataList"), None));
-    let got = cluster.get_as(&format!("{CONFIGMAPS}/a"), "application/yaml").await;
+    assert_eq!(
+        (&got["kind"], got["items"][0].get("data")),
+        (&json!("PartialObjectMetadataList"), None)
+    );
+    let got = cluster
+        .get_as(&format!("{CONFIGMAPS}/a"), "application/yaml")
+        .await;
     assert_eq!(got.headers["content-type"], "application/yaml");
-    assert!(got.body.as_str().is_some_and(|text| text.contains("\ndata:\n  k: v\n")), "{}", got.body);
-    let got = cluster.get_as(CONFIGMAPS, "application/vnd.kubernetes.protobuf").await;
-    assert_eq!((got.code, &got.body["reason"]), (406, &json!("NotAcceptable")));
+    assert!(
+        got.body
+            .as_str()
+            .is_some_and(|text| text.contains("\ndata:\n  k: v\n")),
+        "{}",
+        got.body
+    );
+    let got = cluster
+        .get_as(CONFIGMAPS, "application/vnd.kubernetes.protobuf")
+        .await;
+    assert_eq!(
+        (got.code, &got.body["reason"]),
+        (406, &json!("NotAcceptable"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,12 +265,23 @@ async fn events_are_served_in_both_groups() {
         "involvedObject": {"kind": "Pod", "namespace": "default", "name": "p"},
         "reason": "Started", "message": "text", "type": "Normal",
     });
-    cluster.create("/api/v1/namespaces/default/events", event).await;
-    let served = cluster.get("/apis/events.k8s.io/v1/namespaces/default/events/e").await.body;
-    assert_eq!((&served["apiVersion"], &served["note"]), (&json!("events.k8s.io/v1"), &json!("text")));
+    cluster
+        .create("/api/v1/namespaces/default/events", event)
+        .await;
+    let served = cluster
+        .get("/apis/events.k8s.io/v1/namespaces/default/events/e")
+        .await
+        .body;
+    assert_eq!(
+        (&served["apiVersion"], &served["note"]),
+        (&json!("events.k8s.io/v1"), &json!("text"))
+    );
     assert_eq!(served["regarding"]["name"], "p");
     let list = cluster.get("/apis/events.k8s.io/v1/events").await.body;
-    assert_eq!((&list["apiVersion"], &list["items"][0]["note"]), (&json!("events.k8s.io/v1"), &json!("text")));
+    assert_eq!(
+        (&list["apiVersion"], &list["items"][0]["note"]),
+        (&json!("events.k8s.io/v1"), &json!("text"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,18 +289,40 @@ async fn health_and_discovery_answer() {
     let cluster = Cluster::new().await;
     let ready = cluster.get("/readyz?verbose").await;
     assert_eq!(ready.code, 200);
-    assert!(ready.body.as_str().is_some_and(|t| t.ends_with("readyz check passed\n")), "{}", ready.body);
+    assert!(
+        ready
+            .body
+            .as_str()
+            .is_some_and(|t| t.ends_with("readyz check passed\n")),
+        "{}",
+        ready.body
+    );
     assert_eq!(cluster.get("/livez/etcd").await.body, "ok");
     assert_eq!(cluster.get("/livez/nope").await.code, 404);
-    assert_eq!(cluster.get("/version").await.body["gitVersion"], "v1.35.0+knarr");
+    assert_eq!(
+        cluster.get("/version").await.body["gitVersion"],
+        "v1.35.0+knarr"
+    );
     let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
     let found = cluster.get_as("/apis", v2).await;
     assert_eq!(found.headers["content-type"], v2);
-    assert_eq!(found.body["items"][0]["versions"][0]["freshness"], "Current");
+    assert_eq!(
+        found.body["items"][0]["versions"][0]["freshness"],
+        "Current"
+    );
     let etag = found.headers["etag"].to_str().expect("ASCII").to_owned();
-    let request = Request::get("/apis").header("accept", v2).header("if-none-match", etag);
-    let again = cluster.send(request.body(Full::default()).expect("a request")).await;
+    let request = Request::get("/apis")
+        .header("accept", v2)
+        .header("if-none-match", etag);
+    let again = cluster
+        .send(request.body(Full::default()).expect("a request"))
+        .await;
     assert_eq!(again.status(), 304);
     let metrics = cluster.get("/metrics").await.body;
-    assert!(metrics.as_str().is_some_and(|t| t.contains("apiserver_storage_objects{resource=\"namespaces\"} 4")), "{metrics}");
+    assert!(
+        metrics
+            .as_str()
+            .is_some_and(|t| t.contains("apiserver_storage_objects{resource=\"namespaces\"} 4")),
+        "{metrics}"
+    );
 }

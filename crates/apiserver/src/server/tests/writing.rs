@@ -4,7 +4,11 @@ use super::*;
 fn golden(mut object: Value) -> String {
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         for field in ["uid", "creationTimestamp", "resourceVersion"] {
-            if meta.get(field).and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {
+            if meta
+                .get(field)
+                .and_then(Value::as_str)
+                .is_some_and(|v| !v.is_empty())
+            {
                 meta.insert(field.into(), json!("<set>"));
             }
         }
@@ -31,31 +35,79 @@ async fn errors_have_upstreams_words() {
     let mut table = String::new();
     let a = format!("{CONFIGMAPS}/a");
     for (method, uri, body) in [
-        (Method::GET, "/api/v1/namespaces/default/configmaps/nope", Value::Null),
+        (
+            Method::GET,
+            "/api/v1/namespaces/default/configmaps/nope",
+            Value::Null,
+        ),
         (Method::GET, "/api/v1/nope", Value::Null),
         (Method::GET, "/apis/apps/v9/deployments", Value::Null),
         (Method::POST, CONFIGMAPS, configmap("a")),
         (Method::POST, CONFIGMAPS, configmap("Bad_Name")),
         (Method::POST, CONFIGMAPS, json!({"metadata": {}})),
-        (Method::POST, CONFIGMAPS, json!({"metadata": {"name": "b", "namespace": "other"}})),
-        (Method::POST, CONFIGMAPS, json!({"metadata": {"name": "b", "resourceVersion": "1"}})),
-        (Method::POST, CONFIGMAPS, json!({"kind": "Secret", "apiVersion": "v1"})),
-        (Method::POST, CONFIGMAPS, json!({"apiVersion": "v2", "metadata": {"name": "b"}})),
+        (
+            Method::POST,
+            CONFIGMAPS,
+            json!({"metadata": {"name": "b", "namespace": "other"}}),
+        ),
+        (
+            Method::POST,
+            CONFIGMAPS,
+            json!({"metadata": {"name": "b", "resourceVersion": "1"}}),
+        ),
+        (
+            Method::POST,
+            CONFIGMAPS,
+            json!({"kind": "Secret", "apiVersion": "v1"}),
+        ),
+        (
+            Method::POST,
+            CONFIGMAPS,
+            json!({"apiVersion": "v2", "metadata": {"name": "b"}}),
+        ),
         (Method::POST, CONFIGMAPS, json!([1])),
         (Method::POST, "/api/v1/configmaps", configmap("b")),
-        (Method::POST, "/api/v1/namespaces/nope/configmaps", configmap("b")),
+        (
+            Method::POST,
+            "/api/v1/namespaces/nope/configmaps",
+            configmap("b"),
+        ),
         (Method::PUT, &a, json!({"metadata": {"name": "b"}})),
-        (Method::PUT, &a, json!({"metadata": {"name": "a", "resourceVersion": "1"}})),
-        (Method::PUT, &a, json!({"metadata": {"name": "a", "uid": "other"}})),
-        (Method::DELETE, &a, json!({"preconditions": {"resourceVersion": "1"}})),
+        (
+            Method::PUT,
+            &a,
+            json!({"metadata": {"name": "a", "resourceVersion": "1"}}),
+        ),
+        (
+            Method::PUT,
+            &a,
+            json!({"metadata": {"name": "a", "uid": "other"}}),
+        ),
+        (
+            Method::DELETE,
+            &a,
+            json!({"preconditions": {"resourceVersion": "1"}}),
+        ),
         (Method::DELETE, &a, json!({"dryRun": ["Some"]})),
         (Method::DELETE, &a, json!({"propagationPolicy": "Sideways"})),
         (Method::POST, &a, configmap("a")),
         (Method::GET, "/api/v1/pods?limit=x", Value::Null),
         (Method::GET, "/api/v1/pods?continue=x", Value::Null),
-        (Method::GET, "/api/v1/pods?resourceVersionMatch=Exact", Value::Null),
-        (Method::GET, "/api/v1/pods?resourceVersion=9999999", Value::Null),
-        (Method::GET, "/apis/authorization.k8s.io/v1/subjectaccessreviews", Value::Null),
+        (
+            Method::GET,
+            "/api/v1/pods?resourceVersionMatch=Exact",
+            Value::Null,
+        ),
+        (
+            Method::GET,
+            "/api/v1/pods?resourceVersion=9999999",
+            Value::Null,
+        ),
+        (
+            Method::GET,
+            "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+            Value::Null,
+        ),
     ] {
         let reply = cluster.call(method.clone(), uri, body.clone()).await;
         assert_eq!(reply.body["code"], reply.code, "{method} {uri}");
@@ -64,7 +116,11 @@ async fn errors_have_upstreams_words() {
         let message = message.split(", current: ").next().unwrap_or("");
         let message = message.split("UID in object meta: ").next().unwrap_or("");
         let message = message.split("in record (").next().unwrap_or("");
-        table.push_str(&format!("{method} {uri} {body}\n  {} {} {message}\n", reply.code, text(&reply.body["reason"])));
+        table.push_str(&format!(
+            "{method} {uri} {body}\n  {} {} {message}\n",
+            reply.code,
+            text(&reply.body["reason"])
+        ));
     }
     expect_test::expect_file!["golden/errors.txt"].assert_eq(&table);
 }
@@ -73,30 +129,65 @@ async fn errors_have_upstreams_words() {
 async fn unknown_fields_warn_or_fail() {
     let cluster = Cluster::new().await;
     let body = json!({"metadata": {"name": "a"}, "dataa": {}});
-    let warned = cluster.call(Method::POST, &format!("{CONFIGMAPS}?dryRun=All"), body.clone()).await;
+    let warned = cluster
+        .call(
+            Method::POST,
+            &format!("{CONFIGMAPS}?dryRun=All"),
+            body.clone(),
+        )
+        .await;
     assert_eq!(warned.code, 201);
-    assert_eq!(warned.headers["warning"], "299 - \"unknown field \\\"dataa\\\"\"");
-    let ignored = cluster.call(Method::POST, &format!("{CONFIGMAPS}?dryRun=All&fieldValidation=Ignore"), body.clone()).await;
+    assert_eq!(
+        warned.headers["warning"],
+        "299 - \"unknown field \\\"dataa\\\"\""
+    );
+    let ignored = cluster
+        .call(
+            Method::POST,
+            &format!("{CONFIGMAPS}?dryRun=All&fieldValidation=Ignore"),
+            body.clone(),
+        )
+        .await;
     assert_eq!((ignored.code, ignored.headers.get("warning")), (201, None));
-    let strict = cluster.call(Method::POST, &format!("{CONFIGMAPS}?fieldValidation=Strict"), body).await;
+    let strict = cluster
+        .call(
+            Method::POST,
+            &format!("{CONFIGMAPS}?fieldValidation=Strict"),
+            body,
+        )
+        .await;
     assert_eq!(
         strict.body["message"],
         "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"dataa\""
     );
-    assert_eq!(cluster.get(&format!("{CONFIGMAPS}/a")).await.code, 404, "nothing was written");
+    assert_eq!(
+        cluster.get(&format!("{CONFIGMAPS}/a")).await.code,
+        404,
+        "nothing was written"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_op_writes_do_not_write() {
     let cluster = Cluster::new().await;
-    let made = cluster.create(CONFIGMAPS, json!({"metadata": {"name": "a"}, "data": {"k": "v"}})).await;
+    let made = cluster
+        .create(
+            CONFIGMAPS,
+            json!({"metadata": {"name": "a"}, "data": {"k": "v"}}),
+        )
+        .await;
     let url = format!("{CONFIGMAPS}/a");
     let put = cluster.call(Method::PUT, &url, made.clone()).await;
     assert_eq!((put.code, put.body), (200, made.clone()));
     let patched = cluster.merge(&url, json!({"data": {"k": "v"}})).await;
     assert_eq!(patched.body, made);
-    let dry = cluster.merge(&format!("{url}?dryRun=All"), json!({"data": {"k": "w"}})).await;
-    assert_eq!((&dry.body["data"]["k"], version(&dry.body)), (&json!("w"), version(&made)));
+    let dry = cluster
+        .merge(&format!("{url}?dryRun=All"), json!({"data": {"k": "w"}}))
+        .await;
+    assert_eq!(
+        (&dry.body["data"]["k"], version(&dry.body)),
+        (&json!("w"), version(&made))
+    );
     assert_eq!(cluster.get(&url).await.body, made);
 }
 
@@ -109,7 +200,10 @@ async fn concurrent_patches_all_land() {
         let cluster = cluster.clone();
         writers.spawn(async move {
             let key = format!("k{n}");
-            cluster.merge(&format!("{CONFIGMAPS}/a"), json!({"data": {key: "v"}})).await.code
+            cluster
+                .merge(&format!("{CONFIGMAPS}/a"), json!({"data": {key: "v"}}))
+                .await
+                .code
         });
     }
     assert!(writers.join_all().await.iter().all(|code| *code == 200));
@@ -123,29 +217,81 @@ async fn generations_count_changes_of_the_spec() {
     let url = "/apis/apps/v1/namespaces/default/deployments";
     let pod = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
     let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": pod});
-    let made = cluster.create(url, json!({"metadata": {"name": "d"}, "spec": spec, "status": {"replicas": 9}})).await;
+    let made = cluster
+        .create(
+            url,
+            json!({"metadata": {"name": "d"}, "spec": spec, "status": {"replicas": 9}}),
+        )
+        .await;
     let generation = |object: &Value| object["metadata"]["generation"].as_i64();
-    assert_eq!((generation(&made), &made["spec"]["replicas"]), (Some(1), &json!(1)));
-    assert_eq!(made["status"].get("replicas"), None, "status is not the creator's");
+    assert_eq!(
+        (generation(&made), &made["spec"]["replicas"]),
+        (Some(1), &json!(1))
+    );
+    assert_eq!(
+        made["status"].get("replicas"),
+        None,
+        "status is not the creator's"
+    );
     let url = format!("{url}/d");
-    let labelled = cluster.merge(&url, json!({"metadata": {"labels": {"x": "y"}}, "status": {"replicas": 3}})).await.body;
-    assert_eq!((generation(&labelled), labelled["status"].get("replicas")), (Some(1), None));
-    let scale = cluster.merge(&format!("{url}/scale"), json!({"spec": {"replicas": 5}})).await.body;
-    assert_eq!((&scale["kind"], &scale["spec"]["replicas"], &scale["status"]["selector"]), (&json!("Scale"), &json!(5), &json!("a=b")));
-    let status = cluster.merge(&format!("{url}/status"), json!({"spec": {"replicas": 7}, "status": {"replicas": 2}})).await.body;
-    assert_eq!((generation(&status), &status["spec"]["replicas"], &status["status"]["replicas"]), (Some(2), &json!(5), &json!(2)));
+    let labelled = cluster
+        .merge(
+            &url,
+            json!({"metadata": {"labels": {"x": "y"}}, "status": {"replicas": 3}}),
+        )
+        .await
+        .body;
+    assert_eq!(
+        (generation(&labelled), labelled["status"].get("replicas")),
+        (Some(1), None)
+    );
+    let scale = cluster
+        .merge(&format!("{url}/scale"), json!({"spec": {"replicas": 5}}))
+        .await
+        .body;
+    assert_eq!(
+        (
+            &scale["kind"],
+            &scale["spec"]["replicas"],
+            &scale["status"]["selector"]
+        ),
+        (&json!("Scale"), &json!(5), &json!("a=b"))
+    );
+    let status = cluster
+        .merge(
+            &format!("{url}/status"),
+            json!({"spec": {"replicas": 7}, "status": {"replicas": 2}}),
+        )
+        .await
+        .body;
+    assert_eq!(
+        (
+            generation(&status),
+            &status["spec"]["replicas"],
+            &status["status"]["replicas"]
+        ),
+        (Some(2), &json!(5), &json!(2))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_sealed_in_the_store() {
     let cluster = Cluster::new().await;
     let secret = json!({"metadata": {"name": "s"}, "stringData": {"password": "hunter2"}});
-    cluster.create("/api/v1/namespaces/default/secrets", secret).await;
+    cluster
+        .create("/api/v1/namespaces/default/secrets", secret)
+        .await;
     let store = &cluster.server.core.store;
-    let (_, stored) = store.get("/registry/secrets/default/s", None).await.expect("a read");
+    let (_, stored) = store
+        .get("/registry/secrets/default/s", None)
+        .await
+        .expect("a read");
     let stored = stored.expect("the secret").value;
     assert!(stored.starts_with(b"k8s:enc:aesgcm:v1:"));
-    let served = cluster.get("/api/v1/namespaces/default/secrets/s").await.body;
+    let served = cluster
+        .get("/api/v1/namespaces/default/secrets/s")
+        .await
+        .body;
     assert_eq!(served["data"]["password"], "aHVudGVyMg==");
 }
 
@@ -153,10 +299,24 @@ async fn secrets_are_sealed_in_the_store() {
 async fn collections_are_deleted_by_selector() {
     let cluster = Cluster::new().await;
     for (name, app) in [("a", "x"), ("b", "y"), ("c", "x")] {
-        cluster.create(CONFIGMAPS, json!({"metadata": {"name": name, "labels": {"app": app}}})).await;
+        cluster
+            .create(
+                CONFIGMAPS,
+                json!({"metadata": {"name": name, "labels": {"app": app}}}),
+            )
+            .await;
     }
-    let deleted = cluster.call(Method::DELETE, &format!("{CONFIGMAPS}?labelSelector=app%3Dx"), Value::Null).await;
-    assert_eq!((deleted.code, deleted.body["items"].as_array().map(Vec::len)), (200, Some(2)));
+    let deleted = cluster
+        .call(
+            Method::DELETE,
+            &format!("{CONFIGMAPS}?labelSelector=app%3Dx"),
+            Value::Null,
+        )
+        .await;
+    assert_eq!(
+        (deleted.code, deleted.body["items"].as_array().map(Vec::len)),
+        (200, Some(2))
+    );
     let left = cluster.get(CONFIGMAPS).await.body;
     assert_eq!(left["items"][0]["metadata"]["name"], "b");
     assert_eq!(left["items"].as_array().map(Vec::len), Some(1));
@@ -165,8 +325,14 @@ async fn collections_are_deleted_by_selector() {
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_names_and_yaml() {
     let cluster = Cluster::new().await;
-    let made = cluster.create(CONFIGMAPS, json!({"metadata": {"generateName": "x-"}})).await;
-    assert!(made["metadata"]["name"].as_str().is_some_and(|n| n.starts_with("x-") && n.len() == 7));
+    let made = cluster
+        .create(CONFIGMAPS, json!({"metadata": {"generateName": "x-"}}))
+        .await;
+    assert!(
+        made["metadata"]["name"]
+            .as_str()
+            .is_some_and(|n| n.starts_with("x-") && n.len() == 7)
+    );
     let request = Request::post(CONFIGMAPS)
         .header("content-type", "application/yaml")
         .body(Full::from("metadata:\n  name: y\ndata:\n  k: 'v'\n"))
@@ -178,12 +344,22 @@ async fn generated_names_and_yaml() {
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_refused() {
     let cluster = Cluster::new().await;
-    let mut stranger = cluster.server.client_service(UserInfo { name: "eve".into(), ..UserInfo::default() });
-    let request = Request::get(CONFIGMAPS).body(Full::<Bytes>::default()).expect("a request");
+    let mut stranger = cluster.server.client_service(UserInfo {
+        name: "eve".into(),
+        ..UserInfo::default()
+    });
+    let request = Request::get(CONFIGMAPS)
+        .body(Full::<Bytes>::default())
+        .expect("a request");
     let response = stranger.call(request).await.expect("infallible");
     let refused = reply(response).await;
     assert_eq!(
         (refused.code, refused.body["message"].as_str()),
-        (403, Some("configmaps is forbidden: User \"eve\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\""))
+        (
+            403,
+            Some(
+                "configmaps is forbidden: User \"eve\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\""
+            )
+        )
     );
 }

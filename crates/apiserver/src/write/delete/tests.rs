@@ -8,7 +8,11 @@ fn kind(resource: &str) -> &'static Kind {
 }
 
 fn options(grace: Option<i64>, propagation: Option<Propagation>) -> DeleteOptions {
-    DeleteOptions { grace_period_seconds: grace, propagation_policy: propagation, ..DeleteOptions::default() }
+    DeleteOptions {
+        grace_period_seconds: grace,
+        propagation_policy: propagation,
+        ..DeleteOptions::default()
+    }
 }
 
 fn outcome(resource: &str, current: &Value, options: &DeleteOptions) -> String {
@@ -17,7 +21,11 @@ fn outcome(resource: &str, current: &Value, options: &DeleteOptions) -> String {
         Step::Remove => "remove".into(),
         Step::Mark(tree) => {
             let meta = &tree["metadata"];
-            let marked = if meta["deletionTimestamp"].is_string() { "deleting" } else { "alive" };
+            let marked = if meta["deletionTimestamp"].is_string() {
+                "deleting"
+            } else {
+                "alive"
+            };
             format!(
                 "{marked} grace={} finalizers={} generation={}",
                 meta["deletionGracePeriodSeconds"], meta["finalizers"], meta["generation"]
@@ -44,14 +52,26 @@ fn deleting_pod(grace: i64) -> Value {
 #[test]
 fn pods_go_in_two_phases() {
     let none = options(None, None);
-    assert_eq!(outcome("pods", &running_pod(), &none), "deleting grace=30 finalizers=null generation=2");
+    assert_eq!(
+        outcome("pods", &running_pod(), &none),
+        "deleting grace=30 finalizers=null generation=2"
+    );
     let five = options(Some(5), None);
-    assert_eq!(outcome("pods", &running_pod(), &five), "deleting grace=5 finalizers=null generation=2");
+    assert_eq!(
+        outcome("pods", &running_pod(), &five),
+        "deleting grace=5 finalizers=null generation=2"
+    );
     let now = options(Some(0), None);
     assert_eq!(outcome("pods", &running_pod(), &now), "remove");
     assert_eq!(outcome("pods", &deleting_pod(30), &none), "wait");
-    assert_eq!(outcome("pods", &deleting_pod(30), &options(Some(40), None)), "wait");
-    assert_eq!(outcome("pods", &deleting_pod(30), &five), "deleting grace=5 finalizers=null generation=1");
+    assert_eq!(
+        outcome("pods", &deleting_pod(30), &options(Some(40), None)),
+        "wait"
+    );
+    assert_eq!(
+        outcome("pods", &deleting_pod(30), &five),
+        "deleting grace=5 finalizers=null generation=1"
+    );
     assert_eq!(outcome("pods", &deleting_pod(30), &now), "remove");
     assert_eq!(outcome("pods", &deleting_pod(0), &none), "remove");
 }
@@ -78,23 +98,49 @@ fn finalizers_hold() {
     let plain = json!({"metadata": {"name": "a"}});
     let none = options(None, None);
     assert_eq!(outcome("configmaps", &plain, &none), "remove");
-    assert_eq!(outcome("configmaps", &held, &none), r#"deleting grace=0 finalizers=["x.io/y"] generation=null"#);
+    assert_eq!(
+        outcome("configmaps", &held, &none),
+        r#"deleting grace=0 finalizers=["x.io/y"] generation=null"#
+    );
     for (policy, finalizers) in [
         (Propagation::Foreground, r#"["foregroundDeletion"]"#),
         (Propagation::Orphan, r#"["orphan"]"#),
     ] {
         let wanted = format!("deleting grace=0 finalizers={finalizers} generation=null");
-        assert_eq!(outcome("configmaps", &plain, &options(None, Some(policy))), wanted);
+        assert_eq!(
+            outcome("configmaps", &plain, &options(None, Some(policy))),
+            wanted
+        );
     }
-    assert_eq!(outcome("configmaps", &plain, &options(None, Some(Propagation::Background))), "remove");
+    assert_eq!(
+        outcome(
+            "configmaps",
+            &plain,
+            &options(None, Some(Propagation::Background))
+        ),
+        "remove"
+    );
     let mut deleting = held.clone();
     deleting["metadata"]["deletionTimestamp"] = json!("2020-01-01T00:00:00Z");
     deleting["metadata"]["deletionGracePeriodSeconds"] = json!(0);
     assert_eq!(outcome("configmaps", &deleting, &none), "wait");
     let orphan = json!({"metadata": {"name": "a", "finalizers": ["orphan"]}});
-    assert_eq!(outcome("configmaps", &orphan, &options(None, Some(Propagation::Background))), "remove");
-    let both = DeleteOptions { orphan_dependents: Some(true), ..none };
-    assert_eq!(outcome("configmaps", &plain, &both), r#"deleting grace=0 finalizers=["orphan"] generation=null"#);
+    assert_eq!(
+        outcome(
+            "configmaps",
+            &orphan,
+            &options(None, Some(Propagation::Background))
+        ),
+        "remove"
+    );
+    let both = DeleteOptions {
+        orphan_dependents: Some(true),
+        ..none
+    };
+    assert_eq!(
+        outcome("configmaps", &plain, &both),
+        r#"deleting grace=0 finalizers=["orphan"] generation=null"#
+    );
 }
 
 #[test]
@@ -108,5 +154,8 @@ fn namespaces_terminate_first() {
     assert_eq!(outcome("namespaces", &marked, &options(None, None)), "wait");
     let mut empty = marked;
     empty["spec"]["finalizers"] = json!([]);
-    assert_eq!(outcome("namespaces", &empty, &options(None, None)), "remove");
+    assert_eq!(
+        outcome("namespaces", &empty, &options(None, None)),
+        "remove"
+    );
 }

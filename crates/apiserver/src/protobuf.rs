@@ -1,0 +1,241 @@
+//! Protobuf request bodies to object trees: what kubectl from 1.32 on and client-go's typed clients send.
+//!
+//! A body is `k8s\0` and a `runtime.Unknown`: the type, and the object's bytes. Those are read along a table of field numbers
+//! (`messages.txt`) into the tree that the same client's JSON would have given: zero values that Go's `omitempty` leaves out are
+//! left out, pointers to zero are kept. Answers are JSON, which every such client accepts as well.
+
+mod special;
+mod table;
+mod wire;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use knarr_meta::status::Status;
+use serde_json::{Map, Value};
+
+use self::{
+    table::{Field, Type, message},
+    wire::{Reader, Wire},
+};
+
+/// What every body starts with.
+const MAGIC: &[u8] = b"k8s\0";
+/// Messages within messages, at most.
+const MAX_DEPTH: usize = 64;
+
+/// The media type of such bodies.
+pub const CONTENT_TYPE: &str = "application/vnd.kubernetes.protobuf";
+
+/// Why bytes are not an object.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("provided data does not appear to be a protobuf message, expected prefix {MAGIC:?}")]
+    Magic,
+    #[error("unexpected end of protobuf data")]
+    Truncated,
+    #[error("malformed protobuf data in {0}")]
+    Malformed(String),
+    #[error("protobuf messages are nested too deeply")]
+    Depth,
+    #[error("{message} has no field number {number} that this server knows")]
+    UnknownField { message: String, number: u32 },
+    #[error("this server cannot read {api_version} {kind} as protobuf")]
+    UnknownType { api_version: String, kind: String },
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Status {
+        match error {
+            Error::UnknownType { .. } => Status::unsupported_media_type(error.to_string()),
+            _ => Status::bad_request(error.to_string()),
+        }
+    }
+}
+
+/// Decodes a body. `default` is the apiVersion and kind of a body that does not say, as in JSON.
+pub fn decode(body: &[u8], default: (&str, &str)) -> Result<Value, Error> {
+    let bytes = body.strip_prefix(MAGIC).ok_or(Error::Magic)?;
+    let (mut api_version, mut kind, mut raw) = (String::new(), String::new(), &[][..]);
+    let mut unknown = Reader::new(bytes);
+    while let Some((number, wire)) = unknown.next()? {
+        match (number, wire) {
+            (1, Wire::Bytes(bytes)) => (api_version, kind) = type_meta(bytes)?,
+            (2, Wire::Bytes(bytes)) => raw = bytes,
+            // Content encoding and type: empty for objects.
+            _ => {}
+        }
+    }
+    let or = |given: String, default: &str| {
+        if given.is_empty() {
+            default.to_owned()
+        } else {
+            given
+        }
+    };
+    let (api_version, kind) = (or(api_version, default.0), or(kind, default.1));
+    let name = message_name(&api_version, &kind);
+    let fields = message(&name).ok_or_else(|| Error::UnknownType {
+        api_version: api_version.clone(),
+        kind: kind.clone(),
+    })?;
+    let mut object = Map::new();
+    read_message(&name, fields, raw, &mut object, 0)?;
+    object.insert("apiVersion".into(), Value::String(api_version));
+    object.insert("kind".into(), Value::String(kind));
+    Ok(Value::Object(object))
+}
+
+fn type_meta(bytes: &[u8]) -> Result<(String, String), Error> {
+    let (mut api_version, mut kind) = (String::new(), String::new());
+    let mut reader = Reader::new(bytes);
+    while let Some((number, wire)) = reader.next()? {
+        match (number, wire) {
+            (1, Wire::Bytes(text)) => api_version = utf8("TypeMeta", text)?,
+            (2, Wire::Bytes(text)) => kind = utf8("TypeMeta", text)?,
+            _ => {}
+        }
+    }
+    Ok((api_version, kind))
+}
+
+/// `apps/v1 Deployment` is `apps.v1.Deployment`; DeleteOptions are one type in every group.
+fn message_name(api_version: &str, kind: &str) -> String {
+    if kind == "DeleteOptions" {
+        return "meta.DeleteOptions".into();
+    }
+    let (group, version) = knarr_meta::types::split_api_version(api_version);
+    let group = match group.split('.').next().unwrap_or("") {
+        "" => "core",
+        first => first,
+    };
+    format!("{group}.{version}.{kind}")
+}
+
+fn read_message(
+    name: &str,
+    fields: &'static [Field],
+    bytes: &[u8],
+    into: &mut Map<String, Value>,
+    depth: usize,
+) -> Result<(), Error> {
+    if depth > MAX_DEPTH {
+        return Err(Error::Depth);
+    }
+    let mut reader = Reader::new(bytes);
+    while let Some((number, wire)) = reader.next()? {
+        let field = fields.binary_search_by_key(&number, |f| f.number);
+        let field = field
+            .map(|at| &fields[at])
+            .map_err(|_| Error::UnknownField {
+                message: name.to_owned(),
+                number,
+            })?;
+        read_field(name, field, wire, into, depth)?;
+    }
+    Ok(())
+}
+
+fn read_field(
+    name: &str,
+    field: &'static Field,
+    wire: Wire<'_>,
+    into: &mut Map<String, Value>,
+    depth: usize,
+) -> Result<(), Error> {
+    if field.name == "~" {
+        // An embedded struct: its fields are this object's own.
+        let (Type::Message(inner), Wire::Bytes(bytes)) = (field.ty, wire) else {
+            return Err(Error::Malformed(name.to_owned()));
+        };
+        let fields = message(inner).ok_or_else(|| Error::Malformed(inner.to_owned()))?;
+        return read_message(inner, fields, bytes, into, depth + 1);
+    }
+    if field.map {
+        let (key, value) = read_entry(field, wire, depth)?;
+        if let Value::Object(map) = into
+            .entry(field.name)
+            .or_insert_with(|| Value::Object(Map::new()))
+        {
+            map.insert(key, value);
+        }
+        return Ok(());
+    }
+    let value = read_value(field, wire, depth)?;
+    if field.repeated {
+        if let Value::Array(list) = into
+            .entry(field.name)
+            .or_insert_with(|| Value::Array(Vec::new()))
+        {
+            list.push(value);
+        }
+        return Ok(());
+    }
+    let absent = value.is_null() || (field.omit_zero && zero(&value));
+    if !absent {
+        into.insert(field.name.to_owned(), value);
+    }
+    Ok(())
+}
+
+/// A map's entry: key 1, value 2.
+fn read_entry(
+    field: &'static Field,
+    wire: Wire<'_>,
+    depth: usize,
+) -> Result<(String, Value), Error> {
+    let malformed = || Error::Malformed(field.name.to_owned());
+    let Wire::Bytes(bytes) = wire else {
+        return Err(malformed());
+    };
+    let (mut key, mut value) = (String::new(), None);
+    let mut reader = Reader::new(bytes);
+    while let Some((number, wire)) = reader.next()? {
+        match (number, wire) {
+            (1, Wire::Bytes(text)) => key = utf8(field.name, text)?,
+            (2, wire) => value = Some(read_value(field, wire, depth)?),
+            _ => return Err(malformed()),
+        }
+    }
+    // An absent value is the type's zero.
+    let value = match (value, field.ty) {
+        (Some(value), _) => value,
+        (None, Type::String | Type::Bytes) => Value::from(""),
+        (None, _) => read_value(field, Wire::Bytes(&[]), depth)?,
+    };
+    Ok((key, value))
+}
+
+fn read_value(field: &'static Field, wire: Wire<'_>, depth: usize) -> Result<Value, Error> {
+    let malformed = || Error::Malformed(field.name.to_owned());
+    Ok(match (field.ty, wire) {
+        (Type::String, Wire::Bytes(text)) => Value::String(utf8(field.name, text)?),
+        (Type::Bytes, Wire::Bytes(bytes)) => Value::String(STANDARD.encode(bytes)),
+        (Type::Integer, Wire::Varint(number)) => Value::from(number as i64),
+        (Type::Bool, Wire::Varint(number)) => Value::Bool(number != 0),
+        (Type::Double, Wire::Fixed64(bits)) => Value::from(f64::from_bits(bits)),
+        (Type::Message(inner), Wire::Bytes(bytes)) => {
+            let fields = message(inner).ok_or_else(malformed)?;
+            let mut object = Map::new();
+            read_message(inner, fields, bytes, &mut object, depth + 1)?;
+            Value::Object(object)
+        }
+        (ty, Wire::Bytes(bytes)) => special::read(ty, bytes).ok_or_else(malformed)??,
+        _ => return Err(malformed()),
+    })
+}
+
+fn utf8(name: &str, bytes: &[u8]) -> Result<String, Error> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| Error::Malformed(name.to_owned()))
+}
+
+/// What Go's `omitempty` leaves out; structs stay.
+fn zero(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Bool(set) => !set,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

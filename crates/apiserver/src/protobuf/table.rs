@@ -1,0 +1,87 @@
+//! The table of messages and their fields, parsed at first use.
+
+use std::{collections::HashMap, sync::OnceLock};
+
+const MESSAGES: &str = include_str!("messages.txt");
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    String,
+    Integer,
+    Bool,
+    Double,
+    Bytes,
+    Time,
+    MicroTime,
+    Duration,
+    Quantity,
+    IntOrString,
+    RawExtension,
+    Json,
+    /// A message whose only field is a list of strings.
+    Strings,
+    Message(&'static str),
+}
+
+/// A field of a message.
+#[derive(Debug)]
+pub struct Field {
+    pub number: u32,
+    /// JSON name, or `~` where the fields of this one are the parent's own.
+    pub name: &'static str,
+    /// Zero is left out.
+    pub omit_zero: bool,
+    pub repeated: bool,
+    pub map: bool,
+    pub ty: Type,
+}
+
+/// The fields of a message by number.
+pub fn message(name: &str) -> Option<&'static [Field]> {
+    static TABLE: OnceLock<HashMap<&'static str, Vec<Field>>> = OnceLock::new();
+    TABLE.get_or_init(parse).get(name).map(Vec::as_slice)
+}
+
+fn parse() -> HashMap<&'static str, Vec<Field>> {
+    let mut table: HashMap<&'static str, Vec<Field>> = HashMap::new();
+    let mut current = "";
+    for line in MESSAGES.lines().filter(|l| !l.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('>') {
+            current = name;
+            table.insert(name, Vec::new());
+        } else if let (Some(field), Some(fields)) = (parse_field(line), table.get_mut(current)) {
+            fields.push(field);
+        }
+    }
+    table
+}
+
+fn parse_field(line: &'static str) -> Option<Field> {
+    let mut parts = line.split(' ');
+    let number = parts.next()?.parse().ok()?;
+    let (name, flags, ty) = (parts.next()?, parts.next()?, parts.next()?);
+    Some(Field {
+        number,
+        name,
+        omit_zero: flags.contains('?'),
+        repeated: flags.contains('['),
+        map: flags.contains('{'),
+        ty: match ty {
+            "s" => Type::String,
+            "i" => Type::Integer,
+            "t" => Type::Bool,
+            "f" => Type::Double,
+            "b" => Type::Bytes,
+            "T" => Type::Time,
+            "U" => Type::MicroTime,
+            "D" => Type::Duration,
+            "Q" => Type::Quantity,
+            "I" => Type::IntOrString,
+            "R" => Type::RawExtension,
+            "J" => Type::Json,
+            "L" => Type::Strings,
+            message => Type::Message(message),
+        },
+    })
+}
