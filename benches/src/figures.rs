@@ -1,0 +1,123 @@
+//! Every figure of the table, with the budget it must keep (docs: the design's budgets).
+
+use crate::rows::Row;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    Lower,
+    Higher,
+}
+
+/// A line of the table.
+#[derive(Debug)]
+pub struct Figure {
+    pub id: &'static str,
+    pub row: Row,
+    pub what: &'static str,
+    pub unit: &'static str,
+    pub better: Better,
+    /// In `unit`; the figure must be strictly better.
+    pub budget: Option<f64>,
+}
+
+impl Figure {
+    /// Whether `value` keeps the budget; None where there is none.
+    pub fn kept(&self, value: f64) -> Option<bool> {
+        let budget = self.budget?;
+        Some(match self.better {
+            Better::Lower => value < budget,
+            Better::Higher => value > budget,
+        })
+    }
+}
+
+const fn lower(
+    row: Row,
+    id: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    budget: Option<f64>,
+) -> Figure {
+    Figure {
+        id,
+        row,
+        what,
+        unit,
+        better: Better::Lower,
+        budget,
+    }
+}
+
+const fn higher(row: Row, id: &'static str, what: &'static str, budget: Option<f64>) -> Figure {
+    Figure {
+        id,
+        row,
+        what,
+        unit: "/s",
+        better: Better::Higher,
+        budget,
+    }
+}
+
+/// In the order of the table.
+pub const FIGURES: &[Figure] = &[
+    lower(Row::Start, "start", "start to /readyz", "ms", Some(300.0)),
+    lower(
+        Row::Idle,
+        "rss-control-plane",
+        "idle memory, control plane",
+        "MB",
+        Some(40.0),
+    ),
+    lower(
+        Row::Idle,
+        "rss-node",
+        "idle memory, whole node",
+        "MB",
+        Some(60.0),
+    ),
+    lower(Row::Idle, "idle-cpu", "idle CPU", "% of a core", Some(0.5)),
+    higher(
+        Row::Creates,
+        "creates",
+        "durable creates, 32 connections",
+        Some(12_000.0),
+    ),
+    lower(Row::Creates, "creates-p50", "  p50", "ms", None),
+    lower(Row::Creates, "creates-p99", "  p99", "ms", Some(10.0)),
+    lower(
+        Row::Creates,
+        "fsync",
+        "  fsync of the disk, p50",
+        "ms",
+        None,
+    ),
+    higher(Row::Gets, "gets", "GET, 32 connections", Some(35_000.0)),
+    lower(Row::Gets, "gets-p99", "  p99", "ms", None),
+    higher(
+        Row::ListPage,
+        "list-page",
+        "LIST 500 of 15 000",
+        Some(1_800.0),
+    ),
+    lower(Row::ListPage, "list-page-p99", "  p99", "ms", None),
+    higher(
+        Row::ListAll,
+        "list-all",
+        "LIST 15 000 from cache",
+        Some(55.0),
+    ),
+    lower(Row::ListAll, "list-all-p99", "  p99", "ms", None),
+    higher(Row::Watch, "watch", "events to 1 000 watchers", None),
+    lower(
+        Row::Watch,
+        "watch-p50",
+        "  PUT to last watcher, p50",
+        "ms",
+        None,
+    ),
+    lower(Row::Watch, "watch-p99", "  p99", "ms", None),
+    lower(Row::Pods, "pods-1", "1 pod, POST to Ready", "s", Some(0.2)),
+    lower(Row::Pods, "pods-10", "10 pods", "s", Some(0.5)),
+    lower(Row::Pods, "pods-50", "50 pods", "s", Some(2.0)),
+];

@@ -1,0 +1,84 @@
+//! The rows of the table, a file each: what is done to a cluster and which figures come of it.
+
+use anyhow::Result;
+
+use crate::target::Target;
+
+pub mod creates;
+pub mod gets;
+pub mod lists;
+pub mod pods;
+pub mod start;
+pub mod watch;
+
+/// How much is done.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    /// Fewer and shorter runs: to see that all works, not to compare.
+    pub quick: bool,
+    /// Whether the bare server is measured beside the cluster.
+    pub limit: bool,
+}
+
+impl Effort {
+    pub fn pick<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// What a row found. Figures go by their id in [`crate::figures::FIGURES`].
+#[derive(Debug, Default)]
+pub struct Measured {
+    pub values: Vec<(&'static str, f64)>,
+    pub limits: Vec<(&'static str, f64)>,
+    pub notes: Vec<String>,
+    /// Why figures of this row are absent.
+    pub missing: Vec<String>,
+}
+
+impl Measured {
+    fn value(&mut self, figure: &'static str, value: f64) {
+        self.values.push((figure, value));
+    }
+
+    fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+}
+
+/// A row, as `--only` names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Row {
+    /// exec to /readyz, on an empty data directory
+    Start,
+    /// memory and CPU with no pods
+    Idle,
+    /// durable creates of ConfigMaps
+    Creates,
+    /// reads of single ConfigMaps
+    Gets,
+    /// lists of 500 of 15 000
+    ListPage,
+    /// lists of all 15 000 from the cache
+    ListAll,
+    /// 1 000 watchers of one namespace
+    Watch,
+    /// pods from POST to Ready
+    Pods,
+}
+
+impl Row {
+    pub fn measure(self, target: &Target, effort: Effort) -> Result<Measured> {
+        match self {
+            // Measured while the cluster was started.
+            Self::Start => start::started(target),
+            Self::Idle => start::idle(target, effort),
+            Self::Creates => creates::measure(target, effort),
+            Self::Gets => gets::measure(target, effort),
+            Self::ListPage => lists::page(target, effort),
+            Self::ListAll => lists::all(target, effort),
+            Self::Watch => watch::measure(target, effort),
+            Self::Pods => pods::measure(target, effort),
+        }
+    }
+}
