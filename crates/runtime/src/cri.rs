@@ -26,6 +26,7 @@ pub fn status(error: Error) -> Status {
         Error::InvalidArgument(_) => Status::invalid_argument(text),
         Error::State(_) => Status::failed_precondition(text),
         Error::Unsupported(_) => Status::unimplemented(text),
+        Error::Exhausted(_) => Status::resource_exhausted(text),
         Error::DeadlineExceeded(_) => Status::deadline_exceeded(text),
         Error::Shim(ShimError::Refused { kind, .. }) => match kind {
             ErrorKind::NotFound => Status::not_found(text),

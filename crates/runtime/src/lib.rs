@@ -37,6 +37,7 @@ mod shim;
 mod snapshot;
 mod spec;
 mod stats;
+pub mod streaming;
 
 pub use config::Config;
 pub use runtime::{Error, Runtime};

@@ -23,6 +23,7 @@ use crate::images::{ImageStore, StoreError};
 use crate::sandbox::Sandbox;
 use crate::shim::ShimError;
 use crate::spec::SpecError;
+use crate::streaming;
 
 /// How long running requests and tasks may take to end after the token is cancelled.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +42,9 @@ pub enum Error {
     Unsupported(String),
     #[error("{0}")]
     DeadlineExceeded(String),
+    /// A limit of the runtime's own.
+    #[error("{0}")]
+    Exhausted(String),
     #[error("failed to set up sandbox network: {0}")]
     Network(#[from] knarr_cni::invoke::Error),
     #[error(transparent)]
@@ -149,6 +153,13 @@ impl Runtime {
             .max_decoding_message_size(knarr_cri::MAX_MESSAGE_BYTES);
         let images = ImageServiceServer::new(cri::ImageApi::new(self.inner.clone()))
             .max_decoding_message_size(knarr_cri::MAX_MESSAGE_BYTES);
+        let streaming = streaming::Server::bind(streaming::Timeouts::default())
+            .await
+            .map_err(Error::io("listen for streams"))?;
+        self.set_streaming(streaming.urls());
+        self.inner
+            .tasks
+            .spawn(streaming.run(self.executor(), token.clone()));
         tracing::info!(socket = %socket.display(), "container runtime is ready");
         let stop = self.inner.token.clone();
         let serving = tonic::transport::Server::builder()

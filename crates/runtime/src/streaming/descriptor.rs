@@ -21,8 +21,10 @@ impl Descriptor {
             fd.as_raw_fd(),
             FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK),
         )?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        Ok(Self(Arc::new(AsyncFd::with_interest(fd, interest)?)))
+        // SAFETY: the descriptor is owned by what is returned, which gives out shared references only: it stays the same
+        // open one until it is dropped.
+        let registered = unsafe { AsyncFd::register(fd) }?;
+        Ok(Self(Arc::new(registered)))
     }
 
     pub fn get(&self) -> &OwnedFd {

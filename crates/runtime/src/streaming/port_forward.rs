@@ -74,11 +74,19 @@ pub async fn serve_spdy(
         tokio::select! {
             stream = accept.next() => {
                 let Some(stream) = stream else { break };
-                let Some(half) = Half::of(stream) else { continue };
+                let half = match Half::of(stream) {
+                    Ok(half) => half,
+                    Err(stream) => {
+                        tracing::debug!(id = stream.id, "a stream names no port or no known type");
+                        let _ = stream.output.refuse().await;
+                        continue;
+                    }
+                };
                 let key = half.request.clone();
                 match halves.remove(&key) {
                     None if halves.len() >= MAX_HALVES => {
                         tracing::debug!("too many streams wait for their other half");
+                        let _ = half.stream.output.refuse().await;
                     }
                     None => {
                         halves.insert(key, (half, Instant::now() + creation));
@@ -136,13 +144,19 @@ struct Half {
 }
 
 impl Half {
-    /// A stream that says nothing usable is dropped, which resets it.
-    fn of(stream: Incoming) -> Option<Self> {
-        let port = stream.header("port")?.parse().ok().filter(|port| *port > 0)?;
-        let kind = match stream.header("streamtype")? {
-            "data" => Kind::Data,
-            "error" => Kind::Error,
-            _ => return None,
+    /// The stream itself comes back when it says nothing usable.
+    fn of(stream: Incoming) -> Result<Self, Incoming> {
+        let port = stream
+            .header("port")
+            .and_then(|port| port.parse().ok())
+            .filter(|port| *port > 0);
+        let kind = match stream.header("streamtype") {
+            Some("data") => Some(Kind::Data),
+            Some("error") => Some(Kind::Error),
+            _ => None,
+        };
+        let (Some(port), Some(kind)) = (port, kind) else {
+            return Err(stream);
         };
         // Old clients number no requests: their error stream comes just before the data stream.
         let request = match (stream.header("requestid"), kind) {
@@ -150,7 +164,7 @@ impl Half {
             (_, Kind::Error) => stream.id.to_string(),
             (_, Kind::Data) => stream.id.saturating_sub(2).to_string(),
         };
-        Some(Self {
+        Ok(Self {
             kind,
             port,
             request,

@@ -20,6 +20,8 @@ pub const OUTPUT_CHUNKS: usize = 16;
 pub enum Outgoing {
     Data { stream: u32, bytes: Bytes },
     End { stream: u32 },
+    /// The stream is not wanted. Channels of a WebSocket cannot be refused.
+    Refuse { stream: u32 },
 }
 
 /// The client is gone, or has given up the stream.
@@ -106,6 +108,15 @@ impl Output {
         let stream = self.stream;
         self.queue
             .send(Outgoing::End { stream })
+            .await
+            .map_err(|_| Gone)
+    }
+
+    /// The stream is not wanted.
+    pub async fn refuse(&self) -> Result<(), Gone> {
+        let stream = self.stream;
+        self.queue
+            .send(Outgoing::Refuse { stream })
             .await
             .map_err(|_| Gone)
     }
