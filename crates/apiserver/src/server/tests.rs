@@ -1,6 +1,7 @@
 //! The whole chain through the in-process service, with a real store in a temporary directory.
 
 mod reading;
+mod streaming;
 mod writing;
 
 use std::{sync::Arc, time::Duration};

@@ -1,0 +1,197 @@
+//! Logs and upgraded streams, over real connections to a kubelet made for the test.
+
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+
+use super::*;
+
+/// A kubelet that logs its requests' paths, and echoes upgraded streams until they end, then says goodbye.
+async fn kubelet(pki: &Pki) -> u16 {
+    let tls = pki
+        .server_config(Role::Kubelet)
+        .expect("a TLS configuration");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = TlsAcceptor::from(tls.clone());
+            tokio::spawn(async move {
+                let stream = acceptor.accept(stream).await.expect("a handshake");
+                let identified = stream.get_ref().1.peer_certificates().is_some();
+                let service =
+                    hyper::service::service_fn(move |request| answer(request, identified));
+                let connection = hyper::server::conn::http1::Builder::new();
+                let served = connection.serve_connection(TokioIo::new(stream), service);
+                let _ = served.with_upgrades().await;
+            });
+        }
+    });
+    port
+}
+
+async fn answer(
+    mut request: Request<hyper::body::Incoming>,
+    identified: bool,
+) -> Result<http::Response<Full<Bytes>>, std::convert::Infallible> {
+    let path = request.uri().to_string();
+    let text = format!(
+        "{path} identified={identified} authorization={}",
+        request.headers().contains_key("authorization")
+    );
+    if !request.headers().contains_key("upgrade") {
+        return Ok(http::Response::new(Full::from(text)));
+    }
+    let protocol = request.headers()["upgrade"].clone();
+    tokio::spawn(async move {
+        let upgraded = hyper::upgrade::on(&mut request).await.expect("an upgrade");
+        let mut stream = TokioIo::new(upgraded);
+        let mut seen = Vec::new();
+        stream
+            .read_to_end(&mut seen)
+            .await
+            .expect("the client's bytes");
+        seen.extend_from_slice(b" bye");
+        stream.write_all(&seen).await.expect("the echo");
+        stream.shutdown().await.expect("an end");
+    });
+    let response = http::Response::builder()
+        .status(101)
+        .header("connection", "Upgrade")
+        .header("upgrade", protocol);
+    Ok(response.body(Full::default()).expect("a response"))
+}
+
+/// A running server with a pod on a node whose kubelet listens on `port`.
+struct Running {
+    address: SocketAddr,
+    admin: Arc<rustls::ClientConfig>,
+    token: CancellationToken,
+    done: tokio::task::JoinHandle<Result<(), Error>>,
+    _dir: tempfile::TempDir,
+}
+
+async fn running() -> Running {
+    let cluster = Cluster::new().await;
+    let port = kubelet(cluster.server.pki()).await;
+    let node = json!({
+        "metadata": {"name": "node1"},
+        "status": {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        },
+    });
+    cluster.create("/api/v1/nodes", node.clone()).await;
+    cluster.merge("/api/v1/nodes/node1/status", node).await;
+    cluster
+        .create(
+            "/api/v1/namespaces/default/serviceaccounts",
+            configmap("default"),
+        )
+        .await;
+    let pod = json!({
+        "metadata": {"name": "p"},
+        "spec": {"nodeName": "node1", "containers": [{"name": "c", "image": "i"}]},
+    });
+    cluster.create("/api/v1/namespaces/default/pods", pod).await;
+    let Cluster { server, dir } = cluster;
+    let (address, token) = (server.address(), CancellationToken::new());
+    let admin = server
+        .pki()
+        .client_config(Role::Admin)
+        .expect("a TLS configuration");
+    let done = tokio::spawn(server.run(token.clone()));
+    Running {
+        address,
+        admin,
+        token,
+        done,
+        _dir: dir,
+    }
+}
+
+impl Running {
+    /// Sends a head over HTTP/1.1 and reads the answer's head.
+    async fn head(&self, request: &str) -> (String, TlsStream<TcpStream>) {
+        let tcp = TcpStream::connect(self.address)
+            .await
+            .expect("a connection");
+        let name = rustls_pki_types::ServerName::from(self.address.ip());
+        let mut stream = TlsConnector::from(self.admin.clone())
+            .connect(name, tcp)
+            .await
+            .expect("a handshake");
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("a request");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("the head"));
+        }
+        (
+            String::from_utf8(head).expect("text").to_ascii_lowercase(),
+            stream,
+        )
+    }
+
+    async fn stop(self) {
+        self.token.cancel();
+        let done = tokio::time::timeout(DEADLINE, self.done)
+            .await
+            .expect("an end in time");
+        done.expect("no panic").expect("an orderly end");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_come_from_the_node() {
+    let running = running().await;
+    let (head, mut stream) = running
+        .head("GET /api/v1/namespaces/default/pods/p/log?tailLines=5&follow=true HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    let mut body = String::new();
+    stream.read_to_string(&mut body).await.expect("a body");
+    let wanted =
+        "/containerLogs/default/p/c?follow=true&tailLines=5 identified=true authorization=false";
+    assert!(body.contains(wanted), "{body}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn upgraded_streams_are_spliced_and_half_closed() {
+    let running = running().await;
+    let (head, mut stream) = running
+        .head(
+            "POST /api/v1/namespaces/default/pods/p/exec?command=sh&stdin=true HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n\
+             Upgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n",
+        )
+        .await;
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    assert!(head.contains("upgrade: spdy/3.1"), "{head}");
+    stream.write_all(b"hello").await.expect("bytes");
+    // The kubelet answers only after the client's direction has ended.
+    stream.shutdown().await.expect("a half-close");
+    let mut echo = String::new();
+    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut echo))
+        .await
+        .expect("an echo in time")
+        .expect("text");
+    assert_eq!(echo, "hello bye");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_ends_open_streams() {
+    let running = running().await;
+    let (head, stream) = running
+        .head("GET /api/v1/namespaces/default/pods/p/attach?stdout=true HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    running.stop().await;
+    drop(stream);
+}
