@@ -56,3 +56,6 @@ impl Backoff {
         self.delay
     }
 }
+
+#[cfg(test)]
+mod tests;

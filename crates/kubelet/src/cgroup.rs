@@ -237,3 +237,6 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
     }
     fs::remove_dir(dir)
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,3 +191,6 @@ fn divide_up(value: i64, divisor: i64) -> i64 {
     let divisor = divisor.max(1);
     value / divisor + i64::from(value % divisor > 0)
 }
+
+#[cfg(test)]
+mod tests;

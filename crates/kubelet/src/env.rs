@@ -276,3 +276,6 @@ impl Ordered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,3 +72,6 @@ pub(crate) fn file(
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -419,3 +419,6 @@ fn matches_registry(image: &str, server: &str) -> Option<usize> {
             .is_some_and(|r| r.starts_with(['/', ':']));
     (host_fits && path_fits).then_some(server.len())
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,8 @@ mod runtime;
 mod security;
 mod server;
 mod status;
+#[cfg(test)]
+mod testing;
 mod volume;
 mod worker;
 

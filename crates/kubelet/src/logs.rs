@@ -12,9 +12,12 @@ mod line;
 pub(crate) mod read;
 pub(crate) mod rotate;
 
+/// What times and tags of the lines at a log's end may take.
+const OVERHEAD_BYTES: u64 = 16 << 10;
+
 /// The end of a log as plain text: at most `lines` lines and `bytes` bytes; empty when it cannot be read.
 pub(crate) fn last_lines(path: &str, lines: usize, bytes: u64) -> String {
-    let text = tail_bytes(path, bytes.saturating_mul(2)).unwrap_or_default();
+    let text = tail_bytes(path, bytes.saturating_add(OVERHEAD_BYTES)).unwrap_or_default();
     let mut out = Vec::new();
     let all: Vec<&[u8]> = text.split_inclusive(|b| *b == b'\n').collect();
     let parsed: Vec<line::Line<'_>> = all.iter().filter_map(|raw| line::parse(raw)).collect();
@@ -46,3 +49,6 @@ fn tail_bytes(path: &str, limit: u64) -> io::Result<Vec<u8>> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -388,3 +388,6 @@ pub(crate) fn http_target(
         headers: headers.map(|h| (h.name.clone(), h.value.clone())).collect(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -231,3 +231,6 @@ fn effective(pod: &Pod, of: impl Fn(&Container) -> i64) -> i64 {
         .fold(0_i64, i64::saturating_add);
     peak.max(main.saturating_add(sidecars))
 }
+
+#[cfg(test)]
+mod tests;

@@ -236,3 +236,6 @@ fn selinux(options: &k8s_openapi::api::core::v1::SELinuxOptions) -> v1::SeLinuxO
         level: options.level.clone().unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,3 +161,6 @@ fn head(path: &str, limit: u64) -> Option<String> {
         .ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
+
+#[cfg(test)]
+mod tests;

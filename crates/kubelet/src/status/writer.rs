@@ -101,3 +101,6 @@ pub(crate) async fn write(client: kube::Client, pod: &Pod, status: Value) -> Wri
         Err(_) => Written::Failed("context deadline exceeded".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,3 +142,6 @@ fn count(dir: &Path, found: &mut usize) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

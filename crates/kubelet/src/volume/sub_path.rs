@@ -96,3 +96,6 @@ fn open_inside(root: &Path, sub: &str) -> io::Result<OwnedFd> {
     }
     Ok(at)
 }
+
+#[cfg(test)]
+mod tests;

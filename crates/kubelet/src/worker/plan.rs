@@ -312,3 +312,6 @@ impl<'a> Planner<'a> {
         ran.map_or(0, |s| u32::try_from(s.restart_count).unwrap_or(0) + 1)
     }
 }
+
+#[cfg(test)]
+mod tests;

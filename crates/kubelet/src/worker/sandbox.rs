@@ -20,7 +20,12 @@ pub(crate) fn config(ctx: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxCo
         context::uid(pod),
     );
     let resolver = std::fs::read_to_string(&ctx.config.resolv_conf).unwrap_or_default();
-    let cluster_dns: Vec<String> = ctx.config.cluster_dns.iter().map(ToString::to_string).collect();
+    let cluster_dns: Vec<String> = ctx
+        .config
+        .cluster_dns
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let dns = dns::config(
         pod,
         &dns::Resolver::parse(&resolver),

@@ -1,0 +1,30 @@
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn delays_double_to_five_minutes_and_are_forgotten() {
+    let mut backoff = Backoff::default();
+    assert_eq!(backoff.remaining(), Duration::ZERO);
+    for seconds in [10, 20, 40, 80, 160, 300, 300] {
+        backoff.next();
+        assert_eq!(backoff.remaining(), Duration::from_secs(seconds));
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        assert_eq!(backoff.remaining(), Duration::ZERO);
+    }
+    tokio::time::advance(RESET_AFTER + Duration::from_secs(1)).await;
+    backoff.next();
+    assert_eq!(backoff.remaining(), FIRST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delay_counts_from_the_end_of_the_container() {
+    let mut backoff = Backoff::default();
+    backoff.next();
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let ended = Instant::now();
+    assert_eq!(
+        backoff.remaining_since(Some(ended)),
+        Duration::from_secs(10)
+    );
+    tokio::time::advance(Duration::from_secs(4)).await;
+    assert_eq!(backoff.remaining_since(Some(ended)), Duration::from_secs(6));
+}

@@ -1,0 +1,47 @@
+use serde_json::json;
+
+use super::*;
+use crate::testing::pod;
+
+#[test]
+fn names_follow_the_spec() {
+    let check = |spec, expected: (&str, &str)| {
+        let (host, domain) = names(&pod(spec), "cluster.local");
+        assert_eq!((host.as_str(), domain.as_str()), expected);
+    };
+    check(json!({ "containers": [] }), ("web", ""));
+    check(json!({ "containers": [], "hostname": "h" }), ("h", ""));
+    let both = json!({ "containers": [], "hostname": "h", "subdomain": "s" });
+    check(both, ("h", "s.shop.svc.cluster.local"));
+}
+
+#[test]
+fn long_names_are_cut_to_a_valid_hostname() {
+    let mut pod = pod(json!({ "containers": [] }));
+    pod.metadata.name = Some(format!("{}-{}", "a".repeat(62), "b".repeat(20)));
+    assert_eq!(names(&pod, "cluster.local").0, "a".repeat(62));
+}
+
+#[test]
+fn the_file_has_addresses_and_aliases() {
+    let pod = pod(json!({ "containers": [], "hostname": "h", "subdomain": "s",
+        "hostAliases": [{ "ip": "1.2.3.4", "hostnames": ["a", "b"] }] }));
+    let text = file(&pod, &["10.42.0.7".to_owned()], "cluster.local", None);
+    assert!(
+        text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("10.42.0.7\th.s.shop.svc.cluster.local\th\n"),
+        "{text}"
+    );
+    assert!(
+        text.ends_with("\n# Entries added by HostAliases.\n1.2.3.4\ta\tb\n"),
+        "{text}"
+    );
+    let own = file(&pod, &[], "cluster.local", Some("127.0.0.1 node\n"));
+    assert!(
+        own.starts_with("# Kubernetes-managed hosts file (host network).\n127.0.0.1 node\n"),
+        "{own}"
+    );
+}

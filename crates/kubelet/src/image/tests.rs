@@ -1,0 +1,59 @@
+use serde_json::json;
+
+use super::*;
+use crate::testing::object;
+
+#[test]
+fn references_get_a_tag() {
+    for (given, expected) in [
+        ("nginx", Some("nginx:latest")),
+        ("nginx:1", Some("nginx:1")),
+        ("host:5000/a/b", Some("host:5000/a/b:latest")),
+        ("a@sha256:0", Some("a@sha256:0")),
+        ("", None),
+        ("Nginx", None),
+        ("a b", None),
+        (":x", None),
+    ] {
+        assert_eq!(with_tag(given).as_deref(), expected, "{given}");
+    }
+}
+
+#[test]
+fn credentials_go_by_the_longest_match() {
+    let auth = |user: &str| json!({ "auth": base64::engine::general_purpose::STANDARD.encode(format!("{user}:pw")) });
+    let config = json!({ "auths": {
+        "https://index.docker.io/v1/": auth("hub"),
+        "reg.example:5000": auth("reg"),
+        "reg.example:5000/team": auth("team"),
+        "*.wild.example": auth("wild"),
+    } });
+    let data = base64::engine::general_purpose::STANDARD.encode(config.to_string());
+    let secret: Secret = object(json!({ "data": { ".dockerconfigjson": data } }));
+    let secrets = [Arc::new(secret)];
+    for (image, users) in [
+        ("nginx:1", vec!["hub"]),
+        ("reg.example:5000/team/a:1", vec!["team", "reg"]),
+        ("reg.example:5000/teammate/a:1", vec!["reg"]),
+        ("x.wild.example/a:1", vec!["wild"]),
+        ("elsewhere.example/a:1", vec![]),
+    ] {
+        let found: Vec<String> = credentials(image, &secrets)
+            .into_iter()
+            .map(|a| a.username)
+            .collect();
+        assert_eq!(found, users, "{image}");
+    }
+}
+
+#[test]
+fn durations_read_as_in_go() {
+    for (millis, text) in [
+        (5, "5ms"),
+        (1_000, "1s"),
+        (1_250, "1.25s"),
+        (61_005, "1m1.005s"),
+    ] {
+        assert_eq!(go_duration(Duration::from_millis(millis)), text);
+    }
+}

@@ -1,0 +1,74 @@
+use serde_json::json;
+
+use super::*;
+use crate::testing::pod;
+
+fn ready(uid: Option<i64>, username: &str) -> image::Ready {
+    image::Ready {
+        id: "i".into(),
+        uid,
+        username: username.into(),
+    }
+}
+
+#[test]
+fn the_container_overrides_the_pod() {
+    let pod = pod(json!({
+        "securityContext": { "runAsUser": 1, "runAsGroup": 2, "fsGroup": 3, "supplementalGroups": [4] },
+        "containers": [{ "name": "a", "securityContext": { "runAsUser": 9, "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true } }],
+    }));
+    let made = container(&pod, &pod.spec.as_ref().unwrap().containers[0]);
+    assert_eq!(made.run_as_user.unwrap().value, 9);
+    assert_eq!(made.run_as_group.unwrap().value, 2);
+    assert_eq!(made.supplemental_groups, [4, 3]);
+    assert!(made.no_new_privs && made.readonly_rootfs && !made.privileged);
+    assert!(made.masked_paths.contains(&"/proc/kcore".to_owned()));
+    assert_eq!(
+        made.seccomp.unwrap().profile_type,
+        ProfileType::Unconfined as i32
+    );
+}
+
+#[test]
+fn namespaces_of_the_host() {
+    let made = namespaces(&pod(
+        json!({ "containers": [], "hostNetwork": true, "shareProcessNamespace": true }),
+    ));
+    assert_eq!(
+        (made.network, made.pid, made.ipc),
+        (
+            NamespaceMode::Node as i32,
+            NamespaceMode::Pod as i32,
+            NamespaceMode::Pod as i32
+        )
+    );
+}
+
+#[test]
+fn root_is_refused_where_it_is_forbidden() {
+    let check = |user: Option<i64>, image: image::Ready| {
+        let pod = pod(
+            json!({ "securityContext": { "runAsNonRoot": true, "runAsUser": user }, "containers": [{ "name": "a" }] }),
+        );
+        let own = &pod.spec.as_ref().unwrap().containers[0];
+        let mut context = container(&pod, own);
+        apply_user(&pod, own, &image, &mut context).map_err(|error| error.to_string())
+    };
+    assert_eq!(check(Some(5), ready(Some(0), "")), Ok(()));
+    assert_eq!(check(None, ready(Some(5), "")), Ok(()));
+    assert!(
+        check(Some(0), ready(Some(5), ""))
+            .unwrap_err()
+            .contains("breaks non-root policy")
+    );
+    assert!(
+        check(None, ready(None, ""))
+            .unwrap_err()
+            .contains("image will run as root")
+    );
+    assert!(
+        check(None, ready(None, "nginx"))
+            .unwrap_err()
+            .contains("non-numeric user (nginx)")
+    );
+}

@@ -1,0 +1,285 @@
+use knarr_cri::v1::ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    testing::{container, object, pod, sandbox},
+    worker::memory::Waiting,
+};
+
+struct Case {
+    pod: Pod,
+    base: PodStatus,
+    view: View,
+    memory: Memory,
+    over: bool,
+    verdict: Option<Verdict>,
+}
+
+impl Case {
+    fn new(spec: Value, containers: Vec<v1::ContainerStatus>) -> Self {
+        let view = View {
+            sandboxes: vec![sandbox(0, 100)],
+            containers,
+        };
+        Self {
+            pod: pod(spec),
+            base: PodStatus::default(),
+            view,
+            memory: Memory::default(),
+            over: false,
+            verdict: None,
+        }
+    }
+
+    fn make(&self) -> Value {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        let status = super::make(&Input {
+            pod: &self.pod,
+            base: &self.base,
+            view: &self.view,
+            memory: &self.memory,
+            messages: &HashMap::from([("a-0".to_owned(), "bye".to_owned())]),
+            node_ip: "192.168.0.2".to_owned(),
+            runtime: "knarr",
+            seen: at(90),
+            now: at(200),
+            over: self.over,
+            verdict: self.verdict.as_ref(),
+        });
+        serde_json::to_value(status).unwrap()
+    }
+}
+
+fn condition<'a>(status: &'a Value, kind: &str) -> &'a Value {
+    status["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|c| c["type"] == kind)
+        .unwrap()
+}
+
+fn one() -> Value {
+    json!({ "containers": [{ "name": "a", "image": "img" }] })
+}
+
+#[test]
+fn a_running_pod_is_ready() {
+    let status = Case::new(one(), vec![container("a", 0, ContainerRunning, 101, 0)]).make();
+    assert_eq!(status["phase"], "Running");
+    assert_eq!(
+        (&status["podIP"], &status["hostIP"]),
+        (&json!("10.42.0.7"), &json!("192.168.0.2"))
+    );
+    assert_eq!(status["startTime"], "1970-01-01T00:01:30Z");
+    assert_eq!(status["qosClass"], "BestEffort");
+    for kind in [
+        "Ready",
+        "ContainersReady",
+        "Initialized",
+        "PodReadyToStartContainers",
+        "PodScheduled",
+    ] {
+        assert_eq!(condition(&status, kind)["status"], "True", "{kind}");
+    }
+    let container = &status["containerStatuses"][0];
+    assert_eq!(container["containerID"], "knarr://a-0");
+    assert_eq!(
+        (&container["ready"], &container["started"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(
+        container["state"]["running"]["startedAt"],
+        "1970-01-01T00:01:41Z"
+    );
+}
+
+#[test]
+fn probes_gate_readiness() {
+    let spec = json!({ "containers": [{ "name": "a", "readinessProbe": {} }] });
+    let mut case = Case::new(spec, vec![container("a", 0, ContainerRunning, 101, 0)]);
+    let status = case.make();
+    assert_eq!(condition(&status, "Ready")["reason"], "ContainersNotReady");
+    assert_eq!(
+        condition(&status, "Ready")["message"],
+        "containers with unready status: [a]"
+    );
+    case.memory.health.insert(
+        "a-0".into(),
+        Health {
+            started: Some(true),
+            ready: Some(true),
+        },
+    );
+    assert_eq!(condition(&case.make(), "Ready")["status"], "True");
+}
+
+#[test]
+fn transition_times_change_with_the_status_only() {
+    let mut case = Case::new(one(), vec![container("a", 0, ContainerRunning, 101, 0)]);
+    case.base = object(json!({ "conditions": [
+        { "type": "Ready", "status": "True", "lastTransitionTime": "1970-01-01T00:00:01Z" },
+        { "type": "ContainersReady", "status": "False", "lastTransitionTime": "1970-01-01T00:00:01Z" },
+        { "type": "Other", "status": "True" },
+    ] }));
+    let status = case.make();
+    assert_eq!(
+        condition(&status, "Ready")["lastTransitionTime"],
+        "1970-01-01T00:00:01Z"
+    );
+    assert_eq!(
+        condition(&status, "ContainersReady")["lastTransitionTime"],
+        "1970-01-01T00:03:20Z"
+    );
+    assert_eq!(condition(&status, "Other")["status"], "True");
+}
+
+#[test]
+fn a_crash_loop_shows_the_last_end() {
+    let mut case = Case::new(one(), vec![container("a", 0, ContainerExited, 101, 3)]);
+    let ended = case.make();
+    assert_eq!(
+        ended["containerStatuses"][0]["state"]["terminated"]["exitCode"],
+        3
+    );
+    let waiting = Waiting {
+        reason: "CrashLoopBackOff".into(),
+        message: "back-off 10s".into(),
+    };
+    case.memory.waiting.insert("a".into(), waiting);
+    let status = case.make();
+    let shown = &status["containerStatuses"][0];
+    assert_eq!(
+        shown["state"]["waiting"],
+        json!({ "reason": "CrashLoopBackOff", "message": "back-off 10s" })
+    );
+    let last = &shown["lastState"]["terminated"];
+    assert_eq!(
+        (&last["reason"], &last["message"]),
+        (&json!("Error"), &json!("bye"))
+    );
+    assert_eq!(status["phase"], "Running");
+}
+
+#[test]
+fn phases() {
+    let two = |policy| json!({ "restartPolicy": policy, "containers": [{ "name": "a" }, { "name": "b" }] });
+    let exited = |name, code| container(name, 0, ContainerExited, 101, code);
+    let running = |name| container(name, 0, ContainerRunning, 101, 0);
+    for (policy, list, over, phase) in [
+        ("Always", vec![], false, "Pending"),
+        (
+            "Always",
+            vec![container("a", 0, ContainerCreated, 101, 0)],
+            false,
+            "Pending",
+        ),
+        ("Always", vec![running("a"), running("b")], false, "Running"),
+        (
+            "Never",
+            vec![exited("a", 0), running("b")],
+            false,
+            "Running",
+        ),
+        (
+            "Never",
+            vec![exited("a", 0), exited("b", 0)],
+            false,
+            "Succeeded",
+        ),
+        (
+            "Never",
+            vec![exited("a", 0), exited("b", 1)],
+            false,
+            "Failed",
+        ),
+        (
+            "OnFailure",
+            vec![exited("a", 0), exited("b", 1)],
+            false,
+            "Running",
+        ),
+        (
+            "Always",
+            vec![exited("a", 0), exited("b", 0)],
+            false,
+            "Running",
+        ),
+        (
+            "Always",
+            vec![exited("a", 0), exited("b", 0)],
+            true,
+            "Succeeded",
+        ),
+        (
+            "Always",
+            vec![exited("a", 0), exited("b", 137)],
+            true,
+            "Failed",
+        ),
+        ("Always", vec![], true, "Failed"),
+    ] {
+        let mut case = Case::new(two(policy), list);
+        case.over = over;
+        assert_eq!(case.make()["phase"], phase, "{policy} over={over}");
+    }
+}
+
+#[test]
+fn init_containers_hold_the_pod_up() {
+    let spec = json!({ "initContainers": [{ "name": "i" }], "containers": [{ "name": "a" }] });
+    let status = Case::new(
+        spec.clone(),
+        vec![container("i", 0, ContainerRunning, 101, 0)],
+    )
+    .make();
+    assert_eq!(status["phase"], "Pending");
+    assert_eq!(
+        condition(&status, "Initialized")["message"],
+        "containers with incomplete status: [i]"
+    );
+    assert_eq!(
+        status["containerStatuses"][0]["state"]["waiting"]["reason"],
+        "PodInitializing"
+    );
+    let done = Case::new(spec, vec![container("i", 0, ContainerExited, 101, 0)]).make();
+    assert_eq!(condition(&done, "Initialized")["status"], "True");
+    assert_eq!(
+        done["containerStatuses"][0]["state"]["waiting"]["reason"],
+        "ContainerCreating"
+    );
+}
+
+#[test]
+fn a_rejected_pod_has_failed() {
+    let mut case = Case::new(one(), vec![]);
+    case.view = View::default();
+    case.verdict = Some(Verdict {
+        reason: "OutOfcpu".into(),
+        message: "m".into(),
+    });
+    let status = case.make();
+    assert_eq!(
+        (&status["phase"], &status["reason"], &status["message"]),
+        (&json!("Failed"), &json!("OutOfcpu"), &json!("m"))
+    );
+    assert_eq!(status.get("containerStatuses"), None);
+}
+
+#[test]
+fn an_end_that_was_told_survives_its_record() {
+    let mut case = Case::new(
+        json!({ "restartPolicy": "Never", "containers": [{ "name": "a" }] }),
+        vec![],
+    );
+    case.view = View::default();
+    case.over = true;
+    let told = json!({ "name": "a", "image": "i", "imageID": "x", "ready": false, "restartCount": 2, "started": false,
+        "containerID": "knarr://a-2", "lastState": {}, "state": { "terminated": { "exitCode": 0, "reason": "Completed" } } });
+    case.base = object(json!({ "phase": "Succeeded", "containerStatuses": [told] }));
+    let status = case.make();
+    assert_eq!(status["containerStatuses"][0], told);
+    assert_eq!(status["phase"], "Succeeded");
+    assert_eq!(condition(&status, "Ready")["reason"], "PodCompleted");
+}

@@ -1,0 +1,70 @@
+//! Shared by tests: objects from JSON.
+
+use k8s_openapi::api::core::v1::Pod;
+use knarr_cri::v1;
+use serde_json::{Value, json};
+
+/// A pod `web` in `shop` with this spec.
+pub(crate) fn pod(spec: Value) -> Pod {
+    object(json!({
+        "metadata": { "name": "web", "namespace": "shop", "uid": "u1", "labels": { "app": "web" } },
+        "spec": spec,
+    }))
+}
+
+/// Any API object.
+pub(crate) fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    match serde_json::from_value(value) {
+        Ok(object) => object,
+        Err(error) => panic!("bad object in a test: {error}"),
+    }
+}
+
+/// Nanoseconds of a second since 1970.
+pub(crate) fn at(second: i64) -> i64 {
+    second * 1_000_000_000
+}
+
+/// A ready sandbox.
+pub(crate) fn sandbox(attempt: u32, created: i64) -> v1::PodSandboxStatus {
+    v1::PodSandboxStatus {
+        id: format!("sandbox-{attempt}"),
+        metadata: Some(v1::PodSandboxMetadata {
+            attempt,
+            ..Default::default()
+        }),
+        state: v1::PodSandboxState::SandboxReady as i32,
+        created_at: at(created),
+        network: Some(v1::PodSandboxNetworkStatus {
+            ip: "10.42.0.7".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+/// A container in some state.
+pub(crate) fn container(
+    name: &str,
+    attempt: u32,
+    state: v1::ContainerState,
+    created: i64,
+    exit_code: i32,
+) -> v1::ContainerStatus {
+    let ended = state == v1::ContainerState::ContainerExited;
+    let begun = state != v1::ContainerState::ContainerCreated;
+    v1::ContainerStatus {
+        id: format!("{name}-{attempt}"),
+        metadata: Some(v1::ContainerMetadata {
+            name: name.to_owned(),
+            attempt,
+        }),
+        state: state as i32,
+        created_at: at(created),
+        started_at: if begun { at(created) } else { 0 },
+        finished_at: if ended { at(created + 1) } else { 0 },
+        exit_code,
+        image_ref: "sha256:abc".to_owned(),
+        ..Default::default()
+    }
+}
