@@ -34,6 +34,14 @@ pub fn long_running(verb: &str, subresource: &str) -> bool {
         )
 }
 
+/// Answers a GET of an object.
+pub async fn get(ask: &Ask<'_>) -> Answer {
+    match ask.kind().verbs.contains(&Verb::Get) {
+        true => read::get(ask).await,
+        false => Err(Status::method_not_supported(ask.group_resource(), "get")),
+    }
+}
+
 /// Answers requests without a body.
 pub async fn read(ask: &Ask<'_>) -> Answer {
     let (kind, info) = (ask.kind(), ask.info);
@@ -74,6 +82,8 @@ pub async fn write(ask: &Ask<'_>, body: Bytes) -> Answer {
         "deletecollection" => Verb::DeleteCollection,
         _ => return Err(Status::method_not_allowed()),
     };
+    // Admission and handlers judge by the cache: it must have what was acknowledged before.
+    ask.core.cache.fresh().await?;
     if !info.subresource.is_empty() {
         allowed(ask, verb)?;
         return subresource(ask, verb, body).await;

@@ -17,7 +17,7 @@ use knarr_store::{Change, Expect, Op, Outcome};
 use serde_json::{Map, Value};
 
 use crate::{
-    cache::entry::{self, Entry},
+    cache::entry::Entry,
     core::Core,
     request::{AdmissionRequest, Operation, UserInfo},
     rest::ask::{Warnings, object_key},
@@ -81,16 +81,15 @@ impl Core {
         Ok(Current { entry, tree })
     }
 
-    /// Encodes and commits. The tree's own resourceVersion is not stored.
+    /// Commits what [`crate::cache::entry::encode`] made.
     async fn commit(
         &self,
         write: &Write<'_>,
         name: &str,
-        tree: &Value,
+        json: Bytes,
         expect: Expect,
     ) -> Result<Arc<Entry>, Refused> {
         let (short, full) = write.keys(name);
-        let json = entry::encode(tree);
         if json.len() > MAX_OBJECT_BYTES {
             return Err(Refused::Status(Status::request_too_large(format!(
                 "limit is {MAX_OBJECT_BYTES}"
@@ -124,14 +123,9 @@ impl Core {
     }
 
     /// What a dry run answers with: the object as it would be stored, at the revision it has (0: none).
-    fn pretend(&self, write: &Write<'_>, name: &str, tree: &Value, revision: u64) -> Arc<Entry> {
+    fn pretend(&self, write: &Write<'_>, name: &str, json: Bytes, revision: u64) -> Arc<Entry> {
         let (short, _) = write.keys(name);
-        Arc::new(Entry::bare(
-            write.kind,
-            short,
-            revision,
-            entry::encode(tree),
-        ))
+        Arc::new(Entry::bare(write.kind, short, revision, json))
     }
 
     /// Runs a phase of admission.
@@ -235,9 +229,4 @@ fn held(kind: &Kind, tree: &Value) -> bool {
 /// Kinds (namespaces) with finalizers in their spec, removed through `/finalize`.
 fn finalized_by_spec(kind: &Kind) -> bool {
     kind.subresource("finalize").is_some()
-}
-
-/// Empty bytes compare as nothing changed.
-fn same(new: &Bytes, old: &Entry) -> bool {
-    *new == old.json
 }

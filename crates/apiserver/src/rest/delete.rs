@@ -1,6 +1,9 @@
 //! DELETE of one object and of a collection.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use knarr_meta::{object, status};
 
@@ -12,9 +15,10 @@ use super::{
     shape,
 };
 use crate::{
-    cache::resource::Slice,
+    cache::{entry::Entry, resource::Slice},
     negotiate::Shapes,
     respond::{self, Answer},
+    write::Write,
 };
 
 /// Resources whose DELETE answers with the object (upstream's `ReturnDeletedObject`); the others answer with a Status.
@@ -30,6 +34,9 @@ const RETURN_OBJECT: [(&str, &str); 10] = [
     ("storage.k8s.io", "storageclasses"),
     ("storage.k8s.io", "volumeattachments"),
 ];
+
+/// Deletes of one collection under way at once: they share fsyncs.
+const CONCURRENT_DELETES: usize = 32;
 
 pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
@@ -49,7 +56,7 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
     shape::object(ask, code, &deleted.entry, accepted)
 }
 
-/// Deletes everything selected, one by one; answers with the list of what it was.
+/// Deletes everything selected; answers with the list of what it was.
 pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::List)?;
     let list_options = ListOptions::parse(ask.query, false)?;
@@ -60,17 +67,22 @@ pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
         Err(expired) => return Ok(expired),
     };
     let write = write_of(ask, options.dry_run);
-    let mut deleted = Vec::with_capacity(slice.entries.len());
-    for entry in &slice.entries {
+    let one = async |entry: &Arc<Entry>| {
         let (namespace, name) = entry.namespaced_name();
-        let write = crate::write::Write { namespace, ..write };
+        let write = Write { namespace, ..write };
         match ask.core.delete(&write, name, &options).await {
-            Ok(done) => deleted.push(done.entry),
+            Ok(done) => Ok(Some(done.entry)),
             // Someone else was faster.
-            Err(status) if status.is_not_found() => {}
-            Err(status) => return Err(status),
+            Err(status) if status.is_not_found() => Ok(None),
+            Err(status) => Err(status),
         }
-    }
+    };
+    let done: Vec<Option<Arc<Entry>>> = stream::iter(&slice.entries)
+        .map(one)
+        .buffered(CONCURRENT_DELETES)
+        .try_collect()
+        .await?;
+    let deleted = done.into_iter().flatten().collect();
     let slice = Slice {
         entries: deleted,
         ..slice

@@ -79,10 +79,15 @@ pub async fn handle(core: &Arc<Core>, request: Request<Incoming>, peer: &Peer) -
     let (info, rest) = route::parse(&method, &path, &query);
     let warnings = Warnings::default();
     let extensions = std::mem::take(&mut parts.extensions);
+    let served = match info.is_resource {
+        true => Served::find(info.group, info.version, info.resource),
+        false => None,
+    };
     let chain = Chain {
         core,
         parts: &parts,
         info: &info,
+        served: served.as_ref(),
         rest,
         query: &query,
         warnings: &warnings,
@@ -107,13 +112,14 @@ pub async fn handle(core: &Arc<Core>, request: Request<Incoming>, peer: &Peer) -
     };
     finish(&mut response, &parts.headers, &warnings);
     let took = started.elapsed();
-    core.metrics.answered(
-        info.verb,
-        info.group,
-        metric_resource(&info),
-        response.status().as_u16(),
-        took,
-    );
+    // Only names the server knows become label values.
+    let (group, resource) = match &served {
+        Some(served) => (served.group(), served.kind.resource),
+        None => ("", if info.is_resource { "other" } else { "" }),
+    };
+    let code = response.status().as_u16();
+    core.metrics
+        .answered(info.verb, group, resource, code, took);
     tracing::debug!(
         %method,
         uri = %uri,
@@ -123,14 +129,6 @@ pub async fn handle(core: &Arc<Core>, request: Request<Incoming>, peer: &Peer) -
         "answered"
     );
     response
-}
-
-/// Only names the server knows become label values.
-fn metric_resource(info: &RequestInfo<'_>) -> &'static str {
-    if !info.is_resource {
-        return "";
-    }
-    knarr_api::find(info.group, info.version, info.resource).map_or("other", |kind| kind.resource)
 }
 
 fn finish(response: &mut Response<Body>, request: &HeaderMap, warnings: &Warnings) {
@@ -165,6 +163,8 @@ struct Chain<'r> {
     core: &'r Arc<Core>,
     parts: &'r Parts,
     info: &'r RequestInfo<'r>,
+    /// `None`: not a resource, or none that is served.
+    served: Option<&'r Served>,
     rest: &'r str,
     query: &'r Query<'r>,
     warnings: &'r Warnings,
@@ -184,9 +184,8 @@ impl<'r> Chain<'r> {
             )
             .await;
         }
-        let served = Served::find(self.info.group, self.info.version, self.info.resource);
-        let served = served.ok_or_else(Status::path_not_found)?;
-        self.check_scope(&served)?;
+        let served = self.served.ok_or_else(Status::path_not_found)?;
+        self.check_scope(served)?;
         let ask = Ask {
             core: self.core,
             method: &self.parts.method,
@@ -195,7 +194,7 @@ impl<'r> Chain<'r> {
             query: self.query,
             headers: &self.parts.headers,
             user: &user,
-            served: &served,
+            served,
             warnings: self.warnings,
         };
         if let Some(stream) = Stream::find(self.info.subresource) {
@@ -209,6 +208,10 @@ impl<'r> Chain<'r> {
         }
         let reads = matches!(self.info.verb, "get" | "list");
         let _place = self.core.limits.enter(!reads)?;
+        if self.info.verb == "get" && self.info.subresource.is_empty() {
+            // The most frequent request waits for nothing but a revision, which has a deadline of its own.
+            return rest::get(&ask).await;
+        }
         let handled = async {
             match reads {
                 true => rest::read(&ask).await,

@@ -13,7 +13,11 @@ use knarr_store::Expect;
 use serde_json::Value;
 
 use super::{Phase, Refused, Write, check_namespace, metadata, set_type};
-use crate::{cache::entry::Entry, core::Core, request::Operation};
+use crate::{
+    cache::entry::{self, Entry},
+    core::Core,
+    request::Operation,
+};
 
 /// Names tried before a generateName gives up, as upstream.
 const GENERATED_NAMES: usize = 8;
@@ -47,23 +51,20 @@ impl Core {
         }
         let generated = asked_name.is_empty() && !object::generate_name(&tree).is_empty();
         system_fields(&mut tree, strategy.has_generation());
-        let attempts = if generated { GENERATED_NAMES } else { 1 };
-        let mut last = None;
-        for _ in 0..attempts {
-            if generated {
-                let name = names::generate(object::generate_name(&tree));
-                metadata(&mut tree).insert("name".into(), Value::from(name));
-            }
+        if !generated {
+            return self.try_create(write, tree).await;
+        }
+        let mut last = Status::internal("no name was tried");
+        for _ in 0..GENERATED_NAMES {
+            let name = names::generate(object::generate_name(&tree));
+            last = Status::generate_name_conflict(write.group_resource(), &name, 1);
+            metadata(&mut tree).insert("name".into(), Value::from(name));
             match self.try_create(write, tree.clone()).await {
-                Err(status) if generated && status.is_already_exists() => last = Some(status),
+                Err(status) if status.is_already_exists() => {}
                 other => return other,
             }
         }
-        let name = object::name(&tree);
-        Err(last.map_or_else(
-            || Status::internal("no name was tried"),
-            |_| Status::generate_name_conflict(write.group_resource(), name, 1),
-        ))
+        Err(last)
     }
 
     /// From the hooks to the commit, undoing what the hooks took when anything fails.
@@ -120,9 +121,12 @@ impl Core {
             if self.cache.of(write.kind)?.get(&short).is_some() {
                 return Err(Status::already_exists(write.group_resource(), &name));
             }
-            return Ok(self.pretend(write, &name, tree, 0));
+            return Ok(self.pretend(write, &name, entry::encode(tree), 0));
         }
-        match self.commit(write, &name, tree, Expect::Absent).await {
+        match self
+            .commit(write, &name, entry::encode(tree), Expect::Absent)
+            .await
+        {
             Ok(entry) => Ok(entry),
             Err(Refused::Status(status)) => Err(status),
             Err(Refused::Conflict(_)) => Err(self.exists(write, &name).await),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{ATTEMPTS, Current, Phase, Refused, Write, finalized_by_spec, held, metadata};
 use crate::{
-    cache::entry::Entry,
+    cache::entry::{self, Entry},
     core::Core,
     request::Operation,
     rest::delete_options::{DeleteOptions, Propagation},
@@ -81,12 +81,17 @@ impl Core {
                 gone: false,
             }),
             Step::Mark(tree) if write.dry_run => {
-                let entry = self.pretend(write, name, &tree, revision);
+                let entry = self.pretend(write, name, entry::encode(&tree), revision);
                 Ok(Deleted { entry, gone: false })
             }
             Step::Mark(tree) => {
                 let entry = self
-                    .commit(write, name, &tree, Expect::Revision(revision))
+                    .commit(
+                        write,
+                        name,
+                        entry::encode(&tree),
+                        Expect::Revision(revision),
+                    )
                     .await?;
                 Ok(Deleted { entry, gone: false })
             }

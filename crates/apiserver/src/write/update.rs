@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     ATTEMPTS, Current, Phase, Refused, Write, check_namespace, finalized_by_spec, held, metadata,
-    same, set_type,
+    set_type,
 };
 use crate::{
     cache::entry::{self, Entry},
@@ -219,13 +219,14 @@ impl Core {
         if finished(write, tree, &current.tree) {
             return self.finish_deletion(write, name, tree, revision).await;
         }
-        if same(&entry::encode(tree), &current.entry) {
+        let json = entry::encode(tree);
+        if json == current.entry.json {
             return Ok(current.entry.clone());
         }
         if write.dry_run {
-            return Ok(self.pretend(write, name, tree, revision));
+            return Ok(self.pretend(write, name, json, revision));
         }
-        self.commit(write, name, tree, Expect::Revision(revision))
+        self.commit(write, name, json, Expect::Revision(revision))
             .await
     }
 
@@ -245,7 +246,7 @@ impl Core {
                 hook.after_delete(tree).await;
             }
         }
-        Ok(self.pretend(write, name, tree, revision))
+        Ok(self.pretend(write, name, entry::encode(tree), revision))
     }
 }
 
