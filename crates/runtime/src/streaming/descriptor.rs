@@ -17,10 +17,7 @@ impl Descriptor {
     /// Makes it nonblocking.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let flags = OFlag::from_bits_truncate(fcntl(fd.as_raw_fd(), FcntlArg::F_GETFL)?);
-        fcntl(
-            fd.as_raw_fd(),
-            FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK),
-        )?;
+        fcntl(fd.as_raw_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
         // SAFETY: the descriptor is owned by what is returned, which gives out shared references only: it stays the same
         // open one until it is dropped.
         let registered = unsafe { AsyncFd::register(fd) }?;

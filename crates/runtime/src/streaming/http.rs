@@ -48,7 +48,6 @@ pub async fn serve(state: Arc<State>, stream: TcpStream, place: OwnedSemaphorePe
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     if let Some(Err(error)) = token.run_until_cancelled(connection).await {
@@ -62,7 +61,10 @@ fn answer(
     place: Arc<OwnedSemaphorePermit>,
 ) -> Answer {
     if !matches!(request.method().as_str(), "GET" | "POST") {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n".into());
+        return text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Method Not Allowed\n".into(),
+        );
     }
     let Some(ticket) = state.tickets.redeem(request.uri().path()) else {
         return text(StatusCode::NOT_FOUND, "404 page not found\n".into());
@@ -77,13 +79,19 @@ fn answer(
     };
     let channels = matches!(
         protocol,
-        Protocol::WebSocket { flavour: Flavour::Channels { .. }, .. }
+        Protocol::WebSocket {
+            flavour: Flavour::Channels { .. },
+            ..
+        }
     );
     if let Ticket::PortForward(PortForwardRequest { ports, .. }) = &ticket
         && channels
         && ports.is_empty()
     {
-        return text(StatusCode::BAD_REQUEST, "query parameter \"port\" is required\n".into());
+        return text(
+            StatusCode::BAD_REQUEST,
+            "query parameter \"port\" is required\n".into(),
+        );
     }
     let answer = switching(&protocol);
     let upgrade = hyper::upgrade::on(&mut request);
@@ -121,16 +129,29 @@ async fn session(state: Arc<State>, upgrade: OnUpgrade, ticket: Ticket, protocol
                         port_forward::serve_spdy(executor, sandbox_id, accept, timeouts.creation);
                     spdy::together(driver, app).await;
                 }
-                Protocol::WebSocket { flavour: Flavour::Tunnel, .. } => {
+                Protocol::WebSocket {
+                    flavour: Flavour::Tunnel,
+                    ..
+                } => {
                     let (driver, accept) =
                         spdy::connect(websocket::tunnel(io).await, timeouts.idle);
                     let app =
                         port_forward::serve_spdy(executor, sandbox_id, accept, timeouts.creation);
                     spdy::together(driver, app).await;
                 }
-                Protocol::WebSocket { flavour: Flavour::Channels { base64, .. }, .. } => {
-                    websocket::port_forward(io, base64, executor, &sandbox_id, &ports, timeouts.idle)
-                        .await;
+                Protocol::WebSocket {
+                    flavour: Flavour::Channels { base64, .. },
+                    ..
+                } => {
+                    websocket::port_forward(
+                        io,
+                        base64,
+                        executor,
+                        &sandbox_id,
+                        &ports,
+                        timeouts.idle,
+                    )
+                    .await;
                 }
             }
             return;
@@ -140,11 +161,22 @@ async fn session(state: Arc<State>, upgrade: OnUpgrade, ticket: Ticket, protocol
         Protocol::Spdy { format, resize, .. } => {
             spdy::remote_command(io, format, resize, executor, command, timeouts).await;
         }
-        Protocol::WebSocket { flavour: Flavour::Channels { base64, format, close }, .. } => {
+        Protocol::WebSocket {
+            flavour:
+                Flavour::Channels {
+                    base64,
+                    format,
+                    close,
+                },
+            ..
+        } => {
             let codec = websocket::Codec { base64, close };
             websocket::remote_command(io, codec, format, executor, command, timeouts.idle).await;
         }
-        Protocol::WebSocket { flavour: Flavour::Tunnel, .. } => {
+        Protocol::WebSocket {
+            flavour: Flavour::Tunnel,
+            ..
+        } => {
             tracing::warn!("a tunnel was negotiated for a command");
         }
     }
@@ -167,7 +199,10 @@ fn switching(protocol: &Protocol) -> Answer {
                 headers.insert(header::SEC_WEBSOCKET_ACCEPT, key);
             }
             if let Some(name) = name {
-                headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(name));
+                headers.insert(
+                    header::SEC_WEBSOCKET_PROTOCOL,
+                    HeaderValue::from_static(name),
+                );
             }
         }
     }
@@ -189,9 +224,11 @@ fn refused(refusal: Refusal) -> Answer {
 fn text(status: StatusCode, message: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(message)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(
+    let headers = answer.headers_mut();
+    headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
     );
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     answer
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::FuturesUnordered;
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use super::copy;
@@ -50,9 +50,7 @@ pub async fn forward(executor: &dyn Executor, sandbox: &str, pair: Pair) {
         }
         Err(failure) => {
             tracing::debug!(sandbox, port, error = %failure, "cannot forward a port");
-            let text = format!(
-                "error forwarding port {port} to pod {sandbox}, uid : {failure}"
-            );
+            let text = format!("error forwarding port {port} to pod {sandbox}, uid : {failure}");
             let _ = error.send(Bytes::from(text)).await;
         }
     }

@@ -119,7 +119,8 @@ async fn converse(session: Result<Session, Error>, client: Client) -> Result<i32
         stderr,
         resize,
     } = client;
-    let opened = session.and_then(|session| Open::new(session).map_err(Error::io("open the streams")));
+    let opened =
+        session.and_then(|session| Open::new(session).map_err(Error::io("open the streams")));
     let open = match opened {
         Ok(open) => open,
         Err(error) => {
@@ -227,7 +228,10 @@ impl Sizes {
         for value in values.by_ref() {
             match value {
                 Ok(size) => sizes.push(size),
-                Err(error) => broken = !error.is_eof(),
+                Err(error) => {
+                    broken = !error.is_eof();
+                    break;
+                }
             }
         }
         let used = values.byte_offset();

@@ -62,19 +62,14 @@ pub async fn remote_command(
 }
 
 /// Waits for all the streams that the request needs. `None`: the client is gone.
-async fn gather(
-    mut accept: Accept,
-    wanted: Wanted,
-    format: Format,
-) -> Option<(Streams, Accept)> {
+async fn gather(mut accept: Accept, wanted: Wanted, format: Format) -> Option<(Streams, Accept)> {
     let (mut stdin, mut stdout, mut stderr, mut resize, mut error) = (None, None, None, None, None);
     loop {
-        let missing = error.is_none()
-            || (wanted.stdin && stdin.is_none())
+        let missing = (wanted.stdin && stdin.is_none())
             || (wanted.stdout && stdout.is_none())
             || (wanted.stderr && stderr.is_none())
             || (wanted.tty && resize.is_none());
-        if let (false, Some(error)) = (missing, error.take()) {
+        if !missing && let Some(error) = error.take() {
             let streams = Streams {
                 stdin,
                 stdout,

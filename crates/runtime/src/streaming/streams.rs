@@ -18,10 +18,17 @@ pub const OUTPUT_CHUNKS: usize = 16;
 /// For a connection's writer. When every sender is gone, the session has ended and so does the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outgoing {
-    Data { stream: u32, bytes: Bytes },
-    End { stream: u32 },
+    Data {
+        stream: u32,
+        bytes: Bytes,
+    },
+    End {
+        stream: u32,
+    },
     /// The stream is not wanted. Channels of a WebSocket cannot be refused.
-    Refuse { stream: u32 },
+    Refuse {
+        stream: u32,
+    },
 }
 
 /// The client is gone, or has given up the stream.

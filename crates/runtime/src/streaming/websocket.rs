@@ -120,7 +120,12 @@ pub async fn remote_command(
     let app = async {
         // Upstream says so that the connection stands.
         let first = streams.stdout.as_ref().or(streams.stderr.as_ref());
-        if first.unwrap_or(&streams.error).send(Bytes::new()).await.is_ok() {
+        if first
+            .unwrap_or(&streams.error)
+            .send(Bytes::new())
+            .await
+            .is_ok()
+        {
             remote_command::run(executor, command, streams).await;
         }
     };

@@ -30,21 +30,51 @@ fn websocket_headers(protocols: &str) -> Vec<(&'static str, &str)> {
 
 #[test]
 fn websocket_subprotocols() {
-    let command = |protocols, expected| check(Purpose::Command, &websocket_headers(protocols), expected);
-    command("v5.channel.k8s.io", expect![[r#"WebSocket { name: Some("v5.channel.k8s.io"), key: "a2V5", flavour: Channels { base64: false, format: Json, close: true } }"#]]);
-    command("foo, v4.base64.channel.k8s.io, v4.channel.k8s.io", expect![[r#"WebSocket { name: Some("v4.base64.channel.k8s.io"), key: "a2V5", flavour: Channels { base64: true, format: Json, close: false } }"#]]);
-    command("base64.channel.k8s.io", expect![[r#"WebSocket { name: Some("base64.channel.k8s.io"), key: "a2V5", flavour: Channels { base64: true, format: Text, close: false } }"#]]);
-    command("", expect![[r#"WebSocket { name: None, key: "a2V5", flavour: Channels { base64: false, format: Text, close: false } }"#]]);
-    command("v9", expect![[r#"403 Forbidden requested protocol(s) are not supported: ["v9"]; supports ["v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io"]"#]]);
+    let command =
+        |protocols, expected| check(Purpose::Command, &websocket_headers(protocols), expected);
+    command(
+        "v5.channel.k8s.io",
+        expect![[
+            r#"WebSocket { name: Some("v5.channel.k8s.io"), key: "a2V5", flavour: Channels { base64: false, format: Json, close: true } }"#
+        ]],
+    );
+    command(
+        "foo, v4.base64.channel.k8s.io, v4.channel.k8s.io",
+        expect![[
+            r#"WebSocket { name: Some("v4.base64.channel.k8s.io"), key: "a2V5", flavour: Channels { base64: true, format: Json, close: false } }"#
+        ]],
+    );
+    command(
+        "base64.channel.k8s.io",
+        expect![[
+            r#"WebSocket { name: Some("base64.channel.k8s.io"), key: "a2V5", flavour: Channels { base64: true, format: Text, close: false } }"#
+        ]],
+    );
+    command(
+        "",
+        expect![[
+            r#"WebSocket { name: None, key: "a2V5", flavour: Channels { base64: false, format: Text, close: false } }"#
+        ]],
+    );
+    command(
+        "v9",
+        expect![[
+            r#"403 Forbidden requested protocol(s) are not supported: ["v9"]; supports ["v5.channel.k8s.io", "v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io"]"#
+        ]],
+    );
     check(
         Purpose::PortForward,
         &websocket_headers("SPDY/3.1+portforward.k8s.io"),
-        expect![[r#"WebSocket { name: Some("SPDY/3.1+portforward.k8s.io"), key: "a2V5", flavour: Tunnel }"#]],
+        expect![[
+            r#"WebSocket { name: Some("SPDY/3.1+portforward.k8s.io"), key: "a2V5", flavour: Tunnel }"#
+        ]],
     );
     check(
         Purpose::PortForward,
         &websocket_headers("v4.channel.k8s.io"),
-        expect![[r#"WebSocket { name: Some("v4.channel.k8s.io"), key: "a2V5", flavour: Channels { base64: false, format: Json, close: false } }"#]],
+        expect![[
+            r#"WebSocket { name: Some("v4.channel.k8s.io"), key: "a2V5", flavour: Channels { base64: false, format: Json, close: false } }"#
+        ]],
     );
     check(
         Purpose::Command,
@@ -61,13 +91,35 @@ fn spdy_versions() {
         lines.extend(versions.iter().map(|version| (PROTOCOL_VERSION, *version)));
         check(Purpose::Command, &lines, expected);
     };
-    command(&["v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io"], expect![[r#"Spdy { name: "v4.channel.k8s.io", format: Json, resize: true }"#]]);
-    command(&["v2.channel.k8s.io, channel.k8s.io"], expect![[r#"Spdy { name: "v2.channel.k8s.io", format: Text, resize: false }"#]]);
-    command(&["v9"], expect!["403 Forbidden unable to upgrade: unable to negotiate protocol: client supports [v9], server accepts [v4.channel.k8s.io v3.channel.k8s.io v2.channel.k8s.io channel.k8s.io]"]);
-    command(&[], expect!["400 Bad Request unable to upgrade: X-Stream-Protocol-Version is required"]);
+    command(
+        &[
+            "v5.channel.k8s.io",
+            "v4.channel.k8s.io",
+            "v3.channel.k8s.io",
+        ],
+        expect![[r#"Spdy { name: "v4.channel.k8s.io", format: Json, resize: true }"#]],
+    );
+    command(
+        &["v2.channel.k8s.io, channel.k8s.io"],
+        expect![[r#"Spdy { name: "v2.channel.k8s.io", format: Text, resize: false }"#]],
+    );
+    command(
+        &["v9"],
+        expect![
+            "403 Forbidden unable to upgrade: unable to negotiate protocol: client supports [v9], server accepts [v4.channel.k8s.io v3.channel.k8s.io v2.channel.k8s.io channel.k8s.io]"
+        ],
+    );
+    command(
+        &[],
+        expect!["400 Bad Request unable to upgrade: X-Stream-Protocol-Version is required"],
+    );
     check(
         Purpose::PortForward,
-        &[("connection", "Upgrade"), ("upgrade", "SPDY/3.1"), (PROTOCOL_VERSION, "portforward.k8s.io")],
+        &[
+            ("connection", "Upgrade"),
+            ("upgrade", "SPDY/3.1"),
+            (PROTOCOL_VERSION, "portforward.k8s.io"),
+        ],
         expect![[r#"Spdy { name: "portforward.k8s.io", format: Text, resize: false }"#]],
     );
     check(

@@ -19,10 +19,7 @@ fn sizes_from_a_stream() {
         &[r#"{"Width":1,"Height":2}{"Width":3,"Hei"#, r#"ght":4}"#],
         &[(1, 2), (3, 4)],
     );
-    check(
-        &["rubbish", r#"{"Width":1,"Height":2}"#],
-        &[(1, 2)],
-    );
+    check(&["rubbish", r#"{"Width":1,"Height":2}"#], &[(1, 2)]);
     check(&[r#"{"Width":70000,"Height":2}"#], &[]);
     let endless = "{".to_owned() + &" ".repeat(MAX_SIZE_BYTES);
     check(&[&endless, r#"{"Width":1,"Height":2}"#], &[(1, 2)]);

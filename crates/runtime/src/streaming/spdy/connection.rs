@@ -142,8 +142,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 } => {
                     let mut payload = BytesMut::zeroed(length);
                     self.source.read_exact(&mut payload).await?;
-                    let control =
-                        Control::parse(kind, flags, payload.freeze()).map_err(broken)?;
+                    let control = Control::parse(kind, flags, payload.freeze()).map_err(broken)?;
                     self.control(control).await?;
                 }
             }

@@ -48,8 +48,16 @@ pub enum FrameError {
 /// A frame's first eight bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
-    Data { stream: u32, fin: bool, length: usize },
-    Control { kind: u16, flags: u8, length: usize },
+    Data {
+        stream: u32,
+        fin: bool,
+        length: usize,
+    },
+    Control {
+        kind: u16,
+        flags: u8,
+        length: usize,
+    },
 }
 
 impl Head {
@@ -96,13 +104,22 @@ pub enum Control {
         fin: bool,
         headers: Bytes,
     },
-    Reset { stream: u32 },
+    Reset {
+        stream: u32,
+    },
     /// The initial window of streams, if the frame has one.
-    Settings { initial_window: Option<u32> },
-    Ping { id: u32 },
+    Settings {
+        initial_window: Option<u32>,
+    },
+    Ping {
+        id: u32,
+    },
     GoAway,
     /// Stream 0 is the whole connection.
-    WindowUpdate { stream: u32, delta: u32 },
+    WindowUpdate {
+        stream: u32,
+        delta: u32,
+    },
     /// Of a type that needs no answer.
     Other,
 }

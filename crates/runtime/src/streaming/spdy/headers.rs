@@ -56,7 +56,10 @@ impl Decoder {
             }
             plain.reserve(1024);
             let rest = &block[used.min(block.len())..];
-            match self.stream.decompress_vec(rest, &mut plain, FlushDecompress::Sync) {
+            match self
+                .stream
+                .decompress_vec(rest, &mut plain, FlushDecompress::Sync)
+            {
                 Ok(Status::StreamEnd) => return Ok(plain),
                 Ok(_) => {}
                 Err(error) if error.needs_dictionary().is_some() => {

@@ -23,7 +23,11 @@ fn data(channel: u8, bytes: &'static [u8]) -> Said {
 #[test]
 fn messages_from_clients() {
     let check = |codec: Codec, message: &'static [u8], said: Said| {
-        assert_eq!(codec.decode(Bytes::from_static(message)), said, "{message:?}");
+        assert_eq!(
+            codec.decode(Bytes::from_static(message)),
+            said,
+            "{message:?}"
+        );
     };
     check(BINARY, b"\0foo\n", data(0, b"foo\n"));
     check(BINARY, b"\x04", data(4, b""));
