@@ -100,10 +100,13 @@ fn bench(flags: &Bench) -> Result<()> {
         }
     }
     for target in &targets {
-        if let Some(seed) = target.take_seed() {
+        // A cluster of ours goes as a whole.
+        if let Some(seed) = target.take_seed()
+            && target.cluster.is_none()
+        {
             eprintln!("deleting the ConfigMaps ({})", target.label);
             target
-                .block_on(|| seed::delete_namespace(&target.endpoint, &seed.namespace))
+                .block_on(|| seed::remove(&target.endpoint, &seed))
                 .unwrap_or_else(|error| eprintln!("{}: {error:#}", seed.namespace));
         }
     }

@@ -109,6 +109,20 @@ pub async fn delete_namespace(endpoint: &Endpoint, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Deletes what [`fill`] made, over as many connections: a server may well delete a collection one by one.
+pub async fn remove(endpoint: &Endpoint, seed: &Seed) -> Result<()> {
+    let path = seed.path();
+    let plan = Plan {
+        connections: CREATE_CONNECTIONS,
+        requests: seed.count,
+        time: CREATE_TIME,
+    };
+    let make =
+        |number| endpoint.request(Method::DELETE, &format!("{path}/cm-{number}"), Bytes::new());
+    load::run(endpoint, plan, StatusCode::OK, make).await?;
+    delete_namespace(endpoint, &seed.namespace).await
+}
+
 /// Creates ConfigMaps `first` to `last` (exclusive) and measures it.
 pub async fn fill(endpoint: &Endpoint, namespace: &str, first: u64, last: u64) -> Result<Load> {
     let path = config_maps(namespace);
