@@ -34,6 +34,19 @@ impl Backoff {
         self.since = Some(now);
     }
 
+    /// The state after so many restarts, the last one `ago`: for a kubelet that was not there to see them.
+    pub(crate) fn after(restarts: u32, ago: Duration) -> Self {
+        let delay = match restarts {
+            0 => return Self::default(),
+            n => FIRST.saturating_mul(1 << (n - 1).min(8)).min(LONGEST),
+        };
+        Self {
+            delay,
+            since: Instant::now().checked_sub(ago),
+            error: String::new(),
+        }
+    }
+
     /// How long the next try has to wait, counted from the last one.
     pub(crate) fn remaining(&self) -> Duration {
         self.remaining_since(self.since)

@@ -49,6 +49,15 @@ impl Cgroups {
         })
     }
 
+    /// A host without cgroups, for tests that must not touch this one's.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self {
+            hierarchies: Arc::new(Hierarchies::V1(Vec::new())),
+            root: String::new(),
+        }
+    }
+
     /// What the runtime is told: the pod's cgroup as an absolute path within each hierarchy.
     pub(crate) fn path(&self, pod: &Pod) -> String {
         format!(

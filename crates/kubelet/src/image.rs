@@ -17,6 +17,8 @@ use crate::{
 
 /// Pulls that run at the same time.
 const PARALLEL_PULLS: usize = 4;
+/// How long a container shows the failed pull itself before it shows that it waits for the next.
+const SHOW_ERROR: Duration = Duration::from_secs(3);
 /// Registry of references that name none.
 const DEFAULT_REGISTRY: &str = "docker.io";
 
@@ -167,7 +169,7 @@ impl Images {
                     let entry = all.entry(key).or_default();
                     entry.next();
                     entry.error.clone_from(&error);
-                    entry.remaining()
+                    entry.remaining().min(SHOW_ERROR)
                 };
                 let note = format!("Failed to pull image \"{given}\": {error}");
                 self.events
@@ -376,13 +378,13 @@ fn auth_config(server: &str, auth: DockerAuth) -> v1::AuthConfig {
     let decoded = base64::engine::general_purpose::STANDARD
         .decode(auth.auth.trim())
         .ok();
-    if let Some(text) = decoded.and_then(|d| String::from_utf8(d).ok()) {
-        if let Some((user, password)) = text.split_once(':') {
-            user.clone_into(&mut config.username);
-            password
-                .trim_end_matches('\0')
-                .clone_into(&mut config.password);
-        }
+    if let Some(text) = decoded.and_then(|d| String::from_utf8(d).ok())
+        && let Some((user, password)) = text.split_once(':')
+    {
+        user.clone_into(&mut config.username);
+        password
+            .trim_end_matches('\0')
+            .clone_into(&mut config.password);
     }
     config
 }

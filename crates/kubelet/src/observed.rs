@@ -363,10 +363,10 @@ impl Observed {
             return;
         };
         self.change(&uid, |view| {
-            if let Some(sandbox) = event.pod_sandbox_status {
-                if !(deleted && sandbox.id == event.container_id) {
-                    view.put_sandbox(sandbox);
-                }
+            if let Some(sandbox) = event.pod_sandbox_status
+                && !(deleted && sandbox.id == event.container_id)
+            {
+                view.put_sandbox(sandbox);
             }
             for container in event.containers_statuses {
                 if !(deleted && container.id == event.container_id) {

@@ -106,10 +106,8 @@ impl Pods {
             let orphan = name
                 .rsplit_once('_')
                 .is_some_and(|(_, uid)| !known.contains(uid));
-            if orphan {
-                if let Err(error) = std::fs::remove_dir_all(logs.join(&name)) {
-                    tracing::warn!(%error, name, "cannot remove an orphaned pod's logs");
-                }
+            if orphan && let Err(error) = std::fs::remove_dir_all(logs.join(&name)) {
+                tracing::warn!(%error, name, "cannot remove an orphaned pod's logs");
             }
         }
     }

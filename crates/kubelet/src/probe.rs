@@ -169,10 +169,11 @@ impl Prober {
             .notes
             .read(|m| m.health.get(&self.id).copied())
             .unwrap_or_default();
-        if let Some(probe) = &self.container.startup_probe {
-            if known.started != Some(true) && !self.until_started(probe).await {
-                return;
-            }
+        if let Some(probe) = &self.container.startup_probe
+            && known.started != Some(true)
+            && !self.until_started(probe).await
+        {
+            return;
         }
         self.notes
             .write(|m| m.health.entry(self.id.clone()).or_default().started = Some(true));

@@ -124,6 +124,7 @@ impl Worker {
         let notes = Notes::default();
         let probes = crate::probe::Set::new(ctx.clone(), notes.clone());
         adopt_health(&ctx, &pod, &view.borrow(), &notes);
+        adopt_backoff(&view.borrow(), &notes);
         Self {
             ctx,
             uid,
@@ -393,3 +394,21 @@ fn adopt_health(ctx: &Shared, pod: &Pod, view: &View, notes: &Notes) {
         }
     }
 }
+
+/// After a restart, containers that had been restarted before are held off as long as they would have been.
+fn adopt_backoff(view: &View, notes: &Notes) {
+    for container in &view.containers {
+        let name = crate::labels::container_name(container);
+        let begun = Timestamp::from_nanosecond(i128::from(container.created_at)).ok();
+        let ago = begun.and_then(|at| Duration::try_from(Timestamp::now().duration_since(at)).ok());
+        let restarts = crate::labels::restart_count(container);
+        let backoff = crate::backoff::Backoff::after(restarts, ago.unwrap_or_default());
+        // Newest first: older instances of the same container have nothing to add.
+        notes.edit(|memory| {
+            memory.backoff.entry(name.to_owned()).or_insert(backoff);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

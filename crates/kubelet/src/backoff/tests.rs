@@ -28,3 +28,11 @@ async fn the_delay_counts_from_the_end_of_the_container() {
     tokio::time::advance(Duration::from_secs(4)).await;
     assert_eq!(backoff.remaining_since(Some(ended)), Duration::from_secs(6));
 }
+
+#[tokio::test(start_paused = true)]
+async fn restarts_that_nobody_saw_count() {
+    for (restarts, seconds) in [(0, 0), (1, 10), (3, 40), (50, 300)] {
+        let backoff = Backoff::after(restarts, Duration::ZERO);
+        assert_eq!(backoff.remaining(), Duration::from_secs(seconds));
+    }
+}

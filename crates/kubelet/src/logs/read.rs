@@ -105,11 +105,11 @@ pub(crate) async fn send(
         buffer: Vec::new(),
         left: options.limit_bytes,
     };
-    if let Err(error) = sender.run(&path, &options, alive).await {
-        if error.kind() != std::io::ErrorKind::BrokenPipe {
-            // The client is told by a broken body; a second failure means it has gone.
-            let _gone = sender.out.send(Err(error)).await;
-        }
+    if let Err(error) = sender.run(&path, &options, alive).await
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        // The client is told by a broken body; a second failure means it has gone.
+        let _gone = sender.out.send(Err(error)).await;
     }
 }
 
@@ -176,10 +176,10 @@ impl Sender {
         if options.stdout.is_some_and(|wanted| wanted != line.stdout) {
             return Ok(true);
         }
-        if let Some(since) = options.since {
-            if line.timestamp().is_some_and(|time| time < since) {
-                return Ok(true);
-            }
+        if let Some(since) = options.since
+            && line.timestamp().is_some_and(|time| time < since)
+        {
+            return Ok(true);
         }
         let mut text = Vec::with_capacity(line.text.len() + 40);
         if options.timestamps {

@@ -57,7 +57,7 @@ pub(super) fn make(input: &Input<'_>, container: &Container, init: bool) -> Cont
         }
         status.state = Some(waiting_state(&wait.reason, &wait.message));
     }
-    if running && !init || running && plan::is_sidecar(container) {
+    if running && (!init || plan::is_sidecar(container)) {
         let id = newest.map_or("", |c| c.id.as_str());
         let (started, ready) = health(container, id, input.memory);
         status.started = Some(started);

@@ -86,16 +86,15 @@ fn check(pod: &Pod, node: Option<&Node>, admitted: &Admitted, room: Room) -> Res
     }
     let wanted = pod.spec.as_ref().and_then(|s| s.node_selector.as_ref());
     let labels = node.and_then(|n| n.metadata.labels.as_ref());
-    if let (Some(wanted), Some(labels)) = (wanted, labels) {
-        if wanted
+    if let (Some(wanted), Some(labels)) = (wanted, labels)
+        && wanted
             .iter()
             .any(|(key, value)| labels.get(key) != Some(value))
-        {
-            return Err(Rejection {
+    {
+        return Err(Rejection {
                 reason: "NodeAffinity".to_owned(),
                 message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned(),
             });
-        }
     }
     Ok(())
 }

@@ -373,10 +373,10 @@ fn remove_log(path: &str) {
     let prefix = format!("{}.", name.to_string_lossy());
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let own = entry.file_name();
-        if own == name || own.to_string_lossy().starts_with(&prefix) {
-            if let Err(error) = std::fs::remove_file(entry.path()) {
-                tracing::debug!(%error, path = %entry.path().display(), "old log is not removed");
-            }
+        if (own == name || own.to_string_lossy().starts_with(&prefix))
+            && let Err(error) = std::fs::remove_file(entry.path())
+        {
+            tracing::debug!(%error, path = %entry.path().display(), "old log is not removed");
         }
     }
 }

@@ -1,0 +1,261 @@
+use std::sync::Arc;
+
+use knarr_client::{Informer, events::Recorder};
+use knarr_cri::v1;
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinHandle};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::*;
+use crate::{
+    cgroup::Cgroups, config::Config, context::Context, events::Events, image::Images,
+    objects::Objects, observed::Observed, probe::Http, runtime::Runtime, testing,
+    volume::token::Tokens,
+};
+
+mod fake;
+
+use fake::{Api, Fake};
+
+/// A worker with its runtime and its API.
+struct Bench {
+    fake: Fake,
+    api: Api,
+    pod: Pod,
+    input: watch::Sender<Update>,
+    token: CancellationToken,
+    worker: JoinHandle<()>,
+    dir: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new(spec: Value) -> Self {
+        let mut pod = testing::pod(spec);
+        pod.metadata.resource_version = Some("1".to_owned());
+        pod.status = Some(PodStatus {
+            phase: Some("Pending".to_owned()),
+            ..Default::default()
+        });
+        let fake = Fake::default();
+        let dir = tempfile::tempdir().unwrap();
+        fake.serve(&dir.path().join("cri.sock"));
+        let api = Api::new(&pod);
+        let (input, worker, token) = start(&api, &pod, &dir).await;
+        Self {
+            fake,
+            api,
+            pod,
+            input,
+            token,
+            worker,
+            dir,
+        }
+    }
+
+    /// Ends the worker as a crash would, and starts another.
+    async fn restart(&mut self) {
+        self.token.cancel();
+        (&mut self.worker).await.unwrap();
+        let held = self.api.pod.lock().unwrap().clone().unwrap();
+        self.pod = serde_json::from_value(held).unwrap();
+        (self.input, self.worker, self.token) = start(&self.api, &self.pod, &self.dir).await;
+    }
+
+    async fn until_phase(&self, phase: &str) -> Value {
+        let wanted = |pod: Option<&Value>| pod.is_some_and(|p| p["status"]["phase"] == phase);
+        self.api.until(phase, wanted).await.unwrap()
+    }
+
+    async fn until_ready(&self) -> Value {
+        let ready = |pod: Option<&Value>| {
+            let conditions = pod.and_then(|p| p["status"]["conditions"].as_array());
+            conditions.is_some_and(|all| {
+                all.iter()
+                    .any(|c| c["type"] == "Ready" && c["status"] == "True")
+            })
+        };
+        self.api.until("the pod is ready", ready).await.unwrap()
+    }
+
+    /// The API marks the pod for deletion.
+    async fn delete(&mut self, grace: i64) {
+        self.pod.metadata.deletion_timestamp = Some(
+            k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()),
+        );
+        self.pod.metadata.deletion_grace_period_seconds = Some(grace);
+        self.input.send_replace(Update {
+            pod: Arc::new(self.pod.clone()),
+            gone: false,
+        });
+        self.api
+            .until("the pod is deleted", |pod| pod.is_none())
+            .await;
+        (&mut self.worker).await.unwrap();
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.fake.state(|state| state.log.clone())
+    }
+}
+
+async fn start(
+    api: &Api,
+    pod: &Pod,
+    dir: &tempfile::TempDir,
+) -> (watch::Sender<Update>, JoinHandle<()>, CancellationToken) {
+    let token = CancellationToken::new();
+    let client = api.client();
+    let runtime = Runtime::connect(&dir.path().join("cri.sock").display().to_string())
+        .await
+        .unwrap();
+    let events = Events(Recorder::new(client.clone(), "kubelet", "n1"));
+    let config = Config {
+        node_name: "n1".into(),
+        data_dir: dir.path().to_owned(),
+        ..Config::default()
+    };
+    let ctx = Arc::new(Context {
+        machine: crate::node::Machine::detect(dir.path(), "fake://1"),
+        pods: Informer::new(),
+        node: Informer::new(),
+        services: Informer::new(),
+        objects: Objects::new(client.clone(), TaskTracker::new(), token.clone()),
+        images: Images::new(runtime.clone(), events.clone()),
+        tokens: Tokens::new(client.clone()),
+        admitted: parking_lot::Mutex::default(),
+        http: Http::new().unwrap(),
+        cgroups: Cgroups::none(),
+        observed: Observed::new(runtime.clone()),
+        runtime_name: "fake".into(),
+        config,
+        client,
+        runtime,
+        events,
+    });
+    let stream = ctx.runtime.events().await.unwrap();
+    ctx.observed.relist().await.unwrap();
+    tokio::spawn(ctx.observed.clone().follow(Some(stream), token.clone()));
+    let (input, receiver) = watch::channel(Update {
+        pod: Arc::new(pod.clone()),
+        gone: false,
+    });
+    let worker = tokio::spawn(Worker::new(ctx, receiver).run(token.clone()));
+    (input, worker, token)
+}
+
+fn one(policy: &str) -> Value {
+    json!({ "restartPolicy": policy, "containers": [{ "name": "a", "image": "img:1" }] })
+}
+
+#[tokio::test]
+async fn a_pod_starts_and_is_deleted() {
+    let mut bench = Bench::new(one("Always")).await;
+    let pod = bench.until_ready().await;
+    assert_eq!(pod["status"]["podIP"], "10.42.0.9");
+    assert_eq!(
+        pod["status"]["containerStatuses"][0]["containerID"],
+        "fake://a-0"
+    );
+    assert_eq!(bench.log(), ["run sandbox-0", "create a-0", "start a-0"]);
+    bench.delete(7).await;
+    assert_eq!(
+        bench.log()[3..],
+        [
+            "stop a-0 7",
+            "stop sandbox-0",
+            "remove a-0",
+            "remove sandbox-0"
+        ]
+    );
+    assert!(!bench.dir.path().join("kubelet/pods/u1").exists());
+}
+
+#[tokio::test]
+async fn a_container_that_ends_is_started_again_once_then_waits() {
+    let bench = Bench::new(one("Always")).await;
+    bench.until_ready().await;
+    bench.fake.exit("a", 1);
+    let again = |pod: Option<&Value>| {
+        pod.is_some_and(|p| p["status"]["containerStatuses"][0]["restartCount"] == 1)
+    };
+    bench.api.until("it is restarted", again).await;
+    bench.until_ready().await;
+    bench.fake.exit("a", 1);
+    let waits = |pod: Option<&Value>| {
+        pod.is_some_and(|p| {
+            p["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+        })
+    };
+    let pod = bench.api.until("it waits", waits).await.unwrap();
+    assert_eq!(
+        pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"],
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_job_ends_and_gives_its_sandbox_back() {
+    let bench = Bench::new(one("Never")).await;
+    bench.until_ready().await;
+    bench.fake.exit("a", 0);
+    bench.until_phase("Succeeded").await;
+    bench.fake.until_asked("stop sandbox-0").await;
+    // Its record stays, for its logs.
+    assert!(
+        bench
+            .fake
+            .state(|state| state.containers.contains_key("a-0"))
+    );
+}
+
+#[tokio::test]
+async fn a_new_kubelet_restarts_nothing() {
+    let mut bench = Bench::new(one("Always")).await;
+    bench.until_ready().await;
+    let before = bench.log();
+    bench.restart().await;
+    bench.fake.exit("a", 2);
+    let again = |pod: Option<&Value>| {
+        pod.is_some_and(|p| p["status"]["containerStatuses"][0]["restartCount"] == 1)
+    };
+    bench
+        .api
+        .until("the exit after the restart was seen", again)
+        .await;
+    assert_eq!(bench.log()[..before.len()], before);
+    assert_eq!(bench.log()[before.len()..], ["create a-1", "start a-1"]);
+}
+
+#[tokio::test]
+async fn a_missing_image_is_told() {
+    let mut spec = one("Always");
+    spec["containers"][0]["image"] = json!("missing:1");
+    let mut bench = Bench::new(spec).await;
+    let told = |pod: Option<&Value>| {
+        pod.is_some_and(|p| {
+            p["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImagePull"
+        })
+    };
+    bench.api.until("the pull fails", told).await;
+    bench.delete(0).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_fit_is_turned_away() {
+    let mut spec = one("Always");
+    spec["containers"][0]["resources"] = json!({ "requests": { "cpu": "100000" } });
+    let bench = Bench::new(spec).await;
+    let pod = bench.until_phase("Failed").await;
+    assert_eq!(pod["status"]["reason"], "OutOfcpu");
+    assert!(bench.log().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_runtime_kept_of_a_container_is_enough() {
+    let bench = Bench::new(one("Always")).await;
+    bench.until_ready().await;
+    let container = bench.fake.state(|state| state.containers["a-0"].clone());
+    assert_eq!(container.labels[crate::labels::POD_UID], "u1");
+    assert_eq!(container.annotations[crate::labels::RESTART_COUNT], "0");
+    assert_eq!(container.state(), v1::ContainerState::ContainerRunning);
+}
