@@ -16,6 +16,8 @@ pub struct Config {
     pub cni_conf_dir: PathBuf,
     /// Directories searched for CNI plugins.
     pub cni_bin_dirs: Vec<PathBuf>,
+    /// Registries, `host` or `host:port`, that are pulled from without TLS. Those of the loopback always are.
+    pub insecure_registries: Vec<String>,
 }
 
 impl Config {
@@ -27,6 +29,7 @@ impl Config {
             cgroup_root: PathBuf::from("/knarr"),
             cni_conf_dir: data_dir.join("cni/conf"),
             cni_bin_dirs: vec![data_dir.join("cni/bin"), PathBuf::from("/opt/cni/bin")],
+            insecure_registries: Vec::new(),
             data_dir,
         }
     }

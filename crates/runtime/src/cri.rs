@@ -15,6 +15,7 @@ pub use runtime::RuntimeApi;
 use crate::Error;
 use crate::container::{Container, Phase};
 use crate::images::StoreError;
+use crate::images::pull::PullFailure;
 use crate::runtime::Inner;
 use crate::sandbox::Sandbox;
 use crate::shim::ShimError;
@@ -31,6 +32,12 @@ pub fn status(error: Error) -> Status {
         Error::Shim(ShimError::Refused { kind, .. }) => match kind {
             ErrorKind::NotFound => Status::not_found(text),
             ErrorKind::State => Status::failed_precondition(text),
+            _ => Status::unknown(text),
+        },
+        Error::Pull(error) => match error.failure {
+            PullFailure::NotFound(_) | PullFailure::Platform(_) => Status::not_found(text),
+            PullFailure::Timeout { .. } => Status::deadline_exceeded(text),
+            PullFailure::Unsupported(_) => Status::unimplemented(text),
             _ => Status::unknown(text),
         },
         Error::Image(StoreError::MissingLayer(_)) => Status::not_found(text),

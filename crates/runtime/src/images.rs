@@ -9,6 +9,7 @@
 
 pub mod archive;
 mod extract;
+pub mod pull;
 pub mod reference;
 mod store;
 pub mod user;

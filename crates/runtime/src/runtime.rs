@@ -19,6 +19,7 @@ use crate::cri;
 use crate::events::Hub;
 use crate::exec::{Executor, Streaming};
 use crate::files;
+use crate::images::pull::{PullError, Puller};
 use crate::images::{ImageStore, StoreError};
 use crate::sandbox::Sandbox;
 use crate::shim::ShimError;
@@ -53,6 +54,8 @@ pub enum Error {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Image(#[from] StoreError),
+    #[error(transparent)]
+    Pull(#[from] Arc<PullError>),
     #[error("{what}: {source}")]
     Io {
         what: &'static str,
@@ -71,6 +74,7 @@ pub(crate) struct Inner {
     pub config: Config,
     pub layout: Layout,
     pub images: Arc<ImageStore>,
+    pub puller: Puller,
     pub cni: Invoker,
     pub events: Hub,
     pub sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
@@ -104,16 +108,19 @@ impl Runtime {
             config.cni_bin_dirs.clone(),
             layout.cni_cache.clone(),
         );
+        let tasks = TaskTracker::new();
+        let puller = Puller::new(images.clone(), &config.insecure_registries, tasks.clone());
         let inner = Arc::new(Inner {
             config,
             layout,
             images,
+            puller,
             cni,
             events: Hub::new(),
             sandboxes: Mutex::new(BTreeMap::new()),
             containers: Mutex::new(BTreeMap::new()),
             streaming: OnceLock::new(),
-            tasks: TaskTracker::new(),
+            tasks,
             token: CancellationToken::new(),
         });
         inner.recover().await?;

@@ -8,7 +8,8 @@ use knarr_cri::v1::*;
 use tonic::{Request, Response, Status};
 
 use super::status;
-use crate::images::Image as StoredImage;
+use crate::images::pull::Credentials;
+use crate::images::{Image as StoredImage, Reference};
 use crate::runtime::Inner;
 use crate::stats;
 
@@ -97,15 +98,20 @@ impl ImageService for ImageApi {
     }
 
     async fn pull_image(&self, request: Request<PullImageRequest>) -> Reply<PullImageResponse> {
-        let name = wanted(request.into_inner().image)?;
-        match self.inner.images.find(&name) {
-            Some(image) => Ok(Response::new(PullImageResponse {
-                image_ref: image.id,
-            })),
-            None => Err(Status::unimplemented(format!(
-                "image {name:?} is not in the store and this runtime has no registry client; import it as an archive"
-            ))),
-        }
+        let request = request.into_inner();
+        let name = wanted(request.image)?;
+        let invalid = |text: String| {
+            Status::invalid_argument(format!("failed to pull image {name:?}: {text}"))
+        };
+        let reference = Reference::parse(&name).map_err(|error| invalid(error.to_string()))?;
+        let credentials = Credentials::of(request.auth, &reference.registry).map_err(invalid)?;
+        let image_ref = self
+            .inner
+            .puller
+            .pull(&reference, credentials)
+            .await
+            .map_err(|error| status(error.into()))?;
+        Ok(Response::new(PullImageResponse { image_ref }))
     }
 
     async fn remove_image(
