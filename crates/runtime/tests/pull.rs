@@ -36,12 +36,12 @@ struct Kit {
 async fn start(protected: bool) -> Option<Kit> {
     for path in [REGISTRY, BUSYBOX] {
         if !Path::new(path).exists() {
-            println!("skipped: needs {path} (Debian's docker-registry and busybox-static)");
+            eprintln!("skipped: needs {path} (Debian's docker-registry and busybox-static)");
             return None;
         }
     }
     if !nix::unistd::geteuid().is_root() {
-        println!("skipped: needs root, to own the files of layers");
+        eprintln!("skipped: needs root, to own the files of layers");
         return None;
     }
     let directory = tempfile::tempdir().unwrap();

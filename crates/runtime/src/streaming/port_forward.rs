@@ -81,7 +81,18 @@ pub async fn serve_spdy(
                     }
                 };
                 let key = half.request.clone();
+                let twice = halves
+                    .get(&key)
+                    .is_some_and(|(first, _)| first.kind == half.kind);
                 match halves.remove(&key) {
+                    Some((first, deadline)) if twice => {
+                        tracing::debug!(request = key, "a second stream of the same kind");
+                        halves.insert(key, (first, deadline));
+                        let _ = half.stream.output.refuse().await;
+                    }
+                    Some((other, _)) => {
+                        running.push(forward(executor.as_ref(), &sandbox, half.join(other)));
+                    }
                     None if halves.len() >= MAX_HALVES => {
                         tracing::debug!("too many streams wait for their other half");
                         let _ = half.stream.output.refuse().await;
@@ -89,13 +100,6 @@ pub async fn serve_spdy(
                     None => {
                         halves.insert(key, (half, Instant::now() + creation));
                     }
-                    Some((other, deadline)) => match half.join(other) {
-                        Ok(pair) => running.push(forward(executor.as_ref(), &sandbox, pair)),
-                        // A second stream of the same kind: the first one stays.
-                        Err(first) => {
-                            halves.insert(key, (first, deadline));
-                        }
-                    },
                 }
             }
             Some(()) = running.next() => {}
@@ -170,17 +174,17 @@ impl Half {
         })
     }
 
-    fn join(self, other: Self) -> Result<Pair, Self> {
-        let (data, error) = match (self.kind, other.kind) {
-            (Kind::Data, Kind::Error) => (self, other),
-            (Kind::Error, Kind::Data) => (other, self),
-            _ => return Err(other),
+    /// With the half of the other kind.
+    fn join(self, other: Self) -> Pair {
+        let (data, error) = match self.kind {
+            Kind::Data => (self, other),
+            Kind::Error => (other, self),
         };
-        Ok(Pair {
+        Pair {
             port: data.port,
             input: data.stream.input,
             data: data.stream.output,
             error: error.stream.output,
-        })
+        }
     }
 }

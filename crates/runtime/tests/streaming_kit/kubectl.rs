@@ -68,7 +68,7 @@ pub fn kubectls() -> Vec<Kubectl> {
     found.sort();
     found.dedup();
     if found.is_empty() {
-        println!("skipped: no kubectl found");
+        eprintln!("skipped: no kubectl found");
     }
     let newest = found.last().cloned();
     let mut kubectls: Vec<Kubectl> = found

@@ -222,7 +222,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 
     async fn open(&mut self, id: u32, fin: bool, headers: Headers) {
-        if id % 2 == 0 || id <= self.last_stream {
+        if id.is_multiple_of(2) || id <= self.last_stream {
             return self.reply(Reply::Reset(id, Reset::ProtocolError)).await;
         }
         self.last_stream = id;
