@@ -1,1 +1,1 @@
-//! End-to-end suites live under `tests/tests`.
+//! Suites that drive the real binary from outside, as its users do: see `tests/e2e`.

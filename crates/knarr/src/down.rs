@@ -7,8 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use knarr_cri::v1::{
-    ListPodSandboxRequest, RemovePodSandboxRequest, StopPodSandboxRequest,
+use knarr_cri::{
+    tonic::transport::Channel,
+    v1::{
+        ListPodSandboxRequest, RemovePodSandboxRequest, StopPodSandboxRequest,
+        runtime_service_client::RuntimeServiceClient,
+    },
 };
 use knarr_runtime::Runtime;
 use nix::{
@@ -31,6 +35,9 @@ use crate::{
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 /// How often the lock of a stopping instance is looked at: it is not something one can wait for.
 const STOP_POLL: Duration = Duration::from_millis(50);
+/// The runtime makes its socket first thing.
+const RUNTIME_TIMEOUT: Duration = Duration::from_secs(5);
+const RUNTIME_POLL: Duration = Duration::from_millis(10);
 
 pub fn run(flags: &Down) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
@@ -101,7 +108,7 @@ async fn remove_pods(data_dir: &Path, note: Option<&Note>) -> Result<()> {
     let runtime = Runtime::new(config).await?;
     let serving = tokio::spawn(runtime.run(token.clone()));
     let removed = async {
-        let (mut client, _) = knarr_cri::connect(&endpoint).await?;
+        let mut client = reach(&endpoint).await?;
         let listed = client.list_pod_sandbox(ListPodSandboxRequest::default()).await?;
         for sandbox in listed.into_inner().items {
             let pod_sandbox_id = sandbox.id;
@@ -124,6 +131,18 @@ async fn remove_pods(data_dir: &Path, note: Option<&Note>) -> Result<()> {
     token.cancel();
     serving.await.context("the runtime was aborted")??;
     result
+}
+
+/// Connects to the runtime, which makes its socket only once it runs.
+async fn reach(endpoint: &str) -> Result<RuntimeServiceClient<Channel>> {
+    let deadline = Instant::now() + RUNTIME_TIMEOUT;
+    loop {
+        match knarr_cri::connect(endpoint).await {
+            Ok((client, _)) => return Ok(client),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => sleep(RUNTIME_POLL).await,
+        }
+    }
 }
 
 async fn remove_network() -> Result<()> {

@@ -242,6 +242,13 @@ impl Cluster {
         Ok(found)
     }
 
+    /// Processes in the cluster's containers whose command line starts so.
+    pub fn container_processes(&self, command_line: &str) -> Vec<i32> {
+        let mut pids = host::processes(&self.id);
+        pids.retain(|pid| host::command_line(*pid).starts_with(command_line));
+        pids
+    }
+
     /// Fails when anything of the cluster is left.
     pub fn assert_gone(&self) -> Result<()> {
         let left = self.leftovers()?;
@@ -392,6 +399,11 @@ fn curl(mut command: Command, arguments: &[&str]) -> Result<String> {
         ])
         .args(arguments);
     command::run(command, STOP_DEADLINE)?.success()
+}
+
+/// Kills one process at once.
+pub fn kill_process(pid: i32) -> Result<()> {
+    kill(Pid::from_raw(pid), Signal::SIGKILL).with_context(|| format!("cannot kill {pid}"))
 }
 
 /// The binary under test: `KNARR_BIN`, or that which was built beside the tests.

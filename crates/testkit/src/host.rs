@@ -69,21 +69,13 @@ fn in_group(line: &str, id: &str) -> bool {
 
 /// A process as a person would name it.
 pub fn describe(pid: i32) -> String {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let line = String::from_utf8_lossy(&line).replace('\0', " ");
-    format!("process {pid} {}", line.trim_end())
+    format!("process {pid} {}", command_line(pid))
 }
 
-/// Processes whose parent is `pid`.
-pub fn children(pid: i32) -> Vec<i32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|child| {
-        let status = fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-        parent.and_then(|text| text.trim().parse().ok()) == Some(pid)
-    })
-    .collect()
+/// A process's program and arguments, with spaces between.
+pub fn command_line(pid: i32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_owned()
 }
 
 /// Mount points below a directory, the innermost first.

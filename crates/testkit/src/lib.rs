@@ -29,9 +29,9 @@ mod wait;
 #[cfg(feature = "cluster")]
 pub use self::{
     client::{Identity, Raw},
-    cluster::{Cluster, Options, knarr_binary},
+    cluster::{Cluster, Options, kill_process, knarr_binary},
     command::{Output, run, run_with_input},
-    host::{can_run_clusters, children, unmount_below},
+    host::{can_run_clusters},
     kubectl::{Kubectl, kubectls},
     network::{NODE_IP, Network},
     wait::{eventually, eventually_async, hold},

@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     io,
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -77,6 +77,11 @@ impl Network {
     /// The node's namespace.
     pub fn path(&self) -> PathBuf {
         Path::new(NAMESPACES).join(&self.name)
+    }
+
+    /// Takes a port of the node; given back when dropped.
+    pub fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        listen(&self.path(), address)
     }
 
     /// What was added to the node's namespace since it was made: links, routes, nft tables.
@@ -164,6 +169,16 @@ pub fn connect(namespace: &Path, address: SocketAddr, deadline: Duration) -> io:
     there
         .join()
         .unwrap_or_else(|_| Err(io::Error::other("the connecting thread panicked")))
+}
+
+/// Listens within a namespace, to have a port in use.
+fn listen(namespace: &Path, address: SocketAddr) -> io::Result<TcpListener> {
+    let namespace = namespace.to_owned();
+    let there = thread::spawn(move || {
+        setns(File::open(namespace)?, CloneFlags::CLONE_NEWNET)?;
+        TcpListener::bind(address)
+    });
+    there.join().unwrap_or_else(|_| Err(io::Error::other("the listening thread panicked")))
 }
 
 fn enter(namespace: &Path, program: &OsStr) -> Command {

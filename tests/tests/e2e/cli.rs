@@ -1,0 +1,206 @@
+//! The command line: what it says, and that a failed command is one clear line, code 1, and leaves nothing behind.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use knarr_testkit::{Cluster, Options, Output, knarr_binary, run};
+
+use crate::support::{step, with_cluster};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+const NOBODY: &str = "65534";
+
+#[test]
+fn failed_commands_say_why_and_leave_nothing() {
+    with_cluster(Options::default(), |cluster| {
+        step("not root", || not_root(cluster))?;
+        step("no nft", || no_nft(cluster))?;
+        step("port in use", || port_in_use(cluster))?;
+        step("bad flags", || bad_flags(cluster))?;
+        step("no cluster", || no_cluster(cluster))
+    });
+}
+
+#[test]
+fn a_second_instance_is_refused_and_status_tells() {
+    with_cluster(Options::default(), |cluster| {
+        step("help", || help(cluster))?;
+        step("knarr up", || cluster.up())?;
+        step("progress", || progress(cluster))?;
+        step("status", || status(cluster))?;
+        step("second instance", || second_instance(cluster))?;
+        step("down while it runs", || cluster.down(&["--purge"]))?;
+        ensure!(!cluster.data_dir().exists(), "--purge keeps the data directory");
+        cluster.assert_gone()
+    });
+}
+
+#[test]
+fn a_detached_cluster_runs_on_and_is_taken_down() {
+    with_cluster(Options::default(), |cluster| {
+        step("up --detach", || detach(cluster))?;
+        step("down", || cluster.down(&[]))?;
+        cluster.assert_gone()?;
+        step("down again", || cluster.down(&[]))?;
+        cluster.assert_gone()
+    });
+}
+
+/// Standard error of a command that must fail with code 1 and one line.
+fn one_line(output: Output) -> Result<String> {
+    let text = output.clone().failure(1)?;
+    let lines: Vec<&str> = text.lines().collect();
+    ensure!(lines.len() == 1 && lines[0].starts_with("knarr: "), "not one line: {output}");
+    Ok(lines[0].to_owned())
+}
+
+fn says(line: &str, wanted: &[&str]) -> Result<()> {
+    for text in wanted {
+        ensure!(line.contains(text), "{line:?} does not say {text:?}");
+    }
+    Ok(())
+}
+
+/// A failed `up` has made nothing, not even its data directory.
+fn nothing_made(cluster: &Cluster) -> Result<()> {
+    ensure!(!cluster.data_dir().exists(), "a data directory was made");
+    cluster.assert_gone()
+}
+
+fn up(cluster: &Cluster) -> Result<Command> {
+    let mut command = cluster.knarr(&["up"])?;
+    command.args(cluster.up_flags());
+    Ok(command)
+}
+
+fn not_root(cluster: &Cluster) -> Result<()> {
+    // A place that everyone can reach: the checkout may be within root's home.
+    let program = cluster.directory().join("knarr");
+    let built = knarr_binary()?;
+    if fs::hard_link(&built, &program).is_err() {
+        fs::copy(&built, &program).context("cannot copy the binary")?;
+    }
+    fs::set_permissions(cluster.directory(), fs::Permissions::from_mode(0o755))?;
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).arg(&program).arg("up");
+    command.args(cluster.up_flags());
+    says(&one_line(run(command, DEADLINE)?)?, &["root", "sudo knarr up"])?;
+    fs::remove_file(program)?;
+    nothing_made(cluster)
+}
+
+fn no_nft(cluster: &Cluster) -> Result<()> {
+    let mut command = up(cluster)?;
+    command.env("PATH", "/nowhere");
+    says(&one_line(run(command, DEADLINE)?)?, &["nft is missing", "nftables"])?;
+    nothing_made(cluster)
+}
+
+fn port_in_use(cluster: &Cluster) -> Result<()> {
+    let taken = cluster.network().listen("0.0.0.0:6443".parse()?)?;
+    says(&one_line(run(up(cluster)?, DEADLINE)?)?, &["cannot listen on 0.0.0.0:6443", "--listen", "in use"])?;
+    let mut command = up(cluster)?;
+    command.arg("--detach");
+    says(&one_line(run(command, DEADLINE)?)?, &["cannot listen on 0.0.0.0:6443"])?;
+    drop(taken);
+    nothing_made(cluster)
+}
+
+fn bad_flags(cluster: &Cluster) -> Result<()> {
+    let cases = [
+        (vec!["--service-cidr=10.42.5.0/24"], "overlap"),
+        (vec!["--cluster-dns=1.2.3.4"], "not within"),
+        (vec!["--image-dir=/nowhere"], "/nowhere is not a directory"),
+    ];
+    for (flags, wanted) in cases {
+        let mut command = up(cluster)?;
+        command.args(flags);
+        says(&one_line(run(command, DEADLINE)?)?, &[wanted])?;
+        nothing_made(cluster)?;
+    }
+    // Misspelt flags are the parser's to explain.
+    let mut command = up(cluster)?;
+    command.arg("--cluster-cidr=nonsense");
+    run(command, DEADLINE)?.failure(2)?;
+    nothing_made(cluster)
+}
+
+fn no_cluster(cluster: &Cluster) -> Result<()> {
+    let dir = cluster.data_dir().display().to_string();
+    for (command, wanted) in [("status", "no knarr runs on"), ("down", "there is no cluster on")] {
+        let command = cluster.knarr(&[command, "--data-dir", &dir])?;
+        says(&one_line(run(command, DEADLINE)?)?, &[wanted, &dir])?;
+    }
+    nothing_made(cluster)
+}
+
+fn help(cluster: &Cluster) -> Result<()> {
+    let text = run(cluster.knarr(&["up", "--help"])?, DEADLINE)?.success()?;
+    let flags = [
+        ("--data-dir", "/var/lib/knarr"),
+        ("--kubeconfig", "admin.kubeconfig"),
+        ("--listen", "6443"),
+        ("--node-name", "host name"),
+        ("--node-ip", "default"),
+        ("--cluster-cidr", "10.42.0.0/16"),
+        ("--service-cidr", "10.43.0.0/16"),
+        ("--cluster-dns", "default"),
+        ("--cluster-domain", "cluster.local"),
+        ("--image-dir", "archives"),
+        ("--container-runtime-endpoint", "embedded"),
+        ("--cgroup-root", "/knarr"),
+        ("--log-level", "info"),
+        ("--log-format", "text"),
+        ("--detach", "background"),
+    ];
+    for (flag, about) in flags {
+        let (_, rest) = text.split_once(flag).with_context(|| format!("no {flag} in:\n{text}"))?;
+        let paragraph: Vec<&str> = rest.lines().take(3).collect();
+        ensure!(paragraph.join(" ").contains(about), "{flag} does not tell of {about:?}: {paragraph:?}");
+    }
+    Ok(())
+}
+
+fn progress(cluster: &Cluster) -> Result<()> {
+    let printed = cluster.printed();
+    for wanted in ["API server", "kubelet", "knarr is ready in", "kubeconfig", "kubectl apply -f examples/hello.yaml"] {
+        ensure!(printed.contains(wanted), "{wanted:?} is missing in:\n{printed}");
+    }
+    for secret in ["pki/ca.key", "pki/sa.key", "admin.kubeconfig"] {
+        let path = cluster.data_dir().join(secret);
+        let mode = fs::metadata(&path).with_context(|| path.display().to_string())?.permissions().mode();
+        ensure!(mode & 0o077 == 0, "{secret} has mode {mode:o}");
+    }
+    Ok(())
+}
+
+fn status(cluster: &Cluster) -> Result<()> {
+    let dir = cluster.data_dir().display().to_string();
+    let text = run(cluster.knarr(&["status", "--data-dir", &dir])?, DEADLINE)?.success()?;
+    let pid = cluster.pid().context("it runs")?;
+    says(&text, &["v1.35", &format!("pid {pid}"), "https://127.0.0.1:6443", "node"])
+}
+
+fn second_instance(cluster: &Cluster) -> Result<()> {
+    let pid = cluster.pid().context("it runs")?;
+    for flags in [vec![], vec!["--listen=127.0.0.1:7443"], vec!["--detach"]] {
+        let mut command = up(cluster)?;
+        command.args(&flags);
+        let line = one_line(run(command, DEADLINE)?)?;
+        says(&line, &["already runs on", &format!("pid {pid}")]).with_context(|| format!("{flags:?}"))?;
+    }
+    // The first one did not notice.
+    status(cluster)
+}
+
+fn detach(cluster: &Cluster) -> Result<()> {
+    let mut command = up(cluster)?;
+    let kubeconfig: PathBuf = cluster.directory().join("given.kubeconfig");
+    command.arg("--detach").arg("--kubeconfig").arg(&kubeconfig);
+    let text = run(command, DEADLINE)?.success()?;
+    says(&text, &["knarr is ready in", "given.kubeconfig"])?;
+    let mut command = cluster.command("kubectl");
+    command.env("KUBECONFIG", &kubeconfig).args(["get", "--raw", "/readyz"]);
+    ensure!(run(command, DEADLINE)?.success()? == "ok");
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! End-to-end tests: the real binary in network namespaces of its own, the real kubectl of every version found, and a
+//! kube-rs client. As root; elsewhere they say so and pass. One test has one cluster, since a cluster takes longer than
+//! most of what is asked of it.
+//!
+//! Environment: `KNARR_BIN` (another binary), `KNARR_IMAGES` (ready image archives), `KNARR_KUBECTLS` (more kubectls),
+//! `KNARR_CRASH_CYCLES` (how often the crash test kills, 20), `KNARR_KEEP_LOGS` (a directory for the logs of failures).
+
+#![allow(clippy::print_stdout)]
+
+mod api;
+mod cli;
+mod crash;
+mod example;
+mod pods;
+mod resilience;
+mod support;
