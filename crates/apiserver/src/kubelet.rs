@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use knarr_meta::{object, status::Status};
 use serde_json::Value;
@@ -96,6 +96,9 @@ impl Kubelets {
                 object::name(pod)
             )));
         }
+        if !client.headers().contains_key(header::UPGRADE) {
+            return Err(Status::bad_request("Upgrade request required"));
+        }
         let uri = stream.uri(pod, query)?;
         self.pass(cache, node, uri, client, Bytes::new()).await
     }
@@ -110,6 +113,12 @@ impl Kubelets {
         body: Bytes,
     ) -> Answer {
         let upgrade = client.headers().contains_key(header::UPGRADE);
+        if upgrade && client.extensions().get::<OnUpgrade>().is_none() {
+            // HTTP/2, or a client in this process.
+            return Err(Status::bad_request(
+                "this connection cannot be upgraded: use HTTP/1.1",
+            ));
+        }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = match client.method() {
             // Upgrades are GET for WebSocket and POST for SPDY; HEAD has no upgrade.

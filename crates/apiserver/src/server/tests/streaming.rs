@@ -186,6 +186,19 @@ async fn upgraded_streams_are_spliced_and_half_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_upgraded_is_told_so() {
+    let running = running().await;
+    let (head, mut stream) = running
+        .head("POST /api/v1/namespaces/default/pods/p/exec?command=sh HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(head.starts_with("http/1.1 400"), "{head}");
+    let mut body = String::new();
+    stream.read_to_string(&mut body).await.expect("a body");
+    assert!(body.contains("Upgrade request required"), "{body}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn shutdown_ends_open_streams() {
     let running = running().await;
     let (head, stream) = running
