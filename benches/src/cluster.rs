@@ -21,6 +21,7 @@ use crate::{
     http::{Connection, Endpoint, Protocol},
     kubeconfig::{self, Access},
     netns::{self, Namespace},
+    sweep,
     target::interrupted,
 };
 
@@ -212,47 +213,17 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
-            eprintln!("the cluster could not be removed cleanly: {error:#}");
+            eprintln!("the cluster could not be removed as a user would: {error:#}");
         }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let inside = format!(" {}/", self.data_dir.display());
-        if mounts.contains(&inside)
+        sweep::processes(&self.cgroup_root);
+        if let Err(error) = sweep::mounts(&self.data_dir)
             && let Some(directory) = self.directory.take()
         {
             // Deleting through a mount would delete what is mounted.
-            eprintln!(
-                "mounts are left below {}: it is kept",
-                directory.keep().display()
-            );
+            eprintln!("{} is kept: {error:#}", directory.keep().display());
         }
-        remove_cgroups(&self.cgroup_root);
+        sweep::cgroups(&self.cgroup_root);
     }
-}
-
-/// The empty groups below `root`, in every hierarchy; groups that still hold processes stay.
-fn remove_cgroups(root: &str) {
-    let base = Path::new("/sys/fs/cgroup");
-    let mut roots = vec![base.join(&root[1..])];
-    roots.extend(
-        fs::read_dir(base)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|e| e.path().join(&root[1..])),
-    );
-    for root in roots {
-        remove_tree(&root);
-    }
-}
-
-fn remove_tree(group: &Path) {
-    for child in fs::read_dir(group).into_iter().flatten().flatten() {
-        if child.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_tree(&child.path());
-        }
-    }
-    // A group in use refuses, and then there is something to be found in it.
-    let _ = fs::remove_dir(group);
 }
 
 fn await_exit(child: &mut Child) -> Result<Option<std::process::ExitStatus>> {

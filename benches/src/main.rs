@@ -24,6 +24,7 @@ mod report;
 mod rows;
 mod seed;
 mod stats;
+mod sweep;
 mod table;
 mod target;
 
