@@ -59,6 +59,7 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     let note = Note::read(data_dir)?;
     let instance = progress.step("stop knarr", stop(data_dir, note.as_ref())).await?;
     progress.step("remove pods", remove_pods(data_dir, note.as_ref())).await?;
+    progress.step("remove control groups", remove_cgroups(note.as_ref())).await?;
     progress.step("remove networks and rules", remove_network()).await?;
     progress.step("release mounts", async { release_mounts(data_dir) }).await?;
     if purge {
@@ -143,6 +144,18 @@ async fn reach(endpoint: &str) -> Result<RuntimeServiceClient<Channel>> {
             Err(_) => sleep(RUNTIME_POLL).await,
         }
     }
+}
+
+/// Those of pods and shims; a cluster that never came up has none.
+async fn remove_cgroups(note: Option<&Note>) -> Result<()> {
+    let Some(root) = note.map(|note| note.cgroup_root.clone()) else {
+        return Ok(());
+    };
+    let removed = tokio::task::spawn_blocking(move || {
+        knarr_runtime::remove_cgroups(&root)
+            .with_context(|| format!("cannot remove the control groups below {}", root.display()))
+    });
+    removed.await.context("removing control groups was aborted")?
 }
 
 async fn remove_network() -> Result<()> {

@@ -179,6 +179,16 @@ impl Hierarchies {
         }
     }
 
+    /// Removes the directories of a cgroup in which nothing is, here or below; others stay.
+    pub fn remove_empty(&self, cgroup: &Path) {
+        for mount in self.mounts() {
+            let path = below(mount, cgroup);
+            if path != mount {
+                let _ = fs::remove_dir(path);
+            }
+        }
+    }
+
     /// Changes a live cgroup's limits. Zero and empty fields are left as they are, as CRI says.
     pub fn update(&self, cgroup: &Path, resources: &LinuxContainerResources) -> io::Result<()> {
         let settings = if self.is_unified() {

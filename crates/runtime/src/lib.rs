@@ -41,3 +41,15 @@ pub mod streaming;
 
 pub use config::Config;
 pub use runtime::{Error, Runtime};
+
+/// Kills what is left in the cgroups that shims and pods have below `root`, and removes them; `root` as well when nothing
+/// else is in it. For when everything is taken down. Blocks.
+pub fn remove_cgroups(root: &std::path::Path) -> std::io::Result<()> {
+    let hierarchies = cgroup::host();
+    // The second is the kubelet's, who makes it but does not outlive its pods.
+    for name in ["shims", "kubepods"] {
+        hierarchies.remove(&root.join(name))?;
+    }
+    hierarchies.remove_empty(root);
+    Ok(())
+}

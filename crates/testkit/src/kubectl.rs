@@ -5,6 +5,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -29,7 +30,17 @@ pub struct Kubectl {
 
 /// Every kubectl found, one of each minor version, the oldest first: those that `KNARR_KUBECTLS` names (paths as in PATH),
 /// on PATH, of the cloud SDK, and unpacked below `kubectl/` in the target directory.
+/// They are printed when they are looked for, once a process.
 pub fn kubectls() -> Result<Vec<Kubectl>> {
+    static FOUND: Mutex<Vec<Kubectl>> = Mutex::new(Vec::new());
+    let mut known = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.is_empty() {
+        *known = find()?;
+    }
+    Ok(known.clone())
+}
+
+fn find() -> Result<Vec<Kubectl>> {
     let mut found = BTreeMap::new();
     for path in candidates() {
         let kubectl = ask(&path)?;

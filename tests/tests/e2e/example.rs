@@ -98,7 +98,9 @@ fn apply(shell: &Shell<'_>, yaml: &str) -> Result<()> {
         &["deployment \"hello\" successfully rolled out"],
     )?;
     let again = shell.apply(yaml)?;
-    ensure!(again.lines().all(|line| line.ends_with(" unchanged")), "applied again: {again}");
+    // kubectl always sends `stringData`, which is never there to compare with; the server then changes nothing.
+    let unchanged = |line: &str| line.ends_with(" unchanged") || line == "secret/hello configured";
+    ensure!(again.lines().all(unchanged), "applied again: {again}");
     Ok(())
 }
 
