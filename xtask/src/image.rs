@@ -14,7 +14,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let out = args.out.clone().unwrap_or_else(|| image::target_dir().join("images"));
+    let out = args
+        .out
+        .clone()
+        .unwrap_or_else(|| image::target_dir().join("images"));
     for archive in image::build(&out)? {
         eprintln!("{}", archive.display());
     }

@@ -16,7 +16,10 @@ const FILE_LINES_LIMIT: usize = 900;
 
 /// Crates by layer, the top first. A crate may use crates of lower layers, and those of its own layer that are listed for it.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("outside", &["knarr-bench", "knarr-hello", "knarr-tests", "xtask"]),
+    (
+        "outside",
+        &["knarr-bench", "knarr-hello", "knarr-tests", "xtask"],
+    ),
     ("binary", &["knarr"]),
     (
         "component",
@@ -32,7 +35,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "library",
-        &["knarr-api", "knarr-client", "knarr-cni", "knarr-cri", "knarr-shim", "knarr-store"],
+        &[
+            "knarr-api",
+            "knarr-client",
+            "knarr-cni",
+            "knarr-cri",
+            "knarr-shim",
+            "knarr-store",
+        ],
     ),
     ("foundation", &["knarr-meta", "knarr-testkit"]),
 ];
@@ -85,7 +95,9 @@ fn arrows(root: &Path) -> Result<Vec<String>> {
                     problems.push(format!("{name} uses {used}, which is above it"));
                 }
                 Some(beside) if beside == depth && !library => {
-                    problems.push(format!("{name} uses {used}, its sibling: they meet at the API"));
+                    problems.push(format!(
+                        "{name} uses {used}, its sibling: they meet at the API"
+                    ));
                 }
                 _ => {}
             }
@@ -119,8 +131,12 @@ fn map(root: &Path) -> Result<Vec<String>> {
         .filter(|path| path.starts_with("crates/") || !path.contains('/'))
         .map(str::to_owned)
         .collect();
-    let missing = exist.difference(&named).map(|f| format!("ARCHITECTURE.md does not name `{f}/`"));
-    let gone = named.difference(&exist).map(|f| format!("ARCHITECTURE.md names `{f}/`, which does not exist"));
+    let missing = exist
+        .difference(&named)
+        .map(|f| format!("ARCHITECTURE.md does not name `{f}/`"));
+    let gone = named
+        .difference(&exist)
+        .map(|f| format!("ARCHITECTURE.md names `{f}/`, which does not exist"));
     Ok(missing.chain(gone).collect())
 }
 
@@ -134,9 +150,15 @@ fn sizes(root: &Path) -> Result<Vec<String>> {
     let mut long = Vec::new();
     for file in files {
         let lines = fs::read_to_string(&file)?.lines().count();
-        let shown = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        let shown = file
+            .strip_prefix(root)
+            .unwrap_or(&file)
+            .display()
+            .to_string();
         if lines > FILE_LINES_LIMIT {
-            problems.push(format!("{shown} has {lines} lines (limit {FILE_LINES_LIMIT})"));
+            problems.push(format!(
+                "{shown} has {lines} lines (limit {FILE_LINES_LIMIT})"
+            ));
         } else if lines > FILE_LINES_GOAL {
             long.push((lines, shown));
         }

@@ -70,7 +70,13 @@ pub trait Objects: Send + Sync {
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Object>;
     /// Objects whose selectable `field` has this value (`spec.nodeName` of pods). `None`: the cache keeps no such index; the
     /// caller then reads [`Objects::list`] and looks itself.
-    fn list_by_field(&self, _group: &str, _resource: &str, _field: &str, _value: &str) -> Option<Vec<Object>> {
+    fn list_by_field(
+        &self,
+        _group: &str,
+        _resource: &str,
+        _field: &str,
+        _value: &str,
+    ) -> Option<Vec<Object>> {
         None
     }
     /// Changes with each published event of the resource; holds the revision. Derived indexes rebuild lazily when it moved.
@@ -89,7 +95,12 @@ pub struct Object {
 /// request but without authorization.
 #[async_trait]
 pub trait Writer: Send + Sync {
-    async fn create(&self, kind: &'static Kind, namespace: &str, object: Value) -> Result<Value, Status>;
+    async fn create(
+        &self,
+        kind: &'static Kind,
+        namespace: &str,
+        object: Value,
+    ) -> Result<Value, Status>;
     /// Reads, applies, compares and swaps, retries. `change` returns false to leave the object alone.
     async fn update(
         &self,
@@ -187,7 +198,8 @@ pub trait CreateHandler: Send + Sync {
 }
 
 /// (group, resource) or (group, "resource/subresource") to its handler.
-pub type CreateHandlers = std::collections::HashMap<(&'static str, &'static str), Arc<dyn CreateHandler>>;
+pub type CreateHandlers =
+    std::collections::HashMap<(&'static str, &'static str), Arc<dyn CreateHandler>>;
 
 /// A page outside the API: `/.well-known/openid-configuration`, `/openid/v1/jwks`. Content type and body.
 pub type Page = Arc<dyn Fn() -> (&'static str, Bytes) + Send + Sync>;

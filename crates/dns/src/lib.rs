@@ -137,7 +137,11 @@ pub async fn remove_address(address: Ipv4Addr) -> Result<(), Error> {
     let error = |source| Error::Address { address, source };
     let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Netlink)?;
     let connection = tokio::spawn(connection);
-    let found = handle.address().get().set_address_filter(address.into()).execute();
+    let found = handle
+        .address()
+        .get()
+        .set_address_filter(address.into())
+        .execute();
     let found = Box::pin(found).try_next().await.map_err(error)?;
     let result = match found {
         Some(message) => handle.address().del(message).execute().await,

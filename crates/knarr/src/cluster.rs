@@ -1,6 +1,6 @@
 //! The parts of a cluster in one process: what each is given, the order in which they start and stop.
 //!
-//! Start: store and runtime side by side, API server, then everything that is its client. Stop is the reverse, each stage with
+//! Start: store and API server beside the runtime, then everything that is a client of them. Stop is the reverse, each stage with
 //! a deadline of its own, so that what a part writes last still finds the parts below it.
 
 use std::{
@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Error, Result, anyhow};
+use anyhow::{Context, Error, Result, anyhow, bail};
+use k8s_openapi::api::core::v1::Node;
 use knarr_apiserver::{Server, pki::Pki, pki::Role};
 use knarr_client::{Clients, InformerScope, Informers};
 use knarr_cni::node::NodeNetwork;
@@ -21,7 +22,6 @@ use knarr_proxy::Proxy;
 use knarr_runtime::Runtime;
 use knarr_scheduler::Scheduler;
 use knarr_store::Embedded;
-use k8s_openapi::api::core::v1::Node;
 use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
@@ -51,7 +51,11 @@ impl Stage {
         self.token.cancel();
         self.tracker.close();
         if timeout(deadline, self.tracker.wait()).await.is_err() {
-            warn!(stage = name, open = self.tracker.len(), "did not stop in time");
+            warn!(
+                stage = name,
+                open = self.tracker.len(),
+                "did not stop in time"
+            );
         }
     }
 }
@@ -88,16 +92,29 @@ impl Cluster {
             Some(address) => address,
             None => knarr_cni::node::detect_node_ip().await?,
         };
+        if node_ip.is_loopback() {
+            bail!(
+                "this machine has no address beside loopback ones; give it one, or name one with --node-ip"
+            );
+        }
         let runtime_stage = Stage::new();
         let failure = watch::Sender::new(None);
-        let (store, endpoint) = tokio::try_join!(
-            progress.step("store", open_store(&flags.data_dir)),
-            progress.step("container runtime", start_runtime(flags, &runtime_stage, &failure)),
+        let load = async {
+            let store = progress.step("store", open_store(&flags.data_dir)).await?;
+            let config = server_config(flags, &node_name, node_ip);
+            let server = Server::new(config, store.clone());
+            let server = progress
+                .step("API server", async { server.await.map_err(Error::from) })
+                .await?;
+            Ok((store, server))
+        };
+        let (endpoint, (store, server)) = tokio::try_join!(
+            progress.step(
+                "container runtime",
+                start_runtime(flags, &runtime_stage, &failure)
+            ),
+            load,
         )?;
-        let config = server_config(flags, &node_name, node_ip);
-        let server = progress
-            .step("API server", Server::new(config, store.clone()))
-            .await?;
         let parts = Parts {
             flags,
             node_name: node_name.clone(),
@@ -118,9 +135,18 @@ impl Cluster {
         cluster.must_run(&cluster.server, "API server", async move {
             server.run(token).await.map_err(Error::from)
         });
-        progress.step("network", cluster.start_network(&parts)).await?;
-        progress.step("controllers, scheduler", cluster.start_control_plane(&parts)).await?;
-        progress.step("kubelet", cluster.start_kubelet(&parts, endpoint)).await?;
+        progress
+            .step("network", cluster.start_network(&parts))
+            .await?;
+        progress
+            .step(
+                "controllers, scheduler",
+                cluster.start_control_plane(&parts),
+            )
+            .await?;
+        progress
+            .step("kubelet", cluster.start_kubelet(&parts, endpoint))
+            .await?;
         Ok(cluster)
     }
 
@@ -179,7 +205,9 @@ impl Cluster {
         knarr_cni::node::prepare(&network).await?;
         let cluster_dns = network::cluster_dns(flags);
         let token = self.clients.token.child_token();
-        let client = parts.clients.as_user("system:kube-proxy", &["system:authenticated"]);
+        let client = parts
+            .clients
+            .as_user("system:kube-proxy", &["system:authenticated"]);
         let proxy = Proxy::new(
             knarr_proxy::Config {
                 node_name: parts.node_name.clone(),
@@ -237,10 +265,11 @@ impl Cluster {
             .clients
             .as_user(&user, &["system:nodes", "system:authenticated"]);
         let token = self.clients.token.child_token();
-        let nodes = Informers::new(client.clone(), token.clone()).informer_with::<Node>(InformerScope {
-            field_selector: Some(format!("metadata.name={}", parts.node_name)),
-            ..InformerScope::default()
-        });
+        let nodes =
+            Informers::new(client.clone(), token.clone()).informer_with::<Node>(InformerScope {
+                field_selector: Some(format!("metadata.name={}", parts.node_name)),
+                ..InformerScope::default()
+            });
         follow_pod_cidr(&nodes, flags.data_dir.clone());
         let serving = self.pki.credential(Role::Kubelet);
         let config = knarr_kubelet::Config {
@@ -281,7 +310,10 @@ fn must_run(
             Ok(()) => anyhow!("the {name} ended by itself"),
             Err(reason) => reason.context(format!("the {name} failed")),
         };
-        error!(error = format!("{reason:#}"), "a part of the cluster failed");
+        error!(
+            error = format!("{reason:#}"),
+            "a part of the cluster failed"
+        );
         failure.send_replace(Some(Arc::new(reason)));
     });
 }
@@ -293,7 +325,9 @@ async fn open_store(data_dir: &Path) -> Result<Arc<Embedded>> {
         Embedded::open(&path, knarr_store::Options::default())
             .with_context(|| format!("cannot open the store in {}", path.display()))
     });
-    Ok(Arc::new(opened.await.context("opening the store was aborted")??))
+    Ok(Arc::new(
+        opened.await.context("opening the store was aborted")??,
+    ))
 }
 
 /// Starts the embedded runtime, unless another is given; returns the CRI endpoint. Images are imported before anything can
@@ -328,7 +362,10 @@ async fn import_images(runtime: &Runtime, dir: &Path) -> Result<()> {
     let mut archives: Vec<PathBuf> = std::fs::read_dir(dir)
         .with_context(|| format!("cannot read {}", dir.display()))?
         .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "tar" || e == "tgz" || e == "gz"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|e| e == "tar" || e == "tgz" || e == "gz")
+        })
         .collect();
     archives.sort();
     let images = runtime.images();
@@ -360,7 +397,10 @@ fn follow_pod_cidr(nodes: &knarr_client::Informer<Node>, data_dir: PathBuf) {
         }
         match network::write_cni(&data_dir, cidr) {
             Ok(()) => info!(%cidr, "pods of this node get addresses"),
-            Err(error) => error!(error = format!("{error:#}"), "cannot configure the pod network"),
+            Err(error) => error!(
+                error = format!("{error:#}"),
+                "cannot configure the pod network"
+            ),
         }
     });
 }
@@ -386,7 +426,9 @@ fn host_name() -> Result<String> {
     let name = nix::unistd::gethostname().context("cannot read the host name")?;
     let name = name.to_string_lossy().to_lowercase();
     if name.is_empty() {
-        return Err(anyhow!("this machine has no host name; give one with --node-name"));
+        return Err(anyhow!(
+            "this machine has no host name; give one with --node-name"
+        ));
     }
     Ok(name)
 }

@@ -23,7 +23,11 @@ pub fn is_background() -> bool {
 
 /// Starts the background process, shows its progress and returns when it is ready.
 pub fn spawn(flags: &Up) -> Result<()> {
-    let log = flags.log.log_file.clone().unwrap_or_else(|| flags.data_dir.join(logging::FILE));
+    let log = flags
+        .log
+        .log_file
+        .clone()
+        .unwrap_or_else(|| flags.data_dir.join(logging::FILE));
     let stderr = OpenOptions::new()
         .create(true)
         .append(true)
@@ -38,7 +42,10 @@ pub fn spawn(flags: &Up) -> Result<()> {
         .stderr(stderr)
         .spawn()
         .context("cannot start knarr in the background")?;
-    let output = child.stdout.take().context("the background process has no output")?;
+    let output = child
+        .stdout
+        .take()
+        .context("the background process has no output")?;
     for line in BufReader::new(output).lines() {
         let line = line.context("the background process cannot be heard")?;
         if line == READY {
@@ -46,9 +53,14 @@ pub fn spawn(flags: &Up) -> Result<()> {
         }
         show(&line);
     }
-    let status = child.wait().context("cannot wait for the background process")?;
+    let status = child
+        .wait()
+        .context("cannot wait for the background process")?;
     let last = std::fs::read_to_string(&log).unwrap_or_default();
-    let reason = last.lines().rev().find_map(|line| line.strip_prefix("knarr: "));
+    let reason = last
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("knarr: "));
     match reason {
         Some(reason) => bail!("{reason}"),
         None => bail!("knarr ended with {status}; see {}", log.display()),

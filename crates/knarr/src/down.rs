@@ -57,11 +57,21 @@ pub fn run(flags: &Down) -> Result<()> {
 async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     let progress = Progress::new();
     let note = Note::read(data_dir)?;
-    let instance = progress.step("stop knarr", stop(data_dir, note.as_ref())).await?;
-    progress.step("remove pods", remove_pods(data_dir, note.as_ref())).await?;
-    progress.step("remove control groups", remove_cgroups(note.as_ref())).await?;
-    progress.step("remove networks and rules", remove_network()).await?;
-    progress.step("release mounts", async { release_mounts(data_dir) }).await?;
+    let instance = progress
+        .step("stop knarr", stop(data_dir, note.as_ref()))
+        .await?;
+    progress
+        .step("remove pods", remove_pods(data_dir, note.as_ref()))
+        .await?;
+    progress
+        .step("remove control groups", remove_cgroups(note.as_ref()))
+        .await?;
+    progress
+        .step("remove networks and rules", remove_network())
+        .await?;
+    progress
+        .step("release mounts", async { release_mounts(data_dir) })
+        .await?;
     if purge {
         progress
             .step("delete the data directory", async {
@@ -92,7 +102,11 @@ async fn stop(data_dir: &Path, note: Option<&Note>) -> Result<Instance> {
             return Ok(instance);
         }
         if Instant::now() > deadline {
-            bail!("knarr (pid {}) did not stop within {}s", note.pid, STOP_TIMEOUT.as_secs());
+            bail!(
+                "knarr (pid {}) did not stop within {}s",
+                note.pid,
+                STOP_TIMEOUT.as_secs()
+            );
         }
         sleep(STOP_POLL).await;
     }
@@ -110,7 +124,9 @@ async fn remove_pods(data_dir: &Path, note: Option<&Note>) -> Result<()> {
     let serving = tokio::spawn(runtime.run(token.clone()));
     let removed = async {
         let mut client = reach(&endpoint).await?;
-        let listed = client.list_pod_sandbox(ListPodSandboxRequest::default()).await?;
+        let listed = client
+            .list_pod_sandbox(ListPodSandboxRequest::default())
+            .await?;
         for sandbox in listed.into_inner().items {
             let pod_sandbox_id = sandbox.id;
             client
@@ -155,7 +171,9 @@ async fn remove_cgroups(note: Option<&Note>) -> Result<()> {
         knarr_runtime::remove_cgroups(&root)
             .with_context(|| format!("cannot remove the control groups below {}", root.display()))
     });
-    removed.await.context("removing control groups was aborted")?
+    removed
+        .await
+        .context("removing control groups was aborted")?
 }
 
 async fn remove_network() -> Result<()> {
@@ -167,7 +185,8 @@ async fn remove_network() -> Result<()> {
 
 /// Unmounts what is left below the data directory, the deepest first, and removes the kubelet's pod directories.
 fn release_mounts(data_dir: &Path) -> Result<()> {
-    let table = fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
+    let table =
+        fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
     let mut mounts = mounts_below(&table, data_dir);
     mounts.reverse();
     for mount in mounts {

@@ -20,7 +20,12 @@ mod tests {
     #[test]
     fn causes_are_said_once_and_in_one_line() {
         let inner = anyhow!("address\nin use");
-        let error = Err::<(), _>(inner).context("cannot listen: address in use").context("no server");
-        assert_eq!(super::line(&error.unwrap_err()), "no server: cannot listen: address in use");
+        let error = Err::<(), _>(inner)
+            .context("cannot listen: address in use")
+            .context("no server");
+        assert_eq!(
+            super::line(&error.unwrap_err()),
+            "no server: cannot listen: address in use"
+        );
     }
 }

@@ -120,7 +120,10 @@ mod tests {
         };
         first.publish(&note).unwrap();
         let error = Instance::acquire(&dir).err().unwrap().to_string();
-        assert!(error.contains("pid 7, API https://127.0.0.1:6443"), "{error}");
+        assert!(
+            error.contains("pid 7, API https://127.0.0.1:6443"),
+            "{error}"
+        );
         drop(first);
         Instance::acquire(&dir).unwrap();
         fs::remove_dir_all(&dir).unwrap();

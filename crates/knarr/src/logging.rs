@@ -19,7 +19,9 @@ pub fn start(log: &Log, data_dir: &Path) -> Result<()> {
         None if std::io::stderr().is_terminal() => Some(data_dir.join(FILE)),
         None => None,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(true);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(true);
     let writer = match path {
         None => tracing_subscriber::fmt::writer::BoxMakeWriter::new(std::io::stderr),
         Some(path) => {

@@ -29,9 +29,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let called_as = std::env::args_os().next().unwrap_or_default();
-    if Path::new(&called_as).file_name().is_some_and(|name| name == knarr_cni::plugin::NAME) {
+    if Path::new(&called_as)
+        .file_name()
+        .is_some_and(|name| name == knarr_cni::plugin::NAME)
+    {
         return knarr_cni::plugin::main();
     }
+    // Huge pages would multiply the memory of a process that is mostly small objects; shims and what they start have their
+    // own say. Failing costs memory only.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let result = match Cli::parse().command {
         Command::Up(flags) => up::run(flags),
         Command::Down(flags) => down::run(&flags),

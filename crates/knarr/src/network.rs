@@ -11,10 +11,7 @@ use anyhow::{Context, Result};
 use knarr_cni::plugin;
 use serde_json::json;
 
-use crate::{
-    cidr::Cidr,
-    cli::Up,
-};
+use crate::{cidr::Cidr, cli::Up};
 
 /// Where cluster DNS listens on every node.
 pub const DNS_LISTEN: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
@@ -24,7 +21,9 @@ const NETWORK: &str = "knarr";
 
 /// Address of the kube-dns Service.
 pub fn cluster_dns(flags: &Up) -> Ipv4Addr {
-    flags.cluster_dns.unwrap_or_else(|| flags.service_cidr.nth(10))
+    flags
+        .cluster_dns
+        .unwrap_or_else(|| flags.service_cidr.nth(10))
 }
 
 /// The URL at which clients on this machine reach the API server.
@@ -58,7 +57,9 @@ pub fn write_cni(data_dir: &Path, pods: Cidr) -> Result<()> {
     replace(&path, |temporary| fs::write(temporary, list.to_string()))?;
     // Through /proc/self/exe it would be the caller's program, not ours.
     let program = std::env::current_exe().context("cannot find knarr's own program file")?;
-    replace(&bin_dir.join(plugin::NAME), |temporary| symlink(&program, temporary))
+    replace(&bin_dir.join(plugin::NAME), |temporary| {
+        symlink(&program, temporary)
+    })
 }
 
 /// Makes a file beside its place and moves it there: a pod that starts meanwhile sees the old or the new one.
@@ -76,7 +77,10 @@ mod tests {
 
     #[test]
     fn local_clients_use_loopback_when_all_addresses_are_served() {
-        assert_eq!(api_url("0.0.0.0:6443".parse().unwrap()), "https://127.0.0.1:6443");
+        assert_eq!(
+            api_url("0.0.0.0:6443".parse().unwrap()),
+            "https://127.0.0.1:6443"
+        );
         assert_eq!(api_url("10.1.2.3:1".parse().unwrap()), "https://10.1.2.3:1");
     }
 }

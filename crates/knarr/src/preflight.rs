@@ -26,7 +26,10 @@ pub fn check(flags: &Up) -> Result<()> {
     }
     let dns = network::cluster_dns(flags);
     if !flags.service_cidr.contains(dns) {
-        bail!("--cluster-dns {dns} is not within --service-cidr {}", flags.service_cidr);
+        bail!(
+            "--cluster-dns {dns} is not within --service-cidr {}",
+            flags.service_cidr
+        );
     }
     for dir in &flags.image_dir {
         if !dir.is_dir() {
@@ -38,9 +41,12 @@ pub fn check(flags: &Up) -> Result<()> {
         Instance::acquire(&flags.data_dir)?;
     }
     // The server binds again when it starts; asking now keeps a second instance from making anything.
-    TcpListener::bind(flags.listen)
-        .map(drop)
-        .with_context(|| format!("cannot listen on {}; choose another with --listen", flags.listen))
+    TcpListener::bind(flags.listen).map(drop).with_context(|| {
+        format!(
+            "cannot listen on {}; choose another with --listen",
+            flags.listen
+        )
+    })
 }
 
 fn on_path(program: &str) -> bool {

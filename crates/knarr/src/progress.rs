@@ -33,8 +33,15 @@ impl Progress {
     ) -> Result<T, E> {
         let started = Instant::now();
         let result = work.await;
-        let mark = if result.is_ok() { self.paint("32", "✓") } else { self.paint("31", "✗") };
-        self.line(&format!("  {mark} {name:<34} {:>8}", seconds(started.elapsed())));
+        let mark = if result.is_ok() {
+            self.paint("32", "✓")
+        } else {
+            self.paint("31", "✗")
+        };
+        self.line(&format!(
+            "  {mark} {name:<34} {:>8}",
+            seconds(started.elapsed())
+        ));
         result
     }
 

@@ -26,7 +26,10 @@ pub fn run(flags: &Status) -> Result<()> {
         .build()
         .context("cannot start the async runtime")?;
     let Some(note) = running(data_dir)? else {
-        bail!("no knarr runs on {}; start one with: knarr up", data_dir.display());
+        bail!(
+            "no knarr runs on {}; start one with: knarr up",
+            data_dir.display()
+        );
     };
     match runtime.block_on(async { timeout(ANSWER_TIMEOUT, show(&note)).await }) {
         Ok(result) => result,
@@ -53,15 +56,23 @@ pub fn running(data_dir: &Path) -> Result<Option<Note>> {
 #[expect(clippy::print_stdout, reason = "this is what the user asked for")]
 async fn show(note: &Note) -> Result<()> {
     let client = client(note).await?;
-    let version = client.apiserver_version().await.context("the API server does not answer")?;
-    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await?;
+    let version = client
+        .apiserver_version()
+        .await
+        .context("the API server does not answer")?;
+    let nodes = Api::<Node>::all(client.clone())
+        .list(&ListParams::default())
+        .await?;
     let pods = Api::<Pod>::all(client).list(&ListParams::default()).await?;
     println!("knarr {} runs (pid {})", version.git_version, note.pid);
     println!("  API         {}", note.api);
     println!("  kubeconfig  {}", note.kubeconfig.display());
     for node in &nodes.items {
         let name = node.metadata.name.as_deref().unwrap_or_default();
-        println!("  node        {name}: {}", if is_ready(node) { "Ready" } else { "NotReady" });
+        println!(
+            "  node        {name}: {}",
+            if is_ready(node) { "Ready" } else { "NotReady" }
+        );
     }
     let ready = pods.items.iter().filter(|pod| is_running(pod)).count();
     println!("  pods        {ready} running of {}", pods.items.len());
@@ -78,8 +89,13 @@ async fn client(note: &Note) -> Result<Client> {
 }
 
 fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    let conditions = node
+        .status
+        .iter()
+        .flat_map(|s| s.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 fn is_running(pod: &Pod) -> bool {

@@ -116,7 +116,10 @@ fn greet(progress: &Progress, api: &str, kubeconfig: &std::path::Path, detached:
 
 /// Whoever started us has heard enough: what is printed from now on goes nowhere.
 fn leave_terminal() -> Result<()> {
-    let null = fs::File::options().write(true).open("/dev/null").context("cannot open /dev/null")?;
+    let null = fs::File::options()
+        .write(true)
+        .open("/dev/null")
+        .context("cannot open /dev/null")?;
     nix::unistd::dup2(null.as_raw_fd(), std::io::stdout().as_raw_fd())
         .context("cannot close standard output")?;
     Ok(())
@@ -127,7 +130,9 @@ fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         let wanted = hard.min(OPEN_FILES_WANTED);
-        if soft < wanted && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
+        if soft < wanted
+            && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+        {
             tracing::warn!(%error, soft, wanted, "cannot raise the limit of open files");
         }
     }

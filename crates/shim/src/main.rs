@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         eprintln!("usage: knarr-shim DIRECTORY");
         return ExitCode::from(2);
     };
+    // The runtime's own choice is inherited; containers get the host's.
+    let _ = nix::sys::prctl::set_thp_disable(false);
     match setup::run(&directory).and_then(|ready| {
         let server = server::Server::new(directory, ready)?;
         sys::report_ready(None)?;

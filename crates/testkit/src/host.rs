@@ -75,7 +75,10 @@ pub fn describe(pid: i32) -> String {
 /// A process's program and arguments, with spaces between.
 pub fn command_line(pid: i32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&line).replace('\0', " ").trim_end().to_owned()
+    String::from_utf8_lossy(&line)
+        .replace('\0', " ")
+        .trim_end()
+        .to_owned()
 }
 
 /// Mount points below a directory, the innermost first.

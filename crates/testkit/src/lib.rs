@@ -31,7 +31,7 @@ pub use self::{
     client::{Identity, Raw},
     cluster::{Cluster, Options, kill_process, knarr_binary},
     command::{Output, run, run_with_input},
-    host::{can_run_clusters},
+    host::can_run_clusters,
     kubectl::{Kubectl, kubectls},
     network::{NODE_IP, Network},
     wait::{eventually, eventually_async, hold},

@@ -178,7 +178,9 @@ fn listen(namespace: &Path, address: SocketAddr) -> io::Result<TcpListener> {
         setns(File::open(namespace)?, CloneFlags::CLONE_NEWNET)?;
         TcpListener::bind(address)
     });
-    there.join().unwrap_or_else(|_| Err(io::Error::other("the listening thread panicked")))
+    there
+        .join()
+        .unwrap_or_else(|_| Err(io::Error::other("the listening thread panicked")))
 }
 
 fn enter(namespace: &Path, program: &OsStr) -> Command {

@@ -66,7 +66,11 @@ fn flags(mut arguments: impl Iterator<Item = String>) -> Result<Flags, String> {
             Some((flag, value)) => (flag, Some(value.to_owned())),
             None => (argument.as_str(), None),
         };
-        let value = || inline.or_else(|| arguments.next()).ok_or_else(|| USAGE.to_owned());
+        let value = || {
+            inline
+                .or_else(|| arguments.next())
+                .ok_or_else(|| USAGE.to_owned())
+        };
         match flag {
             "--port" => flags.port = value()?.parse().map_err(|_| USAGE.to_owned())?,
             "--greeting" => flags.greeting = value()?,
@@ -82,8 +86,8 @@ fn serve(flags: Flags) -> Result<std::convert::Infallible, String> {
     end_on_signal()?;
     // An address, not a name: looking names up would need what a static program cannot have.
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, flags.port));
-    let listener =
-        TcpListener::bind(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let listener = TcpListener::bind(address)
+        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
     say(&format!("hello: listening on {address}"));
     let site = Arc::new(Site::new(flags.greeting, flags.secret));
     let open = Arc::new(AtomicUsize::new(0));
@@ -103,12 +107,10 @@ fn serve(flags: Flags) -> Result<std::convert::Infallible, String> {
         }
         let (site, open) = (site.clone(), open.clone());
         let counted = open.clone();
-        let spawned = thread::Builder::new()
-            .stack_size(128 << 10)
-            .spawn(move || {
-                routes::connection(&site, stream, peer);
-                open.fetch_sub(1, Ordering::Relaxed);
-            });
+        let spawned = thread::Builder::new().stack_size(128 << 10).spawn(move || {
+            routes::connection(&site, stream, peer);
+            open.fetch_sub(1, Ordering::Relaxed);
+        });
         if spawned.is_err() {
             counted.fetch_sub(1, Ordering::Relaxed);
         }

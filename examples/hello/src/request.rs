@@ -33,7 +33,10 @@ impl Request {
                 body_bytes = value.trim().parse().unwrap_or(0);
             }
         }
-        io::copy(&mut reader.take(body_bytes.min(MAX_BODY_BYTES)), &mut io::sink())?;
+        io::copy(
+            &mut reader.take(body_bytes.min(MAX_BODY_BYTES)),
+            &mut io::sink(),
+        )?;
         Ok(Self::parse(&first))
     }
 
@@ -112,7 +115,8 @@ mod tests {
 
     #[test]
     fn requests_are_taken_apart() {
-        let text = b"POST /file?path=%2Fetc%2Fa+b&x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
+        let text =
+            b"POST /file?path=%2Fetc%2Fa+b&x=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
         let request = Request::read(&text[..]).unwrap().unwrap();
         assert_eq!((&*request.method, &*request.path), ("POST", "/file"));
         assert_eq!(request.parameter("path").as_deref(), Some("/etc/a b"));
@@ -122,7 +126,10 @@ mod tests {
     #[test]
     fn what_is_not_http_is_no_request() {
         for text in ["", "\r\n", "GET /\r\n\r\n", "\u{16}\u{3}\u{1} nonsense"] {
-            assert!(Request::read(text.as_bytes()).unwrap().is_none(), "{text:?}");
+            assert!(
+                Request::read(text.as_bytes()).unwrap().is_none(),
+                "{text:?}"
+            );
         }
     }
 

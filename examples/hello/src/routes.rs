@@ -39,7 +39,11 @@ impl Site {
     }
 
     fn answer(&self, request: &Request, pod: SocketAddr, caller: SocketAddr) -> Answer {
-        let method = if request.method == "HEAD" { "GET" } else { &request.method };
+        let method = if request.method == "HEAD" {
+            "GET"
+        } else {
+            &request.method
+        };
         match (method, request.path.as_str()) {
             ("GET", "/") => text(self.front_page(pod)),
             ("GET", "/healthz") => text("ok\n"),
@@ -62,7 +66,11 @@ impl Site {
         let greeting = fs::read_to_string(&self.greeting).unwrap_or_else(|_| "Hello!".to_owned());
         let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let version = std::env::var("HELLO_VERSION").unwrap_or_else(|_| "none".to_owned());
-        let secret = if Path::new(&self.secret).is_file() { "present" } else { "absent" };
+        let secret = if Path::new(&self.secret).is_file() {
+            "present"
+        } else {
+            "absent"
+        };
         format!(
             "{}\nhost: {}\naddress: {}\nversion: {version}\nsecret: {secret}\n",
             greeting.trim_end(),
@@ -82,13 +90,20 @@ pub fn connection(site: &Site, stream: TcpStream, caller: SocketAddr) {
     let _ = stream.set_read_timeout(Some(CALLER_TIMEOUT));
     let _ = stream.set_write_timeout(Some(CALLER_TIMEOUT));
     let Ok(pod) = stream.local_addr() else { return };
-    let Ok(Some(request)) = Request::read(&stream) else { return };
+    let Ok(Some(request)) = Request::read(&stream) else {
+        return;
+    };
     let (code, body) = site.answer(&request, pod, caller);
     let sent = respond(&stream, code, &body, request.method != "HEAD");
     // Probes would drown everything else.
     if !matches!(request.path.as_str(), "/healthz" | "/readyz") {
         let outcome = if sent.is_ok() { "" } else { " (caller gone)" };
-        say(&format!("{} {} {code} {}{outcome}", request.method, request.path, caller.ip()));
+        say(&format!(
+            "{} {} {code} {}{outcome}",
+            request.method,
+            request.path,
+            caller.ip()
+        ));
     }
 }
 
@@ -99,7 +114,12 @@ fn text(body: impl Into<String>) -> Answer {
 fn environment() -> String {
     let mut lines = String::new();
     for (name, value) in std::env::vars_os() {
-        let _ = writeln!(lines, "{}={}", name.to_string_lossy(), value.to_string_lossy());
+        let _ = writeln!(
+            lines,
+            "{}={}",
+            name.to_string_lossy(),
+            value.to_string_lossy()
+        );
     }
     lines
 }
@@ -115,7 +135,10 @@ fn file(request: &Request) -> Answer {
 }
 
 fn delay(request: &Request) -> Answer {
-    let Some(ms) = request.parameter("ms").and_then(|ms| ms.parse::<u64>().ok()) else {
+    let Some(ms) = request
+        .parameter("ms")
+        .and_then(|ms| ms.parse::<u64>().ok())
+    else {
         return (400, b"ms is missing or not a number\n".to_vec());
     };
     thread::sleep(Duration::from_millis(ms.min(MAX_DELAY_MS)));

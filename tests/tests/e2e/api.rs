@@ -85,7 +85,8 @@ impl<'a> Caller<'a> {
             client,
             namespace: namespace.to_owned(),
         };
-        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        let object =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         caller.post("/api/v1/namespaces", &object).await?.is(201)?;
         Ok(caller)
     }
@@ -100,7 +101,13 @@ impl<'a> Caller<'a> {
         format!("/apis/apps/v1/namespaces/{}/{rest}", self.namespace)
     }
 
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Result<Answer> {
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Answer> {
         send(&self.client, method, path, headers, body).await
     }
 
@@ -121,7 +128,8 @@ impl<'a> Caller<'a> {
     }
 
     async fn patch(&self, path: &str, kind: &str, patch: &Value) -> Result<Answer> {
-        self.send("PATCH", path, &[("content-type", kind)], &patch.to_string()).await
+        self.send("PATCH", path, &[("content-type", kind)], &patch.to_string())
+            .await
     }
 
     /// Makes a config map.
@@ -130,7 +138,11 @@ impl<'a> Caller<'a> {
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": name, "labels": labels}, "data": {"a": "1"},
         });
-        Ok(self.post(&self.core("configmaps"), &object).await?.is(201)?.body)
+        Ok(self
+            .post(&self.core("configmaps"), &object)
+            .await?
+            .is(201)?
+            .body)
     }
 }
 
@@ -155,7 +167,10 @@ async fn send(
 
 fn headers_of(raw: &Raw) -> Vec<(String, String)> {
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    raw.headers.iter().map(|(name, value)| (name.to_string(), text(value.as_bytes()))).collect()
+    raw.headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
+        .collect()
 }
 
 /// An answer with what was asked.
@@ -171,7 +186,13 @@ struct Answer {
 impl Answer {
     /// Fails unless the answer has that code.
     fn is(self, code: u16) -> Result<Self> {
-        ensure!(self.code == code, "{}: {} instead of {code}: {}", self.asked, self.code, self.text);
+        ensure!(
+            self.code == code,
+            "{}: {} instead of {code}: {}",
+            self.asked,
+            self.code,
+            self.text
+        );
         Ok(self)
     }
 
@@ -180,7 +201,10 @@ impl Answer {
         let answer = self.is(code)?;
         let body = &answer.body;
         ensure!(
-            body["kind"] == "Status" && body["apiVersion"] == "v1" && body["status"] == "Failure" && body["code"] == code,
+            body["kind"] == "Status"
+                && body["apiVersion"] == "v1"
+                && body["status"] == "Failure"
+                && body["code"] == code,
             "{}: not a failure's Status: {}",
             answer.asked,
             answer.text
@@ -196,7 +220,10 @@ impl Answer {
     }
 
     fn header(&self, name: &str) -> &str {
-        let found = self.headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name));
+        let found = self
+            .headers
+            .iter()
+            .find(|(header, _)| header.eq_ignore_ascii_case(name));
         found.map_or("", |(_, value)| value)
     }
 
@@ -208,11 +235,15 @@ impl Answer {
 /// Of an object or a list.
 fn revision(object: &Value) -> Result<u64> {
     let text = object["metadata"]["resourceVersion"].as_str();
-    text.and_then(|text| text.parse().ok()).with_context(|| format!("no resourceVersion in {object}"))
+    text.and_then(|text| text.parse().ok())
+        .with_context(|| format!("no resourceVersion in {object}"))
 }
 
 /// Names of a list's items, in order.
 fn names(list: &Value) -> Vec<&str> {
-    let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let items = list["items"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     items.iter().map(crate::support::name).collect()
 }

@@ -30,7 +30,10 @@ fn a_second_instance_is_refused_and_status_tells() {
         step("status", || status(cluster))?;
         step("second instance", || second_instance(cluster))?;
         step("down while it runs", || cluster.down(&["--purge"]))?;
-        ensure!(!cluster.data_dir().exists(), "--purge keeps the data directory");
+        ensure!(
+            !cluster.data_dir().exists(),
+            "--purge keeps the data directory"
+        );
         cluster.assert_gone()
     });
 }
@@ -50,7 +53,10 @@ fn a_detached_cluster_runs_on_and_is_taken_down() {
 fn one_line(output: Output) -> Result<String> {
     let text = output.clone().failure(1)?;
     let lines: Vec<&str> = text.lines().collect();
-    ensure!(lines.len() == 1 && lines[0].starts_with("knarr: "), "not one line: {output}");
+    ensure!(
+        lines.len() == 1 && lines[0].starts_with("knarr: "),
+        "not one line: {output}"
+    );
     Ok(lines[0].to_owned())
 }
 
@@ -82,9 +88,15 @@ fn not_root(cluster: &Cluster) -> Result<()> {
     }
     fs::set_permissions(cluster.directory(), fs::Permissions::from_mode(0o755))?;
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).arg(&program).arg("up");
+    command
+        .args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"])
+        .arg(&program)
+        .arg("up");
     command.args(cluster.up_flags());
-    says(&one_line(run(command, DEADLINE)?)?, &["root", "sudo knarr up"])?;
+    says(
+        &one_line(run(command, DEADLINE)?)?,
+        &["root", "sudo knarr up"],
+    )?;
     fs::remove_file(program)?;
     nothing_made(cluster)
 }
@@ -92,16 +104,25 @@ fn not_root(cluster: &Cluster) -> Result<()> {
 fn no_nft(cluster: &Cluster) -> Result<()> {
     let mut command = up(cluster)?;
     command.env("PATH", "/nowhere");
-    says(&one_line(run(command, DEADLINE)?)?, &["nft is missing", "nftables"])?;
+    says(
+        &one_line(run(command, DEADLINE)?)?,
+        &["nft is missing", "nftables"],
+    )?;
     nothing_made(cluster)
 }
 
 fn port_in_use(cluster: &Cluster) -> Result<()> {
     let taken = cluster.network().listen("0.0.0.0:6443".parse()?)?;
-    says(&one_line(run(up(cluster)?, DEADLINE)?)?, &["cannot listen on 0.0.0.0:6443", "--listen", "in use"])?;
+    says(
+        &one_line(run(up(cluster)?, DEADLINE)?)?,
+        &["cannot listen on 0.0.0.0:6443", "--listen", "in use"],
+    )?;
     let mut command = up(cluster)?;
     command.arg("--detach");
-    says(&one_line(run(command, DEADLINE)?)?, &["cannot listen on 0.0.0.0:6443"])?;
+    says(
+        &one_line(run(command, DEADLINE)?)?,
+        &["cannot listen on 0.0.0.0:6443"],
+    )?;
     drop(taken);
     nothing_made(cluster)
 }
@@ -127,7 +148,10 @@ fn bad_flags(cluster: &Cluster) -> Result<()> {
 
 fn no_cluster(cluster: &Cluster) -> Result<()> {
     let dir = cluster.data_dir().display().to_string();
-    for (command, wanted) in [("status", "no knarr runs on"), ("down", "there is no cluster on")] {
+    for (command, wanted) in [
+        ("status", "no knarr runs on"),
+        ("down", "there is no cluster on"),
+    ] {
         let command = cluster.knarr(&[command, "--data-dir", &dir])?;
         says(&one_line(run(command, DEADLINE)?)?, &[wanted, &dir])?;
     }
@@ -154,21 +178,38 @@ fn help(cluster: &Cluster) -> Result<()> {
         ("--detach", "background"),
     ];
     for (flag, about) in flags {
-        let (_, rest) = text.split_once(flag).with_context(|| format!("no {flag} in:\n{text}"))?;
+        let (_, rest) = text
+            .split_once(flag)
+            .with_context(|| format!("no {flag} in:\n{text}"))?;
         let paragraph: Vec<&str> = rest.lines().take(3).collect();
-        ensure!(paragraph.join(" ").contains(about), "{flag} does not tell of {about:?}: {paragraph:?}");
+        ensure!(
+            paragraph.join(" ").contains(about),
+            "{flag} does not tell of {about:?}: {paragraph:?}"
+        );
     }
     Ok(())
 }
 
 fn progress(cluster: &Cluster) -> Result<()> {
     let printed = cluster.printed();
-    for wanted in ["API server", "kubelet", "knarr is ready in", "kubeconfig", "kubectl apply -f examples/hello.yaml"] {
-        ensure!(printed.contains(wanted), "{wanted:?} is missing in:\n{printed}");
+    for wanted in [
+        "API server",
+        "kubelet",
+        "knarr is ready in",
+        "kubeconfig",
+        "kubectl apply -f examples/hello.yaml",
+    ] {
+        ensure!(
+            printed.contains(wanted),
+            "{wanted:?} is missing in:\n{printed}"
+        );
     }
     for secret in ["pki/ca.key", "pki/sa.key", "admin.kubeconfig"] {
         let path = cluster.data_dir().join(secret);
-        let mode = fs::metadata(&path).with_context(|| path.display().to_string())?.permissions().mode();
+        let mode = fs::metadata(&path)
+            .with_context(|| path.display().to_string())?
+            .permissions()
+            .mode();
         ensure!(mode & 0o077 == 0, "{secret} has mode {mode:o}");
     }
     Ok(())
@@ -178,7 +219,15 @@ fn status(cluster: &Cluster) -> Result<()> {
     let dir = cluster.data_dir().display().to_string();
     let text = run(cluster.knarr(&["status", "--data-dir", &dir])?, DEADLINE)?.success()?;
     let pid = cluster.pid().context("it runs")?;
-    says(&text, &["v1.35", &format!("pid {pid}"), "https://127.0.0.1:6443", "node"])
+    says(
+        &text,
+        &[
+            "v1.35",
+            &format!("pid {pid}"),
+            "https://127.0.0.1:6443",
+            "node",
+        ],
+    )
 }
 
 fn second_instance(cluster: &Cluster) -> Result<()> {
@@ -187,7 +236,8 @@ fn second_instance(cluster: &Cluster) -> Result<()> {
         let mut command = up(cluster)?;
         command.args(&flags);
         let line = one_line(run(command, DEADLINE)?)?;
-        says(&line, &["already runs on", &format!("pid {pid}")]).with_context(|| format!("{flags:?}"))?;
+        says(&line, &["already runs on", &format!("pid {pid}")])
+            .with_context(|| format!("{flags:?}"))?;
     }
     // The first one did not notice.
     status(cluster)
@@ -200,7 +250,9 @@ fn detach(cluster: &Cluster) -> Result<()> {
     let text = run(command, DEADLINE)?.success()?;
     says(&text, &["knarr is ready in", "given.kubeconfig"])?;
     let mut command = cluster.command("kubectl");
-    command.env("KUBECONFIG", &kubeconfig).args(["get", "--raw", "/readyz"]);
+    command
+        .env("KUBECONFIG", &kubeconfig)
+        .args(["get", "--raw", "/readyz"]);
     ensure!(run(command, DEADLINE)?.success()? == "ok");
     Ok(())
 }

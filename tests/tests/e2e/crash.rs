@@ -40,14 +40,18 @@ fn kill_9_under_load_loses_nothing() {
 async fn crash(cluster: &mut Cluster, cycles: u32) -> Result<()> {
     let client = cluster.client().await?;
     let deployments = Api::<Deployment>::default_namespaced(client.clone());
-    deployments.create(&PostParams::default(), &restless()?).await?;
+    deployments
+        .create(&PostParams::default(), &restless()?)
+        .await?;
     let maps = Api::<ConfigMap>::default_namespaced(client.clone());
     let watcher = Watcher::start(maps.clone()).await?;
     let writers = Writers::start(&maps);
     let title = format!("{cycles} crashes");
     let cycled = step_async(&title, async {
         for cycle in 0..cycles {
-            one_crash(cluster, &deployments, &writers, cycle).await.with_context(|| format!("crash {cycle}"))?;
+            one_crash(cluster, &deployments, &writers, cycle)
+                .await
+                .with_context(|| format!("crash {cycle}"))?;
             watcher.check()?;
         }
         Ok(())
@@ -55,8 +59,16 @@ async fn crash(cluster: &mut Cluster, cycles: u32) -> Result<()> {
     let cycled = cycled.await;
     let expected = writers.stop().await?;
     cycled?;
-    println!("         {} acknowledged writes, {} names", expected.acknowledged, expected.names.len());
-    step_async("every acknowledged write is there", check(&client, &watcher, &expected)).await?;
+    println!(
+        "         {} acknowledged writes, {} names",
+        expected.acknowledged,
+        expected.names.len()
+    );
+    step_async(
+        "every acknowledged write is there",
+        check(&client, &watcher, &expected),
+    )
+    .await?;
     step_async("pods settle", settle(&deployments)).await
 }
 
@@ -83,7 +95,9 @@ fn restless() -> Result<Deployment> {
 
 async fn scale(deployments: &Api<Deployment>, replicas: u32) -> Result<()> {
     let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-    deployments.patch(DEPLOYMENT, &PatchParams::default(), &patch).await?;
+    deployments
+        .patch(DEPLOYMENT, &PatchParams::default(), &patch)
+        .await?;
     Ok(())
 }
 
@@ -96,10 +110,18 @@ async fn one_crash(
     // Pods are being made, removed or neither, and the writers are at another point each time.
     let writes = 20 + u64::from(cycle * 37 % 60);
     let replicas = [4, 1, 3, 0][cycle as usize % 4];
-    eventually_async(SOON, "the deployment is scaled", async || scale(deployments, replicas).await).await?;
+    eventually_async(SOON, "the deployment is scaled", async || {
+        scale(deployments, replicas).await
+    })
+    .await?;
     tokio::time::timeout(WRITE_DEADLINE, writers.acknowledged(writes))
         .await
-        .with_context(|| format!("{writes} writes are not acknowledged\n{}", cluster.log_tail()))??;
+        .with_context(|| {
+            format!(
+                "{writes} writes are not acknowledged\n{}",
+                cluster.log_tail()
+            )
+        })??;
     cluster.kill()?;
     cluster.up()?;
     Ok(())
@@ -113,7 +135,12 @@ async fn check(client: &Client, watcher: &Watcher, expected: &writers::Expected)
     let seen = watcher.finish().await?;
     let listed = maps.list(&ListParams::default()).await?;
     let listed: writers::Contents = listed.items.iter().map(writers::content).collect();
-    ensure!(seen == listed, "the watch saw {} maps, the list has {}", seen.len(), listed.len());
+    ensure!(
+        seen == listed,
+        "the watch saw {} maps, the list has {}",
+        seen.len(),
+        listed.len()
+    );
     let mut lost = Vec::new();
     for (name, wanted) in &expected.names {
         let found = listed.get(name);
@@ -122,7 +149,11 @@ async fn check(client: &Client, watcher: &Watcher, expected: &writers::Expected)
         }
     }
     ensure!(lost.is_empty(), "lost writes:\n{}", lost.join("\n"));
-    ensure!(expected.names.len() > 100, "only {} names were written", expected.names.len());
+    ensure!(
+        expected.names.len() > 100,
+        "only {} names were written",
+        expected.names.len()
+    );
     Ok(())
 }
 
@@ -143,5 +174,7 @@ async fn settle(deployments: &Api<Deployment>) -> Result<()> {
 type Shared<T> = Arc<std::sync::Mutex<T>>;
 
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

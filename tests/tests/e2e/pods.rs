@@ -54,7 +54,8 @@ fn pod(name: &str, script: &str, container: Value, more: Value) -> Value {
         "name": "main", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["sh", "-c", script],
     });
     merge(&mut main, container);
-    let mut spec = json!({"terminationGracePeriodSeconds": 2, "restartPolicy": "Never", "containers": [main]});
+    let mut spec =
+        json!({"terminationGracePeriodSeconds": 2, "restartPolicy": "Never", "containers": [main]});
     merge(&mut spec, more);
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec})
 }
@@ -85,22 +86,58 @@ fn manifest() -> String {
     let probe = json!({"livenessProbe": {"exec": {"command": ["cat", "/tmp/well"]}, "periodSeconds": 1, "failureThreshold": 1}});
     let limits = json!({"resources": {"limits": {"memory": "24Mi", "cpu": "250m"}, "requests": {"cpu": "50m"}}});
     let count = json!({"volumeMounts": [{"name": "data", "mountPath": "/data"}]});
-    let volume = json!({"restartPolicy": "OnFailure", "volumes": [{"name": "data", "emptyDir": {}}]});
+    let volume =
+        json!({"restartPolicy": "OnFailure", "volumes": [{"name": "data", "emptyDir": {}}]});
     let trap = "trap 'echo told to end; exit 0' TERM; echo ready; while :; do sleep 1; done";
     let unwell = "touch /tmp/well; sleep 2; rm /tmp/well; exec sleep 3600";
     items.extend([
         pod("fails", "exit 3", none(), none()),
-        pod("fails-once", "echo run >> /data/runs; [ $(wc -l < /data/runs) -ge 2 ] || exit 5; echo done", count, volume),
-        pod("last-words", "echo -n the reason > /dev/termination-log; exit 1", none(), none()),
+        pod(
+            "fails-once",
+            "echo run >> /data/runs; [ $(wc -l < /data/runs) -ge 2 ] || exit 5; echo done",
+            count,
+            volume,
+        ),
+        pod(
+            "last-words",
+            "echo -n the reason > /dev/termination-log; exit 1",
+            none(),
+            none(),
+        ),
         pod("greedy", "tail /dev/zero", limits.clone(), none()),
         pod("unwell", unwell, probe, json!({"restartPolicy": "Always"})),
         pod("limited", "sleep 3600", limits, none()),
-        pod("graceful", trap, none(), json!({"terminationGracePeriodSeconds": 30})),
-        pod("no-image", "true", json!({"image": "registry.invalid/none:1"}), none()),
-        pod("picky", "sleep 3600", none(), json!({"nodeSelector": {"disk": "fast"}})),
-        pod("huge", "sleep 3600", json!({"resources": {"requests": {"memory": "100Ti"}}}), none()),
+        pod(
+            "graceful",
+            trap,
+            none(),
+            json!({"terminationGracePeriodSeconds": 30}),
+        ),
+        pod(
+            "no-image",
+            "true",
+            json!({"image": "registry.invalid/none:1"}),
+            none(),
+        ),
+        pod(
+            "picky",
+            "sleep 3600",
+            none(),
+            json!({"nodeSelector": {"disk": "fast"}}),
+        ),
+        pod(
+            "huge",
+            "sleep 3600",
+            json!({"resources": {"requests": {"memory": "100Ti"}}}),
+            none(),
+        ),
         pod("host", "sleep 3600", none(), json!({"hostNetwork": true})),
-        pod("mirror", "echo myself > /tmp/index.html; exec httpd -f -p 8080 -h /tmp", none(), none()),
+        pod(
+            "mirror",
+            "echo myself > /tmp/index.html; exec httpd -f -p 8080 -h /tmp",
+            none(),
+            none(),
+        ),
     ]);
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
@@ -156,8 +193,14 @@ fn sharing_pod() -> Value {
         "name": "other", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "volumeMounts": mount,
         "command": ["sh", "-c", "until [ -s /data/word ]; do sleep 0.1; done; cat /data/word; wget -q -O - http://127.0.0.1:8080/; exec sleep 3600"],
     });
-    let main = "echo shared > /data/word; echo local > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
-    let mut made = pod("sharing", main, json!({"volumeMounts": mount}), json!({"volumes": [{"name": "data", "emptyDir": {"medium": "Memory"}}]}));
+    let main =
+        "echo shared > /data/word; echo local > /tmp/index.html; exec httpd -f -p 8080 -h /tmp";
+    let mut made = pod(
+        "sharing",
+        main,
+        json!({"volumeMounts": mount}),
+        json!({"volumes": [{"name": "data", "emptyDir": {"medium": "Memory"}}]}),
+    );
     if let Some(containers) = made["spec"]["containers"].as_array_mut() {
         containers.push(other);
     }
@@ -208,34 +251,63 @@ fn environment(shell: &Shell<'_>) -> Result<()> {
     ] {
         ensure!(lines.contains(&wanted), "{wanted:?} is not in\n{log}");
     }
-    ensure!(log.contains("first\nsecond\n"), "init containers in order: {log}");
+    ensure!(
+        log.contains("first\nsecond\n"),
+        "init containers in order: {log}"
+    );
     ensure!(!log.contains("NONE="), "{log}");
-    ensure!(log.contains("-r--r-----") && log.contains(" 2000 "), "mode 0440 and group 2000: {log}");
-    let inits = pod["status"]["initContainerStatuses"].as_array().cloned().unwrap_or_default();
-    ensure!(inits.len() == 2 && inits.iter().all(|i| i["state"]["terminated"]["reason"] == "Completed"), "{inits:?}");
+    ensure!(
+        log.contains("-r--r-----") && log.contains(" 2000 "),
+        "mode 0440 and group 2000: {log}"
+    );
+    let inits = pod["status"]["initContainerStatuses"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    ensure!(
+        inits.len() == 2
+            && inits
+                .iter()
+                .all(|i| i["state"]["terminated"]["reason"] == "Completed"),
+        "{inits:?}"
+    );
     Ok(())
 }
 
 fn exits(shell: &Shell<'_>) -> Result<()> {
     let pod = phase(shell, "fails", "Failed")?;
-    ensure!(terminated(&pod)["exitCode"] == 3 && terminated(&pod)["reason"] == "Error", "{}", pod["status"]);
+    ensure!(
+        terminated(&pod)["exitCode"] == 3 && terminated(&pod)["reason"] == "Error",
+        "{}",
+        pod["status"]
+    );
     let pod = phase(shell, "fails-once", "Succeeded")?;
     let status = &pod["status"]["containerStatuses"][0];
-    ensure!(restarts(&pod) == 1 && status["lastState"]["terminated"]["exitCode"] == 5, "{status}");
+    ensure!(
+        restarts(&pod) == 1 && status["lastState"]["terminated"]["exitCode"] == 5,
+        "{status}"
+    );
     ensure!(terminated(&pod)["reason"] == "Completed", "{status}");
     Ok(())
 }
 
 fn message(shell: &Shell<'_>) -> Result<()> {
     let pod = phase(shell, "last-words", "Failed")?;
-    ensure!(terminated(&pod)["message"] == "the reason", "{}", pod["status"]);
+    ensure!(
+        terminated(&pod)["message"] == "the reason",
+        "{}",
+        pod["status"]
+    );
     Ok(())
 }
 
 fn out_of_memory(shell: &Shell<'_>) -> Result<()> {
     let pod = phase(shell, "greedy", "Failed")?;
     let state = terminated(&pod);
-    ensure!(state["reason"] == "OOMKilled" && state["exitCode"] == 137, "{state}");
+    ensure!(
+        state["reason"] == "OOMKilled" && state["exitCode"] == 137,
+        "{state}"
+    );
     Ok(())
 }
 
@@ -246,7 +318,12 @@ fn liveness(shell: &Shell<'_>) -> Result<()> {
         Ok(())
     })?;
     let events = shell.run("get events --field-selector involvedObject.name=unwell")?;
-    for wanted in ["Unhealthy", "Liveness probe failed", "Killing", "failed liveness probe, will be restarted"] {
+    for wanted in [
+        "Unhealthy",
+        "Liveness probe failed",
+        "Killing",
+        "failed liveness probe, will be restarted",
+    ] {
         ensure!(events.contains(wanted), "{wanted:?} is not in\n{events}");
     }
     Ok(())
@@ -254,11 +331,20 @@ fn liveness(shell: &Shell<'_>) -> Result<()> {
 
 fn limits(shell: &Shell<'_>) -> Result<()> {
     phase(shell, "limited", "Running")?;
-    let read = |paths: &str| sh(shell, "limited", &format!("cat {paths} 2>/dev/null || true"));
+    let read = |paths: &str| {
+        sh(
+            shell,
+            "limited",
+            &format!("cat {paths} 2>/dev/null || true"),
+        )
+    };
     let memory = read("/sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes")?;
     ensure!(memory.trim() == (24 << 20).to_string(), "memory: {memory}");
     let quota = read("/sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu/cpu.cfs_quota_us")?;
-    ensure!(quota.split_whitespace().next() == Some("25000"), "quota: {quota}");
+    ensure!(
+        quota.split_whitespace().next() == Some("25000"),
+        "quota: {quota}"
+    );
     Ok(())
 }
 
@@ -279,16 +365,29 @@ fn graceful(shell: &Shell<'_>) -> Result<()> {
     let followed = thread::spawn(move || run(follow, SOON));
     let started = Instant::now();
     shell.run("delete pod graceful")?;
-    ensure!(started.elapsed().as_secs() < 15, "it took {:?}, as if it had been killed", started.elapsed());
-    let followed = followed.join().map_err(|_| anyhow::anyhow!("the follower panicked"))??.success()?;
+    ensure!(
+        started.elapsed().as_secs() < 15,
+        "it took {:?}, as if it had been killed",
+        started.elapsed()
+    );
+    let followed = followed
+        .join()
+        .map_err(|_| anyhow::anyhow!("the follower panicked"))??
+        .success()?;
     ensure!(followed == "ready\ntold to end\n", "{followed:?}");
     Ok(())
 }
 
 fn missing_image(shell: &Shell<'_>) -> Result<()> {
     eventually(SOON, "the pull fails", || {
-        let reason = shell.path("pod no-image", "{.status.containerStatuses[0].state.waiting.reason}")?;
-        ensure!(["ErrImagePull", "ImagePullBackOff"].contains(&reason.as_str()), "{reason:?}");
+        let reason = shell.path(
+            "pod no-image",
+            "{.status.containerStatuses[0].state.waiting.reason}",
+        )?;
+        ensure!(
+            ["ErrImagePull", "ImagePullBackOff"].contains(&reason.as_str()),
+            "{reason:?}"
+        );
         Ok(())
     })?;
     shell.run("delete pod no-image")?;
@@ -296,18 +395,32 @@ fn missing_image(shell: &Shell<'_>) -> Result<()> {
 }
 
 fn placement(shell: &Shell<'_>) -> Result<()> {
-    let condition = |name: &str| shell.path(&format!("pod {name}"), "{.status.conditions[?(@.type=='PodScheduled')]}");
+    let condition = |name: &str| {
+        shell.path(
+            &format!("pod {name}"),
+            "{.status.conditions[?(@.type=='PodScheduled')]}",
+        )
+    };
     for (name, reason) in [
-        ("picky", "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector."),
+        (
+            "picky",
+            "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.",
+        ),
         ("huge", "0/1 nodes are available: 1 Insufficient memory."),
     ] {
         eventually(SOON, "the pod is told why", || {
             let text = condition(name)?;
-            ensure!(text.contains("Unschedulable") && text.contains(reason), "{name}: {text}");
+            ensure!(
+                text.contains("Unschedulable") && text.contains(reason),
+                "{name}: {text}"
+            );
             Ok(())
         })?;
     }
-    shell.says("get events --field-selector involvedObject.name=picky", &["FailedScheduling"])?;
+    shell.says(
+        "get events --field-selector involvedObject.name=picky",
+        &["FailedScheduling"],
+    )?;
     shell.run("label node node disk=fast")?;
     phase(shell, "picky", "Running")?;
     shell.run("delete pod huge picky")?;
@@ -316,7 +429,11 @@ fn placement(shell: &Shell<'_>) -> Result<()> {
 
 fn host_network(shell: &Shell<'_>) -> Result<()> {
     let pod = phase(shell, "host", "Running")?;
-    ensure!(pod["status"]["podIP"] == NODE_IP && pod["status"]["hostIP"] == NODE_IP, "{}", pod["status"]);
+    ensure!(
+        pod["status"]["podIP"] == NODE_IP && pod["status"]["hostIP"] == NODE_IP,
+        "{}",
+        pod["status"]
+    );
     let links = sh(shell, "host", "ip -4 address")?;
     ensure!(links.contains(NODE_IP), "{links}");
     Ok(())
@@ -329,8 +446,16 @@ fn no_endpoints(shell: &Shell<'_>) -> Result<()> {
         Ok(page) => bail!("it answers: {page}"),
         Err(error) => ensure!(format!("{error:#}").contains("refused"), "{error:#}"),
     }
-    ensure!(started.elapsed().as_secs() < 3, "refused after {:?}", started.elapsed());
-    let refused = sh(shell, "mirror", &format!("wget -T 5 -O - http://{address}/ 2>&1; true"))?;
+    ensure!(
+        started.elapsed().as_secs() < 3,
+        "refused after {:?}",
+        started.elapsed()
+    );
+    let refused = sh(
+        shell,
+        "mirror",
+        &format!("wget -T 5 -O - http://{address}/ 2>&1; true"),
+    )?;
     ensure!(refused.contains("refused"), "{refused}");
     Ok(())
 }
@@ -346,12 +471,19 @@ fn hairpin(shell: &Shell<'_>) -> Result<()> {
 
 fn api_from_within(shell: &Shell<'_>) -> Result<()> {
     let account = "/var/run/secrets/kubernetes.io/serviceaccount";
-    let files = sh(shell, "mirror", &format!("cat {account}/namespace; head -n 1 {account}/ca.crt"))?;
+    let files = sh(
+        shell,
+        "mirror",
+        &format!("cat {account}/namespace; head -n 1 {account}/ca.crt"),
+    )?;
     ensure!(files == "default-----BEGIN CERTIFICATE-----\n", "{files:?}");
     let token = sh(shell, "mirror", &format!("cat {account}/token"))?;
     // With the pod's token and authority, from the node: busybox has no TLS that checks certificates.
     let authority = shell.cluster.directory().join("ca.crt");
-    std::fs::write(&authority, sh(shell, "mirror", &format!("cat {account}/ca.crt"))?)?;
+    std::fs::write(
+        &authority,
+        sh(shell, "mirror", &format!("cat {account}/ca.crt"))?,
+    )?;
     let mut command: Command = shell.cluster.command("curl");
     command
         .args(["--silent", "--show-error", "--max-time", "5", "--cacert"])
@@ -362,6 +494,11 @@ fn api_from_within(shell: &Shell<'_>) -> Result<()> {
     let answer = run(command, SOON)?.success()?;
     let answer: Value = serde_json::from_str(&answer).context(answer)?;
     let message = answer["message"].as_str().unwrap_or_default();
-    ensure!(message.contains("User \"system:serviceaccount:default:default\" cannot list resource \"pods\""), "{answer}");
+    ensure!(
+        message.contains(
+            "User \"system:serviceaccount:default:default\" cannot list resource \"pods\""
+        ),
+        "{answer}"
+    );
     Ok(())
 }

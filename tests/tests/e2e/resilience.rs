@@ -12,7 +12,9 @@ use knarr_testkit::{Cluster, NODE_IP, eventually, hold, kill_process};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{SOON, Shell, field, hello_yaml, is_ready, name, newest, restarts, step, with_running_cluster};
+use crate::support::{
+    SOON, Shell, field, hello_yaml, is_ready, name, newest, restarts, step, with_running_cluster,
+};
 
 const SELECTOR: &str = "app=hello";
 /// The example's liveness period and threshold would have shown a restart by then.
@@ -26,15 +28,24 @@ fn the_example_survives_what_goes_wrong() {
             shell.apply(&hello_yaml(30080)?)?;
             shell.wait_ready(SELECTOR, 3)
         })?;
-        step("a pod that is not ready gets no requests", || not_ready(cluster))?;
-        step("a killed process is started again", || killed_process(cluster))?;
+        step("a pod that is not ready gets no requests", || {
+            not_ready(cluster)
+        })?;
+        step("a killed process is started again", || {
+            killed_process(cluster)
+        })?;
         step("a deleted pod is replaced", || deleted_pod(cluster))?;
         step("kill -9 loses nothing", || killed(cluster))?;
         step("a clean stop loses nothing", || stopped(cluster))?;
-        step("what ends meanwhile is noticed", || ended_meanwhile(cluster))?;
+        step("what ends meanwhile is noticed", || {
+            ended_meanwhile(cluster)
+        })?;
         step("down and up again", || down_and_up(cluster))?;
         step("down --purge", || cluster.down(&["--purge"]))?;
-        ensure!(!cluster.data_dir().exists(), "--purge keeps the data directory");
+        ensure!(
+            !cluster.data_dir().exists(),
+            "--purge keeps the data directory"
+        );
         cluster.assert_gone()
     });
 }
@@ -49,27 +60,44 @@ fn pod_ip(pod: &Value) -> &str {
 
 /// Uid and restart count of every pod: the same as long as no container notices.
 fn identities(pods: &[Value]) -> BTreeSet<(String, u64)> {
-    let uid = |pod: &Value| pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+    let uid = |pod: &Value| {
+        pod["metadata"]["uid"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     pods.iter().map(|pod| (uid(pod), restarts(pod))).collect()
 }
 
 /// Hosts that a few requests to the Service meet.
 fn met(cluster: &Cluster, url: &str, requests: usize) -> Result<BTreeSet<String>> {
-    (0..requests).map(|_| Ok(field(&cluster.curl(&[url])?, "host").to_owned())).collect()
+    (0..requests)
+        .map(|_| Ok(field(&cluster.curl(&[url])?, "host").to_owned()))
+        .collect()
 }
 
 fn not_ready(cluster: &Cluster) -> Result<()> {
     let shell = shell(cluster)?;
     let pods = shell.wait_ready(SELECTOR, 3)?;
     let pod = &pods[0];
-    let url = format!("http://{}/", shell.path("service hello", "{.spec.clusterIP}")?);
-    cluster.curl(&["-X", "POST", &format!("http://{}:8080/unready", pod_ip(pod))])?;
+    let url = format!(
+        "http://{}/",
+        shell.path("service hello", "{.spec.clusterIP}")?
+    );
+    cluster.curl(&[
+        "-X",
+        "POST",
+        &format!("http://{}:8080/unready", pod_ip(pod)),
+    ])?;
     eventually(SOON, "no request meets the pod", || {
         let hosts = met(cluster, &url, 20)?;
         ensure!(!hosts.contains(name(pod)), "{hosts:?}");
         Ok(())
     })?;
-    ensure!(!is_ready(&shell.get(&format!("pod {}", name(pod)))?), "the pod is ready");
+    ensure!(
+        !is_ready(&shell.get(&format!("pod {}", name(pod)))?),
+        "the pod is ready"
+    );
     cluster.curl(&["-X", "POST", &format!("http://{}:8080/ready", pod_ip(pod))])?;
     eventually(SOON, "requests meet the pod again", || {
         let hosts = met(cluster, &url, 20)?;
@@ -87,14 +115,27 @@ fn killed_process(cluster: &Cluster) -> Result<()> {
     let pods = eventually(SOON, "one container was started again", || {
         let pods = shell.ready_pods(SELECTOR)?;
         let sum: u64 = pods.iter().map(restarts).sum();
-        ensure!(pods.len() == 3 && sum == before + 1, "{} ready, {sum} restarts", pods.len());
+        ensure!(
+            pods.len() == 3 && sum == before + 1,
+            "{} ready, {sum} restarts",
+            pods.len()
+        );
         Ok(pods)
     })?;
-    let pod = pods.iter().find(|pod| restarts(pod) > 0).context("one was restarted")?;
+    let pod = pods
+        .iter()
+        .find(|pod| restarts(pod) > 0)
+        .context("one was restarted")?;
     let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
-    ensure!(last["exitCode"] == 137 && last["reason"] == "Error", "{last}");
+    ensure!(
+        last["exitCode"] == 137 && last["reason"] == "Error",
+        "{last}"
+    );
     // The log of the one before is still to be had.
-    shell.says(&format!("logs {} --previous", name(pod)), &["hello: listening"])?;
+    shell.says(
+        &format!("logs {} --previous", name(pod)),
+        &["hello: listening"],
+    )?;
     Ok(())
 }
 
@@ -104,14 +145,23 @@ fn deleted_pod(cluster: &Cluster) -> Result<()> {
     let gone = name(&pods[0]).to_owned();
     shell.says(&format!("delete pod {gone}"), &["deleted"])?;
     let pods = shell.wait_ready(SELECTOR, 3)?;
-    ensure!(pods.iter().all(|pod| name(pod) != gone), "{gone} is still there");
+    ensure!(
+        pods.iter().all(|pod| name(pod) != gone),
+        "{gone} is still there"
+    );
     Ok(())
 }
 
 /// Runs `work` while requests go to the Service without a pause; none may fail.
-fn under_requests(cluster: &mut Cluster, work: impl FnOnce(&mut Cluster) -> Result<()>) -> Result<()> {
+fn under_requests(
+    cluster: &mut Cluster,
+    work: impl FnOnce(&mut Cluster) -> Result<()>,
+) -> Result<()> {
     let address = shell(cluster)?.path("service hello", "{.spec.clusterIP}")?;
-    let urls = [format!("http://{address}/"), format!("http://{NODE_IP}:30080/")];
+    let urls = [
+        format!("http://{address}/"),
+        format!("http://{NODE_IP}:30080/"),
+    ];
     let done = AtomicBool::new(false);
     let answered = AtomicU32::new(0);
     // The requests are made by commands of their own, which only need the namespace.
@@ -136,7 +186,9 @@ fn under_requests(cluster: &mut Cluster, work: impl FnOnce(&mut Cluster) -> Resu
         });
         let worked = work(cluster);
         done.store(true, Ordering::Relaxed);
-        let requested = requests.join().unwrap_or_else(|_| bail!("the requests panicked"));
+        let requested = requests
+            .join()
+            .unwrap_or_else(|_| bail!("the requests panicked"));
         worked.and(requested)
     })?;
     let answered = answered.load(Ordering::Relaxed);
@@ -148,10 +200,18 @@ fn under_requests(cluster: &mut Cluster, work: impl FnOnce(&mut Cluster) -> Resu
 fn unchanged(cluster: &Cluster, before: &BTreeSet<(String, u64)>) -> Result<()> {
     let shell = shell(cluster)?;
     let pods = shell.wait_ready(SELECTOR, 3)?;
-    ensure!(identities(&pods) == *before, "pods changed: {:?}, before {before:?}", identities(&pods));
+    ensure!(
+        identities(&pods) == *before,
+        "pods changed: {:?}, before {before:?}",
+        identities(&pods)
+    );
     hold(CALM, "no container is started again", || {
         let pods = shell.ready_pods(SELECTOR)?;
-        ensure!(identities(&pods) == *before, "{:?}, before {before:?}", identities(&pods));
+        ensure!(
+            identities(&pods) == *before,
+            "{:?}, before {before:?}",
+            identities(&pods)
+        );
         Ok(())
     })
 }
@@ -165,7 +225,10 @@ fn killed(cluster: &mut Cluster) -> Result<()> {
             cluster.kill()?;
             cluster.up()?;
             let labels = shell(cluster)?.get("configmap hello")?["metadata"]["labels"].clone();
-            ensure!(labels["round"] == round.to_string(), "the last write is lost: {labels}");
+            ensure!(
+                labels["round"] == round.to_string(),
+                "the last write is lost: {labels}"
+            );
         }
         Ok(())
     })?;
@@ -185,8 +248,15 @@ fn stopped(cluster: &mut Cluster) -> Result<()> {
     under_requests(cluster, |cluster| {
         for signal in [Signal::SIGTERM, Signal::SIGINT] {
             let status = cluster.stop_with(signal)?;
-            ensure!(status.success(), "{signal}: {status}\n{}", cluster.log_tail());
-            ensure!(cluster.container_processes("/hello ").len() == 3, "containers ended with knarr");
+            ensure!(
+                status.success(),
+                "{signal}: {status}\n{}",
+                cluster.log_tail()
+            );
+            ensure!(
+                cluster.container_processes("/hello ").len() == 3,
+                "containers ended with knarr"
+            );
             cluster.up()?;
         }
         Ok(())
@@ -195,7 +265,11 @@ fn stopped(cluster: &mut Cluster) -> Result<()> {
 }
 
 fn ended_meanwhile(cluster: &mut Cluster) -> Result<()> {
-    let before: u64 = shell(cluster)?.wait_ready(SELECTOR, 3)?.iter().map(restarts).sum();
+    let before: u64 = shell(cluster)?
+        .wait_ready(SELECTOR, 3)?
+        .iter()
+        .map(restarts)
+        .sum();
     cluster.kill()?;
     let pids = cluster.container_processes("/hello ");
     kill_process(*pids.first().context("containers run")?)?;
@@ -204,7 +278,11 @@ fn ended_meanwhile(cluster: &mut Cluster) -> Result<()> {
     eventually(SOON, "the container was started again", || {
         let pods = shell.ready_pods(SELECTOR)?;
         let sum: u64 = pods.iter().map(restarts).sum();
-        ensure!(pods.len() == 3 && sum == before + 1, "{} ready, {sum} restarts", pods.len());
+        ensure!(
+            pods.len() == 3 && sum == before + 1,
+            "{} ready, {sum} restarts",
+            pods.len()
+        );
         let pod = pods.iter().find(|pod| {
             pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 137
         });
@@ -218,7 +296,10 @@ fn down_and_up(cluster: &mut Cluster) -> Result<()> {
     cluster.assert_gone()?;
     cluster.up()?;
     let shell = shell(cluster)?;
-    ensure!(shell.path("deployment hello", "{.metadata.uid}")? == uid, "another deployment");
+    ensure!(
+        shell.path("deployment hello", "{.metadata.uid}")? == uid,
+        "another deployment"
+    );
     eventually(SOON, "the example answers again", || {
         let hosts = met(cluster, &format!("http://{NODE_IP}:30080/"), 5)?;
         ensure!(!hosts.is_empty());

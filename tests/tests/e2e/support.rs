@@ -70,7 +70,10 @@ pub fn newest() -> Result<Kubectl> {
 pub fn hello_yaml(node_port: u16) -> Result<String> {
     let path = image::workspace().join("examples/hello.yaml");
     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    ensure!(text.contains("nodePort: 30080"), "the example's node port is not 30080");
+    ensure!(
+        text.contains("nodePort: 30080"),
+        "the example's node port is not 30080"
+    );
     Ok(text.replace("nodePort: 30080", &format!("nodePort: {node_port}")))
 }
 
@@ -110,7 +113,10 @@ impl<'a> Shell<'a> {
     pub fn says(&self, line: &str, wanted: &[&str]) -> Result<String> {
         let output = self.run(line)?;
         for text in wanted {
-            ensure!(output.contains(text), "kubectl {line} does not say {text:?}:\n{output}");
+            ensure!(
+                output.contains(text),
+                "kubectl {line} does not say {text:?}:\n{output}"
+            );
         }
         Ok(output)
     }
@@ -156,13 +162,22 @@ impl<'a> Shell<'a> {
 
 /// Ready and not going away.
 pub fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let conditions = pod["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     pod["metadata"]["deletionTimestamp"].is_null()
-        && conditions.iter().any(|c| c["type"] == "Ready" && c["status"] == "True")
+        && conditions
+            .iter()
+            .any(|c| c["type"] == "Ready" && c["status"] == "True")
 }
 
 fn summary(pod: &Value) -> String {
-    let deleted = if pod["metadata"]["deletionTimestamp"].is_null() { "" } else { " (terminating)" };
+    let deleted = if pod["metadata"]["deletionTimestamp"].is_null() {
+        ""
+    } else {
+        " (terminating)"
+    };
     format!(
         "{} {}{deleted} {}",
         name(pod),
@@ -178,13 +193,18 @@ pub fn name(object: &Value) -> &str {
 
 /// How often a pod's first container was started again.
 pub fn restarts(pod: &Value) -> u64 {
-    pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default()
+    pod["status"]["containerStatuses"][0]["restartCount"]
+        .as_u64()
+        .unwrap_or_default()
 }
 
 /// A line `KEY: value` of the example's page.
 pub fn field<'a>(page: &'a str, key: &str) -> &'a str {
     let lines = page.lines().filter_map(|line| line.split_once(": "));
-    lines.into_iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value)
+    lines
+        .into_iter()
+        .find(|(name, _)| *name == key)
+        .map_or("", |(_, value)| value)
 }
 
 fn describe(cluster: &Cluster) {

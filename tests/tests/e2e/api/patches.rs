@@ -13,11 +13,31 @@ pub async fn types(api: &Caller<'_>) -> Result<()> {
     let path = api.core("configmaps/a");
     api.config_map("a", json!({"x": "y"})).await?;
     let cases = [
-        (JSON_PATCH, json!([{"op": "test", "path": "/data/a", "value": "1"}, {"op": "replace", "path": "/data/a", "value": "2"}]), json!({"a": "2"})),
-        (JSON_PATCH, json!([{"op": "add", "path": "/data/b~1c", "value": "3"}]), json!({"a": "2", "b/c": "3"})),
-        (MERGE, json!({"data": {"b/c": null, "d": "4"}}), json!({"a": "2", "d": "4"})),
-        (STRATEGIC, json!({"data": {"d": "5"}}), json!({"a": "2", "d": "5"})),
-        (STRATEGIC, json!({"data": {"$patch": "replace", "e": "6"}}), json!({"e": "6"})),
+        (
+            JSON_PATCH,
+            json!([{"op": "test", "path": "/data/a", "value": "1"}, {"op": "replace", "path": "/data/a", "value": "2"}]),
+            json!({"a": "2"}),
+        ),
+        (
+            JSON_PATCH,
+            json!([{"op": "add", "path": "/data/b~1c", "value": "3"}]),
+            json!({"a": "2", "b/c": "3"}),
+        ),
+        (
+            MERGE,
+            json!({"data": {"b/c": null, "d": "4"}}),
+            json!({"a": "2", "d": "4"}),
+        ),
+        (
+            STRATEGIC,
+            json!({"data": {"d": "5"}}),
+            json!({"a": "2", "d": "5"}),
+        ),
+        (
+            STRATEGIC,
+            json!({"data": {"$patch": "replace", "e": "6"}}),
+            json!({"e": "6"}),
+        ),
     ];
     for (kind, patch, wanted) in cases {
         // A slash is no character of a key: such a patch is computed, then refused.
@@ -27,18 +47,36 @@ pub async fn types(api: &Caller<'_>) -> Result<()> {
             continue;
         }
         let found = answer.is(200)?.body["data"].clone();
-        ensure!(found == wanted, "{kind} {patch}: {found} instead of {wanted}");
+        ensure!(
+            found == wanted,
+            "{kind} {patch}: {found} instead of {wanted}"
+        );
     }
     let failed = json!([{"op": "test", "path": "/data/e", "value": "wrong"}]);
     api.patch(&path, JSON_PATCH, &failed).await?.is(422)?;
     let stale = json!({"metadata": {"resourceVersion": "1"}, "data": {"e": "7"}});
     api.patch(&path, MERGE, &stale).await?.is(409)?;
     api.patch(&path, "text/plain", &json!({})).await?.is(415)?;
-    api.patch(&path, JSON_PATCH, &json!({"not": "a list"})).await?.is(400)?;
-    api.patch(&api.core("configmaps/none"), MERGE, &json!({})).await?.is(404)?;
+    api.patch(&path, JSON_PATCH, &json!({"not": "a list"}))
+        .await?
+        .is(400)?;
+    api.patch(&api.core("configmaps/none"), MERGE, &json!({}))
+        .await?
+        .is(404)?;
     // Server-side apply comes later: it says so.
-    let apply = api.patch(&format!("{path}?fieldManager=me"), "application/apply-patch+yaml", &json!({})).await?;
-    ensure!((400..500).contains(&apply.code) && apply.body["kind"] == "Status", "{}: {}", apply.code, apply.text);
+    let apply = api
+        .patch(
+            &format!("{path}?fieldManager=me"),
+            "application/apply-patch+yaml",
+            &json!({}),
+        )
+        .await?;
+    ensure!(
+        (400..500).contains(&apply.code) && apply.body["kind"] == "Status",
+        "{}: {}",
+        apply.code,
+        apply.text
+    );
     Ok(())
 }
 
@@ -56,12 +94,19 @@ pub async fn strategic(api: &Caller<'_>) -> Result<()> {
         },
     });
     let path = api.apps("deployments/a");
-    api.post(&api.apps("deployments"), &deployment).await?.is(201)?;
+    api.post(&api.apps("deployments"), &deployment)
+        .await?
+        .is(201)?;
     let template = |spec: Value| json!({"spec": {"template": {"spec": spec}}});
     // Lists merge by their keys.
-    let patch = template(json!({"containers": [{"name": "two", "env": [{"name": "B", "value": "3"}, {"name": "C", "value": "4"}]}]}));
+    let patch = template(
+        json!({"containers": [{"name": "two", "env": [{"name": "B", "value": "3"}, {"name": "C", "value": "4"}]}]}),
+    );
     let containers = api.patch(&path, STRATEGIC, &patch).await?.is(200)?.body["spec"]["template"]["spec"]["containers"].clone();
-    ensure!(containers[0]["env"].as_array().map(Vec::len) == Some(2), "{containers}");
+    ensure!(
+        containers[0]["env"].as_array().map(Vec::len) == Some(2),
+        "{containers}"
+    );
     let mut env: Vec<(String, String)> = containers[1]["env"]
         .as_array()
         .into_iter()
@@ -70,18 +115,28 @@ pub async fn strategic(api: &Caller<'_>) -> Result<()> {
         .collect();
     env.sort();
     let wanted = [("\"A\"", "\"1\""), ("\"B\"", "\"3\""), ("\"C\"", "\"4\"")];
-    ensure!(env.iter().map(|(n, v)| (n.as_str(), v.as_str())).eq(wanted), "{env:?}");
+    ensure!(
+        env.iter().map(|(n, v)| (n.as_str(), v.as_str())).eq(wanted),
+        "{env:?}"
+    );
     // One is taken out, and the rest ordered.
-    let patch = template(json!({"$setElementOrder/containers": [{"name": "two"}], "containers": [{"$patch": "delete", "name": "one"}]}));
+    let patch = template(
+        json!({"$setElementOrder/containers": [{"name": "two"}], "containers": [{"$patch": "delete", "name": "one"}]}),
+    );
     let containers = api.patch(&path, STRATEGIC, &patch).await?.is(200)?.body["spec"]["template"]["spec"]["containers"].clone();
-    ensure!(containers.as_array().map(Vec::len) == Some(1) && containers[0]["name"] == "two", "{containers}");
+    ensure!(
+        containers.as_array().map(Vec::len) == Some(1) && containers[0]["name"] == "two",
+        "{containers}"
+    );
     // Lists of plain values lose single ones.
     let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["example.com/a"]}});
-    let finalizers = api.patch(&path, STRATEGIC, &patch).await?.is(200)?.body["metadata"]["finalizers"].clone();
+    let finalizers =
+        api.patch(&path, STRATEGIC, &patch).await?.is(200)?.body["metadata"]["finalizers"].clone();
     ensure!(finalizers == json!(["example.com/b"]), "{finalizers}");
     // What is not kept is dropped.
     let patch = json!({"spec": {"strategy": {"$retainKeys": ["type"], "type": "Recreate"}}});
-    let strategy = api.patch(&path, STRATEGIC, &patch).await?.is(200)?.body["spec"]["strategy"].clone();
+    let strategy =
+        api.patch(&path, STRATEGIC, &patch).await?.is(200)?.body["spec"]["strategy"].clone();
     ensure!(strategy == json!({"type": "Recreate"}), "{strategy}");
     let patch = json!({"metadata": {"finalizers": null}});
     api.patch(&path, MERGE, &patch).await?.is(200)?;

@@ -39,7 +39,10 @@ impl Watcher {
     /// Watches from now on.
     pub async fn start(maps: Api<ConfigMap>) -> Result<Self> {
         let listed = maps.list(&ListParams::default()).await?;
-        let revision = listed.metadata.resource_version.context("lists have a revision")?;
+        let revision = listed
+            .metadata
+            .resource_version
+            .context("lists have a revision")?;
         let state = Shared::new(std::sync::Mutex::new(State {
             contents: listed.items.iter().map(content).collect(),
             revision: revision.parse()?,
@@ -77,7 +80,9 @@ impl Watcher {
         let mut done = self.done.clone();
         timeout(FINISH_DEADLINE, done.wait_for(|done| *done))
             .await
-            .with_context(|| format!("the watch hangs at revision {}", lock(&self.state).revision))??;
+            .with_context(|| {
+                format!("the watch hangs at revision {}", lock(&self.state).revision)
+            })??;
         self.check()?;
         Ok(lock(&self.state).contents.clone())
     }
@@ -93,7 +98,9 @@ impl Drop for Watcher {
 async fn follow(maps: &Api<ConfigMap>, state: &Shared<State>) -> Result<bool> {
     let revision = lock(state).revision.to_string();
     let parameters = WatchParams::default().timeout(WATCH_SECONDS);
-    let Ok(stream) = maps.watch(&parameters, &revision).await else { return Ok(false) };
+    let Ok(stream) = maps.watch(&parameters, &revision).await else {
+        return Ok(false);
+    };
     let mut stream = std::pin::pin!(stream);
     while let Some(event) = stream.next().await {
         let Ok(event) = event else { return Ok(false) };
@@ -126,7 +133,10 @@ impl State {
             _ => self.contents.insert(name.clone(), value),
         };
         // Something was missed when a change meets nothing, something repeated when a birth meets something.
-        ensure!(known.is_some() == (kind != "ADDED"), "{kind} {name}, known before: {known:?}");
+        ensure!(
+            known.is_some() == (kind != "ADDED"),
+            "{kind} {name}, known before: {known:?}"
+        );
         Ok(name == LAST)
     }
 }

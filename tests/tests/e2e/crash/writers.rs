@@ -60,7 +60,10 @@ impl Writers {
     pub async fn acknowledged(&self, more: u64) -> Result<()> {
         let mut count = self.count.subscribe();
         let wanted = *count.borrow() + more;
-        count.wait_for(|count| *count >= wanted).await.context("the writers are gone")?;
+        count
+            .wait_for(|count| *count >= wanted)
+            .await
+            .context("the writers are gone")?;
         Ok(())
     }
 
@@ -125,7 +128,9 @@ impl Writer {
     fn note(&self, acknowledged: bool, name: &str, value: Option<&str>) -> bool {
         if acknowledged {
             let mut expected = lock(&self.expected);
-            expected.names.insert(name.to_owned(), value.map(str::to_owned));
+            expected
+                .names
+                .insert(name.to_owned(), value.map(str::to_owned));
             expected.acknowledged += 1;
             drop(expected);
             self.count.send_modify(|count| *count += 1);
@@ -137,7 +142,10 @@ impl Writer {
 /// An object's name and value.
 pub fn content(map: &ConfigMap) -> (String, String) {
     let value = map.data.as_ref().and_then(|data| data.get(KEY));
-    (map.metadata.name.clone().unwrap_or_default(), value.cloned().unwrap_or_default())
+    (
+        map.metadata.name.clone().unwrap_or_default(),
+        value.cloned().unwrap_or_default(),
+    )
 }
 
 impl Drop for Writers {
