@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub fn can_run_clusters() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        println!("skipped: starting a cluster needs root");
+        eprintln!("skipped: starting a cluster needs root");
     }
     root
 }

@@ -48,7 +48,7 @@ fn find() -> Result<Vec<Kubectl>> {
     }
     let found: Vec<Kubectl> = found.into_values().collect();
     for kubectl in &found {
-        println!("kubectl {} at {}", kubectl.version, kubectl.path.display());
+        eprintln!("kubectl {} at {}", kubectl.version, kubectl.path.display());
     }
     anyhow::ensure!(
         !found.is_empty(),
