@@ -122,14 +122,11 @@ fn map(root: &Path) -> Result<Vec<String>> {
             }
         }
     }
-    // Entries of the code map look like `crates/meta/` or `docs/`.
+    // An entry of the code map is a list item that starts with the folder: - `crates/meta/` what it is for.
     let named: BTreeSet<String> = text
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter_map(|code| code.strip_suffix('/'))
-        .filter(|path| path.starts_with("crates/") || !path.contains('/'))
-        .map(str::to_owned)
+        .lines()
+        .filter_map(|line| line.strip_prefix("- `")?.split_once("/` "))
+        .map(|(path, _)| path.to_owned())
         .collect();
     let missing = exist
         .difference(&named)
