@@ -20,6 +20,8 @@ pub(crate) use machine::Machine;
 
 /// How often the status is looked at.
 const CHECK_PERIOD: Duration = Duration::from_secs(10);
+/// The same while the node is not ready: pods wait for it.
+const CHECK_PERIOD_NOT_READY: Duration = Duration::from_millis(100);
 /// How often it is written although nothing changed.
 const REPORT_PERIOD: Duration = Duration::from_secs(300);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -136,7 +138,12 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
                 Err(_) => tracing::warn!("writing the node's status takes too long"),
             }
         }
-        tokio::time::sleep(CHECK_PERIOD).await;
+        let period = if is_ready(&new) == Some(true) {
+            CHECK_PERIOD
+        } else {
+            CHECK_PERIOD_NOT_READY
+        };
+        tokio::time::sleep(period).await;
         // Conditions that others write (NetworkUnavailable) and addresses they add are kept by the patch's merge.
         if let Some(newer) = ctx.node.get("", &ctx.config.node_name) {
             node = Node::clone(&newer);
@@ -144,17 +151,16 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
     }
 }
 
+fn is_ready(status: &NodeStatus) -> Option<bool> {
+    let mut conditions = status.conditions.iter().flatten();
+    conditions
+        .find(|c| c.type_ == "Ready")
+        .map(|c| c.status == "True")
+}
+
 fn tell_changes(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) {
-    let ready = |status: &NodeStatus| {
-        status
-            .conditions
-            .iter()
-            .flatten()
-            .find(|c| c.type_ == "Ready")
-            .map(|c| c.status == "True")
-    };
     let name = &ctx.config.node_name;
-    match (ready(old), ready(new)) {
+    match (is_ready(old), is_ready(new)) {
         (Some(true), Some(false)) => {
             ctx.events.node(
                 name,

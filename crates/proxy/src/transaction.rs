@@ -122,7 +122,11 @@ fn base_chains(config: &Config) -> Vec<(&'static str, &'static str, Vec<String>)
         "masquerade".to_owned(),
     ];
     // Whatever is still addressed to the service range has no endpoint: say so at once.
-    let unserved = vec![format!("ip daddr {service_range} reject")];
+    // Resets for TCP: of the node's own packets, which are routed to the loopback device, the kernel sends no ICMP.
+    let unserved = vec![
+        format!("ip daddr {service_range} meta l4proto tcp reject with tcp reset"),
+        format!("ip daddr {service_range} reject"),
+    ];
     let jump = vec!["jump translate".to_owned()];
     vec![
         ("translate", "", translate),

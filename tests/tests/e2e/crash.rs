@@ -44,6 +44,7 @@ async fn crash(cluster: &mut Cluster, cycles: u32) -> Result<()> {
         .create(&PostParams::default(), &restless()?)
         .await?;
     let maps = Api::<ConfigMap>::default_namespaced(client.clone());
+    step_async("pods run before the first crash", settle(&deployments)).await?;
     let watcher = Watcher::start(maps.clone()).await?;
     let writers = Writers::start(&maps);
     let title = format!("{cycles} crashes");
@@ -59,7 +60,7 @@ async fn crash(cluster: &mut Cluster, cycles: u32) -> Result<()> {
     let cycled = cycled.await;
     let expected = writers.stop().await?;
     cycled?;
-    println!(
+    eprintln!(
         "         {} acknowledged writes, {} names",
         expected.acknowledged,
         expected.names.len()

@@ -104,6 +104,8 @@ impl Core {
         part: Part,
         tree: Value,
     ) -> Result<Updated, Status> {
+        // Before the current object is looked for: a wrong name is the caller's mistake, whatever is there.
+        check_name(name, &tree)?;
         let result = self
             .update(write, name, part, &mut |_| Ok(tree.clone()))
             .await;
@@ -250,6 +252,21 @@ impl Core {
     }
 }
 
+fn check_name(name: &str, tree: &Value) -> Result<(), Status> {
+    let given = tree["metadata"]["name"].as_str().unwrap_or_default();
+    if given.is_empty() {
+        return Err(Status::bad_request(
+            "the name of the object must be provided: resource name may not be empty",
+        ));
+    }
+    if given != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({given}) does not match the name on the URL ({name})"
+        )));
+    }
+    Ok(())
+}
+
 /// Name, namespace, uid and resourceVersion of the wanted object against the current one.
 fn preconditions(
     write: &Write<'_>,
@@ -259,6 +276,7 @@ fn preconditions(
 ) -> Result<(), Status> {
     check_namespace(write, tree)?;
     set_type(write.kind, tree);
+    check_name(name, tree)?;
     let meta = metadata(tree);
     let text = |field: &str| {
         meta.get(field)
@@ -266,17 +284,7 @@ fn preconditions(
             .unwrap_or("")
             .to_owned()
     };
-    let (given_name, uid, version) = (text("name"), text("uid"), text("resourceVersion"));
-    if given_name.is_empty() {
-        return Err(Status::bad_request(
-            "the name of the object must be provided: resource name may not be empty",
-        ));
-    }
-    if given_name != name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({given_name}) does not match the name on the URL ({name})"
-        )));
-    }
+    let (uid, version) = (text("uid"), text("resourceVersion"));
     let current_uid = object::uid(&current.tree);
     if !uid.is_empty() && uid != current_uid {
         return Err(Status::conflict(

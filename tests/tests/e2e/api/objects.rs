@@ -30,7 +30,7 @@ pub async fn validation(api: &Caller<'_>) -> Result<()> {
         ),
         (
             pod("a", &json!({"containers": [container()], "restartPolicy": "Sometimes"})),
-            "Pod \"a\" is invalid: spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"".to_owned(),
+            "Pod \"a\" is invalid: spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"".to_owned(),
         ),
         (
             pod("Capital", &json!({"containers": [container()]})),
@@ -38,7 +38,7 @@ pub async fn validation(api: &Caller<'_>) -> Result<()> {
         ),
         (
             pod("a", &json!({"containers": [{"name": long_name, "image": "x"}]})),
-            format!("Pod \"a\" is invalid: spec.containers[0].name: Invalid value: \"{long_name}\": must be no more than 63 characters"),
+            format!("Pod \"a\" is invalid: spec.containers[0].name: Invalid value: \"{long_name}\": must be no more than 63 bytes"),
         ),
     ];
     for (object, message) in cases {
@@ -126,9 +126,11 @@ pub async fn field_validation(api: &Caller<'_>) -> Result<()> {
         "{:?}",
         ignored.headers
     );
-    api.send("POST", &path("Sometimes"), &[super::JSON], &text("d"))
-        .await?
-        .is(400)?;
+    api.send("POST", &path("Sometimes"), &[super::JSON], &text("d")).await?.fails(
+        422,
+        "Invalid",
+        "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Sometimes\": supported values: \"Ignore\", \"Strict\", \"Warn\"",
+    )?;
     Ok(())
 }
 
@@ -253,7 +255,7 @@ pub async fn node_ports(api: &Caller<'_>) -> Result<()> {
         .await?
         .is(422)?;
     ensure!(
-        answer.text.contains("field is immutable"),
+        answer.text.contains("may not change once set"),
         "{}",
         answer.text
     );

@@ -205,7 +205,7 @@ pub async fn revisions(api: &Caller<'_>) -> Result<()> {
         .is(400)?;
     api.get(&format!("{path}?resourceVersionMatch=Exact"))
         .await?
-        .is(400)?;
+        .is(422)?;
     let future = api
         .get(&format!("{path}/a?resourceVersion=999999999"))
         .await?

@@ -112,12 +112,13 @@ pub async fn dry_run(api: &Caller<'_>) -> Result<()> {
         .body;
     ensure!(patched["data"]["a"] == "2", "{patched}");
     ensure!(api.get(&format!("{path}/b")).await?.is(200)?.body["data"]["a"] == "1");
+    let message = "CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"x\"]: supported values: \"All\"";
     api.post(
         &format!("{path}?dryRun=x"),
         &config_map(&json!({"name": "c"})),
     )
     .await?
-    .is(400)?;
+    .fails(422, "Invalid", message)?;
     Ok(())
 }
 
