@@ -5,11 +5,22 @@ use std::{
     io::{Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    sys::signal::kill,
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
+
+/// How long the lock of an instance that is dead is waited for, and how often it is looked at.
+const ORPHAN_TIMEOUT: Duration = Duration::from_secs(2);
+const ORPHAN_POLL: Duration = Duration::from_millis(10);
 
 /// What a running instance says of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,18 +51,29 @@ pub fn make_data_dir(data_dir: &Path) -> Result<()> {
 }
 
 impl Instance {
-    /// Takes the lock. An error names the instance that has it.
+    /// Takes the lock. An error names the instance that has it. Blocks for a moment when that one has just been killed.
     pub fn acquire(data_dir: &Path) -> Result<Self> {
+        let deadline = Instant::now() + ORPHAN_TIMEOUT;
+        // A process that the killed one was about to start holds its files until it has become another program.
+        while Instant::now() < deadline {
+            if let Some(instance) = Self::try_acquire(data_dir)? {
+                return Ok(instance);
+            }
+            if Note::read(data_dir)?.is_none_or(|note| note.lives()) {
+                break;
+            }
+            thread::sleep(ORPHAN_POLL);
+        }
         match Self::try_acquire(data_dir)? {
             Some(instance) => Ok(instance),
             None => match Note::read(data_dir)? {
-                Some(note) => bail!(
+                Some(note) if note.lives() => bail!(
                     "knarr already runs on {} (pid {}, API {}); use --data-dir for a second cluster",
                     data_dir.display(),
                     note.pid,
                     note.api
                 ),
-                None => bail!("knarr already starts on {}", data_dir.display()),
+                _ => bail!("knarr already starts on {}", data_dir.display()),
             },
         }
     }
@@ -69,7 +91,7 @@ impl Instance {
             .with_context(|| format!("cannot open {}", path.display()))?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(Self { lock })),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => {
                 Err(errno).with_context(|| format!("cannot lock {}", path.display()))
             }
@@ -79,14 +101,20 @@ impl Instance {
     /// Leaves the note for others.
     pub fn publish(&mut self, note: &Note) -> Result<()> {
         let text = serde_json::to_string(note)?;
+        // In this order there is a whole note at every moment, maybe with a rest of the last one behind it.
         self.lock.rewind()?;
-        self.lock.set_len(0)?;
         self.lock.write_all(text.as_bytes())?;
+        self.lock.set_len(text.len() as u64)?;
         Ok(())
     }
 }
 
 impl Note {
+    /// Whether its process is there.
+    fn lives(&self) -> bool {
+        kill(Pid::from_raw(self.pid), None) != Err(Errno::ESRCH)
+    }
+
     /// The note of the last instance, which may have ended.
     pub fn read(data_dir: &Path) -> Result<Option<Self>> {
         let path = path(data_dir);
@@ -98,7 +126,8 @@ impl Note {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        Ok(serde_json::from_str(&text).ok())
+        let mut notes = serde_json::Deserializer::from_str(&text).into_iter();
+        Ok(notes.next().and_then(Result::ok))
     }
 }
 
@@ -112,7 +141,7 @@ mod tests {
         make_data_dir(&dir).unwrap();
         let mut first = Instance::acquire(&dir).unwrap();
         let note = Note {
-            pid: 7,
+            pid: std::process::id().cast_signed(),
             api: "https://127.0.0.1:6443".to_owned(),
             kubeconfig: dir.join("admin.kubeconfig"),
             node_name: "a".to_owned(),
@@ -121,7 +150,7 @@ mod tests {
         first.publish(&note).unwrap();
         let error = Instance::acquire(&dir).err().unwrap().to_string();
         assert!(
-            error.contains("pid 7, API https://127.0.0.1:6443"),
+            error.contains(&format!("pid {}, API https://127.0.0.1:6443", note.pid)),
             "{error}"
         );
         drop(first);

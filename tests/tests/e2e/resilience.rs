@@ -226,7 +226,7 @@ fn killed(cluster: &mut Cluster) -> Result<()> {
             cluster.up()?;
             let labels = shell(cluster)?.get("configmap hello")?["metadata"]["labels"].clone();
             ensure!(
-                labels["round"] == round.to_string(),
+                labels["round"].as_str() == Some(round.to_string().as_str()),
                 "the last write is lost: {labels}"
             );
         }

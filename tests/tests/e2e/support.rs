@@ -140,7 +140,7 @@ impl<'a> Shell<'a> {
     pub fn ready_pods(&self, selector: &str) -> Result<Vec<Value>> {
         let list = self.get(&format!("pods -l {selector}"))?;
         let items = list["items"].as_array().cloned().unwrap_or_default();
-        Ok(items.into_iter().filter(|pod| is_ready(pod)).collect())
+        Ok(items.into_iter().filter(is_ready).collect())
     }
 
     /// Waits until exactly `count` pods of a selector exist, all ready.
