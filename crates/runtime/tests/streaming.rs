@@ -22,6 +22,8 @@ async fn websocket_version_5_ends_stdin_and_reports_the_exit_code() {
     socket.send(Message::binary(&b"\xff\0"[..])).await.unwrap();
     let mut streams = vec![Vec::new(); 4];
     let mut closed = None;
+    let first = kit.patiently(socket.next()).await.unwrap().unwrap();
+    assert!(first.is_ping(), "output waits for the answer: {first:?}");
     while let Some(message) = kit.patiently(socket.next()).await {
         match message.unwrap() {
             Message::Binary(bytes) => {

@@ -15,10 +15,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::{Sink, SinkExt, Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
+use tokio_util::sync::CancellationToken;
 
 use super::idle::Idle;
 use super::port_forward::{self, Pair};
@@ -30,6 +32,11 @@ use crate::exec::Executor;
 
 /// Largest message taken, bytes.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
+
+/// Longest wait for a client's first sign of life before output is sent all the same.
+const SIGN_LIMIT: Duration = Duration::from_millis(500);
+/// What a client gets from that sign on to have its channels open.
+const SETTLE_TIME: Duration = Duration::from_millis(5);
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -116,7 +123,7 @@ pub async fn remote_command(
         error: channels.output(ERROR),
         format,
     };
-    let driver = channels.drive(accept(io).await, codec, idle);
+    let driver = channels.drive(accept(io).await, codec, idle, Opening::Ask);
     let app = async {
         // Upstream says so that the connection stands.
         let first = streams.stdout.as_ref().or(streams.stderr.as_ref());
@@ -155,7 +162,7 @@ pub async fn port_forward(
         base64,
         close: false,
     };
-    let driver = channels.drive(accept(io).await, codec, idle);
+    let driver = channels.drive(accept(io).await, codec, idle, Opening::Plain);
     let executor = executor.as_ref();
     let app = futures::future::join_all(pairs.into_iter().map(|pair| async {
         let port = Bytes::copy_from_slice(&pair.port.to_le_bytes());
@@ -214,6 +221,7 @@ impl Channels {
         socket: WebSocketStream<T>,
         codec: Codec,
         limit: Duration,
+        opening: Opening,
     ) {
         let Self {
             mut inputs,
@@ -222,19 +230,47 @@ impl Channels {
         } = self;
         drop(sender);
         let idle = Idle::new(limit);
-        let (sink, stream) = socket.split();
+        let (mut sink, stream) = socket.split();
+        let sign = CancellationToken::new();
         let writing = async {
+            if opening == Opening::Ask
+                && let Err(error) = wait_for_sign(&mut sink, &sign).await
+            {
+                return tracing::debug!(%error, "cannot write to a client");
+            }
             match write(sink, receiver, codec, &idle).await {
                 Ok(()) => std::future::pending().await,
                 Err(error) => tracing::debug!(%error, "cannot write to a client"),
             }
         };
         tokio::select! {
-            () = read(stream, &mut inputs, codec, &idle) => {}
+            () = read(stream, &mut inputs, codec, &idle, &sign) => {}
             () = writing => {}
             () = idle.expired() => tracing::debug!("a connection was idle for too long"),
         }
     }
+}
+
+/// What comes before the first output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    Plain,
+    /// A ping, and its answer: see [`wait_for_sign`].
+    Ask,
+}
+
+/// Asks the client for a sign of life and gives it a moment from then on. client-go before 1.34 starts to read before it has
+/// opened its channels, and throws away what arrives for one that is not open; upstream's servers are too slow to meet that.
+async fn wait_for_sign(
+    sink: &mut (impl Sink<Message, Error = WebSocketError> + Unpin),
+    sign: &CancellationToken,
+) -> Result<(), WebSocketError> {
+    sink.send(Message::Ping(Bytes::new())).await?;
+    if timeout(SIGN_LIMIT, sign.cancelled()).await.is_err() {
+        tracing::debug!("a client does not answer pings");
+    }
+    sleep(SETTLE_TIME).await;
+    Ok(())
 }
 
 async fn read(
@@ -242,6 +278,7 @@ async fn read(
     inputs: &mut BTreeMap<u8, mpsc::Sender<Bytes>>,
     codec: Codec,
     idle: &Idle,
+    sign: &CancellationToken,
 ) {
     loop {
         let message = match stream.next().await {
@@ -254,6 +291,7 @@ async fn read(
             }
         };
         idle.touch();
+        sign.cancel();
         let bytes = match message {
             Message::Binary(bytes) => bytes,
             Message::Text(text) => text.into(),

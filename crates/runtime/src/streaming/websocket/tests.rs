@@ -46,3 +46,27 @@ fn messages_to_clients() {
     assert_eq!(BINARY.encode(1, b""), Message::binary(&b"\x01"[..]));
     assert_eq!(BASE64.encode(1, b"\n"), Message::text("1Cg=="));
 }
+
+#[tokio::test(start_paused = true)]
+async fn output_waits_for_a_sign_of_the_client() {
+    let waited = async |answers_after: Duration| {
+        let (sender, mut sent) = futures::channel::mpsc::unbounded();
+        let mut sink = sender.sink_map_err(|_| WebSocketError::ConnectionClosed);
+        let sign = CancellationToken::new();
+        let start = tokio::time::Instant::now();
+        let answer = async {
+            sleep(answers_after).await;
+            sign.cancel();
+        };
+        let wait = async {
+            wait_for_sign(&mut sink, &sign).await.unwrap();
+            start.elapsed()
+        };
+        let (elapsed, ()) = tokio::join!(wait, answer);
+        assert_eq!(sent.try_recv().unwrap(), Message::Ping(Bytes::new()));
+        elapsed
+    };
+    let soon = Duration::from_millis(100);
+    assert_eq!(waited(soon).await, soon + SETTLE_TIME);
+    assert_eq!(waited(SIGN_LIMIT * 2).await, SIGN_LIMIT + SETTLE_TIME);
+}
