@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     authz::{Authz, escalation::RbacEscalation},
-    request::{AdmissionChain, AdmissionRequest, Objects},
+    request::{AdmissionChain, AdmissionRequest, Object, Objects},
 };
 
 mod default_toleration_seconds;
@@ -81,7 +81,11 @@ fn read(
     namespace: &str,
     name: &str,
 ) -> Option<Value> {
-    serde_json::from_slice(&objects.get(group, resource, namespace, name)?.json).ok()
+    parse(&objects.get(group, resource, namespace, name)?)
+}
+
+fn parse(object: &Object) -> Option<Value> {
+    serde_json::from_slice(&object.json).ok()
 }
 
 /// The object's spec, made where it is missing.

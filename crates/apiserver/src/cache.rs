@@ -13,6 +13,7 @@ pub mod watcher;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{
     StreamExt,
@@ -32,6 +33,7 @@ use self::{
 };
 use crate::{
     request::{Object, Objects},
+    rest::ask::object_key,
     transform::Transformer,
 };
 
@@ -352,13 +354,25 @@ fn watch_error(error: &knarr_store::Error, after: u64, oldest: u64) -> Status {
     }
 }
 
+#[async_trait]
 impl Objects for Cache {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
         let cache = self.resource(group, resource)?;
-        let entry = match cache.kind.namespaced() {
-            true => cache.get(&format!("{namespace}/{name}"))?,
-            false => cache.get(name)?,
-        };
+        let entry = cache.get(&object_key(cache.kind, namespace, name))?;
+        Some(object(&entry))
+    }
+
+    async fn appears(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        wait: Duration,
+    ) -> Option<Object> {
+        let cache = self.resource(group, resource)?;
+        let key = object_key(cache.kind, namespace, name);
+        let entry = cache.appears(&key, wait).await?;
         Some(object(&entry))
     }
 

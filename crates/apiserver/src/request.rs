@@ -1,6 +1,6 @@
 //! Where the REST core and security meet: who asks, what is asked, and the traits that decide.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -63,6 +63,7 @@ pub trait Authenticator: Send + Sync {
 }
 
 /// Read access to the watch cache for security and allocators: plaintext bytes of the stored version, without copying.
+#[async_trait]
 pub trait Objects: Send + Sync {
     /// `namespace` is empty for cluster-scoped kinds.
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object>;
@@ -79,6 +80,15 @@ pub trait Objects: Send + Sync {
     ) -> Option<Vec<Object>> {
         None
     }
+    /// Waits for an object that another component is about to create. `None`: it did not come within `wait`.
+    async fn appears(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        wait: Duration,
+    ) -> Option<Object>;
     /// Changes with each published event of the resource; holds the revision. Derived indexes rebuild lazily when it moved.
     fn revision_of(&self, group: &str, resource: &str) -> u64;
 }

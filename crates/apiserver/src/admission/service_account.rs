@@ -5,9 +5,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use knarr_meta::{names, object, status::Status};
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
 
-use super::{MIRROR_ANNOTATION, forbidden, is_pod, list, read, spec};
+use super::{MIRROR_ANNOTATION, forbidden, is_pod, list, parse, spec};
 use crate::{
     authz::node::references,
     request::{AdmissionPlugin, AdmissionRequest, Objects, Operation},
@@ -23,7 +22,6 @@ const VOLUME_MODE: i64 = 0o644;
 const ENFORCE_ANNOTATION: &str = "kubernetes.io/enforce-mountable-secrets";
 /// A new namespace gets its `default` account from a controller: a pod that comes at once waits this long for it.
 const DEFAULT_ACCOUNT_WAIT: Duration = Duration::from_millis(1500);
-const DEFAULT_ACCOUNT_LOOK: Duration = Duration::from_millis(5);
 
 /// The plugin.
 pub struct ServiceAccount {
@@ -37,19 +35,20 @@ impl ServiceAccount {
 
     async fn account(&self, request: &AdmissionRequest<'_>, name: &str) -> Result<Value, Status> {
         let namespace = request.namespace;
-        let deadline = Instant::now() + DEFAULT_ACCOUNT_WAIT;
-        loop {
-            if let Some(account) = read(&*self.objects, "", "serviceaccounts", namespace, name) {
-                return Ok(account);
-            }
-            if name != DEFAULT_ACCOUNT || Instant::now() >= deadline {
-                let why = format!(
-                    "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
-                );
-                return Err(forbidden(request, why));
-            }
-            tokio::time::sleep(DEFAULT_ACCOUNT_LOOK).await;
-        }
+        let wait = match name {
+            DEFAULT_ACCOUNT => DEFAULT_ACCOUNT_WAIT,
+            _ => Duration::ZERO,
+        };
+        let found = self
+            .objects
+            .appears("", "serviceaccounts", namespace, name, wait)
+            .await;
+        found.and_then(|found| parse(&found)).ok_or_else(|| {
+            let why = format!(
+                "error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"
+            );
+            forbidden(request, why)
+        })
     }
 }
 

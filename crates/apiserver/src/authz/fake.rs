@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use knarr_api::{
 use knarr_meta::{GroupResource, object, status::Status};
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::{sync::Notify, time::timeout};
 
 use crate::request::{AdmissionRequest, Object, Objects, Operation, UserInfo, Writer};
 
@@ -27,6 +29,8 @@ pub(crate) struct Fake {
     stored: Mutex<BTreeMap<Key, (u64, Value)>>,
     revision: AtomicU64,
     revisions: Mutex<BTreeMap<(String, String), u64>>,
+    /// Told of each put.
+    put: Notify,
     /// Lists that were read: what an index must not do at each request.
     pub lists: AtomicU64,
     /// Creates, updates and deletes through [`Writer`].
@@ -48,6 +52,7 @@ impl Fake {
         );
         let revision = self.bump(group, resource);
         self.stored.lock().insert(key, (revision, value));
+        self.put.notify_waiters();
     }
 
     pub(crate) fn remove(&self, group: &str, resource: &str, namespace: &str, name: &str) {
@@ -84,6 +89,7 @@ fn cached((revision, value): &(u64, Value)) -> Object {
     }
 }
 
+#[async_trait]
 impl Objects for Fake {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
         self.stored
@@ -99,6 +105,26 @@ impl Objects for Fake {
             g == group && r == resource && (namespace.is_empty() || n == namespace)
         });
         listed.map(|(_, entry)| cached(entry)).collect()
+    }
+
+    async fn appears(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        wait: Duration,
+    ) -> Option<Object> {
+        let come = async {
+            loop {
+                let put = self.put.notified();
+                if let Some(object) = self.get(group, resource, namespace, name) {
+                    return object;
+                }
+                put.await;
+            }
+        };
+        timeout(wait, come).await.ok()
     }
 
     fn revision_of(&self, group: &str, resource: &str) -> u64 {

@@ -2,19 +2,23 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    future::poll_fn,
     ops::Bound,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::Poll,
+    time::Duration,
 };
 
 use knarr_api::Kind;
 use parking_lot::{RwLock, RwLockReadGuard};
+use tokio::time::timeout;
 
 use super::{
     entry::Entry,
-    filter::{Filter, indexed_field},
+    filter::{Filter, Route, indexed_field},
     ring::{RING_EVENTS, Ring, RingEvent},
     routes::Routes,
 };
@@ -114,6 +118,19 @@ impl ResourceCache {
     /// The current state of one object.
     pub fn get(&self, key: &str) -> Option<Arc<Entry>> {
         self.state.read().objects.get(key).cloned()
+    }
+
+    /// Waits for an object that somebody else is about to create. `None`: it did not come within `wait`.
+    pub async fn appears(&self, key: &str, wait: Duration) -> Option<Arc<Entry>> {
+        if let Some(entry) = self.get(key) {
+            return Some(entry);
+        }
+        let bell = self.routes.bell(Route::Object(key.into()));
+        let come = poll_fn(|cx| {
+            bell.slot().register(cx.waker());
+            self.get(key).map_or(Poll::Pending, Poll::Ready)
+        });
+        timeout(wait, come).await.ok()
     }
 
     /// The newest revision this resource's reads are consistent at.

@@ -75,7 +75,33 @@ pub struct Registration {
     pub slot: Arc<Slot>,
 }
 
+/// A registration that ends with it.
+pub struct Bell<'r> {
+    routes: &'r Routes,
+    registration: Registration,
+}
+
+impl Bell<'_> {
+    pub fn slot(&self) -> &Slot {
+        &self.registration.slot
+    }
+}
+
+impl Drop for Bell<'_> {
+    fn drop(&mut self) {
+        self.routes.remove(&self.registration);
+    }
+}
+
 impl Routes {
+    /// As [`Routes::add`], for as long as the bell lives.
+    pub fn bell(&self, route: Route) -> Bell<'_> {
+        Bell {
+            routes: self,
+            registration: self.add(route),
+        }
+    }
+
     /// Registers a watcher whose first look begins at the start of its range.
     pub fn add(&self, route: Route) -> Registration {
         let slot = Arc::new(Slot {

@@ -187,3 +187,19 @@ fn wakes_only_whom_it_concerns() {
     cache.apply("n/b", 12, None);
     assert_eq!((all.slot.take(), cache.watchers()), (None, 6));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_about_to_be_created_can_be_waited_for() {
+    let cache = cache();
+    let wait = Duration::from_secs(1);
+    assert_eq!(cache.appears("n/a", wait).await.unwrap().revision, 5);
+    assert!(cache.appears("n/late", wait).await.is_none());
+    let creation = async {
+        tokio::time::sleep(wait / 2).await;
+        cache.apply("n/other", 11, Some(pod("n/other", 11, "node1")));
+        cache.apply("n/late", 12, Some(pod("n/late", 12, "node1")));
+    };
+    let (come, ()) = tokio::join!(cache.appears("n/late", wait), creation);
+    assert_eq!(come.unwrap().revision, 12);
+    assert_eq!(cache.watchers(), 0);
+}
