@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! informers (Service, EndpointSlice) -> dirty service keys -> model (which endpoints, for whom)
-//!     -> rules (the service's chains and map elements) -> transaction (difference to what is applied) -> nft
+//!     -> rules (the service's chains and map elements) -> claims (who has a frontend that several want)
+//!     -> transaction (difference to what is applied) -> nft
+//!     -> conntrack (UDP flows that lead elsewhere now are deleted)
 //! ```
 //!
 //! One verdict map keyed by address, protocol and port leads to a chain a service port: a lookup costs the same with ten
@@ -12,7 +14,12 @@
 //!
 //! A service address without endpoints is answered by a reject rule for whatever is still addressed to the service range
 //! after translation, so that no element is needed for it.
+//!
+//! Beside the rules, load balancers are told which services have endpoints here (`health`).
 
+mod claims;
+mod conntrack;
+mod health;
 mod model;
 mod rules;
 mod transaction;
@@ -27,7 +34,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::{model::ServiceKey, transaction::Applied};
+use crate::{
+    claims::Claims,
+    conntrack::Flows,
+    health::HealthServers,
+    model::{Health, ServiceKey},
+    rules::ServiceRules,
+    transaction::Applied,
+};
 
 /// Our nft table, family `ip`.
 pub const TABLE: &str = "knarr-proxy";
@@ -81,23 +95,20 @@ pub struct Proxy {
 impl Proxy {
     /// Its informers should read as `system:kube-proxy`.
     pub fn new(config: Config, informers: &Informers) -> Self {
-        let services = informers.informer::<Service>();
-        let slices = informers
-            .informer::<EndpointSlice>()
-            .with_index(BY_SERVICE, |slice| {
-                service_of(slice)
-                    .map(|k| k.to_string())
-                    .into_iter()
-                    .collect()
-            });
+        Self::with(config, informers.informer(), informers.informer())
+    }
+
+    fn with(config: Config, services: Informer<Service>, slices: Informer<EndpointSlice>) -> Self {
+        let slices = slices.with_index(BY_SERVICE, |slice: &EndpointSlice| {
+            service_of(slice)
+                .map(|k| k.to_string())
+                .into_iter()
+                .collect()
+        });
         let dirty = Arc::new(Dirty::default());
         let marked = dirty.clone();
         services.on_event(move |event: Event<Service>| {
-            let meta = &event.object().metadata;
-            marked.add(ServiceKey {
-                namespace: meta.namespace.clone().unwrap_or_default(),
-                name: meta.name.clone().unwrap_or_default(),
-            });
+            marked.add(key_of(event.object()));
         });
         let marked = dirty.clone();
         slices.on_event(move |event| {
@@ -120,60 +131,142 @@ impl Proxy {
 
     /// Programs the node until `token` is cancelled. Rules stay behind: services go on answering while knarr restarts.
     pub async fn run(self, token: CancellationToken) {
-        token.run_until_cancelled(self.sync_loop()).await;
+        let mut health = HealthServers::new(token.child_token());
+        let kernel = |script: String| async move { nft::apply(&script).await };
+        token
+            .run_until_cancelled(self.sync_loop(&mut health, kernel))
+            .await;
+        health.stopped().await;
     }
 
-    async fn sync_loop(&self) {
+    /// `apply` hands a transaction to the kernel.
+    async fn sync_loop<F>(&self, health: &mut HealthServers, apply: impl Fn(String) -> F)
+    where
+        F: Future<Output = Result<(), nft::Error>>,
+    {
         self.services.synced().await;
         self.slices.synced().await;
-        let mut applied = Applied::default();
-        // The first transaction replaces whatever an earlier run left.
-        let mut replace = true;
+        let mut programmed = Programmed::default();
         let mut pause = RETRY_BASE;
         loop {
             let dirty = self.dirty.take();
-            if dirty.is_empty() && !replace {
+            if dirty.is_empty() && !programmed.must_replace() {
                 self.dirty.wake.notified().await;
                 continue;
             }
-            let mut next = Applied::overlay(dirty.len());
-            for key in &dirty {
-                next.set(key.clone(), self.rules_of(key));
-            }
-            let script = if replace {
-                transaction::replace(&self.config, &next)
-            } else {
-                transaction::difference(&applied, &next)
+            let next = self.wanted(&dirty, health, &mut programmed.claims);
+            let replace = programmed.must_replace();
+            let script = match &programmed.applied {
+                None => transaction::replace(&self.config, &next),
+                Some(applied) => transaction::difference(applied, &next),
             };
-            if script.is_empty() {
+            if !script.is_empty()
+                && let Err(error) = apply(script).await
+            {
+                warn!(%error, "service rules were refused; replacing all of them");
+                health.set_in_place(false);
+                // What is there now is what was there before, which nobody relies on any more: all services are made anew.
+                programmed = Programmed::default();
+                self.all().for_each(|key| self.dirty.add(key));
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(RETRY_MAX);
                 continue;
             }
-            match nft::apply(&script).await {
-                Ok(()) => {
-                    debug!(services = dirty.len(), replace, "service rules applied");
-                    if replace {
-                        info!(services = next.len(), "service rules are in place");
-                    }
-                    applied.merge(next);
-                    replace = false;
-                    pause = RETRY_BASE;
-                }
-                Err(error) => {
-                    warn!(%error, "service rules were refused; replacing all of them");
-                    applied.merge(next);
-                    replace = true;
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RETRY_MAX);
-                }
+            debug!(services = dirty.len(), replace, "service rules applied");
+            if replace {
+                info!(services = next.len(), "service rules are in place");
+            }
+            health.set_in_place(true);
+            pause = RETRY_BASE;
+            let flows = programmed.accept(next);
+            match conntrack::clean(&flows).await {
+                Ok(0) => {}
+                Ok(deleted) => debug!(deleted, "UDP flows are led elsewhere"),
+                Err(error) => warn!(
+                    error = &error as &dyn std::error::Error,
+                    "UDP clients may keep talking to endpoints that have gone"
+                ),
             }
         }
     }
 
-    fn rules_of(&self, key: &ServiceKey) -> Option<rules::ServiceRules> {
-        let service = self.services.get(&key.namespace, &key.name)?;
+    /// What the services want that changed; services that profit by it are marked.
+    fn wanted(
+        &self,
+        dirty: &HashSet<ServiceKey>,
+        health: &mut HealthServers,
+        claims: &mut Claims,
+    ) -> Applied {
+        let mut next = Applied::overlay(dirty.len());
+        let mut keys: Vec<_> = dirty.iter().collect();
+        keys.sort();
+        for key in keys {
+            let (mut rules, checked) = self.look(key);
+            for freed in claims.settle(key, &mut rules) {
+                self.dirty.add(freed);
+            }
+            next.set(key.clone(), rules);
+            health.set(key, checked);
+        }
+        next
+    }
+
+    fn look(&self, key: &ServiceKey) -> (Option<ServiceRules>, Option<Health>) {
+        let Some(service) = self.services.get(&key.namespace, &key.name) else {
+            return (None, None);
+        };
         let slices = self.slices.by_index(BY_SERVICE, &key.to_string());
-        let ports = model::service_ports(&service, &slices, &self.config.node_name);
-        Some(rules::build(key, &ports)).filter(|rules| !rules.is_empty())
+        let node = &self.config.node_name;
+        let mut ports = model::service_ports(&service, &slices, node);
+        for port in &mut ports {
+            // Those are for the API server to give out: nobody gets another service's.
+            port.external_ips
+                .retain(|address| !within(self.config.service_cidr, *address));
+        }
+        let rules = rules::build(key, &ports);
+        let health = model::health(&service, &slices, node);
+        (Some(rules).filter(|rules| !rules.is_empty()), health)
+    }
+
+    fn all(&self) -> impl Iterator<Item = ServiceKey> {
+        let services = self.services.list().into_iter();
+        services.map(|service| key_of(&service))
+    }
+}
+
+/// What the kernel has.
+#[derive(Default)]
+struct Programmed {
+    /// None when it is not known, and the first transaction has to replace whatever is there.
+    applied: Option<Applied>,
+    claims: Claims,
+}
+
+impl Programmed {
+    fn must_replace(&self) -> bool {
+        self.applied.is_none()
+    }
+
+    /// Notes what the kernel has taken; the UDP flows to look at now.
+    fn accept(&mut self, next: Applied) -> Flows {
+        let applied = self.applied.get_or_insert_default();
+        let flows = transaction::changed_flows(applied, &next);
+        applied.merge(next);
+        flows
+    }
+}
+
+fn within((network, prefix): (Ipv4Addr, u8), address: Ipv4Addr) -> bool {
+    let host_bits = 32_u32.saturating_sub(prefix.into());
+    let shift = |a: Ipv4Addr| a.to_bits().checked_shr(host_bits);
+    shift(network) == shift(address)
+}
+
+fn key_of(service: &Service) -> ServiceKey {
+    let meta = &service.metadata;
+    ServiceKey {
+        namespace: meta.namespace.clone().unwrap_or_default(),
+        name: meta.name.clone().unwrap_or_default(),
     }
 }
 
@@ -193,3 +286,6 @@ pub async fn teardown() -> Result<(), nft::Error> {
     // Adding first makes deleting succeed when there is nothing.
     nft::apply(&format!("add table ip {TABLE}\ndelete table ip {TABLE}\n")).await
 }
+
+#[cfg(test)]
+mod tests;

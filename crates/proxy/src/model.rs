@@ -8,7 +8,7 @@ use std::{
 };
 
 use k8s_openapi::api::{
-    core::v1::{Service, ServicePort as ApiPort},
+    core::v1::{Service, ServicePort as ApiPort, ServiceSpec},
     discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice},
 };
 
@@ -37,6 +37,26 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// What clients address: an address of a service, or a port of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Frontend {
+    /// None for a port on every address of the node.
+    pub address: Option<Ipv4Addr>,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: &'static str,
+    pub port: u16,
+}
+
+/// As an element of an nft map.
+impl fmt::Display for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(address) = self.address {
+            write!(f, "{address} . ")?;
+        }
+        write!(f, "{} . {}", self.protocol, self.port)
+    }
+}
+
 /// One port of a Service, ready to be made into rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
@@ -57,6 +77,17 @@ pub struct ServicePort {
     /// Endpoints anywhere, and those of this node.
     pub all: Vec<Endpoint>,
     pub local: Vec<Endpoint>,
+    /// Where flows that exist may go on: every endpoint that serves, whatever the policies say of new ones.
+    pub serving: BTreeSet<Ipv4Addr>,
+}
+
+/// What a load balancer is told of a service by this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Where it asks.
+    pub port: u16,
+    /// Ready endpoints of this node.
+    pub local_endpoints: usize,
 }
 
 /// The ports that this proxy serves: none for headless and ExternalName services and for those of another proxy.
@@ -65,22 +96,9 @@ pub fn service_ports(
     slices: &[Arc<EndpointSlice>],
     node: &str,
 ) -> Vec<ServicePort> {
-    let Some(spec) = &service.spec else {
+    let Some((spec, cluster_ips)) = served(service) else {
         return Vec::new();
     };
-    let labels = service.metadata.labels.as_ref();
-    let foreign = labels.is_some_and(|l| l.contains_key(PROXY_NAME_LABEL));
-    let external_name = spec.type_.as_deref() == Some("ExternalName");
-    let cluster_ips = addresses(
-        spec.cluster_ips
-            .as_deref()
-            .unwrap_or_default()
-            .iter()
-            .chain(&spec.cluster_ip),
-    );
-    if foreign || external_name || cluster_ips.is_empty() {
-        return Vec::new();
-    }
     let balancer = service.status.iter().flat_map(|s| &s.load_balancer);
     let balancer = balancer.flat_map(|b| b.ingress.iter().flatten());
     let ingress: Vec<String> = balancer
@@ -94,10 +112,9 @@ pub fn service_ports(
             .and_then(|c| c.client_ip.as_ref()?.timeout_seconds)
             .unwrap_or(DEFAULT_AFFINITY_SECONDS)
     });
-    let local = |policy: &Option<String>| policy.as_deref() == Some("Local");
     let ports = spec.ports.iter().flatten().filter_map(|port| {
         let protocol = protocol(port.protocol.as_deref())?;
-        let (all, here) = endpoints(port, slices, node);
+        let found = endpoints(port, slices, node);
         Some(ServicePort {
             name: match port.name.as_deref() {
                 None | Some("") => port.port.to_string(),
@@ -112,13 +129,51 @@ pub fn service_ports(
                 .and_then(|p| u16::try_from(p).ok())
                 .filter(|p| *p != 0),
             affinity_seconds: affinity,
-            internal_local: local(&spec.internal_traffic_policy),
-            external_local: local(&spec.external_traffic_policy),
-            all,
-            local: here,
+            internal_local: is_local(&spec.internal_traffic_policy),
+            external_local: is_local(&spec.external_traffic_policy),
+            all: best(&found, false),
+            local: best(&found, true),
+            serving: found.keys().map(|endpoint| endpoint.address).collect(),
         })
     });
     ports.collect()
+}
+
+/// What load balancers may ask about a service, of those that keep the client's address.
+pub fn health(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> Option<Health> {
+    let (spec, _) = served(service)?;
+    let balanced = spec.type_.as_deref() == Some("LoadBalancer");
+    if !balanced || !is_local(&spec.external_traffic_policy) {
+        return None;
+    }
+    let port = u16::try_from(spec.health_check_node_port?).ok()?;
+    let here = spec.ports.iter().flatten().flat_map(|port| {
+        let found = endpoints(port, slices, node);
+        let ready = found
+            .into_iter()
+            .filter(|(_, (condition, here))| *condition == Condition::Ready && *here);
+        ready.map(|(endpoint, _)| endpoint.address)
+    });
+    let here: BTreeSet<Ipv4Addr> = here.collect();
+    (port != 0).then_some(Health {
+        port,
+        local_endpoints: here.len(),
+    })
+}
+
+/// A service's spec and addresses, if it is for this proxy.
+fn served(service: &Service) -> Option<(&ServiceSpec, Vec<Ipv4Addr>)> {
+    let spec = service.spec.as_ref()?;
+    let labels = service.metadata.labels.as_ref();
+    let foreign = labels.is_some_and(|l| l.contains_key(PROXY_NAME_LABEL));
+    let external_name = spec.type_.as_deref() == Some("ExternalName");
+    let cluster_ips = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
+    let cluster_ips = addresses(cluster_ips);
+    (!foreign && !external_name && !cluster_ips.is_empty()).then_some((spec, cluster_ips))
+}
+
+fn is_local(policy: &Option<String>) -> bool {
+    policy.as_deref() == Some("Local")
 }
 
 /// The IPv4 addresses among `texts`, each once. "None" and IPv6 addresses drop out.
@@ -136,15 +191,12 @@ fn protocol(name: Option<&str>) -> Option<&'static str> {
     }
 }
 
-/// Endpoints of a port anywhere and on this node: the ready ones; where none is ready, those that still serve while they
-/// terminate (upstream's ProxyTerminatingEndpoints), decided for both lists by themselves.
-fn endpoints(
-    port: &ApiPort,
-    slices: &[Arc<EndpointSlice>],
-    node: &str,
-) -> (Vec<Endpoint>, Vec<Endpoint>) {
-    // By address and port: slices may overlap for a moment.
-    let mut found: BTreeMap<Endpoint, (Condition, bool)> = BTreeMap::new();
+/// A port's endpoints: the condition of each, and whether it is on this node.
+type Found = BTreeMap<Endpoint, (Condition, bool)>;
+
+/// The endpoints of a port that serve. By address and port: slices may overlap for a moment.
+fn endpoints(port: &ApiPort, slices: &[Arc<EndpointSlice>], node: &str) -> Found {
+    let mut found = Found::new();
     let wanted = port.name.as_deref().unwrap_or_default();
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
     for slice in slices.iter().filter(|s| s.address_type == "IPv4") {
@@ -170,40 +222,49 @@ fn endpoints(
             }
         }
     }
-    let best = |only_here: bool| {
-        let of = |condition| {
-            let fitting = found
-                .iter()
-                .filter(|(_, (c, here))| *c == condition && (*here || !only_here));
-            fitting.map(|(endpoint, _)| *endpoint).collect::<Vec<_>>()
-        };
-        let ready = of(Condition::Ready);
-        if ready.is_empty() {
-            of(Condition::Draining)
-        } else {
-            ready
-        }
+    found
+}
+
+/// Where new connections go, from anywhere or from this node only: to the ready endpoints; where none is ready, to those
+/// that still serve while they terminate (upstream's ProxyTerminatingEndpoints).
+fn best(found: &Found, only_here: bool) -> Vec<Endpoint> {
+    let of = |condition| {
+        let fitting = found
+            .iter()
+            .filter(|(_, (c, here))| *c == condition && (*here || !only_here));
+        fitting.map(|(endpoint, _)| *endpoint).collect::<Vec<_>>()
     };
-    (best(false), best(true))
+    let ready = of(Condition::Ready);
+    if ready.is_empty() {
+        of(Condition::Draining)
+    } else {
+        ready
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Condition {
+    /// Neither ready nor terminating, yet serving, as its slice says: keeps the flows it has.
+    Serving,
     /// Terminating but still serving.
     Draining,
     Ready,
 }
 
 impl Condition {
+    /// None of an endpoint that gets nothing, not even when it is the last.
     fn of(endpoint: &ApiEndpoint) -> Option<Self> {
-        let conditions = endpoint.conditions.as_ref();
+        let Some(conditions) = endpoint.conditions.as_ref() else {
+            return Some(Self::Ready);
+        };
         // Unknown readiness is to be read as ready.
-        if conditions.is_none_or(|c| c.ready.unwrap_or(true)) {
+        if conditions.ready.unwrap_or(true) {
             return Some(Self::Ready);
         }
-        conditions
-            .filter(|c| c.serving == Some(true) && c.terminating == Some(true))
-            .map(|_| Self::Draining)
+        (conditions.serving == Some(true)).then_some(match conditions.terminating {
+            Some(true) => Self::Draining,
+            _ => Self::Serving,
+        })
     }
 }
 

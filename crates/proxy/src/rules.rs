@@ -5,7 +5,10 @@ use std::{
     net::Ipv4Addr,
 };
 
-use crate::model::{Endpoint, ServiceKey, ServicePort};
+use crate::{
+    conntrack::Flows,
+    model::{Endpoint, Frontend, ServiceKey, ServicePort},
+};
 
 /// Longest chain name we make; the kernel's limit is higher, a person's is not.
 const NAME_LIMIT_BYTES: usize = 120;
@@ -20,21 +23,26 @@ pub struct ServiceRules {
     pub chains: BTreeMap<String, Vec<String>>,
     /// Affinity sets by name, with the seconds their elements live.
     pub sets: BTreeMap<String, i32>,
-    /// Elements of the map `services`: "address . protocol . port" to a chain.
-    pub services: BTreeMap<String, String>,
-    /// Elements of the map `nodeports`: "protocol . port" to a chain.
-    pub node_ports: BTreeMap<String, String>,
+    /// Elements of the map `services`, each to a chain.
+    pub services: BTreeMap<Frontend, String>,
+    /// Elements of the map `nodeports`, each to a chain.
+    pub node_ports: BTreeMap<Frontend, String>,
+    /// Elements of the set `unserved`: addresses outside the service range that have no endpoint.
+    pub unserved: BTreeSet<Frontend>,
     /// Pods that may be sent to themselves.
     pub hairpins: BTreeSet<Ipv4Addr>,
+    /// Where UDP flows may lead that were begun earlier.
+    pub flows: Flows,
 }
 
 impl ServiceRules {
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.node_ports.is_empty()
+        self.services.is_empty() && self.node_ports.is_empty() && self.unserved.is_empty()
     }
 }
 
-/// Makes the rules of a service. Ports without endpoints get none: what stays untranslated is rejected.
+/// Makes the rules of a service. Ports without endpoints get none: what stays untranslated is rejected, outside of
+/// the service range by an element of its own.
 pub fn build(key: &ServiceKey, ports: &[ServicePort]) -> ServiceRules {
     let mut rules = ServiceRules::default();
     for port in ports {
@@ -44,6 +52,7 @@ pub fn build(key: &ServiceKey, ports: &[ServicePort]) -> ServiceRules {
 }
 
 fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
+    note_flows(&mut rules.flows, port);
     let id = format!("{key}/{}/{}", port.protocol, port.name);
     let external = !port.external_ips.is_empty() || port.node_port.is_some();
     let internal_endpoints = if port.internal_local {
@@ -57,14 +66,17 @@ fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
         &port.all
     };
 
-    let internal = balance(rules, "svc", &id, port, internal_endpoints);
-    for address in &port.cluster_ips {
-        insert(&mut rules.services, address, port, internal.as_ref());
+    let of = |address: &Ipv4Addr| frontend(Some(*address), port.protocol, port.port);
+    if let Some(chain) = balance(rules, "svc", &id, port, internal_endpoints) {
+        let elements = port.cluster_ips.iter().map(|a| (of(a), chain.clone()));
+        rules.services.extend(elements);
     }
     if !external {
         return;
     }
-    let outer = if port.external_local {
+    let outer = if port.all.is_empty() && port.local.is_empty() {
+        None
+    } else if port.external_local {
         // The client's address is kept, so only this node's pods may answer. Clients of the cluster itself may go anywhere.
         let local = balance(rules, "local", &id, port, external_endpoints);
         let anywhere = balance(rules, "svc", &id, port, &port.all);
@@ -89,24 +101,37 @@ fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
         rules.chains.insert(name.clone(), body);
         name
     });
-    for address in &port.external_ips {
-        insert(&mut rules.services, address, port, outer.as_ref());
-    }
-    if let (Some(number), Some(chain)) = (port.node_port, &outer) {
-        let element = format!("{} . {number}", port.protocol);
-        rules.node_ports.insert(element, chain.clone());
+    let Some(outer) = outer else {
+        rules.unserved.extend(port.external_ips.iter().map(of));
+        return;
+    };
+    let elements = port.external_ips.iter().map(|a| (of(a), outer.clone()));
+    rules.services.extend(elements);
+    if let Some(number) = port.node_port {
+        rules
+            .node_ports
+            .insert(frontend(None, port.protocol, number), outer);
     }
 }
 
-fn insert(
-    map: &mut BTreeMap<String, String>,
-    address: &Ipv4Addr,
-    port: &ServicePort,
-    chain: Option<&String>,
-) {
-    if let Some(chain) = chain {
-        let element = format!("{address} . {} . {}", port.protocol, port.port);
-        map.insert(element, chain.clone());
+fn frontend(address: Option<Ipv4Addr>, protocol: &'static str, port: u16) -> Frontend {
+    Frontend {
+        address,
+        protocol,
+        port,
+    }
+}
+
+/// Flows without an endpoint that serves are left alone, as upstream does: it may come back.
+fn note_flows(flows: &mut Flows, port: &ServicePort) {
+    if port.protocol != "udp" || port.serving.is_empty() {
+        return;
+    }
+    let addresses = port.cluster_ips.iter().chain(&port.external_ips);
+    let addressed = addresses.map(|a| frontend(Some(*a), port.protocol, port.port));
+    let node_port = port.node_port.map(|n| frontend(None, port.protocol, n));
+    for frontend in addressed.chain(node_port) {
+        flows.insert(frontend, port.serving.clone());
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     Config, TABLE,
+    conntrack::Flows,
     model::ServiceKey,
     rules::{MASQUERADE_MARK, ServiceRules},
 };
@@ -73,6 +74,7 @@ pub fn replace(config: &Config, next: &Applied) -> String {
          add map ip {TABLE} services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}\n\
          add map ip {TABLE} nodeports {{ type inet_proto . inet_service : verdict; }}\n\
          add set ip {TABLE} hairpin {{ type ipv4_addr . ipv4_addr; }}\n\
+         add set ip {TABLE} unserved {{ type ipv4_addr . inet_proto . inet_service; }}\n\
          add set ip {TABLE} cluster {{ type ipv4_addr; flags interval; elements = {{ {cluster}/{prefix} }}; }}\n"
     );
     for (name, hook, rules) in &base_chains(config) {
@@ -126,6 +128,10 @@ fn base_chains(config: &Config) -> Vec<(&'static str, &'static str, Vec<String>)
     let unserved = vec![
         format!("ip daddr {service_range} meta l4proto tcp reject with tcp reset"),
         format!("ip daddr {service_range} reject"),
+        // Nor have these, outside of the range: they must not be asked for elsewhere.
+        "meta l4proto tcp ip daddr . meta l4proto . th dport @unserved reject with tcp reset"
+            .to_owned(),
+        "ip daddr . meta l4proto . th dport @unserved reject".to_owned(),
     ];
     let jump = vec!["jump translate".to_owned()];
     vec![
@@ -211,6 +217,18 @@ pub fn difference(applied: &Applied, next: &Applied) -> String {
                 );
             }
         }
+        for frontend in old.unserved.difference(&new.unserved) {
+            line(
+                &mut unlink,
+                format_args!("delete element ip {TABLE} unserved {{ {frontend} }}"),
+            );
+        }
+        for frontend in new.unserved.difference(&old.unserved) {
+            line(
+                &mut link,
+                format_args!("add element ip {TABLE} unserved {{ {frontend} }}"),
+            );
+        }
         let gone: Vec<_> = old
             .chains
             .keys()
@@ -252,11 +270,26 @@ pub fn difference(applied: &Applied, next: &Applied) -> String {
     add + &unlink + &link + &remove
 }
 
+/// Where UDP flows may lead whose service is changed by `next`.
+pub fn changed_flows(applied: &Applied, next: &Applied) -> Flows {
+    let mut flows = Flows::new();
+    for (key, rules) in &next.services {
+        let Some(rules) = rules else { continue };
+        let old = applied.get(key).map(|old| &old.flows);
+        let differ = rules
+            .flows
+            .iter()
+            .filter(|(frontend, serving)| old.and_then(|o| o.get(frontend)) != Some(serving));
+        flows.extend(differ.map(|(frontend, serving)| (*frontend, serving.clone())));
+    }
+    flows
+}
+
 /// The entries of `new` that `old` has not, or has with another value.
-fn changed<'a, V: PartialEq>(
-    new: &'a BTreeMap<String, V>,
-    old: &'a BTreeMap<String, V>,
-) -> impl Iterator<Item = (&'a String, &'a V)> {
+fn changed<'a, K: Ord, V: PartialEq>(
+    new: &'a BTreeMap<K, V>,
+    old: &'a BTreeMap<K, V>,
+) -> impl Iterator<Item = (&'a K, &'a V)> {
     new.iter()
         .filter(move |(key, value)| old.get(*key) != Some(*value))
 }

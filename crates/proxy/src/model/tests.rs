@@ -52,6 +52,49 @@ fn terminating_endpoints_serve_when_nothing_else_does() {
 }
 
 #[test]
+fn flows_stay_with_every_endpoint_that_serves() {
+    let slices = [slice(json!([
+        {"addresses": ["10.42.0.2"], "conditions": {"ready": true}},
+        {"addresses": ["10.42.0.3"], "conditions": {"ready": false, "serving": true, "terminating": true}},
+        {"addresses": ["10.42.0.4"], "conditions": {"ready": false, "serving": false, "terminating": true}},
+        {"addresses": ["10.42.0.5"], "conditions": {"ready": false}},
+        {"addresses": ["10.42.0.6"], "conditions": {"ready": false, "serving": true}},
+    ]))];
+    let ports = service_ports(&service(spec()), &slices, "a");
+    let serving: Vec<u8> = ports[0].serving.iter().map(|a| a.octets()[3]).collect();
+    assert_eq!(serving, [2, 3, 6]);
+    assert_eq!(targets(&ports[0].all), ["10.42.0.2:8080"]);
+}
+
+#[test]
+fn load_balancers_are_told_of_ready_pods_of_this_node() {
+    let slices = [slice(json!([
+        {"addresses": ["10.42.0.2"], "nodeName": "a", "conditions": {"ready": true}},
+        {"addresses": ["10.42.0.3"], "nodeName": "a", "conditions": {"ready": false, "serving": true, "terminating": true}},
+        {"addresses": ["10.42.1.2"], "nodeName": "b", "conditions": {"ready": true}},
+    ]))];
+    let mut balanced = spec();
+    balanced["type"] = "LoadBalancer".into();
+    balanced["externalTrafficPolicy"] = "Local".into();
+    balanced["healthCheckNodePort"] = 31000.into();
+    balanced["ports"] =
+        json!([{"name": "http", "port": 80}, {"name": "dns", "port": 53, "protocol": "UDP"}]);
+    let wanted = |local_endpoints| {
+        Some(Health {
+            port: 31000,
+            local_endpoints,
+        })
+    };
+    assert_eq!(health(&service(balanced.clone()), &slices, "a"), wanted(1));
+    assert_eq!(health(&service(balanced.clone()), &slices, "c"), wanted(0));
+    for (member, value) in [("type", "NodePort"), ("externalTrafficPolicy", "Cluster")] {
+        let mut other = balanced.clone();
+        other[member] = value.into();
+        assert_eq!(health(&service(other), &slices, "a"), None, "{member}");
+    }
+}
+
+#[test]
 fn services_that_are_not_ours_have_no_ports() {
     let mut headless = spec();
     headless["clusterIP"] = "None".into();

@@ -19,6 +19,7 @@ fn port() -> ServicePort {
         external_local: false,
         all: vec![endpoint(2, 8080), endpoint(3, 8080)],
         local: vec![endpoint(2, 8080)],
+        serving: BTreeSet::from([2, 3].map(|last| Ipv4Addr::new(10, 42, 0, last))),
     }
 }
 
@@ -37,6 +38,12 @@ fn check(port: ServicePort, expected: Expect) {
     }
     for (element, chain) in rules.services.iter().chain(&rules.node_ports) {
         text.push_str(&format!("{element} -> {chain}\n"));
+    }
+    for element in &rules.unserved {
+        text.push_str(&format!("{element} is refused\n"));
+    }
+    for (frontend, serving) in &rules.flows {
+        text.push_str(&format!("flows to {frontend} lead to {serving:?}\n"));
     }
     expected.assert_eq(&text);
 }
@@ -131,6 +138,71 @@ fn no_endpoints_no_rules() {
         ..port()
     };
     assert!(build(&key, &[empty]).is_empty());
+}
+
+#[test]
+fn external_addresses_without_endpoints_are_refused() {
+    check(
+        ServicePort {
+            all: Vec::new(),
+            local: Vec::new(),
+            external_ips: vec![Ipv4Addr::new(198, 51, 100, 7)],
+            node_port: Some(30080),
+            external_local: true,
+            ..port()
+        },
+        expect![[r#"
+            198.51.100.7 . tcp . 80 is refused
+        "#]],
+    );
+}
+
+#[test]
+fn without_an_endpoint_here_only_the_cluster_is_served() {
+    check(
+        ServicePort {
+            local: Vec::new(),
+            node_port: Some(30080),
+            external_local: true,
+            internal_local: true,
+            ..port()
+        },
+        expect![[r#"
+            ext-default/web/tcp/http:
+                ip saddr @cluster goto svc-default/web/tcp/http
+                fib saddr type local goto svc-default/web/tcp/http
+                drop
+            svc-default/web/tcp/http:
+                meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+            tcp . 30080 -> ext-default/web/tcp/http
+        "#]],
+    );
+}
+
+#[test]
+fn udp_flows_may_lead_to_whoever_serves() {
+    check(
+        ServicePort {
+            protocol: "udp",
+            port: 53,
+            external_ips: vec![Ipv4Addr::new(198, 51, 100, 7)],
+            node_port: Some(30053),
+            ..port()
+        },
+        expect![[r#"
+            ext-default/web/udp/http:
+                meta mark set meta mark or 0x4000
+                goto svc-default/web/udp/http
+            svc-default/web/udp/http:
+                meta l4proto udp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+            10.43.0.9 . udp . 53 -> svc-default/web/udp/http
+            198.51.100.7 . udp . 53 -> ext-default/web/udp/http
+            udp . 30053 -> ext-default/web/udp/http
+            flows to udp . 30053 lead to {10.42.0.2, 10.42.0.3}
+            flows to 10.43.0.9 . udp . 53 lead to {10.42.0.2, 10.42.0.3}
+            flows to 198.51.100.7 . udp . 53 lead to {10.42.0.2, 10.42.0.3}
+        "#]],
+    );
 }
 
 #[test]

@@ -34,9 +34,23 @@ fn wanted(name: &str, cluster_ip: u8, endpoints: &[u8], affinity: Option<i32>) -
         internal_local: false,
         external_local: affinity.is_some(),
         local: endpoints.clone(),
+        serving: endpoints.iter().map(|e| e.address).collect(),
         all: endpoints,
     };
     rules::build(&key(name), &[port])
+}
+
+/// A service of an external address, without endpoints.
+fn unserved(last: u8) -> ServiceRules {
+    let frontend = crate::model::Frontend {
+        address: Some(Ipv4Addr::new(198, 51, 100, last)),
+        protocol: "udp",
+        port: 53,
+    };
+    ServiceRules {
+        unserved: [frontend].into(),
+        ..ServiceRules::default()
+    }
 }
 
 fn overlay(changes: Vec<(&str, Option<ServiceRules>)>) -> Applied {
@@ -105,6 +119,38 @@ fn a_removed_service_leaves_nothing() {
     assert!(applied.hairpins.is_empty());
 }
 
+#[test]
+fn only_flows_of_changed_services_are_looked_at() {
+    let flows = |last: &[u8]| {
+        let frontend = crate::model::Frontend {
+            address: None,
+            protocol: "udp",
+            port: 30053,
+        };
+        let serving = last.iter().map(|last| Ipv4Addr::new(10, 42, 0, *last));
+        let flows = Flows::from([(frontend, serving.collect())]);
+        Some(ServiceRules {
+            flows,
+            ..ServiceRules::default()
+        })
+    };
+    let mut applied = Applied::default();
+    let first = overlay(vec![("a", flows(&[2, 3])), ("b", None)]);
+    assert_eq!(
+        changed_flows(&applied, &first),
+        flows(&[2, 3]).unwrap().flows
+    );
+    applied.merge(first);
+    for (next, wanted) in [
+        (flows(&[2, 3]), Flows::new()),
+        (flows(&[2]), flows(&[2]).unwrap().flows),
+        (None, Flows::new()),
+    ] {
+        let next = overlay(vec![("a", next)]);
+        assert_eq!(changed_flows(&applied, &next), wanted);
+    }
+}
+
 /// The kernel has the last word: every kind of transaction is applied in a network namespace of the test's own.
 #[test]
 fn the_kernel_accepts_every_transaction() {
@@ -125,8 +171,9 @@ fn the_kernel_accepts_every_transaction() {
             ("a", Some(wanted("a", 7, &[3, 4], None))),
             ("b", Some(wanted("b", 2, &[4, 5], Some(90)))),
         ],
-        vec![("a", None)],
-        vec![("b", None)],
+        vec![("c", Some(unserved(9)))],
+        vec![("a", None), ("c", Some(unserved(8)))],
+        vec![("b", None), ("c", None)],
     ] {
         let next = overlay(next);
         script.push_str(&difference(&applied, &next));

@@ -1,0 +1,170 @@
+use std::net::SocketAddrV4;
+
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_netfilter::conntrack::Status;
+use nix::sched::{CloneFlags, unshare};
+
+use super::*;
+
+const CTA_TIMEOUT_SECONDS: u32 = 600;
+
+fn at(text: &str) -> SocketAddrV4 {
+    text.parse().unwrap()
+}
+
+fn udp(text: &str) -> Frontend {
+    let address = at(text);
+    Frontend {
+        address: Some(*address.ip()),
+        protocol: "udp",
+        port: address.port(),
+    }
+}
+
+fn node_port(port: u16) -> Frontend {
+    Frontend {
+        address: None,
+        protocol: "udp",
+        port,
+    }
+}
+
+fn servers(last: &[u8]) -> BTreeSet<Ipv4Addr> {
+    let address = |last: &u8| Ipv4Addr::new(10, 42, 0, *last);
+    last.iter().map(address).collect()
+}
+
+#[test]
+fn flows_go_that_lead_to_nobody() {
+    let flows = Flows::from([
+        (udp("10.43.0.9:53"), servers(&[2, 3])),
+        (node_port(30053), servers(&[2])),
+    ]);
+    let local = HashSet::from([Ipv4Addr::new(192, 0, 2, 1)]);
+    let cases = [
+        ("10.43.0.9:53", "10.42.0.2", false),
+        ("10.43.0.9:53", "10.42.0.4", true),
+        // Never translated.
+        ("10.43.0.9:53", "10.43.0.9", true),
+        ("192.0.2.1:30053", "192.0.2.1", true),
+        ("192.0.2.1:30053", "10.42.0.2", false),
+        // Somebody else's.
+        ("10.43.0.9:54", "10.42.0.4", false),
+        ("10.43.0.8:53", "10.42.0.4", false),
+        ("192.0.2.7:30053", "192.0.2.7", false),
+    ];
+    for (destination, server, wanted) in cases {
+        let flow = Flow {
+            frontend: udp(destination),
+            server: server.parse().unwrap(),
+            identity: Vec::new(),
+        };
+        let found = is_stale(&flow, &flows, &local);
+        assert_eq!(found, wanted, "{destination} answered by {server}");
+    }
+}
+
+fn tuple(protocol: Protocol, source: SocketAddrV4, destination: SocketAddrV4) -> Vec<Tuple> {
+    vec![
+        Tuple::Ip(vec![
+            IPTuple::SourceAddress((*source.ip()).into()),
+            IPTuple::DestinationAddress((*destination.ip()).into()),
+        ]),
+        Tuple::Proto(vec![
+            ProtoTuple::Protocol(protocol),
+            ProtoTuple::SourcePort(source.port()),
+            ProtoTuple::DestinationPort(destination.port()),
+        ]),
+    ]
+}
+
+/// Puts an entry into the table, as if packets had passed.
+async fn insert(protocol: Protocol, client: &str, destination: &str, server: &str) {
+    let (client, destination, server) = (at(client), at(destination), at(server));
+    let mut attributes = vec![
+        ConntrackAttribute::CtaTupleOrig(tuple(protocol, client, destination)),
+        ConntrackAttribute::CtaTupleReply(tuple(protocol, server, client)),
+        ConntrackAttribute::CtaStatus(Status::Confirmed | Status::SeenReply),
+        ConntrackAttribute::CtaTimeout(CTA_TIMEOUT_SECONDS),
+    ];
+    if protocol == Protocol::Tcp {
+        use netlink_packet_netfilter::conntrack::{ProtoInfo, ProtoInfoTCP};
+        let established = ProtoInfo::TCP(vec![ProtoInfoTCP::State(3)]);
+        attributes.push(ConntrackAttribute::CtaProtoInfo(vec![established]));
+    }
+    let message = ConntrackMessage::New(attributes);
+    let mut socket = Netlink::send(message, NLM_F_CREATE | NLM_F_ACK)
+        .await
+        .unwrap();
+    assert_eq!(socket.next().await.unwrap(), None);
+}
+
+/// Ports of the clients whose UDP flows the kernel knows.
+async fn clients() -> BTreeSet<u16> {
+    let mut socket = Netlink::send(ConntrackMessage::Get(Vec::new()), NLM_F_DUMP)
+        .await
+        .unwrap();
+    let mut found = BTreeSet::new();
+    while let Some(attributes) = socket.next().await.unwrap() {
+        for attribute in attributes {
+            if let ConntrackAttribute::CtaTupleReply(parts) = attribute
+                && let Some((_, _, port)) = addressed(&parts)
+            {
+                found.insert(port);
+            }
+        }
+    }
+    found
+}
+
+/// Entries of every sort, in a network namespace that ends with its thread.
+async fn check() {
+    for (client, destination, server) in [
+        ("10.42.0.9:1001", "10.43.0.9:53", "10.42.0.2:5353"),
+        ("10.42.0.9:1002", "10.43.0.9:53", "10.42.0.4:5353"),
+        ("10.42.0.9:1003", "10.43.0.8:53", "10.42.0.4:5353"),
+    ] {
+        insert(Protocol::Udp, client, destination, server).await;
+    }
+    let tcp = ("10.42.0.9:1004", "10.43.0.9:53", "10.42.0.4:5353");
+    insert(Protocol::Tcp, tcp.0, tcp.1, tcp.2).await;
+    assert_eq!(clients().await, BTreeSet::from([1001, 1002, 1003]));
+
+    let mut socket = Netlink::send(list_udp(), NLM_F_DUMP).await.unwrap();
+    let mut entries = 0;
+    while socket.next().await.unwrap().is_some() {
+        entries += 1;
+    }
+    assert_eq!(entries, 3, "the kernel leaves TCP out");
+
+    let flows = Flows::from([(udp("10.43.0.9:53"), servers(&[2, 3]))]);
+    assert_eq!(clean(&flows).await.unwrap(), 1);
+    assert_eq!(clients().await, BTreeSet::from([1001, 1003]));
+    assert_eq!(clean(&flows).await.unwrap(), 0);
+    assert_eq!(clean(&Flows::new()).await.unwrap(), 0);
+
+    // More than one round's worth.
+    for port in 0..u16::try_from(BATCH_ENTRIES).unwrap() + 10 {
+        let client = format!("10.42.0.9:{}", 2000 + port);
+        insert(Protocol::Udp, &client, "10.43.0.9:53", "10.42.0.4:5353").await;
+    }
+    assert_eq!(clean(&flows).await.unwrap(), BATCH_ENTRIES + 10);
+    assert_eq!(clients().await, BTreeSet::from([1001, 1003]));
+}
+
+#[test]
+fn the_kernel_deletes_stale_flows_only() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root to make a network namespace");
+        return;
+    }
+    let there = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(check());
+    });
+    there.join().unwrap();
+}
