@@ -13,4 +13,5 @@ mod crash;
 mod example;
 mod pods;
 mod resilience;
+mod services;
 mod support;

@@ -1,0 +1,85 @@
+//! Services with traffic: which endpoint answers whom, under which name and from which address, and what becomes of
+//! clients when endpoints come and go.
+
+mod balancing;
+mod flows;
+mod manifest;
+mod names;
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use knarr_testkit::{Cluster, run};
+
+use crate::support::{SOON, Shell, newest, step, with_running_cluster};
+
+/// Looks at one thing; the pods are there already.
+type Check = fn(&Shell<'_>) -> Result<()>;
+
+#[test]
+fn services_lead_to_their_endpoints() {
+    with_running_cluster(|cluster| {
+        step("apply", || shell(cluster)?.apply(&manifest::text()))?;
+        step("ready", || ready(&shell(cluster)?))?;
+        let checks: [(&str, Check); 15] = [
+            ("ports by name", balancing::named_ports),
+            ("session affinity", balancing::affinity),
+            ("the client's address", balancing::policies),
+            ("endpoints of another node", balancing::elsewhere),
+            (
+                "load balancer and its health check",
+                balancing::load_balancer,
+            ),
+            ("an external address without endpoints", balancing::void),
+            ("endpoints made by hand", balancing::manual),
+            ("headless services", names::headless),
+            ("names of ports and addresses", names::ports_and_addresses),
+            ("pods that are not ready", names::not_ready),
+            ("external names", names::external),
+            ("UDP", flows::udp),
+            ("the first endpoint", flows::first_endpoint),
+            ("connections outlive changes", flows::established),
+            // The last: it deletes a pod.
+            ("UDP clients of a deleted pod", flows::deleted_pod),
+        ];
+        let mut failures = Vec::new();
+        for (name, check) in checks {
+            if let Err(error) = step(name, || check(&shell(cluster)?)) {
+                failures.push(format!("{error:#}"));
+            }
+        }
+        ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
+        step("knarr down", || cluster.down(&[]))?;
+        cluster.assert_gone()
+    });
+}
+
+fn shell(cluster: &Cluster) -> Result<Shell<'_>> {
+    Ok(Shell::new(cluster, newest()?, "default"))
+}
+
+fn ready(shell: &Shell<'_>) -> Result<()> {
+    shell.wait_ready("app=pair", 2)?;
+    shell.wait_ready("app=caller", 1)?;
+    shell.run("wait --for=jsonpath={.status.phase}=Running pod/shy --timeout=60s")?;
+    Ok(())
+}
+
+/// What a script prints in the calling pod.
+fn call(shell: &Shell<'_>, script: &str) -> Result<String> {
+    shell.words(&["exec", "caller", "--", "sh", "-c", script])
+}
+
+fn cluster_ip(shell: &Shell<'_>, service: &str) -> Result<String> {
+    shell.path(&format!("service {service}"), "{.spec.clusterIP}")
+}
+
+fn pod_ip(shell: &Shell<'_>, pod: &str) -> Result<String> {
+    shell.path(&format!("pod {pod}"), "{.status.podIP}")
+}
+
+/// Runs a program that takes a moment.
+fn program(mut command: Command, arguments: &[&str]) -> Result<String> {
+    command.args(arguments);
+    run(command, SOON)?.success()
+}
