@@ -1,16 +1,44 @@
 //! NamespaceLifecycle: nothing is written into a namespace that does not exist, nothing new into one that goes, and the
 //! namespaces of the system stay.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use async_trait::async_trait;
-use knarr_meta::{GroupResource, object, status::Status};
+use knarr_meta::{GroupResource, status::Status};
+use serde::Deserialize;
 
-use super::{forbidden, is, read};
-use crate::request::{AdmissionPlugin, AdmissionRequest, Objects, Operation};
+use super::{forbidden, is};
+use crate::request::{AdmissionPlugin, AdmissionRequest, Object, Objects, Operation};
 
 /// Namespaces that may not be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+/// The little of a namespace that every create in it looks at.
+#[derive(Deserialize)]
+struct Namespace<'a> {
+    #[serde(borrow, default)]
+    metadata: Metadata<'a>,
+    #[serde(borrow, default)]
+    status: NamespaceStatus<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    deletion_timestamp: Option<Cow<'a, str>>,
+}
+
+#[derive(Default, Deserialize)]
+struct NamespaceStatus<'a> {
+    phase: Option<Cow<'a, str>>,
+}
+
+fn terminating(namespace: &Object) -> bool {
+    serde_json::from_slice::<Namespace<'_>>(&namespace.json).is_ok_and(|namespace| {
+        namespace.metadata.deletion_timestamp.is_some()
+            || namespace.status.phase.as_deref() == Some("Terminating")
+    })
+}
 
 /// The plugin.
 pub struct NamespaceLifecycle {
@@ -55,15 +83,13 @@ impl AdmissionPlugin for NamespaceLifecycle {
             return Ok(());
         }
         let name = request.namespace;
-        let Some(namespace) = read(&*self.objects, "", "namespaces", "", name) else {
+        let Some(namespace) = self.objects.get("", "namespaces", "", name) else {
             return Err(Status::not_found(
                 GroupResource::new("", "namespaces"),
                 name,
             ));
         };
-        let terminating = object::str_at(&namespace, &["status", "phase"]) == "Terminating"
-            || object::deletion_timestamp(&namespace).is_some();
-        if request.operation == Operation::Create && terminating {
+        if request.operation == Operation::Create && terminating(&namespace) {
             let why = format!(
                 "unable to create new content in namespace {name} because it is being terminated"
             );

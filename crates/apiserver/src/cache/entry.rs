@@ -12,6 +12,9 @@ use serde_json::Value;
 /// The most bytes `"resourceVersion":"…",` can take: fixed text and 20 digits.
 const VERSION_FIELD_BYTES: usize = 42;
 
+/// The most bytes of a PartialObjectMetadata without its metadata: fixed text and `meta.k8s.io/v1beta1`.
+const PARTIAL_HEAD_BYTES: usize = 78;
+
 /// Keys and values in the order of the keys.
 pub type Labels = Box<[(Box<str>, Box<str>)]>;
 
@@ -211,6 +214,20 @@ impl Entry {
         out.put_u8(b'{');
         self.write_version(out, revision);
         out.put_slice(&self.json[self.splice()..=self.meta_end as usize]);
+    }
+
+    /// Appends the object's PartialObjectMetadata of the version `api_version`.
+    pub fn write_partial(&self, out: &mut BytesMut, revision: u64, api_version: &str) {
+        out.put_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"");
+        out.put_slice(api_version.as_bytes());
+        out.put_slice(b"\",\"metadata\":");
+        self.write_metadata(out, revision);
+        out.put_u8(b'}');
+    }
+
+    /// Upper bound of what [`Entry::write_partial`] appends.
+    pub fn partial_size(&self) -> usize {
+        PARTIAL_HEAD_BYTES + VERSION_FIELD_BYTES + self.metadata().len()
     }
 
     fn splice(&self) -> usize {

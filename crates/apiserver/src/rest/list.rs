@@ -253,12 +253,19 @@ fn continue_token(slice: &Slice) -> Option<String> {
 /// A page in the shape asked for.
 pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
     let token = continue_token(&slice);
-    let simple =
-        accepted.shape == Shape::Object && accepted.encoding == Encoding::Json && !accepted.pretty;
-    if simple && ask.served.alias.is_none() {
-        let head = head(ask, &slice, token.as_deref());
-        let list = ListBody::new(head, slice.entries);
-        return Ok(respond::json(StatusCode::OK, Body::List(Box::new(list))));
+    let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
+    match accepted.shape {
+        Shape::Object if plain && ask.served.alias.is_none() => {
+            let kind = ask.kind();
+            let head = head(kind.kind, &kind.api_version(), &slice, token.as_deref());
+            let list = ListBody::new(head.freeze(), slice.entries);
+            return Ok(respond::json(StatusCode::OK, Body::List(Box::new(list))));
+        }
+        Shape::Partial(version) if plain => {
+            let body = partials(&slice, version.api_version(), token.as_deref());
+            return Ok(respond::json(StatusCode::OK, Body::from(body)));
+        }
+        _ => {}
     }
     let mut meta = json!({"resourceVersion": slice.revision.to_string()});
     if let Some(token) = token {
@@ -267,14 +274,12 @@ pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
     if let Some(remaining) = slice.remaining {
         meta["remainingItemCount"] = json!(remaining);
     }
-    let strategy = ask.kind().strategy;
-    let trees = slice
-        .entries
-        .iter()
-        .map(|e| (shape::served_tree(ask.served, e), e));
+    let entries = slice.entries.iter();
     let list = match accepted.shape {
         Shape::Object => {
-            let items: Vec<Value> = trees.map(|(tree, _)| untyped(tree)).collect();
+            let items: Vec<Value> = entries
+                .map(|e| untyped(shape::served_tree(ask.served, e)))
+                .collect();
             json!({
                 "kind": format!("{}List", ask.kind().kind),
                 "apiVersion": ask.served.api_version(),
@@ -283,8 +288,8 @@ pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
             })
         }
         Shape::Partial(version) => {
-            let items: Vec<Value> = trees
-                .map(|(tree, _)| shape::partial(&tree, version))
+            let items: Vec<Value> = entries
+                .map(|e| shape::partial(&e.tree(), version))
                 .collect();
             json!({
                 "kind": "PartialObjectMetadataList",
@@ -295,13 +300,34 @@ pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
         }
         Shape::Table(version) => {
             let include = IncludeObject::parse(ask.query.get("includeObject"))?;
-            let rows = trees
-                .map(|(tree, e)| shape::row(strategy, &tree, e.tree(), version, include))
+            let rows = entries
+                .map(|e| shape::row(ask.served, e.tree(), version, include))
                 .collect();
-            shape::table(strategy, version, meta, rows, true)
+            shape::table(ask.kind().strategy, version, meta, rows, true)
         }
     };
     Ok(respond::tree(StatusCode::OK, &list, accepted))
+}
+
+/// A PartialObjectMetadataList from the stored bytes.
+fn partials(slice: &Slice, api_version: &str, token: Option<&str>) -> Bytes {
+    let mut out = head("PartialObjectMetadata", api_version, slice, token);
+    out.reserve(
+        slice
+            .entries
+            .iter()
+            .map(|e| e.partial_size() + 1)
+            .sum::<usize>()
+            + 3,
+    );
+    for (n, entry) in slice.entries.iter().enumerate() {
+        if n > 0 {
+            out.put_u8(b',');
+        }
+        entry.write_partial(&mut out, entry.revision, api_version);
+    }
+    out.put_slice(b"]}\n");
+    out.freeze()
 }
 
 /// Items of lists carry no type, as upstream's.
@@ -313,12 +339,13 @@ fn untyped(mut tree: Value) -> Value {
     tree
 }
 
-fn head(ask: &Ask<'_>, slice: &Slice, token: Option<&str>) -> Bytes {
+/// A list up to its first item.
+fn head(kind: &str, api_version: &str, slice: &Slice, token: Option<&str>) -> BytesMut {
     let mut out = BytesMut::with_capacity(256);
     out.put_slice(b"{\"kind\":\"");
-    out.put_slice(ask.kind().kind.as_bytes());
+    out.put_slice(kind.as_bytes());
     out.put_slice(b"List\",\"apiVersion\":\"");
-    out.put_slice(ask.kind().api_version().as_bytes());
+    out.put_slice(api_version.as_bytes());
     out.put_slice(b"\",\"metadata\":{\"resourceVersion\":\"");
     put_decimal(&mut out, slice.revision);
     out.put_u8(b'"');
@@ -332,5 +359,5 @@ fn head(ask: &Ask<'_>, slice: &Slice, token: Option<&str>) -> Bytes {
         put_decimal(&mut out, remaining);
     }
     out.put_slice(b"},\"items\":[");
-    out.freeze()
+    out
 }

@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use knarr_api::kind::Strategy;
 use serde_json::{Map, Value, json};
@@ -45,29 +45,35 @@ impl IncludeObject {
 
 /// An object in the version the client uses.
 pub fn served_tree(served: &Served, entry: &Entry) -> Value {
+    in_version(served, entry.tree())
+}
+
+fn in_version(served: &Served, stored: Value) -> Value {
     match served.alias {
-        Some(alias) => (alias.decode)(entry.tree()),
-        None => entry.tree(),
+        Some(alias) => (alias.decode)(stored),
+        None => stored,
     }
 }
 
 /// Answers with one object.
 pub fn object(ask: &Ask<'_>, code: StatusCode, entry: &Entry, accepted: Accepted) -> Answer {
-    if accepted.shape == Shape::Object
-        && accepted.encoding == Encoding::Json
-        && !accepted.pretty
-        && ask.served.alias.is_none()
-    {
-        return Ok(respond::json(code, line(entry)));
-    }
+    let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
     let tree = match accepted.shape {
+        Shape::Object if plain && ask.served.alias.is_none() => {
+            return Ok(respond::json(code, line(entry)));
+        }
         Shape::Object => served_tree(ask.served, entry),
-        Shape::Partial(version) => partial(&served_tree(ask.served, entry), version),
+        Shape::Partial(version) if plain => {
+            let mut out = BytesMut::with_capacity(entry.partial_size() + 1);
+            entry.write_partial(&mut out, entry.revision, version.api_version());
+            out.extend_from_slice(b"\n");
+            return Ok(respond::json(code, Body::from(out.freeze())));
+        }
+        Shape::Partial(version) => partial(&entry.tree(), version),
         Shape::Table(version) => {
             let include = IncludeObject::parse(ask.query.get("includeObject"))?;
-            let tree = served_tree(ask.served, entry);
             let meta = json!({"resourceVersion": entry.revision.to_string()});
-            let row = row(ask.kind().strategy, &tree, entry.tree(), version, include);
+            let row = row(ask.served, entry.tree(), version, include);
             table(ask.kind().strategy, version, meta, vec![row], true)
         }
     };
@@ -76,13 +82,13 @@ pub fn object(ask: &Ask<'_>, code: StatusCode, entry: &Entry, accepted: Accepted
 
 /// The object's bytes with a newline, as upstream ends every JSON answer.
 fn line(entry: &Entry) -> Body {
-    let mut out = bytes::BytesMut::with_capacity(entry.size() + 1);
+    let mut out = BytesMut::with_capacity(entry.size() + 1);
     entry.write_object(&mut out, entry.revision);
     out.extend_from_slice(b"\n");
     Body::from(out.freeze())
 }
 
-/// PartialObjectMetadata of an object.
+/// PartialObjectMetadata of an object. Metadata is the same in every version.
 pub fn partial(tree: &Value, version: MetaVersion) -> Value {
     json!({
         "kind": "PartialObjectMetadata",
@@ -118,25 +124,19 @@ pub fn table(
     })
 }
 
-/// A row: cells from the stored version, the object in the served one.
-pub fn row(
-    strategy: &dyn Strategy,
-    tree: &Value,
-    stored: Value,
-    version: MetaVersion,
-    include: IncludeObject,
-) -> Value {
+/// A row of a stored object: cells from the stored version, the object in the served one.
+pub fn row(served: &Served, stored: Value, version: MetaVersion, include: IncludeObject) -> Value {
     let now = jiff::Timestamp::now().as_second();
+    let cells = served.kind.strategy.cells(&stored, now);
+    let object = match include {
+        IncludeObject::None => None,
+        IncludeObject::Metadata => Some(partial(&stored, version)),
+        IncludeObject::Object => Some(in_version(served, stored)),
+    };
     let mut row = Map::new();
-    row.insert("cells".into(), Value::Array(strategy.cells(&stored, now)));
-    match include {
-        IncludeObject::None => {}
-        IncludeObject::Metadata => {
-            row.insert("object".into(), partial(tree, version));
-        }
-        IncludeObject::Object => {
-            row.insert("object".into(), tree.clone());
-        }
+    row.insert("cells".into(), Value::Array(cells));
+    if let Some(object) = object {
+        row.insert("object".into(), object);
     }
     Value::Object(row)
 }
@@ -174,19 +174,22 @@ impl ShapeView {
 
 impl View for ShapeView {
     fn object(&self, entry: &Entry, revision: u64) -> Bytes {
-        let strategy = self.served.kind.strategy;
-        let mut stored = entry.tree();
-        stored["metadata"]["resourceVersion"] = json!(revision.to_string());
-        let tree = match self.served.alias {
-            Some(alias) => (alias.decode)(stored.clone()),
-            None => stored.clone(),
+        let stored = || {
+            let mut stored = entry.tree();
+            stored["metadata"]["resourceVersion"] = json!(revision.to_string());
+            stored
         };
         let value = match self.shape {
-            Shape::Object => tree,
-            Shape::Partial(version) => partial(&tree, version),
+            Shape::Object => in_version(&self.served, stored()),
+            Shape::Partial(version) => {
+                let mut out = BytesMut::with_capacity(entry.partial_size());
+                entry.write_partial(&mut out, revision, version.api_version());
+                return out.freeze();
+            }
             Shape::Table(version) => {
-                let row = row(strategy, &tree, stored, version, self.include);
+                let row = row(&self.served, stored(), version, self.include);
                 let meta = json!({"resourceVersion": revision.to_string()});
+                let strategy = self.served.kind.strategy;
                 table(strategy, version, meta, vec![row], self.headers())
             }
         };

@@ -46,6 +46,19 @@ fn splices_the_revision_into_stored_bytes() {
         (&json!("9"), &json!("a"))
     );
     assert_eq!((entry.label("a"), entry.label("c")), (Some("1"), None));
+    let api_version = "meta.k8s.io/v1beta1";
+    let partial = text(|out| entry.write_partial(out, u64::MAX, api_version));
+    assert_eq!(partial.len(), entry.partial_size());
+    assert_eq!(
+        serde_json::from_str::<Value>(&partial).unwrap(),
+        json!({
+            "kind": "PartialObjectMetadata", "apiVersion": api_version,
+            "metadata": {
+                "resourceVersion": u64::MAX.to_string(), "labels": {"a": "1", "b": "2"},
+                "name": "a", "namespace": "default",
+            },
+        })
+    );
 }
 
 #[test]
