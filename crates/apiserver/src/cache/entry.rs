@@ -23,7 +23,7 @@ pub type Labels = Box<[(Box<str>, Box<str>)]>;
 pub struct Entry {
     /// `namespace/name`, or `name` where cluster-scoped.
     pub key: Arc<str>,
-    /// Modification revision: the object's resourceVersion.
+    /// Modification revision: the object's resourceVersion. 0: it was never stored (a dry run), and has none.
     pub revision: u64,
     /// JSON of the stored version without resourceVersion.
     pub json: Bytes,
@@ -163,10 +163,12 @@ impl Entry {
         &self.json[self.meta_at as usize + METADATA.len() - 1..=self.meta_end as usize]
     }
 
-    /// Parses the state; resourceVersion is set.
+    /// Parses the state; resourceVersion is set where there is one.
     pub fn tree(&self) -> Value {
         let mut tree: Value = serde_json::from_slice(&self.json).unwrap_or_default();
-        if let Some(meta) = tree.get_mut("metadata").and_then(Value::as_object_mut) {
+        if self.revision > 0
+            && let Some(meta) = tree.get_mut("metadata").and_then(Value::as_object_mut)
+        {
             meta.insert(
                 "resourceVersion".into(),
                 Value::String(self.revision.to_string()),
@@ -235,6 +237,9 @@ impl Entry {
     }
 
     fn write_version(&self, out: &mut BytesMut, revision: u64) {
+        if revision == 0 {
+            return;
+        }
         out.put_slice(b"\"resourceVersion\":\"");
         put_decimal(out, revision);
         out.put_u8(b'"');

@@ -100,7 +100,11 @@ pub async fn dry_run(api: &Caller<'_>) -> Result<()> {
         .await?
         .is(201)?
         .body;
-    ensure!(!made["metadata"]["uid"].is_null(), "{made}");
+    let metadata = &made["metadata"];
+    ensure!(
+        !metadata["uid"].is_null() && metadata["resourceVersion"].is_null(),
+        "{made}"
+    );
     api.get(&format!("{path}/a")).await?.is(404)?;
     api.config_map("b", json!({})).await?;
     api.delete(&format!("{path}/b?dryRun=All")).await?.is(200)?;

@@ -62,6 +62,17 @@ fn splices_the_revision_into_stored_bytes() {
 }
 
 #[test]
+fn what_was_never_stored_has_no_revision() {
+    let tree = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}});
+    let entry = Entry::bare(kind("configmaps"), "n/a".into(), 0, encode(&tree));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&entry.object()).unwrap(),
+        tree
+    );
+    assert_eq!(entry.tree(), tree);
+}
+
+#[test]
 fn serves_objects_without_metadata_fields() {
     let entry = entry(&json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {}}));
     assert_eq!(
