@@ -22,7 +22,10 @@ use knarr_proxy::Proxy;
 use knarr_runtime::Runtime;
 use knarr_scheduler::Scheduler;
 use knarr_store::Embedded;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
@@ -270,7 +273,8 @@ impl Cluster {
                 field_selector: Some(format!("metadata.name={}", parts.node_name)),
                 ..InformerScope::default()
             });
-        follow_pod_cidr(&nodes, flags.data_dir.clone());
+        let network_configured = Arc::new(Notify::new());
+        follow_pod_cidr(&nodes, flags.data_dir.clone(), network_configured.clone());
         let serving = self.pki.credential(Role::Kubelet);
         let config = knarr_kubelet::Config {
             node_name: parts.node_name.clone(),
@@ -283,6 +287,7 @@ impl Cluster {
             serving_cert_pem: serving.cert_pem().to_owned(),
             serving_key_pem: serving.key_pem().to_owned(),
             client_ca_pem: self.pki.ca_pem().to_owned(),
+            network_configured,
             ..knarr_kubelet::Config::default()
         };
         let kubelet = Kubelet::new(config, client).await?;
@@ -371,18 +376,22 @@ async fn import_images(runtime: &Runtime, dir: &Path) -> Result<()> {
     let images = runtime.images();
     let imported = tokio::task::spawn_blocking(move || {
         for archive in archives {
-            let names = images
+            let ids = images
                 .import_tar(&archive)
                 .with_context(|| format!("cannot import {}", archive.display()))?;
-            info!(archive = %archive.display(), ?names, "images imported");
+            info!(archive = %archive.display(), ?ids, "images imported");
         }
         Ok(())
     });
     imported.await.context("importing images was aborted")?
 }
 
-/// Gives pods addresses of the range that the node was given, as soon as it is.
-fn follow_pod_cidr(nodes: &knarr_client::Informer<Node>, data_dir: PathBuf) {
+/// Gives pods addresses of the range that the node was given, as soon as it is; rings when it has.
+fn follow_pod_cidr(
+    nodes: &knarr_client::Informer<Node>,
+    data_dir: PathBuf,
+    configured: Arc<Notify>,
+) {
     nodes.on_event(move |event| {
         let node = event.object();
         let cidr = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref());
@@ -396,7 +405,10 @@ fn follow_pod_cidr(nodes: &knarr_client::Informer<Node>, data_dir: PathBuf) {
             return;
         }
         match network::write_cni(&data_dir, cidr) {
-            Ok(()) => info!(%cidr, "pods of this node get addresses"),
+            Ok(()) => {
+                info!(%cidr, "pods of this node get addresses");
+                configured.notify_one();
+            }
             Err(error) => error!(
                 error = format!("{error:#}"),
                 "cannot configure the pod network"
