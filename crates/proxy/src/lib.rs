@@ -21,6 +21,7 @@ mod claims;
 mod conntrack;
 mod health;
 mod model;
+mod range;
 mod rules;
 mod transaction;
 
@@ -39,6 +40,7 @@ use crate::{
     conntrack::Flows,
     health::HealthServers,
     model::{Health, ServiceKey},
+    range::Range,
     rules::ServiceRules,
     transaction::Applied,
 };
@@ -218,10 +220,14 @@ impl Proxy {
         let slices = self.slices.by_index(BY_SERVICE, &key.to_string());
         let node = &self.config.node_name;
         let mut ports = model::service_ports(&service, &slices, node);
+        let (network, prefix) = self.config.service_cidr;
+        let cluster_ips = Range::new(network, prefix);
         for port in &mut ports {
             // Those are for the API server to give out: nobody gets another service's.
             port.external_ips
-                .retain(|address| !within(self.config.service_cidr, *address));
+                .retain(|address| !cluster_ips.contains(*address));
+            port.guarded_ips
+                .retain(|address| !cluster_ips.contains(*address));
         }
         let rules = rules::build(key, &ports);
         let health = model::health(&service, &slices, node);
@@ -254,12 +260,6 @@ impl Programmed {
         applied.merge(next);
         flows
     }
-}
-
-fn within((network, prefix): (Ipv4Addr, u8), address: Ipv4Addr) -> bool {
-    let host_bits = 32_u32.saturating_sub(prefix.into());
-    let shift = |a: Ipv4Addr| a.to_bits().checked_shr(host_bits);
-    shift(network) == shift(address)
 }
 
 fn key_of(service: &Service) -> ServiceKey {

@@ -12,6 +12,8 @@ use k8s_openapi::api::{
     discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice},
 };
 
+use crate::range::{Range, disjoint};
+
 /// Services with this label belong to another proxy.
 const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
 /// Upstream's default of `sessionAffinityConfig.clientIP.timeoutSeconds`: three hours.
@@ -69,6 +71,9 @@ pub struct ServicePort {
     pub cluster_ips: Vec<Ipv4Addr>,
     /// External and load balancer addresses.
     pub external_ips: Vec<Ipv4Addr>,
+    /// Load balancer addresses that only clients of `source_ranges` may use.
+    pub guarded_ips: Vec<Ipv4Addr>,
+    pub source_ranges: Vec<Range>,
     pub node_port: Option<u16>,
     /// Seconds a client keeps its endpoint.
     pub affinity_seconds: Option<i32>,
@@ -105,7 +110,17 @@ pub fn service_ports(
         .filter(|i| i.ip_mode.as_deref() != Some("Proxy"))
         .filter_map(|i| i.ip.clone())
         .collect();
-    let external_ips = addresses(spec.external_ips.iter().flatten().chain(&ingress));
+    let guarded = spec
+        .load_balancer_source_ranges
+        .as_deref()
+        .unwrap_or_default();
+    let (open, closed) = match guarded {
+        [] => (ingress.as_slice(), [].as_slice()),
+        _ => ([].as_slice(), ingress.as_slice()),
+    };
+    let external_ips = addresses(spec.external_ips.iter().flatten().chain(open));
+    let guarded_ips = addresses(closed.iter());
+    let source_ranges = disjoint(guarded.iter().filter_map(|r| r.parse().ok()).collect());
     let affinity = (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
         let config = spec.session_affinity_config.as_ref();
         config
@@ -124,6 +139,8 @@ pub fn service_ports(
             port: u16::try_from(port.port).ok()?,
             cluster_ips: cluster_ips.clone(),
             external_ips: external_ips.clone(),
+            guarded_ips: guarded_ips.clone(),
+            source_ranges: source_ranges.clone(),
             node_port: port
                 .node_port
                 .and_then(|p| u16::try_from(p).ok())

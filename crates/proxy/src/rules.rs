@@ -8,6 +8,7 @@ use std::{
 use crate::{
     conntrack::Flows,
     model::{Endpoint, Frontend, ServiceKey, ServicePort},
+    range::Range,
 };
 
 /// Longest chain name we make; the kernel's limit is higher, a person's is not.
@@ -54,7 +55,8 @@ pub fn build(key: &ServiceKey, ports: &[ServicePort]) -> ServiceRules {
 fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
     note_flows(&mut rules.flows, port);
     let id = format!("{key}/{}/{}", port.protocol, port.name);
-    let external = !port.external_ips.is_empty() || port.node_port.is_some();
+    let beyond = port.external_ips.iter().chain(&port.guarded_ips);
+    let external = beyond.clone().next().is_some() || port.node_port.is_some();
     let internal_endpoints = if port.internal_local {
         &port.local
     } else {
@@ -102,9 +104,14 @@ fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
         name
     });
     let Some(outer) = outer else {
-        rules.unserved.extend(port.external_ips.iter().map(of));
+        rules.unserved.extend(beyond.map(of));
         return;
     };
+    if !port.guarded_ips.is_empty() {
+        let guard = guard(rules, &id, port, &outer);
+        let elements = port.guarded_ips.iter().map(|a| (of(a), guard.clone()));
+        rules.services.extend(elements);
+    }
     let elements = port.external_ips.iter().map(|a| (of(a), outer.clone()));
     rules.services.extend(elements);
     if let Some(number) = port.node_port {
@@ -112,6 +119,20 @@ fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
             .node_ports
             .insert(frontend(None, port.protocol, number), outer);
     }
+}
+
+/// A chain before `outer` that drops clients of other ranges, as upstream does.
+fn guard(rules: &mut ServiceRules, id: &str, port: &ServicePort, outer: &str) -> String {
+    let ranges: Vec<_> = port.source_ranges.iter().map(Range::to_string).collect();
+    let mut body = Vec::new();
+    if !ranges.is_empty() {
+        let ranges = ranges.join(", ");
+        body.push(format!("ip saddr {{ {ranges} }} goto {outer}"));
+    }
+    body.push("drop".to_owned());
+    let name = chain_name("guard", id);
+    rules.chains.insert(name.clone(), body);
+    name
 }
 
 fn frontend(address: Option<Ipv4Addr>, protocol: &'static str, port: u16) -> Frontend {
@@ -127,7 +148,8 @@ fn note_flows(flows: &mut Flows, port: &ServicePort) {
     if port.protocol != "udp" || port.serving.is_empty() {
         return;
     }
-    let addresses = port.cluster_ips.iter().chain(&port.external_ips);
+    let beyond = port.external_ips.iter().chain(&port.guarded_ips);
+    let addresses = port.cluster_ips.iter().chain(beyond);
     let addressed = addresses.map(|a| frontend(Some(*a), port.protocol, port.port));
     let node_port = port.node_port.map(|n| frontend(None, port.protocol, n));
     for frontend in addressed.chain(node_port) {

@@ -52,6 +52,26 @@ fn terminating_endpoints_serve_when_nothing_else_does() {
 }
 
 #[test]
+fn source_ranges_guard_the_load_balancers_addresses() {
+    let mut balanced = service(spec());
+    balanced.status = serde_json::from_value(json!({"loadBalancer": {"ingress": [
+        {"ip": "198.51.100.7"}, {"ip": "198.51.100.8", "ipMode": "Proxy"}, {"hostname": "x"},
+    ]}}))
+    .unwrap();
+    let external = |service: &Service| {
+        let ports = service_ports(service, &[], "a");
+        (ports[0].external_ips.clone(), ports[0].guarded_ips.clone())
+    };
+    let address = vec![Ipv4Addr::new(198, 51, 100, 7)];
+    assert_eq!(external(&balanced), (address.clone(), vec![]));
+    let spec = balanced.spec.as_mut().unwrap();
+    // A range of another family guards as well: nobody of ours is in it.
+    spec.load_balancer_source_ranges = Some(vec!["fd00::/8".to_owned()]);
+    assert_eq!(external(&balanced), (vec![], address));
+    assert_eq!(service_ports(&balanced, &[], "a")[0].source_ranges, []);
+}
+
+#[test]
 fn flows_stay_with_every_endpoint_that_serves() {
     let slices = [slice(json!([
         {"addresses": ["10.42.0.2"], "conditions": {"ready": true}},

@@ -13,6 +13,8 @@ fn port() -> ServicePort {
         port: 80,
         cluster_ips: vec![Ipv4Addr::new(10, 43, 0, 9)],
         external_ips: Vec::new(),
+        guarded_ips: Vec::new(),
+        source_ranges: Vec::new(),
         node_port: None,
         affinity_seconds: None,
         internal_local: false,
@@ -176,6 +178,44 @@ fn without_an_endpoint_here_only_the_cluster_is_served() {
                 meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
             tcp . 30080 -> ext-default/web/tcp/http
         "#]],
+    );
+}
+
+#[test]
+fn guarded_addresses_are_for_some_clients_only() {
+    let guarded = |ranges: &[&str]| ServicePort {
+        guarded_ips: vec![Ipv4Addr::new(198, 51, 100, 7)],
+        source_ranges: ranges.iter().map(|r| r.parse().unwrap()).collect(),
+        ..port()
+    };
+    check(
+        guarded(&["192.0.2.0/24", "10.0.0.0/8"]),
+        expect![[r#"
+        ext-default/web/tcp/http:
+            meta mark set meta mark or 0x4000
+            goto svc-default/web/tcp/http
+        guard-default/web/tcp/http:
+            ip saddr { 192.0.2.0/24, 10.0.0.0/8 } goto ext-default/web/tcp/http
+            drop
+        svc-default/web/tcp/http:
+            meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+        10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+        198.51.100.7 . tcp . 80 -> guard-default/web/tcp/http
+    "#]],
+    );
+    check(
+        guarded(&[]),
+        expect![[r#"
+        ext-default/web/tcp/http:
+            meta mark set meta mark or 0x4000
+            goto svc-default/web/tcp/http
+        guard-default/web/tcp/http:
+            drop
+        svc-default/web/tcp/http:
+            meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+        10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+        198.51.100.7 . tcp . 80 -> guard-default/web/tcp/http
+    "#]],
     );
 }
 

@@ -5,6 +5,7 @@ use expect_test::expect;
 use super::*;
 use crate::{
     model::{Endpoint, ServicePort},
+    range::Range,
     rules,
 };
 
@@ -23,12 +24,19 @@ fn wanted(name: &str, cluster_ip: u8, endpoints: &[u8], affinity: Option<i32>) -
             port: 8080,
         })
         .collect();
+    let address = |last| Ipv4Addr::new(198, 51, 100, last);
     let port = ServicePort {
         name: "http".to_owned(),
         protocol: "tcp",
         port: 80,
         cluster_ips: vec![Ipv4Addr::new(10, 43, 0, cluster_ip)],
         external_ips: Vec::new(),
+        // Of one service only, so that the tests of others stay short.
+        guarded_ips: affinity.iter().map(|_| address(cluster_ip)).collect(),
+        source_ranges: vec![
+            Range::new(address(0), 24),
+            Range::new(Ipv4Addr::new(10, 0, 0, 0), 8),
+        ],
         node_port: Some(30000 + u16::from(cluster_ip)),
         affinity_seconds: affinity,
         internal_local: false,
