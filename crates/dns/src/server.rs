@@ -1,10 +1,10 @@
 //! Sockets and messages: what arrives, who answers it, and how the answer is put together.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, ResponseCode},
-    rr::{Name, RData, RecordType},
+    rr::{Name, RData, Record, RecordType},
 };
 use tokio::{
     net::{TcpListener, TcpStream, UdpSocket},
@@ -185,8 +185,13 @@ impl Shared {
                 .max_payload()
                 .clamp(PLAIN_LIMIT_BYTES, EDNS_LIMIT_BYTES),
         };
+        let fits = |bytes: &[u8]| bytes.len() <= usize::from(limit);
+        if response.to_vec().is_ok_and(|bytes| !fits(&bytes)) {
+            // They spare a client questions; it can ask them.
+            response.additionals.clear();
+        }
         match response.to_vec() {
-            Ok(bytes) if bytes.len() <= usize::from(limit) => Outcome::Answered(bytes),
+            Ok(bytes) if fits(&bytes) => Outcome::Answered(bytes),
             // The client asks again over TCP.
             Ok(_) => encode(&response.truncate()),
             Err(_) => Outcome::Ignore,
@@ -222,6 +227,8 @@ impl Shared {
                 },
                 _ => None,
             };
+            let targets = self.targets(&records);
+            response.add_additionals(targets);
             response.add_answers(records);
             match alias {
                 Some(target) => name = target,
@@ -229,6 +236,25 @@ impl Shared {
             }
         }
         true
+    }
+
+    /// The addresses of what SRV records name.
+    fn targets(&self, records: &[Record]) -> Vec<Record> {
+        let names: BTreeSet<&Name> = records
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(srv) => Some(&srv.target),
+                _ => None,
+            })
+            .collect();
+        let found =
+            names
+                .into_iter()
+                .filter_map(|name| match self.zone.lookup(name, RecordType::A) {
+                    Answer::Records(records) => Some(records),
+                    _ => None,
+                });
+        found.flatten().collect()
     }
 
     async fn forward(&self, query: &[u8], tcp: bool) -> Vec<u8> {

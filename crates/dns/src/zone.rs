@@ -179,7 +179,7 @@ impl Zone {
         Some(addresses(kind, ips.filter_map(|ip| ip.parse().ok())))
     }
 
-    /// A pod behind a headless service, by its hostname or by its address with dashes.
+    /// A pod behind a service, by its hostname or by its address with dashes; as in CoreDNS not of headless ones only.
     fn endpoint(
         &self,
         namespace: &str,
@@ -192,10 +192,7 @@ impl Zone {
             self.services.get(namespace, service)?;
             return matches!(endpoint, "_tcp" | "_udp" | "_sctp").then(Vec::new);
         }
-        let object = self.services.get(namespace, service)?;
-        if !is_headless(&object) {
-            return None;
-        }
+        self.services.get(namespace, service)?;
         let endpoints = self.endpoints(namespace, service);
         let found: BTreeSet<Ipv4Addr> = endpoints
             .iter()

@@ -46,6 +46,49 @@ fn no_records_of_a_type_is_not_an_error() {
 }
 
 #[test]
+fn ports_come_with_the_addresses_of_their_hosts() {
+    let shared = shared(Vec::new());
+    let bytes = query("_sql._tcp.db.default.svc.cluster.local.", RecordType::SRV);
+    let message = answered(shared.answer(&bytes, false));
+    let mut lines: Vec<String> = message
+        .additionals
+        .iter()
+        .map(|record| format!("{} {}", record.name, record.data))
+        .collect();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "10-42-0-3.db.default.svc.cluster.local. 10.42.0.3",
+            "db-0.db.default.svc.cluster.local. 10.42.0.2",
+        ]
+    );
+    assert_eq!(message.answers.len(), 2);
+}
+
+#[test]
+fn what_does_not_fit_loses_its_additions_first() {
+    let shared = Shared {
+        zone: zone::tests::many(9),
+        forwarder: Forwarder::new(Vec::new()),
+    };
+    let name = "_sql._tcp.db.default.svc.cluster.local.";
+    let bytes = query(name, RecordType::SRV);
+    let whole = answered(shared.answer(&bytes, true));
+    assert_eq!((whole.answers.len(), whole.additionals.len()), (9, 9));
+    let short = answered(shared.answer(&bytes, false));
+    assert_eq!((short.answers.len(), short.additionals.len()), (9, 0));
+    assert!(!short.metadata.truncation);
+
+    let shared = Shared {
+        zone: zone::tests::many(60),
+        forwarder: Forwarder::new(Vec::new()),
+    };
+    let none = answered(shared.answer(&bytes, false));
+    assert!(none.answers.is_empty() && none.metadata.truncation);
+}
+
+#[test]
 fn foreign_names_are_forwarded_and_nonsense_is_refused() {
     let shared = shared(Vec::new());
     let bytes = query("example.org.", RecordType::A);

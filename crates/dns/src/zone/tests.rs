@@ -36,6 +36,36 @@ pub fn zone() -> Zone {
         }))
         .unwrap(),
     );
+    slices.apply(
+        serde_json::from_value(json!({
+            "addressType": "IPv4",
+            "metadata": {"name": "web-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "web"}},
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "endpoints": [{"addresses": ["10.42.0.5"]}],
+        }))
+        .unwrap(),
+    );
+    Zone::with("cluster.local", services, slices, namespaces).unwrap()
+}
+
+/// A cluster with one headless service of that many pods.
+pub fn many(pods: usize) -> Zone {
+    let (services, slices, namespaces) = (Informer::new(), Informer::new(), Informer::new());
+    let spec = json!({"clusterIP": "None", "clusterIPs": ["None"]});
+    let service = json!({"metadata": {"name": "db", "namespace": "default"}, "spec": spec});
+    services.apply(serde_json::from_value(service).unwrap());
+    let endpoints: Vec<_> = (0..pods)
+        .map(|i| json!({"addresses": [format!("10.42.0.{i}")]}))
+        .collect();
+    slices.apply(
+        serde_json::from_value(json!({
+            "addressType": "IPv4",
+            "metadata": {"name": "db-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "db"}},
+            "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}],
+            "endpoints": endpoints,
+        }))
+        .unwrap(),
+    );
     Zone::with("cluster.local", services, slices, namespaces).unwrap()
 }
 
@@ -78,6 +108,11 @@ fn services() {
         "outside.default.svc.cluster.local.",
         RecordType::A,
         expect!["example.org."],
+    );
+    check(
+        "10-42-0-5.web.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["10.42.0.5"],
     );
     check(
         "x.web.default.svc.cluster.local.",
