@@ -198,6 +198,7 @@ pub fn load_balancer(shell: &Shell<'_>) -> Result<()> {
     let seen = call(shell, &format!("timeout 2 wget -q -O - {url}"))?;
     ensure!(seen.trim() == own, "{seen} is not {own}");
 
+    source_ranges(shell, &url)?;
     healthy(shell, "near", manifest::NEAR_CHECK, 2, "200")?;
     healthy(shell, "remote", manifest::REMOTE_CHECK, 0, "503")?;
     // With the policy goes the server.
@@ -209,6 +210,25 @@ pub fn load_balancer(shell: &Shell<'_>) -> Result<()> {
             Err(_) => Ok(()),
         }
     })
+}
+
+/// The balancer's address is for some clients only; the others are not even refused.
+fn source_ranges(shell: &Shell<'_>, url: &str) -> Result<()> {
+    let restrict = |ranges: &[&str]| {
+        let patch = json!({"spec": {"loadBalancerSourceRanges": ranges}}).to_string();
+        shell.words(&["patch", "service", "near", "--patch", &patch])
+    };
+    let cluster = shell.cluster;
+    restrict(&["10.0.0.0/8", "10.42.0.0/16"])?;
+    eventually(SOON, "the client is dropped", || {
+        fails(cluster.client_curl(&["--max-time", "0.5", url]), 28)
+    })?;
+    call(shell, &format!("timeout 2 wget -q -O - {url}"))?;
+    restrict(&["10.0.0.0/8", "192.0.2.2/32"])?;
+    eventually(SOON, "the client may", || {
+        cluster.client_curl(&["--max-time", "0.5", url])
+    })?;
+    Ok(())
 }
 
 pub fn void(shell: &Shell<'_>) -> Result<()> {

@@ -22,7 +22,7 @@ defined recv(S, my $name, 1500, 0) or die "refused: $!"; print $name;"#;
 const FLOW_SECONDS: u64 = 30;
 const FIRST_PORT: u16 = 4001;
 /// Ports that do not all lead to the same of two pods by chance.
-const PORTS: u16 = 20;
+const PORTS: u16 = 30;
 
 /// Who asks.
 #[derive(Clone, Copy, Debug)]
