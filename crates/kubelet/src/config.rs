@@ -1,6 +1,8 @@
 //! What a kubelet is told at start.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, sync::Arc};
+
+use tokio::sync::Notify;
 
 /// Port of the node server that the API server dials.
 pub const DEFAULT_PORT: u16 = 10_250;
@@ -40,6 +42,9 @@ pub struct Config {
     pub node_labels: std::collections::BTreeMap<String, String>,
     /// The node's resolver configuration.
     pub resolv_conf: PathBuf,
+    /// Rung by whoever writes the pod network's configuration: CRI has no event that says that the network is ready, and
+    /// a node is not before it is.
+    pub network_configured: Arc<Notify>,
 }
 
 impl Default for Config {
@@ -61,6 +66,7 @@ impl Default for Config {
             max_pods: DEFAULT_MAX_PODS,
             node_labels: std::collections::BTreeMap::new(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            network_configured: Arc::default(),
         }
     }
 }

@@ -18,10 +18,11 @@ mod status;
 
 pub(crate) use machine::Machine;
 
-/// How often the status is looked at.
+/// How often the status is looked at when nothing is heard.
 const CHECK_PERIOD: Duration = Duration::from_secs(10);
-/// The same while the node is not ready: pods wait for it.
-const CHECK_PERIOD_NOT_READY: Duration = Duration::from_millis(100);
+/// Pause before a second look after something that should have made the node ready, or after a failed write; it doubles
+/// up to the period. Another runtime than ours notices a new network configuration in its own time.
+const SECOND_LOOK: Duration = Duration::from_millis(50);
 /// How often it is written although nothing changed.
 const REPORT_PERIOD: Duration = Duration::from_secs(300);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -117,7 +118,9 @@ async fn try_register(ctx: &Shared, port: u16) -> Result<Node, kube::Error> {
 /// Writes the status at once, then when it changed or has not been written for long.
 async fn keep(ctx: &Shared, port: u16, mut node: Node) {
     let mut written: Option<tokio::time::Instant> = None;
+    let mut pause = CHECK_PERIOD;
     loop {
+        let mut failed = false;
         let old = node.status.clone().unwrap_or_default();
         let new = status::make(ctx, port, &old).await;
         let due = written.is_none_or(|at| at.elapsed() >= REPORT_PERIOD);
@@ -130,20 +133,28 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
                 }
                 Ok(Err(error)) if errors::is_not_found(&error) => node = register(ctx, port).await,
                 Ok(Err(error)) => {
+                    failed = true;
                     tracing::warn!(
                         error = errors::message(&error),
                         "cannot write the node's status"
                     );
                 }
-                Err(_) => tracing::warn!("writing the node's status takes too long"),
+                Err(_) => {
+                    failed = true;
+                    tracing::warn!("writing the node's status takes too long");
+                }
             }
         }
-        let period = if is_ready(&new) == Some(true) {
-            CHECK_PERIOD
-        } else {
-            CHECK_PERIOD_NOT_READY
-        };
-        tokio::time::sleep(period).await;
+        if is_ready(&new) == Some(true) && !failed {
+            pause = CHECK_PERIOD;
+        } else if failed {
+            pause = pause.min(RETRY_LONGEST);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(CHECK_PERIOD),
+            () = ctx.config.network_configured.notified() => pause = SECOND_LOOK,
+            () = ctx.observed.runtime_returned() => pause = SECOND_LOOK,
+        }
         // Conditions that others write (NetworkUnavailable) and addresses they add are kept by the patch's merge.
         if let Some(newer) = ctx.node.get("", &ctx.config.node_name) {
             node = Node::clone(&newer);

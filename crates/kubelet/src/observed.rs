@@ -15,7 +15,7 @@ use std::{
 use futures::StreamExt;
 use knarr_cri::{tonic, v1};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -105,6 +105,7 @@ impl View {
 pub(crate) struct Observed {
     runtime: Runtime,
     pods: Arc<Mutex<HashMap<String, watch::Sender<Arc<View>>>>>,
+    returned: Arc<Notify>,
 }
 
 impl Observed {
@@ -112,7 +113,13 @@ impl Observed {
         Self {
             runtime,
             pods: Arc::default(),
+            returned: Arc::default(),
         }
+    }
+
+    /// Waits until a runtime that did not answer does again.
+    pub(crate) async fn runtime_returned(&self) {
+        self.returned.notified().await;
     }
 
     /// The pod's view and its changes; empty for pods the runtime does not know.
@@ -310,8 +317,10 @@ impl Observed {
                         None
                     }
                 };
-                if let Err(error) = self.relist().await {
-                    tracing::warn!(%error, "cannot list what the runtime holds");
+                match self.relist().await {
+                    // The stream had broken: the runtime was away.
+                    Ok(()) => self.returned.notify_one(),
+                    Err(error) => tracing::warn!(%error, "cannot list what the runtime holds"),
                 }
             };
             tokio::select! {
@@ -322,10 +331,21 @@ impl Observed {
     }
 
     async fn poll(&self) {
+        let mut away = false;
         loop {
             tokio::time::sleep(RELIST_PERIOD).await;
-            if let Err(error) = self.relist().await {
-                tracing::warn!(%error, "cannot list what the runtime holds");
+            match self.relist().await {
+                Ok(()) if away => {
+                    away = false;
+                    self.returned.notify_one();
+                }
+                Ok(()) => {}
+                // Told once, not every second for as long as the runtime is away.
+                Err(error) if !away => {
+                    away = true;
+                    tracing::warn!(%error, "cannot list what the runtime holds");
+                }
+                Err(_) => {}
             }
         }
     }
