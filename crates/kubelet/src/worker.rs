@@ -91,6 +91,8 @@ pub(crate) struct Worker {
     tasks: JoinSet<Done>,
     probes: crate::probe::Set,
     line: Option<CancellationToken>,
+    /// Containers the line is about to start.
+    starting: HashSet<String>,
     killing: HashSet<String>,
     stop: Option<Stop>,
     writing: bool,
@@ -135,6 +137,7 @@ impl Worker {
             tasks: JoinSet::new(),
             probes,
             line: None,
+            starting: HashSet::new(),
             killing: HashSet::new(),
             stop: None,
             writing: false,
@@ -220,6 +223,7 @@ impl Worker {
         let result = match done {
             Done::Line => {
                 self.line = None;
+                self.starting.clear();
                 Ok(())
             }
             Done::Kill(id, result) => {

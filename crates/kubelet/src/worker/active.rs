@@ -40,6 +40,8 @@ impl Worker {
             return None;
         }
         self.kill_doomed(pod, &plan);
+        // Their old instances have just ended; the restart is under way, not held off.
+        plan.hold.retain(|hold| !self.starting.contains(&hold.name));
         let holds = self.hold(pod, &plan);
         let retry = start::due(&self.notes, &mut plan);
         let nothing = plan.start.is_empty() && plan.sandbox == Sandbox::Keep;
@@ -162,6 +164,7 @@ impl Worker {
                 }
             });
         }
+        self.starting = plan.start.iter().map(|start| start.name.clone()).collect();
         let token = CancellationToken::new();
         self.line = Some(token.clone());
         self.show(pod);
