@@ -42,11 +42,16 @@ pub(super) fn make(input: &Input<'_>, container: &Container, init: bool) -> Cont
         None => lost(input, container, init, old),
     };
     let running = status.state.as_ref().is_some_and(|s| s.running.is_some());
+    // One that has ended for good waits for nothing, even if its start had failed.
+    let ended = newest.is_some_and(|c| {
+        c.state() == v1::ContainerState::ContainerExited
+            && !plan::restarts(input.pod, container, init, c.exit_code)
+    });
     let wait = input
         .memory
         .waiting
         .get(name)
-        .filter(|_| !running && !input.over);
+        .filter(|_| !running && !ended && !input.over);
     if let Some(wait) = wait {
         let ended = status.state.as_mut().and_then(|s| s.terminated.take());
         if ended.is_some() {
