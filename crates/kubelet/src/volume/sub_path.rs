@@ -10,7 +10,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat2};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, chmod, fstat, mkdirat, openat2};
 
 use super::mount;
 
@@ -54,7 +54,7 @@ pub(crate) fn prepare(
     Ok(target)
 }
 
-/// Opens `sub` below `root`, creating directories that are missing.
+/// Opens `sub` below `root`, creating directories that are missing; whoever may write to the volume may write to them.
 fn open_inside(root: &Path, sub: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let mut at = openat2(
@@ -65,6 +65,7 @@ fn open_inside(root: &Path, sub: &str) -> io::Result<OwnedFd> {
         ResolveFlags::empty(),
     )?;
     let base = at.try_clone()?;
+    let mode = Mode::from_raw_mode(fstat(&base)?.st_mode & 0o7777);
     let open = |path: &Path| {
         let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         openat2(base.as_fd(), path, flags, Mode::empty(), inside)
@@ -83,8 +84,12 @@ fn open_inside(root: &Path, sub: &str) -> io::Result<OwnedFd> {
         done.push(part);
         at = match open(&done) {
             Err(rustix::io::Errno::NOENT) => {
-                mkdirat(at.as_fd(), part, Mode::from_raw_mode(0o750))?;
-                open(&done)?
+                mkdirat(at.as_fd(), part, Mode::RWXU)?;
+                let made = open(&done)?;
+                // Set apart from creation, so that the umask does not count; through /proc, since the descriptor is a path.
+                let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+                chmod(path.as_str(), mode)?;
+                made
             }
             Err(rustix::io::Errno::XDEV) => {
                 return Err(io::Error::other(format!(
