@@ -6,7 +6,8 @@ use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use jiff::Timestamp;
-use knarr_cri::v1::ContainerState;
+use k8s_openapi::api::core::v1::Pod;
+use knarr_cri::v1::{ContainerState, ContainerStatus};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ use super::{Body, text};
 use crate::{
     context::{self, Shared},
     logs::read::{self, Options, pairs, truth},
+    observed::View,
     pods,
     worker::kill,
 };
@@ -46,7 +48,11 @@ pub(super) async fn serve(
     }
     let uid = context::uid(&pod).to_owned();
     let view = ctx.observed.view(&uid);
-    let instance = view.of(container).nth(usize::from(previous));
+    let instance = if previous {
+        previous_instance(&pod, &view, container, &ctx.runtime_name)
+    } else {
+        view.newest(container)
+    };
     let Some(instance) = instance.filter(|i| i.state() != ContainerState::ContainerCreated) else {
         let message = if previous {
             format!("previous terminated container \"{container}\" in pod \"{name}\" not found")
@@ -77,17 +83,42 @@ pub(super) async fn serve(
     response
 }
 
+/// The instance of the container's last state as its status has it: the one before the present one, or, while a restart
+/// is held off, the one that has just ended.
+fn previous_instance<'a>(
+    pod: &Pod,
+    view: &'a View,
+    container: &'a str,
+    runtime: &str,
+) -> Option<&'a ContainerStatus> {
+    let last = statuses(pod)
+        .find(|status| status.name == container)
+        .and_then(|status| status.last_state.as_ref()?.terminated.as_ref())
+        .and_then(|ended| ended.container_id.as_deref());
+    let id = last.and_then(|id| id.strip_prefix(&format!("{runtime}://")));
+    let told = view.of(container).find(|c| id == Some(c.id.as_str()));
+    // The status may not have been written yet.
+    told.or_else(|| view.of(container).nth(1))
+}
+
+fn statuses(pod: &Pod) -> impl Iterator<Item = &k8s_openapi::api::core::v1::ContainerStatus> {
+    pod.status.iter().flat_map(|s| {
+        let main = s.container_statuses.iter().flatten();
+        main.chain(s.init_container_statuses.iter().flatten())
+    })
+}
+
 fn tokio_stream_of<T>(mut receiver: mpsc::Receiver<T>) -> impl futures::Stream<Item = T> {
     futures::stream::poll_fn(move |task| receiver.poll_recv(task))
 }
 
 /// Says when the instance has ended, then holds on until the reader is done.
 async fn follow_state(
-    mut view: watch::Receiver<std::sync::Arc<crate::observed::View>>,
+    mut view: watch::Receiver<std::sync::Arc<View>>,
     id: String,
     alive: watch::Sender<bool>,
 ) {
-    let runs = |view: &crate::observed::View| view.running().any(|c| c.id == id);
+    let runs = |view: &View| view.running().any(|c| c.id == id);
     // An error means that the pod was forgotten: it does not run.
     let ended = view.wait_for(|view| !runs(view)).await.is_ok();
     tracing::trace!(id, ended, "a followed container has ended");
@@ -96,16 +127,9 @@ async fn follow_state(
 }
 
 /// Upstream's words for a container without a log.
-fn waiting(pod: &k8s_openapi::api::core::v1::Pod, container: &str) -> String {
+fn waiting(pod: &Pod, container: &str) -> String {
     let name = context::name(pod);
-    let status = pod.status.iter().flat_map(|s| {
-        s.container_statuses
-            .iter()
-            .flatten()
-            .chain(s.init_container_statuses.iter().flatten())
-    });
-    let state = status
-        .into_iter()
+    let state = statuses(pod)
         .find(|s| s.name == container)
         .and_then(|s| s.state.as_ref());
     let waiting = state.and_then(|s| s.waiting.as_ref());
@@ -124,3 +148,6 @@ fn waiting(pod: &k8s_openapi::api::core::v1::Pod, container: &str) -> String {
         None => format!("container \"{container}\" in pod \"{name}\" is not available"),
     }
 }
+
+#[cfg(test)]
+mod tests;
