@@ -19,6 +19,8 @@ use crate::{
 
 /// Controllers that carry pod limits, as cgroup v2 spells them.
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+/// The version 2 hierarchy of a host whose controllers are in version 1: no controller's name.
+const UNIFIED: &str = "unified";
 /// Best-effort pods together weigh as little as the kernel allows.
 const BEST_EFFORT_SHARES: i64 = 2;
 
@@ -26,7 +28,7 @@ const BEST_EFFORT_SHARES: i64 = 2;
 enum Hierarchies {
     /// The one mount.
     V2(PathBuf),
-    /// Mount points by controller; several controllers may share one.
+    /// Mount points by controller; several controllers may share one, and some hierarchies have none.
     V1(Vec<(String, PathBuf)>),
 }
 
@@ -193,7 +195,12 @@ fn parse_mounts(mounts: &str) -> Hierarchies {
     }
     match v2 {
         Some(mount) if v1.is_empty() => Hierarchies::V2(mount),
-        _ => Hierarchies::V1(v1),
+        // On a hybrid host some runtimes put their processes there as well.
+        Some(mount) => {
+            v1.push((UNIFIED.to_owned(), mount));
+            Hierarchies::V1(v1)
+        }
+        None => Hierarchies::V1(v1),
     }
 }
 

@@ -11,7 +11,7 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0
         panic!("a hybrid host is driven as version 1")
     };
     let names: Vec<&str> = mounts.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["cpu", "cpuacct", "memory"]);
+    assert_eq!(names, ["cpu", "cpuacct", "memory", UNIFIED]);
     let unified = parse_mounts("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n");
     assert!(matches!(unified, Hierarchies::V2(mount) if mount == Path::new("/sys/fs/cgroup")));
 }
