@@ -1,7 +1,11 @@
-//! What a pod may ask of its node: environment, volumes, init containers, restarts, probes, limits, termination,
-//! placement, and its network.
+//! What a pod may ask of its node: environment, init containers, restarts, limits, termination, placement, and its
+//! network; in files of their own security, volumes, probes and hooks, and logs.
 
+mod logs;
 mod manifest;
+mod probes;
+mod security;
+mod volumes;
 
 use std::{process::Command, thread, time::Instant};
 
@@ -18,8 +22,10 @@ type Check = fn(&Shell<'_>) -> Result<()>;
 fn pods_get_what_they_ask_for() {
     with_running_cluster(|cluster| {
         // All are begun at once, since each mostly waits.
-        step("apply", || shell(cluster)?.apply(&manifest::text()))?;
-        let checks: [(&str, Check); 14] = [
+        let hooks = cluster.directory().join(probes::HOOKS);
+        probes::listen(cluster, &hooks)?;
+        step("apply", || shell(cluster)?.apply(&manifest::text(&hooks)))?;
+        let own: [(&str, Check); 14] = [
             ("environment and volumes", environment),
             ("exit codes and restarts", exits),
             ("termination message", message),
@@ -35,6 +41,13 @@ fn pods_get_what_they_ask_for() {
             ("a pod reaches itself by its service", hairpin),
             ("the API from within", api_from_within),
         ];
+        let more = [
+            &security::CHECKS[..],
+            &volumes::CHECKS,
+            &probes::CHECKS,
+            &logs::CHECKS,
+        ];
+        let checks = own.iter().chain(more.into_iter().flatten());
         let mut failures = Vec::new();
         for (name, check) in checks {
             if let Err(error) = step(name, || check(&shell(cluster)?)) {
@@ -58,6 +71,27 @@ fn phase(shell: &Shell<'_>, name: &str, wanted: &str) -> Result<Value> {
         ensure!(pod["status"]["phase"] == wanted, "{}", pod["status"]);
         Ok(pod)
     })
+}
+
+/// Waits until a pod's first container waits for a reason; why, in words.
+fn waiting(shell: &Shell<'_>, name: &str, reason: &str) -> Result<String> {
+    eventually(SOON, &format!("pod {name} waits with {reason}"), || {
+        let pod = shell.get(&format!("pod {name}"))?;
+        let waiting = &pod["status"]["containerStatuses"][0]["state"]["waiting"];
+        ensure!(waiting["reason"] == reason, "{}", pod["status"]);
+        Ok(waiting["message"].as_str().unwrap_or_default().to_owned())
+    })
+}
+
+/// Waits until the events of a pod say all of this.
+fn events(shell: &Shell<'_>, pod: &str, wanted: &[&str]) -> Result<()> {
+    eventually(SOON, &format!("events of pod {pod}"), || {
+        shell.says(
+            &format!("get events --field-selector involvedObject.name={pod}"),
+            wanted,
+        )
+    })
+    .map(drop)
 }
 
 fn terminated(pod: &Value) -> &Value {
@@ -132,6 +166,11 @@ fn exits(shell: &Shell<'_>) -> Result<()> {
         "{status}"
     );
     ensure!(terminated(&pod)["reason"] == "Completed", "{status}");
+    let events = shell.run("get events --field-selector involvedObject.name=fails-once")?;
+    ensure!(
+        !events.contains("BackOff"),
+        "a first restart is not held off:\n{events}"
+    );
     Ok(())
 }
 
@@ -161,16 +200,13 @@ fn liveness(shell: &Shell<'_>) -> Result<()> {
         ensure!(restarts(&pod) > 0, "{}", pod["status"]);
         Ok(())
     })?;
-    let events = shell.run("get events --field-selector involvedObject.name=unwell")?;
-    for wanted in [
+    let wanted = [
         "Unhealthy",
         "Liveness probe failed",
         "Killing",
         "failed liveness probe, will be restarted",
-    ] {
-        ensure!(events.contains(wanted), "{wanted:?} is not in\n{events}");
-    }
-    Ok(())
+    ];
+    events(shell, "unwell", &wanted)
 }
 
 fn limits(shell: &Shell<'_>) -> Result<()> {

@@ -1,6 +1,15 @@
-//! The pods and what they need.
+//! The pods and what they need, by the files that look at them.
+
+mod logs;
+mod probes;
+mod security;
+mod volumes;
+
+use std::path::Path;
 
 use serde_json::{Value, json};
+
+pub use probes::HOOKS_PORT;
 
 const IMAGE: &str = "knarr/busybox:latest";
 
@@ -29,8 +38,13 @@ fn service(name: &str, app: &str) -> Value {
     })
 }
 
-/// Everything at once: a list in JSON, which is YAML.
-pub fn text() -> String {
+/// A variable or file of the downward API.
+fn field(path: &str) -> Value {
+    json!({"fieldRef": {"fieldPath": path}})
+}
+
+/// Everything at once: a list in JSON, which is YAML. `dir` is the node's directory that hooks write to.
+pub fn text(dir: &Path) -> String {
     let mut items = vec![
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"COLOR": "blue", "file": "content\n"}}),
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hidden"}, "stringData": {"PASSWORD": "sesame"}}),
@@ -96,12 +110,15 @@ pub fn text() -> String {
             none(),
         ),
     ]);
+    items.extend(logs::pods());
+    items.extend(probes::pods(dir));
+    items.extend(security::pods());
+    items.extend(volumes::items());
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
 fn environment_pod() -> Value {
     let script = "env | sort; cat /settings/renamed /order; cat /info/labels; echo; ls -l /hidden/..data/PASSWORD; cat /hidden/PASSWORD; echo; hostname; id -u; echo end";
-    let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
     let container = json!({
         "env": [
             {"name": "PLAIN", "value": "a b"},
