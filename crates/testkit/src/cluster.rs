@@ -125,6 +125,11 @@ impl Cluster {
         flags
     }
 
+    /// One more flag for `knarr up`: for what only a prepared cluster tells, such as a path below its directory.
+    pub fn add_flag(&mut self, flag: String) {
+        self.options.flags.push(flag);
+    }
+
     /// Waits until a started `knarr up` says that it is ready.
     pub fn wait_ready(&mut self) -> Result<()> {
         let output = self.output_path();

@@ -11,6 +11,7 @@ mod api;
 mod cli;
 mod crash;
 mod example;
+mod foreign_runtime;
 mod pods;
 mod resilience;
 mod services;

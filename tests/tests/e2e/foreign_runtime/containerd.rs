@@ -1,0 +1,219 @@
+//! A containerd of a test's own: its configuration, root, state and sockets are below the test's directory, it runs in the
+//! cluster's network namespace, and its pods' control groups are the cluster's.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use knarr_testkit::{
+    Cluster, eventually,
+    image::{self, Image, Layer},
+    run,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+
+const PROGRAMS: [&str; 3] = ["containerd", "ctr", "runc"];
+const START_DEADLINE: Duration = Duration::from_secs(30);
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+const CTR_DEADLINE: Duration = Duration::from_secs(60);
+/// containerd's shims have their sockets here, whatever its configuration says.
+const SHIM_SOCKETS: [&str; 2] = ["/run/containerd/s", "/run/containerd"];
+/// What holds a pod's namespaces.
+const PAUSE: &str = "knarr/pause:latest";
+
+/// False, with the reason printed, where it is not.
+pub fn is_installed() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        |program: &&str| std::env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    let missing: Vec<&str> = PROGRAMS.into_iter().filter(|p| !found(p)).collect();
+    if !missing.is_empty() {
+        eprintln!(
+            "skipped: not installed (Debian's containerd): {}",
+            missing.join(", ")
+        );
+    }
+    missing.is_empty()
+}
+
+pub struct Containerd {
+    process: Child,
+    dir: PathBuf,
+    log: PathBuf,
+}
+
+impl Containerd {
+    /// Starts it and waits until it answers.
+    pub fn start(cluster: &Cluster) -> Result<Self> {
+        let dir = cluster.directory().join("containerd");
+        fs::create_dir_all(&dir)?;
+        let config = dir.join("config.toml");
+        fs::write(&config, configuration(&dir, &cluster.data_dir()))?;
+        loopback(&cluster.data_dir().join("cni/bin"))?;
+        let log = dir.join("log");
+        let mut command = cluster.network().command("containerd");
+        command.arg("--config").arg(&config);
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(&log)?)
+            .spawn()
+            .context("cannot start containerd")?;
+        let containerd = Self { process, dir, log };
+        eventually(START_DEADLINE, "containerd answers", || {
+            containerd.ctr(&["version"]).map(drop)
+        })
+        .with_context(|| containerd.log_text())?;
+        containerd.import(&containerd.pause()?)?;
+        Ok(containerd)
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.join("containerd.sock")
+    }
+
+    fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn ctr(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new("ctr");
+        command.arg("--address").arg(self.socket());
+        command.args(["--namespace", "k8s.io"]).args(arguments);
+        run(command, CTR_DEADLINE)?.success()
+    }
+
+    fn import(&self, archive: &Path) -> Result<()> {
+        self.ctr(&["images", "import", &archive.display().to_string()])
+            .map(drop)
+    }
+
+    /// The images every cluster of the tests has.
+    pub fn import_images(&self) -> Result<()> {
+        let dir = std::env::var_os("KNARR_IMAGES")
+            .map_or_else(|| image::target_dir().join("images"), PathBuf::from);
+        for archive in ["hello.tar", "busybox.tar"] {
+            self.import(&dir.join(archive))?;
+        }
+        Ok(())
+    }
+
+    /// Writes the archive of the image that sandboxes run.
+    fn pause(&self) -> Result<PathBuf> {
+        let busybox = fs::read("/bin/busybox").context("Debian's busybox-static")?;
+        let layer = Layer::new().file("busybox", 0o755, &busybox)?.finish()?;
+        let config = json!({"Entrypoint": ["/busybox", "sleep", "2147483647"]});
+        let name = PAUSE.to_owned();
+        let archive = image::archive(&[Image {
+            name,
+            layer,
+            config,
+        }])?;
+        let path = self.dir.join("pause.tar");
+        fs::write(&path, archive)?;
+        Ok(path)
+    }
+
+    /// Containers and sandboxes that containerd knows, one a line.
+    pub fn containers(&self) -> Result<String> {
+        self.ctr(&["containers", "list", "--quiet"])
+    }
+
+    /// Ends it; an error unless it says that all is well.
+    pub fn stop(mut self) -> Result<()> {
+        kill(
+            Pid::from_raw(self.process.id().cast_signed()),
+            Signal::SIGTERM,
+        )?;
+        let status = eventually(STOP_DEADLINE, "containerd ends", || {
+            self.process.try_wait()?.context("it runs")
+        })?;
+        ensure!(status.success(), "{status}\n{}", self.log_text());
+        Ok(())
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- containerd\n{}---", self.log_text());
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        // Shims that are still there go with the cluster; they leave their sockets.
+        let tasks = self.dir.join("state/io.containerd.runtime.v2.task/k8s.io");
+        for task in fs::read_dir(tasks).into_iter().flatten().flatten() {
+            let address = fs::read_to_string(task.path().join("address")).unwrap_or_default();
+            let _ = fs::remove_file(address.trim().trim_start_matches("unix://"));
+        }
+        for dir in SHIM_SOCKETS {
+            // Another containerd may be using them: only empty ones go.
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
+fn configuration(dir: &Path, data_dir: &Path) -> String {
+    let (dir, cni) = (dir.display(), data_dir.join("cni"));
+    let cni = cni.display();
+    format!(
+        r#"version = 2
+root = "{dir}/root"
+state = "{dir}/state"
+disabled_plugins = [
+  "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+]
+[grpc]
+address = "{dir}/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{dir}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+sandbox_image = "docker.io/{PAUSE}"
+restrict_oom_score_adj = true
+disable_apparmor = true
+netns_mounts_under_state_dir = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+bin_dir = "{cni}/bin"
+conf_dir = "{cni}/conf"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
+Root = "{dir}/runc"
+"#
+    )
+}
+
+/// containerd wants a plugin of that name beside the one that is configured; it usually comes with the distribution.
+fn loopback(dir: &Path) -> Result<()> {
+    let script = r#"#!/bin/sh
+set -e
+case "$CNI_COMMAND" in
+VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["0.3.1","0.4.0","1.0.0"]}' ;;
+ADD)
+    nsenter --net="$CNI_NETNS" ip link set lo up
+    echo '{"cniVersion":"0.3.1","interfaces":[{"name":"lo","sandbox":"'"$CNI_NETNS"'"}],"ips":[]}'
+    ;;
+esac
+"#;
+    fs::create_dir_all(dir)?;
+    let path = dir.join("loopback");
+    fs::write(&path, script)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
