@@ -1,6 +1,7 @@
 //! Developer tasks that have logic in them: `cargo xtask <task>`.
 
 mod image;
+mod protobuf;
 mod schema;
 mod tidy;
 
@@ -16,6 +17,8 @@ enum Task {
     Image(image::Args),
     /// Make the table of the API's facts anew from the released definitions.
     GenerateSchema(schema::Args),
+    /// Make the table of protobuf field numbers anew from the released bindings.
+    GenerateProtobuf(protobuf::Args),
 }
 
 fn main() -> Result<()> {
@@ -23,5 +26,6 @@ fn main() -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Image(args) => image::run(&args),
         Task::GenerateSchema(args) => schema::run(&args),
+        Task::GenerateProtobuf(args) => protobuf::run(&args),
     }
 }

@@ -46,11 +46,7 @@ pub struct Args {
 
 /// Runs `cargo xtask generate-schema`.
 pub fn run(args: &Args) -> Result<()> {
-    let json = match &args.definitions {
-        Some(path) => fs::read(path).with_context(|| format!("reading {}", path.display()))?,
-        None => download()?,
-    };
-    let source: Value = serde_json::from_slice(&json).context("parsing the definitions")?;
+    let source = definitions(args.definitions.as_deref())?;
     let definitions = source["$defs"]
         .as_object()
         .context("no $defs in the definitions")?;
@@ -72,6 +68,15 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// The definitions in this file, or of the package.
+pub fn definitions(path: Option<&Path>) -> Result<Value> {
+    let json = match path {
+        Some(path) => fs::read(path).with_context(|| format!("reading {}", path.display()))?,
+        None => download()?,
+    };
+    serde_json::from_slice(&json).context("parsing the definitions")
 }
 
 /// Fetches the package into a temporary folder and returns its definitions.

@@ -5,6 +5,9 @@
 //! server pays for the types it serves. Rust source generated from the facts was rejected: thousands of relocated statics
 //! would be touched at every start, and compiled at every change.
 //!
+//! The field numbers of protobuf, which no definition carries, are a table beside their only reader in the API server
+//! (`cargo xtask generate-protobuf`); both are made of one release.
+//!
 //! Who asks: [`parse`] and [`strict`] read request bodies, `knarr_meta::patch` merges by it, [`crate::openapi`] publishes it.
 
 use knarr_meta::patch::{PatchSchema, Strategy};

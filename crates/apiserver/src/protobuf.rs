@@ -1,8 +1,9 @@
 //! Protobuf request bodies to object trees: what kubectl from 1.32 on and client-go's typed clients send.
 //!
 //! A body is `k8s\0` and a `runtime.Unknown`: the type, and the object's bytes. Those are read along a table of field numbers
-//! (`messages.txt`) into the tree that the same client's JSON would have given: zero values that Go's `omitempty` leaves out are
-//! left out, pointers to zero are kept. Answers are JSON, which every such client accepts as well.
+//! (`messages.txt`, by `cargo xtask generate-protobuf`) into the tree that the same client's JSON would have given: zero
+//! values that Go's `omitempty` leaves out are left out, pointers to zero are kept. Answers are JSON, which every such client
+//! accepts as well.
 
 mod special;
 mod table;
