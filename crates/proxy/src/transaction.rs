@@ -118,10 +118,11 @@ fn base_chains(config: &Config) -> Vec<(&'static str, &'static str, Vec<String>)
             .to_owned(),
     ]);
     let masquerade = vec![
-        "ip saddr . ip daddr @hairpin masquerade".to_owned(),
+        "ip saddr . ip daddr @hairpin masquerade fully-random".to_owned(),
         format!("meta mark & {MASQUERADE_MARK:#x} == 0 return"),
         format!("meta mark set meta mark & {:#x}", !MASQUERADE_MARK),
-        "masquerade".to_owned(),
+        // Clients that begin at once would else be given the same port, and one of them no answer.
+        "masquerade fully-random".to_owned(),
     ];
     // Whatever is still addressed to the service range has no endpoint: say so at once.
     // Resets for TCP: of the node's own packets, which are routed to the loopback device, the kernel sends no ICMP.

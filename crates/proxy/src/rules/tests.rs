@@ -56,7 +56,8 @@ fn cluster_ip() {
         port(),
         expect![[r#"
             svc-default/web/tcp/http:
-                meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
+                meta l4proto tcp dnat ip to 10.42.0.3:8080
             10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
         "#]],
     );
@@ -74,7 +75,8 @@ fn node_port_is_masqueraded() {
                 meta mark set meta mark or 0x4000
                 goto svc-default/web/tcp/http
             svc-default/web/tcp/http:
-                meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
+                meta l4proto tcp dnat ip to 10.42.0.3:8080
             10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
             tcp . 30080 -> ext-default/web/tcp/http
         "#]],
@@ -95,9 +97,10 @@ fn external_traffic_policy_local_keeps_the_source() {
                 fib saddr type local goto svc-default/web/tcp/http
                 goto local-default/web/tcp/http
             local-default/web/tcp/http:
-                meta l4proto tcp dnat ip to numgen random mod 1 map { 0 : 10.42.0.2 . 8080 }
+                meta l4proto tcp dnat ip to 10.42.0.2:8080
             svc-default/web/tcp/http:
-                meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
+                meta l4proto tcp dnat ip to 10.42.0.3:8080
             10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
             tcp . 30080 -> ext-default/web/tcp/http
         "#]],
@@ -121,7 +124,41 @@ fn session_affinity_keeps_clients() {
             svc-default/web/tcp/http:
                 ip saddr @clients60-default/web/tcp/http/10.42.0.2/8080 goto ep-default/web/tcp/http/10.42.0.2/8080
                 ip saddr @clients60-default/web/tcp/http/10.42.0.3/8080 goto ep-default/web/tcp/http/10.42.0.3/8080
-                numgen random mod 2 vmap { 0 : goto ep-default/web/tcp/http/10.42.0.2/8080, 1 : goto ep-default/web/tcp/http/10.42.0.3/8080 }
+                numgen random mod 2 == 0 goto ep-default/web/tcp/http/10.42.0.2/8080
+                goto ep-default/web/tcp/http/10.42.0.3/8080
+            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+        "#]],
+    );
+}
+
+#[test]
+fn many_endpoints_have_a_map() {
+    let endpoints = (0..=u8::try_from(CASCADE_LIMIT).unwrap()).map(|last| Endpoint {
+        address: Ipv4Addr::new(10, 42, 0, last),
+        port: 8080,
+    });
+    check(
+        ServicePort {
+            all: endpoints.clone().collect(),
+            ..port()
+        },
+        expect![[r#"
+            svc-default/web/tcp/http:
+                meta l4proto tcp dnat ip to numgen random mod 9 map { 0 : 10.42.0.0 . 8080, 1 : 10.42.0.1 . 8080, 2 : 10.42.0.2 . 8080, 3 : 10.42.0.3 . 8080, 4 : 10.42.0.4 . 8080, 5 : 10.42.0.5 . 8080, 6 : 10.42.0.6 . 8080, 7 : 10.42.0.7 . 8080, 8 : 10.42.0.8 . 8080 }
+            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+        "#]],
+    );
+    let endpoints = endpoints.take(3).collect();
+    check(
+        ServicePort {
+            all: endpoints,
+            ..port()
+        },
+        expect![[r#"
+            svc-default/web/tcp/http:
+                meta l4proto tcp numgen random mod 3 == 0 dnat ip to 10.42.0.0:8080
+                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.1:8080
+                meta l4proto tcp dnat ip to 10.42.0.2:8080
             10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
         "#]],
     );
@@ -175,7 +212,8 @@ fn without_an_endpoint_here_only_the_cluster_is_served() {
                 fib saddr type local goto svc-default/web/tcp/http
                 drop
             svc-default/web/tcp/http:
-                meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
+                meta l4proto tcp dnat ip to 10.42.0.3:8080
             tcp . 30080 -> ext-default/web/tcp/http
         "#]],
     );
@@ -191,31 +229,33 @@ fn guarded_addresses_are_for_some_clients_only() {
     check(
         guarded(&["192.0.2.0/24", "10.0.0.0/8"]),
         expect![[r#"
-        ext-default/web/tcp/http:
-            meta mark set meta mark or 0x4000
-            goto svc-default/web/tcp/http
-        guard-default/web/tcp/http:
-            ip saddr { 192.0.2.0/24, 10.0.0.0/8 } goto ext-default/web/tcp/http
-            drop
-        svc-default/web/tcp/http:
-            meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
-        10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
-        198.51.100.7 . tcp . 80 -> guard-default/web/tcp/http
-    "#]],
+            ext-default/web/tcp/http:
+                meta mark set meta mark or 0x4000
+                goto svc-default/web/tcp/http
+            guard-default/web/tcp/http:
+                ip saddr { 192.0.2.0/24, 10.0.0.0/8 } goto ext-default/web/tcp/http
+                drop
+            svc-default/web/tcp/http:
+                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
+                meta l4proto tcp dnat ip to 10.42.0.3:8080
+            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+            198.51.100.7 . tcp . 80 -> guard-default/web/tcp/http
+        "#]],
     );
     check(
         guarded(&[]),
         expect![[r#"
-        ext-default/web/tcp/http:
-            meta mark set meta mark or 0x4000
-            goto svc-default/web/tcp/http
-        guard-default/web/tcp/http:
-            drop
-        svc-default/web/tcp/http:
-            meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
-        10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
-        198.51.100.7 . tcp . 80 -> guard-default/web/tcp/http
-    "#]],
+            ext-default/web/tcp/http:
+                meta mark set meta mark or 0x4000
+                goto svc-default/web/tcp/http
+            guard-default/web/tcp/http:
+                drop
+            svc-default/web/tcp/http:
+                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
+                meta l4proto tcp dnat ip to 10.42.0.3:8080
+            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+            198.51.100.7 . tcp . 80 -> guard-default/web/tcp/http
+        "#]],
     );
 }
 
@@ -234,7 +274,8 @@ fn udp_flows_may_lead_to_whoever_serves() {
                 meta mark set meta mark or 0x4000
                 goto svc-default/web/udp/http
             svc-default/web/udp/http:
-                meta l4proto udp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.3 . 8080 }
+                meta l4proto udp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
+                meta l4proto udp dnat ip to 10.42.0.3:8080
             10.43.0.9 . udp . 53 -> svc-default/web/udp/http
             198.51.100.7 . udp . 53 -> ext-default/web/udp/http
             udp . 30053 -> ext-default/web/udp/http

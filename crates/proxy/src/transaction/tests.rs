@@ -9,6 +9,9 @@ use crate::{
     rules,
 };
 
+/// Endpoints enough for a map.
+const MANY: [u8; 12] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
+
 fn key(name: &str) -> ServiceKey {
     ServiceKey {
         namespace: "default".to_owned(),
@@ -93,7 +96,8 @@ fn a_changed_endpoint_touches_its_service_only() {
     expect![[r#"
         add chain ip knarr-proxy svc-default/a/tcp/http
         flush chain ip knarr-proxy svc-default/a/tcp/http
-        add rule ip knarr-proxy svc-default/a/tcp/http meta l4proto tcp dnat ip to numgen random mod 2 map { 0 : 10.42.0.2 . 8080, 1 : 10.42.0.4 . 8080 }
+        add rule ip knarr-proxy svc-default/a/tcp/http meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
+        add rule ip knarr-proxy svc-default/a/tcp/http meta l4proto tcp dnat ip to 10.42.0.4:8080
         add element ip knarr-proxy hairpin { 10.42.0.4 . 10.42.0.4 }
     "#]]
     .assert_eq(&difference(&applied, &next));
@@ -180,6 +184,11 @@ fn the_kernel_accepts_every_transaction() {
             ("b", Some(wanted("b", 2, &[4, 5], Some(90)))),
         ],
         vec![("c", Some(unserved(9)))],
+        // Beyond what is tried rule by rule.
+        vec![
+            ("a", Some(wanted("a", 1, &MANY, None))),
+            ("b", Some(wanted("b", 2, &MANY, Some(60)))),
+        ],
         vec![("a", None), ("c", Some(unserved(8)))],
         vec![("b", None), ("c", None)],
     ] {
