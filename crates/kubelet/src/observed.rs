@@ -105,7 +105,7 @@ impl View {
 pub(crate) struct Observed {
     runtime: Runtime,
     pods: Arc<Mutex<HashMap<String, watch::Sender<Arc<View>>>>>,
-    returned: Arc<Notify>,
+    turned: Arc<Notify>,
 }
 
 impl Observed {
@@ -113,13 +113,13 @@ impl Observed {
         Self {
             runtime,
             pods: Arc::default(),
-            returned: Arc::default(),
+            turned: Arc::default(),
         }
     }
 
-    /// Waits until a runtime that did not answer does again.
-    pub(crate) async fn runtime_returned(&self) {
-        self.returned.notified().await;
+    /// Waits until the runtime no longer answers, or does again.
+    pub(crate) async fn runtime_turned(&self) {
+        self.turned.notified().await;
     }
 
     /// The pod's view and its changes; empty for pods the runtime does not know.
@@ -313,13 +313,14 @@ impl Observed {
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot follow the runtime's events");
+                        self.turned.notify_one();
                         tokio::time::sleep(RELIST_PERIOD).await;
                         None
                     }
                 };
                 match self.relist().await {
                     // The stream had broken: the runtime was away.
-                    Ok(()) => self.returned.notify_one(),
+                    Ok(()) => self.turned.notify_one(),
                     Err(error) => tracing::warn!(%error, "cannot list what the runtime holds"),
                 }
             };
@@ -337,12 +338,13 @@ impl Observed {
             match self.relist().await {
                 Ok(()) if away => {
                     away = false;
-                    self.returned.notify_one();
+                    self.turned.notify_one();
                 }
                 Ok(()) => {}
                 // Told once, not every second for as long as the runtime is away.
                 Err(error) if !away => {
                     away = true;
+                    self.turned.notify_one();
                     tracing::warn!(%error, "cannot list what the runtime holds");
                 }
                 Err(_) => {}
