@@ -105,3 +105,94 @@ async fn a_closed_port_reads_as_in_go() {
     let text = format!("dial tcp 127.0.0.1:{port}: connect: connection refused");
     assert_eq!(outcome, Outcome::Failure(text));
 }
+
+/// Serves one gRPC call: what it answers by the service that is asked for.
+async fn grpc_server(answer: &'static [u8], status: &'static str) -> u16 {
+    use http_body_util::{BodyExt, StreamBody};
+    use hyper::{body::Frame, service::service_fn};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = service_fn(
+            move |request: ::http::Request<hyper::body::Incoming>| async move {
+                assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                assert_eq!(request.headers()["content-type"], "application/grpc");
+                assert_eq!(request.headers()["te"], "trailers");
+                let body = request.into_body().collect().await.unwrap().to_bytes();
+                // Not compressed, four bytes of length, then field 1: the service's name.
+                assert_eq!(body[..], *b"\0\0\0\0\x05\x0a\x03web");
+                let mut trailers = ::http::HeaderMap::new();
+                trailers.insert("grpc-status", status.parse().unwrap());
+                let frames = [
+                    Frame::data(bytes::Bytes::from_static(answer)),
+                    Frame::trailers(trailers),
+                ];
+                let frames = frames.map(Ok::<_, std::convert::Infallible>);
+                let body = StreamBody::new(futures::stream::iter(frames));
+                let response =
+                    ::http::Response::builder().header("content-type", "application/grpc");
+                response.body(body)
+            },
+        );
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        // The probe hangs up when it has its answer.
+        let _ended = server.serve_connection(TokioIo::new(stream), service).await;
+    });
+    port
+}
+
+#[tokio::test]
+async fn grpc_answers_count_by_their_message_and_status() {
+    const SERVING: &[u8] = b"\0\0\0\0\x02\x08\x01";
+    const NOT_SERVING: &[u8] = b"\0\0\0\0\x02\x08\x02";
+    let failure = |text: &str| Outcome::Failure(text.to_owned());
+    for (answer, status, expected) in [
+        (SERVING, "0", Outcome::Success),
+        (
+            NOT_SERVING,
+            "0",
+            failure("service unhealthy (responded with \"NOT_SERVING\")"),
+        ),
+        // An empty message: every field has its default.
+        (
+            b"\0\0\0\0\0",
+            "0",
+            failure("service unhealthy (responded with \"UNKNOWN\")"),
+        ),
+        (
+            b"",
+            "5",
+            failure("service health check failed with grpc status 5"),
+        ),
+    ] {
+        let port = grpc_server(answer, status).await;
+        let outcome = grpc::probe("127.0.0.1", port, "web", Duration::from_secs(5)).await;
+        assert_eq!(outcome, expected);
+    }
+    let port = grpc_server(b"", "12").await;
+    let outcome = grpc::probe("127.0.0.1", port, "web", Duration::from_secs(5)).await;
+    let text = format!(
+        "server at \"127.0.0.1:{port}\" does not implement the grpc health protocol (grpc.health.v1.Health)"
+    );
+    assert_eq!(outcome, Outcome::Failure(text));
+}
+
+#[tokio::test]
+async fn a_grpc_server_that_is_silent_or_away_fails() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let outcome = grpc::probe("127.0.0.1", port, "", Duration::from_millis(50)).await;
+    assert!(
+        matches!(&outcome, Outcome::Failure(text) if text.contains("context deadline exceeded")),
+        "{outcome:?}"
+    );
+    drop(listener);
+    let outcome = grpc::probe("127.0.0.1", port, "", Duration::from_secs(5)).await;
+    assert!(
+        matches!(&outcome, Outcome::Failure(text) if text.contains("connection refused")),
+        "{outcome:?}"
+    );
+}

@@ -116,6 +116,24 @@ fn probes_gate_readiness() {
 }
 
 #[test]
+fn what_has_ended_for_good_does_not_wait() {
+    // Its start failed, so it waits to be tried again, unless the policy says that it will not be.
+    let failed = Waiting {
+        reason: "RunContainerError".into(),
+        message: "no such program".into(),
+    };
+    for (policy, state) in [("Never", "terminated"), ("Always", "waiting")] {
+        let mut spec = one();
+        spec["restartPolicy"] = json!(policy);
+        let mut case = Case::new(spec, vec![container("a", 0, ContainerExited, 101, 128)]);
+        case.memory.waiting.insert("a".into(), failed.clone());
+        let status = case.make();
+        let told = status["containerStatuses"][0]["state"].as_object().unwrap();
+        assert!(told.contains_key(state), "{policy}: {told:?}");
+    }
+}
+
+#[test]
 fn transition_times_change_with_the_status_only() {
     let mut case = Case::new(one(), vec![container("a", 0, ContainerRunning, 101, 0)]);
     case.base = object(json!({ "conditions": [

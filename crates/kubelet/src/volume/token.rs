@@ -138,7 +138,76 @@ fn refresh_at(issued: Timestamp, expires: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
     use super::*;
+
+    /// An API server that makes tokens of a given life in seconds; a negative one is a refusal.
+    fn client(life: &Arc<AtomicI64>, count: &Arc<AtomicUsize>) -> kube::Client {
+        let (life, count) = (life.clone(), count.clone());
+        let service = tower::service_fn(move |request: Request<Body>| {
+            assert_eq!(
+                request.uri().path(),
+                "/api/v1/namespaces/shop/serviceaccounts/default/token"
+            );
+            let life = life.load(Ordering::SeqCst);
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            let expires = Timestamp::now() + SignedDuration::from_secs(life);
+            let (code, answer) = if life < 0 {
+                (
+                    503,
+                    json!({ "kind": "Status", "status": "Failure", "code": 503, "message": "away" }),
+                )
+            } else {
+                let status = json!({ "token": format!("token-{number}"), "expirationTimestamp": expires.to_string() });
+                (
+                    201,
+                    json!({ "spec": { "audiences": [] }, "status": status }),
+                )
+            };
+            let response = Response::builder()
+                .status(code)
+                .body(Body::from(answer.to_string().into_bytes()));
+            async move { response }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn tokens_are_kept_until_due_and_as_long_as_they_hold() {
+        let (life, count) = (Arc::new(AtomicI64::new(3_600)), Arc::default());
+        let tokens = Tokens::new(client(&life, &count));
+        let pod = crate::testing::pod(json!({ "containers": [] }));
+        let source = |seconds| ServiceAccountTokenProjection {
+            expiration_seconds: Some(seconds),
+            ..Default::default()
+        };
+        let get = async |seconds| tokens.get(&pod, &source(seconds)).await.map(|t| t.text);
+        assert_eq!(get(600).await.as_deref(), Ok("token-0"));
+        assert_eq!(get(600).await.as_deref(), Ok("token-0"));
+        // A projection of its own has a token of its own; one that lives a second is due at once.
+        life.store(1, Ordering::SeqCst);
+        assert_eq!(get(700).await.as_deref(), Ok("token-1"));
+        life.store(3_600, Ordering::SeqCst);
+        assert_eq!(get(700).await.as_deref(), Ok("token-2"));
+        assert_eq!(get(700).await.as_deref(), Ok("token-2"));
+        // Due, and the API is away: what still holds is kept, and asked for again soon.
+        tokens
+            .held
+            .lock()
+            .values_mut()
+            .for_each(|token| token.refresh_at = Timestamp::now());
+        life.store(-1, Ordering::SeqCst);
+        let kept = tokens.get(&pod, &source(700)).await.unwrap();
+        assert_eq!(kept.text, "token-2");
+        assert!(kept.refresh_at > Timestamp::now());
+        tokens.forget("u1");
+        assert!(get(700).await.is_err());
+    }
 
     #[test]
     fn tokens_are_renewed_before_four_fifths_of_their_life() {
