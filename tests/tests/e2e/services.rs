@@ -21,7 +21,7 @@ fn services_lead_to_their_endpoints() {
     with_running_cluster(|cluster| {
         step("apply", || shell(cluster)?.apply(&manifest::text()))?;
         step("ready", || ready(&shell(cluster)?))?;
-        let checks: [(&str, Check); 15] = [
+        let checks: [(&str, Check); 16] = [
             ("ports by name", balancing::named_ports),
             ("session affinity", balancing::affinity),
             ("the client's address", balancing::policies),
@@ -31,6 +31,7 @@ fn services_lead_to_their_endpoints() {
                 balancing::load_balancer,
             ),
             ("an external address without endpoints", balancing::void),
+            ("an external address of two services", balancing::twins),
             ("endpoints made by hand", balancing::manual),
             ("headless services", names::headless),
             ("names of ports and addresses", names::ports_and_addresses),

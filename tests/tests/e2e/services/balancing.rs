@@ -249,6 +249,27 @@ pub fn void(shell: &Shell<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Two Services may name the same address: one has it, and the other when that one goes.
+pub fn twins(shell: &Shell<'_>) -> Result<()> {
+    let cluster = shell.cluster;
+    let route = ["route", "replace", DOCUMENTATION_RANGE, "via", NODE_IP];
+    program(cluster.client_command("ip"), &route)?;
+    let url = format!("http://{}/", manifest::TWIN_IP);
+    let answers = || cluster.client_curl(&["--max-time", "1", &url]);
+    for twin in ["twin-a", "twin-b"] {
+        answers()?;
+        cluster.curl(&[&format!("http://{}/", cluster_ip(shell, twin)?)])?;
+        shell.run(&format!("delete service {twin}"))?;
+        if twin == "twin-a" {
+            eventually(SOON, "the other has the address", answers)?;
+        }
+    }
+    eventually(SOON, "nobody has the address", || match answers() {
+        Ok(page) => bail!("it answers: {page}"),
+        Err(_) => Ok(()),
+    })
+}
+
 pub fn manual(shell: &Shell<'_>) -> Result<()> {
     for pod in ["alpha", "shy"] {
         let slice = manifest::slice("manual", &pod_ip(shell, pod)?, None);

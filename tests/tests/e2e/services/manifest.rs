@@ -23,6 +23,9 @@ pub const REMOTE_CHECK: u16 = 31002;
 /// An external address of a Service without endpoints.
 pub const VOID_IP: &str = "198.51.100.8";
 
+/// An external address that two Services name.
+pub const TWIN_IP: &str = "198.51.100.9";
+
 /// Everything at once: a list in JSON, which is YAML.
 pub fn text() -> String {
     let items = [pods(), plain_services(), odd_services()].concat();
@@ -132,6 +135,8 @@ fn plain_services() -> Vec<Value> {
         pair("here", node_port(LOCAL_PORT, "Local")),
         pair("near", near),
         pair("headless", headless),
+        pair("twin-a", json!({"externalIPs": [TWIN_IP]})),
+        pair("twin-b", json!({"externalIPs": [TWIN_IP]})),
         pair(
             "names",
             json!({"type": "NodePort", "ports": names(NAMES_PORT)}),
