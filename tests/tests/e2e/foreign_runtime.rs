@@ -3,6 +3,8 @@
 
 mod containerd;
 
+use std::process::Stdio;
+
 use anyhow::{Context, Result, ensure};
 use knarr_testkit::{Cluster, NODE_IP, Options, eventually, kill_process};
 use serde_json::{Value, json};
@@ -19,21 +21,25 @@ fn containerd_runs_the_pods() {
         return;
     }
     with_cluster(Options::default(), |cluster| {
-        let containerd = step("containerd", || Containerd::start(cluster))?;
+        let mut containerd = step("containerd", || Containerd::start(cluster))?;
         let endpoint = containerd.endpoint();
         cluster.add_flag(format!("--container-runtime-endpoint={endpoint}"));
         step("knarr up", || cluster.up())?;
         step("images", || containerd.import_images())?;
         step("pods are ready", || start(cluster))?;
         step("log, exec, the network", || streams(cluster))?;
+        step("port-forward", || port_forward(cluster))?;
         step("probes", || probes(cluster))?;
         step("a killed process is started again", || killed(cluster))?;
         step("knarr restarts, containers do not", || restarted(cluster))?;
+        step("containerd restarts, containers do not", || {
+            away(cluster, &mut containerd)
+        })?;
         step("a deleted pod leaves nothing", || {
             deleted(cluster, &containerd)
         })?;
         step("knarr down", || cluster.down(&[]))?;
-        step("containerd ends", || containerd.stop())?;
+        step("containerd ends", || containerd.end())?;
         let left = cluster.leftovers()?;
         let left: Vec<&String> = left.iter().filter(|line| !is_parent_group(line)).collect();
         ensure!(left.is_empty(), "left behind: {left:#?}");
@@ -135,6 +141,24 @@ fn streams(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
+fn port_forward(cluster: &Cluster) -> Result<()> {
+    const LOCAL_PORT: u16 = 18_081;
+    let mut command = cluster.command(newest()?.path);
+    command.args(["port-forward", "server", &format!("{LOCAL_PORT}:8080")]);
+    let mut forward = command
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot run kubectl")?;
+    let page = eventually(SOON, "the forwarded port answers", || {
+        cluster.curl(&[&format!("http://127.0.0.1:{LOCAL_PORT}/")])
+    });
+    forward.kill()?;
+    forward.wait()?;
+    let page = page?;
+    ensure!(page.contains("host: server"), "{page}");
+    Ok(())
+}
+
 fn probes(cluster: &Cluster) -> Result<()> {
     let shell = shell(cluster)?;
     eventually(SOON, "the slow probe is told of", || {
@@ -181,6 +205,33 @@ fn restarted(cluster: &mut Cluster) -> Result<()> {
     })?;
     let after = shell.path(POD, FIELDS)?;
     ensure!(before == after, "{before} became {after}");
+    Ok(())
+}
+
+fn away(cluster: &Cluster, containerd: &mut Containerd) -> Result<()> {
+    let shell = shell(cluster)?;
+    let before = shell.path(POD, FIELDS)?;
+    let ready = |wanted: &str, text: &str| {
+        eventually(SOON, &format!("the node's readiness is {wanted}"), || {
+            let condition = shell.path("node node", "{.status.conditions[?(@.type=='Ready')]}")?;
+            ensure!(
+                condition.contains(&format!("\"status\":\"{wanted}\"")) && condition.contains(text),
+                "{condition}"
+            );
+            Ok(())
+        })
+    };
+    containerd.end()?;
+    ready("False", "container runtime is down")?;
+    containerd.again(cluster)?;
+    ready("True", "kubelet is posting ready status")?;
+    let after = shell.path(POD, FIELDS)?;
+    ensure!(before == after, "{before} became {after}");
+    eventually(SOON, "the containers can be used as before", || {
+        shell.words(&["exec", "script", "--", "true"])
+    })?;
+    let pod = shell.get("pod script")?;
+    ensure!(restarts(&pod) == 0, "{}", pod["status"]);
     Ok(())
 }
 

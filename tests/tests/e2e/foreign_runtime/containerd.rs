@@ -27,6 +27,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const CTR_DEADLINE: Duration = Duration::from_secs(60);
 /// containerd's shims have their sockets here, whatever its configuration says.
 const SHIM_SOCKETS: [&str; 2] = ["/run/containerd/s", "/run/containerd"];
+const CONFIG: &str = "config.toml";
+const LOG: &str = "log";
 /// What holds a pod's namespaces.
 const PAUSE: &str = "knarr/pause:latest";
 
@@ -48,7 +50,6 @@ pub fn is_installed() -> bool {
 pub struct Containerd {
     process: Child,
     dir: PathBuf,
-    log: PathBuf,
 }
 
 impl Containerd {
@@ -56,25 +57,26 @@ impl Containerd {
     pub fn start(cluster: &Cluster) -> Result<Self> {
         let dir = cluster.directory().join("containerd");
         fs::create_dir_all(&dir)?;
-        let config = dir.join("config.toml");
-        fs::write(&config, configuration(&dir, &cluster.data_dir()))?;
+        fs::write(dir.join(CONFIG), configuration(&dir, &cluster.data_dir()))?;
         loopback(&cluster.data_dir().join("cni/bin"))?;
-        let log = dir.join("log");
-        let mut command = cluster.network().command("containerd");
-        command.arg("--config").arg(&config);
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(&log)?)
-            .spawn()
-            .context("cannot start containerd")?;
-        let containerd = Self { process, dir, log };
-        eventually(START_DEADLINE, "containerd answers", || {
-            containerd.ctr(&["version"]).map(drop)
-        })
-        .with_context(|| containerd.log_text())?;
+        let process = spawn(cluster, &dir)?;
+        let containerd = Self { process, dir };
+        containerd.wait()?;
         containerd.import(&containerd.pause()?)?;
         Ok(containerd)
+    }
+
+    /// Starts it again after [`Containerd::end`].
+    pub fn again(&mut self, cluster: &Cluster) -> Result<()> {
+        self.process = spawn(cluster, &self.dir)?;
+        self.wait()
+    }
+
+    fn wait(&self) -> Result<()> {
+        eventually(START_DEADLINE, "containerd answers", || {
+            self.ctr(&["version"]).map(drop)
+        })
+        .with_context(|| self.log_text())
     }
 
     pub fn endpoint(&self) -> String {
@@ -86,7 +88,7 @@ impl Containerd {
     }
 
     fn log_text(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+        fs::read_to_string(self.dir.join(LOG)).unwrap_or_default()
     }
 
     fn ctr(&self, arguments: &[&str]) -> Result<String> {
@@ -132,8 +134,8 @@ impl Containerd {
         self.ctr(&["containers", "list", "--quiet"])
     }
 
-    /// Ends it; an error unless it says that all is well.
-    pub fn stop(mut self) -> Result<()> {
+    /// Ends it, its pods go on; an error unless it says that all is well.
+    pub fn end(&mut self) -> Result<()> {
         kill(
             Pid::from_raw(self.process.id().cast_signed()),
             Signal::SIGTERM,
@@ -164,6 +166,21 @@ impl Drop for Containerd {
             let _ = fs::remove_dir(dir);
         }
     }
+}
+
+fn spawn(cluster: &Cluster, dir: &Path) -> Result<Child> {
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(dir.join(LOG))?;
+    let mut command = cluster.network().command("containerd");
+    command.arg("--config").arg(dir.join(CONFIG));
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .context("cannot start containerd")
 }
 
 fn configuration(dir: &Path, data_dir: &Path) -> String {
