@@ -1,5 +1,6 @@
-//! Service. Addresses and ports are allocated by the API server, between [`patch_allocated`] and the strategy.
+//! Service. Addresses and ports are allocated by the API server, between [`keep_allocated`] and the strategy.
 
+mod allocated;
 mod columns;
 mod rules;
 mod update;
@@ -11,6 +12,10 @@ use knarr_meta::{
 };
 use serde_json::{Map, Value, json};
 
+pub use self::allocated::{
+    cluster_ip, cluster_ips, has_selector, is_external_name, is_headless, keep_allocated, kind_of,
+    needs_health_check, normalize_create, normalize_update, spec_mut, wants_node_ports,
+};
 use crate::{
     kind::{Column, Kind, Part, STATUS, Scope, Strategy, Verb},
     tree,
@@ -38,135 +43,12 @@ const DEFAULT_AFFINITY_SECONDS: i64 = 10_800;
 
 struct Service;
 
-fn kind_of(service: &Value) -> &str {
-    str_at(service, &["spec", "type"])
-}
-
-/// Every type but ExternalName has an address, or says that it wants none.
-pub fn needs_cluster_ip(service: &Value) -> bool {
-    kind_of(service) != "ExternalName"
-}
-
-/// True where every port gets a port on the nodes.
-pub fn needs_node_port(service: &Value) -> bool {
-    matches!(kind_of(service), "NodePort" | "LoadBalancer")
-}
-
-/// True where the nodes answer a load balancer's health checks on a port of their own.
-pub fn needs_health_check_port(service: &Value) -> bool {
-    kind_of(service) == "LoadBalancer"
-        && str_at(service, &["spec", "externalTrafficPolicy"]) == "Local"
-}
-
-/// A service without an address.
-pub fn is_headless(service: &Value) -> bool {
-    list_at(service, &["spec", "clusterIPs"])
-        .first()
-        .and_then(Value::as_str)
-        .unwrap_or_else(|| str_at(service, &["spec", "clusterIP"]))
-        == "None"
-}
-
-fn spec_mut(object: &mut Value) -> Option<&mut Map<String, Value>> {
-    object::child_mut(object, "spec")
-}
-
-/// Lets clients leave out on update what was allocated for them on create: the address, node ports by the name of their port,
-/// the health check port. Keeps `clusterIP` and `clusterIPs` in step. To be called before anything is allocated for `new`.
-pub fn patch_allocated(new: &mut Value, old: &Value) {
-    if needs_cluster_ip(old) && needs_cluster_ip(new) {
-        copy_where_empty(new, old, "clusterIP");
-        copy_where_empty(new, old, "clusterIPs");
-    }
-    if needs_node_port(old) && needs_node_port(new) {
-        patch_node_ports(new, old);
-    }
-    if needs_health_check_port(old)
-        && needs_health_check_port(new)
-        && i64_at(new, &["spec", "healthCheckNodePort"]).unwrap_or_default() == 0
-        && let Some(port) = at(old, &["spec", "healthCheckNodePort"])
-        && let Some(spec) = spec_mut(new)
-    {
-        spec.insert("healthCheckNodePort".to_owned(), port.clone());
-    }
-    normalize_cluster_ips(new, old);
-}
-
-fn copy_where_empty(new: &mut Value, old: &Value, field: &str) {
-    let empty = match at(new, &["spec", field]) {
-        None | Some(Value::Null) => true,
-        Some(Value::String(text)) => text.is_empty(),
-        Some(Value::Array(list)) => list.is_empty(),
-        Some(_) => false,
-    };
-    if empty
-        && let Some(value) = at(old, &["spec", field])
-        && let Some(spec) = spec_mut(new)
-    {
-        spec.insert(field.to_owned(), value.clone());
-    }
-}
-
-fn patch_node_ports(new: &mut Value, old: &Value) {
-    let node_port = |port: &Value| i64_at(port, &["nodePort"]).unwrap_or_default();
-    let old_ports = list_at(old, &["spec", "ports"]);
-    let used: Vec<i64> = list_at(new, &["spec", "ports"])
-        .iter()
-        .map(node_port)
-        .filter(|port| *port != 0 && old_ports.iter().any(|old| node_port(old) == *port))
-        .collect();
-    let Some(spec) = spec_mut(new) else { return };
-    for port in tree::items(spec, "ports") {
-        if port
-            .get("nodePort")
-            .and_then(Value::as_i64)
-            .unwrap_or_default()
-            != 0
-        {
-            continue;
-        }
-        let name = tree::text(port, "name");
-        // The last of that name, as upstream's map has it.
-        let before = old_ports
-            .iter()
-            .rev()
-            .find(|old| str_at(old, &["name"]) == name)
-            .map(node_port)
-            .unwrap_or_default();
-        if before != 0 && !used.contains(&before) {
-            port.insert("nodePort".to_owned(), before.into());
-        }
-    }
-}
-
-/// Old clients write `clusterIP` only.
-fn normalize_cluster_ips(new: &mut Value, old: &Value) {
-    let (new_ip, old_ip) = (
-        str_at(new, &["spec", "clusterIP"]).to_owned(),
-        str_at(old, &["spec", "clusterIP"]),
-    );
-    let same_list = tree::same(
-        at(new, &["spec", "clusterIPs"]),
-        at(old, &["spec", "clusterIPs"]),
-    );
-    if new_ip == old_ip || !same_list {
-        return;
-    }
-    if let Some(spec) = spec_mut(new) {
-        if new_ip.is_empty() {
-            spec.remove("clusterIPs");
-        } else {
-            spec.insert("clusterIPs".to_owned(), json!([new_ip]));
-        }
-    }
-}
-
 /// Clears what a changed type has no use for, where the client did not change it too: then it is validation's to refuse.
 fn drop_type_dependent(new: &mut Value, old: &Value) {
     let same =
         |new: &Value, field: &str| tree::same(at(new, &["spec", field]), at(old, &["spec", field]));
     let mut drop = Vec::new();
-    if needs_cluster_ip(old) && !needs_cluster_ip(new) {
+    if !is_external_name(old) && is_external_name(new) {
         if same(new, "clusterIP") && same(new, "clusterIPs") {
             drop.extend(["clusterIP", "clusterIPs"]);
         }
@@ -177,7 +59,7 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
         }
     }
     let drop_node_ports =
-        needs_node_port(old) && !needs_node_port(new) && no_new_node_ports(new, old);
+        wants_node_ports(old) && !wants_node_ports(new) && no_new_node_ports(new, old);
     let mut unless_changed = |applies: bool, field: &'static str| {
         if applies && same(new, field) {
             drop.push(field);
@@ -185,13 +67,13 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
     };
     let was_balanced = kind_of(old) == "LoadBalancer" && kind_of(new) != "LoadBalancer";
     unless_changed(
-        needs_health_check_port(old) && !needs_health_check_port(new),
+        needs_health_check(old) && !needs_health_check(new),
         "healthCheckNodePort",
     );
     unless_changed(was_balanced, "allocateLoadBalancerNodePorts");
     unless_changed(was_balanced, "loadBalancerClass");
     unless_changed(
-        needs_node_port(old) && !needs_node_port(new),
+        wants_node_ports(old) && !wants_node_ports(new),
         "externalTrafficPolicy",
     );
     let balanced = kind_of(new) == "LoadBalancer";
@@ -279,15 +161,7 @@ impl Strategy for Service {
 
     fn prepare_create(&self, object: &mut Value) {
         tree::set(object, "status", json!({"loadBalancer": {}}));
-        let Some(spec) = spec_mut(object) else { return };
-        let ip = tree::text(spec, "clusterIP").to_owned();
-        if !ip.is_empty()
-            && spec
-                .get("clusterIPs")
-                .is_none_or(|ips| ips.get(0).is_none())
-        {
-            spec.insert("clusterIPs".to_owned(), json!([ip]));
-        }
+        normalize_create(object);
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
@@ -296,7 +170,8 @@ impl Strategy for Service {
             return;
         }
         tree::keep(new, old, "status");
-        patch_allocated(new, old);
+        keep_allocated(new, old);
+        normalize_update(new, old);
         drop_type_dependent(new, old);
     }
 

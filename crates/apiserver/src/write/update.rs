@@ -352,7 +352,7 @@ fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
     if !meta.contains_key("managedFields") {
         set(meta, "managedFields", old_field("managedFields"));
     }
-    if strategy.has_generation() && counts(part) && spec_differs(tree, old) {
+    if strategy.has_generation() && counts(part) && strategy.changes_generation(tree, old) {
         let generation = object::generation(old) + 1;
         metadata(tree).insert("generation".into(), Value::from(generation));
     }
@@ -368,25 +368,6 @@ fn set(meta: &mut serde_json::Map<String, Value>, field: &str, value: Option<Val
 /// Whether a change through this part is one of the wanted state: a binding is not, as upstream.
 fn counts(part: Part) -> bool {
     !matches!(part, Part::Status | Part::Subresource("binding"))
-}
-
-/// Any top-level field but type, metadata and status.
-fn spec_differs(new: &Value, old: &Value) -> bool {
-    let empty = serde_json::Map::new();
-    let (new, old) = (
-        new.as_object().unwrap_or(&empty),
-        old.as_object().unwrap_or(&empty),
-    );
-    let spec = |field: &&String| {
-        !matches!(
-            field.as_str(),
-            "kind" | "apiVersion" | "metadata" | "status"
-        )
-    };
-    new.keys()
-        .chain(old.keys())
-        .filter(spec)
-        .any(|field| new.get(field) != old.get(field))
 }
 
 fn validate(

@@ -13,7 +13,7 @@ use knarr_meta::{
 };
 use serde_json::{Value, json};
 
-use super::{is_headless, kind_of, needs_health_check_port, needs_node_port};
+use super::{is_headless, kind_of, needs_health_check, wants_node_ports};
 use crate::validate;
 
 const KUBELET_PORT: i64 = 10250;
@@ -392,7 +392,7 @@ fn validate_policies(service: &Value, kind: &str, path: &Path, errors: &mut Erro
     let policies = &["Cluster", "Local"];
     let external = str_at(service, &["spec", "externalTrafficPolicy"]);
     let external_path = path.child("externalTrafficPolicy");
-    if needs_node_port(service) {
+    if wants_node_ports(service) {
         validate::one_of(errors, &external_path, external, policies, true);
     } else if !external.is_empty() {
         errors.push(Error::invalid(
@@ -403,7 +403,7 @@ fn validate_policies(service: &Value, kind: &str, path: &Path, errors: &mut Erro
     }
     let health = i64_at(service, &["spec", "healthCheckNodePort"]).unwrap_or_default();
     let health_path = path.child("healthCheckNodePort");
-    match (needs_health_check_port(service), health) {
+    match (needs_health_check(service), health) {
         (true, 0) => errors.push(Error::required(&health_path, "")),
         (true, port) => validate::port(errors, &health_path, Some(port)),
         (false, 0) => {}

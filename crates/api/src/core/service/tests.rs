@@ -1,7 +1,7 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
-use super::{KIND, patch_allocated};
+use super::{KIND, keep_allocated};
 use crate::{
     kind::Part,
     testing::{create_errors, created, pretty, row, update_errors, updated},
@@ -155,7 +155,7 @@ fn what_was_allocated_may_be_left_out() {
         {"name": "a", "port": 80, "nodePort": 30001}, {"name": "b", "port": 81, "nodePort": 30002}]}));
     let mut new = service(json!({"type": "NodePort", "ports": [
         {"name": "b", "port": 81}, {"name": "c", "port": 82, "nodePort": 30001}, {"name": "a", "port": 80}]}));
-    patch_allocated(&mut new, &old);
+    keep_allocated(&mut new, &old);
     expect![[r#"{"clusterIP":"10.43.0.7","clusterIPs":["10.43.0.7"],"ports":[{"name":"b","nodePort":30002,"port":81},{"name":"c","nodePort":30001,"port":82},{"name":"a","port":80}],"type":"NodePort"}"#]].assert_eq(&new["spec"].to_string());
 }
 

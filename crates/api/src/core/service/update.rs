@@ -6,7 +6,7 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::{is_headless, kind_of, needs_health_check_port};
+use super::{is_headless, kind_of, needs_health_check};
 use crate::tree::same;
 
 const ONCE: &str = "may not change once set";
@@ -37,8 +37,8 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut ErrorList) {
             ONCE,
         ));
     }
-    if needs_health_check_port(new)
-        && needs_health_check_port(old)
+    if needs_health_check(new)
+        && needs_health_check(old)
         && !same(
             at(new, &["spec", "healthCheckNodePort"]),
             at(old, &["spec", "healthCheckNodePort"]),
