@@ -25,9 +25,11 @@ fn pods_get_what_they_ask_for() {
         let hooks = cluster.directory().join(probes::HOOKS);
         probes::listen(cluster, &hooks)?;
         step("apply", || shell(cluster)?.apply(&manifest::text(&hooks)))?;
-        let own: [(&str, Check); 14] = [
+        let follower = logs::Follower::start(&shell(cluster)?)?;
+        let own: [(&str, Check); 15] = [
             ("environment and volumes", environment),
             ("exit codes and restarts", exits),
+            ("a program that is nowhere", missing_program),
             ("termination message", message),
             ("out of memory", out_of_memory),
             ("liveness probe", liveness),
@@ -55,6 +57,7 @@ fn pods_get_what_they_ask_for() {
             }
         }
         ensure!(failures.is_empty(), "{}", failures.join("\n\n"));
+        step("a log followed through its rotation", || follower.finish())?;
         step("knarr down", || cluster.down(&[]))?;
         cluster.assert_gone()
     });
@@ -170,6 +173,22 @@ fn exits(shell: &Shell<'_>) -> Result<()> {
     ensure!(
         !events.contains("BackOff"),
         "a first restart is not held off:\n{events}"
+    );
+    Ok(())
+}
+
+fn missing_program(shell: &Shell<'_>) -> Result<()> {
+    let pod = phase(shell, "no-program", "Failed")?;
+    let state = terminated(&pod);
+    ensure!(
+        state["reason"] == "StartError" && state["exitCode"] == 128,
+        "{state}"
+    );
+    ensure!(
+        state["message"]
+            .as_str()
+            .is_some_and(|m| m.contains("/nowhere")),
+        "{state}"
     );
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! Logs: of restarted containers, parts of them, rotated ones, and as a container's last words.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Child, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 use knarr_testkit::eventually;
@@ -14,6 +18,71 @@ pub const CHECKS: [(&str, Check); 4] = [
     ("a log as last words", last_lines),
     ("log rotation", rotation),
 ];
+
+/// Who follows the log that is rotated from its beginning to its end, beside the checks.
+pub struct Follower {
+    process: Child,
+    output: PathBuf,
+}
+
+impl Follower {
+    /// Begins to follow, and only then lets the pod write.
+    pub fn start(shell: &Shell<'_>) -> Result<Self> {
+        phase(shell, "talker", "Running")?;
+        let output = shell.cluster.directory().join("talker.log");
+        let mut command = shell.cluster.command(&shell.kubectl.path);
+        command.args(["logs", "--follow", "talker"]);
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(&output)?)
+            .spawn()
+            .context("cannot run kubectl")?;
+        let follower = Self { process, output };
+        eventually(SOON, "the log is followed", || {
+            let log = fs::read_to_string(&follower.output)?;
+            ensure!(log == "ready\n", "{log:?}");
+            Ok(())
+        })?;
+        sh(shell, "talker", "touch /tmp/begin")?;
+        Ok(follower)
+    }
+
+    /// Waits for its end, which is the pod's. What was followed must be all of the log, once.
+    pub fn finish(mut self) -> Result<()> {
+        let status = eventually(SOON, "kubectl ends", || {
+            self.process.try_wait()?.context("it runs")
+        })?;
+        ensure!(status.success(), "{status}");
+        let log = fs::read_to_string(&self.output)?;
+        let (filling, rest): (Vec<&str>, Vec<&str>) =
+            log.lines().partition(|line| line.starts_with('0'));
+        ensure!(
+            filling.len() == 11_000,
+            "{} lines of filling",
+            filling.len()
+        );
+        ensure!(
+            rest.first() == Some(&"ready") && rest.last() == Some(&"after"),
+            "{:?} to {:?}",
+            rest.first(),
+            rest.last()
+        );
+        for (number, line) in (1..).zip(&rest[1..rest.len() - 1]) {
+            ensure!(
+                *line == format!("tick {number}"),
+                "{line:?}, not tick {number}"
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
 
 fn parts(shell: &Shell<'_>) -> Result<()> {
     eventually(SOON, "the second life has spoken", || {
@@ -92,11 +161,8 @@ fn rotation(shell: &Shell<'_>) -> Result<()> {
     sh(shell, "talker", "touch /tmp/go")?;
     eventually(SOON, "the new file has what came after", || {
         let log = shell.run("logs talker")?;
-        ensure!(
-            log.ends_with("after\n") && log.len() < 1 << 20,
-            "{} bytes",
-            log.len()
-        );
+        let bytes = log.len();
+        ensure!(log.ends_with("after\n") && bytes < 1 << 20, "{bytes} bytes");
         Ok(())
     })?;
     shell.run("delete pod talker --wait=false")?;

@@ -75,6 +75,7 @@ pub fn text(dir: &Path) -> String {
             none(),
             none(),
         ),
+        pod("no-program", "", json!({"command": ["/nowhere"]}), none()),
         pod("greedy", "tail /dev/zero", limits.clone(), none()),
         pod("unwell", unwell, probe, json!({"restartPolicy": "Always"})),
         pod("limited", "sleep 3600", limits, none()),

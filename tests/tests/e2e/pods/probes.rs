@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use knarr_testkit::{Cluster, NODE_IP, eventually};
+use serde_json::Value;
 
 use super::{Check, events, manifest::HOOKS_PORT, phase};
 use crate::support::{SOON, Shell, is_ready, restarts};
@@ -19,12 +20,13 @@ pub const HOOKS: &str = "hooks";
 /// The file in it with the requests of hooks.
 const REQUESTS: &str = "requests";
 
-pub const CHECKS: [(&str, Check); 5] = [
+pub const CHECKS: [(&str, Check); 6] = [
     ("the startup probe holds the others back", slow_start),
     ("a failed startup probe restarts", never_starts),
     ("https probes", https),
     ("hooks", hooks),
     ("a failed hook", failed_hook),
+    ("a sidecar starts before and ends after", sidecar),
 ];
 
 /// Notes the first line of every request on the node's port in a file.
@@ -137,5 +139,27 @@ fn failed_hook(shell: &Shell<'_>) -> Result<()> {
         Ok(())
     })?;
     shell.run("delete pod hook-fails --wait=false")?;
+    Ok(())
+}
+
+fn sidecar(shell: &Shell<'_>) -> Result<()> {
+    let pod = phase(shell, "assisted", "Succeeded")?;
+    let init = &pod["status"]["initContainerStatuses"][0];
+    let main = &pod["status"]["containerStatuses"][0];
+    let ended = |status: &Value| status["state"]["terminated"]["reason"] == "Completed";
+    ensure!(ended(init) && ended(main), "{}", pod["status"]);
+    ensure!(init["restartCount"] == 0, "{init}");
+    let time = |status: &Value, key: &str| {
+        let text = status["state"]["terminated"][key].as_str();
+        text.unwrap_or_default().to_owned()
+    };
+    // Its start takes more than a second, and RFC 3339 sorts by time.
+    ensure!(
+        time(init, "startedAt") < time(main, "startedAt"),
+        "{}",
+        pod["status"]
+    );
+    let dir = shell.cluster.directory().join(HOOKS);
+    fs::read_to_string(dir.join("sidecar-saw")).context("the sidecar was told to end last")?;
     Ok(())
 }

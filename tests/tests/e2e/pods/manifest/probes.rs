@@ -52,7 +52,30 @@ pub fn pods(dir: &Path) -> Vec<Value> {
             always(),
         ),
         hooked(dir),
+        assisted(dir),
     ]
+}
+
+/// A sidecar that takes a moment to start, and is told to end only after the main container has ended.
+fn assisted(dir: &Path) -> Value {
+    let mount = json!([{"name": "hooks", "mountPath": "/hooks"}]);
+    let sidecar = json!({
+        "name": "sidecar", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "restartPolicy": "Always",
+        "volumeMounts": mount,
+        "command": ["sh", "-c", "trap 'cp /hooks/main-ended /hooks/sidecar-saw; exit 0' TERM; \
+                                 sleep 1; touch /tmp/up; while :; do sleep 0.1; done"],
+        "startupProbe": {
+            "exec": {"command": ["test", "-e", "/tmp/up"]}, "periodSeconds": 1, "failureThreshold": 60,
+        },
+        "readinessProbe": {"exec": {"command": ["test", "-e", "/tmp/up"]}, "periodSeconds": 1},
+    });
+    let volume = json!([{"name": "hooks", "hostPath": {"path": dir, "type": "Directory"}}]);
+    pod(
+        "assisted",
+        "sleep 1; date > /hooks/main-ended",
+        json!({"volumeMounts": mount}),
+        json!({"initContainers": [sidecar], "volumes": volume}),
+    )
 }
 
 /// Hooks of both kinds at both ends; what they do is seen on the node.
