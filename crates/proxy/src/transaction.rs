@@ -167,10 +167,7 @@ fn base_chains(config: &Config) -> Vec<(&'static str, &'static str, Vec<String>)
 
 /// What leads from `applied` to `next`, which holds the changed services only. Empty when nothing differs.
 pub fn difference(applied: &Applied, next: &Applied) -> String {
-    let mut add = String::new();
-    let mut unlink = String::new();
-    let mut link = String::new();
-    let mut remove = String::new();
+    let mut script = Script::default();
     let mut hairpins: BTreeMap<Ipv4Addr, isize> = BTreeMap::new();
     let mut keys: Vec<_> = next.services.keys().collect();
     keys.sort();
@@ -181,70 +178,8 @@ pub fn difference(applied: &Applied, next: &Applied) -> String {
         if old == new {
             continue;
         }
-        for (set, seconds) in changed(&new.sets, &old.sets) {
-            line(
-                &mut add,
-                format_args!(
-                    "add set ip {TABLE} {set} {{ type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; }}"
-                ),
-            );
-        }
-        // Chains first, then their rules: a rule may lead to any of them.
-        for (chain, _) in changed(&new.chains, &old.chains) {
-            line(
-                &mut add,
-                format_args!("add chain ip {TABLE} {chain}\nflush chain ip {TABLE} {chain}"),
-            );
-        }
-        for (chain, rules) in changed(&new.chains, &old.chains) {
-            for rule in rules {
-                line(&mut add, format_args!("add rule ip {TABLE} {chain} {rule}"));
-            }
-        }
-        for (map, old, new) in [
-            ("services", &old.services, &new.services),
-            ("nodeports", &old.node_ports, &new.node_ports),
-        ] {
-            for (element, _) in changed(old, new) {
-                line(
-                    &mut unlink,
-                    format_args!("delete element ip {TABLE} {map} {{ {element} }}"),
-                );
-            }
-            for (element, chain) in changed(new, old) {
-                line(
-                    &mut link,
-                    format_args!("add element ip {TABLE} {map} {{ {element} : goto {chain} }}"),
-                );
-            }
-        }
-        for frontend in old.unserved.difference(&new.unserved) {
-            line(
-                &mut unlink,
-                format_args!("delete element ip {TABLE} unserved {{ {frontend} }}"),
-            );
-        }
-        for frontend in new.unserved.difference(&old.unserved) {
-            line(
-                &mut link,
-                format_args!("add element ip {TABLE} unserved {{ {frontend} }}"),
-            );
-        }
-        let gone: Vec<_> = old
-            .chains
-            .keys()
-            .filter(|c| !new.chains.contains_key(*c))
-            .collect();
-        // Flushed before any is deleted: they lead to each other.
-        for chain in &gone {
-            line(&mut remove, format_args!("flush chain ip {TABLE} {chain}"));
-        }
-        for chain in &gone {
-            line(&mut remove, format_args!("delete chain ip {TABLE} {chain}"));
-        }
-        for set in old.sets.keys().filter(|s| !new.sets.contains_key(*s)) {
-            line(&mut remove, format_args!("delete set ip {TABLE} {set}"));
-        }
+        script.chains(old, new);
+        script.elements(old, new);
         for address in &old.hairpins {
             *hairpins.entry(*address).or_default() -= 1;
         }
@@ -255,20 +190,101 @@ pub fn difference(applied: &Applied, next: &Applied) -> String {
     for (address, change) in hairpins {
         let before = applied.hairpins.get(&address).copied().unwrap_or(0);
         let after = before.saturating_add_signed(change);
-        let element = format!("{{ {address} . {address} }}");
+        let element = format!("hairpin {{ {address} . {address} }}");
         if before == 0 && after > 0 {
-            line(
-                &mut link,
-                format_args!("add element ip {TABLE} hairpin {element}"),
-            );
+            script.link(&element);
         } else if before > 0 && after == 0 {
+            script.unlink(&element);
+        }
+    }
+    script.add + &script.unlink + &script.link + &script.remove
+}
+
+/// The parts of a transaction in the order in which they have to come.
+#[derive(Default)]
+struct Script {
+    add: String,
+    unlink: String,
+    link: String,
+    remove: String,
+}
+
+impl Script {
+    fn link(&mut self, element: &str) {
+        line(
+            &mut self.link,
+            format_args!("add element ip {TABLE} {element}"),
+        );
+    }
+
+    fn unlink(&mut self, element: &str) {
+        line(
+            &mut self.unlink,
+            format_args!("delete element ip {TABLE} {element}"),
+        );
+    }
+
+    fn chains(&mut self, old: &ServiceRules, new: &ServiceRules) {
+        for (set, seconds) in changed(&new.sets, &old.sets) {
             line(
-                &mut unlink,
-                format_args!("delete element ip {TABLE} hairpin {element}"),
+                &mut self.add,
+                format_args!(
+                    "add set ip {TABLE} {set} {{ type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; }}"
+                ),
+            );
+        }
+        // Chains first, then their rules: a rule may lead to any of them.
+        for (chain, _) in changed(&new.chains, &old.chains) {
+            line(
+                &mut self.add,
+                format_args!("add chain ip {TABLE} {chain}\nflush chain ip {TABLE} {chain}"),
+            );
+        }
+        for (chain, rules) in changed(&new.chains, &old.chains) {
+            for rule in rules {
+                line(
+                    &mut self.add,
+                    format_args!("add rule ip {TABLE} {chain} {rule}"),
+                );
+            }
+        }
+        let gone = old.chains.keys().filter(|c| !new.chains.contains_key(*c));
+        // Flushed before any is deleted: they lead to each other.
+        for verb in ["flush", "delete"] {
+            for chain in gone.clone() {
+                line(
+                    &mut self.remove,
+                    format_args!("{verb} chain ip {TABLE} {chain}"),
+                );
+            }
+        }
+        for set in old.sets.keys().filter(|s| !new.sets.contains_key(*s)) {
+            line(
+                &mut self.remove,
+                format_args!("delete set ip {TABLE} {set}"),
             );
         }
     }
-    add + &unlink + &link + &remove
+
+    fn elements(&mut self, old: &ServiceRules, new: &ServiceRules) {
+        for (map, old, new) in [
+            ("services", &old.services, &new.services),
+            ("nodeports", &old.node_ports, &new.node_ports),
+        ] {
+            for (frontend, _) in changed(old, new) {
+                self.unlink(&format!("{map} {{ {frontend} }}"));
+            }
+            for (frontend, chain) in changed(new, old) {
+                self.link(&format!("{map} {{ {frontend} : goto {chain} }}"));
+            }
+        }
+        for frontend in old.unserved.difference(&new.unserved) {
+            self.unlink(&format!("unserved {{ {frontend} }}"));
+        }
+        for frontend in new.unserved.difference(&old.unserved) {
+            self.link(&format!("unserved {{ {frontend} }}"));
+        }
+    }
 }
 
 /// Where UDP flows may lead whose service is changed by `next`.
