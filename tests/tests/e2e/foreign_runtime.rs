@@ -10,7 +10,7 @@ use knarr_testkit::{Cluster, NODE_IP, Options, eventually, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::{SOON, Shell, is_ready, newest, restarts, step, with_cluster};
-use containerd::Containerd;
+use containerd::{Containerd, PAUSE_COMMAND};
 
 const POD: &str = "pod server";
 const FIELDS: &str = "{.status.containerStatuses[0].containerID}";
@@ -35,6 +35,7 @@ fn containerd_runs_the_pods() {
         step("containerd restarts, containers do not", || {
             away(cluster, &mut containerd)
         })?;
+        step("dead sandboxes are replaced", || sandboxes(cluster))?;
         step("a deleted pod leaves nothing", || {
             deleted(cluster, &containerd)
         })?;
@@ -232,6 +233,33 @@ fn away(cluster: &Cluster, containerd: &mut Containerd) -> Result<()> {
     })?;
     let pod = shell.get("pod script")?;
     ensure!(restarts(&pod) == 0, "{}", pod["status"]);
+    Ok(())
+}
+
+fn sandboxes(cluster: &Cluster) -> Result<()> {
+    let shell = shell(cluster)?;
+    let id = |pod: &str| shell.path(&format!("pod {pod}"), FIELDS);
+    let before = [id("server")?, id("script")?];
+    let pids = cluster.container_processes(PAUSE_COMMAND);
+    ensure!(pids.len() == 3, "one a pod: {pids:?}");
+    for pid in pids {
+        kill_process(pid)?;
+    }
+    for (name, before) in ["server", "script"].into_iter().zip(before) {
+        eventually(
+            SOON,
+            &format!("pod {name} is ready in a new sandbox"),
+            || {
+                let pod = shell.get(&format!("pod {name}"))?;
+                let now = id(name)?;
+                ensure!(is_ready(&pod) && now != before, "{}", pod["status"]);
+                Ok(())
+            },
+        )?;
+    }
+    let address = shell.path(POD, "{.status.podIP}")?;
+    let page = cluster.curl(&[&format!("http://{address}:8080/")])?;
+    ensure!(page.contains("host: server"), "{page}");
     Ok(())
 }
 

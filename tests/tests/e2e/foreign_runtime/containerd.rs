@@ -27,6 +27,9 @@ const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const CTR_DEADLINE: Duration = Duration::from_secs(60);
 /// containerd's shims have their sockets here, whatever its configuration says.
 const SHIM_SOCKETS: [&str; 2] = ["/run/containerd/s", "/run/containerd"];
+/// How the process that holds a pod's namespaces is seen.
+pub const PAUSE_COMMAND: &str = "/busybox sleep";
+
 const CONFIG: &str = "config.toml";
 const LOG: &str = "log";
 /// What holds a pod's namespaces.
