@@ -21,7 +21,7 @@ fn services_lead_to_their_endpoints() {
     with_running_cluster(|cluster| {
         step("apply", || shell(cluster)?.apply(&manifest::text()))?;
         step("ready", || ready(&shell(cluster)?))?;
-        let checks: [(&str, Check); 16] = [
+        let checks: [(&str, Check); 17] = [
             ("ports by name", balancing::named_ports),
             ("session affinity", balancing::affinity),
             ("the client's address", balancing::policies),
@@ -35,6 +35,7 @@ fn services_lead_to_their_endpoints() {
             ("endpoints made by hand", balancing::manual),
             ("headless services", names::headless),
             ("names of ports and addresses", names::ports_and_addresses),
+            ("names over TCP", names::over_tcp),
             ("pods that are not ready", names::not_ready),
             ("external names", names::external),
             ("UDP", flows::udp),

@@ -154,7 +154,13 @@ fn check(shell: &Shell<'_>, port: u16) -> Result<(String, Value)> {
 }
 
 /// Waits until a health check says so of so many endpoints.
-fn healthy(shell: &Shell<'_>, service: &str, port: u16, count: u64, status: &str) -> Result<()> {
+pub fn healthy(
+    shell: &Shell<'_>,
+    service: &str,
+    port: u16,
+    count: u64,
+    status: &str,
+) -> Result<()> {
     eventually(SOON, &format!("{service} has {count} endpoints"), || {
         let (head, body) = check(shell, port)?;
         let wanted = json!({

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use knarr_testkit::{NODE_IP, eventually, run};
 
 use super::{
+    balancing::healthy,
     cluster_ip,
-    manifest::{LATE_PORT, NAMES_PORT, PERL},
+    manifest::{LATE_PORT, NAMES_PORT, NEAR_CHECK, PERL},
 };
 use crate::support::{SOON, Shell};
 
@@ -200,5 +201,6 @@ pub fn deleted_pod(shell: &Shell<'_>) -> Result<()> {
         "only after {:?}",
         deleted.elapsed()
     );
-    Ok(())
+    // Load balancers are told as well.
+    healthy(shell, "near", NEAR_CHECK, 1, "200")
 }

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use knarr_testkit::eventually;
 
-use super::{call, cluster_ip, pod_ip};
+use super::{call, cluster_ip, manifest::PERL, pod_ip};
 use crate::support::{SOON, Shell};
 
 const DOMAIN: &str = "default.svc.cluster.local";
@@ -27,6 +27,25 @@ fn says(shell: &Shell<'_>, kind: &str, name: &str, wanted: &[&str]) -> Result<()
         }
         Ok(())
     })
+}
+
+/// Asks for an address over TCP and prints it, which is the end of the answer.
+const OVER_TCP: &str = r#"my ($server, $name) = @ARGV;
+socket(S, PF_INET, SOCK_STREAM, 0) or die; connect(S, pack_sockaddr_in(53, inet_aton($server))) or die "connect: $!";
+my $labels = join "", map { pack "C/a*", $_ } split /\./, $name;
+syswrite S, pack "n/a*", pack("n6", 7, 0x100, 1, 0, 0, 0) . "$labels\0" . pack("n2", 1, 1);
+my $answer = ""; $SIG{ALRM} = sub { die "no answer" }; alarm 5;
+while (length $answer < 2 or length $answer < 2 + unpack "n", $answer) { sysread S, $answer, 2000, length $answer or die "closed" }
+my ($id, $flags, $questions, $answers) = unpack "x2 n4", $answer;
+print "$id $answers ", inet_ntoa(substr $answer, -4);"#;
+
+pub fn over_tcp(shell: &Shell<'_>) -> Result<()> {
+    let (pair, name) = (cluster_ip(shell, "pair")?, format!("pair.{DOMAIN}"));
+    let server = shell.path("service kube-dns -n kube-system", "{.spec.clusterIP}")?;
+    let words = ["exec", "caller", "--", PERL, "-MSocket", "-e", OVER_TCP];
+    let answer = shell.words(&[words.as_slice(), &[&server, &name]].concat())?;
+    ensure!(answer == format!("7 1 {pair}"), "{answer}");
+    Ok(())
 }
 
 pub fn headless(shell: &Shell<'_>) -> Result<()> {
