@@ -7,13 +7,18 @@ pub mod replica_set;
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     labels::Selector,
-    object::{self, at, i64_at, label, list_at, map_at, str_at},
+    object::{self, at, i64_at, label, list_at, map_at, str_at, struct_at},
     object_meta::validate_label_selector,
     status::Status,
 };
 use serde_json::{Map, Value};
 
-use crate::{core::pod_spec, tree, validate};
+use crate::{
+    core::pod_spec,
+    kind::{Column, Part},
+    table::wide,
+    tree, validate,
+};
 
 /// Defaults of spec.template.
 fn default_template(spec: &mut Map<String, Value>) {
@@ -24,17 +29,40 @@ fn default_template(spec: &mut Map<String, Value>) {
     }
 }
 
+/// Columns of a workload's template, behind the others, and their cells.
+const CONTAINERS: Column = wide(
+    "Containers",
+    "string",
+    "Names of the template's containers.",
+);
+const IMAGES: Column = wide("Images", "string", "Images of the template's containers.");
+
+/// The cells of [`CONTAINERS`] and [`IMAGES`].
+fn template_cells(object: &Value) -> [Value; 2] {
+    let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
+    let (names, images) = pod_spec::names_and_images(template);
+    [names.into(), images.into()]
+}
+
+/// What an update through this part may not change: the status, or all but it.
+fn keep_other_part(new: &mut Value, old: &Value, part: Part) {
+    let kept = if part == Part::Status {
+        "spec"
+    } else {
+        "status"
+    };
+    tree::keep(new, old, kept);
+}
+
 /// What Deployments and ReplicaSets share: replicas, selector, template.
 fn validate_workload(object: &Value, errors: &mut ErrorList) {
     let path = Path::new("spec");
-    for field in ["replicas", "minReadySeconds"] {
-        let value = i64_at(object, &["spec", field]);
-        validate::not_negative(errors, &path.child(field), value);
-    }
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    validate::none_negative(errors, spec, &["replicas", "minReadySeconds"], &path);
     let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
     let template_path = path.child("template");
     let path = path.child("selector");
-    let selector = at(object, &["spec", "selector"]).filter(|v| v.is_object());
+    let selector = struct_at(object, &["spec", "selector"]);
     match selector {
         None => errors.push(Error::required(&path, "")),
         Some(tree) => {

@@ -2,7 +2,7 @@
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
-    object::{at, list_at, namespace, str_at},
+    object::{at, list_at, namespace, str_at, struct_at},
 };
 use serde_json::Value;
 
@@ -97,7 +97,7 @@ impl Strategy for Access {
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let spec = Path::new("spec");
-        let has = |field: &str| at(object, &["spec", field]).is_some_and(Value::is_object);
+        let has = |field: &str| struct_at(object, &["spec", field]).is_some();
         let (resource, other) = (has("resourceAttributes"), has("nonResourceAttributes"));
         let attributes = spec.child("resourceAttributes");
         if resource && other {

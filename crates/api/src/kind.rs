@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use knarr_meta::{Gvk, field::ErrorList, names, status::Status};
+use knarr_meta::{Gvk, field::ErrorList, names, object::at, status::Status};
 use serde_json::Value;
 
 use crate::tree;
@@ -191,6 +191,23 @@ impl Kind {
     }
 }
 
+/// Whether two objects differ in anything but type, metadata and status.
+pub fn fields_differ(new: &Value, old: &Value) -> bool {
+    const ASIDE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
+        return false;
+    };
+    new.keys()
+        .chain(old.keys())
+        .filter(|field| !ASIDE.contains(&field.as_str()))
+        .any(|field| !tree::same(new.get(field), old.get(field)))
+}
+
+/// Whether two objects differ in a field of their metadata.
+pub fn metadata_differs(new: &Value, old: &Value, field: &str) -> bool {
+    !tree::same(at(new, &["metadata", field]), at(old, &["metadata", field]))
+}
+
 /// The behaviour of one kind, as upstream's `rest.RESTCreateStrategy` and kin. All methods are pure.
 ///
 /// Order on create: `default`, admission, `prepare_create`, `validate_create`. On update: `default`, admission,
@@ -226,14 +243,7 @@ pub trait Strategy: Send + Sync {
 
     /// Whether this update raises metadata.generation, for kinds where [`Strategy::has_generation`]. Both objects are complete.
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
-        const ASIDE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
-        let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
-            return false;
-        };
-        new.keys()
-            .chain(old.keys())
-            .filter(|field| !ASIDE.contains(&field.as_str()))
-            .any(|field| !tree::same(new.get(field), old.get(field)))
+        fields_differ(new, old)
     }
 
     /// PUT of a name that does not exist creates it.
@@ -248,10 +258,7 @@ pub trait Strategy: Send + Sync {
 
     /// Validates a name beyond path-segment safety; upstream's messages.
     fn validate_name(&self, name: &str, generate_prefix: bool) -> Vec<String> {
-        if generate_prefix {
-            return names::dns1123_subdomain(&names::mask_trailing_dash(name));
-        }
-        names::dns1123_subdomain(name)
+        names::name_or_prefix(name, generate_prefix, names::dns1123_subdomain)
     }
 
     /// Selectable fields beside `metadata.name` and `metadata.namespace`: names, then values in the same order.

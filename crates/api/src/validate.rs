@@ -5,13 +5,13 @@ use std::net::IpAddr;
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
+    object::{i64_at, str_at, struct_at},
 };
 use serde_json::{Map, Value};
 
 use crate::tree;
 
 pub(crate) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
-pub(crate) const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 
 /// One `Invalid` for each message.
 pub(crate) fn each(errors: &mut ErrorList, path: &Path, value: &str, messages: Vec<String>) {
@@ -20,6 +20,44 @@ pub(crate) fn each(errors: &mut ErrorList, path: &Path, value: &str, messages: V
             .into_iter()
             .map(|message| Error::invalid(path, value, message)),
     );
+}
+
+/// A rule for a text: what is wrong with it.
+pub(crate) type Rule = fn(&str) -> Vec<String>;
+
+/// A field of `owner` whose text follows a rule, where it is there.
+pub(crate) fn optional(
+    errors: &mut ErrorList,
+    owner: &Value,
+    field: &'static str,
+    path: &Path,
+    rule: Rule,
+) {
+    let text = str_at(owner, &[field]);
+    if !text.is_empty() {
+        each(errors, &path.child(field), text, rule(text));
+    }
+}
+
+/// A field of `owner` that must be there, and whose text follows a rule.
+pub(crate) fn required(
+    errors: &mut ErrorList,
+    owner: &Value,
+    field: &'static str,
+    path: &Path,
+    rule: Rule,
+) {
+    filled(errors, owner, &[field], path);
+    optional(errors, owner, field, path, rule);
+}
+
+/// Fields of `owner` that must hold a text, whichever.
+pub(crate) fn filled(errors: &mut ErrorList, owner: &Value, fields: &[&'static str], path: &Path) {
+    for field in fields {
+        if str_at(owner, &[field]).is_empty() {
+            errors.push(Error::required(&path.child(*field), ""));
+        }
+    }
 }
 
 /// A required DNS-1123 label.
@@ -50,6 +88,60 @@ pub(crate) fn not_negative(errors: &mut ErrorList, path: &Path, value: Option<i6
         && value < 0
     {
         errors.push(Error::invalid(path, value, NOT_NEGATIVE));
+    }
+}
+
+/// Number fields of `owner`, none of which may be negative.
+pub(crate) fn none_negative(
+    errors: &mut ErrorList,
+    owner: &Value,
+    fields: &[&'static str],
+    path: &Path,
+) {
+    for field in fields {
+        not_negative(errors, &path.child(*field), i64_at(owner, &[field]));
+    }
+}
+
+/// The protocol of a port.
+pub(crate) fn protocol(errors: &mut ErrorList, port: &Value, path: &Path) {
+    one_of(
+        errors,
+        &path.child("protocol"),
+        str_at(port, &["protocol"]),
+        &["SCTP", "TCP", "UDP"],
+        true,
+    );
+}
+
+/// A union: `owner` has exactly one of these fields. What `validate` says of the first stands before what is wrong with the
+/// others; `kind` is what upstream calls such a field.
+pub(crate) fn one_field(
+    errors: &mut ErrorList,
+    owner: &Value,
+    fields: &[&'static str],
+    kind: &str,
+    path: &Path,
+    validate: impl Fn(&'static str, &Value, &Path, &mut ErrorList),
+) {
+    let mut found = false;
+    for field in fields {
+        let Some(value) = struct_at(owner, &[field]) else {
+            continue;
+        };
+        let path = path.child(*field);
+        if found {
+            errors.push(Error::forbidden(
+                &path,
+                format!("may not specify more than 1 {kind}"),
+            ));
+        } else {
+            found = true;
+            validate(field, value, &path, errors);
+        }
+    }
+    if !found {
+        errors.push(Error::required(path, format!("must specify a {kind}")));
     }
 }
 
@@ -133,6 +225,22 @@ pub(crate) fn non_special_ip(errors: &mut ErrorList, path: &Path, value: &str) {
 pub(crate) fn base64_length(text: &str) -> usize {
     let padding = text.bytes().rev().take_while(|b| *b == b'=').count();
     (text.len() / 4 * 3).saturating_sub(padding)
+}
+
+/// The data of a ConfigMap or a Secret: its keys follow their rule. Returns its size in bytes, of which `length` knows each
+/// value's.
+pub(crate) fn data(
+    errors: &mut ErrorList,
+    data: Option<&Value>,
+    path: &Path,
+    length: fn(&str) -> usize,
+) -> usize {
+    let mut total = 0;
+    for (key, value) in entries(data) {
+        each(errors, &path.key(key), key, names::config_map_key(key));
+        total += length(value);
+    }
+    total
 }
 
 /// The entries of a map of strings.

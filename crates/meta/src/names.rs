@@ -378,6 +378,15 @@ pub fn mask_trailing_dash(name: &str) -> std::borrow::Cow<'_, str> {
     }
 }
 
+/// A name by a rule for names or, where it is the prefix of a generated one, what can be said of it already.
+pub fn name_or_prefix(name: &str, prefix: bool, rule: fn(&str) -> Vec<String>) -> Vec<String> {
+    if prefix {
+        rule(&mask_trailing_dash(name))
+    } else {
+        rule(name)
+    }
+}
+
 /// A fresh uid for an object.
 pub fn new_uid() -> String {
     uuid::Uuid::new_v4().to_string()

@@ -35,6 +35,11 @@ pub fn map_at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Map<String, Va
     at(object, path).and_then(Value::as_object)
 }
 
+/// The object at a path, where it is set. Absent and null are the same.
+pub fn struct_at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    at(object, path).filter(|value| value.is_object())
+}
+
 /// The map's entries whose values are strings.
 pub fn strings(map: Option<&Map<String, Value>>) -> impl Iterator<Item = (&str, &str)> {
     map.into_iter()

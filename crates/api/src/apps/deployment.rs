@@ -3,14 +3,13 @@
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{self, at, i64_at, str_at},
+    object::{self, at, i64_at, str_at, struct_at},
     status::Status,
 };
 use serde_json::{Map, Value};
 
 use crate::{
-    core::pod_spec::names_and_images,
-    kind::{Column, Kind, Part, SCALE, STATUS, Scope, Strategy, Verb},
+    kind::{self, Column, Kind, Part, SCALE, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column, wide},
     tree, validate,
 };
@@ -44,12 +43,8 @@ const COLUMNS: &[Column] = &[
         "Replicas that have been ready for long enough.",
     ),
     AGE,
-    wide(
-        "Containers",
-        "string",
-        "Names of the template's containers.",
-    ),
-    wide("Images", "string", "Images of the template's containers."),
+    super::CONTAINERS,
+    super::IMAGES,
     wide("Selector", "string", "Labels of the deployment's pods."),
 ];
 
@@ -78,21 +73,15 @@ impl Strategy for Deployment {
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
+        super::keep_other_part(new, old, part);
         if part == Part::Status {
-            tree::keep(new, old, "spec");
             tree::keep_metadata(new, old, "labels");
-        } else {
-            tree::keep(new, old, "status");
         }
     }
 
     /// Annotations count too: they are copied to ReplicaSets.
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
-        !tree::same(new.get("spec"), old.get("spec"))
-            || !tree::same(
-                at(new, &["metadata", "annotations"]),
-                at(old, &["metadata", "annotations"]),
-            )
+        kind::fields_differ(new, old) || kind::metadata_differs(new, old, "annotations")
     }
 
     fn validate_create(&self, object: &Value) -> ErrorList {
@@ -100,10 +89,9 @@ impl Strategy for Deployment {
         super::validate_workload(object, &mut errors);
         validate_strategy(object, &mut errors);
         let path = Path::new("spec");
-        for field in ["revisionHistoryLimit", "progressDeadlineSeconds"] {
-            let value = i64_at(object, &["spec", field]);
-            validate::not_negative(&mut errors, &path.child(field), value);
-        }
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        let limits = &["revisionHistoryLimit", "progressDeadlineSeconds"];
+        validate::none_negative(&mut errors, spec, limits, &path);
         let min_ready = i64_at(object, &["spec", "minReadySeconds"]).unwrap_or_default();
         if let Some(deadline) = i64_at(object, &["spec", "progressDeadlineSeconds"])
             && deadline <= min_ready
@@ -126,10 +114,9 @@ impl Strategy for Deployment {
                 &mut errors,
             );
             let path = Path::new("status");
-            for field in ["unavailableReplicas", "collisionCount"] {
-                let value = i64_at(new, &["status", field]);
-                validate::not_negative(&mut errors, &path.child(field), value);
-            }
+            let status = new.get("status").unwrap_or(&Value::Null);
+            let counts = &["unavailableReplicas", "collisionCount"];
+            validate::none_negative(&mut errors, status, counts, &path);
             return errors;
         }
         let mut errors = self.validate_create(new);
@@ -148,16 +135,15 @@ impl Strategy for Deployment {
     fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
         let status = |field| i64_at(object, &["status", field]).unwrap_or_default();
         let desired = i64_at(object, &["spec", "replicas"]).unwrap_or_default();
-        let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
-        let (names, images) = names_and_images(template);
+        let [containers, images] = super::template_cells(object);
         vec![
             table::name(object),
             format!("{}/{desired}", status("readyReplicas")).into(),
             status("updatedReplicas").into(),
             status("availableReplicas").into(),
             table::age(object, now),
-            names.into(),
-            images.into(),
+            containers,
+            images,
             super::selector_text(object)
                 .unwrap_or_else(|| "<invalid>".to_owned())
                 .into(),
@@ -178,7 +164,7 @@ fn validate_strategy(object: &Value, errors: &mut ErrorList) {
     let Some(strategy) = at(object, &["spec", "strategy"]) else {
         return;
     };
-    let rolling = strategy.get("rollingUpdate").filter(|v| v.is_object());
+    let rolling = struct_at(strategy, &["rollingUpdate"]);
     let rolling_path = path.child("rollingUpdate");
     match (str_at(strategy, &["type"]), rolling) {
         ("Recreate", Some(_)) => errors.push(Error::forbidden(

@@ -2,13 +2,12 @@
 
 use knarr_meta::{
     field::ErrorList,
-    object::{self, at, i64_at},
+    object::{self, i64_at},
     status::Status,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    core::pod_spec::names_and_images,
     kind::{Column, Kind, Part, SCALE, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column, wide},
     tree,
@@ -39,12 +38,8 @@ const COLUMNS: &[Column] = &[
     column("Current", "integer", "Replicas that exist."),
     column("Ready", "integer", "Replicas that are ready."),
     AGE,
-    wide(
-        "Containers",
-        "string",
-        "Names of the template's containers.",
-    ),
-    wide("Images", "string", "Images of the template's containers."),
+    super::CONTAINERS,
+    super::IMAGES,
     wide("Selector", "string", "Labels of the set's pods."),
 ];
 
@@ -61,12 +56,7 @@ impl Strategy for ReplicaSet {
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
-        let field = if part == Part::Status {
-            "spec"
-        } else {
-            "status"
-        };
-        tree::keep(new, old, field);
+        super::keep_other_part(new, old, part);
     }
 
     fn validate_create(&self, object: &Value) -> ErrorList {
@@ -109,8 +99,7 @@ impl Strategy for ReplicaSet {
 
     fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
         let count = |path: &[&str]| i64_at(object, path).unwrap_or_default();
-        let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
-        let (names, images) = names_and_images(template);
+        let [containers, images] = super::template_cells(object);
         let selector = super::selector_text(object);
         vec![
             table::name(object),
@@ -118,8 +107,8 @@ impl Strategy for ReplicaSet {
             count(&["status", "replicas"]).into(),
             count(&["status", "readyReplicas"]).into(),
             table::age(object, now),
-            names.into(),
-            images.into(),
+            containers,
+            images,
             table::or(selector.as_deref().unwrap_or("<error>"), "<none>"),
         ]
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::{
     kind::{Column, Kind, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
+    validate,
 };
 
 pub static KIND: Kind = Kind {
@@ -39,24 +40,18 @@ const COLUMNS: &[Column] = &[
 impl Strategy for Lease {
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
+        let path = Path::new("spec");
         if let Some(seconds) = i64_at(object, &["spec", "leaseDurationSeconds"])
             && seconds <= 0
         {
             errors.push(Error::invalid(
-                &Path::new("spec").child("leaseDurationSeconds"),
+                &path.child("leaseDurationSeconds"),
                 seconds,
                 "must be greater than 0",
             ));
         }
-        if let Some(count) = i64_at(object, &["spec", "leaseTransitions"])
-            && count < 0
-        {
-            errors.push(Error::invalid(
-                &Path::new("spec").child("leaseTransitions"),
-                count,
-                "must be greater than or equal to 0",
-            ));
-        }
+        let spec = object.get("spec").unwrap_or(&Value::Null);
+        validate::none_negative(&mut errors, spec, &["leaseTransitions"], &path);
         errors
     }
 

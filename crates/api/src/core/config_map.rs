@@ -2,9 +2,9 @@
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
-    names,
+    object::map_at,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::MAX_DATA_SIZE_BYTES;
 use crate::{
@@ -37,30 +37,21 @@ const COLUMNS: &[Column] = &[NAME, column("Data", "string", "Number of entries."
 impl Strategy for ConfigMap {
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        let binary = object.get("binaryData");
-        let mut total = 0;
-        for (key, value) in validate::entries(object.get("data")) {
-            let path = || Path::new("data").key(key);
-            for message in names::config_map_key(key) {
-                errors.push(Error::invalid(&path(), key.as_str(), message));
-            }
+        let (data, binary) = (object.get("data"), object.get("binaryData"));
+        let path = Path::new("data");
+        let texts = validate::data(&mut errors, data, &path, str::len);
+        for (key, _) in validate::entries(data) {
             if binary.is_some_and(|binary| binary.get(key).is_some()) {
                 errors.push(Error::invalid(
-                    &path(),
+                    &path.key(key),
                     key.as_str(),
                     "duplicate of key present in binaryData",
                 ));
             }
-            total += value.len();
         }
-        for (key, value) in validate::entries(binary) {
-            for message in names::config_map_key(key) {
-                let path = Path::new("binaryData").key(key);
-                errors.push(Error::invalid(&path, key.as_str(), message));
-            }
-            total += validate::base64_length(value);
-        }
-        if total > MAX_DATA_SIZE_BYTES {
+        let path = Path::new("binaryData");
+        let bytes = validate::data(&mut errors, binary, &path, validate::base64_length);
+        if texts + bytes > MAX_DATA_SIZE_BYTES {
             errors.push(Error::too_long(&Path::root(), MAX_DATA_SIZE_BYTES));
         }
         errors
@@ -78,12 +69,7 @@ impl Strategy for ConfigMap {
     }
 
     fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
-        let count = |field| {
-            object
-                .get(field)
-                .and_then(Value::as_object)
-                .map_or(0, |m| m.len())
-        };
+        let count = |field| map_at(object, &[field]).map_or(0, Map::len);
         vec![
             table::name(object),
             (count("data") + count("binaryData")).into(),

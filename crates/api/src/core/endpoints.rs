@@ -97,50 +97,21 @@ fn validate_subset(subset: &Value, path: &Path, errors: &mut ErrorList) {
             let path = path.child(field).index(index);
             let ip = str_at(address, &["ip"]);
             validate::each(errors, &path.child("ip"), ip, names::ip(ip));
-            let hostname = str_at(address, &["hostname"]);
-            if !hostname.is_empty() {
-                validate::label(errors, &path.child("hostname"), hostname);
-            }
-            let node = str_at(address, &["nodeName"]);
-            if !node.is_empty() {
-                validate::each(
-                    errors,
-                    &path.child("nodeName"),
-                    node,
-                    names::dns1123_subdomain(node),
-                );
-            }
+            validate::optional(errors, address, "hostname", &path, names::dns1123_label);
+            validate::optional(errors, address, "nodeName", &path, names::dns1123_subdomain);
             validate::non_special_ip(errors, &path.child("ip"), ip);
         }
     }
     let ports = list_at(subset, &["ports"]);
     for (index, port) in ports.iter().enumerate() {
         let path = path.child("ports").index(index);
-        let name = str_at(port, &["name"]);
-        if name.is_empty() {
-            if ports.len() > 1 {
-                errors.push(Error::required(&path.child("name"), ""));
-            }
-        } else {
-            validate::label(errors, &path.child("name"), name);
+        if ports.len() > 1 {
+            validate::filled(errors, port, &["name"], &path);
         }
+        validate::optional(errors, port, "name", &path, names::dns1123_label);
         validate::port(errors, &path.child("port"), i64_at(port, &["port"]));
-        validate::one_of(
-            errors,
-            &path.child("protocol"),
-            str_at(port, &["protocol"]),
-            validate::PROTOCOLS,
-            true,
-        );
-        let app_protocol = str_at(port, &["appProtocol"]);
-        if !app_protocol.is_empty() {
-            validate::each(
-                errors,
-                &path.child("appProtocol"),
-                app_protocol,
-                names::qualified_name(app_protocol),
-            );
-        }
+        validate::protocol(errors, port, &path);
+        validate::optional(errors, port, "appProtocol", &path, names::qualified_name);
     }
 }
 

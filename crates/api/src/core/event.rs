@@ -3,7 +3,7 @@
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{self, at, i64_at, str_at},
+    object::{self, i64_at, str_at, struct_at},
 };
 use serde_json::Value;
 
@@ -179,7 +179,7 @@ impl Strategy for Event {
             now,
         );
         let mut count = i64_at(object, &["count"]).unwrap_or_default();
-        let last = if at(object, &["series"]).is_some_and(Value::is_object) {
+        let last = if struct_at(object, &["series"]).is_some() {
             count = i64_at(object, &["series", "count"]).unwrap_or_default();
             table::since(str_at(object, &["series", "lastObservedTime"]), now)
         } else {

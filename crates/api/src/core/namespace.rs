@@ -154,10 +154,7 @@ impl Strategy for Namespace {
     }
 
     fn validate_name(&self, name: &str, generate_prefix: bool) -> Vec<String> {
-        if generate_prefix {
-            return names::dns1123_label(&names::mask_trailing_dash(name));
-        }
-        names::dns1123_label(name)
+        names::name_or_prefix(name, generate_prefix, names::dns1123_label)
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {

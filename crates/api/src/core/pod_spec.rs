@@ -12,7 +12,7 @@ mod volumes;
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{self, at, bool_at, i64_at, list_at, map_at, str_at},
+    object::{self, bool_at, i64_at, list_at, map_at, str_at, struct_at},
     object_meta,
 };
 use serde_json::Value;
@@ -69,11 +69,11 @@ pub(crate) fn validate_pod_spec(spec: &Value, path: &Path, errors: &mut ErrorLis
         &["PreemptLowerPriority", "Never"],
         false,
     );
-    if at(spec, &["overhead"]).is_some_and(Value::is_object) {
+    if struct_at(spec, &["overhead"]).is_some() {
         resources::validate_list(spec, "overhead", path, errors);
     }
     let os = str_at(spec, &["os", "name"]);
-    if at(spec, &["os"]).is_some_and(Value::is_object) {
+    if struct_at(spec, &["os"]).is_some() {
         let path = path.child("os").child("name");
         validate::one_of(errors, &path, os, &["linux", "windows"], true);
     }
@@ -104,7 +104,7 @@ pub(crate) fn validate_only_for_pod(spec: &Value, path: &Path, errors: &mut Erro
             let path = path.child("volumes").index(index).child("projected");
             let sources = list_at(volume, &["projected", "sources"]);
             for (index, source) in sources.iter().enumerate() {
-                if at(source, &["serviceAccountToken"]).is_some_and(Value::is_object) {
+                if struct_at(source, &["serviceAccountToken"]).is_some() {
                     errors.push(Error::forbidden(
                         &path
                             .child("sources")
@@ -137,21 +137,10 @@ fn validate_names(spec: &Value, path: &Path, errors: &mut ErrorList) {
         "priorityClassName",
         "runtimeClassName",
     ] {
-        let value = str_at(spec, &[field]);
-        if !value.is_empty() {
-            validate::each(
-                errors,
-                &path.child(field),
-                value,
-                names::dns1123_subdomain(value),
-            );
-        }
+        validate::optional(errors, spec, field, path, names::dns1123_subdomain);
     }
     for field in ["hostname", "subdomain"] {
-        let value = str_at(spec, &[field]);
-        if !value.is_empty() {
-            validate::label(errors, &path.child(field), value);
-        }
+        validate::optional(errors, spec, field, path, names::dns1123_label);
     }
 }
 
@@ -165,7 +154,7 @@ fn validate_dns(spec: &Value, path: &Path, errors: &mut ErrorList) {
         true,
     );
     let path = path.child("dnsConfig");
-    let config = spec.get("dnsConfig").filter(|config| config.is_object());
+    let config = struct_at(spec, &["dnsConfig"]);
     let nameservers = list_at(spec, &["dnsConfig", "nameservers"]);
     if policy == "None" {
         if config.is_none() {

@@ -3,7 +3,6 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use knarr_meta::{
     field::{Error, ErrorList, Path},
-    names,
     object::{self, str_at},
 };
 use serde_json::{Map, Value};
@@ -62,13 +61,8 @@ impl Strategy for Secret {
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let data = Path::new("data");
-        let mut total = 0;
-        for (key, value) in validate::entries(object.get("data")) {
-            for message in names::config_map_key(key) {
-                errors.push(Error::invalid(&data.key(key), key.as_str(), message));
-            }
-            total += validate::base64_length(value);
-        }
+        let length = validate::base64_length;
+        let total = validate::data(&mut errors, object.get("data"), &data, length);
         if total > MAX_DATA_SIZE_BYTES {
             errors.push(Error::too_long(&data, MAX_DATA_SIZE_BYTES));
         }

@@ -197,10 +197,7 @@ impl Strategy for Service {
     }
 
     fn validate_name(&self, name: &str, generate_prefix: bool) -> Vec<String> {
-        if generate_prefix {
-            return names::dns1035_label(&names::mask_trailing_dash(name));
-        }
-        names::dns1035_label(name)
+        names::name_or_prefix(name, generate_prefix, names::dns1035_label)
     }
 
     fn selectable_fields(&self) -> &'static [&'static str] {

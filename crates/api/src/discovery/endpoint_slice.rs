@@ -10,7 +10,7 @@ use knarr_meta::{
 use serde_json::Value;
 
 use crate::{
-    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    kind::{self, Column, Kind, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -111,12 +111,7 @@ impl Strategy for EndpointSlice {
 
     /// Labels count too.
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
-        !tree::same(
-            at(new, &["metadata", "labels"]),
-            at(old, &["metadata", "labels"]),
-        ) || ["addressType", "endpoints", "ports"]
-            .iter()
-            .any(|field| !tree::same(new.get(field), old.get(field)))
+        kind::fields_differ(new, old) || kind::metadata_differs(new, old, "labels")
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -163,19 +158,8 @@ fn validate_endpoint(endpoint: &Value, address_type: &str, path: &Path, errors: 
     for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
         validate_address(address, address_type, &list_path.index(index), errors);
     }
-    let node = str_at(endpoint, &["nodeName"]);
-    if !node.is_empty() {
-        validate::each(
-            errors,
-            &path.child("nodeName"),
-            node,
-            names::dns1123_subdomain(node),
-        );
-    }
-    let hostname = str_at(endpoint, &["hostname"]);
-    if !hostname.is_empty() {
-        validate::label(errors, &path.child("hostname"), hostname);
-    }
+    validate::optional(errors, endpoint, "nodeName", path, names::dns1123_subdomain);
+    validate::optional(errors, endpoint, "hostname", path, names::dns1123_label);
     let zones = list_at(endpoint, &["hints", "forZones"]);
     if zones.len() > MAX_ZONE_HINTS {
         let path = path.child("hints").child("forZones");
@@ -186,22 +170,17 @@ fn validate_endpoint(endpoint: &Value, address_type: &str, path: &Path, errors: 
 fn validate_address(address: &str, address_type: &str, path: &Path, errors: &mut ErrorList) {
     let parsed = address.parse::<IpAddr>();
     match address_type {
-        "IPv4" => {
-            if !matches!(parsed, Ok(IpAddr::V4(_))) {
+        "IPv4" | "IPv6" => {
+            let fits = match parsed {
+                Ok(IpAddr::V4(_)) => address_type == "IPv4",
+                Ok(IpAddr::V6(_)) => address_type == "IPv6",
+                Err(_) => false,
+            };
+            if !fits {
                 errors.push(Error::invalid(
                     path,
                     address,
-                    "must be a valid IPv4 address",
-                ));
-            }
-            validate::non_special_ip(errors, path, address);
-        }
-        "IPv6" => {
-            if !matches!(parsed, Ok(IpAddr::V6(_))) {
-                errors.push(Error::invalid(
-                    path,
-                    address,
-                    "must be a valid IPv6 address",
+                    format!("must be a valid {address_type} address"),
                 ));
             }
             validate::non_special_ip(errors, path, address);
@@ -232,28 +211,12 @@ fn validate_ports(ports: &[Value], errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = path.index(index);
+        validate::optional(errors, port, "name", &path, names::dns1123_label);
         let name = str_at(port, &["name"]);
-        if !name.is_empty() {
-            validate::label(errors, &path.child("name"), name);
-        }
         if !seen.insert(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
-        validate::one_of(
-            errors,
-            &path.child("protocol"),
-            str_at(port, &["protocol"]),
-            validate::PROTOCOLS,
-            true,
-        );
-        let app_protocol = str_at(port, &["appProtocol"]);
-        if !app_protocol.is_empty() {
-            validate::each(
-                errors,
-                &path.child("appProtocol"),
-                app_protocol,
-                names::qualified_name(app_protocol),
-            );
-        }
+        validate::protocol(errors, port, &path);
+        validate::optional(errors, port, "appProtocol", &path, names::qualified_name);
     }
 }

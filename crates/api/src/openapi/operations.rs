@@ -145,16 +145,27 @@ pub(super) fn gvk((group, version, kind): (&str, &str, &str)) -> Value {
 
 /// A path item of OpenAPI v2.
 pub(super) fn v2(item: &PathItem) -> Value {
+    path_item(item, v2_operation, v2_parameter)
+}
+
+/// A path item of OpenAPI v3.
+pub(super) fn v3(item: &PathItem) -> Value {
+    path_item(item, v3_operation, v3_parameter)
+}
+
+fn path_item(
+    item: &PathItem,
+    of_operation: fn(&PathItem, &Operation) -> Value,
+    of_parameter: fn(&str, Parameter) -> Value,
+) -> Value {
     let mut out = Map::new();
     for operation in &item.operations {
-        out.insert(operation.method.to_owned(), v2_operation(item, operation));
+        out.insert(operation.method.to_owned(), of_operation(item, operation));
     }
     let parameters: Vec<Value> = path_parameters(item)
         .into_iter()
-        .map(|(place, (name, ty, description))| {
-            let mut out = json!({
-                "name": name, "in": place, "description": description, "type": ty, "uniqueItems": true
-            });
+        .map(|(place, parameter)| {
+            let mut out = of_parameter(place, parameter);
             if place == "path" {
                 out["required"] = true.into();
             }
@@ -165,6 +176,10 @@ pub(super) fn v2(item: &PathItem) -> Value {
         out.insert("parameters".to_owned(), parameters.into());
     }
     out.into()
+}
+
+fn v2_parameter(place: &str, (name, ty, description): Parameter) -> Value {
+    json!({"name": name, "in": place, "description": description, "type": ty, "uniqueItems": true})
 }
 
 fn v2_operation(item: &PathItem, operation: &Operation) -> Value {
@@ -185,9 +200,7 @@ fn v2_operation(item: &PathItem, operation: &Operation) -> Value {
         }
         parameters.push(parameter);
     }
-    parameters.extend(query(operation).map(|(name, ty, description)| {
-        json!({"name": name, "in": "query", "description": description, "type": ty, "uniqueItems": true})
-    }));
+    parameters.extend(query(operation).map(|parameter| v2_parameter("query", *parameter)));
     if !parameters.is_empty() {
         out.insert("parameters".to_owned(), parameters.into());
     }
@@ -196,28 +209,6 @@ fn v2_operation(item: &PathItem, operation: &Operation) -> Value {
         None => json!({"schema": {"type": "string"}}),
     });
     out.insert("responses".to_owned(), responses);
-    out.into()
-}
-
-/// A path item of OpenAPI v3.
-pub(super) fn v3(item: &PathItem) -> Value {
-    let mut out = Map::new();
-    for operation in &item.operations {
-        out.insert(operation.method.to_owned(), v3_operation(item, operation));
-    }
-    let parameters: Vec<Value> = path_parameters(item)
-        .into_iter()
-        .map(|(place, parameter)| {
-            let mut out = v3_parameter(place, parameter);
-            if place == "path" {
-                out["required"] = true.into();
-            }
-            out
-        })
-        .collect();
-    if !parameters.is_empty() {
-        out.insert("parameters".to_owned(), parameters.into());
-    }
     out.into()
 }
 

@@ -1,12 +1,10 @@
 //! Role.
 
-use knarr_meta::{field::ErrorList, names};
-use serde_json::Value;
-
-use crate::kind::{Kind, Part, Scope, Strategy, Verb};
+use super::{GROUP, rules::Rules};
+use crate::kind::{Kind, Scope, Verb};
 
 pub static KIND: Kind = Kind {
-    group: "rbac.authorization.k8s.io",
+    group: GROUP,
     version: "v1",
     kind: "Role",
     resource: "roles",
@@ -18,28 +16,8 @@ pub static KIND: Kind = Kind {
     subresources: &[],
     storage: Some("/registry/roles"),
     definition: "io.k8s.api.rbac.v1.Role",
-    strategy: &Role,
+    strategy: &Rules {
+        scope: Scope::Namespaced,
+    },
     aliases: &[],
 };
-
-struct Role;
-
-impl Strategy for Role {
-    fn create_on_update(&self) -> bool {
-        true
-    }
-
-    fn validate_name(&self, name: &str, generate_prefix: bool) -> Vec<String> {
-        names::path_segment(name, generate_prefix)
-    }
-
-    fn validate_create(&self, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        super::validate_rules(object, true, &mut errors);
-        errors
-    }
-
-    fn validate_update(&self, new: &Value, _old: &Value, _part: Part) -> ErrorList {
-        self.validate_create(new)
-    }
-}

@@ -1,7 +1,7 @@
 //! How `kubectl get pods` shows a pod.
 
 use knarr_meta::{
-    object::{self, at, bool_at, i64_at, list_at, str_at},
+    object::{self, bool_at, i64_at, list_at, str_at, struct_at},
     time,
 };
 use serde_json::Value;
@@ -128,7 +128,7 @@ fn last_termination(container: &Value) -> Option<i64> {
 
 /// The state of this name, where the container is in it.
 fn state<'a>(container: &'a Value, name: &str) -> Option<&'a Value> {
-    at(container, &["state", name]).filter(|state| state.is_object())
+    struct_at(container, &["state", name])
 }
 
 /// `Init:Error`, `Init:Signal:9`, `ExitCode:1`, …

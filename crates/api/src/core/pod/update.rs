@@ -1,9 +1,11 @@
 //! What updates of a pod may change.
 
+use std::collections::BTreeSet;
+
 use knarr_meta::{
     field::{Error, ErrorList, Path, quote},
     names,
-    object::{at, i64_at, list_at, str_at},
+    object::{i64_at, list_at, str_at, struct_at},
 };
 use serde_json::Value;
 
@@ -129,19 +131,10 @@ fn validate_removed_gates(new: &Value, old: &Value, path: &Path, errors: &mut Er
 fn other_changes(new: &Value, old: &Value) -> Vec<String> {
     const FREE: &[&str] = &["activeDeadlineSeconds", "tolerations", "schedulingGates"];
     let mut changes = Vec::new();
-    let mut fields: Vec<&String> = [new, old]
-        .into_iter()
-        .filter_map(Value::as_object)
-        .flat_map(|map| map.keys())
-        .collect();
-    fields.sort_unstable();
-    fields.dedup();
-    for field in fields {
+    for field in changed_fields(new, old) {
         let (now, before) = (new.get(field), old.get(field));
-        if FREE.contains(&field.as_str()) || same(now, before) {
-            continue;
-        }
-        match field.as_str() {
+        match field {
+            _ if FREE.contains(&field) => {}
             "containers" | "initContainers" => {
                 let pairs = list_at(new, &[field]).iter().zip(list_at(old, &[field]));
                 for (index, (now, before)) in pairs.enumerate() {
@@ -157,21 +150,22 @@ fn other_changes(new: &Value, old: &Value) -> Vec<String> {
     changes
 }
 
-fn container_changes(name: &str, now: &Value, before: &Value, changes: &mut Vec<String>) {
-    let mut fields: Vec<&String> = [now, before]
+/// The names of fields that differ, sorted.
+fn changed_fields<'a>(new: &'a Value, old: &'a Value) -> BTreeSet<&'a str> {
+    [new, old]
         .into_iter()
         .filter_map(Value::as_object)
         .flat_map(|map| map.keys())
-        .collect();
-    fields.sort_unstable();
-    fields.dedup();
-    for field in fields {
-        if field != "image" && !same(now.get(field), before.get(field)) {
-            changes.push(change(
-                &format!("{name}.{field}"),
-                now.get(field),
-                before.get(field),
-            ));
+        .map(String::as_str)
+        .filter(|field| !same(new.get(field), old.get(field)))
+        .collect()
+}
+
+fn container_changes(name: &str, now: &Value, before: &Value, changes: &mut Vec<String>) {
+    for field in changed_fields(now, before) {
+        if field != "image" {
+            let name = format!("{name}.{field}");
+            changes.push(change(&name, now.get(field), before.get(field)));
         }
     }
 }
@@ -219,8 +213,7 @@ fn validate_transitions(
     }
     let now = list_at(new, &["status", list]);
     for (index, before) in list_at(old, &["status", list]).iter().enumerate() {
-        let Some(terminated) = at(before, &["state", "terminated"]).filter(|t| t.is_object())
-        else {
+        let Some(terminated) = struct_at(before, &["state", "terminated"]) else {
             continue;
         };
         let name = str_at(before, &["name"]);
@@ -230,7 +223,7 @@ fn validate_transitions(
         }
         let revived = now.iter().any(|status| {
             str_at(status, &["name"]) == name
-                && !at(status, &["state", "terminated"]).is_some_and(Value::is_object)
+                && struct_at(status, &["state", "terminated"]).is_none()
         });
         if revived {
             errors.push(Error::forbidden(

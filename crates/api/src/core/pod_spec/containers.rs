@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{at, i64_at, list_at, str_at},
+    object::{i64_at, list_at, str_at, struct_at},
 };
 use serde_json::Value;
 
@@ -110,7 +110,7 @@ fn validate_init(spec: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &m
             "readinessProbe",
             "startupProbe",
         ] {
-            if at(container, &[field]).is_some_and(Value::is_object) {
+            if struct_at(container, &[field]).is_some() {
                 errors.push(Error::forbidden(
                     &path.child(field),
                     "may not be set for init containers without restartPolicy=Always",
@@ -172,15 +172,8 @@ fn validate_common(
     path: &Path,
     errors: &mut ErrorList,
 ) {
-    let name = str_at(container, &["name"]);
-    if name.is_empty() {
-        errors.push(Error::required(&path.child("name"), ""));
-    } else {
-        validate::label(errors, &path.child("name"), name);
-    }
-    if str_at(container, &["image"]).is_empty() {
-        errors.push(Error::required(&path.child("image"), ""));
-    }
+    validate::required(errors, container, "name", path, names::dns1123_label);
+    validate::filled(errors, container, &["image"], path);
     validate::one_of(
         errors,
         &path.child("terminationMessagePolicy"),
@@ -223,13 +216,7 @@ fn validate_ports(container: &Value, path: &Path, errors: &mut ErrorList) {
         if host_port != 0 {
             validate::port(errors, &path.child("hostPort"), Some(host_port));
         }
-        validate::one_of(
-            errors,
-            &path.child("protocol"),
-            str_at(port, &["protocol"]),
-            validate::PROTOCOLS,
-            true,
-        );
+        validate::protocol(errors, port, &path);
     }
 }
 

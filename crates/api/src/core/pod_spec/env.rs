@@ -3,7 +3,7 @@
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{list_at, str_at},
+    object::{list_at, str_at, struct_at},
 };
 use serde_json::Value;
 
@@ -45,13 +45,8 @@ const ONE_SOURCE: &str = "may not have more than one field specified at a time";
 pub(super) fn validate(container: &Value, path: &Path, errors: &mut ErrorList) {
     for (index, variable) in list_at(container, &["env"]).iter().enumerate() {
         let path = path.child("env").index(index);
-        let name = str_at(variable, &["name"]);
-        if name.is_empty() {
-            errors.push(Error::required(&path.child("name"), ""));
-        } else {
-            validate::each(errors, &path.child("name"), name, names::env_var_name(name));
-        }
-        if let Some(source) = variable.get("valueFrom").filter(|v| v.is_object()) {
+        validate::required(errors, variable, "name", &path, names::env_var_name);
+        if let Some(source) = struct_at(variable, &["valueFrom"]) {
             let has_value = !str_at(variable, &["value"]).is_empty();
             validate_value_from(source, has_value, &path.child("valueFrom"), errors);
         }
@@ -69,7 +64,7 @@ fn validate_value_from(source: &Value, has_value: bool, path: &Path, errors: &mu
         "configMapKeyRef",
         "secretKeyRef",
     ] {
-        let Some(reference) = source.get(field).filter(|v| v.is_object()) else {
+        let Some(reference) = struct_at(source, &[field]) else {
             continue;
         };
         count += 1;
@@ -105,39 +100,21 @@ fn validate_key_ref(reference: &Value, path: &Path, errors: &mut ErrorList) {
         name,
         names::dns1123_subdomain(name),
     );
-    let key = str_at(reference, &["key"]);
-    if key.is_empty() {
-        errors.push(Error::required(&path.child("key"), ""));
-    } else {
-        validate::each(errors, &path.child("key"), key, names::config_map_key(key));
-    }
+    validate::required(errors, reference, "key", path, names::config_map_key);
 }
 
 fn validate_env_from(source: &Value, list: &Path, index: usize, errors: &mut ErrorList) {
     let path = list.index(index);
-    let prefix = str_at(source, &["prefix"]);
-    if !prefix.is_empty() {
-        validate::each(
-            errors,
-            &path.child("prefix"),
-            prefix,
-            names::env_var_name(prefix),
-        );
-    }
+    validate::optional(errors, source, "prefix", &path, names::env_var_name);
     let mut count = 0;
     for field in ["configMapRef", "secretRef"] {
-        let Some(reference) = source.get(field).filter(|v| v.is_object()) else {
+        let Some(reference) = struct_at(source, &[field]) else {
             continue;
         };
         count += 1;
-        let path = path.child(field).child("name");
-        let name = str_at(reference, &["name"]);
-        if name.is_empty() {
-            errors.push(Error::required(&path, ""));
-        } else {
-            let masked = names::mask_trailing_dash(name);
-            validate::each(errors, &path, name, names::dns1123_subdomain(&masked));
-        }
+        validate::required(errors, reference, "name", &path.child(field), |name| {
+            names::name_or_prefix(name, true, names::dns1123_subdomain)
+        });
     }
     if count == 0 {
         errors.push(Error::invalid(

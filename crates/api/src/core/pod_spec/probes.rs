@@ -3,7 +3,7 @@
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{at, i64_at, list_at, str_at},
+    object::{i64_at, list_at, str_at, struct_at},
 };
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ use crate::validate;
 pub(super) fn validate_lifecycle(container: &Value, path: &Path, errors: &mut ErrorList) {
     let path = path.child("lifecycle");
     for hook in ["postStart", "preStop"] {
-        if let Some(handler) = at(container, &["lifecycle", hook]).filter(|v| v.is_object()) {
+        if let Some(handler) = struct_at(container, &["lifecycle", hook]) {
             validate_handler(
                 handler,
                 &["exec", "httpGet", "tcpSocket", "sleep"],
@@ -25,7 +25,7 @@ pub(super) fn validate_lifecycle(container: &Value, path: &Path, errors: &mut Er
 
 pub(super) fn validate_probes(container: &Value, path: &Path, errors: &mut ErrorList) {
     for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        let Some(probe) = container.get(kind).filter(|v| v.is_object()) else {
+        let Some(probe) = struct_at(container, &[kind]) else {
             continue;
         };
         let path = path.child(kind);
@@ -58,15 +58,18 @@ fn validate_probe(probe: &Value, path: &Path, errors: &mut ErrorList) {
         path,
         errors,
     );
-    for field in [
-        "initialDelaySeconds",
-        "timeoutSeconds",
-        "periodSeconds",
-        "successThreshold",
-        "failureThreshold",
-    ] {
-        validate::not_negative(errors, &path.child(field), i64_at(probe, &[field]));
-    }
+    validate::none_negative(
+        errors,
+        probe,
+        &[
+            "initialDelaySeconds",
+            "timeoutSeconds",
+            "periodSeconds",
+            "successThreshold",
+            "failureThreshold",
+        ],
+        path,
+    );
     if let Some(seconds) = i64_at(probe, &["terminationGracePeriodSeconds"])
         && seconds <= 0
     {
@@ -79,43 +82,29 @@ fn validate_probe(probe: &Value, path: &Path, errors: &mut ErrorList) {
 }
 
 fn validate_handler(handler: &Value, kinds: &[&'static str], path: &Path, errors: &mut ErrorList) {
-    let mut found = false;
-    for kind in kinds {
-        let Some(action) = handler.get(*kind).filter(|v| v.is_object()) else {
-            continue;
-        };
-        let path = path.child(*kind);
-        if found {
-            errors.push(Error::forbidden(
-                &path,
-                "may not specify more than 1 handler type",
-            ));
-            continue;
-        }
-        found = true;
-        let port = action.get("port").unwrap_or(&Value::Null);
-        match *kind {
-            "exec" => {
-                if list_at(action, &["command"]).is_empty() {
-                    errors.push(Error::required(&path.child("command"), ""));
-                }
+    validate::one_field(
+        errors,
+        handler,
+        kinds,
+        "handler type",
+        path,
+        |kind, action, path, errors| match kind {
+            "exec" if list_at(action, &["command"]).is_empty() => {
+                errors.push(Error::required(&path.child("command"), ""));
             }
-            "httpGet" => validate_http_get(action, &path, errors),
-            "sleep" => {
-                validate::not_negative(errors, &path.child("seconds"), i64_at(action, &["seconds"]))
+            "exec" => {}
+            "httpGet" => validate_http_get(action, path, errors),
+            "sleep" => validate::none_negative(errors, action, &["seconds"], path),
+            _ => {
+                let port = action.get("port").unwrap_or(&Value::Null);
+                validate::port_or_name(errors, &path.child("port"), port);
             }
-            _ => validate::port_or_name(errors, &path.child("port"), port),
-        }
-    }
-    if !found {
-        errors.push(Error::required(path, "must specify a handler type"));
-    }
+        },
+    );
 }
 
 fn validate_http_get(action: &Value, path: &Path, errors: &mut ErrorList) {
-    if str_at(action, &["path"]).is_empty() {
-        errors.push(Error::required(&path.child("path"), ""));
-    }
+    validate::filled(errors, action, &["path"], path);
     let port = action.get("port").unwrap_or(&Value::Null);
     validate::port_or_name(errors, &path.child("port"), port);
     let scheme = str_at(action, &["scheme"]);

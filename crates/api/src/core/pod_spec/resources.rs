@@ -6,7 +6,7 @@ use knarr_meta::{
     Quantity,
     field::{Error, ErrorList, Path},
     names,
-    object::map_at,
+    object::{map_at, struct_at},
 };
 use serde_json::Value;
 
@@ -104,7 +104,7 @@ pub(super) fn validate_list<'a>(
 
 /// The `resources` of a container.
 pub(super) fn validate_requirements(container: &Value, path: &Path, errors: &mut ErrorList) {
-    let Some(resources) = container.get("resources").filter(|v| v.is_object()) else {
+    let Some(resources) = struct_at(container, &["resources"]) else {
         return;
     };
     let limits = validate_list(resources, "limits", path, errors);

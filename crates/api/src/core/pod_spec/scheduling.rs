@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{at, i64_at, list_at, str_at},
+    object::{i64_at, list_at, str_at, struct_at},
     object_meta::validate_label_selector,
 };
 use serde_json::Value;
@@ -129,11 +129,11 @@ pub(crate) fn validate_taints(taints: &[Value], path: &Path, errors: &mut ErrorL
 }
 
 fn validate_affinity(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    if let Some(node) = at(spec, &["affinity", "nodeAffinity"]).filter(|v| v.is_object()) {
+    if let Some(node) = struct_at(spec, &["affinity", "nodeAffinity"]) {
         validate_node_affinity(node, &path.child("nodeAffinity"), errors);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
-        let Some(affinity) = at(spec, &["affinity", kind]).filter(|v| v.is_object()) else {
+        let Some(affinity) = struct_at(spec, &["affinity", kind]) else {
             continue;
         };
         let path = path.child(kind);
@@ -161,7 +161,7 @@ fn validate_weight(weighted: &Value, path: &Path, errors: &mut ErrorList) {
 }
 
 fn validate_node_affinity(affinity: &Value, path: &Path, errors: &mut ErrorList) {
-    if let Some(required) = affinity.get(REQUIRED).filter(|v| v.is_object()) {
+    if let Some(required) = struct_at(affinity, &[REQUIRED]) {
         let path = path.child(REQUIRED).child("nodeSelectorTerms");
         let terms = list_at(required, &["nodeSelectorTerms"]);
         if terms.is_empty() {
@@ -240,7 +240,7 @@ fn validate_node_term(term: &Value, path: &Path, errors: &mut ErrorList) {
 
 fn validate_pod_term(term: &Value, path: &Path, errors: &mut ErrorList) {
     for selector in ["labelSelector", "namespaceSelector"] {
-        if let Some(value) = term.get(selector).filter(|v| v.is_object()) {
+        if let Some(value) = struct_at(term, &[selector]) {
             validate_label_selector(value, &path.child(selector), errors);
         }
     }
@@ -321,7 +321,7 @@ fn validate_spread(spec: &Value, path: &Path, errors: &mut ErrorList) {
                 false,
             );
         }
-        if let Some(selector) = constraint.get("labelSelector").filter(|v| v.is_object()) {
+        if let Some(selector) = struct_at(constraint, &["labelSelector"]) {
             validate_label_selector(selector, &path.child("labelSelector"), errors);
         }
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{at, bool_at, i64_at, list_at, str_at},
+    object::{at, bool_at, i64_at, list_at, str_at, struct_at},
 };
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ pub(super) fn validate_pod(spec: &Value, path: &Path, errors: &mut ErrorList) {
             "ShareProcessNamespace and HostPID cannot both be enabled",
         ));
     }
-    let Some(context) = spec.get("securityContext").filter(|v| v.is_object()) else {
+    let Some(context) = struct_at(spec, &["securityContext"]) else {
         return;
     };
     for field in ["fsGroup", "runAsUser", "runAsGroup"] {
@@ -93,7 +93,7 @@ fn is_sysctl(name: &str) -> bool {
 }
 
 fn validate_seccomp(context: &Value, path: &Path, errors: &mut ErrorList) {
-    let Some(profile) = context.get("seccompProfile").filter(|v| v.is_object()) else {
+    let Some(profile) = struct_at(context, &["seccompProfile"]) else {
         return;
     };
     let path = path.child("seccompProfile");
@@ -124,7 +124,7 @@ fn validate_seccomp(context: &Value, path: &Path, errors: &mut ErrorList) {
 
 /// A container's security context.
 pub(super) fn validate_container(container: &Value, path: &Path, errors: &mut ErrorList) {
-    let Some(context) = container.get("securityContext").filter(|v| v.is_object()) else {
+    let Some(context) = struct_at(container, &["securityContext"]) else {
         return;
     };
     for field in ["runAsUser", "runAsGroup"] {

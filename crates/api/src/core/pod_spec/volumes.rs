@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 use knarr_meta::{
     Quantity,
     field::{Error, ErrorList, Path},
-    object::{bool_at, i64_at, list_at, str_at},
+    names,
+    object::{bool_at, i64_at, list_at, str_at, struct_at},
 };
 use serde_json::Value;
 
@@ -72,12 +73,8 @@ pub(super) fn validate_volumes<'a>(
         let path = path.child("volumes").index(index);
         let before = errors.len();
         validate_source(volume, &path, errors);
+        validate::required(errors, volume, "name", &path, names::dns1123_label);
         let name = str_at(volume, &["name"]);
-        if name.is_empty() {
-            errors.push(Error::required(&path.child("name"), ""));
-        } else {
-            validate::label(errors, &path.child("name"), name);
-        }
         if known.contains(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
@@ -89,56 +86,33 @@ pub(super) fn validate_volumes<'a>(
 }
 
 fn validate_source(volume: &Value, path: &Path, errors: &mut ErrorList) {
-    let mut found = false;
-    for kind in SOURCES {
-        let Some(source) = volume.get(*kind).filter(|v| v.is_object()) else {
-            continue;
-        };
-        let path = path.child(*kind);
-        if found {
-            errors.push(Error::forbidden(
-                &path,
-                "may not specify more than 1 volume type",
-            ));
-            continue;
-        }
-        found = true;
-        match *kind {
-            "emptyDir" => validate_empty_dir(source, &path, errors),
-            "hostPath" => validate_host_path(source, &path, errors),
-            "secret" => validate_files(source, "secretName", &path, errors),
-            "configMap" => validate_files(source, "name", &path, errors),
+    validate::one_field(
+        errors,
+        volume,
+        SOURCES,
+        "volume type",
+        path,
+        |kind, source, path, errors| match kind {
+            "emptyDir" => validate_empty_dir(source, path, errors),
+            "hostPath" => validate_host_path(source, path, errors),
+            "secret" => validate_files(source, "secretName", path, errors),
+            "configMap" => validate_files(source, "name", path, errors),
             "downwardAPI" => {
-                validate_mode(source, "defaultMode", &path, errors);
+                validate_mode(source, "defaultMode", path, errors);
                 for item in list_at(source, &["items"]) {
-                    validate_downward_file(item, &path, errors);
+                    validate_downward_file(item, path, errors);
                 }
             }
-            "projected" => validate_projected(source, &path, errors),
-            "persistentVolumeClaim" => require(source, &["claimName"], &path, errors),
-            "nfs" => require(source, &["server", "path"], &path, errors),
-            "csi" => require(source, &["driver"], &path, errors),
-            "ephemeral"
-                if !source
-                    .get("volumeClaimTemplate")
-                    .is_some_and(Value::is_object) =>
-            {
+            "projected" => validate_projected(source, path, errors),
+            "persistentVolumeClaim" => validate::filled(errors, source, &["claimName"], path),
+            "nfs" => validate::filled(errors, source, &["server", "path"], path),
+            "csi" => validate::filled(errors, source, &["driver"], path),
+            "ephemeral" if struct_at(source, &["volumeClaimTemplate"]).is_none() => {
                 errors.push(Error::required(&path.child("volumeClaimTemplate"), ""));
             }
             _ => {}
-        }
-    }
-    if !found {
-        errors.push(Error::required(path, "must specify a volume type"));
-    }
-}
-
-fn require(source: &Value, fields: &[&'static str], path: &Path, errors: &mut ErrorList) {
-    for field in fields {
-        if str_at(source, &[field]).is_empty() {
-            errors.push(Error::required(&path.child(*field), ""));
-        }
-    }
+        },
+    );
 }
 
 fn validate_empty_dir(source: &Value, path: &Path, errors: &mut ErrorList) {
@@ -170,7 +144,7 @@ fn validate_host_path(source: &Value, path: &Path, errors: &mut ErrorList) {
 
 /// A ConfigMap or a Secret as files.
 fn validate_files(source: &Value, name: &'static str, path: &Path, errors: &mut ErrorList) {
-    require(source, &[name], path, errors);
+    validate::filled(errors, source, &[name], path);
     validate_mode(source, "defaultMode", path, errors);
     for (index, item) in list_at(source, &["items"]).iter().enumerate() {
         validate_key_to_path(item, &path.child("items").index(index), errors);
@@ -186,16 +160,16 @@ fn validate_mode(owner: &Value, field: &'static str, path: &Path, errors: &mut E
 }
 
 fn validate_key_to_path(item: &Value, path: &Path, errors: &mut ErrorList) {
-    require(item, &["key", "path"], path, errors);
+    validate::filled(errors, item, &["key", "path"], path);
     validate_not_reserved(str_at(item, &["path"]), &path.child("path"), errors);
     validate_mode(item, "mode", path, errors);
 }
 
 fn validate_downward_file(item: &Value, path: &Path, errors: &mut ErrorList) {
-    require(item, &["path"], path, errors);
+    validate::filled(errors, item, &["path"], path);
     validate_not_reserved(str_at(item, &["path"]), &path.child("path"), errors);
-    let field = item.get("fieldRef").filter(|v| v.is_object());
-    let resource = item.get("resourceFieldRef").filter(|v| v.is_object());
+    let field = struct_at(item, &["fieldRef"]);
+    let resource = struct_at(item, &["resourceFieldRef"]);
     match (field, resource) {
         (Some(field), resource) => {
             let field_path = path.child("fieldRef");
@@ -233,7 +207,7 @@ fn validate_projected(source: &Value, path: &Path, errors: &mut ErrorList) {
             "clusterTrustBundle",
             "podCertificate",
         ] {
-            let Some(part) = projection.get(kind).filter(|v| v.is_object()) else {
+            let Some(part) = struct_at(projection, &[kind]) else {
                 continue;
             };
             count += 1;
@@ -267,7 +241,7 @@ fn validate_projection(
 ) {
     match kind {
         "secret" | "configMap" => {
-            require(part, &["name"], path, errors);
+            validate::filled(errors, part, &["name"], path);
             for (index, item) in list_at(part, &["items"]).iter().enumerate() {
                 validate_key_to_path(item, &path.child("items").index(index), errors);
             }
@@ -294,7 +268,7 @@ fn validate_projection(
                 ));
             }
             // Upstream names the volume's path here, not the projection's.
-            require(part, &["path"], volume, errors);
+            validate::filled(errors, part, &["path"], volume);
         }
         _ => {}
     }

@@ -8,7 +8,7 @@ use std::{
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{annotation, at, i64_at, list_at, map_at, str_at},
+    object::{annotation, at, i64_at, list_at, map_at, str_at, struct_at},
     object_meta::validate_labels,
 };
 use serde_json::{Value, json};
@@ -124,34 +124,19 @@ fn validate_ports(service: &Value, path: &Path, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for (index, port) in ports.iter().enumerate() {
         let path = path.index(index);
+        if ports.len() > 1 {
+            validate::filled(errors, port, &["name"], &path);
+        }
+        validate::optional(errors, port, "name", &path, names::dns1123_label);
         let name = str_at(port, &["name"]);
-        if !name.is_empty() {
-            validate::label(errors, &path.child("name"), name);
-            if !seen.insert(name) {
-                errors.push(Error::duplicate(&path.child("name"), name));
-            }
-        } else if ports.len() > 1 {
-            errors.push(Error::required(&path.child("name"), ""));
+        if !name.is_empty() && !seen.insert(name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
         }
         validate::port(errors, &path.child("port"), i64_at(port, &["port"]));
-        validate::one_of(
-            errors,
-            &path.child("protocol"),
-            str_at(port, &["protocol"]),
-            validate::PROTOCOLS,
-            true,
-        );
+        validate::protocol(errors, port, &path);
         let target = port.get("targetPort").unwrap_or(&Value::Null);
         validate::port_or_name(errors, &path.child("targetPort"), target);
-        let app_protocol = str_at(port, &["appProtocol"]);
-        if !app_protocol.is_empty() {
-            validate::each(
-                errors,
-                &path.child("appProtocol"),
-                app_protocol,
-                names::qualified_name(app_protocol),
-            );
-        }
+        validate::optional(errors, port, "appProtocol", &path, names::qualified_name);
     }
 }
 
@@ -190,7 +175,7 @@ fn validate_affinity(service: &Value, path: &Path, errors: &mut ErrorList) {
         true,
     );
     let path = path.child("sessionAffinityConfig");
-    let config = at(service, &["spec", "sessionAffinityConfig"]).filter(|v| v.is_object());
+    let config = struct_at(service, &["spec", "sessionAffinityConfig"]);
     match affinity {
         "None" if config.is_some() => errors.push(Error::forbidden(
             &path,
