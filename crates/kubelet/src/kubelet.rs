@@ -23,8 +23,10 @@ use crate::{
     volume::token::Tokens,
 };
 
-/// Between two tries to reach a runtime that is not there yet.
-const RUNTIME_RETRY: Duration = Duration::from_millis(20);
+/// Pause before the second try to reach a runtime that is not there yet; doubles.
+const RUNTIME_RETRY_FIRST: Duration = Duration::from_millis(20);
+/// Longest pause between such tries.
+const RUNTIME_RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// How long tasks may take to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -193,6 +195,7 @@ fn context(
 /// Dials the runtime until it answers.
 async fn reach(config: &Config) -> (Runtime, v1::VersionResponse) {
     let mut told = false;
+    let mut wait = RUNTIME_RETRY_FIRST;
     loop {
         let error = match Runtime::connect(&config.cri_endpoint).await {
             Ok(runtime) => {
@@ -210,7 +213,8 @@ async fn reach(config: &Config) -> (Runtime, v1::VersionResponse) {
             tracing::info!(error, "waiting for the container runtime");
             told = true;
         }
-        tokio::time::sleep(RUNTIME_RETRY).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RUNTIME_RETRY_LONGEST);
     }
 }
 
@@ -218,6 +222,7 @@ type Stream = Option<tonic::Streaming<v1::ContainerEventResponse>>;
 
 /// Opens the event stream, then lists: nothing can fall between the two.
 async fn first_list(ctx: &Shared) -> Stream {
+    let mut wait = RUNTIME_RETRY_FIRST;
     loop {
         let stream = ctx.runtime.events().await.ok();
         match ctx.observed.relist().await {
@@ -226,6 +231,7 @@ async fn first_list(ctx: &Shared) -> Stream {
                 tracing::warn!(%error, "cannot list what the runtime holds, trying again")
             }
         }
-        tokio::time::sleep(RUNTIME_RETRY).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RUNTIME_RETRY_LONGEST);
     }
 }
