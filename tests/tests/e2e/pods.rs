@@ -294,6 +294,8 @@ fn missing_image(shell: &Shell<'_>) -> Result<()> {
 }
 
 fn placement(shell: &Shell<'_>) -> Result<()> {
+    // Not before: each pod that ends has them tried again, and each try in vain adds to their back-off.
+    shell.apply(&manifest::placement())?;
     let condition = |name: &str| {
         shell.path(
             &format!("pod {name}"),

@@ -91,18 +91,6 @@ pub fn text(dir: &Path) -> String {
             json!({"image": "registry.invalid/none:1"}),
             none(),
         ),
-        pod(
-            "picky",
-            "sleep 3600",
-            none(),
-            json!({"nodeSelector": {"disk": "fast"}}),
-        ),
-        pod(
-            "huge",
-            "sleep 3600",
-            json!({"resources": {"requests": {"memory": "100Ti"}}}),
-            none(),
-        ),
         pod("host", "sleep 3600", none(), json!({"hostNetwork": true})),
         pod(
             "mirror",
@@ -115,6 +103,26 @@ pub fn text(dir: &Path) -> String {
     items.extend(probes::pods(dir));
     items.extend(security::pods());
     items.extend(volumes::items());
+    json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
+}
+
+/// Pods that no node fits, or not yet.
+pub fn placement() -> String {
+    let none = || json!({});
+    let items = [
+        pod(
+            "picky",
+            "sleep 3600",
+            none(),
+            json!({"nodeSelector": {"disk": "fast"}}),
+        ),
+        pod(
+            "huge",
+            "sleep 3600",
+            json!({"resources": {"requests": {"memory": "100Ti"}}}),
+            none(),
+        ),
+    ];
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
