@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use knarr_testkit::{Cluster, NODE_IP, eventually};
 use serde_json::Value;
 
-use super::{Check, events, manifest::HOOKS_PORT, phase};
+use super::{Check, events, manifest::HOOKS_PORT, phase, sh};
 use crate::support::{SOON, Shell, is_ready, restarts};
 
 /// The node's directory that hooks write to, below the cluster's.
@@ -20,10 +20,11 @@ pub const HOOKS: &str = "hooks";
 /// The file in it with the requests of hooks.
 const REQUESTS: &str = "requests";
 
-pub const CHECKS: [(&str, Check); 6] = [
+pub const CHECKS: [(&str, Check); 7] = [
     ("the startup probe holds the others back", slow_start),
     ("a failed startup probe restarts", never_starts),
     ("https probes", https),
+    ("a probe that hangs", hanging),
     ("hooks", hooks),
     ("a failed hook", failed_hook),
     ("a sidecar starts before and ends after", sidecar),
@@ -101,6 +102,19 @@ fn https(shell: &Shell<'_>) -> Result<()> {
     events(shell, "https-refused", &wanted)?;
     let pod = phase(shell, "https-refused", "Running")?;
     ensure!(!is_ready(&pod), "{}", pod["status"]);
+    Ok(())
+}
+
+fn hanging(shell: &Shell<'_>) -> Result<()> {
+    let wanted = [
+        "Liveness probe failed: command timed out: \"sh -c",
+        "timed out after 1s",
+    ];
+    events(shell, "hanging", &wanted)?;
+    let left = sh(shell, "hanging", "ps | grep '[s]leep 300$' || true")?;
+    ensure!(left.is_empty(), "the probe's process goes on: {left}");
+    let pod = shell.get("pod hanging")?;
+    ensure!(restarts(&pod) == 0, "once is not twice: {}", pod["status"]);
     Ok(())
 }
 

@@ -24,6 +24,10 @@ pub fn pods(dir: &Path) -> Vec<Value> {
         let get = json!({"scheme": "HTTPS", "host": NODE_IP, "port": 6443, "path": path});
         json!({"readinessProbe": {"httpGet": get, "periodSeconds": 1}})
     };
+    let hanging = json!({"livenessProbe": {
+        "exec": {"command": ["sh", "-c", "[ -e /tmp/calm ] || { touch /tmp/calm; sleep 300; }"]},
+        "periodSeconds": 1, "failureThreshold": 2,
+    }});
     let wrong = json!({"lifecycle": {"postStart": {"exec": {"command": ["sh", "-c", "exit 4"]}}}});
     vec![
         pod(
@@ -51,6 +55,7 @@ pub fn pods(dir: &Path) -> Vec<Value> {
             wrong,
             always(),
         ),
+        pod("hanging", "exec sleep 3600", hanging, always()),
         hooked(dir),
         assisted(dir),
     ]
