@@ -1,6 +1,8 @@
 //! Drives CRI over its socket with real containers. Needs root; skips with a reason otherwise.
 
 mod common;
+#[path = "cri/process_namespace.rs"]
+mod process_namespace;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

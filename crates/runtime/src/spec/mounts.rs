@@ -1,13 +1,17 @@
 //! Mounts: the file systems every container has, the sandbox's files, and what CRI asks for.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use knarr_cri::v1::{self, MountPropagation, NamespaceMode};
 use serde_json::{Value, json};
 
 use super::{Input, SpecError};
+use crate::cgroup::{self, Hierarchies};
+
+const CGROUP: &str = "/sys/fs/cgroup";
 
 pub struct Mounts {
     pub mounts: Vec<Value>,
@@ -17,6 +21,7 @@ pub struct Mounts {
 
 pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
     let mut mounts = base(input);
+    mounts.extend(control_groups(cgroup::host(), input.cgroup, access(input)));
     mounts.extend(sandbox_files(input));
     let asked: Vec<&str> = input
         .config
@@ -27,7 +32,8 @@ pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
     // What is asked for replaces what would be there.
     mounts.retain(|mount| {
         let destination = mount["destination"].as_str().unwrap_or_default();
-        !asked.contains(&destination)
+        let hierarchy = destination.starts_with(CGROUP) && asked.contains(&CGROUP);
+        !hierarchy && !asked.contains(&destination)
     });
     let mut propagation = None;
     let mut sorted: Vec<&v1::Mount> = input.config.mounts.iter().collect();
@@ -49,9 +55,16 @@ pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
     })
 }
 
+fn access(input: &Input<'_>) -> &'static str {
+    if input.privileged() { "rw" } else { "ro" }
+}
+
+fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
+    json!({ "destination": destination, "type": kind, "source": source, "options": options })
+}
+
 fn base(input: &Input<'_>) -> Vec<Value> {
-    let access = if input.privileged() { "rw" } else { "ro" };
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
+    let access = access(input);
     vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount(
@@ -85,13 +98,42 @@ fn base(input: &Input<'_>) -> Vec<Value> {
             "sysfs",
             &["nosuid", "noexec", "nodev", access],
         ),
-        mount(
-            "/sys/fs/cgroup",
-            "cgroup",
-            "cgroup",
-            &["nosuid", "noexec", "nodev", "relatime", access],
-        ),
     ]
+}
+
+/// The container's own cgroup as the root of every hierarchy.
+///
+/// Of version 1 by binds: what libcontainer makes of a mount of type `cgroup` can be written to whatever its options say,
+/// has the whole of a named hierarchy, and cannot be made at all in a joined process namespace (it looks a process id of
+/// that namespace up in the host's `/proc`). Controllers that the host has together get a bind each beside the common one,
+/// where others make links.
+fn control_groups(host: &Hierarchies, cgroup: &Path, access: &str) -> Vec<Value> {
+    let options = ["nosuid", "noexec", "nodev", "relatime", access];
+    let Hierarchies::Legacy(hierarchies) = host else {
+        return vec![mount(CGROUP, "cgroup", "cgroup", &options)];
+    };
+    let mut binds: BTreeMap<PathBuf, PathBuf> = BTreeMap::new();
+    for (controller, hierarchy) in hierarchies {
+        let Some(source) = host.directory(controller, cgroup) else {
+            continue;
+        };
+        let together = hierarchy.file_name().map(Path::new);
+        for name in [Some(Path::new(controller)), together]
+            .into_iter()
+            .flatten()
+        {
+            binds.insert(Path::new(CGROUP).join(name), source.clone());
+        }
+    }
+    let tmpfs = ["nosuid", "noexec", "nodev", "mode=755", "size=64k"];
+    let mut mounts = vec![mount(CGROUP, "tmpfs", "tmpfs", &tmpfs)];
+    mounts.extend(binds.into_iter().map(|(destination, source)| {
+        json!({
+            "destination": destination, "type": "bind", "source": source,
+            "options": ["bind", "rprivate", "nosuid", "noexec", "nodev", "relatime", access],
+        })
+    }));
+    mounts
 }
 
 fn sandbox_files(input: &Input<'_>) -> Vec<Value> {
@@ -173,3 +215,6 @@ fn bind(mount: &v1::Mount) -> Result<Value, SpecError> {
         "options": ["rbind", propagation, access],
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+use super::*;
+
+/// Destination, source and access of each mount.
+fn shown(host: &Hierarchies, access: &str) -> Vec<String> {
+    let cgroup = Path::new("/kubepods/pod1/c1");
+    control_groups(host, cgroup, access)
+        .iter()
+        .map(|mount| {
+            let text = |key: &str| mount[key].as_str().unwrap().to_owned();
+            let last = mount["options"].as_array().unwrap().last().unwrap();
+            format!(
+                "{} {} {} {}",
+                text("type"),
+                text("source"),
+                text("destination"),
+                last.as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_container_sees_its_own_control_group() {
+    let legacy = |entries: &[(&str, &str)]| {
+        let entries = entries.iter().map(|(name, mount)| {
+            let mount = Path::new("/sys/fs/cgroup").join(mount);
+            ((*name).to_owned(), mount)
+        });
+        Hierarchies::Legacy(entries.collect())
+    };
+    for (host, access, expected) in [
+        (
+            Hierarchies::Unified("/sys/fs/cgroup".into()),
+            "ro",
+            vec!["cgroup cgroup /sys/fs/cgroup ro"],
+        ),
+        (
+            legacy(&[("memory", "memory"), ("pids", "pids")]),
+            "ro",
+            vec![
+                "tmpfs tmpfs /sys/fs/cgroup size=64k",
+                "bind /sys/fs/cgroup/memory/kubepods/pod1/c1 /sys/fs/cgroup/memory ro",
+                "bind /sys/fs/cgroup/pids/kubepods/pod1/c1 /sys/fs/cgroup/pids ro",
+            ],
+        ),
+        (
+            legacy(&[("cpu", "cpu,cpuacct"), ("cpuacct", "cpu,cpuacct")]),
+            "rw",
+            vec![
+                "tmpfs tmpfs /sys/fs/cgroup size=64k",
+                "bind /sys/fs/cgroup/cpu,cpuacct/kubepods/pod1/c1 /sys/fs/cgroup/cpu rw",
+                "bind /sys/fs/cgroup/cpu,cpuacct/kubepods/pod1/c1 /sys/fs/cgroup/cpu,cpuacct rw",
+                "bind /sys/fs/cgroup/cpu,cpuacct/kubepods/pod1/c1 /sys/fs/cgroup/cpuacct rw",
+            ],
+        ),
+    ] {
+        assert_eq!(shown(&host, access), expected);
+    }
+}
