@@ -19,7 +19,7 @@ use nix::unistd::{Gid, Pid, Uid, fchown};
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
-use crate::sys;
+use crate::{devices, sys};
 
 const CONSOLE_SOCKET: &str = "console.sock";
 const NOTIFY_SOCKET: &str = "notify.sock";
@@ -108,11 +108,23 @@ fn make(spec: &StartSpec, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), String
         .build()
         .map_err(|error| chain(&error))?;
     let pid = container.pid().ok_or("the container has no process")?;
+    // The container's nodes are made; its program does not run yet.
+    restrict_devices(spec).inspect_err(|_| {
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+    })?;
     let master = console
         .map(|listener| receive_master(&listener))
         .transpose()
         .map_err(|error| format!("receive the terminal: {error}"))?;
     Ok((pid.as_raw(), master))
+}
+
+fn restrict_devices(spec: &StartSpec) -> Result<(), String> {
+    let Some(cgroup) = spec.cgroup_procs.first().and_then(|procs| procs.parent()) else {
+        return Ok(());
+    };
+    let oci = Spec::load(spec.bundle.join("config.json")).map_err(|error| chain(&error))?;
+    devices::restrict(cgroup, &oci).map_err(|error| format!("restrict devices: {error}"))
 }
 
 /// A process that is not root may open `/dev/stdout` anew only if the pipe is its own.

@@ -12,6 +12,7 @@
 
 mod attach;
 mod container;
+mod devices;
 mod exec;
 mod init;
 mod launch;
