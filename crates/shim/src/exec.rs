@@ -13,6 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use knarr_shim::protocol::StartSpec;
 use libcontainer::syscall::Syscall;
@@ -60,7 +61,7 @@ fn enter(exec: &Exec<'_>) -> Result<(Pid, Option<OwnedFd>), String> {
         .as_ref()
         .ok_or("the container has no process")?;
     for procs in &exec.container.cgroup_procs {
-        fs::write(procs, "0")
+        join_cgroup(procs, &exec.container.id, exec.pid)
             .map_err(|error| format!("join cgroup {}: {error}", procs.display()))?;
     }
     if let Some(adjustment) = process.oom_score_adj() {
@@ -95,6 +96,29 @@ fn enter(exec: &Exec<'_>) -> Result<(Pid, Option<OwnedFd>), String> {
         return Err(reason);
     }
     Ok((pid, terminal.map(|(master, _)| master)))
+}
+
+/// The container's group; or, where the container has made groups below it and handed its controllers down, after which
+/// version 2 lets no process into it, that of its first process. As runc.
+fn join_cgroup(procs: &Path, id: &str, first: i32) -> io::Result<()> {
+    match fs::write(procs, "0") {
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+            let groups = fs::read_to_string(format!("/proc/{first}/cgroup"))?;
+            match below_container(&groups, id) {
+                Some(inner) => fs::write(procs.with_file_name(inner).join("cgroup.procs"), "0"),
+                None => Err(error),
+            }
+        }
+        other => other,
+    }
+}
+
+/// Where a process is below its container's group, by its `/proc/PID/cgroup`; `None` unless it is below.
+fn below_container<'a>(groups: &'a str, id: &str) -> Option<&'a str> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let (_, inner) = path.split_once(&format!("/{id}/"))?;
+    let within = !inner.is_empty() && !inner.split('/').any(|part| part == "..");
+    within.then_some(inner)
 }
 
 fn join_namespaces(pid: i32) -> io::Result<()> {
@@ -309,4 +333,27 @@ fn execute(args: &[String], environment: &[(String, String)]) -> Result<(), Stri
         nix::Error::EACCES => format!("exec: {program:?}: permission denied"),
         error => format!("exec: {program:?}: {}", error.desc()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::below_container;
+
+    #[test]
+    fn groups_below_a_container_are_those_after_its_id() {
+        let cases = [
+            ("0::/knarr/pod/abc/init\n", Some("init")),
+            (
+                "4:memory:/x\n0::/knarr/pod/abc/system.slice/a\n",
+                Some("system.slice/a"),
+            ),
+            ("0::/knarr/pod/abc\n", None),
+            ("0::/knarr/pod/abcd/init\n", None),
+            ("0::/knarr/pod/abc/../other\n", None),
+            ("4:memory:/knarr/pod/abc/init\n", None),
+        ];
+        for (groups, wanted) in cases {
+            assert_eq!(below_container(groups, "abc"), wanted, "{groups}");
+        }
+    }
 }
