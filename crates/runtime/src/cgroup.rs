@@ -87,6 +87,15 @@ impl Hierarchies {
         matches!(self, Self::Unified(_))
     }
 
+    /// Whether the host has a controller at all.
+    pub fn has_controller(&self, controller: &str) -> bool {
+        match self {
+            Self::Unified(mount) => fs::read_to_string(mount.join("cgroup.controllers"))
+                .is_ok_and(|names| names.split_whitespace().any(|name| name == controller)),
+            Self::Legacy(mounts) => mounts.contains_key(controller),
+        }
+    }
+
     fn mounts(&self) -> Vec<&Path> {
         match self {
             Self::Unified(mount) => vec![mount],
@@ -278,9 +287,18 @@ fn push_cpuset(settings: &mut Vec<Setting>, resources: &LinuxContainerResources)
     }
 }
 
-/// Shares (2 to 262144) to weight (1 to 10000), as the kubelet and runc convert them.
+/// Shares (2 to 262144) to weight (1 to 10000), by the curve of runc 1.3.2 and libcontainer, on which the defaults meet: 1024
+/// shares are a weight of 100.
 fn cpu_weight(shares: i64) -> i64 {
-    1 + (shares.clamp(2, 262_144) - 2) * 9_999 / 262_142
+    if shares <= 2 {
+        return 1;
+    }
+    if shares >= 262_144 {
+        return 10_000;
+    }
+    let log = (shares as f64).log2();
+    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
+    (10_f64.powf(exponent).ceil() as i64).clamp(1, 10_000)
 }
 
 fn below(mount: &Path, cgroup: &Path) -> PathBuf {

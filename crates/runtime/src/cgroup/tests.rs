@@ -40,13 +40,28 @@ fn a_host_with_one_hierarchy_is_unified() {
 }
 
 #[test]
+fn controllers_are_those_of_the_root() {
+    let legacy = parse(HYBRID);
+    assert!(legacy.has_controller("memory") && !legacy.has_controller("hugetlb"));
+    let mount = tempfile::tempdir().unwrap();
+    std::fs::write(mount.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
+    let unified = Hierarchies::Unified(mount.path().to_path_buf());
+    assert!(unified.has_controller("memory") && !unified.has_controller("mem"));
+}
+
+#[test]
 fn the_root_is_never_removed() {
     assert!(parse(HYBRID).remove(Path::new("/")).is_err());
 }
 
 #[test]
 fn weights_follow_shares() {
-    assert_eq!([2, 1_024, 262_144].map(cpu_weight), [1, 39, 10_000]);
+    // As libcontainer's, which sets a container's first weight: an update must not change what is the same.
+    let shares = [0, 2, 102, 512, 1_024, 2_048, 262_144, 1 << 20];
+    assert_eq!(
+        shares.map(cpu_weight),
+        [1, 1, 17, 59, 100, 174, 10_000, 10_000]
+    );
 }
 
 #[test]

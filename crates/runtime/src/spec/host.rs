@@ -56,7 +56,7 @@ impl HostLimits {
             bits,
             oom.trim().parse().unwrap_or(0),
             has("memory", "memory.memsw.limit_in_bytes"),
-            has("hugetlb", ""),
+            cgroup::host().has_controller("hugetlb"),
         )
     }
 
