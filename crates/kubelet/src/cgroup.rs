@@ -3,6 +3,8 @@
 //! Both cgroup versions are driven through plain files. The runtime makes what lies below a pod's cgroup. A host
 //! that lets us write only part of this still runs pods: a limit that cannot be set is logged once a pod.
 
+mod unified;
+
 use std::{
     fs,
     io::{self, ErrorKind},
@@ -83,8 +85,12 @@ impl Cgroups {
         let limits = resources::pod_limits(pod);
         match &*self.hierarchies {
             Hierarchies::V2(mount) => {
-                self.enable_controllers(mount, &path)?;
-                v2_limits(&join(mount, &path), &limits);
+                unified::make(mount, &path)?;
+                unified::limit(&join(mount, &path), &limits);
+                let class = self.class(Qos::BestEffort);
+                unified::make(mount, &class)?;
+                let weight = unified::cpu_weight(BEST_EFFORT_SHARES);
+                set(&join(mount, &class).join("cpu.weight"), weight);
             }
             Hierarchies::V1(mounts) => {
                 for (controller, mount) in mounts {
@@ -100,27 +106,6 @@ impl Cgroups {
                         set(&class.join("cpu.shares"), BEST_EFFORT_SHARES);
                     }
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes every directory down to `path`, letting each parent hand its controllers down.
-    fn enable_controllers(&self, mount: &Path, path: &str) -> io::Result<()> {
-        let mut dir = mount.to_path_buf();
-        for part in path.split('/').filter(|p| !p.is_empty()) {
-            let available = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
-            for controller in available.split_whitespace() {
-                // One at a time: a controller that may not be enabled must not keep the others out.
-                let line = format!("+{controller}");
-                if let Err(error) = fs::write(dir.join("cgroup.subtree_control"), line) {
-                    tracing::debug!(%error, dir = %dir.display(), controller, "controller not handed down");
-                }
-            }
-            dir.push(part);
-            match fs::create_dir(&dir) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
             }
         }
         Ok(())
@@ -219,18 +204,6 @@ fn v1_limits(controller: &str, dir: &Path, limits: &PodLimits) {
             }
         }
         _ => {}
-    }
-}
-
-fn v2_limits(dir: &Path, limits: &PodLimits) {
-    // The kernel's documented mapping of shares 2..262144 to weights 1..10000.
-    let weight = 1 + (limits.shares - 2) * 9_999 / 262_142;
-    set(&dir.join("cpu.weight"), weight);
-    if let Some(quota) = limits.quota {
-        set(&dir.join("cpu.max"), format!("{quota} {CPU_PERIOD_MICROS}"));
-    }
-    if let Some(memory) = limits.memory {
-        set(&dir.join("memory.max"), memory);
     }
 }
 
