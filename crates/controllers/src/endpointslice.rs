@@ -3,73 +3,47 @@
 mod plan;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use knarr_client::{Informer, WorkQueue, errors};
-use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use knarr_client::events::Recorder;
+use knarr_client::{Informer, WorkQueue};
+use kube::Resource;
 
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 use crate::services::{self, Membership, TRIGGER_TIME, TriggerTimes};
-use crate::written::{self, Written};
-use plan::{MANAGED_BY, MANAGED_BY_LABEL, Plan, SERVICE_NAME_LABEL, Zones};
+use crate::slices::{self, Slices};
+use plan::{MANAGED_BY, Zones};
 
 const WORKERS: usize = 5;
-const BY_SERVICE: &str = "service";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 pub(crate) struct EndpointSliceController {
-    client: kube::Client,
+    recorder: Recorder,
     members: Membership,
-    slices: Informer<EndpointSlice>,
+    slices: Slices,
     nodes: Informer<Node>,
     triggers: TriggerTimes,
-    written: Written,
     queue: WorkQueue<Key>,
 }
 
-/// The service a slice of this controller belongs to.
-fn service_key(slice: &EndpointSlice) -> Option<Key> {
-    let labels = slice.metadata.labels.as_ref()?;
-    let service = labels
-        .get(SERVICE_NAME_LABEL)
-        .filter(|name| !name.is_empty())?;
-    let ours = labels
-        .get(MANAGED_BY_LABEL)
-        .is_some_and(|by| by == MANAGED_BY);
-    ours.then(|| {
-        Key::new(
-            slice.metadata.namespace.as_deref().unwrap_or_default(),
-            service,
-        )
-    })
-}
-
 pub(crate) fn start(context: &Context) {
-    let slices: Informer<EndpointSlice> = context.informers.informer();
+    let client = context.client("endpointslice-controller");
     let controller = Arc::new(EndpointSliceController {
-        client: context.client("endpointslice-controller"),
+        recorder: context.recorder(&client, "endpoint-slice-controller"),
         members: Membership::new(context.informers.informer(), context.informers.informer()),
-        slices: slices.with_index(BY_SERVICE, |slice| {
-            service_key(slice)
-                .map(|key| key.to_string())
-                .into_iter()
-                .collect()
-        }),
+        slices: Slices::new(client, &context.informers.informer(), MANAGED_BY),
         nodes: context.informers.informer(),
         triggers: TriggerTimes::default(),
-        written: Written::default(),
         queue: WorkQueue::new(),
     });
     controller.watch();
     let informers = vec![
         synced(&controller.members.services),
         synced(&controller.members.pods),
-        synced(&controller.slices),
+        synced(&controller.slices.informer),
         synced(&controller.nodes),
     ];
     context.start(controller, WORKERS, informers);
@@ -89,52 +63,12 @@ impl EndpointSliceController {
                 .for_each(|key| queue.add(key))
         });
         let this = Arc::downgrade(self);
-        self.slices.on_event(move |event| {
-            let Some(this) = this.upgrade() else { return };
-            let slice = event.object();
-            let Some(key) = service_key(slice) else {
-                return;
-            };
-            if matches!(event, knarr_client::Event::Deleted(_)) {
-                this.written
-                    .forget_object(&key, slice.metadata.name.as_deref().unwrap_or_default());
+        self.slices.informer.on_event(move |event| {
+            if let Some(this) = this.upgrade() {
+                let keys = this.slices.affected(&event);
+                keys.into_iter().for_each(|key| this.queue.add(key));
             }
-            this.queue.add(key);
         });
-    }
-
-    /// Until when to wait for what was written to be seen.
-    fn unseen(&self, key: &Key) -> Option<Duration> {
-        let seen = |name: &str| self.slices.get(&key.namespace, name);
-        self.written.unseen(key, |name| {
-            seen(name).map(|slice| written::revision(&*slice))
-        })
-    }
-
-    async fn execute(
-        &self,
-        key: &Key,
-        plan: Plan,
-        trigger: Option<Timestamp>,
-    ) -> Result<(), Error> {
-        let api: Api<EndpointSlice> = Api::namespaced(self.client.clone(), &key.namespace);
-        for mut slice in plan.create {
-            annotate(&mut slice, trigger);
-            let created = api.create(&PostParams::default(), &slice).await?;
-            let name = created.metadata.name.clone().unwrap_or_default();
-            self.written.note(key, &name, &created);
-        }
-        for mut slice in plan.update {
-            annotate(&mut slice, trigger);
-            let name = slice.metadata.name.clone().unwrap_or_default();
-            let updated = api.replace(&name, &PostParams::default(), &slice).await?;
-            self.written.note(key, &name, &updated);
-        }
-        for slice in plan.delete {
-            let name = slice.metadata.name.as_deref().unwrap_or_default();
-            errors::optional(api.delete(name, &DeleteParams::default()).await)?;
-        }
-        Ok(())
     }
 
     fn zones(&self, pods: &[Arc<k8s_openapi::api::core::v1::Pod>]) -> Zones {
@@ -188,28 +122,36 @@ impl Reconciler for EndpointSliceController {
         let Some(service) = self.members.services.get(&key.namespace, &key.name) else {
             // The slices go with their owner.
             self.triggers.forget(key);
-            self.written.forget(key);
+            self.slices.forget(key);
             return Ok(());
         };
         if !has_endpoints(&service) {
             return Ok(());
         }
-        if let Some(left) = self.unseen(key) {
+        if let Some(left) = self.slices.unseen(key) {
             self.queue.add_after(key.clone(), left);
             return Ok(());
         }
         let pods = self.members.pods_of(&service);
-        let existing = self.slices.by_index(BY_SERVICE, &key.to_string());
+        let existing = self.slices.of(key);
         let mut plan = plan::plan(&service, &pods, &existing, &self.zones(&pods));
-        let without_node = std::mem::take(&mut plan.without_node);
         let trigger = self.triggers.latest_change(key, &service, &pods);
-        self.execute(key, plan, trigger).await?;
-        if without_node.is_empty() {
+        let changes = &mut plan.changes;
+        for slice in changes.create.iter_mut().chain(&mut changes.update) {
+            annotate(slice, trigger);
+        }
+        let written = self.slices.write(key, plan.changes).await;
+        if let Err(error) = &written {
+            let about = (&service.object_ref(&()), "Service");
+            slices::report(&self.recorder, about, key, error);
+        }
+        written?;
+        if plan.without_node.is_empty() {
             return Ok(());
         }
         Err(Error::Other(format!(
             "pods {} left out: their nodes are not known",
-            without_node.join(", ")
+            plan.without_node.join(", ")
         )))
     }
 }

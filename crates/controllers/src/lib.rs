@@ -28,6 +28,7 @@ mod root_ca;
 mod runner;
 mod serviceaccount;
 mod services;
+mod slices;
 mod taint_eviction;
 mod written;
 

@@ -36,7 +36,7 @@ pub(crate) enum Error {
 
 impl Error {
     /// Another writer (or an informer's delay) came in between: worth a retry, not a line in the log.
-    fn is_race(&self) -> bool {
+    pub(crate) fn is_race(&self) -> bool {
         let raced = [
             errors::is_conflict,
             errors::is_already_exists,
@@ -46,7 +46,7 @@ impl Error {
     }
 
     /// Creates fail until the namespace is gone, and its deletion cleans up: there is nothing to retry.
-    fn is_namespace_terminating(&self) -> bool {
+    pub(crate) fn is_namespace_terminating(&self) -> bool {
         matches!(self, Self::Api(error) if errors::is_namespace_terminating(error))
     }
 }

@@ -61,7 +61,7 @@ fn one_pod_one_slice() {
         &zones(),
     );
     assert_eq!(
-        serde_json::to_value(&plan.create).expect("json"),
+        serde_json::to_value(&plan.changes.create).expect("json"),
         json!([{
             "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
             "metadata": {
@@ -81,7 +81,7 @@ fn one_pod_one_slice() {
             }],
         }])
     );
-    assert!(plan.update.is_empty() && plan.delete.is_empty());
+    assert!(plan.changes.update.is_empty() && plan.changes.delete.is_empty());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn conditions_by_readiness_and_deletion() {
             &[],
             &zones(),
         );
-        let conditions = plan.create[0].endpoints[0]
+        let conditions = plan.changes.create[0].endpoints[0]
             .conditions
             .clone()
             .unwrap_or_default();
@@ -127,18 +127,15 @@ fn pods_that_have_ended_or_have_no_address_are_no_endpoints() {
         json!({"status": {"podIP": "", "podIPs": []}}),
     );
     let plan = plan(&service(json!({})), &[ended, unborn], &[], &zones());
-    assert_eq!(sizes(&plan.create), [0], "a placeholder");
-    assert_eq!(plan.create[0].ports.as_deref(), Some([].as_slice()));
+    assert_eq!(sizes(&plan.changes.create), [0], "a placeholder");
+    assert_eq!(plan.changes.create[0].ports.as_deref(), Some([].as_slice()));
 }
 
 #[test]
 fn a_placeholder_stays_and_becomes_the_first_slice() {
-    let placeholder = stored(plan(&service(json!({})), &[], &[], &zones()).create);
+    let placeholder = stored(plan(&service(json!({})), &[], &[], &zones()).changes.create);
     let idle = plan(&service(json!({})), &[], &placeholder, &zones());
-    assert!(
-        idle.create.is_empty() && idle.update.is_empty() && idle.delete.is_empty(),
-        "{idle:?}"
-    );
+    assert!(idle.changes.is_empty(), "{idle:?}");
     let filled = plan(
         &service(json!({})),
         &[pod("p", "n1", json!({}))],
@@ -147,43 +144,61 @@ fn a_placeholder_stays_and_becomes_the_first_slice() {
     );
     assert_eq!(
         (
-            filled.create.len(),
-            sizes(&filled.update),
-            filled.delete.len()
+            filled.changes.create.len(),
+            sizes(&filled.changes.update),
+            filled.changes.delete.len()
         ),
         (0, vec![1], 0)
     );
-    assert_eq!(filled.update[0].metadata.name, placeholder[0].metadata.name);
     assert_eq!(
-        filled.update[0].metadata.resource_version.as_deref(),
+        filled.changes.update[0].metadata.name,
+        placeholder[0].metadata.name
+    );
+    assert_eq!(
+        filled.changes.update[0]
+            .metadata
+            .resource_version
+            .as_deref(),
         Some("7")
     );
 }
 
 #[test]
 fn nothing_changes_nothing() {
-    let existing = stored(plan(&service(json!({})), &many(250), &[], &zones()).create);
-    let again = plan(&service(json!({})), &many(250), &existing, &zones());
-    assert!(
-        again.create.is_empty() && again.update.is_empty() && again.delete.is_empty(),
-        "{again:?}"
+    let existing = stored(
+        plan(&service(json!({})), &many(250), &[], &zones())
+            .changes
+            .create,
     );
+    let again = plan(&service(json!({})), &many(250), &existing, &zones());
+    assert!(again.changes.is_empty(), "{again:?}");
 }
 
 #[test]
 fn slices_hold_a_hundred() {
     let pods = many(250);
-    let created = plan(&service(json!({})), &pods, &[], &zones()).create;
+    let created = plan(&service(json!({})), &pods, &[], &zones())
+        .changes
+        .create;
     assert_eq!(sizes(&created), [100, 100, 50]);
     let existing = stored(created);
     // One goes: one slice changes. One more comes: the slice with least room takes it.
     let fewer = plan(&service(json!({})), &pods[1..], &existing, &zones());
-    assert_eq!((sizes(&fewer.update), fewer.create.len()), (vec![99], 0));
+    assert_eq!(
+        (sizes(&fewer.changes.update), fewer.changes.create.len()),
+        (vec![99], 0)
+    );
     let more = plan(&service(json!({})), &many(251), &existing, &zones());
-    assert_eq!((sizes(&more.update), more.create.len()), (vec![51], 0));
+    assert_eq!(
+        (sizes(&more.changes.update), more.changes.create.len()),
+        (vec![51], 0)
+    );
     let far_more = plan(&service(json!({})), &many(320), &existing, &zones());
     assert_eq!(
-        (far_more.update.len(), sizes(&far_more.create)),
+        (
+            far_more.changes.update.len(),
+            sizes(&far_more.changes.create)
+        ),
         (0, vec![70]),
         "no slice has room for all"
     );
@@ -192,16 +207,24 @@ fn slices_hold_a_hundred() {
 #[test]
 fn a_changed_state_changes_its_slice_in_place() {
     let mut pods = many(3);
-    let existing = stored(plan(&service(json!({})), &pods, &[], &zones()).create);
+    let existing = stored(
+        plan(&service(json!({})), &pods, &[], &zones())
+            .changes
+            .create,
+    );
     let mut changed = not_ready();
     merge(&mut changed, at("10.0.0.1"));
     pods[1] = pod("p001", "n1", changed);
     let plan = plan(&service(json!({})), &pods, &existing, &zones());
     assert_eq!(
-        (sizes(&plan.update), plan.create.len(), plan.delete.len()),
+        (
+            sizes(&plan.changes.update),
+            plan.changes.create.len(),
+            plan.changes.delete.len()
+        ),
         (vec![3], 0, 0)
     );
-    let ready: Vec<_> = plan.update[0]
+    let ready: Vec<_> = plan.changes.update[0]
         .endpoints
         .iter()
         .map(|e| e.conditions.clone().and_then(|c| c.ready))
@@ -220,6 +243,7 @@ fn pods_with_other_ports_get_slices_of_their_own() {
         &zones(),
     );
     let ports: Vec<_> = plan
+        .changes
         .create
         .iter()
         .map(|s| s.ports.clone().unwrap_or_default()[0].port)
@@ -232,7 +256,7 @@ fn target_ports() {
     let port = |target: Value, protocol: &str| {
         let ports = json!({"spec": {"ports": [{"name": "p", "port": 80, "targetPort": target, "protocol": protocol}]}});
         let plan = plan(&service(ports), &[pod("p", "n1", json!({}))], &[], &zones());
-        plan.create[0]
+        plan.changes.create[0]
             .ports
             .clone()
             .unwrap_or_default()
@@ -255,7 +279,7 @@ fn pods_of_unknown_nodes_are_left_out() {
     let pods = [pod("p", "n9", json!({}))];
     let careful = plan(&service(json!({})), &pods, &[], &zones());
     assert_eq!(
-        (sizes(&careful.create), careful.without_node),
+        (sizes(&careful.changes.create), careful.without_node),
         (vec![0], vec!["p".to_owned()])
     );
     let publishing = plan(
@@ -265,7 +289,10 @@ fn pods_of_unknown_nodes_are_left_out() {
         &zones(),
     );
     assert_eq!(
-        (sizes(&publishing.create), publishing.without_node.len()),
+        (
+            sizes(&publishing.changes.create),
+            publishing.without_node.len()
+        ),
         (vec![1], 0)
     );
 }
@@ -281,7 +308,7 @@ fn headless_services_have_a_label_and_hostnames() {
         &[],
         &zones(),
     );
-    let slice = &plan.create[0];
+    let slice = &plan.changes.create[0];
     assert_eq!(
         slice
             .metadata
@@ -310,6 +337,7 @@ fn families() {
         &[],
         &zones(),
     )
+    .changes
     .create;
     let found: Vec<_> = created
         .iter()
@@ -329,9 +357,13 @@ fn families() {
         &stored(created),
         &zones(),
     );
-    assert_eq!((single.create.len(), single.update.len()), (0, 0));
+    assert_eq!(
+        (single.changes.create.len(), single.changes.update.len()),
+        (0, 0)
+    );
     assert_eq!(
         single
+            .changes
             .delete
             .iter()
             .map(|s| s.address_type.as_str())
@@ -342,12 +374,23 @@ fn families() {
 
 #[test]
 fn labels_follow_the_service() {
-    let existing = stored(plan(&service(json!({})), &many(1), &[], &zones()).create);
+    let existing = stored(
+        plan(&service(json!({})), &many(1), &[], &zones())
+            .changes
+            .create,
+    );
     let relabelled = service(json!({"metadata": {"labels": {"team": "b"}}}));
     let plan = plan(&relabelled, &many(1), &existing, &zones());
-    let labels = plan.update[0].metadata.labels.clone().unwrap_or_default();
+    let labels = plan.changes.update[0]
+        .metadata
+        .labels
+        .clone()
+        .unwrap_or_default();
     assert_eq!(
-        (labels.get("team").map(String::as_str), plan.update.len()),
+        (
+            labels.get("team").map(String::as_str),
+            plan.changes.update.len()
+        ),
         (Some("b"), 1)
     );
 }
@@ -361,11 +404,16 @@ fn slices_of_an_earlier_service_of_the_name_are_replaced() {
             &[],
             &zones(),
         )
+        .changes
         .create,
     );
     let plan = plan(&service(json!({})), &many(1), &old, &zones());
     assert_eq!(
-        (sizes(&plan.create), plan.update.len(), plan.delete.len()),
+        (
+            sizes(&plan.changes.create),
+            plan.changes.update.len(),
+            plan.changes.delete.len()
+        ),
         (vec![1], 0, 1)
     );
 }
@@ -373,5 +421,10 @@ fn slices_of_an_earlier_service_of_the_name_are_replaced() {
 #[test]
 fn nothing_is_created_for_a_service_that_goes() {
     let deleting = service(json!({"metadata": {"deletionTimestamp": "2030-01-01T11:59:00Z"}}));
-    assert!(plan(&deleting, &many(1), &[], &zones()).create.is_empty());
+    assert!(
+        plan(&deleting, &many(1), &[], &zones())
+            .changes
+            .create
+            .is_empty()
+    );
 }
