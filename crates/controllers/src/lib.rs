@@ -14,6 +14,7 @@ mod clusterrole_aggregation;
 mod deployment;
 mod endpoints;
 mod endpointslice;
+mod endpointslice_mirroring;
 mod expectations;
 mod garbage_collector;
 mod namespace;
@@ -100,6 +101,7 @@ impl Controllers {
         replicaset::start(&context);
         deployment::start(&context);
         endpointslice::start(&context);
+        endpointslice_mirroring::start(&context);
         endpoints::start(&context);
         namespace::start(&context);
         serviceaccount::start(&context);
