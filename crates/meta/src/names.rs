@@ -106,7 +106,12 @@ pub fn dns1123_label(value: &str) -> Vec<String> {
     if value.len() > DNS1123_LABEL_MAX_LENGTH {
         errors.push(max_length_message(DNS1123_LABEL_MAX_LENGTH));
     }
-    if !label_matches(value) {
+    if label_matches(value) {
+        return errors;
+    }
+    if value.split('.').all(label_matches) {
+        errors.push("must not contain dots".to_owned());
+    } else {
         errors.push(regex_message(
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character",
             LABEL_FORMAT,
@@ -126,6 +131,27 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
         errors.push(regex_message(
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
             SUBDOMAIN_FORMAT,
+            &["example.com"],
+        ));
+    }
+    errors
+}
+
+/// RFC 1123 subdomain whose labels may have underscores, also in front: search domains.
+pub fn dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
+    let matches = |label: &str| {
+        let label = label.strip_prefix('_').unwrap_or(label);
+        label_matches(&label.replace('_', "-")) && !label.starts_with('_') && !label.ends_with('_')
+    };
+    let mut errors = Vec::new();
+    if value.len() > DNS1123_SUBDOMAIN_MAX_LENGTH {
+        errors.push(max_length_message(DNS1123_SUBDOMAIN_MAX_LENGTH));
+    }
+    if !value.split('.').all(matches) {
+        const LABEL: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+        errors.push(regex_message(
+            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character",
+            &format!("{LABEL}(\\.{LABEL})*"),
             &["example.com"],
         ));
     }
@@ -272,13 +298,32 @@ pub fn ip(value: &str) -> Vec<String> {
     }
 }
 
-/// The name of an environment variable: printable ASCII without `=`, as upstream's relaxed rule.
-pub fn env_var_name(value: &str) -> Vec<String> {
-    if !value.is_empty() && value.bytes().all(|b| matches!(b, 0x20..=0x7e) && b != b'=') {
+/// A range of IP addresses of either family.
+pub fn cidr(value: &str) -> Vec<String> {
+    let valid = value.split_once('/').is_some_and(|(ip, length)| {
+        let bits = match ip.parse::<IpAddr>() {
+            Ok(IpAddr::V4(_)) => 32,
+            Ok(IpAddr::V6(_)) => 128,
+            Err(_) => return false,
+        };
+        let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+        digits && length.parse::<u32>().is_ok_and(|length| length <= bits)
+    });
+    if valid {
         return Vec::new();
     }
-    let message = "a valid environment variable name must consist only of printable ASCII characters other than '='";
-    vec![regex_message(message, "^[ -<>-~]+$", &[])]
+    vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
+}
+
+/// The name of an environment variable: printable ASCII without `=`, as upstream's relaxed rule.
+pub fn env_var_name(value: &str) -> Vec<String> {
+    if value.is_empty() {
+        return vec!["environment variable name must be non-empty".to_owned()];
+    }
+    if value.bytes().all(|b| matches!(b, 0x20..=0x7e) && b != b'=') {
+        return Vec::new();
+    }
+    vec!["a valid environment variable name must consist only of printable ASCII characters other than '='".to_owned()]
 }
 
 /// A C identifier.

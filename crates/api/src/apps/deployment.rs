@@ -117,6 +117,14 @@ impl Strategy for Deployment {
             let status = new.get("status").unwrap_or(&Value::Null);
             let counts = &["unavailableReplicas", "collisionCount"];
             validate::none_negative(&mut errors, status, counts, &path);
+            let collisions = |object: &Value| i64_at(object, &["status", "collisionCount"]);
+            if collisions(new) < collisions(old) {
+                errors.push(Error::invalid(
+                    &path.child("collisionCount"),
+                    collisions(new).unwrap_or_default(),
+                    "cannot be decremented",
+                ));
+            }
             return errors;
         }
         let mut errors = self.validate_create(new);

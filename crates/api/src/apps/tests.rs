@@ -155,6 +155,20 @@ fn updates() {
 }
 
 #[test]
+fn collisions_are_counted_up() {
+    let count = |count: i64| {
+        let mut object = created(&deployment::KIND, web(json!({})));
+        object["status"] = json!({"collisionCount": count});
+        object
+    };
+    expect!["status.collisionCount: Invalid value: 1: cannot be decremented"].assert_eq(
+        &update_errors(&deployment::KIND, count(1), &count(2), Part::Status),
+    );
+    let kept = update_errors(&deployment::KIND, count(2), &count(2), Part::Status);
+    assert_eq!(kept, "");
+}
+
+#[test]
 fn generation() {
     let strategy = deployment::KIND.strategy;
     let old = created(&deployment::KIND, web(json!({})));

@@ -69,12 +69,16 @@ fn label_with_name(object: &mut Value) {
     }
 }
 
-fn validate_finalizers(object: &Value, errors: &mut ErrorList) {
-    let path = Path::new("spec").child("finalizers");
-    for finalizer in list_at(object, &["spec", "finalizers"])
-        .iter()
-        .filter_map(Value::as_str)
-    {
+/// `indexed`: whether errors name the place in the list, which upstream does for `/finalize` only.
+fn validate_finalizers(object: &Value, indexed: bool, errors: &mut ErrorList) {
+    let list = Path::new("spec").child("finalizers");
+    let finalizers = list_at(object, &["spec", "finalizers"]);
+    for (index, finalizer) in finalizers.iter().filter_map(Value::as_str).enumerate() {
+        let path = if indexed {
+            list.index(index)
+        } else {
+            list.clone()
+        };
         validate::each(errors, &path, finalizer, names::qualified_name(finalizer));
         if !finalizer.contains('/')
             && !matches!(finalizer, FINALIZER | "orphan" | "foregroundDeletion")
@@ -123,14 +127,15 @@ impl Strategy for Namespace {
 
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        validate_finalizers(object, &mut errors);
+        validate_finalizers(object, false, &mut errors);
         errors
     }
 
     fn validate_update(&self, new: &Value, _old: &Value, part: Part) -> ErrorList {
         let mut errors = ErrorList::new();
         match part {
-            Part::Main | Part::Subresource(_) => validate_finalizers(new, &mut errors),
+            Part::Main => {}
+            Part::Subresource(_) => validate_finalizers(new, true, &mut errors),
             Part::Status => {
                 let phase = str_at(new, &["status", "phase"]);
                 let path = Path::new("status").child("Phase");

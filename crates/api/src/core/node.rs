@@ -1,20 +1,21 @@
 //! Node.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::collections::BTreeSet;
 
 use knarr_meta::{
     Quantity,
     field::{Error, ErrorList, Path},
+    names,
     object::{self, bool_at, list_at, map_at, str_at},
 };
 use serde_json::Value;
 
-use super::pod_spec::{canonicalize_resources, validate_taints};
+use super::pod_spec::{canonicalize_resources, is_whole_resource, validate_taints};
 use crate::{
     kind::{Column, Kind, Part, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column, wide},
     tree,
-    validate::NOT_NEGATIVE,
+    validate::{self, NOT_NEGATIVE},
 };
 
 pub static KIND: Kind = Kind {
@@ -202,10 +203,14 @@ fn validate_resources(node: &Value, errors: &mut ErrorList) {
             let path = Path::new("status").child(list).child(name.clone());
             let text = value.as_str().unwrap_or_default();
             match Quantity::parse(text) {
-                Ok(quantity) if quantity.is_negative() => {
-                    errors.push(Error::invalid(&path, text, NOT_NEGATIVE));
+                Ok(quantity) => {
+                    if quantity.is_negative() {
+                        errors.push(Error::invalid(&path, text, NOT_NEGATIVE));
+                    }
+                    if is_whole_resource(name) && !quantity.is_integer() {
+                        errors.push(Error::invalid(&path, text, "must be an integer"));
+                    }
                 }
-                Ok(_) => {}
                 Err(error) => errors.push(Error::invalid(&path, value.clone(), error.to_string())),
             }
         }
@@ -217,19 +222,12 @@ fn validate_pod_cidrs(node: &Value, errors: &mut ErrorList) {
     let cidrs = list_at(node, &["spec", "podCIDRs"]);
     let mut families = Vec::new();
     for (index, cidr) in cidrs.iter().enumerate() {
-        let ip = cidr
-            .as_str()
-            .and_then(|cidr| cidr.split_once('/'))
-            .filter(|(_, length)| length.parse::<u8>().is_ok_and(|length| length <= 128))
-            .and_then(|(ip, _)| ip.parse::<IpAddr>().ok());
-        match ip {
-            Some(ip) => families.push(ip.is_ipv4()),
-            None => errors.push(Error::invalid(
-                &path.index(index),
-                cidrs.to_vec(),
-                "must be valid CIDR",
-            )),
+        let text = cidr.as_str().unwrap_or_default();
+        let messages = names::cidr(text);
+        if messages.is_empty() {
+            families.push(text.contains(':'));
         }
+        validate::each(errors, &path.index(index), text, messages);
         if cidrs[..index].contains(cidr) {
             errors.push(Error::duplicate(&path.index(index), cidr.clone()));
         }

@@ -1,7 +1,9 @@
 //! Pod.
 
 mod columns;
+mod gated;
 mod qos;
+mod status;
 mod update;
 
 use knarr_meta::{
@@ -10,7 +12,7 @@ use knarr_meta::{
 };
 use serde_json::{Value, json};
 
-use super::pod_spec;
+use super::pod_spec::{self, Within};
 use crate::{
     kind::{CREATE, Column, Deletion, Kind, Part, STATUS, Scope, Strategy, Subresource, Verb},
     tree,
@@ -74,9 +76,7 @@ struct Pod;
 impl Strategy for Pod {
     fn default(&self, object: &mut Value) {
         if let Some(spec) = object::child_mut(object, "spec") {
-            pod_spec::default_pod_spec(spec);
-            pod_spec::requests_from_limits(spec);
-            tree::default_value(spec, "enableServiceLinks", true);
+            pod_spec::default_pod(spec);
         }
         if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
             sync_ips(status, "podIP", "podIPs");
@@ -109,6 +109,13 @@ impl Strategy for Pod {
             Part::Status => {
                 tree::keep(new, old, "spec");
                 tree::keep_metadata(new, old, "ownerReferences");
+                // Old kubelets leave it out.
+                let qos = str_at(old, &["status", "qosClass"]);
+                if !qos.is_empty()
+                    && let Some(status) = object::child_mut(new, "status")
+                {
+                    tree::default_str(status, "qosClass", qos);
+                }
             }
             Part::Subresource(_) => {}
         }
@@ -118,8 +125,8 @@ impl Strategy for Pod {
         let mut errors = ErrorList::new();
         let path = Path::new("spec");
         let spec = object.get("spec").unwrap_or(&Value::Null);
-        pod_spec::validate_pod_spec(spec, &path, &mut errors);
-        pod_spec::validate_only_for_pod(spec, &path, &mut errors);
+        validate_annotations(object, &mut errors);
+        pod_spec::validate_pod_spec(spec, Within::Pod, &path, &mut errors);
         if !list_at(spec, &["ephemeralContainers"]).is_empty() {
             errors.push(Error::forbidden(
                 &path.child("ephemeralContainers"),
@@ -140,7 +147,7 @@ impl Strategy for Pod {
     fn validate_update(&self, new: &Value, old: &Value, part: Part) -> ErrorList {
         match part {
             Part::Main => update::validate_main(new, old),
-            Part::Status => update::validate_status(new, old),
+            Part::Status => status::validate(new, old),
             Part::Subresource("ephemeralcontainers") => update::validate_ephemeral(new, old),
             // The server itself has made the one change.
             Part::Subresource(_) => ErrorList::new(),
@@ -202,6 +209,36 @@ impl Strategy for Pod {
             seconds: if seconds < 0 { 1 } else { seconds },
         }
     }
+}
+
+/// Annotations that something reads: the mark of a static pod's mirror, and what it costs to delete the pod.
+fn validate_annotations(pod: &Value, errors: &mut ErrorList) {
+    const MIRROR: &str = "kubernetes.io/config.mirror";
+    const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+    let path = Path::new("metadata").child("annotations");
+    if let Some(mirror) = object::annotation(pod, MIRROR)
+        && str_at(pod, &["spec", "nodeName"]).is_empty()
+    {
+        errors.push(Error::invalid(
+            &path.key(MIRROR),
+            mirror,
+            "must set spec.nodeName if mirror pod annotation is set",
+        ));
+    }
+    if let Some(cost) = object::annotation(pod, DELETION_COST)
+        && !is_deletion_cost(cost)
+    {
+        errors.push(Error::invalid(
+            &path.key(DELETION_COST),
+            cost,
+            "must be a 32bit integer",
+        ));
+    }
+}
+
+/// Written one way only: no plus, no leading zeros.
+fn is_deletion_cost(cost: &str) -> bool {
+    cost.parse::<i32>().is_ok_and(|n| n.to_string() == cost)
 }
 
 /// The first of the plural field is the singular one.

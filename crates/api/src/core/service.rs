@@ -13,8 +13,9 @@ use knarr_meta::{
 use serde_json::{Map, Value, json};
 
 pub use self::allocated::{
-    cluster_ip, cluster_ips, has_selector, is_external_name, is_headless, keep_allocated, kind_of,
-    needs_health_check, normalize_create, normalize_update, spec_mut, wants_node_ports,
+    cluster_ip, cluster_ips, has_selector, is_external_name, is_externally_accessible, is_headless,
+    keep_allocated, kind_of, needs_health_check, normalize_create, normalize_update, spec_mut,
+    wants_node_ports,
 };
 use crate::{
     kind::{Column, Kind, Part, STATUS, Scope, Strategy, Verb},
@@ -73,7 +74,7 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
     unless_changed(was_balanced, "allocateLoadBalancerNodePorts");
     unless_changed(was_balanced, "loadBalancerClass");
     unless_changed(
-        wants_node_ports(old) && !wants_node_ports(new),
+        is_externally_accessible(old) && !is_externally_accessible(new),
         "externalTrafficPolicy",
     );
     let balanced = kind_of(new) == "LoadBalancer";
@@ -102,6 +103,19 @@ fn no_new_node_ports(new: &Value, old: &Value) -> bool {
     };
     let before = ports(old);
     ports(new).iter().all(|port| before.contains(port))
+}
+
+/// A load balancer that says nothing is a virtual address.
+fn default_ip_modes(service: &mut Value) {
+    let balancer = service
+        .get_mut("status")
+        .and_then(|status| status.get_mut("loadBalancer"))
+        .and_then(Value::as_object_mut);
+    for point in balancer.into_iter().flat_map(|b| tree::items(b, "ingress")) {
+        if !tree::text(point, "ip").is_empty() {
+            tree::default_str(point, "ipMode", "VIP");
+        }
+    }
 }
 
 fn default_affinity(spec: &mut Map<String, Value>) {
@@ -141,13 +155,10 @@ impl Strategy for Service {
             }
         }
         match tree::text(spec, "type") {
-            "ClusterIP" => tree::default_str(spec, "internalTrafficPolicy", "Cluster"),
-            "NodePort" => {
-                tree::default_str(spec, "externalTrafficPolicy", "Cluster");
+            "ClusterIP" | "NodePort" => {
                 tree::default_str(spec, "internalTrafficPolicy", "Cluster");
             }
             "LoadBalancer" => {
-                tree::default_str(spec, "externalTrafficPolicy", "Cluster");
                 tree::default_str(spec, "internalTrafficPolicy", "Cluster");
                 tree::default_value(spec, "allocateLoadBalancerNodePorts", true);
             }
@@ -156,6 +167,14 @@ impl Strategy for Service {
                 spec.remove("internalTrafficPolicy");
             }
             _ => {}
+        }
+        if is_externally_accessible(object)
+            && let Some(spec) = spec_mut(object)
+        {
+            tree::default_str(spec, "externalTrafficPolicy", "Cluster");
+        }
+        if kind_of(object) == "LoadBalancer" {
+            default_ip_modes(object);
         }
     }
 

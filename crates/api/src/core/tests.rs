@@ -125,6 +125,14 @@ fn namespaces() {
     assert_eq!(finalized["spec"]["finalizers"], json!([]));
     let mut status = object.clone();
     status["status"]["phase"] = json!("Terminating");
+    let mut odd = object.clone();
+    odd["spec"]["finalizers"] = json!(["kubernetes", "odd"]);
+    expect![[r#"spec.finalizers[1]: Invalid value: "odd": name is neither a standard finalizer name nor is it fully qualified"#]].assert_eq(&update_errors(
+        kind,
+        odd,
+        &object,
+        Part::Subresource("finalize"),
+    ));
     expect![[r#"status.Phase: Invalid value: "Terminating": may only be 'Active' if `deletionTimestamp` is empty"#]].assert_eq(&update_errors(kind, status, &object, Part::Status));
     check(
         kind,
@@ -165,7 +173,7 @@ fn nodes() {
                 "taints": [{"key": "a", "effect": "NoSchedule"}, {"key": "a", "effect": "NoSchedule"}, {"key": "", "effect": "Odd"}],
                 "podCIDRs": ["10.0.0.0/24", "10.0.1.0/24", "x"],
             },
-            "status": {"capacity": {"cpu": "-1"}},
+            "status": {"capacity": {"cpu": "-1", "example.com/gpu": "0.5", "pods": "1500m"}, "allocatable": {}},
         }),
         expect![[r#"
             metadata.taints[1]: Duplicate value: {"effect":"NoSchedule","key":"a"}: taints must be unique by key and effect pair
@@ -173,8 +181,9 @@ fn nodes() {
             metadata.taints[2].key: Invalid value: "": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
             metadata.taints[2].effect: Unsupported value: "Odd": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"
             status.capacity.cpu: Invalid value: "-1": must be greater than or equal to 0
-            status.allocatable.cpu: Invalid value: "-1": must be greater than or equal to 0
-            spec.podCIDRs[2]: Invalid value: ["10.0.0.0/24","10.0.1.0/24","x"]: must be valid CIDR
+            status.capacity.example.com/gpu: Invalid value: "500m": must be an integer
+            status.capacity.pods: Invalid value: "1500m": must be an integer
+            spec.podCIDRs[2]: Invalid value: "x": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)
             spec.podCIDRs: Invalid value: ["10.0.0.0/24","10.0.1.0/24","x"]: may specify no more than one CIDR for each IP family"#]],
     );
     let old = json!({"spec": {"podCIDRs": ["10.0.0.0/24"], "providerID": "a"}});

@@ -37,7 +37,8 @@ struct EndpointSlice;
 const MAX_ENDPOINTS: usize = 1000;
 const MAX_ADDRESSES: usize = 100;
 const MAX_PORTS: usize = 20_000;
-const MAX_ZONE_HINTS: usize = 8;
+/// Of zones, and of nodes.
+const MAX_HINTS: usize = 8;
 
 const COLUMNS: &[Column] = &[
     NAME,
@@ -160,10 +161,38 @@ fn validate_endpoint(endpoint: &Value, address_type: &str, path: &Path, errors: 
     }
     validate::optional(errors, endpoint, "nodeName", path, names::dns1123_subdomain);
     validate::optional(errors, endpoint, "hostname", path, names::dns1123_label);
-    let zones = list_at(endpoint, &["hints", "forZones"]);
-    if zones.len() > MAX_ZONE_HINTS {
-        let path = path.child("hints").child("forZones");
-        errors.push(Error::too_many(&path, zones.len(), MAX_ZONE_HINTS));
+    let path = path.child("hints");
+    validate_hints(endpoint, "forZones", names::label_value, &path, errors);
+    validate_hints(
+        endpoint,
+        "forNodes",
+        names::dns1123_subdomain,
+        &path,
+        errors,
+    );
+}
+
+fn validate_hints(
+    endpoint: &Value,
+    field: &'static str,
+    rule: validate::Rule,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let hints = list_at(endpoint, &["hints", field]);
+    let path = path.child(field);
+    if hints.len() > MAX_HINTS {
+        errors.push(Error::too_many(&path, hints.len(), MAX_HINTS));
+        return;
+    }
+    let mut seen = HashSet::new();
+    for (index, hint) in hints.iter().enumerate() {
+        let path = path.index(index).child("name");
+        let name = str_at(hint, &["name"]);
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&path, name));
+        }
+        validate::each(errors, &path, name, rule(name));
     }
 }
 

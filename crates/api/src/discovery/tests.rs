@@ -37,6 +37,23 @@ fn slices() {
         endpoints[1].hostname: Invalid value: "A.b": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
         ports[1].name: Duplicate value: "a"
         ports[1].protocol: Unsupported value: "x": supported values: "SCTP", "TCP", "UDP""#]].assert_eq(&errors);
+    let hints = |zones: usize| {
+        json!({
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.42.0.5"], "hints": {
+                "forZones": vec![json!({"name": "a b"}); zones],
+                "forNodes": [{"name": "n"}, {"name": "N"}],
+            }}],
+        })
+    };
+    expect![[r#"
+        endpoints[0].hints.forZones[0].name: Invalid value: "a b": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')
+        endpoints[0].hints.forZones[1].name: Duplicate value: "a b"
+        endpoints[0].hints.forZones[1].name: Invalid value: "a b": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')
+        endpoints[0].hints.forNodes[1].name: Invalid value: "N": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]].assert_eq(&create_errors(&KIND, hints(2)));
+    expect![[r#"
+        endpoints[0].hints.forZones: Too many: 9: must have at most 8 items
+        endpoints[0].hints.forNodes[1].name: Invalid value: "N": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]].assert_eq(&create_errors(&KIND, hints(9)));
     expect![[r#"addressType: Unsupported value: "IPX": supported values: "FQDN", "IPv4", "IPv6""#]]
         .assert_eq(&create_errors(&KIND, json!({"addressType": "IPX"})));
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use knarr_meta::{
     field::{Error, ErrorList, Path, quote},
     names,
-    object::{i64_at, list_at, str_at, struct_at},
+    object::{i64_at, list_at, str_at},
 };
 use serde_json::Value;
 
+use super::gated;
 use crate::{
-    core::pod_spec::{self, validate_tolerations},
+    core::pod_spec::{self, Within, validate_tolerations},
     tree::same,
 };
 
@@ -30,8 +31,7 @@ pub(super) fn validate_main(new: &Value, old: &Value) -> ErrorList {
     if same(Some(new), Some(old)) {
         return errors;
     }
-    pod_spec::validate_pod_spec(new, &path, &mut errors);
-    pod_spec::validate_only_for_pod(new, &path, &mut errors);
+    pod_spec::validate_pod_spec(new, Within::Pod, &path, &mut errors);
     for list in ["containers", "initContainers"] {
         let (new, old) = (list_at(new, &[list]), list_at(old, &[list]));
         let path = path.child(list);
@@ -54,6 +54,7 @@ pub(super) fn validate_main(new: &Value, old: &Value) -> ErrorList {
     }
     validate_added_tolerations(new, old, &path.child("tolerations"), &mut errors);
     validate_removed_gates(new, old, &path.child("schedulingGates"), &mut errors);
+    gated::validate(new, old, &path, &mut errors);
     let changes = other_changes(new, old);
     if !changes.is_empty() {
         errors.push(Error::forbidden(
@@ -134,7 +135,7 @@ fn other_changes(new: &Value, old: &Value) -> Vec<String> {
     for field in changed_fields(new, old) {
         let (now, before) = (new.get(field), old.get(field));
         match field {
-            _ if FREE.contains(&field) => {}
+            _ if FREE.contains(&field) || gated::may_change(field, new, old) => {}
             "containers" | "initContainers" => {
                 let pairs = list_at(new, &[field]).iter().zip(list_at(old, &[field]));
                 for (index, (now, before)) in pairs.enumerate() {
@@ -175,78 +176,12 @@ fn change(field: &str, now: Option<&Value>, before: Option<&Value>) -> String {
     format!("  {field}: - {} + {}", show(before), show(now))
 }
 
-/// An update of the status.
-pub(super) fn validate_status(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let path = Path::new("status");
-    let nominated = str_at(new, &["status", "nominatedNodeName"]);
-    if !nominated.is_empty() && nominated != str_at(old, &["status", "nominatedNodeName"]) {
-        for message in names::dns1123_subdomain(nominated) {
-            let path = path.child("nominatedNodeName");
-            errors.push(Error::invalid(&path, nominated, message));
-        }
-    }
-    let policy = str_at(old, &["spec", "restartPolicy"]);
-    validate_transitions(new, old, "containerStatuses", policy, &mut errors);
-    validate_transitions(new, old, "initContainerStatuses", policy, &mut errors);
-    validate_transitions(new, old, "ephemeralContainerStatuses", "Never", &mut errors);
-    for (index, ip) in list_at(new, &["status", "podIPs"]).iter().enumerate() {
-        let ip = str_at(ip, &["ip"]);
-        for message in names::ip(ip) {
-            let path = path.child("podIPs").index(index);
-            errors.push(Error::invalid(&path, ip, message));
-        }
-    }
-    errors
-}
-
-/// A container that has ended for good stays so.
-fn validate_transitions(
-    new: &Value,
-    old: &Value,
-    list: &'static str,
-    policy: &str,
-    errors: &mut ErrorList,
-) {
-    if policy == "Always" {
-        return;
-    }
-    let now = list_at(new, &["status", list]);
-    for (index, before) in list_at(old, &["status", list]).iter().enumerate() {
-        let Some(terminated) = struct_at(before, &["state", "terminated"]) else {
-            continue;
-        };
-        let name = str_at(before, &["name"]);
-        let failed = i64_at(terminated, &["exitCode"]).unwrap_or_default() != 0;
-        if failed && policy == "OnFailure" || is_sidecar(old, name) {
-            continue;
-        }
-        let revived = now.iter().any(|status| {
-            str_at(status, &["name"]) == name
-                && struct_at(status, &["state", "terminated"]).is_none()
-        });
-        if revived {
-            errors.push(Error::forbidden(
-                &Path::new("status").child(list).index(index).child("state"),
-                "may not be transitioned to non-terminated state",
-            ));
-        }
-    }
-}
-
-fn is_sidecar(pod: &Value, name: &str) -> bool {
-    list_at(pod, &["spec", "initContainers"])
-        .iter()
-        .any(|container| str_at(container, &["name"]) == name && pod_spec::is_sidecar(container))
-}
-
 /// An update through `/ephemeralcontainers`: containers are only added.
 pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = Path::new("spec");
     let spec = new.get("spec").unwrap_or(&Value::Null);
-    pod_spec::validate_pod_spec(spec, &path, &mut errors);
-    pod_spec::validate_only_for_pod(spec, &path, &mut errors);
+    pod_spec::validate_pod_spec(spec, Within::Pod, &path, &mut errors);
     let path = path.child("ephemeralContainers");
     let now = list_at(new, &["spec", "ephemeralContainers"]);
     for before in list_at(old, &["spec", "ephemeralContainers"]) {

@@ -1,6 +1,6 @@
 //! Validation of containers, init containers and ephemeral containers.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
@@ -9,7 +9,10 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::{env, host_network, is_sidecar, probes, resources, security, volumes};
+use super::{
+    Within, devices, env, is_sidecar, probes, resources, security,
+    volumes::{self, Volumes},
+};
 use crate::validate;
 
 /// Fields that an ephemeral container may have.
@@ -21,7 +24,6 @@ const EPHEMERAL_FIELDS: &[&str] = &[
     "image",
     "imagePullPolicy",
     "name",
-    "resizePolicy",
     "resources",
     "securityContext",
     "stdin",
@@ -37,7 +39,7 @@ const EPHEMERAL_FIELDS: &[&str] = &[
 
 pub(super) fn validate_all(
     spec: &Value,
-    volumes: &BTreeSet<&str>,
+    volumes: &Volumes<'_>,
     path: &Path,
     errors: &mut ErrorList,
 ) {
@@ -46,12 +48,7 @@ pub(super) fn validate_all(
     validate_ephemeral(spec, volumes, &path.child("ephemeralContainers"), errors);
 }
 
-fn validate_containers(
-    spec: &Value,
-    volumes: &BTreeSet<&str>,
-    path: &Path,
-    errors: &mut ErrorList,
-) {
+fn validate_containers(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut ErrorList) {
     let containers = list_at(spec, &["containers"]);
     if containers.is_empty() {
         errors.push(Error::required(path, ""));
@@ -61,7 +58,7 @@ fn validate_containers(
     let mut host_ports = HashSet::new();
     for (index, container) in containers.iter().enumerate() {
         let path = path.index(index);
-        validate_common(container, volumes, &path, errors);
+        validate_common(spec, container, volumes, &path, errors);
         let name = str_at(container, &["name"]);
         if !seen.insert(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
@@ -72,20 +69,19 @@ fn validate_containers(
                 "may not be set for non-init containers",
             ));
         }
-        probes::validate_lifecycle(container, &path, errors);
+        probes::validate_lifecycle(container, grace(spec), &path, errors);
         probes::validate_probes(container, &path, errors);
-        check_host_ports(container, &mut host_ports, &path, errors);
-        if host_network(spec) {
-            check_host_network_ports(container, &path, errors);
-        }
+    }
+    for (index, container) in containers.iter().enumerate() {
+        check_host_ports(container, &mut host_ports, &path.index(index), errors);
     }
 }
 
-fn validate_init(spec: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut ErrorList) {
+fn validate_init(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut ErrorList) {
     let mut seen: HashSet<&str> = names_of(spec, "containers").collect();
     for (index, container) in list_at(spec, &["initContainers"]).iter().enumerate() {
         let path = path.index(index);
-        validate_common(container, volumes, &path, errors);
+        validate_common(spec, container, volumes, &path, errors);
         let name = str_at(container, &["name"]);
         if !seen.insert(name) && !name.is_empty() {
             errors.push(Error::duplicate(&path.child("name"), name));
@@ -100,7 +96,7 @@ fn validate_init(spec: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &m
             false,
         );
         if is_sidecar(container) {
-            probes::validate_lifecycle(container, &path, errors);
+            probes::validate_lifecycle(container, grace(spec), &path, errors);
             probes::validate_probes(container, &path, errors);
             continue;
         }
@@ -120,14 +116,14 @@ fn validate_init(spec: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &m
     }
 }
 
-fn validate_ephemeral(spec: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut ErrorList) {
+fn validate_ephemeral(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut ErrorList) {
     let others: HashSet<&str> = names_of(spec, "containers")
         .chain(names_of(spec, "initContainers"))
         .collect();
     let mut seen = others.clone();
     for (index, container) in list_at(spec, &["ephemeralContainers"]).iter().enumerate() {
         let path = path.index(index);
-        validate_common(container, volumes, &path, errors);
+        validate_common(spec, container, volumes, &path, errors);
         let name = str_at(container, &["name"]);
         if !seen.insert(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
@@ -166,9 +162,15 @@ fn names_of<'a>(spec: &'a Value, list: &str) -> impl Iterator<Item = &'a str> {
         .map(|container| str_at(container, &["name"]))
 }
 
+/// The seconds a pod may take to end.
+fn grace(spec: &Value) -> Option<i64> {
+    i64_at(spec, &["terminationGracePeriodSeconds"])
+}
+
 fn validate_common(
+    spec: &Value,
     container: &Value,
-    volumes: &BTreeSet<&str>,
+    volumes: &Volumes<'_>,
     path: &Path,
     errors: &mut ErrorList,
 ) {
@@ -184,6 +186,7 @@ fn validate_common(
     validate_ports(container, &path.child("ports"), errors);
     env::validate(container, path, errors);
     volumes::validate_mounts(container, volumes, path, errors);
+    devices::validate(container, volumes, path, errors);
     validate::one_of(
         errors,
         &path.child("imagePullPolicy"),
@@ -192,7 +195,15 @@ fn validate_common(
         true,
     );
     resources::validate_requirements(container, &path.child("resources"), errors);
-    security::validate_container(container, &path.child("securityContext"), errors);
+    let policy = str_at(spec, &["restartPolicy"]);
+    resources::validate_resize(container, policy, &path.child("resizePolicy"), errors);
+    let host_users = security::host_users(spec);
+    security::validate_container(
+        container,
+        host_users,
+        &path.child("securityContext"),
+        errors,
+    );
 }
 
 fn validate_ports(container: &Value, path: &Path, errors: &mut ErrorList) {
@@ -245,15 +256,25 @@ fn check_host_ports(
     }
 }
 
-fn check_host_network_ports(container: &Value, path: &Path, errors: &mut ErrorList) {
-    for (index, port) in list_at(container, &["ports"]).iter().enumerate() {
-        let number = i64_at(port, &["containerPort"]).unwrap_or_default();
-        if i64_at(port, &["hostPort"]).unwrap_or_default() != number {
-            errors.push(Error::invalid(
-                &path.child("ports").index(index).child("containerPort"),
-                number,
-                "must match `hostPort` when `hostNetwork` is true",
-            ));
+/// On the node's network a container's port is the node's. A template may leave the latter out: its pods get it.
+pub(super) fn validate_host_network(
+    spec: &Value,
+    within: Within,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    for (index, container) in list_at(spec, &["containers"]).iter().enumerate() {
+        let path = path.index(index).child("ports");
+        for (index, port) in list_at(container, &["ports"]).iter().enumerate() {
+            let number = |field: &str| i64_at(port, &[field]).unwrap_or_default();
+            let host = number("hostPort");
+            if (within == Within::Pod || host != 0) && host != number("containerPort") {
+                errors.push(Error::invalid(
+                    &path.index(index).child("hostPort"),
+                    host,
+                    "must match `containerPort` when `hostNetwork` is true",
+                ));
+            }
         }
     }
 }

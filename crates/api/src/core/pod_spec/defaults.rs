@@ -15,13 +15,12 @@ pub(crate) fn default_pod_spec(spec: &mut Map<String, Value>) {
     default_value(spec, "terminationGracePeriodSeconds", 30);
     default_value(spec, "securityContext", Map::new());
     sync_service_account(spec);
-    let host_network = spec.get("hostNetwork").and_then(Value::as_bool) == Some(true);
     for volume in items(spec, "volumes") {
         default_volume(volume);
     }
     for list in ["containers", "initContainers", "ephemeralContainers"] {
         for container in items(spec, list) {
-            default_container(container, host_network && list != "ephemeralContainers");
+            default_container(container);
         }
     }
     if let Some(overhead) = existing(spec, "overhead") {
@@ -48,8 +47,31 @@ fn sync_service_account(spec: &mut Map<String, Value>) {
     }
 }
 
-/// Of a pod only, not of a template: what is limited is requested too.
-pub(crate) fn requests_from_limits(spec: &mut Map<String, Value>) {
+/// What a pod gets beyond a template: requests, ports of the node, links.
+pub(crate) fn default_pod(spec: &mut Map<String, Value>) {
+    default_pod_spec(spec);
+    requests_from_limits(spec);
+    default_value(spec, "enableServiceLinks", true);
+    if spec.get("hostNetwork").and_then(Value::as_bool) == Some(true) {
+        host_ports(spec);
+    }
+}
+
+/// On the node's network a container's port is the node's.
+fn host_ports(spec: &mut Map<String, Value>) {
+    for list in ["containers", "initContainers"] {
+        for container in items(spec, list) {
+            for port in items(container, "ports") {
+                if let Some(number) = port.get("containerPort").and_then(Value::as_i64) {
+                    default_number(port, "hostPort", number);
+                }
+            }
+        }
+    }
+}
+
+/// What is limited is requested too.
+fn requests_from_limits(spec: &mut Map<String, Value>) {
     for list in ["containers", "initContainers"] {
         for container in items(spec, list) {
             let Some(resources) = existing(container, "resources") else {
@@ -103,7 +125,7 @@ fn canonicalize_quantity(map: &mut Map<String, Value>, field: &str) {
     }
 }
 
-fn default_container(container: &mut Map<String, Value>, host_network: bool) {
+fn default_container(container: &mut Map<String, Value>) {
     if text(container, "imagePullPolicy").is_empty() {
         let policy = pull_policy(text(container, "image"));
         container.insert("imagePullPolicy".to_owned(), policy.into());
@@ -112,9 +134,6 @@ fn default_container(container: &mut Map<String, Value>, host_network: bool) {
     default_str(container, "terminationMessagePolicy", "File");
     for port in items(container, "ports") {
         default_str(port, "protocol", "TCP");
-        if host_network && let Some(number) = port.get("containerPort").and_then(Value::as_i64) {
-            default_number(port, "hostPort", number);
-        }
     }
     for variable in items(container, "env") {
         if let Some(source) = existing(variable, "valueFrom") {
@@ -209,6 +228,10 @@ fn default_volume(volume: &mut Map<String, Value>) {
     }
     if let Some(host_path) = existing(volume, "hostPath") {
         default_value(host_path, "type", "");
+    }
+    if let Some(image) = existing(volume, "image") {
+        let policy = pull_policy(text(image, "reference"));
+        default_str(image, "pullPolicy", policy);
     }
     if let Some(empty_dir) = existing(volume, "emptyDir") {
         canonicalize_quantity(empty_dir, "sizeLimit");

@@ -9,13 +9,20 @@ use serde_json::Value;
 
 use crate::validate;
 
-pub(super) fn validate_lifecycle(container: &Value, path: &Path, errors: &mut ErrorList) {
+/// `grace`: how many seconds the pod may take to end.
+pub(super) fn validate_lifecycle(
+    container: &Value,
+    grace: Option<i64>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     let path = path.child("lifecycle");
     for hook in ["postStart", "preStop"] {
         if let Some(handler) = struct_at(container, &["lifecycle", hook]) {
             validate_handler(
                 handler,
                 &["exec", "httpGet", "tcpSocket", "sleep"],
+                grace,
                 &path.child(hook),
                 errors,
             );
@@ -55,6 +62,7 @@ fn validate_probe(probe: &Value, path: &Path, errors: &mut ErrorList) {
     validate_handler(
         probe,
         &["exec", "httpGet", "tcpSocket", "grpc"],
+        None,
         path,
         errors,
     );
@@ -81,7 +89,13 @@ fn validate_probe(probe: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-fn validate_handler(handler: &Value, kinds: &[&'static str], path: &Path, errors: &mut ErrorList) {
+fn validate_handler(
+    handler: &Value,
+    kinds: &[&'static str],
+    grace: Option<i64>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     validate::one_field(
         errors,
         handler,
@@ -94,13 +108,26 @@ fn validate_handler(handler: &Value, kinds: &[&'static str], path: &Path, errors
             }
             "exec" => {}
             "httpGet" => validate_http_get(action, path, errors),
-            "sleep" => validate::none_negative(errors, action, &["seconds"], path),
+            "sleep" => validate_sleep(action, grace, path, errors),
             _ => {
                 let port = action.get("port").unwrap_or(&Value::Null);
                 validate::port_or_name(errors, &path.child("port"), port);
             }
         },
     );
+}
+
+fn validate_sleep(action: &Value, grace: Option<i64>, path: &Path, errors: &mut ErrorList) {
+    let seconds = i64_at(action, &["seconds"]).unwrap_or_default();
+    if let Some(grace) = grace
+        && !(0..=grace).contains(&seconds)
+    {
+        errors.push(Error::invalid(
+            path,
+            seconds,
+            format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})"),
+        ));
+    }
 }
 
 fn validate_http_get(action: &Value, path: &Path, errors: &mut ErrorList) {

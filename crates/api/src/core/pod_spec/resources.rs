@@ -1,16 +1,16 @@
 //! Validation of resource requirements.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use knarr_meta::{
     Quantity,
     field::{Error, ErrorList, Path},
     names,
-    object::{map_at, struct_at},
+    object::{list_at, map_at, str_at, struct_at},
 };
 use serde_json::Value;
 
-use crate::validate::NOT_NEGATIVE;
+use crate::validate::{self, NOT_NEGATIVE};
 
 fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
@@ -25,6 +25,13 @@ fn is_extended(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")
         && names::qualified_name(&format!("requests.{name}")).is_empty()
+}
+
+/// Resources that are counted: a half of one is nothing.
+pub(crate) fn is_whole_resource(name: &str) -> bool {
+    matches!(name, "pods" | "services" | "secrets" | "configmaps")
+        || matches!(name, "resourcequotas" | "replicationcontrollers")
+        || is_extended(name)
 }
 
 fn parse(value: &Value) -> Option<Quantity> {
@@ -135,5 +142,32 @@ pub(super) fn validate_requirements(container: &Value, path: &Path, errors: &mut
     let huge = all.clone().any(|name| is_huge_page(name));
     if huge && !all.any(|name| matches!(*name, "cpu" | "memory")) {
         errors.push(Error::forbidden(path, "HugePages require cpu or memory"));
+    }
+}
+
+/// What a resize of each resource does to the container.
+pub(super) fn validate_resize(
+    container: &Value,
+    restart_policy: &str,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let mut seen = HashSet::new();
+    for (index, policy) in list_at(container, &["resizePolicy"]).iter().enumerate() {
+        let resource = str_at(policy, &["resourceName"]);
+        if !seen.insert(resource) {
+            errors.push(Error::duplicate(&path.index(index), resource));
+        }
+        validate::one_of(errors, path, resource, &["cpu", "memory"], true);
+        let restart = str_at(policy, &["restartPolicy"]);
+        let restarts = &["NotRequired", "RestartContainer"];
+        validate::one_of(errors, path, restart, restarts, true);
+        if restart_policy == "Never" && restart != "NotRequired" {
+            errors.push(Error::invalid(
+                path,
+                restart,
+                "must be 'NotRequired' when `restartPolicy` is 'Never'",
+            ));
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{i64_at, list_at, str_at, struct_at},
+    object::{i64_at, list_at, map_at, str_at, struct_at},
     object_meta::validate_label_selector,
 };
 use serde_json::Value;
@@ -13,11 +13,12 @@ use serde_json::Value;
 use crate::validate;
 
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
+pub(super) const NO_SELECTOR: &str = "must not be specified when labelSelector is not set";
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
-pub(super) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    validate_affinity(spec, &path.child("affinity"), errors);
+/// What a pod waits for: conditions before it is ready, gates before it is scheduled.
+pub(super) fn validate_gates(spec: &Value, path: &Path, errors: &mut ErrorList) {
     for (index, gate) in list_at(spec, &["readinessGates"]).iter().enumerate() {
         let condition = str_at(gate, &["conditionType"]);
         let path = path.child("readinessGates").index(index);
@@ -32,19 +33,11 @@ pub(super) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
     for (index, gate) in list_at(spec, &["schedulingGates"]).iter().enumerate() {
         let path = path.child("schedulingGates").index(index);
         let name = str_at(gate, &["name"]);
-        validate::each(
-            errors,
-            &path.child("name"),
-            name,
-            names::qualified_name(name),
-        );
+        validate::each(errors, &path, name, names::qualified_name(name));
         if !seen.insert(name) {
             errors.push(Error::duplicate(&path, name));
         }
     }
-    validate_spread(spec, &path.child("topologySpreadConstraints"), errors);
-    let tolerations = list_at(spec, &["tolerations"]);
-    validate_tolerations(tolerations, &path.child("tolerations"), errors);
 }
 
 pub(crate) fn validate_tolerations(tolerations: &[Value], path: &Path, errors: &mut ErrorList) {
@@ -86,7 +79,7 @@ pub(crate) fn validate_tolerations(tolerations: &[Value], path: &Path, errors: &
             }
             "Exists" if !value.is_empty() => errors.push(Error::invalid(
                 &path.child("operator"),
-                toleration.clone(),
+                value,
                 "value must be empty when `operator` is 'Exists'",
             )),
             "Exists" => {}
@@ -128,7 +121,7 @@ pub(crate) fn validate_taints(taints: &[Value], path: &Path, errors: &mut ErrorL
     }
 }
 
-fn validate_affinity(spec: &Value, path: &Path, errors: &mut ErrorList) {
+pub(super) fn validate_affinity(spec: &Value, path: &Path, errors: &mut ErrorList) {
     if let Some(node) = struct_at(spec, &["affinity", "nodeAffinity"]) {
         validate_node_affinity(node, &path.child("nodeAffinity"), errors);
     }
@@ -171,18 +164,19 @@ fn validate_node_affinity(affinity: &Value, path: &Path, errors: &mut ErrorList)
             ));
         }
         for (index, term) in terms.iter().enumerate() {
-            validate_node_term(term, &path.index(index), errors);
+            validate_node_term(term, true, &path.index(index), errors);
         }
     }
     for (index, weighted) in list_at(affinity, &[PREFERRED]).iter().enumerate() {
         let path = path.child(PREFERRED).index(index);
         validate_weight(weighted, &path, errors);
         let term = weighted.get("preference").unwrap_or(&Value::Null);
-        validate_node_term(term, &path.child("preference"), errors);
+        validate_node_term(term, false, &path.child("preference"), errors);
     }
 }
 
-fn validate_node_term(term: &Value, path: &Path, errors: &mut ErrorList) {
+/// `required`: values that no node can have are refused, where a preference for them does no harm.
+fn validate_node_term(term: &Value, required: bool, path: &Path, errors: &mut ErrorList) {
     for (index, requirement) in list_at(term, &["matchExpressions"]).iter().enumerate() {
         let path = path.child("matchExpressions").index(index);
         let count = list_at(requirement, &["values"]).len();
@@ -210,6 +204,9 @@ fn validate_node_term(term: &Value, path: &Path, errors: &mut ErrorList) {
         }
         let key = str_at(requirement, &["key"]);
         validate::each(errors, &path.child("key"), key, names::qualified_name(key));
+        if required {
+            validate_values(requirement, names::label_value, &path, errors);
+        }
     }
     for (index, requirement) in list_at(term, &["matchFields"]).iter().enumerate() {
         let path = path.child("matchFields").index(index);
@@ -234,7 +231,17 @@ fn validate_node_term(term: &Value, path: &Path, errors: &mut ErrorList) {
                 key,
                 "not a valid field selector key",
             ));
+            continue;
         }
+        validate_values(requirement, names::dns1123_subdomain, &path, errors);
+    }
+}
+
+fn validate_values(requirement: &Value, rule: validate::Rule, path: &Path, errors: &mut ErrorList) {
+    let values = list_at(requirement, &["values"]);
+    for (index, value) in values.iter().filter_map(Value::as_str).enumerate() {
+        let path = path.child("values").index(index);
+        validate::each(errors, &path, value, rule(value));
     }
 }
 
@@ -250,6 +257,7 @@ fn validate_pod_term(term: &Value, path: &Path, errors: &mut ErrorList) {
     {
         validate::label(errors, &path.child("namespace"), namespace);
     }
+    validate_label_keys(term, path, errors);
     let key = str_at(term, &["topologyKey"]);
     let path = path.child("topologyKey");
     if key.is_empty() {
@@ -258,71 +266,58 @@ fn validate_pod_term(term: &Value, path: &Path, errors: &mut ErrorList) {
     validate::each(errors, &path, key, names::qualified_name(key));
 }
 
-fn validate_spread(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    let mut seen = HashSet::new();
-    for (index, constraint) in list_at(spec, &["topologySpreadConstraints"])
-        .iter()
-        .enumerate()
-    {
-        let path = path.index(index);
-        let skew = i64_at(constraint, &["maxSkew"]).unwrap_or_default();
-        if skew <= 0 {
+/// Keys of the pod's own labels that a term compares with, `matchLabelKeys` and `mismatchLabelKeys`.
+fn validate_label_keys(term: &Value, path: &Path, errors: &mut ErrorList) {
+    let selector = struct_at(term, &["labelSelector"]);
+    for field in ["matchLabelKeys", "mismatchLabelKeys"] {
+        let keys = list_at(term, &[field]);
+        let path = path.child(field);
+        if !keys.is_empty() && selector.is_none() {
+            errors.push(Error::forbidden(&path, NO_SELECTOR));
+            continue;
+        }
+        for (index, key) in keys.iter().filter_map(Value::as_str).enumerate() {
+            validate::each(errors, &path.index(index), key, names::qualified_name(key));
+        }
+    }
+    let matched = list_at(term, &["matchLabelKeys"]);
+    validate_repeated_keys(selector, matched, path, errors);
+    let mismatched = list_at(term, &["mismatchLabelKeys"]);
+    for (index, key) in matched.iter().enumerate() {
+        if mismatched.contains(key) {
             errors.push(Error::invalid(
-                &path.child("maxSkew"),
-                skew,
-                "must be greater than zero",
+                &path.child("matchLabelKeys").index(index),
+                key.clone(),
+                "exists in both matchLabelKeys and mismatchLabelKeys",
             ));
         }
-        let key = str_at(constraint, &["topologyKey"]);
-        if key.is_empty() {
-            errors.push(Error::required(
-                &path.child("topologyKey"),
-                "can not be empty",
+    }
+}
+
+/// The server adds an expression for each key: a second one for it is the user's.
+fn validate_repeated_keys(
+    selector: Option<&Value>,
+    keys: &[Value],
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let Some(selector) = selector else { return };
+    let mut seen: HashSet<&str> = map_at(selector, &["matchLabels"])
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .collect();
+    for expression in list_at(selector, &["matchExpressions"]) {
+        let key = str_at(expression, &["key"]);
+        let repeated = !seen.insert(key);
+        if let Some(index) = keys.iter().rposition(|k| k.as_str() == Some(key))
+            && repeated
+        {
+            errors.push(Error::invalid(
+                &path.index(index),
+                key,
+                "exists in both matchLabelKeys and labelSelector",
             ));
-        }
-        let action = str_at(constraint, &["whenUnsatisfiable"]);
-        if !matches!(action, "DoNotSchedule" | "ScheduleAnyway") {
-            errors.push(Error::not_supported(
-                &path.child("whenUnsatisfiable"),
-                action,
-                &["DoNotSchedule", "ScheduleAnyway"],
-            ));
-        }
-        if !seen.insert((key, action)) {
-            errors.push(Error::duplicate(
-                &path.child("{topologyKey, whenUnsatisfiable}"),
-                format!("{{{key}, {action}}}"),
-            ));
-        }
-        if let Some(domains) = i64_at(constraint, &["minDomains"]) {
-            if domains <= 0 {
-                errors.push(Error::invalid(
-                    &path.child("minDomains"),
-                    domains,
-                    "must be greater than zero",
-                ));
-            }
-            if action != "DoNotSchedule" {
-                errors.push(Error::invalid(
-                    &path.child("minDomains"),
-                    domains,
-                    format!(
-                        "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"
-                    ),
-                ));
-            }
-        }
-        for policy in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
-            validate::one_of(
-                errors,
-                &path.child(policy),
-                str_at(constraint, &[policy]),
-                &["Honor", "Ignore"],
-                false,
-            );
-        }
-        if let Some(selector) = struct_at(constraint, &["labelSelector"]) {
-            validate_label_selector(selector, &path.child("labelSelector"), errors);
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{MAX_I32, volumes};
 use crate::validate;
 
 const MAX_SYSCTL_LENGTH: usize = 253;
+const MAX_PROFILE_PATH_BYTES: usize = 4095;
 
 fn validate_id(owner: &Value, field: &'static str, path: &Path, errors: &mut ErrorList) {
     if let Some(id) = i64_at(owner, &[field]) {
@@ -22,19 +23,54 @@ fn validate_id(owner: &Value, field: &'static str, path: &Path, errors: &mut Err
     }
 }
 
+/// Whether the pod's users are the node's. Only an explicit false gives it users of its own.
+pub(super) fn host_users(spec: &Value) -> bool {
+    at(spec, &["hostUsers"]) != Some(&Value::Bool(false))
+}
+
+/// A pod with users of its own has its own namespaces.
+pub(super) fn validate_host_users(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    if host_users(spec) {
+        return;
+    }
+    // Upstream's spelling of the paths.
+    for (field, shown) in [
+        ("hostNetwork", "hostNetwork"),
+        ("hostPID", "HostPID"),
+        ("hostIPC", "HostIPC"),
+    ] {
+        if bool_at(spec, &[field]) {
+            errors.push(Error::forbidden(
+                &path.child(shown),
+                "when `pod.Spec.HostUsers` is false",
+            ));
+        }
+    }
+}
+
+/// Options for Windows say nothing on Linux, so a pod that says it is for Linux has none.
+pub(super) fn refuse_windows_options(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let mut refuse = |owner: &Value, path: &Path| {
+        if struct_at(owner, &["securityContext", "windowsOptions"]).is_some() {
+            errors.push(Error::forbidden(
+                &path.child("securityContext").child("windowsOptions"),
+                "windows options cannot be set for a linux pod",
+            ));
+        }
+    };
+    refuse(spec, path);
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (index, container) in list_at(spec, &[list]).iter().enumerate() {
+            refuse(container, &path.child(list).index(index));
+        }
+    }
+}
+
 /// The pod's security context and the namespaces it shares with the host.
 pub(super) fn validate_pod(spec: &Value, path: &Path, errors: &mut ErrorList) {
     let path = path.child("securityContext");
-    if bool_at(spec, &["shareProcessNamespace"]) && bool_at(spec, &["hostPID"]) {
-        errors.push(Error::invalid(
-            &path.child("shareProcessNamespace"),
-            true,
-            "ShareProcessNamespace and HostPID cannot both be enabled",
-        ));
-    }
-    let Some(context) = struct_at(spec, &["securityContext"]) else {
-        return;
-    };
+    let none = Value::Null;
+    let context = struct_at(spec, &["securityContext"]).unwrap_or(&none);
     for field in ["fsGroup", "runAsUser", "runAsGroup"] {
         validate_id(context, field, &path, errors);
     }
@@ -48,18 +84,26 @@ pub(super) fn validate_pod(spec: &Value, path: &Path, errors: &mut ErrorList) {
             errors.push(Error::invalid(&path, group, message));
         }
     }
-    validate_sysctls(context, &path.child("sysctls"), errors);
-    validate::one_of(
-        errors,
-        &path.child("fsGroupChangePolicy"),
-        str_at(context, &["fsGroupChangePolicy"]),
-        &["Always", "OnRootMismatch"],
-        false,
-    );
+    if bool_at(spec, &["shareProcessNamespace"]) && bool_at(spec, &["hostPID"]) {
+        errors.push(Error::invalid(
+            &path.child("shareProcessNamespace"),
+            true,
+            "ShareProcessNamespace and HostPID cannot both be enabled",
+        ));
+    }
+    validate_sysctls(spec, context, &path.child("sysctls"), errors);
+    let mut one_of = |field: &'static str, supported: &[&str]| {
+        let value = str_at(context, &[field]);
+        validate::one_of(errors, &path.child(field), value, supported, false);
+    };
+    one_of("fsGroupChangePolicy", &["Always", "OnRootMismatch"]);
+    one_of("supplementalGroupsPolicy", &["Merge", "Strict"]);
+    one_of("seLinuxChangePolicy", &["MountOption", "Recursive"]);
     validate_seccomp(context, &path, errors);
+    validate_app_armor(context, &path, errors);
 }
 
-fn validate_sysctls(context: &Value, path: &Path, errors: &mut ErrorList) {
+fn validate_sysctls(spec: &Value, context: &Value, path: &Path, errors: &mut ErrorList) {
     let mut seen = HashSet::new();
     for (index, sysctl) in list_at(context, &["sysctls"]).iter().enumerate() {
         let path = path.index(index).child("name");
@@ -77,6 +121,31 @@ fn validate_sysctls(context: &Value, path: &Path, errors: &mut ErrorList) {
         } else if !seen.insert(name) {
             errors.push(Error::duplicate(&path, name));
         }
+        let shared = match sysctl_namespace(name) {
+            Some("net") => "hostNetwork",
+            Some("ipc") => "hostIPC",
+            _ => continue,
+        };
+        if bool_at(spec, &[shared]) {
+            errors.push(Error::invalid(
+                &path,
+                name,
+                format!("may not be specified when '{shared}' is true"),
+            ));
+        }
+    }
+}
+
+/// The namespace that a sysctl belongs to. Names may have slashes for dots.
+fn sysctl_namespace(name: &str) -> Option<&'static str> {
+    let name = name.replace('/', ".");
+    let ipc = ["kernel.shm", "kernel.msg", "fs.mqueue."];
+    if name == "kernel.sem" || ipc.iter().any(|prefix| name.starts_with(prefix)) {
+        Some("ipc")
+    } else if name.starts_with("net.") {
+        Some("net")
+    } else {
+        None
     }
 }
 
@@ -98,13 +167,7 @@ fn validate_seccomp(context: &Value, path: &Path, errors: &mut ErrorList) {
     };
     let path = path.child("seccompProfile");
     let kind = str_at(profile, &["type"]);
-    if !matches!(kind, "Localhost" | "RuntimeDefault" | "Unconfined") {
-        errors.push(Error::not_supported(
-            &path.child("type"),
-            kind,
-            &["Localhost", "RuntimeDefault", "Unconfined"],
-        ));
-    }
+    validate_profile_type(kind, "seccompProfile", &path, errors);
     let local = profile.get("localhostProfile").and_then(Value::as_str);
     let path = path.child("localhostProfile");
     match (kind, local) {
@@ -122,8 +185,56 @@ fn validate_seccomp(context: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// A container's security context.
-pub(super) fn validate_container(container: &Value, path: &Path, errors: &mut ErrorList) {
+fn validate_profile_type(kind: &str, field: &str, path: &Path, errors: &mut ErrorList) {
+    let path = path.child("type");
+    if kind.is_empty() {
+        let message = format!("type is required when {field} is set");
+        errors.push(Error::required(&path, message));
+    } else {
+        let supported = &["Localhost", "RuntimeDefault", "Unconfined"];
+        validate::one_of(errors, &path, kind, supported, true);
+    }
+}
+
+fn validate_app_armor(context: &Value, path: &Path, errors: &mut ErrorList) {
+    const MISSING: &str = "must be set when AppArmor type is Localhost";
+    let Some(profile) = struct_at(context, &["appArmorProfile"]) else {
+        return;
+    };
+    let path = path.child("appArmorProfile");
+    let kind = str_at(profile, &["type"]);
+    let local = profile.get("localhostProfile").and_then(Value::as_str);
+    let local_path = path.child("localhostProfile");
+    match (kind, local) {
+        ("Localhost", None | Some("")) => errors.push(Error::required(&local_path, MISSING)),
+        ("Localhost", Some(local)) => {
+            if local.trim() != local {
+                errors.push(Error::invalid(
+                    &local_path,
+                    local,
+                    "must not be padded with whitespace",
+                ));
+            }
+            if local.len() > MAX_PROFILE_PATH_BYTES {
+                errors.push(Error::too_long(&local_path, MAX_PROFILE_PATH_BYTES));
+            }
+        }
+        ("RuntimeDefault" | "Unconfined", Some(local)) => errors.push(Error::invalid(
+            &local_path,
+            local,
+            "can only be set when AppArmor type is Localhost",
+        )),
+        _ => validate_profile_type(kind, "appArmorProfile", &path, errors),
+    }
+}
+
+/// A container's security context. `host_users`: whether the pod's users are the node's.
+pub(super) fn validate_container(
+    container: &Value,
+    host_users: bool,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     let Some(context) = struct_at(container, &["securityContext"]) else {
         return;
     };
@@ -137,7 +248,15 @@ pub(super) fn validate_container(container: &Value, path: &Path, errors: &mut Er
         &["Default", "Unmasked"],
         false,
     );
+    if host_users && str_at(context, &["procMount"]) == "Unmasked" {
+        errors.push(Error::invalid(
+            &path.child("procMount"),
+            "Unmasked",
+            "`hostUsers` must be false to use `Unmasked`",
+        ));
+    }
     validate_seccomp(context, path, errors);
+    validate_app_armor(context, path, errors);
     let no_escalation = at(context, &["allowPrivilegeEscalation"]) == Some(&Value::Bool(false));
     if !no_escalation {
         return;

@@ -1,6 +1,6 @@
 //! Validation of volumes and their mounts.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use knarr_meta::{
     Quantity,
@@ -10,7 +10,7 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::env;
+use super::{Within, env};
 use crate::validate;
 
 /// Every volume source of the API.
@@ -62,30 +62,34 @@ const MODE_MESSAGE: &str = "must be a number between 0 and 0777 (octal), both in
 const MIN_TOKEN_SECONDS: i64 = 600;
 const MAX_TOKEN_SECONDS: i64 = 1 << 32;
 
-/// Validates all volumes and returns the names that mounts may use.
+/// The volumes that mounts may use, by name.
+pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
+
+/// Validates all volumes and returns those without errors.
 pub(super) fn validate_volumes<'a>(
     spec: &'a Value,
+    within: Within,
     path: &Path,
     errors: &mut ErrorList,
-) -> BTreeSet<&'a str> {
-    let mut known = BTreeSet::new();
+) -> Volumes<'a> {
+    let mut known = Volumes::new();
     for (index, volume) in list_at(spec, &["volumes"]).iter().enumerate() {
         let path = path.child("volumes").index(index);
         let before = errors.len();
-        validate_source(volume, &path, errors);
+        validate_source(volume, within, &path, errors);
         validate::required(errors, volume, "name", &path, names::dns1123_label);
         let name = str_at(volume, &["name"]);
-        if known.contains(name) {
+        if known.contains_key(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
         if errors.len() == before {
-            known.insert(name);
+            known.insert(name, volume);
         }
     }
     known
 }
 
-fn validate_source(volume: &Value, path: &Path, errors: &mut ErrorList) {
+fn validate_source(volume: &Value, within: Within, path: &Path, errors: &mut ErrorList) {
     validate::one_field(
         errors,
         volume,
@@ -105,6 +109,7 @@ fn validate_source(volume: &Value, path: &Path, errors: &mut ErrorList) {
             }
             "projected" => validate_projected(source, path, errors),
             "persistentVolumeClaim" => validate::filled(errors, source, &["claimName"], path),
+            "image" => validate_image(source, within, path, errors),
             "nfs" => validate::filled(errors, source, &["server", "path"], path),
             "csi" => validate::filled(errors, source, &["driver"], path),
             "ephemeral" if struct_at(source, &["volumeClaimTemplate"]).is_none() => {
@@ -112,6 +117,19 @@ fn validate_source(volume: &Value, path: &Path, errors: &mut ErrorList) {
             }
             _ => {}
         },
+    );
+}
+
+fn validate_image(source: &Value, within: Within, path: &Path, errors: &mut ErrorList) {
+    if within == Within::Pod {
+        validate::filled(errors, source, &["reference"], path);
+    }
+    validate::one_of(
+        errors,
+        &path.child("pullPolicy"),
+        str_at(source, &["pullPolicy"]),
+        &["Always", "IfNotPresent", "Never"],
+        true,
     );
 }
 
@@ -299,7 +317,7 @@ fn validate_not_reserved(target: &str, path: &Path, errors: &mut ErrorList) {
 /// The mounts and devices of a container.
 pub(super) fn validate_mounts(
     container: &Value,
-    volumes: &BTreeSet<&str>,
+    volumes: &Volumes<'_>,
     path: &Path,
     errors: &mut ErrorList,
 ) {
@@ -312,7 +330,7 @@ pub(super) fn validate_mounts(
         if name.is_empty() {
             errors.push(Error::required(&path.child("name"), ""));
         }
-        if !volumes.contains(name) {
+        if !volumes.contains_key(name) {
             errors.push(Error::not_found(&path.child("name"), name));
         }
         let mount_path = str_at(mount, &["mountPath"]);
@@ -346,6 +364,7 @@ pub(super) fn validate_mounts(
         }
         validate_sub_path(mount, &path, &list_path, errors);
         validate_propagation(container, mount, &list_path, errors);
+        validate_recursive(mount, &list_path.child("recursiveReadOnly"), errors);
     }
 }
 
@@ -383,5 +402,31 @@ fn validate_propagation(container: &Value, mount: &Value, list: &Path, errors: &
             &path,
             "Bidirectional mount propagation is available only to privileged containers",
         ));
+    }
+}
+
+/// A mount that is read-only with all below it.
+fn validate_recursive(mount: &Value, path: &Path, errors: &mut ErrorList) {
+    match str_at(mount, &["recursiveReadOnly"]) {
+        "" | "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if !bool_at(mount, &["readOnly"]) {
+                errors.push(Error::forbidden(
+                    path,
+                    "may only be specified when readOnly is true",
+                ));
+            }
+            if !matches!(str_at(mount, &["mountPropagation"]), "" | "None") {
+                errors.push(Error::forbidden(
+                    path,
+                    "may only be specified when mountPropagation is None or not specified",
+                ));
+            }
+        }
+        other => errors.push(Error::not_supported(
+            path,
+            other,
+            &["Disabled", "Enabled", "IfPossible"],
+        )),
     }
 }

@@ -50,6 +50,13 @@ pub fn wants_node_ports(service: &Value) -> bool {
     matches!(kind_of(service), "NodePort" | "LoadBalancer")
 }
 
+/// True where clients outside the cluster have a way in: their policy counts.
+pub fn is_externally_accessible(service: &Value) -> bool {
+    wants_node_ports(service)
+        || (kind_of(service) == "ClusterIP"
+            && !list_at(service, &["spec", "externalIPs"]).is_empty())
+}
+
 /// True where the nodes answer a load balancer's health checks on a port of their own.
 pub fn needs_health_check(service: &Value) -> bool {
     kind_of(service) == "LoadBalancer"

@@ -1,9 +1,6 @@
 //! Validation of services.
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, Ipv6Addr},
-};
+use std::{collections::HashSet, net::IpAddr};
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
@@ -13,13 +10,14 @@ use knarr_meta::{
 };
 use serde_json::{Value, json};
 
-use super::{is_headless, kind_of, needs_health_check, wants_node_ports};
+use super::{is_externally_accessible, is_headless, kind_of, needs_health_check};
 use crate::validate;
 
-const KUBELET_PORT: i64 = 10250;
+const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
 pub(super) fn validate(service: &Value, errors: &mut ErrorList) {
+    validate_topology_annotations(service, errors);
     let path = Path::new("spec");
     let kind = kind_of(service);
     let ports = list_at(service, &["spec", "ports"]);
@@ -70,31 +68,29 @@ pub(super) fn validate(service: &Value, errors: &mut ErrorList) {
     validate_policies(service, kind, &path, errors);
 }
 
+/// The old and the new name of one annotation agree where both are there.
+fn validate_topology_annotations(service: &Value, errors: &mut ErrorList) {
+    const MODE: &str = "service.kubernetes.io/topology-mode";
+    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
+    if let (Some(mode), Some(hints)) = (annotation(service, MODE), annotation(service, HINTS))
+        && mode != hints
+    {
+        errors.push(Error::invalid(
+            &Path::new("metadata").child("annotations").key(MODE),
+            mode,
+            format!("must match annotations[{HINTS}] when both are specified"),
+        ));
+    }
+}
+
 fn validate_for_type(service: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
     let addresses = path.child("clusterIPs");
     match kind {
-        "LoadBalancer" | "NodePort" => {
-            if kind == "LoadBalancer" {
-                for (index, port) in list_at(service, &["spec", "ports"]).iter().enumerate() {
-                    if i64_at(port, &["port"]) == Some(KUBELET_PORT) {
-                        errors.push(Error::invalid(
-                            &path.child("ports").index(index),
-                            KUBELET_PORT,
-                            format!(
-                                "may not expose port {KUBELET_PORT} externally since it is used by kubelet"
-                            ),
-                        ));
-                    }
-                }
-            }
-            if is_headless(service) {
-                errors.push(Error::invalid(
-                    &addresses.index(0),
-                    "None",
-                    format!("may not be set to 'None' for {kind} services"),
-                ));
-            }
-        }
+        "LoadBalancer" | "NodePort" if is_headless(service) => errors.push(Error::invalid(
+            &addresses.index(0),
+            "None",
+            format!("may not be set to 'None' for {kind} services"),
+        )),
         "ExternalName" => {
             const MESSAGE: &str = "may not be set for ExternalName services";
             if !list_at(service, &["spec", "clusterIPs"]).is_empty() {
@@ -302,58 +298,15 @@ fn validate_ip_list(ips: &[Value], families: &[Value], path: &Path, errors: &mut
     }
 }
 
-fn is_cidr(text: &str) -> bool {
-    text.split_once('/').is_some_and(|(ip, length)| {
-        let length: Result<u8, _> = length.parse();
-        match ip.parse::<IpAddr>() {
-            Ok(IpAddr::V4(_)) => length.is_ok_and(|length| length <= 32),
-            Ok(IpAddr::V6(_)) => length.is_ok_and(|length| u32::from(length) <= Ipv6Addr::BITS),
-            Err(_) => false,
-        }
-    })
-}
-
 fn validate_load_balancer(service: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
-    const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
     let balanced = kind == "LoadBalancer";
-    let ranges = list_at(service, &["spec", "loadBalancerSourceRanges"]);
-    let annotated = annotation(service, SOURCE_RANGES);
-    if !ranges.is_empty() || annotated.is_some() {
-        let (range_path, value, valid) = if ranges.is_empty() {
-            let text = annotated.unwrap_or_default();
-            (
-                Path::new("metadata")
-                    .child("annotations")
-                    .key(SOURCE_RANGES),
-                Value::from(text),
-                text.split(',').all(|range| is_cidr(range.trim())),
-            )
-        } else {
-            (
-                path.child("LoadBalancerSourceRanges"),
-                Value::from(ranges.to_vec()),
-                ranges
-                    .iter()
-                    .all(|range| range.as_str().is_some_and(|range| is_cidr(range.trim()))),
-            )
-        };
-        if !balanced {
-            errors.push(Error::forbidden(&range_path, ONLY));
-        }
-        if !valid {
-            errors.push(Error::invalid(
-                &range_path,
-                value,
-                "must be a list of IP ranges. For example, 10.240.0.0/24,10.250.0.0/24 ",
-            ));
-        }
-    }
+    validate_source_ranges(service, balanced, path, errors);
     let allocate = at(service, &["spec", "allocateLoadBalancerNodePorts"]);
     let allocate_set = allocate.is_some_and(|value| !value.is_null());
     if allocate_set && !balanced {
         errors.push(Error::forbidden(
             &path.child("allocateLoadBalancerNodePorts"),
-            ONLY,
+            ONLY_BALANCED,
         ));
     }
     if balanced && !allocate_set {
@@ -368,7 +321,34 @@ fn validate_load_balancer(service: &Value, kind: &str, path: &Path, errors: &mut
         if balanced {
             validate::each(errors, &path, class, names::qualified_name(class));
         } else {
-            errors.push(Error::forbidden(&path, ONLY));
+            errors.push(Error::forbidden(&path, ONLY_BALANCED));
+        }
+    }
+}
+
+/// Ranges are in a field or, of old, in an annotation; both may have spaces around them.
+fn validate_source_ranges(service: &Value, balanced: bool, path: &Path, errors: &mut ErrorList) {
+    let ranges = list_at(service, &["spec", "loadBalancerSourceRanges"]);
+    let annotated = annotation(service, SOURCE_RANGES);
+    let path = if !ranges.is_empty() {
+        path.child("LoadBalancerSourceRanges")
+    } else if annotated.is_some() {
+        let annotations = Path::new("metadata").child("annotations");
+        annotations.key(SOURCE_RANGES)
+    } else {
+        return;
+    };
+    if !balanced {
+        errors.push(Error::forbidden(&path, ONLY_BALANCED));
+    }
+    for (index, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
+        let range = range.trim();
+        validate::each(errors, &path.index(index), range, names::cidr(range));
+    }
+    let annotated = annotated.map(str::trim).unwrap_or_default();
+    if ranges.is_empty() && !annotated.is_empty() {
+        for range in annotated.split(',').map(str::trim) {
+            validate::each(errors, &path, range, names::cidr(range));
         }
     }
 }
@@ -377,13 +357,13 @@ fn validate_policies(service: &Value, kind: &str, path: &Path, errors: &mut Erro
     let policies = &["Cluster", "Local"];
     let external = str_at(service, &["spec", "externalTrafficPolicy"]);
     let external_path = path.child("externalTrafficPolicy");
-    if wants_node_ports(service) {
+    if is_externally_accessible(service) {
         validate::one_of(errors, &external_path, external, policies, true);
     } else if !external.is_empty() {
         errors.push(Error::invalid(
             &external_path,
             external,
-            "may only be set when `type` is 'NodePort' or 'LoadBalancer'",
+            "may only be set for externally-accessible services",
         ));
     }
     let health = i64_at(service, &["spec", "healthCheckNodePort"]).unwrap_or_default();
@@ -405,28 +385,31 @@ fn validate_policies(service: &Value, kind: &str, path: &Path, errors: &mut Erro
         policies,
         matches!(kind, "NodePort" | "LoadBalancer" | "ClusterIP"),
     );
+    validate::one_of(
+        errors,
+        &path.child("trafficDistribution"),
+        str_at(service, &["spec", "trafficDistribution"]),
+        &["PreferClose", "PreferSameNode", "PreferSameZone"],
+        false,
+    );
 }
 
 pub(super) fn validate_status(service: &Value, errors: &mut ErrorList) {
     let path = Path::new("status").child("loadBalancer").child("ingress");
     let ingress = list_at(service, &["status", "loadBalancer", "ingress"]);
+    if kind_of(service) != "LoadBalancer" && !ingress.is_empty() {
+        errors.push(Error::forbidden(
+            &path,
+            "may only be used when `spec.type` is 'LoadBalancer'",
+        ));
+        return;
+    }
     for (index, point) in ingress.iter().enumerate() {
         let path = path.index(index);
-        let ip = str_at(point, &["ip"]);
-        if !ip.is_empty() && !names::ip(ip).is_empty() {
-            errors.push(Error::invalid(
-                &path.child("ip"),
-                ip,
-                "must be a valid IP address",
-            ));
-        }
+        validate::optional(errors, point, "ip", &path, names::ip);
+        validate_ip_mode(point, &path.child("ipMode"), errors);
         let host = str_at(point, &["hostname"]);
-        if host.is_empty() {
-            continue;
-        }
-        for message in names::dns1123_subdomain(host) {
-            errors.push(Error::invalid(&path.child("hostname"), host, message));
-        }
+        validate::optional(errors, point, "hostname", &path, names::dns1123_subdomain);
         if names::ip(host).is_empty() {
             errors.push(Error::invalid(
                 &path.child("hostname"),
@@ -434,5 +417,18 @@ pub(super) fn validate_status(service: &Value, errors: &mut ErrorList) {
                 "must be a DNS name, not an IP address",
             ));
         }
+    }
+}
+
+fn validate_ip_mode(point: &Value, path: &Path, errors: &mut ErrorList) {
+    let has_ip = !str_at(point, &["ip"]).is_empty();
+    match (str_at(point, &["ipMode"]), has_ip) {
+        ("", true) => errors.push(Error::required(path, "must be specified when `ip` is set")),
+        ("", false) => {}
+        (_, false) => errors.push(Error::forbidden(
+            path,
+            "may not be specified when `ip` is not set",
+        )),
+        (mode, true) => validate::one_of(errors, path, mode, &["Proxy", "VIP"], true),
     }
 }

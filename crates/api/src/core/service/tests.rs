@@ -105,9 +105,8 @@ fn refused() {
             spec.ports[2].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'
             spec.ports[2]: Duplicate value: {"port":80,"protocol":"TCP"}
             spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'
-            spec.LoadBalancerSourceRanges: Invalid value: ["10.0.0.0/40"]: must be a list of IP ranges. For example, 10.240.0.0/24,10.250.0.0/24 
+            spec.LoadBalancerSourceRanges[0]: Invalid value: "10.0.0.0/40": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)
             spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'
-            spec.externalTrafficPolicy: Invalid value: "Local": may only be set when `type` is 'NodePort' or 'LoadBalancer'
             spec.healthCheckNodePort: Invalid value: 5: may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'
             spec.internalTrafficPolicy: Unsupported value: "Some": supported values: "Cluster", "Local""#]],
     );
@@ -143,9 +142,7 @@ fn refused() {
     );
     check(
         json!({"type": "LoadBalancer", "ports": [{"port": 10250}], "externalTrafficPolicy": "Local"}),
-        expect![[r#"
-            spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet
-            spec.healthCheckNodePort: Required value"#]],
+        expect!["spec.healthCheckNodePort: Required value"],
     );
 }
 
@@ -211,7 +208,7 @@ fn type_changes_clear_what_no_longer_applies() {
     "#]].assert_eq(&to("ExternalName", json!({"externalName": "a.b"})));
     expect![[r#"
         {"clusterIP":"10.43.0.7","clusterIPs":["10.43.0.7"],"externalTrafficPolicy":"Local","internalTrafficPolicy":"Cluster","ipFamilies":["IPv4"],"ipFamilyPolicy":"SingleStack","ports":[{"port":80,"protocol":"TCP","targetPort":80}],"sessionAffinity":"None","type":"ClusterIP"}
-        spec.externalTrafficPolicy: Invalid value: "Local": may only be set when `type` is 'NodePort' or 'LoadBalancer'"#]].assert_eq(&to("ClusterIP", json!({"externalTrafficPolicy": "Local"})));
+        spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services"#]].assert_eq(&to("ClusterIP", json!({"externalTrafficPolicy": "Local"})));
 }
 
 #[test]
@@ -232,4 +229,66 @@ fn rows() {
         s | ExternalName | <none> | a.b | <none> | 120m | <none>
         s | ClusterIP | None | <none> | <none> | 120m | <none>"#]]
     .assert_eq(&rows);
+}
+
+#[test]
+fn external_addresses_give_a_way_in() {
+    let policy =
+        |spec: Value| created(&KIND, service(spec))["spec"]["externalTrafficPolicy"].clone();
+    let ports = json!([{"port": 80}]);
+    assert_eq!(policy(json!({"ports": ports})), Value::Null);
+    assert_eq!(
+        policy(json!({"ports": ports, "externalIPs": ["1.2.3.4"]})),
+        json!("Cluster")
+    );
+    check(
+        json!({"ports": ports, "externalTrafficPolicy": "Local", "trafficDistribution": "Near"}),
+        expect![[r#"
+            spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services
+            spec.trafficDistribution: Unsupported value: "Near": supported values: "PreferClose", "PreferSameNode", "PreferSameZone""#]],
+    );
+    check(
+        json!({"ports": ports, "externalIPs": ["1.2.3.4"], "externalTrafficPolicy": "Some", "trafficDistribution": "PreferSameNode"}),
+        expect![[
+            r#"spec.externalTrafficPolicy: Unsupported value: "Some": supported values: "Cluster", "Local""#
+        ]],
+    );
+}
+
+#[test]
+fn annotations() {
+    let mut balanced = service(json!({"type": "LoadBalancer", "ports": [{"port": 80}]}));
+    balanced["metadata"]["annotations"] = json!({
+        "service.beta.kubernetes.io/load-balancer-source-ranges": " 10.0.0.0/8, nowhere,::/129",
+        "service.kubernetes.io/topology-mode": "Auto",
+        "service.kubernetes.io/topology-aware-hints": "Disabled",
+    });
+    expect![[r#"
+        metadata.annotations[service.kubernetes.io/topology-mode]: Invalid value: "Auto": must match annotations[service.kubernetes.io/topology-aware-hints] when both are specified
+        metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Invalid value: "nowhere": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)
+        metadata.annotations[service.beta.kubernetes.io/load-balancer-source-ranges]: Invalid value: "::/129": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"#]].assert_eq(&create_errors(&KIND, balanced.clone()));
+    balanced["metadata"]["annotations"] =
+        json!({"service.beta.kubernetes.io/load-balancer-source-ranges": " "});
+    assert_eq!(create_errors(&KIND, balanced), "");
+}
+
+#[test]
+fn balancer_status() {
+    let status = |kind: &str, ingress: Value| {
+        let old = allocated(json!({"type": kind, "ports": [{"port": 80}]}));
+        let mut new = old.clone();
+        new["status"] = json!({"loadBalancer": {"ingress": ingress}});
+        update_errors(&KIND, new, &old, Part::Status)
+    };
+    assert_eq!(status("LoadBalancer", json!([{"ip": "1.2.3.4"}])), "");
+    expect!["status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'"].assert_eq(&status("NodePort", json!([{"ip": "1.2.3.4"}])));
+    expect![[r#"
+        status.loadBalancer.ingress[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)
+        status.loadBalancer.ingress[1].ipMode: Unsupported value: "Tunnel": supported values: "Proxy", "VIP"
+        status.loadBalancer.ingress[2].ipMode: Forbidden: may not be specified when `ip` is not set
+        status.loadBalancer.ingress[2].hostname: Invalid value: "1.2.3.4": must be a DNS name, not an IP address
+        status.loadBalancer.ingress[3].hostname: Invalid value: "A": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]].assert_eq(&status(
+        "LoadBalancer",
+        json!([{"ip": "x"}, {"ip": "::1", "ipMode": "Tunnel"}, {"hostname": "1.2.3.4", "ipMode": "VIP"}, {"hostname": "A"}]),
+    ));
 }
