@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::pod_spec::{canonicalize_resources, is_whole_resource, validate_taints};
 use crate::{
-    kind::{Column, Kind, Part, STATUS, Scope, Strategy, Verb},
+    kind::{Column, Kind, Part, STATUS, Scope, Strategy, Subresource, Verb},
     table::{self, AGE, NAME, column, wide},
     tree,
     validate::{self, NOT_NEGATIVE},
@@ -28,12 +28,28 @@ pub static KIND: Kind = Kind {
     categories: &[],
     scope: Scope::Cluster,
     verbs: Verb::ALL,
-    subresources: &[STATUS],
+    subresources: &[
+        Subresource {
+            name: "proxy",
+            kind: Some(("", "v1", "NodeProxyOptions")),
+            verbs: PROXY,
+        },
+        STATUS,
+    ],
     storage: Some("/registry/minions"),
     definition: "io.k8s.api.core.v1.Node",
     strategy: &Node,
     aliases: &[],
 };
+
+/// Any request to the node's kubelet.
+const PROXY: &[Verb] = &[
+    Verb::Create,
+    Verb::Delete,
+    Verb::Get,
+    Verb::Patch,
+    Verb::Update,
+];
 
 struct Node;
 

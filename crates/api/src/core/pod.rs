@@ -1,5 +1,6 @@
 //! Pod.
 
+mod annotations;
 mod columns;
 mod gated;
 mod qos;
@@ -125,7 +126,7 @@ impl Strategy for Pod {
         let mut errors = ErrorList::new();
         let path = Path::new("spec");
         let spec = object.get("spec").unwrap_or(&Value::Null);
-        validate_annotations(object, &mut errors);
+        annotations::validate(object, &mut errors);
         pod_spec::validate_pod_spec(spec, Within::Pod, &path, &mut errors);
         if !list_at(spec, &["ephemeralContainers"]).is_empty() {
             errors.push(Error::forbidden(
@@ -146,8 +147,22 @@ impl Strategy for Pod {
 
     fn validate_update(&self, new: &Value, old: &Value, part: Part) -> ErrorList {
         match part {
-            Part::Main => update::validate_main(new, old),
-            Part::Status => status::validate(new, old),
+            Part::Main => {
+                let mut errors = annotations::validate_update(new, old);
+                errors.extend(update::validate_main(new, old));
+                errors
+            }
+            Part::Status => {
+                let mut errors = annotations::validate_update(new, old);
+                errors.extend(status::validate(new, old));
+                errors
+            }
+            Part::Subresource("ephemeralcontainers") if annotations::is_mirror(old) => {
+                vec![Error::forbidden(
+                    &Path::root(),
+                    "static pods do not support ephemeral containers",
+                )]
+            }
             Part::Subresource("ephemeralcontainers") => update::validate_ephemeral(new, old),
             // The server itself has made the one change.
             Part::Subresource(_) => ErrorList::new(),
@@ -209,36 +224,6 @@ impl Strategy for Pod {
             seconds: if seconds < 0 { 1 } else { seconds },
         }
     }
-}
-
-/// Annotations that something reads: the mark of a static pod's mirror, and what it costs to delete the pod.
-fn validate_annotations(pod: &Value, errors: &mut ErrorList) {
-    const MIRROR: &str = "kubernetes.io/config.mirror";
-    const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
-    let path = Path::new("metadata").child("annotations");
-    if let Some(mirror) = object::annotation(pod, MIRROR)
-        && str_at(pod, &["spec", "nodeName"]).is_empty()
-    {
-        errors.push(Error::invalid(
-            &path.key(MIRROR),
-            mirror,
-            "must set spec.nodeName if mirror pod annotation is set",
-        ));
-    }
-    if let Some(cost) = object::annotation(pod, DELETION_COST)
-        && !is_deletion_cost(cost)
-    {
-        errors.push(Error::invalid(
-            &path.key(DELETION_COST),
-            cost,
-            "must be a 32bit integer",
-        ));
-    }
-}
-
-/// Written one way only: no plus, no leading zeros.
-fn is_deletion_cost(cost: &str) -> bool {
-    cost.parse::<i32>().is_ok_and(|n| n.to_string() == cost)
 }
 
 /// The first of the plural field is the singular one.

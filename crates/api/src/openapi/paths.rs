@@ -202,6 +202,18 @@ fn capital(word: &str) -> String {
         .collect()
 }
 
+/// Method of a connection, and how it is named in operations.
+fn connection(verb: Verb) -> Option<(&'static str, &'static str)> {
+    match verb {
+        Verb::Get => Some(("get", "GET")),
+        Verb::Create => Some(("post", "POST")),
+        Verb::Update => Some(("put", "PUT")),
+        Verb::Patch => Some(("patch", "PATCH")),
+        Verb::Delete => Some(("delete", "DELETE")),
+        Verb::List | Verb::Watch | Verb::DeleteCollection => None,
+    }
+}
+
 /// A kind in one group-version.
 struct Served<'a> {
     kind: &'a Kind,
@@ -377,14 +389,10 @@ impl Served<'_> {
         let mut operations = Vec::new();
         for verb in subresource.verbs {
             operations.push(match verb {
-                _ if connects => {
-                    let (method, of) = if *verb == Verb::Get {
-                        ("get", "GET")
-                    } else {
-                        ("post", "POST")
-                    };
-                    self.connect(method, of, name, gvk)
-                }
+                _ if connects => match connection(*verb) {
+                    Some((method, of)) => self.connect(method, of, name, gvk),
+                    None => continue,
+                },
                 Verb::Get if name == "log" => Operation {
                     query: LOG_OPTIONS,
                     response: None,

@@ -93,7 +93,7 @@ fn validate_binding(object: &Value, scope: Scope, errors: &mut ErrorList) {
     }
     let kind = str_at(object, &["roleRef", "kind"]);
     let supported: &[&str] = if scope == Scope::Namespaced {
-        &["ClusterRole", "Role"]
+        &["Role", "ClusterRole"]
     } else {
         &["ClusterRole"]
     };

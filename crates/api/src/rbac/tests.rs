@@ -82,6 +82,12 @@ fn bindings() {
         subjects[1].kind: Unsupported value: "Robot": supported values: "ServiceAccount", "User", "Group"
         subjects[2].name: Required value
         subjects[2].apiGroup: Unsupported value: "y": supported values: "rbac.authorization.k8s.io""#]].assert_eq(&create_errors(&cluster_role_binding::KIND, wrong));
+    let mut odd = binding.clone();
+    odd["roleRef"]["kind"] = json!("Robot");
+    expect![[
+        r#"roleRef.kind: Unsupported value: "Robot": supported values: "Role", "ClusterRole""#
+    ]]
+    .assert_eq(&create_errors(&role_binding::KIND, odd));
     let mut changed = binding.clone();
     changed["roleRef"]["name"] = json!("edit");
     expect![[r#"roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"edit"}: cannot change roleRef"#]].assert_eq(&update_errors(

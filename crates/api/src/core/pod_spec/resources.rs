@@ -16,6 +16,13 @@ fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
+/// Whether an amount is pages of the size that the resource's name says.
+fn is_whole_pages(name: &str, quantity: &Quantity) -> bool {
+    name.strip_prefix("hugepages-")
+        .and_then(|size| Quantity::parse(size).ok())
+        .is_some_and(|size| size.value() > 0 && quantity.value() % size.value() == 0)
+}
+
 /// Native resources have no prefix, or one of kubernetes.io.
 fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
@@ -102,6 +109,13 @@ pub(super) fn validate_list<'a>(
                 &path,
                 quantity.to_string(),
                 "must be an integer",
+            ));
+        }
+        if is_huge_page(name) && !is_whole_pages(name, &quantity) {
+            errors.push(Error::invalid(
+                &path,
+                quantity.to_string(),
+                format!("{quantity} is not positive integer multiple of {name}"),
             ));
         }
         quantities.insert(name.as_str(), quantity);

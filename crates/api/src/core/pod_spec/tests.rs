@@ -261,6 +261,34 @@ fn annotations_of_pods() {
 }
 
 #[test]
+fn mirrors_stay_mirrors() {
+    const MIRROR: &str = "kubernetes.io/config.mirror";
+    let plain = created(&pod::KIND, of(json!({"nodeName": "n"})));
+    let mut mirror = plain.clone();
+    mirror["metadata"]["annotations"] = json!({MIRROR: "x"});
+    let update = |new: &Value, old: &Value, part| update_errors(&pod::KIND, new.clone(), old, part);
+    assert_eq!(update(&mirror, &mirror, Part::Main), "");
+    expect!["metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not add mirror pod annotation"].assert_eq(&update(&mirror, &plain, Part::Main));
+    expect!["metadata.annotations[kubernetes.io/config.mirror]: Forbidden: may not remove or update mirror pod annotation"].assert_eq(&update(&plain, &mirror, Part::Status));
+    expect![": Forbidden: static pods do not support ephemeral containers"].assert_eq(&update(
+        &mirror,
+        &mirror,
+        Part::Subresource("ephemeralcontainers"),
+    ));
+}
+
+#[test]
+fn huge_pages_are_whole() {
+    let limits = json!({"hugepages-2Mi": "3Mi", "hugepages-1Gi": "2Gi", "cpu": "1"});
+    check(
+        container(json!({"resources": {"limits": limits}})),
+        expect![[r#"
+            spec.containers[0].resources.limits[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi
+            spec.containers[0].resources.requests[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi"#]],
+    );
+}
+
+#[test]
 fn gated_pods_become_choosier() {
     let terms = |terms: Value| json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
     let a = json!({"key": "a", "operator": "Exists"});
