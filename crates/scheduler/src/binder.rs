@@ -68,9 +68,12 @@ impl Binder {
                     let pod = format!("{}/{}", info.namespace, info.name);
                     let gone = matches!(&error, BindError::Api(kube::Error::Api(status)) if status.code == 404);
                     let mut state = shared.state.lock();
-                    state.snapshot.remove_pod(&info);
+                    // Its room may be what another pod waits for.
+                    state.remove_pod(&shared.plugins, &info);
                     if gone {
                         state.queue.remove(&info.uid);
+                        drop(state);
+                        shared.wake.notify_one();
                         return;
                     }
                     warn!(pod, node, %error, "binding failed");

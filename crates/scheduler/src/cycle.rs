@@ -8,15 +8,13 @@ use tracing::{debug, trace};
 use crate::{
     Shared,
     binder::Binder,
-    framework::Plugins,
+    framework::{Plugins, Rejectors},
     pod_info::PodInfo,
-    queue::Attempt,
     snapshot::{NodeInfo, Snapshot},
 };
 
 pub struct Cycle {
     pub shared: Arc<Shared>,
-    pub plugins: Plugins,
     pub binder: Binder,
 }
 
@@ -24,8 +22,16 @@ pub struct Cycle {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
     Node(String),
+    None(Rejection),
+}
+
+/// Why no node fits.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rejection {
     /// How many nodes each reason ruled out.
-    None(BTreeMap<String, usize>),
+    pub reasons: BTreeMap<String, usize>,
+    /// Who did: what they wait for has the pod tried again.
+    pub rejectors: Rejectors,
 }
 
 impl Cycle {
@@ -62,15 +68,18 @@ impl Cycle {
             Err(until) => return Step::Wait(until),
         };
         let info = attempt.info.clone();
-        match decide(&self.plugins, &state.snapshot, &info) {
+        match decide(&self.shared.plugins, &state.snapshot, &info) {
             Decision::Node(node) => {
                 state.snapshot.assume(info.clone(), &node);
                 Step::Bind(info, node)
             }
-            Decision::None(reasons) => {
+            Decision::None(rejection) => {
                 let nodes = state.snapshot.nodes().len();
-                set_aside(&mut state.queue, &attempt);
-                let message = failure_message(nodes, &reasons);
+                let rejectors = rejection.rejectors;
+                state
+                    .queue
+                    .unschedulable(&attempt, rejectors, Instant::now());
+                let message = failure_message(nodes, &rejection.reasons);
                 debug!(pod = %format_args!("{}/{}", info.namespace, info.name), message, "no node fits");
                 Step::Unschedulable(info, message)
             }
@@ -84,20 +93,17 @@ enum Step {
     Wait(Option<Instant>),
 }
 
-fn set_aside(queue: &mut crate::queue::Queue, attempt: &Attempt) {
-    queue.unschedulable(attempt, Instant::now());
-}
-
 /// Filters, scores and picks; among equals at random, as upstream does.
 pub fn decide(plugins: &Plugins, snapshot: &Snapshot, pod: &PodInfo) -> Decision {
-    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    let mut rejection = Rejection::default();
     let mut found = Vec::new();
     let mut fitting: Vec<&NodeInfo> = Vec::new();
     for node in snapshot.nodes() {
-        for filter in &plugins.filters {
+        for (index, filter) in plugins.filters.iter().enumerate() {
             filter.filter(pod, node, &mut found);
             if !found.is_empty() {
                 trace!(node = node.name(), plugin = filter.name(), reasons = ?found, "ruled out");
+                rejection.rejectors.insert(index);
                 break;
             }
         }
@@ -105,11 +111,11 @@ pub fn decide(plugins: &Plugins, snapshot: &Snapshot, pod: &PodInfo) -> Decision
             fitting.push(node);
         }
         for reason in found.drain(..) {
-            *reasons.entry(reason).or_default() += 1;
+            *rejection.reasons.entry(reason).or_default() += 1;
         }
     }
     match fitting.as_slice() {
-        [] => Decision::None(reasons),
+        [] => Decision::None(rejection),
         [only] => Decision::Node(only.name().to_owned()),
         _ => Decision::Node(best(plugins, pod, &fitting).to_owned()),
     }

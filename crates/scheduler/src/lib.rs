@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pod informer -> queue -> cycle: snapshot -> Filter -> Score -> assume -> bind (in the background)
-//! node informer -> snapshot         ^------------- a change that may help wakes the pods that did not fit
+//! node informer -> snapshot         ^------------- a change wakes the pods that were ruled out by what changed
 //! ```
 //!
 //! One task owns the decision: it reads the snapshot, which informers update by delta, and assumes the pod on its node
@@ -20,6 +20,7 @@ mod pod_info;
 mod queue;
 mod resources;
 mod snapshot;
+mod state;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +30,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{binder::Binder, cycle::Cycle, pod_info::PodInfo, queue::Queue, snapshot::Snapshot};
+use crate::{binder::Binder, cycle::Cycle, framework::Plugins, pod_info::PodInfo, state::State};
 
 /// Bindings on their way to the API server at once.
 const BINDINGS_IN_FLIGHT: usize = 64;
@@ -53,14 +54,9 @@ impl Default for Config {
 
 /// What the informer handlers and the cycle share.
 pub(crate) struct Shared {
+    pub plugins: Plugins,
     pub state: Mutex<State>,
     pub wake: Notify,
-}
-
-/// Nodes with their pods, and the pods that wait.
-pub(crate) struct State {
-    pub snapshot: Snapshot,
-    pub queue: Queue,
 }
 
 /// The scheduler of a cluster.
@@ -82,10 +78,8 @@ impl Scheduler {
         });
         let nodes = informers.informer::<Node>();
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
-                snapshot: Snapshot::default(),
-                queue: Queue::default(),
-            }),
+            plugins: plugins::default_profile(),
+            state: Mutex::new(State::default()),
             wake: Notify::new(),
         });
         let scheduler = Self {
@@ -113,7 +107,6 @@ impl Scheduler {
         let recorder = Recorder::new(self.client.clone(), self.config.scheduler_name.as_str(), "");
         let cycle = Cycle {
             shared: self.shared.clone(),
-            plugins: plugins::default_profile(),
             binder: Binder {
                 client: self.client.clone(),
                 shared: self.shared.clone(),
@@ -136,19 +129,17 @@ impl Scheduler {
         let shared = self.shared.clone();
         self.nodes.on_event(move |event| {
             let mut state = shared.state.lock();
-            let helps = match &event {
-                Event::Added(node) => state.snapshot.set_node(node),
-                Event::Updated { new, .. } => state.snapshot.set_node(new),
+            match &event {
+                Event::Added(node) | Event::Updated { new: node, .. } => {
+                    state.set_node(&shared.plugins, node);
+                }
                 Event::Deleted(node) => {
                     state.snapshot.remove_node(node);
-                    false
+                    return;
                 }
-            };
-            if helps {
-                state.queue.retry_unschedulable();
-                drop(state);
-                shared.wake.notify_one();
             }
+            drop(state);
+            shared.wake.notify_one();
         });
     }
 
@@ -169,10 +160,7 @@ impl Scheduler {
             match &event {
                 Event::Deleted(_) => {
                     state.queue.remove(&info.uid);
-                    if state.snapshot.remove_pod(&info) {
-                        // Its room may be what another pod waits for.
-                        state.queue.retry_unschedulable();
-                    }
+                    state.remove_pod(&shared.plugins, &info);
                 }
                 _ if assigned => {
                     state.queue.remove(&info.uid);

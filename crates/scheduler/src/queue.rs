@@ -3,14 +3,17 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::pod_info::PodInfo;
+use crate::{
+    framework::{ClusterEvent, Plugins, Rejectors},
+    pod_info::PodInfo,
+};
 
 /// Upstream's podInitialBackoffSeconds and podMaxBackoffSeconds.
 const BACKOFF_BASE: Duration = Duration::from_secs(1);
@@ -23,10 +26,15 @@ type Rank = (Reverse<i32>, u64);
 
 enum Place {
     Active(Rank),
-    /// Tried again at this time; `early` by a change.
-    Waiting {
+    /// Tried again at this time.
+    BackingOff {
         until: Instant,
-        early: bool,
+    },
+    /// Set aside when it failed: tried again when something changes that those who ruled it out wait for, or after
+    /// [`UNSCHEDULABLE_MAX`].
+    Aside {
+        failed: Instant,
+        rejectors: Rejectors,
     },
     /// Taken by the cycle.
     InFlight,
@@ -36,7 +44,6 @@ struct Entry {
     info: Arc<PodInfo>,
     arrival: u64,
     attempts: u32,
-    last_failure: Option<Instant>,
     place: Place,
 }
 
@@ -45,9 +52,12 @@ struct Entry {
 pub struct Queue {
     entries: HashMap<String, Entry>,
     active: BTreeMap<Rank, String>,
+    /// Those that back off and those set aside, by when they are tried.
     waiting: BTreeSet<(Instant, String)>,
+    /// Those set aside: an event is looked at once for all that were ruled out by the same plugins.
+    aside: HashMap<Rejectors, HashSet<String>>,
     arrivals: u64,
-    /// Counts calls of [`Queue::retry_unschedulable`]: a pod that was being tried when one came is tried again.
+    /// Counts calls of [`Queue::wake`]: a pod that was being tried when one came is tried again.
     changes: u64,
 }
 
@@ -65,9 +75,9 @@ impl Queue {
             let new = &entry.info;
             let changed =
                 old.pod.spec != new.pod.spec || old.pod.metadata.labels != new.pod.metadata.labels;
-            if changed && let Place::Waiting { until, .. } = entry.place {
+            if changed && matches!(entry.place, Place::BackingOff { .. } | Place::Aside { .. }) {
                 let uid = new.uid.clone();
-                self.waiting.remove(&(until, uid.clone()));
+                self.leave(&uid);
                 self.activate(&uid);
             }
             return;
@@ -78,7 +88,6 @@ impl Queue {
             info,
             arrival: self.arrivals,
             attempts: 0,
-            last_failure: None,
             place: Place::InFlight,
         };
         self.entries.insert(uid.clone(), entry);
@@ -93,24 +102,44 @@ impl Queue {
         }
     }
 
-    pub fn remove(&mut self, uid: &str) {
-        match self.entries.remove(uid).map(|e| e.place) {
-            Some(Place::Active(rank)) => {
+    /// Takes a pod out of the place it is in; it is in flight then.
+    fn leave(&mut self, uid: &str) {
+        let Some(entry) = self.entries.get_mut(uid) else {
+            return;
+        };
+        match std::mem::replace(&mut entry.place, Place::InFlight) {
+            Place::Active(rank) => {
                 self.active.remove(&rank);
             }
-            Some(Place::Waiting { until, .. }) => {
+            Place::BackingOff { until } => {
                 self.waiting.remove(&(until, uid.to_owned()));
             }
-            Some(Place::InFlight) | None => {}
+            Place::Aside { failed, rejectors } => {
+                let until = failed + UNSCHEDULABLE_MAX;
+                self.waiting.remove(&(until, uid.to_owned()));
+                if let Some(uids) = self.aside.get_mut(&rejectors) {
+                    uids.remove(uid);
+                    if uids.is_empty() {
+                        self.aside.remove(&rejectors);
+                    }
+                }
+            }
+            Place::InFlight => {}
         }
+    }
+
+    pub fn remove(&mut self, uid: &str) {
+        self.leave(uid);
+        self.entries.remove(uid);
     }
 
     /// The next pod to try, or the time at which one becomes ready.
     pub fn pop(&mut self, now: Instant) -> Result<Attempt, Option<Instant>> {
-        while let Some((until, _)) = self.waiting.first()
+        while let Some((until, uid)) = self.waiting.first()
             && *until <= now
-            && let Some((_, uid)) = self.waiting.pop_first()
         {
+            let uid = uid.clone();
+            self.leave(&uid);
             self.activate(&uid);
         }
         let Some((_, uid)) = self.active.pop_first() else {
@@ -127,55 +156,74 @@ impl Queue {
         })
     }
 
-    /// Puts a pod back that found no node. It waits for a change, at most five minutes; if one came while it was being
-    /// tried, only for its back-off.
-    pub fn unschedulable(&mut self, attempt: &Attempt, now: Instant) {
-        let early = attempt.changes != self.changes;
-        self.park(&attempt.info.uid, now, early);
+    /// Puts a pod back that found no node. It waits for a change that `rejectors` wait for, at most five minutes; if any
+    /// change came while it was being tried, only for its back-off.
+    pub fn unschedulable(&mut self, attempt: &Attempt, rejectors: Rejectors, now: Instant) {
+        let unchanged = attempt.changes == self.changes;
+        let place = unchanged.then_some(Place::Aside {
+            failed: now,
+            rejectors,
+        });
+        self.park(&attempt.info.uid, now, place);
     }
 
     /// Puts a pod back whose binding failed: only its back-off is waited for.
     pub fn failed(&mut self, info: &PodInfo, now: Instant) {
-        self.park(&info.uid, now, true);
+        self.park(&info.uid, now, None);
     }
 
-    fn park(&mut self, uid: &str, now: Instant, early: bool) {
+    /// After a failed attempt: into `place`, or backing off.
+    fn park(&mut self, uid: &str, now: Instant, place: Option<Place>) {
+        self.leave(uid);
         let Some(entry) = self.entries.get_mut(uid) else {
             return;
         };
         entry.attempts += 1;
-        entry.last_failure = Some(now);
-        let until = if early {
-            now + backoff(entry.attempts)
-        } else {
-            now + UNSCHEDULABLE_MAX
-        };
-        entry.place = Place::Waiting { until, early };
-        self.waiting.insert((until, uid.to_owned()));
+        let place = place.unwrap_or_else(|| Place::BackingOff {
+            until: now + backoff(entry.attempts),
+        });
+        self.enter(uid, place);
     }
 
-    /// Something changed that may let a pod fit: those set aside are tried again, after their back-off.
-    pub fn retry_unschedulable(&mut self) {
-        self.changes += 1;
-        let mut moved = Vec::new();
-        for (uid, entry) in &mut self.entries {
-            if let Place::Waiting {
-                until,
-                early: false,
-            } = entry.place
-            {
-                let from = entry.last_failure.unwrap_or(until);
-                let due = from + backoff(entry.attempts);
-                entry.place = Place::Waiting {
-                    until: due,
-                    early: true,
-                };
-                moved.push((until, due, uid.clone()));
+    fn enter(&mut self, uid: &str, place: Place) {
+        let until = match place {
+            Place::Aside { failed, rejectors } => {
+                let uids = self.aside.entry(rejectors).or_default();
+                uids.insert(uid.to_owned());
+                failed + UNSCHEDULABLE_MAX
             }
+            Place::BackingOff { until } => until,
+            Place::Active(_) | Place::InFlight => return,
+        };
+        self.waiting.insert((until, uid.to_owned()));
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.place = place;
         }
-        for (until, due, uid) in moved {
-            self.waiting.remove(&(until, uid.clone()));
-            self.waiting.insert((due, uid));
+    }
+
+    /// Something changed: of the pods set aside those that it helps are tried again, after their back-off. The others are
+    /// left alone, so that their next attempt is not put off further.
+    pub fn wake(&mut self, plugins: &Plugins, event: &ClusterEvent<'_>) {
+        self.changes += 1;
+        let mut helped = Vec::new();
+        for (rejectors, uids) in &self.aside {
+            if !plugins.may_help(*rejectors, event.change) {
+                continue;
+            }
+            let helps = |uid: &&String| {
+                let entry = self.entries.get(*uid);
+                entry.is_some_and(|entry| plugins.helps(*rejectors, &entry.info, event))
+            };
+            helped.extend(uids.iter().filter(helps).cloned());
+        }
+        for uid in helped {
+            if let Some(entry) = self.entries.get(&uid)
+                && let Place::Aside { failed, .. } = entry.place
+            {
+                let until = failed + backoff(entry.attempts);
+                self.leave(&uid);
+                self.enter(&uid, Place::BackingOff { until });
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 use k8s_openapi::api::core::v1::{Node, Taint};
 
 use crate::{
+    framework::Change,
     pod_info::{HostPort, PodInfo},
     resources::Resources,
 };
@@ -37,21 +38,16 @@ impl NodeInfo {
     }
 
     pub fn taints(&self) -> &[Taint] {
-        let spec = self.node.as_ref().and_then(|n| n.spec.as_ref());
-        spec.and_then(|s| s.taints.as_deref()).unwrap_or_default()
+        self.node.as_deref().map(taints_of).unwrap_or_default()
     }
 
     pub fn unschedulable(&self) -> bool {
-        let spec = self.node.as_ref().and_then(|n| n.spec.as_ref());
-        spec.and_then(|s| s.unschedulable) == Some(true)
+        self.node.as_deref().is_some_and(is_cordoned)
     }
 
     fn set_node(&mut self, node: &Arc<Node>) {
         let status = node.status.as_ref();
-        self.allocatable = status
-            .and_then(|s| s.allocatable.as_ref())
-            .map(Resources::from_list)
-            .unwrap_or_default();
+        self.allocatable = allocatable_of(node);
         let images = status.and_then(|s| s.images.as_ref()).into_iter().flatten();
         self.images = images
             .flat_map(|i| i.names.iter().flatten())
@@ -70,10 +66,8 @@ impl NodeInfo {
         self.pods.insert(info.uid.clone(), info);
     }
 
-    fn remove(&mut self, uid: &str) -> bool {
-        let Some(info) = self.pods.remove(uid) else {
-            return false;
-        };
+    fn remove(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
+        let info = self.pods.remove(uid)?;
         self.requested.sub(&info.requests);
         self.score_requested.sub(&info.score_requests);
         for port in &info.host_ports {
@@ -87,8 +81,46 @@ impl NodeInfo {
                 self.by_controller.remove(uid);
             }
         }
-        true
+        Some(info)
     }
+}
+
+pub fn taints_of(node: &Node) -> &[Taint] {
+    let spec = node.spec.as_ref();
+    spec.and_then(|s| s.taints.as_deref()).unwrap_or_default()
+}
+
+pub fn allocatable_of(node: &Node) -> Resources {
+    let list = node.status.as_ref().and_then(|s| s.allocatable.as_ref());
+    list.map(Resources::from_list).unwrap_or_default()
+}
+
+fn is_cordoned(node: &Node) -> bool {
+    let spec = node.spec.as_ref();
+    spec.and_then(|s| s.unschedulable) == Some(true)
+}
+
+/// What differs between two states of a node that may let a pod fit. Heartbeats change conditions only: no pod waits for
+/// that.
+fn changes(old: &Node, new: &Node) -> Vec<Change> {
+    let allocatable = |n: &Node| n.status.as_ref().and_then(|s| s.allocatable.clone());
+    let found = [
+        (
+            Change::NodeLabels,
+            old.metadata.labels != new.metadata.labels,
+        ),
+        (Change::NodeTaints, taints_of(old) != taints_of(new)),
+        (
+            Change::NodeUncordoned,
+            is_cordoned(old) && !is_cordoned(new),
+        ),
+        (
+            Change::NodeAllocatable,
+            allocatable(old) != allocatable(new),
+        ),
+    ];
+    let found = found.into_iter().filter(|(_, differs)| *differs);
+    found.map(|(change, _)| change).collect()
 }
 
 /// The cluster as the next decision sees it.
@@ -107,28 +139,27 @@ impl Snapshot {
         self.order.iter().map(|name| &self.nodes[name])
     }
 
-    #[cfg(test)]
+    /// A node that exists, or of which only pods are known.
     pub fn node(&self, name: &str) -> Option<&NodeInfo> {
         self.nodes.get(name)
     }
 
-    /// Takes over a node's state. True when the change may let a pod fit that did not before.
-    pub fn set_node(&mut self, node: &Arc<Node>) -> bool {
+    /// Takes over a node's state; its state before, and what of the difference may let a pod fit that did not.
+    pub fn set_node(&mut self, node: &Arc<Node>) -> (Option<Arc<Node>>, Vec<Change>) {
         let Some(name) = &node.metadata.name else {
-            return false;
+            return (None, Vec::new());
         };
         let info = self.nodes.entry(name.clone()).or_default();
-        let Some(old) = info.node.clone() else {
-            info.set_node(node);
-            self.order.push(name.clone());
-            return true;
-        };
+        let before = info.node.clone();
         info.set_node(node);
-        // Heartbeats change conditions only: no pod was waiting for that.
-        let status = |n: &Node| n.status.as_ref().and_then(|s| s.allocatable.clone());
-        old.metadata.labels != node.metadata.labels
-            || old.spec != node.spec
-            || status(&old) != status(node)
+        let changes = match &before {
+            Some(before) => changes(before, node),
+            None => {
+                self.order.push(name.clone());
+                vec![Change::NodeAdded]
+            }
+        };
+        (before, changes)
     }
 
     pub fn remove_node(&mut self, node: &Node) {
@@ -163,19 +194,15 @@ impl Snapshot {
         self.nodes.entry(node).or_default().add(info);
     }
 
-    /// Forgets a pod. True when it had taken room.
-    pub fn remove_pod(&mut self, info: &PodInfo) -> bool {
-        let Some(node) = self.placed.remove(&info.uid) else {
-            return false;
-        };
-        let Some(entry) = self.nodes.get_mut(&node) else {
-            return false;
-        };
+    /// Forgets a pod; where it had taken room, and as what it had counted.
+    pub fn remove_pod(&mut self, info: &PodInfo) -> Option<(String, Arc<PodInfo>)> {
+        let node = self.placed.remove(&info.uid)?;
+        let entry = self.nodes.get_mut(&node)?;
         let removed = entry.remove(&info.uid);
         if entry.node.is_none() && entry.pods.is_empty() {
             self.nodes.remove(&node);
         }
-        removed
+        Some((node, removed?))
     }
 }
 

@@ -58,7 +58,8 @@ fn failures_are_counted_by_reason() {
     let mut cordoned = node("b", "1");
     cordoned["spec"] = json!({"unschedulable": true});
     let snapshot = snapshot(vec![node("a", "1"), cordoned, node("c", "1")]);
-    let Decision::None(reasons) = decide(&plugins, &snapshot, &pod("p", "2")) else {
+    let Decision::None(Rejection { reasons, .. }) = decide(&plugins, &snapshot, &pod("p", "2"))
+    else {
         panic!("the pod must not fit");
     };
     assert_eq!(

@@ -1,10 +1,10 @@
 //! NodeAffinity: `nodeSelector` and node affinity.
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
+use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 use knarr_meta::labels::{Operator, Requirement, Selector};
 
 use crate::{
-    framework::{Filter, Score, normalize_by_max},
+    framework::{Change, ClusterEvent, Filter, Score, normalize_by_max},
     pod_info::{PodInfo, selector_of},
     snapshot::NodeInfo,
 };
@@ -37,11 +37,11 @@ impl Term {
         }
     }
 
-    fn matches(&self, node: &NodeInfo) -> bool {
-        let labels = node.node.as_ref().and_then(|n| n.metadata.labels.as_ref());
+    fn matches(&self, node: &Node) -> bool {
+        let labels = node.metadata.labels.as_ref();
+        let name = node.metadata.name.as_deref().unwrap_or_default();
         let label = |key: &str| labels.and_then(|l| l.get(key)).map(String::as_str);
-        let name_fits =
-            |r: &Requirement| r.key() == "metadata.name" && r.matches(Some(node.name()));
+        let name_fits = |r: &Requirement| r.key() == "metadata.name" && r.matches(Some(name));
         !self.never
             && self.labels.iter().all(|r| r.matches(label(r.key())))
             && self.names.iter().all(name_fits)
@@ -90,8 +90,8 @@ impl RequiredNodes {
         }
     }
 
-    fn matches(&self, node: &NodeInfo) -> bool {
-        let labels = node.node.as_ref().and_then(|n| n.metadata.labels.as_ref());
+    fn matches(&self, node: &Node) -> bool {
+        let labels = node.metadata.labels.as_ref();
         let terms_match = |terms: &Vec<Term>| terms.iter().any(|term| term.matches(node));
         self.selector.matches_option(labels) && self.terms.as_ref().is_none_or(terms_match)
     }
@@ -122,15 +122,30 @@ impl Preferred {
     }
 }
 
+fn matches(pod: &PodInfo, node: &NodeInfo) -> bool {
+    let node = node.node.as_deref();
+    node.is_some_and(|node| pod.required_nodes.matches(node))
+}
+
 impl Filter for NodeAffinity {
     fn name(&self) -> &'static str {
         "NodeAffinity"
     }
 
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<String>) {
-        if !pod.required_nodes.matches(node) {
+        if !matches(pod, node) {
             reasons.push("node(s) didn't match Pod's node affinity/selector".to_owned());
         }
+    }
+
+    fn changes(&self) -> &'static [Change] {
+        &[Change::NodeAdded, Change::NodeLabels]
+    }
+
+    /// The node must match since its labels changed, not since ever.
+    fn helps(&self, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
+        let did_not_match = |before: &Node| !pod.required_nodes.matches(before);
+        event.before.is_none_or(did_not_match) && matches(pod, event.node)
     }
 }
 
@@ -140,6 +155,9 @@ impl Score for NodeAffinity {
     }
 
     fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+        let Some(node) = node.node.as_deref() else {
+            return 0;
+        };
         let fitting = pod.preferred_nodes.iter().filter(|p| p.term.matches(node));
         fitting.map(|p| p.weight).sum()
     }

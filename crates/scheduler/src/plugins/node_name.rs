@@ -1,7 +1,11 @@
 //! NodeName: a pod that names its node goes nowhere else. (Such pods are bound already; the rule is for completeness of
 //! assumed state.)
 
-use crate::{framework::Filter, pod_info::PodInfo, snapshot::NodeInfo};
+use crate::{
+    framework::{Change, Filter},
+    pod_info::PodInfo,
+    snapshot::NodeInfo,
+};
 
 pub struct NodeName;
 
@@ -14,5 +18,9 @@ impl Filter for NodeName {
         if pod.node_name().is_some_and(|name| name != node.name()) {
             reasons.push("node(s) didn't match the requested node name".to_owned());
         }
+    }
+
+    fn changes(&self) -> &'static [Change] {
+        &[Change::NodeAdded]
     }
 }

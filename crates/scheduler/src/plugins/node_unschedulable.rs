@@ -1,7 +1,10 @@
 //! NodeUnschedulable: cordoned nodes take only pods that tolerate it.
 
 use crate::{
-    framework::Filter, plugins::taint_toleration::tolerates, pod_info::PodInfo, snapshot::NodeInfo,
+    framework::{Change, Filter},
+    plugins::taint_toleration::tolerates,
+    pod_info::PodInfo,
+    snapshot::NodeInfo,
 };
 
 const TAINT: &str = "node.kubernetes.io/unschedulable";
@@ -17,5 +20,9 @@ impl Filter for NodeUnschedulable {
         if node.unschedulable() && !tolerates(pod.tolerations(), TAINT, "", "NoSchedule") {
             reasons.push("node(s) were unschedulable".to_owned());
         }
+    }
+
+    fn changes(&self) -> &'static [Change] {
+        &[Change::NodeAdded, Change::NodeUncordoned]
     }
 }

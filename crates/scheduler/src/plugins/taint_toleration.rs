@@ -1,11 +1,11 @@
 //! TaintToleration: taints keep pods away that do not tolerate them; fewer intolerable PreferNoSchedule taints are better.
 
-use k8s_openapi::api::core::v1::{Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
 
 use crate::{
-    framework::{Filter, Score, normalize_by_max},
+    framework::{Change, ClusterEvent, Filter, Score, normalize_by_max},
     pod_info::PodInfo,
-    snapshot::NodeInfo,
+    snapshot::{NodeInfo, taints_of},
 };
 
 pub struct TaintToleration;
@@ -31,23 +31,37 @@ fn tolerated(pod: &PodInfo, taint: &Taint) -> bool {
     tolerates(pod.tolerations(), &taint.key, value, &taint.effect)
 }
 
+/// The first taint that keeps the pod away.
+fn untolerated<'a>(pod: &PodInfo, taints: &'a [Taint]) -> Option<&'a Taint> {
+    let hard = taints
+        .iter()
+        .filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
+    hard.into_iter().find(|t| !tolerated(pod, t))
+}
+
 impl Filter for TaintToleration {
     fn name(&self) -> &'static str {
         "TaintToleration"
     }
 
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<String>) {
-        let hard = node
-            .taints()
-            .iter()
-            .filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
-        if let Some(taint) = hard.into_iter().find(|t| !tolerated(pod, t)) {
+        if let Some(taint) = untolerated(pod, node.taints()) {
             let value = taint.value.as_deref().unwrap_or_default();
             reasons.push(format!(
                 "node(s) had untolerated taint {{{}: {value}}}",
                 taint.key
             ));
         }
+    }
+
+    fn changes(&self) -> &'static [Change] {
+        &[Change::NodeAdded, Change::NodeTaints]
+    }
+
+    /// A taint that kept the pod away must have gone.
+    fn helps(&self, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
+        let was_kept_away = |before: &Node| untolerated(pod, taints_of(before)).is_some();
+        event.before.is_none_or(was_kept_away) && untolerated(pod, event.node.taints()).is_none()
     }
 }
 

@@ -1,7 +1,11 @@
 //! Keeps pods whose rules this scheduler does not know off every node, and says so: a rule that is silently ignored is worse
 //! than a pod that waits.
 
-use crate::{framework::Filter, pod_info::PodInfo, snapshot::NodeInfo};
+use crate::{
+    framework::{Change, Filter},
+    pod_info::PodInfo,
+    snapshot::NodeInfo,
+};
 
 pub struct Unsupported;
 
@@ -12,5 +16,10 @@ impl Filter for Unsupported {
 
     fn filter(&self, pod: &PodInfo, _node: &NodeInfo, reasons: &mut Vec<String>) {
         reasons.extend(pod.unsupported().map(str::to_owned));
+    }
+
+    /// It is about the pod alone, which is tried again when its spec changes.
+    fn changes(&self) -> &'static [Change] {
+        &[]
     }
 }

@@ -27,8 +27,9 @@ fn an_assumption_is_replaced_by_the_binding() {
     let info = snapshot.node("a").unwrap();
     assert_eq!((info.requested.milli_cpu, info.requested.pods), (1000, 1));
     assert_eq!(info.by_controller["rs"], 1);
-    assert!(snapshot.remove_pod(&pod("p", Some("a"))));
-    assert!(!snapshot.remove_pod(&pod("p", Some("a"))));
+    let removed = snapshot.remove_pod(&pod("p", Some("a")));
+    assert_eq!(removed.map(|(node, _)| node).as_deref(), Some("a"));
+    assert!(snapshot.remove_pod(&pod("p", Some("a"))).is_none());
     let info = snapshot.node("a").unwrap();
     assert_eq!(info.requested, Resources::default());
     assert!(info.host_ports.is_empty() && info.by_controller.is_empty());
@@ -39,23 +40,43 @@ fn pods_may_be_known_before_their_node() {
     let mut snapshot = Snapshot::default();
     snapshot.set_pod(pod("p", Some("late")));
     assert_eq!(snapshot.nodes().len(), 0);
-    assert!(snapshot.set_node(&node(json!({"metadata": {"name": "late"}}))));
+    let (before, changes) = snapshot.set_node(&node(json!({"metadata": {"name": "late"}})));
+    assert_eq!((before, changes), (None, vec![Change::NodeAdded]));
     assert_eq!(snapshot.node("late").unwrap().requested.pods, 1);
 }
 
 #[test]
-fn heartbeats_help_nobody() {
-    let mut snapshot = Snapshot::default();
-    let with = |condition: &str, taints: serde_json::Value| {
-        node(
-            json!({"metadata": {"name": "a"}, "spec": {"taints": taints},
-            "status": {"conditions": [{"type": "Ready", "status": condition}]}}),
-        )
+fn what_of_a_node_changed() {
+    let plain = json!({"metadata": {"name": "a"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    let taint = json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}});
+    let cordon = json!({"spec": {"unschedulable": true}});
+    let label = json!({"metadata": {"name": "a", "labels": {"disk": "ssd"}}});
+    let room = json!({"status": {"allocatable": {"cpu": "4"}}});
+    let with = |more: &serde_json::Value| {
+        let mut node_json = plain.clone();
+        for (key, value) in more.as_object().into_iter().flatten() {
+            node_json[key] = value.clone();
+        }
+        node(node_json)
     };
-    assert!(snapshot.set_node(&with("True", json!(null))));
-    assert!(!snapshot.set_node(&with("False", json!(null))));
-    assert!(snapshot.set_node(&with(
-        "False",
-        json!([{"key": "k", "effect": "NoSchedule"}])
-    )));
+    let heartbeat = json!({"status": {"conditions": [{"type": "Ready", "status": "False"}]}});
+    let both = json!({"spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}, "status": {"allocatable": {"cpu": "4"}}});
+    let none = json!({});
+    let rows: [(&serde_json::Value, &serde_json::Value, &[Change]); 8] = [
+        (&none, &none, &[]),
+        (&none, &heartbeat, &[]),
+        (&none, &label, &[Change::NodeLabels]),
+        (&none, &taint, &[Change::NodeTaints]),
+        (&none, &room, &[Change::NodeAllocatable]),
+        (&none, &both, &[Change::NodeTaints, Change::NodeAllocatable]),
+        (&none, &cordon, &[]),
+        (&cordon, &none, &[Change::NodeUncordoned]),
+    ];
+    for (old, new, expected) in rows {
+        let mut snapshot = Snapshot::default();
+        snapshot.set_node(&with(old));
+        let (before, changes) = snapshot.set_node(&with(new));
+        assert_eq!(changes, expected, "{old} to {new}");
+        assert_eq!(before, Some(with(old)));
+    }
 }
