@@ -1,9 +1,9 @@
 //! Probes: one task a container with probes, timers of its own, no polling of anything else.
 //!
 //! The startup probe runs alone until it succeeds; then liveness and readiness run side by side. Results go into the
-//! worker's [`Notes`]; the worker turns them into status and restarts. The first probe runs as soon as the container
-//! does. A server needs some milliseconds until it listens, so a first refusal is not held against it for a whole
-//! period: within [`EARLY`] a probe that gates readiness is repeated quickly and silently.
+//! worker's [`Notes`]; the worker turns them into status and restarts. A server needs some milliseconds until it listens:
+//! its failures count from a period after its start. A probe that gates readiness is made at once all the same, and repeated
+//! quickly and silently at first ([`schedule`]), so that nobody waits a whole period for a success.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -31,12 +31,7 @@ mod schedule;
 mod tcp;
 
 pub(crate) use http::{Http, Target};
-use schedule::{Counter, Verdict};
-
-/// How long after its start a container's first failures are not counted.
-const EARLY: Duration = Duration::from_millis(1_000);
-/// Pause after the first early failure; doubles.
-const EARLY_PAUSE: Duration = Duration::from_millis(10);
+use schedule::{Counter, Ticks, Verdict};
 
 /// The three kinds, with the words events use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,10 +188,11 @@ impl Prober {
     /// Returns whether the container has started; false when it failed for good.
     async fn until_started(&self, probe: &Probe) -> bool {
         let mut counter = Counter::new(probe, None);
-        let mut ticks = self.ticks(probe, true).await;
+        let mut ticks = Ticks::start(self.begun, probe, Kind::Startup, false).await;
         loop {
-            let outcome = self.probe(Kind::Startup, probe, ticks.early()).await;
-            match counter.add(&outcome, ticks.early()) {
+            let early = ticks.early();
+            let outcome = self.probe(Kind::Startup, probe, early).await;
+            match counter.add(&outcome, early) {
                 Verdict::Good => return true,
                 Verdict::Bad => {
                     self.doom(Kind::Startup, probe);
@@ -210,10 +206,12 @@ impl Prober {
 
     async fn keep_ready(&self, probe: &Probe, known: Option<bool>) {
         let mut counter = Counter::new(probe, known);
-        let mut ticks = self.ticks(probe, known != Some(true)).await;
+        let known = known == Some(true);
+        let mut ticks = Ticks::start(self.begun, probe, Kind::Readiness, known).await;
         loop {
-            let outcome = self.probe(Kind::Readiness, probe, ticks.early()).await;
-            let ready = match counter.add(&outcome, ticks.early()) {
+            let early = ticks.early();
+            let outcome = self.probe(Kind::Readiness, probe, early).await;
+            let ready = match counter.add(&outcome, early) {
                 Verdict::Good => Some(true),
                 Verdict::Bad => Some(false),
                 Verdict::Unchanged => None,
@@ -228,7 +226,7 @@ impl Prober {
 
     async fn until_dead(&self, probe: &Probe) {
         let mut counter = Counter::new(probe, Some(true));
-        let mut ticks = self.ticks(probe, false).await;
+        let mut ticks = Ticks::start(self.begun, probe, Kind::Liveness, true).await;
         loop {
             let outcome = self.probe(Kind::Liveness, probe, false).await;
             if counter.add(&outcome, false) == Verdict::Bad {
@@ -249,18 +247,6 @@ impl Prober {
         };
         self.notes
             .write(|memory| memory.doomed.insert(self.id.clone(), doom));
-    }
-
-    /// Waits for the initial delay.
-    async fn ticks(&self, probe: &Probe, eager: bool) -> schedule::Ticks {
-        let delay = seconds(probe.initial_delay_seconds, 0);
-        tokio::time::sleep_until(self.begun + delay).await;
-        let eager = eager && delay.is_zero() && self.begun.elapsed() < EARLY;
-        schedule::Ticks::new(
-            seconds(probe.period_seconds, 10),
-            eager.then(|| self.begun + EARLY),
-            EARLY_PAUSE,
-        )
     }
 
     /// Probes once and tells of a failure, unless it is an early one.

@@ -5,7 +5,12 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Probe;
 use tokio::time::Instant;
 
-use super::Outcome;
+use super::{Kind, Outcome, seconds};
+
+/// How long after its start a container is probed quickly.
+const EARLY: Duration = Duration::from_secs(1);
+/// Pause after the first early failure; doubles.
+const EARLY_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a result means after the thresholds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,39 +63,61 @@ impl Counter {
     }
 }
 
-/// Waits between probes.
+/// When the probes of one kind are due.
 pub(super) struct Ticks {
+    begun: Instant,
     period: Duration,
-    /// Until then failures are early ones.
-    early: Option<Instant>,
+    /// Whether the container is young enough that a failure may only mean that it is not there yet.
+    eager: bool,
     pause: Duration,
 }
 
 impl Ticks {
-    pub(super) fn new(period: Duration, early: Option<Instant>, pause: Duration) -> Self {
+    /// Waits for the first turn.
+    ///
+    /// Upstream's prober ticks from before the container's start and finds none at first, so that a container has about
+    /// a period before a failure counts, and never less than the initial delay (`pkg/kubelet/prober/worker.go`). So has
+    /// it here from liveness probes. Of the others something waits for the success: without an initial delay they are due
+    /// at once and often, unless it is `known`, and count their failures only after that period. A container that is
+    /// older than all that, when the kubelet starts again, is probed at once.
+    pub(super) async fn start(begun: Instant, probe: &Probe, kind: Kind, known: bool) -> Self {
+        let delay = seconds(probe.initial_delay_seconds, 0);
+        let period = seconds(probe.period_seconds, 10);
+        let first = match kind {
+            Kind::Liveness => delay.max(period),
+            Kind::Readiness | Kind::Startup => delay,
+        };
+        tokio::time::sleep_until(begun + first).await;
         Self {
+            begun,
             period,
-            early,
-            pause,
+            eager: kind != Kind::Liveness && !known && delay.is_zero(),
+            pause: EARLY_PAUSE,
         }
     }
 
-    /// Whether a failure now would be an early one.
+    /// Whether a failure of a probe that starts now does not count.
     pub(super) fn early(&self) -> bool {
-        self.early.is_some_and(|until| Instant::now() < until)
+        self.eager && self.begun.elapsed() < self.period
     }
 
     /// Waits for the next turn.
     pub(super) async fn next(&mut self, outcome: &Outcome) {
-        if *outcome == Outcome::Success {
-            self.early = None;
-        }
-        if self.early() {
-            tokio::time::sleep(self.pause).await;
-            self.pause *= 2;
-        } else {
-            self.early = None;
+        self.eager = self.early() && *outcome != Outcome::Success;
+        if !self.eager {
             tokio::time::sleep(self.period).await;
+            return;
         }
+        let counted = self.begun + self.period;
+        let due = if self.begun.elapsed() < EARLY {
+            counted.min(Instant::now() + self.pause)
+        } else {
+            counted
+        };
+        self.pause *= 2;
+        tokio::time::sleep_until(due).await;
     }
 }
+
+#[cfg(test)]
+mod tests;
