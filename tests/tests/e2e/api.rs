@@ -58,6 +58,7 @@ async fn subjects(cluster: &Cluster) -> Result<Vec<String>> {
     subject!("finalizers", writing::finalizers);
     subject!("status-and-scale", writing::subresources);
     subject!("namespaces", writing::namespaces);
+    subject!("node-proxy", access::node_proxy);
     subject!("patch-types", patches::types);
     subject!("strategic-patch", patches::strategic);
     subject!("selectors", reading::selectors);

@@ -111,7 +111,8 @@ fn every_patch_takes_the_parameters_that_kubectl_looks_for() {
     let document = parse(v2_json_gz());
     let mut patches = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
-        if let Some(patch) = item.get("patch") {
+        let connects = |method: &str| item[method]["x-kubernetes-action"] == "connect";
+        if let (Some(patch), false) = (item.get("patch"), connects("patch")) {
             patches += 1;
             let names = names(&patch["parameters"]);
             for wanted in ["dryRun", "fieldManager", "fieldValidation", "force"] {
@@ -123,8 +124,7 @@ fn every_patch_takes_the_parameters_that_kubectl_looks_for() {
             );
         }
         for method in ["post", "put"] {
-            let connects = item[method]["x-kubernetes-action"] == "connect";
-            if let (Some(operation), false) = (item.get(method), connects) {
+            if let (Some(operation), false) = (item.get(method), connects(method)) {
                 assert!(
                     names(&operation["parameters"]).contains(&"fieldValidation"),
                     "{method} {path}"

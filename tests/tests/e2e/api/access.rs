@@ -251,3 +251,23 @@ pub async fn reviews(api: &Caller<'_>) -> Result<()> {
     ensure!(status["allowed"] == true, "the administrator: {status}");
     Ok(())
 }
+
+/// Requests to the node's kubelet through the API server.
+pub async fn node_proxy(api: &Caller<'_>) -> Result<()> {
+    let path = "/api/v1/nodes/node/proxy";
+    knarr_testkit::eventually_async(crate::support::SOON, "the kubelet answers", async || {
+        api.get(&format!("{path}/healthz")).await?.is(200).map(drop)
+    })
+    .await?;
+    let pods = api.get(&format!("{path}/pods")).await?.is(200)?.body;
+    ensure!(pods["kind"] == "PodList", "{pods}");
+    api.get(&format!("{path}/nothing")).await?.is(404)?;
+    let jane = Identity::Impersonated("jane".to_owned());
+    let jane = api.cluster.client_as(&jane).await?;
+    let message =
+        "User \"jane\" cannot get resource \"nodes/proxy\" in API group \"\" at the cluster scope";
+    send(&jane, "GET", &format!("{path}/pods"), &[], "")
+        .await?
+        .fails(403, "Forbidden", message)?;
+    Ok(())
+}
