@@ -4,6 +4,7 @@
 mod balancing;
 mod flows;
 mod manifest;
+mod mirroring;
 mod names;
 
 use std::process::Command;
@@ -21,7 +22,7 @@ fn services_lead_to_their_endpoints() {
     with_running_cluster(|cluster| {
         step("apply", || shell(cluster)?.apply(&manifest::text()))?;
         step("ready", || ready(&shell(cluster)?))?;
-        let checks: [(&str, Check); 17] = [
+        let checks: [(&str, Check); 18] = [
             ("ports by name", balancing::named_ports),
             ("session affinity", balancing::affinity),
             ("the client's address", balancing::policies),
@@ -33,6 +34,7 @@ fn services_lead_to_their_endpoints() {
             ("an external address without endpoints", balancing::void),
             ("an external address of two services", balancing::twins),
             ("endpoints made by hand", balancing::manual),
+            ("an Endpoints object made by hand", mirroring::mirrored),
             ("headless services", names::headless),
             ("names of ports and addresses", names::ports_and_addresses),
             ("names over TCP", names::over_tcp),

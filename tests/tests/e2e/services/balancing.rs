@@ -35,7 +35,7 @@ fn meet_both(shell: &Shell<'_>, url: &str) -> Result<()> {
 }
 
 /// That curl fails with a code, soon enough.
-fn fails(result: Result<String>, code: u32) -> Result<()> {
+pub fn fails(result: Result<String>, code: u32) -> Result<()> {
     match result {
         Ok(page) => bail!("it answers: {page}"),
         Err(error) => {

@@ -159,6 +159,8 @@ fn odd_services() -> Vec<Value> {
     let remote = json!({
         "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": REMOTE_CHECK,
     });
+    // Without a selector it would be of both families, which a cluster of one cannot keep once it has a selector.
+    let listed = json!({"clusterIP": "None", "ipFamilyPolicy": "SingleStack"});
     let early = json!({"clusterIP": "None", "publishNotReadyAddresses": true});
     vec![
         service("early", Some("shy"), early),
@@ -166,6 +168,7 @@ fn odd_services() -> Vec<Value> {
         service("alias", None, external("pair.default.svc.cluster.local")),
         service("abroad", None, external("example.invalid")),
         service("manual", None, json!({})),
+        service("listed", None, listed),
         service("far", None, far),
         service("remote", None, remote),
         service("inside", None, json!({"internalTrafficPolicy": "Local"})),
@@ -184,5 +187,13 @@ pub fn slice(service: &str, address: &str, node: Option<&str>) -> Value {
         "metadata": {"name": format!("{service}-by-hand"), "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4", "endpoints": [endpoint],
         "ports": [{"name": "web", "port": 8080, "protocol": "TCP"}],
+    })
+}
+
+/// An Endpoints object that a user makes.
+pub fn endpoints(service: &str, addresses: &[Value], port: u16) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": service},
+        "subsets": [{"addresses": addresses, "ports": [{"name": "web", "port": port}]}],
     })
 }

@@ -6,10 +6,10 @@ use knarr_testkit::eventually;
 use super::{call, cluster_ip, manifest::PERL, pod_ip};
 use crate::support::{SOON, Shell};
 
-const DOMAIN: &str = "default.svc.cluster.local";
+pub const DOMAIN: &str = "default.svc.cluster.local";
 
 /// What nslookup says in a pod, also of what does not exist.
-fn lookup(shell: &Shell<'_>, kind: &str, name: &str) -> Result<String> {
+pub fn lookup(shell: &Shell<'_>, kind: &str, name: &str) -> Result<String> {
     // Of an address it makes the name that is asked for only by itself.
     let kind = match kind {
         "ptr" => String::new(),
@@ -19,7 +19,7 @@ fn lookup(shell: &Shell<'_>, kind: &str, name: &str) -> Result<String> {
 }
 
 /// Waits until nslookup says all of `wanted`.
-fn says(shell: &Shell<'_>, kind: &str, name: &str, wanted: &[&str]) -> Result<()> {
+pub fn says(shell: &Shell<'_>, kind: &str, name: &str, wanted: &[&str]) -> Result<()> {
     eventually(SOON, &format!("{name} {kind}"), || {
         let answer = lookup(shell, kind, name)?;
         for text in wanted {
