@@ -1,5 +1,5 @@
 //! Pods that nobody else deletes: too many that have ended, those of nodes that are gone, those that were deleted before
-//! they had a node.
+//! they had a node, and those that were deleted on a node that its administrator has declared out of service.
 //!
 //! Upstream looks at all pods every 20 seconds; here events say which to look at.
 
@@ -12,6 +12,7 @@ use knarr_client::{Event, Informer, WorkQueue, errors};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 
+use crate::node_lifecycle::plan;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
@@ -20,6 +21,8 @@ const WORKERS: usize = 2;
 const QUARANTINE: Duration = Duration::from_secs(40);
 /// Pods that end are counted together for this long.
 const COUNT_DELAY: Duration = Duration::from_secs(20);
+/// The taint of a node that was shut down or lost for good: what its pods held may be given to others.
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 pub(crate) const BY_NODE: &str = "node";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,8 +31,8 @@ pub(crate) enum Work {
     Terminated,
     /// Look whether a node is gone for good.
     Node(String),
-    /// A pod that is being deleted and has no node.
-    Unscheduled(Key),
+    /// A pod that is being deleted and may have no kubelet to end it.
+    Terminating(Key),
 }
 
 impl std::fmt::Display for Work {
@@ -37,7 +40,7 @@ impl std::fmt::Display for Work {
         match self {
             Self::Terminated => f.write_str("terminated pods"),
             Self::Node(name) => write!(f, "pods of node {name}"),
-            Self::Unscheduled(key) => write!(f, "unscheduled pod {key}"),
+            Self::Terminating(key) => write!(f, "terminating pod {key}"),
         }
     }
 }
@@ -76,18 +79,32 @@ pub(crate) fn start(context: &Context) {
             this.pod_changed(&event);
         }
     });
-    let queue = controller.queue.clone();
+    let this = Arc::downgrade(&controller);
     controller.nodes.on_event(move |event| {
-        if let Event::Deleted(node) = event {
-            let name = node.metadata.name.clone().unwrap_or_default();
-            queue.add_after(Work::Node(name), QUARANTINE);
+        if let Some(this) = this.upgrade() {
+            this.node_changed(&event);
         }
     });
     let informers = vec![synced(&controller.pods), synced(&controller.nodes)];
     context.start(controller, WORKERS, informers);
 }
 
-/// The pods to delete so that no more than `threshold` that have ended are left: the oldest.
+/// It is not ready, and somebody has said (by a taint) that it will not come back as it was.
+fn is_out_of_service(node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
+    let mut taints = taints.into_iter().flatten();
+    plan::readiness(node) != "True" && taints.any(|taint| taint.key == OUT_OF_SERVICE)
+}
+
+/// Whether a pod is being deleted without a kubelet to end it: it has no node, or the node is out of service. `node` is the
+/// pod's, if it is known.
+fn is_abandoned(pod: &Pod, node: Option<&Node>) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+        && (pods::node_name(pod).is_empty() || node.is_some_and(is_out_of_service))
+}
+
+/// The pods to delete so that no more than `threshold` that have ended are left: evicted ones before others, of each the
+/// oldest first.
 fn excess(pods: Vec<Arc<Pod>>, threshold: usize) -> Vec<Arc<Pod>> {
     let ended =
         |pod: &Arc<Pod>| !matches!(pods::phase(pod), "" | "Pending" | "Running" | "Unknown");
@@ -99,6 +116,7 @@ fn excess(pods: Vec<Arc<Pod>>, threshold: usize) -> Vec<Arc<Pod>> {
     ended.sort_by(|a, b| {
         let key = |pod: &Pod| {
             (
+                !is_evicted(pod),
                 pod.metadata.creation_timestamp.clone(),
                 pod.metadata.name.clone(),
             )
@@ -109,18 +127,46 @@ fn excess(pods: Vec<Arc<Pod>>, threshold: usize) -> Vec<Arc<Pod>> {
     ended
 }
 
+fn is_evicted(pod: &Pod) -> bool {
+    let reason = pod.status.as_ref().and_then(|s| s.reason.as_deref());
+    pods::phase(pod) == "Failed" && reason == Some("Evicted")
+}
+
 impl PodGc {
+    fn node_changed(&self, event: &Event<Node>) {
+        let name = event.object().metadata.name.as_deref().unwrap_or_default();
+        let abandoned = match event {
+            Event::Added(node) => is_out_of_service(node),
+            Event::Updated { old, new } => is_out_of_service(new) && !is_out_of_service(old),
+            Event::Deleted(_) => {
+                self.queue
+                    .add_after(Work::Node(name.to_owned()), QUARANTINE);
+                false
+            }
+        };
+        if abandoned {
+            let pods = self.pods.by_index(BY_NODE, name);
+            let deleted = pods
+                .iter()
+                .filter(|p| p.metadata.deletion_timestamp.is_some());
+            deleted.for_each(|pod| self.queue.add(Work::Terminating(Key::of(&**pod))));
+        }
+    }
+
+    fn node_of(&self, pod: &Pod) -> Option<Arc<Node>> {
+        self.nodes.get("", pods::node_name(pod))
+    }
+
     fn pod_changed(&self, event: &Event<Pod>) {
         if matches!(event, Event::Deleted(_)) {
             return;
         }
         let pod = event.object();
         let node = pods::node_name(pod);
-        if node.is_empty() {
-            if pod.metadata.deletion_timestamp.is_some() {
-                self.queue.add(Work::Unscheduled(Key::of(&**pod)));
-            }
-        } else {
+        if is_abandoned(pod, self.node_of(pod).as_deref()) {
+            self.queue.add(Work::Terminating(Key::of(&**pod)));
+        }
+        if !node.is_empty() {
             let was_bound =
                 matches!(event, Event::Updated { old, .. } if !pods::node_name(old).is_empty());
             if !was_bound && self.nodes.get("", node).is_none() {
@@ -202,11 +248,9 @@ impl Reconciler for PodGc {
                         .await?;
                 }
             }
-            Work::Unscheduled(key) => {
-                let unscheduled = |pod: &Arc<Pod>| {
-                    pod.metadata.deletion_timestamp.is_some() && pods::node_name(pod).is_empty()
-                };
-                if let Some(pod) = self.pods.get(&key.namespace, &key.name).filter(unscheduled) {
+            Work::Terminating(key) => {
+                let abandoned = |pod: &Arc<Pod>| is_abandoned(pod, self.node_of(pod).as_deref());
+                if let Some(pod) = self.pods.get(&key.namespace, &key.name).filter(abandoned) {
                     self.delete(&pod, None).await?;
                 }
             }
