@@ -129,17 +129,19 @@ impl Scheduler {
         let shared = self.shared.clone();
         self.nodes.on_event(move |event| {
             let mut state = shared.state.lock();
-            match &event {
+            let woken = match &event {
                 Event::Added(node) | Event::Updated { new: node, .. } => {
-                    state.set_node(&shared.plugins, node);
+                    state.set_node(&shared.plugins, node)
                 }
                 Event::Deleted(node) => {
                     state.snapshot.remove_node(node);
-                    return;
+                    false
                 }
-            }
+            };
             drop(state);
-            shared.wake.notify_one();
+            if woken {
+                shared.wake.notify_one();
+            }
         });
     }
 

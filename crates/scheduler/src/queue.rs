@@ -202,8 +202,8 @@ impl Queue {
     }
 
     /// Something changed: of the pods set aside those that it helps are tried again, after their back-off. The others are
-    /// left alone, so that their next attempt is not put off further.
-    pub fn wake(&mut self, plugins: &Plugins, event: &ClusterEvent<'_>) {
+    /// left alone, so that their next attempt is not put off further. Whether it helps any.
+    pub fn wake(&mut self, plugins: &Plugins, event: &ClusterEvent<'_>) -> bool {
         self.changes += 1;
         let mut helped = Vec::new();
         for (rejectors, uids) in &self.aside {
@@ -216,15 +216,16 @@ impl Queue {
             };
             helped.extend(uids.iter().filter(helps).cloned());
         }
-        for uid in helped {
-            if let Some(entry) = self.entries.get(&uid)
+        for uid in &helped {
+            if let Some(entry) = self.entries.get(uid)
                 && let Place::Aside { failed, .. } = entry.place
             {
                 let until = failed + backoff(entry.attempts);
-                self.leave(&uid);
-                self.enter(&uid, Place::BackingOff { until });
+                self.leave(uid);
+                self.enter(uid, Place::BackingOff { until });
             }
         }
+        !helped.is_empty()
     }
 
     #[cfg(test)]

@@ -18,13 +18,14 @@ pub struct State {
 }
 
 impl State {
-    /// Takes over a node's state and wakes the pods that its change helps.
-    pub fn set_node(&mut self, plugins: &Plugins, node: &Arc<Node>) {
+    /// Takes over a node's state and wakes the pods that its change helps. Whether there are any.
+    pub fn set_node(&mut self, plugins: &Plugins, node: &Arc<Node>) -> bool {
         let (before, changes) = self.snapshot.set_node(node);
         let name = node.metadata.name.as_deref().unwrap_or_default();
         let Some(info) = self.snapshot.node(name) else {
-            return;
+            return false;
         };
+        let mut woken = false;
         for change in changes {
             let event = ClusterEvent {
                 change,
@@ -32,8 +33,9 @@ impl State {
                 before: before.as_deref(),
                 freed: None,
             };
-            self.queue.wake(plugins, &event);
+            woken |= self.queue.wake(plugins, &event);
         }
+        woken
     }
 
     /// Forgets a pod on a node (or assumed there) and wakes the pods that its room helps.

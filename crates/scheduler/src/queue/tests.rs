@@ -129,14 +129,14 @@ impl Bench {
         bench
     }
 
-    fn set_node(&mut self, node: &Value) {
+    fn set_node(&mut self, node: &Value) -> bool {
         let mut whole =
             json!({"status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "3"}}});
         for (key, value) in node.as_object().into_iter().flatten() {
             whole[key] = value.clone();
         }
         let node: Node = serde_json::from_value(whole).expect("a node");
-        self.state.set_node(&self.plugins, &Arc::new(node));
+        self.state.set_node(&self.plugins, &Arc::new(node))
     }
 
     fn pod(name: &str, node: Option<&str>, spec: &Value) -> Arc<PodInfo> {
@@ -180,11 +180,11 @@ impl Bench {
 
 /// Sets `spec` aside among `nodes` with `pods` on them (name, node, spec), lets `change` happen after its back-off, and
 /// tells what becomes of it at once.
-fn after(
+fn after<R>(
     nodes: &[Value],
     pods: &[(&str, &str, Value)],
     spec: &Value,
-    change: impl FnOnce(&mut Bench),
+    change: impl FnOnce(&mut Bench) -> R,
 ) -> Option<String> {
     let mut bench = Bench::new(nodes);
     for (name, node, spec) in pods {
@@ -335,9 +335,10 @@ fn events_that_do_not_help_do_not_add_to_the_back_off() {
         bench.end("short", "a");
         assert_eq!(bench.step(), None);
     }
-    bench.set_node(&node(
+    assert!(!bench.set_node(&plain()), "nobody is woken");
+    assert!(bench.set_node(&node(
         json!({"metadata": {"name": "a", "labels": {"disk": "fast"}}}),
-    ));
+    )));
     assert_eq!(bench.step().as_deref(), Some("a"));
     assert_eq!(bench.step().as_deref(), Some("a"));
 }
