@@ -41,6 +41,8 @@ pub(crate) struct NodeLifecycle {
     heard: Mutex<HashMap<String, Instant>>,
     /// Nodes that stopped being ready, whose pods have to be told.
     lost: Mutex<HashSet<String>>,
+    /// What could happen in each zone when its nodes were looked at last.
+    decided: Mutex<BTreeMap<String, Eviction>>,
     /// By zone, when the next node may be given a NoExecute taint.
     next_eviction: Mutex<HashMap<String, Instant>>,
     queue: WorkQueue<Key>,
@@ -61,6 +63,7 @@ pub(crate) fn start(context: &Context) {
         grace: context.config.node_monitor_grace,
         heard: Mutex::default(),
         lost: Mutex::default(),
+        decided: Mutex::default(),
         next_eviction: Mutex::default(),
         queue: WorkQueue::new(),
     });
@@ -133,6 +136,10 @@ impl NodeLifecycle {
                     self.lost.lock().insert(key.name.clone());
                 }
                 self.queue.add(key);
+                // A first list tells of each node by itself: no need to count zones for each.
+                if self.nodes.is_synced() {
+                    self.enqueue_reconsidered();
+                }
             }
             Event::Updated { old, new } => {
                 if heartbeat(old) != heartbeat(new) && plan::readiness(new) != "Unknown" {
@@ -149,7 +156,7 @@ impl NodeLifecycle {
                     self.lost.lock().remove(&key.name);
                 }
                 if (before == "True") != (after == "True") {
-                    self.enqueue_not_ready();
+                    self.enqueue_reconsidered();
                 }
                 if relevant(old) != relevant(new) {
                     self.queue.add(key);
@@ -157,20 +164,27 @@ impl NodeLifecycle {
             }
             Event::Deleted(_) => {
                 self.queue.add(key);
-                self.enqueue_not_ready();
+                self.enqueue_reconsidered();
             }
         }
     }
 
-    /// A zone's state has changed: what may be done to its lost nodes may have, too.
-    fn enqueue_not_ready(&self) {
-        for node in self
-            .nodes
-            .list()
-            .iter()
-            .filter(|node| plan::eviction_taint(node).is_some())
-        {
-            self.queue.add(Key::of(&**node));
+    /// Looks again at the lost nodes of zones in which something else may be done to them than before. When many nodes fall
+    /// silent at once, most of them change nothing about the others.
+    fn enqueue_reconsidered(&self) {
+        let now = plan::evictions(&self.zones());
+        let before = std::mem::replace(&mut *self.decided.lock(), now.clone());
+        if before == now {
+            return;
+        }
+        self.next_eviction
+            .lock()
+            .retain(|zone, _| now.contains_key(zone));
+        for node in self.nodes.list() {
+            let zone = plan::zone_of(&node);
+            if plan::eviction_taint(&node).is_some() && before.get(&zone) != now.get(&zone) {
+                self.queue.add(Key::of(&*node));
+            }
         }
     }
 

@@ -204,6 +204,14 @@ pub(crate) fn eviction(zones: &BTreeMap<String, Zone>, zone: &str) -> Eviction {
     }
 }
 
+/// What may happen in each zone.
+pub(crate) fn evictions(zones: &BTreeMap<String, Zone>) -> BTreeMap<String, Eviction> {
+    let decided = zones
+        .keys()
+        .map(|zone| (zone.clone(), eviction(zones, zone)));
+    decided.collect()
+}
+
 /// Names a node's zone: region and zone, either may be empty.
 pub(crate) fn zone_of(node: &Node) -> String {
     let label = |key: &str| {

@@ -178,3 +178,27 @@ fn rates_by_disruption() {
         assert_eq!(eviction(&zones, "a"), expected, "{what}");
     }
 }
+
+#[test]
+fn most_losses_change_nothing_about_other_nodes() {
+    /// A zone's name, and how many of its nodes are ready and not ready.
+    type Row = (&'static str, usize, usize);
+    let decided = |list: &[Row]| {
+        let zone = |&(name, ready, not_ready): &Row| (name.to_owned(), Zone { ready, not_ready });
+        let zones = list.iter().map(zone).collect();
+        evictions(&zones).into_values().collect::<Vec<_>>()
+    };
+    let rows: [(&[Row], &[Eviction]); 5] = [
+        (&[("a", 10, 0), ("b", 10, 0)], &[Eviction::Rate(RATE); 2]),
+        (&[("a", 9, 1), ("b", 10, 0)], &[Eviction::Rate(RATE); 2]),
+        (
+            &[("a", 4, 6), ("b", 10, 0)],
+            &[Eviction::Wait, Eviction::Rate(RATE)],
+        ),
+        (&[("a", 0, 10), ("b", 1, 0)], &[Eviction::Rate(RATE); 2]),
+        (&[("a", 0, 10), ("b", 0, 1)], &[Eviction::Cancel; 2]),
+    ];
+    for (zones, expected) in rows {
+        assert_eq!(decided(zones), expected, "{zones:?}");
+    }
+}
