@@ -4,6 +4,7 @@ mod image;
 mod protobuf;
 mod schema;
 mod tidy;
+mod vm;
 
 use anyhow::Result;
 use clap::Parser;
@@ -17,6 +18,8 @@ enum Task {
     Image(image::Args),
     /// Make the table of the API's facts anew from the released definitions.
     GenerateSchema(schema::Args),
+    /// Check knarr on control groups of version 2, in a virtual machine.
+    Vm(vm::Args),
     /// Make the table of protobuf field numbers anew from the released bindings.
     GenerateProtobuf(protobuf::Args),
 }
@@ -26,6 +29,7 @@ fn main() -> Result<()> {
         Task::Tidy => tidy::run(),
         Task::Image(args) => image::run(&args),
         Task::GenerateSchema(args) => schema::run(&args),
+        Task::Vm(args) => vm::run(&args),
         Task::GenerateProtobuf(args) => protobuf::run(&args),
     }
 }
