@@ -11,15 +11,17 @@
 mod hostport;
 pub mod ipam;
 mod link;
+pub mod loopback;
 
 use std::{
+    ffi::OsStr,
     io::{self, Read, Write},
     net::Ipv4Addr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
@@ -70,9 +72,22 @@ struct Request {
     ifname: String,
 }
 
+/// The plugin that a program called by this path is: they all are the same file.
+pub fn called_as(program: &OsStr) -> Option<fn() -> ExitCode> {
+    match Path::new(program).file_name()?.to_str()? {
+        NAME => Some(main),
+        loopback::NAME => Some(loopback::main),
+        _ => None,
+    }
+}
+
 /// Runs the plugin and reports as the specification says: a result or an error on standard output, exit code 0 or 1.
 pub fn main() -> ExitCode {
-    let (answer, code) = match run() {
+    reply(run())
+}
+
+fn reply(answer: Result<Value, PluginError>) -> ExitCode {
+    let (answer, code) = match answer {
         Ok(answer) => (answer, ExitCode::SUCCESS),
         Err(error) => (
             serde_json::to_value(error).unwrap_or_default(),
@@ -92,38 +107,31 @@ fn run() -> Result<Value, PluginError> {
     if command == "VERSION" {
         return Ok(json!({"cniVersion": CNI_VERSION, "supportedVersions": SUPPORTED_VERSIONS}));
     }
-    let config = read_config()?;
+    let config: Config = read_config()?;
     if !SUPPORTED_VERSIONS.contains(&config.cni_version.as_str()) {
-        let text = format!(
-            "incompatible CNI versions: config is {:?}, plugin supports {SUPPORTED_VERSIONS:?}",
-            config.cni_version
-        );
-        return Err(PluginError::new(PluginError::INCOMPATIBLE_VERSION, text));
+        return Err(incompatible(&config.cni_version, SUPPORTED_VERSIONS));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| io_error("cannot start", e))?;
+    let runtime = runtime()?;
     match command.as_str() {
         "ADD" => runtime.block_on(add(&config, &request()?)),
         "DEL" => runtime
             .block_on(del(&config, &request()?))
             .map(|()| Value::Null),
         "CHECK" | "STATUS" | "GC" => Ok(Value::Null),
-        other => Err(PluginError::new(
-            PluginError::INVALID_ENVIRONMENT,
-            format!("unknown CNI_COMMAND {other:?}"),
-        )),
+        other => Err(unknown(other)),
     }
 }
 
+/// Of this thread alone, which changes its network namespace.
+fn runtime() -> Result<tokio::runtime::Runtime, PluginError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| io_error("cannot start", e))
+}
+
 async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
-    let netns = request.netns.as_deref().ok_or_else(|| {
-        PluginError::new(
-            PluginError::INVALID_ENVIRONMENT,
-            "CNI_NETNS is required for ADD",
-        )
-    })?;
+    let netns = request.netns.as_deref().ok_or_else(|| no_netns("ADD"))?;
     let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
     let address = ipam.allocate(&request.container_id, &request.ifname)?;
     let pair = link::Pair {
@@ -200,7 +208,7 @@ fn variable(name: &str) -> Result<String, PluginError> {
         })
 }
 
-fn read_config() -> Result<Config, PluginError> {
+fn read_config<T: DeserializeOwned>() -> Result<T, PluginError> {
     let mut bytes = Vec::new();
     io::stdin()
         .lock()
@@ -217,4 +225,20 @@ fn read_config() -> Result<Config, PluginError> {
 
 fn io_error(what: &str, error: io::Error) -> PluginError {
     PluginError::new(PluginError::IO, format!("{what}: {error}"))
+}
+
+fn incompatible(wanted: &str, supported: &[&str]) -> PluginError {
+    let text =
+        format!("incompatible CNI versions: config is {wanted:?}, plugin supports {supported:?}");
+    PluginError::new(PluginError::INCOMPATIBLE_VERSION, text)
+}
+
+fn unknown(command: &str) -> PluginError {
+    let text = format!("unknown CNI_COMMAND {command:?}");
+    PluginError::new(PluginError::INVALID_ENVIRONMENT, text)
+}
+
+fn no_netns(command: &str) -> PluginError {
+    let text = format!("CNI_NETNS is required for {command}");
+    PluginError::new(PluginError::INVALID_ENVIRONMENT, text)
 }

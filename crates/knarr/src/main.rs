@@ -1,6 +1,7 @@
 //! knarr: Kubernetes in one binary. Flags, wiring and shutdown order; no logic of the cluster is here.
 //!
-//! Called as `knarr-cni` the same file is the CNI plugin, so that a container runtime can run it from a plugin directory.
+//! Called as `knarr-cni` or `loopback` the same file is that CNI plugin, so that a container runtime can run it from a plugin
+//! directory.
 
 mod cidr;
 mod cli;
@@ -17,7 +18,7 @@ mod progress;
 mod status;
 mod up;
 
-use std::{path::Path, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -29,11 +30,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let called_as = std::env::args_os().next().unwrap_or_default();
-    if Path::new(&called_as)
-        .file_name()
-        .is_some_and(|name| name == knarr_cni::plugin::NAME)
-    {
-        return knarr_cni::plugin::main();
+    if let Some(plugin) = knarr_cni::plugin::called_as(&called_as) {
+        return plugin();
     }
     // Huge pages would multiply the memory of a process that is mostly small objects; shims and what they start have their
     // own say. Failing costs memory only.

@@ -35,7 +35,8 @@ pub fn api_url(listen: SocketAddr) -> String {
     format!("https://{}", SocketAddr::new(address, listen.port()))
 }
 
-/// Writes the network configuration of this node's pods and puts the plugin where runtimes look for it.
+/// Writes the network configuration of this node's pods and puts the plugins where runtimes look for them: the network's, and
+/// the one that containerd runs beside it whatever the configuration is.
 pub fn write_cni(data_dir: &Path, pods: Cidr) -> Result<()> {
     let conf_dir = data_dir.join("cni/conf");
     let bin_dir = data_dir.join("cni/bin");
@@ -57,9 +58,12 @@ pub fn write_cni(data_dir: &Path, pods: Cidr) -> Result<()> {
     replace(&path, |temporary| fs::write(temporary, list.to_string()))?;
     // Through /proc/self/exe it would be the caller's program, not ours.
     let program = std::env::current_exe().context("cannot find knarr's own program file")?;
-    replace(&bin_dir.join(plugin::NAME), |temporary| {
-        symlink(&program, temporary)
-    })
+    for name in [plugin::NAME, plugin::loopback::NAME] {
+        replace(&bin_dir.join(name), |temporary| {
+            symlink(&program, temporary)
+        })?;
+    }
+    Ok(())
 }
 
 /// Makes a file beside its place and moves it there: a pod that starts meanwhile sees the old or the new one.

@@ -14,12 +14,14 @@ use nix::sched::{CloneFlags, setns};
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
-        link::{InfoData, InfoVeth},
+        link::{InfoData, InfoVeth, LinkFlags, LinkMessage},
         route::RouteScope,
     },
 };
 
 use crate::result::PluginError;
+
+pub const LOOPBACK: &str = "lo";
 
 /// The node's end of every pair; the ends never see each other.
 pub const HOST_MAC: [u8; 6] = [0xee; 6];
@@ -58,15 +60,9 @@ pub fn format_mac(mac: [u8; 6]) -> String {
 
 /// Makes the pair from inside the pod's namespace, with the other end placed in the node's, and routes both ways.
 pub async fn attach(pair: &Pair, netns: &Path) -> Result<(), PluginError> {
-    let host_ns = File::open("/proc/thread-self/ns/net").map_err(|e| kernel("netns", e))?;
-    let pod_ns = File::open(netns).map_err(|e| kernel(&netns.display().to_string(), e))?;
-    // A netlink socket belongs to the namespace in which it was opened; the thread is alone in this process.
+    let host_ns = own_netns()?;
     let host = connect()?;
-    setns(&pod_ns, CloneFlags::CLONE_NEWNET).map_err(|e| kernel("setns", e))?;
-    let pod = connect();
-    setns(&host_ns, CloneFlags::CLONE_NEWNET).map_err(|e| kernel("setns", e))?;
-    let pod = pod?;
-
+    let pod = connect_in(netns)?;
     let mut peer = LinkMessageBuilder::<LinkUnspec>::new()
         .name(pair.host_name.clone())
         .address(HOST_MAC.to_vec())
@@ -94,14 +90,7 @@ async fn pod_side(pair: &Pair, pod: &Handle) -> Result<(), PluginError> {
     let index = index_of(pod, &pair.pod_name)
         .await?
         .ok_or_else(|| PluginError::new(PluginError::KERNEL, "the pod's interface has vanished"))?;
-    if let Some(lo) = index_of(pod, "lo").await? {
-        let up = LinkUnspec::new_with_index(lo).up().build();
-        pod.link()
-            .set(up)
-            .execute()
-            .await
-            .map_err(|e| kernel("lo", e))?;
-    }
+    switch_loopback(pod, true).await?;
     pod.address()
         .add(index, IpAddr::V4(pair.address), 32)
         .execute()
@@ -178,13 +167,51 @@ pub async fn detach(host_name: &str) -> Result<(), PluginError> {
     }
 }
 
+/// Brings the loopback interface of a namespace up or down.
+pub async fn set_loopback(netns: &Path, up: bool) -> Result<(), PluginError> {
+    switch_loopback(&connect_in(netns)?, up).await
+}
+
+pub async fn loopback_is_up(netns: &Path) -> Result<bool, PluginError> {
+    let lo = find(&connect_in(netns)?, LOOPBACK).await?;
+    Ok(lo.is_some_and(|lo| lo.header.flags.contains(LinkFlags::Up)))
+}
+
+async fn switch_loopback(handle: &Handle, up: bool) -> Result<(), PluginError> {
+    let Some(lo) = index_of(handle, LOOPBACK).await? else {
+        return Ok(());
+    };
+    let message = LinkUnspec::new_with_index(lo);
+    let message = if up { message.up() } else { message.down() };
+    let set = handle.link().set(message.build()).execute().await;
+    set.map_err(|e| kernel(LOOPBACK, e))
+}
+
 async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>, PluginError> {
+    Ok(find(handle, name).await?.map(|link| link.header.index))
+}
+
+async fn find(handle: &Handle, name: &str) -> Result<Option<LinkMessage>, PluginError> {
     let mut links = Box::pin(handle.link().get().match_name(name).execute());
     match links.try_next().await {
-        Ok(link) => Ok(link.map(|l| l.header.index)),
+        Ok(link) => Ok(link),
         Err(error) if is_errno(&error, nix::libc::ENODEV) => Ok(None),
         Err(error) => Err(kernel(name, error)),
     }
+}
+
+fn own_netns() -> Result<File, PluginError> {
+    File::open("/proc/thread-self/ns/net").map_err(|e| kernel("netns", e))
+}
+
+/// A netlink socket belongs to the namespace in which it was opened; the thread is alone in this process.
+fn connect_in(netns: &Path) -> Result<Handle, PluginError> {
+    let own = own_netns()?;
+    let other = File::open(netns).map_err(|e| kernel(&netns.display().to_string(), e))?;
+    setns(&other, CloneFlags::CLONE_NEWNET).map_err(|e| kernel("setns", e))?;
+    let handle = connect();
+    setns(&own, CloneFlags::CLONE_NEWNET).map_err(|e| kernel("setns", e))?;
+    handle
 }
 
 fn connect() -> Result<Handle, PluginError> {

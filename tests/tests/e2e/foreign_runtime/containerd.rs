@@ -3,7 +3,6 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -61,7 +60,6 @@ impl Containerd {
         let dir = cluster.directory().join("containerd");
         fs::create_dir_all(&dir)?;
         fs::write(dir.join(CONFIG), configuration(&dir, &cluster.data_dir()))?;
-        loopback(&cluster.data_dir().join("cni/bin"))?;
         let process = spawn(cluster, &dir)?;
         let containerd = Self { process, dir };
         containerd.wait()?;
@@ -217,23 +215,4 @@ runtime_type = "io.containerd.runc.v2"
 Root = "{dir}/runc"
 "#
     )
-}
-
-/// containerd wants a plugin of that name beside the one that is configured; it usually comes with the distribution.
-fn loopback(dir: &Path) -> Result<()> {
-    let script = r#"#!/bin/sh
-set -e
-case "$CNI_COMMAND" in
-VERSION) echo '{"cniVersion":"1.0.0","supportedVersions":["0.3.1","0.4.0","1.0.0"]}' ;;
-ADD)
-    nsenter --net="$CNI_NETNS" ip link set lo up
-    echo '{"cniVersion":"0.3.1","interfaces":[{"name":"lo","sandbox":"'"$CNI_NETNS"'"}],"ips":[]}'
-    ;;
-esac
-"#;
-    fs::create_dir_all(dir)?;
-    let path = dir.join("loopback");
-    fs::write(&path, script)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-    Ok(())
 }
