@@ -1,5 +1,8 @@
 //! `knarr down`: stops the cluster and removes what it made on this machine.
 
+mod groups;
+mod pods;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -7,14 +10,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use knarr_cri::{
-    tonic::transport::Channel,
-    v1::{
-        ListPodSandboxRequest, RemovePodSandboxRequest, StopPodSandboxRequest,
-        runtime_service_client::RuntimeServiceClient,
-    },
-};
-use knarr_runtime::Runtime;
 use nix::{
     errno::Errno,
     mount::{MntFlags, umount2},
@@ -22,7 +17,6 @@ use nix::{
     unistd::Pid,
 };
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     cli::Down,
@@ -35,9 +29,6 @@ use crate::{
 const STOP_TIMEOUT: Duration = Duration::from_secs(25);
 /// How often the lock of a stopping instance is looked at: it is not something one can wait for.
 const STOP_POLL: Duration = Duration::from_millis(50);
-/// The runtime makes its socket first thing.
-const RUNTIME_TIMEOUT: Duration = Duration::from_secs(5);
-const RUNTIME_POLL: Duration = Duration::from_millis(10);
 
 pub fn run(flags: &Down) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
@@ -61,7 +52,7 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
         .step("stop knarr", stop(data_dir, note.as_ref()))
         .await?;
     progress
-        .step("remove pods", remove_pods(data_dir, note.as_ref()))
+        .step("remove pods", pods::remove(data_dir, note.as_ref()))
         .await?;
     progress
         .step("remove control groups", remove_cgroups(note.as_ref()))
@@ -112,64 +103,16 @@ async fn stop(data_dir: &Path, note: Option<&Note>) -> Result<Instance> {
     }
 }
 
-/// Starts the embedded runtime alone and has it remove every sandbox.
-async fn remove_pods(data_dir: &Path, note: Option<&Note>) -> Result<()> {
-    let mut config = knarr_runtime::Config::new(data_dir);
-    if let Some(note) = note {
-        config.cgroup_root.clone_from(&note.cgroup_root);
-    }
-    let endpoint = config.socket.display().to_string();
-    let token = CancellationToken::new();
-    let runtime = Runtime::new(config).await?;
-    let serving = tokio::spawn(runtime.run(token.clone()));
-    let removed = async {
-        let mut client = reach(&endpoint).await?;
-        let listed = client
-            .list_pod_sandbox(ListPodSandboxRequest::default())
-            .await?;
-        for sandbox in listed.into_inner().items {
-            let pod_sandbox_id = sandbox.id;
-            client
-                .stop_pod_sandbox(StopPodSandboxRequest {
-                    pod_sandbox_id: pod_sandbox_id.clone(),
-                })
-                .await
-                .with_context(|| format!("cannot stop sandbox {pod_sandbox_id}"))?;
-            client
-                .remove_pod_sandbox(RemovePodSandboxRequest {
-                    pod_sandbox_id: pod_sandbox_id.clone(),
-                })
-                .await
-                .with_context(|| format!("cannot remove sandbox {pod_sandbox_id}"))?;
-        }
-        Ok::<_, anyhow::Error>(())
-    };
-    let result = removed.await;
-    token.cancel();
-    serving.await.context("the runtime was aborted")??;
-    result
-}
-
-/// Connects to the runtime, which makes its socket only once it runs.
-async fn reach(endpoint: &str) -> Result<RuntimeServiceClient<Channel>> {
-    let deadline = Instant::now() + RUNTIME_TIMEOUT;
-    loop {
-        match knarr_cri::connect(endpoint).await {
-            Ok((client, _)) => return Ok(client),
-            Err(error) if Instant::now() > deadline => return Err(error.into()),
-            Err(_) => sleep(RUNTIME_POLL).await,
-        }
-    }
-}
-
 /// Those of pods and shims; a cluster that never came up has none.
 async fn remove_cgroups(note: Option<&Note>) -> Result<()> {
     let Some(root) = note.map(|note| note.cgroup_root.clone()) else {
         return Ok(());
     };
     let removed = tokio::task::spawn_blocking(move || {
-        knarr_runtime::remove_cgroups(&root)
-            .with_context(|| format!("cannot remove the control groups below {}", root.display()))
+        knarr_runtime::remove_cgroups(&root).with_context(|| {
+            format!("cannot remove the control groups below {}", root.display())
+        })?;
+        groups::remove_empty(&root)
     });
     removed
         .await

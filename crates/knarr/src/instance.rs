@@ -30,6 +30,18 @@ pub struct Note {
     pub kubeconfig: PathBuf,
     pub node_name: String,
     pub cgroup_root: PathBuf,
+    /// Set when another runtime than the embedded one has the pods.
+    #[serde(default)]
+    pub foreign_runtime: Option<ForeignRuntime>,
+}
+
+/// Where `down` finds the pods of a cluster whose runtime is not a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForeignRuntime {
+    /// The CRI endpoint.
+    pub endpoint: String,
+    /// What the kubelet wrote into [`knarr_kubelet::OWNER_LABEL`] of its sandboxes.
+    pub owner: String,
 }
 
 /// The lock of a data directory; released when dropped, also by the kernel.
@@ -146,8 +158,14 @@ mod tests {
             kubeconfig: dir.join("admin.kubeconfig"),
             node_name: "a".to_owned(),
             cgroup_root: "/knarr".into(),
+            foreign_runtime: Some(ForeignRuntime {
+                endpoint: "unix:///run/containerd/containerd.sock".to_owned(),
+                owner: dir.display().to_string(),
+            }),
         };
         first.publish(&note).unwrap();
+        let read = Note::read(&dir).unwrap().unwrap();
+        assert_eq!(read.foreign_runtime, note.foreign_runtime);
         let error = Instance::acquire(&dir).err().unwrap().to_string();
         assert!(
             error.contains(&format!("pid {}, API https://127.0.0.1:6443", note.pid)),
@@ -156,5 +174,12 @@ mod tests {
         drop(first);
         Instance::acquire(&dir).unwrap();
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_note_of_an_older_version_can_be_read() {
+        let text = r#"{"pid":1,"api":"","kubeconfig":"","node_name":"a","cgroup_root":"/knarr"}"#;
+        let note: Note = serde_json::from_str(text).unwrap();
+        assert_eq!(note.foreign_runtime, None);
     }
 }

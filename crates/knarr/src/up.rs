@@ -9,7 +9,7 @@ use crate::{
     cli::Up,
     cluster::Cluster,
     detach,
-    instance::{self, Instance, Note},
+    instance::{self, ForeignRuntime, Instance, Note},
     logging, network, preflight,
     progress::{Progress, seconds},
 };
@@ -74,6 +74,13 @@ async fn serve(flags: &Up, instance: &mut Instance, background: bool) -> Result<
         kubeconfig: kubeconfig.clone(),
         node_name: cluster.node_name().to_owned(),
         cgroup_root: flags.cgroup_root.clone(),
+        foreign_runtime: flags
+            .container_runtime_endpoint
+            .clone()
+            .map(|endpoint| ForeignRuntime {
+                endpoint,
+                owner: knarr_kubelet::owner(&flags.data_dir),
+            }),
     })?;
     greet(&progress, &api, &kubeconfig, flags.detach);
     if background {

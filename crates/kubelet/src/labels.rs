@@ -1,7 +1,7 @@
 //! The labels and annotations that tie sandboxes and containers to their pods. They are upstream's, so that tools
 //! which read them (crictl, log agents) work, and all the memory a kubelet has after a restart.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_cri::v1;
@@ -17,8 +17,17 @@ pub(crate) const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessag
 pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
 pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 
-/// Labels of a pod's sandbox: the pod's own and its identity.
-pub(crate) fn sandbox(pod: &Pod) -> HashMap<String, String> {
+/// Label of sandboxes that says which kubelet made them: a runtime may serve more than one, and upstream's labels only
+/// name the pod.
+pub const OWNER_LABEL: &str = "knarr.io/kubelet";
+
+/// The value of [`OWNER_LABEL`] for the kubelet of a data directory.
+pub fn owner(data_dir: &Path) -> String {
+    data_dir.display().to_string()
+}
+
+/// Labels of a pod's sandbox: the pod's own, its identity and its kubelet's.
+pub(crate) fn sandbox(pod: &Pod, data_dir: &Path) -> HashMap<String, String> {
     let mut labels: HashMap<String, String> = pod
         .metadata
         .labels
@@ -27,6 +36,7 @@ pub(crate) fn sandbox(pod: &Pod) -> HashMap<String, String> {
         .into_iter()
         .collect();
     identity(&mut labels, pod);
+    labels.insert(OWNER_LABEL.to_owned(), owner(data_dir));
     labels
 }
 

@@ -119,7 +119,7 @@ impl Cluster {
             format!("--data-dir={}", self.data_dir().display()),
             "--node-name=node".to_owned(),
             format!("--node-ip={NODE_IP}"),
-            format!("--cgroup-root=/{}", self.id),
+            format!("--cgroup-root={}", self.cgroup_root()),
         ];
         flags.extend(self.options.flags.iter().cloned());
         flags
@@ -259,6 +259,11 @@ impl Cluster {
         let left = self.leftovers()?;
         ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
         Ok(())
+    }
+
+    /// The control group below which everything of the cluster is.
+    pub fn cgroup_root(&self) -> String {
+        format!("/{}", self.id)
     }
 
     /// The binary with a subcommand, on the node.

@@ -9,6 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use knarr_cri::v1::{
+    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption,
+    PodSandboxConfig, PodSandboxMetadata, RemovePodSandboxRequest, RunPodSandboxRequest,
+    StatusRequest, StopPodSandboxRequest,
+};
 use knarr_testkit::{
     Cluster, eventually,
     image::{self, Image, Layer},
@@ -19,10 +24,14 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::json;
+use tokio::time::timeout;
+
+use crate::support::block_on;
 
 const PROGRAMS: [&str; 3] = ["containerd", "ctr", "runc"];
 const START_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
+const CRI_DEADLINE: Duration = Duration::from_secs(30);
 const CTR_DEADLINE: Duration = Duration::from_secs(60);
 /// containerd's shims have their sockets here, whatever its configuration says.
 const SHIM_SOCKETS: [&str; 2] = ["/run/containerd/s", "/run/containerd"];
@@ -75,7 +84,9 @@ impl Containerd {
 
     fn wait(&self) -> Result<()> {
         eventually(START_DEADLINE, "containerd answers", || {
-            self.ctr(&["version"]).map(drop)
+            self.ctr(&["version"])?;
+            // Its CRI is there a little later.
+            block_on(self.status())
         })
         .with_context(|| self.log_text())
     }
@@ -133,6 +144,63 @@ impl Containerd {
     /// Containers and sandboxes that containerd knows, one a line.
     pub fn containers(&self) -> Result<String> {
         self.ctr(&["containers", "list", "--quiet"])
+    }
+
+    async fn status(&self) -> Result<()> {
+        let (mut runtime, _) = knarr_cri::connect(&self.endpoint()).await?;
+        let status = runtime.status(StatusRequest::default());
+        timeout(CRI_DEADLINE, status).await??;
+        Ok(())
+    }
+
+    /// Makes a sandbox as another kubelet would; its id.
+    pub async fn sandbox(&self, cluster: &Cluster) -> Result<String> {
+        let labels = [
+            ("io.kubernetes.pod.name", "other"),
+            ("io.kubernetes.pod.namespace", "default"),
+            ("io.kubernetes.pod.uid", "other"),
+        ];
+        let host = NamespaceOption {
+            network: NamespaceMode::Node.into(),
+            ..NamespaceOption::default()
+        };
+        let config = PodSandboxConfig {
+            metadata: Some(PodSandboxMetadata {
+                name: "other".to_owned(),
+                uid: "other".to_owned(),
+                namespace: "default".to_owned(),
+                attempt: 0,
+            }),
+            labels: labels.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            linux: Some(LinuxPodSandboxConfig {
+                cgroup_parent: cluster.cgroup_root(),
+                security_context: Some(LinuxSandboxSecurityContext {
+                    namespace_options: Some(host),
+                    ..LinuxSandboxSecurityContext::default()
+                }),
+                ..LinuxPodSandboxConfig::default()
+            }),
+            ..PodSandboxConfig::default()
+        };
+        let (mut runtime, _) = knarr_cri::connect(&self.endpoint()).await?;
+        let made = runtime.run_pod_sandbox(RunPodSandboxRequest {
+            config: Some(config),
+            runtime_handler: String::new(),
+        });
+        let made = timeout(CRI_DEADLINE, made).await??;
+        Ok(made.into_inner().pod_sandbox_id)
+    }
+
+    pub async fn remove(&self, sandbox: &str) -> Result<()> {
+        let (mut runtime, _) = knarr_cri::connect(&self.endpoint()).await?;
+        let pod_sandbox_id = sandbox.to_owned();
+        let stopped = runtime.stop_pod_sandbox(StopPodSandboxRequest {
+            pod_sandbox_id: pod_sandbox_id.clone(),
+        });
+        timeout(CRI_DEADLINE, stopped).await??;
+        let removed = runtime.remove_pod_sandbox(RemovePodSandboxRequest { pod_sandbox_id });
+        timeout(CRI_DEADLINE, removed).await??;
+        Ok(())
     }
 
     /// Ends it, its pods go on; an error unless it says that all is well.
