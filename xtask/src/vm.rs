@@ -343,7 +343,7 @@ fn boot(kernel: &Kernel, initrd: &Path, args: &Args) -> Result<(Machine, ChildSt
         .arg(initrd)
         .arg("-append")
         .arg(format!(
-            "console=ttyS0 quiet panic=-1 rdinit=/init {}",
+            "console=ttyS0 quiet panic=-1 rdinit=/init only={}",
             args.only
         ))
         .stdin(Stdio::null())
