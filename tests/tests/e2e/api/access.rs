@@ -264,8 +264,7 @@ pub async fn node_proxy(api: &Caller<'_>) -> Result<()> {
     api.get(&format!("{path}/nothing")).await?.is(404)?;
     let jane = Identity::Impersonated("jane".to_owned());
     let jane = api.cluster.client_as(&jane).await?;
-    let message =
-        "User \"jane\" cannot get resource \"nodes/proxy\" in API group \"\" at the cluster scope";
+    let message = "nodes \"node\" is forbidden: User \"jane\" cannot get resource \"nodes/proxy\" in API group \"\" at the cluster scope";
     send(&jane, "GET", &format!("{path}/pods"), &[], "")
         .await?
         .fails(403, "Forbidden", message)?;
