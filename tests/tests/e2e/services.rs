@@ -10,7 +10,7 @@ mod names;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use knarr_testkit::{Cluster, run};
+use knarr_testkit::{Cluster, eventually, run};
 
 use crate::support::{SOON, Shell, newest, step, with_running_cluster};
 
@@ -65,8 +65,12 @@ fn shell(cluster: &Cluster) -> Result<Shell<'_>> {
 fn ready(shell: &Shell<'_>) -> Result<()> {
     shell.wait_ready("app=pair", 2)?;
     shell.wait_ready("app=caller", 1)?;
-    shell.run("wait --for=jsonpath={.status.phase}=Running pod/shy --timeout=60s")?;
-    Ok(())
+    // It is never ready. Old kubectls cannot wait for a phase.
+    eventually(SOON, "pod shy is running", || {
+        let phase = shell.path("pod shy", "{.status.phase}")?;
+        ensure!(phase == "Running", "{phase:?}");
+        Ok(())
+    })
 }
 
 /// What a script prints in the calling pod.
