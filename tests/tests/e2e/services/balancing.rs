@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, time::Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use knarr_testkit::{NODE_IP, eventually};
+use knarr_testkit::{NODE_IP, Raw, eventually};
 use serde_json::{Value, json};
 
 use super::{call, cluster_ip, manifest, pod_ip, program};
-use crate::support::{SOON, Shell, field};
+use crate::support::{SOON, Shell, block_on, field};
 
 /// Requests by which both of two pods are met: missing one has a chance of 2^-40.
 const REQUESTS: usize = 40;
@@ -183,15 +183,18 @@ pub fn load_balancer(shell: &Shell<'_>) -> Result<()> {
     let cluster = shell.cluster;
     let status =
         json!({"status": {"loadBalancer": {"ingress": [{"ip": BALANCER_IP}]}}}).to_string();
-    shell.words(&[
-        "patch",
-        "service",
-        "near",
-        "--subresource=status",
-        "--type=merge",
-        "--patch",
-        &status,
-    ])?;
+    // Old kubectls cannot write a status.
+    block_on(async {
+        let client = cluster.client().await?;
+        let path = format!(
+            "/api/v1/namespaces/{}/services/near/status",
+            shell.namespace
+        );
+        let merge = [("content-type", "application/merge-patch+json")];
+        let answer = Raw::send(&client, "PATCH", &path, &merge, &status).await?;
+        ensure!(answer.code == 200, "{}", answer.text);
+        Ok(())
+    })?;
     let route = ["route", "replace", DOCUMENTATION_RANGE, "via", NODE_IP];
     program(cluster.client_command("ip"), &route)?;
     let url = format!("http://{BALANCER_IP}/clientip");
