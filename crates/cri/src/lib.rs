@@ -8,6 +8,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+pub mod cpu;
+
 pub use k8s_cri::v1;
 pub use tonic;
 

@@ -13,6 +13,7 @@ use std::{
 };
 
 use k8s_openapi::api::core::v1::Pod;
+use knarr_cri::cpu;
 
 use crate::{
     context,
@@ -89,7 +90,7 @@ impl Cgroups {
                 unified::limit(&join(mount, &path), &limits);
                 let class = self.class(Qos::BestEffort);
                 unified::make(mount, &class)?;
-                let weight = unified::cpu_weight(BEST_EFFORT_SHARES);
+                let weight = cpu::weight(BEST_EFFORT_SHARES);
                 set(&join(mount, &class).join("cpu.weight"), weight);
             }
             Hierarchies::V1(mounts) => {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use knarr_cri::v1::LinuxContainerResources;
+use knarr_cri::{cpu, v1::LinuxContainerResources};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -244,7 +244,7 @@ fn unified_settings(resources: &LinuxContainerResources) -> Vec<Setting> {
         settings.push((
             "cpu",
             "cpu.weight".to_owned(),
-            cpu_weight(resources.cpu_shares).to_string(),
+            cpu::weight(resources.cpu_shares).to_string(),
         ));
     }
     if resources.cpu_quota != 0 {
@@ -285,20 +285,6 @@ fn push_cpuset(settings: &mut Vec<Setting>, resources: &LinuxContainerResources)
             settings.push(("cpuset", file.to_owned(), value.clone()));
         }
     }
-}
-
-/// Shares (2 to 262144) to weight (1 to 10000), by the curve of runc 1.3.2 and libcontainer, on which the defaults meet: 1024
-/// shares are a weight of 100.
-fn cpu_weight(shares: i64) -> i64 {
-    if shares <= 2 {
-        return 1;
-    }
-    if shares >= 262_144 {
-        return 10_000;
-    }
-    let log = (shares as f64).log2();
-    let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
-    (10_f64.powf(exponent).ceil() as i64).clamp(1, 10_000)
 }
 
 fn below(mount: &Path, cgroup: &Path) -> PathBuf {

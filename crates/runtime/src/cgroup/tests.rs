@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use knarr_cri::v1::LinuxContainerResources;
 
-use super::{Hierarchies, cpu_weight, legacy_settings, parse, unified_settings};
+use super::{Hierarchies, legacy_settings, parse, unified_settings};
 
 const HYBRID: &str = "\
 30 20 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
@@ -52,16 +52,6 @@ fn controllers_are_those_of_the_root() {
 #[test]
 fn the_root_is_never_removed() {
     assert!(parse(HYBRID).remove(Path::new("/")).is_err());
-}
-
-#[test]
-fn weights_follow_shares() {
-    // As libcontainer's, which sets a container's first weight: an update must not change what is the same.
-    let shares = [0, 2, 102, 512, 1_024, 2_048, 262_144, 1 << 20];
-    assert_eq!(
-        shares.map(cpu_weight),
-        [1, 1, 17, 59, 100, 174, 10_000, 10_000]
-    );
 }
 
 #[test]
