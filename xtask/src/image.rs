@@ -1,6 +1,14 @@
-//! Writes the archives of the project's own images.
+//! Writes the archives of the project's own images, and of those that Kubernetes' end-to-end suite wants.
 
-use std::path::PathBuf;
+mod compiled;
+mod conformance;
+mod debian;
+mod recipes;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+};
 
 use anyhow::Result;
 use clap::Parser;
@@ -8,17 +16,32 @@ use knarr_testkit::image;
 
 #[derive(Parser)]
 pub struct Args {
-    /// Where to write the archives [default: images in the target directory]
+    /// Where to write the archives [default: images, or images/conformance, in the target directory]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Make the images of Kubernetes' conformance suite; needs Go and Debian
+    #[arg(long)]
+    conformance: bool,
+    /// Only print every image the suite names: the layers it is made of here, or why it is not made
+    #[arg(long, requires = "conformance")]
+    list: bool,
 }
 
 pub fn run(args: &Args) -> Result<()> {
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| image::target_dir().join("images"));
-    for archive in image::build(&out)? {
+    if args.list {
+        for line in conformance::list()? {
+            writeln!(io::stdout(), "{line}")?;
+        }
+        return Ok(());
+    }
+    let images = image::target_dir().join("images");
+    let archives = if args.conformance {
+        let out = args.out.clone().unwrap_or(images.join("conformance"));
+        vec![conformance::build(&out)?]
+    } else {
+        image::build(args.out.as_ref().unwrap_or(&images))?
+    };
+    for archive in archives {
         eprintln!("{}", archive.display());
     }
     Ok(())

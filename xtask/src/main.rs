@@ -1,6 +1,9 @@
 //! Developer tasks that have logic in them: `cargo xtask <task>`.
 
+mod command;
+mod go;
 mod image;
+mod progress;
 mod protobuf;
 // Its users are the tasks that keep a record.
 #[allow(dead_code)]
@@ -17,7 +20,8 @@ use clap::Parser;
 enum Task {
     /// Check the layout: which crate may use which, ARCHITECTURE.md against the folders, file sizes.
     Tidy,
-    /// Write the archives of the project's own images (hello.tar, busybox.tar), built when something has changed.
+    /// Write the archives of the project's own images (hello.tar, busybox.tar) or of the conformance suite's, made when
+    /// something has changed.
     Image(image::Args),
     /// Make the table of the API's facts anew from the released definitions.
     GenerateSchema(schema::Args),

@@ -1,6 +1,6 @@
 //! Images made by the project itself: the example's web server, and busybox for tests.
 //!
-//! Each is one layer in an archive as `docker save` writes it. The bytes are the same whenever the programs in them are
+//! Each is one layer, in an archive as `docker save` writes it. The bytes are the same whenever the programs in them are
 //! the same (no times, no order by chance), so an archive is written only when something has changed.
 
 mod archive;
@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub use archive::{Image, Layer, archive};
+pub use archive::{Image, Layer, LayerBuilder, archive};
 
 /// The example's web server. The tags differ in the variable `HELLO_VERSION` only.
 pub const HELLO: &str = "knarr/hello:latest";
@@ -34,9 +34,12 @@ const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 pub fn build(out: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let hello = out.join("hello.tar");
-    replace(&hello, &archive(&hello_images(&hello_program()?)?)?)?;
+    replace(
+        &hello,
+        &archive(&hello_images(&hello_program()?)?, Vec::new())?,
+    )?;
     let busybox = out.join("busybox.tar");
-    replace(&busybox, &archive(&[busybox_image()?])?)?;
+    replace(&busybox, &archive(&[busybox_image()?], Vec::new())?)?;
     Ok(vec![hello, busybox])
 }
 
@@ -97,7 +100,7 @@ fn hello_program() -> Result<Vec<u8>> {
 }
 
 fn hello_images(program: &[u8]) -> Result<Vec<Image>> {
-    let layer = Layer::new()
+    let layer = LayerBuilder::new()
         .directory("etc", 0o755)?
         .directory("tmp", 0o1777)?
         .file("etc/passwd", 0o644, PASSWD.as_bytes())?
@@ -106,7 +109,7 @@ fn hello_images(program: &[u8]) -> Result<Vec<Image>> {
         .finish()?;
     let image = |name: &str, version: &str| Image {
         name: name.to_owned(),
-        layer: layer.clone(),
+        layers: vec![layer.clone()],
         config: serde_json::json!({
             "Entrypoint": ["/hello"],
             "Env": [PATH, format!("HELLO_VERSION={version}")],
@@ -126,7 +129,7 @@ fn busybox_image() -> Result<Image> {
         .output()
         .with_context(|| format!("cannot run {BUSYBOX_PROGRAM}"))?;
     let list = String::from_utf8(list.stdout).context("busybox names its applets in UTF-8")?;
-    let mut layer = Layer::new()
+    let mut layer = LayerBuilder::new()
         .directory("bin", 0o755)?
         .directory("etc", 0o755)?
         .directory("tmp", 0o1777)?
@@ -139,7 +142,7 @@ fn busybox_image() -> Result<Image> {
     }
     Ok(Image {
         name: BUSYBOX.to_owned(),
-        layer: layer.finish()?,
+        layers: vec![layer.finish()?],
         config: serde_json::json!({"Cmd": ["sh"], "Env": [PATH], "WorkingDir": "/"}),
     })
 }

@@ -1,33 +1,57 @@
 //! Writes image archives as `docker save` does.
 
-use std::{collections::BTreeSet, io};
+use std::{
+    collections::BTreeSet,
+    io::{self, Read, Write},
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// An image of one layer.
+/// An image.
 pub struct Image {
     /// Repository and tag.
     pub name: String,
-    /// An uncompressed tar, from [`Layer::finish`].
-    pub layer: Vec<u8>,
+    /// The lowest first.
+    pub layers: Vec<Layer>,
     /// The `config` part of the image's configuration: Entrypoint, Cmd, Env, User ...
     pub config: Value,
 }
 
-/// Builds a layer's tar. Everything belongs to root and has no time.
+/// A layer, whose bytes images share.
+#[derive(Clone)]
 pub struct Layer {
+    /// Of the tar, in hexadecimal digits.
+    digest: String,
+    tar: Arc<[u8]>,
+}
+
+impl Layer {
+    /// The uncompressed tar.
+    pub fn bytes(&self) -> &[u8] {
+        &self.tar
+    }
+
+    fn diff_id(&self) -> String {
+        format!("sha256:{}", self.digest)
+    }
+}
+
+/// Builds a layer's tar. Nothing has a time; everything belongs to root but what [`LayerBuilder::entry`] copies.
+pub struct LayerBuilder {
     tar: tar::Builder<Vec<u8>>,
 }
 
-impl Default for Layer {
+impl Default for LayerBuilder {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Layer {
+impl LayerBuilder {
     pub fn new() -> Self {
         Self {
             tar: tar::Builder::new(Vec::new()),
@@ -58,39 +82,70 @@ impl Layer {
         Ok(self)
     }
 
-    /// The layer's bytes.
-    pub fn finish(self) -> Result<Vec<u8>> {
-        self.tar.into_inner().context("cannot end the archive")
+    /// Copies an entry of another archive to `path`, with its owner; `target` is where it leads if it is a link.
+    pub fn entry(
+        mut self,
+        path: &str,
+        target: Option<&Path>,
+        entry: &mut tar::Entry<'_, impl Read>,
+    ) -> Result<Self> {
+        let from = entry.header();
+        let mut header = header(from.entry_type(), from.mode()?, from.size()?);
+        header.set_uid(from.uid()?);
+        header.set_gid(from.gid()?);
+        match target {
+            Some(target) => self.tar.append_link(&mut header, path, target),
+            None => self.tar.append_data(&mut header, path, entry),
+        }
+        .with_context(|| path.to_owned())?;
+        Ok(self)
+    }
+
+    pub fn finish(self) -> Result<Layer> {
+        let tar = self.tar.into_inner().context("cannot end the layer")?;
+        Ok(Layer {
+            digest: digest(&tar),
+            tar: tar.into(),
+        })
     }
 }
 
-/// The archive of these images. Layers they share are in it once.
-pub fn archive(images: &[Image]) -> Result<Vec<u8>> {
-    let mut files = Layer::new();
+/// Writes the archive of these images. Layers they share are in it once.
+pub fn archive<W: Write>(images: &[Image], to: W) -> Result<W> {
+    let mut tar = tar::Builder::new(to);
+    let mut file = |path: &str, content: &[u8]| {
+        let mut header = header(tar::EntryType::Regular, 0o644, content.len() as u64);
+        tar.append_data(&mut header, path, content)
+            .with_context(|| path.to_owned())
+    };
     let mut entries = Vec::new();
-    let mut layers = BTreeSet::new();
+    let mut written = BTreeSet::new();
     for image in images {
-        let layer_digest = digest(&image.layer);
+        let diff_ids: Vec<String> = image.layers.iter().map(Layer::diff_id).collect();
         let config = json!({
             "architecture": architecture(),
             "os": "linux",
             "config": image.config,
-            "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{layer_digest}")]},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
         })
         .to_string();
         let config_path = format!("{}.json", digest(config.as_bytes()));
-        let layer_path = format!("{layer_digest}/layer.tar");
-        files = files.file(&config_path, 0o644, config.as_bytes())?;
-        if layers.insert(layer_digest) {
-            files = files.file(&layer_path, 0o644, &image.layer)?;
+        if written.insert(config_path.clone()) {
+            file(&config_path, config.as_bytes())?;
+        }
+        let mut layer_paths = Vec::new();
+        for layer in &image.layers {
+            let path = format!("{}/layer.tar", layer.digest);
+            if written.insert(path.clone()) {
+                file(&path, layer.bytes())?;
+            }
+            layer_paths.push(path);
         }
         entries
-            .push(json!({"Config": config_path, "RepoTags": [image.name], "Layers": [layer_path]}));
+            .push(json!({"Config": config_path, "RepoTags": [image.name], "Layers": layer_paths}));
     }
-    let manifest = Value::from(entries).to_string();
-    files
-        .file("manifest.json", 0o644, manifest.as_bytes())?
-        .finish()
+    file("manifest.json", Value::from(entries).to_string().as_bytes())?;
+    tar.into_inner().context("cannot end the archive")
 }
 
 fn header(kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
@@ -140,29 +195,37 @@ mod tests {
 
     #[test]
     fn images_share_their_layer() {
-        let layer = Layer::new()
+        let layer = LayerBuilder::new()
             .directory("etc", 0o755)
             .and_then(|layer| layer.file("etc/a", 0o644, b"content"))
             .and_then(|layer| layer.link("b", "etc/a"))
-            .and_then(Layer::finish)
+            .and_then(LayerBuilder::finish)
             .unwrap();
+        let upper = |content: &[u8]| {
+            LayerBuilder::new()
+                .file("c", 0o644, content)
+                .and_then(LayerBuilder::finish)
+                .unwrap()
+        };
         let image = |name: &str| Image {
             name: name.to_owned(),
-            layer: layer.clone(),
+            layers: vec![layer.clone(), upper(name.as_bytes())],
             config: json!({"Env": [name]}),
         };
-        let bytes = archive(&[image("a:1"), image("a:2")]).unwrap();
-        assert_eq!(bytes, archive(&[image("a:1"), image("a:2")]).unwrap());
+        let images = [image("a:1"), image("a:2")];
+        let bytes = archive(&images, Vec::new()).unwrap();
+        assert_eq!(bytes, archive(&images, Vec::new()).unwrap());
 
         let files = files(&bytes);
         assert_eq!(
             files.len(),
-            4,
-            "two configurations, a layer, the manifest: {:?}",
+            6,
+            "two configurations, three layers, the manifest: {:?}",
             files.keys()
         );
         let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
-        assert_eq!(manifest[0]["Layers"], manifest[1]["Layers"]);
+        assert_eq!(manifest[0]["Layers"][0], manifest[1]["Layers"][0]);
+        assert_ne!(manifest[0]["Layers"][1], manifest[1]["Layers"][1]);
         assert_eq!(manifest[1]["RepoTags"], json!(["a:2"]));
         let config: Value =
             serde_json::from_slice(&files[manifest[0]["Config"].as_str().unwrap()]).unwrap();
@@ -171,6 +234,6 @@ mod tests {
             config["rootfs"]["diff_ids"][0],
             format!("sha256:{}", digest(stored))
         );
-        assert_eq!(*stored, layer);
+        assert_eq!(stored, layer.bytes());
     }
 }

@@ -16,7 +16,7 @@ use knarr_cri::v1::{
 };
 use knarr_testkit::{
     Cluster, eventually,
-    image::{self, Image, Layer},
+    image::{self, Image, LayerBuilder},
     run,
 };
 use nix::{
@@ -128,16 +128,18 @@ impl Containerd {
     /// Writes the archive of the image that sandboxes run.
     fn pause(&self) -> Result<PathBuf> {
         let busybox = fs::read("/bin/busybox").context("Debian's busybox-static")?;
-        let layer = Layer::new().file("busybox", 0o755, &busybox)?.finish()?;
+        let layer = LayerBuilder::new()
+            .file("busybox", 0o755, &busybox)?
+            .finish()?;
         let config = json!({"Entrypoint": ["/busybox", "sleep", "2147483647"]});
         let name = PAUSE.to_owned();
-        let archive = image::archive(&[Image {
+        let image = Image {
             name,
-            layer,
+            layers: vec![layer],
             config,
-        }])?;
+        };
         let path = self.dir.join("pause.tar");
-        fs::write(&path, archive)?;
+        image::archive(&[image], fs::File::create(&path)?)?;
         Ok(path)
     }
 
