@@ -142,6 +142,24 @@ pub fn build(programs: &[Program]) -> Result<()> {
     Ok(())
 }
 
+/// Builds a package's tests; the executable.
+#[cfg(feature = "cluster")]
+pub fn build_tests(program: Program) -> Result<PathBuf> {
+    let module = program.module;
+    fs::create_dir_all(module.output())?;
+    let out = program.path().with_extension("test");
+    command::run(
+        module
+            .go()?
+            .args(["test", "-c", "-trimpath", "-buildvcs=false", "-ldflags"])
+            .arg(module.linker_flags()?)
+            .arg("-o")
+            .arg(&out)
+            .arg(program.package),
+    )?;
+    Ok(out)
+}
+
 /// Runs a main package; what it printed.
 pub fn run(program: Program) -> Result<String> {
     command::output(program.module.go()?.arg("run").arg(program.package))

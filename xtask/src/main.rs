@@ -1,12 +1,13 @@
 //! Developer tasks that have logic in them: `cargo xtask <task>`.
 
 mod command;
+#[cfg(feature = "cluster")]
+mod conformance;
 mod go;
 mod image;
 mod progress;
 mod protobuf;
-// Its users are the tasks that keep a record.
-#[allow(dead_code)]
+#[cfg(feature = "cluster")]
 mod record;
 mod schema;
 mod tidy;
@@ -23,6 +24,9 @@ enum Task {
     /// Write the archives of the project's own images (hello.tar, busybox.tar) or of the conformance suite's, made when
     /// something has changed.
     Image(image::Args),
+    /// Run Kubernetes' own conformance suite against knarr.
+    #[cfg(feature = "cluster")]
+    Conformance(Box<conformance::Args>),
     /// Make the table of the API's facts anew from the released definitions.
     GenerateSchema(schema::Args),
     /// Check knarr on control groups of version 2, in a virtual machine.
@@ -34,6 +38,8 @@ enum Task {
 fn main() -> Result<()> {
     match Task::parse() {
         Task::Tidy => tidy::run(),
+        #[cfg(feature = "cluster")]
+        Task::Conformance(args) => conformance::run(&args),
         Task::Image(args) => image::run(&args),
         Task::GenerateSchema(args) => schema::run(&args),
         Task::Vm(args) => vm::run(&args),

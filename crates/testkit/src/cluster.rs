@@ -44,6 +44,8 @@ const READY: &str = "knarr is ready in ";
 pub struct Options {
     /// More flags for `knarr up`.
     pub flags: Vec<String>,
+    /// Where its images are, if not the project's own.
+    pub images: Option<PathBuf>,
 }
 
 /// A cluster. Everything of it is removed when it is dropped.
@@ -95,7 +97,10 @@ impl Cluster {
     /// Starts `knarr up` without waiting.
     pub fn spawn(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the cluster runs already");
-        let images = images()?;
+        let images = match &self.options.images {
+            Some(path) => path.clone(),
+            None => images()?,
+        };
         let mut command = self.knarr(&["up"])?;
         command.arg("--image-dir").arg(images);
         command.args(self.up_flags());

@@ -11,7 +11,7 @@
 
 pub mod image;
 
-#[cfg(feature = "cluster")]
+#[cfg(feature = "client")]
 mod client;
 #[cfg(feature = "cluster")]
 mod cluster;
@@ -26,13 +26,17 @@ mod network;
 #[cfg(feature = "cluster")]
 mod wait;
 
-#[cfg(feature = "cluster")]
+#[cfg(feature = "client")]
 pub use self::{
     client::{Identity, Raw},
+    wait::eventually_async,
+};
+#[cfg(feature = "cluster")]
+pub use self::{
     cluster::{Cluster, Options, kill_process, knarr_binary},
     command::{Output, run, run_with_input},
     host::can_run_clusters,
     kubectl::{Kubectl, kubectls},
     network::{NODE_IP, Network},
-    wait::{eventually, eventually_async, hold},
+    wait::{eventually, hold},
 };

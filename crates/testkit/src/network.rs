@@ -4,7 +4,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     io,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -160,11 +160,16 @@ pub fn namespaces() -> Vec<String> {
 
 /// Opens a connection from within a namespace. A socket belongs to the namespace of the thread that made it, whoever
 /// uses it later; so one thread goes there and does nothing else.
-pub fn connect(namespace: &Path, address: SocketAddr, deadline: Duration) -> io::Result<TcpStream> {
+#[cfg(feature = "client")]
+pub fn connect(
+    namespace: &Path,
+    address: SocketAddr,
+    deadline: Duration,
+) -> io::Result<std::net::TcpStream> {
     let namespace = namespace.to_owned();
     let there = thread::spawn(move || {
         setns(File::open(namespace)?, CloneFlags::CLONE_NEWNET)?;
-        TcpStream::connect_timeout(&address, deadline)
+        std::net::TcpStream::connect_timeout(&address, deadline)
     });
     there
         .join()

@@ -33,6 +33,7 @@ pub fn eventually<T>(
 }
 
 /// As [`eventually`], for asynchronous looks.
+#[cfg(feature = "client")]
 pub async fn eventually_async<T>(
     deadline: Duration,
     what: &str,

@@ -1,0 +1,175 @@
+//! Runs Kubernetes' own end-to-end suite against a cluster: `./x conformance`.
+//!
+//! The suite's program lists its conformance specs itself. Each spec is run in a process of its own, which costs a second of
+//! a processor and buys a limit a spec, a log a spec and progress: a spec that hangs is ended and nobody waits for it. Specs
+//! that must be alone (`[Serial]`) come after the others. What the record knows to pass and does not is run once more.
+//!
+//! Rejected: one run of the suite with ginkgo's own parallel processes. It has a limit for the whole run only, and the specs
+//! behind one that hangs are lost with it.
+
+mod cluster;
+mod page;
+mod report;
+mod run;
+mod spec;
+
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use knarr_testkit::image::{target_dir, workspace};
+use regex::Regex;
+
+use self::{
+    cluster::Target,
+    report::Summary,
+    run::Suite,
+    spec::{Choice, Spec},
+};
+use crate::{
+    go::{self, Program},
+    progress::step,
+    record::Record,
+};
+
+/// Specs that take longer are not part of the fast half.
+const FAST_LIMIT: Duration = Duration::from_secs(10);
+
+const E2E: Program = Program {
+    module: go::SUITE,
+    package: "k8s.io/kubernetes/test/e2e",
+};
+const KUBECTL: Program = Program {
+    module: go::SUITE,
+    package: "k8s.io/kubernetes/cmd/kubectl",
+};
+
+#[derive(Parser)]
+pub struct Args {
+    /// Only specs of these groups: node,apps,network.
+    #[arg(long, value_delimiter = ',', value_name = "SIGS")]
+    sig: Vec<String>,
+    /// Only specs whose name matches.
+    #[arg(long, value_name = "REGEX")]
+    focus: Option<Regex>,
+    /// No specs whose name matches.
+    #[arg(long, value_name = "REGEX")]
+    skip: Option<Regex>,
+    /// Beyond conformance: every spec that needs no cloud, no special feature of the cluster and disturbs nobody.
+    #[arg(long)]
+    wider: bool,
+    /// Only specs that the record says pass within ten seconds, as a change is checked with.
+    #[arg(long)]
+    fast: bool,
+    /// Specs at a time.
+    #[arg(long, default_value_t = 6, value_name = "N")]
+    procs: usize,
+    /// Longest time for one spec, in seconds.
+    #[arg(long, default_value_t = 900, value_name = "SECONDS")]
+    limit: u64,
+    /// Another cluster than one started for the run; it has to have the suite's images.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The network namespace (a name below /run/netns) from which that cluster is reached.
+    #[arg(long, requires = "kubeconfig", value_name = "NAME")]
+    netns: Option<String>,
+    /// The cluster is upstream's own: compare with, and write, its record.
+    #[arg(long, requires = "kubeconfig")]
+    upstream: bool,
+    /// Write what was seen into the record.
+    #[arg(long, conflicts_with = "wider")]
+    record: bool,
+    /// Print the chosen specs and run none.
+    #[arg(long)]
+    list: bool,
+    /// Make the page anew from the record and run nothing.
+    #[arg(long)]
+    page: bool,
+}
+
+/// Runs `cargo xtask conformance`; an error when a spec fails that the record says passes.
+pub fn run(args: &Args) -> Result<()> {
+    if args.page {
+        return write_page();
+    }
+    let path = record_path(args.upstream);
+    let mut record = Record::load(&path)?;
+    let e2e = step("building the suite (the first time takes minutes)", || {
+        go::build(&[KUBECTL])?;
+        go::build_tests(E2E)
+    })?;
+    let listed = if args.wider {
+        spec::all(&e2e)?
+    } else {
+        spec::conformance(&e2e)?
+    };
+    let choice = Choice {
+        sigs: &args.sig,
+        focus: args.focus.as_ref(),
+        skip: args.skip.as_ref(),
+        fast: args.fast.then_some(FAST_LIMIT),
+    };
+    choice.check(&listed)?;
+    let total = listed.len();
+    let specs = choice.of(listed, &record);
+    ensure!(!specs.is_empty(), "no spec is chosen by these flags");
+    if args.list {
+        specs.iter().for_each(print_name);
+        return Ok(());
+    }
+    let target = match &args.kubeconfig {
+        Some(path) => Target::given(path, args.netns.as_deref())?,
+        None => Target::start()?,
+    };
+    let suite = Suite {
+        e2e,
+        kubectl: KUBECTL.path(),
+        target: &target,
+        limit: Duration::from_secs(args.limit),
+        logs: target_dir().join("conformance/logs"),
+    };
+    let started = Instant::now();
+    eprintln!(
+        "running {} of {total} specs, {} at a time",
+        specs.len(),
+        args.procs
+    );
+    let mut tried = suite.run(specs, args.procs, &record)?;
+    suite.retry(&mut tried, &record)?;
+    let summary = Summary::new(&tried, &record);
+    summary.print(started.elapsed(), &suite.logs);
+    if args.record {
+        record.update(report::as_record(&tried), |_| false);
+        record.save(&path, ["spec"])?;
+        write_page()?;
+    }
+    let regressions = summary.regressions();
+    ensure!(
+        args.record || regressions == 0,
+        "{regressions} spec(s) fail that the record does not know to fail"
+    );
+    Ok(())
+}
+
+fn write_page() -> Result<()> {
+    page::write(
+        &Record::load(&record_path(false))?,
+        &Record::load(&record_path(true))?,
+    )
+}
+
+fn record_path(upstream: bool) -> PathBuf {
+    workspace().join(if upstream {
+        "docs/conformance-upstream.tsv"
+    } else {
+        "docs/conformance.tsv"
+    })
+}
+
+#[expect(clippy::print_stdout, reason = "the list is what was asked for")]
+fn print_name(spec: &Spec) {
+    println!("{}", spec.name);
+}

@@ -1,0 +1,96 @@
+//! The cluster that the suite is run against: one started for it, or one that is there.
+
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use knarr_testkit::{Cluster, Options, image::target_dir};
+
+const NAMESPACES: &str = "/run/netns";
+
+/// A cluster and the way to it.
+pub enum Target {
+    /// Started for the run, in its own network namespace, data directory and control group; removed with this value.
+    Own(Box<Cluster>),
+    Given {
+        kubeconfig: PathBuf,
+        netns: Option<PathBuf>,
+    },
+}
+
+impl Target {
+    /// A cluster of knarr's with the suite's images.
+    pub fn start() -> Result<Self> {
+        let images = target_dir().join("images/conformance");
+        ensure!(
+            images.is_dir(),
+            "the suite's images are missing: cargo xtask image --conformance"
+        );
+        eprintln!("starting a cluster");
+        let cluster = Cluster::start_with(Options {
+            images: Some(images),
+            ..Options::default()
+        })?;
+        Ok(Self::Own(Box::new(cluster)))
+    }
+
+    /// A cluster that runs already.
+    pub fn given(kubeconfig: &Path, netns: Option<&str>) -> Result<Self> {
+        let kubeconfig = env::current_dir()?.join(kubeconfig);
+        ensure!(
+            kubeconfig.is_file(),
+            "there is no kubeconfig {}",
+            kubeconfig.display()
+        );
+        let netns = netns.map(|name| Path::new(NAMESPACES).join(name));
+        if let Some(path) = &netns {
+            ensure!(
+                path.exists(),
+                "there is no network namespace {}",
+                path.display()
+            );
+        }
+        Ok(Self::Given { kubeconfig, netns })
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        match self {
+            Self::Own(cluster) => cluster.kubeconfig(),
+            Self::Given { kubeconfig, .. } => kubeconfig.clone(),
+        }
+    }
+
+    /// A program that reaches the cluster and its node.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        match self {
+            Self::Own(cluster) => cluster.command(program),
+            Self::Given { netns: None, .. } => Command::new(program),
+            Self::Given {
+                netns: Some(path), ..
+            } => {
+                let mut command = Command::new("nsenter");
+                command
+                    .arg(format!("--net={}", path.display()))
+                    .arg("--")
+                    .arg(program);
+                command
+            }
+        }
+    }
+
+    /// An error when the cluster is no more there: every spec after that would fail for the wrong reason.
+    pub fn check(&self) -> Result<()> {
+        let Self::Own(cluster) = self else {
+            return Ok(());
+        };
+        let pid = cluster.pid().context("the cluster does not run")?;
+        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let ended = state.is_empty() || state.contains(") Z ");
+        ensure!(!ended, "knarr has ended\n{}", cluster.log_tail());
+        Ok(())
+    }
+}
