@@ -120,6 +120,7 @@ pub fn run(args: &Args) -> Result<()> {
         specs.iter().for_each(print_name);
         return Ok(());
     }
+    let interrupted = run::interruption()?;
     let target = match &args.kubeconfig {
         Some(path) => Target::given(path, args.netns.as_deref())?,
         None => Target::start()?,
@@ -130,6 +131,7 @@ pub fn run(args: &Args) -> Result<()> {
         target: &target,
         limit: Duration::from_secs(args.limit),
         logs: target_dir().join("conformance/logs"),
+        interrupted,
     };
     let started = Instant::now();
     eprintln!(

@@ -6,16 +6,21 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{
     cluster::Target,
@@ -40,6 +45,17 @@ pub struct Suite<'a> {
     pub limit: Duration,
     /// A log a spec is written here.
     pub logs: PathBuf,
+    /// Set by Ctrl-C and SIGTERM: what runs is ended, and what was started is removed.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+/// A flag that Ctrl-C and SIGTERM set.
+pub fn interruption() -> Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
 }
 
 impl Suite<'_> {
@@ -146,7 +162,7 @@ impl Suite<'_> {
             .command(spec, &log)?
             .spawn()
             .context("cannot run the suite")?;
-        let status = wait(&mut child, self.limit)?;
+        let status = self.wait(&mut child)?;
         let seconds = started.elapsed().as_secs_f64();
         let text = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
         Ok(
@@ -187,6 +203,43 @@ impl Suite<'_> {
             .process_group(0);
         Ok(command)
     }
+
+    /// Waits for a process; ends it and all it started at the limit, which gives `None`.
+    fn wait(&self, child: &mut Child) -> Result<Option<ExitStatus>> {
+        let group = Pid::from_raw(child.id().cast_signed());
+        // The suite has the same limit and cleans up by itself at its end.
+        let deadline = Instant::now() + self.limit + CLEAN_UP;
+        let go_on = || Instant::now() < deadline && !self.interrupted.load(Ordering::Relaxed);
+        if let Some(status) = wait_while(child, go_on)? {
+            return Ok(Some(status));
+        }
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            let _ = killpg(group, signal);
+            let deadline = Instant::now() + CLEAN_UP;
+            if wait_while(child, || Instant::now() < deadline)?.is_some() {
+                break;
+            }
+        }
+        // What it started and forgot, such as a kubectl.
+        let _ = killpg(group, Signal::SIGKILL);
+        if self.interrupted.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        Ok(None)
+    }
+}
+
+/// Waits for a process as long as one goes on; how it ended, or `None`.
+fn wait_while(child: &mut Child, go_on: impl Fn() -> bool) -> Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait().context("cannot wait for the suite")? {
+            return Ok(Some(status));
+        }
+        if !go_on() {
+            return Ok(None);
+        }
+        thread::sleep(PAUSE);
+    }
 }
 
 fn failure(seconds: f64, reason: String) -> Outcome {
@@ -194,35 +247,5 @@ fn failure(seconds: f64, reason: String) -> Outcome {
         state: State::Fail,
         seconds,
         reason,
-    }
-}
-
-/// Waits for a process and all it started; ends them at the limit, which gives `None`.
-fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
-    let group = Pid::from_raw(child.id().cast_signed());
-    // The suite has the same limit and cleans up by itself at its end.
-    if let Some(status) = wait_until(child, Instant::now() + limit + CLEAN_UP)? {
-        return Ok(Some(status));
-    }
-    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-        let _ = killpg(group, signal);
-        if wait_until(child, Instant::now() + CLEAN_UP)?.is_some() {
-            break;
-        }
-    }
-    // What it started and forgot, such as a kubectl.
-    let _ = killpg(group, Signal::SIGKILL);
-    Ok(None)
-}
-
-fn wait_until(child: &mut Child, deadline: Instant) -> Result<Option<ExitStatus>> {
-    loop {
-        if let Some(status) = child.try_wait().context("cannot wait for the suite")? {
-            return Ok(Some(status));
-        }
-        if Instant::now() >= deadline {
-            return Ok(None);
-        }
-        thread::sleep(PAUSE);
     }
 }
