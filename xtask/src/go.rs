@@ -27,12 +27,14 @@ const VERSION_PACKAGES: [&str; 2] = [
     "k8s.io/client-go/pkg/version",
 ];
 
-/// A module of ours that pins others: a folder in `tests/upstream`.
+/// A module of ours that pins others: a folder in `tests/upstream`, or [`CLIENTS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Module(pub &'static str);
 
 /// Kubernetes and its end-to-end suite.
 pub const SUITE: Module = Module("suite");
+/// Programs of ours that are clients of a cluster.
+pub const CLIENTS: Module = Module("clients");
 
 /// A main package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +60,11 @@ fn is_major_version(element: &str) -> bool {
 
 impl Module {
     fn folder(self) -> PathBuf {
-        image::workspace().join("tests/upstream").join(self.0)
+        let folder = match self {
+            CLIENTS => "clients/go".to_owned(),
+            Self(name) => format!("upstream/{name}"),
+        };
+        image::workspace().join("tests").join(folder)
     }
 
     fn output(self) -> PathBuf {

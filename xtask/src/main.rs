@@ -1,5 +1,7 @@
 //! Developer tasks that have logic in them: `cargo xtask <task>`.
 
+#[cfg(feature = "cluster")]
+mod clients;
 mod command;
 #[cfg(feature = "cluster")]
 mod conformance;
@@ -27,6 +29,9 @@ enum Task {
     /// Run Kubernetes' own conformance suite against knarr.
     #[cfg(feature = "cluster")]
     Conformance(Box<conformance::Args>),
+    /// Run the programs that people point at a cluster, and compare what works with docs/clients.tsv.
+    #[cfg(feature = "cluster")]
+    Clients(clients::Args),
     /// Make the table of the API's facts anew from the released definitions.
     GenerateSchema(schema::Args),
     /// Check knarr on control groups of version 2, in a virtual machine.
@@ -40,6 +45,8 @@ fn main() -> Result<()> {
         Task::Tidy => tidy::run(),
         #[cfg(feature = "cluster")]
         Task::Conformance(args) => conformance::run(&args),
+        #[cfg(feature = "cluster")]
+        Task::Clients(args) => clients::run(&args),
         Task::Image(args) => image::run(&args),
         Task::GenerateSchema(args) => schema::run(&args),
         Task::Vm(args) => vm::run(&args),

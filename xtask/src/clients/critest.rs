@@ -1,0 +1,92 @@
+//! critest's images: it wants upstream's, which are in public registries. Ours do the same, from busybox and a program of C.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use knarr_testkit::image::{self, Image, Layer, LayerBuilder, target_dir};
+use serde_json::{Value, json};
+
+use super::build::source;
+
+const BUSYBOX: &str = "/bin/busybox";
+const SUITE: &str = "registry.k8s.io/e2e-test-images";
+const CRI_TOOLS: &str = "gcr.io/k8s-staging-cri-tools";
+const ENVIRONMENT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/sh\n\
+                      default-user:x:1000:1000::/home:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n";
+const GROUP: &str = "root:x:0:\nwww-data:x:33:\ndefault-user:x:1000:\n\
+                     group-defined-in-image:x:50000:default-user\nnogroup:x:65534:\n";
+const PAGE: &str = "<html><body><h1>Welcome to nginx!</h1></body></html>\n";
+
+/// A directory with archives of the project's images and of those that critest wants.
+pub fn images() -> Result<PathBuf> {
+    let out = target_dir().join("clients/images");
+    image::build(&out)?;
+    let program = nnp(&target_dir().join("clients"))?;
+    let layer = layer(&program)?;
+    let server = |port: u16| json!(["httpd", "-f", "-p", port.to_string(), "-h", "/www"]);
+    let names = [
+        (SUITE, "busybox:1.29-2", json!(["sh"]), ""),
+        (SUITE, "nginx:1.14-2", server(80), ""),
+        (SUITE, "httpd:2.4.39-4", server(80), ""),
+        (SUITE, "nonewprivs:1.3", json!(["/nnp"]), ""),
+        (CRI_TOOLS, "hostnet-nginx-amd64:latest", server(12003), ""),
+        (
+            CRI_TOOLS,
+            "test-image-predefined-group:latest",
+            json!(["sh"]),
+            "1000",
+        ),
+    ];
+    let images = names.map(|(registry, name, command, user)| Image {
+        name: format!("{registry}/{name}"),
+        layers: vec![layer.clone()],
+        config: configuration(&command, user),
+    });
+    let archive = out.join("critest.tar");
+    fs::write(&archive, image::archive(&images, Vec::new())?)
+        .with_context(|| format!("cannot write {}", archive.display()))?;
+    Ok(out)
+}
+
+fn configuration(command: &Value, user: &str) -> Value {
+    json!({"Cmd": command, "Env": [ENVIRONMENT], "User": user, "WorkingDir": "/"})
+}
+
+/// Compiles the program that tells whether it may have root's rights.
+fn nnp(folder: &Path) -> Result<Vec<u8>> {
+    let out = folder.join("nnp");
+    let status = Command::new("cc")
+        .args(["-static", "-Os", "-o"])
+        .arg(&out)
+        .arg(source("critest/nnp.c"))
+        .status()
+        .context("cannot run cc (Debian's gcc)")?;
+    ensure!(status.success(), "nnp.c does not compile: {status}");
+    fs::read(&out).with_context(|| out.display().to_string())
+}
+
+fn layer(nnp: &[u8]) -> Result<Layer> {
+    let busybox = fs::read(BUSYBOX).context("Debian's busybox-static")?;
+    let list = Command::new(BUSYBOX).arg("--list").output()?;
+    let list = String::from_utf8(list.stdout).context("busybox names its applets in UTF-8")?;
+    let mut layer = LayerBuilder::new()
+        .directory("bin", 0o755)?
+        .directory("etc", 0o755)?
+        .directory("tmp", 0o1777)?
+        .directory("root", 0o700)?
+        .directory("www", 0o755)?
+        .file("etc/passwd", 0o644, PASSWD.as_bytes())?
+        .file("etc/group", 0o644, GROUP.as_bytes())?
+        .file("www/index.html", 0o644, PAGE.as_bytes())?
+        .file("nnp", 0o4755, nnp)?
+        .file("bin/busybox", 0o755, &busybox)?;
+    for applet in list.lines().filter(|name| *name != "busybox") {
+        layer = layer.link(&format!("bin/{applet}"), "busybox")?;
+    }
+    layer.finish()
+}
