@@ -47,7 +47,8 @@ pub fn body(
             expected.kind
         )));
     }
-    let (mut tree, mut problems) = match body_encoding(ask.header(CONTENT_TYPE))? {
+    let encoding = body_encoding(ask.header(CONTENT_TYPE))?;
+    let (mut tree, mut problems) = match encoding {
         BodyEncoding::Protobuf => {
             let api_version = knarr_meta::types::api_version(expected.group, expected.version);
             (
@@ -66,6 +67,12 @@ pub fn body(
     };
     let given = check_type(&mut tree, expected, body)?;
     problems.extend(conform(&mut tree, expected)?);
+    if !problems.is_empty()
+        && matches!(encoding, BodyEncoding::Json)
+        && let Some(schema) = schema::definition(expected.definition)
+    {
+        problems = schema::strict::in_document_order(schema, body);
+    }
     match validation {
         FieldValidation::Strict if !problems.is_empty() => {
             return Err(Status::bad_request(format!(

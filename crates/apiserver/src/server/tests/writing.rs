@@ -168,6 +168,23 @@ async fn unknown_fields_warn_or_fail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn strict_errors_come_in_the_order_of_the_document() {
+    let cluster = Cluster::new().await;
+    let request = Request::post(format!("{CONFIGMAPS}?fieldValidation=Strict"))
+        .header("content-type", "application/json")
+        .body(Full::from(
+            r#"{"zzz": 1, "metadata": {"name": "a", "name": "b"}, "aaa": 1, "kind": "ConfigMap", "kind": "ConfigMap"}"#,
+        ))
+        .expect("a request");
+    let refused = reply(cluster.send(request).await).await;
+    assert_eq!(
+        refused.body["message"],
+        "ConfigMap in version \"v1\" cannot be handled as a ConfigMap: strict decoding error: unknown field \"zzz\", \
+         duplicate field \"metadata.name\", unknown field \"aaa\", duplicate field \"kind\""
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_op_writes_do_not_write() {
     let cluster = Cluster::new().await;
     let made = cluster
