@@ -36,6 +36,11 @@ pub const SUITE: Module = Module("suite");
 /// Programs of ours that are clients of a cluster.
 pub const CLIENTS: Module = Module("clients");
 
+/// Runs containers for containerd. Parts of it are written in C; other programs run in images that may have no libc.
+pub const RUNC: Module = Module("runc");
+/// What is built into [`RUNC`] beside the default: its filter of system calls.
+const RUNC_TAGS: &str = "seccomp";
+
 /// A main package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Program {
@@ -92,8 +97,7 @@ impl Module {
     fn go(self) -> Result<Command> {
         let mut go = Command::new(toolchain()?);
         go.current_dir(self.folder())
-            // Programs run in images that may have no libc.
-            .env("CGO_ENABLED", "0");
+            .env("CGO_ENABLED", if self == RUNC { "1" } else { "0" });
         Ok(go)
     }
 
@@ -138,7 +142,9 @@ pub fn build(programs: &[Program]) -> Result<()> {
         command::run(
             module
                 .go()?
-                .args(["build", "-trimpath", "-buildvcs=false", "-ldflags"])
+                .args(["build", "-trimpath", "-buildvcs=false", "-tags"])
+                .arg(if module == RUNC { RUNC_TAGS } else { "" })
+                .arg("-ldflags")
                 .arg(module.linker_flags()?)
                 .arg("-o")
                 .arg(out)

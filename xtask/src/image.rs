@@ -1,9 +1,9 @@
 //! Writes the archives of the project's own images, and of those that Kubernetes' end-to-end suite wants.
 
 mod compiled;
-mod conformance;
+pub mod conformance;
 mod debian;
-mod recipes;
+pub mod recipes;
 
 use std::{
     io::{self, Write},

@@ -11,6 +11,8 @@ mod progress;
 mod protobuf;
 #[cfg(feature = "cluster")]
 mod record;
+#[cfg(feature = "cluster")]
+mod reference;
 mod schema;
 mod tidy;
 mod vm;
@@ -34,6 +36,9 @@ enum Task {
     Clients(clients::Args),
     /// Make the table of the API's facts anew from the released definitions.
     GenerateSchema(schema::Args),
+    /// Run upstream's own cluster on this machine, to compare knarr with.
+    #[cfg(feature = "cluster")]
+    Upstream(reference::Args),
     /// Check knarr on control groups of version 2, in a virtual machine.
     Vm(vm::Args),
     /// Make the table of protobuf field numbers anew from the released bindings.
@@ -49,6 +54,8 @@ fn main() -> Result<()> {
         Task::Clients(args) => clients::run(&args),
         Task::Image(args) => image::run(&args),
         Task::GenerateSchema(args) => schema::run(&args),
+        #[cfg(feature = "cluster")]
+        Task::Upstream(args) => reference::run_task(args),
         Task::Vm(args) => vm::run(&args),
         Task::GenerateProtobuf(args) => protobuf::run(&args),
     }

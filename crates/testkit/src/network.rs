@@ -61,6 +61,11 @@ impl Network {
         Ok(network)
     }
 
+    /// Removes what a process left that was killed.
+    pub fn remove(name: &str) {
+        delete(name);
+    }
+
     /// A program to be run on the node.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         enter(&self.path(), program.as_ref())

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::{
     compiled, debian,
-    recipes::{self, IMAGES, Image, LEFT_OUT, Part},
+    recipes::{self, IMAGES, Image, LEFT_OUT, MORE, Part},
 };
 use crate::{
     command,
@@ -102,9 +102,10 @@ fn recipe(name: &str) -> Result<Recipe> {
     }
 }
 
-fn names() -> Result<Vec<String>> {
+/// Names of all images that the suite wants, and of ours.
+pub fn names() -> Result<Vec<String>> {
     let text = go::run(recipes::NAMES_PROGRAM)?;
-    Ok(text.lines().map(str::to_owned).collect())
+    Ok(text.lines().chain(MORE).map(str::to_owned).collect())
 }
 
 /// Names of the images to make, with their recipes.

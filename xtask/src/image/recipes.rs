@@ -414,6 +414,11 @@ pub static IMAGES: &[Image] = &[
             &SAMPLE_APISERVER,
         )
     },
+    Image {
+        entrypoint: &["/coredns"],
+        command: &[],
+        ..image("registry.k8s.io/coredns/coredns", &DNS)
+    },
     image("registry.k8s.io/etcd", &ETCD_SERVER),
     Image {
         entrypoint: &["/pause"],
@@ -421,6 +426,12 @@ pub static IMAGES: &[Image] = &[
         ..image("registry.k8s.io/pause", &NOTHING)
     },
 ];
+
+/// DNS as kubeadm sets it up, which the suite does not name but upstream's cluster runs.
+pub const DNS_IMAGE: &str = "registry.k8s.io/coredns/coredns:v1.14.6";
+
+/// Images that the suite does not name.
+pub const MORE: [&str; 1] = [DNS_IMAGE];
 
 /// A shell, as root.
 const fn image(repository: &'static str, layer: &'static Layer) -> Image {

@@ -1,0 +1,430 @@
+//! The programs of the cluster and how they are told what to do: as kubeadm would, but for paths, and for what a node without
+//! systemd and with control groups of version 1 needs.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use knarr_testkit::NODE_IP;
+use serde_json::{Value, json};
+
+use super::{host, init, pki};
+use crate::{
+    go::{Module, Program, RUNC, SUITE},
+    image::recipes::ETCD_PROGRAM,
+};
+
+pub const NODE: &str = "node";
+/// At [`NODE_IP`].
+pub const API_URL: &str = "https://192.0.2.1:6443";
+/// Of the Service `default/kubernetes`.
+pub const SERVICE_IP: &str = "10.96.0.1";
+pub const DNS_IP: &str = "10.96.0.10";
+const SERVICE_CIDR: &str = "10.96.0.0/12";
+const CLUSTER_CIDR: &str = "10.244.0.0/16";
+/// Of the only node.
+const POD_CIDR: &str = "10.244.0.0/24";
+const ETCD_URL: &str = "http://127.0.0.1:2379";
+const PAUSE_REPOSITORY: &str = "registry.k8s.io/pause:";
+
+/// Folders below the cluster's directory that are not kept after it.
+pub const FOLDERS: [&str; 7] = [
+    "cni",
+    "config",
+    "containerd",
+    "etcd",
+    host::PRIVATE_FOLDER,
+    pki::FOLDER,
+    "state",
+];
+
+const CONTAINERD: Module = Module("containerd");
+const CNI: Module = Module("cni");
+
+const CONTAINERD_PROGRAM: Program = program(
+    CONTAINERD,
+    "github.com/containerd/containerd/v2/cmd/containerd",
+);
+pub const CTR: Program = program(CONTAINERD, "github.com/containerd/containerd/v2/cmd/ctr");
+const SHIM: Program = program(
+    CONTAINERD,
+    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+);
+const RUNC_PROGRAM: Program = program(RUNC, "github.com/opencontainers/runc");
+const CNI_PLUGINS: [Program; 4] = [
+    program(
+        CNI,
+        "github.com/containernetworking/plugins/plugins/ipam/host-local",
+    ),
+    program(
+        CNI,
+        "github.com/containernetworking/plugins/plugins/main/loopback",
+    ),
+    program(
+        CNI,
+        "github.com/containernetworking/plugins/plugins/main/ptp",
+    ),
+    program(
+        CNI,
+        "github.com/containernetworking/plugins/plugins/meta/portmap",
+    ),
+];
+const API_SERVER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-apiserver");
+const CONTROLLER_MANAGER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-controller-manager");
+const SCHEDULER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-scheduler");
+const PROXY: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-proxy");
+const KUBELET: Program = program(SUITE, "k8s.io/kubernetes/cmd/kubelet");
+pub const KUBECTL: Program = program(SUITE, "k8s.io/kubernetes/cmd/kubectl");
+
+const fn program(module: Module, package: &'static str) -> Program {
+    Program { module, package }
+}
+
+/// All that is built for the cluster itself.
+pub fn programs() -> Vec<Program> {
+    let mut programs = vec![
+        ETCD_PROGRAM,
+        CONTAINERD_PROGRAM,
+        CTR,
+        SHIM,
+        RUNC_PROGRAM,
+        API_SERVER,
+        CONTROLLER_MANAGER,
+        SCHEDULER,
+        PROXY,
+        KUBELET,
+        KUBECTL,
+    ];
+    programs.extend(CNI_PLUGINS);
+    programs
+}
+
+/// A program that runs as long as the cluster does.
+pub struct Component {
+    pub name: &'static str,
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+    /// PATH, where it finds what it starts.
+    pub path: OsString,
+}
+
+fn component(name: &'static str, program: Program, arguments: Vec<String>) -> Component {
+    Component {
+        name,
+        program: program.path(),
+        arguments,
+        path: env::var_os("PATH").unwrap_or_default(),
+    }
+}
+
+/// What everything else speaks to.
+pub fn foundation(dir: &Path) -> Result<Vec<Component>> {
+    Ok(vec![etcd(dir), api_server(dir), containerd(dir)?])
+}
+
+/// What gives up soon without an API server.
+pub fn clients(dir: &Path) -> Vec<Component> {
+    vec![
+        controller_manager(dir),
+        scheduler(dir),
+        kubelet(dir),
+        component(
+            "kube-proxy",
+            PROXY,
+            vec![flag("config", config(dir, "proxy.json"))],
+        ),
+    ]
+}
+
+fn flag(name: &str, value: impl AsRef<Path>) -> String {
+    format!("--{name}={}", value.as_ref().display())
+}
+
+fn config(dir: &Path, file: &str) -> PathBuf {
+    dir.join("config").join(file)
+}
+
+fn kubeconfig(dir: &Path, client: &str) -> PathBuf {
+    dir.join(format!("{client}.kubeconfig"))
+}
+
+pub fn containerd_socket(dir: &Path) -> PathBuf {
+    dir.join("state/containerd.sock")
+}
+
+fn etcd(dir: &Path) -> Component {
+    component(
+        "etcd",
+        ETCD_PROGRAM,
+        vec![
+            flag("data-dir", dir.join("etcd")),
+            flag("listen-client-urls", ETCD_URL),
+            flag("advertise-client-urls", ETCD_URL),
+            "--snapshot-count=10000".to_owned(),
+            "--watch-progress-notify-interval=5s".to_owned(),
+        ],
+    )
+}
+
+fn api_server(dir: &Path) -> Component {
+    let pki = |file: &str| dir.join(pki::FOLDER).join(file);
+    let mut arguments = vec![
+        flag("advertise-address", NODE_IP),
+        flag("client-ca-file", pki("ca.crt")),
+        flag("etcd-servers", ETCD_URL),
+        flag(
+            "kubelet-client-certificate",
+            pki("apiserver-kubelet-client.crt"),
+        ),
+        flag("kubelet-client-key", pki("apiserver-kubelet-client.key")),
+        flag("proxy-client-cert-file", pki("front-proxy-client.crt")),
+        flag("proxy-client-key-file", pki("front-proxy-client.key")),
+        flag("requestheader-client-ca-file", pki("front-proxy-ca.crt")),
+        flag("service-account-key-file", pki("sa.pub")),
+        flag("service-account-signing-key-file", pki("sa.key")),
+        flag("service-cluster-ip-range", SERVICE_CIDR),
+        flag("tls-cert-file", pki("apiserver.crt")),
+        flag("tls-private-key-file", pki("apiserver.key")),
+    ];
+    arguments.extend(
+        [
+            "--allow-privileged=true",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            "--enable-bootstrap-token-auth=true",
+            "--kubelet-preferred-address-types=InternalIP,ExternalIP,Hostname",
+            "--requestheader-allowed-names=front-proxy-client",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-username-headers=X-Remote-User",
+            "--secure-port=6443",
+            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+        ]
+        .map(str::to_owned),
+    );
+    component("kube-apiserver", API_SERVER, arguments)
+}
+
+fn controller_manager(dir: &Path) -> Component {
+    let pki = |file: &str| dir.join(pki::FOLDER).join(file);
+    let own = kubeconfig(dir, "controller-manager");
+    component(
+        "kube-controller-manager",
+        CONTROLLER_MANAGER,
+        vec![
+            flag("authentication-kubeconfig", &own),
+            flag("authorization-kubeconfig", &own),
+            flag("kubeconfig", &own),
+            flag("client-ca-file", pki("ca.crt")),
+            flag("cluster-cidr", CLUSTER_CIDR),
+            flag("cluster-signing-cert-file", pki("ca.crt")),
+            flag("cluster-signing-key-file", pki("ca.key")),
+            flag("requestheader-client-ca-file", pki("front-proxy-ca.crt")),
+            flag("root-ca-file", pki("ca.crt")),
+            flag("service-account-private-key-file", pki("sa.key")),
+            flag("service-cluster-ip-range", SERVICE_CIDR),
+            "--allocate-node-cidrs=true".to_owned(),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--cluster-name=kubernetes".to_owned(),
+            "--controllers=*,bootstrapsigner,tokencleaner".to_owned(),
+            "--leader-elect=true".to_owned(),
+            "--use-service-account-credentials=true".to_owned(),
+        ],
+    )
+}
+
+fn scheduler(dir: &Path) -> Component {
+    let own = kubeconfig(dir, "scheduler");
+    component(
+        "kube-scheduler",
+        SCHEDULER,
+        vec![
+            flag("authentication-kubeconfig", &own),
+            flag("authorization-kubeconfig", &own),
+            flag("kubeconfig", &own),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--leader-elect=true".to_owned(),
+        ],
+    )
+}
+
+fn kubelet(dir: &Path) -> Component {
+    component(
+        "kubelet",
+        KUBELET,
+        vec![
+            flag("config", config(dir, "kubelet.json")),
+            flag("kubeconfig", kubeconfig(dir, "kubelet")),
+            format!("--hostname-override={NODE}"),
+            format!("--node-ip={NODE_IP}"),
+        ],
+    )
+}
+
+fn containerd(dir: &Path) -> Result<Component> {
+    let mut containerd = component(
+        "containerd",
+        CONTAINERD_PROGRAM,
+        vec![flag("config", config(dir, "containerd.toml"))],
+    );
+    let shim = SHIM.path();
+    let folders = [shim.parent().context("a program has a folder")?.to_owned()]
+        .into_iter()
+        .chain(env::split_paths(&containerd.path).collect::<Vec<_>>());
+    containerd.path = env::join_paths(folders)?;
+    Ok(containerd)
+}
+
+/// Writes what the components read. `images` are the names that the suite asks for.
+pub fn configure(dir: &Path, name: &str, images: &[String]) -> Result<()> {
+    for folder in FOLDERS.iter().copied().chain([init::LOGS]) {
+        fs::create_dir_all(dir.join(folder))?;
+    }
+    let pause = images
+        .iter()
+        .find(|image| image.starts_with(PAUSE_REPOSITORY))
+        .context("the suite has no pause image")?;
+    fs::write(
+        config(dir, "containerd.toml"),
+        containerd_config(dir, pause)?,
+    )?;
+    write(dir, "kubelet.json", &kubelet_config(dir, name))?;
+    write(dir, "proxy.json", &proxy_config(dir))?;
+    fs::create_dir_all(dir.join("cni/conf"))?;
+    fs::write(
+        dir.join("cni/conf/10-pods.conflist"),
+        serde_json::to_string_pretty(&network_config(dir))?,
+    )?;
+    // Names of no cluster are nobody's: there is no way out.
+    fs::write(config(dir, "resolv.conf"), "")?;
+    Ok(())
+}
+
+fn write(dir: &Path, file: &str, value: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)?;
+    fs::write(config(dir, file), text).with_context(|| format!("cannot write {file}"))
+}
+
+fn containerd_config(dir: &Path, pause: &str) -> Result<String> {
+    let plugin = CNI_PLUGINS[0].path();
+    let plugins = plugin.parent().context("a program has a folder")?;
+    Ok(format!(
+        r#"version = 3
+root = "{dir}/containerd"
+state = "{dir}/state/containerd"
+disabled_plugins = [
+  "io.containerd.nri.v1.nri",
+  "io.containerd.snapshotter.v1.blockfile",
+  "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.erofs",
+  "io.containerd.snapshotter.v1.zfs",
+]
+[grpc]
+address = "{socket}"
+[plugins."io.containerd.internal.v1.opt"]
+path = "{dir}/containerd/opt"
+[plugins."io.containerd.cri.v1.images".pinned_images]
+sandbox = "{pause}"
+[plugins."io.containerd.cri.v1.runtime"]
+# Not every host allows to lower it.
+restrict_oom_score_adj = true
+disable_apparmor = true
+netns_mounts_under_state_dir = true
+[plugins."io.containerd.cri.v1.runtime".cni]
+bin_dirs = ["{plugins}"]
+conf_dir = "{dir}/cni/conf"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
+BinaryName = "{runc}"
+Root = "{dir}/state/runc"
+"#,
+        dir = dir.display(),
+        socket = containerd_socket(dir).display(),
+        plugins = plugins.display(),
+        runc = RUNC_PROGRAM.path().display(),
+    ))
+}
+
+fn kubelet_config(dir: &Path, name: &str) -> Value {
+    let endpoint = format!("unix://{}", containerd_socket(dir).display());
+    json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": {
+            "anonymous": {"enabled": false},
+            "webhook": {"enabled": true, "cacheTTL": "0s"},
+            "x509": {"clientCAFile": dir.join(pki::FOLDER).join("ca.crt")},
+        },
+        "authorization": {"mode": "Webhook"},
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": format!("/{name}"),
+        "clusterDNS": [DNS_IP],
+        "clusterDomain": "cluster.local",
+        "containerRuntimeEndpoint": endpoint,
+        "failCgroupV1": false,
+        "failSwapOn": false,
+        "resolvConf": config(dir, "resolv.conf"),
+        // Images that were imported cannot be pulled again: a full disk must not cost them.
+        "imageGCHighThresholdPercent": 100,
+        "imageGCLowThresholdPercent": 99,
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "1%",
+            "nodefs.inodesFree": "1%",
+            "imagefs.available": "1%",
+            "imagefs.inodesFree": "1%",
+        },
+    })
+}
+
+fn proxy_config(dir: &Path) -> Value {
+    json!({
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "clientConnection": {"kubeconfig": kubeconfig(dir, "proxy")},
+        "clusterCIDR": CLUSTER_CIDR,
+        "hostnameOverride": NODE,
+        "mode": "nftables",
+        // Limits of the whole machine, which a network namespace cannot set.
+        "conntrack": {
+            "maxPerCore": 0,
+            "min": 0,
+            "tcpEstablishedTimeout": "0s",
+            "tcpCloseWaitTimeout": "0s",
+        },
+    })
+}
+
+/// A cable to each pod and routes: without a bridge every packet passes the rules for Services.
+fn network_config(dir: &Path) -> Value {
+    json!({
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [
+            {
+                "type": "ptp",
+                "ipMasq": false,
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": dir.join("state/addresses"),
+                    "ranges": [[{"subnet": POD_CIDR}]],
+                    "routes": [{"dst": "0.0.0.0/0"}],
+                },
+            },
+            {
+                "type": "portmap",
+                "capabilities": {"portMappings": true},
+                "backend": "nftables",
+            },
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests;

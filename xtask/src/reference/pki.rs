@@ -1,0 +1,175 @@
+//! Keys, certificates and kubeconfigs as kubeadm makes them.
+
+use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt, path::Path};
+
+use anyhow::{Context, Result};
+use knarr_testkit::NODE_IP;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
+use serde_json::json;
+
+use super::components::{API_URL, NODE, SERVICE_IP};
+
+/// Below the cluster's directory.
+pub const FOLDER: &str = "pki";
+/// The administrator's kubeconfig, below the cluster's directory.
+pub const ADMIN: &str = "admin.kubeconfig";
+
+/// What a client's certificate says, and its kubeconfig's name.
+struct Client {
+    file: &'static str,
+    user: String,
+    group: Option<&'static str>,
+}
+
+/// Makes all below `dir`.
+pub fn make(dir: &Path) -> Result<()> {
+    let folder = dir.join(FOLDER);
+    fs::create_dir_all(&folder)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+
+    let cluster = Authority::make(&folder, "ca", "kubernetes")?;
+    let server_names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+        NODE,
+        "127.0.0.1",
+        NODE_IP,
+        SERVICE_IP,
+    ];
+    cluster.issue("apiserver", "kube-apiserver", None, &server_names)?;
+    cluster.issue(
+        "apiserver-kubelet-client",
+        "kube-apiserver-kubelet-client",
+        Some("system:masters"),
+        &[],
+    )?;
+    for client in clients() {
+        cluster.issue(client.file, &client.user, client.group, &[])?;
+        kubeconfig(dir, &client)?;
+    }
+
+    let front_proxy = Authority::make(&folder, "front-proxy-ca", "front-proxy-ca")?;
+    front_proxy.issue("front-proxy-client", "front-proxy-client", None, &[])?;
+
+    let tokens = KeyPair::generate()?;
+    write(&folder, "sa.key", &tokens.serialize_pem())?;
+    write(&folder, "sa.pub", &tokens.public_key_pem())
+}
+
+fn clients() -> Vec<Client> {
+    let client = |file, user: &str, group| Client {
+        file,
+        user: user.to_owned(),
+        group,
+    };
+    vec![
+        client("admin", "kubernetes-admin", Some("system:masters")),
+        client("controller-manager", "system:kube-controller-manager", None),
+        client("scheduler", "system:kube-scheduler", None),
+        client("proxy", "system:kube-proxy", None),
+        client(
+            "kubelet",
+            &format!("system:node:{NODE}"),
+            Some("system:nodes"),
+        ),
+    ]
+}
+
+struct Authority<'a> {
+    folder: &'a Path,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl<'a> Authority<'a> {
+    fn make(folder: &'a Path, file: &str, name: &str) -> Result<Self> {
+        let key = KeyPair::generate()?;
+        let mut params = named(name, None);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
+        let certificate = params.self_signed(&key)?;
+        write(folder, &format!("{file}.crt"), &certificate.pem())?;
+        write(folder, &format!("{file}.key"), &key.serialize_pem())?;
+        Ok(Self {
+            folder,
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// A certificate for a server with these names, or for a client if there are none.
+    fn issue(&self, file: &str, user: &str, group: Option<&str>, names: &[&str]) -> Result<()> {
+        let key = KeyPair::generate()?;
+        let mut params = named(user, group);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![match names {
+            [] => ExtendedKeyUsagePurpose::ClientAuth,
+            _ => ExtendedKeyUsagePurpose::ServerAuth,
+        }];
+        for name in names {
+            params.subject_alt_names.push(match name.parse::<IpAddr>() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName((*name).try_into()?),
+            });
+        }
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        write(self.folder, &format!("{file}.crt"), &certificate.pem())?;
+        write(self.folder, &format!("{file}.key"), &key.serialize_pem())
+    }
+}
+
+fn named(user: &str, group: Option<&str>) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    if let Some(group) = group {
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, group);
+    }
+    params.distinguished_name.push(DnType::CommonName, user);
+    params
+}
+
+/// JSON, which YAML is a superset of.
+fn kubeconfig(dir: &Path, client: &Client) -> Result<()> {
+    let path = |file: &str| dir.join(FOLDER).join(file);
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{
+            "name": "upstream",
+            "cluster": {"server": API_URL, "certificate-authority": path("ca.crt")},
+        }],
+        "users": [{
+            "name": client.user,
+            "user": {
+                "client-certificate": path(&format!("{}.crt", client.file)),
+                "client-key": path(&format!("{}.key", client.file)),
+            },
+        }],
+        "contexts": [{
+            "name": "upstream",
+            "context": {"cluster": "upstream", "user": client.user},
+        }],
+        "current-context": "upstream",
+    });
+    let file = format!("{}.kubeconfig", client.file);
+    write(dir, &file, &serde_json::to_string_pretty(&config)?)
+}
+
+fn write(folder: &Path, file: &str, text: &str) -> Result<()> {
+    let path = folder.join(file);
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(fs::set_permissions(
+        &path,
+        fs::Permissions::from_mode(0o600),
+    )?)
+}
