@@ -1,5 +1,6 @@
 //! What goes into a store and what comes out.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -159,8 +160,11 @@ pub enum Error {
     #[error("key and value of {bytes} bytes exceed the limit of {limit} bytes")]
     TooLarge { bytes: usize, limit: usize },
     /// The store has reached its size limit; nothing was changed.
-    #[error("store has reached its size limit")]
+    #[error("store has reached its size limit, nothing was changed")]
     Full,
+    /// The disk (or its quota) has no room for the change; nothing was changed, and a later try may succeed.
+    #[error("no space left on the store's disk, nothing was changed")]
+    NoSpace,
     /// What is on disk contradicts itself.
     #[error("store is corrupt: {0}")]
     Corrupt(String),
@@ -169,8 +173,14 @@ pub enum Error {
 }
 
 impl From<std::io::Error> for Error {
+    /// The disk, the quota or the process's own limit may just have no room for more.
     fn from(error: std::io::Error) -> Self {
-        Error::Io(Arc::new(error))
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                Error::NoSpace
+            }
+            _ => Error::Io(Arc::new(error)),
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 //! Revisions only grow, so writes append to the right edge of both trees, and a crash leaves either all of a
 //! transaction or none of it. One process at a time: a lock file says so (LMDB alone would let two in).
 
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,7 +27,14 @@ use crate::types::{Error, KeyValue, Result};
 const FORMAT: u64 = 1;
 /// Reader slots in LMDB's lock file (64 bytes each): more than ever read at a time.
 const MAX_READERS: u32 = 1024;
+/// LMDB's lock file: its head and [`MAX_READERS`] slots, with room to spare.
+const LOCK_BYTES: usize = 72 << 10;
 const HEADER_BYTES: usize = 16;
+
+const DATA_FILE: &str = "data.mdb";
+const LOCK_FILE: &str = "lock.mdb";
+/// A new environment is made in this directory and then moved, whole, to where it belongs.
+const NEW_DIR: &str = "new";
 
 const META_FORMAT: &str = "format";
 const META_COMPACTED: &str = "compacted";
@@ -39,6 +47,8 @@ pub(crate) struct Disk {
     index: Table,
     values: Table,
     meta: Database<'static, Str, U64<BE>>,
+    /// The data file through a descriptor of our own: see [`Disk::is_sound`].
+    data: File,
     /// The next commit fails as if fsync had.
     #[cfg(test)]
     pub(crate) fail_commit: std::sync::atomic::AtomicBool,
@@ -75,7 +85,16 @@ impl Disk {
             },
             TryLockError::Error(error) => error.into(),
         })?;
+        if !dir.join(DATA_FILE).try_exists()? {
+            create(dir, max_bytes)?;
+        }
+        Disk::open_in(dir, max_bytes, lock)
+    }
+
+    fn open_in(dir: &Path, max_bytes: usize, lock: File) -> Result<Disk> {
+        fill_lock_file(dir)?;
         let env = open_env(dir, max_bytes)?;
+        let data = File::open(dir.join(DATA_FILE))?;
         let txn = env.write_txn().map_err(engine)?;
         let tables = env.create_databases_and_commit(txn, |opener, txn| {
             let index = opener.create_database(txn, Some("index"))?;
@@ -91,13 +110,12 @@ impl Disk {
             index,
             values,
             meta,
+            data,
             #[cfg(test)]
             fail_commit: false.into(),
             _lock: lock,
         };
         disk.check_format()?;
-        // The files' names have to survive a power failure too.
-        File::open(dir)?.sync_all()?;
         Ok(disk)
     }
 
@@ -112,9 +130,18 @@ impl Disk {
                 self.meta
                     .put(&mut txn.txn, META_FORMAT, &FORMAT)
                     .map_err(engine)?;
-                txn.commit()
+                txn.commit().map_err(CommitError::into_inner)
             }
         }
+    }
+
+    /// After a commit that failed: whether only that commit is lost. The engine does not say which of its steps failed
+    /// (it reports a short write as an i/o error), but two things can be asked. A write-back error is reported once to
+    /// each descriptor that was open when it happened, so that a sync through ours fails if the engine's did. And after a
+    /// failed write of the page that makes a transaction visible the engine refuses every other one. If neither is so,
+    /// it was a write of pages that nothing refers to.
+    fn is_sound(&self) -> bool {
+        self.data.sync_data().is_ok() && self.env.write_txn().is_ok()
     }
 
     /// A consistent view of what is durable now.
@@ -131,6 +158,11 @@ impl Disk {
             disk: self,
             txn: self.env.write_txn().map_err(engine)?,
         })
+    }
+
+    /// Waits until the engine has let go of its files.
+    fn close(self) {
+        self.env.prepare_for_closing().wait();
     }
 
     fn value(&self, txn: &RoTxn<'_>, key: Arc<str>, revision: u64) -> Result<KeyValue> {
@@ -262,17 +294,47 @@ impl Transaction<'_> {
             .map_err(engine)
     }
 
-    /// Durable when it returns. After an error nobody can say what is on disk.
-    pub(crate) fn commit(self) -> Result<()> {
+    /// Durable when it returns.
+    pub(crate) fn commit(self) -> Result<(), CommitError> {
         #[cfg(test)]
         if self
             .disk
             .fail_commit
             .load(std::sync::atomic::Ordering::SeqCst)
         {
-            return Err(std::io::Error::other("injected").into());
+            return Err(CommitError::Unknown(
+                std::io::Error::other("injected").into(),
+            ));
         }
-        self.txn.commit().map_err(engine)
+        let Err(error) = self.txn.commit().map_err(engine) else {
+            return Ok(());
+        };
+        match error {
+            // A short write: no other i/o error leaves the file sound.
+            Error::NoSpace | Error::Io(_) if self.disk.is_sound() => {
+                Err(CommitError::Refused(Error::NoSpace))
+            }
+            // The engine found no page before it wrote any.
+            Error::Full => Err(CommitError::Refused(error)),
+            _ => Err(CommitError::Unknown(error)),
+        }
+    }
+}
+
+/// Why a transaction did not commit.
+#[derive(Debug)]
+pub(crate) enum CommitError {
+    /// It never became visible, and nothing that was committed before is in doubt.
+    Refused(Error),
+    /// Nobody can say what is on disk.
+    Unknown(Error),
+}
+
+impl CommitError {
+    fn into_inner(self) -> Error {
+        match self {
+            CommitError::Refused(error) | CommitError::Unknown(error) => error,
+        }
     }
 }
 
@@ -298,6 +360,37 @@ fn open_env(dir: &Path, max_bytes: usize) -> Result<Env<WithoutTls>> {
     // (mode 0700, and the lock file keeps other processes of ours out), and no flag that weakens LMDB's own locking
     // or syncing is set: NO_READ_AHEAD is advice to the kernel.
     unsafe { options.flags(EnvFlags::NO_READ_AHEAD).open(dir) }.map_err(engine)
+}
+
+/// Makes an empty environment, so that a crash at any point leaves either none or a whole one: LMDB writes the first pages
+/// of a new file without order and later takes a torn one for another program's.
+fn create(dir: &Path, max_bytes: usize) -> Result<()> {
+    let new = dir.join(NEW_DIR);
+    match fs::remove_dir_all(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
+        _ => create_dir(&new)?,
+    }
+    let lock = File::create(new.join("lock"))?;
+    Disk::open_in(&new, max_bytes, lock)?.close();
+    let data = new.join(DATA_FILE);
+    File::open(&data)?.sync_all()?;
+    fs::rename(&data, dir.join(DATA_FILE))?;
+    // The file's name has to survive a power failure too.
+    File::open(dir)?.sync_all()?;
+    fs::remove_dir_all(&new)?;
+    Ok(())
+}
+
+/// LMDB maps its lock file for writing, and a page of it that has no block on a full disk ends the process with SIGBUS when
+/// it is first touched. So all of it is written before: nobody else uses it, and what is in it does not outlive a process.
+fn fill_lock_file(dir: &Path) -> Result<()> {
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join(LOCK_FILE))?;
+    file.write_all(&[0; LOCK_BYTES])?;
+    Ok(())
 }
 
 /// Creates the directory for us only, and makes its name durable.

@@ -88,6 +88,29 @@ async fn a_failed_sync_is_fatal_and_shows_nothing() {
     assert_eq!(store.get("/b", None).await.expect("get"), (2, None));
 }
 
+/// A crash while the store was made for the first time, at any step.
+#[tokio::test]
+async fn a_store_half_made_is_made_anew() {
+    let torn: [&[(&str, &[u8])]; 4] = [
+        &[],
+        &[("new/data.mdb", &[0; 8192])],
+        &[("new/data.mdb", &[0; 100]), ("new/lock.mdb", &[])],
+        &[("lock.mdb", &[0; 100])],
+    ];
+    for files in torn {
+        let dir = tempfile::tempdir().expect("directory");
+        std::fs::create_dir(dir.path().join("new")).expect("directory");
+        for (name, content) in files {
+            std::fs::write(dir.path().join(name), content).expect("file");
+        }
+        let store = open(dir.path(), Options::default());
+        assert_eq!(put(&store, "/a", "1").await, 2);
+        drop(store);
+        assert!(!dir.path().join("new").exists());
+        assert_eq!(open(dir.path(), Options::default()).revision(), 2);
+    }
+}
+
 #[tokio::test]
 async fn a_full_store_refuses_writes_and_lives() {
     let dir = tempfile::tempdir().expect("directory");

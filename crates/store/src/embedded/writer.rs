@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
-use super::disk::{Disk, Marks, Transaction};
+use super::disk::{CommitError, Disk, Marks, Transaction};
 use super::index::Stamp;
 use super::policy::Policy;
 use super::queue::Request;
@@ -129,7 +129,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The round's transaction. The outer error is that of the sync, the inner one of what came before it.
+    /// The round's transaction. After the outer error nobody knows what is on disk; after the inner one nothing was
+    /// changed.
     fn write(&self, ops: Vec<Op>, round: &mut Round) -> Result<Result<Vec<Outcome>>> {
         let prepare = || -> Result<_> {
             let mut txn = self.disk.begin()?;
@@ -144,10 +145,14 @@ impl Writer {
             Ok(prepared) => prepared,
             Err(error) => return Ok(Err(error)),
         };
-        if !round.events.is_empty() || round.swept.is_some() {
-            txn.commit()?;
+        if round.events.is_empty() && round.swept.is_none() {
+            return Ok(Ok(outcomes));
         }
-        Ok(Ok(outcomes))
+        match txn.commit() {
+            Ok(()) => Ok(Ok(outcomes)),
+            Err(CommitError::Refused(error)) => Ok(Err(error)),
+            Err(CommitError::Unknown(error)) => Err(error),
+        }
     }
 
     fn apply(&self, txn: &mut Transaction<'_>, op: Op, round: &mut Round) -> Result<Outcome> {

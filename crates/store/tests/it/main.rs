@@ -1,8 +1,11 @@
 //! The store from outside: the contract that every kind of store keeps, and what only the embedded one can be put
 //! through.
 
+#![allow(clippy::print_stdout)]
+
 mod contract;
 mod crash;
+mod full_disk;
 mod model;
 
 use std::sync::Arc;
