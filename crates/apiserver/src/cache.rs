@@ -3,6 +3,7 @@
 //! One task reads the stream in revision order, applies each event to its resource and then advances the published revision.
 //! Reads never touch the store but for revisions older than the rings.
 
+pub mod damaged;
 pub mod entry;
 pub mod filter;
 pub mod published;
@@ -54,7 +55,11 @@ pub struct Cache {
 }
 
 /// An event of a resource: the short key, and the new state unless it was deleted.
-type Decoded<'c> = (&'c Arc<ResourceCache>, &'c str, Option<Arc<Entry>>);
+type Decoded<'c> = (
+    &'c Arc<ResourceCache>,
+    &'c str,
+    Result<Option<Arc<Entry>>, Error>,
+);
 
 /// Why the cache cannot be filled or fed.
 #[derive(Debug, thiserror::Error)]
@@ -85,16 +90,22 @@ impl Cache {
             let prefix = format!("{storage}/");
             let range = store.range(&prefix, None, 0, Some(revision)).await?;
             let mut entries = Vec::with_capacity(range.kvs.len());
+            let mut damaged = Vec::new();
             for kv in range.kvs {
-                let plain = transformer.decode(kind, &kv.key, kv.value)?;
-                let key = Arc::from(&kv.key[prefix.len()..]);
-                match Entry::new(kind, key, kv.mod_revision, plain) {
+                let key: Arc<str> = Arc::from(&kv.key[prefix.len()..]);
+                let entry = (transformer.decode(kind, &kv.key, kv.value))
+                    .map_err(Error::from)
+                    .and_then(|plain| Ok(Entry::new(kind, key.clone(), kv.mod_revision, plain)?));
+                match entry {
                     Ok(entry) => entries.push(Arc::new(entry)),
-                    // One damaged object must not take the cluster down.
-                    Err(error) => tracing::error!(%error, "skipping a stored object"),
+                    Err(error) => damaged.push((key, kv.mod_revision, error)),
                 }
             }
             let cache = ResourceCache::new(kind, prefix, published.shared(), revision, entries);
+            for (key, revision, error) in damaged {
+                tracing::error!(%error, resource = kind.resource, %key, "stored object cannot be read");
+                cache.damaged.note(&key, revision, error.to_string());
+            }
             let cache = Arc::new(cache);
             by_name
                 .entry(kind.resource)
@@ -121,11 +132,18 @@ impl Cache {
                 () = stop.cancelled() => return Ok(()),
             };
             for commit in &batch.commits {
-                for event in self.decode(commit) {
-                    match event {
-                        Ok((resource, key, new)) => resource.apply(key, commit.revision, new),
-                        // One damaged object must not take the cluster down.
-                        Err(error) => tracing::error!(%error, "skipping a stored object"),
+                for (resource, key, new) in self.decode(commit) {
+                    match new {
+                        Ok(new) => resource.apply(key, commit.revision, new),
+                        Err(error) => {
+                            let name = resource.kind.resource;
+                            tracing::error!(%error, resource = name, key, "stored object cannot be read");
+                            // Who watches sees it go, as who lists does not see it any more.
+                            resource.apply(key, commit.revision, None);
+                            resource
+                                .damaged
+                                .note(key, commit.revision, error.to_string());
+                        }
                     }
                 }
             }
@@ -213,9 +231,10 @@ impl Cache {
         };
         let total = range.kvs.len();
         for (n, kv) in range.kvs.into_iter().enumerate() {
-            let entry = self
-                .entry(resource, &kv.key, kv.mod_revision, kv.value)
-                .map_err(|e| ListError::Status(Box::new(Status::internal(e.to_string()))))?;
+            // What cannot be read is in no list.
+            let Ok(entry) = self.entry(resource, &kv.key, kv.mod_revision, kv.value) else {
+                continue;
+            };
             if !filter.matches(&entry) {
                 continue;
             }
@@ -272,22 +291,18 @@ impl Cache {
     ) -> Vec<Result<Arc<RingEvent>, Status>> {
         let commits = batch.commits.iter().filter(|c| c.revision <= until);
         let events = commits.flat_map(|c| c.events.iter().map(|e| (c.revision, e)));
-        let state = |kv: &Option<knarr_store::KeyValue>| match kv {
-            None => Ok(None),
-            Some(kv) => self
-                .entry(resource, &kv.key, kv.mod_revision, kv.value.clone())
-                .map(Some),
+        // What cannot be read is not there, as in lists.
+        let state = |kv: &Option<knarr_store::KeyValue>| {
+            let kv = kv.as_ref()?;
+            let value = kv.value.clone();
+            self.entry(resource, &kv.key, kv.mod_revision, value).ok()
         };
-        let made = events.map(|(revision, event)| {
-            let new = state(&event.value)?;
-            Ok(Arc::new(RingEvent::new(
-                revision,
-                new,
-                state(&event.previous)?,
-            )))
+        let made = events.filter_map(|(revision, event)| {
+            let (new, old) = (state(&event.value), state(&event.previous));
+            let seen = new.is_some() || old.is_some();
+            seen.then(|| Ok(Arc::new(RingEvent::new(revision, new, old))))
         });
-        made.map(|event| event.map_err(|e: Error| Status::internal(e)))
-            .collect()
+        made.collect()
     }
 
     fn entry(
@@ -308,10 +323,7 @@ impl Cache {
     }
 
     /// Events of resources this server knows: resource, short key, new state.
-    fn decode<'c>(
-        &'c self,
-        commit: &'c Commit,
-    ) -> impl Iterator<Item = Result<Decoded<'c>, Error>> {
+    fn decode<'c>(&'c self, commit: &'c Commit) -> impl Iterator<Item = Decoded<'c>> {
         commit.events.iter().filter_map(|event| {
             let resource = self.by_key(&event.key)?;
             let short = &event.key[resource.prefix.len()..];
@@ -321,7 +333,7 @@ impl Cache {
                     .entry(resource, &event.key, commit.revision, kv.value.clone())
                     .map(Some),
             };
-            Some(new.map(|new| (resource, short, new)))
+            Some((resource, short, new))
         })
     }
 

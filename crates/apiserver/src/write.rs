@@ -75,7 +75,7 @@ impl Core {
         let entry = self
             .cache
             .of(write.kind)?
-            .get(&short)
+            .find(&short)?
             .ok_or_else(|| Status::not_found(write.group_resource(), name))?;
         let tree = entry.tree();
         Ok(Current { entry, tree })

@@ -127,6 +127,9 @@ impl Entry {
                 .into_iter()
                 .map(String::into_boxed_str)
                 .collect();
+        } else {
+            serde_json::from_slice::<serde::de::IgnoredAny>(&entry.json)
+                .map_err(|e| malformed(e.to_string()))?;
         }
         Ok(entry)
     }

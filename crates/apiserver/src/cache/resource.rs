@@ -13,10 +13,12 @@ use std::{
 };
 
 use knarr_api::Kind;
+use knarr_meta::status::Status;
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::time::timeout;
 
 use super::{
+    damaged::Damaged,
     entry::Entry,
     filter::{Filter, Route, indexed_field},
     ring::{RING_EVENTS, Ring, RingEvent},
@@ -29,6 +31,7 @@ pub struct ResourceCache {
     /// Key prefix in the store, with trailing slash.
     pub prefix: String,
     state: RwLock<State>,
+    pub damaged: Damaged,
     pub(super) routes: Routes,
     /// The server-wide published revision.
     published: Arc<AtomicU64>,
@@ -90,6 +93,7 @@ impl ResourceCache {
             kind,
             prefix,
             state: RwLock::new(state),
+            damaged: Damaged::default(),
             routes: Routes::default(),
             published,
             indexed_field,
@@ -98,6 +102,7 @@ impl ResourceCache {
 
     /// Applies one event of the store, in order, and wakes the watchers it may concern. `new` absent: deleted.
     pub fn apply(&self, key: &str, revision: u64, new: Option<Arc<Entry>>) {
+        self.damaged.forget(key);
         let (event, sequence) = {
             let mut state = self.state.write();
             let old = match &new {
@@ -118,6 +123,14 @@ impl ResourceCache {
     /// The current state of one object.
     pub fn get(&self, key: &str) -> Option<Arc<Entry>> {
         self.state.read().objects.get(key).cloned()
+    }
+
+    /// [`ResourceCache::get`] for whom it makes a difference that an object cannot be read.
+    pub fn find(&self, key: &str) -> Result<Option<Arc<Entry>>, Status> {
+        match self.get(key) {
+            None => self.damaged.status(key).map_or(Ok(None), Err),
+            entry => Ok(entry),
+        }
     }
 
     /// Waits for an object that somebody else is about to create. `None`: it did not come within `wait`.

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
-use knarr_meta::{object, status};
+use knarr_meta::{
+    object,
+    status::{self, Status},
+};
 
 use super::{
-    ask::Ask,
+    ask::{Ask, object_key},
     delete_options::DeleteOptions,
     list::{self, ListOptions},
     modify::write_of,
@@ -82,10 +85,31 @@ pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
         .buffered(CONCURRENT_DELETES)
         .try_collect()
         .await?;
+    if filter.selects_everything() {
+        delete_damaged(ask, &write, &options).await?;
+    }
     let deleted = done.into_iter().flatten().collect();
     let slice = Slice {
         entries: deleted,
         ..slice
     };
     list::render(ask, slice, accepted)
+}
+
+/// Those that no list shows, because they cannot be read, go with the collection too.
+async fn delete_damaged(
+    ask: &Ask<'_>,
+    write: &Write<'_>,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
+    let prefix = object_key(ask.kind(), ask.namespace(), "");
+    for key in ask.core.cache.of(ask.kind())?.damaged.under(&prefix) {
+        let (namespace, name) = key.split_once('/').unwrap_or(("", &key));
+        let write = Write {
+            namespace,
+            ..*write
+        };
+        ask.core.delete(&write, name, options).await?;
+    }
+    Ok(())
 }

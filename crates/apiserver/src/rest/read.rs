@@ -20,7 +20,7 @@ pub async fn get(ask: &Ask<'_>) -> Answer {
     let key = object_key(ask.kind(), ask.namespace(), ask.info.name);
     let entry = cache
         .of(ask.kind())?
-        .get(&key)
+        .find(&key)?
         .ok_or_else(|| Status::not_found(ask.group_resource(), ask.info.name))?;
     shape::object(ask, StatusCode::OK, &entry, accepted)
 }

@@ -38,6 +38,10 @@ const SHUTDOWN: Check = ("shutdown", |health| {
     !health.stopping.load(Ordering::Acquire)
 });
 
+/// Fails when it is asked for by its name and an object cannot be read. Elsewhere it only tells: neither a restart nor another
+/// server mends that.
+const OBJECTS: &str = "stored-objects";
+
 fn checks(endpoint: &str) -> &'static [Check] {
     match endpoint {
         "readyz" => &[PING, LOG, STORE, CACHE, BOOTSTRAP, SHUTDOWN],
@@ -48,7 +52,11 @@ fn checks(endpoint: &str) -> &'static [Check] {
 /// Answers `/ENDPOINT` or `/ENDPOINT/CHECK`.
 pub fn serve(core: &Core, endpoint: &str, check: &str, query: &Query<'_>) -> Answer {
     let all = checks(endpoint);
+    let damaged: usize = (core.cache.resources())
+        .map(|resource| resource.damaged.len())
+        .sum();
     let chosen: Vec<&Check> = match check {
+        OBJECTS => Vec::new(),
         "" => all
             .iter()
             .filter(|(name, _)| !query.all("exclude").any(|e| e == *name))
@@ -68,6 +76,12 @@ pub fn serve(core: &Core, endpoint: &str, check: &str, query: &Query<'_>) -> Ans
             false => format!("[-]{name} failed: reason withheld\n"),
         });
     }
+    let objects = match damaged {
+        0 => format!("[+]{OBJECTS} ok\n"),
+        n => format!("[-]{OBJECTS} failed: {n} cannot be read\n"),
+    };
+    report.push_str(&objects);
+    healthy &= check != OBJECTS || damaged == 0;
     let verbose = query.find("verbose").is_some() && check.is_empty();
     let mut response = match (healthy, verbose) {
         (true, false) => respond::text(StatusCode::OK, "ok"),

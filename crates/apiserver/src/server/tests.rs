@@ -1,5 +1,6 @@
 //! The whole chain through the in-process service, with a real store in a temporary directory.
 
+mod damaged;
 mod reading;
 mod streaming;
 mod writing;

@@ -44,14 +44,62 @@ impl Core {
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
         for _ in 0..ATTEMPTS {
-            let current = self.current(write, name).await?;
-            match self.try_delete(write, name, options, &current).await {
+            let damaged = self.damaged(write, name, options).await?;
+            let attempt = match damaged {
+                Some(revision) => self.delete_damaged(write, name, revision).await,
+                None => {
+                    let current = self.current(write, name).await?;
+                    self.try_delete(write, name, options, &current).await
+                }
+            };
+            match attempt {
                 Ok(deleted) => return Ok(deleted),
                 Err(Refused::Status(status)) => return Err(status),
                 Err(Refused::Conflict(revision)) => self.cache.at_least(revision).await?,
             }
         }
         Err(Status::modified(write.group_resource(), name))
+    }
+
+    /// The revision of an object that cannot be read, if it may be deleted all the same: preconditions are about what is in
+    /// it, and nobody can tell whether they hold.
+    async fn damaged(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<Option<u64>, Status> {
+        if options.uid.is_some() || options.resource_version.is_some() {
+            return Ok(None);
+        }
+        self.cache.fresh().await?;
+        let (short, _) = write.keys(name);
+        Ok(self.cache.of(write.kind)?.damaged.revision(&short))
+    }
+
+    /// Removes an object that cannot be read: whatever it said about finalizers and grace is lost.
+    async fn delete_damaged(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        revision: u64,
+    ) -> Result<Deleted, Refused> {
+        for phase in [Phase::Mutate, Phase::Validate] {
+            self.admit(write, Operation::Delete, name, phase, None, None)
+                .await
+                .map_err(Refused::Status)?;
+        }
+        if !write.dry_run {
+            let (_, full) = write.keys(name);
+            self.commit_op(full, Expect::Revision(revision), Change::Delete)
+                .await?;
+        }
+        let tree = json!({
+            "kind": write.kind.kind, "apiVersion": write.kind.api_version(),
+            "metadata": {"name": name, "namespace": write.namespace},
+        });
+        let entry = self.pretend(write, name, entry::encode(&tree), revision);
+        Ok(Deleted { entry, gone: true })
     }
 
     async fn try_delete(

@@ -1,0 +1,67 @@
+//! Stored objects that cannot be read: written with another encryption key, or broken.
+//!
+//! None of them may take the server down, or block its name for ever. Lists and watches go on without it, reading it is an
+//! error, it can be deleted, and health tells how many there are.
+
+use std::collections::BTreeMap;
+
+use knarr_meta::status::Status;
+use parking_lot::RwLock;
+
+/// The objects of one resource that cannot be read.
+#[derive(Debug, Default)]
+pub struct Damaged {
+    objects: RwLock<BTreeMap<Box<str>, Found>>,
+}
+
+#[derive(Debug)]
+struct Found {
+    /// Modification revision.
+    revision: u64,
+    why: String,
+}
+
+impl Damaged {
+    /// Notes that the value `key` got at `revision` cannot be read.
+    pub fn note(&self, key: &str, revision: u64, why: String) {
+        let found = Found { revision, why };
+        self.objects.write().insert(key.into(), found);
+    }
+
+    /// The key was deleted, or has a value that can be read.
+    pub fn forget(&self, key: &str) {
+        if !self.is_empty() {
+            self.objects.write().remove(key);
+        }
+    }
+
+    /// The modification revision of a key whose value cannot be read.
+    pub fn revision(&self, key: &str) -> Option<u64> {
+        self.objects.read().get(key).map(|found| found.revision)
+    }
+
+    /// What reading the key is answered with, if its value cannot be read.
+    pub fn status(&self, key: &str) -> Option<Status> {
+        let objects = self.objects.read();
+        let found = objects.get(key)?;
+        Some(Status::internal(format!(
+            "unable to transform key {key:?}: {}",
+            found.why
+        )))
+    }
+
+    /// Keys that start with `prefix`.
+    pub fn under(&self, prefix: &str) -> Vec<Box<str>> {
+        let objects = self.objects.read();
+        let keys = objects.keys().filter(|key| key.starts_with(prefix));
+        keys.cloned().collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.objects.read().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
