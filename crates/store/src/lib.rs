@@ -21,10 +21,14 @@
 //! cut off). Why LMDB: `docs/decisions/0001-store-engine.md`.
 
 mod embedded;
+#[cfg(feature = "memory")]
+mod memory;
 mod store;
 mod types;
 
 pub use embedded::{Embedded, FatalHook, Options};
+#[cfg(feature = "memory")]
+pub use memory::Memory;
 pub use store::{Store, Watch, WatchSource};
 pub use types::{
     Batch, Change, Commit, Error, Event, Expect, KeyValue, Op, Outcome, Range, Result,

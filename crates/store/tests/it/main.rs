@@ -19,6 +19,11 @@ async fn the_embedded_store_keeps_the_contract() {
     contract::check(Arc::new(store)).await;
 }
 
+#[tokio::test]
+async fn the_store_in_memory_keeps_the_contract() {
+    contract::check(Arc::new(knarr_store::Memory::default())).await;
+}
+
 /// History comes from the engine instead of from memory; nobody may notice.
 #[tokio::test]
 async fn the_embedded_store_keeps_the_contract_without_a_ring() {
