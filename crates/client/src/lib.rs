@@ -19,6 +19,7 @@ pub mod informers;
 pub mod lease;
 pub mod queue;
 mod reflector;
+pub mod throttle;
 mod wire;
 
 pub use clients::Clients;

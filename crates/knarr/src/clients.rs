@@ -1,7 +1,7 @@
 //! Clients of the API server in this process, one for each identity.
 
 use knarr_apiserver::{LocalService, Server, request::UserInfo};
-use knarr_client::Clients;
+use knarr_client::{Clients, throttle::Throttle};
 
 /// Makes clients that call the server's handlers directly; RBAC applies to them as to any other.
 pub struct LocalClients {
@@ -24,6 +24,7 @@ impl Clients for LocalClients {
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             ..UserInfo::default()
         };
-        kube::Client::new(self.service.with_user(user), "default")
+        let service = Throttle::new(self.service.with_user(user));
+        kube::Client::new(service, "default")
     }
 }
