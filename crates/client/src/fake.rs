@@ -1,4 +1,7 @@
-//! A `kube::Client` over a closure: tests answer requests and feed watches by hand.
+//! API servers for tests of clients: one whose requests are answered and whose watches are fed by hand, and [`faults`] in front
+//! of a real one.
+
+mod faults;
 
 use std::convert::Infallible;
 
@@ -12,8 +15,10 @@ use kube::client::Body;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+pub use faults::{Faults, Faulty, Rates};
+
 /// A request as a test sees it, to be answered.
-pub(crate) struct Exchange {
+pub struct Exchange {
     pub method: String,
     /// Path and query.
     pub uri: String,
@@ -22,13 +27,14 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn answer(self, status: u16, body: &Value) {
+    /// Answers with a status code and a JSON body.
+    pub fn answer(self, status: u16, body: &Value) {
         let body = Full::new(Bytes::from(body.to_string())).boxed();
         self.send(status, body);
     }
 
     /// Accepts a watch; its events are lines, and dropping the sender ends it.
-    pub(crate) fn stream(self) -> Watch {
+    pub fn stream(self) -> Watch {
         let (sender, receiver) = mpsc::unbounded();
         let frames = receiver.map(|chunk| Ok::<_, Infallible>(http_body::Frame::data(chunk)));
         self.send(200, BodyExt::boxed(StreamBody::new(frames)));
@@ -45,17 +51,20 @@ impl Exchange {
     }
 }
 
-pub(crate) struct Watch(UnboundedSender<Bytes>);
+/// A watch that was accepted.
+pub struct Watch(UnboundedSender<Bytes>);
 
 impl Watch {
-    pub(crate) fn event(&self, type_: &str, object: &Value) {
+    /// Sends an event of this type about this object.
+    pub fn event(&self, type_: &str, object: &Value) {
         self.raw(format!(
             "{}\n",
             serde_json::json!({"type": type_, "object": object})
         ));
     }
 
-    pub(crate) fn raw(&self, chunk: String) {
+    /// Sends these bytes.
+    pub fn raw(&self, chunk: String) {
         self.0
             .unbounded_send(Bytes::from(chunk))
             .expect("the watch is read");
@@ -63,11 +72,11 @@ impl Watch {
 }
 
 /// The server's end.
-pub(crate) struct Server(UnboundedReceiver<Exchange>);
+pub struct Server(UnboundedReceiver<Exchange>);
 
 impl Server {
     /// The next request; a test that waits for one that never comes fails by its own deadline.
-    pub(crate) async fn next(&mut self) -> Exchange {
+    pub async fn next(&mut self) -> Exchange {
         let next = tokio::time::timeout(std::time::Duration::from_secs(600), self.0.next());
         next.await
             .expect("a request within the deadline")
@@ -75,12 +84,13 @@ impl Server {
     }
 
     /// No request is waiting.
-    pub(crate) fn is_idle(&mut self) -> bool {
+    pub fn is_idle(&mut self) -> bool {
         self.0.next().now_or_never().is_none()
     }
 }
 
-pub(crate) fn client() -> (kube::Client, Server) {
+/// A client, and the server that gets its requests.
+pub fn client() -> (kube::Client, Server) {
     let (sender, receiver) = mpsc::unbounded();
     let service = tower::service_fn(move |request: Request<Body>| {
         let sender = sender.clone();

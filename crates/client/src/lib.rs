@@ -28,5 +28,5 @@ pub use informers::{InformerScope, Informers};
 pub use queue::WorkQueue;
 pub use reflector::Source;
 
-#[cfg(test)]
-mod fake;
+#[cfg(any(test, feature = "fake"))]
+pub mod fake;
