@@ -1,7 +1,8 @@
 //! The list-and-watch loop that keeps one informer's cache equal to the server's state.
 //!
-//! List everything (in pages), watch from the list's revision, resume from the last revision seen when the watch ends,
-//! list again only when the server has forgotten that revision (410). Failures back off with jitter.
+//! List everything (in pages), watch from the list's revision, resume from the last revision seen when the watch ends. Where
+//! the same request cannot succeed (the server has forgotten the revision, does not know it yet, or sends what cannot be
+//! read), or does not for several times, list again. Failures back off with jitter.
 
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use http::header::{ACCEPT, HeaderValue};
 use http_body_util::BodyExt;
 use kube::api::{ListParams, WatchParams};
 use kube::client::Body;
+use kube::core::Status;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +31,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// A watch that lasted this long was healthy: the next failure starts from the smallest back-off.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// A watch that fails so often without having told anything is given up for a new list.
+const WATCH_ATTEMPTS: u32 = 5;
 
 /// What to list and watch.
 #[derive(Clone, Debug)]
@@ -65,7 +69,7 @@ impl Source {
         };
         let request = kube::core::Request::new(&self.path)
             .list(&params)
-            .map_err(Failure::other)?;
+            .map_err(Failure::transient)?;
         Ok(self.request(request, true))
     }
 
@@ -79,30 +83,43 @@ impl Source {
         };
         let request = kube::core::Request::new(&self.path)
             .watch(&params, revision)
-            .map_err(Failure::other)?;
+            .map_err(Failure::transient)?;
         Ok(self.request(request, false))
     }
 }
 
 #[derive(Debug)]
 enum Failure {
-    /// The revision is compacted: only a new list helps.
-    Expired,
-    Other(String),
+    /// The same request may succeed later.
+    Transient(String),
+    /// It will not: only a new list helps.
+    Lasting(String),
 }
 
 impl Failure {
-    fn other(error: impl std::fmt::Display) -> Self {
-        Self::Other(error.to_string())
+    fn transient(error: impl std::fmt::Display) -> Self {
+        Self::Transient(error.to_string())
+    }
+
+    fn lasting(error: impl std::fmt::Display) -> Self {
+        Self::Lasting(error.to_string())
     }
 
     fn api(error: kube::Error) -> Self {
-        if errors::is_expired(&error) {
-            Self::Expired
-        } else {
-            Self::Other(errors::message(&error))
+        let message = errors::message(&error);
+        match errors::status(&error) {
+            Some(status) if !is_transient(status) => Self::Lasting(message),
+            _ => Self::Transient(message),
         }
     }
+}
+
+/// The server is busy, or broken for now. (A revision that it does not know yet is a timeout too; it was another store's.)
+fn is_transient(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let mut causes = causes.map(|cause| cause.reason.as_str());
+    (status.code == 429 || status.code >= 500)
+        && !causes.any(|cause| cause == "ResourceVersionTooLarge")
 }
 
 struct Backoff(Duration);
@@ -130,13 +147,16 @@ pub(crate) async fn run<T: Object>(
     let work = async {
         let mut backoff = Backoff(BACKOFF_MIN);
         let mut revision: Option<String> = None;
+        let mut failed = 0;
         loop {
             let started = Instant::now();
+            let before = revision.clone();
             let result = match &mut revision {
                 Some(revision) => watch(&informer, &client, &source, revision).await,
                 none => match list(&informer, &client, &source).await {
                     Ok(at) => {
                         *none = Some(at);
+                        failed = 0;
                         continue;
                     }
                     Err(failure) => Err(failure),
@@ -148,12 +168,16 @@ pub(crate) async fn run<T: Object>(
             let wait = backoff.next();
             match result {
                 Ok(()) => tracing::debug!(path = source.path, "watch ended, resuming"),
-                Err(Failure::Expired) => {
-                    tracing::info!(path = source.path, "watch revision expired, listing again");
+                Err(Failure::Lasting(error)) => {
+                    tracing::info!(path = source.path, error, "listing again");
                     revision = None;
                 }
-                Err(Failure::Other(error)) => {
+                Err(Failure::Transient(error)) => {
                     tracing::warn!(path = source.path, error, retry_in = ?wait, "list or watch failed");
+                    failed = if revision == before { failed + 1 } else { 1 };
+                    if failed >= WATCH_ATTEMPTS {
+                        revision = None;
+                    }
                 }
             }
             tokio::time::sleep(wait).await;
@@ -168,7 +192,7 @@ async fn send(
 ) -> Result<http::Response<Body>, Failure> {
     let response = timeout(RESPONSE_TIMEOUT, client.send(request))
         .await
-        .map_err(|_| Failure::other("timed out waiting for a response"))?
+        .map_err(|_| Failure::transient("timed out waiting for a response"))?
         .map_err(Failure::api)?;
     if response.status().is_success() {
         return Ok(response);
@@ -176,10 +200,10 @@ async fn send(
     let code = response.status().as_u16();
     let body = timeout(RESPONSE_TIMEOUT, response.into_body().collect_bytes())
         .await
-        .map_err(|_| Failure::other("timed out reading an error response"))?
-        .map_err(Failure::other)?;
-    let status = serde_json::from_slice::<kube::core::Status>(&body).unwrap_or_else(|_| {
-        kube::core::Status::failure(&String::from_utf8_lossy(&body), "Unknown").with_code(code)
+        .map_err(|_| Failure::transient("timed out reading an error response"))?
+        .map_err(Failure::transient)?;
+    let status = serde_json::from_slice::<Status>(&body).unwrap_or_else(|_| {
+        Status::failure(&String::from_utf8_lossy(&body), "Unknown").with_code(code)
     });
     Err(Failure::api(kube::Error::Api(status.boxed())))
 }
@@ -196,9 +220,9 @@ async fn list<T: Object>(
         let response = send(client, source.list_request(continue_token)?).await?;
         let body: Bytes = timeout(RESPONSE_TIMEOUT, response.into_body().collect_bytes())
             .await
-            .map_err(|_| Failure::other("timed out reading a list"))?
-            .map_err(Failure::other)?;
-        let page = wire::list::<T>(&body).map_err(Failure::other)?;
+            .map_err(|_| Failure::transient("timed out reading a list"))?
+            .map_err(Failure::transient)?;
+        let page = wire::list::<T>(&body).map_err(Failure::transient)?;
         items.extend(page.items);
         continue_token = page.continue_token;
         if continue_token.is_none() {
@@ -224,16 +248,16 @@ async fn watch<T: Object>(
     loop {
         let frame = timeout_at(deadline, body.frame())
             .await
-            .map_err(|_| Failure::other("the watch outlived its timeout"))?;
+            .map_err(|_| Failure::transient("the watch outlived its timeout"))?;
         let Some(frame) = frame else { return Ok(()) };
-        let Ok(chunk) = frame.map_err(Failure::other)?.into_data() else {
+        let Ok(chunk) = frame.map_err(Failure::transient)?.into_data() else {
             continue;
         };
         lines
             .push(chunk)
-            .map_err(|_| Failure::other("a watch event exceeds the size limit"))?;
+            .map_err(|_| Failure::lasting("a watch event exceeds the size limit"))?;
         while let Some(line) = lines.next() {
-            match wire::event::<T>(&line).map_err(Failure::other)? {
+            match wire::event::<T>(&line).map_err(Failure::lasting)? {
                 Line::Applied(object) => {
                     object.resource_version().clone_into(revision);
                     informer.apply(object);

@@ -162,13 +162,55 @@ async fn failures_are_retried_and_hide_nothing() {
         .await
         .answer(503, &json!("not even a status"));
     let watch = t.watches("5").await;
-    watch.raw("this is no event\n".to_owned());
-    let watch = t.watches("5").await;
     watch.event("MODIFIED", &map("a", "6"));
     assert_eq!(
         (t.event().await, t.event().await),
         ("+a".into(), "~a".into())
     );
+}
+
+fn failure(code: u16, reason: &str, cause: &str) -> Value {
+    json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "no",
+        "details": {"causes": [{"reason": cause, "message": "no"}]}})
+}
+
+/// What a watch can never get over is not asked for again.
+#[tokio::test(start_paused = true)]
+async fn what_a_retry_cannot_mend_is_listed_anew() {
+    let mut t = start();
+    t.lists("5", vec![]).await;
+    let watch = t.watches("5").await;
+    watch.raw("this is no event\n".to_owned());
+    t.lists("6", vec![]).await;
+    let watch = t.watches("6").await;
+    watch.event("ERROR", &failure(400, "BadRequest", ""));
+    t.lists("7", vec![]).await;
+    // Another store's revision, say: a backup was restored.
+    for refusal in [
+        failure(504, "Timeout", "ResourceVersionTooLarge"),
+        failure(400, "BadRequest", ""),
+        failure(403, "Forbidden", ""),
+    ] {
+        let code = refusal["code"].as_u64().unwrap_or_default();
+        let request = t.server.next().await;
+        assert!(request.uri.contains("watch=true"), "{}", request.uri);
+        request.answer(u16::try_from(code).expect("a code"), &refusal);
+        t.lists("7", vec![]).await;
+    }
+    t.watches("7").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_fails_for_long_is_given_up_for_a_list() {
+    let mut t = start();
+    t.lists("5", vec![]).await;
+    for _ in 0..super::WATCH_ATTEMPTS {
+        let request = t.server.next().await;
+        assert!(request.uri.contains("watch=true"), "{}", request.uri);
+        request.answer(500, &failure(500, "InternalError", ""));
+    }
+    t.lists("9", vec![]).await;
+    t.watches("9").await;
 }
 
 #[tokio::test(start_paused = true)]
