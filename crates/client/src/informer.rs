@@ -1,5 +1,8 @@
 //! One resource's cache: objects shared as `Arc`, indexes kept incrementally, handlers called in order.
 
+mod index;
+
+use std::any::TypeId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -10,6 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::reflector::{self, Source};
+pub use index::IndexKey;
+use index::{AnyIndex, Index};
 
 /// What an informer can hold. Every typed Kubernetes object is one; slimmer types implement it by hand.
 pub trait Object: Send + Sync + Sized + 'static {
@@ -90,44 +95,22 @@ impl<K> Clone for Event<K> {
 }
 
 type Handler<K> = Box<dyn Fn(Event<K>) + Send + Sync>;
-type IndexFn<K> = Box<dyn Fn(&K) -> Vec<String> + Send + Sync>;
-
-struct Index<K> {
-    values_of: IndexFn<K>,
-    /// Keyed by the object's address, which is unique while the `Arc` is held here.
-    entries: HashMap<String, HashMap<usize, Arc<K>>>,
-}
-
-impl<K> Index<K> {
-    fn insert(&mut self, object: &Arc<K>) {
-        for value in (self.values_of)(object) {
-            self.entries
-                .entry(value)
-                .or_default()
-                .insert(Arc::as_ptr(object) as usize, object.clone());
-        }
-    }
-
-    fn remove(&mut self, object: &Arc<K>) {
-        for value in (self.values_of)(object) {
-            if let Some(entry) = self.entries.get_mut(&value) {
-                entry.remove(&(Arc::as_ptr(object) as usize));
-                if entry.is_empty() {
-                    self.entries.remove(&value);
-                }
-            }
-        }
-    }
-}
-
 struct Cache<K> {
     /// By namespace, then by name. Ordered by namespace so that lists are cheap to compare in tests.
     objects: BTreeMap<Box<str>, HashMap<Box<str>, Arc<K>>>,
-    indexes: HashMap<&'static str, Index<K>>,
+    /// By the type of their keys.
+    indexes: HashMap<TypeId, Box<dyn AnyIndex<K>>>,
     count: usize,
 }
 
 impl<K: Object> Cache<K> {
+    fn index<V: IndexKey<K>>(&self) -> Option<&Index<K, V>> {
+        self.indexes
+            .get(&TypeId::of::<V>())?
+            .as_any()
+            .downcast_ref()
+    }
+
     fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
         self.objects.get(namespace)?.get(name)
     }
@@ -243,37 +226,24 @@ impl<K: Object> Informer<K> {
         self.len() == 0
     }
 
-    /// Adds an index under `name`; what is cached is indexed at once. A name that is there already keeps its function
-    /// (informers are shared: give each meaning its own name).
-    pub fn with_index(
-        &self,
-        name: &'static str,
-        values_of: impl Fn(&K) -> Vec<String> + Send + Sync + 'static,
-    ) -> Self {
+    /// The objects that have `key` among their keys of this type. The first look-up by a type makes its index, which is
+    /// kept from then on.
+    pub fn by_index<V: IndexKey<K>>(&self, key: &V) -> Vec<Arc<K>> {
+        if let Some(index) = self.shared.cache.read().index::<V>() {
+            return index.get(key);
+        }
         let mut cache = self.shared.cache.write();
-        if !cache.indexes.contains_key(name) {
-            let mut index = Index {
-                values_of: Box::new(values_of),
-                entries: HashMap::new(),
-            };
+        // Another reader may have been faster.
+        if cache.index::<V>().is_none() {
+            let mut index = Index::<K, V>::default();
             for object in cache.objects.values().flat_map(HashMap::values) {
                 index.insert(object);
             }
-            cache.indexes.insert(name, index);
+            cache.indexes.insert(TypeId::of::<V>(), Box::new(index));
         }
-        drop(cache);
-        self.clone()
-    }
-
-    /// The objects that have `value` in index `name`; none when there is no such index.
-    pub fn by_index(&self, name: &str, value: &str) -> Vec<Arc<K>> {
-        let cache = self.shared.cache.read();
-        let entries = cache
-            .indexes
-            .get(name)
-            .and_then(|index| index.entries.get(value));
-        entries
-            .map(|objects| objects.values().cloned().collect())
+        cache
+            .index::<V>()
+            .map(|index| index.get(key))
             .unwrap_or_default()
     }
 

@@ -23,7 +23,7 @@ pub mod throttle;
 mod wire;
 
 pub use clients::Clients;
-pub use informer::{Event, Informer, Object};
+pub use informer::{Event, IndexKey, Informer, Object};
 pub use informers::{InformerScope, Informers};
 pub use queue::WorkQueue;
 pub use reflector::Source;

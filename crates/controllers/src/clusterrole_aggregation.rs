@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
-use knarr_client::{Event, Informer, WorkQueue};
+use knarr_client::{Event, IndexKey, Informer, WorkQueue};
 use knarr_meta::labels::Selector;
 use kube::Api;
 use kube::api::PostParams;
@@ -11,7 +11,17 @@ use kube::api::PostParams;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 1;
-const AGGREGATED: &str = "aggregated";
+
+/// Roles that are made of others.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Aggregated;
+
+impl IndexKey<ClusterRole> for Aggregated {
+    fn keys_of(role: &ClusterRole) -> Vec<Self> {
+        let rule = role.aggregation_rule.as_ref();
+        rule.map(|_| Self).into_iter().collect()
+    }
+}
 
 pub(crate) struct ClusterRoleAggregation {
     client: kube::Client,
@@ -20,22 +30,15 @@ pub(crate) struct ClusterRoleAggregation {
 }
 
 pub(crate) fn start(context: &Context) {
-    let roles: Informer<ClusterRole> = context.informers.informer();
     let controller = Arc::new(ClusterRoleAggregation {
         client: context.client("clusterrole-aggregation-controller"),
-        roles: roles.with_index(AGGREGATED, |role| {
-            role.aggregation_rule
-                .as_ref()
-                .map(|_| AGGREGATED.to_owned())
-                .into_iter()
-                .collect()
-        }),
+        roles: context.informers.informer(),
         queue: WorkQueue::new(),
     });
     let this = Arc::downgrade(&controller);
     controller.roles.on_event(move |event| {
         let Some(this) = this.upgrade() else { return };
-        for aggregated in this.roles.by_index(AGGREGATED, AGGREGATED) {
+        for aggregated in this.roles.by_index(&Aggregated) {
             let concerns = |role: &ClusterRole| {
                 role.metadata.name == aggregated.metadata.name || selects(&aggregated, role)
             };

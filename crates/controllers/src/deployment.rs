@@ -19,7 +19,8 @@ use knarr_meta::labels::Selector;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 
-use crate::owners::{self, BY_CONTROLLER};
+use crate::deletion;
+use crate::owners;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use crate::written::{self, Written};
@@ -44,8 +45,8 @@ pub(crate) fn start(context: &Context) {
         recorder: context.recorder(&client, "deployment-controller"),
         client,
         deployments: context.informers.informer(),
-        sets: owners::index_by_controller(context.informers.informer()),
-        pods: owners::index_by_controller(context.informers.informer()),
+        sets: context.informers.informer(),
+        pods: context.informers.informer(),
         written: Written::default(),
         queue: WorkQueue::new(),
     });
@@ -133,10 +134,10 @@ impl DeploymentController {
         }
     }
 
-    /// Pods that have not ended, by the uid of their ReplicaSet.
-    fn running(&self, sets: &[Arc<ReplicaSet>]) -> HashMap<String, usize> {
+    /// Pods that have not ended, by the uid of their ReplicaSet; all of one namespace.
+    fn running(&self, namespace: &str, sets: &[Arc<ReplicaSet>]) -> HashMap<String, usize> {
         let count = |set: &Arc<ReplicaSet>| {
-            let pods = self.pods.by_index(BY_CONTROLLER, uid(&**set));
+            let pods = owners::controlled(&self.pods, namespace, uid(&**set));
             (
                 uid(&**set).to_owned(),
                 pods.iter().filter(|pod| !pods::is_terminal(pod)).count(),
@@ -167,8 +168,8 @@ impl DeploymentController {
                     .await?;
                 self.written.note(&Key::of(deployment), &name, &patched);
             }
-            Op::Delete { name } => {
-                errors::optional(sets.delete(&name, &DeleteParams::default()).await)?;
+            Op::Delete { set } => {
+                deletion::delete(&sets, &set.metadata, DeleteParams::default()).await?;
             }
             Op::Scaled { message } => {
                 self.recorder.event(
@@ -304,7 +305,7 @@ impl Reconciler for DeploymentController {
         let deployments = Api::namespaced(self.client.clone(), &key.namespace);
         let sets = Api::namespaced(self.client.clone(), &key.namespace);
         let owned = owners::execute(claims, &*deployment, &deployments, &sets).await?;
-        let running = self.running(&owned);
+        let running = self.running(&key.namespace, &owned);
         let plan = plan::plan(&deployment, &owned, &running, Timestamp::now());
         for op in plan.ops {
             tracing::trace!(%key, ?op, "executing");

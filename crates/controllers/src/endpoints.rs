@@ -10,6 +10,7 @@ use knarr_client::{Event, Informer, WorkQueue, errors};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
 
+use crate::deletion;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 use crate::services::{self, Membership, TriggerTimes};
 use crate::written::{self, Written};
@@ -96,8 +97,8 @@ impl Reconciler for EndpointsController {
         let Some(service) = self.members.services.get(&key.namespace, &key.name) else {
             self.triggers.forget(key);
             self.written.forget(key);
-            if existing.is_some() {
-                errors::optional(api.delete(&key.name, &DeleteParams::default()).await)?;
+            if let Some(existing) = existing {
+                deletion::delete(&api, &existing.metadata, DeleteParams::default()).await?;
             }
             return Ok(());
         };

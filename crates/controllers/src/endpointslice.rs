@@ -34,7 +34,7 @@ pub(crate) fn start(context: &Context) {
     let controller = Arc::new(EndpointSliceController {
         recorder: context.recorder(&client, "endpoint-slice-controller"),
         members: Membership::new(context.informers.informer(), context.informers.informer()),
-        slices: Slices::new(client, &context.informers.informer(), MANAGED_BY),
+        slices: Slices::new(client, context.informers.informer(), MANAGED_BY),
         nodes: context.informers.informer(),
         triggers: TriggerTimes::default(),
         queue: WorkQueue::new(),

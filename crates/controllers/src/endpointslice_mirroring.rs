@@ -32,7 +32,7 @@ pub(crate) fn start(context: &Context) {
         recorder: context.recorder(&client, "endpoint-slice-mirroring-controller"),
         services: context.informers.informer(),
         endpoints: context.informers.informer(),
-        slices: Slices::new(client, &context.informers.informer(), MANAGED_BY),
+        slices: Slices::new(client, context.informers.informer(), MANAGED_BY),
         queue: WorkQueue::new(),
     });
     controller.watch();

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
+use crate::deletion;
 use crate::resources::{self, ServedResource};
 use crate::runner::{Context, Error, Reconciler, Synced};
 use graph::{FOREGROUND, Graph, Metadata, Node, ORPHAN, OwnerState, Uid, Work};
@@ -127,7 +128,7 @@ impl Live {
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
-        errors::optional(self.api.delete(&self.name, &params).await)?;
+        deletion::delete(&self.api, &self.metadata, params).await?;
         Ok(())
     }
 

@@ -11,6 +11,7 @@
 //! Rejected: a framework of generic "owned resource" controllers. What differs between controllers is most of them.
 
 mod clusterrole_aggregation;
+mod deletion;
 mod deployment;
 mod endpoints;
 mod endpointslice;

@@ -16,6 +16,7 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::discovery::verbs;
 use parking_lot::Mutex;
 
+use crate::deletion;
 use crate::resources::{self, ServedResource};
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
@@ -249,8 +250,7 @@ impl NamespaceController {
                 .iter()
                 .filter(|object| object.metadata.deletion_timestamp.is_none())
             {
-                let name = object.metadata.name.as_deref().unwrap_or_default();
-                errors::optional(api.delete(name, &DeleteParams::background()).await)?;
+                deletion::delete(&api, &object.metadata, DeleteParams::background()).await?;
             }
         }
         let left = api.list_metadata(&ListParams::default()).await?;

@@ -21,7 +21,7 @@ use kube::{Api, Resource};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::pod_gc::{BY_NODE, index_by_node};
+use crate::pod_gc::OnNode;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 use plan::{Eviction, Zone};
@@ -59,7 +59,7 @@ pub(crate) fn start(context: &Context) {
         client,
         nodes: context.informers.informer(),
         leases: context.informers.informer_with(scope),
-        pods: index_by_node(context.informers.informer()),
+        pods: context.informers.informer(),
         grace: context.config.node_monitor_grace,
         heard: Mutex::default(),
         lost: Mutex::default(),
@@ -261,7 +261,7 @@ impl NodeLifecycle {
     async fn mark_pods(&self, node: &str) -> Result<(), Error> {
         for pod in self
             .pods
-            .by_index(BY_NODE, node)
+            .by_index(&OnNode(node.to_owned()))
             .iter()
             .filter(|pod| pods::is_ready(pod))
         {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use knarr_client::{Informer, Object, errors};
+use knarr_client::{IndexKey, Informer, Object, errors};
 use knarr_meta::labels::Selector;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
@@ -12,36 +12,45 @@ use serde::de::DeserializeOwned;
 
 use crate::runner::Error;
 
-/// Index of objects by the uid of their controller.
-pub(crate) const BY_CONTROLLER: &str = "controller-uid";
+/// The controller that objects of a namespace name, or none: those can be adopted. A uid alone is what the author of a
+/// reference wrote; in another namespace than the controller's it makes nobody its object.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct ByController {
+    namespace: String,
+    uid: Option<String>,
+}
 
-/// Adds [`BY_CONTROLLER`]; objects without a controller are under the empty uid, so that they can be found to adopt.
-pub(crate) fn index_by_controller<K>(informer: Informer<K>) -> Informer<K>
+impl<K: Resource<DynamicType = ()>> IndexKey<K> for ByController {
+    fn keys_of(object: &K) -> Vec<Self> {
+        let meta = object.meta();
+        vec![Self {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            uid: controller_of(meta).map(|owner| owner.uid.clone()),
+        }]
+    }
+}
+
+/// The objects of `namespace` whose controller has this uid.
+pub(crate) fn controlled<K>(informer: &Informer<K>, namespace: &str, uid: &str) -> Vec<Arc<K>>
 where
     K: Resource<DynamicType = ()> + Object,
 {
-    informer.with_index(BY_CONTROLLER, |object| {
-        let meta = object.meta();
-        match controller_of(meta) {
-            Some(owner) => vec![owner.uid.clone()],
-            None => vec![orphans_of(meta.namespace.as_deref().unwrap_or_default())],
-        }
+    informer.by_index(&ByController {
+        namespace: namespace.to_owned(),
+        uid: Some(uid.to_owned()),
     })
 }
 
-/// The index value of a namespace's objects that have no controller.
-fn orphans_of(namespace: &str) -> String {
-    format!("orphans/{namespace}")
-}
-
-/// What a controller has to look at: the objects it controls, and those that nobody does.
-pub(crate) fn candidates<K: Object>(
-    informer: &Informer<K>,
-    namespace: &str,
-    uid: &str,
-) -> Vec<Arc<K>> {
-    let mut found = informer.by_index(BY_CONTROLLER, uid);
-    found.extend(informer.by_index(BY_CONTROLLER, &orphans_of(namespace)));
+/// What a controller in `namespace` has to look at: the objects it controls, and those that nobody does.
+pub(crate) fn candidates<K>(informer: &Informer<K>, namespace: &str, uid: &str) -> Vec<Arc<K>>
+where
+    K: Resource<DynamicType = ()> + Object,
+{
+    let mut found = controlled(informer, namespace, uid);
+    found.extend(informer.by_index(&ByController {
+        namespace: namespace.to_owned(),
+        uid: None,
+    }));
     found
 }
 

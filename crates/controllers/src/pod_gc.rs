@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use knarr_client::{Event, Informer, WorkQueue, errors};
+use knarr_client::{Event, IndexKey, Informer, WorkQueue, errors};
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams};
 
+use crate::deletion;
 use crate::node_lifecycle::plan;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
@@ -23,7 +24,18 @@ const QUARANTINE: Duration = Duration::from_secs(40);
 const COUNT_DELAY: Duration = Duration::from_secs(20);
 /// The taint of a node that was shut down or lost for good: what its pods held may be given to others.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
-pub(crate) const BY_NODE: &str = "node";
+
+/// Pods by the name of their node; those without one are under none.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct OnNode(pub String);
+
+impl IndexKey<Pod> for OnNode {
+    fn keys_of(pod: &Pod) -> Vec<Self> {
+        let node = pods::node_name(pod);
+        let bound = (!node.is_empty()).then(|| Self(node.to_owned()));
+        bound.into_iter().collect()
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Work {
@@ -53,23 +65,11 @@ pub(crate) struct PodGc {
     queue: WorkQueue<Work>,
 }
 
-/// Pods by the name of their node; those without one are not in it.
-pub(crate) fn index_by_node(pods: Informer<Pod>) -> Informer<Pod> {
-    pods.with_index(BY_NODE, |pod| {
-        let node = pods::node_name(pod);
-        if node.is_empty() {
-            Vec::new()
-        } else {
-            vec![node.to_owned()]
-        }
-    })
-}
-
 pub(crate) fn start(context: &Context) {
     let controller = Arc::new(PodGc {
         client: context.client("pod-garbage-collector"),
         threshold: context.config.terminated_pod_threshold,
-        pods: index_by_node(context.informers.informer()),
+        pods: context.informers.informer(),
         nodes: context.informers.informer(),
         queue: WorkQueue::new(),
     });
@@ -145,7 +145,7 @@ impl PodGc {
             }
         };
         if abandoned {
-            let pods = self.pods.by_index(BY_NODE, name);
+            let pods = self.pods.by_index(&OnNode(name.to_owned()));
             let deleted = pods
                 .iter()
                 .filter(|p| p.metadata.deletion_timestamp.is_some());
@@ -204,16 +204,12 @@ impl PodGc {
                 return Ok(());
             }
         }
-        let mut params = DeleteParams {
+        let params = DeleteParams {
             grace_period_seconds: Some(0),
             ..DeleteParams::default()
         };
-        params.preconditions = Some(Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        });
         tracing::info!(namespace, name, "deleting a pod that nobody else will");
-        errors::optional(api.delete(name, &params).await)?;
+        deletion::delete(&api, &pod.metadata, params).await?;
         Ok(())
     }
 }
@@ -234,7 +230,7 @@ impl Reconciler for PodGc {
                 }
             }
             Work::Node(name) => {
-                let pods = self.pods.by_index(BY_NODE, name);
+                let pods = self.pods.by_index(&OnNode(name.to_owned()));
                 if pods.is_empty() || self.nodes.get("", name).is_some() {
                     return Ok(());
                 }

@@ -15,8 +15,9 @@ use knarr_meta::labels::Selector;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Resource};
 
+use crate::deletion;
 use crate::expectations::Expectations;
-use crate::owners::{self, BY_CONTROLLER};
+use crate::owners;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use crate::written::{self, Written};
@@ -41,8 +42,8 @@ pub(crate) fn start(context: &Context) {
     let controller = Arc::new(ReplicaSetController {
         recorder: context.recorder(&client, "replicaset-controller"),
         client,
-        sets: owners::index_by_controller(context.informers.informer()),
-        pods: owners::index_by_controller(context.informers.informer()),
+        sets: context.informers.informer(),
+        pods: context.informers.informer(),
         expectations: Expectations::default(),
         written: Written::default(),
         queue: WorkQueue::new(),
@@ -133,8 +134,9 @@ impl ReplicaSetController {
 
     /// The pods of all ReplicaSets that have the same controller.
     fn related(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
         let siblings = match owners::controller_of(&set.metadata) {
-            Some(owner) => self.sets.by_index(BY_CONTROLLER, &owner.uid),
+            Some(owner) => owners::controlled(&self.sets, namespace, &owner.uid),
             None => Vec::new(),
         };
         let mut uids: Vec<&str> = siblings.iter().map(|sibling| uid(&**sibling)).collect();
@@ -142,7 +144,7 @@ impl ReplicaSetController {
             uids.push(uid(set));
         }
         uids.into_iter()
-            .flat_map(|uid| self.pods.by_index(BY_CONTROLLER, uid))
+            .flat_map(|uid| owners::controlled(&self.pods, namespace, uid))
             .collect()
     }
 
@@ -211,8 +213,8 @@ impl ReplicaSetController {
     ) -> Result<(), kube::Error> {
         let about = set.object_ref(&());
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        match api.delete(name, &DeleteParams::default()).await {
-            Ok(_) => {
+        match deletion::delete(api, &pod.metadata, DeleteParams::default()).await {
+            Ok(()) => {
                 let note = format!("Deleted pod: {name}");
                 self.recorder
                     .event(&about, NORMAL, "SuccessfulDelete", "SuccessfulDelete", note);
@@ -220,9 +222,6 @@ impl ReplicaSetController {
             }
             Err(error) => {
                 self.expectations.deletion_observed(key, uid(pod));
-                if errors::is_not_found(&error) {
-                    return Ok(());
-                }
                 let note = format!("Error deleting: {}", errors::message(&error));
                 self.recorder
                     .event(&about, WARNING, "FailedDelete", "FailedDelete", note);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service, ServiceSpec};
-use knarr_client::{Event, Informer};
+use knarr_client::{Event, IndexKey, Informer};
 use parking_lot::Mutex;
 
 use crate::pods;
@@ -16,9 +16,6 @@ pub(crate) const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
 /// When the change that is published happened, for measuring how long that took.
 pub(crate) const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
-const BY_SELECTOR: &str = "selector-first-pair";
-const BY_LABEL: &str = "labels";
-
 /// Services and pods, indexed by selectors and labels: neither direction walks a whole namespace.
 #[derive(Clone)]
 pub(crate) struct Membership {
@@ -26,8 +23,41 @@ pub(crate) struct Membership {
     pub pods: Informer<Pod>,
 }
 
-fn pair(namespace: &str, key: &str, value: &str) -> String {
-    format!("{namespace}/{key}={value}")
+/// A pair of labels within a namespace: pods by each of theirs, services by the first that they select.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct LabelPair {
+    namespace: String,
+    key: String,
+    value: String,
+}
+
+impl LabelPair {
+    fn new(namespace: &str, (key, value): (&String, &String)) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            key: key.clone(),
+            value: value.clone(),
+        }
+    }
+}
+
+impl IndexKey<Service> for LabelPair {
+    fn keys_of(service: &Service) -> Vec<Self> {
+        let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
+        let first = selector(service).and_then(BTreeMap::first_key_value);
+        first
+            .map(|pair| Self::new(namespace, pair))
+            .into_iter()
+            .collect()
+    }
+}
+
+impl IndexKey<Pod> for LabelPair {
+    fn keys_of(pod: &Pod) -> Vec<Self> {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let labels = pod.metadata.labels.iter().flatten();
+        labels.map(|pair| Self::new(namespace, pair)).collect()
+    }
 }
 
 pub(crate) fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
@@ -41,23 +71,6 @@ pub(crate) fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
 
 impl Membership {
     pub(crate) fn new(services: Informer<Service>, pods: Informer<Pod>) -> Self {
-        let services = services.with_index(BY_SELECTOR, |service| {
-            let namespace = service.metadata.namespace.as_deref().unwrap_or_default();
-            let first = selector(service).and_then(BTreeMap::first_key_value);
-            first
-                .map(|(key, value)| pair(namespace, key, value))
-                .into_iter()
-                .collect()
-        });
-        let pods = pods.with_index(BY_LABEL, |pod| {
-            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-            pod.metadata
-                .labels
-                .iter()
-                .flatten()
-                .map(|(key, value)| pair(namespace, key, value))
-                .collect()
-        });
         Self { services, pods }
     }
 
@@ -67,24 +80,19 @@ impl Membership {
         let Some(selector) = selector(service) else {
             return Vec::new();
         };
-        let Some((key, value)) = selector.first_key_value() else {
+        let Some(first) = selector.first_key_value() else {
             return Vec::new();
         };
-        let mut pods = self.pods.by_index(BY_LABEL, &pair(namespace, key, value));
+        let mut pods = self.pods.by_index(&LabelPair::new(namespace, first));
         pods.retain(|pod| selects(selector, pod));
         pods.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         pods
     }
 
-    fn services_of(&self, pod: &Pod) -> BTreeSet<Key> {
-        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let pairs = pod
-            .metadata
-            .labels
-            .iter()
-            .flatten()
-            .map(|(key, value)| pair(namespace, key, value));
-        let services = pairs.flat_map(|pair| self.services.by_index(BY_SELECTOR, &pair));
+    /// The services that select `pod`.
+    pub(crate) fn services_of(&self, pod: &Pod) -> BTreeSet<Key> {
+        let pairs = <LabelPair as IndexKey<Pod>>::keys_of(pod).into_iter();
+        let services = pairs.flat_map(|pair| self.services.by_index(&pair));
         let matching = services
             .filter(|service| selector(service).is_some_and(|selector| selects(selector, pod)));
         matching.map(|service| Key::of(&*service)).collect()

@@ -10,10 +10,11 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use knarr_client::events::{Recorder, WARNING};
-use knarr_client::{Event, Informer, errors};
+use knarr_client::{Event, IndexKey, Informer};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
+use crate::deletion;
 use crate::runner::{Error, Key};
 use crate::written::{self, Written};
 use packing::Changes;
@@ -21,9 +22,6 @@ use packing::Changes;
 pub(crate) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// Names the controller that a slice belongs to; no other one may touch it.
 pub(crate) const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
-
-/// The index is shared by all controllers that look at slices: its values name the controller too.
-const BY_SERVICE: &str = "manager-and-service";
 
 const FAILED: &str = "FailedToUpdateEndpointSlices";
 
@@ -50,23 +48,30 @@ fn service_key(slice: &EndpointSlice, managed_by: &str) -> Option<Key> {
     ours.then(|| Key::new(namespace, service))
 }
 
-fn index_value(managed_by: &str, key: &Key) -> String {
-    format!("{managed_by}/{key}")
+/// A service's slices that one controller makes.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct SlicesOf {
+    managed_by: String,
+    service: Key,
+}
+
+impl IndexKey<EndpointSlice> for SlicesOf {
+    fn keys_of(slice: &EndpointSlice) -> Vec<Self> {
+        let managed_by = label(slice, MANAGED_BY_LABEL);
+        let of = |service| Self {
+            managed_by: managed_by.to_owned(),
+            service,
+        };
+        service_key(slice, managed_by).map(of).into_iter().collect()
+    }
 }
 
 impl Slices {
     pub(crate) fn new(
         client: kube::Client,
-        informer: &Informer<EndpointSlice>,
+        informer: Informer<EndpointSlice>,
         managed_by: &'static str,
     ) -> Self {
-        let informer = informer.with_index(BY_SERVICE, |slice| {
-            let manager = label(slice, MANAGED_BY_LABEL);
-            service_key(slice, manager)
-                .map(|key| index_value(manager, &key))
-                .into_iter()
-                .collect()
-        });
         Self {
             client,
             informer,
@@ -88,8 +93,10 @@ impl Slices {
     }
 
     pub(crate) fn of(&self, key: &Key) -> Vec<std::sync::Arc<EndpointSlice>> {
-        let value = index_value(self.managed_by, key);
-        self.informer.by_index(BY_SERVICE, &value)
+        self.informer.by_index(&SlicesOf {
+            managed_by: self.managed_by.to_owned(),
+            service: key.clone(),
+        })
     }
 
     /// Until when to wait for what was written to be seen.
@@ -118,8 +125,7 @@ impl Slices {
             self.written.note(key, &name, &updated);
         }
         for slice in changes.delete {
-            let name = slice.metadata.name.as_deref().unwrap_or_default();
-            errors::optional(api.delete(name, &DeleteParams::default()).await)?;
+            deletion::delete(&api, &slice.metadata, DeleteParams::default()).await?;
         }
         Ok(())
     }

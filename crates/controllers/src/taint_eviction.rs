@@ -8,12 +8,13 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use knarr_client::events::{NORMAL, Recorder};
 use knarr_client::{Event, Informer, WorkQueue, errors};
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Resource};
 use parking_lot::Mutex;
 
+use crate::deletion;
 use crate::node_lifecycle::plan::NO_EXECUTE;
-use crate::pod_gc::{BY_NODE, index_by_node};
+use crate::pod_gc::OnNode;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
@@ -44,7 +45,7 @@ pub(crate) fn start(context: &Context) {
     let controller = Arc::new(TaintEviction {
         recorder: context.recorder(&client, "taint-eviction-controller"),
         client,
-        pods: index_by_node(context.informers.informer()),
+        pods: context.informers.informer(),
         nodes: context.informers.informer(),
         seen: Mutex::default(),
         queue: WorkQueue::new(),
@@ -74,7 +75,7 @@ pub(crate) fn start(context: &Context) {
         if changed {
             let name = event.object().metadata.name.as_deref().unwrap_or_default();
             this.pods
-                .by_index(BY_NODE, name)
+                .by_index(&OnNode(name.to_owned()))
                 .iter()
                 .for_each(|pod| this.queue.add(Key::of(&**pod)));
         }
@@ -157,15 +158,7 @@ impl TaintEviction {
         if errors::optional(patched)?.is_none() {
             return Ok(());
         }
-        let preconditions = Preconditions {
-            uid: pod.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let params = DeleteParams {
-            preconditions: Some(preconditions),
-            ..DeleteParams::default()
-        };
-        errors::optional(api.delete(&key.name, &params).await)?;
+        deletion::delete(&api, &pod.metadata, DeleteParams::default()).await?;
         Ok(())
     }
 }

@@ -17,15 +17,13 @@ use k8s_openapi::api::{
     core::v1::{Namespace, Service},
     discovery::v1::EndpointSlice,
 };
-use knarr_client::{Informer, Informers};
+use knarr_client::{IndexKey, Informer, Informers};
 
 /// How long clients may keep an answer; CoreDNS' default for the kubernetes plugin.
 const TTL_SECONDS: u32 = 5;
 /// The version of the specification that we follow.
 const SCHEMA_VERSION: &str = "1.1.0";
 
-const BY_SERVICE: &str = "dns/by-service";
-const BY_ADDRESS: &str = "dns/by-address";
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// What a name is.
@@ -65,16 +63,6 @@ impl Zone {
     ) -> Result<Self, ProtoError> {
         let mut origin = Name::from_ascii(domain)?.to_lowercase();
         origin.set_fqdn(true);
-        let services = services.with_index(BY_ADDRESS, |service: &Service| {
-            let spec = service.spec.as_ref();
-            spec.and_then(|s| s.cluster_ips.clone()).unwrap_or_default()
-        });
-        let slices = slices
-            .with_index(BY_SERVICE, |slice| service_key(slice).into_iter().collect())
-            .with_index(BY_ADDRESS, |slice| {
-                let addresses = slice.endpoints.iter().flat_map(|e| e.addresses.iter());
-                addresses.cloned().collect()
-            });
         Ok(Self {
             origin,
             services,
@@ -281,16 +269,16 @@ impl Zone {
         else {
             return None;
         };
-        let text = address.to_string();
+        let text = Address(address.to_string());
         let mut targets = Vec::new();
-        for service in self.services.by_index(BY_ADDRESS, &text) {
+        for service in self.services.by_index(&text) {
             let meta = &service.metadata;
             if let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) {
                 targets.extend(self.child(&["svc", namespace, name]));
             }
         }
-        for slice in self.slices.by_index(BY_ADDRESS, &text) {
-            let Some(key) = service_key(&slice) else {
+        for slice in self.slices.by_index(&text) {
+            let Some(ServiceKey(key)) = service_key(&slice) else {
                 continue;
             };
             let Some((namespace, service)) = key.split_once('/') else {
@@ -326,7 +314,7 @@ impl Zone {
     fn endpoints(&self, namespace: &str, service: &str) -> Vec<Endpoint> {
         let slices = self
             .slices
-            .by_index(BY_SERVICE, &format!("{namespace}/{service}"));
+            .by_index(&ServiceKey(format!("{namespace}/{service}")));
         slices.iter().flat_map(endpoints_of).collect()
     }
 
@@ -381,9 +369,39 @@ fn endpoints_of(slice: &Arc<EndpointSlice>) -> Vec<Endpoint> {
     found.collect()
 }
 
-fn service_key(slice: &EndpointSlice) -> Option<String> {
+/// A service as its slices name it, with its namespace.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct ServiceKey(String);
+
+impl IndexKey<EndpointSlice> for ServiceKey {
+    fn keys_of(slice: &EndpointSlice) -> Vec<Self> {
+        service_key(slice).into_iter().collect()
+    }
+}
+
+/// An address in the form that answers to reverse questions are made from.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Address(String);
+
+impl IndexKey<Service> for Address {
+    fn keys_of(service: &Service) -> Vec<Self> {
+        let spec = service.spec.as_ref();
+        let addresses = spec.and_then(|s| s.cluster_ips.as_ref()).into_iter();
+        addresses.flatten().cloned().map(Address).collect()
+    }
+}
+
+impl IndexKey<EndpointSlice> for Address {
+    fn keys_of(slice: &EndpointSlice) -> Vec<Self> {
+        let addresses = slice.endpoints.iter().flat_map(|e| e.addresses.iter());
+        addresses.cloned().map(Address).collect()
+    }
+}
+
+fn service_key(slice: &EndpointSlice) -> Option<ServiceKey> {
     let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL)?;
-    Some(format!("{}/{name}", slice.metadata.namespace.as_ref()?))
+    let namespace = slice.metadata.namespace.as_ref()?;
+    Some(ServiceKey(format!("{namespace}/{name}")))
 }
 
 fn is_headless(service: &Service) -> bool {

@@ -28,7 +28,7 @@ mod transaction;
 use std::{collections::HashSet, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use knarr_client::{Event, Informer, Informers};
+use knarr_client::{Event, IndexKey, Informer, Informers};
 use knarr_cni::nft;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -54,8 +54,6 @@ const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// The label by which a slice names its service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
-const BY_SERVICE: &str = "proxy/by-service";
-
 /// What the proxy needs to know of the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -101,12 +99,6 @@ impl Proxy {
     }
 
     fn with(config: Config, services: Informer<Service>, slices: Informer<EndpointSlice>) -> Self {
-        let slices = slices.with_index(BY_SERVICE, |slice: &EndpointSlice| {
-            service_of(slice)
-                .map(|k| k.to_string())
-                .into_iter()
-                .collect()
-        });
         let dirty = Arc::new(Dirty::default());
         let marked = dirty.clone();
         services.on_event(move |event: Event<Service>| {
@@ -217,7 +209,7 @@ impl Proxy {
         let Some(service) = self.services.get(&key.namespace, &key.name) else {
             return (None, None);
         };
-        let slices = self.slices.by_index(BY_SERVICE, &key.to_string());
+        let slices = self.slices.by_index(key);
         let node = &self.config.node_name;
         let mut ports = model::service_ports(&service, &slices, node);
         let (network, prefix) = self.config.service_cidr;
@@ -267,6 +259,12 @@ fn key_of(service: &Service) -> ServiceKey {
     ServiceKey {
         namespace: meta.namespace.clone().unwrap_or_default(),
         name: meta.name.clone().unwrap_or_default(),
+    }
+}
+
+impl IndexKey<EndpointSlice> for ServiceKey {
+    fn keys_of(slice: &EndpointSlice) -> Vec<Self> {
+        service_of(slice).into_iter().collect()
     }
 }
 

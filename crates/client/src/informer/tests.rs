@@ -98,28 +98,49 @@ fn a_late_handler_gets_what_is_cached() {
     assert_eq!(*log.lock(), ["+a@1", "a@1>2"]);
 }
 
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct App(&'static str);
+
+impl IndexKey<ConfigMap> for App {
+    fn keys_of(map: &ConfigMap) -> Vec<Self> {
+        let labels = map.metadata.labels.iter().flat_map(|l| l.values());
+        labels
+            .filter_map(|app| ["web", "db"].into_iter().find(|known| known == app))
+            .map(App)
+            .collect()
+    }
+}
+
+/// Another meaning of the same text.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Name(&'static str);
+
+impl IndexKey<ConfigMap> for Name {
+    fn keys_of(map: &ConfigMap) -> Vec<Self> {
+        ["web", "db"]
+            .into_iter()
+            .filter(|known| known == &map.name())
+            .map(Name)
+            .collect()
+    }
+}
+
 #[test]
 fn indexes_follow_changes() {
-    let by_app = |map: &ConfigMap| {
-        map.metadata
-            .labels
-            .iter()
-            .flat_map(|l| l.values().cloned())
-            .collect()
-    };
+    let (web, db) = (App("web"), App("db"));
     let informer = Informer::new();
     informer.apply(labelled("x", "a", "1", "web"));
-    informer.with_index("app", by_app);
+    assert_eq!(names(informer.by_index(&web)), ["x/a@1"]);
     informer.apply(labelled("x", "b", "2", "web"));
-    assert_eq!(names(informer.by_index("app", "web")), ["x/a@1", "x/b@2"]);
+    assert_eq!(names(informer.by_index(&web)), ["x/a@1", "x/b@2"]);
     informer.apply(labelled("x", "a", "3", "db"));
-    assert_eq!(names(informer.by_index("app", "web")), ["x/b@2"]);
-    assert_eq!(names(informer.by_index("app", "db")), ["x/a@3"]);
+    assert_eq!(names(informer.by_index(&web)), ["x/b@2"]);
+    assert_eq!(names(informer.by_index(&db)), ["x/a@3"]);
     informer.remove(labelled("x", "b", "4", "web"));
-    assert!(informer.by_index("app", "web").is_empty());
-    assert!(informer.by_index("no-such-index", "web").is_empty());
+    assert!(informer.by_index(&web).is_empty());
+    assert!(informer.by_index(&Name("db")).is_empty());
     informer.replace(vec![labelled("x", "c", "5", "db")]);
-    assert_eq!(names(informer.by_index("app", "db")), ["x/c@5"]);
+    assert_eq!(names(informer.by_index(&db)), ["x/c@5"]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(crate) enum Op {
         patch: Value,
     },
     Delete {
-        name: String,
+        set: Arc<ReplicaSet>,
     },
     /// A `ScalingReplicaSet` event, after the writes it tells of.
     Scaled {
@@ -413,7 +413,7 @@ fn write(set: &Set) -> Option<Op> {
     }
     if set.delete {
         return Some(Op::Delete {
-            name: set.name().to_owned(),
+            set: object.clone(),
         });
     }
     let mut spec = serde_json::Map::new();

@@ -58,7 +58,7 @@ fn claims() {
 
 #[test]
 fn candidates_are_the_controlled_and_the_orphans_of_the_namespace() {
-    let informer = index_by_controller(Informer::<Pod>::new());
+    let informer = Informer::<Pod>::new();
     for (name, more) in [
         ("mine", owned_by("me")),
         ("other", owned_by("other")),
@@ -71,6 +71,10 @@ fn candidates_are_the_controlled_and_the_orphans_of_the_namespace() {
         "n",
         json!({"metadata": {"namespace": "y"}}),
     )));
+    // Whoever makes a pod writes its references: this one is in another namespace than the uid it names.
+    let mut foreign = owned_by("me");
+    crate::fixtures::merge(&mut foreign, json!({"metadata": {"namespace": "y"}}));
+    informer.apply(Pod::clone(&pod("foreign", "n", foreign)));
     let mut names: Vec<_> = candidates(&informer, "x", "me")
         .iter()
         .map(|p| p.name().to_owned())

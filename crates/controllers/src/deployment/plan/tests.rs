@@ -76,7 +76,7 @@ fn describe(plan: &Plan) -> String {
                 format!("create of revision {revision} with {} replicas", observed_replicas(set))
             }
             Op::Patch { name, patch } => format!("patch {name} {patch}"),
-            Op::Delete { name } => format!("delete {name}"),
+            Op::Delete { set } => format!("delete {}", set.metadata.name.as_deref().unwrap_or_default()),
             Op::Scaled { message } => format!("event {message}"),
             Op::Status { status, revision } => {
                 let conditions = status.conditions.iter().flatten();
@@ -522,7 +522,7 @@ fn apply(deployment: &mut Deployment, sets: &mut Vec<Arc<ReplicaSet>>, plan: Pla
                 merge(&mut json, patch);
                 *set = Arc::new(object(json));
             }
-            Op::Delete { name } => sets.retain(|set| set.metadata.name.as_ref() != Some(&name)),
+            Op::Delete { set: gone } => sets.retain(|set| set.metadata.name != gone.metadata.name),
             Op::Scaled { .. } => {}
             Op::Status { status, revision } => {
                 deployment.status = Some(*status);
