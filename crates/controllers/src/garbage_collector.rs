@@ -118,18 +118,33 @@ impl Live {
         .await
     }
 
+    /// Deletes it as it was read: an owner that was added since keeps it. Other changes do not, or what changes all the time
+    /// would stay for ever.
     async fn delete(&self, policy: PropagationPolicy) -> Result<(), Error> {
-        let preconditions = Preconditions {
-            uid: self.metadata.uid.clone(),
-            resource_version: None,
-        };
-        let params = DeleteParams {
-            propagation_policy: Some(policy),
-            preconditions: Some(preconditions),
+        let params = |resource_version| DeleteParams {
+            propagation_policy: Some(policy.clone()),
+            preconditions: Some(Preconditions {
+                resource_version,
+                ..Preconditions::default()
+            }),
             ..DeleteParams::default()
         };
-        deletion::delete(&self.api, &self.metadata, params).await?;
-        Ok(())
+        let revision = self.metadata.resource_version.clone();
+        let deleted = deletion::delete(&self.api, &self.metadata, params(revision)).await;
+        match deleted {
+            Err(error) if errors::is_conflict(&error) => {
+                let now = self.api.get_metadata_opt(&self.name).await?;
+                let unchanged = now.is_none_or(|now| {
+                    now.metadata.uid == self.metadata.uid
+                        && now.metadata.owner_references == self.metadata.owner_references
+                });
+                if !unchanged {
+                    return Err(error.into());
+                }
+                Ok(deletion::delete(&self.api, &self.metadata, params(None)).await?)
+            }
+            deleted => Ok(deleted?),
+        }
     }
 
     fn has_finalizer(&self, finalizer: &str) -> bool {
@@ -161,6 +176,12 @@ impl GarbageCollector {
     fn removed(&self, uid: &str) {
         let work = self.graph.lock().remove(uid);
         self.add(work);
+    }
+
+    /// The kind of these objects is not served any more.
+    fn unobserved<'a>(&self, uids: impl Iterator<Item = &'a str>) {
+        let mut graph = self.graph.lock();
+        uids.for_each(|uid| graph.unobserve(uid));
     }
 
     fn has_begun(&self) -> bool {
@@ -210,13 +231,12 @@ impl GarbageCollector {
     ) -> Result<OwnerState, Error> {
         let resources = self.resources.read().clone();
         let Some(resource) = resources::of_owner(&resources, owner) else {
-            // Perhaps its definition comes back: never delete on a guess.
             tracing::debug!(
                 kind = owner.kind,
                 api_version = owner.api_version,
                 "owner of a kind that is not served"
             );
-            return Ok(OwnerState::Solid);
+            return Ok(OwnerState::Unserved);
         };
         if resource.namespaced && namespace.is_empty() {
             return Ok(OwnerState::Invalid);
@@ -277,20 +297,29 @@ impl GarbageCollector {
         let Some(reference) = &node.reference else {
             return Ok(());
         };
-        if self.look_at_owner(&node.namespace, reference).await? != OwnerState::Absent {
-            return Ok(());
+        match self.look_at_owner(&node.namespace, reference).await? {
+            // Looked for again when more kinds are served.
+            OwnerState::Unserved => Ok(()),
+            // The informer may be late. Or it has seen neither its creation nor its deletion, because both were between a
+            // watch and the list that replaced it: then nothing else would ever tell that it is gone.
+            OwnerState::Solid | OwnerState::Waiting => {
+                Err(Error::Again("the owner was not observed yet"))
+            }
+            OwnerState::Absent | OwnerState::Invalid => {
+                let resources = self.resources.read().clone();
+                let namespaced = resources::of_owner(&resources, reference)
+                    .is_none_or(|resource| resource.namespaced);
+                let place = (&*node.namespace, reference);
+                let (work, again) = self.graph.lock().absent(uid, place, namespaced);
+                self.add(work);
+                match again {
+                    true => Err(Error::Again(
+                        "another reference describes the owner otherwise",
+                    )),
+                    false => Ok(()),
+                }
+            }
         }
-        let mut graph = self.graph.lock();
-        // It may have come into sight meanwhile, elsewhere than the reference said.
-        let unseen = graph.get(uid).is_some_and(|node| node.resource.is_none());
-        let work = if unseen {
-            graph.remove(uid)
-        } else {
-            Vec::new()
-        };
-        drop(graph);
-        self.add(work);
-        Ok(())
     }
 
     /// An owner that waits for its dependents may go when none of them blocks it any more.
@@ -312,7 +341,7 @@ impl GarbageCollector {
     async fn collect(&self, uid: &Uid, node: &Node, live: &Live) -> Result<(), Error> {
         let mut states = Vec::with_capacity(live.owners().len());
         for owner in live.owners() {
-            let known = self.graph.lock().state_of(node, owner);
+            let known = self.graph.lock().state_of(&node.namespace, owner);
             states.push(match known {
                 Some(state) => state,
                 None => self.look_at_owner(&node.namespace, owner).await?,
@@ -321,9 +350,10 @@ impl GarbageCollector {
         if states.is_empty() || states.contains(&OwnerState::Invalid) {
             return Ok(());
         }
-        if states.contains(&OwnerState::Solid) {
+        let holds = |state: &OwnerState| matches!(state, OwnerState::Solid | OwnerState::Unserved);
+        if states.iter().any(holds) {
             let kept: Vec<OwnerReference> = (live.owners().iter().zip(&states))
-                .filter(|(_, state)| **state == OwnerState::Solid)
+                .filter(|(_, state)| holds(state))
                 .map(|(owner, _)| owner.clone())
                 .collect();
             return if kept.len() < states.len() {

@@ -1,11 +1,13 @@
 //! What the API server serves, as discovery tells it: for controllers that work on every kind of object.
 
+use std::collections::HashSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::discovery::{ApiResource, Discovery, Scope, verbs};
 
 use crate::runner::Error;
 
-/// One served resource, in its group's preferred version.
+/// One served resource, in its group's preferred version where that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ServedResource {
     pub api: ApiResource,
@@ -45,8 +47,16 @@ pub(crate) async fn discover(client: &kube::Client) -> Result<Vec<ServedResource
     };
     let mut resources = Vec::new();
     for group in discovery.groups_alphabetical() {
-        for (api, capabilities) in group.recommended_resources() {
-            if capabilities.supports_operation(verbs::DELETE) && !api.plural.contains('/') {
+        let preferred = group.preferred_version_or_latest();
+        let others = group.versions().filter(|version| *version != preferred);
+        let mut seen = HashSet::new();
+        let served = std::iter::once(preferred)
+            .chain(others)
+            .flat_map(|version| group.versioned_resources(version));
+        for (api, capabilities) in served {
+            let deletable =
+                capabilities.supports_operation(verbs::DELETE) && !api.plural.contains('/');
+            if deletable && seen.insert(api.plural.clone()) {
                 let namespaced = capabilities.scope == Scope::Namespaced;
                 resources.push(ServedResource {
                     api,
@@ -72,3 +82,6 @@ pub(crate) fn of_owner<'a>(
         .iter()
         .find(|resource| resource.api.group == group && resource.api.kind == owner.kind)
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,9 @@ pub(crate) enum Error {
     Api(#[from] kube::Error),
     #[error("{0}")]
     Other(String),
+    /// Not yet: what is waited for brings no event, so it is looked at again.
+    #[error("{0}")]
+    Again(&'static str),
 }
 
 impl Error {
@@ -42,7 +45,11 @@ impl Error {
             errors::is_already_exists,
             errors::is_not_found,
         ];
-        matches!(self, Self::Api(error) if raced.iter().any(|is| is(error)))
+        match self {
+            Self::Api(error) => raced.iter().any(|is| is(error)),
+            Self::Other(_) => false,
+            Self::Again(_) => true,
+        }
     }
 
     /// Creates fail until the namespace is gone, and its deletion cleans up: there is nothing to retry.

@@ -91,7 +91,7 @@ pub(crate) struct Node {
     pub deleting: bool,
     /// It waits for its dependents to be gone (foreground deletion).
     pub deleting_dependents: bool,
-    /// How the first reference describes it, while unseen.
+    /// Where it is looked for while unseen, in `namespace`: as one of the references describes it. They may disagree.
     pub reference: Option<OwnerReference>,
 }
 
@@ -163,8 +163,80 @@ impl Graph {
             deleting_dependents: waits_for_dependents,
             reference: None,
         };
-        self.nodes.insert(uid, node);
+        self.nodes.insert(uid.clone(), node);
+        if first {
+            work.extend(self.misled(&uid));
+        }
         work
+    }
+
+    /// The dependents of an observed object that describe it otherwise than it is.
+    fn misled(&self, uid: &Uid) -> Vec<Work> {
+        let dependents = self.nodes.get(uid).map(|node| &node.dependents);
+        let misled = dependents.into_iter().flatten().filter(|dependent| {
+            self.nodes.get(*dependent).is_some_and(|node| {
+                let mut owners = node.owners.iter().filter(|owner| *owner.uid == **uid);
+                owners.any(|owner| self.state_of(&node.namespace, owner).is_none())
+            })
+        });
+        misled.cloned().map(Work::Delete).collect()
+    }
+
+    /// The kind of this object is not served any more: that says nothing about the object. It is looked for when its kind is
+    /// served again, and holds its dependents until then.
+    pub(crate) fn unobserve(&mut self, uid: &str) {
+        let Some(node) = self.nodes.get_mut(uid) else {
+            return;
+        };
+        if let Some(resource) = node.resource.take() {
+            node.reference = Some(OwnerReference {
+                api_version: resource.api.api_version.clone(),
+                kind: resource.api.kind.clone(),
+                name: node.name.to_string(),
+                uid: uid.to_owned(),
+                ..OwnerReference::default()
+            });
+        }
+    }
+
+    /// A live look found no object where an unseen one was looked for, as `reference` describes it from within `namespace`.
+    /// Those who describe it so are to be looked at. Where others describe it otherwise it is to be looked for there: true.
+    pub(crate) fn absent(
+        &mut self,
+        uid: &Uid,
+        (namespace, reference): (&str, &OwnerReference),
+        namespaced: bool,
+    ) -> (Vec<Work>, bool) {
+        let Some(node) = self.nodes.get(uid).filter(|node| node.resource.is_none()) else {
+            // It has come into sight meanwhile.
+            return (Vec::new(), false);
+        };
+        let mut work = Vec::new();
+        let mut elsewhere = None;
+        for dependent in &node.dependents {
+            let Some(described) = self.nodes.get(dependent).and_then(|node| {
+                let owner = node.owners.iter().find(|owner| *owner.uid == **uid)?;
+                Some((&node.namespace, owner))
+            }) else {
+                continue;
+            };
+            let (from, owner) = described;
+            let here = !namespaced || **from == *namespace;
+            if here && owner.name == reference.name && kind_of(owner) == kind_of(reference) {
+                work.push(Work::Delete(dependent.clone()));
+            } else {
+                elsewhere = Some((from.clone(), owner.clone()));
+            }
+        }
+        let Some((namespace, reference)) = elsewhere else {
+            return (self.remove(uid), false);
+        };
+        if let Some(node) = self.nodes.get_mut(uid) {
+            node.namespace = namespace;
+            node.name = reference.name.as_str().into();
+            node.reference = Some(reference);
+        }
+        (work, true)
     }
 
     fn relink(
@@ -206,19 +278,22 @@ impl Graph {
                 }
             });
             node.dependents.insert(uid.clone());
-            if node.deleting_dependents && !old.iter().any(|other| other.uid == owner.uid) {
+            let added = !old.iter().any(|other| other.uid == owner.uid);
+            let waits = node.deleting_dependents;
+            let observed = node.resource.is_some();
+            let misled = observed && self.state_of(namespace, owner).is_none();
+            if added && (waits || misled) {
                 work.push(Work::Delete(uid.clone()));
             }
         }
     }
 
-    /// An unseen owner that nobody refers to any more.
+    /// An owner that was never seen and that nobody refers to any more.
     fn forget_if_unneeded(&mut self, uid: &str) {
-        if self
-            .nodes
-            .get(uid)
-            .is_some_and(|node| node.resource.is_none() && node.dependents.is_empty())
-        {
+        let unneeded = |node: &Node| {
+            node.resource.is_none() && node.owners.is_empty() && node.dependents.is_empty()
+        };
+        if self.nodes.get(uid).is_some_and(unneeded) {
             self.nodes.remove(uid);
         }
     }
@@ -264,23 +339,16 @@ impl Graph {
     pub(crate) fn is_held(&self, node: &Node) -> bool {
         node.owners
             .iter()
-            .all(|owner| self.state_of(node, owner) == Some(OwnerState::Solid))
+            .all(|owner| self.state_of(&node.namespace, owner) == Some(OwnerState::Solid))
     }
 
-    /// What the graph knows about an owner; `None` when only a live look can tell.
-    pub(crate) fn state_of(&self, dependent: &Node, owner: &OwnerReference) -> Option<OwnerState> {
+    /// What the graph knows about the owner of an object in `namespace`; `None` when only a live look can tell.
+    pub(crate) fn state_of(&self, namespace: &str, owner: &OwnerReference) -> Option<OwnerState> {
         let node = self.nodes.get(owner.uid.as_str())?;
         let resource = node.resource.as_ref()?;
-        let group = owner
-            .api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group);
-        let here = !resource.namespaced || node.namespace == dependent.namespace;
-        if *node.name != *owner.name
-            || resource.api.kind != owner.kind
-            || resource.api.group != group
-            || !here
-        {
+        let here = !resource.namespaced || *node.namespace == *namespace;
+        let kind = (resource.api.group.as_str(), resource.api.kind.as_str());
+        if *node.name != *owner.name || kind != kind_of(owner) || !here {
             return None;
         }
         Some(if node.deleting_dependents {
@@ -289,6 +357,12 @@ impl Graph {
             OwnerState::Solid
         })
     }
+}
+
+/// Group and kind: an owner is the same in all versions.
+fn kind_of(owner: &OwnerReference) -> (&str, &str) {
+    let group = owner.api_version.split_once('/');
+    (group.map_or("", |(group, _)| group), &owner.kind)
 }
 
 /// What an owner means to its dependent.
@@ -300,6 +374,8 @@ pub(crate) enum OwnerState {
     Absent,
     /// It is being deleted and waits for its dependents.
     Waiting,
+    /// Its kind is not served, perhaps not yet or not for now: never delete on a guess.
+    Unserved,
     /// A cluster-scoped object cannot be owned by a namespaced one: the reference means nothing, the object stays.
     Invalid,
 }

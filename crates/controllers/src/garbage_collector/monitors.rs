@@ -85,10 +85,8 @@ async fn update(
         let keep = wanted.contains_key(path);
         if !keep {
             monitor.token.cancel();
-            // What was served no longer is gone.
-            for object in monitor.informer.list() {
-                collector.removed(&object.metadata.uid);
-            }
+            let objects = monitor.informer.list();
+            collector.unobserved(objects.iter().map(|object| &*object.metadata.uid));
         }
         keep
     });

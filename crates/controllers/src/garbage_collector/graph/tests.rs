@@ -201,3 +201,101 @@ fn a_reference_counts_only_if_it_describes_the_owner() {
         assert_eq!(t.is_held("child"), held, "{more}");
     }
 }
+
+fn reference(name: &str, more: Value) -> OwnerReference {
+    let mut reference =
+        json!({"apiVersion": "v1", "kind": "Thing", "name": name, "uid": "uid-owner"});
+    merge(&mut reference, more);
+    object(reference)
+}
+
+fn owned(name: &str, namespace: &str, owner: &OwnerReference) -> Metadata {
+    metadata(
+        name,
+        &[],
+        json!({"namespace": namespace, "ownerReferences": [owner]}),
+    )
+}
+
+/// The first reference describes the owner wrongly: that it is not there says nothing about where it is.
+#[test]
+fn an_owner_is_looked_for_wherever_a_reference_says() {
+    let mut t = Test::new();
+    let (wrong, right) = (reference("other", json!({})), reference("owner", json!({})));
+    t.graph.upsert(&t.thing, &owned("misled", "x", &wrong));
+    t.graph.upsert(&t.thing, &owned("child", "x", &right));
+    t.graph.upsert(&t.thing, &owned("foreign", "y", &right));
+    let uid: Uid = "uid-owner".into();
+    let (work, again) = t.graph.absent(&uid, ("x", &wrong), true);
+    assert_eq!(
+        (texts(work), again),
+        (vec!["delete misled".to_owned()], true)
+    );
+    let node = t.node("owner");
+    let place = (
+        node.namespace.to_string(),
+        node.reference.clone().expect("a place"),
+    );
+    assert_eq!(place.1.name, "owner");
+    // Another namespace is another place; the dependents are still known to the owner when it is seen.
+    let (_, again) = t.graph.absent(&uid, ("y", &right), true);
+    assert!(again);
+    assert_eq!(
+        t.put("owner", &[], json!({})),
+        ["delete foreign", "delete misled"]
+    );
+    assert!(t.is_held("child") && !t.is_held("misled") && !t.is_held("foreign"));
+    assert_eq!(
+        t.remove("owner"),
+        ["delete child", "delete foreign", "delete misled"]
+    );
+}
+
+#[test]
+fn an_owner_that_is_nowhere_is_gone() {
+    let mut t = Test::new();
+    let right = reference("owner", json!({}));
+    t.graph.upsert(&t.thing, &owned("child", "x", &right));
+    let (work, again) = t.graph.absent(&"uid-owner".into(), ("x", &right), true);
+    assert_eq!(
+        (texts(work), again),
+        (vec!["delete child".to_owned()], false)
+    );
+    assert!(t.graph.get("uid-owner").is_none());
+    // A verdict that comes late changes nothing.
+    t.put("owner", &[], json!({}));
+    let (work, again) = t.graph.absent(&"uid-owner".into(), ("x", &right), true);
+    assert_eq!((texts(work).len(), again), (0, false));
+    assert!(t.graph.get("uid-owner").is_some());
+}
+
+#[test]
+fn a_reference_that_is_added_and_describes_a_known_owner_wrongly_is_looked_at() {
+    let mut t = Test::new();
+    t.put("owner", &[], json!({}));
+    t.put("child", &[], json!({}));
+    let wrong = reference("owner", json!({"kind": "Other"}));
+    let work = t.graph.upsert(&t.thing, &owned("child", "x", &wrong));
+    assert_eq!(texts(work), ["delete child"]);
+}
+
+/// Objects of a kind that is served no longer are not gone, and those that are when it comes back are noticed.
+#[test]
+fn a_kind_that_is_not_served_keeps_its_dependents() {
+    let mut t = Test::new();
+    t.put("owner", &[], json!({}));
+    t.put("child", &[("owner", true)], json!({}));
+    t.graph.unobserve("uid-owner");
+    assert_eq!(texts(t.graph.unseen()), ["delete owner"]);
+    assert!(t.node("owner").dependents.contains("uid-child"));
+    assert_eq!(
+        t.node("owner").reference.as_ref().map(|r| r.name.as_str()),
+        Some("owner")
+    );
+    t.put("owner", &[], json!({}));
+    assert!(t.is_held("child") && t.graph.unseen().is_empty());
+    t.graph.unobserve("uid-owner");
+    let reference = t.node("owner").reference.clone().expect("a place");
+    let (work, _) = t.graph.absent(&"uid-owner".into(), ("x", &reference), true);
+    assert_eq!(texts(work), ["delete child"]);
+}
