@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use knarr_client::events::Recorder;
-use knarr_client::{Informer, WorkQueue};
+use knarr_client::{Event, Informer, WorkQueue};
 use kube::Resource;
 
+use crate::pod_gc::OnNode;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 use crate::services::{self, Membership, TRIGGER_TIME, TriggerTimes};
@@ -63,12 +64,33 @@ impl EndpointSliceController {
                 .for_each(|key| queue.add(key))
         });
         let this = Arc::downgrade(self);
+        self.nodes.on_event(move |event| {
+            let Some(this) = this.upgrade() else { return };
+            // Heartbeats change nothing here.
+            let changed = match &event {
+                Event::Added(_) | Event::Deleted(_) => true,
+                Event::Updated { old, new } => zone_of(old) != zone_of(new),
+            };
+            if changed {
+                this.node_changed(event.object());
+            }
+        });
+        let this = Arc::downgrade(self);
         self.slices.informer.on_event(move |event| {
             if let Some(this) = this.upgrade() {
                 let keys = this.slices.affected(&event);
                 keys.into_iter().for_each(|key| this.queue.add(key));
             }
         });
+    }
+
+    /// Endpoints name the zone of their node, and are left out while the node is not known.
+    fn node_changed(&self, node: &Node) {
+        let name = node.metadata.name.clone().unwrap_or_default();
+        for pod in self.members.pods.by_index(&OnNode(name)) {
+            let services = self.members.services_of(&pod);
+            services.into_iter().for_each(|key| self.queue.add(key));
+        }
     }
 
     fn zones(&self, pods: &[Arc<k8s_openapi::api::core::v1::Pod>]) -> Zones {
@@ -82,16 +104,18 @@ impl EndpointSliceController {
                 continue;
             }
             if let Some(node) = self.nodes.get("", name) {
-                let zone = node
-                    .metadata
-                    .labels
-                    .as_ref()
-                    .and_then(|labels| labels.get(ZONE_LABEL));
-                zones.insert(name.to_owned(), zone.cloned().unwrap_or_default());
+                zones.insert(name.to_owned(), zone_of(&node).to_owned());
             }
         }
         zones
     }
+}
+
+fn zone_of(node: &Node) -> &str {
+    let labels = node.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(ZONE_LABEL))
+        .map_or("", String::as_str)
 }
 
 fn annotate(slice: &mut EndpointSlice, trigger: Option<Timestamp>) {
