@@ -5,6 +5,7 @@
 //! time. What the NoExecute taints do to pods is `taint_eviction`'s part.
 
 pub(crate) mod plan;
+mod turns;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::pod_gc::OnNode;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 use plan::{Eviction, Zone};
+use turns::{Turn, Turns};
 
 const WORKERS: usize = 4;
 /// How long a node that never reported may take (upstream `--node-startup-grace-period`).
@@ -43,8 +45,8 @@ pub(crate) struct NodeLifecycle {
     lost: Mutex<HashSet<String>>,
     /// What could happen in each zone when its nodes were looked at last.
     decided: Mutex<BTreeMap<String, Eviction>>,
-    /// By zone, when the next node may be given a NoExecute taint.
-    next_eviction: Mutex<HashMap<String, Instant>>,
+    /// When the next node of each zone may be given a NoExecute taint.
+    evictions: Turns,
     queue: WorkQueue<Key>,
 }
 
@@ -64,7 +66,7 @@ pub(crate) fn start(context: &Context) {
         heard: Mutex::default(),
         lost: Mutex::default(),
         decided: Mutex::default(),
-        next_eviction: Mutex::default(),
+        evictions: Turns::default(),
         queue: WorkQueue::new(),
     });
     let this = Arc::downgrade(&controller);
@@ -89,6 +91,13 @@ pub(crate) fn start(context: &Context) {
         synced(&controller.pods),
     ];
     context.start(controller, WORKERS, informers);
+}
+
+/// A node's NoExecute taint.
+struct Evicting<'a> {
+    taint: &'static str,
+    /// To be spent when it is written.
+    turn: Option<Turn<'a>>,
 }
 
 /// The part of a node this controller goes by.
@@ -177,9 +186,7 @@ impl NodeLifecycle {
         if before == now {
             return;
         }
-        self.next_eviction
-            .lock()
-            .retain(|zone, _| now.contains_key(zone));
+        self.evictions.retain(|zone| now.contains_key(zone));
         for node in self.nodes.list() {
             let zone = plan::zone_of(&node);
             if plan::eviction_taint(&node).is_some() && before.get(&zone) != now.get(&zone) {
@@ -201,26 +208,20 @@ impl NodeLifecycle {
         zones
     }
 
-    /// The NoExecute taint the node may have now, or how long it has to wait for it.
-    fn eviction_taint(&self, node: &Node) -> Result<Option<&'static str>, Duration> {
-        let Some(wanted) = plan::eviction_taint(node) else {
+    /// The NoExecute taint the node may have now, with its turn where it is a new one; or how long it has to wait for it.
+    fn eviction_taint(&self, node: &Node) -> Result<Option<Evicting<'_>>, Duration> {
+        let Some(taint) = plan::eviction_taint(node) else {
             return Ok(None);
         };
         let zone = plan::zone_of(node);
         match plan::eviction(&self.zones(), &zone) {
             Eviction::Cancel => Ok(None),
-            _ if plan::is_evicting(node) => Ok(Some(wanted)),
+            _ if plan::is_evicting(node) => Ok(Some(Evicting { taint, turn: None })),
             Eviction::Wait => Ok(None),
             Eviction::Rate(rate) => {
-                let now = Instant::now();
-                let mut next = self.next_eviction.lock();
-                match next.get(&zone) {
-                    Some(at) if *at > now => Err(*at - now),
-                    _ => {
-                        next.insert(zone, now + Duration::from_secs_f64(1.0 / rate));
-                        Ok(Some(wanted))
-                    }
-                }
+                let interval = Duration::from_secs_f64(1.0 / rate);
+                let turn = Some(self.evictions.take(&zone, interval)?);
+                Ok(Some(Evicting { taint, turn }))
             }
         }
     }
@@ -320,13 +321,17 @@ impl Reconciler for NodeLifecycle {
             self.queue.add_after(key.clone(), wait);
             None
         });
-        if let Some(taints) = plan::taints(&node, evict, Timestamp::now()) {
+        let taint = evict.as_ref().map(|evicting| evicting.taint);
+        if let Some(taints) = plan::taints(&node, taint, Timestamp::now()) {
             let patch = serde_json::json!({
                 "metadata": {"resourceVersion": node.metadata.resource_version},
                 "spec": {"taints": taints},
             });
             api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
                 .await?;
+        }
+        if let Some(turn) = evict.and_then(|evicting| evicting.turn) {
+            turn.spend();
         }
         // Where this state is older than the loss, the event that told of it wakes the key again.
         if plan::readiness(&node) != "True" && self.lost.lock().contains(&key.name) {
