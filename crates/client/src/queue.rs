@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep_until};
 const RETRY_BASE: Duration = Duration::from_millis(5);
 /// Longest delay of a failing key.
 const RETRY_MAX: Duration = Duration::from_secs(1000);
+/// Longest delay at all: whoever waits for something further away looks again then, and waits again.
+const DELAY_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 struct State<T> {
     ready: VecDeque<T>,
@@ -92,7 +94,9 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         if delay.is_zero() {
             return self.add(key);
         }
-        let first = self.shared.state.lock().add_at(key, Instant::now() + delay);
+        // A delay may be made from a time in an object, which may be any.
+        let at = Instant::now() + delay.min(DELAY_MAX);
+        let first = self.shared.state.lock().add_at(key, at);
         if first {
             // A sleeping worker has to learn of the earlier time.
             self.shared.wake.notify_one();

@@ -232,7 +232,9 @@ impl DeploymentController {
             if !owned || !template::equal_ignoring_hash(&template(&existing), &template(set)) {
                 let mut bumped = deployment.clone();
                 let status = bumped.status.get_or_insert_default();
-                status.collision_count = Some(status.collision_count.unwrap_or(0) + 1);
+                // Any other one than before will do.
+                let collisions = status.collision_count.unwrap_or(0);
+                status.collision_count = Some(collisions.wrapping_add(1));
                 self.write_status(&bumped).await?;
             }
         } else if !errors::is_namespace_terminating(&error) {

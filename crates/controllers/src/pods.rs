@@ -49,7 +49,9 @@ pub(crate) fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestam
         return Some(Timestamp::MIN);
     }
     let since = ready_since(pod)?;
-    Some(since + jiff::SignedDuration::from_secs(min_ready_seconds.into()))
+    let wait = jiff::SignedDuration::from_secs(min_ready_seconds.into());
+    // A time that whoever writes a status may set: beyond the end of all times it is never available.
+    since.checked_add(wait).ok()
 }
 
 pub(crate) fn node_name(pod: &Pod) -> &str {
@@ -112,3 +114,6 @@ pub(crate) fn target_port(
     })?;
     Some(named.container_port)
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::revision::{self, REVISION};
-use super::rollout::{Rollout, Set, observed_replicas};
+use super::rollout::{self, Rollout, Set, observed_replicas};
 use super::status::{self, AVAILABLE, PROGRESSING, REPLICA_FAILURE, reason};
 use super::template;
 use crate::owners;
@@ -133,12 +133,8 @@ impl Planner<'_> {
         let Some(index) = self.rollout.new else {
             return;
         };
-        let wanted = revision::highest(
-            self.rollout
-                .old()
-                .into_iter()
-                .map(|i| &*self.rollout.sets[i].object),
-        ) + 1;
+        let old = self.rollout.old().into_iter();
+        let wanted = revision::next(old.map(|i| &*self.rollout.sets[i].object));
         let set = &mut self.rollout.sets[index];
         revision::update(&mut set.annotations, self.deployment, wanted);
         set.min_ready_seconds = self
@@ -161,7 +157,7 @@ impl Planner<'_> {
         if self.rollout.new.is_some() {
             return;
         }
-        let wanted = revision::highest(self.rollout.sets.iter().map(|set| &*set.object)) + 1;
+        let wanted = revision::next(self.rollout.sets.iter().map(|set| &*set.object));
         let mut set = Set::observed(Arc::new(new_replica_set(self.deployment, &self.status)));
         set.create = true;
         set.replicas = self.rollout.new_size(0);
@@ -240,7 +236,7 @@ impl Planner<'_> {
     /// Counts, and the Available condition.
     fn counted_status(&self) -> DeploymentStatus {
         let sets = &self.rollout.sets;
-        let sum = |of: fn(&Set) -> i32| Some(sets.iter().map(of).sum::<i32>()).filter(|n| *n != 0);
+        let sum = |of: fn(&Set) -> i32| Some(rollout::sum(sets.iter().map(of))).filter(|n| *n != 0);
         let available = sum(Set::available).unwrap_or(0);
         let planned = sum(|set| set.replicas).unwrap_or(0);
         let mut new = DeploymentStatus {
@@ -253,7 +249,8 @@ impl Planner<'_> {
                 .filter(|n| *n != 0),
             ready_replicas: sum(|set| set.status().ready_replicas.unwrap_or(0)),
             available_replicas: sum(Set::available),
-            unavailable_replicas: Some((planned - available).max(0)).filter(|n| *n != 0),
+            unavailable_replicas: Some(planned.saturating_sub(available).max(0))
+                .filter(|n| *n != 0),
             ..self.status.clone()
         };
         let condition = if available >= self.rollout.bounds.min_available() {
@@ -392,10 +389,11 @@ impl Planner<'_> {
         if settled || status::is_complete(self.deployment, new) {
             return None;
         }
-        let due = progressing.last_update_time.as_ref()?.0 + deadline;
+        let due = progressing.last_update_time.as_ref()?.0;
+        let due = due.checked_add(deadline).ok()?;
         // A second more, as times are kept in whole seconds.
-        let left =
-            self.now.duration_until(due).max(SignedDuration::ZERO) + SignedDuration::from_secs(1);
+        let left = (self.now.duration_until(due).max(SignedDuration::ZERO))
+            .saturating_add(SignedDuration::from_secs(1));
         Duration::try_from(left).ok()
     }
 }

@@ -38,12 +38,13 @@ pub(crate) fn number(annotations: &Annotations, key: &str) -> Option<i32> {
     annotations.get(key)?.parse().ok()
 }
 
-/// Highest revision among `sets`.
-pub(crate) fn highest<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>) -> i64 {
+/// The revision that follows those of `sets`.
+pub(crate) fn next<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>) -> i64 {
     let annotations = sets
         .into_iter()
         .filter_map(|rs| rs.metadata.annotations.as_ref());
-    annotations.filter_map(revision).max().unwrap_or(0).max(0)
+    let highest = annotations.filter_map(revision).max().unwrap_or(0).max(0);
+    highest.saturating_add(1)
 }
 
 /// Brings the newest ReplicaSet's annotations up to date: the deployment's own ones, and its revision if that is lower

@@ -1,6 +1,11 @@
 //! The working copy of a rollout: the ReplicaSets of one deployment with the sizes they are to get.
 //!
 //! Steps change this copy; what differs from the observed objects in the end becomes one patch for each ReplicaSet.
+//!
+//! Sizes are whatever somebody wrote, up to the bounds of i32: they are added and subtracted with saturation. Where that makes a
+//! difference there are no machines for it either.
+
+#![deny(clippy::arithmetic_side_effects)]
 
 use std::sync::Arc;
 
@@ -105,8 +110,12 @@ impl Bounds {
     }
 
     pub(crate) fn min_available(&self) -> i32 {
-        self.desired - self.max_unavailable
+        self.desired.saturating_sub(self.max_unavailable)
     }
+}
+
+pub(crate) fn sum(sizes: impl IntoIterator<Item = i32>) -> i32 {
+    sizes.into_iter().fold(0, i32::saturating_add)
 }
 
 fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
@@ -115,9 +124,9 @@ fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
         Some(IntOrString::Int(number)) => (*number).max(0),
         Some(IntOrString::String(text)) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let product = percent.max(0) * i64::from(total.max(0));
+            let product = i128::from(percent.max(0)).saturating_mul(total.max(0).into());
             let share = if round_up {
-                (product + 99) / 100
+                product.saturating_add(99) / 100
             } else {
                 product / 100
             };
@@ -174,7 +183,7 @@ impl Rollout {
     }
 
     fn total(&self) -> i32 {
-        self.sets.iter().map(|s| s.replicas).sum()
+        sum(self.sets.iter().map(|s| s.replicas))
     }
 
     /// Sets a size and notes it; whether it changed.
@@ -216,11 +225,11 @@ impl Rollout {
         if !rolling {
             return desired;
         }
-        let room = self.bounds.max_total() - self.total();
+        let room = self.bounds.max_total().saturating_sub(self.total());
         if room <= 0 {
             current
         } else {
-            current + room.min(desired - current)
+            current.saturating_add(room.min(desired.saturating_sub(current)))
         }
     }
 
@@ -247,30 +256,33 @@ impl Rollout {
             return false;
         };
         // New replicas that are not available yet count as if they were missing.
-        let unavailable_new = new.replicas - new.available();
-        let allowed = self.total() - self.bounds.min_available() - unavailable_new;
+        let unavailable_new = new.replicas.saturating_sub(new.available());
+        let allowed = self
+            .total()
+            .saturating_sub(self.bounds.min_available())
+            .saturating_sub(unavailable_new);
         if old.is_empty() || allowed <= 0 {
             return false;
         }
-        let mut removed = 0;
+        let mut removed = 0i32;
         for index in &old {
             let set = &self.sets[*index];
-            let unhealthy = set.replicas - set.available();
+            let unhealthy = set.replicas.saturating_sub(set.available());
             if removed < allowed && unhealthy > 0 {
-                let count = unhealthy.min(allowed - removed);
-                removed += count;
-                self.scale(*index, self.sets[*index].replicas - count);
+                let count = unhealthy.min(allowed.saturating_sub(removed));
+                removed = removed.saturating_add(count);
+                self.scale(*index, self.sets[*index].replicas.saturating_sub(count));
             }
         }
-        let available: i32 = self.sets.iter().map(Set::available).sum();
-        let spare = available - self.bounds.min_available();
-        let mut taken = 0;
+        let available = sum(self.sets.iter().map(Set::available));
+        let spare = available.saturating_sub(self.bounds.min_available());
+        let mut taken = 0i32;
         for index in old {
             let replicas = self.sets[index].replicas;
             if taken < spare && replicas > 0 {
-                let count = replicas.min(spare - taken);
-                taken += count;
-                self.scale(index, replicas - count);
+                let count = replicas.min(spare.saturating_sub(taken));
+                taken = taken.saturating_add(count);
+                self.scale(index, replicas.saturating_sub(count));
             }
         }
         removed > 0 || taken > 0
@@ -309,7 +321,7 @@ impl Rollout {
         } else {
             0
         };
-        let to_add = allowed - active.iter().map(|i| self.sets[*i].replicas).sum::<i32>();
+        let to_add = allowed.saturating_sub(sum(active.iter().map(|i| self.sets[*i].replicas)));
         // Larger ones first; among equals newer ones grow first and older ones shrink first.
         active.sort_by(|a, b| {
             let (a, b) = (&self.sets[*a], &self.sets[*b]);
@@ -318,17 +330,18 @@ impl Rollout {
                 .cmp(&a.replicas)
                 .then(if to_add > 0 { age.reverse() } else { age })
         });
-        let mut added = 0;
+        let mut added = 0i32;
         let mut sizes = Vec::with_capacity(active.len());
         for index in &active {
             let set = &self.sets[*index];
             let share = self.share(set, to_add, added);
-            added += share;
-            sizes.push(set.replicas + share);
+            added = added.saturating_add(share);
+            sizes.push(set.replicas.saturating_add(share));
         }
         if to_add != 0 {
             // What rounding left over goes to the largest.
-            sizes[0] = (sizes[0] + to_add - added).max(0);
+            let left = to_add.saturating_sub(added);
+            sizes[0] = sizes[0].saturating_add(left).max(0);
         }
         for (index, size) in active.into_iter().zip(sizes) {
             self.scale(index, size);
@@ -347,25 +360,26 @@ impl Rollout {
             return 0;
         }
         let fraction = self.fraction(set);
+        let left = to_add.saturating_sub(added);
         if to_add > 0 {
-            fraction.min(to_add - added)
+            fraction.min(left)
         } else {
-            fraction.max(to_add - added)
+            fraction.max(left)
         }
     }
 
     fn fraction(&self, set: &Set) -> i32 {
         if self.bounds.desired == 0 {
-            return -set.replicas;
+            return set.replicas.saturating_neg();
         }
         let noted = revision::number(&set.annotations, revision::MAX_REPLICAS).filter(|n| *n > 0);
-        let before = noted.unwrap_or_else(|| self.sets.iter().map(|s| s.status().replicas).sum());
+        let before = noted.unwrap_or_else(|| sum(self.sets.iter().map(|s| s.status().replicas)));
         if before == 0 {
             return 0;
         }
         let size = f64::from(set.replicas) * f64::from(self.bounds.max_total()) / f64::from(before);
         // Sizes fit into 32 bits, and the cast saturates.
-        (size + 0.5).floor() as i32 - set.replicas
+        ((size + 0.5).floor() as i32).saturating_sub(set.replicas)
     }
 
     /// Marks the oldest revisions beyond `limit` that run nothing for deletion.

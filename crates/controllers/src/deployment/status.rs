@@ -140,6 +140,6 @@ pub(crate) fn has_timed_out(
         _ => progressing
             .last_update_time
             .as_ref()
-            .is_some_and(|at| at.0 + deadline < now),
+            .is_some_and(|at| at.0.duration_until(now) > deadline),
     }
 }

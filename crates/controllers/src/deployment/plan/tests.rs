@@ -708,3 +708,52 @@ fn a_rollout_too_quick_for_its_steps_is_reported_all_the_same() {
         Some(r#"ReplicaSet "new" has successfully progressed."#)
     );
 }
+
+/// Whoever may write a status may write any time, and any revision into an annotation.
+#[test]
+fn the_largest_times_and_numbers_end_nothing() {
+    for time in ["9999-12-30T21:59:59Z", "-009999-01-02T01:59:59Z"] {
+        let progressing = json!({"status": {"conditions": [{"type": "Progressing", "status": "True",
+            "reason": "ReplicaSetUpdated", "lastUpdateTime": time, "lastTransitionTime": time}]}});
+        let mut update = image("v2");
+        merge(&mut update, progressing);
+        merge(
+            &mut update,
+            json!({"spec": {"progressDeadlineSeconds": i32::MAX - 1}}),
+        );
+        plan(
+            &deployment(update),
+            &[set("old", "v1", 3, 3, 1)],
+            &HashMap::new(),
+            now(),
+        );
+    }
+    let mut old = ReplicaSet::clone(&set("old", "v1", i32::MAX, i32::MAX, 1));
+    let annotations = old.metadata.annotations.get_or_insert_default();
+    for name in ["revision", "desired-replicas", "max-replicas"] {
+        let most = if name == "revision" {
+            i64::MAX
+        } else {
+            i32::MAX.into()
+        };
+        annotations.insert(format!("deployment.kubernetes.io/{name}"), most.to_string());
+    }
+    for (surge, replicas) in [
+        (json!("100%"), i32::MAX),
+        (json!(i32::MAX), i32::MAX),
+        (json!(1), 0),
+    ] {
+        let mut large = image("v2");
+        merge(
+            &mut large,
+            json!({"spec": {"replicas": replicas, "strategy": {"rollingUpdate": {"maxSurge": surge}}},
+            "status": {"collisionCount": i32::MAX}}),
+        );
+        plan(
+            &deployment(large),
+            &[Arc::new(old.clone())],
+            &HashMap::new(),
+            now(),
+        );
+    }
+}
