@@ -18,6 +18,11 @@ use crate::{Shared, pod_info::PodInfo};
 /// A binding that has not been answered by then is given up and tried again.
 const BIND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often it is asked what came of a binding before it counts as not made.
+const LOOKS: u32 = 8;
+const LOOK_RETRY_MIN: Duration = Duration::from_millis(100);
+const LOOK_RETRY_MAX: Duration = Duration::from_secs(5);
+
 /// Sends bindings in the background, a bounded number at once.
 pub struct Binder {
     pub client: kube::Client,
@@ -56,32 +61,28 @@ impl Binder {
                 Ok(result) => result,
                 Err(_) => Err(BindError::Timeout),
             };
-            match result {
-                Ok(()) => {
-                    let note = format!(
-                        "Successfully assigned {}/{} to {node}",
-                        info.namespace, info.name
-                    );
-                    recorder.event(&reference(&info), NORMAL, "Scheduled", "Binding", note);
-                }
+            let pod = format!("{}/{}", info.namespace, info.name);
+            let outcome = match result {
+                Ok(()) => Outcome::Bound,
                 Err(error) => {
-                    let pod = format!("{}/{}", info.namespace, info.name);
-                    let gone = matches!(&error, BindError::Api(kube::Error::Api(status)) if status.code == 404);
-                    let mut state = shared.state.lock();
-                    // Its room may be what another pod waits for.
-                    state.remove_pod(&shared.plugins, &info);
-                    if gone {
-                        state.queue.remove(&info.uid);
-                        drop(state);
-                        shared.wake.notify_one();
-                        return;
-                    }
                     warn!(pod, node, %error, "binding failed");
-                    state.queue.failed(&info, Instant::now());
-                    drop(state);
-                    shared.wake.notify_one();
+                    look(&client, &info, &node).await
                 }
+            };
+            if outcome == Outcome::Bound {
+                let note = format!("Successfully assigned {pod} to {node}");
+                recorder.event(&reference(&info), NORMAL, "Scheduled", "Binding", note);
+                return;
             }
+            let mut state = shared.state.lock();
+            if outcome == Outcome::Gone {
+                // Another pod of this name has another uid.
+                state.remove_pod(&shared.plugins, &info.uid);
+            } else {
+                state.forget(&shared.plugins, &info, Instant::now());
+            }
+            drop(state);
+            shared.wake.notify_one();
         });
     }
 
@@ -121,6 +122,40 @@ impl Binder {
             }
         });
     }
+}
+
+/// What came of a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// The pod is on the node it was bound to.
+    Bound,
+    /// It waits for a node, as before, or is on another one.
+    NotBound,
+    Gone,
+}
+
+/// What came of a binding that was answered with an error: it may have been made all the same, and then its room is taken.
+async fn look(client: &kube::Client, info: &PodInfo, node: &str) -> Outcome {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &info.namespace);
+    let mut wait = LOOK_RETRY_MIN;
+    for _ in 0..LOOKS {
+        match timeout(BIND_TIMEOUT, pods.get_opt(&info.name)).await {
+            Ok(Ok(None)) => return Outcome::Gone,
+            Ok(Ok(Some(pod))) if pod.metadata.uid.as_ref() != Some(&info.uid) => {
+                return Outcome::Gone;
+            }
+            Ok(Ok(Some(pod))) => {
+                let on = pod.spec.and_then(|spec| spec.node_name);
+                return match on.as_deref() == Some(node) {
+                    true => Outcome::Bound,
+                    false => Outcome::NotBound,
+                };
+            }
+            Ok(Err(_)) | Err(_) => tokio::time::sleep(wait).await,
+        }
+        wait = (wait * 2).min(LOOK_RETRY_MAX);
+    }
+    Outcome::NotBound
 }
 
 async fn bind(client: &kube::Client, info: &PodInfo, node: &str) -> Result<(), BindError> {

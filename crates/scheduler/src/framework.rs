@@ -31,7 +31,7 @@ pub enum Change {
     NodeTaints,
     NodeUncordoned,
     NodeAllocatable,
-    /// A pod on it ended, was deleted, or could not be bound.
+    /// A pod on it ended, was deleted, could not be bound, or takes less than before.
     PodRemoved,
 }
 

@@ -159,21 +159,29 @@ impl Scheduler {
                     == name
             });
             let mut state = shared.state.lock();
+            let mut woken = false;
+            // A list that replaced a watch tells of a pod that was deleted and made anew in one event.
+            if let Event::Updated { old, .. } = &event
+                && let Some(old) = old.metadata.uid.as_deref().filter(|old| *old != info.uid)
+            {
+                woken |= state.remove_pod(&shared.plugins, old);
+            }
             match &event {
-                Event::Deleted(_) => {
-                    state.queue.remove(&info.uid);
-                    state.remove_pod(&shared.plugins, &info);
+                Event::Deleted(_) => woken |= state.remove_pod(&shared.plugins, &info.uid),
+                _ if assigned => woken |= state.set_pod(&shared.plugins, info),
+                _ if ours && info.wants_node() => {
+                    state.queue.set(info);
+                    woken = true;
                 }
-                _ if assigned => {
-                    state.queue.remove(&info.uid);
-                    state.snapshot.set_pod(info);
-                    return;
-                }
-                _ if ours && info.wants_node() => state.queue.set(info),
                 _ => state.queue.remove(&info.uid),
             }
             drop(state);
-            shared.wake.notify_one();
+            if woken {
+                shared.wake.notify_one();
+            }
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

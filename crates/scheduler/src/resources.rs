@@ -1,4 +1,7 @@
 //! Amounts of resources as plain integers: cpu in milli-cores, the rest in units.
+//!
+//! A single amount is whatever its author wrote, up to the bounds of i64. Sums of them are kept exactly, in twice the width: a
+//! sum that wrapped would make a pod fit everywhere, one that was capped could not be taken back when the pod ends.
 
 use std::collections::BTreeMap;
 
@@ -8,19 +11,22 @@ use k8s_openapi::{
 };
 use knarr_meta::Quantity;
 
+/// An amount, or a sum of fewer than 2^64 of them.
+pub type Amount = i128;
+
 /// What a container without requests counts for in scores, so that such pods are spread too (upstream's non-zero requests).
-pub const DEFAULT_MILLI_CPU: i64 = 100;
-pub const DEFAULT_MEMORY_BYTES: i64 = 200 * 1024 * 1024;
+pub const DEFAULT_MILLI_CPU: Amount = 100;
+pub const DEFAULT_MEMORY_BYTES: Amount = 200 * 1024 * 1024;
 
 /// Amounts of what a node offers or a pod asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
-    pub milli_cpu: i64,
-    pub memory_bytes: i64,
-    pub ephemeral_bytes: i64,
-    pub pods: i64,
+    pub milli_cpu: Amount,
+    pub memory_bytes: Amount,
+    pub ephemeral_bytes: Amount,
+    pub pods: Amount,
     /// Extended resources and huge pages by name.
-    pub scalars: BTreeMap<String, i64>,
+    pub scalars: BTreeMap<String, Amount>,
 }
 
 type List = BTreeMap<String, ApiQuantity>;
@@ -34,12 +40,14 @@ impl Resources {
                 continue;
             };
             match name.as_str() {
-                "cpu" => resources.milli_cpu = quantity.milli_value(),
-                "memory" => resources.memory_bytes = quantity.value(),
-                "ephemeral-storage" => resources.ephemeral_bytes = quantity.value(),
-                "pods" => resources.pods = quantity.value(),
+                "cpu" => resources.milli_cpu = quantity.milli_value().into(),
+                "memory" => resources.memory_bytes = quantity.value().into(),
+                "ephemeral-storage" => resources.ephemeral_bytes = quantity.value().into(),
+                "pods" => resources.pods = quantity.value().into(),
                 _ => {
-                    resources.scalars.insert(name.clone(), quantity.value());
+                    resources
+                        .scalars
+                        .insert(name.clone(), quantity.value().into());
                 }
             }
         }

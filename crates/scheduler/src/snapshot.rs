@@ -1,6 +1,7 @@
 //! Nodes with the pods on them, kept by delta.
 //!
-//! Assumed pods are in it from the decision until the informer shows the binding, or the binding has failed.
+//! Assumed pods are in it from the decision until the informer shows the binding, or the binding has failed. Once an informer
+//! has spoken of a pod, what was assumed of it can no longer be undone.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,7 +25,8 @@ pub struct NodeInfo {
     pub requested: Resources,
     pub score_requested: Resources,
     pub pods: HashMap<String, Arc<PodInfo>>,
-    pub host_ports: HashSet<HostPort>,
+    /// By how many pods each is taken: those that name their node themselves are not asked.
+    pub host_ports: HashMap<HostPort, usize>,
     /// Pods by the controller that made them.
     pub by_controller: HashMap<String, usize>,
     pub images: HashSet<String>,
@@ -59,7 +61,9 @@ impl NodeInfo {
     fn add(&mut self, info: Arc<PodInfo>) {
         self.requested.add(&info.requests);
         self.score_requested.add(&info.score_requests);
-        self.host_ports.extend(info.host_ports.iter().cloned());
+        for port in &info.host_ports {
+            *self.host_ports.entry(port.clone()).or_default() += 1;
+        }
         if let Some(uid) = &info.controller_uid {
             *self.by_controller.entry(uid.clone()).or_default() += 1;
         }
@@ -71,17 +75,21 @@ impl NodeInfo {
         self.requested.sub(&info.requests);
         self.score_requested.sub(&info.score_requests);
         for port in &info.host_ports {
-            self.host_ports.remove(port);
+            uncount(&mut self.host_ports, port);
         }
-        if let Some(uid) = &info.controller_uid
-            && let Some(count) = self.by_controller.get_mut(uid)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.by_controller.remove(uid);
-            }
+        if let Some(uid) = &info.controller_uid {
+            uncount(&mut self.by_controller, uid);
         }
         Some(info)
+    }
+}
+
+fn uncount<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
@@ -129,8 +137,23 @@ pub struct Snapshot {
     nodes: HashMap<String, NodeInfo>,
     /// Names of the nodes that exist, in the order they are looked at.
     order: Vec<String>,
-    /// Where each pod counts, bound or assumed.
-    placed: HashMap<String, String>,
+    /// Where each pod counts, by uid.
+    placed: HashMap<String, Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    node: String,
+    /// Chosen here, and not yet seen there.
+    assumed: bool,
+}
+
+/// A pod that counts no longer as it did.
+#[derive(Debug)]
+pub struct Freed {
+    pub node: String,
+    /// What it took.
+    pub pod: Arc<PodInfo>,
 }
 
 impl Snapshot {
@@ -175,34 +198,45 @@ impl Snapshot {
         }
     }
 
-    /// Counts a bound pod where it is; the assumption it confirms (or corrects) goes.
-    pub fn set_pod(&mut self, info: Arc<PodInfo>) {
-        let Some(node) = info.node_name().map(str::to_owned) else {
-            return;
-        };
-        self.place(info, node);
+    /// Counts a bound pod where it is; what was assumed of it, or known before, goes and is returned.
+    pub fn set_pod(&mut self, info: Arc<PodInfo>) -> Option<Freed> {
+        let node = info.node_name().map(str::to_owned)?;
+        self.place(info, node, false)
     }
 
     /// Counts a pod on the node chosen for it.
     pub fn assume(&mut self, info: Arc<PodInfo>, node: &str) {
-        self.place(info, node.to_owned());
+        self.place(info, node.to_owned(), true);
     }
 
-    fn place(&mut self, info: Arc<PodInfo>, node: String) {
-        self.remove_pod(&info);
-        self.placed.insert(info.uid.clone(), node.clone());
+    fn place(&mut self, info: Arc<PodInfo>, node: String, assumed: bool) -> Option<Freed> {
+        let before = self.remove_pod(&info.uid);
+        let place = Place {
+            node: node.clone(),
+            assumed,
+        };
+        self.placed.insert(info.uid.clone(), place);
         self.nodes.entry(node).or_default().add(info);
+        before
     }
 
-    /// Forgets a pod; where it had taken room, and as what it had counted.
-    pub fn remove_pod(&mut self, info: &PodInfo) -> Option<(String, Arc<PodInfo>)> {
-        let node = self.placed.remove(&info.uid)?;
+    /// Undoes [`Snapshot::assume`]; `None` for a pod that an informer has spoken of since.
+    pub fn forget(&mut self, uid: &str) -> Option<Freed> {
+        match self.placed.get(uid)?.assumed {
+            true => self.remove_pod(uid),
+            false => None,
+        }
+    }
+
+    /// Forgets a pod that is gone.
+    pub fn remove_pod(&mut self, uid: &str) -> Option<Freed> {
+        let Place { node, .. } = self.placed.remove(uid)?;
         let entry = self.nodes.get_mut(&node)?;
-        let removed = entry.remove(&info.uid);
+        let removed = entry.remove(uid);
         if entry.node.is_none() && entry.pods.is_empty() {
             self.nodes.remove(&node);
         }
-        Some((node, removed?))
+        removed.map(|pod| Freed { node, pod })
     }
 }
 

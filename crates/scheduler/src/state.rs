@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
+use tokio::time::Instant;
 
 use crate::{
     framework::{Change, ClusterEvent, Plugins},
     pod_info::PodInfo,
     queue::Queue,
-    snapshot::Snapshot,
+    snapshot::{Freed, Snapshot},
 };
 
 #[derive(Default)]
@@ -38,20 +39,47 @@ impl State {
         woken
     }
 
-    /// Forgets a pod on a node (or assumed there) and wakes the pods that its room helps.
-    pub fn remove_pod(&mut self, plugins: &Plugins, pod: &PodInfo) {
-        let Some((node, freed)) = self.snapshot.remove_pod(pod) else {
-            return;
+    /// Takes over a bound pod. Where it takes less than it did (it was made smaller, or was assumed on another node) pods
+    /// that the difference helps are woken. Whether there are any.
+    pub fn set_pod(&mut self, plugins: &Plugins, pod: Arc<PodInfo>) -> bool {
+        self.queue.remove(&pod.uid);
+        let moved = |freed: &Freed| {
+            Some(freed.node.as_str()) != pod.node_name()
+                || freed.pod.requests != pod.requests
+                || freed.pod.host_ports != pod.host_ports
         };
-        let node = self.snapshot.node(&node);
-        if let Some(node) = node.filter(|node| node.node.is_some()) {
-            let event = ClusterEvent {
-                change: Change::PodRemoved,
-                node,
-                before: None,
-                freed: Some(&freed),
-            };
-            self.queue.wake(plugins, &event);
+        let freed = self.snapshot.set_pod(pod.clone());
+        let freed = freed.filter(moved);
+        freed.is_some_and(|freed| self.wake(plugins, &freed))
+    }
+
+    /// Forgets a pod that is gone and wakes the pods that its room helps. Whether there are any.
+    pub fn remove_pod(&mut self, plugins: &Plugins, uid: &str) -> bool {
+        self.queue.remove(uid);
+        let freed = self.snapshot.remove_pod(uid);
+        freed.is_some_and(|freed| self.wake(plugins, &freed))
+    }
+
+    /// Undoes an assumption and has the pod tried again; nothing if an informer has said meanwhile where the pod is, or that
+    /// it is gone.
+    pub fn forget(&mut self, plugins: &Plugins, pod: &PodInfo, now: Instant) {
+        if let Some(freed) = self.snapshot.forget(&pod.uid) {
+            self.wake(plugins, &freed);
+            self.queue.failed(pod, now);
         }
+    }
+
+    fn wake(&mut self, plugins: &Plugins, freed: &Freed) -> bool {
+        let node = self.snapshot.node(&freed.node);
+        let Some(node) = node.filter(|node| node.node.is_some()) else {
+            return false;
+        };
+        let event = ClusterEvent {
+            change: Change::PodRemoved,
+            node,
+            before: None,
+            freed: Some(&freed.pod),
+        };
+        self.queue.wake(plugins, &event)
     }
 }

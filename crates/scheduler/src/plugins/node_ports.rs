@@ -16,7 +16,7 @@ impl Filter for NodePorts {
     }
 
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<String>) {
-        if conflicts(pod, &node.host_ports) {
+        if conflicts(pod, node.host_ports.keys()) {
             reasons.push("node(s) didn't have free ports for the requested pod ports".to_owned());
         }
     }
@@ -28,7 +28,7 @@ impl Filter for NodePorts {
     /// A pod that went must have had one of the ports.
     fn helps(&self, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
         let was_in_the_way = |freed: &PodInfo| conflicts(pod, &freed.host_ports);
-        event.freed.is_none_or(was_in_the_way) && !conflicts(pod, &event.node.host_ports)
+        event.freed.is_none_or(was_in_the_way) && !conflicts(pod, event.node.host_ports.keys())
     }
 }
 

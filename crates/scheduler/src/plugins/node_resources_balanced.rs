@@ -3,6 +3,7 @@
 use crate::{
     framework::{MAX_SCORE, Score},
     pod_info::PodInfo,
+    resources::Amount,
     snapshot::NodeInfo,
 };
 
@@ -19,7 +20,7 @@ impl Score for NodeResourcesBalancedAllocation {
         reason = "shares of 100"
     )]
     fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
-        let share = |want: i64, used: i64, have: i64| {
+        let share = |want: Amount, used: Amount, have: Amount| {
             if have <= 0 {
                 1.0
             } else {

@@ -3,7 +3,7 @@
 use crate::{
     framework::{Change, ClusterEvent, Filter, MAX_SCORE, Score},
     pod_info::PodInfo,
-    resources::Resources,
+    resources::{Amount, Resources},
     snapshot::{NodeInfo, allocatable_of},
 };
 
@@ -94,21 +94,17 @@ impl Score for NodeResourcesFit {
             &node.score_requested,
             &node.allocatable,
         );
-        let free_share = |want: i64, used: i64, have: i64| {
+        let free_share = |want: Amount, used: Amount, have: Amount| {
             let after = used + want;
             if have <= 0 || after > have {
                 0
             } else {
-                (have - after) * MAX_SCORE / have
+                (have - after) * Amount::from(MAX_SCORE) / have
             }
         };
         let cpu = free_share(want.milli_cpu, used.milli_cpu, have.milli_cpu);
-        // In KiB: bytes times 100 stay far from overflow either way, but percentages do not need more.
-        let memory = free_share(
-            want.memory_bytes >> 10,
-            used.memory_bytes >> 10,
-            have.memory_bytes >> 10,
-        );
-        (cpu + memory) / 2
+        let memory = free_share(want.memory_bytes, used.memory_bytes, have.memory_bytes);
+        // Both are shares of 100.
+        i64::try_from((cpu + memory) / 2).unwrap_or(0)
     }
 }

@@ -152,14 +152,12 @@ impl Bench {
     }
 
     fn run(&mut self, name: &str, node: &str, spec: &Value) {
-        self.state
-            .snapshot
-            .set_pod(Self::pod(name, Some(node), spec));
+        let pod = Self::pod(name, Some(node), spec);
+        self.state.set_pod(&self.plugins, pod);
     }
 
-    fn end(&mut self, name: &str, node: &str) {
-        let pod = Self::pod(name, Some(node), &json!({}));
-        self.state.remove_pod(&self.plugins, &pod);
+    fn end(&mut self, name: &str) {
+        self.state.remove_pod(&self.plugins, name);
     }
 
     /// Tries the next pod as the cycle does: its node, or an empty name when it was set aside. `None`: nothing to try.
@@ -273,18 +271,16 @@ fn pods_that_go_wake_those_that_want_their_room() {
     ];
     for (on_node, spec, tried) in rows {
         let pods = [("old", "a", on_node.clone())];
-        let found = after(&[plain()], &pods, &spec, |bench| bench.end("old", "a"));
+        let found = after(&[plain()], &pods, &spec, |bench| bench.end("old"));
         assert_eq!(found.is_some(), tried, "{spec} for {on_node}");
     }
     // One goes that was not in the way.
     let pods = [("old", "a", port(80)), ("other", "a", port(81))];
-    let found = after(&[plain()], &pods, &port(80), |bench| {
-        bench.end("other", "a")
-    });
+    let found = after(&[plain()], &pods, &port(80), |bench| bench.end("other"));
     assert_eq!(found, None);
     // The last place for a pod.
     let pods = ["x", "y", "z"].map(|name| (name, "a", json!({})));
-    let found = after(&[plain()], &pods, &json!({}), |bench| bench.end("y", "a"));
+    let found = after(&[plain()], &pods, &json!({}), |bench| bench.end("y"));
     assert_eq!(found.as_deref(), Some("a"));
 }
 
@@ -293,7 +289,7 @@ fn room_on_a_node_that_has_enough_but_is_closed_helps_nobody() {
     let closed = json!({"metadata": {"name": "b"}, "spec": {"taints": [{"key": "k", "effect": "NoSchedule"}]}});
     let pods = [("full", "a", cpu("2")), ("old", "b", cpu("100m"))];
     let found = after(&[plain(), closed], &pods, &cpu("1"), |bench| {
-        bench.end("old", "b");
+        bench.end("old");
     });
     assert_eq!(found, None);
 }
@@ -332,7 +328,7 @@ fn events_that_do_not_help_do_not_add_to_the_back_off() {
     for second in 0..20 {
         bench.now += Duration::from_secs(second);
         bench.run("short", "a", &cpu("1"));
-        bench.end("short", "a");
+        bench.end("short");
         assert_eq!(bench.step(), None);
     }
     assert!(!bench.set_node(&plain()), "nobody is woken");

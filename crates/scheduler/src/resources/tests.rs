@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-fn check(spec: serde_json::Value, expected: (i64, i64)) {
+fn check(spec: serde_json::Value, expected: (Amount, Amount)) {
     let spec: PodSpec = serde_json::from_value(spec).unwrap();
     let requests = pod_requests(&spec);
     assert_eq!((requests.milli_cpu, requests.memory_bytes), expected);
@@ -47,4 +47,21 @@ fn silence_counts_in_scores_only() {
     let spec: PodSpec = serde_json::from_value(json!({"containers": [{"name": "c"}]})).unwrap();
     assert_eq!(pod_requests(&spec).milli_cpu, 0);
     assert_eq!(pod_requests_for_score(&spec).milli_cpu, DEFAULT_MILLI_CPU);
+}
+
+/// The largest amounts that validation lets through: together they are still more than any node has.
+#[test]
+fn sums_of_the_largest_amounts_are_exact() {
+    let most = i64::MAX.to_string();
+    let spec: PodSpec = serde_json::from_value(json!({"containers": [
+        container(&most, &most), container(&most, &most), container("1", "1"),
+    ]}))
+    .unwrap();
+    let requests = pod_requests(&spec);
+    assert_eq!(requests.memory_bytes, 2 * Amount::from(i64::MAX) + 1);
+    assert!(requests.milli_cpu > Amount::from(i64::MAX));
+    let mut node = requests.clone();
+    node.add(&requests);
+    node.sub(&requests);
+    assert_eq!(node, requests);
 }

@@ -27,12 +27,40 @@ fn an_assumption_is_replaced_by_the_binding() {
     let info = snapshot.node("a").unwrap();
     assert_eq!((info.requested.milli_cpu, info.requested.pods), (1000, 1));
     assert_eq!(info.by_controller["rs"], 1);
-    let removed = snapshot.remove_pod(&pod("p", Some("a")));
-    assert_eq!(removed.map(|(node, _)| node).as_deref(), Some("a"));
-    assert!(snapshot.remove_pod(&pod("p", Some("a"))).is_none());
+    assert!(snapshot.forget("p").is_none(), "nothing is assumed of it");
+    let removed = snapshot.remove_pod("p");
+    assert_eq!(removed.map(|freed| freed.node).as_deref(), Some("a"));
+    assert!(snapshot.remove_pod("p").is_none());
     let info = snapshot.node("a").unwrap();
     assert_eq!(info.requested, Resources::default());
     assert!(info.host_ports.is_empty() && info.by_controller.is_empty());
+}
+
+#[test]
+fn only_what_is_still_assumed_can_be_forgotten() {
+    let mut snapshot = Snapshot::default();
+    snapshot.set_node(&node(json!({"metadata": {"name": "a"}})));
+    snapshot.assume(pod("p", None), "a");
+    assert_eq!(
+        snapshot.forget("p").map(|freed| freed.node).as_deref(),
+        Some("a")
+    );
+    snapshot.assume(pod("p", None), "a");
+    snapshot.set_pod(pod("p", Some("a")));
+    assert!(snapshot.forget("p").is_none());
+    assert_eq!(snapshot.node("a").unwrap().requested.pods, 1);
+}
+
+/// Pods that name their node themselves may both want a port; it is free when both are gone.
+#[test]
+fn a_port_is_taken_as_long_as_any_pod_has_it() {
+    let mut snapshot = Snapshot::default();
+    snapshot.set_pod(pod("p", Some("a")));
+    snapshot.set_pod(pod("q", Some("a")));
+    snapshot.remove_pod("p");
+    assert_eq!(snapshot.node("a").unwrap().host_ports.len(), 1);
+    snapshot.remove_pod("q");
+    assert!(snapshot.node("a").is_none());
 }
 
 #[test]
