@@ -18,7 +18,13 @@ const FILE_LINES_LIMIT: usize = 900;
 const LAYERS: &[(&str, &[&str])] = &[
     (
         "outside",
-        &["knarr-bench", "knarr-hello", "knarr-tests", "xtask"],
+        &[
+            "knarr-bench",
+            "knarr-hello",
+            "knarr-loops",
+            "knarr-tests",
+            "xtask",
+        ],
     ),
     ("binary", &["knarr"]),
     (
