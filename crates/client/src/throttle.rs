@@ -28,7 +28,8 @@ const WAIT_JITTER: f64 = 0.5;
 /// Requests of one client that are sent at once while the server never asked to wait.
 /// Below what the API server takes of all clients together.
 const WINDOW_MAX: f64 = 128.0;
-const WINDOW_MIN: f64 = 1.0;
+/// A few, so that one request that is never answered holds up no others.
+const WINDOW_MIN: f64 = 4.0;
 
 /// How many requests may be on their way.
 #[derive(Debug)]

@@ -107,7 +107,7 @@ async fn a_dropped_call_gives_its_place_back() {
     let client = Throttle::new(service_fn(|_: Request<Body>| {
         std::future::pending::<Result<Response<()>, std::convert::Infallible>>()
     }));
-    client.window.lock().size = 1.0;
+    client.window.lock().size = WINDOW_MIN;
     for _ in 0..3 {
         let call = client.clone().oneshot(request());
         let ended = tokio::time::timeout(Duration::from_secs(5), call).await;

@@ -18,7 +18,7 @@ use std::future::Future;
 
 use cluster::Cluster;
 
-const DEFAULT_SEEDS: u64 = 4;
+const DEFAULT_SEEDS: u64 = 3;
 
 /// Runs a scenario with each seed, on a runtime of its own.
 fn seeds<F: Future<Output = ()>>(scenario: impl Fn(Cluster, fastrand::Rng) -> F) {
