@@ -12,6 +12,8 @@
 //! nothing are dropped. Where upstream asks a schema about a field that has no type (raw extensions, values of maps) and fails,
 //! this merges objects and replaces lists, as the defaults of typed fields do.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::{PatchSchema, Strategy, unprocessable};
@@ -197,7 +199,8 @@ fn retain_keys(
     let Value::Array(keys) = keys else {
         return Err(Error::RetainKeys);
     };
-    let kept = |key: &str| keys.iter().any(|kept| kept.as_str() == Some(key));
+    let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
+    let kept = |key: &str| keys.contains(key);
     for (key, value) in patch.iter() {
         let directive = key.starts_with(DELETE_FROM_LIST) || key.starts_with(SET_ELEMENT_ORDER);
         if !value.is_null() && !directive && !kept(key) {

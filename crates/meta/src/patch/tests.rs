@@ -214,6 +214,45 @@ fn strategic_of_untyped_values_merges_objects_and_replaces_lists() {
     );
 }
 
+/// Lists as long as a body can hold: quadratic work would take minutes.
+#[test]
+fn strategic_lists_cost_what_they_are_long() {
+    const LONG: usize = 60_000;
+    let started = std::time::Instant::now();
+    let finalizers = |from: usize| -> Vec<Value> {
+        (from..from + LONG)
+            .map(|n| Value::from(format!("a.io/{n}")))
+            .collect()
+    };
+    let objects = |from: usize| -> Vec<Value> {
+        let element = |n: usize| json!({"name": n.to_string(), "image": "i"});
+        (from..from + LONG).map(element).collect()
+    };
+    let original = json!({"mergingIntList": finalizers(0), "mergingList": objects(0)});
+    let mut deletions = objects(LONG / 2);
+    for element in &mut deletions[..LONG / 4] {
+        element["$patch"] = "delete".into();
+    }
+    let order: Vec<Value> = deletions[LONG / 4..].to_vec();
+    let patch = json!({
+        "mergingIntList": finalizers(LONG / 2),
+        "$deleteFromPrimitiveList/mergingIntList": finalizers(LONG),
+        "mergingList": deletions,
+        "$setElementOrder/mergingList": order,
+        "$retainKeys": ["mergingIntList", "mergingList"],
+    });
+    let merged = strategic(&original, &patch, &ITEM).expect("a patch that applies");
+    assert_eq!(
+        merged["mergingList"].as_array().map(Vec::len),
+        Some(LONG + LONG / 4)
+    );
+    assert!(
+        started.elapsed() < std::time::Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
 #[test]
 fn json_patch_applies_every_operation() {
     let mut object = json!({"metadata": {"labels": {"a/b": "c"}}, "list": [1, 2]});

@@ -4,6 +4,8 @@
 //! order they had. The two are then interleaved: an element the server had is put before the first patch element that came
 //! after it in the old list.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -26,11 +28,19 @@ impl Identity<'_> {
         }
     }
 
-    /// Place of the first element of `list` that is the same as `element`.
-    fn position(&self, list: &[Value], element: &Value) -> Option<usize> {
-        let wanted = self.of(element)?;
-        list.iter()
-            .position(|candidate| self.of(candidate) == Some(wanted))
+    /// Where each element of a list stands; of elements that are the same, the first.
+    fn places<'v>(&self, list: impl IntoIterator<Item = &'v Value>) -> HashMap<&'v Value, usize> {
+        let mut places = HashMap::new();
+        for (at, element) in list.into_iter().enumerate() {
+            if let Some(identity) = self.of(element) {
+                places.entry(identity).or_insert(at);
+            }
+        }
+        places
+    }
+
+    fn place(&self, places: &HashMap<&Value, usize>, element: &Value) -> Option<usize> {
+        places.get(self.of(element)?).copied()
     }
 }
 
@@ -64,6 +74,7 @@ pub(super) fn delete_from_field(
     if objects(&[&original, &gone])? {
         return merge(original, gone, schema, field);
     }
+    let gone: HashSet<&Value> = gone.iter().collect();
     original.retain(|element| !gone.contains(element));
     Ok(original)
 }
@@ -102,15 +113,24 @@ fn merge_elements(
     key: &str,
     schema: Option<&dyn PatchSchema>,
 ) -> Result<Vec<Value>, Error> {
+    let mut places: HashMap<Value, usize> = HashMap::new();
+    for (at, element) in list.iter().enumerate() {
+        if let Some(identity) = element.get(key) {
+            places.entry(identity.clone()).or_insert(at);
+        }
+    }
     for value in patch {
-        require_key(value, key)?;
-        match Identity::Key(key).position(&list, value) {
-            Some(place) => {
+        let identity = require_key(value, key)?;
+        match places.get(identity) {
+            Some(&place) => {
                 if let (Value::Object(old), Value::Object(new)) = (&mut list[place], value) {
                     merge_map(old, new.clone(), schema)?;
                 }
             }
-            None => list.push(value.clone()),
+            None => {
+                places.insert(identity.clone(), list.len());
+                list.push(value.clone());
+            }
         }
     }
     Ok(list)
@@ -124,14 +144,14 @@ fn apply_directives(
     key: &str,
 ) -> Result<(Vec<Value>, Vec<Value>), Error> {
     let mut ordinary = Vec::with_capacity(patch.len());
+    let mut deleted: HashSet<Value> = HashSet::new();
     let mut replace = false;
     for value in patch {
         match value.get(DIRECTIVE) {
             None => ordinary.push(value),
             Some(directive) => match directive.as_str() {
                 Some("delete") => {
-                    let gone = require_key(&value, key)?;
-                    original.retain(|element| element.get(key) != Some(gone));
+                    deleted.insert(require_key(&value, key)?.clone());
                 }
                 Some("replace") => replace = true,
                 Some("merge") => return Err(Error::MergeDirective),
@@ -143,6 +163,9 @@ fn apply_directives(
                 }
             },
         }
+    }
+    if !deleted.is_empty() {
+        original.retain(|element| element.get(key).is_none_or(|key| !deleted.contains(key)));
     }
     if replace {
         Ok((ordinary, Vec::new()))
@@ -196,20 +219,23 @@ fn order_after_deletions(old: &[Value], patch: &[Value], key: Option<&str>) -> V
     let (directives, ordinary): (Vec<&Value>, Vec<&Value>) = patch
         .iter()
         .partition(|element| element.get(DIRECTIVE).is_some());
-    let deleted = |element: &Value| {
-        directives
-            .iter()
-            .any(|gone| gone[DIRECTIVE] == "delete" && gone.get(key) == element.get(key))
-    };
+    let gone: HashSet<Option<&Value>> = directives
+        .iter()
+        .filter(|directive| directive[DIRECTIVE] == "delete")
+        .map(|directive| directive.get(key))
+        .collect();
+    let deleted = |element: &Value| gone.contains(&element.get(key));
     let mut order: Vec<Value> = old
         .iter()
         .filter(|element| !deleted(element))
         .cloned()
         .collect();
     let slots = old.len() - order.len();
+    let identity = Identity::Key(key);
+    let places = identity.places(&order);
     let added: Vec<Value> = ordinary
         .into_iter()
-        .filter(|element| Identity::Key(key).position(&order, element).is_none())
+        .filter(|element| identity.place(&places, element).is_none())
         .take(slots)
         .cloned()
         .collect();
@@ -258,20 +284,22 @@ fn normalize(
             require_key(element, key)?;
         }
     }
+    let (in_order, in_old) = (identity.places(order), identity.places(old));
     let (mut named, mut others): (Vec<Value>, Vec<Value>) = merged
         .into_iter()
-        .partition(|element| identity.position(order, element).is_some());
-    let place =
-        |list: &[Value], element: &Value| identity.position(list, element).unwrap_or(usize::MAX);
-    named.sort_by_cached_key(|element| place(order, element));
-    others.sort_by_cached_key(|element| place(old, element));
+        .partition(|element| identity.place(&in_order, element).is_some());
+    let place = |places: &HashMap<&Value, usize>, element: &Value| {
+        identity.place(places, element).unwrap_or(usize::MAX)
+    };
+    named.sort_by_cached_key(|element| place(&in_order, element));
+    others.sort_by_cached_key(|element| place(&in_old, element));
 
     let mut result = Vec::with_capacity(named.len() + others.len());
     let mut others = others.into_iter().peekable();
     for element in named {
-        let here = identity.position(old, &element);
+        let here = identity.place(&in_old, &element);
         while let Some(other) = others.peek() {
-            match (identity.position(old, other), here) {
+            match (identity.place(&in_old, other), here) {
                 (Some(there), Some(here)) if there < here => result.extend(others.next()),
                 _ => break,
             }
@@ -282,23 +310,12 @@ fn normalize(
     Ok(result)
 }
 
-/// Without repeated scalars. A duplicate's place is taken by the last element, as upstream's own algorithm has it: the order
-/// is settled afterwards.
+/// Without repeated scalars. Their order is settled afterwards.
 fn deduplicate<'a>(list: impl Iterator<Item = &'a Value>) -> Vec<Value> {
-    let mut list: Vec<Value> = list.cloned().collect();
-    let mut i = 0;
-    while i < list.len() {
-        let mut j = i + 1;
-        while j < list.len() {
-            if list[i] == list[j] {
-                list.swap_remove(j);
-            } else {
-                j += 1;
-            }
-        }
-        i += 1;
-    }
-    list
+    let mut seen = HashSet::new();
+    list.filter(|element| seen.insert(*element))
+        .cloned()
+        .collect()
 }
 
 /// True when the lists hold objects, false for scalars. All elements must be of one kind, and none a list.
