@@ -215,6 +215,14 @@ fn type_errors_are_gos() {
             r#"parsing time "today" as "2006-01-02T15:04:05Z07:00": cannot parse "today" as "2006""#,
         ),
         (
+            json!({"metadata": {"creationTimestamp": "2016-12-31T23:59:60Z"}}),
+            r#"parsing time "2016-12-31T23:59:60Z": second out of range"#,
+        ),
+        (
+            json!({"metadata": {"creationTimestamp": "2016-12-31T235959.1Z"}}),
+            r#"parsing time "2016-12-31T235959.1Z" as "2006-01-02T15:04:05Z07:00": cannot parse "2016-12-31T235959.1Z" as "2006""#,
+        ),
+        (
             json!(["x"]),
             "json: cannot unmarshal array into Go value of type v1.Deployment",
         ),

@@ -25,20 +25,50 @@ pub(super) fn micros(text: &str) -> Normal {
 }
 
 fn parse(text: &str) -> Result<Timestamp, String> {
-    let bytes = text.as_bytes();
-    // jiff takes more than RFC 3339: a blank for the T, an offset without a colon.
-    let zone = bytes.last() == Some(&b'Z')
-        || bytes
-            .len()
-            .checked_sub(6)
-            .is_some_and(|at| matches!(bytes[at], b'+' | b'-') && bytes[at + 3] == b':');
-    let shape = bytes.len() >= 20 && bytes[4] == b'-' && bytes[10] == b'T' && zone;
-    let time = if shape {
-        text.parse::<Timestamp>().ok()
-    } else {
-        None
+    let layout = "2006-01-02T15:04:05Z07:00";
+    if has_leap_second(text) {
+        // Go has none: whoever reads it back with upstream's client would fail.
+        return Err(format!("parsing time {text:?}: second out of range"));
+    }
+    let time = match is_rfc_3339(text.as_bytes()) {
+        true => text.parse::<Timestamp>().ok(),
+        false => None,
     };
-    time.ok_or_else(|| format!("parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""))
+    time.ok_or_else(|| {
+        format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\"")
+    })
+}
+
+fn has_leap_second(text: &str) -> bool {
+    is_rfc_3339(text.as_bytes()) && text.get(17..19).is_some_and(|seconds| seconds >= "60")
+}
+
+/// The form, digit for digit; jiff takes more than this (a blank for the T, an offset without a colon, leap seconds).
+fn is_rfc_3339(text: &[u8]) -> bool {
+    let Some((moment, rest)) = text.split_at_checked(19) else {
+        return false;
+    };
+    let digits = |text: &[u8], form: &[u8]| {
+        text.len() == form.len()
+            && text.iter().zip(form).all(|(byte, wanted)| match wanted {
+                b'0' => byte.is_ascii_digit(),
+                wanted => byte == wanted,
+            })
+    };
+    if !digits(moment, b"0000-00-00T00:00:00") {
+        return false;
+    }
+    let zone = match rest.strip_prefix(b".") {
+        None => rest,
+        Some(fraction) => {
+            let count = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
+            match count {
+                0 => return false,
+                count => &fraction[count..],
+            }
+        }
+    };
+    zone == b"Z" || digits(zone, b"+00:00") || digits(zone, b"-00:00")
 }
 
 /// Standard base64 with padding; line breaks are allowed and dropped.
