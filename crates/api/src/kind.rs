@@ -81,8 +81,8 @@ pub enum Part {
     Main,
     /// The `/status` subresource: status and, where the kind allows it, metadata.
     Status,
-    /// A write of the server itself for another subresource (binding, eviction, ephemeral containers, finalize, resize): the
-    /// named subresource has changed exactly what it may change.
+    /// A write through another subresource (binding, scale, finalize): it changes what [`Subresource::changes`] lists, and
+    /// nothing else whatever the request says.
     Subresource(&'static str),
 }
 
@@ -94,7 +94,12 @@ pub struct Subresource {
     /// The kind of its request and response body, where it differs from the parent's.
     pub kind: Option<(&'static str, &'static str, &'static str)>,
     pub verbs: &'static [Verb],
+    /// Paths of the fields of the parent that a write through this subresource may change; the strategy may keep more of them.
+    pub changes: &'static [&'static [&'static str]],
 }
+
+/// For subresources that act, or only show: the parent stays as it is.
+pub const NOTHING: &[&[&str]] = &[];
 
 /// A column of the kind's Table, as metav1.TableColumnDefinition.
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +133,22 @@ pub struct Alias {
     pub decode: fn(Value) -> Value,
     /// From this version to the stored one.
     pub encode: fn(Value) -> Value,
+    /// Field labels of this version beside `metadata.name` and `metadata.namespace`, with those of the stored one. It has no
+    /// others.
+    pub field_labels: &'static [(&'static str, &'static str)],
+}
+
+impl Alias {
+    /// What the stored version calls a field label of this one.
+    pub fn stored_label<'l>(&self, label: &'l str) -> Option<&'l str> {
+        if matches!(label, "metadata.name" | "metadata.namespace") {
+            return Some(label);
+        }
+        let mut labels = self.field_labels.iter();
+        labels
+            .find(|(ours, _)| *ours == label)
+            .map(|(_, stored)| *stored)
+    }
 }
 
 /// A built-in kind.
@@ -158,6 +179,7 @@ pub const STATUS: Subresource = Subresource {
     name: "status",
     kind: None,
     verbs: GET_PATCH_UPDATE,
+    changes: &[&["metadata"], &["status"]],
 };
 
 /// The `/scale` subresource.
@@ -165,6 +187,7 @@ pub const SCALE: Subresource = Subresource {
     name: "scale",
     kind: Some(("autoscaling", "v1", "Scale")),
     verbs: GET_PATCH_UPDATE,
+    changes: &[&["spec", "replicas"]],
 };
 
 impl Kind {

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use knarr_apiserver::{Config, Server, pki::Role};
+use knarr_apiserver::{Config, EVENT_TTL, Server, pki::Role};
 use knarr_store::Embedded;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +31,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         cluster_dns: [10, 43, 0, 10].into(),
         dns_endpoint: None,
         extra_sans: vec!["127.0.0.1".into()],
+        event_ttl: EVENT_TTL,
     };
     let server = Server::new(config, store).await?;
     let kubeconfig = dir.join("admin.kubeconfig");

@@ -2,8 +2,9 @@
 //!
 //! What is taken is derived from the Services themselves: at start from the watch cache, later through the hooks around their
 //! writes. Upstream stores allocations as objects of their own, because several servers share them, and then needs repair loops
-//! for when the two disagree; on one server the Services are the only truth and a restart repairs everything. [`Allocators::repair`]
-//! does it without a restart, should a write have died between taking and committing.
+//! for when the two disagree; on one server the Services are the only truth and a restart repairs everything. A write holds what
+//! it takes in a [`taking::Taking`], which knows what to give back when it fails. [`Allocators::repair`] compares with what is
+//! stored, should a write have been cut off, and finds Services that share a number.
 //!
 //! Both ranges are split in two bands, as upstream's are: automatic choices come from the upper band while it lasts, so that
 //! the lower one stays free for addresses that people choose.
@@ -12,26 +13,31 @@ use std::{net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use knarr_api::Kind;
-use knarr_meta::status::Status;
+use knarr_meta::{object, status::Status};
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::request::{Objects, WriteHook};
+use crate::request::{Objects, Taken, WriteHook};
 
 mod cluster_ip;
 mod node_port;
 mod pool;
 mod service;
+mod taking;
 #[cfg(test)]
 mod tests;
 
 use cluster_ip::Cidr;
 use pool::Pool;
+use taking::{Pools, Taking};
 
 /// What is taken without a stored Service is given back after this long: no write lasts longer.
 const UNCLAIMED_LIFE: Duration = Duration::from_secs(120);
 /// How often the server should call [`Allocators::repair`].
 pub const REPAIR_PERIOD: Duration = Duration::from_secs(180);
+
+/// Who reports in events.
+const COMPONENT: &str = "service-allocation-repair-controller";
 
 /// Ranges to allocate from.
 #[derive(Clone, Debug)]
@@ -67,8 +73,50 @@ pub enum Error {
 pub struct Allocators {
     objects: Arc<dyn Objects>,
     cidr: Cidr,
-    ips: Mutex<Pool>,
-    ports: Mutex<Pool>,
+    pools: Arc<Pools>,
+}
+
+/// A Service that has a number which another one has too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duplicate {
+    /// The younger of the two.
+    pub service: Value,
+    pub reason: &'static str,
+    /// Upstream's words.
+    pub message: String,
+}
+
+impl Duplicate {
+    /// The event of the finding. Its name follows from what was found.
+    pub fn event(&self, now: &str) -> Value {
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.message.as_bytes());
+        let hash: String = digest.as_ref()[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let (namespace, name) = (
+            object::namespace(&self.service),
+            object::name(&self.service),
+        );
+        json!({
+            "metadata": {"name": format!("{name}.{hash}"), "namespace": namespace},
+            "involvedObject": {
+                "kind": "Service",
+                "apiVersion": "v1",
+                "namespace": namespace,
+                "name": name,
+                "uid": object::uid(&self.service),
+            },
+            "type": "Warning",
+            "reason": self.reason,
+            "message": self.message,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        })
+    }
 }
 
 /// The first address of a service CIDR: that of the `default/kubernetes` Service.
@@ -84,12 +132,16 @@ impl Allocators {
         if first == 0 || first > last {
             return Err(Error::Ports(first, last));
         }
+        let ips = Pool::new(0..cidr.size(), cluster_ip::band(cidr.size()));
+        let ports = Pool::new(
+            first.into()..u64::from(last) + 1,
+            node_port::band(u64::from(last - first) + 1),
+        );
         let allocators = Allocators {
-            ips: Mutex::new(Pool::new(0..cidr.size(), cluster_ip::band(cidr.size()))),
-            ports: Mutex::new(Pool::new(
-                first.into()..u64::from(last) + 1,
-                node_port::band(u64::from(last - first) + 1),
-            )),
+            pools: Arc::new(Pools {
+                ips: Mutex::new(ips),
+                ports: Mutex::new(ports),
+            }),
             cidr,
             objects,
         };
@@ -97,57 +149,103 @@ impl Allocators {
         Ok(allocators)
     }
 
-    /// Makes the pools agree with the cached Services again; what a running write has just taken stays taken.
-    pub fn repair(&self) {
-        let stored: Vec<Value> = self
+    /// Makes the pools agree with the cached Services again; what a running write has just taken stays taken. Returns what more
+    /// than one Service has, which only its users can mend.
+    pub fn repair(&self) -> Vec<Duplicate> {
+        let mut stored: Vec<Value> = self
             .objects
             .list("", "services", "")
             .iter()
             .filter_map(|service| serde_json::from_slice(&service.json).ok())
             .collect();
-        let ips = stored
+        stored.sort_by_cached_key(|service| object::creation_timestamp(service).to_owned());
+        let ips: Vec<(&Value, IpAddr)> = stored
             .iter()
-            .flat_map(service::ips)
-            .filter_map(|ip| self.cidr.offset(ip));
-        let leaked_ips = self.ips.lock().reconcile(ips, UNCLAIMED_LIFE);
-        let leaked_ports = self
-            .ports
-            .lock()
-            .reconcile(stored.iter().flat_map(service::node_ports), UNCLAIMED_LIFE);
-        if leaked_ips + leaked_ports > 0 {
+            .flat_map(|service| {
+                service::ips(service)
+                    .into_iter()
+                    .map(move |ip| (service, ip))
+            })
+            .filter(|(_, ip)| self.cidr.offset(*ip).is_some())
+            .collect();
+        let claims = ips
+            .iter()
+            .filter_map(|(service, ip)| Some((self.cidr.offset(*ip)?, object::uid(service))));
+        let found_ips = self.pools.ips.lock().reconcile(claims, UNCLAIMED_LIFE);
+        let ports: Vec<(&Value, u64)> = stored
+            .iter()
+            .flat_map(|s| {
+                service::node_ports(s)
+                    .into_iter()
+                    .map(move |port| (s, port))
+            })
+            .collect();
+        let claims = ports.iter().map(|(s, port)| (*port, object::uid(s)));
+        let found_ports = self.pools.ports.lock().reconcile(claims, UNCLAIMED_LIFE);
+        if found_ips.leaked + found_ports.leaked > 0 {
             tracing::info!(
-                leaked_ips,
-                leaked_ports,
+                ips = found_ips.leaked,
+                ports = found_ports.leaked,
                 "gave back service addresses and node ports that no Service has"
             );
         }
+        let ips = found_ips.duplicates.into_iter().map(|at| {
+            let (service, ip) = ips[at];
+            let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
+            Duplicate {
+                service: service.clone(),
+                reason: "ClusterIPAlreadyAllocated",
+                message: format!(
+                    "Cluster IP [{family}]:{ip} was assigned to multiple services; please recreate service"
+                ),
+            }
+        });
+        let ports = found_ports.duplicates.into_iter().map(|at| {
+            let (service, port) = ports[at];
+            Duplicate {
+                service: service.clone(),
+                reason: "PortAlreadyAllocated",
+                message: format!(
+                    "Port {port} was assigned to multiple services; please recreate service"
+                ),
+            }
+        });
+        ips.chain(ports).collect()
     }
 
-    fn release_ips(&self, ips: impl IntoIterator<Item = IpAddr>) {
-        let mut pool = self.ips.lock();
+    /// Gives back what a Service has of these numbers.
+    fn release(&self, uid: &str, ips: Vec<IpAddr>, ports: Vec<u64>) {
+        let mut pool = self.pools.ips.lock();
         for offset in ips.into_iter().filter_map(|ip| self.cidr.offset(ip)) {
-            pool.release(offset);
+            pool.release(offset, uid);
         }
-    }
-
-    fn release_ports(&self, ports: impl IntoIterator<Item = u64>) {
-        let mut pool = self.ports.lock();
-        for port in ports {
-            pool.release(port);
-        }
+        let mut pool = self.pools.ports.lock();
+        ports.into_iter().for_each(|port| pool.release(port, uid));
     }
 
     /// Takes what `new` needs beyond `old`; on an error everything taken here is given back.
-    fn take(&self, new: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+    fn take(&self, new: &mut Value, old: Option<&Value>) -> Result<Box<dyn Taken>, Status> {
+        let mut taking = Box::new(Taking::new(self.pools.clone()));
+        match self.take_into(&mut taking, new, old) {
+            Ok(()) => Ok(taking),
+            Err(status) => {
+                taking.undo();
+                Err(status)
+            }
+        }
+    }
+
+    fn take_into(
+        &self,
+        taking: &mut Taking,
+        new: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
         cluster_ip::init_families(new, old, &self.cidr)?;
         if cluster_ip::takes(new, old) {
-            cluster_ip::take(new, &self.cidr, &mut self.ips.lock())?;
+            cluster_ip::take(new, &self.cidr, taking)?;
         }
-        let ports = node_port::take(new, old, &mut self.ports.lock());
-        if ports.is_err() && cluster_ip::takes(new, old) {
-            self.release_ips(service::ips(new));
-        }
-        ports
+        node_port::take(new, old, taking)
     }
 }
 
@@ -157,44 +255,27 @@ impl WriteHook for Allocators {
         kind.group.is_empty() && kind.resource == "services"
     }
 
-    async fn before_create(&self, object: &mut Value) -> Result<(), Status> {
+    async fn before_create(&self, object: &mut Value) -> Result<Box<dyn Taken>, Status> {
         service::normalize_create(object);
         self.take(object, None)
     }
 
-    async fn before_update(&self, new: &mut Value, old: &Value) -> Result<(), Status> {
+    async fn before_update(&self, new: &mut Value, old: &Value) -> Result<Box<dyn Taken>, Status> {
         service::keep_allocated(new, old);
         service::normalize_update(new, old);
         self.take(new, Some(old))
     }
 
-    async fn undo(&self, failed: &Value, old: Option<&Value>) {
-        // Only what `take` takes: an update that names another Service's address has not taken it.
-        if cluster_ip::takes(failed, old) {
-            self.release_ips(service::ips(failed));
-        }
-        if service::wants_node_ports(failed) {
-            let kept: Vec<u64> = old.map(service::node_ports).unwrap_or_default();
-            self.release_ports(
-                service::node_ports(failed)
-                    .into_iter()
-                    .filter(|port| !kept.contains(port)),
-            );
-        }
-    }
-
     async fn after_update(&self, new: &Value, old: &Value) {
-        let (ips, ports) = (service::ips(new), service::node_ports(new));
-        self.release_ips(service::ips(old).into_iter().filter(|ip| !ips.contains(ip)));
-        self.release_ports(
-            service::node_ports(old)
-                .into_iter()
-                .filter(|port| !ports.contains(port)),
-        );
+        let (kept_ips, kept_ports) = (service::ips(new), service::node_ports(new));
+        let (mut ips, mut ports) = (service::ips(old), service::node_ports(old));
+        ips.retain(|ip| !kept_ips.contains(ip));
+        ports.retain(|port| !kept_ports.contains(port));
+        self.release(object::uid(old), ips, ports);
     }
 
     async fn after_delete(&self, object: &Value) {
-        self.release_ips(service::ips(object));
-        self.release_ports(service::node_ports(object));
+        let (ips, ports) = (service::ips(object), service::node_ports(object));
+        self.release(object::uid(object), ips, ports);
     }
 }

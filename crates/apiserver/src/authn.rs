@@ -11,10 +11,11 @@ use knarr_meta::status::Status;
 
 use crate::{
     authz::rbac::service_account_user,
-    request::{Authenticator, Credentials, UserInfo},
+    request::{Authenticated, Authenticator, Credentials, UserInfo},
     tokens::Tokens,
 };
 
+pub mod bearer;
 pub mod impersonation;
 #[cfg(test)]
 mod tests;
@@ -47,20 +48,24 @@ impl Authn {
 
 #[async_trait]
 impl Authenticator for Authn {
-    async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Option<UserInfo>, Status> {
+    async fn authenticate(
+        &self,
+        credentials: Credentials<'_>,
+    ) -> Result<Option<Authenticated>, Status> {
         let mut refused = false;
         if let Some(der) = credentials.client_certificate {
             match self.certificates.user(der) {
-                Some(user) => return Ok(Some(user)),
+                Some(found) => return Ok(Some(found)),
                 None => refused = true,
             }
         }
         if let Some(token) = credentials.bearer {
-            return Ok(Some(
-                self.tokens
-                    .authenticate(token, self.tokens.audiences())?
-                    .user,
-            ));
+            let found = self.tokens.authenticate(token, self.tokens.audiences())?;
+            return Ok(Some(Authenticated {
+                user: Arc::new(found.user),
+                // What a token is bound to may be gone at the next request.
+                valid: None,
+            }));
         }
         if refused {
             Err(unauthorized())

@@ -14,6 +14,7 @@ use knarr_meta::{GroupResource, field::quote, status::Status};
 
 use crate::request::{Authorizer, Decision, Objects, RequestInfo, UserInfo};
 
+pub mod cover;
 pub mod escalation;
 #[cfg(test)]
 pub(crate) mod fake;

@@ -17,18 +17,42 @@ use crate::cache::entry::Entry;
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Bytes of a list body handed to the connection at a time.
-const CHUNK_BYTES: usize = 128 << 10;
+pub const CHUNK_BYTES: usize = 128 << 10;
+
+/// A body that is made piece by piece, as the connection takes it.
+pub trait Chunks: Send {
+    /// The next piece; `None` at the end.
+    fn chunk(&mut self) -> Option<Bytes>;
+    /// Nothing is to come.
+    fn is_over(&self) -> bool;
+    /// Bytes to come, where that is known.
+    fn size(&self) -> Option<u64>;
+    /// Bytes to come, about.
+    fn estimate(&self) -> u64;
+}
 
 /// A response body.
 pub enum Body {
     Full(Option<Bytes>),
-    List(Box<ListBody>),
+    List(Box<dyn Chunks>),
     Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>),
 }
 
 impl Body {
     pub fn empty() -> Body {
         Body::Full(None)
+    }
+
+    /// A list; one that fits a piece is made at once, so that its size is known.
+    pub fn list(mut chunks: impl Chunks + 'static) -> Body {
+        if chunks.estimate() >= CHUNK_BYTES as u64 {
+            return Body::List(Box::new(chunks));
+        }
+        let mut all = BytesMut::new();
+        while let Some(piece) = chunks.chunk() {
+            all.extend_from_slice(&piece);
+        }
+        Body::from(all.freeze())
     }
 
     pub fn stream(stream: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Body {
@@ -71,13 +95,22 @@ impl ListBody {
             first: true,
         }
     }
+}
 
-    pub fn size(&self) -> u64 {
+impl Chunks for ListBody {
+    fn is_over(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(self.left)
+    }
+
+    fn estimate(&self) -> u64 {
         self.left
     }
 
-    /// The next piece of the list.
-    pub fn chunk(&mut self) -> Option<Bytes> {
+    fn chunk(&mut self) -> Option<Bytes> {
         if self.left == 0 {
             return None;
         }
@@ -124,7 +157,7 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Body::Full(bytes) => bytes.is_none(),
-            Body::List(list) => list.left == 0,
+            Body::List(list) => list.is_over(),
             Body::Stream(_) => false,
         }
     }
@@ -132,7 +165,9 @@ impl http_body::Body for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Body::List(list) => SizeHint::with_exact(list.left),
+            Body::List(list) => list
+                .size()
+                .map_or_else(SizeHint::default, SizeHint::with_exact),
             Body::Stream(_) => SizeHint::default(),
         }
     }

@@ -6,6 +6,8 @@
 pub mod damaged;
 pub mod entry;
 pub mod filter;
+#[cfg(test)]
+mod model;
 pub mod published;
 pub mod resource;
 pub mod ring;
@@ -30,7 +32,7 @@ use self::{
     filter::Filter,
     published::Published,
     resource::{Page, ResourceCache, Slice},
-    ring::RingEvent,
+    ring::{Ring, RingEvent},
 };
 use crate::{
     request::{Object, Objects},
@@ -79,6 +81,16 @@ impl Cache {
         transformer: Arc<Transformer>,
         kinds: &'static [&'static Kind],
     ) -> Result<Cache, Error> {
+        Cache::load_with(store, transformer, kinds, ring::RING_EVENTS).await
+    }
+
+    /// As [`Cache::load`], with rings of so many events.
+    async fn load_with(
+        store: Arc<dyn Store>,
+        transformer: Arc<Transformer>,
+        kinds: &'static [&'static Kind],
+        ring_events: usize,
+    ) -> Result<Cache, Error> {
         let revision = store.revision();
         let published = Published::new(revision);
         let mut by_name: HashMap<&'static str, Vec<Arc<ResourceCache>>> = HashMap::new();
@@ -101,7 +113,8 @@ impl Cache {
                     Err(error) => damaged.push((key, kv.mod_revision, error)),
                 }
             }
-            let cache = ResourceCache::new(kind, prefix, published.shared(), revision, entries);
+            let ring = Ring::new(revision, ring_events);
+            let cache = ResourceCache::new(kind, prefix, published.shared(), ring, entries);
             for (key, revision, error) in damaged {
                 tracing::error!(%error, resource = kind.resource, %key, "stored object cannot be read");
                 cache.damaged.note(&key, revision, error.to_string());

@@ -10,7 +10,7 @@ use crate::{
     request::{
         AdmissionChain, Authenticator, Authorizer, CreateHandlers, Pages, UserInfo, WriteHook,
     },
-    server::{health::Health, limits::Limits, metrics::Metrics},
+    server::{health::Health, heavy::Heavy, incoming::Drains, limits::Limits, metrics::Metrics},
     transform::Transformer,
 };
 
@@ -30,6 +30,8 @@ pub struct Core {
     /// `host:port` that discovery tells clients.
     pub advertised: String,
     pub limits: Limits,
+    pub heavy: Heavy,
+    pub drains: Drains,
     pub metrics: Metrics,
     /// Who the server's own writes are made by.
     pub own_user: UserInfo,

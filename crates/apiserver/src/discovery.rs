@@ -4,7 +4,7 @@ mod aggregated;
 
 use std::{cmp::Reverse, collections::BTreeMap, sync::OnceLock};
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode};
 use knarr_api::{
     Kind,
     kind::{Subresource, Verb},
@@ -15,11 +15,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     core::Core,
-    negotiate::{Shapes, negotiate, pretty},
-    query::Query,
+    negotiate::{self, Shapes},
     respond::{self, Answer},
-    rest::ask::header as header_text,
-    route::Served,
+    route::{ApiRequest, Served},
 };
 
 /// A group with its versions, newest first, and what each serves.
@@ -92,14 +90,13 @@ fn version_rank(version: &str) -> (u8, u32, u32) {
 }
 
 /// Answers discovery paths; `None` for others.
-pub fn serve(core: &Core, path: &str, query: &Query<'_>, headers: &HeaderMap) -> Option<Answer> {
-    let accept = header_text(headers, header::ACCEPT);
+pub fn serve(core: &Core, path: &str, request: &ApiRequest<'_>) -> Option<Answer> {
     if let "/api" | "/apis" = path
-        && let Some(version) = aggregated::wanted(accept)
+        && let Some(version) = aggregated::wanted(request.headers.accept)
     {
-        return Some(aggregated::serve(path == "/api", version, headers));
+        return Some(aggregated::serve(path == "/api", version, request.headers));
     }
-    let mut parts = path.trim_start_matches('/').split('/');
+    let mut parts = path.strip_prefix('/')?.split('/');
     let document = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
         ("api", None, None, None) => versions(core),
         ("api", Some(version), None, None) => resource_list("", version)?,
@@ -115,14 +112,8 @@ pub fn serve(core: &Core, path: &str, query: &Query<'_>, headers: &HeaderMap) ->
         }
         _ => return None,
     };
-    let answer = negotiate(accept, Shapes::None).map(|mut accepted| {
-        accepted.pretty |= pretty(
-            query.find("pretty"),
-            header_text(headers, header::USER_AGENT),
-        );
-        respond::tree(StatusCode::OK, &document, accepted)
-    });
-    Some(answer)
+    let accepted = negotiate::of(request, Shapes::None);
+    Some(accepted.map(|accepted| respond::tree(StatusCode::OK, &document, accepted)))
 }
 
 /// Paths for `GET /`.

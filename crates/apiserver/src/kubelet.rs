@@ -4,13 +4,14 @@
 //! are spliced untouched: only the container runtime ends those protocols.
 
 mod address;
+mod log_socket;
 mod options;
 mod splice;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
@@ -20,6 +21,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    authn::bearer,
     body::{Body, BoxError},
     cache::Cache,
     query::Query,
@@ -80,6 +82,16 @@ impl Kubelets {
         Ok(answer)
     }
 
+    /// Sends an answered log over a WebSocket that the client opens.
+    pub fn over_websocket(&self, client: &mut Request<()>, log: Response<Body>) -> Answer {
+        let opening = log_socket::Opening::new(client.headers())?;
+        if client.extensions().get::<OnUpgrade>().is_none() {
+            return Err(cannot_upgrade());
+        }
+        let upgrade = hyper::upgrade::on(client);
+        Ok(opening.serve(upgrade, log.into_body(), self.stop.clone()))
+    }
+
     /// exec, attach or port-forward: passes the upgrade on and splices the streams.
     pub async fn stream(
         &self,
@@ -114,22 +126,14 @@ impl Kubelets {
     ) -> Answer {
         let upgrade = client.headers().contains_key(header::UPGRADE);
         if upgrade && client.extensions().get::<OnUpgrade>().is_none() {
-            // HTTP/2, or a client in this process.
-            return Err(Status::bad_request(
-                "this connection cannot be upgraded: use HTTP/1.1",
-            ));
+            return Err(cannot_upgrade());
         }
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = match client.method() {
-            // Upgrades are GET for WebSocket and POST for SPDY; HEAD has no upgrade.
-            method if upgrade => method.clone(),
-            &Method::HEAD => Method::GET,
-            method => method.clone(),
-        };
+        *request.method_mut() = client.method().clone();
         *request.uri_mut() = uri
             .parse::<Uri>()
             .map_err(|e| Status::bad_request(e.to_string()))?;
-        *request.headers_mut() = forwarded(client.headers(), upgrade);
+        *request.headers_mut() = forwarded(client.headers(), upgrade)?;
         let mut response = self.send(cache, node, request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             if upgrade && !response.status().is_success() {
@@ -194,6 +198,11 @@ impl Kubelets {
     }
 }
 
+/// HTTP/2, or a client in this process.
+fn cannot_upgrade() -> Status {
+    Status::bad_request("this connection cannot be upgraded: use HTTP/1.1")
+}
+
 fn dial_error(address: &address::Address, why: &str) -> Status {
     Status::internal(format_args!(
         "error dialing backend: dial tcp {address}: {why}"
@@ -201,7 +210,7 @@ fn dial_error(address: &address::Address, why: &str) -> Status {
 }
 
 /// Headers of the client that the kubelet may see: credentials stay here.
-fn forwarded(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
+fn forwarded(headers: &HeaderMap, upgrade: bool) -> Result<HeaderMap, Status> {
     let mut out = HeaderMap::new();
     for (name, value) in headers {
         let lower = name.as_str();
@@ -211,23 +220,27 @@ fn forwarded(headers: &HeaderMap, upgrade: bool) -> HeaderMap {
         );
         let private = matches!(
             lower,
-            "authorization" | "host" | "content-length" | "transfer-encoding" | "cookie"
+            "authorization"
+                | "host"
+                | "content-length"
+                | "transfer-encoding"
+                | "cookie"
+                | "sec-websocket-protocol"
         ) || lower.starts_with("impersonate-");
-        // A WebSocket's bearer token comes as a subprotocol.
-        let token = lower == "sec-websocket-protocol"
-            && value
-                .as_bytes()
-                .windows(21)
-                .any(|w| w == b"base64url.bearer.auth");
-        if private || (hop && !upgrade) || token {
-            continue;
+        if !private && (!hop || upgrade) {
+            out.append(name.clone(), value.clone());
         }
-        out.append(name.clone(), value.clone());
+    }
+    // A WebSocket's bearer token is one of the subprotocols; the kubelet chooses among the others.
+    let (_, protocols) = bearer::protocols(headers)?;
+    if !protocols.is_empty() {
+        let value = HeaderValue::from_str(&protocols.join(", ")).map_err(Status::internal)?;
+        out.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
     }
     if upgrade {
         out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     }
-    out
+    Ok(out)
 }
 
 /// The kubelet's answer, passed on piece by piece.

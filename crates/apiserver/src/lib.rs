@@ -22,7 +22,9 @@ pub mod bootstrap;
 pub mod cache;
 mod core;
 mod discovery;
+mod escape;
 mod handlers;
+pub mod headers;
 mod kubelet;
 pub mod negotiate;
 mod openapi;
@@ -37,5 +39,6 @@ pub mod server;
 pub mod tokens;
 pub mod transform;
 mod write;
+mod yaml;
 
-pub use server::{Config, Error, LocalService, Server};
+pub use server::{Config, EVENT_TTL, Error, LocalService, Server};

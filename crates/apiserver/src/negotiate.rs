@@ -2,7 +2,7 @@
 
 use knarr_meta::status::Status;
 
-use crate::protobuf;
+use crate::{protobuf, route::ApiRequest};
 
 /// Bytes on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,13 @@ pub fn negotiate(accept: &str, shapes: Shapes) -> Result<Accepted, Status> {
         .iter()
         .find_map(|c| accept_clause(c, shapes))
         .ok_or_else(not_acceptable)
+}
+
+/// Chooses by a request's headers and its `pretty` parameter.
+pub fn of(request: &ApiRequest<'_>, shapes: Shapes) -> Result<Accepted, Status> {
+    let mut accepted = negotiate(request.headers.accept, shapes)?;
+    accepted.pretty |= pretty(request.query.find("pretty"), &request.headers.user_agent);
+    Ok(accepted)
 }
 
 /// Upstream's 406.

@@ -1,16 +1,17 @@
 //! `/openapi/v2` and `/openapi/v3`: documents that are kept compressed, with ETags.
 
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use knarr_api::openapi::{self, Document};
 use knarr_meta::status::Status;
 
 use crate::{
     body::Body,
     discovery::etag,
+    headers::Headers,
     negotiate::not_acceptable,
     query::Query,
     respond::{self, Answer},
-    rest::ask::header as header_text,
+    route::ApiRequest,
 };
 
 /// What `Accept` chose.
@@ -21,9 +22,10 @@ enum Form {
 }
 
 /// Answers the OpenAPI paths; `None` for others.
-pub async fn serve(path: &str, query: &Query<'_>, headers: &HeaderMap) -> Option<Answer> {
+pub async fn serve(path: &str, request: &ApiRequest<'_>) -> Option<Answer> {
     let rest = path.strip_prefix("/openapi/")?;
-    let accept = header_text(headers, header::ACCEPT);
+    let (query, headers) = (request.query, request.headers);
+    let accept = headers.accept;
     if rest == "v2" {
         let form = match form(accept) {
             Ok(form) => form,
@@ -72,7 +74,7 @@ async fn made<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> R
         .map_err(Status::internal)
 }
 
-async fn v2(form: Form, headers: &HeaderMap) -> Answer {
+async fn v2(form: Form, headers: &Headers<'_>) -> Answer {
     let (content_type, document) = match form {
         Form::Json => ("application/json", made(openapi::v2_json_gz).await?),
         Form::Protobuf => (
@@ -83,7 +85,7 @@ async fn v2(form: Form, headers: &HeaderMap) -> Answer {
     document_response(document, content_type, headers)
 }
 
-async fn index(headers: &HeaderMap) -> Answer {
+async fn index(headers: &Headers<'_>) -> Answer {
     let bytes = made(|| openapi::v3_index_json().to_string().into_bytes()).await?;
     let tag = etag(&bytes);
     Ok(tagged(headers, tag, || {
@@ -91,7 +93,7 @@ async fn index(headers: &HeaderMap) -> Answer {
     }))
 }
 
-async fn v3(path: String, query: &Query<'_>, headers: &HeaderMap) -> Answer {
+async fn v3(path: String, query: &Query<'_>, headers: &Headers<'_>) -> Answer {
     let wanted = path.clone();
     let document = made(move || openapi::v3_document_gz(&wanted))
         .await?
@@ -121,10 +123,10 @@ async fn v3(path: String, query: &Query<'_>, headers: &HeaderMap) -> Answer {
 fn document_response(
     document: &'static Document,
     content_type: &'static str,
-    headers: &HeaderMap,
+    headers: &Headers<'_>,
 ) -> Answer {
     let tag = HeaderValue::from_str(&format!("\"{}\"", document.hash)).map_err(Status::internal)?;
-    let gzip = header_text(headers, header::ACCEPT_ENCODING).contains("gzip");
+    let gzip = headers.accept_encoding.contains("gzip");
     let body = match gzip {
         true => Body::from(bytes::Bytes::from_static(&document.gz)),
         false => Body::from(document.inflate().map_err(Status::internal)?),
@@ -147,11 +149,11 @@ fn document_response(
 
 /// 304 for a client that has it.
 fn tagged(
-    headers: &HeaderMap,
+    headers: &Headers<'_>,
     tag: HeaderValue,
     full: impl FnOnce() -> Response<Body>,
 ) -> Response<Body> {
-    let known = header_text(headers, header::IF_NONE_MATCH);
+    let known = headers.if_none_match;
     let unchanged = tag
         .to_str()
         .is_ok_and(|tag| known.split(',').any(|k| k.trim() == tag));

@@ -38,6 +38,10 @@ const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 /// Length of the key that encrypts Secrets in the store.
 pub const ENCRYPTION_KEY_BYTES: usize = 32;
 
+/// Group of the API server as a client of kubelets: bound to the ClusterRole `system:kubelet-api-admin` and to nothing else. The
+/// server shows this certificate to whatever address a node reports.
+pub const KUBELET_ADMINS: &str = "knarr:kubelet-api-admins";
+
 /// Why keys or certificates cannot be had.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -77,7 +81,7 @@ pub struct Options {
 pub enum Role {
     /// What the API server serves with.
     ApiServer,
-    /// What the API server shows to kubelets (CN `kube-apiserver-kubelet-client`, O `system:masters`).
+    /// What the API server shows to kubelets (CN `kube-apiserver-kubelet-client`, O [`KUBELET_ADMINS`]).
     KubeletClient,
     /// The administrator (CN `kubernetes-admin`, O `system:masters`).
     Admin,

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use knarr_meta::status::Status;
-use percent_encoding::percent_decode_str;
 
-/// Parameters in their order.
+use crate::escape::{self, Form};
+
+/// Parameters in their order. Everybody who judges or serves a request reads these; nobody decodes a second time.
 #[derive(Clone, Debug, Default)]
 pub struct Query<'a> {
     raw: &'a str,
@@ -13,23 +14,29 @@ pub struct Query<'a> {
 }
 
 impl<'a> Query<'a> {
-    pub fn parse(raw: &'a str) -> Query<'a> {
-        let pairs = raw.split('&').filter(|p| !p.is_empty()).map(|pair| {
+    /// 400 for what Go's `url.ParseQuery` calls an error. Upstream drops such pairs and goes on: what a client took for a
+    /// restriction of its request would be gone.
+    pub fn parse(raw: &'a str) -> Result<Query<'a>, Status> {
+        let mut pairs = Vec::new();
+        for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
+            if pair.contains(';') {
+                return Err(Status::bad_request("invalid semicolon separator in query"));
+            }
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        });
-        Query {
-            raw,
-            pairs: pairs.collect(),
+            pairs.push((
+                escape::decode(name, Form::Query)?,
+                escape::decode(value, Form::Query)?,
+            ));
         }
+        Ok(Query { raw, pairs })
     }
 
-    /// As it was sent.
+    /// As it was sent, to be passed on to another server.
     pub fn raw(&self) -> &'a str {
         self.raw
     }
 
-    /// The first value; empty where absent.
+    /// The first value, as Go's `url.Values.Get`; empty where absent.
     pub fn get(&self, name: &str) -> &str {
         self.find(name).unwrap_or("")
     }
@@ -69,20 +76,6 @@ impl<'a> Query<'a> {
             }),
         }
     }
-
-    /// The value still percent-encoded; empty where absent.
-    pub fn raw_value(&self, name: &str) -> &'a str {
-        let mut pairs = self.raw.split('&').filter_map(|p| p.split_once('='));
-        pairs.find(|(n, _)| *n == name).map_or("", |(_, v)| v)
-    }
-}
-
-fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains(['%', '+']) {
-        return Cow::Borrowed(text);
-    }
-    let spaced = text.replace('+', " ");
-    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }
 
 #[cfg(test)]
@@ -92,21 +85,44 @@ mod tests {
     #[test]
     fn decodes_and_types() {
         let query =
-            Query::parse("labelSelector=app%3Dweb%2Ctier+in+%28a%29&watch=&limit=5&watch=0&x");
+            Query::parse("labelSelector=app%3Dweb%2Ctier+in+%28a%29&watch=&limit=5&watch=0&x")
+                .unwrap();
         assert_eq!(query.get("labelSelector"), "app=web,tier in (a)");
         assert!(query.flag("watch"));
         assert!(query.flag("x"));
         assert!(!query.flag("absent"));
         assert_eq!(query.integer("limit").unwrap(), Some(5));
         assert_eq!(query.integer("absent").unwrap(), None);
-        assert_eq!(
-            Query::parse("limit=a").integer("limit").unwrap_err().code,
-            400
-        );
-        assert_eq!(
-            query.raw_value("labelSelector"),
-            "app%3Dweb%2Ctier+in+%28a%29"
-        );
+        let word = Query::parse("limit=a").unwrap();
+        assert_eq!(word.integer("limit").unwrap_err().code, 400);
         assert_eq!(query.all("watch").collect::<Vec<_>>(), ["", "0"]);
+    }
+
+    #[test]
+    fn the_first_of_many_counts_whatever_its_form() {
+        for (raw, wanted) in [
+            ("field&field=b", ""),
+            ("field=a&field=b", "a"),
+            ("f%69eld=a&field=b", "a"),
+            ("field=b&f%69eld=a", "b"),
+            ("Field=a&field=b", "b"),
+        ] {
+            assert_eq!(Query::parse(raw).unwrap().get("field"), wanted, "{raw}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_cannot_decode() {
+        for (raw, why) in [
+            ("a=%zz", "invalid URL escape \"%zz\""),
+            ("a=%4", "invalid URL escape \"%4\""),
+            ("%=1", "invalid URL escape \"%\""),
+            ("a=%ff", "not valid UTF-8"),
+            ("a=1;b=2", "invalid semicolon separator in query"),
+        ] {
+            let status = Query::parse(raw).unwrap_err();
+            assert_eq!(status.code, 400, "{raw}");
+            assert!(status.message.contains(why), "{}", status.message);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use knarr_api::{Kind, kind::Part};
-use knarr_meta::status::Status;
+use knarr_meta::{fields::FieldSelector, labels, status::Status};
 use serde_json::Value;
 
 /// An authenticated user, as upstream's `user.Info`.
@@ -17,7 +17,7 @@ pub struct UserInfo {
     pub extra: BTreeMap<String, Vec<String>>,
 }
 
-/// The request as RBAC sees it, parsed once from method and path (upstream's `request.RequestInfo`).
+/// The request as authorizers see it, parsed once from method, path and query (upstream's `request.RequestInfo`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestInfo<'a> {
     pub is_resource: bool,
@@ -30,9 +30,26 @@ pub struct RequestInfo<'a> {
     pub resource: &'a str,
     pub subresource: &'a str,
     pub name: &'a str,
-    /// The query's `fieldSelector` of a list, watch or deletecollection, still percent-encoded (decoding it is left to the one
-    /// authorizer that looks: nodes may only list what is theirs). Empty when absent.
-    pub field_selector: &'a str,
+    /// What a list, watch or deletecollection selects: the very value that its handler filters by.
+    pub selectors: Cow<'a, Selectors>,
+}
+
+/// The selectors of a request; the default selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selectors {
+    pub labels: labels::Selector,
+    pub fields: FieldSelector,
+}
+
+impl Selectors {
+    /// 400, in upstream's words, where one cannot be parsed.
+    pub fn parse(labels: &str, fields: &str) -> Result<Selectors, Status> {
+        let invalid = |error: &dyn std::fmt::Display| Status::bad_request(error.to_string());
+        Ok(Selectors {
+            labels: labels::Selector::parse(labels).map_err(|e| invalid(&e))?,
+            fields: FieldSelector::parse(fields).map_err(|e| invalid(&e))?,
+        })
+    }
 }
 
 /// An answer of an authorizer.
@@ -56,10 +73,30 @@ pub struct Credentials<'a> {
     pub bearer: Option<&'a str>,
 }
 
+/// Who credentials name, and when they do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticated {
+    pub user: Arc<UserInfo>,
+    /// Unix seconds, both inclusive. `None`: ask at each request.
+    pub valid: Option<std::ops::RangeInclusive<i64>>,
+}
+
+impl Authenticated {
+    /// True while nobody need ask again.
+    pub fn holds(&self, now: i64) -> bool {
+        self.valid
+            .as_ref()
+            .is_some_and(|valid| valid.contains(&now))
+    }
+}
+
 /// Turns credentials into a user. `Ok(None)`: no credentials (anonymous). `Err`: 401.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    async fn authenticate(&self, credentials: Credentials<'_>) -> Result<Option<UserInfo>, Status>;
+    async fn authenticate(
+        &self,
+        credentials: Credentials<'_>,
+    ) -> Result<Option<Authenticated>, Status>;
 }
 
 /// Read access to the watch cache for security and allocators: plaintext bytes of the stored version, without copying.
@@ -170,19 +207,26 @@ pub trait AdmissionPlugin: Send + Sync {
 /// Plugins in their order.
 pub type AdmissionChain = Vec<Arc<dyn AdmissionPlugin>>;
 
+/// What one write has taken. Dropped without a word (the write was cut off, its outcome is not known) it stays taken until the
+/// taker has looked into the store.
+pub trait Taken: Send + Sync {
+    /// The write is durable: this is the object that has it now.
+    fn keep(self: Box<Self>, object: &Value);
+    /// The write did not happen.
+    fn undo(self: Box<Self>);
+}
+
 /// What must be taken or given back around a write of certain kinds: service addresses, node ports. Called by the write path
-/// in this order: `before_create`, strategy, validation, commit; then `undo` if anything after `before_create` failed. All calls
-/// take part in each retry of an update. With `dry_run` nothing may stay taken: `undo` follows in every case.
+/// in this order: `before_create`, strategy, validation, commit; then the guard is kept or undone. All calls take part in each
+/// retry of an update. With `dry_run` nothing stays taken.
 #[async_trait]
 pub trait WriteHook: Send + Sync {
     /// Cheap test by kind; the other methods are only called where it holds.
     fn handles(&self, kind: &Kind) -> bool;
     /// Fills in what the object needs. An error refuses the create and leaves nothing taken.
-    async fn before_create(&self, object: &mut Value) -> Result<(), Status>;
+    async fn before_create(&self, object: &mut Value) -> Result<Box<dyn Taken>, Status>;
     /// Takes what `new` needs beyond `old`; gives nothing back yet.
-    async fn before_update(&self, new: &mut Value, old: &Value) -> Result<(), Status>;
-    /// `failed` was not written: gives back what it took and `old` (which is still stored) does not have.
-    async fn undo(&self, failed: &Value, old: Option<&Value>);
+    async fn before_update(&self, new: &mut Value, old: &Value) -> Result<Box<dyn Taken>, Status>;
     /// The update is durable: gives back what `old` had and `new` has no more.
     async fn after_update(&self, new: &Value, old: &Value);
     /// The delete is durable: gives everything back.

@@ -6,8 +6,9 @@ use knarr_meta::status::Status;
 use serde_json::Value;
 
 use crate::{
-    body::{Body, BoxError, ListBody},
+    body::{Body, BoxError, Chunks},
     negotiate::{Accepted, Encoding, Shape},
+    yaml,
 };
 
 /// Answers above this many bytes are compressed for clients that accept gzip, as upstream.
@@ -47,7 +48,7 @@ pub fn tree(code: StatusCode, value: &Value, accepted: Accepted) -> Response<Bod
 /// A tree's bytes in the negotiated encoding, with kind and apiVersion first in JSON as upstream writes them.
 pub fn encode(value: &Value, accepted: Accepted) -> Bytes {
     match accepted.encoding {
-        Encoding::Yaml => Bytes::from(serde_yaml_ng::to_string(value).unwrap_or_default()),
+        Encoding::Yaml => Bytes::from(yaml::write(value)),
         Encoding::Json if accepted.pretty => {
             let mut out = serde_json::to_vec_pretty(value).unwrap_or_default();
             out.push(b'\n');
@@ -94,18 +95,19 @@ pub fn compress(response: Response<Body>, accept_encoding: &str) -> Response<Bod
     let accepts = accept_encoding
         .split(',')
         .any(|e| e.trim().split(';').next() == Some("gzip"));
-    let size = http_body::Body::size_hint(response.body())
-        .exact()
-        .unwrap_or(0);
+    let size = match response.body() {
+        Body::List(list) => list.estimate(),
+        body => http_body::Body::size_hint(body).exact().unwrap_or(0),
+    };
     if !accepts || size <= GZIP_BYTES || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }
     let (mut parts, body) = response.into_parts();
     let body = match body {
         Body::Full(Some(bytes)) => {
-            Body::stream(futures::stream::iter(Gzip::new(Chunks::Bytes(bytes))))
+            Body::stream(futures::stream::iter(Gzip::new(Pieces::Bytes(bytes))))
         }
-        Body::List(list) => Body::stream(futures::stream::iter(Gzip::new(Chunks::List(list)))),
+        Body::List(list) => Body::stream(futures::stream::iter(Gzip::new(Pieces::List(list)))),
         other => return Response::from_parts(parts, other),
     };
     parts
@@ -117,14 +119,14 @@ pub fn compress(response: Response<Body>, accept_encoding: &str) -> Response<Bod
     Response::from_parts(parts, body)
 }
 
-enum Chunks {
+enum Pieces {
     Bytes(Bytes),
-    List(Box<ListBody>),
+    List(Box<dyn Chunks>),
 }
 
 /// Compresses a piece at each turn, so that a large list is never there twice.
 struct Gzip {
-    chunks: Chunks,
+    pieces: Pieces,
     encoder: Option<flate2::write::GzEncoder<Vec<u8>>>,
 }
 
@@ -133,19 +135,19 @@ impl Gzip {
     const LEVEL: u32 = 1;
     const PIECE_BYTES: usize = 256 << 10;
 
-    fn new(chunks: Chunks) -> Gzip {
+    fn new(pieces: Pieces) -> Gzip {
         let level = flate2::Compression::new(Gzip::LEVEL);
         Gzip {
-            chunks,
+            pieces,
             encoder: Some(flate2::write::GzEncoder::new(Vec::new(), level)),
         }
     }
 
     fn piece(&mut self) -> Option<Bytes> {
-        match &mut self.chunks {
-            Chunks::List(list) => list.chunk(),
-            Chunks::Bytes(bytes) if bytes.is_empty() => None,
-            Chunks::Bytes(bytes) => Some(bytes.split_to(bytes.len().min(Gzip::PIECE_BYTES))),
+        match &mut self.pieces {
+            Pieces::List(list) => list.chunk(),
+            Pieces::Bytes(bytes) if bytes.is_empty() => None,
+            Pieces::Bytes(bytes) => Some(bytes.split_to(bytes.len().min(Gzip::PIECE_BYTES))),
         }
     }
 }

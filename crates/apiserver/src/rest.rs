@@ -10,6 +10,7 @@ pub mod modify;
 pub mod patch;
 pub mod pods;
 pub mod read;
+pub mod render;
 pub mod scale;
 pub mod shape;
 pub mod virtuals;
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use knarr_api::kind::{Part, Verb};
 use knarr_meta::status::Status;
 
-use self::ask::Ask;
+use self::ask::{Ask, object_key};
 use crate::respond::Answer;
 
 /// Most bytes of a request body, as upstream.
@@ -44,7 +45,7 @@ pub async fn get(ask: &Ask<'_>) -> Answer {
 
 /// Answers requests without a body.
 pub async fn read(ask: &Ask<'_>) -> Answer {
-    let (kind, info) = (ask.kind(), ask.info);
+    let (kind, info) = (ask.kind(), &ask.request.info);
     let verb = match info.verb {
         "list" => Verb::List,
         "watch" => Verb::Watch,
@@ -63,6 +64,9 @@ pub async fn read(ask: &Ask<'_>) -> Answer {
             _ => read::get(ask).await,
         };
     }
+    if info.verb != "get" {
+        return Err(Status::method_not_allowed());
+    }
     allowed(ask, Verb::Get)?;
     match info.subresource {
         "scale" => scale::get(ask).await,
@@ -73,7 +77,7 @@ pub async fn read(ask: &Ask<'_>) -> Answer {
 
 /// Answers requests that may have a body.
 pub async fn write(ask: &Ask<'_>, body: Bytes) -> Answer {
-    let (kind, info) = (ask.kind(), ask.info);
+    let (kind, info) = (ask.kind(), &ask.request.info);
     let verb = match info.verb {
         "create" => Verb::Create,
         "update" => Verb::Update,
@@ -107,8 +111,18 @@ pub async fn write(ask: &Ask<'_>, body: Bytes) -> Answer {
     }
 }
 
+/// Size of the object that a write names, as it is stored.
+pub fn stored_bytes(ask: &Ask<'_>) -> usize {
+    let name = ask.request.info.name;
+    let Ok(resource) = ask.core.cache.of(ask.kind()) else {
+        return 0;
+    };
+    let key = object_key(ask.kind(), ask.namespace(), name);
+    resource.get(&key).map_or(0, |entry| entry.size())
+}
+
 async fn subresource(ask: &Ask<'_>, verb: Verb, body: Bytes) -> Answer {
-    match (ask.info.subresource, verb) {
+    match (ask.request.info.subresource, verb) {
         ("status", Verb::Update) => modify::update(ask, body, Part::Status).await,
         ("status", Verb::Patch) => patch::patch(ask, body, Part::Status).await,
         ("scale", Verb::Update) => scale::update(ask, body).await,
@@ -119,7 +133,7 @@ async fn subresource(ask: &Ask<'_>, verb: Verb, body: Bytes) -> Answer {
         (_, verb) => {
             let name = ask
                 .kind()
-                .subresource(ask.info.subresource)
+                .subresource(ask.request.info.subresource)
                 .map_or("", |s| s.name);
             match verb {
                 Verb::Update => modify::update(ask, body, Part::Subresource(name)).await,
@@ -134,9 +148,9 @@ async fn subresource(ask: &Ask<'_>, verb: Verb, body: Bytes) -> Answer {
 pub fn allowed(ask: &Ask<'_>, verb: Verb) -> Result<(), Status> {
     let subresource = ask
         .kind()
-        .subresource(ask.info.subresource)
+        .subresource(ask.request.info.subresource)
         .ok_or_else(Status::path_not_found)?;
-    match subresource.verbs.contains(&verb) && !ask.info.name.is_empty() {
+    match subresource.verbs.contains(&verb) && !ask.request.info.name.is_empty() {
         true => Ok(()),
         false => Err(Status::method_not_allowed()),
     }

@@ -1,18 +1,24 @@
 //! The server: what it is made of, how it starts, serves and stops.
 
+mod connect;
+mod expiry;
 pub mod handle;
 pub mod health;
+pub mod heavy;
+pub mod incoming;
 pub mod limits;
 mod listen;
 mod local;
 mod maintenance;
 pub mod metrics;
 pub mod pages;
+pub mod peer;
 
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use knarr_store::Store;
@@ -56,7 +62,12 @@ pub struct Config {
     pub dns_endpoint: Option<(IpAddr, u16)>,
     /// More names or addresses by which clients reach the server.
     pub extra_sans: Vec<String>,
+    /// How long an Event is kept after its last change.
+    pub event_ttl: Duration,
 }
+
+/// Upstream's default of `--event-ttl`.
+pub const EVENT_TTL: Duration = Duration::from_secs(60 * 60);
 
 /// Why the server cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +97,7 @@ pub struct Server {
     bootstrap: Arc<Bootstrap>,
     listener: std::net::TcpListener,
     address: SocketAddr,
+    event_ttl: Duration,
     tls: Arc<rustls::ServerConfig>,
     /// Ends the feed and everything that hangs on connections.
     stop: CancellationToken,
@@ -120,7 +132,7 @@ impl Server {
         let authz = Arc::new(Authz::new(objects.clone()));
         let ranges = allocators::Config::new(config.service_cidr.clone());
         let allocators = Arc::new(Allocators::new(&ranges, objects.clone())?);
-        let stop = CancellationToken::new();
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let core = Arc::new(Core {
             cache,
             store,
@@ -134,7 +146,9 @@ impl Server {
             kubelets: Kubelets::new(Some(pki.client_config(Role::KubeletClient)?), stop.clone()),
             health: Default::default(),
             advertised,
+            drains: incoming::Drains::new(tasks.clone(), stop.clone()),
             limits: Default::default(),
+            heavy: Default::default(),
             metrics: Default::default(),
             own_user: authn::server(),
         });
@@ -147,7 +161,6 @@ impl Server {
         };
         let writer: Arc<dyn Writer> = Arc::new(core.clone());
         let bootstrap = Arc::new(Bootstrap::new(wanted, objects, writer));
-        let tasks = TaskTracker::new();
         let server = Server {
             core,
             pki,
@@ -155,6 +168,7 @@ impl Server {
             bootstrap,
             listener,
             address,
+            event_ttl: config.event_ttl,
             tls,
             stop,
             tasks,
@@ -203,8 +217,12 @@ impl Server {
     /// Serves until the token is cancelled; then watches end, connections are drained within a deadline, and it returns.
     /// Also ends, with an error, when the store is lost.
     pub async fn run(self, token: CancellationToken) -> Result<(), Error> {
-        let maintenance =
-            maintenance::run(self.core.clone(), self.pki.clone(), self.allocators.clone());
+        let maintenance = maintenance::run(
+            self.core.clone(),
+            self.pki.clone(),
+            self.allocators.clone(),
+            self.event_ttl,
+        );
         let stop = self.stop.clone();
         self.tasks
             .spawn(async move { stop.run_until_cancelled(maintenance).await });

@@ -5,6 +5,8 @@
 
 pub mod create;
 pub mod delete;
+mod hooks;
+mod part;
 pub mod update;
 mod writer;
 
@@ -65,6 +67,8 @@ enum Refused {
     /// Another writer was faster; the store was at this revision.
     Conflict(u64),
     Status(Status),
+    /// The store failed: the write may have happened.
+    Unknown(Status),
 }
 
 impl Core {
@@ -118,7 +122,8 @@ impl Core {
             Err(knarr_store::Error::TooLarge { limit, .. }) => Err(Refused::Status(
                 Status::request_too_large(format!("limit is {limit}")),
             )),
-            Err(error) => Err(Refused::Status(Status::internal(error))),
+            Err(error @ knarr_store::Error::Full) => Err(Refused::Status(Status::internal(error))),
+            Err(error) => Err(Refused::Unknown(Status::internal(error))),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -75,6 +76,10 @@ pub struct Up {
     #[arg(long, value_name = "ENDPOINT")]
     pub container_runtime_endpoint: Option<String>,
 
+    /// How long Events are kept
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub event_ttl: Duration,
+
     /// Control group below which pods and shims are placed
     #[arg(long, value_name = "PATH", default_value = "/knarr")]
     pub cgroup_root: PathBuf,
@@ -85,6 +90,15 @@ pub struct Up {
 
     #[command(flatten)]
     pub log: Log,
+}
+
+/// `1h`, `90m`, `1h30m0s`; more than nothing.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|e: jiff::Error| e.to_string())?;
+    match Duration::try_from(parsed) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("must be longer than nothing".to_owned()),
+    }
 }
 
 #[derive(Args, Clone, Debug)]

@@ -430,6 +430,7 @@ fn server_config(flags: &Up, node_name: &str, node_ip: Ipv4Addr) -> knarr_apiser
         // Every node's proxy leads to its own DNS server, on an address that no endpoint may have.
         dns_endpoint: None,
         extra_sans: Vec::new(),
+        event_ttl: flags.event_ttl,
     }
 }
 

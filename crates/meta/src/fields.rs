@@ -92,6 +92,14 @@ impl FieldSelector {
     }
 }
 
+impl FromIterator<Requirement> for FieldSelector {
+    fn from_iter<I: IntoIterator<Item = Requirement>>(requirements: I) -> Self {
+        FieldSelector {
+            requirements: requirements.into_iter().collect(),
+        }
+    }
+}
+
 impl fmt::Display for FieldSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, requirement) in self.requirements.iter().enumerate() {

@@ -31,6 +31,13 @@ pub static KIND: Kind = Kind {
             name: "finalize",
             kind: None,
             verbs: &[Verb::Update],
+            changes: &[
+                &["metadata", "annotations"],
+                &["metadata", "finalizers"],
+                &["metadata", "labels"],
+                &["metadata", "ownerReferences"],
+                &["spec", "finalizers"],
+            ],
         },
         STATUS,
     ],
@@ -120,7 +127,7 @@ impl Strategy for Namespace {
                 tree::keep(new, old, "status");
             }
             Part::Status => tree::keep(new, old, "spec"),
-            Part::Subresource(_) => tree::keep(new, old, "status"),
+            Part::Subresource(_) => {}
         }
         label_with_name(new);
     }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::pod_spec::{canonicalize_resources, is_whole_resource, validate_taints};
 use crate::{
-    kind::{Column, Kind, Part, STATUS, Scope, Strategy, Subresource, Verb},
+    kind::{Column, Kind, NOTHING, Part, STATUS, Scope, Strategy, Subresource, Verb},
     table::{self, AGE, NAME, column, wide},
     tree,
     validate::{self, NOT_NEGATIVE},
@@ -33,6 +33,7 @@ pub static KIND: Kind = Kind {
             name: "proxy",
             kind: Some(("", "v1", "NodeProxyOptions")),
             verbs: PROXY,
+            changes: NOTHING,
         },
         STATUS,
     ],

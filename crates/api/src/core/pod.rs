@@ -15,7 +15,9 @@ use serde_json::{Value, json};
 
 use super::pod_spec::{self, Within};
 use crate::{
-    kind::{CREATE, Column, Deletion, Kind, Part, STATUS, Scope, Strategy, Subresource, Verb},
+    kind::{
+        CREATE, Column, Deletion, Kind, NOTHING, Part, STATUS, Scope, Strategy, Subresource, Verb,
+    },
     tree,
 };
 
@@ -38,31 +40,43 @@ pub static KIND: Kind = Kind {
             name: "attach",
             kind: Some(("", "v1", "PodAttachOptions")),
             verbs: CONNECT,
+            changes: NOTHING,
         },
         Subresource {
             name: "binding",
             kind: Some(("", "v1", "Binding")),
             verbs: CREATE,
+            changes: &[
+                &["metadata", "annotations"],
+                &["metadata", "labels"],
+                &["spec", "nodeName"],
+                &["status", "conditions"],
+                &["status", "nominatedNodeName"],
+            ],
         },
         Subresource {
             name: "eviction",
             kind: Some(("policy", "v1", "Eviction")),
             verbs: CREATE,
+            changes: NOTHING,
         },
         Subresource {
             name: "exec",
             kind: Some(("", "v1", "PodExecOptions")),
             verbs: CONNECT,
+            changes: NOTHING,
         },
         Subresource {
             name: "log",
             kind: None,
             verbs: &[Verb::Get],
+            changes: NOTHING,
         },
         Subresource {
             name: "portforward",
             kind: Some(("", "v1", "PodPortForwardOptions")),
             verbs: CONNECT,
+            changes: NOTHING,
         },
         STATUS,
     ],

@@ -4,7 +4,7 @@ use knarr_meta::object::list_at;
 use serde_json::Value;
 
 use crate::{
-    kind::{CREATE, Column, Kind, Part, Scope, Strategy, Subresource, Verb},
+    kind::{CREATE, Column, Kind, NOTHING, Part, Scope, Strategy, Subresource, Verb},
     table::{self, AGE, NAME, column},
     tree,
 };
@@ -23,6 +23,7 @@ pub static KIND: Kind = Kind {
         name: "token",
         kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),
         verbs: CREATE,
+        changes: NOTHING,
     }],
     storage: Some("/registry/serviceaccounts"),
     definition: "io.k8s.api.core.v1.ServiceAccount",

@@ -10,11 +10,7 @@ use knarr_meta::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    Error,
-    pool::{Pool, Refused},
-    service,
-};
+use super::{Error, pool::Refused, service, taking::Taking};
 
 /// Larger ranges are used in part only.
 const MAX_ADDRESSES: u64 = 1 << 20;
@@ -234,19 +230,19 @@ pub(super) fn takes(new: &Value, old: Option<&Value>) -> bool {
 }
 
 /// Takes the address that the Service names, or chooses one.
-pub(super) fn take(new: &mut Value, cidr: &Cidr, pool: &mut Pool) -> Result<(), Status> {
+pub(super) fn take(new: &mut Value, cidr: &Cidr, taking: &mut Taking) -> Result<(), Status> {
     let ips = strings(new, "clusterIPs");
     let ip = match ips.first().map(String::as_str).unwrap_or_default() {
         "" => {
-            let offset = pool
-                .take_any()
+            let offset = taking
+                .any_ip()
                 .map_err(|_| Status::internal("failed to allocate a serviceIP: range is full"))?;
             cidr.address(offset).to_string()
         }
         // What is no address is for validation to refuse.
         given => match given.parse() {
             Ok(ip) => {
-                take_given(new, ip, &ips, cidr, pool)?;
+                take_given(new, ip, &ips, cidr, taking)?;
                 return Ok(());
             }
             Err(_) => return Ok(()),
@@ -264,12 +260,12 @@ fn take_given(
     ip: IpAddr,
     all: &[String],
     cidr: &Cidr,
-    pool: &mut Pool,
+    taking: &mut Taking,
 ) -> Result<(), Status> {
     let taken = cidr
         .offset(ip)
         .ok_or(Refused::OutOfRange)
-        .and_then(|offset| pool.take(offset));
+        .and_then(|offset| taking.ip(offset));
     taken.map_err(|refused| {
         let why = match refused {
             Refused::Taken | Refused::Full => "provided IP is already allocated".to_owned(),

@@ -1,6 +1,6 @@
 //! Node ports, also the one for health checks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use knarr_meta::{
     GroupKind,
@@ -10,10 +10,7 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::{
-    pool::{Pool, Refused},
-    service,
-};
+use super::{pool::Refused, service, taking::Taking};
 
 /// The size of the band for ports that people choose, as upstream computes it: a thirty-second, within 16 and 128.
 pub(super) fn band(size: u64) -> u64 {
@@ -24,56 +21,25 @@ pub(super) fn band(size: u64) -> u64 {
     }
 }
 
-/// One write's takings, given back when it fails half-way.
-struct Takings<'p> {
-    pool: &'p mut Pool,
-    taken: Vec<u64>,
-    /// What the stored object has already, and what this write has taken: may be named again.
-    own: HashSet<u64>,
+fn any(taking: &mut Taking) -> Result<u64, Status> {
+    taking
+        .any_port()
+        .map_err(|_| Status::internal("failed to allocate a nodePort: range is full"))
 }
 
-impl Takings<'_> {
-    fn any(&mut self) -> Result<u64, Status> {
-        let port = self
-            .pool
-            .take_any()
-            .map_err(|_| Status::internal("failed to allocate a nodePort: range is full"))?;
-        self.taken.push(port);
-        self.own.insert(port);
-        Ok(port)
-    }
-
-    fn exact(&mut self, port: u64) -> Result<(), Refused> {
-        self.pool.take(port)?;
-        self.taken.push(port);
-        self.own.insert(port);
-        Ok(())
-    }
-}
-
-/// Takes what `new` needs beyond `old`, filling `nodePort` fields that are 0. On an error nothing stays taken.
-pub(super) fn take(new: &mut Value, old: Option<&Value>, pool: &mut Pool) -> Result<(), Status> {
+/// Takes what `new` needs beyond `old`, filling `nodePort` fields that are 0.
+pub(super) fn take(
+    new: &mut Value,
+    old: Option<&Value>,
+    taking: &mut Taking,
+) -> Result<(), Status> {
     if !service::wants_node_ports(new) {
         return Ok(());
     }
-    let own = old
-        .map(service::node_ports)
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
-    let mut takings = Takings {
-        pool,
-        taken: Vec::new(),
-        own,
-    };
-    let result =
-        take_ports(new, &mut takings).and_then(|()| take_health_check(new, old, &mut takings));
-    if result.is_err() {
-        for port in std::mem::take(&mut takings.taken) {
-            takings.pool.release(port);
-        }
-    }
-    result
+    // What the stored object has already may be named again.
+    let own = old.map(service::node_ports).unwrap_or_default();
+    take_ports(new, &own, taking)?;
+    take_health_check(new, old, taking)
 }
 
 fn number(port: &Value, field: &str) -> u64 {
@@ -83,7 +49,7 @@ fn number(port: &Value, field: &str) -> u64 {
 }
 
 /// Ports of one number and different protocols share a node port.
-fn take_ports(new: &mut Value, takings: &mut Takings<'_>) -> Result<(), Status> {
+fn take_ports(new: &mut Value, own: &[u64], taking: &mut Taking) -> Result<(), Status> {
     let automatic = object::at(new, &["spec", "allocateLoadBalancerNodePorts"])
         .and_then(Value::as_bool)
         .unwrap_or(true)
@@ -109,14 +75,13 @@ fn take_ports(new: &mut Value, takings: &mut Takings<'_>) -> Result<(), Status> 
             (wanted, _) => wanted,
         };
         let number = match given {
-            0 => takings.any()?,
-            given if chosen.get(&service_port) == Some(&given) || takings.own.contains(&given) => {
-                given
-            }
+            0 => any(taking)?,
+            given if chosen.get(&service_port) == Some(&given) => given,
+            given if own.contains(&given) || taking.has_port(given) => given,
             given => {
-                takings
-                    .exact(given)
-                    .map_err(|refused| refuse(new, at, given, refused, takings.pool))?;
+                taking
+                    .port(given)
+                    .map_err(|refused| refuse(new, at, given, refused, taking))?;
                 given
             }
         };
@@ -139,10 +104,10 @@ fn take_ports(new: &mut Value, takings: &mut Takings<'_>) -> Result<(), Status> 
     Ok(())
 }
 
-fn explain(refused: Refused, pool: &Pool) -> String {
+fn explain(refused: Refused, taking: &Taking) -> String {
     match refused {
         Refused::OutOfRange => {
-            let range = pool.range();
+            let range = taking.port_range();
             format!(
                 "provided port is not in the valid range. The range of valid ports is {}-{}",
                 range.start,
@@ -153,16 +118,16 @@ fn explain(refused: Refused, pool: &Pool) -> String {
     }
 }
 
-fn refuse(service: &Value, at: usize, port: u64, refused: Refused, pool: &Pool) -> Status {
+fn refuse(service: &Value, at: usize, port: u64, refused: Refused, taking: &Taking) -> Status {
     let path = Path::new("spec").child("ports").index(at).child("nodePort");
-    let errors = vec![field::Error::invalid(&path, port, explain(refused, pool))];
+    let errors = vec![field::Error::invalid(&path, port, explain(refused, taking))];
     Status::invalid(GroupKind::new("", "Service"), object::name(service), errors)
 }
 
 fn take_health_check(
     new: &mut Value,
     old: Option<&Value>,
-    takings: &mut Takings<'_>,
+    taking: &mut Taking,
 ) -> Result<(), Status> {
     if !service::needs_health_check(new) || old.is_some_and(service::needs_health_check) {
         return Ok(());
@@ -171,14 +136,14 @@ fn take_health_check(
         .map(|spec| number(spec, "healthCheckNodePort"))
         .unwrap_or_default();
     if wanted != 0 {
-        return takings.exact(wanted).map_err(|refused| {
-            let why = explain(refused, takings.pool);
+        return taking.port(wanted).map_err(|refused| {
+            let why = explain(refused, taking);
             Status::internal(format!(
                 "failed to allocate requested HealthCheck NodePort {wanted}: {why}"
             ))
         });
     }
-    let port = takings.any()?;
+    let port = any(taking)?;
     if let Some(spec) = service::spec(new) {
         spec.insert("healthCheckNodePort".into(), port.into());
     }

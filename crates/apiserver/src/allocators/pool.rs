@@ -1,7 +1,7 @@
 //! Numbers that are taken and given back.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     ops::Range,
     time::{Duration, Instant},
 };
@@ -14,12 +14,27 @@ pub(super) enum Refused {
     Full,
 }
 
+/// A number that is taken.
+struct Holder {
+    /// Uid of the stored Service that has it; `None` while a write is under way.
+    uid: Option<Box<str>>,
+    since: Instant,
+}
+
 /// A range of numbers; the first `band` of them are chosen automatically only when the others are gone.
 pub(super) struct Pool {
     range: Range<u64>,
     band: u64,
-    /// With the moment of taking, for [`Pool::reconcile`].
-    taken: HashMap<u64, Instant>,
+    taken: HashMap<u64, Holder>,
+}
+
+/// What [`Pool::reconcile`] found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Numbers that went back: nobody has them.
+    pub leaked: usize,
+    /// Places in the list of claims whose number another claim before it has.
+    pub duplicates: Vec<usize>,
 }
 
 impl Pool {
@@ -35,6 +50,7 @@ impl Pool {
         self.range.clone()
     }
 
+    /// Takes a number for a write that is under way.
     pub(super) fn take(&mut self, number: u64) -> Result<(), Refused> {
         if !self.range.contains(&number) {
             return Err(Refused::OutOfRange);
@@ -42,7 +58,7 @@ impl Pool {
         if self.taken.contains_key(&number) {
             return Err(Refused::Taken);
         }
-        self.taken.insert(number, Instant::now());
+        self.hold(number, None);
         Ok(())
     }
 
@@ -53,7 +69,7 @@ impl Pool {
             .free_in(split..self.range.end)
             .or_else(|| self.free_in(self.range.start..split));
         let number = found.ok_or(Refused::Full)?;
-        self.taken.insert(number, Instant::now());
+        self.hold(number, None);
         Ok(number)
     }
 
@@ -67,29 +83,63 @@ impl Pool {
             .find(|number| !self.taken.contains_key(number))
     }
 
-    pub(super) fn release(&mut self, number: u64) {
-        self.taken.remove(&number);
+    fn hold(&mut self, number: u64, uid: Option<&str>) {
+        let holder = Holder {
+            uid: uid.map(Into::into),
+            since: Instant::now(),
+        };
+        self.taken.insert(number, holder);
     }
 
-    /// Takes all of `used`, gives back what is not among it and was taken more than `life` ago. Returns how many went back.
-    pub(super) fn reconcile(
+    /// What a write took is now its Service's.
+    pub(super) fn keep(&mut self, number: u64, uid: &str) {
+        self.hold(number, Some(uid));
+    }
+
+    /// Gives back what a write took.
+    pub(super) fn undo(&mut self, number: u64) {
+        if self.taken.get(&number).is_some_and(|h| h.uid.is_none()) {
+            self.taken.remove(&number);
+        }
+    }
+
+    /// Gives back what a Service has. A number that it only names stays with who has it.
+    pub(super) fn release(&mut self, number: u64, uid: &str) {
+        let holder = self.taken.get(&number).and_then(|h| h.uid.as_deref());
+        if holder == Some(uid) {
+            self.taken.remove(&number);
+        }
+    }
+
+    /// Makes the pool agree with the claims of stored Services (number and uid, the oldest first): the first claim of a number
+    /// has it. What no claim names goes back once it was taken more than `life` ago: a write that is under way, or that reads
+    /// do not show yet, is younger.
+    pub(super) fn reconcile<'u>(
         &mut self,
-        used: impl IntoIterator<Item = u64>,
+        claims: impl IntoIterator<Item = (u64, &'u str)>,
         life: Duration,
-    ) -> usize {
-        let now = Instant::now();
-        let used: HashSet<u64> = used
-            .into_iter()
-            .filter(|number| self.range.contains(number))
-            .collect();
+    ) -> Found {
+        let mut found = Found::default();
+        let mut owners: HashMap<u64, &str> = HashMap::new();
+        for (at, (number, uid)) in claims.into_iter().enumerate() {
+            if !self.range.contains(&number) {
+                continue;
+            }
+            if *owners.entry(number).or_insert(uid) != uid {
+                found.duplicates.push(at);
+            }
+        }
         let before = self.taken.len();
         self.taken
-            .retain(|number, at| used.contains(number) || now.duration_since(*at) < life);
-        let leaked = before - self.taken.len();
-        for number in used {
-            self.taken.entry(number).or_insert(now);
+            .retain(|number, holder| owners.contains_key(number) || holder.since.elapsed() < life);
+        found.leaked = before - self.taken.len();
+        for (number, uid) in owners {
+            match self.taken.get(&number) {
+                Some(holder) if holder.uid.as_deref() == Some(uid) => {}
+                _ => self.hold(number, Some(uid)),
+            }
         }
-        leaked
+        found
     }
 
     #[cfg(test)]

@@ -6,7 +6,7 @@ use super::*;
 use crate::authz::fake::Fake;
 
 fn service(name: &str, spec: Value) -> Value {
-    json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec})
+    json!({"metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}")}, "spec": spec})
 }
 
 /// A range of 14 addresses and 20 ports, so that both can be exhausted.
@@ -20,24 +20,26 @@ fn small(fake: &Arc<Fake>) -> Allocators {
 
 fn taken(allocators: &Allocators) -> (usize, usize) {
     (
-        allocators.ips.lock().taken(),
-        allocators.ports.lock().taken(),
+        allocators.pools.ips.lock().taken(),
+        allocators.pools.ports.lock().taken(),
     )
 }
 
 async fn create(allocators: &Allocators, mut service: Value) -> Result<Value, String> {
-    allocators
+    let taken = allocators
         .before_create(&mut service)
         .await
         .map_err(|status| status.message)?;
+    taken.keep(&service);
     Ok(service)
 }
 
 async fn update(allocators: &Allocators, old: &Value, mut new: Value) -> Result<Value, String> {
-    allocators
+    let taken = allocators
         .before_update(&mut new, old)
         .await
         .map_err(|status| status.message)?;
+    taken.keep(&new);
     allocators.after_update(&new, old).await;
     Ok(new)
 }
@@ -106,7 +108,7 @@ fn automatic_choices_leave_the_lower_band_for_last() {
     let rest: Vec<u64> = (0..5).map(|_| pool.take_any().unwrap()).collect();
     assert!(rest.iter().all(|number| *number < 5), "{rest:?}");
     assert_eq!(pool.take_any(), Err(pool::Refused::Full));
-    pool.release(7);
+    pool.undo(7);
     assert_eq!(pool.take_any(), Ok(7));
 }
 
@@ -129,7 +131,7 @@ async fn a_plain_service_gets_an_address_and_its_family_fields() {
     assert_eq!(made["spec"]["ipFamilyPolicy"], "SingleStack");
     assert!(made["spec"]["ports"][0].get("nodePort").is_none());
     assert_eq!(taken(&allocators), (1, 0));
-    allocators.undo(&made, None).await;
+    allocators.after_delete(&made).await;
     assert_eq!(taken(&allocators), (0, 0));
 }
 
@@ -289,9 +291,9 @@ async fn a_failed_update_gives_back_only_its_own() {
         "a",
         json!({"type": "NodePort", "clusterIP": "10.9.0.4", "ports": [{"port": 80}]}),
     );
-    allocators.before_update(&mut stolen, &a).await.unwrap();
+    let took = allocators.before_update(&mut stolen, &a).await.unwrap();
     assert_eq!(taken(&allocators), (2, 1));
-    allocators.undo(&stolen, Some(&a)).await;
+    took.undo();
     assert_eq!(taken(&allocators), (2, 0));
     assert!(
         create(&allocators, service("c", json!({"clusterIP": "10.9.0.4"})))
@@ -347,14 +349,92 @@ async fn a_restart_knows_what_is_taken() {
     assert_eq!(taken(&allocators), (3, 1));
 }
 
+/// Everything that a Service can name besides what it takes.
+#[tokio::test]
+async fn a_failed_create_gives_back_only_what_it_took() {
+    let allocators = small(&Fake::new());
+    let spec = json!({"type": "NodePort", "clusterIP": "10.9.0.4", "ports": [{"port": 1, "nodePort": 30001}]});
+    let owner = create(&allocators, service("dns", spec)).await.unwrap();
+    for spec in [
+        json!({"clusterIP": "10.9.0.5", "clusterIPs": ["10.9.0.5", "10.9.0.4"], "ipFamilyPolicy": "PreferDualStack"}),
+        json!({"type": "NodePort", "healthCheckNodePort": 30001, "ports": [{"port": 1}]}),
+        json!({"type": "ClusterIP", "healthCheckNodePort": 30001, "ports": [{"port": 1, "nodePort": 30001}]}),
+    ] {
+        let mut thief = service("thief", spec.clone());
+        // Refused here or by validation, which comes later.
+        if let Ok(took) = allocators.before_create(&mut thief).await {
+            took.undo();
+        }
+        assert_eq!(taken(&allocators), (1, 1), "{spec}");
+        // Were it stored, its deletion would not help either.
+        allocators.after_delete(&thief).await;
+        assert_eq!(taken(&allocators), (1, 1), "{spec}");
+    }
+    allocators.after_delete(&owner).await;
+    assert_eq!(taken(&allocators), (0, 0));
+}
+
+#[tokio::test]
+async fn a_write_of_unknown_outcome_keeps_what_it_took() {
+    let allocators = small(&Fake::new());
+    let mut cut_off = service("a", json!({"clusterIP": "10.9.0.4"}));
+    drop(allocators.before_create(&mut cut_off).await.unwrap());
+    assert_eq!(taken(&allocators), (1, 0), "until a repair");
+}
+
+#[test]
+fn repair_finds_duplicates() {
+    let fake = Fake::new();
+    let stored = |name: &str, created: &str, spec: Value| {
+        let mut service = service(name, spec);
+        service["metadata"]["creationTimestamp"] = json!(created);
+        service
+    };
+    let spec = json!({"type": "NodePort", "clusterIP": "10.9.0.4", "clusterIPs": ["10.9.0.4"], "ports": [{"port": 1, "nodePort": 30001}]});
+    fake.put(
+        "",
+        "services",
+        stored("b", "2024-01-01T00:00:00Z", spec.clone()),
+    );
+    fake.put("", "services", stored("a", "2024-01-02T00:00:00Z", spec));
+    let allocators = small(&fake);
+    let found = allocators.repair();
+    let found: Vec<(&str, &str, &str)> = found
+        .iter()
+        .map(|d| (object::name(&d.service), d.reason, d.message.as_str()))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (
+                "a",
+                "ClusterIPAlreadyAllocated",
+                "Cluster IP [IPv4]:10.9.0.4 was assigned to multiple services; please recreate service"
+            ),
+            (
+                "a",
+                "PortAlreadyAllocated",
+                "Port 30001 was assigned to multiple services; please recreate service"
+            ),
+        ]
+    );
+    let event = allocators.repair()[0].event("2024-01-03T00:00:00Z");
+    assert!(object::name(&event).starts_with("a."), "{event}");
+    assert_eq!(
+        allocators.repair()[0].event("later")["metadata"],
+        event["metadata"]
+    );
+}
+
 #[test]
 fn leaks_are_given_back_after_a_while() {
     let mut pool = Pool::new(0..10, 0);
     pool.take(3).unwrap();
     pool.take(4).unwrap();
-    assert_eq!(pool.reconcile([3, 5], Duration::from_secs(60)), 0);
+    let claims = [(3, "a"), (5, "b")];
+    assert_eq!(pool.reconcile(claims, Duration::from_secs(60)).leaked, 0);
     assert_eq!(pool.taken(), 3);
-    assert_eq!(pool.reconcile([3, 5], Duration::ZERO), 1);
+    assert_eq!(pool.reconcile(claims, Duration::ZERO).leaked, 1);
     assert_eq!(pool.take(4), Ok(()));
     assert_eq!(pool.take(5), Err(pool::Refused::Taken));
 }

@@ -1,20 +1,67 @@
 //! `Impersonate-*` headers: acting as someone else, where RBAC allows the verb `impersonate` on everything that is assumed.
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use knarr_meta::status::Status;
-use percent_encoding::percent_decode_str;
 
 use super::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, service_account};
 use crate::{
     authz,
+    escape::{self, Form},
+    headers::{text, texts},
     request::{Authorizer, RequestInfo, UserInfo},
 };
 
-const USER: &str = "impersonate-user";
-const GROUP: &str = "impersonate-group";
-const UID: &str = "impersonate-uid";
+const PREFIX: &str = "impersonate-";
+const USER: HeaderName = HeaderName::from_static("impersonate-user");
+const GROUP: HeaderName = HeaderName::from_static("impersonate-group");
+const UID: HeaderName = HeaderName::from_static("impersonate-uid");
 const EXTRA_PREFIX: &str = "impersonate-extra-";
 const AUTHENTICATION_GROUP: &str = "authentication.k8s.io";
+
+/// What the headers ask for.
+#[derive(Debug, Default)]
+struct Wanted<'h> {
+    name: &'h str,
+    uid: &'h str,
+    groups: Vec<&'h str>,
+    /// Decoded key and values.
+    extra: Vec<(String, Vec<&'h str>)>,
+}
+
+impl<'h> Wanted<'h> {
+    /// `None` without such headers. One that cannot be understood is an error: without it the request would run as the
+    /// impersonator.
+    fn parse(headers: &'h HeaderMap) -> Result<Option<Wanted<'h>>, Status> {
+        let mut any = false;
+        let mut extra = Vec::new();
+        for header in headers.keys().filter(|h| h.as_str().starts_with(PREFIX)) {
+            any = true;
+            if let Some(key) = header.as_str().strip_prefix(EXTRA_PREFIX) {
+                let key = escape::decode(key, Form::Path)?.into_owned();
+                extra.push((key, texts(headers, header)?));
+            } else if ![USER, GROUP, UID].contains(header) {
+                return Err(Status::bad_request(format!(
+                    "unknown impersonation header {header}"
+                )));
+            }
+        }
+        if !any {
+            return Ok(None);
+        }
+        let wanted = Wanted {
+            name: text(headers, &USER)?,
+            uid: text(headers, &UID)?,
+            groups: texts(headers, &GROUP)?,
+            extra,
+        };
+        match wanted.name.is_empty() {
+            true => Err(Status::internal(
+                "requested to impersonate groups, extra or uid without impersonating a user",
+            )),
+            false => Ok(Some(wanted)),
+        }
+    }
+}
 
 /// The user that the request acts as; `Ok(None)` without such headers. The caller removes the headers before it proxies a
 /// request ([`strip`]).
@@ -23,42 +70,9 @@ pub fn impersonate(
     user: &UserInfo,
     headers: &HeaderMap,
 ) -> Result<Option<UserInfo>, Status> {
-    if !headers
-        .keys()
-        .any(|name| name.as_str().starts_with("impersonate-"))
-    {
+    let Some(wanted) = Wanted::parse(headers)? else {
         return Ok(None);
-    }
-    let first = |name: &str| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned()
     };
-    let all = |name: &str| {
-        headers
-            .get_all(name)
-            .into_iter()
-            .filter_map(|v| v.to_str().ok())
-            .map(String::from)
-            .collect::<Vec<_>>()
-    };
-    let (name, uid, groups) = (first(USER), first(UID), all(GROUP));
-    let extra_headers: Vec<&str> = headers
-        .keys()
-        .map(|key| key.as_str())
-        .filter(|key| key.starts_with(EXTRA_PREFIX))
-        .collect();
-    if name.is_empty() {
-        if groups.is_empty() && uid.is_empty() && extra_headers.is_empty() {
-            return Ok(None);
-        }
-        return Err(Status::internal(
-            "requested to impersonate groups, extra or uid without impersonating a user",
-        ));
-    }
-
     let ask = |request: RequestInfo<'_>| {
         authz::check(
             authorizer,
@@ -71,11 +85,11 @@ pub fn impersonate(
         )
     };
     let mut acting = UserInfo {
-        name: name.clone(),
-        uid: uid.clone(),
+        name: wanted.name.to_owned(),
+        uid: wanted.uid.to_owned(),
         ..UserInfo::default()
     };
-    match split_service_account(&name) {
+    match split_service_account(wanted.name) {
         Some((namespace, account)) => {
             ask(RequestInfo {
                 resource: "serviceaccounts",
@@ -83,49 +97,46 @@ pub fn impersonate(
                 name: account,
                 ..RequestInfo::default()
             })?;
-            if groups.is_empty() {
+            if wanted.groups.is_empty() {
                 acting.groups = service_account(namespace, account).groups;
                 acting.groups.retain(|group| group != AUTHENTICATED);
             }
         }
         None => ask(RequestInfo {
             resource: "users",
-            name: &name,
+            name: wanted.name,
             ..RequestInfo::default()
         })?,
     }
-    for group in groups {
+    for group in wanted.groups {
         ask(RequestInfo {
             resource: "groups",
-            name: &group,
+            name: group,
             ..RequestInfo::default()
         })?;
-        acting.groups.push(group);
+        acting.groups.push(group.to_owned());
     }
     let authentication = RequestInfo {
         group: AUTHENTICATION_GROUP,
         version: "v1",
         ..RequestInfo::default()
     };
-    for header in extra_headers {
-        let encoded = &header[EXTRA_PREFIX.len()..];
-        let key = percent_decode_str(encoded)
-            .decode_utf8()
-            .map_or_else(|_| encoded.to_owned(), |key| key.into_owned());
-        for value in all(header) {
+    for (key, values) in wanted.extra {
+        for value in values {
             ask(RequestInfo {
                 resource: "userextras",
                 subresource: &key,
-                name: &value,
+                name: value,
                 ..authentication.clone()
             })?;
-            acting.extra.entry(key.clone()).or_default().push(value);
+            let all = acting.extra.entry(key.clone()).or_default();
+            all.push(value.to_owned());
         }
     }
-    if !uid.is_empty() {
+    if !wanted.uid.is_empty() {
         ask(RequestInfo {
             resource: "uids",
-            name: &uid,
+            name: wanted.uid,
             ..authentication
         })?;
     }
@@ -159,7 +170,7 @@ fn split_service_account(user: &str) -> Option<(&str, &str)> {
 pub fn strip(headers: &mut HeaderMap) {
     let names: Vec<_> = headers
         .keys()
-        .filter(|name| name.as_str().starts_with("impersonate-"))
+        .filter(|name| name.as_str().starts_with(PREFIX))
         .cloned()
         .collect();
     for name in names {

@@ -92,7 +92,7 @@ async fn certificates_then_tokens_then_nobody() {
         };
         let answer = authn.authenticate(credentials).await;
         let answer = answer
-            .map(|user| user.map(|user| user.name))
+            .map(|found| found.map(|found| found.user.name.clone()))
             .map_err(|status| status.code);
         assert_eq!(
             answer,
@@ -107,7 +107,7 @@ fn a_certificate_names_user_and_groups_within_its_life() {
     let certificates = x509::Certificates::default();
     let der = certificate(Some("ann"), &["ops"], ExtendedKeyUsagePurpose::ClientAuth);
     let found = certificates.user(&der).unwrap();
-    assert_eq!(found, user("ann", &["ops", AUTHENTICATED]));
+    assert_eq!(*found.user, user("ann", &["ops", AUTHENTICATED]));
     assert_eq!(certificates.user_at(&der, 0), None);
     assert_eq!(certificates.user_at(&der, i64::MAX), None);
     assert_eq!(certificates.user(&der), Some(found), "from memory");

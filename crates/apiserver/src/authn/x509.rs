@@ -7,38 +7,31 @@ use ring::digest;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::AUTHENTICATED;
-use crate::request::UserInfo;
+use crate::request::{Authenticated, UserInfo};
 
 /// Certificates that are remembered parsed; a kubelet or a person has one each.
 const MAX_ENTRIES: usize = 16_384;
 
-/// A certificate's user, good until the certificate ends.
-struct Entry {
-    user: UserInfo,
-    not_before: i64,
-    not_after: i64,
-}
-
 /// Parses certificates once.
 #[derive(Default)]
 pub struct Certificates {
-    entries: RwLock<HashMap<[u8; 32], Arc<Entry>>>,
+    entries: RwLock<HashMap<[u8; 32], Authenticated>>,
 }
 
 impl Certificates {
     /// `None` where the certificate names nobody or is outside its life (a connection may outlive its certificate).
-    pub fn user(&self, der: &[u8]) -> Option<UserInfo> {
+    pub fn user(&self, der: &[u8]) -> Option<Authenticated> {
         self.user_at(der, jiff::Timestamp::now().as_second())
     }
 
-    pub(super) fn user_at(&self, der: &[u8], now: i64) -> Option<UserInfo> {
+    pub(super) fn user_at(&self, der: &[u8], now: i64) -> Option<Authenticated> {
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
         let known = self.entries.read().get(&key).cloned();
         let entry = match known {
             Some(entry) => entry,
             None => {
-                let entry = Arc::new(parse(der)?);
+                let entry = parse(der)?;
                 let mut entries = self.entries.write();
                 if entries.len() >= MAX_ENTRIES {
                     entries.clear();
@@ -47,11 +40,11 @@ impl Certificates {
                 entry
             }
         };
-        (entry.not_before <= now && now <= entry.not_after).then(|| entry.user.clone())
+        entry.holds(now).then_some(entry)
     }
 }
 
-fn parse(der: &[u8]) -> Option<Entry> {
+fn parse(der: &[u8]) -> Option<Authenticated> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     // As upstream's verifier demands of a client.
     let usage = certificate.extended_key_usage().ok().flatten();
@@ -72,13 +65,12 @@ fn parse(der: &[u8]) -> Option<Entry> {
         groups.push(AUTHENTICATED.to_owned());
     }
     let validity = certificate.validity();
-    Some(Entry {
-        user: UserInfo {
+    Some(Authenticated {
+        user: Arc::new(UserInfo {
             name,
             groups,
             ..UserInfo::default()
-        },
-        not_before: validity.not_before.timestamp(),
-        not_after: validity.not_after.timestamp(),
+        }),
+        valid: Some(validity.not_before.timestamp()..=validity.not_after.timestamp()),
     })
 }

@@ -11,9 +11,9 @@ use knarr_meta::{GroupResource, field::quote, status::Status};
 use serde_json::Value;
 
 use super::{
-    is_master, quote_all,
+    cover, is_master, quote_all,
     rbac::{GROUP, Rbac, RoleRef, not_found},
-    rules::{self, Rule},
+    rules::Rule,
 };
 use crate::request::{
     AdmissionPlugin, AdmissionRequest, Authorizer, Decision, Operation, RequestInfo, UserInfo,
@@ -51,15 +51,19 @@ impl RbacEscalation {
     /// Fails with upstream's message when `wanted` holds more than the user does in `namespace`.
     fn confirm(&self, user: &UserInfo, namespace: &str, wanted: &[Rule]) -> Result<(), String> {
         let held = self.rbac.held(user, namespace);
-        let missing = rules::missing(held.rules(), wanted);
-        if missing.is_empty() {
+        let missing = cover::missing(held.rules(), wanted)
+            .map_err(|cover::TooComplex| "the rules are too complex to compare".to_owned())?;
+        if missing.parts.is_empty() {
             return Ok(());
         }
-        let lines: BTreeSet<String> = rules::join_verbs(missing)
+        let lines: BTreeSet<String> = cover::join_verbs(missing.parts)
             .iter()
             .map(Rule::compact)
             .collect();
-        let lines = lines.into_iter().collect::<Vec<_>>().join("\n");
+        let mut lines = lines.into_iter().collect::<Vec<_>>().join("\n");
+        if missing.more {
+            lines.push_str("\nand more");
+        }
         let (name, groups) = (quote(&user.name), quote_all(&user.groups));
         let mut message = format!(
             "user {name} (groups={groups}) is attempting to grant RBAC permissions not currently held:\n{lines}"

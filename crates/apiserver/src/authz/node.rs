@@ -10,9 +10,8 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use knarr_meta::{fields::FieldSelector, object};
+use knarr_meta::object;
 use parking_lot::Mutex;
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use super::rules::Rule;
@@ -163,13 +162,7 @@ impl NodeAuthorizer {
             !request.namespace.is_empty(),
             "can only read namespaced object of this type",
         )?;
-        let selected = selected(request, "metadata.name");
-        let name = if request.name.is_empty() {
-            selected.as_deref().unwrap_or_default()
-        } else {
-            request.name
-        };
-        self.related(node, target, request.namespace, name)
+        self.related(node, target, request.namespace, one_name(request))
     }
 
     fn service_account(&self, node: &str, request: &RequestInfo<'_>) -> Answer {
@@ -203,7 +196,7 @@ impl NodeAuthorizer {
         match (request.subresource, request.verb) {
             ("", "get") => self.related(node, Target::Pod, request.namespace, request.name),
             ("", "list" | "watch") => need(
-                selected(request, "spec.nodeName").as_deref() == Some(node),
+                request.selectors.fields.exact("spec.nodeName") == Some(node),
                 "can only list/watch pods with spec.nodeName field selector",
             ),
             // NodeRestriction holds these to mirror pods and pods of this node.
@@ -301,14 +294,16 @@ fn get_only(request: &RequestInfo<'_>) -> Answer {
     need(request.subresource.is_empty(), "cannot get subresource")
 }
 
-/// The value that the request's field selector demands of `field`.
-fn selected(request: &RequestInfo<'_>, field: &str) -> Option<String> {
-    let raw = request.field_selector.replace('+', " ");
-    let selector = percent_decode_str(&raw).decode_utf8().ok()?;
-    FieldSelector::parse(&selector)
-        .ok()?
-        .exact(field)
-        .map(String::from)
+/// The only name that the request can reach; empty where it could reach more.
+fn one_name<'r>(request: &'r RequestInfo<'_>) -> &'r str {
+    match request.name {
+        "" => request
+            .selectors
+            .fields
+            .exact("metadata.name")
+            .unwrap_or(""),
+        name => name,
+    }
 }
 
 fn own_node(node: &str, request: &RequestInfo<'_>) -> Answer {
@@ -316,12 +311,7 @@ fn own_node(node: &str, request: &RequestInfo<'_>) -> Answer {
         // NodeRestriction holds writes to the own Node, whose name is not known yet on create.
         ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
         ("", "get" | "list" | "watch") => {
-            let selected = selected(request, "metadata.name");
-            let name = if request.name.is_empty() {
-                selected.as_deref().unwrap_or_default()
-            } else {
-                request.name
-            };
+            let name = one_name(request);
             need(
                 !name.is_empty(),
                 format!("node '{node}' cannot read all nodes, only its own Node object"),

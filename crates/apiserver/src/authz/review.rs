@@ -1,19 +1,19 @@
 //! The reviews of `authorization.k8s.io`: requests about requests. Nothing is stored; the answer is the object with a status.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use knarr_meta::{
     GroupKind,
     field::{self, ErrorList, Path},
+    fields::{self, FieldSelector},
     object,
     status::Status,
 };
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Authz, node, rules::nullable};
-use crate::request::{Authorizer, Decision, RequestInfo, UserInfo};
+use crate::request::{Authorizer, Decision, RequestInfo, Selectors, UserInfo};
 
 const GROUP: &str = "authorization.k8s.io";
 
@@ -72,22 +72,20 @@ struct NonResourceAttributes {
 }
 
 impl FieldSelectorAttributes {
-    /// As it would stand in a query. Requirements that cannot be said there only narrow, so they are left out.
-    fn encoded(&self) -> String {
-        let raw = if self.raw_selector.is_empty() {
-            let single = |r: &Requirement| match (r.operator.as_str(), r.values.as_slice()) {
-                ("In", [value]) => Some(format!("{}={}", r.key, knarr_meta::fields::escape(value))),
-                _ => None,
-            };
-            self.requirements
-                .iter()
-                .filter_map(single)
-                .collect::<Vec<_>>()
-                .join(",")
-        } else {
-            self.raw_selector.clone()
+    /// Requirements that a query cannot say only narrow, so they are left out; so is what cannot be parsed.
+    fn selector(&self) -> FieldSelector {
+        if !self.raw_selector.is_empty() {
+            return FieldSelector::parse(&self.raw_selector).unwrap_or_default();
+        }
+        let single = |r: &Requirement| match (r.operator.as_str(), r.values.as_slice()) {
+            ("In", [value]) => Some(fields::Requirement {
+                field: r.key.clone(),
+                value: value.clone(),
+                equal: true,
+            }),
+            _ => None,
         };
-        utf8_percent_encode(&raw, NON_ALPHANUMERIC).to_string()
+        self.requirements.iter().filter_map(single).collect()
     }
 }
 
@@ -148,11 +146,10 @@ impl AccessReviews {
 
     fn decide(&self, user: &UserInfo, spec: &Spec) -> Decision {
         if let Some(asked) = &spec.resource_attributes {
-            let field_selector = asked
+            let fields = asked
                 .field_selector
                 .as_ref()
-                .map(FieldSelectorAttributes::encoded)
-                .unwrap_or_default();
+                .map(FieldSelectorAttributes::selector);
             let request = RequestInfo {
                 is_resource: true,
                 verb: &asked.verb,
@@ -162,7 +159,10 @@ impl AccessReviews {
                 resource: &asked.resource,
                 subresource: &asked.subresource,
                 name: &asked.name,
-                field_selector: &field_selector,
+                selectors: Cow::Owned(Selectors {
+                    fields: fields.unwrap_or_default(),
+                    ..Selectors::default()
+                }),
                 ..RequestInfo::default()
             };
             return self.authz.authorize(user, &request);

@@ -11,10 +11,7 @@ use super::{
     Error, Merge, Wanted, kind,
     policy::{AUTOUPDATE, policy},
 };
-use crate::authz::{
-    rbac::GROUP,
-    rules::{self, Rule},
-};
+use crate::authz::{cover, rbac::GROUP, rules::Rule};
 
 pub(super) fn roles_and_bindings() -> Result<Vec<Wanted>, Error> {
     let resource = |namespace: &str, cluster, namespaced| {
@@ -120,7 +117,14 @@ pub(super) fn merge_role(stored: &mut Value, wanted: &Value) -> Merge {
         // The rules of a gatherer are its controller's.
     } else {
         let held = parse_rules(stored);
-        let missing = rules::join_verbs(rules::missing(held.iter(), &parse_rules(wanted)));
+        let missing = cover::missing(held.iter(), &parse_rules(wanted));
+        let missing = cover::join_verbs(missing.map(|m| m.parts).unwrap_or_else(|_| {
+            tracing::warn!(
+                role = object::name(stored),
+                "a role is too complex to be completed"
+            );
+            Vec::new()
+        }));
         if !missing.is_empty() {
             append(
                 stored,

@@ -1,9 +1,10 @@
 //! What a list or watch selects, compiled once a request.
 
 use knarr_api::Kind;
-use knarr_meta::{fields, labels, status::Status};
+use knarr_meta::{labels, status::Status};
 
 use super::entry::Entry;
+use crate::request::Selectors;
 
 /// Where a field requirement finds its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,37 +46,19 @@ pub struct Filter {
 pub const INDEXED_FIELD: &str = "spec.nodeName";
 
 impl Filter {
-    /// `namespace` empty: all. Empty selectors select everything. An unknown field is a 400 naming it, as upstream's.
-    pub fn new(
-        kind: &Kind,
-        namespace: &str,
-        label_selector: &str,
-        field_selector: &str,
-    ) -> Result<Filter, Status> {
-        let labels = match label_selector {
-            "" => None,
-            text => {
-                let selector = labels::Selector::parse(text)
-                    .map_err(|e| Status::bad_request(e.to_string()))?;
-                (!selector.is_empty()).then_some(selector)
-            }
-        };
-        let mut fields = Vec::new();
-        if !field_selector.is_empty() {
-            let selector = fields::FieldSelector::parse(field_selector)
-                .map_err(|e| Status::bad_request(e.to_string()))?;
-            for requirement in selector.requirements() {
-                fields.push(FieldRequirement {
-                    source: source(kind, &requirement.field)?,
-                    value: requirement.value.as_str().into(),
-                    negated: !requirement.equal,
-                });
-            }
-        }
+    /// `namespace` empty: all. An unknown field is a 400 naming it, as upstream's.
+    pub fn new(kind: &Kind, namespace: &str, selectors: &Selectors) -> Result<Filter, Status> {
+        let fields = selectors.fields.requirements().iter().map(|requirement| {
+            Ok(FieldRequirement {
+                source: source(kind, &requirement.field)?,
+                value: requirement.value.as_str().into(),
+                negated: !requirement.equal,
+            })
+        });
         Ok(Filter {
             namespace: (!namespace.is_empty()).then(|| namespace.into()),
-            labels,
-            fields,
+            labels: (!selectors.labels.is_empty()).then(|| selectors.labels.clone()),
+            fields: fields.collect::<Result<_, Status>>()?,
         })
     }
 

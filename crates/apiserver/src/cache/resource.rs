@@ -21,7 +21,7 @@ use super::{
     damaged::Damaged,
     entry::Entry,
     filter::{Filter, Route, indexed_field},
-    ring::{RING_EVENTS, Ring, RingEvent},
+    ring::{Ring, RingEvent},
     routes::Routes,
 };
 
@@ -70,20 +70,20 @@ pub struct Slice {
 }
 
 impl ResourceCache {
-    /// A cache with the objects of revision `loaded`.
+    /// A cache with the objects of the revision that the empty ring begins after.
     pub fn new(
         kind: &'static Kind,
         prefix: String,
         published: Arc<AtomicU64>,
-        loaded: u64,
+        ring: Ring,
         entries: Vec<Arc<Entry>>,
     ) -> ResourceCache {
         let mut state = State {
             objects: BTreeMap::new(),
             counts: HashMap::new(),
             by_field: HashMap::new(),
-            ring: Ring::new(loaded, RING_EVENTS),
-            applied: loaded,
+            applied: ring.floor(),
+            ring,
         };
         let indexed_field = indexed_field(kind);
         for entry in entries {
@@ -175,8 +175,11 @@ impl ResourceCache {
 
     /// Lists the current state.
     pub fn list(&self, filter: &Filter, page: Page<'_>) -> Slice {
-        let state = self.state.read();
-        let mut slice = match self.narrow(&state, filter, page) {
+        self.list_in(&self.state.read(), filter, page)
+    }
+
+    fn list_in(&self, state: &State, filter: &Filter, page: Page<'_>) -> Slice {
+        let mut slice = match self.narrow(state, filter, page) {
             Some(slice) => slice,
             None => collect(
                 state.range(filter.namespace(), page.start),
@@ -184,7 +187,7 @@ impl ResourceCache {
                 page.limit,
             ),
         };
-        slice.revision = self.consistent(&state);
+        slice.revision = self.consistent(state);
         if slice.more && filter.selects_everything() && slice.remaining.is_none() {
             let total = state.count(filter.namespace());
             let before = match page.start {
@@ -210,8 +213,8 @@ impl ResourceCache {
             }
         }
         if undone.is_empty() {
-            drop(state);
-            let mut slice = self.list(filter, page);
+            // Under the same lock: what comes after is newer than what was asked for.
+            let mut slice = self.list_in(&state, filter, page);
             slice.revision = revision;
             return Some(slice);
         }

@@ -90,6 +90,8 @@ pub struct Watcher {
     phase: Phase,
     /// Revision of the last event, bookmark or start: where a replay begins.
     position: u64,
+    /// Events up to here are not for this watcher, also where they are still to come: a client may ask for a future revision.
+    after: u64,
     ends: Instant,
     timer: Pin<Box<Sleep>>,
     stopped: BoxFuture<'static, ()>,
@@ -97,7 +99,8 @@ pub struct Watcher {
 
 impl Watcher {
     pub fn new(cache: Arc<Cache>, resource: Arc<ResourceCache>, options: WatchOptions) -> Watcher {
-        let ends = Instant::now() + options.timeout;
+        let now = Instant::now();
+        let ends = now.checked_add(options.timeout).unwrap_or(now);
         let registration = resource.routes.add(options.filter.route(resource.kind));
         let (phase, position) = match options.start {
             Start::Now { annotated } => {
@@ -128,11 +131,18 @@ impl Watcher {
             registration,
             phase,
             position,
+            after: position,
             ends,
             stopped,
         };
         watcher.arm();
         watcher
+    }
+
+    /// Where the next replay would begin.
+    #[cfg(test)]
+    pub(super) fn position(&self) -> u64 {
+        self.position
     }
 
     /// Sets the timer to the next bookmark or the end.
@@ -154,6 +164,9 @@ impl Watcher {
     }
 
     fn encode(&self, event: &RingEvent) -> Option<Bytes> {
+        if event.revision <= self.after {
+            return None;
+        }
         let (kind, state) = event.seen_by(&self.filter)?;
         match &self.view {
             None => event.frame(kind),
@@ -218,7 +231,7 @@ impl Watcher {
                 Poll::Pending if out.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(event))) => {
-                    self.position = event.revision;
+                    self.position = self.position.max(event.revision);
                     if let Some(bytes) = self.encode(&event) {
                         out.push(bytes);
                     }

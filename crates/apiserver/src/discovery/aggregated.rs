@@ -3,14 +3,14 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{Group, etag, groups, verbs};
 use crate::{
     body::Body,
+    headers::Headers,
     respond::{self, Answer},
-    rest::ask::header as header_text,
     route::Served,
 };
 
@@ -67,7 +67,7 @@ struct Document {
 }
 
 /// Answers `/api` or `/apis`.
-pub fn serve(core: bool, version: Version, headers: &HeaderMap) -> Answer {
+pub fn serve(core: bool, version: Version, headers: &Headers<'_>) -> Answer {
     static DOCUMENTS: [OnceLock<Document>; 4] = [const { OnceLock::new() }; 4];
     let at = usize::from(core) * 2 + version as usize;
     let document = DOCUMENTS[at].get_or_init(|| {
@@ -75,7 +75,7 @@ pub fn serve(core: bool, version: Version, headers: &HeaderMap) -> Answer {
         let etag = etag(&bytes);
         Document { bytes, etag }
     });
-    let known = header_text(headers, header::IF_NONE_MATCH);
+    let known = headers.if_none_match;
     let unchanged = document
         .etag
         .to_str()

@@ -226,13 +226,14 @@ mod tests {
     fn translates_exec() {
         let query = Query::parse(
             "container=a&stdin=true&stdout=1&stderr=false&tty=true&command=sh&command=-c&command=a%20%26",
-        );
+        )
+        .unwrap();
         let uri = Stream::Exec.uri(&pod(), &query).unwrap();
         assert_eq!(
             uri,
             "/exec/default/web/a?input=1&output=1&tty=1&command=sh&command=%2Dc&command=a%20%26"
         );
-        let query = Query::parse("ports=80");
+        let query = Query::parse("ports=80").unwrap();
         assert_eq!(
             Stream::PortForward.uri(&pod(), &query).unwrap(),
             "/portForward/default/web?port=80"

@@ -15,7 +15,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use x509_parser::{extensions::GeneralName, prelude::FromDer};
 
-use super::{CA_LIFE, CLOCK_SKEW, Error, LEAF_LIFE, Options, Role, files};
+use super::{CA_LIFE, CLOCK_SKEW, Error, KUBELET_ADMINS, LEAF_LIFE, Options, Role, files};
 
 /// Who a leaf names, and what it is for.
 pub(super) struct Profile {
@@ -60,7 +60,7 @@ pub(super) fn profile(role: Role, options: &Options) -> Profile {
                 client: false,
             }
         }
-        Role::KubeletClient => client("kube-apiserver-kubelet-client", "system:masters"),
+        Role::KubeletClient => client("kube-apiserver-kubelet-client", KUBELET_ADMINS),
         Role::Admin => client("kubernetes-admin", "system:masters"),
         Role::Kubelet => Profile {
             sans: BTreeSet::from(node_sans),

@@ -71,6 +71,24 @@ fn first_start_makes_everything_with_tight_permissions() {
 }
 
 #[test]
+fn the_kubelet_client_is_no_administrator() {
+    let dir = Dir::new();
+    let pki = Pki::open(&dir.0, options()).unwrap();
+    let certificates = crate::authn::x509::Certificates::default();
+    let found = certificates.user(pki.credential(Role::KubeletClient).cert());
+    let user = found.expect("a user").user;
+    assert_eq!(user.name, "kube-apiserver-kubelet-client");
+    assert!(!crate::authz::is_master(&user), "{user:?}");
+    assert!(user.groups.iter().any(|group| group == KUBELET_ADMINS));
+    let bound = crate::bootstrap::policy::policy().bindings.iter();
+    let roles: Vec<&str> = bound
+        .filter(|b| b.subjects.iter().any(|(_, _, name)| name == KUBELET_ADMINS))
+        .map(|b| b.role.as_str())
+        .collect();
+    assert_eq!(roles, ["system:kubelet-api-admin"]);
+}
+
+#[test]
 fn a_second_start_changes_nothing() {
     let dir = Dir::new();
     let first = Pki::open(&dir.0, options()).unwrap();
@@ -204,8 +222,7 @@ fn kubeconfig_embeds_everything() {
     pki.write_kubeconfig(Role::Admin, "https://127.0.0.1:6443", &path)
         .unwrap();
     assert_eq!(mode(&path), 0o600);
-    let config: serde_json::Value =
-        serde_yaml_ng::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let config: serde_json::Value = crate::yaml::parse(&fs::read(&path).unwrap()).unwrap();
     assert_eq!(
         config["clusters"][0]["cluster"]["server"],
         "https://127.0.0.1:6443"

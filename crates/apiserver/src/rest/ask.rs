@@ -2,7 +2,6 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use http::{HeaderMap, Method};
 use knarr_api::Kind;
 use knarr_meta::{
     GroupKind, GroupResource,
@@ -15,8 +14,8 @@ use crate::{
     core::Core,
     negotiate::{self, Accepted, Shapes},
     query::Query,
-    request::{RequestInfo, UserInfo},
-    route::Served,
+    request::UserInfo,
+    route::{ApiRequest, Served},
 };
 
 /// Texts for `Warning: 299` headers, collected while a request is handled.
@@ -40,15 +39,12 @@ impl Warnings {
 /// Everything about a request but its body.
 pub struct Ask<'r> {
     pub core: &'r Arc<Core>,
-    pub method: &'r Method,
-    pub info: &'r RequestInfo<'r>,
-    /// What follows the subresource in the path.
-    pub rest: &'r str,
-    pub query: &'r Query<'r>,
-    pub headers: &'r HeaderMap,
+    pub request: &'r ApiRequest<'r>,
     pub user: &'r UserInfo,
     pub served: &'r Served,
     pub warnings: &'r Warnings,
+    /// Asked by a component of this process.
+    pub component: bool,
 }
 
 impl<'r> Ask<'r> {
@@ -59,7 +55,7 @@ impl<'r> Ask<'r> {
     /// The namespace objects of this request live in; empty for cluster-scoped kinds.
     pub fn namespace(&self) -> &'r str {
         match self.kind().namespaced() {
-            true => self.info.namespace,
+            true => self.request.info.namespace,
             false => "",
         }
     }
@@ -69,26 +65,10 @@ impl<'r> Ask<'r> {
         GroupResource::new(self.served.group(), self.kind().resource)
     }
 
-    pub fn header(&self, name: http::HeaderName) -> &'r str {
-        header(self.headers, name)
-    }
-
+    /// The representation that the client wants.
     pub fn accepted(&self, shapes: Shapes) -> Result<Accepted, Status> {
-        let mut accepted = negotiate::negotiate(self.header(http::header::ACCEPT), shapes)?;
-        accepted.pretty |= negotiate::pretty(
-            self.query.find("pretty"),
-            self.header(http::header::USER_AGENT),
-        );
-        Ok(accepted)
+        negotiate::of(self.request, shapes)
     }
-}
-
-/// A header's text; empty where absent or not ASCII.
-pub fn header(headers: &HeaderMap, name: http::HeaderName) -> &str {
-    headers
-        .get(name)
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or("")
 }
 
 /// The store's and the cache's name of an object within its resource.

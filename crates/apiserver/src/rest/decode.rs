@@ -1,7 +1,6 @@
 //! Request bodies to object trees: encoding, type, unknown and duplicate fields, defaults.
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use knarr_api::schema;
 use knarr_meta::{object, status::Status, types::split_api_version};
 use serde_json::Value;
@@ -9,7 +8,7 @@ use serde_json::Value;
 use super::ask::{Ask, FieldValidation};
 use crate::{
     negotiate::{BodyEncoding, body_encoding},
-    protobuf,
+    protobuf, yaml,
 };
 
 /// What a body must be.
@@ -47,7 +46,7 @@ pub fn body(
             expected.kind
         )));
     }
-    let encoding = body_encoding(ask.header(CONTENT_TYPE))?;
+    let encoding = body_encoding(ask.request.headers.content_type)?;
     let (mut tree, mut problems) = match encoding {
         BodyEncoding::Protobuf => {
             let api_version = knarr_meta::types::api_version(expected.group, expected.version);
@@ -60,8 +59,7 @@ pub fn body(
             schema::parse::tree(body).map_err(|e| unrecognized(expected, &e, body))?
         }
         BodyEncoding::Yaml => {
-            let tree =
-                serde_yaml_ng::from_slice(body).map_err(|e| unrecognized(expected, &e, body))?;
+            let tree = yaml::parse(body).map_err(|e| unrecognized(expected, &e, body))?;
             (tree, Vec::new())
         }
     };

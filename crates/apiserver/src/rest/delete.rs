@@ -15,7 +15,7 @@ use super::{
     delete_options::DeleteOptions,
     list::{self, ListOptions},
     modify::write_of,
-    shape,
+    render, shape,
 };
 use crate::{
     cache::{entry::Entry, resource::Slice},
@@ -45,7 +45,10 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
     let options = DeleteOptions::parse(ask, &body)?;
     let write = write_of(ask, options.dry_run);
-    let deleted = ask.core.delete(&write, ask.info.name, &options).await?;
+    let deleted = ask
+        .core
+        .delete(&write, ask.request.info.name, &options)
+        .await?;
     let code = match !deleted.gone && options.orphan_dependents == Some(false) {
         true => StatusCode::ACCEPTED,
         false => StatusCode::OK,
@@ -53,7 +56,7 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
     let returns = RETURN_OBJECT.contains(&(ask.kind().group, ask.kind().resource));
     if deleted.gone && !returns {
         let uid = object::uid(&deleted.entry.tree()).to_owned();
-        let tree = status::success(&ask.group_resource(), ask.info.name, &uid);
+        let tree = status::success(&ask.group_resource(), ask.request.info.name, &uid);
         return Ok(respond::tree(code, &tree, accepted));
     }
     shape::object(ask, code, &deleted.entry, accepted)
@@ -62,7 +65,7 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
 /// Deletes everything selected; answers with the list of what it was.
 pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::List)?;
-    let list_options = ListOptions::parse(ask.query, false)?;
+    let list_options = ListOptions::parse(ask.request.query, false)?;
     let options = DeleteOptions::parse(ask, &body)?;
     let filter = list::filter(ask)?;
     let slice = match list::select(ask, &filter, &list_options).await? {
@@ -93,7 +96,7 @@ pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
         entries: deleted,
         ..slice
     };
-    list::render(ask, slice, accepted)
+    render::render(ask, slice, accepted)
 }
 
 /// Those that no list shows, because they cannot be read, go with the collection too.

@@ -1,6 +1,7 @@
 //! DeleteOptions, from a body or from the query.
 
 use bytes::Bytes;
+use knarr_api::schema;
 use knarr_meta::{
     GroupKind,
     field::{Error, Path},
@@ -13,7 +14,10 @@ use crate::{
     negotiate::{BodyEncoding, body_encoding},
     protobuf,
     query::Query,
+    yaml,
 };
+
+const DEFINITION: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
 /// What happens to the objects owned by the deleted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,20 +52,23 @@ impl DeleteOptions {
     pub fn parse(ask: &Ask<'_>, body: &Bytes) -> Result<DeleteOptions, Status> {
         let mut errors = Vec::new();
         let mut options = match body.is_empty() {
-            true => DeleteOptions::from_query(ask.query, &mut errors)?,
+            true => DeleteOptions::from_query(ask.request.query, &mut errors)?,
             false => {
-                let tree: Value = match body_encoding(ask.header(http::header::CONTENT_TYPE))? {
+                let mut tree: Value = match body_encoding(ask.request.headers.content_type)? {
                     BodyEncoding::Protobuf => protobuf::decode(body, ("v1", "DeleteOptions"))?,
                     BodyEncoding::Json => serde_json::from_slice(body)
                         .map_err(|e| Status::bad_request(e.to_string()))?,
-                    BodyEncoding::Yaml => serde_yaml_ng::from_slice(body)
-                        .map_err(|e| Status::bad_request(e.to_string()))?,
+                    BodyEncoding::Yaml => yaml::parse(body).map_err(Status::bad_request)?,
                 };
+                // A precondition of the wrong type must not be none.
+                if let Some(definition) = schema::definition(DEFINITION) {
+                    schema::strict::check(definition, &mut tree)?;
+                }
                 DeleteOptions::from_tree(&tree, &mut errors)?
             }
         };
         // kubectl and client-go send it in both places.
-        options.dry_run |= dry_run(ask.query.all("dryRun"), &mut errors);
+        options.dry_run |= dry_run(ask.request.query.all("dryRun"), &mut errors);
         if options.orphan_dependents.is_some() && options.propagation_policy.is_some() {
             errors.push(Error::invalid(
                 &Path::new("propagationPolicy"),

@@ -1,34 +1,38 @@
-//! GET of a collection: which revision, which page, which shape.
+//! GET of a collection: which revision, which page.
 
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
 use http::{Response, StatusCode};
+use knarr_api::kind::Alias;
 use knarr_meta::{
     GroupKind,
     field::{Error, Path},
+    fields::{FieldSelector, Requirement},
     status::Status,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     ask::Ask,
     continuation::{Continue, INCONSISTENT},
     read::resource_version,
-    shape::{self, IncludeObject},
+    render,
 };
 use crate::{
-    body::{Body, ListBody},
+    body::Body,
     cache::{
         ListError,
-        entry::put_decimal,
         filter::Filter,
         resource::{Page, Slice},
     },
-    negotiate::{Accepted, Encoding, Shape, Shapes},
+    negotiate::Shapes,
     query::Query,
+    request::Selectors,
     respond::{self, Answer},
 };
+
+/// Longest watch; clocks cannot add what clients can ask for.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How a list's resourceVersion is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +83,15 @@ impl ListOptions {
                 "NotOlderThan" => Match::NotOlderThan,
                 _ => Match::Unset,
             },
-            limit: query.integer("limit")?.unwrap_or(0).max(0) as usize,
+            limit: usize::try_from(query.integer("limit")?.unwrap_or(0)).unwrap_or(0),
             continuation,
             allow_bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: query.optional_flag("sendInitialEvents"),
             timeout: query
                 .integer("timeoutSeconds")?
+                .and_then(|s| u64::try_from(s).ok())
                 .filter(|s| *s > 0)
-                .map(|s| Duration::from_secs(s as u64)),
+                .map(|s| Duration::from_secs(s).min(MAX_TIMEOUT)),
         })
     }
 }
@@ -162,26 +167,43 @@ fn validate(query: &Query<'_>, watch: bool) -> Vec<Error> {
 /// Answers a list.
 pub async fn list(ask: &Ask<'_>) -> Answer {
     let accepted = ask.accepted(Shapes::List)?;
-    let options = ListOptions::parse(ask.query, false)?;
+    let options = ListOptions::parse(ask.request.query, false)?;
     let filter = filter(ask)?;
     match select(ask, &filter, &options).await? {
-        Ok(slice) => render(ask, slice, accepted),
+        Ok(slice) => render::render(ask, slice, accepted),
         Err(expired) => Ok(expired),
     }
 }
 
-/// The filter of a list or watch.
+/// The filter of a list, watch or deletecollection: what was authorized.
 pub fn filter(ask: &Ask<'_>) -> Result<Filter, Status> {
-    let (labels, fields) = (
-        ask.query.get("labelSelector"),
-        ask.query.get("fieldSelector"),
-    );
-    let named = match (ask.info.name, fields) {
-        // Paths of upstream's old watch form name the object.
-        (name, "") if !name.is_empty() => format!("metadata.name={name}"),
-        (_, fields) => fields.to_owned(),
-    };
-    Filter::new(ask.kind(), ask.namespace(), labels, &named)
+    let selectors = ask.request.selectors()?;
+    match ask.served.alias {
+        None => Filter::new(ask.kind(), ask.namespace(), selectors),
+        Some(alias) => {
+            let selectors = Selectors {
+                labels: selectors.labels.clone(),
+                fields: stored_labels(alias, &selectors.fields)?,
+            };
+            Filter::new(ask.kind(), ask.namespace(), &selectors)
+        }
+    }
+}
+
+/// A field selector of another version, in the stored version's labels.
+fn stored_labels(alias: &Alias, fields: &FieldSelector) -> Result<FieldSelector, Status> {
+    let requirements = fields.requirements().iter().cloned();
+    let renamed = requirements.map(|requirement| match alias.stored_label(&requirement.field) {
+        Some(field) => Ok(Requirement {
+            field: field.to_owned(),
+            ..requirement
+        }),
+        None => Err(Status::bad_request(format!(
+            "field label not supported: {}",
+            requirement.field
+        ))),
+    });
+    renamed.collect()
 }
 
 /// Reads the page asked for. The inner error is a complete answer: an expired list with a token to go on.
@@ -243,121 +265,4 @@ fn expired(options: &ListOptions) -> Response<Body> {
     let mut tree = Status::expired(CONTINUE_EXPIRED).to_value();
     tree["metadata"] = json!({"continue": token.inconsistent()});
     respond::tree(StatusCode::GONE, &tree, respond::JSON)
-}
-
-fn continue_token(slice: &Slice) -> Option<String> {
-    let last = slice.entries.last().filter(|_| slice.more)?;
-    Some(Continue::after(&last.key, slice.revision as i64))
-}
-
-/// A page in the shape asked for.
-pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
-    let token = continue_token(&slice);
-    let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
-    match accepted.shape {
-        Shape::Object if plain && ask.served.alias.is_none() => {
-            let kind = ask.kind();
-            let head = head(kind.kind, &kind.api_version(), &slice, token.as_deref());
-            let list = ListBody::new(head.freeze(), slice.entries);
-            return Ok(respond::json(StatusCode::OK, Body::List(Box::new(list))));
-        }
-        Shape::Partial(version) if plain => {
-            let body = partials(&slice, version.api_version(), token.as_deref());
-            return Ok(respond::json(StatusCode::OK, Body::from(body)));
-        }
-        _ => {}
-    }
-    let mut meta = json!({"resourceVersion": slice.revision.to_string()});
-    if let Some(token) = token {
-        meta["continue"] = json!(token);
-    }
-    if let Some(remaining) = slice.remaining {
-        meta["remainingItemCount"] = json!(remaining);
-    }
-    let entries = slice.entries.iter();
-    let list = match accepted.shape {
-        Shape::Object => {
-            let items: Vec<Value> = entries
-                .map(|e| untyped(shape::served_tree(ask.served, e)))
-                .collect();
-            json!({
-                "kind": format!("{}List", ask.kind().kind),
-                "apiVersion": ask.served.api_version(),
-                "metadata": meta,
-                "items": items,
-            })
-        }
-        Shape::Partial(version) => {
-            let items: Vec<Value> = entries
-                .map(|e| shape::partial(&e.tree(), version))
-                .collect();
-            json!({
-                "kind": "PartialObjectMetadataList",
-                "apiVersion": version.api_version(),
-                "metadata": meta,
-                "items": items,
-            })
-        }
-        Shape::Table(version) => {
-            let include = IncludeObject::parse(ask.query.get("includeObject"))?;
-            let rows = entries
-                .map(|e| shape::row(ask.served, e.tree(), version, include))
-                .collect();
-            shape::table(ask.kind().strategy, version, meta, rows, true)
-        }
-    };
-    Ok(respond::tree(StatusCode::OK, &list, accepted))
-}
-
-/// A PartialObjectMetadataList from the stored bytes.
-fn partials(slice: &Slice, api_version: &str, token: Option<&str>) -> Bytes {
-    let mut out = head("PartialObjectMetadata", api_version, slice, token);
-    out.reserve(
-        slice
-            .entries
-            .iter()
-            .map(|e| e.partial_size() + 1)
-            .sum::<usize>()
-            + 3,
-    );
-    for (n, entry) in slice.entries.iter().enumerate() {
-        if n > 0 {
-            out.put_u8(b',');
-        }
-        entry.write_partial(&mut out, entry.revision, api_version);
-    }
-    out.put_slice(b"]}\n");
-    out.freeze()
-}
-
-/// Items of lists carry no type, as upstream's.
-fn untyped(mut tree: Value) -> Value {
-    if let Some(map) = tree.as_object_mut() {
-        map.remove("kind");
-        map.remove("apiVersion");
-    }
-    tree
-}
-
-/// A list up to its first item.
-fn head(kind: &str, api_version: &str, slice: &Slice, token: Option<&str>) -> BytesMut {
-    let mut out = BytesMut::with_capacity(256);
-    out.put_slice(b"{\"kind\":\"");
-    out.put_slice(kind.as_bytes());
-    out.put_slice(b"List\",\"apiVersion\":\"");
-    out.put_slice(api_version.as_bytes());
-    out.put_slice(b"\",\"metadata\":{\"resourceVersion\":\"");
-    put_decimal(&mut out, slice.revision);
-    out.put_u8(b'"');
-    if let Some(token) = token {
-        out.put_slice(b",\"continue\":\"");
-        out.put_slice(token.as_bytes());
-        out.put_u8(b'"');
-    }
-    if let Some(remaining) = slice.remaining {
-        out.put_slice(b",\"remainingItemCount\":");
-        put_decimal(&mut out, remaining);
-    }
-    out.put_slice(b"},\"items\":[");
-    out
 }

@@ -9,7 +9,7 @@ use super::{
     decode::{self, Expected},
     shape,
 };
-use crate::{negotiate::Shapes, respond::Answer, write::Write};
+use crate::{authz, negotiate::Shapes, request::RequestInfo, respond::Answer, write::Write};
 
 /// What the write path needs to know of a request.
 pub fn write_of<'a>(ask: &Ask<'a>, dry_run: bool) -> Write<'a> {
@@ -17,7 +17,7 @@ pub fn write_of<'a>(ask: &Ask<'a>, dry_run: bool) -> Write<'a> {
         kind: ask.kind(),
         group: ask.served.group(),
         namespace: ask.namespace(),
-        subresource: ask.info.subresource,
+        subresource: ask.request.info.subresource,
         user: ask.user,
         dry_run,
         warnings: ask.warnings,
@@ -26,7 +26,7 @@ pub fn write_of<'a>(ask: &Ask<'a>, dry_run: bool) -> Write<'a> {
 
 pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
-    let options = WriteOptions::parse(ask.query, "CreateOptions")?;
+    let options = WriteOptions::parse(ask.request.query, "CreateOptions")?;
     let tree = decode::body(ask, &body, &Expected::of(ask), options.validation)?;
     let tree = decode::to_stored(ask, tree);
     let entry = ask
@@ -39,11 +39,22 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
 /// PUT of the object or of one of its parts.
 pub async fn update(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
-    let options = WriteOptions::parse(ask.query, "UpdateOptions")?;
+    let options = WriteOptions::parse(ask.request.query, "UpdateOptions")?;
     let tree = decode::body(ask, &body, &Expected::of(ask), options.validation)?;
     let tree = decode::to_stored(ask, tree);
     let write = write_of(ask, options.dry_run);
-    let updated = ask.core.put(&write, ask.info.name, part, tree).await?;
+    let info = &ask.request.info;
+    let may_create = || {
+        let create = RequestInfo {
+            verb: "create",
+            ..info.clone()
+        };
+        authz::check(&*ask.core.authorizer, ask.user, &create)
+    };
+    let updated = ask
+        .core
+        .put(&write, info.name, part, tree, may_create)
+        .await?;
     let code = if updated.created {
         StatusCode::CREATED
     } else {

@@ -1,7 +1,7 @@
 //! PATCH: JSON patch, merge patch and strategic merge patch, applied inside the guaranteed update.
 
 use bytes::Bytes;
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::StatusCode;
 use knarr_api::{kind::Part, schema};
 use knarr_meta::{
     GroupKind,
@@ -83,8 +83,8 @@ impl Patch {
 /// Answers a PATCH of the object or of one of its parts.
 pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
-    let options = WriteOptions::parse(ask.query, "PatchOptions")?;
-    let patch = Patch::parse(ask.header(CONTENT_TYPE), body)?;
+    let options = WriteOptions::parse(ask.request.query, "PatchOptions")?;
+    let patch = Patch::parse(ask.request.headers.content_type, body)?;
     let expected = Expected::of(ask);
     let mut compute = |current: &Value| {
         let served = match ask.served.alias {
@@ -99,7 +99,7 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
     let write = write_of(ask, options.dry_run);
     let updated = ask
         .core
-        .update(&write, ask.info.name, part, &mut compute)
+        .update(&write, ask.request.info.name, part, &mut compute)
         .await?;
     shape::object(ask, StatusCode::OK, &updated.entry, accepted)
 }

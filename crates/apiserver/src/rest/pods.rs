@@ -3,7 +3,12 @@
 use bytes::Bytes;
 use http::StatusCode;
 use knarr_api::kind::Part;
-use knarr_meta::{GroupResource, object, status::Status};
+use knarr_meta::{
+    GroupKind, GroupResource,
+    field::{Error, Path},
+    names, object,
+    status::Status,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -31,7 +36,7 @@ fn pod_resource() -> GroupResource {
 /// POST of a Binding, to `pods/NAME/binding` or to `bindings`: sets the node and the PodScheduled condition.
 pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::None)?;
-    let options = WriteOptions::parse(ask.query, "CreateOptions")?;
+    let options = WriteOptions::parse(ask.request.query, "CreateOptions")?;
     let expected = Expected {
         group: "",
         version: "v1",
@@ -41,7 +46,7 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
     let mut binding = decode::body(ask, &body, &expected, options.validation)?;
     let pods = knarr_api::find("", "v1", "pods").ok_or_else(Status::path_not_found)?;
     let given = object::name(&binding).to_owned();
-    let name = match ask.info.name {
+    let name = match ask.request.info.name {
         "" => given.as_str(),
         name if given.is_empty() || given == name => name,
         name => {
@@ -50,11 +55,18 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
             )));
         }
     };
+    let namespace = object::namespace(&binding);
+    if !namespace.is_empty() && namespace != ask.request.info.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    validate_binding(&binding, name)?;
     let write = Write {
         kind: pods,
         group: "",
         subresource: "binding",
-        namespace: ask.info.namespace,
+        namespace: ask.request.info.namespace,
         ..write_of(ask, options.dry_run)
     };
     for phase in [Phase::Mutate, Phase::Validate] {
@@ -80,56 +92,72 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
     Ok(respond::tree(StatusCode::CREATED, &success(), accepted))
 }
 
-/// The pod with the binding's node, as upstream's `setPodHostAndAnnotations`.
-fn bound(binding: &Value, name: &str, pod: &Value) -> Result<Value, Status> {
-    let conflict =
-        |why: String| Status::conflict(GroupResource::new("", "pods/binding"), name, why);
+/// Upstream's `ValidatePodBinding`.
+fn validate_binding(binding: &Value, name: &str) -> Result<(), Status> {
     let target = object::str_at(binding, &["target", "name"]);
     let kind = object::str_at(binding, &["target", "kind"]);
-    if target.is_empty() || !matches!(kind, "" | "Node") {
-        let path = knarr_meta::field::Path::new("target");
-        let error = match target.is_empty() {
-            true => knarr_meta::field::Error::required(&path.child("name"), ""),
-            false => knarr_meta::field::Error::not_supported(
-                &path.child("kind"),
-                kind,
-                &["Node", "<empty>"],
-            ),
-        };
-        return Err(Status::invalid(
-            knarr_meta::GroupKind::new("", "Binding"),
-            name,
-            vec![error],
-        ));
+    let path = Path::new("target");
+    let mut errors = Vec::new();
+    if !matches!(kind, "" | "Node") {
+        let kinds = ["Node", "<empty>"];
+        errors.push(Error::not_supported(&path.child("kind"), kind, &kinds));
     }
-    let uid = object::uid(binding);
-    if !uid.is_empty() && uid != object::uid(pod) {
-        return Err(conflict(format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            object::uid(pod)
-        )));
+    if target.is_empty() {
+        errors.push(Error::required(&path.child("name"), ""));
+    } else if errors.is_empty() {
+        let why = names::dns1123_subdomain(target).into_iter();
+        errors.extend(why.map(|why| Error::invalid(&path.child("name"), target, why)));
+    }
+    match errors.is_empty() {
+        true => Ok(()),
+        false => Err(Status::invalid(GroupKind::new("", "Binding"), name, errors)),
+    }
+}
+
+/// The pod with the binding's node, as upstream's `setPodNodeAndMetadata`.
+fn bound(binding: &Value, name: &str, pod: &Value) -> Result<Value, Status> {
+    let refuse = |why: String| Status::conflict(GroupResource::new("", "pods/binding"), name, why);
+    let (uid, version) = (object::uid(binding), object::resource_version(binding));
+    for (what, wanted, found) in [
+        ("UID", uid, object::uid(pod)),
+        ("ResourceVersion", version, object::resource_version(pod)),
+    ] {
+        if !wanted.is_empty() && wanted != found {
+            let why = format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            );
+            return Err(Status::conflict(pod_resource(), name, why));
+        }
     }
     if object::deletion_timestamp(pod).is_some() {
-        return Err(conflict(format!(
+        return Err(refuse(format!(
             "pod {name} is being deleted, cannot be assigned to a host"
         )));
     }
     let node = object::str_at(pod, &["spec", "nodeName"]);
     if !node.is_empty() {
-        return Err(conflict(format!(
+        return Err(refuse(format!(
             "pod {name} is already assigned to node \"{node}\""
         )));
     }
+    if !object::list_at(pod, &["spec", "schedulingGates"]).is_empty() {
+        return Err(refuse(format!(
+            "pod {name} has non-empty .spec.schedulingGates"
+        )));
+    }
     let mut pod = pod.clone();
-    pod["spec"]["nodeName"] = json!(target);
-    let annotations: Vec<(String, String)> = object::annotations(binding)
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .collect();
-    if !annotations.is_empty() {
-        let meta = crate::write::metadata(&mut pod);
-        let all = meta.entry("annotations").or_insert_with(|| json!({}));
-        for (key, value) in annotations {
-            all[key] = json!(value);
+    pod["spec"]["nodeName"] = json!(object::str_at(binding, &["target", "name"]));
+    if let Some(status) = pod.get_mut("status").and_then(Value::as_object_mut) {
+        // The nomination is fulfilled or void.
+        status.remove("nominatedNodeName");
+    }
+    for field in ["annotations", "labels"] {
+        let given = binding["metadata"][field].as_object();
+        for (key, value) in given.into_iter().flatten() {
+            let all = crate::write::metadata(&mut pod)
+                .entry(field)
+                .or_insert_with(|| json!({}));
+            all[key] = value.clone();
         }
     }
     scheduled(&mut pod);
@@ -166,7 +194,7 @@ fn scheduled(pod: &mut Value) {
 /// POST of an Eviction: a delete with the eviction's options. No disruption budgets exist yet to say no.
 pub async fn evict(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::None)?;
-    let options = WriteOptions::parse(ask.query, "CreateOptions")?;
+    let options = WriteOptions::parse(ask.request.query, "CreateOptions")?;
     let expected = Expected {
         group: "policy",
         version: "v1",
@@ -176,7 +204,7 @@ pub async fn evict(ask: &Ask<'_>, body: Bytes) -> Answer {
     // kubectl up to 1.21 sends the beta version, which has the same fields.
     let body = beta_to_v1(body);
     let mut eviction = decode::body(ask, &body, &expected, options.validation)?;
-    let name = ask.info.name;
+    let name = ask.request.info.name;
     let given = object::name(&eviction);
     if !given.is_empty() && given != name {
         return Err(Status::bad_request(
@@ -238,11 +266,11 @@ fn beta_to_v1(body: Bytes) -> Bytes {
 pub async fn log(ask: &Ask<'_>) -> Answer {
     let cache = &ask.core.cache;
     cache.fresh().await?;
-    let key = format!("{}/{}", ask.info.namespace, ask.info.name);
+    let key = format!("{}/{}", ask.request.info.namespace, ask.request.info.name);
     let pod = cache
         .of(ask.kind())?
         .get(&key)
-        .ok_or_else(|| Status::not_found(pod_resource(), ask.info.name))?
+        .ok_or_else(|| Status::not_found(pod_resource(), ask.request.info.name))?
         .tree();
-    ask.core.kubelets.log(cache, &pod, ask.query).await
+    ask.core.kubelets.log(cache, &pod, ask.request.query).await
 }

@@ -13,15 +13,15 @@ use crate::{negotiate::Shapes, respond::Answer};
 pub async fn get(ask: &Ask<'_>) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
     let cache = &ask.core.cache;
-    match resource_version(ask.query.get("resourceVersion"))? {
+    match resource_version(ask.request.query.get("resourceVersion"))? {
         None => cache.fresh().await?,
         Some(revision) => cache.at_least(revision).await?,
     }
-    let key = object_key(ask.kind(), ask.namespace(), ask.info.name);
+    let key = object_key(ask.kind(), ask.namespace(), ask.request.info.name);
     let entry = cache
         .of(ask.kind())?
         .find(&key)?
-        .ok_or_else(|| Status::not_found(ask.group_resource(), ask.info.name))?;
+        .ok_or_else(|| Status::not_found(ask.group_resource(), ask.request.info.name))?;
     shape::object(ask, StatusCode::OK, &entry, accepted)
 }
 

@@ -1,7 +1,7 @@
 //! The `/scale` subresource: autoscaling/v1 Scale over any kind whose strategy has replicas.
 
 use bytes::Bytes;
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::StatusCode;
 use knarr_api::kind::Part;
 use knarr_meta::{
     GroupKind,
@@ -38,15 +38,15 @@ fn expected() -> Expected<'static> {
 pub async fn get(ask: &Ask<'_>) -> Answer {
     let accepted = ask.accepted(Shapes::None)?;
     let cache = &ask.core.cache;
-    match resource_version(ask.query.get("resourceVersion"))? {
+    match resource_version(ask.request.query.get("resourceVersion"))? {
         None => cache.fresh().await?,
         Some(revision) => cache.at_least(revision).await?,
     }
-    let key = object_key(ask.kind(), ask.namespace(), ask.info.name);
+    let key = object_key(ask.kind(), ask.namespace(), ask.request.info.name);
     let entry = cache
         .of(ask.kind())?
         .find(&key)?
-        .ok_or_else(|| Status::not_found(ask.group_resource(), ask.info.name))?;
+        .ok_or_else(|| Status::not_found(ask.group_resource(), ask.request.info.name))?;
     Ok(respond::tree(
         StatusCode::OK,
         &view(ask, &entry.tree())?,
@@ -55,7 +55,7 @@ pub async fn get(ask: &Ask<'_>) -> Answer {
 }
 
 pub async fn update(ask: &Ask<'_>, body: Bytes) -> Answer {
-    let options = WriteOptions::parse(ask.query, "UpdateOptions")?;
+    let options = WriteOptions::parse(ask.request.query, "UpdateOptions")?;
     let wanted = decode::body(ask, &body, &expected(), options.validation)?;
     let mut compute = |current: &Value| {
         check_preconditions(ask, &wanted, current)?;
@@ -65,8 +65,8 @@ pub async fn update(ask: &Ask<'_>, body: Bytes) -> Answer {
 }
 
 pub async fn patch(ask: &Ask<'_>, body: Bytes) -> Answer {
-    let options = WriteOptions::parse(ask.query, "PatchOptions")?;
-    let patch = Patch::parse(ask.header(CONTENT_TYPE), body)?;
+    let options = WriteOptions::parse(ask.request.query, "PatchOptions")?;
+    let patch = Patch::parse(ask.request.headers.content_type, body)?;
     let mut compute = |current: &Value| {
         let mut wanted = patch.apply(&view(ask, current)?, DEFINITION)?;
         let problems = decode::conform(&mut wanted, &expected())?;
@@ -86,7 +86,12 @@ async fn run(
     let write = write_of(ask, options.dry_run);
     let updated = ask
         .core
-        .update(&write, ask.info.name, Part::Subresource("scale"), compute)
+        .update(
+            &write,
+            ask.request.info.name,
+            Part::Subresource("scale"),
+            compute,
+        )
         .await?;
     let entry: &Entry = &updated.entry;
     Ok(respond::tree(
@@ -128,13 +133,16 @@ fn view(ask: &Ask<'_>, tree: &Value) -> Result<Value, Status> {
 fn check_preconditions(ask: &Ask<'_>, wanted: &Value, current: &Value) -> Result<(), Status> {
     let version = object::resource_version(wanted);
     if !version.is_empty() && version != object::resource_version(current) {
-        return Err(Status::modified(ask.group_resource(), ask.info.name));
+        return Err(Status::modified(
+            ask.group_resource(),
+            ask.request.info.name,
+        ));
     }
     let name = object::name(wanted);
-    if !name.is_empty() && name != ask.info.name {
+    if !name.is_empty() && name != ask.request.info.name {
         return Err(Status::bad_request(format!(
             "the name of the object ({name}) does not match the name on the URL ({})",
-            ask.info.name
+            ask.request.info.name
         )));
     }
     Ok(())
@@ -147,7 +155,7 @@ fn set_replicas(ask: &Ask<'_>, current: &Value, wanted: &Value) -> Result<Value,
         let error = Error::invalid(&path, replicas, "must be greater than or equal to 0");
         return Err(Status::invalid(
             GroupKind::new("autoscaling", "Scale"),
-            ask.info.name,
+            ask.request.info.name,
             vec![error],
         ));
     }

@@ -71,7 +71,7 @@ pub fn object(ask: &Ask<'_>, code: StatusCode, entry: &Entry, accepted: Accepted
         }
         Shape::Partial(version) => partial(&entry.tree(), version),
         Shape::Table(version) => {
-            let include = IncludeObject::parse(ask.query.get("includeObject"))?;
+            let include = IncludeObject::parse(ask.request.query.get("includeObject"))?;
             let meta = json!({"resourceVersion": entry.revision.to_string()});
             let row = row(ask.served, entry.tree(), version, include);
             table(ask.kind().strategy, version, meta, vec![row], true)
@@ -97,6 +97,14 @@ pub fn partial(tree: &Value, version: MetaVersion) -> Value {
     })
 }
 
+/// The column definitions of a Table.
+pub fn columns(strategy: &dyn Strategy) -> Value {
+    let columns = strategy.columns().iter().map(|c| {
+        json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority})
+    });
+    columns.collect()
+}
+
 /// A Table of rows; `headers` false leaves the column definitions out, as upstream after the first event of a watch.
 pub fn table(
     strategy: &dyn Strategy,
@@ -105,21 +113,11 @@ pub fn table(
     rows: Vec<Value>,
     headers: bool,
 ) -> Value {
-    let columns: Vec<Value> = match headers {
-        false => Vec::new(),
-        true => strategy
-            .columns()
-            .iter()
-            .map(|c| {
-                json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority})
-            })
-            .collect(),
-    };
     json!({
         "kind": "Table",
         "apiVersion": version.api_version(),
         "metadata": meta,
-        "columnDefinitions": if headers { Value::Array(columns) } else { Value::Null },
+        "columnDefinitions": if headers { columns(strategy) } else { Value::Null },
         "rows": rows,
     })
 }

@@ -25,8 +25,8 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
         // Bindings are posted to a resource of their own as well as to the pod.
         return pods::bind(ask, body).await;
     }
-    let options = WriteOptions::parse(ask.query, "CreateOptions")?;
-    let name = match ask.info.subresource {
+    let options = WriteOptions::parse(ask.request.query, "CreateOptions")?;
+    let name = match ask.request.info.subresource {
         "" => kind.resource.to_owned(),
         subresource => format!("{}/{subresource}", kind.resource),
     };
@@ -37,7 +37,10 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
         .map(|(_, handler)| handler.clone())
         .ok_or_else(Status::method_not_allowed)?;
     let definition;
-    let expected = match kind.subresource(ask.info.subresource).and_then(|s| s.kind) {
+    let expected = match kind
+        .subresource(ask.request.info.subresource)
+        .and_then(|s| s.kind)
+    {
         None => Expected::of(ask),
         Some((group, version, kind)) => {
             definition = definition_of(group, version, kind);
@@ -56,7 +59,7 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
             .admit(
                 &write,
                 Operation::Create,
-                ask.info.name,
+                ask.request.info.name,
                 phase,
                 Some(&mut tree),
                 None,
@@ -67,7 +70,7 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
         kind,
         user: ask.user,
         namespace: ask.namespace(),
-        name: ask.info.name,
+        name: ask.request.info.name,
         dry_run: options.dry_run,
     };
     let answer = handler.create(creation, tree).await?;

@@ -27,9 +27,9 @@ pub async fn watch(ask: &Ask<'_>) -> Answer {
     if accepted.encoding != Encoding::Json {
         return Err(not_acceptable());
     }
-    let options = ListOptions::parse(ask.query, true)?;
+    let options = ListOptions::parse(ask.request.query, true)?;
     let filter = filter(ask)?;
-    let include = IncludeObject::parse(ask.query.get("includeObject"))?;
+    let include = IncludeObject::parse(ask.request.query.get("includeObject"))?;
     let served = *ask.served;
     let cache = ask.core.cache.clone();
     let resource = cache.of(ask.kind())?.clone();
@@ -48,7 +48,11 @@ pub async fn watch(ask: &Ask<'_>) -> Answer {
             timeout,
         },
     );
-    let guard = ask.core.metrics.watch_opened();
+    let place = match ask.component {
+        true => None,
+        false => Some(ask.core.limits.watch(&ask.user.name)?),
+    };
+    let guard = (ask.core.metrics.watch_opened(), place);
     let stream = watcher.map(move |frame| {
         // Lives as long as the stream.
         let _ = &guard;

@@ -1,19 +1,38 @@
-//! How many requests may be in flight.
+//! How many requests may be in flight, and how many watches open.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use knarr_meta::status::Status;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Upstream's defaults.
+/// Upstream's defaults for clients.
 const READ_ONLY: usize = 400;
 const MUTATING: usize = 200;
+/// Requests of the components of this process at once, apart from those of clients: neither starves the other.
+const COMPONENTS: usize = 200;
+/// More of them wait this long, this many at most: a controller that makes thousands of pods is no reason to fail.
+const COMPONENT_WAIT: Duration = Duration::from_secs(30);
+const COMPONENT_QUEUE: usize = 16_384;
+/// Watches of clients: of all, and of one user.
+const WATCHES: usize = 65_536;
+const WATCHES_OF_USER: usize = 16_384;
 
-/// Requests in flight; watches and other long-running ones do not count.
+/// Requests in flight (long-running ones do not count), and open watches.
 #[derive(Debug)]
 pub struct Limits {
     read_only: Arc<Semaphore>,
     mutating: Arc<Semaphore>,
+    components: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    watches: Arc<Watches>,
 }
 
 impl Default for Limits {
@@ -21,12 +40,19 @@ impl Default for Limits {
         Limits {
             read_only: Arc::new(Semaphore::new(READ_ONLY)),
             mutating: Arc::new(Semaphore::new(MUTATING)),
+            components: Arc::new(Semaphore::new(COMPONENTS)),
+            waiting: AtomicUsize::new(0),
+            watches: Arc::new(Watches::new(WATCHES, WATCHES_OF_USER)),
         }
     }
 }
 
+fn too_many() -> Status {
+    Status::too_many_requests("Too many requests, please try again later.", 1)
+}
+
 impl Limits {
-    /// A place for a request, given back when dropped; 429 when there is none.
+    /// A place for a client's request, given back when dropped; 429 when there is none.
     pub fn enter(&self, mutating: bool) -> Result<OwnedSemaphorePermit, Status> {
         let semaphore = if mutating {
             &self.mutating
@@ -36,14 +62,138 @@ impl Limits {
         semaphore
             .clone()
             .try_acquire_owned()
-            .map_err(|_| Status::too_many_requests("Too many requests, please try again later.", 1))
+            .map_err(|_| too_many())
     }
 
-    /// Read-only and mutating requests in flight.
+    /// A place for a request of a component, once there is one; 429 where too many wait or it takes too long.
+    pub async fn enter_component(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let places = self.components.clone();
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            return Ok(place);
+        }
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= COMPONENT_QUEUE {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return Err(too_many());
+        }
+        let _waiting = Counted(&self.waiting);
+        match tokio::time::timeout(COMPONENT_WAIT, places.acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(too_many()),
+        }
+    }
+
+    /// A place for a client's watch; 429 when there is none.
+    pub fn watch(&self, user: &str) -> Result<WatchPlace, Status> {
+        Watches::enter(&self.watches, user).ok_or_else(too_many)
+    }
+
+    /// Read-only and mutating requests of clients in flight.
     pub fn in_flight(&self) -> (usize, usize) {
         (
-            READ_ONLY - self.read_only.available_permits(),
-            MUTATING - self.mutating.available_permits(),
+            READ_ONLY.saturating_sub(self.read_only.available_permits()),
+            MUTATING.saturating_sub(self.mutating.available_permits()),
         )
+    }
+}
+
+/// Counts down when dropped.
+struct Counted<'c>(&'c AtomicUsize);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Open watches by user.
+#[derive(Debug)]
+struct Watches {
+    all: usize,
+    of_user: usize,
+    open: Mutex<(usize, HashMap<Box<str>, usize>)>,
+}
+
+impl Watches {
+    fn new(all: usize, of_user: usize) -> Watches {
+        Watches {
+            all,
+            of_user,
+            open: Mutex::default(),
+        }
+    }
+
+    fn enter(this: &Arc<Watches>, user: &str) -> Option<WatchPlace> {
+        let mut open = this.open.lock();
+        let own = open.1.get(user).copied().unwrap_or(0);
+        if open.0 >= this.all || own >= this.of_user {
+            return None;
+        }
+        open.0 += 1;
+        *open.1.entry(user.into()).or_default() += 1;
+        Some(WatchPlace {
+            watches: this.clone(),
+            user: user.into(),
+        })
+    }
+}
+
+/// An open watch, until dropped.
+#[derive(Debug)]
+pub struct WatchPlace {
+    watches: Arc<Watches>,
+    user: Box<str>,
+}
+
+impl Drop for WatchPlace {
+    fn drop(&mut self) {
+        let mut open = self.watches.open.lock();
+        open.0 = open.0.saturating_sub(1);
+        if let Some(own) = open.1.get_mut(&self.user) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                open.1.remove(&self.user);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn watches_are_counted_by_user_and_in_all() {
+        let watches = Arc::new(Watches::new(3, 2));
+        let first = Watches::enter(&watches, "ann").expect("a place");
+        let second = Watches::enter(&watches, "ann").expect("a place");
+        assert!(Watches::enter(&watches, "ann").is_none(), "her share");
+        let third = Watches::enter(&watches, "ben").expect("a place");
+        assert!(Watches::enter(&watches, "cem").is_none(), "all are taken");
+        drop((first, third));
+        assert!(Watches::enter(&watches, "ann").is_some());
+        drop(second);
+        assert_eq!(*watches.open.lock(), (0, HashMap::new()));
+    }
+
+    #[tokio::test]
+    async fn components_wait_and_take_no_place_of_clients() {
+        let limits = Arc::new(Limits::default());
+        let mut held = Vec::new();
+        for _ in 0..COMPONENTS {
+            held.push(limits.enter_component().await.expect("a place"));
+        }
+        assert!(
+            limits.enter(true).is_ok(),
+            "clients have places of their own"
+        );
+        let more = {
+            let limits = limits.clone();
+            tokio::spawn(async move { limits.enter_component().await })
+        };
+        held.pop();
+        assert!(more.await.expect("no panic").is_ok());
+        let clients: Vec<_> = (0..MUTATING).map(|_| limits.enter(true)).collect();
+        assert!(clients.iter().all(Result::is_ok));
+        assert_eq!(limits.enter(true).expect_err("full").code, 429);
     }
 }

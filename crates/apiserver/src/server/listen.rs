@@ -15,10 +15,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Error,
-    handle::{Incoming, Peer, handle},
-};
+use super::{Error, handle::handle, incoming::Incoming, peer::Peer};
 use crate::core::Core;
 
 /// A handshake gets this long, and so do the headers of a request.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 
-use super::handle::{Incoming, Peer, handle};
+use super::{handle::handle, incoming::Incoming, peer::Peer};
 use crate::{
     authn,
     body::{Body, BoxError},

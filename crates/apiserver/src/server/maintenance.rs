@@ -2,12 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use knarr_meta::object;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::expiry;
 use crate::{
-    allocators::{Allocators, REPAIR_PERIOD},
+    allocators::{Allocators, Duplicate, REPAIR_PERIOD},
     core::Core,
     pki::Pki,
+    request::Writer,
 };
 
 /// History is kept for one to two of these, as upstream's compactor does.
@@ -15,8 +18,13 @@ const COMPACT_PERIOD: Duration = Duration::from_secs(5 * 60);
 const RENEW_PERIOD: Duration = Duration::from_secs(60 * 60);
 
 /// Runs until it is dropped.
-pub async fn run(core: Arc<Core>, pki: Arc<Pki>, allocators: Arc<Allocators>) {
-    tokio::join!(compact(&core), renew(&pki), repair(&allocators));
+pub async fn run(core: Arc<Core>, pki: Arc<Pki>, allocators: Arc<Allocators>, event_ttl: Duration) {
+    tokio::join!(
+        compact(&core),
+        renew(&pki),
+        repair(&core, &allocators),
+        expiry::run(&core, event_ttl)
+    );
 }
 
 fn every(period: Duration) -> tokio::time::Interval {
@@ -58,11 +66,28 @@ async fn renew(pki: &Arc<Pki>) {
     }
 }
 
-async fn repair(allocators: &Arc<Allocators>) {
+async fn repair(core: &Core, allocators: &Arc<Allocators>) {
     let mut ticks = every(REPAIR_PERIOD);
     ticks.tick().await;
     loop {
         ticks.tick().await;
-        allocators.repair();
+        for duplicate in allocators.repair() {
+            report(core, &duplicate).await;
+        }
+    }
+}
+
+/// Tells a Service's users by an event; the same finding is one event for as long as that lives.
+async fn report(core: &Core, duplicate: &Duplicate) {
+    let Some(kind) = knarr_api::find("", "v1", "events") else {
+        return;
+    };
+    let event = duplicate.event(&knarr_meta::time::now_seconds());
+    let namespace = object::namespace(&duplicate.service);
+    match Writer::create(core, kind, namespace, event).await {
+        Err(status) if !status.is_already_exists() => {
+            tracing::warn!(%status, message = duplicate.message, "cannot write an event");
+        }
+        _ => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use knarr_meta::status::Status;
 use serde_json::json;
 
@@ -11,37 +11,27 @@ use crate::{
     body::Body,
     core::Core,
     discovery,
-    negotiate::{Shapes, negotiate, pretty},
+    negotiate::{self, Shapes},
     openapi,
-    query::Query,
     respond::{self, Answer},
-    rest::ask::header as header_text,
+    route::ApiRequest,
 };
 
 /// The version of Kubernetes whose API is served.
 pub const GIT_VERSION: &str = "v1.35.0+knarr";
 
 /// Answers a non-resource path.
-pub async fn serve(
-    core: &Arc<Core>,
-    method: &Method,
-    path: &str,
-    query: &Query<'_>,
-    headers: &HeaderMap,
-) -> Answer {
-    if !matches!(*method, Method::GET | Method::HEAD) {
+pub async fn serve(core: &Arc<Core>, request: &ApiRequest<'_>) -> Answer {
+    if !matches!(request.info.verb, "get" | "head") {
         return Err(Status::method_not_allowed());
     }
-    let path = if path.len() > 1 {
-        path.trim_end_matches('/')
-    } else {
-        path
-    };
+    let path = request.info.path;
     for endpoint in ["/healthz", "/livez", "/readyz"] {
         if let Some(rest) = path.strip_prefix(endpoint)
             && (rest.is_empty() || rest.starts_with('/'))
         {
-            return health::serve(core, &endpoint[1..], rest.trim_start_matches('/'), query);
+            let check = rest.trim_start_matches('/');
+            return health::serve(core, &endpoint[1..], check, request.query);
         }
     }
     if let Some(page) = core.pages.get(path) {
@@ -50,22 +40,18 @@ pub async fn serve(
     }
     match path {
         "/metrics" => return Ok(metrics_page(core)),
-        "/version" => return negotiated(&version(), query, headers),
-        "/" => return negotiated(&json!({"paths": discovery::paths()}), query, headers),
+        "/version" => return negotiated(&version(), request),
+        "/" => return negotiated(&json!({"paths": discovery::paths()}), request),
         _ => {}
     }
-    if let Some(answer) = openapi::serve(path, query, headers).await {
+    if let Some(answer) = openapi::serve(path, request).await {
         return answer;
     }
-    discovery::serve(core, path, query, headers).unwrap_or_else(|| Err(Status::path_not_found()))
+    discovery::serve(core, path, request).unwrap_or_else(|| Err(Status::path_not_found()))
 }
 
-fn negotiated(value: &serde_json::Value, query: &Query<'_>, headers: &HeaderMap) -> Answer {
-    let mut accepted = negotiate(header_text(headers, header::ACCEPT), Shapes::None)?;
-    accepted.pretty |= pretty(
-        query.find("pretty"),
-        header_text(headers, header::USER_AGENT),
-    );
+fn negotiated(value: &serde_json::Value, request: &ApiRequest<'_>) -> Answer {
+    let accepted = negotiate::of(request, Shapes::None)?;
     Ok(respond::tree(StatusCode::OK, value, accepted))
 }
 

@@ -1,7 +1,10 @@
 //! The whole chain through the in-process service, with a real store in a temporary directory.
 
+mod authority;
 mod damaged;
+mod numbers;
 mod reading;
+mod refusals;
 mod streaming;
 mod writing;
 
@@ -44,6 +47,7 @@ async fn open(dir: &std::path::Path) -> Server {
         cluster_dns: [10, 43, 0, 10].into(),
         dns_endpoint: None,
         extra_sans: Vec::new(),
+        event_ttl: EVENT_TTL,
     };
     Server::new(config, store).await.expect("a server")
 }

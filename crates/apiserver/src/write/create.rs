@@ -69,39 +69,31 @@ impl Core {
 
     /// From the hooks to the commit, undoing what the hooks took when anything fails.
     async fn try_create(&self, write: &Write<'_>, mut tree: Value) -> Result<Arc<Entry>, Status> {
-        let hooks = || self.hooks.iter().filter(|h| h.handles(write.kind));
-        for (n, hook) in hooks().enumerate() {
-            if let Err(status) = hook.before_create(&mut tree).await {
-                for taken in hooks().take(n) {
-                    taken.undo(&tree, None).await;
-                }
-                return Err(status);
-            }
-        }
+        let takings = self.take(write, &mut tree, None).await?;
         let result = self.validated_create(write, &mut tree).await;
-        if result.is_err() || write.dry_run {
-            for hook in hooks() {
-                hook.undo(&tree, None).await;
-            }
+        self.settle(write, takings, &result, &tree, None).await;
+        match result {
+            Ok(entry) => Ok(entry),
+            Err(Refused::Status(status) | Refused::Unknown(status)) => Err(status),
+            Err(Refused::Conflict(_)) => Err(self.exists(write, object::name(&tree)).await),
         }
-        result
     }
 
     async fn validated_create(
         &self,
         write: &Write<'_>,
         tree: &mut Value,
-    ) -> Result<Arc<Entry>, Status> {
+    ) -> Result<Arc<Entry>, Refused> {
         let strategy = write.kind.strategy;
         strategy.prepare_create(tree);
         let name = object::name(tree).to_owned();
         let errors = validate(write, tree);
         if !errors.is_empty() {
-            return Err(Status::invalid(
+            return Err(Refused::Status(Status::invalid(
                 GroupKind::new(write.kind.group, write.kind.kind),
                 &name,
                 errors,
-            ));
+            )));
         }
         for warning in strategy.warnings(tree) {
             write.warnings.add(warning);
@@ -114,22 +106,29 @@ impl Core {
             Some(tree),
             None,
         )
-        .await?;
+        .await
+        .map_err(Refused::Status)?;
         if write.dry_run {
-            self.cache.fresh().await?;
-            let (short, _) = write.keys(&name);
-            if self.cache.of(write.kind)?.get(&short).is_some() {
-                return Err(Status::already_exists(write.group_resource(), &name));
-            }
-            return Ok(self.pretend(write, &name, entry::encode(tree), 0));
+            return self
+                .pretend_create(write, &name, tree)
+                .await
+                .map_err(Refused::Status);
         }
-        match self
-            .commit(write, &name, entry::encode(tree), Expect::Absent)
+        self.commit(write, &name, entry::encode(tree), Expect::Absent)
             .await
-        {
-            Ok(entry) => Ok(entry),
-            Err(Refused::Status(status)) => Err(status),
-            Err(Refused::Conflict(_)) => Err(self.exists(write, &name).await),
+    }
+
+    async fn pretend_create(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        tree: &Value,
+    ) -> Result<Arc<Entry>, Status> {
+        self.cache.fresh().await?;
+        let (short, _) = write.keys(name);
+        match self.cache.of(write.kind)?.get(&short) {
+            Some(_) => Err(Status::already_exists(write.group_resource(), name)),
+            None => Ok(self.pretend(write, name, entry::encode(tree), 0)),
         }
     }
 

@@ -54,7 +54,7 @@ impl Core {
             };
             match attempt {
                 Ok(deleted) => return Ok(deleted),
-                Err(Refused::Status(status)) => return Err(status),
+                Err(Refused::Status(status) | Refused::Unknown(status)) => return Err(status),
                 Err(Refused::Conflict(revision)) => self.cache.at_least(revision).await?,
             }
         }
@@ -263,7 +263,7 @@ fn held_by_spec(tree: &Value) -> bool {
 fn mark(tree: &mut Value, seconds: i64, with_grace: bool) {
     let generation = object::generation(tree);
     let end = object::deletion_timestamp(tree).and_then(time::parse);
-    let wanted = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    let wanted = time::after(jiff::Timestamp::now(), seconds);
     let meta = metadata(tree);
     if end.is_none_or(|end| end > wanted) {
         meta.insert(
@@ -272,7 +272,7 @@ fn mark(tree: &mut Value, seconds: i64, with_grace: bool) {
         );
     }
     if end.is_none() && generation > 0 {
-        meta.insert("generation".into(), json!(generation + 1));
+        meta.insert("generation".into(), json!(generation.saturating_add(1)));
     }
     if with_grace {
         meta.insert("deletionGracePeriodSeconds".into(), json!(seconds));
@@ -284,8 +284,7 @@ fn shorten(tree: &mut Value, left: i64, wanted: i64) {
     let end = object::deletion_timestamp(tree).and_then(time::parse);
     let meta = metadata(tree);
     if let Some(end) = end {
-        let at =
-            end - jiff::SignedDuration::from_secs(left) + jiff::SignedDuration::from_secs(wanted);
+        let at = time::after(end, wanted.saturating_sub(left));
         meta.insert("deletionTimestamp".into(), json!(time::format_seconds(at)));
     }
     meta.insert("deletionGracePeriodSeconds".into(), json!(wanted));

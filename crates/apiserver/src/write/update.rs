@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{
     ATTEMPTS, Current, Phase, Refused, Write, check_namespace, finalized_by_spec, held, metadata,
+    part::{self, changes},
     set_type,
 };
 use crate::{
@@ -89,20 +90,21 @@ impl Core {
                         created: false,
                     });
                 }
-                Err(Refused::Status(status)) => return Err(status),
+                Err(Refused::Status(status) | Refused::Unknown(status)) => return Err(status),
                 Err(Refused::Conflict(revision)) => self.cache.at_least(revision).await?,
             }
         }
         Err(Status::modified(write.group_resource(), name))
     }
 
-    /// PUT of the whole object; creates it where the kind allows that.
+    /// PUT of the whole object; creates it where the kind allows that and the user may.
     pub async fn put(
         &self,
         write: &Write<'_>,
         name: &str,
         part: Part,
         tree: Value,
+        may_create: impl Fn() -> Result<(), Status>,
     ) -> Result<Updated, Status> {
         // Before the current object is looked for: a wrong name is the caller's mistake, whatever is there.
         check_name(name, &tree)?;
@@ -115,6 +117,7 @@ impl Core {
                     && part == Part::Main
                     && write.kind.strategy.create_on_update() =>
             {
+                may_create()?;
                 let mut tree = tree;
                 metadata(&mut tree).remove("resourceVersion");
                 let entry = self.create(write, tree).await?;
@@ -142,23 +145,11 @@ impl Core {
         self.mutate(attempt, &mut tree)
             .await
             .map_err(Refused::Status)?;
-        let hooks = || self.hooks.iter().filter(|h| h.handles(write.kind));
-        for (n, hook) in hooks().enumerate() {
-            if let Err(status) = hook.before_update(&mut tree, &current.tree).await {
-                for taken in hooks().take(n) {
-                    taken.undo(&tree, Some(&current.tree)).await;
-                }
-                return Err(Refused::Status(status));
-            }
-        }
+        let takings = self.take(write, &mut tree, Some(&current.tree)).await;
+        let takings = takings.map_err(Refused::Status)?;
         let result = self.validated_update(attempt, &mut tree).await;
-        let durable = result.is_ok() && !write.dry_run;
-        for hook in hooks() {
-            match durable {
-                true => hook.after_update(&tree, &current.tree).await,
-                false => hook.undo(&tree, Some(&current.tree)).await,
-            }
-        }
+        self.settle(write, takings, &result, &tree, Some(&current.tree))
+            .await;
         result
     }
 
@@ -326,6 +317,9 @@ fn preconditions(
 /// Carries over what this update may not change, and counts the generation.
 fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
     let strategy = write.kind.strategy;
+    if let Some(changes) = changes(write.kind, part) {
+        *tree = part::restrict(changes, tree, old);
+    }
     let old_meta = old.get("metadata").and_then(Value::as_object);
     let old_field = |field: &str| old_meta.and_then(|m| m.get(field)).cloned();
     let meta = metadata(tree);
@@ -353,7 +347,7 @@ fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
         set(meta, "managedFields", old_field("managedFields"));
     }
     if strategy.has_generation() && counts(part) && strategy.changes_generation(tree, old) {
-        let generation = object::generation(old) + 1;
+        let generation = object::generation(old).saturating_add(1);
         metadata(tree).insert("generation".into(), Value::from(generation));
     }
 }

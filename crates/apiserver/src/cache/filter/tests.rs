@@ -20,6 +20,10 @@ fn pod(namespace: &str, name: &str, node: &str) -> Entry {
     Entry::new(pods(), key, 1, encode(&tree)).expect("an object")
 }
 
+fn filter(kind: &Kind, namespace: &str, labels: &str, fields: &str) -> Result<Filter, Status> {
+    Filter::new(kind, namespace, &Selectors::parse(labels, fields)?)
+}
+
 #[test]
 fn selects_by_namespace_labels_and_fields() {
     let entry = pod("n", "a", "node1");
@@ -35,7 +39,7 @@ fn selects_by_namespace_labels_and_fields() {
         ("", "", "spec.nodeName=", false),
         ("", "", "status.phase=Running,status.phase!=Failed", true),
     ] {
-        let filter = Filter::new(pods(), namespace, labels, fields).expect("a filter");
+        let filter = filter(pods(), namespace, labels, fields).expect("a filter");
         assert_eq!(
             filter.matches(&entry),
             wanted,
@@ -46,13 +50,13 @@ fn selects_by_namespace_labels_and_fields() {
 
 #[test]
 fn names_unknown_fields() {
-    let status = Filter::new(pods(), "", "", "spec.foo=1").unwrap_err();
+    let status = filter(pods(), "", "", "spec.foo=1").unwrap_err();
     assert_eq!(
         (status.code, status.message.as_str()),
         (400, "field label not supported: spec.foo")
     );
     let configmaps = knarr_api::find("", "v1", "configmaps").expect("a core kind");
-    let status = Filter::new(configmaps, "", "", "data=1").unwrap_err();
+    let status = filter(configmaps, "", "", "data=1").unwrap_err();
     assert_eq!(
         status.message,
         "\"data\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
@@ -62,7 +66,7 @@ fn names_unknown_fields() {
 #[test]
 fn routes_as_narrowly_as_it_can() {
     let route = |namespace, fields| {
-        Filter::new(pods(), namespace, "", fields)
+        filter(pods(), namespace, "", fields)
             .expect("a filter")
             .route(pods())
     };

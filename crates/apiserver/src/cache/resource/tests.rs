@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::cache::entry::encode;
+use crate::{cache::entry::encode, request::Selectors};
 
 fn pods() -> &'static Kind {
     knarr_api::find("", "v1", "pods").expect("a core kind")
@@ -22,11 +22,17 @@ fn cache() -> ResourceCache {
         .map(|key| pod(key, 5, "node1"))
         .to_vec();
     let published = Arc::new(AtomicU64::new(10));
-    ResourceCache::new(pods(), "/registry/pods/".into(), published, 10, entries)
+    let ring = Ring::new(10, crate::cache::ring::RING_EVENTS);
+    ResourceCache::new(pods(), "/registry/pods/".into(), published, ring, entries)
 }
 
 fn filter(namespace: &str, fields: &str) -> Filter {
-    Filter::new(pods(), namespace, "", fields).expect("a filter")
+    Filter::new(
+        pods(),
+        namespace,
+        &Selectors::parse("", fields).expect("selectors"),
+    )
+    .expect("a filter")
 }
 
 fn keys(slice: &Slice) -> Vec<&str> {

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::cache::entry::encode;
+use crate::{cache::entry::encode, request::Selectors};
 
 fn state(app: Option<&str>, revision: u64) -> Option<Arc<Entry>> {
     let app = app?;
@@ -19,7 +19,12 @@ fn event(revision: u64, old: Option<&str>, new: Option<&str>) -> RingEvent {
 #[test]
 fn selector_transitions_become_added_and_deleted() {
     let kind = knarr_api::find("", "v1", "pods").expect("a core kind");
-    let filter = Filter::new(kind, "n", "app=x", "").expect("a filter");
+    let filter = Filter::new(
+        kind,
+        "n",
+        &Selectors::parse("app=x", "").expect("selectors"),
+    )
+    .expect("a filter");
     for (old, new, seen) in [
         (None, Some("x"), Some(Kind::Added)),
         (None, Some("y"), None),

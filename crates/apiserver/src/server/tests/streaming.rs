@@ -46,6 +46,9 @@ async fn answer(
         return Ok(http::Response::new(Full::from(text)));
     }
     let protocol = request.headers()["upgrade"].clone();
+    let offered = request.headers().get_all("sec-websocket-protocol").iter();
+    let offered: Vec<_> = offered.filter_map(|v| v.to_str().ok()).collect();
+    let offered = offered.join(";");
     tokio::spawn(async move {
         let upgraded = hyper::upgrade::on(&mut request).await.expect("an upgrade");
         let mut stream = TokioIo::new(upgraded);
@@ -61,7 +64,8 @@ async fn answer(
     let response = http::Response::builder()
         .status(101)
         .header("connection", "Upgrade")
-        .header("upgrade", protocol);
+        .header("upgrade", protocol)
+        .header("x-offered", offered);
     Ok(response.body(Full::default()).expect("a response"))
 }
 
@@ -207,4 +211,66 @@ async fn shutdown_ends_open_streams() {
     assert!(head.starts_with("http/1.1 101"), "{head}");
     running.stop().await;
     drop(stream);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websockets_token_stays_here_and_its_protocols_go_on() {
+    let running = running().await;
+    let (head, stream) = running
+        .head(
+            "GET /api/v1/namespaces/default/pods/p/exec?command=sh HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Protocol: base64url.bearer.authorization.k8s.io.YWJj, v5.channel.k8s.io\r\n\
+             Sec-WebSocket-Protocol: v4.channel.k8s.io\r\n\r\n",
+        )
+        .await;
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    assert!(
+        head.contains("x-offered: v5.channel.k8s.io, v4.channel.k8s.io\r\n"),
+        "{head}"
+    );
+    drop(stream);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_open_over_websocket() {
+    let running = running().await;
+    for (protocol, answered, text) in [
+        ("", "", "/containerLogs/default/p/c"),
+        (
+            "Sec-WebSocket-Protocol: x.y, base64.binary.k8s.io\r\n",
+            "sec-websocket-protocol: base64.binary.k8s.io\r\n",
+            "L2NvbnRhaW5lckxvZ3M",
+        ),
+    ] {
+        let request = format!(
+            "GET /api/v1/namespaces/default/pods/p/log HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{protocol}\r\n"
+        );
+        let (head, mut stream) = running.head(&request).await;
+        assert!(head.starts_with("http/1.1 101"), "{head}");
+        assert!(head.contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+        assert!(head.contains(answered), "{head}");
+        let mut frames = Vec::new();
+        let closed = async {
+            // An empty message, the log, a close.
+            while !(frames.len() > 40 && frames.contains(&0x88)) {
+                frames.push(stream.read_u8().await.expect("a frame"));
+            }
+        };
+        tokio::time::timeout(DEADLINE, closed)
+            .await
+            .expect("a close in time");
+        assert_eq!(frames[1], 0, "the first message is empty");
+        let all = String::from_utf8_lossy(&frames);
+        assert!(all.contains(text), "{all}");
+    }
+    let (head, _) = running
+        .head(
+            "GET /api/v1/namespaces/default/pods/p/log HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: x.y\r\n\r\n",
+        )
+        .await;
+    assert!(head.starts_with("http/1.1 403"), "{head}");
+    running.stop().await;
 }

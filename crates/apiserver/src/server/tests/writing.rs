@@ -352,10 +352,19 @@ async fn generated_names_and_yaml() {
     );
     let request = Request::post(CONFIGMAPS)
         .header("content-type", "application/yaml")
-        .body(Full::from("metadata:\n  name: y\ndata:\n  k: 'v'\n"))
+        .body(Full::from(
+            "metadata:\n  name: why\ndata:\n  k: 'v'\n  y: 'yes'\nimmutable: yes\n",
+        ))
         .expect("a request");
     let reply = reply(cluster.send(request).await).await;
     assert_eq!((reply.code, &reply.body["data"]["k"]), (201, &json!("v")));
+    assert_eq!(reply.body["immutable"], true);
+    let yaml = cluster
+        .get_as(&format!("{CONFIGMAPS}/why"), "application/yaml")
+        .await;
+    let yaml = yaml.body.as_str().unwrap_or_default().to_owned();
+    let read = crate::yaml::parse(yaml.as_bytes()).expect("YAML");
+    assert_eq!(read["data"], json!({"k": "v", "y": "yes"}), "{yaml}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

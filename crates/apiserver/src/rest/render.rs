@@ -1,0 +1,403 @@
+//! A page of objects in the shape and encoding that was asked for, made piece by piece as the connection takes it.
+//!
+//! A list may hold everything there is: what it costs besides the cached bytes is one piece.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    ask::Ask,
+    continuation::Continue,
+    shape::{self, IncludeObject},
+};
+use crate::{
+    body::{Body, CHUNK_BYTES, Chunks, ListBody},
+    cache::{
+        entry::{Entry, put_decimal},
+        resource::Slice,
+    },
+    negotiate::{Accepted, Encoding, MetaVersion, Shape},
+    respond::{self, Answer},
+    route::Served,
+    yaml,
+};
+
+/// Answers with a page.
+pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
+    let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
+    if accepted.shape == Shape::Object && plain && ask.served.alias.is_none() {
+        let kind = ask.kind();
+        let list = ListBody::new(head(kind.kind, &kind.api_version(), &slice), slice.entries);
+        return Ok(respond::json(StatusCode::OK, Body::List(Box::new(list))));
+    }
+    let items = match accepted.shape {
+        Shape::Object => Items::Objects(*ask.served),
+        Shape::Partial(version) => Items::Partial(version),
+        Shape::Table(version) => Items::Rows(
+            *ask.served,
+            version,
+            IncludeObject::parse(ask.request.query.get("includeObject"))?,
+        ),
+    };
+    let list = ShapedList::new(items, Format::of(accepted), slice);
+    Ok(respond::with_type(
+        StatusCode::OK,
+        accepted.encoding.content_type(),
+        Body::list(list),
+    ))
+}
+
+/// The token of the page after this one.
+fn continue_token(slice: &Slice) -> Option<String> {
+    let last = slice.entries.last().filter(|_| slice.more)?;
+    let revision = i64::try_from(slice.revision).ok()?;
+    Some(Continue::after(&last.key, revision))
+}
+
+/// A list of stored bytes up to its first item.
+fn head(kind: &str, api_version: &str, slice: &Slice) -> Bytes {
+    let mut out = BytesMut::with_capacity(256);
+    out.put_slice(b"{\"kind\":\"");
+    out.put_slice(kind.as_bytes());
+    out.put_slice(b"List\",\"apiVersion\":\"");
+    out.put_slice(api_version.as_bytes());
+    out.put_slice(b"\",\"metadata\":{\"resourceVersion\":\"");
+    put_decimal(&mut out, slice.revision);
+    out.put_u8(b'"');
+    if let Some(token) = continue_token(slice) {
+        out.put_slice(b",\"continue\":\"");
+        out.put_slice(token.as_bytes());
+        out.put_u8(b'"');
+    }
+    if let Some(remaining) = slice.remaining {
+        out.put_slice(b",\"remainingItemCount\":");
+        put_decimal(&mut out, remaining);
+    }
+    out.put_slice(b"},\"items\":[");
+    out.freeze()
+}
+
+/// ListMeta of a page.
+fn list_meta(slice: &Slice) -> Value {
+    let mut meta = json!({"resourceVersion": slice.revision.to_string()});
+    if let Some(token) = continue_token(slice) {
+        meta["continue"] = json!(token);
+    }
+    if let Some(remaining) = slice.remaining {
+        meta["remainingItemCount"] = json!(remaining);
+    }
+    meta
+}
+
+/// What the elements of a list are made of.
+enum Items {
+    /// Whole objects in the version served.
+    Objects(Served),
+    Partial(MetaVersion),
+    Rows(Served, MetaVersion, IncludeObject),
+}
+
+impl Items {
+    fn kind(&self) -> (String, String) {
+        match self {
+            Items::Objects(served) => (format!("{}List", served.kind.kind), served.api_version()),
+            Items::Partial(version) => (
+                "PartialObjectMetadataList".to_owned(),
+                version.api_version().to_owned(),
+            ),
+            Items::Rows(_, version, _) => ("Table".to_owned(), version.api_version().to_owned()),
+        }
+    }
+
+    /// The fields before the list itself, in upstream's order, and the list's name.
+    fn fields(&self, meta: Value) -> (Vec<(&'static str, Value)>, &'static str) {
+        let (kind, api_version) = self.kind();
+        let mut fields = vec![
+            ("kind", json!(kind)),
+            ("apiVersion", json!(api_version)),
+            ("metadata", meta),
+        ];
+        match self {
+            Items::Rows(served, ..) => {
+                let columns = shape::columns(served.kind.strategy);
+                fields.push(("columnDefinitions", columns));
+                (fields, "rows")
+            }
+            _ => (fields, "items"),
+        }
+    }
+
+    fn element(&self, entry: &Entry) -> Value {
+        match self {
+            Items::Objects(served) => untyped(shape::served_tree(served, entry)),
+            Items::Partial(version) => shape::partial(&entry.tree(), *version),
+            Items::Rows(served, version, include) => {
+                shape::row(served, entry.tree(), *version, *include)
+            }
+        }
+    }
+}
+
+/// Items of lists carry no type, as upstream's.
+fn untyped(mut tree: Value) -> Value {
+    if let Some(map) = tree.as_object_mut() {
+        map.remove("kind");
+        map.remove("apiVersion");
+    }
+    tree
+}
+
+/// How values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Json,
+    Pretty,
+    Yaml,
+}
+
+impl Format {
+    fn of(accepted: Accepted) -> Format {
+        match accepted.encoding {
+            Encoding::Yaml => Format::Yaml,
+            Encoding::Json if accepted.pretty => Format::Pretty,
+            Encoding::Json => Format::Json,
+        }
+    }
+
+    /// Everything up to the first element.
+    fn head(self, fields: &[(&str, Value)], list: &str, empty: bool) -> String {
+        let mut out = match self {
+            Format::Json => "{".to_owned(),
+            Format::Pretty => "{\n".to_owned(),
+            Format::Yaml => String::new(),
+        };
+        for (name, value) in fields {
+            match self {
+                Format::Json => out.push_str(&format!("\"{name}\":{value},")),
+                Format::Pretty => {
+                    out.push_str(&format!("  \"{name}\": {},\n", indented(value, "\n  ")));
+                }
+                Format::Yaml => out.push_str(&yaml::write(&json!({*name: value}))),
+            }
+        }
+        match self {
+            Format::Json => out.push_str(&format!("\"{list}\":[")),
+            Format::Pretty => out.push_str(&format!("  \"{list}\": [")),
+            Format::Yaml if empty => out.push_str(&format!("{list}: []\n")),
+            Format::Yaml => out.push_str(&format!("{list}:\n")),
+        }
+        out
+    }
+
+    /// Appends one element.
+    fn element(self, out: &mut BytesMut, element: &Value, first: bool) {
+        match self {
+            Format::Json => {
+                if !first {
+                    out.put_u8(b',');
+                }
+                let json = serde_json::to_vec(element).unwrap_or_default();
+                out.put_slice(&json);
+            }
+            Format::Pretty => {
+                out.put_slice(if first { b"\n    " } else { b",\n    " });
+                out.put_slice(indented(element, "\n    ").as_bytes());
+            }
+            Format::Yaml => out.put_slice(yaml::write(&json!([element])).as_bytes()),
+        }
+    }
+
+    fn tail(self, empty: bool) -> &'static [u8] {
+        match (self, empty) {
+            (Format::Json, _) => b"]}\n",
+            (Format::Pretty, true) => b"]\n}\n",
+            (Format::Pretty, false) => b"\n  ]\n}\n",
+            (Format::Yaml, _) => b"",
+        }
+    }
+}
+
+/// Indented JSON whose lines begin with `newline`. Strings have no line breaks of their own.
+fn indented(value: &Value, newline: &str) -> String {
+    serde_json::to_string_pretty(value)
+        .unwrap_or_default()
+        .replace('\n', newline)
+}
+
+/// A list whose elements are made one by one.
+struct ShapedList {
+    items: Items,
+    format: Format,
+    head: String,
+    entries: VecDeque<Arc<Entry>>,
+    empty: bool,
+    first: bool,
+    over: bool,
+    estimate: u64,
+}
+
+impl ShapedList {
+    fn new(items: Items, format: Format, slice: Slice) -> ShapedList {
+        let empty = slice.entries.is_empty();
+        let (fields, list) = items.fields(list_meta(&slice));
+        let bytes: usize = slice.entries.iter().map(|e| e.size()).sum();
+        ShapedList {
+            head: format.head(&fields, list, empty),
+            items,
+            format,
+            entries: slice.entries.into(),
+            empty,
+            first: true,
+            over: false,
+            estimate: bytes as u64,
+        }
+    }
+
+    fn write(&self, out: &mut BytesMut, entry: &Entry) {
+        match (&self.items, self.format) {
+            // Metadata is in the stored bytes: nothing need be parsed.
+            (Items::Partial(version), Format::Json) => {
+                if !self.first {
+                    out.put_u8(b',');
+                }
+                entry.write_partial(out, entry.revision, version.api_version());
+            }
+            (items, format) => format.element(out, &items.element(entry), self.first),
+        }
+    }
+}
+
+impl Chunks for ShapedList {
+    fn chunk(&mut self) -> Option<Bytes> {
+        if self.over {
+            return None;
+        }
+        let mut out = BytesMut::new();
+        out.put_slice(std::mem::take(&mut self.head).as_bytes());
+        while let Some(entry) = self.entries.pop_front() {
+            self.write(&mut out, &entry);
+            self.first = false;
+            if out.len() >= CHUNK_BYTES {
+                return Some(out.freeze());
+            }
+        }
+        self.over = true;
+        out.put_slice(self.format.tail(self.empty));
+        Some(out.freeze())
+    }
+
+    fn is_over(&self) -> bool {
+        self.over
+    }
+
+    fn size(&self) -> Option<u64> {
+        None
+    }
+
+    fn estimate(&self) -> u64 {
+        self.estimate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slice(names: &[&str]) -> Slice {
+        let kind = knarr_api::find("", "v1", "configmaps").expect("a core kind");
+        let entry = |name: &&str| {
+            let tree = json!({
+                "kind": "ConfigMap", "apiVersion": "v1",
+                "metadata": {"name": name, "namespace": "n"},
+                "data": {"text": "two\nlines", "yes": "no"},
+            });
+            let json = crate::cache::entry::encode(&tree);
+            Arc::new(Entry::new(kind, format!("n/{name}").into(), 7, json).expect("an object"))
+        };
+        Slice {
+            revision: 9,
+            entries: names.iter().map(entry).collect(),
+            more: true,
+            remaining: Some(3),
+        }
+    }
+
+    fn written(items: Items, format: Format, names: &[&str]) -> (usize, String) {
+        let mut list = ShapedList::new(items, format, slice(names));
+        let (mut pieces, mut all) = (0, Vec::new());
+        while let Some(piece) = list.chunk() {
+            pieces += 1;
+            all.extend_from_slice(&piece);
+        }
+        (pieces, String::from_utf8(all).expect("text"))
+    }
+
+    fn items(which: usize) -> Items {
+        let served = Served::find("", "v1", "configmaps").expect("a core kind");
+        match which {
+            0 => Items::Objects(served),
+            1 => Items::Partial(MetaVersion::V1),
+            _ => Items::Rows(served, MetaVersion::V1, IncludeObject::Metadata),
+        }
+    }
+
+    #[test]
+    fn every_format_says_the_same() {
+        for names in [&["a", "b"][..], &["a"], &[]] {
+            for which in 0..3 {
+                let (_, json) = written(items(which), Format::Json, names);
+                let mut json: Value = serde_json::from_str(&json).expect("JSON");
+                let (_, pretty) = written(items(which), Format::Pretty, names);
+                assert_eq!(
+                    serde_json::from_str::<Value>(&pretty).expect("JSON"),
+                    json,
+                    "{pretty}"
+                );
+                let (_, yaml) = written(items(which), Format::Yaml, names);
+                let mut yaml: Value = yaml::parse(yaml.as_bytes()).expect("YAML");
+                // Ages pass.
+                for list in [&mut json, &mut yaml] {
+                    for row in list["rows"].as_array_mut().into_iter().flatten() {
+                        row["cells"] = Value::Null;
+                    }
+                }
+                assert_eq!(yaml, json);
+                let list = json["items"].as_array().or(json["rows"].as_array());
+                assert_eq!(list.map(Vec::len), Some(names.len()));
+                assert_eq!(json["metadata"]["remainingItemCount"], 3);
+            }
+        }
+    }
+
+    #[test]
+    fn is_indented_as_a_whole_would_be() {
+        let (_, pretty) = written(items(0), Format::Pretty, &["a", "b"]);
+        assert!(
+            pretty.starts_with("{\n  \"kind\": \"ConfigMapList\",\n"),
+            "{pretty}"
+        );
+        assert!(
+            pretty.contains("  \"items\": [\n    {\n      \"data\": {\n"),
+            "{pretty}"
+        );
+        assert!(pretty.ends_with("    }\n  ]\n}\n"), "{pretty}");
+        let (_, pretty) = written(items(0), Format::Pretty, &[]);
+        assert!(pretty.ends_with("  \"items\": []\n}\n"), "{pretty}");
+    }
+
+    #[test]
+    fn comes_in_pieces() {
+        let names: Vec<String> = (0..5000).map(|n| format!("c{n}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for which in 0..3 {
+            for format in [Format::Json, Format::Pretty, Format::Yaml] {
+                let (pieces, all) = written(items(which), format, &names);
+                assert!(pieces >= all.len() / (CHUNK_BYTES + (4 << 10)), "{pieces}");
+                assert!(pieces > 1, "{which} {format:?}");
+            }
+        }
+    }
+}

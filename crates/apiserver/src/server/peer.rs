@@ -1,0 +1,113 @@
+//! Who is at the other end of a connection.
+
+use std::sync::{Arc, OnceLock};
+
+use http::HeaderMap;
+use knarr_meta::status::Status;
+
+use crate::{
+    authn::bearer,
+    request::{Authenticated, Authenticator, Credentials, UserInfo},
+};
+
+/// The other end.
+pub enum Peer {
+    /// A connection, with the client certificate TLS verified.
+    Connection {
+        certificate: Option<Vec<u8>>,
+        /// Whose certificate it is, found at the first request. A connection may outlive its certificate.
+        known: OnceLock<Authenticated>,
+    },
+    /// A component of this process.
+    Local(Arc<UserInfo>),
+}
+
+impl Peer {
+    pub fn connection(certificate: Option<Vec<u8>>) -> Peer {
+        Peer::Connection {
+            certificate,
+            known: OnceLock::new(),
+        }
+    }
+
+    /// Who sends a request with these headers; `None`: nobody in particular.
+    pub async fn user(
+        &self,
+        authenticator: &dyn Authenticator,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<UserInfo>>, Status> {
+        let now = jiff::Timestamp::now().as_second();
+        self.user_at(authenticator, headers, now).await
+    }
+
+    async fn user_at(
+        &self,
+        authenticator: &dyn Authenticator,
+        headers: &HeaderMap,
+        now: i64,
+    ) -> Result<Option<Arc<UserInfo>>, Status> {
+        let (certificate, known) = match self {
+            Peer::Local(user) => return Ok(Some(user.clone())),
+            Peer::Connection { certificate, known } => (certificate, known),
+        };
+        let bearer = bearer::token(headers)?;
+        if let Some(known) = known.get().filter(|k| bearer.is_none() && k.holds(now)) {
+            return Ok(Some(known.user.clone()));
+        }
+        let credentials = Credentials {
+            client_certificate: certificate.as_deref(),
+            bearer: bearer.as_deref(),
+        };
+        let Some(found) = authenticator.authenticate(credentials).await? else {
+            return Ok(None);
+        };
+        let user = found.user.clone();
+        if bearer.is_none() && certificate.is_some() {
+            // Another request of this connection may have been first: it found the same.
+            let _ = known.set(found);
+        }
+        Ok(Some(user))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Knows one certificate, until second 10, and refuses it afterwards.
+    #[derive(Default)]
+    struct UntilTen(AtomicUsize);
+
+    #[async_trait::async_trait]
+    impl Authenticator for UntilTen {
+        async fn authenticate(
+            &self,
+            _credentials: Credentials<'_>,
+        ) -> Result<Option<Authenticated>, Status> {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => Ok(Some(Authenticated {
+                    user: Arc::default(),
+                    valid: Some(0..=10),
+                })),
+                _ => Err(crate::authn::unauthorized()),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_outlives_its_certificate_but_not_its_rights() {
+        let (peer, authenticator) = (Peer::connection(Some(vec![1])), UntilTen::default());
+        let asked = async |now| {
+            let answer = peer.user_at(&authenticator, &HeaderMap::new(), now).await;
+            answer
+                .map(|user| user.is_some())
+                .map_err(|status| status.code)
+        };
+        assert_eq!(asked(5).await, Ok(true));
+        assert_eq!(asked(10).await, Ok(true), "from memory");
+        assert_eq!(asked(11).await, Err(401));
+        assert_eq!(asked(12).await, Err(401));
+    }
+}

@@ -1,0 +1,145 @@
+//! Answers that come before their requests have ended, over both protocols.
+
+use futures::stream;
+use http_body_util::{StreamBody, combinators::BoxBody};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+
+type Out = BoxBody<Bytes, std::convert::Infallible>;
+
+/// A server that runs, with a client that shows the administrator's certificate.
+struct Running {
+    address: SocketAddr,
+    tls: Arc<rustls::ClientConfig>,
+    token: CancellationToken,
+    done: tokio::task::JoinHandle<Result<(), Error>>,
+    _dir: tempfile::TempDir,
+}
+
+async fn running() -> Running {
+    let Cluster { server, dir } = Cluster::new().await;
+    let (address, token) = (server.address(), CancellationToken::new());
+    let tls = server.pki().client_config(Role::Admin).expect("TLS");
+    let done = tokio::spawn(server.run(token.clone()));
+    Running {
+        address,
+        tls,
+        token,
+        done,
+        _dir: dir,
+    }
+}
+
+enum Sender {
+    One(hyper::client::conn::http1::SendRequest<Out>),
+    Two(hyper::client::conn::http2::SendRequest<Out>),
+}
+
+impl Running {
+    async fn connect(&self, protocol: &[u8]) -> Sender {
+        let mut tls = (*self.tls).clone();
+        tls.alpn_protocols = vec![protocol.to_vec()];
+        let tcp = TcpStream::connect(self.address)
+            .await
+            .expect("a connection");
+        let name = rustls_pki_types::ServerName::from(self.address.ip());
+        let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await;
+        let io = TokioIo::new(stream.expect("a handshake"));
+        match protocol {
+            b"h2" => {
+                let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+                let (sender, connection) = made.expect("HTTP/2");
+                tokio::spawn(connection);
+                Sender::Two(sender)
+            }
+            _ => {
+                let made = hyper::client::conn::http1::handshake(io).await;
+                let (sender, connection) = made.expect("HTTP/1.1");
+                tokio::spawn(connection);
+                Sender::One(sender)
+            }
+        }
+    }
+}
+
+impl Sender {
+    async fn send(&mut self, request: Request<Out>) -> (u16, String) {
+        let answer = async {
+            let response = match self {
+                Sender::One(sender) => sender.send_request(request).await,
+                Sender::Two(sender) => sender.send_request(request).await,
+            };
+            let (parts, body) = response.expect("an answer").into_parts();
+            let body = body.collect().await.expect("its body").to_bytes();
+            let text = String::from_utf8_lossy(&body).into_owned();
+            (parts.status.as_u16(), text)
+        };
+        let answer = tokio::time::timeout(DEADLINE, answer).await;
+        answer.expect("an answer in time")
+    }
+}
+
+fn post(path: &str, authorization: &str, body: Out) -> Request<Out> {
+    let request = Request::post(format!("https://localhost{path}"))
+        .header("host", "localhost")
+        .header("authorization", authorization)
+        .header("content-type", "application/json");
+    request.body(body).expect("a request")
+}
+
+/// What is refused without a look at the body, and how.
+const REFUSED: [(&str, u16); 4] = [
+    ("/apis/nothing.io/v1/things", 404),
+    ("/api/v1/namespaces/default/nothings", 404),
+    ("/api/v1/watch/pods", 405),
+    ("/api/v1/namespaces/default/pods?a=%zz", 400),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_arrives() {
+    let running = running().await;
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        for (path, code) in REFUSED {
+            for bytes in [10, 100 << 10, 1 << 20] {
+                let mut sender = running.connect(protocol).await;
+                let body = Full::new(Bytes::from(vec![b' '; bytes])).boxed();
+                let (got, text) = sender.send(post(path, "", body)).await;
+                assert_eq!(got, code, "{path} {bytes}");
+                assert!(
+                    text.contains("\"kind\":\"Status\""),
+                    "{path} {bytes}: {text}"
+                );
+            }
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_arrives_while_its_body_is_still_being_sent() {
+    let running = running().await;
+    for (path, code) in REFUSED {
+        let mut sender = running.connect(b"h2").await;
+        // One piece, and no end: the answer must not wait for it.
+        let first = stream::iter([Ok(hyper::body::Frame::data(Bytes::from_static(b"{")))]);
+        let never = stream::pending();
+        let body = BodyExt::boxed(StreamBody::new(futures::StreamExt::chain(first, never)));
+        let (got, text) = sender.send(post(path, "", body)).await;
+        assert_eq!(got, code, "{path}");
+        assert!(text.contains("\"kind\":\"Status\""), "{path}: {text}");
+    }
+    running.stop().await;
+}
+
+impl Running {
+    async fn stop(self) {
+        self.token.cancel();
+        let done = tokio::time::timeout(DEADLINE, self.done).await;
+        done.expect("an end in time")
+            .expect("no panic")
+            .expect("an orderly end");
+    }
+}

@@ -1,0 +1,98 @@
+//! YAML as upstream's `sigs.k8s.io/yaml` reads and writes it: 1.1 where the two versions differ.
+//!
+//! `yes` and `off` are booleans and `0644` is octal; strings that look like either are written in quotes.
+
+use knarr_meta::patch::MAX_DEPTH;
+use serde_json::Value;
+use serde_saphyr::{DuplicateKeyPolicy, budget, options, ser_options};
+
+/// What a document may have beyond what its length explains: aliases repeat.
+const SLACK: usize = 10_000;
+
+/// Parses one document. What it may use grows with its length and no faster.
+pub fn parse(text: &[u8]) -> Result<Value, String> {
+    let limits = budget! {
+        max_reader_input_bytes: Some(text.len()),
+        max_depth: MAX_DEPTH,
+        max_nodes: text.len() + SLACK,
+        max_events: 2 * text.len() + SLACK,
+        max_total_scalar_bytes: text.len() + SLACK,
+    };
+    let options = options! {
+        budget: limits,
+        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        legacy_octal_numbers: true,
+    };
+    serde_saphyr::from_slice_with_options(text, options).map_err(|error| error.to_string())
+}
+
+/// Writes a document.
+pub fn write(value: &Value) -> String {
+    let options = ser_options! { prefer_block_scalars: false };
+    serde_saphyr::to_string_with_options(value, options).unwrap_or_else(|error| {
+        tracing::error!(%error, "a tree cannot be written as YAML");
+        String::new()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reads_scalars_as_upstream() {
+        for (text, wanted) in [
+            ("yes", json!(true)),
+            ("Off", json!(false)),
+            ("n", json!(false)),
+            ("\"yes\"", json!("yes")),
+            ("'off'", json!("off")),
+            ("true", json!(true)),
+            ("~", json!(null)),
+            ("0644", json!(420)),
+            ("0x1F", json!(31)),
+            ("-7", json!(-7)),
+            ("1.5", json!(1.5)),
+            ("yesterday", json!("yesterday")),
+            ("2001-12-14", json!("2001-12-14")),
+        ] {
+            let document = format!("a: {text}\n");
+            assert_eq!(
+                parse(document.as_bytes()),
+                Ok(json!({"a": wanted})),
+                "{text}"
+            );
+        }
+        assert_eq!(parse(b"a: 1\na: 2\n"), Ok(json!({"a": 2})));
+        assert!(parse(b"a: [1\n").is_err());
+        assert!(parse(b"a: \xff\n").is_err());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let value = json!({
+            "text": ["yes", "off", "y", "0644", "1", "1.5", "null", "~", "", " x ", "a: b", "two\nlines\n", "1:30", "2001-12-14", "#", "-"],
+            "yes": {"on": true, "empty": {}, "none": []},
+            "numbers": [1, -1, 1.5, u64::MAX],
+            "long": "word ".repeat(50),
+        });
+        let text = write(&value);
+        assert_eq!(parse(text.as_bytes()), Ok(value.clone()), "{text}");
+        assert!(text.contains("\"yes\"") || text.contains("'yes'"), "{text}");
+    }
+
+    #[test]
+    fn aliases_cannot_grow_a_document_without_end() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..12 {
+            let before = format!("*a{}", n - 1);
+            let many = vec![before; 8].join(", ");
+            bomb.push_str(&format!("a{n}: &a{n} [{many}]\n"));
+        }
+        assert!(parse(bomb.as_bytes()).is_err());
+        let deep = "[".repeat(10_000);
+        assert!(parse(deep.as_bytes()).is_err());
+    }
+}
