@@ -101,6 +101,15 @@ pub struct Subresource {
 /// For subresources that act, or only show: the parent stays as it is.
 pub const NOTHING: &[&[&str]] = &[];
 
+/// Verbs of subresources that pass any request on.
+pub const PROXY: &[Verb] = &[
+    Verb::Create,
+    Verb::Delete,
+    Verb::Get,
+    Verb::Patch,
+    Verb::Update,
+];
+
 /// A column of the kind's Table, as metav1.TableColumnDefinition.
 #[derive(Clone, Copy, Debug)]
 pub struct Column {

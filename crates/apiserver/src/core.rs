@@ -5,6 +5,7 @@ use std::sync::Arc;
 use knarr_store::Store;
 
 use crate::{
+    backend::Backends,
     cache::Cache,
     kubelet::Kubelets,
     request::{
@@ -26,6 +27,7 @@ pub struct Core {
     pub handlers: CreateHandlers,
     pub pages: Pages,
     pub kubelets: Kubelets,
+    pub backends: Backends,
     pub health: Health,
     /// `host:port` that discovery tells clients.
     pub advertised: String,

@@ -6,24 +6,22 @@
 mod address;
 mod log_socket;
 mod options;
-mod splice;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
-use hyper_util::rt::TokioIo;
+use hyper::body::Incoming;
 use knarr_meta::{object, status::Status};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    authn::bearer,
-    body::{Body, BoxError},
+    body::Body,
     cache::Cache,
+    passing::{self, Sender},
     query::Query,
     request::Objects,
     respond::Answer,
@@ -42,9 +40,6 @@ pub struct Kubelets {
     /// Ends spliced streams at shutdown.
     stop: CancellationToken,
 }
-
-/// A connection that was opened for one request.
-type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
 
 impl Kubelets {
     pub fn new(tls: Option<Arc<rustls::ClientConfig>>, stop: CancellationToken) -> Kubelets {
@@ -73,7 +68,7 @@ impl Kubelets {
         if !code.is_success() {
             return Err(kubelet_error(response).await);
         }
-        let mut answer = streamed(response);
+        let mut answer = passing::streamed(response);
         if !answer.headers().contains_key(header::CONTENT_TYPE) {
             answer
                 .headers_mut()
@@ -85,9 +80,7 @@ impl Kubelets {
     /// Sends an answered log over a WebSocket that the client opens.
     pub fn over_websocket(&self, client: &mut Request<()>, log: Response<Body>) -> Answer {
         let opening = log_socket::Opening::new(client.headers())?;
-        if client.extensions().get::<OnUpgrade>().is_none() {
-            return Err(cannot_upgrade());
-        }
+        passing::can_upgrade(client)?;
         let upgrade = hyper::upgrade::on(client);
         Ok(opening.serve(upgrade, log.into_body(), self.stop.clone()))
     }
@@ -124,30 +117,21 @@ impl Kubelets {
         client: &mut Request<()>,
         body: Bytes,
     ) -> Answer {
-        let upgrade = client.headers().contains_key(header::UPGRADE);
-        if upgrade && client.extensions().get::<OnUpgrade>().is_none() {
-            return Err(cannot_upgrade());
-        }
+        let upgrade = passing::wants_upgrade(client)?;
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = client.method().clone();
         *request.uri_mut() = uri
             .parse::<Uri>()
             .map_err(|e| Status::bad_request(e.to_string()))?;
-        *request.headers_mut() = forwarded(client.headers(), upgrade)?;
-        let mut response = self.send(cache, node, request).await?;
+        *request.headers_mut() = passing::forwarded(client.headers(), upgrade)?;
+        let response = self.send(cache, node, request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             if upgrade && !response.status().is_success() {
                 return Err(kubelet_error(response).await);
             }
-            return Ok(streamed(response));
+            return Ok(passing::streamed(response));
         }
-        let kubelet = hyper::upgrade::on(&mut response);
-        let client = hyper::upgrade::on(client);
-        splice::spawn(client, kubelet, self.stop.clone());
-        let mut answer = Response::new(Body::empty());
-        *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-        *answer.headers_mut() = response.headers().clone();
-        Ok(answer)
+        Ok(passing::spliced(client, response, self.stop.clone()))
     }
 
     async fn send(
@@ -186,80 +170,16 @@ impl Kubelets {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tls = tokio_rustls::TlsConnector::from(Arc::new(config));
         let stream = tls.connect(name, tcp).await.map_err(|e| failed(&e))?;
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        passing::handshake(stream, self.stop.clone())
             .await
-            .map_err(|e| failed(&e))?;
-        let stop = self.stop.clone();
-        tokio::spawn(async move {
-            // Ends with the request's body or with its upgrade.
-            stop.run_until_cancelled(connection.with_upgrades()).await
-        });
-        Ok(sender)
+            .map_err(|e| failed(&e))
     }
-}
-
-/// HTTP/2, or a client in this process.
-fn cannot_upgrade() -> Status {
-    Status::bad_request("this connection cannot be upgraded: use HTTP/1.1")
 }
 
 fn dial_error(address: &address::Address, why: &str) -> Status {
     Status::internal(format_args!(
         "error dialing backend: dial tcp {address}: {why}"
     ))
-}
-
-/// Headers of the client that the kubelet may see: credentials stay here.
-fn forwarded(headers: &HeaderMap, upgrade: bool) -> Result<HeaderMap, Status> {
-    let mut out = HeaderMap::new();
-    for (name, value) in headers {
-        let lower = name.as_str();
-        let hop = matches!(
-            lower,
-            "connection" | "upgrade" | "keep-alive" | "te" | "trailer" | "proxy-connection"
-        );
-        let private = matches!(
-            lower,
-            "authorization"
-                | "host"
-                | "content-length"
-                | "transfer-encoding"
-                | "cookie"
-                | "sec-websocket-protocol"
-        ) || lower.starts_with("impersonate-");
-        if !private && (!hop || upgrade) {
-            out.append(name.clone(), value.clone());
-        }
-    }
-    // A WebSocket's bearer token is one of the subprotocols; the kubelet chooses among the others.
-    let (_, protocols) = bearer::protocols(headers)?;
-    if !protocols.is_empty() {
-        let value = HeaderValue::from_str(&protocols.join(", ")).map_err(Status::internal)?;
-        out.insert(header::SEC_WEBSOCKET_PROTOCOL, value);
-    }
-    if upgrade {
-        out.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    }
-    Ok(out)
-}
-
-/// The kubelet's answer, passed on piece by piece.
-fn streamed(response: Response<Incoming>) -> Response<Body> {
-    let (parts, body) = response.into_parts();
-    let stream = body.into_data_stream();
-    let stream = futures::StreamExt::map(stream, |piece| piece.map_err(BoxError::from));
-    let mut answer = Response::new(Body::stream(stream));
-    *answer.status_mut() = parts.status;
-    for (name, value) in &parts.headers {
-        let hop = matches!(
-            name.as_str(),
-            "connection" | "transfer-encoding" | "keep-alive" | "upgrade"
-        );
-        if !hop {
-            answer.headers_mut().append(name.clone(), value.clone());
-        }
-    }
-    answer
 }
 
 /// Most bytes of a kubelet's error text.

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::pod_spec::{canonicalize_resources, is_whole_resource, validate_taints};
 use crate::{
-    kind::{Column, Kind, NOTHING, Part, STATUS, Scope, Strategy, Subresource, Verb},
+    kind::{Column, Kind, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource, Verb},
     table::{self, AGE, NAME, column, wide},
     tree,
     validate::{self, NOT_NEGATIVE},
@@ -42,15 +42,6 @@ pub static KIND: Kind = Kind {
     strategy: &Node,
     aliases: &[],
 };
-
-/// Any request to the node's kubelet.
-const PROXY: &[Verb] = &[
-    Verb::Create,
-    Verb::Delete,
-    Verb::Get,
-    Verb::Patch,
-    Verb::Update,
-];
 
 struct Node;
 

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 use super::pod_spec::{self, Within};
 use crate::{
     kind::{
-        CREATE, Column, Deletion, Kind, NOTHING, Part, STATUS, Scope, Strategy, Subresource, Verb,
+        CREATE, Column, Deletion, Kind, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource,
+        Verb,
     },
     tree,
 };
@@ -76,6 +77,12 @@ pub static KIND: Kind = Kind {
             name: "portforward",
             kind: Some(("", "v1", "PodPortForwardOptions")),
             verbs: CONNECT,
+            changes: NOTHING,
+        },
+        Subresource {
+            name: "proxy",
+            kind: Some(("", "v1", "PodProxyOptions")),
+            verbs: PROXY,
             changes: NOTHING,
         },
         STATUS,

@@ -18,7 +18,7 @@ pub use self::allocated::{
     wants_node_ports,
 };
 use crate::{
-    kind::{Column, Kind, Part, STATUS, Scope, Strategy, Verb},
+    kind::{Column, Kind, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource, Verb},
     tree,
 };
 
@@ -32,7 +32,15 @@ pub static KIND: Kind = Kind {
     categories: &["all"],
     scope: Scope::Namespaced,
     verbs: Verb::ALL,
-    subresources: &[STATUS],
+    subresources: &[
+        Subresource {
+            name: "proxy",
+            kind: Some(("", "v1", "ServiceProxyOptions")),
+            verbs: PROXY,
+            changes: NOTHING,
+        },
+        STATUS,
+    ],
     storage: Some("/registry/services/specs"),
     definition: "io.k8s.api.core.v1.Service",
     strategy: &Service,

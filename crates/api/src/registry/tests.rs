@@ -34,10 +34,10 @@ fn discovery_names() {
         v1 events Event ["ev"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/events Namespaced /
         v1 namespaces Namespace ["ns"] [create,delete,get,list,patch,update,watch] /registry/namespaces Cluster /finalize/status
         v1 nodes Node ["no"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/minions Cluster /proxy/status
-        v1 pods Pod ["po"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/pods Namespaced /attach/binding/eviction/exec/log/portforward/status
+        v1 pods Pod ["po"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/pods Namespaced /attach/binding/eviction/exec/log/portforward/proxy/status
         v1 secrets Secret [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/secrets Namespaced /
         v1 serviceaccounts ServiceAccount ["sa"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/serviceaccounts Namespaced /token
-        v1 services Service ["svc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/services/specs Namespaced /status
+        v1 services Service ["svc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/services/specs Namespaced /proxy/status
         authentication.k8s.io/v1 selfsubjectreviews SelfSubjectReview [] [create] - Cluster /
         authentication.k8s.io/v1 tokenreviews TokenReview [] [create] - Cluster /
         authorization.k8s.io/v1 localsubjectaccessreviews LocalSubjectAccessReview [] [create] - Namespaced /

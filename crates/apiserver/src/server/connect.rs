@@ -1,14 +1,17 @@
-//! Requests that are passed on to a node's kubelet: exec, attach, port-forward and the node proxy.
+//! Requests that are passed on: exec, attach and port-forward to a node's kubelet, the proxies of nodes, pods and services.
 
-use http::{Method, Request, request::Parts};
+use http::{Request, request::Parts};
 use knarr_api::kind::Verb;
 use knarr_meta::status::Status;
+use serde_json::Value;
 
 use super::incoming::Incoming;
 use crate::{
-    authn, authz, escape,
+    authn, authz,
+    backend::{self, Location, Lookup, Target},
+    cache::{Cache, filter::Filter, resource::Page},
     kubelet::Stream,
-    request::{Operation, RequestInfo},
+    request::{Objects, Operation, RequestInfo, Selectors},
     respond::Answer,
     rest::{self, ask::Ask, modify::write_of},
     write::Phase,
@@ -17,10 +20,7 @@ use crate::{
 /// The client's request without its body, with what an upgrade needs.
 pub fn client(parts: &Parts, extensions: http::Extensions) -> Request<()> {
     let mut client = Request::new(());
-    *client.method_mut() = match parts.method {
-        Method::HEAD => Method::GET,
-        ref method => method.clone(),
-    };
+    *client.method_mut() = parts.method.clone();
     *client.headers_mut() = parts.headers.clone();
     *client.extensions_mut() = extensions;
     authn::impersonation::strip(client.headers_mut());
@@ -69,24 +69,106 @@ pub async fn log(ask: &Ask<'_>, mut client: Request<()>) -> Answer {
     ask.core.kubelets.over_websocket(&mut client, log)
 }
 
-/// `nodes/NAME/proxy/…`: any request to the node's kubelet.
+/// `nodes/NAME/proxy/…`, `pods/…` and `services/…` likewise: any request to the node's kubelet, a pod, a service's pod.
 pub async fn proxy(ask: &Ask<'_>, body: &mut Incoming, mut client: Request<()>) -> Answer {
     let info = &ask.request.info;
-    let known = ask.kind().subresource("proxy").is_some() && !info.name.is_empty();
-    if !known || ask.kind().namespaced() {
+    if ask.kind().subresource("proxy").is_none() || info.name.is_empty() {
         return Err(Status::path_not_found());
     }
-    ask.core.cache.fresh().await?;
-    // `https:NAME:PORT` is upstream's way to choose scheme and port; kubelets have one of each.
-    let mut uri = format!("/{}", escape::path(ask.request.rest));
-    let query = ask.request.query.raw();
-    if !query.is_empty() {
-        uri.push('?');
-        uri.push_str(query);
+    let core = ask.core;
+    core.cache.fresh().await?;
+    let location = Location {
+        path: info.path,
+        rest: ask.request.rest,
+        query: ask.request.query.raw(),
+    };
+    if !ask.kind().namespaced() {
+        let body = body.read().await?;
+        let node = node_name(info.name)?;
+        return core
+            .kubelets
+            .pass(&core.cache, node, location.on_target(), &mut client, body)
+            .await;
     }
+    let write = write_of(ask, false);
+    for phase in [Phase::Mutate, Phase::Validate] {
+        core.admit(&write, Operation::Connect, info.name, phase, None, None)
+            .await?;
+    }
+    let target = target(ask)?;
     let body = body.read().await?;
-    ask.core
-        .kubelets
-        .pass(&ask.core.cache, info.name, uri, &mut client, body)
+    core.backends
+        .pass(&target, &location, &mut client, body)
         .await
+}
+
+/// The node of `NAME` and `[SCHEME:]NAME:PORT`. A kubelet has one scheme and one port, which its node's status names; other ports
+/// of a node are not served.
+fn node_name(id: &str) -> Result<&str, Status> {
+    let parts: Vec<&str> = id.split(':').collect();
+    match parts.as_slice() {
+        [name] | [name, "" | KUBELET_PORT] | ["" | "https", name, "" | KUBELET_PORT] => Ok(name),
+        _ => Err(Status::bad_request(format!(
+            "{id:?}: only the kubelet's port {KUBELET_PORT} of a node can be proxied to"
+        ))),
+    }
+}
+
+/// Where kubelets listen, as clients name it.
+const KUBELET_PORT: &str = "10250";
+
+/// The pod that a proxied request to a pod or a service is for.
+fn target(ask: &Ask<'_>) -> Result<Target, Status> {
+    let (cache, namespace) = (&*ask.core.cache, ask.namespace());
+    let find = |resource: &'static str| {
+        move |name: &str| {
+            let found = Objects::get(cache, "", resource, namespace, name)?;
+            serde_json::from_slice(&found.json).ok()
+        }
+    };
+    if ask.kind().resource == "pods" {
+        return backend::of_pod(ask.request.info.name, find("pods"));
+    }
+    let slices = |service: &str| slices(cache, namespace, service).unwrap_or_default();
+    let lookup = Lookup {
+        service: &find("services"),
+        slices: &slices,
+        pod: &find("pods"),
+    };
+    backend::of_service(
+        ask.request.info.name,
+        namespace,
+        &lookup,
+        fastrand::usize(..),
+    )
+}
+
+fn slices(cache: &Cache, namespace: &str, service: &str) -> Option<Vec<Value>> {
+    let slices = cache.resource("discovery.k8s.io", "endpointslices")?;
+    let selectors = Selectors::parse(&format!("{SERVICE_NAME}={service}"), "").ok()?;
+    let filter = Filter::new(slices.kind, namespace, &selectors).ok()?;
+    let all = Page {
+        start: None,
+        limit: 0,
+    };
+    let listed = slices.list(&filter, all);
+    Some(listed.entries.iter().map(|entry| entry.tree()).collect())
+}
+
+/// Labels an EndpointSlice with its service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_named_with_or_without_its_kubelets_port() {
+        for id in ["a", "a:10250", "https:a:10250", "https:a:"] {
+            assert_eq!(node_name(id).unwrap(), "a", "{id}");
+        }
+        for id in ["a:22", "http:a:10250", "a:b:c:d"] {
+            assert_eq!(node_name(id).unwrap_err().code, 400, "{id}");
+        }
+    }
 }

@@ -1,0 +1,153 @@
+//! The way to pods and services: `pods/NAME/proxy/...` and `services/NAME/proxy/...`.
+//!
+//! A request is passed on to a pod's address with its method, body and headers but for credentials; an upgrade is spliced. What
+//! the pod answers with is the client's: a pod's certificate is not verified, as upstream does not, since nobody could have
+//! issued one that names it.
+
+mod location;
+mod rewrite;
+mod target;
+mod tls;
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use knarr_meta::status::Status;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    passing::{self, Sender},
+    respond::{self, Answer},
+};
+
+pub use self::{
+    location::Location,
+    target::{Lookup, Target, of_pod, of_service},
+};
+
+const DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for an answer's head: somebody waits at the other end, and may wait for long work.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(600);
+
+const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Dials pods.
+pub struct Backends {
+    /// Ends spliced streams at shutdown.
+    stop: CancellationToken,
+}
+
+impl Backends {
+    pub fn new(stop: CancellationToken) -> Backends {
+        Backends { stop }
+    }
+
+    /// Passes a request on to a pod, body and upgrade included.
+    pub async fn pass(
+        &self,
+        target: &Target,
+        location: &Location<'_>,
+        client: &mut Request<()>,
+        body: Bytes,
+    ) -> Answer {
+        let upgrade = passing::wants_upgrade(client)?;
+        let reads = matches!(*client.method(), Method::GET | Method::HEAD);
+        if !upgrade && reads && location.names_the_root() {
+            return redirect(&location.with_slash());
+        }
+        let request = request(target, location, client, body, upgrade)?;
+        let mut response = self.send(target, request).await?;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(passing::spliced(client, response, self.stop.clone()));
+        }
+        let host = client.headers().get(header::HOST).cloned();
+        rewrite::location(&mut response, target, location, host.as_ref())?;
+        Ok(passing::streamed(response))
+    }
+
+    async fn send(
+        &self,
+        target: &Target,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Status> {
+        let mut sender = tokio::time::timeout(DIAL_TIMEOUT, self.dial(target))
+            .await
+            .map_err(|_| unreachable(&format_args!("dial tcp {target}: i/o timeout")))??;
+        let sent = tokio::time::timeout(HEAD_TIMEOUT, sender.send_request(request)).await;
+        sent.map_err(|_| unreachable(&"timed out waiting for the response"))?
+            .map_err(|e| unreachable(&e))
+    }
+
+    async fn dial(&self, target: &Target) -> Result<Sender, Status> {
+        let failed = |e: &dyn fmt::Display| unreachable(&format_args!("dial tcp {target}: {e}"));
+        let tcp = TcpStream::connect(target.address)
+            .await
+            .map_err(|e| failed(&e))?;
+        tcp.set_nodelay(true).map_err(|e| failed(&e))?;
+        let stop = self.stop.clone();
+        let sender = match target.tls {
+            true => {
+                passing::handshake(
+                    tls::connect(target.address.ip(), tcp)
+                        .await
+                        .map_err(|e| failed(&e))?,
+                    stop,
+                )
+                .await
+            }
+            false => passing::handshake(tcp, stop).await,
+        };
+        sender.map_err(|e| failed(&e))
+    }
+}
+
+/// In upstream's words.
+fn unreachable(why: &dyn fmt::Display) -> Status {
+    Status::service_unavailable(format!("error trying to reach service: {why}"))
+}
+
+/// What the pod is asked.
+fn request(
+    target: &Target,
+    location: &Location<'_>,
+    client: &Request<()>,
+    body: Bytes,
+    upgrade: bool,
+) -> Result<Request<Full<Bytes>>, Status> {
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = client.method().clone();
+    *request.uri_mut() = location
+        .on_target()
+        .parse::<Uri>()
+        .map_err(|e| Status::bad_request(e.to_string()))?;
+    let mut headers = passing::forwarded(client.headers(), upgrade)?;
+    let value = |text: &str| HeaderValue::from_str(text).map_err(Status::internal);
+    // HTTP/2 names the host in its own way.
+    let host = match client.headers().get(header::HOST) {
+        Some(host) => host.clone(),
+        None => value(&target.to_string())?,
+    };
+    headers.insert(FORWARDED_URI, value(&location.forwarded())?);
+    headers.insert(FORWARDED_HOST, host.clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("https"));
+    headers.insert(header::HOST, host);
+    *request.headers_mut() = headers;
+    Ok(request)
+}
+
+/// A path without its last slash would make the page's relative links wrong.
+fn redirect(to: &str) -> Answer {
+    let mut answer = respond::text(StatusCode::MOVED_PERMANENTLY, "");
+    let to = HeaderValue::from_str(to).map_err(Status::internal)?;
+    answer.headers_mut().insert(header::LOCATION, to);
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests;
