@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub use archive::{Image, Layer, LayerBuilder, archive};
+pub use archive::{Blob, Image, Layer, LayerBuilder, archive};
 
 /// The example's web server. The tags differ in the variable `HELLO_VERSION` only.
 pub const HELLO: &str = "knarr/hello:latest";

@@ -30,7 +30,8 @@ const INPUTS: &str = "conformance.inputs";
 const KUBERNETES: &str = "k8s.io/kubernetes";
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The code that decides what is in the archive.
-const CODE: [&str; 4] = [
+const CODE: [&str; 5] = [
+    include_str!("../../../crates/testkit/src/image/archive.rs"),
     include_str!("conformance.rs"),
     include_str!("recipes.rs"),
     include_str!("debian.rs"),
@@ -248,6 +249,7 @@ fn add(layer: LayerBuilder, part: &Part, materials: &Materials) -> Result<LayerB
             layer.file(path, 0o644, &read(&materials.kubernetes.join(source))?)
         }
         Part::Pause(path) => layer.file(path, 0o755, &read(&materials.pause)?),
+        Part::Registry(path) => registry(layer, path, &read(&materials.pause)?),
         Part::Busybox(path) => {
             let list = command::output(Command::new(&materials.busybox).arg("--list"))?;
             let mut layer = layer.file(path, 0o755, &read(&materials.busybox)?)?;
@@ -257,6 +259,26 @@ fn add(layer: LayerBuilder, part: &Part, materials: &Materials) -> Result<LayerB
             Ok(layer)
         }
     }
+}
+
+/// Files as agnhost's registry looks for them: each in a folder of its digest, and one that tells the tag's.
+fn registry(mut layer: LayerBuilder, root: &str, pause: &[u8]) -> Result<LayerBuilder> {
+    let image = image::Image {
+        name: String::new(),
+        layers: vec![LayerBuilder::new().file("pause", 0o755, pause)?.finish()?],
+        config: json!({"Entrypoint": ["/pause"]}),
+    };
+    let (manifest, blobs) = image.manifest();
+    let tag = format!("{root}/pause/manifests/testing");
+    layer = layer.file(&tag, 0o644, manifest.digest.as_bytes())?;
+    let files = blobs.iter().map(|blob| ("blobs", blob));
+    for (kind, blob) in files.chain([("manifests", &manifest)]) {
+        let (algorithm, hash) = blob.digest.split_once(':').context("a digest")?;
+        let start = hash.get(..2).context("a digest is long")?;
+        let path = format!("{root}/pause/{kind}/{algorithm}/{start}/{hash}/data");
+        layer = layer.file(&path, 0o644, &blob.bytes)?;
+    }
+    Ok(layer)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

@@ -47,6 +47,8 @@ pub enum Part {
     Busybox(&'static str),
     /// Kubernetes' program that does nothing, built from its source.
     Pause(&'static str),
+    /// What agnhost serves as a registry, below a folder: an image of pause, as `pause:testing`.
+    Registry(&'static str),
 }
 
 impl Part {
@@ -58,12 +60,13 @@ impl Part {
             | Go(path, _, _)
             | Source(path, _)
             | Busybox(path)
-            | Pause(path) => path,
+            | Pause(path)
+            | Registry(path) => path,
         }
     }
 }
 
-use Part::{Busybox, Directory, Go, Link, Pause, Source, Text};
+use Part::{Busybox, Directory, Go, Link, Pause, Registry, Source, Text};
 
 const fn kubernetes(package: &'static str) -> Program {
     Program {
@@ -208,6 +211,7 @@ static AGNHOST: Layer = Layer {
             ),
         ),
         Directory("uploads", 0o755),
+        Registry("var/registry"),
         Source("localhost.crt", "test/images/agnhost/porter/localhost.crt"),
         Source("localhost.key", "test/images/agnhost/porter/localhost.key"),
         Go("agnhost", 0o755, AGNHOST_PROGRAM),

@@ -21,6 +21,63 @@ pub struct Image {
     pub config: Value,
 }
 
+impl Image {
+    /// What the image's id is the digest of.
+    fn configuration(&self) -> String {
+        let diff_ids: Vec<String> = self.layers.iter().map(Layer::diff_id).collect();
+        json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "config": self.config,
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        })
+        .to_string()
+    }
+
+    /// The image's manifest, as registries serve it, and all that it points to.
+    pub fn manifest(&self) -> (Blob, Vec<Blob>) {
+        let config = Blob::new(self.configuration().into_bytes());
+        let layers = self.layers.iter().map(|layer| Blob {
+            digest: layer.diff_id(),
+            bytes: layer.tar.clone(),
+        });
+        let layers: Vec<Blob> = layers.collect();
+        let described: Vec<Value> = layers
+            .iter()
+            .map(|layer| layer.descriptor("application/vnd.oci.image.layer.v1.tar"))
+            .collect();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": config.descriptor("application/vnd.oci.image.config.v1+json"),
+            "layers": described,
+        });
+        let manifest = Blob::new(manifest.to_string().into_bytes());
+        (manifest, [vec![config], layers].concat())
+    }
+}
+
+/// Bytes that are found by their digest.
+#[derive(Clone)]
+pub struct Blob {
+    /// With its algorithm.
+    pub digest: String,
+    pub bytes: Arc<[u8]>,
+}
+
+impl Blob {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            digest: format!("sha256:{}", digest(&bytes)),
+            bytes: bytes.into(),
+        }
+    }
+
+    fn descriptor(&self, media_type: &str) -> Value {
+        json!({"mediaType": media_type, "digest": self.digest, "size": self.bytes.len()})
+    }
+}
+
 /// A layer, whose bytes images share.
 #[derive(Clone)]
 pub struct Layer {
@@ -121,14 +178,7 @@ pub fn archive<W: Write>(images: &[Image], to: W) -> Result<W> {
     let mut entries = Vec::new();
     let mut written = BTreeSet::new();
     for image in images {
-        let diff_ids: Vec<String> = image.layers.iter().map(Layer::diff_id).collect();
-        let config = json!({
-            "architecture": architecture(),
-            "os": "linux",
-            "config": image.config,
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        })
-        .to_string();
+        let config = image.configuration();
         let config_path = format!("{}.json", digest(config.as_bytes()));
         if written.insert(config_path.clone()) {
             file(&config_path, config.as_bytes())?;
@@ -235,5 +285,18 @@ mod tests {
             format!("sha256:{}", digest(stored))
         );
         assert_eq!(stored, layer.bytes());
+
+        let (manifest, blobs) = images[0].manifest();
+        let manifest: Value = serde_json::from_slice(&manifest.bytes).unwrap();
+        let named = [
+            &manifest["config"],
+            &manifest["layers"][0],
+            &manifest["layers"][1],
+        ];
+        for (named, blob) in named.into_iter().zip(&blobs) {
+            assert_eq!(named["digest"], blob.digest);
+            assert_eq!(blob.digest, format!("sha256:{}", digest(&blob.bytes)));
+        }
+        assert_eq!(blobs.len(), named.len());
     }
 }
