@@ -4,6 +4,8 @@ mod compiled;
 pub mod conformance;
 mod debian;
 pub mod recipes;
+#[cfg(feature = "cluster")]
+pub mod registry;
 
 use std::{
     io::{self, Write},

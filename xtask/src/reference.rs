@@ -33,7 +33,11 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 
-use crate::{go, image::conformance, progress::step};
+use crate::{
+    go,
+    image::{conformance, registry::Registry},
+    progress::step,
+};
 
 /// How long init may take to end when it is told to.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -114,6 +118,8 @@ fn serve(place: &Place, archive: &Path, signals: SigSet) -> Result<()> {
     // The kernel wants a route before it looks at rules for Services.
     route.args(["route", "add", "default", "via", GATEWAY]);
     run(route, COMMAND_DEADLINE)?.success()?;
+    // Some pods want their image pulled, though it is here.
+    Registry::open(archive)?.serve(network.listen(components::REGISTRY)?);
     let archives = [archive.to_owned()]
         .into_iter()
         .chain(image::build(&target_dir().join("images"))?);

@@ -5,6 +5,7 @@ use std::{
     env,
     ffi::OsString,
     fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -29,6 +30,14 @@ const CLUSTER_CIDR: &str = "10.244.0.0/16";
 /// Of the only node.
 const POD_CIDR: &str = "10.244.0.0/24";
 const ETCD_URL: &str = "http://127.0.0.1:2379";
+/// Where the suite's images are served; the suite itself takes port 5000.
+pub const REGISTRY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5001);
+/// The registry that it stands for.
+const REGISTRY_NAME: &str = "registry.k8s.io";
+/// Below the configurations.
+const REGISTRIES: &str = "registries";
+/// Below the configurations: no nameserver.
+pub const RESOLVER: &str = "resolv.conf";
 const PAUSE_REPOSITORY: &str = "registry.k8s.io/pause:";
 
 /// Folders below the cluster's directory that are not kept after it.
@@ -144,7 +153,8 @@ fn flag(name: &str, value: impl AsRef<Path>) -> String {
     format!("--{name}={}", value.as_ref().display())
 }
 
-fn config(dir: &Path, file: &str) -> PathBuf {
+/// A file of configuration.
+pub fn config(dir: &Path, file: &str) -> PathBuf {
     dir.join("config").join(file)
 }
 
@@ -299,8 +309,11 @@ pub fn configure(dir: &Path, name: &str, images: &[String]) -> Result<()> {
         dir.join("cni/conf/10-pods.conflist"),
         serde_json::to_string_pretty(&network_config(dir))?,
     )?;
+    let registry = config(dir, REGISTRIES).join(REGISTRY_NAME);
+    fs::create_dir_all(&registry)?;
+    fs::write(registry.join("hosts.toml"), registry_config())?;
     // Names of no cluster are nobody's: there is no way out.
-    fs::write(config(dir, "resolv.conf"), "")?;
+    fs::write(config(dir, RESOLVER), "")?;
     Ok(())
 }
 
@@ -330,6 +343,8 @@ address = "{socket}"
 path = "{dir}/containerd/opt"
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "{pause}"
+[plugins."io.containerd.cri.v1.images".registry]
+config_path = "{registries}"
 [plugins."io.containerd.cri.v1.runtime"]
 # Not every host allows to lower it.
 restrict_oom_score_adj = true
@@ -345,10 +360,17 @@ BinaryName = "{runc}"
 Root = "{dir}/state/runc"
 "#,
         dir = dir.display(),
+        registries = config(dir, REGISTRIES).display(),
         socket = containerd_socket(dir).display(),
         plugins = plugins.display(),
         runc = RUNC_PROGRAM.path().display(),
     ))
+}
+
+fn registry_config() -> String {
+    format!(
+        "server = \"http://{REGISTRY}\"\n[host.\"http://{REGISTRY}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"
+    )
 }
 
 fn kubelet_config(dir: &Path, name: &str) -> Value {
@@ -369,7 +391,7 @@ fn kubelet_config(dir: &Path, name: &str) -> Value {
         "containerRuntimeEndpoint": endpoint,
         "failCgroupV1": false,
         "failSwapOn": false,
-        "resolvConf": config(dir, "resolv.conf"),
+        "resolvConf": config(dir, RESOLVER),
         // Images that were imported cannot be pulled again: a full disk must not cost them.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,

@@ -30,6 +30,7 @@ pub const LOGS: &str = "logs";
 /// Names the image archives to import, one a line, below the cluster's directory.
 pub const ARCHIVES: &str = "config/archives";
 
+const HOST_RESOLVER: &str = "/etc/resolv.conf";
 const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 const READY_DEADLINE: Duration = Duration::from_secs(180);
 const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
@@ -105,7 +106,13 @@ fn mounts(dir: &Path) -> Result<()> {
         mount(Some(&own), path, none, MsFlags::MS_BIND, none)
             .with_context(|| format!("cannot mount over {path}"))?;
     }
-    Ok(())
+    // Whoever asks for a name of the world should hear at once that there is none.
+    if !Path::new(HOST_RESOLVER).exists() {
+        return Ok(());
+    }
+    let resolver = components::config(dir, components::RESOLVER);
+    mount(Some(&resolver), HOST_RESOLVER, none, MsFlags::MS_BIND, none)
+        .context("cannot mount over the host's nameservers")
 }
 
 fn import(dir: &Path) -> Result<()> {
