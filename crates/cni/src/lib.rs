@@ -12,6 +12,7 @@
 //! a bridge (needs br_netfilter for policy, and floods).
 
 pub mod config;
+mod instance;
 pub mod invoke;
 pub mod nft;
 pub mod node;
@@ -19,6 +20,7 @@ pub mod plugin;
 pub mod result;
 
 pub use config::NetworkConfigList;
+pub use instance::{InstanceId, InvalidId};
 pub use invoke::{CapabilityArgs, Invoker, PortMapping};
 pub use result::CniResult;
 

@@ -1,10 +1,18 @@
 //! What a node needs once before its pods can talk: forwarding, masquerade, host ports, and a fence around pod and service
 //! addresses.
 //!
-//! Everything is in one nft table of ours and a few routes; [`prepare`] may run any number of times and keeps the elements
-//! that running pods depend on, [`teardown`] removes all of it.
+//! Everything is in one nft table, a few routes and an address, all of which bear the cluster's identity; [`prepare`] may run
+//! any number of times and keeps the elements that running pods depend on, [`teardown`] removes all of it and nothing else.
+//! A network namespace has one cluster: [`check`] tells before anything is made.
 
-use std::{io, net::Ipv4Addr};
+mod claim;
+mod survey;
+
+use std::{
+    io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+};
 
 use futures::TryStreamExt;
 use rtnetlink::{
@@ -12,24 +20,29 @@ use rtnetlink::{
     packet_route::route::{RouteAttribute, RouteMessage, RouteType},
 };
 
-use crate::nft;
+use crate::{InstanceId, nft};
+pub use survey::overlap;
 
-/// Our nft table, family `ip`.
-pub const TABLE: &str = "knarr-cni";
+/// Longest comment of a table that we write; nft's limit is 128 bytes.
+const COMMENT_LIMIT_BYTES: usize = 120;
 
-/// Every link of ours on the node starts with it: rules match `knarr*`.
-pub const LINK_PREFIX: &str = "knarr";
-
-/// Metric of the routes of last resort: pods' own /32 routes win by length, another plugin's by metric.
-const FENCE_METRIC: u32 = 0x7fff_ffff;
-
-/// The addresses of the node's network.
+/// The network of a cluster's node.
 #[derive(Clone, Debug)]
 pub struct NodeNetwork {
+    pub instance: InstanceId,
+    /// Told to those who meet our table.
+    pub data_dir: PathBuf,
     pub node_ip: Ipv4Addr,
     /// All pods of the cluster: address and prefix length.
     pub cluster_cidr: (Ipv4Addr, u8),
     pub service_cidr: (Ipv4Addr, u8),
+    /// Where the node's own DNS server listens; also what tells whose the namespace is.
+    pub dns_listen: Ipv4Addr,
+}
+
+/// The nft table of a cluster, family `ip`.
+pub fn table(instance: &InstanceId) -> String {
+    format!("knarr-cni-{instance}")
 }
 
 /// Why the node's network could not be prepared.
@@ -43,27 +56,47 @@ pub enum Error {
     Netlink(#[source] io::Error),
     #[error("cannot change the node's routes")]
     Route(#[source] rtnetlink::Error),
+    #[error("cannot change the node's addresses")]
+    Address(#[source] rtnetlink::Error),
+    #[error(
+        "this machine's network is taken by another cluster{whose} ({instance}), whose ports and DNS address cannot be shared; \
+         take that one down first (knarr down --data-dir DIR), or start this one in a network namespace of its own"
+    )]
+    Taken {
+        instance: InstanceId,
+        /// ` on <data directory>`, where it is known.
+        whose: String,
+    },
+    #[error("the address of cluster DNS, {address}, is in use on {link}")]
+    AddressInUse { address: Ipv4Addr, link: String },
 }
 
-/// Prepares the node in the calling thread's network namespace.
+/// Whether `own` has the calling thread's network namespace already; an error if another has it. Makes nothing.
+pub async fn check(own: Option<&InstanceId>, dns_listen: Ipv4Addr) -> Result<bool, Error> {
+    claim::check(own, dns_listen).await
+}
+
+/// Prepares the node in the calling thread's network namespace. The first thing it takes is the namespace itself.
 pub async fn prepare(network: &NodeNetwork) -> Result<(), Error> {
     const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+    claim::take(&network.instance, network.dns_listen).await?;
     std::fs::write(FORWARDING, "1").map_err(Error::Forwarding)?;
     nft::apply(&ruleset(network)).await?;
     routes(network).await
 }
 
-/// Removes what [`prepare`] made but forwarding, which others may rely on.
-pub async fn teardown() -> Result<(), Error> {
+/// Removes what [`prepare`] made for a cluster but forwarding, which others may rely on.
+pub async fn teardown(instance: &InstanceId, dns_listen: Ipv4Addr) -> Result<(), Error> {
+    let table = table(instance);
     // Adding first makes deleting succeed when there is nothing.
-    nft::apply(&format!("add table ip {TABLE}\ndelete table ip {TABLE}\n")).await?;
+    nft::apply(&format!("add table ip {table}\ndelete table ip {table}\n")).await?;
     let handle = connect()?;
     let mut listed = Box::pin(handle.route().get(ipv4_query()).execute());
     let mut ours = Vec::new();
     while let Some(route) = listed.try_next().await.map_err(Error::Route)? {
         if route
             .attributes
-            .contains(&RouteAttribute::Priority(FENCE_METRIC))
+            .contains(&RouteAttribute::Priority(instance.route_metric()))
         {
             ours.push(route);
         }
@@ -76,7 +109,8 @@ pub async fn teardown() -> Result<(), Error> {
             .await
             .map_err(Error::Route)?;
     }
-    Ok(())
+    // Last: only now is the namespace another's to take.
+    claim::give_back(instance, dns_listen).await
 }
 
 fn ipv4_query() -> RouteMessage {
@@ -94,10 +128,13 @@ fn ruleset(network: &NodeNetwork) -> String {
     let cidr = |(address, prefix): (Ipv4Addr, u8)| format!("{address}/{prefix}");
     let pods = cidr(network.cluster_cidr);
     let services = cidr(network.service_cidr);
+    let table = table(&network.instance);
+    let links = network.instance.link_prefix();
+    let comment = comment(&network.data_dir);
     let mut script = format!(
-        "add table ip {TABLE}\n\
-         add map ip {TABLE} hostports {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}\n\
-         add map ip {TABLE} hostports-ip {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}\n"
+        "add table ip {table}{comment}\n\
+         add map ip {table} hostports {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}\n\
+         add map ip {table} hostports-ip {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}\n"
     );
     let chains = [
         ("hostports-dnat", ""),
@@ -125,7 +162,7 @@ fn ruleset(network: &NodeNetwork) -> String {
             format!(" {{ {hook} }}")
         };
         script.push_str(&format!(
-            "add chain ip {TABLE} {chain}{body}\nflush chain ip {TABLE} {chain}\n"
+            "add chain ip {table} {chain}{body}\nflush chain ip {table} {chain}\n"
         ));
     }
     let rules = [
@@ -149,7 +186,7 @@ fn ruleset(network: &NodeNetwork) -> String {
         (
             "postrouting",
             format!(
-                "ip saddr {pods} ip daddr != {{ {pods}, {services} }} oifname != \"{LINK_PREFIX}*\" masquerade"
+                "ip saddr {pods} ip daddr != {{ {pods}, {services} }} oifname != \"{links}*\" masquerade"
             ),
         ),
         // The node reaches pods from an address that their replies can be routed to.
@@ -161,25 +198,47 @@ fn ruleset(network: &NodeNetwork) -> String {
         (
             "fence",
             format!(
-                "ip daddr {{ {pods}, {services} }} oifname != \"lo\" oifname != \"{LINK_PREFIX}*\" drop"
+                "ip daddr {{ {pods}, {services} }} oifname != \"lo\" oifname != \"{links}*\" drop"
             ),
         ),
     ];
     for (chain, rule) in rules {
-        script.push_str(&format!("add rule ip {TABLE} {chain} {rule}\n"));
+        script.push_str(&format!("add rule ip {table} {chain} {rule}\n"));
     }
     script
+}
+
+/// Whose table it is, for whoever lists it.
+fn comment(data_dir: &Path) -> String {
+    let plain = |text: &&str| {
+        text.len() <= COMMENT_LIMIT_BYTES
+            && text
+                .chars()
+                .all(|c| !c.is_control() && c != '"' && c != '\\')
+    };
+    data_dir
+        .to_str()
+        .filter(plain)
+        .map_or_else(String::new, |text| format!(" {{ comment \"{text}\"; }}"))
+}
+
+async fn loopback(handle: &rtnetlink::Handle) -> Result<u32, Error> {
+    let mut links = Box::pin(handle.link().get().match_name("lo").execute());
+    let lo = links.try_next().await.map_err(Error::Route)?;
+    Ok(lo.map_or(1, |link| link.header.index))
+}
+
+fn is_errno(error: &rtnetlink::Error, errno: i32) -> bool {
+    matches!(error, rtnetlink::Error::NetlinkError(message)
+        if message.code.is_some_and(|code| code.get() == -errno))
 }
 
 /// Service addresses need a route so that a connection from the node itself gets as far as the rules that translate it, also
 /// on a node without a default route; pod addresses that no pod has are unreachable at once.
 async fn routes(network: &NodeNetwork) -> Result<(), Error> {
     let handle = connect()?;
-    let lo = Box::pin(handle.link().get().match_name("lo").execute())
-        .try_next()
-        .await
-        .map_err(Error::Route)?
-        .map_or(1, |link| link.header.index);
+    let lo = loopback(&handle).await?;
+    let metric = network.instance.route_metric();
     let up = LinkUnspec::new_with_index(lo).up().build();
     handle
         .link()
@@ -192,12 +251,12 @@ async fn routes(network: &NodeNetwork) -> Result<(), Error> {
         .destination_prefix(address, prefix)
         .output_interface(lo)
         .pref_source(network.node_ip)
-        .priority(FENCE_METRIC);
+        .priority(metric);
     let (address, prefix) = network.cluster_cidr;
     let pods = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(address, prefix)
         .kind(RouteType::Unreachable)
-        .priority(FENCE_METRIC);
+        .priority(metric);
     for route in [services, pods] {
         handle
             .route()

@@ -4,7 +4,7 @@
 //! output. Configuration beside the specification's keys:
 //!
 //! ```json
-//! {"type": "knarr-cni", "subnet": "10.42.0.0/24", "gateway": "169.254.1.1", "mtu": 1500,
+//! {"type": "knarr-cni", "instance": "k7c2xmpa", "subnet": "10.42.0.0/24", "gateway": "169.254.1.1", "mtu": 1500,
 //!  "dataDir": "/var/lib/knarr/cni", "capabilities": {"portMappings": true}}
 //! ```
 
@@ -25,7 +25,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    CNI_VERSION, PortMapping, SUPPORTED_VERSIONS,
+    CNI_VERSION, InstanceId, PortMapping, SUPPORTED_VERSIONS, node,
     result::{CniResult, Interface, IpConfig, PluginError, Route},
 };
 use ipam::{Ipam, Subnet};
@@ -45,6 +45,8 @@ struct Config {
     #[serde(default)]
     cni_version: String,
     name: String,
+    /// The cluster whose node network this is, and whose name links and rules bear.
+    instance: InstanceId,
     subnet: Subnet,
     #[serde(default = "default_gateway")]
     gateway: Ipv4Addr,
@@ -135,7 +137,7 @@ async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
     let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
     let address = ipam.allocate(&request.container_id, &request.ifname)?;
     let pair = link::Pair {
-        host_name: link::host_name(&request.container_id, &request.ifname),
+        host_name: config.instance.link(&request.container_id, &request.ifname),
         pod_name: request.ifname.clone(),
         address,
         gateway: config.gateway,
@@ -143,7 +145,12 @@ async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
     };
     let made = async {
         link::attach(&pair, netns).await?;
-        hostport::add(address, &config.runtime_config.port_mappings).await
+        hostport::add(
+            &node::table(&config.instance),
+            address,
+            &config.runtime_config.port_mappings,
+        )
+        .await
     };
     if let Err(error) = made.await {
         // The runtime calls DEL after a failed ADD, but need not: leave nothing behind.
@@ -182,9 +189,14 @@ async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
 async fn del(config: &Config, request: &Request) -> Result<(), PluginError> {
     let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
     if let Some(address) = ipam.address_of(&request.container_id, &request.ifname)? {
-        hostport::remove(address, &config.runtime_config.port_mappings).await?;
+        hostport::remove(
+            &node::table(&config.instance),
+            address,
+            &config.runtime_config.port_mappings,
+        )
+        .await?;
     }
-    link::detach(&link::host_name(&request.container_id, &request.ifname)).await?;
+    link::detach(&config.instance.link(&request.container_id, &request.ifname)).await?;
     // Last: an address is free only when nothing leads to it any more.
     ipam.release(&request.container_id, &request.ifname)
 }

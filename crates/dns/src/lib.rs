@@ -21,9 +21,7 @@ use std::{
     path::Path,
 };
 
-use futures::TryStreamExt;
 use knarr_client::Informers;
-use rtnetlink::packet_route::address::AddressScope;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +30,7 @@ use crate::{forward::Forwarder, server::Server, zone::Zone};
 /// Where and for which domain to answer.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Added to the loopback interface if the node does not have it.
+    /// An address that the node has.
     pub listen: Ipv4Addr,
     pub port: u16,
     /// `cluster.local`, without a trailing dot.
@@ -50,14 +48,6 @@ pub enum Error {
         #[source]
         source: hickory_proto::ProtoError,
     },
-    #[error("cannot open a netlink socket")]
-    Netlink(#[source] io::Error),
-    #[error("cannot change {address} on the loopback interface")]
-    Address {
-        address: Ipv4Addr,
-        #[source]
-        source: rtnetlink::Error,
-    },
     #[error("cannot listen on {address} for DNS")]
     Listen {
         address: SocketAddr,
@@ -74,16 +64,13 @@ pub struct Dns {
 }
 
 impl Dns {
-    /// Takes the address and the ports. Informers should read as `system:serviceaccount:kube-system:kube-dns`.
+    /// Takes the ports. Informers should read as `system:serviceaccount:kube-system:kube-dns`.
     pub async fn new(config: Config, informers: &Informers) -> Result<Self, Error> {
         let zone =
             Zone::new(&config.cluster_domain, informers).map_err(|source| Error::Domain {
                 domain: config.cluster_domain.clone(),
                 source,
             })?;
-        if !config.listen.is_loopback() {
-            ensure_address(config.listen).await?;
-        }
         let address = SocketAddr::new(config.listen.into(), config.port);
         let listen = |source| Error::Listen { address, source };
         let udp = UdpSocket::bind(address).await.map_err(listen)?;
@@ -115,40 +102,6 @@ pub fn node_resolvers(path: &Path) -> Vec<SocketAddr> {
         Some(SocketAddr::new(address, 53))
     });
     servers.collect()
-}
-
-async fn ensure_address(address: Ipv4Addr) -> Result<(), Error> {
-    let error = |source| Error::Address { address, source };
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Netlink)?;
-    let connection = tokio::spawn(connection);
-    let links = handle.link().get().match_name("lo").execute();
-    let lo = Box::pin(links).try_next().await.map_err(error)?;
-    let index = lo.map_or(1, |link| link.header.index);
-    let mut request = handle.address().add(index, IpAddr::V4(address), 32);
-    // Of host scope, or the kernel would take it as the node's own address towards pods.
-    request.message_mut().header.scope = AddressScope::Host;
-    let result = request.replace().execute().await;
-    connection.abort();
-    result.map_err(error)
-}
-
-/// Takes the address from the loopback interface; one that is not there is no error.
-pub async fn remove_address(address: Ipv4Addr) -> Result<(), Error> {
-    let error = |source| Error::Address { address, source };
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Netlink)?;
-    let connection = tokio::spawn(connection);
-    let found = handle
-        .address()
-        .get()
-        .set_address_filter(address.into())
-        .execute();
-    let found = Box::pin(found).try_next().await.map_err(error)?;
-    let result = match found {
-        Some(message) => handle.address().del(message).execute().await,
-        None => Ok(()),
-    };
-    connection.abort();
-    result.map_err(error)
 }
 
 #[cfg(test)]

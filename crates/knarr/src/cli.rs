@@ -80,7 +80,7 @@ pub struct Up {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub event_ttl: Duration,
 
-    /// Control group below which pods and shims are placed
+    /// Control group below which the cluster makes its own, for pods and shims
     #[arg(long, value_name = "PATH", default_value = "/knarr")]
     pub cgroup_root: PathBuf,
 

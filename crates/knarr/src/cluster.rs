@@ -14,7 +14,7 @@ use anyhow::{Context, Error, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::Node;
 use knarr_apiserver::{Server, pki::Pki, pki::Role};
 use knarr_client::{Clients, InformerScope, Informers};
-use knarr_cni::node::NodeNetwork;
+use knarr_cni::{InstanceId, node::NodeNetwork};
 use knarr_controllers::Controllers;
 use knarr_dns::Dns;
 use knarr_kubelet::Kubelet;
@@ -29,7 +29,9 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, info, warn};
 
-use crate::{cidr::Cidr, cli::Up, clients::LocalClients, network, progress::Progress};
+use crate::{
+    cidr::Cidr, cli::Up, clients::LocalClients, instance::Instance, network, progress::Progress,
+};
 
 /// How long each stage may take to stop. Together they stay below what service managers grant.
 const CLIENTS_STOP: Duration = Duration::from_secs(10);
@@ -63,10 +65,27 @@ impl Stage {
     }
 }
 
+/// What a cluster makes on its host bears this.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub instance: InstanceId,
+    /// The control group of shims and pods.
+    pub cgroup: PathBuf,
+}
+
+impl Host {
+    pub fn of(flags: &Up, lock: &Instance) -> Result<Self> {
+        let instance = lock.identity(&flags.data_dir)?;
+        Ok(Self {
+            cgroup: flags.cgroup_root.join(instance.as_str()),
+            instance,
+        })
+    }
+}
+
 /// A running cluster.
 pub struct Cluster {
     address: SocketAddr,
-    node_name: String,
     pki: Arc<Pki>,
     store: Arc<Embedded>,
     clients: Stage,
@@ -79,6 +98,7 @@ pub struct Cluster {
 /// What most parts are made from.
 struct Parts<'a> {
     flags: &'a Up,
+    host: Host,
     node_name: String,
     node_ip: Ipv4Addr,
     clients: Arc<dyn Clients>,
@@ -86,7 +106,7 @@ struct Parts<'a> {
 
 impl Cluster {
     /// Starts everything; returns when the API server answers and every part runs.
-    pub async fn start(flags: &Up, progress: &Progress) -> Result<Self> {
+    pub async fn start(flags: &Up, host: Host, progress: &Progress) -> Result<Self> {
         let node_name = match &flags.node_name {
             Some(name) => name.clone(),
             None => host_name()?,
@@ -114,19 +134,19 @@ impl Cluster {
         let (endpoint, (store, server)) = tokio::try_join!(
             progress.step(
                 "container runtime",
-                start_runtime(flags, &runtime_stage, &failure)
+                start_runtime(flags, &host, &runtime_stage, &failure)
             ),
             load,
         )?;
         let parts = Parts {
             flags,
-            node_name: node_name.clone(),
+            host,
+            node_name,
             node_ip,
             clients: Arc::new(LocalClients::new(&server)),
         };
         let cluster = Self {
             address: server.address(),
-            node_name,
             pki: server.pki().clone(),
             store,
             clients: Stage::new(),
@@ -155,10 +175,6 @@ impl Cluster {
 
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    pub fn node_name(&self) -> &str {
-        &self.node_name
     }
 
     pub fn write_kubeconfig(&self, api: &str, path: &Path) -> Result<()> {
@@ -200,10 +216,14 @@ impl Cluster {
 
     async fn start_network(&self, parts: &Parts<'_>) -> Result<()> {
         let flags = parts.flags;
+        let instance = parts.host.instance;
         let network = NodeNetwork {
+            instance,
+            data_dir: flags.data_dir.clone(),
             node_ip: parts.node_ip,
             cluster_cidr: flags.cluster_cidr.pair(),
             service_cidr: flags.service_cidr.pair(),
+            dns_listen: network::DNS_LISTEN,
         };
         knarr_cni::node::prepare(&network).await?;
         let cluster_dns = network::cluster_dns(flags);
@@ -213,6 +233,7 @@ impl Cluster {
             .as_user("system:kube-proxy", &["system:authenticated"]);
         let proxy = Proxy::new(
             knarr_proxy::Config {
+                table: knarr_proxy::table(&instance),
                 node_name: parts.node_name.clone(),
                 cluster_cidr: flags.cluster_cidr.pair(),
                 service_cidr: flags.service_cidr.pair(),
@@ -226,7 +247,7 @@ impl Cluster {
         let client = parts.clients.as_service_account("kube-system", "kube-dns");
         let config = knarr_dns::Config {
             listen: network::DNS_LISTEN,
-            port: 53,
+            port: network::DNS_PORT,
             cluster_domain: flags.cluster_domain.clone(),
             forwarders: knarr_dns::node_resolvers(Path::new("/etc/resolv.conf")),
         };
@@ -274,16 +295,22 @@ impl Cluster {
                 ..InformerScope::default()
             });
         let network_configured = Arc::new(Notify::new());
-        follow_pod_cidr(&nodes, flags.data_dir.clone(), network_configured.clone());
+        follow_pod_cidr(
+            &nodes,
+            parts.host.instance,
+            flags.data_dir.clone(),
+            network_configured.clone(),
+        );
         let serving = self.pki.credential(Role::Kubelet);
         let config = knarr_kubelet::Config {
+            instance: parts.host.instance.to_string(),
             node_name: parts.node_name.clone(),
             node_ip: IpAddr::V4(parts.node_ip),
             data_dir: flags.data_dir.clone(),
             cri_endpoint: endpoint,
             cluster_dns: vec![IpAddr::V4(network::cluster_dns(flags))],
             cluster_domain: flags.cluster_domain.clone(),
-            cgroup_root: flags.cgroup_root.display().to_string(),
+            cgroup_root: parts.host.cgroup.display().to_string(),
             serving_cert_pem: serving.cert_pem().to_owned(),
             serving_key_pem: serving.key_pem().to_owned(),
             client_ca_pem: self.pki.ca_pem().to_owned(),
@@ -339,6 +366,7 @@ async fn open_store(data_dir: &Path) -> Result<Arc<Embedded>> {
 /// ask for them.
 async fn start_runtime(
     flags: &Up,
+    host: &Host,
     stage: &Stage,
     failure: &watch::Sender<Option<Arc<Error>>>,
 ) -> Result<String> {
@@ -349,7 +377,7 @@ async fn start_runtime(
         return Ok(endpoint.clone());
     }
     let mut config = knarr_runtime::Config::new(&flags.data_dir);
-    config.cgroup_root = flags.cgroup_root.clone();
+    config.cgroup_root.clone_from(&host.cgroup);
     let socket = config.socket.clone();
     let runtime = Runtime::new(config).await?;
     for dir in &flags.image_dir {
@@ -389,6 +417,7 @@ async fn import_images(runtime: &Runtime, dir: &Path) -> Result<()> {
 /// Gives pods addresses of the range that the node was given, as soon as it is; rings when it has.
 fn follow_pod_cidr(
     nodes: &knarr_client::Informer<Node>,
+    instance: InstanceId,
     data_dir: PathBuf,
     configured: Arc<Notify>,
 ) {
@@ -404,7 +433,7 @@ fn follow_pod_cidr(
         {
             return;
         }
-        match network::write_cni(&data_dir, cidr) {
+        match network::write_cni(&data_dir, instance, cidr) {
             Ok(()) => {
                 info!(%cidr, "pods of this node get addresses");
                 configured.notify_one();

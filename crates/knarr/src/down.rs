@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use knarr_cni::InstanceId;
 use nix::{
     errno::Errno,
     mount::{MntFlags, umount2},
@@ -20,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cli::Down,
-    instance::{Instance, Note},
+    instance::{self, Instance, NetworkNamespace, Note},
     network,
     progress::Progress,
 };
@@ -48,6 +49,8 @@ pub fn run(flags: &Down) -> Result<()> {
 async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     let progress = Progress::new();
     let note = Note::read(data_dir)?;
+    let identity = instance::identity(data_dir)?;
+    here(data_dir, note.as_ref())?;
     let instance = progress
         .step("stop knarr", stop(data_dir, note.as_ref()))
         .await?;
@@ -58,7 +61,7 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
         .step("remove control groups", remove_cgroups(note.as_ref()))
         .await?;
     progress
-        .step("remove networks and rules", remove_network())
+        .step("remove networks and rules", remove_network(identity))
         .await?;
     progress
         .step("release mounts", async { release_mounts(data_dir) })
@@ -75,12 +78,38 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     Ok(())
 }
 
+/// Fails where the cluster's network is not: it would stay, and nobody would know of it.
+fn here(data_dir: &Path, note: Option<&Note>) -> Result<()> {
+    let Some(network) = note.and_then(|note| note.network) else {
+        return Ok(());
+    };
+    if network == NetworkNamespace::current()? {
+        return Ok(());
+    }
+    match network.find() {
+        Some(path) => bail!(
+            "this cluster is in another network namespace; run this there: nsenter --net={} knarr down --data-dir {}",
+            path.display(),
+            data_dir.display()
+        ),
+        // The namespace has ended, and all that was in it.
+        None => Ok(()),
+    }
+}
+
 /// Ends a running instance and takes its lock, so that none starts meanwhile.
 async fn stop(data_dir: &Path, note: Option<&Note>) -> Result<Instance> {
     if let Some(instance) = Instance::try_acquire(data_dir)? {
         return Ok(instance);
     }
     let note = note.context("knarr is still starting; try again")?;
+    if !note.lives(data_dir) {
+        bail!(
+            "knarr runs on {} in another pid namespace (there as pid {}); run knarr down there",
+            data_dir.display(),
+            note.pid
+        );
+    }
     match kill(Pid::from_raw(note.pid), Signal::SIGTERM) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => {
@@ -119,10 +148,12 @@ async fn remove_cgroups(note: Option<&Note>) -> Result<()> {
         .context("removing control groups was aborted")?
 }
 
-async fn remove_network() -> Result<()> {
-    knarr_proxy::teardown().await?;
-    knarr_cni::node::teardown().await?;
-    knarr_dns::remove_address(network::DNS_LISTEN).await?;
+/// What bears the cluster's identity; without one nothing was made.
+async fn remove_network(identity: Option<InstanceId>) -> Result<()> {
+    if let Some(instance) = identity {
+        knarr_proxy::teardown(&instance).await?;
+        knarr_cni::node::teardown(&instance, network::DNS_LISTEN).await?;
+    }
     Ok(())
 }
 

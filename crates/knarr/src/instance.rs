@@ -1,20 +1,20 @@
-//! One instance a data directory: the lock, and the note by which `status` and `down` find a running one.
+//! One instance a data directory: the lock, the identity that what it makes on the host bears, and the note by which `status`
+//! and `down` find a running one.
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    io::{ErrorKind, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
+use knarr_cni::InstanceId;
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg},
-    sys::signal::kill,
-    unistd::Pid,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,17 +22,33 @@ use serde::{Deserialize, Serialize};
 const ORPHAN_TIMEOUT: Duration = Duration::from_secs(2);
 const ORPHAN_POLL: Duration = Duration::from_millis(10);
 
-/// What a running instance says of itself.
+const LOCK: &str = "knarr.lock";
+const IDENTITY: &str = "instance";
+
+/// What an instance says of itself: first when it has made nothing yet, so that `down` finds what it makes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Note {
+    /// Whether it serves.
+    #[serde(default)]
+    pub ready: bool,
     pub pid: i32,
     pub api: String,
     pub kubeconfig: PathBuf,
-    pub node_name: String,
+    /// The cluster's own control group.
     pub cgroup_root: PathBuf,
+    /// Where the node's rules, routes and links are.
+    #[serde(default)]
+    pub network: Option<NetworkNamespace>,
     /// Set when another runtime than the embedded one has the pods.
     #[serde(default)]
     pub foreign_runtime: Option<ForeignRuntime>,
+}
+
+/// A network namespace, as the kernel tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkNamespace {
+    device: u64,
+    inode: u64,
 }
 
 /// Where `down` finds the pods of a cluster whose runtime is not a part of it.
@@ -50,7 +66,28 @@ pub struct Instance {
 }
 
 fn path(data_dir: &Path) -> PathBuf {
-    data_dir.join("knarr.lock")
+    data_dir.join(LOCK)
+}
+
+/// Whether a directory is some cluster's data directory.
+pub fn is_data_dir(dir: &Path) -> bool {
+    path(dir).is_file()
+}
+
+/// The identity of the cluster of a data directory; none before it was started for the first time.
+pub fn identity(data_dir: &Path) -> Result<Option<InstanceId>> {
+    let path = data_dir.join(IDENTITY);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let id = text.trim().parse();
+    id.map(Some).with_context(|| {
+        format!(
+            "{} is damaged; after a reboot nothing bears the identity, and it may be deleted",
+            path.display()
+        )
+    })
 }
 
 /// Makes the data directory, readable by its owner only.
@@ -71,7 +108,7 @@ impl Instance {
             if let Some(instance) = Self::try_acquire(data_dir)? {
                 return Ok(instance);
             }
-            if Note::read(data_dir)?.is_none_or(|note| note.lives()) {
+            if Note::read(data_dir)?.is_none_or(|note| note.lives(data_dir)) {
                 break;
             }
             thread::sleep(ORPHAN_POLL);
@@ -79,7 +116,7 @@ impl Instance {
         match Self::try_acquire(data_dir)? {
             Some(instance) => Ok(instance),
             None => match Note::read(data_dir)? {
-                Some(note) if note.lives() => bail!(
+                Some(note) if note.ready && note.lives(data_dir) => bail!(
                     "knarr already runs on {} (pid {}, API {}); use --data-dir for a second cluster",
                     data_dir.display(),
                     note.pid,
@@ -110,6 +147,25 @@ impl Instance {
         }
     }
 
+    /// The cluster's identity, chosen at its first start. On disk before anything can bear it.
+    pub fn identity(&self, data_dir: &Path) -> Result<InstanceId> {
+        if let Some(id) = identity(data_dir)? {
+            return Ok(id);
+        }
+        let path = data_dir.join(IDENTITY);
+        let make = || -> std::io::Result<InstanceId> {
+            let id = InstanceId::random()?;
+            let temporary = path.with_extension("new");
+            let mut file = File::create(&temporary)?;
+            writeln!(file, "{id}")?;
+            file.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            File::open(data_dir)?.sync_all()?;
+            Ok(id)
+        };
+        make().with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// Leaves the note for others.
     pub fn publish(&mut self, note: &Note) -> Result<()> {
         let text = serde_json::to_string(note)?;
@@ -122,9 +178,17 @@ impl Instance {
 }
 
 impl Note {
-    /// Whether its process is there.
-    fn lives(&self) -> bool {
-        kill(Pid::from_raw(self.pid), None) != Err(Errno::ESRCH)
+    /// Whether its process is there: the one of that id that has the lock's file open. The id alone may be anybody's by now, or
+    /// of another pid namespace.
+    pub fn lives(&self, data_dir: &Path) -> bool {
+        let Ok(lock) = fs::metadata(path(data_dir)) else {
+            return false;
+        };
+        let files = fs::read_dir(format!("/proc/{}/fd", self.pid));
+        files.into_iter().flatten().flatten().any(|file| {
+            fs::metadata(file.path())
+                .is_ok_and(|file| (file.dev(), file.ino()) == (lock.dev(), lock.ino()))
+        })
     }
 
     /// The note of the last instance, which may have ended.
@@ -133,13 +197,39 @@ impl Note {
         let mut text = String::new();
         match File::open(&path) {
             Ok(mut file) => file.read_to_string(&mut text)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
         let mut notes = serde_json::Deserializer::from_str(&text).into_iter();
         Ok(notes.next().and_then(Result::ok))
+    }
+}
+
+impl NetworkNamespace {
+    /// The calling thread's.
+    pub fn current() -> Result<Self> {
+        Self::at(Path::new("/proc/thread-self/ns/net"))
+            .context("cannot read which network namespace this is")
+    }
+
+    /// By which path it can be entered, if anything still holds it.
+    pub fn find(self) -> Option<PathBuf> {
+        let below = |dir: &str| fs::read_dir(dir).into_iter().flatten().flatten();
+        let named = below("/run/netns").map(|entry| entry.path());
+        let held = below("/proc").map(|entry| entry.path().join("ns/net"));
+        named
+            .chain(held)
+            .find(|path| Self::at(path).is_ok_and(|found| found == self))
+    }
+
+    fn at(path: &Path) -> std::io::Result<Self> {
+        let file = fs::metadata(path)?;
+        Ok(Self {
+            device: file.dev(),
+            inode: file.ino(),
+        })
     }
 }
 

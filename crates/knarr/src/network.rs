@@ -8,13 +8,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use knarr_cni::plugin;
+use knarr_cni::{InstanceId, plugin};
 use serde_json::json;
 
 use crate::{cidr::Cidr, cli::Up};
 
 /// Where cluster DNS listens on every node.
 pub const DNS_LISTEN: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
+pub const DNS_PORT: u16 = 53;
 
 /// The network's name in CNI's terms.
 const NETWORK: &str = "knarr";
@@ -37,7 +38,7 @@ pub fn api_url(listen: SocketAddr) -> String {
 
 /// Writes the network configuration of this node's pods and puts the plugins where runtimes look for them: the network's, and
 /// the one that containerd runs beside it whatever the configuration is.
-pub fn write_cni(data_dir: &Path, pods: Cidr) -> Result<()> {
+pub fn write_cni(data_dir: &Path, instance: InstanceId, pods: Cidr) -> Result<()> {
     let conf_dir = data_dir.join("cni/conf");
     let bin_dir = data_dir.join("cni/bin");
     for dir in [&conf_dir, &bin_dir] {
@@ -48,6 +49,7 @@ pub fn write_cni(data_dir: &Path, pods: Cidr) -> Result<()> {
         "name": NETWORK,
         "plugins": [{
             "type": plugin::NAME,
+            "instance": instance,
             "subnet": pods.to_string(),
             "gateway": plugin::DEFAULT_GATEWAY,
             "dataDir": data_dir.join("cni"),

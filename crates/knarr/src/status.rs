@@ -48,8 +48,8 @@ pub fn running(data_dir: &Path) -> Result<Option<Note>> {
         return Ok(None);
     }
     match Note::read(data_dir)? {
-        Some(note) => Ok(Some(note)),
-        None => bail!("knarr is starting on {}", data_dir.display()),
+        Some(note) if note.ready => Ok(Some(note)),
+        _ => bail!("knarr is starting on {}", data_dir.display()),
     }
 }
 

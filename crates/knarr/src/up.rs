@@ -7,9 +7,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::Up,
-    cluster::Cluster,
+    cluster::{Cluster, Host},
     detach,
-    instance::{self, ForeignRuntime, Instance, Note},
+    instance::{self, ForeignRuntime, Instance, NetworkNamespace, Note},
     logging, network, preflight,
     progress::{Progress, seconds},
 };
@@ -55,34 +55,39 @@ async fn serve(flags: &Up, instance: &mut Instance, background: bool) -> Result<
         }
     };
     tokio::pin!(asked);
-    let cluster = tokio::select! {
-        cluster = Cluster::start(flags, &progress) => cluster?,
-        signal = &mut asked => {
-            tracing::info!(signal, "stopped while starting");
-            return Ok(());
-        }
-    };
+    let host = Host::of(flags, instance)?;
     let kubeconfig = flags
         .kubeconfig
         .clone()
         .unwrap_or_else(|| flags.data_dir.join("admin.kubeconfig"));
-    let api = network::api_url(cluster.address());
-    cluster.write_kubeconfig(&api, &kubeconfig)?;
-    instance.publish(&Note {
+    let mut note = Note {
+        ready: false,
         pid: std::process::id().cast_signed(),
-        api: api.clone(),
+        api: network::api_url(flags.listen),
         kubeconfig: kubeconfig.clone(),
-        node_name: cluster.node_name().to_owned(),
-        cgroup_root: flags.cgroup_root.clone(),
+        cgroup_root: host.cgroup.clone(),
+        network: Some(NetworkNamespace::current()?),
         foreign_runtime: flags
             .container_runtime_endpoint
             .clone()
             .map(|endpoint| ForeignRuntime {
                 endpoint,
-                owner: knarr_kubelet::owner(&flags.data_dir),
+                owner: host.instance.to_string(),
             }),
-    })?;
-    greet(&progress, &api, &kubeconfig, flags.detach);
+    };
+    instance.publish(&note)?;
+    let cluster = tokio::select! {
+        cluster = Cluster::start(flags, host, &progress) => cluster?,
+        signal = &mut asked => {
+            tracing::info!(signal, "stopped while starting");
+            return Ok(());
+        }
+    };
+    note.api = network::api_url(cluster.address());
+    cluster.write_kubeconfig(&note.api, &kubeconfig)?;
+    note.ready = true;
+    instance.publish(&note)?;
+    greet(&progress, &note.api, &kubeconfig, flags.detach);
     if background {
         progress.line(detach::READY);
         leave_terminal()?;

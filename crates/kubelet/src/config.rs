@@ -12,6 +12,8 @@ pub const DEFAULT_MAX_PODS: u32 = 110;
 /// Settings of one kubelet. The identity it acts under is in the client it is given.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Which cluster's kubelet this is among those that share its runtime: it touches no others' sandboxes.
+    pub instance: String,
     /// Name of the Node object; pods whose `spec.nodeName` is this run here.
     pub node_name: String,
     /// Address under which the node is reached, and `status.hostIP` of its pods.
@@ -51,6 +53,7 @@ impl Default for Config {
     /// Upstream's defaults, where there are any.
     fn default() -> Self {
         Self {
+            instance: String::new(),
             node_name: String::new(),
             node_ip: IpAddr::from([127, 0, 0, 1]),
             data_dir: PathBuf::from("/var/lib/knarr"),

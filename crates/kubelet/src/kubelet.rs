@@ -103,7 +103,7 @@ impl Kubelet {
         let Some((runtime, version)) = token.run_until_cancelled(reach(&self.config)).await else {
             return;
         };
-        let observed = Observed::new(runtime.clone());
+        let observed = Observed::new(runtime.clone(), &self.config.instance);
         let informers = Informers::new(self.client.clone(), token.clone());
         let Self {
             config,

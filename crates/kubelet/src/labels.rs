@@ -1,7 +1,7 @@
 //! The labels and annotations that tie sandboxes and containers to their pods. They are upstream's, so that tools
 //! which read them (crictl, log agents) work, and all the memory a kubelet has after a restart.
 
-use std::{collections::HashMap, path::Path};
+use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_cri::v1;
@@ -17,17 +17,12 @@ pub(crate) const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessag
 pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
 pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 
-/// Label of sandboxes that says which kubelet made them: a runtime may serve more than one, and upstream's labels only
-/// name the pod.
+/// Label of sandboxes and containers that says which kubelet made them (its [`crate::Config::instance`]): a runtime may serve more than
+/// one, and upstream's labels only name the pod.
 pub const OWNER_LABEL: &str = "knarr.io/kubelet";
 
-/// The value of [`OWNER_LABEL`] for the kubelet of a data directory.
-pub fn owner(data_dir: &Path) -> String {
-    data_dir.display().to_string()
-}
-
 /// Labels of a pod's sandbox: the pod's own, its identity and its kubelet's.
-pub(crate) fn sandbox(pod: &Pod, data_dir: &Path) -> HashMap<String, String> {
+pub(crate) fn sandbox(pod: &Pod, owner: &str) -> HashMap<String, String> {
     let mut labels: HashMap<String, String> = pod
         .metadata
         .labels
@@ -36,13 +31,16 @@ pub(crate) fn sandbox(pod: &Pod, data_dir: &Path) -> HashMap<String, String> {
         .into_iter()
         .collect();
     identity(&mut labels, pod);
-    labels.insert(OWNER_LABEL.to_owned(), owner(data_dir));
+    labels.insert(OWNER_LABEL.to_owned(), owner.to_owned());
     labels
 }
 
 /// Labels of one container.
-pub(crate) fn container(pod: &Pod, name: &str) -> HashMap<String, String> {
-    let mut labels = HashMap::from([(CONTAINER_NAME.to_owned(), name.to_owned())]);
+pub(crate) fn container(pod: &Pod, name: &str, owner: &str) -> HashMap<String, String> {
+    let mut labels = HashMap::from([
+        (CONTAINER_NAME.to_owned(), name.to_owned()),
+        (OWNER_LABEL.to_owned(), owner.to_owned()),
+    ]);
     identity(&mut labels, pod);
     labels
 }
@@ -97,8 +95,11 @@ pub(crate) fn hash(container: &Container) -> String {
     format!("{hash:x}")
 }
 
-/// The pod a container belongs to.
-pub(crate) fn pod_uid(labels: &HashMap<String, String>) -> Option<&str> {
+/// The pod that a sandbox or container belongs to, if this kubelet made it.
+pub(crate) fn pod_uid<'a>(labels: &'a HashMap<String, String>, owner: &str) -> Option<&'a str> {
+    if labels.get(OWNER_LABEL).map(String::as_str) != Some(owner) {
+        return None;
+    }
     labels
         .get(POD_UID)
         .map(String::as_str)

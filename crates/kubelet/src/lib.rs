@@ -43,4 +43,4 @@ mod worker;
 
 pub use config::{Config, DEFAULT_MAX_PODS, DEFAULT_PORT};
 pub use kubelet::{Error, Kubelet};
-pub use labels::{OWNER_LABEL, owner};
+pub use labels::OWNER_LABEL;

@@ -104,14 +104,17 @@ impl View {
 #[derive(Clone)]
 pub(crate) struct Observed {
     runtime: Runtime,
+    /// Whose sandboxes and containers are looked at: the runtime may have others'.
+    owner: Arc<str>,
     pods: Arc<Mutex<HashMap<String, watch::Sender<Arc<View>>>>>,
     turned: Arc<Notify>,
 }
 
 impl Observed {
-    pub(crate) fn new(runtime: Runtime) -> Self {
+    pub(crate) fn new(runtime: Runtime, owner: &str) -> Self {
         Self {
             runtime,
+            owner: owner.into(),
             pods: Arc::default(),
             turned: Arc::default(),
         }
@@ -236,7 +239,7 @@ impl Observed {
         let mut asked = Vec::new();
         let mut seen = HashSet::new();
         for sandbox in &sandboxes.items {
-            let Some(uid) = labels::pod_uid(&sandbox.labels) else {
+            let Some(uid) = labels::pod_uid(&sandbox.labels, &self.owner) else {
                 continue;
             };
             seen.insert(sandbox.id.clone());
@@ -245,7 +248,7 @@ impl Observed {
             }
         }
         for container in &containers.containers {
-            let Some(uid) = labels::pod_uid(&container.labels) else {
+            let Some(uid) = labels::pod_uid(&container.labels, &self.owner) else {
                 continue;
             };
             seen.insert(container.id.clone());
@@ -368,13 +371,13 @@ impl Observed {
         let sandbox_uid = event
             .pod_sandbox_status
             .as_ref()
-            .and_then(|s| labels::pod_uid(&s.labels))
+            .and_then(|s| labels::pod_uid(&s.labels, &self.owner))
             .map(str::to_owned);
         let uid = sandbox_uid.or_else(|| {
             event
                 .containers_statuses
                 .iter()
-                .find_map(|c| labels::pod_uid(&c.labels))
+                .find_map(|c| labels::pod_uid(&c.labels, &self.owner))
                 .map(str::to_owned)
         });
         let deleted = event.container_event_type() == v1::ContainerEventType::ContainerDeletedEvent;

@@ -29,7 +29,7 @@ use std::{collections::HashSet, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use knarr_client::{Event, IndexKey, Informer, Informers};
-use knarr_cni::nft;
+use knarr_cni::{InstanceId, nft};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -45,8 +45,10 @@ use crate::{
     transaction::Applied,
 };
 
-/// Our nft table, family `ip`.
-pub const TABLE: &str = "knarr-proxy";
+/// The nft table of a cluster, family `ip`.
+pub fn table(instance: &InstanceId) -> String {
+    format!("knarr-proxy-{instance}")
+}
 
 /// First pause after nft refused a transaction; doubled up to [`RETRY_MAX`].
 const RETRY_BASE: Duration = Duration::from_millis(100);
@@ -57,6 +59,8 @@ const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// What the proxy needs to know of the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Our nft table; see [`table`].
+    pub table: String,
     pub node_name: String,
     /// Sources within it keep their address when they call a service.
     pub cluster_cidr: (Ipv4Addr, u8),
@@ -152,7 +156,7 @@ impl Proxy {
             let replace = programmed.must_replace();
             let script = match &programmed.applied {
                 None => transaction::replace(&self.config, &next),
-                Some(applied) => transaction::difference(applied, &next),
+                Some(applied) => transaction::difference(&self.config.table, applied, &next),
             };
             if !script.is_empty()
                 && let Err(error) = apply(script).await
@@ -276,13 +280,14 @@ fn service_of(slice: &EndpointSlice) -> Option<ServiceKey> {
     })
 }
 
-/// Removes every rule of the proxy.
+/// Removes every rule of a cluster's proxy.
 ///
 /// # Errors
 /// When nft cannot be run or refuses.
-pub async fn teardown() -> Result<(), nft::Error> {
+pub async fn teardown(instance: &InstanceId) -> Result<(), nft::Error> {
+    let table = table(instance);
     // Adding first makes deleting succeed when there is nothing.
-    nft::apply(&format!("add table ip {TABLE}\ndelete table ip {TABLE}\n")).await
+    nft::apply(&format!("add table ip {table}\ndelete table ip {table}\n")).await
 }
 
 #[cfg(test)]

@@ -6,8 +6,11 @@ use super::*;
 /// Longest wait for the loop.
 const SOON: Duration = Duration::from_secs(20);
 
+const TABLE: &str = "knarr-proxy";
+
 fn config() -> Config {
     Config {
+        table: TABLE.to_owned(),
         node_name: "a".to_owned(),
         cluster_cidr: (Ipv4Addr::new(10, 42, 0, 0), 16),
         service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    Config, TABLE,
+    Config,
     conntrack::Flows,
     model::ServiceKey,
     rules::{MASQUERADE_MARK, ServiceRules},
@@ -69,13 +69,14 @@ impl Applied {
 /// The whole table, in one transaction that also removes the old one.
 pub fn replace(config: &Config, next: &Applied) -> String {
     let (cluster, prefix) = config.cluster_cidr;
+    let table = &config.table;
     let mut script = format!(
-        "add table ip {TABLE}\ndelete table ip {TABLE}\nadd table ip {TABLE}\n\
-         add map ip {TABLE} services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}\n\
-         add map ip {TABLE} nodeports {{ type inet_proto . inet_service : verdict; }}\n\
-         add set ip {TABLE} hairpin {{ type ipv4_addr . ipv4_addr; }}\n\
-         add set ip {TABLE} unserved {{ type ipv4_addr . inet_proto . inet_service; }}\n\
-         add set ip {TABLE} cluster {{ type ipv4_addr; flags interval; elements = {{ {cluster}/{prefix} }}; }}\n"
+        "add table ip {table}\ndelete table ip {table}\nadd table ip {table}\n\
+         add map ip {table} services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}\n\
+         add map ip {table} nodeports {{ type inet_proto . inet_service : verdict; }}\n\
+         add set ip {table} hairpin {{ type ipv4_addr . ipv4_addr; }}\n\
+         add set ip {table} unserved {{ type ipv4_addr . inet_proto . inet_service; }}\n\
+         add set ip {table} cluster {{ type ipv4_addr; flags interval; elements = {{ {cluster}/{prefix} }}; }}\n"
     );
     for (name, hook, rules) in &base_chains(config) {
         let body = if hook.is_empty() {
@@ -85,16 +86,16 @@ pub fn replace(config: &Config, next: &Applied) -> String {
         };
         line(
             &mut script,
-            format_args!("add chain ip {TABLE} {name}{body}"),
+            format_args!("add chain ip {table} {name}{body}"),
         );
         for rule in rules {
             line(
                 &mut script,
-                format_args!("add rule ip {TABLE} {name} {rule}"),
+                format_args!("add rule ip {table} {name} {rule}"),
             );
         }
     }
-    script.push_str(&difference(&Applied::default(), next));
+    script.push_str(&difference(table, &Applied::default(), next));
     script
 }
 
@@ -166,8 +167,14 @@ fn base_chains(config: &Config) -> Vec<(&'static str, &'static str, Vec<String>)
 }
 
 /// What leads from `applied` to `next`, which holds the changed services only. Empty when nothing differs.
-pub fn difference(applied: &Applied, next: &Applied) -> String {
-    let mut script = Script::default();
+pub fn difference(table: &str, applied: &Applied, next: &Applied) -> String {
+    let mut script = Script {
+        table,
+        add: String::new(),
+        unlink: String::new(),
+        link: String::new(),
+        remove: String::new(),
+    };
     let mut hairpins: BTreeMap<Ipv4Addr, isize> = BTreeMap::new();
     let mut keys: Vec<_> = next.services.keys().collect();
     keys.sort();
@@ -201,35 +208,38 @@ pub fn difference(applied: &Applied, next: &Applied) -> String {
 }
 
 /// The parts of a transaction in the order in which they have to come.
-#[derive(Default)]
-struct Script {
+struct Script<'a> {
+    table: &'a str,
     add: String,
     unlink: String,
     link: String,
     remove: String,
 }
 
-impl Script {
+impl Script<'_> {
     fn link(&mut self, element: &str) {
+        let table = self.table;
         line(
             &mut self.link,
-            format_args!("add element ip {TABLE} {element}"),
+            format_args!("add element ip {table} {element}"),
         );
     }
 
     fn unlink(&mut self, element: &str) {
+        let table = self.table;
         line(
             &mut self.unlink,
-            format_args!("delete element ip {TABLE} {element}"),
+            format_args!("delete element ip {table} {element}"),
         );
     }
 
     fn chains(&mut self, old: &ServiceRules, new: &ServiceRules) {
+        let table = self.table;
         for (set, seconds) in changed(&new.sets, &old.sets) {
             line(
                 &mut self.add,
                 format_args!(
-                    "add set ip {TABLE} {set} {{ type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; }}"
+                    "add set ip {table} {set} {{ type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; }}"
                 ),
             );
         }
@@ -237,14 +247,14 @@ impl Script {
         for (chain, _) in changed(&new.chains, &old.chains) {
             line(
                 &mut self.add,
-                format_args!("add chain ip {TABLE} {chain}\nflush chain ip {TABLE} {chain}"),
+                format_args!("add chain ip {table} {chain}\nflush chain ip {table} {chain}"),
             );
         }
         for (chain, rules) in changed(&new.chains, &old.chains) {
             for rule in rules {
                 line(
                     &mut self.add,
-                    format_args!("add rule ip {TABLE} {chain} {rule}"),
+                    format_args!("add rule ip {table} {chain} {rule}"),
                 );
             }
         }
@@ -254,14 +264,14 @@ impl Script {
             for chain in gone.clone() {
                 line(
                     &mut self.remove,
-                    format_args!("{verb} chain ip {TABLE} {chain}"),
+                    format_args!("{verb} chain ip {table} {chain}"),
                 );
             }
         }
         for set in old.sets.keys().filter(|s| !new.sets.contains_key(*s)) {
             line(
                 &mut self.remove,
-                format_args!("delete set ip {TABLE} {set}"),
+                format_args!("delete set ip {table} {set}"),
             );
         }
     }

@@ -46,8 +46,8 @@ pub use runtime::{Error, Runtime};
 /// else is in it. For when everything is taken down. Blocks.
 pub fn remove_cgroups(root: &std::path::Path) -> std::io::Result<()> {
     let hierarchies = cgroup::host();
-    // The second is the kubelet's, who makes it but does not outlive its pods.
-    for name in ["shims", "kubepods"] {
+    // The last is the kubelet's, who makes it but does not outlive its pods.
+    for name in ["shims", "pods", "kubepods"] {
         hierarchies.remove(&root.join(name))?;
     }
     hierarchies.remove_empty(root);

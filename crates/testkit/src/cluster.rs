@@ -7,10 +7,7 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{
-        Once,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Once,
     time::{Duration, Instant},
 };
 
@@ -22,7 +19,8 @@ use nix::{
 
 use crate::{
     command::{self, Output},
-    host, image,
+    host::{self, Name},
+    image,
     kubectl::Kubectl,
     network::{NODE_IP, Network},
     wait::eventually,
@@ -46,11 +44,15 @@ pub struct Options {
     pub flags: Vec<String>,
     /// Where its images are, if not the project's own.
     pub images: Option<PathBuf>,
+    /// Control group below which the cluster makes its own; one of the test's own by default.
+    pub cgroup_root: Option<String>,
 }
 
 /// A cluster. Everything of it is removed when it is dropped.
 pub struct Cluster {
-    id: String,
+    name: Name,
+    /// What the binary calls its cluster, once it has run.
+    instance: Option<String>,
     options: Options,
     network: Network,
     process: Option<Child>,
@@ -72,14 +74,13 @@ impl Cluster {
     /// Everything but the process, for [`Cluster::up`] or [`Cluster::knarr`].
     pub fn prepare(options: Options) -> Result<Self> {
         static SWEEP: Once = Once::new();
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
         SWEEP.call_once(host::sweep);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let id = format!("{}{}-{number}", host::PREFIX, std::process::id());
-        fs::create_dir_all(host::directory(&id))?;
-        let network = Network::new(&id)?;
+        let name = Name::new()?;
+        fs::create_dir_all(host::directory(name.id()))?;
+        let network = Network::new(name.id())?;
         Ok(Self {
-            id,
+            name,
+            instance: None,
             options,
             network,
             process: None,
@@ -160,7 +161,10 @@ impl Cluster {
             self.process = None;
             bail!("knarr ended with {status}\n{}", self.log_tail());
         }
-        ready.with_context(|| self.log_tail())
+        ready.with_context(|| self.log_tail())?;
+        let instance = fs::read_to_string(self.data_dir().join("instance"))?;
+        self.instance = Some(instance.trim().to_owned());
+        Ok(())
     }
 
     /// Ends the process at once, as a crash would, and waits for its end.
@@ -221,18 +225,18 @@ impl Cluster {
 
     /// What is left on this machine of a cluster that was taken down: should be nothing.
     pub fn leftovers(&self) -> Result<Vec<String>> {
-        let mut found: Vec<String> = host::processes(&self.id)
+        let mut found: Vec<String> = host::processes(self.name.id(), &self.groups())
             .into_iter()
             .map(host::describe)
             .collect();
-        let mounts = host::mounts(&host::directory(&self.id));
+        let mounts = host::mounts(&host::directory(self.name.id()));
         found.extend(
             mounts
                 .iter()
                 .map(|mount| format!("mount {}", mount.display())),
         );
         found.extend(
-            host::cgroups(&self.id)
+            host::cgroups(&self.groups())
                 .iter()
                 .map(|group| format!("cgroup {}", group.display())),
         );
@@ -254,7 +258,7 @@ impl Cluster {
 
     /// Processes in the cluster's containers whose command line starts so.
     pub fn container_processes(&self, command_line: &str) -> Vec<i32> {
-        let mut pids = host::processes(&self.id);
+        let mut pids = host::processes(self.name.id(), &self.groups());
         pids.retain(|pid| host::command_line(*pid).starts_with(command_line));
         pids
     }
@@ -266,9 +270,31 @@ impl Cluster {
         Ok(())
     }
 
-    /// The control group below which everything of the cluster is.
+    /// The control group below which the cluster makes its own.
     pub fn cgroup_root(&self) -> String {
-        format!("/{}", self.id)
+        let own = || format!("/{}", self.name.id());
+        self.options.cgroup_root.clone().unwrap_or_else(own)
+    }
+
+    /// What the binary calls its cluster.
+    pub fn instance(&self) -> Result<&str> {
+        self.instance.as_deref().context("the cluster never ran")
+    }
+
+    /// A control group below which this cluster and others can make theirs, removed with this one.
+    pub fn shared_cgroup_root(&self) -> String {
+        format!("/{}", host::shared(self.name.id()))
+    }
+
+    /// As [`Options::cgroup_root`], for a prepared cluster.
+    pub fn set_cgroup_root(&mut self, root: String) {
+        self.options.cgroup_root = Some(root);
+    }
+
+    /// Names of control groups that nothing but this cluster has.
+    fn groups(&self) -> Vec<&str> {
+        let instance = self.instance.as_deref();
+        std::iter::once(self.name.id()).chain(instance).collect()
     }
 
     /// The binary with a subcommand, on the node.
@@ -296,7 +322,7 @@ impl Cluster {
         // A kubectl keeps what it has learnt of a server below HOME.
         command
             .env("KUBECONFIG", self.kubeconfig())
-            .env("HOME", host::directory(&self.id))
+            .env("HOME", host::directory(self.name.id()))
             .env_remove("KUBECACHEDIR")
             .env_remove("http_proxy")
             .env_remove("https_proxy")
@@ -337,12 +363,12 @@ impl Cluster {
     }
 
     pub fn data_dir(&self) -> PathBuf {
-        host::directory(&self.id).join("data")
+        host::directory(self.name.id()).join("data")
     }
 
     /// The directory around the data directory, removed with the cluster.
     pub fn directory(&self) -> PathBuf {
-        host::directory(&self.id)
+        host::directory(self.name.id())
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -388,7 +414,7 @@ impl Drop for Cluster {
             eprintln!("{}", self.log_tail());
             // For a look at a failure afterwards.
             if let Some(path) = env::var_os("KNARR_KEEP_LOGS") {
-                let kept = Path::new(&path).join(format!("{}.log", self.id));
+                let kept = Path::new(&path).join(format!("{}.log", self.name.id()));
                 if let Err(error) = fs::copy(self.log_path(), &kept) {
                     eprintln!("testkit: cannot keep the log: {error}");
                 }
@@ -398,7 +424,10 @@ impl Drop for Cluster {
             let _ = process.kill();
             let _ = process.wait();
         }
-        host::remove(&self.id);
+        let shared = host::shared(self.name.id());
+        let mut groups = self.groups();
+        groups.push(&shared);
+        host::remove(self.name.id(), &groups);
     }
 }
 

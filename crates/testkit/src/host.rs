@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::{self, File},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
+use anyhow::{Context, Result};
 use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
     mount::{MntFlags, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -17,8 +20,10 @@ use nix::{
 
 use crate::network;
 
-/// Names of everything that clusters of this kit have: the test's process id and a number follow.
-pub const PREFIX: &str = "knarr-test-";
+/// Names of everything that clusters of this kit have begin so.
+const PREFIX: &str = "knarr-test-";
+const LOCK_SUFFIX: &str = ".lock";
+const RANDOM_CHARACTERS: usize = 10;
 
 /// How long killed processes may take to be gone.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
@@ -33,13 +38,72 @@ pub fn can_run_clusters() -> bool {
     root
 }
 
+/// A cluster's name, and the lock by which others see that its test lives: the kernel gives it back when the test ends, however
+/// that happens. A process id would not do: there may be pid namespaces, and ids are used again.
+pub struct Name {
+    id: String,
+    lock: PathBuf,
+    _held: Flock<File>,
+}
+
+impl Name {
+    pub fn new() -> Result<Self> {
+        loop {
+            let (file, lock) = tempfile::Builder::new()
+                .prefix(PREFIX)
+                .suffix(LOCK_SUFFIX)
+                .rand_bytes(RANDOM_CHARACTERS)
+                .tempfile()
+                .context("cannot make a lock file")?
+                .keep()?;
+            let held = Flock::lock(file, FlockArg::LockExclusive)
+                .map_err(|(_, errno)| errno)
+                .context("cannot lock a file of one's own")?;
+            // Another test's sweep may have been quicker, and has taken it for a dead one's.
+            let same = |there: fs::Metadata| {
+                held.metadata()
+                    .is_ok_and(|here| (here.dev(), here.ino()) == (there.dev(), there.ino()))
+            };
+            let id = id_of(&lock);
+            if let Some(id) = id.filter(|_| fs::metadata(&lock).is_ok_and(same)) {
+                return Ok(Self {
+                    id,
+                    lock,
+                    _held: held,
+                });
+            }
+        }
+    }
+
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.lock);
+    }
+}
+
+/// The cluster that a lock file is of.
+fn id_of(lock: &Path) -> Option<String> {
+    let name = lock.file_name()?.to_str()?.strip_suffix(LOCK_SUFFIX)?;
+    name.starts_with(PREFIX).then(|| name.to_owned())
+}
+
+/// A control group for a cluster and others together.
+pub fn shared(id: &str) -> String {
+    format!("{id}.shared")
+}
+
 /// Where clusters have their directories.
 pub fn directory(id: &str) -> PathBuf {
     std::env::temp_dir().join(id)
 }
 
-/// Processes of a cluster, by network namespace and control group.
-pub fn processes(id: &str) -> Vec<i32> {
+/// Processes of a cluster: those in its network namespaces, and in a control group of one of these names.
+pub fn processes(id: &str, groups: &[&str]) -> Vec<i32> {
     let inodes: Vec<u64> = [id.to_owned(), format!("{id}-client")]
         .iter()
         .filter_map(|name| fs::metadata(Path::new("/run/netns").join(name)).ok())
@@ -51,20 +115,17 @@ pub fn processes(id: &str) -> Vec<i32> {
     pids.filter(|pid| *pid != own)
         .filter(|pid| {
             let namespace = fs::metadata(format!("/proc/{pid}/ns/net")).map(|n| n.ino());
-            let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            let lines = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
             namespace.is_ok_and(|inode| inodes.contains(&inode))
-                || groups.lines().any(|line| in_group(line, id))
+                || lines.lines().any(|line| in_group(line, groups))
         })
         .collect()
 }
 
-/// Whether a line of /proc/PID/cgroup is in the group `/ID` or below.
-fn in_group(line: &str, id: &str) -> bool {
+/// Whether a line of /proc/PID/cgroup is in a group of one of these names or below.
+fn in_group(line: &str, names: &[&str]) -> bool {
     let path = line.splitn(3, ':').nth(2).unwrap_or_default();
-    let rest = path
-        .strip_prefix('/')
-        .and_then(|path| path.strip_prefix(id));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.split('/').any(|part| names.contains(&part))
 }
 
 /// A process as a person would name it.
@@ -100,11 +161,19 @@ pub fn unmount_below(dir: &Path) {
     }
 }
 
-/// The cluster's control groups in every hierarchy, the innermost first.
-pub fn cgroups(id: &str) -> Vec<PathBuf> {
+/// Control groups of these names in every hierarchy, there or one level down, with all below them; the innermost first.
+pub fn cgroups(names: &[&str]) -> Vec<PathBuf> {
     let mut groups = Vec::new();
     for hierarchy in hierarchies() {
-        below(&hierarchy.join(id), &mut groups);
+        let tops = fs::read_dir(&hierarchy).into_iter().flatten().flatten();
+        let parents: Vec<PathBuf> = std::iter::once(hierarchy)
+            .chain(tops.map(|entry| entry.path()))
+            .collect();
+        for name in names {
+            for parent in &parents {
+                below(&parent.join(name), &mut groups);
+            }
+        }
     }
     groups
 }
@@ -133,10 +202,10 @@ fn below(group: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Removes everything of a cluster, whatever state it is in.
-pub fn remove(id: &str) {
+pub fn remove(id: &str, groups: &[&str]) {
     let deadline = Instant::now() + KILL_DEADLINE;
     loop {
-        let left = processes(id);
+        let left = processes(id, groups);
         if left.is_empty() {
             break;
         }
@@ -153,7 +222,7 @@ pub fn remove(id: &str) {
         thread::sleep(PAUSE);
     }
     unmount_below(&directory(id));
-    for group in cgroups(id) {
+    for group in cgroups(groups) {
         // The kernel needs a moment for the last process of a group.
         while fs::remove_dir(&group).is_err() && group.exists() && Instant::now() < deadline {
             thread::sleep(PAUSE);
@@ -171,34 +240,25 @@ pub fn remove(id: &str) {
     }
 }
 
-/// Removes what test processes left that were killed.
+/// Removes what test processes left that were killed: what has a lock file that nobody holds.
 pub fn sweep() {
-    let folders = fs::read_dir(std::env::temp_dir())
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut names: BTreeSet<String> = folders
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.extend(network::namespaces());
-    for hierarchy in hierarchies() {
-        let groups = fs::read_dir(hierarchy).into_iter().flatten().flatten();
-        names.extend(groups.map(|entry| entry.file_name().to_string_lossy().into_owned()));
-    }
-    for name in names {
-        let id = name.strip_suffix("-client").unwrap_or(&name);
-        if owner(id).is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
-            eprintln!("testkit: removing {id}, whose test is gone");
-            remove(id);
+    let folder = fs::read_dir(std::env::temp_dir());
+    for entry in folder.into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Some(id) = id_of(&path) else { continue };
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(_held) => {
+                eprintln!("testkit: removing {id}, whose test is gone");
+                remove(&id, &[&id, &shared(&id)]);
+                let _ = fs::remove_file(&path);
+            }
+            Err((_, Errno::EWOULDBLOCK)) => {}
+            Err((_, errno)) => eprintln!("testkit: cannot lock {}: {errno}", path.display()),
         }
     }
-}
-
-/// The test process that made a cluster.
-fn owner(id: &str) -> Option<u32> {
-    let (pid, number) = id.strip_prefix(PREFIX)?.split_once('-')?;
-    number.parse::<u32>().ok()?;
-    pid.parse().ok()
 }
 
 #[cfg(test)]
@@ -206,29 +266,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_their_owner() {
-        assert_eq!(owner("knarr-test-12-0"), Some(12));
-        for other in [
-            "knarr-test-12",
-            "knarr-test-x-0",
-            "knarr-test-12-x",
-            "other-12-0",
-        ] {
-            assert_eq!(owner(other), None, "{other}");
-        }
+    fn a_name_is_taken_for_as_long_as_it_is_held() {
+        let name = Name::new().unwrap();
+        let folder = directory(name.id());
+        fs::create_dir(&folder).unwrap();
+        sweep();
+        assert!(folder.exists(), "swept although its test lives");
+        // As if the test had been killed: the kernel gives the lock back, the file stays.
+        let (lock, kept) = (name.lock.clone(), name.lock.with_extension("kept"));
+        fs::hard_link(&lock, &kept).unwrap();
+        drop(name);
+        assert!(!lock.exists());
+        fs::rename(&kept, &lock).unwrap();
+        // Another test's sweep may be about it.
+        let gone = crate::eventually(KILL_DEADLINE, "the cluster is gone", || {
+            sweep();
+            anyhow::ensure!(!folder.exists() && !lock.exists());
+            Ok(())
+        });
+        gone.unwrap();
     }
 
     #[test]
     fn groups_are_compared_by_component() {
         let cases = [
-            ("4:memory:/knarr-test-1-2/pod/a", true),
-            ("0::/knarr-test-1-2", true),
-            ("0::/knarr-test-1-20", false),
-            ("0::/a/knarr-test-1-2", false),
+            ("4:memory:/knarr-test-1/pod/a", true),
+            ("0::/knarr-test-1", true),
+            ("0::/a/knarr-test-1", true),
+            ("0::/a/abcdefgh/shims", true),
+            ("0::/knarr-test-10", false),
             ("", false),
         ];
         for (line, wanted) in cases {
-            assert_eq!(in_group(line, "knarr-test-1-2"), wanted, "{line}");
+            assert_eq!(
+                in_group(line, &["knarr-test-1", "abcdefgh"]),
+                wanted,
+                "{line}"
+            );
         }
     }
 }

@@ -73,15 +73,17 @@ impl Network {
 
     /// A program to be run on the machine beside the node.
     pub fn client_command(&self, program: impl AsRef<OsStr>) -> Command {
-        enter(
-            &Path::new(NAMESPACES).join(self.client_name()),
-            program.as_ref(),
-        )
+        enter(&self.client_path(), program.as_ref())
     }
 
     /// The node's namespace.
     pub fn path(&self) -> PathBuf {
         Path::new(NAMESPACES).join(&self.name)
+    }
+
+    /// The namespace of the machine beside the node.
+    pub fn client_path(&self) -> PathBuf {
+        Path::new(NAMESPACES).join(self.client_name())
     }
 
     /// Takes a port of the node; given back when dropped.
@@ -150,17 +152,6 @@ pub fn delete(name: &str) {
             eprintln!("testkit: {error:#}");
         }
     }
-}
-
-/// Names of all namespaces of this machine.
-pub fn namespaces() -> Vec<String> {
-    let entries = std::fs::read_dir(NAMESPACES)
-        .into_iter()
-        .flatten()
-        .flatten();
-    entries
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
 }
 
 /// Opens a connection from within a namespace. A socket belongs to the namespace of the thread that made it, whoever

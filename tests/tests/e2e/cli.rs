@@ -49,6 +49,22 @@ fn a_detached_cluster_runs_on_and_is_taken_down() {
     });
 }
 
+#[test]
+fn a_network_is_had_by_one_cluster() {
+    with_cluster(Options::default(), |cluster| {
+        step("addresses in use", || addresses_in_use(cluster))?;
+        step("knarr up", || cluster.up())?;
+        step("another cluster, the first runs", || another(cluster))?;
+        cluster.kill()?;
+        step("another cluster, the first was killed", || another(cluster))?;
+        step("the first comes back", || cluster.up())?;
+        step("from elsewhere", || down_elsewhere(cluster))?;
+        step("within its directory", || nested(cluster))?;
+        step("down", || cluster.down(&[]))?;
+        cluster.assert_gone()
+    });
+}
+
 /// Standard error of a command that must fail with code 1 and one line.
 fn one_line(output: Output) -> Result<String> {
     let text = output.clone().failure(1)?;
@@ -139,11 +155,81 @@ fn bad_flags(cluster: &Cluster) -> Result<()> {
         says(&one_line(run(command, DEADLINE)?)?, &[wanted])?;
         nothing_made(cluster)?;
     }
+    let mut command = cluster.knarr(&["up", "--node-ip=203.0.113.9"])?;
+    command.arg("--data-dir").arg(cluster.data_dir());
+    says(
+        &one_line(run(command, DEADLINE)?)?,
+        &["203.0.113.9 is not an address of this machine"],
+    )?;
+    nothing_made(cluster)?;
     // Misspelt flags are the parser's to explain.
     let mut command = up(cluster)?;
     command.arg("--cluster-cidr=nonsense");
     run(command, DEADLINE)?.failure(2)?;
     nothing_made(cluster)
+}
+
+fn addresses_in_use(cluster: &Cluster) -> Result<()> {
+    let route = |verb: &str| {
+        let mut command = cluster.network().command("ip");
+        command.args(["route", verb, "10.43.9.0/24", "dev", "node0"]);
+        run(command, DEADLINE)?.success()
+    };
+    route("add")?;
+    let line = one_line(run(up(cluster)?, DEADLINE)?)?;
+    route("delete")?;
+    says(
+        &line,
+        &["10.43.9.0/24 on node0", "10.43.0.0/16", "--service-cidr"],
+    )?;
+    for port in ["0.0.0.0:10250", "0.0.0.0:53"] {
+        let taken = cluster.network().listen(port.parse()?)?;
+        let line = one_line(run(up(cluster)?, DEADLINE)?)?;
+        says(&line, &["cannot listen on", "in use"])?;
+        drop(taken);
+    }
+    nothing_made(cluster)
+}
+
+/// Other directory, ports and addresses: still the same network.
+fn another(cluster: &Cluster) -> Result<()> {
+    let before = cluster.network().additions()?;
+    let dir = cluster.directory().join("another");
+    let mut command = cluster.knarr(&["up", "--listen=127.0.0.1:7443"])?;
+    command.args(["--cluster-cidr=10.52.0.0/16", "--service-cidr=10.53.0.0/16"]);
+    command.arg("--data-dir").arg(&dir);
+    let line = one_line(run(command, DEADLINE)?)?;
+    says(
+        &line,
+        &[
+            "taken by another cluster",
+            &cluster.data_dir().display().to_string(),
+            "knarr down",
+        ],
+    )?;
+    ensure!(!dir.exists(), "a data directory was made");
+    let after = cluster.network().additions()?;
+    ensure!(before == after, "{before:?} became {after:?}");
+    Ok(())
+}
+
+fn down_elsewhere(cluster: &Cluster) -> Result<()> {
+    let mut command = Command::new(knarr_binary()?);
+    command
+        .arg("down")
+        .arg("--data-dir")
+        .arg(cluster.data_dir());
+    let line = one_line(run(command, DEADLINE)?)?;
+    says(&line, &["another network namespace", "nsenter --net="])?;
+    status(cluster)
+}
+
+fn nested(cluster: &Cluster) -> Result<()> {
+    let mut command = cluster.knarr(&["up"])?;
+    let dir = cluster.data_dir().join("a/b");
+    command.arg("--data-dir").arg(&dir);
+    let line = one_line(run(command, DEADLINE)?)?;
+    says(&line, &["within the data directory of another cluster"])
 }
 
 fn no_cluster(cluster: &Cluster) -> Result<()> {

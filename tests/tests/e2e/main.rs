@@ -12,6 +12,7 @@ mod cli;
 mod crash;
 mod example;
 mod foreign_runtime;
+mod neighbours;
 mod pods;
 mod resilience;
 mod services;

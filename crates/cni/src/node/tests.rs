@@ -1,57 +1,166 @@
+use std::{process::Command, thread};
+
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::geteuid,
+};
+
 use super::*;
 
-#[test]
-fn maps_keep_their_elements_and_chains_are_rewritten() {
-    let network = NodeNetwork {
+fn network(instance: &str) -> NodeNetwork {
+    NodeNetwork {
+        instance: instance.parse().unwrap(),
+        data_dir: PathBuf::from("/var/lib/knarr test"),
         node_ip: Ipv4Addr::new(192, 168, 1, 2),
         cluster_cidr: (Ipv4Addr::new(10, 42, 0, 0), 16),
         service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
-    };
-    let script = ruleset(&network);
+        dns_listen: Ipv4Addr::new(169, 254, 20, 10),
+    }
+}
+
+/// Runs `work` in a network namespace that ends with it; says so where that is not allowed.
+fn in_namespace<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send) {
+    if !geteuid().is_root() {
+        eprintln!("skipped: needs root to make a network namespace");
+        return;
+    }
+    thread::scope(|scope| {
+        let there = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            // The thread's own files of /proc are of the new namespace.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(work());
+        });
+        there.join().unwrap();
+    });
+}
+
+fn command(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Rules, routes and addresses of the calling thread's namespace.
+fn state() -> String {
+    [
+        "nft list ruleset",
+        "ip -4 route show table main",
+        "ip -4 -oneline address",
+    ]
+    .map(|line| {
+        let words: Vec<_> = line.split(' ').collect();
+        command(words[0], &words[1..])
+    })
+    .join("")
+}
+
+#[test]
+fn maps_keep_their_elements_and_chains_are_rewritten() {
+    let script = ruleset(&network("abcdefgh"));
     assert!(!script.contains("flush table"));
     assert!(!script.contains("flush map"));
     let chains = script.matches("add chain").count();
     assert_eq!(script.matches("flush chain").count(), chains);
     assert!(script.contains(
-        "ip daddr { 10.42.0.0/16, 10.43.0.0/16 } oifname != \"lo\" oifname != \"knarr*\" drop"
+        "ip daddr { 10.42.0.0/16, 10.43.0.0/16 } oifname != \"lo\" oifname != \"knarrabcd*\" drop"
     ));
 }
 
-/// The kernel has the last word, in a network namespace that ends with the process.
+#[test]
+fn odd_directories_are_no_comment() {
+    assert_eq!(comment(Path::new("/a b")), " { comment \"/a b\"; }");
+    for odd in ["/a\"b", "/a\nb", "/a\\b", &format!("/{}", "a".repeat(200))] {
+        assert_eq!(comment(Path::new(odd)), "", "{odd}");
+    }
+}
+
+/// The kernel has the last word.
 #[test]
 fn the_kernel_accepts_the_ruleset_twice() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root to make a network namespace");
-        return;
-    }
-    let network = NodeNetwork {
-        node_ip: Ipv4Addr::new(192, 168, 1, 2),
-        cluster_cidr: (Ipv4Addr::new(10, 42, 0, 0), 16),
-        service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("script");
-    let element = format!("add element ip {TABLE} hostports {{ tcp . 80 : 10.42.0.2 . 8080 }}\n");
-    let script = ruleset(&network) + &element + &ruleset(&network);
-    std::fs::write(&path, script).unwrap();
-    let output = std::process::Command::new("unshare")
-        .args(["--net", "sh", "-c", "nft -f \"$0\" && nft list ruleset"])
-        .arg(&path)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let listing = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        listing.contains("10.42.0.2 . 8080"),
-        "elements survive: {listing}"
-    );
-    assert_eq!(
-        listing.matches("masquerade").count(),
-        2,
-        "rules are not doubled: {listing}"
-    );
+    in_namespace(|| async {
+        let network = network("abcdefgh");
+        let table = table(&network.instance);
+        prepare(&network).await.unwrap();
+        let element =
+            format!("add element ip {table} hostports {{ tcp . 80 : 10.42.0.2 . 8080 }}\n");
+        nft::apply(&element).await.unwrap();
+        prepare(&network).await.unwrap();
+        let listing = state();
+        assert!(
+            listing.contains("10.42.0.2 . 8080"),
+            "elements survive: {listing}"
+        );
+        assert_eq!(
+            listing.matches("masquerade").count(),
+            2,
+            "rules are not doubled: {listing}"
+        );
+    });
+}
+
+#[test]
+fn a_namespace_has_one_cluster_and_only_that_one_removes_it() {
+    in_namespace(|| async {
+        let (first, second) = (network("aaaabbbb"), network("ccccdddd"));
+        let dns = first.dns_listen;
+        let untouched = state();
+        assert!(!check(None, dns).await.unwrap());
+        prepare(&first).await.unwrap();
+        let made = state();
+        assert!(check(Some(&first.instance), dns).await.unwrap());
+        for own in [None, Some(&second.instance)] {
+            let error = check(own, dns).await.unwrap_err().to_string();
+            assert!(
+                error.contains("another cluster on /var/lib/knarr test (aaaabbbb)"),
+                "{error}"
+            );
+        }
+        assert!(matches!(prepare(&second).await, Err(Error::Taken { .. })));
+        teardown(&second.instance, dns).await.unwrap();
+        assert_eq!(state(), made, "the second has changed something");
+        teardown(&first.instance, dns).await.unwrap();
+        teardown(&first.instance, dns).await.unwrap();
+        assert_eq!(state(), untouched);
+        prepare(&second).await.unwrap();
+    });
+}
+
+#[test]
+fn an_address_that_somebody_else_has_is_named() {
+    in_namespace(|| async {
+        command("ip", &["address", "add", "169.254.20.10/32", "dev", "lo"]);
+        let error = check(None, network("aaaabbbb").dns_listen)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the address of cluster DNS, 169.254.20.10, is in use on lo"
+        );
+    });
+}
+
+#[test]
+fn overlapping_addresses_and_routes_are_found() {
+    in_namespace(|| async {
+        let network = network("aaaabbbb");
+        command("ip", &["link", "set", "lo", "up"]);
+        command("ip", &["route", "add", "10.0.0.0/8", "dev", "lo"]);
+        for range in [network.cluster_cidr, network.service_cidr] {
+            assert_eq!(overlap(range).await.unwrap(), None, "a wider route is none");
+        }
+        command("ip", &["route", "add", "10.43.7.0/24", "dev", "lo"]);
+        let found = overlap(network.service_cidr).await.unwrap();
+        assert_eq!(found.as_deref(), Some("10.43.7.0/24 on lo"));
+        command("ip", &["address", "add", "10.42.0.1/24", "dev", "lo"]);
+        let found = overlap(network.cluster_cidr).await.unwrap();
+        assert_eq!(found.as_deref(), Some("10.42.0.1/32 on lo"));
+    });
 }

@@ -2,24 +2,33 @@
 
 use std::net::Ipv4Addr;
 
-use crate::{PortMapping, nft, node::TABLE, result::PluginError};
+use crate::{PortMapping, nft, result::PluginError};
 
-pub async fn add(pod: Ipv4Addr, mappings: &[PortMapping]) -> Result<(), PluginError> {
-    apply("add", pod, mappings).await
+pub async fn add(table: &str, pod: Ipv4Addr, mappings: &[PortMapping]) -> Result<(), PluginError> {
+    apply("add", table, pod, mappings).await
 }
 
 /// Removes the mappings that still lead to this pod.
-pub async fn remove(pod: Ipv4Addr, mappings: &[PortMapping]) -> Result<(), PluginError> {
+pub async fn remove(
+    table: &str,
+    pod: Ipv4Addr,
+    mappings: &[PortMapping],
+) -> Result<(), PluginError> {
     if wanted(mappings).next().is_none() {
         return Ok(());
     }
     // `destroy element` needs a newer nft than Debian 12 has: adding first makes deleting always succeed.
-    apply("add", pod, mappings).await?;
-    apply("delete", pod, mappings).await
+    apply("add", table, pod, mappings).await?;
+    apply("delete", table, pod, mappings).await
 }
 
-async fn apply(verb: &str, pod: Ipv4Addr, mappings: &[PortMapping]) -> Result<(), PluginError> {
-    let script = script(verb, pod, mappings)?;
+async fn apply(
+    verb: &str,
+    table: &str,
+    pod: Ipv4Addr,
+    mappings: &[PortMapping],
+) -> Result<(), PluginError> {
+    let script = script(verb, table, pod, mappings)?;
     if script.is_empty() {
         return Ok(());
     }
@@ -33,7 +42,12 @@ fn wanted(mappings: &[PortMapping]) -> impl Iterator<Item = &PortMapping> {
     mappings.iter().filter(|m| m.host_port != 0)
 }
 
-fn script(verb: &str, pod: Ipv4Addr, mappings: &[PortMapping]) -> Result<String, PluginError> {
+fn script(
+    verb: &str,
+    table: &str,
+    pod: Ipv4Addr,
+    mappings: &[PortMapping],
+) -> Result<String, PluginError> {
     let mut script = String::new();
     for mapping in wanted(mappings) {
         let protocol = mapping.protocol.to_ascii_lowercase();
@@ -55,7 +69,7 @@ fn script(verb: &str, pod: Ipv4Addr, mappings: &[PortMapping]) -> Result<String,
             Some(ip) => ("hostports-ip", format!("{ip} . {protocol} . {host}")),
         };
         script.push_str(&format!(
-            "{verb} element ip {TABLE} {map} {{ {key} : {target} }}\n"
+            "{verb} element ip {table} {map} {{ {key} : {target} }}\n"
         ));
     }
     Ok(script)
@@ -80,10 +94,10 @@ mod tests {
         ];
         let pod = Ipv4Addr::new(10, 42, 0, 7);
         assert_eq!(
-            script("add", pod, &mappings).unwrap(),
-            "add element ip knarr-cni hostports { tcp . 8080 : 10.42.0.7 . 80 }\n\
-             add element ip knarr-cni hostports-ip { 10.0.0.1 . udp . 53 : 10.42.0.7 . 80 }\n"
+            script("add", "t", pod, &mappings).unwrap(),
+            "add element ip t hostports { tcp . 8080 : 10.42.0.7 . 80 }\n\
+             add element ip t hostports-ip { 10.0.0.1 . udp . 53 : 10.42.0.7 . 80 }\n"
         );
-        assert!(script("add", pod, &[mapping(1, "icmp", "")]).is_err());
+        assert!(script("add", "t", pod, &[mapping(1, "icmp", "")]).is_err());
     }
 }

@@ -28,24 +28,12 @@ pub const HOST_MAC: [u8; 6] = [0xee; 6];
 
 /// What an interface of a pod is made of.
 pub struct Pair {
+    /// The node's end is named by what it belongs to, so that `DEL` finds it without a record.
     pub host_name: String,
     pub pod_name: String,
     pub address: Ipv4Addr,
     pub gateway: Ipv4Addr,
     pub mtu: Option<u32>,
-}
-
-/// The node's end is named by what it belongs to, so that `DEL` finds it without a record. 15 bytes are the kernel's limit.
-pub fn host_name(container_id: &str, ifname: &str) -> String {
-    // FNV-1a: stable across builds, unlike the standard library's hasher.
-    let hash = container_id
-        .bytes()
-        .chain([0])
-        .chain(ifname.bytes())
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-    format!("{}{:010x}", crate::node::LINK_PREFIX, hash & 0xff_ffff_ffff)
 }
 
 /// A locally administered address that is unique on the node because the pod's address is.
@@ -232,15 +220,6 @@ fn kernel(what: &str, error: impl std::fmt::Display) -> PluginError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_fit_the_kernel_and_differ_by_interface() {
-        let id = "f".repeat(64);
-        let name = host_name(&id, "eth0");
-        assert_eq!(name.len(), 15);
-        assert_eq!(name, host_name(&id, "eth0"));
-        assert_ne!(name, host_name(&id, "eth1"));
-    }
 
     #[test]
     fn hardware_addresses_follow_the_pod_address() {

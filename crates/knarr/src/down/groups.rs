@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 /// Where the kubelet has its pods, below the cluster's own group.
 const PODS: &str = "kubepods";
 
-/// Removes the parent groups of pods and then `root` from every hierarchy, where nothing is in them. Blocks.
+/// Removes the parent groups of pods, then `root`, the cluster's own, and the one above it, from every hierarchy, where
+/// nothing is in them. Blocks.
 pub fn remove_empty(root: &Path) -> Result<()> {
     let table =
         fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
@@ -19,9 +20,9 @@ pub fn remove_empty(root: &Path) -> Result<()> {
         let group = hierarchy.join(root.strip_prefix("/").unwrap_or(root));
         let pods = group.join(PODS);
         remove_tree(&pods).with_context(|| format!("cannot remove {}", pods.display()))?;
-        if group != hierarchy {
+        for group in group.ancestors().take(2).filter(|g| *g != hierarchy) {
             // Others may have groups in it.
-            let _ = fs::remove_dir(&group);
+            let _ = fs::remove_dir(group);
         }
     }
     Ok(())

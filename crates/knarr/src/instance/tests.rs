@@ -6,11 +6,12 @@ fn the_second_instance_learns_of_the_first() {
     make_data_dir(&dir).unwrap();
     let mut first = Instance::acquire(&dir).unwrap();
     let note = Note {
+        ready: true,
         pid: std::process::id().cast_signed(),
         api: "https://127.0.0.1:6443".to_owned(),
         kubeconfig: dir.join("admin.kubeconfig"),
-        node_name: "a".to_owned(),
-        cgroup_root: "/knarr".into(),
+        cgroup_root: "/knarr/abcdefgh".into(),
+        network: Some(NetworkNamespace::current().unwrap()),
         foreign_runtime: Some(ForeignRuntime {
             endpoint: "unix:///run/containerd/containerd.sock".to_owned(),
             owner: dir.display().to_string(),
@@ -18,6 +19,8 @@ fn the_second_instance_learns_of_the_first() {
     };
     first.publish(&note).unwrap();
     let read = Note::read(&dir).unwrap().unwrap();
+    assert!(read.lives(&dir));
+    assert_eq!(read.network, note.network);
     assert_eq!(read.foreign_runtime, note.foreign_runtime);
     let error = Instance::acquire(&dir).err().unwrap().to_string();
     assert!(
@@ -25,8 +28,36 @@ fn the_second_instance_learns_of_the_first() {
         "{error}"
     );
     drop(first);
+    assert!(
+        !read.lives(&dir),
+        "the process is there, but not the instance"
+    );
     Instance::acquire(&dir).unwrap();
     fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn the_identity_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    assert_eq!(identity(dir).unwrap(), None);
+    let id = Instance::acquire(dir).unwrap().identity(dir).unwrap();
+    assert_eq!(identity(dir).unwrap(), Some(id));
+    assert_eq!(Instance::acquire(dir).unwrap().identity(dir).unwrap(), id);
+    fs::write(dir.join(IDENTITY), "torn").unwrap();
+    let error = Instance::acquire(dir).unwrap().identity(dir).unwrap_err();
+    assert!(error.to_string().contains("is damaged"), "{error}");
+}
+
+#[test]
+fn a_namespace_can_be_found() {
+    let current = NetworkNamespace::current().unwrap();
+    assert!(current.find().is_some());
+    let gone = NetworkNamespace {
+        device: 0,
+        ..current
+    };
+    assert_eq!(gone.find(), None);
 }
 
 #[test]

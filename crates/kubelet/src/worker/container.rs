@@ -87,7 +87,7 @@ pub(crate) async fn config(
             })
             .collect(),
         mounts,
-        labels: labels::container(pod, &container.name),
+        labels: labels::container(pod, &container.name, &ctx.config.instance),
         annotations: labels::annotations(pod, container, attempt),
         log_path,
         stdin: container.stdin.unwrap_or(false),

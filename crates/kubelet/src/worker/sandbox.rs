@@ -55,7 +55,7 @@ pub(crate) fn config(ctx: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxCo
             .to_string(),
         dns_config: Some(dns),
         port_mappings: ports(pod, host_network),
-        labels: labels::sandbox(pod, &ctx.config.data_dir),
+        labels: labels::sandbox(pod, &ctx.config.instance),
         annotations: annotations.into_iter().collect(),
         linux: Some(v1::LinuxPodSandboxConfig {
             cgroup_parent: ctx.cgroups.path(pod),

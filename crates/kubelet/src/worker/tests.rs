@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use knarr_client::{Informer, events::Recorder};
 use knarr_cri::v1;
@@ -16,6 +16,9 @@ use crate::{
 mod fake;
 
 use fake::{Api, Fake};
+
+/// The kubelet that the workers are of.
+const OWNER: &str = "own";
 
 /// A worker with its runtime and its API.
 struct Bench {
@@ -110,6 +113,7 @@ async fn start(
         .unwrap();
     let events = Events(Recorder::new(client.clone(), "kubelet", "n1"));
     let config = Config {
+        instance: OWNER.into(),
         node_name: "n1".into(),
         data_dir: dir.path().to_owned(),
         ..Config::default()
@@ -125,7 +129,7 @@ async fn start(
         admitted: parking_lot::Mutex::default(),
         http: Http::new().unwrap(),
         cgroups: Cgroups::none(),
-        observed: Observed::new(runtime.clone()),
+        observed: Observed::new(runtime.clone(), &config.instance),
         runtime_name: "fake".into(),
         config,
         client,
@@ -168,6 +172,34 @@ async fn a_pod_starts_and_is_deleted() {
         ]
     );
     assert!(!bench.dir.path().join("kubelet/pods/u1").exists());
+}
+
+#[tokio::test]
+async fn what_another_kubelet_made_is_not_looked_at() {
+    let bench = Bench::new(one("Always")).await;
+    bench.until_ready().await;
+    let labels = |owner: &str| {
+        HashMap::from([
+            (crate::labels::POD_UID.to_owned(), "u2".to_owned()),
+            (crate::labels::OWNER_LABEL.to_owned(), owner.to_owned()),
+        ])
+    };
+    bench.fake.state(|state| {
+        let mut sandbox = testing::sandbox(7, 1);
+        sandbox.labels = labels("another");
+        state.sandboxes.insert(sandbox.id.clone(), sandbox);
+        let running = v1::ContainerState::ContainerRunning;
+        let mut container = testing::container("b", 0, running, 1, 0);
+        container.labels = labels("another");
+        state.containers.insert(container.id.clone(), container);
+    });
+    let socket = bench.dir.path().join("cri.sock").display().to_string();
+    let runtime = Runtime::connect(&socket).await.unwrap();
+    for (owner, uids) in [(OWNER, ["u1"]), ("another", ["u2"])] {
+        let observed = Observed::new(runtime.clone(), owner);
+        observed.relist().await.unwrap();
+        assert_eq!(observed.uids(), uids, "{owner}");
+    }
 }
 
 #[tokio::test]

@@ -72,8 +72,11 @@ fn overlay(changes: Vec<(&str, Option<ServiceRules>)>) -> Applied {
     next
 }
 
+const TABLE: &str = "knarr-proxy";
+
 fn config() -> Config {
     Config {
+        table: TABLE.to_owned(),
         node_name: "a".to_owned(),
         cluster_cidr: (Ipv4Addr::new(10, 42, 0, 0), 16),
         service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
@@ -100,10 +103,11 @@ fn a_changed_endpoint_touches_its_service_only() {
         add rule ip knarr-proxy svc-default/a/tcp/http meta l4proto tcp dnat ip to 10.42.0.4:8080
         add element ip knarr-proxy hairpin { 10.42.0.4 . 10.42.0.4 }
     "#]]
-    .assert_eq(&difference(&applied, &next));
+    .assert_eq(&difference(TABLE, &applied, &next));
     applied.merge(next);
     assert_eq!(
         difference(
+            TABLE,
             &applied,
             &overlay(vec![("a", Some(wanted("a", 1, &[2, 4], None)))])
         ),
@@ -125,7 +129,7 @@ fn a_removed_service_leaves_nothing() {
         delete chain ip knarr-proxy ext-default/a/tcp/http
         delete chain ip knarr-proxy svc-default/a/tcp/http
     "#]]
-    .assert_eq(&difference(&applied, &next));
+    .assert_eq(&difference(TABLE, &applied, &next));
     applied.merge(next);
     assert_eq!(applied.len(), 0);
     assert!(applied.hairpins.is_empty());
@@ -193,7 +197,7 @@ fn the_kernel_accepts_every_transaction() {
         vec![("b", None), ("c", None)],
     ] {
         let next = overlay(next);
-        script.push_str(&difference(&applied, &next));
+        script.push_str(&difference(TABLE, &applied, &next));
         applied.merge(next);
     }
     let listing = apply_in_namespace(&script);
