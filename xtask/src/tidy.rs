@@ -50,7 +50,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-store",
         ],
     ),
-    ("foundation", &["knarr-meta", "knarr-testkit"]),
+    (
+        "foundation",
+        &["knarr-meta", "knarr-tasks", "knarr-testkit"],
+    ),
 ];
 
 pub fn run() -> Result<()> {

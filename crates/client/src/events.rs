@@ -64,7 +64,7 @@ impl Recorder {
             correlator: Correlator::default(),
         };
         // Ends by itself when every recorder is gone, which a component's shutdown sees to.
-        tokio::spawn(writer.run(receiver));
+        knarr_tasks::spawn("the event writer", writer.run(receiver));
         Self { sender }
     }
 

@@ -4,10 +4,10 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use knarr_tasks::Tasks;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::informer::Informer;
 use crate::reflector::Source;
@@ -25,8 +25,7 @@ pub struct InformerScope {
 
 struct Inner {
     client: kube::Client,
-    token: CancellationToken,
-    tracker: TaskTracker,
+    tasks: Tasks,
     shared: Mutex<HashMap<(TypeId, InformerScope), Box<dyn Any + Send + Sync>>>,
 }
 
@@ -41,8 +40,7 @@ impl Informers {
     pub fn new(client: kube::Client, token: CancellationToken) -> Self {
         let inner = Inner {
             client,
-            token,
-            tracker: TaskTracker::new(),
+            tasks: Tasks::new(token),
             shared: Mutex::new(HashMap::new()),
         };
         Self {
@@ -77,9 +75,10 @@ impl Informers {
                 let task = informer.clone().run(
                     self.inner.client.clone(),
                     source,
-                    self.inner.token.clone(),
+                    self.inner.tasks.token().clone(),
                 );
-                self.inner.tracker.spawn(task);
+                let name = format!("the informer of {}", K::kind(&()));
+                self.inner.tasks.keep(name, task);
                 Box::new(informer)
             });
         match entry.downcast_ref::<Informer<K>>() {
@@ -90,7 +89,6 @@ impl Informers {
 
     /// Waits until every informer's task has ended; to be called after the token was cancelled.
     pub async fn stopped(&self) {
-        self.inner.tracker.close();
-        self.inner.tracker.wait().await;
+        self.inner.tasks.stopped().await;
     }
 }

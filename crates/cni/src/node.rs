@@ -119,7 +119,7 @@ fn ipv4_query() -> RouteMessage {
 
 fn connect() -> Result<rtnetlink::Handle, Error> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Netlink)?;
-    tokio::spawn(connection);
+    knarr_tasks::spawn("a netlink connection", connection);
     Ok(handle)
 }
 

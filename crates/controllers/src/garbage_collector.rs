@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use knarr_client::{WorkQueue, errors};
+use knarr_tasks::Tasks;
 use kube::Api;
 use kube::api::{
     DeleteParams, DynamicObject, Patch, PatchParams, Preconditions, PropagationPolicy,
@@ -19,7 +20,6 @@ use kube::api::{
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
-use tokio_util::task::TaskTracker;
 
 use crate::deletion;
 use crate::resources::{self, ServedResource};
@@ -35,7 +35,7 @@ pub(crate) struct GarbageCollector {
     queue: WorkQueue<Work>,
     definitions_changed: Notify,
     begun: watch::Sender<bool>,
-    tracker: TaskTracker,
+    tasks: Tasks,
 }
 
 pub(crate) fn start(context: &Context) {
@@ -46,16 +46,18 @@ pub(crate) fn start(context: &Context) {
         queue: WorkQueue::new(),
         definitions_changed: Notify::new(),
         begun: watch::Sender::new(false),
-        tracker: context.tracker.clone(),
+        tasks: context.tasks.clone(),
     });
     let reader = context
         .clients
         .as_user("system:kube-controller-manager", &["system:authenticated"]);
     let monitoring = monitors::run(collector.clone(), reader, context.token.clone());
     let token = context.token.clone();
-    context.tracker.spawn(async move {
-        token.run_until_cancelled(monitoring).await;
-    });
+    context
+        .tasks
+        .keep("the garbage collector's monitors", async move {
+            token.run_until_cancelled(monitoring).await;
+        });
     let begun = collector.begun.clone();
     let ready = Synced::when(move || {
         let mut begun = begun.subscribe();

@@ -38,8 +38,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use knarr_client::{Clients, Informers};
+use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use runner::Context;
 
@@ -96,7 +96,7 @@ impl Controllers {
             config: self.config,
             clients: self.clients,
             informers: self.informers,
-            tracker: TaskTracker::new(),
+            tasks: Tasks::new(token.clone()),
             token: token.clone(),
         };
         replicaset::start(&context);
@@ -114,8 +114,7 @@ impl Controllers {
         node_lifecycle::start(&context);
         taint_eviction::start(&context);
         token.cancelled().await;
-        context.tracker.close();
-        if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tracker.wait())
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tasks.stopped())
             .await
             .is_err()
         {

@@ -7,18 +7,16 @@
 use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use knarr_client::events::Recorder;
 use knarr_client::{Clients, Informer, Informers, Object, WorkQueue, errors};
+use knarr_tasks::Tasks;
 use kube::Resource;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::Config;
 
@@ -105,7 +103,7 @@ pub(crate) struct Context {
     pub config: Config,
     pub clients: Arc<dyn Clients>,
     pub informers: Informers,
-    pub tracker: TaskTracker,
+    pub tasks: Tasks,
     pub token: CancellationToken,
 }
 
@@ -129,7 +127,7 @@ impl Context {
     ) {
         let queue = controller.queue().clone();
         let token = self.token.clone();
-        self.tracker.spawn(async move {
+        self.tasks.spawn("the end of a queue", async move {
             token.cancelled().await;
             queue.shut_down();
         });
@@ -137,7 +135,7 @@ impl Context {
             let controller = controller.clone();
             let token = self.token.clone();
             let synced = informers.clone();
-            self.tracker.spawn(async move {
+            self.tasks.keep(std::any::type_name::<R>(), async move {
                 let ready = futures::future::join_all(synced.iter().map(|synced| (synced.0)()));
                 if token.run_until_cancelled(ready).await.is_some() {
                     token.run_until_cancelled(work(&*controller)).await;
@@ -172,11 +170,8 @@ pub(crate) fn synced<K: Object>(informer: &Informer<K>) -> Synced {
 
 async fn work<R: Reconciler>(controller: &R) {
     while let Some(key) = controller.queue().next().await {
-        // A worker that dies would keep its key for ever.
-        let attempt = AssertUnwindSafe(controller.reconcile(&key)).catch_unwind();
-        let result = timeout(RECONCILE_TIMEOUT, attempt)
+        let result = timeout(RECONCILE_TIMEOUT, controller.reconcile(&key))
             .await
-            .map(|ended| ended.unwrap_or_else(|_| Err(Error::Other("panicked".to_owned()))))
             .unwrap_or_else(|_| {
                 Err(Error::Other(format!(
                     "not done within {RECONCILE_TIMEOUT:?}"

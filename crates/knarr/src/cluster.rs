@@ -22,11 +22,12 @@ use knarr_proxy::Proxy;
 use knarr_runtime::Runtime;
 use knarr_scheduler::Scheduler;
 use knarr_store::Embedded;
+use knarr_tasks::Tasks;
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -38,30 +39,11 @@ const CLIENTS_STOP: Duration = Duration::from_secs(10);
 const RUNTIME_STOP: Duration = Duration::from_secs(5);
 const SERVER_STOP: Duration = Duration::from_secs(5);
 
-/// A set of tasks that are stopped together.
-struct Stage {
-    token: CancellationToken,
-    tracker: TaskTracker,
-}
-
-impl Stage {
-    fn new() -> Self {
-        Self {
-            token: CancellationToken::new(),
-            tracker: TaskTracker::new(),
-        }
-    }
-
-    async fn stop(&self, name: &str, deadline: Duration) {
-        self.token.cancel();
-        self.tracker.close();
-        if timeout(deadline, self.tracker.wait()).await.is_err() {
-            warn!(
-                stage = name,
-                open = self.tracker.len(),
-                "did not stop in time"
-            );
-        }
+/// Tells tasks to end and waits for it.
+async fn stop(name: &str, tasks: &Tasks, deadline: Duration) {
+    tasks.token().cancel();
+    if timeout(deadline, tasks.stopped()).await.is_err() {
+        warn!(stage = name, open = tasks.len(), "did not stop in time");
     }
 }
 
@@ -88,9 +70,10 @@ pub struct Cluster {
     address: SocketAddr,
     pki: Arc<Pki>,
     store: Arc<Embedded>,
-    clients: Stage,
-    runtime: Stage,
-    server: Stage,
+    /// Clients of the API, the container runtime, and the server: in this order they stop.
+    clients: Tasks,
+    runtime: Tasks,
+    server: Tasks,
     /// Why a part that must not end has ended.
     failure: watch::Sender<Option<Arc<Error>>>,
 }
@@ -120,7 +103,7 @@ impl Cluster {
                 "this machine has no address beside loopback ones; give it one, or name one with --node-ip"
             );
         }
-        let runtime_stage = Stage::new();
+        let runtime_tasks = Tasks::new(CancellationToken::new());
         let failure = watch::Sender::new(None);
         let load = async {
             let store = progress.step("store", open_store(&flags.data_dir)).await?;
@@ -134,7 +117,7 @@ impl Cluster {
         let (endpoint, (store, server)) = tokio::try_join!(
             progress.step(
                 "container runtime",
-                start_runtime(flags, &host, &runtime_stage, &failure)
+                start_runtime(flags, &host, &runtime_tasks, &failure)
             ),
             load,
         )?;
@@ -149,12 +132,12 @@ impl Cluster {
             address: server.address(),
             pki: server.pki().clone(),
             store,
-            clients: Stage::new(),
-            runtime: runtime_stage,
-            server: Stage::new(),
+            clients: Tasks::new(CancellationToken::new()),
+            runtime: runtime_tasks,
+            server: Tasks::new(CancellationToken::new()),
             failure,
         };
-        let token = cluster.server.token.clone();
+        let token = cluster.server.token().clone();
         cluster.must_run(&cluster.server, "API server", async move {
             server.run(token).await.map_err(Error::from)
         });
@@ -197,9 +180,9 @@ impl Cluster {
 
     /// Stops clients, runtime, server and store in this order. Containers go on.
     pub async fn stop(&self) {
-        self.clients.stop("clients", CLIENTS_STOP).await;
-        self.runtime.stop("container runtime", RUNTIME_STOP).await;
-        self.server.stop("API server", SERVER_STOP).await;
+        stop("clients", &self.clients, CLIENTS_STOP).await;
+        stop("container runtime", &self.runtime, RUNTIME_STOP).await;
+        stop("API server", &self.server, SERVER_STOP).await;
         self.store.close();
         info!("stopped");
     }
@@ -207,11 +190,11 @@ impl Cluster {
     /// Runs a part whose end before its stage's is a failure of the cluster.
     fn must_run(
         &self,
-        stage: &Stage,
+        tasks: &Tasks,
         name: &'static str,
         work: impl Future<Output = Result<()>> + Send + 'static,
     ) {
-        must_run(stage, &self.failure, name, work);
+        must_run(tasks, &self.failure, name, work);
     }
 
     async fn start_network(&self, parts: &Parts<'_>) -> Result<()> {
@@ -227,7 +210,7 @@ impl Cluster {
         };
         knarr_cni::node::prepare(&network).await?;
         let cluster_dns = network::cluster_dns(flags);
-        let token = self.clients.token.child_token();
+        let token = self.clients.token().child_token();
         let client = parts
             .clients
             .as_user("system:kube-proxy", &["system:authenticated"]);
@@ -241,9 +224,9 @@ impl Cluster {
             },
             &Informers::new(client, token.clone()),
         );
-        self.clients.tracker.spawn(proxy.run(token));
+        self.clients.keep("service proxy", proxy.run(token));
 
-        let token = self.clients.token.child_token();
+        let token = self.clients.token().child_token();
         let client = parts.clients.as_service_account("kube-system", "kube-dns");
         let config = knarr_dns::Config {
             listen: network::DNS_LISTEN,
@@ -252,12 +235,12 @@ impl Cluster {
             forwarders: knarr_dns::node_resolvers(Path::new("/etc/resolv.conf")),
         };
         let dns = Dns::new(config, &Informers::new(client, token.clone())).await?;
-        self.clients.tracker.spawn(dns.run(token));
+        self.clients.keep("cluster DNS", dns.run(token));
         Ok(())
     }
 
     async fn start_control_plane(&self, parts: &Parts<'_>) -> Result<()> {
-        let token = self.clients.token.child_token();
+        let token = self.clients.token().child_token();
         let client = parts
             .clients
             .as_user("system:kube-controller-manager", &["system:authenticated"]);
@@ -270,15 +253,15 @@ impl Cluster {
             parts.clients.clone(),
             Informers::new(client, token.clone()),
         );
-        self.clients.tracker.spawn(controllers.run(token));
+        self.clients.keep("controllers", controllers.run(token));
 
-        let token = self.clients.token.child_token();
+        let token = self.clients.token().child_token();
         let client = parts
             .clients
             .as_user("system:kube-scheduler", &["system:authenticated"]);
         let informers = Informers::new(client.clone(), token.clone());
         let scheduler = Scheduler::new(knarr_scheduler::Config::default(), client, &informers);
-        self.clients.tracker.spawn(scheduler.run(token));
+        self.clients.keep("scheduler", scheduler.run(token));
         Ok(())
     }
 
@@ -288,7 +271,7 @@ impl Cluster {
         let client = parts
             .clients
             .as_user(&user, &["system:nodes", "system:authenticated"]);
-        let token = self.clients.token.child_token();
+        let token = self.clients.token().child_token();
         let nodes =
             Informers::new(client.clone(), token.clone()).informer_with::<Node>(InformerScope {
                 field_selector: Some(format!("metadata.name={}", parts.node_name)),
@@ -318,22 +301,19 @@ impl Cluster {
             ..knarr_kubelet::Config::default()
         };
         let kubelet = Kubelet::new(config, client).await?;
-        self.must_run(&self.clients, "kubelet", async move {
-            kubelet.run(token).await;
-            Ok(())
-        });
+        self.clients.keep("kubelet", kubelet.run(token));
         Ok(())
     }
 }
 
 fn must_run(
-    stage: &Stage,
+    tasks: &Tasks,
     failure: &watch::Sender<Option<Arc<Error>>>,
     name: &'static str,
     work: impl Future<Output = Result<()>> + Send + 'static,
 ) {
-    let (token, failure) = (stage.token.clone(), failure.clone());
-    stage.tracker.spawn(async move {
+    let (token, failure) = (tasks.token().clone(), failure.clone());
+    tasks.spawn(name, async move {
         let result = work.await;
         if token.is_cancelled() {
             return;
@@ -367,7 +347,7 @@ async fn open_store(data_dir: &Path) -> Result<Arc<Embedded>> {
 async fn start_runtime(
     flags: &Up,
     host: &Host,
-    stage: &Stage,
+    tasks: &Tasks,
     failure: &watch::Sender<Option<Arc<Error>>>,
 ) -> Result<String> {
     if let Some(endpoint) = &flags.container_runtime_endpoint {
@@ -383,8 +363,8 @@ async fn start_runtime(
     for dir in &flags.image_dir {
         import_images(&runtime, dir).await?;
     }
-    let token = stage.token.clone();
-    must_run(stage, failure, "container runtime", async move {
+    let token = tasks.token().clone();
+    must_run(tasks, failure, "container runtime", async move {
         runtime.run(token).await.map_err(Error::from)
     });
     Ok(format!("unix://{}", socket.display()))

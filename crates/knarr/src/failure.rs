@@ -1,5 +1,29 @@
 //! How a failed command ends: one line that says what went wrong and, where we know, what to do.
 
+use std::{process, sync::mpsc, thread, time::Duration};
+
+use knarr_tasks::Failure;
+
+/// Longest wait for the log to take a last line.
+const LOG_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Ends the process because a part of the cluster has panicked, or has ended and must not: what it left behind cannot be
+/// trusted. Containers go on, and the next start finds them.
+pub fn end(failure: &Failure) {
+    eprintln!("knarr: a part of the cluster failed: {failure}");
+    let (written, wait) = mpsc::channel();
+    let failure = failure.to_string();
+    // By another thread, since this one may hold the log's lock.
+    let logging = thread::Builder::new().spawn(move || {
+        tracing::error!(failure, "a part of the cluster failed");
+        let _ = written.send(());
+    });
+    if logging.is_ok() {
+        let _ = wait.recv_timeout(LOG_TIMEOUT);
+    }
+    process::exit(1)
+}
+
 /// The error with its causes in one line, each said once.
 pub fn line(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     cli::Up,
     cluster::{Cluster, Host},
-    detach,
+    detach, failure,
     instance::{self, ForeignRuntime, Instance, NetworkNamespace, Note},
     logging, network, preflight,
     progress::{Progress, seconds},
@@ -33,6 +33,7 @@ pub fn run(flags: Box<Up>) -> Result<()> {
     }
     let mut instance = Instance::acquire(&flags.data_dir)?;
     logging::start(&flags.log, &flags.data_dir)?;
+    knarr_tasks::on_failure(failure::end);
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::{InformerScope, Informers, events::Recorder};
 use knarr_cri::{tonic, v1};
+use knarr_tasks::Tasks;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -123,13 +124,26 @@ impl Kubelet {
             (&tracker, &token),
             observed,
         );
-        tracker.spawn(node::run(ctx.clone(), port, token.child_token()));
-        tracker.spawn(server::run(server, ctx.clone(), token.child_token()));
-        tracker.spawn(logs::rotate::run(ctx.clone(), token.child_token()));
+        let loops = Tasks::new(token.clone());
+        loops.keep(
+            "the node's status",
+            node::run(ctx.clone(), port, token.child_token()),
+        );
+        loops.keep(
+            "the kubelet's server",
+            server::run(server, ctx.clone(), token.child_token()),
+        );
+        loops.keep(
+            "the rotation of logs",
+            logs::rotate::run(ctx.clone(), token.child_token()),
+        );
         let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
             return;
         };
-        tracker.spawn(ctx.observed.clone().follow(stream, token.child_token()));
+        loops.keep(
+            "the runtime's events",
+            ctx.observed.clone().follow(stream, token.child_token()),
+        );
         let ready = async {
             tokio::join!(ctx.pods.synced(), ctx.services.synced());
         };
@@ -146,6 +160,7 @@ impl Kubelet {
         tracker.close();
         let ended = async {
             tracker.wait().await;
+            loops.stopped().await;
             informers.stopped().await;
         };
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {

@@ -122,8 +122,8 @@ impl Set {
                     .unwrap_or_default(),
                 begun: begun(status),
             };
-            self.tasks
-                .insert(status.id.clone(), tokio::spawn(prober.run()));
+            let running = knarr_tasks::spawn("a probe", prober.run());
+            self.tasks.insert(status.id.clone(), running);
         }
     }
 

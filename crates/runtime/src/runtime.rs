@@ -8,6 +8,7 @@ use std::time::Duration;
 use knarr_cni::Invoker;
 use knarr_cri::v1::image_service_server::ImageServiceServer;
 use knarr_cri::v1::runtime_service_server::RuntimeServiceServer;
+use knarr_tasks::Tasks;
 use parking_lot::Mutex;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -164,9 +165,11 @@ impl Runtime {
             .await
             .map_err(Error::io("listen for streams"))?;
         self.set_streaming(streaming.urls());
-        self.inner
-            .tasks
-            .spawn(streaming.run(self.executor(), token.clone()));
+        let streams = Tasks::new(token.clone());
+        streams.keep(
+            "the server of streams",
+            streaming.run(self.executor(), token.clone()),
+        );
         tracing::info!(socket = %socket.display(), "container runtime is ready");
         let stop = self.inner.token.clone();
         let serving = tonic::transport::Server::builder()
@@ -188,7 +191,8 @@ impl Runtime {
         };
         self.inner.token.cancel();
         self.inner.tasks.close();
-        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, self.inner.tasks.wait()).await;
+        let ended = futures::future::join(self.inner.tasks.wait(), streams.stopped());
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await;
         let _ = files::remove(&socket);
         outcome.map_err(|error| Error::Io {
             what: "serve CRI",

@@ -204,7 +204,7 @@ fn connect_in(netns: &Path) -> Result<Handle, PluginError> {
 
 fn connect() -> Result<Handle, PluginError> {
     let (connection, handle, _) = rtnetlink::new_connection().map_err(|e| kernel("netlink", e))?;
-    tokio::spawn(connection);
+    knarr_tasks::spawn("a netlink connection", connection);
     Ok(handle)
 }
 

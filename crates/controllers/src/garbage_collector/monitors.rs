@@ -123,11 +123,12 @@ async fn update(
             field_selector: None,
             metadata_only: true,
         };
-        collector.tracker.spawn(informer.clone().run(
-            reader.clone(),
-            source,
-            monitor_token.clone(),
-        ));
+        let monitoring = informer
+            .clone()
+            .run(reader.clone(), source, monitor_token.clone());
+        collector
+            .tasks
+            .spawn("a monitor of the garbage collector", monitoring);
         monitors.insert(
             path,
             Monitor {

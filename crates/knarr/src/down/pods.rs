@@ -61,7 +61,7 @@ async fn remove_embedded(data_dir: &Path, note: Option<&Note>) -> Result<()> {
     let endpoint = config.socket.display().to_string();
     let token = CancellationToken::new();
     let runtime = Runtime::new(config).await?;
-    let serving = tokio::spawn(runtime.run(token.clone()));
+    let serving = knarr_tasks::spawn("the container runtime", runtime.run(token.clone()));
     let removed = async {
         let mut client = reach(&endpoint).await?;
         remove_sandboxes(&mut client, None).await

@@ -70,12 +70,13 @@ pub(super) async fn serve(
         instance.id.clone(),
         alive_sender,
     );
-    tokio::spawn(token.run_until_cancelled_owned(async move {
+    let reading = token.run_until_cancelled_owned(async move {
         tokio::select! {
             () = reader => {}
             () = liveness => {}
         }
-    }));
+    });
+    knarr_tasks::spawn("a reader of logs", reading);
     let stream = tokio_stream_of(chunks).map(|chunk| chunk.map(Frame::data));
     let mut response = Response::new(BodyExt::boxed(StreamBody::new(stream)));
     let kind = HeaderValue::from_static("text/plain");

@@ -143,7 +143,8 @@ async fn splice(
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;
-    tokio::spawn(
+    knarr_tasks::spawn(
+        "a connection to the runtime's streams",
         token
             .clone()
             .run_until_cancelled_owned(connection.with_upgrades()),
@@ -175,7 +176,10 @@ async fn splice(
     *response.headers_mut() = answer.headers().clone();
     let theirs = hyper::upgrade::on(&mut answer);
     let ours = hyper::upgrade::on(&mut request);
-    tokio::spawn(token.run_until_cancelled_owned(join(ours, theirs)));
+    knarr_tasks::spawn(
+        "a stream to a container",
+        token.run_until_cancelled_owned(join(ours, theirs)),
+    );
     Ok(response)
 }
 
