@@ -26,7 +26,9 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(async move { stop.run_until_cancelled(connection.with_upgrades()).await });
+    knarr_tasks::spawn("a connection to a backend", async move {
+        stop.run_until_cancelled(connection.with_upgrades()).await
+    });
     Ok(sender)
 }
 

@@ -94,7 +94,7 @@ impl Opening {
     /// Switches protocols, and sends `log` in a task that ends with it, with the client or with `stop`.
     pub fn serve(self, client: OnUpgrade, log: Body, stop: CancellationToken) -> Response<Body> {
         let protocol = self.protocol;
-        tokio::spawn(async move {
+        knarr_tasks::spawn("a socket of logs", async move {
             let sending = async move {
                 match client.await {
                     Ok(upgraded) => send(TokioIo::new(upgraded), log, protocol).await,

@@ -10,7 +10,7 @@ const BUFFER_BYTES: usize = 32 << 10;
 /// Splices in a task of its own until both directions have ended or the token is cancelled. An end of one direction is passed on
 /// as a half-close: the other may still have much to say.
 pub fn spawn(client: OnUpgrade, backend: OnUpgrade, stop: CancellationToken) {
-    tokio::spawn(async move {
+    knarr_tasks::spawn("a stream to a kubelet", async move {
         stop.run_until_cancelled(async move {
             let (client, backend) = match tokio::try_join!(client, backend) {
                 Ok(both) => both,

@@ -1,12 +1,10 @@
 //! The chain every request passes: parse, authenticate, impersonate, authorize, limit, dispatch, answer.
 
 use std::{
-    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, request::Parts};
 use knarr_meta::{field, status::Status};
 
@@ -118,11 +116,9 @@ impl Wire<'_> {
             served: served.as_ref(),
             warnings: self.warnings,
         };
-        let answer = AssertUnwindSafe(chain.run(peer, body, extensions))
-            .catch_unwind()
-            .await;
-        let answer = answer.unwrap_or_else(|_| {
-            tracing::error!(method = %self.parts.method, path = info.path, "a handler panicked");
+        let answer = knarr_tasks::caught(chain.run(peer, body, extensions)).await;
+        let answer = answer.unwrap_or_else(|failure| {
+            tracing::error!(method = %self.parts.method, path = info.path, %failure, "a handler panicked");
             Err(Status::internal("the request handler failed"))
         });
         let headers = &self.decoded.headers;

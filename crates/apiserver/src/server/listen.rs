@@ -79,7 +79,7 @@ pub async fn serve(
             stream,
             graceful.watcher(),
         );
-        tokio::spawn(async move {
+        knarr_tasks::spawn("a connection to the API", async move {
             connection.await;
             drop(place);
         });
