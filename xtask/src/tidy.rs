@@ -63,6 +63,7 @@ pub fn run() -> Result<()> {
     let mut problems = arrows(root)?;
     problems.extend(map(root)?);
     problems.extend(sizes(root)?);
+    problems.extend(spawns(root)?);
     if problems.is_empty() {
         return Ok(());
     }
@@ -144,6 +145,71 @@ fn map(root: &Path) -> Result<Vec<String>> {
         .difference(&exist)
         .map(|f| format!("ARCHITECTURE.md names `{f}/`, which does not exist"));
     Ok(missing.chain(gone).collect())
+}
+
+/// Tasks are spawned by the crate that sees to their failure; tests may do as they like.
+fn spawns(root: &Path) -> Result<Vec<String>> {
+    const BARE: [&str; 2] = ["tokio::spawn(", "task::spawn("];
+    const EXEMPT: [&str; 2] = ["crates/tasks", "crates/testkit"];
+    let mut files = Vec::new();
+    rust_files(&root.join("crates"), &mut files)?;
+    let mut sources = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(&file)?;
+        let shown = file.strip_prefix(root).unwrap_or(&file).to_owned();
+        let is_source = shown.iter().nth(2).is_some_and(|part| part == "src");
+        if is_source && !EXEMPT.iter().any(|own| shown.starts_with(own)) {
+            sources.insert(shown, text);
+        }
+    }
+    let tests: BTreeSet<PathBuf> = sources
+        .iter()
+        .flat_map(|(path, text)| test_modules(path, text))
+        .collect();
+    let mut problems = Vec::new();
+    for (path, text) in &sources {
+        if tests
+            .iter()
+            .any(|module| path.with_extension("").starts_with(module))
+        {
+            continue;
+        }
+        let program = text
+            .split("\n#[cfg(test)]\nmod ")
+            .next()
+            .unwrap_or_default();
+        for (number, line) in program.lines().enumerate() {
+            if BARE.iter().any(|bare| line.contains(bare)) {
+                problems.push(format!(
+                    "{}:{} spawns a task whose failure nobody sees: use knarr_tasks",
+                    path.display(),
+                    number + 1
+                ));
+            }
+        }
+    }
+    Ok(problems)
+}
+
+/// Modules of a file that only tests have, as paths without an extension.
+fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let is_root = path
+        .file_name()
+        .is_some_and(|name| name == "lib.rs" || name == "main.rs");
+    let folder = match path.parent() {
+        Some(parent) if is_root => parent.to_owned(),
+        _ => path.with_extension(""),
+    };
+    let mut modules = Vec::new();
+    for (attribute, line) in text.lines().zip(text.lines().skip(1)) {
+        let module = line.trim_start_matches("pub(crate) ").strip_prefix("mod ");
+        if attribute == "#[cfg(test)]"
+            && let Some(name) = module.and_then(|rest| rest.strip_suffix(';'))
+        {
+            modules.push(folder.join(name));
+        }
+    }
+    modules
 }
 
 /// Reports long files; refuses very long ones.
