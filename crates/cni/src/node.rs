@@ -131,11 +131,7 @@ fn ruleset(network: &NodeNetwork) -> String {
     let table = table(&network.instance);
     let links = network.instance.link_prefix();
     let comment = comment(&network.data_dir);
-    let mut script = format!(
-        "add table ip {table}{comment}\n\
-         add map ip {table} hostports {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}\n\
-         add map ip {table} hostports-ip {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}\n"
-    );
+    let mut script = format!("add table ip {table}{comment}\n{}", hostport_maps(&table));
     let chains = [
         ("hostports-dnat", ""),
         (
@@ -153,6 +149,10 @@ fn ruleset(network: &NodeNetwork) -> String {
         (
             "fence",
             "type filter hook postrouting priority srcnat - 10; policy accept;",
+        ),
+        (
+            "loopback",
+            "type filter hook prerouting priority raw; policy accept;",
         ),
     ];
     for (chain, hook) in chains {
@@ -194,6 +194,16 @@ fn ruleset(network: &NodeNetwork) -> String {
             "postrouting",
             format!("ip saddr 127.0.0.0/8 ip daddr {pods} masquerade"),
         ),
+        // Links to pods take answers for 127.0.0.1 (see [`crate::plugin`]). Before answers are translated back, nothing from
+        // another machine or a pod may say that it is from or for the node itself (CVE-2020-8558).
+        (
+            "loopback",
+            "iifname != \"lo\" ip daddr 127.0.0.0/8 drop".to_owned(),
+        ),
+        (
+            "loopback",
+            "iifname != \"lo\" ip saddr 127.0.0.0/8 drop".to_owned(),
+        ),
         // What is still addressed to a pod or a service here has no pod behind it: it must not leave the node.
         (
             "fence",
@@ -206,6 +216,15 @@ fn ruleset(network: &NodeNetwork) -> String {
         script.push_str(&format!("add rule ip {table} {chain} {rule}\n"));
     }
     script
+}
+
+/// Where host ports lead: with any address of the node, and with one. Making them again changes nothing.
+pub(crate) fn hostport_maps(table: &str) -> String {
+    let target = "ipv4_addr . inet_service";
+    format!(
+        "add map ip {table} hostports {{ type inet_proto . inet_service : {target}; }}\n\
+         add map ip {table} hostports-ip {{ type ipv4_addr . inet_proto . inet_service : {target}; }}\n"
+    )
 }
 
 /// Whose table it is, for whoever lists it.

@@ -219,11 +219,8 @@ fn addressed(tuple: &[Tuple]) -> Option<(Ipv4Addr, Ipv4Addr, u16)> {
 
 /// Where node ports answer.
 fn local_addresses() -> nix::Result<HashSet<Ipv4Addr>> {
-    let found = getifaddrs()?.filter_map(|interface| {
-        let address = interface.address?;
-        let address = address.as_sockaddr_in()?.ip();
-        (!address.is_loopback()).then_some(address)
-    });
+    let found =
+        getifaddrs()?.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
     Ok(found.collect())
 }
 

@@ -115,8 +115,8 @@ fn base_chains(config: &Config) -> Vec<(&'static str, &'static str, Vec<String>)
             "ip daddr {service_range} ip saddr != @cluster meta mark set meta mark or {MASQUERADE_MARK:#x}"
         ),
         "ip daddr . meta l4proto . th dport vmap @services".to_owned(),
-        "ip daddr != 127.0.0.0/8 fib daddr type local meta l4proto . th dport vmap @nodeports"
-            .to_owned(),
+        // Those of 127.0.0.1 too, for the node's own programs; from elsewhere nothing comes to that address.
+        "fib daddr type local meta l4proto . th dport vmap @nodeports".to_owned(),
     ]);
     let masquerade = vec![
         "ip saddr . ip daddr @hairpin masquerade fully-random".to_owned(),

@@ -3,6 +3,7 @@
 
 mod balancing;
 mod flows;
+mod loopback;
 mod manifest;
 mod mirroring;
 mod names;
@@ -22,7 +23,7 @@ fn services_lead_to_their_endpoints() {
     with_running_cluster(|cluster| {
         step("apply", || shell(cluster)?.apply(&manifest::text()))?;
         step("ready", || ready(&shell(cluster)?))?;
-        let checks: [(&str, Check); 18] = [
+        let checks: [(&str, Check); 20] = [
             ("ports by name", balancing::named_ports),
             ("session affinity", balancing::affinity),
             ("the client's address", balancing::policies),
@@ -43,6 +44,8 @@ fn services_lead_to_their_endpoints() {
             ("UDP", flows::udp),
             ("the first endpoint", flows::first_endpoint),
             ("connections outlive changes", flows::established),
+            ("ports of 127.0.0.1", loopback::own_programs),
+            ("127.0.0.1 from elsewhere", loopback::others),
             // The last: it deletes a pod.
             ("UDP clients of a deleted pod", flows::deleted_pod),
         ];

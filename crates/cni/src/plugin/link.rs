@@ -113,6 +113,7 @@ async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {
         .execute()
         .await
         .map_err(|e| kernel("veth", e))?;
+    answer_loopback(&pair.host_name)?;
     neighbour(host, index, pair.address, pod_mac(pair.address)).await?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(pair.address, 32)
@@ -125,6 +126,14 @@ async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {
         .execute()
         .await
         .map_err(|e| kernel("route", e))
+}
+
+/// Lets the node's own programs reach pods by ports of 127.0.0.1: without it the kernel refuses to send from there by a real
+/// link, and to take the answers. For this link only, unlike kube-proxy, which lets every link do so; what must not come in
+/// by it is dropped by the node's table.
+fn answer_loopback(link: &str) -> Result<(), PluginError> {
+    let setting = format!("/proc/sys/net/ipv4/conf/{link}/route_localnet");
+    std::fs::write(&setting, "1").map_err(|e| kernel(&setting, e))
 }
 
 async fn neighbour(

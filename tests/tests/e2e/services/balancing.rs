@@ -23,7 +23,7 @@ fn host(shell: &Shell<'_>, url: &str) -> Result<String> {
 }
 
 /// Asks until both pods have answered.
-fn meet_both(shell: &Shell<'_>, url: &str) -> Result<()> {
+pub fn meet_both(shell: &Shell<'_>, url: &str) -> Result<()> {
     let mut met = BTreeSet::new();
     for _ in 0..REQUESTS {
         met.insert(host(shell, url)?);

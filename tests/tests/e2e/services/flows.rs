@@ -69,7 +69,7 @@ impl Client {
     }
 }
 
-fn clients(shell: &Shell<'_>) -> Result<[Client; 4]> {
+fn clients(shell: &Shell<'_>) -> Result<[Client; 5]> {
     let inside = cluster_ip(shell, "names")?;
     let client = |caller, address: &str, port| Client {
         caller,
@@ -79,6 +79,7 @@ fn clients(shell: &Shell<'_>) -> Result<[Client; 4]> {
     Ok([
         client(Caller::Node, &inside, 9000),
         client(Caller::Pod, &inside, 9000),
+        client(Caller::Node, "127.0.0.1", NAMES_PORT),
         client(Caller::Outside, NODE_IP, NAMES_PORT),
         client(Caller::Pod, NODE_IP, NAMES_PORT),
     ])

@@ -18,6 +18,9 @@ pub const LOCAL_PORT: u16 = 30082;
 pub const FAR_PORT: u16 = 30083;
 pub const NAMES_PORT: u16 = 30084;
 pub const LATE_PORT: u16 = 30085;
+/// A port of the node that leads to pod alpha, and one of its 127.0.0.1 that leads to beta.
+pub const HOST_PORT: u16 = 18_090;
+pub const LOCAL_HOST_PORT: u16 = 18_091;
 pub const NEAR_CHECK: u16 = 31001;
 pub const REMOTE_CHECK: u16 = 31002;
 /// An external address of a Service without endpoints.
@@ -43,8 +46,12 @@ fn pods() -> Vec<Value> {
     });
     let caller = json!({"containers": [with_perl(json!({"name": "main", "command": ["sleep", "3600"]}))], "volumes": volumes()});
     vec![
-        web("alpha", 8080),
-        web("beta", 8081),
+        web("alpha", 8080, json!({"hostPort": HOST_PORT})),
+        web(
+            "beta",
+            8081,
+            json!({"hostPort": LOCAL_HOST_PORT, "hostIP": "127.0.0.1"}),
+        ),
         pod("shy", "shy", shy),
         pod("caller", "caller", caller),
     ]
@@ -56,10 +63,12 @@ fn pod(name: &str, app: &str, mut spec: Value) -> Value {
 }
 
 /// A pod that serves pages and names. The port of the pages has the same name everywhere, but not the same number.
-fn web(name: &str, port: u16) -> Value {
+fn web(name: &str, port: u16, mut container_port: Value) -> Value {
+    container_port["name"] = "web".into();
+    container_port["containerPort"] = port.into();
     let hello = json!({
         "name": "hello", "image": HELLO, "imagePullPolicy": "IfNotPresent", "args": [format!("--port={port}")],
-        "ports": [{"name": "web", "containerPort": port}],
+        "ports": [container_port],
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": "web"}, "periodSeconds": 1},
     });
     let names = with_perl(json!({
