@@ -14,11 +14,15 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{
     config::{self, NetworkConfigList},
+    plugin::{self, ValidAttachment},
     result::{CniResult, PluginError},
 };
 
 /// A plugin that has not answered by then is killed: a pod start must not hang on one.
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// The version of the protocol since which there is `GC`.
+const GC_VERSION: &str = "1.1.0";
+const CACHE_SUFFIX: &str = ".json";
 
 /// A port of the node that leads to a port of the pod (capability `portMappings`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
@@ -79,6 +83,19 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+}
+
+impl Error {
+    /// Whether there is no network yet.
+    pub fn is_unconfigured(&self) -> bool {
+        match self {
+            Self::Config(config::Error::None(_)) => true,
+            Self::Config(config::Error::Read { source, .. }) => {
+                source.kind() == io::ErrorKind::NotFound
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Runs the plugins of the first configuration list in a directory.
@@ -161,8 +178,16 @@ impl Invoker {
         netns: Option<&Path>,
         ifname: &str,
     ) -> Result<(), Error> {
-        let Some(cached) = self.load(sandbox_id, ifname).await else {
-            return Ok(());
+        let cached = match self.load(sandbox_id, ifname).await {
+            Stored::Whole(cached) => cached,
+            Stored::None => return Ok(()),
+            // Torn by a power failure. Plugins know by the sandbox's id what they made.
+            Stored::Torn => Cached {
+                list: NetworkConfigList::load_first(&self.conf_dir)?,
+                args: Vec::new(),
+                port_mappings: Vec::new(),
+                result: Value::Null,
+            },
         };
         let attachment = Attachment {
             sandbox_id,
@@ -187,6 +212,55 @@ impl Invoker {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// Takes back what sandboxes have that are none of `valid`, as libcni's `GCNetworkList`: those whose attachment is still
+    /// known are detached, then plugins that can are told what is in use. One that fails does not hold up the others; the first
+    /// error is returned.
+    pub async fn collect(&self, valid: &[ValidAttachment]) -> Result<(), Error> {
+        let mut outcome = Ok(());
+        for stale in self.attachments().await? {
+            if !valid.contains(&stale) {
+                let deleted = self.del(&stale.container_id, None, &stale.ifname).await;
+                outcome = outcome.and(deleted);
+            }
+        }
+        let list = NetworkConfigList::load_first(&self.conf_dir)?;
+        for plugin in &list.plugins {
+            // Ours could before the protocol had it: a list has the oldest version that all runtimes take.
+            if list.cni_version != GC_VERSION && plugin_type(plugin) != plugin::NAME {
+                continue;
+            }
+            let mut stdin = plugin_config(&list, plugin, None, &CapabilityArgs::default());
+            stdin["cni.dev/valid-attachments"] = serde_json::json!(valid);
+            let attachment = Attachment {
+                sandbox_id: "",
+                netns: None,
+                ifname: "",
+                args: String::new(),
+            };
+            let collected = self.run("GC", plugin, &stdin, &attachment).await;
+            outcome = outcome.and(collected.map(drop));
+        }
+        outcome
+    }
+
+    /// Every attachment that is on disk.
+    async fn attachments(&self) -> Result<Vec<ValidAttachment>, Error> {
+        let error = |source| Error::Cache {
+            id: "all sandboxes".to_owned(),
+            path: self.cache_dir.clone(),
+            source,
+        };
+        let mut files = match tokio::fs::read_dir(&self.cache_dir).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            files => files.map_err(error)?,
+        };
+        let mut found = Vec::new();
+        while let Some(file) = files.next_entry().await.map_err(error)? {
+            found.extend(attachment_of(&file.path()));
+        }
+        Ok(found)
     }
 
     fn find(&self, plugin: &str) -> Result<PathBuf, Error> {
@@ -266,7 +340,8 @@ impl Invoker {
     }
 
     fn cache_path(&self, sandbox_id: &str, ifname: &str) -> PathBuf {
-        self.cache_dir.join(format!("{sandbox_id}-{ifname}.json"))
+        self.cache_dir
+            .join(format!("{sandbox_id}-{ifname}{CACHE_SUFFIX}"))
     }
 
     async fn store(&self, sandbox_id: &str, ifname: &str, cached: &Cached) -> Result<(), Error> {
@@ -285,12 +360,20 @@ impl Invoker {
         tokio::fs::rename(&temporary, &path).await.map_err(error)
     }
 
-    async fn load(&self, sandbox_id: &str, ifname: &str) -> Option<Cached> {
-        let bytes = tokio::fs::read(self.cache_path(sandbox_id, ifname))
-            .await
-            .ok()?;
-        serde_json::from_slice(&bytes).ok()
+    async fn load(&self, sandbox_id: &str, ifname: &str) -> Stored {
+        match tokio::fs::read(self.cache_path(sandbox_id, ifname)).await {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_or(Stored::Torn, Stored::Whole),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Stored::None,
+            Err(_) => Stored::Torn,
+        }
     }
+}
+
+/// What is on disk of an attachment.
+enum Stored {
+    Whole(Cached),
+    Torn,
+    None,
 }
 
 #[derive(Serialize, serde::Deserialize)]
@@ -299,6 +382,16 @@ struct Cached {
     args: Vec<(String, String)>,
     port_mappings: Vec<PortMapping>,
     result: Value,
+}
+
+/// Whose a file of the cache is. Ids have no dash.
+fn attachment_of(path: &Path) -> Option<ValidAttachment> {
+    let name = path.file_name()?.to_str()?.strip_suffix(CACHE_SUFFIX)?;
+    let (container_id, ifname) = name.split_once('-')?;
+    Some(ValidAttachment {
+        container_id: container_id.to_owned(),
+        ifname: ifname.to_owned(),
+    })
 }
 
 fn plugin_type(plugin: &Map<String, Value>) -> &str {
@@ -330,3 +423,6 @@ fn plugin_config(
     config.remove("capabilities");
     config.into_iter().collect::<Map<_, _>>().into()
 }
+
+#[cfg(test)]
+mod tests;

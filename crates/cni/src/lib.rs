@@ -22,6 +22,7 @@ pub mod result;
 pub use config::NetworkConfigList;
 pub use instance::{InstanceId, InvalidId};
 pub use invoke::{CapabilityArgs, Invoker, PortMapping};
+pub use plugin::ValidAttachment;
 pub use result::CniResult;
 
 /// The protocol version we speak when a configuration names none that is newer.

@@ -14,6 +14,7 @@ mod link;
 pub mod loopback;
 
 use std::{
+    collections::HashSet,
     ffi::OsStr,
     io::{self, Read, Write},
     net::Ipv4Addr,
@@ -21,14 +22,14 @@ use std::{
     process::ExitCode,
 };
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
     CNI_VERSION, InstanceId, PortMapping, SUPPORTED_VERSIONS, node,
     result::{CniResult, Interface, IpConfig, PluginError, Route},
 };
-use ipam::{Ipam, Subnet};
+use ipam::{Ipam, Lease, Subnet};
 
 /// A configuration is a few hundred bytes; more is not one.
 const CONFIG_LIMIT_BYTES: u64 = 1 << 20;
@@ -54,6 +55,17 @@ struct Config {
     data_dir: PathBuf,
     #[serde(default)]
     runtime_config: RuntimeConfig,
+    /// For `GC`: what is in use.
+    #[serde(default, rename = "cni.dev/valid-attachments")]
+    valid_attachments: Vec<ValidAttachment>,
+}
+
+/// An attachment that a runtime knows of, as `GC` is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+pub struct ValidAttachment {
+    #[serde(rename = "containerID")]
+    pub container_id: String,
+    pub ifname: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -119,7 +131,8 @@ fn run() -> Result<Value, PluginError> {
         "DEL" => runtime
             .block_on(del(&config, &request()?))
             .map(|()| Value::Null),
-        "CHECK" | "STATUS" | "GC" => Ok(Value::Null),
+        "GC" => runtime.block_on(collect(&config)).map(|()| Value::Null),
+        "CHECK" | "STATUS" => Ok(Value::Null),
         other => Err(unknown(other)),
     }
 }
@@ -135,7 +148,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, PluginError> {
 async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
     let netns = request.netns.as_deref().ok_or_else(|| no_netns("ADD"))?;
     let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
-    let address = ipam.allocate(&request.container_id, &request.ifname)?;
+    let ports = &config.runtime_config.port_mappings;
+    let address = ipam.allocate(&request.container_id, &request.ifname, ports)?;
     let pair = link::Pair {
         host_name: config.instance.link(&request.container_id, &request.ifname),
         pod_name: request.ifname.clone(),
@@ -145,12 +159,7 @@ async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
     };
     let made = async {
         link::attach(&pair, netns).await?;
-        hostport::add(
-            &node::table(&config.instance),
-            address,
-            &config.runtime_config.port_mappings,
-        )
-        .await
+        hostport::add(&node::table(&config.instance), address, ports).await
     };
     if let Err(error) = made.await {
         // The runtime calls DEL after a failed ADD, but need not: leave nothing behind.
@@ -188,17 +197,34 @@ async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
 
 async fn del(config: &Config, request: &Request) -> Result<(), PluginError> {
     let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
-    if let Some(address) = ipam.address_of(&request.container_id, &request.ifname)? {
-        hostport::remove(
-            &node::table(&config.instance),
-            address,
-            &config.runtime_config.port_mappings,
-        )
-        .await?;
+    match ipam.lease_of(&request.container_id, &request.ifname)? {
+        Some(lease) => free(config, &ipam, &lease).await,
+        None => link::detach(&config.instance.link(&request.container_id, &request.ifname)).await,
     }
-    link::detach(&config.instance.link(&request.container_id, &request.ifname)).await?;
+}
+
+/// Takes back what no attachment has that the runtime knows of.
+async fn collect(config: &Config) -> Result<(), PluginError> {
+    let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
+    let valid: HashSet<(&str, &str)> = config
+        .valid_attachments
+        .iter()
+        .map(|valid| (valid.container_id.as_str(), valid.ifname.as_str()))
+        .collect();
+    for lease in ipam.leases()? {
+        if !valid.contains(&(lease.container_id.as_str(), lease.ifname.as_str())) {
+            free(config, &ipam, &lease).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn free(config: &Config, ipam: &Ipam, lease: &Lease) -> Result<(), PluginError> {
+    let table = node::table(&config.instance);
+    hostport::remove(&table, lease.address, &lease.port_mappings).await?;
+    link::detach(&config.instance.link(&lease.container_id, &lease.ifname)).await?;
     // Last: an address is free only when nothing leads to it any more.
-    ipam.release(&request.container_id, &request.ifname)
+    ipam.release(&lease.container_id, &lease.ifname)
 }
 
 fn request() -> Result<Request, PluginError> {

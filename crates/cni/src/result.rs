@@ -95,3 +95,6 @@ impl PluginError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

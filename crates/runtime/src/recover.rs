@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use knarr_cni::ValidAttachment;
 use knarr_shim::ContainerState;
 use knarr_shim::protocol::{EXIT_FILE, ExitRecord, STARTED_FILE};
 use serde::Deserialize;
@@ -14,7 +15,7 @@ use crate::records::{
     STOPPED_FILE, SandboxRecord, ids,
 };
 use crate::runtime::Inner;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{INTERFACE, Sandbox};
 use crate::{Error, files};
 
 #[derive(Deserialize)]
@@ -29,7 +30,29 @@ impl Inner {
         self.load_containers()?;
         let sandboxes: Vec<Arc<Sandbox>> = self.sandboxes.lock().values().cloned().collect();
         futures::future::join_all(sandboxes.iter().map(|sandbox| self.reconnect(sandbox))).await;
+        self.collect_networks().await;
         Ok(())
+    }
+
+    /// Gives back the addresses of sandboxes whose records are gone: a power failure may take any of them.
+    async fn collect_networks(&self) {
+        let valid: Vec<ValidAttachment> = self
+            .sandboxes
+            .lock()
+            .keys()
+            .map(|id| ValidAttachment {
+                container_id: id.clone(),
+                ifname: INTERFACE.to_owned(),
+            })
+            .collect();
+        match self.cni.collect(&valid).await {
+            Ok(()) => {}
+            Err(error) if error.is_unconfigured() => {}
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "addresses of sandboxes that are gone may still be taken"
+            ),
+        }
     }
 
     fn load_sandboxes(&self) -> Result<(), Error> {

@@ -22,7 +22,7 @@ use crate::{Error, cgroup, id, spec};
 /// Wanted for shims: the last to be killed when memory runs out, but for the kernel's own choice.
 const SHIM_OOM_SCORE_ADJ: i32 = -998;
 /// The pod's interface.
-const INTERFACE: &str = "eth0";
+pub(crate) const INTERFACE: &str = "eth0";
 /// Longest a CNI plugin may take.
 const CNI_TIMEOUT: Duration = Duration::from_secs(30);
 

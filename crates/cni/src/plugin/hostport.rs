@@ -2,10 +2,16 @@
 
 use std::net::Ipv4Addr;
 
-use crate::{PortMapping, nft, result::PluginError};
+use crate::{PortMapping, nft, node, result::PluginError};
 
 pub async fn add(table: &str, pod: Ipv4Addr, mappings: &[PortMapping]) -> Result<(), PluginError> {
-    apply("add", table, pod, mappings).await
+    let script = script("add", table, pod, mappings)?;
+    if script.is_empty() {
+        return Ok(());
+    }
+    nft::apply(&script)
+        .await
+        .map_err(|e| PluginError::new(PluginError::KERNEL, format!("hostPort: {e}")))
 }
 
 /// Removes the mappings that still lead to this pod.
@@ -17,22 +23,15 @@ pub async fn remove(
     if wanted(mappings).next().is_none() {
         return Ok(());
     }
-    // `destroy element` needs a newer nft than Debian 12 has: adding first makes deleting always succeed.
-    apply("add", table, pod, mappings).await?;
-    apply("delete", table, pod, mappings).await
-}
-
-async fn apply(
-    verb: &str,
-    table: &str,
-    pod: Ipv4Addr,
-    mappings: &[PortMapping],
-) -> Result<(), PluginError> {
-    let script = script(verb, table, pod, mappings)?;
-    if script.is_empty() {
-        return Ok(());
-    }
-    nft::apply(&script)
+    // `destroy element` needs a newer nft than Debian 12 has: adding first makes deleting always succeed, also where the node's
+    // network was not prepared since it was started.
+    let script = [
+        format!("add table ip {table}\n"),
+        node::hostport_maps(table),
+        script("add", table, pod, mappings)?,
+        script("delete", table, pod, mappings)?,
+    ];
+    nft::apply(&script.concat())
         .await
         .map_err(|e| PluginError::new(PluginError::KERNEL, format!("hostPort: {e}")))
 }

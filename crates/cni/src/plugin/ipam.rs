@@ -1,10 +1,14 @@
-//! Addresses of a node's pod subnet: one file an address, so that they survive any crash without a daemon.
+//! Addresses of a node's pod subnet: one file an address, so that they survive any crash without a daemon. The file tells whose
+//! the address is and which ports of the node lead to it, and is there, whole, before the address is used: whatever becomes of
+//! other records, what is not in use can be told and given back. One that is not whole is a power failure's, which no pod
+//! outlived: nobody's.
 //!
 //! Addresses are handed out round robin: one that was just freed may still be in somebody's DNS cache or conntrack table.
 
 use std::{
+    collections::HashSet,
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io,
     net::Ipv4Addr,
     path::{Path, PathBuf},
     str::FromStr,
@@ -13,7 +17,7 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Deserializer};
 
-use crate::result::PluginError;
+use crate::{PortMapping, result::PluginError};
 
 /// An IPv4 subnet in CIDR notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +69,45 @@ pub struct Ipam {
 }
 
 const LAST_FILE: &str = "last";
+/// Where a file is written before it has its name.
+const NEW_FILE: &str = "new";
+
+/// Whose an address is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub address: Ipv4Addr,
+    pub container_id: String,
+    pub ifname: String,
+    /// Ports of the node that lead to it.
+    pub port_mappings: Vec<PortMapping>,
+}
+
+impl Lease {
+    fn is_of(&self, container_id: &str, ifname: &str) -> bool {
+        self.container_id == container_id && self.ifname == ifname
+    }
+
+    /// One line whose, and one of ports.
+    fn text(&self) -> io::Result<String> {
+        let ports = serde_json::to_string(&self.port_mappings)?;
+        Ok(format!("{} {}\n{ports}\n", self.container_id, self.ifname))
+    }
+
+    fn parse(address: Ipv4Addr, text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let (container_id, ifname) = lines.next()?.split_once(' ')?;
+        Some(Self {
+            address,
+            container_id: container_id.to_owned(),
+            ifname: ifname.to_owned(),
+            // Those of older versions have one line.
+            port_mappings: lines
+                .next()
+                .map_or(Ok(Vec::new()), serde_json::from_str)
+                .ok()?,
+        })
+    }
+}
 
 impl Ipam {
     /// Opens `<data_dir>/networks/<network>`, waiting for other processes.
@@ -92,64 +135,82 @@ impl Ipam {
     }
 
     /// The address of this interface, a new one if it has none yet.
-    pub fn allocate(&self, container_id: &str, ifname: &str) -> Result<Ipv4Addr, PluginError> {
-        if let Some(address) = self.address_of(container_id, ifname)? {
-            return Ok(address);
+    pub fn allocate(
+        &self,
+        container_id: &str,
+        ifname: &str,
+        port_mappings: &[PortMapping],
+    ) -> Result<Ipv4Addr, PluginError> {
+        let leases = self.leases()?;
+        if let Some(lease) = leases
+            .iter()
+            .find(|lease| lease.is_of(container_id, ifname))
+        {
+            return Ok(lease.address);
         }
+        let taken: HashSet<Ipv4Addr> = leases.iter().map(|lease| lease.address).collect();
         let hosts = self.subnet.hosts();
         let last = fs::read_to_string(self.dir.join(LAST_FILE))
             .ok()
             .and_then(|text| text.trim().parse::<Ipv4Addr>().ok())
             .map_or(hosts.start, u32::from)
             .clamp(hosts.start, hosts.end);
-        let candidates = (last.saturating_add(1)..hosts.end).chain(hosts.start..hosts.end);
-        for candidate in candidates {
-            let address = Ipv4Addr::from(candidate);
-            let path = self.dir.join(address.to_string());
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(mut file) => {
-                    writeln!(file, "{container_id} {ifname}").map_err(|e| io_error(&path, e))?;
-                    let last = self.dir.join(LAST_FILE);
-                    fs::write(&last, address.to_string()).map_err(|e| io_error(&last, e))?;
-                    return Ok(address);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(io_error(&path, error)),
-            }
-        }
-        Err(PluginError::new(
-            PluginError::NO_ADDRESS,
-            "no free address in the pod subnet",
-        ))
+        let mut candidates = (last.saturating_add(1)..hosts.end).chain(hosts.start..hosts.end);
+        let free = candidates.find(|candidate| !taken.contains(&Ipv4Addr::from(*candidate)));
+        let address = free.map(Ipv4Addr::from).ok_or_else(|| {
+            PluginError::new(PluginError::NO_ADDRESS, "no free address in the pod subnet")
+        })?;
+        let lease = Lease {
+            address,
+            container_id: container_id.to_owned(),
+            ifname: ifname.to_owned(),
+            port_mappings: port_mappings.to_vec(),
+        };
+        let text = lease.text().map_err(|e| io_error(&self.dir, e))?;
+        self.write(&address.to_string(), &text)?;
+        self.write(LAST_FILE, &address.to_string())?;
+        Ok(address)
     }
 
-    /// The address that this interface holds.
-    pub fn address_of(
-        &self,
-        container_id: &str,
-        ifname: &str,
-    ) -> Result<Option<Ipv4Addr>, PluginError> {
-        let owner = format!("{container_id} {ifname}");
+    /// Every address that somebody has. Files that are not whole are removed.
+    pub fn leases(&self) -> Result<Vec<Lease>, PluginError> {
         let entries = fs::read_dir(&self.dir).map_err(|e| io_error(&self.dir, e))?;
+        let mut leases = Vec::new();
         for entry in entries.flatten() {
             let Some(address) = entry.file_name().to_str().and_then(|n| n.parse().ok()) else {
                 continue;
             };
-            // Unreadable means freed in between, which the lock excludes, or empty after a power cut: nobody's.
-            if fs::read_to_string(entry.path()).is_ok_and(|text| text.trim() == owner) {
-                return Ok(Some(address));
+            let path = entry.path();
+            let text = fs::read(&path).map_err(|e| io_error(&path, e))?;
+            match Lease::parse(address, &String::from_utf8_lossy(&text)) {
+                Some(lease) => leases.push(lease),
+                None => fs::remove_file(&path).map_err(|e| io_error(&path, e))?,
             }
         }
-        Ok(None)
+        Ok(leases)
+    }
+
+    /// What this interface holds.
+    pub fn lease_of(&self, container_id: &str, ifname: &str) -> Result<Option<Lease>, PluginError> {
+        let mut leases = self.leases()?.into_iter();
+        Ok(leases.find(|lease| lease.is_of(container_id, ifname)))
     }
 
     /// Frees the address of this interface; holding none is no error.
     pub fn release(&self, container_id: &str, ifname: &str) -> Result<(), PluginError> {
-        let Some(address) = self.address_of(container_id, ifname)? else {
+        let Some(lease) = self.lease_of(container_id, ifname)? else {
             return Ok(());
         };
-        let path = self.dir.join(address.to_string());
+        let path = self.dir.join(lease.address.to_string());
         fs::remove_file(&path).map_err(|e| io_error(&path, e))
+    }
+
+    /// Others see the whole file or none, also when the disk is full.
+    fn write(&self, name: &str, text: &str) -> Result<(), PluginError> {
+        let (path, temporary) = (self.dir.join(name), self.dir.join(NEW_FILE));
+        fs::write(&temporary, text)
+            .and_then(|()| fs::rename(&temporary, &path))
+            .map_err(|e| io_error(&path, e))
     }
 }
 

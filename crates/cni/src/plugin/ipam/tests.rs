@@ -1,4 +1,34 @@
+use proptest::prelude::*;
+
 use super::*;
+
+proptest! {
+    /// What a lease's file says is read back; anything else is refused.
+    #[test]
+    fn leases_are_read_as_they_are_written(id in "[0-9a-f]{1,64}", ifname in "[a-z0-9]{1,15}", ports in prop::collection::vec(any::<u16>(), 0..4), cut in any::<prop::sample::Index>()) {
+        let address = Ipv4Addr::new(10, 1, 2, 3);
+        let mapping = |port: u16| PortMapping {
+            host_port: port,
+            container_port: port,
+            protocol: "tcp".to_owned(),
+            host_ip: String::new(),
+        };
+        let lease = Lease {
+            address,
+            container_id: id,
+            ifname,
+            port_mappings: ports.into_iter().map(mapping).collect(),
+        };
+        let text = lease.text().unwrap();
+        prop_assert_eq!(Lease::parse(address, &text), Some(lease));
+        let _ = Lease::parse(address, &text[..cut.index(text.len())]);
+    }
+
+    #[test]
+    fn no_lease_panics(text in "\\PC*") {
+        let _ = Lease::parse(Ipv4Addr::LOCALHOST, &text);
+    }
+}
 
 fn open(dir: &Path, subnet: &str) -> Ipam {
     Ipam::open(dir, "test", subnet.parse().unwrap()).unwrap()
@@ -8,18 +38,18 @@ fn open(dir: &Path, subnet: &str) -> Ipam {
 fn addresses_go_round_robin_and_stay_with_their_owner() {
     let dir = tempfile::tempdir().unwrap();
     let a = open(dir.path(), "10.1.2.0/29")
-        .allocate("a", "eth0")
+        .allocate("a", "eth0", &[])
         .unwrap();
     let b = open(dir.path(), "10.1.2.0/29")
-        .allocate("b", "eth0")
+        .allocate("b", "eth0", &[])
         .unwrap();
     assert_ne!(a, b);
     let ipam = open(dir.path(), "10.1.2.0/29");
-    assert_eq!(ipam.allocate("a", "eth0").unwrap(), a);
+    assert_eq!(ipam.allocate("a", "eth0", &[]).unwrap(), a);
     ipam.release("a", "eth0").unwrap();
     ipam.release("a", "eth0").unwrap();
-    assert_eq!(ipam.address_of("a", "eth0").unwrap(), None);
-    let c = ipam.allocate("c", "eth0").unwrap();
+    assert_eq!(ipam.lease_of("a", "eth0").unwrap(), None);
+    let c = ipam.allocate("c", "eth0", &[]).unwrap();
     assert!(
         c != a && c != b,
         "a freed address is not handed out at once"
@@ -31,12 +61,12 @@ fn a_full_subnet_is_an_error_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let ipam = open(dir.path(), "10.1.2.0/29");
     let mut got: Vec<_> = (0..5)
-        .map(|i| ipam.allocate(&i.to_string(), "eth0").unwrap())
+        .map(|i| ipam.allocate(&i.to_string(), "eth0", &[]).unwrap())
         .collect();
     got.sort();
     let expected: Vec<Ipv4Addr> = (2..=6).map(|i| Ipv4Addr::new(10, 1, 2, i)).collect();
     assert_eq!(got, expected);
-    let error = ipam.allocate("one too many", "eth0").unwrap_err();
+    let error = ipam.allocate("one too many", "eth0", &[]).unwrap_err();
     assert_eq!(error.code, PluginError::NO_ADDRESS);
 }
 
@@ -48,4 +78,43 @@ fn bad_subnets_and_names_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let subnet = "10.0.0.0/24".parse().unwrap();
     assert!(Ipam::open(dir.path(), "../up", subnet).is_err());
+}
+
+#[test]
+fn a_torn_file_holds_no_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let ipam = open(dir.path(), "10.1.2.0/29");
+    let ports = [PortMapping {
+        host_port: 80,
+        container_port: 8080,
+        protocol: "tcp".to_owned(),
+        host_ip: String::new(),
+    }];
+    let whole = ipam.allocate("whole", "eth0", &ports).unwrap();
+    let folder = dir.path().join("networks/test");
+    for (last, text) in [(4, ""), (5, "torn"), (6, "torn eth0\n[{\"hostP")] {
+        fs::write(folder.join(format!("10.1.2.{last}")), text).unwrap();
+    }
+    for owner in ["a", "b", "c", "d"] {
+        ipam.allocate(owner, "eth0", &[]).unwrap();
+    }
+    let lease = ipam.lease_of("whole", "eth0").unwrap().unwrap();
+    assert_eq!(
+        (lease.address, lease.port_mappings.as_slice()),
+        (whole, &ports[..])
+    );
+    assert_eq!(ipam.leases().unwrap().len(), 5);
+    ipam.allocate("e", "eth0", &[]).unwrap_err();
+}
+
+#[test]
+fn a_full_disk_takes_no_address() {
+    let dir = tempfile::tempdir().unwrap();
+    let ipam = open(dir.path(), "10.1.2.0/29");
+    // A directory in the way of the file: it cannot be written.
+    let folder = dir.path().join("networks/test");
+    fs::create_dir(folder.join(NEW_FILE)).unwrap();
+    ipam.allocate("a", "eth0", &[]).unwrap_err();
+    fs::remove_dir(folder.join(NEW_FILE)).unwrap();
+    assert_eq!(ipam.leases().unwrap(), []);
 }

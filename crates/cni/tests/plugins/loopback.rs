@@ -1,94 +1,22 @@
-//! The plugin `loopback` as runtimes call it, in a network namespace of its own. Needs root; skips with a reason otherwise.
+//! The plugin `loopback`, in a network namespace of its own.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    sync::mpsc,
-    thread::{self, JoinHandle},
-};
+use std::{fs, os::unix::fs::symlink, path::Path};
 
-use nix::{
-    sched::{CloneFlags, unshare},
-    unistd::{geteuid, gettid},
-};
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
-/// A namespace for as long as this is: a thread holds it.
-struct Namespace {
-    path: PathBuf,
-    end: Option<mpsc::Sender<()>>,
-    holder: Option<JoinHandle<()>>,
-}
-
-impl Namespace {
-    fn new() -> Self {
-        let (end, ended) = mpsc::channel();
-        let (tell, told) = mpsc::channel();
-        let holder = thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            tell.send(gettid()).unwrap();
-            // Ends with an error, when the other half is dropped.
-            let _ = ended.recv();
-        });
-        let thread = told.recv().unwrap();
-        Self {
-            path: PathBuf::from(format!("/proc/{}/task/{thread}/ns/net", std::process::id())),
-            end: Some(end),
-            holder: Some(holder),
-        }
-    }
-
-    /// Whether `lo` is up, by the flags that the kernel shows.
-    fn is_up(&self) -> bool {
-        const IFF_UP: u32 = 1;
-        let path = self.path.clone();
-        let read = thread::spawn(move || {
-            let netns = fs::File::open(path).unwrap();
-            nix::sched::setns(&netns, CloneFlags::CLONE_NEWNET).unwrap();
-            nix::ifaddrs::getifaddrs()
-                .unwrap()
-                .filter(|address| address.interface_name == "lo")
-                .any(|address| address.flags.bits().cast_unsigned() & IFF_UP != 0)
-        });
-        read.join().unwrap()
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        self.end.take();
-        if let Some(holder) = self.holder.take() {
-            holder.join().ok();
-        }
-    }
-}
+use crate::kit::{Call, Namespace};
 
 /// The plugin's exit code and answer.
 fn call(program: &Path, command: &str, netns: Option<&Path>, config: &Value) -> (i32, Value) {
-    let mut process = Command::new(program)
-        .env_clear()
-        .env("CNI_COMMAND", command)
-        .env("CNI_CONTAINERID", "c1")
-        .env("CNI_IFNAME", "lo")
-        .env("CNI_PATH", "/")
-        .env("CNI_NETNS", netns.unwrap_or(Path::new("")))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = process.stdin.take().unwrap();
-    // VERSION does not read it.
-    let _ = stdin.write_all(config.to_string().as_bytes());
-    drop(stdin);
-    let output = process.wait_with_output().unwrap();
-    let answer = match &output.stdout[..] {
-        [] => Value::Null,
-        text => serde_json::from_slice(text).unwrap(),
-    };
-    (output.status.code().unwrap(), answer)
+    Call {
+        program,
+        node: None,
+        id: "c1",
+        ifname: "lo",
+        netns,
+    }
+    .run(command, config)
 }
 
 fn config(version: &str) -> Value {

@@ -1,0 +1,148 @@
+//! The network's own plugin: what it makes, and that it gives everything back.
+
+use std::{fs, os::unix::fs::symlink, path::PathBuf};
+
+use knarr_cni::plugin;
+use nix::unistd::geteuid;
+use serde_json::{Value, json};
+
+use crate::kit::{Call, Namespace};
+
+const INSTANCE: &str = "abcdefgh";
+
+/// A node, and where its plugin keeps things.
+struct Node {
+    dir: tempfile::TempDir,
+    program: PathBuf,
+    namespace: Namespace,
+}
+
+impl Node {
+    /// None, with the reason printed, where it is not allowed.
+    fn new() -> Option<Self> {
+        if !geteuid().is_root() {
+            eprintln!("skipped: needs root");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join(plugin::NAME);
+        symlink(env!("CARGO_BIN_EXE_knarr-cni"), &program).unwrap();
+        Some(Self {
+            dir,
+            program,
+            namespace: Namespace::new(),
+        })
+    }
+
+    fn config(&self) -> Value {
+        json!({
+            "cniVersion": "1.0.0", "name": "pods", "type": plugin::NAME, "instance": INSTANCE,
+            "subnet": "10.1.2.0/24", "dataDir": self.dir.path(),
+        })
+    }
+
+    fn call(&self, verb: &str, id: &str, pod: Option<&Namespace>, more: &Value) -> (i32, Value) {
+        let mut config = self.config();
+        for (key, value) in more.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
+        Call {
+            program: &self.program,
+            node: Some(&self.namespace),
+            id,
+            ifname: "eth0",
+            netns: pod.map(|pod| pod.path.as_path()),
+        }
+        .run(verb, &config)
+    }
+
+    fn run(&self, line: &str) -> String {
+        let mut words = line.split(' ');
+        let mut command = self.namespace.command(words.next().unwrap().as_ref());
+        let output = command.args(words).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Addresses that are taken.
+    fn addresses(&self) -> Vec<String> {
+        let files = fs::read_dir(self.dir.path().join("networks/pods")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut found: Vec<_> = names.filter(|name| name.starts_with("10.")).collect();
+        found.sort();
+        found
+    }
+
+    fn links(&self) -> usize {
+        self.run("ip -brief link").matches("knarrabcd").count()
+    }
+}
+
+fn host_port() -> Value {
+    json!({"runtimeConfig": {"portMappings": [{"hostPort": 80, "containerPort": 8080, "protocol": "tcp"}]}})
+}
+
+#[test]
+fn what_is_added_is_deleted() {
+    let Some(node) = Node::new() else { return };
+    let pod = Namespace::new();
+    let (code, result) = node.call("ADD", "a", Some(&pod), &json!({}));
+    assert_eq!(code, 0, "{result}");
+    let address = result["ips"][0]["address"].as_str().unwrap();
+    assert_eq!(address, "10.1.2.3/32");
+    let link = result["interfaces"][0]["name"].as_str().unwrap();
+    let localnet = format!("cat /proc/sys/net/ipv4/conf/{link}/route_localnet");
+    assert_eq!(node.run(&localnet), "1\n");
+    assert_eq!((node.addresses().len(), node.links()), (1, 1));
+    assert_eq!(node.call("DEL", "a", None, &json!({})), (0, Value::Null));
+    assert_eq!((node.addresses().len(), node.links()), (0, 0));
+}
+
+#[test]
+fn a_failed_add_keeps_no_address() {
+    let Some(node) = Node::new() else { return };
+    let pod = Namespace::new();
+    // The node's table, where the port goes, is not there.
+    let (code, error) = node.call("ADD", "a", Some(&pod), &host_port());
+    assert_eq!((code, &error["code"]), (1, &json!(101)), "{error}");
+    assert_eq!((node.addresses().len(), node.links()), (0, 0));
+}
+
+/// After a reboot a pod's records are there, but not the node's table.
+#[test]
+fn an_address_is_freed_although_the_table_is_gone() {
+    let Some(node) = Node::new() else { return };
+    let pod = Namespace::new();
+    let table = format!("knarr-cni-{INSTANCE}");
+    node.run(&format!("nft add table ip {table}"));
+    for (map, key) in [("hostports", ""), ("hostports-ip", "ipv4_addr . ")] {
+        node.run(&format!(
+            "nft add map ip {table} {map} {{ type {key}inet_proto . inet_service : ipv4_addr . inet_service; }}"
+        ));
+    }
+    let (code, result) = node.call("ADD", "a", Some(&pod), &host_port());
+    assert_eq!(code, 0, "{result}");
+    assert!(node.run("nft list ruleset").contains("10.1.2.3 . 8080"));
+    node.run(&format!("nft delete table ip {table}"));
+    assert_eq!(node.call("DEL", "a", None, &json!({})), (0, Value::Null));
+    assert_eq!((node.addresses().len(), node.links()), (0, 0));
+    assert!(!node.run("nft list ruleset").contains("8080"));
+}
+
+#[test]
+fn what_no_sandbox_has_is_collected() {
+    let Some(node) = Node::new() else { return };
+    let pods = [Namespace::new(), Namespace::new()];
+    for (id, pod) in ["a", "b"].into_iter().zip(&pods) {
+        let (code, result) = node.call("ADD", id, Some(pod), &json!({}));
+        assert_eq!(code, 0, "{result}");
+    }
+    let torn = node.dir.path().join("networks/pods/10.1.2.77");
+    fs::write(&torn, "").unwrap();
+    let valid = json!({"cni.dev/valid-attachments": [{"containerID": "b", "ifname": "eth0"}]});
+    assert_eq!(node.call("GC", "", None, &valid), (0, Value::Null));
+    assert_eq!(
+        (node.addresses(), node.links()),
+        (vec!["10.1.2.4".to_owned()], 1)
+    );
+}
