@@ -6,7 +6,7 @@ mod runtime;
 mod watch;
 
 use knarr_cri::v1;
-use knarr_shim::protocol::ErrorKind;
+use knarr_shim::{chain, protocol::ErrorKind};
 use tonic::Status;
 
 pub use images::ImageApi;
@@ -21,7 +21,7 @@ use crate::sandbox::Sandbox;
 use crate::shim::ShimError;
 
 pub fn status(error: Error) -> Status {
-    let text = error.to_string();
+    let text = chain(&error);
     match error {
         Error::NotFound { .. } => Status::not_found(text),
         Error::InvalidArgument(_) => Status::invalid_argument(text),

@@ -15,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use knarr_shim::chain;
 use knarr_shim::protocol::StartSpec;
 use libcontainer::syscall::Syscall;
 use libcontainer::syscall::linux::LinuxSyscall;
@@ -23,7 +24,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Gid, Pid, Uid, chdir, dup2, setsid};
 use oci_spec::runtime::{Process, Spec};
 
-use crate::launch::{Launched, chain, own_pipe, send_report};
+use crate::launch::{Launched, own_pipe, send_report};
 use crate::sys;
 
 /// A process to run.

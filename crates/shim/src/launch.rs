@@ -11,15 +11,15 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use knarr_shim::frame;
 use knarr_shim::protocol::StartSpec;
+use knarr_shim::{chain, frame};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::unistd::{Gid, Pid, Uid, fchown};
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
-use crate::{devices, sys};
+use crate::{devices, diagnosis, sys};
 
 const CONSOLE_SOCKET: &str = "console.sock";
 const NOTIFY_SOCKET: &str = "notify.sock";
@@ -76,6 +76,8 @@ fn make(spec: &StartSpec, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), String
         _ => {}
     }
     fs::create_dir_all(&root).map_err(|error| format!("make {}: {error}", root.display()))?;
+    let log = diagnosis::Log::begin(&root)
+        .map_err(|error| format!("keep libcontainer's log: {error}"))?;
     let console = if spec.tty {
         Some(
             sys::listen(&root, CONSOLE_SOCKET)
@@ -106,7 +108,7 @@ fn make(spec: &StartSpec, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), String
         .as_sibling(true)
         .with_detach(true)
         .build()
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| log.explain(&chain(&error)))?;
     let pid = container.pid().ok_or("the container has no process")?;
     // The container's nodes are made; its program does not run yet.
     restrict_devices(spec).inspect_err(|_| {
@@ -173,19 +175,4 @@ pub fn release(spec: &StartSpec) -> io::Result<()> {
 /// Removes libcontainer's files of a container.
 pub fn forget(bundle: &Path) {
     let _ = fs::remove_dir_all(bundle.join("lc"));
-}
-
-/// An error with its causes.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -13,6 +13,21 @@
 pub mod frame;
 pub mod protocol;
 
+/// An error with its causes, each said once.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 pub use protocol::{
     ContainerState, Event, ExecSpec, ExitRecord, Request, Response, SandboxSpec, StartSpec,
 };

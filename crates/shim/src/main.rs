@@ -13,6 +13,7 @@
 mod attach;
 mod container;
 mod devices;
+mod diagnosis;
 mod exec;
 mod init;
 mod launch;

@@ -30,10 +30,11 @@ fn pods_get_what_they_ask_for() {
             shell(cluster)?.apply(&manifest::placement())
         })?;
         let follower = logs::Follower::start(&shell(cluster)?)?;
-        let own: [(&str, Check); 15] = [
+        let own: [(&str, Check); 16] = [
             ("environment and volumes", environment),
             ("exit codes and restarts", exits),
             ("a program that is nowhere", missing_program),
+            ("a mount that cannot be", impossible_mount),
             ("termination message", message),
             ("out of memory", out_of_memory),
             ("liveness probe", liveness),
@@ -195,6 +196,22 @@ fn missing_program(shell: &Shell<'_>) -> Result<()> {
         "{state}"
     );
     Ok(())
+}
+
+/// What went wrong, to the last cause, and what to do about it: in the container's state as in the event.
+fn impossible_mount(shell: &Shell<'_>) -> Result<()> {
+    let pod = phase(shell, "file-on-directory", "Failed")?;
+    let message = terminated(&pod)["message"].as_str().unwrap_or_default();
+    let wanted = [
+        "failed to prepare rootfs",
+        "/etc/hostname on /bin",
+        "Invalid argument",
+        "compare mountPath and subPath",
+    ];
+    for text in wanted {
+        ensure!(message.contains(text), "{text:?} is missing: {message}");
+    }
+    events(shell, "file-on-directory", &wanted)
 }
 
 fn message(shell: &Shell<'_>) -> Result<()> {

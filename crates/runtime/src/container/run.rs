@@ -67,7 +67,7 @@ impl Inner {
             }
             Ok(_) => Err(ShimError::Unexpected.into()),
             Err(error) => {
-                self.start_failed(container, &error.to_string());
+                self.start_failed(container, &knarr_shim::chain(&error));
                 Err(error.into())
             }
         }

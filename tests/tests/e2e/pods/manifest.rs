@@ -76,6 +76,12 @@ pub fn text(dir: &Path) -> String {
             none(),
         ),
         pod("no-program", "", json!({"command": ["/nowhere"]}), none()),
+        pod(
+            "file-on-directory",
+            "true",
+            json!({"volumeMounts": [{"name": "file", "mountPath": "/bin"}]}),
+            json!({"volumes": [{"name": "file", "hostPath": {"path": "/etc/hostname"}}]}),
+        ),
         pod("greedy", "tail /dev/zero", limits.clone(), none()),
         pod("unwell", unwell, probe, json!({"restartPolicy": "Always"})),
         pod("limited", "sleep 3600", limits, none()),

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use knarr_shim::chain;
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 
 use crate::images::StoreError;
@@ -97,21 +98,6 @@ impl PullFailure {
             text,
         }
     }
-}
-
-/// An error with its causes.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let more = cause.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// A time-out is somewhere among the causes.

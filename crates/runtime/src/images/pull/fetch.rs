@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures::{StreamExt, TryStreamExt};
+use knarr_shim::chain;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use oci_client::{Client, Reference as OciReference, RegistryOperation};
 use tokio::sync::mpsc;
 
-use super::error::chain;
 use super::{CONNECT_TIMEOUT, Credentials, MAX_LAYERS_AT_A_TIME, PROGRESS_TIMEOUT, PullFailure};
 use crate::images::archive::decompress;
 use crate::images::store::MAX_CONFIG_BYTES;
