@@ -1,10 +1,22 @@
 //! Passes queries for other names to the node's resolvers, byte for byte but for the id.
+//!
+//! The same question is asked once at a time, whoever else wants the answer. That spares resolvers work, and it is what ends a
+//! loop: a resolver of the node may well ask the cluster's DNS (systemd-resolved does, when told to), and a question that
+//! comes back then waits for itself, once, until its time is over.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
+use parking_lot::Mutex;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, UdpSocket},
+    sync::OnceCell,
     time::timeout,
 };
 use tracing::debug;
@@ -14,18 +26,49 @@ const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The largest answer that UDP can carry.
 const UDP_LIMIT_BYTES: usize = 65_535;
 
+/// A message without its id, and whether it goes over TCP.
+type Question = (Vec<u8>, bool);
+/// What the one who asks will have learnt.
+type Pending = Arc<OnceCell<Option<Vec<u8>>>>;
+
 /// Asks resolvers in their order.
 pub struct Forwarder {
     resolvers: Vec<SocketAddr>,
+    /// What is being asked. As many as the server lets wait.
+    pending: Mutex<HashMap<Question, Pending>>,
 }
 
 impl Forwarder {
     pub fn new(resolvers: Vec<SocketAddr>) -> Self {
-        Self { resolvers }
+        Self {
+            resolvers,
+            pending: Mutex::default(),
+        }
     }
 
     /// The answer of the first resolver that gives one. `query` is a whole message.
     pub async fn ask(&self, query: &[u8], tcp: bool) -> Option<Vec<u8>> {
+        let (id, rest) = query.split_first_chunk::<2>()?;
+        let question = (rest.to_vec(), tcp);
+        let pending = self
+            .pending
+            .lock()
+            .entry(question.clone())
+            .or_default()
+            .clone();
+        let answer = pending.get_or_init(|| self.exchange(query, tcp)).await;
+        // The first to be here; a later one may have begun anew.
+        if let Entry::Occupied(entry) = self.pending.lock().entry(question)
+            && Arc::ptr_eq(entry.get(), &pending)
+        {
+            entry.remove();
+        }
+        let mut answer = answer.clone()?;
+        replace_id(&mut answer, *id).ok()?;
+        Some(answer)
+    }
+
+    async fn exchange(&self, query: &[u8], tcp: bool) -> Option<Vec<u8>> {
         for resolver in &self.resolvers {
             let exchange = async {
                 if tcp {
@@ -60,9 +103,7 @@ async fn over_udp(resolver: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
     loop {
         let length = socket.recv(&mut buffer).await?;
         if buffer[..length].starts_with(&id) {
-            let mut answer = buffer[..length].to_vec();
-            replace_id(&mut answer, [query[0], query[1]])?;
-            return Ok(answer);
+            return Ok(buffer[..length].to_vec());
         }
     }
 }

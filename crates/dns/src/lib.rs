@@ -24,6 +24,7 @@ use std::{
 use knarr_client::Informers;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::{forward::Forwarder, server::Server, zone::Zone};
 
@@ -37,6 +38,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// Resolvers for other names; see [`node_resolvers`].
     pub forwarders: Vec<SocketAddr>,
+    /// Other addresses under which this server is asked, such as its Service's: no resolvers.
+    pub aliases: Vec<IpAddr>,
 }
 
 /// Why the DNS server could not start.
@@ -75,10 +78,19 @@ impl Dns {
         let listen = |source| Error::Listen { address, source };
         let udp = UdpSocket::bind(address).await.map_err(listen)?;
         let tcp = TcpListener::bind(address).await.map_err(listen)?;
-        let own = IpAddr::V4(config.listen);
-        let forwarders = config.forwarders.into_iter().filter(|f| f.ip() != own);
+        let listen = IpAddr::V4(config.listen);
+        let is_own = |resolver: &SocketAddr| {
+            resolver.ip() == listen || config.aliases.contains(&resolver.ip())
+        };
+        let (own, forwarders): (Vec<_>, Vec<_>) = config.forwarders.iter().partition(|f| is_own(f));
+        if !own.is_empty() {
+            info!(
+                ?own,
+                "the node's resolvers include this server, which does not ask itself"
+            );
+        }
         Ok(Self {
-            server: Server::new(zone, Forwarder::new(forwarders.collect())),
+            server: Server::new(zone, Forwarder::new(forwarders)),
             udp,
             tcp,
         })

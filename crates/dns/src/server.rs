@@ -185,17 +185,27 @@ impl Shared {
                 .max_payload()
                 .clamp(PLAIN_LIMIT_BYTES, EDNS_LIMIT_BYTES),
         };
-        let fits = |bytes: &[u8]| bytes.len() <= usize::from(limit);
-        if response.to_vec().is_ok_and(|bytes| !fits(&bytes)) {
-            // They spare a client questions; it can ask them.
-            response.additionals.clear();
+        let fits = |message: &Message| {
+            let bytes = message.to_vec().ok()?;
+            (bytes.len() <= usize::from(limit)).then_some(bytes)
+        };
+        if let Some(bytes) = fits(&response) {
+            return Outcome::Answered(bytes);
         }
-        match response.to_vec() {
-            Ok(bytes) if fits(&bytes) => Outcome::Answered(bytes),
-            // The client asks again over TCP.
-            Ok(_) => encode(&response.truncate()),
-            Err(_) => Outcome::Ignore,
+        // They spare a client questions; it can ask them.
+        response.additionals.clear();
+        if let Some(bytes) = fits(&response) {
+            return Outcome::Answered(bytes);
         }
+        // The client asks again over TCP, unless it cannot: then it has what is here.
+        response.metadata.truncation = true;
+        let answers = std::mem::take(&mut response.answers);
+        let kept = partition(answers.len(), |count| {
+            response.answers = answers[..count].to_vec();
+            fits(&response).is_some()
+        });
+        response.answers = answers[..kept].to_vec();
+        encode(&response)
     }
 
     /// Fills in what the cluster knows. False: the name is somebody else's.
@@ -275,6 +285,20 @@ impl Shared {
             .and_then(|message| message.to_vec().ok())
             .unwrap_or_default()
     }
+}
+
+/// The largest of 0 to `limit` for which `holds`, which holds for all smaller ones; 0 if for none.
+fn partition(limit: usize, mut holds: impl FnMut(usize) -> bool) -> usize {
+    let (mut good, mut bad) = (0, limit + 1);
+    while bad - good > 1 {
+        let middle = good.midpoint(bad);
+        if holds(middle) {
+            good = middle;
+        } else {
+            bad = middle;
+        }
+    }
+    good
 }
 
 fn encode(message: &Message) -> Outcome {

@@ -233,6 +233,7 @@ impl Cluster {
             port: network::DNS_PORT,
             cluster_domain: flags.cluster_domain.clone(),
             forwarders: knarr_dns::node_resolvers(Path::new("/etc/resolv.conf")),
+            aliases: vec![IpAddr::V4(cluster_dns)],
         };
         let dns = Dns::new(config, &Informers::new(client, token.clone())).await?;
         self.clients.keep("cluster DNS", dns.run(token));

@@ -1,5 +1,7 @@
 //! A pod's resolver configuration, from its `dnsPolicy` and `dnsConfig`.
 
+use std::net::IpAddr;
+
 use k8s_openapi::api::core::v1::Pod;
 use knarr_cri::v1::DnsConfig;
 
@@ -47,11 +49,15 @@ pub(crate) fn config(
     let policy = spec
         .and_then(|s| s.dns_policy.as_deref())
         .unwrap_or("ClusterFirst");
+    let node = || match host_network {
+        true => host.clone(),
+        false => reachable(host, cluster_dns),
+    };
     let base = match policy {
         "None" => Resolver::default(),
-        "Default" => host.clone(),
-        "ClusterFirst" if host_network => host.clone(),
-        _ if cluster_dns.is_empty() => host.clone(),
+        "Default" => node(),
+        "ClusterFirst" if host_network => node(),
+        _ if cluster_dns.is_empty() => node(),
         _ => cluster(pod, host, cluster_dns, cluster_domain),
     };
     let resolver = match spec.and_then(|s| s.dns_config.as_ref()) {
@@ -75,6 +81,22 @@ pub(crate) fn config(
         servers: resolver.servers.into_iter().take(MAX_NAMESERVERS).collect(),
         searches: resolver.searches.into_iter().take(MAX_SEARCHES).collect(),
         options: resolver.options,
+    }
+}
+
+/// The node's resolvers for a pod with a network of its own, where a resolver of the node's loopback (systemd-resolved's
+/// 127.0.0.53, a dnsmasq) is the pod itself: the cluster's, which ask it, stand in for those.
+fn reachable(host: &Resolver, cluster_dns: &[String]) -> Resolver {
+    let is_loopback = |server: &&String| {
+        server
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+    };
+    let (own, servers): (Vec<&String>, Vec<&String>) = host.servers.iter().partition(is_loopback);
+    let instead = if own.is_empty() { &[] } else { cluster_dns };
+    Resolver {
+        servers: append(instead.to_vec(), servers.into_iter().cloned()),
+        ..host.clone()
     }
 }
 

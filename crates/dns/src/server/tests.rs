@@ -1,9 +1,15 @@
 use std::net::SocketAddr;
 
 use hickory_proto::op::Query;
+use proptest::{collection::vec, option, prelude::*, sample::select, test_runner::TestRunner};
 
 use super::*;
 use crate::zone;
+
+/// Bytes of an answer to `_sql._tcp.db.default.svc.cluster.local.` before its records.
+const HEADER_AND_QUESTION: usize = 12 + 41 + 4;
+/// Messages that a property is tried with.
+const CASES: u32 = 4096;
 
 fn shared(forwarders: Vec<SocketAddr>) -> Shared {
     Shared {
@@ -84,8 +90,54 @@ fn what_does_not_fit_loses_its_additions_first() {
         zone: zone::tests::many(60),
         forwarder: Forwarder::new(Vec::new()),
     };
-    let none = answered(shared.answer(&bytes, false));
-    assert!(none.answers.is_empty() && none.metadata.truncation);
+    let whole = answered(shared.answer(&bytes, true));
+    let part = shared.answer(&bytes, false);
+    let Outcome::Answered(encoded) = &part else {
+        panic!("the name is ours")
+    };
+    let length = encoded.len();
+    assert!(length <= 512, "{length} bytes");
+    let part = answered(part);
+    assert!(part.metadata.truncation);
+    // Whoever cannot ask over TCP has what fits: one more would not have.
+    let count = part.answers.len();
+    assert_eq!(part.answers[..], whole.answers[..count]);
+    let more = length + (length - HEADER_AND_QUESTION) / count;
+    assert!(count > 0 && more > 512, "{count} answers in {length} bytes");
+}
+
+#[test]
+fn the_size_that_a_client_takes_is_kept_to() {
+    let shared = Shared {
+        zone: zone::tests::many(60),
+        forwarder: Forwarder::new(Vec::new()),
+    };
+    let size = |payload: u16| {
+        let mut message = Message::from_vec(&query(
+            "_sql._tcp.db.default.svc.cluster.local.",
+            RecordType::SRV,
+        ))
+        .unwrap();
+        let mut edns = Edns::new();
+        edns.set_max_payload(payload);
+        message.set_edns(edns);
+        let outcome = shared.answer(&message.to_vec().unwrap(), false);
+        let Outcome::Answered(encoded) = &outcome else {
+            panic!("the name is ours")
+        };
+        let length = encoded.len();
+        let message = answered(outcome);
+        assert!(message.metadata.truncation && message.edns.is_some());
+        (length, message.answers.len())
+    };
+    let (small, few) = size(0);
+    let (large, many) = size(u16::MAX);
+    assert!(small <= 512 && few > 0, "{few} answers in {small} bytes");
+    assert!(
+        (513..=1232).contains(&large) && many > few,
+        "{many} answers in {large} bytes"
+    );
+    assert!((601..=900).contains(&size(900).0));
 }
 
 #[test]
@@ -128,4 +180,130 @@ async fn without_resolvers_the_answer_is_servfail() {
         .await;
     let message = Message::from_vec(&answer).unwrap();
     assert_eq!(message.metadata.response_code, ResponseCode::ServFail);
+}
+
+/// A resolver that asks the cluster's DNS, as systemd-resolved may have been told to.
+#[tokio::test]
+async fn a_loop_ends_with_the_first_question_that_comes_back() {
+    let relay = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let server = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, back) = (relay.local_addr().unwrap(), server.local_addr().unwrap());
+    let questions = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = questions.clone();
+    let relaying = tokio::spawn(async move {
+        let mut buffer = [0; 512];
+        loop {
+            let (length, client) = relay.recv_from(&mut buffer).await.unwrap();
+            if client != back {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                relay.send_to(&buffer[..length], back).await.unwrap();
+            }
+        }
+    });
+    let token = CancellationToken::new();
+    let server = Arc::into_inner(server).unwrap();
+    let running = Server::new(zone::tests::zone(), Forwarder::new(vec![address]));
+    let running = tokio::spawn(running.run(server, listener, token.clone()));
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let bytes = query("example.org.", RecordType::A);
+    client.send_to(&bytes, back).await.unwrap();
+    let mut buffer = [0; 512];
+    let (length, _) = timeout(IDLE_TIMEOUT, client.recv_from(&mut buffer))
+        .await
+        .unwrap()
+        .unwrap();
+    let answer = Message::from_vec(&buffer[..length]).unwrap();
+    assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(questions.load(std::sync::atomic::Ordering::Relaxed), 1);
+    token.cancel();
+    running.await.unwrap();
+    relaying.abort();
+}
+
+/// Whoever asks the same meanwhile gets the same answer, under an id of its own.
+#[tokio::test]
+async fn a_question_is_asked_once_at_a_time() {
+    let resolver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let shared = shared(vec![resolver.local_addr().unwrap()]);
+    let mut other = query("example.org.", RecordType::A);
+    other[1] = 78;
+    let first = query("example.org.", RecordType::A);
+    let answering = async {
+        let mut buffer = [0; 512];
+        let (length, client) = resolver.recv_from(&mut buffer).await.unwrap();
+        resolver.send_to(&buffer[..length], client).await.unwrap();
+    };
+    let (first, other, ()) = tokio::join!(
+        shared.forward(&first, false),
+        shared.forward(&other, false),
+        answering
+    );
+    assert_eq!((first[1], other[1]), (77, 78));
+    assert_eq!(first[2..], other[2..]);
+}
+
+/// Whatever arrives is answered within the size that was asked for, forwarded or ignored.
+#[test]
+fn no_message_panics() {
+    let shared = Shared {
+        zone: zone::tests::many(60),
+        forwarder: Forwarder::new(Vec::new()),
+    };
+    let questions = [
+        "_sql._tcp.db.default.svc.cluster.local.",
+        "web.default.svc.cluster.local.",
+        "2.0.42.10.in-addr.arpa.",
+        "dns-version.cluster.local.",
+    ];
+    let kinds = [
+        RecordType::A,
+        RecordType::SRV,
+        RecordType::PTR,
+        RecordType::ANY,
+        RecordType::OPT,
+    ];
+    let asked = (
+        select(questions.to_vec()),
+        select(kinds.to_vec()),
+        option::of(any::<u16>()),
+    )
+        .prop_map(|(name, kind, payload)| {
+            let mut message = Message::from_vec(&query(name, kind)).unwrap();
+            if let Some(payload) = payload {
+                let mut edns = Edns::new();
+                edns.set_max_payload(payload);
+                message.set_edns(edns);
+            }
+            message.to_vec().unwrap()
+        });
+    // Good queries with some bytes changed and cut off get further than noise.
+    let changes = vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
+    let changed =
+        (asked, changes, any::<prop::sample::Index>()).prop_map(|(mut bytes, changes, cut)| {
+            for (place, byte) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            // Mostly whole.
+            let length = cut.index(bytes.len() * 3);
+            bytes.truncate(length.max(1));
+            bytes
+        });
+    let noise = vec(any::<u8>(), 0..QUERY_LIMIT_BYTES);
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(CASES));
+    runner
+        .run(
+            &(prop_oneof![1 => noise, 4 => changed], any::<bool>()),
+            |(bytes, tcp)| {
+                if let Outcome::Answered(answer) = shared.answer(&bytes, tcp) {
+                    let limit = if tcp { u16::MAX } else { EDNS_LIMIT_BYTES };
+                    prop_assert!(answer.len() <= usize::from(limit));
+                    prop_assert_eq!(&answer[..2], &bytes[..2]);
+                    prop_assert!(Message::from_vec(&answer).is_ok());
+                }
+                Ok(())
+            },
+        )
+        .unwrap();
 }

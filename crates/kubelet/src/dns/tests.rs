@@ -59,3 +59,18 @@ fn policies() {
     ];
     check(more, &["10.43.0.10"], &searches, &["ndots:1"]);
 }
+
+#[test]
+fn a_resolver_on_the_nodes_loopback_is_no_pods() {
+    let text = "nameserver 127.0.0.53\nnameserver 9.9.9.9\nnameserver ::1\nsearch lan\n";
+    let host = Resolver::parse(text);
+    let servers = |spec: serde_json::Value| {
+        let cluster = ["10.43.0.10".to_owned()];
+        config(&pod(spec), &host, &cluster, "cluster.local").servers
+    };
+    let default = json!({ "containers": [], "dnsPolicy": "Default" });
+    assert_eq!(servers(default), ["10.43.0.10", "9.9.9.9"]);
+    // The node's network has the node's loopback.
+    let node = json!({ "containers": [], "hostNetwork": true, "dnsPolicy": "Default" });
+    assert_eq!(servers(node), ["127.0.0.53", "9.9.9.9", "::1"]);
+}
