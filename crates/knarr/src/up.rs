@@ -1,6 +1,14 @@
 //! `knarr up`: checks, starts, says so, waits for a signal, stops.
 
-use std::{fs, os::fd::AsRawFd, sync::Arc};
+use std::{
+    fs,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::Path,
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,6 +94,7 @@ async fn serve(flags: &Up, instance: &mut Instance, background: bool) -> Result<
     };
     note.api = network::api_url(cluster.address());
     cluster.write_kubeconfig(&note.api, &kubeconfig)?;
+    give_to_owner_of_directory(&kubeconfig)?;
     note.ready = true;
     instance.publish(&note)?;
     greet(&progress, &note.api, &kubeconfig, flags.detach);
@@ -108,7 +117,25 @@ async fn serve(flags: &Up, instance: &mut Instance, background: bool) -> Result<
     reason
 }
 
-fn greet(progress: &Progress, api: &str, kubeconfig: &std::path::Path, detached: bool) {
+/// What is in somebody's directory is for them: of a user who runs this with sudo. They may have put something else there
+/// meanwhile, which stays whose it is.
+fn give_to_owner_of_directory(kubeconfig: &Path) -> Result<()> {
+    let give = || -> std::io::Result<()> {
+        let directory = fs::metadata(kubeconfig.parent().unwrap_or(Path::new("/")))?;
+        let file = fs::File::options()
+            .read(true)
+            .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+            .open(kubeconfig)?;
+        let written = file.metadata()?;
+        if written.is_file() && written.nlink() == 1 {
+            std::os::unix::fs::fchown(&file, Some(directory.uid()), Some(directory.gid()))?;
+        }
+        Ok(())
+    };
+    give().with_context(|| format!("cannot give {} to its user", kubeconfig.display()))
+}
+
+fn greet(progress: &Progress, api: &str, kubeconfig: &Path, detached: bool) {
     let time = seconds(progress.elapsed());
     progress.line("");
     progress.line(&progress.bold(&format!(
@@ -116,7 +143,10 @@ fn greet(progress: &Progress, api: &str, kubeconfig: &std::path::Path, detached:
         kubeconfig.display()
     )));
     progress.line("");
-    progress.line(&format!("  export KUBECONFIG={}", kubeconfig.display()));
+    // Where kubectl looks by itself.
+    if !kubeconfig.ends_with(".kube/config") {
+        progress.line(&format!("  export KUBECONFIG={}", kubeconfig.display()));
+    }
     progress.line("  kubectl get nodes");
     progress.line("  kubectl apply -f examples/hello.yaml");
     progress.line("");
