@@ -122,7 +122,12 @@ impl Requirement {
 
     /// Whether a label's value (`None`: the label is absent) satisfies the requirement.
     pub fn matches(&self, value: Option<&str>) -> bool {
-        let listed = |value: &str| self.values.iter().any(|v| v == value);
+        // A selector can list thousands of values, and is asked once an object.
+        let listed = |value: &str| {
+            self.values
+                .binary_search_by(|v| v.as_str().cmp(value))
+                .is_ok()
+        };
         match self.operator {
             Operator::In | Operator::Equals | Operator::DoubleEquals => value.is_some_and(listed),
             Operator::NotIn | Operator::NotEquals => !value.is_some_and(listed),
