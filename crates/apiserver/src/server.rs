@@ -188,16 +188,14 @@ impl Server {
     fn start_feed(&self) {
         let (core, stop) = (self.core.clone(), self.stop.clone());
         core.health.feeding.store(true, Ordering::Release);
+        let end = FeedEnd(core.clone(), stop.clone());
         self.tasks.spawn(async move {
-            let result = core.cache.feed(stop.clone()).await;
-            core.health.feeding.store(false, Ordering::Release);
-            if let Err(error) = result {
-                // Nobody may read a cache that no longer follows the store.
+            let _end = end;
+            if let Err(error) = core.cache.feed(stop).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the watch cache lost the store"
                 );
-                stop.cancel();
             }
         });
     }
@@ -252,6 +250,17 @@ impl Server {
             ))),
             false => result,
         }
+    }
+}
+
+/// Nobody may read a cache that no longer follows the store: whatever ends the feed, a panic too, is seen by health and ends
+/// the server.
+struct FeedEnd(Arc<Core>, CancellationToken);
+
+impl Drop for FeedEnd {
+    fn drop(&mut self) {
+        self.0.health.feeding.store(false, Ordering::Release);
+        self.1.cancel();
     }
 }
 

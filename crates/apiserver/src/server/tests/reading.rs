@@ -323,3 +323,15 @@ async fn health_and_discovery_answer() {
         "{metrics}"
     );
 }
+
+/// The end of a feed that panicked is the drop of what it held.
+#[tokio::test]
+async fn a_dead_feed_is_seen_by_health() {
+    let cluster = Cluster::new().await;
+    assert_eq!(cluster.get("/livez").await.code, 200);
+    let (core, stop) = (cluster.server.core.clone(), cluster.server.stop.clone());
+    drop(FeedEnd(core, stop.clone()));
+    assert_eq!(cluster.get("/livez").await.code, 500);
+    assert_eq!(cluster.get("/readyz").await.code, 500);
+    assert!(stop.is_cancelled(), "the server ends");
+}
