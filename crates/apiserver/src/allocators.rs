@@ -9,6 +9,9 @@
 //! Both ranges are split in two bands, as upstream's are: automatic choices come from the upper band while it lasts, so that
 //! the lower one stays free for addresses that people choose.
 
+// Numbers here come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::{net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
@@ -135,7 +138,7 @@ impl Allocators {
         let ips = Pool::new(0..cidr.size(), cluster_ip::band(cidr.size()));
         let ports = Pool::new(
             first.into()..u64::from(last) + 1,
-            node_port::band(u64::from(last - first) + 1),
+            node_port::band(u64::from(last.abs_diff(first)) + 1),
         );
         let allocators = Allocators {
             pools: Arc::new(Pools {
@@ -182,7 +185,7 @@ impl Allocators {
             .collect();
         let claims = ports.iter().map(|(s, port)| (*port, object::uid(s)));
         let found_ports = self.pools.ports.lock().reconcile(claims, UNCLAIMED_LIFE);
-        if found_ips.leaked + found_ports.leaked > 0 {
+        if found_ips.leaked > 0 || found_ports.leaked > 0 {
             tracing::info!(
                 ips = found_ips.leaked,
                 ports = found_ports.leaked,

@@ -1,7 +1,7 @@
 //! The API server: HTTP, authentication, authorization, admission, REST verbs, watch cache.
 //!
 //! ```text
-//! bytes -> server (TLS, HTTP) -> handle: route, authn, authz, limits
+//! bytes -> server (TLS, HTTP) -> route: one typed request -> handle: authn, authz, limits
 //!            -> rest: decode, options -> write: defaults, admission, strategy, validation, one commit -> store
 //!            <- cache: objects and rings, fed by the store's commits
 //! ```

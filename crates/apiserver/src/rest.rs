@@ -1,5 +1,8 @@
 //! The REST verbs: from a parsed request to an answer, the same for every kind.
 
+// Numbers here come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub mod ask;
 pub mod continuation;
 pub mod decode;

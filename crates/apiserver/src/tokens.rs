@@ -7,6 +7,9 @@
 //! Rejected: the general JWT libraries. One algorithm, one key and no negotiation is the whole need, `ring` is linked anyway,
 //! and the RSA code they bring has an open timing advisory.
 
+// Numbers here come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::sync::Arc;
 
 use knarr_meta::status::Status;

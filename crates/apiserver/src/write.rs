@@ -3,6 +3,9 @@
 //! Create, update and delete each run the same steps whoever asks: defaults, mutating admission, strategy, validation, validating
 //! admission, one encoding, one commit. An update runs all of it again when another writer was faster.
 
+// Numbers here come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub mod create;
 pub mod delete;
 mod hooks;

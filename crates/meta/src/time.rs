@@ -1,5 +1,8 @@
 //! Timestamps in the two forms the API writes.
 
+// Numbers here come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use jiff::{SignedDuration, Timestamp};
 
 /// Now as `metav1.Time`: RFC 3339 in UTC with whole seconds.

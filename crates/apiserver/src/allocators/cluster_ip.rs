@@ -51,10 +51,10 @@ impl Cidr {
             1 << bits
         };
         let mask = if bits == 128 { 0 } else { u128::MAX << bits };
-        let usable = all - if ip.is_ipv6() { 1 } else { 2 };
+        let usable = all.saturating_sub(if ip.is_ipv6() { 1 } else { 2 });
         Ok(Cidr {
             text: text.to_owned(),
-            base: (number(ip) & mask) + 1,
+            base: (number(ip) & mask).saturating_add(1),
             size: u64::try_from(usable).unwrap_or(u64::MAX).min(MAX_ADDRESSES),
             v6: ip.is_ipv6(),
         })
@@ -65,7 +65,7 @@ impl Cidr {
     }
 
     pub(super) fn address(&self, offset: u64) -> IpAddr {
-        let address = self.base + u128::from(offset);
+        let address = self.base.saturating_add(u128::from(offset));
         match self.v6 {
             true => Ipv6Addr::from(address).into(),
             // Within 32 bits: base and offset come from an IPv4 range.

@@ -111,7 +111,7 @@ fn explain(refused: Refused, taking: &Taking) -> String {
             format!(
                 "provided port is not in the valid range. The range of valid ports is {}-{}",
                 range.start,
-                range.end - 1
+                range.end.saturating_sub(1)
             )
         }
         Refused::Taken | Refused::Full => "provided port is already allocated".to_owned(),

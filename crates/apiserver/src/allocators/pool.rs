@@ -64,7 +64,11 @@ impl Pool {
 
     /// Takes any number: a random one, so that one just given back is not handed out at once.
     pub(super) fn take_any(&mut self) -> Result<u64, Refused> {
-        let split = self.range.start + self.band.min(self.range.end - self.range.start);
+        let split = self
+            .range
+            .start
+            .saturating_add(self.band)
+            .min(self.range.end);
         let found = self
             .free_in(split..self.range.end)
             .or_else(|| self.free_in(self.range.start..split));
@@ -132,7 +136,7 @@ impl Pool {
         let before = self.taken.len();
         self.taken
             .retain(|number, holder| owners.contains_key(number) || holder.since.elapsed() < life);
-        found.leaked = before - self.taken.len();
+        found.leaked = before.saturating_sub(self.taken.len());
         for (number, uid) in owners {
             match self.taken.get(&number) {
                 Some(holder) if holder.uid.as_deref() == Some(uid) => {}

@@ -420,6 +420,9 @@ fn repair_finds_duplicates() {
     );
     let event = allocators.repair()[0].event("2024-01-03T00:00:00Z");
     assert!(object::name(&event).starts_with("a."), "{event}");
+    let events = knarr_api::find("", "v1", "events").expect("a core kind");
+    let errors = events.strategy.validate_create(&event);
+    assert!(errors.is_empty(), "{errors:?}");
     assert_eq!(
         allocators.repair()[0].event("later")["metadata"],
         event["metadata"]

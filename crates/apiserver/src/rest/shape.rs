@@ -64,7 +64,7 @@ pub fn object(ask: &Ask<'_>, code: StatusCode, entry: &Entry, accepted: Accepted
         }
         Shape::Object => served_tree(ask.served, entry),
         Shape::Partial(version) if plain => {
-            let mut out = BytesMut::with_capacity(entry.partial_size() + 1);
+            let mut out = BytesMut::with_capacity(entry.partial_size().saturating_add(1));
             entry.write_partial(&mut out, entry.revision, version.api_version());
             out.extend_from_slice(b"\n");
             return Ok(respond::json(code, Body::from(out.freeze())));
@@ -82,7 +82,7 @@ pub fn object(ask: &Ask<'_>, code: StatusCode, entry: &Entry, accepted: Accepted
 
 /// The object's bytes with a newline, as upstream ends every JSON answer.
 fn line(entry: &Entry) -> Body {
-    let mut out = BytesMut::with_capacity(entry.size() + 1);
+    let mut out = BytesMut::with_capacity(entry.size().saturating_add(1));
     entry.write_object(&mut out, entry.revision);
     out.extend_from_slice(b"\n");
     Body::from(out.freeze())

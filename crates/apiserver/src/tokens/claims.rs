@@ -149,7 +149,7 @@ impl Alive {
             .deletion_timestamp
             .as_deref()
             .map(|t| time::parse_unix_seconds(t).unwrap_or(i64::MIN));
-        let deleted = at.is_some_and(|at| at < now - LEEWAY_SECONDS);
+        let deleted = at.is_some_and(|at| at < now.saturating_sub(LEEWAY_SECONDS));
         Some(Alive {
             uid: peek.metadata.uid,
             deleted,

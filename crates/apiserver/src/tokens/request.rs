@@ -82,12 +82,10 @@ impl Tokens {
         let iat = now.as_second();
         let claims = Claims {
             aud: audiences,
-            exp: iat
-                + if extend {
-                    EXTENDED_EXPIRATION_SECONDS
-                } else {
-                    expiration
-                },
+            exp: iat.saturating_add(match extend {
+                true => EXTENDED_EXPIRATION_SECONDS,
+                false => expiration,
+            }),
             iat,
             iss: self.config.issuer.clone(),
             jti: names::new_uid(),
@@ -100,7 +98,7 @@ impl Tokens {
                     name: name.to_owned(),
                     uid: object::uid(&account).to_owned(),
                 },
-                warnafter: extend.then_some(iat + expiration),
+                warnafter: extend.then_some(iat.saturating_add(expiration)),
             },
             nbf: iat,
             sub: service_account_user(namespace, name),
