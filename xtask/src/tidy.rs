@@ -52,7 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "foundation",
-        &["knarr-meta", "knarr-tasks", "knarr-testkit"],
+        &["knarr-host", "knarr-meta", "knarr-tasks", "knarr-testkit"],
     ),
 ];
 
