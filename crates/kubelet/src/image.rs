@@ -342,7 +342,7 @@ fn credentials(image: &str, secrets: &[Arc<Secret>]) -> Vec<v1::AuthConfig> {
     for secret in secrets {
         for (server, auth) in docker_auths(secret) {
             if let Some(length) = matches_registry(image, &server) {
-                found.push((length, auth_config(&server, auth)));
+                found.push((length, auth_config(auth)));
             }
         }
     }
@@ -366,11 +366,11 @@ fn docker_auths(secret: &Secret) -> HashMap<String, DockerAuth> {
     old.unwrap_or_default()
 }
 
-fn auth_config(server: &str, auth: DockerAuth) -> v1::AuthConfig {
+/// Names no server, as upstream: the match is made here, and a runtime would not find a pattern in the image's name.
+fn auth_config(auth: DockerAuth) -> v1::AuthConfig {
     let mut config = v1::AuthConfig {
         username: auth.username,
         password: auth.password,
-        server_address: server.to_owned(),
         identity_token: auth.identitytoken,
         registry_token: auth.registrytoken,
         ..Default::default()
@@ -408,18 +408,54 @@ fn matches_registry(image: &str, server: &str) -> Option<usize> {
         Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
         _ => (DEFAULT_REGISTRY, image),
     };
-    let host_fits = match host.strip_prefix("*.") {
-        Some(parent) => image_host
-            .split_once('.')
-            .is_some_and(|(_, rest)| rest == parent),
-        None => host == image_host,
-    };
+    let host_fits = matches_host(host, image_host);
     let path_fits = path.is_empty()
         || image_path == path
         || image_path
             .strip_prefix(path)
             .is_some_and(|r| r.starts_with(['/', ':']));
     (host_fits && path_fits).then_some(server.len())
+}
+
+/// Part by part, each of which may be a pattern; ports are the same or absent.
+fn matches_host(pattern: &str, host: &str) -> bool {
+    let split = |address: &str| match address.rsplit_once(':') {
+        Some((name, port)) => (name.to_owned(), port.to_owned()),
+        None => (address.to_owned(), String::new()),
+    };
+    let ((pattern, wanted_port), (host, port)) = (split(pattern), split(host));
+    let (patterns, parts) = (pattern.split('.'), host.split('.'));
+    wanted_port == port
+        && patterns.clone().count() == parts.clone().count()
+        && patterns
+            .zip(parts)
+            .all(|(pattern, part)| matches_part(pattern.as_bytes(), part.as_bytes()))
+}
+
+/// `*` stands for any letters, `?` for one. Every star but the last takes as little as it can, so that no pattern is slow.
+fn matches_part(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut seen) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while seen < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, seen));
+                at += 1;
+            }
+            Some(letter) if *letter == b'?' || *letter == text[seen] => {
+                at += 1;
+                seen += 1;
+            }
+            _ => match star {
+                Some((before, taken)) => {
+                    star = Some((before, taken + 1));
+                    (at, seen) = (before + 1, taken + 1);
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|letter| *letter == b'*')
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ fn credentials_go_by_the_longest_match() {
         "reg.example:5000": auth("reg"),
         "reg.example:5000/team": auth("team"),
         "*.wild.example": auth("wild"),
+        "eu-?.*-docker.example:5000": auth("glob"),
     } });
     let data = base64::engine::general_purpose::STANDARD.encode(config.to_string());
     let secret: Secret = object(json!({ "data": { ".dockerconfigjson": data } }));
@@ -36,11 +37,18 @@ fn credentials_go_by_the_longest_match() {
         ("reg.example:5000/team/a:1", vec!["team", "reg"]),
         ("reg.example:5000/teammate/a:1", vec!["reg"]),
         ("x.wild.example/a:1", vec!["wild"]),
+        ("y.x.wild.example/a:1", vec![]),
+        ("wild.example/a:1", vec![]),
+        ("eu-1.my-docker.example:5000/a:1", vec!["glob"]),
+        ("eu-1.my-docker.example/a:1", vec![]),
+        ("eu-12.my-docker.example:5000/a:1", vec![]),
         ("elsewhere.example/a:1", vec![]),
     ] {
-        let found: Vec<String> = credentials(image, &secrets)
-            .into_iter()
-            .map(|a| a.username)
+        let found = credentials(image, &secrets).into_iter();
+        // A runtime takes credentials for another server than the image's for none.
+        let found: Vec<String> = found
+            .filter(|auth| auth.server_address.is_empty())
+            .map(|auth| auth.username)
             .collect();
         assert_eq!(found, users, "{image}");
     }

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use super::{Outcome, tcp};
 
 /// `grpc.health.v1.HealthCheckResponse.ServingStatus.SERVING`.
 const SERVING: u64 = 1;
+/// Longest answer, bytes: a health check's has seven.
+const MAX_ANSWER_BYTES: usize = 4 << 10;
+/// Longest trailers of the answer, bytes.
+const MAX_HEADERS_BYTES: u32 = 16 << 10;
+
 /// gRPC status codes.
 const OK: &str = "0";
 const UNIMPLEMENTED: &str = "12";
@@ -49,7 +54,10 @@ async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Resul
         .await
         .map_err(|error| failed(&error))?;
     let io = TokioIo::new(stream);
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
+    let handshake = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .max_header_list_size(MAX_HEADERS_BYTES)
+        .handshake(io)
+        .await;
     let (mut sender, connection) = handshake.map_err(|error| failed(&error))?;
     let request = Request::post(format!("http://{host}:{port}/grpc.health.v1.Health/Check"))
         .header("content-type", "application/grpc")
@@ -63,8 +71,7 @@ async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Resul
             .await
             .map_err(|error| failed(&error))?;
         let early = response.headers().get("grpc-status").cloned();
-        let body = response
-            .into_body()
+        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
             .collect()
             .await
             .map_err(|error| failed(&error))?;

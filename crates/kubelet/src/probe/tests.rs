@@ -196,3 +196,14 @@ async fn a_grpc_server_that_is_silent_or_away_fails() {
         "{outcome:?}"
     );
 }
+
+#[tokio::test]
+async fn a_grpc_answer_of_any_length_costs_little() {
+    let endless = Vec::leak(vec![0; 1 << 20]);
+    let port = grpc_server(endless, "0").await;
+    let outcome = grpc::probe("127.0.0.1", port, "web", Duration::from_secs(5)).await;
+    assert!(
+        matches!(&outcome, Outcome::Failure(text) if text.contains("length limit exceeded")),
+        "{outcome:?}"
+    );
+}
