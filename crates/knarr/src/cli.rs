@@ -80,6 +80,10 @@ pub struct Up {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub event_ttl: Duration,
 
+    /// Sysctls besides the safe ones that pods may set, by name or pattern (kernel.msg*,net.core.somaxconn); namespaced ones only
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub allowed_unsafe_sysctls: Vec<String>,
+
     /// Control group below which the cluster makes its own, for pods and shims
     #[arg(long, value_name = "PATH", default_value = "/knarr")]
     pub cgroup_root: PathBuf,

@@ -298,6 +298,7 @@ impl Cluster {
             serving_cert_pem: serving.cert_pem().to_owned(),
             serving_key_pem: serving.key_pem().to_owned(),
             client_ca_pem: self.pki.ca_pem().to_owned(),
+            allowed_unsafe_sysctls: flags.allowed_unsafe_sysctls.clone(),
             network_configured,
             ..knarr_kubelet::Config::default()
         };

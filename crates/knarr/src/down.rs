@@ -69,7 +69,7 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     if purge {
         progress
             .step("delete the data directory", async {
-                fs::remove_dir_all(data_dir)
+                knarr_host::remove(data_dir)
                     .with_context(|| format!("cannot delete {}", data_dir.display()))
             })
             .await?;
@@ -172,12 +172,7 @@ fn release_mounts(data_dir: &Path) -> Result<()> {
         }
     }
     let pods = data_dir.join("kubelet/pods");
-    match fs::remove_dir_all(&pods) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", pods.display()))
-        }
-        _ => Ok(()),
-    }
+    knarr_host::remove(&pods).with_context(|| format!("cannot remove {}", pods.display()))
 }
 
 /// Mount points below `dir`, in the order they were made.

@@ -6,8 +6,7 @@
 mod unified;
 
 use std::{
-    fs,
-    io::{self, ErrorKind},
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -121,7 +120,7 @@ impl Cgroups {
         for mount in mounts {
             for qos in [Qos::Guaranteed, Qos::Burstable, Qos::BestEffort] {
                 let dir = join(mount, &format!("{}/pod{uid}", self.class(qos)));
-                if let Err(error) = remove_tree(&dir) {
+                if let Err(error) = knarr_host::remove_groups(&dir) {
                     tracing::debug!(%error, dir = %dir.display(), "cgroup is not removed");
                 }
             }
@@ -212,20 +211,6 @@ fn set(file: &Path, value: impl ToString) {
     if let Err(error) = fs::write(file, value.to_string()) {
         tracing::debug!(%error, file = %file.display(), "cgroup limit is not set");
     }
-}
-
-fn remove_tree(dir: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            remove_tree(&entry.path())?;
-        }
-    }
-    fs::remove_dir(dir)
 }
 
 #[cfg(test)]

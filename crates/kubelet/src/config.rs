@@ -44,6 +44,8 @@ pub struct Config {
     pub node_labels: std::collections::BTreeMap<String, String>,
     /// The node's resolver configuration.
     pub resolv_conf: PathBuf,
+    /// Sysctls besides the safe ones that pods may set, by name or by pattern (`net.core.*`).
+    pub allowed_unsafe_sysctls: Vec<String>,
     /// Rung by whoever writes the pod network's configuration: CRI has no event that says that the network is ready, and
     /// a node is not before it is.
     pub network_configured: Arc<Notify>,
@@ -69,6 +71,7 @@ impl Default for Config {
             max_pods: DEFAULT_MAX_PODS,
             node_labels: std::collections::BTreeMap::new(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            allowed_unsafe_sysctls: Vec::new(),
             network_configured: Arc::default(),
         }
     }
@@ -82,6 +85,11 @@ impl Config {
 
     pub(crate) fn pods_dir(&self) -> PathBuf {
         self.data_dir.join("kubelet/pods")
+    }
+
+    /// Below this are the seccomp profiles that pods name.
+    pub(crate) fn seccomp_dir(&self) -> PathBuf {
+        self.data_dir.join("kubelet/seccomp")
     }
 
     /// Directory of all pods' logs.

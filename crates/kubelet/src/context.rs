@@ -33,6 +33,9 @@ pub(crate) struct Context {
     /// Milli-CPU, memory and count of the pods that were let in; see [`crate::worker::admission`].
     pub admitted: Mutex<crate::worker::admission::Admitted>,
     pub http: crate::probe::Http,
+    /// What pods may set.
+    pub sysctls: knarr_host::sysctl::Allowlist,
+    pub features: crate::runtime::Features,
 }
 
 impl Context {

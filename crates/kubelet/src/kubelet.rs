@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::{InformerScope, Informers, events::Recorder};
 use knarr_cri::{tonic, v1};
+use knarr_host::sysctl::{self, Allowlist};
 use knarr_tasks::Tasks;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -19,7 +20,7 @@ use crate::{
     observed::Observed,
     pods::Pods,
     probe::Http,
-    runtime::Runtime,
+    runtime::{Features, Runtime},
     server::{self, Server},
     volume::token::Tokens,
 };
@@ -50,6 +51,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A sysctl that is to be allowed is not namespaced, or none.
+    #[error("--allowed-unsafe-sysctls: {0}")]
+    Sysctls(String),
     /// Certificate, key or authority of the node server make no sense.
     #[error("cannot set up TLS for the node server: {0}")]
     Tls(String),
@@ -62,6 +66,7 @@ pub struct Kubelet {
     server: Server,
     cgroups: Cgroups,
     http: Http,
+    sysctls: Allowlist,
 }
 
 impl Kubelet {
@@ -81,6 +86,10 @@ impl Kubelet {
             source,
         })?;
         let http = Http::new().map_err(|error| Error::Tls(error.to_string()))?;
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let kernel = sysctl::kernel_version(&release);
+        let sysctls =
+            Allowlist::new(kernel, &config.allowed_unsafe_sysctls).map_err(Error::Sysctls)?;
         let server = Server::bind(&config).await?;
         Ok(Self {
             config,
@@ -88,6 +97,7 @@ impl Kubelet {
             server,
             cgroups,
             http,
+            sysctls,
         })
     }
 
@@ -101,7 +111,9 @@ impl Kubelet {
     pub async fn run(self, token: CancellationToken) {
         let tracker = TaskTracker::new();
         let port = self.local_addr().port();
-        let Some((runtime, version)) = token.run_until_cancelled(reach(&self.config)).await else {
+        let Some((runtime, version, features)) =
+            token.run_until_cancelled(reach(&self.config)).await
+        else {
             return;
         };
         let observed = Observed::new(runtime.clone(), &self.config.instance);
@@ -112,6 +124,7 @@ impl Kubelet {
             server,
             cgroups,
             http,
+            sysctls,
         } = self;
         let version = format!("{}://{}", version.runtime_name, version.runtime_version);
         let ctx = context(
@@ -120,7 +133,7 @@ impl Kubelet {
             runtime,
             &version,
             &informers,
-            (cgroups, http),
+            (cgroups, http, sysctls, features),
             (&tracker, &token),
             observed,
         );
@@ -176,7 +189,7 @@ fn context(
     runtime: Runtime,
     version: &str,
     informers: &Informers,
-    (cgroups, http): (Cgroups, Http),
+    (cgroups, http, sysctls, features): (Cgroups, Http, Allowlist, Features),
     (tracker, token): (&TaskTracker, &CancellationToken),
     observed: Observed,
 ) -> Shared {
@@ -204,11 +217,13 @@ fn context(
         events,
         cgroups,
         http,
+        sysctls,
+        features,
     })
 }
 
-/// Dials the runtime until it answers.
-async fn reach(config: &Config) -> (Runtime, v1::VersionResponse) {
+/// Dials the runtime until it answers: what it is, and what it can do.
+async fn reach(config: &Config) -> (Runtime, v1::VersionResponse, Features) {
     let mut told = false;
     let mut wait = RUNTIME_RETRY_FIRST;
     loop {
@@ -217,8 +232,8 @@ async fn reach(config: &Config) -> (Runtime, v1::VersionResponse) {
                 let request = v1::VersionRequest {
                     version: "v1".to_owned(),
                 };
-                match runtime.version(request).await {
-                    Ok(version) => return (runtime, version),
+                match tokio::try_join!(runtime.version(request), runtime.features()) {
+                    Ok((version, features)) => return (runtime, version, features),
                     Err(error) => error.to_string(),
                 }
             }

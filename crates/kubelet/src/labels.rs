@@ -15,6 +15,8 @@ pub(crate) const HASH: &str = "io.kubernetes.container.hash";
 pub(crate) const RESTART_COUNT: &str = "io.kubernetes.container.restartCount";
 pub(crate) const MESSAGE_PATH: &str = "io.kubernetes.container.terminationMessagePath";
 pub(crate) const MESSAGE_POLICY: &str = "io.kubernetes.container.terminationMessagePolicy";
+/// The sandbox that a container is in; CRI tells it with lists only.
+pub(crate) const SANDBOX: &str = "knarr.io/sandbox";
 pub(crate) const GRACE: &str = "io.kubernetes.pod.terminationGracePeriod";
 
 /// Label of sandboxes and containers that says which kubelet made them (its [`crate::Config::instance`]): a runtime may serve more than
@@ -60,6 +62,7 @@ pub(crate) fn annotations(
     pod: &Pod,
     container: &Container,
     attempt: u32,
+    sandbox: &str,
 ) -> HashMap<String, String> {
     let path = container.termination_message_path.clone();
     let policy = container.termination_message_policy.clone();
@@ -71,6 +74,7 @@ pub(crate) fn annotations(
     HashMap::from([
         (HASH.to_owned(), hash(container)),
         (RESTART_COUNT.to_owned(), attempt.to_string()),
+        (SANDBOX.to_owned(), sandbox.to_owned()),
         (
             MESSAGE_PATH.to_owned(),
             path.unwrap_or_else(|| "/dev/termination-log".to_owned()),

@@ -36,6 +36,7 @@ mod runtime;
 mod security;
 mod server;
 mod status;
+mod termination;
 #[cfg(test)]
 mod testing;
 mod volume;

@@ -30,7 +30,7 @@ const RECONNECT_PERIOD: Duration = Duration::from_millis(200);
 /// Statuses asked for at the same time by a listing.
 const STATUS_CONCURRENCY: usize = 8;
 
-/// One pod as the runtime has it.
+/// One pod as the runtime has it. What is newer is so by its attempt number: a clock may be set back.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct View {
     /// Newest first.
@@ -85,7 +85,7 @@ impl View {
             None => self.sandboxes.push(new),
         }
         self.sandboxes.sort_by_key(|s| {
-            std::cmp::Reverse((s.created_at, s.metadata.as_ref().map(|m| m.attempt)))
+            std::cmp::Reverse((s.metadata.as_ref().map(|m| m.attempt), s.created_at))
         });
     }
 
@@ -96,7 +96,7 @@ impl View {
             None => self.containers.push(new),
         }
         self.containers
-            .sort_by_key(|c| std::cmp::Reverse((c.created_at, labels::restart_count(c))));
+            .sort_by_key(|c| std::cmp::Reverse((labels::restart_count(c), c.created_at)));
     }
 }
 

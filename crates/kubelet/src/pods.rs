@@ -106,7 +106,13 @@ impl Pods {
             let orphan = name
                 .rsplit_once('_')
                 .is_some_and(|(_, uid)| !known.contains(uid));
-            if orphan && let Err(error) = std::fs::remove_dir_all(logs.join(&name)) {
+            if !orphan {
+                continue;
+            }
+            let path = logs.join(&name);
+            let removing = tokio::task::spawn_blocking(move || knarr_host::remove(&path));
+            let removed = removing.await.map_err(std::io::Error::other);
+            if let Err(error) = removed.and_then(|removed| removed) {
                 tracing::warn!(%error, name, "cannot remove an orphaned pod's logs");
             }
         }

@@ -63,6 +63,31 @@ pub(crate) struct Runtime {
     image: ImageServiceClient<Channel>,
 }
 
+/// What a runtime says that it can do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Features {
+    pub supplemental_groups_policy: bool,
+    pub recursive_read_only_mounts: bool,
+}
+
+impl From<v1::StatusResponse> for Features {
+    fn from(status: v1::StatusResponse) -> Self {
+        // Pods run under the handler without a name.
+        let handler = status
+            .runtime_handlers
+            .into_iter()
+            .find(|h| h.name.is_empty());
+        Self {
+            supplemental_groups_policy: status
+                .features
+                .is_some_and(|f| f.supplemental_groups_policy),
+            recursive_read_only_mounts: handler
+                .and_then(|h| h.features)
+                .is_some_and(|f| f.recursive_read_only_mounts),
+        }
+    }
+}
+
 /// Defines one method a call: name, service, request, response, deadline.
 macro_rules! calls {
     ($($name:ident($service:ident, $request:ident) -> $response:ident, $timeout:expr;)*) => {
@@ -106,6 +131,11 @@ impl Runtime {
     pub(crate) async fn connect(endpoint: &str) -> Result<Self, knarr_cri::Error> {
         let (runtime, image) = knarr_cri::connect(endpoint).await?;
         Ok(Self { runtime, image })
+    }
+
+    pub(crate) async fn features(&self) -> Result<Features> {
+        let request = v1::StatusRequest { verbose: false };
+        Ok(self.status(request).await?.into())
     }
 
     /// Asks a container to stop; returns when it has, killed after `grace` if need be.

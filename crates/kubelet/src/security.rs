@@ -1,31 +1,21 @@
 //! Security contexts of pods and containers as the runtime wants them.
 
+use std::path::{Component, Path};
+
 use k8s_openapi::api::core::v1::{Container, Pod, SeccompProfile, SecurityContext};
-use knarr_cri::v1::{self, NamespaceMode, security_profile::ProfileType};
+use knarr_cri::v1::{self, NamespaceMode, SupplementalGroupsPolicy, security_profile::ProfileType};
+use knarr_host::paths;
 
 use crate::image;
 
-/// Hidden from containers with the default procMount: upstream's list.
-const MASKED_PATHS: [&str; 11] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/sys/firmware",
-];
-const READONLY_PATHS: [&str; 5] = [
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-];
+/// The seccomp profile cannot be looked up; reason CreateContainerConfigError.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ProfileError {
+    #[error("localhostProfile must be set if seccompProfile type is Localhost.")]
+    Absent,
+    #[error("localhostProfile {0:?} is not below the kubelet's seccomp directory")]
+    Outside(String),
+}
 
 /// The container must not run as root, and would; reason CreateContainerConfigError.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,11 +81,13 @@ pub(crate) fn sandbox(pod: &Pod) -> v1::LinuxSandboxSecurityContext {
         run_as_user: context.and_then(|c| c.run_as_user).map(int),
         run_as_group: context.and_then(|c| c.run_as_group).map(int),
         supplemental_groups: groups(pod),
+        supplemental_groups_policy: groups_policy(pod),
         privileged,
-        seccomp: Some(profile(
-            context.and_then(|c| c.seccomp_profile.as_ref()),
-            ProfileType::RuntimeDefault,
-        )),
+        // Whatever the containers run under: what holds the sandbox needs no more.
+        seccomp: Some(v1::SecurityProfile {
+            profile_type: ProfileType::RuntimeDefault as i32,
+            localhost_ref: String::new(),
+        }),
         selinux_options: context
             .and_then(|c| c.se_linux_options.as_ref())
             .map(selinux),
@@ -103,8 +95,12 @@ pub(crate) fn sandbox(pod: &Pod) -> v1::LinuxSandboxSecurityContext {
     }
 }
 
-/// Security context of a container.
-pub(crate) fn container(pod: &Pod, container: &Container) -> v1::LinuxContainerSecurityContext {
+/// Security context of a container; `seccomp_dir` is what the profiles are below that pods name.
+pub(crate) fn container(
+    pod: &Pod,
+    container: &Container,
+    seccomp_dir: &Path,
+) -> Result<v1::LinuxContainerSecurityContext, ProfileError> {
     let of_pod = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
     let default = SecurityContext::default();
     let own = container.security_context.as_ref().unwrap_or(&default);
@@ -118,14 +114,12 @@ pub(crate) fn container(pod: &Pod, container: &Container) -> v1::LinuxContainerS
         .se_linux_options
         .as_ref()
         .or_else(|| of_pod.and_then(|c| c.se_linux_options.as_ref()));
-    let paths = |list: &[&str]| {
-        if unmasked {
-            Vec::new()
-        } else {
-            list.iter().map(|p| (*p).to_owned()).collect()
-        }
+    let (masked, read_only) = if unmasked {
+        Default::default()
+    } else {
+        (paths::masked(), paths::READ_ONLY.map(str::to_owned).into())
     };
-    v1::LinuxContainerSecurityContext {
+    Ok(v1::LinuxContainerSecurityContext {
         capabilities: own.capabilities.as_ref().map(|c| v1::Capability {
             add_capabilities: c.add.clone().unwrap_or_default(),
             drop_capabilities: c.drop.clone().unwrap_or_default(),
@@ -145,11 +139,12 @@ pub(crate) fn container(pod: &Pod, container: &Container) -> v1::LinuxContainerS
         readonly_rootfs: own.read_only_root_filesystem.unwrap_or(false),
         supplemental_groups: groups(pod),
         no_new_privs: own.allow_privilege_escalation == Some(false),
-        masked_paths: paths(&MASKED_PATHS),
-        readonly_paths: paths(&READONLY_PATHS),
-        seccomp: Some(profile(seccomp, ProfileType::Unconfined)),
+        supplemental_groups_policy: groups_policy(pod),
+        masked_paths: masked,
+        readonly_paths: read_only,
+        seccomp: Some(profile(seccomp, seccomp_dir)?),
         ..Default::default()
-    }
+    })
 }
 
 /// Adds the image's user where the pod names none, and refuses root where the pod forbids it.
@@ -210,22 +205,39 @@ fn groups(pod: &Pod) -> Vec<i64> {
     groups
 }
 
-fn profile(given: Option<&SeccompProfile>, default: ProfileType) -> v1::SecurityProfile {
-    let (kind, path) = match given.map(|p| p.type_.as_str()) {
+fn groups_policy(pod: &Pod) -> i32 {
+    let context = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    match context.and_then(|c| c.supplemental_groups_policy.as_deref()) {
+        Some("Strict") => SupplementalGroupsPolicy::Strict as i32,
+        _ => SupplementalGroupsPolicy::Merge as i32,
+    }
+}
+
+fn profile(
+    given: Option<&SeccompProfile>,
+    directory: &Path,
+) -> Result<v1::SecurityProfile, ProfileError> {
+    let kind = given.map(|p| p.type_.as_str());
+    let (kind, localhost_ref) = match kind {
         Some("RuntimeDefault") => (ProfileType::RuntimeDefault, String::new()),
-        Some("Unconfined") => (ProfileType::Unconfined, String::new()),
         Some("Localhost") => {
-            let path = given
-                .and_then(|p| p.localhost_profile.clone())
-                .unwrap_or_default();
+            let name = given.and_then(|p| p.localhost_profile.as_deref());
+            let name = name.filter(|n| !n.is_empty()).ok_or(ProfileError::Absent)?;
+            let inside = Path::new(name)
+                .components()
+                .all(|part| matches!(part, Component::Normal(_)));
+            if !inside {
+                return Err(ProfileError::Outside(name.to_owned()));
+            }
+            let path = directory.join(name).display().to_string();
             (ProfileType::Localhost, path)
         }
-        _ => (default, String::new()),
+        _ => (ProfileType::Unconfined, String::new()),
     };
-    v1::SecurityProfile {
+    Ok(v1::SecurityProfile {
         profile_type: kind as i32,
-        localhost_ref: path,
-    }
+        localhost_ref,
+    })
 }
 
 fn selinux(options: &k8s_openapi::api::core::v1::SELinuxOptions) -> v1::SeLinuxOption {

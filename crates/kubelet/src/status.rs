@@ -8,7 +8,6 @@ use k8s_openapi::{
     api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus},
     apimachinery::pkg::apis::meta::v1::Time,
 };
-use knarr_cri::v1;
 
 use crate::{
     observed::View,
@@ -55,16 +54,8 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
     let rejected = input.verdict.is_some() && input.view.containers.is_empty();
     let init = spec.init_containers.iter().flatten();
     let init: Vec<ContainerStatus> = init.map(|c| container::make(input, c, true)).collect();
-    let waiting = !rejected
-        && init
-            .iter()
-            .zip(spec.init_containers.iter().flatten())
-            .any(|(s, c)| !phase::initialized(s, c));
-    let main: Vec<ContainerStatus> = spec
-        .containers
-        .iter()
-        .map(|c| container::make_main(input, c, waiting))
-        .collect();
+    let main = spec.containers.iter();
+    let main: Vec<ContainerStatus> = main.map(|c| container::make(input, c, false)).collect();
     let phase = match input.verdict {
         Some(_) => "Failed",
         None => phase::of(input.pod, &init, &main, input.over),
@@ -125,41 +116,6 @@ pub(crate) fn health(
         !memory.hooks.contains(id) && (spec.startup_probe.is_none() || started == Some(true));
     let ready = started && (spec.readiness_probe.is_none() || ready == Some(true));
     (started, ready)
-}
-
-/// Reads the last words of a container that has ended: its message file, or the end of its log.
-pub(crate) fn last_words(status: &v1::ContainerStatus) -> String {
-    /// Upstream's limits.
-    const MESSAGE_BYTES: u64 = 4_096;
-    const LOG_BYTES: u64 = 2_048;
-    const LOG_LINES: usize = 80;
-    if !status.message.is_empty() && status.started_at == 0 {
-        return status.message.clone();
-    }
-    let path = crate::worker::start::message_mount(status);
-    let text = path
-        .and_then(|path| head(path, MESSAGE_BYTES))
-        .unwrap_or_default();
-    let policy = status.annotations.get(crate::labels::MESSAGE_POLICY);
-    let fallback = policy.is_some_and(|p| p == "FallbackToLogsOnError");
-    if !text.is_empty() {
-        return text;
-    }
-    if fallback && (status.exit_code != 0 || status.reason == "OOMKilled") {
-        return crate::logs::last_lines(&status.log_path, LOG_LINES, LOG_BYTES);
-    }
-    status.message.clone()
-}
-
-fn head(path: &str, limit: u64) -> Option<String> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .ok()?
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

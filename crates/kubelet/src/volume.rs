@@ -178,10 +178,7 @@ pub(crate) async fn teardown(pod_dir: PathBuf) -> io::Result<()> {
             let message = format!("{} still has mounts", pod_dir.display());
             return Err(io::Error::other(message));
         }
-        match fs::remove_dir_all(&pod_dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done,
-        }
+        knarr_host::remove(&pod_dir)
     };
     tokio::task::spawn_blocking(work)
         .await

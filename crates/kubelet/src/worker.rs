@@ -29,6 +29,7 @@ use crate::{
         self, Verdict,
         writer::{self, Written},
     },
+    termination,
     volume::{self, Mounted},
 };
 
@@ -71,6 +72,8 @@ enum Done {
     Stopped(crate::runtime::Result<()>),
     Written(Written),
     Refreshed(Result<Mounted, volume::Error>),
+    /// Of the container with this id.
+    LastWords(String, String),
     Cleaned(Result<(), String>),
     Deleted(Result<(), String>),
 }
@@ -110,7 +113,10 @@ pub(crate) struct Worker {
     /// The API has no such pod.
     lost: bool,
     told: bool,
+    /// Last words by id of containers that have ended.
     messages: HashMap<String, String>,
+    /// Containers whose last words are being read.
+    reading: HashSet<String>,
     seen: Timestamp,
     retry_at: Option<Instant>,
 }
@@ -152,6 +158,7 @@ impl Worker {
             lost: false,
             told: false,
             messages: HashMap::new(),
+            reading: HashSet::new(),
             seen: Timestamp::now(),
             retry_at: None,
         }
@@ -261,6 +268,11 @@ impl Worker {
                     }
                 }
             }
+            Done::LastWords(id, words) => {
+                self.reading.remove(&id);
+                self.messages.insert(id, words);
+                Ok(())
+            }
             Done::Cleaned(result) => {
                 self.finishing = false;
                 self.cleaned = result.is_ok();
@@ -309,22 +321,48 @@ impl Worker {
         });
     }
 
-    /// Keeps the last words of containers that ended, and forgets what concerns none that runs.
+    /// Has the last words read of containers that ended, and forgets what concerns none that runs.
     fn remember(&mut self, view: &View) {
-        for container in &view.containers {
-            let ended = container.state() == v1::ContainerState::ContainerExited;
-            if ended && !self.messages.contains_key(&container.id) {
-                self.messages
-                    .insert(container.id.clone(), status::last_words(container));
+        let unread: Vec<_> = self.unread(view).cloned().collect();
+        for container in unread {
+            if !self.reading.insert(container.id.clone()) {
+                continue;
             }
+            let ctx = self.ctx.clone();
+            self.tasks.spawn(async move {
+                let id = container.id.clone();
+                let reading =
+                    tokio::task::spawn_blocking(move || termination::read(&ctx.config, &container));
+                Done::LastWords(id, reading.await.unwrap_or_default())
+            });
         }
         self.messages
             .retain(|id, _| view.containers.iter().any(|c| c.id == *id));
         self.notes.edit(|memory| {
+            for container in &view.containers {
+                if container.state() == v1::ContainerState::ContainerExited {
+                    let ended = || ended_at(container);
+                    memory
+                        .ended
+                        .entry(container.id.clone())
+                        .or_insert_with(ended);
+                }
+            }
+            let known = |id: &String| view.containers.iter().any(|c| c.id == *id);
+            memory.ended.retain(|id, _| known(id));
+            memory.killed.retain(|id, _| known(id));
             let runs = |id: &String| view.running().any(|c| c.id == *id);
             memory.health.retain(|id, _| runs(id));
             memory.doomed.retain(|id, _| runs(id));
         });
+    }
+
+    /// Containers that have ended and whose last words are not known yet.
+    fn unread<'a>(&'a self, view: &'a View) -> impl Iterator<Item = &'a v1::ContainerStatus> {
+        view.containers.iter().filter(|container| {
+            container.state() == v1::ContainerState::ContainerExited
+                && !self.messages.contains_key(&container.id)
+        })
     }
 
     /// The newest status the API is known to hold.
@@ -347,6 +385,11 @@ impl Worker {
     fn publish(&mut self, update: &Update, view: &View) {
         if self.writing || update.gone || self.lost {
             self.told = update.gone || self.lost;
+            return;
+        }
+        // What the API is told of an end once stays.
+        if self.unread(view).next().is_some() {
+            self.told = false;
             return;
         }
         let pod = &update.pod;
@@ -377,6 +420,14 @@ impl Worker {
         self.tasks
             .spawn(async move { Done::Written(writer::write(client, &pod, difference).await) });
     }
+}
+
+/// When a container ended that is seen so for the first time. A clock that was set back makes it end now.
+fn ended_at(container: &v1::ContainerStatus) -> Instant {
+    let now = Instant::now();
+    let ended = Timestamp::from_nanosecond(i128::from(container.finished_at)).ok();
+    let ago = ended.and_then(|at| Duration::try_from(Timestamp::now().duration_since(at)).ok());
+    now.checked_sub(ago.unwrap_or_default()).unwrap_or(now)
 }
 
 /// After a restart, what the API was told of running containers holds until probes say otherwise.

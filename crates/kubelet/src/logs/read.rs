@@ -1,9 +1,6 @@
 //! Reading a log as `kubectl logs` asks for it.
 
-use std::{
-    io::SeekFrom,
-    path::{Path, PathBuf},
-};
+use std::io::SeekFrom;
 
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
@@ -13,12 +10,10 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use super::{follow, line};
+use super::{Log, follow, line, tail};
 
-/// Read backwards in steps of this many bytes when only the end is wanted.
-const TAIL_STEP_BYTES: u64 = 64 << 10;
 /// A line longer than this is cut; runtimes split at 16 KiB.
-const MAX_LINE_BYTES: u64 = 1 << 20;
+pub(super) const MAX_LINE_BYTES: u64 = 1 << 20;
 /// Sent to the client in pieces of about this size.
 const CHUNK_BYTES: usize = 16 << 10;
 
@@ -95,7 +90,7 @@ pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
 /// Sends the log's text into `out`; ends at its end, or when following, when `alive` says that the container has
 /// ended and all it wrote has been sent. Ends early when nobody listens.
 pub(crate) async fn send(
-    path: PathBuf,
+    log: Log,
     options: Options,
     alive: watch::Receiver<bool>,
     out: mpsc::Sender<std::io::Result<Bytes>>,
@@ -105,7 +100,7 @@ pub(crate) async fn send(
         buffer: Vec::new(),
         left: options.limit_bytes,
     };
-    if let Err(error) = sender.run(&path, &options, alive).await
+    if let Err(error) = sender.run(&log, &options, alive).await
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
         // The client is told by a broken body; a second failure means it has gone.
@@ -122,17 +117,20 @@ struct Sender {
 impl Sender {
     async fn run(
         &mut self,
-        path: &Path,
+        log: &Log,
         options: &Options,
         alive: watch::Receiver<bool>,
     ) -> std::io::Result<()> {
         let mut watcher = match options.follow {
-            true => Some(follow::Watcher::new(path, alive)?),
+            true => Some(follow::Watcher::new(log.path(), alive)?),
             false => None,
         };
-        let mut file = File::open(path).await?;
+        let mut file = log.open_off_thread().await?;
         let from = match options.tail {
-            Some(lines) => tail_offset(&mut file, lines).await?,
+            Some(lines) => {
+                let length = file.metadata().await?.len();
+                tail::offset(&mut file, length, lines).await?
+            }
             None => 0,
         };
         file.seek(SeekFrom::Start(from)).await?;
@@ -160,7 +158,7 @@ impl Sender {
             tokio::select! {
                 woken = watcher.wait() => if woken? == follow::Woken::Rotated {
                     drain_old(self, &mut reader, &mut raw, options).await?;
-                    reader = BufReader::new(File::open(path).await?);
+                    reader = BufReader::new(log.open_off_thread().await?);
                     raw.clear();
                 },
                 () = self.out.closed() => return Ok(()),
@@ -225,48 +223,4 @@ async fn drain_old(
         raw.clear();
     }
     sender.flush().await
-}
-
-/// Where the last `lines` lines begin. Parts of one line count as one.
-async fn tail_offset(file: &mut File, lines: u64) -> std::io::Result<u64> {
-    let length = file.metadata().await?.len();
-    let mut span = TAIL_STEP_BYTES;
-    loop {
-        let from = length.saturating_sub(span);
-        file.seek(SeekFrom::Start(from)).await?;
-        let mut bytes = Vec::new();
-        (&mut *file)
-            .take(length - from)
-            .read_to_end(&mut bytes)
-            .await?;
-        match start_of_tail(&bytes, lines, from == 0) {
-            Some(at) => return Ok(from + at),
-            None => span = span.saturating_mul(4),
-        }
-    }
-}
-
-/// Offset of the last `lines` whole lines in `bytes`; `None` when there are too few and the file has more.
-pub(super) fn start_of_tail(bytes: &[u8], lines: u64, whole: bool) -> Option<u64> {
-    let end = bytes.len() as u64;
-    if lines == 0 {
-        return Some(end);
-    }
-    let mut seen = 0;
-    let mut at = bytes.len();
-    let mut raws: Vec<&[u8]> = bytes.split_inclusive(|b| *b == b'\n').collect();
-    if !whole && !raws.is_empty() {
-        // The first may be cut off.
-        raws.remove(0);
-    }
-    for raw in raws.iter().rev() {
-        if line::parse(raw).is_some_and(|line| line.full) {
-            seen += 1;
-            if seen > lines {
-                return Some(at as u64);
-            }
-        }
-        at -= raw.len();
-    }
-    whole.then_some(0)
 }

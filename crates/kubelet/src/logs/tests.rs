@@ -3,7 +3,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     line::{Line, parse},
-    read::{Options, send, start_of_tail},
+    read::{Options, send},
     *,
 };
 
@@ -42,24 +42,88 @@ fn lines() {
     }
 }
 
-#[test]
-fn tails() {
+/// What is shown of the last lines, parts apart.
+async fn tail(log: &str, lines: u64) -> String {
+    let mut file = io::Cursor::new(log.as_bytes());
+    let at = tail::offset(&mut file, log.len() as u64, lines)
+        .await
+        .unwrap();
+    log[usize::try_from(at).unwrap()..]
+        .lines()
+        .map(|l| format!("{}|", l.rsplit(' ').next().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn tails() {
     for (lines, text) in [
         (0, ""),
         (1, "thr|ee|"),
         (2, "two|thr|ee|"),
         (3, "one|two|thr|ee|"),
         (9, "one|two|thr|ee|"),
+        (u64::MAX, "one|two|thr|ee|"),
     ] {
-        let at = start_of_tail(LOG.as_bytes(), lines, true).unwrap();
-        let rest = &LOG[usize::try_from(at).unwrap()..];
-        let shown: String = rest
-            .lines()
-            .map(|l| format!("{}|", l.rsplit(' ').next().unwrap()))
-            .collect();
-        assert_eq!(shown, text, "{lines}");
+        assert_eq!(tail(LOG, lines).await, text, "{lines}");
     }
-    assert_eq!(start_of_tail(LOG.as_bytes(), 9, false), None);
+    let unended = format!("{LOG}t stdout P wo\nt stdout P rd\n");
+    assert_eq!(tail(&unended, 1).await, "wo|rd|");
+    assert_eq!(tail(&unended, 2).await, "thr|ee|wo|rd|");
+}
+
+#[tokio::test]
+async fn a_tail_is_found_across_the_pieces_that_are_read() {
+    let line = |n: usize| format!("t stdout F {}{n:05}\n", "x".repeat(n % 97));
+    let log: String = (0..5_000).map(line).collect();
+    for lines in [1, 1_000, 1_501, 4_999] {
+        let wanted: String = (5_000 - lines..5_000).map(line).collect();
+        let mut file = io::Cursor::new(log.as_bytes());
+        let at = tail::offset(&mut file, log.len() as u64, lines as u64)
+            .await
+            .unwrap();
+        assert_eq!(&log[usize::try_from(at).unwrap()..], wanted, "{lines}");
+    }
+}
+
+/// Counts what is read.
+struct Counted {
+    file: io::Cursor<Vec<u8>>,
+    most: usize,
+}
+
+impl tokio::io::AsyncRead for Counted {
+    fn poll_read(
+        mut self: std::pin::Pin<&mut Self>,
+        task: &mut std::task::Context<'_>,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
+        self.most += buffer.remaining();
+        std::pin::Pin::new(&mut self.file).poll_read(task, buffer)
+    }
+}
+
+impl tokio::io::AsyncSeek for Counted {
+    fn start_seek(mut self: std::pin::Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        std::pin::Pin::new(&mut self.file).start_seek(to)
+    }
+
+    fn poll_complete(
+        mut self: std::pin::Pin<&mut Self>,
+        task: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<u64>> {
+        std::pin::Pin::new(&mut self.file).poll_complete(task)
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_log_is_not_read_to_its_beginning() {
+    let length = 64 << 20;
+    let mut file = Counted {
+        file: io::Cursor::new(vec![b'x'; length]),
+        most: 0,
+    };
+    tail::offset(&mut file, length as u64, 10).await.unwrap();
+    assert!(file.most < 4 << 20, "{}", file.most);
 }
 
 fn options(query: &str) -> Options {
@@ -82,12 +146,21 @@ fn options_are_read_from_the_query() {
     assert!(Options::parse("tailLines=x", jiff::Timestamp::now()).is_err());
 }
 
+/// A log in a directory of its own.
+fn log() -> (tempfile::TempDir, Log) {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("pod/main/0.log");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, LOG).unwrap();
+    let log = Log::new(home.path().to_owned(), path);
+    (home, log)
+}
+
 async fn text(query: &str) -> String {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), LOG).unwrap();
+    let (_home, log) = log();
     let (_alive, state) = watch::channel(false);
     let (out, mut chunks) = mpsc::channel::<io::Result<Bytes>>(4);
-    tokio::spawn(send(file.path().to_owned(), options(query), state, out));
+    tokio::spawn(send(log, options(query), state, out));
     let mut all = Vec::new();
     while let Some(chunk) = chunks.recv().await {
         all.extend_from_slice(&chunk.unwrap());
@@ -119,7 +192,8 @@ async fn following_sees_what_is_written_later_and_after_a_rotation() {
     std::fs::write(&path, "t stdout F a\n").unwrap();
     let (alive, state) = watch::channel(true);
     let (out, mut chunks) = mpsc::channel::<io::Result<Bytes>>(4);
-    tokio::spawn(send(path.clone(), options("follow=true"), state, out));
+    let log = Log::new(dir.path().to_owned(), path.clone());
+    tokio::spawn(send(log, options("follow=true"), state, out));
     let mut next = async || {
         let wait = tokio::time::timeout(std::time::Duration::from_secs(5), chunks.recv());
         wait.await
@@ -147,24 +221,27 @@ async fn following_sees_what_is_written_later_and_after_a_rotation() {
 
 #[test]
 fn the_end_of_a_log_serves_as_last_words() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), LOG).unwrap();
-    let path = file.path().display().to_string();
-    assert_eq!(last_lines(&path, 80, 2_048), "one\ntwo\nthree\n");
-    assert_eq!(last_lines(&path, 80, 4), "ree\n");
-    assert_eq!(last_lines("/nonexistent", 80, 4), "");
+    let (home, log) = log();
+    assert_eq!(log.last_lines(80, 2_048), "one\ntwo\nthree\n");
+    assert_eq!(log.last_lines(80, 4), "ree\n");
+    let none = Log::new(home.path().to_owned(), "/nonexistent");
+    assert_eq!(none.last_lines(80, 4), "");
 }
 
-#[test]
-fn old_log_files_are_counted_from_the_oldest() {
-    let dir = tempfile::tempdir().unwrap();
-    for name in ["0.log", "0.log.3", "0.log.1", "0.log.2", "1.log.0"] {
-        std::fs::write(dir.path().join(name), "").unwrap();
-    }
-    let path = dir.path().join("0.log");
-    assert_eq!(
-        rotate::surplus(&path, 2).unwrap(),
-        [dir.path().join("0.log.1")]
-    );
-    assert!(rotate::surplus(&path, 3).unwrap().is_empty());
+#[tokio::test]
+async fn links_are_no_logs() {
+    let (home, log) = log();
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(outside.path(), LOG).unwrap();
+    std::fs::remove_file(log.path()).unwrap();
+    std::os::unix::fs::symlink(outside.path(), log.path()).unwrap();
+    assert!(log.open().is_err());
+    assert_eq!(log.last_lines(80, 2_048), "");
+    let main = log.path().parent().unwrap();
+    std::fs::remove_dir_all(main).unwrap();
+    std::os::unix::fs::symlink(outside.path().parent().unwrap(), main).unwrap();
+    let name = outside.path().file_name().unwrap();
+    let through = Log::new(home.path().to_owned(), main.join(name));
+    assert!(through.open().is_err());
+    assert!(outside.path().exists());
 }

@@ -11,13 +11,53 @@ fn ready(uid: Option<i64>, username: &str) -> image::Ready {
     }
 }
 
+fn context(pod: &Pod) -> Result<v1::LinuxContainerSecurityContext, ProfileError> {
+    let first = &pod.spec.as_ref().unwrap().containers[0];
+    container(pod, first, Path::new("/seccomp"))
+}
+
+#[test]
+fn profiles_are_below_the_directory_for_them() {
+    let of = |profile: serde_json::Value| {
+        let pod = pod(json!({
+            "securityContext": { "seccompProfile": { "type": "Localhost", "localhostProfile": profile } },
+            "containers": [{ "name": "a" }],
+        }));
+        context(&pod).map(|made| made.seccomp.unwrap().localhost_ref)
+    };
+    assert_eq!(of(json!("a/b.json")), Ok("/seccomp/a/b.json".to_owned()));
+    assert_eq!(of(json!(null)), Err(ProfileError::Absent));
+    for outside in ["/etc/shadow", "../x", "a/../../x"] {
+        assert_eq!(
+            of(json!(outside)),
+            Err(ProfileError::Outside(outside.to_owned()))
+        );
+    }
+}
+
+#[test]
+fn groups_are_strict_where_the_pod_says_so() {
+    for (policy, wanted) in [
+        (json!("Strict"), SupplementalGroupsPolicy::Strict),
+        (json!("Merge"), SupplementalGroupsPolicy::Merge),
+        (json!(null), SupplementalGroupsPolicy::Merge),
+    ] {
+        let pod = pod(json!({
+            "securityContext": { "supplementalGroupsPolicy": policy }, "containers": [{ "name": "a" }],
+        }));
+        let made = context(&pod).unwrap();
+        assert_eq!(made.supplemental_groups_policy(), wanted);
+        assert_eq!(sandbox(&pod).supplemental_groups_policy(), wanted);
+    }
+}
+
 #[test]
 fn the_container_overrides_the_pod() {
     let pod = pod(json!({
         "securityContext": { "runAsUser": 1, "runAsGroup": 2, "fsGroup": 3, "supplementalGroups": [4] },
         "containers": [{ "name": "a", "securityContext": { "runAsUser": 9, "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true } }],
     }));
-    let made = container(&pod, &pod.spec.as_ref().unwrap().containers[0]);
+    let made = context(&pod).unwrap();
     assert_eq!(made.run_as_user.unwrap().value, 9);
     assert_eq!(made.run_as_group.unwrap().value, 2);
     assert_eq!(made.supplemental_groups, [4, 3]);
@@ -51,8 +91,8 @@ fn root_is_refused_where_it_is_forbidden() {
             json!({ "securityContext": { "runAsNonRoot": true, "runAsUser": user }, "containers": [{ "name": "a" }] }),
         );
         let own = &pod.spec.as_ref().unwrap().containers[0];
-        let mut context = container(&pod, own);
-        apply_user(&pod, own, &image, &mut context).map_err(|error| error.to_string())
+        let mut made = context(&pod).unwrap();
+        apply_user(&pod, own, &image, &mut made).map_err(|error| error.to_string())
     };
     assert_eq!(check(Some(5), ready(Some(0), "")), Ok(()));
     assert_eq!(check(None, ready(Some(5), "")), Ok(()));

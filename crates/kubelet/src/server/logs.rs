@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Body, text};
 use crate::{
     context::{self, Shared},
-    logs::read::{self, Options, pairs, truth},
+    logs::{
+        Log,
+        read::{self, Options, pairs, truth},
+    },
     observed::View,
     pods,
     worker::kill,
@@ -61,10 +64,11 @@ pub(super) async fn serve(
         };
         return text(StatusCode::BAD_REQUEST, message);
     };
+    let log = Log::new(ctx.config.logs_dir(), &instance.log_path);
     let (alive_sender, alive) =
         watch::channel(instance.state() == ContainerState::ContainerRunning);
     let (out, chunks) = mpsc::channel::<std::io::Result<Bytes>>(QUEUE_CHUNKS);
-    let reader = read::send(instance.log_path.clone().into(), options, alive, out);
+    let reader = read::send(log, options, alive, out);
     let liveness = follow_state(
         ctx.observed.subscribe(&uid),
         instance.id.clone(),

@@ -12,18 +12,13 @@ use crate::{labels, worker::plan};
 const CREATING: &str = "ContainerCreating";
 const INITIALIZING: &str = "PodInitializing";
 
-/// A main container; `waiting`: the init containers have not all ended.
-pub(super) fn make_main(
-    input: &Input<'_>,
-    container: &Container,
-    waiting: bool,
-) -> ContainerStatus {
-    let mut status = make(input, container, false);
-    let default = status.state.as_ref().and_then(|s| s.waiting.as_ref());
-    if waiting && default.is_some_and(|w| w.reason.as_deref() == Some(CREATING)) {
-        status.state = Some(waiting_state(INITIALIZING, ""));
-    }
-    status
+/// Of a container that has not started: upstream names what is done with the pod, whichever of its containers it is.
+fn not_started(input: &Input<'_>) -> ContainerState {
+    let spec = input.pod.spec.as_ref();
+    let init = spec.and_then(|s| s.init_containers.as_ref());
+    let initializing = init.is_some_and(|list| !list.is_empty());
+    let reason = if initializing { INITIALIZING } else { CREATING };
+    waiting_state(reason, "")
 }
 
 pub(super) fn make(input: &Input<'_>, container: &Container, init: bool) -> ContainerStatus {
@@ -118,7 +113,7 @@ fn from_runtime(
                 ..Default::default()
             }
         }
-        v1::ContainerState::ContainerCreated => waiting_state(CREATING, ""),
+        v1::ContainerState::ContainerCreated => not_started(input),
     };
     let created = newest.state() == v1::ContainerState::ContainerCreated;
     let same = old.filter(|o| o.container_id.as_deref() == Some(&id));
@@ -205,10 +200,7 @@ fn lost(
     let mut status = ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
-        state: Some(waiting_state(
-            if init { INITIALIZING } else { CREATING },
-            "",
-        )),
+        state: Some(not_started(input)),
         last_state: Some(ContainerState::default()),
         ..Default::default()
     };

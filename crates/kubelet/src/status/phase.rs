@@ -80,11 +80,7 @@ pub(super) fn of(
         return "Pending";
     }
     if waiting > 0 {
-        return if stopped > 0 || running > 0 && !pending_init {
-            running_or_pending(stopped)
-        } else {
-            "Pending"
-        };
+        return "Pending";
     }
     if running > 0 {
         return "Running";
@@ -95,8 +91,4 @@ pub(super) fn of(
         ("Never", false) => "Failed",
         (_, false) => "Running",
     }
-}
-
-fn running_or_pending(stopped: usize) -> &'static str {
-    if stopped > 0 { "Running" } else { "Pending" }
 }

@@ -1,3 +1,4 @@
+use knarr_cri::v1;
 use knarr_cri::v1::ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
 use serde_json::{Value, json};
 
@@ -194,6 +195,8 @@ fn phases() {
             "Pending",
         ),
         ("Always", vec![running("a"), running("b")], false, "Running"),
+        ("Never", vec![exited("a", 0)], false, "Pending"),
+        ("Always", vec![running("a")], false, "Pending"),
         (
             "Never",
             vec![exited("a", 0), running("b")],
@@ -265,8 +268,20 @@ fn init_containers_hold_the_pod_up() {
     assert_eq!(condition(&done, "Initialized")["status"], "True");
     assert_eq!(
         done["containerStatuses"][0]["state"]["waiting"]["reason"],
-        "ContainerCreating"
+        "PodInitializing"
     );
+}
+
+#[test]
+fn what_has_not_started_waits_for_the_pod_to_be_initialized() {
+    let spec = json!({ "initContainers": [{ "name": "i" }], "containers": [{ "name": "a" }] });
+    for list in [vec![], vec![container("i", 0, ContainerCreated, 101, 0)]] {
+        let status = Case::new(spec.clone(), list).make();
+        for kind in ["initContainerStatuses", "containerStatuses"] {
+            let reason = &status[kind][0]["state"]["waiting"]["reason"];
+            assert_eq!(reason, "PodInitializing", "{kind}");
+        }
+    }
 }
 
 #[test]

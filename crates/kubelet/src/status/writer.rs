@@ -95,10 +95,20 @@ pub(crate) async fn write(client: kube::Client, pod: &Pod, status: Value) -> Wri
     match tokio::time::timeout(WRITE_TIMEOUT, call).await {
         Ok(Ok(pod)) => Written::Done(Box::new(pod)),
         Ok(Err(error)) if knarr_client::errors::is_not_found(&error) => Written::Gone,
-        // Another uid under the name shows as a conflict.
-        Ok(Err(error)) if knarr_client::errors::is_conflict(&error) => Written::Gone,
+        // Another uid under the name shows as a conflict, and so does a write that came in between.
+        Ok(Err(error)) if knarr_client::errors::is_conflict(&error) && is_gone(&api, pod).await => {
+            Written::Gone
+        }
         Ok(Err(error)) => Written::Failed(knarr_client::errors::message(&error)),
         Err(_) => Written::Failed("context deadline exceeded".to_owned()),
+    }
+}
+
+/// Whether the API says that it has no such pod, or another under its name. An error says nothing.
+pub(crate) async fn is_gone(api: &Api<Pod>, pod: &Pod) -> bool {
+    match tokio::time::timeout(WRITE_TIMEOUT, api.get_opt(context::name(pod))).await {
+        Ok(Ok(found)) => found.is_none_or(|found| found.metadata.uid != pod.metadata.uid),
+        Ok(Err(_)) | Err(_) => false,
     }
 }
 

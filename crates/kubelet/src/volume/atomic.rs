@@ -7,10 +7,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
-    os::unix::fs::{PermissionsExt, symlink},
+    io,
+    ops::ControlFlow,
     path::{Component, Path},
 };
+
+use knarr_host::Directory;
+use rustix::fs::{AtFlags, FileType, Uid, chownat};
 
 use super::ownership;
 
@@ -29,45 +32,47 @@ pub(crate) struct File {
 /// Files by path relative to the volume.
 pub(crate) type Files = BTreeMap<String, File>;
 
-/// Makes `dir` show exactly `files`; does nothing when it already does.
+/// Makes `dir` show exactly `files`; does nothing when it already does. Whatever has got into the directory, nothing is
+/// read or written outside of it.
 pub(crate) fn write(dir: &Path, files: &Files, fs_group: Option<i64>) -> io::Result<()> {
     for path in files.keys() {
         check(path)?;
     }
-    let old = fs::read_link(dir.join(DATA)).ok();
-    if old.as_ref().is_some_and(|old| same(&dir.join(old), files)) {
+    let top = Directory::open(dir)?;
+    let old = top.read_link(Path::new(DATA)).ok();
+    if old.is_some_and(|old| top.child(&old).is_ok_and(|old| same(&old, files))) {
         // A crash may have come between the swap and the links.
-        return link(dir, files);
+        return link(&top, files);
     }
     let name = format!("{}{}", stamp(), fastrand::u32(..));
-    let fresh = dir.join(&name);
-    fs::create_dir(&fresh)?;
-    fs::set_permissions(&fresh, fs::Permissions::from_mode(0o755))?;
+    top.make_directories(Path::new(&name), 0o755)?;
+    let fresh = top.child(Path::new(&name))?;
     for (path, file) in files {
-        let target = fresh.join(path);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent)?;
+        let path = Path::new(path);
+        if let Some(parent) = path.parent() {
+            fresh.make_directories(parent, 0o755)?;
         }
-        fs::write(&target, &file.content)?;
-        // Set apart from creation, so that the umask does not count.
-        fs::set_permissions(&target, fs::Permissions::from_mode(file.mode))?;
+        fresh.create(path, &file.content, file.mode)?;
         if let Some(owner) = file.owner {
-            std::os::unix::fs::chown(&target, Some(owner), None)?;
+            chownat(
+                &fresh,
+                path,
+                Some(Uid::from_raw(owner)),
+                None,
+                AtFlags::SYMLINK_NOFOLLOW,
+            )?;
         }
     }
     if let Some(group) = fs_group {
-        ownership::apply(&fresh, group, false)?;
-        ownership::directory(dir, group)?;
+        ownership::apply(&dir.join(&name), group, false)?;
+        ownership::directory(&top, group)?;
     }
-    let swap = dir.join(DATA_NEW);
-    match fs::remove_file(&swap) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    symlink(&name, &swap)?;
-    fs::rename(&swap, dir.join(DATA))?;
-    link(dir, files)?;
-    clean(dir, &name, files)
+    let swap = Path::new(DATA_NEW);
+    top.remove(swap)?;
+    top.link(Path::new(&name), swap)?;
+    top.rename(swap, Path::new(DATA))?;
+    link(&top, files)?;
+    clean(&top, &name, files)
 }
 
 fn check(path: &str) -> io::Result<()> {
@@ -94,10 +99,10 @@ fn first(path: &str) -> &str {
     path.split('/').next().unwrap_or(path)
 }
 
-fn link(dir: &Path, files: &Files) -> io::Result<()> {
+fn link(top: &Directory, files: &Files) -> io::Result<()> {
     let names: BTreeSet<&str> = files.keys().map(|path| first(path)).collect();
     for name in names {
-        match symlink(Path::new(DATA).join(name), dir.join(name)) {
+        match top.link(&Path::new(DATA).join(name), Path::new(name)) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
@@ -106,41 +111,31 @@ fn link(dir: &Path, files: &Files) -> io::Result<()> {
 }
 
 /// Removes links to what is no longer there, and all generations but the present one.
-fn clean(dir: &Path, present: &str, files: &Files) -> io::Result<()> {
+fn clean(top: &Directory, present: &str, files: &Files) -> io::Result<()> {
     let names: BTreeSet<&str> = files.keys().map(|path| first(path)).collect();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let kind = entry.file_type()?;
-        if kind.is_dir() && name.starts_with("..") && name != present {
-            fs::remove_dir_all(entry.path())?;
-        } else if kind.is_symlink() && name != DATA && !names.contains(name.as_str()) {
-            fs::remove_file(entry.path())?;
+    for (name, kind) in top.entries()? {
+        let text = name.to_string_lossy();
+        let old = kind == FileType::Directory && text.starts_with("..") && text != present;
+        let dangling = kind == FileType::Symlink && text != DATA && !names.contains(&*text);
+        if old || dangling {
+            top.remove(Path::new(&name))?;
         }
     }
     Ok(())
 }
 
-fn same(dir: &Path, files: &Files) -> bool {
+fn same(old: &Directory, files: &Files) -> bool {
     let mut found = 0;
-    if count(dir, &mut found).is_err() || found != files.len() {
-        return false;
-    }
-    files
-        .iter()
-        .all(|(path, file)| fs::read(dir.join(path)).is_ok_and(|old| old == file.content))
-}
-
-fn count(dir: &Path, found: &mut usize) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            count(&entry.path(), found)?;
-        } else {
-            *found += 1;
-        }
-    }
-    Ok(())
+    let counted = knarr_host::walk(old, |entry| {
+        found += usize::from(entry.kind() != FileType::Directory);
+        Ok(ControlFlow::Continue(()))
+    });
+    counted.is_ok()
+        && found == files.len()
+        && files.iter().all(|(path, file)| {
+            old.read_head(Path::new(path), file.content.len() + 1)
+                .is_ok_and(|head| head == file.content)
+        })
 }
 
 #[cfg(test)]

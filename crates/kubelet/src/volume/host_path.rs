@@ -53,7 +53,7 @@ fn create(path: &Path, wanted: &str) -> io::Result<()> {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755))
         }
         "FileOrCreate" => {
-            fs::File::create(path)?;
+            fs::File::create_new(path)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o644))
         }
         _ => Ok(()),

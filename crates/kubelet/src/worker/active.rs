@@ -31,8 +31,8 @@ impl Worker {
             return None;
         }
         let mut plan = self.notes.read(|memory| {
-            plan::make(pod, view, memory, &|name, finished| {
-                hold_off(memory, name, finished)
+            plan::make(pod, view, memory, &|name, ended| {
+                hold_off(memory, name, ended)
             })
         });
         if plan.done {
@@ -105,6 +105,8 @@ impl Worker {
             if !self.killing.insert(kill.id.clone()) {
                 continue;
             }
+            self.notes
+                .edit(|memory| memory.killed.insert(kill.id.clone(), kill.cause));
             let (ctx, pod, kill) = (self.ctx.clone(), pod.clone(), kill.clone());
             self.tasks.spawn(async move {
                 let grace = kill.grace.unwrap_or_else(|| kill::grace_of(&pod));
@@ -222,12 +224,13 @@ fn until(at: Timestamp) -> Instant {
 }
 
 /// The rest of a container's restart delay, and the whole of it.
-fn hold_off(memory: &Memory, name: &str, finished: i64) -> Option<(Duration, Duration)> {
+fn hold_off(
+    memory: &Memory,
+    name: &str,
+    ended: &v1::ContainerStatus,
+) -> Option<(Duration, Duration)> {
     let backoff = memory.backoff.get(name)?;
-    let ended = Timestamp::from_nanosecond(i128::from(finished)).ok()?;
-    let ago = Duration::try_from(Timestamp::now().duration_since(ended)).unwrap_or_default();
-    let ended = Instant::now().checked_sub(ago)?;
-    let remaining = backoff.remaining_since(Some(ended));
+    let remaining = backoff.remaining_since(memory.ended.get(&ended.id).copied());
     (!remaining.is_zero()).then(|| (remaining, backoff.delay()))
 }
 

@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 
 use crate::{context::Context, resources};
 
+mod features;
+
 /// What one running pod takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Share {
@@ -24,6 +26,15 @@ pub(crate) struct Rejection {
     pub message: String,
 }
 
+impl Rejection {
+    fn new(reason: &str, why: impl std::fmt::Display) -> Self {
+        Self {
+            reason: reason.to_owned(),
+            message: format!("Pod was rejected: {why}"),
+        }
+    }
+}
+
 /// What the node offers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Room {
@@ -39,6 +50,8 @@ pub(crate) fn admit(ctx: &Context, pod: &Pod, running: bool) -> Result<(), Rejec
     if admitted.contains_key(uid) {
         return Ok(());
     }
+    // Also for what runs already: a node that was started anew with less allows less.
+    features::check(pod, &ctx.sysctls, ctx.features)?;
     let room = Room {
         cpu_milli: ctx.machine.cpu_milli,
         memory_bytes: ctx.machine.memory_bytes,

@@ -1,15 +1,25 @@
 //! One container as the runtime is told of it.
 
-use std::{collections::HashMap, fs, io, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 use knarr_cri::v1;
+use knarr_host::Directory;
 
 use crate::{
+    config::Config,
     context::{self, Context},
-    env, events, hosts, image, labels, objects, security,
+    env, events, hosts, image, labels, objects, security, termination,
     volume::{self, Mounted},
 };
+
+/// In the pod's directory.
+const HOSTS_FILE: &str = "etc-hosts";
 
 /// The container cannot be described; reason CreateContainerConfigError with this message.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +37,8 @@ pub(crate) struct Pieces<'a> {
     pub ctx: &'a Context,
     pub pod: &'a Pod,
     pub pod_ips: &'a [String],
+    /// Its id.
+    pub sandbox: &'a str,
     pub volumes: &'a Mounted,
 }
 
@@ -51,7 +63,8 @@ pub(crate) async fn config(
             .map(|text| env::expand::expand(text, look))
             .collect()
     };
-    let mut security = security::container(pod, container);
+    let seccomp = ctx.config.seccomp_dir();
+    let mut security = security::container(pod, container, &seccomp).map_err(Error::new)?;
     security::apply_user(pod, container, image, &mut security).map_err(Error::new)?;
     let mounts = mounts(pieces, container, &values).await?;
     // Log files are told relative to the sandbox's log directory.
@@ -88,7 +101,7 @@ pub(crate) async fn config(
             .collect(),
         mounts,
         labels: labels::container(pod, &container.name, &ctx.config.instance),
-        annotations: labels::annotations(pod, container, attempt),
+        annotations: labels::annotations(pod, container, attempt, pieces.sandbox),
         log_path,
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
@@ -164,6 +177,7 @@ async fn mounts(
         pod,
         pod_ips,
         volumes,
+        ..
     } = pieces;
     let mut list = Vec::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
@@ -183,26 +197,25 @@ async fn mounts(
             let (base, volume, name) = (base.clone(), mount.name.clone(), container.name.clone());
             let work =
                 move || volume::sub_path::prepare(&pod_dir, (&volume, &base), &sub, &name, index);
-            let done = tokio::task::spawn_blocking(work)
-                .await
-                .map_err(Error::new)?;
-            done.map_err(|error| {
+            off_thread(work).await.map_err(|Error(error)| {
                 Error(format!(
                     "failed to prepare subPath for volumeMount \"{}\" of container \"{}\": {error}",
                     mount.name, container.name
                 ))
             })?
         };
-        list.push(one_mount(
-            mount,
-            host_path,
-            volumes.read_only.contains(&mount.name),
-        ));
+        let read_only = volumes.read_only.contains(&mount.name);
+        let recursive = recursive_read_only(mount, ctx.features.recursive_read_only_mounts)?;
+        list.push(v1::Mount {
+            recursive_read_only: recursive,
+            ..one_mount(mount, host_path, read_only)
+        });
     }
     let custom = |path: &str| list.iter().any(|m: &v1::Mount| m.container_path == path);
     let hosts_wanted = !custom("/etc/hosts");
     if hosts_wanted {
-        let path = hosts_file(ctx, pod, pod_ips).map_err(Error::new)?;
+        let (config, own, ips) = (ctx.config.clone(), Pod::clone(pod), pod_ips.to_vec());
+        let path = off_thread(move || hosts_file(&config, &own, &ips)).await?;
         list.push(plain("/etc/hosts".to_owned(), path));
     }
     let message = container
@@ -210,10 +223,46 @@ async fn mounts(
         .as_deref()
         .unwrap_or("/dev/termination-log");
     if !message.is_empty() {
-        let path = message_file(ctx, pod, &container.name).map_err(Error::new)?;
+        let (config, own, name) = (ctx.config.clone(), Pod::clone(pod), container.name.clone());
+        let path = off_thread(move || termination::make(&config, &own, &name)).await?;
         list.push(plain(message.to_owned(), path));
     }
     Ok(list)
+}
+
+/// Runs what touches files that containers can write.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(Error::new)?.map_err(Error::new)
+}
+
+/// Whether mounts below a read-only one are read-only as well; the words are upstream's.
+fn recursive_read_only(mount: &VolumeMount, supported: bool) -> Result<bool, Error> {
+    let name = &mount.name;
+    let mode = mount.recursive_read_only.as_deref().unwrap_or("Disabled");
+    if mode == "Disabled" {
+        return Ok(false);
+    }
+    if mount.read_only != Some(true) {
+        return Err(Error(format!(
+            "volume {name:?} requested recursive read-only mode, but it is not read-only"
+        )));
+    }
+    if let Some(propagation) = mount.mount_propagation.as_deref().filter(|p| *p != "None") {
+        return Err(Error(format!(
+            "volume {name:?} requested recursive read-only mode, but it is not compatible with propagation {propagation:?}"
+        )));
+    }
+    match mode {
+        "IfPossible" => Ok(supported),
+        "Enabled" if supported => Ok(true),
+        "Enabled" => Err(Error(format!(
+            "volume {name:?} requested recursive read-only mode, but it is not supported by the runtime"
+        ))),
+        _ => Err(Error(format!("unknown recursive read-only mode {mode:?}"))),
+    }
 }
 
 fn one_mount(mount: &VolumeMount, host_path: PathBuf, read_only: bool) -> v1::Mount {
@@ -248,7 +297,7 @@ fn plain(container_path: String, host_path: PathBuf) -> v1::Mount {
 }
 
 /// Writes the pod's hosts file; it is the same for all its containers.
-fn hosts_file(ctx: &Context, pod: &Pod, pod_ips: &[String]) -> io::Result<PathBuf> {
+fn hosts_file(config: &Config, pod: &Pod, pod_ips: &[String]) -> io::Result<PathBuf> {
     let host_network = pod
         .spec
         .as_ref()
@@ -257,31 +306,17 @@ fn hosts_file(ctx: &Context, pod: &Pod, pod_ips: &[String]) -> io::Result<PathBu
     let own = host_network
         .then(|| fs::read_to_string("/etc/hosts"))
         .transpose()?;
-    let text = hosts::file(pod, pod_ips, &ctx.config.cluster_domain, own.as_deref());
-    let dir = ctx.config.pod_dir(context::uid(pod));
+    let text = hosts::file(pod, pod_ips, &config.cluster_domain, own.as_deref());
+    let dir = config.pod_dir(context::uid(pod));
     fs::create_dir_all(&dir)?;
-    let path = dir.join("etc-hosts");
-    // Containers have the file itself mounted, so it is rewritten in place and only when it changed.
-    if fs::read_to_string(&path).ok().as_deref() != Some(&text) {
-        fs::write(&path, text)?;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    let (directory, name) = (Directory::open(&dir)?, Path::new(HOSTS_FILE));
+    // Containers have the file itself mounted and may write it, so it is rewritten in place and only when it changed.
+    let old = directory.read_head(name, text.len() + 1);
+    if old.is_ok_and(|old| old == text.as_bytes()) {
+        return Ok(dir.join(name));
     }
-    Ok(path)
-}
-
-/// A fresh file for the last words of one instance.
-fn message_file(ctx: &Context, pod: &Pod, container: &str) -> io::Result<PathBuf> {
-    let dir = ctx
-        .config
-        .pod_dir(context::uid(pod))
-        .join("containers")
-        .join(container);
-    fs::create_dir_all(&dir)?;
-    let path = dir.join(format!("{:08x}", fastrand::u32(..)));
-    fs::File::create(&path)?;
-    // Whatever user the container runs as may write it.
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o666))?;
-    Ok(path)
+    directory.write_in_place(name, text.as_bytes(), 0o644)?;
+    Ok(dir.join(name))
 }
 
 /// The pull secrets of the pod that exist.

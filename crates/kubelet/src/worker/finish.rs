@@ -13,6 +13,7 @@ use super::{Done, Stage, Stop, Update, Worker, kill};
 use crate::{
     context::{self, Context, Shared},
     observed::View,
+    status::writer,
     volume,
 };
 
@@ -112,12 +113,13 @@ async fn delete(ctx: Shared, pod: &Pod, gone: bool) -> Result<(), String> {
     let logs = ctx
         .config
         .pod_logs(context::namespace(pod), context::name(pod), uid);
-    match tokio::fs::remove_dir_all(&logs).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            tracing::warn!(%error, logs = %logs.display(), "logs are not removed");
-        }
-        _ => {}
-    }
+    let removing = tokio::task::spawn_blocking(move || {
+        knarr_host::remove(&logs).inspect_err(
+            |error| tracing::warn!(%error, logs = %logs.display(), "logs are not removed"),
+        )
+    });
+    // What stays is swept at the next start.
+    let _told = removing.await;
     if gone {
         return Ok(());
     }
@@ -132,9 +134,9 @@ async fn delete(ctx: Shared, pod: &Pod, gone: bool) -> Result<(), String> {
     };
     match tokio::time::timeout(DELETE_TIMEOUT, api.delete(context::name(pod), &params)).await {
         Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) if knarr_client::errors::is_not_found(&error) => Ok(()),
         Ok(Err(error))
-            if knarr_client::errors::is_not_found(&error)
-                || knarr_client::errors::is_conflict(&error) =>
+            if knarr_client::errors::is_conflict(&error) && writer::is_gone(&api, pod).await =>
         {
             Ok(())
         }

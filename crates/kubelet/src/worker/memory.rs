@@ -43,7 +43,19 @@ pub(crate) struct Memory {
     pub health: HashMap<String, Health>,
     /// Containers to be restarted, by id, with the event's text.
     pub doomed: HashMap<String, Doom>,
+    /// Containers that were killed to be started again, by id, for as long as the runtime knows them.
+    pub killed: HashMap<String, Cause>,
+    /// When containers ended, by id, on a clock that nobody sets.
+    pub ended: HashMap<String, Instant>,
     pub volumes: Option<Mounted>,
+}
+
+/// Why a running container is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Probe,
+    /// Its image changed.
+    Definition,
 }
 
 /// A container that is to be killed and started again.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_cri::v1::{ContainerState, ContainerStatus, PodSandboxState};
 
-use super::memory::Memory;
+use super::memory::{Cause, Memory};
 use crate::{labels, observed::View};
 
 /// What happens to the sandbox.
@@ -33,6 +33,7 @@ pub(crate) struct Kill {
     pub name: String,
     pub message: String,
     pub grace: Option<i64>,
+    pub cause: Cause,
 }
 
 /// A container that has to wait before its restart.
@@ -53,9 +54,8 @@ pub(crate) struct Plan {
     pub done: bool,
 }
 
-/// Restart hold-off: container name and when its last instance ended (nanoseconds since 1970) to the rest of the
-/// delay and the whole of it.
-pub(crate) type HoldOff<'a> = &'a dyn Fn(&str, i64) -> Option<(Duration, Duration)>;
+/// Restart hold-off: container name and the instance whose end counts to the rest of the delay and the whole of it.
+pub(crate) type HoldOff<'a> = &'a dyn Fn(&str, &ContainerStatus) -> Option<(Duration, Duration)>;
 
 struct Planner<'a> {
     pod: &'a Pod,
@@ -63,7 +63,9 @@ struct Planner<'a> {
     memory: &'a Memory,
     hold_off: HoldOff<'a>,
     plan: Plan,
-    /// When the present sandbox was made; containers that are older belong to another.
+    /// The present sandbox's id; none of a sandbox that is dead, whose containers all have to be made anew.
+    sandbox: Option<&'a str>,
+    /// When it was made: containers that do not say whose they are and are older belong to another.
     since: i64,
 }
 
@@ -88,6 +90,7 @@ pub(crate) fn make(pod: &Pod, view: &View, memory: &Memory, hold_off: HoldOff<'_
             hold: Vec::new(),
             done: false,
         },
+        sandbox: sandbox.filter(|_| ready).map(|s| s.id.as_str()),
         since: match sandbox {
             Some(sandbox) if ready => sandbox.created_at,
             // Without a live sandbox every container has to be made anew.
@@ -160,9 +163,13 @@ impl<'a> Planner<'a> {
 
     /// The container's newest instance in the present sandbox.
     fn current(&self, name: &'a str) -> Option<&'a ContainerStatus> {
-        self.view
-            .newest(name)
-            .filter(|c| c.created_at >= self.since)
+        let newest = self.view.newest(name)?;
+        let present = match newest.annotations.get(labels::SANDBOX) {
+            // Ids, not times: a clock may be set back.
+            Some(id) if !self.view.sandboxes.is_empty() => self.sandbox == Some(id),
+            _ => newest.created_at >= self.since,
+        };
+        present.then_some(newest)
     }
 
     /// Returns whether the containers after it have to wait.
@@ -226,9 +233,9 @@ impl<'a> Planner<'a> {
                 false
             }
             ContainerState::ContainerExited | ContainerState::ContainerUnknown => {
-                if restarts(self.pod, container, false, status.exit_code)
-                    || self.redefined(container, status)
-                {
+                // One that runs is replaced when its definition changes; one that has ended stays as its policy says.
+                let replaced = self.memory.killed.get(&status.id) == Some(&Cause::Definition);
+                if restarts(self.pod, container, false, status.exit_code) || replaced {
                     self.restart(container, status);
                     return false;
                 }
@@ -246,13 +253,14 @@ impl<'a> Planner<'a> {
 
     fn check_running(&mut self, container: &Container, status: &ContainerStatus) {
         let name = &container.name;
-        let (message, grace) = if self.redefined(container, status) {
+        let (message, grace, cause) = if self.redefined(container, status) {
             (
                 format!("Container {name} definition changed, will be restarted"),
                 None,
+                Cause::Definition,
             )
         } else if let Some(doom) = self.memory.doomed.get(&status.id) {
-            (doom.message.clone(), doom.grace)
+            (doom.message.clone(), doom.grace, Cause::Probe)
         } else {
             return;
         };
@@ -261,6 +269,7 @@ impl<'a> Planner<'a> {
             name: name.clone(),
             message,
             grace,
+            cause,
         });
     }
 
@@ -273,8 +282,17 @@ impl<'a> Planner<'a> {
     }
 
     fn restart(&mut self, container: &'a Container, status: &ContainerStatus) {
-        if let Some((remaining, delay)) = (self.hold_off)(&container.name, status.finished_at) {
-            let name = container.name.clone();
+        let name = &container.name;
+        // As upstream, which plans the restart of what it kills before it does so: the end before that one counts.
+        let counts = if self.memory.killed.contains_key(&status.id) {
+            let mut older = self.view.of(name).filter(|c| c.id != status.id);
+            older.find(|c| c.state() == ContainerState::ContainerExited)
+        } else {
+            Some(status)
+        };
+        let held = counts.and_then(|ended| (self.hold_off)(name, ended));
+        if let Some((remaining, delay)) = held {
+            let name = name.clone();
             self.plan.hold.push(Hold {
                 name,
                 remaining,

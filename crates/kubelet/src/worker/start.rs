@@ -1,7 +1,7 @@
 //! From a plan to running containers: one straight line without polling. Sandbox, volumes and images are prepared
 //! at the same time; containers then start one after the other, as their order in the pod says.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_cri::v1;
@@ -18,7 +18,9 @@ use super::{
 use crate::{
     context::{self, Shared},
     events::{NORMAL, WARNING},
-    image, labels,
+    image,
+    logs::Log,
+    termination,
     volume::{self, Mounted},
 };
 
@@ -254,6 +256,7 @@ impl Line {
             ctx,
             pod,
             pod_ips: &pod_ips,
+            sandbox,
             volumes,
         };
         let config = container::config(&pieces, container, &image, start.attempt).await;
@@ -355,37 +358,18 @@ impl Line {
                 tracing::warn!(%error, container = name, "cannot remove an old instance");
                 continue;
             }
-            remove_log(&status.log_path);
-            if let Some(mount) = message_mount(status) {
-                // The file is ours; a failure leaves it to the pod's end.
-                let _gone = std::fs::remove_file(mount);
+            let (ctx, status) = (self.ctx.clone(), status.clone());
+            let removing = tokio::task::spawn_blocking(move || {
+                Log::new(ctx.config.logs_dir(), &status.log_path).remove()?;
+                termination::remove(&ctx.config, &status)
+            });
+            let removed = removing.await.map_err(io::Error::other);
+            if let Err(error) = removed.and_then(|removed| removed) {
+                // They are left to the pod's end.
+                tracing::debug!(%error, container = name, "files of an old instance are not removed");
             }
         }
     }
-}
-
-/// Removes a log file and its rotated parts.
-fn remove_log(path: &str) {
-    let path = std::path::Path::new(path);
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return;
-    };
-    let prefix = format!("{}.", name.to_string_lossy());
-    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-        let own = entry.file_name();
-        if (own == name || own.to_string_lossy().starts_with(&prefix))
-            && let Err(error) = std::fs::remove_file(entry.path())
-        {
-            tracing::debug!(%error, path = %entry.path().display(), "old log is not removed");
-        }
-    }
-}
-
-/// The node's path of a container's termination message.
-pub(crate) fn message_mount(status: &v1::ContainerStatus) -> Option<&str> {
-    let path = status.annotations.get(labels::MESSAGE_PATH)?;
-    let mount = status.mounts.iter().find(|m| m.container_path == *path)?;
-    Some(&mount.host_path)
 }
 
 /// Takes out of the plan what has failed and has to wait; returns when the first of it may be tried again.

@@ -128,6 +128,8 @@ async fn start(
         tokens: Tokens::new(client.clone()),
         admitted: parking_lot::Mutex::default(),
         http: Http::new().unwrap(),
+        sysctls: knarr_host::sysctl::Allowlist::default(),
+        features: crate::runtime::Features::default(),
         cgroups: Cgroups::none(),
         observed: Observed::new(runtime.clone(), &config.instance),
         runtime_name: "fake".into(),
@@ -256,6 +258,18 @@ async fn a_new_kubelet_restarts_nothing() {
         .await;
     assert_eq!(bench.log()[..before.len()], before);
     assert_eq!(bench.log()[before.len()..], ["create a-1", "start a-1"]);
+}
+
+#[tokio::test]
+async fn a_conflict_is_no_end_of_a_pod() {
+    let mut bench = Bench::new(one("Always")).await;
+    *bench.api.conflicts.lock().unwrap() = 2;
+    bench.until_ready().await;
+    assert_eq!(bench.log(), ["run sandbox-0", "create a-0", "start a-0"]);
+    // Nor of its deletion: the object is deleted, not taken for deleted.
+    *bench.api.conflicts.lock().unwrap() = 2;
+    bench.delete(0).await;
+    assert!(bench.api.pod.lock().unwrap().is_none());
 }
 
 #[tokio::test]

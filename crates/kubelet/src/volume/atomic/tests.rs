@@ -1,3 +1,5 @@
+use std::{fs, os::unix::fs::PermissionsExt};
+
 use super::*;
 
 fn files(list: &[(&str, &str, u32)]) -> Files {

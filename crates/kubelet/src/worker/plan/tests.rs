@@ -222,7 +222,8 @@ fn changed_images_and_failed_probes_kill() {
             id: "a-0".into(),
             name: "a".into(),
             message: "m".into(),
-            grace: Some(3)
+            grace: Some(3),
+            cause: Cause::Probe,
         }]
     );
 }
@@ -235,4 +236,63 @@ fn attempts_go_on_where_the_api_remembers_them() {
     }] })));
     let plan = make(&pod, &View::default(), &Memory::default(), &|_, _| None);
     assert_eq!(starts(&plan), [("a", 5)]);
+}
+
+#[test]
+fn a_clock_that_was_set_back_starts_nothing_again() {
+    let of = |sandbox: &str, mut status: ContainerStatus| {
+        let annotations = &mut status.annotations;
+        annotations.insert(labels::SANDBOX.to_owned(), sandbox.to_owned());
+        status
+    };
+    let spec = || json!({ "containers": [{ "name": "a" }] });
+    let earlier = of("sandbox-0", container("a", 0, ContainerRunning, 2, 0));
+    let kept = plan(spec(), &view(vec![sandbox(0, 50)], vec![earlier.clone()]));
+    assert_eq!((&kept.sandbox, starts(&kept)), (&Sandbox::Keep, vec![]));
+    // And one of an older sandbox is not taken for the present one's.
+    let next = plan(
+        spec(),
+        &view(vec![sandbox(1, 1), sandbox(0, 50)], vec![earlier]),
+    );
+    assert_eq!(starts(&next), [("a", 1)]);
+}
+
+#[test]
+fn an_ended_container_stays_ended_when_its_image_changes() {
+    let mut ended = container("a", 0, ContainerExited, 2, 1);
+    let annotations = &mut ended.annotations;
+    annotations.insert(labels::HASH.to_owned(), "other".to_owned());
+    let spec =
+        || json!({ "restartPolicy": "Never", "containers": [{ "name": "a", "image": "x" }] });
+    let view = view(vec![sandbox(0, 1)], vec![ended]);
+    let stays = plan(spec(), &view);
+    assert!(stays.done && stays.start.is_empty());
+    // One that ran until the kubelet killed it for that is replaced.
+    let mut memory = Memory::default();
+    memory.killed.insert("a-0".into(), Cause::Definition);
+    assert_eq!(starts(&plan_with(spec(), &view, &memory)), [("a", 1)]);
+    memory.killed.insert("a-0".into(), Cause::Probe);
+    assert!(plan_with(spec(), &view, &memory).done);
+}
+
+#[test]
+fn the_end_before_the_one_that_a_probe_brought_about_counts() {
+    let list = vec![
+        container("a", 1, ContainerExited, 50, 137),
+        container("a", 0, ContainerExited, 2, 1),
+    ];
+    let view = view(vec![sandbox(0, 1)], list);
+    let spec = pod(json!({ "containers": [{ "name": "a" }] }));
+    let delays = |memory: &Memory| {
+        let asked = std::cell::RefCell::new(Vec::new());
+        make(&spec, &view, memory, &|_, ended| {
+            asked.borrow_mut().push(ended.id.clone());
+            None
+        });
+        asked.into_inner()
+    };
+    let mut memory = Memory::default();
+    assert_eq!(delays(&memory), ["a-1"]);
+    memory.killed.insert("a-1".into(), Cause::Probe);
+    assert_eq!(delays(&memory), ["a-0"]);
 }

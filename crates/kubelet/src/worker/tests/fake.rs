@@ -378,6 +378,8 @@ impl ImageService for Fake {
 #[derive(Clone)]
 pub(super) struct Api {
     pub pod: Arc<Mutex<Option<Value>>>,
+    /// Writes that are still to be answered with a conflict.
+    pub conflicts: Arc<Mutex<u32>>,
     changed: Arc<tokio::sync::watch::Sender<u64>>,
 }
 
@@ -386,6 +388,7 @@ impl Api {
         let pod = Some(serde_json::to_value(pod).unwrap());
         Self {
             pod: Arc::new(Mutex::new(pod)),
+            conflicts: Arc::default(),
             changed: Arc::new(tokio::sync::watch::Sender::new(1)),
         }
     }
@@ -408,18 +411,31 @@ impl Api {
             .map(|b| b.to_bytes())
             .unwrap_or_default();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let answer = self.change(parts.method.as_str(), parts.uri.path(), body);
-        let (code, answer) = match answer {
-            Some(answer) => (200, answer),
-            None => (
-                404,
-                json!({ "kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404, "message": "gone" }),
-            ),
+        let failure = |code: u16, reason: &str| {
+            (
+                code,
+                json!({ "kind": "Status", "status": "Failure", "reason": reason, "code": code, "message": reason }),
+            )
+        };
+        let (code, answer) = if self.conflicts(parts.method.as_str(), parts.uri.path()) {
+            failure(409, "Conflict")
+        } else {
+            match self.change(parts.method.as_str(), parts.uri.path(), body) {
+                Some(answer) => (200, answer),
+                None => failure(404, "NotFound"),
+            }
         };
         Response::builder()
             .status(code)
             .body(kube::client::Body::from(answer.to_string().into_bytes()))
             .unwrap()
+    }
+
+    fn conflicts(&self, method: &str, path: &str) -> bool {
+        let mut left = self.conflicts.lock().unwrap();
+        let conflicts = *left > 0 && method != "GET" && !path.contains("/events");
+        *left -= u32::from(conflicts);
+        conflicts
     }
 
     fn change(&self, method: &str, path: &str, body: Value) -> Option<Value> {
@@ -435,6 +451,7 @@ impl Api {
                 held["metadata"]["resourceVersion"] = json!(version.to_string());
                 held.clone()
             }
+            "GET" => held.clone(),
             "DELETE" => pod.take()?,
             _ => return None,
         };

@@ -1,0 +1,98 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing;
+
+const ALL: Features = Features {
+    supplemental_groups_policy: true,
+    recursive_read_only_mounts: true,
+};
+
+fn rejected(mut spec: Value, features: Features) -> Option<(String, String)> {
+    if spec["containers"].is_null() {
+        spec["containers"] = json!([{ "name": "main" }]);
+    }
+    let allowed = Allowlist::new((6, 1), &["kernel.msg*".to_owned()]);
+    let outcome = allowed.map(|allowed| check(&testing::pod(spec), &allowed, features));
+    match outcome {
+        Ok(Err(Rejection { reason, message })) => Some((reason, message)),
+        Ok(Ok(())) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn sysctl(name: &str) -> Value {
+    json!({ "sysctls": [{ "name": name, "value": "1" }] })
+}
+
+#[test]
+fn what_a_node_has_is_let_in() {
+    for spec in [
+        json!({}),
+        json!({ "securityContext": sysctl("net.ipv4.tcp_syncookies") }),
+        json!({ "securityContext": sysctl("kernel/msgmax") }),
+        json!({ "hostUsers": true, "runtimeClassName": "" }),
+        json!({ "securityContext": { "appArmorProfile": { "type": "Unconfined" }, "seLinuxOptions": {} } }),
+        json!({ "securityContext": { "supplementalGroupsPolicy": "Strict" } }),
+    ] {
+        assert_eq!(rejected(spec.clone(), ALL), None, "{spec}");
+    }
+}
+
+#[test]
+fn what_would_be_ignored_is_turned_away() {
+    let profile = json!({ "appArmorProfile": { "type": "RuntimeDefault" } });
+    let label = json!({ "seLinuxOptions": { "level": "s0" } });
+    let container = |list: &str, context: &Value| json!({ list: [{ "name": "c", "securityContext": context }] });
+    for (spec, reason, message) in [
+        (
+            json!({ "securityContext": sysctl("kernel.core_pattern") }),
+            "SysctlForbidden",
+            "Pod was rejected: forbidden sysctl: \"kernel.core_pattern\" not allowlisted",
+        ),
+        (
+            json!({ "hostNetwork": true, "securityContext": sysctl("net.ipv4.tcp_syncookies") }),
+            "SysctlForbidden",
+            "Pod was rejected: forbidden sysctl: \"net.ipv4.tcp_syncookies\" not allowed with host Net enabled",
+        ),
+        (
+            json!({ "hostIPC": true, "securityContext": sysctl("kernel.shm_rmid_forced") }),
+            "SysctlForbidden",
+            "Pod was rejected: forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host IPC enabled",
+        ),
+        (
+            json!({ "hostUsers": false }),
+            "PodFeatureUnsupported",
+            "Pod was rejected: can't set `spec.hostUsers: false`, runtime does not support user namespaces",
+        ),
+        (
+            json!({ "runtimeClassName": "kata" }),
+            "PodFeatureUnsupported",
+            "Pod was rejected: RuntimeClass \"kata\" cannot be used: this node has one runtime handler",
+        ),
+        (
+            json!({ "securityContext": profile }),
+            "AppArmor",
+            "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host",
+        ),
+        (
+            container("initContainers", &profile),
+            "AppArmor",
+            "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host",
+        ),
+        (
+            container("containers", &label),
+            "PodFeatureUnsupported",
+            "Pod was rejected: seLinuxOptions cannot be applied: SELinux is not enabled on the host",
+        ),
+    ] {
+        let wanted = Some((reason.to_owned(), message.to_owned()));
+        assert_eq!(rejected(spec.clone(), ALL), wanted, "{spec}");
+    }
+    let strict = json!({ "securityContext": { "supplementalGroupsPolicy": "Strict" } });
+    let reason = rejected(strict, Features::default()).map(|(reason, _)| reason);
+    assert_eq!(
+        reason.as_deref(),
+        Some("SupplementalGroupsPolicyNotSupported")
+    );
+}
