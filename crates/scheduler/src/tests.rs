@@ -63,7 +63,7 @@ fn woken(change: impl FnOnce(&Scheduler)) -> bool {
     let now = tokio::time::Instant::now();
     {
         let mut state = scheduler.shared.state.lock();
-        let attempt = state.queue.pop(now).ok().expect("it is tried");
+        let attempt = state.queue.pop(now).expect("it is tried");
         let decision = cycle::decide(&scheduler.shared.plugins, &state.snapshot, &attempt.info);
         let cycle::Decision::None(rejection) = decision else {
             panic!("there is no room")
@@ -74,8 +74,7 @@ fn woken(change: impl FnOnce(&Scheduler)) -> bool {
     }
     change(&scheduler);
     let later = now + Duration::from_secs(2);
-    let woken = scheduler.shared.state.lock().queue.pop(later).is_ok();
-    woken
+    scheduler.shared.state.lock().queue.pop(later).is_ok()
 }
 
 #[tokio::test]
@@ -102,7 +101,7 @@ async fn a_failed_binding_takes_nothing_from_a_pod_that_was_seen_bound() {
     for confirmed in [true, false] {
         scheduler.pods.apply(pod("p", "1", "1", None));
         let mut state = scheduler.shared.state.lock();
-        let attempt = state.queue.pop(now).ok().expect("it is tried");
+        let attempt = state.queue.pop(now).expect("it is tried");
         state.snapshot.assume(attempt.info, "a");
         drop(state);
         if confirmed {

@@ -117,10 +117,11 @@ impl Correlator {
             false => message.note.clone(),
         };
         let observed = object.count(message, combined, note);
-        object.spend(now).then(|| match observed.count {
+        let write = match observed.count {
             1 => Write::Create(observed),
             _ => Write::Patch(observed),
-        })
+        };
+        object.spend(now).then_some(write)
     }
 }
 
