@@ -68,6 +68,7 @@ impl Cluster {
             cluster_dns: [10, 43, 0, 10].into(),
             dns_endpoint: None,
             extra_sans: Vec::new(),
+            event_ttl: std::time::Duration::from_secs(3_600),
         };
         let server = Server::new(config, Arc::new(Memory::default()))
             .await
