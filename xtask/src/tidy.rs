@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "outside",
         &[
             "knarr-bench",
+            "knarr-fuzz",
             "knarr-hello",
             "knarr-loops",
             "knarr-tests",
