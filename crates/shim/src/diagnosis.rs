@@ -164,7 +164,9 @@ fn explain(error: &str, log: &str) -> String {
     }
     let mut text = said.join(": ");
     if text.len() > TEXT_LIMIT_BYTES {
-        text.truncate(text.floor_char_boundary(TEXT_LIMIT_BYTES));
+        let mut ends = (0..=TEXT_LIMIT_BYTES).rev();
+        let end = ends.find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
     }
     let advice = ADVICE.iter().find(|(words, _)| text.contains(words));
     match advice {

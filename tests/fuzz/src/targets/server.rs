@@ -59,6 +59,7 @@ impl Requests {
             cluster_dns: [10, 43, 0, 10].into(),
             dns_endpoint: None,
             extra_sans: Vec::new(),
+            event_ttl: std::time::Duration::from_secs(3_600),
         };
         let server = runtime.block_on(Server::new(config, Arc::new(Memory::default())));
         let server = server.expect("a server");
