@@ -27,6 +27,8 @@ fn in_namespace<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send) {
     thread::scope(|scope| {
         let there = scope.spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            command("ip", &["link", "set", "lo", "up"]);
+            command("ip", &["address", "add", "192.168.1.2/32", "dev", "lo"]);
             // The thread's own files of /proc are of the new namespace.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -151,7 +153,6 @@ fn an_address_that_somebody_else_has_is_named() {
 fn overlapping_addresses_and_routes_are_found() {
     in_namespace(|| async {
         let network = network("aaaabbbb");
-        command("ip", &["link", "set", "lo", "up"]);
         command("ip", &["route", "add", "10.0.0.0/8", "dev", "lo"]);
         for range in [network.cluster_cidr, network.service_cidr] {
             assert_eq!(overlap(range).await.unwrap(), None, "a wider route is none");

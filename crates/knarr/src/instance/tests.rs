@@ -38,8 +38,9 @@ fn the_second_instance_learns_of_the_first() {
 
 #[test]
 fn the_identity_stays() {
-    let dir = tempfile::tempdir().unwrap();
-    let dir = dir.path();
+    let dir = std::env::temp_dir().join(format!("knarr-identity-{}", std::process::id()));
+    make_data_dir(&dir).unwrap();
+    let dir = dir.as_path();
     assert_eq!(identity(dir).unwrap(), None);
     let id = Instance::acquire(dir).unwrap().identity(dir).unwrap();
     assert_eq!(identity(dir).unwrap(), Some(id));
@@ -47,6 +48,7 @@ fn the_identity_stays() {
     fs::write(dir.join(IDENTITY), "torn").unwrap();
     let error = Instance::acquire(dir).unwrap().identity(dir).unwrap_err();
     assert!(error.to_string().contains("is damaged"), "{error}");
+    fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]
