@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use knarr_testkit::{Cluster, NODE_IP, Options};
+use knarr_testkit::{Cluster, NODE_IP, Options, eventually};
 use serde_json::Value;
 
-use crate::support::{Shell, hello_yaml, newest, restarts, step, with_cluster};
+use crate::support::{SOON, Shell, hello_yaml, newest, restarts, step, with_cluster};
 
 const SELECTOR: &str = "app=hello";
 const PODS: usize = 3;
@@ -108,7 +108,13 @@ impl<'a> Side<'a> {
         if apply {
             shell.apply(&hello_yaml(30080)?)?;
         }
-        let pods = shell.wait_ready(SELECTOR, PODS)?;
+        // After a restart statuses tell of the last time until the kubelet has looked.
+        let pods = eventually(SOON, "the pods are of this start", || {
+            let pods = shell.wait_ready(SELECTOR, PODS)?;
+            let earlier = pods.iter().find(|pod| !self.has_container_of(pod));
+            ensure!(earlier.is_none(), "{earlier:?}");
+            Ok(pods)
+        })?;
         let processes = self.processes();
         ensure!(processes.len() == PODS, "processes: {processes:?}");
         self.pods = Some(Pods {
@@ -116,6 +122,14 @@ impl<'a> Side<'a> {
             processes,
         });
         self.unchanged()
+    }
+
+    /// Whether the runtime knows the container that a pod's status names.
+    fn has_container_of(&self, pod: &Value) -> bool {
+        let id = pod["status"]["containerStatuses"][0]["containerID"].as_str();
+        let id = id.and_then(|id| id.strip_prefix("knarr://"));
+        let containers = self.cluster.data_dir().join("runtime/containers");
+        id.is_some_and(|id| containers.join(id).exists())
     }
 
     fn processes(&self) -> Vec<i32> {

@@ -48,6 +48,7 @@ fn status(sources: &[&Path]) -> v1::ContainerStatus {
     };
     v1::ContainerStatus {
         labels: HashMap::from([
+            (labels::OWNER_LABEL.to_owned(), Config::default().instance),
             (labels::POD_UID.to_owned(), "u1".to_owned()),
             (labels::CONTAINER_NAME.to_owned(), "main".to_owned()),
         ]),
