@@ -48,16 +48,21 @@ impl Place {
                 command
             }
         };
-        let dir = match self {
-            Self::Own(cluster) => cluster.directory().join("client"),
-            Self::Given { home, .. } => home.join("client"),
-        };
+        let dir = self.client_dir();
         if dir.exists() {
             fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())?;
         }
         fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
         command.env("CLIENT_DIR", dir);
         Ok(command)
+    }
+
+    /// The directory that is the client's own.
+    pub fn client_dir(&self) -> PathBuf {
+        match self {
+            Self::Own(cluster) => cluster.directory().join("client"),
+            Self::Given { home, .. } => home.join("client"),
+        }
     }
 
     /// Restarts the cluster, as a crash and a new start would; false where it is somebody else's.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use knarr_testkit::image::workspace;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -97,7 +98,8 @@ impl Session {
             match report::parse(&line) {
                 Some(Line::Plan(step)) => self.planned.push_back(step),
                 Some(Line::Restart) => self.answer_restart(place)?,
-                Some(Line::Done(step, outcome)) => {
+                Some(Line::Done(step, mut outcome)) => {
+                    outcome.reason = portable(&outcome.reason, place);
                     self.planned.retain(|planned| *planned != step);
                     self.since = Instant::now();
                     return Ok(Some((step, outcome)));
@@ -160,6 +162,13 @@ fn read(stdout: ChildStdout) -> Receiver<String> {
         }
     });
     lines
+}
+
+/// A reason that is the same on every machine: without the folders of this one.
+fn portable(reason: &str, place: &Place) -> String {
+    let workspace = format!("{}/", workspace().display());
+    let reason = reason.replace(&workspace, "");
+    reason.replace(&place.client_dir().display().to_string(), "CLIENT_DIR")
 }
 
 fn last_line(log: &Path) -> String {
