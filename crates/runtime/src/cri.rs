@@ -19,6 +19,7 @@ use crate::images::pull::PullFailure;
 use crate::runtime::Inner;
 use crate::sandbox::Sandbox;
 use crate::shim::ShimError;
+use crate::spec::SpecError;
 
 pub fn status(error: Error) -> Status {
     let text = chain(&error);
@@ -41,7 +42,8 @@ pub fn status(error: Error) -> Status {
             _ => Status::unknown(text),
         },
         Error::Image(StoreError::MissingLayer(_)) => Status::not_found(text),
-        Error::Spec(crate::spec::SpecError::Unsupported(_)) => Status::unimplemented(text),
+        Error::Spec(SpecError::Unsupported(_)) => Status::unimplemented(text),
+        Error::Spec(SpecError::RecursiveReadOnly { .. }) => Status::invalid_argument(text),
         _ => Status::unknown(text),
     }
 }

@@ -58,6 +58,8 @@ pub enum SpecError {
     NoCommand,
     #[error("{0}")]
     Unsupported(String),
+    #[error("mount {path}: recursive_read_only needs {needs}")]
+    RecursiveReadOnly { path: String, needs: &'static str },
     #[error("seccomp profile {path}: {reason}")]
     Seccomp { path: String, reason: String },
     #[error("device {path}: {source}")]

@@ -181,6 +181,7 @@ fn bind(mount: &v1::Mount) -> Result<Value, SpecError> {
             "id-mapped mounts are not supported".to_owned(),
         ));
     }
+    check_recursive_read_only(mount)?;
     let source = Path::new(&mount.host_path);
     let wrong = |source| SpecError::Mount {
         path: mount.host_path.clone(),
@@ -214,6 +215,21 @@ fn bind(mount: &v1::Mount) -> Result<Value, SpecError> {
         "destination": destination, "type": "bind", "source": source,
         "options": ["rbind", propagation, access],
     }))
+}
+
+/// CRI wants such a mount refused that is writable, or where a writable one could appear later.
+fn check_recursive_read_only(mount: &v1::Mount) -> Result<(), SpecError> {
+    let needs = match mount.propagation() {
+        _ if !mount.recursive_read_only => return Ok(()),
+        _ if !mount.readonly => "readonly",
+        MountPropagation::PropagationPrivate => return Ok(()),
+        MountPropagation::PropagationHostToContainer
+        | MountPropagation::PropagationBidirectional => "private propagation",
+    };
+    Err(SpecError::RecursiveReadOnly {
+        path: mount.container_path.clone(),
+        needs,
+    })
 }
 
 #[cfg(test)]

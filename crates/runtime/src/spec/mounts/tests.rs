@@ -57,3 +57,36 @@ fn a_container_sees_its_own_control_group() {
         assert_eq!(shown(&host, access), expected);
     }
 }
+
+#[test]
+fn what_is_read_only_all_the_way_down_is_private() {
+    let check = |readonly: bool, propagation: MountPropagation| {
+        let mount = v1::Mount {
+            container_path: "/data".to_owned(),
+            host_path: "/".to_owned(),
+            readonly,
+            recursive_read_only: true,
+            propagation: propagation.into(),
+            ..v1::Mount::default()
+        };
+        bind(&mount).map_err(|error| error.to_string())
+    };
+    let mount = check(true, MountPropagation::PropagationPrivate).unwrap();
+    assert_eq!(mount["options"], json!(["rbind", "rprivate", "rro"]));
+    for (readonly, propagation, needs) in [
+        (false, MountPropagation::PropagationPrivate, "readonly"),
+        (
+            true,
+            MountPropagation::PropagationHostToContainer,
+            "private propagation",
+        ),
+        (
+            true,
+            MountPropagation::PropagationBidirectional,
+            "private propagation",
+        ),
+    ] {
+        let wanted = format!("mount /data: recursive_read_only needs {needs}");
+        assert_eq!(check(readonly, propagation), Err(wanted));
+    }
+}
