@@ -186,6 +186,8 @@ pub(crate) fn apply_user(
     if context.run_as_user.is_none() {
         match image.uid {
             Some(uid) => context.run_as_user = Some(int(uid)),
+            // The image names nobody: root, by number, since CRI takes no group without a user.
+            None if image.username.is_empty() => context.run_as_user = Some(int(0)),
             None => image.username.clone_into(&mut context.run_as_username),
         }
     }

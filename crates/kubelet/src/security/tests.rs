@@ -112,3 +112,23 @@ fn root_is_refused_where_it_is_forbidden() {
             .contains("non-numeric user (nginx)")
     );
 }
+
+#[test]
+fn a_container_always_has_a_user() {
+    let check = |user: Option<i64>, image: image::Ready| {
+        let pod = pod(
+            json!({ "securityContext": { "runAsUser": user, "runAsGroup": 7 }, "containers": [{ "name": "a" }] }),
+        );
+        let own = &pod.spec.as_ref().unwrap().containers[0];
+        let mut context = container(&pod, own);
+        apply_user(&pod, own, &image, &mut context).unwrap();
+        (
+            context.run_as_user.map(|user| user.value),
+            context.run_as_username,
+        )
+    };
+    assert_eq!(check(Some(5), ready(Some(6), "")), (Some(5), String::new()));
+    assert_eq!(check(None, ready(Some(6), "")), (Some(6), String::new()));
+    assert_eq!(check(None, ready(None, "web")), (None, "web".to_owned()));
+    assert_eq!(check(None, ready(None, "")), (Some(0), String::new()));
+}

@@ -250,6 +250,10 @@ fn user(config: &v1::ContainerConfig, image: &ImageConfig, rootfs: &Path) -> Res
         u32::try_from(value).map_err(|_| Error::InvalidArgument(format!("invalid id {value}")))
     };
     if let Some(group) = &security.run_as_group {
+        if security.run_as_user.is_none() && security.run_as_username.is_empty() {
+            let text = "run_as_group is given without run_as_user and run_as_username";
+            return Err(Error::InvalidArgument(text.to_owned()));
+        }
         user.gid = number(group.value)?;
     }
     if security.supplemental_groups_policy() == SupplementalGroupsPolicy::Strict {
@@ -295,7 +299,34 @@ pub(crate) fn signal_number(text: &str) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use super::signal_number;
+    use super::*;
+
+    #[test]
+    fn a_group_without_a_user_is_refused() {
+        let rootfs = tempfile::tempdir().unwrap();
+        let check = |user: Option<i64>, name: &str| {
+            let security = v1::LinuxContainerSecurityContext {
+                run_as_user: user.map(|value| v1::Int64Value { value }),
+                run_as_username: name.to_owned(),
+                run_as_group: Some(v1::Int64Value { value: 7 }),
+                ..Default::default()
+            };
+            let config = v1::ContainerConfig {
+                linux: Some(v1::LinuxContainerConfig {
+                    security_context: Some(security),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            let user = super::user(&config, &ImageConfig::default(), rootfs.path());
+            user.map(|user| (user.uid, user.gid))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(check(Some(5), ""), Ok((5, 7)));
+        assert_eq!(check(None, "5"), Ok((5, 7)));
+        let error = check(None, "").unwrap_err();
+        assert!(error.contains("run_as_group is given without"), "{error}");
+    }
 
     #[test]
     fn signals_by_name_and_number() {
