@@ -1,6 +1,6 @@
 //! Writes the archives of the project's own images, and of those that Kubernetes' end-to-end suite wants.
 
-mod compiled;
+pub mod compiled;
 pub mod conformance;
 mod debian;
 pub mod recipes;

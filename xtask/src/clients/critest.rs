@@ -1,4 +1,4 @@
-//! critest's images: it wants upstream's, which are in public registries. Ours do the same, from busybox and a program of C.
+//! critest's images: it wants upstream's, which are in public registries. Ours do the same, from busybox and a program in C.
 
 use std::{
     fs,
@@ -10,9 +10,10 @@ use anyhow::{Context, Result, ensure};
 use knarr_testkit::image::{self, Image, Layer, LayerBuilder, target_dir};
 use serde_json::{Value, json};
 
+use crate::{command, image::compiled};
+
 use super::build::source;
 
-const BUSYBOX: &str = "/bin/busybox";
 const SUITE: &str = "registry.k8s.io/e2e-test-images";
 const CRI_TOOLS: &str = "gcr.io/k8s-staging-cri-tools";
 const ENVIRONMENT: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -28,7 +29,11 @@ pub fn images() -> Result<PathBuf> {
     image::build(&out)?;
     let program = nnp(&target_dir().join("clients"))?;
     let layer = layer(&program)?;
-    let server = |port: u16| json!(["httpd", "-f", "-p", port.to_string(), "-h", "/www"]);
+    // httpd says nothing by itself, and a line of a log is waited for.
+    let server = |port: u16| {
+        let script = format!("echo httpd; exec httpd -f -p {port} -h /www");
+        json!(["sh", "-c", script])
+    };
     let names = [
         (SUITE, "busybox:1.29-2", json!(["sh"]), ""),
         (SUITE, "nginx:1.14-2", server(80), ""),
@@ -71,9 +76,9 @@ fn nnp(folder: &Path) -> Result<Vec<u8>> {
 }
 
 fn layer(nnp: &[u8]) -> Result<Layer> {
-    let busybox = fs::read(BUSYBOX).context("Debian's busybox-static")?;
-    let list = Command::new(BUSYBOX).arg("--list").output()?;
-    let list = String::from_utf8(list.stdout).context("busybox names its applets in UTF-8")?;
+    let program = compiled::busybox()?;
+    let busybox = fs::read(&program).with_context(|| program.display().to_string())?;
+    let list = command::output(Command::new(&program).arg("--list"))?;
     let mut layer = LayerBuilder::new()
         .directory("bin", 0o755)?
         .directory("etc", 0o755)?
@@ -84,8 +89,11 @@ fn layer(nnp: &[u8]) -> Result<Layer> {
         .file("etc/group", 0o644, GROUP.as_bytes())?
         .file("www/index.html", 0o644, PAGE.as_bytes())?
         .file("nnp", 0o4755, nnp)?
-        .file("bin/busybox", 0o755, &busybox)?;
-    for applet in list.lines().filter(|name| *name != "busybox") {
+        .file("bin/busybox", 0o755, &busybox)?
+        // A path of its own, to be masked.
+        .file("bin/ls", 0o755, &busybox)?;
+    let own = ["busybox", "ls"];
+    for applet in list.lines().filter(|name| !own.contains(name)) {
         layer = layer.link(&format!("bin/{applet}"), "busybox")?;
     }
     layer.finish()
