@@ -210,6 +210,11 @@ static AGNHOST: Layer = Layer {
                 "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n"
             ),
         ),
+        // The real image is Alpine's, and a spec of image volumes looks for its name.
+        Text(
+            "etc/os-release",
+            "NAME=\"Alpine Linux\"\nID=alpine\nPRETTY_NAME=\"Stand-in for Alpine Linux, made of Debian packages\"\n",
+        ),
         Directory("uploads", 0o755),
         Registry("var/registry"),
         Source("localhost.crt", "test/images/agnhost/porter/localhost.crt"),
