@@ -471,3 +471,6 @@ impl Reconciler for GarbageCollector {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

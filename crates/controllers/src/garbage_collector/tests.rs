@@ -1,0 +1,108 @@
+//! What live looks lead to: the server's part is played by hand.
+
+use knarr_client::fake::{self, Server};
+use kube::discovery::ApiResource;
+use serde_json::json;
+
+use super::*;
+use crate::fixtures::object;
+
+fn collector() -> (GarbageCollector, Server, Arc<ServedResource>) {
+    let (client, server) = fake::client();
+    let thing = ServedResource {
+        api: ApiResource {
+            group: String::new(),
+            version: "v1".to_owned(),
+            api_version: "v1".to_owned(),
+            kind: "Thing".to_owned(),
+            plural: "things".to_owned(),
+        },
+        namespaced: true,
+        verbs: Vec::new(),
+    };
+    let collector = GarbageCollector {
+        client,
+        graph: Mutex::default(),
+        resources: RwLock::new(Arc::new(vec![thing.clone()])),
+        queue: WorkQueue::new(),
+        definitions_changed: Notify::new(),
+        begun: watch::Sender::new(true),
+        tracker: TaskTracker::new(),
+    };
+    (collector, server, Arc::new(thing))
+}
+
+fn meta(name: &str, revision: &str, owners: &[&str]) -> Value {
+    let owners: Vec<Value> = owners
+        .iter()
+        .map(|owner| json!({"apiVersion": "v1", "kind": "Thing", "name": owner, "uid": format!("uid-{owner}")}))
+        .collect();
+    json!({"namespace": "x", "name": name, "uid": format!("uid-{name}"), "resourceVersion": revision,
+        "ownerReferences": owners})
+}
+
+fn thing(metadata: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+fn failure(code: u16, reason: &str) -> Value {
+    json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": ""})
+}
+
+/// Answers the next request, which must be this one.
+async fn answers(server: &mut Server, request: &str, code: u16, body: &Value) -> Value {
+    let next = server.next().await;
+    let path = next.uri.split('?').next().unwrap_or_default();
+    assert_eq!(format!("{} {path}", next.method), request);
+    let sent = next.body.clone();
+    next.answer(code, body);
+    sent
+}
+
+/// Its creation and its deletion may both have been between a watch and the list that replaced it: only looking again tells.
+#[tokio::test]
+async fn an_owner_that_is_alive_but_was_not_observed_is_looked_at_again() {
+    let (collector, mut server, resource) = collector();
+    collector.seen(&resource, &object(meta("child", "1", &["owner"])));
+    let work = Work::Delete("uid-owner".into());
+    let look = "GET /api/v1/namespaces/x/things/owner";
+    let alive = thing(&meta("owner", "2", &[]));
+    let missing = failure(404, "NotFound");
+    let (looked, _) = tokio::join!(
+        collector.reconcile(&work),
+        answers(&mut server, look, 200, &alive)
+    );
+    assert!(matches!(looked, Err(Error::Again(_))), "{looked:?}");
+    let (looked, _) = tokio::join!(
+        collector.reconcile(&work),
+        answers(&mut server, look, 404, &missing)
+    );
+    assert!(looked.is_ok(), "{looked:?}");
+    assert!(collector.graph.lock().get("uid-owner").is_none());
+}
+
+/// Between the look that finds no owner and the delete somebody adopts the object.
+#[tokio::test]
+async fn an_object_that_gets_an_owner_meanwhile_is_not_deleted() {
+    let (collector, mut server, resource) = collector();
+    let orphan = meta("child", "5", &["gone"]);
+    collector.seen(&resource, &object(orphan.clone()));
+    let work = Work::Delete("uid-child".into());
+    let serving = async {
+        let child = "/api/v1/namespaces/x/things/child";
+        let get = format!("GET {child}");
+        answers(&mut server, &get, 200, &thing(&orphan)).await;
+        let owner = "GET /api/v1/namespaces/x/things/gone";
+        answers(&mut server, owner, 404, &failure(404, "NotFound")).await;
+        let conflict = failure(409, "Conflict");
+        let delete = format!("DELETE {child}");
+        let options = answers(&mut server, &delete, 409, &conflict).await;
+        let expected = json!({"uid": "uid-child", "resourceVersion": "5"});
+        assert_eq!(options["preconditions"], expected);
+        let adopted = thing(&meta("child", "6", &["gone", "new"]));
+        answers(&mut server, &get, 200, &adopted).await;
+    };
+    let (collected, ()) = tokio::join!(collector.reconcile(&work), serving);
+    assert!(collected.is_err_and(|error| error.is_race()));
+    assert!(server.is_idle(), "nothing more was asked");
+}
