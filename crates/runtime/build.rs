@@ -13,7 +13,12 @@ const PROFILE: &str = "shim";
 fn main() {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR"));
     let workspace = manifest.join("../..");
-    for path in ["crates/shim/src", "crates/shim/Cargo.toml", "Cargo.lock"] {
+    for path in [
+        "crates/shim/src",
+        "crates/shim/Cargo.toml",
+        "crates/host/src",
+        "Cargo.lock",
+    ] {
         println!("cargo::rerun-if-changed={}", workspace.join(path).display());
     }
     println!("cargo::rerun-if-changed=build.rs");

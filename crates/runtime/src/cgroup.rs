@@ -175,7 +175,7 @@ impl Hierarchies {
             }
             let mut busy = None;
             for mount in self.mounts() {
-                if let Err(error) = remove_tree(&below(mount, cgroup)) {
+                if let Err(error) = knarr_host::remove_groups(&below(mount, cgroup)) {
                     busy = Some(error);
                 }
             }
@@ -307,36 +307,14 @@ fn inherit_cpuset(mount: &Path, path: &Path) -> io::Result<()> {
 }
 
 fn read_tree_pids(path: &Path) -> Vec<i32> {
-    let mut pids: Vec<i32> = fs::read_to_string(path.join("cgroup.procs"))
-        .unwrap_or_default()
-        .lines()
+    let read = |group: PathBuf| fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    let lists: Vec<String> = knarr_host::groups(path).into_iter().map(read).collect();
+    lists
+        .iter()
+        .flat_map(|list| list.lines())
         .filter_map(|line| line.parse().ok())
         .filter(|pid| *pid > 0)
-        .collect();
-    for child in children(path) {
-        pids.extend(read_tree_pids(&child));
-    }
-    pids
-}
-
-fn children(path: &Path) -> Vec<PathBuf> {
-    fs::read_dir(path)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
         .collect()
-}
-
-fn remove_tree(path: &Path) -> io::Result<()> {
-    for child in children(path) {
-        remove_tree(&child)?;
-    }
-    match fs::remove_dir(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub fn status(error: Error) -> Status {
         Error::Unsupported(_) => Status::unimplemented(text),
         Error::Exhausted(_) => Status::resource_exhausted(text),
         Error::DeadlineExceeded(_) => Status::deadline_exceeded(text),
+        Error::Shim(ShimError::Late) => Status::deadline_exceeded(text),
         Error::Shim(ShimError::Refused { kind, .. }) => match kind {
             ErrorKind::NotFound => Status::not_found(text),
             ErrorKind::State => Status::failed_precondition(text),

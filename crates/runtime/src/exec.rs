@@ -50,6 +50,8 @@ pub struct Session {
     pub tty: Option<OwnedFd>,
     /// The exit code (128 and the signal's number when a signal killed it). For an attach, the container's.
     pub exit: Exit,
+    /// The session is over when the client's input is: an attach to a container whose own input stays open.
+    pub ends_with_input: bool,
     /// Stops the process of an exec: SIGKILL. No-op for an attach.
     pub kill: Box<dyn Fn() + Send + Sync>,
 }

@@ -9,11 +9,14 @@
 
 pub mod archive;
 mod extract;
+pub mod implied;
+mod metered;
 pub mod pull;
 pub mod reference;
 mod store;
 pub mod user;
 
 pub use archive::ImportError;
+pub use implied::KeptDirectory;
 pub use reference::{Reference, ReferenceError};
 pub use store::{Image, ImageConfig, ImageStore, NewImage, ProcessConfig, StoreError};

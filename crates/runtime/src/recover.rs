@@ -26,8 +26,11 @@ struct StartedRecord {
 
 impl Inner {
     pub(crate) async fn recover(self: &Arc<Self>) -> Result<(), Error> {
-        self.load_sandboxes()?;
+        let torn = self.load_sandboxes()?;
         self.load_containers()?;
+        for id in torn {
+            self.remove_torn(id).await;
+        }
         let sandboxes: Vec<Arc<Sandbox>> = self.sandboxes.lock().values().cloned().collect();
         futures::future::join_all(sandboxes.iter().map(|sandbox| self.reconnect(sandbox))).await;
         self.collect_networks().await;
@@ -55,7 +58,9 @@ impl Inner {
         }
     }
 
-    fn load_sandboxes(&self) -> Result<(), Error> {
+    /// Returns those whose record cannot be read.
+    fn load_sandboxes(&self) -> Result<Vec<String>, Error> {
+        let mut torn = Vec::new();
         for id in ids(&self.layout.sandboxes()).map_err(Error::io("list the sandboxes"))? {
             let directory = self.layout.sandbox(&id);
             match files::read_json::<SandboxRecord>(&directory.join(RECORD_FILE)) {
@@ -69,11 +74,34 @@ impl Inner {
                     files::remove(&directory).map_err(Error::io("remove an empty sandbox"))?
                 }
                 Err(error) => {
-                    tracing::error!(sandbox = id, %error, "unreadable record, left alone")
+                    tracing::warn!(sandbox = id, %error, "removing a sandbox whose record is unreadable");
+                    torn.push(id);
                 }
             }
         }
-        Ok(())
+        Ok(torn)
+    }
+
+    /// A power failure has torn its record. Names of what it had follow from its id, its addresses among them.
+    async fn remove_torn(self: &Arc<Self>, id: String) {
+        let record = SandboxRecord {
+            config: knarr_cri::v1::PodSandboxConfig::default(),
+            runtime_handler: String::new(),
+            created_at: 0,
+            cgroup_parent: self.config.cgroup_root.join("pods").join(&id),
+            host_network: false,
+            shared_pid: false,
+            id: id.clone(),
+        };
+        let sandbox = Arc::new(Sandbox::new(record, self.layout.sandbox(&id)));
+        sandbox.status.lock().stopping = true;
+        let removed = async {
+            self.dismantle(&sandbox).await?;
+            self.forget_sandbox(&sandbox).await
+        };
+        if let Err(error) = removed.await {
+            tracing::warn!(sandbox = id, %error, "cannot remove it, the next start tries again");
+        }
     }
 
     fn load_containers(&self) -> Result<(), Error> {
@@ -82,8 +110,8 @@ impl Inner {
             let record = match files::read_json::<ContainerRecord>(&directory.join(RECORD_FILE)) {
                 Ok(record) => record,
                 Err(error) => {
-                    tracing::error!(container = id, %error, "unreadable record, left alone");
-                    continue;
+                    tracing::warn!(container = id, %error, "the record of a container is unreadable");
+                    None
                 }
             };
             let orphaned = record

@@ -10,6 +10,7 @@ use knarr_cri::v1::image_service_server::ImageServiceServer;
 use knarr_cri::v1::runtime_service_server::RuntimeServiceServer;
 use knarr_tasks::Tasks;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +30,9 @@ use crate::streaming;
 
 /// How long running requests and tasks may take to end after the token is cancelled.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connections to pods' ports that may be being made at a time; more wait.
+const MAX_CONNECTING: usize = 64;
 
 /// Why something could not be done. The CRI service turns each into the code that containerd gives.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +85,8 @@ pub(crate) struct Inner {
     pub sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
     pub containers: Mutex<BTreeMap<String, Arc<Container>>>,
     pub streaming: OnceLock<Arc<dyn Streaming>>,
+    /// Connections to pods' ports that are being made.
+    pub connecting: Semaphore,
     pub tasks: TaskTracker,
     pub token: CancellationToken,
 }
@@ -121,6 +127,7 @@ impl Runtime {
             sandboxes: Mutex::new(BTreeMap::new()),
             containers: Mutex::new(BTreeMap::new()),
             streaming: OnceLock::new(),
+            connecting: Semaphore::new(MAX_CONNECTING),
             tasks,
             token: CancellationToken::new(),
         });

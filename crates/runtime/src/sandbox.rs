@@ -174,9 +174,14 @@ impl Inner {
         .instrument(tracing::debug_span!("files"))
         .await?;
         let description = shim_spec(&sandbox.record, &netns, &shim_cgroup);
-        let (_, mut child) = Shim::spawn(sandbox.directory.clone(), &description)
-            .instrument(tracing::debug_span!("shim"))
-            .await?;
+        // What is made so far ends with this boot. The addresses do not, so the record that names them lasts by then.
+        let recorded = sandbox.directory.clone();
+        let syncing = blocking("sync the record", move || sync_record(&recorded))
+            .instrument(tracing::debug_span!("sync"));
+        let spawning = Shim::spawn(sandbox.directory.clone(), &description)
+            .instrument(tracing::debug_span!("shim"));
+        let (synced, spawned) = tokio::join!(syncing, spawning);
+        let (_, mut child) = spawned?;
         let token = self.token.clone();
         self.tasks.spawn(async move {
             // Only so that it does not stay a zombie; its end is noticed by its events' end.
@@ -185,6 +190,7 @@ impl Inner {
                 () = token.cancelled() => {}
             }
         });
+        synced?;
         self.adopt(sandbox).await?;
         if !sandbox.record.host_network {
             let addresses = self
@@ -399,7 +405,7 @@ impl Inner {
     }
 
     /// The last step: after it nothing says that there was a sandbox.
-    async fn forget_sandbox(&self, sandbox: &Arc<Sandbox>) -> Result<(), Error> {
+    pub(crate) async fn forget_sandbox(&self, sandbox: &Arc<Sandbox>) -> Result<(), Error> {
         let removed = sandbox.clone();
         blocking("remove the sandbox", move || {
             if removed.owns_parent() {
@@ -412,7 +418,7 @@ impl Inner {
         Ok(())
     }
 
-    fn publish_sandbox(&self, sandbox: &Sandbox, kind: ContainerEventType) {
+    pub(crate) fn publish_sandbox(&self, sandbox: &Sandbox, kind: ContainerEventType) {
         let status = crate::cri::sandbox_status(sandbox);
         self.events.publish(
             &sandbox.record.id,
@@ -420,6 +426,15 @@ impl Inner {
             Some(status),
             self.statuses_of(&sandbox.record.id),
         );
+    }
+}
+
+fn sync_record(directory: &Path) -> std::io::Result<()> {
+    std::fs::File::open(directory.join(RECORD_FILE))?.sync_all()?;
+    knarr_host::sync_directory(directory)?;
+    match directory.parent() {
+        Some(parent) => knarr_host::sync_directory(parent),
+        None => Ok(()),
     }
 }
 

@@ -5,23 +5,28 @@ mod program;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use knarr_shim::frame::{self, FrameError};
 use knarr_shim::protocol::{
-    ErrorKind, Event, Request, Response, SANDBOX_SPEC_FILE, SOCKET_FILE, SandboxSpec,
+    ErrorKind, Event, Request, Response, SANDBOX_SPEC_FILE, SOCKET_FILE, SandboxSpec, StartSpec,
 };
-use tokio::io::AsyncReadExt;
+use serde::de::DeserializeOwned;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::process::{Child, Command};
 
 use crate::files;
 
 /// Longest a shim may take to say that it is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest a shim may take to answer; starting a container is the slowest request.
+/// Longest a shim may take to answer anything but the start of a container.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause before another try to reach a shim that has too many others waiting.
+const BUSY_RETRY: Duration = Duration::from_millis(10);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ShimError {
@@ -32,6 +37,8 @@ pub enum ShimError {
     /// Nobody listens: the shim is dead.
     #[error("the shim is gone: {0}")]
     Gone(io::Error),
+    #[error("the shim did not answer for {ANSWER_TIMEOUT:?}")]
+    Late,
     #[error("talk to the shim: {0}")]
     Frame(#[from] FrameError),
     #[error("{message}")]
@@ -91,12 +98,28 @@ impl Shim {
         request: Request,
         fds: Vec<OwnedFd>,
     ) -> Result<(Response, Vec<OwnedFd>), ShimError> {
-        let directory = self.directory.clone();
-        let joined = tokio::task::spawn_blocking(move || call(&directory, &request, &fds)).await;
-        let (response, fds) = joined.map_err(|_| ShimError::Unexpected)??;
-        match response {
+        let answered = tokio::time::timeout(ANSWER_TIMEOUT, self.ask(request, fds)).await;
+        answered.map_err(|_| ShimError::Late)?
+    }
+
+    /// Has a container started, however long that takes: a shim that lives answers, at the latest when the start is killed.
+    /// Who gives up before would take a container that runs for one that does not.
+    pub async fn start(&self, spec: StartSpec) -> Result<Response, ShimError> {
+        let (response, _) = self.ask(Request::Start(spec), Vec::new()).await?;
+        Ok(response)
+    }
+
+    async fn ask(
+        &self,
+        request: Request,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(Response, Vec<OwnedFd>), ShimError> {
+        let mut connection = Connection::open(&self.directory).await?;
+        connection.send(&request, fds).await?;
+        let response = connection.receive().await?;
+        match response.ok_or(FrameError::Closed)? {
             Response::Error { kind, message } => Err(ShimError::Refused { kind, message }),
-            response => Ok((response, fds)),
+            response => Ok((response, connection.fds)),
         }
     }
 
@@ -110,61 +133,92 @@ impl Shim {
 
     /// Events from now on. The end of the stream is the end of the shim.
     pub async fn subscribe(&self) -> Result<Events, ShimError> {
-        let directory = self.directory.clone();
-        let joined = tokio::task::spawn_blocking(move || {
-            let stream = files::connect(&directory, SOCKET_FILE).map_err(ShimError::Gone)?;
-            let timeout = Some(ANSWER_TIMEOUT);
-            stream.set_read_timeout(timeout).map_err(FrameError::from)?;
-            frame::send(&stream, &frame::encode(&Request::Subscribe)?, &[])
-                .map_err(FrameError::from)?;
-            match frame::read(&stream)? {
-                Response::Ok => Ok(stream),
-                _ => Err(ShimError::Unexpected),
+        let subscribing = async {
+            let mut connection = Connection::open(&self.directory).await?;
+            connection.send(&Request::Subscribe, Vec::new()).await?;
+            match connection.receive().await? {
+                Some(Response::Ok) => Ok(Events { connection }),
+                Some(_) => Err(ShimError::Unexpected),
+                None => Err(FrameError::Closed.into()),
             }
-        });
-        let stream = joined.await.map_err(|_| ShimError::Unexpected)??;
-        stream.set_nonblocking(true).map_err(FrameError::from)?;
-        let stream = tokio::net::UnixStream::from_std(stream).map_err(FrameError::from)?;
-        Ok(Events {
-            stream,
-            buffer: Vec::new(),
-        })
+        };
+        let subscribed = tokio::time::timeout(ANSWER_TIMEOUT, subscribing).await;
+        subscribed.map_err(|_| ShimError::Late)?
     }
 }
 
-fn call(
-    directory: &Path,
-    request: &Request,
-    fds: &[OwnedFd],
-) -> Result<(Response, Vec<OwnedFd>), ShimError> {
-    let stream = files::connect(directory, SOCKET_FILE).map_err(ShimError::Gone)?;
-    stream
-        .set_read_timeout(Some(ANSWER_TIMEOUT))
-        .map_err(FrameError::from)?;
-    let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-    Ok(frame::call(&stream, request, &raw)?)
+/// A connection to a shim, which no thread waits for.
+struct Connection {
+    stream: AsyncFd<UnixStream>,
+    buffer: Vec<u8>,
+    /// What came with the last messages.
+    fds: Vec<OwnedFd>,
+}
+
+impl Connection {
+    async fn open(directory: &Path) -> Result<Self, ShimError> {
+        loop {
+            match files::connect(directory, SOCKET_FILE) {
+                Ok(stream) => {
+                    // SAFETY: the socket is owned by what is returned, which gives out shared references only: it stays
+                    // the same open one until it is dropped.
+                    let stream = unsafe { AsyncFd::register(stream) }.map_err(io::Error::from);
+                    let stream = stream.map_err(FrameError::from)?;
+                    return Ok(Self {
+                        stream,
+                        buffer: Vec::new(),
+                        fds: Vec::new(),
+                    });
+                }
+                // Its queue is full of others, which nothing tells the end of.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(BUSY_RETRY).await;
+                }
+                Err(error) => return Err(ShimError::Gone(error)),
+            }
+        }
+    }
+
+    async fn send(&self, request: &Request, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
+        let bytes = frame::encode(request)?;
+        let mut rights: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let sending = |stream: &UnixStream| frame::send_some(stream, &bytes[sent..], &rights);
+            sent += self.stream.async_io(Interest::WRITABLE, sending).await?;
+            rights.clear();
+        }
+        Ok(())
+    }
+
+    /// `None` at the end of the stream.
+    async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
+        loop {
+            if let Some(message) = frame::decode(&mut self.buffer)? {
+                return Ok(Some(message));
+            }
+            let (buffer, fds) = (&mut self.buffer, &mut self.fds);
+            let receiving = |stream: &UnixStream| frame::receive(stream, buffer, fds);
+            if self.stream.async_io(Interest::READABLE, receiving).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
 }
 
 /// A subscription.
 pub struct Events {
-    stream: tokio::net::UnixStream,
-    buffer: Vec<u8>,
+    connection: Connection,
 }
 
 impl Events {
     /// `None` when the shim has ended or speaks nonsense.
     pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            match frame::decode(&mut self.buffer) {
-                Ok(Some(event)) => return Some(event),
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "undecodable event from a shim");
-                    return None;
-                }
-            }
-            if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(count) if count > 0) {
-                return None;
+        match self.connection.receive().await {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::warn!(%error, "undecodable event from a shim");
+                None
             }
         }
     }

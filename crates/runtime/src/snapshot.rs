@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 
 use crate::files;
+use crate::images::{KeptDirectory, implied};
 
 /// mount(2) takes one page of options.
 const MAX_OPTIONS_BYTES: usize = 4_000;
@@ -39,8 +40,9 @@ impl Snapshot {
         self.directory.join("upper")
     }
 
-    /// Mounts `layers` (lowest first) and the writable directory.
-    pub fn mount(&self, layers: &[PathBuf]) -> io::Result<()> {
+    /// Mounts `layers` (lowest first) and the writable directory, in which directories are that are not as the topmost layer
+    /// has them.
+    pub fn mount(&self, layers: &[PathBuf], kept: &[KeptDirectory]) -> io::Result<()> {
         if layers.len() > MAX_LAYERS {
             return Err(io::Error::other(format!(
                 "{} layers are more than {MAX_LAYERS}",
@@ -53,6 +55,7 @@ impl Snapshot {
         }
         // The root directory's mode and owner are the upper one's.
         fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        implied::make(&upper, kept)?;
         let whole = options(
             layers.iter().rev().map(|path| path.display().to_string()),
             &upper,

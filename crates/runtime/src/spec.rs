@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use knarr_cri::v1;
+use knarr_host::paths;
 use serde_json::{Map, Value, json};
 
 pub use host::{HostLimits, limits};
@@ -258,16 +259,7 @@ fn linux(
                 security.masked_paths.clone(),
                 security.readonly_paths.clone(),
             ),
-            None => (
-                defaults::MASKED_PATHS
-                    .iter()
-                    .map(|path| (*path).to_owned())
-                    .collect(),
-                defaults::READONLY_PATHS
-                    .iter()
-                    .map(|path| (*path).to_owned())
-                    .collect(),
-            ),
+            None => (paths::masked(), paths::READ_ONLY.map(str::to_owned).into()),
         };
         linux.insert("maskedPaths".to_owned(), json!(masked));
         linux.insert("readonlyPaths".to_owned(), json!(readonly));

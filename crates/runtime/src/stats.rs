@@ -1,7 +1,7 @@
 //! Usage figures, straight from cgroups and disks.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use knarr_cri::v1::{
@@ -10,6 +10,8 @@ use knarr_cri::v1::{
     UInt64Value,
 };
 
+use knarr_host::Directory;
+
 use crate::cgroup;
 use crate::container::{Container, Phase};
 use crate::files;
@@ -17,6 +19,9 @@ use crate::sandbox::Sandbox;
 
 /// Entries of a writable layer that are counted; what is beyond is left out of the figure.
 const MAX_COUNTED_ENTRIES: u64 = 200_000;
+
+/// What file systems count blocks in, whatever their own are.
+const BLOCK_BYTES: u64 = 512;
 
 /// A container's figures. Reads files: blocking.
 pub fn of_container(container: &Container) -> ContainerStats {
@@ -132,21 +137,22 @@ fn field(text: &str, name: &str) -> Option<u64> {
     })
 }
 
-/// Blocks and inodes of a tree.
+/// Blocks and inodes of a tree, which may be changed meanwhile: what was counted until it was is the figure.
 pub fn disk(path: &Path) -> FilesystemUsage {
     let (mut bytes, mut inodes) = (0, 0);
-    let mut stack = vec![path.to_path_buf()];
-    while let Some(directory) = stack.pop() {
-        for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            bytes += metadata.blocks() * 512;
+    let counted = Directory::open(path).and_then(|top| {
+        knarr_host::walk(&top, |found| {
+            bytes += u64::try_from(found.stat.st_blocks).unwrap_or(0) * BLOCK_BYTES;
             inodes += 1;
-            if metadata.is_dir() && inodes < MAX_COUNTED_ENTRIES {
-                stack.push(entry.path());
-            }
-        }
+            Ok(if inodes < MAX_COUNTED_ENTRIES {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            })
+        })
+    });
+    if let Err(error) = counted {
+        tracing::debug!(%error, path = %path.display(), "counted a part of a tree only");
     }
     FilesystemUsage {
         timestamp: files::now(),

@@ -1,6 +1,8 @@
 //! Drives CRI over its socket with real containers. Needs root; skips with a reason otherwise.
 
 mod common;
+#[path = "cri/hostile.rs"]
+mod hostile;
 #[path = "cri/process_namespace.rs"]
 mod process_namespace;
 
@@ -57,7 +59,7 @@ async fn a_pod_runs_and_leaves_nothing() {
             "stdout F 0",
             "stdout F one",
             "stdout F out",
-            "stdout F tail"
+            "stdout P tail"
         ]
     );
     let request = PodSandboxStatusRequest {

@@ -232,6 +232,18 @@ async fn kubectl_attach() {
     }
 }
 
+/// The input of the container stays open, so that there is nothing to wait for once the client's has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_attach_ends_with_its_input() {
+    let kit = Kit::start().await;
+    for kubectl in kubectls() {
+        let ended = kit
+            .kubectl(&kubectl, &["attach", "-i", "p", "-c", "stays"], b"line\n")
+            .await;
+        assert_eq!(ended.code, Some(0), "{}: {ended:?}", kubectl.name());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_port_forward() {
     let kit = Kit::start().await;

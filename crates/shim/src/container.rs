@@ -95,7 +95,7 @@ impl Container {
             started_at: self.started_at,
         };
         let record = serde_json::to_vec(&record).map_err(io::Error::other)?;
-        sys::write_atomically(&self.spec.bundle.join(STARTED_FILE), &record)?;
+        knarr_host::write_atomically(&self.spec.bundle.join(STARTED_FILE), &record)?;
         launch::release(&self.spec)
     }
 
@@ -114,7 +114,7 @@ impl Container {
             oom_killed: self.oom_killed(),
         };
         if let Ok(bytes) = serde_json::to_vec(&record) {
-            let _ = sys::write_atomically(&self.spec.bundle.join(EXIT_FILE), &bytes);
+            let _ = knarr_host::write_atomically(&self.spec.bundle.join(EXIT_FILE), &bytes);
         }
         launch::forget(&self.spec.bundle);
         self.exit = Some(record.clone());

@@ -3,18 +3,20 @@
 //!
 //! Steps: a one-shot child joins the cgroup and the namespaces of the container's first process, clones a sibling (a
 //! process namespace is entered by children only) and ends. The sibling, whose parent is therefore the shim, takes
-//! its stdio, drops what it must not have and executes. Failures up to and including `execve` are reported with their
+//! its stdio, drops what it must not have and executes. From its first step inside the container on it is open to nobody there:
+//! undumpable, and without descriptors of the shim's. Failures up to and including `execve` are reported with their
 //! reason, on a socket that a successful `execve` closes.
 
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use knarr_host::Directory;
 use knarr_shim::chain;
 use knarr_shim::protocol::StartSpec;
 use libcontainer::syscall::Syscall;
@@ -26,6 +28,9 @@ use oci_spec::runtime::{Process, Spec};
 
 use crate::launch::{Launched, own_pipe, send_report};
 use crate::sys;
+
+/// Most of a container's `/etc/passwd` that is looked at, bytes.
+const MAX_PASSWD_BYTES: usize = 1 << 20;
 
 /// A process to run.
 pub struct Exec<'a> {
@@ -42,7 +47,7 @@ pub struct Exec<'a> {
 pub fn start(exec: Exec<'_>) -> io::Result<(Pid, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     let pid = sys::fork_with(|| {
-        let (report, master) = match enter(&exec) {
+        let (report, master) = match enter(&exec, theirs.as_raw_fd()) {
             Ok((pid, master)) => (Launched::Started { pid: pid.as_raw() }, master),
             Err(message) => (Launched::Failed { message }, None),
         };
@@ -52,9 +57,14 @@ pub fn start(exec: Exec<'_>) -> io::Result<(Pid, UnixStream)> {
     Ok((pid, ours))
 }
 
-fn enter(exec: &Exec<'_>) -> Result<(Pid, Option<OwnedFd>), String> {
+fn enter(exec: &Exec<'_>, report: RawFd) -> Result<(Pid, Option<OwnedFd>), String> {
     sys::set_name(c"knarr-exec");
     sys::reset_signals();
+    // Until it is the container's program.
+    nix::sys::prctl::set_dumpable(false).map_err(|error| format!("become undumpable: {error}"))?;
+    let mut kept: Vec<RawFd> = exec.stdio.iter().map(AsRawFd::as_raw_fd).collect();
+    kept.push(report);
+    sys::close_all_but(&kept).map_err(|error| format!("close descriptors: {error}"))?;
     let spec =
         Spec::load(exec.container.bundle.join("config.json")).map_err(|error| chain(&error))?;
     let process = spec
@@ -69,6 +79,8 @@ fn enter(exec: &Exec<'_>) -> Result<(Pid, Option<OwnedFd>), String> {
         fs::write("/proc/self/oom_score_adj", adjustment.to_string())
             .map_err(|error| format!("set oom_score_adj: {error}"))?;
     }
+    // Seen from here, where its links and devices have no power.
+    let environment = environment(process, exec);
     join_namespaces(exec.pid).map_err(|error| format!("enter the container: {error}"))?;
     let terminal = if exec.tty {
         Some(open_terminal(process).map_err(|error| format!("open a terminal: {error}"))?)
@@ -77,12 +89,16 @@ fn enter(exec: &Exec<'_>) -> Result<(Pid, Option<OwnedFd>), String> {
     };
     let (mut failure, failed) = UnixStream::pair().map_err(|error| error.to_string())?;
     let pid = sys::clone_with(libc::CLONE_PARENT, || {
-        let reason = match become_process(
-            exec,
-            &spec,
-            process,
-            terminal.as_ref().map(|(_, slave)| slave),
-        ) {
+        let become_it = || {
+            let slave = terminal.as_ref().map(|(_, slave)| slave);
+            take_stdio(exec, slave, process.user().uid(), process.user().gid())
+                .map_err(|error| format!("take stdio: {error}"))?;
+            sys::close_all_but(&[failed.as_raw_fd()])
+                .map_err(|error| format!("close descriptors: {error}"))?;
+            become_process(&spec, process)?;
+            execute(exec.args, &environment)
+        };
+        let reason = match become_it() {
             Ok(()) => return 0,
             Err(reason) => reason,
         };
@@ -175,26 +191,17 @@ fn open_terminal(process: &Process) -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((master.into(), slave))
 }
 
-/// Only returns on failure (or never).
-fn become_process(
-    exec: &Exec<'_>,
-    spec: &Spec,
-    process: &Process,
-    slave: Option<&OwnedFd>,
-) -> Result<(), String> {
+/// Takes on the container's user, limits and restrictions.
+fn become_process(spec: &Spec, process: &Process) -> Result<(), String> {
     let fail = |what: &'static str| move |error: nix::Error| format!("{what}: {error}");
     let call = LinuxSyscall;
-    setsid().map_err(fail("setsid"))?;
     let user = process.user();
     if let Some(umask) = user.umask() {
         nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(umask));
     }
-    take_stdio(exec, slave, user.uid(), user.gid())
-        .map_err(|error| format!("take stdio: {error}"))?;
     for limit in process.rlimits().iter().flatten() {
         call.set_rlimit(limit).map_err(|error| chain(&error))?;
     }
-    let environment = environment(process, exec.tty);
     if process.no_new_privileges() == Some(true) {
         nix::sys::prctl::set_no_new_privs().map_err(fail("set no_new_privs"))?;
     }
@@ -230,10 +237,12 @@ fn become_process(
         chdir(process.cwd())
             .map_err(|error| format!("chdir to {}: {error}", process.cwd().display()))?;
     }
-    execute(exec.args, &environment)
+    Ok(())
 }
 
+/// In a session of its own, whose controlling terminal is the pty where there is one.
 fn take_stdio(exec: &Exec<'_>, slave: Option<&OwnedFd>, uid: u32, gid: u32) -> io::Result<()> {
+    setsid()?;
     if let Some(slave) = slave {
         for target in 0..3 {
             dup2(slave.as_raw_fd(), target)?;
@@ -251,7 +260,7 @@ fn take_stdio(exec: &Exec<'_>, slave: Option<&OwnedFd>, uid: u32, gid: u32) -> i
     Ok(())
 }
 
-fn environment(process: &Process, tty: bool) -> Vec<(String, String)> {
+fn environment(process: &Process, exec: &Exec<'_>) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = process
         .env()
         .iter()
@@ -265,10 +274,10 @@ fn environment(process: &Process, tty: bool) -> Vec<(String, String)> {
         .collect();
     let (home, term) = (
         !known.contains_key("HOME"),
-        tty && !known.contains_key("TERM"),
+        exec.tty && !known.contains_key("TERM"),
     );
     if home {
-        variables.push(("HOME".to_owned(), home_of(process.user().uid())));
+        variables.push(("HOME".to_owned(), home_of(process.user().uid(), exec.pid)));
     }
     if term {
         variables.push(("TERM".to_owned(), "xterm".to_owned()));
@@ -277,9 +286,12 @@ fn environment(process: &Process, tty: bool) -> Vec<(String, String)> {
 }
 
 /// The user's home directory by the container's own `/etc/passwd`.
-fn home_of(uid: u32) -> String {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    passwd
+fn home_of(uid: u32, pid: i32) -> String {
+    let root = Directory::open(Path::new(&format!("/proc/{pid}/root")));
+    let passwd = root
+        .and_then(|root| root.read_head_in_root(Path::new("etc/passwd"), MAX_PASSWD_BYTES))
+        .unwrap_or_default();
+    String::from_utf8_lossy(&passwd)
         .lines()
         .map(|line| line.split(':').collect::<Vec<_>>())
         .find(|fields| fields.len() >= 6 && fields[2].parse() == Ok(uid) && !fields[5].is_empty())
@@ -308,15 +320,6 @@ fn execute(args: &[String], environment: &[(String, String)]) -> Result<(), Stri
         path.split(':')
             .map(|directory| format!("{directory}/{program}"))
             .collect()
-    };
-    // SAFETY: leaves every descriptor but stdio to be closed by execve.
-    unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
     };
     let mut reason = nix::Error::ENOENT;
     for candidate in candidates {

@@ -1,6 +1,6 @@
 //! Framing: a little-endian `u32` length of what follows, a version byte, JSON. Descriptors ride on the first byte.
 
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -68,9 +68,15 @@ pub fn decode<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> Result<Option<T>, Fr
 
 /// Sends bytes with descriptors on the first of them. Blocks when the socket does.
 pub fn send(stream: &UnixStream, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
+    let sent = send_some(stream, bytes, fds)?;
+    (&*stream).write_all(&bytes[sent..])
+}
+
+/// Sends what the socket takes of the bytes, and the descriptors with the first of them; how many bytes.
+pub fn send_some(stream: &UnixStream, bytes: &[u8], fds: &[RawFd]) -> io::Result<usize> {
     let rights = [ControlMessage::ScmRights(fds)];
     let control: &[ControlMessage<'_>] = if fds.is_empty() { &[] } else { &rights };
-    let sent = loop {
+    loop {
         match sendmsg::<UnixAddr>(
             stream.as_raw_fd(),
             &[IoSlice::new(bytes)],
@@ -79,10 +85,9 @@ pub fn send(stream: &UnixStream, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> 
             None,
         ) {
             Err(nix::Error::EINTR) => continue,
-            other => break other?,
+            other => return Ok(other?),
         }
-    };
-    (&*stream).write_all(&bytes[sent..])
+    }
 }
 
 /// Reads what there is, appending bytes and descriptors (close-on-exec). `Ok(0)` is the end of the stream.
@@ -123,39 +128,4 @@ pub fn receive(
 fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel has just installed this descriptor for us; nobody else knows its number.
     unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-/// One blocking request: writes it, waits for the response. Timeouts are the stream's own.
-pub fn call<Q: Serialize, A: DeserializeOwned>(
-    stream: &UnixStream,
-    request: &Q,
-    fds: &[RawFd],
-) -> Result<(A, Vec<OwnedFd>), FrameError> {
-    send(stream, &encode(request)?, fds)?;
-    let mut buffer = Vec::new();
-    let mut received = Vec::new();
-    loop {
-        if let Some(answer) = decode(&mut buffer)? {
-            return Ok((answer, received));
-        }
-        if receive(stream, &mut buffer, &mut received)? == 0 {
-            return Err(FrameError::Closed);
-        }
-    }
-}
-
-/// Reads exactly one frame without descriptors from any reader.
-pub fn read<T: DeserializeOwned>(mut from: impl Read) -> Result<T, FrameError> {
-    let mut header = [0; HEADER_BYTES];
-    from.read_exact(&mut header)?;
-    let length = u32::from_le_bytes([header[0], header[1], header[2], header[3]]) as usize;
-    if length > MAX_FRAME_BYTES || length == 0 {
-        return Err(FrameError::TooLarge(length));
-    }
-    if header[4] != VERSION {
-        return Err(FrameError::Version(header[4]));
-    }
-    let mut body = vec![0; length - 1];
-    from.read_exact(&mut body)?;
-    Ok(serde_json::from_slice(&body)?)
 }

@@ -42,7 +42,7 @@ pub struct Stdio {
 pub fn start(spec: &StartSpec, stdio: Stdio) -> io::Result<(Pid, UnixStream)> {
     let (ours, theirs) = UnixStream::pair()?;
     let pid = sys::fork_with(|| {
-        let (report, master) = match make(spec, stdio) {
+        let (report, master) = match alone(&theirs, &stdio).and_then(|()| make(spec, stdio)) {
             Ok((pid, master)) => (Launched::Started { pid }, master),
             Err(message) => (Launched::Failed { message }, None),
         };
@@ -50,6 +50,14 @@ pub fn start(spec: &StartSpec, stdio: Stdio) -> io::Result<(Pid, UnixStream)> {
     })?;
     ours.set_nonblocking(true)?;
     Ok((pid, ours))
+}
+
+/// Lets go of the shim's descriptors.
+fn alone(report: &UnixStream, stdio: &Stdio) -> Result<(), String> {
+    let mut kept = vec![report.as_raw_fd()];
+    let ends = [&stdio.stdin, &stdio.stdout, &stdio.stderr];
+    kept.extend(ends.into_iter().flatten().map(AsRawFd::as_raw_fd));
+    sys::close_all_but(&kept).map_err(|error| format!("close descriptors: {error}"))
 }
 
 /// Writes a one-shot child's report; its exit code.
@@ -69,12 +77,7 @@ fn make(spec: &StartSpec, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), String
     sys::set_name(c"knarr-start");
     sys::reset_signals();
     let root = state_directory(spec);
-    match fs::remove_dir_all(&root) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(format!("clear {}: {error}", root.display()));
-        }
-        _ => {}
-    }
+    knarr_host::remove(&root).map_err(|error| format!("clear {}: {error}", root.display()))?;
     fs::create_dir_all(&root).map_err(|error| format!("make {}: {error}", root.display()))?;
     let log = diagnosis::Log::begin(&root)
         .map_err(|error| format!("keep libcontainer's log: {error}"))?;
@@ -174,5 +177,5 @@ pub fn release(spec: &StartSpec) -> io::Result<()> {
 
 /// Removes libcontainer's files of a container.
 pub fn forget(bundle: &Path) {
-    let _ = fs::remove_dir_all(bundle.join("lc"));
+    let _ = knarr_host::remove(&bundle.join("lc"));
 }

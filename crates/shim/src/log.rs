@@ -1,14 +1,17 @@
 //! CRI log files: `<RFC 3339 time with nanoseconds> <stdout|stderr> <F|P> <text>`, a line each.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use knarr_host::Directory;
 
 use crate::sys;
 
 /// A line longer than this is written in parts, each but the last marked `P`. Containerd's default.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
+
+const MODE: u32 = 0o640;
 
 /// A container's log file.
 pub struct LogFile {
@@ -18,12 +21,11 @@ pub struct LogFile {
 
 impl LogFile {
     pub fn open(path: PathBuf) -> io::Result<Self> {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o640)
-            .custom_flags(libc::O_CLOEXEC)
-            .open(&path)?;
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(io::Error::other("the log's path has no name"));
+        };
+        // Who may write there could have put a link in its place.
+        let file = Directory::open(parent)?.open_for_appending(Path::new(name), MODE)?;
         Ok(Self { path, file })
     }
 
@@ -57,14 +59,19 @@ impl Lines {
         }
     }
 
-    /// The stream has ended: what is left is a line.
+    /// The stream has ended: what is left is a part of a line that never ended, as containerd has it, so that readers add no
+    /// line feed.
     pub fn finish(&mut self, log: &mut LogFile) {
         if !self.partial.is_empty() {
-            let mut out = Vec::new();
-            let rest = std::mem::take(&mut self.partial);
-            push_line(&mut out, &timestamp(sys::now()), self.stream, b'F', &rest);
-            let _ = log.file.write_all(&out);
+            let _ = log.file.write_all(&self.rest(&timestamp(sys::now())));
         }
+    }
+
+    fn rest(&mut self, time: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        push_line(&mut out, time, self.stream, b'P', &self.partial);
+        self.partial.clear();
+        out
     }
 
     fn cut(&mut self, mut bytes: &[u8], time: &str, out: &mut Vec<u8>) {

@@ -36,6 +36,8 @@ struct Client {
 
 /// A one-shot child that has not reported.
 struct Launch {
+    /// Its own, not that of what it starts.
+    pid: Pid,
     report: UnixStream,
     bytes: Vec<u8>,
     fds: Vec<OwnedFd>,
@@ -339,14 +341,14 @@ impl Server {
     ) {
         let master: Vec<OwnedFd> = master.into_iter().collect();
         self.execs.insert(pid, (id, exec_id));
-        self.answer(
-            client,
-            &Response::Started {
-                pid,
-                started_at: sys::now(),
-            },
-            &master,
-        );
+        let started = Response::Started {
+            pid,
+            started_at: sys::now(),
+        };
+        // Whoever gave up on it has left it nobody to talk to.
+        if !self.answer(client, &started, &master) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
         if let Some(code) = self.unclaimed.remove(&pid) {
             self.ended(pid, code);
         }
@@ -406,16 +408,18 @@ impl Server {
         });
     }
 
-    /// Responses are small and the client waits for them: if its socket will not take one, it is gone.
-    fn answer(&mut self, key: u64, response: &Response, fds: &[OwnedFd]) {
+    /// Responses are small and the client waits for them: if its socket will not take one, it is gone. Whether it took it.
+    fn answer(&mut self, key: u64, response: &Response, fds: &[OwnedFd]) -> bool {
         let Some(client) = self.clients.get_mut(&key) else {
-            return;
+            return false;
         };
         let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
         let sent = frame::encode(response).map(|bytes| frame::send(&client.stream, &bytes, &raw));
-        if !matches!(sent, Ok(Ok(()))) {
+        let taken = matches!(sent, Ok(Ok(())));
+        if !taken {
             self.clients.remove(&key);
         }
+        taken
     }
 }
 

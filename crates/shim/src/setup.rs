@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
+use knarr_host::sysctl;
 use knarr_shim::protocol::{SANDBOX_SPEC_FILE, SandboxSpec};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -59,16 +60,31 @@ pub fn run(directory: &Path) -> io::Result<Ready> {
     prctl::set_child_subreaper(true).map_err(nix_at("become a subreaper"))?;
     let signals = block_signals()?;
     enter_namespaces(&spec)?;
-    for (name, value) in &spec.sysctls {
-        let path = format!("/proc/sys/{}", name.replace('.', "/"));
-        fs::write(&path, value).map_err(at("set a sysctl"))?;
-    }
+    set_sysctls(&spec).map_err(at("set a sysctl"))?;
     let init_pid = if spec.shared_pid {
         Some(sys::clone_with(libc::CLONE_NEWPID, init::run).map_err(at("start the init process"))?)
     } else {
         None
     };
     Ok(Ready { init_pid, signals })
+}
+
+/// Only those of namespaces that are the sandbox's own, whoever has allowed them: all others are the host's.
+fn set_sysctls(spec: &SandboxSpec) -> io::Result<()> {
+    let shared = sysctl::Shared {
+        net: !spec.new_net,
+        ipc: !spec.new_ipc,
+        uts: spec.hostname.is_none(),
+        user: true,
+    };
+    for (name, value) in &spec.sysctls {
+        sysctl::check_isolated(name, shared).map_err(io::Error::other)?;
+        let file = sysctl::file(name)
+            .ok_or_else(|| io::Error::other(format!("{name:?} is no sysctl's name")))?;
+        fs::write(&file, value)
+            .map_err(|error| io::Error::other(format!("write {}: {error}", file.display())))?;
+    }
+    Ok(())
 }
 
 /// SIGCHLD arrives by descriptor. Signals that would end a process that a terminal or a service manager tidies up

@@ -29,6 +29,35 @@ pub fn fill_standard_descriptors() -> io::Result<()> {
     }
 }
 
+/// Closes every descriptor but the standard ones and those in `kept`. For one-shot children, which inherit all of the shim's:
+/// its clients, other containers' terminals and output.
+pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
+    let mut kept: Vec<u32> = kept
+        .iter()
+        .filter_map(|fd| u32::try_from(*fd).ok())
+        .collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    for fd in kept {
+        if fd < first {
+            continue;
+        }
+        if fd > first {
+            close_range(first, fd - 1)?;
+        }
+        first = fd + 1;
+    }
+    close_range(first, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> io::Result<()> {
+    // SAFETY: this process is about to become another program or to end, and uses what it has kept only.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Tells whoever started us on standard output that we are ready (`.`) or why not, then lets go of it.
 pub fn report_ready(error: Option<&str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -132,14 +161,6 @@ pub fn listen(directory: &Path, name: &str) -> io::Result<UnixListener> {
 
 pub fn connect(directory: &Path, name: &str) -> io::Result<UnixStream> {
     UnixStream::connect(short_path(&open_directory(directory)?, name))
-}
-
-/// Writes a file so that a reader sees the old one or the whole new one.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
-    std::fs::write(&temporary, bytes)?;
-    std::fs::rename(&temporary, path)
 }
 
 pub fn set_name(name: &CStr) {

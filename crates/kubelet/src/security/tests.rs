@@ -120,11 +120,11 @@ fn a_container_always_has_a_user() {
             json!({ "securityContext": { "runAsUser": user, "runAsGroup": 7 }, "containers": [{ "name": "a" }] }),
         );
         let own = &pod.spec.as_ref().unwrap().containers[0];
-        let mut context = container(&pod, own);
-        apply_user(&pod, own, &image, &mut context).unwrap();
+        let mut made = context(&pod).unwrap();
+        apply_user(&pod, own, &image, &mut made).unwrap();
         (
-            context.run_as_user.map(|user| user.value),
-            context.run_as_username,
+            made.run_as_user.map(|user| user.value),
+            made.run_as_username,
         )
     };
     assert_eq!(check(Some(5), ready(Some(6), "")), (Some(5), String::new()));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use knarr_cri::v1::{self, ContainerEventType, NamespaceMode, SupplementalGroupsPolicy};
+use knarr_host::Directory;
 
 use crate::container::{Container, Phase};
 use crate::images::user::{Accounts, User};
@@ -190,7 +191,7 @@ impl Make {
         files::write_json(&on_disk, record).map_err(Error::io("write the record"))?;
         let snapshot = Snapshot::of(&self.directory);
         snapshot
-            .mount(&self.layers)
+            .mount(&self.layers, &self.image.kept)
             .map_err(Error::io("mount the root file system"))?;
         let rootfs = snapshot.rootfs();
         let user = user(&record.config, &self.image.config, &rootfs)?;
@@ -207,7 +208,11 @@ impl Make {
             limits: spec::limits(),
         };
         let oci = spec::generate(&input)?;
-        files::make_dirs_in_root(&rootfs, Path::new(&input.working_directory()))
+        Directory::open(&rootfs)
+            .and_then(|root| {
+                let working = input.working_directory();
+                root.make_directories_in_root(Path::new(&working), 0o755)
+            })
             .map_err(Error::io("make the working directory"))?;
         files::write_json(&self.directory.join("config.json"), &oci)
             .map_err(Error::io("write the OCI configuration"))?;

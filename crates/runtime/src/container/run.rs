@@ -27,14 +27,34 @@ const START_ERROR_EXIT: i32 = 128;
 const UNKNOWN_EXIT: i32 = 255;
 /// How long after SIGKILL a container may still be there.
 const KILL_TIMEOUT: Duration = Duration::from_secs(30);
+/// What a container that is to be stopped gets to start first, at least.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection to a port of a sandbox may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Inner {
+    /// Goes on when whoever asked has given up: it ends as the shim says, and nobody is told anything else.
     pub(crate) async fn start_container(
         self: &Arc<Self>,
         container: &Arc<Container>,
     ) -> Result<(), Error> {
+        let (inner, started) = (self.clone(), container.clone());
+        let starting = self.tasks.spawn(async move {
+            tokio::select! {
+                outcome = inner.start(&started) => outcome,
+                // The next runtime hears of it from the shim.
+                () = inner.token.cancelled() => Err(Error::State("the runtime is stopping".to_owned())),
+            }
+        });
+        starting.await.unwrap_or_else(|error| {
+            Err(Error::Io {
+                what: "start the container",
+                source: std::io::Error::other(error),
+            })
+        })
+    }
+
+    async fn start(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), Error> {
         let _operation = container.operation.lock().await;
         let phase = container.status.lock().phase;
         if phase != Phase::Created {
@@ -55,18 +75,20 @@ impl Inner {
             )));
         }
         let span = tracing::debug_span!("start_container", container = &container.record.id[..12]);
-        let started = sandbox
-            .shim
-            .call(Request::Start(start_spec(container)), Vec::new())
-            .instrument(span)
-            .await;
-        match started {
-            Ok((Response::Started { pid, started_at }, _)) => {
+        let starting = sandbox.shim.start(start_spec(container));
+        match starting.instrument(span).await {
+            Ok(Response::Started { pid, started_at }) => {
                 self.container_started(container, pid, started_at);
                 Ok(())
             }
             Ok(_) => Err(ShimError::Unexpected.into()),
             Err(error) => {
+                // A start that was cut off may have come as far as to a process, which waits for good.
+                let cgroup = container.record.cgroup.clone();
+                let killing = move || cgroup::host().remove(&cgroup);
+                if let Err(error) = blocking("kill what a start has left", killing).await {
+                    tracing::warn!(container = container.record.id, %error, "cannot clean up after a failed start");
+                }
                 self.start_failed(container, &knarr_shim::chain(&error));
                 Err(error.into())
             }
@@ -99,13 +121,15 @@ impl Inner {
         }
     }
 
-    /// Containers of a shim that died have nobody to report their end, nor their output: they are ended.
+    /// Containers of a shim that died have nobody to report their end, nor their output: they are ended. The sandbox is,
+    /// whether it has any or not.
     pub(crate) async fn shim_died(self: &Arc<Self>, sandbox: &Arc<Sandbox>) {
         tracing::warn!(sandbox = sandbox.record.id, "the shim has died");
         sandbox.status.lock().ready = false;
         for container in self.containers_of(&sandbox.record.id) {
             self.settle_orphan(&container).await;
         }
+        self.publish_sandbox(sandbox, ContainerEventType::ContainerStoppedEvent);
     }
 
     /// Finds out how a container ended whose shim is dead, and sees to it that it has.
@@ -146,8 +170,7 @@ impl Inner {
         container: &Arc<Container>,
         timeout: Duration,
     ) -> Result<(), Error> {
-        // A start under way is let through first, or else it would run on.
-        drop(container.operation.lock().await);
+        self.let_start_through(container, timeout).await?;
         if container.status.lock().phase != Phase::Running {
             return Ok(());
         }
@@ -171,6 +194,28 @@ impl Inner {
                     container.record.id
                 ))
             })
+    }
+
+    /// A start under way is waited for, or else the container would run on; one that takes too long is cut off.
+    async fn let_start_through(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        timeout: Duration,
+    ) -> Result<(), Error> {
+        let through = || container.operation.lock();
+        if tokio::time::timeout(timeout.max(START_PATIENCE), through())
+            .await
+            .is_ok()
+        {
+            return Ok(());
+        }
+        let sandbox = self.sandbox(&container.record.sandbox)?;
+        self.signal(&sandbox, container, libc::SIGKILL).await?;
+        let cut_off = tokio::time::timeout(KILL_TIMEOUT, through()).await;
+        cut_off.map(drop).map_err(|_| {
+            let id = &container.record.id;
+            Error::DeadlineExceeded(format!("the start of container {id:?} did not end"))
+        })
     }
 
     async fn signal(
@@ -298,6 +343,7 @@ impl Executor for Inner {
             stderr: None,
             tty: None,
             exit: Box::pin(std::future::pending()),
+            ends_with_input: false,
             kill: Box::new(|| {}),
         };
         let theirs = if request.tty {
@@ -363,6 +409,7 @@ impl Executor for Inner {
             return Err(ShimError::Unexpected.into());
         };
         let (ended, watched) = (container.wait(), container.clone());
+        let config = &container.record.config;
         let mut session = Session {
             stdin: None,
             stdout: None,
@@ -372,6 +419,8 @@ impl Executor for Inner {
                 ended.await;
                 Ok(watched.status.lock().exit_code)
             }),
+            // As containerd: the end of the input is the container's to see, or else the client has left.
+            ends_with_input: request.stdin && (config.tty || !config.stdin_once),
             kill: Box::new(|| {}),
         };
         for (kind, fd) in kinds.into_iter().zip(fds) {
@@ -392,6 +441,11 @@ impl Executor for Inner {
                 "sandbox container {sandbox_id:?} is not running"
             )));
         }
+        // Each takes a thread until it stands.
+        let _permit =
+            self.connecting.acquire().await.map_err(|error| {
+                Error::Exhausted(format!("no more connections are made: {error}"))
+            })?;
         let netns = (!sandbox.record.host_network).then(|| self.layout.netns(&sandbox.record.id));
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // A thread of its own, since it changes namespace and a pool's thread would stay there.

@@ -9,9 +9,14 @@ use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::metered::{MAX_HEADER_BYTES, Metered};
 use super::reference::{Reference, is_digest};
 use super::store::{ImageConfig, ImageStore, MAX_CONFIG_BYTES, NewImage, StoreError};
 
+/// Largest archive, uncompressed, bytes.
+const MAX_ARCHIVE_BYTES: u64 = 128 << 30;
+/// Files of an archive: manifests, configurations, layers.
+const MAX_ARCHIVE_ENTRIES: usize = 100_000;
 /// Depth of indexes of indexes.
 const MAX_INDEX_DEPTH: usize = 4;
 const REFERENCE_ANNOTATIONS: [&str; 2] = [
@@ -193,17 +198,29 @@ impl Tar {
     /// A compressed archive is uncompressed into `temporary` first, since its files are wanted out of order.
     fn open(path: &Path, temporary: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
-        let mut plain = decompress(BufReader::new(file.try_clone()?))?;
+        let plain = decompress(BufReader::new(file.try_clone()?))?;
         if plain.compressed {
             let mut unpacked = tempfile::tempfile_in(temporary)?;
-            io::copy(&mut plain, &mut unpacked)?;
+            let mut plain = plain.take(MAX_ARCHIVE_BYTES + 1);
+            if io::copy(&mut plain, &mut unpacked)? > MAX_ARCHIVE_BYTES {
+                let message = format!("the archive has more than {MAX_ARCHIVE_BYTES} bytes");
+                return Err(io::Error::other(message));
+            }
             file = unpacked;
         }
         file.seek(SeekFrom::Start(0))?;
         let mut entries = HashMap::new();
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
-        let mut archive = tar::Archive::new(BufReader::new(file.try_clone()?));
-        for entry in archive.entries_with_seek()? {
+        let (metered, allowance) = Metered::new(BufReader::new(file.try_clone()?));
+        let mut archive = tar::Archive::new(metered);
+        let mut contents = archive.entries_with_seek()?;
+        loop {
+            allowance.set(MAX_HEADER_BYTES);
+            let Some(entry) = contents.next() else { break };
+            if entries.len() + links.len() >= MAX_ARCHIVE_ENTRIES {
+                let message = format!("the archive has more than {MAX_ARCHIVE_ENTRIES} entries");
+                return Err(io::Error::other(message));
+            }
             let entry = entry?;
             let name: PathBuf = entry.path()?.components().collect();
             let name = name

@@ -3,14 +3,15 @@
 //! Nothing an archive says can reach outside: every directory is opened with openat2(2) `RESOLVE_IN_ROOT`, which resolves
 //! links and `..` as if the layer were the root, and the last component is never followed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use knarr_host::Directory;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{
@@ -20,7 +21,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use tar::{Archive, Entry, EntryType};
 
-use crate::files;
+use super::metered::{MAX_HEADER_BYTES, Metered};
 
 /// Marks a name as deleted from the layers below.
 const WHITEOUT: &str = ".wh.";
@@ -28,6 +29,18 @@ const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
 /// Entries of one layer.
 const MAX_ENTRIES: u64 = 4_000_000;
+/// One layer's files, bytes.
+const MAX_LAYER_BYTES: u64 = 64 << 30;
+/// Names of directories that are remembered until a layer's end, bytes.
+const MAX_DIRECTORY_NAME_BYTES: usize = 64 << 20;
+/// What stays free of the disk, bytes: a twentieth, and no more than this.
+const RESERVED_BYTES: u64 = 1 << 30;
+/// Between two looks at what is free, bytes.
+const ROOM_CHECK_BYTES: u64 = 64 << 20;
+/// Between two looks at what is free, entries.
+const ROOM_CHECK_ENTRIES: u64 = 4_096;
+/// What an archive's blocks are filled up to, bytes.
+const BLOCK_BYTES: u64 = 512;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExtractError {
@@ -37,40 +50,79 @@ pub enum ExtractError {
     Archive(#[from] io::Error),
     #[error("more than {MAX_ENTRIES} entries")]
     TooMany,
+    #[error("more than {MAX_LAYER_BYTES} bytes of files")]
+    TooLarge,
 }
 
-/// Unpacks; the bytes of the files.
-pub fn layer(tar: impl Read, root: &Path) -> Result<u64, ExtractError> {
-    let root = File::open(root)?;
+/// What came of a layer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Bytes of the files.
+    pub size: u64,
+    /// Directories that the archive only implies.
+    pub implied: Vec<String>,
+}
+
+/// Unpacks.
+pub fn layer(tar: impl Read, root: &Path) -> Result<Unpacked, ExtractError> {
     let mut layer = Layer {
-        root: root.into(),
+        root: Directory::open(root)?,
         parent: None,
         directory_times: HashMap::new(),
+        implied: BTreeSet::new(),
+        name_bytes: 0,
+        unchecked_bytes: 0,
     };
+    let (tar, allowance) = Metered::new(tar);
     let mut archive = Archive::new(tar);
-    let (mut size, mut count) = (0, 0);
-    for entry in archive.entries()? {
+    let mut entries = archive.entries()?;
+    let (mut size, mut count) = (0_u64, 0);
+    layer.check_room()?;
+    loop {
+        allowance.set(MAX_HEADER_BYTES);
+        let Some(entry) = entries.next() else { break };
         let mut entry = entry?;
         count += 1;
         if count > MAX_ENTRIES {
             return Err(ExtractError::TooMany);
         }
+        if count.is_multiple_of(ROOM_CHECK_ENTRIES) {
+            layer.check_room()?;
+        }
+        size = size.saturating_add(entry.size());
+        if size > MAX_LAYER_BYTES {
+            return Err(ExtractError::TooLarge);
+        }
+        allowance.set(entry.size().saturating_add(BLOCK_BYTES));
         let path = entry.path()?.into_owned();
-        size += entry.size();
         layer
             .entry(&mut entry, &path)
             .map_err(|source| ExtractError::Entry { path, source })?;
+        // What was not wanted must not count as the next one's headers.
+        io::copy(&mut entry, &mut io::sink())?;
     }
     layer.finish()?;
-    Ok(size)
+    let implied = layer.implied.into_iter();
+    Ok(Unpacked {
+        size,
+        implied: implied
+            .filter_map(|path| path.into_os_string().into_string().ok())
+            .collect(),
+    })
 }
 
 struct Layer {
-    root: OwnedFd,
+    root: Directory,
     /// The last directory used: archives come sorted by directory.
-    parent: Option<(PathBuf, OwnedFd)>,
+    parent: Option<(PathBuf, Directory)>,
     /// Set last: files made inside would change them.
     directory_times: HashMap<PathBuf, i64>,
+    /// Made for what is in them.
+    implied: BTreeSet<PathBuf>,
+    /// Of all names in the two.
+    name_bytes: usize,
+    /// Written since the last look at what is free.
+    unchecked_bytes: u64,
 }
 
 impl Layer {
@@ -81,7 +133,7 @@ impl Layer {
             return self.root_entry(entry);
         };
         let parent_path = clean.parent().unwrap_or(Path::new("")).to_path_buf();
-        let parent_fd = self.directory(&parent_path)?.try_clone()?;
+        let parent_fd = self.directory(&parent_path)?.as_fd().try_clone_to_owned()?;
         let parent = parent_fd.as_raw_fd();
         if let Some(text) = name.to_str() {
             if text == OPAQUE {
@@ -111,7 +163,7 @@ impl Layer {
 
     fn root_entry(&mut self, entry: &mut Entry<'_, impl Read>) -> io::Result<()> {
         let mode = Mode::from_bits_truncate(entry.header().mode()?);
-        nix::sys::stat::fchmod(self.root.as_raw_fd(), mode)?;
+        nix::sys::stat::fchmod(self.root.as_fd().as_raw_fd(), mode)?;
         Ok(())
     }
 
@@ -128,6 +180,8 @@ impl Layer {
         match kind {
             EntryType::Directory => {
                 make_directory(parent, name)?;
+                self.remember(path)?;
+                self.implied.remove(path);
                 self.directory_times
                     .insert(path.to_path_buf(), mtime(entry));
             }
@@ -141,7 +195,7 @@ impl Layer {
                 let fd = openat(Some(parent), name, flags, Mode::from_bits_truncate(0o600))?;
                 // SAFETY: just opened, owned by nobody else.
                 let mut file = unsafe { File::from_raw_fd(fd) };
-                io::copy(entry, &mut file)?;
+                self.write(entry, &mut file)?;
             }
             EntryType::Symlink => {
                 clear(parent, name)?;
@@ -153,7 +207,7 @@ impl Layer {
                 let directory = self.open_in_root(target.parent().unwrap_or(Path::new("")))?;
                 clear(parent, name)?;
                 linkat(
-                    Some(directory.as_raw_fd()),
+                    Some(directory.as_fd().as_raw_fd()),
                     &*target_name,
                     Some(parent),
                     name,
@@ -208,14 +262,14 @@ impl Layer {
             };
             // A directory that a later entry replaced has no time to set.
             if let Ok(parent) = self.open_in_root(path.parent().unwrap_or(Path::new(""))) {
-                let _ = set_time(parent.as_raw_fd(), name, time);
+                let _ = set_time(parent.as_fd().as_raw_fd(), name, time);
             }
         }
         Ok(())
     }
 
     /// Opens a directory of the layer, making what an archive left out.
-    fn directory(&mut self, path: &Path) -> io::Result<&OwnedFd> {
+    fn directory(&mut self, path: &Path) -> io::Result<&Directory> {
         let cached = self.parent.as_ref().is_some_and(|(known, _)| known == path);
         if !cached {
             let fd = match self.open_in_root(path) {
@@ -233,16 +287,55 @@ impl Layer {
             .ok_or_else(|| io::Error::other("no directory"))
     }
 
-    fn make_directories(&self, path: &Path) -> io::Result<()> {
+    fn write(&mut self, entry: &mut Entry<'_, impl Read>, file: &mut File) -> io::Result<()> {
+        loop {
+            let count = io::copy(&mut entry.by_ref().take(ROOM_CHECK_BYTES), file)?;
+            self.unchecked_bytes += count;
+            if self.unchecked_bytes >= ROOM_CHECK_BYTES {
+                self.check_room()?;
+            }
+            if count < ROOM_CHECK_BYTES {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A layer must not fill the disk that everything else is on, whatever it unpacks to.
+    fn check_room(&mut self) -> io::Result<()> {
+        self.unchecked_bytes = 0;
+        let stat = nix::sys::statvfs::fstatvfs(&self.root)?;
+        let unit = stat.fragment_size();
+        let reserve = (stat.blocks() * unit / 20).min(RESERVED_BYTES);
+        if stat.blocks_available() * unit < reserve {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, path: &Path) -> io::Result<()> {
+        self.name_bytes += path.as_os_str().len();
+        if self.name_bytes > MAX_DIRECTORY_NAME_BYTES {
+            let message = format!("names of directories are over {MAX_DIRECTORY_NAME_BYTES} bytes");
+            return Err(io::Error::other(message));
+        }
+        Ok(())
+    }
+
+    fn make_directories(&mut self, path: &Path) -> io::Result<()> {
         let mut current = PathBuf::new();
         for component in path.components() {
             let parent = self.open_in_root(&current)?;
             match mkdirat(
-                Some(parent.as_raw_fd()),
+                Some(parent.as_fd().as_raw_fd()),
                 component.as_os_str(),
                 Mode::from_bits_truncate(0o755),
             ) {
-                Ok(()) | Err(Errno::EEXIST) => {}
+                Ok(()) => {
+                    let made = current.join(component);
+                    self.remember(&made)?;
+                    self.implied.insert(made);
+                }
+                Err(Errno::EEXIST) => {}
                 Err(error) => return Err(error.into()),
             }
             current.push(component);
@@ -250,8 +343,8 @@ impl Layer {
         Ok(())
     }
 
-    fn open_in_root(&self, path: &Path) -> io::Result<OwnedFd> {
-        files::open_in_root(&self.root, path, libc::O_DIRECTORY | libc::O_RDONLY)
+    fn open_in_root(&self, path: &Path) -> io::Result<Directory> {
+        self.root.child_in_root(path)
     }
 }
 
@@ -279,9 +372,9 @@ fn link_target(entry: &Entry<'_, impl Read>) -> io::Result<PathBuf> {
 fn clear(parent: RawFd, name: &OsStr) -> io::Result<()> {
     match unlinkat(Some(parent), name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(Errno::EISDIR) => Ok(std::fs::remove_dir_all(
-            Path::new(&format!("/proc/self/fd/{parent}")).join(name),
-        )?),
+        Err(Errno::EISDIR) => {
+            knarr_host::remove(&Path::new(&format!("/proc/self/fd/{parent}")).join(name))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -10,11 +10,15 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::extract;
+use super::implied::{self, KeptDirectory};
 use super::reference::{Reference, is_digest, is_hex64};
 use crate::{files, id};
 
 /// Largest image configuration accepted, bytes.
 pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
+
+/// Most that follows a layer's last entry: archives are filled up to whole records.
+const MAX_PADDING_BYTES: u64 = 16 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -30,6 +34,8 @@ pub enum StoreError {
     Config(serde_json::Error),
     #[error("image configuration has a diff id that is no sha256 digest: {0:?}")]
     DiffId(String),
+    #[error("more than {MAX_PADDING_BYTES} bytes follow the archive's end")]
+    Padding,
     #[error("layer {0} is missing")]
     MissingLayer(String),
 }
@@ -78,6 +84,9 @@ pub struct Image {
     /// Bytes of the unpacked layers.
     pub size: u64,
     pub config: ImageConfig,
+    /// Directories whose attributes are those of a lower layer than the topmost that has them.
+    #[serde(default)]
+    pub kept: Vec<KeptDirectory>,
 }
 
 /// What [`ImageStore::commit`] takes.
@@ -93,16 +102,22 @@ pub struct NewImage<'a> {
 pub struct ImageStore {
     root: PathBuf,
     index: Mutex<HashMap<String, Image>>,
+    /// Layers that are whole, but may not be on the disk yet: their records are written with the first image that has
+    /// them. By name; taken after the index's lock.
+    unrecorded: Mutex<HashMap<String, LayerRecord>>,
 }
 
-/// Beside an unpacked layer.
-#[derive(Serialize, Deserialize)]
+/// Beside an unpacked layer that is on the disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct LayerRecord {
     size: u64,
+    /// Directories that its archive only implies.
+    #[serde(default)]
+    implied: Vec<String>,
 }
 
 impl ImageStore {
-    /// Opens or makes the store. What an interrupted import left is removed.
+    /// Opens or makes the store. What an interrupted import or a power failure left is removed.
     pub fn open(root: PathBuf) -> Result<Self, StoreError> {
         for directory in ["records", "configs", "layers", "tmp"] {
             files::make_dir(&root.join(directory))?;
@@ -112,18 +127,23 @@ impl ImageStore {
         let mut index = HashMap::new();
         for entry in fs::read_dir(root.join("records"))? {
             let path = entry?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-                && let Some(image) = files::read_json::<Image>(&path)?
-            {
-                index.insert(image.id.clone(), image);
+            match files::read_json::<Image>(&path) {
+                Ok(Some(image)) if path.extension().is_some_and(|end| end == "json") => {
+                    index.insert(image.id.clone(), image);
+                }
+                Ok(_) => files::remove(&path)?,
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "removing the unreadable record of an image");
+                    files::remove(&path)?;
+                }
             }
         }
         let store = Self {
             root,
             index: Mutex::new(index),
+            unrecorded: Mutex::default(),
         };
+        store.drop_partial_images()?;
         store.sweep_layers()?;
         Ok(store)
     }
@@ -173,14 +193,41 @@ impl ImageStore {
     }
 
     pub fn has_layer(&self, diff_id: &str) -> bool {
-        self.layer_record(diff_id).is_ok_and(|path| path.exists())
+        matches!(self.recorded_layer(diff_id), Ok(Some(_)))
+    }
+
+    fn recorded_layer(&self, diff_id: &str) -> Result<Option<LayerRecord>, StoreError> {
+        let fresh = self.unrecorded.lock().get(layer_name(diff_id)?).cloned();
+        match fresh {
+            Some(record) => Ok(Some(record)),
+            None => Ok(files::read_json(&self.layer_record(diff_id)?)?),
+        }
+    }
+
+    /// Images that lack a layer: a record reached the disk and that of a layer did not.
+    fn drop_partial_images(&self) -> Result<(), StoreError> {
+        let mut index = self.index.lock();
+        let partial: Vec<String> = index
+            .values()
+            .filter(|image| {
+                let mut layers = image.config.rootfs.diff_ids.iter();
+                layers.any(|diff_id| !self.has_layer(diff_id))
+            })
+            .map(|image| image.id.clone())
+            .collect();
+        for id in partial {
+            tracing::warn!(image = id, "removing an image that lacks a layer");
+            files::remove(&self.record(&id))?;
+            index.remove(&id);
+        }
+        Ok(())
     }
 
     /// Unpacks an uncompressed tar as the layer `diff_id`, whose digest is checked. Blocking, and safe to be called for
     /// one layer twice at the same time.
     pub fn unpack_layer(&self, diff_id: &str, tar: impl Read) -> Result<(), StoreError> {
-        let (target, record) = (self.layer(diff_id)?, self.layer_record(diff_id)?);
-        if record.exists() {
+        let target = self.layer(diff_id)?;
+        if self.has_layer(diff_id) {
             return Ok(());
         }
         let temporary = self.temporary().join(id::new());
@@ -191,12 +238,15 @@ impl ImageStore {
         };
         let outcome = extract::layer(&mut hashed, &temporary)
             .map_err(StoreError::from)
-            .and_then(|size| {
+            .and_then(|unpacked| {
                 // The digest covers the padding after the archive's end too.
-                io::copy(&mut hashed, &mut io::sink())?;
+                let mut padding = hashed.by_ref().take(MAX_PADDING_BYTES + 1);
+                if io::copy(&mut padding, &mut io::sink())? > MAX_PADDING_BYTES {
+                    return Err(StoreError::Padding);
+                }
                 let actual = format!("sha256:{}", id::hex(&hashed.hash.finalize()));
                 if actual == diff_id {
-                    Ok(size)
+                    Ok(unpacked)
                 } else {
                     Err(StoreError::LayerDigest {
                         wanted: diff_id.to_owned(),
@@ -204,66 +254,111 @@ impl ImageStore {
                     })
                 }
             });
-        let size = match outcome {
-            Ok(size) => size,
+        let unpacked = match outcome {
+            Ok(unpacked) => unpacked,
             Err(error) => {
                 files::remove(&temporary)?;
                 return Err(error);
             }
         };
         let _serialized = self.index.lock();
-        if record.exists() {
+        if self.has_layer(diff_id) {
             files::remove(&temporary)?;
             return Ok(());
         }
-        // Left by a crash between the two steps below.
+        // Left by a crash before its record.
         files::remove(&target)?;
         fs::rename(&temporary, &target)?;
-        files::write_json(&record, &LayerRecord { size })?;
+        let record = LayerRecord {
+            size: unpacked.size,
+            implied: unpacked.implied,
+        };
+        let mut unrecorded = self.unrecorded.lock();
+        unrecorded.insert(layer_name(diff_id)?.to_owned(), record);
         Ok(())
     }
 
     /// Adds an image whose layers are unpacked, or gives a known one further names. A reference that pointed to another
-    /// image moves. Returns the image's id.
+    /// image moves. Returns the image's id. Layers are on the disk before their records are, and everything is when this
+    /// returns. Blocking, for as long as the disk takes.
     pub fn commit(&self, new: &NewImage<'_>) -> Result<String, StoreError> {
         let digits = id::hex(&Sha256::digest(new.config));
-        let image_id = format!("sha256:{digits}");
         let config: ImageConfig = serde_json::from_slice(new.config).map_err(StoreError::Config)?;
-        let mut size = 0;
+        let (mut size, mut layers, mut fresh) = (0_u64, Vec::new(), false);
         for diff_id in &config.rootfs.diff_ids {
-            let record: LayerRecord = files::read_json(&self.layer_record(diff_id)?)?
+            let record = self
+                .recorded_layer(diff_id)?
                 .ok_or_else(|| StoreError::MissingLayer(diff_id.clone()))?;
-            size += record.size;
+            size = size.saturating_add(record.size);
+            layers.push((self.layer(diff_id)?, record.implied));
+            fresh |= self.unrecorded.lock().contains_key(layer_name(diff_id)?);
         }
-        let mut index = self.index.lock();
-        files::write_atomically(&self.root.join("configs").join(&digits), new.config)?;
-        let mut image = index.get(&image_id).cloned().unwrap_or_else(|| Image {
-            id: image_id.clone(),
+        // At once for all of them, and with no lock held, since it may take long.
+        if fresh {
+            knarr_host::sync_file_system(&self.root)?;
+        }
+        let image = Image {
+            id: format!("sha256:{digits}"),
             tags: BTreeSet::new(),
             digests: BTreeSet::new(),
             size,
+            kept: implied::kept_directories(&layers)?,
             config,
-        });
-        for reference in new.references {
+        };
+        let id = image.id.clone();
+        for path in self.enter(image, new)? {
+            fs::File::open(&path)?.sync_all()?;
+        }
+        for directory in ["layers", "configs", "records"] {
+            knarr_host::sync_directory(&self.root.join(directory))?;
+        }
+        Ok(id)
+    }
+
+    /// Writes the records and the index; which files were written.
+    fn enter(&self, new: Image, from: &NewImage<'_>) -> Result<Vec<PathBuf>, StoreError> {
+        let mut index = self.index.lock();
+        let mut written = Vec::new();
+        for diff_id in &new.config.rootfs.diff_ids {
+            // It may have been swept meanwhile.
+            let record = self
+                .recorded_layer(diff_id)?
+                .ok_or_else(|| StoreError::MissingLayer(diff_id.clone()))?;
+            let mut unrecorded = self.unrecorded.lock();
+            if unrecorded.remove(layer_name(diff_id)?).is_some() {
+                let path = self.layer_record(diff_id)?;
+                files::write_json(&path, &record)?;
+                written.push(path);
+            }
+        }
+        let config = self.root.join("configs").join(&new.id["sha256:".len()..]);
+        files::write_atomically(&config, from.config)?;
+        written.push(config);
+        let mut image = index.get(&new.id).cloned().unwrap_or(new);
+        for reference in from.references {
             if let Some(tag) = &reference.tag {
                 image.tags.insert(format!("{}:{tag}", reference.name()));
             }
-            if let Some(digest) = reference.digest.as_deref().or(new.manifest_digest) {
+            if let Some(digest) = reference.digest.as_deref().or(from.manifest_digest) {
                 image
                     .digests
                     .insert(format!("{}@{digest}", reference.name()));
             }
         }
-        for other in index.values_mut().filter(|other| other.id != image_id) {
+        for other in index.values_mut().filter(|other| other.id != image.id) {
             let before = other.tags.len();
             other.tags.retain(|tag| !image.tags.contains(tag));
             if other.tags.len() != before {
-                files::write_json(&self.record(&other.id), other)?;
+                let path = self.record(&other.id);
+                files::write_json(&path, other)?;
+                written.push(path);
             }
         }
-        files::write_json(&self.record(&image_id), &image)?;
-        index.insert(image_id.clone(), image);
-        Ok(image_id)
+        let path = self.record(&image.id);
+        files::write_json(&path, &image)?;
+        written.push(path);
+        index.insert(image.id.clone(), image);
+        Ok(written)
     }
 
     /// Removes an image with all its names; an unknown one is removed. Layers that `in_use` images or other images need
@@ -331,6 +426,7 @@ impl ImageStore {
             let Some(name) = name.to_str() else { continue };
             let stem = name.split('.').next().unwrap_or(name);
             if !wanted.contains(stem) {
+                self.unrecorded.lock().remove(stem);
                 // The record first: a layer without one is not whole.
                 files::remove(&self.root.join("layers").join(format!("{stem}.json")))?;
                 files::remove(&entry.path())?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::files;
+use knarr_host::Directory;
 
 /// Largest of the two files that is read, bytes.
 const MAX_FILE_BYTES: usize = 1 << 20;
@@ -34,11 +34,15 @@ pub struct Accounts {
 impl Accounts {
     /// Reads them from a mounted root, never following a link out of it.
     pub fn read(rootfs: &Path) -> Self {
-        let read =
-            |name| files::read_in_root(rootfs, Path::new(name), MAX_FILE_BYTES).unwrap_or_default();
+        let root = Directory::open(rootfs);
+        let read = |name: &str| {
+            let root = root.as_ref().ok()?;
+            let bytes = root.read_head_in_root(Path::new(name), MAX_FILE_BYTES);
+            Some(String::from_utf8_lossy(&bytes.ok()?).into_owned())
+        };
         Self {
-            passwd: read("etc/passwd"),
-            group: read("etc/group"),
+            passwd: read("etc/passwd").unwrap_or_default(),
+            group: read("etc/group").unwrap_or_default(),
         }
     }
 

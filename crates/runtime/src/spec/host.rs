@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use nix::sys::stat::{major, minor};
@@ -149,12 +149,17 @@ fn of_metadata(metadata: &fs::Metadata) -> Option<Device> {
 /// All of the host's, for a privileged container. Pseudo file systems below /dev are the container's own.
 pub fn devices() -> Vec<(String, Device)> {
     let mut found = Vec::new();
-    collect(Path::new("/dev"), &mut found);
+    let mut directories = vec![PathBuf::from("/dev")];
+    while let Some(directory) = directories.pop() {
+        directories.extend(collect(&directory, &mut found));
+    }
     found.sort_by(|a, b| a.0.cmp(&b.0));
     found
 }
 
-fn collect(directory: &Path, found: &mut Vec<(String, Device)>) {
+/// Returns the directories below.
+fn collect(directory: &Path, found: &mut Vec<(String, Device)>) -> Vec<PathBuf> {
+    let mut below = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         let Ok(metadata) = fs::symlink_metadata(&path) else {
@@ -167,7 +172,7 @@ fn collect(directory: &Path, found: &mut Vec<(String, Device)>) {
                 .to_str()
                 .is_some_and(|name| own.contains(&name))
             {
-                collect(&path, found);
+                below.push(path);
             }
         } else if let (Some(device), Some(text)) = (of_metadata(&metadata), path.to_str())
             && !matches!(text, "/dev/console" | "/dev/ptmx")
@@ -175,4 +180,5 @@ fn collect(directory: &Path, found: &mut Vec<(String, Device)>) {
             found.push((text.to_owned(), device));
         }
     }
+    below
 }

@@ -3,7 +3,10 @@
 //! The default allows what programs use and refuses with EPERM what reaches into the kernel's rarer parts, the same calls
 //! as docker's and containerd's defaults. Calls that a capability governs are allowed with the capability.
 
+use std::path::Path;
+
 use knarr_cri::v1::{LinuxContainerSecurityContext, security_profile::ProfileType};
+use knarr_host::Directory;
 use serde_json::{Value, json};
 
 use super::SpecError;
@@ -17,7 +20,7 @@ const CLONE_NAMESPACES: u64 = 0x7e02_0000;
 /// AF_VSOCK reaches the hypervisor past every network policy.
 const AF_VSOCK: u64 = 40;
 /// Largest profile file, bytes.
-const MAX_PROFILE_BYTES: u64 = 1 << 20;
+const MAX_PROFILE_BYTES: usize = 1 << 20;
 
 /// The profile a container is to run under, if any.
 pub fn profile(
@@ -35,15 +38,16 @@ pub fn profile(
 }
 
 fn load(path: &str) -> Result<Value, SpecError> {
-    use std::io::Read;
     let wrong = |reason: String| SpecError::Seccomp {
         path: path.to_owned(),
         reason,
     };
-    let path_only = path.strip_prefix("localhost/").unwrap_or(path);
-    let mut bytes = Vec::new();
-    std::fs::File::open(path_only)
-        .and_then(|file| file.take(MAX_PROFILE_BYTES).read_to_end(&mut bytes))
+    let file = Path::new(path.strip_prefix("localhost/").unwrap_or(path));
+    let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else {
+        return Err(wrong("not a path of a file".to_owned()));
+    };
+    let bytes = Directory::open(directory)
+        .and_then(|directory| directory.read_head(Path::new(name), MAX_PROFILE_BYTES))
         .map_err(|error| wrong(error.to_string()))?;
     let mut profile: Value =
         serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;

@@ -6,15 +6,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::descriptor::Descriptor;
 use super::streams::{CHUNK_BYTES, Input, Output};
 
-/// Until the client's end, or until nobody reads what it sends. The descriptor is closed then.
-pub async fn to_descriptor(mut input: Input, descriptor: Option<Descriptor>) {
-    let Some(descriptor) = descriptor else { return };
+/// Until the client's end, or until nobody reads what it sends. The descriptor is closed then. Whether the client has ended.
+pub async fn to_descriptor(mut input: Input, descriptor: Option<Descriptor>) -> bool {
     while let Some(chunk) = input.next().await {
+        let Some(descriptor) = &descriptor else {
+            continue;
+        };
         if let Err(error) = descriptor.write_all(&chunk).await {
             tracing::debug!(%error, "a process takes no more input");
-            return;
+            return false;
         }
     }
+    true
 }
 
 /// Until the descriptor's end, which is passed on, or until the client is gone.

@@ -136,17 +136,30 @@ async fn converse(session: Result<Session, Error>, client: Client) -> Result<i32
         stderr: err,
         tty,
         exit,
+        ends_with_input,
     } = open;
-    // Neither ends the session: input goes on being thrown away when its reader is gone, which keeps the connection read.
+    // Input goes on being thrown away when its reader is gone, which keeps the connection read.
     let incoming = async {
         let input = async {
-            match stdin {
+            let ended = match stdin {
                 Some(stdin) => copy::to_descriptor(stdin, input).await,
-                None => drop(input),
+                None => {
+                    drop(input);
+                    false
+                }
+            };
+            if !(ended && ends_with_input) {
+                std::future::pending::<()>().await;
             }
         };
-        tokio::join!(input, resizes(resize, tty));
-        std::future::pending::<()>().await
+        let resizes = async {
+            resizes(resize, tty).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = input => {}
+            () = resizes => {}
+        }
     };
     let outputs = async {
         tokio::join!(
@@ -156,7 +169,7 @@ async fn converse(session: Result<Session, Error>, client: Client) -> Result<i32
     };
     tokio::select! {
         (_, code) = async { tokio::join!(outputs, exit) } => code,
-        () = incoming => unreachable!("it waits forever"),
+        () = incoming => Ok(0),
     }
 }
 
@@ -167,6 +180,7 @@ struct Open {
     stderr: Option<Descriptor>,
     tty: Option<Descriptor>,
     exit: exec::Exit,
+    ends_with_input: bool,
 }
 
 impl Open {
@@ -177,6 +191,7 @@ impl Open {
             stderr,
             tty,
             exit,
+            ends_with_input,
             kill: _,
         } = session;
         let open = |fd: Option<_>| fd.map(Descriptor::new).transpose();
@@ -187,6 +202,7 @@ impl Open {
             stderr: open(stderr)?,
             tty,
             exit,
+            ends_with_input,
         })
     }
 }

@@ -81,7 +81,9 @@ fn object(path: &str) -> Option<Value> {
         "/api/v1/namespaces/default/pods/p" => json!({
             "kind": "Pod", "apiVersion": "v1",
             "metadata": {"name": "p", "namespace": "default", "uid": "u"},
-            "spec": {"containers": [{"name": "c", "image": "i", "stdin": true}]},
+            "spec": {"containers": [
+                {"name": "c", "image": "i", "stdin": true}, {"name": "stays", "image": "i", "stdin": true},
+            ]},
             "status": {"phase": "Running"},
         }),
         _ => return None,
@@ -110,7 +112,10 @@ fn upgraded(path: &str, query: &[(String, String)], urls: &dyn Streaming) -> Opt
             stderr: is("stderr") && !is("tty"),
         }),
         "attach" => urls.attach_url(AttachRequest {
-            container_id: "container".to_owned(),
+            container_id: query
+                .iter()
+                .find(|(name, _)| name == "container")
+                .map_or_else(|| "c".to_owned(), |(_, value)| value.clone()),
             tty: is("tty"),
             stdin: is("stdin"),
             stdout: is("stdout"),

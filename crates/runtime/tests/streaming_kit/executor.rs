@@ -46,6 +46,7 @@ impl Processes {
             stderr: stderr.map(OwnedFd::from),
             tty,
             exit: Box::pin(async move { Ok(ended.await.unwrap_or(137)) }),
+            ends_with_input: false,
             kill: Box::new(move || {
                 // SAFETY: kill(2) of a process of ours.
                 unsafe { libc::kill(pid as i32, libc::SIGKILL) };
@@ -77,15 +78,19 @@ impl Executor for Processes {
         self.session(command, None)
     }
 
-    /// The container says one line after the one it is told.
-    async fn attach(&self, _: AttachRequest) -> Result<Session, Error> {
+    /// The container says one line after the one it is told. The one called `stays` goes on, with its input open.
+    async fn attach(&self, request: AttachRequest) -> Result<Session, Error> {
+        let stays = request.container_id == "stays";
+        let then = if stays { "; exec sleep 3600" } else { "" };
         let mut command = Command::new("sh");
         command
-            .args(["-c", "read line; echo \"$line\""])
+            .args(["-c", &format!("read line; echo \"$line\"{then}")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        self.session(command, None)
+        let mut session = self.session(command, None)?;
+        session.ends_with_input = stays;
+        Ok(session)
     }
 
     async fn port_connect(&self, _: &str, port: u16) -> Result<TcpStream, Error> {

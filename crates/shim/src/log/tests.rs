@@ -19,6 +19,15 @@ fn lines_are_cut_at_newlines_across_reads() {
 }
 
 #[test]
+fn what_ends_without_a_newline_stays_without_one() {
+    let mut lines = Lines::new("stdout");
+    let mut out = Vec::new();
+    lines.cut(b"a\nb", "T", &mut out);
+    assert_eq!(lines.rest("T"), b"T stdout P b\n");
+    assert!(lines.partial.is_empty());
+}
+
+#[test]
 fn a_long_line_is_written_in_parts() {
     let long = vec![b'x'; MAX_LINE_BYTES + 3];
     let out = cut(&[&long, b"y\n"]);

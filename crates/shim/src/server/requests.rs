@@ -106,9 +106,9 @@ impl Server {
         let id = spec.id.clone();
         let (container, stdio) = Container::prepare(spec)
             .map_err(|error| (ErrorKind::Start, format!("prepare stdio: {error}")))?;
-        let (_, report) = launch::start(&container.spec, stdio).map_err(internal)?;
+        let launched = launch::start(&container.spec, stdio).map_err(internal)?;
         self.containers.push(container);
-        self.watch(report, key, id, None);
+        self.watch(launched, key, id, None);
         Ok(())
     }
 
@@ -131,7 +131,7 @@ impl Server {
                 "an exec needs three descriptors".to_owned(),
             ));
         }
-        let (_, report) = exec::start(exec::Exec {
+        let launched = exec::start(exec::Exec {
             container: &container.spec,
             pid: container.pid,
             args: &spec.args,
@@ -139,12 +139,19 @@ impl Server {
             stdio,
         })
         .map_err(|error| (ErrorKind::Internal, error.to_string()))?;
-        self.watch(report, key, spec.id.clone(), Some(spec.exec_id.clone()));
+        self.watch(launched, key, spec.id.clone(), Some(spec.exec_id.clone()));
         Ok(())
     }
 
-    fn watch(&mut self, report: UnixStream, client: u64, id: String, exec_id: Option<String>) {
+    fn watch(
+        &mut self,
+        (pid, report): (Pid, UnixStream),
+        client: u64,
+        id: String,
+        exec_id: Option<String>,
+    ) {
         self.launches.push(Launch {
+            pid,
             report,
             bytes: Vec::new(),
             fds: Vec::new(),
@@ -168,10 +175,16 @@ impl Server {
                 .iter()
                 .find(|(_, (container, exec))| container == id && exec == exec_id)
                 .map(|(pid, _)| *pid),
-            None => {
-                let container = self.find(id)?;
-                container.running().then_some(container.pid)
-            }
+            None => match self.find(id)? {
+                container if container.running() => Some(container.pid),
+                // Being started: what starts it ends, and the start has failed.
+                container if container.exit.is_none() => self
+                    .launches
+                    .iter()
+                    .find(|launch| launch.id == id && launch.exec_id.is_none())
+                    .map(|launch| launch.pid.as_raw()),
+                _ => None,
+            },
         };
         let pid = pid.ok_or_else(|| (ErrorKind::NotFound, "the process has ended".to_owned()))?;
         match kill(Pid::from_raw(pid), signal) {

@@ -50,7 +50,7 @@ fn files_keep_mode_and_time_and_may_be_replaced() {
         .file("./a/b", b"two")
         .entry(EntryType::Link, "a/c", "a/b", b"")
         .entry(EntryType::Symlink, "a/d", "/a/b", b"");
-    assert_eq!(layer(&*tar.bytes(), directory.path()).unwrap(), 6);
+    assert_eq!(layer(&*tar.bytes(), directory.path()).unwrap().size, 6);
     let file = directory.path().join("a/b");
     assert_eq!(fs::read(&file).unwrap(), b"two");
     let metadata = fs::metadata(&file).unwrap();
@@ -123,4 +123,72 @@ fn whiteouts_become_the_overlays_own() {
             .count(),
         0
     );
+}
+
+/// Fails the test when more than its bytes are asked for.
+struct Endless {
+    begin: std::io::Cursor<Vec<u8>>,
+    left: u64,
+}
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.begin.read(buffer)?;
+        if count > 0 {
+            return Ok(count);
+        }
+        self.left = self.left.checked_sub(buffer.len() as u64).unwrap();
+        buffer.fill(b'1');
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn headers_of_any_length_cost_little() {
+    for kind in [
+        EntryType::XHeader,
+        EntryType::GNULongName,
+        EntryType::GNULongLink,
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut long = header(kind, 1 << 40);
+        long.as_old_mut().name[..4].copy_from_slice(b"long");
+        long.set_cksum();
+        let endless = Endless {
+            begin: std::io::Cursor::new(long.as_bytes().to_vec()),
+            left: 4 << 20,
+        };
+        let error = layer(endless, directory.path()).unwrap_err().to_string();
+        assert!(error.contains("bytes of headers"), "{kind:?}: {error}");
+    }
+}
+
+#[test]
+fn a_sparse_file_of_any_size_fills_no_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut sparse = header(EntryType::GNUSparse, 0);
+    sparse.as_old_mut().name[..6].copy_from_slice(b"sparse");
+    let gnu = sparse.as_gnu_mut().unwrap();
+    gnu.set_real_size(1 << 40);
+    gnu.sparse[0].set_offset(1 << 40);
+    gnu.sparse[0].set_length(0);
+    sparse.set_cksum();
+    let mut bytes = sparse.as_bytes().to_vec();
+    bytes.extend([0; 1024]);
+    let error = layer(&*bytes, directory.path()).unwrap_err().to_string();
+    assert!(error.contains("bytes of files"), "{error}");
+    let written = fs::metadata(directory.path().join("sparse")).map_or(0, |m| m.len());
+    assert_eq!(written, 0);
+}
+
+#[test]
+fn directories_that_an_archive_leaves_out_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let tar = Tar::new()
+        .entry(EntryType::Directory, "a", "", b"")
+        .file("a/b/c/file", b"")
+        .file("d/file", b"")
+        .entry(EntryType::Directory, "d", "", b"");
+    let unpacked = layer(&*tar.bytes(), directory.path()).unwrap();
+    assert_eq!(unpacked.implied, ["a/b", "a/b/c"]);
 }

@@ -10,7 +10,7 @@ use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use oci_client::{Client, Reference as OciReference, RegistryOperation};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{CONNECT_TIMEOUT, Credentials, MAX_LAYERS_AT_A_TIME, PROGRESS_TIMEOUT, PullFailure};
 use crate::images::archive::decompress;
@@ -20,6 +20,8 @@ use crate::images::{ImageConfig, ImageStore, NewImage, Reference, StoreError};
 /// Tries to have all layers at once: one may be swept between its unpacking and the image's commit, when another image is
 /// removed at that time.
 const TRIES: usize = 2;
+/// Layers that are fetched and unpacked at a time, of all images.
+const MAX_UNPACKING: usize = 16;
 /// Chunks of the network's that unpacking may be behind.
 const QUEUED_CHUNKS: usize = 16;
 
@@ -195,6 +197,12 @@ impl Registry {
             return Ok(());
         }
         let what = format!("failed to copy layer {} of", descriptor.digest);
+        // Each takes a thread for as long as it is fetched.
+        static UNPACKING: Semaphore = Semaphore::const_new(MAX_UNPACKING);
+        let _permit = UNPACKING
+            .acquire()
+            .await
+            .map_err(|error| PullFailure::Ended(error.to_string()))?;
         let mut stream = self
             .client
             .pull_blob_stream(&self.reference, descriptor)
@@ -209,7 +217,18 @@ impl Registry {
             };
             store.unpack_layer(&id, decompress(reader).map_err(StoreError::Io)?)
         });
+        let promised = u64::try_from(descriptor.size).unwrap_or(0);
+        let mut received = 0_u64;
         while let Some(chunk) = stream.next().await {
+            received += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+            if received > promised {
+                return Err(PullFailure::Registry {
+                    what: format!("{what} {:?}", self.name),
+                    text: format!(
+                        "more than the {promised} bytes of its descriptor: its digest is another"
+                    ),
+                });
+            }
             // Whoever unpacks has failed, and says so below.
             if sender.send(chunk).await.is_err() {
                 break;

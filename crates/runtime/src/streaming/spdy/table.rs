@@ -15,19 +15,28 @@ const CREDIT_BYTES: u32 = 16 << 10;
 /// Largest window, bytes.
 const MAX_WINDOW_BYTES: usize = (1 << 31) - 1;
 
-/// Bytes consumed of each stream (0: of all) since the client was last told.
+/// Bytes consumed since the client was last told.
 #[derive(Default)]
 pub struct Credits {
-    owed: Mutex<BTreeMap<u32, u32>>,
+    owed: Mutex<Owed>,
     due: Notify,
+}
+
+#[derive(Default)]
+struct Owed {
+    connection: u32,
+    /// Of the streams in the table: what a client sends on others is no reason to remember them.
+    streams: BTreeMap<u32, u32>,
 }
 
 impl Credits {
     pub fn add(&self, stream: u32, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let mut owed = self.owed.lock();
-        for id in [0, stream] {
-            let total = owed.entry(id).or_default();
+        let Owed {
+            connection,
+            streams,
+        } = &mut *self.owed.lock();
+        for total in std::iter::once(connection).chain(streams.get_mut(&stream)) {
             *total = total.saturating_add(bytes);
             if *total >= CREDIT_BYTES {
                 self.due.notify_one();
@@ -35,18 +44,19 @@ impl Credits {
         }
     }
 
-    /// Waits until some are due; stream and bytes of each.
+    /// Waits until some are due; stream (0: the connection) and bytes of each.
     pub async fn due(&self) -> Vec<(u32, u32)> {
         loop {
             let due: Vec<(u32, u32)> = {
-                let mut owed = self.owed.lock();
-                let due = owed
-                    .iter()
+                let Owed {
+                    connection,
+                    streams,
+                } = &mut *self.owed.lock();
+                std::iter::once((&0, connection))
+                    .chain(streams.iter_mut())
                     .filter(|(_, bytes)| **bytes >= CREDIT_BYTES)
-                    .map(|(stream, bytes)| (*stream, *bytes))
-                    .collect();
-                owed.retain(|_, bytes| *bytes < CREDIT_BYTES);
-                due
+                    .map(|(stream, bytes)| (*stream, std::mem::take(bytes)))
+                    .collect()
             };
             if !due.is_empty() {
                 return due;
@@ -55,8 +65,12 @@ impl Credits {
         }
     }
 
+    fn open(&self, stream: u32) {
+        self.owed.lock().streams.insert(stream, 0);
+    }
+
     fn forget(&self, stream: u32) {
-        self.owed.lock().remove(&stream);
+        self.owed.lock().streams.remove(&stream);
     }
 }
 
@@ -86,6 +100,7 @@ impl Table {
             return false;
         }
         entries.insert(stream, entry);
+        self.credits.open(stream);
         true
     }
 
@@ -153,3 +168,6 @@ pub fn widen(window: &Semaphore, bytes: u32) {
     let room = MAX_WINDOW_BYTES.saturating_sub(window.available_permits());
     window.add_permits(room.min(bytes as usize));
 }
+
+#[cfg(test)]
+mod tests;
