@@ -46,6 +46,10 @@ fn the_end_is_what_the_objects_ask_for() {
             step(&cluster, &mut random).await;
             sleep(Duration::from_millis(random.u64(..3000))).await;
         }
+        // Nothing else happens after this: what follows from it does so by itself.
+        for node in NODES {
+            move_to_zone(&cluster, node, "c").await;
+        }
         cluster.settles(|| check(&cluster)).await;
         hands.iter().for_each(|hand| hand.abort());
         cluster.token.cancel();
@@ -182,12 +186,14 @@ async fn step(cluster: &Cluster, random: &mut fastrand::Rng) {
         14 => {
             let name = NODES[random.usize(1..NODES.len())];
             let zone = ["a", "b"][random.usize(..2)];
-            let patch = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
-            let patch = merge_patch(patch);
-            let nodes = cluster.all::<Node>();
-            let changed = nodes.patch(name, &Default::default(), &patch).await;
-            match changed.is_ok() && random.bool() {
-                true => drop(nodes.delete(name, &Default::default()).await),
+            let changed = move_to_zone(cluster, name, zone).await;
+            match changed && random.bool() {
+                true => drop(
+                    cluster
+                        .all::<Node>()
+                        .delete(name, &Default::default())
+                        .await,
+                ),
                 false => add_node(cluster, name).await,
             }
         }
@@ -201,6 +207,14 @@ async fn step(cluster: &Cluster, random: &mut fastrand::Rng) {
             add_namespace(cluster, "z").await;
         }
     }
+}
+
+/// Whether there is such a node.
+async fn move_to_zone(cluster: &Cluster, node: &str, zone: &str) -> bool {
+    let labels = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
+    let patch = merge_patch(labels);
+    let nodes = cluster.all::<Node>();
+    nodes.patch(node, &Default::default(), &patch).await.is_ok()
 }
 
 async fn delete_some_pod(cluster: &Cluster, random: &mut fastrand::Rng, namespace: &str) {
