@@ -38,6 +38,8 @@ const REGISTRY_NAME: &str = "registry.k8s.io";
 const REGISTRIES: &str = "registries";
 /// Below the configurations: no nameserver.
 pub const RESOLVER: &str = "resolv.conf";
+/// There is one of each: who cannot renew in time, on a busy machine, would end.
+const LEADER: &str = "--leader-elect=false";
 const PAUSE_REPOSITORY: &str = "registry.k8s.io/pause:";
 
 /// Folders below the cluster's directory that are not kept after it.
@@ -241,7 +243,7 @@ fn controller_manager(dir: &Path) -> Component {
             "--bind-address=127.0.0.1".to_owned(),
             "--cluster-name=kubernetes".to_owned(),
             "--controllers=*,bootstrapsigner,tokencleaner".to_owned(),
-            "--leader-elect=true".to_owned(),
+            LEADER.to_owned(),
             "--use-service-account-credentials=true".to_owned(),
         ],
     )
@@ -257,7 +259,7 @@ fn scheduler(dir: &Path) -> Component {
             flag("authorization-kubeconfig", &own),
             flag("kubeconfig", &own),
             "--bind-address=127.0.0.1".to_owned(),
-            "--leader-elect=true".to_owned(),
+            LEADER.to_owned(),
         ],
     )
 }
