@@ -120,7 +120,7 @@ pub struct Summary<'a> {
 pub fn as_record(tried: &[Tried]) -> Record<1> {
     let mut record = Record::default();
     for one in tried {
-        record.add([one.spec.name.clone()], one.outcome.clone());
+        record.add(one.spec.key(), one.outcome.clone());
     }
     record
 }

@@ -72,11 +72,7 @@ impl Suite<'_> {
         fs::create_dir_all(&self.logs)?;
         let total = specs.len();
         // The longest first: none of them is left alone at the end.
-        let seconds = |spec: &Spec| {
-            record
-                .get(&[spec.name.clone()])
-                .map_or(0.0, |known| known.seconds)
-        };
+        let seconds = |spec: &Spec| record.get(&spec.key()).map_or(0.0, |known| known.seconds);
         specs.sort_by(|a, b| seconds(b).total_cmp(&seconds(a)));
         let (alone, together): (VecDeque<_>, VecDeque<_>) =
             specs.into_iter().partition(Spec::is_serial);
@@ -94,7 +90,7 @@ impl Suite<'_> {
     pub fn retry(&self, tried: &mut [Tried], record: &Record<1>) -> Result<()> {
         let passed = |spec: &Spec| {
             record
-                .get(&[spec.name.clone()])
+                .get(&spec.key())
                 .is_some_and(|known| known.state == State::Pass)
         };
         for one in tried.iter_mut() {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use knarr_testkit::run as run_program;
 use regex::Regex;
 
-use crate::record::{Record, State};
+use crate::record::{Key, Record, State};
 
 /// The suite reads all its specs to list them.
 const LIST_DEADLINE: Duration = Duration::from_secs(120);
@@ -23,6 +23,11 @@ impl Spec {
     /// `node` of `[sig-node] Pods ...`.
     pub fn sig(&self) -> &str {
         sig(&self.name)
+    }
+
+    /// Its row in the record.
+    pub fn key(&self) -> Key<1> {
+        [self.name.clone()]
     }
 
     /// Whether nothing else may run beside it.
@@ -129,7 +134,7 @@ impl Choice<'_> {
         let name = &spec.name;
         let sig = self.sigs.is_empty() || self.sigs.iter().any(|sig| sig == spec.sig());
         let fast = self.fast.is_none_or(|limit| {
-            record.get(&[name.clone()]).is_some_and(|known| {
+            record.get(&spec.key()).is_some_and(|known| {
                 known.state == State::Pass && known.seconds < limit.as_secs_f64()
             })
         });

@@ -35,24 +35,25 @@ pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
         let hierarchy = destination.starts_with(CGROUP) && asked.contains(&CGROUP);
         !hierarchy && !asked.contains(&destination)
     });
-    let mut propagation = None;
     let mut sorted: Vec<&v1::Mount> = input.config.mounts.iter().collect();
     // A mount below another comes after it, whatever the order asked.
     sorted.sort_by_key(|mount| Path::new(&mount.container_path).components().count());
     for mount in sorted {
         mounts.push(bind(mount)?);
-        match mount.propagation() {
-            MountPropagation::PropagationBidirectional => propagation = Some("rshared"),
-            MountPropagation::PropagationHostToContainer => {
-                propagation = propagation.or(Some("rslave"))
-            }
-            MountPropagation::PropagationPrivate => {}
-        }
     }
     Ok(Mounts {
         mounts,
-        propagation,
+        propagation: root_propagation(&input.config.mounts),
     })
+}
+
+/// The widest propagation that a mount asks for, by OCI's names for the root, which have no `r` in front.
+fn root_propagation(mounts: &[v1::Mount]) -> Option<&'static str> {
+    let asked = |wanted| mounts.iter().any(|mount| mount.propagation() == wanted);
+    if asked(MountPropagation::PropagationBidirectional) {
+        return Some("shared");
+    }
+    asked(MountPropagation::PropagationHostToContainer).then_some("slave")
 }
 
 fn access(input: &Input<'_>) -> &'static str {

@@ -90,3 +90,24 @@ fn what_is_read_only_all_the_way_down_is_private() {
         assert_eq!(check(readonly, propagation), Err(wanted));
     }
 }
+
+#[test]
+fn the_root_propagates_as_far_as_any_mount() {
+    use MountPropagation::{
+        PropagationBidirectional as Both, PropagationHostToContainer as In,
+        PropagationPrivate as Private,
+    };
+    for (asked, wanted) in [
+        (vec![], None),
+        (vec![Private], None),
+        (vec![Private, In], Some("slave")),
+        (vec![Both, In], Some("shared")),
+    ] {
+        let mounts = asked.iter().map(|propagation| v1::Mount {
+            propagation: (*propagation).into(),
+            ..v1::Mount::default()
+        });
+        let mounts: Vec<v1::Mount> = mounts.collect();
+        assert_eq!(root_propagation(&mounts), wanted, "{asked:?}");
+    }
+}
