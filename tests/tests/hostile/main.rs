@@ -1,7 +1,8 @@
-//! What a tenant, a pod and a registry can try against a cluster. Each suite ends with the cluster as it was before.
+//! What tenants, pods and registries can try against a cluster: it ends healthy, and nobody else notices.
 
 #![allow(clippy::print_stdout)]
 
+mod pod;
 #[path = "../e2e/support.rs"]
 #[allow(dead_code)]
 mod support;
