@@ -41,6 +41,8 @@ impl<'r> Decoded<'r> {
 /// else that a request could say to one of them and not to the other.
 pub struct ApiRequest<'r> {
     pub info: RequestInfo<'r>,
+    /// The decoded path with what slashes it has at its end: a proxied page's links depend on them.
+    pub path: &'r str,
     /// What follows a subresource in the path (`proxy/…`), without leading slash.
     pub rest: &'r str,
     pub query: &'r Query<'r>,
@@ -67,6 +69,7 @@ impl<'r> ApiRequest<'r> {
         }
         Ok(ApiRequest {
             info,
+            path: &decoded.path,
             rest,
             query: &decoded.query,
             headers: &decoded.headers,

@@ -41,11 +41,10 @@ async fn pod() -> SocketAddr {
 
 const PATH: &str = "/api/v1/namespaces/shop/pods/web/proxy";
 
+/// `rest` is what follows `proxy`.
 async fn ask(address: SocketAddr, method: Method, rest: &str, query: &str) -> Answer {
-    let path = match rest {
-        "" => PATH.to_owned(),
-        rest => format!("{PATH}/{rest}"),
-    };
+    let path = format!("{PATH}{rest}");
+    let rest = rest.trim_start_matches('/');
     let location = Location {
         path: &path,
         rest,
@@ -71,7 +70,9 @@ async fn ask(address: SocketAddr, method: Method, rest: &str, query: &str) -> An
 
 #[tokio::test]
 async fn a_request_is_passed_on_without_credentials() {
-    let answer = ask(pod().await, Method::PUT, "a b/c", "x=1").await.unwrap();
+    let answer = ask(pod().await, Method::PUT, "/a b/c", "x=1")
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 200);
     let text = answer.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(
@@ -86,9 +87,11 @@ async fn redirects_come_back_through_the_proxy() {
     let root = ask(pod, Method::GET, "", "x=1").await.unwrap();
     assert_eq!(root.status(), 301);
     assert_eq!(root.headers()[header::LOCATION], format!("{PATH}/?x=1"));
+    let page = ask(pod, Method::GET, "/", "").await.unwrap();
+    assert_eq!(page.status(), 200);
     // A POST would lose its body.
     assert_eq!(ask(pod, Method::POST, "", "").await.unwrap().status(), 200);
-    let away = ask(pod, Method::GET, "away", "").await.unwrap();
+    let away = ask(pod, Method::GET, "/away", "").await.unwrap();
     assert_eq!(away.status(), 302);
     assert_eq!(
         away.headers()[header::LOCATION],
@@ -103,8 +106,8 @@ fn only_the_pods_own_locations_are_rewritten() {
         tls: false,
     };
     let location = Location {
-        path: "/p/proxy/a",
-        rest: "a",
+        path: "/p/proxy/a/",
+        rest: "a/",
         query: "",
     };
     let cases = [
@@ -131,7 +134,7 @@ async fn a_pod_that_does_not_answer_is_unavailable() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()
     };
-    let error = ask(nobody, Method::GET, "x", "").await.err().unwrap();
+    let error = ask(nobody, Method::GET, "/x", "").await.err().unwrap();
     assert_eq!(error.code, 503);
     let start = format!("error trying to reach service: dial tcp {nobody}: ");
     assert!(error.message.starts_with(&start), "{}", error.message);

@@ -78,7 +78,7 @@ pub async fn proxy(ask: &Ask<'_>, body: &mut Incoming, mut client: Request<()>) 
     let core = ask.core;
     core.cache.fresh().await?;
     let location = Location {
-        path: info.path,
+        path: ask.request.path,
         rest: ask.request.rest,
         query: ask.request.query.raw(),
     };
