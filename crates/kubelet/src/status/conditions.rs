@@ -119,7 +119,6 @@ fn initialized(input: &Input<'_>, status: &PodStatus) -> Verdict {
     match status.phase.as_deref() {
         Some("Succeeded") => (true, Some("PodCompleted".to_owned()), None),
         _ if incomplete.is_empty() || begun => yes(),
-        Some("Failed") => no("PodFailed", None),
         _ => {
             let message = format!(
                 "containers with incomplete status: [{}]",

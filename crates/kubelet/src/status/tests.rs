@@ -273,6 +273,18 @@ fn init_containers_hold_the_pod_up() {
 }
 
 #[test]
+fn a_pod_whose_init_container_has_failed_was_never_initialized() {
+    let spec = json!({
+        "restartPolicy": "Never", "initContainers": [{ "name": "i" }], "containers": [{ "name": "a" }],
+    });
+    let failed = Case::new(spec, vec![container("i", 0, ContainerExited, 101, 1)]).make();
+    assert_eq!(failed["phase"], "Failed");
+    let reason = |kind| &condition(&failed, kind)["reason"];
+    assert_eq!(reason("Initialized"), "ContainersNotInitialized");
+    assert_eq!(reason("ContainersReady"), "PodFailed");
+}
+
+#[test]
 fn what_has_not_started_waits_for_the_pod_to_be_initialized() {
     let spec = json!({ "initContainers": [{ "name": "i" }], "containers": [{ "name": "a" }] });
     for list in [vec![], vec![container("i", 0, ContainerCreated, 101, 0)]] {
