@@ -63,11 +63,16 @@ pub(crate) struct Runtime {
     image: ImageServiceClient<Channel>,
 }
 
-/// What a runtime says that it can do.
+/// Where the kernel tells of SELinux, if it has it and it is not disabled.
+const SELINUX: &str = "/sys/fs/selinux/enforce";
+
+/// What a runtime says that it can do, and what its host has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Features {
     pub supplemental_groups_policy: bool,
     pub recursive_read_only_mounts: bool,
+    /// The host labels processes. Where it does not, labels that a pod asks for mean nothing, here as anywhere.
+    pub selinux: bool,
 }
 
 impl From<v1::StatusResponse> for Features {
@@ -84,6 +89,7 @@ impl From<v1::StatusResponse> for Features {
             recursive_read_only_mounts: handler
                 .and_then(|h| h.features)
                 .is_some_and(|f| f.recursive_read_only_mounts),
+            selinux: std::path::Path::new(SELINUX).exists(),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::testing;
 const ALL: Features = Features {
     supplemental_groups_policy: true,
     recursive_read_only_mounts: true,
+    selinux: true,
 };
 
 fn rejected(mut spec: Value, features: Features) -> Option<(String, String)> {
@@ -83,12 +84,17 @@ fn what_would_be_ignored_is_turned_away() {
         (
             container("containers", &label),
             "PodFeatureUnsupported",
-            "Pod was rejected: seLinuxOptions cannot be applied: SELinux is not enabled on the host",
+            "Pod was rejected: seLinuxOptions cannot be applied: this node does not label containers",
         ),
     ] {
         let wanted = Some((reason.to_owned(), message.to_owned()));
         assert_eq!(rejected(spec.clone(), ALL), wanted, "{spec}");
     }
+    let without = Features {
+        selinux: false,
+        ..ALL
+    };
+    assert_eq!(rejected(container("containers", &label), without), None);
     let strict = json!({ "securityContext": { "supplementalGroupsPolicy": "Strict" } });
     let reason = rejected(strict, Features::default()).map(|(reason, _)| reason);
     assert_eq!(
