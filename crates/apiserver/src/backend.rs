@@ -14,14 +14,17 @@ use std::{fmt, time::Duration};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use knarr_meta::status::Status;
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, SemaphorePermit},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     passing::{self, Sender},
     respond::{self, Answer},
+    server::incoming::Incoming,
 };
 
 pub use self::{
@@ -37,15 +40,55 @@ const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// Bodies that are held at once while they are passed on: each is as large as any request's may be.
+const BODIES: usize = 64;
+/// Longest that a body may take to come: its sender has a place all the time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// When to try again where all places are taken.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
 /// Dials pods.
 pub struct Backends {
     /// Ends spliced streams at shutdown.
     stop: CancellationToken,
+    /// Places of [`BODIES`].
+    bodies: Semaphore,
+}
+
+/// A proxied request's body, and its place.
+pub struct Held<'a> {
+    pub bytes: Bytes,
+    _place: Option<SemaphorePermit<'a>>,
 }
 
 impl Backends {
     pub fn new(stop: CancellationToken) -> Backends {
-        Backends { stop }
+        Backends {
+            stop,
+            bodies: Semaphore::new(BODIES),
+        }
+    }
+
+    /// Reads a body that is to be passed on; its place is taken as long as the value lives.
+    ///
+    /// Errors: 429 where all places are taken, 504 where the body does not come in time, and those of reading.
+    pub async fn hold(&self, body: &mut Incoming) -> Result<Held<'_>, Status> {
+        if body.is_empty() {
+            return Ok(Held {
+                bytes: Bytes::new(),
+                _place: None,
+            });
+        }
+        let place = self.bodies.try_acquire().map_err(|_| {
+            let why = "Too many proxied requests with a body, please try again later.";
+            Status::too_many_requests(why, RETRY_AFTER_SECONDS)
+        })?;
+        let read = tokio::time::timeout(BODY_TIMEOUT, body.read()).await;
+        let bytes = read.map_err(|_| Status::timeout("the request's body did not come", 0))??;
+        Ok(Held {
+            bytes,
+            _place: Some(place),
+        })
     }
 
     /// Passes a request on to a pod, body and upgrade included.
@@ -75,7 +118,7 @@ impl Backends {
         &self,
         target: &Target,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<Incoming>, Status> {
+    ) -> Result<Response<hyper::body::Incoming>, Status> {
         let mut sender = tokio::time::timeout(DIAL_TIMEOUT, self.dial(target))
             .await
             .map_err(|_| unreachable(&format_args!("dial tcp {target}: i/o timeout")))??;

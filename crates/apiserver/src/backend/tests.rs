@@ -11,7 +11,7 @@ use super::*;
 async fn pod() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let answer = |request: Request<Incoming>| async move {
+    let answer = |request: Request<hyper::body::Incoming>| async move {
         let text = format!(
             "{} {} host={:?} forwarded={:?} credentials={}",
             request.method(),
@@ -138,4 +138,38 @@ async fn a_pod_that_does_not_answer_is_unavailable() {
     assert_eq!(error.code, 503);
     let start = format!("error trying to reach service: dial tcp {nobody}: ");
     assert!(error.message.starts_with(&start), "{}", error.message);
+}
+
+fn body(text: &'static str) -> Incoming {
+    Incoming::Local(
+        Full::new(Bytes::from(text))
+            .map_err(|never| match never {})
+            .boxed_unsync(),
+    )
+}
+
+#[tokio::test]
+async fn bodies_are_held_in_a_bounded_number() {
+    let backends = Backends::new(CancellationToken::new());
+    let mut held = Vec::new();
+    for _ in 0..BODIES {
+        held.push(backends.hold(&mut body("x")).await.unwrap());
+    }
+    let refused = backends.hold(&mut body("x")).await.err().unwrap();
+    assert_eq!(refused.code, 429);
+    let empty = backends.hold(&mut body("")).await.unwrap();
+    assert!(empty.bytes.is_empty(), "what has no body needs no place");
+    held.pop();
+    let again = backends.hold(&mut body("x")).await.unwrap();
+    assert_eq!(again.bytes, "x");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_gives_its_place_back() {
+    let backends = Backends::new(CancellationToken::new());
+    let silent = futures::stream::pending::<Result<http_body::Frame<Bytes>, std::io::Error>>();
+    let mut body = Incoming::Local(http_body_util::StreamBody::new(silent).boxed_unsync());
+    let refused = backends.hold(&mut body).await.err().unwrap();
+    assert_eq!(refused.reason, knarr_meta::status::Reason::Timeout);
+    assert_eq!(backends.bodies.available_permits(), BODIES);
 }

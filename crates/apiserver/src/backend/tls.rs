@@ -1,6 +1,9 @@
 //! TLS to a pod that nobody can vouch for.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, SignatureScheme,
@@ -60,16 +63,20 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// Opens TLS over a connection; the certificate is not verified.
-pub async fn connect(ip: IpAddr, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
-    let provider = Arc::new(ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(std::io::Error::other)?
+/// Made once: a connection is opened for each request.
+static CONFIG: LazyLock<Result<Arc<ClientConfig>, Error>> = LazyLock::new(|| {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(ring::default_provider())))
         .with_no_client_auth();
-    TlsConnector::from(Arc::new(config))
+    Ok(Arc::new(config))
+});
+
+/// Opens TLS over a connection; the certificate is not verified.
+pub async fn connect(ip: IpAddr, tcp: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    let config = CONFIG.clone().map_err(std::io::Error::other)?;
+    TlsConnector::from(config)
         .connect(ServerName::from(ip), tcp)
         .await
 }

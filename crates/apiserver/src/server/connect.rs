@@ -83,11 +83,12 @@ pub async fn proxy(ask: &Ask<'_>, body: &mut Incoming, mut client: Request<()>) 
         query: ask.request.query.raw(),
     };
     if !ask.kind().namespaced() {
-        let body = body.read().await?;
         let node = node_name(info.name)?;
+        let body = core.backends.hold(body).await?;
+        let uri = location.on_target();
         return core
             .kubelets
-            .pass(&core.cache, node, location.on_target(), &mut client, body)
+            .pass(&core.cache, node, uri, &mut client, body.bytes.clone())
             .await;
     }
     let write = write_of(ask, false);
@@ -96,9 +97,9 @@ pub async fn proxy(ask: &Ask<'_>, body: &mut Incoming, mut client: Request<()>) 
             .await?;
     }
     let target = target(ask)?;
-    let body = body.read().await?;
+    let body = core.backends.hold(body).await?;
     core.backends
-        .pass(&target, &location, &mut client, body)
+        .pass(&target, &location, &mut client, body.bytes.clone())
         .await
 }
 

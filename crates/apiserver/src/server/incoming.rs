@@ -18,6 +18,14 @@ pub enum Incoming {
 }
 
 impl Incoming {
+    /// Whether it is known to have nothing.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Incoming::Wire(body) => body.is_end_stream(),
+            Incoming::Local(body) => body.is_end_stream(),
+        }
+    }
+
     /// Reads to the end, within [`BODY_BYTES`].
     pub async fn read(&mut self) -> Result<Bytes, Status> {
         let collected = match self {
