@@ -77,6 +77,20 @@ pub const FIGURES: &[Figure] = &[
         Some(60.0),
     ),
     lower(Row::Idle, "idle-cpu", "idle CPU", "% of a core", Some(0.5)),
+    lower(
+        Row::Memory,
+        "memory-pod",
+        "memory of a pod elsewhere",
+        "KB",
+        None,
+    ),
+    lower(
+        Row::Memory,
+        "memory-running",
+        "memory of a running pod",
+        "MB",
+        None,
+    ),
     higher(
         Row::Creates,
         "creates",
@@ -94,6 +108,13 @@ pub const FIGURES: &[Figure] = &[
     ),
     higher(Row::Gets, "gets", "GET, 32 connections", Some(35_000.0)),
     lower(Row::Gets, "gets-p99", "  p99", "ms", None),
+    higher(
+        Row::Rbac,
+        "gets-rbac",
+        "GET while 8 000 bindings change",
+        None,
+    ),
+    lower(Row::Rbac, "gets-rbac-p99", "  p99", "ms", None),
     higher(
         Row::ListPage,
         "list-page",

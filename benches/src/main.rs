@@ -128,7 +128,7 @@ fn targets(flags: &Bench, effort: Effort) -> Result<Vec<Target>> {
             let access = kubeconfig::read(path)?;
             targets.push(Target::new(
                 "knarr",
-                &access,
+                access,
                 flags.protocol,
                 &flags.image,
                 None,
@@ -153,7 +153,7 @@ fn targets(flags: &Bench, effort: Effort) -> Result<Vec<Target>> {
             let access = cluster.access()?;
             let target = Target::new(
                 "knarr",
-                &access,
+                access,
                 flags.protocol,
                 &flags.image,
                 Some(cluster),
@@ -166,7 +166,7 @@ fn targets(flags: &Bench, effort: Effort) -> Result<Vec<Target>> {
         let image = flags.against_image.as_ref().unwrap_or(&flags.image);
         targets.push(Target::new(
             "against",
-            &access,
+            access,
             flags.protocol,
             image,
             None,

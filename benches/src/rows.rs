@@ -7,7 +7,9 @@ use crate::target::Target;
 pub mod creates;
 pub mod gets;
 pub mod lists;
+pub mod memory;
 pub mod pods;
+pub mod rbac;
 pub mod start;
 pub mod watch;
 
@@ -53,10 +55,14 @@ pub enum Row {
     Start,
     /// memory and CPU with no pods
     Idle,
+    /// memory of a pod, in the control plane and on its node
+    Memory,
     /// durable creates of ConfigMaps
     Creates,
     /// reads of single ConfigMaps
     Gets,
+    /// reads in a cluster with 8 000 bindings that change
+    Rbac,
     /// lists of 500 of 15 000
     ListPage,
     /// lists of all 15 000 from the cache
@@ -73,8 +79,10 @@ impl Row {
             // Measured while the cluster was started.
             Self::Start => start::started(target),
             Self::Idle => start::idle(target, effort),
+            Self::Memory => memory::measure(target, effort),
             Self::Creates => creates::measure(target, effort),
             Self::Gets => gets::measure(target, effort),
+            Self::Rbac => rbac::measure(target, effort),
             Self::ListPage => lists::page(target, effort),
             Self::ListAll => lists::all(target, effort),
             Self::Watch => watch::measure(target, effort),

@@ -25,6 +25,8 @@ pub struct Target {
     /// `knarr`, `against`.
     pub label: &'static str,
     pub endpoint: Endpoint,
+    /// The admin's.
+    pub access: Access,
     pub protocol: Protocol,
     /// `v1.35.0`, as /version says.
     pub version: String,
@@ -41,14 +43,14 @@ impl Target {
     /// Connects once, to learn that it can and what is there.
     pub fn new(
         label: &'static str,
-        access: &Access,
+        access: Access,
         protocol: Protocol,
         image: &str,
         cluster: Option<Cluster>,
     ) -> Result<Self> {
         let netns = cluster.as_ref().map(|cluster| cluster.namespace.path());
         let (endpoint, version) = block_on(netns, || async {
-            let endpoint = Endpoint::new(access, protocol)?;
+            let endpoint = Endpoint::new(&access, protocol)?;
             let version = endpoint.get("/version").await?;
             let version = version["gitVersion"]
                 .as_str()
@@ -64,6 +66,7 @@ impl Target {
         Ok(Self {
             label,
             endpoint,
+            access,
             protocol,
             version,
             image,

@@ -74,6 +74,30 @@ fn several(target: &Target, pods: usize, rounds: usize) -> Result<Latencies> {
 }
 
 async fn round(endpoint: &Endpoint, namespace: &str, pods: usize, image: &str) -> Result<Duration> {
+    let (result, events) = attempt(endpoint, namespace, pods, image).await?;
+    // So that the next round begins on an idle node.
+    let gone = remove(endpoint, namespace, pods, events).await;
+    let time = result?;
+    gone.map(|()| time)
+}
+
+/// Creates pods `p-0`, `p-1` … and waits until all are Ready; how long that took, and what [`remove`] needs.
+pub async fn start(
+    endpoint: &Endpoint,
+    namespace: &str,
+    pods: usize,
+    image: &str,
+) -> Result<(Duration, Events)> {
+    let (result, events) = attempt(endpoint, namespace, pods, image).await?;
+    Ok((result?, events))
+}
+
+async fn attempt(
+    endpoint: &Endpoint,
+    namespace: &str,
+    pods: usize,
+    image: &str,
+) -> Result<(Result<Duration>, Events)> {
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let list = endpoint.get(&path).await?;
     let version = list["metadata"]["resourceVersion"]
@@ -103,7 +127,17 @@ async fn round(endpoint: &Endpoint, namespace: &str, pods: usize, image: &str) -
             why(endpoint, namespace).await
         )),
     };
-    // So that the next round begins on an idle node.
+    Ok((result, events))
+}
+
+/// Deletes all pods of the namespace, and waits until `pods` of them are gone.
+pub async fn remove(
+    endpoint: &Endpoint,
+    namespace: &str,
+    pods: usize,
+    mut events: Events,
+) -> Result<()> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods");
     let all = format!("{path}?gracePeriodSeconds=1");
     let (status, body) = endpoint.call(Method::DELETE, &all, Bytes::new()).await?;
     ensure!(
@@ -111,14 +145,11 @@ async fn round(endpoint: &Endpoint, namespace: &str, pods: usize, image: &str) -
         "DELETE {path}: {}",
         refusal(status, &body)
     );
-    let gone = timeout(GONE_TIMEOUT, events.await_gone(pods)).await;
-    match (result, gone) {
-        (Ok(time), Ok(gone)) => gone.map(|()| time),
-        (Ok(_), Err(_)) => {
-            bail!("not all of {pods} pod(s) were gone {GONE_TIMEOUT:?} after their deletion")
-        }
-        (Err(error), _) => Err(error),
-    }
+    timeout(GONE_TIMEOUT, events.await_gone(pods))
+        .await
+        .with_context(|| {
+            format!("not all of {pods} pod(s) were gone {GONE_TIMEOUT:?} after their deletion")
+        })?
 }
 
 fn pod(name: &str, image: &str) -> Bytes {
@@ -135,7 +166,7 @@ fn pod(name: &str, image: &str) -> Bytes {
 }
 
 /// The events of a watch, line by line.
-struct Events {
+pub struct Events {
     body: Incoming,
     buffer: Vec<u8>,
     gone: HashSet<String>,
@@ -234,7 +265,7 @@ fn is_true(status: &Value, condition: &str) -> bool {
     })
 }
 
-async fn await_node(endpoint: &Endpoint) -> Result<()> {
+pub async fn await_node(endpoint: &Endpoint) -> Result<()> {
     let deadline = Instant::now() + NODE_TIMEOUT;
     loop {
         let nodes = endpoint.get("/api/v1/nodes").await?;

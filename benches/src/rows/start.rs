@@ -23,7 +23,7 @@ const SETTLE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(10);
 const IDLE_QUICK: Duration = Duration::from_secs(3);
 
-const ABSENT: &str = "needs a cluster that the bench started itself (no --kubeconfig)";
+pub const ABSENT: &str = "needs a cluster that the bench started itself (no --kubeconfig)";
 
 /// Starts the cluster, several times unless `effort` is small. `Cluster::start_time` of the result is the median.
 pub fn start(recipe: &Recipe, effort: Effort) -> Result<Cluster> {
