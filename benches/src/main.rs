@@ -151,26 +151,14 @@ fn targets(flags: &Bench, effort: Effort) -> Result<Vec<Target>> {
             eprintln!("starting a cluster");
             let cluster = rows::start::start(&recipe, effort)?;
             let access = cluster.access()?;
-            let target = Target::new(
-                "knarr",
-                access,
-                flags.protocol,
-                &flags.image,
-                Some(cluster),
-            )?;
+            let target = Target::new("knarr", access, flags.protocol, &flags.image, Some(cluster))?;
             targets.push(target);
         }
     }
     if let Some(path) = &flags.against {
         let access = kubeconfig::read(path)?;
         let image = flags.against_image.as_ref().unwrap_or(&flags.image);
-        targets.push(Target::new(
-            "against",
-            access,
-            flags.protocol,
-            image,
-            None,
-        )?);
+        targets.push(Target::new("against", access, flags.protocol, image, None)?);
     }
     Ok(targets)
 }

@@ -1,6 +1,6 @@
 //! authentication.k8s.io/v1: reviews of who someone is. Nothing is stored; the API server answers them.
 
-use crate::kind::{CREATE, Kind, Scope, Strategy};
+use crate::kind::{BuiltIn, CREATE, Scope, Strategy};
 
 struct Review;
 
@@ -16,8 +16,8 @@ const fn review(
     resource: &'static str,
     singular: &'static str,
     definition: &'static str,
-) -> Kind {
-    Kind {
+) -> BuiltIn {
+    BuiltIn {
         group: "authentication.k8s.io",
         version: "v1",
         kind,
@@ -35,14 +35,14 @@ const fn review(
     }
 }
 
-pub static TOKEN_REVIEW: Kind = review(
+pub static TOKEN_REVIEW: BuiltIn = review(
     "TokenReview",
     "tokenreviews",
     "tokenreview",
     "io.k8s.api.authentication.v1.TokenReview",
 );
 
-pub static SELF_SUBJECT_REVIEW: Kind = review(
+pub static SELF_SUBJECT_REVIEW: BuiltIn = review(
     "SelfSubjectReview",
     "selfsubjectreviews",
     "selfsubjectreview",

@@ -6,7 +6,7 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use crate::kind::{CREATE, Kind, Scope, Strategy};
+use crate::kind::{BuiltIn, CREATE, Scope, Strategy};
 
 const fn review(
     kind: &'static str,
@@ -15,8 +15,8 @@ const fn review(
     scope: Scope,
     definition: &'static str,
     strategy: &'static dyn Strategy,
-) -> Kind {
-    Kind {
+) -> BuiltIn {
+    BuiltIn {
         group: "authorization.k8s.io",
         version: "v1",
         kind,
@@ -34,7 +34,7 @@ const fn review(
     }
 }
 
-pub static SUBJECT_ACCESS_REVIEW: Kind = review(
+pub static SUBJECT_ACCESS_REVIEW: BuiltIn = review(
     "SubjectAccessReview",
     "subjectaccessreviews",
     "subjectaccessreview",
@@ -46,7 +46,7 @@ pub static SUBJECT_ACCESS_REVIEW: Kind = review(
     },
 );
 
-pub static LOCAL_SUBJECT_ACCESS_REVIEW: Kind = review(
+pub static LOCAL_SUBJECT_ACCESS_REVIEW: BuiltIn = review(
     "LocalSubjectAccessReview",
     "localsubjectaccessreviews",
     "localsubjectaccessreview",
@@ -58,7 +58,7 @@ pub static LOCAL_SUBJECT_ACCESS_REVIEW: Kind = review(
     },
 );
 
-pub static SELF_SUBJECT_ACCESS_REVIEW: Kind = review(
+pub static SELF_SUBJECT_ACCESS_REVIEW: BuiltIn = review(
     "SelfSubjectAccessReview",
     "selfsubjectaccessreviews",
     "selfsubjectaccessreview",
@@ -70,7 +70,7 @@ pub static SELF_SUBJECT_ACCESS_REVIEW: Kind = review(
     },
 );
 
-pub static SELF_SUBJECT_RULES_REVIEW: Kind = review(
+pub static SELF_SUBJECT_RULES_REVIEW: BuiltIn = review(
     "SelfSubjectRulesReview",
     "selfsubjectrulesreviews",
     "selfsubjectrulesreview",

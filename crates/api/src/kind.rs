@@ -1,8 +1,9 @@
 //! What the API server knows of a kind: its names, its verbs and the strategy of its objects.
 //!
-//! A kind is a static table entry, so that the REST layer has no `match` on kinds: adding one is adding a file.
+//! A kind is a value, so that the REST layer has no `match` on kinds, and that kinds can come and go while it runs. Those of the
+//! program are declared as tables ([`BuiltIn`]): adding one is adding a file.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt, ops::Deref, sync::Arc};
 
 use knarr_meta::{Gvk, field::ErrorList, names, object::at, status::Status};
 use serde_json::Value;
@@ -110,15 +111,23 @@ pub const PROXY: &[Verb] = &[
     Verb::Update,
 ];
 
+/// A word of a kind: of the program for its own kinds, of a definition for those that come at run time.
+pub type Text = Cow<'static, str>;
+
+/// A word of the program, in tables.
+pub const fn text(word: &'static str) -> Text {
+    Cow::Borrowed(word)
+}
+
 /// A column of the kind's Table, as metav1.TableColumnDefinition.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Column {
-    pub name: &'static str,
+    pub name: Text,
     /// `string`, `integer`, `date`, …
-    pub kind: &'static str,
+    pub kind: Text,
     /// `name` for the first column, else empty.
-    pub format: &'static str,
-    pub description: &'static str,
+    pub format: Text,
+    pub description: Text,
     /// 0 = always shown, 1 = only with `-o wide`.
     pub priority: i32,
 }
@@ -133,6 +142,7 @@ pub enum Deletion {
 }
 
 /// Another group-version that serves the same stored objects (events.k8s.io/v1 beside v1 Event).
+#[derive(Clone)]
 pub struct Alias {
     pub group: &'static str,
     pub version: &'static str,
@@ -160,13 +170,11 @@ impl Alias {
     }
 }
 
-/// A built-in kind.
-pub struct Kind {
-    /// Empty for the core group.
+/// A kind as the program declares it. The fields are those of [`Kind`].
+pub struct BuiltIn {
     pub group: &'static str,
     pub version: &'static str,
     pub kind: &'static str,
-    /// Plural resource name.
     pub resource: &'static str,
     pub singular: &'static str,
     pub short_names: &'static [&'static str],
@@ -174,13 +182,80 @@ pub struct Kind {
     pub scope: Scope,
     pub verbs: &'static [Verb],
     pub subresources: &'static [Subresource],
-    /// Key prefix in the store without trailing slash, as upstream's (`/registry/pods`, `/registry/services/specs`).
-    /// `None`: objects are never stored (reviews).
     pub storage: Option<&'static str>,
-    /// Name in the schema table, as `io.k8s.api.core.v1.Pod`.
     pub definition: &'static str,
     pub strategy: &'static dyn Strategy,
     pub aliases: &'static [Alias],
+}
+
+/// A kind that is served.
+#[derive(Clone)]
+pub struct Kind {
+    /// Empty for the core group.
+    pub group: Text,
+    pub version: Text,
+    pub kind: Text,
+    /// Plural resource name.
+    pub resource: Text,
+    pub singular: Text,
+    pub short_names: Vec<Text>,
+    pub categories: Vec<Text>,
+    pub scope: Scope,
+    pub verbs: &'static [Verb],
+    pub subresources: Cow<'static, [Subresource]>,
+    /// Key prefix in the store without trailing slash, as upstream's (`/registry/pods`, `/registry/services/specs`).
+    /// `None`: objects are never stored (reviews).
+    pub storage: Option<Text>,
+    /// Name in the schema table, as `io.k8s.api.core.v1.Pod`.
+    pub definition: Text,
+    pub strategy: Behaviour,
+    pub aliases: Cow<'static, [Alias]>,
+}
+
+/// The strategy of a kind: the program's own, or one that was made at run time.
+#[derive(Clone)]
+pub enum Behaviour {
+    BuiltIn(&'static dyn Strategy),
+    Made(Arc<dyn Strategy>),
+}
+
+impl Deref for Behaviour {
+    type Target = dyn Strategy;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Behaviour::BuiltIn(strategy) => *strategy,
+            Behaviour::Made(strategy) => &**strategy,
+        }
+    }
+}
+
+impl From<&'static BuiltIn> for Kind {
+    fn from(declared: &'static BuiltIn) -> Kind {
+        let texts = |words: &'static [&'static str]| words.iter().map(|word| text(word)).collect();
+        Kind {
+            group: text(declared.group),
+            version: text(declared.version),
+            kind: text(declared.kind),
+            resource: text(declared.resource),
+            singular: text(declared.singular),
+            short_names: texts(declared.short_names),
+            categories: texts(declared.categories),
+            scope: declared.scope,
+            verbs: declared.verbs,
+            subresources: Cow::Borrowed(declared.subresources),
+            storage: declared.storage.map(text),
+            definition: text(declared.definition),
+            strategy: Behaviour::BuiltIn(declared.strategy),
+            aliases: Cow::Borrowed(declared.aliases),
+        }
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.api_version(), self.kind)
+    }
 }
 
 /// The `/status` subresource of most kinds.
@@ -202,13 +277,13 @@ pub const SCALE: Subresource = Subresource {
 impl Kind {
     /// Group, version and kind of the stored version.
     pub fn gvk(&self) -> Gvk {
-        Gvk::new(self.group, self.version, self.kind)
+        Gvk::new(self.group.clone(), self.version.clone(), self.kind.clone())
     }
 
     /// `v1` or `apps/v1`.
-    pub fn api_version(&self) -> Cow<'static, str> {
+    pub fn api_version(&self) -> Text {
         if self.group.is_empty() {
-            Cow::Borrowed(self.version)
+            self.version.clone()
         } else {
             Cow::Owned(format!("{}/{}", self.group, self.version))
         }
@@ -218,7 +293,7 @@ impl Kind {
         self.scope == Scope::Namespaced
     }
 
-    pub fn subresource(&self, name: &str) -> Option<&'static Subresource> {
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)
     }
 }
@@ -294,7 +369,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Selectable fields beside `metadata.name` and `metadata.namespace`: names, then values in the same order.
-    fn selectable_fields(&self) -> &'static [&'static str] {
+    fn selectable_fields(&self) -> &[Text] {
         &[]
     }
 
@@ -304,7 +379,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Columns of the Table; the default is Name and Created At.
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         crate::table::DEFAULT_COLUMNS
     }
 

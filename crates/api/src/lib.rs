@@ -25,5 +25,5 @@ mod testing;
 mod tree;
 mod validate;
 
-pub use kind::{Alias, Kind, Strategy};
-pub use registry::{find, find_kind, find_served, kinds};
+pub use kind::{Alias, BuiltIn, Kind, Strategy};
+pub use registry::{Kinds, Served, Taken, built_in, built_in_kinds};

@@ -1,26 +1,26 @@
 //! The OpenAPI documents: v2 as JSON and as protobuf, v3 as one JSON document a group-version.
 //!
 //! ```text
-//! crate::kinds() ----> paths.rs: path items and operations ----+
+//! crate::Kinds ------> paths.rs: path items and operations ----+
 //!                                                              +--> one JSON piece at a time --> gzip + SHA-256 --> kept
 //! crate::schema  ----> definitions.rs: the types they reach ---+         (or proto.rs)
 //! ```
 //!
 //! A document is made when it is first asked for, and only its compressed bytes are kept. Making all of them at build time was
-//! tried on paper and rejected: build scripts cannot see [`crate::kinds`], so the list of kinds would exist twice, and the
-//! binary would carry half a megabyte that is a function of what it carries anyway. Custom resources will join these documents
-//! at run time, too. No document is ever held as a tree: pieces are serialized, compressed and dropped one by one.
+//! tried on paper and rejected: build scripts cannot see the kinds, so the list of kinds would exist twice, and the
+//! binary would carry half a megabyte that is a function of what it carries anyway; and kinds come and go at run time. No document is ever held as a tree: pieces are serialized, compressed and dropped one by one.
 
 use std::{
     io::{self, Read, Write},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
+use bytes::Bytes;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{Kind, kinds};
+use crate::{Kind, Kinds};
 
 mod definitions;
 mod operations;
@@ -43,10 +43,10 @@ pub const V2_PROTOBUF_CONTENT_TYPE: &str =
 pub const RELEASE: &str = "v1.35.0";
 
 /// A document ready to be sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Document {
     /// The document, compressed with gzip.
-    pub gz: Box<[u8]>,
+    pub gz: Bytes,
     /// SHA-256 of the document in upper-case hex: the ETag (in quotes), and the hash in v3's URLs.
     pub hash: String,
 }
@@ -60,71 +60,83 @@ impl Document {
     }
 }
 
-/// `/openapi/v2` as JSON.
-pub fn v2_json_gz() -> &'static Document {
-    static DOCUMENT: OnceLock<Document> = OnceLock::new();
-    DOCUMENT.get_or_init(|| seal(|out| write_v2(out, kinds())))
+/// The documents of a set of kinds, each made when it is first asked for.
+#[derive(Debug)]
+pub struct Documents {
+    kinds: Vec<Arc<Kind>>,
+    v2_json: OnceLock<Document>,
+    v2_proto: OnceLock<Document>,
+    /// By path (`api/v1`, `apis/apps/v1`), sorted.
+    v3: OnceLock<Vec<(String, Document)>>,
 }
 
-/// `/openapi/v2` as protobuf: see [`V2_PROTOBUF_ACCEPT`].
-pub fn v2_proto_gz() -> &'static Document {
-    static DOCUMENT: OnceLock<Document> = OnceLock::new();
-    DOCUMENT.get_or_init(|| seal(|out| write_v2_proto(out, kinds())))
-}
+impl Documents {
+    pub fn new(kinds: &Kinds) -> Documents {
+        Documents {
+            kinds: kinds.iter().cloned().collect(),
+            v2_json: OnceLock::new(),
+            v2_proto: OnceLock::new(),
+            v3: OnceLock::new(),
+        }
+    }
 
-/// `/openapi/v3`: the path of each document (`api/v1`, `apis/apps/v1`) and its hash. Makes all documents when called first.
-pub fn v3_index() -> &'static [(String, String)] {
-    static INDEX: OnceLock<Vec<(String, String)>> = OnceLock::new();
-    INDEX.get_or_init(|| {
-        v3_documents()
+    /// `/openapi/v2` as JSON.
+    pub fn v2_json(&self) -> &Document {
+        let make = || seal(|out| write_v2(out, self.kinds()));
+        self.v2_json.get_or_init(make)
+    }
+
+    /// `/openapi/v2` as protobuf: see [`V2_PROTOBUF_ACCEPT`].
+    pub fn v2_proto(&self) -> &Document {
+        let make = || seal(|out| write_v2_proto(out, self.kinds()));
+        self.v2_proto.get_or_init(make)
+    }
+
+    /// The body of `/openapi/v3`: the URL of each document. Makes them all.
+    pub fn v3_index(&self) -> Value {
+        let paths: serde_json::Map<String, Value> = self
+            .v3()
             .iter()
-            .map(|(path, document)| (path.clone(), document.hash.clone()))
-            .collect()
-    })
-}
-
-/// The body of `/openapi/v3`.
-pub fn v3_index_json() -> Value {
-    let paths: serde_json::Map<String, Value> = v3_index()
-        .iter()
-        .map(|(path, hash)| {
-            (
-                path.clone(),
-                json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}),
-            )
-        })
-        .collect();
-    json!({"paths": paths})
-}
-
-/// `/openapi/v3/{path}` as JSON; `None` for a group-version that is not served.
-pub fn v3_document_gz(path: &str) -> Option<&'static Document> {
-    let documents = v3_documents();
-    let place = documents
-        .binary_search_by(|(candidate, _)| candidate.as_str().cmp(path))
-        .ok()?;
-    Some(&documents[place].1)
-}
-
-fn v3_documents() -> &'static [(String, Document)] {
-    static DOCUMENTS: OnceLock<Vec<(String, Document)>> = OnceLock::new();
-    DOCUMENTS.get_or_init(|| {
-        let all = paths::of_kinds(kinds());
-        let definitions = Definitions::new();
-        paths::group_versions(&all)
-            .into_iter()
-            .map(|(group, version)| {
-                let items: Vec<&PathItem> = all
-                    .iter()
-                    .filter(|item| item.group == group && item.version == version)
-                    .collect();
-                let path = paths::prefix(group, version)
-                    .trim_start_matches('/')
-                    .to_owned();
-                (path, seal(|out| write_v3(out, &items, &definitions)))
+            .map(|(path, document)| {
+                let url = format!("/openapi/v3/{path}?hash={}", document.hash);
+                (path.clone(), json!({"serverRelativeURL": url}))
             })
-            .collect()
-    })
+            .collect();
+        json!({"paths": paths})
+    }
+
+    /// `/openapi/v3/{path}` as JSON; `None` for a group-version that is not served.
+    pub fn v3_document(&self, path: &str) -> Option<&Document> {
+        let documents = self.v3();
+        let place = documents
+            .binary_search_by(|(candidate, _)| candidate.as_str().cmp(path))
+            .ok()?;
+        Some(&documents[place].1)
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.iter().map(|kind| &**kind)
+    }
+
+    fn v3(&self) -> &[(String, Document)] {
+        self.v3.get_or_init(|| {
+            let all = paths::of_kinds(self.kinds());
+            let definitions = Definitions::new();
+            paths::group_versions(&all)
+                .into_iter()
+                .map(|(group, version)| {
+                    let items: Vec<&PathItem<'_>> = all
+                        .iter()
+                        .filter(|item| item.group == group && item.version == version)
+                        .collect();
+                    let path = paths::prefix(group, version)
+                        .trim_start_matches('/')
+                        .to_owned();
+                    (path, seal(|out| write_v3(out, &items, &definitions)))
+                })
+                .collect()
+        })
+    }
 }
 
 /// Compresses what `write` writes.
@@ -135,11 +147,7 @@ fn seal(write: impl FnOnce(&mut Sealer) -> io::Result<()>) -> Document {
     };
     // Writing to memory does not fail, and the pieces are JSON trees.
     write(&mut out).expect("writing to memory");
-    let gz = out
-        .gz
-        .finish()
-        .expect("writing to memory")
-        .into_boxed_slice();
+    let gz = out.gz.finish().expect("writing to memory").into();
     let hash = out
         .hash
         .finalize()
@@ -170,7 +178,7 @@ fn info() -> Value {
     json!({"title": "Kubernetes", "version": RELEASE})
 }
 
-fn write_v2(out: &mut impl Write, kinds: &[&Kind]) -> io::Result<()> {
+fn write_v2<'k>(out: &mut impl Write, kinds: impl Iterator<Item = &'k Kind>) -> io::Result<()> {
     let items = paths::of_kinds(kinds);
     let definitions = Definitions::new();
     write!(out, r#"{{"swagger":"2.0","info":{},"paths":"#, info())?;
@@ -195,7 +203,10 @@ fn write_v2(out: &mut impl Write, kinds: &[&Kind]) -> io::Result<()> {
     )
 }
 
-fn write_v2_proto(out: &mut impl Write, kinds: &[&Kind]) -> io::Result<()> {
+fn write_v2_proto<'k>(
+    out: &mut impl Write,
+    kinds: impl Iterator<Item = &'k Kind>,
+) -> io::Result<()> {
     let items = paths::of_kinds(kinds);
     let definitions = Definitions::new();
     let mut document = proto::Document::new(&info());
@@ -210,7 +221,7 @@ fn write_v2_proto(out: &mut impl Write, kinds: &[&Kind]) -> io::Result<()> {
 
 fn write_v3(
     out: &mut impl Write,
-    items: &[&PathItem],
+    items: &[&PathItem<'_>],
     definitions: &Definitions,
 ) -> io::Result<()> {
     write!(out, r#"{{"openapi":"3.0.0","info":{},"paths":"#, info())?;

@@ -3,23 +3,23 @@
 use knarr_meta::{object, time};
 use serde_json::Value;
 
-use crate::kind::Column;
+use crate::kind::{Column, text};
 
 /// The first column of nearly every kind.
 pub const NAME: Column = Column {
-    name: "Name",
-    kind: "string",
-    format: "name",
-    description: "Name of the object, unique within its namespace.",
+    name: text("Name"),
+    kind: text("string"),
+    format: text("name"),
+    description: text("Name of the object, unique within its namespace."),
     priority: 0,
 };
 
 /// How long the object exists.
 pub const AGE: Column = Column {
-    name: "Age",
-    kind: "string",
-    format: "",
-    description: "Time since the object was created.",
+    name: text("Age"),
+    kind: text("string"),
+    format: text(""),
+    description: text("Time since the object was created."),
     priority: 0,
 };
 
@@ -27,10 +27,10 @@ pub const AGE: Column = Column {
 pub const DEFAULT_COLUMNS: &[Column] = &[
     NAME,
     Column {
-        name: "Created At",
-        kind: "date",
-        format: "",
-        description: "When the object was created, in RFC 3339 form and UTC.",
+        name: text("Created At"),
+        kind: text("date"),
+        format: text(""),
+        description: text("When the object was created, in RFC 3339 form and UTC."),
         priority: 0,
     },
 ];
@@ -43,10 +43,10 @@ pub fn default_cells(object: &Value, _now: i64) -> Vec<Value> {
 /// A column that is always shown.
 pub const fn column(name: &'static str, kind: &'static str, description: &'static str) -> Column {
     Column {
-        name,
-        kind,
-        format: "",
-        description,
+        name: text(name),
+        kind: text(kind),
+        format: text(""),
+        description: text(description),
         priority: 0,
     }
 }
@@ -54,10 +54,10 @@ pub const fn column(name: &'static str, kind: &'static str, description: &'stati
 /// A column that is shown with `-o wide` only.
 pub const fn wide(name: &'static str, kind: &'static str, description: &'static str) -> Column {
     Column {
-        name,
-        kind,
-        format: "",
-        description,
+        name: text(name),
+        kind: text(kind),
+        format: text(""),
+        description: text(description),
         priority: 1,
     }
 }

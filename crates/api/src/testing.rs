@@ -3,29 +3,29 @@
 use knarr_meta::field::ErrorList;
 use serde_json::Value;
 
-use crate::{Kind, kind::Part};
+use crate::kind::{BuiltIn, Part};
 
 /// The object as it is stored after a create without admission.
-pub(crate) fn created(kind: &Kind, mut object: Value) -> Value {
+pub(crate) fn created(kind: &BuiltIn, mut object: Value) -> Value {
     kind.strategy.default(&mut object);
     kind.strategy.prepare_create(&mut object);
     object
 }
 
 /// The errors of creating the object, one a line.
-pub(crate) fn create_errors(kind: &Kind, object: Value) -> String {
+pub(crate) fn create_errors(kind: &BuiltIn, object: Value) -> String {
     lines(&kind.strategy.validate_create(&created(kind, object)))
 }
 
 /// The object as it is stored after an update.
-pub(crate) fn updated(kind: &Kind, mut new: Value, old: &Value, part: Part) -> Value {
+pub(crate) fn updated(kind: &BuiltIn, mut new: Value, old: &Value, part: Part) -> Value {
     kind.strategy.default(&mut new);
     kind.strategy.prepare_update(&mut new, old, part);
     new
 }
 
 /// The errors of updating `old` to `new`, one a line.
-pub(crate) fn update_errors(kind: &Kind, new: Value, old: &Value, part: Part) -> String {
+pub(crate) fn update_errors(kind: &BuiltIn, new: Value, old: &Value, part: Part) -> String {
     let new = updated(kind, new, old, part);
     lines(&kind.strategy.validate_update(&new, old, part))
 }
@@ -36,7 +36,7 @@ pub(crate) fn lines(errors: &ErrorList) -> String {
 }
 
 /// The cells in one line.
-pub(crate) fn row(kind: &Kind, object: &Value, now: i64) -> String {
+pub(crate) fn row(kind: &BuiltIn, object: &Value, now: i64) -> String {
     let cells: Vec<String> = kind
         .strategy
         .cells(object, now)

@@ -58,7 +58,7 @@ fn forbidden(request: &AdmissionRequest<'_>, why: impl std::fmt::Display) -> Sta
         .find(|name| !name.is_empty())
         .unwrap_or("Unknown");
     Status::forbidden(
-        GroupResource::new(request.kind.group, request.kind.resource),
+        GroupResource::new(request.kind.group.clone(), request.kind.resource.clone()),
         name,
         why,
     )

@@ -148,8 +148,8 @@ impl Bootstrap {
     /// Judged from the cache alone.
     fn needs(&self, wanted: &Wanted) -> bool {
         let stored = self.objects.get(
-            wanted.kind.group,
-            wanted.kind.resource,
+            &wanted.kind.group,
+            &wanted.kind.resource,
             &wanted.namespace,
             &wanted.name,
         );
@@ -212,8 +212,8 @@ impl Bootstrap {
     fn exists(&self, wanted: &Wanted) -> bool {
         self.objects
             .get(
-                wanted.kind.group,
-                wanted.kind.resource,
+                &wanted.kind.group,
+                &wanted.kind.resource,
                 &wanted.namespace,
                 &wanted.name,
             )
@@ -226,6 +226,7 @@ fn kind(
     version: &'static str,
     resource: &'static str,
 ) -> Result<&'static Kind, Error> {
-    knarr_api::find(group, version, resource)
+    knarr_api::built_in(group, version, resource)
+        .map(|kind| &**kind)
         .ok_or_else(|| Error::NoKind(format!("{group}/{version} {resource}")))
 }

@@ -5,33 +5,40 @@
 
 pub mod damaged;
 pub mod entry;
+mod feed;
 pub mod filter;
 #[cfg(test)]
 mod model;
 pub mod published;
 pub mod resource;
+mod resources;
 pub mod ring;
 pub mod routes;
 pub mod watcher;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use knarr_api::Kind;
+use knarr_api::{Kind, Kinds};
 use knarr_meta::status::Status;
-use knarr_store::{Batch, Commit, Store};
+use knarr_store::{Batch, Store};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::{
     entry::Entry,
+    feed::{MAX_CHANGES, Request},
     filter::Filter,
     published::Published,
     resource::{Page, ResourceCache, Slice},
+    resources::Resources,
     ring::{Ring, RingEvent},
 };
 use crate::{
@@ -50,24 +57,22 @@ pub struct Cache {
     store: Arc<dyn Store>,
     transformer: Arc<Transformer>,
     published: Published,
-    /// By resource name; few names are in more than one group.
-    by_name: HashMap<&'static str, Vec<Arc<ResourceCache>>>,
-    by_prefix: HashMap<&'static str, Arc<ResourceCache>>,
+    resources: ArcSwap<Resources>,
+    /// The way to the feed, which alone knows at which revision a resource can join.
+    changes: mpsc::Sender<Request>,
+    requests: Mutex<Option<mpsc::Receiver<Request>>>,
     stopped: CancellationToken,
 }
-
-/// An event of a resource: the short key, and the new state unless it was deleted.
-type Decoded<'c> = (
-    &'c Arc<ResourceCache>,
-    &'c str,
-    Result<Option<Arc<Entry>>, Error>,
-);
 
 /// Why the cache cannot be filled or fed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cannot read the store")]
     Store(#[from] knarr_store::Error),
+    #[error("the watch cache is fed already")]
+    Fed,
+    #[error("the watch cache has ended")]
+    Ended,
     #[error(transparent)]
     Malformed(#[from] entry::Malformed),
     #[error(transparent)]
@@ -79,7 +84,7 @@ impl Cache {
     pub async fn load(
         store: Arc<dyn Store>,
         transformer: Arc<Transformer>,
-        kinds: &'static [&'static Kind],
+        kinds: &Kinds,
     ) -> Result<Cache, Error> {
         Cache::load_with(store, transformer, kinds, ring::RING_EVENTS).await
     }
@@ -88,80 +93,59 @@ impl Cache {
     async fn load_with(
         store: Arc<dyn Store>,
         transformer: Arc<Transformer>,
-        kinds: &'static [&'static Kind],
+        kinds: &Kinds,
         ring_events: usize,
     ) -> Result<Cache, Error> {
         let revision = store.revision();
-        let published = Published::new(revision);
-        let mut by_name: HashMap<&'static str, Vec<Arc<ResourceCache>>> = HashMap::new();
-        let mut by_prefix = HashMap::new();
-        for &kind in kinds {
-            let Some(storage) = kind.storage else {
-                continue;
-            };
-            let prefix = format!("{storage}/");
-            let range = store.range(&prefix, None, 0, Some(revision)).await?;
-            let mut entries = Vec::with_capacity(range.kvs.len());
-            let mut damaged = Vec::new();
-            for kv in range.kvs {
-                let key: Arc<str> = Arc::from(&kv.key[prefix.len()..]);
-                let entry = (transformer.decode(kind, &kv.key, kv.value))
-                    .map_err(Error::from)
-                    .and_then(|plain| Ok(Entry::new(kind, key.clone(), kv.mod_revision, plain)?));
-                match entry {
-                    Ok(entry) => entries.push(Arc::new(entry)),
-                    Err(error) => damaged.push((key, kv.mod_revision, error)),
-                }
-            }
-            let ring = Ring::new(revision, ring_events);
-            let cache = ResourceCache::new(kind, prefix, published.shared(), ring, entries);
-            for (key, revision, error) in damaged {
-                tracing::error!(%error, resource = kind.resource, %key, "stored object cannot be read");
-                cache.damaged.note(&key, revision, error.to_string());
-            }
-            let cache = Arc::new(cache);
-            by_name
-                .entry(kind.resource)
-                .or_default()
-                .push(cache.clone());
-            by_prefix.insert(storage, cache);
-        }
-        Ok(Cache {
+        let (changes, requests) = mpsc::channel(MAX_CHANGES);
+        let cache = Cache {
             store,
             transformer,
-            published,
-            by_name,
-            by_prefix,
+            published: Published::new(revision),
+            resources: ArcSwap::default(),
+            changes,
+            requests: Mutex::new(Some(requests)),
             stopped: CancellationToken::new(),
-        })
+        };
+        let mut resources = Resources::default();
+        for kind in kinds.iter().filter(|kind| kind.storage.is_some()) {
+            let resource = cache.load_resource(kind, revision, ring_events).await?;
+            resources = resources.with(Arc::new(resource));
+        }
+        cache.resources.store(Arc::new(resources));
+        Ok(cache)
     }
 
-    /// Applies commits until the store closes or the token is cancelled.
-    pub async fn feed(&self, stop: CancellationToken) -> Result<(), Error> {
-        let mut watch = self.store.watch(REGISTRY, self.published.get() + 1).await?;
-        loop {
-            let batch = tokio::select! {
-                batch = watch.next_batch() => batch?,
-                () = stop.cancelled() => return Ok(()),
-            };
-            for commit in &batch.commits {
-                for (resource, key, new) in self.decode(commit) {
-                    match new {
-                        Ok(new) => resource.apply(key, commit.revision, new),
-                        Err(error) => {
-                            let name = resource.kind.resource;
-                            tracing::error!(%error, resource = name, key, "stored object cannot be read");
-                            // Who watches sees it go, as who lists does not see it any more.
-                            resource.apply(key, commit.revision, None);
-                            resource
-                                .damaged
-                                .note(key, commit.revision, error.to_string());
-                        }
-                    }
-                }
+    /// A resource as it is stored at `revision`.
+    async fn load_resource(
+        &self,
+        kind: &Arc<Kind>,
+        revision: u64,
+        ring_events: usize,
+    ) -> Result<ResourceCache, Error> {
+        let prefix = format!("{}/", kind.storage.as_deref().unwrap_or_default());
+        let range = self.store.range(&prefix, None, 0, Some(revision)).await?;
+        let mut entries = Vec::with_capacity(range.kvs.len());
+        let mut damaged = Vec::new();
+        for kv in range.kvs {
+            let key: Arc<str> = Arc::from(&kv.key[prefix.len()..]);
+            let entry = (self.transformer.decode(kind, &kv.key, kv.value))
+                .map_err(Error::from)
+                .and_then(|plain| Ok(Entry::new(kind, key.clone(), kv.mod_revision, plain)?));
+            match entry {
+                Ok(entry) => entries.push(Arc::new(entry)),
+                Err(error) => damaged.push((key, kv.mod_revision, error)),
             }
-            self.published.advance(batch.revision);
         }
+        let ring = Ring::new(revision, ring_events);
+        let ended = self.stopped.child_token();
+        let published = self.published.shared();
+        let resource = ResourceCache::new(kind.clone(), prefix, published, ring, entries, ended);
+        for (key, revision, error) in damaged {
+            tracing::error!(%error, resource = &*kind.resource, %key, "stored object cannot be read");
+            resource.damaged.note(&key, revision, error.to_string());
+        }
+        Ok(resource)
     }
 
     /// Ends every watch.
@@ -169,28 +153,23 @@ impl Cache {
         self.stopped.cancel();
     }
 
-    pub(crate) fn stopped(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.stopped.clone().cancelled_owned()
-    }
-
     pub fn published(&self) -> u64 {
         self.published.get()
     }
 
-    pub fn resource(&self, group: &str, resource: &str) -> Option<&Arc<ResourceCache>> {
-        self.by_name
-            .get(resource)?
-            .iter()
-            .find(|cache| cache.kind.group == group)
+    pub fn resource(&self, group: &str, resource: &str) -> Option<Arc<ResourceCache>> {
+        self.resources.load().find(group, resource).cloned()
     }
 
-    pub fn of(&self, kind: &Kind) -> Result<&Arc<ResourceCache>, Status> {
-        self.resource(kind.group, kind.resource)
-            .ok_or_else(|| Status::internal(format!("no cache for {}", kind.resource)))
+    /// 404 for a kind that was removed meanwhile.
+    pub fn of(&self, kind: &Kind) -> Result<Arc<ResourceCache>, Status> {
+        self.resource(&kind.group, &kind.resource)
+            .ok_or_else(Status::path_not_found)
     }
 
-    pub fn resources(&self) -> impl Iterator<Item = &Arc<ResourceCache>> {
-        self.by_name.values().flatten()
+    /// All of them, in no order.
+    pub fn resources(&self) -> Vec<Arc<ResourceCache>> {
+        self.resources.load().iter().cloned().collect()
     }
 
     /// Waits until reads see every write that was acknowledged before this call.
@@ -325,40 +304,14 @@ impl Cache {
         revision: u64,
         value: Bytes,
     ) -> Result<Arc<Entry>, Error> {
-        let plain = self.transformer.decode(resource.kind, key, value)?;
+        let plain = self.transformer.decode(&resource.kind, key, value)?;
         let short = key.strip_prefix(resource.prefix.as_str()).unwrap_or(key);
         Ok(Arc::new(Entry::new(
-            resource.kind,
+            &resource.kind,
             Arc::from(short),
             revision,
             plain,
         )?))
-    }
-
-    /// Events of resources this server knows: resource, short key, new state.
-    fn decode<'c>(&'c self, commit: &'c Commit) -> impl Iterator<Item = Decoded<'c>> {
-        commit.events.iter().filter_map(|event| {
-            let resource = self.by_key(&event.key)?;
-            let short = &event.key[resource.prefix.len()..];
-            let new = match &event.value {
-                None => Ok(None),
-                Some(kv) => self
-                    .entry(resource, &event.key, commit.revision, kv.value.clone())
-                    .map(Some),
-            };
-            Some((resource, short, new))
-        })
-    }
-
-    /// The resource a store key belongs to: `/registry/X/…` or `/registry/X/Y/…`.
-    fn by_key(&self, key: &str) -> Option<&Arc<ResourceCache>> {
-        let rest = key.strip_prefix(REGISTRY)?;
-        let first = REGISTRY.len() + rest.find('/')?;
-        if let Some(resource) = self.by_prefix.get(&key[..first]) {
-            return Some(resource);
-        }
-        let second = first + 1 + key[first + 1..].find('/')?;
-        self.by_prefix.get(&key[..second])
     }
 }
 
@@ -383,7 +336,7 @@ fn watch_error(error: &knarr_store::Error, after: u64, oldest: u64) -> Status {
 impl Objects for Cache {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
         let cache = self.resource(group, resource)?;
-        let entry = cache.get(&object_key(cache.kind, namespace, name))?;
+        let entry = cache.get(&object_key(&cache.kind, namespace, name))?;
         Some(object(&entry))
     }
 
@@ -396,7 +349,7 @@ impl Objects for Cache {
         wait: Duration,
     ) -> Option<Object> {
         let cache = self.resource(group, resource)?;
-        let key = object_key(cache.kind, namespace, name);
+        let key = object_key(&cache.kind, namespace, name);
         let entry = cache.appears(&key, wait).await?;
         Some(object(&entry))
     }

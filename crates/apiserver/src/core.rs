@@ -8,6 +8,7 @@ use crate::{
     backend::Backends,
     cache::Cache,
     kubelet::Kubelets,
+    registry::Registry,
     request::{
         AdmissionChain, Authenticator, Authorizer, CreateHandlers, Pages, UserInfo, WriteHook,
     },
@@ -19,6 +20,7 @@ use crate::{
 pub struct Core {
     pub cache: Arc<Cache>,
     pub store: Arc<dyn Store>,
+    pub registry: Registry,
     pub transformer: Arc<Transformer>,
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,

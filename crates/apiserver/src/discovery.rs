@@ -1,13 +1,13 @@
-//! Discovery: which groups, versions and resources there are; made from the kind table, at first use.
+//! Discovery: which groups, versions and resources there are; made from a set of kinds, at first use.
 
 mod aggregated;
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::OnceLock};
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use http::{HeaderValue, StatusCode};
 use knarr_api::{
-    Kind,
-    kind::{Subresource, Verb},
+    Kind, Kinds, Served,
+    kind::{Subresource, Text, Verb},
 };
 use knarr_meta::types::api_version;
 use serde_json::{Value, json};
@@ -16,41 +16,33 @@ use sha2::{Digest, Sha256};
 use crate::{
     core::Core,
     negotiate::{self, Shapes},
+    registry::Snapshot,
     respond::{self, Answer},
-    route::{ApiRequest, Served},
+    route::ApiRequest,
 };
+
+pub(crate) use aggregated::Aggregated;
 
 /// A group with its versions, newest first, and what each serves.
 pub(crate) struct Group {
-    name: &'static str,
-    versions: Vec<(&'static str, Vec<Served>)>,
+    name: Text,
+    versions: Vec<(Text, Vec<Served>)>,
 }
 
-/// Groups in the order of the kind table; the core group (empty name) first.
-pub(crate) fn groups() -> &'static [Group] {
-    static GROUPS: OnceLock<Vec<Group>> = OnceLock::new();
-    GROUPS.get_or_init(|| {
-        let mut groups: Vec<Group> = Vec::new();
-        for &kind in knarr_api::kinds() {
-            let served = std::iter::once(Served { kind, alias: None }).chain(
-                kind.aliases.iter().map(|alias| Served {
-                    kind,
-                    alias: Some(alias),
-                }),
-            );
-            for served in served {
-                add(&mut groups, served);
-            }
-        }
-        groups.sort_by_key(|g| !g.name.is_empty());
-        for group in &mut groups {
-            // v2 before v1 before v1beta1.
-            group
-                .versions
-                .sort_by_key(|(version, _)| Reverse(version_rank(version)));
-        }
-        groups
-    })
+/// Groups in the order of the kinds; the core group (empty name) first.
+pub(crate) fn groups(kinds: &Kinds) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for served in kinds.iter().flat_map(Served::all) {
+        add(&mut groups, served);
+    }
+    groups.sort_by_key(|g| !g.name.is_empty());
+    for group in &mut groups {
+        // v2 before v1 before v1beta1.
+        group
+            .versions
+            .sort_by_key(|(version, _)| Reverse(version_rank(version)));
+    }
+    groups
 }
 
 fn add(groups: &mut Vec<Group>, served: Served) {
@@ -59,7 +51,7 @@ fn add(groups: &mut Vec<Group>, served: Served) {
         .position(|g| g.name == served.group())
         .unwrap_or_else(|| {
             groups.push(Group {
-                name: served.group(),
+                name: served.group_text(),
                 versions: Vec::new(),
             });
             groups.len() - 1
@@ -70,7 +62,7 @@ fn add(groups: &mut Vec<Group>, served: Served) {
         .find(|(version, _)| *version == served.version())
     {
         Some((_, kinds)) => kinds.push(served),
-        None => versions.push((served.version(), vec![served])),
+        None => versions.push((served.version_text(), vec![served])),
     }
 }
 
@@ -90,25 +82,30 @@ fn version_rank(version: &str) -> (u8, u32, u32) {
 }
 
 /// Answers discovery paths; `None` for others.
-pub fn serve(core: &Core, path: &str, request: &ApiRequest<'_>) -> Option<Answer> {
+pub fn serve(
+    core: &Core,
+    snapshot: &Snapshot,
+    path: &str,
+    request: &ApiRequest<'_>,
+) -> Option<Answer> {
+    let groups = snapshot.groups();
     if let "/api" | "/apis" = path
         && let Some(version) = aggregated::wanted(request.headers.accept)
     {
-        return Some(aggregated::serve(path == "/api", version, request.headers));
+        let documents = &snapshot.aggregated;
+        return Some(documents.serve(groups, path == "/api", version, request.headers));
     }
     let mut parts = path.strip_prefix('/')?.split('/');
     let document = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
-        ("api", None, None, None) => versions(core),
-        ("api", Some(version), None, None) => resource_list("", version)?,
-        ("apis", None, None, None) => group_list(),
+        ("api", None, None, None) => versions(core, groups),
+        ("api", Some(version), None, None) => resource_list(groups, "", version)?,
+        ("apis", None, None, None) => group_list(groups),
         ("apis", Some(name), None, None) => {
-            let found = groups()
-                .iter()
-                .find(|g| g.name == name && !name.is_empty())?;
+            let found = groups.iter().find(|g| g.name == name && !name.is_empty())?;
             with_type(group(found), "APIGroup")
         }
         ("apis", Some(name), Some(version), None) if !name.is_empty() => {
-            resource_list(name, version)?
+            resource_list(groups, name, version)?
         }
         _ => return None,
     };
@@ -117,7 +114,7 @@ pub fn serve(core: &Core, path: &str, request: &ApiRequest<'_>) -> Option<Answer
 }
 
 /// Paths for `GET /`.
-pub fn paths() -> Vec<String> {
+pub fn paths(snapshot: &Snapshot) -> Vec<String> {
     let mut paths: Vec<String> = [
         "/.well-known/openid-configuration",
         "/api",
@@ -133,12 +130,12 @@ pub fn paths() -> Vec<String> {
     ]
     .map(str::to_owned)
     .into();
-    for group in groups() {
+    for group in snapshot.groups() {
         if !group.name.is_empty() {
             paths.push(format!("/apis/{}", group.name));
         }
         for (version, _) in &group.versions {
-            paths.push(match group.name {
+            paths.push(match &*group.name {
                 "" => format!("/api/{version}"),
                 name => format!("/apis/{name}/{version}"),
             });
@@ -148,11 +145,11 @@ pub fn paths() -> Vec<String> {
     paths
 }
 
-fn versions(core: &Core) -> Value {
-    let versions: Vec<&str> = groups()
+fn versions(core: &Core, groups: &[Group]) -> Value {
+    let versions: Vec<&str> = groups
         .iter()
         .filter(|g| g.name.is_empty())
-        .flat_map(|g| g.versions.iter().map(|(version, _)| *version))
+        .flat_map(|g| g.versions.iter().map(|(version, _)| &**version))
         .collect();
     json!({
         "kind": "APIVersions",
@@ -161,8 +158,8 @@ fn versions(core: &Core) -> Value {
     })
 }
 
-fn group_list() -> Value {
-    let groups: Vec<Value> = groups()
+fn group_list(groups: &[Group]) -> Value {
+    let groups: Vec<Value> = groups
         .iter()
         .filter(|g| !g.name.is_empty())
         .map(group)
@@ -177,21 +174,21 @@ fn with_type(mut value: Value, kind: &str) -> Value {
 }
 
 fn group(group: &Group) -> Value {
-    let version = |version: &str| json!({"groupVersion": api_version(group.name, version), "version": version});
+    let version = |version: &str| json!({"groupVersion": api_version(&group.name, version), "version": version});
     let versions: Vec<Value> = group.versions.iter().map(|(v, _)| version(v)).collect();
     json!({"name": group.name, "preferredVersion": versions.first(), "versions": versions})
 }
 
-fn resource_list(name: &str, version: &str) -> Option<Value> {
-    let group = groups().iter().find(|g| g.name == name)?;
+fn resource_list(groups: &[Group], name: &str, version: &str) -> Option<Value> {
+    let group = groups.iter().find(|g| g.name == name)?;
     let (_, kinds) = group.versions.iter().find(|(v, _)| *v == version)?;
     let mut resources = BTreeMap::new();
     for served in kinds {
-        let kind = served.kind;
+        let kind = &served.kind;
         if !kind.verbs.is_empty() {
-            resources.insert(kind.resource.to_owned(), resource(served));
+            resources.insert(kind.resource.to_string(), resource(served));
         }
-        for subresource in kind.subresources {
+        for subresource in kind.subresources.iter() {
             let name = format!("{}/{}", kind.resource, subresource.name);
             resources.insert(name.clone(), subresource_entry(kind, subresource, &name));
         }
@@ -205,7 +202,7 @@ fn resource_list(name: &str, version: &str) -> Option<Value> {
 }
 
 fn resource(served: &Served) -> Value {
-    let kind = served.kind;
+    let kind = &served.kind;
     let mut entry = json!({
         "name": kind.resource,
         "singularName": kind.singular,
@@ -238,7 +235,7 @@ fn subresource_entry(kind: &Kind, subresource: &Subresource, name: &str) -> Valu
         "name": name,
         "singularName": "",
         "namespaced": kind.namespaced(),
-        "kind": subresource.kind.map_or(kind.kind, |(_, _, kind)| kind),
+        "kind": subresource.kind.map_or(&*kind.kind, |(_, _, kind)| kind),
         "verbs": verbs(subresource.verbs),
     });
     if let Some((group, version, _)) = subresource.kind {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A write goes to the store only; everything a client reads comes from the [`cache`], which follows the store's commit stream
-//! and serves stored bytes without parsing them. Kinds are table entries ([`knarr_api::kinds`]): no code here names one, but for
+//! and serves stored bytes without parsing them. Kinds are values of a set that changes while requests run ([`registry`]): no code here names one, but for
 //! what only pods, nodes and namespaces have. Where security meets the core is [`request`].
 //!
 //! Rejected: a task or a queue per watcher (a watcher is a cursor into a shared ring), reads from the store (it would have to be
@@ -33,6 +33,7 @@ mod passing;
 pub mod pki;
 mod protobuf;
 pub mod query;
+pub mod registry;
 pub mod request;
 mod respond;
 mod rest;

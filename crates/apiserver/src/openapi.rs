@@ -1,7 +1,9 @@
 //! `/openapi/v2` and `/openapi/v3`: documents that are kept compressed, with ETags.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Response, StatusCode, header};
-use knarr_api::openapi::{self, Document};
+use knarr_api::openapi::{self, Document, Documents};
 use knarr_meta::status::Status;
 
 use crate::{
@@ -10,6 +12,7 @@ use crate::{
     headers::Headers,
     negotiate::not_acceptable,
     query::Query,
+    registry::Snapshot,
     respond::{self, Answer},
     route::ApiRequest,
 };
@@ -22,7 +25,11 @@ enum Form {
 }
 
 /// Answers the OpenAPI paths; `None` for others.
-pub async fn serve(path: &str, request: &ApiRequest<'_>) -> Option<Answer> {
+pub async fn serve(
+    snapshot: &Arc<Snapshot>,
+    path: &str,
+    request: &ApiRequest<'_>,
+) -> Option<Answer> {
     let rest = path.strip_prefix("/openapi/")?;
     let (query, headers) = (request.query, request.headers);
     let accept = headers.accept;
@@ -31,16 +38,16 @@ pub async fn serve(path: &str, request: &ApiRequest<'_>) -> Option<Answer> {
             Ok(form) => form,
             Err(status) => return Some(Err(status)),
         };
-        return Some(v2(form, headers).await);
+        return Some(v2(snapshot, form, headers).await);
     }
     let rest = rest.strip_prefix("v3")?;
     if form(accept) == Ok(Form::Protobuf) && !accepts_json(accept) {
         return Some(Err(not_acceptable()));
     }
     match rest.strip_prefix('/') {
-        None if rest.is_empty() => Some(index(headers).await),
+        None if rest.is_empty() => Some(index(snapshot, headers).await),
         None => None,
-        Some(document) => Some(v3(document.to_owned(), query, headers).await),
+        Some(document) => Some(v3(snapshot, document, query, headers).await),
     }
 }
 
@@ -68,34 +75,46 @@ fn accepts_json(accept: &str) -> bool {
 }
 
 /// Documents are made at first use, which takes longer than a request may hold up a thread.
-async fn made<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-    tokio::task::spawn_blocking(make)
+async fn made<T: Send + 'static>(
+    snapshot: &Arc<Snapshot>,
+    make: impl FnOnce(&Documents) -> T + Send + 'static,
+) -> Result<T, Status> {
+    let snapshot = snapshot.clone();
+    tokio::task::spawn_blocking(move || make(&snapshot.openapi))
         .await
         .map_err(Status::internal)
 }
 
-async fn v2(form: Form, headers: &Headers<'_>) -> Answer {
+async fn v2(snapshot: &Arc<Snapshot>, form: Form, headers: &Headers<'_>) -> Answer {
     let (content_type, document) = match form {
-        Form::Json => ("application/json", made(openapi::v2_json_gz).await?),
+        Form::Json => (
+            "application/json",
+            made(snapshot, |all| all.v2_json().clone()).await?,
+        ),
         Form::Protobuf => (
             openapi::V2_PROTOBUF_CONTENT_TYPE,
-            made(openapi::v2_proto_gz).await?,
+            made(snapshot, |all| all.v2_proto().clone()).await?,
         ),
     };
-    document_response(document, content_type, headers)
+    document_response(&document, content_type, headers)
 }
 
-async fn index(headers: &Headers<'_>) -> Answer {
-    let bytes = made(|| openapi::v3_index_json().to_string().into_bytes()).await?;
+async fn index(snapshot: &Arc<Snapshot>, headers: &Headers<'_>) -> Answer {
+    let bytes = made(snapshot, |all| all.v3_index().to_string().into_bytes()).await?;
     let tag = etag(&bytes);
     Ok(tagged(headers, tag, || {
         respond::json(StatusCode::OK, bytes)
     }))
 }
 
-async fn v3(path: String, query: &Query<'_>, headers: &Headers<'_>) -> Answer {
-    let wanted = path.clone();
-    let document = made(move || openapi::v3_document_gz(&wanted))
+async fn v3(
+    snapshot: &Arc<Snapshot>,
+    path: &str,
+    query: &Query<'_>,
+    headers: &Headers<'_>,
+) -> Answer {
+    let wanted = path.to_owned();
+    let document = made(snapshot, move |all| all.v3_document(&wanted).cloned())
         .await?
         .ok_or_else(Status::path_not_found)?;
     let hash = query.get("hash");
@@ -110,7 +129,7 @@ async fn v3(path: String, query: &Query<'_>, headers: &Headers<'_>) -> Answer {
         );
         return Ok(response);
     }
-    let mut response = document_response(document, "application/json", headers)?;
+    let mut response = document_response(&document, "application/json", headers)?;
     if !hash.is_empty() {
         let forever = HeaderValue::from_static("public, immutable");
         response
@@ -121,14 +140,14 @@ async fn v3(path: String, query: &Query<'_>, headers: &Headers<'_>) -> Answer {
 }
 
 fn document_response(
-    document: &'static Document,
+    document: &Document,
     content_type: &'static str,
     headers: &Headers<'_>,
 ) -> Answer {
     let tag = HeaderValue::from_str(&format!("\"{}\"", document.hash)).map_err(Status::internal)?;
     let gzip = headers.accept_encoding.contains("gzip");
     let body = match gzip {
-        true => Body::from(bytes::Bytes::from_static(&document.gz)),
+        true => Body::from(document.gz.clone()),
         false => Body::from(document.inflate().map_err(Status::internal)?),
     };
     let mut response = tagged(headers, tag, || {

@@ -142,23 +142,18 @@ pub struct Object {
 /// request but without authorization.
 #[async_trait]
 pub trait Writer: Send + Sync {
-    async fn create(
-        &self,
-        kind: &'static Kind,
-        namespace: &str,
-        object: Value,
-    ) -> Result<Value, Status>;
+    async fn create(&self, kind: &Kind, namespace: &str, object: Value) -> Result<Value, Status>;
     /// Reads, applies, compares and swaps, retries. `change` returns false to leave the object alone.
     async fn update(
         &self,
-        kind: &'static Kind,
+        kind: &Kind,
         namespace: &str,
         name: &str,
         part: Part,
         change: &(dyn for<'v> Fn(&'v mut Value) -> Result<bool, Status> + Send + Sync),
     ) -> Result<Value, Status>;
     /// Unconditional delete; deleting what does not exist is an error (404).
-    async fn delete(&self, kind: &'static Kind, namespace: &str, name: &str) -> Result<(), Status>;
+    async fn delete(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(), Status>;
 }
 
 /// What a write does, for admission.
@@ -173,7 +168,7 @@ pub enum Operation {
 /// A write on its way through admission.
 pub struct AdmissionRequest<'a> {
     pub operation: Operation,
-    pub kind: &'static Kind,
+    pub kind: &'a Kind,
     pub subresource: &'a str,
     pub namespace: &'a str,
     /// Empty for a create with generateName.
@@ -235,7 +230,7 @@ pub trait WriteHook: Send + Sync {
 
 /// Who creates a virtual object, and where.
 pub struct Creation<'a> {
-    pub kind: &'static Kind,
+    pub kind: &'a Kind,
     pub user: &'a UserInfo,
     /// Empty for cluster-scoped kinds.
     pub namespace: &'a str,

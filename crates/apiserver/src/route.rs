@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use http::{Method, request::Parts};
-use knarr_api::{Kind, kind::Alias};
 use knarr_meta::{fields::FieldSelector, names, status::Status};
 
 use crate::{
@@ -177,36 +176,6 @@ fn parse_path<'a>(method: &Method, path: &'a str) -> Result<(RequestInfo<'a>, &'
         &path[at..]
     });
     Ok((info, rest))
-}
-
-/// The kind a resource path means, in the group and version asked for.
-#[derive(Clone, Copy)]
-pub struct Served {
-    pub kind: &'static Kind,
-    /// The version served, where it is not the stored one.
-    pub alias: Option<&'static Alias>,
-}
-
-impl Served {
-    pub fn find(group: &str, version: &str, resource: &str) -> Option<Served> {
-        knarr_api::find_served(group, version, resource).map(|(kind, alias)| Served { kind, alias })
-    }
-
-    pub fn group(&self) -> &'static str {
-        self.alias.map_or(self.kind.group, |a| a.group)
-    }
-
-    pub fn version(&self) -> &'static str {
-        self.alias.map_or(self.kind.version, |a| a.version)
-    }
-
-    pub fn api_version(&self) -> String {
-        knarr_meta::types::api_version(self.group(), self.version())
-    }
-
-    pub fn definition(&self) -> &'static str {
-        self.alias.map_or(self.kind.definition, |a| a.definition)
-    }
 }
 
 fn verb(method: &Method) -> &'static str {

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use knarr_api::Kinds;
 use knarr_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -36,6 +37,7 @@ use crate::{
     core::Core,
     kubelet::Kubelets,
     pki::{self, Pki, Role},
+    registry::Registry,
     request::{Objects, UserInfo, Writer},
     tokens::{self, Tokens},
     transform::Transformer,
@@ -120,8 +122,8 @@ impl Server {
         let pki = Arc::new(Pki::open(&config.pki_dir, options)?);
         let tls = pki.server_config(Role::ApiServer)?;
         let transformer = Arc::new(Transformer::new(pki.encryption_key()));
-        let cache =
-            Arc::new(Cache::load(store.clone(), transformer.clone(), knarr_api::kinds()).await?);
+        let kinds = Kinds::built_in();
+        let cache = Arc::new(Cache::load(store.clone(), transformer.clone(), &kinds).await?);
         let objects: Arc<dyn Objects> = cache.clone();
         let advertised = SocketAddr::new(config.advertise, address.port()).to_string();
         let token_config = tokens::Config::of_domain(&config.cluster_domain, &advertised);
@@ -135,6 +137,7 @@ impl Server {
         let allocators = Arc::new(Allocators::new(&ranges, objects.clone())?);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let core = Arc::new(Core {
+            registry: Registry::new(kinds, cache.clone()),
             cache,
             store,
             transformer,

@@ -34,7 +34,7 @@ pub const ATTEMPTS: usize = 64;
 /// Who writes what, where.
 #[derive(Clone, Copy)]
 pub struct Write<'a> {
-    pub kind: &'static Kind,
+    pub kind: &'a Kind,
     /// Group of the version the client uses, for errors.
     pub group: &'a str,
     /// Empty for cluster-scoped kinds.
@@ -47,13 +47,16 @@ pub struct Write<'a> {
 
 impl Write<'_> {
     pub fn group_resource(&self) -> GroupResource {
-        GroupResource::new(self.group.to_owned(), self.kind.resource)
+        GroupResource::new(self.group.to_owned(), self.kind.resource.clone())
     }
 
     /// The object's key in the cache, and in the store.
     fn keys(&self, name: &str) -> (String, String) {
         let short = object_key(self.kind, self.namespace, name);
-        let full = format!("{}/{short}", self.kind.storage.unwrap_or_default());
+        let full = format!(
+            "{}/{short}",
+            self.kind.storage.as_deref().unwrap_or_default()
+        );
         (short, full)
     }
 }
@@ -203,7 +206,7 @@ pub fn metadata(tree: &mut Value) -> &mut Map<String, Value> {
 /// Stored objects carry the stored version's type, also where the server made them without.
 fn set_type(kind: &Kind, tree: &mut Value) {
     if let Some(map) = tree.as_object_mut() {
-        map.insert("kind".into(), Value::from(kind.kind));
+        map.insert("kind".into(), Value::from(&*kind.kind));
         map.insert("apiVersion".into(), Value::from(kind.api_version()));
     }
 }

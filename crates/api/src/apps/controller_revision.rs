@@ -8,12 +8,12 @@ use knarr_meta::{
 use serde_json::Value;
 
 use crate::{
-    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     validate,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "apps",
     version: "v1",
     kind: "ControllerRevision",
@@ -68,7 +68,7 @@ impl Strategy for ControllerRevision {
         errors
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

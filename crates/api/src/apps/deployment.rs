@@ -9,12 +9,12 @@ use knarr_meta::{
 use serde_json::{Map, Value};
 
 use crate::{
-    kind::{self, Column, Kind, Part, SCALE, STATUS, Scope, Strategy, Verb},
+    kind::{self, BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column, wide},
     tree, validate,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "apps",
     version: "v1",
     kind: "Deployment",
@@ -136,7 +136,7 @@ impl Strategy for Deployment {
         true
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

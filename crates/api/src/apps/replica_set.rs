@@ -8,12 +8,12 @@ use knarr_meta::{
 use serde_json::{Value, json};
 
 use crate::{
-    kind::{Column, Kind, Part, SCALE, STATUS, Scope, Strategy, Verb},
+    kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Text, Verb, text},
     table::{self, AGE, NAME, column, wide},
     tree,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "apps",
     version: "v1",
     kind: "ReplicaSet",
@@ -84,8 +84,9 @@ impl Strategy for ReplicaSet {
         true
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.replicas"]
+    fn selectable_fields(&self) -> &[Text] {
+        const FIELDS: &[Text] = &[text("status.replicas")];
+        FIELDS
     }
 
     fn field_values(&self, object: &Value) -> Vec<String> {
@@ -93,7 +94,7 @@ impl Strategy for ReplicaSet {
         vec![replicas.to_string()]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

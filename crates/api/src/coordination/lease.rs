@@ -7,12 +7,12 @@ use knarr_meta::{
 use serde_json::Value;
 
 use crate::{
-    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     validate,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "coordination.k8s.io",
     version: "v1",
     kind: "Lease",
@@ -67,7 +67,7 @@ impl Strategy for Lease {
         false
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -6,9 +6,9 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use crate::kind::{CREATE, Kind, Scope, Strategy};
+use crate::kind::{BuiltIn, CREATE, Scope, Strategy};
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "",
     version: "v1",
     kind: "Binding",

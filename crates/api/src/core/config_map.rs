@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 
 use super::MAX_DATA_SIZE_BYTES;
 use crate::{
-    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     validate,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "",
     version: "v1",
     kind: "ConfigMap",
@@ -64,7 +64,7 @@ impl Strategy for ConfigMap {
         errors
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

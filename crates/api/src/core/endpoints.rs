@@ -8,12 +8,12 @@ use knarr_meta::{
 use serde_json::Value;
 
 use crate::{
-    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "",
     version: "v1",
     kind: "Endpoints",
@@ -70,7 +70,7 @@ impl Strategy for Endpoints {
         true
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -8,12 +8,12 @@ use knarr_meta::{
 use serde_json::Value;
 
 use crate::{
-    kind::{Alias, Column, Kind, Part, Scope, Strategy, Verb},
+    kind::{Alias, BuiltIn, Column, Part, Scope, Strategy, Text, Verb, text},
     table::{self, column, wide},
     validate,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "",
     version: "v1",
     kind: "Event",
@@ -114,8 +114,11 @@ const COLUMNS: &[Column] = &[
     wide("First Seen", "string", "Time since it happened first."),
     wide("Count", "string", "How often it happened."),
     Column {
+        name: text("Name"),
+        kind: text("string"),
+        format: text("name"),
+        description: text("Name of the object, unique within its namespace."),
         priority: 1,
-        ..table::NAME
     },
 ];
 
@@ -139,20 +142,21 @@ impl Strategy for Event {
         Vec::new()
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ]
+    fn selectable_fields(&self) -> &[Text] {
+        const FIELDS: &[Text] = &[
+            text("involvedObject.kind"),
+            text("involvedObject.namespace"),
+            text("involvedObject.name"),
+            text("involvedObject.uid"),
+            text("involvedObject.apiVersion"),
+            text("involvedObject.resourceVersion"),
+            text("involvedObject.fieldPath"),
+            text("reason"),
+            text("reportingComponent"),
+            text("source"),
+            text("type"),
+        ];
+        FIELDS
     }
 
     fn field_values(&self, object: &Value) -> Vec<String> {
@@ -179,7 +183,7 @@ impl Strategy for Event {
         ]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

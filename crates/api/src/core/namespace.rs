@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 
 use crate::{
     kind::{
-        Column, Kind, Part, STATUS, Scope, Strategy, Subresource, Verb, WITHOUT_DELETE_COLLECTION,
+        BuiltIn, Column, Part, STATUS, Scope, Strategy, Subresource, Text, Verb,
+        WITHOUT_DELETE_COLLECTION, text,
     },
     table::{self, AGE, NAME, column},
     tree, validate,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "",
     version: "v1",
     kind: "Namespace",
@@ -169,8 +170,9 @@ impl Strategy for Namespace {
         names::name_or_prefix(name, generate_prefix, names::dns1123_label)
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["status.phase", "name"]
+    fn selectable_fields(&self) -> &[Text] {
+        const FIELDS: &[Text] = &[text("status.phase"), text("name")];
+        FIELDS
     }
 
     fn field_values(&self, object: &Value) -> Vec<String> {
@@ -180,7 +182,7 @@ impl Strategy for Namespace {
         ]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

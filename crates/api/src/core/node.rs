@@ -12,13 +12,16 @@ use serde_json::Value;
 
 use super::pod_spec::{canonicalize_resources, is_whole_resource, validate_taints};
 use crate::{
-    kind::{Column, Kind, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource, Verb},
+    kind::{
+        BuiltIn, Column, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource, Text, Verb,
+        text,
+    },
     table::{self, AGE, NAME, column, wide},
     tree,
     validate::{self, NOT_NEGATIVE},
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "",
     version: "v1",
     kind: "Node",
@@ -138,15 +141,16 @@ impl Strategy for Node {
         errors
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["spec.unschedulable"]
+    fn selectable_fields(&self) -> &[Text] {
+        const FIELDS: &[Text] = &[text("spec.unschedulable")];
+        FIELDS
     }
 
     fn field_values(&self, object: &Value) -> Vec<String> {
         vec![bool_at(object, &["spec", "unschedulable"]).to_string()]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

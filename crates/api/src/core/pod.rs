@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::pod_spec::{self, Within};
 use crate::{
     kind::{
-        CREATE, Column, Deletion, Kind, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource,
-        Verb,
+        BuiltIn, CREATE, Column, Deletion, NOTHING, PROXY, Part, STATUS, Scope, Strategy,
+        Subresource, Text, Verb, text,
     },
     tree,
 };
@@ -26,7 +26,7 @@ pub use qos::qos_class;
 
 const CONNECT: &[Verb] = &[Verb::Create, Verb::Get];
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "",
     version: "v1",
     kind: "Pod",
@@ -194,17 +194,18 @@ impl Strategy for Pod {
         true
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &[
-            "spec.nodeName",
-            "spec.restartPolicy",
-            "spec.schedulerName",
-            "spec.serviceAccountName",
-            "spec.hostNetwork",
-            "status.phase",
-            "status.podIP",
-            "status.nominatedNodeName",
-        ]
+    fn selectable_fields(&self) -> &[Text] {
+        const FIELDS: &[Text] = &[
+            text("spec.nodeName"),
+            text("spec.restartPolicy"),
+            text("spec.schedulerName"),
+            text("spec.serviceAccountName"),
+            text("spec.hostNetwork"),
+            text("status.phase"),
+            text("status.podIP"),
+            text("status.nominatedNodeName"),
+        ];
+        FIELDS
     }
 
     fn field_values(&self, object: &Value) -> Vec<String> {
@@ -222,7 +223,7 @@ impl Strategy for Pod {
         ]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         columns::COLUMNS
     }
 

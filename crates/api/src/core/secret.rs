@@ -9,12 +9,12 @@ use serde_json::{Map, Value};
 
 use super::MAX_DATA_SIZE_BYTES;
 use crate::{
-    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    kind::{BuiltIn, Column, Part, Scope, Strategy, Text, Verb, text},
     table::{self, AGE, NAME, column},
     tree, validate,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "",
     version: "v1",
     kind: "Secret",
@@ -83,15 +83,16 @@ impl Strategy for Secret {
         errors
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["type"]
+    fn selectable_fields(&self) -> &[Text] {
+        const FIELDS: &[Text] = &[text("type")];
+        FIELDS
     }
 
     fn field_values(&self, object: &Value) -> Vec<String> {
         vec![str_at(object, &["type"]).to_owned()]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -18,11 +18,14 @@ pub use self::allocated::{
     wants_node_ports,
 };
 use crate::{
-    kind::{Column, Kind, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource, Verb},
+    kind::{
+        BuiltIn, Column, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource, Text, Verb,
+        text,
+    },
     tree,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "",
     version: "v1",
     kind: "Service",
@@ -227,8 +230,9 @@ impl Strategy for Service {
         names::name_or_prefix(name, generate_prefix, names::dns1035_label)
     }
 
-    fn selectable_fields(&self) -> &'static [&'static str] {
-        &["spec.clusterIP", "spec.type"]
+    fn selectable_fields(&self) -> &[Text] {
+        const FIELDS: &[Text] = &[text("spec.clusterIP"), text("spec.type")];
+        FIELDS
     }
 
     fn field_values(&self, object: &Value) -> Vec<String> {
@@ -238,7 +242,7 @@ impl Strategy for Service {
         ]
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         columns::COLUMNS
     }
 

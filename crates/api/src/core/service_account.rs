@@ -4,12 +4,12 @@ use knarr_meta::object::list_at;
 use serde_json::Value;
 
 use crate::{
-    kind::{CREATE, Column, Kind, NOTHING, Part, Scope, Strategy, Subresource, Verb},
+    kind::{BuiltIn, CREATE, Column, NOTHING, Part, Scope, Strategy, Subresource, Verb},
     table::{self, AGE, NAME, column},
     tree,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "",
     version: "v1",
     kind: "ServiceAccount",
@@ -62,7 +62,7 @@ impl Strategy for ServiceAccount {
         clean_secret_references(new);
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

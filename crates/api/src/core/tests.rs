@@ -3,14 +3,14 @@ use serde_json::{Value, json};
 
 use super::{binding, config_map, endpoints, event, namespace, node, secret, service_account};
 use crate::{
-    Kind,
+    BuiltIn,
     kind::Part,
     testing::{create_errors, created, row, update_errors},
 };
 
 const NOW: i64 = 1_767_225_600;
 
-fn check(kind: &Kind, object: Value, expected: Expect) {
+fn check(kind: &BuiltIn, object: Value, expected: Expect) {
     expected.assert_eq(&create_errors(kind, object));
 }
 
@@ -235,7 +235,7 @@ fn events() {
         .strategy
         .selectable_fields()
         .iter()
-        .position(|field| *field == "source");
+        .position(|field| field == "source");
     assert_eq!(
         source.map(|index| values[index].as_str()),
         Some("default-scheduler")

@@ -10,12 +10,12 @@ use knarr_meta::{
 use serde_json::Value;
 
 use crate::{
-    kind::{self, Column, Kind, Part, Scope, Strategy, Verb},
+    kind::{self, BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "discovery.k8s.io",
     version: "v1",
     kind: "EndpointSlice",
@@ -115,7 +115,7 @@ impl Strategy for EndpointSlice {
         kind::fields_differ(new, old) || kind::metadata_differs(new, old, "labels")
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

@@ -25,7 +25,7 @@ impl Dialect {
 }
 
 /// All definitions that these reach, themselves too.
-pub(super) fn closure(roots: impl Iterator<Item = &'static str>) -> BTreeSet<&'static str> {
+pub(super) fn closure<'k>(roots: impl Iterator<Item = &'k str>) -> BTreeSet<&'static str> {
     let mut names = BTreeSet::new();
     let mut open: Vec<&'static Definition> = roots
         .filter_map(|name| schema::definition(name)?.definition())

@@ -144,18 +144,18 @@ pub(super) fn gvk((group, version, kind): (&str, &str, &str)) -> Value {
 }
 
 /// A path item of OpenAPI v2.
-pub(super) fn v2(item: &PathItem) -> Value {
+pub(super) fn v2(item: &PathItem<'_>) -> Value {
     path_item(item, v2_operation, v2_parameter)
 }
 
 /// A path item of OpenAPI v3.
-pub(super) fn v3(item: &PathItem) -> Value {
+pub(super) fn v3(item: &PathItem<'_>) -> Value {
     path_item(item, v3_operation, v3_parameter)
 }
 
 fn path_item(
-    item: &PathItem,
-    of_operation: fn(&PathItem, &Operation) -> Value,
+    item: &PathItem<'_>,
+    of_operation: fn(&PathItem<'_>, &Operation<'_>) -> Value,
     of_parameter: fn(&str, Parameter) -> Value,
 ) -> Value {
     let mut out = Map::new();
@@ -182,7 +182,7 @@ fn v2_parameter(place: &str, (name, ty, description): Parameter) -> Value {
     json!({"name": name, "in": place, "description": description, "type": ty, "uniqueItems": true})
 }
 
-fn v2_operation(item: &PathItem, operation: &Operation) -> Value {
+fn v2_operation(item: &PathItem<'_>, operation: &Operation<'_>) -> Value {
     let mut out = common(item, operation);
     out.insert("schemes".to_owned(), json!(["https"]));
     out.insert("produces".to_owned(), produces(operation).into());
@@ -212,7 +212,7 @@ fn v2_operation(item: &PathItem, operation: &Operation) -> Value {
     out.into()
 }
 
-fn v3_operation(item: &PathItem, operation: &Operation) -> Value {
+fn v3_operation(item: &PathItem<'_>, operation: &Operation<'_>) -> Value {
     let mut out = common(item, operation);
     let parameters: Vec<Value> = query(operation)
         .map(|parameter| v3_parameter("query", *parameter))
@@ -257,7 +257,7 @@ fn content(types: &[&str], schema: &Value) -> Value {
 }
 
 /// What both dialects have.
-fn common(item: &PathItem, operation: &Operation) -> Map<String, Value> {
+fn common(item: &PathItem<'_>, operation: &Operation<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     out.insert(
         "description".to_owned(),
@@ -275,7 +275,7 @@ fn common(item: &PathItem, operation: &Operation) -> Map<String, Value> {
 }
 
 /// `core_v1`, `rbacAuthorization_v1`.
-fn tag(item: &PathItem) -> String {
+fn tag(item: &PathItem<'_>) -> String {
     let group = item.group.strip_suffix(".k8s.io").unwrap_or(item.group);
     let mut words = group.split('.');
     let first = match words.next() {
@@ -288,7 +288,7 @@ fn tag(item: &PathItem) -> String {
     format!("{first}{rest}_{}", item.version)
 }
 
-fn produces(operation: &Operation) -> &'static [&'static str] {
+fn produces(operation: &Operation<'_>) -> &'static [&'static str] {
     match operation.action {
         Some("list") => PRODUCES_WATCH,
         Some("connect") => CONSUMES,
@@ -297,14 +297,14 @@ fn produces(operation: &Operation) -> &'static [&'static str] {
     }
 }
 
-fn query(operation: &Operation) -> impl Iterator<Item = &'static Parameter> {
+fn query(operation: &Operation<'_>) -> impl Iterator<Item = &'static Parameter> {
     PARAMETERS
         .iter()
         .filter(|(name, ..)| operation.query.contains(name))
 }
 
 /// Parameters of every operation at a path, with where they stand.
-fn path_parameters(item: &PathItem) -> Vec<(&'static str, Parameter)> {
+fn path_parameters(item: &PathItem<'_>) -> Vec<(&'static str, Parameter)> {
     let mut all: Vec<(&'static str, Parameter)> = Vec::new();
     if item.path.contains("{name}") {
         all.push(("path", ("name", "string", "name of the object")));
@@ -328,7 +328,7 @@ fn path_parameters(item: &PathItem) -> Vec<(&'static str, Parameter)> {
     all
 }
 
-fn responses(operation: &Operation, success: impl Fn(Option<&str>) -> Value) -> Value {
+fn responses(operation: &Operation<'_>, success: impl Fn(Option<&str>) -> Value) -> Value {
     let mut out = Map::new();
     for code in operation.codes {
         let mut response = success(operation.response);

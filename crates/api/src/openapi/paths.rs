@@ -56,46 +56,46 @@ const PATCH: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Patch";
 const RESOURCES: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.APIResourceList";
 
 /// A path and its operations.
-pub(super) struct PathItem {
+pub(super) struct PathItem<'k> {
     pub path: String,
-    pub group: &'static str,
-    pub version: &'static str,
+    pub group: &'k str,
+    pub version: &'k str,
     /// The kind in descriptions of the `name` parameter.
-    pub kind: &'static str,
-    pub operations: Vec<Operation>,
+    pub kind: &'k str,
+    pub operations: Vec<Operation<'k>>,
 }
 
 /// One HTTP method at a path.
-pub(super) struct Operation {
+pub(super) struct Operation<'k> {
     pub method: &'static str,
     /// `x-kubernetes-action`; none where no kind is involved.
     pub action: Option<&'static str>,
     pub id: String,
     pub description: String,
     /// Group, version and kind of the body or the answer.
-    pub gvk: Option<(&'static str, &'static str, &'static str)>,
+    pub gvk: Option<(&'k str, &'k str, &'k str)>,
     /// Names of query parameters.
     pub query: &'static [&'static str],
-    pub body: Option<Body>,
+    pub body: Option<Body<'k>>,
     /// Definition of the answer; a string where there is none.
-    pub response: Option<&'static str>,
+    pub response: Option<&'k str>,
     /// Codes of success with that answer.
     pub codes: &'static [u16],
 }
 
 /// A request's body.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Body {
+pub(super) enum Body<'k> {
     /// An object of this definition.
-    Required(&'static str),
+    Required(&'k str),
     /// DeleteOptions.
-    Optional(&'static str),
+    Optional(&'k str),
     /// A patch: its media type says which.
     Patch,
 }
 
-impl Body {
-    pub(super) fn definition(self) -> &'static str {
+impl<'k> Body<'k> {
+    pub(super) fn definition(self) -> &'k str {
         match self {
             Body::Required(name) | Body::Optional(name) => name,
             Body::Patch => PATCH,
@@ -103,9 +103,9 @@ impl Body {
     }
 }
 
-impl PathItem {
+impl<'k> PathItem<'k> {
     /// The definitions that its operations name.
-    pub(super) fn definitions(&self) -> impl Iterator<Item = &'static str> {
+    pub(super) fn definitions(&self) -> impl Iterator<Item = &'k str> {
         self.operations.iter().flat_map(|operation| {
             operation
                 .response
@@ -125,7 +125,7 @@ pub(super) fn prefix(group: &str, version: &str) -> String {
 }
 
 /// The group-versions of these paths, in the order of their prefixes.
-pub(super) fn group_versions(items: &[PathItem]) -> Vec<(&'static str, &'static str)> {
+pub(super) fn group_versions<'k>(items: &[PathItem<'k>]) -> Vec<(&'k str, &'k str)> {
     let mut all: Vec<_> = items
         .iter()
         .map(|item| (item.group, item.version))
@@ -136,10 +136,11 @@ pub(super) fn group_versions(items: &[PathItem]) -> Vec<(&'static str, &'static 
 }
 
 /// Everything served, sorted by path.
-pub(super) fn of_kinds(kinds: &[&Kind]) -> Vec<PathItem> {
+pub(super) fn of_kinds<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Vec<PathItem<'k>> {
     let mut items = Vec::new();
-    for kind in kinds {
-        let own = (kind.group, kind.version, kind.definition);
+    // What has no schema cannot be described.
+    for kind in kinds.filter(|kind| schema::definition(&kind.definition).is_some()) {
+        let own = (&*kind.group, &*kind.version, &*kind.definition);
         let aliases = kind
             .aliases
             .iter()
@@ -162,7 +163,7 @@ pub(super) fn of_kinds(kinds: &[&Kind]) -> Vec<PathItem> {
 }
 
 /// The list of resources of a group-version.
-fn resources(group: &'static str, version: &'static str) -> PathItem {
+fn resources<'k>(group: &'k str, version: &'k str) -> PathItem<'k> {
     let operation = Operation {
         method: "get",
         action: None,
@@ -215,18 +216,16 @@ fn connection(verb: Verb) -> Option<(&'static str, &'static str)> {
 }
 
 /// A kind in one group-version.
-struct Served<'a> {
-    kind: &'a Kind,
-    group: &'static str,
-    version: &'static str,
-    definition: &'static str,
+struct Served<'k> {
+    kind: &'k Kind,
+    group: &'k str,
+    version: &'k str,
+    definition: &'k str,
 }
 
-impl Served<'_> {
-    fn push(&self, items: &mut Vec<PathItem>) {
-        let Kind {
-            resource, scope, ..
-        } = *self.kind;
+impl<'k> Served<'k> {
+    fn push(&self, items: &mut Vec<PathItem<'k>>) {
+        let (resource, scope) = (&self.kind.resource, self.kind.scope);
         let prefix = prefix(self.group, self.version);
         let scoped = match scope {
             Scope::Namespaced => format!("{prefix}/namespaces/{{namespace}}/{resource}"),
@@ -243,15 +242,15 @@ impl Served<'_> {
         }
         self.item(items, scoped.clone(), self.collection());
         self.item(items, format!("{scoped}/{{name}}"), self.object());
-        for subresource in self.kind.subresources {
+        for subresource in self.kind.subresources.iter() {
             let path = format!("{scoped}/{{name}}/{}", subresource.name);
             self.item(items, path, self.subresource(subresource));
         }
     }
 
-    fn item(&self, items: &mut Vec<PathItem>, path: String, operations: Vec<Operation>) {
+    fn item(&self, items: &mut Vec<PathItem<'k>>, path: String, operations: Vec<Operation<'k>>) {
         if !operations.is_empty() {
-            let (group, version, kind) = (self.group, self.version, self.kind.kind);
+            let (group, version, kind) = self.gvk();
             items.push(PathItem {
                 path,
                 group,
@@ -266,8 +265,8 @@ impl Served<'_> {
         self.kind.verbs.contains(&verb)
     }
 
-    fn gvk(&self) -> (&'static str, &'static str, &'static str) {
-        (self.group, self.version, self.kind.kind)
+    fn gvk(&self) -> (&'k str, &'k str, &'k str) {
+        (self.group, self.version, &self.kind.kind)
     }
 
     /// `createCoreV1NamespacedPodEviction`.
@@ -284,7 +283,7 @@ impl Served<'_> {
         )
     }
 
-    fn list(&self) -> Operation {
+    fn list(&self) -> Operation<'k> {
         Operation {
             method: "get",
             action: Some("list"),
@@ -300,7 +299,7 @@ impl Served<'_> {
         }
     }
 
-    fn collection(&self) -> Vec<Operation> {
+    fn collection(&self) -> Vec<Operation<'k>> {
         let mut operations = Vec::new();
         if self.serves(Verb::List) {
             operations.push(self.list());
@@ -339,8 +338,8 @@ impl Served<'_> {
         operations
     }
 
-    fn object(&self) -> Vec<Operation> {
-        let kind = self.kind.kind;
+    fn object(&self) -> Vec<Operation<'k>> {
+        let kind = &self.kind.kind;
         let mut operations = Vec::new();
         if self.serves(Verb::Get) {
             operations.push(self.read("", format!("read the specified {kind}"), self.gvk()));
@@ -377,9 +376,9 @@ impl Served<'_> {
         operations
     }
 
-    fn subresource(&self, subresource: &Subresource) -> Vec<Operation> {
+    fn subresource(&self, subresource: &Subresource) -> Vec<Operation<'k>> {
         let name = subresource.name;
-        let kind = self.kind.kind;
+        let kind = &self.kind.kind;
         let gvk = subresource.kind.unwrap_or_else(|| self.gvk());
         let suffix = capital(name);
         // Options of a connection are query parameters, and no object.
@@ -427,7 +426,7 @@ impl Served<'_> {
     }
 
     /// The definition of a body or an answer of this kind.
-    fn definition_of(&self, gvk: (&'static str, &'static str, &'static str)) -> &'static str {
+    fn definition_of(&self, gvk: (&'k str, &'k str, &'k str)) -> &'k str {
         if gvk == self.gvk() {
             return self.definition;
         }
@@ -438,8 +437,8 @@ impl Served<'_> {
         &self,
         suffix: &str,
         description: String,
-        gvk: (&'static str, &'static str, &'static str),
-    ) -> Operation {
+        gvk: (&'k str, &'k str, &'k str),
+    ) -> Operation<'k> {
         Operation {
             method: "get",
             action: Some("get"),
@@ -459,8 +458,8 @@ impl Served<'_> {
         verb: &str,
         suffix: &str,
         description: String,
-        gvk: (&'static str, &'static str, &'static str),
-    ) -> Operation {
+        gvk: (&'k str, &'k str, &'k str),
+    ) -> Operation<'k> {
         let definition = self.definition_of(gvk);
         Operation {
             method,
@@ -483,8 +482,8 @@ impl Served<'_> {
         &self,
         suffix: &str,
         description: String,
-        gvk: (&'static str, &'static str, &'static str),
-    ) -> Operation {
+        gvk: (&'k str, &'k str, &'k str),
+    ) -> Operation<'k> {
         Operation {
             method: "patch",
             action: Some("patch"),
@@ -503,8 +502,8 @@ impl Served<'_> {
         method: &'static str,
         verb: &str,
         name: &str,
-        gvk: (&'static str, &'static str, &'static str),
-    ) -> Operation {
+        gvk: (&'k str, &'k str, &'k str),
+    ) -> Operation<'k> {
         Operation {
             method,
             action: Some("connect"),

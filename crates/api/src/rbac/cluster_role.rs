@@ -1,9 +1,9 @@
 //! ClusterRole.
 
 use super::{GROUP, rules::Rules};
-use crate::kind::{Kind, Scope, Verb};
+use crate::kind::{BuiltIn, Scope, Verb};
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: GROUP,
     version: "v1",
     kind: "ClusterRole",

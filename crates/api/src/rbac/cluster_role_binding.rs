@@ -1,9 +1,9 @@
 //! ClusterRoleBinding.
 
 use super::{GROUP, binding::Binding};
-use crate::kind::{Kind, Scope, Verb};
+use crate::kind::{BuiltIn, Scope, Verb};
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: GROUP,
     version: "v1",
     kind: "ClusterRoleBinding",

@@ -1,15 +1,18 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use expect_test::expect;
 use knarr_meta::Gvk;
 use serde_json::{Value, json};
 
-use super::{find, find_kind, find_served, kinds};
-use crate::kind::{Part, Scope};
+use super::{Kinds, Served, built_in, built_in_kinds};
+use crate::{
+    Alias, Kind,
+    kind::{Part, Scope},
+};
 
 #[test]
 fn discovery_names() {
-    let lines: Vec<String> = kinds()
+    let lines: Vec<String> = built_in_kinds()
         .iter()
         .map(|kind| {
             let verbs: Vec<&str> = kind.verbs.iter().map(|verb| verb.as_str()).collect();
@@ -21,7 +24,7 @@ fn discovery_names() {
                 kind.kind,
                 kind.short_names,
                 verbs.join(","),
-                kind.storage.unwrap_or("-"),
+                kind.storage.as_deref().unwrap_or("-"),
                 kind.scope,
                 subresources.join("/"),
             )
@@ -60,8 +63,8 @@ fn discovery_names() {
 fn tables_are_whole() {
     let mut storages = HashSet::new();
     let mut names = HashSet::new();
-    for kind in kinds() {
-        let strategy = kind.strategy;
+    for kind in built_in_kinds() {
+        let strategy = &kind.strategy;
         let object = json!({});
         assert_eq!(
             strategy.columns().len(),
@@ -75,8 +78,12 @@ fn tables_are_whole() {
             "{}",
             kind.kind
         );
-        assert!(kind.storage.is_none_or(|storage| storages.insert(storage)));
-        assert!(names.insert((kind.group, kind.resource)));
+        assert!(
+            kind.storage
+                .as_ref()
+                .is_none_or(|storage| storages.insert(storage))
+        );
+        assert!(names.insert((&kind.group, &kind.resource)));
         let scalable = kind.subresource("scale").is_some();
         assert_eq!(strategy.scale(&object).is_some(), scalable, "{}", kind.kind);
     }
@@ -139,7 +146,7 @@ fn no_shape_of_object_panics() {
         "annotations",
         "replicas",
     ];
-    for kind in kinds() {
+    for kind in built_in_kinds() {
         for leaf in &leaves {
             exercise(kind, leaf.clone());
             for field in fields {
@@ -158,7 +165,7 @@ fn no_shape_of_object_panics() {
 }
 
 fn exercise(kind: &crate::Kind, mut object: Value) {
-    let strategy = kind.strategy;
+    let strategy = &kind.strategy;
     let old = object.clone();
     strategy.default(&mut object);
     strategy.prepare_create(&mut object);
@@ -173,27 +180,71 @@ fn exercise(kind: &crate::Kind, mut object: Value) {
     assert!(errors + values > 0, "{}: {object}", kind.kind);
 }
 
+fn events() -> &'static Alias {
+    let event = built_in("events.k8s.io", "v1", "events").expect("events");
+    let mut aliases = Served::all(event).collect::<Vec<_>>();
+    let alias = aliases.pop().and_then(|served| {
+        assert!(served.alias().is_some());
+        event.aliases.first()
+    });
+    alias.expect("an alias")
+}
+
 #[test]
 fn lookups() {
-    let event = find("", "v1", "events").expect("events");
-    assert_eq!(
-        find("events.k8s.io", "v1", "events").map(|k| k.kind),
-        Some(event.kind)
-    );
-    let (_, alias) = find_served("events.k8s.io", "v1", "events").expect("events");
-    assert_eq!(alias.map(|alias| alias.group), Some("events.k8s.io"));
-    assert!(find_served("", "v1", "events").is_some_and(|(_, alias)| alias.is_none()));
-    assert!(find("apps", "v1beta1", "deployments").is_none());
-    let deployment = find_kind(&Gvk::new("apps", "v1", "Deployment")).expect("deployments");
+    let kinds = Kinds::built_in();
+    let served = |group, version, resource| kinds.find(group, version, resource);
+    let event = served("", "v1", "events").expect("events");
+    assert!(event.alias().is_none());
+    let alias = served("events.k8s.io", "v1", "events").expect("events");
+    assert_eq!(alias.group(), "events.k8s.io");
+    assert!(Arc::ptr_eq(&alias.kind, &event.kind));
+    assert!(served("apps", "v1beta1", "deployments").is_none());
+    let find = |gvk: Gvk| kinds.find_kind(&gvk);
+    let deployment = find(Gvk::new("apps", "v1", "Deployment")).expect("deployments");
     assert_eq!(deployment.resource, "deployments");
     assert_eq!(deployment.scope, Scope::Namespaced);
-    assert!(find_kind(&Gvk::new("", "v1", "Deployment")).is_none());
+    assert!(find(Gvk::new("", "v1", "Deployment")).is_none());
+}
+
+#[test]
+fn sets_take_a_kind_and_let_it_go() {
+    let built_in = Kinds::built_in();
+    let lease = built_in.find("coordination.k8s.io", "v1", "leases");
+    let lease = lease.expect("leases").kind.clone();
+    let like = |group: &str, storage: &str| {
+        Arc::new(Kind {
+            group: group.to_owned().into(),
+            storage: Some(storage.to_owned().into()),
+            ..(*lease).clone()
+        })
+    };
+    let widget = like("example.com", "/registry/example.com/leases");
+    let more = built_in.with(widget.clone()).expect("a kind of its own");
+    let found = more.find("example.com", "v1", "leases").expect("added");
+    assert!(Arc::ptr_eq(&found.kind, &widget));
+    assert!(more.find("coordination.k8s.io", "v1", "leases").is_some());
+    assert!(built_in.find("example.com", "v1", "leases").is_none());
+
+    let name = more.with(like("example.com", "/registry/other"));
+    assert_eq!(
+        name.expect_err("a name twice").to_string(),
+        "example.com/v1/leases is taken by another kind"
+    );
+    let place = more.with(like("example.org", "/registry/leases"));
+    assert_eq!(
+        place.expect_err("a place twice").to_string(),
+        "/registry/leases is taken by another kind"
+    );
+
+    let fewer = more.without(&widget);
+    assert!(fewer.find("example.com", "v1", "leases").is_none());
+    assert_eq!(fewer.iter().count(), built_in.iter().count());
 }
 
 #[test]
 fn events_of_both_groups() {
-    let (_, alias) = find_served("events.k8s.io", "v1", "events").expect("events");
-    let alias = alias.expect("an alias");
+    let alias = events();
     let core = json!({
         "apiVersion": "v1", "kind": "Event", "message": "m", "involvedObject": {"kind": "Pod"},
         "reportingComponent": "c", "count": 2, "reason": "r",

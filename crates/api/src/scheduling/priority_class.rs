@@ -7,12 +7,12 @@ use knarr_meta::{
 use serde_json::Value;
 
 use crate::{
-    kind::{Column, Kind, Part, Scope, Strategy, Verb},
+    kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
 };
 
-pub static KIND: Kind = Kind {
+pub static KIND: BuiltIn = BuiltIn {
     group: "scheduling.k8s.io",
     version: "v1",
     kind: "PriorityClass",
@@ -133,7 +133,7 @@ impl Strategy for PriorityClass {
         errors
     }
 
-    fn columns(&self) -> &'static [Column] {
+    fn columns(&self) -> &[Column] {
         COLUMNS
     }
 

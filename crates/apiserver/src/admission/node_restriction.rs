@@ -109,8 +109,8 @@ impl NodeRestriction {
 
     fn decide(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
         match (
-            request.kind.group,
-            request.kind.resource,
+            &*request.kind.group,
+            &*request.kind.resource,
             request.subresource,
         ) {
             ("", "pods", "") => self.pod(node, request),

@@ -9,7 +9,7 @@ use crate::{
     request::{AdmissionPlugin, Operation, UserInfo},
 };
 
-fn pods() -> &'static Kind {
+fn pods() -> &'static Arc<Kind> {
     kind("", "pods", "Pod")
 }
 
@@ -476,14 +476,15 @@ async fn kubelets_write_only_their_own_pods_leases_and_tokens() {
     fake.put("", "pods", stored("mine", "one", "vault"));
     fake.put("", "pods", stored("theirs", "two", ""));
     let plugin = NodeRestriction::new(fake);
-    let at = |operation, resource: &'static Kind, subresource, name, object: Option<Value>| Write {
-        operation,
-        subresource,
-        name,
-        namespace: "ns",
-        object,
-        ..Write::create(resource, kubelet(), Value::Null)
-    };
+    let at =
+        |operation, resource: &'static Arc<Kind>, subresource, name, object: Option<Value>| Write {
+            operation,
+            subresource,
+            name,
+            namespace: "ns",
+            object,
+            ..Write::create(resource, kubelet(), Value::Null)
+        };
     let delete = |name| at(Operation::Delete, pods(), "", name, None);
     assert!(delete("mine").run(&plugin).await.is_ok());
     assert_eq!(

@@ -75,7 +75,7 @@ impl RbacEscalation {
     }
 
     fn role(&self, request: &AdmissionRequest<'_>, role: &Value) -> Result<(), String> {
-        if self.may(request, "escalate", request.kind.resource, request.name) {
+        if self.may(request, "escalate", &request.kind.resource, request.name) {
             return Ok(());
         }
         let wanted: Vec<Rule> = parse(&role["rules"])?;
@@ -181,7 +181,7 @@ impl AdmissionPlugin for RbacEscalation {
         if request.old.is_some_and(|old| only_gc_fields(object, old)) {
             return Ok(());
         }
-        let refused = match request.kind.resource {
+        let refused = match &*request.kind.resource {
             "roles" | "clusterroles" => self.role(request, object).map_err(Refusal::Forbidden),
             "rolebindings" | "clusterrolebindings" => self.binding(request, object),
             _ => Ok(()),
@@ -190,7 +190,7 @@ impl AdmissionPlugin for RbacEscalation {
             Refusal::Forbidden(message) => {
                 let name = object["metadata"]["name"].as_str().unwrap_or(request.name);
                 Status::forbidden(
-                    GroupResource::new(GROUP, request.kind.resource),
+                    GroupResource::new(GROUP, request.kind.resource.clone()),
                     name,
                     message,
                 )

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use knarr_api::{
     Kind, Strategy,
-    kind::{Part, Scope},
+    kind::{Behaviour, Part, Scope, text},
 };
 use knarr_meta::{GroupResource, object, status::Status};
 use parking_lot::Mutex;
@@ -140,45 +140,45 @@ impl Objects for Fake {
 impl Writer for Fake {
     async fn create(
         &self,
-        kind: &'static Kind,
+        kind: &Kind,
         namespace: &str,
         mut object: Value,
     ) -> Result<Value, Status> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         let name = object::name(&object).to_owned();
         if self
-            .get(kind.group, kind.resource, namespace, &name)
+            .get(&kind.group, &kind.resource, namespace, &name)
             .is_some()
         {
             return Err(Status::already_exists(
-                GroupResource::new(kind.group, kind.resource),
+                GroupResource::new(kind.group.clone(), kind.resource.clone()),
                 &name,
             ));
         }
         object["metadata"]["uid"] = format!("uid-{name}").into();
-        self.put(kind.group, kind.resource, object.clone());
+        self.put(&kind.group, &kind.resource, object.clone());
         Ok(object)
     }
 
     async fn update(
         &self,
-        kind: &'static Kind,
+        kind: &Kind,
         namespace: &str,
         name: &str,
         _part: Part,
         change: &(dyn for<'v> Fn(&'v mut Value) -> Result<bool, Status> + Send + Sync),
     ) -> Result<Value, Status> {
-        let mut object = self.stored(kind.group, kind.resource, namespace, name);
+        let mut object = self.stored(&kind.group, &kind.resource, namespace, name);
         if change(&mut object)? {
             self.writes.fetch_add(1, Ordering::Relaxed);
-            self.put(kind.group, kind.resource, object.clone());
+            self.put(&kind.group, &kind.resource, object.clone());
         }
         Ok(object)
     }
 
-    async fn delete(&self, kind: &'static Kind, namespace: &str, name: &str) -> Result<(), Status> {
+    async fn delete(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(), Status> {
         self.writes.fetch_add(1, Ordering::Relaxed);
-        self.remove(kind.group, kind.resource, namespace, name);
+        self.remove(&kind.group, &kind.resource, namespace, name);
         Ok(())
     }
 }
@@ -192,23 +192,23 @@ pub(crate) fn kind(
     group: &'static str,
     resource: &'static str,
     kind: &'static str,
-) -> &'static Kind {
-    Box::leak(Box::new(Kind {
-        group,
-        version: "v1",
-        kind,
-        resource,
-        singular: "",
-        short_names: &[],
-        categories: &[],
+) -> &'static Arc<Kind> {
+    Box::leak(Box::new(Arc::new(Kind {
+        group: text(group),
+        version: text("v1"),
+        kind: text(kind),
+        resource: text(resource),
+        singular: text(""),
+        short_names: Vec::new(),
+        categories: Vec::new(),
         scope: Scope::Namespaced,
         verbs: &[],
-        subresources: &[],
+        subresources: Default::default(),
         storage: None,
-        definition: "",
-        strategy: &Plain,
-        aliases: &[],
-    }))
+        definition: text(""),
+        strategy: Behaviour::BuiltIn(&Plain),
+        aliases: Default::default(),
+    })))
 }
 
 pub(crate) fn user(name: &str, groups: &[&str]) -> UserInfo {
@@ -222,7 +222,7 @@ pub(crate) fn user(name: &str, groups: &[&str]) -> UserInfo {
 /// A write to admit.
 pub(crate) struct Write {
     pub operation: Operation,
-    pub kind: &'static Kind,
+    pub kind: Arc<Kind>,
     pub subresource: &'static str,
     pub user: UserInfo,
     pub object: Option<Value>,
@@ -233,11 +233,11 @@ pub(crate) struct Write {
 }
 
 impl Write {
-    pub(crate) fn create(kind: &'static Kind, user: UserInfo, object: Value) -> Write {
+    pub(crate) fn create(kind: &Arc<Kind>, user: UserInfo, object: Value) -> Write {
         let (subresource, old, name, namespace) = ("", None, "", "");
         Write {
             operation: Operation::Create,
-            kind,
+            kind: kind.clone(),
             subresource,
             user,
             object: Some(object),
@@ -247,7 +247,7 @@ impl Write {
         }
     }
 
-    pub(crate) fn update(kind: &'static Kind, user: UserInfo, old: Value, object: Value) -> Write {
+    pub(crate) fn update(kind: &Arc<Kind>, user: UserInfo, old: Value, object: Value) -> Write {
         Write {
             operation: Operation::Update,
             old: Some(old),
@@ -275,7 +275,7 @@ impl Write {
         let mut warnings = Vec::new();
         let mut request = AdmissionRequest {
             operation: self.operation,
-            kind: self.kind,
+            kind: &self.kind,
             subresource: self.subresource,
             namespace: &namespace,
             name: &name,

@@ -47,8 +47,8 @@ struct Write {
     new: Option<Pod>,
 }
 
-fn pods() -> &'static Kind {
-    knarr_api::find("", "v1", "pods").expect("a core kind")
+fn pods() -> &'static Arc<Kind> {
+    knarr_api::built_in("", "v1", "pods").expect("a core kind")
 }
 
 fn json_of((namespace, name): Key, (node, app): Pod) -> Bytes {
@@ -220,7 +220,7 @@ async fn follow(
     store: &Arc<Embedded>,
 ) -> (Arc<Cache>, CancellationToken, JoinHandle<Result<(), Error>>) {
     let transformer = Arc::new(Transformer::new(&[0; crate::pki::ENCRYPTION_KEY_BYTES]));
-    let cache = Cache::load_with(store.clone(), transformer, knarr_api::kinds(), RING).await;
+    let cache = Cache::load_with(store.clone(), transformer, &Kinds::built_in(), RING).await;
     let cache = Arc::new(cache.expect("a cache"));
     let stop = CancellationToken::new();
     let feed = {

@@ -16,6 +16,7 @@ use knarr_api::Kind;
 use knarr_meta::status::Status;
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     damaged::Damaged,
@@ -27,7 +28,7 @@ use super::{
 
 /// Objects and recent events of a resource.
 pub struct ResourceCache {
-    pub kind: &'static Kind,
+    pub kind: Arc<Kind>,
     /// Key prefix in the store, with trailing slash.
     pub prefix: String,
     state: RwLock<State>,
@@ -36,6 +37,8 @@ pub struct ResourceCache {
     /// The server-wide published revision.
     published: Arc<AtomicU64>,
     indexed_field: Option<usize>,
+    /// Cancelled when the resource is served no more: watches end.
+    pub(super) ended: CancellationToken,
 }
 
 pub(super) struct State {
@@ -72,11 +75,12 @@ pub struct Slice {
 impl ResourceCache {
     /// A cache with the objects of the revision that the empty ring begins after.
     pub fn new(
-        kind: &'static Kind,
+        kind: Arc<Kind>,
         prefix: String,
         published: Arc<AtomicU64>,
         ring: Ring,
         entries: Vec<Arc<Entry>>,
+        ended: CancellationToken,
     ) -> ResourceCache {
         let mut state = State {
             objects: BTreeMap::new(),
@@ -85,7 +89,7 @@ impl ResourceCache {
             applied: ring.floor(),
             ring,
         };
-        let indexed_field = indexed_field(kind);
+        let indexed_field = indexed_field(&kind);
         for entry in entries {
             state.put(entry, indexed_field);
         }
@@ -97,6 +101,7 @@ impl ResourceCache {
             routes: Routes::default(),
             published,
             indexed_field,
+            ended,
         }
     }
 
@@ -256,14 +261,14 @@ impl ResourceCache {
     /// Lists by index where the filter names one object or one node.
     fn narrow(&self, state: &State, filter: &Filter, page: Page<'_>) -> Option<Slice> {
         let after = |e: &&Arc<Entry>| page.start.is_none_or(|start| &*e.key > start);
-        if let Some(key) = filter.single_key(self.kind) {
+        if let Some(key) = filter.single_key(&self.kind) {
             return Some(collect(
                 state.objects.get(&*key).into_iter().filter(after),
                 filter,
                 page.limit,
             ));
         }
-        let node = filter.node(self.kind)?;
+        let node = filter.node(&self.kind)?;
         let keys = state.by_field.get(node).into_iter().flatten();
         Some(collect(
             keys.filter_map(|k| state.objects.get(k)).filter(after),

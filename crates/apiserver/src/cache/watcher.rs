@@ -101,7 +101,7 @@ impl Watcher {
     pub fn new(cache: Arc<Cache>, resource: Arc<ResourceCache>, options: WatchOptions) -> Watcher {
         let now = Instant::now();
         let ends = now.checked_add(options.timeout).unwrap_or(now);
-        let registration = resource.routes.add(options.filter.route(resource.kind));
+        let registration = resource.routes.add(options.filter.route(&resource.kind));
         let (phase, position) = match options.start {
             Start::Now { annotated } => {
                 let slice = resource.list(
@@ -120,7 +120,7 @@ impl Watcher {
             }
             Start::After(revision) => (live(&resource, &cache, revision), revision),
         };
-        let stopped = cache.stopped().boxed();
+        let stopped = resource.ended.clone().cancelled_owned().boxed();
         let mut watcher = Watcher {
             timer: Box::pin(tokio::time::sleep_until(ends)),
             cache,
@@ -185,8 +185,8 @@ impl Watcher {
         let object = match &self.view {
             Some(view) => view.bookmark(revision, annotated),
             None => {
-                let kind = self.resource.kind;
-                bookmark_object(kind.kind, &kind.api_version(), revision, annotated)
+                let kind = &self.resource.kind;
+                bookmark_object(&kind.kind, &kind.api_version(), revision, annotated)
             }
         };
         frame("BOOKMARK", &object)

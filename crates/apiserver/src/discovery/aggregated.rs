@@ -4,14 +4,14 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use knarr_api::Served;
 use serde_json::{Value, json};
 
-use super::{Group, etag, groups, verbs};
+use super::{Group, etag, verbs};
 use crate::{
     body::Body,
     headers::Headers,
     respond::{self, Answer},
-    route::Served,
 };
 
 /// Versions of apidiscovery.k8s.io.
@@ -66,15 +66,30 @@ struct Document {
     etag: HeaderValue,
 }
 
-/// Answers `/api` or `/apis`.
-pub fn serve(core: bool, version: Version, headers: &Headers<'_>) -> Answer {
-    static DOCUMENTS: [OnceLock<Document>; 4] = [const { OnceLock::new() }; 4];
-    let at = usize::from(core) * 2 + version as usize;
-    let document = DOCUMENTS[at].get_or_init(|| {
-        let bytes = Bytes::from(render(core, version).to_string());
-        let etag = etag(&bytes);
-        Document { bytes, etag }
-    });
+/// The documents of a set of kinds, by path and version.
+#[derive(Default)]
+pub(crate) struct Aggregated([OnceLock<Document>; 4]);
+
+impl Aggregated {
+    /// Answers `/api` or `/apis`.
+    pub(super) fn serve(
+        &self,
+        groups: &[Group],
+        core: bool,
+        version: Version,
+        headers: &Headers<'_>,
+    ) -> Answer {
+        let at = usize::from(core) * 2 + version as usize;
+        let document = self.0[at].get_or_init(|| {
+            let bytes = Bytes::from(render(groups, core, version).to_string());
+            let etag = etag(&bytes);
+            Document { bytes, etag }
+        });
+        answer(document, version, headers)
+    }
+}
+
+fn answer(document: &Document, version: Version, headers: &Headers<'_>) -> Answer {
     let known = headers.if_none_match;
     let unchanged = document
         .etag
@@ -99,8 +114,8 @@ pub fn serve(core: bool, version: Version, headers: &Headers<'_>) -> Answer {
     Ok(response)
 }
 
-fn render(core: bool, version: Version) -> Value {
-    let items: Vec<Value> = groups()
+fn render(groups: &[Group], core: bool, version: Version) -> Value {
+    let items: Vec<Value> = groups
         .iter()
         .filter(|g| g.name.is_empty() == core)
         .map(group)
@@ -123,7 +138,7 @@ fn group(group: &Group) -> Value {
         .iter()
         .map(|(version, kinds)| {
             let mut kinds: Vec<&Served> = kinds.iter().collect();
-            kinds.sort_by_key(|served| served.kind.resource);
+            kinds.sort_by(|a, b| a.kind.resource.cmp(&b.kind.resource));
             json!({
                 "version": version,
                 "freshness": "Current",
@@ -135,9 +150,9 @@ fn group(group: &Group) -> Value {
 }
 
 fn resource(served: &Served) -> Value {
-    let kind = served.kind;
+    let kind = &served.kind;
     let response_kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
-    let own = response_kind(served.group(), served.version(), kind.kind);
+    let own = response_kind(served.group(), served.version(), &kind.kind);
     let mut entry = json!({
         "resource": kind.resource,
         "responseKind": own,

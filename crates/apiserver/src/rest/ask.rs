@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use knarr_api::Kind;
+use knarr_api::{Kind, Served};
 use knarr_meta::{
     GroupKind, GroupResource,
     field::{Error, Path},
@@ -15,7 +15,7 @@ use crate::{
     negotiate::{self, Accepted, Shapes},
     query::Query,
     request::UserInfo,
-    route::{ApiRequest, Served},
+    route::ApiRequest,
 };
 
 /// Texts for `Warning: 299` headers, collected while a request is handled.
@@ -48,8 +48,8 @@ pub struct Ask<'r> {
 }
 
 impl<'r> Ask<'r> {
-    pub fn kind(&self) -> &'static Kind {
-        self.served.kind
+    pub fn kind(&self) -> &'r Kind {
+        &self.served.kind
     }
 
     /// The namespace objects of this request live in; empty for cluster-scoped kinds.
@@ -62,7 +62,7 @@ impl<'r> Ask<'r> {
 
     /// The resource as errors name it.
     pub fn group_resource(&self) -> GroupResource {
-        GroupResource::new(self.served.group(), self.kind().resource)
+        GroupResource::new(self.served.group_text(), self.kind().resource.clone())
     }
 
     /// The representation that the client wants.

@@ -26,7 +26,7 @@ impl<'a> Expected<'a> {
         Expected {
             group: ask.served.group(),
             version: ask.served.version(),
-            kind: ask.kind().kind,
+            kind: &ask.kind().kind,
             definition: ask.served.definition(),
         }
     }
@@ -177,7 +177,7 @@ fn unrecognized(expected: &Expected<'_>, why: &dyn std::fmt::Display, raw: &[u8]
 
 /// The tree as the stored version with defaults.
 pub fn to_stored(ask: &Ask<'_>, tree: Value) -> Value {
-    let mut tree = match ask.served.alias {
+    let mut tree = match ask.served.alias() {
         Some(alias) => (alias.encode)(tree),
         None => tree,
     };

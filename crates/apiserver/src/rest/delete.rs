@@ -53,7 +53,7 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
         true => StatusCode::ACCEPTED,
         false => StatusCode::OK,
     };
-    let returns = RETURN_OBJECT.contains(&(ask.kind().group, ask.kind().resource));
+    let returns = RETURN_OBJECT.contains(&(&*ask.kind().group, &*ask.kind().resource));
     if deleted.gone && !returns {
         let uid = object::uid(&deleted.entry.tree()).to_owned();
         let tree = status::success(&ask.group_resource(), ask.request.info.name, &uid);

@@ -178,7 +178,7 @@ pub async fn list(ask: &Ask<'_>) -> Answer {
 /// The filter of a list, watch or deletecollection: what was authorized.
 pub fn filter(ask: &Ask<'_>) -> Result<Filter, Status> {
     let selectors = ask.request.selectors()?;
-    match ask.served.alias {
+    match ask.served.alias() {
         None => Filter::new(ask.kind(), ask.namespace(), selectors),
         Some(alias) => {
             let selectors = Selectors {
@@ -244,7 +244,7 @@ pub async fn select(
         return Ok(Ok(resource.list(filter, page)));
     };
     cache.at_least(revision).await?;
-    match cache.list_at(resource, filter, page, revision).await {
+    match cache.list_at(&resource, filter, page, revision).await {
         Ok(slice) => Ok(Ok(slice)),
         Err(ListError::Status(status)) => Err(*status),
         Err(ListError::Expired) => Ok(Err(expired(options))),

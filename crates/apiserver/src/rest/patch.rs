@@ -87,7 +87,7 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
     let patch = Patch::parse(ask.request.headers.content_type, body)?;
     let expected = Expected::of(ask);
     let mut compute = |current: &Value| {
-        let served = match ask.served.alias {
+        let served = match ask.served.alias() {
             Some(alias) => (alias.decode)(current.clone()),
             None => current.clone(),
         };

@@ -44,7 +44,8 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
         definition: "io.k8s.api.core.v1.Binding",
     };
     let mut binding = decode::body(ask, &body, &expected, options.validation)?;
-    let pods = knarr_api::find("", "v1", "pods").ok_or_else(Status::path_not_found)?;
+    let snapshot = ask.core.registry.current();
+    let pods = (snapshot.kinds.find("", "v1", "pods")).ok_or_else(Status::path_not_found)?;
     let given = object::name(&binding).to_owned();
     let name = match ask.request.info.name {
         "" => given.as_str(),
@@ -63,7 +64,7 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
     }
     validate_binding(&binding, name)?;
     let write = Write {
-        kind: pods,
+        kind: &pods.kind,
         group: "",
         subresource: "binding",
         namespace: ask.request.info.namespace,

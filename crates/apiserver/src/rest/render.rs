@@ -6,6 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
+use knarr_api::Served;
 use serde_json::{Value, json};
 
 use super::{
@@ -21,23 +22,22 @@ use crate::{
     },
     negotiate::{Accepted, Encoding, MetaVersion, Shape},
     respond::{self, Answer},
-    route::Served,
     yaml,
 };
 
 /// Answers with a page.
 pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
     let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
-    if accepted.shape == Shape::Object && plain && ask.served.alias.is_none() {
+    if accepted.shape == Shape::Object && plain && ask.served.alias().is_none() {
         let kind = ask.kind();
-        let list = ListBody::new(head(kind.kind, &kind.api_version(), &slice), slice.entries);
+        let list = ListBody::new(head(&kind.kind, &kind.api_version(), &slice), slice.entries);
         return Ok(respond::json(StatusCode::OK, Body::List(Box::new(list))));
     }
     let items = match accepted.shape {
-        Shape::Object => Items::Objects(*ask.served),
+        Shape::Object => Items::Objects(ask.served.clone()),
         Shape::Partial(version) => Items::Partial(version),
         Shape::Table(version) => Items::Rows(
-            *ask.served,
+            ask.served.clone(),
             version,
             IncludeObject::parse(ask.request.query.get("includeObject"))?,
         ),
@@ -122,7 +122,7 @@ impl Items {
         ];
         match self {
             Items::Rows(served, ..) => {
-                let columns = shape::columns(served.kind.strategy);
+                let columns = shape::columns(&*served.kind.strategy);
                 fields.push(("columnDefinitions", columns));
                 (fields, "rows")
             }
@@ -307,7 +307,7 @@ mod tests {
     use super::*;
 
     fn slice(names: &[&str]) -> Slice {
-        let kind = knarr_api::find("", "v1", "configmaps").expect("a core kind");
+        let kind = knarr_api::built_in("", "v1", "configmaps").expect("a core kind");
         let entry = |name: &&str| {
             let tree = json!({
                 "kind": "ConfigMap", "apiVersion": "v1",
@@ -336,7 +336,9 @@ mod tests {
     }
 
     fn items(which: usize) -> Items {
-        let served = Served::find("", "v1", "configmaps").expect("a core kind");
+        let served =
+            knarr_api::built_in("", "v1", "configmaps").map(|kind| Served::stored(kind.clone()));
+        let served = served.expect("a core kind");
         match which {
             0 => Items::Objects(served),
             1 => Items::Partial(MetaVersion::V1),

@@ -7,7 +7,7 @@ use std::sync::{
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use knarr_api::kind::Strategy;
+use knarr_api::{Served, kind::Strategy};
 use serde_json::{Map, Value, json};
 
 use super::ask::Ask;
@@ -19,7 +19,6 @@ use crate::{
     },
     negotiate::{Accepted, Encoding, MetaVersion, Shape},
     respond::{self, Answer},
-    route::Served,
 };
 
 /// What a Table's rows carry of their objects.
@@ -49,7 +48,7 @@ pub fn served_tree(served: &Served, entry: &Entry) -> Value {
 }
 
 fn in_version(served: &Served, stored: Value) -> Value {
-    match served.alias {
+    match served.alias() {
         Some(alias) => (alias.decode)(stored),
         None => stored,
     }
@@ -59,7 +58,7 @@ fn in_version(served: &Served, stored: Value) -> Value {
 pub fn object(ask: &Ask<'_>, code: StatusCode, entry: &Entry, accepted: Accepted) -> Answer {
     let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
     let tree = match accepted.shape {
-        Shape::Object if plain && ask.served.alias.is_none() => {
+        Shape::Object if plain && ask.served.alias().is_none() => {
             return Ok(respond::json(code, line(entry)));
         }
         Shape::Object => served_tree(ask.served, entry),
@@ -74,7 +73,7 @@ pub fn object(ask: &Ask<'_>, code: StatusCode, entry: &Entry, accepted: Accepted
             let include = IncludeObject::parse(ask.request.query.get("includeObject"))?;
             let meta = json!({"resourceVersion": entry.revision.to_string()});
             let row = row(ask.served, entry.tree(), version, include);
-            table(ask.kind().strategy, version, meta, vec![row], true)
+            table(&*ask.kind().strategy, version, meta, vec![row], true)
         }
     };
     Ok(respond::tree(code, &tree, accepted))
@@ -154,7 +153,7 @@ impl ShapeView {
         shape: Shape,
         include: IncludeObject,
     ) -> Option<Arc<dyn View>> {
-        if shape == Shape::Object && served.alias.is_none() {
+        if shape == Shape::Object && served.alias().is_none() {
             return None;
         }
         Some(Arc::new(ShapeView {
@@ -187,7 +186,7 @@ impl View for ShapeView {
             Shape::Table(version) => {
                 let row = row(&self.served, stored(), version, self.include);
                 let meta = json!({"resourceVersion": revision.to_string()});
-                let strategy = self.served.kind.strategy;
+                let strategy = &*self.served.kind.strategy;
                 table(strategy, version, meta, vec![row], self.headers())
             }
         };
@@ -197,7 +196,7 @@ impl View for ShapeView {
     fn bookmark(&self, revision: u64, annotated: bool) -> Bytes {
         match self.shape {
             Shape::Object => bookmark_object(
-                self.served.kind.kind,
+                &self.served.kind.kind,
                 &self.served.api_version(),
                 revision,
                 annotated,
@@ -220,7 +219,7 @@ impl View for ShapeView {
                 let row = json!({"cells": cells, "object": object});
                 let meta = json!({"resourceVersion": revision.to_string()});
                 let table = table(
-                    self.served.kind.strategy,
+                    &*self.served.kind.strategy,
                     version,
                     meta,
                     vec![row],

@@ -21,13 +21,18 @@ use crate::{
 pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::None)?;
     let kind = ask.kind();
-    if kind.storage.is_none() && !ask.core.handlers.contains_key(&(kind.group, kind.resource)) {
+    if kind.storage.is_none()
+        && !ask
+            .core
+            .handlers
+            .contains_key(&(&*kind.group, &*kind.resource))
+    {
         // Bindings are posted to a resource of their own as well as to the pod.
         return pods::bind(ask, body).await;
     }
     let options = WriteOptions::parse(ask.request.query, "CreateOptions")?;
     let name = match ask.request.info.subresource {
-        "" => kind.resource.to_owned(),
+        "" => kind.resource.to_string(),
         subresource => format!("{}/{subresource}", kind.resource),
     };
     let handlers = &ask.core.handlers;

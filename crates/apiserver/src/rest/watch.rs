@@ -30,9 +30,9 @@ pub async fn watch(ask: &Ask<'_>) -> Answer {
     let options = ListOptions::parse(ask.request.query, true)?;
     let filter = filter(ask)?;
     let include = IncludeObject::parse(ask.request.query.get("includeObject"))?;
-    let served = *ask.served;
+    let served = ask.served.clone();
     let cache = ask.core.cache.clone();
-    let resource = cache.of(ask.kind())?.clone();
+    let resource = cache.of(ask.kind())?;
     let start = start(ask, &options).await?;
     let timeout = options
         .timeout

@@ -168,13 +168,3 @@ fn what_is_authorized_is_what_is_served() {
         assert_eq!(parsed(method, &uri), Err(code), "{uri}");
     }
 }
-
-#[test]
-fn finds_aliases() {
-    let events = Served::find("events.k8s.io", "v1", "events").expect("served");
-    assert_eq!(
-        (events.kind.group, events.group(), events.api_version()),
-        ("", "events.k8s.io", "events.k8s.io/v1".into())
-    );
-    assert!(Served::find("apps", "v1", "pods").is_none());
-}

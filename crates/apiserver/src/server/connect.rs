@@ -147,7 +147,7 @@ fn target(ask: &Ask<'_>) -> Result<Target, Status> {
 fn slices(cache: &Cache, namespace: &str, service: &str) -> Option<Vec<Value>> {
     let slices = cache.resource("discovery.k8s.io", "endpointslices")?;
     let selectors = Selectors::parse(&format!("{SERVICE_NAME}={service}"), "").ok()?;
-    let filter = Filter::new(slices.kind, namespace, &selectors).ok()?;
+    let filter = Filter::new(&slices.kind, namespace, &selectors).ok()?;
     let all = Page {
         start: None,
         limit: 0,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, request::Parts};
+use knarr_api::{Served, kind::text};
 use knarr_meta::{field, status::Status};
 
 use super::{connect, incoming::Incoming, pages, peer::Peer};
@@ -15,13 +16,14 @@ use crate::{
     core::Core,
     kubelet::Stream,
     negotiate::{Shapes, negotiate},
+    registry::Snapshot,
     request::UserInfo,
     respond::{self, Answer},
     rest::{
         self,
         ask::{Ask, Warnings},
     },
-    route::{ApiRequest, Decoded, Served},
+    route::{ApiRequest, Decoded},
 };
 
 /// A request that is not long-running gets this long, as upstream.
@@ -105,15 +107,17 @@ impl Wire<'_> {
             Err(status) => return respond::error(&status, respond::JSON),
         };
         let info = &request.info;
+        let snapshot = self.core.registry.current();
         let served = match info.is_resource {
-            true => Served::find(info.group, info.version, info.resource),
+            true => (snapshot.kinds).find(info.group, info.version, info.resource),
             false => None,
         };
         let chain = Chain {
             core: self.core,
             parts: self.parts,
             request: &request,
-            served: served.as_ref(),
+            served,
+            snapshot: &snapshot,
             warnings: self.warnings,
         };
         let answer = knarr_tasks::caught(chain.run(peer, body, extensions)).await;
@@ -131,9 +135,9 @@ impl Wire<'_> {
         };
         let took = started.elapsed();
         // Only names the server knows become label values.
-        let (group, resource) = match &served {
-            Some(served) => (served.group(), served.kind.resource),
-            None => ("", if info.is_resource { "other" } else { "" }),
+        let (group, resource) = match served {
+            Some(served) => (served.group_text(), served.kind.resource.clone()),
+            None => (text(""), text(if info.is_resource { "other" } else { "" })),
         };
         let code = response.status().as_u16();
         self.core
@@ -156,6 +160,8 @@ struct Chain<'r> {
     /// For credentials, and for what is passed on to kubelets.
     parts: &'r Parts,
     request: &'r ApiRequest<'r>,
+    /// What is served while this request lasts.
+    snapshot: &'r Arc<Snapshot>,
     /// `None`: not a resource, or none that is served.
     served: Option<&'r Served>,
     warnings: &'r Warnings,
@@ -167,7 +173,7 @@ impl Chain<'_> {
         let user = self.user(peer).await?;
         authz::check(&*core.authorizer, &user, info)?;
         if !info.is_resource {
-            return pages::serve(core, self.request).await;
+            return pages::serve(core, self.snapshot, self.request).await;
         }
         let served = self.served.ok_or_else(Status::path_not_found)?;
         self.check_scope(served)?;

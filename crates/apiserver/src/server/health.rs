@@ -52,7 +52,7 @@ fn checks(endpoint: &str) -> &'static [Check] {
 /// Answers `/ENDPOINT` or `/ENDPOINT/CHECK`.
 pub fn serve(core: &Core, endpoint: &str, check: &str, query: &Query<'_>) -> Answer {
     let all = checks(endpoint);
-    let damaged: usize = (core.cache.resources())
+    let damaged: usize = (core.cache.resources().iter())
         .map(|resource| resource.damaged.len())
         .sum();
     let chosen: Vec<&Check> = match check {

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use knarr_api::Served;
 use knarr_meta::object;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -79,12 +80,18 @@ async fn repair(core: &Core, allocators: &Arc<Allocators>) {
 
 /// Tells a Service's users by an event; the same finding is one event for as long as that lives.
 async fn report(core: &Core, duplicate: &Duplicate) {
-    let Some(kind) = knarr_api::find("", "v1", "events") else {
+    let Some(Served { kind, .. }) = core
+        .registry
+        .current()
+        .kinds
+        .find("", "v1", "events")
+        .cloned()
+    else {
         return;
     };
     let event = duplicate.event(&knarr_meta::time::now_seconds());
     let namespace = object::namespace(&duplicate.service);
-    match Writer::create(core, kind, namespace, event).await {
+    match Writer::create(core, &kind, namespace, event).await {
         Err(status) if !status.is_already_exists() => {
             tracing::warn!(%status, message = duplicate.message, "cannot write an event");
         }

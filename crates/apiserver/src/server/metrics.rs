@@ -11,6 +11,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use knarr_api::kind::Text;
 
 /// Upper bounds of the duration buckets, in seconds.
 const BUCKETS_SECONDS: [f64; 12] = [
@@ -19,8 +20,8 @@ const BUCKETS_SECONDS: [f64; 12] = [
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
     verb: &'static str,
-    group: &'static str,
-    resource: &'static str,
+    group: Text,
+    resource: Text,
     code: u16,
 }
 
@@ -55,14 +56,7 @@ impl Metrics {
     }
 
     /// Counts an answered request.
-    pub fn answered(
-        &self,
-        verb: &str,
-        group: &'static str,
-        resource: &'static str,
-        code: u16,
-        took: Duration,
-    ) {
+    pub fn answered(&self, verb: &str, group: Text, resource: Text, code: u16, took: Duration) {
         let key = Key {
             verb: known_verb(verb),
             group,
@@ -188,8 +182,9 @@ mod tests {
     #[test]
     fn counts_into_buckets() {
         let metrics = Metrics::default();
-        metrics.answered("get", "apps", "deployments", 200, Duration::from_millis(3));
-        metrics.answered("get", "apps", "deployments", 200, Duration::from_secs(70));
+        for took in [Duration::from_millis(3), Duration::from_secs(70)] {
+            metrics.answered("get", "apps".into(), "deployments".into(), 200, took);
+        }
         let mut out = String::new();
         metrics.render(&mut out);
         let labels = r#"verb="GET",group="apps",resource="deployments",code="200""#;

@@ -13,6 +13,7 @@ use crate::{
     discovery,
     negotiate::{self, Shapes},
     openapi,
+    registry::Snapshot,
     respond::{self, Answer},
     route::ApiRequest,
 };
@@ -21,7 +22,7 @@ use crate::{
 pub const GIT_VERSION: &str = "v1.35.0+knarr";
 
 /// Answers a non-resource path.
-pub async fn serve(core: &Arc<Core>, request: &ApiRequest<'_>) -> Answer {
+pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequest<'_>) -> Answer {
     if !matches!(request.info.verb, "get" | "head") {
         return Err(Status::method_not_allowed());
     }
@@ -41,13 +42,13 @@ pub async fn serve(core: &Arc<Core>, request: &ApiRequest<'_>) -> Answer {
     match path {
         "/metrics" => return Ok(metrics_page(core)),
         "/version" => return negotiated(&version(), request),
-        "/" => return negotiated(&json!({"paths": discovery::paths()}), request),
+        "/" => return negotiated(&json!({"paths": discovery::paths(snapshot)}), request),
         _ => {}
     }
-    if let Some(answer) = openapi::serve(path, request).await {
+    if let Some(answer) = openapi::serve(snapshot, path, request).await {
         return answer;
     }
-    discovery::serve(core, path, request).unwrap_or_else(|| Err(Status::path_not_found()))
+    discovery::serve(core, snapshot, path, request).unwrap_or_else(|| Err(Status::path_not_found()))
 }
 
 fn negotiated(value: &serde_json::Value, request: &ApiRequest<'_>) -> Answer {
@@ -90,10 +91,13 @@ fn metrics_page(core: &Core) -> Response<Body> {
     let watchers = "apiserver_registered_watchers";
     let mut seconds = String::new();
     metrics::help(&mut seconds, watchers, "gauge", "Watchers by resource.");
-    let mut all: Vec<_> = core.cache.resources().collect();
-    all.sort_by_key(|r| (r.kind.resource, r.kind.group));
+    let mut all = core.cache.resources();
+    all.sort_by_cached_key(|r| (r.kind.resource.clone(), r.kind.group.clone()));
     for resource in all {
-        let gr = knarr_meta::GroupResource::new(resource.kind.group, resource.kind.resource);
+        let gr = knarr_meta::GroupResource::new(
+            resource.kind.group.clone(),
+            resource.kind.resource.clone(),
+        );
         metrics::line(
             &mut out,
             name,

@@ -5,6 +5,7 @@ mod damaged;
 mod numbers;
 mod reading;
 mod refusals;
+mod registry;
 mod streaming;
 mod writing;
 

@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use super::*;
 
-fn kind(resource: &str) -> &'static Kind {
-    knarr_api::find("", "v1", resource).expect("a core kind")
+fn kind(resource: &str) -> &'static Arc<Kind> {
+    knarr_api::built_in("", "v1", resource).expect("a core kind")
 }
 
 #[test]

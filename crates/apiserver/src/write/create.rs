@@ -35,7 +35,7 @@ impl Core {
         // Admission and hooks judge by the cache: it must have what was acknowledged (the namespace, just made).
         self.cache.fresh().await?;
         let asked_name = object::name(&tree).to_owned();
-        let strategy = write.kind.strategy;
+        let strategy = &write.kind.strategy;
         if self
             .admit(
                 write,
@@ -84,13 +84,13 @@ impl Core {
         write: &Write<'_>,
         tree: &mut Value,
     ) -> Result<Arc<Entry>, Refused> {
-        let strategy = write.kind.strategy;
+        let strategy = &write.kind.strategy;
         strategy.prepare_create(tree);
         let name = object::name(tree).to_owned();
         let errors = validate(write, tree);
         if !errors.is_empty() {
             return Err(Refused::Status(Status::invalid(
-                GroupKind::new(write.kind.group, write.kind.kind),
+                GroupKind::new(write.kind.group.clone(), write.kind.kind.clone()),
                 &name,
                 errors,
             )));
@@ -164,7 +164,7 @@ fn system_fields(tree: &mut Value, generation: bool) {
 }
 
 fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
-    let strategy = write.kind.strategy;
+    let strategy = &write.kind.strategy;
     let empty = Value::Null;
     let meta = tree.get("metadata").unwrap_or(&empty);
     let name = |name: &str, prefix: bool| {

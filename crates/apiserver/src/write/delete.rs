@@ -168,7 +168,7 @@ fn preconditions(
     current: &Current,
 ) -> Result<(), Status> {
     // Upstream names the kind where the resource belongs.
-    let resource = || GroupResource::new(kind.group, kind.kind);
+    let resource = || GroupResource::new(kind.group.clone(), kind.kind.clone());
     let uid = object::uid(&current.tree);
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
         return Err(Status::conflict(

@@ -87,8 +87,8 @@ mod tests {
 
     #[test]
     fn no_subresource_but_status_and_binding_reaches_status() {
-        for kind in knarr_api::kinds() {
-            for subresource in kind.subresources {
+        for kind in knarr_api::built_in_kinds() {
+            for subresource in kind.subresources.iter() {
                 let reaches = subresource
                     .changes
                     .iter()

@@ -297,12 +297,12 @@ fn preconditions(
         "" | "0" => {
             let path = Path::new("metadata").child("resourceVersion");
             let error = Error::invalid(&path, 0, "must be specified for an update");
-            let kind = GroupKind::new(write.group.to_owned(), write.kind.resource);
+            let kind = GroupKind::new(write.group.to_owned(), write.kind.resource.clone());
             Err(Status::invalid(kind, name, vec![error]))
         }
         given if given == current_version => Ok(()),
         given if given.parse::<u64>().is_err() => Err(Status::invalid(
-            GroupKind::new(write.kind.group, write.kind.kind),
+            GroupKind::new(write.kind.group.clone(), write.kind.kind.clone()),
             name,
             vec![Error::invalid(
                 &Path::new("metadata").child("resourceVersion"),
@@ -316,7 +316,7 @@ fn preconditions(
 
 /// Carries over what this update may not change, and counts the generation.
 fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
-    let strategy = write.kind.strategy;
+    let strategy = &write.kind.strategy;
     if let Some(changes) = changes(write.kind, part) {
         *tree = part::restrict(changes, tree, old);
     }
@@ -380,7 +380,7 @@ fn validate(
     errors.extend(write.kind.strategy.validate_update(tree, old, part));
     if !errors.is_empty() {
         return Err(Status::invalid(
-            GroupKind::new(write.kind.group, write.kind.kind),
+            GroupKind::new(write.kind.group.clone(), write.kind.kind.clone()),
             name,
             errors,
         ));

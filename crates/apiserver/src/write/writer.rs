@@ -17,13 +17,13 @@ use crate::{
 impl Core {
     fn own_write<'a>(
         &'a self,
-        kind: &'static Kind,
+        kind: &'a Kind,
         namespace: &'a str,
         warnings: &'a Warnings,
     ) -> Write<'a> {
         Write {
             kind,
-            group: kind.group,
+            group: &kind.group,
             namespace,
             subresource: "",
             user: &self.own_user,
@@ -37,7 +37,7 @@ impl Core {
 impl Writer for Core {
     async fn create(
         &self,
-        kind: &'static Kind,
+        kind: &Kind,
         namespace: &str,
         mut object: Value,
     ) -> Result<Value, Status> {
@@ -49,7 +49,7 @@ impl Writer for Core {
 
     async fn update(
         &self,
-        kind: &'static Kind,
+        kind: &Kind,
         namespace: &str,
         name: &str,
         part: Part,
@@ -74,7 +74,7 @@ impl Writer for Core {
             .tree())
     }
 
-    async fn delete(&self, kind: &'static Kind, namespace: &str, name: &str) -> Result<(), Status> {
+    async fn delete(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(), Status> {
         let warnings = Warnings::default();
         let write = self.own_write(kind, namespace, &warnings);
         Core::delete(self, &write, name, &DeleteOptions::default()).await?;
@@ -84,18 +84,13 @@ impl Writer for Core {
 
 #[async_trait]
 impl Writer for Arc<Core> {
-    async fn create(
-        &self,
-        kind: &'static Kind,
-        namespace: &str,
-        object: Value,
-    ) -> Result<Value, Status> {
+    async fn create(&self, kind: &Kind, namespace: &str, object: Value) -> Result<Value, Status> {
         Writer::create(&**self, kind, namespace, object).await
     }
 
     async fn update(
         &self,
-        kind: &'static Kind,
+        kind: &Kind,
         namespace: &str,
         name: &str,
         part: Part,
@@ -104,7 +99,7 @@ impl Writer for Arc<Core> {
         Writer::update(&**self, kind, namespace, name, part, change).await
     }
 
-    async fn delete(&self, kind: &'static Kind, namespace: &str, name: &str) -> Result<(), Status> {
+    async fn delete(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(), Status> {
         Writer::delete(&**self, kind, namespace, name).await
     }
 }

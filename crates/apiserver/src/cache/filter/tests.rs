@@ -5,8 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::cache::entry::encode;
 
-fn pods() -> &'static Kind {
-    knarr_api::find("", "v1", "pods").expect("a core kind")
+fn pods() -> &'static Arc<Kind> {
+    knarr_api::built_in("", "v1", "pods").expect("a core kind")
 }
 
 fn pod(namespace: &str, name: &str, node: &str) -> Entry {
@@ -55,7 +55,7 @@ fn names_unknown_fields() {
         (status.code, status.message.as_str()),
         (400, "field label not supported: spec.foo")
     );
-    let configmaps = knarr_api::find("", "v1", "configmaps").expect("a core kind");
+    let configmaps = knarr_api::built_in("", "v1", "configmaps").expect("a core kind");
     let status = filter(configmaps, "", "", "data=1").unwrap_err();
     assert_eq!(
         status.message,

@@ -3,8 +3,8 @@ use serde_json::json;
 use super::*;
 use crate::{cache::entry::encode, request::Selectors};
 
-fn pods() -> &'static Kind {
-    knarr_api::find("", "v1", "pods").expect("a core kind")
+fn pods() -> &'static Arc<Kind> {
+    knarr_api::built_in("", "v1", "pods").expect("a core kind")
 }
 
 fn pod(key: &str, revision: u64, node: &str) -> Arc<Entry> {
@@ -23,7 +23,9 @@ fn cache() -> ResourceCache {
         .to_vec();
     let published = Arc::new(AtomicU64::new(10));
     let ring = Ring::new(10, crate::cache::ring::RING_EVENTS);
-    ResourceCache::new(pods(), "/registry/pods/".into(), published, ring, entries)
+    let prefix = "/registry/pods/".into();
+    let ended = CancellationToken::new();
+    ResourceCache::new(pods().clone(), prefix, published, ring, entries, ended)
 }
 
 fn filter(namespace: &str, fields: &str) -> Filter {

@@ -5,7 +5,7 @@ use crate::{cache::entry::encode, request::Selectors};
 
 fn state(app: Option<&str>, revision: u64) -> Option<Arc<Entry>> {
     let app = app?;
-    let kind = knarr_api::find("", "v1", "pods").expect("a core kind");
+    let kind = knarr_api::built_in("", "v1", "pods").expect("a core kind");
     let tree = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "a", "namespace": "n", "labels": {"app": app}}});
     Some(Arc::new(
         Entry::new(kind, "n/a".into(), revision, encode(&tree)).expect("an object"),
@@ -18,7 +18,7 @@ fn event(revision: u64, old: Option<&str>, new: Option<&str>) -> RingEvent {
 
 #[test]
 fn selector_transitions_become_added_and_deleted() {
-    let kind = knarr_api::find("", "v1", "pods").expect("a core kind");
+    let kind = knarr_api::built_in("", "v1", "pods").expect("a core kind");
     let filter = Filter::new(
         kind,
         "n",
@@ -99,7 +99,7 @@ fn forgets_the_oldest_and_knows_it() {
 
 #[test]
 fn keeps_within_its_bytes() {
-    let kind = knarr_api::find("", "v1", "configmaps").expect("a core kind");
+    let kind = knarr_api::built_in("", "v1", "configmaps").expect("a core kind");
     let big = "x".repeat(RING_BYTES / 4);
     let mut ring = Ring::new(1, RING_EVENTS);
     for revision in 2..10 {

@@ -3,8 +3,8 @@ use serde_json::json;
 
 use super::*;
 
-fn kind(resource: &str) -> &'static Kind {
-    knarr_api::find("", "v1", resource).expect("a core kind")
+fn kind(resource: &str) -> &'static Arc<Kind> {
+    knarr_api::built_in("", "v1", resource).expect("a core kind")
 }
 
 fn options(grace: Option<i64>, propagation: Option<Propagation>) -> DeleteOptions {
