@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Defaults of spec.template.
-fn default_template(spec: &mut Map<String, Value>) {
+pub(crate) fn default_template(spec: &mut Map<String, Value>) {
     if let Some(template) = tree::child(spec, "template")
         && let Some(pod) = tree::child(template, "spec")
     {
@@ -30,22 +30,22 @@ fn default_template(spec: &mut Map<String, Value>) {
 }
 
 /// Columns of a workload's template, behind the others, and their cells.
-const CONTAINERS: Column = wide(
+pub(crate) const CONTAINERS: Column = wide(
     "Containers",
     "string",
     "Names of the template's containers.",
 );
-const IMAGES: Column = wide("Images", "string", "Images of the template's containers.");
+pub(crate) const IMAGES: Column = wide("Images", "string", "Images of the template's containers.");
 
 /// The cells of [`CONTAINERS`] and [`IMAGES`].
-fn template_cells(object: &Value) -> [Value; 2] {
+pub(crate) fn template_cells(object: &Value) -> [Value; 2] {
     let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
     let (names, images) = pod_spec::names_and_images(template);
     [names.into(), images.into()]
 }
 
 /// What an update through this part may not change: the status, or all but it.
-fn keep_other_part(new: &mut Value, old: &Value, part: Part) {
+pub(crate) fn keep_other_part(new: &mut Value, old: &Value, part: Part) {
     let kept = if part == Part::Status {
         "spec"
     } else {
@@ -128,7 +128,7 @@ fn validate_selector_kept(new: &Value, old: &Value, errors: &mut ErrorList) {
 }
 
 /// Counts of a status: none is negative, and none of `parts` is greater than `replicas`.
-fn validate_counts(object: &Value, parts: &[&'static str], errors: &mut ErrorList) {
+pub(crate) fn validate_counts(object: &Value, parts: &[&'static str], errors: &mut ErrorList) {
     let path = Path::new("status");
     let count = |field: &str| i64_at(object, &["status", field]).unwrap_or_default();
     for field in ["observedGeneration", "replicas"].iter().chain(parts) {
@@ -167,7 +167,7 @@ fn scale(object: &Value) -> Option<(i64, i64, String)> {
     ))
 }
 
-fn set_scale(object: &mut Value, replicas: i64) -> Result<(), Status> {
+pub(crate) fn set_scale(object: &mut Value, replicas: i64) -> Result<(), Status> {
     let spec = object::child_mut(object, "spec")
         .ok_or_else(|| Status::internal("the object has no spec"))?;
     spec.insert("replicas".to_owned(), replicas.into());

@@ -8,6 +8,8 @@ pub mod namespace;
 pub mod node;
 pub mod pod;
 pub(crate) mod pod_spec;
+pub mod pod_template;
+pub mod replication_controller;
 pub mod secret;
 pub mod service;
 pub mod service_account;

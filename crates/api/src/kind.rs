@@ -393,6 +393,11 @@ pub trait Strategy: Send + Sync {
         Deletion::Immediate
     }
 
+    /// Whether a DELETE that says nothing of dependents leaves them, as kinds from before the garbage collector do.
+    fn orphans_dependents(&self) -> bool {
+        false
+    }
+
     /// The `Scale` view of the object: (spec.replicas, status.replicas, status selector as a string).
     fn scale(&self, _object: &Value) -> Option<(i64, i64, String)> {
         None

@@ -24,6 +24,8 @@ static BUILT_IN: &[&BuiltIn] = &[
     &core::namespace::KIND,
     &core::node::KIND,
     &core::pod::KIND,
+    &core::pod_template::KIND,
+    &core::replication_controller::KIND,
     &core::secret::KIND,
     &core::service_account::KIND,
     &core::service::KIND,

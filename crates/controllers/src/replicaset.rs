@@ -1,6 +1,7 @@
-//! ReplicaSets: as many pods of a template as asked for.
+//! ReplicaSets and ReplicationControllers: as many pods of a template as asked for.
 
 mod plan;
+mod replicated;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,12 +9,12 @@ use std::sync::Arc;
 use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_meta::labels::Selector;
+use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
-use kube::{Api, Resource};
 
 use crate::deletion;
 use crate::expectations::Expectations;
@@ -22,15 +23,16 @@ use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use crate::written::{self, Written};
 use plan::Op;
+use replicated::Replicated;
 
 const WORKERS: usize = 5;
 /// Pods created in the first batch; each batch that succeeds doubles the next (upstream `SlowStartInitialBatchSize`).
 const SLOW_START_PODS: usize = 1;
 
-pub(crate) struct ReplicaSetController {
+pub(crate) struct ReplicaSetController<K: Replicated> {
     client: kube::Client,
     recorder: Recorder,
-    sets: Informer<ReplicaSet>,
+    sets: Informer<K>,
     pods: Informer<Pod>,
     expectations: Expectations,
     written: Written,
@@ -38,9 +40,14 @@ pub(crate) struct ReplicaSetController {
 }
 
 pub(crate) fn start(context: &Context) {
-    let client = context.client("replicaset-controller");
-    let controller = Arc::new(ReplicaSetController {
-        recorder: context.recorder(&client, "replicaset-controller"),
+    start_of::<ReplicaSet>(context);
+    start_of::<ReplicationController>(context);
+}
+
+fn start_of<K: Replicated>(context: &Context) {
+    let client = context.client(K::ACCOUNT);
+    let controller = Arc::new(ReplicaSetController::<K> {
+        recorder: context.recorder(&client, K::ACCOUNT),
         client,
         sets: context.informers.informer(),
         pods: context.informers.informer(),
@@ -53,7 +60,7 @@ pub(crate) fn start(context: &Context) {
     context.start(controller, WORKERS, informers);
 }
 
-impl ReplicaSetController {
+impl<K: Replicated> ReplicaSetController<K> {
     fn watch(self: &Arc<Self>) {
         let this = Arc::downgrade(self);
         self.sets.on_event(move |event| {
@@ -80,7 +87,7 @@ impl ReplicaSetController {
 
     fn pod_changed(&self, event: &Event<Pod>) {
         let pod = &**event.object();
-        let owner = owner_key(pod);
+        let owner = owner_key::<K>(pod);
         match event {
             // A pod that is already going was seen for the first time after a restart: it is a deletion.
             Event::Added(_) if pod.metadata.deletion_timestamp.is_some() => {
@@ -93,7 +100,7 @@ impl ReplicaSetController {
             }
             Event::Updated { old, .. } => {
                 if uid(&**old) != uid(pod) {
-                    self.pod_going(old, owner_key(old).as_ref());
+                    self.pod_going(old, owner_key::<K>(old).as_ref());
                     if let Some(key) = &owner {
                         self.expectations.creation_observed(key);
                     }
@@ -101,7 +108,7 @@ impl ReplicaSetController {
                 if pod.metadata.deletion_timestamp.is_some() {
                     self.pod_going(pod, owner.as_ref());
                 }
-                let before = owner_key(old);
+                let before = owner_key::<K>(old);
                 if before != owner {
                     before.into_iter().for_each(|key| self.queue.add(key));
                 }
@@ -126,16 +133,17 @@ impl ReplicaSetController {
             .sets
             .list_in(pod.metadata.namespace.as_deref().unwrap_or_default())
         {
-            if selector(&set).is_ok_and(|s| s.matches_option(pod.metadata.labels.as_ref())) {
+            if selector(&set.as_set()).is_ok_and(|s| s.matches_option(pod.metadata.labels.as_ref()))
+            {
                 self.queue.add(Key::of(&*set));
             }
         }
     }
 
     /// The pods of all ReplicaSets that have the same controller.
-    fn related(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
-        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-        let siblings = match owners::controller_of(&set.metadata) {
+    fn related(&self, set: &K) -> Vec<Arc<Pod>> {
+        let namespace = set.meta().namespace.as_deref().unwrap_or_default();
+        let siblings = match owners::controller_of(set.meta()) {
             Some(owner) => owners::controlled(&self.sets, namespace, &owner.uid),
             None => Vec::new(),
         };
@@ -148,7 +156,7 @@ impl ReplicaSetController {
             .collect()
     }
 
-    async fn execute(&self, key: &Key, set: &ReplicaSet, op: Op) -> Result<(), Error> {
+    async fn execute(&self, key: &Key, set: &K, op: Op) -> Result<(), Error> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
         match op {
             Op::Create { count } => {
@@ -178,12 +186,7 @@ impl ReplicaSetController {
         }
     }
 
-    async fn create_pod(
-        &self,
-        set: &ReplicaSet,
-        api: &Api<Pod>,
-        pod: &Pod,
-    ) -> Result<(), kube::Error> {
+    async fn create_pod(&self, set: &K, api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
         let about = set.object_ref(&());
         match api.create(&PostParams::default(), pod).await {
             Ok(created) => {
@@ -207,7 +210,7 @@ impl ReplicaSetController {
     async fn delete_pod(
         &self,
         key: &Key,
-        set: &ReplicaSet,
+        set: &K,
         api: &Api<Pod>,
         pod: &Pod,
     ) -> Result<(), kube::Error> {
@@ -232,19 +235,19 @@ impl ReplicaSetController {
 
     async fn write_status(
         &self,
-        set: &ReplicaSet,
+        set: &K,
         active: &[Arc<Pod>],
         failure: Option<&str>,
     ) -> Result<(), Error> {
-        let status = plan::status(set, active, failure, Timestamp::now());
-        if set.status.as_ref() == Some(&status) {
+        let seen = set.as_set();
+        let status = plan::status(&seen, active, failure, Timestamp::now());
+        if seen.status.as_ref() == Some(&status) {
             return Ok(());
         }
-        let mut written = set.clone();
-        written.status = Some(status);
-        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-        let api: Api<ReplicaSet> = Api::namespaced(self.client.clone(), namespace);
-        let name = set.metadata.name.as_deref().unwrap_or_default();
+        let written = set.with_status(status);
+        let namespace = set.meta().namespace.as_deref().unwrap_or_default();
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let name = set.meta().name.as_deref().unwrap_or_default();
         let answer = api
             .replace_status(name, &PostParams::default(), &written)
             .await?;
@@ -253,8 +256,8 @@ impl ReplicaSetController {
     }
 }
 
-fn owner_key(pod: &Pod) -> Option<Key> {
-    let owner = owners::controller_of(&pod.metadata).filter(|owner| owner.kind == "ReplicaSet")?;
+fn owner_key<K: Replicated>(pod: &Pod) -> Option<Key> {
+    let owner = owners::controller_of(&pod.metadata).filter(|owner| owner.kind == K::KIND)?;
     Some(Key::new(
         pod.metadata.namespace.as_deref().unwrap_or_default(),
         &owner.name,
@@ -277,8 +280,9 @@ fn selector(set: &ReplicaSet) -> Result<Selector, Error> {
 }
 
 /// A pod of the ReplicaSet's template, named by the server.
-fn new_pod(set: &ReplicaSet) -> Pod {
+fn new_pod<K: Replicated>(set: &K) -> Pod {
     let template = set
+        .as_set()
         .spec
         .as_ref()
         .and_then(|s| s.template.clone())
@@ -288,9 +292,9 @@ fn new_pod(set: &ReplicaSet) -> Pod {
         metadata: ObjectMeta {
             generate_name: Some(format!(
                 "{}-",
-                set.metadata.name.as_deref().unwrap_or_default()
+                set.meta().name.as_deref().unwrap_or_default()
             )),
-            namespace: set.metadata.namespace.clone(),
+            namespace: set.meta().namespace.clone(),
             labels: meta.labels,
             annotations: meta.annotations,
             finalizers: meta.finalizers,
@@ -323,8 +327,8 @@ where
     (succeeded, Ok(()))
 }
 
-impl Reconciler for ReplicaSetController {
-    const NAME: &'static str = "replicaset";
+impl<K: Replicated> Reconciler for ReplicaSetController<K> {
+    const NAME: &'static str = K::NAME;
     type Key = Key;
 
     fn queue(&self) -> &WorkQueue<Key> {
@@ -340,25 +344,26 @@ impl Reconciler for ReplicaSetController {
             return Ok(());
         }
         let unmet = self.expectations.unmet(key);
-        let selector = selector(&set)?;
+        let seen = set.as_set();
+        let selector = selector(&seen)?;
         let mut candidates = owners::candidates(&self.pods, &key.namespace, uid(&*set));
         candidates.retain(|pod| pods::is_active(pod));
-        let claims = owners::claim(&set.metadata, &selector, candidates);
+        let claims = owners::claim(set.meta(), &selector, candidates);
         let sets = Api::namespaced(self.client.clone(), &key.namespace);
         let pods = Api::namespaced(self.client.clone(), &key.namespace);
         let active = owners::execute(claims, &*set, &sets, &pods).await?;
         let mut result = Ok(());
         if let Some(left) = unmet {
             self.queue.add_after(key.clone(), left);
-        } else if set.metadata.deletion_timestamp.is_none() {
+        } else if set.meta().deletion_timestamp.is_none() {
             let now = Timestamp::now();
-            if let Some(op) = plan::plan(&set, &active, &self.related(&set), now) {
+            if let Some(op) = plan::plan(&seen, &active, &self.related(&set), now) {
                 result = self.execute(key, &set, op).await;
             }
         }
         let failure = result.as_ref().err().map(ToString::to_string);
         self.write_status(&set, &active, failure.as_deref()).await?;
-        if let Some(delay) = plan::next_available(&set, &active, Timestamp::now()) {
+        if let Some(delay) = plan::next_available(&seen, &active, Timestamp::now()) {
             self.queue.add_after(key.clone(), delay);
         }
         result

@@ -1,7 +1,10 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
-use super::{binding, config_map, endpoints, event, namespace, node, secret, service_account};
+use super::{
+    binding, config_map, endpoints, event, namespace, node, pod_template, replication_controller,
+    secret, service_account,
+};
 use crate::{
     BuiltIn,
     kind::Part,
@@ -281,4 +284,78 @@ fn the_rest() {
         json!({"secrets": [{"name": "a", "uid": "x"}]}),
     );
     assert_eq!(account, json!({"secrets": [{"name": "a"}]}));
+}
+
+fn template(labels: Value) -> Value {
+    json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "c", "image": "i"}]}})
+}
+
+#[test]
+fn replication_controllers() {
+    let kind = &replication_controller::KIND;
+    let plain =
+        json!({"metadata": {"name": "web"}, "spec": {"template": template(json!({"app": "web"}))}});
+    let object = created(kind, plain.clone());
+    assert_eq!(object["spec"]["replicas"], 1);
+    assert_eq!(object["spec"]["selector"], json!({"app": "web"}));
+    assert_eq!(object["metadata"]["labels"], json!({"app": "web"}));
+    assert_eq!(
+        object["spec"]["template"]["spec"]["restartPolicy"],
+        "Always"
+    );
+    check(kind, plain, expect![""]);
+    expect!["web | 1 | 0 | 0 | <unknown> | c | i | app=web"].assert_eq(&row(kind, &object, NOW));
+    assert_eq!(
+        kind.strategy.scale(&object),
+        Some((1, 0, "app=web".to_owned()))
+    );
+    assert!(kind.strategy.orphans_dependents());
+
+    let mut odd = template(json!({"app": "other"}));
+    odd["spec"]["restartPolicy"] = json!("Never");
+    odd["spec"]["activeDeadlineSeconds"] = json!(5);
+    let spec =
+        json!({"replicas": -1, "minReadySeconds": -2, "selector": {"app": "web"}, "template": odd});
+    check(
+        kind,
+        json!({"spec": spec}),
+        expect![[r#"
+            spec.replicas: Invalid value: -1: must be greater than or equal to 0
+            spec.minReadySeconds: Invalid value: -2: must be greater than or equal to 0
+            spec.template.metadata.labels: Invalid value: {"app":"other"}: `selector` does not match template `labels`
+            spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"
+            spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicationController is not Supported"#]],
+    );
+    check(
+        kind,
+        json!({"spec": {}}),
+        expect![[r#"
+            spec.selector: Required value
+            spec.template: Required value"#]],
+    );
+    let told = |ready: i64| json!({"status": {"replicas": 1, "readyReplicas": ready}});
+    expect!["status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas"]
+        .assert_eq(&update_errors(kind, told(2), &told(1), Part::Status));
+    let warnings = kind
+        .strategy
+        .warnings(&json!({"metadata": {"name": "a.b"}}));
+    assert!(warnings[0].starts_with("metadata.name: this is used in Pod names"));
+}
+
+#[test]
+fn pod_templates() {
+    let kind = &pod_template::KIND;
+    let object =
+        json!({"metadata": {"name": "t"}, "template": template(json!({"b": "2", "a": "1"}))});
+    let object = created(kind, object);
+    assert_eq!(object["template"]["spec"]["dnsPolicy"], "ClusterFirst");
+    expect!["t | c | i | a=1,b=2"].assert_eq(&row(kind, &object, NOW));
+    let mut bad = object.clone();
+    bad["template"]["spec"]["containers"] = json!([]);
+    check(
+        kind,
+        bad.clone(),
+        expect!["template.spec.containers: Required value"],
+    );
+    assert!(kind.strategy.changes_generation(&bad, &object));
 }

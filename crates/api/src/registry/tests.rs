@@ -38,6 +38,8 @@ fn discovery_names() {
         v1 namespaces Namespace ["ns"] [create,delete,get,list,patch,update,watch] /registry/namespaces Cluster /finalize/status
         v1 nodes Node ["no"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/minions Cluster /proxy/status
         v1 pods Pod ["po"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/pods Namespaced /attach/binding/eviction/exec/log/portforward/proxy/status
+        v1 podtemplates PodTemplate [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/podtemplates Namespaced /
+        v1 replicationcontrollers ReplicationController ["rc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/controllers Namespaced /scale/status
         v1 secrets Secret [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/secrets Namespaced /
         v1 serviceaccounts ServiceAccount ["sa"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/serviceaccounts Namespaced /token
         v1 services Service ["svc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/services/specs Namespaced /proxy/status

@@ -211,7 +211,7 @@ fn plan(kind: &Kind, current: &Value, options: &DeleteOptions) -> Step {
             return Step::Wait;
         }
         mark(&mut tree, 0, false);
-        set_finalizers(&mut tree, options);
+        set_finalizers(kind, &mut tree, options);
         if let Some(map) = tree.as_object_mut() {
             let status = map.entry("status").or_insert_with(|| json!({}));
             status["phase"] = json!("Terminating");
@@ -234,7 +234,7 @@ fn plan(kind: &Kind, current: &Value, options: &DeleteOptions) -> Step {
     match kind.strategy.deletion(current, grace) {
         Deletion::Graceful { seconds } if seconds > 0 => {
             mark(&mut tree, seconds, true);
-            set_finalizers(&mut tree, options);
+            set_finalizers(kind, &mut tree, options);
             Step::Mark(tree)
         }
         _ => remove_or_hold(kind, current, options),
@@ -244,7 +244,7 @@ fn plan(kind: &Kind, current: &Value, options: &DeleteOptions) -> Step {
 /// Without grace: gone, unless finalizers hold it.
 fn remove_or_hold(kind: &Kind, current: &Value, options: &DeleteOptions) -> Step {
     let mut tree = current.clone();
-    set_finalizers(&mut tree, options);
+    set_finalizers(kind, &mut tree, options);
     if !held(kind, &tree) {
         return Step::Remove;
     }
@@ -290,8 +290,9 @@ fn shorten(tree: &mut Value, left: i64, wanted: i64) {
     meta.insert("deletionGracePeriodSeconds".into(), json!(wanted));
 }
 
-/// Adds and removes the garbage collector's finalizers as the options ask; without a policy they stay as they are.
-fn set_finalizers(tree: &mut Value, options: &DeleteOptions) {
+/// Adds and removes the garbage collector's finalizers as the options ask; without a policy they stay as they are, or as the kind
+/// wants them.
+fn set_finalizers(kind: &Kind, tree: &mut Value, options: &DeleteOptions) {
     let finalizers: Vec<String> = object::finalizers(tree).map(str::to_owned).collect();
     let wanted = match options.propagation() {
         Some(Propagation::Orphan) => Some(ORPHAN),
@@ -299,6 +300,7 @@ fn set_finalizers(tree: &mut Value, options: &DeleteOptions) {
         Some(Propagation::Background) => None,
         None if finalizers.iter().any(|f| f == ORPHAN) => Some(ORPHAN),
         None if finalizers.iter().any(|f| f == FOREGROUND) => Some(FOREGROUND),
+        None if kind.strategy.orphans_dependents() => Some(ORPHAN),
         None => None,
     };
     let mut new: Vec<String> = finalizers

@@ -159,3 +159,14 @@ fn namespaces_terminate_first() {
         "remove"
     );
 }
+
+#[test]
+fn old_kinds_leave_their_dependents_unless_told() {
+    let old = json!({"metadata": {"name": "rc", "generation": 1}});
+    let of = |options| outcome("replicationcontrollers", &old, &options);
+    assert_eq!(
+        of(options(None, None)),
+        r#"deleting grace=0 finalizers=["orphan"] generation=2"#
+    );
+    assert_eq!(of(options(None, Some(Propagation::Background))), "remove");
+}
