@@ -14,6 +14,7 @@ pub mod coordination;
 pub mod core;
 pub mod discovery;
 pub mod kind;
+pub mod networking;
 pub mod openapi;
 pub mod rbac;
 mod registry;

@@ -13,7 +13,7 @@ use knarr_meta::Gvk;
 use crate::{
     Alias, Kind, apps, authentication, authorization, coordination, core, discovery,
     kind::{BuiltIn, Text},
-    rbac, scheduling,
+    networking, rbac, scheduling,
 };
 
 static BUILT_IN: &[&BuiltIn] = &[
@@ -40,6 +40,8 @@ static BUILT_IN: &[&BuiltIn] = &[
     &apps::replica_set::KIND,
     &coordination::lease::KIND,
     &discovery::endpoint_slice::KIND,
+    &networking::ingress_class::KIND,
+    &networking::ingress::KIND,
     &rbac::cluster_role_binding::KIND,
     &rbac::cluster_role::KIND,
     &rbac::role_binding::KIND,

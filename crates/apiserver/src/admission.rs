@@ -13,6 +13,7 @@ use crate::{
     request::{AdmissionChain, AdmissionRequest, Object, Objects},
 };
 
+mod default_ingress_class;
 mod default_toleration_seconds;
 mod namespace_lifecycle;
 mod node_restriction;
@@ -22,6 +23,7 @@ mod taint_nodes_by_condition;
 #[cfg(test)]
 mod tests;
 
+pub use default_ingress_class::DefaultIngressClass;
 pub use default_toleration_seconds::DefaultTolerationSeconds;
 pub use namespace_lifecycle::NamespaceLifecycle;
 pub use node_restriction::NodeRestriction;
@@ -39,8 +41,9 @@ pub fn chain(objects: Arc<dyn Objects>, authz: Arc<Authz>) -> AdmissionChain {
         Arc::new(ServiceAccount::new(objects.clone())),
         Arc::new(NodeRestriction::new(objects.clone())),
         Arc::new(TaintNodesByCondition),
-        Arc::new(Priority::new(objects)),
+        Arc::new(Priority::new(objects.clone())),
         Arc::new(DefaultTolerationSeconds),
+        Arc::new(DefaultIngressClass::new(objects)),
         Arc::new(RbacEscalation::new(authz.rbac().clone(), authz)),
     ]
 }

@@ -403,6 +403,23 @@ pub fn http_header_name(value: &str) -> Vec<String> {
     )]
 }
 
+/// The path of an HTTP URL, without its first slash.
+pub fn http_path(value: &str) -> Vec<String> {
+    const PUNCTUATION: &[u8] = b"/-._~%!$&'()*+,;=:";
+    let valid = !value.is_empty()
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || PUNCTUATION.contains(&b));
+    if valid {
+        return Vec::new();
+    }
+    vec![regex_message(
+        "Invalid path",
+        r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+",
+        &[],
+    )]
+}
+
 /// A name that is safe as a path segment: the rule of RBAC objects.
 pub fn path_segment(value: &str, prefix: bool) -> Vec<String> {
     if !prefix && (value == "." || value == "..") {

@@ -54,6 +54,8 @@ fn discovery_names() {
         apps/v1 replicasets ReplicaSet ["rs"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/replicasets Namespaced /scale/status
         coordination.k8s.io/v1 leases Lease [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/leases Namespaced /
         discovery.k8s.io/v1 endpointslices EndpointSlice [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/endpointslices Namespaced /
+        networking.k8s.io/v1 ingressclasses IngressClass [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/ingressclasses Cluster /
+        networking.k8s.io/v1 ingresses Ingress ["ing"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/ingress Namespaced /status
         rbac.authorization.k8s.io/v1 clusterrolebindings ClusterRoleBinding [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/clusterrolebindings Cluster /
         rbac.authorization.k8s.io/v1 clusterroles ClusterRole [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/clusterroles Cluster /
         rbac.authorization.k8s.io/v1 rolebindings RoleBinding [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/rolebindings Namespaced /

@@ -45,6 +45,7 @@ fn the_chain_has_upstreams_order() {
             "TaintNodesByCondition",
             "Priority",
             "DefaultTolerationSeconds",
+            "DefaultIngressClass",
             "RbacEscalation"
         ]
     );
@@ -671,5 +672,42 @@ async fn mirror_pods_belong_to_their_node() {
             refused(mirror(owner, spec), &plugin).await,
             format!("pods \"p\" is forbidden: {why}")
         );
+    }
+}
+
+#[tokio::test]
+async fn ingresses_get_the_newest_default_class() {
+    let fake = Fake::new();
+    let class = |name: &str, created: &str, default: &str| {
+        json!({"metadata": {"name": name, "creationTimestamp": created, "annotations": {
+            "ingressclass.kubernetes.io/is-default-class": default}}})
+    };
+    let plugin = DefaultIngressClass::new(fake.clone());
+    let ingress = |object: Value| {
+        let kind = kind("networking.k8s.io", "ingresses", "Ingress");
+        Write::create(kind, ann(), object).run(&plugin)
+    };
+    let plain = json!({"metadata": {"name": "i"}, "spec": {}});
+    let none = ingress(plain.clone()).await.expect("admitted");
+    assert_eq!(none, plain, "no class is the default");
+    for (name, created, default) in [
+        ("old", "2026-01-01T00:00:00Z", "true"),
+        ("b", "2026-01-02T00:00:00Z", "true"),
+        ("a", "2026-01-02T00:00:00Z", "true"),
+        ("newest", "2026-01-03T00:00:00Z", "false"),
+    ] {
+        fake.put(
+            "networking.k8s.io",
+            "ingressclasses",
+            class(name, created, default),
+        );
+    }
+    let given = ingress(plain).await.expect("admitted");
+    assert_eq!(given["spec"]["ingressClassName"], "a");
+    for own in [
+        json!({"spec": {"ingressClassName": "mine"}}),
+        json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "mine"}}, "spec": {}}),
+    ] {
+        assert_eq!(ingress(own.clone()).await.expect("admitted"), own);
     }
 }
