@@ -11,12 +11,13 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use knarr_auth::unverified::AnyCertificate;
 use rustls::{ClientConfig, RootCertStore, pki_types::ServerName};
 use serde_json::Value;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 
-use crate::{insecure::AnyCertificate, kubeconfig::Access};
+use crate::kubeconfig::Access;
 
 /// For TCP, TLS and the HTTP preface together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

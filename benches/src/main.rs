@@ -13,7 +13,6 @@ mod cli;
 mod cluster;
 mod figures;
 mod http;
-mod insecure;
 mod kubeconfig;
 mod limit;
 mod load;

@@ -44,6 +44,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "library",
         &[
             "knarr-api",
+            "knarr-auth",
             "knarr-client",
             "knarr-cni",
             "knarr-cri",

@@ -15,14 +15,12 @@ use crate::{
     tokens::Tokens,
 };
 
-pub mod bearer;
 pub mod impersonation;
 #[cfg(test)]
 mod tests;
-pub mod x509;
 
-/// Group of everyone who proved who they are.
-pub const AUTHENTICATED: &str = "system:authenticated";
+pub use knarr_auth::{AUTHENTICATED, bearer, bearer::unauthorized, x509};
+
 /// Group of nobody.
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Name of nobody.
@@ -73,11 +71,6 @@ impl Authenticator for Authn {
             Ok(None)
         }
     }
-}
-
-/// Upstream's 401, which says nothing else.
-pub fn unauthorized() -> Status {
-    Status::unauthorized("Unauthorized")
 }
 
 /// Nobody, as a user.

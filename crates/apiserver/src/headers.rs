@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, header};
+pub use knarr_auth::headers::{text, texts};
 use knarr_meta::status::Status;
 
 /// Headers of a request, decoded; empty where absent.
@@ -33,31 +34,9 @@ impl<'r> Headers<'r> {
     }
 }
 
-/// The first value of a header, as Go's `Header.Get`; empty where absent, 400 where it is no UTF-8.
-pub fn text<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<&'r str, Status> {
-    match headers.get(name) {
-        None => Ok(""),
-        Some(value) => decode(name.as_str(), value.as_bytes()),
-    }
-}
-
-/// Every value of a header.
-pub fn texts<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Vec<&'r str>, Status> {
-    let values = headers.get_all(name).into_iter();
-    values
-        .map(|value| decode(name.as_str(), value.as_bytes()))
-        .collect()
-}
-
-fn decode<'r>(name: &str, value: &'r [u8]) -> Result<&'r str, Status> {
-    std::str::from_utf8(value).map_err(|_| {
-        Status::bad_request(format!("the value of the header {name} is not valid UTF-8"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 

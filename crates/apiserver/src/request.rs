@@ -1,21 +1,13 @@
 //! Where the REST core and security meet: who asks, what is asked, and the traits that decide.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use knarr_api::{Kind, kind::Part};
+pub use knarr_auth::{Authenticated, UserInfo};
 use knarr_meta::{fields::FieldSelector, labels, status::Status};
 use serde_json::Value;
-
-/// An authenticated user, as upstream's `user.Info`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserInfo {
-    pub name: String,
-    pub uid: String,
-    pub groups: Vec<String>,
-    pub extra: BTreeMap<String, Vec<String>>,
-}
 
 /// The request as authorizers see it, parsed once from method, path and query (upstream's `request.RequestInfo`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,23 +63,6 @@ pub struct Credentials<'a> {
     pub client_certificate: Option<&'a [u8]>,
     /// The `Authorization` header's bearer token.
     pub bearer: Option<&'a str>,
-}
-
-/// Who credentials name, and when they do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Authenticated {
-    pub user: Arc<UserInfo>,
-    /// Unix seconds, both inclusive. `None`: ask at each request.
-    pub valid: Option<std::ops::RangeInclusive<i64>>,
-}
-
-impl Authenticated {
-    /// True while nobody need ask again.
-    pub fn holds(&self, now: i64) -> bool {
-        self.valid
-            .as_ref()
-            .is_some_and(|valid| valid.contains(&now))
-    }
 }
 
 /// Turns credentials into a user. `Ok(None)`: no credentials (anonymous). `Err`: 401.

@@ -1,4 +1,4 @@
-//! The node server: what the API server asks of a kubelet, on TLS with client certificates.
+//! The node server: what the API server, scrapers and administrators ask of a kubelet, on TLS; [`auth`] says who may.
 //!
 //! Logs are read from files here. Exec, attach and port-forward are asked of the runtime, which answers with a URL; the
 //! upgraded stream is then spliced to it untouched, so that SPDY and WebSocket are alike to us.
@@ -6,7 +6,7 @@
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +20,7 @@ mod auth;
 mod logs;
 mod stream;
 mod summary;
+mod tls;
 
 /// A client that does not finish its handshake or its request head.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,7 +39,7 @@ pub(crate) struct Server {
 impl Server {
     /// Takes the port.
     pub(crate) async fn bind(config: &Config) -> Result<Self, Error> {
-        let tls = auth::tls(config).map_err(Error::Tls)?;
+        let tls = tls::config(config).map_err(Error::Tls)?;
         let address = SocketAddr::new(config.listen, config.port);
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
@@ -57,6 +58,8 @@ impl Server {
 
 /// Serves until the token is cancelled; streams end then.
 pub(crate) async fn run(server: Server, ctx: Shared, token: CancellationToken) {
+    let gate = auth::Gate::new(ctx.config.node_name.clone(), ctx.client.clone());
+    let gate = Arc::new(gate);
     let tracker = TaskTracker::new();
     let slots = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -76,10 +79,11 @@ pub(crate) async fn run(server: Server, ctx: Shared, token: CancellationToken) {
             }
         };
         let (tls, ctx, token) = (server.tls.clone(), ctx.clone(), token.clone());
+        let gate = gate.clone();
         tracker.spawn(async move {
             let _slot = slot;
             if token
-                .run_until_cancelled(connection(stream, tls, ctx, token.clone()))
+                .run_until_cancelled(connection(stream, tls, ctx, gate, token.clone()))
                 .await
                 .is_none()
             {
@@ -91,15 +95,27 @@ pub(crate) async fn run(server: Server, ctx: Shared, token: CancellationToken) {
     tracker.wait().await;
 }
 
-async fn connection(stream: TcpStream, tls: TlsAcceptor, ctx: Shared, token: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    ctx: Shared,
+    gate: Arc<auth::Gate>,
+    token: CancellationToken,
+) {
     let _quick = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await else {
         return;
     };
-    let caller = auth::Caller::of(stream.get_ref().1.peer_certificates());
+    let certificates = stream.get_ref().1.peer_certificates();
+    let certificate = certificates.and_then(<[_]>::first).cloned();
+    let shared = Arc::new((ctx, gate, certificate, token));
     let service = service_fn(move |request: Request<Incoming>| {
-        let (ctx, caller, token) = (ctx.clone(), caller.clone(), token.clone());
-        async move { Ok::<_, Infallible>(route(request, ctx, &caller, token).await) }
+        let shared = shared.clone();
+        async move {
+            let (ctx, gate, certificate, token) = &*shared;
+            let certificate = certificate.as_deref();
+            Ok::<_, Infallible>(route(request, ctx, gate, certificate, token.clone()).await)
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -114,44 +130,52 @@ async fn connection(stream: TcpStream, tls: TlsAcceptor, ctx: Shared, token: Can
 
 async fn route(
     request: Request<Incoming>,
-    ctx: Shared,
-    caller: &auth::Caller,
+    ctx: &Shared,
+    gate: &auth::Gate,
+    certificate: Option<&[u8]>,
     token: CancellationToken,
 ) -> Response<Body> {
     let path = request.uri().path().to_owned();
+    // What is authorized is what is served: both look at these.
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    if parts == ["healthz"] {
-        return text(StatusCode::OK, "ok");
+    let credentials = auth::Credentials {
+        certificate,
+        headers: request.headers(),
+    };
+    let method = request.method().clone();
+    if let Err(refused) = gate.admit(&method, &parts, credentials).await {
+        return refused;
     }
-    match caller {
-        auth::Caller::Nobody => return text(StatusCode::UNAUTHORIZED, "Unauthorized"),
-        auth::Caller::Stranger(name) => {
-            let message = format!(
-                "Forbidden (user={name}, verb={}, resource=nodes)",
-                request.method()
-            );
-            return text(StatusCode::FORBIDDEN, message);
-        }
-        auth::Caller::Trusted => {}
-    }
+    let (gets, posts) = (method == Method::GET, method == Method::POST);
     match parts[..] {
-        ["pods"] => summary::pods(&ctx),
-        ["stats", "summary"] => summary::summary(&ctx).await,
-        ["metrics"] => summary::metrics(&ctx),
+        ["pods" | "containerLogs" | "stats", ..] if !gets => not_allowed("GET"),
+        ["exec" | "attach" | "portForward", ..] if !gets && !posts => not_allowed("GET, POST"),
+        ["healthz"] => text(StatusCode::OK, "ok"),
+        ["pods"] => summary::pods(ctx),
+        ["stats", "summary"] => summary::summary(ctx).await,
+        ["metrics"] => summary::metrics(ctx),
         ["containerLogs", namespace, pod, container] => {
             let query = request.uri().query().unwrap_or_default();
-            logs::serve(&ctx, (namespace, pod, container), query, token).await
+            logs::serve(ctx, (namespace, pod, container), query, token).await
         }
         ["exec" | "attach", namespace, pod, container]
         | ["exec" | "attach", namespace, pod, _, container] => {
             let target = (namespace, pod, Some(container));
-            stream::serve(&ctx, parts[0], target, request, token).await
+            stream::serve(ctx, parts[0], target, request, token).await
         }
         ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
-            stream::serve(&ctx, "portForward", (namespace, pod, None), request, token).await
+            stream::serve(ctx, "portForward", (namespace, pod, None), request, token).await
         }
         _ => text(StatusCode::NOT_FOUND, "404 page not found"),
     }
+}
+
+/// 405, with what would do.
+fn not_allowed(methods: &'static str) -> Response<Body> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
+    let methods = http::HeaderValue::from_static(methods);
+    response.headers_mut().insert(http::header::ALLOW, methods);
+    response
 }
 
 /// An answer of plain text.
@@ -175,3 +199,6 @@ pub(crate) fn typed(status: StatusCode, kind: &'static str, body: Bytes) -> Resp
     );
     response
 }
+
+#[cfg(test)]
+mod tests;

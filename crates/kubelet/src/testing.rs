@@ -1,8 +1,28 @@
-//! Shared by tests: objects from JSON.
+//! Shared by tests: objects from JSON, and a kubelet's context over a runtime in this process.
+
+use std::{path::Path, sync::Arc};
 
 use k8s_openapi::api::core::v1::Pod;
+use knarr_client::{Informer, events::Recorder};
 use knarr_cri::v1;
 use serde_json::{Value, json};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cgroup::Cgroups,
+    config::Config,
+    context::{Context, Shared},
+    events::Events,
+    image::Images,
+    objects::Objects,
+    observed::Observed,
+    probe::Http,
+    runtime::Runtime,
+    volume::token::Tokens,
+};
+
+pub(crate) mod fake;
+pub(crate) mod reviews;
 
 /// A pod `web` in `shop` with this spec.
 pub(crate) fn pod(spec: Value) -> Pod {
@@ -18,6 +38,39 @@ pub(crate) fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
         Ok(object) => object,
         Err(error) => panic!("bad object in a test: {error}"),
     }
+}
+
+/// The context of the node `n1`, whose runtime serves `cri.sock` in `dir`.
+pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) -> Shared {
+    let runtime = Runtime::connect(&dir.join("cri.sock").display().to_string())
+        .await
+        .unwrap();
+    let events = Events(Recorder::new(client.clone(), "kubelet", "n1"));
+    let config = Config {
+        node_name: "n1".into(),
+        data_dir: dir.to_owned(),
+        ..config
+    };
+    Arc::new(Context {
+        machine: crate::node::Machine::detect(dir, "fake://1"),
+        pods: Informer::new(),
+        node: Informer::new(),
+        services: Informer::new(),
+        objects: Objects::new(client.clone(), TaskTracker::new(), CancellationToken::new()),
+        images: Images::new(runtime.clone(), events.clone()),
+        tokens: Tokens::new(client.clone()),
+        admitted: parking_lot::Mutex::default(),
+        http: Http::new().unwrap(),
+        sysctls: knarr_host::sysctl::Allowlist::default(),
+        features: crate::runtime::Features::default(),
+        cgroups: Cgroups::none(),
+        observed: Observed::new(runtime.clone(), &config.instance),
+        runtime_name: "fake".into(),
+        config,
+        client,
+        runtime,
+        events,
+    })
 }
 
 /// Nanoseconds of a second since 1970.

@@ -1,6 +1,7 @@
 //! The API as any client sees it: codes, reasons, wording, headers. One cluster, each subject in a namespace of its own.
 
 mod access;
+mod kubelet;
 mod objects;
 mod patches;
 mod reading;
@@ -59,6 +60,7 @@ async fn subjects(cluster: &Cluster) -> Result<Vec<String>> {
     subject!("status-and-scale", writing::subresources);
     subject!("namespaces", writing::namespaces);
     subject!("node-proxy", access::node_proxy);
+    subject!("kubelet-authority", kubelet::authority);
     subject!("patch-types", patches::types);
     subject!("strategic-patch", patches::strategic);
     subject!("selectors", reading::selectors);

@@ -1,79 +1,106 @@
-//! Who calls: the certificate's names, and whether they may.
+//! Who calls, and whether they may: as upstream's kubelet, by asking the API server.
+//!
+//! A caller is the user of its client certificate, else of its bearer token, which a TokenReview tells; nobody else gets in. What
+//! it may is what a SubjectAccessReview says about a subresource of this node ([`attributes`]). Answers are remembered for
+//! upstream's times, so that a scraper costs one review in minutes; what is asked of the API server has a deadline and a limit.
 
 use std::sync::Arc;
 
-use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use x509_parser::prelude::FromDer;
+use http::{HeaderMap, Method, Response, StatusCode};
+use knarr_auth::{AUTHENTICATED, Authenticated, UserInfo, bearer, x509::Certificates};
 
-use crate::config::Config;
+use super::{Body, text};
+use reviews::Reviews;
 
-const ADMIN_GROUP: &str = "system:masters";
-const API_SERVER: &str = "kube-apiserver-kubelet-client";
+mod attributes;
+mod expiring;
+mod reviews;
 
-/// The caller, as far as this server tells callers apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Caller {
-    /// No certificate: 401.
-    Nobody,
-    /// A certificate of our authority with no rights here: 403.
-    Stranger(String),
-    /// The API server or an administrator.
-    Trusted,
+/// What a request shows as proof.
+pub(super) struct Credentials<'r> {
+    /// DER of the leaf of a client certificate that the handshake has verified.
+    pub certificate: Option<&'r [u8]>,
+    pub headers: &'r HeaderMap,
 }
 
-impl Caller {
-    /// The chain has been verified by the handshake.
-    pub(super) fn of(chain: Option<&[CertificateDer<'_>]>) -> Self {
-        let Some(leaf) = chain.and_then(<[_]>::first) else {
-            return Self::Nobody;
-        };
-        let Ok((_, certificate)) = x509_parser::certificate::X509Certificate::from_der(leaf) else {
-            return Self::Nobody;
-        };
-        let subject = certificate.subject();
-        let name = subject
-            .iter_common_name()
-            .next()
-            .and_then(|n| n.as_str().ok())
-            .unwrap_or_default();
-        let admin = subject
-            .iter_organization()
-            .any(|o| o.as_str() == Ok(ADMIN_GROUP));
-        if admin || name == API_SERVER {
-            Self::Trusted
-        } else {
-            Self::Stranger(name.to_owned())
+/// Lets requests in, or answers them.
+pub(super) struct Gate {
+    node: String,
+    certificates: Certificates,
+    reviews: Reviews,
+}
+
+impl Gate {
+    /// `client` acts as the node, which may make reviews.
+    pub(super) fn new(node: String, client: kube::Client) -> Self {
+        Self {
+            node,
+            certificates: Certificates::default(),
+            reviews: Reviews::new(client),
         }
     }
+
+    /// `path` is the request's, in segments. The answer of one that is not let in is 401, 403, or 500 where nobody could say.
+    pub(super) async fn admit(
+        &self,
+        method: &Method,
+        path: &[&str],
+        credentials: Credentials<'_>,
+    ) -> Result<(), Response<Body>> {
+        let user = self.user(credentials).await;
+        let user = user.ok_or_else(|| text(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
+        let verb = attributes::verb(method);
+        let subresources = attributes::subresources(path);
+        for subresource in subresources {
+            let review = self.reviews.access(&user, verb, subresource, &self.node);
+            match review.await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(
+                        error,
+                        user = user.name,
+                        verb,
+                        subresource,
+                        "cannot authorize"
+                    );
+                    let message = format!(
+                        "Authorization error (user={}, verb={verb}, resource=nodes, subresource={subresource})",
+                        user.name
+                    );
+                    return Err(text(StatusCode::INTERNAL_SERVER_ERROR, message));
+                }
+            }
+        }
+        let message = format!(
+            "Forbidden (user={}, verb={verb}, resource=nodes, subresource(s)=[{}])\n",
+            user.name,
+            subresources.join(" ")
+        );
+        Err(text(StatusCode::FORBIDDEN, message))
+    }
+
+    /// `None`: nobody, for whatever reason; upstream tells no reasons.
+    async fn user(&self, credentials: Credentials<'_>) -> Option<Arc<UserInfo>> {
+        let of_certificate = credentials
+            .certificate
+            .and_then(|der| self.certificates.user(der));
+        if let Some(Authenticated { user, .. }) = of_certificate {
+            return Some(user);
+        }
+        let token = bearer::token(credentials.headers).ok().flatten()?;
+        let reviewed = self.reviews.token(&token).await;
+        let mut user = reviewed
+            .inspect_err(|error| tracing::warn!(error, "cannot authenticate a token"))
+            .ok()??;
+        if !user.groups.iter().any(|group| group == AUTHENTICATED) {
+            Arc::make_mut(&mut user)
+                .groups
+                .push(AUTHENTICATED.to_owned());
+        }
+        Some(user)
+    }
 }
 
-/// TLS that asks for a client certificate and lets callers without one get as far as 401.
-pub(super) fn tls(config: &Config) -> Result<ServerConfig, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(config.serving_cert_pem.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| format!("serving certificate: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(config.serving_key_pem.as_bytes())
-        .map_err(|error| format!("serving key: {error}"))?;
-    let mut roots = RootCertStore::empty();
-    for authority in CertificateDer::pem_slice_iter(config.client_ca_pem.as_bytes()) {
-        let authority = authority.map_err(|error| format!("client authority: {error}"))?;
-        roots
-            .add(authority)
-            .map_err(|error| format!("client authority: {error}"))?;
-    }
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|error| format!("client authority: {error}"))?;
-    let mut tls = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)
-        .map_err(|error| format!("serving certificate: {error}"))?;
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(tls)
-}
+#[cfg(test)]
+mod tests;

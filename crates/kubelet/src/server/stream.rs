@@ -6,6 +6,7 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use knarr_auth::bearer;
 use knarr_cri::v1;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,14 @@ use crate::{
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The runtime upgrades as soon as it has read the request.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Headers that say something else to the runtime, or that it shall not see.
+const STAYS: [header::HeaderName; 4] = [
+    header::HOST,
+    header::AUTHORIZATION,
+    header::CONTENT_LENGTH,
+    header::SEC_WEBSOCKET_PROTOCOL,
+];
 
 type Target<'a> = (&'a str, &'a str, Option<&'a str>);
 
@@ -154,9 +163,15 @@ async fn splice(
         .method(request.method().clone())
         .uri(path);
     for (name, value) in request.headers() {
-        if name != header::HOST && name != header::AUTHORIZATION && name != header::CONTENT_LENGTH {
+        if !STAYS.contains(name) {
             onward = onward.header(name, value);
         }
+    }
+    // A WebSocket's bearer token is one of its subprotocols.
+    let (_, protocols) =
+        bearer::protocols(request.headers()).map_err(|status| status.to_string())?;
+    if !protocols.is_empty() {
+        onward = onward.header(header::SEC_WEBSOCKET_PROTOCOL, protocols.join(", "));
     }
     let onward = onward.header(header::HOST, authority.as_str());
     let onward = onward

@@ -1,21 +1,20 @@
 use std::{collections::HashMap, sync::Arc};
 
-use knarr_client::{Informer, events::Recorder};
 use knarr_cri::v1;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::{
-    cgroup::Cgroups, config::Config, context::Context, events::Events, image::Images,
-    objects::Objects, observed::Observed, probe::Http, runtime::Runtime, testing,
-    volume::token::Tokens,
+    config::Config,
+    observed::Observed,
+    runtime::Runtime,
+    testing::{
+        self,
+        fake::{Api, Fake},
+    },
 };
-
-mod fake;
-
-use fake::{Api, Fake};
 
 /// The kubelet that the workers are of.
 const OWNER: &str = "own";
@@ -107,37 +106,11 @@ async fn start(
     dir: &tempfile::TempDir,
 ) -> (watch::Sender<Update>, JoinHandle<()>, CancellationToken) {
     let token = CancellationToken::new();
-    let client = api.client();
-    let runtime = Runtime::connect(&dir.path().join("cri.sock").display().to_string())
-        .await
-        .unwrap();
-    let events = Events(Recorder::new(client.clone(), "kubelet", "n1"));
     let config = Config {
         instance: OWNER.into(),
-        node_name: "n1".into(),
-        data_dir: dir.path().to_owned(),
         ..Config::default()
     };
-    let ctx = Arc::new(Context {
-        machine: crate::node::Machine::detect(dir.path(), "fake://1"),
-        pods: Informer::new(),
-        node: Informer::new(),
-        services: Informer::new(),
-        objects: Objects::new(client.clone(), TaskTracker::new(), token.clone()),
-        images: Images::new(runtime.clone(), events.clone()),
-        tokens: Tokens::new(client.clone()),
-        admitted: parking_lot::Mutex::default(),
-        http: Http::new().unwrap(),
-        sysctls: knarr_host::sysctl::Allowlist::default(),
-        features: crate::runtime::Features::default(),
-        cgroups: Cgroups::none(),
-        observed: Observed::new(runtime.clone(), &config.instance),
-        runtime_name: "fake".into(),
-        config,
-        client,
-        runtime,
-        events,
-    });
+    let ctx = testing::context(api.client(), config, dir.path()).await;
     let stream = ctx.runtime.events().await.unwrap();
     ctx.observed.relist().await.unwrap();
     tokio::spawn(ctx.observed.clone().follow(Some(stream), token.clone()));

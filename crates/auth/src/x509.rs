@@ -6,8 +6,7 @@ use parking_lot::RwLock;
 use ring::digest;
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::AUTHENTICATED;
-use crate::request::{Authenticated, UserInfo};
+use crate::{AUTHENTICATED, Authenticated, UserInfo};
 
 /// Certificates that are remembered parsed; a kubelet or a person has one each.
 const MAX_ENTRIES: usize = 16_384;
@@ -24,7 +23,8 @@ impl Certificates {
         self.user_at(der, jiff::Timestamp::now().as_second())
     }
 
-    pub(super) fn user_at(&self, der: &[u8], now: i64) -> Option<Authenticated> {
+    /// [`Self::user`] at a time, in Unix seconds.
+    pub fn user_at(&self, der: &[u8], now: i64) -> Option<Authenticated> {
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, der).as_ref());
         let known = self.entries.read().get(&key).cloned();

@@ -4,7 +4,6 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, header};
 use knarr_meta::status::Status;
 
-use super::unauthorized;
 use crate::headers::{text, texts};
 
 /// A subprotocol with this prefix is a token, base64url without padding.
@@ -25,6 +24,12 @@ pub fn token(headers: &HeaderMap) -> Result<Option<String>, Status> {
         true => from_protocols(headers).map_err(|_| unauthorized()),
         false => Ok(None),
     }
+}
+
+/// Upstream's 401, which says nothing else.
+#[must_use]
+pub fn unauthorized() -> Status {
+    Status::unauthorized("Unauthorized")
 }
 
 /// True for the opening handshake of a WebSocket.

@@ -23,7 +23,7 @@ type Answer<T> = Result<tonic::Response<T>, Status>;
 
 /// What the runtime holds and has been asked to do.
 #[derive(Default)]
-pub(super) struct State {
+pub(crate) struct State {
     pub sandboxes: HashMap<String, v1::PodSandboxStatus>,
     pub containers: HashMap<String, v1::ContainerStatus>,
     /// Operations in order, such as `run sandbox-0`.
@@ -48,15 +48,15 @@ impl State {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Fake(pub Arc<Mutex<State>>);
+pub(crate) struct Fake(pub Arc<Mutex<State>>);
 
 impl Fake {
-    pub(super) fn state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    pub(crate) fn state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.0.lock().unwrap())
     }
 
     /// Waits until the runtime has been asked to do `operation`.
-    pub(super) async fn until_asked(&self, operation: &str) {
+    pub(crate) async fn until_asked(&self, operation: &str) {
         let mut logged = self.state(|state| state.logged.subscribe());
         let wait = async {
             while !self.state(|state| state.log.iter().any(|o| o == operation)) {
@@ -68,7 +68,7 @@ impl Fake {
     }
 
     /// Serves both services on a socket.
-    pub(super) fn serve(&self, socket: &Path) {
+    pub(crate) fn serve(&self, socket: &Path) {
         let listener = tokio::net::UnixListener::bind(socket).unwrap();
         let incoming = futures::stream::poll_fn(move |task| {
             listener
@@ -82,7 +82,7 @@ impl Fake {
     }
 
     /// The container's process ends by itself.
-    pub(super) fn exit(&self, name: &str, code: i32) {
+    pub(crate) fn exit(&self, name: &str, code: i32) {
         let event = self.state(|state| {
             let now = state.now();
             let running = |c: &&mut v1::ContainerStatus| {
@@ -376,7 +376,7 @@ impl ImageService for Fake {
 
 /// One pod as the API holds it; status patches and deletions reach it.
 #[derive(Clone)]
-pub(super) struct Api {
+pub(crate) struct Api {
     pub pod: Arc<Mutex<Option<Value>>>,
     /// Writes that are still to be answered with a conflict.
     pub conflicts: Arc<Mutex<u32>>,
@@ -384,7 +384,7 @@ pub(super) struct Api {
 }
 
 impl Api {
-    pub(super) fn new(pod: &Pod) -> Self {
+    pub(crate) fn new(pod: &Pod) -> Self {
         let pod = Some(serde_json::to_value(pod).unwrap());
         Self {
             pod: Arc::new(Mutex::new(pod)),
@@ -393,7 +393,7 @@ impl Api {
         }
     }
 
-    pub(super) fn client(&self) -> kube::Client {
+    pub(crate) fn client(&self) -> kube::Client {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let api = api.clone();
@@ -460,7 +460,7 @@ impl Api {
     }
 
     /// Waits until the pod (`None` when it is deleted) is as wanted.
-    pub(super) async fn until(
+    pub(crate) async fn until(
         &self,
         what: &str,
         wanted: impl Fn(Option<&Value>) -> bool,

@@ -1,0 +1,191 @@
+use http::header;
+use http_body_util::Empty;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{PrivateKeyDer, ServerName};
+use serde_json::json;
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use crate::testing::{self, fake::Fake, reviews::ReviewServer};
+
+/// An authority, and what it signs.
+struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let issuer = Issuer::new(params, key);
+        Self {
+            certificate,
+            issuer,
+        }
+    }
+
+    fn sign(&self, name: &str, usage: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["n1".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![usage];
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+}
+
+/// A kubelet's server on a port of its own.
+struct Bench {
+    authority: Authority,
+    api: ReviewServer,
+    address: SocketAddr,
+    token: CancellationToken,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let authority = Authority::new();
+        let (certificate, key) = authority.sign("n1", ExtendedKeyUsagePurpose::ServerAuth);
+        let config = Config {
+            port: 0,
+            listen: [127, 0, 0, 1].into(),
+            serving_cert_pem: certificate.pem(),
+            serving_key_pem: key.serialize_pem(),
+            client_ca_pem: authority.certificate.pem(),
+            ..Config::default()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        Fake::default().serve(&dir.path().join("cri.sock"));
+        let api = ReviewServer::default();
+        let server = Server::bind(&config).await.unwrap();
+        let address = server.local_addr();
+        let ctx = testing::context(api.client(), config, dir.path()).await;
+        let token = CancellationToken::new();
+        tokio::spawn(run(server, ctx, token.clone()));
+        Self {
+            authority,
+            api,
+            address,
+            token,
+            _dir: dir,
+        }
+    }
+
+    /// Sends a request with the certificate of a user and a token, where they are not empty; status and text of the answer.
+    async fn ask(&self, method: Method, path: &str, user: &str, token: &str) -> (u16, String) {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.authority.certificate.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let tls = if user.is_empty() {
+            tls.with_no_client_auth()
+        } else {
+            let (certificate, key) = self
+                .authority
+                .sign(user, ExtendedKeyUsagePurpose::ClientAuth);
+            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            tls.with_client_auth_cert(vec![certificate.der().clone()], key)
+                .unwrap()
+        };
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let stream = TlsConnector::from(Arc::new(tls))
+            .connect(ServerName::try_from("n1").unwrap(), stream)
+            .await
+            .unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "n1");
+        if !token.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+#[tokio::test]
+async fn callers_reach_what_they_may() {
+    let bench = Bench::new().await;
+    bench.api.allow("scraper get metrics");
+    bench.api.allow("kube-apiserver-kubelet-client get proxy");
+    bench
+        .api
+        .allow("kube-apiserver-kubelet-client create proxy");
+    let admin = "kube-apiserver-kubelet-client";
+    let get = Method::GET;
+    for (method, path, user, token, wanted) in [
+        (&get, "/metrics", "", "scraper", 200),
+        (&get, "/pods", "", "scraper", 403),
+        (&get, "/exec/ns/pod/c", "", "scraper", 403),
+        (&get, "/containerLogs/ns/pod/c", "", "scraper", 403),
+        (&get, "/metrics", "ann", "", 403),
+        (&get, "/metrics", "", "", 401),
+        (&get, "/healthz", "", "", 401),
+        (&get, "/nowhere", "", "", 401),
+        (&get, "/metrics", "", "expired", 401),
+        // The certificate comes first, whatever the token says.
+        (&get, "/metrics", "ann", "scraper", 403),
+        (&get, "/pods", admin, "", 200),
+        (&get, "/healthz", admin, "", 200),
+        (&get, "/exec/ns/pod/c", admin, "", 404),
+        (&get, "/nowhere", admin, "", 404),
+        (&Method::POST, "/exec/ns/pod/c", admin, "", 404),
+        (&Method::POST, "/pods", admin, "", 405),
+        (&Method::PUT, "/exec/ns/pod/c", admin, "", 403),
+    ] {
+        let (status, text) = bench.ask(method.clone(), path, user, token).await;
+        assert_eq!(
+            status, wanted,
+            "{method} {path} as {user:?} with {token:?}: {text}"
+        );
+    }
+    bench.token.cancel();
+}
+
+#[tokio::test]
+async fn a_refusal_names_what_would_have_been_needed() {
+    let bench = Bench::new().await;
+    let (_, text) = bench.ask(Method::GET, "/pods", "ann", "").await;
+    assert_eq!(
+        text,
+        "Forbidden (user=ann, verb=get, resource=nodes, subresource(s)=[pods proxy])\n"
+    );
+    let (_, text) = bench.ask(Method::GET, "/pods", "", "").await;
+    assert_eq!(text, "Unauthorized");
+    bench.api.allow("ann get pods");
+    let list = bench.ask(Method::GET, "/pods", "ben", "").await;
+    assert_eq!(list.0, 403, "the right of another: {}", list.1);
+    *bench.api.failure.lock().unwrap() = Some((503, "ServiceUnavailable"));
+    let (status, text) = bench.ask(Method::GET, "/stats/summary", "ann", "").await;
+    assert_eq!(
+        (status, text.as_str()),
+        (
+            500,
+            "Authorization error (user=ann, verb=get, resource=nodes, subresource=stats)"
+        )
+    );
+    *bench.api.failure.lock().unwrap() = None;
+    bench.api.allow("cem get pods");
+    let (status, text) = bench.ask(Method::GET, "/pods", "cem", "").await;
+    let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &list["kind"]), (200, &json!("PodList")));
+    bench.token.cancel();
+}
