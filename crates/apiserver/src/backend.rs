@@ -1,10 +1,13 @@
-//! The way to pods and services: `pods/NAME/proxy/...` and `services/NAME/proxy/...`.
+//! The way to pods, services and nodes: `pods/NAME/proxy/...` and likewise.
 //!
 //! A request is passed on to a pod's address with its method, body and headers but for credentials; an upgrade is spliced. What
 //! the pod answers with is the client's: a pod's certificate is not verified, as upstream does not, since nobody could have
 //! issued one that names it.
 
+mod coding;
+mod html;
 mod location;
+mod node;
 mod rewrite;
 mod target;
 mod tls;
@@ -21,14 +24,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::rewrite::Rewriter;
 use crate::{
+    body::BoxError,
+    kubelet::{Address, Kubelets},
     passing::{self, Sender},
     respond::{self, Answer},
-    server::incoming::Incoming,
+    server::{incoming::Incoming, limits::Place},
 };
 
 pub use self::{
     location::Location,
+    node::of_node,
     target::{Lookup, Target, of_pod, of_service},
 };
 
@@ -47,7 +54,24 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// When to try again where all places are taken.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// Dials pods.
+/// Who a request is passed on to.
+pub enum Destination<'k> {
+    /// A pod, or a node's port.
+    Address(Target),
+    /// A node's kubelet, to which this server has credentials.
+    Kubelet(&'k Kubelets, Address),
+}
+
+impl fmt::Display for Destination<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::Address(target) => target.fmt(f),
+            Destination::Kubelet(_, address) => address.fmt(f),
+        }
+    }
+}
+
+/// Passes requests on.
 pub struct Backends {
     /// Ends spliced streams at shutdown.
     stop: CancellationToken,
@@ -91,73 +115,70 @@ impl Backends {
         })
     }
 
-    /// Passes a request on to a pod, body and upgrade included.
+    /// Passes a request on, body and upgrade included; `place` is taken until the answer or the stream has ended.
     pub async fn pass(
         &self,
-        target: &Target,
+        destination: &Destination<'_>,
         location: &Location<'_>,
         client: &mut Request<()>,
         body: Bytes,
+        place: Place,
     ) -> Answer {
         let upgrade = passing::wants_upgrade(client)?;
         let reads = matches!(*client.method(), Method::GET | Method::HEAD);
         if !upgrade && reads && location.names_the_root() {
             return redirect(&location.with_slash());
         }
-        let request = request(target, location, client, body, upgrade)?;
-        let mut response = self.send(target, request).await?;
+        let request = request(destination, location, client, body, upgrade)?;
+        let sent = match destination {
+            Destination::Address(target) => self.send(target, request).await,
+            Destination::Kubelet(kubelets, address) => {
+                kubelets.exchange(address, request, HEAD_TIMEOUT).await
+            }
+        };
+        // In upstream's words.
+        let mut response = sent.map_err(|why| {
+            Status::service_unavailable(format!("error trying to reach service: {why}"))
+        })?;
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(passing::spliced(client, response, self.stop.clone()));
+            let stop = self.stop.clone();
+            return Ok(passing::spliced(client, response, place, stop));
         }
-        let host = client.headers().get(header::HOST).cloned();
-        rewrite::location(&mut response, target, location, host.as_ref())?;
-        Ok(passing::streamed(response))
+        let rewriter = Rewriter::new(location, destination.to_string(), client.headers());
+        rewriter.location(&mut response)?;
+        Ok(html::streamed(response, client.method(), rewriter, place))
     }
 
     async fn send(
         &self,
         target: &Target,
         request: Request<Full<Bytes>>,
-    ) -> Result<Response<hyper::body::Incoming>, Status> {
+    ) -> Result<Response<hyper::body::Incoming>, String> {
+        let failed = |why: &dyn fmt::Display| format!("dial tcp {target}: {why}");
         let mut sender = tokio::time::timeout(DIAL_TIMEOUT, self.dial(target))
             .await
-            .map_err(|_| unreachable(&format_args!("dial tcp {target}: i/o timeout")))??;
-        let sent = tokio::time::timeout(HEAD_TIMEOUT, sender.send_request(request)).await;
-        sent.map_err(|_| unreachable(&"timed out waiting for the response"))?
-            .map_err(|e| unreachable(&e))
-    }
-
-    async fn dial(&self, target: &Target) -> Result<Sender, Status> {
-        let failed = |e: &dyn fmt::Display| unreachable(&format_args!("dial tcp {target}: {e}"));
-        let tcp = TcpStream::connect(target.address)
+            .map_err(|_| failed(&"i/o timeout"))?
+            .map_err(|error| failed(&error))?;
+        tokio::time::timeout(HEAD_TIMEOUT, sender.send_request(request))
             .await
-            .map_err(|e| failed(&e))?;
-        tcp.set_nodelay(true).map_err(|e| failed(&e))?;
+            .map_err(|_| "timed out waiting for the response".to_owned())?
+            .map_err(|error| error.to_string())
+    }
+
+    async fn dial(&self, target: &Target) -> Result<Sender, BoxError> {
+        let tcp = TcpStream::connect(target.address).await?;
+        tcp.set_nodelay(true)?;
         let stop = self.stop.clone();
-        let sender = match target.tls {
-            true => {
-                passing::handshake(
-                    tls::connect(target.address.ip(), tcp)
-                        .await
-                        .map_err(|e| failed(&e))?,
-                    stop,
-                )
-                .await
-            }
-            false => passing::handshake(tcp, stop).await,
-        };
-        sender.map_err(|e| failed(&e))
+        Ok(match target.tls {
+            true => passing::handshake(tls::connect(target.address.ip(), tcp).await?, stop).await?,
+            false => passing::handshake(tcp, stop).await?,
+        })
     }
 }
 
-/// In upstream's words.
-fn unreachable(why: &dyn fmt::Display) -> Status {
-    Status::service_unavailable(format!("error trying to reach service: {why}"))
-}
-
-/// What the pod is asked.
+/// What the other side is asked.
 fn request(
-    target: &Target,
+    destination: &Destination<'_>,
     location: &Location<'_>,
     client: &Request<()>,
     body: Bytes,
@@ -174,7 +195,7 @@ fn request(
     // HTTP/2 names the host in its own way.
     let host = match client.headers().get(header::HOST) {
         Some(host) => host.clone(),
-        None => value(&target.to_string())?,
+        None => value(&destination.to_string())?,
     };
     headers.insert(FORWARDED_URI, value(&location.forwarded())?);
     headers.insert(FORWARDED_HOST, host.clone());

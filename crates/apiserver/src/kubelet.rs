@@ -1,4 +1,4 @@
-//! The way to kubelets: logs, exec, attach, port-forward and the node proxy.
+//! The way to kubelets: logs, exec, attach and port-forward; the proxy of nodes dials through it.
 //!
 //! The server dials the node's kubelet with its own client certificate and passes bytes on. Upgraded streams (SPDY, WebSocket)
 //! are spliced untouched: only the container runtime ends those protocols.
@@ -19,15 +19,16 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::Body,
+    body::{Body, BoxError},
     cache::Cache,
     passing::{self, Sender},
     query::Query,
     request::Objects,
     respond::Answer,
+    server::limits::Place,
 };
 
-pub use self::options::Stream;
+pub use self::{address::Address, options::Stream};
 
 /// Dialing and the answer's head each get this long.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +48,7 @@ impl Kubelets {
     }
 
     /// The log of a pod's container, streamed as it comes.
-    pub async fn log(&self, cache: &Cache, pod: &Value, query: &Query<'_>) -> Answer {
+    pub async fn log(&self, cache: &Cache, pod: &Value, query: &Query<'_>, place: Place) -> Answer {
         let container = options::log_container(pod, query.get("container"))?;
         let node = object::str_at(pod, &["spec", "nodeName"]);
         if node.is_empty() {
@@ -68,7 +69,7 @@ impl Kubelets {
         if !code.is_success() {
             return Err(kubelet_error(response).await);
         }
-        let mut answer = passing::streamed(response);
+        let mut answer = passing::streamed(response, place);
         if !answer.headers().contains_key(header::CONTENT_TYPE) {
             answer
                 .headers_mut()
@@ -93,6 +94,7 @@ impl Kubelets {
         stream: Stream,
         query: &Query<'_>,
         client: &mut Request<()>,
+        place: Place,
     ) -> Answer {
         let node = object::str_at(pod, &["spec", "nodeName"]);
         if node.is_empty() {
@@ -101,37 +103,25 @@ impl Kubelets {
                 object::name(pod)
             )));
         }
-        if !client.headers().contains_key(header::UPGRADE) {
+        if !passing::wants_upgrade(client)? {
             return Err(Status::bad_request("Upgrade request required"));
         }
-        let uri = stream.uri(pod, query)?;
-        self.pass(cache, node, uri, client, Bytes::new()).await
-    }
-
-    /// Passes any request on to a node's kubelet, body and upgrade included.
-    pub async fn pass(
-        &self,
-        cache: &Cache,
-        node: &str,
-        uri: String,
-        client: &mut Request<()>,
-        body: Bytes,
-    ) -> Answer {
-        let upgrade = passing::wants_upgrade(client)?;
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(Full::default());
         *request.method_mut() = client.method().clone();
-        *request.uri_mut() = uri
+        *request.uri_mut() = stream
+            .uri(pod, query)?
             .parse::<Uri>()
             .map_err(|e| Status::bad_request(e.to_string()))?;
-        *request.headers_mut() = passing::forwarded(client.headers(), upgrade)?;
+        *request.headers_mut() = passing::forwarded(client.headers(), true)?;
         let response = self.send(cache, node, request).await?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            if upgrade && !response.status().is_success() {
-                return Err(kubelet_error(response).await);
-            }
-            return Ok(passing::streamed(response));
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let stop = self.stop.clone();
+            return Ok(passing::spliced(client, response, place, stop));
         }
-        Ok(passing::spliced(client, response, self.stop.clone()))
+        match response.status().is_success() {
+            true => Ok(passing::streamed(response, place)),
+            false => Err(kubelet_error(response).await),
+        }
     }
 
     async fn send(
@@ -140,46 +130,52 @@ impl Kubelets {
         node: &str,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Incoming>, Status> {
-        let found = Objects::get(cache, "", "nodes", "", node)
-            .ok_or_else(|| Status::not_found(knarr_meta::GroupResource::new("", "nodes"), node))?;
-        let tree: Value = serde_json::from_slice(&found.json).map_err(Status::internal)?;
-        let address = address::of(&tree)?;
+        let address = Address::of(&node_named(cache, node)?)?;
         let host = HeaderValue::from_str(&address.to_string()).map_err(Status::internal)?;
         request.headers_mut().insert(header::HOST, host);
-        let mut sender = tokio::time::timeout(DIAL_TIMEOUT, self.dial(&address))
+        self.exchange(&address, request, HEAD_TIMEOUT)
             .await
-            .map_err(|_| dial_error(&address, "i/o timeout"))??;
-        let sent = tokio::time::timeout(HEAD_TIMEOUT, sender.send_request(request)).await;
-        sent.map_err(|_| dial_error(&address, "timed out waiting for the response"))?
-            .map_err(|e| dial_error(&address, &e.to_string()))
+            .map_err(|why| Status::internal(format_args!("error dialing backend: {why}")))
     }
 
-    async fn dial(&self, address: &address::Address) -> Result<Sender, Status> {
-        let tls = self.tls.clone().ok_or_else(|| {
-            Status::service_unavailable("this server has no client certificate for kubelets")
-        })?;
-        let failed = |e: &dyn std::fmt::Display| dial_error(address, &e.to_string());
-        let tcp = TcpStream::connect((address.host.as_str(), address.port))
+    /// Sends a request to the kubelet at an address. The error says what went wrong; the head of the answer has come in time.
+    pub async fn exchange(
+        &self,
+        address: &Address,
+        request: Request<Full<Bytes>>,
+        head_timeout: Duration,
+    ) -> Result<Response<Incoming>, String> {
+        let failed = |why: &dyn std::fmt::Display| format!("dial tcp {address}: {why}");
+        let mut sender = tokio::time::timeout(DIAL_TIMEOUT, self.dial(address))
             .await
-            .map_err(|e| failed(&e))?;
+            .map_err(|_| failed(&"i/o timeout"))?
+            .map_err(|error| failed(&error))?;
+        tokio::time::timeout(head_timeout, sender.send_request(request))
+            .await
+            .map_err(|_| failed(&"timed out waiting for the response"))?
+            .map_err(|error| failed(&error))
+    }
+
+    async fn dial(&self, address: &Address) -> Result<Sender, BoxError> {
+        let tls = self.tls.clone();
+        let tls = tls.ok_or("this server has no client certificate for kubelets")?;
+        let tcp = TcpStream::connect((address.host.as_str(), address.port)).await?;
         // Interactive streams are small.
-        tcp.set_nodelay(true).map_err(|e| failed(&e))?;
-        let name =
-            rustls_pki_types::ServerName::try_from(address.host.clone()).map_err(|e| failed(&e))?;
+        tcp.set_nodelay(true)?;
+        let name = rustls_pki_types::ServerName::try_from(address.host.clone())?;
         let mut config = (*tls).clone();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tls = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream = tls.connect(name, tcp).await.map_err(|e| failed(&e))?;
-        passing::handshake(stream, self.stop.clone())
-            .await
-            .map_err(|e| failed(&e))
+        let stream = tls.connect(name, tcp).await?;
+        Ok(passing::handshake(stream, self.stop.clone()).await?)
     }
 }
 
-fn dial_error(address: &address::Address, why: &str) -> Status {
-    Status::internal(format_args!(
-        "error dialing backend: dial tcp {address}: {why}"
-    ))
+/// A node as the cache has it, 404 where it has none.
+pub fn node_named(cache: &Cache, name: &str) -> Result<Value, Status> {
+    let found = Objects::get(cache, "", "nodes", "", name)
+        .ok_or_else(|| Status::not_found(knarr_meta::GroupResource::new("", "nodes"), name))?;
+    serde_json::from_slice(&found.json).map_err(Status::internal)
 }
 
 /// Most bytes of a kubelet's error text.

@@ -4,7 +4,8 @@
 mod splice;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use futures::{Stream, StreamExt, TryStreamExt};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, response::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     authn::bearer,
     body::{Body, BoxError},
+    server::limits::Place,
 };
 
 /// A connection that was opened for one request.
@@ -54,14 +56,15 @@ fn cannot_upgrade() -> Status {
     Status::bad_request("this connection cannot be upgraded: use HTTP/1.1")
 }
 
-/// Connects the client with who has agreed to change the protocol.
+/// Connects the client with who has agreed to change the protocol; `place` is taken until both have ended.
 pub fn spliced(
     client: &mut Request<()>,
     mut response: Response<Incoming>,
+    place: Place,
     stop: CancellationToken,
 ) -> Response<Body> {
     let backend = hyper::upgrade::on(&mut response);
-    splice::spawn(hyper::upgrade::on(client), backend, stop);
+    splice::spawn(hyper::upgrade::on(client), backend, place, stop);
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *answer.headers_mut() = response.headers().clone();
@@ -102,14 +105,26 @@ pub fn forwarded(headers: &HeaderMap, upgrade: bool) -> Result<HeaderMap, Status
     Ok(out)
 }
 
-/// An answer, passed on piece by piece.
-pub fn streamed(response: Response<Incoming>) -> Response<Body> {
+/// An answer, passed on piece by piece; `place` is taken until its end.
+pub fn streamed(response: Response<Incoming>, place: Place) -> Response<Body> {
     let (parts, body) = response.into_parts();
-    let stream = body.into_data_stream();
-    let stream = futures::StreamExt::map(stream, |piece| piece.map_err(BoxError::from));
-    let mut answer = Response::new(Body::stream(stream));
-    *answer.status_mut() = parts.status;
-    for (name, value) in &parts.headers {
+    let body = body.into_data_stream().map_err(BoxError::from);
+    answer(&parts, body, place)
+}
+
+/// An answer with the head of another server's and this body.
+pub fn answer(
+    head: &Parts,
+    body: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+    place: Place,
+) -> Response<Body> {
+    let body = body.inspect(move |_| {
+        // Lives as long as the body.
+        let _ = &place;
+    });
+    let mut answer = Response::new(Body::stream(body));
+    *answer.status_mut() = head.status;
+    for (name, value) in &head.headers {
         let hop = matches!(
             name.as_str(),
             "connection" | "transfer-encoding" | "keep-alive" | "upgrade"

@@ -109,6 +109,14 @@ fn rules_match_as_upstream() {
         ("get core configmaps a,b", "get default:configmaps b", true),
         ("get core configmaps a,b", "get default:configmaps c", false),
         ("list core configmaps a", "list default:configmaps", false),
+        // A name with a port is another name, as upstream.
+        ("get core nodes/proxy a", "get nodes/proxy a", true),
+        ("get core nodes/proxy a", "get nodes/proxy a:9100", false),
+        (
+            "get core nodes/proxy a:9100",
+            "get nodes/proxy a:9100",
+            true,
+        ),
         ("get url /healthz/*", "get /healthz/etcd", true),
         ("get url /healthz/*", "get /healthz", false),
         ("get url /api*", "get /apis/apps", true),
@@ -419,6 +427,10 @@ fn nodes_reach_what_their_pods_need_and_no_more() {
         ("watch nodes", "metadata.name=two", false),
         ("create nodes", "", true),
         ("patch nodes/status one", "", true),
+        // Upstream's Node authorizer lets no node through to any kubelet, under whatever name.
+        ("get nodes/proxy one", "", false),
+        ("get nodes/proxy one:10250", "", false),
+        ("get nodes/proxy https:one:10250", "", false),
         ("delete nodes one", "", false),
         ("get default:pods a", "", true),
         ("get default:pods b", "", false),

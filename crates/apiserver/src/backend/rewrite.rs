@@ -1,48 +1,136 @@
-//! Redirects of a pod that mean the pod itself go through the proxy again.
+//! Links and redirects that mean the proxied server itself go through the proxy again, as with upstream's proxy transport.
 
-use http::{HeaderValue, Response, Uri, header, uri::PathAndQuery};
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderValue, Response, header};
 use knarr_meta::status::Status;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use super::{Location, Target};
+use super::Location;
+use crate::escape;
 
-/// Rewrites the `Location` header, as upstream's proxy transport: an absolute path, or a URL of the pod or of the host that the
-/// client asked, gets the proxy's prefix.
-pub fn location<B>(
-    response: &mut Response<B>,
-    target: &Target,
-    location: &Location<'_>,
-    client_host: Option<&HeaderValue>,
-) -> Result<(), Status> {
-    let Some(given) = response.headers().get(header::LOCATION) else {
-        return Ok(());
-    };
-    let parsed = given
-        .to_str()
-        .ok()
-        .and_then(|text| text.parse::<Uri>().ok());
-    let Some(uri) = parsed else {
-        // A relative path is no URI of its own, and stays right as it is.
-        return Ok(());
-    };
-    let asked = client_host.and_then(|host| host.to_str().ok());
-    let other_host = uri.authority().is_some_and(|authority| {
-        authority.as_str() != target.to_string() && Some(authority.as_str()) != asked
-    });
-    if other_host || !uri.path().starts_with('/') {
-        return Ok(());
+/// What Go's `URL.EscapedPath` does not leave as it is.
+const ILLEGAL: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// Says what becomes of the URLs of one answer.
+pub struct Rewriter {
+    /// What the proxied server's paths need in front to be the client's, unescaped and escaped.
+    prefix: String,
+    escaped_prefix: String,
+    /// `host:port` of the proxied server.
+    server: String,
+    /// `Host` of the client's request; empty where it sent none.
+    asked: String,
+}
+
+impl Rewriter {
+    pub fn new(location: &Location<'_>, server: String, client: &HeaderMap) -> Rewriter {
+        let asked = client.get(header::HOST).and_then(|host| host.to_str().ok());
+        Rewriter {
+            prefix: location.prefix().to_owned(),
+            escaped_prefix: escape::path(location.prefix()),
+            server,
+            asked: asked.unwrap_or_default().to_owned(),
+        }
     }
-    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let prefix = crate::escape::path(location.prefix());
-    let path = match path.starts_with(&prefix) {
-        true => path.to_owned(),
-        false => format!("{prefix}{path}"),
-    };
-    // With the client's own host: it has come here by it.
-    let to = match asked {
-        Some(host) => format!("https://{host}{path}"),
-        None => path,
-    };
-    let to = HeaderValue::from_str(&to).map_err(Status::internal)?;
-    response.headers_mut().insert(header::LOCATION, to);
-    Ok(())
+
+    /// The URL to give the client instead. `None`: as it is, since it is relative, of another host, or no URL.
+    pub fn url(&self, given: &str) -> Option<String> {
+        let url = Reference::parse(given)?;
+        let host = url.host.unwrap_or_default();
+        if !host.is_empty() && host != self.server && host != self.asked {
+            return None;
+        }
+        let mut to = String::new();
+        // The client has come by this host: it stays.
+        if !host.is_empty() && host == self.asked {
+            to.push_str(url.before_path);
+        }
+        let decoded = percent_decode_str(url.path).decode_utf8_lossy();
+        if !decoded.starts_with(&self.prefix) {
+            to.push_str(&self.escaped_prefix);
+        }
+        to.extend(utf8_percent_encode(url.path, ILLEGAL));
+        to.push_str(url.after_path);
+        Some(to)
+    }
+
+    /// Rewrites the `Location` header.
+    pub fn location<B>(&self, response: &mut Response<B>) -> Result<(), Status> {
+        let given = response.headers().get(header::LOCATION);
+        let given = given.map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let Some(to) = given
+            .as_ref()
+            .map(Cow::as_ref)
+            .and_then(|url| self.url(url))
+        else {
+            return Ok(());
+        };
+        let to = HeaderValue::from_str(&to).map_err(Status::internal)?;
+        response.headers_mut().insert(header::LOCATION, to);
+        Ok(())
+    }
+}
+
+/// A URL reference with an absolute path, in the parts that matter here.
+struct Reference<'a> {
+    /// Scheme and authority, with their punctuation.
+    before_path: &'a str,
+    host: Option<&'a str>,
+    path: &'a str,
+    /// Query and fragment, with their punctuation.
+    after_path: &'a str,
+}
+
+impl<'a> Reference<'a> {
+    /// `None` for what is relative, opaque, or refused by Go's parser.
+    fn parse(text: &'a str) -> Option<Self> {
+        if text.bytes().any(|b| b.is_ascii_control()) {
+            return None;
+        }
+        let end = text.find(['?', '#']).unwrap_or(text.len());
+        let (whole, after_path) = text.split_at(end);
+        let hierarchy = match whole.split_once(':') {
+            Some((scheme, rest)) if is_scheme(scheme) => rest,
+            _ => whole,
+        };
+        let (host, path) = match hierarchy.strip_prefix("//") {
+            // Without a scheme, three slashes begin a path.
+            Some(rest) if hierarchy.len() < whole.len() || !rest.starts_with('/') => {
+                let (host, path) = rest.split_at(rest.find('/')?);
+                (Some(host), path)
+            }
+            _ => (None, hierarchy),
+        };
+        let before_path = &whole[..whole.len() - path.len()];
+        (path.starts_with('/') && has_good_escapes(path)).then_some(Reference {
+            before_path,
+            host,
+            path,
+            after_path,
+        })
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+}
+
+/// Every `%` is followed by two hexadecimal digits.
+fn has_good_escapes(path: &str) -> bool {
+    let mut pieces = path.split('%').skip(1).map(str::as_bytes);
+    pieces.all(|piece| piece.len() >= 2 && piece[..2].iter().all(u8::is_ascii_hexdigit))
 }

@@ -23,15 +23,15 @@ impl fmt::Display for Target {
 
 /// The parts of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Id<'a> {
-    tls: bool,
-    name: &'a str,
+pub struct Id<'a> {
+    pub tls: bool,
+    pub name: &'a str,
     /// Empty where none was given.
-    port: &'a str,
+    pub port: &'a str,
 }
 
 impl<'a> Id<'a> {
-    fn parse(id: &'a str) -> Option<Self> {
+    pub fn parse(id: &'a str) -> Option<Self> {
         let mut parts = id.split(':');
         let (scheme, name, port) = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
             (name, None, ..) => ("", name, ""),
@@ -82,8 +82,8 @@ fn first_port(pod: &Value) -> Option<u16> {
     u16::try_from(port["containerPort"].as_i64()?).ok()
 }
 
-/// Addresses of pods, and no others: not this machine's own, nor its neighbours by link.
-fn may_be_proxied(ip: &IpAddr) -> bool {
+/// Addresses of pods and nodes, and no others: not this machine's own, nor its neighbours by link.
+pub fn may_be_proxied(ip: &IpAddr) -> bool {
     let special = ip.is_unspecified() || ip.is_loopback() || ip.is_multicast();
     let local = match ip {
         IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),

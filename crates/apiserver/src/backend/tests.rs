@@ -1,13 +1,16 @@
-use std::net::SocketAddr;
+use std::{convert::Infallible, net::SocketAddr};
 
-use http_body_util::BodyExt;
+use futures::StreamExt;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::server::limits::Limits;
 
-/// A pod that answers with what it was asked; `/away` redirects.
+/// A pod that answers with what it was asked; `/away` redirects, `/page` is a page, `/slow` does not end.
 async fn pod() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -20,14 +23,29 @@ async fn pod() -> SocketAddr {
             request.headers()[FORWARDED_URI],
             request.headers().contains_key(header::AUTHORIZATION),
         );
-        let mut response = Response::new(Full::new(Bytes::from(text)));
-        if request.uri().path() == "/away" {
-            *response.status_mut() = StatusCode::FOUND;
-            response
-                .headers_mut()
-                .insert(header::LOCATION, HeaderValue::from_static("/there?x=1"));
+        let full = |text: String| Full::new(Bytes::from(text)).boxed();
+        let mut response = Response::new(full(text));
+        let mut set = |name, value| {
+            let value = HeaderValue::from_static(value);
+            response.headers_mut().insert(name, value);
+        };
+        match request.uri().path() {
+            "/away" => {
+                set(header::LOCATION, "/there?x=1");
+                *response.status_mut() = StatusCode::FOUND;
+            }
+            "/page" => {
+                set(header::CONTENT_TYPE, "text/html; charset=utf-8");
+                *response.body_mut() = full("<a href=\"/rewriteme\">test</a>".to_owned());
+            }
+            "/slow" => {
+                let first = futures::stream::iter([Ok(Frame::data(Bytes::from("first")))]);
+                let frames = first.chain(futures::stream::pending());
+                *response.body_mut() = BodyExt::boxed(StreamBody::new(frames));
+            }
+            _ => {}
         }
-        Ok::<_, std::convert::Infallible>(response)
+        Ok::<_, Infallible>(response)
     };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -43,6 +61,17 @@ const PATH: &str = "/api/v1/namespaces/shop/pods/web/proxy";
 
 /// `rest` is what follows `proxy`.
 async fn ask(address: SocketAddr, method: Method, rest: &str, query: &str) -> Answer {
+    let place = Limits::default().stream("ann").expect("a place");
+    ask_with(place, address, method, rest, query).await
+}
+
+async fn ask_with(
+    place: Place,
+    address: SocketAddr,
+    method: Method,
+    rest: &str,
+    query: &str,
+) -> Answer {
     let path = format!("{PATH}{rest}");
     let rest = rest.trim_start_matches('/');
     let location = Location {
@@ -58,13 +87,13 @@ async fn ask(address: SocketAddr, method: Method, rest: &str, query: &str) -> An
     client
         .headers_mut()
         .insert(header::AUTHORIZATION, HeaderValue::from_static("Bearer x"));
-    let target = Target {
+    let destination = Destination::Address(Target {
         address,
         tls: false,
-    };
+    });
     let backends = Backends::new(CancellationToken::new());
     backends
-        .pass(&target, &location, &mut client, Bytes::new())
+        .pass(&destination, &location, &mut client, Bytes::new(), place)
         .await
 }
 
@@ -95,35 +124,67 @@ async fn redirects_come_back_through_the_proxy() {
     assert_eq!(away.status(), 302);
     assert_eq!(
         away.headers()[header::LOCATION],
-        format!("https://api:6443{PATH}/there?x=1")
+        format!("{PATH}/there?x=1")
     );
+}
+
+#[tokio::test]
+async fn links_come_back_through_the_proxy() {
+    let pod = pod().await;
+    let page = ask(pod, Method::GET, "/page", "").await.unwrap();
+    assert!(!page.headers().contains_key(header::CONTENT_LENGTH));
+    let text = page.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(text, format!("<a href=\"{PATH}/rewriteme\">test</a>"));
+    // The head of a page tells its size at the pod, as upstream's does.
+    let head = ask(pod, Method::HEAD, "/page", "").await.unwrap();
+    assert!(head.headers().contains_key(header::CONTENT_LENGTH));
+}
+
+#[tokio::test]
+async fn an_answer_has_a_place_until_it_has_ended() {
+    let (pod, limits) = (pod().await, Limits::default());
+    let place = limits.stream("ann").unwrap();
+    let slow = ask_with(place, pod, Method::GET, "/slow", "")
+        .await
+        .unwrap();
+    let _others: Vec<_> = std::iter::from_fn(|| limits.stream("ann").ok()).collect();
+    assert_eq!(limits.stream("ann").unwrap_err().code, 429);
+    let mut body = slow.into_body();
+    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(first, "first");
+    assert_eq!(limits.stream("ann").unwrap_err().code, 429, "it goes on");
+    drop(body);
+    let place = limits.stream("ann").expect("the place that was given back");
+    let whole = ask_with(place, pod, Method::GET, "/", "").await.unwrap();
+    whole.into_body().collect().await.unwrap();
+    assert!(limits.stream("ann").is_ok(), "it has ended");
 }
 
 #[test]
 fn only_the_pods_own_locations_are_rewritten() {
-    let target = Target {
-        address: "10.42.0.5:80".parse().unwrap(),
-        tls: false,
-    };
     let location = Location {
         path: "/p/proxy/a/",
         rest: "a/",
         query: "",
     };
+    let mut client = http::HeaderMap::new();
+    client.insert(header::HOST, HeaderValue::from_static("api"));
+    let rewriter = Rewriter::new(&location, "10.42.0.5:80".to_owned(), &client);
     let cases = [
-        ("http://10.42.0.5:80/b", "https://api/p/proxy/b"),
-        ("http://api/b/", "https://api/p/proxy/b/"),
-        ("/p/proxy/b", "https://api/p/proxy/b"),
+        ("http://10.42.0.5:80/b", "/p/proxy/b"),
+        ("http://api/b/", "http://api/p/proxy/b/"),
+        ("/p/proxy/b", "/p/proxy/b"),
+        ("/b", "/p/proxy/b"),
         ("http://elsewhere/b", "http://elsewhere/b"),
         ("b/c", "b/c"),
+        ("/b%00<script>/", "/p/proxy/b%00%3Cscript%3E/"),
     ];
     for (given, wanted) in cases {
         let mut response = Response::new(());
         response
             .headers_mut()
             .insert(header::LOCATION, HeaderValue::from_static(given));
-        let host = HeaderValue::from_static("api");
-        rewrite::location(&mut response, &target, &location, Some(&host)).unwrap();
+        rewriter.location(&mut response).unwrap();
         assert_eq!(response.headers()[header::LOCATION], wanted, "{given}");
     }
 }

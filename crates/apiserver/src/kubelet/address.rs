@@ -23,33 +23,35 @@ impl fmt::Display for Address {
     }
 }
 
-/// By upstream's order of preference for one machine's networks: InternalIP, ExternalIP, Hostname, InternalDNS.
-pub fn of(node: &Value) -> Result<Address, Status> {
-    let addresses = object::list_at(node, &["status", "addresses"]);
-    let find = |kind: &str| {
-        addresses
-            .iter()
-            .find(|a| a["type"] == kind)
-            .and_then(|a| a["address"].as_str())
-    };
-    let host = ["InternalIP", "ExternalIP", "Hostname", "InternalDNS"]
-        .into_iter()
-        .find_map(find);
-    let host = host.ok_or_else(|| {
-        Status::internal(format_args!(
-            "no preferred addresses found; known addresses: {}",
-            addresses.len()
-        ))
-    })?;
-    let port = object::i64_at(
-        node,
-        &["status", "daemonEndpoints", "kubeletEndpoint", "Port"],
-    );
-    let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0);
-    Ok(Address {
-        host: host.to_owned(),
-        port: port.unwrap_or(DEFAULT_PORT),
-    })
+impl Address {
+    /// By upstream's order of preference for one machine's networks: InternalIP, ExternalIP, Hostname, InternalDNS.
+    pub fn of(node: &Value) -> Result<Address, Status> {
+        let addresses = object::list_at(node, &["status", "addresses"]);
+        let find = |kind: &str| {
+            addresses
+                .iter()
+                .find(|a| a["type"] == kind)
+                .and_then(|a| a["address"].as_str())
+        };
+        let host = ["InternalIP", "ExternalIP", "Hostname", "InternalDNS"]
+            .into_iter()
+            .find_map(find);
+        let host = host.ok_or_else(|| {
+            Status::internal(format_args!(
+                "no preferred addresses found; known addresses: {}",
+                addresses.len()
+            ))
+        })?;
+        let port = object::i64_at(
+            node,
+            &["status", "daemonEndpoints", "kubeletEndpoint", "Port"],
+        );
+        let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0);
+        Ok(Address {
+            host: host.to_owned(),
+            port: port.unwrap_or(DEFAULT_PORT),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -64,9 +66,9 @@ mod tests {
             "addresses": [{"type": "Hostname", "address": "a"}, {"type": "InternalIP", "address": "10.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": 10260}},
         }});
-        assert_eq!(of(&node).unwrap().to_string(), "10.0.0.1:10260");
+        assert_eq!(Address::of(&node).unwrap().to_string(), "10.0.0.1:10260");
         let node = json!({"status": {"addresses": [{"type": "InternalIP", "address": "fd00::1"}]}});
-        assert_eq!(of(&node).unwrap().to_string(), "[fd00::1]:10250");
-        assert_eq!(of(&json!({})).unwrap_err().code, 500);
+        assert_eq!(Address::of(&node).unwrap().to_string(), "[fd00::1]:10250");
+        assert_eq!(Address::of(&json!({})).unwrap_err().code, 500);
     }
 }

@@ -4,13 +4,16 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 
+use crate::server::limits::Place;
+
 /// Bytes of each direction's buffer.
 const BUFFER_BYTES: usize = 32 << 10;
 
 /// Splices in a task of its own until both directions have ended or the token is cancelled. An end of one direction is passed on
 /// as a half-close: the other may still have much to say.
-pub fn spawn(client: OnUpgrade, backend: OnUpgrade, stop: CancellationToken) {
-    knarr_tasks::spawn("a stream to a kubelet", async move {
+pub fn spawn(client: OnUpgrade, backend: OnUpgrade, place: Place, stop: CancellationToken) {
+    knarr_tasks::spawn("a stream to a backend", async move {
+        let _place = place;
         stop.run_until_cancelled(async move {
             let (client, backend) = match tokio::try_join!(client, backend) {
                 Ok(both) => both,

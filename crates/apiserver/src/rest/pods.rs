@@ -265,6 +265,7 @@ fn beta_to_v1(body: Bytes) -> Bytes {
 
 /// GET of a container's log, from its node.
 pub async fn log(ask: &Ask<'_>) -> Answer {
+    let place = ask.core.limits.stream(&ask.user.name)?;
     let cache = &ask.core.cache;
     cache.fresh().await?;
     let key = format!("{}/{}", ask.request.info.namespace, ask.request.info.name);
@@ -273,5 +274,6 @@ pub async fn log(ask: &Ask<'_>) -> Answer {
         .get(&key)
         .ok_or_else(|| Status::not_found(pod_resource(), ask.request.info.name))?
         .tree();
-    ask.core.kubelets.log(cache, &pod, ask.request.query).await
+    let (kubelets, query) = (&ask.core.kubelets, ask.request.query);
+    kubelets.log(cache, &pod, query, place).await
 }

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::incoming::Incoming;
 use crate::{
     authn, authz,
-    backend::{self, Location, Lookup, Target},
+    backend::{self, Destination, Location, Lookup, Target},
     cache::{Cache, filter::Filter, resource::Page},
-    kubelet::Stream,
+    kubelet::{self, Stream},
     request::{Objects, Operation, RequestInfo, Selectors},
     respond::Answer,
     rest::{self, ask::Ask, modify::write_of},
@@ -36,6 +36,7 @@ pub async fn stream(ask: &Ask<'_>, stream: Stream, mut client: Request<()>) -> A
         _ => return Err(Status::method_not_allowed()),
     };
     rest::allowed(ask, verb)?;
+    let place = ask.core.limits.stream(&ask.user.name)?;
     if verb == Verb::Get {
         // A WebSocket opens with GET but does what POST does: reading pods must not be enough.
         let create = RequestInfo {
@@ -59,7 +60,7 @@ pub async fn stream(ask: &Ask<'_>, stream: Stream, mut client: Request<()>) -> A
     }
     ask.core
         .kubelets
-        .stream(cache, &pod, stream, ask.request.query, &mut client)
+        .stream(cache, &pod, stream, ask.request.query, &mut client, place)
         .await
 }
 
@@ -76,47 +77,32 @@ pub async fn proxy(ask: &Ask<'_>, body: &mut Incoming, mut client: Request<()>) 
         return Err(Status::path_not_found());
     }
     let core = ask.core;
+    // From the dialing on: a pod may think about its answer for long.
+    let place = core.limits.stream(&ask.user.name)?;
     core.cache.fresh().await?;
     let location = Location {
         path: ask.request.path,
         rest: ask.request.rest,
         query: ask.request.query.raw(),
     };
-    if !ask.kind().namespaced() {
-        let node = node_name(info.name)?;
-        let body = core.backends.hold(body).await?;
-        let uri = location.on_target();
-        return core
-            .kubelets
-            .pass(&core.cache, node, uri, &mut client, body.bytes.clone())
-            .await;
-    }
     let write = write_of(ask, false);
     for phase in [Phase::Mutate, Phase::Validate] {
         core.admit(&write, Operation::Connect, info.name, phase, None, None)
             .await?;
     }
-    let target = target(ask)?;
+    let destination = match ask.kind().namespaced() {
+        true => Destination::Address(target(ask)?),
+        false => {
+            let find = |name: &str| kubelet::node_named(&core.cache, name);
+            backend::of_node(info.name, &core.kubelets, find).await?
+        }
+    };
     let body = core.backends.hold(body).await?;
+    let bytes = body.bytes.clone();
     core.backends
-        .pass(&target, &location, &mut client, body.bytes.clone())
+        .pass(&destination, &location, &mut client, bytes, place)
         .await
 }
-
-/// The node of `NAME` and `[SCHEME:]NAME:PORT`. A kubelet has one scheme and one port, which its node's status names; other ports
-/// of a node are not served.
-fn node_name(id: &str) -> Result<&str, Status> {
-    let parts: Vec<&str> = id.split(':').collect();
-    match parts.as_slice() {
-        [name] | [name, "" | KUBELET_PORT] | ["" | "https", name, "" | KUBELET_PORT] => Ok(name),
-        _ => Err(Status::bad_request(format!(
-            "{id:?}: only the kubelet's port {KUBELET_PORT} of a node can be proxied to"
-        ))),
-    }
-}
-
-/// Where kubelets listen, as clients name it.
-const KUBELET_PORT: &str = "10250";
 
 /// The pod that a proxied request to a pod or a service is for.
 fn target(ask: &Ask<'_>) -> Result<Target, Status> {
@@ -158,18 +144,3 @@ fn slices(cache: &Cache, namespace: &str, service: &str) -> Option<Vec<Value>> {
 
 /// Labels an EndpointSlice with its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_node_is_named_with_or_without_its_kubelets_port() {
-        for id in ["a", "a:10250", "https:a:10250", "https:a:"] {
-            assert_eq!(node_name(id).unwrap(), "a", "{id}");
-        }
-        for id in ["a:22", "http:a:10250", "a:b:c:d"] {
-            assert_eq!(node_name(id).unwrap_err().code, 400, "{id}");
-        }
-    }
-}

@@ -1,4 +1,6 @@
-//! How many requests may be in flight, and how many watches open.
+//! How many requests may be in flight, how many watches and streams open.
+
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::{
     collections::HashMap,
@@ -24,15 +26,22 @@ const COMPONENT_QUEUE: usize = 16_384;
 /// Watches of clients: of all, and of one user.
 const WATCHES: usize = 65_536;
 const WATCHES_OF_USER: usize = 16_384;
+/// Streams to kubelets, pods and nodes (exec, attach, port-forward, logs, proxied requests): of all, and of one user. Each holds two
+/// connections and their buffers, some hundred KiB.
+const STREAMS: usize = 4_096;
+const STREAMS_OF_USER: usize = 1_024;
+/// When to try again where there is no place.
+const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// Requests in flight (long-running ones do not count), and open watches.
+/// Requests in flight (long-running ones do not count), open watches and streams.
 #[derive(Debug)]
 pub struct Limits {
     read_only: Arc<Semaphore>,
     mutating: Arc<Semaphore>,
     components: Arc<Semaphore>,
     waiting: AtomicUsize,
-    watches: Arc<Watches>,
+    watches: Arc<Shares>,
+    streams: Arc<Shares>,
 }
 
 impl Default for Limits {
@@ -42,13 +51,15 @@ impl Default for Limits {
             mutating: Arc::new(Semaphore::new(MUTATING)),
             components: Arc::new(Semaphore::new(COMPONENTS)),
             waiting: AtomicUsize::new(0),
-            watches: Arc::new(Watches::new(WATCHES, WATCHES_OF_USER)),
+            watches: Arc::new(Shares::new(WATCHES, WATCHES_OF_USER)),
+            streams: Arc::new(Shares::new(STREAMS, STREAMS_OF_USER)),
         }
     }
 }
 
 fn too_many() -> Status {
-    Status::too_many_requests("Too many requests, please try again later.", 1)
+    let why = "Too many requests, please try again later.";
+    Status::too_many_requests(why, RETRY_AFTER_SECONDS)
 }
 
 impl Limits {
@@ -83,8 +94,13 @@ impl Limits {
     }
 
     /// A place for a client's watch; 429 when there is none.
-    pub fn watch(&self, user: &str) -> Result<WatchPlace, Status> {
-        Watches::enter(&self.watches, user).ok_or_else(too_many)
+    pub fn watch(&self, user: &str) -> Result<Place, Status> {
+        Shares::enter(&self.watches, user).ok_or_else(too_many)
+    }
+
+    /// A place for a stream to a kubelet, a pod or a node; 429 when there is none.
+    pub fn stream(&self, user: &str) -> Result<Place, Status> {
+        Shares::enter(&self.streams, user).ok_or_else(too_many)
     }
 
     /// Read-only and mutating requests of clients in flight.
@@ -105,48 +121,48 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Open watches by user.
+/// Places that users share, none taking more than its own part.
 #[derive(Debug)]
-struct Watches {
+struct Shares {
     all: usize,
     of_user: usize,
     open: Mutex<(usize, HashMap<Box<str>, usize>)>,
 }
 
-impl Watches {
-    fn new(all: usize, of_user: usize) -> Watches {
-        Watches {
+impl Shares {
+    fn new(all: usize, of_user: usize) -> Shares {
+        Shares {
             all,
             of_user,
             open: Mutex::default(),
         }
     }
 
-    fn enter(this: &Arc<Watches>, user: &str) -> Option<WatchPlace> {
+    fn enter(this: &Arc<Shares>, user: &str) -> Option<Place> {
         let mut open = this.open.lock();
         let own = open.1.get(user).copied().unwrap_or(0);
         if open.0 >= this.all || own >= this.of_user {
             return None;
         }
-        open.0 += 1;
-        *open.1.entry(user.into()).or_default() += 1;
-        Some(WatchPlace {
-            watches: this.clone(),
+        open.0 = open.0.saturating_add(1);
+        open.1.insert(user.into(), own.saturating_add(1));
+        Some(Place {
+            shares: this.clone(),
             user: user.into(),
         })
     }
 }
 
-/// An open watch, until dropped.
+/// A place, until dropped.
 #[derive(Debug)]
-pub struct WatchPlace {
-    watches: Arc<Watches>,
+pub struct Place {
+    shares: Arc<Shares>,
     user: Box<str>,
 }
 
-impl Drop for WatchPlace {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.watches.open.lock();
+        let mut open = self.shares.open.lock();
         open.0 = open.0.saturating_sub(1);
         if let Some(own) = open.1.get_mut(&self.user) {
             *own = own.saturating_sub(1);
@@ -162,17 +178,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn watches_are_counted_by_user_and_in_all() {
-        let watches = Arc::new(Watches::new(3, 2));
-        let first = Watches::enter(&watches, "ann").expect("a place");
-        let second = Watches::enter(&watches, "ann").expect("a place");
-        assert!(Watches::enter(&watches, "ann").is_none(), "her share");
-        let third = Watches::enter(&watches, "ben").expect("a place");
-        assert!(Watches::enter(&watches, "cem").is_none(), "all are taken");
+    fn places_are_counted_by_user_and_in_all() {
+        let shares = Arc::new(Shares::new(3, 2));
+        let first = Shares::enter(&shares, "ann").expect("a place");
+        let second = Shares::enter(&shares, "ann").expect("a place");
+        assert!(Shares::enter(&shares, "ann").is_none(), "her share");
+        let third = Shares::enter(&shares, "ben").expect("a place");
+        assert!(Shares::enter(&shares, "cem").is_none(), "all are taken");
         drop((first, third));
-        assert!(Watches::enter(&watches, "ann").is_some());
+        assert!(Shares::enter(&shares, "ann").is_some());
         drop(second);
-        assert_eq!(*watches.open.lock(), (0, HashMap::new()));
+        assert_eq!(*shares.open.lock(), (0, HashMap::new()));
+    }
+
+    #[test]
+    fn streams_have_places_of_their_own() {
+        let limits = Limits::default();
+        let held: Vec<_> = (0..STREAMS_OF_USER)
+            .map(|_| limits.stream("ann").expect("a place"))
+            .collect();
+        let refused = limits.stream("ann").expect_err("her share is taken");
+        assert_eq!(refused.code, 429);
+        assert_eq!(refused.retry_after_seconds(), RETRY_AFTER_SECONDS);
+        assert!(limits.stream("ben").is_ok() && limits.watch("ann").is_ok());
+        drop(held);
+        assert!(limits.stream("ann").is_ok());
     }
 
     #[tokio::test]

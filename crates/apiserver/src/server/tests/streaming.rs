@@ -73,6 +73,7 @@ async fn answer(
 struct Running {
     address: SocketAddr,
     admin: Arc<rustls::ClientConfig>,
+    core: Arc<crate::core::Core>,
     token: CancellationToken,
     done: tokio::task::JoinHandle<Result<(), Error>>,
     _dir: tempfile::TempDir,
@@ -102,6 +103,7 @@ async fn running() -> Running {
     });
     cluster.create("/api/v1/namespaces/default/pods", pod).await;
     let Cluster { server, dir } = cluster;
+    let core = server.core.clone();
     let (address, token) = (server.address(), CancellationToken::new());
     let admin = server
         .pki()
@@ -111,6 +113,7 @@ async fn running() -> Running {
     Running {
         address,
         admin,
+        core,
         token,
         done,
         _dir: dir,
@@ -272,5 +275,47 @@ async fn logs_open_over_websocket() {
         )
         .await;
     assert!(head.starts_with("http/1.1 403"), "{head}");
+    running.stop().await;
+}
+
+const EXEC: &str = "POST /api/v1/namespaces/default/pods/p/exec?command=sh HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n";
+const LOG: &str =
+    "GET /api/v1/namespaces/default/pods/p/log HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+const PROXY: &str =
+    "GET /api/v1/namespaces/default/pods/p/proxy/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_have_a_bounded_number_of_places() {
+    let running = running().await;
+    let limits = &running.core.limits;
+    let (head, mut open) = running.head(EXEC).await;
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    // The administrator's certificate names this user.
+    let mut held: Vec<_> = std::iter::from_fn(|| limits.stream("kubernetes-admin").ok()).collect();
+    assert!(!held.is_empty());
+    for request in [EXEC, LOG, PROXY] {
+        let (head, _) = running.head(request).await;
+        assert!(head.starts_with("http/1.1 429"), "{head}");
+        assert!(head.contains("retry-after: 1\r\n"), "{head}");
+    }
+    held.pop();
+    let (head, mut log) = running.head(LOG).await;
+    assert!(head.starts_with("http/1.1 200"), "{head}");
+    log.read_to_end(&mut Vec::new()).await.expect("a log");
+    let again = || async {
+        loop {
+            if let Ok(place) = limits.stream("kubernetes-admin") {
+                return place;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let given_back = tokio::time::timeout(DEADLINE, again()).await;
+    let _log = given_back.expect("the log's place");
+    assert!(limits.stream("kubernetes-admin").is_err(), "exec goes on");
+    open.shutdown().await.expect("a half-close");
+    open.read_to_end(&mut Vec::new()).await.expect("an end");
+    let given_back = tokio::time::timeout(DEADLINE, again()).await;
+    given_back.expect("the place of exec");
     running.stop().await;
 }
