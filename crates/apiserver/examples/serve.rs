@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use knarr_apiserver::{Config, EVENT_TTL, Server, pki::Role};
+use knarr_apiserver::{Config, Server, pki::Role};
 use knarr_store::Embedded;
 use tokio_util::sync::CancellationToken;
 
@@ -21,17 +21,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Arc::new(Embedded::open(dir.join("store"), Default::default())?);
     let config = Config {
         listen: SocketAddr::from(([127, 0, 0, 1], port)),
-        listener: None,
-        pki_dir: dir.join("pki"),
-        node_name: "localhost".into(),
-        // What the `kubernetes` Service points at; loopback addresses are no endpoints.
-        advertise: [192, 0, 2, 1].into(),
-        cluster_domain: "cluster.local".into(),
-        service_cidr: "10.43.0.0/16".into(),
-        cluster_dns: [10, 43, 0, 10].into(),
-        dns_endpoint: None,
         extra_sans: vec!["127.0.0.1".into()],
-        event_ttl: EVENT_TTL,
+        ..Config::on_loopback(dir.join("pki"))
     };
     let server = Server::new(config, store).await?;
     let kubeconfig = dir.join("admin.kubeconfig");

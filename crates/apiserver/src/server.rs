@@ -69,6 +69,27 @@ pub struct Config {
     pub event_ttl: Duration,
 }
 
+impl Config {
+    /// A server for programs of this machine: on a free port of 127.0.0.1, with the usual domain and ranges. Nobody can reach what it
+    /// advertises, since loopback addresses are no endpoints.
+    #[must_use]
+    pub fn on_loopback(pki_dir: PathBuf) -> Config {
+        Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            listener: None,
+            pki_dir,
+            node_name: "localhost".to_owned(),
+            advertise: [192, 0, 2, 1].into(),
+            cluster_domain: "cluster.local".to_owned(),
+            service_cidr: "10.43.0.0/16".to_owned(),
+            cluster_dns: [10, 43, 0, 10].into(),
+            dns_endpoint: None,
+            extra_sans: Vec::new(),
+            event_ttl: EVENT_TTL,
+        }
+    }
+}
+
 /// Upstream's default of `--event-ttl`.
 pub const EVENT_TTL: Duration = Duration::from_secs(60 * 60);
 

@@ -38,17 +38,8 @@ struct Reply {
 async fn open(dir: &std::path::Path) -> Server {
     let store = Arc::new(Embedded::open(dir.join("store"), Default::default()).expect("a store"));
     let config = Config {
-        listen: ([127, 0, 0, 1], 0).into(),
-        listener: None,
-        pki_dir: dir.join("pki"),
         node_name: "test".into(),
-        advertise: [192, 0, 2, 1].into(),
-        cluster_domain: "cluster.local".into(),
-        service_cidr: "10.43.0.0/16".into(),
-        cluster_dns: [10, 43, 0, 10].into(),
-        dns_endpoint: None,
-        extra_sans: Vec::new(),
-        event_ttl: EVENT_TTL,
+        ..Config::on_loopback(dir.join("pki"))
     };
     Server::new(config, store).await.expect("a server")
 }

@@ -48,19 +48,7 @@ impl Requests {
             .build()
             .expect("a runtime");
         let dir = tempfile::tempdir().expect("a directory");
-        let config = Config {
-            listen: ([127, 0, 0, 1], 0).into(),
-            listener: None,
-            pki_dir: dir.path().join("pki"),
-            node_name: "fuzz".to_owned(),
-            advertise: [192, 0, 2, 1].into(),
-            cluster_domain: "cluster.local".to_owned(),
-            service_cidr: "10.43.0.0/16".to_owned(),
-            cluster_dns: [10, 43, 0, 10].into(),
-            dns_endpoint: None,
-            extra_sans: Vec::new(),
-            event_ttl: std::time::Duration::from_secs(3_600),
-        };
+        let config = Config::on_loopback(dir.path().join("pki"));
         let server = runtime.block_on(Server::new(config, Arc::new(Memory::default())));
         let server = server.expect("a server");
         let admin = UserInfo {

@@ -57,19 +57,7 @@ pub struct Cluster {
 impl Cluster {
     pub async fn start(seed: u64) -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
-        let config = Config {
-            listen: ([127, 0, 0, 1], 0).into(),
-            listener: None,
-            pki_dir: dir.path().join("pki"),
-            node_name: "test".to_owned(),
-            advertise: [192, 0, 2, 1].into(),
-            cluster_domain: "cluster.local".to_owned(),
-            service_cidr: "10.43.0.0/16".to_owned(),
-            cluster_dns: [10, 43, 0, 10].into(),
-            dns_endpoint: None,
-            extra_sans: Vec::new(),
-            event_ttl: std::time::Duration::from_secs(3_600),
-        };
+        let config = Config::on_loopback(dir.path().join("pki"));
         let server = Server::new(config, Arc::new(Memory::default()))
             .await
             .expect("a server");
