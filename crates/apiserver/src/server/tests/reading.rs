@@ -72,6 +72,23 @@ async fn watches_see_transitions_of_their_selector() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_from_a_revision_to_come_is_sent_nothing_up_to_it() {
+    let cluster = Cluster::new().await;
+    let from = version(&cluster.get(CONFIGMAPS).await.body);
+    let watch = async |ahead: u64| {
+        let query = format!("watch=1&resourceVersion={}", from + ahead);
+        cluster.watch(&format!("{CONFIGMAPS}?{query}")).await
+    };
+    let (mut one, mut two) = (watch(1).await, watch(2).await);
+    for name in ["a", "b", "c"] {
+        cluster.create(CONFIGMAPS, configmap(name)).await;
+    }
+    assert_eq!(one.short().await, format!("ADDED b {}", from + 2));
+    assert_eq!(one.short().await, format!("ADDED c {}", from + 3));
+    assert_eq!(two.short().await, format!("ADDED c {}", from + 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn watch_lists_end_with_an_annotated_bookmark() {
     let cluster = Cluster::new().await;
     let made = cluster.create(CONFIGMAPS, configmap("a")).await;
