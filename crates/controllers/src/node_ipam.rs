@@ -1,5 +1,7 @@
 //! Gives each node its piece of the cluster's pod address range (upstream's range allocator).
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -36,10 +38,11 @@ impl Ranges {
         let v6 = address.is_ipv6();
         let bits = if v6 { 128 } else { 32 };
         let piece_prefix = u32::from(piece_prefix);
-        if prefix > piece_prefix || piece_prefix > bits || piece_prefix - prefix > 16 {
+        if prefix > piece_prefix || piece_prefix > bits || piece_prefix.saturating_sub(prefix) > 16
+        {
             return None;
         }
-        let count = 1u64 << (piece_prefix - prefix);
+        let count = 1_u64.checked_shl(piece_prefix.saturating_sub(prefix))?;
         let base = mask(number(address), prefix, bits);
         Some(Self {
             base,
@@ -64,8 +67,9 @@ impl Ranges {
         {
             return;
         }
-        let index = (number(address) - self.base)
-            .checked_shr(self.bits - self.piece_prefix)
+        let index = number(address)
+            .saturating_sub(self.base)
+            .checked_shr(self.bits.saturating_sub(self.piece_prefix))
             .unwrap_or(0);
         if let Ok(index) = u64::try_from(index)
             && index < self.count
@@ -88,16 +92,16 @@ impl Ranges {
         let index = match self.by_node.get(node) {
             Some(index) => *index,
             None => (0..self.count)
-                .map(|i| (self.next + i) % self.count)
+                .filter_map(|i| self.next.saturating_add(i).checked_rem(self.count))
                 .find(|i| !self.taken.contains(i))?,
         };
-        self.next = (index + 1) % self.count;
+        self.next = index.saturating_add(1).checked_rem(self.count)?;
         self.taken.insert(index);
         self.by_node.insert(node.to_owned(), index);
         let offset = u128::from(index)
-            .checked_shl(self.bits - self.piece_prefix)
+            .checked_shl(self.bits.saturating_sub(self.piece_prefix))
             .unwrap_or(0);
-        let address = self.base + offset;
+        let address = self.base.checked_add(offset)?;
         let address = if self.v6 {
             IpAddr::V6(Ipv6Addr::from(address))
         } else {
@@ -122,12 +126,9 @@ fn number(address: IpAddr) -> u128 {
 }
 
 fn mask(address: u128, prefix: u32, bits: u32) -> u128 {
-    let host = bits - prefix;
-    if host >= 128 {
-        0
-    } else {
-        address >> host << host
-    }
+    let host = bits.saturating_sub(prefix);
+    let ones = u128::MAX.checked_shl(host).unwrap_or(0);
+    address & ones
 }
 
 pub(crate) struct NodeIpam {

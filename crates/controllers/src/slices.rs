@@ -2,6 +2,8 @@
 //!
 //! What a slice holds is decided in `packing`, a pure function.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub(crate) mod packing;
 
 use std::collections::BTreeSet;

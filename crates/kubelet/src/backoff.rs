@@ -1,6 +1,8 @@
 //! Exponential hold-off after failures: 10 s doubling to 300 s, forgotten after ten quiet minutes, as upstream's
 //! container restarts and image pulls have it.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,7 +22,7 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Notes a try: the next one must wait longer.
+    /// Records a try: the next one must wait longer.
     pub(crate) fn next(&mut self) {
         let now = Instant::now();
         let quiet = self
@@ -29,7 +31,7 @@ impl Backoff {
         self.delay = if quiet {
             FIRST
         } else {
-            (self.delay * 2).min(LONGEST)
+            self.delay.saturating_mul(2).min(LONGEST)
         };
         self.since = Some(now);
     }
@@ -38,7 +40,12 @@ impl Backoff {
     pub(crate) fn after(restarts: u32, ago: Duration) -> Self {
         let delay = match restarts {
             0 => return Self::default(),
-            n => FIRST.saturating_mul(1 << (n - 1).min(8)).min(LONGEST),
+            n => {
+                let doublings = n.saturating_sub(1);
+                FIRST
+                    .saturating_mul(2_u32.saturating_pow(doublings))
+                    .min(LONGEST)
+            }
         };
         Self {
             delay,
@@ -61,7 +68,8 @@ impl Backoff {
         if event.saturating_duration_since(since) > RESET_AFTER {
             return Duration::ZERO;
         }
-        (event + self.delay).saturating_duration_since(now)
+        self.delay
+            .saturating_sub(now.saturating_duration_since(event))
     }
 
     /// The present delay.

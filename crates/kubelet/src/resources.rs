@@ -1,5 +1,7 @@
 //! What resource requests and limits mean to the kernel: QoS class, cgroup values, OOM score.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -109,7 +111,7 @@ pub(crate) fn shares(milli: i64) -> i64 {
     if milli == 0 {
         MIN_SHARES
     } else {
-        (milli * SHARES_PER_CPU / MILLI).clamp(MIN_SHARES, MAX_SHARES)
+        (milli.saturating_mul(SHARES_PER_CPU) / MILLI).clamp(MIN_SHARES, MAX_SHARES)
     }
 }
 
@@ -118,7 +120,7 @@ pub(crate) fn quota(milli: i64) -> i64 {
     if milli == 0 {
         0
     } else {
-        (milli * CPU_PERIOD_MICROS / MILLI).max(MIN_QUOTA_MICROS)
+        (milli.saturating_mul(CPU_PERIOD_MICROS) / MILLI).max(MIN_QUOTA_MICROS)
     }
 }
 
@@ -154,11 +156,11 @@ pub(crate) fn oom_score(pod: &Pod, container: &Container, node_memory: i64) -> i
         Qos::Burstable => {
             let request = amount(requests(container), "memory").map_or(0, |q| q.value());
             let share = if node_memory > 0 {
-                i128::from(request) * 1_000 / i128::from(node_memory)
+                i128::from(request).saturating_mul(1_000) / i128::from(node_memory)
             } else {
                 0
             };
-            let score = 1_000 - i64::try_from(share).unwrap_or(1_000);
+            let score = 1_000_i64.saturating_sub(i64::try_from(share).unwrap_or(1_000));
             // Never as low as a guaranteed pod's, never as high as best effort's.
             score.clamp(1_000 + GUARANTEED_OOM_SCORE, BEST_EFFORT_OOM_SCORE - 1)
         }

@@ -4,6 +4,8 @@
 //! comparison and sums are integer operations. Upstream's pair of a scaled int64 and an arbitrary decimal was rejected:
 //! the range is the only thing it adds.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::{
     cmp::Ordering,
     fmt,
@@ -16,6 +18,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 const NANOS: i128 = 1_000_000_000;
 /// Binary quantities are capped at this value, as upstream's.
 const MAX_BINARY_VALUE: i128 = i64::MAX as i128;
+/// 1 Ki in nanos.
+const KIBI: u128 = 1024 * NANOS.unsigned_abs();
+/// [`MAX_BINARY_VALUE`] in nanos.
+const BINARY_CAP: i128 = MAX_BINARY_VALUE * NANOS;
 
 /// Which family of suffixes a quantity is written with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -58,7 +64,7 @@ impl Quantity {
     /// Whole units.
     pub fn new(value: i64, format: Format) -> Self {
         Quantity {
-            nanos: i128::from(value) * NANOS,
+            nanos: i128::from(value).saturating_mul(NANOS),
             format,
         }
     }
@@ -66,7 +72,7 @@ impl Quantity {
     /// Thousandths of a unit.
     pub fn from_milli(value: i64, format: Format) -> Self {
         Quantity {
-            nanos: i128::from(value) * (NANOS / 1000),
+            nanos: i128::from(value).saturating_mul(NANOS / 1000),
             format,
         }
     }
@@ -76,20 +82,24 @@ impl Quantity {
         let (negative, whole, fraction, suffix) = split(text)?;
         let (base, exponent, mut format) = interpret(suffix).ok_or(ParseError::Suffix)?;
         let mut nanos = match base {
-            Base::Ten => scaled(whole, fraction, 9 + exponent)?,
+            Base::Ten => scaled(whole, fraction, exponent.saturating_add(9))?,
             Base::Two => {
-                let unit = 1_i128 << exponent;
+                let unit = 2_i128.saturating_pow(exponent.unsigned_abs());
                 binary(whole, fraction, unit)?
             }
         };
         if format == Format::BinarySi {
-            nanos = nanos.min(MAX_BINARY_VALUE * NANOS);
+            nanos = nanos.min(BINARY_CAP);
             if nanos > 0 && nanos < NANOS {
                 format = Format::DecimalSi;
             }
         }
         Ok(Quantity {
-            nanos: if negative { -nanos } else { nanos },
+            nanos: if negative {
+                nanos.saturating_neg()
+            } else {
+                nanos
+            },
             format,
         })
     }
@@ -130,7 +140,7 @@ impl Quantity {
         let magnitude = (self.nanos.unsigned_abs()).div_ceil(unit.unsigned_abs());
         let magnitude = i128::try_from(magnitude).unwrap_or(i128::MAX);
         let value = if self.nanos < 0 {
-            -magnitude
+            magnitude.saturating_neg()
         } else {
             magnitude
         };
@@ -217,8 +227,9 @@ fn interpret(suffix: &str) -> Option<(Base, i32, Format)> {
 /// `whole.fraction × 10^exponent`, rounded up to an integer.
 fn scaled(whole: &str, fraction: &str, exponent: i32) -> Result<i128, ParseError> {
     let mut value: i128 = 0;
-    let mut remaining = exponent + whole.trim_start_matches('0').len() as i32;
     let leading = whole.trim_start_matches('0');
+    let before_point = i32::try_from(leading.len()).map_err(|_| ParseError::Numeric)?;
+    let mut remaining = exponent.saturating_add(before_point);
     let mut lost = false;
     for digit in leading.bytes().chain(fraction.bytes()) {
         if remaining <= 0 {
@@ -227,21 +238,22 @@ fn scaled(whole: &str, fraction: &str, exponent: i32) -> Result<i128, ParseError
         }
         value = value
             .checked_mul(10)
-            .and_then(|v| v.checked_add(i128::from(digit - b'0')))
+            .and_then(|v| v.checked_add(i128::from(digit.saturating_sub(b'0'))))
             .ok_or(ParseError::Numeric)?;
-        remaining -= 1;
+        remaining = remaining.saturating_sub(1);
     }
     if value != 0 {
         for _ in 0..remaining {
             value = value.checked_mul(10).ok_or(ParseError::Numeric)?;
         }
     }
-    Ok(value + i128::from(lost))
+    value
+        .checked_add(i128::from(lost))
+        .ok_or(ParseError::Numeric)
 }
 
 /// `whole.fraction × unit` in nanos, rounded up; capped rather than refused, as upstream caps binary quantities.
 fn binary(whole: &str, fraction: &str, unit: i128) -> Result<i128, ParseError> {
-    const CAP: i128 = MAX_BINARY_VALUE * NANOS;
     let whole = whole.trim_start_matches('0');
     let whole: i128 = if whole.is_empty() {
         0
@@ -251,7 +263,7 @@ fn binary(whole: &str, fraction: &str, unit: i128) -> Result<i128, ParseError> {
     let whole = whole
         .checked_mul(unit)
         .and_then(|v| v.checked_mul(NANOS))
-        .unwrap_or(CAP);
+        .unwrap_or(BINARY_CAP);
     // Digits below 10⁻¹⁸ cannot move the result by a nano for units below 2^60, except for rounding up.
     let kept = fraction.len().min(18);
     let lost = fraction[kept..].bytes().any(|digit| digit != b'0');
@@ -260,11 +272,15 @@ fn binary(whole: &str, fraction: &str, unit: i128) -> Result<i128, ParseError> {
     } else {
         fraction[..kept].parse().map_err(|_| ParseError::Numeric)?
     };
-    let scale = 10_i128.pow(kept as u32);
-    let product = (digits + i128::from(lost)) * unit;
-    let (quotient, remainder) = (product / scale, product % scale);
-    let nanos = quotient.saturating_mul(NANOS) + (remainder * NANOS + scale - 1).div_euclid(scale);
-    Ok(whole.saturating_add(nanos).min(CAP))
+    // At most 10¹⁸ parts of a unit, each at most 2⁶⁰: neither product is near 128 bits.
+    let parts = digits.saturating_add(i128::from(lost)).saturating_mul(unit);
+    let scale = 10_i128.saturating_pow(kept as u32);
+    let (whole_parts, rest) = (parts.checked_div(scale), parts.checked_rem(scale));
+    let rest = rest.unwrap_or(0).saturating_mul(NANOS);
+    let rounded_up = rest.saturating_add(scale.saturating_sub(1));
+    let nanos = (whole_parts.unwrap_or(0).saturating_mul(NANOS))
+        .saturating_add(rounded_up.checked_div(scale).unwrap_or(0));
+    Ok(whole.saturating_add(nanos).min(BINARY_CAP))
 }
 
 impl FromStr for Quantity {
@@ -282,18 +298,16 @@ impl fmt::Display for Quantity {
             return f.write_str("0");
         }
         let mut format = self.format;
-        if format == Format::BinarySi
-            && (self.nanos.abs() < 1024 * NANOS || self.nanos % NANOS != 0)
-        {
+        if format == Format::BinarySi && (self.nanos.unsigned_abs() < KIBI || !self.is_integer()) {
             format = Format::DecimalSi;
         }
         if format == Format::BinarySi {
             const SUFFIXES: [&str; 7] = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
             let mut value = self.nanos / NANOS;
-            let mut power = 0;
-            while value % 1024 == 0 && power + 1 < SUFFIXES.len() {
+            let mut power: usize = 0;
+            while value % 1024 == 0 && power < SUFFIXES.len().saturating_sub(1) {
                 value /= 1024;
-                power += 1;
+                power = power.saturating_add(1);
             }
             return write!(f, "{value}{}", SUFFIXES[power]);
         }
@@ -302,17 +316,17 @@ impl fmt::Display for Quantity {
             _ => 18,
         };
         let mut value = self.nanos;
-        let mut exponent = -9;
+        let mut exponent: i32 = -9;
         while value % 1000 == 0 && exponent < highest {
             value /= 1000;
-            exponent += 3;
+            exponent = exponent.saturating_add(3);
         }
         match format {
             Format::DecimalExponent if exponent == 0 => write!(f, "{value}"),
             Format::DecimalExponent => write!(f, "{value}e{exponent}"),
             _ => {
                 const SUFFIXES: [&str; 10] = ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"];
-                let index = usize::try_from((exponent + 9) / 3).unwrap_or_default();
+                let index = usize::try_from(exponent.saturating_add(9) / 3).unwrap_or_default();
                 write!(f, "{value}{}", SUFFIXES[index])
             }
         }
@@ -362,7 +376,7 @@ impl Add for Quantity {
     type Output = Self;
 
     fn add(mut self, other: Self) -> Self {
-        self += other;
+        self.add_assign(other);
         self
     }
 }
@@ -371,7 +385,7 @@ impl Sub for Quantity {
     type Output = Self;
 
     fn sub(mut self, other: Self) -> Self {
-        self -= other;
+        self.sub_assign(other);
         self
     }
 }
@@ -381,7 +395,7 @@ impl Neg for Quantity {
 
     fn neg(self) -> Self {
         Quantity {
-            nanos: -self.nanos,
+            nanos: self.nanos.saturating_neg(),
             format: self.format,
         }
     }

@@ -1,5 +1,7 @@
 //! One plugin a file, under upstream's names.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub mod node_affinity;
 mod node_name;
 mod node_ports;

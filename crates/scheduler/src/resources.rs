@@ -3,6 +3,8 @@
 //! A single amount is whatever its author wrote, up to the bounds of i64. Sums of them are kept exactly, in twice the width: a
 //! sum that wrapped would make a pod fit everywhere, one that was capped could not be taken back when the pod ends.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
@@ -55,22 +57,24 @@ impl Resources {
     }
 
     pub fn add(&mut self, other: &Self) {
-        self.milli_cpu += other.milli_cpu;
-        self.memory_bytes += other.memory_bytes;
-        self.ephemeral_bytes += other.ephemeral_bytes;
-        self.pods += other.pods;
+        self.milli_cpu = self.milli_cpu.saturating_add(other.milli_cpu);
+        self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);
+        self.ephemeral_bytes = self.ephemeral_bytes.saturating_add(other.ephemeral_bytes);
+        self.pods = self.pods.saturating_add(other.pods);
         for (name, amount) in &other.scalars {
-            *self.scalars.entry(name.clone()).or_default() += amount;
+            let mine = self.scalars.entry(name.clone()).or_default();
+            *mine = mine.saturating_add(*amount);
         }
     }
 
     pub fn sub(&mut self, other: &Self) {
-        self.milli_cpu -= other.milli_cpu;
-        self.memory_bytes -= other.memory_bytes;
-        self.ephemeral_bytes -= other.ephemeral_bytes;
-        self.pods -= other.pods;
+        self.milli_cpu = self.milli_cpu.saturating_sub(other.milli_cpu);
+        self.memory_bytes = self.memory_bytes.saturating_sub(other.memory_bytes);
+        self.ephemeral_bytes = self.ephemeral_bytes.saturating_sub(other.ephemeral_bytes);
+        self.pods = self.pods.saturating_sub(other.pods);
         for (name, amount) in &other.scalars {
-            *self.scalars.entry(name.clone()).or_default() -= amount;
+            let mine = self.scalars.entry(name.clone()).or_default();
+            *mine = mine.saturating_sub(*amount);
         }
     }
 

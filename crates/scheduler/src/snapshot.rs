@@ -3,6 +3,8 @@
 //! Assumed pods are in it from the decision until the informer shows the binding, or the binding has failed. Once an informer
 //! has spoken of a pod, what was assumed of it can no longer be undone.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -62,10 +64,10 @@ impl NodeInfo {
         self.requested.add(&info.requests);
         self.score_requested.add(&info.score_requests);
         for port in &info.host_ports {
-            *self.host_ports.entry(port.clone()).or_default() += 1;
+            count(&mut self.host_ports, port);
         }
         if let Some(uid) = &info.controller_uid {
-            *self.by_controller.entry(uid.clone()).or_default() += 1;
+            count(&mut self.by_controller, uid);
         }
         self.pods.insert(info.uid.clone(), info);
     }
@@ -84,9 +86,14 @@ impl NodeInfo {
     }
 }
 
+fn count<K: std::hash::Hash + Eq + Clone>(counts: &mut HashMap<K, usize>, key: &K) {
+    let count = counts.entry(key.clone()).or_default();
+    *count = count.saturating_add(1);
+}
+
 fn uncount<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
     if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
+        *count = count.saturating_sub(1);
         if *count == 0 {
             counts.remove(key);
         }

@@ -4,6 +4,8 @@
 //! each look, and an event whose revision is older than what was current one life ago is over. Until the server has run that
 //! long itself, the times in the event decide.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::{
     collections::VecDeque,
     sync::Arc,
@@ -133,7 +135,7 @@ async fn sweep(core: &Core, clock: &Clock, now: i64) -> usize {
     });
     deleted
         .buffer_unordered(CONCURRENT)
-        .fold(0, |sum, one| async move { sum + one })
+        .fold(0, |sum, one| async move { usize::saturating_add(sum, one) })
         .await
 }
 

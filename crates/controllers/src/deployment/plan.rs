@@ -1,5 +1,7 @@
 //! What to do next about a deployment: a pure function of the deployment, its ReplicaSets and the time.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

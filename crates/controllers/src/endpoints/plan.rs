@@ -1,5 +1,7 @@
 //! A service's Endpoints object: pure functions.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -192,14 +194,14 @@ fn truncate(subsets: &mut Vec<EndpointSubset>) -> bool {
     let count = |addresses: &Option<Vec<EndpointAddress>>| addresses.as_ref().map_or(0, Vec::len);
     let ready: usize = subsets.iter().map(|s| count(&s.addresses)).sum();
     let not_ready: usize = subsets.iter().map(|s| count(&s.not_ready_addresses)).sum();
-    if ready + not_ready <= MAX_ADDRESSES {
+    if ready.saturating_add(not_ready) <= MAX_ADDRESSES {
         return false;
     }
     let cut_ready = ready > MAX_ADDRESSES;
     let (room, total) = if cut_ready {
         (MAX_ADDRESSES, ready)
     } else {
-        (MAX_ADDRESSES - ready, not_ready)
+        (MAX_ADDRESSES.saturating_sub(ready), not_ready)
     };
     let mut left = room;
     for subset in subsets.iter_mut() {
@@ -208,8 +210,8 @@ fn truncate(subsets: &mut Vec<EndpointSubset>) -> bool {
         } else {
             &mut subset.not_ready_addresses
         };
-        let share = (count(cut) * room).div_ceil(total).min(left);
-        left -= share;
+        let share = count(cut).saturating_mul(room).div_ceil(total).min(left);
+        left = left.saturating_sub(share);
         if let Some(addresses) = cut {
             addresses.truncate(share);
         }

@@ -1,5 +1,7 @@
 //! Which slices a service is to have: pure functions from the service, its pods and the slices there are.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! Which slices an Endpoints object is to have: pure functions from it and the slices there are.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -73,10 +75,10 @@ fn group(subset: &EndpointSubset, families: &mut BTreeMap<&str, Groups>, plan: &
     let ports: Vec<_> = subset.ports.iter().flatten().map(port).collect();
     let ready = subset.addresses.iter().flatten().map(|a| (a, true));
     let not_ready = subset.not_ready_addresses.iter().flatten();
-    let mut taken = 0;
+    let mut taken: usize = 0;
     for (address, ready) in ready.chain(not_ready.map(|a| (a, false))) {
         if taken == MAX_ADDRESSES {
-            plan.over_limit += 1;
+            plan.over_limit = plan.over_limit.saturating_add(1);
             continue;
         }
         let groups = match address.ip.parse::<IpAddr>() {
@@ -87,9 +89,9 @@ fn group(subset: &EndpointSubset, families: &mut BTreeMap<&str, Groups>, plan: &
         match groups {
             Some(groups) => {
                 groups.insert(ports.clone(), endpoint(address, ready));
-                taken += 1;
+                taken = taken.saturating_add(1);
             }
-            None => plan.invalid += 1,
+            None => plan.invalid = plan.invalid.saturating_add(1),
         }
     }
 }

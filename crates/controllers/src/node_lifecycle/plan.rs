@@ -1,5 +1,7 @@
 //! What a node's silence means: conditions, taints and how fast pods may be evicted. Pure functions.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -162,12 +164,16 @@ impl Zone {
     pub(crate) fn disruption(self) -> Disruption {
         match (self.ready, self.not_ready) {
             (0, not_ready) if not_ready > 0 => Disruption::Full,
-            (ready, not_ready) if not_ready > 2 && not_ready * 100 >= (ready + not_ready) * 55 => {
-                Disruption::Partial
-            }
+            (ready, not_ready) if not_ready > 2 && is_most(not_ready, ready) => Disruption::Partial,
             _ => Disruption::Normal,
         }
     }
+}
+
+/// Upstream's `--unhealthy-zone-threshold`: 55 of 100.
+fn is_most(not_ready: usize, ready: usize) -> bool {
+    let all = ready.saturating_add(not_ready);
+    not_ready.saturating_mul(100) >= all.saturating_mul(55)
 }
 
 /// What may happen to the pods of a node that is not ready.
@@ -197,7 +203,7 @@ pub(crate) fn eviction(zones: &BTreeMap<String, Zone>, zone: &str) -> Eviction {
     let zone = zones.get(zone).copied().unwrap_or_default();
     match zone.disruption() {
         Disruption::Normal | Disruption::Full => Eviction::Rate(RATE),
-        Disruption::Partial if zone.ready + zone.not_ready > LARGE_ZONE_NODES => {
+        Disruption::Partial if zone.ready.saturating_add(zone.not_ready) > LARGE_ZONE_NODES => {
             Eviction::Rate(SECONDARY_RATE)
         }
         Disruption::Partial => Eviction::Wait,

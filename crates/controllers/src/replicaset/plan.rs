@@ -1,5 +1,7 @@
 //! How many pods a ReplicaSet lacks or has too many, which of them go, and what its status is. Pure functions.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -42,10 +44,10 @@ pub(crate) fn plan(
     match active.len().cmp(&wanted) {
         Ordering::Equal => None,
         Ordering::Less => Some(Op::Create {
-            count: (wanted - active.len()).min(BURST_PODS),
+            count: wanted.saturating_sub(active.len()).min(BURST_PODS),
         }),
         Ordering::Greater => {
-            let count = (active.len() - wanted).min(BURST_PODS);
+            let count = active.len().saturating_sub(wanted).min(BURST_PODS);
             let mut pods = active.to_vec();
             rank(&mut pods, related, now);
             pods.truncate(count);
@@ -62,7 +64,8 @@ pub(crate) fn plan(
 pub(crate) fn rank(pods: &mut [Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) {
     let mut on_node: HashMap<&str, usize> = HashMap::new();
     for pod in related.iter().filter(|pod| pods::is_active(pod)) {
-        *on_node.entry(pods::node_name(pod)).or_default() += 1;
+        let count = on_node.entry(pods::node_name(pod)).or_default();
+        *count = count.saturating_add(1);
     }
     pods.sort_by_cached_key(|pod| {
         let created = pod.metadata.creation_timestamp.as_ref().map(|t| t.0);

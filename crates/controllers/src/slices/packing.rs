@@ -249,7 +249,7 @@ fn fill(template: &Template, group: Group) -> Changes {
     }
     while !left.is_empty() {
         let fullest_with_room = (unchanged.iter().enumerate())
-            .filter(|(_, slice)| slice.endpoints.len() + left.len() <= max)
+            .filter(|(_, slice)| slice.endpoints.len().saturating_add(left.len()) <= max)
             .max_by_key(|(_, slice)| slice.endpoints.len())
             .map(|(index, _)| index);
         match fullest_with_room {

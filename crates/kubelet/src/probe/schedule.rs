@@ -1,5 +1,7 @@
 //! When probes run and when their results count.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Probe;
@@ -87,7 +89,7 @@ impl Ticks {
             Kind::Liveness => delay.max(period),
             Kind::Readiness | Kind::Startup => delay,
         };
-        tokio::time::sleep_until(begun + first).await;
+        tokio::time::sleep(first.saturating_sub(begun.elapsed())).await;
         Self {
             begun,
             period,
@@ -108,14 +110,15 @@ impl Ticks {
             tokio::time::sleep(self.period).await;
             return;
         }
-        let counted = self.begun + self.period;
-        let due = if self.begun.elapsed() < EARLY {
-            counted.min(Instant::now() + self.pause)
+        let age = self.begun.elapsed();
+        let until_counted = self.period.saturating_sub(age);
+        let wait = if age < EARLY {
+            until_counted.min(self.pause)
         } else {
-            counted
+            until_counted
         };
-        self.pause *= 2;
-        tokio::time::sleep_until(due).await;
+        self.pause = self.pause.saturating_mul(2);
+        tokio::time::sleep(wait).await;
     }
 }
 

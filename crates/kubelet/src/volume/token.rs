@@ -1,5 +1,7 @@
 //! Service account tokens for pods: asked for through TokenRequest, bound to the pod, kept until they are due.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
@@ -72,7 +74,7 @@ impl Tokens {
             Err(error) => match held.filter(|t| now < t.expires_at) {
                 Some(mut token) => {
                     tracing::warn!(error, pod = context::display(pod), "cannot renew a token");
-                    token.refresh_at = now + SignedDuration::from_secs(RETRY_SECONDS);
+                    token.refresh_at = later(now, RETRY_SECONDS);
                     Ok(token)
                 }
                 None => Err(format!("failed to fetch token: {error}")),
@@ -130,10 +132,16 @@ impl Tokens {
 }
 
 fn refresh_at(issued: Timestamp, expires: Timestamp) -> Timestamp {
-    let life = (expires.as_second() - issued.as_second()).max(0);
-    let wait = (life * REFRESH_PERCENT / 100).min(OLDEST_SECONDS);
+    let life = expires.as_second().saturating_sub(issued.as_second());
+    let wait = (life.max(0).saturating_mul(REFRESH_PERCENT) / 100).min(OLDEST_SECONDS);
     let jitter = fastrand::i64(0..JITTER_SECONDS).min(wait / 10);
-    issued + SignedDuration::from_secs(wait - jitter)
+    later(issued, wait.saturating_sub(jitter))
+}
+
+/// The last of times where there is no such time.
+fn later(time: Timestamp, seconds: i64) -> Timestamp {
+    time.saturating_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

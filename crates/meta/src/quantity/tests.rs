@@ -132,6 +132,23 @@ fn arithmetic_and_order() {
 }
 
 #[test]
+fn sums_at_the_end_of_all_numbers_are_capped() {
+    let mut least = Quantity::ZERO;
+    for _ in 0..3 {
+        least -= Quantity::parse("1e29").unwrap();
+    }
+    assert_eq!(least.value(), i64::MIN);
+    let most = -least;
+    assert_eq!(most.value(), i64::MAX);
+    assert!(Quantity::parse(&most.to_string()).is_ok());
+    assert!(most > Quantity::ZERO && least < Quantity::ZERO);
+    assert_eq!((most + most).cmp(&most), std::cmp::Ordering::Equal);
+    // The longest fractions and the largest units.
+    let parsed = Quantity::parse("8.9999999999999999999999999Ei").unwrap();
+    assert_eq!(parsed.value(), i64::MAX);
+}
+
+#[test]
 fn reads_numbers_as_well_as_text() {
     let list: Vec<Quantity> = serde_json::from_str(r#"["250m", 2, 0.5]"#).expect("quantities");
     let text = serde_json::to_string(&list).expect("json");

@@ -24,7 +24,7 @@ impl Score for NodeResourcesBalancedAllocation {
             if have <= 0 {
                 1.0
             } else {
-                ((used + want) as f64 / have as f64).min(1.0)
+                (used.saturating_add(want) as f64 / have as f64).min(1.0)
             }
         };
         let (want, used, have) = (&pod.requests, &node.requested, &node.allocatable);

@@ -51,7 +51,7 @@ fn fits(want: &Resources, used: &Resources, have: &Resources) -> bool {
 
 /// Adds a reason for each resource of which a node has not enough.
 fn missing(want: &Resources, used: &Resources, have: &Resources, reasons: &mut Vec<String>) {
-    if used.pods + 1 > have.pods {
+    if used.pods.saturating_add(1) > have.pods {
         reasons.push("Too many pods".to_owned());
     }
     let amounts = [
@@ -70,14 +70,14 @@ fn missing(want: &Resources, used: &Resources, have: &Resources, reasons: &mut V
         ),
     ];
     for (name, want, used, have) in amounts {
-        if want > 0 && want > have - used {
+        if want > 0 && want > have.saturating_sub(used) {
             reasons.push(format!("Insufficient {name}"));
         }
     }
     for (name, want) in &want.scalars {
         let have = have.scalars.get(name).copied().unwrap_or(0);
         let used = used.scalars.get(name).copied().unwrap_or(0);
-        if *want > 0 && *want > have - used {
+        if *want > 0 && *want > have.saturating_sub(used) {
             reasons.push(format!("Insufficient {name}"));
         }
     }
@@ -95,16 +95,17 @@ impl Score for NodeResourcesFit {
             &node.allocatable,
         );
         let free_share = |want: Amount, used: Amount, have: Amount| {
-            let after = used + want;
+            let after = used.saturating_add(want);
             if have <= 0 || after > have {
                 0
             } else {
-                (have - after) * Amount::from(MAX_SCORE) / have
+                let free = have.saturating_sub(after);
+                free.saturating_mul(Amount::from(MAX_SCORE)) / have
             }
         };
         let cpu = free_share(want.milli_cpu, used.milli_cpu, have.milli_cpu);
         let memory = free_share(want.memory_bytes, used.memory_bytes, have.memory_bytes);
         // Both are shares of 100.
-        i64::try_from((cpu + memory) / 2).unwrap_or(0)
+        i64::try_from(cpu.saturating_add(memory) / 2).unwrap_or(0)
     }
 }
