@@ -305,7 +305,7 @@ impl<K: Object> Informer<K> {
                 });
             }
         }
-        tell(&handlers, events);
+        notify(&handlers, events);
         drop(handlers);
         self.shared.synced.send_replace(true);
     }
@@ -315,7 +315,7 @@ impl<K: Object> Informer<K> {
         let handlers = self.shared.handlers.lock();
         let new = Arc::new(object);
         let old = self.shared.cache.write().insert(new.clone());
-        tell(
+        notify(
             &handlers,
             [match old {
                 Some(old) => Event::Updated { old, new },
@@ -333,12 +333,12 @@ impl<K: Object> Informer<K> {
             .write()
             .remove(object.namespace(), object.name());
         if known.is_some() {
-            tell(&handlers, [Event::Deleted(Arc::new(object))]);
+            notify(&handlers, [Event::Deleted(Arc::new(object))]);
         }
     }
 }
 
-fn tell<K>(handlers: &[Handler<K>], events: impl IntoIterator<Item = Event<K>>) {
+fn notify<K>(handlers: &[Handler<K>], events: impl IntoIterator<Item = Event<K>>) {
     for event in events {
         for handler in handlers {
             handler(event.clone());

@@ -40,7 +40,7 @@ pub(crate) struct NodeLifecycle {
     pods: Informer<Pod>,
     grace: Duration,
     /// When each node was heard of last.
-    heard: Mutex<HashMap<String, Instant>>,
+    heartbeats: Mutex<HashMap<String, Instant>>,
     /// Nodes that stopped being ready, whose pods have to be told.
     lost: Mutex<HashSet<String>>,
     /// What could happen in each zone when its nodes were looked at last.
@@ -63,7 +63,7 @@ pub(crate) fn start(context: &Context) {
         leases: context.informers.informer_with(scope),
         pods: context.informers.informer(),
         grace: context.config.node_monitor_grace,
-        heard: Mutex::default(),
+        heartbeats: Mutex::default(),
         lost: Mutex::default(),
         decided: Mutex::default(),
         evictions: Turns::default(),
@@ -76,7 +76,7 @@ pub(crate) fn start(context: &Context) {
         match &event {
             Event::Updated { old, new } if renewed(old) == renewed(new) => {}
             Event::Deleted(_) => {}
-            _ => this.hear(event.object().metadata.name.as_deref().unwrap_or_default()),
+            _ => this.heartbeat_seen(event.object().metadata.name.as_deref().unwrap_or_default()),
         }
     });
     let this = Arc::downgrade(&controller);
@@ -117,8 +117,10 @@ fn relevant(node: &Node) -> impl PartialEq + use<'_> {
 }
 
 impl NodeLifecycle {
-    fn hear(&self, node: &str) {
-        self.heard.lock().insert(node.to_owned(), Instant::now());
+    fn heartbeat_seen(&self, node: &str) {
+        self.heartbeats
+            .lock()
+            .insert(node.to_owned(), Instant::now());
     }
 
     fn node_changed(&self, event: &Event<Node>) {
@@ -129,7 +131,7 @@ impl NodeLifecycle {
         };
         match event {
             Event::Added(_) => {
-                self.hear(&key.name);
+                self.heartbeat_seen(&key.name);
                 let note = format!(
                     "Node {0} event: Registered Node {0} in Controller",
                     key.name
@@ -152,7 +154,7 @@ impl NodeLifecycle {
             }
             Event::Updated { old, new } => {
                 if heartbeat(old) != heartbeat(new) && plan::readiness(new) != "Unknown" {
-                    self.hear(&key.name);
+                    self.heartbeat_seen(&key.name);
                 }
                 let (before, after) = (plan::readiness(old), plan::readiness(new));
                 if before == "True" && after != "True" {
@@ -228,8 +230,8 @@ impl NodeLifecycle {
 
     /// Makes the conditions of a silent node unknown; arms the timer of one that is not.
     async fn check_silence(&self, key: &Key, node: &Node, api: &Api<Node>) -> Result<(), Error> {
-        let heard = *self
-            .heard
+        let seen = *self
+            .heartbeats
             .lock()
             .entry(key.name.clone())
             .or_insert_with(Instant::now);
@@ -238,7 +240,7 @@ impl NodeLifecycle {
         } else {
             STARTUP_GRACE
         };
-        let left = grace.saturating_sub(heard.elapsed());
+        let left = grace.saturating_sub(seen.elapsed());
         if !left.is_zero() {
             self.queue.add_after(key.clone(), left);
             return Ok(());
@@ -311,7 +313,7 @@ impl Reconciler for NodeLifecycle {
 
     async fn reconcile(&self, key: &Key) -> Result<(), Error> {
         let Some(node) = self.nodes.get("", &key.name) else {
-            self.heard.lock().remove(&key.name);
+            self.heartbeats.lock().remove(&key.name);
             self.lost.lock().remove(&key.name);
             return Ok(());
         };

@@ -127,7 +127,7 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
         if due || status::changed(&old, &new) {
             match tokio::time::timeout(REQUEST_TIMEOUT, write(ctx, &old, &new)).await {
                 Ok(Ok(now)) => {
-                    tell_changes(ctx, &old, &new);
+                    record_changes(ctx, &old, &new);
                     node = now;
                     written = Some(tokio::time::Instant::now());
                 }
@@ -169,7 +169,7 @@ fn is_ready(status: &NodeStatus) -> Option<bool> {
         .map(|c| c.status == "True")
 }
 
-fn tell_changes(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) {
+fn record_changes(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) {
     let name = &ctx.config.node_name;
     match (is_ready(old), is_ready(new)) {
         (Some(true), Some(false)) => {

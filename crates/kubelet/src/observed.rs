@@ -214,12 +214,12 @@ impl Observed {
         }
     }
 
-    /// Notes that a container is gone.
+    /// Records that a container is gone.
     pub(crate) fn remove_container(&self, uid: &str, id: &str) {
         self.change(uid, |view| view.containers.retain(|c| c.id != id));
     }
 
-    /// Notes that a sandbox and its containers are gone.
+    /// Records that a sandbox and its containers are gone.
     pub(crate) fn remove_sandbox(&self, uid: &str, id: &str) {
         self.change(uid, |view| view.sandboxes.retain(|s| s.id != id));
     }

@@ -39,19 +39,19 @@ impl Pods {
     pub(crate) fn follow(&self) {
         let pods = self.clone();
         self.ctx.pods.on_event(move |event| match event {
-            Event::Added(pod) => pods.tell(pod, false),
+            Event::Added(pod) => pods.dispatch(pod, false),
             Event::Updated { old, new } => {
                 // A name may have been taken over between two lists.
                 if old.metadata.uid != new.metadata.uid {
-                    pods.tell(old, true);
+                    pods.dispatch(old, true);
                 }
-                pods.tell(new, false);
+                pods.dispatch(new, false);
             }
-            Event::Deleted(pod) => pods.tell(pod, true),
+            Event::Deleted(pod) => pods.dispatch(pod, true),
         });
     }
 
-    fn tell(&self, pod: Arc<Pod>, gone: bool) {
+    fn dispatch(&self, pod: Arc<Pod>, gone: bool) {
         let uid = context::uid(&pod).to_owned();
         let update = Update { pod, gone };
         let mut workers = self.workers.lock();

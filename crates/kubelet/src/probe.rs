@@ -1,7 +1,7 @@
 //! Probes: one task a container with probes, timers of its own, no polling of anything else.
 //!
 //! The startup probe runs alone until it succeeds; then liveness and readiness run side by side. Results go into the
-//! worker's [`Notes`]; the worker turns them into status and restarts. A server needs some milliseconds until it listens:
+//! worker's [`WorkerState`]; the worker turns them into status and restarts. A server needs some milliseconds until it listens:
 //! its failures count from a period after its start. A probe that gates readiness is made at once all the same, and repeated
 //! quickly and silently at first ([`schedule`]), so that nobody waits a whole period for a success.
 
@@ -21,7 +21,7 @@ use crate::{
     observed::View,
     worker::{
         kill,
-        memory::{Doom, Notes},
+        memory::{PendingKill, WorkerState},
     },
 };
 
@@ -64,7 +64,7 @@ pub(crate) enum Outcome {
 /// The probes of one pod.
 pub(crate) struct Set {
     ctx: Shared,
-    notes: Notes,
+    state: WorkerState,
     /// By container id.
     tasks: HashMap<String, JoinHandle<()>>,
 }
@@ -76,10 +76,10 @@ impl Drop for Set {
 }
 
 impl Set {
-    pub(crate) fn new(ctx: Shared, notes: Notes) -> Self {
+    pub(crate) fn new(ctx: Shared, state: WorkerState) -> Self {
         Self {
             ctx,
-            notes,
+            state,
             tasks: HashMap::new(),
         }
     }
@@ -104,12 +104,12 @@ impl Set {
                 || container.readiness_probe.is_some()
                 || container.startup_probe.is_some();
             // A postStart hook goes first.
-            if !has || self.notes.read(|memory| memory.hooks.contains(&status.id)) {
+            if !has || self.state.read(|memory| memory.hooks.contains(&status.id)) {
                 continue;
             }
             let prober = Prober {
                 ctx: self.ctx.clone(),
-                notes: self.notes.clone(),
+                state: self.state.clone(),
                 pod: pod.clone(),
                 container: container.clone(),
                 id: status.id.clone(),
@@ -150,7 +150,7 @@ fn begun(status: &v1::ContainerStatus) -> Instant {
 
 struct Prober {
     ctx: Shared,
-    notes: Notes,
+    state: WorkerState,
     pod: Arc<Pod>,
     container: Container,
     id: String,
@@ -161,7 +161,7 @@ struct Prober {
 impl Prober {
     async fn run(self) {
         let known = self
-            .notes
+            .state
             .read(|m| m.health.get(&self.id).copied())
             .unwrap_or_default();
         if let Some(probe) = &self.container.startup_probe
@@ -170,7 +170,7 @@ impl Prober {
         {
             return;
         }
-        self.notes
+        self.state
             .write(|m| m.health.entry(self.id.clone()).or_default().started = Some(true));
         let readiness = async {
             if let Some(probe) = &self.container.readiness_probe {
@@ -195,7 +195,7 @@ impl Prober {
             match counter.add(&outcome, early) {
                 Verdict::Good => return true,
                 Verdict::Bad => {
-                    self.doom(Kind::Startup, probe);
+                    self.request_kill(Kind::Startup, probe);
                     return false;
                 }
                 Verdict::Unchanged => {}
@@ -217,7 +217,7 @@ impl Prober {
                 Verdict::Unchanged => None,
             };
             if let Some(ready) = ready {
-                self.notes
+                self.state
                     .write(|m| m.health.entry(self.id.clone()).or_default().ready = Some(ready));
             }
             ticks.next(&outcome).await;
@@ -230,23 +230,23 @@ impl Prober {
         loop {
             let outcome = self.probe(Kind::Liveness, probe, false).await;
             if counter.add(&outcome, false) == Verdict::Bad {
-                self.doom(Kind::Liveness, probe);
+                self.request_kill(Kind::Liveness, probe);
                 return;
             }
             ticks.next(&outcome).await;
         }
     }
 
-    fn doom(&self, kind: Kind, probe: &Probe) {
+    fn request_kill(&self, kind: Kind, probe: &Probe) {
         let kind = kind.title().to_lowercase();
         let name = &self.container.name;
         let message = format!("Container {name} failed {kind} probe, will be restarted");
-        let doom = Doom {
+        let kill = PendingKill {
             message,
             grace: probe.termination_grace_period_seconds,
         };
-        self.notes
-            .write(|memory| memory.doomed.insert(self.id.clone(), doom));
+        self.state
+            .write(|memory| memory.pending_kills.insert(self.id.clone(), kill));
     }
 
     /// Probes once and tells of a failure, unless it is an early one.

@@ -72,13 +72,13 @@ pub(crate) async fn setup(ctx: &Context, pod: &Pod) -> Result<Mounted, Error> {
     Ok(mounted)
 }
 
-struct Made {
+struct MountedVolume {
     path: PathBuf,
     read_only: bool,
     refresh_at: Option<Timestamp>,
 }
 
-async fn one(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<Made, String> {
+async fn one(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<MountedVolume, String> {
     let fs_group = pod
         .spec
         .as_ref()
@@ -92,7 +92,7 @@ async fn one(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<Made, String> 
         let path = dir("empty-dir");
         let (target, source) = (path.clone(), source.clone());
         blocking(move || empty_dir(&target, &source, fs_group)).await?;
-        return Ok(Made {
+        return Ok(MountedVolume {
             path,
             read_only: false,
             refresh_at: None,
@@ -104,7 +104,7 @@ async fn one(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<Made, String> 
         tokio::task::spawn_blocking(move || host_path::check(&source))
             .await
             .map_err(|error| error.to_string())??;
-        return Ok(Made {
+        return Ok(MountedVolume {
             path,
             read_only: false,
             refresh_at: None,
@@ -130,7 +130,7 @@ async fn one(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<Made, String> 
         atomic::write(&target, &files, fs_group)
     })
     .await?;
-    Ok(Made {
+    Ok(MountedVolume {
         path,
         read_only: true,
         refresh_at: payload.refresh_at,

@@ -44,7 +44,7 @@ pub(crate) mod plan;
 mod sandbox;
 pub(crate) mod start;
 
-use memory::Notes;
+use memory::WorkerState;
 
 /// A failed write, stop or clean-up is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ enum Stage {
 
 /// What a task brought.
 enum Done {
-    Line,
+    Started,
     Kill(String, crate::runtime::Result<()>),
     Stopped(crate::runtime::Result<()>),
     Written(Written),
@@ -89,12 +89,13 @@ pub(crate) struct Worker {
     uid: String,
     input: watch::Receiver<Update>,
     view: watch::Receiver<Arc<View>>,
-    notes: Notes,
+    state: WorkerState,
     objects: Arc<Notify>,
     tasks: JoinSet<Done>,
     probes: crate::probe::Set,
-    line: Option<CancellationToken>,
-    /// Containers the line is about to start.
+    /// Ends the start that is under way.
+    start: Option<CancellationToken>,
+    /// Containers that are about to be started.
     starting: HashSet<String>,
     killing: HashSet<String>,
     stop: Option<Stop>,
@@ -112,7 +113,8 @@ pub(crate) struct Worker {
     written: Option<Box<Pod>>,
     /// The API has no such pod.
     lost: bool,
-    told: bool,
+    /// The API has the status as it is.
+    reported: bool,
     /// Last words by id of containers that have ended.
     messages: HashMap<String, String>,
     /// Containers whose last words are being read.
@@ -129,20 +131,20 @@ impl Worker {
         let uid = context::uid(&pod).to_owned();
         let view = ctx.observed.subscribe(&uid);
         let known = *view.borrow().as_ref() != View::default();
-        let notes = Notes::default();
-        let probes = crate::probe::Set::new(ctx.clone(), notes.clone());
-        adopt_health(&ctx, &pod, &view.borrow(), &notes);
-        adopt_backoff(&view.borrow(), &notes);
+        let state = WorkerState::default();
+        let probes = crate::probe::Set::new(ctx.clone(), state.clone());
+        adopt_health(&ctx, &pod, &view.borrow(), &state);
+        adopt_backoff(&view.borrow(), &state);
         Self {
             ctx,
             uid,
             input,
             view,
-            notes,
+            state,
             objects: Arc::new(Notify::new()),
             tasks: JoinSet::new(),
             probes,
-            line: None,
+            start: None,
             starting: HashSet::new(),
             killing: HashSet::new(),
             stop: None,
@@ -156,7 +158,7 @@ impl Worker {
             verdict: None,
             written: None,
             lost: false,
-            told: false,
+            reported: false,
             messages: HashMap::new(),
             reading: HashSet::new(),
             seen: Timestamp::now(),
@@ -173,7 +175,7 @@ impl Worker {
             if self.stage == Stage::Finished {
                 break;
             }
-            let bell = self.notes.bell().clone();
+            let bell = self.state.bell().clone();
             let timer = async {
                 match next {
                     Some(at) => tokio::time::sleep_until(at).await,
@@ -228,8 +230,8 @@ impl Worker {
 
     fn done(&mut self, done: Done) {
         let result = match done {
-            Done::Line => {
-                self.line = None;
+            Done::Started => {
+                self.start = None;
                 self.starting.clear();
                 Ok(())
             }
@@ -259,7 +261,7 @@ impl Worker {
                 self.refreshing = false;
                 match result {
                     Ok(mounted) => {
-                        self.notes.edit(|memory| memory.volumes = Some(mounted));
+                        self.state.edit(|memory| memory.volumes = Some(mounted));
                         Ok(())
                     }
                     Err(error) => {
@@ -299,9 +301,9 @@ impl Worker {
     }
 
     fn objects_changed(&mut self) {
-        self.volumes_due |= self.notes.read(|memory| memory.volumes.is_some());
+        self.volumes_due |= self.state.read(|memory| memory.volumes.is_some());
         // What waited for the object need not wait any longer.
-        self.notes.edit(|memory| {
+        self.state.edit(|memory| {
             memory.pod_retry_at = None;
             let config = |name: &String| {
                 memory
@@ -338,7 +340,7 @@ impl Worker {
         }
         self.messages
             .retain(|id, _| view.containers.iter().any(|c| c.id == *id));
-        self.notes.edit(|memory| {
+        self.state.edit(|memory| {
             for container in &view.containers {
                 if container.state() == v1::ContainerState::ContainerExited {
                     let ended = || ended_at(container);
@@ -353,7 +355,7 @@ impl Worker {
             memory.killed.retain(|id, _| known(id));
             let runs = |id: &String| view.running().any(|c| c.id == *id);
             memory.health.retain(|id, _| runs(id));
-            memory.doomed.retain(|id, _| runs(id));
+            memory.pending_kills.retain(|id, _| runs(id));
         });
     }
 
@@ -384,17 +386,17 @@ impl Worker {
     /// Starts a write of the status when it has changed.
     fn publish(&mut self, update: &Update, view: &View) {
         if self.writing || update.gone || self.lost {
-            self.told = update.gone || self.lost;
+            self.reported = update.gone || self.lost;
             return;
         }
         // What the API is told of an end once stays.
         if self.unread(view).next().is_some() {
-            self.told = false;
+            self.reported = false;
             return;
         }
         let pod = &update.pod;
         let base = self.base(pod);
-        let status = self.notes.read(|memory| {
+        let status = self.state.read(|memory| {
             status::make(&status::Input {
                 pod,
                 base: &base,
@@ -410,7 +412,7 @@ impl Worker {
             })
         });
         let difference = writer::difference(&base, &status);
-        self.told = difference.is_none();
+        self.reported = difference.is_none();
         let Some(difference) = difference else { return };
         if self.held() {
             return;
@@ -431,27 +433,27 @@ fn ended_at(container: &v1::ContainerStatus) -> Instant {
 }
 
 /// After a restart, what the API was told of running containers holds until probes say otherwise.
-fn adopt_health(ctx: &Shared, pod: &Pod, view: &View, notes: &Notes) {
+fn adopt_health(ctx: &Shared, pod: &Pod, view: &View, state: &WorkerState) {
     let Some(status) = &pod.status else { return };
     let all = [&status.container_statuses, &status.init_container_statuses];
     for container in view.running() {
         let id = format!("{}://{}", ctx.runtime_name, container.id);
-        let told = all
+        let reported = all
             .into_iter()
             .flat_map(|list| list.iter().flatten())
             .find(|s| s.container_id.as_deref() == Some(&id));
-        if let Some(told) = told {
+        if let Some(reported) = reported {
             let health = memory::Health {
-                started: told.started,
-                ready: Some(told.ready),
+                started: reported.started,
+                ready: Some(reported.ready),
             };
-            notes.edit(|memory| memory.health.insert(container.id.clone(), health));
+            state.edit(|memory| memory.health.insert(container.id.clone(), health));
         }
     }
 }
 
 /// After a restart, containers that had been restarted before are held off as long as they would have been.
-fn adopt_backoff(view: &View, notes: &Notes) {
+fn adopt_backoff(view: &View, state: &WorkerState) {
     for container in &view.containers {
         let name = crate::labels::container_name(container);
         let begun = Timestamp::from_nanosecond(i128::from(container.created_at)).ok();
@@ -459,7 +461,7 @@ fn adopt_backoff(view: &View, notes: &Notes) {
         let restarts = crate::labels::restart_count(container);
         let backoff = crate::backoff::Backoff::after(restarts, ago.unwrap_or_default());
         // Newest first: older instances of the same container have nothing to add.
-        notes.edit(|memory| {
+        state.edit(|memory| {
             memory.backoff.entry(name.to_owned()).or_insert(backoff);
         });
     }

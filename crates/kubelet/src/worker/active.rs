@@ -1,4 +1,4 @@
-//! The active stage: admission, start line, restarts, volume updates, and what ends it.
+//! The active stage: admission, starts, restarts, volume updates, and what ends it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,7 +30,7 @@ impl Worker {
             self.end();
             return None;
         }
-        let mut plan = self.notes.read(|memory| {
+        let mut plan = self.state.read(|memory| {
             plan::make(pod, view, memory, &|name, ended| {
                 hold_off(memory, name, ended)
             })
@@ -39,13 +39,13 @@ impl Worker {
             self.end();
             return None;
         }
-        self.kill_doomed(pod, &plan);
+        self.kill_pending(pod, &plan);
         // Their old instances have just ended; the restart is under way, not held off.
         plan.hold.retain(|hold| !self.starting.contains(&hold.name));
         let holds = self.hold(pod, &plan);
-        let retry = start::due(&self.notes, &mut plan);
+        let retry = start::due(&self.state, &mut plan);
         let nothing = plan.start.is_empty() && plan.sandbox == Sandbox::Keep;
-        if self.line.is_none() && !nothing && self.killing.is_empty() {
+        if self.start.is_none() && !nothing && self.killing.is_empty() {
             self.start(pod, view, plan);
         }
         let deadline = deadline(pod).map(until);
@@ -59,8 +59,8 @@ impl Worker {
 
     fn end(&mut self) {
         self.stage = Stage::Stopping;
-        if let Some(line) = &self.line {
-            line.cancel();
+        if let Some(sequence) = &self.start {
+            sequence.cancel();
         }
         self.probes.stop();
     }
@@ -100,12 +100,12 @@ impl Worker {
         false
     }
 
-    fn kill_doomed(&mut self, pod: &Arc<Pod>, plan: &Plan) {
+    fn kill_pending(&mut self, pod: &Arc<Pod>, plan: &Plan) {
         for kill in &plan.kill {
             if !self.killing.insert(kill.id.clone()) {
                 continue;
             }
-            self.notes
+            self.state
                 .edit(|memory| memory.killed.insert(kill.id.clone(), kill.cause));
             let (ctx, pod, kill) = (self.ctx.clone(), pod.clone(), kill.clone());
             self.tasks.spawn(async move {
@@ -129,7 +129,7 @@ impl Worker {
             );
             let waiting = Waiting { reason, message };
             let before = self
-                .notes
+                .state
                 .edit(|m| m.waiting.insert(name.clone(), waiting.clone()));
             if before != Some(waiting) {
                 let note = format!(
@@ -152,7 +152,7 @@ impl Worker {
             let ended = view
                 .newest(&start.name)
                 .is_some_and(|c| c.state() == v1::ContainerState::ContainerExited);
-            self.notes.edit(|memory| {
+            self.state.edit(|memory| {
                 if ended {
                     memory.backoff.entry(start.name.clone()).or_default().next();
                 }
@@ -168,22 +168,22 @@ impl Worker {
         }
         self.starting = plan.start.iter().map(|start| start.name.clone()).collect();
         let token = CancellationToken::new();
-        self.line = Some(token.clone());
+        self.start = Some(token.clone());
         self.show(pod);
-        let line = start::Line {
+        let sequence = start::Sequence {
             ctx: self.ctx.clone(),
             pod: pod.clone(),
-            notes: self.notes.clone(),
+            state: self.state.clone(),
             plan,
             token,
         };
         self.tasks.spawn(async move {
-            line.run().await;
-            Done::Line
+            sequence.run().await;
+            Done::Started
         });
     }
 
-    /// Notes what of the pod's metadata volumes show; tells whether it has changed.
+    /// Records what of the pod's metadata volumes show; tells whether it has changed.
     fn show(&mut self, pod: &Pod) -> bool {
         let meta = &pod.metadata;
         let now = Some((meta.labels.clone(), meta.annotations.clone()));
@@ -196,10 +196,10 @@ impl Worker {
     fn refresh(&mut self, pod: &Arc<Pod>) -> Option<Instant> {
         self.volumes_due |= self.show(pod);
         let at = self
-            .notes
+            .state
             .read(|memory| memory.volumes.as_ref().and_then(|v| v.refresh_at));
         self.volumes_due |= at.is_some_and(|at| at <= Timestamp::now());
-        let busy = self.refreshing || self.line.is_some() || self.held();
+        let busy = self.refreshing || self.start.is_some() || self.held();
         if self.volumes_due && !busy {
             self.volumes_due = false;
             self.refreshing = true;

@@ -39,8 +39,8 @@ fn grace(update: &Update) -> i64 {
 
 impl Worker {
     pub(super) fn stopping(&mut self, update: &Update, view: &Arc<View>) {
-        // The line ends by itself, soon; what it has made by then is seen here.
-        if self.line.is_some() {
+        // The start ends by itself, soon; what it has made by then is seen here.
+        if self.start.is_some() {
             return;
         }
         let grace = grace(update);
@@ -84,7 +84,7 @@ impl Worker {
         }
         let deleted = update.gone || self.lost || pod.metadata.deletion_timestamp.is_some();
         // The API hears how the pod ended before its object goes.
-        if !deleted || self.writing || !self.told {
+        if !deleted || self.writing || !self.reported {
             return;
         }
         self.finishing = true;

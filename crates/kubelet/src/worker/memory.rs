@@ -42,7 +42,7 @@ pub(crate) struct Memory {
     /// By container id.
     pub health: HashMap<String, Health>,
     /// Containers to be restarted, by id, with the event's text.
-    pub doomed: HashMap<String, Doom>,
+    pub pending_kills: HashMap<String, PendingKill>,
     /// Containers that were killed to be started again, by id, for as long as the runtime knows them.
     pub killed: HashMap<String, Cause>,
     /// When containers ended, by id, on a clock that nobody sets.
@@ -60,7 +60,7 @@ pub(crate) enum Cause {
 
 /// A container that is to be killed and started again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Doom {
+pub(crate) struct PendingKill {
     pub message: String,
     /// The probe's own grace period in seconds.
     pub grace: Option<i64>,
@@ -68,12 +68,12 @@ pub(crate) struct Doom {
 
 /// The memory, shared by a worker with its tasks, and the bell that makes the worker look at it.
 #[derive(Clone, Default)]
-pub(crate) struct Notes {
+pub(crate) struct WorkerState {
     memory: Arc<Mutex<Memory>>,
     bell: Arc<Notify>,
 }
 
-impl Notes {
+impl WorkerState {
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Memory) -> T) -> T {
         read(&self.memory.lock())
     }

@@ -1,5 +1,7 @@
 //! What to do next for a pod: a pure function of its specification and of what the runtime holds.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -73,7 +75,12 @@ struct Planner<'a> {
 pub(crate) fn make(pod: &Pod, view: &View, memory: &Memory, hold_off: HoldOff<'_>) -> Plan {
     let sandbox = view.sandbox();
     let ready = sandbox.is_some_and(|s| s.state() == PodSandboxState::SandboxReady);
-    let attempt = sandbox.map_or(0, |s| s.metadata.as_ref().map_or(0, |m| m.attempt) + 1);
+    let attempt = sandbox.map_or(0, |s| {
+        s.metadata
+            .as_ref()
+            .map_or(0, |m| m.attempt)
+            .saturating_add(1)
+    });
     let mut planner = Planner {
         pod,
         view,
@@ -259,8 +266,8 @@ impl<'a> Planner<'a> {
                 None,
                 Cause::Definition,
             )
-        } else if let Some(doom) = self.memory.doomed.get(&status.id) {
-            (doom.message.clone(), doom.grace, Cause::Probe)
+        } else if let Some(kill) = self.memory.pending_kills.get(&status.id) {
+            (kill.message.clone(), kill.grace, Cause::Probe)
         } else {
             return;
         };
@@ -308,7 +315,7 @@ impl<'a> Planner<'a> {
         let unused = newest.filter(|c| c.state() == ContainerState::ContainerCreated);
         let attempt = match (newest, unused) {
             (_, Some(unused)) => labels::restart_count(unused),
-            (Some(newest), None) => labels::restart_count(newest) + 1,
+            (Some(newest), None) => labels::restart_count(newest).saturating_add(1),
             (None, None) => self.lost_attempts(&container.name),
         };
         self.plan.start.push(Start {
@@ -327,7 +334,11 @@ impl<'a> Planner<'a> {
         let init = status.init_container_statuses.iter().flatten();
         let found = main.chain(init).find(|s| s.name == name);
         let ran = found.filter(|s| s.container_id.as_deref().is_some_and(|id| !id.is_empty()));
-        ran.map_or(0, |s| u32::try_from(s.restart_count).unwrap_or(0) + 1)
+        ran.map_or(0, |s| {
+            u32::try_from(s.restart_count)
+                .unwrap_or(0)
+                .saturating_add(1)
+        })
     }
 }
 

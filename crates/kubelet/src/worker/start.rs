@@ -1,4 +1,4 @@
-//! From a plan to running containers: one straight line without polling. Sandbox, volumes and images are prepared
+//! From a plan to running containers: one straight sequence without polling. Sandbox, volumes and images are prepared
 //! at the same time; containers then start one after the other, as their order in the pod says.
 
 use std::{io, sync::Arc, time::Duration};
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     container::{self, Pieces},
     hooks, kill,
-    memory::{Notes, Waiting},
+    memory::{Waiting, WorkerState},
     plan::{Plan, Sandbox, Start},
     sandbox,
 };
@@ -33,11 +33,11 @@ const CONTAINER_RETRY: Duration = Duration::from_secs(10);
 /// Instances of a container that are kept: the present one, and the one before for its logs.
 const KEPT_INSTANCES: usize = 2;
 
-/// One run of the line.
-pub(crate) struct Line {
+/// One run from a plan to running containers.
+pub(crate) struct Sequence {
     pub ctx: Shared,
     pub pod: Arc<Pod>,
-    pub notes: Notes,
+    pub state: WorkerState,
     pub plan: Plan,
     /// Cancelled when the pod is to end: the sandbox is finished, nothing else is begun.
     pub token: CancellationToken,
@@ -50,7 +50,7 @@ struct Failure {
     retry: Duration,
 }
 
-impl Line {
+impl Sequence {
     pub(crate) async fn run(self) {
         let (sandbox, volumes, images) = tokio::join!(
             self.sandbox(),
@@ -61,7 +61,7 @@ impl Line {
             return;
         };
         let ok = sandbox.is_ok() && volumes.is_ok();
-        self.notes.write(|memory| {
+        self.state.write(|memory| {
             if ok {
                 memory.pod_failures = 0;
                 memory.pod_retry_at = None;
@@ -84,7 +84,7 @@ impl Line {
             let result = self
                 .container(&sandbox, &volumes, container, start, image)
                 .await;
-            self.notes.write(|memory| match result {
+            self.state.write(|memory| match result {
                 Ok(()) => {
                     memory.waiting.remove(&start.name);
                     memory.retry_at.remove(&start.name);
@@ -171,7 +171,7 @@ impl Line {
     async fn volumes(&self) -> Result<Mounted, ()> {
         match volume::setup(&self.ctx, &self.pod).await {
             Ok(mounted) => {
-                self.notes
+                self.state
                     .edit(|memory| memory.volumes = Some(mounted.clone()));
                 Ok(mounted)
             }
@@ -196,8 +196,8 @@ impl Line {
                             reason: failure.reason.to_owned(),
                             message: failure.message.clone(),
                         };
-                        // Told at once: volumes may keep the line from getting there.
-                        self.notes.write(|memory| {
+                        // Told at once: volumes may keep the sequence from getting there.
+                        self.state.write(|memory| {
                             memory.waiting.insert(start.name.clone(), waiting);
                         });
                     }
@@ -287,7 +287,7 @@ impl Line {
             .as_ref()
             .and_then(|l| l.post_start.as_ref());
         if hook.is_some() {
-            self.notes.edit(|memory| memory.hooks.insert(id.clone()));
+            self.state.edit(|memory| memory.hooks.insert(id.clone()));
         }
         let begun = v1::StartContainerRequest {
             container_id: id.clone(),
@@ -295,7 +295,7 @@ impl Line {
         let started = ctx.runtime.start_container(begun).await;
         let read = ctx.observed.refresh_container(uid, &id).await;
         if let Err(error) = started {
-            self.notes.edit(|memory| memory.hooks.remove(&id));
+            self.state.edit(|memory| memory.hooks.remove(&id));
             return Err(fail("RunContainerError", error.description));
         }
         if let Err(error) = read {
@@ -309,7 +309,7 @@ impl Line {
             let limit = hooks::POST_START_TIMEOUT;
             let run = hooks::run(ctx, container, &id, ip, hook, limit);
             let result = self.unless_cancelled(run).await.unwrap_or(Ok(()));
-            self.notes.write(|memory| memory.hooks.remove(&id));
+            self.state.write(|memory| memory.hooks.remove(&id));
             if let Err(error) = result {
                 return Err(self.failed_hook(container, &id, error).await);
             }
@@ -373,9 +373,9 @@ impl Line {
 }
 
 /// Takes out of the plan what has failed and has to wait; returns when the first of it may be tried again.
-pub(crate) fn due(notes: &Notes, plan: &mut Plan) -> Option<Instant> {
+pub(crate) fn due(state: &WorkerState, plan: &mut Plan) -> Option<Instant> {
     let now = Instant::now();
-    notes.read(|memory| {
+    state.read(|memory| {
         if let Some(at) = memory.pod_retry_at.filter(|at| *at > now) {
             plan.start.clear();
             plan.sandbox = Sandbox::Keep;

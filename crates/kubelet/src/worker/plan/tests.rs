@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     testing::{container, pod, sandbox},
-    worker::memory::{Doom, Health},
+    worker::memory::{Health, PendingKill},
 };
 
 fn view(sandboxes: Vec<knarr_cri::v1::PodSandboxStatus>, containers: Vec<ContainerStatus>) -> View {
@@ -208,16 +208,16 @@ fn changed_images_and_failed_probes_kill() {
     );
     running.annotations.clear();
     let mut memory = Memory::default();
-    memory.doomed.insert(
+    memory.pending_kills.insert(
         "a-0".into(),
-        Doom {
+        PendingKill {
             message: "m".into(),
             grace: Some(3),
         },
     );
-    let doomed = plan_with(spec(), &view(vec![sandbox(0, 1)], vec![running]), &memory);
+    let pending_kills = plan_with(spec(), &view(vec![sandbox(0, 1)], vec![running]), &memory);
     assert_eq!(
-        doomed.kill,
+        pending_kills.kill,
         [Kill {
             id: "a-0".into(),
             name: "a".into(),
