@@ -155,11 +155,11 @@ pub(crate) fn oom_score(pod: &Pod, container: &Container, node_memory: i64) -> i
         Qos::BestEffort => BEST_EFFORT_OOM_SCORE,
         Qos::Burstable => {
             let request = amount(requests(container), "memory").map_or(0, |q| q.value());
-            let share = if node_memory > 0 {
-                i128::from(request).saturating_mul(1_000) / i128::from(node_memory)
-            } else {
-                0
-            };
+            // A node without memory is one that could not be read.
+            let share = i128::from(request)
+                .saturating_mul(1_000)
+                .checked_div(i128::from(node_memory.max(0)))
+                .unwrap_or(0);
             let score = 1_000_i64.saturating_sub(i64::try_from(share).unwrap_or(1_000));
             // Never as low as a guaranteed pod's, never as high as best effort's.
             score.clamp(1_000 + GUARANTEED_OOM_SCORE, BEST_EFFORT_OOM_SCORE - 1)

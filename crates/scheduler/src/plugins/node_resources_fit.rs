@@ -100,7 +100,8 @@ impl Score for NodeResourcesFit {
                 0
             } else {
                 let free = have.saturating_sub(after);
-                free.saturating_mul(Amount::from(MAX_SCORE)) / have
+                let share = free.saturating_mul(Amount::from(MAX_SCORE));
+                share.checked_div(have).unwrap_or(0)
             }
         };
         let cpu = free_share(want.milli_cpu, used.milli_cpu, have.milli_cpu);
