@@ -10,7 +10,7 @@ mod table;
 mod wire;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use knarr_meta::status::Status;
+use knarr_meta::{patch, status::Status};
 use serde_json::{Map, Value};
 
 use self::{
@@ -35,7 +35,7 @@ pub enum Error {
     Truncated,
     #[error("malformed protobuf data in {0}")]
     Malformed(String),
-    #[error("protobuf messages are nested too deeply")]
+    #[error("protobuf messages, or the JSON in them, are nested too deeply")]
     Depth,
     #[error("{message} has no field number {number} that this server knows")]
     UnknownField { message: String, number: u32 },
@@ -82,7 +82,12 @@ pub fn decode(body: &[u8], default: (&str, &str)) -> Result<Value, Error> {
     read_message(&name, fields, raw, &mut object, 0)?;
     object.insert("apiVersion".into(), Value::String(api_version));
     object.insert("kind".into(), Value::String(kind));
-    Ok(Value::Object(object))
+    let object = Value::Object(object);
+    // Embedded JSON may be as deep as a whole object: within one it is deeper than what can be read again once it is stored.
+    if patch::depth(&object) > patch::MAX_DEPTH {
+        return Err(Error::Depth);
+    }
+    Ok(object)
 }
 
 fn type_meta(bytes: &[u8]) -> Result<(String, String), Error> {

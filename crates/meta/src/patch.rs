@@ -122,7 +122,7 @@ fn depth_after(operation: &PatchOperation, bound: usize) -> usize {
 }
 
 /// How many values are nested in each other.
-fn depth(value: &Value) -> usize {
+pub fn depth(value: &Value) -> usize {
     match value {
         Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
         Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),

@@ -140,3 +140,16 @@ fn knows_every_served_kind() {
         assert!(message(name).is_some(), "{name}");
     }
 }
+
+#[test]
+fn embedded_json_is_no_deeper_than_what_is_stored() {
+    let revision = |depth: usize| {
+        let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let data = field(2, &field(1, nested.as_bytes()));
+        decode(&body("apps/v1", "ControllerRevision", &data), ("", ""))
+    };
+    let deepest = revision(patch::MAX_DEPTH - 1).unwrap();
+    serde_json::from_str::<Value>(&deepest.to_string()).unwrap();
+    // Each is JSON by itself.
+    assert_eq!(revision(patch::MAX_DEPTH), Err(Error::Depth));
+}
