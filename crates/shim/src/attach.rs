@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::log::{Lines, LogFile};
+use knarr_shim::lines::Lines;
+
+use crate::log::LogFile;
 use crate::sys;
 
 /// Bytes moved at a time.
@@ -81,7 +83,7 @@ impl Output {
             self.flush();
         }
         if let Some(log) = log {
-            self.lines.finish(log);
+            log.finish(&mut self.lines);
         }
         self.source = None;
         self.flush();
@@ -97,7 +99,7 @@ impl Output {
             Ok(None) => false,
             Ok(Some(0)) | Err(_) => {
                 if let Some(log) = log {
-                    self.lines.finish(log);
+                    log.finish(&mut self.lines);
                 }
                 self.source = None;
                 self.clients.retain(|client| !client.pending.is_empty());
@@ -105,7 +107,7 @@ impl Output {
             }
             Ok(Some(count)) => {
                 if let Some(log) = log {
-                    self.lines.write(log, &chunk[..count]);
+                    log.write(&mut self.lines, &chunk[..count]);
                 }
                 for client in &mut self.clients {
                     client.pending.extend_from_slice(&chunk[..count]);

@@ -11,6 +11,7 @@
 //! lost when it dies before the runtime has read it.
 
 pub mod frame;
+pub mod lines;
 pub mod protocol;
 
 /// An error with its causes, each said once.
