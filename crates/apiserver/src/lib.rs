@@ -31,7 +31,7 @@ pub mod negotiate;
 mod openapi;
 mod passing;
 pub mod pki;
-mod protobuf;
+pub mod protobuf;
 pub mod query;
 pub mod registry;
 pub mod request;
@@ -42,6 +42,7 @@ pub mod server;
 pub mod tokens;
 pub mod transform;
 mod write;
-mod yaml;
+pub mod yaml;
 
+pub use rest::continuation;
 pub use server::{Config, EVENT_TTL, Error, LocalService, Server};

@@ -96,6 +96,11 @@ impl Dns {
         })
     }
 
+    /// What is answered to a message that nobody else is asked about: `None` for what is foreign, or no query at all.
+    pub fn answer(&self, message: &[u8], tcp: bool) -> Option<Vec<u8>> {
+        self.server.answer(message, tcp)
+    }
+
     /// Answers until `token` is cancelled.
     pub async fn run(self, token: CancellationToken) {
         self.server.run(self.udp, self.tcp, token).await;

@@ -56,6 +56,14 @@ impl Server {
         }
     }
 
+    /// What is answered to a message without asking the node's resolvers, if anything is.
+    pub fn answer(&self, message: &[u8], tcp: bool) -> Option<Vec<u8>> {
+        match self.shared.answer(message, tcp) {
+            Outcome::Answered(answer) => Some(answer),
+            Outcome::Forward | Outcome::Ignore => None,
+        }
+    }
+
     pub async fn run(self, udp: UdpSocket, tcp: TcpListener, token: CancellationToken) {
         let tracker = TaskTracker::new();
         let udp = self.serve_udp(Arc::new(udp), &tracker);

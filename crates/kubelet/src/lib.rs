@@ -25,7 +25,7 @@ mod hosts;
 mod image;
 mod kubelet;
 mod labels;
-mod logs;
+pub mod logs;
 mod node;
 mod objects;
 mod observed;

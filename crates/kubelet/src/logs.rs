@@ -14,7 +14,7 @@ use knarr_host::Directory;
 
 mod follow;
 mod line;
-pub(crate) mod read;
+pub mod read;
 pub(crate) mod rotate;
 mod tail;
 
@@ -23,14 +23,15 @@ const OVERHEAD_BYTES: usize = 16 << 10;
 
 /// A log file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Log {
+pub struct Log {
     /// The directory of all pods' logs.
     root: PathBuf,
     path: PathBuf,
 }
 
 impl Log {
-    pub(crate) fn new(root: PathBuf, path: impl Into<PathBuf>) -> Self {
+    /// The log at `path`, which is below `root`, the directory of all pods' logs.
+    pub fn new(root: PathBuf, path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         Self { root, path }
     }
@@ -79,7 +80,7 @@ impl Log {
     }
 
     /// Its end as plain text: at most `lines` lines and `bytes` bytes; empty when it cannot be read. Blocks.
-    pub(crate) fn last_lines(&self, lines: usize, bytes: usize) -> String {
+    pub fn last_lines(&self, lines: usize, bytes: usize) -> String {
         let text = self
             .tail_bytes(bytes.saturating_add(OVERHEAD_BYTES))
             .unwrap_or_default();

@@ -35,6 +35,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -97,13 +98,7 @@ impl Server {
     /// Serves until the token is cancelled, which ends the sessions as well.
     pub async fn run(self, executor: Arc<dyn Executor>, token: CancellationToken) {
         let sessions = TaskTracker::new();
-        let state = Arc::new(http::State {
-            tickets: self.tickets,
-            executor,
-            timeouts: self.timeouts,
-            sessions: sessions.clone(),
-            token: token.clone(),
-        });
+        let state = self.state(executor, &sessions, &token);
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let accepted = tokio::select! {
@@ -128,6 +123,36 @@ impl Server {
         {
             tracing::warn!("streaming sessions did not end in time");
         }
+    }
+
+    /// Serves one connection, whatever it came by, until its session has ended. [`Server::run`] does so with every one that it
+    /// accepts.
+    pub async fn serve(
+        &self,
+        io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        executor: Arc<dyn Executor>,
+        token: CancellationToken,
+    ) {
+        let sessions = TaskTracker::new();
+        let state = self.state(executor, &sessions, &token);
+        http::serve(state, io, ()).await;
+        sessions.close();
+        sessions.wait().await;
+    }
+
+    fn state(
+        &self,
+        executor: Arc<dyn Executor>,
+        sessions: &TaskTracker,
+        token: &CancellationToken,
+    ) -> Arc<http::State> {
+        Arc::new(http::State {
+            tickets: self.tickets.clone(),
+            executor,
+            timeouts: self.timeouts,
+            sessions: sessions.clone(),
+            token: token.clone(),
+        })
     }
 }
 

@@ -9,22 +9,40 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use fastrand::Rng;
 
+use crate::current::Current;
 use crate::mutate::mutate;
 use crate::targets::Target;
 
 /// An input that takes longer is a finding: its sender spends nothing.
 pub const SLOW: Duration = Duration::from_secs(10);
-/// Inputs of one target that are kept; the corpus is read by people too.
-const CORPUS_FILES: usize = 100;
-/// Longer ones are not: they show little that shorter ones do not.
-const KEPT_BYTES: usize = 1 << 10;
+/// Files of a corpus; it is read by people too.
+const CORPUS_FILES: usize = 60;
+/// Longer ones are not kept in files: they show little that shorter ones do not.
+const FILE_BYTES: usize = 1 << 10;
+/// Inputs that are changed again, those that have no file among them.
+const CORPUS_INPUTS: usize = 2_000;
+/// A run ends with so many findings: they are mostly one.
+const MAX_FINDINGS: usize = 10;
+/// Between two reports of a run.
+const REPORT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What a run came to.
-#[derive(Debug, Default)]
+/// What a run came to, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     pub inputs: u64,
-    pub kept: usize,
-    pub findings: Vec<PathBuf>,
+    /// Inputs that showed something new.
+    pub new: usize,
+    pub findings: usize,
+}
+
+/// How to run a target.
+pub struct Plan<'a> {
+    pub time: Duration,
+    pub random: Rng,
+    /// Write what shows something new to the corpus.
+    pub keep: bool,
+    /// Told of a run that goes on, a few times a second.
+    pub progress: &'a mut dyn FnMut(Report),
 }
 
 /// The folder of a kind (`corpus`, `findings`) of a target.
@@ -34,11 +52,11 @@ pub fn folder(kind: &str, target: &str) -> PathBuf {
         .join(target)
 }
 
-/// All inputs of a folder, by name.
+/// All inputs of a folder with their files, by name.
 ///
 /// # Errors
 /// When a file cannot be read; a folder that is not there has none.
-pub fn read(folder: &Path) -> Result<Vec<Vec<u8>>> {
+pub fn read(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
     if !folder.is_dir() {
         return Ok(Vec::new());
     }
@@ -46,15 +64,96 @@ pub fn read(folder: &Path) -> Result<Vec<Vec<u8>>> {
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
     paths.sort();
-    let read = |path: PathBuf| fs::read(&path).with_context(|| path.display().to_string());
+    let read = |path: PathBuf| {
+        let input = fs::read(&path).with_context(|| path.display().to_string())?;
+        Ok((path, input))
+    };
     paths.into_iter().map(read).collect()
 }
 
-/// Runs one input: the shape of its answer, or what is wrong with it.
+/// Writes an input under a name made of its content.
 ///
 /// # Errors
-/// What is wrong.
-pub fn check(target: &mut dyn Target, input: &[u8]) -> Result<u64, String> {
+/// When it cannot be written.
+pub fn save(folder: &Path, input: &[u8]) -> Result<PathBuf> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    fs::create_dir_all(folder)?;
+    let mut hasher = DefaultHasher::new();
+    input.hash(&mut hasher);
+    let path = folder.join(format!("{:016x}", hasher.finish()));
+    fs::write(&path, input)?;
+    Ok(path)
+}
+
+/// Runs `target` over its corpus and then over what is made of it, until the time is up.
+///
+/// # Errors
+/// When files cannot be read or written.
+pub fn run(name: &str, target: &mut dyn Target, mut plan: Plan<'_>) -> Result<Report> {
+    let mut corpus = target.seeds();
+    let files = read(&folder("corpus", name))?;
+    let mut room = CORPUS_FILES.saturating_sub(files.len());
+    corpus.extend(files.into_iter().map(|(_, input)| input));
+    let mut runner = Runner {
+        name,
+        current: Current::new(name)?,
+        report: Report::default(),
+    };
+    let mut shapes = HashSet::new();
+    for input in &corpus {
+        shapes.extend(runner.try_input(target, input)?);
+    }
+    let words = target.words();
+    let begin = Instant::now();
+    let mut reported = begin;
+    while begin.elapsed() < plan.time && runner.report.findings < MAX_FINDINGS {
+        let base = &corpus[plan.random.usize(..corpus.len())];
+        let other = &corpus[plan.random.usize(..corpus.len())];
+        let input = mutate(&mut plan.random, base, other, words);
+        let shape = runner.try_input(target, &input)?;
+        if shape.is_some_and(|shape| shapes.insert(shape)) && corpus.len() < CORPUS_INPUTS {
+            runner.report.new += 1;
+            if plan.keep && room > 0 && input.len() <= FILE_BYTES {
+                save(&folder("corpus", name), &input)?;
+                room -= 1;
+            }
+            corpus.push(input);
+        }
+        if reported.elapsed() > REPORT_INTERVAL {
+            (plan.progress)(runner.report);
+            reported = Instant::now();
+        }
+    }
+    Ok(runner.report)
+}
+
+/// Removes files of the corpus that show nothing that seeds and shorter files do not; how many.
+///
+/// # Errors
+/// When files cannot be read or removed, or an input is a finding.
+pub fn trim(name: &str, target: &mut dyn Target) -> Result<usize> {
+    let mut shapes = HashSet::new();
+    let mut shape = |input: &[u8]| -> Result<bool> {
+        let shape = check(target, input).map_err(anyhow::Error::msg)?;
+        Ok(shapes.insert(shape))
+    };
+    let mut files = read(&folder("corpus", name))?;
+    files.sort_by_key(|(_, input)| input.len());
+    let (mut kept, mut removed) = (0, 0);
+    for (path, input) in files {
+        let shows = shape(&input).with_context(|| path.display().to_string())?;
+        if shows && kept < CORPUS_FILES && input.len() <= FILE_BYTES {
+            kept += 1;
+        } else {
+            fs::remove_file(&path)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Runs one input: the shape of its answer, or what is wrong with it.
+fn check(target: &mut dyn Target, input: &[u8]) -> Result<u64, String> {
     let begin = Instant::now();
     let outcome = catch_unwind(AssertUnwindSafe(|| target.run(input)));
     let elapsed = begin.elapsed();
@@ -65,69 +164,26 @@ pub fn check(target: &mut dyn Target, input: &[u8]) -> Result<u64, String> {
     }
 }
 
-/// Runs `target` over its corpus and then over what is made of it, until `time` is up. With `keep` what shows something new is
-/// written to the corpus.
-///
-/// # Errors
-/// When files cannot be read or written.
-pub fn run(
-    name: &str,
-    target: &mut dyn Target,
-    time: Duration,
-    mut random: Rng,
-    keep: bool,
-) -> Result<Report> {
-    let mut report = Report::default();
-    let mut corpus = target.seeds();
-    corpus.extend(read(&folder("corpus", name))?);
-    let kept_before = corpus.len();
-    let mut shapes = HashSet::new();
-    for input in &corpus {
-        shapes.extend(try_input(name, target, input, &mut report)?);
-    }
-    let begin = Instant::now();
-    while begin.elapsed() < time && report.findings.len() < 10 {
-        let base = &corpus[random.usize(..corpus.len())];
-        let other = &corpus[random.usize(..corpus.len())];
-        let input = mutate(&mut random, base, other);
-        let shape = try_input(name, target, &input, &mut report)?;
-        let keepable = corpus.len() < CORPUS_FILES && input.len() <= KEPT_BYTES;
-        if keepable && shape.is_some_and(|shape| shapes.insert(shape)) {
-            if keep {
-                save(&folder("corpus", name), &input)?;
+struct Runner<'a> {
+    name: &'a str,
+    current: Current,
+    report: Report,
+}
+
+impl Runner<'_> {
+    fn try_input(&mut self, target: &mut dyn Target, input: &[u8]) -> Result<Option<u64>> {
+        self.report.inputs += 1;
+        self.current.begin(input)?;
+        let outcome = check(target, input);
+        self.current.end();
+        match outcome {
+            Ok(shape) => Ok(Some(shape)),
+            Err(wrong) => {
+                let path = save(&folder("findings", self.name), input)?;
+                eprintln!("{}: {wrong}: {}", self.name, path.display());
+                self.report.findings += 1;
+                Ok(None)
             }
-            corpus.push(input);
         }
     }
-    report.kept = corpus.len() - kept_before;
-    Ok(report)
-}
-
-fn try_input(
-    name: &str,
-    target: &mut dyn Target,
-    input: &[u8],
-    report: &mut Report,
-) -> Result<Option<u64>> {
-    report.inputs += 1;
-    match check(target, input) {
-        Ok(shape) => Ok(Some(shape)),
-        Err(wrong) => {
-            let path = save(&folder("findings", name), input)?;
-            eprintln!("{name}: {wrong}: {}", path.display());
-            report.findings.push(path);
-            Ok(None)
-        }
-    }
-}
-
-/// Writes an input under a name made of its content.
-fn save(folder: &Path, input: &[u8]) -> Result<PathBuf> {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    fs::create_dir_all(folder)?;
-    let mut hasher = DefaultHasher::new();
-    input.hash(&mut hasher);
-    let path = folder.join(format!("{:016x}", hasher.finish()));
-    fs::write(&path, input)?;
-    Ok(path)
 }

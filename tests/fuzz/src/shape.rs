@@ -27,8 +27,13 @@ pub fn of(text: &str) -> u64 {
             shape.push(class);
         }
     }
+    exact(shape)
+}
+
+/// A shape of its own for each value: for what was made to be one.
+pub fn exact(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    shape.hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -47,7 +52,5 @@ pub fn of_data(text: &str) -> u64 {
             classes.push(class);
         }
     }
-    let mut hasher = DefaultHasher::new();
-    classes.get(..24).unwrap_or(&classes).hash(&mut hasher);
-    hasher.finish()
+    exact(classes.get(..24).unwrap_or(&classes))
 }

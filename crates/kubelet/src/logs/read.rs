@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 16 << 10;
 
 /// What is wanted of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Options {
+pub struct Options {
     pub follow: bool,
     pub timestamps: bool,
     pub tail: Option<u64>,
@@ -31,7 +31,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// From the query of a log request; the error is for the client.
-    pub(crate) fn parse(query: &str, now: Timestamp) -> Result<Self, String> {
+    pub fn parse(query: &str, now: Timestamp) -> Result<Self, String> {
         let mut options = Self::default();
         for (key, value) in pairs(query) {
             let number = || -> Result<u64, String> {
@@ -89,7 +89,7 @@ pub(crate) fn pairs(query: &str) -> Vec<(String, String)> {
 
 /// Sends the log's text into `out`; ends at its end, or when following, when `alive` says that the container has
 /// ended and all it wrote has been sent. Ends early when nobody listens.
-pub(crate) async fn send(
+pub async fn send(
     log: Log,
     options: Options,
     alive: watch::Receiver<bool>,

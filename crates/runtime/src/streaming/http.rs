@@ -11,8 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,7 +37,11 @@ pub struct State {
 type Answer = Response<Full<Bytes>>;
 
 /// Serves one connection. The place is taken until its session has ended.
-pub async fn serve(state: Arc<State>, stream: TcpStream, place: OwnedSemaphorePermit) {
+pub async fn serve<P: Send + Sync + 'static>(
+    state: Arc<State>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    place: P,
+) {
     let place = Arc::new(place);
     let token = state.token.clone();
     let service = service_fn(move |request| {
@@ -58,7 +61,7 @@ pub async fn serve(state: Arc<State>, stream: TcpStream, place: OwnedSemaphorePe
 fn answer(
     state: &Arc<State>,
     mut request: Request<Incoming>,
-    place: Arc<OwnedSemaphorePermit>,
+    place: Arc<impl Send + Sync + 'static>,
 ) -> Answer {
     if !matches!(request.method().as_str(), "GET" | "POST") {
         return text(

@@ -1,4 +1,4 @@
-//! Label and field selectors.
+//! Label and field selectors: what is written selects what it did.
 
 use std::collections::BTreeMap;
 
@@ -42,9 +42,30 @@ impl Target for Selectors {
             Ok(selector) => seen ^= shape::of_data(&selector.to_string()),
             Err(error) => seen ^= shape::of(&error.to_string()),
         }
-        if let Ok(selector) = FieldSelector::parse(text) {
-            selector.matches_with(|_| Some("a"));
+        match FieldSelector::parse(text) {
+            Ok(selector) => same_fields(&selector)?,
+            Err(error) => seen ^= shape::of(&error.to_string()),
         }
         Ok(seen)
+    }
+}
+
+/// The terms of a written selector, whatever their order, are those that it was written of.
+fn same_fields(selector: &FieldSelector) -> Result<(), String> {
+    let terms = |selector: &FieldSelector| {
+        let mut terms: Vec<(String, String, bool)> = selector
+            .requirements()
+            .iter()
+            .map(|one| (one.field.clone(), one.value.clone(), one.equal))
+            .collect();
+        terms.sort();
+        terms
+    };
+    let written = selector.to_string();
+    let again = FieldSelector::parse(&written)
+        .map_err(|error| format!("{written:?} does not read: {error}"))?;
+    match terms(&again) == terms(selector) {
+        true => Ok(()),
+        false => Err(format!("{selector:?} is written {written:?}")),
     }
 }
