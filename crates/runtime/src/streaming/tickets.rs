@@ -45,7 +45,7 @@ pub struct Tickets {
 #[derive(Default)]
 struct Waiting {
     tickets: HashMap<String, (Ticket, Instant)>,
-    /// Oldest first. A token that was used stays until it would have expired.
+    /// The tokens of all of them, oldest first.
     order: VecDeque<(String, Instant)>,
 }
 
@@ -64,7 +64,10 @@ impl Tickets {
 
     fn redeem_at(&self, path: &str, now: Instant) -> Option<Ticket> {
         let (verb, token) = path.strip_prefix('/')?.split_once('/')?;
-        let (ticket, expires) = self.waiting.lock().tickets.remove(token)?;
+        let mut waiting = self.waiting.lock();
+        let (ticket, expires) = waiting.tickets.remove(token)?;
+        // Its place is free: a busy client uses more than there are places within the life of one.
+        waiting.order.retain(|(other, _)| other != token);
         (now <= expires && ticket.verb() == verb).then_some(ticket)
     }
 

@@ -59,3 +59,12 @@ fn the_number_is_bounded_until_old_ones_expire() {
     let url = tickets.issue_at(exec("c"), late).unwrap();
     assert_eq!(tickets.redeem_at(path(&url), late), Some(exec("c")));
 }
+
+#[test]
+fn a_token_that_was_used_takes_no_place() {
+    let tickets = tickets();
+    for _ in 0..=MAX_TICKETS {
+        let url = tickets.issue(exec("a")).unwrap();
+        assert_eq!(tickets.redeem(path(&url)), Some(exec("a")));
+    }
+}
