@@ -17,8 +17,9 @@ pub struct Protobuf;
 
 /// A length-delimited field.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(bytes.len()).expect("a short field");
-    let mut out = vec![number << 3 | 2, length & 0x7f | 0x80, length >> 7];
+    let length = bytes.len();
+    let high = u8::try_from(length >> 7).expect("a short field");
+    let mut out = vec![number << 3 | 2, (length & 0x7f) as u8 | 0x80, high];
     out.extend_from_slice(bytes);
     out
 }
