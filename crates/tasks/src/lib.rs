@@ -9,10 +9,15 @@
 //! The binary says it in one line and ends; containers go on, and the next start finds them. Components spawn by [`Tasks`], or
 //! by [`spawn`] what lives as long as a connection; tokio's own `spawn` is for this crate (`cargo xtask tidy` looks).
 //!
+//! What users can have any number of has a limit, for each of them and in all: [`Quota`] refuses, [`Shares`] waits.
+//!
 //! What a request does is caught ([`caught`]): a user who finds a panic must not have found a way to end the cluster.
 //!
 //! Rejected: catching panics where tasks are awaited (a task that nobody awaits is the one that is missed, and what shared state
 //! a panic leaves behind is anybody's guess), and `panic = "abort"` (it says neither who nor what to the log).
+
+mod quota;
+mod share;
 
 use std::{
     borrow::Cow,
@@ -26,6 +31,9 @@ use std::{
 use futures::FutureExt;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use quota::{Full, Place, Quota};
+pub use share::{Share, Shares};
 
 tokio::task_local! {
     /// Who is being polled.
