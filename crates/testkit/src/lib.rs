@@ -10,6 +10,7 @@
 //! host), and one shared cluster (a test that kills it would not be alone).
 
 pub mod image;
+pub mod registry;
 
 #[cfg(feature = "client")]
 mod client;
