@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::Registries;
+
 /// Configuration of a [`crate::Runtime`].
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -16,8 +18,8 @@ pub struct Config {
     pub cni_conf_dir: PathBuf,
     /// Directories searched for CNI plugins.
     pub cni_bin_dirs: Vec<PathBuf>,
-    /// Registries, `host` or `host:port`, that are pulled from without TLS. Those of the loopback always are.
-    pub insecure_registries: Vec<String>,
+    /// Mirrors of registries, and how to speak with them. Those of the loopback are spoken to without TLS.
+    pub registries: Registries,
 }
 
 impl Config {
@@ -29,7 +31,7 @@ impl Config {
             cgroup_root: PathBuf::from("/knarr"),
             cni_conf_dir: data_dir.join("cni/conf"),
             cni_bin_dirs: vec![data_dir.join("cni/bin"), PathBuf::from("/opt/cni/bin")],
-            insecure_registries: Vec::new(),
+            registries: Registries::default(),
             data_dir,
         }
     }

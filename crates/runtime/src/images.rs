@@ -5,14 +5,17 @@
 //! one record; compressed layers are not kept. An image is its configuration's digest; references point to it and move.
 //!
 //! [`ImageStore::unpack_layer`] and [`ImageStore::commit`] are all that an importer or a puller needs: first the layers,
-//! then the image. A layer that no image names is removed when an image is, or at the next start.
+//! then the image, with the layers held meanwhile. A layer that no image names is removed when an image is, when a pull
+//! fails, or at the next start.
 
 pub mod archive;
 mod extract;
+mod holds;
 pub mod implied;
 mod metered;
 pub mod pull;
 pub mod reference;
+mod room;
 mod store;
 pub mod user;
 

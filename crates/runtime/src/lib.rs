@@ -31,6 +31,7 @@ mod id;
 pub mod images;
 mod records;
 mod recover;
+pub mod registries;
 mod runtime;
 mod sandbox;
 mod shim;
@@ -40,6 +41,7 @@ mod stats;
 pub mod streaming;
 
 pub use config::Config;
+pub use registries::Registries;
 pub use runtime::{Error, Runtime};
 
 /// Kills what is left in the cgroups that shims and pods have below `root`, and removes them; `root` as well when nothing

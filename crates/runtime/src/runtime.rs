@@ -21,7 +21,7 @@ use crate::cri;
 use crate::events::Hub;
 use crate::exec::{Executor, Streaming};
 use crate::files;
-use crate::images::pull::{PullError, Puller};
+use crate::images::pull::{PullError, Puller, Timeouts};
 use crate::images::{ImageStore, StoreError};
 use crate::sandbox::Sandbox;
 use crate::shim::ShimError;
@@ -116,7 +116,12 @@ impl Runtime {
             layout.cni_cache.clone(),
         );
         let tasks = TaskTracker::new();
-        let puller = Puller::new(images.clone(), &config.insecure_registries, tasks.clone());
+        let puller = Puller::new(
+            images.clone(),
+            config.registries.clone(),
+            Timeouts::default(),
+            tasks.clone(),
+        );
         let inner = Arc::new(Inner {
             config,
             layout,

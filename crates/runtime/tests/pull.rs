@@ -6,7 +6,8 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use knarr_runtime::images::pull::{Credentials, PullFailure, Puller};
+use knarr_runtime::Registries;
+use knarr_runtime::images::pull::{Credentials, PullFailure, Puller, Timeouts};
 use knarr_runtime::images::{ImageStore, Reference};
 use oci_client::client::{ClientConfig, ClientProtocol, Config, ImageLayer};
 use oci_client::manifest::OciImageIndex;
@@ -51,7 +52,12 @@ async fn start(protected: bool) -> Option<Kit> {
     Some(Kit {
         registry,
         port,
-        puller: Puller::new(images.clone(), &[], TaskTracker::new()),
+        puller: Puller::new(
+            images.clone(),
+            Registries::default(),
+            Timeouts::default(),
+            TaskTracker::new(),
+        ),
         images,
         auth: if protected {
             RegistryAuth::Basic("u".to_owned(), "secret".to_owned())

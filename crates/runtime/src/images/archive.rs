@@ -19,6 +19,8 @@ const MAX_ARCHIVE_BYTES: u64 = 128 << 30;
 const MAX_ARCHIVE_ENTRIES: usize = 100_000;
 /// Depth of indexes of indexes.
 const MAX_INDEX_DEPTH: usize = 4;
+/// Memory that a zstd stream may ask for, as a power of two, bytes: that of the builders' highest levels.
+const MAX_ZSTD_WINDOW_LOG: u32 = 25;
 const REFERENCE_ANNOTATIONS: [&str; 2] = [
     "io.containerd.image.name",
     "org.opencontainers.image.ref.name",
@@ -181,6 +183,7 @@ impl ImageStore {
                 diff_ids: diff_ids.len(),
             });
         }
+        let _held = self.hold(diff_ids)?;
         for (diff_id, layer) in diff_ids.iter().zip(layers) {
             if !self.has_layer(diff_id) {
                 self.unpack_layer(diff_id, decompress(tar.reader(layer)?)?)?;
@@ -314,7 +317,9 @@ pub fn decompress(mut from: impl Read + Send + 'static) -> io::Result<Decompress
     let inner: Box<dyn Read + Send> = if gzip {
         Box::new(MultiGzDecoder::new(whole))
     } else if zstd {
-        Box::new(zstd::Decoder::new(whole)?)
+        let mut decoder = zstd::Decoder::new(whole)?;
+        decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
+        Box::new(decoder)
     } else {
         Box::new(whole)
     };

@@ -22,6 +22,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat
 use tar::{Archive, Entry, EntryType};
 
 use super::metered::{MAX_HEADER_BYTES, Metered};
+use super::room;
 
 /// Marks a name as deleted from the layers below.
 const WHITEOUT: &str = ".wh.";
@@ -33,10 +34,6 @@ const MAX_ENTRIES: u64 = 4_000_000;
 const MAX_LAYER_BYTES: u64 = 64 << 30;
 /// Names of directories that are remembered until a layer's end, bytes.
 const MAX_DIRECTORY_NAME_BYTES: usize = 64 << 20;
-/// What stays free of the disk, bytes: a twentieth, and no more than this.
-const RESERVED_BYTES: u64 = 1 << 30;
-/// Between two looks at what is free, bytes.
-const ROOM_CHECK_BYTES: u64 = 64 << 20;
 /// Between two looks at what is free, entries.
 const ROOM_CHECK_ENTRIES: u64 = 4_096;
 /// What an archive's blocks are filled up to, bytes.
@@ -289,12 +286,12 @@ impl Layer {
 
     fn write(&mut self, entry: &mut Entry<'_, impl Read>, file: &mut File) -> io::Result<()> {
         loop {
-            let count = io::copy(&mut entry.by_ref().take(ROOM_CHECK_BYTES), file)?;
+            let count = io::copy(&mut entry.by_ref().take(room::CHECK_BYTES), file)?;
             self.unchecked_bytes += count;
-            if self.unchecked_bytes >= ROOM_CHECK_BYTES {
+            if self.unchecked_bytes >= room::CHECK_BYTES {
                 self.check_room()?;
             }
-            if count < ROOM_CHECK_BYTES {
+            if count < room::CHECK_BYTES {
                 return Ok(());
             }
         }
@@ -303,13 +300,7 @@ impl Layer {
     /// A layer must not fill the disk that everything else is on, whatever it unpacks to.
     fn check_room(&mut self) -> io::Result<()> {
         self.unchecked_bytes = 0;
-        let stat = nix::sys::statvfs::fstatvfs(&self.root)?;
-        let unit = stat.fragment_size();
-        let reserve = (stat.blocks() * unit / 20).min(RESERVED_BYTES);
-        if stat.blocks_available() * unit < reserve {
-            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
-        }
-        Ok(())
+        room::check(&self.root)
     }
 
     fn remember(&mut self, path: &Path) -> io::Result<()> {

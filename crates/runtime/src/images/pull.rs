@@ -2,15 +2,24 @@
 //!
 //! ```text
 //! reference -> manifest (of this platform) -> configuration -> layers that are not unpacked yet -> commit
+//!
+//! registries (mirrors) -> client (authorization, guard) -> spool (bounds, pace, digest) -> file -> reader (share)
 //! ```
 //!
-//! A layer goes from the socket through the decompressor into its directory, while its digests are computed: nothing
-//! compressed is kept. What a failed pull has unpacked stays for the next one. Pulls of one reference with the same
-//! credentials are one pull.
+//! A registry is not trusted with anything but time, and little of that: what it sends goes to a file with no name, and is
+//! read once it is whole and has its digest. Nothing compressed is kept; nor are layers of an image that could not be had.
+//! Pulls of one reference with the same credentials are one pull.
+//!
+//! Rejected: a registry client library. The one there is reads manifests, tokens and errors into memory whole, goes
+//! wherever a registry sends it, and has no mirrors.
 
 mod auth;
+mod client;
 mod error;
 mod fetch;
+mod guard;
+mod manifest;
+mod spool;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,20 +27,45 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use knarr_tasks::Shares;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use auth::Credentials;
 pub use error::{PullError, PullFailure};
+use fetch::Pull;
 
 use super::{ImageStore, Reference};
+use crate::registries::Registries;
 
+/// Images that are pulled at a time. Another is refused.
+const MAX_PULLS: usize = 128;
 /// Layers fetched at a time, of one image.
 const MAX_LAYERS_AT_A_TIME: usize = 3;
-/// How long a registry may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a registry may send nothing.
-const PROGRESS_TIMEOUT: Duration = Duration::from_secs(60);
+/// Manifests, configurations and layers that are read at a time, of all images: each takes a thread, and the memory of a
+/// decompressor.
+const MAX_READING: usize = 12;
+/// Of those, of one registry.
+const MAX_READING_OF_REGISTRY: usize = 3;
+
+/// How long a registry may keep a pull waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For the head of an answer, and for the whole of a short one. Default one minute.
+    pub answer: Duration,
+    /// Without progress in a body. Default one minute.
+    pub progress: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(60),
+            progress: Duration::from_secs(60),
+        }
+    }
+}
 
 type Outcome = Result<String, Arc<PullError>>;
 type Key = (String, Credentials);
@@ -40,18 +74,28 @@ type Key = (String, Credentials);
 #[derive(Clone)]
 pub struct Puller {
     images: Arc<ImageStore>,
-    /// Registries (`host` or `host:port`) spoken to without TLS, besides those of the loopback.
-    insecure: Arc<[String]>,
+    registries: Arc<Registries>,
+    timeouts: Timeouts,
+    places: Arc<Semaphore>,
+    shares: Arc<Shares>,
     running: Arc<Mutex<HashMap<Key, Shared<BoxFuture<'static, Outcome>>>>>,
     tasks: TaskTracker,
 }
 
 impl Puller {
     /// Pulls run as tasks of `tasks`: one goes on when who asked for it has left.
-    pub fn new(images: Arc<ImageStore>, insecure: &[String], tasks: TaskTracker) -> Self {
+    pub fn new(
+        images: Arc<ImageStore>,
+        registries: Registries,
+        timeouts: Timeouts,
+        tasks: TaskTracker,
+    ) -> Self {
         Self {
             images,
-            insecure: insecure.into(),
+            registries: Arc::new(registries),
+            timeouts,
+            places: Arc::new(Semaphore::new(MAX_PULLS)),
+            shares: Arc::new(Shares::new(MAX_READING_OF_REGISTRY, MAX_READING)),
             running: Arc::default(),
             tasks,
         }
@@ -85,8 +129,7 @@ impl Puller {
         let name = key.0.clone();
         let task = self.tasks.spawn(async move {
             let started = std::time::Instant::now();
-            let fetching = fetch::image(&this.images, &reference, &key.1, &this.insecure);
-            let outcome = fetching.await.map_err(|failure| {
+            let outcome = this.fetch(&reference, &key.1).await.map_err(|failure| {
                 Arc::new(PullError {
                     reference: key.0.clone(),
                     failure,
@@ -112,5 +155,31 @@ impl Puller {
         }
         .boxed()
         .shared()
+    }
+
+    async fn fetch(
+        &self,
+        reference: &Reference,
+        credentials: &Credentials,
+    ) -> Result<String, PullFailure> {
+        let place = self.places.try_acquire();
+        let _place = place.map_err(|_| PullFailure::TooMany(MAX_PULLS))?;
+        let pull = Pull::new(
+            &self.images,
+            reference,
+            &self.registries,
+            credentials,
+            &self.shares,
+            self.timeouts,
+        )?;
+        let outcome = pull.run().await;
+        if outcome.is_err() {
+            let images = self.images.clone();
+            let swept = tokio::task::spawn_blocking(move || images.sweep_layers()).await;
+            if let Ok(Err(error)) = swept {
+                tracing::warn!(%error, "cannot remove layers that no image has");
+            }
+        }
+        outcome
     }
 }

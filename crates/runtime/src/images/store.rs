@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::extract;
+use super::holds::{Held, Holds};
 use super::implied::{self, KeptDirectory};
 use super::reference::{Reference, is_digest, is_hex64};
 use crate::{files, id};
@@ -105,6 +106,8 @@ pub struct ImageStore {
     /// Layers that are whole, but may not be on the disk yet: their records are written with the first image that has
     /// them. By name; taken after the index's lock.
     unrecorded: Mutex<HashMap<String, LayerRecord>>,
+    /// Layers of images to come. Looked at under the index's lock.
+    holds: Holds,
 }
 
 /// Beside an unpacked layer that is on the disk.
@@ -142,6 +145,7 @@ impl ImageStore {
             root,
             index: Mutex::new(index),
             unrecorded: Mutex::default(),
+            holds: Holds::default(),
         };
         store.drop_partial_images()?;
         store.sweep_layers()?;
@@ -411,15 +415,38 @@ impl ImageStore {
             .join(format!("{}.json", &image_id["sha256:".len()..]))
     }
 
-    /// Removes layers that no image names. A mounted snapshot keeps its lower directories' inodes alive only as long as
-    /// they are linked, so an image that a container uses is not removed in the first place (the CRI service sees to it).
-    fn sweep_layers(&self) -> Result<(), StoreError> {
+    /// Keeps layers from being swept, whether they are there yet or not, for an image that is about to have them.
+    pub fn hold(&self, diff_ids: &[String]) -> Result<Held<'_>, StoreError> {
+        let names: Vec<String> = diff_ids
+            .iter()
+            .map(|diff_id| layer_name(diff_id).map(str::to_owned))
+            .collect::<Result<_, _>>()?;
+        let _serialized = self.index.lock();
+        Ok(self.holds.take(names))
+    }
+
+    /// Removes layers that no image names and nobody holds. A mounted snapshot keeps its lower directories' inodes alive
+    /// only as long as they are linked, so an image that a container uses is not removed in the first place (the CRI
+    /// service sees to it).
+    pub fn sweep_layers(&self) -> Result<(), StoreError> {
+        // What takes time is done with no lock held: others only have to find the names gone.
+        for path in self.set_aside()? {
+            files::remove(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Takes layers that nobody wants out of the store; where they are now.
+    fn set_aside(&self) -> Result<Vec<PathBuf>, StoreError> {
         let index = self.index.lock();
+        let held = self.holds.names();
         let wanted: BTreeSet<&str> = index
             .values()
             .flat_map(|image| &image.config.rootfs.diff_ids)
             .filter_map(|diff_id| layer_name(diff_id).ok())
+            .chain(held.iter().map(String::as_str))
             .collect();
+        let mut aside = Vec::new();
         for entry in fs::read_dir(self.root.join("layers"))? {
             let entry = entry?;
             let name = entry.file_name();
@@ -429,10 +456,16 @@ impl ImageStore {
                 self.unrecorded.lock().remove(stem);
                 // The record first: a layer without one is not whole.
                 files::remove(&self.root.join("layers").join(format!("{stem}.json")))?;
-                files::remove(&entry.path())?;
+                let path = self.temporary().join(id::new());
+                match fs::rename(entry.path(), &path) {
+                    Ok(()) => aside.push(path),
+                    // The record, which has just gone.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
-        Ok(())
+        Ok(aside)
     }
 }
 

@@ -3,7 +3,6 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use knarr_cri::v1::AuthConfig;
-use oci_client::secrets::RegistryAuth;
 
 /// Credentials of one pull.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -42,16 +41,6 @@ impl Credentials {
             return Err("identity tokens are not supported: use a username and a password, or a registry token".to_owned());
         }
         Ok(Self::Anonymous)
-    }
-
-    pub fn registry_auth(&self) -> RegistryAuth {
-        match self {
-            Self::Anonymous => RegistryAuth::Anonymous,
-            Self::Password { username, password } => {
-                RegistryAuth::Basic(username.clone(), password.clone())
-            }
-            Self::Token(token) => RegistryAuth::Bearer(token.clone()),
-        }
     }
 }
 

@@ -1,298 +1,297 @@
 //! One pull.
+//!
+//! Everything a registry gives is on the disk, whole and with its digest checked, before anything reads it. So what reads
+//! it never waits for a registry: the few places for that are soon free, whatever other registries do.
 
-use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::{Buf, Bytes};
-use futures::{StreamExt, TryStreamExt};
-use knarr_shim::chain;
-use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
-use oci_client::manifest::{OciDescriptor, OciImageManifest};
-use oci_client::{Client, Reference as OciReference, RegistryOperation};
-use tokio::sync::{Semaphore, mpsc};
+use futures::TryStreamExt;
+use knarr_tasks::Shares;
+use reqwest::header::CONTENT_TYPE;
 
-use super::{CONNECT_TIMEOUT, Credentials, MAX_LAYERS_AT_A_TIME, PROGRESS_TIMEOUT, PullFailure};
+use super::client::Source;
+use super::error::RequestError;
+use super::manifest::{ACCEPT, Descriptor, Manifest};
+use super::spool::{self, Bounds, Spooled};
+use super::{Credentials, MAX_LAYERS_AT_A_TIME, PullFailure, Timeouts};
 use crate::images::archive::decompress;
 use crate::images::store::MAX_CONFIG_BYTES;
 use crate::images::{ImageConfig, ImageStore, NewImage, Reference, StoreError};
+use crate::registries::Registries;
 
-/// Tries to have all layers at once: one may be swept between its unpacking and the image's commit, when another image is
-/// removed at that time.
-const TRIES: usize = 2;
-/// Layers that are fetched and unpacked at a time, of all images.
-const MAX_UNPACKING: usize = 16;
-/// Chunks of the network's that unpacking may be behind.
-const QUEUED_CHUNKS: usize = 16;
+/// Largest manifest or index, bytes: what the specification wants every registry to take.
+const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+/// Largest layer as it is fetched, bytes.
+const MAX_LAYER_BYTES: u64 = 64 << 30;
+/// Depth of indexes of indexes.
+const MAX_INDEX_DEPTH: usize = 4;
+const ANYTHING: &str = "*/*";
+/// Of registries: what the manifest was when it was asked for.
+const CONTENT_DIGEST: &str = "docker-content-digest";
 
-/// Fetches what the store lacks and commits the image; its id.
-pub async fn image(
-    images: &Arc<ImageStore>,
-    reference: &Reference,
-    credentials: &Credentials,
-    insecure: &[String],
-) -> Result<String, PullFailure> {
-    let registry = Registry::new(reference, insecure)?;
-    registry.sign_in(credentials).await?;
-    let (manifest, digest) = registry.manifest(credentials).await?;
-    let config = registry.config(&manifest.config).await?;
-    let parsed: ImageConfig = serde_json::from_slice(&config).map_err(PullFailure::Config)?;
-    let diff_ids = &parsed.rootfs.diff_ids;
-    if diff_ids.len() != manifest.layers.len() {
-        return Err(PullFailure::Unsupported(format!(
-            "it has {} layers but {} diff ids",
-            manifest.layers.len(),
-            diff_ids.len()
-        )));
+/// A registry with its mirrors, for one image.
+pub struct Pull<'a> {
+    pub images: &'a Arc<ImageStore>,
+    pub reference: &'a Reference,
+    /// Places where what was fetched is read.
+    pub shares: &'a Shares,
+    pub timeouts: Timeouts,
+    sources: Vec<(Source, AtomicBool)>,
+}
+
+/// A document and what its answer said of it.
+struct Document {
+    spooled: Spooled,
+    content_type: String,
+}
+
+impl<'a> Pull<'a> {
+    pub fn new(
+        images: &'a Arc<ImageStore>,
+        reference: &'a Reference,
+        registries: &Registries,
+        credentials: &Credentials,
+        shares: &'a Shares,
+        timeouts: Timeouts,
+    ) -> Result<Self, PullFailure> {
+        let endpoints = registries
+            .endpoints(&reference.registry)
+            .map_err(PullFailure::Client)?;
+        let sources = endpoints.into_iter().map(|endpoint| {
+            let source = Source::new(endpoint, reference, credentials, timeouts)?;
+            Ok((source, AtomicBool::new(false)))
+        });
+        Ok(Self {
+            images,
+            reference,
+            shares,
+            timeouts,
+            sources: sources
+                .collect::<Result<_, String>>()
+                .map_err(PullFailure::Client)?,
+        })
     }
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        let layers = futures::stream::iter(diff_ids.iter().zip(&manifest.layers));
-        layers
-            .map(Ok)
-            .try_for_each_concurrent(MAX_LAYERS_AT_A_TIME, |(diff_id, layer)| {
-                registry.layer(images, diff_id, layer)
+
+    /// Fetches what the store lacks and commits the image; its id.
+    pub async fn run(&self) -> Result<String, PullFailure> {
+        let (config, layers, digest) = self.manifest().await?;
+        let config = self.config(&config).await?;
+        let (config, parsed) = self
+            .read(move || {
+                let config = config.bytes().map_err(StoreError::Io)?;
+                let parsed: ImageConfig =
+                    serde_json::from_slice(&config).map_err(PullFailure::Config)?;
+                Ok((config, parsed))
             })
             .await?;
-        match commit(images, config.clone(), reference, digest.clone()).await {
-            Err(PullFailure::Store(StoreError::MissingLayer(_))) if tries < TRIES => {}
-            outcome => return outcome,
+        let diff_ids = &parsed.rootfs.diff_ids;
+        if diff_ids.len() != layers.len() {
+            return Err(PullFailure::Unsupported(format!(
+                "it has {} layers but {} diff ids",
+                layers.len(),
+                diff_ids.len()
+            )));
         }
-    }
-}
-
-async fn commit(
-    images: &Arc<ImageStore>,
-    config: Vec<u8>,
-    reference: &Reference,
-    digest: String,
-) -> Result<String, PullFailure> {
-    let (images, reference) = (images.clone(), reference.clone());
-    let committing = tokio::task::spawn_blocking(move || {
-        images.commit(&NewImage {
-            config: &config,
-            references: &[reference],
-            manifest_digest: Some(&digest),
+        // Until the image is there nothing else names them.
+        let _held = self.images.hold(diff_ids)?;
+        futures::stream::iter(diff_ids.iter().zip(&layers).map(Ok))
+            .try_for_each_concurrent(MAX_LAYERS_AT_A_TIME, |(diff_id, layer)| {
+                self.layer(diff_id, layer)
+            })
+            .await?;
+        let (images, reference) = (self.images.clone(), self.reference.clone());
+        self.read(move || {
+            Ok(images.commit(&NewImage {
+                config: &config,
+                references: &[reference],
+                manifest_digest: Some(&digest),
+            })?)
         })
-    });
-    match committing.await {
-        Ok(outcome) => Ok(outcome?),
-        Err(error) => Err(PullFailure::Ended(error.to_string())),
-    }
-}
-
-/// A repository of a registry.
-struct Registry {
-    client: Client,
-    reference: OciReference,
-    /// For messages.
-    name: String,
-}
-
-impl Registry {
-    fn new(reference: &Reference, insecure: &[String]) -> Result<Self, PullFailure> {
-        // Whoever came first has installed one; any will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let plain = is_loopback(&reference.registry) || insecure.contains(&reference.registry);
-        let config = ClientConfig {
-            protocol: if plain {
-                ClientProtocol::Http
-            } else {
-                ClientProtocol::Https
-            },
-            read_timeout: Some(PROGRESS_TIMEOUT),
-            connect_timeout: Some(CONNECT_TIMEOUT),
-            user_agent: concat!("knarr/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        let client =
-            Client::try_from(config).map_err(|error| PullFailure::Client(chain(&error)))?;
-        let (registry, repository) = (reference.registry.clone(), reference.repository.clone());
-        let oci = match (&reference.digest, &reference.tag) {
-            (Some(digest), _) => OciReference::with_digest(registry, repository, digest.clone()),
-            (None, tag) => {
-                let tag = tag
-                    .as_deref()
-                    .unwrap_or(crate::images::reference::DEFAULT_TAG);
-                OciReference::with_tag(registry, repository, tag.to_owned())
-            }
-        };
-        Ok(Self {
-            client,
-            reference: oci,
-            name: reference.to_string(),
-        })
+        .await
     }
 
-    fn failure(&self, what: &str) -> impl Fn(OciDistributionError) -> PullFailure + '_ {
-        let what = format!("{what} {:?}", self.name);
-        move |error| PullFailure::of(&error, &self.name, &what)
-    }
-
-    /// Gets a token where the registry wants one; anonymously as well.
-    async fn sign_in(&self, credentials: &Credentials) -> Result<(), PullFailure> {
-        let auth = credentials.registry_auth();
-        self.client
-            .auth(&self.reference, &auth, RegistryOperation::Pull)
-            .await
-            .map_err(self.failure("failed to resolve reference"))?;
-        Ok(())
-    }
-
-    /// The manifest for this platform, and the digest of what the reference names: the list's, if it is one.
-    async fn manifest(
-        &self,
-        credentials: &Credentials,
-    ) -> Result<(OciImageManifest, String), PullFailure> {
-        let auth = credentials.registry_auth();
-        let (manifest, digest, list) = self
-            .client
-            .pull_image_manifest_and_list_digest(&self.reference, &auth)
-            .await
-            .map_err(|error| match error {
-                OciDistributionError::ImageManifestNotFoundError(_) => {
-                    PullFailure::Platform(architecture())
+    /// Configuration and layers for this platform, and the digest of what the reference names: the index's, if it is one.
+    async fn manifest(&self) -> Result<(Descriptor, Vec<Descriptor>, String), PullFailure> {
+        let tag = self
+            .reference
+            .tag
+            .as_deref()
+            .unwrap_or(crate::images::reference::DEFAULT_TAG);
+        let named = self.reference.digest.as_deref();
+        let mut document = self
+            .document(named.unwrap_or(tag), named.map(|digest| (None, digest)))
+            .await?;
+        let digest = document.spooled.digest.clone();
+        for _ in 0..=MAX_INDEX_DEPTH {
+            let Document {
+                spooled,
+                content_type,
+            } = document;
+            let parsed = self.read(move || {
+                Manifest::parse(&spooled.bytes().map_err(StoreError::Io)?, &content_type)
+            });
+            match parsed.await? {
+                Manifest::Image { config, layers } => return Ok((config, layers, digest)),
+                Manifest::Elsewhere(next) => {
+                    document = self
+                        .document(&next.digest, Some((Some(next.size), &next.digest)))
+                        .await?;
                 }
-                error => self.failure("failed to resolve reference")(error),
-            })?;
-        Ok((manifest, list.unwrap_or(digest)))
-    }
-
-    /// The image's configuration; its digest is checked at the stream's end.
-    async fn config(&self, descriptor: &OciDescriptor) -> Result<Vec<u8>, PullFailure> {
-        let too_long = || {
-            PullFailure::Unsupported(format!(
-                "its configuration is longer than {MAX_CONFIG_BYTES} bytes"
-            ))
-        };
-        if descriptor.size > MAX_CONFIG_BYTES as i64 {
-            return Err(too_long());
-        }
-        let what = "failed to fetch the configuration of";
-        let mut stream = self
-            .client
-            .pull_blob_stream(&self.reference, descriptor)
-            .await
-            .map_err(self.failure(what))?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| self.broken(what, &error))?;
-            if bytes.len() + chunk.len() > MAX_CONFIG_BYTES as usize {
-                return Err(too_long());
             }
-            bytes.extend_from_slice(&chunk);
         }
-        Ok(bytes)
+        Err(PullFailure::Unsupported(format!(
+            "its index leads through more than {MAX_INDEX_DEPTH} others"
+        )))
     }
 
-    /// From the socket into the layer's directory. One that is there is not fetched.
-    async fn layer(
+    async fn document(
         &self,
-        images: &Arc<ImageStore>,
-        diff_id: &str,
-        descriptor: &OciDescriptor,
-    ) -> Result<(), PullFailure> {
-        if images.has_layer(diff_id) {
+        name: &str,
+        known: Option<(Option<u64>, &str)>,
+    ) -> Result<Document, PullFailure> {
+        let rest = format!("manifests/{name}");
+        let rest = &rest;
+        self.of_first("failed to resolve reference", |source| async move {
+            let response = source.get(rest, ACCEPT).await?;
+            let header = |name: &str| {
+                let value = response
+                    .headers()
+                    .get(name)
+                    .and_then(|value| value.to_str().ok());
+                value.unwrap_or_default().to_owned()
+            };
+            let (content_type, said) = (header(CONTENT_TYPE.as_str()), header(CONTENT_DIGEST));
+            let bounds = Bounds {
+                most: MAX_MANIFEST_BYTES,
+                promised: known.and_then(|(size, digest)| Some((size?, digest))),
+            };
+            let spooled = self.spool(response, bounds).await?;
+            let wanted = known.map(|(_, digest)| digest);
+            let said = Some(said.as_str()).filter(|said| said.starts_with("sha256:"));
+            for other in [wanted, said].into_iter().flatten() {
+                if other != spooled.digest {
+                    let text = format!("the manifest's digest is {}, not {other}", spooled.digest);
+                    return Err(RequestError::Other(text));
+                }
+            }
+            Ok(Document {
+                spooled,
+                content_type,
+            })
+        })
+        .await
+    }
+
+    async fn config(&self, descriptor: &Descriptor) -> Result<Spooled, PullFailure> {
+        if descriptor.size > MAX_CONFIG_BYTES {
+            let text = format!("its configuration is longer than {MAX_CONFIG_BYTES} bytes");
+            return Err(PullFailure::Unsupported(text));
+        }
+        self.blob(
+            "failed to fetch the configuration of",
+            descriptor,
+            MAX_CONFIG_BYTES,
+        )
+        .await
+    }
+
+    /// Into the layer's directory. One that is there is not fetched.
+    async fn layer(&self, diff_id: &str, descriptor: &Descriptor) -> Result<(), PullFailure> {
+        if self.images.has_layer(diff_id) {
             return Ok(());
         }
         let what = format!("failed to copy layer {} of", descriptor.digest);
-        // Each takes a thread for as long as it is fetched.
-        static UNPACKING: Semaphore = Semaphore::const_new(MAX_UNPACKING);
-        let _permit = UNPACKING
-            .acquire()
-            .await
-            .map_err(|error| PullFailure::Ended(error.to_string()))?;
-        let mut stream = self
-            .client
-            .pull_blob_stream(&self.reference, descriptor)
-            .await
-            .map_err(self.failure(&what))?;
-        let (sender, receiver) = mpsc::channel(QUEUED_CHUNKS);
-        let (store, id) = (images.clone(), diff_id.to_owned());
-        let unpacking = tokio::task::spawn_blocking(move || {
-            let reader = ChunkReader {
-                chunks: receiver,
-                current: Bytes::new(),
-            };
-            store.unpack_layer(&id, decompress(reader).map_err(StoreError::Io)?)
+        let spooled = self.blob(&what, descriptor, MAX_LAYER_BYTES).await?;
+        let (images, id) = (self.images.clone(), diff_id.to_owned());
+        let unpacked = self.read(move || {
+            let reader = spooled
+                .into_reader()
+                .and_then(decompress)
+                .map_err(StoreError::Io)?;
+            Ok(images.unpack_layer(&id, reader)?)
         });
-        let promised = u64::try_from(descriptor.size).unwrap_or(0);
-        let mut received = 0_u64;
-        while let Some(chunk) = stream.next().await {
-            received += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
-            if received > promised {
-                return Err(PullFailure::Registry {
-                    what: format!("{what} {:?}", self.name),
-                    text: format!(
-                        "more than the {promised} bytes of its descriptor: its digest is another"
-                    ),
-                });
+        unpacked.await.map_err(|failure| PullFailure::Registry {
+            what: format!(
+                "failed to unpack layer {} of {:?}",
+                descriptor.digest,
+                self.reference.to_string()
+            ),
+            text: knarr_shim::chain(&failure),
+        })
+    }
+
+    async fn blob(
+        &self,
+        what: &str,
+        descriptor: &Descriptor,
+        most: u64,
+    ) -> Result<Spooled, PullFailure> {
+        let rest = format!("blobs/{}", descriptor.digest);
+        let bounds = Bounds {
+            most,
+            promised: Some((descriptor.size, &descriptor.digest)),
+        };
+        let rest = &rest;
+        self.of_first(what, |source| async move {
+            self.spool(source.get(rest, ANYTHING).await?, bounds).await
+        })
+        .await
+    }
+
+    async fn spool(
+        &self,
+        response: reqwest::Response,
+        bounds: Bounds<'_>,
+    ) -> Result<Spooled, RequestError> {
+        let directory: &Path = &self.images.temporary();
+        spool::spool(response, directory, bounds, self.timeouts.progress).await
+    }
+
+    /// From the first of mirrors and registry that has it. One that failed is not asked again, unless it only lacked
+    /// something; the registry itself always is, last.
+    async fn of_first<'s, T, F>(
+        &'s self,
+        what: &str,
+        get: impl Fn(&'s Source) -> F,
+    ) -> Result<T, PullFailure>
+    where
+        F: Future<Output = Result<T, RequestError>>,
+    {
+        let reference = self.reference.to_string();
+        let mut what = format!("{what} {reference:?}");
+        let mut left = self.sources.iter();
+        while let Some((source, failed)) = left.next() {
+            let last = left.as_slice().is_empty();
+            if failed.load(Ordering::Relaxed) && !last {
+                continue;
             }
-            // Whoever unpacks has failed, and says so below.
-            if sender.send(chunk).await.is_err() {
-                break;
+            let error = match get(source).await {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            if last {
+                return Err(error.failure(&reference, &what));
             }
+            tracing::debug!(image = reference, mirror = source.place(), %error, "a mirror was of no use");
+            failed.fetch_or(!error.is_not_found(), Ordering::Relaxed);
+            what = format!("{what}, after {}: {error}", source.place());
         }
-        drop(sender);
-        match unpacking.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.broken(&what, &error)),
+        Err(PullFailure::Client(
+            "there is no registry to ask".to_owned(),
+        ))
+    }
+
+    /// Work on what was fetched: at one of a few places, on a thread of its own.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, PullFailure> + Send + 'static,
+    ) -> Result<T, PullFailure> {
+        let _share = self.shares.take(&self.reference.registry).await;
+        match tokio::task::spawn_blocking(work).await {
+            Ok(outcome) => outcome,
             Err(error) => Err(PullFailure::Ended(error.to_string())),
         }
     }
-
-    /// A stream that broke off: by the network, a digest that is not the promised one, or the disk.
-    fn broken(&self, what: &str, error: &(dyn std::error::Error + 'static)) -> PullFailure {
-        let text = chain(error);
-        let what = format!("{what} {:?}", self.name);
-        if text.contains("timed out") || text.contains("operation timed") {
-            PullFailure::Timeout { what, text }
-        } else {
-            PullFailure::Registry { what, text }
-        }
-    }
 }
-
-/// A download as a blocking reader. Unlike a bridge that runs futures it can be left alone when the process stops.
-struct ChunkReader {
-    chunks: mpsc::Receiver<io::Result<Bytes>>,
-    current: Bytes,
-}
-
-impl Read for ChunkReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.current.is_empty() {
-            match self.chunks.blocking_recv() {
-                Some(chunk) => self.current = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let count = buffer.len().min(self.current.len());
-        self.current.copy_to_slice(&mut buffer[..count]);
-        Ok(count)
-    }
-}
-
-/// The registry is on this machine: nothing that TLS would protect leaves it.
-fn is_loopback(registry: &str) -> bool {
-    let host = match registry.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => registry.split(':').next().unwrap_or(registry),
-    };
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
-}
-
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests;
