@@ -72,6 +72,10 @@ pub struct Up {
     #[arg(long, value_name = "DIR")]
     pub image_dir: Vec<PathBuf>,
 
+    /// Mirrors of registries with their credentials and certificates, in the form of k3s' registries.yaml
+    #[arg(long, value_name = "FILE")]
+    pub registries: Option<PathBuf>,
+
     /// CRI socket of another runtime (unix:///run/containerd/containerd.sock) [default: the embedded runtime]
     #[arg(long, value_name = "ENDPOINT")]
     pub container_runtime_endpoint: Option<String>,

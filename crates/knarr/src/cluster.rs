@@ -19,7 +19,7 @@ use knarr_controllers::Controllers;
 use knarr_dns::Dns;
 use knarr_kubelet::Kubelet;
 use knarr_proxy::Proxy;
-use knarr_runtime::Runtime;
+use knarr_runtime::{Registries, Runtime};
 use knarr_scheduler::Scheduler;
 use knarr_store::Embedded;
 use knarr_tasks::Tasks;
@@ -356,10 +356,16 @@ async fn start_runtime(
         if !flags.image_dir.is_empty() {
             warn!("--image-dir is for the embedded runtime; another runtime has its own images");
         }
+        if flags.registries.is_some() {
+            warn!("--registries is for the embedded runtime; another runtime has its own mirrors");
+        }
         return Ok(endpoint.clone());
     }
     let mut config = knarr_runtime::Config::new(&flags.data_dir);
     config.cgroup_root.clone_from(&host.cgroup);
+    if let Some(path) = &flags.registries {
+        config.registries = Registries::read(path)?;
+    }
     let socket = config.socket.clone();
     let runtime = Runtime::new(config).await?;
     for dir in &flags.image_dir {

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use knarr_cni::{InstanceId, node};
+use knarr_runtime::Registries;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
 };
@@ -48,6 +49,9 @@ pub fn check(flags: &Up) -> Result<()> {
         if !dir.is_dir() {
             bail!("--image-dir {} is not a directory", dir.display());
         }
+    }
+    if let Some(path) = &flags.registries {
+        Registries::read(path).context("--registries")?;
     }
     if let Some(address) = flags.node_ip
         && UdpSocket::bind((address, 0)).is_err()

@@ -148,6 +148,7 @@ fn bad_flags(cluster: &Cluster) -> Result<()> {
         (vec!["--service-cidr=10.42.5.0/24"], "overlap"),
         (vec!["--cluster-dns=1.2.3.4"], "not within"),
         (vec!["--image-dir=/nowhere"], "/nowhere is not a directory"),
+        (vec!["--registries=/nowhere"], "cannot read /nowhere"),
     ];
     for (flags, wanted) in cases {
         let mut command = up(cluster)?;
@@ -257,6 +258,7 @@ fn help(cluster: &Cluster) -> Result<()> {
         ("--cluster-dns", "default"),
         ("--cluster-domain", "cluster.local"),
         ("--image-dir", "archives"),
+        ("--registries", "Mirrors"),
         ("--container-runtime-endpoint", "embedded"),
         ("--cgroup-root", "/knarr"),
         ("--log-level", "info"),
