@@ -195,6 +195,7 @@ async fn kubelet_error(response: Response<Incoming>) -> Status {
             message: text,
             ..Status::path_not_found()
         },
+        StatusCode::TOO_MANY_REQUESTS => Status::too_many_requests(text, 1),
         _ => Status::internal(text),
     }
 }

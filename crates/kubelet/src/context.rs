@@ -36,6 +36,8 @@ pub(crate) struct Context {
     /// What pods may set.
     pub sysctls: knarr_host::sysctl::Allowlist,
     pub features: crate::runtime::Features,
+    /// Streams that clients have open, by the pod's uid: logs, exec, attach and port-forward.
+    pub streams: knarr_tasks::Quota,
 }
 
 impl Context {

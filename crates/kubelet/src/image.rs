@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use base64::Engine as _;
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use knarr_cri::v1;
+use knarr_tasks::Shares;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
@@ -15,8 +16,10 @@ use crate::{
     runtime::Runtime,
 };
 
-/// Pulls that run at the same time.
-const PARALLEL_PULLS: usize = 4;
+/// Pulls from one registry at a time: one that keeps them waiting is in nobody else's way.
+const PULLS_OF_REGISTRY: usize = 4;
+/// Pulls at a time.
+const PULLS: usize = 32;
 /// How long a container shows the failed pull itself before it shows that it waits for the next.
 const SHOW_ERROR: Duration = Duration::from_secs(3);
 /// Registry of references that name none.
@@ -47,7 +50,7 @@ pub(crate) struct Images {
     runtime: Runtime,
     events: Events,
     backoff: Arc<Mutex<HashMap<String, Backoff>>>,
-    pulls: Arc<tokio::sync::Semaphore>,
+    pulls: Arc<Shares>,
 }
 
 impl Images {
@@ -56,7 +59,7 @@ impl Images {
             runtime,
             events,
             backoff: Arc::default(),
-            pulls: Arc::new(tokio::sync::Semaphore::new(PARALLEL_PULLS)),
+            pulls: Arc::new(Shares::new(PULLS_OF_REGISTRY, PULLS)),
         }
     }
 
@@ -191,11 +194,7 @@ impl Images {
     }
 
     async fn fetch(&self, image: &str, secrets: &[Arc<Secret>]) -> Result<(Ready, u64), String> {
-        let _permit = self
-            .pulls
-            .acquire()
-            .await
-            .map_err(|error| error.to_string())?;
+        let _share = self.pulls.take(registry(image)).await;
         // Credentials are tried from the most specific on; without any, once anonymously.
         let mut attempts: Vec<Option<v1::AuthConfig>> =
             credentials(image, secrets).into_iter().map(Some).collect();
@@ -289,6 +288,14 @@ pub(crate) fn with_tag(image: &str) -> Option<String> {
         return Some(image.to_owned());
     }
     Some(format!("{image}:latest"))
+}
+
+/// The registry of a reference, the default one where it names none.
+fn registry(image: &str) -> &str {
+    match image.split_once('/') {
+        Some((first, _)) if first.contains(['.', ':']) || first == "localhost" => first,
+        _ => DEFAULT_REGISTRY,
+    }
 }
 
 fn default_policy(image: &str) -> &'static str {

@@ -219,6 +219,7 @@ fn context(
         http,
         sysctls,
         features,
+        streams: crate::server::streams(),
     })
 }
 

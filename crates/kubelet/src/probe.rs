@@ -303,10 +303,7 @@ impl Prober {
     async fn exec(&self, command: &[String], timeout: Duration) -> Outcome {
         match self.ctx.runtime.exec_sync(&self.id, command, timeout).await {
             Ok(answer) if answer.exit_code == 0 => Outcome::Success,
-            Ok(answer) => {
-                let output = [answer.stdout, answer.stderr].concat();
-                Outcome::Failure(String::from_utf8_lossy(&output).into_owned())
-            }
+            Ok(answer) => Outcome::Failure(answer.output),
             Err(error) if error.code == knarr_cri::tonic::Code::DeadlineExceeded => {
                 let command = command.join(" ");
                 Outcome::Failure(format!(

@@ -18,6 +18,8 @@ const SANDBOX_TIMEOUT: Duration = Duration::from_secs(240);
 const PULL_TIMEOUT: Duration = Duration::from_secs(1_800);
 /// What is added to a caller's own timeout, so that the runtime's answer arrives before we give up.
 const MARGIN: Duration = Duration::from_secs(10);
+/// What is kept of a command's output, bytes: upstream's limit for probes.
+const MAX_OUTPUT_BYTES: usize = 10 << 10;
 
 /// A CRI call failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -159,13 +161,13 @@ impl Runtime {
         }
     }
 
-    /// Runs a command to its end; stdout and stderr are what the runtime kept of them.
+    /// Runs a command to its end.
     pub(crate) async fn exec_sync(
         &self,
         id: &str,
         command: &[String],
         timeout: Duration,
-    ) -> Result<v1::ExecSyncResponse> {
+    ) -> Result<Ended> {
         let request = v1::ExecSyncRequest {
             container_id: id.to_owned(),
             cmd: command.to_vec(),
@@ -173,7 +175,7 @@ impl Runtime {
         };
         let mut client = self.runtime.clone();
         match tokio::time::timeout(timeout + MARGIN, client.exec_sync(request)).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Ok(response)) => Ok(Ended::of(response.into_inner())),
             Ok(Err(status)) => Err(Error::new(&status)),
             Err(_) => Err(Error::timeout()),
         }
@@ -192,5 +194,40 @@ impl Runtime {
             Ok(Err(status)) => Err(Error::new(&status)),
             Err(_) => Err(Error::timeout()),
         }
+    }
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub exit_code: i32,
+    /// The beginning of what it said, on stdout and then on stderr.
+    pub output: String,
+}
+
+impl Ended {
+    fn of(answer: v1::ExecSyncResponse) -> Self {
+        let said = answer.stdout.into_iter().chain(answer.stderr);
+        let kept: Vec<u8> = said.take(MAX_OUTPUT_BYTES).collect();
+        Self {
+            exit_code: answer.exit_code,
+            output: String::from_utf8_lossy(&kept).into_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_a_command_says_the_beginning_is_kept() {
+        let ended = Ended::of(v1::ExecSyncResponse {
+            stdout: vec![b'o'; MAX_OUTPUT_BYTES - 2],
+            stderr: vec![b'e'; 16 << 20],
+            exit_code: 3,
+        });
+        assert_eq!((ended.exit_code, ended.output.len()), (3, 10 << 10));
+        assert!(ended.output.ends_with("oee"));
     }
 }

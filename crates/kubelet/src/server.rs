@@ -10,11 +10,17 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use k8s_openapi::api::core::v1::Pod;
+use knarr_tasks::{Place, Quota};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{config::Config, context::Shared, kubelet::Error};
+use crate::{
+    config::Config,
+    context::{self, Shared},
+    kubelet::Error,
+};
 
 mod auth;
 mod logs;
@@ -26,6 +32,10 @@ mod tls;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 1_024;
+/// Streams of one pod at a time: logs, exec, attach and port-forward.
+const MAX_STREAMS_OF_POD: usize = 64;
+/// Of all pods.
+const MAX_STREAMS: usize = 512;
 
 pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -54,6 +64,19 @@ impl Server {
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Places of [`Context::streams`](crate::context::Context::streams).
+pub(crate) fn streams() -> Quota {
+    Quota::new(MAX_STREAMS_OF_POD, MAX_STREAMS)
+}
+
+/// A place for a stream of a pod, or why there is none, for a `429`.
+fn place(ctx: &Shared, pod: &Pod) -> Result<Place, String> {
+    ctx.streams.take(context::uid(pod)).map_err(|full| {
+        let name = context::name(pod);
+        format!("too many streams of pod \"{name}\": {full}\n")
+    })
 }
 
 /// Serves until the token is cancelled; streams end then.

@@ -63,6 +63,7 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
         http: Http::new().unwrap(),
         sysctls: knarr_host::sysctl::Allowlist::default(),
         features: crate::runtime::Features::default(),
+        streams: crate::server::streams(),
         cgroups: Cgroups::none(),
         observed: Observed::new(runtime.clone(), &config.instance),
         runtime_name: "fake".into(),

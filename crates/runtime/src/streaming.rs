@@ -35,6 +35,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use knarr_tasks::Quota;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -46,6 +47,8 @@ use tickets::Tickets;
 
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 1000;
+/// Sessions at a time of one container, or of one sandbox's ports.
+const MAX_SESSIONS_OF_ONE: usize = 64;
 /// How long sessions may take to end after the token is cancelled.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -150,6 +153,7 @@ impl Server {
             tickets: self.tickets.clone(),
             executor,
             timeouts: self.timeouts,
+            quota: Quota::new(MAX_SESSIONS_OF_ONE, MAX_CONNECTIONS),
             sessions: sessions.clone(),
             token: token.clone(),
         })

@@ -290,3 +290,34 @@ async fn kubectl_port_forward_to_nothing() {
             .unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_has_so_many_sessions_and_no_more() {
+    const SESSIONS: usize = 64;
+    let kit = Kit::start().await;
+    let mut sockets = Vec::new();
+    for _ in 0..SESSIONS {
+        let url = kit.exec(&["cat"], true, false);
+        sockets.push(kit.websocket(&url, "v5.channel.k8s.io").await);
+    }
+    kit.until("all run", || kit.running() == SESSIONS).await;
+    let headers = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==",
+        "Sec-WebSocket-Protocol: v5.channel.k8s.io",
+    ];
+    let refused = kit.get(&kit.exec(&["cat"], true, false), &headers).await;
+    assert!(
+        refused.starts_with("HTTP/1.1 429 Too Many Requests")
+            && refused.ends_with("64 of it are open, and no more may be\n"),
+        "{refused}"
+    );
+    assert_eq!(kit.running(), SESSIONS);
+    sockets.pop();
+    kit.until("one has ended", || kit.running() < SESSIONS)
+        .await;
+    kit.websocket(&kit.exec(&["cat"], true, false), "v5.channel.k8s.io")
+        .await;
+}

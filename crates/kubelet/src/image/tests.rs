@@ -20,6 +20,20 @@ fn references_get_a_tag() {
 }
 
 #[test]
+fn pulls_are_counted_by_registry() {
+    for (image, expected) in [
+        ("nginx", "docker.io"),
+        ("team/app:1", "docker.io"),
+        ("docker.io/team/app", "docker.io"),
+        ("localhost/app", "localhost"),
+        ("host:5000/a/b:1", "host:5000"),
+        ("r.example/a@sha256:0", "r.example"),
+    ] {
+        assert_eq!(registry(image), expected, "{image}");
+    }
+}
+
+#[test]
 fn credentials_go_by_the_longest_match() {
     let auth = |user: &str| json!({ "auth": base64::engine::general_purpose::STANDARD.encode(format!("{user}:pw")) });
     let config = json!({ "auths": {

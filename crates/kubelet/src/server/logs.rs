@@ -64,6 +64,10 @@ pub(super) async fn serve(
         };
         return text(StatusCode::BAD_REQUEST, message);
     };
+    let place = match super::place(ctx, &pod) {
+        Ok(place) => place,
+        Err(message) => return text(StatusCode::TOO_MANY_REQUESTS, message),
+    };
     let log = Log::new(ctx.config.logs_dir(), &instance.log_path);
     let (alive_sender, alive) =
         watch::channel(instance.state() == ContainerState::ContainerRunning);
@@ -79,6 +83,7 @@ pub(super) async fn serve(
             () = reader => {}
             () = liveness => {}
         }
+        drop(place);
     });
     knarr_tasks::spawn("a reader of logs", reading);
     let stream = tokio_stream_of(chunks).map(|chunk| chunk.map(Frame::data));

@@ -6,8 +6,10 @@ use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
 use knarr_auth::bearer;
 use knarr_cri::v1;
+use knarr_tasks::Place;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -40,11 +42,20 @@ pub(super) async fn serve(
     token: CancellationToken,
 ) -> Response<Body> {
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let url = match url(ctx, action, target, &query).await {
+    let (namespace, name, _) = target;
+    let Some(pod) = pods::find(ctx, namespace, name) else {
+        let message = format!("pod does not exist: \"{name}_{namespace}\"");
+        return text(StatusCode::NOT_FOUND, message);
+    };
+    let place = match super::place(ctx, &pod) {
+        Ok(place) => place,
+        Err(message) => return text(StatusCode::TOO_MANY_REQUESTS, message),
+    };
+    let url = match url(ctx, action, &pod, target.2, &query).await {
         Ok(url) => url,
         Err((status, message)) => return text(status, message),
     };
-    match splice(&url, request, token).await {
+    match splice(&url, request, place, token).await {
         Ok(response) => response,
         Err(error) => text(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -56,15 +67,15 @@ pub(super) async fn serve(
 async fn url(
     ctx: &Shared,
     action: &str,
-    (namespace, name, container): Target<'_>,
+    pod: &Pod,
+    container: Option<&str>,
     query: &str,
 ) -> Result<String, (StatusCode, String)> {
     let missing = |what: String| (StatusCode::NOT_FOUND, what);
     let internal =
         |error: crate::runtime::Error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
-    let pod = pods::find(ctx, namespace, name)
-        .ok_or_else(|| missing(format!("pod does not exist: \"{name}_{namespace}\"")))?;
-    let view = ctx.observed.view(context::uid(&pod));
+    let name = context::name(pod);
+    let view = ctx.observed.view(context::uid(pod));
     let query = pairs(query);
     let flag = |names: [&str; 2]| {
         query
@@ -134,6 +145,7 @@ async fn url(
 async fn splice(
     url: &str,
     mut request: Request<Incoming>,
+    place: Place,
     token: CancellationToken,
 ) -> Result<Response<Body>, String> {
     let uri: http::Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
@@ -193,7 +205,10 @@ async fn splice(
     let ours = hyper::upgrade::on(&mut request);
     knarr_tasks::spawn(
         "a stream to a container",
-        token.run_until_cancelled_owned(join(ours, theirs)),
+        token.run_until_cancelled_owned(async move {
+            join(ours, theirs).await;
+            drop(place);
+        }),
     );
     Ok(response)
 }

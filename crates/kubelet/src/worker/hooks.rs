@@ -28,12 +28,11 @@ pub(crate) async fn run(
             if answer.exit_code == 0 {
                 return Ok(());
             }
-            let output = [answer.stdout, answer.stderr].concat();
             return Err(format!(
                 "command '{}' exited with {}: {}",
                 command.join(" "),
                 answer.exit_code,
-                String::from_utf8_lossy(&output)
+                answer.output
             ));
         }
         if let Some(get) = &hook.http_get {

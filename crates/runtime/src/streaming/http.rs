@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use knarr_tasks::Quota;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ pub struct State {
     pub tickets: Arc<Tickets>,
     pub executor: Arc<dyn Executor>,
     pub timeouts: Timeouts,
+    pub quota: Quota,
     pub sessions: TaskTracker,
     pub token: CancellationToken,
 }
@@ -96,13 +98,20 @@ fn answer(
             "query parameter \"port\" is required\n".into(),
         );
     }
+    let session_place = match state.quota.take(ticket.target()) {
+        Ok(place) => place,
+        Err(full) => {
+            let message = format!("too many sessions of {}: {full}\n", ticket.target());
+            return text(StatusCode::TOO_MANY_REQUESTS, message);
+        }
+    };
     let answer = switching(&protocol);
     let upgrade = hyper::upgrade::on(&mut request);
     let session = session(state.clone(), upgrade, ticket, protocol);
     let token = state.token.clone();
     state.sessions.spawn(async move {
         token.run_until_cancelled(session).await;
-        drop(place);
+        drop((place, session_place));
     });
     answer
 }

@@ -26,6 +26,15 @@ pub enum Ticket {
 }
 
 impl Ticket {
+    /// The container or sandbox that it is for.
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Exec(request) => &request.container_id,
+            Self::Attach(request) => &request.container_id,
+            Self::PortForward(request) => &request.sandbox_id,
+        }
+    }
+
     /// First segment of its URL's path.
     fn verb(&self) -> &'static str {
         match self {
