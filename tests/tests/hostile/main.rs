@@ -3,6 +3,8 @@
 #![allow(clippy::print_stdout)]
 
 mod pod;
+mod registry;
+mod streams;
 #[path = "../e2e/support.rs"]
 #[allow(dead_code)]
 mod support;
