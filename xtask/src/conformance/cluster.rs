@@ -3,14 +3,23 @@
 use std::{
     env,
     ffi::OsStr,
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
 use knarr_testkit::{Cluster, Options, image::target_dir};
+use serde_json::json;
+
+use crate::image::{conformance::ARCHIVE, registry::Registry};
 
 const NAMESPACES: &str = "/run/netns";
+/// Where the suite's images are served, on the node; the suite itself takes port 5000.
+const MIRROR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5001);
+/// The registry that it stands for.
+const MIRRORED: &str = "registry.k8s.io";
 
 /// A cluster and the way to it.
 pub enum Target {
@@ -23,7 +32,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// A cluster of knarr's with the suite's images.
+    /// A cluster of knarr's with the suite's images: imported, and behind a mirror for specs that insist on a pull.
     pub fn start() -> Result<Self> {
         let images = target_dir().join("images/conformance");
         ensure!(
@@ -31,10 +40,16 @@ impl Target {
             "the suite's images are missing: cargo xtask image --conformance"
         );
         eprintln!("starting a cluster");
-        let cluster = Cluster::start_with(Options {
+        let registry = Registry::open(&images.join(ARCHIVE))?;
+        let mut cluster = Cluster::prepare(Options {
             images: Some(images),
             ..Options::default()
         })?;
+        registry.serve(cluster.network().listen(MIRROR)?);
+        let mirrors = cluster.directory().join("registries.yaml");
+        fs::write(&mirrors, mirror_config())?;
+        cluster.add_flag(format!("--registries={}", mirrors.display()));
+        cluster.up()?;
         Ok(Self::Own(Box::new(cluster)))
     }
 
@@ -93,4 +108,9 @@ impl Target {
         ensure!(!ended, "knarr has ended\n{}", cluster.log_tail());
         Ok(())
     }
+}
+
+/// JSON is YAML.
+fn mirror_config() -> String {
+    json!({"mirrors": {MIRRORED: {"endpoint": [format!("http://{MIRROR}")]}}}).to_string()
 }

@@ -24,7 +24,8 @@ use crate::{
     progress::step,
 };
 
-const ARCHIVE: &str = "conformance.tar";
+/// The archive's name.
+pub const ARCHIVE: &str = "conformance.tar";
 /// What the archive was made from, beside it.
 const INPUTS: &str = "conformance.inputs";
 const KUBERNETES: &str = "k8s.io/kubernetes";
