@@ -7,7 +7,6 @@ use std::{
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::Once,
     time::{Duration, Instant},
 };
 
@@ -19,6 +18,7 @@ use nix::{
 
 use crate::{
     command::{self, Output},
+    ground,
     host::{self, Name},
     image,
     kubectl::Kubectl,
@@ -73,8 +73,7 @@ impl Cluster {
 
     /// Everything but the process, for [`Cluster::up`] or [`Cluster::knarr`].
     pub fn prepare(options: Options) -> Result<Self> {
-        static SWEEP: Once = Once::new();
-        SWEEP.call_once(host::sweep);
+        ground::sweep();
         let name = Name::new()?;
         fs::create_dir_all(host::directory(name.id()))?;
         let network = Network::new(name.id())?;

@@ -19,6 +19,8 @@ mod cluster;
 #[cfg(feature = "cluster")]
 mod command;
 #[cfg(feature = "cluster")]
+mod ground;
+#[cfg(feature = "cluster")]
 mod host;
 #[cfg(feature = "cluster")]
 mod kubectl;
@@ -36,6 +38,7 @@ pub use self::{
 pub use self::{
     cluster::{Cluster, Options, kill_process, knarr_binary},
     command::{Output, run, run_with_input},
+    ground::Ground,
     host::can_run_clusters,
     kubectl::{Kubectl, kubectls},
     network::{NODE_IP, Network},
