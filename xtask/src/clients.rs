@@ -9,6 +9,7 @@ mod critest;
 mod place;
 mod report;
 mod session;
+mod visit;
 
 use std::{
     collections::BTreeSet,
@@ -46,11 +47,11 @@ pub struct Args {
 /// Runs `cargo xtask clients`.
 pub fn run(args: &Args) -> Result<()> {
     let path = image::workspace().join(RECORD);
-    let mut known = Record::<2>::load(&path)?;
+    let known = Record::<2>::load(&path)?;
     let mut found = Record::default();
     let mut ran = BTreeSet::new();
     let mut broken = Vec::new();
-    for client in chosen(&args.only)? {
+    for client in chosen(args)? {
         let started = Instant::now();
         match try_client(&client, args, &mut found) {
             Ok(()) => {
@@ -67,6 +68,8 @@ pub fn run(args: &Args) -> Result<()> {
     let changes = known.changes(&found, |[client, _]| ran.contains(client));
     summary(&ran, &found, &changes)?;
     if args.record {
+        // Another run may have written it meanwhile.
+        let mut known = Record::<2>::load(&path)?;
         known.update(found, |[client, _]| ran.contains(client));
         known.save(&path, COLUMNS)?;
         say(&format!("wrote {RECORD}"))?;
@@ -104,7 +107,8 @@ fn summary(ran: &BTreeSet<String>, found: &Record<2>, changes: &Changes<2>) -> R
     Ok(())
 }
 
-fn chosen(only: &[String]) -> Result<Vec<Client>> {
+fn chosen(args: &Args) -> Result<Vec<Client>> {
+    let only = &args.only;
     let clients = catalog::clients()?;
     if let Some(wrong) = only.iter().find(|n| !clients.iter().any(|c| c.is(n))) {
         let names: Vec<&str> = clients.iter().map(|c| c.name.as_str()).collect();
@@ -113,17 +117,33 @@ fn chosen(only: &[String]) -> Result<Vec<Client>> {
             names.join(", ")
         );
     }
-    Ok(clients
+    let wanted = |client: &Client| only.is_empty() || only.iter().any(|name| client.is(name));
+    let (of_cluster, of_runtime): (Vec<_>, Vec<_>) = clients
         .into_iter()
-        .filter(|client| only.is_empty() || only.iter().any(|name| client.is(name)))
-        .collect())
+        .filter(wanted)
+        .partition(|client| !client.namespace.is_empty());
+    if args.kubeconfig.is_none() {
+        return Ok(of_cluster.into_iter().chain(of_runtime).collect());
+    }
+    for client in of_runtime {
+        let name = client.name;
+        say(&format!(
+            "{name} is left out: it wants a runtime's socket, which no kubeconfig tells of"
+        ))?;
+    }
+    ensure!(!of_cluster.is_empty(), "nothing is left to run");
+    Ok(of_cluster)
 }
 
 /// Builds a client and runs it to its end; its rows are printed as they come.
 fn try_client(client: &Client, args: &Args, found: &mut Record<2>) -> Result<()> {
     let program = (client.build)().context("building it")?;
     let logs = image::target_dir().join("clients/logs");
-    let mut place = Place::new(args.kubeconfig.as_deref(), program.images.clone())?;
+    let mut place = Place::new(
+        args.kubeconfig.as_deref(),
+        client.namespace,
+        &program.subject,
+    )?;
     let mut session = Session::start(&program, &client.name, &place, &logs)?;
     while let Some((step, outcome)) = session.next(&mut place)? {
         row(&client.name, &step, &outcome)?;

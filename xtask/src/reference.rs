@@ -8,9 +8,11 @@
 //! Rejected: kubeadm, which wants systemd and a machine of its own.
 
 mod components;
+mod containerd;
 mod host;
 mod init;
 mod pki;
+mod runtime;
 
 use std::{
     fs,
@@ -32,6 +34,8 @@ use nix::{
     sys::signal::{SigSet, Signal, kill},
     unistd::{Pid, geteuid},
 };
+
+pub use self::runtime::Runtime;
 
 use crate::{
     go,
@@ -63,6 +67,9 @@ enum Task {
     /// The part of `up` that is the first process in the cluster's namespaces
     #[command(hide = true)]
     Init(Place),
+    /// The first process in the namespaces of a containerd without a cluster
+    #[command(hide = true)]
+    Runtime(Place),
 }
 
 #[derive(Parser, Clone)]
@@ -81,6 +88,7 @@ pub fn run_task(args: Args) -> Result<()> {
         Task::Up(place) => up(&place),
         Task::Down(place) => down(&place),
         Task::Init(place) => init::run(&place.dir, &place.name),
+        Task::Runtime(place) => runtime::run(&place.dir, &place.name),
     }
 }
 
@@ -119,7 +127,7 @@ fn serve(place: &Place, archive: &Path, signals: SigSet) -> Result<()> {
     route.args(["route", "add", "default", "via", GATEWAY]);
     run(route, COMMAND_DEADLINE)?.success()?;
     // Some pods want their image pulled, though it is here.
-    Registry::open(archive)?.serve(network.listen(components::REGISTRY)?);
+    Registry::open(archive)?.serve(network.listen(containerd::REGISTRY)?);
     let archives = [archive.to_owned()]
         .into_iter()
         .chain(image::build(&target_dir().join("images"))?);
@@ -156,20 +164,27 @@ fn ended(place: &Place, status: ExitStatus) -> anyhow::Error {
     )
 }
 
-/// This program as the first process of new namespaces for processes and mounts, in the cluster's network.
+/// The cluster's first process.
 fn spawn_init(place: &Place, network: &Network) -> Result<Child> {
+    let mut command = namespaces(network)?;
+    command
+        .args(["upstream", "init", "--name", &place.name, "--dir"])
+        .arg(&place.dir);
+    command.spawn().context("cannot run unshare (util-linux)")
+}
+
+/// This program as the first process of new namespaces for processes and mounts, in a network. It is still to be told what to do.
+fn namespaces(network: &Network) -> Result<Command> {
     let own = std::env::current_exe().context("this program has no path")?;
-    let mut command: Command = network.command("unshare");
+    let mut command = network.command("unshare");
     command
         .args(["--mount", "--pid", "--fork", "--mount-proc"])
         .arg("--kill-child=SIGKILL")
         .arg(own)
-        .args(["upstream", "init", "--name", &place.name, "--dir"])
-        .arg(&place.dir)
         .stdin(Stdio::piped());
     // Ctrl-C is for this process only.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    command.spawn().context("cannot run unshare (util-linux)")
+    Ok(command)
 }
 
 fn down(place: &Place) -> Result<()> {

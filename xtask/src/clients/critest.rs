@@ -23,6 +23,9 @@ const GROUP: &str = "root:x:0:\nwww-data:x:33:\ndefault-user:x:1000:\n\
                      group-defined-in-image:x:50000:default-user\nnogroup:x:65534:\n";
 const PAGE: &str = "<html><body><h1>Welcome to nginx!</h1></body></html>\n";
 
+/// What holds a pod's namespaces, for a runtime that wants an image for that.
+pub const PAUSE: &str = "registry.k8s.io/pause:3.10.1";
+
 /// A directory with archives of the project's images and of those that critest wants.
 pub fn images() -> Result<PathBuf> {
     let out = target_dir().join("clients/images");
@@ -47,11 +50,12 @@ pub fn images() -> Result<PathBuf> {
             "1000",
         ),
     ];
-    let images = names.map(|(registry, name, command, user)| Image {
+    let mut images = vec![pause()?];
+    images.extend(names.map(|(registry, name, command, user)| Image {
         name: format!("{registry}/{name}"),
         layers: vec![layer.clone()],
         config: configuration(&command, user),
-    });
+    }));
     let archive = out.join("critest.tar");
     fs::write(&archive, image::archive(&images, Vec::new())?)
         .with_context(|| format!("cannot write {}", archive.display()))?;
@@ -60,6 +64,20 @@ pub fn images() -> Result<PathBuf> {
 
 fn configuration(command: &Value, user: &str) -> Value {
     json!({"Cmd": command, "Env": [ENVIRONMENT], "User": user, "WorkingDir": "/"})
+}
+
+fn pause() -> Result<Image> {
+    let path = compiled::pause()?;
+    let program = fs::read(&path).with_context(|| path.display().to_string())?;
+    Ok(Image {
+        name: PAUSE.to_owned(),
+        layers: vec![
+            LayerBuilder::new()
+                .file("pause", 0o755, &program)?
+                .finish()?,
+        ],
+        config: json!({"Entrypoint": ["/pause"]}),
+    })
 }
 
 /// Compiles the program that tells whether it may have root's rights.

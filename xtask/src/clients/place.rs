@@ -1,4 +1,4 @@
-//! Where a client runs: beside a cluster of its own, or with a kubeconfig that was given.
+//! Where a client runs: beside a cluster or a runtime of its own, or with a kubeconfig that was given.
 
 use std::{
     fs,
@@ -7,25 +7,40 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use knarr_testkit::{Cluster, Options, can_run_clusters, image};
+use knarr_testkit::{Cluster, Options, can_run_clusters};
+
+use crate::reference::Runtime;
+
+use super::{build::Subject, visit::Visit};
+
+const ENDPOINT: &str = "CRI_ENDPOINT";
 
 pub enum Place {
     Own(Box<Cluster>),
-    Given { kubeconfig: PathBuf, home: PathBuf },
+    Containerd(Box<Runtime>),
+    Given(Visit),
 }
 
 impl Place {
-    /// The cluster of a kubeconfig; without one, a new cluster with the archives of a directory, or the project's images.
-    pub fn new(kubeconfig: Option<&Path>, images: Option<PathBuf>) -> Result<Self> {
+    /// The cluster of a kubeconfig; without one, what the client wants, made for it.
+    pub fn new(
+        kubeconfig: Option<&Path>,
+        namespace: &'static str,
+        subject: &Subject,
+    ) -> Result<Self> {
         if let Some(path) = kubeconfig {
-            let kubeconfig = fs::canonicalize(path).with_context(|| path.display().to_string())?;
-            let home = image::target_dir().join("clients/home");
-            fs::create_dir_all(&home).with_context(|| home.display().to_string())?;
-            return Ok(Self::Given { kubeconfig, home });
+            return Ok(Self::Given(Visit::begin(path, namespace)?));
         }
         if !can_run_clusters() {
             bail!("needs root, or --kubeconfig");
         }
+        let images = match subject {
+            Subject::Cluster => None,
+            Subject::Runtime(images) => Some(images.clone()),
+            Subject::Containerd { images, pause } => {
+                return Ok(Self::Containerd(Box::new(Runtime::start(images, pause)?)));
+            }
+        };
         let cluster = Cluster::start_with(Options {
             images,
             ..Options::default()
@@ -33,20 +48,23 @@ impl Place {
         Ok(Self::Own(Box::new(cluster)))
     }
 
-    /// A program that talks to the cluster. `CLIENT_DIR` is a directory of its own, `CRI_ENDPOINT` the runtime's socket.
+    /// A program that talks to the cluster or runtime. `CLIENT_DIR` is a directory of its own, `CRI_ENDPOINT` the runtime's socket.
     pub fn command(&self, program: &Path) -> Result<Command> {
         let mut command = match self {
             Self::Own(cluster) => {
                 let mut command = cluster.command(program);
-                let socket = cluster.data_dir().join("run/runtime.sock");
-                command.env("CRI_ENDPOINT", format!("unix://{}", socket.display()));
+                command.env(
+                    ENDPOINT,
+                    endpoint(&cluster.data_dir().join("run/runtime.sock")),
+                );
                 command
             }
-            Self::Given { kubeconfig, home } => {
-                let mut command = Command::new(program);
-                command.env("KUBECONFIG", kubeconfig).env("HOME", home);
+            Self::Containerd(runtime) => {
+                let mut command = runtime.command(program)?;
+                command.env(ENDPOINT, endpoint(&runtime.socket()));
                 command
             }
+            Self::Given(visit) => visit.command(program),
         };
         let dir = self.client_dir();
         if dir.exists() {
@@ -61,7 +79,8 @@ impl Place {
     pub fn client_dir(&self) -> PathBuf {
         match self {
             Self::Own(cluster) => cluster.directory().join("client"),
-            Self::Given { home, .. } => home.join("client"),
+            Self::Containerd(runtime) => runtime.directory().join("client"),
+            Self::Given(visit) => visit.directory(),
         }
     }
 
@@ -73,15 +92,21 @@ impl Place {
                 cluster.up()?;
                 Ok(true)
             }
-            Self::Given { .. } => Ok(false),
+            Self::Containerd(_) | Self::Given(_) => Ok(false),
         }
     }
 
-    /// Keeps what knarr logged beside the client's log.
+    /// Keeps what knarr or containerd logged beside the client's log.
     pub fn keep_log(&self, logs: &Path, name: &str) {
-        if let Self::Own(cluster) = self {
-            let from = cluster.directory().join("knarr.log");
-            let _ = fs::copy(from, logs.join(format!("{name}.knarr.log")));
-        }
+        let (from, whose) = match self {
+            Self::Own(cluster) => (cluster.directory().join("knarr.log"), "knarr"),
+            Self::Containerd(runtime) => (runtime.log(), "containerd"),
+            Self::Given(_) => return,
+        };
+        let _ = fs::copy(from, logs.join(format!("{name}.{whose}.log")));
     }
+}
+
+fn endpoint(socket: &Path) -> String {
+    format!("unix://{}", socket.display())
 }

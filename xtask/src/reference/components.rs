@@ -5,7 +5,6 @@ use std::{
     env,
     ffi::OsString,
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -13,9 +12,12 @@ use anyhow::{Context, Result};
 use knarr_testkit::NODE_IP;
 use serde_json::{Value, json};
 
-use super::{host, init, pki};
+use super::{
+    containerd::{self, containerd},
+    host, init, pki,
+};
 use crate::{
-    go::{Module, Program, RUNC, SUITE},
+    go::{Module, Program, SUITE},
     image::recipes::ETCD_PROGRAM,
 };
 
@@ -27,15 +29,7 @@ pub const SERVICE_IP: &str = "10.96.0.1";
 pub const DNS_IP: &str = "10.96.0.10";
 const SERVICE_CIDR: &str = "10.96.0.0/12";
 const CLUSTER_CIDR: &str = "10.244.0.0/16";
-/// Of the only node.
-const POD_CIDR: &str = "10.244.0.0/24";
 const ETCD_URL: &str = "http://127.0.0.1:2379";
-/// Where the suite's images are served; the suite itself takes port 5000.
-pub const REGISTRY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5001);
-/// The registry that it stands for.
-const REGISTRY_NAME: &str = "registry.k8s.io";
-/// Below the configurations.
-const REGISTRIES: &str = "registries";
 /// Below the configurations: no nameserver.
 pub const RESOLVER: &str = "resolv.conf";
 /// There is one of each: who cannot renew in time, on a busy machine, would end.
@@ -53,37 +47,6 @@ pub const FOLDERS: [&str; 7] = [
     "state",
 ];
 
-const CONTAINERD: Module = Module("containerd");
-const CNI: Module = Module("cni");
-
-const CONTAINERD_PROGRAM: Program = program(
-    CONTAINERD,
-    "github.com/containerd/containerd/v2/cmd/containerd",
-);
-pub const CTR: Program = program(CONTAINERD, "github.com/containerd/containerd/v2/cmd/ctr");
-const SHIM: Program = program(
-    CONTAINERD,
-    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
-);
-const RUNC_PROGRAM: Program = program(RUNC, "github.com/opencontainers/runc");
-const CNI_PLUGINS: [Program; 4] = [
-    program(
-        CNI,
-        "github.com/containernetworking/plugins/plugins/ipam/host-local",
-    ),
-    program(
-        CNI,
-        "github.com/containernetworking/plugins/plugins/main/loopback",
-    ),
-    program(
-        CNI,
-        "github.com/containernetworking/plugins/plugins/main/ptp",
-    ),
-    program(
-        CNI,
-        "github.com/containernetworking/plugins/plugins/meta/portmap",
-    ),
-];
 const API_SERVER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-apiserver");
 const CONTROLLER_MANAGER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-controller-manager");
 const SCHEDULER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-scheduler");
@@ -91,7 +54,7 @@ const PROXY: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-proxy");
 const KUBELET: Program = program(SUITE, "k8s.io/kubernetes/cmd/kubelet");
 pub const KUBECTL: Program = program(SUITE, "k8s.io/kubernetes/cmd/kubectl");
 
-const fn program(module: Module, package: &'static str) -> Program {
+pub const fn program(module: Module, package: &'static str) -> Program {
     Program { module, package }
 }
 
@@ -99,10 +62,6 @@ const fn program(module: Module, package: &'static str) -> Program {
 pub fn programs() -> Vec<Program> {
     let mut programs = vec![
         ETCD_PROGRAM,
-        CONTAINERD_PROGRAM,
-        CTR,
-        SHIM,
-        RUNC_PROGRAM,
         API_SERVER,
         CONTROLLER_MANAGER,
         SCHEDULER,
@@ -110,7 +69,7 @@ pub fn programs() -> Vec<Program> {
         KUBELET,
         KUBECTL,
     ];
-    programs.extend(CNI_PLUGINS);
+    programs.extend(containerd::programs());
     programs
 }
 
@@ -123,7 +82,7 @@ pub struct Component {
     pub path: OsString,
 }
 
-fn component(name: &'static str, program: Program, arguments: Vec<String>) -> Component {
+pub fn component(name: &'static str, program: Program, arguments: Vec<String>) -> Component {
     Component {
         name,
         program: program.path(),
@@ -151,7 +110,7 @@ pub fn clients(dir: &Path) -> Vec<Component> {
     ]
 }
 
-fn flag(name: &str, value: impl AsRef<Path>) -> String {
+pub fn flag(name: &str, value: impl AsRef<Path>) -> String {
     format!("--{name}={}", value.as_ref().display())
 }
 
@@ -162,10 +121,6 @@ pub fn config(dir: &Path, file: &str) -> PathBuf {
 
 fn kubeconfig(dir: &Path, client: &str) -> PathBuf {
     dir.join(format!("{client}.kubeconfig"))
-}
-
-pub fn containerd_socket(dir: &Path) -> PathBuf {
-    dir.join("state/containerd.sock")
 }
 
 fn etcd(dir: &Path) -> Component {
@@ -277,20 +232,6 @@ fn kubelet(dir: &Path) -> Component {
     )
 }
 
-fn containerd(dir: &Path) -> Result<Component> {
-    let mut containerd = component(
-        "containerd",
-        CONTAINERD_PROGRAM,
-        vec![flag("config", config(dir, "containerd.toml"))],
-    );
-    let shim = SHIM.path();
-    let folders = [shim.parent().context("a program has a folder")?.to_owned()]
-        .into_iter()
-        .chain(env::split_paths(&containerd.path).collect::<Vec<_>>());
-    containerd.path = env::join_paths(folders)?;
-    Ok(containerd)
-}
-
 /// Writes what the components read. `images` are the names that the suite asks for.
 pub fn configure(dir: &Path, name: &str, images: &[String]) -> Result<()> {
     for folder in FOLDERS.iter().copied().chain([init::LOGS]) {
@@ -300,20 +241,9 @@ pub fn configure(dir: &Path, name: &str, images: &[String]) -> Result<()> {
         .iter()
         .find(|image| image.starts_with(PAUSE_REPOSITORY))
         .context("the suite has no pause image")?;
-    fs::write(
-        config(dir, "containerd.toml"),
-        containerd_config(dir, pause)?,
-    )?;
+    containerd::configure(dir, pause)?;
     write(dir, "kubelet.json", &kubelet_config(dir, name))?;
     write(dir, "proxy.json", &proxy_config(dir))?;
-    fs::create_dir_all(dir.join("cni/conf"))?;
-    fs::write(
-        dir.join("cni/conf/10-pods.conflist"),
-        serde_json::to_string_pretty(&network_config(dir))?,
-    )?;
-    let registry = config(dir, REGISTRIES).join(REGISTRY_NAME);
-    fs::create_dir_all(&registry)?;
-    fs::write(registry.join("hosts.toml"), registry_config())?;
     // Names of no cluster are nobody's: there is no way out.
     fs::write(config(dir, RESOLVER), "")?;
     Ok(())
@@ -324,59 +254,8 @@ fn write(dir: &Path, file: &str, value: &Value) -> Result<()> {
     fs::write(config(dir, file), text).with_context(|| format!("cannot write {file}"))
 }
 
-fn containerd_config(dir: &Path, pause: &str) -> Result<String> {
-    let plugin = CNI_PLUGINS[0].path();
-    let plugins = plugin.parent().context("a program has a folder")?;
-    Ok(format!(
-        r#"version = 3
-root = "{dir}/containerd"
-state = "{dir}/state/containerd"
-disabled_plugins = [
-  "io.containerd.nri.v1.nri",
-  "io.containerd.snapshotter.v1.blockfile",
-  "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper",
-  "io.containerd.snapshotter.v1.erofs",
-  "io.containerd.snapshotter.v1.zfs",
-]
-[grpc]
-address = "{socket}"
-[plugins."io.containerd.internal.v1.opt"]
-path = "{dir}/containerd/opt"
-[plugins."io.containerd.cri.v1.images".pinned_images]
-sandbox = "{pause}"
-[plugins."io.containerd.cri.v1.images".registry]
-config_path = "{registries}"
-[plugins."io.containerd.cri.v1.runtime"]
-# Not every host allows to lower it.
-restrict_oom_score_adj = true
-disable_apparmor = true
-netns_mounts_under_state_dir = true
-[plugins."io.containerd.cri.v1.runtime".cni]
-bin_dirs = ["{plugins}"]
-conf_dir = "{dir}/cni/conf"
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
-BinaryName = "{runc}"
-Root = "{dir}/state/runc"
-"#,
-        dir = dir.display(),
-        registries = config(dir, REGISTRIES).display(),
-        socket = containerd_socket(dir).display(),
-        plugins = plugins.display(),
-        runc = RUNC_PROGRAM.path().display(),
-    ))
-}
-
-fn registry_config() -> String {
-    format!(
-        "server = \"http://{REGISTRY}\"\n[host.\"http://{REGISTRY}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"
-    )
-}
-
 fn kubelet_config(dir: &Path, name: &str) -> Value {
-    let endpoint = format!("unix://{}", containerd_socket(dir).display());
+    let endpoint = format!("unix://{}", containerd::socket(dir).display());
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -422,31 +301,6 @@ fn proxy_config(dir: &Path) -> Value {
             "tcpEstablishedTimeout": "0s",
             "tcpCloseWaitTimeout": "0s",
         },
-    })
-}
-
-/// A cable to each pod and routes: without a bridge every packet passes the rules for Services.
-fn network_config(dir: &Path) -> Value {
-    json!({
-        "cniVersion": "1.0.0",
-        "name": "pods",
-        "plugins": [
-            {
-                "type": "ptp",
-                "ipMasq": false,
-                "ipam": {
-                    "type": "host-local",
-                    "dataDir": dir.join("state/addresses"),
-                    "ranges": [[{"subnet": POD_CIDR}]],
-                    "routes": [{"dst": "0.0.0.0/0"}],
-                },
-            },
-            {
-                "type": "portmap",
-                "capabilities": {"portMappings": true},
-                "backend": "nftables",
-            },
-        ],
     })
 }
 

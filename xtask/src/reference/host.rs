@@ -55,6 +55,11 @@ pub fn make(dir: &Path, name: &str) -> Result<()> {
             fs::create_dir_all(path)?;
         }
     }
+    make_groups(name)
+}
+
+/// Makes a control group in every hierarchy.
+pub fn make_groups(name: &str) -> Result<()> {
     for hierarchy in hierarchies() {
         let group = hierarchy.join(name);
         fs::create_dir_all(&group).with_context(|| format!("cannot make {}", group.display()))?;
@@ -107,7 +112,8 @@ fn remove_group(group: &Path, deadline: Instant) -> Result<()> {
     }
 }
 
-fn hierarchies() -> BTreeSet<PathBuf> {
+/// Where control groups are mounted.
+pub fn hierarchies() -> BTreeSet<PathBuf> {
     let table = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let mounts = table.lines().map(|line| line.split(' '));
     mounts

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use knarr_testkit::{eventually, run as run_program, run_with_input};
+use knarr_testkit::{eventually, run_with_input};
 use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
@@ -20,8 +20,8 @@ use nix::{
 };
 
 use super::{
-    components::{self, CTR, Component, KUBECTL, NODE},
-    host, pki,
+    components::{self, Component, KUBECTL, NODE},
+    containerd, host, pki,
 };
 use crate::image::recipes::DNS_IMAGE;
 
@@ -34,7 +34,6 @@ const HOST_RESOLVER: &str = "/etc/resolv.conf";
 const ANSWER_DEADLINE: Duration = Duration::from_secs(120);
 const READY_DEADLINE: Duration = Duration::from_secs(180);
 const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
-const IMPORT_DEADLINE: Duration = Duration::from_secs(300);
 /// Lines of a log that are shown when its component ends.
 const LOG_LINES: usize = 20;
 const DNS: &str = include_str!("dns.yaml");
@@ -50,7 +49,7 @@ pub fn run(dir: &Path, name: &str) -> Result<()> {
         kubectl.run(&["get", "--raw=/readyz"], "")
     })?;
     running.start(dir, components::clients(dir))?;
-    import(dir)?;
+    running.import(dir)?;
     kubectl.run(&["apply", "--filename=-"], &dns())?;
     running.until(READY_DEADLINE, "the node is ready", || {
         kubectl.run(
@@ -88,7 +87,7 @@ pub fn run(dir: &Path, name: &str) -> Result<()> {
 }
 
 /// The owner's end is this process's, whatever it is doing.
-fn end_with_stdin() {
+pub fn end_with_stdin() {
     thread::spawn(|| {
         let mut byte = [0];
         while io::stdin().read(&mut byte).is_ok_and(|count| count > 0) {}
@@ -115,21 +114,6 @@ fn mounts(dir: &Path) -> Result<()> {
         .context("cannot mount over the host's nameservers")
 }
 
-fn import(dir: &Path) -> Result<()> {
-    let archives = fs::read_to_string(dir.join(ARCHIVES))?;
-    for archive in archives.lines() {
-        eventually(ANSWER_DEADLINE, "containerd takes images", || {
-            let mut ctr = Command::new(CTR.path());
-            ctr.arg("--address")
-                .arg(components::containerd_socket(dir))
-                .args(["--namespace", "k8s.io", "images", "import", "--local"])
-                .arg(archive);
-            run_program(ctr, IMPORT_DEADLINE)?.success()
-        })?;
-    }
-    Ok(())
-}
-
 fn dns() -> String {
     DNS.replace("{{image}}", DNS_IMAGE)
         .replace("{{address}}", components::DNS_IP)
@@ -150,7 +134,7 @@ impl Kubectl<'_> {
 
 /// The components, by process.
 #[derive(Default)]
-struct Running(Vec<Process>);
+pub struct Running(Vec<Process>);
 
 struct Process {
     name: &'static str,
@@ -168,7 +152,7 @@ impl Process {
 }
 
 impl Running {
-    fn start(&mut self, dir: &Path, components: Vec<Component>) -> Result<()> {
+    pub fn start(&mut self, dir: &Path, components: Vec<Component>) -> Result<()> {
         for component in components {
             let log = dir.join(LOGS).join(format!("{}.log", component.name));
             let file = File::create(&log)?;
@@ -210,8 +194,19 @@ impl Running {
         ended.map_or(Ok(()), Err)
     }
 
+    /// Gives containerd the archives, as soon as it takes them.
+    pub fn import(&mut self, dir: &Path) -> Result<()> {
+        let archives = fs::read_to_string(dir.join(ARCHIVES))?;
+        for archive in archives.lines() {
+            self.until(ANSWER_DEADLINE, "containerd takes images", || {
+                containerd::import(dir, Path::new(archive))
+            })?;
+        }
+        Ok(())
+    }
+
     /// Takes the end of every process that has no other parent; returns when it is a component's.
-    fn reap(&self) -> Result<()> {
+    pub fn reap(&self) -> Result<()> {
         loop {
             let status = match waitpid(None, Some(WaitPidFlag::empty())) {
                 Err(Errno::EINTR) => continue,
