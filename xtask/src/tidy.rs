@@ -48,6 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-client",
             "knarr-cni",
             "knarr-cri",
+            "knarr-nft",
             "knarr-shim",
             "knarr-store",
         ],

@@ -1,0 +1,38 @@
+//! nf_tables over netlink.
+//!
+//! ```text
+//! Rule, Set, Element -> Transaction -> messages -> Connection::commit -> the kernel, all or nothing
+//!                       Monitor: who else changes a table
+//! ```
+//!
+//! A [`Transaction`] is a list of operations. It is written in nft's language for people ([`std::fmt::Display`]) and as netlink
+//! messages for the kernel; tests see to it that both make the same ruleset, so the program `nft` is needed by nobody but them.
+//! What it costs depends on what it changes alone: nothing that is there is read first.
+//!
+//! The kernel looks through every chain that can be reached in a table when a transaction adds what may lead to another chain:
+//! a rule that jumps, translates or looks up, or an element with a verdict. Elements of sets and of maps of values are free of
+//! that. Who changes much and often keeps it in those.
+//!
+//! Addresses are of either family everywhere; a table has one (`ip` or `ip6`), and a transaction may change several tables.
+//!
+//! Rejected: see `docs/decisions/0005-nftables.md`.
+
+mod connection;
+mod error;
+mod kernel;
+mod monitor;
+mod rule;
+mod set;
+mod table;
+mod transaction;
+mod value;
+mod wire;
+
+pub use connection::{Connection, apply};
+pub use error::Error;
+pub use monitor::Monitor;
+pub use rule::{Reject, Rule, Selector};
+pub use set::{Contents, Data, Element, Set};
+pub use table::{Chain, ChainKind, Family, Hook, Table, Verdict};
+pub use transaction::Transaction;
+pub use value::{AddressKind, Field, Protocol, Value};

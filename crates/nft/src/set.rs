@@ -1,0 +1,293 @@
+//! Sets, maps and their elements.
+
+use std::{fmt, net::IpAddr, time::Duration};
+
+use crate::{
+    kernel::{elements, set},
+    table::Verdict,
+    value::{Field, Value, concatenated, joined, length, type_number},
+    wire::Writer,
+};
+
+/// What a set's elements lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// Nothing: it is no map.
+    None,
+    Fields(Vec<Field>),
+    Verdict,
+}
+
+/// A set or a map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    pub name: String,
+    /// More than one: their concatenation.
+    pub key: Vec<Field>,
+    pub data: Data,
+    /// Elements are ranges; of a single field only.
+    pub intervals: bool,
+    /// Rules add elements, which live so long after they were added last, and at most so many.
+    pub lifetime: Option<(Duration, u32)>,
+}
+
+impl Set {
+    pub fn new(name: impl Into<String>, key: &[Field]) -> Self {
+        Self {
+            name: name.into(),
+            key: key.to_vec(),
+            data: Data::None,
+            intervals: false,
+            lifetime: None,
+        }
+    }
+
+    pub fn map(name: impl Into<String>, key: &[Field], data: &[Field]) -> Self {
+        Self {
+            data: Data::Fields(data.to_vec()),
+            ..Self::new(name, key)
+        }
+    }
+
+    pub fn verdicts(name: impl Into<String>, key: &[Field]) -> Self {
+        Self {
+            data: Data::Verdict,
+            ..Self::new(name, key)
+        }
+    }
+
+    pub fn ranges(name: impl Into<String>, key: Field) -> Self {
+        Self {
+            intervals: true,
+            ..Self::new(name, &[key])
+        }
+    }
+
+    pub(crate) fn is_map(&self) -> bool {
+        self.data != Data::None
+    }
+
+    /// `id` is for those who mean it within the transaction; an anonymous one has no other name, and is part of its rule.
+    pub(crate) fn write(&self, writer: &mut Writer, id: u32, anonymous: bool) {
+        writer.text(set::NAME, &self.name);
+        let flags = [
+            (anonymous, set::FLAG_ANONYMOUS | set::FLAG_CONSTANT),
+            (self.intervals, set::FLAG_INTERVAL),
+            (self.is_map(), set::FLAG_MAP),
+            (
+                self.lifetime.is_some(),
+                set::FLAG_TIMEOUT | set::FLAG_DYNAMIC,
+            ),
+        ];
+        let flags = flags.iter().filter(|(set, _)| *set);
+        writer.u32(set::FLAGS, flags.fold(0, |all, (_, flag)| all | flag));
+        writer.u32(set::KEY_TYPE, type_number(&self.key));
+        writer.u32(set::KEY_LENGTH, length(&self.key));
+        let mut user_data = Vec::new();
+        order(&mut user_data, set::KEY_ORDER, &self.key);
+        match &self.data {
+            Data::None => {}
+            Data::Verdict => writer.u32(set::DATA_TYPE, set::DATA_IS_VERDICT),
+            Data::Fields(fields) => {
+                writer.u32(set::DATA_TYPE, type_number(fields));
+                writer.u32(set::DATA_LENGTH, length(fields));
+                order(&mut user_data, set::DATA_ORDER, fields);
+            }
+        }
+        writer.u32(set::ID, id);
+        if let Some((lifetime, limit)) = self.lifetime {
+            let millis = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+            writer.u64(set::TIMEOUT, millis);
+            writer.nested(set::DESCRIPTION, |writer| {
+                writer.u32(set::DESCRIPTION_SIZE, limit);
+            });
+        }
+        writer.bytes(set::USER_DATA, &user_data);
+    }
+}
+
+/// Tells nft the byte order of a key or of data.
+fn order(user_data: &mut Vec<u8>, kind: u8, fields: &[Field]) {
+    let order = match fields {
+        [field] => field.order(),
+        _ => 0,
+    };
+    user_data.extend([kind, 4]);
+    user_data.extend(order.to_ne_bytes());
+}
+
+/// The definition, between braces.
+impl fmt::Display for Set {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("type ")?;
+        joined(f, &self.key, " . ")?;
+        match &self.data {
+            Data::None => {}
+            Data::Verdict => f.write_str(" : verdict")?,
+            Data::Fields(fields) => {
+                f.write_str(" : ")?;
+                joined(f, fields, " . ")?;
+            }
+        }
+        f.write_str(";")?;
+        if self.intervals {
+            f.write_str(" flags interval;")?;
+        }
+        if let Some((lifetime, limit)) = self.lifetime {
+            let seconds = lifetime.as_secs();
+            write!(
+                f,
+                " size {limit}; flags dynamic,timeout; timeout {seconds}s;"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The key of an element.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    Values(Vec<Value>),
+    /// The addresses that begin with so many of its bits.
+    Range(IpAddr, u8),
+}
+
+/// What an element leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Payload {
+    None,
+    Values(Vec<Value>),
+    Verdict(Verdict),
+}
+
+/// An element of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    key: Key,
+    payload: Payload,
+}
+
+impl Element {
+    pub fn new(key: impl Into<Vec<Value>>) -> Self {
+        Self {
+            key: Key::Values(key.into()),
+            payload: Payload::None,
+        }
+    }
+
+    /// The addresses that have `prefix` bits in common with `address`.
+    pub fn range(address: IpAddr, prefix: u8) -> Self {
+        Self {
+            key: Key::Range(address, prefix),
+            payload: Payload::None,
+        }
+    }
+
+    /// With data, of a map.
+    pub fn to(self, data: impl Into<Vec<Value>>) -> Self {
+        Self {
+            payload: Payload::Values(data.into()),
+            ..self
+        }
+    }
+
+    pub fn verdict(self, verdict: Verdict) -> Self {
+        Self {
+            payload: Payload::Verdict(verdict),
+            ..self
+        }
+    }
+
+    /// Into a list of elements. Data do not matter to one that is deleted.
+    pub(crate) fn write(&self, writer: &mut Writer, with_data: bool) {
+        let key = match &self.key {
+            Key::Values(values) => concatenated(values),
+            Key::Range(address, prefix) => bounds(*address, *prefix).0,
+        };
+        entry(writer, &key, false, |writer| match &self.payload {
+            _ if !with_data => {}
+            Payload::None => {}
+            Payload::Values(values) => writer.nested(elements::DATA, |writer| {
+                writer.bytes(crate::kernel::data::VALUE, &concatenated(values));
+            }),
+            Payload::Verdict(verdict) => {
+                writer.nested(elements::DATA, |writer| verdict.write(writer));
+            }
+        });
+        // A range is two elements: where it begins, and where none is again.
+        if let Key::Range(address, prefix) = &self.key
+            && let Some(end) = bounds(*address, *prefix).1
+        {
+            entry(writer, &end, true, |_| {});
+        }
+    }
+}
+
+fn entry(writer: &mut Writer, key: &[u8], end: bool, data: impl FnOnce(&mut Writer)) {
+    writer.nested(crate::kernel::LIST_ELEMENT, |writer| {
+        writer.nested(elements::KEY, |writer| {
+            writer.bytes(crate::kernel::data::VALUE, key);
+        });
+        if end {
+            writer.u32(elements::FLAGS, elements::FLAG_END);
+        }
+        data(writer);
+    });
+}
+
+/// The first address of a range, and the first after it if there is one.
+fn bounds(address: IpAddr, prefix: u8) -> (Vec<u8>, Option<Vec<u8>>) {
+    let (bytes, bits) = match address {
+        IpAddr::V4(address) => (4, u128::from(address.to_bits())),
+        IpAddr::V6(address) => (16, address.to_bits()),
+    };
+    let width = bytes * 8;
+    let host_bits = width - u32::from(prefix).min(width);
+    let size = 1u128.checked_shl(host_bits);
+    let first = bits & !size.map_or(u128::MAX, |size| size - 1);
+    let next = size.and_then(|size| first.checked_add(size));
+    let next = next.filter(|next| width == 128 || next >> width == 0);
+    let shown = |bits: u128| bits.to_be_bytes()[16 - width as usize / 8..].to_vec();
+    (shown(first), next.map(shown))
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Key::Values(values) => joined(f, values, " . ")?,
+            Key::Range(address, prefix) => write!(f, "{address}/{prefix}")?,
+        }
+        match &self.payload {
+            Payload::None => Ok(()),
+            Payload::Values(values) => {
+                f.write_str(" : ")?;
+                joined(f, values, " . ")
+            }
+            Payload::Verdict(verdict) => write!(f, " : {verdict}"),
+        }
+    }
+}
+
+/// An anonymous set: part of the rule that looks into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contents {
+    pub(crate) set: Set,
+    pub(crate) elements: Vec<Element>,
+}
+
+impl Contents {
+    /// A set's name does not matter.
+    pub fn new(mut set: Set, elements: Vec<Element>) -> Self {
+        // The kernel puts a number there.
+        set.name = if set.is_map() { "__map%d" } else { "__set%d" }.to_owned();
+        Self { set, elements }
+    }
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{ ")?;
+        joined(f, &self.elements, ", ")?;
+        f.write_str(" }")
+    }
+}

@@ -1,0 +1,502 @@
+//! The kernel has the last word, and the program nft says what it has understood.
+
+use std::{
+    io::Write,
+    net::IpAddr,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use knarr_nft::{
+    Chain, ChainKind, Connection, Contents, Element, Error, Family, Field, Hook, Monitor, Protocol,
+    Reject, Rule, Selector, Set, Table, Transaction, Value, Verdict,
+};
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::geteuid,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Runs `work` in a network namespace that ends with it; says so where that is not allowed.
+fn in_namespace(work: impl FnOnce() + Send) {
+    if !geteuid().is_root() {
+        eprintln!("skipped: needs root to make a network namespace");
+        return;
+    }
+    thread::scope(|scope| {
+        let there = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            work();
+        });
+        there.join().unwrap();
+    });
+}
+
+/// Runs nft with a script on its standard input.
+fn nft(arguments: &[&str], script: &str) -> String {
+    let mut child = Command::new("nft")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && errors.is_empty(),
+        "{errors}\n{script}"
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn listing() -> String {
+    nft(&["list", "ruleset"], "")
+}
+
+fn commit(transaction: &Transaction) -> Result<(), Error> {
+    Connection::open()?.commit(transaction, None)
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// What the kernel has after a transaction, and after nft has read the same as text.
+fn both(transaction: &Transaction) -> (String, String) {
+    commit(transaction).unwrap();
+    let ours = listing();
+    nft(&["flush", "ruleset"], "");
+    nft(&["-f", "-"], &transaction.to_string());
+    let nfts = listing();
+    nft(&["flush", "ruleset"], "");
+    (ours, nfts)
+}
+
+/// The fields of a frontend.
+fn frontend(family: Family) -> [Selector; 3] {
+    [
+        Selector::Destination(family),
+        Selector::Protocol,
+        Selector::DestinationPort,
+    ]
+}
+
+/// What rules and elements of a table with everything are about.
+struct Everything {
+    table: Table,
+    field: Field,
+    one: IpAddr,
+    two: IpAddr,
+    three: IpAddr,
+    range: (IpAddr, u8),
+}
+
+const SERVICE: &str = "svc-default/web/tcp/http";
+
+impl Everything {
+    fn new(family: Family, addresses: [&str; 3], range: (&str, u8)) -> Self {
+        let [one, two, three] = addresses.map(address);
+        let field = match family {
+            Family::Ip => Field::Ipv4,
+            Family::Ip6 => Field::Ipv6,
+        };
+        Self {
+            table: Table::new(family, "everything"),
+            field,
+            one,
+            two,
+            three,
+            range: (address(range.0), range.1),
+        }
+    }
+
+    /// A table with every kind of object and statement that nft's language has words for.
+    fn transaction(&self) -> Transaction {
+        let table = &self.table;
+        let mut made = Transaction::new();
+        made.remove_table(table);
+        made.add_table(table, Some("whose it is".to_owned()));
+        made.add_chain(table, Chain::new("translate"));
+        made.add_chain(table, Chain::new(SERVICE));
+        for (name, kind, hook, priority) in [
+            ("before", ChainKind::Nat, Hook::Prerouting, -100),
+            ("out", ChainKind::Nat, Hook::Output, -100),
+            ("after", ChainKind::Nat, Hook::Postrouting, 100),
+            ("through", ChainKind::Filter, Hook::Forward, 0),
+            ("raw", ChainKind::Filter, Hook::Prerouting, -300),
+        ] {
+            made.add_chain(table, Chain::hooked(name, kind, hook, priority));
+        }
+        self.sets(&mut made);
+        self.elements(&mut made);
+        let jump = Rule::new().verdict(Verdict::jump("translate"));
+        made.add_rule(table, "before", jump);
+        for (chain, rules) in [
+            ("translate", self.translations()),
+            ("after", self.masquerades()),
+            ("through", self.filters()),
+        ] {
+            for rule in rules {
+                made.add_rule(table, chain, rule);
+            }
+        }
+        let lo = Value::Interface("lo".to_owned());
+        let rule = Rule::new()
+            .differs(Selector::InputInterface, lo)
+            .prefix(self.destination(), self.range)
+            .drop();
+        made.add_rule(table, "raw", rule);
+        made
+    }
+
+    fn source(&self) -> Selector {
+        Selector::Source(self.table.family)
+    }
+
+    fn destination(&self) -> Selector {
+        Selector::Destination(self.table.family)
+    }
+
+    fn sets(&self, made: &mut Transaction) {
+        let (table, field) = (&self.table, self.field);
+        let key = [field, Field::Protocol, Field::Port];
+        let mut clients = Set::new("clients", &[field]);
+        clients.lifetime = Some((Duration::from_secs(90), 1000));
+        for set in [
+            Set::verdicts("services", &key),
+            Set::map("targets", &key, &[field, Field::Port]),
+            Set::map("marks", &key, &[Field::Mark]),
+            Set::new("unserved", &key),
+            Set::new("ports", &[Field::Port]),
+            Set::new("protocols", &[Field::Protocol]),
+            Set::verdicts("by-mark", &[Field::Mark]),
+            Set::ranges("cluster", field),
+            clients,
+        ] {
+            made.add_set(table, set);
+        }
+    }
+
+    fn elements(&self, made: &mut Transaction) {
+        let of = |address, port| {
+            let protocol = Value::Protocol(Protocol::Udp);
+            Element::new([Value::Address(address), protocol, Value::Port(port)])
+        };
+        let target = [Value::Address(self.two), Value::Port(8080)];
+        let sctp = Value::Protocol(Protocol::Sctp);
+        let marked = Element::new([Value::Mark(7)]);
+        for (set, element) in [
+            ("services", of(self.one, 53).verdict(Verdict::goto(SERVICE))),
+            ("services", of(self.two, 80).verdict(Verdict::Drop)),
+            ("targets", of(self.one, 53).to(target)),
+            ("marks", of(self.one, 53).to([Value::Mark(10)])),
+            ("unserved", of(self.three, 1)),
+            ("ports", Element::new([Value::Port(443)])),
+            ("protocols", Element::new([sctp])),
+            ("by-mark", marked.verdict(Verdict::jump("translate"))),
+            ("cluster", Element::range(self.range.0, self.range.1)),
+        ] {
+            made.add_elements(&self.table, set, vec![element]);
+        }
+    }
+
+    fn ranges(&self) -> Contents {
+        let (address, prefix) = self.range;
+        let elements = vec![
+            Element::range(address, prefix),
+            Element::range(self.three, 32),
+        ];
+        Contents::new(Set::ranges("", self.field), elements)
+    }
+
+    fn translations(&self) -> Vec<Rule> {
+        let goto = |rule: Rule| rule.verdict(Verdict::goto(SERVICE));
+        let family = self.table.family;
+        let to = |number| Element::new([Value::Number(number)]);
+        let any_of_two = vec![
+            to(0).verdict(Verdict::goto(SERVICE)),
+            to(1).verdict(Verdict::Accept),
+        ];
+        let any = Selector::Random {
+            modulus: 2,
+            offset: 0,
+        };
+        vec![
+            Rule::new()
+                .equal(self.destination(), self.one)
+                .protocols(&[Protocol::Tcp, Protocol::Udp])
+                .equal(Selector::DestinationPort, Value::Port(53))
+                .redirect(self.two, None),
+            Rule::new()
+                .prefix(self.destination(), self.range)
+                .outside([self.source()], "cluster")
+                .set_mark(0x4000),
+            Rule::new().verdicts(frontend(family), "services"),
+            goto(Rule::new().local(Selector::DestinationKind)),
+            goto(Rule::new().not_local(Selector::SourceKind)),
+            goto(Rule::new().within_any([self.source()], self.ranges())),
+            Rule::new()
+                .protocol(Protocol::Tcp)
+                .one_in(3)
+                .redirect(self.two, Some(8080)),
+            Rule::new()
+                .update("clients", [self.source()])
+                .protocol(Protocol::Sctp)
+                .redirect(self.two, Some(8080)),
+            goto(Rule::new().within([self.source()], "clients")),
+            Rule::new().verdicts_of(
+                [any],
+                Contents::new(Set::verdicts("", &[Field::Number]), any_of_two),
+            ),
+            Rule::new().redirect_by(family, frontend(family), "targets"),
+        ]
+    }
+
+    fn masquerades(&self) -> Vec<Rule> {
+        let links = Value::Interface("knarr*".to_owned());
+        vec![
+            Rule::new().unmarked(0x4000).verdict(Verdict::Return),
+            Rule::new().clear_mark(0x4000),
+            Rule::new()
+                .prefix(self.source(), self.range)
+                .outside_any([self.destination()], self.ranges())
+                .differs(Selector::OutputInterface, links)
+                .masquerade(false),
+            Rule::new().masquerade(true),
+        ]
+    }
+
+    fn filters(&self) -> Vec<Rule> {
+        vec![
+            Rule::new()
+                .prefix(self.destination(), self.range)
+                .protocol(Protocol::Tcp)
+                .reject(Reject::Reset),
+            Rule::new()
+                .within(frontend(self.table.family), "unserved")
+                .reject(Reject::Port),
+            Rule::new()
+                .equal(Selector::Mark, Value::Mark(7))
+                .verdict(Verdict::Accept),
+        ]
+    }
+}
+
+#[test]
+fn netlink_and_nft_make_the_same_of_a_transaction() {
+    in_namespace(|| {
+        let of_ip = Everything::new(
+            Family::Ip,
+            ["10.43.0.1", "10.42.0.2", "198.51.100.7"],
+            ("10.43.0.0", 16),
+        );
+        let of_ip6 = Everything::new(
+            Family::Ip6,
+            ["fd00:43::1", "fd00:42::2", "2001:db8::"],
+            ("fd00:43::", 108),
+        );
+        for everything in [of_ip, of_ip6] {
+            let transaction = everything.transaction();
+            let (ours, nfts) = both(&transaction);
+            assert!(ours.contains("comment \"whose it is\""), "{ours}");
+            assert_eq!(ours, nfts, "{transaction}");
+        }
+    });
+}
+
+fn small(name: &str) -> (Table, Transaction) {
+    let table = Table::new(Family::Ip, name);
+    let mut made = Transaction::new();
+    made.add_table(&table, None);
+    let key = [Field::Ipv4, Field::Protocol, Field::Port, Field::Mark];
+    made.add_set(
+        &table,
+        Set::map("targets", &key, &[Field::Ipv4, Field::Port]),
+    );
+    made.add_chain(&table, Chain::new("to"));
+    (table, made)
+}
+
+/// Of one of many addresses.
+fn target(number: u32) -> Element {
+    let key = [
+        Value::Address(IpAddr::from((0x0a2b_0000 + number / 10).to_be_bytes())),
+        Value::Protocol(Protocol::Tcp),
+        Value::Port(80),
+        Value::Mark(number % 10),
+    ];
+    let target = IpAddr::from((0x0a2a_0000 + number).to_be_bytes());
+    Element::new(key).to([Value::Address(target), Value::Port(8080)])
+}
+
+/// The kernel takes a random number in a key; nft has no words for it, but can list it.
+#[test]
+fn random_numbers_are_part_of_keys() {
+    in_namespace(|| {
+        let (table, mut made) = small("t");
+        let mut key = frontend(Family::Ip).to_vec();
+        key.push(Selector::Random {
+            modulus: 3,
+            offset: 65536,
+        });
+        let rule = Rule::new().redirect_by(Family::Ip, key, "targets");
+        made.add_rule(&table, "to", rule);
+        commit(&made).unwrap();
+        let wanted = "dnat ip to ip daddr . meta l4proto . th dport . numgen random mod 3 offset 65536 map @targets";
+        let listing = listing();
+        assert!(listing.contains(wanted), "{listing}");
+    });
+}
+
+#[test]
+fn errors_name_what_the_kernel_did_not_like() {
+    in_namespace(|| {
+        let (table, made) = small("t");
+        commit(&made).unwrap();
+        let refused = |change: &dyn Fn(&mut Transaction)| {
+            let mut transaction = Transaction::new();
+            transaction.add_chain(&table, Chain::new("never"));
+            change(&mut transaction);
+            let error = commit(&transaction).unwrap_err().to_string();
+            assert!(!listing().contains("never"), "half a transaction: {error}");
+            error
+        };
+        let error =
+            refused(&|t| t.delete_elements(&table, "targets", (0..9).map(target).collect()));
+        assert_eq!(
+            error,
+            "the kernel refused to delete element ip t targets { 10.43.0.0 . tcp . 80 . 0x0 : 10.42.0.0 . 8080 }: \
+             No such file or directory (os error 2)"
+        );
+        let mut one = Transaction::new();
+        one.add_elements(&table, "targets", vec![target(5)]);
+        commit(&one).unwrap();
+        // Too many for one message; another value for one in the midst of them.
+        let mut many: Vec<_> = (1000..4000).map(target).collect();
+        many[2345] = target(5).to([Value::Address(address("10.42.9.9")), Value::Port(1)]);
+        let error = refused(&|t| t.add_elements(&table, "targets", many.clone()));
+        assert!(
+            error.contains("add element ip t targets { 10.43.0.0 . tcp . 80 . 0x5 : 10.42.9.9 . 1 }: File exists"),
+            "{error}"
+        );
+        let error = refused(&|t| {
+            t.add_rule(&table, "to", Rule::new().verdict(Verdict::goto("nowhere")));
+        });
+        assert!(
+            error.contains("refused to add rule ip t to goto nowhere: No such file"),
+            "{error}"
+        );
+        let error = refused(&|t| t.delete_chain(&Table::new(Family::Ip, "other"), "to"));
+        assert!(
+            error.contains("delete chain ip other to: No such file"),
+            "{error}"
+        );
+        // A loop is found when all of it is there.
+        let error = refused(&|t| {
+            t.add_chain(
+                &table,
+                Chain::hooked("out", ChainKind::Filter, Hook::Output, 0),
+            );
+            t.add_rule(&table, "out", Rule::new().verdict(Verdict::jump("to")));
+            t.add_rule(&table, "to", Rule::new().verdict(Verdict::jump("to")));
+        });
+        assert!(error.contains("Too many l"), "{error}");
+    });
+}
+
+#[test]
+fn generations_tell_of_changes_by_others() {
+    in_namespace(|| {
+        let mut connection = Connection::open().unwrap();
+        let (table, made) = small("t");
+        let mut generation = connection.generation().unwrap();
+        for _ in 0..2 {
+            connection.commit(&made, Some(generation)).unwrap();
+            generation += 1;
+            assert_eq!(connection.generation().unwrap(), generation);
+        }
+        nft(&["add", "table", "ip", "other"], "");
+        let refused = connection.commit(&made, Some(generation));
+        assert!(matches!(refused, Err(Error::Changed)), "{refused:?}");
+        connection.commit(&made, None).unwrap();
+        assert_eq!(connection.comment(&table).unwrap(), None);
+        nft(&["delete", "table", "ip", "t"], "");
+        nft(
+            &["add", "table", "ip", "t", "{", "comment", "\"/a b\";", "}"],
+            "",
+        );
+        assert_eq!(connection.comment(&table).unwrap().as_deref(), Some("/a b"));
+        let absent = Table::new(Family::Ip6, "t");
+        assert_eq!(connection.comment(&absent).unwrap(), None);
+    });
+}
+
+#[test]
+fn a_hundred_thousand_elements_are_one_transaction() {
+    const COUNT: u32 = 100_000;
+    in_namespace(|| {
+        let (table, mut made) = small("t");
+        made.add_elements(&table, "targets", (0..COUNT).map(target).collect());
+        commit(&made).unwrap();
+        assert_eq!(listing().matches(" : 10.4").count(), COUNT as usize);
+        let mut gone = Transaction::new();
+        gone.delete_elements(&table, "targets", (0..COUNT).map(target).collect());
+        commit(&gone).unwrap();
+        assert_eq!(listing().matches(" : 10.4").count(), 0);
+    });
+}
+
+#[test]
+fn a_monitor_tells_of_others_only() {
+    in_namespace(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (table, made) = small("t");
+            let mut own = Connection::open().unwrap();
+            let mut monitor = Monitor::open().unwrap();
+            let tables = [table.clone()];
+            own.commit(&made, None).unwrap();
+            // Neither ours nor of other tables.
+            for line in [
+                "add table ip other",
+                "add table ip6 t",
+                "delete table ip other",
+            ] {
+                nft(&line.split(' ').collect::<Vec<_>>(), "");
+            }
+            let quiet = Duration::from_millis(200);
+            let waiting = monitor.changed(&tables, own.port());
+            assert!(tokio::time::timeout(quiet, waiting).await.is_err());
+            for line in ["add chain ip t c", "flush chain ip t c", "flush ruleset"] {
+                // An event each: whatever is left of the one before is not the one that is waited for.
+                let mut fresh = Monitor::open().unwrap();
+                nft(&line.split(' ').collect::<Vec<_>>(), "");
+                if line.starts_with("flush chain") {
+                    // There was no rule in it.
+                    continue;
+                }
+                let waiting = fresh.changed(&tables, own.port());
+                tokio::time::timeout(SOON, waiting).await.unwrap().unwrap();
+            }
+            // More than can wait is told as a change.
+            let mut made = made;
+            made.add_elements(&table, "targets", (0..200_000).map(target).collect());
+            let mut fresh = Monitor::open().unwrap();
+            own.commit(&made, None).unwrap();
+            let waiting = fresh.changed(&tables, own.port());
+            tokio::time::timeout(SOON, waiting).await.unwrap().unwrap();
+        });
+    });
+}
