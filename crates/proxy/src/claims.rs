@@ -1,6 +1,6 @@
 //! Which service has a frontend that several want: any two may name the same external address and port.
 //!
-//! The first one has it until it gives it up. nft would refuse the second one's element, and with it the whole transaction.
+//! The first one has it until it gives it up. The kernel would refuse the second one's element, and with it the whole transaction.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -72,7 +72,7 @@ impl Claims {
 }
 
 fn elements(rules: &ServiceRules) -> BTreeSet<Element> {
-    let served = rules.services.keys().chain(rules.node_ports.keys());
+    let served = rules.balanced.keys().chain(rules.sticky.keys());
     let served = served.copied().map(Element::Served);
     let unserved = rules.unserved.iter().copied().map(Element::Unserved);
     served.chain(unserved).collect()
@@ -81,8 +81,9 @@ fn elements(rules: &ServiceRules) -> BTreeSet<Element> {
 fn withdraw(rules: &mut ServiceRules, element: &Element) {
     match element {
         Element::Served(frontend) => {
-            rules.services.remove(frontend);
-            rules.node_ports.remove(frontend);
+            rules.balanced.remove(frontend);
+            rules.sticky.remove(frontend);
+            rules.guards.remove(frontend);
             rules.flows.remove(frontend);
         }
         Element::Unserved(frontend) => {

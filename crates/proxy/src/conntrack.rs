@@ -167,7 +167,7 @@ fn parse(attributes: Vec<ConntrackAttribute>) -> Option<Flow> {
                 let (_, address, port) = addressed(tuple)?;
                 frontend = Some(Frontend {
                     address: Some(address),
-                    protocol: "udp",
+                    protocol: knarr_nft::Protocol::Udp,
                     port,
                 });
                 identity.push(attribute);

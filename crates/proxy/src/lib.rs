@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! informers (Service, EndpointSlice) -> dirty service keys -> model (which endpoints, for whom)
-//!     -> rules (the service's chains and map elements) -> claims (who has a frontend that several want)
-//!     -> transaction (difference to what is applied) -> nft
+//!     -> rules (what the service wants) -> claims (who has a frontend that several want)
+//!     -> transaction (difference to what is applied, as elements of the table of layout) -> kernel
 //!     -> conntrack (UDP flows that lead elsewhere now are deleted)
 //! ```
 //!
-//! One verdict map keyed by address, protocol and port leads to a chain a service port: a lookup costs the same with ten
-//! and with ten thousand services, and a change touches its own service's chains and elements only, in one atomic
-//! transaction. Changes that arrive while nft runs go into the next transaction. At start the table is replaced as a whole,
-//! in one transaction too: connections live in conntrack and do not notice.
+//! Maps keyed by address, protocol and port lead to endpoints: a lookup costs the same with ten and with ten thousand services,
+//! and a change is the elements that differ, in one atomic transaction; nothing is read that is there. Changes that arrive while
+//! the kernel works go into the next transaction. At start the table is replaced as a whole, in one transaction too: connections
+//! live in conntrack and do not notice. So it is when a transaction is refused, and when somebody else has changed the table.
 //!
 //! A service address without endpoints is answered by a reject rule for whatever is still addressed to the service range
 //! after translation, so that no element is needed for it.
@@ -20,16 +20,26 @@
 mod claims;
 mod conntrack;
 mod health;
+mod kernel;
+mod layout;
 mod model;
 mod range;
 mod rules;
+#[cfg(test)]
+mod testing;
 mod transaction;
 
-use std::{collections::HashSet, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    net::Ipv4Addr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use knarr_client::{Event, IndexKey, Informer, Informers};
-use knarr_cni::{InstanceId, nft};
+use knarr_cni::InstanceId;
+use knarr_nft::Transaction;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +49,7 @@ use crate::{
     claims::Claims,
     conntrack::Flows,
     health::HealthServers,
+    kernel::{Kernel, Netlink},
     model::{Health, ServiceKey},
     range::Range,
     rules::ServiceRules,
@@ -50,12 +61,13 @@ pub fn table(instance: &InstanceId) -> String {
     format!("knarr-proxy-{instance}")
 }
 
-/// First pause after nft refused a transaction; doubled up to [`RETRY_MAX`].
+/// First pause after the kernel refused a transaction or somebody else changed the table; doubled up to [`RETRY_MAX`].
 const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// The label by which a slice names its service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
 /// What the proxy needs to know of the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -102,7 +114,12 @@ impl Proxy {
         Self::with(config, informers.informer(), informers.informer())
     }
 
-    fn with(config: Config, services: Informer<Service>, slices: Informer<EndpointSlice>) -> Self {
+    /// Over informers that somebody else fills.
+    pub fn with(
+        config: Config,
+        services: Informer<Service>,
+        slices: Informer<EndpointSlice>,
+    ) -> Self {
         let dirty = Arc::new(Dirty::default());
         let marked = dirty.clone();
         services.on_event(move |event: Event<Service>| {
@@ -130,44 +147,46 @@ impl Proxy {
     /// Programs the node until `token` is cancelled. Rules stay behind: services go on answering while knarr restarts.
     pub async fn run(self, token: CancellationToken) {
         let mut health = HealthServers::new(token.child_token());
-        let kernel = |script: String| async move { nft::apply(&script).await };
+        let kernel = Netlink::new(layout::table(&self.config.table));
         token
             .run_until_cancelled(self.sync_loop(&mut health, kernel))
             .await;
         health.stopped().await;
     }
 
-    /// `apply` hands a transaction to the kernel.
-    async fn sync_loop<F>(&self, health: &mut HealthServers, apply: impl Fn(String) -> F)
-    where
-        F: Future<Output = Result<(), nft::Error>>,
-    {
+    async fn sync_loop(&self, health: &mut HealthServers, mut kernel: impl Kernel) {
         self.services.synced().await;
         self.slices.synced().await;
         let mut programmed = Programmed::default();
-        let mut pause = RETRY_BASE;
+        let mut pauses = Pauses::default();
         loop {
             let dirty = self.dirty.take();
             if dirty.is_empty() && !programmed.must_replace() {
-                self.dirty.wake.notified().await;
+                tokio::select! {
+                    () = self.dirty.wake.notified() => {}
+                    () = kernel.changed() => {
+                        warn!("another program has changed the service rules; replacing all of them");
+                        self.start_over(health, &mut programmed);
+                        tokio::time::sleep(pauses.next()).await;
+                    }
+                }
                 continue;
             }
             let next = self.wanted(&dirty, health, &mut programmed.claims);
             let replace = programmed.must_replace();
-            let script = match &programmed.applied {
+            let transaction = match &programmed.applied {
                 None => transaction::replace(&self.config, &next),
                 Some(applied) => transaction::difference(&self.config.table, applied, &next),
             };
-            if !script.is_empty()
-                && let Err(error) = apply(script).await
+            if !transaction.is_empty()
+                && let Err(error) = kernel.apply(transaction, replace).await
             {
-                warn!(%error, "service rules were refused; replacing all of them");
-                health.set_in_place(false);
-                // What is there now is what was there before, which nobody relies on any more: all services are made anew.
-                programmed = Programmed::default();
-                self.all().for_each(|key| self.dirty.add(key));
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(RETRY_MAX);
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "service rules were refused; replacing all of them"
+                );
+                self.start_over(health, &mut programmed);
+                tokio::time::sleep(pauses.next()).await;
                 continue;
             }
             debug!(services = dirty.len(), replace, "service rules applied");
@@ -175,7 +194,6 @@ impl Proxy {
                 info!(services = next.len(), "service rules are in place");
             }
             health.set_in_place(true);
-            pause = RETRY_BASE;
             let flows = programmed.accept(next);
             match conntrack::clean(&flows).await {
                 Ok(0) => {}
@@ -186,6 +204,13 @@ impl Proxy {
                 ),
             }
         }
+    }
+
+    /// What is there is nothing to rely on any more: all services are made anew.
+    fn start_over(&self, health: &mut HealthServers, programmed: &mut Programmed) {
+        health.set_in_place(false);
+        *programmed = Programmed::default();
+        self.all().for_each(|key| self.dirty.add(key));
     }
 
     /// What the services want that changed; services that profit by it are marked.
@@ -236,6 +261,25 @@ impl Proxy {
     }
 }
 
+/// How long to wait before the table is made anew.
+#[derive(Default)]
+struct Pauses {
+    last: Option<(Instant, Duration)>,
+}
+
+impl Pauses {
+    /// Longer and longer for as long as it goes on.
+    fn next(&mut self) -> Duration {
+        let now = Instant::now();
+        let pause = match self.last {
+            Some((at, pause)) if now < at + pause + RETRY_MAX => (pause * 2).min(RETRY_MAX),
+            _ => RETRY_BASE,
+        };
+        self.last = Some((now, pause));
+        pause
+    }
+}
+
 /// What the kernel has.
 #[derive(Default)]
 struct Programmed {
@@ -283,11 +327,11 @@ fn service_of(slice: &EndpointSlice) -> Option<ServiceKey> {
 /// Removes every rule of a cluster's proxy.
 ///
 /// # Errors
-/// When nft cannot be run or refuses.
-pub async fn teardown(instance: &InstanceId) -> Result<(), nft::Error> {
-    let table = table(instance);
-    // Adding first makes deleting succeed when there is nothing.
-    nft::apply(&format!("add table ip {table}\ndelete table ip {table}\n")).await
+/// When the kernel refuses.
+pub async fn teardown(instance: &InstanceId) -> Result<(), knarr_nft::Error> {
+    let mut gone = Transaction::new();
+    gone.remove_table(&layout::table(&table(instance)));
+    knarr_nft::apply(gone).await
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use k8s_openapi::api::{
     discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice},
 };
 
+use knarr_nft::Protocol;
+
 use crate::range::{Range, disjoint};
 
 /// Services with this label belong to another proxy.
@@ -44,12 +46,11 @@ pub struct Endpoint {
 pub struct Frontend {
     /// None for a port on every address of the node.
     pub address: Option<Ipv4Addr>,
-    /// `tcp`, `udp` or `sctp`.
-    pub protocol: &'static str,
+    pub protocol: Protocol,
     pub port: u16,
 }
 
-/// As an element of an nft map.
+/// As nft writes it.
 impl fmt::Display for Frontend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(address) = self.address {
@@ -64,8 +65,7 @@ impl fmt::Display for Frontend {
 pub struct ServicePort {
     /// The port's name, or its number where it has none.
     pub name: String,
-    /// `tcp`, `udp` or `sctp`.
-    pub protocol: &'static str,
+    pub protocol: Protocol,
     pub port: u16,
     /// Cluster addresses: reached from inside.
     pub cluster_ips: Vec<Ipv4Addr>,
@@ -199,11 +199,11 @@ fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<Ipv4Addr> {
     set.into_iter().collect()
 }
 
-fn protocol(name: Option<&str>) -> Option<&'static str> {
+fn protocol(name: Option<&str>) -> Option<Protocol> {
     match name.unwrap_or("TCP") {
-        "TCP" => Some("tcp"),
-        "UDP" => Some("udp"),
-        "SCTP" => Some("sctp"),
+        "TCP" => Some(Protocol::Tcp),
+        "UDP" => Some(Protocol::Udp),
+        "SCTP" => Some(Protocol::Sctp),
         _ => None,
     }
 }

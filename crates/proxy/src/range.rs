@@ -25,6 +25,11 @@ impl Range {
         Self::new(address, self.prefix) == *self
     }
 
+    /// The first address, and how many bits count.
+    pub fn parts(&self) -> (Ipv4Addr, u8) {
+        (Ipv4Addr::from_bits(self.network), self.prefix)
+    }
+
     /// The ranges around this one, the widest first, itself the last.
     fn wider(&self) -> impl Iterator<Item = Self> {
         let address = Ipv4Addr::from_bits(self.network);

@@ -1,38 +1,48 @@
-//! The chains and map elements of one service.
+//! What one service wants in the table.
+
+mod sticky;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
 };
+
+use knarr_nft::{Contents, Element, Family, Field, Protocol, Rule, Selector, Set, Verdict};
 
 use crate::{
     conntrack::Flows,
     model::{Endpoint, Frontend, ServiceKey, ServicePort},
-    range::Range,
 };
 
 /// Longest chain name we make; the kernel's limit is higher, a person's is not.
 const NAME_LIMIT_BYTES: usize = 120;
 
-/// Up to so many endpoints are tried rule by rule. A map picks among any number in one step, but the kernel compares the name
-/// of every new anonymous map with those of all others: with a map for each of 10 000 services the table took nft 19 s, and
-/// every change 150 ms; without, 1.2 s and 40 ms.
-const CASCADE_LIMIT: usize = 8;
-
 /// Set on packets that must leave under the node's address; upstream's bit.
 pub const MASQUERADE_MARK: u32 = 0x4000;
+
+/// Where new connections to a frontend go: to any endpoint, each with the same chance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Balanced {
+    pub all: Arc<[Endpoint]>,
+    /// Where clients from outside the cluster go instead, whose address is kept: endpoints of this node, or nowhere.
+    pub local: Option<Arc<[Endpoint]>>,
+    /// Endpoints see the node's address instead of the client's.
+    pub masquerade: bool,
+}
 
 /// What a service wants in the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceRules {
-    /// Rules by chain name.
-    pub chains: BTreeMap<String, Vec<String>>,
+    pub balanced: BTreeMap<Frontend, Balanced>,
+    /// Frontends whose clients keep their endpoint, each with its chain.
+    pub sticky: BTreeMap<Frontend, String>,
+    /// The chains before frontends that not everyone may use.
+    pub guards: BTreeMap<Frontend, String>,
+    /// Rules of these chains.
+    pub chains: BTreeMap<String, Vec<Rule>>,
     /// Affinity sets by name, with the seconds their elements live.
     pub sets: BTreeMap<String, i32>,
-    /// Elements of the map `services`, each to a chain.
-    pub services: BTreeMap<Frontend, String>,
-    /// Elements of the map `nodeports`, each to a chain.
-    pub node_ports: BTreeMap<Frontend, String>,
     /// Elements of the set `unserved`: addresses outside the service range that have no endpoint.
     pub unserved: BTreeSet<Frontend>,
     /// Pods that may be sent to themselves.
@@ -43,7 +53,7 @@ pub struct ServiceRules {
 
 impl ServiceRules {
     pub fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.node_ports.is_empty() && self.unserved.is_empty()
+        self.balanced.is_empty() && self.sticky.is_empty() && self.unserved.is_empty()
     }
 }
 
@@ -60,87 +70,78 @@ pub fn build(key: &ServiceKey, ports: &[ServicePort]) -> ServiceRules {
 fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
     note_flows(&mut rules.flows, port);
     let id = format!("{key}/{}/{}", port.protocol, port.name);
-    let beyond = port.external_ips.iter().chain(&port.guarded_ips);
-    let external = beyond.clone().next().is_some() || port.node_port.is_some();
-    let internal_endpoints = if port.internal_local {
-        &port.local
-    } else {
-        &port.all
-    };
-    let external_endpoints = if port.external_local {
-        &port.local
-    } else {
-        &port.all
-    };
-
     let of = |address: &Ipv4Addr| frontend(Some(*address), port.protocol, port.port);
-    if let Some(chain) = balance(rules, "svc", &id, port, internal_endpoints) {
-        let elements = port.cluster_ips.iter().map(|a| (of(a), chain.clone()));
-        rules.services.extend(elements);
-    }
-    if !external {
-        return;
-    }
-    let outer = if port.all.is_empty() && port.local.is_empty() {
-        None
-    } else if port.external_local {
-        // The client's address is kept, so only this node's pods may answer. Clients of the cluster itself may go anywhere.
-        let local = balance(rules, "local", &id, port, external_endpoints);
-        let anywhere = balance(rules, "svc", &id, port, &port.all);
-        let mut body = Vec::new();
-        if let Some(chain) = anywhere {
-            body.push(format!("ip saddr @cluster goto {chain}"));
-            body.push(format!("fib saddr type local goto {chain}"));
+    let beyond = port.external_ips.iter().chain(&port.guarded_ips).map(of);
+    let serves = !port.all.is_empty() || !port.local.is_empty();
+    if serves {
+        for guarded in &port.guarded_ips {
+            let name = guard(rules, &id, port);
+            rules.guards.insert(of(guarded), name);
         }
-        // No endpoint here: dropped, so that a load balancer looks elsewhere.
-        body.push(local.map_or("drop".to_owned(), |chain| format!("goto {chain}")));
-        Some(body)
     } else {
-        balance(rules, "svc", &id, port, external_endpoints).map(|chain| {
-            vec![
-                format!("meta mark set meta mark or {MASQUERADE_MARK:#x}"),
-                format!("goto {chain}"),
-            ]
-        })
-    };
-    let outer = outer.map(|body| {
-        let name = chain_name("ext", &id);
-        rules.chains.insert(name.clone(), body);
-        name
-    });
-    let Some(outer) = outer else {
-        rules.unserved.extend(beyond.map(of));
-        return;
-    };
-    if !port.guarded_ips.is_empty() {
-        let guard = guard(rules, &id, port, &outer);
-        let elements = port.guarded_ips.iter().map(|a| (of(a), guard.clone()));
-        rules.services.extend(elements);
+        rules.unserved.extend(beyond.clone());
     }
-    let elements = port.external_ips.iter().map(|a| (of(a), outer.clone()));
-    rules.services.extend(elements);
-    if let Some(number) = port.node_port {
-        rules
-            .node_ports
-            .insert(frontend(None, port.protocol, number), outer);
+    let inside = port.cluster_ips.iter().map(of).collect();
+    let node_port = port.node_port.map(|n| frontend(None, port.protocol, n));
+    let outside: Vec<_> = beyond.chain(node_port).filter(|_| serves).collect();
+    match port.affinity_seconds {
+        None => balance(rules, port, inside, outside),
+        Some(seconds) => sticky::add(rules, &id, port, seconds, (inside, outside)),
     }
 }
 
-/// A chain before `outer` that drops clients of other ranges, as upstream does.
-fn guard(rules: &mut ServiceRules, id: &str, port: &ServicePort, outer: &str) -> String {
-    let ranges: Vec<_> = port.source_ranges.iter().map(Range::to_string).collect();
-    let mut body = Vec::new();
-    if !ranges.is_empty() {
-        let ranges = ranges.join(", ");
-        body.push(format!("ip saddr {{ {ranges} }} goto {outer}"));
+fn balance(
+    rules: &mut ServiceRules,
+    port: &ServicePort,
+    inside: Vec<Frontend>,
+    outside: Vec<Frontend>,
+) {
+    let all: Arc<[Endpoint]> = port.all.as_slice().into();
+    let local: Arc<[Endpoint]> = port.local.as_slice().into();
+    let internal = Balanced {
+        all: if port.internal_local { &local } else { &all }.clone(),
+        local: None,
+        masquerade: false,
+    };
+    // Clients of the cluster itself may go anywhere.
+    let external = Balanced {
+        all,
+        local: port.external_local.then_some(local),
+        masquerade: !port.external_local,
+    };
+    for (frontends, balanced) in [(inside, internal), (outside, external)] {
+        if frontends.is_empty() || balanced.all.is_empty() {
+            continue;
+        }
+        let endpoints = balanced
+            .all
+            .iter()
+            .chain(balanced.local.iter().flat_map(|l| &**l));
+        rules.hairpins.extend(endpoints.map(|e| e.address));
+        let each = frontends.into_iter().map(|f| (f, balanced.clone()));
+        rules.balanced.extend(each);
     }
-    body.push("drop".to_owned());
+}
+
+/// A chain that drops clients of other ranges, as upstream does, and returns for the rest.
+fn guard(rules: &mut ServiceRules, id: &str, port: &ServicePort) -> String {
+    let mut body = Vec::new();
+    if !port.source_ranges.is_empty() {
+        let ranges = port.source_ranges.iter().map(|range| {
+            let (network, prefix) = range.parts();
+            Element::range(IpAddr::V4(network), prefix)
+        });
+        let ranges = Contents::new(Set::ranges("", Field::Ipv4), ranges.collect());
+        let allowed = Rule::new().within_any([Selector::Source(Family::Ip)], ranges);
+        body.push(allowed.verdict(Verdict::Return));
+    }
+    body.push(Rule::new().drop());
     let name = chain_name("guard", id);
     rules.chains.insert(name.clone(), body);
     name
 }
 
-fn frontend(address: Option<Ipv4Addr>, protocol: &'static str, port: u16) -> Frontend {
+fn frontend(address: Option<Ipv4Addr>, protocol: Protocol, port: u16) -> Frontend {
     Frontend {
         address,
         protocol,
@@ -150,7 +151,7 @@ fn frontend(address: Option<Ipv4Addr>, protocol: &'static str, port: u16) -> Fro
 
 /// Flows without an endpoint that serves are left alone, as upstream does: it may come back.
 fn note_flows(flows: &mut Flows, port: &ServicePort) {
-    if port.protocol != "udp" || port.serving.is_empty() {
+    if port.protocol != Protocol::Udp || port.serving.is_empty() {
         return;
     }
     let beyond = port.external_ips.iter().chain(&port.guarded_ips);
@@ -160,104 +161,6 @@ fn note_flows(flows: &mut Flows, port: &ServicePort) {
     for frontend in addressed.chain(node_port) {
         flows.insert(frontend, port.serving.clone());
     }
-}
-
-/// A chain that picks one of `endpoints` at random, or the one a client had before.
-fn balance(
-    rules: &mut ServiceRules,
-    prefix: &str,
-    id: &str,
-    port: &ServicePort,
-    endpoints: &[Endpoint],
-) -> Option<String> {
-    if endpoints.is_empty() {
-        return None;
-    }
-    rules.hairpins.extend(endpoints.iter().map(|e| e.address));
-    let name = chain_name(prefix, id);
-    let body = match port.affinity_seconds {
-        None => spread(port.protocol, endpoints),
-        Some(seconds) => affinity(rules, id, port.protocol, seconds, endpoints),
-    };
-    rules.chains.insert(name.clone(), body);
-    Some(name)
-}
-
-/// Rules that send each new connection to any of `endpoints`.
-fn spread(protocol: &str, endpoints: &[Endpoint]) -> Vec<String> {
-    if endpoints.len() <= CASCADE_LIMIT {
-        let targets = endpoints
-            .iter()
-            .map(|e| format!("dnat ip to {}:{}", e.address, e.port));
-        return cascade(targets)
-            .map(|rule| format!("meta l4proto {protocol} {rule}"))
-            .collect();
-    }
-    let targets = endpoints
-        .iter()
-        .map(|e| format!("{} . {}", e.address, e.port));
-    let (count, targets) = (endpoints.len(), listed(targets));
-    vec![format!(
-        "meta l4proto {protocol} dnat ip to numgen random mod {count} map {targets}"
-    )]
-}
-
-/// One of `verdicts`, each with the same chance.
-fn cascade(verdicts: impl ExactSizeIterator<Item = String>) -> impl Iterator<Item = String> {
-    let count = verdicts.len();
-    verdicts
-        .enumerate()
-        .map(move |(i, verdict)| match count - i {
-            1 => verdict,
-            left => format!("numgen random mod {left} == 0 {verdict}"),
-        })
-}
-
-/// A set of clients for every endpoint: the sets are looked through first, then one is picked and the client noted.
-fn affinity(
-    rules: &mut ServiceRules,
-    id: &str,
-    protocol: &str,
-    seconds: i32,
-    endpoints: &[Endpoint],
-) -> Vec<String> {
-    let mut body = Vec::new();
-    let mut chains = Vec::new();
-    for endpoint in endpoints {
-        let target = format!("{}/{}", endpoint.address, endpoint.port);
-        // The timeout is part of the name: a set's timeout cannot be changed.
-        let set = chain_name(&format!("clients{seconds}"), &format!("{id}/{target}"));
-        let chain = chain_name("ep", &format!("{id}/{target}"));
-        body.push(format!("ip saddr @{set} goto {chain}"));
-        rules.chains.insert(
-            chain.clone(),
-            vec![
-                format!("update @{set} {{ ip saddr }}"),
-                format!(
-                    "meta l4proto {} dnat ip to {}:{}",
-                    protocol, endpoint.address, endpoint.port
-                ),
-            ],
-        );
-        rules.sets.insert(set, seconds);
-        chains.push(format!("goto {chain}"));
-    }
-    if chains.len() <= CASCADE_LIMIT {
-        body.extend(cascade(chains.into_iter()));
-    } else {
-        let count = chains.len();
-        body.push(format!("numgen random mod {count} vmap {}", listed(chains)));
-    }
-    body
-}
-
-fn listed(values: impl IntoIterator<Item = String>) -> String {
-    let pairs: Vec<_> = values
-        .into_iter()
-        .enumerate()
-        .map(|(i, value)| format!("{i} : {value}"))
-        .collect();
-    format!("{{ {} }}", pairs.join(", "))
 }
 
 /// Readable, unique and within the limit. Names of namespaces, services and ports are DNS labels, all of whose

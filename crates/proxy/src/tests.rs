@@ -1,22 +1,12 @@
+use knarr_nft::Error;
 use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::*;
+use crate::testing::{TABLE, config};
 
 /// Longest wait for the loop.
 const SOON: Duration = Duration::from_secs(20);
-
-const TABLE: &str = "knarr-proxy";
-
-fn config() -> Config {
-    Config {
-        table: TABLE.to_owned(),
-        node_name: "a".to_owned(),
-        cluster_cidr: (Ipv4Addr::new(10, 42, 0, 0), 16),
-        service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
-        node_local_dns: None,
-    }
-}
 
 fn service(name: &str, cluster_ip: &str, external_ips: &[&str]) -> Service {
     serde_json::from_value(json!({
@@ -34,12 +24,35 @@ fn slice(service: &str, address: &str) -> EndpointSlice {
     .unwrap()
 }
 
+/// A kernel that does as the test says.
+struct Fake {
+    /// Transactions, and whether they are of the whole table.
+    offered: mpsc::UnboundedSender<(String, bool)>,
+    answers: mpsc::UnboundedReceiver<Result<(), Error>>,
+    /// Changes by others.
+    others: mpsc::UnboundedReceiver<()>,
+}
+
+impl Kernel for Fake {
+    async fn apply(&mut self, transaction: Transaction, replaces: bool) -> Result<(), Error> {
+        self.offered
+            .send((transaction.to_string(), replaces))
+            .unwrap();
+        self.answers.recv().await.unwrap()
+    }
+
+    async fn changed(&mut self) {
+        self.others.recv().await.unwrap();
+    }
+}
+
 /// A running loop whose transactions are answered by the test.
 struct Running {
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
-    scripts: mpsc::UnboundedReceiver<String>,
-    answers: mpsc::UnboundedSender<Result<(), nft::Error>>,
+    offered: mpsc::UnboundedReceiver<(String, bool)>,
+    answers: mpsc::UnboundedSender<Result<(), Error>>,
+    others: mpsc::UnboundedSender<()>,
     work: tokio::task::JoinHandle<()>,
 }
 
@@ -55,31 +68,44 @@ impl Running {
         let proxy = Proxy::with(config(), informed.clone(), sliced.clone());
         informed.replace(services);
         sliced.replace(slices);
-        let (script_sender, scripts) = mpsc::unbounded_channel();
+        let (offer, offered) = mpsc::unbounded_channel();
         let (answers, answer_receiver) = mpsc::unbounded_channel();
-        let answer_receiver = Arc::new(tokio::sync::Mutex::new(answer_receiver));
+        let (others, other_receiver) = mpsc::unbounded_channel();
+        let kernel = Fake {
+            offered: offer,
+            answers: answer_receiver,
+            others: other_receiver,
+        };
         let work = tokio::spawn(async move {
             let mut health = HealthServers::new(CancellationToken::new());
-            let apply = |script: String| {
-                script_sender.send(script).unwrap();
-                let answers = answer_receiver.clone();
-                async move { answers.lock().await.recv().await.unwrap() }
-            };
-            proxy.sync_loop(&mut health, apply).await;
+            proxy.sync_loop(&mut health, kernel).await;
         });
         Self {
             services: informed,
             slices: sliced,
-            scripts,
+            offered,
             answers,
+            others,
             work,
         }
     }
 
     /// The next transaction, which is accepted or refused.
-    async fn transaction(&mut self, answer: Result<(), nft::Error>) -> String {
-        let script = timeout(SOON, self.scripts.recv()).await.unwrap().unwrap();
+    async fn transaction(&mut self, answer: Result<(), Error>) -> String {
+        let (script, replaces) = timeout(SOON, self.offered.recv()).await.unwrap().unwrap();
+        assert_eq!(
+            replaces,
+            script.starts_with(&format!("add table ip {TABLE}\ndelete table")),
+            "{script}"
+        );
         self.answers.send(answer).unwrap();
+        script
+    }
+
+    /// The next one, which is of the whole table.
+    async fn replacement(&mut self) -> String {
+        let script = self.transaction(Ok(())).await;
+        assert!(script.contains("delete table"), "{script}");
         script
     }
 }
@@ -96,19 +122,13 @@ async fn after_a_refusal_the_table_is_made_anew_with_every_service() {
     assert!(first.contains("10.43.0.1 . tcp . 80") && first.contains("10.43.0.2 . tcp . 80"));
 
     running.slices.apply(slice("a", "10.42.0.4"));
-    let change = running
-        .transaction(Err(nft::Error::Refused("for a test".to_owned())))
-        .await;
+    let change = running.transaction(Err(Error::NoAnswer)).await;
     assert!(
         change.contains("10.42.0.4") && !change.contains("10.42.0.3"),
         "{change}"
     );
 
-    let anew = running.transaction(Ok(())).await;
-    assert!(
-        anew.starts_with(&format!("add table ip {TABLE}\ndelete table")),
-        "{anew}"
-    );
+    let anew = running.replacement().await;
     assert!(
         anew.contains("10.42.0.4") && anew.contains("10.42.0.3"),
         "{anew}"
@@ -120,6 +140,31 @@ async fn after_a_refusal_the_table_is_made_anew_with_every_service() {
         change.contains("10.42.0.5") && !change.contains("10.42.0.4"),
         "{change}"
     );
+}
+
+#[tokio::test]
+async fn what_others_change_is_made_anew() {
+    let services = vec![service("a", "10.43.0.1", &[])];
+    let slices = vec![slice("a", "10.42.0.2")];
+    let mut running = Running::start(services, slices);
+    let first = running.replacement().await;
+    for _ in 0..2 {
+        running.others.send(()).unwrap();
+        assert_eq!(running.replacement().await, first);
+    }
+    running.slices.apply(slice("a", "10.42.0.4"));
+    let change = running.transaction(Ok(())).await;
+    assert!(!change.contains("table"), "{change}");
+}
+
+#[test]
+fn pauses_grow_while_it_goes_on() {
+    let mut pauses = Pauses::default();
+    let seen: Vec<_> = (0..12).map(|_| pauses.next()).collect();
+    assert_eq!(seen[..3], [100, 200, 400].map(Duration::from_millis));
+    assert_eq!(seen[11], RETRY_MAX);
+    pauses.last = Some((Instant::now() - RETRY_MAX * 2, Duration::from_secs(1)));
+    assert_eq!(pauses.next(), RETRY_BASE);
 }
 
 #[tokio::test]
@@ -146,15 +191,13 @@ async fn a_frontend_of_two_services_is_the_firsts_until_it_goes() {
     let change = running.transaction(Ok(())).await;
     assert!(
         change.contains(&format!(
-            "delete element ip {TABLE} services {{ {element} }}"
+            "delete element ip {TABLE} external {{ {element} }}"
         )),
         "{change}"
     );
     let change = running.transaction(Ok(())).await;
     assert!(
-        change.contains(&format!(
-            "add element ip {TABLE} services {{ {element} : goto ext-default/a/tcp/80 }}"
-        )),
+        change.contains(&format!("add element ip {TABLE} external {{ {element} }}")),
         "{change}"
     );
 }

@@ -1,17 +1,30 @@
-//! From wanted rules to nft scripts: the whole table, or the difference to what is applied.
+//! From wanted rules to transactions: the whole table, or the difference to what is applied.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt::Write,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
 };
+
+use knarr_nft::{Chain, Element, Field, Set, Table, Transaction, Value, Verdict};
 
 use crate::{
     Config,
     conntrack::Flows,
-    model::ServiceKey,
-    rules::{MASQUERADE_MARK, ServiceRules},
+    layout::{self, HERE, Place, Scope, Slots},
+    model::{Endpoint, Frontend, ServiceKey},
+    rules::{Balanced, ServiceRules},
 };
+
+/// Most clients that are remembered of an endpoint; nft's own limit.
+const CLIENTS_MAX: u32 = 65_535;
+
+/// How many frontends have their endpoints in a map: those for everybody, and those of this node for outside clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Uses {
+    anywhere: usize,
+    here: usize,
+}
 
 /// The rules of services: all of them, or those that are about to change.
 #[derive(Default)]
@@ -19,6 +32,8 @@ pub struct Applied {
     services: HashMap<ServiceKey, Option<ServiceRules>>,
     /// How many services lead to each pod, for the whole table.
     hairpins: HashMap<Ipv4Addr, usize>,
+    /// Which maps there are, for the whole table.
+    slots: BTreeMap<Slots, Uses>,
 }
 
 impl Applied {
@@ -26,7 +41,7 @@ impl Applied {
     pub fn overlay(dirty: usize) -> Self {
         Self {
             services: HashMap::with_capacity(dirty),
-            hairpins: HashMap::new(),
+            ..Self::default()
         }
     }
 
@@ -47,255 +62,356 @@ impl Applied {
     pub fn merge(&mut self, next: Self) {
         for (key, rules) in next.services {
             if let Some(old) = self.services.remove(&key).flatten() {
-                for address in old.hairpins {
-                    if let Some(count) = self.hairpins.get_mut(&address) {
+                for address in &old.hairpins {
+                    if let Some(count) = self.hairpins.get_mut(address) {
                         *count -= 1;
                         if *count == 0 {
-                            self.hairpins.remove(&address);
+                            self.hairpins.remove(address);
                         }
                     }
                 }
+                count_slots(&old, |slots, here| {
+                    let uses = self.slots.entry(slots).or_default();
+                    *uses.of(here) -= 1;
+                    if *uses == Uses::default() {
+                        self.slots.remove(&slots);
+                    }
+                });
             }
             if let Some(rules) = rules {
                 for address in &rules.hairpins {
                     *self.hairpins.entry(*address).or_default() += 1;
                 }
+                count_slots(&rules, |slots, here| {
+                    *self.slots.entry(slots).or_default().of(here) += 1;
+                });
                 self.services.insert(key, Some(rules));
             }
         }
     }
 }
 
-/// The whole table, in one transaction that also removes the old one.
-pub fn replace(config: &Config, next: &Applied) -> String {
-    let (cluster, prefix) = config.cluster_cidr;
-    let table = &config.table;
-    let mut script = format!(
-        "add table ip {table}\ndelete table ip {table}\nadd table ip {table}\n\
-         add map ip {table} services {{ type ipv4_addr . inet_proto . inet_service : verdict; }}\n\
-         add map ip {table} nodeports {{ type inet_proto . inet_service : verdict; }}\n\
-         add set ip {table} hairpin {{ type ipv4_addr . ipv4_addr; }}\n\
-         add set ip {table} unserved {{ type ipv4_addr . inet_proto . inet_service; }}\n\
-         add set ip {table} cluster {{ type ipv4_addr; flags interval; elements = {{ {cluster}/{prefix} }}; }}\n"
-    );
-    for (name, hook, rules) in &base_chains(config) {
-        let body = if hook.is_empty() {
-            String::new()
+impl Uses {
+    fn of(&mut self, here: bool) -> &mut usize {
+        if here {
+            &mut self.here
         } else {
-            format!(" {{ {hook} }}")
-        };
-        line(
-            &mut script,
-            format_args!("add chain ip {table} {name}{body}"),
-        );
-        for rule in rules {
-            line(
-                &mut script,
-                format_args!("add rule ip {table} {name} {rule}"),
-            );
+            &mut self.anywhere
         }
     }
-    script.push_str(&difference(table, &Applied::default(), next));
-    script
+
+    fn has(self, here: bool) -> bool {
+        match here {
+            true => self.here > 0,
+            false => self.anywhere > 0,
+        }
+    }
 }
 
-/// Name, hook and rules of each chain that is always there.
-fn base_chains(config: &Config) -> Vec<(&'static str, &'static str, Vec<String>)> {
-    let (services, prefix) = config.service_cidr;
-    let service_range = format!("{services}/{prefix}");
-    let mut translate = Vec::new();
-    if let Some((service, listen)) = config.node_local_dns {
-        translate.push(format!(
-            "ip daddr {service} meta l4proto {{ tcp, udp }} th dport 53 dnat to {listen}"
-        ));
+/// A frontend's endpoints with the map they are in: those for everybody, and those of this node.
+fn lists<'a>(
+    frontend: &Frontend,
+    balanced: &'a Balanced,
+) -> impl Iterator<Item = (Slots, bool, &'a [Endpoint])> {
+    let scope = Scope::of(frontend);
+    let local = balanced.local.as_deref().map(|local| (true, local));
+    [(false, &*balanced.all)]
+        .into_iter()
+        .chain(local)
+        .filter(|(_, endpoints)| !endpoints.is_empty())
+        .map(move |(here, endpoints)| {
+            let slots = Slots::for_endpoints(scope, endpoints.len());
+            (slots, here, endpoints)
+        })
+}
+
+fn count_slots(rules: &ServiceRules, mut each: impl FnMut(Slots, bool)) {
+    for (frontend, balanced) in &rules.balanced {
+        for (slots, here, _) in lists(frontend, balanced) {
+            each(slots, here);
+        }
     }
-    translate.extend([
-        // Callers from outside the cluster get their answer by way of this node.
-        format!(
-            "ip daddr {service_range} ip saddr != @cluster meta mark set meta mark or {MASQUERADE_MARK:#x}"
-        ),
-        "ip daddr . meta l4proto . th dport vmap @services".to_owned(),
-        // Those of 127.0.0.1 too, for the node's own programs; from elsewhere nothing comes to that address.
-        "fib daddr type local meta l4proto . th dport vmap @nodeports".to_owned(),
-    ]);
-    let masquerade = vec![
-        "ip saddr . ip daddr @hairpin masquerade fully-random".to_owned(),
-        format!("meta mark & {MASQUERADE_MARK:#x} == 0 return"),
-        format!("meta mark set meta mark & {:#x}", !MASQUERADE_MARK),
-        // Clients that begin at once would else be given the same port, and one of them no answer.
-        "masquerade fully-random".to_owned(),
-    ];
-    // Whatever is still addressed to the service range has no endpoint: say so at once.
-    // Resets for TCP: of the node's own packets, which are routed to the loopback device, the kernel sends no ICMP.
-    let unserved = vec![
-        format!("ip daddr {service_range} meta l4proto tcp reject with tcp reset"),
-        format!("ip daddr {service_range} reject"),
-        // Nor have these, outside of the range: they must not be asked for elsewhere.
-        "meta l4proto tcp ip daddr . meta l4proto . th dport @unserved reject with tcp reset"
-            .to_owned(),
-        "ip daddr . meta l4proto . th dport @unserved reject".to_owned(),
-    ];
-    let jump = vec!["jump translate".to_owned()];
-    vec![
-        ("translate", "", translate),
-        (
-            "prerouting",
-            "type nat hook prerouting priority dstnat; policy accept;",
-            jump.clone(),
-        ),
-        (
-            "output",
-            "type nat hook output priority -100; policy accept;",
-            jump,
-        ),
-        (
-            "postrouting",
-            "type nat hook postrouting priority srcnat; policy accept;",
-            masquerade,
-        ),
-        (
-            "unserved-forward",
-            "type filter hook forward priority filter; policy accept;",
-            unserved.clone(),
-        ),
-        (
-            "unserved-output",
-            "type filter hook output priority filter; policy accept;",
-            unserved,
-        ),
-    ]
+}
+
+/// The whole table, in one transaction that also removes the old one.
+pub fn replace(config: &Config, next: &Applied) -> Transaction {
+    let mut made = layout::base(config);
+    made.append(difference(&config.table, &Applied::default(), next));
+    made
 }
 
 /// What leads from `applied` to `next`, which holds the changed services only. Empty when nothing differs.
-pub fn difference(table: &str, applied: &Applied, next: &Applied) -> String {
-    let mut script = Script {
-        table,
-        add: String::new(),
-        unlink: String::new(),
-        link: String::new(),
-        remove: String::new(),
-    };
-    let mut hairpins: BTreeMap<Ipv4Addr, isize> = BTreeMap::new();
+pub fn difference(table: &str, applied: &Applied, next: &Applied) -> Transaction {
+    let mut change = Change::new(layout::table(table));
     let mut keys: Vec<_> = next.services.keys().collect();
     keys.sort();
     let none = ServiceRules::default();
     for key in keys {
         let old = applied.get(key).unwrap_or(&none);
         let new = next.get(key).unwrap_or(&none);
-        if old == new {
-            continue;
-        }
-        script.chains(old, new);
-        script.elements(old, new);
-        for address in &old.hairpins {
-            *hairpins.entry(*address).or_default() -= 1;
-        }
-        for address in &new.hairpins {
-            *hairpins.entry(*address).or_default() += 1;
+        if old != new {
+            change.service(old, new);
         }
     }
-    for (address, change) in hairpins {
-        let before = applied.hairpins.get(&address).copied().unwrap_or(0);
-        let after = before.saturating_add_signed(change);
-        let element = format!("hairpin {{ {address} . {address} }}");
-        if before == 0 && after > 0 {
-            script.link(&element);
-        } else if before > 0 && after == 0 {
-            script.unlink(&element);
-        }
-    }
-    script.add + &script.unlink + &script.link + &script.remove
+    change.hairpins(applied);
+    change.slots(applied);
+    change.finish()
 }
+
+/// How a number of uses changes.
+type Deltas<K> = BTreeMap<K, isize>;
 
 /// The parts of a transaction in the order in which they have to come.
-struct Script<'a> {
-    table: &'a str,
-    add: String,
-    unlink: String,
-    link: String,
-    remove: String,
+struct Change {
+    table: Table,
+    add: Transaction,
+    /// Elements by the name of their set or map.
+    unlink: BTreeMap<String, Vec<Element>>,
+    link: BTreeMap<String, Vec<Element>>,
+    /// Chains that pick endpoints.
+    picks: Transaction,
+    remove: Transaction,
+    hairpins: Deltas<Ipv4Addr>,
+    slots: Deltas<(Slots, bool)>,
 }
 
-impl Script<'_> {
-    fn link(&mut self, element: &str) {
-        let table = self.table;
-        line(
-            &mut self.link,
-            format_args!("add element ip {table} {element}"),
-        );
+impl Change {
+    fn new(table: Table) -> Self {
+        Self {
+            table,
+            add: Transaction::new(),
+            unlink: BTreeMap::new(),
+            link: BTreeMap::new(),
+            picks: Transaction::new(),
+            remove: Transaction::new(),
+            hairpins: Deltas::new(),
+            slots: Deltas::new(),
+        }
     }
 
-    fn unlink(&mut self, element: &str) {
-        let table = self.table;
-        line(
-            &mut self.unlink,
-            format_args!("delete element ip {table} {element}"),
-        );
+    fn finish(self) -> Transaction {
+        let table = &self.table;
+        let mut made = self.add;
+        for (set, elements) in self.unlink {
+            made.delete_elements(table, set, elements);
+        }
+        for (set, elements) in self.link {
+            made.add_elements(table, set, elements);
+        }
+        made.append(self.picks);
+        made.append(self.remove);
+        made
+    }
+
+    fn link(&mut self, set: &str, element: Element) {
+        push(&mut self.link, set, element);
+    }
+
+    fn unlink(&mut self, set: &str, element: Element) {
+        push(&mut self.unlink, set, element);
+    }
+
+    fn service(&mut self, old: &ServiceRules, new: &ServiceRules) {
+        self.chains(old, new);
+        let sticky = |frontend: &Frontend| Scope::of(frontend).set(Place::Sticky);
+        let goto = |chain: &str| Verdict::goto(chain);
+        self.verdicts(sticky, goto, &old.sticky, &new.sticky);
+        let jump = |chain: &str| Verdict::jump(chain);
+        self.verdicts(|_| "guards", jump, &old.guards, &new.guards);
+        for frontend in old.unserved.difference(&new.unserved) {
+            self.unlink("unserved", Element::new(layout::key(frontend)));
+        }
+        for frontend in new.unserved.difference(&old.unserved) {
+            self.link("unserved", Element::new(layout::key(frontend)));
+        }
+        for frontend in old.balanced.keys() {
+            self.balanced(
+                frontend,
+                old.balanced.get(frontend),
+                new.balanced.get(frontend),
+            );
+        }
+        for (frontend, balanced) in &new.balanced {
+            if !old.balanced.contains_key(frontend) {
+                self.balanced(frontend, None, Some(balanced));
+            }
+        }
+        count_slots(old, |slots, here| {
+            *self.slots.entry((slots, here)).or_default() -= 1;
+        });
+        count_slots(new, |slots, here| {
+            *self.slots.entry((slots, here)).or_default() += 1;
+        });
+        for address in &old.hairpins {
+            *self.hairpins.entry(*address).or_default() -= 1;
+        }
+        for address in &new.hairpins {
+            *self.hairpins.entry(*address).or_default() += 1;
+        }
     }
 
     fn chains(&mut self, old: &ServiceRules, new: &ServiceRules) {
-        let table = self.table;
+        let table = &self.table;
         for (set, seconds) in changed(&new.sets, &old.sets) {
-            line(
-                &mut self.add,
-                format_args!(
-                    "add set ip {table} {set} {{ type ipv4_addr; flags dynamic,timeout; timeout {seconds}s; }}"
-                ),
-            );
+            let mut set = Set::new(set, &[Field::Ipv4]);
+            let seconds = u64::try_from(*seconds).unwrap_or_default();
+            set.lifetime = Some((Duration::from_secs(seconds), CLIENTS_MAX));
+            self.add.add_set(table, set);
         }
         // Chains first, then their rules: a rule may lead to any of them.
         for (chain, _) in changed(&new.chains, &old.chains) {
-            line(
-                &mut self.add,
-                format_args!("add chain ip {table} {chain}\nflush chain ip {table} {chain}"),
-            );
+            self.add.add_chain(table, Chain::new(chain));
+            self.add.flush_chain(table, chain);
         }
         for (chain, rules) in changed(&new.chains, &old.chains) {
             for rule in rules {
-                line(
-                    &mut self.add,
-                    format_args!("add rule ip {table} {chain} {rule}"),
-                );
+                self.add.add_rule(table, chain, rule.clone());
             }
         }
         let gone = old.chains.keys().filter(|c| !new.chains.contains_key(*c));
         // Flushed before any is deleted: they lead to each other.
-        for verb in ["flush", "delete"] {
-            for chain in gone.clone() {
-                line(
-                    &mut self.remove,
-                    format_args!("{verb} chain ip {table} {chain}"),
-                );
-            }
-        }
+        gone.clone()
+            .for_each(|chain| self.remove.flush_chain(table, chain));
+        gone.for_each(|chain| self.remove.delete_chain(table, chain));
         for set in old.sets.keys().filter(|s| !new.sets.contains_key(*s)) {
-            line(
-                &mut self.remove,
-                format_args!("delete set ip {table} {set}"),
-            );
+            self.remove.delete_set(table, set);
         }
     }
 
-    fn elements(&mut self, old: &ServiceRules, new: &ServiceRules) {
-        for (map, old, new) in [
-            ("services", &old.services, &new.services),
-            ("nodeports", &old.node_ports, &new.node_ports),
+    fn verdicts(
+        &mut self,
+        map: impl Fn(&Frontend) -> &'static str,
+        verdict: impl Fn(&str) -> Verdict,
+        old: &BTreeMap<Frontend, String>,
+        new: &BTreeMap<Frontend, String>,
+    ) {
+        for (frontend, _) in changed(old, new) {
+            self.unlink(map(frontend), Element::new(layout::key(frontend)));
+        }
+        for (frontend, chain) in changed(new, old) {
+            let element = Element::new(layout::key(frontend));
+            self.link(map(frontend), element.verdict(verdict(chain)));
+        }
+    }
+
+    /// The elements of one frontend.
+    fn balanced(&mut self, frontend: &Frontend, old: Option<&Balanced>, new: Option<&Balanced>) {
+        if old == new {
+            return;
+        }
+        let scope = Scope::of(frontend);
+        let is_local = |balanced: Option<&Balanced>| balanced.is_some_and(|b| b.local.is_some());
+        let is_external = |balanced: Option<&Balanced>| balanced.is_some_and(|b| b.masquerade);
+        for (place, before, after) in [
+            (Place::Local, is_local(old), is_local(new)),
+            (Place::External, is_external(old), is_external(new)),
         ] {
-            for (frontend, _) in changed(old, new) {
-                self.unlink(&format!("{map} {{ {frontend} }}"));
-            }
-            for (frontend, chain) in changed(new, old) {
-                self.link(&format!("{map} {{ {frontend} : goto {chain} }}"));
+            let element = Element::new(layout::key(frontend));
+            match (before, after) {
+                (true, false) => self.unlink(scope.set(place), element),
+                (false, true) => self.link(scope.set(place), element),
+                _ => {}
             }
         }
-        for frontend in old.unserved.difference(&new.unserved) {
-            self.unlink(&format!("unserved {{ {frontend} }}"));
+        let of = |balanced: Option<&Balanced>, wanted: bool| {
+            let mut lists = balanced.into_iter().flat_map(|b| lists(frontend, b));
+            lists
+                .find(|(_, here, _)| *here == wanted)
+                .map(|(slots, _, endpoints)| (slots.map_name(), endpoints.to_vec()))
+        };
+        for here in [false, true] {
+            self.endpoints(frontend, here, (of(old, here), of(new, here)));
         }
-        for frontend in new.unserved.difference(&old.unserved) {
-            self.link(&format!("unserved {{ {frontend} }}"));
+    }
+
+    /// The slots that differ, of one list of endpoints.
+    fn endpoints(
+        &mut self,
+        frontend: &Frontend,
+        here: bool,
+        (old, new): (Option<Located>, Option<Located>),
+    ) {
+        let same_map = match (&old, &new) {
+            (Some((old, _)), Some((new, _))) => old == new,
+            _ => false,
+        };
+        let at = |list: &Option<Located>, place: usize| {
+            list.as_ref()
+                .and_then(|(_, endpoints)| endpoints.get(place).copied())
+        };
+        let length = |list: &Option<Located>| list.as_ref().map_or(0, |(_, e)| e.len());
+        let first = if here { HERE } else { 0 };
+        for (place, number) in (0..length(&old).max(length(&new))).zip(first..first + HERE) {
+            let (before, after) = (at(&old, place), at(&new, place));
+            if same_map && before == after {
+                continue;
+            }
+            if let (Some((map, _)), Some(endpoint)) = (&old, before) {
+                self.unlink(map, layout::slot(frontend, number, &endpoint));
+            }
+            if let (Some((map, _)), Some(endpoint)) = (&new, after) {
+                self.link(map, layout::slot(frontend, number, &endpoint));
+            }
+        }
+    }
+
+    fn hairpins(&mut self, applied: &Applied) {
+        for (address, change) in std::mem::take(&mut self.hairpins) {
+            let before = applied.hairpins.get(&address).copied().unwrap_or(0);
+            let after = before.saturating_add_signed(change);
+            let address = Value::Address(IpAddr::V4(address));
+            let element = Element::new([address.clone(), address]);
+            if before == 0 && after > 0 {
+                self.link("hairpin", element);
+            } else if before > 0 && after == 0 {
+                self.unlink("hairpin", element);
+            }
+        }
+    }
+
+    /// Maps that are needed from now on, or no longer, and the chains that look into them.
+    fn slots(&mut self, applied: &Applied) {
+        let mut after = applied.slots.clone();
+        for ((slots, here), change) in std::mem::take(&mut self.slots) {
+            let uses = after.entry(slots).or_default().of(here);
+            *uses = uses.saturating_add_signed(change);
+        }
+        after.retain(|_, uses| *uses != Uses::default());
+        let table = &self.table;
+        for (slots, _) in after.iter().filter(|(s, _)| !applied.slots.contains_key(s)) {
+            self.add.add_set(table, slots.map());
+        }
+        for (slots, _) in applied.slots.iter().filter(|(s, _)| !after.contains_key(s)) {
+            self.remove.delete_set(table, slots.map_name());
+        }
+        for scope in [Scope::Service, Scope::Node] {
+            for here in [false, true] {
+                let needed = |all: &BTreeMap<Slots, Uses>| -> Vec<Slots> {
+                    let used = all.iter().filter(|(_, uses)| uses.has(here));
+                    let used = used.map(|(slots, _)| *slots);
+                    used.filter(|slots| slots.scope == scope).collect()
+                };
+                let slots = needed(&after);
+                if slots != needed(&applied.slots) {
+                    let of = (scope, here);
+                    layout::pick_chain(&mut self.picks, table, of, slots.into_iter());
+                }
+            }
         }
     }
 }
+
+fn push(lists: &mut BTreeMap<String, Vec<Element>>, set: &str, element: Element) {
+    match lists.get_mut(set) {
+        Some(list) => list.push(element),
+        None => {
+            lists.insert(set.to_owned(), vec![element]);
+        }
+    }
+}
+
+/// Endpoints, and the name of the map they are in.
+type Located = (String, Vec<Endpoint>);
 
 /// Where UDP flows may lead whose service is changed by `next`.
 pub fn changed_flows(applied: &Applied, next: &Applied) -> Flows {
@@ -319,11 +435,6 @@ fn changed<'a, K: Ord, V: PartialEq>(
 ) -> impl Iterator<Item = (&'a K, &'a V)> {
     new.iter()
         .filter(move |(key, value)| old.get(*key) != Some(*value))
-}
-
-fn line(script: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(script, "{text}");
 }
 
 #[cfg(test)]

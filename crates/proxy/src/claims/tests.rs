@@ -12,7 +12,7 @@ fn key(name: &str) -> ServiceKey {
 fn frontend(last: u8) -> Frontend {
     Frontend {
         address: Some(Ipv4Addr::new(192, 0, 2, last)),
-        protocol: "tcp",
+        protocol: knarr_nft::Protocol::Tcp,
         port: 80,
     }
 }
@@ -22,7 +22,7 @@ fn rules(served: &[u8], unserved: &[u8]) -> Option<ServiceRules> {
         .iter()
         .map(|last| (frontend(*last), "ext".to_owned()));
     Some(ServiceRules {
-        services: served.collect(),
+        sticky: served.collect(),
         unserved: unserved.iter().map(|last| frontend(*last)).collect(),
         ..ServiceRules::default()
     })

@@ -16,7 +16,7 @@ fn udp(text: &str) -> Frontend {
     let address = at(text);
     Frontend {
         address: Some(*address.ip()),
-        protocol: "udp",
+        protocol: knarr_nft::Protocol::Udp,
         port: address.port(),
     }
 }
@@ -24,7 +24,7 @@ fn udp(text: &str) -> Frontend {
 fn node_port(port: u16) -> Frontend {
     Frontend {
         address: None,
-        protocol: "udp",
+        protocol: knarr_nft::Protocol::Udp,
         port,
     }
 }

@@ -9,7 +9,7 @@ fn port() -> ServicePort {
     };
     ServicePort {
         name: "http".to_owned(),
-        protocol: "tcp",
+        protocol: Protocol::Tcp,
         port: 80,
         cluster_ips: vec![Ipv4Addr::new(10, 43, 0, 9)],
         external_ips: Vec::new(),
@@ -38,9 +38,27 @@ fn check(port: ServicePort, expected: Expect) {
             text.push_str(&format!("    {rule}\n"));
         }
     }
-    for (element, chain) in rules.services.iter().chain(&rules.node_ports) {
-        text.push_str(&format!("{element} -> {chain}\n"));
+    let listed = |endpoints: &[Endpoint]| {
+        let shown: Vec<_> = endpoints
+            .iter()
+            .map(|e| format!("{}:{}", e.address, e.port))
+            .collect();
+        format!("[{}]", shown.join(", "))
+    };
+    for (frontend, balanced) in &rules.balanced {
+        text.push_str(&format!("{frontend} -> {}", listed(&balanced.all)));
+        if balanced.masquerade {
+            text.push_str(", masqueraded");
+        }
+        if let Some(local) = &balanced.local {
+            text.push_str(&format!(", from outside -> {}", listed(local)));
+        }
+        text.push('\n');
     }
+    for (frontend, chain) in rules.sticky.iter().chain(&rules.guards) {
+        text.push_str(&format!("{frontend} -> {chain}\n"));
+    }
+    text.push_str(&format!("hairpins: {:?}\n", rules.hairpins));
     for element in &rules.unserved {
         text.push_str(&format!("{element} is refused\n"));
     }
@@ -55,10 +73,8 @@ fn cluster_ip() {
     check(
         port(),
         expect![[r#"
-            svc-default/web/tcp/http:
-                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
-                meta l4proto tcp dnat ip to 10.42.0.3:8080
-            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+            10.43.0.9 . tcp . 80 -> [10.42.0.2:8080, 10.42.0.3:8080]
+            hairpins: {10.42.0.2, 10.42.0.3}
         "#]],
     );
 }
@@ -71,14 +87,9 @@ fn node_port_is_masqueraded() {
             ..port()
         },
         expect![[r#"
-            ext-default/web/tcp/http:
-                meta mark set meta mark or 0x4000
-                goto svc-default/web/tcp/http
-            svc-default/web/tcp/http:
-                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
-                meta l4proto tcp dnat ip to 10.42.0.3:8080
-            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
-            tcp . 30080 -> ext-default/web/tcp/http
+            tcp . 30080 -> [10.42.0.2:8080, 10.42.0.3:8080], masqueraded
+            10.43.0.9 . tcp . 80 -> [10.42.0.2:8080, 10.42.0.3:8080]
+            hairpins: {10.42.0.2, 10.42.0.3}
         "#]],
     );
 }
@@ -92,17 +103,9 @@ fn external_traffic_policy_local_keeps_the_source() {
             ..port()
         },
         expect![[r#"
-            ext-default/web/tcp/http:
-                ip saddr @cluster goto svc-default/web/tcp/http
-                fib saddr type local goto svc-default/web/tcp/http
-                goto local-default/web/tcp/http
-            local-default/web/tcp/http:
-                meta l4proto tcp dnat ip to 10.42.0.2:8080
-            svc-default/web/tcp/http:
-                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
-                meta l4proto tcp dnat ip to 10.42.0.3:8080
-            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
-            tcp . 30080 -> ext-default/web/tcp/http
+            tcp . 30080 -> [10.42.0.2:8080, 10.42.0.3:8080], from outside -> [10.42.0.2:8080]
+            10.43.0.9 . tcp . 80 -> [10.42.0.2:8080, 10.42.0.3:8080]
+            hairpins: {10.42.0.2, 10.42.0.3}
         "#]],
     );
 }
@@ -127,41 +130,42 @@ fn session_affinity_keeps_clients() {
                 numgen random mod 2 == 0 goto ep-default/web/tcp/http/10.42.0.2/8080
                 goto ep-default/web/tcp/http/10.42.0.3/8080
             10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+            hairpins: {10.42.0.2, 10.42.0.3}
         "#]],
     );
 }
 
 #[test]
-fn many_endpoints_have_a_map() {
-    let endpoints = (0..=u8::try_from(CASCADE_LIMIT).unwrap()).map(|last| Endpoint {
-        address: Ipv4Addr::new(10, 42, 0, last),
-        port: 8080,
-    });
-    check(
-        ServicePort {
-            all: endpoints.clone().collect(),
+fn many_endpoints_of_sticky_services_have_a_map() {
+    let endpoints = |count: u8| {
+        let endpoint = |last| Endpoint {
+            address: Ipv4Addr::new(10, 42, 0, last),
+            port: 8080,
+        };
+        let port = ServicePort {
+            all: (0..count).map(endpoint).collect(),
+            affinity_seconds: Some(60),
             ..port()
-        },
-        expect![[r#"
-            svc-default/web/tcp/http:
-                meta l4proto tcp dnat ip to numgen random mod 9 map { 0 : 10.42.0.0 . 8080, 1 : 10.42.0.1 . 8080, 2 : 10.42.0.2 . 8080, 3 : 10.42.0.3 . 8080, 4 : 10.42.0.4 . 8080, 5 : 10.42.0.5 . 8080, 6 : 10.42.0.6 . 8080, 7 : 10.42.0.7 . 8080, 8 : 10.42.0.8 . 8080 }
-            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
-        "#]],
+        };
+        let key = ServiceKey {
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+        };
+        let rules = build(&key, &[port]);
+        let shown = rules.chains["svc-default/web/tcp/http"].iter();
+        shown.map(|rule| rule.to_string()).collect::<Vec<_>>()
+    };
+    let few = endpoints(8);
+    assert_eq!(few.len(), 16);
+    assert_eq!(
+        few[8],
+        "numgen random mod 8 == 0 goto ep-default/web/tcp/http/10.42.0.0/8080"
     );
-    let endpoints = endpoints.take(3).collect();
-    check(
-        ServicePort {
-            all: endpoints,
-            ..port()
-        },
-        expect![[r#"
-            svc-default/web/tcp/http:
-                meta l4proto tcp numgen random mod 3 == 0 dnat ip to 10.42.0.0:8080
-                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.1:8080
-                meta l4proto tcp dnat ip to 10.42.0.2:8080
-            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
-        "#]],
-    );
+    let many = endpoints(9);
+    assert_eq!(many.len(), 10);
+    let start =
+        "numgen random mod 9 vmap { 0 : goto ep-default/web/tcp/http/10.42.0.0/8080, 1 : goto ep-";
+    assert!(many[9].starts_with(start), "{}", many[9]);
 }
 
 #[test]
@@ -191,6 +195,7 @@ fn external_addresses_without_endpoints_are_refused() {
             ..port()
         },
         expect![[r#"
+            hairpins: {}
             198.51.100.7 . tcp . 80 is refused
         "#]],
     );
@@ -207,14 +212,8 @@ fn without_an_endpoint_here_only_the_cluster_is_served() {
             ..port()
         },
         expect![[r#"
-            ext-default/web/tcp/http:
-                ip saddr @cluster goto svc-default/web/tcp/http
-                fib saddr type local goto svc-default/web/tcp/http
-                drop
-            svc-default/web/tcp/http:
-                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
-                meta l4proto tcp dnat ip to 10.42.0.3:8080
-            tcp . 30080 -> ext-default/web/tcp/http
+            tcp . 30080 -> [10.42.0.2:8080, 10.42.0.3:8080], from outside -> []
+            hairpins: {10.42.0.2, 10.42.0.3}
         "#]],
     );
 }
@@ -229,32 +228,24 @@ fn guarded_addresses_are_for_some_clients_only() {
     check(
         guarded(&["192.0.2.0/24", "10.0.0.0/8"]),
         expect![[r#"
-            ext-default/web/tcp/http:
-                meta mark set meta mark or 0x4000
-                goto svc-default/web/tcp/http
             guard-default/web/tcp/http:
-                ip saddr { 192.0.2.0/24, 10.0.0.0/8 } goto ext-default/web/tcp/http
+                ip saddr { 192.0.2.0/24, 10.0.0.0/8 } return
                 drop
-            svc-default/web/tcp/http:
-                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
-                meta l4proto tcp dnat ip to 10.42.0.3:8080
-            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+            10.43.0.9 . tcp . 80 -> [10.42.0.2:8080, 10.42.0.3:8080]
+            198.51.100.7 . tcp . 80 -> [10.42.0.2:8080, 10.42.0.3:8080], masqueraded
             198.51.100.7 . tcp . 80 -> guard-default/web/tcp/http
+            hairpins: {10.42.0.2, 10.42.0.3}
         "#]],
     );
     check(
         guarded(&[]),
         expect![[r#"
-            ext-default/web/tcp/http:
-                meta mark set meta mark or 0x4000
-                goto svc-default/web/tcp/http
             guard-default/web/tcp/http:
                 drop
-            svc-default/web/tcp/http:
-                meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
-                meta l4proto tcp dnat ip to 10.42.0.3:8080
-            10.43.0.9 . tcp . 80 -> svc-default/web/tcp/http
+            10.43.0.9 . tcp . 80 -> [10.42.0.2:8080, 10.42.0.3:8080]
+            198.51.100.7 . tcp . 80 -> [10.42.0.2:8080, 10.42.0.3:8080], masqueraded
             198.51.100.7 . tcp . 80 -> guard-default/web/tcp/http
+            hairpins: {10.42.0.2, 10.42.0.3}
         "#]],
     );
 }
@@ -263,22 +254,17 @@ fn guarded_addresses_are_for_some_clients_only() {
 fn udp_flows_may_lead_to_whoever_serves() {
     check(
         ServicePort {
-            protocol: "udp",
+            protocol: Protocol::Udp,
             port: 53,
             external_ips: vec![Ipv4Addr::new(198, 51, 100, 7)],
             node_port: Some(30053),
             ..port()
         },
         expect![[r#"
-            ext-default/web/udp/http:
-                meta mark set meta mark or 0x4000
-                goto svc-default/web/udp/http
-            svc-default/web/udp/http:
-                meta l4proto udp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
-                meta l4proto udp dnat ip to 10.42.0.3:8080
-            10.43.0.9 . udp . 53 -> svc-default/web/udp/http
-            198.51.100.7 . udp . 53 -> ext-default/web/udp/http
-            udp . 30053 -> ext-default/web/udp/http
+            udp . 30053 -> [10.42.0.2:8080, 10.42.0.3:8080], masqueraded
+            10.43.0.9 . udp . 53 -> [10.42.0.2:8080, 10.42.0.3:8080]
+            198.51.100.7 . udp . 53 -> [10.42.0.2:8080, 10.42.0.3:8080], masqueraded
+            hairpins: {10.42.0.2, 10.42.0.3}
             flows to udp . 30053 lead to {10.42.0.2, 10.42.0.3}
             flows to 10.43.0.9 . udp . 53 lead to {10.42.0.2, 10.42.0.3}
             flows to 198.51.100.7 . udp . 53 lead to {10.42.0.2, 10.42.0.3}

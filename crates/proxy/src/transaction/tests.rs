@@ -1,16 +1,16 @@
-use std::process::Command;
+use std::collections::BTreeSet;
 
 use expect_test::expect;
+use knarr_nft::{Connection, Protocol};
+use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 use super::*;
 use crate::{
-    model::{Endpoint, ServicePort},
+    model::ServicePort,
     range::Range,
     rules,
+    testing::{TABLE, config, in_namespace, nft, ruleset},
 };
-
-/// Endpoints enough for a map.
-const MANY: [u8; 12] = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13];
 
 fn key(name: &str) -> ServiceKey {
     ServiceKey {
@@ -19,49 +19,57 @@ fn key(name: &str) -> ServiceKey {
     }
 }
 
-fn wanted(name: &str, cluster_ip: u8, endpoints: &[u8], affinity: Option<i32>) -> ServiceRules {
-    let endpoints: Vec<_> = endpoints
-        .iter()
-        .map(|last| Endpoint {
-            address: Ipv4Addr::new(10, 42, 0, *last),
-            port: 8080,
-        })
-        .collect();
-    let address = |last| Ipv4Addr::new(198, 51, 100, last);
-    let port = ServicePort {
-        name: "http".to_owned(),
-        protocol: "tcp",
-        port: 80,
-        cluster_ips: vec![Ipv4Addr::new(10, 43, 0, cluster_ip)],
-        external_ips: Vec::new(),
-        // Of one service only, so that the tests of others stay short.
-        guarded_ips: affinity.iter().map(|_| address(cluster_ip)).collect(),
-        source_ranges: vec![
-            Range::new(address(0), 24),
-            Range::new(Ipv4Addr::new(10, 0, 0, 0), 8),
-        ],
-        node_port: Some(30000 + u16::from(cluster_ip)),
-        affinity_seconds: affinity,
-        internal_local: false,
-        external_local: affinity.is_some(),
-        local: endpoints.clone(),
-        serving: endpoints.iter().map(|e| e.address).collect(),
-        all: endpoints,
-    };
-    rules::build(&key(name), &[port])
+/// What a service is like whose addresses and node port follow from a number.
+#[derive(Clone, Debug, Default)]
+struct Kind {
+    endpoints: Vec<u8>,
+    /// Those of this node.
+    local: Vec<u8>,
+    affinity: Option<i32>,
+    internal_local: bool,
+    external_local: bool,
+    external: bool,
+    guarded: bool,
 }
 
-/// A service of an external address, without endpoints.
-fn unserved(last: u8) -> ServiceRules {
-    let frontend = crate::model::Frontend {
-        address: Some(Ipv4Addr::new(198, 51, 100, last)),
-        protocol: "udp",
-        port: 53,
+fn port(number: u8, kind: &Kind) -> ServicePort {
+    let endpoints = |last: &[u8]| -> Vec<Endpoint> {
+        let endpoint = |last: &u8| Endpoint {
+            address: Ipv4Addr::new(10, 42, 0, *last),
+            port: 8080,
+        };
+        let sorted: BTreeSet<_> = last.iter().collect();
+        sorted.into_iter().map(endpoint).collect()
     };
-    ServiceRules {
-        unserved: [frontend].into(),
-        ..ServiceRules::default()
+    let address = |third| Ipv4Addr::new(198, 51, third, number);
+    let all = endpoints(&kind.endpoints);
+    ServicePort {
+        name: "http".to_owned(),
+        protocol: Protocol::Tcp,
+        port: 80,
+        cluster_ips: vec![Ipv4Addr::new(10, 43, 0, number)],
+        external_ips: Vec::from_iter(kind.external.then(|| address(100))),
+        guarded_ips: Vec::from_iter(kind.guarded.then(|| address(101))),
+        source_ranges: vec![
+            Range::new(address(100), 24),
+            Range::new(Ipv4Addr::new(10, 0, 0, 0), 8),
+        ],
+        node_port: Some(30000 + u16::from(number)),
+        affinity_seconds: kind.affinity,
+        internal_local: kind.internal_local,
+        external_local: kind.external_local,
+        local: endpoints(&kind.local),
+        serving: all.iter().map(|e| e.address).collect(),
+        all,
     }
+}
+
+fn wanted(name: &str, number: u8, endpoints: &[u8]) -> ServiceRules {
+    let kind = Kind {
+        endpoints: endpoints.to_vec(),
+        ..Kind::default()
+    };
+    rules::build(&key(name), &[port(number, &kind)])
 }
 
 fn overlay(changes: Vec<(&str, Option<ServiceRules>)>) -> Applied {
@@ -72,75 +80,86 @@ fn overlay(changes: Vec<(&str, Option<ServiceRules>)>) -> Applied {
     next
 }
 
-const TABLE: &str = "knarr-proxy";
-
-fn config() -> Config {
-    Config {
-        table: TABLE.to_owned(),
-        node_name: "a".to_owned(),
-        cluster_cidr: (Ipv4Addr::new(10, 42, 0, 0), 16),
-        service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
-        node_local_dns: Some((
-            Ipv4Addr::new(10, 43, 0, 10),
-            Ipv4Addr::new(169, 254, 20, 10),
-        )),
-    }
-}
-
 #[test]
-fn a_changed_endpoint_touches_its_service_only() {
+fn a_changed_endpoint_is_the_elements_that_differ() {
     let mut applied = Applied::default();
     applied.merge(overlay(vec![
-        ("a", Some(wanted("a", 1, &[2, 3], None))),
-        ("b", Some(wanted("b", 2, &[3], None))),
+        ("a", Some(wanted("a", 1, &[2, 3]))),
+        ("b", Some(wanted("b", 2, &[3]))),
     ]));
-    let next = overlay(vec![("a", Some(wanted("a", 1, &[2, 4], None)))]);
+    let next = overlay(vec![("a", Some(wanted("a", 1, &[2, 4])))]);
     // 10.42.0.3 still serves b: its hairpin element stays.
     expect![[r#"
-        add chain ip knarr-proxy svc-default/a/tcp/http
-        flush chain ip knarr-proxy svc-default/a/tcp/http
-        add rule ip knarr-proxy svc-default/a/tcp/http meta l4proto tcp numgen random mod 2 == 0 dnat ip to 10.42.0.2:8080
-        add rule ip knarr-proxy svc-default/a/tcp/http meta l4proto tcp dnat ip to 10.42.0.4:8080
+        delete element ip knarr-proxy endpoints-2 { 10.43.0.1 . tcp . 80 . 0x1 : 10.42.0.3 . 8080 }
+        delete element ip knarr-proxy nodeport-endpoints-2 { tcp . 30001 . 0x1 : 10.42.0.3 . 8080 }
+        add element ip knarr-proxy endpoints-2 { 10.43.0.1 . tcp . 80 . 0x1 : 10.42.0.4 . 8080 }
         add element ip knarr-proxy hairpin { 10.42.0.4 . 10.42.0.4 }
+        add element ip knarr-proxy nodeport-endpoints-2 { tcp . 30001 . 0x1 : 10.42.0.4 . 8080 }
     "#]]
-    .assert_eq(&difference(TABLE, &applied, &next));
+    .assert_eq(&difference(TABLE, &applied, &next).to_string());
     applied.merge(next);
-    assert_eq!(
-        difference(
-            TABLE,
-            &applied,
-            &overlay(vec![("a", Some(wanted("a", 1, &[2, 4], None)))])
-        ),
-        ""
-    );
+    let again = overlay(vec![("a", Some(wanted("a", 1, &[2, 4])))]);
+    assert!(difference(TABLE, &applied, &again).is_empty());
+    // From one number of endpoints that somebody has to another one: no chain is touched.
+    let next = overlay(vec![("a", Some(wanted("a", 1, &[2])))]);
+    let mut applied_both = applied;
+    applied_both.merge(overlay(vec![("c", Some(wanted("c", 3, &[5, 6])))]));
+    expect![[r#"
+        delete element ip knarr-proxy endpoints-2 { 10.43.0.1 . tcp . 80 . 0x0 : 10.42.0.2 . 8080, 10.43.0.1 . tcp . 80 . 0x1 : 10.42.0.4 . 8080 }
+        delete element ip knarr-proxy hairpin { 10.42.0.4 . 10.42.0.4 }
+        delete element ip knarr-proxy nodeport-endpoints-2 { tcp . 30001 . 0x0 : 10.42.0.2 . 8080, tcp . 30001 . 0x1 : 10.42.0.4 . 8080 }
+        add element ip knarr-proxy endpoints-1 { 10.43.0.1 . tcp . 80 . 0x0 : 10.42.0.2 . 8080 }
+        add element ip knarr-proxy nodeport-endpoints-1 { tcp . 30001 . 0x0 : 10.42.0.2 . 8080 }
+    "#]]
+    .assert_eq(&difference(TABLE, &applied_both, &next).to_string());
 }
 
 #[test]
 fn a_removed_service_leaves_nothing() {
     let mut applied = Applied::default();
-    applied.merge(overlay(vec![("a", Some(wanted("a", 1, &[2], None)))]));
+    applied.merge(overlay(vec![("a", Some(wanted("a", 1, &[2])))]));
     let next = overlay(vec![("a", None)]);
     expect![[r#"
-        delete element ip knarr-proxy services { 10.43.0.1 . tcp . 80 }
-        delete element ip knarr-proxy nodeports { tcp . 30001 }
+        delete element ip knarr-proxy endpoints-1 { 10.43.0.1 . tcp . 80 . 0x0 : 10.42.0.2 . 8080 }
+        delete element ip knarr-proxy external-nodeports { tcp . 30001 }
         delete element ip knarr-proxy hairpin { 10.42.0.2 . 10.42.0.2 }
-        flush chain ip knarr-proxy ext-default/a/tcp/http
-        flush chain ip knarr-proxy svc-default/a/tcp/http
-        delete chain ip knarr-proxy ext-default/a/tcp/http
-        delete chain ip knarr-proxy svc-default/a/tcp/http
+        delete element ip knarr-proxy nodeport-endpoints-1 { tcp . 30001 . 0x0 : 10.42.0.2 . 8080 }
+        flush chain ip knarr-proxy services-anywhere
+        flush chain ip knarr-proxy nodeports-anywhere
+        delete set ip knarr-proxy endpoints-1
+        delete set ip knarr-proxy nodeport-endpoints-1
     "#]]
-    .assert_eq(&difference(TABLE, &applied, &next));
+    .assert_eq(&difference(TABLE, &applied, &next).to_string());
     applied.merge(next);
     assert_eq!(applied.len(), 0);
-    assert!(applied.hairpins.is_empty());
+    assert!(applied.hairpins.is_empty() && applied.slots.is_empty());
+}
+
+#[test]
+fn many_endpoints_have_slots_of_a_power_of_two() {
+    let many: Vec<u8> = (1..=20).collect();
+    let next = overlay(vec![("a", Some(wanted("a", 1, &many)))]);
+    let made = difference(TABLE, &Applied::default(), &next).to_string();
+    let picks: Vec<_> = made
+        .lines()
+        .filter(|line| line.contains("rule ip knarr-proxy services-anywhere"))
+        .map(|line| line.split(" numgen ").nth(1).unwrap())
+        .collect();
+    let mut wanted = vec!["random mod 32 map @endpoints-32"; 8];
+    wanted.push("random mod 16 map @endpoints-32");
+    assert_eq!(picks, wanted);
+    assert!(
+        made.contains("10.43.0.1 . tcp . 80 . 0x13 : 10.42.0.20 . 8080"),
+        "{made}"
+    );
 }
 
 #[test]
 fn only_flows_of_changed_services_are_looked_at() {
     let flows = |last: &[u8]| {
-        let frontend = crate::model::Frontend {
+        let frontend = Frontend {
             address: None,
-            protocol: "udp",
+            protocol: Protocol::Udp,
             port: 30053,
         };
         let serving = last.iter().map(|last| Ipv4Addr::new(10, 42, 0, *last));
@@ -167,63 +186,89 @@ fn only_flows_of_changed_services_are_looked_at() {
     }
 }
 
-/// The kernel has the last word: every kind of transaction is applied in a network namespace of the test's own.
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+fn kinds() -> impl Strategy<Value = Kind> {
+    let endpoints = prop_oneof![vec(1..9u8, 0..5), vec(1..60u8, 12..40)];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let affinity = prop_oneof![3 => Just(None), 1 => Just(Some(30)), 1 => Just(Some(90))];
+    (endpoints, any::<u8>(), affinity, flags).prop_map(|(endpoints, local, affinity, flags)| Kind {
+        // Any of them may be on this node, also none.
+        local: endpoints
+            .iter()
+            .copied()
+            .filter(|e| e % 4 < local % 5)
+            .collect(),
+        endpoints,
+        affinity,
+        internal_local: flags.0,
+        external_local: flags.1,
+        external: flags.2,
+        guarded: flags.3,
+    })
+}
+
+/// A transaction is which services change, and what they are like then.
+fn changes() -> impl Strategy<Value = Vec<Vec<(usize, Option<Kind>)>>> {
+    let kind = prop_oneof![1 => Just(None), 4 => kinds().prop_map(Some)];
+    vec(vec((0..NAMES.len(), kind), 1..4), 1..8)
+}
+
+fn rules_of(number: usize, kind: &Kind) -> Option<ServiceRules> {
+    let port = port(u8::try_from(number).unwrap(), kind);
+    let rules = rules::build(&key(NAMES[number]), &[port]);
+    Some(rules).filter(|rules| !rules.is_empty())
+}
+
+/// However a state is come to, the kernel has what a fresh start would give it.
 #[test]
-fn the_kernel_accepts_every_transaction() {
-    if !nix_is_root() {
-        eprintln!("skipped: needs root to make a network namespace");
-        return;
-    }
-    let mut applied = Applied::default();
-    let first = overlay(vec![
-        ("a", Some(wanted("a", 1, &[2, 3], None))),
-        ("b", Some(wanted("b", 2, &[2], Some(60)))),
-    ]);
-    let mut script = replace(&config(), &first);
-    applied.merge(first);
-    for next in [
-        vec![("a", Some(wanted("a", 1, &[3], Some(30))))],
-        vec![
-            ("a", Some(wanted("a", 7, &[3, 4], None))),
-            ("b", Some(wanted("b", 2, &[4, 5], Some(90)))),
-        ],
-        vec![("c", Some(unserved(9)))],
-        // Beyond what is tried rule by rule.
-        vec![
-            ("a", Some(wanted("a", 1, &MANY, None))),
-            ("b", Some(wanted("b", 2, &MANY, Some(60)))),
-        ],
-        vec![("a", None), ("c", Some(unserved(8)))],
-        vec![("b", None), ("c", None)],
-    ] {
-        let next = overlay(next);
-        script.push_str(&difference(TABLE, &applied, &next));
-        applied.merge(next);
-    }
-    let listing = apply_in_namespace(&script);
-    assert!(listing.contains("chain translate"), "{listing}");
-    assert!(
-        !listing.contains("default/"),
-        "nothing of the services is left: {listing}"
-    );
-}
-
-fn nix_is_root() -> bool {
-    let output = Command::new("id").arg("-u").output().unwrap();
-    output.stdout.starts_with(b"0")
-}
-
-/// Runs nft in a namespace that ends with the process.
-fn apply_in_namespace(script: &str) -> String {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("script");
-    std::fs::write(&path, script).unwrap();
-    let output = Command::new("unshare")
-        .args(["--net", "sh", "-c", "nft -f \"$0\" && nft list ruleset"])
-        .arg(&path)
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{errors}\n{script}");
-    String::from_utf8(output.stdout).unwrap()
+fn any_sequence_of_changes_ends_in_the_same_ruleset() {
+    in_namespace(|| {
+        let commit = |transaction: &Transaction| {
+            let made = Connection::open().and_then(|mut c| c.commit(transaction, None));
+            made.unwrap_or_else(|error| panic!("{error}\n{transaction}"));
+        };
+        commit(&replace(&config(), &Applied::default()));
+        let empty = ruleset();
+        let config_of_cases = ProptestConfig {
+            cases: 40,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
+        let done = TestRunner::new(config_of_cases).run(&changes(), |transactions| {
+            let (mut applied, mut last) = (Applied::default(), HashMap::new());
+            commit(&replace(&config(), &applied));
+            for transaction in transactions {
+                let mut next = Applied::overlay(transaction.len());
+                for (number, kind) in transaction {
+                    let rules = kind.and_then(|kind| rules_of(number, &kind));
+                    last.insert(number, rules.clone());
+                    next.set(key(NAMES[number]), rules);
+                }
+                let change = difference(TABLE, &applied, &next);
+                if !change.is_empty() {
+                    commit(&change);
+                }
+                applied.merge(next);
+            }
+            let stepwise = ruleset();
+            let mut all = Applied::overlay(last.len());
+            for (number, rules) in &last {
+                all.set(key(NAMES[*number]), rules.clone());
+            }
+            commit(&replace(&config(), &all));
+            prop_assert_eq!(stepwise, ruleset());
+            let mut none = Applied::overlay(last.len());
+            last.keys()
+                .for_each(|number| none.set(key(NAMES[*number]), None));
+            let change = difference(TABLE, &applied, &none);
+            if !change.is_empty() {
+                commit(&change);
+            }
+            prop_assert_eq!(&empty, &ruleset());
+            Ok(())
+        });
+        done.unwrap();
+        nft("flush ruleset");
+    });
 }
