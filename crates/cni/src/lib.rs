@@ -14,7 +14,6 @@
 pub mod config;
 mod instance;
 pub mod invoke;
-pub mod nft;
 pub mod node;
 pub mod plugin;
 pub mod result;

@@ -1,7 +1,7 @@
 //! What a node needs once before its pods can talk: forwarding, masquerade, host ports, and a fence around pod and service
 //! addresses.
 //!
-//! Everything is in one nft table, a few routes and an address, all of which bear the cluster's identity; [`prepare`] may run
+//! Everything is in one table of nf_tables, a few routes and an address, all of which bear the cluster's identity; [`prepare`] may run
 //! any number of times and keeps the elements that running pods depend on, [`teardown`] removes all of it and nothing else.
 //! A network namespace has one cluster: [`check`] tells before anything is made.
 
@@ -10,21 +10,37 @@ mod survey;
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
 };
 
 use futures::TryStreamExt;
+use knarr_nft::{
+    Chain, ChainKind, Contents, Element, Family, Field, Hook, Protocol, Rule, Selector, Set, Table,
+    Transaction, Value, Verdict,
+};
 use rtnetlink::{
     LinkUnspec, RouteMessageBuilder,
     packet_route::route::{RouteAttribute, RouteMessage, RouteType},
 };
 
-use crate::{InstanceId, nft};
+use crate::InstanceId;
 pub use survey::overlap;
 
 /// Longest comment of a table that we write; nft's limit is 128 bytes.
 const COMMENT_LIMIT_BYTES: usize = 120;
+
+const FAMILY: Family = Family::Ip;
+const SOURCE: Selector = Selector::Source(FAMILY);
+const DESTINATION: Selector = Selector::Destination(FAMILY);
+/// Of IPv4.
+const LOOPBACK: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
+
+// Lower is earlier. Those of raw packets, of destination and of source address translation, and just before the last.
+const RAW: i32 = -300;
+const TRANSLATE_DESTINATION: i32 = -100;
+const FENCE: i32 = 90;
+const TRANSLATE_SOURCE: i32 = 100;
 
 /// The network of a cluster's node.
 #[derive(Clone, Debug)]
@@ -40,9 +56,14 @@ pub struct NodeNetwork {
     pub dns_listen: Ipv4Addr,
 }
 
-/// The nft table of a cluster, family `ip`.
+/// The name of a cluster's table.
 pub fn table(instance: &InstanceId) -> String {
     format!("knarr-cni-{instance}")
+}
+
+/// The table of this name.
+pub(crate) fn ipv4(table: &str) -> Table {
+    Table::new(FAMILY, table)
 }
 
 /// Why the node's network could not be prepared.
@@ -51,7 +72,7 @@ pub enum Error {
     #[error("cannot switch on IPv4 forwarding")]
     Forwarding(#[source] io::Error),
     #[error(transparent)]
-    Nft(#[from] nft::Error),
+    Nft(#[from] knarr_nft::Error),
     #[error("cannot open a netlink socket")]
     Netlink(#[source] io::Error),
     #[error("cannot change the node's routes")]
@@ -81,15 +102,15 @@ pub async fn prepare(network: &NodeNetwork) -> Result<(), Error> {
     const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
     claim::take(&network.instance, network.dns_listen).await?;
     std::fs::write(FORWARDING, "1").map_err(Error::Forwarding)?;
-    nft::apply(&ruleset(network)).await?;
+    knarr_nft::apply(ruleset(network)).await?;
     routes(network).await
 }
 
 /// Removes what [`prepare`] made for a cluster but forwarding, which others may rely on.
 pub async fn teardown(instance: &InstanceId, dns_listen: Ipv4Addr) -> Result<(), Error> {
-    let table = table(instance);
-    // Adding first makes deleting succeed when there is nothing.
-    nft::apply(&format!("add table ip {table}\ndelete table ip {table}\n")).await?;
+    let mut gone = Transaction::new();
+    gone.remove_table(&ipv4(&table(instance)));
+    knarr_nft::apply(gone).await?;
     let handle = connect()?;
     let mut listed = Box::pin(handle.route().get(ipv4_query()).execute());
     let mut ours = Vec::new();
@@ -124,121 +145,113 @@ fn connect() -> Result<rtnetlink::Handle, Error> {
 }
 
 /// Chains are rewritten in the same transaction, maps keep their elements.
-fn ruleset(network: &NodeNetwork) -> String {
-    let cidr = |(address, prefix): (Ipv4Addr, u8)| format!("{address}/{prefix}");
-    let pods = cidr(network.cluster_cidr);
-    let services = cidr(network.service_cidr);
-    let table = table(&network.instance);
-    let links = network.instance.link_prefix();
-    let comment = comment(&network.data_dir);
-    let mut script = format!("add table ip {table}{comment}\n{}", hostport_maps(&table));
+fn ruleset(network: &NodeNetwork) -> Transaction {
+    use {ChainKind::Filter, ChainKind::Nat};
+    let table = &ipv4(&table(&network.instance));
+    let mut made = Transaction::new();
+    made.add_table(table, comment(&network.data_dir));
+    hostport_maps(&mut made, table);
+    let hooked = Chain::hooked;
     let chains = [
-        ("hostports-dnat", ""),
-        (
-            "prerouting",
-            "type nat hook prerouting priority dstnat; policy accept;",
-        ),
-        (
-            "output",
-            "type nat hook output priority -100; policy accept;",
-        ),
-        (
-            "postrouting",
-            "type nat hook postrouting priority srcnat; policy accept;",
-        ),
-        (
-            "fence",
-            "type filter hook postrouting priority srcnat - 10; policy accept;",
-        ),
-        (
-            "loopback",
-            "type filter hook prerouting priority raw; policy accept;",
-        ),
+        Chain::new("hostports-dnat"),
+        hooked("prerouting", Nat, Hook::Prerouting, TRANSLATE_DESTINATION),
+        hooked("output", Nat, Hook::Output, TRANSLATE_DESTINATION),
+        hooked("postrouting", Nat, Hook::Postrouting, TRANSLATE_SOURCE),
+        hooked("fence", Filter, Hook::Postrouting, FENCE),
+        hooked("loopback", Filter, Hook::Prerouting, RAW),
     ];
-    for (chain, hook) in chains {
-        let body = if hook.is_empty() {
-            String::new()
-        } else {
-            format!(" {{ {hook} }}")
-        };
-        script.push_str(&format!(
-            "add chain ip {table} {chain}{body}\nflush chain ip {table} {chain}\n"
-        ));
+    for chain in chains {
+        let name = chain.name.clone();
+        made.add_chain(table, chain);
+        made.flush_chain(table, name);
     }
-    let rules = [
+    for (chain, rule) in rules(network) {
+        made.add_rule(table, chain, rule);
+    }
+    made
+}
+
+/// Rules by chain, in order.
+fn rules(network: &NodeNetwork) -> Vec<(&'static str, Rule)> {
+    let range = |(address, prefix): (Ipv4Addr, u8)| (IpAddr::V4(address), prefix);
+    let (pods, services) = (range(network.cluster_cidr), range(network.service_cidr));
+    let cluster = || {
+        let elements = [pods, services].map(|(address, prefix)| Element::range(address, prefix));
+        Contents::new(Set::ranges("", Field::Ipv4), elements.into())
+    };
+    let lo = || Value::Interface("lo".to_owned());
+    let links = || Value::Interface(format!("{}*", network.instance.link_prefix()));
+    let ports = || Rule::new().protocols(&[Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
+    let port = [Selector::Protocol, Selector::DestinationPort];
+    let mut address_and_port = vec![DESTINATION];
+    address_and_port.extend(port.clone());
+    let to_hostports = || {
+        let own = Rule::new().local(Selector::DestinationKind);
+        own.verdict(Verdict::goto("hostports-dnat"))
+    };
+    let foreign = || Rule::new().differs(Selector::InputInterface, lo());
+    vec![
         (
             "hostports-dnat",
-            "meta l4proto { tcp, udp, sctp } dnat ip to ip daddr . meta l4proto . th dport map @hostports-ip".to_owned(),
+            ports().redirect_by(FAMILY, address_and_port, "hostports-ip"),
         ),
         (
             "hostports-dnat",
-            "meta l4proto { tcp, udp, sctp } dnat ip to meta l4proto . th dport map @hostports".to_owned(),
+            ports().redirect_by(FAMILY, port, "hostports"),
         ),
-        (
-            "prerouting",
-            "fib daddr type local goto hostports-dnat".to_owned(),
-        ),
-        (
-            "output",
-            "fib daddr type local goto hostports-dnat".to_owned(),
-        ),
+        ("prerouting", to_hostports()),
+        ("output", to_hostports()),
         // A pod talks to the world under its node's address, to pods and services under its own.
         (
             "postrouting",
-            format!(
-                "ip saddr {pods} ip daddr != {{ {pods}, {services} }} oifname != \"{links}*\" masquerade"
-            ),
+            Rule::new()
+                .prefix(SOURCE, pods)
+                .outside_any([DESTINATION], cluster())
+                .differs(Selector::OutputInterface, links())
+                .masquerade(false),
         ),
         // The node reaches pods from an address that their replies can be routed to.
         (
             "postrouting",
-            format!("ip saddr 127.0.0.0/8 ip daddr {pods} masquerade"),
+            Rule::new()
+                .prefix(SOURCE, LOOPBACK)
+                .prefix(DESTINATION, pods)
+                .masquerade(false),
         ),
         // Links to pods take answers for 127.0.0.1 (see [`crate::plugin`]). Before answers are translated back, nothing from
         // another machine or a pod may say that it is from or for the node itself (CVE-2020-8558).
-        (
-            "loopback",
-            "iifname != \"lo\" ip daddr 127.0.0.0/8 drop".to_owned(),
-        ),
-        (
-            "loopback",
-            "iifname != \"lo\" ip saddr 127.0.0.0/8 drop".to_owned(),
-        ),
+        ("loopback", foreign().prefix(DESTINATION, LOOPBACK).drop()),
+        ("loopback", foreign().prefix(SOURCE, LOOPBACK).drop()),
         // What is still addressed to a pod or a service here has no pod behind it: it must not leave the node.
         (
             "fence",
-            format!(
-                "ip daddr {{ {pods}, {services} }} oifname != \"lo\" oifname != \"{links}*\" drop"
-            ),
+            Rule::new()
+                .within_any([DESTINATION], cluster())
+                .differs(Selector::OutputInterface, lo())
+                .differs(Selector::OutputInterface, links())
+                .drop(),
         ),
-    ];
-    for (chain, rule) in rules {
-        script.push_str(&format!("add rule ip {table} {chain} {rule}\n"));
-    }
-    script
+    ]
 }
 
 /// Where host ports lead: with any address of the node, and with one. Making them again changes nothing.
-pub(crate) fn hostport_maps(table: &str) -> String {
-    let target = "ipv4_addr . inet_service";
-    format!(
-        "add map ip {table} hostports {{ type inet_proto . inet_service : {target}; }}\n\
-         add map ip {table} hostports-ip {{ type ipv4_addr . inet_proto . inet_service : {target}; }}\n"
-    )
+pub(crate) fn hostport_maps(made: &mut Transaction, table: &Table) {
+    let target = [Field::Ipv4, Field::Port];
+    let key = [Field::Protocol, Field::Port];
+    made.add_set(table, Set::map("hostports", &key, &target));
+    let key = [Field::Ipv4, Field::Protocol, Field::Port];
+    made.add_set(table, Set::map("hostports-ip", &key, &target));
 }
 
 /// Whose table it is, for whoever lists it.
-fn comment(data_dir: &Path) -> String {
+fn comment(data_dir: &Path) -> Option<String> {
     let plain = |text: &&str| {
         text.len() <= COMMENT_LIMIT_BYTES
             && text
                 .chars()
                 .all(|c| !c.is_control() && c != '"' && c != '\\')
     };
-    data_dir
-        .to_str()
-        .filter(plain)
-        .map_or_else(String::new, |text| format!(" {{ comment \"{text}\"; }}"))
+    data_dir.to_str().filter(plain).map(str::to_owned)
 }
 
 async fn loopback(handle: &rtnetlink::Handle) -> Result<u32, Error> {

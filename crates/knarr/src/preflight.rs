@@ -1,7 +1,7 @@
 //! What must be so before anything is made: found out first, and said in one line.
 
 use std::{
-    env, io,
+    io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
     os::fd::AsRawFd,
     path::Path,
@@ -20,14 +20,15 @@ use crate::{
     network,
 };
 
-/// Checks privileges, programs, the network and its ports, and ranges.
+/// Checks privileges, the kernel, the network and its ports, and ranges.
 pub fn check(flags: &Up) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("knarr needs root to run containers; try: sudo knarr up");
     }
-    if !on_path("nft") {
-        bail!("nft is missing; install the package nftables");
-    }
+    // The kernel loads the module, if it has one.
+    knarr_nft::Connection::open()
+        .and_then(|mut connection| connection.generation())
+        .context("knarr needs nf_tables of the kernel, for Services and pods")?;
     if !Path::new("/sys/fs/cgroup").is_dir() {
         bail!("/sys/fs/cgroup is missing; knarr needs control groups, version 1 or 2");
     }
@@ -139,9 +140,4 @@ fn can_have(address: SocketAddrV4, kind: SockType) -> io::Result<()> {
         setsockopt(&socket, sockopt::ReuseAddr, &true)?;
     }
     Ok(bind(socket.as_raw_fd(), &SockaddrIn::from(address))?)
-}
-
-fn on_path(program: &str) -> bool {
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }

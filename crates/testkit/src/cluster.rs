@@ -104,6 +104,8 @@ impl Cluster {
         let mut command = self.knarr(&["up"])?;
         command.arg("--image-dir").arg(images);
         command.args(self.up_flags());
+        // It needs no program of the host.
+        command.env("PATH", "/nowhere");
         let log = File::options()
             .create(true)
             .append(true)

@@ -14,7 +14,6 @@ const NOBODY: &str = "65534";
 fn failed_commands_say_why_and_leave_nothing() {
     with_cluster(Options::default(), |cluster| {
         step("not root", || not_root(cluster))?;
-        step("no nft", || no_nft(cluster))?;
         step("port in use", || port_in_use(cluster))?;
         step("bad flags", || bad_flags(cluster))?;
         step("no cluster", || no_cluster(cluster))
@@ -114,16 +113,6 @@ fn not_root(cluster: &Cluster) -> Result<()> {
         &["root", "sudo knarr up"],
     )?;
     fs::remove_file(program)?;
-    nothing_made(cluster)
-}
-
-fn no_nft(cluster: &Cluster) -> Result<()> {
-    let mut command = up(cluster)?;
-    command.env("PATH", "/nowhere");
-    says(
-        &one_line(run(command, DEADLINE)?)?,
-        &["nft is missing", "nftables"],
-    )?;
     nothing_made(cluster)
 }
 

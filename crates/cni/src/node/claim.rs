@@ -8,13 +8,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use futures::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 
-use super::{Error, connect, loopback, table};
-use crate::{InstanceId, nft};
+use super::{Error, connect, ipv4, loopback, table};
+use crate::InstanceId;
 
 /// Labels of addresses begin with the link's name.
 const LABEL_PREFIX: &str = "lo:";
-/// How nft shows who made a table.
-const COMMENT: &str = "comment \"";
 
 /// Who has an address.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,9 +49,7 @@ pub(super) async fn check(own: Option<&InstanceId>, address: Ipv4Addr) -> Result
         Owner::Cluster(instance) if own == Some(&instance) => Ok(true),
         Owner::Cluster(instance) => Err(Error::Taken {
             instance,
-            whose: directory(&instance)
-                .await
-                .map_or_else(String::new, |dir| format!(" on {dir}")),
+            whose: directory(&instance).map_or_else(String::new, |dir| format!(" on {dir}")),
         }),
         Owner::Other(link) => Err(Error::AddressInUse { address, link }),
     }
@@ -102,11 +98,7 @@ fn label_of(message: &AddressMessage) -> Option<&String> {
 }
 
 /// The data directory of a cluster here, as its table tells; for messages only.
-async fn directory(instance: &InstanceId) -> Option<String> {
-    let listing = nft::run(&["list", "table", "ip", &table(instance)], "")
-        .await
-        .ok()?;
-    let (_, rest) = listing.split_once(COMMENT)?;
-    let (directory, _) = rest.split_once('"')?;
-    Some(directory.to_owned())
+fn directory(instance: &InstanceId) -> Option<String> {
+    let mut connection = knarr_nft::Connection::open().ok()?;
+    connection.comment(&ipv4(&table(instance))).ok()?
 }

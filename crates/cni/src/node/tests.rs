@@ -66,7 +66,7 @@ fn state() -> String {
 
 #[test]
 fn maps_keep_their_elements_and_chains_are_rewritten() {
-    let script = ruleset(&network("abcdefgh"));
+    let script = ruleset(&network("abcdefgh")).to_string();
     assert!(!script.contains("flush table"));
     assert!(!script.contains("flush map"));
     let chains = script.matches("add chain").count();
@@ -78,9 +78,9 @@ fn maps_keep_their_elements_and_chains_are_rewritten() {
 
 #[test]
 fn odd_directories_are_no_comment() {
-    assert_eq!(comment(Path::new("/a b")), " { comment \"/a b\"; }");
+    assert_eq!(comment(Path::new("/a b")).as_deref(), Some("/a b"));
     for odd in ["/a\"b", "/a\nb", "/a\\b", &format!("/{}", "a".repeat(200))] {
-        assert_eq!(comment(Path::new(odd)), "", "{odd}");
+        assert_eq!(comment(Path::new(odd)), None, "{odd}");
     }
 }
 
@@ -91,9 +91,8 @@ fn the_kernel_accepts_the_ruleset_twice() {
         let network = network("abcdefgh");
         let table = table(&network.instance);
         prepare(&network).await.unwrap();
-        let element =
-            format!("add element ip {table} hostports {{ tcp . 80 : 10.42.0.2 . 8080 }}\n");
-        nft::apply(&element).await.unwrap();
+        let element = format!("add element ip {table} hostports {{ tcp . 80 : 10.42.0.2 . 8080 }}");
+        command("nft", &element.split(' ').collect::<Vec<_>>());
         prepare(&network).await.unwrap();
         let listing = state();
         assert!(
