@@ -141,4 +141,26 @@ pub const FIGURES: &[Figure] = &[
     lower(Row::Pods, "pods-1", "1 pod, POST to Ready", "s", Some(0.2)),
     lower(Row::Pods, "pods-10", "10 pods", "s", Some(0.5)),
     lower(Row::Pods, "pods-50", "50 pods", "s", Some(2.0)),
+    lower(
+        Row::Services,
+        "services-10",
+        "a change of 10 Services",
+        "ms",
+        Some(1.0),
+    ),
+    lower(
+        Row::Services,
+        "services-10000",
+        "a change of 10 000 Services",
+        "ms",
+        Some(1.0),
+    ),
+    lower(Row::Services, "services-10000-p99", "  p99", "ms", None),
+    lower(
+        Row::Services,
+        "services-start",
+        "10 000 Services of 10 from nothing",
+        "s",
+        Some(2.0),
+    ),
 ];

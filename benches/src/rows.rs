@@ -10,6 +10,7 @@ pub mod lists;
 pub mod memory;
 pub mod pods;
 pub mod rbac;
+pub mod services;
 pub mod start;
 pub mod watch;
 
@@ -71,6 +72,8 @@ pub enum Row {
     Watch,
     /// pods from POST to Ready
     Pods,
+    /// changes of Services in the kernel, of 10 and of 10 000
+    Services,
 }
 
 impl Row {
@@ -87,6 +90,7 @@ impl Row {
             Self::ListAll => lists::all(target, effort),
             Self::Watch => watch::measure(target, effort),
             Self::Pods => pods::measure(target, effort),
+            Self::Services => services::measure(target, effort),
         }
     }
 }
