@@ -340,13 +340,19 @@ async fn a_layer_with_another_content_is_refused() {
         return;
     };
     let pushed = kit.push("app", "v1", "amd64").await;
-    let (_, other) = layer("marker", b"not what was pushed");
-    std::fs::write(kit.blob(&pushed.layers[1]), other).unwrap();
-    let error = kit.pull("app:v1").await.unwrap_err().to_string();
-    assert!(
-        error.contains("failed to copy layer") && error.contains("igest"),
-        "{error}"
-    );
+    let blob = kit.blob(&pushed.layers[1]);
+    let right = std::fs::read(&blob).unwrap();
+    let mut other = right.clone();
+    *other.last_mut().unwrap() ^= 1;
+    let longer = [right.as_slice(), b"more"].concat();
+    for (content, why) in [(other, "igest"), (longer, "it has more than")] {
+        std::fs::write(&blob, content).unwrap();
+        let error = kit.pull("app:v1").await.unwrap_err().to_string();
+        assert!(
+            error.contains("failed to copy layer") && error.contains(why),
+            "{error}"
+        );
+    }
     assert!(kit.images.list().is_empty());
 }
 

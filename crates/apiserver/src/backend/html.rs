@@ -12,6 +12,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use lol_html::{
     AsciiCompatibleEncoding, MemorySettings, Selector,
+    errors::RewritingError,
     send::{Element, ElementContentHandlers, HtmlRewriter, Settings},
 };
 use parking_lot::Mutex;
@@ -132,8 +133,9 @@ type Sink = Box<dyn FnMut(&[u8]) + Send>;
 /// One page on its way.
 struct Links {
     coding: Coding,
-    page: HtmlRewriter<'static, Sink>,
-    /// What has left `page`.
+    /// `None` once a tag needed more memory than it may: what was held has left, and the rest passes as it is.
+    page: Option<HtmlRewriter<'static, Sink>>,
+    /// What has left the page.
     out: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -161,7 +163,7 @@ impl Links {
         let sink: Sink = Box::new(move |bytes| sink.lock().extend_from_slice(bytes));
         Links {
             coding,
-            page: HtmlRewriter::new(settings, sink),
+            page: Some(HtmlRewriter::new(settings, sink)),
             out,
         }
     }
@@ -169,17 +171,40 @@ impl Links {
     /// Takes a piece of the page; what can leave it by now.
     fn write(&mut self, piece: &[u8]) -> Result<Bytes, BoxError> {
         let plain = self.coding.decode(piece)?;
-        self.page.write(&plain)?;
+        self.rewrite(&plain)?;
         let out = std::mem::take(&mut *self.out.lock());
         Ok(self.coding.encode(out)?)
     }
 
     fn end(mut self) -> Result<Bytes, BoxError> {
         let plain = self.coding.decoded()?;
-        self.page.write(&plain)?;
-        self.page.end()?;
+        self.rewrite(&plain)?;
+        if let Some(page) = self.page.take() {
+            tolerate(page.end())?;
+        }
         let out = std::mem::take(&mut *self.out.lock());
         Ok(self.coding.encoded(out)?)
+    }
+
+    fn rewrite(&mut self, plain: &[u8]) -> Result<(), BoxError> {
+        match &mut self.page {
+            None => self.out.lock().extend_from_slice(plain),
+            Some(page) => {
+                if !tolerate(page.write(plain))? {
+                    self.page = None;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// False where the limit of memory was met: the rewriter has let go of all it held, and is of no more use.
+fn tolerate(result: Result<(), RewritingError>) -> Result<bool, BoxError> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(RewritingError::MemoryLimitExceeded(_)) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -185,7 +185,7 @@ pub fn answers(secret: u16) -> Vec<Case> {
         to("to-loopback", own, loopback),
         to("to-name", own, named),
         to("to-link", own, "http://169.254.169.254/latest/meta-data"),
-        to("to-file", "redirect", "file:///etc/passwd"),
+        to("to-file", "307 Temporary Redirect", "file:///etc/passwd"),
         token(
             "token-endless",
             "more than 65536 bytes",

@@ -136,6 +136,9 @@ pub fn bomb(mebibytes: usize, is_tar: bool) -> Result<Vec<u8>> {
         header.set_path("zeros")?;
         header.set_size((mebibytes * MEBIBYTE) as u64);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         header.set_cksum();
         bytes = gzip(header.as_bytes())?;
     }
