@@ -1,12 +1,14 @@
 //! apps/v1.
 
 pub mod controller_revision;
+pub mod daemon_set;
 pub mod deployment;
 pub mod replica_set;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     labels::Selector,
+    names,
     object::{self, at, i64_at, label, list_at, map_at, str_at, struct_at},
     object_meta::validate_label_selector,
     status::Status,
@@ -94,13 +96,19 @@ fn validate_workload(object: &Value, errors: &mut ErrorList) {
                     "`selector` does not match template `labels`",
                 ));
             }
-            validate_template(template, &template_path, errors);
+            validate_template(template, "ReplicaSet", &template_path, errors);
         }
     }
 }
 
-fn validate_template(template: &Value, path: &Path, errors: &mut ErrorList) {
+/// `kind` is what errors call the owner of the template.
+fn validate_template(template: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
     pod_spec::validate_template(template, path, errors);
+    validate_forever(template, kind, path, errors);
+}
+
+/// Pods of a workload run until they are deleted.
+fn validate_forever(template: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
     let path = path.child("spec");
     let policy = str_at(template, &["spec", "restartPolicy"]);
     if policy != "Always" {
@@ -113,7 +121,7 @@ fn validate_template(template: &Value, path: &Path, errors: &mut ErrorList) {
     if i64_at(template, &["spec", "activeDeadlineSeconds"]).is_some() {
         errors.push(Error::forbidden(
             &path.child("activeDeadlineSeconds"),
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
+            format!("activeDeadlineSeconds in {kind} is not Supported"),
         ));
     }
 }
@@ -148,6 +156,49 @@ pub(crate) fn validate_counts(object: &Value, parts: &[&'static str], errors: &m
             &path.child("availableReplicas"),
             count("availableReplicas"),
             "cannot be greater than readyReplicas",
+        ));
+    }
+}
+
+/// status.collisionCount: not negative, and never less than before.
+fn validate_collisions(new: &Value, old: &Value, errors: &mut ErrorList) {
+    let path = Path::new("status").child("collisionCount");
+    let collisions = |object: &Value| i64_at(object, &["status", "collisionCount"]);
+    validate::not_negative(errors, &path, collisions(new));
+    if collisions(new) < collisions(old) {
+        let count = collisions(new).unwrap_or_default();
+        errors.push(Error::invalid(&path, count, "cannot be decremented"));
+    }
+}
+
+/// The number, and whether it is a percentage.
+fn int_or_percent(value: &Value) -> (i64, bool) {
+    match value {
+        Value::String(text) => {
+            let number = text
+                .strip_suffix('%')
+                .and_then(|digits| digits.parse().ok());
+            (number.unwrap_or_default(), number.is_some())
+        }
+        other => (other.as_i64().unwrap_or_default(), false),
+    }
+}
+
+/// A number that is not negative, or a percentage.
+fn validate_int_or_percent(value: &Value, path: &Path, errors: &mut ErrorList) {
+    match value {
+        Value::String(text) => validate::each(errors, path, text, names::percent(text)),
+        other => validate::not_negative(errors, path, other.as_i64()),
+    }
+}
+
+fn validate_at_most_all(value: &Value, path: &Path, errors: &mut ErrorList) {
+    let (number, percent) = int_or_percent(value);
+    if percent && number > 100 {
+        errors.push(Error::invalid(
+            path,
+            value.clone(),
+            "must not be greater than 100%",
         ));
     }
 }

@@ -36,6 +36,7 @@ static BUILT_IN: &[&BuiltIn] = &[
     &authorization::SELF_SUBJECT_RULES_REVIEW,
     &authorization::SUBJECT_ACCESS_REVIEW,
     &apps::controller_revision::KIND,
+    &apps::daemon_set::KIND,
     &apps::deployment::KIND,
     &apps::replica_set::KIND,
     &coordination::lease::KIND,

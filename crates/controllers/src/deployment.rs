@@ -2,9 +2,9 @@
 
 mod plan;
 mod revision;
-mod rollout;
+pub(crate) mod rollout;
 mod status;
-mod template;
+pub(crate) mod template;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -39,6 +39,16 @@ impl Expectations {
         self.set(key, 0, uids.into_iter().collect());
     }
 
+    /// To be called before creations and deletions that are done together.
+    pub(crate) fn expect(
+        &self,
+        key: &Key,
+        creations: usize,
+        uids: impl IntoIterator<Item = String>,
+    ) {
+        self.set(key, creations, uids.into_iter().collect());
+    }
+
     fn set(&self, key: &Key, creations: usize, deletions: HashSet<String>) {
         let expected = Expected {
             creations,

@@ -11,6 +11,7 @@
 //! Rejected: a framework of generic "owned resource" controllers. What differs between controllers is most of them.
 
 mod clusterrole_aggregation;
+mod daemonset;
 mod deletion;
 mod deployment;
 mod endpoints;
@@ -22,10 +23,13 @@ mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod owners;
+mod pod_control;
+mod pod_events;
 mod pod_gc;
 mod pods;
 mod replicaset;
 mod resources;
+mod revisions;
 mod root_ca;
 mod runner;
 mod serviceaccount;
@@ -101,6 +105,7 @@ impl Controllers {
         };
         replicaset::start(&context);
         deployment::start(&context);
+        daemonset::start(&context);
         endpointslice::start(&context);
         endpointslice_mirroring::start(&context);
         endpoints::start(&context);

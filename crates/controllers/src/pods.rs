@@ -1,6 +1,8 @@
 //! What controllers ask about a pod.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -49,9 +51,22 @@ pub(crate) fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestam
         return Some(Timestamp::MIN);
     }
     let since = ready_since(pod)?;
-    let wait = jiff::SignedDuration::from_secs(min_ready_seconds.into());
+    let wait = SignedDuration::from_secs(min_ready_seconds.into());
     // A time that whoever writes a status may set: beyond the end of all times it is never available.
     since.checked_add(wait).ok()
+}
+
+/// How long until the next ready pod has been ready for `min_ready_seconds`.
+pub(crate) fn next_available<'a>(
+    pods: impl IntoIterator<Item = &'a Pod>,
+    min_ready_seconds: i32,
+    now: Timestamp,
+) -> Option<Duration> {
+    let times = pods
+        .into_iter()
+        .filter_map(|pod| available_at(pod, min_ready_seconds));
+    let due = times.filter(|at| *at > now).min()?;
+    Duration::try_from(now.duration_until(due).max(SignedDuration::ZERO)).ok()
 }
 
 pub(crate) fn node_name(pod: &Pod) -> &str {

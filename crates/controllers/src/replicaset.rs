@@ -308,7 +308,7 @@ fn new_pod<K: Replicated>(set: &K) -> Pod {
 
 /// Calls `create` `count` times in batches of 1, 2, 4 …; a failure ends it after its batch, so that what fails for all
 /// (a quota, say) fails a few times only. How many succeeded, and the first error.
-async fn slow_start<F, E>(count: usize, create: impl Fn() -> F) -> (usize, Result<(), E>)
+pub(crate) async fn slow_start<F, E>(count: usize, create: impl Fn() -> F) -> (usize, Result<(), E>)
 where
     F: Future<Output = Result<(), E>>,
 {

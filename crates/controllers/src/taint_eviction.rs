@@ -85,7 +85,7 @@ pub(crate) fn start(context: &Context) {
 }
 
 /// Whether a toleration covers a taint: an empty key covers all, an empty effect all effects.
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     if filled(&toleration.effect).is_some_and(|effect| effect != taint.effect) {
         return false;

@@ -10,6 +10,7 @@
 mod api;
 mod cli;
 mod crash;
+mod daemons;
 mod example;
 mod foreign_runtime;
 mod neighbours;

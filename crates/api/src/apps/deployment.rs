@@ -2,7 +2,6 @@
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
-    names,
     object::{self, at, i64_at, str_at, struct_at},
     status::Status,
 };
@@ -115,16 +114,8 @@ impl Strategy for Deployment {
             );
             let path = Path::new("status");
             let status = new.get("status").unwrap_or(&Value::Null);
-            let counts = &["unavailableReplicas", "collisionCount"];
-            validate::none_negative(&mut errors, status, counts, &path);
-            let collisions = |object: &Value| i64_at(object, &["status", "collisionCount"]);
-            if collisions(new) < collisions(old) {
-                errors.push(Error::invalid(
-                    &path.child("collisionCount"),
-                    collisions(new).unwrap_or_default(),
-                    "cannot be decremented",
-                ));
-            }
+            validate::none_negative(&mut errors, status, &["unavailableReplicas"], &path);
+            super::validate_collisions(new, old, &mut errors);
             return errors;
         }
         let mut errors = self.validate_create(new);
@@ -193,44 +184,20 @@ fn validate_strategy(object: &Value, errors: &mut ErrorList) {
     }
 }
 
-/// The number, and whether it is a percentage.
-fn int_or_percent(value: &Value) -> (i64, bool) {
-    match value {
-        Value::String(text) => {
-            let number = text
-                .strip_suffix('%')
-                .and_then(|digits| digits.parse().ok());
-            (number.unwrap_or_default(), number.is_some())
-        }
-        other => (other.as_i64().unwrap_or_default(), false),
-    }
-}
-
 fn validate_rolling(rolling: &Value, path: &Path, errors: &mut ErrorList) {
     let field = |name: &str| rolling.get(name).unwrap_or(&Value::Null);
     for name in ["maxUnavailable", "maxSurge"] {
-        match field(name) {
-            Value::String(text) => {
-                validate::each(errors, &path.child(name), text, names::percent(text));
-            }
-            other => validate::not_negative(errors, &path.child(name), other.as_i64()),
-        }
+        super::validate_int_or_percent(field(name), &path.child(name), errors);
     }
     let unavailable = field("maxUnavailable");
     let path = path.child("maxUnavailable");
-    let (number, percent) = int_or_percent(unavailable);
-    if number == 0 && int_or_percent(field("maxSurge")).0 == 0 {
+    let none = |name: &str| super::int_or_percent(field(name)).0 == 0;
+    if none("maxUnavailable") && none("maxSurge") {
         errors.push(Error::invalid(
             &path,
             unavailable.clone(),
             "may not be 0 when `maxSurge` is 0",
         ));
     }
-    if percent && number > 100 {
-        errors.push(Error::invalid(
-            &path,
-            unavailable.clone(),
-            "must not be greater than 100%",
-        ));
-    }
+    super::validate_at_most_all(unavailable, &path, errors);
 }

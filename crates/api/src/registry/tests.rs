@@ -50,6 +50,7 @@ fn discovery_names() {
         authorization.k8s.io/v1 selfsubjectrulesreviews SelfSubjectRulesReview [] [create] - Cluster /
         authorization.k8s.io/v1 subjectaccessreviews SubjectAccessReview [] [create] - Cluster /
         apps/v1 controllerrevisions ControllerRevision [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/controllerrevisions Namespaced /
+        apps/v1 daemonsets DaemonSet ["ds"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/daemonsets Namespaced /status
         apps/v1 deployments Deployment ["deploy"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/deployments Namespaced /scale/status
         apps/v1 replicasets ReplicaSet ["rs"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/replicasets Namespaced /scale/status
         coordination.k8s.io/v1 leases Lease [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/leases Namespaced /

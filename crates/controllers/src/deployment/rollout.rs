@@ -118,7 +118,8 @@ pub(crate) fn sum(sizes: impl IntoIterator<Item = i32>) -> i32 {
     sizes.into_iter().fold(0, i32::saturating_add)
 }
 
-fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
+/// A number, or a percentage of `total`.
+pub(crate) fn scaled(value: Option<&IntOrString>, total: i32, round_up: bool) -> i32 {
     match value {
         None => 0,
         Some(IntOrString::Int(number)) => (*number).max(0),

@@ -32,6 +32,11 @@ pub(crate) fn equal_ignoring_hash(a: &PodTemplateSpec, b: &PodTemplateSpec) -> b
     meta(a) == meta(b)
 }
 
+/// Whether two trees mean the same, with absent and empty lists and maps held for the same.
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
+    normalised(a) == normalised(b)
+}
+
 fn normalised<T: serde::Serialize>(value: &T) -> Value {
     let mut tree = serde_json::to_value(value).unwrap_or_default();
     drop_empty(&mut tree);

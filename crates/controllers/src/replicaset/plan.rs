@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -190,12 +190,7 @@ pub(crate) fn next_available(
         .as_ref()
         .and_then(|s| s.min_ready_seconds)
         .unwrap_or(0);
-    let due = active
-        .iter()
-        .filter_map(|pod| pods::available_at(pod, min_ready))
-        .filter(|at| *at > now)
-        .min()?;
-    Duration::try_from(now.duration_until(due).max(SignedDuration::ZERO)).ok()
+    pods::next_available(active.iter().map(|pod| &**pod), min_ready, now)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use super::seeds;
 
 const NAMESPACES: [&str; 3] = ["x", "y", "z"];
 const APPS: [&str; 3] = ["web", "db", "job"];
-const NODES: [&str; 4] = ["n0", "n1", "n2", "n3"];
+pub(super) const NODES: [&str; 4] = ["n0", "n1", "n2", "n3"];
 const STEPS: usize = 80;
 const LEASE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -56,7 +56,7 @@ fn the_end_is_what_the_objects_ask_for() {
     });
 }
 
-async fn add_node(cluster: &Cluster, name: &str) {
+pub(super) async fn add_node(cluster: &Cluster, name: &str) {
     let node = json!({"metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": "a"}}});
     create(&cluster.all::<Node>(), node).await;
     report_ready(&cluster.all::<Node>(), name).await;
@@ -70,7 +70,7 @@ async fn report_ready(nodes: &kube::Api<Node>, name: &str) {
 }
 
 /// A namespace, and in it a pod that nobody owns: it is to outlive all of this.
-async fn add_namespace(cluster: &Cluster, name: &str) {
+pub(super) async fn add_namespace(cluster: &Cluster, name: &str) {
     create(
         &cluster.all::<Namespace>(),
         json!({"metadata": {"name": name}}),
@@ -113,7 +113,7 @@ async fn bind_pods(admin: kube::Client) {
     }
 }
 
-async fn renew_leases(admin: kube::Client) {
+pub(super) async fn renew_leases(admin: kube::Client) {
     loop {
         for node in NODES {
             let _ = NodeLease::new(admin.clone(), node, None).renew().await;
@@ -210,7 +210,7 @@ async fn step(cluster: &Cluster, random: &mut fastrand::Rng) {
 }
 
 /// Whether there is such a node.
-async fn move_to_zone(cluster: &Cluster, node: &str, zone: &str) -> bool {
+pub(super) async fn move_to_zone(cluster: &Cluster, node: &str, zone: &str) -> bool {
     let labels = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
     let patch = merge_patch(labels);
     let nodes = cluster.all::<Node>();

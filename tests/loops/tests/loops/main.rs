@@ -12,6 +12,7 @@
 mod cluster;
 mod collector;
 mod controllers;
+mod daemons;
 mod scheduler;
 
 use std::future::Future;

@@ -1,0 +1,71 @@
+//! What an event of a pod means to the controllers of one kind: whose expectations it meets, and who is to look again.
+
+use k8s_openapi::api::core::v1::Pod;
+use knarr_client::Event;
+
+use crate::expectations::Expectations;
+use crate::owners;
+use crate::runner::{Key, uid};
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Meaning {
+    /// The pod appeared; its controller may have waited for that.
+    pub created: Option<Key>,
+    /// Pods that go, by controller and uid.
+    pub going: Vec<(Key, String)>,
+    pub wake: Vec<Key>,
+    /// Nobody controls it: whoever selects it may adopt it.
+    pub orphan: bool,
+}
+
+impl Meaning {
+    pub(crate) fn meet(&self, expectations: &Expectations) {
+        for (key, uid) in &self.going {
+            expectations.deletion_observed(key, uid);
+        }
+        if let Some(key) = &self.created {
+            expectations.creation_observed(key);
+        }
+    }
+}
+
+/// `kind` is that of the controlling objects.
+pub(crate) fn meaning(event: &Event<Pod>, kind: &str) -> Meaning {
+    let pod = &**event.object();
+    let owner = controller_key(pod, kind);
+    let mut meaning = Meaning::default();
+    let going = |pod: &Pod| Some((controller_key(pod, kind)?, uid(pod).to_owned()));
+    let is_going = pod.metadata.deletion_timestamp.is_some();
+    match event {
+        // One that is already going was seen for the first time after a restart.
+        Event::Added(_) if is_going => meaning.going.extend(going(pod)),
+        Event::Added(_) => meaning.created = owner.clone(),
+        Event::Updated { old, .. } => {
+            // The name is another pod's by now.
+            if uid(&**old) != uid(pod) {
+                meaning.going.extend(going(old));
+                meaning.created = owner.clone();
+            }
+            if is_going {
+                meaning.going.extend(going(pod));
+            }
+            let before = controller_key(old, kind);
+            if before != owner {
+                meaning.wake.extend(before);
+            }
+        }
+        Event::Deleted(_) => meaning.going.extend(going(pod)),
+    }
+    meaning.orphan = owners::controller_of(&pod.metadata).is_none();
+    meaning.wake.extend(owner);
+    meaning
+}
+
+fn controller_key(pod: &Pod, kind: &str) -> Option<Key> {
+    let owner = owners::controller_of(&pod.metadata).filter(|owner| owner.kind == kind)?;
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    Some(Key::new(namespace, &owner.name))
+}
+
+#[cfg(test)]
+mod tests;
