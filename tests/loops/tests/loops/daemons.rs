@@ -44,7 +44,7 @@ fn every_node_that_fits_has_its_pod() {
             sleep(Duration::from_millis(random.u64(..3000))).await;
         }
         for name in NAMES {
-            create_set(&cluster, &mut random, name).await;
+            create_at_last(&cluster, &mut random, name).await;
         }
         set_image(&cluster, NAMES[0], "last").await;
         cluster.settles(|| check(&cluster)).await;
@@ -69,6 +69,19 @@ async fn create_set(cluster: &Cluster, random: &mut fastrand::Rng, name: &str) {
             "nodeSelector": {ZONE: "a"}, "automountServiceAccountToken": false,
             "containers": [{"name": "c", "image": "first"}]}}}});
     create(&cluster.namespaced::<DaemonSet>("x"), set).await;
+}
+
+/// One that is being deleted has to be gone first.
+async fn create_at_last(cluster: &Cluster, random: &mut fastrand::Rng, name: &str) {
+    let sets = cluster.namespaced::<DaemonSet>("x");
+    loop {
+        create_set(cluster, random, name).await;
+        let set = sets.get(name).await;
+        if set.is_ok_and(|set| set.metadata.deletion_timestamp.is_none()) {
+            return;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
 }
 
 async fn patch_set(cluster: &Cluster, name: &str, spec: Value) {
