@@ -4,6 +4,7 @@ pub mod controller_revision;
 pub mod daemon_set;
 pub mod deployment;
 pub mod replica_set;
+pub mod stateful_set;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},

@@ -39,6 +39,7 @@ static BUILT_IN: &[&BuiltIn] = &[
     &apps::daemon_set::KIND,
     &apps::deployment::KIND,
     &apps::replica_set::KIND,
+    &apps::stateful_set::KIND,
     &coordination::lease::KIND,
     &discovery::endpoint_slice::KIND,
     &networking::ingress_class::KIND,

@@ -35,6 +35,7 @@ mod runner;
 mod serviceaccount;
 mod services;
 mod slices;
+mod statefulset;
 mod taint_eviction;
 mod written;
 
@@ -106,6 +107,7 @@ impl Controllers {
         replicaset::start(&context);
         deployment::start(&context);
         daemonset::start(&context);
+        statefulset::start(&context);
         endpointslice::start(&context);
         endpointslice_mirroring::start(&context);
         endpoints::start(&context);

@@ -17,4 +17,5 @@ mod neighbours;
 mod pods;
 mod resilience;
 mod services;
+mod stateful;
 mod support;

@@ -53,6 +53,7 @@ fn discovery_names() {
         apps/v1 daemonsets DaemonSet ["ds"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/daemonsets Namespaced /status
         apps/v1 deployments Deployment ["deploy"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/deployments Namespaced /scale/status
         apps/v1 replicasets ReplicaSet ["rs"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/replicasets Namespaced /scale/status
+        apps/v1 statefulsets StatefulSet ["sts"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/statefulsets Namespaced /scale/status
         coordination.k8s.io/v1 leases Lease [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/leases Namespaced /
         discovery.k8s.io/v1 endpointslices EndpointSlice [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/endpointslices Namespaced /
         networking.k8s.io/v1 ingressclasses IngressClass [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/ingressclasses Cluster /

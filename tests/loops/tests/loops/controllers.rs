@@ -84,7 +84,7 @@ pub(super) async fn add_namespace(cluster: &Cluster, name: &str) {
 }
 
 /// What a scheduler does: no more than a node for each pod.
-async fn bind_pods(admin: kube::Client) {
+pub(super) async fn bind_pods(admin: kube::Client) {
     let pods: kube::Api<Pod> = kube::Api::all(admin.clone());
     let nodes: kube::Api<Node> = kube::Api::all(admin.clone());
     let mut turn = 0;

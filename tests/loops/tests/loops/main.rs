@@ -14,6 +14,7 @@ mod collector;
 mod controllers;
 mod daemons;
 mod scheduler;
+mod stateful;
 
 use std::future::Future;
 

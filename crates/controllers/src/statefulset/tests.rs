@@ -1,0 +1,118 @@
+use knarr_client::fake;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fixtures::object;
+
+fn controller(client: kube::Client) -> StatefulSetController {
+    StatefulSetController {
+        recorder: Recorder::new(client.clone(), "statefulset-controller", ""),
+        client,
+        sets: Informer::new(),
+        pods: Informer::new(),
+        revisions: Informer::new(),
+        written: Written::default(),
+        queue: WorkQueue::new(),
+    }
+}
+
+/// What a server without claims answers to anything about them.
+fn not_served() -> Value {
+    json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound",
+        "message": "the server could not find the requested resource"})
+}
+
+/// Does what creates a pod, against a server with claims or without. How that ended, what was asked for, and what events say.
+async fn create(claims: bool) -> (Result<(), String>, Vec<String>, Vec<String>) {
+    let (client, mut server) = fake::client();
+    let controller = controller(client);
+    let set: StatefulSet = object(json!({
+        "metadata": {"namespace": "x", "name": "db", "uid": "sts"},
+        "spec": {"selector": {}, "template": {}, "volumeClaimTemplates": [{"metadata": {"name": "data"}}]},
+    }));
+    let template = set.spec.as_ref().map(|s| s.template.clone());
+    let pod = identity::new_pod(&set, &template.expect("a spec"), "db-abc", 0);
+    let key = Key::new("x", "db");
+    let op = Op::Create(Box::new(pod));
+    let creating = controller.execute(&key, &set, &op);
+    tokio::pin!(creating);
+    let (mut asked, mut events) = (Vec::new(), Vec::new());
+    let mut result = None;
+    // Events are sent behind everything else: one for a pod, one for a claim.
+    while result.is_none() || events.len() < 2 {
+        tokio::select! {
+            ended = &mut creating, if result.is_none() => {
+                result = Some(ended.map_err(|error| error.to_string()));
+            }
+            request = server.next() => {
+                let path = request.uri.split('?').next().unwrap_or_default();
+                let resource = path.trim_start_matches("/api/v1/namespaces/x/").to_owned();
+                if resource.contains("events") {
+                    let text = |field: &str| request.body[field].as_str().unwrap_or_default().to_owned();
+                    events.push(format!("{}: {}{}", text("reason"), text("message"), text("note")));
+                } else {
+                    asked.push(format!("{} {resource}", request.method));
+                }
+                let about_claims = resource.starts_with("persistentvolumeclaims");
+                if about_claims && (!claims || request.method == "GET") {
+                    request.answer(404, &not_served());
+                } else {
+                    let body = request.body.clone();
+                    request.answer(201, &body);
+                }
+            }
+        }
+    }
+    (result.expect("the loop's end"), asked, events)
+}
+
+/// As long as claims are not served a set says so; as soon as they are its pods come, each after its claim.
+#[tokio::test]
+async fn pods_come_after_their_claims() {
+    let claim = "persistentvolumeclaims";
+    let (result, asked, events) = create(false).await;
+    let why = "the server could not find the requested resource";
+    assert_eq!(
+        result,
+        Err(format!("failed to create PVC data-db-0: {why}"))
+    );
+    let claim_asked = [format!("GET {claim}/data-db-0"), format!("POST {claim}")];
+    assert_eq!(asked, claim_asked);
+    let failed = "FailedCreate: Create";
+    assert_eq!(
+        events,
+        [
+            format!("{failed} Claim data-db-0 for Pod db-0 in StatefulSet db failed error: {why}"),
+            format!(
+                "{failed} Pod db-0 in StatefulSet db failed error: failed to create PVC data-db-0: {why}"
+            ),
+        ]
+    );
+    let (result, asked, events) = create(true).await;
+    assert_eq!(result, Ok(()));
+    assert_eq!(asked[..2], claim_asked);
+    assert_eq!(asked[2], "POST pods");
+    assert_eq!(
+        events,
+        [
+            "SuccessfulCreate: Create Claim data-db-0 Pod db-0 in StatefulSet db success",
+            "SuccessfulCreate: Create Pod db-0 in StatefulSet db successful",
+        ]
+    );
+}
+
+/// Its revisions are deleted with it: one that is made would be deleted, which wakes the controller, for ever.
+#[tokio::test]
+async fn a_set_that_goes_gets_no_revision() {
+    let (client, mut server) = fake::client();
+    let controller = controller(client);
+    let set: StatefulSet = object(json!({
+        "metadata": {"namespace": "x", "name": "db", "uid": "sts", "deletionTimestamp": "2030-01-01T11:59:00Z"},
+        "spec": {"selector": {"matchLabels": {"app": "db"}}, "template": {}},
+    }));
+    let selector = selector(&set).expect("a selector");
+    let key = Key::new("x", "db");
+    let versions = controller.versions(&key, &set, &selector);
+    let versions = tokio::time::timeout(std::time::Duration::from_secs(5), versions).await;
+    assert!(matches!(versions, Ok(Ok(None))) && server.is_idle());
+}
