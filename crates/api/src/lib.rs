@@ -10,6 +10,7 @@
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod batch;
 pub mod coordination;
 pub mod core;
 pub mod discovery;

@@ -11,7 +11,7 @@ use std::{
 use knarr_meta::Gvk;
 
 use crate::{
-    Alias, Kind, apps, authentication, authorization, coordination, core, discovery,
+    Alias, Kind, apps, authentication, authorization, batch, coordination, core, discovery,
     kind::{BuiltIn, Text},
     networking, rbac, scheduling,
 };
@@ -40,6 +40,7 @@ static BUILT_IN: &[&BuiltIn] = &[
     &apps::deployment::KIND,
     &apps::replica_set::KIND,
     &apps::stateful_set::KIND,
+    &batch::job::KIND,
     &coordination::lease::KIND,
     &discovery::endpoint_slice::KIND,
     &networking::ingress_class::KIND,

@@ -157,6 +157,11 @@ impl Error {
         Error::make(ErrorType::Invalid, path, Some(value.into()), detail.into())
     }
 
+    /// A malformed object or list of which the message shows nothing (upstream's `OmitValueType`).
+    pub fn invalid_whole(path: &Path, detail: impl Into<String>) -> Self {
+        Error::make(ErrorType::Invalid, path, None, detail.into())
+    }
+
     /// A value of the wrong JSON type.
     pub fn type_invalid(path: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Error::make(

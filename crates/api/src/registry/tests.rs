@@ -54,6 +54,7 @@ fn discovery_names() {
         apps/v1 deployments Deployment ["deploy"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/deployments Namespaced /scale/status
         apps/v1 replicasets ReplicaSet ["rs"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/replicasets Namespaced /scale/status
         apps/v1 statefulsets StatefulSet ["sts"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/statefulsets Namespaced /scale/status
+        batch/v1 jobs Job [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/jobs Namespaced /status
         coordination.k8s.io/v1 leases Lease [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/leases Namespaced /
         discovery.k8s.io/v1 endpointslices EndpointSlice [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/endpointslices Namespaced /
         networking.k8s.io/v1 ingressclasses IngressClass [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/ingressclasses Cluster /
@@ -127,6 +128,7 @@ fn no_shape_of_object_panics() {
         "series",
         "aggregationRule",
         "addressType",
+        "jobTemplate",
     ];
     let inner = [
         "containers",
@@ -151,6 +153,9 @@ fn no_shape_of_object_panics() {
         "labels",
         "annotations",
         "replicas",
+        "podFailurePolicy",
+        "successPolicy",
+        "uncountedTerminatedPods",
     ];
     for kind in built_in_kinds() {
         for leaf in &leaves {

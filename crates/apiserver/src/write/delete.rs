@@ -17,6 +17,9 @@ use crate::{
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+/// Upstream's words to who deletes a Job without saying what becomes of its pods.
+const ORPHANS_LEFT: &str = "child pods are preserved by default when jobs are deleted; \
+    set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
 /// What became of a delete.
 pub struct Deleted {
@@ -43,6 +46,9 @@ impl Core {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
+        if options.propagation().is_none() && write.kind.strategy.orphans_dependents() {
+            write.warnings.add(ORPHANS_LEFT.to_owned());
+        }
         for _ in 0..ATTEMPTS {
             let damaged = self.damaged(write, name, options).await?;
             let attempt = match damaged {

@@ -1,0 +1,6 @@
+//! batch/v1.
+
+pub mod job;
+
+#[cfg(test)]
+mod tests;
