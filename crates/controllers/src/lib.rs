@@ -19,6 +19,7 @@ mod endpointslice;
 mod endpointslice_mirroring;
 mod expectations;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -37,6 +38,7 @@ mod services;
 mod slices;
 mod statefulset;
 mod taint_eviction;
+mod ttl_after_finished;
 mod written;
 
 use std::sync::Arc;
@@ -108,6 +110,8 @@ impl Controllers {
         deployment::start(&context);
         daemonset::start(&context);
         statefulset::start(&context);
+        job::start(&context);
+        ttl_after_finished::start(&context);
         endpointslice::start(&context);
         endpointslice_mirroring::start(&context);
         endpoints::start(&context);

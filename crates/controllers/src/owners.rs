@@ -127,6 +127,21 @@ where
     O: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
 {
+    execute_holding(claims, owner, owners, objects, &[]).await
+}
+
+/// As [`execute`], for owners that hold what they own by `finalizers`: the adopted get them, the released lose them.
+pub(crate) async fn execute_holding<O, K>(
+    claims: Claims<K>,
+    owner: &O,
+    owners: &Api<O>,
+    objects: &Api<K>,
+    finalizers: &[&str],
+) -> Result<Vec<Arc<K>>, Error>
+where
+    O: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
     let mut owned = claims.owned;
     let owner_uid = owner.meta().uid.clone().unwrap_or_default();
     let owner_name = owner.meta().name.as_deref().unwrap_or_default();
@@ -140,10 +155,13 @@ where
     }
     for object in claims.adopt {
         let meta = object.meta();
-        let patch = serde_json::json!({"metadata": {
+        let mut patch = serde_json::json!({"metadata": {
             "ownerReferences": [controller_reference(owner)],
             "uid": meta.uid,
         }});
+        if !finalizers.is_empty() {
+            patch["metadata"]["finalizers"] = serde_json::json!(finalizers);
+        }
         let name = meta.name.as_deref().unwrap_or_default();
         let result = objects
             .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
@@ -154,10 +172,14 @@ where
     }
     for object in claims.release {
         let meta = object.meta();
-        let patch = serde_json::json!({"metadata": {
+        let mut patch = serde_json::json!({"metadata": {
             "ownerReferences": [{"$patch": "delete", "uid": owner_uid}],
             "uid": meta.uid,
         }});
+        if !finalizers.is_empty() {
+            patch["metadata"]["$deleteFromPrimitiveList/finalizers"] =
+                serde_json::json!(finalizers);
+        }
         let name = meta.name.as_deref().unwrap_or_default();
         match objects
             .patch(name, &PatchParams::default(), &Patch::Strategic(patch))

@@ -23,6 +23,7 @@ use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use crate::written::{self, Written};
 use plan::Op;
+pub(crate) use plan::rank;
 use replicated::Replicated;
 
 const WORKERS: usize = 5;

@@ -13,6 +13,7 @@ mod crash;
 mod daemons;
 mod example;
 mod foreign_runtime;
+mod jobs;
 mod neighbours;
 mod pods;
 mod resilience;

@@ -83,17 +83,22 @@ impl Cluster {
 
     /// Starts the controllers.
     pub fn control(&self) {
+        self.control_until(self.token.clone());
+    }
+
+    /// Starts controllers that end with `token`.
+    pub fn control_until(&self, token: CancellationToken) {
         let reader = self
             .clients
             .as_user("system:kube-controller-manager", &["system:authenticated"]);
-        let informers = Informers::new(reader, self.token.clone());
+        let informers = Informers::new(reader, token.clone());
         let config = knarr_controllers::Config {
             root_ca_pem: "a certificate".to_owned(),
             ..knarr_controllers::Config::default()
         };
         let controllers =
             knarr_controllers::Controllers::new(config, self.clients.clone(), informers);
-        tokio::spawn(controllers.run(self.token.clone()));
+        tokio::spawn(controllers.run(token));
     }
 
     /// Starts the scheduler.

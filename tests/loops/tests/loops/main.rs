@@ -13,6 +13,7 @@ mod cluster;
 mod collector;
 mod controllers;
 mod daemons;
+mod jobs;
 mod scheduler;
 mod stateful;
 
