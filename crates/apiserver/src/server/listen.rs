@@ -118,7 +118,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .keep_alive(true)
-        .half_close(true);
+        // A client that closes has gone, as for upstream's server: a quiet stream would not learn of it by writing.
+        .half_close(false);
     builder
         .http2()
         .timer(TokioTimer::new())
