@@ -12,11 +12,14 @@ use tar::EntryType;
 
 use super::forge::{self, Forged, INDEX, MANIFEST, TAR, digest, gzip, tar};
 
+/// What a registry says to a request, of which it knows its own address.
+type Answering = Box<dyn Fn(&Request, &str) -> Answer + Send + Sync>;
+
 /// What a repository answers, and a part of the error.
 pub struct Case {
     pub name: &'static str,
     pub wanted: &'static str,
-    answer: Box<dyn Fn(&Request, &str) -> Answer + Send + Sync>,
+    answer: Answering,
 }
 
 /// Answers by repository.
@@ -388,7 +391,7 @@ pub fn layers(secret: u16) -> Result<Vec<Case>> {
 pub fn odd(program: &[u8], marker: &str) -> Result<Vec<Case>> {
     let base = {
         let mut builder = tar::Builder::new(Vec::new());
-        let mut header = tar::Header::new_ustar();
+        let mut header = forge::header()?;
         header.set_size(program.len() as u64);
         header.set_mode(0o755);
         builder.append_data(&mut header, "bin/busybox", program)?;

@@ -6,6 +6,17 @@ use anyhow::Result;
 use knarr_testkit::image::Blob;
 use serde_json::{Value, json};
 
+/// The head of a root's file, of which the rest is to be set.
+pub fn header() -> Result<tar::Header> {
+    let mut header = tar::Header::new_ustar();
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_device_major(0)?;
+    header.set_device_minor(0)?;
+    Ok(header)
+}
+
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
@@ -92,11 +103,9 @@ pub fn tar(entries: &[(tar::EntryType, &str, &str)]) -> Result<Vec<u8>> {
         } else {
             b""
         };
-        let mut header = tar::Header::new_ustar();
+        let mut header = header()?;
         header.set_entry_type(*kind);
         header.set_mode(0o755);
-        header.set_uid(0);
-        header.set_gid(0);
         header.set_size(content.len() as u64);
         if matches!(kind, tar::EntryType::Char | tar::EntryType::Block) {
             header.set_device_major(1)?;
@@ -116,7 +125,7 @@ pub fn tar(entries: &[(tar::EntryType, &str, &str)]) -> Result<Vec<u8>> {
 pub fn many_files(count: usize) -> Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     for n in 0..count {
-        let mut header = tar::Header::new_ustar();
+        let mut header = header()?;
         header.set_size(0);
         header.set_mode(0o644);
         builder.append_data(
@@ -132,13 +141,10 @@ pub fn many_files(count: usize) -> Result<Vec<u8>> {
 pub fn bomb(mebibytes: usize, is_tar: bool) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if is_tar {
-        let mut header = tar::Header::new_ustar();
+        let mut header = header()?;
         header.set_path("zeros")?;
         header.set_size((mebibytes * MEBIBYTE) as u64);
         header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
         header.set_cksum();
         bytes = gzip(header.as_bytes())?;
     }
