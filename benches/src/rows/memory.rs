@@ -46,12 +46,16 @@ pub fn measure(target: &Target, effort: Effort) -> Result<Measured> {
     let namespace = target.block_on(|| seed::create_namespace(&target.endpoint, "memory"))?;
     thread::sleep(SETTLE);
     let count = effort.pick(RUNNING, RUNNING_QUICK);
-    let before = all();
-    let (_, events) = target
-        .block_on(|| pods::start(&target.endpoint, &namespace, count as usize, &target.image))?;
-    thread::sleep(SETTLE);
-    let running = all();
-    target.block_on(|| pods::remove(&target.endpoint, &namespace, count as usize, events))?;
+    // One future: the connection of the watch lives as long as its runtime.
+    let (before, running) = target.block_on(|| async {
+        let before = all();
+        let (endpoint, pods) = (&target.endpoint, count as usize);
+        let (_, events) = pods::start(endpoint, &namespace, pods, &target.image).await?;
+        tokio::time::sleep(SETTLE).await;
+        let running = all();
+        pods::remove(endpoint, &namespace, pods, events).await?;
+        Ok((before, running))
+    })?;
     let each = growth(before, running) / f64::from(count);
     measured.value("memory-running", each / f64::from(1 << 20));
     measured.note("the memory of a running pod has its shim and its program in it");
