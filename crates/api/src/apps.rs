@@ -103,7 +103,7 @@ fn validate_workload(object: &Value, errors: &mut ErrorList) {
 }
 
 /// `kind` is what errors call the owner of the template.
-fn validate_template(template: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
+pub(crate) fn validate_template(template: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
     pod_spec::validate_template(template, path, errors);
     validate_forever(template, kind, path, errors);
 }

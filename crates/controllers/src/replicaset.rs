@@ -10,15 +10,16 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
-use knarr_client::events::{NORMAL, Recorder, WARNING};
+use knarr_client::events::Recorder;
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_meta::labels::Selector;
 use kube::Api;
-use kube::api::{DeleteParams, ObjectMeta, PostParams};
+use kube::api::{ObjectMeta, PostParams};
 
-use crate::deletion;
 use crate::expectations::Expectations;
 use crate::owners;
+use crate::pod_control::PodControl;
+use crate::pod_events;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use crate::written::{self, Written};
@@ -80,53 +81,14 @@ impl<K: Replicated> ReplicaSetController<K> {
         });
         let this = Arc::downgrade(self);
         self.pods.on_event(move |event| {
-            if let Some(this) = this.upgrade() {
-                this.pod_changed(&event);
+            let Some(this) = this.upgrade() else { return };
+            let meaning = pod_events::meaning(&event, K::KIND);
+            meaning.meet(&this.expectations);
+            meaning.wake.into_iter().for_each(|key| this.queue.add(key));
+            if meaning.orphan {
+                this.enqueue_adopters(event.object());
             }
         });
-    }
-
-    fn pod_changed(&self, event: &Event<Pod>) {
-        let pod = &**event.object();
-        let owner = owner_key::<K>(pod);
-        match event {
-            // A pod that is already going was seen for the first time after a restart: it is a deletion.
-            Event::Added(_) if pod.metadata.deletion_timestamp.is_some() => {
-                self.pod_going(pod, owner.as_ref())
-            }
-            Event::Added(_) => {
-                if let Some(key) = &owner {
-                    self.expectations.creation_observed(key);
-                }
-            }
-            Event::Updated { old, .. } => {
-                if uid(&**old) != uid(pod) {
-                    self.pod_going(old, owner_key::<K>(old).as_ref());
-                    if let Some(key) = &owner {
-                        self.expectations.creation_observed(key);
-                    }
-                }
-                if pod.metadata.deletion_timestamp.is_some() {
-                    self.pod_going(pod, owner.as_ref());
-                }
-                let before = owner_key::<K>(old);
-                if before != owner {
-                    before.into_iter().for_each(|key| self.queue.add(key));
-                }
-            }
-            Event::Deleted(_) => self.pod_going(pod, owner.as_ref()),
-        }
-        match owner {
-            Some(key) => self.queue.add(key),
-            None if owners::controller_of(&pod.metadata).is_none() => self.enqueue_adopters(pod),
-            None => {}
-        }
-    }
-
-    fn pod_going(&self, pod: &Pod, owner: Option<&Key>) {
-        if let Some(key) = owner {
-            self.expectations.deletion_observed(key, uid(pod));
-        }
     }
 
     fn enqueue_adopters(&self, pod: &Pod) {
@@ -158,13 +120,17 @@ impl<K: Replicated> ReplicaSetController<K> {
     }
 
     async fn execute(&self, key: &Key, set: &K, op: Op) -> Result<(), Error> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let control = PodControl {
+            api: Api::namespaced(self.client.clone(), &key.namespace),
+            recorder: &self.recorder,
+            about: set.object_ref(&()),
+        };
         match op {
             Op::Create { count } => {
                 let pod = new_pod(set);
                 self.expectations.expect_creations(key, count);
-                let (created, result) =
-                    slow_start(count, || self.create_pod(set, &api, &pod)).await;
+                let create = || async { control.create(&pod).await.map(drop) };
+                let (created, result) = slow_start(count, create).await;
                 // What was not made will not be seen.
                 for _ in created..count {
                     self.expectations.creation_observed(key);
@@ -177,59 +143,18 @@ impl<K: Replicated> ReplicaSetController<K> {
             Op::Delete { pods } => {
                 self.expectations
                     .expect_deletions(key, pods.iter().map(|pod| uid(&**pod).to_owned()));
-                let deletions = pods.iter().map(|pod| self.delete_pod(key, set, &api, pod));
+                let deletions = pods.iter().map(|pod| async {
+                    let result = control.delete(pod).await;
+                    if result.is_err() {
+                        self.expectations.deletion_observed(key, uid(&**pod));
+                    }
+                    result
+                });
                 join_all(deletions)
                     .await
                     .into_iter()
                     .collect::<Result<Vec<()>, _>>()?;
                 Ok(())
-            }
-        }
-    }
-
-    async fn create_pod(&self, set: &K, api: &Api<Pod>, pod: &Pod) -> Result<(), kube::Error> {
-        let about = set.object_ref(&());
-        match api.create(&PostParams::default(), pod).await {
-            Ok(created) => {
-                let name = created.metadata.name.unwrap_or_default();
-                let note = format!("Created pod: {name}");
-                self.recorder
-                    .event(&about, NORMAL, "SuccessfulCreate", "SuccessfulCreate", note);
-                Ok(())
-            }
-            Err(error) => {
-                if !errors::is_namespace_terminating(&error) {
-                    let note = format!("Error creating: {}", errors::message(&error));
-                    self.recorder
-                        .event(&about, WARNING, "FailedCreate", "FailedCreate", note);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn delete_pod(
-        &self,
-        key: &Key,
-        set: &K,
-        api: &Api<Pod>,
-        pod: &Pod,
-    ) -> Result<(), kube::Error> {
-        let about = set.object_ref(&());
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        match deletion::delete(api, &pod.metadata, DeleteParams::default()).await {
-            Ok(()) => {
-                let note = format!("Deleted pod: {name}");
-                self.recorder
-                    .event(&about, NORMAL, "SuccessfulDelete", "SuccessfulDelete", note);
-                Ok(())
-            }
-            Err(error) => {
-                self.expectations.deletion_observed(key, uid(pod));
-                let note = format!("Error deleting: {}", errors::message(&error));
-                self.recorder
-                    .event(&about, WARNING, "FailedDelete", "FailedDelete", note);
-                Err(error)
             }
         }
     }
@@ -255,14 +180,6 @@ impl<K: Replicated> ReplicaSetController<K> {
         self.written.note(&Key::of(set), name, &answer);
         Ok(())
     }
-}
-
-fn owner_key<K: Replicated>(pod: &Pod) -> Option<Key> {
-    let owner = owners::controller_of(&pod.metadata).filter(|owner| owner.kind == K::KIND)?;
-    Some(Key::new(
-        pod.metadata.namespace.as_deref().unwrap_or_default(),
-        &owner.name,
-    ))
 }
 
 fn selector(set: &ReplicaSet) -> Result<Selector, Error> {

@@ -4,12 +4,11 @@ use knarr_meta::{
     field::{Error, ErrorList, Path},
     labels::Selector,
     names,
-    object::{self, at, i64_at, label, map_at, str_at, struct_at},
+    object::{self, at, i64_at, label, map_at, struct_at},
     status::Status,
 };
 use serde_json::{Map, Value, json};
 
-use super::pod_spec;
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Text, Verb, text},
@@ -190,20 +189,5 @@ fn validate_template(object: &Value, path: &Path, errors: &mut ErrorList) {
             "`selector` does not match template `labels`",
         ));
     }
-    pod_spec::validate_template(template, path, errors);
-    let path = path.child("spec");
-    let policy = str_at(template, &["spec", "restartPolicy"]);
-    if policy != "Always" {
-        errors.push(Error::not_supported(
-            &path.child("restartPolicy"),
-            policy,
-            &["Always"],
-        ));
-    }
-    if i64_at(template, &["spec", "activeDeadlineSeconds"]).is_some() {
-        errors.push(Error::forbidden(
-            &path.child("activeDeadlineSeconds"),
-            "activeDeadlineSeconds in ReplicationController is not Supported",
-        ));
-    }
+    apps::validate_template(template, "ReplicationController", path, errors);
 }

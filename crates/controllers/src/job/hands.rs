@@ -9,7 +9,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::errors;
 use knarr_client::events::{NORMAL, WARNING};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Resource};
 use serde_json::json;
 
@@ -17,6 +17,7 @@ use super::facts::{self, FINALIZER};
 use super::plan::{Op, Sync};
 use super::{JobController, template};
 use crate::deletion;
+use crate::pod_control::PodControl;
 use crate::pods;
 use crate::replicaset::slow_start;
 use crate::runner::{Error, Key, uid};
@@ -124,12 +125,18 @@ impl JobController {
         let count = indexes.len();
         self.expectations.expect_creations(key, count);
         let next = AtomicUsize::new(0);
+        let control = PodControl {
+            api: Api::namespaced(self.client.clone(), &key.namespace),
+            recorder: &self.recorder,
+            about: sync.job.object_ref(&()),
+        };
         let make = || {
             let index = indexes.get(next.fetch_add(1, Ordering::Relaxed)).copied();
             let index = index.flatten();
             let replaced = index.and_then(|index| sync.kept.get(&index));
             let pod = template::new_pod(&sync.job, index, replaced.map(|pod| &**pod));
-            self.create_pod(key, &sync.job, pod)
+            let control = &control;
+            async move { control.create(&pod).await.map(drop) }
         };
         let (created, result) = slow_start(count, make).await;
         // What was not made will not be seen.
@@ -140,28 +147,6 @@ impl JobController {
         match result {
             Err(error) if errors::is_namespace_terminating(&error) => Ok(()),
             result => result.map_err(Error::from),
-        }
-    }
-
-    async fn create_pod(&self, key: &Key, job: &Job, pod: Pod) -> Result<(), kube::Error> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
-        let about = job.object_ref(&());
-        match api.create(&PostParams::default(), &pod).await {
-            Ok(created) => {
-                let name = created.metadata.name.unwrap_or_default();
-                let note = format!("Created pod: {name}");
-                self.recorder
-                    .event(&about, NORMAL, "SuccessfulCreate", "SuccessfulCreate", note);
-                Ok(())
-            }
-            Err(error) => {
-                if !errors::is_namespace_terminating(&error) {
-                    let note = format!("Error creating: {}", errors::message(&error));
-                    self.recorder
-                        .event(&about, WARNING, "FailedCreate", "FailedCreate", note);
-                }
-                Err(error)
-            }
         }
     }
 
