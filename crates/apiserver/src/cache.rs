@@ -73,6 +73,8 @@ pub enum Error {
     Fed,
     #[error("the watch cache has ended")]
     Ended,
+    #[error("the watch cache did not change the set of its resources in time")]
+    Late,
     #[error(transparent)]
     Malformed(#[from] entry::Malformed),
     #[error(transparent)]

@@ -1,10 +1,10 @@
 //! The one task that writes the cache: it applies the store's commits, and adds and removes resources between them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use knarr_api::Kind;
 use knarr_store::Commit;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -13,6 +13,9 @@ use super::{
 
 /// Changes of the set of resources that wait for their turn.
 pub(super) const MAX_CHANGES: usize = 16;
+
+/// How long a change may take, with the loading of all objects of a kind.
+const CHANGE_WAIT: Duration = Duration::from_secs(30);
 
 /// A change of the set of resources, and whom to tell that it was made.
 pub struct Request {
@@ -42,8 +45,7 @@ impl Cache {
                 batch = watch.next_batch() => batch?,
                 // Never closed: the sender is in `self`.
                 Some(request) = requests.recv() => {
-                    let made = self.change(request.change).await;
-                    let _ = request.done.send(made);
+                    self.serve(request).await;
                     continue;
                 }
                 () = stop.cancelled() => return Ok(()),
@@ -69,31 +71,52 @@ impl Cache {
         }
     }
 
-    /// Makes a change at the published revision: what is committed above it is still to come from the stream.
-    async fn change(&self, change: Change) -> Result<(), Error> {
-        let resources = self.resources.load();
-        let next = match change {
+    /// Makes a change for whoever waits for it. A kind is added for nobody else: one that its caller gave up on would be held
+    /// without being served. Removals are made in any case.
+    async fn serve(&self, Request { change, done }: Request) {
+        match change {
             Change::Add(kind) => {
-                let at = self.published.get();
-                let resource = self.load_resource(&kind, at, ring::RING_EVENTS).await?;
-                resources.with(Arc::new(resource))
+                if done.is_closed() {
+                    return;
+                }
+                if done.send(self.take_up(&kind).await).is_err() {
+                    self.drop_resource(&kind);
+                }
             }
             Change::Remove(kind) => {
-                if let Some(resource) = resources.find(&kind.group, &kind.resource) {
-                    resource.ended.cancel();
-                }
-                resources.without(&kind)
+                self.drop_resource(&kind);
+                let _ = done.send(Ok(()));
             }
-        };
+        }
+    }
+
+    /// Loads a kind at the published revision: what is committed above it is still to come from the stream.
+    async fn take_up(&self, kind: &Arc<Kind>) -> Result<(), Error> {
+        let at = self.published.get();
+        let resource = self.load_resource(kind, at, ring::RING_EVENTS).await?;
+        let next = self.resources.load().with(Arc::new(resource));
         self.resources.store(Arc::new(next));
         Ok(())
+    }
+
+    fn drop_resource(&self, kind: &Kind) {
+        let resources = self.resources.load();
+        if let Some(resource) = resources.find(&kind.group, &kind.resource) {
+            resource.ended.cancel();
+        }
+        self.resources.store(Arc::new(resources.without(kind)));
     }
 
     async fn ask(&self, change: Change) -> Result<(), Error> {
         let (done, made) = oneshot::channel();
         let request = Request { change, done };
-        self.changes.send(request).await.map_err(|_| Error::Ended)?;
-        made.await.map_err(|_| Error::Ended)?
+        let asked = async {
+            self.changes.send(request).await.map_err(|_| Error::Ended)?;
+            made.await.map_err(|_| Error::Ended)?
+        };
+        timeout(CHANGE_WAIT, asked)
+            .await
+            .unwrap_or(Err(Error::Late))
     }
 
     /// Begins to hold a kind's objects. Waits for the feed.

@@ -172,3 +172,31 @@ async fn kinds_come_and_go_under_load() {
     assert!(acknowledged.len() >= ROUNDS * 20);
     assert!(listed.is_superset(&acknowledged), "none is lost");
 }
+
+/// Whoever gives up on adding a kind leaves nothing of it behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_addition_that_nobody_waits_for_is_not_made() {
+    let cluster = Cluster::new().await;
+    let (registry, cache) = (&cluster.server.core.registry, &cluster.server.core.cache);
+    for _ in 0..50 {
+        let kind = widgets();
+        let mut adding = Box::pin(registry.add(kind.clone()));
+        // The request is on its way when its future goes; or the feed was as quick as that.
+        let added = futures::poll!(adding.as_mut()).is_ready();
+        drop(adding);
+        if added {
+            registry.remove(&kind).await.expect("removed");
+        }
+    }
+    // Changes are made in their order.
+    let gadgets = Arc::new(Kind {
+        resource: "gadgets".into(),
+        storage: Some("/registry/example.com/gadgets".into()),
+        ..(*widgets()).clone()
+    });
+    registry.add(gadgets).await.expect("added");
+    assert!(cache.resource("example.com", "gadgets").is_some());
+    assert!(cache.resource("example.com", "widgets").is_none());
+    registry.add(widgets()).await.expect("added");
+    assert_eq!(cluster.get(WIDGETS).await.code, 200);
+}
