@@ -1,6 +1,6 @@
 //! What a pod costs in memory: on a control plane whose nodes are elsewhere, and on the node that runs it.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use bytes::Bytes;
@@ -11,7 +11,10 @@ use crate::{
     http::{Endpoint, refusal},
     load::{self, Plan},
     process::{self, Memory},
-    rows::{Effort, Measured, pods, start::ABSENT},
+    rows::{
+        Effort, Measured, pods,
+        start::{ABSENT, wait},
+    },
     seed,
     stats::number,
     target::{self, Target},
@@ -23,7 +26,6 @@ const ELSEWHERE_QUICK: u64 = 500;
 /// Pods on the cluster's own node.
 const RUNNING: u32 = 20;
 const RUNNING_QUICK: u32 = 3;
-const CONNECTIONS: usize = 32;
 const CREATE_TIME: Duration = Duration::from_secs(60);
 /// For informers to have seen the last pod, and for what was freed to be given back.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -44,7 +46,7 @@ pub fn measure(target: &Target, effort: Effort) -> Result<Measured> {
     target.block_on(|| pods::await_node(&target.endpoint))?;
 
     let namespace = target.block_on(|| seed::create_namespace(&target.endpoint, "memory"))?;
-    thread::sleep(SETTLE);
+    wait(SETTLE)?;
     let count = effort.pick(RUNNING, RUNNING_QUICK);
     // One future: the connection of the watch lives as long as its runtime.
     let (before, running) = target.block_on(|| async {
@@ -64,7 +66,7 @@ pub fn measure(target: &Target, effort: Effort) -> Result<Measured> {
     target.block_on(|| create_node(&target.endpoint))?;
     let before = process::memory(cluster.pid());
     target.block_on(|| bind_elsewhere(&target.endpoint, &namespace, count))?;
-    thread::sleep(SETTLE);
+    wait(SETTLE)?;
     let after = process::memory(cluster.pid());
     let each = growth(before, after) / count as f64;
     measured.value("memory-pod", each / f64::from(1 << 10));
@@ -95,7 +97,7 @@ async fn create_node(endpoint: &Endpoint) -> Result<()> {
 async fn bind_elsewhere(endpoint: &Endpoint, namespace: &str, count: u64) -> Result<()> {
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let plan = Plan {
-        connections: CONNECTIONS,
+        connections: seed::CREATE_CONNECTIONS,
         requests: count,
         time: CREATE_TIME,
     };

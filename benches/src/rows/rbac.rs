@@ -61,7 +61,7 @@ pub fn measure(target: &Target, effort: Effort) -> Result<Measured> {
 async fn bind(endpoint: &Endpoint, namespace: &str, count: u64) -> Result<()> {
     let (of_cluster, of_namespace) = (cluster_bindings(), bindings(namespace));
     let plan = Plan {
-        connections: CONNECTIONS,
+        connections: seed::CREATE_CONNECTIONS,
         requests: count,
         time: CREATE_TIME,
     };

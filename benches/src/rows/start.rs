@@ -93,8 +93,8 @@ fn mebibytes(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// Lets time pass: that is what is measured.
-fn wait(time: Duration) -> Result<()> {
+/// Lets time pass, until it is over or the bench is interrupted.
+pub fn wait(time: Duration) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
