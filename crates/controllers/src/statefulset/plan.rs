@@ -1,6 +1,7 @@
 //! Which of a StatefulSet's pods are made, put right or deleted next, and what its status is. Pure functions.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -11,6 +12,9 @@ use super::identity;
 use crate::deployment::rollout::scaled;
 use crate::pods;
 use crate::revisions::HASH_LABEL;
+
+/// Pods made in one reconciliation at most, as other workloads do; the pods' events bring the next.
+const BURST_PODS: usize = 500;
 
 /// A template and the name of its revision.
 #[derive(Debug)]
@@ -137,7 +141,8 @@ impl Observed<'_> {
         !is_going(pod) && available.is_some_and(|at| at <= self.now)
     }
 
-    /// The set's numbers in order, and pods beyond them, highest first.
+    /// The set's pods in the order of their numbers, with as many of those that are missing as one look makes; and pods beyond the
+    /// set's numbers, highest first.
     fn sort(&self) -> (Vec<Replica>, Vec<Arc<Pod>>) {
         let (start, count) = range(self.set);
         let mut by_ordinal: BTreeMap<i32, Arc<Pod>> = BTreeMap::new();
@@ -146,13 +151,25 @@ impl Observed<'_> {
                 by_ordinal.insert(ordinal, pod.clone());
             }
         }
-        let numbers = start..start.saturating_add(count);
-        let replica = |ordinal| match by_ordinal.remove(&ordinal) {
-            Some(pod) => Replica::There(pod),
-            None => Replica::Missing(ordinal),
+        let end = start.saturating_add(count);
+        let mut beyond = by_ordinal.split_off(&end);
+        let mut replicas = Vec::new();
+        let mut next = start;
+        // A set may ask for billions: what is made in one look is bounded, and what it costs with it.
+        let mut left = BURST_PODS;
+        let mut fill = |replicas: &mut Vec<Replica>, numbers: Range<i32>| {
+            let before = replicas.len();
+            replicas.extend(numbers.take(left).map(Replica::Missing));
+            left -= replicas.len() - before;
         };
-        let replicas = numbers.map(replica).collect();
-        let condemned = by_ordinal.into_values().rev().collect();
+        for (ordinal, pod) in by_ordinal.split_off(&start) {
+            fill(&mut replicas, next..ordinal);
+            replicas.push(Replica::There(pod));
+            next = ordinal.saturating_add(1);
+        }
+        fill(&mut replicas, next..end);
+        beyond.append(&mut by_ordinal);
+        let condemned = beyond.into_values().rev().collect();
         (replicas, condemned)
     }
 
@@ -245,19 +262,23 @@ impl Observed<'_> {
             return Vec::new();
         }
         let is_old = |pod: &Pod| revision(pod) != self.update.name && !is_going(pod);
-        let unavailable = |replica: &&Replica| match replica {
-            Replica::There(pod) => !self.is_available(pod),
-            Replica::Missing(_) => true,
+        let (start, count) = range(self.set);
+        let there = || {
+            replicas.iter().filter_map(|replica| match replica {
+                Replica::There(pod) => Some(pod),
+                Replica::Missing(_) => None,
+            })
         };
+        let wanted = usize::try_from(count).unwrap_or(0);
+        let available = there().filter(|pod| self.is_available(pod)).count();
         let budget = self
             .max_unavailable()
-            .saturating_sub(replicas.iter().filter(unavailable).count());
-        let kept = usize::try_from(self.partition().unwrap_or(0)).unwrap_or(0);
-        let rolled = replicas.iter().skip(kept).rev();
-        let old = rolled.filter_map(|replica| match replica {
-            Replica::There(pod) if is_old(pod) => Some(pod.clone()),
-            _ => None,
-        });
+            .saturating_sub(wanted.saturating_sub(available));
+        let first = start.saturating_add(self.partition().unwrap_or(0));
+        let is_rolled = |pod: &Pod| identity::ordinal(pod).is_some_and(|n| n >= first);
+        let all: Vec<_> = there().collect();
+        let rolled = all.into_iter().rev().filter(|pod| is_rolled(pod));
+        let old = rolled.filter(|pod| is_old(pod)).cloned();
         if self.ordered() {
             return old.take(budget).collect();
         }

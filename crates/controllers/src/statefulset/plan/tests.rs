@@ -234,3 +234,31 @@ fn a_set_that_goes_is_left_to_the_collector() {
     };
     assert!(plan(&observed).ops.is_empty());
 }
+
+/// What a set costs does not grow with what it asks for.
+#[test]
+fn a_set_of_billions_is_made_in_pieces() {
+    let version = version("new");
+    let there = pods("1 70000");
+    for (policy, creates) in [("Parallel", 500), ("OrderedReady", 1)] {
+        let set = set(json!({"replicas": i32::MAX, "podManagementPolicy": policy}));
+        let plan = plan(&Observed {
+            set: &set,
+            current: &version,
+            update: &version,
+            pods: &there,
+            now: now(),
+        });
+        let made: Vec<String> = plan
+            .ops
+            .iter()
+            .filter_map(|op| match op {
+                Op::Create(pod) => pod.metadata.name.clone(),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(made.len(), creates, "{policy}");
+        assert_eq!(made[0], "db-0");
+        assert_eq!(plan.status.replicas, 2);
+    }
+}
