@@ -15,9 +15,10 @@ pub struct Resources {
 }
 
 impl Resources {
+    /// With a resource, in the place of one of its name.
     pub fn with(&self, resource: Arc<ResourceCache>) -> Resources {
-        let mut next = self.clone();
         let kind = &resource.kind;
+        let mut next = self.without(kind);
         if let Some(place) = &kind.storage {
             next.by_place.insert(place.clone(), resource.clone());
         }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use knarr_auth::{AUTHENTICATED, Authenticated, UserInfo, bearer, x509::Certificates};
 
 use super::{Body, text};
@@ -48,7 +48,7 @@ impl Gate {
         credentials: Credentials<'_>,
     ) -> Result<(), Response<Body>> {
         let user = self.user(credentials).await;
-        let user = user.ok_or_else(|| text(StatusCode::UNAUTHORIZED, "Unauthorized"))?;
+        let user = user.ok_or_else(unauthorized)?;
         let verb = attributes::verb(method);
         let subresources = attributes::subresources(path);
         for subresource in subresources {
@@ -91,7 +91,8 @@ impl Gate {
         let token = bearer::token(credentials.headers).ok().flatten()?;
         let reviewed = self.reviews.token(&token).await;
         let mut user = reviewed
-            .inspect_err(|error| tracing::warn!(error, "cannot authenticate a token"))
+            // Whoever reaches the port decides how often.
+            .inspect_err(|error| tracing::debug!(error, "cannot authenticate a token"))
             .ok()??;
         if !user.groups.iter().any(|group| group == AUTHENTICATED) {
             Arc::make_mut(&mut user)
@@ -100,6 +101,14 @@ impl Gate {
         }
         Some(user)
     }
+}
+
+/// Ends the connection too: who is nobody must not keep one of its places by asking again.
+fn unauthorized() -> Response<Body> {
+    let mut answer = text(StatusCode::UNAUTHORIZED, "Unauthorized");
+    let close = HeaderValue::from_static("close");
+    answer.headers_mut().insert(header::CONNECTION, close);
+    answer
 }
 
 #[cfg(test)]

@@ -116,6 +116,9 @@ impl Bench {
         let request = request.body(Empty::<Bytes>::new()).unwrap();
         let answer = sender.send_request(request).await.unwrap();
         let status = answer.status().as_u16();
+        // Who is nobody keeps no connection.
+        let closes = answer.headers().get(header::CONNECTION);
+        assert_eq!(closes.is_some_and(|c| c == "close"), status == 401);
         let text = answer.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8_lossy(&text).into_owned())
     }
