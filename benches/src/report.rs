@@ -30,7 +30,7 @@ impl Cell {
 #[derive(Debug)]
 pub struct Report {
     pub machine: Machine,
-    /// `knarr-bench 0.1.0`, `knarr v1.35.0`.
+    /// `knarr-bench 0.1.0`, `knarr v1.37.2`.
     pub versions: Vec<(String, String)>,
     pub protocol: &'static str,
     pub quick: bool,

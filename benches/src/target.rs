@@ -28,7 +28,7 @@ pub struct Target {
     /// The admin's.
     pub access: Access,
     pub protocol: Protocol,
-    /// `v1.35.0`, as /version says.
+    /// `v1.37.2`, as /version says.
     pub version: String,
     pub image: String,
     /// Present where the bench started it.

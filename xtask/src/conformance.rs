@@ -14,11 +14,12 @@ mod run;
 mod spec;
 
 use std::{
-    path::PathBuf,
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use knarr_testkit::image::{target_dir, workspace};
 use regex::Regex;
@@ -35,6 +36,8 @@ use crate::{
     record::Record,
 };
 
+/// Runs of the suite at a time, each against a cluster of its own.
+const MAX_RUNS: usize = 4;
 /// Specs that take longer are not part of the fast half.
 const FAST_LIMIT: Duration = Duration::from_secs(10);
 
@@ -121,6 +124,7 @@ pub fn run(args: &Args) -> Result<()> {
         return Ok(());
     }
     let interrupted = run::interruption()?;
+    let (logs, _claim) = claim_logs(&target_dir().join("conformance"))?;
     let target = match &args.kubeconfig {
         Some(path) => Target::given(path, args.netns.as_deref())?,
         None => Target::start()?,
@@ -130,7 +134,7 @@ pub fn run(args: &Args) -> Result<()> {
         kubectl: KUBECTL.path(),
         target: &target,
         limit: Duration::from_secs(args.limit),
-        logs: target_dir().join("conformance/logs"),
+        logs,
         interrupted,
     };
     let started = Instant::now();
@@ -144,6 +148,8 @@ pub fn run(args: &Args) -> Result<()> {
     let summary = Summary::new(&tried, &record);
     summary.print(started.elapsed(), &suite.logs);
     if args.record {
+        // Another run may have written its own since.
+        record = Record::load(&path)?;
         record.update(report::as_record(&tried), |_| false);
         record.save(&path, ["spec"])?;
         write_page()?;
@@ -154,6 +160,28 @@ pub fn run(args: &Args) -> Result<()> {
         "{regressions} spec(s) fail that the record does not know to fail"
     );
     Ok(())
+}
+
+/// A folder for the logs that no other run has: two at a time would remove each other's. It is held as long as the file lives.
+fn claim_logs(folder: &Path) -> Result<(PathBuf, File)> {
+    fs::create_dir_all(folder)?;
+    for number in 1..=MAX_RUNS {
+        let name = match number {
+            1 => "logs".to_owned(),
+            more => format!("logs-{more}"),
+        };
+        let lock = folder.join(format!("{name}.lock"));
+        let file =
+            File::create(&lock).with_context(|| format!("cannot make {}", lock.display()))?;
+        match file.try_lock() {
+            Ok(()) => return Ok((folder.join(name), file)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", lock.display()));
+            }
+        }
+    }
+    bail!("{MAX_RUNS} runs are under way already; wait for one to end")
 }
 
 fn write_page() -> Result<()> {

@@ -89,6 +89,11 @@ impl Module {
         Ok(PathBuf::from(folder))
     }
 
+    /// The version of a module that this one pins, as `v1.37.2`.
+    pub fn version_of(self, path: &str) -> Result<String> {
+        self.list("{{.Version}}", path)
+    }
+
     fn list(self, format: &str, path: &str) -> Result<String> {
         let text = command::output(self.go()?.args(["list", "-m", "-f", format, path]))?;
         Ok(text.trim().to_owned())
@@ -107,7 +112,7 @@ impl Module {
         if self != SUITE {
             return Ok(flags);
         }
-        let version = self.list("{{.Version}}", KUBERNETES)?;
+        let version = self.version_of(KUBERNETES)?;
         let mut numbers = version.trim_start_matches('v').split('.');
         let (major, minor) = (numbers.next(), numbers.next());
         for package in VERSION_PACKAGES {

@@ -1,16 +1,14 @@
 //! Makes the table of protobuf field numbers that `knarr-apiserver` embeds: `crates/apiserver/src/protobuf/messages.txt`.
 //!
-//! Three sources, none of which has all of it:
+//! Its sources are the Go modules that `tests/upstream/suite` pins:
 //!
-//! - the crate `k8s-pb`, which carries upstream's `.proto` files as structs that prost derives: numbers and types of fields;
-//! - the definitions that `generate-schema` reads too: the fields' JSON names, in their own case, and which messages are kinds;
-//! - `protobuf/omitempty.txt` beside this file: fields whose zero means absent, because their Go type is no pointer and has the
-//!   tag `omitempty`. No package says so. Update it from the struct tags in upstream's `types.go` when the release changes; a
-//!   field that is missing there only shows its zero value, which the API's defaults give it anyway.
+//! - the `.proto` files: numbers and types of fields;
+//! - the definitions that `generate-schema` reads too: the fields' JSON names, and which messages are kinds;
+//! - the Go types: which fields' zero means absent, because their type is no pointer and has the tag `omitempty`.
 //!
 //! The format of the table is described in its header.
 
-mod bindings;
+mod proto;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -19,22 +17,19 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use anyhow::{Context, Result};
+use serde_json::{Map, Value};
 
-use self::bindings::{Binding, Cardinality};
-
-/// The version of `k8s-pb` that carries the release of `generate-schema`.
-const BINDINGS: &str = "0.9.0";
-
-const OMITEMPTY: &str = include_str!("protobuf/omitempty.txt");
+use self::proto::{Cardinality, Field};
+use crate::schema::source::{self, GoFields};
 
 const HEADER: &str = "\
 # Protobuf field numbers of the API's types, by `cargo xtask generate-protobuf`.
 # A message, then its fields: number, JSON name (~: the fields are the parent's own), flags, type.
 # Flags: ? zero is left out, [ repeated, { map from strings, - none.
 # Types: s string, i integer, t boolean, f double, b bytes, T time, U time with microseconds, D duration, Q quantity,
-# I integer or string, R embedded object, J embedded JSON, L list of strings in a message; else a message.
+# I integer or string, R embedded object, J embedded JSON, L list of strings in a message, A schema or schemas, O schema or bool,
+# N schema or names; else a message.
 ";
 
 /// Messages that the server reads as one value, and their letters in the table.
@@ -49,17 +44,15 @@ const SPECIAL: &[(&str, &str)] = &[
     ("authentication.v1.ExtraValue", "L"),
     ("authorization.v1.ExtraValue", "L"),
     ("certificates.v1.ExtraValue", "L"),
+    ("apiextensions.v1.JSON", "J"),
+    ("apiextensions.v1.JSONSchemaPropsOrArray", "A"),
+    ("apiextensions.v1.JSONSchemaPropsOrBool", "O"),
+    ("apiextensions.v1.JSONSchemaPropsOrStringArray", "N"),
 ];
 
 /// Arguments of `cargo xtask generate-protobuf`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Read this `_definitions.json` instead of downloading kubernetes-validate with pip.
-    #[arg(long)]
-    definitions: Option<PathBuf>,
-    /// Read the `src` folder of this k8s-pb instead of downloading it with cargo.
-    #[arg(long)]
-    bindings: Option<PathBuf>,
     /// Where the table is written.
     #[arg(long, default_value = "crates/apiserver/src/protobuf/messages.txt")]
     out: PathBuf,
@@ -67,47 +60,44 @@ pub struct Args {
 
 /// Runs `cargo xtask generate-protobuf`.
 pub fn run(args: &Args) -> Result<()> {
-    let source = crate::schema::definitions(args.definitions.as_deref())?;
-    let source = source["$defs"]
-        .as_object()
-        .context("no $defs in the definitions")?;
-    let bindings = match &args.bindings {
-        Some(folder) => bindings::read(folder)?,
-        None => bindings::download(BINDINGS)?,
-    };
-    let table = Generator::new(source, &bindings).run()?;
+    let mut messages = BTreeMap::new();
+    let mut fields = HashMap::new();
+    for package in source::packages()? {
+        proto::read(&package, &mut messages)?;
+        fields.insert(package.messages.clone(), package.fields()?);
+    }
+    let definitions = source::definitions()?;
+    let table = Generator::new(&definitions, &messages, &fields).run()?;
     fs::write(&args.out, &table).with_context(|| format!("writing {}", args.out.display()))?;
     eprintln!("{}: {} bytes", args.out.display(), table.len());
     Ok(())
 }
 
 struct Generator<'a> {
-    bindings: &'a BTreeMap<String, Vec<Binding>>,
-    /// Definitions by the message's name in lower case: the bindings have Rust's spelling of names.
+    messages: &'a BTreeMap<String, Vec<Field>>,
+    /// By the message's name: `core.v1.PodSpec`.
     definitions: HashMap<String, Definition<'a>>,
     /// Every property's name, by its lower case.
     properties: HashMap<String, &'a str>,
-    /// The message's name, then its fields.
-    omitempty: HashMap<&'static str, BTreeSet<&'static str>>,
+    /// By package: `core.v1`.
+    fields: &'a HashMap<String, GoFields>,
 }
 
 struct Definition<'a> {
-    /// `core.v1.PodSpec`
-    name: String,
     kind: bool,
     properties: BTreeSet<&'a str>,
 }
 
 impl<'a> Generator<'a> {
     fn new(
-        source: &'a serde_json::Map<String, Value>,
-        bindings: &'a BTreeMap<String, Vec<Binding>>,
+        source: &'a Map<String, Value>,
+        messages: &'a BTreeMap<String, Vec<Field>>,
+        fields: &'a HashMap<String, GoFields>,
     ) -> Self {
         let definitions: HashMap<String, Definition<'a>> = source
             .iter()
             .filter_map(|(name, schema)| {
                 let definition = Definition {
-                    name: message_name(name)?,
                     kind: schema.get("x-kubernetes-group-version-kind").is_some(),
                     properties: schema["properties"]
                         .as_object()
@@ -116,7 +106,7 @@ impl<'a> Generator<'a> {
                         .map(|(property, _)| property.as_str())
                         .collect(),
                 };
-                Some((definition.name.to_lowercase(), definition))
+                Some((message_name(name)?, definition))
             })
             .collect();
         let properties = definitions
@@ -124,44 +114,35 @@ impl<'a> Generator<'a> {
             .flat_map(|definition| &definition.properties)
             .map(|property| (property.to_lowercase(), *property))
             .collect();
-        let omitempty = OMITEMPTY
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .filter_map(|line| {
-                let mut words = line.split(' ');
-                Some((words.next()?, words.collect()))
-            })
-            .collect();
         Generator {
-            bindings,
+            messages,
             definitions,
             properties,
-            omitempty,
+            fields,
         }
     }
 
     fn run(&self) -> Result<String> {
         let mut messages: BTreeMap<String, String> = BTreeMap::new();
         let mut waiting: Vec<&str> = self
-            .bindings
+            .messages
             .keys()
             .map(String::as_str)
             .filter(|name| self.is_root(name))
             .collect();
-        while let Some(binding) = waiting.pop() {
-            let name = self.proper_name(binding);
+        while let Some(name) = waiting.pop() {
             if messages.contains_key(name) {
                 continue;
             }
             let mut text = format!(">{name}\n");
-            for field in &self.bindings[binding] {
-                self.field(binding, field, &mut text)
+            for field in &self.messages[name] {
+                self.field(name, field, &mut text)
                     .with_context(|| format!("{name} {}", field.name))?;
                 if let Some(inner) = &field.message
                     && special(inner).is_none()
                 {
                     let (inner, _) = self
-                        .bindings
+                        .messages
                         .get_key_value(inner)
                         .with_context(|| format!("no message {inner}"))?;
                     waiting.push(inner);
@@ -169,7 +150,6 @@ impl<'a> Generator<'a> {
             }
             messages.insert(name.to_owned(), text);
         }
-        self.check_omitempty(&messages)?;
         Ok(HEADER.to_owned() + &messages.into_values().collect::<String>())
     }
 
@@ -179,48 +159,50 @@ impl<'a> Generator<'a> {
             return true;
         }
         let version = message.split('.').nth(1).unwrap_or_default();
-        let list = self.bindings[message].iter().any(|f| f.name == "items");
+        let list = self.messages[message].iter().any(|f| f.name == "items");
         let kind = self
             .definitions
-            .get(&message.to_lowercase())
+            .get(message)
             .is_some_and(|definition| definition.kind);
         matches!(version, "v1" | "v2") && kind && !list
     }
 
-    fn proper_name<'n>(&'n self, binding: &'n str) -> &'n str {
-        self.definitions
-            .get(&binding.to_lowercase())
-            .map_or(binding, |definition| &definition.name)
-    }
-
-    fn field(&self, message: &str, field: &Binding, out: &mut String) -> Result<()> {
+    fn field(&self, message: &str, field: &Field, out: &mut String) -> Result<()> {
         let name = self.json_name(message, field)?;
-        let zero_is_absent = self
-            .omitempty
-            .get(self.proper_name(message))
-            .is_some_and(|fields| fields.contains(name));
         let flag = match field.cardinality {
             Cardinality::Repeated => "[",
             Cardinality::Map => "{",
-            Cardinality::One if zero_is_absent => "?",
+            Cardinality::One if self.zero_is_absent(message, field, name) => "?",
             Cardinality::One => "-",
         };
         let kind = match &field.message {
-            Some(inner) => special(inner).unwrap_or_else(|| self.proper_name(inner)),
+            Some(inner) => special(inner).unwrap_or(inner),
             None => field.scalar,
         };
         writeln!(out, "{} {name} {flag} {kind}", field.number)?;
         Ok(())
     }
 
-    fn json_name(&self, message: &str, field: &Binding) -> Result<&'a str> {
-        let key = field.name.replace('_', "").to_lowercase();
-        match self.definitions.get(&message.to_lowercase()) {
+    fn zero_is_absent(&self, message: &str, field: &Field, name: &str) -> bool {
+        let Some((package, owner)) = message.rsplit_once('.') else {
+            return false;
+        };
+        let declared = self
+            .fields
+            .get(package)
+            .and_then(|fields| fields.get(&(owner.to_owned(), name.to_owned())));
+        field.message.is_none() && declared.is_some_and(|field| field.omitempty && !field.pointer)
+    }
+
+    fn json_name(&self, message: &str, field: &Field) -> Result<&'a str> {
+        let key = field.name.to_lowercase();
+        match self.definitions.get(message) {
             Some(definition) => {
+                // `$ref` and `x-kubernetes-list-type` are `ref` and `xKubernetesListType` there.
                 let own = definition
                     .properties
                     .iter()
-                    .find(|property| property.to_lowercase() == key);
+                    .find(|property| property.replace(['$', '-'], "").to_lowercase() == key);
                 // A message that the object has no field for is an embedded struct.
                 own.copied()
                     .or_else(|| field.message.is_some().then_some("~"))
@@ -229,21 +211,6 @@ impl<'a> Generator<'a> {
             None => self.properties.get(&key).copied(),
         }
         .context("no JSON name")
-    }
-
-    fn check_omitempty(&self, messages: &BTreeMap<String, String>) -> Result<()> {
-        for (message, fields) in &self.omitempty {
-            let text = messages
-                .get(*message)
-                .with_context(|| format!("omitempty.txt: no message {message}"))?;
-            for field in fields {
-                ensure!(
-                    text.contains(&format!(" {field} ? ")),
-                    "omitempty.txt: {message} has no single field {field}"
-                );
-            }
-        }
-        Ok(())
     }
 }
 
@@ -259,7 +226,12 @@ fn message_name(definition: &str) -> Option<String> {
     if let Some(name) = definition.strip_prefix("io.k8s.apimachinery.pkg.apis.meta.v1.") {
         return Some(format!("meta.{name}"));
     }
-    definition
-        .strip_prefix("io.k8s.api.")
-        .map(ToOwned::to_owned)
+    [
+        "io.k8s.api.",
+        "io.k8s.apiextensions-apiserver.pkg.apis.",
+        "io.k8s.kube-aggregator.pkg.apis.",
+    ]
+    .iter()
+    .find_map(|prefix| definition.strip_prefix(prefix))
+    .map(ToOwned::to_owned)
 }

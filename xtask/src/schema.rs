@@ -1,28 +1,30 @@
 //! Makes the table of the API's facts that `knarr-api` embeds: `crates/api/data/schema.txt.gz` (definitions, fields, types,
 //! marks) and `crates/api/data/descriptions.txt.gz` (their documentation).
 //!
-//! The source is the PyPI package `kubernetes-validate`, which carries the OpenAPI v2 definitions of each Kubernetes release
-//! with their descriptions and `x-kubernetes-*` marks, rewritten as JSON schema: optional fields have `null` among their types,
-//! `apiVersion` and `kind` an `enum`, `int-or-string` is a `oneOf`. All of that is undone here. Facts and texts are two files,
-//! because the server needs the facts at start-up and the texts only when somebody asks for OpenAPI.
+//! All of it comes from the Go modules that `tests/upstream/suite` pins ([`source`]): definitions with their descriptions and
+//! `x-kubernetes-*` marks from OpenAPI v2; which fields are never absent from upstream's objects, because their Go type is no
+//! pointer or has no tag `omitempty`, from OpenAPI v3; which fields belong to features that are switched off, from the comments
+//! of the Go types and the defaults of the feature gates. Facts and texts are two files, because the server needs the facts at
+//! start-up and the texts only when somebody asks for OpenAPI.
 //!
 //! The format of both files is described where they are read, in `crates/api/src/schema/table.rs`.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write as _,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use flate2::{Compression, write::GzEncoder};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-/// The release whose API is served, and the version of the package that carries it.
-const RELEASE: &str = "1.35.0";
+pub mod source;
+
+/// Gates that upstream has switched off, and whose features knarr has all the same.
+const SERVED: &[&str] = &["ContainerStopSignals"];
 /// Between two descriptions: they contain newlines, but no control characters.
 const RECORD_SEPARATOR: char = '\u{1e}';
 
@@ -36,9 +38,6 @@ const DEFAULTS: &[(&str, &str, &str)] = &[
 /// Arguments of `cargo xtask generate-schema`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Read this `_definitions.json` instead of downloading the package with pip.
-    #[arg(long)]
-    definitions: Option<PathBuf>,
     /// Where the two files are written.
     #[arg(long, default_value = "crates/api/data")]
     out: PathBuf,
@@ -46,11 +45,13 @@ pub struct Args {
 
 /// Runs `cargo xtask generate-schema`.
 pub fn run(args: &Args) -> Result<()> {
-    let source = definitions(args.definitions.as_deref())?;
-    let definitions = source["$defs"]
-        .as_object()
-        .context("no $defs in the definitions")?;
-    let (facts, descriptions) = Generator::new(definitions.iter()).run()?;
+    let definitions = source::definitions()?;
+    let generator = Generator::new(
+        definitions.iter(),
+        present(&source::documents()?)?,
+        disabled(&definitions)?,
+    );
+    let (facts, descriptions) = generator.run(&source::release()?)?;
     for (name, text) in [
         ("schema.txt.gz", facts),
         ("descriptions.txt.gz", descriptions),
@@ -70,51 +71,62 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The definitions in this file, or of the package.
-pub fn definitions(path: Option<&Path>) -> Result<Value> {
-    let json = match path {
-        Some(path) => fs::read(path).with_context(|| format!("reading {}", path.display()))?,
-        None => download()?,
-    };
-    serde_json::from_slice(&json).context("parsing the definitions")
+/// The fields, as (definition, field), that are never absent from upstream's objects: embedded structs and what has no
+/// `omitempty`. The documents give the former an empty default, the latter one that is their type's zero, or none at all where
+/// that is null.
+fn present(folder: &Path) -> Result<BTreeSet<(String, String)>> {
+    let mut present = BTreeSet::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
+        let document: Value = serde_json::from_slice(&fs::read(entry?.path())?)?;
+        let schemas = document["components"]["schemas"].as_object();
+        for (name, schema) in schemas.into_iter().flatten() {
+            let required: Vec<&str> = schema["required"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+                let container = matches!(property["type"].as_str(), Some("array" | "object"));
+                let is_present = match property.get("default") {
+                    None => container && required.contains(&field.as_str()),
+                    Some(Value::Object(default)) => default.is_empty(),
+                    Some(Value::String(default)) => default.is_empty(),
+                    Some(default) => *default == 0 || *default == false,
+                };
+                if is_present {
+                    present.insert((name.clone(), field.clone()));
+                }
+            }
+        }
+    }
+    ensure!(!present.is_empty(), "no documents in {}", folder.display());
+    Ok(present)
 }
 
-/// Fetches the package into a temporary folder and returns its definitions.
-fn download() -> Result<Vec<u8>> {
-    let folder = std::env::temp_dir().join(format!("generate-schema-{}", std::process::id()));
-    fs::create_dir_all(&folder)?;
-    let result = download_into(&folder);
-    fs::remove_dir_all(&folder)?;
-    result
-}
-
-fn download_into(folder: &Path) -> Result<Vec<u8>> {
-    let pip = Command::new("pip")
-        .args(["download", "--quiet", "--no-deps", "--dest"])
-        .arg(folder)
-        .arg(format!("kubernetes-validate=={RELEASE}"))
-        .status()
-        .context("running pip")?;
-    ensure!(
-        pip.success(),
-        "pip could not download kubernetes-validate {RELEASE}"
-    );
-    let wheel = fs::read_dir(folder)?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
-        .context("pip downloaded no wheel")?;
-    // A wheel is a zip file, and whoever has pip has Python.
-    let output = Command::new("python3")
-        .args(["-c", "import sys,zipfile; sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(sys.argv[2]))"])
-        .arg(&wheel)
-        .arg(format!("kubernetes_validate/kubernetes-json-schema/v{RELEASE}-local/_definitions.json"))
-        .output()
-        .context("running python3")?;
-    ensure!(
-        output.status.success(),
-        "the wheel has no definitions of {RELEASE}"
-    );
-    Ok(output.stdout)
+/// The fields, as (definition, field), of features that are switched off unless told otherwise, and the first such gate of each.
+fn disabled(definitions: &Map<String, Value>) -> Result<BTreeMap<(String, String), String>> {
+    let gates = source::gates()?;
+    let mut disabled = BTreeMap::new();
+    for package in source::packages()? {
+        for ((owner, name), field) in package.fields()? {
+            let off = field
+                .gates
+                .iter()
+                .find(|gate| gates.get(*gate) == Some(&false) && !SERVED.contains(&gate.as_str()));
+            let definition = format!("{}.{owner}", package.definitions);
+            let known = definitions
+                .get(&definition)
+                .is_some_and(|definition| definition["properties"].get(&name).is_some());
+            if let Some(gate) = off
+                && known
+            {
+                disabled.insert((definition, name), gate.clone());
+            }
+        }
+    }
+    ensure!(!disabled.is_empty(), "no field wants a gate");
+    Ok(disabled)
 }
 
 struct Generator<'a> {
@@ -124,11 +136,19 @@ struct Generator<'a> {
     descriptions: Vec<&'a str>,
     /// The texts that were seen already: a third of them are repeated.
     seen: HashMap<&'a str, usize>,
+    /// See [`present`].
+    present: BTreeSet<(String, String)>,
+    /// See [`disabled`].
+    disabled: BTreeMap<(String, String), String>,
     out: String,
 }
 
 impl<'a> Generator<'a> {
-    fn new(definitions: impl Iterator<Item = (&'a String, &'a Value)>) -> Self {
+    fn new(
+        definitions: impl Iterator<Item = (&'a String, &'a Value)>,
+        present: BTreeSet<(String, String)>,
+        disabled: BTreeMap<(String, String), String>,
+    ) -> Self {
         let definitions: BTreeMap<&str, &Value> = definitions
             .map(|(name, value)| (name.as_str(), value))
             .collect();
@@ -142,12 +162,14 @@ impl<'a> Generator<'a> {
             numbers,
             descriptions: Vec::new(),
             seen: HashMap::new(),
+            present,
+            disabled,
             out: String::new(),
         }
     }
 
-    fn run(mut self) -> Result<(String, String)> {
-        writeln!(self.out, "knarr-schema\t1\tv{RELEASE}")?;
+    fn run(mut self, release: &str) -> Result<(String, String)> {
+        writeln!(self.out, "knarr-schema\t1\t{release}")?;
         let definitions: Vec<(&str, &Value)> = self
             .definitions
             .iter()
@@ -234,7 +256,14 @@ impl<'a> Generator<'a> {
         if required {
             self.out.push_str("\t!");
         }
+        let key = (definition.to_owned(), field.to_owned());
+        if self.present.contains(&key) {
+            self.out.push_str("\tz");
+        }
         self.marks(schema)?;
+        if let Some(gate) = self.disabled.get(&key) {
+            write!(self.out, "\tf={gate}")?;
+        }
         if let Some((_, _, json)) = DEFAULTS
             .iter()
             .find(|(d, f, _)| (*d, *f) == (definition, field))
@@ -248,7 +277,9 @@ impl<'a> Generator<'a> {
     /// The type in the table's notation.
     fn kind(&self, schema: &Value) -> Result<String> {
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-            let name = reference.trim_start_matches("#/$defs/");
+            let name = reference
+                .trim_start_matches("#/$defs/")
+                .trim_start_matches("#/definitions/");
             let number = self
                 .numbers
                 .get(name)

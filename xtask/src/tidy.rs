@@ -43,20 +43,26 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "library",
         &[
+            "knarr-admission",
             "knarr-api",
+            "knarr-apply",
             "knarr-auth",
+            "knarr-cel",
             "knarr-client",
             "knarr-cni",
             "knarr-cri",
             "knarr-nft",
+            "knarr-registry",
+            "knarr-schema",
             "knarr-shim",
             "knarr-store",
+            "knarr-testkit",
+            "knarr-volumes",
+            "knarr-webhook",
+            "knarr-x509",
         ],
     ),
-    (
-        "foundation",
-        &["knarr-host", "knarr-meta", "knarr-tasks", "knarr-testkit"],
-    ),
+    ("foundation", &["knarr-host", "knarr-meta", "knarr-tasks"]),
 ];
 
 pub fn run() -> Result<()> {
@@ -66,7 +72,7 @@ pub fn run() -> Result<()> {
     let mut problems = arrows(root)?;
     problems.extend(map(root)?);
     problems.extend(sizes(root)?);
-    problems.extend(spawns(root)?);
+    problems.extend(bare_calls(root)?);
     if problems.is_empty() {
         return Ok(());
     }
@@ -150,10 +156,39 @@ fn map(root: &Path) -> Result<Vec<String>> {
     Ok(missing.chain(gone).collect())
 }
 
-/// Tasks are spawned by the crate that sees to their failure; tests may do as they like.
-fn spawns(root: &Path) -> Result<Vec<String>> {
-    const BARE: [&str; 2] = ["tokio::spawn(", "task::spawn("];
-    const EXEMPT: [&str; 2] = ["crates/tasks", "crates/testkit"];
+/// A call that a crate of ours stands before.
+struct Bare {
+    calls: &'static [&'static str],
+    /// Where it is looked for.
+    within: &'static [&'static str],
+    /// Who may call it.
+    exempt: &'static [&'static str],
+    instead: &'static str,
+}
+
+const BARE: &[Bare] = &[
+    Bare {
+        calls: &["tokio::spawn(", "task::spawn("],
+        within: &["crates"],
+        exempt: &["crates/tasks", "crates/testkit"],
+        instead: "spawns a task whose failure nobody sees: use knarr_tasks",
+    },
+    // These run on paused time in tests.
+    Bare {
+        calls: &["Timestamp::now()", "SystemTime::now()"],
+        within: &[
+            "crates/admission",
+            "crates/controllers",
+            "crates/registry",
+            "crates/scheduler",
+        ],
+        exempt: &[],
+        instead: "reads a clock that tests cannot move on: use knarr_meta::clock",
+    },
+];
+
+/// Some things are done through the crate that sees to them; tests may do as they like.
+fn bare_calls(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     rust_files(&root.join("crates"), &mut files)?;
     let mut sources = BTreeMap::new();
@@ -161,7 +196,7 @@ fn spawns(root: &Path) -> Result<Vec<String>> {
         let text = fs::read_to_string(&file)?;
         let shown = file.strip_prefix(root).unwrap_or(&file).to_owned();
         let is_source = shown.iter().nth(2).is_some_and(|part| part == "src");
-        if is_source && !EXEMPT.iter().any(|own| shown.starts_with(own)) {
+        if is_source {
             sources.insert(shown, text);
         }
     }
@@ -171,23 +206,28 @@ fn spawns(root: &Path) -> Result<Vec<String>> {
         .collect();
     let mut problems = Vec::new();
     for (path, text) in &sources {
-        if tests
-            .iter()
-            .any(|module| path.with_extension("").starts_with(module))
-        {
+        let is_test = |module: &PathBuf| path.with_extension("").starts_with(module);
+        if tests.iter().any(is_test) {
             continue;
         }
         let program = text
             .split("\n#[cfg(test)]\nmod ")
             .next()
             .unwrap_or_default();
-        for (number, line) in program.lines().enumerate() {
-            if BARE.iter().any(|bare| line.contains(bare)) {
-                problems.push(format!(
-                    "{}:{} spawns a task whose failure nobody sees: use knarr_tasks",
-                    path.display(),
-                    number + 1
-                ));
+        let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
+        for bare in BARE {
+            if !below(bare.within) || below(bare.exempt) {
+                continue;
+            }
+            for (number, line) in program.lines().enumerate() {
+                if bare.calls.iter().any(|call| line.contains(call)) {
+                    problems.push(format!(
+                        "{}:{} {}",
+                        path.display(),
+                        number + 1,
+                        bare.instead
+                    ));
+                }
             }
         }
     }

@@ -186,14 +186,14 @@ fn int_or_percent(value: &Value) -> (i64, bool) {
 }
 
 /// A number that is not negative, or a percentage.
-fn validate_int_or_percent(value: &Value, path: &Path, errors: &mut ErrorList) {
+pub(crate) fn validate_int_or_percent(value: &Value, path: &Path, errors: &mut ErrorList) {
     match value {
         Value::String(text) => validate::each(errors, path, text, names::percent(text)),
         other => validate::not_negative(errors, path, other.as_i64()),
     }
 }
 
-fn validate_at_most_all(value: &Value, path: &Path, errors: &mut ErrorList) {
+pub(crate) fn validate_at_most_all(value: &Value, path: &Path, errors: &mut ErrorList) {
     let (number, percent) = int_or_percent(value);
     if percent && number > 100 {
         errors.push(Error::invalid(

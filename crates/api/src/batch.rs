@@ -1,5 +1,6 @@
 //! batch/v1.
 
+pub mod cron_job;
 pub mod job;
 
 #[cfg(test)]

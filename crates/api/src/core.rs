@@ -1,15 +1,21 @@
 //! The core group, v1.
 
+pub mod amounts;
 pub mod binding;
 pub mod config_map;
 pub mod endpoints;
 pub mod event;
+pub mod limit_range;
 pub mod namespace;
 pub mod node;
+mod persistent;
+pub mod persistent_volume;
+pub mod persistent_volume_claim;
 pub mod pod;
 pub(crate) mod pod_spec;
 pub mod pod_template;
 pub mod replication_controller;
+pub mod resource_quota;
 pub mod secret;
 pub mod service;
 pub mod service_account;

@@ -3,12 +3,12 @@
 //! A kind is a value, so that the REST layer has no `match` on kinds, and that kinds can come and go while it runs. Those of the
 //! program are declared as tables ([`BuiltIn`]): adding one is adding a file.
 
-use std::{borrow::Cow, fmt, ops::Deref, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 
 use knarr_meta::{Gvk, field::ErrorList, names, object::at, status::Status};
 use serde_json::Value;
 
-use crate::tree;
+use crate::{apiextensions::custom_resource::Conversion, tree};
 
 /// Where objects of a kind live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,17 @@ pub enum Verb {
 pub const WITHOUT_DELETE_COLLECTION: &[Verb] = &[
     Verb::Create,
     Verb::Delete,
+    Verb::Get,
+    Verb::List,
+    Verb::Patch,
+    Verb::Update,
+    Verb::Watch,
+];
+
+/// Every verb of a kind of which nothing new is made: its definition is on its way out.
+pub const WITHOUT_CREATE: &[Verb] = &[
+    Verb::Delete,
+    Verb::DeleteCollection,
     Verb::Get,
     Verb::List,
     Verb::Patch,
@@ -195,6 +206,8 @@ pub struct Kind {
     pub group: Text,
     pub version: Text,
     pub kind: Text,
+    /// Where lists are of another kind than this one's name with `List`.
+    pub list_kind: Option<Text>,
     /// Plural resource name.
     pub resource: Text,
     pub singular: Text,
@@ -206,6 +219,8 @@ pub struct Kind {
     /// Key prefix in the store without trailing slash, as upstream's (`/registry/pods`, `/registry/services/specs`).
     /// `None`: objects are never stored (reviews).
     pub storage: Option<Text>,
+    /// The version in which objects are stored, where it is another: such a kind shares the place of the one that is stored.
+    pub stored: Option<Text>,
     /// Name in the schema table, as `io.k8s.api.core.v1.Pod`.
     pub definition: Text,
     pub strategy: Behaviour,
@@ -237,6 +252,7 @@ impl From<&'static BuiltIn> for Kind {
             group: text(declared.group),
             version: text(declared.version),
             kind: text(declared.kind),
+            list_kind: None,
             resource: text(declared.resource),
             singular: text(declared.singular),
             short_names: texts(declared.short_names),
@@ -245,6 +261,7 @@ impl From<&'static BuiltIn> for Kind {
             verbs: declared.verbs,
             subresources: Cow::Borrowed(declared.subresources),
             storage: declared.storage.map(text),
+            stored: None,
             definition: text(declared.definition),
             strategy: Behaviour::BuiltIn(declared.strategy),
             aliases: Cow::Borrowed(declared.aliases),
@@ -289,12 +306,67 @@ impl Kind {
         }
     }
 
+    /// One of the program's own.
+    pub fn is_built_in(&self) -> bool {
+        matches!(self.strategy, Behaviour::BuiltIn(_))
+    }
+
+    /// The kind of lists of these objects.
+    pub fn list_kind(&self) -> Text {
+        match &self.list_kind {
+            Some(name) => name.clone(),
+            None => Cow::Owned(format!("{}List", self.kind)),
+        }
+    }
+
+    /// `apiVersion` of the objects in the store.
+    pub fn stored_api_version(&self) -> Text {
+        match &self.stored {
+            Some(version) => Cow::Owned(format!("{}/{version}", self.group)),
+            None => self.api_version(),
+        }
+    }
+
+    /// Makes an object of this version what is stored, as far as its type goes.
+    pub fn to_stored(&self, object: &mut Value) {
+        if self.stored.is_some() {
+            set_api_version(object, &self.stored_api_version());
+        }
+    }
+
+    /// Makes an object of another version of this resource one of this.
+    ///
+    /// # Errors
+    /// Why it cannot be one.
+    pub fn from_other(&self, object: &mut Value) -> Result<(), String> {
+        set_api_version(object, &self.api_version());
+        match self.strategy.reads() {
+            true => self.strategy.read(object),
+            false => Ok(()),
+        }
+    }
+
+    /// Makes a stored object one of this version. What a webhook converts must be one already.
+    pub fn from_stored(&self, object: &mut Value) {
+        if self.stored.is_some() {
+            set_api_version(object, &self.api_version());
+            // It is of the version that is stored: that was readable.
+            let _ = self.strategy.read(object);
+        }
+    }
+
     pub fn namespaced(&self) -> bool {
         self.scope == Scope::Namespaced
     }
 
     pub fn subresource(&self, name: &str) -> Option<&Subresource> {
         self.subresources.iter().find(|s| s.name == name)
+    }
+}
+
+fn set_api_version(object: &mut Value, api_version: &str) {
+    if let Some(map) = object.as_object_mut() {
+        map.insert("apiVersion".to_owned(), Value::from(api_version));
     }
 }
 
@@ -315,6 +387,15 @@ pub fn metadata_differs(new: &Value, old: &Value, field: &str) -> bool {
     !tree::same(at(new, &["metadata", field]), at(old, &["metadata", field]))
 }
 
+/// Who makes an object, for kinds that keep it.
+#[derive(Clone, Copy, Debug)]
+pub struct Requester<'a> {
+    pub name: &'a str,
+    pub uid: &'a str,
+    pub groups: &'a [String],
+    pub extra: &'a BTreeMap<String, Vec<String>>,
+}
+
 /// The behaviour of one kind, as upstream's `rest.RESTCreateStrategy` and kin. All methods are pure.
 ///
 /// Order on create: `default`, admission, `prepare_create`, `validate_create`. On update: `default`, admission,
@@ -324,8 +405,44 @@ pub trait Strategy: Send + Sync {
     /// Fills the versioned defaults into an object as it was decoded.
     fn default(&self, _object: &mut Value) {}
 
+    /// Decodes an object whose type is not in the schema table: what is not known goes, and is told as `unknown field "spec.x"`.
+    /// `None`: the table has it.
+    fn decode(&self, _object: &mut Value) -> Option<Result<Vec<String>, Status>> {
+        None
+    }
+
+    /// Whether stored objects are made what [`Strategy::read`] makes of them before anybody sees them.
+    fn reads(&self) -> bool {
+        false
+    }
+
+    /// Makes a stored object what the kind is now: it may have changed since. An error says why that cannot be done.
+    fn read(&self, _object: &mut Value) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The webhook that converts between the versions of the kind, where there is one: stored objects are then in whatever
+    /// version they were written in.
+    fn conversion(&self) -> Option<&Conversion> {
+        None
+    }
+
+    /// The JSONSchemaProps that OpenAPI publishes, where the schema table does not have the type, and whether all that is unknown is
+    /// kept.
+    fn published(&self) -> Option<(Value, bool)> {
+        None
+    }
+
+    /// A warning for everybody who uses this version.
+    fn deprecation(&self) -> Option<&str> {
+        None
+    }
+
     /// Clears what a client may not set on create (status) and normalizes.
     fn prepare_create(&self, _object: &mut Value) {}
+
+    /// Writes into a new object who makes it, after [`Strategy::prepare_create`] and all that may change the object.
+    fn stamp(&self, _object: &mut Value, _requester: &Requester<'_>) {}
 
     /// Carries over from `old` what this part may not change.
     fn prepare_update(&self, _new: &mut Value, _old: &Value, _part: Part) {}
@@ -393,9 +510,27 @@ pub trait Strategy: Send + Sync {
         Deletion::Immediate
     }
 
+    /// Changes an object whose deletion is asked for, the first time: what a finalizer of the kind's own holds.
+    fn begin_deletion(&self, _object: &mut Value) {}
+
     /// Whether a DELETE that says nothing of dependents leaves them, as kinds from before the garbage collector do.
     fn orphans_dependents(&self) -> bool {
         false
+    }
+
+    /// The type as server-side apply merges by it, where the schema table does not have it.
+    fn apply_schema(&self) -> Option<&dyn knarr_apply::Schema> {
+        None
+    }
+
+    /// The type as expressions see it, where the schema table does not have it.
+    fn expression_type(&self) -> Option<knarr_cel::Type> {
+        None
+    }
+
+    /// Names of the fields that lead to what a `Scale` shows as `spec.replicas`; none where there is no `Scale`.
+    fn replicas_path(&self) -> Vec<&str> {
+        vec!["spec", "replicas"]
     }
 
     /// The `Scale` view of the object: (spec.replicas, status.replicas, status selector as a string).

@@ -7,25 +7,37 @@
 //!
 //! One folder a group, one file a kind. Rules and wording are upstream's (`pkg/apis`, `pkg/registry`, `pkg/printers`).
 
+pub mod admissionregistration;
+pub mod apiextensions;
+pub mod apiregistration;
 pub mod apps;
 pub mod authentication;
 pub mod authorization;
+pub mod autoscaling;
 pub mod batch;
+pub mod certificates;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
+pub mod flowcontrol;
+mod json_path;
 pub mod kind;
 pub mod networking;
+pub mod node;
 pub mod openapi;
+pub mod policy;
 pub mod rbac;
 mod registry;
+pub mod resource;
 pub mod scheduling;
 pub mod schema;
+pub mod storage;
+pub mod storagemigration;
 pub mod table;
 #[cfg(test)]
 mod testing;
 mod tree;
 mod validate;
 
-pub use kind::{Alias, BuiltIn, Kind, Strategy};
+pub use kind::{Alias, BuiltIn, Kind, Requester, Strategy};
 pub use registry::{Kinds, Served, Taken, built_in, built_in_kinds};

@@ -1,7 +1,11 @@
 //! networking.k8s.io/v1: how clients from outside reach Services. Controllers that users choose act upon it.
 
+mod cidr;
 pub mod ingress;
 pub mod ingress_class;
+pub mod ip_address;
+pub mod network_policy;
+pub mod service_cidr;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Kind, Kinds};
 
+mod custom;
 mod definitions;
 mod operations;
 mod paths;
@@ -29,6 +30,7 @@ mod proto;
 #[cfg(test)]
 mod tests;
 
+use custom::Custom;
 use definitions::{Definitions, Dialect};
 use paths::PathItem;
 
@@ -40,7 +42,7 @@ pub const V2_PROTOBUF_ACCEPT: &str = "application/com.github.proto-openapi.spec.
 pub const V2_PROTOBUF_CONTENT_TYPE: &str =
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 /// The release whose API the documents describe.
-pub const RELEASE: &str = "v1.35.0";
+pub const RELEASE: &str = "v1.37.2";
 
 /// A document ready to be sent.
 #[derive(Clone, Debug)]
@@ -114,14 +116,14 @@ impl Documents {
         Some(&documents[place].1)
     }
 
-    fn kinds(&self) -> impl Iterator<Item = &Kind> {
+    fn kinds(&self) -> impl Iterator<Item = &Kind> + Clone {
         self.kinds.iter().map(|kind| &**kind)
     }
 
     fn v3(&self) -> &[(String, Document)] {
         self.v3.get_or_init(|| {
-            let all = paths::of_kinds(self.kinds());
-            let definitions = Definitions::new();
+            let definitions = Definitions::new(Custom::new(self.kinds()));
+            let all = paths::of_kinds(self.kinds(), &definitions.custom);
             paths::group_versions(&all)
                 .into_iter()
                 .map(|(group, version)| {
@@ -178,9 +180,12 @@ fn info() -> Value {
     json!({"title": "Kubernetes", "version": RELEASE})
 }
 
-fn write_v2<'k>(out: &mut impl Write, kinds: impl Iterator<Item = &'k Kind>) -> io::Result<()> {
-    let items = paths::of_kinds(kinds);
-    let definitions = Definitions::new();
+fn write_v2<'k>(
+    out: &mut impl Write,
+    kinds: impl Iterator<Item = &'k Kind> + Clone,
+) -> io::Result<()> {
+    let definitions = Definitions::new(Custom::new(kinds.clone()));
+    let items = paths::of_kinds(kinds, &definitions.custom);
     write!(out, r#"{{"swagger":"2.0","info":{},"paths":"#, info())?;
     members(
         out,
@@ -189,12 +194,13 @@ fn write_v2<'k>(out: &mut impl Write, kinds: impl Iterator<Item = &'k Kind>) -> 
             .map(|item| (item.path.as_str(), operations::v2(item))),
     )?;
     write!(out, r#","definitions":"#)?;
-    let names = definitions::closure(items.iter().flat_map(PathItem::definitions));
+    let roots = items.iter().flat_map(PathItem::definitions);
+    let names = definitions::closure(roots, &definitions.custom);
     members(
         out,
         names
             .iter()
-            .map(|name| (*name, definitions.render(name, Dialect::V2))),
+            .map(|name| (&**name, definitions.render(name, Dialect::V2))),
     )?;
     write!(
         out,
@@ -205,16 +211,17 @@ fn write_v2<'k>(out: &mut impl Write, kinds: impl Iterator<Item = &'k Kind>) -> 
 
 fn write_v2_proto<'k>(
     out: &mut impl Write,
-    kinds: impl Iterator<Item = &'k Kind>,
+    kinds: impl Iterator<Item = &'k Kind> + Clone,
 ) -> io::Result<()> {
-    let items = paths::of_kinds(kinds);
-    let definitions = Definitions::new();
+    let definitions = Definitions::new(Custom::new(kinds.clone()));
+    let items = paths::of_kinds(kinds, &definitions.custom);
     let mut document = proto::Document::new(&info());
     for item in &items {
         document.path(&item.path, &operations::v2(item));
     }
-    for name in definitions::closure(items.iter().flat_map(PathItem::definitions)) {
-        document.definition(name, &definitions.render(name, Dialect::V2));
+    let roots = items.iter().flat_map(PathItem::definitions);
+    for name in definitions::closure(roots, &definitions.custom) {
+        document.definition(&name, &definitions.render(&name, Dialect::V2));
     }
     document.write(out)
 }
@@ -232,12 +239,13 @@ fn write_v3(
             .map(|item| (item.path.as_str(), operations::v3(item))),
     )?;
     write!(out, r#","components":{{"schemas":"#)?;
-    let names = definitions::closure(items.iter().flat_map(|item| item.definitions()));
+    let roots = items.iter().flat_map(|item| item.definitions());
+    let names = definitions::closure(roots, &definitions.custom);
     members(
         out,
         names
             .iter()
-            .map(|name| (*name, definitions.render(name, Dialect::V3))),
+            .map(|name| (&**name, definitions.render(name, Dialect::V3))),
     )?;
     write!(out, r#","securitySchemes":{}}}}}"#, security())
 }

@@ -11,9 +11,10 @@ use std::{
 use knarr_meta::Gvk;
 
 use crate::{
-    Alias, Kind, apps, authentication, authorization, batch, coordination, core, discovery,
+    Alias, Kind, admissionregistration, apiextensions, apiregistration, apps, authentication,
+    authorization, autoscaling, batch, certificates, coordination, core, discovery, flowcontrol,
     kind::{BuiltIn, Text},
-    networking, rbac, scheduling,
+    networking, node, policy, rbac, resource, scheduling, storage, storagemigration,
 };
 
 static BUILT_IN: &[&BuiltIn] = &[
@@ -21,11 +22,15 @@ static BUILT_IN: &[&BuiltIn] = &[
     &core::config_map::KIND,
     &core::endpoints::KIND,
     &core::event::KIND,
+    &core::limit_range::KIND,
     &core::namespace::KIND,
     &core::node::KIND,
+    &core::persistent_volume_claim::KIND,
+    &core::persistent_volume::KIND,
     &core::pod::KIND,
     &core::pod_template::KIND,
     &core::replication_controller::KIND,
+    &core::resource_quota::KIND,
     &core::secret::KIND,
     &core::service_account::KIND,
     &core::service::KIND,
@@ -40,16 +45,48 @@ static BUILT_IN: &[&BuiltIn] = &[
     &apps::deployment::KIND,
     &apps::replica_set::KIND,
     &apps::stateful_set::KIND,
+    &autoscaling::horizontal_pod_autoscaler::KIND,
+    &batch::cron_job::KIND,
     &batch::job::KIND,
+    &certificates::certificate_signing_request::KIND,
+    &certificates::cluster_trust_bundle::KIND,
+    &certificates::pod_certificate_request::KIND,
     &coordination::lease::KIND,
     &discovery::endpoint_slice::KIND,
+    &flowcontrol::flow_schema::KIND,
+    &flowcontrol::priority_level::KIND,
     &networking::ingress_class::KIND,
     &networking::ingress::KIND,
+    &networking::ip_address::KIND,
+    &networking::network_policy::KIND,
+    &networking::service_cidr::KIND,
+    &node::runtime_class::KIND,
+    &policy::pod_disruption_budget::KIND,
     &rbac::cluster_role_binding::KIND,
     &rbac::cluster_role::KIND,
     &rbac::role_binding::KIND,
     &rbac::role::KIND,
+    &resource::device_class::KIND,
+    &resource::device_taint_rule::KIND,
+    &resource::resource_claim::KIND,
+    &resource::resource_claim_template::KIND,
+    &resource::resource_slice::KIND,
     &scheduling::priority_class::KIND,
+    &storage::csi_driver::KIND,
+    &storage::csi_node::KIND,
+    &storage::csi_storage_capacity::KIND,
+    &storage::storage_class::KIND,
+    &storage::volume_attachment::KIND,
+    &storage::volume_attributes_class::KIND,
+    &storagemigration::storage_version_migration::KIND,
+    &admissionregistration::mutating_admission_policy::KIND,
+    &admissionregistration::mutating_admission_policy_binding::KIND,
+    &admissionregistration::webhook_configuration::MUTATING,
+    &admissionregistration::validating_admission_policy::KIND,
+    &admissionregistration::validating_admission_policy_binding::KIND,
+    &admissionregistration::webhook_configuration::VALIDATING,
+    &apiextensions::custom_resource_definition::KIND,
+    &apiregistration::api_service::KIND,
 ];
 
 /// A kind in a group-version that serves it.
@@ -92,6 +129,14 @@ impl Served {
             Some(alias) => alias.version,
             None => &self.kind.version,
         }
+    }
+
+    /// Whether this version is the one that is stored: stored bytes serve as they are. Those that a webhook converts may be of
+    /// any version.
+    pub fn is_stored(&self) -> bool {
+        self.alias.is_none()
+            && self.kind.stored.is_none()
+            && self.kind.strategy.conversion().is_none()
     }
 
     /// The group as who keeps it wants it: words of the program are not copied.
@@ -182,6 +227,41 @@ impl Kinds {
         Ok(Kinds::of(all))
     }
 
+    /// A set with these kinds in the place of all that are now the versions of a resource: none, to serve it no longer. They stand
+    /// behind the program's own, in the order of group and name.
+    ///
+    /// # Errors
+    /// Where another resource has their place.
+    pub fn replaced(&self, group: &str, resource: &str, new: &[Arc<Kind>]) -> Result<Kinds, Taken> {
+        let is_it = |kind: &Arc<Kind>| kind.group == group && kind.resource == resource;
+        let mut all: Vec<_> = self
+            .all
+            .iter()
+            .filter(|kind| !is_it(kind))
+            .cloned()
+            .collect();
+        for kind in new {
+            let place = all
+                .iter()
+                .find(|other| other.storage.is_some() && other.storage == kind.storage);
+            let name = all.iter().find(|other| {
+                other.resource == kind.resource
+                    && Served::all(other).any(|served| served.serves(&kind.group, &kind.version))
+            });
+            if let Some(other) = place.or(name) {
+                let what = format!("{}/{}", other.api_version(), other.resource);
+                return Err(Taken { what });
+            }
+        }
+        let at = all.iter().position(|other| {
+            !other.is_built_in()
+                && (&other.group, &other.resource) > (&group.into(), &resource.into())
+        });
+        let at = at.unwrap_or(all.len());
+        all.splice(at..at, new.iter().cloned());
+        Ok(Kinds::of(all))
+    }
+
     /// A set that lacks this kind.
     pub fn without(&self, kind: &Arc<Kind>) -> Kinds {
         let others = self.all.iter().filter(|other| !Arc::ptr_eq(other, kind));
@@ -196,6 +276,15 @@ impl Kinds {
     pub fn find(&self, group: &str, version: &str, resource: &str) -> Option<&Served> {
         let mut served = self.by_resource.get(resource)?.iter();
         served.find(|served| served.serves(group, version))
+    }
+
+    /// Every group-version that serves the stored objects of a kind.
+    pub fn equivalents<'k>(&'k self, kind: &'k Kind) -> impl Iterator<Item = &'k Served> {
+        let named = self.by_resource.get(&kind.resource).into_iter().flatten();
+        named.filter(move |served| match &kind.storage {
+            Some(place) => served.kind.storage.as_ref() == Some(place),
+            None => served.kind.storage.is_none() && served.kind.group == kind.group,
+        })
     }
 
     /// The kind of this group, version and kind, also where it is an alias.

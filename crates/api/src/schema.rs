@@ -8,10 +8,17 @@
 //! The field numbers of protobuf, which no definition carries, are a table beside their only reader in the API server
 //! (`cargo xtask generate-protobuf`); both are made of one release.
 //!
-//! Who asks: [`parse`] and [`strict`] read request bodies, `knarr_meta::patch` merges by it, [`crate::openapi`] publishes it.
+//! Who asks: [`parse`] and [`strict`] read request bodies, `knarr_meta::patch` and `knarr_apply` merge by it, [`crate::openapi`]
+//! publishes it.
+
+use std::sync::OnceLock;
 
 use knarr_meta::patch::{PatchSchema, Strategy};
+use serde_json::Value;
 
+mod apply;
+pub mod disabled;
+pub mod expressions;
 pub mod parse;
 mod path;
 pub mod strict;
@@ -65,6 +72,8 @@ pub struct Definition {
     pub unions: Option<&'static str>,
     schema: Schema,
     description: Option<u16>,
+    /// Where features that are switched off have fields, once somebody asked for it.
+    disabled: OnceLock<disabled::Fields>,
 }
 
 /// What a definition looks like on the wire.
@@ -90,6 +99,8 @@ pub struct Field {
     pub name: &'static str,
     pub schema: Schema,
     pub required: bool,
+    /// Whether upstream's objects always have it, empty or zero where nobody set it: its Go type is no pointer.
+    present: bool,
     description: Option<u16>,
 }
 
@@ -117,6 +128,10 @@ struct Marks {
     list_map_keys: Box<[&'static str]>,
     map_type: Option<MapType>,
     default: Option<&'static str>,
+    /// The same, once somebody asked for it.
+    default_value: OnceLock<Value>,
+    /// The feature gate that a field is behind, where that is switched off.
+    gate: Option<&'static str>,
 }
 
 /// The schema of a definition, as `io.k8s.api.core.v1.Pod`.

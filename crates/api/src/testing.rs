@@ -3,12 +3,16 @@
 use knarr_meta::field::ErrorList;
 use serde_json::Value;
 
-use crate::kind::{BuiltIn, Part};
+use crate::{
+    kind::{BuiltIn, Part},
+    schema::disabled,
+};
 
 /// The object as it is stored after a create without admission.
 pub(crate) fn created(kind: &BuiltIn, mut object: Value) -> Value {
     kind.strategy.default(&mut object);
     kind.strategy.prepare_create(&mut object);
+    disabled::drop(kind.definition, &mut object, None);
     object
 }
 
@@ -21,6 +25,7 @@ pub(crate) fn create_errors(kind: &BuiltIn, object: Value) -> String {
 pub(crate) fn updated(kind: &BuiltIn, mut new: Value, old: &Value, part: Part) -> Value {
     kind.strategy.default(&mut new);
     kind.strategy.prepare_update(&mut new, old, part);
+    disabled::drop(kind.definition, &mut new, Some(old));
     new
 }
 

@@ -1,5 +1,8 @@
 //! Checks that validations of many kinds share, with upstream's wording.
 
+mod conditions;
+pub(crate) mod webhook;
+
 use std::net::IpAddr;
 
 use knarr_meta::{
@@ -10,6 +13,8 @@ use knarr_meta::{
 use serde_json::{Map, Value};
 
 use crate::tree;
+
+pub(crate) use conditions::conditions;
 
 pub(crate) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
@@ -199,6 +204,8 @@ pub(crate) fn non_special_ip(errors: &mut ErrorList, path: &Path, value: &str) {
         errors.push(Error::invalid(path, value, "must be a valid IP address"));
         return;
     };
+    // One in IPv6's clothes is the same address.
+    let ip = ip.to_canonical();
     let (link_local, link_local_multicast) = match ip {
         IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[..3] == [224, 0, 0]),
         IpAddr::V6(ip) => (

@@ -4,7 +4,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use knarr_apiserver::{Config, Server, pki::Role};
+use knarr_apiserver::{Config, Server};
+use knarr_auth::pki::Role;
 use knarr_store::Embedded;
 use tokio_util::sync::CancellationToken;
 

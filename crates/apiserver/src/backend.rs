@@ -93,6 +93,11 @@ impl Backends {
         }
     }
 
+    /// Cancelled when the server stops: spliced streams end then.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
     /// Reads a body that is to be passed on; its place is taken as long as the value lives.
     ///
     /// Errors: 429 where all places are taken, 504 where the body does not come in time, and those of reading.

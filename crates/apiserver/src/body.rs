@@ -10,8 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use http_body::{Frame, SizeHint};
-
-use crate::cache::entry::Entry;
+use knarr_registry::cache::entry::Entry;
 
 /// Error of a body that breaks off.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

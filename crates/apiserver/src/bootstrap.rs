@@ -1,5 +1,6 @@
-//! What every cluster has from its first second: namespaces, the API server's own Service, the DNS Service, the system's
-//! PriorityClasses, and upstream's roles and bindings.
+//! What every cluster has from its first second: namespaces, the API server's own Service, the DNS Service, the range of Services'
+//! addresses, what aggregated API servers trust, the APIServices of what is served here, the system's PriorityClasses, the default
+//! StorageClass, and upstream's roles and bindings.
 //!
 //! [`Bootstrap::run`] compares what is wanted with the watch cache and writes only what differs: namespaces first, then
 //! everything else at once, so that the store commits it in a few fsyncs. On a later start nothing is written.
@@ -8,15 +9,15 @@
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
-use knarr_api::{Kind, kind::Part};
+use knarr_admission::writer::Writer;
+use knarr_api::{Kind, kind::Part, networking::service_cidr};
+use knarr_auth::objects::Objects;
 use knarr_meta::status::{Reason, Status};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::request::{Objects, Writer};
-
+mod aggregation;
 mod objects;
-pub mod policy;
 mod reconcile;
 #[cfg(test)]
 mod tests;
@@ -29,8 +30,10 @@ const MAINTAIN_PERIOD: Duration = Duration::from_secs(10);
 /// Addresses that stand in the objects.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Address of the `default/kubernetes` Service ([`crate::allocators::first_service_ip`]).
+    /// Address of the `default/kubernetes` Service ([`knarr_registry::allocators::first_service_ip`]).
     pub service_ip: IpAddr,
+    /// The range that Services get their addresses from, such as `10.43.0.0/16`.
+    pub service_cidr: String,
     /// Where the API server is reached: the endpoint of that Service.
     pub advertise_ip: IpAddr,
     /// The API server's port.
@@ -40,6 +43,10 @@ pub struct Config {
     /// Where cluster DNS listens: the endpoint of that Service. `None`, or an address that no endpoint may have (link-local):
     /// the EndpointSlice is someone else's business.
     pub dns_endpoint: Option<(IpAddr, u16)>,
+    /// PEM of the authority of clients' certificates.
+    pub client_ca: String,
+    /// PEM of the authority of who passes requests on to aggregated API servers.
+    pub front_proxy_ca: String,
 }
 
 /// The start cannot be completed.
@@ -92,12 +99,38 @@ impl Bootstrap {
         self.ensure_all(objects::namespaces()?).await?;
         let mut wanted = objects::own_service(&self.config)?;
         wanted.extend(objects::dns_service(&self.config)?);
+        wanted.push(aggregation::trust(&self.config)?);
+        wanted.extend(aggregation::api_services()?);
         wanted.extend(objects::priority_classes()?);
+        wanted.extend(objects::flow_control()?);
+        wanted.extend(objects::storage_classes()?);
         wanted.extend(reconcile::roles_and_bindings()?);
-        self.ensure_all(wanted).await
+        let range = objects::service_cidr(&self.config)?;
+        let kind = range.kind;
+        wanted.push(range);
+        self.ensure_all(wanted).await?;
+        self.make_ready(kind).await
     }
 
-    /// Repairs the `default/kubernetes` Service and its endpoints when someone changes or deletes them, until cancelled.
+    /// Says of the range of Services' addresses that it is used.
+    async fn make_ready(&self, kind: &Kind) -> Result<(), Error> {
+        let name = service_cidr::DEFAULT;
+        let stored = self.objects.get(&kind.group, &kind.resource, "", name);
+        let stored = stored.and_then(|stored| serde_json::from_slice::<Value>(&stored.json).ok());
+        if stored.is_some_and(|mut stored| !objects::set_ready(&mut stored)) {
+            return Ok(());
+        }
+        let ready = |range: &mut Value| Ok(objects::set_ready(range));
+        let written = self.writer.update(kind, "", name, Part::Status, &ready);
+        let result = written.await.map(drop);
+        result.map_err(|status| Error::Write {
+            what: format!("the status of {} {name}", kind.kind),
+            status: Box::new(status),
+        })
+    }
+
+    /// Repairs the `default/kubernetes` Service, its endpoints and what aggregated API servers trust when someone changes or
+    /// deletes them, until cancelled.
     pub async fn maintain(&self, token: CancellationToken) {
         let mut period = tokio::time::interval(MAINTAIN_PERIOD);
         period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -118,8 +151,9 @@ impl Bootstrap {
         }
     }
 
-    fn own_revisions(&self) -> [u64; 3] {
+    fn own_revisions(&self) -> [u64; 4] {
         [
+            ("", "configmaps"),
             ("", "services"),
             ("", "endpoints"),
             ("discovery.k8s.io", "endpointslices"),
@@ -130,6 +164,7 @@ impl Bootstrap {
     async fn repair(&self) -> Result<(), Error> {
         let mut wanted = objects::own_service(&self.config)?;
         wanted.extend(objects::dns_service(&self.config)?);
+        wanted.push(aggregation::trust(&self.config)?);
         self.ensure_all(wanted).await
     }
 

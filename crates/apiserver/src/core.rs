@@ -2,34 +2,27 @@
 
 use std::sync::Arc;
 
-use knarr_store::Store;
+use knarr_auth::request::{Authenticator, Authorizer};
+use knarr_registry::Registry;
 
 use crate::{
+    aggregation::Aggregation,
     backend::Backends,
-    cache::Cache,
+    handlers::{CreateHandlers, Pages},
     kubelet::Kubelets,
-    registry::Registry,
-    request::{
-        AdmissionChain, Authenticator, Authorizer, CreateHandlers, Pages, UserInfo, WriteHook,
-    },
     server::{health::Health, heavy::Heavy, incoming::Drains, limits::Limits, metrics::Metrics},
-    transform::Transformer,
 };
 
 /// The server without its listener.
 pub struct Core {
-    pub cache: Arc<Cache>,
-    pub store: Arc<dyn Store>,
-    pub registry: Registry,
-    pub transformer: Arc<Transformer>,
+    pub registry: Arc<Registry>,
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,
-    pub admission: AdmissionChain,
-    pub hooks: Vec<Arc<dyn WriteHook>>,
     pub handlers: CreateHandlers,
     pub pages: Pages,
     pub kubelets: Kubelets,
     pub backends: Backends,
+    pub aggregation: Arc<Aggregation>,
     pub health: Health,
     /// `host:port` that discovery tells clients.
     pub advertised: String,
@@ -37,6 +30,4 @@ pub struct Core {
     pub heavy: Heavy,
     pub drains: Drains,
     pub metrics: Metrics,
-    /// Who the server's own writes are made by.
-    pub own_user: UserInfo,
 }

@@ -1,17 +1,44 @@
 //! The table of what answers a POST without storing anything, and of the pages outside the API that security serves.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use knarr_api::Kind;
+use knarr_auth::{
+    UserInfo,
+    authz::{Authz, review::AccessReviews},
+    tokens::{self, Tokens},
+};
 use knarr_meta::status::Status;
 use serde_json::Value;
 
-use crate::{
-    authz::{Authz, review::AccessReviews},
-    request::{CreateHandler, CreateHandlers, Creation, Page, Pages},
-    tokens::{self, Tokens},
-};
+/// Who creates a virtual object, and where.
+pub struct Creation<'a> {
+    pub kind: &'a Kind,
+    pub user: &'a UserInfo,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: &'a str,
+    /// Name of the parent for subresources (`serviceaccounts/NAME/token`), else empty.
+    pub name: &'a str,
+    pub dry_run: bool,
+}
+
+/// Answers POST where nothing is stored: the review kinds and `serviceaccounts/token`. The object came through decoding (its
+/// apiVersion and kind are checked) and admission; the answer is written as it is with code 201.
+#[async_trait]
+pub trait CreateHandler: Send + Sync {
+    async fn create(&self, creation: Creation<'_>, object: Value) -> Result<Value, Status>;
+}
+
+/// (group, resource) or (group, "resource/subresource") to its handler.
+pub type CreateHandlers = HashMap<(&'static str, &'static str), Arc<dyn CreateHandler>>;
+
+/// A page outside the API: `/.well-known/openid-configuration`, `/openid/v1/jwks`. Content type and body.
+pub type Page = Arc<dyn Fn() -> (&'static str, Bytes) + Send + Sync>;
+
+/// Path to page.
+pub type Pages = HashMap<&'static str, Page>;
 
 type Answer = fn(&Reviews, &Creation<'_>, Value) -> Result<Value, Status>;
 

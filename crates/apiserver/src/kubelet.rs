@@ -13,17 +13,16 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use knarr_auth::{objects::Objects, query::Query};
 use knarr_meta::{object, status::Status};
+use knarr_registry::cache::Cache;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     body::{Body, BoxError},
-    cache::Cache,
     passing::{self, Sender},
-    query::Query,
-    request::Objects,
     respond::Answer,
     server::limits::Place,
 };

@@ -13,35 +13,21 @@
 //! Rejected: a task or a queue per watcher (a watcher is a cursor into a shared ring), reads from the store (it would have to be
 //! parsed and encoded again), a framework's router (paths of the API are one rule, not a tree of patterns).
 
-pub mod admission;
-pub mod allocators;
-pub mod authn;
-pub mod authz;
+mod aggregation;
 mod backend;
 pub mod body;
 pub mod bootstrap;
-pub mod cache;
 mod core;
 mod discovery;
-mod escape;
 mod handlers;
-pub mod headers;
 mod kubelet;
 pub mod negotiate;
 mod openapi;
 mod passing;
-pub mod pki;
 pub mod protobuf;
-pub mod query;
-pub mod registry;
-pub mod request;
 mod respond;
 mod rest;
-pub mod route;
 pub mod server;
-pub mod tokens;
-pub mod transform;
-mod write;
 pub mod yaml;
 
 pub use rest::continuation;

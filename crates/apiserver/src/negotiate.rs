@@ -1,8 +1,9 @@
 //! Which representation a client asks for: `Accept` to encoding and transformation, as upstream negotiates them.
 
+use knarr_auth::route::ApiRequest;
 use knarr_meta::status::Status;
 
-use crate::{protobuf, route::ApiRequest};
+use crate::protobuf;
 
 /// Bytes on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode, header};
 use knarr_api::openapi::{self, Document, Documents};
+use knarr_auth::{headers::Headers, query::Query, route::ApiRequest};
 use knarr_meta::status::Status;
+use knarr_registry::{catalog::Snapshot, discovery::etag};
+use serde_json::json;
 
 use crate::{
     body::Body,
-    discovery::etag,
-    headers::Headers,
+    core::Core,
+    discovery::validator,
     negotiate::not_acceptable,
-    query::Query,
-    registry::Snapshot,
     respond::{self, Answer},
-    route::ApiRequest,
 };
 
 /// What `Accept` chose.
@@ -26,6 +26,7 @@ enum Form {
 
 /// Answers the OpenAPI paths; `None` for others.
 pub async fn serve(
+    core: &Core,
     snapshot: &Arc<Snapshot>,
     path: &str,
     request: &ApiRequest<'_>,
@@ -45,7 +46,7 @@ pub async fn serve(
         return Some(Err(not_acceptable()));
     }
     match rest.strip_prefix('/') {
-        None if rest.is_empty() => Some(index(snapshot, headers).await),
+        None if rest.is_empty() => Some(index(core, snapshot, headers).await),
         None => None,
         Some(document) => Some(v3(snapshot, document, query, headers).await),
     }
@@ -99,9 +100,22 @@ async fn v2(snapshot: &Arc<Snapshot>, form: Form, headers: &Headers<'_>) -> Answ
     document_response(&document, content_type, headers)
 }
 
-async fn index(snapshot: &Arc<Snapshot>, headers: &Headers<'_>) -> Answer {
-    let bytes = made(snapshot, |all| all.v3_index().to_string().into_bytes()).await?;
-    let tag = etag(&bytes);
+/// With the documents of other servers, which they are asked for.
+async fn index(core: &Core, snapshot: &Arc<Snapshot>, headers: &Headers<'_>) -> Answer {
+    let remote = core.aggregation.schemas();
+    let bytes = made(snapshot, move |all| {
+        let mut index = all.v3_index();
+        for (path, hash) in remote {
+            let url = match hash.as_str() {
+                "" => format!("/openapi/v3/{path}"),
+                hash => format!("/openapi/v3/{path}?hash={hash}"),
+            };
+            index["paths"][path] = json!({"serverRelativeURL": url});
+        }
+        index.to_string().into_bytes()
+    })
+    .await?;
+    let tag = validator(&etag(&bytes));
     Ok(tagged(headers, tag, || {
         respond::json(StatusCode::OK, bytes)
     }))

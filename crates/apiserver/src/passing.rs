@@ -9,12 +9,12 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, respon
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, client::conn::http1, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
+use knarr_auth::bearer;
 use knarr_meta::status::Status;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    authn::bearer,
     body::{Body, BoxError},
     server::limits::Place,
 };

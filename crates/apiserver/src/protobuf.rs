@@ -128,14 +128,15 @@ fn read_message(
     }
     let mut reader = Reader::new(bytes);
     while let Some((number, wire)) = reader.next()? {
-        let field = fields.binary_search_by_key(&number, |f| f.number);
-        let field = field
-            .map(|at| &fields[at])
-            .map_err(|_| Error::UnknownField {
-                message: name.to_owned(),
-                number,
-            })?;
-        read_field(name, field, wire, into, depth)?;
+        match fields.binary_search_by_key(&number, |f| f.number) {
+            Ok(at) => read_field(name, &fields[at], wire, into, depth)?,
+            // Clients of a later release write a field that is a struct even where nothing is in it.
+            Err(_) if matches!(wire, Wire::Bytes([])) => {}
+            Err(_) => {
+                let message = name.to_owned();
+                return Err(Error::UnknownField { message, number });
+            }
+        }
     }
     Ok(())
 }
@@ -224,8 +225,45 @@ fn read_value(field: &'static Field, wire: Wire<'_>, depth: usize) -> Result<Val
             read_message(inner, fields, bytes, &mut object, depth + 1)?;
             Value::Object(object)
         }
+        (
+            ty @ (Type::SchemaOrList | Type::SchemaOrBool | Type::SchemaOrNames),
+            Wire::Bytes(bytes),
+        ) => schema_or(ty, bytes, depth)?,
         (ty, Wire::Bytes(bytes)) => special::read(ty, bytes).ok_or_else(malformed)??,
         _ => return Err(malformed()),
+    })
+}
+
+/// JSONSchemaProps, or what may stand in its place.
+fn schema_or(ty: Type, bytes: &[u8], depth: usize) -> Result<Value, Error> {
+    const PROPS: &str = "apiextensions.v1.JSONSchemaProps";
+    let malformed = || Error::Malformed(PROPS.to_owned());
+    let props = |bytes| {
+        let mut object = Map::new();
+        let fields = message(PROPS).ok_or_else(malformed)?;
+        read_message(PROPS, fields, bytes, &mut object, depth + 1)?;
+        Ok::<_, Error>(Value::Object(object))
+    };
+    let (mut schema, mut list, mut any) = (None, Vec::new(), false);
+    let mut reader = Reader::new(bytes);
+    while let Some((number, wire)) = reader.next()? {
+        match (ty, number, wire) {
+            (Type::SchemaOrBool, 1, Wire::Varint(flag)) => any = flag != 0,
+            (Type::SchemaOrBool, 2, Wire::Bytes(bytes)) => schema = Some(props(bytes)?),
+            (Type::SchemaOrList | Type::SchemaOrNames, 1, Wire::Bytes(bytes)) => {
+                schema = Some(props(bytes)?);
+            }
+            (Type::SchemaOrList, 2, Wire::Bytes(bytes)) => list.push(props(bytes)?),
+            (Type::SchemaOrNames, 2, Wire::Bytes(name)) => {
+                list.push(Value::String(utf8(PROPS, name)?));
+            }
+            _ => return Err(malformed()),
+        }
+    }
+    Ok(match (schema, ty) {
+        (Some(schema), _) => schema,
+        (None, Type::SchemaOrBool) => Value::Bool(any),
+        (None, _) => Value::Array(list),
     })
 }
 

@@ -3,11 +3,15 @@
 // Numbers here come from outside.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+pub mod apply;
 pub mod ask;
+mod budget;
 pub mod continuation;
+mod convert;
 pub mod decode;
 pub mod delete;
 pub mod delete_options;
+mod eviction;
 pub mod list;
 pub mod modify;
 pub mod patch;
@@ -22,8 +26,9 @@ pub mod watch;
 use bytes::Bytes;
 use knarr_api::kind::{Part, Verb};
 use knarr_meta::status::Status;
+use knarr_registry::object_key;
 
-use self::ask::{Ask, object_key};
+use self::ask::Ask;
 use crate::respond::Answer;
 
 /// Most bytes of a request body, as upstream.
@@ -90,7 +95,7 @@ pub async fn write(ask: &Ask<'_>, body: Bytes) -> Answer {
         _ => return Err(Status::method_not_allowed()),
     };
     // Admission and handlers judge by the cache: it must have what was acknowledged before.
-    ask.core.cache.fresh().await?;
+    ask.core.registry.cache.fresh().await?;
     if !info.subresource.is_empty() {
         allowed(ask, verb)?;
         return subresource(ask, verb, body).await;
@@ -117,7 +122,7 @@ pub async fn write(ask: &Ask<'_>, body: Bytes) -> Answer {
 /// Size of the object that a write names, as it is stored.
 pub fn stored_bytes(ask: &Ask<'_>) -> usize {
     let name = ask.request.info.name;
-    let Ok(resource) = ask.core.cache.of(ask.kind()) else {
+    let Ok(resource) = ask.core.registry.cache.of(ask.kind()) else {
         return 0;
     };
     let key = object_key(ask.kind(), ask.namespace(), name);
@@ -131,7 +136,7 @@ async fn subresource(ask: &Ask<'_>, verb: Verb, body: Bytes) -> Answer {
         ("scale", Verb::Update) => scale::update(ask, body).await,
         ("scale", Verb::Patch) => scale::patch(ask, body).await,
         ("binding", Verb::Create) => pods::bind(ask, body).await,
-        ("eviction", Verb::Create) => pods::evict(ask, body).await,
+        ("eviction", Verb::Create) => eviction::evict(ask, body).await,
         (_, Verb::Create) => virtuals::create(ask, body).await,
         (_, verb) => {
             let name = ask

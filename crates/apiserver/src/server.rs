@@ -17,7 +17,7 @@ pub mod peer;
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -27,21 +27,29 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::local::LocalService;
 use crate::{
-    admission,
-    allocators::{self, Allocators},
-    authn::{self, Authn},
-    authz::Authz,
+    aggregation::{self, Aggregation},
     backend::Backends,
     bootstrap::{self, Bootstrap},
-    cache::{self, Cache},
     core::Core,
     kubelet::Kubelets,
+};
+use knarr_auth::{
+    UserInfo,
+    authn::{self, Authn},
+    authz::Authz,
+    objects::Objects,
     pki::{self, Pki, Role},
-    registry::Registry,
-    request::{Objects, UserInfo, Writer},
     tokens::{self, Tokens},
+};
+use knarr_registry::{
+    Registry,
+    allocators::{self, Allocators},
+    cache::{self, Cache},
+    catalog::Catalog,
+    definitions::Definitions,
     transform::Transformer,
 };
+use knarr_webhook::Clients;
 
 /// What the server needs to know.
 #[derive(Debug)]
@@ -157,36 +165,50 @@ impl Server {
         let ranges = allocators::Config::new(config.service_cidr.clone());
         let allocators = Arc::new(Allocators::new(&ranges, objects.clone())?);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let core = Arc::new(Core {
-            registry: Registry::new(kinds, cache.clone()),
+        let kubelets = Kubelets::new(Some(pki.client_config(Role::KubeletClient)?), stop.clone());
+        let webhooks = Arc::new(Clients::new(objects.clone()));
+        let registry = Arc::new_cyclic(|registry: &Weak<Registry>| Registry {
+            catalog: Catalog::new(kinds, cache.clone()),
             cache,
             store,
             transformer,
+            admission: knarr_admission::chain(
+                objects.clone(),
+                authz.clone(),
+                registry.clone(),
+                webhooks.clone(),
+            ),
+            webhooks,
+            hooks: vec![allocators.clone()],
+            own_user: authn::server(),
+        });
+        let core = Arc::new(Core {
+            registry: registry.clone(),
             authenticator: Arc::new(Authn::new(tokens.clone())),
             authorizer: authz.clone(),
-            admission: admission::chain(objects.clone(), authz.clone()),
-            hooks: vec![allocators.clone()],
             handlers: crate::handlers::table(tokens.clone(), authz),
             pages: crate::handlers::pages(&tokens),
             backends: Backends::new(stop.clone()),
-            kubelets: Kubelets::new(Some(pki.client_config(Role::KubeletClient)?), stop.clone()),
+            aggregation: Arc::new(Aggregation::default()),
+            kubelets,
             health: Default::default(),
             advertised,
             drains: incoming::Drains::new(tasks.clone(), stop.clone()),
             limits: Default::default(),
             heavy: Default::default(),
             metrics: Default::default(),
-            own_user: authn::server(),
         });
         let wanted = bootstrap::Config {
             service_ip,
+            service_cidr: config.service_cidr,
             advertise_ip: config.advertise,
             port: address.port(),
             cluster_dns: config.cluster_dns,
             dns_endpoint: config.dns_endpoint,
+            client_ca: pki.ca_pem().to_owned(),
+            front_proxy_ca: pki.front_proxy_ca_pem().to_owned(),
         };
-        let writer: Arc<dyn Writer> = Arc::new(core.clone());
-        let bootstrap = Arc::new(Bootstrap::new(wanted, objects, writer));
+        let bootstrap = Arc::new(Bootstrap::new(wanted, objects, registry));
         let server = Server {
             core,
             pki,
@@ -201,6 +223,20 @@ impl Server {
         };
         server.start_feed();
         server.bootstrap.run().await?;
+        let mut definitions = Definitions::new(server.core.registry.clone());
+        definitions.sync().await;
+        // After the kinds of definitions: theirs are APIServices, too.
+        let aggregated = aggregation::Task::new(
+            server.core.aggregation.clone(),
+            server.core.registry.clone(),
+            server.pki.client_identity(Role::FrontProxy)?,
+            server.tasks.clone(),
+        );
+        let stop = server.stop.clone();
+        server
+            .tasks
+            .spawn(async move { definitions.run(stop).await });
+        server.tasks.spawn(aggregated.run(server.stop.clone()));
         server
             .core
             .health
@@ -215,7 +251,7 @@ impl Server {
         let end = FeedEnd(core.clone(), stop.clone());
         self.tasks.spawn(async move {
             let _end = end;
-            if let Err(error) = core.cache.feed(stop).await {
+            if let Err(error) = core.registry.cache.feed(stop).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the watch cache lost the store"

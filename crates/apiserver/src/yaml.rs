@@ -11,6 +11,23 @@ const SLACK: usize = 10_000;
 
 /// Parses one document. What it may use grows with its length and no faster.
 pub fn parse(text: &[u8]) -> Result<Value, String> {
+    read(text, DuplicateKeyPolicy::LastWins).map_err(|error| error.to_string())
+}
+
+/// What upstream says of a document that has a key twice in one mapping.
+pub fn duplicate(text: &[u8]) -> Option<String> {
+    let error = read(text, DuplicateKeyPolicy::Error).err()?;
+    let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error.without_snippet() else {
+        return None;
+    };
+    let line = error.location().map_or(0, |at| at.line());
+    let key = knarr_meta::field::quote(key.as_deref().unwrap_or_default());
+    Some(format!(
+        "error converting YAML to JSON: yaml: unmarshal errors:\n  line {line}: key {key} already set in map"
+    ))
+}
+
+fn read(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
     let limits = budget! {
         max_reader_input_bytes: Some(text.len()),
         max_depth: MAX_DEPTH,
@@ -20,10 +37,10 @@ pub fn parse(text: &[u8]) -> Result<Value, String> {
     };
     let options = options! {
         budget: limits,
-        duplicate_keys: DuplicateKeyPolicy::LastWins,
+        duplicate_keys: duplicates,
         legacy_octal_numbers: true,
     };
-    serde_saphyr::from_slice_with_options(text, options).map_err(|error| error.to_string())
+    serde_saphyr::from_slice_with_options(text, options)
 }
 
 /// Writes a document.

@@ -1,15 +1,33 @@
-//! Who is at the other end of a connection.
+//! Who asks, what is asked, and whether they may.
 //!
-//! What every server here reads from a request in the same way: the [user](UserInfo) of a verified client certificate
-//! ([`x509`]), the bearer token ([`bearer`]), headers that decide something ([`headers`]). Whether a token is good and what a user
-//! may is each server's to decide: the API server has the keys and the rules, a kubelet asks it.
+//! ```text
+//! connection, headers -> authn: a user        (x509, bearer tokens, impersonation)
+//! method, path, query -> route: one request   (what is authorized is what is served)
+//! both                -> authz: yes or no     (masters, Node, RBAC)
+//! ```
+//!
+//! Below everything that serves: it reads the cluster through [`objects::Objects`] and writes nothing. [`pki`] and [`tokens`] make what
+//! users prove themselves with; [`policy`] is upstream's table of roles. A kubelet uses [`x509`], [`bearer`] and
+//! [`headers`] only, and asks the API server for the rest.
 //!
 //! [`unverified`] is the other direction: TLS to a server that nobody can vouch for.
 
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
+pub mod authn;
+pub mod authz;
 pub mod bearer;
+pub mod escape;
 pub mod headers;
+pub mod objects;
+pub mod pki;
+pub mod policy;
+pub mod query;
+pub mod request;
+pub mod route;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod tokens;
 pub mod unverified;
 pub mod x509;
 

@@ -11,6 +11,7 @@
 //! Rejected: `kube-runtime`. Its reflector store keeps one subscriber's view, has neither indexes nor `old` objects on
 //! updates, and its controller scheduler owns the loop that each of our components shapes for itself.
 
+pub mod certificates;
 pub mod clients;
 pub mod errors;
 pub mod events;
@@ -19,6 +20,7 @@ pub mod informers;
 pub mod lease;
 pub mod queue;
 mod reflector;
+pub mod storagemigration;
 pub mod throttle;
 mod wire;
 

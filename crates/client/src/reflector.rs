@@ -23,6 +23,10 @@ use crate::wire::{self, Line, Lines};
 const PAGE_OBJECTS: u32 = 500;
 /// Longest wait for a page of a list, or for a watch to be accepted.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A list gets this long, all of its pages together.
+const LIST_TIMEOUT: Duration = Duration::from_secs(300);
+/// Most bytes of a list, all of its pages together: it is held whole, and not every server that is asked is this one.
+const LIST_BYTES: usize = 1 << 30;
 /// A watch asks the server to end it after a random time in this range (client-go: 5 to 10 minutes).
 const WATCH_SECONDS: std::ops::Range<u32> = 300..600;
 /// How long after the promised end a silent connection is held for dead.
@@ -208,6 +212,23 @@ async fn send(
     Err(Failure::api(kube::Error::Api(status.boxed())))
 }
 
+/// What is left for the pages of a list: a server may name another page for ever.
+struct Allowance {
+    bytes: usize,
+    until: Instant,
+}
+
+impl Allowance {
+    fn take(&mut self, bytes: usize) -> Result<(), Failure> {
+        if Instant::now() > self.until {
+            return Err(Failure::transient("the list does not end"));
+        }
+        let left = self.bytes.checked_sub(bytes);
+        self.bytes = left.ok_or_else(|| Failure::transient("the list is too large"))?;
+        Ok(())
+    }
+}
+
 /// Fills the cache; the revision to watch from.
 async fn list<T: Object>(
     informer: &Informer<T>,
@@ -216,12 +237,17 @@ async fn list<T: Object>(
 ) -> Result<String, Failure> {
     let mut items = Vec::new();
     let mut continue_token = None;
+    let mut allowance = Allowance {
+        bytes: LIST_BYTES,
+        until: Instant::now() + LIST_TIMEOUT,
+    };
     loop {
         let response = send(client, source.list_request(continue_token)?).await?;
         let body: Bytes = timeout(RESPONSE_TIMEOUT, response.into_body().collect_bytes())
             .await
             .map_err(|_| Failure::transient("timed out reading a list"))?
             .map_err(Failure::transient)?;
+        allowance.take(body.len())?;
         let page = wire::list::<T>(&body).map_err(Failure::transient)?;
         items.extend(page.items);
         continue_token = page.continue_token;

@@ -5,6 +5,7 @@
 //! though: so the number of requests that are sent at once is halved each time the server asks to wait, and grows again by
 //! one with each window of requests that went well, as TCP does.
 
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use http::{Request, Response};
 use kube::client::Body;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tower::{BoxError, Service, ServiceExt};
 
 /// How often a request is sent again (client-go's `maxRetries`).
@@ -28,7 +29,10 @@ const WAIT_JITTER: f64 = 0.5;
 /// Requests of one client that are sent at once while the server never asked to wait.
 /// Below what the API server takes of all clients together.
 const WINDOW_MAX: f64 = 128.0;
-/// A few, so that one request that is never answered holds up no others.
+/// Longest wait for the head of an answer: the server gives up after 60 s (upstream's `--request-timeout`) and says so. Callers
+/// that wait for ever would do nothing else any more.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(70);
+/// A few, so that one request that is answered late holds up no others.
 const WINDOW_MIN: f64 = 4.0;
 
 /// How many requests may be on their way.
@@ -40,7 +44,7 @@ struct Window {
     shrunk: Option<Instant>,
 }
 
-/// A service that honours `Retry-After`. Clones share the window.
+/// A service that honours `Retry-After` and waits for no answer for ever. Clones share the window.
 #[derive(Clone, Debug)]
 pub struct Throttle<S> {
     inner: S,
@@ -156,7 +160,12 @@ where
             loop {
                 let request = Request::from_parts(parts.clone(), Body::from(body.clone()));
                 let place = this.place().await;
-                let response = this.inner.clone().oneshot(request).await;
+                let answer = timeout(ANSWER_TIMEOUT, this.inner.clone().oneshot(request));
+                let Ok(response) = answer.await else {
+                    let (method, path) = (parts.method, parts.uri.path());
+                    let text = format!("no answer to {method} {path} within {ANSWER_TIMEOUT:?}");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text).into());
+                };
                 let response = response.map_err(Into::into)?;
                 let Some(wait) = retry_after(&response) else {
                     place.went_well();

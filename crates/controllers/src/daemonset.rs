@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::join_all;
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
+use knarr_meta::clock;
 use knarr_meta::labels::Selector;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Resource};
@@ -356,7 +356,7 @@ impl Reconciler for DaemonSetController {
         let owned = owners::execute(claims, &*set, &sets, &api).await?;
         let (hash, history) = self.history(key, &set, &selector, &owned).await?;
         let nodes = self.nodes.list();
-        let observed = Observed::new(&set, &hash, &nodes, &owned, Timestamp::now());
+        let observed = Observed::new(&set, &hash, &nodes, &owned, clock::now());
         let decided = self.decide(key, &observed).await;
         let status = observed.status(!matches!(decided, Ok(false)));
         let result = match decided {

@@ -10,11 +10,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
+use knarr_meta::clock;
 use knarr_meta::labels::Selector;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
@@ -257,7 +257,7 @@ impl DeploymentController {
                     "False",
                     reason,
                     message,
-                    Timestamp::now(),
+                    clock::now(),
                 );
                 status::set_condition(failed.status.get_or_insert_default(), condition);
                 if let Err(error) = self.write_status(&failed).await {
@@ -308,7 +308,7 @@ impl Reconciler for DeploymentController {
         let sets = Api::namespaced(self.client.clone(), &key.namespace);
         let owned = owners::execute(claims, &*deployment, &deployments, &sets).await?;
         let running = self.running(&key.namespace, &owned);
-        let plan = plan::plan(&deployment, &owned, &running, Timestamp::now());
+        let plan = plan::plan(&deployment, &owned, &running, clock::now());
         for op in plan.ops {
             tracing::trace!(%key, ?op, "executing");
             self.execute(&deployment, op).await?;

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 
 use crate::deletion;
+use crate::gone::Gone;
 use crate::resources::{self, ServedResource};
 use crate::runner::{Context, Error, Reconciler, Synced};
 use graph::{FOREGROUND, Graph, Metadata, Node, ORPHAN, OwnerState, Uid, Work};
@@ -35,6 +36,7 @@ pub(crate) struct GarbageCollector {
     queue: WorkQueue<Work>,
     definitions_changed: Notify,
     begun: watch::Sender<bool>,
+    gone: Gone,
     tasks: Tasks,
 }
 
@@ -46,6 +48,7 @@ pub(crate) fn start(context: &Context) {
         queue: WorkQueue::new(),
         definitions_changed: Notify::new(),
         begun: watch::Sender::new(false),
+        gone: context.gone.clone(),
         tasks: context.tasks.clone(),
     });
     let reader = context

@@ -15,11 +15,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue};
+use knarr_meta::clock;
 use knarr_meta::labels::Selector;
 use kube::api::PostParams;
 use kube::{Api, Resource};
@@ -224,7 +224,7 @@ impl JobController {
 
     /// Counts what has ended, writes the status, and removes finalizers: see [`track`].
     async fn track(&self, key: &Key, sync: &mut Sync, changed: bool) -> Result<(), Error> {
-        let mut counting = track::begin(sync, Timestamp::now());
+        let mut counting = track::begin(sync, clock::now());
         if changed || counting.changed {
             sync.job = self.write_status(key, &sync.job).await?;
             self.backoffs.lock().insert(key.clone(), sync.backoff);
@@ -259,7 +259,7 @@ impl JobController {
         let released = self.released.lock().get(key).cloned().unwrap_or_default();
         let backoff = self.backoffs.lock().get(key).copied().unwrap_or_default();
         let before = job.status.clone().unwrap_or_default();
-        let now = Timestamp::now();
+        let now = clock::now();
         let mut sync = Sync::new(job.clone(), pods, released, backoff, now);
         let op = sync.decide(unmet.is_none(), now);
         let mut event = None;

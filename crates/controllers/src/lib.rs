@@ -10,25 +10,42 @@
 //!
 //! Rejected: a framework of generic "owned resource" controllers. What differs between controllers is most of them.
 
+mod certificates;
 mod clusterrole_aggregation;
+mod conditions;
+mod cronjob;
+mod csr_approving;
+mod csr_cleaner;
+mod csr_signing;
 mod daemonset;
 mod deletion;
 mod deployment;
+mod disruption;
 mod endpoints;
 mod endpointslice;
 mod endpointslice_mirroring;
+mod ephemeral_volume;
 mod expectations;
 mod garbage_collector;
+mod gone;
+mod horizontal_pod_autoscaler;
 mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod owners;
+mod persistent_volume;
+mod pod_certificate_request_cleaner;
 mod pod_control;
 mod pod_events;
 mod pod_gc;
 mod pods;
+mod protection;
+mod pv_protection;
+mod pvc_protection;
 mod replicaset;
+mod resource_claim;
+mod resourcequota;
 mod resources;
 mod revisions;
 mod root_ca;
@@ -37,8 +54,12 @@ mod serviceaccount;
 mod services;
 mod slices;
 mod statefulset;
+mod storage_version_migrator;
 mod taint_eviction;
+mod trust_bundle_publisher;
 mod ttl_after_finished;
+mod vac_protection;
+mod validatingadmissionpolicy_status;
 mod written;
 
 use std::sync::Arc;
@@ -62,6 +83,8 @@ pub struct Config {
     pub node_cidr_mask: u8,
     /// What pods verify the API server's certificate with: published in every namespace as `kube-root-ca.crt`.
     pub root_ca_pem: String,
+    /// Signs certificate requests; without it nobody does.
+    pub signer: Option<Arc<knarr_x509::Authority>>,
     /// How long a node's lease may be late before the node counts as unreachable.
     pub node_monitor_grace: Duration,
     /// Terminated pods that are kept; of more the oldest are deleted. 0 keeps all.
@@ -74,6 +97,7 @@ impl Default for Config {
             cluster_cidr: "10.42.0.0/16".to_owned(),
             node_cidr_mask: 24,
             root_ca_pem: String::new(),
+            signer: None,
             node_monitor_grace: Duration::from_secs(50),
             terminated_pod_threshold: 12_500,
         }
@@ -103,6 +127,7 @@ impl Controllers {
             config: self.config,
             clients: self.clients,
             informers: self.informers,
+            gone: Default::default(),
             tasks: Tasks::new(token.clone()),
             token: token.clone(),
         };
@@ -111,16 +136,33 @@ impl Controllers {
         daemonset::start(&context);
         statefulset::start(&context);
         job::start(&context);
+        cronjob::start(&context);
         ttl_after_finished::start(&context);
+        disruption::start(&context);
+        horizontal_pod_autoscaler::start(&context);
         endpointslice::start(&context);
         endpointslice_mirroring::start(&context);
         endpoints::start(&context);
         namespace::start(&context);
+        resource_claim::start(&context);
+        resourcequota::start(&context);
         serviceaccount::start(&context);
         root_ca::start(&context);
+        trust_bundle_publisher::start(&context);
+        csr_approving::start(&context);
+        csr_signing::start(&context);
+        csr_cleaner::start(&context);
+        pod_certificate_request_cleaner::start(&context);
         clusterrole_aggregation::start(&context);
         node_ipam::start(&context);
         pod_gc::start(&context);
+        persistent_volume::start(&context);
+        pvc_protection::start(&context);
+        pv_protection::start(&context);
+        vac_protection::start(&context);
+        validatingadmissionpolicy_status::start(&context);
+        storage_version_migrator::start(&context);
+        ephemeral_volume::start(&context);
         garbage_collector::start(&context);
         node_lifecycle::start(&context);
         taint_eviction::start(&context);

@@ -3,6 +3,7 @@
 //! All reads are live here: an object that an informer does not show yet must not be left behind. While content is left, the
 //! namespace is looked at again after a growing delay, as nothing tells when a foreign finalizer is done.
 
+use knarr_meta::clock;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +74,12 @@ struct Remains {
 
 impl Remains {
     fn is_empty(&self) -> bool {
-        self.discovery_error.is_none() && self.errors.is_empty() && self.objects.is_empty()
+        self.discovery_error.is_none() && !self.has_content()
+    }
+
+    /// Something is left of what was looked at.
+    fn has_content(&self) -> bool {
+        !self.errors.is_empty() || !self.objects.is_empty()
     }
 }
 
@@ -179,14 +185,17 @@ impl NamespaceController {
     /// use (network policies, say) must outlive them.
     async fn delete_content(&self, namespace: &str) -> Remains {
         let mut remains = Remains::default();
-        let resources = match resources::discover(&self.client).await {
-            Ok(resources) => resources,
+        let discovered = match resources::discover(&self.client).await {
+            Ok(discovered) => discovered,
             Err(error) => {
                 remains.discovery_error = Some(error.to_string());
                 return remains;
             }
         };
-        let namespaced = resources.into_iter().filter(|resource| resource.namespaced);
+        // What can be found goes all the same.
+        remains.discovery_error = discovered.failure();
+        let resources = discovered.resources.into_iter();
+        let namespaced = resources.filter(|resource| resource.namespaced);
         let is_pods = |resource: &ServedResource| {
             resource.api.group.is_empty() && resource.api.plural == "pods"
         };
@@ -214,7 +223,7 @@ impl NamespaceController {
                     )),
                 }
             }
-            if !remains.is_empty() {
+            if remains.has_content() {
                 break;
             }
         }
@@ -271,7 +280,7 @@ impl NamespaceController {
             .as_ref()
             .and_then(|s| s.conditions.clone())
             .unwrap_or_default();
-        let conditions = conditions(remains, &before, Timestamp::now());
+        let conditions = conditions(remains, &before, clock::now());
         if conditions == before {
             return Ok(namespace);
         }

@@ -7,11 +7,11 @@
 pub(crate) mod plan;
 mod turns;
 
+use knarr_meta::clock;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 use knarr_client::events::{NORMAL, Recorder, WARNING};
@@ -245,7 +245,7 @@ impl NodeLifecycle {
             self.queue.add_after(key.clone(), left);
             return Ok(());
         }
-        let conditions = plan::silent_conditions(node, Timestamp::now());
+        let conditions = plan::silent_conditions(node, clock::now());
         if !conditions.is_empty() {
             tracing::warn!(node = key.name, "node was not heard of within {grace:?}");
             let patch = serde_json::json!({
@@ -276,7 +276,7 @@ impl NodeLifecycle {
                 "status": {"conditions": [{
                     "type": "Ready",
                     "status": "False",
-                    "lastTransitionTime": knarr_meta::time::format_seconds(Timestamp::now()),
+                    "lastTransitionTime": knarr_meta::time::format_seconds(clock::now()),
                 }]},
             });
             errors::optional(
@@ -324,7 +324,7 @@ impl Reconciler for NodeLifecycle {
             None
         });
         let taint = evict.as_ref().map(|evicting| evicting.taint);
-        if let Some(taints) = plan::taints(&node, taint, Timestamp::now()) {
+        if let Some(taints) = plan::taints(&node, taint, clock::now()) {
             let patch = serde_json::json!({
                 "metadata": {"resourceVersion": node.metadata.resource_version},
                 "spec": {"taints": taints},

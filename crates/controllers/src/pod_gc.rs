@@ -3,10 +3,10 @@
 //!
 //! Upstream looks at all pods every 20 seconds; here events say which to look at.
 
+use knarr_meta::clock;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use knarr_client::{Event, IndexKey, Informer, WorkQueue, errors};
 use kube::Api;
@@ -192,7 +192,7 @@ impl PodGc {
                     "status": "True",
                     "reason": "DeletionByPodGC",
                     "message": message,
-                    "lastTransitionTime": knarr_meta::time::format_seconds(Timestamp::now()),
+                    "lastTransitionTime": knarr_meta::time::format_seconds(clock::now()),
                 }]);
             }
             let patch =

@@ -7,11 +7,11 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures::future::join_all;
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
 use knarr_client::events::Recorder;
 use knarr_client::{Event, Informer, WorkQueue, errors};
+use knarr_meta::clock;
 use knarr_meta::labels::Selector;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
@@ -166,7 +166,7 @@ impl<K: Replicated> ReplicaSetController<K> {
         failure: Option<&str>,
     ) -> Result<(), Error> {
         let seen = set.as_set();
-        let status = plan::status(&seen, active, failure, Timestamp::now());
+        let status = plan::status(&seen, active, failure, clock::now());
         if seen.status.as_ref() == Some(&status) {
             return Ok(());
         }
@@ -274,14 +274,14 @@ impl<K: Replicated> Reconciler for ReplicaSetController<K> {
         if let Some(left) = unmet {
             self.queue.add_after(key.clone(), left);
         } else if set.meta().deletion_timestamp.is_none() {
-            let now = Timestamp::now();
+            let now = clock::now();
             if let Some(op) = plan::plan(&seen, &active, &self.related(&set), now) {
                 result = self.execute(key, &set, op).await;
             }
         }
         let failure = result.as_ref().err().map(ToString::to_string);
         self.write_status(&set, &active, failure.as_deref()).await?;
-        if let Some(delay) = plan::next_available(&seen, &active, Timestamp::now()) {
+        if let Some(delay) = plan::next_available(&seen, &active, clock::now()) {
             self.queue.add_after(key.clone(), delay);
         }
         result

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
+use crate::gone::Gone;
 
 /// Longest one reconciliation may take; its key is retried then.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -103,6 +104,7 @@ pub(crate) struct Context {
     pub config: Config,
     pub clients: Arc<dyn Clients>,
     pub informers: Informers,
+    pub gone: Gone,
     pub tasks: Tasks,
     pub token: CancellationToken,
 }

@@ -8,11 +8,11 @@ mod plan;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
+use knarr_meta::clock;
 use knarr_meta::labels::Selector;
 use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Resource};
@@ -33,6 +33,7 @@ pub(crate) struct StatefulSetController {
     recorder: Recorder,
     sets: Informer<StatefulSet>,
     pods: Informer<Pod>,
+    claims: Informer<PersistentVolumeClaim>,
     revisions: Informer<ControllerRevision>,
     /// The set under no name, `pod/` and `revision/` with theirs.
     written: Written,
@@ -46,6 +47,7 @@ pub(crate) fn start(context: &Context) {
         client,
         sets: context.informers.informer(),
         pods: context.informers.informer(),
+        claims: context.informers.informer(),
         revisions: context.informers.informer(),
         written: Written::default(),
         queue: WorkQueue::new(),
@@ -54,6 +56,7 @@ pub(crate) fn start(context: &Context) {
     let informers = vec![
         synced(&controller.sets),
         synced(&controller.pods),
+        synced(&controller.claims),
         synced(&controller.revisions),
     ];
     context.start(controller, WORKERS, informers);
@@ -309,7 +312,7 @@ impl Reconciler for StatefulSetController {
         let Some(versions) = self.versions(key, &set, &selector).await? else {
             return Ok(());
         };
-        let now = Timestamp::now();
+        let now = clock::now();
         let observed = Observed {
             set: &set,
             current: &versions.current,

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use knarr_client::events::{NORMAL, Recorder};
 use knarr_client::{Event, Informer, WorkQueue, errors};
+use knarr_meta::clock;
+use knarr_meta::taints;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Resource};
 use parking_lot::Mutex;
@@ -84,24 +86,6 @@ pub(crate) fn start(context: &Context) {
     context.start(controller, WORKERS, informers);
 }
 
-/// Whether a toleration covers a taint: an empty key covers all, an empty effect all effects.
-pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let filled = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    if filled(&toleration.effect).is_some_and(|effect| effect != taint.effect) {
-        return false;
-    }
-    if filled(&toleration.key).is_some_and(|key| key != taint.key) {
-        return false;
-    }
-    match toleration.operator.as_deref() {
-        Some("Exists") => true,
-        None | Some("" | "Equal") => {
-            filled(&toleration.key).is_some() && filled(&toleration.value) == filled(&taint.value)
-        }
-        Some(_) => false,
-    }
-}
-
 /// When the pod has to go because of `taints`; `None` if it may stay. Time runs from when a taint was added (`seen` where it
 /// does not say), or from the pod's creation if that is later.
 fn evict_at(pod: &Pod, taints: &[Taint], seen: Timestamp) -> Option<Timestamp> {
@@ -119,7 +103,7 @@ fn evict_at(pod: &Pod, taints: &[Taint], seen: Timestamp) -> Option<Timestamp> {
         let since = taint.time_added.as_ref().map_or(seen, |t| t.0).max(created);
         match tolerations
             .iter()
-            .find(|toleration| tolerates(toleration, taint))
+            .find(|toleration| taints::covers(toleration, taint))
         {
             None => Some(since),
             Some(toleration) => {
@@ -149,7 +133,7 @@ impl TaintEviction {
                 "status": "True",
                 "reason": "DeletionByTaintManager",
                 "message": "Taint manager: deleting due to NoExecute taint",
-                "lastTransitionTime": knarr_meta::time::format_seconds(Timestamp::now()),
+                "lastTransitionTime": knarr_meta::time::format_seconds(clock::now()),
             }]},
         });
         let patched = api
@@ -186,7 +170,7 @@ impl Reconciler for TaintEviction {
             self.seen.lock().remove(key);
             return Ok(());
         }
-        let now = Timestamp::now();
+        let now = clock::now();
         let seen = *self.seen.lock().entry(key.clone()).or_insert(now);
         match evict_at(&pod, &taints, seen) {
             None => Ok(()),

@@ -1,5 +1,6 @@
 //! Jobs that have ended and say for how long they are to be kept (`ttlSecondsAfterFinished`).
 
+use knarr_meta::clock;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ impl Reconciler for TtlAfterFinished {
         let Some(expiry) = expiry(&job) else {
             return Ok(());
         };
-        if let Some(left) = left(expiry, Timestamp::now()) {
+        if let Some(left) = left(expiry, clock::now()) {
             self.queue.add_after(key.clone(), left);
             return Ok(());
         }
@@ -82,7 +83,7 @@ impl Reconciler for TtlAfterFinished {
         let Some(expiry) = self::expiry(&live) else {
             return Ok(());
         };
-        if let Some(left) = left(expiry, Timestamp::now()) {
+        if let Some(left) = left(expiry, clock::now()) {
             self.queue.add_after(key.clone(), left);
             return Ok(());
         }

@@ -28,6 +28,8 @@ pub enum Command {
     Down(Down),
     /// Show whether the cluster runs, and what is on it
     Status(Status),
+    /// Tell where the scheduler would put a pod, and why not elsewhere; nothing is changed
+    Schedule(Schedule),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -136,9 +138,28 @@ pub struct Down {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     pub data_dir: PathBuf,
 
-    /// Also delete the data directory: keys, stored objects, images, logs
+    /// Also delete the data directory: keys, stored objects, images, logs, volumes of claims
     #[arg(long)]
     pub purge: bool,
+}
+
+#[derive(Args)]
+pub struct Schedule {
+    /// Name of a pod, or a file with the manifest of one
+    #[arg(value_name = "POD|FILE")]
+    pub pod: String,
+
+    /// The pod's namespace
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    pub namespace: String,
+
+    /// Tell of every node what ruled it out, or what each plugin gave it
+    #[arg(long)]
+    pub explain: bool,
+
+    /// The cluster's data directory
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    pub data_dir: PathBuf,
 }
 
 #[derive(Args)]

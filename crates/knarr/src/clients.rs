@@ -1,6 +1,7 @@
 //! Clients of the API server in this process, one for each identity.
 
-use knarr_apiserver::{LocalService, Server, request::UserInfo};
+use knarr_apiserver::{LocalService, Server};
+use knarr_auth::UserInfo;
 use knarr_client::{Clients, throttle::Throttle};
 
 /// Makes clients that call the server's handlers directly; RBAC applies to them as to any other.

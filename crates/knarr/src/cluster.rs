@@ -12,12 +12,13 @@ use std::{
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::Node;
-use knarr_apiserver::{Server, pki::Pki, pki::Role};
+use knarr_apiserver::Server;
+use knarr_auth::pki::{Pki, Role};
 use knarr_client::{Clients, InformerScope, Informers};
 use knarr_cni::{InstanceId, node::NodeNetwork};
 use knarr_controllers::Controllers;
 use knarr_dns::Dns;
-use knarr_kubelet::Kubelet;
+use knarr_kubelet::{Kubelet, local_path};
 use knarr_proxy::Proxy;
 use knarr_runtime::{Registries, Runtime};
 use knarr_scheduler::Scheduler;
@@ -249,6 +250,7 @@ impl Cluster {
             knarr_controllers::Config {
                 cluster_cidr: parts.flags.cluster_cidr.to_string(),
                 root_ca_pem: self.pki.ca_pem().to_owned(),
+                signer: Some(self.pki.signer()),
                 ..knarr_controllers::Config::default()
             },
             parts.clients.clone(),
@@ -260,10 +262,14 @@ impl Cluster {
         let client = parts
             .clients
             .as_user("system:kube-scheduler", &["system:authenticated"]);
-        let informers = Informers::new(client.clone(), token.clone());
-        let scheduler = Scheduler::new(knarr_scheduler::Config::default(), client, &informers);
-        self.clients.keep("scheduler", scheduler.run(token));
-        Ok(())
+        // What pods ask for may be much to think about; the API has other things to do.
+        self.clients
+            .keep_apart("scheduler", move || {
+                let informers = Informers::new(client.clone(), token.clone());
+                let config = knarr_scheduler::Config::default();
+                Scheduler::new(config, client, &informers).run(token)
+            })
+            .context("the scheduler has no thread")
     }
 
     async fn start_kubelet(&self, parts: &Parts<'_>, endpoint: String) -> Result<()> {
@@ -304,7 +310,24 @@ impl Cluster {
         };
         let kubelet = Kubelet::new(config, client).await?;
         self.clients.keep("kubelet", kubelet.run(token));
+        self.start_local_path(parts);
         Ok(())
+    }
+
+    /// The provisioner of the node's directories.
+    fn start_local_path(&self, parts: &Parts<'_>) {
+        let token = self.clients.token().child_token();
+        let client = parts
+            .clients
+            .as_service_account("kube-system", "local-path-provisioner");
+        let informers = Informers::new(client.clone(), token.clone());
+        let config = local_path::Config {
+            node_name: parts.node_name.clone(),
+            directory: parts.flags.data_dir.join("storage"),
+        };
+        let provisioner = local_path::Provisioner::new(config, client, &informers);
+        self.clients
+            .keep("local-path provisioner", provisioner.run(token));
     }
 }
 

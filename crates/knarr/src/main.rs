@@ -15,6 +15,7 @@ mod logging;
 mod network;
 mod preflight;
 mod progress;
+mod schedule;
 mod status;
 mod up;
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Up(flags) => up::run(flags),
         Command::Down(flags) => down::run(&flags),
         Command::Status(flags) => status::run(&flags),
+        Command::Schedule(flags) => schedule::run(&flags),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,11 +16,16 @@ pub struct Progress {
     out: Arc<Mutex<std::io::Stdout>>,
 }
 
+/// Whether standard output is a terminal, and who looks at it has not said otherwise.
+pub fn in_color() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
 impl Progress {
     pub fn new() -> Self {
         Self {
             started: Instant::now(),
-            color: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            color: in_color(),
             out: Arc::new(Mutex::new(std::io::stdout())),
         }
     }

@@ -79,7 +79,8 @@ async fn show(note: &Note) -> Result<()> {
     Ok(())
 }
 
-async fn client(note: &Note) -> Result<Client> {
+/// A client of the cluster, as its administrator.
+pub async fn client(note: &Note) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(&note.kubeconfig)
         .with_context(|| format!("cannot read {}", note.kubeconfig.display()))?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())

@@ -86,7 +86,9 @@ impl Cgroups {
         match &*self.hierarchies {
             Hierarchies::V2(mount) => {
                 unified::make(mount, &path)?;
-                unified::limit(&join(mount, &path), &limits);
+                for (file, value) in unified::settings(&join(mount, &path), &limits) {
+                    set(&file, value);
+                }
                 let class = self.class(Qos::BestEffort);
                 unified::make(mount, &class)?;
                 let weight = cpu::weight(BEST_EFFORT_SHARES);
@@ -99,13 +101,46 @@ impl Cgroups {
                     }
                     let dir = join(mount, &path);
                     fs::create_dir_all(&dir)?;
-                    v1_limits(controller, &dir, &limits);
+                    for (file, value) in v1_settings(controller, &dir, &limits) {
+                        set(&file, value);
+                    }
                     if controller == "cpu" {
                         let class = join(mount, &self.class(Qos::BestEffort));
                         fs::create_dir_all(&class)?;
                         set(&class.join("cpu.shares"), BEST_EFFORT_SHARES);
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes limits of the pod's cgroup: all that `limits` says, but shares of 0.
+    ///
+    /// # Errors
+    /// What the kernel refuses, such as less memory than is used. Files that are not ours to write are passed over, as in
+    /// [`Self::create`].
+    pub(crate) fn change(&self, pod: &Pod, limits: &PodLimits) -> io::Result<()> {
+        let path = self.path(pod);
+        let settings = match &*self.hierarchies {
+            Hierarchies::V2(mount) => unified::settings(&join(mount, &path), limits),
+            Hierarchies::V1(mounts) => {
+                let ours = mounts
+                    .iter()
+                    .filter(|(controller, _)| CONTROLLERS.contains(&controller.as_str()));
+                ours.flat_map(|(controller, mount)| {
+                    v1_settings(controller, &join(mount, &path), limits)
+                })
+                .collect()
+            }
+        };
+        for (file, value) in settings {
+            match fs::write(&file, &value) {
+                Err(error) if !is_not_ours(&error) => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, file = %file.display(), "cgroup limit is not set");
+                }
+                Ok(()) => {}
             }
         }
         Ok(())
@@ -189,22 +224,40 @@ fn parse_mounts(mounts: &str) -> Hierarchies {
     }
 }
 
-fn v1_limits(controller: &str, dir: &Path, limits: &PodLimits) {
+/// A file and what is written to it.
+type Setting = (PathBuf, String);
+
+fn v1_settings(controller: &str, dir: &Path, limits: &PodLimits) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    let mut set = |file: &str, value: i64| settings.push((dir.join(file), value.to_string()));
     match controller {
         "cpu" => {
-            set(&dir.join("cpu.shares"), limits.shares);
+            if limits.shares != 0 {
+                set("cpu.shares", limits.shares);
+            }
             if let Some(quota) = limits.quota {
-                set(&dir.join("cpu.cfs_period_us"), CPU_PERIOD_MICROS);
-                set(&dir.join("cpu.cfs_quota_us"), quota);
+                set("cpu.cfs_period_us", CPU_PERIOD_MICROS);
+                set("cpu.cfs_quota_us", quota);
             }
         }
         "memory" => {
             if let Some(memory) = limits.memory {
-                set(&dir.join("memory.limit_in_bytes"), memory);
+                set("memory.limit_in_bytes", memory);
             }
         }
         _ => {}
     }
+    settings
+}
+
+/// Whether a file of a cgroup is not there, or not for this process.
+fn is_not_ours(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
 }
 
 fn set(file: &Path, value: impl ToString) {

@@ -4,11 +4,19 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::Informer;
-use parking_lot::Mutex;
 
 use crate::{
-    cgroup::Cgroups, config::Config, downward, events::Events, image::Images, objects::Objects,
-    observed::Observed, resources, runtime::Runtime, volume::token::Tokens,
+    allocation::Allocations,
+    cgroup::Cgroups,
+    config::Config,
+    downward,
+    events::Events,
+    image::Images,
+    objects::Objects,
+    observed::Observed,
+    resources,
+    runtime::Runtime,
+    volume::{certificate::Certificates, token::Tokens},
 };
 
 /// Shared state; handed out as an `Arc`.
@@ -29,9 +37,10 @@ pub(crate) struct Context {
     pub images: Images,
     pub cgroups: Cgroups,
     pub tokens: Tokens,
+    pub certificates: Certificates,
     pub machine: crate::node::Machine,
-    /// Milli-CPU, memory and count of the pods that were let in; see [`crate::worker::admission`].
-    pub admitted: Mutex<crate::worker::admission::Admitted>,
+    /// What the pods that were let in have been promised and given.
+    pub allocations: Allocations,
     pub http: crate::probe::Http,
     /// What pods may set.
     pub sysctls: knarr_host::sysctl::Allowlist,

@@ -4,6 +4,8 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use knarr_client::events::Recorder;
 pub(crate) use knarr_client::events::{NORMAL, WARNING};
 
+use crate::ephemeral;
+
 /// Writes the kubelet's events.
 #[derive(Clone)]
 pub(crate) struct Events(pub(crate) Recorder);
@@ -53,6 +55,8 @@ fn field_path(pod: &Pod, container: &str) -> String {
         .flat_map(|s| s.init_containers.iter().flatten());
     let list = if init.into_iter().any(|c| c.name == container) {
         "initContainers"
+    } else if ephemeral::find(pod, container).is_some() {
+        "ephemeralContainers"
     } else {
         "containers"
     };

@@ -10,6 +10,7 @@ use knarr_tasks::Tasks;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    allocation::Allocations,
     cgroup::Cgroups,
     config::Config,
     context::{Context, Shared},
@@ -22,7 +23,7 @@ use crate::{
     probe::Http,
     runtime::{Features, Runtime},
     server::{self, Server},
-    volume::token::Tokens,
+    volume::{certificate::Certificates, token::Tokens},
 };
 
 /// Pause before the second try to reach a runtime that is not there yet; doubles.
@@ -200,15 +201,18 @@ fn context(
         ..Default::default()
     };
     let runtime_name = version.split(':').next().unwrap_or_default().to_owned();
+    let machine = node::Machine::detect(&config.data_dir, version);
+    let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
     Arc::new(Context {
-        machine: node::Machine::detect(&config.data_dir, version),
+        machine,
         pods: informers.informer_with::<Pod>(of_field(format!("spec.nodeName={name}"))),
         node: informers.informer_with::<Node>(of_field(format!("metadata.name={name}"))),
         services: informers.informer::<Service>(),
-        objects: Objects::new(client.clone(), tracker.clone(), token.clone()),
+        objects: Objects::new(client.clone(), &name, tracker.clone(), token.clone()),
         images: Images::new(runtime.clone(), events.clone()),
         tokens: Tokens::new(client.clone()),
-        admitted: parking_lot::Mutex::default(),
+        certificates: Certificates::new(client.clone()),
+        allocations,
         config,
         client,
         runtime,

@@ -6,13 +6,15 @@
 //! again, which writes the resulting status when it differs from what the API holds. Nothing polls but the
 //! listing for runtimes that have no events.
 //!
-//! Nothing is remembered on disk: sandboxes and containers carry labels and annotations that say whose they are, so a
-//! kubelet that was killed finds everything and restarts nothing. The node server ([`server`]) serves logs and hands
+//! Of what runs nothing is remembered on disk: sandboxes and containers carry labels and annotations that say whose they are, so a
+//! kubelet that was killed finds everything and restarts nothing. What a pod was promised is ([`allocation`]): it may ask for
+//! something else by then. The node server ([`server`]) serves logs and hands
 //! exec, attach and port-forward streams on to the runtime, byte for byte.
 //!
 //! Rejected: upstream's layout of sync loop, status manager, prober manager and volume manager, each with its own
 //! periodic reconciliation. One worker that owns all of a pod needs no agreement between them, and reacts at once.
 
+mod allocation;
 mod backoff;
 mod cgroup;
 mod config;
@@ -20,11 +22,13 @@ mod context;
 mod dns;
 mod downward;
 mod env;
+mod ephemeral;
 mod events;
 mod hosts;
 mod image;
 mod kubelet;
 mod labels;
+pub mod local_path;
 pub mod logs;
 mod node;
 mod objects;

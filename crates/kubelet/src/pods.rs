@@ -53,6 +53,10 @@ impl Pods {
 
     fn dispatch(&self, pod: Arc<Pod>, gone: bool) {
         let uid = context::uid(&pod).to_owned();
+        if gone {
+            // The scheduler gives its room away at once: who is told of next must find it.
+            self.ctx.allocations.release(&uid);
+        }
         let update = Update { pod, gone };
         let mut workers = self.workers.lock();
         if let Some(worker) = workers.get(&uid) {
@@ -97,6 +101,7 @@ impl Pods {
         let mut left: HashSet<String> = self.ctx.cgroups.uids().into_iter().collect();
         left.extend(names(&self.ctx.config.pods_dir()));
         for uid in left.into_iter().filter(|uid| !known.contains(uid)) {
+            self.ctx.allocations.forget(&uid);
             if let Err(error) = finish::clean(&self.ctx, &uid).await {
                 tracing::warn!(error, uid, "cannot clean up after an orphaned pod");
             }
@@ -149,4 +154,34 @@ fn names(dir: &std::path::Path) -> Vec<String> {
 pub(crate) fn find(ctx: &context::Context, namespace: &str, name: &str) -> Option<Arc<Pod>> {
     let pod = ctx.pods.get(namespace, name)?;
     (Object::name(pod.as_ref()) == name).then_some(pod)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{
+        self,
+        fake::{Api, Fake},
+    };
+
+    #[tokio::test]
+    async fn the_room_of_a_pod_that_is_gone_is_free_at_once() {
+        let spec = json!({ "containers": [{ "name": "a", "resources": { "requests": { "cpu": "1m" } } }] });
+        let pod = Arc::new(testing::pod(spec));
+        let dir = tempfile::tempdir().unwrap();
+        Fake::default().serve(&dir.path().join("cri.sock"));
+        let client = Api::new(&pod).client();
+        let ctx = testing::context(client, crate::Config::default(), dir.path()).await;
+        let pods = Pods::new(ctx.clone(), TaskTracker::new(), CancellationToken::new());
+        ctx.allocations.admit(&pod, true, |_| Ok(())).unwrap();
+        // Its containers may still be on their way out.
+        pods.dispatch(pod.clone(), true);
+        let alone = |others: &crate::worker::admission::Admitted| {
+            assert!(others.is_empty());
+            Ok(())
+        };
+        ctx.allocations.admit(&pod, true, alone).unwrap();
+    }
 }

@@ -111,7 +111,7 @@ impl Set {
                 ctx: self.ctx.clone(),
                 state: self.state.clone(),
                 pod: pod.clone(),
-                container: container.clone(),
+                container: container.into_owned(),
                 id: status.id.clone(),
                 ip: self
                     .ctx

@@ -5,18 +5,21 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{Container, Pod},
+    api::core::v1::{Container, Pod, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use knarr_cri::v1::LinuxContainerResources;
-use knarr_meta::quantity::Quantity;
+use knarr_meta::quantity::{Format, Quantity};
+use serde::{Deserialize, Serialize};
 
 /// CFS period in microseconds: upstream's default of 100 ms.
 pub(crate) const CPU_PERIOD_MICROS: i64 = 100_000;
 /// The kernel refuses quotas below 1 ms.
 const MIN_QUOTA_MICROS: i64 = 1_000;
 /// The kernel's smallest cpu.shares.
-const MIN_SHARES: i64 = 2;
+pub(crate) const MIN_SHARES: i64 = 2;
+/// What the smallest quota allows, in thousandths of a CPU.
+pub(crate) const MIN_LIMIT_MILLI: i64 = MIN_QUOTA_MICROS * MILLI / CPU_PERIOD_MICROS;
 /// The kernel's largest cpu.shares.
 const MAX_SHARES: i64 = 262_144;
 const SHARES_PER_CPU: i64 = 1_024;
@@ -106,6 +109,71 @@ pub(crate) fn qos(pod: &Pod) -> Qos {
     }
 }
 
+/// Whether two containers' resources mean the same.
+pub(crate) fn same(a: Option<&ResourceRequirements>, b: Option<&ResourceRequirements>) -> bool {
+    let read = |list: Option<&Amounts>| -> BTreeMap<String, Option<Quantity>> {
+        let list = list.into_iter().flatten();
+        list.map(|(name, quantity)| (name.clone(), parse(quantity)))
+            .collect()
+    };
+    let lists = |r: Option<&ResourceRequirements>| {
+        [
+            read(r.and_then(|r| r.requests.as_ref())),
+            read(r.and_then(|r| r.limits.as_ref())),
+        ]
+    };
+    a == b || lists(a) == lists(b)
+}
+
+/// What of a container's resources can be changed while it runs: thousandths of a CPU and bytes, 0 where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Resizable {
+    pub cpu_request: i64,
+    pub cpu_limit: i64,
+    pub memory_request: i64,
+    pub memory_limit: i64,
+}
+
+impl Resizable {
+    pub(crate) fn of(requirements: Option<&ResourceRequirements>) -> Self {
+        let requests = requirements.and_then(|r| r.requests.as_ref());
+        let limits = requirements.and_then(|r| r.limits.as_ref());
+        let cpu = |list| amount(list, "cpu").map_or(0, |q| q.milli_value());
+        let memory = |list| amount(list, "memory").map_or(0, |q| q.value());
+        Self {
+            cpu_request: cpu(requests),
+            cpu_limit: cpu(limits),
+            memory_request: memory(requests),
+            memory_limit: memory(limits),
+        }
+    }
+}
+
+/// Thousandths of a CPU that `cpu.shares` stand for.
+pub(crate) fn milli_of_shares(shares: i64) -> i64 {
+    let milli = shares.saturating_mul(MILLI);
+    milli
+        .saturating_add(SHARES_PER_CPU - 1)
+        .checked_div(SHARES_PER_CPU)
+        .unwrap_or(0)
+}
+
+/// Thousandths of a CPU that a CFS quota allows; 0 where it allows any.
+pub(crate) fn milli_of_quota(quota: i64, period: i64) -> i64 {
+    let milli = quota.max(0).saturating_mul(MILLI);
+    milli.checked_div(period.max(0)).unwrap_or(0)
+}
+
+/// The API's form of thousandths of a CPU.
+pub(crate) fn cpu_quantity(milli: i64) -> ApiQuantity {
+    ApiQuantity(Quantity::from_milli(milli, Format::DecimalSi).to_string())
+}
+
+/// The API's form of bytes.
+pub(crate) fn memory_quantity(bytes: i64) -> ApiQuantity {
+    ApiQuantity(Quantity::new(bytes, Format::BinarySi).to_string())
+}
+
 /// `cpu.shares` of a request in thousandths of a CPU.
 pub(crate) fn shares(milli: i64) -> i64 {
     if milli == 0 {
@@ -168,7 +236,7 @@ pub(crate) fn oom_score(pod: &Pod, container: &Container, node_memory: i64) -> i
 }
 
 /// Cgroup values of a whole pod.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PodLimits {
     /// `cpu.shares`.
     pub shares: i64,
@@ -178,8 +246,16 @@ pub(crate) struct PodLimits {
     pub memory: Option<i64>,
 }
 
-/// Sums the main containers and takes the larger of that and each init container.
+/// Sums the main containers and takes the larger of that and each init container; what the pod states as a whole takes the place
+/// of that.
 pub(crate) fn pod_limits(pod: &Pod) -> PodLimits {
+    let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let limit = |name| {
+        let limits = whole.and_then(|whole| whole.limits.as_ref());
+        amount(limits, name).filter(|q| q.milli_value() > 0)
+    };
+    let requests_of_all = whole.and_then(|whole| whole.requests.as_ref());
+    let request_of_all = amount(requests_of_all, "cpu").or_else(|| limit("cpu"));
     let request = effective(pod, |c| {
         let limit = amount(limits(c), "cpu");
         amount(requests(c), "cpu")
@@ -196,20 +272,33 @@ pub(crate) fn pod_limits(pod: &Pod) -> PodLimits {
         amount(limits(c), "memory").map_or(0, |q| q.value())
     });
     PodLimits {
-        shares: shares(request),
-        quota: bounded("cpu").then(|| quota(cpu)),
-        memory: bounded("memory").then_some(memory),
+        shares: shares(request_of_all.map_or(request, |q| q.milli_value())),
+        quota: match limit("cpu") {
+            Some(limit) => Some(quota(limit.milli_value())),
+            None => bounded("cpu").then(|| quota(cpu)),
+        },
+        memory: match limit("memory") {
+            Some(limit) => Some(limit.value()),
+            None => bounded("memory").then_some(memory),
+        },
     }
 }
 
 /// Requested amount of `name` of the whole pod, in thousandths, with overhead.
 pub(crate) fn pod_request_milli(pod: &Pod, name: &str) -> i64 {
     let overhead = pod.spec.as_ref().and_then(|s| s.overhead.as_ref());
-    let own = effective(pod, |c| {
-        amount(requests(c), name)
-            .or_else(|| amount(limits(c), name))
-            .map_or(0, |q| q.milli_value())
+    let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let stated = whole.and_then(|whole| {
+        amount(whole.requests.as_ref(), name).or_else(|| amount(whole.limits.as_ref(), name))
     });
+    let own = match stated {
+        Some(stated) => stated.milli_value(),
+        None => effective(pod, |c| {
+            amount(requests(c), name)
+                .or_else(|| amount(limits(c), name))
+                .map_or(0, |q| q.milli_value())
+        }),
+    };
     own.saturating_add(amount(overhead, name).map_or(0, |q| q.milli_value()))
 }
 

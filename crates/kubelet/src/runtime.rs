@@ -125,6 +125,8 @@ calls! {
     remove_container(runtime, RemoveContainerRequest) -> RemoveContainerResponse, CALL_TIMEOUT;
     list_containers(runtime, ListContainersRequest) -> ListContainersResponse, CALL_TIMEOUT;
     container_status(runtime, ContainerStatusRequest) -> ContainerStatusResponse, CALL_TIMEOUT;
+    update_container_resources(runtime, UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse, CALL_TIMEOUT;
+    pod_sandbox_stats(runtime, PodSandboxStatsRequest) -> PodSandboxStatsResponse, CALL_TIMEOUT;
     reopen_container_log(runtime, ReopenContainerLogRequest) -> ReopenContainerLogResponse, CALL_TIMEOUT;
     exec(runtime, ExecRequest) -> ExecResponse, CALL_TIMEOUT;
     attach(runtime, AttachRequest) -> AttachResponse, CALL_TIMEOUT;

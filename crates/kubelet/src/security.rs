@@ -147,6 +147,16 @@ pub(crate) fn container(
     })
 }
 
+/// Has a container see the processes of another one, where each has its own.
+pub(crate) fn share_processes(context: &mut v1::LinuxContainerSecurityContext, target: &str) {
+    if let Some(options) = &mut context.namespace_options
+        && options.pid() == NamespaceMode::Container
+    {
+        options.set_pid(NamespaceMode::Target);
+        target.clone_into(&mut options.target_id);
+    }
+}
+
 /// Adds the image's user where the pod names none, and refuses root where the pod forbids it.
 pub(crate) fn apply_user(
     pod: &Pod,

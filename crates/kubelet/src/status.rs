@@ -10,13 +10,19 @@ use k8s_openapi::{
 };
 
 use crate::{
+    allocation::Requirements,
+    ephemeral,
     observed::View,
-    worker::memory::{Health, Memory},
+    worker::{
+        memory::{Health, Memory},
+        plan::Role,
+    },
 };
 
 mod conditions;
 mod container;
 mod phase;
+mod resources;
 pub(crate) mod writer;
 
 /// The pod as a whole has been turned away or cut off.
@@ -35,6 +41,8 @@ pub(crate) struct Input<'a> {
     pub memory: &'a Memory,
     /// Last words by container id.
     pub messages: &'a HashMap<String, String>,
+    /// What containers were given, by name.
+    pub given: &'a Requirements,
     pub node_ip: String,
     /// Scheme of container ids.
     pub runtime: &'a str,
@@ -43,6 +51,9 @@ pub(crate) struct Input<'a> {
     pub now: Timestamp,
     /// Nothing of the pod will run again.
     pub over: bool,
+    /// Nor does anything of it take room any more, its sandbox included: only then is it told that the pod has ended, as upstream
+    /// does. Who hears that may put another pod in its place at once.
+    pub stopped: bool,
     pub verdict: Option<&'a Verdict>,
 }
 
@@ -53,9 +64,17 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
     };
     let rejected = input.verdict.is_some() && input.view.containers.is_empty();
     let init = spec.init_containers.iter().flatten();
-    let init: Vec<ContainerStatus> = init.map(|c| container::make(input, c, true)).collect();
+    let init: Vec<ContainerStatus> = init
+        .map(|c| container::make(input, c, Role::Init))
+        .collect();
     let main = spec.containers.iter();
-    let main: Vec<ContainerStatus> = main.map(|c| container::make(input, c, false)).collect();
+    let main: Vec<ContainerStatus> = main
+        .map(|c| container::make(input, c, Role::Main))
+        .collect();
+    let ephemeral = ephemeral::all(input.pod).map(ephemeral::container);
+    let ephemeral: Vec<ContainerStatus> = ephemeral
+        .map(|c| container::make(input, &c, Role::Ephemeral))
+        .collect();
     let phase = match input.verdict {
         Some(_) => "Failed",
         None => phase::of(input.pod, &init, &main, input.over),
@@ -79,8 +98,9 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
     status.qos_class = Some(crate::resources::qos(input.pod).as_str().to_owned());
     status.observed_generation = input.pod.metadata.generation;
     // A pod that has ended stays as it ended.
-    let ended = matches!(input.base.phase.as_deref(), Some("Succeeded" | "Failed"));
-    if !ended {
+    let is_end = |phase: &str| matches!(phase, "Succeeded" | "Failed");
+    let ended = input.base.phase.as_deref().is_some_and(is_end);
+    if !ended && (input.stopped || !is_end(phase)) {
         status.phase = Some(phase.to_owned());
         status.reason = input.verdict.map(|v| v.reason.clone());
         status.message = input.verdict.map(|v| v.message.clone());
@@ -88,13 +108,14 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
     if !rejected {
         status.init_container_statuses = (!init.is_empty()).then_some(init);
         status.container_statuses = Some(main);
+        status.ephemeral_container_statuses = (!ephemeral.is_empty()).then_some(ephemeral);
     }
     conditions::apply(input, &mut status);
     status
 }
 
 /// API times have whole seconds.
-fn whole(time: Timestamp) -> Timestamp {
+pub(crate) fn whole(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    allocation::Allocations,
     cgroup::Cgroups,
     config::Config,
     context::{Context, Shared},
@@ -51,15 +52,23 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
         data_dir: dir.to_owned(),
         ..config
     };
+    let machine = crate::node::Machine::detect(dir, "fake://1");
+    let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
     Arc::new(Context {
-        machine: crate::node::Machine::detect(dir, "fake://1"),
+        machine,
         pods: Informer::new(),
         node: Informer::new(),
         services: Informer::new(),
-        objects: Objects::new(client.clone(), TaskTracker::new(), CancellationToken::new()),
+        objects: Objects::new(
+            client.clone(),
+            "node",
+            TaskTracker::new(),
+            CancellationToken::new(),
+        ),
         images: Images::new(runtime.clone(), events.clone()),
         tokens: Tokens::new(client.clone()),
-        admitted: parking_lot::Mutex::default(),
+        certificates: crate::volume::certificate::Certificates::new(client.clone()),
+        allocations,
         http: Http::new().unwrap(),
         sysctls: knarr_host::sysctl::Allowlist::default(),
         features: crate::runtime::Features::default(),

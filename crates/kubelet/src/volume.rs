@@ -1,6 +1,6 @@
-//! A pod's volumes: directories under `pods/<uid>/volumes/kubernetes.io~<kind>/<name>`.
+//! A pod's volumes: directories under `pods/<uid>/volumes/kubernetes.io~<kind>/<name>`, and places of the node's own.
 //!
-//! [`setup`] is idempotent: it runs before the first container, after a kubelet restart, and whenever an object that
+//! A type of volumes is a [`VolumeType`]. [`setup`] is idempotent: it runs before the first container, after a kubelet restart, and whenever an object that
 //! a volume shows has changed, so that "mount", "repair" and "update" are one path. What is shown to containers from
 //! the API is written by [`atomic`], one rename a change. [`teardown`] undoes it all by looking at what is there, not
 //! at the pod, so that it also works for pods nobody remembers.
@@ -12,21 +12,24 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use async_trait::async_trait;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, Volume};
+use k8s_openapi::api::core::v1::{Pod, Volume};
 
-use crate::{
-    context::{self, Context},
-    resources,
-};
+use crate::context::{self, Context};
 
 pub(crate) mod atomic;
+pub(crate) mod certificate;
+mod claim;
+mod empty_dir;
 mod host_path;
+mod local;
 pub(crate) mod mount;
 mod ownership;
 mod payload;
 pub(crate) mod sub_path;
 pub(crate) mod token;
+mod trust_bundle;
 
 /// The volumes of one pod, ready to be mounted into containers.
 #[derive(Clone, Debug, Default)]
@@ -39,12 +42,89 @@ pub(crate) struct Mounted {
     pub refresh_at: Option<Timestamp>,
 }
 
-/// A volume cannot be set up; the pod waits.
+/// A volume cannot be set up; the pod waits. The words are upstream's.
 #[derive(Debug, thiserror::Error)]
-#[error("MountVolume.SetUp failed for volume \"{volume}\" : {message}")]
-pub(crate) struct Error {
-    pub volume: String,
-    pub message: String,
+pub(crate) enum Error {
+    #[error("MountVolume.{step} failed for volume \"{volume}\" : {message}")]
+    Mount {
+        step: &'static str,
+        volume: String,
+        message: String,
+    },
+    /// It is not known yet what is to be mounted.
+    #[error(
+        "Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], failed to process volumes=[{volume}]: {message}"
+    )]
+    Process { volume: String, message: String },
+}
+
+impl Error {
+    fn set_up(volume: &str, message: impl ToString) -> Self {
+        Error::Mount {
+            step: "SetUp",
+            volume: volume.to_owned(),
+            message: message.to_string(),
+        }
+    }
+}
+
+/// One type of volumes. Each is a file, and knows its volumes by their source; [`teardown`] is the same for all.
+#[async_trait]
+trait VolumeType: Send + Sync {
+    /// Sets the volume up, or brings it up to date; `None` where it is of another type.
+    async fn setup(&self, target: &Target<'_>) -> Option<Result<MountedVolume, Error>>;
+}
+
+const TYPES: &[&dyn VolumeType] = &[
+    &empty_dir::EmptyDir,
+    &host_path::HostPath,
+    &payload::ApiObjects,
+    &claim::Claim,
+];
+
+/// What is set up, and for whom.
+struct Target<'a> {
+    ctx: &'a Context,
+    pod: &'a Pod,
+    volume: &'a Volume,
+}
+
+impl Target<'_> {
+    /// The group that files of the pod's volumes belong to.
+    fn fs_group(&self) -> Option<i64> {
+        let spec = self.pod.spec.as_ref()?;
+        spec.security_context.as_ref()?.fs_group
+    }
+
+    /// The volume's own place.
+    fn dir(&self, kind: &str) -> PathBuf {
+        self.named_dir(kind, &self.volume.name)
+    }
+
+    /// The place of what the pod knows under another name than the volume's.
+    fn named_dir(&self, kind: &str, name: &str) -> PathBuf {
+        let base = self.ctx.config.pod_dir(context::uid(self.pod));
+        base.join("volumes")
+            .join(format!("kubernetes.io~{kind}"))
+            .join(name)
+    }
+}
+
+/// A volume that is ready.
+struct MountedVolume {
+    path: PathBuf,
+    read_only: bool,
+    refresh_at: Option<Timestamp>,
+}
+
+impl MountedVolume {
+    fn writable(path: PathBuf) -> Self {
+        Self {
+            path,
+            read_only: false,
+            refresh_at: None,
+        }
+    }
 }
 
 /// Sets up, or brings up to date, every volume of the pod.
@@ -52,12 +132,8 @@ pub(crate) async fn setup(ctx: &Context, pod: &Pod) -> Result<Mounted, Error> {
     let mut mounted = Mounted::default();
     let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
     let work = volumes.map(|volume| async move {
-        let made = one(ctx, pod, volume).await;
-        made.map(|made| (volume.name.clone(), made))
-            .map_err(|message| Error {
-                volume: volume.name.clone(),
-                message,
-            })
+        let made = one(&Target { ctx, pod, volume }).await?;
+        Ok((volume.name.clone(), made))
     });
     for (name, made) in futures::future::try_join_all(work).await? {
         if made.read_only {
@@ -72,72 +148,21 @@ pub(crate) async fn setup(ctx: &Context, pod: &Pod) -> Result<Mounted, Error> {
     Ok(mounted)
 }
 
-struct MountedVolume {
-    path: PathBuf,
-    read_only: bool,
-    refresh_at: Option<Timestamp>,
-}
-
-async fn one(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<MountedVolume, String> {
-    let fs_group = pod
-        .spec
-        .as_ref()
-        .and_then(|s| s.security_context.as_ref()?.fs_group);
-    let dir = |kind: &str| {
-        let base = ctx.config.pod_dir(context::uid(pod)).join("volumes");
-        base.join(format!("kubernetes.io~{kind}"))
-            .join(&volume.name)
-    };
-    if let Some(source) = &volume.empty_dir {
-        let path = dir("empty-dir");
-        let (target, source) = (path.clone(), source.clone());
-        blocking(move || empty_dir(&target, &source, fs_group)).await?;
-        return Ok(MountedVolume {
-            path,
-            read_only: false,
-            refresh_at: None,
-        });
-    }
-    if let Some(source) = &volume.host_path {
-        let source = source.clone();
-        let path = PathBuf::from(&source.path);
-        tokio::task::spawn_blocking(move || host_path::check(&source))
-            .await
-            .map_err(|error| error.to_string())??;
-        return Ok(MountedVolume {
-            path,
-            read_only: false,
-            refresh_at: None,
-        });
-    }
-    let Some(payload) = payload::make(ctx, pod, volume).await? else {
-        return Err(format!(
-            "volume plugin for volume \"{}\" is not supported",
-            volume.name
-        ));
-    };
-    let path = dir(payload.kind);
-    let target = path.clone();
-    let (files, memory) = (payload.files, payload.memory);
-    blocking(move || {
-        directory(&target, 0o755)?;
-        if memory && !mount::is_mount(&target)? {
-            mount::tmpfs(&target, None)?;
-            fs::set_permissions(&target, fs::Permissions::from_mode(0o1777))?;
-        } else if !memory {
-            fs::set_permissions(&target, fs::Permissions::from_mode(0o777))?;
+async fn one(target: &Target<'_>) -> Result<MountedVolume, Error> {
+    for kind in TYPES {
+        if let Some(made) = kind.setup(target).await {
+            return made;
         }
-        atomic::write(&target, &files, fs_group)
-    })
-    .await?;
-    Ok(MountedVolume {
-        path,
-        read_only: true,
-        refresh_at: payload.refresh_at,
-    })
+    }
+    let name = &target.volume.name;
+    let why = format!("volume plugin for volume \"{name}\" is not supported");
+    Err(Error::set_up(name, why))
 }
 
-async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<(), String> {
+/// Runs what touches files off the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, String> {
     let done = tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| error.to_string())?;
@@ -147,26 +172,6 @@ async fn blocking(work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Res
 fn directory(path: &Path, mode: u32) -> io::Result<()> {
     fs::create_dir_all(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-fn empty_dir(path: &Path, source: &EmptyDirVolumeSource, fs_group: Option<i64>) -> io::Result<()> {
-    let fresh = !path.exists();
-    fs::create_dir_all(path)?;
-    if source.medium.as_deref() == Some("Memory") && !mount::is_mount(path)? {
-        let limit = source
-            .size_limit
-            .as_ref()
-            .and_then(resources::parse)
-            .map(|q| q.value());
-        mount::tmpfs(path, limit)?;
-    } else if !fresh {
-        return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
-    match fs_group {
-        Some(group) => ownership::apply(path, group, true),
-        None => Ok(()),
-    }
 }
 
 /// Unmounts and removes everything under the pod's directory.

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::{self, Shared},
+    ephemeral,
     observed::View,
     status::{
         self, Verdict,
@@ -41,6 +42,7 @@ pub(crate) mod hooks;
 pub(crate) mod kill;
 pub(crate) mod memory;
 pub(crate) mod plan;
+pub(crate) mod resize;
 mod sandbox;
 pub(crate) mod start;
 
@@ -72,6 +74,7 @@ enum Done {
     Stopped(crate::runtime::Result<()>),
     Written(Written),
     Refreshed(Result<Mounted, volume::Error>),
+    Resized(Result<(), String>),
     /// Of the container with this id.
     LastWords(String, String),
     Cleaned(Result<(), String>),
@@ -101,6 +104,8 @@ pub(crate) struct Worker {
     stop: Option<Stop>,
     writing: bool,
     refreshing: bool,
+    /// Containers are being given other resources.
+    resizing: bool,
     finishing: bool,
     cleaned: bool,
     /// Volumes are to be brought up to date.
@@ -121,6 +126,8 @@ pub(crate) struct Worker {
     reading: HashSet<String>,
     seen: Timestamp,
     retry_at: Option<Instant>,
+    /// Ephemeral containers whose references are watched.
+    referenced: usize,
 }
 
 type StringMap = std::collections::BTreeMap<String, String>;
@@ -135,6 +142,7 @@ impl Worker {
         let probes = crate::probe::Set::new(ctx.clone(), state.clone());
         adopt_health(&ctx, &pod, &view.borrow(), &state);
         adopt_backoff(&view.borrow(), &state);
+        state.edit(|memory| memory.resize = resize::adopt(&pod));
         Self {
             ctx,
             uid,
@@ -150,6 +158,7 @@ impl Worker {
             stop: None,
             writing: false,
             refreshing: false,
+            resizing: false,
             finishing: false,
             cleaned: false,
             volumes_due: known,
@@ -163,6 +172,7 @@ impl Worker {
             reading: HashSet::new(),
             seen: Timestamp::now(),
             retry_at: None,
+            referenced: 0,
         }
     }
 
@@ -170,6 +180,7 @@ impl Worker {
     pub(crate) async fn run(mut self, token: CancellationToken) {
         let pod = self.input.borrow().pod.clone();
         self.ctx.objects.reference(&pod, &self.objects);
+        self.referenced = ephemeral::all(&pod).count();
         loop {
             let next = self.step();
             if self.stage == Stage::Finished {
@@ -201,8 +212,9 @@ impl Worker {
         }
         self.ctx.objects.release(&self.uid);
         self.ctx.tokens.forget(&self.uid);
+        self.ctx.certificates.forget(&self.uid);
         self.ctx.images.forget(&self.uid);
-        self.ctx.admitted.lock().remove(&self.uid);
+        self.ctx.allocations.forget(&self.uid);
         if self.stage == Stage::Finished {
             self.ctx.observed.forget(&self.uid);
         }
@@ -210,12 +222,19 @@ impl Worker {
 
     /// Looks, decides, starts tasks; returns when to look again at the latest.
     fn step(&mut self) -> Option<Instant> {
-        let update = self.input.borrow_and_update().clone();
+        let mut update = self.input.borrow_and_update().clone();
+        let wanted = update.pod.clone();
+        update.pod = self.ctx.allocations.promised(&wanted);
         let view = self.view.borrow_and_update().clone();
         self.remember(&view);
         let mut next = None;
+        let ephemeral = ephemeral::all(&update.pod).count();
+        if ephemeral != self.referenced {
+            self.referenced = ephemeral;
+            self.ctx.objects.reference(&update.pod, &self.objects);
+        }
         if self.stage == Stage::Active {
-            next = self.active(&update, &view);
+            next = self.active(&mut update, &wanted, &view);
         }
         if self.stage == Stage::Stopping {
             self.stopping(&update, &view);
@@ -269,6 +288,10 @@ impl Worker {
                         Err(error.to_string())
                     }
                 }
+            }
+            Done::Resized(result) => {
+                self.resized(result);
+                Ok(())
             }
             Done::LastWords(id, words) => {
                 self.reading.remove(&id);
@@ -396,6 +419,7 @@ impl Worker {
         }
         let pod = &update.pod;
         let base = self.base(pod);
+        let record = self.ctx.allocations.record(&self.uid).unwrap_or_default();
         let status = self.state.read(|memory| {
             status::make(&status::Input {
                 pod,
@@ -403,11 +427,13 @@ impl Worker {
                 view,
                 memory,
                 messages: &self.messages,
+                given: &record.given,
                 node_ip: self.ctx.config.node_ip.to_string(),
                 runtime: &self.ctx.runtime_name,
                 seen: self.seen,
                 now: Timestamp::now(),
                 over: self.stage != Stage::Active && view.running().next().is_none(),
+                stopped: matches!(self.stage, Stage::Stopped | Stage::Finished),
                 verdict: self.verdict.as_ref(),
             })
         });

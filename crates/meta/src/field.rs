@@ -1,6 +1,6 @@
 //! Paths into an object and what is wrong there: upstream's `field.Path` and `field.Error`, with its wording.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 
 use serde_json::Value;
 
@@ -256,15 +256,14 @@ impl std::error::Error for Error {}
 
 /// All messages as upstream's aggregate prints them: one alone, several as `[a, b]`, repeats once.
 pub fn aggregate(errors: &[Error]) -> String {
-    let mut messages: Vec<String> = Vec::with_capacity(errors.len());
-    for error in errors {
-        let message = error.to_string();
-        if !messages.contains(&message) {
-            messages.push(message);
-        }
-    }
-    match messages.len() {
-        1 => messages.remove(0),
+    let all: Vec<String> = errors.iter().map(Error::to_string).collect();
+    let mut told = HashSet::with_capacity(all.len());
+    // Who sends the object decides how many there are.
+    let messages: Vec<&str> = (all.iter().map(String::as_str))
+        .filter(|message| told.insert(*message))
+        .collect();
+    match messages.as_slice() {
+        [one] => (*one).to_owned(),
         _ => format!("[{}]", messages.join(", ")),
     }
 }

@@ -2,20 +2,27 @@
 //!
 //! Nothing here does I/O or knows a kind. A request's body arrives as a `serde_json::Value`; [`object`] reads the parts
 //! every object has, [`object_meta`] validates them, [`field`] collects what is wrong, and [`status`] carries it back to
-//! the client in upstream's words. [`labels`] and [`fields`] select, [`patch`] changes, [`quantity`] counts, [`names`] checks and makes names.
+//! the client in upstream's words. [`labels`], [`fields`] and [`node_selector`] select, [`patch`] changes, [`quantity`] counts, [`names`]
+//! checks and makes names, [`cron`] tells when, [`clock`] what time it is.
 //!
 //! Typed structs for metadata were rejected: the API server must keep what it does not understand, and a tree walked
 //! in place costs less than a decode for the few fields that are read.
 
+pub mod clock;
+pub mod cron;
 pub mod field;
 pub mod fields;
+pub mod host_ports;
 pub mod labels;
 pub mod names;
+pub mod node_selector;
 pub mod object;
 pub mod object_meta;
 pub mod patch;
+pub mod pattern;
 pub mod quantity;
 pub mod status;
+pub mod taints;
 pub mod time;
 pub mod types;
 

@@ -10,7 +10,9 @@ use crate::{
 
 /// Keys and values of all annotations together.
 pub const TOTAL_ANNOTATION_SIZE_LIMIT_BYTES: usize = 256 * 1024;
-const MANAGER_NAME_MAX_LENGTH: usize = 128;
+pub const MANAGER_NAME_MAX_LENGTH: usize = 128;
+/// Most bytes of the name of a subresource in managed fields.
+const SUBRESOURCE_NAME_MAX_LENGTH: usize = 256;
 /// Upstream's words for a changed immutable field.
 pub const IMMUTABLE: &str = "field is immutable";
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
@@ -275,12 +277,11 @@ fn validate_managed_fields(metadata: &Value, path: &Path, errors: &mut ErrorList
     for (index, entry) in entries.iter().enumerate() {
         let path = path.index(index);
         let operation = str_at(entry, &["operation"]);
-        if !matches!(operation, "Apply" | "Update") {
-            errors.push(Error::invalid(
-                &path.child("operation"),
-                operation,
-                "must be `Apply` or `Update`",
-            ));
+        let at = path.child("operation");
+        match operation {
+            "Apply" | "Update" => {}
+            "" => errors.push(Error::required(&at, "must not be empty")),
+            other => errors.push(Error::not_supported(&at, other, &["Apply", "Update"])),
         }
         let fields_type = str_at(entry, &["fieldsType"]);
         if !fields_type.is_empty() && fields_type != "FieldsV1" {
@@ -290,13 +291,45 @@ fn validate_managed_fields(metadata: &Value, path: &Path, errors: &mut ErrorList
                 "must be `FieldsV1`",
             ));
         }
-        if str_at(entry, &["manager"]).len() > MANAGER_NAME_MAX_LENGTH {
+        validate_manager(str_at(entry, &["manager"]), &path.child("manager"), errors);
+        if str_at(entry, &["subresource"]).len() > SUBRESOURCE_NAME_MAX_LENGTH {
             errors.push(Error::too_long(
-                &path.child("manager"),
-                MANAGER_NAME_MAX_LENGTH,
+                &path.child("subresource"),
+                SUBRESOURCE_NAME_MAX_LENGTH,
             ));
         }
     }
+}
+
+/// The name of a field manager: short, and of characters that can be seen.
+pub fn validate_manager(name: &str, path: &Path, errors: &mut ErrorList) {
+    if name.len() > MANAGER_NAME_MAX_LENGTH {
+        errors.push(Error::too_long(path, MANAGER_NAME_MAX_LENGTH));
+    }
+    for (position, c) in name.char_indices().filter(|(_, c)| !is_printable(*c)) {
+        let code = u32::from(c);
+        errors.push(Error::invalid(
+            path,
+            name,
+            format!("invalid character U+{code:04X} (at position {position})"),
+        ));
+    }
+}
+
+/// Whether a character can be seen, as Go's `unicode.IsPrint`; the one space among them is that of ASCII.
+pub fn is_printable(c: char) -> bool {
+    let hidden = matches!(
+        c,
+        '\u{ad}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{e000}'..='\u{f8ff}'
+            | '\u{e0000}'..='\u{10ffff}'
+    );
+    c == ' ' || !(c.is_control() || c.is_whitespace() || hidden)
 }
 
 /// A structured label selector (`matchLabels`, `matchExpressions`) as a tree.

@@ -7,12 +7,12 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Now as `metav1.Time`: RFC 3339 in UTC with whole seconds.
 pub fn now_seconds() -> String {
-    format_seconds(Timestamp::now())
+    format_seconds(crate::clock::now())
 }
 
 /// Now as `metav1.MicroTime`: RFC 3339 in UTC with exactly six digits of fraction.
 pub fn now_micro() -> String {
-    format_micro(Timestamp::now())
+    format_micro(crate::clock::now())
 }
 
 /// An instant as `metav1.Time`; the fraction is cut.

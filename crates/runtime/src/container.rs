@@ -2,6 +2,7 @@
 
 mod create;
 mod run;
+mod update;
 
 pub(crate) use create::dispose;
 pub(crate) use run::fail as run_failed;

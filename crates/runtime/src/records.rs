@@ -12,6 +12,8 @@ pub const RECORD_FILE: &str = "record.json";
 pub const NETWORK_FILE: &str = "network.json";
 /// File that says that a sandbox was stopped.
 pub const STOPPED_FILE: &str = "stopped";
+/// File of the resources that a container was last changed to; until then they are those of its record.
+pub const RESOURCES_FILE: &str = "resources.json";
 /// File of why a container could not be started.
 pub const FAILURE_FILE: &str = "failure.json";
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::container::{Container, run_failed};
 use crate::records::{
     ContainerRecord, FAILURE_FILE, FailureRecord, NETWORK_FILE, NetworkRecord, RECORD_FILE,
-    STOPPED_FILE, SandboxRecord, ids,
+    RESOURCES_FILE, STOPPED_FILE, SandboxRecord, ids,
 };
 use crate::runtime::Inner;
 use crate::sandbox::{INTERFACE, Sandbox};
@@ -208,6 +208,9 @@ impl Inner {
 /// A container's state by its files.
 fn restore(container: &Container) {
     let read = |name: &str| container.directory.join(name);
+    if let Ok(Some(resources)) = files::read_json(&read(RESOURCES_FILE)) {
+        container.status.lock().resources = Some(resources);
+    }
     if let Ok(Some(failure)) = files::read_json::<FailureRecord>(&read(FAILURE_FILE)) {
         run_failed(container, &failure);
     } else if let Ok(Some(exit)) = files::read_json::<ExitRecord>(&read(EXIT_FILE)) {

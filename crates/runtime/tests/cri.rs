@@ -5,6 +5,8 @@ mod common;
 mod hostile;
 #[path = "cri/process_namespace.rs"]
 mod process_namespace;
+#[path = "cri/resources.rs"]
+mod resources;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

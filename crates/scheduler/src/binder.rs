@@ -1,4 +1,6 @@
-//! Tells the API server what was decided: bindings, and why a pod waits.
+//! Tells the API server what was decided: bindings, why a pod waits, and which pods end for it.
+
+mod evict;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,10 +12,15 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
-use crate::{Shared, pod_info::PodInfo};
+use crate::{
+    Shared,
+    cycle::Failure,
+    plugins::{default_preemption::Nomination, volume_binding::Reservation},
+    pod_info::PodInfo,
+};
 
 /// A binding that has not been answered by then is given up and tried again.
 const BIND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,8 +35,12 @@ pub struct Binder {
     pub client: kube::Client,
     pub shared: Arc<Shared>,
     pub recorder: Recorder,
+    pub scheduler_name: Arc<str>,
     pub permits: Arc<Semaphore>,
+    /// Seats of pods that wait for their volumes: minutes, where a binding takes no time.
+    pub waiting: Arc<Semaphore>,
     pub tracker: TaskTracker,
+    pub token: CancellationToken,
 }
 
 /// Why a binding failed.
@@ -50,77 +61,173 @@ impl Binder {
 
     /// Binds an assumed pod; undoes the assumption if that fails.
     pub fn bind(&self, info: Arc<PodInfo>, node: String, permit: Option<OwnedSemaphorePermit>) {
-        let (client, shared, recorder) = (
-            self.client.clone(),
-            self.shared.clone(),
-            self.recorder.clone(),
-        );
+        let hand = self.hand();
         self.tracker.spawn(async move {
             let _permit = permit;
-            let result = match timeout(BIND_TIMEOUT, bind(&client, &info, &node)).await {
-                Ok(result) => result,
-                Err(_) => Err(BindError::Timeout),
-            };
-            let pod = format!("{}/{}", info.namespace, info.name);
-            let outcome = match result {
-                Ok(()) => Outcome::Bound,
-                Err(error) => {
-                    warn!(pod, node, %error, "binding failed");
-                    look(&client, &info, &node).await
-                }
-            };
-            if outcome == Outcome::Bound {
-                let note = format!("Successfully assigned {pod} to {node}");
-                recorder.event(&reference(&info), NORMAL, "Scheduled", "Binding", note);
-                return;
-            }
-            let mut state = shared.state.lock();
-            if outcome == Outcome::Gone {
-                // Another pod of this name has another uid.
-                state.remove_pod(&shared.plugins, &info.uid);
-            } else {
-                state.forget(&shared.plugins, &info, Instant::now());
-            }
-            drop(state);
-            shared.wake.notify_one();
+            hand.bind(&info, &node).await;
         });
     }
 
-    /// Writes the PodScheduled condition and an event.
+    /// Has a pod's volumes bound, then the pod; undoes the assumption if either fails.
+    pub fn bind_with_volumes(&self, info: Arc<PodInfo>, node: String, volumes: Reservation) {
+        let (hand, token) = (self.hand(), self.token.clone());
+        let Ok(seat) = self.waiting.clone().try_acquire_owned() else {
+            return hand.undo(&info);
+        };
+        let permits = self.permits.clone();
+        self.tracker.spawn(async move {
+            let shared = hand.shared.clone();
+            let uid = info.uid.clone();
+            let wanted = move || shared.state.lock().snapshot.is_assumed(&uid);
+            let bound = volumes.bind(&hand.client, wanted);
+            // At shutdown the next scheduler goes on from what is written.
+            let Some(bound) = token.run_until_cancelled(bound).await else {
+                return;
+            };
+            drop(seat);
+            match bound {
+                Ok(()) => {
+                    let _permit = permits.acquire_owned().await.ok();
+                    hand.bind(&info, &node).await;
+                }
+                Err(error) => {
+                    let why = format!("running PreBind plugin \"VolumeBinding\": {error}");
+                    let pod = format!("{}/{}", info.namespace, info.name);
+                    warn!(pod, node, why, "volumes are not bound");
+                    let about = reference(&info);
+                    let (kind, reason) = (WARNING, "FailedScheduling");
+                    hand.recorder.event(&about, kind, reason, "Scheduling", why);
+                    hand.undo(&info);
+                }
+            }
+        });
+    }
+
+    fn hand(&self) -> Hand {
+        Hand {
+            client: self.client.clone(),
+            shared: self.shared.clone(),
+            recorder: self.recorder.clone(),
+            scheduler_name: self.scheduler_name.clone(),
+        }
+    }
+
+    /// Tells why a pod waits, in an event, its condition PodScheduled and its nomination, and has the pods ended that end
+    /// for it.
     pub fn report_unschedulable(
         &self,
         info: Arc<PodInfo>,
-        message: String,
+        failure: Failure,
         permit: Option<OwnedSemaphorePermit>,
     ) {
-        let (client, recorder) = (self.client.clone(), self.recorder.clone());
-        recorder.event(
-            &reference(&info),
-            WARNING,
-            "FailedScheduling",
-            "Scheduling",
-            message.clone(),
-        );
-        if condition_is(&info.pod, &message) {
+        let (about, message) = (reference(&info), failure.message.as_str());
+        let (kind, reason) = (WARNING, "FailedScheduling");
+        self.recorder
+            .event(&about, kind, reason, "Scheduling", message);
+        let status = waiting_status(&info.pod, &failure);
+        if status.is_none() && failure.victims.is_empty() && failure.displaced.is_empty() {
             return;
         }
+        let hand = self.hand();
         self.tracker.spawn(async move {
             let _permit = permit;
-            let pods: Api<Pod> = Api::namespaced(client, &info.namespace);
-            let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let patch = Patch::Strategic(json!({"metadata": {"uid": info.uid}, "status": {"conditions": [{
-                "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
-                "lastProbeTime": null, "lastTransitionTime": now,
-            }]}}));
-            let parameters = PatchParams::default();
-            let write = pods.patch_status(&info.name, &parameters, &patch);
-            match timeout(BIND_TIMEOUT, write).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
-                Ok(Err(error)) => warn!(pod = info.name, %error, "cannot report an unschedulable pod"),
-                Err(_) => warn!(pod = info.name, "cannot report an unschedulable pod: no answer"),
-            }
+            let report = async {
+                if let Some(status) = status {
+                    patch_status(&hand.client, &info, status).await;
+                }
+            };
+            tokio::join!(report, hand.make_room(&info, &failure));
         });
+    }
+}
+
+/// What of a waiting pod's status is to be written; `None` where it is so already.
+fn waiting_status(pod: &Pod, failure: &Failure) -> Option<Value> {
+    let status = pod.status.as_ref();
+    let nominated = status.and_then(|status| status.nominated_node_name.as_deref());
+    let nominated = nominated.unwrap_or_default();
+    let mut wanted = json!({});
+    if !condition_is(pod, &failure.message) {
+        wanted["conditions"] = json!([{
+            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": failure.message,
+            "lastProbeTime": null, "lastTransitionTime": now(), "observedGeneration": pod.metadata.generation,
+        }]);
+    }
+    match &failure.nomination {
+        Nomination::To(node) if node != nominated => wanted["nominatedNodeName"] = json!(node),
+        Nomination::Cleared if !nominated.is_empty() => wanted["nominatedNodeName"] = json!(null),
+        _ => {}
+    }
+    (wanted != json!({})).then_some(wanted)
+}
+
+fn now() -> String {
+    let now = knarr_meta::clock::now();
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Changes the status of a pod that waits; one that is gone needs none.
+async fn patch_status(client: &kube::Client, info: &PodInfo, status: Value) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &info.namespace);
+    let patch = Patch::Strategic(json!({"metadata": {"uid": info.uid}, "status": status}));
+    let parameters = PatchParams::default();
+    let write = pods.patch_status(&info.name, &parameters, &patch);
+    match timeout(BIND_TIMEOUT, write).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => {}
+        Ok(Err(error)) => warn!(pod = info.name, %error, "cannot report an unschedulable pod"),
+        Err(_) => warn!(
+            pod = info.name,
+            "cannot report an unschedulable pod: no answer"
+        ),
+    }
+}
+
+/// What a task that binds needs.
+struct Hand {
+    client: kube::Client,
+    shared: Arc<Shared>,
+    recorder: Recorder,
+    scheduler_name: Arc<str>,
+}
+
+impl Hand {
+    async fn bind(&self, info: &PodInfo, node: &str) {
+        let result = match timeout(BIND_TIMEOUT, bind(&self.client, info, node)).await {
+            Ok(result) => result,
+            Err(_) => Err(BindError::Timeout),
+        };
+        let pod = format!("{}/{}", info.namespace, info.name);
+        let outcome = match result {
+            Ok(()) => Outcome::Bound,
+            Err(error) => {
+                warn!(pod, node, %error, "binding failed");
+                look(&self.client, info, node).await
+            }
+        };
+        match outcome {
+            Outcome::Bound => {
+                let note = format!("Successfully assigned {pod} to {node}");
+                self.recorder
+                    .event(&reference(info), NORMAL, "Scheduled", "Binding", note);
+            }
+            Outcome::NotBound => self.undo(info),
+            Outcome::Gone => {
+                // Another pod of this name has another uid.
+                let mut state = self.shared.state.lock();
+                state.remove_pod(&self.shared.plugins, &info.uid);
+                drop(state);
+                self.shared.wake.notify_one();
+            }
+        }
+    }
+
+    /// Takes the assumption back, and has the pod tried again.
+    fn undo(&self, info: &PodInfo) {
+        let mut state = self.shared.state.lock();
+        state.forget(&self.shared.plugins, info, Instant::now());
+        drop(state);
+        self.shared.wake.notify_one();
     }
 }
 

@@ -1,62 +1,142 @@
 //! The extension points a plugin may fill, named as upstream's.
+//!
+//! PreFilter and PreScore look at the whole snapshot once a pod and keep what they found in a typed state ([`CycleState`],
+//! [`ScoreState`]); Filter and Score read it once a node. A state can be told of a pod more or less on a node, so that
+//! preemption tries what would be without looking at the whole snapshot again.
 
-use k8s_openapi::api::core::v1::Node;
+mod events;
+mod run;
 
-use crate::{pod_info::PodInfo, snapshot::NodeInfo};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+
+pub use events::{Change, ClusterEvent, VolumeEvent};
+
+use crate::{
+    plugins::{
+        default_preemption::DefaultPreemption, image_locality, inter_pod_affinity,
+        pod_topology_spread, volume_binding::VolumeBinding,
+    },
+    pod_info::PodInfo,
+    snapshot::{NodeInfo, Snapshot},
+};
 
 /// Scores go from 0 to this (upstream `framework.MaxNodeScore`).
 pub const MAX_SCORE: i64 = 100;
 
-/// Rules a node out, with reasons as upstream words them: they are what `kubectl describe pod` shows.
+/// Why a node is ruled out, as upstream words it: it is what `kubectl describe pod` shows.
+pub type Reason = Cow<'static, str>;
+
+/// A node is ruled out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reasons: Vec<Reason>,
+    /// Whether it may fit once other pods have left it (upstream's `Unschedulable`, in contrast to
+    /// `UnschedulableAndUnresolvable`).
+    pub resolvable: bool,
+}
+
+impl Refusal {
+    /// Other pods are in the way.
+    pub fn resolvable(reason: impl Into<Reason>) -> Self {
+        Self {
+            reasons: vec![reason.into()],
+            resolvable: true,
+        }
+    }
+
+    /// It would not fit on an empty node either.
+    pub fn unresolvable(reason: impl Into<Reason>) -> Self {
+        Self {
+            reasons: vec![reason.into()],
+            resolvable: false,
+        }
+    }
+}
+
+/// Which nodes a plugin wants to be asked about.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PreFilter {
+    All,
+    /// It rules out every other node (upstream's `PreFilterResult`).
+    Only(BTreeSet<String>),
+    /// It has nothing to say of this pod, and is not asked (upstream's `Skip`).
+    Skip,
+}
+
+/// What plugins found out about a pod before any node was looked at.
+#[derive(Clone, Default)]
+pub struct CycleState {
+    /// Filters that have nothing to say.
+    skipped: FilterSet,
+    pub spread: Option<pod_topology_spread::State>,
+    pub affinity: Option<inter_pod_affinity::State>,
+}
+
+/// Rules nodes out.
 pub trait Filter: Send + Sync {
     fn name(&self) -> &'static str;
-    /// Adds a reason for each thing that does not fit.
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<String>);
+    /// Looks at the pod and at the whole cluster, once, and keeps in `state` what [`Filter::filter`] reads.
+    ///
+    /// # Errors
+    /// Why every node is ruled out.
+    fn pre_filter(
+        &self,
+        _pod: &PodInfo,
+        _cluster: &Snapshot,
+        _state: &mut CycleState,
+    ) -> Result<PreFilter, Reason> {
+        Ok(PreFilter::All)
+    }
+    /// Whether the pod may be on the node.
+    ///
+    /// # Errors
+    /// Everything that does not fit.
+    fn filter(&self, pod: &PodInfo, node: &NodeInfo, state: &CycleState) -> Result<(), Refusal>;
+    /// Makes `state` what it were with a pod more on the node (upstream's `PreFilterExtensions`).
+    fn add_pod(&self, _pod: &PodInfo, _added: &PodInfo, _node: &NodeInfo, _state: &mut CycleState) {
+    }
+    /// Makes `state` what it were with a pod less on the node.
+    fn remove_pod(
+        &self,
+        _pod: &PodInfo,
+        _removed: &PodInfo,
+        _node: &NodeInfo,
+        _state: &mut CycleState,
+    ) {
+    }
     /// What can let a pod fit that was ruled out here (upstream `EventsToRegister`). Nothing else has it tried again.
     fn changes(&self) -> &'static [Change];
     /// Whether such a change does so for this pod (upstream's queueing hints). At least its node must pass; plugins that
     /// can tell cheaply also ask whether it did not before.
     fn helps(&self, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
-        let mut reasons = Vec::new();
-        self.filter(pod, event.node, &mut reasons);
-        reasons.is_empty()
+        let state = CycleState::default();
+        self.filter(pod, event.node, &state).is_ok()
+    }
+    /// Whether a change of claims, volumes or classes lets a pod fit that was ruled out here.
+    fn volumes_help(&self, _pod: &PodInfo, _event: &VolumeEvent<'_>) -> bool {
+        false
     }
 }
 
-/// What happened to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    NodeAdded,
-    NodeLabels,
-    NodeTaints,
-    NodeUncordoned,
-    NodeAllocatable,
-    /// A pod on it ended, was deleted, could not be bound, or takes less than before.
-    PodRemoved,
-}
-
-/// Something that may let a pod fit that did not before.
-pub struct ClusterEvent<'a> {
-    pub change: Change,
-    /// As it is now.
-    pub node: &'a NodeInfo,
-    /// As it was, where the node itself changed.
-    pub before: Option<&'a Node>,
-    /// The pod that was removed.
-    pub freed: Option<&'a PodInfo>,
-}
-
-/// The filters that ruled out a node, by their place among a scheduler's filters (upstream `UnschedulablePlugins`).
+/// Some of a scheduler's filters, by their place among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Rejectors(u64);
+pub struct FilterSet(u64);
 
-impl Rejectors {
+/// The filters that ruled out a node (upstream `UnschedulablePlugins`).
+pub type Rejectors = FilterSet;
+
+impl FilterSet {
     /// Filters a scheduler may have.
     const FILTERS_MAX: usize = 64;
 
     pub fn insert(&mut self, filter: usize) {
         debug_assert!(filter < Self::FILTERS_MAX, "a bit for each filter");
         self.0 |= 1 << filter;
+    }
+
+    /// Those of both.
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 
     fn contains(self, filter: usize) -> bool {
@@ -68,13 +148,32 @@ impl Rejectors {
     }
 }
 
+/// What plugins found out about a pod and the nodes that it fits on, before any of them was ranked.
+#[derive(Default)]
+pub struct ScoreState {
+    pub spread: Option<pod_topology_spread::ScoreState>,
+    pub affinity: Option<inter_pod_affinity::ScoreState>,
+    pub images: Option<image_locality::ScoreState>,
+}
+
 /// Ranks the nodes that fit.
 pub trait Score: Send + Sync {
     fn name(&self) -> &'static str;
+    /// Looks at the pod, at the nodes that it fits on and at the whole cluster, once; `false`: all nodes are alike to it
+    /// (upstream's `Skip`).
+    fn pre_score(
+        &self,
+        _pod: &PodInfo,
+        _cluster: &Snapshot,
+        _nodes: &[&NodeInfo],
+        _state: &mut ScoreState,
+    ) -> bool {
+        true
+    }
     /// Any number; [`Score::normalize`] brings them into range.
-    fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64;
+    fn score(&self, pod: &PodInfo, node: &NodeInfo, state: &ScoreState) -> i64;
     /// Brings the scores of all nodes into 0..=[`MAX_SCORE`].
-    fn normalize(&self, _scores: &mut [i64]) {}
+    fn normalize(&self, _nodes: &[&NodeInfo], _state: &ScoreState, _scores: &mut [i64]) {}
     fn weight(&self) -> i64 {
         1
     }
@@ -97,25 +196,9 @@ pub fn normalize_by_max(scores: &mut [i64], reverse: bool) {
 pub struct Plugins {
     pub filters: Vec<Box<dyn Filter>>,
     pub scores: Vec<Box<dyn Score>>,
-}
-
-impl Plugins {
-    fn of(&self, rejectors: Rejectors) -> impl Iterator<Item = &dyn Filter> {
-        let filters = self.filters.iter().enumerate();
-        filters
-            .filter(move |(index, _)| rejectors.contains(*index))
-            .map(|(_, filter)| filter.as_ref())
-    }
-
-    /// Whether such a change may help any pod that `rejectors` ruled out. Where nobody did there was no node at all, and
-    /// anything may help.
-    pub fn may_help(&self, rejectors: Rejectors, change: Change) -> bool {
-        rejectors.is_empty() || self.of(rejectors).any(|f| f.changes().contains(&change))
-    }
-
-    /// Whether an event helps a pod that `rejectors` ruled out.
-    pub fn helps(&self, rejectors: Rejectors, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
-        let asks = |f: &dyn Filter| f.changes().contains(&event.change) && f.helps(pod, event);
-        rejectors.is_empty() || self.of(rejectors).any(asks)
-    }
+    /// Makes room where there is none (upstream's PostFilter).
+    pub preemption: DefaultPreemption,
+    /// The one plugin that takes something for a pod, and has it made ready before the pod is bound (upstream's Reserve and
+    /// PreBind). It is among the filters too.
+    pub volumes: Option<Arc<VolumeBinding>>,
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! pod informer -> queue -> cycle: snapshot -> Filter -> Score -> assume -> bind (in the background)
-//! node informer -> snapshot         ^------------- a change wakes the pods that were ruled out by what changed
+//! node informer -> snapshot         ^              `-> nothing fits: preempt, nominate -> end pods (in the background)
+//! claims, volumes, classes ---------^------------- a change wakes the pods that were ruled out by what changed
 //! ```
 //!
 //! One task owns the decision: it reads the snapshot, which informers update by delta, and assumes the pod on its node
@@ -15,12 +16,15 @@
 mod binder;
 mod cycle;
 mod framework;
+mod nominated;
 mod plugins;
 mod pod_info;
 mod queue;
 mod resources;
+pub mod simulation;
 mod snapshot;
 mod state;
+mod tally;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,10 +34,19 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{binder::Binder, cycle::Cycle, framework::Plugins, pod_info::PodInfo, state::State};
+use crate::{
+    binder::Binder,
+    cycle::Cycle,
+    framework::{Plugins, VolumeEvent},
+    plugins::Sources,
+    pod_info::PodInfo,
+    state::State,
+};
 
 /// Bindings on their way to the API server at once.
 const BINDINGS_IN_FLIGHT: usize = 64;
+/// Pods whose volumes are being bound at once; more are tried again later.
+const PODS_WAITING_FOR_VOLUMES: usize = 1024;
 /// How long bindings may take to finish at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -59,12 +72,24 @@ pub(crate) struct Shared {
     pub wake: Notify,
 }
 
+impl Shared {
+    fn volumes_changed(&self, event: &VolumeEvent<'_>) {
+        if let Some(volumes) = &self.plugins.volumes {
+            volumes.changed();
+        }
+        if self.state.lock().volumes_changed(&self.plugins, event) {
+            self.wake.notify_one();
+        }
+    }
+}
+
 /// The scheduler of a cluster.
 pub struct Scheduler {
     config: Config,
     client: kube::Client,
     pods: Informer<Pod>,
     nodes: Informer<Node>,
+    sources: Sources,
     shared: Arc<Shared>,
 }
 
@@ -77,8 +102,9 @@ impl Scheduler {
             ..InformerScope::default()
         });
         let nodes = informers.informer::<Node>();
+        let sources = Sources::new(informers);
         let shared = Arc::new(Shared {
-            plugins: plugins::default_profile(),
+            plugins: plugins::default_profile(&sources),
             state: Mutex::new(State::default()),
             wake: Notify::new(),
         });
@@ -87,8 +113,10 @@ impl Scheduler {
             client,
             pods,
             nodes,
+            sources,
             shared,
         };
+        scheduler.watch_volumes();
         scheduler.watch_nodes();
         scheduler.watch_pods();
         scheduler
@@ -97,6 +125,7 @@ impl Scheduler {
     /// Schedules until `token` is cancelled, then lets the bindings in flight finish.
     pub async fn run(self, token: CancellationToken) {
         let synced = async {
+            self.sources.synced().await;
             self.nodes.synced().await;
             self.pods.synced().await;
         };
@@ -111,8 +140,11 @@ impl Scheduler {
                 client: self.client.clone(),
                 shared: self.shared.clone(),
                 recorder,
+                scheduler_name: self.config.scheduler_name.as_str().into(),
                 permits: Arc::new(Semaphore::new(BINDINGS_IN_FLIGHT)),
+                waiting: Arc::new(Semaphore::new(PODS_WAITING_FOR_VOLUMES)),
                 tracker: tracker.clone(),
+                token: token.clone(),
             },
         };
         token.run_until_cancelled(cycle.run()).await;
@@ -125,6 +157,27 @@ impl Scheduler {
         }
     }
 
+    fn watch_volumes(&self) {
+        let shared = self.shared.clone();
+        self.sources.claims.on_event(move |event| {
+            let meta = &event.object().metadata;
+            shared.volumes_changed(&VolumeEvent::Claim {
+                namespace: meta.namespace.as_deref().unwrap_or_default(),
+                name: meta.name.as_deref().unwrap_or_default(),
+            });
+        });
+        let shared = self.shared.clone();
+        self.sources
+            .volumes
+            .on_event(move |_| shared.volumes_changed(&VolumeEvent::Volume));
+        let shared = self.shared.clone();
+        self.sources.classes.on_event(move |event| {
+            if !matches!(event, Event::Deleted(_)) {
+                shared.volumes_changed(&VolumeEvent::Class);
+            }
+        });
+    }
+
     fn watch_nodes(&self) {
         let shared = self.shared.clone();
         self.nodes.on_event(move |event| {
@@ -133,10 +186,7 @@ impl Scheduler {
                 Event::Added(node) | Event::Updated { new: node, .. } => {
                     state.set_node(&shared.plugins, node)
                 }
-                Event::Deleted(node) => {
-                    state.snapshot.remove_node(node);
-                    false
-                }
+                Event::Deleted(node) => state.remove_node(&shared.plugins, node),
             };
             drop(state);
             if woken {
@@ -160,22 +210,30 @@ impl Scheduler {
             });
             let mut state = shared.state.lock();
             let mut woken = false;
-            // A list that replaced a watch tells of a pod that was deleted and made anew in one event.
-            if let Event::Updated { old, .. } = &event
-                && let Some(old) = old.metadata.uid.as_deref().filter(|old| *old != info.uid)
-            {
-                woken |= state.remove_pod(&shared.plugins, old);
+            let mut nominated = None;
+            if let Event::Updated { old, .. } = &event {
+                match old.metadata.uid.as_deref().filter(|old| *old != info.uid) {
+                    // A list that replaced a watch tells of a pod that was deleted and made anew in one event.
+                    Some(old) => woken |= state.remove_pod(&shared.plugins, old),
+                    None => nominated = pod_info::nominated_node(old),
+                }
             }
             match &event {
                 Event::Deleted(_) => woken |= state.remove_pod(&shared.plugins, &info.uid),
                 _ if assigned => woken |= state.set_pod(&shared.plugins, info),
                 _ if ours && info.wants_node() => {
-                    state.queue.set(info);
+                    state.set_waiting(&shared.plugins, nominated, info);
                     woken = true;
                 }
-                _ => state.queue.remove(&info.uid),
+                _ => woken |= state.remove_pod(&shared.plugins, &info.uid),
             }
             drop(state);
+            // Whoever waits for the volumes of a pod that is gone need not.
+            if let (Event::Deleted(pod), Some(volumes)) = (&event, &shared.plugins.volumes)
+                && knarr_volumes::pod::claims(pod).next().is_some()
+            {
+                volumes.changed();
+            }
             if woken {
                 shared.wake.notify_one();
             }

@@ -1,23 +1,16 @@
 //! A pod as the scheduler needs it: read once when it arrives, not once a node.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
-use knarr_meta::labels::Selector;
+use knarr_meta::{host_ports::HostPort, node_selector::RequiredNodes};
+use knarr_volumes::pod::{self, PodClaim};
 
 use crate::{
-    plugins::node_affinity::{Preferred, RequiredNodes},
+    plugins::{inter_pod_affinity::PodAffinity, node_affinity::Preferred},
     resources::{self, Resources},
 };
-
-/// A port of the node that a pod takes for itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostPort {
-    /// `0.0.0.0` where the pod names none.
-    pub ip: String,
-    pub protocol: String,
-    pub port: i32,
-}
 
 /// What is decided from.
 #[derive(Debug)]
@@ -33,8 +26,10 @@ pub struct PodInfo {
     pub host_ports: Vec<HostPort>,
     pub required_nodes: RequiredNodes,
     pub preferred_nodes: Vec<Preferred>,
-    /// The controller that made the pod: its siblings are spread.
-    pub controller_uid: Option<String>,
+    /// The claims of its volumes.
+    pub claims: Vec<PodClaim>,
+    /// Rules about other pods, where it has any.
+    pub affinity: Option<Box<PodAffinity>>,
 }
 
 impl PodInfo {
@@ -42,22 +37,18 @@ impl PodInfo {
         let meta = &pod.metadata;
         let empty = PodSpec::default();
         let spec = pod.spec.as_ref().unwrap_or(&empty);
-        let owners = meta.owner_references.iter().flatten();
-        let controller = owners
-            .filter(|owner| owner.controller == Some(true))
-            .map(|owner| owner.uid.clone())
-            .next();
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
             priority: spec.priority.unwrap_or(0),
-            requests: resources::pod_requests(spec),
-            score_requests: resources::pod_requests_for_score(spec),
-            host_ports: host_ports(spec),
+            requests: resources::pod_requests(pod),
+            score_requests: resources::pod_requests_for_score(pod),
+            host_ports: HostPort::of(spec),
             required_nodes: RequiredNodes::new(spec),
             preferred_nodes: Preferred::all(spec),
-            controller_uid: controller,
+            claims: pod::claims(pod).collect(),
+            affinity: PodAffinity::of(pod).map(Box::new),
             pod: pod.clone(),
         }
     }
@@ -84,69 +75,45 @@ impl PodInfo {
             .unwrap_or_default()
     }
 
+    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        self.pod.metadata.labels.as_ref()
+    }
+
+    /// Whether it is on its way out.
+    pub fn is_ending(&self) -> bool {
+        self.pod.metadata.deletion_timestamp.is_some()
+    }
+
+    /// The node that its status says it is nominated to.
+    pub fn nominated_node(&self) -> Option<&str> {
+        nominated_node(&self.pod)
+    }
+
+    /// Since when its kubelet has it; `None` before.
+    pub fn started(&self) -> Option<Timestamp> {
+        let status = self.pod.status.as_ref()?;
+        status.start_time.as_ref().map(|time| time.0)
+    }
+
+    /// Whether it may have others ended to get their room.
+    pub fn may_preempt(&self) -> bool {
+        let spec = self.pod.spec.as_ref();
+        spec.and_then(|spec| spec.preemption_policy.as_deref()) != Some("Never")
+    }
+
     /// The rules of the pod that this scheduler does not know, in words for its owner.
     pub fn unsupported(&self) -> Option<&'static str> {
         let spec = self.pod.spec.as_ref()?;
-        let affinity = spec.affinity.as_ref();
-        let required = |terms: Option<usize>| terms.is_some_and(|n| n > 0);
-        let affinity_terms = affinity
-            .and_then(|a| a.pod_affinity.as_ref())
-            .and_then(|a| {
-                a.required_during_scheduling_ignored_during_execution
-                    .as_ref()
-            });
-        let anti_terms = affinity
-            .and_then(|a| a.pod_anti_affinity.as_ref())
-            .and_then(|a| {
-                a.required_during_scheduling_ignored_during_execution
-                    .as_ref()
-            });
-        if required(affinity_terms.map(Vec::len)) || required(anti_terms.map(Vec::len)) {
-            return Some("required pod affinity is not supported by this scheduler");
-        }
-        let constraints = spec.topology_spread_constraints.iter().flatten();
-        constraints
-            .filter(|c| c.when_unsatisfiable == "DoNotSchedule")
-            .map(|_| "topology spread constraints with DoNotSchedule are not supported by this scheduler")
-            .next()
-            .or_else(|| self.claims().map(|_| "persistent volume claims are not supported by this scheduler"))
-    }
-
-    fn claims(&self) -> Option<()> {
-        let volumes = self.pod.spec.as_ref()?.volumes.as_ref()?;
-        volumes
-            .iter()
-            .any(|v| v.persistent_volume_claim.is_some() || v.ephemeral.is_some())
-            .then_some(())
+        let claims = spec.resource_claims.as_ref();
+        claims
+            .is_some_and(|claims| !claims.is_empty())
+            .then_some("resource claims are not supported by this scheduler")
     }
 }
 
-fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
-    let sidecars = spec.init_containers.iter().flatten();
-    let sidecars = sidecars.filter(|c| c.restart_policy.as_deref() == Some("Always"));
-    let ports = spec
-        .containers
-        .iter()
-        .chain(sidecars)
-        .flat_map(|c| c.ports.iter().flatten());
-    ports
-        .filter_map(|port| {
-            Some(HostPort {
-                ip: match port.host_ip.as_deref() {
-                    None | Some("") => "0.0.0.0".to_owned(),
-                    Some(ip) => ip.to_owned(),
-                },
-                protocol: port.protocol.clone().unwrap_or_else(|| "TCP".to_owned()),
-                port: port.host_port.filter(|p| *p > 0)?,
-            })
-        })
-        .collect()
-}
-
-/// Whether labels satisfy a selector made of a plain map (`nodeSelector`).
-pub fn selector_of(map: Option<&std::collections::BTreeMap<String, String>>) -> Selector {
-    match map {
-        None => Selector::everything(),
-        Some(map) => Selector::from_set(map.iter().map(|(k, v)| (k.clone(), v.clone()))),
-    }
+/// The node that a pod's status says it is nominated to.
+pub fn nominated_node(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?;
+    let name = status.nominated_node_name.as_deref()?;
+    (!name.is_empty()).then_some(name)
 }

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    framework::{ClusterEvent, Plugins, Rejectors},
+    framework::{ClusterEvent, Plugins, Rejectors, VolumeEvent},
     pod_info::PodInfo,
 };
 
@@ -26,9 +26,10 @@ type Rank = (Reverse<i32>, u64);
 
 enum Place {
     Active(Rank),
-    /// Tried again at this time.
+    /// Tried again at this time; where it is only about a change that may help, earlier if there is nothing else to try.
     BackingOff {
         until: Instant,
+        woken: Option<Rank>,
     },
     /// Set aside when it failed: tried again when something changes that those who ruled it out wait for, or after
     /// [`UNSCHEDULABLE_MAX`].
@@ -38,6 +39,8 @@ enum Place {
     },
     /// Taken by the cycle.
     InFlight,
+    /// To be tried once what is under way for it is done.
+    Held,
 }
 
 struct Entry {
@@ -45,6 +48,14 @@ struct Entry {
     arrival: u64,
     attempts: u32,
     place: Place,
+    /// Other pods are being ended for it: it is not tried before all have been told.
+    held: bool,
+}
+
+impl Entry {
+    fn rank(&self) -> Rank {
+        (Reverse(self.info.priority), self.arrival)
+    }
 }
 
 /// The pods without a node, by uid.
@@ -52,6 +63,8 @@ struct Entry {
 pub struct Queue {
     entries: HashMap<String, Entry>,
     active: BTreeMap<Rank, String>,
+    /// Those that back off although something changed that may help them.
+    woken: BTreeMap<Rank, String>,
     /// Those that back off and those set aside, by when they are tried.
     waiting: BTreeSet<(Instant, String)>,
     /// Those set aside: an event is looked at once for all that were ruled out by the same plugins.
@@ -89,17 +102,51 @@ impl Queue {
             arrival: self.arrivals,
             attempts: 0,
             place: Place::InFlight,
+            held: false,
         };
         self.entries.insert(uid.clone(), entry);
         self.activate(&uid);
     }
 
     fn activate(&mut self, uid: &str) {
-        if let Some(entry) = self.entries.get_mut(uid) {
-            let rank = (Reverse(entry.info.priority), entry.arrival);
-            entry.place = Place::Active(rank);
-            self.active.insert(rank, uid.to_owned());
+        match self.entries.get_mut(uid) {
+            Some(entry) if entry.held => entry.place = Place::Held,
+            Some(entry) => {
+                let rank = entry.rank();
+                entry.place = Place::Active(rank);
+                self.active.insert(rank, uid.to_owned());
+            }
+            None => {}
         }
+    }
+
+    /// Keeps a pod from being tried, until [`Queue::release`].
+    pub fn hold(&mut self, uid: &str) {
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.held = true;
+        }
+    }
+
+    /// Has a pod tried again that was held, if anything would have had it tried meanwhile.
+    pub fn release(&mut self, uid: &str) {
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.held = false;
+            if matches!(entry.place, Place::Held) {
+                self.activate(uid);
+            }
+        }
+    }
+
+    /// Has a pod tried again at once. Whether it waits.
+    pub fn retry(&mut self, uid: &str) -> bool {
+        let entry = self.entries.get(uid);
+        let waits = |e: &Entry| matches!(e.place, Place::BackingOff { .. } | Place::Aside { .. });
+        let waits = entry.is_some_and(waits);
+        if waits {
+            self.leave(uid);
+            self.activate(uid);
+        }
+        waits
     }
 
     /// Takes a pod out of the place it is in; it is in flight then.
@@ -111,8 +158,11 @@ impl Queue {
             Place::Active(rank) => {
                 self.active.remove(&rank);
             }
-            Place::BackingOff { until } => {
+            Place::BackingOff { until, woken } => {
                 self.waiting.remove(&(until, uid.to_owned()));
+                if let Some(rank) = woken {
+                    self.woken.remove(&rank);
+                }
             }
             Place::Aside { failed, rejectors } => {
                 let until = failed + UNSCHEDULABLE_MAX;
@@ -124,7 +174,7 @@ impl Queue {
                     }
                 }
             }
-            Place::InFlight => {}
+            Place::InFlight | Place::Held => {}
         }
     }
 
@@ -142,7 +192,11 @@ impl Queue {
             self.leave(&uid);
             self.activate(&uid);
         }
-        let Some((_, uid)) = self.active.pop_first() else {
+        let next = match self.active.pop_first() {
+            Some((_, uid)) => Some(uid),
+            None => self.pop_woken(),
+        };
+        let Some(uid) = next else {
             return Err(self.waiting.first().map(|(until, _)| *until));
         };
         let changes = self.changes;
@@ -154,6 +208,20 @@ impl Queue {
             info: entry.info.clone(),
             changes,
         })
+    }
+
+    /// Where nothing else is to be tried a pod that something may help need not wait out its back-off (upstream's
+    /// `SchedulerPopFromBackoffQ`).
+    fn pop_woken(&mut self) -> Option<String> {
+        loop {
+            let (_, uid) = self.woken.first_key_value()?;
+            let uid = uid.clone();
+            self.leave(&uid);
+            match self.entries.get_mut(&uid) {
+                Some(entry) if entry.held => entry.place = Place::Held,
+                _ => return Some(uid),
+            }
+        }
     }
 
     /// Puts a pod back that found no node. It waits for a change that `rejectors` wait for, at most five minutes; if any
@@ -181,6 +249,7 @@ impl Queue {
         entry.attempts += 1;
         let place = place.unwrap_or_else(|| Place::BackingOff {
             until: now + backoff(entry.attempts),
+            woken: None,
         });
         self.enter(uid, place);
     }
@@ -192,8 +261,13 @@ impl Queue {
                 uids.insert(uid.to_owned());
                 failed + UNSCHEDULABLE_MAX
             }
-            Place::BackingOff { until } => until,
-            Place::Active(_) | Place::InFlight => return,
+            Place::BackingOff { until, woken } => {
+                if let Some(rank) = woken {
+                    self.woken.insert(rank, uid.to_owned());
+                }
+                until
+            }
+            Place::Active(_) | Place::InFlight | Place::Held => return,
         };
         self.waiting.insert((until, uid.to_owned()));
         if let Some(entry) = self.entries.get_mut(uid) {
@@ -201,18 +275,37 @@ impl Queue {
         }
     }
 
-    /// Something changed: of the pods set aside those that it helps are tried again, after their back-off. The others are
-    /// left alone, so that their next attempt is not put off further. Whether it helps any.
+    /// Something changed on a node: of the pods set aside those that it helps are tried again, after their back-off. The others
+    /// are left alone, so that their next attempt is not put off further. Whether it helps any.
     pub fn wake(&mut self, plugins: &Plugins, event: &ClusterEvent<'_>) -> bool {
+        self.wake_those(
+            |rejectors| plugins.may_help(rejectors, event.change),
+            |rejectors, pod| plugins.helps(rejectors, pod, event),
+        )
+    }
+
+    /// As above, for a change of claims, volumes or classes.
+    pub fn wake_by_volume(&mut self, plugins: &Plugins, event: &VolumeEvent<'_>) -> bool {
+        self.wake_those(
+            |_| true,
+            |rejectors, pod| plugins.volumes_help(rejectors, pod, event),
+        )
+    }
+
+    fn wake_those(
+        &mut self,
+        may_help: impl Fn(Rejectors) -> bool,
+        helps: impl Fn(Rejectors, &PodInfo) -> bool,
+    ) -> bool {
         self.changes += 1;
         let mut helped = Vec::new();
         for (rejectors, uids) in &self.aside {
-            if !plugins.may_help(*rejectors, event.change) {
+            if !may_help(*rejectors) {
                 continue;
             }
             let helps = |uid: &&String| {
                 let entry = self.entries.get(*uid);
-                entry.is_some_and(|entry| plugins.helps(*rejectors, &entry.info, event))
+                entry.is_some_and(|entry| helps(*rejectors, &entry.info))
             };
             helped.extend(uids.iter().filter(helps).cloned());
         }
@@ -221,8 +314,9 @@ impl Queue {
                 && let Place::Aside { failed, .. } = entry.place
             {
                 let until = failed + backoff(entry.attempts);
+                let woken = Some(entry.rank());
                 self.leave(uid);
-                self.enter(uid, Place::BackingOff { until });
+                self.enter(uid, Place::BackingOff { until, woken });
             }
         }
         !helped.is_empty()

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{Container, PodSpec, ResourceRequirements},
+    api::core::v1::{Container, ContainerStatus, Pod, PodSpec, PodStatus, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use knarr_meta::Quantity;
@@ -90,41 +90,95 @@ impl Resources {
 }
 
 /// What a pod needs at its peak: its containers together, or an init container with the sidecars started before it, plus
-/// overhead (upstream `resource.PodRequests`). Pod-level requests, where set, stand for all of it.
-pub fn pod_requests(spec: &PodSpec) -> Resources {
-    sum_of(spec, &requests_of)
+/// overhead (upstream `resource.PodRequests`). Pod-level requests, where set, stand for all of it. While a pod is being resized
+/// that is the most of what it asks for, what its node has promised and what its containers have; what its node can never give
+/// does not count.
+pub fn pod_requests(pod: &Pod) -> Resources {
+    charged(pod, &amounts_of)
 }
 
 /// The same with the defaults for containers that ask for nothing, for scores.
-pub fn pod_requests_for_score(spec: &PodSpec) -> Resources {
-    sum_of(spec, &|container| {
-        let mut requests = requests_of(container);
-        let named = |name| {
-            let list = container
-                .resources
-                .as_ref()
-                .and_then(|r| r.requests.as_ref());
-            list.is_some_and(|list| list.contains_key(name))
-        };
+pub fn pod_requests_for_score(pod: &Pod) -> Resources {
+    charged(pod, &|list| {
+        let mut amounts = amounts_of(list);
+        let named = |name| list.is_some_and(|list| list.contains_key(name));
         if !named("cpu") {
-            requests.milli_cpu = DEFAULT_MILLI_CPU;
+            amounts.milli_cpu = DEFAULT_MILLI_CPU;
         }
         if !named("memory") {
-            requests.memory_bytes = DEFAULT_MEMORY_BYTES;
+            amounts.memory_bytes = DEFAULT_MEMORY_BYTES;
         }
-        requests
+        amounts
     })
 }
 
-fn requests_of(container: &Container) -> Resources {
-    of_requirements(container.resources.as_ref())
+fn amounts_of(list: Option<&List>) -> Resources {
+    list.map(Resources::from_list).unwrap_or_default()
 }
 
-fn of_requirements(requirements: Option<&ResourceRequirements>) -> Resources {
-    requirements
-        .and_then(|r| r.requests.as_ref())
-        .map(Resources::from_list)
-        .unwrap_or_default()
+/// `read` makes amounts of a container's list.
+fn charged(pod: &Pod, read: &dyn Fn(Option<&List>) -> Resources) -> Resources {
+    let empty = PodSpec::default();
+    let spec = pod.spec.as_ref().unwrap_or(&empty);
+    let wanted = sum_of(spec, &|container| read(requests_of(container)));
+    let Some(statuses) = Statuses::of(pod) else {
+        return wanted;
+    };
+    let promised = sum_of(spec, &|container| {
+        let status = statuses.find(container);
+        let list = status.and_then(|status| status.allocated_resources.as_ref());
+        read(list.or_else(|| statuses.untold(container)))
+    });
+    let mut most = sum_of(spec, &|container| {
+        let status = statuses.find(container);
+        let list = status.and_then(|status| {
+            let actual = status.resources.as_ref();
+            let actual = actual.and_then(|actual| actual.requests.as_ref());
+            actual.or(status.allocated_resources.as_ref())
+        });
+        read(list.or_else(|| statuses.untold(container)))
+    });
+    most.max(&promised);
+    if !statuses.infeasible {
+        most.max(&wanted);
+    }
+    most
+}
+
+/// What a pod's node says of its containers.
+struct Statuses<'a> {
+    status: &'a PodStatus,
+    /// The node can never give what is asked for.
+    infeasible: bool,
+}
+
+impl<'a> Statuses<'a> {
+    /// `None` for a pod of which no node has said anything: most of those that are scheduled.
+    fn of(pod: &'a Pod) -> Option<Self> {
+        let status = pod.status.as_ref()?;
+        status.container_statuses.as_ref()?;
+        let mut conditions = status.conditions.iter().flatten();
+        let pending = conditions.find(|condition| condition.type_ == "PodResizePending");
+        let infeasible = pending.is_some_and(|c| c.reason.as_deref() == Some("Infeasible"));
+        Some(Self { status, infeasible })
+    }
+
+    /// What counts of a container of which the node has said nothing.
+    fn untold<'c>(&self, container: &'c Container) -> Option<&'c List> {
+        requests_of(container).filter(|_| !self.infeasible)
+    }
+
+    fn find(&self, container: &Container) -> Option<&'a ContainerStatus> {
+        let main = self.status.container_statuses.iter().flatten();
+        let init = self.status.init_container_statuses.iter().flatten();
+        main.chain(init)
+            .find(|status| status.name == container.name)
+    }
+}
+
+fn requests_of(container: &Container) -> Option<&List> {
+    let requirements: &ResourceRequirements = container.resources.as_ref()?;
+    requirements.requests.as_ref()
 }
 
 fn sum_of(spec: &PodSpec, requests_of: &dyn Fn(&Container) -> Resources) -> Resources {

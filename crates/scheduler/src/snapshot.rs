@@ -2,25 +2,36 @@
 //!
 //! Assumed pods are in it from the decision until the informer shows the binding, or the binding has failed. Once an informer
 //! has spoken of a pod, what was assumed of it can no longer be undone.
+//!
+//! Nodes are in slots that do not move, so that indexes name them by number. What rules about other pods ask for is indexed
+//! too: nodes whose pods have such rules, and tallies. A cluster without such rules pays nothing for them.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 use k8s_openapi::api::core::v1::{Node, Taint};
+use knarr_meta::host_ports::HostPort;
+
+use parking_lot::Mutex;
 
 use crate::{
     framework::Change,
-    pod_info::{HostPort, PodInfo},
+    nominated::Nominated,
+    pod_info::PodInfo,
     resources::Resources,
+    tally::{Scope, Tallies, Tally},
 };
 
 /// A node as plugins see it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct NodeInfo {
+    name: String,
+    /// Its place in the snapshot.
+    pub slot: usize,
     /// Absent while pods are known on a node that is not (yet, or any more).
     pub node: Option<Arc<Node>>,
     pub allocatable: Resources,
@@ -29,16 +40,16 @@ pub struct NodeInfo {
     pub pods: HashMap<String, Arc<PodInfo>>,
     /// By how many pods each is taken: those that name their node themselves are not asked.
     pub host_ports: HashMap<HostPort, usize>,
-    /// Pods by the controller that made them.
-    pub by_controller: HashMap<String, usize>,
-    pub images: HashSet<String>,
+    /// Sizes of images in bytes, by each of their names.
+    pub images: Arc<HashMap<String, i64>>,
+    /// Pods that have rules about other pods, and those that require other pods not to be near.
+    with_affinity: usize,
+    with_anti_affinity: usize,
 }
 
 impl NodeInfo {
     pub fn name(&self) -> &str {
-        let node = self.node.as_ref();
-        node.and_then(|n| n.metadata.name.as_deref())
-            .unwrap_or_default()
+        &self.name
     }
 
     pub fn taints(&self) -> &[Taint] {
@@ -53,34 +64,53 @@ impl NodeInfo {
         let status = node.status.as_ref();
         self.allocatable = allocatable_of(node);
         let images = status.and_then(|s| s.images.as_ref()).into_iter().flatten();
-        self.images = images
-            .flat_map(|i| i.names.iter().flatten())
-            .cloned()
-            .collect();
+        let named = images.flat_map(|image| {
+            let size = image.size_bytes.unwrap_or(0);
+            image
+                .names
+                .iter()
+                .flatten()
+                .map(move |name| (name.clone(), size))
+        });
+        self.images = Arc::new(named.collect());
         self.node = Some(node.clone());
     }
 
-    fn add(&mut self, info: Arc<PodInfo>) {
+    /// The value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let labels = self.node.as_ref()?.metadata.labels.as_ref()?;
+        labels.get(key).map(String::as_str)
+    }
+
+    /// Puts a pod on it.
+    pub fn add(&mut self, info: Arc<PodInfo>) {
         self.requested.add(&info.requests);
         self.score_requested.add(&info.score_requests);
         for port in &info.host_ports {
             count(&mut self.host_ports, port);
         }
-        if let Some(uid) = &info.controller_uid {
-            count(&mut self.by_controller, uid);
+        if let Some(affinity) = &info.affinity {
+            self.with_affinity = self.with_affinity.saturating_add(1);
+            if !affinity.required_anti.is_empty() {
+                self.with_anti_affinity = self.with_anti_affinity.saturating_add(1);
+            }
         }
         self.pods.insert(info.uid.clone(), info);
     }
 
-    fn remove(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
+    /// Takes a pod off it.
+    pub fn remove(&mut self, uid: &str) -> Option<Arc<PodInfo>> {
         let info = self.pods.remove(uid)?;
         self.requested.sub(&info.requests);
         self.score_requested.sub(&info.score_requests);
         for port in &info.host_ports {
             uncount(&mut self.host_ports, port);
         }
-        if let Some(uid) = &info.controller_uid {
-            uncount(&mut self.by_controller, uid);
+        if let Some(affinity) = &info.affinity {
+            self.with_affinity = self.with_affinity.saturating_sub(1);
+            if !affinity.required_anti.is_empty() {
+                self.with_anti_affinity = self.with_anti_affinity.saturating_sub(1);
+            }
         }
         Some(info)
     }
@@ -141,16 +171,27 @@ fn changes(old: &Node, new: &Node) -> Vec<Change> {
 /// The cluster as the next decision sees it.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    nodes: HashMap<String, NodeInfo>,
-    /// Names of the nodes that exist, in the order they are looked at.
-    order: Vec<String>,
+    /// A slot is free once its node does not exist and no pod is known on it.
+    slots: Vec<NodeInfo>,
+    free: Vec<usize>,
+    by_name: HashMap<String, usize>,
+    /// Nodes that exist.
+    count: usize,
     /// Where each pod counts, by uid.
     placed: HashMap<String, Place>,
+    /// Pods that wait, and hold room on a node.
+    pub nominated: Nominated,
+    /// Slots of nodes with pods that have rules about other pods, and with pods that require other pods not to be near.
+    with_affinity: BTreeSet<usize>,
+    with_anti_affinity: BTreeSet<usize>,
+    /// How many nodes have each image.
+    images: HashMap<String, usize>,
+    tallies: Mutex<Tallies>,
 }
 
 #[derive(Debug)]
 struct Place {
-    node: String,
+    slot: usize,
     /// Chosen here, and not yet seen there.
     assumed: bool,
 }
@@ -165,13 +206,77 @@ pub struct Freed {
 
 impl Snapshot {
     /// The nodes that exist, in a stable order.
-    pub fn nodes(&self) -> impl ExactSizeIterator<Item = &NodeInfo> {
-        self.order.iter().map(|name| &self.nodes[name])
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeInfo> {
+        self.slots.iter().filter(|info| info.node.is_some())
+    }
+
+    /// How many nodes exist.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Slots are below this.
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The node in a slot, where one exists.
+    pub fn at(&self, slot: usize) -> Option<&NodeInfo> {
+        self.slots.get(slot).filter(|info| info.node.is_some())
     }
 
     /// A node that exists, or of which only pods are known.
     pub fn node(&self, name: &str) -> Option<&NodeInfo> {
-        self.nodes.get(name)
+        self.slots.get(*self.by_name.get(name)?)
+    }
+
+    /// Nodes with pods that have rules about other pods.
+    pub fn nodes_with_affinity(&self) -> impl Iterator<Item = &NodeInfo> {
+        self.with_affinity.iter().filter_map(|slot| self.at(*slot))
+    }
+
+    /// Nodes with pods that require other pods not to be near.
+    pub fn nodes_with_anti_affinity(&self) -> impl Iterator<Item = &NodeInfo> {
+        let slots = self.with_anti_affinity.iter();
+        slots.filter_map(|slot| self.at(*slot))
+    }
+
+    /// How many nodes have an image.
+    pub fn nodes_with_image(&self, name: &str) -> usize {
+        self.images.get(name).copied().unwrap_or(0)
+    }
+
+    /// How many pods of a scope are on each node.
+    pub fn tally(&self, scope: &Scope) -> Arc<Tally> {
+        let all = || {
+            let slots = self.slots.iter();
+            slots.flat_map(|info| info.pods.values().map(|pod| (info.slot, pod)))
+        };
+        self.tallies.lock().get(scope, all)
+    }
+
+    fn slot_of(&mut self, name: &str) -> usize {
+        if let Some(slot) = self.by_name.get(name) {
+            return *slot;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(NodeInfo::default());
+            self.slots.len().saturating_sub(1)
+        });
+        self.slots[slot].slot = slot;
+        name.clone_into(&mut self.slots[slot].name);
+        self.by_name.insert(name.to_owned(), slot);
+        slot
+    }
+
+    /// Frees a slot of which nothing is known any more.
+    fn release(&mut self, slot: usize) {
+        let info = &mut self.slots[slot];
+        if info.node.is_none() && info.pods.is_empty() {
+            let was = std::mem::take(info);
+            self.by_name.remove(&was.name);
+            self.free.push(slot);
+        }
     }
 
     /// Takes over a node's state; its state before, and what of the difference may let a pod fit that did not.
@@ -179,52 +284,89 @@ impl Snapshot {
         let Some(name) = &node.metadata.name else {
             return (None, Vec::new());
         };
-        let info = self.nodes.entry(name.clone()).or_default();
+        let slot = self.slot_of(name);
+        let info = &mut self.slots[slot];
         let before = info.node.clone();
+        let images = info.images.clone();
         info.set_node(node);
+        let now = info.images.clone();
+        self.count_images(&images, &now);
         let changes = match &before {
             Some(before) => changes(before, node),
             None => {
-                self.order.push(name.clone());
+                self.count = self.count.saturating_add(1);
                 vec![Change::NodeAdded]
             }
         };
         (before, changes)
     }
 
-    pub fn remove_node(&mut self, node: &Node) {
-        let Some(name) = &node.metadata.name else {
-            return;
-        };
-        self.order.retain(|n| n != name);
-        if let Some(info) = self.nodes.get_mut(name) {
-            info.node = None;
-            if info.pods.is_empty() {
-                self.nodes.remove(name);
-            }
+    fn count_images(&mut self, before: &HashMap<String, i64>, now: &HashMap<String, i64>) {
+        for name in before.keys().filter(|name| !now.contains_key(*name)) {
+            uncount(&mut self.images, name);
         }
+        for name in now.keys().filter(|name| !before.contains_key(*name)) {
+            count(&mut self.images, name);
+        }
+    }
+
+    /// Forgets a node; as it was, where it existed.
+    pub fn remove_node(&mut self, node: &Node) -> Option<NodeInfo> {
+        let name = node.metadata.name.as_ref()?;
+        let slot = *self.by_name.get(name)?;
+        let was = self.slots[slot].clone();
+        was.node.as_ref()?;
+        let info = &mut self.slots[slot];
+        info.node = None;
+        info.images = Arc::default();
+        self.count = self.count.saturating_sub(1);
+        self.count_images(&was.images, &HashMap::new());
+        self.release(slot);
+        Some(was)
     }
 
     /// Counts a bound pod where it is; what was assumed of it, or known before, goes and is returned.
     pub fn set_pod(&mut self, info: Arc<PodInfo>) -> Option<Freed> {
         let node = info.node_name().map(str::to_owned)?;
-        self.place(info, node, false)
+        self.place(info, &node, false)
     }
 
-    /// Counts a pod on the node chosen for it.
-    pub fn assume(&mut self, info: Arc<PodInfo>, node: &str) {
-        self.place(info, node.to_owned(), true);
+    /// Counts a pod on the node chosen for it. Its nomination is over, and returned.
+    pub fn assume(&mut self, info: Arc<PodInfo>, node: &str) -> Option<Freed> {
+        let nominated = self.nominated.remove(&info.uid);
+        self.place(info, node, true);
+        nominated.map(|(pod, node)| Freed { node, pod })
     }
 
-    fn place(&mut self, info: Arc<PodInfo>, node: String, assumed: bool) -> Option<Freed> {
+    fn place(&mut self, info: Arc<PodInfo>, node: &str, assumed: bool) -> Option<Freed> {
         let before = self.remove_pod(&info.uid);
-        let place = Place {
-            node: node.clone(),
-            assumed,
-        };
+        let slot = self.slot_of(node);
+        let place = Place { slot, assumed };
         self.placed.insert(info.uid.clone(), place);
-        self.nodes.entry(node).or_default().add(info);
+        self.tallies.get_mut().add(slot, &info);
+        self.slots[slot].add(info);
+        self.index(slot);
         before
+    }
+
+    /// Notes whether the node has pods with rules about other pods.
+    fn index(&mut self, slot: usize) {
+        let info = &self.slots[slot];
+        let indexes = [
+            (&mut self.with_affinity, info.with_affinity),
+            (&mut self.with_anti_affinity, info.with_anti_affinity),
+        ];
+        for (index, pods) in indexes {
+            match pods {
+                0 => index.remove(&slot),
+                _ => index.insert(slot),
+            };
+        }
+    }
+
+    /// Whether a pod counts on the node chosen for it, and no informer has spoken of it since.
+    pub fn is_assumed(&self, uid: &str) -> bool {
+        self.placed.get(uid).is_some_and(|place| place.assumed)
     }
 
     /// Undoes [`Snapshot::assume`]; `None` for a pod that an informer has spoken of since.
@@ -237,13 +379,15 @@ impl Snapshot {
 
     /// Forgets a pod that is gone.
     pub fn remove_pod(&mut self, uid: &str) -> Option<Freed> {
-        let Place { node, .. } = self.placed.remove(uid)?;
-        let entry = self.nodes.get_mut(&node)?;
-        let removed = entry.remove(uid);
-        if entry.node.is_none() && entry.pods.is_empty() {
-            self.nodes.remove(&node);
+        let Place { slot, .. } = self.placed.remove(uid)?;
+        let removed = self.slots[slot].remove(uid);
+        if let Some(pod) = &removed {
+            self.tallies.get_mut().remove(slot, pod);
         }
-        removed.map(|pod| Freed { node, pod })
+        self.index(slot);
+        let name = self.slots[slot].name.clone();
+        self.release(slot);
+        removed.map(|pod| Freed { node: name, pod })
     }
 }
 

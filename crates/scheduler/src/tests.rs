@@ -64,7 +64,8 @@ fn woken(change: impl FnOnce(&Scheduler)) -> bool {
     {
         let mut state = scheduler.shared.state.lock();
         let attempt = state.queue.pop(now).expect("it is tried");
-        let decision = cycle::decide(&scheduler.shared.plugins, &state.snapshot, &attempt.info);
+        let plugins = &scheduler.shared.plugins;
+        let decision = cycle::decide(plugins, &state.snapshot, &attempt.info, &mut 0);
         let cycle::Decision::None(rejection) = decision else {
             panic!("there is no room")
         };
@@ -114,4 +115,33 @@ async fn a_failed_binding_takes_nothing_from_a_pod_that_was_seen_bound() {
         assert_eq!(queued, usize::from(!confirmed));
         scheduler.pods.remove(pod("p", "1", "1", None));
     }
+}
+
+/// A pod that is being bound counts once, whatever its status still says.
+#[tokio::test]
+async fn a_nomination_is_over_once_its_pod_is_being_bound() {
+    let (scheduler, _server) = scheduler();
+    let nominated = |version: &str| {
+        let mut pod = pod("p", "1", "1", None);
+        pod.metadata.resource_version = Some(version.to_owned());
+        let status = pod.status.get_or_insert_default();
+        status.nominated_node_name = Some("a".to_owned());
+        pod
+    };
+    scheduler.pods.apply(nominated("1"));
+    let holds = || {
+        let state = scheduler.shared.state.lock();
+        state.snapshot.nominated.to("a").len()
+    };
+    assert_eq!((holds(), requested(&scheduler)), (1, (0, 0)));
+    let now = tokio::time::Instant::now();
+    {
+        let mut state = scheduler.shared.state.lock();
+        let attempt = state.queue.pop(now).expect("it is tried");
+        state.assume(&scheduler.shared.plugins, attempt.info, "a");
+    }
+    scheduler.pods.apply(nominated("2"));
+    assert_eq!((holds(), requested(&scheduler)), (0, (1000, 1)));
+    scheduler.pods.apply(pod("p", "1", "1", Some("a")));
+    assert_eq!((holds(), requested(&scheduler)), (0, (1000, 1)));
 }

@@ -9,13 +9,15 @@
 //! The binary says it in one line and ends; containers go on, and the next start finds them. Components spawn by [`Tasks`], or
 //! by [`spawn`] what lives as long as a connection; tokio's own `spawn` is for this crate (`cargo xtask tidy` looks).
 //!
-//! What users can have any number of has a limit, for each of them and in all: [`Quota`] refuses, [`Shares`] waits.
+//! What users can have any number of has a limit, for each of them and in all: [`Quota`] refuses, [`Shares`] waits. What takes
+//! long to reckon makes way for everything else: [`heavy`].
 //!
 //! What a request does is caught ([`caught`]): a user who finds a panic must not have found a way to end the cluster.
 //!
 //! Rejected: catching panics where tasks are awaited (a task that nobody awaits is the one that is missed, and what shared state
 //! a panic leaves behind is anybody's guess), and `panic = "abort"` (it says neither who nor what to the log).
 
+mod heavy;
 mod quota;
 mod share;
 
@@ -24,14 +26,17 @@ use std::{
     cell::RefCell,
     fmt,
     future::Future,
+    io,
     panic::{self, AssertUnwindSafe, PanicHookInfo},
     sync::OnceLock,
+    thread,
 };
 
 use futures::FutureExt;
-use tokio::task::JoinHandle;
+use tokio::{runtime, sync::oneshot, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use heavy::heavy;
 pub use quota::{Full, Place, Quota};
 pub use share::{Share, Shares};
 
@@ -99,7 +104,7 @@ fn report(failure: &Failure) {
 
 fn panicked(info: &PanicHookInfo<'_>) -> Failure {
     let thread = || {
-        let thread = std::thread::current();
+        let thread = thread::current();
         thread.name().unwrap_or("a thread").to_owned()
     };
     let payload = info.payload();
@@ -176,6 +181,35 @@ impl Tasks {
         }));
     }
 
+    /// Runs a task that must not end before it is told to, with everything that it spawns, on a thread of its own: long work of
+    /// its holds up nobody who waits for one of the runtime's threads.
+    ///
+    /// # Errors
+    ///
+    /// Where the system has no thread to give.
+    pub fn keep_apart<W: Future<Output = ()>>(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() -> W + Send + 'static,
+    ) -> io::Result<()> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (alive, ended) = oneshot::channel::<()>();
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                runtime.block_on(NAME.scope(name.into(), async move { work().await }));
+                runtime.shutdown_background();
+                drop(alive);
+            })?;
+        self.keep(name, async move {
+            // It says nothing, it is dropped at the end.
+            let _ = ended.await;
+        });
+        Ok(())
+    }
+
     /// How many have not ended.
     pub fn len(&self) -> usize {
         self.tracker.len()
@@ -190,5 +224,34 @@ impl Tasks {
     pub async fn stopped(&self) {
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// On a runtime of one thread: work that held it up would never hear the answer.
+    #[tokio::test]
+    async fn long_work_apart_holds_up_nobody() {
+        let token = CancellationToken::new();
+        let tasks = Tasks::new(token.clone());
+        let (asked, question) = oneshot::channel();
+        let (answer, answered) = mpsc::channel();
+        let stop = token.clone();
+        let work = move || async move {
+            asked.send(()).expect("somebody listens");
+            answered.recv().expect("an answer, while this thread waits");
+            let spawned = tokio::spawn(async { 7 });
+            assert_eq!(spawned.await.ok(), Some(7));
+            stop.cancelled().await;
+        };
+        tasks.keep_apart("long work", work).expect("a thread");
+        question.await.expect("a question");
+        answer.send(()).expect("somebody listens");
+        token.cancel();
+        tasks.stopped().await;
     }
 }

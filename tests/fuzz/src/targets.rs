@@ -1,6 +1,7 @@
 //! What is fuzzed. A target is a file, a line in [`ALL`], and a test in `tests/corpus.rs`.
 
 mod archive;
+mod cel;
 mod cni;
 mod container_log;
 mod continuation;
@@ -12,6 +13,7 @@ mod merge_patch;
 mod protobuf;
 mod quantity;
 mod query;
+mod schema;
 mod selector;
 mod server;
 mod spdy;
@@ -42,6 +44,7 @@ pub type Entry = (&'static str, fn() -> Box<dyn Target>);
 /// By name.
 pub const ALL: &[Entry] = &[
     ("archive", || Box::new(archive::Archive::new())),
+    ("cel", || Box::new(cel::Cel)),
     ("cni", || Box::new(cni::Cni::new())),
     ("container-log", || {
         Box::new(container_log::ContainerLog::start())
@@ -55,6 +58,7 @@ pub const ALL: &[Entry] = &[
     ("protobuf", || Box::new(protobuf::Protobuf)),
     ("quantity", || Box::new(quantity::QuantityText)),
     ("query", || Box::new(query::Queries)),
+    ("schema", || Box::new(schema::Schemas)),
     ("selector", || Box::new(selector::Selectors)),
     ("server", || Box::new(server::Requests::start())),
     ("spdy", || Box::new(spdy::Frames::start())),

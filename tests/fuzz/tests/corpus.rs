@@ -5,8 +5,18 @@ use std::time::Duration;
 use knarr_fuzz::{engine, targets};
 
 const TIME: Duration = Duration::from_secs(1);
+/// The frames of a build without optimisation are several times those of what is shipped, whose threads have 2 MiB.
+const STACK_BYTES: usize = 16 << 20;
 
-fn run(name: &str) {
+fn run(name: &'static str) {
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let thread = thread.spawn(move || run_here(name)).expect("a thread");
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn run_here(name: &str) {
     let mut target = targets::start(name).expect("a target of that name");
     let plan = engine::Plan {
         time: TIME,
@@ -39,6 +49,7 @@ macro_rules! targets {
 
 targets! {
     archive: "archive",
+    cel: "cel",
     cni: "cni",
     container_log: "container-log",
     continuation: "continue",
@@ -50,6 +61,7 @@ targets! {
     protobuf: "protobuf",
     quantity: "quantity",
     query: "query",
+    schema: "schema",
     selector: "selector",
     server: "server",
     spdy: "spdy",

@@ -299,7 +299,7 @@ fn status(cluster: &Cluster) -> Result<()> {
     says(
         &text,
         &[
-            "v1.35",
+            "v1.37",
             &format!("pid {pid}"),
             "https://127.0.0.1:6443",
             "node",

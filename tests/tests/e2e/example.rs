@@ -155,7 +155,7 @@ fn get(shell: &Shell<'_>) -> Result<()> {
             "progressDeadlineSeconds: 600",
         ],
     )?;
-    shell.says("get nodes", &["node", "Ready", "v1.35"])?;
+    shell.says("get nodes", &["node", "Ready", "v1.37"])?;
     shell.says("get events", &["Scheduled", "Started"])?;
     shell.says("api-resources --api-group=apps", &["deployments", "deploy"])?;
     shell.says("explain deployment.spec.replicas", &["replicas", "integer"])?;

@@ -9,7 +9,9 @@ use anyhow::{Context, Result, ensure};
 use knarr_testkit::{Cluster, NODE_IP, Options, eventually, kill_process, run};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, Shell, block_on, is_ready, newest, restarts, step, with_cluster};
+use crate::support::{
+    SOON, Shell, block_on, is_ready, knows_running_pods, newest, restarts, step, with_cluster,
+};
 use containerd::{Containerd, PAUSE_COMMAND};
 
 const POD: &str = "pod server";
@@ -33,6 +35,14 @@ fn containerd_runs_the_pods() {
         step("log, exec, the network", || streams(cluster))?;
         step("port-forward", || port_forward(cluster))?;
         step("probes", || probes(cluster))?;
+        if knows_running_pods(&newest()?) {
+            step("a debugger sees the processes of its target", || {
+                debugged(cluster)
+            })?;
+            step("a running container gets other resources", || {
+                resized(cluster)
+            })?;
+        }
         step("a killed process is started again", || killed(cluster))?;
         step("knarr restarts, containers do not", || restarted(cluster))?;
         step("containerd restarts, containers do not", || {
@@ -139,6 +149,48 @@ fn streams(cluster: &Cluster) -> Result<()> {
     let processes = shell.words(&["exec", "script", "--", "ps"])?;
     ensure!(processes.contains("sleep 2147483647"), "{processes}");
     Ok(())
+}
+
+fn debugged(cluster: &Cluster) -> Result<()> {
+    let shell = shell(cluster)?;
+    shell.run(
+        "debug server --target=hello -c debugger --image=knarr/busybox:latest --image-pull-policy=IfNotPresent -- sleep 100000",
+    )?;
+    eventually(SOON, "the debugger runs", || {
+        let path = "{.status.ephemeralContainerStatuses[0].state.running.startedAt}";
+        ensure!(!shell.path(POD, path)?.is_empty(), "it does not");
+        Ok(())
+    })?;
+    shell
+        .says("exec server -c debugger -- ps", &["hello", "sleep 100000"])
+        .map(drop)
+}
+
+fn resized(cluster: &Cluster) -> Result<()> {
+    let shell = shell(cluster)?;
+    let resources =
+        json!({"requests": {"cpu": "60m"}, "limits": {"cpu": "200m", "memory": "80Mi"}});
+    let patch = json!({"spec": {"containers": [{"name": "hello", "resources": resources}]}});
+    let patch = patch.to_string();
+    shell.words(&[
+        "patch",
+        "pod",
+        "server",
+        "--subresource=resize",
+        "--patch",
+        &patch,
+    ])?;
+    eventually(SOON, "the pod is resized", || {
+        let pod = shell.get(POD)?;
+        let container = &pod["status"]["containerStatuses"][0];
+        let (spec, now) = (
+            &pod["spec"]["containers"][0]["resources"],
+            &container["resources"],
+        );
+        ensure!(spec == now && is_ready(&pod), "{}", pod["status"]);
+        ensure!(restarts(&pod) == 0, "it was restarted");
+        Ok(())
+    })
 }
 
 fn port_forward(cluster: &Cluster) -> Result<()> {

@@ -7,16 +7,27 @@
 
 #![allow(clippy::print_stdout)]
 
+mod admission_policies;
+mod aggregation;
 mod api;
+mod applying;
+mod certificates;
+mod claims;
 mod cli;
 mod crash;
+mod crons;
+mod custom;
 mod daemons;
 mod example;
 mod foreign_runtime;
 mod jobs;
 mod neighbours;
 mod pods;
+mod policies;
 mod resilience;
+mod running_pods;
+mod scheduling;
 mod services;
 mod stateful;
 mod support;
+mod webhooks;

@@ -1,5 +1,4 @@
-//! StatefulSets with kubectl: in order, with names that resolve, scaled, rolled out and back, deleted; and what is said
-//! where claims cannot be made.
+//! StatefulSets with kubectl: in order, with names that resolve, scaled, rolled out and back, deleted.
 
 use anyhow::{Result, ensure};
 use knarr_testkit::eventually;
@@ -30,21 +29,6 @@ spec:
         command: [sh, -c, 'hostname > /tmp/index.html; exec httpd -f -p 8080 -h /tmp']
 ";
 
-const CLAIMING: &str = "
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: claiming}
-spec:
-  selector: {matchLabels: {app: claiming}}
-  template:
-    metadata: {labels: {app: claiming}}
-    spec:
-      containers: [{name: hello, image: 'knarr/hello:latest', volumeMounts: [{name: data, mountPath: /data}]}]
-  volumeClaimTemplates:
-  - metadata: {name: data}
-    spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
-";
-
 #[test]
 fn numbered_pods_have_names_and_an_order() {
     with_running_cluster(|cluster| {
@@ -53,7 +37,6 @@ fn numbered_pods_have_names_and_an_order() {
         step("names", || names(&shell))?;
         step("scale", || scale(&shell))?;
         step("change and undo", || change(&shell))?;
-        step("claims", || claims(&shell))?;
         step("delete", || delete(&shell))
     });
 }
@@ -124,21 +107,6 @@ fn change(shell: &Shell<'_>) -> Result<()> {
         let found = found.as_str().unwrap_or_default();
         ensure!(found == wanted, "{found:?} after {line}");
     }
-    Ok(())
-}
-
-/// Claims are not served: the set says so, and makes no pod without them.
-fn claims(shell: &Shell<'_>) -> Result<()> {
-    shell.apply(CLAIMING)?;
-    eventually(SOON, "an event about the claim", || {
-        shell.says(
-            "describe sts claiming",
-            &["FailedCreate", "Create Claim data-claiming-0 for Pod claiming-0 in StatefulSet claiming failed error"],
-        )
-    })?;
-    let pods = shell.run("get pods -l app=claiming -o name")?;
-    ensure!(pods.is_empty(), "{pods}");
-    shell.run("delete sts claiming")?;
     Ok(())
 }
 

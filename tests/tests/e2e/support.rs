@@ -66,6 +66,17 @@ pub fn newest() -> Result<Kubectl> {
     kubectls()?.pop().context("there is no kubectl")
 }
 
+/// Whether a kubectl knows the subresources of running pods. Tests say so and pass where none does.
+pub fn knows_running_pods(kubectl: &Kubectl) -> bool {
+    /// The first that patches `resize`.
+    const MINOR: u32 = 32;
+    let knows = kubectl.minor >= MINOR;
+    if !knows {
+        println!("left out: kubectl {} does not know resize", kubectl.version);
+    }
+    knows
+}
+
 /// The example's manifest, with a node port of one's own where tests run side by side.
 pub fn hello_yaml(node_port: u16) -> Result<String> {
     let path = image::workspace().join("examples/hello.yaml");

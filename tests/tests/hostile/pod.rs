@@ -89,13 +89,20 @@ fn settings(shell: &Shell<'_>) -> Result<()> {
             json!({ "hostUsers": false }),
             "PodFeatureUnsupported",
         ),
-        (
-            "class",
-            json!({ "runtimeClassName": "kata" }),
-            "PodFeatureUnsupported",
-        ),
         ("confined", profile, "AppArmor"),
     ];
+    let class = pod(
+        "class",
+        "true",
+        json!({}),
+        json!({ "runtimeClassName": "kata" }),
+    );
+    let refused = shell.output(&["apply", "-f", "-"], &class.to_string())?;
+    let refused = refused.failure(1)?;
+    ensure!(
+        refused.contains("RuntimeClass \"kata\" not found"),
+        "{refused}"
+    );
     for (name, spec, _) in &cases {
         shell.apply(&pod(name, "true", json!({}), spec.clone()).to_string())?;
     }

@@ -11,6 +11,7 @@ use knarr_meta::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    core::persistent_volume_claim::default_spec,
     kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
@@ -75,7 +76,7 @@ impl Strategy for StatefulSet {
             claim.insert("apiVersion".to_owned(), "v1".into());
             claim.insert("kind".to_owned(), "PersistentVolumeClaim".into());
             if let Some(spec) = tree::child(claim, "spec") {
-                tree::default_value(spec, "volumeMode", "Filesystem");
+                default_spec(spec);
             }
             if let Some(status) = tree::child(claim, "status") {
                 tree::default_str(status, "phase", "Pending");

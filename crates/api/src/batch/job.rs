@@ -16,6 +16,8 @@ use knarr_meta::{
 };
 use serde_json::{Map, Value};
 
+pub(super) use spec::{validate as validate_spec, warning as size_warning};
+
 use crate::{
     core::pod_spec,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
@@ -83,7 +85,6 @@ impl Strategy for Job {
 
     fn prepare_create(&self, object: &mut Value) {
         selector::generate(object);
-        drop_disabled(object, None);
         tree::set(object, "status", Map::new());
     }
 
@@ -93,7 +94,6 @@ impl Strategy for Job {
             return;
         }
         tree::keep(new, old, "status");
-        drop_disabled(new, Some(old));
     }
 
     fn validate_create(&self, object: &Value) -> ErrorList {
@@ -117,16 +117,8 @@ impl Strategy for Job {
     }
 
     fn warnings(&self, object: &Value) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let messages = names::dns1123_label(object::name(object));
-        if !messages.is_empty() {
-            warnings.push(format!(
-                "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; \
-                 a DNS label is recommended: [{}]",
-                messages.join(" ")
-            ));
-        }
-        warnings.extend(spec::warning(object));
+        let mut warnings: Vec<String> = name_warning(object).into_iter().collect();
+        warnings.extend(spec::warning(object, "spec"));
         warnings
     }
 
@@ -194,6 +186,11 @@ fn default_spec(spec: &mut Map<String, Value>) {
         "Failed"
     };
     tree::default_value(spec, "podReplacementPolicy", replace);
+    default_template(spec);
+}
+
+/// Defaults of a job's spec that stand in templates of jobs too: those of its pods, and of what says how they may fail.
+pub(super) fn default_template(spec: &mut Map<String, Value>) {
     if let Some(policy) = tree::existing(spec, "podFailurePolicy") {
         for rule in tree::items(policy, "rules") {
             for pattern in tree::items(rule, "onPodConditions") {
@@ -208,12 +205,16 @@ fn default_spec(spec: &mut Map<String, Value>) {
     }
 }
 
-/// Takes out fields of features that upstream has not switched on, unless the object has had them before.
-fn drop_disabled(object: &mut Value, old: Option<&Value>) {
-    let in_use = old.is_some_and(|old| struct_at(old, &["spec", "scheduling"]).is_some());
-    if !in_use && let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-        spec.remove("scheduling");
-    }
+/// What a user is told of a name that pods cannot have as their host name.
+pub(super) fn name_warning(object: &Value) -> Option<String> {
+    let messages = names::dns1123_label(object::name(object));
+    (!messages.is_empty()).then(|| {
+        format!(
+            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; \
+             a DNS label is recommended: [{}]",
+            messages.join(" ")
+        )
+    })
 }
 
 /// Whether each of the spec's pods has an index of its own.

@@ -1,9 +1,12 @@
 //! Pod.
 
+pub mod amounts;
 mod annotations;
 mod columns;
 mod gated;
+mod label_keys;
 mod qos;
+mod resize;
 mod status;
 mod update;
 
@@ -16,8 +19,8 @@ use serde_json::{Value, json};
 use super::pod_spec::{self, Within};
 use crate::{
     kind::{
-        BuiltIn, CREATE, Column, Deletion, NOTHING, PROXY, Part, STATUS, Scope, Strategy,
-        Subresource, Text, Verb, text,
+        BuiltIn, CREATE, Column, Deletion, GET_PATCH_UPDATE, NOTHING, PROXY, Part, STATUS, Scope,
+        Strategy, Subresource, Text, Verb, text,
     },
     tree,
 };
@@ -25,6 +28,10 @@ use crate::{
 pub use qos::qos_class;
 
 const CONNECT: &[Verb] = &[Verb::Create, Verb::Get];
+/// Containers that join a running pod, to look at it.
+const EPHEMERAL_CONTAINERS: &str = "ephemeralcontainers";
+/// The subresource through which a running pod gets other resources.
+pub const RESIZE: &str = "resize";
 
 pub static KIND: BuiltIn = BuiltIn {
     group: "",
@@ -56,6 +63,12 @@ pub static KIND: BuiltIn = BuiltIn {
             ],
         },
         Subresource {
+            name: EPHEMERAL_CONTAINERS,
+            kind: None,
+            verbs: GET_PATCH_UPDATE,
+            changes: &[&["spec", "ephemeralContainers"]],
+        },
+        Subresource {
             name: "eviction",
             kind: Some(("policy", "v1", "Eviction")),
             verbs: CREATE,
@@ -85,6 +98,16 @@ pub static KIND: BuiltIn = BuiltIn {
             verbs: PROXY,
             changes: NOTHING,
         },
+        Subresource {
+            name: RESIZE,
+            kind: None,
+            verbs: GET_PATCH_UPDATE,
+            changes: &[
+                &["spec", "containers"],
+                &["spec", "initContainers"],
+                &["spec", "resources"],
+            ],
+        },
         STATUS,
     ],
     storage: Some("/registry/pods"),
@@ -111,6 +134,7 @@ impl Strategy for Pod {
         if let Some(spec) = object::child_mut(object, "spec") {
             pod_spec::default_pod_spec(spec);
         }
+        label_keys::merge(object);
         let mut status = json!({"phase": "Pending", "qosClass": qos_class(object)});
         if !list_at(object, &["spec", "schedulingGates"]).is_empty() {
             status["conditions"] = json!([{
@@ -139,6 +163,7 @@ impl Strategy for Pod {
                     tree::default_str(status, "qosClass", qos);
                 }
             }
+            Part::Subresource(RESIZE) => resize::prepare(new, old),
             Part::Subresource(_) => {}
         }
     }
@@ -149,6 +174,7 @@ impl Strategy for Pod {
         let spec = object.get("spec").unwrap_or(&Value::Null);
         annotations::validate(object, &mut errors);
         pod_spec::validate_pod_spec(spec, Within::Pod, &path, &mut errors);
+        pod_spec::validate_created_claims(object::name(object), spec, &path, &mut errors);
         if !list_at(spec, &["ephemeralContainers"]).is_empty() {
             errors.push(Error::forbidden(
                 &path.child("ephemeralContainers"),
@@ -178,13 +204,14 @@ impl Strategy for Pod {
                 errors.extend(status::validate(new, old));
                 errors
             }
-            Part::Subresource("ephemeralcontainers") if annotations::is_mirror(old) => {
+            Part::Subresource(EPHEMERAL_CONTAINERS) if annotations::is_mirror(old) => {
                 vec![Error::forbidden(
                     &Path::root(),
                     "static pods do not support ephemeral containers",
                 )]
             }
-            Part::Subresource("ephemeralcontainers") => update::validate_ephemeral(new, old),
+            Part::Subresource(EPHEMERAL_CONTAINERS) => update::validate_ephemeral(new, old),
+            Part::Subresource(RESIZE) => resize::validate(new, old),
             // The server itself has made the one change.
             Part::Subresource(_) => ErrorList::new(),
         }

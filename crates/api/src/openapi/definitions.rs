@@ -1,10 +1,11 @@
 //! The definitions of types, in the two dialects.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use knarr_meta::patch::{PatchSchema, Strategy};
 use serde_json::{Map, Value, json};
 
+use super::custom::Custom;
 use crate::schema::{self, Definition, Field, ListType, MapType, Schema, Shape, Type};
 
 /// Version of OpenAPI.
@@ -25,13 +26,24 @@ impl Dialect {
 }
 
 /// All definitions that these reach, themselves too.
-pub(super) fn closure<'k>(roots: impl Iterator<Item = &'k str>) -> BTreeSet<&'static str> {
+pub(super) fn closure<'k>(
+    roots: impl Iterator<Item = &'k str>,
+    custom: &Custom,
+) -> BTreeSet<Arc<str>> {
     let mut names = BTreeSet::new();
-    let mut open: Vec<&'static Definition> = roots
-        .filter_map(|name| schema::definition(name)?.definition())
-        .collect();
+    let mut open: Vec<&'static Definition> = Vec::new();
+    for root in roots {
+        match custom.find(root) {
+            Some(name) if names.insert(name.clone()) => {
+                let reached = custom.reaches(root).iter();
+                open.extend(reached.filter_map(|name| schema::definition(name)?.definition()));
+            }
+            Some(_) => {}
+            None => open.extend(schema::definition(root).and_then(Schema::definition)),
+        }
+    }
     while let Some(definition) = open.pop() {
-        if names.insert(definition.name) {
+        if names.insert(definition.name.into()) {
             open.extend(
                 definition
                     .fields()
@@ -54,17 +66,22 @@ fn innermost(schema: &Schema) -> &Schema {
 /// Renders definitions; holds the texts while it lives.
 pub(super) struct Definitions {
     descriptions: schema::Descriptions,
+    pub(super) custom: Custom,
 }
 
 impl Definitions {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(custom: Custom) -> Self {
         Definitions {
             descriptions: schema::descriptions(),
+            custom,
         }
     }
 
     /// A definition by its name; an empty object for one that does not exist.
     pub(super) fn render(&self, name: &str, dialect: Dialect) -> Value {
+        if let Some(custom) = self.custom.render(name, dialect) {
+            return custom;
+        }
         let Some(definition) = schema::definition(name).and_then(Schema::definition) else {
             return json!({});
         };

@@ -18,6 +18,7 @@ const PRODUCES_TEXT: &[&str] = &["text/plain"];
 /// What it takes; the media type of a patch says which kind of patch it is.
 const CONSUMES: &[&str] = &["*/*"];
 const CONSUMES_PATCH: &[&str] = &[
+    "application/apply-patch+yaml",
     "application/json-patch+json",
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",

@@ -1,5 +1,6 @@
 //! The paths of served kinds and what can be done there, in no dialect yet.
 
+use super::custom::Custom;
 use crate::{
     Kind,
     kind::{Scope, Subresource, Verb},
@@ -136,10 +137,16 @@ pub(super) fn group_versions<'k>(items: &[PathItem<'k>]) -> Vec<(&'k str, &'k st
 }
 
 /// Everything served, sorted by path.
-pub(super) fn of_kinds<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Vec<PathItem<'k>> {
+pub(super) fn of_kinds<'k, 'l: 'k>(
+    kinds: impl Iterator<Item = &'l Kind>,
+    custom: &'k Custom,
+) -> Vec<PathItem<'k>> {
     let mut items = Vec::new();
     // What has no schema cannot be described.
-    for kind in kinds.filter(|kind| schema::definition(&kind.definition).is_some()) {
+    let is_described = |kind: &&Kind| {
+        schema::definition(&kind.definition).is_some() || custom.find(&kind.definition).is_some()
+    };
+    for kind in kinds.filter(is_described) {
         let own = (&*kind.group, &*kind.version, &*kind.definition);
         let aliases = kind
             .aliases
@@ -151,6 +158,10 @@ pub(super) fn of_kinds<'k>(kinds: impl Iterator<Item = &'k Kind>) -> Vec<PathIte
                 group,
                 version,
                 definition,
+                list: custom.list_of(definition).or_else(|| {
+                    let list = schema::definition(&format!("{definition}List"))?;
+                    Some(list.definition()?.name)
+                }),
             };
             served.push(&mut items);
         }
@@ -221,6 +232,8 @@ struct Served<'k> {
     group: &'k str,
     version: &'k str,
     definition: &'k str,
+    /// Definition of its lists.
+    list: Option<&'k str>,
 }
 
 impl<'k> Served<'k> {
@@ -292,9 +305,7 @@ impl<'k> Served<'k> {
             gvk: Some(self.gvk()),
             query: LIST_OPTIONS,
             body: None,
-            response: schema::definition(&format!("{}List", self.definition))
-                .and_then(schema::Schema::definition)
-                .map(|list| list.name),
+            response: self.list,
             codes: &[200],
         }
     }

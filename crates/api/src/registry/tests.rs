@@ -35,11 +35,15 @@ fn discovery_names() {
         v1 configmaps ConfigMap ["cm"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/configmaps Namespaced /
         v1 endpoints Endpoints ["ep"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/services/endpoints Namespaced /
         v1 events Event ["ev"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/events Namespaced /
+        v1 limitranges LimitRange ["limits"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/limitranges Namespaced /
         v1 namespaces Namespace ["ns"] [create,delete,get,list,patch,update,watch] /registry/namespaces Cluster /finalize/status
         v1 nodes Node ["no"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/minions Cluster /proxy/status
-        v1 pods Pod ["po"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/pods Namespaced /attach/binding/eviction/exec/log/portforward/proxy/status
+        v1 persistentvolumeclaims PersistentVolumeClaim ["pvc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/persistentvolumeclaims Namespaced /status
+        v1 persistentvolumes PersistentVolume ["pv"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/persistentvolumes Cluster /status
+        v1 pods Pod ["po"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/pods Namespaced /attach/binding/ephemeralcontainers/eviction/exec/log/portforward/proxy/resize/status
         v1 podtemplates PodTemplate [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/podtemplates Namespaced /
         v1 replicationcontrollers ReplicationController ["rc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/controllers Namespaced /scale/status
+        v1 resourcequotas ResourceQuota ["quota"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/resourcequotas Namespaced /status
         v1 secrets Secret [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/secrets Namespaced /
         v1 serviceaccounts ServiceAccount ["sa"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/serviceaccounts Namespaced /token
         v1 services Service ["svc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/services/specs Namespaced /proxy/status
@@ -54,16 +58,48 @@ fn discovery_names() {
         apps/v1 deployments Deployment ["deploy"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/deployments Namespaced /scale/status
         apps/v1 replicasets ReplicaSet ["rs"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/replicasets Namespaced /scale/status
         apps/v1 statefulsets StatefulSet ["sts"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/statefulsets Namespaced /scale/status
+        autoscaling/v2 horizontalpodautoscalers HorizontalPodAutoscaler ["hpa"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/horizontalpodautoscalers Namespaced /status
+        batch/v1 cronjobs CronJob ["cj"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/cronjobs Namespaced /status
         batch/v1 jobs Job [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/jobs Namespaced /status
+        certificates.k8s.io/v1 certificatesigningrequests CertificateSigningRequest ["csr"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/certificatesigningrequests Cluster /approval/status
+        certificates.k8s.io/v1 clustertrustbundles ClusterTrustBundle [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/clustertrustbundles Cluster /
+        certificates.k8s.io/v1 podcertificaterequests PodCertificateRequest [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/podcertificaterequests Namespaced /status
         coordination.k8s.io/v1 leases Lease [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/leases Namespaced /
         discovery.k8s.io/v1 endpointslices EndpointSlice [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/endpointslices Namespaced /
+        flowcontrol.apiserver.k8s.io/v1 flowschemas FlowSchema [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/flowschemas Cluster /status
+        flowcontrol.apiserver.k8s.io/v1 prioritylevelconfigurations PriorityLevelConfiguration [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/prioritylevelconfigurations Cluster /status
         networking.k8s.io/v1 ingressclasses IngressClass [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/ingressclasses Cluster /
         networking.k8s.io/v1 ingresses Ingress ["ing"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/ingress Namespaced /status
+        networking.k8s.io/v1 ipaddresses IPAddress ["ip"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/ipaddresses Cluster /
+        networking.k8s.io/v1 networkpolicies NetworkPolicy ["netpol"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/networkpolicies Namespaced /
+        networking.k8s.io/v1 servicecidrs ServiceCIDR [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/servicecidrs Cluster /status
+        node.k8s.io/v1 runtimeclasses RuntimeClass [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/runtimeclasses Cluster /
+        policy/v1 poddisruptionbudgets PodDisruptionBudget ["pdb"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/poddisruptionbudgets Namespaced /status
         rbac.authorization.k8s.io/v1 clusterrolebindings ClusterRoleBinding [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/clusterrolebindings Cluster /
         rbac.authorization.k8s.io/v1 clusterroles ClusterRole [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/clusterroles Cluster /
         rbac.authorization.k8s.io/v1 rolebindings RoleBinding [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/rolebindings Namespaced /
         rbac.authorization.k8s.io/v1 roles Role [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/roles Namespaced /
-        scheduling.k8s.io/v1 priorityclasses PriorityClass ["pc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/priorityclasses Cluster /"#]].assert_eq(&lines.join("\n"));
+        resource.k8s.io/v1 deviceclasses DeviceClass [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/deviceclasses Cluster /
+        resource.k8s.io/v1 devicetaintrules DeviceTaintRule [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/devicetaintrules Cluster /status
+        resource.k8s.io/v1 resourceclaims ResourceClaim [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/resourceclaims Namespaced /status
+        resource.k8s.io/v1 resourceclaimtemplates ResourceClaimTemplate [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/resourceclaimtemplates Namespaced /
+        resource.k8s.io/v1 resourceslices ResourceSlice [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/resourceslices Cluster /
+        scheduling.k8s.io/v1 priorityclasses PriorityClass ["pc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/priorityclasses Cluster /
+        storage.k8s.io/v1 csidrivers CSIDriver [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/csidrivers Cluster /
+        storage.k8s.io/v1 csinodes CSINode [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/csinodes Cluster /
+        storage.k8s.io/v1 csistoragecapacities CSIStorageCapacity [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/csistoragecapacities Namespaced /
+        storage.k8s.io/v1 storageclasses StorageClass ["sc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/storageclasses Cluster /
+        storage.k8s.io/v1 volumeattachments VolumeAttachment [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/volumeattachments Cluster /status
+        storage.k8s.io/v1 volumeattributesclasses VolumeAttributesClass ["vac"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/volumeattributesclasses Cluster /
+        storagemigration.k8s.io/v1 storageversionmigrations StorageVersionMigration [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/storageversionmigrations Cluster /status
+        admissionregistration.k8s.io/v1 mutatingadmissionpolicies MutatingAdmissionPolicy [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/mutatingadmissionpolicies Cluster /
+        admissionregistration.k8s.io/v1 mutatingadmissionpolicybindings MutatingAdmissionPolicyBinding [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/mutatingadmissionpolicybindings Cluster /
+        admissionregistration.k8s.io/v1 mutatingwebhookconfigurations MutatingWebhookConfiguration [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/mutatingwebhookconfigurations Cluster /
+        admissionregistration.k8s.io/v1 validatingadmissionpolicies ValidatingAdmissionPolicy [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/validatingadmissionpolicies Cluster /status
+        admissionregistration.k8s.io/v1 validatingadmissionpolicybindings ValidatingAdmissionPolicyBinding [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/validatingadmissionpolicybindings Cluster /
+        admissionregistration.k8s.io/v1 validatingwebhookconfigurations ValidatingWebhookConfiguration [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/validatingwebhookconfigurations Cluster /
+        apiextensions.k8s.io/v1 customresourcedefinitions CustomResourceDefinition ["crd", "crds"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/apiextensions.k8s.io/customresourcedefinitions Cluster /status
+        apiregistration.k8s.io/v1 apiservices APIService [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/apiregistration.k8s.io/apiservices Cluster /status"#]].assert_eq(&lines.join("\n"));
 }
 
 #[test]

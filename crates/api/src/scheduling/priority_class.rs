@@ -2,7 +2,7 @@
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
-    object::{bool_at, i64_at, name},
+    object::{bool_at, i64_at, name, str_at},
 };
 use serde_json::Value;
 
@@ -58,6 +58,11 @@ const COLUMNS: &[Column] = &[
         "Pods without a class get this one.",
     ),
     AGE,
+    column(
+        "PreemptionPolicy",
+        "string",
+        "Whether the class's pods may displace others.",
+    ),
 ];
 
 /// Why a class with a name of the system's is none of them.
@@ -133,6 +138,15 @@ impl Strategy for PriorityClass {
         errors
     }
 
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    /// It stays what it was made as.
+    fn changes_generation(&self, _new: &Value, _old: &Value) -> bool {
+        false
+    }
+
     fn columns(&self) -> &[Column] {
         COLUMNS
     }
@@ -143,6 +157,7 @@ impl Strategy for PriorityClass {
             i64_at(object, &["value"]).unwrap_or_default().into(),
             bool_at(object, &["globalDefault"]).into(),
             table::age(object, now),
+            str_at(object, &["preemptionPolicy"]).into(),
         ]
     }
 }

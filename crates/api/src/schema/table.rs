@@ -3,15 +3,17 @@
 //! `schema.txt`, tabs between columns:
 //!
 //! ```text
-//! knarr-schema  1  v1.35.0
+//! knarr-schema  1  v1.37.2
 //! NAME  TYPE  DESCRIPTION  MARK...       a definition; definitions are sorted by name and numbered from 0
 //!   <tab>FIELD  TYPE  DESCRIPTION  MARK...   its fields, sorted by name
 //! ```
 //!
 //! TYPE: `s` string, `y` bytes, `i` int32, `l` int64, `n` double, `b` bool, `o` struct, `t` time, `u` micro time, `q` quantity,
 //! `x` int or string, `a` any object, `*` anything, `rN` definition N, `[T` list of T, `{T` map to T. DESCRIPTION: a number in
-//! `descriptions.txt`, whose texts are separated by U+001E. MARK: `!` required, `p=` patch strategies, `k=` merge key, `l=` list
-//! type, `K=` list map keys, `m=` map type, `d=` default as JSON, `g=` group/version/kind, `u=` unions as JSON.
+//! `descriptions.txt`, whose texts are separated by U+001E. MARK: `!` required, `z` never absent from
+//! upstream's objects, `p=` patch strategies, `k=` merge key, `l=` list
+//! type, `K=` list map keys, `m=` map type, `d=` default as JSON, `f=` feature gate that is switched off,
+//! `g=` group/version/kind, `u=` unions as JSON.
 
 use std::{io::Read, sync::OnceLock};
 
@@ -137,6 +139,7 @@ fn decode(reference: DefinitionRef, entry: &Entry) -> Definition {
         unions,
         schema,
         description,
+        disabled: OnceLock::new(),
     }
 }
 
@@ -147,6 +150,7 @@ fn field(line: &'static str) -> Field {
     let description = number(columns.next());
     let mut columns = columns.peekable();
     let required = columns.next_if_eq(&"!").is_some();
+    let present = columns.next_if_eq(&"z").is_some();
     let mut marks: Option<Box<Marks>> = None;
     for mark in columns {
         marks.get_or_insert_default().add(mark);
@@ -155,6 +159,7 @@ fn field(line: &'static str) -> Field {
         name,
         schema: Schema { ty, marks },
         required,
+        present,
         description,
     }
 }
@@ -210,6 +215,7 @@ impl Marks {
                 })
             }
             "d" => self.default = Some(value),
+            "f" => self.gate = Some(value),
             _ => {}
         }
     }

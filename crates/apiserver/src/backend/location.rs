@@ -1,6 +1,6 @@
 //! The two paths of a proxied request: the client's, and the pod's.
 
-use crate::escape;
+use knarr_auth::escape;
 
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderValue, Response, header};
+use knarr_auth::escape;
 use knarr_meta::status::Status;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use super::Location;
-use crate::escape;
 
 /// What Go's `URL.EscapedPath` does not leave as it is.
 const ILLEGAL: &AsciiSet = &CONTROLS

@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use knarr_meta::object;
+use knarr_api::{flowcontrol::standard, networking::service_cidr};
+use knarr_meta::{object, time};
 use serde_json::{Value, json};
 
 use super::{Config, Error, Merge, Wanted, kind};
@@ -29,7 +30,7 @@ fn keep(_stored: &mut Value, _wanted: &Value) -> Merge {
 }
 
 /// Sets `fields` as wanted, and labels and annotations that are missing.
-fn set(stored: &mut Value, wanted: &Value, fields: &[&str]) -> Merge {
+pub(super) fn set(stored: &mut Value, wanted: &Value, fields: &[&str]) -> Merge {
     let mut changed = super::reconcile::add_metadata(stored, wanted);
     for field in fields {
         if stored.get(field) != wanted.get(field)
@@ -117,6 +118,97 @@ pub(super) fn priority_classes() -> Result<Vec<Wanted>, Error> {
             merge: keep,
         });
     Ok(wanted.collect())
+}
+
+/// The class of claims that name none: a directory on their pod's node. What its users change of it stays.
+pub(super) fn storage_classes() -> Result<Vec<Wanted>, Error> {
+    let class = json!({
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {
+            "name": "local-path",
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "rancher.io/local-path",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "WaitForFirstConsumer",
+    });
+    Ok(vec![Wanted {
+        kind: kind("storage.k8s.io", "v1", "storageclasses")?,
+        namespace: String::new(),
+        name: "local-path".into(),
+        object: class,
+        merge: keep,
+    }])
+}
+
+/// Who is served when there are many requests, as upstream's clusters say.
+pub(super) fn flow_control() -> Result<Vec<Wanted>, Error> {
+    let kinds = [
+        ("prioritylevelconfigurations", standard::levels()),
+        ("flowschemas", standard::schemas()),
+    ];
+    let mut wanted = Vec::new();
+    for (resource, objects) in kinds {
+        let kind = kind("flowcontrol.apiserver.k8s.io", "v1", resource)?;
+        wanted.extend(objects.into_iter().map(|object| Wanted {
+            kind,
+            namespace: String::new(),
+            name: object::name(&object).to_owned(),
+            object,
+            merge: keep,
+        }));
+    }
+    Ok(wanted)
+}
+
+/// The range of the cluster's Services as an object. Whether it may be used is told in its status: see [`set_ready`].
+pub(super) fn service_cidr(config: &Config) -> Result<Wanted, Error> {
+    let range = service_cidr::canonical(&config.service_cidr);
+    let range = range.unwrap_or_else(|| config.service_cidr.clone());
+    Ok(Wanted {
+        kind: kind("networking.k8s.io", "v1", "servicecidrs")?,
+        namespace: String::new(),
+        name: service_cidr::DEFAULT.into(),
+        object: json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "ServiceCIDR",
+            "metadata": {"name": service_cidr::DEFAULT},
+            "spec": {"cidrs": [range]},
+        }),
+        merge: merge_service_cidr,
+    })
+}
+
+/// The range cannot be changed in place.
+fn merge_service_cidr(stored: &mut Value, wanted: &Value) -> Merge {
+    match stored.get("spec") == wanted.get("spec") {
+        true => Merge::Fine,
+        false => Merge::Replace,
+    }
+}
+
+/// Says that Services get addresses of the range; false where that was said.
+pub(super) fn set_ready(range: &mut Value) -> bool {
+    let ready = |c: &Value| c["type"] == "Ready" && c["status"] == "True";
+    if object::list_at(range, &["status", "conditions"])
+        .iter()
+        .any(ready)
+    {
+        return false;
+    }
+    let Some(status) = object::child_mut(range, "status") else {
+        return false;
+    };
+    let condition = json!({
+        "type": "Ready",
+        "status": "True",
+        "reason": "",
+        "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": time::now_seconds(),
+    });
+    status.insert("conditions".into(), json!([condition]));
+    true
 }
 
 fn family(ip: IpAddr) -> &'static str {

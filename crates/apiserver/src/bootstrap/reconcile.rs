@@ -4,14 +4,14 @@
 //! `rbac.authorization.kubernetes.io/autoupdate: "false"` is left alone, and a binding whose roleRef differs is made anew
 //! (roleRef is immutable).
 
+use knarr_auth::{
+    authz::{cover, rbac::GROUP, rules::Rule},
+    policy::{AUTOUPDATE, policy},
+};
 use knarr_meta::object;
 use serde_json::Value;
 
-use super::{
-    Error, Merge, Wanted, kind,
-    policy::{AUTOUPDATE, policy},
-};
-use crate::authz::{cover, rbac::GROUP, rules::Rule};
+use super::{Error, Merge, Wanted, kind};
 
 pub(super) fn roles_and_bindings() -> Result<Vec<Wanted>, Error> {
     let resource = |namespace: &str, cluster, namespaced| {

@@ -1,28 +1,28 @@
 use std::sync::{Arc, atomic::Ordering};
 
+use knarr_auth::{
+    authz::{Authz, rbac::GROUP},
+    policy::{cluster_role, policy},
+    request::{Authorizer, Decision, RequestInfo},
+    testing::{Fake, user},
+};
 use serde_json::{Value, json};
 
 use super::{
-    policy::{cluster_role, policy},
     reconcile::{merge_binding, merge_role},
     *,
-};
-use crate::{
-    authz::{
-        Authz,
-        fake::{Fake, user},
-        rbac::GROUP,
-    },
-    request::{Authorizer, Decision, RequestInfo},
 };
 
 fn config() -> Config {
     Config {
         service_ip: "10.43.0.1".parse().unwrap(),
+        service_cidr: "10.43.0.0/16".into(),
         advertise_ip: "192.0.2.1".parse().unwrap(),
         port: 6443,
         cluster_dns: "10.43.0.10".parse().unwrap(),
         dns_endpoint: Some(("192.0.2.1".parse().unwrap(), 5353)),
+        client_ca: "a client authority".into(),
+        front_proxy_ca: "a front proxy's authority".into(),
     }
 }
 
@@ -110,11 +110,43 @@ async fn the_first_start_makes_everything_and_the_second_nothing() {
         )["value"],
         2_000_001_000
     );
+    let class = fake.stored("storage.k8s.io", "storageclasses", "", "local-path");
+    assert_eq!(class["provisioner"], "rancher.io/local-path");
+    let api_services = aggregation::api_services().unwrap().len();
+    let trust = fake.stored(
+        "",
+        "configmaps",
+        "kube-system",
+        "extension-apiserver-authentication",
+    );
+    assert_eq!(trust["data"]["client-ca-file"], "a client authority");
+    assert_eq!(
+        trust["data"]["requestheader-client-ca-file"],
+        "a front proxy's authority"
+    );
     assert_eq!(
         fake.count(),
-        4 + 3 + 2 + 2 + policy().roles.len() + policy().bindings.len()
+        4 + 3
+            + 2
+            + 2
+            + 1
+            + 1
+            + 1
+            + 8
+            + 11
+            + api_services
+            + policy().roles.len()
+            + policy().bindings.len()
     );
+    let range = fake.stored("networking.k8s.io", "servicecidrs", "", "kubernetes");
+    assert_eq!(range["spec"]["cidrs"], json!(["10.43.0.0/16"]));
+    assert_eq!(range["status"]["conditions"][0]["type"], "Ready");
 
+    // A user who has another default class keeps it.
+    let mut class = class;
+    class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] =
+        "false".into();
+    fake.put("storage.k8s.io", "storageclasses", class);
     let writes = fake.writes.load(Ordering::Relaxed);
     bootstrap(&fake).run().await.unwrap();
     assert_eq!(fake.writes.load(Ordering::Relaxed), writes);
@@ -357,6 +389,55 @@ async fn components_are_authorized() {
             "escalate",
             GROUP,
             "clusterroles",
+            "",
+        ),
+        (
+            controller("cronjob-controller"),
+            "create",
+            "batch",
+            "jobs",
+            "",
+        ),
+        (
+            controller("cronjob-controller"),
+            "update",
+            "batch",
+            "cronjobs",
+            "status",
+        ),
+        (
+            controller("disruption-controller"),
+            "update",
+            "policy",
+            "poddisruptionbudgets",
+            "status",
+        ),
+        (
+            controller("disruption-controller"),
+            "get",
+            "example.com",
+            "widgets",
+            "scale",
+        ),
+        (
+            controller("disruption-controller"),
+            "patch",
+            "",
+            "pods",
+            "status",
+        ),
+        (
+            controller("resourcequota-controller"),
+            "update",
+            "",
+            "resourcequotas",
+            "status",
+        ),
+        (
+            controller("resourcequota-controller"),
+            "list",
+            "example.com",
+            "widgets",
             "",
         ),
         (

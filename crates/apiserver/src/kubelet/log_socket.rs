@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use knarr_auth::bearer;
 use knarr_meta::status::{Reason, Status};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{
@@ -21,7 +22,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{authn::bearer, body::Body};
+use crate::body::Body;
 
 /// Largest message of a client that is read to be dropped, bytes.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;

@@ -1,10 +1,9 @@
 //! Options of the streaming subresources: from the API's query to the kubelet's.
 
+use knarr_auth::query::Query;
 use knarr_meta::{object, status::Status};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
-
-use crate::query::Query;
 
 /// The streaming subresources of pods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

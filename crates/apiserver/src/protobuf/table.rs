@@ -21,6 +21,12 @@ pub enum Type {
     Json,
     /// A message whose only field is a list of strings.
     Strings,
+    /// A schema, or a list of them.
+    SchemaOrList,
+    /// A schema, or whether anything goes.
+    SchemaOrBool,
+    /// A schema, or a list of names.
+    SchemaOrNames,
     Message(&'static str),
 }
 
@@ -81,6 +87,9 @@ fn parse_field(line: &'static str) -> Option<Field> {
             "R" => Type::RawExtension,
             "J" => Type::Json,
             "L" => Type::Strings,
+            "A" => Type::SchemaOrList,
+            "O" => Type::SchemaOrBool,
+            "N" => Type::SchemaOrNames,
             message => Type::Message(message),
         },
     })

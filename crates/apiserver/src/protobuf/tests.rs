@@ -107,9 +107,12 @@ fn refuses_damage() {
         Error::UnknownType { .. }
     ));
     assert!(matches!(
-        decode(&body("v1", "ConfigMap", &field(15, b""))),
+        decode(&body("v1", "ConfigMap", &field(15, b"x"))),
         Error::UnknownField { number: 15, .. }
     ));
+    // A struct of a later release that has nothing in it.
+    let empty = super::decode(&body("v1", "ConfigMap", &field(15, b"")), ("", ""));
+    assert!(empty.is_ok());
     assert!(matches!(
         decode(&body("v1", "ConfigMap", &[1 << 3, 1])),
         Error::Malformed(_)
@@ -152,4 +155,47 @@ fn embedded_json_is_no_deeper_than_what_is_stored() {
     serde_json::from_str::<Value>(&deepest.to_string()).unwrap();
     // Each is JSON by itself.
     assert_eq!(revision(patch::MAX_DEPTH), Err(Error::Depth));
+}
+
+/// A length-delimited field with a number of two bytes.
+fn far_field(number: u16, bytes: &[u8]) -> Vec<u8> {
+    let near = field(0, bytes);
+    let tag = number << 3 | 2;
+    [&[(tag & 0x7f) as u8 | 0x80, (tag >> 7) as u8], &near[1..]].concat()
+}
+
+#[test]
+fn schemas_are_as_in_json() {
+    let string = field(5, b"string");
+    let items = field(1, &string);
+    let list = [field(5, b"array"), far_field(24, &items)].concat();
+    let entry =
+        |name: &[u8], props: &[u8]| far_field(29, &[field(1, name), field(2, props)].concat());
+    let default = field(8, &field(1, b"{\"a\":1}"));
+    let free = far_field(30, &[1 << 3, 1]);
+    let typed = far_field(30, &[vec![1 << 3, 1], field(2, &string)].concat());
+    let props = [
+        field(5, b"object"),
+        entry(b"list", &list),
+        entry(b"free", &[field(5, b"object"), free, default].concat()),
+        entry(b"typed", &[field(5, b"object"), typed].concat()),
+    ]
+    .concat();
+    let version = [
+        field(1, b"v1"),
+        vec![2 << 3, 1],
+        field(4, &field(1, &props)),
+    ]
+    .concat();
+    let raw = field(2, &[field(1, b"example.com"), field(7, &version)].concat());
+    let kind = ("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+    let object = super::decode(&body(kind.0, kind.1, &raw), kind).unwrap();
+    assert_eq!(
+        object["spec"]["versions"][0],
+        json!({"name": "v1", "served": true, "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+            "list": {"type": "array", "items": {"type": "string"}},
+            "free": {"type": "object", "additionalProperties": true, "default": {"a": 1}},
+            "typed": {"type": "object", "additionalProperties": {"type": "string"}},
+        }}}})
+    );
 }

@@ -1,40 +1,23 @@
 //! One request for a resource, as its handler sees it.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
+use knarr_admission::request::{Operation, Options};
 use knarr_api::{Kind, Served};
+use knarr_auth::{UserInfo, route::ApiRequest};
 use knarr_meta::{
     GroupKind, GroupResource,
     field::{Error, Path},
+    object_meta,
     status::Status,
 };
-use parking_lot::Mutex;
+use knarr_registry::{managed, write::Warnings};
+use serde_json::{Value, json};
 
 use crate::{
     core::Core,
     negotiate::{self, Accepted, Shapes},
-    query::Query,
-    request::UserInfo,
-    route::ApiRequest,
 };
-
-/// Texts for `Warning: 299` headers, collected while a request is handled.
-#[derive(Debug, Default)]
-pub struct Warnings(Mutex<Vec<Cow<'static, str>>>);
-
-impl Warnings {
-    pub fn add(&self, text: impl Into<Cow<'static, str>>) {
-        let text = text.into();
-        let mut all = self.0.lock();
-        if !all.contains(&text) {
-            all.push(text);
-        }
-    }
-
-    pub fn take(&self) -> Vec<Cow<'static, str>> {
-        std::mem::take(&mut self.0.lock())
-    }
-}
 
 /// Everything about a request but its body.
 pub struct Ask<'r> {
@@ -71,14 +54,6 @@ impl<'r> Ask<'r> {
     }
 }
 
-/// The store's and the cache's name of an object within its resource.
-pub fn object_key(kind: &Kind, namespace: &str, name: &str) -> String {
-    match kind.namespaced() {
-        true => format!("{namespace}/{name}"),
-        false => name.to_owned(),
-    }
-}
-
 /// What to do about fields the schema does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldValidation {
@@ -87,17 +62,81 @@ pub enum FieldValidation {
     Strict,
 }
 
-/// Query parameters of a write.
-#[derive(Clone, Copy, Debug)]
+/// What a request says of the write that it asks for.
+#[derive(Clone, Debug)]
 pub struct WriteOptions {
     pub dry_run: bool,
     pub validation: FieldValidation,
+    /// Whose the changed fields are: see [`managed::manager_name`].
+    pub manager: String,
+    /// Whether an apply takes what others own.
+    pub force: bool,
+    /// What the request itself says, for admission.
+    given: Given,
+}
+
+/// The texts of a request's options.
+#[derive(Clone, Debug)]
+struct Given {
+    field_manager: String,
+    field_validation: String,
+}
+
+impl Options for WriteOptions {
+    fn to_value(&self, operation: Operation) -> Value {
+        // What a patch writes is an update, or makes the object.
+        let kind = match operation {
+            Operation::Create => "CreateOptions",
+            _ => "UpdateOptions",
+        };
+        let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+        let mut put = |field: &str, value: Value| options[field] = value;
+        if self.dry_run {
+            put("dryRun", json!(["All"]));
+        }
+        for (field, text) in [
+            ("fieldManager", &self.given.field_manager),
+            ("fieldValidation", &self.given.field_validation),
+        ] {
+            if !text.is_empty() {
+                put(field, json!(text));
+            }
+        }
+        options
+    }
 }
 
 impl WriteOptions {
-    /// `kind` names the options in errors: `CreateOptions`, `UpdateOptions`, `PatchOptions`.
-    pub fn parse(query: &Query<'_>, kind: &'static str) -> Result<WriteOptions, Status> {
+    /// `kind` names the options in errors: `CreateOptions`, `UpdateOptions`.
+    pub fn parse(request: &ApiRequest<'_>, kind: &'static str) -> Result<WriteOptions, Status> {
+        WriteOptions::with(request, kind, Vec::new())
+    }
+
+    /// Those of a patch; an apply must say whose it is, and no other patch can be forced.
+    pub fn of_patch(request: &ApiRequest<'_>, apply: bool) -> Result<WriteOptions, Status> {
         let mut errors = Vec::new();
+        if apply && request.query.get("fieldManager").is_empty() {
+            let path = Path::new("fieldManager");
+            errors.push(Error::required(&path, "is required for apply patch"));
+        }
+        if !apply && request.query.find("force").is_some() {
+            let path = Path::new("force");
+            errors.push(Error::forbidden(
+                &path,
+                "may not be specified for non-apply patch",
+            ));
+        }
+        WriteOptions::with(request, "PatchOptions", errors)
+    }
+
+    fn with(
+        request: &ApiRequest<'_>,
+        kind: &'static str,
+        mut errors: Vec<Error>,
+    ) -> Result<WriteOptions, Status> {
+        let query = request.query;
+        let manager = query.get("fieldManager");
+        object_meta::validate_manager(manager, &Path::new("fieldManager"), &mut errors);
         let dry_run = dry_run(query.all("dryRun"), &mut errors);
         let validation = match query.get("fieldValidation") {
             "" | "Warn" => FieldValidation::Warn,
@@ -117,6 +156,12 @@ impl WriteOptions {
             true => Ok(WriteOptions {
                 dry_run,
                 validation,
+                manager: managed::manager_name(manager, &request.headers.user_agent),
+                force: query.flag("force"),
+                given: Given {
+                    field_manager: manager.to_owned(),
+                    field_validation: query.get("fieldValidation").to_owned(),
+                },
             }),
             false => Err(Status::invalid(
                 GroupKind::new("meta.k8s.io", kind),

@@ -1,7 +1,7 @@
 //! Request bodies to object trees: encoding, type, unknown and duplicate fields, defaults.
 
 use bytes::Bytes;
-use knarr_api::schema;
+use knarr_api::{kind::Strategy, schema};
 use knarr_meta::{object, status::Status, types::split_api_version};
 use serde_json::Value;
 
@@ -18,6 +18,8 @@ pub struct Expected<'a> {
     pub kind: &'a str,
     /// Schema name.
     pub definition: &'a str,
+    /// Of a kind whose type may be in no table.
+    pub strategy: Option<&'a dyn Strategy>,
 }
 
 impl<'a> Expected<'a> {
@@ -28,6 +30,7 @@ impl<'a> Expected<'a> {
             version: ask.served.version(),
             kind: &ask.kind().kind,
             definition: ask.served.definition(),
+            strategy: Some(&*ask.kind().strategy),
         }
     }
 }
@@ -87,6 +90,9 @@ pub fn body(
 
 /// Checks a tree against its schema, dropping what it does not know. Returns the problems; errors are of type.
 pub fn conform(tree: &mut Value, expected: &Expected<'_>) -> Result<Vec<String>, Status> {
+    if let Some(decoded) = expected.strategy.and_then(|strategy| strategy.decode(tree)) {
+        return decoded;
+    }
     match schema::definition(expected.definition) {
         Some(definition) => schema::strict::check(definition, tree),
         None => Ok(Vec::new()),

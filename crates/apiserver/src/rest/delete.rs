@@ -9,23 +9,26 @@ use knarr_meta::{
     object,
     status::{self, Status},
 };
+use knarr_registry::{
+    cache::{entry::Entry, resource::Slice},
+    object_key,
+    write::{DeleteOptions, Write},
+};
 
 use super::{
-    ask::{Ask, object_key},
-    delete_options::DeleteOptions,
+    ask::Ask,
+    delete_options,
     list::{self, ListOptions},
     modify::write_of,
     render, shape,
 };
 use crate::{
-    cache::{entry::Entry, resource::Slice},
     negotiate::Shapes,
     respond::{self, Answer},
-    write::Write,
 };
 
 /// Resources whose DELETE answers with the object (upstream's `ReturnDeletedObject`); the others answer with a Status.
-const RETURN_OBJECT: [(&str, &str); 10] = [
+const RETURN_OBJECT: [(&str, &str); 12] = [
     ("", "persistentvolumeclaims"),
     ("", "persistentvolumes"),
     ("", "pods"),
@@ -34,8 +37,10 @@ const RETURN_OBJECT: [(&str, &str); 10] = [
     ("", "serviceaccounts"),
     ("", "services"),
     ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
     ("storage.k8s.io", "storageclasses"),
     ("storage.k8s.io", "volumeattachments"),
+    ("storage.k8s.io", "volumeattributesclasses"),
 ];
 
 /// Deletes of one collection under way at once: they share fsyncs.
@@ -43,10 +48,14 @@ const CONCURRENT_DELETES: usize = 32;
 
 pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
-    let options = DeleteOptions::parse(ask, &body)?;
-    let write = write_of(ask, options.dry_run);
+    let options = delete_options::parse(ask, &body)?;
+    let write = Write {
+        options: &options,
+        ..write_of(ask, options.dry_run)
+    };
     let deleted = ask
         .core
+        .registry
         .delete(&write, ask.request.info.name, &options)
         .await?;
     let code = match !deleted.gone && options.orphan_dependents == Some(false) {
@@ -59,24 +68,27 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
         let tree = status::success(&ask.group_resource(), ask.request.info.name, &uid);
         return Ok(respond::tree(code, &tree, accepted));
     }
-    shape::object(ask, code, &deleted.entry, accepted)
+    shape::object(ask, code, &deleted.entry, accepted).await
 }
 
 /// Deletes everything selected; answers with the list of what it was.
 pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::List)?;
     let list_options = ListOptions::parse(ask.request.query, false)?;
-    let options = DeleteOptions::parse(ask, &body)?;
-    let filter = list::filter(ask)?;
-    let slice = match list::select(ask, &filter, &list_options).await? {
+    let options = delete_options::parse(ask, &body)?;
+    let selection = list::filter(ask)?;
+    let slice = match list::select(ask, &selection, &list_options).await? {
         Ok(slice) => slice,
         Err(expired) => return Ok(expired),
     };
-    let write = write_of(ask, options.dry_run);
+    let write = Write {
+        options: &options,
+        ..write_of(ask, options.dry_run)
+    };
     let one = async |entry: &Arc<Entry>| {
         let (namespace, name) = entry.namespaced_name();
         let write = Write { namespace, ..write };
-        match ask.core.delete(&write, name, &options).await {
+        match ask.core.registry.delete(&write, name, &options).await {
             Ok(done) => Ok(Some(done.entry)),
             // Someone else was faster.
             Err(status) if status.is_not_found() => Ok(None),
@@ -88,7 +100,7 @@ pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
         .buffered(CONCURRENT_DELETES)
         .try_collect()
         .await?;
-    if filter.selects_everything() {
+    if selection.filter.selects_everything() && selection.converted.is_none() {
         delete_damaged(ask, &write, &options).await?;
     }
     let deleted = done.into_iter().flatten().collect();
@@ -96,7 +108,7 @@ pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
         entries: deleted,
         ..slice
     };
-    render::render(ask, slice, accepted)
+    render::render(ask, slice, accepted).await
 }
 
 /// Those that no list shows, because they cannot be read, go with the collection too.
@@ -106,13 +118,20 @@ async fn delete_damaged(
     options: &DeleteOptions,
 ) -> Result<(), Status> {
     let prefix = object_key(ask.kind(), ask.namespace(), "");
-    for key in ask.core.cache.of(ask.kind())?.damaged.under(&prefix) {
+    for key in ask
+        .core
+        .registry
+        .cache
+        .of(ask.kind())?
+        .damaged
+        .under(&prefix)
+    {
         let (namespace, name) = key.split_once('/').unwrap_or(("", &key));
         let write = Write {
             namespace,
             ..*write
         };
-        ask.core.delete(&write, name, options).await?;
+        ask.core.registry.delete(&write, name, options).await?;
     }
     Ok(())
 }

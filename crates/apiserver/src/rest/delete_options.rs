@@ -2,128 +2,99 @@
 
 use bytes::Bytes;
 use knarr_api::schema;
+use knarr_auth::query::Query;
 use knarr_meta::{
     GroupKind,
     field::{Error, Path},
     status::Status,
 };
+use knarr_registry::write::{DeleteOptions, Propagation};
 use serde_json::Value;
 
 use super::ask::{Ask, dry_run};
 use crate::{
     negotiate::{BodyEncoding, body_encoding},
-    protobuf,
-    query::Query,
-    yaml,
+    protobuf, yaml,
 };
 
 const DEFINITION: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
-/// What happens to the objects owned by the deleted one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Propagation {
-    Orphan,
-    Background,
-    Foreground,
-}
-
-/// metav1.DeleteOptions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DeleteOptions {
-    pub grace_period_seconds: Option<i64>,
-    pub uid: Option<String>,
-    pub resource_version: Option<String>,
-    pub orphan_dependents: Option<bool>,
-    pub propagation_policy: Option<Propagation>,
-    pub dry_run: bool,
-}
-
-impl DeleteOptions {
-    /// The old and the new way to say it, in one.
-    pub fn propagation(&self) -> Option<Propagation> {
-        match self.orphan_dependents {
-            Some(true) => Some(Propagation::Orphan),
-            Some(false) => Some(Propagation::Background),
-            None => self.propagation_policy,
-        }
-    }
-
-    /// The body where there is one, else the query.
-    pub fn parse(ask: &Ask<'_>, body: &Bytes) -> Result<DeleteOptions, Status> {
-        let mut errors = Vec::new();
-        let mut options = match body.is_empty() {
-            true => DeleteOptions::from_query(ask.request.query, &mut errors)?,
-            false => {
-                let mut tree: Value = match body_encoding(ask.request.headers.content_type)? {
-                    BodyEncoding::Protobuf => protobuf::decode(body, ("v1", "DeleteOptions"))?,
-                    BodyEncoding::Json => serde_json::from_slice(body)
-                        .map_err(|e| Status::bad_request(e.to_string()))?,
-                    BodyEncoding::Yaml => yaml::parse(body).map_err(Status::bad_request)?,
-                };
-                // A precondition of the wrong type must not be none.
-                if let Some(definition) = schema::definition(DEFINITION) {
-                    schema::strict::check(definition, &mut tree)?;
+/// The body where there is one, else the query.
+pub fn parse(ask: &Ask<'_>, body: &Bytes) -> Result<DeleteOptions, Status> {
+    let mut errors = Vec::new();
+    let mut options = match body.is_empty() {
+        true => from_query(ask.request.query, &mut errors)?,
+        false => {
+            let mut tree: Value = match body_encoding(ask.request.headers.content_type)? {
+                BodyEncoding::Protobuf => protobuf::decode(body, ("v1", "DeleteOptions"))?,
+                BodyEncoding::Json => {
+                    serde_json::from_slice(body).map_err(|e| Status::bad_request(e.to_string()))?
                 }
-                DeleteOptions::from_tree(&tree, &mut errors)?
+                BodyEncoding::Yaml => yaml::parse(body).map_err(Status::bad_request)?,
+            };
+            // A precondition of the wrong type must not be none.
+            if let Some(definition) = schema::definition(DEFINITION) {
+                schema::strict::check(definition, &mut tree)?;
             }
-        };
-        // kubectl and client-go send it in both places.
-        options.dry_run |= dry_run(ask.request.query.all("dryRun"), &mut errors);
-        if options.orphan_dependents.is_some() && options.propagation_policy.is_some() {
-            errors.push(Error::invalid(
-                &Path::new("propagationPolicy"),
-                Value::Null,
-                "orphanDependents and deletionPropagation cannot be both set",
-            ));
+            from_tree(&tree, &mut errors)?
         }
-        match errors.is_empty() {
-            true => Ok(options),
-            false => Err(Status::invalid(
-                GroupKind::new("meta.k8s.io", "DeleteOptions"),
-                "",
-                errors,
-            )),
-        }
+    };
+    // kubectl and client-go send it in both places.
+    options.dry_run |= dry_run(ask.request.query.all("dryRun"), &mut errors);
+    if options.orphan_dependents.is_some() && options.propagation_policy.is_some() {
+        errors.push(Error::invalid(
+            &Path::new("propagationPolicy"),
+            Value::Null,
+            "orphanDependents and deletionPropagation cannot be both set",
+        ));
     }
+    match errors.is_empty() {
+        true => Ok(options),
+        false => Err(Status::invalid(
+            GroupKind::new("meta.k8s.io", "DeleteOptions"),
+            "",
+            errors,
+        )),
+    }
+}
 
-    fn from_query(query: &Query<'_>, errors: &mut Vec<Error>) -> Result<DeleteOptions, Status> {
-        Ok(DeleteOptions {
-            grace_period_seconds: query.integer("gracePeriodSeconds")?,
-            orphan_dependents: query.optional_flag("orphanDependents"),
-            propagation_policy: propagation(query.get("propagationPolicy"), errors),
-            ..DeleteOptions::default()
-        })
-    }
+fn from_query(query: &Query<'_>, errors: &mut Vec<Error>) -> Result<DeleteOptions, Status> {
+    Ok(DeleteOptions {
+        grace_period_seconds: query.integer("gracePeriodSeconds")?,
+        orphan_dependents: query.optional_flag("orphanDependents"),
+        propagation_policy: propagation(query.get("propagationPolicy"), errors),
+        ..DeleteOptions::default()
+    })
+}
 
-    fn from_tree(tree: &Value, errors: &mut Vec<Error>) -> Result<DeleteOptions, Status> {
-        let kind = tree
-            .get("kind")
-            .and_then(Value::as_str)
-            .unwrap_or("DeleteOptions");
-        if kind != "DeleteOptions" {
-            return Err(Status::bad_request(format!(
-                "decoded object cannot be converted to DeleteOptions (it is a {kind})"
-            )));
-        }
-        let text = |path: &[&str]| {
-            let value = knarr_meta::object::str_at(tree, path);
-            (!value.is_empty()).then(|| value.to_owned())
-        };
-        let dry = knarr_meta::object::list_at(tree, &["dryRun"]);
-        Ok(DeleteOptions {
-            grace_period_seconds: tree.get("gracePeriodSeconds").and_then(Value::as_i64),
-            uid: text(&["preconditions", "uid"]),
-            resource_version: text(&["preconditions", "resourceVersion"]),
-            orphan_dependents: tree.get("orphanDependents").and_then(Value::as_bool),
-            propagation_policy: propagation(
-                tree.get("propagationPolicy")
-                    .and_then(Value::as_str)
-                    .unwrap_or(""),
-                errors,
-            ),
-            dry_run: dry_run(dry.iter().filter_map(Value::as_str), errors),
-        })
+fn from_tree(tree: &Value, errors: &mut Vec<Error>) -> Result<DeleteOptions, Status> {
+    let kind = tree
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or("DeleteOptions");
+    if kind != "DeleteOptions" {
+        return Err(Status::bad_request(format!(
+            "decoded object cannot be converted to DeleteOptions (it is a {kind})"
+        )));
     }
+    let text = |path: &[&str]| {
+        let value = knarr_meta::object::str_at(tree, path);
+        (!value.is_empty()).then(|| value.to_owned())
+    };
+    let dry = knarr_meta::object::list_at(tree, &["dryRun"]);
+    Ok(DeleteOptions {
+        grace_period_seconds: tree.get("gracePeriodSeconds").and_then(Value::as_i64),
+        uid: text(&["preconditions", "uid"]),
+        resource_version: text(&["preconditions", "resourceVersion"]),
+        orphan_dependents: tree.get("orphanDependents").and_then(Value::as_bool),
+        propagation_policy: propagation(
+            tree.get("propagationPolicy")
+                .and_then(Value::as_str)
+                .unwrap_or(""),
+            errors,
+        ),
+        dry_run: dry_run(dry.iter().filter_map(Value::as_str), errors),
+    })
 }
 
 fn propagation(text: &str, errors: &mut Vec<Error>) -> Option<Propagation> {

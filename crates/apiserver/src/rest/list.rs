@@ -4,30 +4,30 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use knarr_api::kind::Alias;
+use knarr_auth::{query::Query, request::Selectors};
 use knarr_meta::{
     GroupKind,
     field::{Error, Path},
     fields::{FieldSelector, Requirement},
     status::Status,
 };
+use knarr_registry::cache::{
+    ListError,
+    filter::Filter,
+    resource::{Page, Slice},
+};
 use serde_json::json;
 
 use super::{
     ask::Ask,
     continuation::{Continue, INCONSISTENT},
+    convert,
     read::resource_version,
     render,
 };
 use crate::{
     body::Body,
-    cache::{
-        ListError,
-        filter::Filter,
-        resource::{Page, Slice},
-    },
     negotiate::Shapes,
-    query::Query,
-    request::Selectors,
     respond::{self, Answer},
 };
 
@@ -168,24 +168,45 @@ fn validate(query: &Query<'_>, watch: bool) -> Vec<Error> {
 pub async fn list(ask: &Ask<'_>) -> Answer {
     let accepted = ask.accepted(Shapes::List)?;
     let options = ListOptions::parse(ask.request.query, false)?;
-    let filter = filter(ask)?;
-    match select(ask, &filter, &options).await? {
-        Ok(slice) => render::render(ask, slice, accepted),
+    let selection = filter(ask)?;
+    match select(ask, &selection, &options).await? {
+        Ok(slice) => render::render(ask, slice, accepted).await,
         Err(expired) => Ok(expired),
     }
 }
 
-/// The filter of a list, watch or deletecollection: what was authorized.
-pub fn filter(ask: &Ask<'_>) -> Result<Filter, Status> {
+/// What a list, watch or deletecollection selects.
+pub struct Selection {
+    pub filter: Filter,
+    /// Of fields that stored objects may not have: looked at in the version of the request.
+    pub converted: Option<Filter>,
+}
+
+/// The selection of a list, watch or deletecollection: what was authorized.
+pub fn filter(ask: &Ask<'_>) -> Result<Selection, Status> {
     let selectors = ask.request.selectors()?;
+    let all = |filter| Selection {
+        filter,
+        converted: None,
+    };
     match ask.served.alias() {
-        None => Filter::new(ask.kind(), ask.namespace(), selectors),
+        None if ask.kind().strategy.conversion().is_some() => {
+            let filter = Filter::new(ask.kind(), ask.namespace(), selectors)?;
+            let (filter, converted) = filter.split_fields();
+            Ok(Selection { filter, converted })
+        }
+        None => {
+            // Entries hold the fields of the version that is stored.
+            let stored = ask.core.registry.cache.of(ask.kind())?.kind.clone();
+            Filter::new(ask.kind(), ask.namespace(), selectors)?;
+            Filter::new(&stored, ask.namespace(), selectors).map(all)
+        }
         Some(alias) => {
             let selectors = Selectors {
                 labels: selectors.labels.clone(),
                 fields: stored_labels(alias, &selectors.fields)?,
             };
-            Filter::new(ask.kind(), ask.namespace(), &selectors)
+            Filter::new(ask.kind(), ask.namespace(), &selectors).map(all)
         }
     }
 }
@@ -209,10 +230,31 @@ fn stored_labels(alias: &Alias, fields: &FieldSelector) -> Result<FieldSelector,
 /// Reads the page asked for. The inner error is a complete answer: an expired list with a token to go on.
 pub async fn select(
     ask: &Ask<'_>,
+    selection: &Selection,
+    options: &ListOptions,
+) -> Result<Result<Slice, Response<Body>>, Status> {
+    let Some(fields) = &selection.converted else {
+        return select_stored(ask, &selection.filter, options).await;
+    };
+    let whole = ListOptions {
+        limit: 0,
+        ..options.clone()
+    };
+    match select_stored(ask, &selection.filter, &whole).await? {
+        Ok(slice) => {
+            let slice = convert::narrow(ask, slice, fields, options.limit).await?;
+            Ok(Ok(slice))
+        }
+        Err(expired) => Ok(Err(expired)),
+    }
+}
+
+async fn select_stored(
+    ask: &Ask<'_>,
     filter: &Filter,
     options: &ListOptions,
 ) -> Result<Result<Slice, Response<Body>>, Status> {
-    let cache = &ask.core.cache;
+    let cache = &ask.core.registry.cache;
     let resource = cache.of(ask.kind())?;
     let page = Page {
         start: options.continuation.as_ref().map(Continue::start_after),

@@ -1,4 +1,5 @@
-//! PATCH: JSON patch, merge patch and strategic merge patch, applied inside the guaranteed update.
+//! PATCH: JSON patch, merge patch and strategic merge patch, applied inside the guaranteed update. Configurations to apply are
+//! patches too: see [`apply`].
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -12,15 +13,19 @@ use knarr_meta::{
 use serde_json::Value;
 
 use super::{
+    apply,
     ask::{Ask, FieldValidation, WriteOptions},
     decode::{self, Expected},
-    modify::write_of,
+    modify::managed_write_of,
     shape,
 };
 use crate::{negotiate::Shapes, respond::Answer};
 
-const APPLY: &str = "application/apply-patch+yaml";
-const KNOWN: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json";
+const KNOWN: &str = "application/json-patch+json, application/merge-patch+json, \
+                     application/strategic-merge-patch+json, application/apply-patch+yaml";
+
+/// Nothing says how lists of custom resources are merged.
+const OF_CUSTOM_RESOURCES: &str = "application/json-patch+json, application/merge-patch+json";
 
 /// A patch that was read.
 pub enum Patch {
@@ -37,14 +42,10 @@ impl Patch {
             serde_json::from_slice::<Value>(body)
                 .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
         };
-        match content_type.split(';').next().unwrap_or("").trim() {
+        match media_type(content_type) {
             "application/json-patch+json" => Ok(Patch::Json(body)),
             "application/merge-patch+json" => Ok(Patch::Merge(tree(&body)?)),
             "application/strategic-merge-patch+json" => Ok(Patch::Strategic(tree(&body)?)),
-            APPLY => Err(Status::unsupported_media_type(format!(
-                "{APPLY} (server-side apply) is not supported by this server yet - \
-                 accepted media types include: {KNOWN}"
-            ))),
             _ => Err(Status::unsupported_media_type(format!(
                 "the body of the request was in an unknown format - accepted media types include: {KNOWN}"
             ))),
@@ -80,11 +81,28 @@ impl Patch {
     }
 }
 
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or("").trim()
+}
+
+/// Whether the patch is a configuration to apply.
+pub fn is_apply(ask: &Ask<'_>) -> bool {
+    media_type(ask.request.headers.content_type) == apply::CONTENT_TYPE
+}
+
 /// Answers a PATCH of the object or of one of its parts.
 pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
+    if is_apply(ask) {
+        return apply::apply(ask, body, part).await;
+    }
     let accepted = ask.accepted(Shapes::Object)?;
-    let options = WriteOptions::parse(ask.request.query, "PatchOptions")?;
+    let options = WriteOptions::of_patch(ask.request, false)?;
     let patch = Patch::parse(ask.request.headers.content_type, body)?;
+    if matches!(patch, Patch::Strategic(_)) && !ask.kind().is_built_in() {
+        return Err(Status::unsupported_media_type(format!(
+            "the body of the request was in an unknown format - accepted media types include: {OF_CUSTOM_RESOURCES}"
+        )));
+    }
     let expected = Expected::of(ask);
     let mut compute = |current: &Value| {
         let served = match ask.served.alias() {
@@ -96,12 +114,13 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
         report(ask, options.validation, &patch, problems)?;
         Ok(decode::to_stored(ask, tree))
     };
-    let write = write_of(ask, options.dry_run);
+    let write = managed_write_of(ask, &options);
     let updated = ask
         .core
+        .registry
         .update(&write, ask.request.info.name, part, &mut compute)
         .await?;
-    shape::object(ask, StatusCode::OK, &updated.entry, accepted)
+    shape::object(ask, StatusCode::OK, &updated.entry, accepted).await
 }
 
 /// Unknown fields of a patched object.

@@ -1,7 +1,8 @@
-//! Subresources only pods have: binding, eviction, log.
+//! Subresources only pods have: binding, log; [`super::eviction`] is another.
 
 use bytes::Bytes;
 use http::StatusCode;
+use knarr_admission::request::Operation;
 use knarr_api::kind::Part;
 use knarr_meta::{
     GroupKind, GroupResource,
@@ -9,23 +10,21 @@ use knarr_meta::{
     names, object,
     status::Status,
 };
+use knarr_registry::write::{Phase, Write};
 use serde_json::{Value, json};
 
 use super::{
     ask::{Ask, WriteOptions},
     decode::{self, Expected},
-    delete_options::{DeleteOptions, Propagation},
     modify::write_of,
 };
 use crate::{
     negotiate::Shapes,
-    request::Operation,
     respond::{self, Answer},
-    write::{Phase, Write},
 };
 
 /// The answer of subresources that have nothing to show, with upstream's code 201.
-fn success() -> Value {
+pub(super) fn success() -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})
 }
 
@@ -36,15 +35,16 @@ fn pod_resource() -> GroupResource {
 /// POST of a Binding, to `pods/NAME/binding` or to `bindings`: sets the node and the PodScheduled condition.
 pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::None)?;
-    let options = WriteOptions::parse(ask.request.query, "CreateOptions")?;
+    let options = WriteOptions::parse(ask.request, "CreateOptions")?;
     let expected = Expected {
         group: "",
         version: "v1",
         kind: "Binding",
         definition: "io.k8s.api.core.v1.Binding",
+        strategy: None,
     };
     let mut binding = decode::body(ask, &body, &expected, options.validation)?;
-    let snapshot = ask.core.registry.current();
+    let snapshot = ask.core.registry.catalog.current();
     let pods = (snapshot.kinds.find("", "v1", "pods")).ok_or_else(Status::path_not_found)?;
     let given = object::name(&binding).to_owned();
     let name = match ask.request.info.name {
@@ -66,12 +66,15 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
     let write = Write {
         kind: &pods.kind,
         group: "",
+        alias: None,
+        options: &options,
         subresource: "binding",
         namespace: ask.request.info.namespace,
         ..write_of(ask, options.dry_run)
     };
     for phase in [Phase::Mutate, Phase::Validate] {
         ask.core
+            .registry
             .admit(
                 &write,
                 Operation::Create,
@@ -88,6 +91,7 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
         ..write
     };
     ask.core
+        .registry
         .update_unadmitted(&updating, name, Part::Subresource("binding"), &mut compute)
         .await?;
     Ok(respond::tree(StatusCode::CREATED, &success(), accepted))
@@ -155,7 +159,7 @@ fn bound(binding: &Value, name: &str, pod: &Value) -> Result<Value, Status> {
     for field in ["annotations", "labels"] {
         let given = binding["metadata"][field].as_object();
         for (key, value) in given.into_iter().flatten() {
-            let all = crate::write::metadata(&mut pod)
+            let all = knarr_registry::write::metadata(&mut pod)
                 .entry(field)
                 .or_insert_with(|| json!({}));
             all[key] = value.clone();
@@ -192,81 +196,10 @@ fn scheduled(pod: &mut Value) {
     }
 }
 
-/// POST of an Eviction: a delete with the eviction's options. No disruption budgets exist yet to say no.
-pub async fn evict(ask: &Ask<'_>, body: Bytes) -> Answer {
-    let accepted = ask.accepted(Shapes::None)?;
-    let options = WriteOptions::parse(ask.request.query, "CreateOptions")?;
-    let expected = Expected {
-        group: "policy",
-        version: "v1",
-        kind: "Eviction",
-        definition: "io.k8s.api.policy.v1.Eviction",
-    };
-    // kubectl up to 1.21 sends the beta version, which has the same fields.
-    let body = beta_to_v1(body);
-    let mut eviction = decode::body(ask, &body, &expected, options.validation)?;
-    let name = ask.request.info.name;
-    let given = object::name(&eviction);
-    if !given.is_empty() && given != name {
-        return Err(Status::bad_request(
-            "name in URL does not match name in Eviction object",
-        ));
-    }
-    let write = write_of(ask, options.dry_run);
-    for phase in [Phase::Mutate, Phase::Validate] {
-        ask.core
-            .admit(
-                &write,
-                Operation::Create,
-                name,
-                phase,
-                Some(&mut eviction),
-                None,
-            )
-            .await?;
-    }
-    let asked = &eviction["deleteOptions"];
-    let text = |field: &str| asked["preconditions"][field].as_str().map(str::to_owned);
-    let delete = DeleteOptions {
-        grace_period_seconds: asked["gracePeriodSeconds"].as_i64(),
-        uid: text("uid"),
-        resource_version: text("resourceVersion"),
-        propagation_policy: match asked["propagationPolicy"].as_str() {
-            Some("Orphan") => Some(Propagation::Orphan),
-            Some("Foreground") => Some(Propagation::Foreground),
-            Some("Background") => Some(Propagation::Background),
-            _ => None,
-        },
-        dry_run: options.dry_run,
-        ..DeleteOptions::default()
-    };
-    let dry_run = options.dry_run
-        || asked["dryRun"]
-            .as_array()
-            .is_some_and(|d| d.iter().any(|v| v == "All"));
-    let write = Write {
-        subresource: "",
-        dry_run,
-        ..write
-    };
-    ask.core.delete(&write, name, &delete).await?;
-    Ok(respond::tree(StatusCode::CREATED, &success(), accepted))
-}
-
-fn beta_to_v1(body: Bytes) -> Bytes {
-    match serde_json::from_slice::<Value>(&body) {
-        Ok(mut tree) if tree["apiVersion"] == "policy/v1beta1" => {
-            tree["apiVersion"] = json!("policy/v1");
-            Bytes::from(tree.to_string())
-        }
-        _ => body,
-    }
-}
-
 /// GET of a container's log, from its node.
 pub async fn log(ask: &Ask<'_>) -> Answer {
     let place = ask.core.limits.stream(&ask.user.name)?;
-    let cache = &ask.core.cache;
+    let cache = &ask.core.registry.cache;
     cache.fresh().await?;
     let key = format!("{}/{}", ask.request.info.namespace, ask.request.info.name);
     let pod = cache

@@ -2,17 +2,15 @@
 
 use http::StatusCode;
 use knarr_meta::status::Status;
+use knarr_registry::object_key;
 
-use super::{
-    ask::{Ask, object_key},
-    shape,
-};
+use super::{ask::Ask, shape};
 use crate::{negotiate::Shapes, respond::Answer};
 
 /// Answers a GET of an object (or its status: the same object).
 pub async fn get(ask: &Ask<'_>) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
-    let cache = &ask.core.cache;
+    let cache = &ask.core.registry.cache;
     match resource_version(ask.request.query.get("resourceVersion"))? {
         None => cache.fresh().await?,
         Some(revision) => cache.at_least(revision).await?,
@@ -22,7 +20,7 @@ pub async fn get(ask: &Ask<'_>) -> Answer {
         .of(ask.kind())?
         .find(&key)?
         .ok_or_else(|| Status::not_found(ask.group_resource(), ask.request.info.name))?;
-    shape::object(ask, StatusCode::OK, &entry, accepted)
+    shape::object(ask, StatusCode::OK, &entry, accepted).await
 }
 
 /// `None`: the newest. 0: any.

@@ -7,30 +7,35 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use knarr_api::Served;
+use knarr_registry::cache::{
+    entry::{Entry, put_decimal},
+    resource::Slice,
+};
 use serde_json::{Value, json};
 
 use super::{
     ask::Ask,
     continuation::Continue,
+    convert,
     shape::{self, IncludeObject},
 };
 use crate::{
     body::{Body, CHUNK_BYTES, Chunks, ListBody},
-    cache::{
-        entry::{Entry, put_decimal},
-        resource::Slice,
-    },
     negotiate::{Accepted, Encoding, MetaVersion, Shape},
     respond::{self, Answer},
     yaml,
 };
 
 /// Answers with a page.
-pub fn render(ask: &Ask<'_>, slice: Slice, accepted: Accepted) -> Answer {
+pub async fn render(ask: &Ask<'_>, mut slice: Slice, accepted: Accepted) -> Answer {
+    slice.entries = convert::entries(ask, slice.entries).await?;
     let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
-    if accepted.shape == Shape::Object && plain && ask.served.alias().is_none() {
+    if accepted.shape == Shape::Object && plain && ask.served.is_stored() {
         let kind = ask.kind();
-        let list = ListBody::new(head(&kind.kind, &kind.api_version(), &slice), slice.entries);
+        let list = ListBody::new(
+            head(&kind.list_kind(), &kind.api_version(), &slice),
+            slice.entries,
+        );
         return Ok(respond::json(StatusCode::OK, Body::List(Box::new(list))));
     }
     let items = match accepted.shape {
@@ -62,7 +67,7 @@ fn head(kind: &str, api_version: &str, slice: &Slice) -> Bytes {
     let mut out = BytesMut::with_capacity(256);
     out.put_slice(b"{\"kind\":\"");
     out.put_slice(kind.as_bytes());
-    out.put_slice(b"List\",\"apiVersion\":\"");
+    out.put_slice(b"\",\"apiVersion\":\"");
     out.put_slice(api_version.as_bytes());
     out.put_slice(b"\",\"metadata\":{\"resourceVersion\":\"");
     put_decimal(&mut out, slice.revision);
@@ -103,7 +108,7 @@ enum Items {
 impl Items {
     fn kind(&self) -> (String, String) {
         match self {
-            Items::Objects(served) => (format!("{}List", served.kind.kind), served.api_version()),
+            Items::Objects(served) => (served.kind.list_kind().into_owned(), served.api_version()),
             Items::Partial(version) => (
                 "PartialObjectMetadataList".to_owned(),
                 version.api_version().to_owned(),
@@ -314,7 +319,7 @@ mod tests {
                 "metadata": {"name": name, "namespace": "n"},
                 "data": {"text": "two\nlines", "yes": "no"},
             });
-            let json = crate::cache::entry::encode(&tree);
+            let json = knarr_registry::cache::entry::encode(&tree);
             Arc::new(Entry::new(kind, format!("n/{name}").into(), 7, json).expect("an object"))
         };
         Slice {

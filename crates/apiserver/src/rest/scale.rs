@@ -3,28 +3,33 @@
 use bytes::Bytes;
 use http::StatusCode;
 use knarr_api::kind::Part;
+use knarr_apply::Applier;
 use knarr_meta::{
     GroupKind,
     field::{Error, Path},
     object,
     status::Status,
 };
-use serde_json::{Value, json};
+use knarr_registry::{
+    cache::entry::Entry,
+    managed::{self, Managed, scale::DEFINITION},
+    object_key,
+    write::Write,
+};
+use serde_json::Value;
 
 use super::{
-    ask::{Ask, WriteOptions, object_key},
+    apply::configuration,
+    ask::{Ask, WriteOptions},
     decode::{self, Expected},
     modify::write_of,
-    patch::{Patch, report},
+    patch::{Patch, is_apply, report},
     read::resource_version,
 };
 use crate::{
-    cache::entry::Entry,
     negotiate::Shapes,
     respond::{self, Answer},
 };
-
-const DEFINITION: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 fn expected() -> Expected<'static> {
     Expected {
@@ -32,12 +37,13 @@ fn expected() -> Expected<'static> {
         version: "v1",
         kind: "Scale",
         definition: DEFINITION,
+        strategy: None,
     }
 }
 
 pub async fn get(ask: &Ask<'_>) -> Answer {
     let accepted = ask.accepted(Shapes::None)?;
-    let cache = &ask.core.cache;
+    let cache = &ask.core.registry.cache;
     match resource_version(ask.request.query.get("resourceVersion"))? {
         None => cache.fresh().await?,
         Some(revision) => cache.at_least(revision).await?,
@@ -47,45 +53,76 @@ pub async fn get(ask: &Ask<'_>) -> Answer {
         .of(ask.kind())?
         .find(&key)?
         .ok_or_else(|| Status::not_found(ask.group_resource(), ask.request.info.name))?;
-    Ok(respond::tree(
-        StatusCode::OK,
-        &view(ask, &entry.tree())?,
-        accepted,
-    ))
+    let tree = ask
+        .core
+        .registry
+        .in_version(ask.kind(), entry.tree())
+        .await?;
+    Ok(respond::tree(StatusCode::OK, &view(ask, &tree)?, accepted))
 }
 
 pub async fn update(ask: &Ask<'_>, body: Bytes) -> Answer {
-    let options = WriteOptions::parse(ask.request.query, "UpdateOptions")?;
+    let options = WriteOptions::parse(ask.request, "UpdateOptions")?;
     let wanted = decode::body(ask, &body, &expected(), options.validation)?;
     let mut compute = |current: &Value| {
+        let mut wanted = wanted.clone();
+        let live = managed_view(ask, current)?;
         check_preconditions(ask, &wanted, current)?;
-        set_replicas(ask, current, &wanted)
+        managed::scale::update(&live, &mut wanted, &options.manager);
+        set_replicas(ask, current, wanted)
     };
-    run(ask, options, &mut compute).await
+    run(ask, &options, &mut compute).await
 }
 
 pub async fn patch(ask: &Ask<'_>, body: Bytes) -> Answer {
-    let options = WriteOptions::parse(ask.request.query, "PatchOptions")?;
+    if is_apply(ask) {
+        return apply(ask, body).await;
+    }
+    let options = WriteOptions::of_patch(ask.request, false)?;
     let patch = Patch::parse(ask.request.headers.content_type, body)?;
     let mut compute = |current: &Value| {
-        let mut wanted = patch.apply(&view(ask, current)?, DEFINITION)?;
+        let live = managed_view(ask, current)?;
+        let mut wanted = patch.apply(&live, DEFINITION)?;
         let problems = decode::conform(&mut wanted, &expected())?;
         report(ask, options.validation, &patch, problems)?;
         check_preconditions(ask, &wanted, current)?;
-        set_replicas(ask, current, &wanted)
+        managed::scale::update(&live, &mut wanted, &options.manager);
+        set_replicas(ask, current, wanted)
     };
-    run(ask, options, &mut compute).await
+    run(ask, &options, &mut compute).await
+}
+
+async fn apply(ask: &Ask<'_>, body: Bytes) -> Answer {
+    let options = WriteOptions::of_patch(ask.request, true)?;
+    let config = configuration(ask, &body, options.validation)?;
+    let by = Applier {
+        manager: &options.manager,
+        force: options.force,
+    };
+    let mut compute = |current: &Value| {
+        let live = managed_view(ask, current)?;
+        let mut wanted = managed::scale::apply(&live, &config, by)?;
+        decode::conform(&mut wanted, &expected())?;
+        check_preconditions(ask, &wanted, current)?;
+        set_replicas(ask, current, wanted)
+    };
+    run(ask, &options, &mut compute).await
 }
 
 async fn run(
     ask: &Ask<'_>,
-    options: WriteOptions,
-    compute: &mut crate::write::update::Compute<'_>,
+    options: &WriteOptions,
+    compute: &mut knarr_registry::write::update::Compute<'_>,
 ) -> Answer {
     let accepted = ask.accepted(Shapes::None)?;
-    let write = write_of(ask, options.dry_run);
+    let write = Write {
+        options,
+        managed: Managed::Given,
+        ..write_of(ask, options.dry_run)
+    };
     let updated = ask
         .core
+        .registry
         .update(
             &write,
             ask.request.info.name,
@@ -94,40 +131,24 @@ async fn run(
         )
         .await?;
     let entry: &Entry = &updated.entry;
-    Ok(respond::tree(
-        StatusCode::OK,
-        &view(ask, &entry.tree())?,
-        accepted,
-    ))
+    let tree = ask
+        .core
+        .registry
+        .in_version(ask.kind(), entry.tree())
+        .await?;
+    Ok(respond::tree(StatusCode::OK, &view(ask, &tree)?, accepted))
+}
+
+/// The Scale of an object, with whose its fields are.
+fn managed_view(ask: &Ask<'_>, tree: &Value) -> Result<Value, Status> {
+    let mut view = view(ask, tree)?;
+    managed::scale::show(ask.kind(), tree, &mut view)?;
+    Ok(view)
 }
 
 /// The Scale of an object.
 fn view(ask: &Ask<'_>, tree: &Value) -> Result<Value, Status> {
-    let (wanted, actual, selector) = ask
-        .kind()
-        .strategy
-        .scale(tree)
-        .ok_or_else(Status::path_not_found)?;
-    let mut meta = json!({
-        "name": object::name(tree),
-        "uid": object::uid(tree),
-        "resourceVersion": object::resource_version(tree),
-        "creationTimestamp": object::creation_timestamp(tree),
-    });
-    if !object::namespace(tree).is_empty() {
-        meta["namespace"] = json!(object::namespace(tree));
-    }
-    let mut status = json!({"replicas": actual});
-    if !selector.is_empty() {
-        status["selector"] = json!(selector);
-    }
-    Ok(json!({
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": meta,
-        "spec": {"replicas": wanted},
-        "status": status,
-    }))
+    managed::scale::view(ask.kind(), tree).ok_or_else(Status::path_not_found)
 }
 
 fn check_preconditions(ask: &Ask<'_>, wanted: &Value, current: &Value) -> Result<(), Status> {
@@ -148,8 +169,9 @@ fn check_preconditions(ask: &Ask<'_>, wanted: &Value, current: &Value) -> Result
     Ok(())
 }
 
-fn set_replicas(ask: &Ask<'_>, current: &Value, wanted: &Value) -> Result<Value, Status> {
-    let replicas = object::i64_at(wanted, &["spec", "replicas"]).unwrap_or(0);
+/// The parent with the replicas of its new Scale, and with whose they are now.
+fn set_replicas(ask: &Ask<'_>, current: &Value, wanted: Value) -> Result<Value, Status> {
+    let replicas = object::i64_at(&wanted, &["spec", "replicas"]).unwrap_or(0);
     if replicas < 0 {
         let path = Path::new("spec").child("replicas");
         let error = Error::invalid(&path, replicas, "must be greater than or equal to 0");
@@ -161,5 +183,6 @@ fn set_replicas(ask: &Ask<'_>, current: &Value, wanted: &Value) -> Result<Value,
     }
     let mut tree = current.clone();
     ask.kind().strategy.set_scale(&mut tree, replicas)?;
+    managed::scale::keep(ask.kind(), &mut tree, wanted)?;
     Ok(tree)
 }

@@ -8,15 +8,16 @@ use std::sync::{
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use knarr_api::{Served, kind::Strategy};
+use knarr_meta::object;
+use knarr_registry::cache::{
+    entry::Entry,
+    watcher::{View, bookmark_object},
+};
 use serde_json::{Map, Value, json};
 
-use super::ask::Ask;
+use super::{ask::Ask, convert};
 use crate::{
     body::Body,
-    cache::{
-        entry::Entry,
-        watcher::{View, bookmark_object},
-    },
     negotiate::{Accepted, Encoding, MetaVersion, Shape},
     respond::{self, Answer},
 };
@@ -47,18 +48,25 @@ pub fn served_tree(served: &Served, entry: &Entry) -> Value {
     in_version(served, entry.tree())
 }
 
-fn in_version(served: &Served, stored: Value) -> Value {
-    match served.alias() {
-        Some(alias) => (alias.decode)(stored),
-        None => stored,
+fn in_version(served: &Served, mut stored: Value) -> Value {
+    if let Some(alias) = served.alias() {
+        return (alias.decode)(stored);
     }
+    served.kind.from_stored(&mut stored);
+    stored
 }
 
 /// Answers with one object.
-pub fn object(ask: &Ask<'_>, code: StatusCode, entry: &Entry, accepted: Accepted) -> Answer {
+pub async fn object(
+    ask: &Ask<'_>,
+    code: StatusCode,
+    entry: &Arc<Entry>,
+    accepted: Accepted,
+) -> Answer {
+    let entry = &*convert::entry(ask, entry).await?;
     let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
     let tree = match accepted.shape {
-        Shape::Object if plain && ask.served.alias().is_none() => {
+        Shape::Object if plain && ask.served.is_stored() => {
             return Ok(respond::json(code, line(entry)));
         }
         Shape::Object => served_tree(ask.served, entry),
@@ -124,6 +132,8 @@ pub fn table(
 /// A row of a stored object: cells from the stored version, the object in the served one.
 pub fn row(served: &Served, stored: Value, version: MetaVersion, include: IncludeObject) -> Value {
     let now = jiff::Timestamp::now().as_second();
+    let mut stored = stored;
+    served.kind.from_stored(&mut stored);
     let cells = served.kind.strategy.cells(&stored, now);
     let object = match include {
         IncludeObject::None => None,
@@ -147,50 +157,57 @@ pub struct ShapeView {
 }
 
 impl ShapeView {
-    /// `None` where the stored bytes serve.
-    pub fn for_watch(
-        served: Served,
-        shape: Shape,
-        include: IncludeObject,
-    ) -> Option<Arc<dyn View>> {
-        if shape == Shape::Object && served.alias().is_none() {
-            return None;
-        }
-        Some(Arc::new(ShapeView {
+    pub fn new(served: Served, shape: Shape, include: IncludeObject) -> ShapeView {
+        ShapeView {
             served,
             shape,
             include,
             headers_sent: AtomicBool::new(false),
-        }))
+        }
+    }
+
+    /// `None` where the stored bytes serve.
+    pub fn if_needed(self: Arc<Self>) -> Option<Arc<dyn View>> {
+        match self.shape == Shape::Object && self.served.is_stored() {
+            true => None,
+            false => Some(self),
+        }
+    }
+
+    pub fn served(&self) -> &Served {
+        &self.served
     }
 
     fn headers(&self) -> bool {
         !self.headers_sent.swap(true, Ordering::Relaxed)
     }
-}
 
-impl View for ShapeView {
-    fn object(&self, entry: &Entry, revision: u64) -> Bytes {
-        let stored = || {
-            let mut stored = entry.tree();
-            stored["metadata"]["resourceVersion"] = json!(revision.to_string());
-            stored
-        };
+    /// A stored object at the revision that it says, as this watch shows it.
+    pub fn tree(&self, stored: Value) -> Bytes {
         let value = match self.shape {
-            Shape::Object => in_version(&self.served, stored()),
-            Shape::Partial(version) => {
-                let mut out = BytesMut::with_capacity(entry.partial_size());
-                entry.write_partial(&mut out, revision, version.api_version());
-                return out.freeze();
-            }
+            Shape::Object => in_version(&self.served, stored),
+            Shape::Partial(version) => partial(&stored, version),
             Shape::Table(version) => {
-                let row = row(&self.served, stored(), version, self.include);
-                let meta = json!({"resourceVersion": revision.to_string()});
+                let meta = json!({"resourceVersion": object::resource_version(&stored)});
+                let row = row(&self.served, stored, version, self.include);
                 let strategy = &*self.served.kind.strategy;
                 table(strategy, version, meta, vec![row], self.headers())
             }
         };
         Bytes::from(serde_json::to_vec(&value).unwrap_or_default())
+    }
+}
+
+impl View for ShapeView {
+    fn object(&self, entry: &Entry, revision: u64) -> Bytes {
+        if let Shape::Partial(version) = self.shape {
+            let mut out = BytesMut::with_capacity(entry.partial_size());
+            entry.write_partial(&mut out, revision, version.api_version());
+            return out.freeze();
+        }
+        let mut stored = entry.tree();
+        stored["metadata"]["resourceVersion"] = json!(revision.to_string());
+        self.tree(stored)
     }
 
     fn bookmark(&self, revision: u64, annotated: bool) -> Bytes {

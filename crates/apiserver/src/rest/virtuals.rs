@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use http::StatusCode;
+use knarr_admission::request::Operation;
 use knarr_meta::status::Status;
+use knarr_registry::write::{Phase, Write};
 
 use super::{
     ask::{Ask, WriteOptions},
@@ -11,10 +13,9 @@ use super::{
     pods,
 };
 use crate::{
+    handlers::Creation,
     negotiate::Shapes,
-    request::{Creation, Operation},
     respond::{self, Answer},
-    write::Phase,
 };
 
 /// Answers a POST through the handler registered for the resource or `resource/subresource`.
@@ -30,7 +31,7 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
         // Bindings are posted to a resource of their own as well as to the pod.
         return pods::bind(ask, body).await;
     }
-    let options = WriteOptions::parse(ask.request.query, "CreateOptions")?;
+    let options = WriteOptions::parse(ask.request, "CreateOptions")?;
     let name = match ask.request.info.subresource {
         "" => kind.resource.to_string(),
         subresource => format!("{}/{subresource}", kind.resource),
@@ -54,13 +55,18 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
                 version,
                 kind,
                 definition: &definition,
+                strategy: None,
             }
         }
     };
     let mut tree = decode::body(ask, &body, &expected, options.validation)?;
-    let write = write_of(ask, options.dry_run);
+    let write = Write {
+        options: &options,
+        ..write_of(ask, options.dry_run)
+    };
     for phase in [Phase::Mutate, Phase::Validate] {
         ask.core
+            .registry
             .admit(
                 &write,
                 Operation::Create,

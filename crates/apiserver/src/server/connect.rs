@@ -1,20 +1,26 @@
 //! Requests that are passed on: exec, attach and port-forward to a node's kubelet, the proxies of nodes, pods and services.
 
 use http::{Request, request::Parts};
+use knarr_admission::request::Operation;
 use knarr_api::kind::Verb;
-use knarr_meta::status::Status;
-use serde_json::Value;
+use knarr_auth::{
+    authn, authz,
+    objects::Objects,
+    request::{RequestInfo, Selectors},
+};
+use knarr_meta::{status::Status, types::api_version};
+use knarr_registry::{
+    cache::{Cache, filter::Filter, resource::Page},
+    write::Phase,
+};
+use serde_json::{Map, Value, json};
 
 use super::incoming::Incoming;
 use crate::{
-    authn, authz,
     backend::{self, Destination, Location, Lookup, Target},
-    cache::{Cache, filter::Filter, resource::Page},
     kubelet::{self, Stream},
-    request::{Objects, Operation, RequestInfo, Selectors},
     respond::Answer,
     rest::{self, ask::Ask, modify::write_of},
-    write::Phase,
 };
 
 /// The client's request without its body, with what an upgrade needs.
@@ -45,19 +51,14 @@ pub async fn stream(ask: &Ask<'_>, stream: Stream, mut client: Request<()>) -> A
         };
         authz::check(&*ask.core.authorizer, ask.user, &create)?;
     }
-    let cache = &ask.core.cache;
+    let cache = &ask.core.registry.cache;
     cache.fresh().await?;
     let key = format!("{}/{}", info.namespace, info.name);
     let pod = cache.of(ask.kind())?.get(&key);
     let pod = pod
         .ok_or_else(|| Status::not_found(ask.group_resource(), info.name))?
         .tree();
-    let write = write_of(ask, false);
-    for phase in [Phase::Mutate, Phase::Validate] {
-        ask.core
-            .admit(&write, Operation::Connect, info.name, phase, None, None)
-            .await?;
-    }
+    admit(ask).await?;
     ask.core
         .kubelets
         .stream(cache, &pod, stream, ask.request.query, &mut client, place)
@@ -79,21 +80,17 @@ pub async fn proxy(ask: &Ask<'_>, body: &mut Incoming, mut client: Request<()>) 
     let core = ask.core;
     // From the dialing on: a pod may think about its answer for long.
     let place = core.limits.stream(&ask.user.name)?;
-    core.cache.fresh().await?;
+    core.registry.cache.fresh().await?;
     let location = Location {
         path: ask.request.path,
         rest: ask.request.rest,
         query: ask.request.query.raw(),
     };
-    let write = write_of(ask, false);
-    for phase in [Phase::Mutate, Phase::Validate] {
-        core.admit(&write, Operation::Connect, info.name, phase, None, None)
-            .await?;
-    }
+    admit(ask).await?;
     let destination = match ask.kind().namespaced() {
         true => Destination::Address(target(ask)?),
         false => {
-            let find = |name: &str| kubelet::node_named(&core.cache, name);
+            let find = |name: &str| kubelet::node_named(&core.registry.cache, name);
             backend::of_node(info.name, &core.kubelets, find).await?
         }
     };
@@ -104,9 +101,67 @@ pub async fn proxy(ask: &Ask<'_>, body: &mut Incoming, mut client: Request<()>) 
         .await
 }
 
+/// Admits a request that is passed on. What it asks for is the object: PodExecOptions and kin, of its query.
+///
+/// # Errors
+/// 500 where a webhook changes it: what is passed on is what was asked for.
+async fn admit(ask: &Ask<'_>) -> Result<(), Status> {
+    let write = write_of(ask, false);
+    let name = ask.request.info.name;
+    let asked = options(ask);
+    let mut options = asked.clone();
+    for phase in [Phase::Mutate, Phase::Validate] {
+        let object = options.as_mut();
+        ask.core
+            .registry
+            .admit(&write, Operation::Connect, name, phase, object, None)
+            .await?;
+        if options != asked {
+            let why =
+                "an admission webhook changed what a connection asks for, which is not supported";
+            return Err(Status::internal(why));
+        }
+    }
+    Ok(())
+}
+
+/// The options of a streaming or proxying subresource as an object.
+fn options(ask: &Ask<'_>) -> Option<Value> {
+    let subresource = ask.kind().subresource(ask.request.info.subresource)?;
+    let (group, version, kind) = subresource.kind?;
+    let query = ask.request.query;
+    let mut options = Map::new();
+    let mut put = |field: &str, value: Value| options.insert(field.to_owned(), value);
+    put("kind", json!(kind));
+    put("apiVersion", json!(api_version(group, version)));
+    for flag in ["stdin", "stdout", "stderr", "tty"] {
+        if query.flag(flag) {
+            put(flag, json!(true));
+        }
+    }
+    if !query.get("container").is_empty() {
+        put("container", json!(query.get("container")));
+    }
+    let command: Vec<&str> = query.all("command").collect();
+    if !command.is_empty() {
+        put("command", json!(command));
+    }
+    let ports: Vec<i64> = query
+        .all("ports")
+        .filter_map(|port| port.parse().ok())
+        .collect();
+    if !ports.is_empty() {
+        put("ports", json!(ports));
+    }
+    if subresource.name == "proxy" && !ask.request.rest.is_empty() {
+        put("path", json!(format!("/{}", ask.request.rest)));
+    }
+    Some(options.into())
+}
+
 /// The pod that a proxied request to a pod or a service is for.
 fn target(ask: &Ask<'_>) -> Result<Target, Status> {
-    let (cache, namespace) = (&*ask.core.cache, ask.namespace());
+    let (cache, namespace) = (&*ask.core.registry.cache, ask.namespace());
     let find = |resource: &'static str| {
         move |name: &str| {
             let found = Objects::get(cache, "", resource, namespace, name)?;

@@ -14,14 +14,12 @@ use std::{
 
 use futures::{StreamExt, stream};
 use knarr_meta::{object, time};
+use knarr_registry::cache::{entry::Entry, filter::Filter, resource::Page};
 use knarr_store::{Change, Expect, Op};
 use serde_json::Value;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::{
-    cache::{entry::Entry, filter::Filter, resource::Page},
-    core::Core,
-};
+use crate::core::Core;
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -34,10 +32,10 @@ const TURN: usize = 256;
 pub async fn run(core: &Core, life: Duration) {
     let mut ticks = interval(PERIOD.min(life));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut clock = Clock::new(life, core.store.revision());
+    let mut clock = Clock::new(life, core.registry.store.revision());
     loop {
         ticks.tick().await;
-        clock.record(Instant::now(), core.store.revision());
+        clock.record(Instant::now(), core.registry.store.revision());
         let now = jiff::Timestamp::now().as_second();
         let gone = sweep(core, &clock, now).await;
         if gone > 0 {
@@ -101,7 +99,7 @@ fn last_moment(event: &Value) -> i64 {
 
 /// Deletes what is over; how many went.
 async fn sweep(core: &Core, clock: &Clock, now: i64) -> usize {
-    let Some(events) = core.cache.resource("", "events") else {
+    let Some(events) = core.registry.cache.resource("", "events") else {
         return 0;
     };
     let everything = Page {
@@ -125,7 +123,7 @@ async fn sweep(core: &Core, clock: &Clock, now: i64) -> usize {
             expect: Expect::Revision(entry.revision),
             change: Change::Delete,
         };
-        match core.store.commit(op).await {
+        match core.registry.store.commit(op).await {
             Ok(_) => 1,
             Err(error) => {
                 tracing::warn!(%error, event = &*entry.key, "cannot delete an event");

@@ -7,23 +7,22 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, request::Parts};
 use knarr_api::{Served, kind::text};
+use knarr_auth::{
+    UserInfo, authn, authz, bearer,
+    route::{ApiRequest, Decoded},
+};
 use knarr_meta::{field, status::Status};
+use knarr_registry::{catalog::Snapshot, write::Warnings};
 
 use super::{connect, incoming::Incoming, pages, peer::Peer};
 use crate::{
-    authn, authz,
+    aggregation::{self, Route},
     body::Body,
     core::Core,
     kubelet::Stream,
     negotiate::{Shapes, negotiate},
-    registry::Snapshot,
-    request::UserInfo,
     respond::{self, Answer},
-    rest::{
-        self,
-        ask::{Ask, Warnings},
-    },
-    route::{ApiRequest, Decoded},
+    rest::{self, ask::Ask},
 };
 
 /// A request that is not long-running gets this long, as upstream.
@@ -107,7 +106,7 @@ impl Wire<'_> {
             Err(status) => return respond::error(&status, respond::JSON),
         };
         let info = &request.info;
-        let snapshot = self.core.registry.current();
+        let snapshot = self.core.registry.catalog.current();
         let served = match info.is_resource {
             true => (snapshot.kinds).find(info.group, info.version, info.resource),
             false => None,
@@ -173,10 +172,19 @@ impl Chain<'_> {
         let user = self.user(peer).await?;
         authz::check(&*core.authorizer, &user, info)?;
         if !info.is_resource {
+            if let Some(route) = core.aggregation.of_path(info.path) {
+                return self.pass(&route, &user, body, extensions).await;
+            }
             return pages::serve(core, self.snapshot, self.request).await;
+        }
+        if let Some(route) = core.aggregation.find(info.group, info.version) {
+            return self.pass(&route, &user, body, extensions).await;
         }
         let served = self.served.ok_or_else(Status::path_not_found)?;
         self.check_scope(served)?;
+        if let Some(text) = served.kind.strategy.deprecation() {
+            self.warnings.add(text.to_owned());
+        }
         let ask = Ask {
             core,
             request: self.request,
@@ -193,7 +201,7 @@ impl Chain<'_> {
             let client = connect::client(self.parts, extensions);
             return Box::pin(connect::proxy(&ask, body, client)).await;
         }
-        if info.subresource == "log" && authn::bearer::is_websocket(&self.parts.headers) {
+        if info.subresource == "log" && bearer::is_websocket(&self.parts.headers) {
             let client = connect::client(self.parts, extensions);
             return Box::pin(connect::log(&ask, client)).await;
         }
@@ -230,6 +238,26 @@ impl Chain<'_> {
             })
     }
 
+    /// Passes the request on to who serves its group-version.
+    async fn pass(
+        &self,
+        route: &Route,
+        user: &UserInfo,
+        body: &mut Incoming,
+        extensions: http::Extensions,
+    ) -> Answer {
+        let client = connect::client(self.parts, extensions);
+        Box::pin(aggregation::pass(
+            self.core,
+            route,
+            self.request,
+            user,
+            body,
+            client,
+        ))
+        .await
+    }
+
     /// Authenticates and impersonates.
     async fn user(&self, peer: &Peer) -> Result<Arc<UserInfo>, Status> {
         let headers = &self.parts.headers;
@@ -239,7 +267,7 @@ impl Chain<'_> {
             None if authn::anonymous_allowed(self.request.info.path) => {
                 Arc::new(authn::anonymous())
             }
-            None => return Err(authn::unauthorized()),
+            None => return Err(bearer::unauthorized()),
         };
         match authn::impersonation::impersonate(&*self.core.authorizer, &user, headers)? {
             Some(acting) => Ok(Arc::new(acting)),

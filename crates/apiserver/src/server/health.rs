@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{HeaderValue, StatusCode};
+use knarr_auth::query::Query;
 use knarr_meta::status::Status;
 
 use crate::{
     core::Core,
-    query::Query,
     respond::{self, Answer},
 };
 
@@ -52,7 +52,7 @@ fn checks(endpoint: &str) -> &'static [Check] {
 /// Answers `/ENDPOINT` or `/ENDPOINT/CHECK`.
 pub fn serve(core: &Core, endpoint: &str, check: &str, query: &Query<'_>) -> Answer {
     let all = checks(endpoint);
-    let damaged: usize = (core.cache.resources().iter())
+    let damaged: usize = (core.registry.cache.resources().iter())
         .map(|resource| resource.damaged.len())
         .sum();
     let chosen: Vec<&Check> = match check {

@@ -1,5 +1,7 @@
 //! Work that would hold a thread of the runtime for long: writes of large objects.
 
+use std::sync::Arc;
+
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     sync::Semaphore,
@@ -11,14 +13,14 @@ const LARGE_BYTES: usize = 64 << 10;
 /// Runs a bounded number of heavy requests at once, off the threads that everything else (health, watches, leases) needs.
 #[derive(Debug)]
 pub struct Heavy {
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Default for Heavy {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Heavy {
-            places: Semaphore::new(cores),
+            places: Arc::new(Semaphore::new(cores)),
         }
     }
 }
@@ -31,8 +33,10 @@ impl Heavy {
         if bytes < LARGE_BYTES || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
             return work.await;
         }
-        // The caller's deadline covers the wait. The semaphore is never closed.
-        let _place = self.places.acquire().await;
-        tokio::task::block_in_place(|| runtime.block_on(work))
+        // The caller's deadline covers the wait. Who waits for a webhook gives its place back meanwhile.
+        let work = knarr_webhook::with_place(self.places.clone(), async move {
+            tokio::task::block_in_place(|| runtime.block_on(work))
+        });
+        work.await
     }
 }

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body::Body;
-use http_body_util::{BodyExt, LengthLimitError, Limited, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited, combinators::UnsyncBoxBody};
 use knarr_meta::status::Status;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::rest::BODY_BYTES;
+use crate::{body::BoxError, rest::BODY_BYTES};
 
 /// The body of a request, from the network or from this process.
 pub enum Incoming {
@@ -23,6 +23,15 @@ impl Incoming {
         match self {
             Incoming::Wire(body) => body.is_end_stream(),
             Incoming::Local(body) => body.is_end_stream(),
+        }
+    }
+
+    /// Takes what is to come, for who passes it on as it comes; an empty body is left.
+    pub fn take(&mut self) -> UnsyncBoxBody<Bytes, BoxError> {
+        let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();
+        match std::mem::replace(self, Incoming::Local(empty)) {
+            Incoming::Wire(body) => body.map_err(BoxError::from).boxed_unsync(),
+            Incoming::Local(body) => body.map_err(BoxError::from).boxed_unsync(),
         }
     }
 

@@ -86,7 +86,7 @@ pub async fn serve(
     }
     drop(listener);
     core.health.stopping.store(true, Ordering::Release);
-    core.cache.stop();
+    core.registry.cache.stop();
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown())
         .await
         .is_err()

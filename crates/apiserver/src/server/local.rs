@@ -9,15 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
+use knarr_auth::{AUTHENTICATED, UserInfo};
 
 use super::{handle::handle, incoming::Incoming, peer::Peer};
 use crate::{
-    authn,
     body::{Body, BoxError},
     core::Core,
-    request::UserInfo,
 };
 
 /// A tower service over the server's own handlers. RBAC applies to its user as to any other.
@@ -25,15 +24,19 @@ use crate::{
 pub struct LocalService {
     core: Arc<Core>,
     peer: Arc<Peer>,
+    /// Which of upstream's programs the user's writes are by.
+    agent: HeaderValue,
 }
 
 impl LocalService {
     pub(crate) fn new(core: Arc<Core>, mut user: UserInfo) -> LocalService {
-        if !user.groups.iter().any(|g| g == authn::AUTHENTICATED) {
-            user.groups.push(authn::AUTHENTICATED.to_owned());
+        if !user.groups.iter().any(|g| g == AUTHENTICATED) {
+            user.groups.push(AUTHENTICATED.to_owned());
         }
         LocalService {
             core,
+            agent: HeaderValue::from_str(program(&user.name))
+                .unwrap_or(HeaderValue::from_static("")),
             peer: Arc::new(Peer::Local(Arc::new(user))),
         }
     }
@@ -41,6 +44,20 @@ impl LocalService {
     /// The same server for another user.
     pub fn with_user(&self, user: UserInfo) -> LocalService {
         LocalService::new(self.core.clone(), user)
+    }
+}
+
+/// The program of upstream's that acts as a user: what managed fields call it by.
+fn program(user: &str) -> &str {
+    let Some(own) = user.strip_prefix("system:") else {
+        return "";
+    };
+    match own.split_once(':') {
+        Some(("node", _)) => "kubelet",
+        // Each controller has an account; they are one program.
+        Some(_) => "kube-controller-manager",
+        None if own == "apiserver" => "kube-apiserver",
+        None => own,
     }
 }
 
@@ -57,10 +74,35 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        request
+            .headers_mut()
+            .entry(header::USER_AGENT)
+            .or_insert_with(|| self.agent.clone());
         let (core, peer) = (self.core.clone(), self.peer.clone());
         let request =
             request.map(|body| Incoming::Local(body.map_err(std::io::Error::other).boxed_unsync()));
         Box::pin(async move { Ok(handle(&core, request, &peer).await) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::program;
+
+    #[test]
+    fn users_act_for_upstreams_programs() {
+        for (user, wanted) in [
+            ("system:node:a", "kubelet"),
+            (
+                "system:serviceaccount:kube-system:job-controller",
+                "kube-controller-manager",
+            ),
+            ("system:kube-scheduler", "kube-scheduler"),
+            ("system:apiserver", "kube-apiserver"),
+            ("jane", ""),
+        ] {
+            assert_eq!(program(user), wanted, "{user}");
+        }
     }
 }

@@ -2,17 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use knarr_admission::writer::Writer;
 use knarr_api::Served;
+use knarr_auth::pki::Pki;
 use knarr_meta::object;
+use knarr_registry::allocators::{Allocators, Duplicate, REPAIR_PERIOD};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::expiry;
-use crate::{
-    allocators::{Allocators, Duplicate, REPAIR_PERIOD},
-    core::Core,
-    pki::Pki,
-    request::Writer,
-};
+use crate::core::Core;
 
 /// History is kept for one to two of these, as upstream's compactor does.
 const COMPACT_PERIOD: Duration = Duration::from_secs(5 * 60);
@@ -39,9 +37,11 @@ async fn compact(core: &Core) {
     let mut before = None;
     loop {
         ticks.tick().await;
-        let now = core.store.revision();
-        if let Some(revision) = before.replace(now).filter(|r| *r > core.store.compacted())
-            && let Err(error) = core.store.compact(revision).await
+        let now = core.registry.store.revision();
+        if let Some(revision) = before
+            .replace(now)
+            .filter(|r| *r > core.registry.store.compacted())
+            && let Err(error) = core.registry.store.compact(revision).await
         {
             tracing::warn!(%error, revision, "cannot compact the store");
         }
@@ -82,6 +82,7 @@ async fn repair(core: &Core, allocators: &Arc<Allocators>) {
 async fn report(core: &Core, duplicate: &Duplicate) {
     let Some(Served { kind, .. }) = core
         .registry
+        .catalog
         .current()
         .kinds
         .find("", "v1", "events")
@@ -91,7 +92,7 @@ async fn report(core: &Core, duplicate: &Duplicate) {
     };
     let event = duplicate.event(&knarr_meta::time::now_seconds());
     let namespace = object::namespace(&duplicate.service);
-    match Writer::create(core, &kind, namespace, event).await {
+    match Writer::create(&*core.registry, &kind, namespace, event).await {
         Err(status) if !status.is_already_exists() => {
             tracing::warn!(%status, message = duplicate.message, "cannot write an event");
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode, header};
+use knarr_auth::route::ApiRequest;
 use knarr_meta::status::Status;
+use knarr_registry::catalog::Snapshot;
 use serde_json::json;
 
 use super::{health, metrics};
@@ -13,13 +15,11 @@ use crate::{
     discovery,
     negotiate::{self, Shapes},
     openapi,
-    registry::Snapshot,
     respond::{self, Answer},
-    route::ApiRequest,
 };
 
 /// The version of Kubernetes whose API is served.
-pub const GIT_VERSION: &str = "v1.35.0+knarr";
+pub const GIT_VERSION: &str = "v1.37.2+knarr";
 
 /// Answers a non-resource path.
 pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequest<'_>) -> Answer {
@@ -42,10 +42,10 @@ pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequ
     match path {
         "/metrics" => return Ok(metrics_page(core)),
         "/version" => return negotiated(&version(), request),
-        "/" => return negotiated(&json!({"paths": discovery::paths(snapshot)}), request),
+        "/" => return negotiated(&json!({"paths": discovery::paths(core, snapshot)}), request),
         _ => {}
     }
-    if let Some(answer) = openapi::serve(snapshot, path, request).await {
+    if let Some(answer) = openapi::serve(core, snapshot, path, request).await {
         return answer;
     }
     discovery::serve(core, snapshot, path, request).unwrap_or_else(|| Err(Status::path_not_found()))
@@ -59,11 +59,11 @@ fn negotiated(value: &serde_json::Value, request: &ApiRequest<'_>) -> Answer {
 fn version() -> serde_json::Value {
     json!({
         "major": "1",
-        "minor": "35",
+        "minor": "37",
         "emulationMajor": "1",
-        "emulationMinor": "35",
+        "emulationMinor": "37",
         "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": "34",
+        "minCompatibilityMinor": "36",
         "gitVersion": GIT_VERSION,
         "gitCommit": "",
         "gitTreeState": "clean",
@@ -91,7 +91,7 @@ fn metrics_page(core: &Core) -> Response<Body> {
     let watchers = "apiserver_registered_watchers";
     let mut seconds = String::new();
     metrics::help(&mut seconds, watchers, "gauge", "Watchers by resource.");
-    let mut all = core.cache.resources();
+    let mut all = core.registry.cache.resources();
     all.sort_by_cached_key(|r| (r.kind.resource.clone(), r.kind.group.clone()));
     for resource in all {
         let gr = knarr_meta::GroupResource::new(
@@ -118,8 +118,18 @@ fn metrics_page(core: &Core) -> Response<Body> {
         "gauge",
         "Revision of the last durable commit, and of the watch cache.",
     );
-    metrics::line(&mut out, name, "at=\"store\"", core.store.revision());
-    metrics::line(&mut out, name, "at=\"cache\"", core.cache.published());
+    metrics::line(
+        &mut out,
+        name,
+        "at=\"store\"",
+        core.registry.store.revision(),
+    );
+    metrics::line(
+        &mut out,
+        name,
+        "at=\"cache\"",
+        core.registry.cache.published(),
+    );
     let mut response = respond::text(StatusCode::OK, out);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -3,12 +3,11 @@
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderMap;
-use knarr_meta::status::Status;
-
-use crate::{
-    authn::bearer,
-    request::{Authenticated, Authenticator, Credentials, UserInfo},
+use knarr_auth::{
+    Authenticated, UserInfo, bearer,
+    request::{Authenticator, Credentials},
 };
+use knarr_meta::status::Status;
 
 /// The other end.
 pub enum Peer {
@@ -91,7 +90,7 @@ mod tests {
                     user: Arc::default(),
                     valid: Some(0..=10),
                 })),
-                _ => Err(crate::authn::unauthorized()),
+                _ => Err(knarr_auth::bearer::unauthorized()),
             }
         }
     }

@@ -1,12 +1,18 @@
 //! The whole chain through the in-process service, with a real store in a temporary directory.
 
+mod applying;
 mod authority;
+mod conversion;
+mod custom;
 mod damaged;
+mod eviction;
 mod numbers;
+mod quotas;
 mod reading;
 mod refusals;
 mod registry;
 mod streaming;
+mod webhooks;
 mod writing;
 
 use std::{sync::Arc, time::Duration};

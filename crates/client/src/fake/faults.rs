@@ -18,13 +18,19 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::wire::Lines;
 
 /// Longest delay of a request and of a watch's event.
 const DELAY_MAX: Duration = Duration::from_secs(3);
+
+/// Requests within a second of (paused) time. More of them are a loop that nothing slows down: it would never let time pass, and a
+/// test would run for ever.
+const MOST_A_SECOND: usize = 10_000;
+/// How many of the last requests are told then.
+const TOLD: usize = 30;
 
 type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
 
@@ -69,8 +75,43 @@ impl Rates {
     };
 }
 
+/// Requests of the current second.
+struct Pace {
+    since: Instant,
+    count: usize,
+    last: VecDeque<String>,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            count: 0,
+            last: VecDeque::with_capacity(TOLD),
+        }
+    }
+
+    fn count(&mut self, method: &Method, uri: &http::Uri) {
+        if self.since.elapsed() > Duration::from_secs(1) {
+            (self.since, self.count) = (Instant::now(), 0);
+        }
+        self.count += 1;
+        if self.last.len() == TOLD {
+            self.last.pop_front();
+        }
+        self.last.push_back(format!("{method} {uri}"));
+        let last = || self.last.iter().map(String::as_str).collect::<Vec<_>>();
+        assert!(
+            self.count <= MOST_A_SECOND,
+            "a loop that nothing slows down: {:#?}",
+            last()
+        );
+    }
+}
+
 struct State {
     rates: Rates,
+    pace: Pace,
     random: fastrand::Rng,
     injected: u64,
 }
@@ -105,6 +146,7 @@ impl Faults {
     pub fn new(seed: u64, rates: Rates) -> Self {
         let state = State {
             rates,
+            pace: Pace::new(),
             random: fastrand::Rng::with_seed(seed),
             injected: 0,
         };
@@ -133,6 +175,7 @@ impl Faults {
 
     fn fate(&self, method: &Method, uri: &http::Uri) -> (Option<Duration>, Fate) {
         let mut state = self.state.lock();
+        state.pace.count(method, uri);
         let rates = state.rates;
         let delay = state.roll(rates.slow).then(|| state.delay());
         let creates = method == Method::POST && !uri.path().ends_with("/binding");

@@ -2,10 +2,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::{Allowance, LIST_TIMEOUT};
 use crate::fake::{self, Server};
 use crate::{Event, Informer, Informers};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 fn map(name: &str, revision: &str) -> Value {
     json!({"metadata": {"namespace": "x", "name": name, "resourceVersion": revision}})
@@ -229,4 +232,17 @@ async fn one_watch_for_all_readers_and_none_after_the_end() {
     t.informers.stopped().await;
     drop(watch);
     assert!(t.server.is_idle());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pages_of_a_list_have_an_end() {
+    let mut allowance = Allowance {
+        bytes: 10,
+        until: Instant::now() + LIST_TIMEOUT,
+    };
+    assert!(allowance.take(6).is_ok());
+    assert!(allowance.take(5).is_err());
+    assert!(allowance.take(4).is_ok());
+    tokio::time::sleep(LIST_TIMEOUT + Duration::from_secs(1)).await;
+    assert!(allowance.take(0).is_err());
 }

@@ -115,3 +115,21 @@ async fn a_dropped_call_gives_its_place_back() {
     }
     assert_eq!(client.window.lock().under_way, 0);
 }
+
+/// Not every caller has a deadline of its own; whether the change was made it has to find out.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_never_answered_ends() {
+    let client = Throttle::new(service_fn(|_: Request<Body>| {
+        std::future::pending::<Result<Response<()>, std::convert::Infallible>>()
+    }));
+    let error = client
+        .clone()
+        .oneshot(request())
+        .await
+        .expect_err("no answer");
+    assert_eq!(
+        error.to_string(),
+        "no answer to POST /api/v1/pods within 70s"
+    );
+    assert_eq!(client.window.lock().under_way, 0);
+}

@@ -5,10 +5,9 @@ use k8s_openapi::api::core::v1::{
     Affinity, Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec,
     Toleration,
 };
-use knarr_meta::labels::{Operator, Requirement, Selector};
+use knarr_meta::{node_selector::RequiredNodes, taints};
 
 use crate::pods;
-use crate::taint_eviction::tolerates;
 
 const NAME_FIELD: &str = "metadata.name";
 
@@ -37,9 +36,7 @@ pub(crate) struct Fit {
 #[derive(Debug)]
 pub(crate) struct Placement {
     node_name: String,
-    selector: Selector,
-    /// Any of them; `None`: no rule.
-    terms: Option<Vec<NodeSelectorTerm>>,
+    nodes: RequiredNodes,
     tolerations: Vec<Toleration>,
 }
 
@@ -48,10 +45,8 @@ impl Placement {
         let spec = set.spec.as_ref().and_then(|s| s.template.spec.clone());
         let mut spec = spec.unwrap_or_default();
         add_tolerations(&mut spec);
-        let labels = spec.node_selector.clone().unwrap_or_default();
         Self {
-            terms: required(&spec).map(|required| required.node_selector_terms.clone()),
-            selector: Selector::from_set(labels),
+            nodes: RequiredNodes::new(&spec),
             node_name: spec.node_name.unwrap_or_default(),
             tolerations: spec.tolerations.unwrap_or_default(),
         }
@@ -60,7 +55,7 @@ impl Placement {
     pub(crate) fn fit(&self, node: &Node) -> Fit {
         let name = node.metadata.name.as_deref().unwrap_or_default();
         let named = self.node_name.is_empty() || self.node_name == name;
-        if !named || !self.selects(node) {
+        if !named || !self.nodes.matches(node) {
             return Fit {
                 run: false,
                 stay: false,
@@ -73,18 +68,8 @@ impl Placement {
     }
 
     fn tolerates(&self, node: &Node, effects: &[&str]) -> bool {
-        let taints = node.spec.as_ref().and_then(|s| s.taints.as_ref());
-        let mut taints = taints.into_iter().flatten();
-        taints.all(|taint| {
-            !effects.contains(&taint.effect.as_str())
-                || self.tolerations.iter().any(|t| tolerates(t, taint))
-        })
-    }
-
-    fn selects(&self, node: &Node) -> bool {
-        let labels = node.metadata.labels.as_ref();
-        let any = |terms: &Vec<NodeSelectorTerm>| terms.iter().any(|term| matches(term, node));
-        self.selector.matches_option(labels) && self.terms.as_ref().is_none_or(any)
+        let taints = node.spec.as_ref().and_then(|s| s.taints.as_deref());
+        taints::untolerated(&self.tolerations, taints.unwrap_or_default(), effects).is_none()
     }
 }
 
@@ -93,37 +78,6 @@ fn required(spec: &PodSpec) -> Option<&NodeSelector> {
     nodes
         .required_during_scheduling_ignored_during_execution
         .as_ref()
-}
-
-/// All of a term's expressions and fields; a term without any, or with one that cannot be read, matches nothing.
-fn matches(term: &NodeSelectorTerm, node: &Node) -> bool {
-    let labels = node.metadata.labels.as_ref();
-    let name = node.metadata.name.as_deref().unwrap_or_default();
-    let expressions = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    let label_fits = |from: &NodeSelectorRequirement| {
-        let value = labels.and_then(|l| l.get(&from.key)).map(String::as_str);
-        requirement(from).is_some_and(|r| r.matches(value))
-    };
-    let field_fits = |from: &NodeSelectorRequirement| {
-        from.key == NAME_FIELD && requirement(from).is_some_and(|r| r.matches(Some(name)))
-    };
-    let empty = expressions.is_empty() && fields.is_empty();
-    !empty && expressions.iter().all(label_fits) && fields.iter().all(field_fits)
-}
-
-fn requirement(from: &NodeSelectorRequirement) -> Option<Requirement> {
-    let operator = match from.operator.as_str() {
-        "In" => Operator::In,
-        "NotIn" => Operator::NotIn,
-        "Exists" => Operator::Exists,
-        "DoesNotExist" => Operator::DoesNotExist,
-        "Gt" => Operator::GreaterThan,
-        "Lt" => Operator::LessThan,
-        _ => return None,
-    };
-    let values = from.values.clone().unwrap_or_default();
-    Requirement::new(from.key.as_str(), operator, values).ok()
 }
 
 /// Makes a pod's spec tolerate what daemons live with.

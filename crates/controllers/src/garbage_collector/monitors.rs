@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::GarbageCollector;
 use super::graph::AnyObject;
-use crate::resources::{self, ServedResource};
+use crate::resources::{self, Discovered, ServedResource};
 
 /// Events are many, short-lived and own nothing.
 const IGNORED: [(&str, &str); 2] = [("", "events"), ("events.k8s.io", "events")];
@@ -43,8 +43,9 @@ pub(super) async fn run(
     let mut retry = RETRY_MIN;
     loop {
         match resources::discover(&reader).await {
-            Ok(resources) => {
+            Ok(discovered) => {
                 retry = RETRY_MIN;
+                let resources = with_known(discovered, &collector.resources.read());
                 update(&collector, &reader, &token, &mut monitors, resources).await;
                 collector.definitions_changed.notified().await;
                 sleep(SETTLE).await;
@@ -56,6 +57,16 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// What a server was known to serve that cannot be asked now: its objects are no more gone than it is.
+fn with_known(discovered: Discovered, known: &[ServedResource]) -> Vec<ServedResource> {
+    let mut resources = discovered.resources;
+    let kept = known
+        .iter()
+        .filter(|resource| discovered.failed.contains(&resource.api.api_version));
+    resources.extend(kept.cloned());
+    resources
 }
 
 async fn update(
@@ -107,10 +118,14 @@ async fn update(
                 Event::Updated { old, new } => {
                     if old.metadata.uid != new.metadata.uid {
                         collector.removed(&old.metadata.uid);
+                        collector.gone.tell(&resource, &old.metadata.namespace);
                     }
                     collector.seen(&resource, &new.metadata);
                 }
-                Event::Deleted(object) => collector.removed(&object.metadata.uid),
+                Event::Deleted(object) => {
+                    collector.removed(&object.metadata.uid);
+                    collector.gone.tell(&resource, &object.metadata.namespace);
+                }
             }
             if defines && collector.has_begun() {
                 collector.definitions_changed.notify_one();
@@ -142,4 +157,41 @@ async fn update(
         tracing::warn!("not all resources could be listed, collecting without them");
     }
     collector.begin(resources);
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::discovery::ApiResource;
+
+    use super::*;
+
+    fn resource(api_version: &str, plural: &str) -> ServedResource {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        ServedResource {
+            api: ApiResource {
+                group: group.to_owned(),
+                version: version.to_owned(),
+                api_version: api_version.to_owned(),
+                kind: plural.to_owned(),
+                plural: plural.to_owned(),
+            },
+            namespaced: true,
+            verbs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_asked_still_has_its_objects() {
+        let known = [
+            resource("a.example.com/v1", "as"),
+            resource("b.example.com/v1", "bs"),
+        ];
+        let discovered = Discovered {
+            resources: vec![resource("v1", "pods")],
+            failed: vec!["a.example.com/v1".to_owned()],
+        };
+        let found = with_known(discovered, &known);
+        let plurals: Vec<&str> = found.iter().map(|one| one.api.plural.as_str()).collect();
+        assert_eq!(plurals, ["pods", "as"]);
+    }
 }

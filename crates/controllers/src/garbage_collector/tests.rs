@@ -27,6 +27,7 @@ fn collector() -> (GarbageCollector, Server, Arc<ServedResource>) {
         queue: WorkQueue::new(),
         definitions_changed: Notify::new(),
         begun: watch::Sender::new(true),
+        gone: Gone::default(),
         tasks: Tasks::new(tokio_util::sync::CancellationToken::new()),
     };
     (collector, server, Arc::new(thing))

@@ -24,6 +24,8 @@ async fn a_resource_is_found_in_whatever_version_serves_it() {
                     {"version": "v1beta1", "resources": [
                         resource("tables", "Table", "v1beta1"), resource("chairs", "Chair", "v1beta1")]},
                     {"version": "v1alpha1", "resources": [resource("lamps", "Lamp", "v1alpha1")]},
+                ]}, {"metadata": {"name": "gone.example.com"}, "versions": [
+                    {"version": "v1", "freshness": "Stale", "resources": []},
                 ]}]),
                 false => json!([]),
             };
@@ -31,11 +33,11 @@ async fn a_resource_is_found_in_whatever_version_serves_it() {
         }
     };
     let (found, ()) = tokio::join!(discover(&client), serving);
-    let mut paths: Vec<String> = found
-        .expect("discovery")
-        .iter()
-        .map(ServedResource::path)
-        .collect();
+    let found = found.expect("discovery");
+    let wanted = "Discovery failed for some groups, 1 failing: unable to retrieve the complete list of server APIs: \
+        gone.example.com/v1: stale GroupVersion discovery: gone.example.com/v1";
+    assert_eq!(found.failure().as_deref(), Some(wanted));
+    let mut paths: Vec<String> = found.resources.iter().map(ServedResource::path).collect();
     paths.sort();
     let expected = [
         "/apis/example.com/v1/tables",

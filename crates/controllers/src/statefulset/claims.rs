@@ -131,7 +131,8 @@ impl StatefulSetController {
         claim: &PersistentVolumeClaim,
     ) -> Result<(), Error> {
         let name = claim.metadata.name.as_deref().unwrap_or_default();
-        if let Some(there) = api.get_opt(name).await? {
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        if let Some(there) = self.claims.get(namespace, name) {
             if may_delete(set) && is_stale(owned_by(&there), pod) {
                 return Err(Error::Again("a claim of an earlier pod is still there"));
             }
@@ -174,7 +175,7 @@ impl StatefulSetController {
         let api = self.claims_api(key);
         for (_, claim) in identity::claims(set, identity::ordinal(pod).unwrap_or(-1)) {
             let name = claim.metadata.name.as_deref().unwrap_or_default();
-            let Some(there) = api.get_opt(name).await? else {
+            let Some(there) = self.claims.get(&key.namespace, name) else {
                 continue;
             };
             if is_foreign(set, pod, owned_by(&there)) {
@@ -184,7 +185,7 @@ impl StatefulSetController {
                 self.event(set, WARNING, "ConflictingController", note);
             }
             if let Some(references) = references(set, pod, &there) {
-                let mut changed = there.clone();
+                let mut changed = PersistentVolumeClaim::clone(&there);
                 changed.metadata.owner_references = Some(references);
                 api.replace(name, &PostParams::default(), &changed).await?;
             }

@@ -10,19 +10,20 @@ fn controller(client: kube::Client) -> StatefulSetController {
         client,
         sets: Informer::new(),
         pods: Informer::new(),
+        claims: Informer::new(),
         revisions: Informer::new(),
         written: Written::default(),
         queue: WorkQueue::new(),
     }
 }
 
-/// What a server without claims answers to anything about them.
-fn not_served() -> Value {
-    json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound",
-        "message": "the server could not find the requested resource"})
+/// What a server that takes no claims answers.
+fn refused() -> Value {
+    json!({"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden",
+        "message": "exceeded quota"})
 }
 
-/// Does what creates a pod, against a server with claims or without. How that ended, what was asked for, and what events say.
+/// Does what creates a pod, against a server that takes claims or does not. How that ended, what was asked for, and what events say.
 async fn create(claims: bool) -> (Result<(), String>, Vec<String>, Vec<String>) {
     let (client, mut server) = fake::client();
     let controller = controller(client);
@@ -54,8 +55,8 @@ async fn create(claims: bool) -> (Result<(), String>, Vec<String>, Vec<String>) 
                     asked.push(format!("{} {resource}", request.method));
                 }
                 let about_claims = resource.starts_with("persistentvolumeclaims");
-                if about_claims && (!claims || request.method == "GET") {
-                    request.answer(404, &not_served());
+                if about_claims && !claims {
+                    request.answer(403, &refused());
                 } else {
                     let body = request.body.clone();
                     request.answer(201, &body);
@@ -66,17 +67,17 @@ async fn create(claims: bool) -> (Result<(), String>, Vec<String>, Vec<String>) 
     (result.expect("the loop's end"), asked, events)
 }
 
-/// As long as claims are not served a set says so; as soon as they are its pods come, each after its claim.
+/// A set whose claims are refused says so and makes no pods; otherwise these come, each after its claim.
 #[tokio::test]
 async fn pods_come_after_their_claims() {
     let claim = "persistentvolumeclaims";
     let (result, asked, events) = create(false).await;
-    let why = "the server could not find the requested resource";
+    let why = "exceeded quota";
     assert_eq!(
         result,
         Err(format!("failed to create PVC data-db-0: {why}"))
     );
-    let claim_asked = [format!("GET {claim}/data-db-0"), format!("POST {claim}")];
+    let claim_asked = [format!("POST {claim}")];
     assert_eq!(asked, claim_asked);
     let failed = "FailedCreate: Create";
     assert_eq!(
@@ -90,8 +91,8 @@ async fn pods_come_after_their_claims() {
     );
     let (result, asked, events) = create(true).await;
     assert_eq!(result, Ok(()));
-    assert_eq!(asked[..2], claim_asked);
-    assert_eq!(asked[2], "POST pods");
+    assert_eq!(asked[..1], claim_asked);
+    assert_eq!(asked[1], "POST pods");
     assert_eq!(
         events,
         [

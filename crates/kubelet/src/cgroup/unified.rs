@@ -9,7 +9,7 @@ use std::{
 
 use knarr_cri::cpu;
 
-use super::{join, set};
+use super::{Setting, join};
 use crate::resources::{CPU_PERIOD_MICROS, PodLimits};
 
 /// Where the processes go of a group that is to hand its controllers down: the name that others use for it, too.
@@ -106,14 +106,19 @@ fn evacuate(dir: &Path) -> io::Result<()> {
     Err(io::Error::other("new processes keep appearing"))
 }
 
-pub(super) fn limit(dir: &Path, limits: &PodLimits) {
-    set(&dir.join("cpu.weight"), cpu::weight(limits.shares));
+pub(super) fn settings(dir: &Path, limits: &PodLimits) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    let mut set = |file: &str, value: String| settings.push((dir.join(file), value));
+    if limits.shares != 0 {
+        set("cpu.weight", cpu::weight(limits.shares).to_string());
+    }
     if let Some(quota) = limits.quota {
-        set(&dir.join("cpu.max"), format!("{quota} {CPU_PERIOD_MICROS}"));
+        set("cpu.max", format!("{quota} {CPU_PERIOD_MICROS}"));
     }
     if let Some(memory) = limits.memory {
-        set(&dir.join("memory.max"), memory);
+        set("memory.max", memory.to_string());
     }
+    settings
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::{fs, path::Path};
 
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 
+use crate::{config::Config, worker::admission::Room};
+
 /// Version in `nodeInfo`.
-pub(crate) const VERSION: &str = "v1.35.0+knarr";
+pub(crate) const VERSION: &str = "v1.37.2+knarr";
 
 /// Facts that do not change while the kubelet runs.
 #[derive(Clone, Debug)]
@@ -52,6 +54,17 @@ impl Machine {
                 machine_id,
                 swap: None,
             },
+        }
+    }
+}
+
+impl Machine {
+    /// What it offers its pods.
+    pub(crate) fn room(&self, config: &Config) -> Room {
+        Room {
+            cpu_milli: self.cpu_milli,
+            memory_bytes: self.memory_bytes,
+            pods: config.max_pods as usize,
         }
     }
 }

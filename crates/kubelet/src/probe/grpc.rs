@@ -62,7 +62,7 @@ async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Resul
     let request = Request::post(format!("http://{host}:{port}/grpc.health.v1.Health/Check"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("user-agent", "kube-probe/1.35")
+        .header("user-agent", "kube-probe/1.37")
         .body(Full::new(request(service)))
         .map_err(|error| error.to_string())?;
     let asking = async {

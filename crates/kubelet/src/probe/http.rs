@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Outcome, tcp};
 
-const USER_AGENT: &str = "kube-probe/1.35";
+const USER_AGENT: &str = "kube-probe/1.37";
 /// As in Go's client.
 const MAX_REDIRECTS: usize = 10;
 /// Upstream reads no more of an answer.

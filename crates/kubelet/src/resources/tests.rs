@@ -70,6 +70,21 @@ fn containers_and_scores() {
 }
 
 #[test]
+fn what_a_pod_states_as_a_whole_takes_the_place_of_its_containers() {
+    let pod = pod(json!({
+        "resources": { "requests": { "cpu": "1" }, "limits": { "cpu": "2", "memory": "10Mi" } },
+        "containers": [{ "name": "a" }, { "name": "b", "resources": { "requests": { "cpu": "300m" } } }],
+    }));
+    let limits = pod_limits(&pod);
+    assert_eq!(
+        (limits.shares, limits.quota, limits.memory),
+        (1_024, Some(200_000), Some(10 << 20))
+    );
+    assert_eq!(pod_request_milli(&pod, "cpu"), 1_000);
+    assert_eq!(pod_request_milli(&pod, "memory"), (10 << 20) * 1_000);
+}
+
+#[test]
 fn pods_sum_up() {
     let cpu = |milli: &str| json!({ "requests": { "cpu": milli }, "limits": { "memory": "10Mi", "cpu": milli } });
     let pod = pod(json!({

@@ -115,6 +115,7 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &k8s_openapi::api::core::v1::Cont
     pod.status.iter().flat_map(|s| {
         let main = s.container_statuses.iter().flatten();
         main.chain(s.init_container_statuses.iter().flatten())
+            .chain(s.ephemeral_container_statuses.iter().flatten())
     })
 }
 

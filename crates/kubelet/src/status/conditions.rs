@@ -7,7 +7,7 @@ use k8s_openapi::{
 use knarr_cri::v1::PodSandboxState;
 
 use super::{Input, phase, whole};
-use crate::worker::plan;
+use crate::worker::{memory::Condition, plan, resize};
 
 /// Sets the conditions from the rest of the status, which is complete.
 pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
@@ -15,6 +15,13 @@ pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
         input,
         list: status.conditions.take().unwrap_or_default(),
     };
+    let over = ended(status).is_some();
+    let resize = &input.memory.resize;
+    set.change(resize::PENDING, resize.pending.as_ref().filter(|_| !over));
+    set.change(
+        resize::IN_PROGRESS,
+        resize.progress.as_ref().filter(|_| !over),
+    );
     let sandbox = input.view.sandbox();
     let host = input
         .pod
@@ -57,6 +64,21 @@ struct Setter<'a> {
 }
 
 impl Setter<'_> {
+    /// Says how far a change of resources is, or nothing.
+    fn change(&mut self, kind: &str, now: Option<&Condition>) {
+        self.list.retain(|condition| condition.type_ != kind);
+        let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+        self.list.extend(now.map(|now| PodCondition {
+            type_: kind.to_owned(),
+            status: "True".to_owned(),
+            last_transition_time: Some(Time(now.since)),
+            reason: text(&now.reason),
+            message: text(&now.message),
+            observed_generation: now.generation,
+            ..Default::default()
+        }));
+    }
+
     fn put(&mut self, kind: &str, value: bool, reason: Option<String>, message: Option<String>) {
         let value = if value { "True" } else { "False" };
         let now = Some(Time(whole(self.input.now)));

@@ -1,4 +1,4 @@
-//! The status of one container, init or main.
+//! The status of one container.
 
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated,
@@ -6,8 +6,11 @@ use k8s_openapi::api::core::v1::{
 };
 use knarr_cri::v1;
 
-use super::{Input, cri_time, health};
-use crate::{labels, worker::plan};
+use super::{Input, cri_time, health, resources};
+use crate::{
+    labels,
+    worker::plan::{self, Role},
+};
 
 const CREATING: &str = "ContainerCreating";
 const INITIALIZING: &str = "PodInitializing";
@@ -21,26 +24,26 @@ fn not_started(input: &Input<'_>) -> ContainerState {
     waiting_state(reason, "")
 }
 
-pub(super) fn make(input: &Input<'_>, container: &Container, init: bool) -> ContainerStatus {
+pub(super) fn make(input: &Input<'_>, container: &Container, role: Role) -> ContainerStatus {
     let name = &container.name;
     let mut instances = input.view.of(name);
     let newest = instances.next();
     let before = instances.find(|c| c.state() == v1::ContainerState::ContainerExited);
-    let list = if init {
-        &input.base.init_container_statuses
-    } else {
-        &input.base.container_statuses
+    let list = match role {
+        Role::Init => &input.base.init_container_statuses,
+        Role::Main => &input.base.container_statuses,
+        Role::Ephemeral => &input.base.ephemeral_container_statuses,
     };
     let old = list.iter().flatten().find(|s| s.name == *name);
     let mut status = match newest {
-        Some(newest) => from_runtime(input, container, newest, before, init, old),
-        None => lost(input, container, init, old),
+        Some(newest) => from_runtime(input, container, newest, before, role, old),
+        None => lost(input, container, role, old),
     };
     let running = status.state.as_ref().is_some_and(|s| s.running.is_some());
     // One that has ended for good waits for nothing, even if its start had failed.
     let ended = newest.is_some_and(|c| {
         c.state() == v1::ContainerState::ContainerExited
-            && !plan::restarts(input.pod, container, init, c.exit_code)
+            && !plan::restarts(input.pod, container, role, c.exit_code)
     });
     let wait = input
         .memory
@@ -57,12 +60,14 @@ pub(super) fn make(input: &Input<'_>, container: &Container, init: bool) -> Cont
         }
         status.state = Some(waiting_state(&wait.reason, &wait.message));
     }
-    if running && (!init || plan::is_sidecar(container)) {
+    if role == Role::Ephemeral {
+        // Nothing waits for it.
+    } else if running && (role == Role::Main || plan::is_sidecar(container)) {
         let id = newest.map_or("", |c| c.id.as_str());
         let (started, ready) = health(container, id, input.memory);
         status.started = Some(started);
         status.ready = ready;
-    } else if init && !plan::is_sidecar(container) {
+    } else if role == Role::Init && !plan::is_sidecar(container) {
         let ended = status.state.as_ref().and_then(|s| s.terminated.as_ref());
         status.ready = ended.is_some_and(|t| t.exit_code == 0);
         status.started = Some(running);
@@ -90,7 +95,7 @@ fn from_runtime(
     container: &Container,
     newest: &v1::ContainerStatus,
     before: Option<&v1::ContainerStatus>,
-    init: bool,
+    role: Role,
     old: Option<&ContainerStatus>,
 ) -> ContainerStatus {
     let id = format!("{}://{}", input.runtime, newest.id);
@@ -144,7 +149,9 @@ fn from_runtime(
                 ..Default::default()
             })
         }
-        (None, None) => old.filter(|_| !init).and_then(|o| o.last_state.clone()),
+        (None, None) => old
+            .filter(|_| role == Role::Main)
+            .and_then(|o| o.last_state.clone()),
         (None, Some(same)) => same.last_state.clone(),
     };
     let image = newest.image.as_ref().map(|i| {
@@ -165,6 +172,15 @@ fn from_runtime(
         restart_count: i32::try_from(labels::restart_count(newest)).unwrap_or(i32::MAX),
         state: Some(state),
         last_state: Some(last.unwrap_or_default()),
+        allocated_resources: container
+            .resources
+            .as_ref()
+            .and_then(|resources| resources.requests.clone()),
+        resources: Some(resources::actual(
+            container,
+            newest,
+            input.given.get(&container.name),
+        )),
         ..Default::default()
     }
 }
@@ -194,9 +210,11 @@ fn terminated(input: &Input<'_>, status: &v1::ContainerStatus) -> ContainerState
 fn lost(
     input: &Input<'_>,
     container: &Container,
-    init: bool,
+    role: Role,
     old: Option<&ContainerStatus>,
 ) -> ContainerStatus {
+    // One that does not run again is not waited for.
+    let over = input.over || role == Role::Ephemeral;
     let mut status = ContainerStatus {
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
@@ -206,17 +224,17 @@ fn lost(
     };
     let Some(old) = old else { return status };
     let state = old.state.as_ref();
-    if state.is_some_and(|s| s.terminated.is_some()) && (input.over || init) {
+    if state.is_some_and(|s| s.terminated.is_some()) && (over || role == Role::Init) {
         return old.clone();
     }
     if state.is_some_and(|s| s.running.is_some()) {
-        let when = if input.over { "terminated" } else { "deleted" };
+        let when = if over { "terminated" } else { "deleted" };
         let ended = ContainerStateTerminated {
             exit_code: 137,
             reason: Some("ContainerStatusUnknown".to_owned()),
             message: Some(format!(
                 "The container could not be located when the pod was {when}{}",
-                if input.over {
+                if over {
                     ""
                 } else {
                     ".  The container used to be Running"
@@ -229,7 +247,7 @@ fn lost(
             terminated: Some(ended),
             ..Default::default()
         };
-        if input.over {
+        if over {
             status.state = Some(ended);
         } else {
             status.last_state = Some(ended);

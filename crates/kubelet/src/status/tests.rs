@@ -14,6 +14,7 @@ struct Case {
     view: View,
     memory: Memory,
     over: bool,
+    stopped: bool,
     verdict: Option<Verdict>,
 }
 
@@ -29,6 +30,7 @@ impl Case {
             view,
             memory: Memory::default(),
             over: false,
+            stopped: true,
             verdict: None,
         }
     }
@@ -41,11 +43,13 @@ impl Case {
             view: &self.view,
             memory: &self.memory,
             messages: &HashMap::from([("a-0".to_owned(), "bye".to_owned())]),
+            given: &Requirements::new(),
             node_ip: "192.168.0.2".to_owned(),
             runtime: "knarr",
             seen: at(90),
             now: at(200),
             over: self.over,
+            stopped: self.stopped,
             verdict: self.verdict.as_ref(),
         });
         serde_json::to_value(status).unwrap()
@@ -327,4 +331,57 @@ fn an_end_that_was_told_survives_its_record() {
     assert_eq!(status["containerStatuses"][0], told);
     assert_eq!(status["phase"], "Succeeded");
     assert_eq!(condition(&status, "Ready")["reason"], "PodCompleted");
+}
+
+/// Somebody else's pod is put in the place of one that has ended, as soon as that is told.
+#[test]
+fn a_pod_has_not_ended_while_it_takes_room() {
+    let spec = json!({ "restartPolicy": "Never", "containers": [{ "name": "a" }] });
+    let mut case = Case::new(spec, vec![container("a", 0, ContainerExited, 101, 0)]);
+    case.base = object(json!({ "phase": "Running" }));
+    case.over = true;
+    for (stopped, phase) in [(false, "Running"), (true, "Succeeded")] {
+        case.stopped = stopped;
+        let status = case.make();
+        assert_eq!(status["phase"], phase, "{stopped}");
+        let state = &status["containerStatuses"][0]["state"];
+        assert!(state["terminated"].is_object(), "{state}");
+    }
+}
+
+#[test]
+fn ephemeral_containers_are_told_and_count_for_nothing() {
+    let spec = json!({
+        "containers": [{ "name": "a", "image": "img" }],
+        "ephemeralContainers": [{ "name": "debugger", "image": "box" }, { "name": "late", "image": "box" }],
+    });
+    let containers = |state, code| {
+        vec![
+            container("a", 0, ContainerRunning, 101, 0),
+            container("debugger", 0, state, 102, code),
+        ]
+    };
+    for (state, code, field) in [
+        (ContainerRunning, 0, "running"),
+        (ContainerExited, 3, "terminated"),
+    ] {
+        let status = Case::new(spec.clone(), containers(state, code)).make();
+        let all = status["ephemeralContainerStatuses"].as_array().unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[0]["name"], "debugger");
+        assert!(all[0]["state"][field].is_object(), "{}", all[0]);
+        assert_eq!(all[0]["ready"], false);
+        assert!(all[0].get("started").is_none());
+        assert_eq!(all[1]["state"]["waiting"]["reason"], "ContainerCreating");
+        assert_eq!(status["phase"], "Running");
+        assert_eq!(condition(&status, "Ready")["status"], "True");
+    }
+    // Of one that the runtime has forgotten the last that was told stays.
+    let mut case = Case::new(spec.clone(), containers(ContainerExited, 3));
+    case.base = object(case.make());
+    case.view.containers.pop();
+    let status = case.make();
+    let debugger = &status["ephemeralContainerStatuses"][0];
+    assert_eq!(debugger["state"]["terminated"]["exitCode"], 3);
+    assert!(status["containerStatuses"].as_array().unwrap().len() == 1);
 }

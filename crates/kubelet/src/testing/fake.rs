@@ -6,8 +6,6 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use http::{Request, Response};
-use k8s_openapi::api::core::v1::Pod;
 use knarr_cri::{
     tonic::{self, Status, transport::Server},
     v1::{
@@ -16,8 +14,11 @@ use knarr_cri::{
         runtime_service_server::{RuntimeService, RuntimeServiceServer},
     },
 };
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
+
+mod api;
+
+pub(crate) use api::Api;
 
 type Answer<T> = Result<tonic::Response<T>, Status>;
 
@@ -28,6 +29,8 @@ pub(crate) struct State {
     pub containers: HashMap<String, v1::ContainerStatus>,
     /// Operations in order, such as `run sandbox-0`.
     pub log: Vec<String>,
+    /// What the pod and each of its containers use of memory, bytes.
+    pub memory_used: u64,
     logged: tokio::sync::watch::Sender<usize>,
     /// Where events go once someone listens.
     events: Option<mpsc::Sender<Result<v1::ContainerEventResponse, Status>>>,
@@ -306,6 +309,59 @@ impl RuntimeService for Fake {
         })
     }
 
+    async fn update_container_resources(
+        &self,
+        request: tonic::Request<v1::UpdateContainerResourcesRequest>,
+    ) -> Answer<v1::UpdateContainerResourcesResponse> {
+        let request = request.into_inner();
+        let id = request.container_id;
+        self.state(|state| {
+            let asked = request.linux.clone().unwrap_or_default();
+            let (quota, memory) = (asked.cpu_quota, asked.memory_limit_in_bytes);
+            state.note(format!("update {id} quota={quota} memory={memory}"));
+            let container = state
+                .containers
+                .get_mut(&id)
+                .ok_or_else(|| Status::not_found(id))?;
+            container.resources = Some(v1::ContainerResources {
+                linux: request.linux,
+                windows: None,
+            });
+            ok(v1::UpdateContainerResourcesResponse {})
+        })
+    }
+
+    async fn pod_sandbox_stats(
+        &self,
+        _: tonic::Request<v1::PodSandboxStatsRequest>,
+    ) -> Answer<v1::PodSandboxStatsResponse> {
+        let (used, ids): (u64, Vec<String>) =
+            self.state(|s| (s.memory_used, s.containers.keys().cloned().collect()));
+        let memory = Some(v1::MemoryUsage {
+            usage_bytes: Some(v1::UInt64Value { value: used }),
+            ..Default::default()
+        });
+        let of_container = |id: String| v1::ContainerStats {
+            attributes: Some(v1::ContainerAttributes {
+                id,
+                ..Default::default()
+            }),
+            memory,
+            ..Default::default()
+        };
+        let containers = ids.into_iter().map(of_container).collect();
+        let linux = v1::LinuxPodSandboxStats {
+            memory,
+            containers,
+            ..Default::default()
+        };
+        let stats = v1::PodSandboxStats {
+            linux: Some(linux),
+            ..Default::default()
+        };
+        ok(v1::PodSandboxStatsResponse { stats: Some(stats) })
+    }
+
     type GetContainerEventsStream = std::pin::Pin<
         Box<dyn futures::Stream<Item = Result<v1::ContainerEventResponse, Status>> + Send>,
     >;
@@ -323,7 +379,6 @@ impl RuntimeService for Fake {
 
     refuse! {
         version(VersionRequest) -> VersionResponse;
-        update_container_resources(UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse;
         reopen_container_log(ReopenContainerLogRequest) -> ReopenContainerLogResponse;
         exec_sync(ExecSyncRequest) -> ExecSyncResponse;
         exec(ExecRequest) -> ExecResponse;
@@ -331,7 +386,6 @@ impl RuntimeService for Fake {
         port_forward(PortForwardRequest) -> PortForwardResponse;
         container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
         list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
-        pod_sandbox_stats(PodSandboxStatsRequest) -> PodSandboxStatsResponse;
         list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
         update_runtime_config(UpdateRuntimeConfigRequest) -> UpdateRuntimeConfigResponse;
         status(StatusRequest) -> StatusResponse;
@@ -371,128 +425,5 @@ impl ImageService for Fake {
         list_images(ListImagesRequest) -> ListImagesResponse;
         remove_image(RemoveImageRequest) -> RemoveImageResponse;
         image_fs_info(ImageFsInfoRequest) -> ImageFsInfoResponse;
-    }
-}
-
-/// One pod as the API holds it; status patches and deletions reach it.
-#[derive(Clone)]
-pub(crate) struct Api {
-    pub pod: Arc<Mutex<Option<Value>>>,
-    /// Writes that are still to be answered with a conflict.
-    pub conflicts: Arc<Mutex<u32>>,
-    changed: Arc<tokio::sync::watch::Sender<u64>>,
-}
-
-impl Api {
-    pub(crate) fn new(pod: &Pod) -> Self {
-        let pod = Some(serde_json::to_value(pod).unwrap());
-        Self {
-            pod: Arc::new(Mutex::new(pod)),
-            conflicts: Arc::default(),
-            changed: Arc::new(tokio::sync::watch::Sender::new(1)),
-        }
-    }
-
-    pub(crate) fn client(&self) -> kube::Client {
-        let api = self.clone();
-        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-            let api = api.clone();
-            async move { Ok::<_, std::convert::Infallible>(api.answer(request).await) }
-        });
-        kube::Client::new(service, "default")
-    }
-
-    async fn answer(&self, request: Request<kube::client::Body>) -> Response<kube::client::Body> {
-        use http_body_util::BodyExt;
-        let (parts, body) = request.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map(|b| b.to_bytes())
-            .unwrap_or_default();
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let failure = |code: u16, reason: &str| {
-            (
-                code,
-                json!({ "kind": "Status", "status": "Failure", "reason": reason, "code": code, "message": reason }),
-            )
-        };
-        let (code, answer) = if self.conflicts(parts.method.as_str(), parts.uri.path()) {
-            failure(409, "Conflict")
-        } else {
-            match self.change(parts.method.as_str(), parts.uri.path(), body) {
-                Some(answer) => (200, answer),
-                None => failure(404, "NotFound"),
-            }
-        };
-        Response::builder()
-            .status(code)
-            .body(kube::client::Body::from(answer.to_string().into_bytes()))
-            .unwrap()
-    }
-
-    fn conflicts(&self, method: &str, path: &str) -> bool {
-        let mut left = self.conflicts.lock().unwrap();
-        let conflicts = *left > 0 && method != "GET" && !path.contains("/events");
-        *left -= u32::from(conflicts);
-        conflicts
-    }
-
-    fn change(&self, method: &str, path: &str, body: Value) -> Option<Value> {
-        if path.contains("/events") {
-            return Some(body);
-        }
-        let mut pod = self.pod.lock().unwrap();
-        let held = pod.as_mut()?;
-        let version = *self.changed.borrow() + 1;
-        let answer = match method {
-            "PATCH" => {
-                apply(held.pointer_mut("/status")?, &body["status"]);
-                held["metadata"]["resourceVersion"] = json!(version.to_string());
-                held.clone()
-            }
-            "GET" => held.clone(),
-            "DELETE" => pod.take()?,
-            _ => return None,
-        };
-        self.changed.send_replace(version);
-        Some(answer)
-    }
-
-    /// Waits until the pod (`None` when it is deleted) is as wanted.
-    pub(crate) async fn until(
-        &self,
-        what: &str,
-        wanted: impl Fn(Option<&Value>) -> bool,
-    ) -> Option<Value> {
-        let mut changed = self.changed.subscribe();
-        let wait = async {
-            while !wanted(self.pod.lock().unwrap().as_ref()) {
-                changed.changed().await.unwrap();
-            }
-        };
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(20), wait).await;
-        let pod = self.pod.lock().unwrap().clone();
-        assert!(waited.is_ok(), "timed out waiting until {what}: {pod:#?}");
-        pod
-    }
-}
-
-/// A strategic merge, as far as a status needs it.
-fn apply(held: &mut Value, patch: &Value) {
-    for (key, value) in patch.as_object().into_iter().flatten() {
-        let list = held.get_mut(key).and_then(Value::as_array_mut);
-        match (key.as_str(), list, value) {
-            (_, _, Value::Null) => {
-                held.as_object_mut().unwrap().remove(key);
-            }
-            ("conditions", Some(list), Value::Array(new)) => {
-                for condition in new {
-                    list.retain(|c| c["type"] != condition["type"]);
-                    list.push(condition.clone());
-                }
-            }
-            _ => held[key] = value.clone(),
-        }
     }
 }

@@ -3,13 +3,39 @@
 use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
+use async_trait::async_trait;
 use k8s_openapi::api::core::v1::HostPathVolumeSource;
 
+use super::{Error, MountedVolume, Target, VolumeType};
+
+pub(super) struct HostPath;
+
+#[async_trait]
+impl VolumeType for HostPath {
+    async fn setup(&self, target: &Target<'_>) -> Option<Result<MountedVolume, Error>> {
+        let source = target.volume.host_path.as_ref()?;
+        Some(setup(&target.volume.name, source).await)
+    }
+}
+
+/// Sets up a place of the node's own, named by a pod or by a PersistentVolume; `name` is what errors call it.
+pub(super) async fn setup(
+    name: &str,
+    source: &HostPathVolumeSource,
+) -> Result<MountedVolume, Error> {
+    let own = source.clone();
+    let checked = tokio::task::spawn_blocking(move || check(&own)).await;
+    let checked = checked.unwrap_or_else(|error| Err(error.to_string()));
+    checked
+        .map(|()| MountedVolume::writable(PathBuf::from(&source.path)))
+        .map_err(|message| Error::set_up(name, message))
+}
+
 /// Checks, and creates where the type says so; the message is upstream's.
-pub(super) fn check(source: &HostPathVolumeSource) -> Result<(), String> {
+fn check(source: &HostPathVolumeSource) -> Result<(), String> {
     let path = Path::new(&source.path);
     let wanted = source.type_.as_deref().unwrap_or_default();
     if wanted.is_empty() {

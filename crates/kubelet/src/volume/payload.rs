@@ -1,14 +1,19 @@
 //! The files of volumes that show API objects: configMap, secret, downwardAPI, projected.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, io, os::unix::fs::PermissionsExt, path::Path};
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, ServiceAccountTokenProjection,
     Volume, VolumeProjection,
 };
 
-use super::atomic::{File, Files};
+use super::{
+    Error, MountedVolume, Target, VolumeType,
+    atomic::{self, File, Files},
+    blocking, certificate, directory, mount, trust_bundle,
+};
 use crate::{
     context::{self, Context},
     downward,
@@ -20,21 +25,52 @@ const TOKEN_MODE: u32 = 0o600;
 const TOKEN_GROUP_MODE: u32 = 0o640;
 const TOKEN_SHARED_MODE: u32 = 0o644;
 
+pub(super) struct ApiObjects;
+
+#[async_trait]
+impl VolumeType for ApiObjects {
+    async fn setup(&self, target: &Target<'_>) -> Option<Result<MountedVolume, Error>> {
+        let made = async {
+            let Some(payload) = make(target.ctx, target.pod, target.volume).await? else {
+                return Ok(None);
+            };
+            let path = target.dir(payload.kind);
+            let (place, fs_group) = (path.clone(), target.fs_group());
+            let refresh_at = payload.refresh_at;
+            blocking(move || write(&place, &payload, fs_group)).await?;
+            Ok(Some(MountedVolume {
+                path,
+                read_only: true,
+                refresh_at,
+            }))
+        };
+        let error = |message: String| Error::set_up(&target.volume.name, message);
+        made.await.map_err(error).transpose()
+    }
+}
+
+fn write(place: &Path, payload: &Payload, fs_group: Option<i64>) -> io::Result<()> {
+    directory(place, 0o755)?;
+    if payload.memory && !mount::is_mount(place)? {
+        mount::tmpfs(place, None)?;
+        fs::set_permissions(place, fs::Permissions::from_mode(0o1777))?;
+    } else if !payload.memory {
+        fs::set_permissions(place, fs::Permissions::from_mode(0o777))?;
+    }
+    atomic::write(place, &payload.files, fs_group)
+}
+
 /// What a volume shows.
-pub(super) struct Payload {
-    pub kind: &'static str,
-    pub files: Files,
+struct Payload {
+    kind: &'static str,
+    files: Files,
     /// Kept in memory only.
-    pub memory: bool,
-    pub refresh_at: Option<Timestamp>,
+    memory: bool,
+    refresh_at: Option<Timestamp>,
 }
 
 /// `Ok(None)`: the volume is of another kind.
-pub(super) async fn make(
-    ctx: &Context,
-    pod: &Pod,
-    volume: &Volume,
-) -> Result<Option<Payload>, String> {
+async fn make(ctx: &Context, pod: &Pod, volume: &Volume) -> Result<Option<Payload>, String> {
     let mut files = Files::new();
     let mut refresh_at = None;
     let namespace = context::namespace(pod);
@@ -75,8 +111,9 @@ pub(super) async fn make(
         )?;
         ("downward-api", true)
     } else if let Some(source) = &volume.projected {
-        for one in source.sources.iter().flatten() {
-            let next = project(ctx, pod, &mut files, one, source.default_mode).await?;
+        for (index, one) in source.sources.iter().flatten().enumerate() {
+            let place = (&*volume.name, index);
+            let next = project(ctx, pod, &mut files, place, one, source.default_mode).await?;
             refresh_at = match (refresh_at, next) {
                 (Some(a), Some(b)) => Some(Timestamp::min(a, b)),
                 (a, b) => a.or(b),
@@ -98,6 +135,7 @@ async fn project(
     ctx: &Context,
     pod: &Pod,
     files: &mut Files,
+    place: (&str, usize),
     source: &VolumeProjection,
     mode: Option<i32>,
 ) -> Result<Option<Timestamp>, String> {
@@ -130,6 +168,15 @@ async fn project(
         downward_files(ctx, pod, files, source.items.as_deref(), mode)?;
     } else if let Some(source) = &source.service_account_token {
         return token(ctx, pod, files, source).await.map(Some);
+    } else if let Some(source) = &source.cluster_trust_bundle {
+        let content = trust_bundle::anchors(&ctx.objects, source).await?;
+        files.insert(source.path.clone(), restricted(pod, content, mode));
+    } else if let Some(source) = &source.pod_certificate {
+        let bundle = ctx.certificates.get(ctx, pod, place, source).await?;
+        for (path, content) in certificate::files(source, &bundle) {
+            files.insert(path.to_owned(), restricted(pod, content, mode));
+        }
+        return Ok(Some(bundle.refresh_at));
     } else {
         return Err("projected volume source is not supported".to_owned());
     }
@@ -160,6 +207,22 @@ async fn token(
         },
     );
     Ok(token.refresh_at)
+}
+
+/// A file of a projection that only the pod's user and group may read, where the pod says who they are.
+fn restricted(pod: &Pod, content: Vec<u8>, default: Option<i32>) -> File {
+    let security = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
+    let owner = common_user(pod);
+    let mode = match (security.and_then(|s| s.fs_group), owner) {
+        (Some(_), _) => TOKEN_GROUP_MODE,
+        (None, Some(_)) => TOKEN_MODE,
+        (None, None) => mode(default),
+    };
+    File {
+        content,
+        mode,
+        owner,
+    }
 }
 
 /// The user that all containers run as, when it is the same for all.

@@ -23,13 +23,19 @@ use crate::{
 };
 
 impl Worker {
-    /// Returns when to look again.
-    pub(super) fn active(&mut self, update: &Update, view: &Arc<View>) -> Option<Instant> {
-        let pod = &update.pod;
+    /// Returns when to look again. `update` is left with the pod as it is promised, whatever is `wanted`.
+    pub(super) fn active(
+        &mut self,
+        update: &mut Update,
+        wanted: &Arc<Pod>,
+        view: &Arc<View>,
+    ) -> Option<Instant> {
         if self.ends(update, view) {
             self.end();
             return None;
         }
+        update.pod = self.promised(wanted);
+        let pod = &update.pod;
         let mut plan = self.state.read(|memory| {
             plan::make(pod, view, memory, &|name, ended| {
                 hold_off(memory, name, ended)
@@ -39,19 +45,21 @@ impl Worker {
             self.end();
             return None;
         }
+        let resize = self.resize(pod, view, &mut plan);
         self.kill_pending(pod, &plan);
         // Their old instances have just ended; the restart is under way, not held off.
         plan.hold.retain(|hold| !self.starting.contains(&hold.name));
         let holds = self.hold(pod, &plan);
         let retry = start::due(&self.state, &mut plan);
         let nothing = plan.start.is_empty() && plan.sandbox == Sandbox::Keep;
-        if self.start.is_none() && !nothing && self.killing.is_empty() {
+        let free = self.start.is_none() && self.killing.is_empty() && !self.resizing;
+        if free && !nothing {
             self.start(pod, view, plan);
         }
         let deadline = deadline(pod).map(until);
         let refresh = self.refresh(pod);
         self.probes.sync(pod, view);
-        [holds, retry, deadline, refresh]
+        [holds, retry, deadline, refresh, resize]
             .into_iter()
             .flatten()
             .min()

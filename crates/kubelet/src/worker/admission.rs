@@ -1,19 +1,21 @@
 //! Whether a pod may run here at all. The scheduler has asked before, but not for pods that were bound by hand, and
 //! not with the node's own knowledge.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
+use knarr_meta::{host_ports::HostPort, node_selector::RequiredNodes, taints};
 
 use crate::{context::Context, resources};
 
 mod features;
 
 /// What one running pod takes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Share {
     pub cpu_milli: i64,
     pub memory_bytes: i64,
+    pub ports: Vec<HostPort>,
 }
 
 /// Shares by pod uid.
@@ -33,6 +35,11 @@ impl Rejection {
             message: format!("Pod was rejected: {why}"),
         }
     }
+
+    /// In upstream's words for what the scheduler checks too.
+    fn predicate(name: &str, why: &str) -> Self {
+        Self::new(name, format_args!("Predicate {name} failed: {why}"))
+    }
 }
 
 /// What the node offers.
@@ -44,31 +51,24 @@ pub(crate) struct Room {
 }
 
 /// Lets the pod in and books its share, or says why not. A pod that is in stays in.
-pub(crate) fn admit(ctx: &Context, pod: &Pod, running: bool) -> Result<(), Rejection> {
-    let mut admitted = ctx.admitted.lock();
-    let uid = crate::context::uid(pod);
-    if admitted.contains_key(uid) {
-        return Ok(());
-    }
-    // Also for what runs already: a node that was started anew with less allows less.
-    features::check(pod, &ctx.sysctls, ctx.features)?;
-    let room = Room {
-        cpu_milli: ctx.machine.cpu_milli,
-        memory_bytes: ctx.machine.memory_bytes,
-        pods: ctx.config.max_pods as usize,
-    };
-    if !running {
-        let node = ctx.node.get("", &ctx.config.node_name);
-        check(pod, node.as_deref(), &admitted, room)?;
-    }
-    admitted.insert(uid.to_owned(), share(pod));
-    Ok(())
+pub(crate) fn admit(ctx: &Context, pod: &Arc<Pod>, running: bool) -> Result<(), Rejection> {
+    ctx.allocations.admit(pod, running, |admitted| {
+        // Also for what runs already: a node that was started anew with less allows less.
+        features::check(pod, &ctx.sysctls, ctx.features)?;
+        if !running {
+            let node = ctx.node.get("", &ctx.config.node_name);
+            check(pod, node.as_deref(), admitted, ctx.allocations.room())?;
+        }
+        Ok(())
+    })
 }
 
-fn share(pod: &Pod) -> Share {
+/// What a pod takes that has what it asks for.
+pub(crate) fn share(pod: &Pod) -> Share {
     Share {
         cpu_milli: resources::pod_request_milli(pod, "cpu"),
         memory_bytes: resources::pod_request_milli(pod, "memory") / 1_000,
+        ports: pod.spec.as_ref().map(HostPort::of).unwrap_or_default(),
     }
 }
 
@@ -76,38 +76,75 @@ fn check(pod: &Pod, node: Option<&Node>, admitted: &Admitted, room: Room) -> Res
     let own = share(pod);
     let used_cpu: i64 = admitted.values().map(|s| s.cpu_milli).sum();
     let used_memory: i64 = admitted.values().map(|s| s.memory_bytes).sum();
-    let short = |resource: &str, asked: i64, used: i64, capacity: i64| Rejection {
-        reason: format!("OutOf{resource}"),
-        message: format!(
-            "Pod was rejected: Node didn't have enough resource: {resource}, requested: {asked}, used: {used}, capacity: {capacity}"
-        ),
-    };
+    let turned_away = |(resource, why)| Rejection::new(&format!("OutOf{resource}"), why);
     if admitted.len() + 1 > room.pods {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        return Err(short("pods", 1, count(admitted.len()), count(room.pods)));
+        let short = insufficient("pods", 1, count(admitted.len()), count(room.pods));
+        return Err(turned_away(short));
     }
-    if own.cpu_milli > 0 && used_cpu + own.cpu_milli > room.cpu_milli {
-        return Err(short("cpu", own.cpu_milli, used_cpu, room.cpu_milli));
+    if let Some(short) = shortage(&own, (used_cpu, used_memory), room) {
+        return Err(turned_away(short));
     }
-    if own.memory_bytes > 0 && used_memory + own.memory_bytes > room.memory_bytes {
-        return Err(short(
-            "memory",
-            own.memory_bytes,
-            used_memory,
-            room.memory_bytes,
+    if let (Some(spec), Some(node)) = (&pod.spec, node) {
+        suits(spec, node)?;
+    }
+    let mut taken = admitted.values().flat_map(|share| &share.ports);
+    if taken.any(|taken| own.ports.iter().any(|port| port.conflicts(taken))) {
+        return Err(Rejection::predicate(
+            "NodePorts",
+            "node(s) didn't have free ports for the requested pod ports",
         ));
-    }
-    let wanted = pod.spec.as_ref().and_then(|s| s.node_selector.as_ref());
-    let labels = node.and_then(|n| n.metadata.labels.as_ref());
-    if let (Some(wanted), Some(labels)) = (wanted, labels)
-        && wanted
-            .iter()
-            .any(|(key, value)| labels.get(key) != Some(value))
-    {
-        return Err(Rejection {
-                reason: "NodeAffinity".to_owned(),
-                message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned(),
-            });
     }
     Ok(())
 }
+
+/// A resource of which there is not enough beside what is used (thousandths of a CPU, bytes), and upstream's words for it.
+pub(crate) fn shortage(
+    own: &Share,
+    (cpu, memory): (i64, i64),
+    room: Room,
+) -> Option<(&'static str, String)> {
+    if own.cpu_milli > 0 && cpu.saturating_add(own.cpu_milli) > room.cpu_milli {
+        return Some(insufficient("cpu", own.cpu_milli, cpu, room.cpu_milli));
+    }
+    if own.memory_bytes > 0 && memory.saturating_add(own.memory_bytes) > room.memory_bytes {
+        let (asked, have) = (own.memory_bytes, room.memory_bytes);
+        return Some(insufficient("memory", asked, memory, have));
+    }
+    None
+}
+
+fn insufficient(
+    resource: &'static str,
+    asked: i64,
+    used: i64,
+    capacity: i64,
+) -> (&'static str, String) {
+    let why = format!(
+        "Node didn't have enough resource: {resource}, requested: {asked}, used: {used}, capacity: {capacity}"
+    );
+    (resource, why)
+}
+
+/// Whether the pod's rules and the node's let them be together.
+fn suits(spec: &PodSpec, node: &Node) -> Result<(), Rejection> {
+    if !RequiredNodes::new(spec).matches(node) {
+        return Err(Rejection::predicate(
+            "NodeAffinity",
+            "node(s) didn't match Pod's node affinity/selector",
+        ));
+    }
+    let tainted = node.spec.as_ref().and_then(|s| s.taints.as_deref());
+    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
+    // What forbids scheduling only is the scheduler's business: whoever binds by hand may go around it.
+    if taints::untolerated(tolerations, tainted.unwrap_or_default(), &["NoExecute"]).is_some() {
+        return Err(Rejection::predicate(
+            "TaintToleration",
+            "node(s) had taints that the pod didn't tolerate",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use knarr_host::Directory;
 use crate::{
     config::Config,
     context::{self, Context},
-    env, events, hosts, image, labels, objects, security, termination,
+    env, ephemeral, events, hosts, image, labels, objects, security, termination,
     volume::{self, Mounted},
 };
 
@@ -66,6 +66,16 @@ pub(crate) async fn config(
     let seccomp = ctx.config.seccomp_dir();
     let mut security = security::container(pod, container, &seccomp).map_err(Error::new)?;
     security::apply_user(pod, container, image, &mut security).map_err(Error::new)?;
+    if let Some(target) = ephemeral::find(pod, &container.name)
+        .and_then(|ephemeral| ephemeral.target_container_name.as_deref())
+        .filter(|target| !target.is_empty())
+    {
+        let view = ctx.observed.view(context::uid(pod));
+        let found = view.newest(target);
+        let found =
+            found.ok_or_else(|| Error(format!("unable to find target container {target}")))?;
+        security::share_processes(&mut security, &found.id);
+    }
     let mounts = mounts(pieces, container, &values).await?;
     // Log files are told relative to the sandbox's log directory.
     let log_path = format!("{}/{attempt}.log", container.name);
@@ -147,6 +157,8 @@ async fn environment(
                     .map_err(Error::new)?;
                 source.secrets.extend(found.map(|object| (name, object)));
             }
+            // No variable comes from them.
+            objects::Kind::TrustBundles | objects::Kind::CertificateRequests => {}
         }
     }
     let environment = env::make(pod, container, &source).map_err(Error::new)?;

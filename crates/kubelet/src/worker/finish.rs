@@ -58,6 +58,8 @@ impl Worker {
             .iter()
             .any(|s| s.state() == PodSandboxState::SandboxReady);
         if !ready && view.running().next().is_none() {
+            // Before anybody is told: who comes in its place must find the room.
+            self.ctx.allocations.release(&self.uid);
             self.stage = Stage::Stopped;
             return;
         }
@@ -74,7 +76,6 @@ impl Worker {
             return;
         }
         let ctx = self.ctx.clone();
-        ctx.admitted.lock().remove(&self.uid);
         let pod = update.pod.clone();
         if !self.cleaned {
             self.finishing = true;

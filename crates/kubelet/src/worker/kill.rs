@@ -1,6 +1,6 @@
 //! Stopping containers, and whole pods.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_cri::v1;
@@ -8,6 +8,7 @@ use knarr_cri::v1;
 use super::hooks;
 use crate::{
     context::{self, Context, Shared},
+    ephemeral,
     events::{NORMAL, WARNING},
     labels,
     observed::View,
@@ -17,11 +18,15 @@ use crate::{
 /// What a container always gets after its preStop hook, as upstream has it.
 const MIN_GRACE_SECONDS: i64 = 2;
 
-/// Finds a container of the pod by name, init containers included.
-pub(crate) fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+/// Finds a container of the pod by name, init containers and ephemeral ones included.
+pub(crate) fn find<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container>> {
     let spec = pod.spec.as_ref()?;
     let init = spec.init_containers.iter().flatten();
-    spec.containers.iter().chain(init).find(|c| c.name == name)
+    let found = spec.containers.iter().chain(init).find(|c| c.name == name);
+    let ephemeral = || ephemeral::find(pod, name).map(ephemeral::container);
+    found
+        .map(Cow::Borrowed)
+        .or_else(|| ephemeral().map(Cow::Owned))
 }
 
 /// The pod's own grace period in seconds.
@@ -46,9 +51,10 @@ pub(crate) async fn container(
     let mut left = grace.max(0);
     let spec = find(pod, name);
     let hook = spec
+        .as_deref()
         .and_then(|c| c.lifecycle.as_ref())
         .and_then(|l| l.pre_stop.as_ref());
-    if let (Some(spec), Some(hook), true) = (spec, hook, left > 0) {
+    if let (Some(spec), Some(hook), true) = (spec.as_deref(), hook, left > 0) {
         let ips = ctx
             .facts(pod, ctx.observed.view(context::uid(pod)).ips())
             .pod_ips;

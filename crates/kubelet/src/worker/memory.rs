@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
@@ -48,6 +49,29 @@ pub(crate) struct Memory {
     /// When containers ended, by id, on a clock that nobody sets.
     pub ended: HashMap<String, Instant>,
     pub volumes: Option<Mounted>,
+    pub resize: Resize,
+}
+
+/// A change of the pod's resources that is not over.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Resize {
+    /// It has not been promised.
+    pub pending: Option<Condition>,
+    /// It has, and containers do not have it yet.
+    pub progress: Option<Condition>,
+    /// The last try to give it to them failed: not before this.
+    pub retry_at: Option<Instant>,
+}
+
+/// What a condition of a change says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    pub reason: String,
+    pub message: String,
+    /// Of the pod's specification that asked for it.
+    pub generation: Option<i64>,
+    /// When it came to be so, for this reason.
+    pub since: Timestamp,
 }
 
 /// Why a running container is killed.
@@ -56,6 +80,8 @@ pub(crate) enum Cause {
     Probe,
     /// Its image changed.
     Definition,
+    /// Its resources changed, and it asks to be started anew for that.
+    Resize,
 }
 
 /// A container that is to be killed and started again.

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_cri::v1::{ContainerState, ContainerStatus, PodSandboxState};
 
 use super::memory::{Cause, Memory};
-use crate::{labels, observed::View};
+use crate::{ephemeral, labels, observed::View};
 
 /// What happens to the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +106,9 @@ pub(crate) fn make(pod: &Pod, view: &View, memory: &Memory, hold_off: HoldOff<'_
         },
     };
     planner.run();
+    if planner.sandbox.is_some() && !planner.plan.done {
+        planner.ephemeral();
+    }
     let mut plan = planner.plan;
     if plan.start.is_empty() && plan.hold.is_empty() {
         plan.sandbox = Sandbox::Keep;
@@ -118,8 +121,19 @@ pub(crate) fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
 
+/// Which of a pod's lists a container is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Init,
+    Main,
+    Ephemeral,
+}
+
 /// Whether a container of this pod runs again after it ended with `exit_code`.
-pub(crate) fn restarts(pod: &Pod, container: &Container, init: bool, exit_code: i32) -> bool {
+pub(crate) fn restarts(pod: &Pod, container: &Container, role: Role, exit_code: i32) -> bool {
+    if role == Role::Ephemeral {
+        return false;
+    }
     let of_pod = pod
         .spec
         .as_ref()
@@ -130,7 +144,7 @@ pub(crate) fn restarts(pod: &Pod, container: &Container, init: bool, exit_code: 
         "Never" => false,
         "OnFailure" => exit_code != 0,
         // An init container that succeeded is done, unless it is a sidecar.
-        _ => !init || is_sidecar(container) || exit_code != 0,
+        _ => role == Role::Main || is_sidecar(container) || exit_code != 0,
     }
 }
 
@@ -202,7 +216,7 @@ impl<'a> Planner<'a> {
                 if !sidecar && (status.exit_code == 0 || main_exists) {
                     return false;
                 }
-                if restarts(self.pod, container, true, status.exit_code) {
+                if restarts(self.pod, container, Role::Init, status.exit_code) {
                     self.restart(container, status);
                     return !main_exists;
                 }
@@ -223,7 +237,7 @@ impl<'a> Planner<'a> {
             let before = self.view.newest(&container.name);
             let ended = before.is_some_and(|b| {
                 b.state() == ContainerState::ContainerExited
-                    && !restarts(self.pod, container, false, b.exit_code)
+                    && !restarts(self.pod, container, Role::Main, b.exit_code)
             });
             if !ended {
                 self.start(container);
@@ -241,8 +255,9 @@ impl<'a> Planner<'a> {
             }
             ContainerState::ContainerExited | ContainerState::ContainerUnknown => {
                 // One that runs is replaced when its definition changes; one that has ended stays as its policy says.
-                let replaced = self.memory.killed.get(&status.id) == Some(&Cause::Definition);
-                if restarts(self.pod, container, false, status.exit_code) || replaced {
+                let cause = self.memory.killed.get(&status.id);
+                let replaced = matches!(cause, Some(Cause::Definition | Cause::Resize));
+                if restarts(self.pod, container, Role::Main, status.exit_code) || replaced {
                     self.restart(container, status);
                     return false;
                 }
@@ -308,6 +323,28 @@ impl<'a> Planner<'a> {
             return;
         }
         self.start(container);
+    }
+
+    /// They come first, as upstream has it: whoever looks at a pod that does not start wants them now. A pod without a sandbox has
+    /// nothing to look at.
+    fn ephemeral(&mut self) {
+        let mut starts = Vec::new();
+        for container in ephemeral::all(self.pod) {
+            let newest = self.view.newest(&container.name);
+            let ran = match newest {
+                Some(newest) => newest.state() != ContainerState::ContainerCreated,
+                None => ephemeral::ran(self.pod, &container.name),
+            };
+            if !ran {
+                starts.push(Start {
+                    name: container.name.clone(),
+                    attempt: 0,
+                    replaces: newest.map(|unused| unused.id.clone()),
+                });
+            }
+        }
+        starts.append(&mut self.plan.start);
+        self.plan.start = starts;
     }
 
     fn start(&mut self, container: &'a Container) {

@@ -4,8 +4,11 @@
 use std::{io, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use knarr_client::errors;
 use knarr_cri::v1;
-use tokio::time::Instant;
+use kube::Api;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -17,10 +20,11 @@ use super::{
 };
 use crate::{
     context::{self, Shared},
+    ephemeral,
     events::{NORMAL, WARNING},
     image,
     logs::Log,
-    termination,
+    resources, termination,
     volume::{self, Mounted},
 };
 
@@ -28,6 +32,8 @@ use crate::{
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// Longest wait between such tries.
 const RETRY_LONGEST: Duration = Duration::from_secs(20);
+/// Longest wait for a pod's RuntimeClass.
+const CLASS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Wait after a container that could not be created: upstream's sync back-off.
 const CONTAINER_RETRY: Duration = Duration::from_secs(10);
 /// Instances of a container that are kept: the present one, and the one before for its logs.
@@ -82,7 +88,7 @@ impl Sequence {
                 return;
             }
             let result = self
-                .container(&sandbox, &volumes, container, start, image)
+                .container(&sandbox, &volumes, &container, start, image)
                 .await;
             self.state.write(|memory| match result {
                 Ok(()) => {
@@ -131,8 +137,29 @@ impl Sequence {
         })
     }
 
+    /// A pod that claims devices must not run without them, also where the scheduler was gone around.
+    fn prepare_devices(&self) -> Result<(), String> {
+        let spec = self.pod.spec.as_ref();
+        let mut claims = spec
+            .and_then(|s| s.resource_claims.as_ref())
+            .into_iter()
+            .flatten();
+        let Some(claim) = claims.next() else {
+            return Ok(());
+        };
+        let name = &claim.name;
+        let error = format!(
+            "prepare dynamic resources: claim {name}: resource claims are not supported by this node"
+        );
+        let note = format!("Failed to prepare dynamic resources: {error}");
+        let reason = "FailedPrepareDynamicResources";
+        self.ctx.events.pod(&self.pod, WARNING, reason, note);
+        Err(error)
+    }
+
     async fn create_sandbox(&self, uid: &str, attempt: u32) -> Result<String, String> {
         let (ctx, pod) = (&self.ctx, &self.pod);
+        self.prepare_devices()?;
         let old = ctx.observed.view(uid);
         if !old.sandboxes.is_empty() {
             ctx.events.pod(
@@ -145,15 +172,17 @@ impl Sequence {
                 kill::pod(ctx.clone(), pod.clone(), old.clone(), kill::grace_of(pod)).await;
             stopped.map_err(|error| error.to_string())?;
         }
+        let handler = self.handler().await?;
         let (cgroups, own) = (ctx.cgroups.clone(), pod.clone());
         let made = tokio::task::spawn_blocking(move || cgroups.create(&own)).await;
         made.map_err(|error| error.to_string())?
             .map_err(|error| format!("cannot make the pod's cgroup: {error}"))?;
+        ctx.allocations.give_cgroup(uid, resources::pod_limits(pod));
         let config = sandbox::config(ctx, pod, attempt);
         std::fs::create_dir_all(&config.log_directory).map_err(|error| error.to_string())?;
         let request = v1::RunPodSandboxRequest {
             config: Some(config),
-            runtime_handler: String::new(),
+            runtime_handler: handler,
         };
         let id = ctx
             .runtime
@@ -166,6 +195,22 @@ impl Sequence {
             .await
             .map_err(|e| e.to_string())?;
         Ok(id)
+    }
+
+    /// What the runtime calls the way in which the pod's class is run; empty for a pod without a class.
+    async fn handler(&self) -> Result<String, String> {
+        let spec = self.pod.spec.as_ref();
+        let class = spec.and_then(|s| s.runtime_class_name.as_deref());
+        let Some(class) = class.filter(|class| !class.is_empty()) else {
+            return Ok(String::new());
+        };
+        let api: Api<RuntimeClass> = Api::all(self.ctx.client.clone());
+        let failed = |why: &str| format!("failed to get sandbox runtime: {why}");
+        match timeout(CLASS_TIMEOUT, api.get(class)).await {
+            Ok(Ok(class)) => Ok(class.handler),
+            Ok(Err(error)) => Err(failed(&errors::message(&error))),
+            Err(_) => Err(failed("the API server did not answer")),
+        }
     }
 
     async fn volumes(&self) -> Result<Mounted, ()> {
@@ -190,7 +235,11 @@ impl Sequence {
         let all = self.plan.start.iter().map(|start| async {
             match kill::find(&self.pod, &start.name) {
                 Some(container) => {
-                    let result = self.ctx.images.ensure(&self.pod, container, &secrets).await;
+                    let result = self
+                        .ctx
+                        .images
+                        .ensure(&self.pod, &container, &secrets)
+                        .await;
                     if let Err(failure) = &result {
                         let waiting = Waiting {
                             reason: failure.reason.to_owned(),
@@ -279,7 +328,7 @@ impl Sequence {
         let id = created
             .map_err(|error| fail("CreateContainerError", error.description))?
             .container_id;
-        let note = format!("Created container: {}", container.name);
+        let note = "Container created".to_owned();
         ctx.events
             .container(pod, &container.name, NORMAL, "Created", note);
         let hook = container
@@ -288,6 +337,11 @@ impl Sequence {
             .and_then(|l| l.post_start.as_ref());
         if hook.is_some() {
             self.state.edit(|memory| memory.hooks.insert(id.clone()));
+        }
+        // Before it can be seen to run.
+        if ephemeral::find(pod, &container.name).is_none() {
+            let given = container.resources.clone().unwrap_or_default();
+            ctx.allocations.give(uid, &container.name, given);
         }
         let begun = v1::StartContainerRequest {
             container_id: id.clone(),
@@ -301,7 +355,7 @@ impl Sequence {
         if let Err(error) = read {
             tracing::warn!(%error, container = container.name, "cannot read a started container back");
         }
-        let note = format!("Started container {}", container.name);
+        let note = "Container started".to_owned();
         ctx.events
             .container(pod, &container.name, NORMAL, "Started", note);
         if let Some(hook) = hook {

@@ -45,21 +45,21 @@ fn create() {
     check(
         &validate_with(&bad, true, name, &path()),
         expect![[r#"
-        metadata.generateName: Invalid value: "B-": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
-        metadata.name: Required value: name or generateName is required
-        metadata.namespace: Invalid value: "N": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
-        metadata.generation: Invalid value: -1: must be greater than or equal to 0
-        metadata.labels: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
-        metadata.labels: Invalid value: "-": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')
-        metadata.annotations: Invalid value: "/x": prefix part must be non-empty
-        metadata.ownerReferences.apiVersion: Invalid value: "apps/": version must not be empty
-        metadata.ownerReferences.kind: Invalid value: "": kind must not be empty
-        metadata.ownerReferences.uid: Invalid value: "": uid must not be empty
-        metadata.ownerReferences: Invalid value: [{"apiVersion":"apps/","controller":true,"kind":"","name":"a","uid":""},{"apiVersion":"v1","controller":true,"kind":"K","name":"b","uid":"u"}]: Only one reference can have Controller set to true. Found "true" in references for /a and K/b
-        metadata.managedFields[0].operation: Invalid value: "Steal": must be `Apply` or `Update`
-        metadata.managedFields[0].fieldsType: Invalid value: "X": must be `FieldsV1`
-        metadata.finalizers: Invalid value: "!": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
-        metadata.finalizers: Invalid value: ["orphan","foregroundDeletion","!"]: finalizer orphan and foregroundDeletion cannot be both set"#]],
+            metadata.generateName: Invalid value: "B-": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+            metadata.name: Required value: name or generateName is required
+            metadata.namespace: Invalid value: "N": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
+            metadata.generation: Invalid value: -1: must be greater than or equal to 0
+            metadata.labels: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+            metadata.labels: Invalid value: "-": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')
+            metadata.annotations: Invalid value: "/x": prefix part must be non-empty
+            metadata.ownerReferences.apiVersion: Invalid value: "apps/": version must not be empty
+            metadata.ownerReferences.kind: Invalid value: "": kind must not be empty
+            metadata.ownerReferences.uid: Invalid value: "": uid must not be empty
+            metadata.ownerReferences: Invalid value: [{"apiVersion":"apps/","controller":true,"kind":"","name":"a","uid":""},{"apiVersion":"v1","controller":true,"kind":"K","name":"b","uid":"u"}]: Only one reference can have Controller set to true. Found "true" in references for /a and K/b
+            metadata.managedFields[0].operation: Unsupported value: "Steal": supported values: "Apply", "Update"
+            metadata.managedFields[0].fieldsType: Invalid value: "X": must be `FieldsV1`
+            metadata.finalizers: Invalid value: "!": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+            metadata.finalizers: Invalid value: ["orphan","foregroundDeletion","!"]: finalizer orphan and foregroundDeletion cannot be both set"#]],
     );
     check(
         &validate(&json!({"name": "a", "namespace": "n"}), false, &path()),

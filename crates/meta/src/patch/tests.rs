@@ -321,6 +321,60 @@ fn json_patch_errors_leave_the_object_alone() {
 }
 
 #[test]
+fn a_test_that_fails_is_no_error_where_it_is_not_wanted_as_one() {
+    let before = json!({"a": 1});
+    let rows = [
+        (
+            json!([{"op": "add", "path": "/b", "value": 2}]),
+            Ok(json!({"a": 1, "b": 2})),
+        ),
+        (
+            json!([{"op": "add", "path": "/b", "value": 2}, {"op": "test", "path": "/a", "value": 2}]),
+            Ok(before.clone()),
+        ),
+        (
+            json!([{"op": "test", "path": "/c", "value": 2}, {"op": "remove", "path": "/a"}]),
+            Ok(before.clone()),
+        ),
+        (
+            json!([{"op": "test", "path": "/b", "value": null}, {"op": "add", "path": "/b", "value": ["f"]}]),
+            Ok(json!({"a": 1, "b": ["f"]})),
+        ),
+        (
+            json!([{"op": "test", "path": "/a", "value": null}, {"op": "remove", "path": "/a"}]),
+            Ok(before.clone()),
+        ),
+        (
+            json!([{"op": "test", "path": "/c/d", "value": null}]),
+            Err("test operation does not apply: is missing path: /c/d: missing value"),
+        ),
+        (
+            json!([{"op": "test", "path": "/c/d", "value": 2}]),
+            Err("test operation does not apply: is missing path: /c/d: missing value"),
+        ),
+        (
+            json!([{"op": "add", "path": "/c/d", "value": 2}]),
+            Err("add operation does not apply: doc is missing path: \"/c/d\": missing value"),
+        ),
+        (
+            json!([{"op": "remove", "path": "/c"}]),
+            Err(
+                "error in remove for path: '/c': Unable to remove nonexistent key: c: missing value",
+            ),
+        ),
+        (
+            json!([{"op": "replace", "path": "/c", "value": 2}]),
+            Err("replace operation does not apply: doc is missing key: /c: missing value"),
+        ),
+    ];
+    for (patch, wanted) in rows {
+        let mut object = before.clone();
+        let result = json_unless_test_fails(&mut object, patch.clone()).map(|()| object);
+        assert_eq!(result, wanted.map_err(str::to_owned), "{patch}");
+    }
+}
+
+#[test]
 fn json_patch_cannot_nest_without_end() {
     // Each operation puts the whole object into its own deepest place.
     let mut path = String::new();
@@ -356,4 +410,23 @@ fn merge_patch_is_rfc_7386() {
     .unwrap();
     assert_eq!(object, json!({"a": {"c": 2, "d": {}}, "list": [2]}));
     assert_eq!(merge(&mut object, &json!([1])).unwrap_err().code, 400);
+}
+
+/// Short patches that are much work: shifting a long list again and again, and walking what copies have made large.
+#[test]
+fn json_patches_pay_for_what_they_walk() {
+    let mut object = json!({"list": vec![0; 1_000]});
+    let before = object.clone();
+    let front = json!({"op": "add", "path": "/list/0", "value": 1});
+    let patch = serde_json::to_vec(&vec![front; 9_000]).unwrap();
+    assert_eq!(json(&mut object, &patch).unwrap_err().code, 422);
+    assert_eq!(object, before);
+    let behind = json!({"op": "add", "path": "/list/-", "value": 1});
+    let patch = serde_json::to_vec(&vec![behind; 9_000]).unwrap();
+    json(&mut object, &patch).unwrap();
+    // Empty lists are little as JSON, and much in memory.
+    let mut object = json!({"a": vec![json!([]); 50_000]});
+    let copy = json!({"op": "copy", "from": "/a", "path": "/b"});
+    let patch = serde_json::to_vec(&vec![copy; 3]).unwrap();
+    assert_eq!(json(&mut object, &patch).unwrap_err().code, 422);
 }

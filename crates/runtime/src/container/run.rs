@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use knarr_cri::v1::{ContainerEventType, ContainerStatus, LinuxContainerResources};
+use knarr_cri::v1::{ContainerEventType, ContainerStatus};
 use knarr_shim::protocol::{
     AttachedFd, EXIT_FILE, ErrorKind, ExecSpec, ExitRecord, Request, Response, StartSpec,
 };
@@ -116,6 +116,18 @@ impl Inner {
 
     /// The shim has seen it end, and has recorded it.
     pub(crate) fn container_exited(&self, container: &Arc<Container>, exit: ExitRecord) {
+        // A group that stays keeps its pod's from getting less than it had.
+        let cgroup = container.record.cgroup.clone();
+        cgroup::host().remove_empty(&cgroup);
+        if !container.record.private_pid {
+            // Its other processes have been killed and may still be on their way out.
+            self.tasks.spawn(async move {
+                let removing = move || cgroup::host().remove(&cgroup);
+                if let Err(error) = blocking("remove the group of what has ended", removing).await {
+                    tracing::debug!(%error, "a group is left to its container's removal");
+                }
+            });
+        }
         if container.exited(&exit) {
             self.publish_container(container, ContainerEventType::ContainerStoppedEvent);
         }
@@ -241,23 +253,6 @@ impl Inner {
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    pub(crate) async fn update_container(
-        &self,
-        container: &Arc<Container>,
-        resources: LinuxContainerResources,
-    ) -> Result<(), Error> {
-        let _operation = container.operation.lock().await;
-        if container.status.lock().phase == Phase::Running {
-            let (cgroup, wanted) = (container.record.cgroup.clone(), resources.clone());
-            blocking("update the container's cgroup", move || {
-                cgroup::host().update(&cgroup, &wanted)
-            })
-            .await?;
-        }
-        container.status.lock().resources = Some(resources);
-        Ok(())
     }
 
     pub(crate) async fn reopen_log(&self, container: &Arc<Container>) -> Result<(), Error> {

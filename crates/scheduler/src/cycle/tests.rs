@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::plugins::default_profile;
+use crate::plugins::profile;
 
 fn snapshot(nodes: Vec<Value>) -> Snapshot {
     let mut snapshot = Snapshot::default();
@@ -17,8 +17,7 @@ fn node(name: &str, cpu: &str) -> Value {
 
 fn pod(uid: &str, cpu: &str) -> Arc<PodInfo> {
     let value = json!({
-        "metadata": {"uid": uid, "name": uid, "namespace": "default", "ownerReferences": [
-            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": true}]},
+        "metadata": {"uid": uid, "name": uid, "namespace": "default"},
         "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]},
     });
     Arc::new(PodInfo::new(&Arc::new(
@@ -27,47 +26,52 @@ fn pod(uid: &str, cpu: &str) -> Arc<PodInfo> {
 }
 
 #[test]
-fn pods_of_a_controller_spread_over_nodes() {
-    let plugins = default_profile();
-    let mut snapshot = snapshot(vec![node("a", "4"), node("b", "4"), node("c", "4")]);
-    let mut used = std::collections::BTreeMap::new();
-    for i in 0..6 {
-        let pod = pod(&i.to_string(), "100m");
-        let Decision::Node(name) = decide(&plugins, &snapshot, &pod) else {
-            panic!("pod {i} found no node");
-        };
-        snapshot.assume(pod, &name);
-        *used.entry(name).or_insert(0) += 1;
-    }
-    assert_eq!(used.into_values().collect::<Vec<_>>(), [2, 2, 2]);
-}
-
-#[test]
 fn the_emptier_node_wins() {
-    let plugins = default_profile();
+    let plugins = profile();
     let snapshot = snapshot(vec![node("small", "1"), node("big", "16")]);
-    assert_eq!(
-        decide(&plugins, &snapshot, &pod("p", "900m")),
-        Decision::Node("big".to_owned())
-    );
+    let decision = decide(&plugins, &snapshot, &pod("p", "900m"), &mut 0);
+    assert!(matches!(decision, Decision::Node(node) if node == "big"));
 }
 
 #[test]
 fn failures_are_counted_by_reason() {
-    let plugins = default_profile();
+    let plugins = profile();
     let mut cordoned = node("b", "1");
     cordoned["spec"] = json!({"unschedulable": true});
     let snapshot = snapshot(vec![node("a", "1"), cordoned, node("c", "1")]);
-    let Decision::None(Rejection { reasons, .. }) = decide(&plugins, &snapshot, &pod("p", "2"))
-    else {
+    let decision = decide(&plugins, &snapshot, &pod("p", "2"), &mut 0);
+    let Decision::None(rejection) = decision else {
         panic!("the pod must not fit");
     };
     assert_eq!(
-        failure_message(3, &reasons),
+        rejection.message(3),
         "0/3 nodes are available: 1 node(s) were unschedulable, 2 Insufficient cpu."
     );
-    assert_eq!(
-        failure_message(0, &reasons),
-        "no nodes available to schedule pods"
-    );
+    assert_eq!(rejection.message(0), "no nodes available to schedule pods");
+}
+
+#[test]
+fn of_many_nodes_some_are_enough_and_the_next_pod_goes_on_from_there() {
+    for (nodes, expected) in [
+        (10, 100),
+        (100, 100),
+        (250, 120),
+        (1000, 420),
+        (5000, 500),
+        (20_000, 1000),
+    ] {
+        assert_eq!(enough(nodes), expected, "{nodes} nodes");
+    }
+    let plugins = profile();
+    let nodes = (0..300).map(|n| node(&format!("n{n}"), "4"));
+    let snapshot = snapshot(nodes.collect());
+    let mut start = 0;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let found = feasible(&plugins, &snapshot, &pod("p", "1"), &mut start);
+        let found = found.unwrap_or_else(|_| panic!("the pod fits"));
+        assert_eq!(found.len(), enough(300));
+        seen.extend(found.iter().map(|node| node.name().to_owned()));
+    }
+    assert_eq!(seen.len(), 300, "every node has its turn");
 }

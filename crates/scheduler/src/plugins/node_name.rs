@@ -2,7 +2,7 @@
 //! assumed state.)
 
 use crate::{
-    framework::{Change, Filter},
+    framework::{Change, CycleState, Filter, Refusal},
     pod_info::PodInfo,
     snapshot::NodeInfo,
 };
@@ -14,9 +14,12 @@ impl Filter for NodeName {
         "NodeName"
     }
 
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<String>) {
-        if pod.node_name().is_some_and(|name| name != node.name()) {
-            reasons.push("node(s) didn't match the requested node name".to_owned());
+    fn filter(&self, pod: &PodInfo, node: &NodeInfo, _: &CycleState) -> Result<(), Refusal> {
+        match pod.node_name() {
+            Some(name) if name != node.name() => Err(Refusal::unresolvable(
+                "node(s) didn't match the requested node name",
+            )),
+            _ => Ok(()),
         }
     }
 

@@ -1,12 +1,12 @@
 //! NodePorts: two pods cannot have the same port of a node.
 
-use crate::{
-    framework::{Change, ClusterEvent, Filter},
-    pod_info::{HostPort, PodInfo},
-    snapshot::NodeInfo,
-};
+use knarr_meta::host_ports::HostPort;
 
-const ANY: &str = "0.0.0.0";
+use crate::{
+    framework::{Change, ClusterEvent, CycleState, Filter, PreFilter, Reason, Refusal},
+    pod_info::PodInfo,
+    snapshot::{NodeInfo, Snapshot},
+};
 
 pub struct NodePorts;
 
@@ -15,9 +15,24 @@ impl Filter for NodePorts {
         "NodePorts"
     }
 
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<String>) {
-        if conflicts(pod, node.host_ports.keys()) {
-            reasons.push("node(s) didn't have free ports for the requested pod ports".to_owned());
+    fn pre_filter(
+        &self,
+        pod: &PodInfo,
+        _: &Snapshot,
+        _: &mut CycleState,
+    ) -> Result<PreFilter, Reason> {
+        Ok(match pod.host_ports.is_empty() {
+            true => PreFilter::Skip,
+            false => PreFilter::All,
+        })
+    }
+
+    fn filter(&self, pod: &PodInfo, node: &NodeInfo, _: &CycleState) -> Result<(), Refusal> {
+        match conflicts(pod, node.host_ports.keys()) {
+            true => Err(Refusal::resolvable(
+                "node(s) didn't have free ports for the requested pod ports",
+            )),
+            false => Ok(()),
         }
     }
 
@@ -28,16 +43,11 @@ impl Filter for NodePorts {
     /// A pod that went must have had one of the ports.
     fn helps(&self, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
         let was_in_the_way = |freed: &PodInfo| conflicts(pod, &freed.host_ports);
-        event.freed.is_none_or(was_in_the_way) && !conflicts(pod, event.node.host_ports.keys())
+        event.freed().is_none_or(was_in_the_way) && !conflicts(pod, event.node.host_ports.keys())
     }
 }
 
 fn conflicts<'a>(pod: &PodInfo, used: impl IntoIterator<Item = &'a HostPort> + Clone) -> bool {
-    let taken = |wanted: &HostPort| used.clone().into_iter().any(|used| conflict(wanted, used));
+    let taken = |wanted: &HostPort| used.clone().into_iter().any(|used| wanted.conflicts(used));
     pod.host_ports.iter().any(taken)
-}
-
-fn conflict(a: &HostPort, b: &HostPort) -> bool {
-    let same_address = a.ip == b.ip || a.ip == ANY || b.ip == ANY;
-    a.port == b.port && a.protocol == b.protocol && same_address
 }

@@ -1,7 +1,9 @@
 //! NodeResourcesFit: the node has room for the pod's requests; the emptier node is better (LeastAllocated).
 
 use crate::{
-    framework::{Change, ClusterEvent, Filter, MAX_SCORE, Score},
+    framework::{
+        Change, ClusterEvent, CycleState, Filter, MAX_SCORE, Reason, Refusal, Score, ScoreState,
+    },
     pod_info::PodInfo,
     resources::{Amount, Resources},
     snapshot::{NodeInfo, allocatable_of},
@@ -14,8 +16,8 @@ impl Filter for NodeResourcesFit {
         "NodeResourcesFit"
     }
 
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<String>) {
-        missing(&pod.requests, &node.requested, &node.allocatable, reasons);
+    fn filter(&self, pod: &PodInfo, node: &NodeInfo, _: &CycleState) -> Result<(), Refusal> {
+        check(&pod.requests, &node.requested, &node.allocatable)
     }
 
     fn changes(&self) -> &'static [Change] {
@@ -26,60 +28,106 @@ impl Filter for NodeResourcesFit {
         ]
     }
 
-    /// The node must have room now, and not have had it before.
+    /// The node must have room now, or have it once pods of a lower priority have gone, and not have had it before. Room that
+    /// others hold is none.
     fn helps(&self, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
-        let (want, node) = (&pod.requests, event.node);
-        let (used, have) = (&node.requested, &node.allocatable);
-        let fitted_before = match (event.freed, event.before) {
-            (Some(freed), _) => {
-                let mut used = used.clone();
-                used.add(&freed.requests);
-                fits(want, &used, have)
-            }
-            (None, Some(before)) => fits(want, used, &allocatable_of(before)),
-            (None, None) => false,
-        };
-        !fitted_before && fits(want, used, have)
+        let node = event.node;
+        let stays = |other: &&PodInfo| other.priority >= pod.priority;
+        let mut held = Resources::default();
+        let nominated = event.nominated.iter().map(AsRef::as_ref).filter(stays);
+        for other in nominated.filter(|other| other.uid != pod.uid) {
+            held.add(&other.requests);
+        }
+        let mut used = held.clone();
+        used.add(&node.requested);
+        if gains(pod, event, &used, event.freed()) {
+            return true;
+        }
+        let mut others = node.pods.values();
+        if !pod.may_preempt() || others.all(|other| other.priority >= pod.priority) {
+            return false;
+        }
+        let mut used = held;
+        for other in node.pods.values().map(AsRef::as_ref).filter(stays) {
+            used.add(&other.requests);
+        }
+        gains(pod, event, &used, event.freed().filter(stays))
     }
+}
+
+/// Whether the pod fits beside what is used, and did not before the event.
+fn gains(
+    pod: &PodInfo,
+    event: &ClusterEvent<'_>,
+    used: &Resources,
+    freed: Option<&PodInfo>,
+) -> bool {
+    let (want, have) = (&pod.requests, &event.node.allocatable);
+    let fitted_before = match (freed, event.before) {
+        (Some(freed), _) => {
+            let mut used = used.clone();
+            used.add(&freed.requests);
+            fits(want, &used, have)
+        }
+        (None, Some(before)) => fits(want, used, &allocatable_of(before)),
+        // Nothing of this changed, or it is a new node.
+        (None, None) => event.change != Change::NodeAdded,
+    };
+    !fitted_before && fits(want, used, have)
 }
 
 fn fits(want: &Resources, used: &Resources, have: &Resources) -> bool {
-    let mut reasons = Vec::new();
-    missing(want, used, have, &mut reasons);
-    reasons.is_empty()
+    check(want, used, have).is_ok()
 }
 
-/// Adds a reason for each resource of which a node has not enough.
-fn missing(want: &Resources, used: &Resources, have: &Resources, reasons: &mut Vec<String>) {
+/// Refuses with a reason for each resource of which a node has not enough. Other pods are in the way where an empty node
+/// would have enough of all of them.
+fn check(want: &Resources, used: &Resources, have: &Resources) -> Result<(), Refusal> {
+    let mut reasons: Vec<Reason> = Vec::new();
+    let mut resolvable = true;
     if used.pods.saturating_add(1) > have.pods {
-        reasons.push("Too many pods".to_owned());
+        reasons.push("Too many pods".into());
     }
     let amounts = [
-        ("cpu", want.milli_cpu, used.milli_cpu, have.milli_cpu),
         (
-            "memory",
+            "Insufficient cpu",
+            want.milli_cpu,
+            used.milli_cpu,
+            have.milli_cpu,
+        ),
+        (
+            "Insufficient memory",
             want.memory_bytes,
             used.memory_bytes,
             have.memory_bytes,
         ),
         (
-            "ephemeral-storage",
+            "Insufficient ephemeral-storage",
             want.ephemeral_bytes,
             used.ephemeral_bytes,
             have.ephemeral_bytes,
         ),
     ];
-    for (name, want, used, have) in amounts {
+    for (reason, want, used, have) in amounts {
         if want > 0 && want > have.saturating_sub(used) {
-            reasons.push(format!("Insufficient {name}"));
+            reasons.push(reason.into());
+            resolvable &= want <= have;
         }
     }
     for (name, want) in &want.scalars {
         let have = have.scalars.get(name).copied().unwrap_or(0);
         let used = used.scalars.get(name).copied().unwrap_or(0);
         if *want > 0 && *want > have.saturating_sub(used) {
-            reasons.push(format!("Insufficient {name}"));
+            reasons.push(format!("Insufficient {name}").into());
+            resolvable &= *want <= have;
         }
+    }
+    match reasons.is_empty() {
+        true => Ok(()),
+        false => Err(Refusal {
+            reasons,
+            resolvable,
+        }),
     }
 }
 
@@ -88,25 +136,30 @@ impl Score for NodeResourcesFit {
         "NodeResourcesFit"
     }
 
-    fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+    fn score(&self, pod: &PodInfo, node: &NodeInfo, _: &ScoreState) -> i64 {
         let (want, used, have) = (
             &pod.score_requests,
             &node.score_requested,
             &node.allocatable,
         );
-        let free_share = |want: Amount, used: Amount, have: Amount| {
-            let after = used.saturating_add(want);
-            if have <= 0 || after > have {
-                0
-            } else {
-                let free = have.saturating_sub(after);
-                let share = free.saturating_mul(Amount::from(MAX_SCORE));
-                share.checked_div(have).unwrap_or(0)
-            }
-        };
-        let cpu = free_share(want.milli_cpu, used.milli_cpu, have.milli_cpu);
-        let memory = free_share(want.memory_bytes, used.memory_bytes, have.memory_bytes);
-        // Both are shares of 100.
-        i64::try_from(cpu.saturating_add(memory) / 2).unwrap_or(0)
+        // What a node has not at all does not count.
+        let shares = [
+            free_share(want.milli_cpu, used.milli_cpu, have.milli_cpu),
+            free_share(want.memory_bytes, used.memory_bytes, have.memory_bytes),
+        ];
+        let shares = shares.into_iter().flatten();
+        let (sum, count) = shares.fold((0, 0), |(sum, count): (Amount, Amount), share| {
+            (sum.saturating_add(share), count.saturating_add(1))
+        });
+        // Each is a share of 100.
+        let mean = sum.checked_div(count).unwrap_or(0);
+        i64::try_from(mean).unwrap_or(0)
     }
+}
+
+/// What is left of a resource, of 100; `None` where the node has none of it.
+fn free_share(want: Amount, used: Amount, have: Amount) -> Option<Amount> {
+    let free = have.saturating_sub(used.saturating_add(want)).max(0);
+    free.saturating_mul(Amount::from(MAX_SCORE))
+        .checked_div(have)
 }

@@ -1,13 +1,22 @@
 //! NodeUnschedulable: cordoned nodes take only pods that tolerate it.
 
+use std::sync::LazyLock;
+
+use k8s_openapi::api::core::v1::Taint;
+use knarr_meta::taints;
+
 use crate::{
-    framework::{Change, Filter},
-    plugins::taint_toleration::tolerates,
+    framework::{Change, CycleState, Filter, Refusal},
     pod_info::PodInfo,
     snapshot::NodeInfo,
 };
 
-const TAINT: &str = "node.kubernetes.io/unschedulable";
+/// What a cordoned node has by the time it is seen, or soon.
+static TAINT: LazyLock<Taint> = LazyLock::new(|| Taint {
+    key: "node.kubernetes.io/unschedulable".to_owned(),
+    effect: "NoSchedule".to_owned(),
+    ..Taint::default()
+});
 
 pub struct NodeUnschedulable;
 
@@ -16,10 +25,11 @@ impl Filter for NodeUnschedulable {
         "NodeUnschedulable"
     }
 
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<String>) {
-        if node.unschedulable() && !tolerates(pod.tolerations(), TAINT, "", "NoSchedule") {
-            reasons.push("node(s) were unschedulable".to_owned());
+    fn filter(&self, pod: &PodInfo, node: &NodeInfo, _: &CycleState) -> Result<(), Refusal> {
+        if node.unschedulable() && !taints::tolerates(pod.tolerations(), &TAINT) {
+            return Err(Refusal::unresolvable("node(s) were unschedulable"));
         }
+        Ok(())
     }
 
     fn changes(&self) -> &'static [Change] {

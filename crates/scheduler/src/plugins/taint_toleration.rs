@@ -1,42 +1,24 @@
 //! TaintToleration: taints keep pods away that do not tolerate them; fewer intolerable PreferNoSchedule taints are better.
 
-use k8s_openapi::api::core::v1::{Node, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, Taint};
+use knarr_meta::taints;
 
 use crate::{
-    framework::{Change, ClusterEvent, Filter, Score, normalize_by_max},
+    framework::{
+        Change, ClusterEvent, CycleState, Filter, Refusal, Score, ScoreState, normalize_by_max,
+    },
     pod_info::PodInfo,
     snapshot::{NodeInfo, taints_of},
 };
 
 pub struct TaintToleration;
 
-/// Whether any toleration covers a taint (upstream `Toleration.ToleratesTaint`).
-pub fn tolerates(tolerations: &[Toleration], key: &str, value: &str, effect: &str) -> bool {
-    let empty_or = |mine: &Option<String>, theirs: &str| match mine.as_deref() {
-        None | Some("") => true,
-        Some(mine) => mine == theirs,
-    };
-    tolerations.iter().any(|toleration| {
-        let value_fits = match toleration.operator.as_deref() {
-            Some("Exists") => true,
-            None | Some("" | "Equal") => toleration.value.as_deref().unwrap_or_default() == value,
-            Some(_) => false,
-        };
-        empty_or(&toleration.effect, effect) && empty_or(&toleration.key, key) && value_fits
-    })
-}
-
-fn tolerated(pod: &PodInfo, taint: &Taint) -> bool {
-    let value = taint.value.as_deref().unwrap_or_default();
-    tolerates(pod.tolerations(), &taint.key, value, &taint.effect)
-}
+/// Effects that keep a pod away.
+const HARD: [&str; 2] = ["NoSchedule", "NoExecute"];
 
 /// The first taint that keeps the pod away.
 fn untolerated<'a>(pod: &PodInfo, taints: &'a [Taint]) -> Option<&'a Taint> {
-    let hard = taints
-        .iter()
-        .filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
-    hard.into_iter().find(|t| !tolerated(pod, t))
+    taints::untolerated(pod.tolerations(), taints, &HARD)
 }
 
 impl Filter for TaintToleration {
@@ -44,13 +26,10 @@ impl Filter for TaintToleration {
         "TaintToleration"
     }
 
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo, reasons: &mut Vec<String>) {
-        if let Some(taint) = untolerated(pod, node.taints()) {
-            let value = taint.value.as_deref().unwrap_or_default();
-            reasons.push(format!(
-                "node(s) had untolerated taint {{{}: {value}}}",
-                taint.key
-            ));
+    fn filter(&self, pod: &PodInfo, node: &NodeInfo, _: &CycleState) -> Result<(), Refusal> {
+        match untolerated(pod, node.taints()) {
+            Some(_) => Err(Refusal::unresolvable("node(s) had untolerated taint(s)")),
+            None => Ok(()),
         }
     }
 
@@ -70,16 +49,18 @@ impl Score for TaintToleration {
         "TaintToleration"
     }
 
-    fn score(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
+    fn score(&self, pod: &PodInfo, node: &NodeInfo, _: &ScoreState) -> i64 {
         let soft = node
             .taints()
             .iter()
             .filter(|t| t.effect == "PreferNoSchedule");
-        let count = soft.filter(|t| !tolerated(pod, t)).count();
+        let count = soft
+            .filter(|t| !taints::tolerates(pod.tolerations(), t))
+            .count();
         i64::try_from(count).unwrap_or(i64::MAX)
     }
 
-    fn normalize(&self, scores: &mut [i64]) {
+    fn normalize(&self, _: &[&NodeInfo], _: &ScoreState, scores: &mut [i64]) {
         normalize_by_max(scores, true);
     }
 

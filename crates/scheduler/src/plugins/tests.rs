@@ -1,9 +1,9 @@
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{framework::Filter, pod_info::PodInfo, snapshot::Snapshot};
+use crate::{pod_info::PodInfo, snapshot::Snapshot};
 
 fn reasons(pod: Value, node: Value) -> Vec<String> {
     let mut snapshot = Snapshot::default();
@@ -19,14 +19,16 @@ fn reasons(pod: Value, node: Value) -> Vec<String> {
     }
     let pod = json!({"metadata": {"uid": "p"}, "spec": pod});
     let info = PodInfo::new(&Arc::new(serde_json::from_value(pod).unwrap()));
-    let mut found = Vec::new();
-    for filter in default_profile().filters {
-        let filter: &dyn Filter = filter.as_ref();
-        for node in snapshot.nodes() {
-            filter.filter(&info, node, &mut found);
-        }
-    }
-    found
+    let plugins = profile();
+    let prepared = match plugins.pre_filter(&info, &snapshot) {
+        Ok(prepared) => prepared,
+        Err((_, why)) => return vec![why.into_owned()],
+    };
+    let verdicts = snapshot.nodes().filter_map(|node| {
+        let verdict = plugins.filter(&info, node, &prepared.state);
+        verdict.err().map(|(_, refusal)| refusal.reasons)
+    });
+    verdicts.flatten().map(Cow::into_owned).collect()
 }
 
 #[test]
@@ -56,7 +58,7 @@ fn taints_need_their_toleration() {
         let expected: &[&str] = if fits {
             &[]
         } else {
-            &["node(s) had untolerated taint {k: v}"]
+            &["node(s) had untolerated taint(s)"]
         };
         assert_eq!(found, expected, "{tolerations}");
     }
@@ -124,10 +126,9 @@ fn resources_ports_and_cordons() {
 
 #[test]
 fn rules_we_do_not_know_are_said() {
-    let pod = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
-        [{"topologyKey": "kubernetes.io/hostname"}]}}});
+    let pod = json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]});
     assert_eq!(
         reasons(pod, json!({})),
-        ["required pod affinity is not supported by this scheduler"]
+        ["resource claims are not supported by this scheduler"]
     );
 }

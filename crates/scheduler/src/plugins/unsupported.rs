@@ -2,9 +2,9 @@
 //! than a pod that waits.
 
 use crate::{
-    framework::{Change, Filter},
+    framework::{Change, CycleState, Filter, PreFilter, Reason, Refusal},
     pod_info::PodInfo,
-    snapshot::NodeInfo,
+    snapshot::{NodeInfo, Snapshot},
 };
 
 pub struct Unsupported;
@@ -14,8 +14,20 @@ impl Filter for Unsupported {
         "Unsupported"
     }
 
-    fn filter(&self, pod: &PodInfo, _node: &NodeInfo, reasons: &mut Vec<String>) {
-        reasons.extend(pod.unsupported().map(str::to_owned));
+    fn pre_filter(
+        &self,
+        pod: &PodInfo,
+        _: &Snapshot,
+        _: &mut CycleState,
+    ) -> Result<PreFilter, Reason> {
+        match pod.unsupported() {
+            Some(why) => Err(why.into()),
+            None => Ok(PreFilter::Skip),
+        }
+    }
+
+    fn filter(&self, _: &PodInfo, _: &NodeInfo, _: &CycleState) -> Result<(), Refusal> {
+        Ok(())
     }
 
     /// It is about the pod alone, which is tried again when its spec changes.

@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     cycle::{Decision, decide},
     framework::Change,
-    plugins::default_profile,
+    plugins::profile,
     state::State,
 };
 
@@ -25,13 +25,9 @@ fn pop(queue: &mut Queue, now: Instant) -> Option<String> {
 
 /// An event that helps a pod that nobody ruled out.
 fn anything_changes(queue: &mut Queue) {
-    let event = ClusterEvent {
-        change: Change::NodeAdded,
-        node: &crate::snapshot::NodeInfo::default(),
-        before: None,
-        freed: None,
-    };
-    queue.wake(&default_profile(), &event);
+    let node = crate::snapshot::NodeInfo::default();
+    let event = ClusterEvent::of_node(Change::NodeAdded, &node, None);
+    queue.wake(&profile(), &event);
 }
 
 #[test]
@@ -54,12 +50,13 @@ fn an_unschedulable_pod_waits_for_a_change() {
     queue.unschedulable(&attempt, Rejectors::default(), now);
     assert_eq!(pop(&mut queue, now + BACKOFF_MAX), None);
     anything_changes(&mut queue);
+    queue.set(pod("b", -1));
     assert_eq!(
         pop(&mut queue, now),
-        None,
-        "the back-off is still waited for"
+        Some("b".to_owned()),
+        "the back-off is waited for while there is something else to try"
     );
-    assert_eq!(pop(&mut queue, now + BACKOFF_BASE), Some("a".to_owned()));
+    assert_eq!(pop(&mut queue, now), Some("a".to_owned()));
 }
 
 #[test]
@@ -120,7 +117,7 @@ impl Bench {
     fn new(nodes: &[Value]) -> Self {
         let mut bench = Self {
             state: State::default(),
-            plugins: default_profile(),
+            plugins: profile(),
             now: Instant::now(),
         };
         for node in nodes {
@@ -163,7 +160,7 @@ impl Bench {
     /// Tries the next pod as the cycle does: its node, or an empty name when it was set aside. `None`: nothing to try.
     fn step(&mut self) -> Option<String> {
         let attempt = self.state.queue.pop(self.now).ok()?;
-        match decide(&self.plugins, &self.state.snapshot, &attempt.info) {
+        match decide(&self.plugins, &self.state.snapshot, &attempt.info, &mut 0) {
             Decision::Node(node) => Some(node),
             Decision::None(rejection) => {
                 let rejectors = rejection.rejectors;
@@ -230,10 +227,7 @@ fn changes_of_nodes_wake_the_pods_that_they_help() {
     };
     let fast = json!({"nodeSelector": {"disk": "fast"}});
     let tolerant = json!({"tolerations": [{"key": "k", "operator": "Exists"}]});
-    let (none, unknown) = (
-        json!({}),
-        json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "z"}]}}}),
-    );
+    let (none, unknown) = (json!({}), json!({"resourceClaims": [{"name": "c"}]}));
     let (found, not_tried) = (Some("a"), None);
     let rows = [
         (plain(), &fast, labelled("fast"), found),
@@ -340,14 +334,174 @@ fn events_that_do_not_help_do_not_add_to_the_back_off() {
 }
 
 #[test]
-fn a_pod_that_is_woken_waits_for_the_rest_of_its_back_off() {
+fn a_pod_that_is_woken_waits_while_there_are_others_to_try() {
     let mut bench = Bench::new(&[plain()]);
     bench.state.queue.set(Bench::pod("p", None, &cpu("4")));
     assert_eq!(bench.step().as_deref(), Some(""));
     bench.set_node(&node(
         json!({"status": {"allocatable": {"cpu": "4", "pods": "3"}}}),
     ));
-    assert_eq!(bench.step(), None, "the back-off is still waited for");
-    bench.now += BACKOFF_BASE;
+    bench.state.queue.set(Bench::pod("q", None, &cpu("1")));
+    bench.state.queue.set(Bench::pod("r", None, &cpu("4")));
+    assert_eq!(bench.step().as_deref(), Some("a"), "q had not failed");
+    assert_eq!(bench.step().as_deref(), Some("a"), "r had not either");
     assert_eq!(bench.step().as_deref(), Some("a"));
+}
+
+/// While pods are ended for it, a pod is not tried: it would choose others.
+#[test]
+fn a_pod_that_is_held_is_tried_once_it_is_released() {
+    let mut queue = Queue::default();
+    let now = Instant::now();
+    queue.set(pod("a", 0));
+    let attempt = queue.pop(now).ok().unwrap();
+    queue.unschedulable(&attempt, Rejectors::default(), now);
+    queue.hold("a");
+    queue.release("a");
+    assert_eq!(
+        pop(&mut queue, now),
+        None,
+        "nothing would have had it tried"
+    );
+    queue.hold("a");
+    anything_changes(&mut queue);
+    assert_eq!(pop(&mut queue, now + BACKOFF_MAX), None, "it is held");
+    queue.release("a");
+    assert_eq!(pop(&mut queue, now), Some("a".to_owned()));
+}
+
+#[test]
+fn a_pod_that_is_retried_waits_no_longer() {
+    let mut queue = Queue::default();
+    let now = Instant::now();
+    queue.set(pod("a", 0));
+    let attempt = queue.pop(now).ok().unwrap();
+    queue.unschedulable(&attempt, Rejectors::default(), now);
+    assert!(queue.retry("a") && !queue.retry("a") && !queue.retry("nobody"));
+    assert_eq!(pop(&mut queue, now), Some("a".to_owned()));
+    assert_eq!(pop(&mut queue, now + UNSCHEDULABLE_MAX), None);
+}
+
+/// A pod of `app` with rules about others, or without.
+fn kind(app: &str, rules: &Value) -> Value {
+    json!({"labels": {"app": app}, "affinity": rules})
+}
+
+fn affinity(kind: &str, app: &str) -> Value {
+    let term = json!({"topologyKey": "zone", "labelSelector": {"matchLabels": {"app": app}}});
+    json!({kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}})
+}
+
+/// Sets a pod with such rules aside on a node of zone x with pods of some apps on it, lets something happen, and tells
+/// whether it is tried.
+fn tried(pod: &Value, on_node: &[Value], change: impl FnOnce(&mut Bench)) -> bool {
+    let zone = |zone: &str| json!({"metadata": {"name": "a", "labels": {"zone": zone}}});
+    let mut bench = Bench::new(&[zone("x")]);
+    let info = |name: &str, of: &Value, node: Option<&str>| {
+        let mut spec = json!({"containers": [], "nodeName": node, "affinity": of["affinity"]});
+        spec["topologySpreadConstraints"] = of["spread"].clone();
+        let pod = json!({"metadata": {"name": name, "uid": name, "namespace": "", "labels": of["labels"]}, "spec": spec});
+        let pod = serde_json::from_value(pod).expect("a pod");
+        Arc::new(PodInfo::new(&Arc::new(pod)))
+    };
+    for (n, other) in on_node.iter().enumerate() {
+        let name = format!("old{n}");
+        bench
+            .state
+            .set_pod(&bench.plugins, info(&name, other, Some("a")));
+    }
+    bench.state.queue.set(info("p", pod, None));
+    assert_eq!(bench.step().as_deref(), Some(""), "it is set aside: {pod}");
+    change(&mut bench);
+    bench.step().is_some()
+}
+
+#[test]
+fn rules_about_other_pods_wait_for_other_pods() {
+    let none = json!(null);
+    let (near, apart) = (
+        kind("web", &affinity("podAffinity", "db")),
+        kind("web", &affinity("podAntiAffinity", "db")),
+    );
+    let (plain, hermit) = (
+        kind("web", &none),
+        kind("db", &affinity("podAntiAffinity", "web")),
+    );
+    let comes = |app: &'static str| {
+        move |bench: &mut Bench| {
+            let pod = json!({"metadata": {"name": "new", "uid": "new", "namespace": "", "labels": {"app": app}},
+                "spec": {"nodeName": "a", "containers": []}});
+            let pod = Arc::new(PodInfo::new(&Arc::new(
+                serde_json::from_value(pod).unwrap(),
+            )));
+            bench.state.set_pod(&bench.plugins, pod);
+        }
+    };
+    assert!(tried(&near, &[], comes("db")), "a friend came");
+    assert!(!tried(&near, &[], comes("cache")));
+    let (db, cache) = (kind("db", &none), kind("cache", &none));
+    let goes = |bench: &mut Bench| bench.end("old0");
+    assert!(tried(&apart, &[db.clone(), cache.clone()], goes));
+    let other_goes = |bench: &mut Bench| bench.end("old1");
+    assert!(!tried(&apart, &[db, cache], other_goes));
+    assert!(
+        tried(&plain, &[hermit], goes),
+        "who wanted nobody near went"
+    );
+}
+
+#[test]
+fn a_friend_by_its_new_labels_is_one() {
+    let near = kind("web", &affinity("podAffinity", "db"));
+    let relabelled = |app: &'static str| {
+        move |bench: &mut Bench| {
+            let pod = json!({"metadata": {"name": "old0", "uid": "old0", "namespace": "", "labels": {"app": app}},
+                "spec": {"nodeName": "a", "containers": []}});
+            let pod = Arc::new(PodInfo::new(&Arc::new(
+                serde_json::from_value(pod).unwrap(),
+            )));
+            bench.state.set_pod(&bench.plugins, pod);
+        }
+    };
+    let others = [kind("cache", &json!(null))];
+    assert!(tried(&near, &others, relabelled("db")));
+    assert!(!tried(&near, &others, relabelled("mail")));
+}
+
+#[test]
+fn spreading_waits_for_pods_that_it_counts_and_for_parts() {
+    let spread = json!({"labels": {"app": "web"}, "spread": [{"topologyKey": "zone", "maxSkew": 1, "minDomains": 2,
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "web"}}}]});
+    let others = [kind("web", &json!(null)), kind("db", &json!(null))];
+    assert!(tried(&spread, &others, |bench| bench.end("old0")));
+    assert!(!tried(&spread, &others, |bench| bench.end("old1")));
+    let second = |labels: Value| {
+        move |bench: &mut Bench| {
+            bench.set_node(&json!({"metadata": {"name": "b", "labels": labels}}));
+        }
+    };
+    assert!(tried(&spread, &others, second(json!({"zone": "y"}))));
+    assert!(!tried(&spread, &others, second(json!({}))));
+}
+
+/// The end of one that is as important leaves less important ones to be preempted.
+#[test]
+fn room_that_others_could_be_made_to_leave_counts() {
+    let of = |name: &str, cpu: &str, priority: i32| {
+        let mut spec = self::cpu(cpu);
+        spec["priority"] = json!(priority);
+        (name.to_owned(), spec)
+    };
+    for (policy, tried) in [("PreemptLowerPriority", true), ("Never", false)] {
+        let mut bench = Bench::new(&[plain()]);
+        for (name, spec) in [of("low", "1", 1), of("same", "1", 9)] {
+            bench.run(&name, "a", &spec);
+        }
+        let (_, mut spec) = of("p", "1500m", 9);
+        spec["preemptionPolicy"] = json!(policy);
+        bench.state.queue.set(Bench::pod("p", None, &spec));
+        assert_eq!(bench.step().as_deref(), Some(""));
+        bench.end("same");
+        assert_eq!(bench.step().is_some(), tried, "{policy}");
+    }
 }

@@ -8,8 +8,7 @@ fn node(value: serde_json::Value) -> Arc<Node> {
 
 fn pod(uid: &str, node: Option<&str>) -> Arc<PodInfo> {
     let value = json!({
-        "metadata": {"uid": uid, "name": uid, "namespace": "default", "ownerReferences": [
-            {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": true}]},
+        "metadata": {"uid": uid, "name": uid, "namespace": "default"},
         "spec": {"nodeName": node, "containers": [{"name": "c", "resources": {"requests": {"cpu": "1"}},
             "ports": [{"containerPort": 80, "hostPort": 80}]}]},
     });
@@ -26,14 +25,13 @@ fn an_assumption_is_replaced_by_the_binding() {
     snapshot.set_pod(pod("p", Some("a")));
     let info = snapshot.node("a").unwrap();
     assert_eq!((info.requested.milli_cpu, info.requested.pods), (1000, 1));
-    assert_eq!(info.by_controller["rs"], 1);
     assert!(snapshot.forget("p").is_none(), "nothing is assumed of it");
     let removed = snapshot.remove_pod("p");
     assert_eq!(removed.map(|freed| freed.node).as_deref(), Some("a"));
     assert!(snapshot.remove_pod("p").is_none());
     let info = snapshot.node("a").unwrap();
     assert_eq!(info.requested, Resources::default());
-    assert!(info.host_ports.is_empty() && info.by_controller.is_empty());
+    assert!(info.host_ports.is_empty());
 }
 
 #[test]
@@ -67,7 +65,7 @@ fn a_port_is_taken_as_long_as_any_pod_has_it() {
 fn pods_may_be_known_before_their_node() {
     let mut snapshot = Snapshot::default();
     snapshot.set_pod(pod("p", Some("late")));
-    assert_eq!(snapshot.nodes().len(), 0);
+    assert_eq!(snapshot.len(), 0);
     let (before, changes) = snapshot.set_node(&node(json!({"metadata": {"name": "late"}})));
     assert_eq!((before, changes), (None, vec![Change::NodeAdded]));
     assert_eq!(snapshot.node("late").unwrap().requested.pods, 1);
@@ -107,4 +105,83 @@ fn what_of_a_node_changed() {
         assert_eq!(changes, expected, "{old} to {new}");
         assert_eq!(before, Some(with(old)));
     }
+}
+
+/// Indexes name nodes by their slots, which are used again.
+#[test]
+fn slots_are_used_again_once_nothing_is_known_of_their_node() {
+    let mut snapshot = Snapshot::default();
+    let (a, b) = (
+        node(json!({"metadata": {"name": "a"}})),
+        node(json!({"metadata": {"name": "b"}})),
+    );
+    snapshot.set_node(&a);
+    snapshot.set_pod(pod("p", Some("a")));
+    assert!(snapshot.remove_node(&a).is_some() && snapshot.remove_node(&a).is_none());
+    assert_eq!((snapshot.len(), snapshot.nodes().count()), (0, 0));
+    snapshot.set_node(&b);
+    assert_eq!((snapshot.len(), snapshot.slots()), (1, 2));
+    snapshot.remove_pod("p");
+    snapshot.set_node(&a);
+    assert_eq!((snapshot.len(), snapshot.slots()), (2, 2));
+    assert_eq!(snapshot.node("a").map(|info| info.requested.pods), Some(0));
+}
+
+#[test]
+fn nodes_with_rules_about_other_pods_are_indexed() {
+    let term = json!([{"topologyKey": "zone", "labelSelector": {}}]);
+    let kind = |rule: &str, uid: &str| {
+        let rules = json!({rule: {"requiredDuringSchedulingIgnoredDuringExecution": term}});
+        let pod = json!({"metadata": {"uid": uid, "name": uid}, "spec": {"nodeName": "a", "containers": [], "affinity": rules}});
+        Arc::new(PodInfo::new(&Arc::new(
+            serde_json::from_value(pod).unwrap(),
+        )))
+    };
+    let mut snapshot = Snapshot::default();
+    snapshot.set_node(&node(json!({"metadata": {"name": "a"}})));
+    snapshot.set_pod(pod("plain", Some("a")));
+    let counts = |snapshot: &Snapshot| {
+        (
+            snapshot.nodes_with_affinity().count(),
+            snapshot.nodes_with_anti_affinity().count(),
+        )
+    };
+    assert_eq!(counts(&snapshot), (0, 0));
+    snapshot.set_pod(kind("podAffinity", "near"));
+    assert_eq!(counts(&snapshot), (1, 0));
+    snapshot.set_pod(kind("podAntiAffinity", "apart"));
+    assert_eq!(counts(&snapshot), (1, 1));
+    snapshot.remove_pod("apart");
+    snapshot.remove_pod("near");
+    assert_eq!(counts(&snapshot), (0, 0));
+}
+
+#[test]
+fn images_are_counted_by_the_nodes_that_have_them() {
+    let with = |name: &str, images: &[&str]| {
+        let images: Vec<_> = images
+            .iter()
+            .map(|image| json!({"names": [image], "sizeBytes": 9}))
+            .collect();
+        node(json!({"metadata": {"name": name}, "status": {"images": images}}))
+    };
+    let mut snapshot = Snapshot::default();
+    snapshot.set_node(&with("a", &["x", "y"]));
+    snapshot.set_node(&with("b", &["x"]));
+    assert_eq!(
+        (
+            snapshot.nodes_with_image("x"),
+            snapshot.nodes_with_image("y")
+        ),
+        (2, 1)
+    );
+    snapshot.set_node(&with("a", &["x"]));
+    snapshot.remove_node(&with("b", &[]));
+    assert_eq!(
+        (
+            snapshot.nodes_with_image("x"),
+            snapshot.nodes_with_image("y")
+        ),
+        (1, 0)
+    );
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
-use knarr_apiserver::request::{Object, Objects};
-use knarr_apiserver::tokens::{Config, Tokens};
+use knarr_auth::objects::{Object, Objects};
+use knarr_auth::tokens::{Config, Tokens};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};

@@ -4,8 +4,8 @@
 //! read make a request one that reads.
 
 use http::{Method, Request};
-use knarr_apiserver::query::Query;
-use knarr_apiserver::route::{ApiRequest, Decoded};
+use knarr_auth::query::Query;
+use knarr_auth::route::{ApiRequest, Decoded};
 use percent_encoding::percent_decode_str;
 
 use crate::shape;

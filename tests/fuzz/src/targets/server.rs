@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
-use knarr_apiserver::request::UserInfo;
 use knarr_apiserver::{Config, LocalService, Server};
+use knarr_auth::UserInfo;
 use knarr_store::Memory;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
@@ -26,8 +26,9 @@ const ANSWER: Duration = Duration::from_secs(20);
 /// What is read of an answer: a watch has no end.
 const READ: Duration = Duration::from_millis(2);
 
-/// What upstream answers with 500 too: strategic merge patches whose directives mean nothing.
-const AS_UPSTREAM: [&str; 4] = [
+/// What upstream answers with 500 too: strategic merge patches whose directives mean nothing, applied objects with unknown fields.
+const AS_UPSTREAM: [&str; 5] = [
+    "failed to create typed patch object",
     "does not contain declared merge key",
     "unknown patch type",
     "cannot merge lists without merge key",

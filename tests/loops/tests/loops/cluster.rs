@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use knarr_apiserver::request::UserInfo;
 use knarr_apiserver::{Config, LocalService, Server};
+use knarr_auth::UserInfo;
 use knarr_client::fake::{Faults, Rates};
 use knarr_client::throttle::Throttle;
 use knarr_client::{Clients, Informers};
+use knarr_meta::clock;
 use knarr_store::Memory;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
@@ -25,6 +26,8 @@ const DEADLINE: Duration = Duration::from_secs(3 * 3600);
 const ASK: Duration = Duration::from_secs(20);
 /// What is right has to stay so.
 const STEADY: Duration = Duration::from_secs(120);
+/// How far the time of day lags behind the paused one at most.
+const TICK: Duration = Duration::from_secs(1);
 
 /// Clients whose requests meet faults.
 pub struct FaultyClients {
@@ -56,6 +59,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start(seed: u64) -> Cluster {
+        tokio::spawn(keep_time());
         let dir = tempfile::tempdir().expect("a directory");
         let config = Config::on_loopback(dir.path().join("pki"));
         let server = Server::new(config, Arc::new(Memory::default()))
@@ -144,6 +148,14 @@ impl Cluster {
     }
 }
 
+/// Lets the time of day pass with the paused one: waits that are counted from a timestamp would never end.
+async fn keep_time() {
+    loop {
+        sleep(TICK).await;
+        clock::advance(TICK);
+    }
+}
+
 /// Everything of a kind.
 pub async fn list<K>(api: &Api<K>) -> Vec<K>
 where
@@ -165,6 +177,23 @@ where
         Ok(created) => Some(created),
         Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404 | 409) => None,
         Err(error) => panic!("{error}: {object}"),
+    }
+}
+
+/// Has an object created in the end: one of its name that is being deleted has to be gone first.
+pub async fn create_at_last<K>(api: &Api<K>, name: &str, mut create: impl AsyncFnMut())
+where
+    K: Clone + DeserializeOwned + Debug + Resource,
+{
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        create().await;
+        let found = api.get(name).await;
+        if found.is_ok_and(|found| found.meta().deletion_timestamp.is_none()) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{name} is still being deleted");
+        sleep(Duration::from_secs(1)).await;
     }
 }
 

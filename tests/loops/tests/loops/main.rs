@@ -14,6 +14,8 @@ mod collector;
 mod controllers;
 mod daemons;
 mod jobs;
+mod migrations;
+mod quotas;
 mod scheduler;
 mod stateful;
 

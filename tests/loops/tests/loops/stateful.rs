@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, Patch, PropagationPolicy};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::cluster::{Cluster, create, keep_pods, list, merge_patch};
+use super::cluster::{Cluster, create, create_at_last, keep_pods, list, merge_patch};
 use super::controllers::{NODES, add_namespace, add_node, bind_pods, renew_leases};
 use super::seeds;
 
@@ -35,7 +35,9 @@ fn every_number_has_its_pod() {
             sleep(Duration::from_millis(random.u64(..3000))).await;
         }
         for name in NAMES {
-            create_at_last(&cluster, &mut random, name).await;
+            let sets = cluster.namespaced::<StatefulSet>("x");
+            let create = async || create_set(&cluster, &mut random, name).await;
+            create_at_last(&sets, name, create).await;
             patch_set(
                 &cluster,
                 name,
@@ -58,19 +60,6 @@ async fn create_set(cluster: &Cluster, random: &mut fastrand::Rng, name: &str) {
         "template": {"metadata": {"labels": labels}, "spec": {"automountServiceAccountToken": false,
             "containers": [{"name": "c", "image": "first"}]}}}});
     create(&cluster.namespaced::<StatefulSet>("x"), set).await;
-}
-
-/// One that is being deleted has to be gone first.
-async fn create_at_last(cluster: &Cluster, random: &mut fastrand::Rng, name: &str) {
-    let sets = cluster.namespaced::<StatefulSet>("x");
-    loop {
-        create_set(cluster, random, name).await;
-        let set = sets.get(name).await;
-        if set.is_ok_and(|set| set.metadata.deletion_timestamp.is_none()) {
-            return;
-        }
-        sleep(Duration::from_secs(1)).await;
-    }
 }
 
 async fn patch_set(cluster: &Cluster, name: &str, spec: Value) {

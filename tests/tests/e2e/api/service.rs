@@ -17,7 +17,7 @@ pub async fn endpoints(api: &Caller<'_>) -> Result<()> {
     let version = api.get("/version").await?.is(200)?.body;
     let text = version["gitVersion"].as_str().unwrap_or_default();
     ensure!(
-        text.starts_with("v1.35") && version["major"] == "1" && version["minor"] == "35",
+        text.starts_with("v1.37") && version["major"] == "1" && version["minor"] == "37",
         "{version}"
     );
     let metrics = api.get("/metrics").await?.is(200)?.text;

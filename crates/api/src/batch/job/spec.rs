@@ -69,7 +69,8 @@ pub(crate) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
     match str_at(spec, &["completionMode"]) {
         INDEXED => validate_indexed(spec, path, errors),
         mode => {
-            if mode != NON_INDEXED {
+            // Templates of jobs may leave it to the job.
+            if mode != NON_INDEXED && spec.get("completionMode").is_some_and(|m| !m.is_null()) {
                 let modes = [NON_INDEXED, INDEXED];
                 errors.push(Error::not_supported(
                     &path.child("completionMode"),
@@ -220,16 +221,17 @@ pub(super) fn validate_name_for_indexes(job: &Value, errors: &mut ErrorList) {
     }
 }
 
-/// What a user of a very big job is told.
-pub(crate) fn warning(job: &Value) -> Option<String> {
+/// What a user of a very big job is told, whose spec is at `path`.
+pub(crate) fn warning(job: &Value, path: &str) -> Option<String> {
     let spec = job.get("spec")?;
     let above = |field: &str, limit: i64| i64_at(spec, &[field]).unwrap_or_default() > limit;
     let big = is_indexed(spec)
         && above("completions", MANY_COMPLETIONS)
         && above("parallelism", PARALLELISM_OF_MANY);
     big.then(|| {
-        "spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
-         Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
-            .to_owned()
+        format!(
+            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
+             Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        )
     })
 }

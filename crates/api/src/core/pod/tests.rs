@@ -322,7 +322,7 @@ fn refused_volumes() {
         spec.volumes[5].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 5: may not specify a duration less than 10 minutes
         spec.volumes[5].projected.path: Required value
         spec.volumes[5].projected.sources[1].secret.name: Required value
-        spec.volumes[5].projected.sources[1]: Forbidden: may not specify more than 1 volume type
+        spec.volumes[5].projected.sources[1]: Forbidden: may not specify more than 1 volume type per source
         spec.volumes[6].downwardAPI: Required value: one of fieldRef and resourceFieldRef is required
         spec.volumes[6].downwardAPI.fieldRef.fieldPath: Unsupported value: "spec.nodeName": supported values: "metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"
         spec.volumes[6].downwardAPI.resourceFieldRef.containerName: Required value

@@ -10,8 +10,7 @@ use knarr_meta::{
 use serde_json::Value;
 
 use super::{
-    Within, devices, env, is_sidecar, probes, resources, security,
-    volumes::{self, Volumes},
+    Within, devices, env, is_sidecar, mounts, probes, resources, security, volumes::Volumes,
 };
 use crate::validate;
 
@@ -185,7 +184,7 @@ fn validate_common(
     );
     validate_ports(container, &path.child("ports"), errors);
     env::validate(container, path, errors);
-    volumes::validate_mounts(container, volumes, path, errors);
+    mounts::validate_mounts(container, volumes, path, errors);
     devices::validate(container, volumes, path, errors);
     validate::one_of(
         errors,

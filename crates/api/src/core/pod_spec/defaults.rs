@@ -3,7 +3,10 @@
 use knarr_meta::Quantity;
 use serde_json::{Map, Value, json};
 
-use crate::tree::{child, default_number, default_str, default_value, existing, items, text};
+use crate::{
+    core::persistent_volume_claim::default_spec,
+    tree::{child, default_number, default_str, default_value, existing, items, text},
+};
 
 const MODE_0644: i64 = 0o644;
 
@@ -240,7 +243,7 @@ fn default_volume(volume: &mut Map<String, Value>) {
         .and_then(|ephemeral| existing(ephemeral, "volumeClaimTemplate"))
         .and_then(|template| existing(template, "spec"))
     {
-        default_str(claim, "volumeMode", "Filesystem");
+        default_spec(claim);
     }
 }
 

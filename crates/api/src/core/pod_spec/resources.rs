@@ -28,7 +28,12 @@ fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
-fn is_extended(name: &str) -> bool {
+/// Whether more of it may be promised than there is.
+pub(crate) fn may_overcommit(name: &str) -> bool {
+    is_native(name) && !is_huge_page(name)
+}
+
+pub(crate) fn is_extended(name: &str) -> bool {
     !is_native(name)
         && !name.starts_with("requests.")
         && names::qualified_name(&format!("requests.{name}")).is_empty()
@@ -41,7 +46,8 @@ pub(crate) fn is_whole_resource(name: &str) -> bool {
         || is_extended(name)
 }
 
-fn parse(value: &Value) -> Option<Quantity> {
+/// The amount that a value states.
+pub(crate) fn parse(value: &Value) -> Option<Quantity> {
     match value {
         Value::String(text) => Quantity::parse(text).ok(),
         Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
@@ -49,7 +55,8 @@ fn parse(value: &Value) -> Option<Quantity> {
     }
 }
 
-fn validate_name(name: &str, path: &Path, errors: &mut ErrorList) {
+/// The name of a resource that a container may have.
+pub(crate) fn validate_name(name: &str, path: &Path, errors: &mut ErrorList) {
     let messages = names::qualified_name(name);
     if !messages.is_empty() {
         for message in messages {
@@ -82,7 +89,7 @@ fn validate_name(name: &str, path: &Path, errors: &mut ErrorList) {
 }
 
 /// One map of resources to quantities; what parses is returned.
-pub(super) fn validate_list<'a>(
+pub(crate) fn validate_list<'a>(
     owner: &'a Value,
     field: &'static str,
     path: &Path,

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::validate;
 
 const EFFECTS: &[&str] = &["NoSchedule", "PreferNoSchedule", "NoExecute"];
-pub(super) const NO_SELECTOR: &str = "must not be specified when labelSelector is not set";
+const NO_SELECTOR: &str = "must not be specified when labelSelector is not set";
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
@@ -155,23 +155,28 @@ fn validate_weight(weighted: &Value, path: &Path, errors: &mut ErrorList) {
 
 fn validate_node_affinity(affinity: &Value, path: &Path, errors: &mut ErrorList) {
     if let Some(required) = struct_at(affinity, &[REQUIRED]) {
-        let path = path.child(REQUIRED).child("nodeSelectorTerms");
-        let terms = list_at(required, &["nodeSelectorTerms"]);
-        if terms.is_empty() {
-            errors.push(Error::required(
-                &path,
-                "must have at least one node selector term",
-            ));
-        }
-        for (index, term) in terms.iter().enumerate() {
-            validate_node_term(term, true, &path.index(index), errors);
-        }
+        validate_node_selector(required, &path.child(REQUIRED), errors);
     }
     for (index, weighted) in list_at(affinity, &[PREFERRED]).iter().enumerate() {
         let path = path.child(PREFERRED).index(index);
         validate_weight(weighted, &path, errors);
         let term = weighted.get("preference").unwrap_or(&Value::Null);
         validate_node_term(term, false, &path.child("preference"), errors);
+    }
+}
+
+/// A selector of nodes that is not a mere preference: a pod's, or a volume's.
+pub(crate) fn validate_node_selector(selector: &Value, path: &Path, errors: &mut ErrorList) {
+    let path = path.child("nodeSelectorTerms");
+    let terms = list_at(selector, &["nodeSelectorTerms"]);
+    if terms.is_empty() {
+        errors.push(Error::required(
+            &path,
+            "must have at least one node selector term",
+        ));
+    }
+    for (index, term) in terms.iter().enumerate() {
+        validate_node_term(term, true, &path.index(index), errors);
     }
 }
 
@@ -266,8 +271,9 @@ fn validate_pod_term(term: &Value, path: &Path, errors: &mut ErrorList) {
     validate::each(errors, &path, key, names::qualified_name(key));
 }
 
-/// Keys of the pod's own labels that a term compares with, `matchLabelKeys` and `mismatchLabelKeys`.
-fn validate_label_keys(term: &Value, path: &Path, errors: &mut ErrorList) {
+/// Keys of the pod's own labels that a term, or a constraint of where pods are spread, compares with: `matchLabelKeys` and
+/// `mismatchLabelKeys`.
+pub(super) fn validate_label_keys(term: &Value, path: &Path, errors: &mut ErrorList) {
     let selector = struct_at(term, &["labelSelector"]);
     for field in ["matchLabelKeys", "mismatchLabelKeys"] {
         let keys = list_at(term, &[field]);

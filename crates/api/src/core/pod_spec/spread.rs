@@ -2,13 +2,12 @@
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
-    names,
-    object::{i64_at, list_at, map_at, str_at, struct_at},
+    object::{i64_at, list_at, str_at, struct_at},
     object_meta::validate_label_selector,
 };
 use serde_json::Value;
 
-use super::scheduling::NO_SELECTOR;
+use super::scheduling;
 use crate::validate;
 
 const NOT_POSITIVE: &str = "must be greater than zero";
@@ -61,7 +60,7 @@ fn validate_constraint(constraint: &Value, rest: &[Value], path: &Path, errors: 
             false,
         );
     }
-    validate_label_keys(constraint, &path.child("matchLabelKeys"), errors);
+    scheduling::validate_label_keys(constraint, path, errors);
     if let Some(selector) = struct_at(constraint, &["labelSelector"]) {
         validate_label_selector(selector, &path.child("labelSelector"), errors);
     }
@@ -80,33 +79,5 @@ fn validate_min_domains(constraint: &Value, action: &str, path: &Path, errors: &
             domains,
             format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}"),
         ));
-    }
-}
-
-/// Keys of the pod's own labels that the selector is completed with: it may not have them itself.
-fn validate_label_keys(constraint: &Value, path: &Path, errors: &mut ErrorList) {
-    let keys = list_at(constraint, &["matchLabelKeys"]);
-    let selector = struct_at(constraint, &["labelSelector"]);
-    if !keys.is_empty() && selector.is_none() {
-        errors.push(Error::forbidden(path, NO_SELECTOR));
-    }
-    let selects = |key: &str| {
-        selector.is_some_and(|selector| {
-            map_at(selector, &["matchLabels"]).is_some_and(|labels| labels.contains_key(key))
-                || list_at(selector, &["matchExpressions"])
-                    .iter()
-                    .any(|expression| str_at(expression, &["key"]) == key)
-        })
-    };
-    for (index, key) in keys.iter().filter_map(Value::as_str).enumerate() {
-        let path = path.index(index);
-        validate::each(errors, &path, key, names::qualified_name(key));
-        if selects(key) {
-            errors.push(Error::invalid(
-                &path,
-                key,
-                "exists in both matchLabelKeys and labelSelector",
-            ));
-        }
     }
 }

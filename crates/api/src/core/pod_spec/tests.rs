@@ -144,13 +144,14 @@ fn where_to_run() {
         of(json!({"topologySpreadConstraints": [
             {"maxSkew": 1, "topologyKey": "t", "whenUnsatisfiable": "DoNotSchedule", "matchLabelKeys": ["a"]},
             {"maxSkew": 1, "topologyKey": "t", "whenUnsatisfiable": "DoNotSchedule",
-             "labelSelector": {"matchLabels": {"a": "b"}}, "matchLabelKeys": ["a", "b c"]},
+             "labelSelector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "a", "operator": "Exists"}]},
+             "matchLabelKeys": ["a", "b c"]},
         ]})),
         expect![[r#"
             spec.topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}: Duplicate value: "{t, DoNotSchedule}"
             spec.topologySpreadConstraints[0].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set
-            spec.topologySpreadConstraints[1].matchLabelKeys[0]: Invalid value: "a": exists in both matchLabelKeys and labelSelector
-            spec.topologySpreadConstraints[1].matchLabelKeys[1]: Invalid value: "b c": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"#]],
+            spec.topologySpreadConstraints[1].matchLabelKeys[1]: Invalid value: "b c": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+            spec.topologySpreadConstraints[1][0]: Invalid value: "a": exists in both matchLabelKeys and labelSelector"#]],
     );
     check(
         of(json!({"schedulingGates": [{"name": "a b"}, {"name": "a"}, {"name": "a"}]})),

@@ -34,5 +34,8 @@ fn names_and_values() {
         value: Forbidden: may not be changed in an update.
         preemptionPolicy: Invalid value: "Never": field is immutable"#]]
     .assert_eq(&update_errors(&KIND, new, &old, Part::Main));
-    assert_eq!(row(&KIND, &old, 0), "mine | 5 | false | <unknown>");
+    assert_eq!(
+        row(&KIND, &old, 0),
+        "mine | 5 | false | <unknown> | PreemptLowerPriority"
+    );
 }

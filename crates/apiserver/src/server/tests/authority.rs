@@ -7,7 +7,7 @@ use super::*;
 fn node(name: &str) -> UserInfo {
     UserInfo {
         name: format!("system:node:{name}"),
-        groups: vec![crate::authz::node::NODES_GROUP.into()],
+        groups: vec![knarr_auth::authz::node::NODES_GROUP.into()],
         ..UserInfo::default()
     }
 }

@@ -97,7 +97,7 @@ async fn an_object_damaged_while_the_server_runs_goes_from_watches() {
     let from = version(&cluster.get(CONFIGMAPS).await.body);
     let uri = format!("{CONFIGMAPS}?watch=1&resourceVersion={from}");
     let mut watch = cluster.watch(&uri).await;
-    let store = &cluster.server.core.store;
+    let store = &cluster.server.core.registry.store;
     let broken = Op::put("/registry/configmaps/default/c", "no object");
     store.commit(broken).await.expect("committed");
     assert_eq!(

@@ -115,7 +115,7 @@ async fn watches_end_after_their_timeout_and_at_shutdown() {
         .await;
     assert_eq!(watch.next().await, None);
     let mut watch = cluster.watch(&format!("{CONFIGMAPS}?watch=1")).await;
-    cluster.server.core.cache.stop();
+    cluster.server.core.registry.cache.stop();
     assert_eq!(watch.next().await, None);
 }
 
@@ -172,11 +172,12 @@ async fn compacted_history_is_gone() {
     cluster
         .server
         .core
+        .registry
         .cache
         .fresh()
         .await
         .expect("a cache that keeps up");
-    let store = &cluster.server.core.store;
+    let store = &cluster.server.core.registry.store;
     store.compact(store.revision()).await.expect("compaction");
     let mut watch = cluster
         .watch(&format!("{CONFIGMAPS}?watch=1&resourceVersion={from}"))
@@ -206,6 +207,38 @@ async fn compacted_history_is_gone() {
         .filter_map(|i| i["metadata"]["name"].as_str())
         .collect();
     assert_eq!((rest.code, names), (200, vec!["b", "c", "d", "e"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_a_list_that_has_not_changed_expire_all_the_same() {
+    let cluster = Cluster::new().await;
+    for name in ["a", "b"] {
+        cluster.create(CONFIGMAPS, configmap(name)).await;
+    }
+    let first = cluster.get(&format!("{CONFIGMAPS}?limit=1")).await.body;
+    let token = first["metadata"]["continue"].as_str().expect("a token");
+    let goes_on = cluster.get(&format!("{CONFIGMAPS}?continue={token}")).await;
+    assert_eq!(goes_on.code, 200);
+    // Something else goes on.
+    let secret = json!({"metadata": {"name": "s"}});
+    cluster
+        .create("/api/v1/namespaces/default/secrets", secret)
+        .await;
+    let registry = &cluster.server.core.registry;
+    registry.cache.fresh().await.expect("a cache that keeps up");
+    let newest = registry.store.revision();
+    registry.store.compact(newest).await.expect("compaction");
+    let expired = cluster.get(&format!("{CONFIGMAPS}?continue={token}")).await;
+    assert_eq!(expired.code, 410, "{}", expired.body);
+    let token = expired.body["metadata"]["continue"]
+        .as_str()
+        .expect("a token that goes on");
+    let rest = cluster.get(&format!("{CONFIGMAPS}?continue={token}")).await;
+    assert_eq!(rest.body["items"][0]["metadata"]["name"], "b");
+    assert_ne!(
+        rest.body["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -315,7 +348,7 @@ async fn health_and_discovery_answer() {
     assert_eq!(cluster.get("/livez/nope").await.code, 404);
     assert_eq!(
         cluster.get("/version").await.body["gitVersion"],
-        "v1.35.0+knarr"
+        "v1.37.2+knarr"
     );
     let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
     let found = cluster.get_as("/apis", v2).await;

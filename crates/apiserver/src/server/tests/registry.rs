@@ -27,6 +27,7 @@ fn widgets() -> Arc<Kind> {
         group: given("example.com"),
         version: given("v1"),
         kind: given("Widget"),
+        list_kind: None,
         resource: given("widgets"),
         singular: given("widget"),
         short_names: vec![given("wd")],
@@ -35,6 +36,7 @@ fn widgets() -> Arc<Kind> {
         verbs: Verb::ALL,
         subresources: Default::default(),
         storage: Some(given("/registry/example.com/widgets")),
+        stored: None,
         definition: text(""),
         strategy: Behaviour::Made(Arc::new(Plain)),
         aliases: Default::default(),
@@ -50,7 +52,7 @@ fn names(list: &Value) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kind_is_served_from_its_addition_to_its_removal() {
     let cluster = Cluster::new().await;
-    let registry = &cluster.server.core.registry;
+    let registry = &cluster.server.core.registry.catalog;
     assert_eq!(cluster.get(WIDGETS).await.code, 404);
     let before = cluster.get("/openapi/v3").await.body;
 
@@ -133,7 +135,7 @@ async fn use_configmaps(cluster: &Cluster, over: &AtomicBool, done: &AtomicUsize
 #[tokio::test(flavor = "multi_thread")]
 async fn kinds_come_and_go_under_load() {
     let cluster = Cluster::new().await;
-    let registry = &cluster.server.core.registry;
+    let registry = &cluster.server.core.registry.catalog;
     let (over, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     let change = async {
         let mut seen = BTreeSet::new();
@@ -177,7 +179,10 @@ async fn kinds_come_and_go_under_load() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_addition_that_nobody_waits_for_is_not_made() {
     let cluster = Cluster::new().await;
-    let (registry, cache) = (&cluster.server.core.registry, &cluster.server.core.cache);
+    let (registry, cache) = (
+        &cluster.server.core.registry.catalog,
+        &cluster.server.core.registry.cache,
+    );
     for _ in 0..50 {
         let kind = widgets();
         let mut adding = Box::pin(registry.add(kind.clone()));

@@ -22,11 +22,6 @@ pub(super) fn check(pod: &Pod, sysctls: &Allowlist, features: Features) -> Resul
         let why = "can't set `spec.hostUsers: false`, runtime does not support user namespaces";
         return Err(Rejection::new(UNSUPPORTED, why));
     }
-    if let Some(class) = spec.runtime_class_name.as_ref().filter(|c| !c.is_empty()) {
-        let why =
-            format!("RuntimeClass {class:?} cannot be used: this node has one runtime handler");
-        return Err(Rejection::new(UNSUPPORTED, why));
-    }
     if wants_app_armor(pod, spec) {
         let why = "Cannot enforce AppArmor: AppArmor is not enabled on the host";
         return Err(Rejection::new(APP_ARMOR, why));

@@ -296,3 +296,80 @@ fn the_end_before_the_one_that_a_probe_brought_about_counts() {
     memory.killed.insert("a-1".into(), Cause::Probe);
     assert_eq!(delays(&memory), ["a-0"]);
 }
+
+#[test]
+fn ephemeral_containers_are_started_once() {
+    let debugged = || {
+        json!({
+            "containers": [{ "name": "a" }],
+            "ephemeralContainers": [{ "name": "debugger" }],
+        })
+    };
+    let main = || container("a", 0, ContainerRunning, 2, 0);
+    let with = |debugger: Option<(ContainerState, i32)>| {
+        let debugger = debugger.map(|(state, code)| container("debugger", 0, state, 3, code));
+        let all = std::iter::once(main()).chain(debugger).collect();
+        plan(debugged(), &view(vec![sandbox(0, 1)], all))
+    };
+    for (debugger, started) in [
+        (None, true),
+        (Some((ContainerCreated, 0)), true),
+        (Some((ContainerRunning, 0)), false),
+        (Some((ContainerExited, 0)), false),
+        (Some((ContainerExited, 1)), false),
+    ] {
+        let plan = with(debugger);
+        let wanted: &[(&str, u32)] = if started { &[("debugger", 0)] } else { &[] };
+        assert_eq!(starts(&plan), wanted, "{debugger:?}");
+        assert!(!plan.done, "{debugger:?}");
+    }
+    // First its sandbox, then what looks into it.
+    let new = plan(debugged(), &View::default());
+    assert_eq!(starts(&new), [("a", 0)]);
+    // The pod ends with its own containers.
+    let spec = json!({
+        "restartPolicy": "Never", "containers": [{ "name": "a" }],
+        "ephemeralContainers": [{ "name": "debugger" }, { "name": "late" }],
+    });
+    let ended = view(
+        vec![sandbox(0, 1)],
+        vec![
+            container("a", 0, ContainerExited, 2, 0),
+            container("debugger", 0, ContainerRunning, 3, 0),
+        ],
+    );
+    let ended = plan(spec, &ended);
+    assert!(ended.done && ended.start.is_empty());
+}
+
+#[test]
+fn an_ephemeral_container_that_only_the_api_remembers_stays_ended() {
+    let mut pod = pod(json!({
+        "containers": [{ "name": "a" }], "ephemeralContainers": [{ "name": "debugger" }],
+    }));
+    pod.status = Some(crate::testing::object(json!({
+        "ephemeralContainerStatuses": [{
+            "name": "debugger", "containerID": "knarr://x", "image": "i", "imageID": "",
+            "ready": false, "restartCount": 0,
+        }],
+    })));
+    let view = view(
+        vec![sandbox(0, 1)],
+        vec![container("a", 0, ContainerRunning, 2, 0)],
+    );
+    let plan = make(&pod, &view, &Memory::default(), &|_, _| None);
+    assert!(plan.start.is_empty());
+}
+
+#[test]
+fn a_pod_that_does_not_start_can_be_looked_at() {
+    let spec = json!({
+        "initContainers": [{ "name": "i" }], "containers": [{ "name": "a" }],
+        "ephemeralContainers": [{ "name": "debugger" }],
+    });
+    let view = view(
+        vec![sandbox(0, 1)],
+        vec![container("i", 0, ContainerRunning, 2, 0)],
+    );
+    assert_eq!(starts(&plan(spec, &view)), [("debugger", 0)]);
+}

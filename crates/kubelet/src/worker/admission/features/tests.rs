@@ -67,11 +67,6 @@ fn what_would_be_ignored_is_turned_away() {
             "Pod was rejected: can't set `spec.hostUsers: false`, runtime does not support user namespaces",
         ),
         (
-            json!({ "runtimeClassName": "kata" }),
-            "PodFeatureUnsupported",
-            "Pod was rejected: RuntimeClass \"kata\" cannot be used: this node has one runtime handler",
-        ),
-        (
             json!({ "securityContext": profile }),
             "AppArmor",
             "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host",

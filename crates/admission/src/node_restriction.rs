@@ -1,0 +1,484 @@
+//! NodeRestriction: what the Node authorizer lets a kubelet write is held here to its own Node, its own pods and their tokens.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_trait::async_trait;
+use knarr_auth::{
+    authz::node::{NODES_GROUP, identity, references},
+    objects::Objects,
+    request::Authorizer,
+};
+use knarr_meta::{GroupResource, field::quote, object, status::Status};
+use serde_json::Value;
+
+use super::{MIRROR_ANNOTATION, forbidden, is, read};
+use crate::request::{AdmissionPlugin, AdmissionRequest, Operation};
+
+mod pod_certificate;
+
+const LEASE_NAMESPACE: &str = "kube-node-lease";
+const RESTRICTED_LABELS: &str = "node-restriction.kubernetes.io";
+/// Labels under `kubernetes.io` and `k8s.io` that kubelets set.
+const KUBELET_LABELS: [&str; 12] = [
+    "kubernetes.io/hostname",
+    "kubernetes.io/os",
+    "kubernetes.io/arch",
+    "beta.kubernetes.io/os",
+    "beta.kubernetes.io/arch",
+    "beta.kubernetes.io/instance-type",
+    "failure-domain.beta.kubernetes.io/zone",
+    "failure-domain.beta.kubernetes.io/region",
+    "failure-domain.kubernetes.io/zone",
+    "failure-domain.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+    "topology.kubernetes.io/region",
+];
+/// Label prefixes (and their subdomains) that kubelets may set freely.
+const KUBELET_PREFIXES: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
+
+/// The plugin.
+pub struct NodeRestriction {
+    objects: Arc<dyn Objects>,
+    authorizer: Arc<dyn Authorizer>,
+}
+
+/// Why not: a message for a 403, or a whole answer.
+enum Refusal {
+    Forbidden(String),
+    Status(Status),
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Refusal::Forbidden(why)
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(why: &str) -> Self {
+        Refusal::Forbidden(why.to_owned())
+    }
+}
+
+type Answer = Result<(), Refusal>;
+
+fn need<R: Into<Refusal>>(condition: bool, why: impl FnOnce() -> R) -> Answer {
+    if condition { Ok(()) } else { Err(why().into()) }
+}
+
+/// As upstream's errors print an operation.
+fn shown(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Create => "\"CREATE\"",
+        Operation::Update => "\"UPDATE\"",
+        Operation::Delete => "\"DELETE\"",
+        Operation::Connect => "\"CONNECT\"",
+    }
+}
+
+#[async_trait]
+impl AdmissionPlugin for NodeRestriction {
+    fn name(&self) -> &'static str {
+        "NodeRestriction"
+    }
+
+    fn handles(&self, request: &AdmissionRequest<'_>) -> bool {
+        let write = request.operation != Operation::Connect;
+        write
+            && request.user.groups.iter().any(|group| group == NODES_GROUP)
+            && identity(request.user).is_some()
+    }
+
+    async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
+        let node = identity(request.user).unwrap_or_default();
+        let answer = if node.is_empty() {
+            Err(format!(
+                "could not determine node from user {}",
+                quote(&request.user.name)
+            )
+            .into())
+        } else {
+            self.decide(node, request)
+        };
+        answer.map_err(|refusal| match refusal {
+            Refusal::Forbidden(why) => forbidden(request, why),
+            Refusal::Status(status) => status,
+        })
+    }
+}
+
+impl NodeRestriction {
+    /// `authorizer` tells which signers a node may ask for whatever its pods say.
+    pub fn new(objects: Arc<dyn Objects>, authorizer: Arc<dyn Authorizer>) -> Self {
+        NodeRestriction {
+            objects,
+            authorizer,
+        }
+    }
+
+    fn decide(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
+        match (
+            &*request.kind.group,
+            &*request.kind.resource,
+            request.subresource,
+        ) {
+            ("", "pods", "") => self.pod(node, request),
+            ("", "pods", "status") => pod_status(node, request),
+            ("", "pods", "eviction") => self.eviction(node, request),
+            ("", "pods", other) => Err(format!(
+                "unexpected pod subresource {}, only 'status' and 'eviction' are allowed",
+                quote(other)
+            )
+            .into()),
+            ("", "nodes", _) => own_node(node, request),
+            ("", "persistentvolumeclaims", "status") => claim_status(node, request),
+            ("", "persistentvolumeclaims", _) => Err("may only update PVC status".into()),
+            ("", "serviceaccounts", "token") => self.token(node, request),
+            ("certificates.k8s.io", "podcertificaterequests", _) => {
+                self.pod_certificate(node, request)
+            }
+            ("resource.k8s.io", "resourceslices", _) => slice(node, request),
+            // Reviews and evictions may come under the name of their own kind.
+            _ if is(request, "coordination.k8s.io", "leases") => lease(node, request),
+            _ if is(request, "storage.k8s.io", "csinodes") => need(
+                request.name == node,
+                || "can only access CSINode with the same name as the requesting node",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn find(&self, resource: &'static str, namespace: &str, name: &str) -> Result<Value, Refusal> {
+        read(&*self.objects, "", resource, namespace, name).ok_or_else(|| {
+            Refusal::Status(Status::not_found(GroupResource::new("", resource), name))
+        })
+    }
+
+    fn pod(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
+        let quoted = quote(node);
+        match request.operation {
+            Operation::Create => self.mirror_pod(node, request),
+            Operation::Delete => {
+                let pod = self.find("pods", request.namespace, request.name)?;
+                need(node_of(&pod) == node, || {
+                    format!("node {quoted} can only delete pods with spec.nodeName set to itself")
+                })
+            }
+            other => Err(format!(
+                "unexpected operation {}, node {quoted} can only create and delete mirror pods",
+                shown(other)
+            )
+            .into()),
+        }
+    }
+
+    fn mirror_pod(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
+        let Some(pod) = request.object.as_deref() else {
+            return Ok(());
+        };
+        let quoted = quote(node);
+        need(object::annotation(pod, MIRROR_ANNOTATION).is_some(), || {
+            format!(
+                "pod does not have \"{MIRROR_ANNOTATION}\" annotation, node {quoted} can only create mirror pods"
+            )
+        })?;
+        need(node_of(pod) == node, || {
+            format!("node {quoted} can only create pods with spec.nodeName set to itself")
+        })?;
+        let own =
+            || format!("node {quoted} can only create pods with an owner reference set to itself");
+        let owner =
+            match object::list_at(pod, &["metadata", "ownerReferences"]) {
+                [owner] => owner,
+                [] => return Err(own().into()),
+                _ => return Err(format!(
+                    "node {quoted} can only create pods with a single owner reference set to itself"
+                )
+                .into()),
+            };
+        let at = |field| object::str_at(owner, &[field]);
+        need(
+            (at("apiVersion"), at("kind"), at("name")) == ("v1", "Node", node),
+            own,
+        )?;
+        need(object::bool_at(owner, &["controller"]), || {
+            format!(
+                "node {quoted} can only create pods with a controller owner reference set to itself"
+            )
+        })?;
+        need(!object::bool_at(owner, &["blockOwnerDeletion"]), || {
+            format!("node {quoted} must not set blockOwnerDeletion on an owner reference")
+        })?;
+        let stored = self.find("nodes", "", node)?;
+        need(object::uid(&stored) == at("uid"), || {
+            format!(
+                "node {node} UID mismatch: expected {} got {}",
+                at("uid"),
+                object::uid(&stored)
+            )
+        })?;
+
+        let references = references(pod);
+        for (refers, what) in [
+            (!references.service_account.is_empty(), "a service account"),
+            (!references.secrets.is_empty(), "secrets"),
+            (!references.config_maps.is_empty(), "configmaps"),
+            (!references.claims.is_empty(), "persistentvolumeclaims"),
+            (
+                !object::list_at(pod, &["spec", "resourceClaims"]).is_empty(),
+                "resourceclaims",
+            ),
+        ] {
+            need(!refers, || {
+                format!("node {quoted} can not create pods that reference {what}")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn eviction(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
+        need(request.operation == Operation::Create, || {
+            format!("unexpected operation {}", shown(request.operation))
+        })?;
+        let named = request.object.as_deref().map_or("", object::name);
+        let name = if request.name.is_empty() {
+            named
+        } else {
+            request.name
+        };
+        need(
+            !name.is_empty(),
+            || "could not determine pod from request data",
+        )?;
+        let pod = self.find("pods", request.namespace, name)?;
+        need(node_of(&pod) == node, || {
+            format!("node {node} can only evict pods with spec.nodeName set to itself")
+        })
+    }
+
+    fn token(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
+        let Some(asked) = request.object.as_deref() else {
+            return Ok(());
+        };
+        if request.operation != Operation::Create {
+            return Ok(());
+        }
+        let at = |field| object::str_at(asked, &["spec", "boundObjectRef", field]);
+        let bound = at("apiVersion") == "v1" && at("kind") == "Pod" && !at("name").is_empty();
+        need(bound, || "node requested token not bound to a pod")?;
+        let uid = at("uid");
+        need(
+            !uid.is_empty(),
+            || "node requested token with a pod binding without a uid",
+        )?;
+        let pod = self.find("pods", request.namespace, at("name"))?;
+        need(object::uid(&pod) == uid, || {
+            format!(
+                "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+            )
+        })?;
+        need(
+            node_of(&pod) == node,
+            || "node requested token bound to a pod scheduled on a different node",
+        )?;
+        // A kubelet may not mint tokens for audiences that its pod never asked for.
+        let projected: BTreeSet<&str> = object::list_at(&pod, &["spec", "volumes"])
+            .iter()
+            .flat_map(|volume| object::list_at(volume, &["projected", "sources"]))
+            .map(|source| object::str_at(source, &["serviceAccountToken", "audience"]))
+            .collect();
+        for audience in object::list_at(asked, &["spec", "audiences"])
+            .iter()
+            .filter_map(Value::as_str)
+        {
+            need(audience.is_empty() || projected.contains(audience), || {
+                format!("audience {} not found in pod spec volume", quote(audience))
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn node_of(pod: &Value) -> &str {
+    object::str_at(pod, &["spec", "nodeName"])
+}
+
+fn pod_status(node: &str, request: &AdmissionRequest<'_>) -> Answer {
+    need(request.operation == Operation::Update, || {
+        format!("unexpected operation {}", shown(request.operation))
+    })?;
+    let (Some(pod), Some(old)) = (request.object.as_deref(), request.old) else {
+        return Ok(());
+    };
+    let quoted = quote(node);
+    need(node_of(old) == node, || {
+        format!(
+            "node {quoted} can only update pod status for pods with spec.nodeName set to itself"
+        )
+    })?;
+    need(object::labels(pod).eq(object::labels(old)), || {
+        format!("node {quoted} cannot update labels through pod status")
+    })?;
+    // Which claims are a pod's decides what its node may read.
+    for (field, what) in [
+        ("resourceClaimStatuses", "resource claim statues"),
+        (
+            "extendedResourceClaimStatus",
+            "extended resource claim status",
+        ),
+        (
+            "nodeAllocatableResourceClaimStatuses",
+            "node allocatable resource claim statuses",
+        ),
+    ] {
+        let of = |pod| object::at(pod, &["status", field]).filter(|v| !v.is_null());
+        need(of(pod) == of(old), || {
+            format!("node {quoted} cannot update {what}")
+        })?;
+    }
+    Ok(())
+}
+
+/// The authorizer knows neither what is created nor each that a deletion of many reaches.
+fn slice(node: &str, request: &AdmissionRequest<'_>) -> Answer {
+    let (slice, verb) = match request.operation {
+        Operation::Create => (request.object.as_deref(), "create"),
+        Operation::Delete => (request.old, "delete"),
+        Operation::Update | Operation::Connect => return Ok(()),
+    };
+    need(slice.is_some_and(|slice| node_of(slice) == node), || {
+        format!("can only {verb} ResourceSlice with the same NodeName as the requesting node")
+    })
+}
+
+fn own_node(node: &str, request: &AdmissionRequest<'_>) -> Answer {
+    let quoted = quote(node);
+    need(request.name == node, || {
+        format!(
+            "node {quoted} is not allowed to modify node {}",
+            quote(request.name)
+        )
+    })?;
+    let Some(new) = request.object.as_deref() else {
+        return Ok(());
+    };
+    let source = |node: &Value| {
+        object::at(node, &["spec", "configSource"])
+            .filter(|source| !source.is_null())
+            .cloned()
+    };
+    match request.operation {
+        Operation::Create => {
+            need(source(new).is_none(), || {
+                format!("node {quoted} is not allowed to create pods with a non-nil configSource")
+            })?;
+            let labels = forbidden_labels(new, None);
+            need(labels.is_empty(), || {
+                format!("node {quoted} is not allowed to set the following labels: {labels}")
+            })
+        }
+        Operation::Update => {
+            let Some(old) = request.old else {
+                return Ok(());
+            };
+            need(source(new).is_none() || source(new) == source(old), || {
+                format!(
+                    "node {quoted} is not allowed to update configSource to a new non-nil configSource"
+                )
+            })?;
+            let same = |path: &[&str]| object::list_at(new, path) == object::list_at(old, path);
+            need(same(&["spec", "taints"]), || {
+                format!("node {quoted} is not allowed to modify taints")
+            })?;
+            need(same(&["metadata", "ownerReferences"]), || {
+                format!("node {quoted} is not allowed to modify ownerReferences")
+            })?;
+            let labels = forbidden_labels(new, Some(old));
+            need(labels.is_empty(), || {
+                format!("is not allowed to modify labels: {labels}")
+            })
+        }
+        Operation::Delete | Operation::Connect => Ok(()),
+    }
+}
+
+/// Labels that differ and are not for kubelets to set, sorted and joined.
+fn forbidden_labels(new: &Value, old: Option<&Value>) -> String {
+    let before = |key: &str| old.and_then(|old| object::label(old, key));
+    let changed = object::labels(new)
+        .filter(|(key, value)| before(key) != Some(value))
+        .map(|(key, _)| key);
+    let removed = old
+        .into_iter()
+        .flat_map(object::labels)
+        .map(|(key, _)| key)
+        .filter(|key| object::label(new, key).is_none());
+    let labels: BTreeSet<&str> = changed.chain(removed).filter(|key| !may_set(key)).collect();
+    labels.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+fn may_set(label: &str) -> bool {
+    let Some((prefix, _)) = label.split_once('/') else {
+        return true;
+    };
+    let under = |domain: &str| {
+        prefix == domain
+            || prefix
+                .strip_suffix(domain)
+                .is_some_and(|rest| rest.ends_with('.'))
+    };
+    if under(RESTRICTED_LABELS) {
+        return false;
+    }
+    let kubernetes = under("kubernetes.io") || under("k8s.io");
+    !kubernetes || KUBELET_LABELS.contains(&label) || KUBELET_PREFIXES.into_iter().any(under)
+}
+
+fn claim_status(node: &str, request: &AdmissionRequest<'_>) -> Answer {
+    need(request.operation == Operation::Update, || {
+        format!("unexpected operation {}", shown(request.operation))
+    })?;
+    let (Some(new), Some(old)) = (request.object.as_deref(), request.old) else {
+        return Ok(());
+    };
+    let rest = |claim: &Value| {
+        let mut claim = claim.clone();
+        for (part, fields) in [
+            ("metadata", &["resourceVersion", "managedFields"][..]),
+            (
+                "status",
+                &[
+                    "capacity",
+                    "conditions",
+                    "allocatedResources",
+                    "allocatedResourceStatuses",
+                ][..],
+            ),
+        ] {
+            if let Some(part) = claim.get_mut(part).and_then(Value::as_object_mut) {
+                part.retain(|field, _| !fields.contains(&field.as_str()));
+            }
+        }
+        claim
+    };
+    need(rest(new) == rest(old), || {
+        format!(
+            "node {} is not allowed to update fields other than status.capacity and status.conditions",
+            quote(node)
+        )
+    })
+}
+
+fn lease(node: &str, request: &AdmissionRequest<'_>) -> Answer {
+    need(request.namespace == LEASE_NAMESPACE, || {
+        format!("can only access leases in the \"{LEASE_NAMESPACE}\" system namespace")
+    })?;
+    let name = match (request.operation, request.object.as_deref()) {
+        (Operation::Create, Some(lease)) => object::name(lease),
+        _ => request.name,
+    };
+    need(
+        name == node,
+        || "can only access node lease with the same name as the requesting node",
+    )
+}

@@ -1,0 +1,23 @@
+//! What a write has to say beside its answer.
+
+use std::borrow::Cow;
+
+use parking_lot::Mutex;
+
+/// Texts for `Warning: 299` headers, collected while a request is handled.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<Cow<'static, str>>>);
+
+impl Warnings {
+    pub fn add(&self, text: impl Into<Cow<'static, str>>) {
+        let text = text.into();
+        let mut all = self.0.lock();
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+
+    pub fn take(&self) -> Vec<Cow<'static, str>> {
+        std::mem::take(&mut self.0.lock())
+    }
+}

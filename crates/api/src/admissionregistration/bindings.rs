@@ -1,0 +1,94 @@
+//! What the bindings of both kinds of policies have in common.
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    names,
+    object::{str_at, struct_at},
+    object_meta::validate_label_selector,
+};
+use serde_json::Value;
+
+use super::match_resources;
+use crate::{
+    kind::Column,
+    table::{AGE, NAME, column},
+    validate,
+};
+
+pub(super) const COLUMNS: &[Column] = &[
+    NAME,
+    column("PolicyName", "string", "The policy that is bound."),
+    column(
+        "ParamRef",
+        "string",
+        "The objects that parameterize the policy.",
+    ),
+    AGE,
+];
+
+const NOT_FOUND_ACTIONS: &[&str] = &["Deny", "Allow"];
+
+pub(super) fn default(object: &mut Value) {
+    if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
+        match_resources::default(spec, "matchResources");
+    }
+}
+
+/// Which policy, with what parameters, for which requests. That a policy is named at all is for the caller to tell: upstream's
+/// errors of that are not in the same place for both kinds.
+pub(super) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    validate::optional(errors, spec, "policyName", path, names::dns1123_subdomain);
+    if let Some(reference) = struct_at(spec, &["paramRef"]) {
+        param_ref(reference, &path.child("paramRef"), errors);
+    }
+    if let Some(constraints) = struct_at(spec, &["matchResources"]) {
+        match_resources::validate(constraints, &path.child("matchResources"), errors);
+    }
+}
+
+fn param_ref(reference: &Value, path: &Path, errors: &mut ErrorList) {
+    const EXCLUSIVE: &str = "name and selector are mutually exclusive";
+    let name = str_at(reference, &["name"]);
+    let selector = struct_at(reference, &["selector"]);
+    if !name.is_empty() {
+        let path = path.child("name");
+        validate::each(errors, &path, name, names::path_segment(name, false));
+        if selector.is_some() {
+            errors.push(Error::forbidden(&path, EXCLUSIVE));
+        }
+    }
+    if let Some(selector) = selector {
+        let path = path.child("selector");
+        validate_label_selector(selector, &path, errors);
+        if !name.is_empty() {
+            errors.push(Error::forbidden(&path, EXCLUSIVE));
+        }
+    }
+    if name.is_empty() && selector.is_none() {
+        let why = "one of name or selector must be specified";
+        errors.push(Error::required(path, why));
+    }
+    let action = str_at(reference, &["parameterNotFoundAction"]);
+    let path = path.child("parameterNotFoundAction");
+    validate::one_of(errors, &path, action, NOT_FOUND_ACTIONS, true);
+}
+
+/// The cell of a binding's parameters.
+pub(super) fn param_ref_cell(object: &Value) -> Value {
+    let Some(reference) = struct_at(object, &["spec", "paramRef"]) else {
+        return "<unset>".into();
+    };
+    let (namespace, name) = (
+        str_at(reference, &["namespace"]),
+        str_at(reference, &["name"]),
+    );
+    match (namespace, name) {
+        (_, "") => match struct_at(reference, &["selector"]) {
+            Some(selector) => knarr_meta::labels::Selector::from_value(Some(selector))
+                .map_or_else(|_| Value::from("<unset>"), |s| s.to_string().into()),
+            None => "<unset>".into(),
+        },
+        ("", name) => format!("*/{name}").into(),
+        (namespace, name) => format!("{namespace}/{name}").into(),
+    }
+}

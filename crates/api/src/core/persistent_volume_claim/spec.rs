@@ -1,0 +1,104 @@
+//! Validation of a claim's spec, of claims and of templates of them.
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    names,
+    object::{at, list_at, map_at, str_at, struct_at},
+    object_meta::{validate_annotations, validate_label_selector, validate_labels},
+};
+use serde_json::Value;
+
+use crate::{
+    core::persistent::{quantity, validate_access_modes, validate_positive, validate_volume_mode},
+    tree, validate,
+};
+
+/// In upstream's order.
+pub(crate) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    if list_at(spec, &["accessModes"]).is_empty() {
+        errors.push(Error::required(
+            &path.child("accessModes"),
+            "at least 1 access mode is required",
+        ));
+    }
+    if let Some(selector) = struct_at(spec, &["selector"]) {
+        validate_label_selector(selector, &path.child("selector"), errors);
+    }
+    validate_access_modes(spec, path, errors);
+    validate_size(spec, &path.child("resources").key("storage"), errors);
+    let rule = names::dns1123_subdomain;
+    validate::optional(errors, spec, "storageClassName", path, rule);
+    validate_volume_mode(spec, path, errors);
+    validate_data_sources(spec, path, errors);
+    validate::optional(errors, spec, "volumeAttributesClassName", path, rule);
+}
+
+fn validate_size(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    const REQUEST: &[&str] = &["resources", "requests", "storage"];
+    match at(spec, REQUEST) {
+        None | Some(Value::Null) => errors.push(Error::required(path, "")),
+        Some(size) => {
+            validate_positive(size, path, errors);
+            if let Some(size) = quantity(spec, REQUEST)
+                && !size.is_integer()
+            {
+                errors.push(Error::invalid(path, size.to_string(), "must be an integer"));
+            }
+        }
+    }
+}
+
+fn validate_data_sources(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    for field in ["dataSource", "dataSourceRef"] {
+        let Some(source) = struct_at(spec, &[field]) else {
+            continue;
+        };
+        let path = path.child(field);
+        validate::filled(errors, source, &["name", "kind"], &path);
+        let kind = str_at(source, &["kind"]);
+        if str_at(source, &["apiGroup"]).is_empty() && kind != "PersistentVolumeClaim" {
+            errors.push(Error::invalid(
+                &path,
+                kind,
+                "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+            ));
+        }
+        validate::optional(errors, source, "namespace", &path, names::dns1123_label);
+    }
+    let (source, reference) = (
+        struct_at(spec, &["dataSource"]),
+        struct_at(spec, &["dataSourceRef"]),
+    );
+    if let (Some(source), Some(reference)) = (source, reference) {
+        let elsewhere = !str_at(reference, &["namespace"]).is_empty();
+        let why = match () {
+            () if elsewhere => "may not be specified when dataSourceRef.namespace is specified",
+            () if !tree::same(Some(source), Some(reference)) => "must match dataSourceRef",
+            () => return,
+        };
+        let shown = path.child("dataSource").to_string();
+        errors.push(Error::invalid(path, shown, why));
+    }
+}
+
+/// A template of claims in a pod's volume: its metadata has labels and annotations only.
+pub(crate) fn validate_template(template: &Value, path: &Path, errors: &mut ErrorList) {
+    let meta_path = path.child("metadata");
+    if let Some(annotations) = map_at(template, &["metadata", "annotations"]) {
+        validate_annotations(annotations, &meta_path.child("annotations"), errors);
+    }
+    if let Some(labels) = map_at(template, &["metadata", "labels"]) {
+        validate_labels(labels, &meta_path.child("labels"), errors);
+    }
+    for (field, value) in map_at(template, &["metadata"]).into_iter().flatten() {
+        let known = matches!(field.as_str(), "annotations" | "labels");
+        if !known && !tree::same(Some(value), None) {
+            errors.push(Error::forbidden(
+                &meta_path.child(field.clone()),
+                "cannot be set",
+            ));
+        }
+    }
+    let spec = template.get("spec").unwrap_or(&Value::Null);
+    validate(spec, &path.child("spec"), errors);
+}

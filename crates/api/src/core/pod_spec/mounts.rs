@@ -1,0 +1,129 @@
+//! Validation of where a container mounts volumes.
+
+use std::collections::HashSet;
+
+use knarr_meta::{
+    field::{Error, ErrorList, Path},
+    object::{bool_at, list_at, str_at},
+};
+use serde_json::Value;
+
+use super::volumes::{Volumes, validate_descending};
+use crate::validate;
+
+/// The mounts and devices of a container.
+pub(super) fn validate_mounts(
+    container: &Value,
+    volumes: &Volumes<'_>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let devices = list_at(container, &["volumeDevices"]);
+    let list_path = path.child("volumeMounts");
+    let mut seen = HashSet::new();
+    for (index, mount) in list_at(container, &["volumeMounts"]).iter().enumerate() {
+        let path = list_path.index(index);
+        let name = str_at(mount, &["name"]);
+        if name.is_empty() {
+            errors.push(Error::required(&path.child("name"), ""));
+        }
+        if !volumes.contains_key(name) {
+            errors.push(Error::not_found(&path.child("name"), name));
+        }
+        let mount_path = str_at(mount, &["mountPath"]);
+        let mount_path_path = path.child("mountPath");
+        if mount_path.is_empty() {
+            errors.push(Error::required(&mount_path_path, ""));
+        }
+        if !seen.insert(mount_path) {
+            errors.push(Error::invalid(
+                &mount_path_path,
+                mount_path,
+                "must be unique",
+            ));
+        }
+        if devices.iter().any(|d| str_at(d, &["name"]) == name) {
+            errors.push(Error::invalid(
+                &path.child("name"),
+                name,
+                "must not already exist in volumeDevices",
+            ));
+        }
+        if devices
+            .iter()
+            .any(|d| str_at(d, &["devicePath"]) == mount_path)
+        {
+            errors.push(Error::invalid(
+                &mount_path_path,
+                mount_path,
+                "must not already exist as a path in volumeDevices",
+            ));
+        }
+        validate_sub_path(mount, &path, &list_path, errors);
+        validate_propagation(container, mount, &list_path, errors);
+        validate_recursive(mount, &list_path.child("recursiveReadOnly"), errors);
+    }
+}
+
+fn validate_sub_path(mount: &Value, path: &Path, list: &Path, errors: &mut ErrorList) {
+    let plain = str_at(mount, &["subPath"]);
+    if !plain.is_empty() {
+        validate_descending(plain, &list.child("subPath"), errors);
+    }
+    let expression = str_at(mount, &["subPathExpr"]);
+    if expression.is_empty() {
+        return;
+    }
+    if !plain.is_empty() {
+        errors.push(Error::invalid(
+            &path.child("subPathExpr"),
+            expression,
+            "subPathExpr and subPath are mutually exclusive",
+        ));
+    }
+    validate_descending(expression, &list.child("subPathExpr"), errors);
+}
+
+fn validate_propagation(container: &Value, mount: &Value, list: &Path, errors: &mut ErrorList) {
+    let propagation = str_at(mount, &["mountPropagation"]);
+    let path = list.child("mountPropagation");
+    validate::one_of(
+        errors,
+        &path,
+        propagation,
+        &["Bidirectional", "HostToContainer", "None"],
+        false,
+    );
+    if propagation == "Bidirectional" && !bool_at(container, &["securityContext", "privileged"]) {
+        errors.push(Error::forbidden(
+            &path,
+            "Bidirectional mount propagation is available only to privileged containers",
+        ));
+    }
+}
+
+/// A mount that is read-only with all below it.
+fn validate_recursive(mount: &Value, path: &Path, errors: &mut ErrorList) {
+    match str_at(mount, &["recursiveReadOnly"]) {
+        "" | "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if !bool_at(mount, &["readOnly"]) {
+                errors.push(Error::forbidden(
+                    path,
+                    "may only be specified when readOnly is true",
+                ));
+            }
+            if !matches!(str_at(mount, &["mountPropagation"]), "" | "None") {
+                errors.push(Error::forbidden(
+                    path,
+                    "may only be specified when mountPropagation is None or not specified",
+                ));
+            }
+        }
+        other => errors.push(Error::not_supported(
+            path,
+            other,
+            &["Disabled", "Enabled", "IfPossible"],
+        )),
+    }
+}

@@ -1,0 +1,85 @@
+//! CSIStorageCapacity: how much can be provisioned somewhere.
+
+use knarr_meta::{
+    Quantity,
+    field::{Error, ErrorList, Path},
+    names,
+    object::{str_at, struct_at},
+    object_meta::validate_label_selector,
+};
+use serde_json::Value;
+
+use crate::{
+    kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    table::{self, NAME, column},
+    validate::{self, NOT_NEGATIVE},
+};
+
+pub static KIND: BuiltIn = BuiltIn {
+    group: "storage.k8s.io",
+    version: "v1",
+    kind: "CSIStorageCapacity",
+    resource: "csistoragecapacities",
+    singular: "csistoragecapacity",
+    short_names: &[],
+    categories: &[],
+    scope: Scope::Namespaced,
+    verbs: Verb::ALL,
+    subresources: &[],
+    storage: Some("/registry/csistoragecapacities"),
+    definition: "io.k8s.api.storage.v1.CSIStorageCapacity",
+    strategy: &CsiStorageCapacity,
+    aliases: &[],
+};
+
+struct CsiStorageCapacity;
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    column("StorageClassName", "string", "The class that it is for."),
+    column("Capacity", "string", "How much can be provisioned."),
+];
+
+impl Strategy for CsiStorageCapacity {
+    fn validate_create(&self, object: &Value) -> ErrorList {
+        let mut errors = ErrorList::new();
+        if let Some(selector) = struct_at(object, &["nodeTopology"]) {
+            validate_label_selector(selector, &Path::new("nodeTopology"), &mut errors);
+        }
+        let class = str_at(object, &["storageClassName"]);
+        let messages = names::dns1123_subdomain(class);
+        validate::each(&mut errors, &Path::new("storageClassName"), class, messages);
+        for field in ["capacity", "maximumVolumeSize"] {
+            let text = str_at(object, &[field]);
+            if Quantity::parse(text).is_ok_and(|amount| amount.is_negative()) {
+                errors.push(Error::invalid(&Path::new(field), text, NOT_NEGATIVE));
+            }
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
+        let mut errors = ErrorList::new();
+        for field in ["nodeTopology", "storageClassName"] {
+            let (now, before) = (new.get(field), old.get(field));
+            validate::immutable(&mut errors, &Path::new(field), now, before);
+        }
+        errors
+    }
+
+    fn unconditional_update(&self) -> bool {
+        false
+    }
+
+    fn columns(&self) -> &[Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, _now: i64) -> Vec<Value> {
+        vec![
+            table::name(object),
+            str_at(object, &["storageClassName"]).into(),
+            table::or(str_at(object, &["capacity"]), "<unset>"),
+        ]
+    }
+}

@@ -1,0 +1,151 @@
+//! Server-side apply: a PATCH whose body is what its sender wants of the object, and nothing else.
+
+use bytes::Bytes;
+use http::StatusCode;
+use knarr_api::kind::Part;
+use knarr_meta::{object, status::Status};
+use knarr_registry::{
+    cache::entry::Entry,
+    managed::{Managed, Manager},
+    write::{ATTEMPTS, Write, update::check_name},
+};
+use serde_json::Value;
+
+use super::{
+    ask::{Ask, FieldValidation, WriteOptions},
+    decode::{self, Expected},
+    modify::{managed_write_of, may_create},
+    shape,
+};
+use crate::{negotiate::Shapes, respond::Answer, yaml};
+
+/// The content type of an apply.
+pub const CONTENT_TYPE: &str = "application/apply-patch+yaml";
+
+/// Reads a configuration. With strict validation a key that is there twice is refused, else told or ignored.
+pub fn configuration(
+    ask: &Ask<'_>,
+    body: &Bytes,
+    validation: FieldValidation,
+) -> Result<Value, Status> {
+    knarr_meta::patch::check_size(body.len())?;
+    let undecodable = |why: &str| Status::bad_request(format!("error decoding patch: {why}"));
+    let config = yaml::parse(body)
+        .map_err(|why| undecodable(&format!("error converting YAML to JSON: yaml: {why}")))?;
+    let found = match &config {
+        Value::Object(_) => None,
+        // Nothing at all is a configuration without a type.
+        Value::Null => return Ok(Value::Object(serde_json::Map::new())),
+        Value::Array(_) => Some("array"),
+        Value::String(_) => Some("string"),
+        Value::Number(_) => Some("number"),
+        Value::Bool(_) => Some("bool"),
+    };
+    if let Some(found) = found {
+        return Err(undecodable(&format!(
+            "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+        )));
+    }
+    let twice = match validation {
+        FieldValidation::Ignore => None,
+        FieldValidation::Warn | FieldValidation::Strict => yaml::duplicate(body),
+    };
+    match (twice, validation) {
+        (Some(why), FieldValidation::Strict) => Err(Status::bad_request(format!(
+            "error strict decoding patch: {why}"
+        ))),
+        (Some(why), _) => {
+            ask.warnings.add(why);
+            Ok(config)
+        }
+        (None, _) => Ok(config),
+    }
+}
+
+/// Answers an apply of the object or of one of its parts.
+pub async fn apply(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
+    let accepted = ask.accepted(Shapes::Object)?;
+    let options = WriteOptions::of_patch(ask.request, true)?;
+    let config = configuration(ask, &body, options.validation)?;
+    let wish = Wish {
+        ask,
+        options: &options,
+        config: &config,
+        part,
+    };
+    let write = Write {
+        managed: Managed::Given,
+        ..managed_write_of(ask, &options)
+    };
+    let mut compute = |current: &Value| wish.made_of(Some(current));
+    for _ in 0..ATTEMPTS {
+        let updated = ask
+            .core
+            .registry
+            .update(&write, ask.request.info.name, part, &mut compute)
+            .await;
+        match updated {
+            Ok(updated) => {
+                return shape::object(ask, StatusCode::OK, &updated.entry, accepted).await;
+            }
+            Err(status) if status.is_not_found() && part == Part::Main => {}
+            Err(status) => return Err(status),
+        }
+        match wish.create(&write).await {
+            Ok(entry) => return shape::object(ask, StatusCode::CREATED, &entry, accepted).await,
+            // Somebody else was faster: it is there now.
+            Err(status) if status.is_already_exists() && !options.dry_run => {}
+            Err(status) => return Err(status),
+        }
+    }
+    Err(Status::modified(
+        ask.group_resource(),
+        ask.request.info.name,
+    ))
+}
+
+/// What an apply wants.
+struct Wish<'w, 'r> {
+    ask: &'w Ask<'r>,
+    options: &'w WriteOptions,
+    config: &'w Value,
+    part: Part,
+}
+
+impl Wish<'_, '_> {
+    /// The object of the stored version that comes of the live one, or of nothing.
+    fn made_of(&self, live: Option<&Value>) -> Result<Value, Status> {
+        let (ask, alias) = (self.ask, self.ask.served.alias());
+        let manager = Manager {
+            name: &self.options.manager,
+            alias,
+        };
+        let converted = alias
+            .zip(live)
+            .map(|(alias, live)| (alias.decode)(live.clone()));
+        let live = converted.as_ref().or(live);
+        let force = self.options.force;
+        let mut tree = manager.apply(ask.kind(), self.part, live, self.config, force)?;
+        // The configuration is of its type already: what goes now are nulls, and what was never valid.
+        decode::conform(&mut tree, &Expected::of(ask))?;
+        Ok(decode::to_stored(ask, tree))
+    }
+
+    async fn create(&self, write: &Write<'_>) -> Result<std::sync::Arc<Entry>, Status> {
+        let (ask, name) = (self.ask, self.ask.request.info.name);
+        may_create(ask)?;
+        let tree = self.made_of(None)?;
+        let uid = object::uid(&tree);
+        if !uid.is_empty() {
+            return Err(Status::conflict(
+                ask.group_resource(),
+                name,
+                format_args!(
+                    "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                ),
+            ));
+        }
+        check_name(name, &tree)?;
+        ask.core.registry.create(write, tree).await
+    }
+}

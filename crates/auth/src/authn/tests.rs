@@ -1,0 +1,214 @@
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
+    PKCS_ECDSA_P256_SHA256,
+};
+use serde_json::json;
+
+use super::{impersonation::impersonate, *};
+use crate::{
+    authz::{Authz, rbac::GROUP},
+    testing::{Fake, user},
+    tokens::Config,
+};
+
+fn certificate(name: Option<&str>, groups: &[&str], usage: ExtendedKeyUsagePurpose) -> Vec<u8> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    for group in groups {
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, *group);
+    }
+    if let Some(name) = name {
+        params.distinguished_name.push(DnType::CommonName, name);
+    }
+    params.extended_key_usages = vec![usage];
+    params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2100, 1, 1);
+    params.self_signed(&key).unwrap().der().to_vec()
+}
+
+fn authn() -> Authn {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+        .unwrap()
+        .serialize_der();
+    let fake = Fake::new();
+    fake.put(
+        "",
+        "serviceaccounts",
+        json!({"metadata": {"name": "bot", "namespace": "ns", "uid": "u"}}),
+    );
+    let config = Config::of_domain("cluster.local", "192.0.2.1:6443");
+    Authn::new(Arc::new(Tokens::new(&key, config, fake).unwrap()))
+}
+
+#[tokio::test]
+async fn certificates_then_tokens_then_nobody() {
+    use ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+    let authn = authn();
+    let token = authn.tokens.request("ns", "bot", json!({})).unwrap()["status"]["token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let good = certificate(Some("ann"), &["devs"], ClientAuth);
+    let server = certificate(Some("ann"), &["devs"], ServerAuth);
+    let nameless = certificate(None, &["devs"], ClientAuth);
+    for (what, certificate, bearer, expected) in [
+        ("nothing", None, None, Ok(None)),
+        ("certificate", Some(&good), None, Ok(Some("ann"))),
+        (
+            "certificate before token",
+            Some(&good),
+            Some(token.as_str()),
+            Ok(Some("ann")),
+        ),
+        (
+            "token",
+            None,
+            Some(token.as_str()),
+            Ok(Some("system:serviceaccount:ns:bot")),
+        ),
+        (
+            "token beside a useless certificate",
+            Some(&server),
+            Some(token.as_str()),
+            Ok(Some("system:serviceaccount:ns:bot")),
+        ),
+        ("server certificate", Some(&server), None, Err(401)),
+        ("nameless certificate", Some(&nameless), None, Err(401)),
+        ("bad token", None, Some("x.y.z"), Err(401)),
+        ("empty token", None, Some(""), Err(401)),
+    ] {
+        let credentials = Credentials {
+            client_certificate: certificate.map(Vec::as_slice),
+            bearer,
+        };
+        let answer = authn.authenticate(credentials).await;
+        let answer = answer
+            .map(|found| found.map(|found| found.user.name.clone()))
+            .map_err(|status| status.code);
+        assert_eq!(
+            answer,
+            expected.map(|name: Option<&str>| name.map(String::from)),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_names_user_and_groups_within_its_life() {
+    let certificates = x509::Certificates::default();
+    let der = certificate(Some("ann"), &["ops"], ExtendedKeyUsagePurpose::ClientAuth);
+    let found = certificates.user(&der).unwrap();
+    assert_eq!(*found.user, user("ann", &["ops", AUTHENTICATED]));
+    assert_eq!(certificates.user_at(&der, 0), None);
+    assert_eq!(certificates.user_at(&der, i64::MAX), None);
+    assert_eq!(certificates.user(&der), Some(found), "from memory");
+    assert_eq!(certificates.user(b"no certificate"), None);
+}
+
+#[test]
+fn only_health_is_for_everyone() {
+    for (path, expected) in [
+        ("/healthz", true),
+        ("/livez", true),
+        ("/readyz", true),
+        ("/version", false),
+        ("/readyz/x", false),
+        ("/", false),
+    ] {
+        assert_eq!(anonymous_allowed(path), expected, "{path}");
+    }
+    assert_eq!(unauthorized().message, "Unauthorized");
+}
+
+#[test]
+fn impersonation_needs_rights_to_everything_assumed() {
+    let fake = Fake::new();
+    let rule = |group: &str, resource: &str, names: &[&str]| json!({"verbs": ["impersonate"], "apiGroups": [group], "resources": [resource], "resourceNames": names});
+    let rules = json!([
+        rule("", "users", &["ann"]),
+        rule("", "groups", &["devs"]),
+        rule("", "serviceaccounts", &["bot"]),
+        rule("authentication.k8s.io", "userextras/scopes", &["view"]),
+        rule("authentication.k8s.io", "uids", &["7"]),
+    ]);
+    fake.put(
+        GROUP,
+        "clusterroles",
+        json!({"metadata": {"name": "actor"}, "rules": rules}),
+    );
+    fake.put(
+        GROUP,
+        "clusterrolebindings",
+        json!({
+            "metadata": {"name": "actor"},
+            "roleRef": {"kind": "ClusterRole", "name": "actor"},
+            "subjects": [{"kind": "User", "name": "boss"}],
+        }),
+    );
+    let authz = Authz::new(fake);
+    let act = |headers: &[(&'static str, &'static str)]| {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
+        }
+        impersonate(&authz, &user("boss", &[]), &map).map_err(|status| status.message)
+    };
+    assert_eq!(act(&[("accept", "x")]), Ok(None));
+    let acting = act(&[
+        ("impersonate-user", "ann"),
+        ("impersonate-group", "devs"),
+        ("impersonate-extra-scopes", "view"),
+        ("impersonate-uid", "7"),
+    ]);
+    let acting = acting.unwrap().unwrap();
+    assert_eq!((acting.name.as_str(), acting.uid.as_str()), ("ann", "7"));
+    assert_eq!(acting.groups, ["devs", AUTHENTICATED]);
+    assert_eq!(acting.extra["scopes"], ["view"]);
+    let bot = act(&[("impersonate-user", "system:serviceaccount:ns:bot")])
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        bot.groups,
+        [
+            "system:serviceaccounts",
+            "system:serviceaccounts:ns",
+            AUTHENTICATED
+        ]
+    );
+    for (headers, refused) in [
+        (
+            &[("impersonate-user", "eve")][..],
+            r#"users "eve" is forbidden: User "boss" cannot impersonate resource "users" in API group "" at the cluster scope"#,
+        ),
+        (
+            &[
+                ("impersonate-user", "ann"),
+                ("impersonate-group", "system:masters"),
+            ],
+            r#"groups "system:masters" is forbidden: User "boss" cannot impersonate resource "groups" in API group "" at the cluster scope"#,
+        ),
+        (
+            &[
+                ("impersonate-user", "ann"),
+                ("impersonate-extra-scopes", "all"),
+            ],
+            r#"userextras.authentication.k8s.io "all" is forbidden: User "boss" cannot impersonate resource "userextras/scopes" in API group "authentication.k8s.io" at the cluster scope"#,
+        ),
+    ] {
+        assert_eq!(act(headers).unwrap_err(), refused);
+    }
+    assert!(
+        act(&[("impersonate-group", "devs")])
+            .unwrap_err()
+            .contains("without impersonating a user")
+    );
+}

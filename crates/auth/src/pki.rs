@@ -1,0 +1,267 @@
+//! The cluster's keys and certificates: made at first start, renewed before they expire, served to TLS.
+//!
+//! Everything is ECDSA P-256 under one directory (mode 0700): a certificate authority that lives ten years signs leafs that
+//! live one. A leaf is issued again when two thirds of its life have passed, when its names changed, when it does not fit its
+//! key (a crash between two writes) or when it was signed by another authority. The authority's key is the root of trust:
+//! where its files are damaged the start fails, it is never silently replaced.
+//!
+//! A second authority signs one certificate only: the one by which aggregated API servers know who passes requests on to them, and whom
+//! they believe when it names a user. Were it the cluster's, whoever gets a request for a client certificate signed could be that.
+//! It is published as an object, and made again where its files are lost.
+//!
+//! TLS configurations look their certificate up at each handshake, so that a renewal takes effect without a restart.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::client::ResolvesClientCert;
+use thiserror::Error;
+
+mod cert;
+mod files;
+mod kubeconfig;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub use cert::Credential;
+
+/// Life of the authority's certificate.
+const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// Life of a leaf certificate.
+const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Certificates are valid from a while before they are made, for clients whose clocks are behind.
+const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+/// Length of the key that encrypts Secrets in the store.
+pub const ENCRYPTION_KEY_BYTES: usize = 32;
+
+/// Group of the API server as a client of kubelets: bound to the ClusterRole `system:kubelet-api-admin` and to nothing else. The
+/// server shows this certificate to whatever address a node reports.
+pub const KUBELET_ADMINS: &str = "knarr:kubelet-api-admins";
+
+/// Why keys or certificates cannot be had.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("{action} {path}")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(
+        "{path} is damaged: {reason}; restore it from a backup, or remove the whole directory to make a new cluster authority"
+    )]
+    Damaged { path: PathBuf, reason: String },
+    #[error("cannot issue a certificate for {name}")]
+    Issue { name: String, source: rcgen::Error },
+    #[error("cannot set up TLS")]
+    Tls(#[from] rustls::Error),
+    #[error("cannot verify client certificates")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// What the certificates are made for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub node_name: String,
+    pub node_ip: IpAddr,
+    /// `cluster.local`
+    pub cluster_domain: String,
+    /// Address of the `default/kubernetes` Service.
+    pub service_ip: IpAddr,
+    /// More names or addresses by which clients reach the API server.
+    pub extra_sans: Vec<String>,
+}
+
+/// A leaf certificate of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// What the API server serves with.
+    ApiServer,
+    /// What the API server shows to kubelets (CN `kube-apiserver-kubelet-client`, O [`KUBELET_ADMINS`]).
+    KubeletClient,
+    /// The administrator (CN `kubernetes-admin`, O `system:masters`).
+    Admin,
+    /// The node's own, for its server and as its client (CN `system:node:<name>`, O `system:nodes`).
+    Kubelet,
+    /// What the API server shows to aggregated ones (CN [`FRONT_PROXY_NAME`]), signed by the authority for that.
+    FrontProxy,
+}
+
+/// Who passes requests on to aggregated API servers.
+pub const FRONT_PROXY_NAME: &str = "front-proxy-client";
+
+impl Role {
+    /// Every leaf.
+    pub const ALL: [Role; 5] = [
+        Role::ApiServer,
+        Role::KubeletClient,
+        Role::Admin,
+        Role::Kubelet,
+        Role::FrontProxy,
+    ];
+
+    /// File name without extension.
+    fn file(self) -> &'static str {
+        match self {
+            Role::ApiServer => "apiserver",
+            Role::KubeletClient => "apiserver-kubelet-client",
+            Role::Admin => "admin",
+            Role::Kubelet => "kubelet",
+            Role::FrontProxy => FRONT_PROXY_NAME,
+        }
+    }
+}
+
+/// Who signs.
+struct Authorities {
+    cluster: cert::Authority,
+    front_proxy: cert::Authority,
+}
+
+impl Authorities {
+    fn of(&self, role: Role) -> &cert::Authority {
+        match role {
+            Role::FrontProxy => &self.front_proxy,
+            Role::ApiServer | Role::KubeletClient | Role::Admin | Role::Kubelet => &self.cluster,
+        }
+    }
+}
+
+/// Keys and certificates of one cluster.
+pub struct Pki {
+    dir: PathBuf,
+    options: Options,
+    authorities: Authorities,
+    leafs: BTreeMap<Role, Arc<ArcSwap<Credential>>>,
+    /// One renewal at a time.
+    renewing: Mutex<()>,
+    service_account_key: Vec<u8>,
+    encryption_key: [u8; ENCRYPTION_KEY_BYTES],
+}
+
+impl Pki {
+    /// Loads what is under `dir`, makes what is missing and renews what is due.
+    pub fn open(dir: &Path, options: Options) -> Result<Pki, Error> {
+        files::private_dir(dir)?;
+        let now = SystemTime::now();
+        let authorities = Authorities {
+            cluster: cert::Authority::open(dir, &cert::CLUSTER, now)?,
+            front_proxy: cert::Authority::open(dir, &cert::FRONT_PROXY, now)?,
+        };
+        let mut leafs = BTreeMap::new();
+        for role in Role::ALL {
+            let (profile, authority) = (cert::profile(role, &options), authorities.of(role));
+            let leaf = match cert::Credential::load(dir, role.file(), authority) {
+                Some(leaf) if !leaf.due(now) && leaf.fits(&profile) => leaf,
+                _ => cert::Credential::issue(dir, role.file(), authority, &profile, now)?,
+            };
+            leafs.insert(role, Arc::new(ArcSwap::from_pointee(leaf)));
+        }
+        let service_account_key = cert::service_account_key(dir)?;
+        let encryption_key = files::encryption_key(&dir.join("secrets-encryption.key"))?;
+        files::sync_dir(dir)?;
+        Ok(Pki {
+            dir: dir.into(),
+            options,
+            authorities,
+            leafs,
+            renewing: Mutex::new(()),
+            service_account_key,
+            encryption_key,
+        })
+    }
+
+    /// Issues every leaf again that has passed two thirds of its life; handshakes use the new ones from then on. Call it once
+    /// in a while (hours). Returns what was renewed.
+    pub fn renew_due(&self) -> Result<Vec<Role>, Error> {
+        self.renew_due_at(SystemTime::now())
+    }
+
+    fn renew_due_at(&self, now: SystemTime) -> Result<Vec<Role>, Error> {
+        let _one = self.renewing.lock();
+        let mut renewed = Vec::new();
+        for (&role, leaf) in &self.leafs {
+            if leaf.load().due(now) {
+                let profile = cert::profile(role, &self.options);
+                leaf.store(Arc::new(cert::Credential::issue(
+                    &self.dir,
+                    role.file(),
+                    self.authorities.of(role),
+                    &profile,
+                    now,
+                )?));
+                renewed.push(role);
+            }
+        }
+        Ok(renewed)
+    }
+
+    /// The authority's certificate.
+    pub fn ca_pem(&self) -> &str {
+        self.authorities.cluster.pem()
+    }
+
+    /// The certificate of the authority that only [`Role::FrontProxy`] is signed by.
+    pub fn front_proxy_ca_pem(&self) -> &str {
+        self.authorities.front_proxy.pem()
+    }
+
+    /// The authority as what signs the requests of clients and kubelets.
+    pub fn signer(&self) -> Arc<knarr_x509::Authority> {
+        self.authorities.cluster.signer().clone()
+    }
+
+    /// A leaf as it is now.
+    pub fn credential(&self, role: Role) -> Arc<Credential> {
+        self.leafs[&role].load_full()
+    }
+
+    /// Where a leaf's certificate and key lie, for components that read files.
+    pub fn paths(&self, role: Role) -> (PathBuf, PathBuf) {
+        (
+            self.dir.join(format!("{}.crt", role.file())),
+            self.dir.join(format!("{}.key", role.file())),
+        )
+    }
+
+    /// PKCS#8 DER of the P-256 key that signs service-account tokens.
+    pub fn service_account_key(&self) -> &[u8] {
+        &self.service_account_key
+    }
+
+    /// The key for Secrets in the store.
+    pub fn encryption_key(&self) -> &[u8; ENCRYPTION_KEY_BYTES] {
+        &self.encryption_key
+    }
+
+    /// TLS for a server of this cluster: HTTP/2 and HTTP/1.1 by ALPN; a client may show a certificate of the authority, and
+    /// one that is shown must be valid.
+    pub fn server_config(&self, role: Role) -> Result<Arc<rustls::ServerConfig>, Error> {
+        tls::server(&self.authorities.cluster, self.leafs[&role].clone())
+    }
+
+    /// TLS towards a server of this cluster, showing the role's certificate.
+    pub fn client_config(&self, role: Role) -> Result<Arc<rustls::ClientConfig>, Error> {
+        tls::client(&self.authorities.cluster, self.leafs[&role].clone())
+    }
+
+    /// The role's certificate, as it is at each handshake, for a client that verifies servers in its own way.
+    pub fn client_identity(&self, role: Role) -> Result<Arc<dyn ResolvesClientCert>, Error> {
+        tls::identity(self.leafs[&role].clone())
+    }
+
+    /// Writes a kubeconfig for `role` (mode 0600, everything embedded, context `knarr`), unless the file already says just
+    /// that. `server` is the URL.
+    pub fn write_kubeconfig(&self, role: Role, server: &str, path: &Path) -> Result<(), Error> {
+        kubeconfig::write(self.ca_pem(), &self.credential(role), server, path)
+    }
+}

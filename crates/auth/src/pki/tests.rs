@@ -1,0 +1,265 @@
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use super::*;
+
+/// A directory that goes with the test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let n = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("knarr-pki-{}-{n}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Dir(path)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn options() -> Options {
+    Options {
+        node_name: "node-1".into(),
+        node_ip: "192.0.2.1".parse().unwrap(),
+        cluster_domain: "cluster.local".into(),
+        service_ip: "10.43.0.1".parse().unwrap(),
+        extra_sans: vec!["api.example.org".into()],
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn first_start_makes_everything_with_tight_permissions() {
+    let dir = Dir::new();
+    let pki = Pki::open(&dir.0.join("pki"), options()).unwrap();
+    assert_eq!(mode(&dir.0.join("pki")), 0o700);
+    for key in [
+        "ca",
+        "front-proxy-ca",
+        "front-proxy-client",
+        "apiserver",
+        "apiserver-kubelet-client",
+        "admin",
+        "kubelet",
+        "sa",
+        "secrets-encryption",
+    ] {
+        assert_eq!(mode(&dir.0.join(format!("pki/{key}.key"))), 0o600, "{key}");
+    }
+    assert!(
+        fs::read_to_string(dir.0.join("pki/sa.pub"))
+            .unwrap()
+            .contains("BEGIN PUBLIC KEY")
+    );
+    assert_ne!(pki.encryption_key(), &[0; 32]);
+    assert!(
+        fs::read_dir(dir.0.join("pki"))
+            .unwrap()
+            .all(|f| !f.unwrap().path().ends_with(".tmp"))
+    );
+}
+
+#[test]
+fn the_kubelet_client_is_no_administrator() {
+    let dir = Dir::new();
+    let pki = Pki::open(&dir.0, options()).unwrap();
+    let certificates = crate::x509::Certificates::default();
+    let found = certificates.user(pki.credential(Role::KubeletClient).cert());
+    let user = found.expect("a user").user;
+    assert_eq!(user.name, "kube-apiserver-kubelet-client");
+    assert!(!crate::authz::is_master(&user), "{user:?}");
+    assert!(user.groups.iter().any(|group| group == KUBELET_ADMINS));
+    let bound = crate::policy::policy().bindings.iter();
+    let roles: Vec<&str> = bound
+        .filter(|b| b.subjects.iter().any(|(_, _, name)| name == KUBELET_ADMINS))
+        .map(|b| b.role.as_str())
+        .collect();
+    assert_eq!(roles, ["system:kubelet-api-admin"]);
+}
+
+#[test]
+fn a_second_start_changes_nothing() {
+    let dir = Dir::new();
+    let first = Pki::open(&dir.0, options()).unwrap();
+    let second = Pki::open(&dir.0, options()).unwrap();
+    assert_eq!(first.ca_pem(), second.ca_pem());
+    assert_eq!(first.service_account_key(), second.service_account_key());
+    assert_eq!(first.encryption_key(), second.encryption_key());
+    for role in Role::ALL {
+        assert_eq!(
+            first.credential(role).cert_pem(),
+            second.credential(role).cert_pem(),
+            "{role:?}"
+        );
+    }
+}
+
+#[test]
+fn changed_names_reissue_only_what_names_them() {
+    let dir = Dir::new();
+    let first = Pki::open(&dir.0, options()).unwrap();
+    let second = Pki::open(
+        &dir.0,
+        Options {
+            node_ip: "192.0.2.9".parse().unwrap(),
+            ..options()
+        },
+    )
+    .unwrap();
+    assert_ne!(
+        first.credential(Role::ApiServer).cert_pem(),
+        second.credential(Role::ApiServer).cert_pem()
+    );
+    assert_ne!(
+        first.credential(Role::Kubelet).cert_pem(),
+        second.credential(Role::Kubelet).cert_pem()
+    );
+    assert_eq!(
+        first.credential(Role::Admin).cert_pem(),
+        second.credential(Role::Admin).cert_pem()
+    );
+}
+
+#[test]
+fn a_torn_pair_is_issued_again_and_a_lost_authority_key_is_an_error() {
+    let dir = Dir::new();
+    let first = Pki::open(&dir.0, options()).unwrap();
+    fs::copy(dir.0.join("kubelet.key"), dir.0.join("admin.key")).unwrap();
+    let second = Pki::open(&dir.0, options()).unwrap();
+    assert_ne!(
+        first.credential(Role::Admin).cert_pem(),
+        second.credential(Role::Admin).cert_pem()
+    );
+    fs::remove_file(dir.0.join("ca.key")).unwrap();
+    assert!(matches!(
+        Pki::open(&dir.0, options()),
+        Err(Error::Damaged { .. })
+    ));
+}
+
+#[test]
+fn renewal_at_two_thirds_reaches_new_handshakes() {
+    let dir = Dir::new();
+    let pki = Pki::open(&dir.0, options()).unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    let before = pki.credential(Role::ApiServer);
+    assert_eq!(
+        pki.renew_due_at(SystemTime::now() + 240 * day).unwrap(),
+        vec![]
+    );
+    assert_eq!(
+        pki.renew_due_at(SystemTime::now() + 244 * day).unwrap(),
+        Role::ALL.to_vec()
+    );
+    let after = pki.credential(Role::ApiServer);
+    assert_ne!(before.cert_pem(), after.cert_pem());
+    assert!(after.not_after() > before.not_after() + 200 * day);
+    assert_eq!(
+        fs::read_to_string(dir.0.join("apiserver.crt")).unwrap(),
+        after.cert_pem()
+    );
+}
+
+/// A handshake in memory; the server's name is checked against the certificate, the client's certificate comes back.
+fn handshake(pki: &Pki, name: &str, client: Role) -> Result<Vec<u8>, rustls::Error> {
+    let name = rustls_pki_types::ServerName::try_from(name.to_owned()).unwrap();
+    let mut client =
+        rustls::ClientConnection::new(pki.client_config(client).unwrap(), name).unwrap();
+    let mut server =
+        rustls::ServerConnection::new(pki.server_config(Role::ApiServer).unwrap()).unwrap();
+    while client.is_handshaking() || server.is_handshaking() {
+        let mut wire = Vec::new();
+        while client.wants_write() {
+            client.write_tls(&mut wire).unwrap();
+        }
+        server.read_tls(&mut wire.as_slice()).unwrap();
+        server.process_new_packets()?;
+        let mut wire = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut wire).unwrap();
+        }
+        client.read_tls(&mut wire.as_slice()).unwrap();
+        client.process_new_packets()?;
+    }
+    Ok(server.peer_certificates().unwrap()[0].to_vec())
+}
+
+#[test]
+fn tls_serves_every_name_and_shows_the_client() {
+    let dir = Dir::new();
+    let pki = Pki::open(&dir.0, options()).unwrap();
+    for name in [
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "10.43.0.1",
+        "192.0.2.1",
+        "kubernetes.default.svc.cluster.local",
+        "api.example.org",
+    ] {
+        let seen = handshake(&pki, name, Role::Admin).unwrap();
+        assert_eq!(seen, pki.credential(Role::Admin).cert().to_vec(), "{name}");
+    }
+    assert!(handshake(&pki, "example.com", Role::Admin).is_err());
+}
+
+#[test]
+fn who_passes_requests_on_is_nobody_here() {
+    let dir = Dir::new();
+    let pki = Pki::open(&dir.0, options()).unwrap();
+    // The API server's own authority does not know it.
+    assert!(handshake(&pki, "localhost", Role::FrontProxy).is_err());
+    assert_ne!(pki.ca_pem(), pki.front_proxy_ca_pem());
+    assert!(pki.client_identity(Role::FrontProxy).unwrap().has_certs());
+}
+
+#[test]
+fn the_authority_of_the_front_proxy_is_made_again() {
+    let dir = Dir::new();
+    let first = Pki::open(&dir.0, options()).unwrap();
+    fs::write(dir.0.join("front-proxy-ca.key"), "torn").unwrap();
+    let second = Pki::open(&dir.0, options()).unwrap();
+    assert_eq!(first.ca_pem(), second.ca_pem());
+    assert_ne!(first.front_proxy_ca_pem(), second.front_proxy_ca_pem());
+    let leaf = |pki: &Pki| pki.credential(Role::FrontProxy).cert_pem().to_owned();
+    assert_ne!(leaf(&first), leaf(&second), "it is signed by the new one");
+    let third = Pki::open(&dir.0, options()).unwrap();
+    assert_eq!(leaf(&second), leaf(&third));
+}
+
+#[test]
+fn kubeconfig_embeds_everything() {
+    let dir = Dir::new();
+    let pki = Pki::open(&dir.0.join("pki"), options()).unwrap();
+    let path = dir.0.join("admin.kubeconfig");
+    pki.write_kubeconfig(Role::Admin, "https://127.0.0.1:6443", &path)
+        .unwrap();
+    assert_eq!(mode(&path), 0o600);
+    let config: serde_json::Value =
+        serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(
+        config["clusters"][0]["cluster"]["server"],
+        "https://127.0.0.1:6443"
+    );
+    assert_eq!(config["current-context"], "knarr");
+    assert!(
+        config["users"][0]["user"]["client-key-data"]
+            .as_str()
+            .unwrap()
+            .len()
+            > 100
+    );
+}

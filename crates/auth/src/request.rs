@@ -1,0 +1,73 @@
+//! Where whoever serves a request and whoever judges it meet: what is asked, and the traits that decide.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+use knarr_meta::{fields::FieldSelector, labels, status::Status};
+
+use crate::{Authenticated, UserInfo};
+
+/// The request as authorizers see it, parsed once from method, path and query (upstream's `request.RequestInfo`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestInfo<'a> {
+    pub is_resource: bool,
+    pub path: &'a str,
+    /// `get`, `list`, `watch`, `create`, …; the lower-case HTTP method for non-resource paths.
+    pub verb: &'a str,
+    pub group: &'a str,
+    pub version: &'a str,
+    pub namespace: &'a str,
+    pub resource: &'a str,
+    pub subresource: &'a str,
+    pub name: &'a str,
+    /// What a list, watch or deletecollection selects: the very value that its handler filters by.
+    pub selectors: Cow<'a, Selectors>,
+}
+
+/// The selectors of a request; the default selects everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selectors {
+    pub labels: labels::Selector,
+    pub fields: FieldSelector,
+}
+
+impl Selectors {
+    /// 400, in upstream's words, where one cannot be parsed.
+    pub fn parse(labels: &str, fields: &str) -> Result<Selectors, Status> {
+        let invalid = |error: &dyn std::fmt::Display| Status::bad_request(error.to_string());
+        Ok(Selectors {
+            labels: labels::Selector::parse(labels).map_err(|e| invalid(&e))?,
+            fields: FieldSelector::parse(fields).map_err(|e| invalid(&e))?,
+        })
+    }
+}
+
+/// An answer of an authorizer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Allow { reason: String },
+    Deny { reason: String },
+    NoOpinion { reason: String },
+}
+
+/// Decides from in-memory indexes; never waits.
+pub trait Authorizer: Send + Sync {
+    fn authorize(&self, user: &UserInfo, request: &RequestInfo<'_>) -> Decision;
+}
+
+/// What a connection or a request carries as proof.
+pub struct Credentials<'a> {
+    /// DER of the verified client certificate chain's leaf (TLS has checked the chain against the CA).
+    pub client_certificate: Option<&'a [u8]>,
+    /// The `Authorization` header's bearer token.
+    pub bearer: Option<&'a str>,
+}
+
+/// Turns credentials into a user. `Ok(None)`: no credentials (anonymous). `Err`: 401.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    async fn authenticate(
+        &self,
+        credentials: Credentials<'_>,
+    ) -> Result<Option<Authenticated>, Status>;
+}

@@ -1,0 +1,167 @@
+//! Service-account tokens: issuing, checking, reviewing, and the documents by which others check them.
+//!
+//! A token is a JWT signed with ES256, in upstream's shape: bound to its account's uid and, where asked, to a pod, a node or a
+//! secret. Its signature is verified once and remembered by hash; that its account and bound object still exist is looked up
+//! in the watch cache at every use, which costs a map lookup as long as they did not change.
+//!
+//! Rejected: the general JWT libraries. One algorithm, one key and no negotiation is the whole need, `ring` is linked anyway,
+//! and the RSA code they bring has an open timing advisory.
+
+// Numbers here come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
+use std::sync::Arc;
+
+use knarr_meta::status::Status;
+use serde_json::json;
+
+use crate::{UserInfo, objects::Objects};
+
+mod cache;
+mod claims;
+mod jwt;
+mod request;
+mod review;
+#[cfg(test)]
+mod tests;
+
+pub use claims::Rejected;
+pub use review::self_subject_review;
+
+/// Where discovery is served.
+pub const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
+/// Where the key set is served.
+pub const JWKS_PATH: &str = "/openid/v1/jwks";
+
+/// What tokens say and how long they live.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `https://kubernetes.default.svc.cluster.local`
+    pub issuer: String,
+    /// Audiences by which the API server itself is meant; the first stands in tokens that ask for none.
+    pub audiences: Vec<String>,
+    /// URL of the key set as discovery tells it: `https://<advertised address>/openid/v1/jwks`.
+    pub jwks_uri: String,
+    /// Longest life a request gets, in seconds; 0: as long as it asks for.
+    pub max_expiration_seconds: i64,
+}
+
+impl Config {
+    /// The usual configuration of a cluster domain; `advertised` is `host:port`.
+    pub fn of_domain(domain: &str, advertised: &str) -> Config {
+        let issuer = format!("https://kubernetes.default.svc.{domain}");
+        Config {
+            audiences: vec![issuer.clone()],
+            issuer,
+            jwks_uri: format!("https://{advertised}{JWKS_PATH}"),
+            max_expiration_seconds: 0,
+        }
+    }
+}
+
+/// The key cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the service-account signing key is not usable: {0}")]
+pub struct KeyError(String);
+
+/// Issues and checks service-account tokens.
+pub struct Tokens {
+    config: Config,
+    key: jwt::Key,
+    objects: Arc<dyn Objects>,
+    verified: cache::Cache,
+}
+
+/// A token that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticated {
+    pub user: UserInfo,
+    /// The asked audiences that the token is meant for.
+    pub audiences: Vec<String>,
+}
+
+impl Tokens {
+    /// `pkcs8` is the DER of a P-256 key ([`crate::pki::Pki::service_account_key`]).
+    pub fn new(
+        pkcs8: &[u8],
+        config: Config,
+        objects: Arc<dyn Objects>,
+    ) -> Result<Tokens, KeyError> {
+        let key = jwt::Key::new(pkcs8).map_err(KeyError)?;
+        Ok(Tokens {
+            config,
+            key,
+            objects,
+            verified: cache::Cache::default(),
+        })
+    }
+
+    /// Audiences of the API server.
+    pub fn audiences(&self) -> &[String] {
+        &self.config.audiences
+    }
+
+    /// Who the token is, if it is meant for one of `audiences` and everything it is bound to still exists.
+    pub fn authenticate(
+        &self,
+        token: &str,
+        audiences: &[String],
+    ) -> Result<Authenticated, Rejected> {
+        self.authenticate_at(token, audiences, jiff::Timestamp::now().as_second())
+    }
+
+    fn authenticate_at(
+        &self,
+        token: &str,
+        audiences: &[String],
+        now: i64,
+    ) -> Result<Authenticated, Rejected> {
+        let entry = self.verified.get_or_verify(token, now, || {
+            let claims: claims::Claims = self.key.verify(token).map_err(|_| Rejected::Invalid)?;
+            if claims.iss != self.config.issuer {
+                return Err(Rejected::Invalid);
+            }
+            Ok(claims)
+        })?;
+        let claims = &entry.claims;
+        let audiences: Vec<String> = audiences
+            .iter()
+            .filter(|a| claims.aud.contains(a))
+            .cloned()
+            .collect();
+        if audiences.is_empty() {
+            return Err(Rejected::Audience);
+        }
+        claims.check_time(now)?;
+        entry.check_bound(&*self.objects, now)?;
+        Ok(Authenticated {
+            user: claims.user(),
+            audiences,
+        })
+    }
+
+    /// Body of `/.well-known/openid-configuration` (`application/json`).
+    pub fn discovery(&self) -> String {
+        json!({
+            "issuer": self.config.issuer,
+            "jwks_uri": self.config.jwks_uri,
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": [jwt::ALGORITHM],
+        })
+        .to_string()
+    }
+
+    /// Body of `/openid/v1/jwks` (`application/jwk-set+json`).
+    pub fn jwks(&self) -> String {
+        json!({"keys": [self.key.jwk()]}).to_string()
+    }
+}
+
+impl From<Rejected> for Status {
+    /// Clients learn nothing of the reason, as upstream's do not.
+    fn from(rejected: Rejected) -> Status {
+        tracing::debug!(%rejected, "token refused");
+        crate::bearer::unauthorized()
+    }
+}

@@ -1,0 +1,54 @@
+//! The reviews of `authentication.k8s.io`.
+
+use knarr_meta::{object, status::Status};
+use serde_json::{Map, Value, json};
+
+use super::{Tokens, request::strings};
+use crate::UserInfo;
+
+/// A user as reviews show it; empty fields are left out.
+fn shown(user: &UserInfo) -> Value {
+    let mut shown = Map::new();
+    for (field, value) in [("username", &user.name), ("uid", &user.uid)] {
+        if !value.is_empty() {
+            shown.insert(field.into(), value.clone().into());
+        }
+    }
+    if !user.groups.is_empty() {
+        shown.insert("groups".into(), json!(user.groups));
+    }
+    if !user.extra.is_empty() {
+        shown.insert("extra".into(), json!(user.extra));
+    }
+    Value::Object(shown)
+}
+
+impl Tokens {
+    /// Completes a TokenReview: whose token is this, and for whom is it meant?
+    pub fn review(&self, mut body: Value) -> Result<Value, Status> {
+        let token = object::str_at(&body, &["spec", "token"]);
+        if token.is_empty() {
+            return Err(Status::bad_request(
+                "token is required for TokenReview in authentication",
+            ));
+        }
+        let mut audiences: Vec<String> = strings(&body, &["spec", "audiences"]);
+        if audiences.is_empty() {
+            audiences = self.audiences().to_vec();
+        }
+        let status = match self.authenticate(token, &audiences) {
+            Ok(found) => {
+                json!({"authenticated": true, "user": shown(&found.user), "audiences": found.audiences})
+            }
+            Err(rejected) => json!({"user": {}, "error": rejected.to_string()}),
+        };
+        body["status"] = status;
+        Ok(body)
+    }
+}
+
+/// Completes a SelfSubjectReview: who am I?
+pub fn self_subject_review(user: &UserInfo, mut body: Value) -> Value {
+    body["status"] = json!({"userInfo": shown(user)});
+    body
+}

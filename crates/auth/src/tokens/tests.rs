@@ -1,0 +1,350 @@
+use std::sync::Arc;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::{Fake, user};
+
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+fn cluster() -> Arc<Fake> {
+    let fake = Fake::new();
+    fake.put(
+        "",
+        "serviceaccounts",
+        json!({"metadata": {"name": "bot", "namespace": "ns", "uid": "sa-1"}}),
+    );
+    fake.put(
+        "",
+        "nodes",
+        json!({"metadata": {"name": "n1", "uid": "node-1"}}),
+    );
+    fake.put(
+        "",
+        "secrets",
+        json!({"metadata": {"name": "s", "namespace": "ns", "uid": "secret-1"}}),
+    );
+    let spec = json!({"serviceAccountName": "bot", "nodeName": "n1"});
+    fake.put(
+        "",
+        "pods",
+        json!({"metadata": {"name": "p", "namespace": "ns", "uid": "pod-1"}, "spec": spec}),
+    );
+    fake
+}
+
+fn tokens(fake: &Arc<Fake>) -> Tokens {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+        .unwrap()
+        .serialize_der();
+    Tokens::new(
+        &key,
+        Config::of_domain("cluster.local", "192.0.2.1:6443"),
+        fake.clone(),
+    )
+    .unwrap()
+}
+
+fn token(answer: &Value) -> String {
+    answer["status"]["token"].as_str().unwrap().to_owned()
+}
+
+fn bound(kind: &str, name: &str) -> Value {
+    json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": kind, "name": name}}})
+}
+
+fn claims(token: &str) -> Value {
+    serde_json::from_slice(&BASE64.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
+}
+
+fn check(tokens: &Tokens, token: &str) -> Result<Authenticated, Rejected> {
+    tokens.authenticate(token, tokens.audiences())
+}
+
+#[test]
+fn a_pods_token_says_who_it_is() {
+    let tokens = tokens(&cluster());
+    let answer = tokens.request("ns", "bot", bound("Pod", "p")).unwrap();
+    assert_eq!(answer["metadata"]["name"], "bot");
+    assert_eq!(answer["spec"]["audiences"], json!([ISSUER]));
+    assert_eq!(answer["spec"]["expirationSeconds"], 3600);
+    let token = token(&answer);
+    let said = claims(&token);
+    assert_eq!(said["sub"], "system:serviceaccount:ns:bot");
+    assert_eq!(
+        said["kubernetes.io"],
+        json!({
+            "namespace": "ns",
+            "node": {"name": "n1", "uid": "node-1"},
+            "pod": {"name": "p", "uid": "pod-1"},
+            "serviceaccount": {"name": "bot", "uid": "sa-1"},
+        })
+    );
+    let user = check(&tokens, &token).unwrap().user;
+    assert_eq!(user.name, "system:serviceaccount:ns:bot");
+    assert_eq!(
+        user.groups,
+        [
+            "system:serviceaccounts",
+            "system:serviceaccounts:ns",
+            "system:authenticated"
+        ]
+    );
+    assert_eq!(user.uid, "sa-1");
+    assert_eq!(user.extra["authentication.kubernetes.io/pod-name"], ["p"]);
+    assert_eq!(
+        user.extra["authentication.kubernetes.io/node-uid"],
+        ["node-1"]
+    );
+    assert_eq!(
+        user.extra["authentication.kubernetes.io/credential-id"],
+        [format!("JTI={}", said["jti"].as_str().unwrap())]
+    );
+}
+
+#[test]
+fn requests_are_checked() {
+    let tokens = tokens(&cluster());
+    let spec = |seconds: i64| json!({"spec": {"expirationSeconds": seconds}});
+    let mut wrong_uid = bound("Pod", "p");
+    wrong_uid["spec"]["boundObjectRef"]["uid"] = "pod-0".into();
+    for (account, body, code, text) in [
+        ("nope", json!({}), 404, "serviceaccounts \"nope\" not found"),
+        (
+            "bot",
+            spec(599),
+            422,
+            "may not specify a duration less than 10 minutes",
+        ),
+        (
+            "bot",
+            spec((1 << 32) + 1),
+            422,
+            "may not specify a duration larger than 2^32 seconds",
+        ),
+        (
+            "bot",
+            json!({"metadata": {"name": "x"}}),
+            422,
+            "must match the service account name if specified",
+        ),
+        ("bot", bound("Pod", "nope"), 404, "pods \"nope\" not found"),
+        (
+            "bot",
+            bound("Job", "x"),
+            400,
+            "cannot bind token to object of type /v1, Kind=Job",
+        ),
+        ("bot", wrong_uid, 409, "does not match the UID in record"),
+    ] {
+        let status = tokens.request("ns", account, body.clone()).unwrap_err();
+        assert_eq!(status.code, code, "{body}: {}", status.message);
+        assert!(status.message.contains(text), "{body}: {}", status.message);
+    }
+}
+
+#[test]
+fn the_life_of_a_token_is_what_was_asked_except_for_default_volumes() {
+    let tokens = tokens(&cluster());
+    let life = |body: Value| {
+        let said = claims(&token(&tokens.request("ns", "bot", body).unwrap()));
+        let exp = said["exp"].as_i64().unwrap() - said["iat"].as_i64().unwrap();
+        (
+            exp,
+            said["kubernetes.io"]["warnafter"]
+                .as_i64()
+                .map(|at| at - said["iat"].as_i64().unwrap()),
+        )
+    };
+    let with = |mut body: Value, seconds: i64| {
+        body["spec"]["expirationSeconds"] = seconds.into();
+        body
+    };
+    assert_eq!(life(with(json!({}), 3607)), (3607, None));
+    assert_eq!(life(with(bound("Pod", "p"), 3600)), (3600, None));
+    assert_eq!(
+        life(with(bound("Pod", "p"), 3607)),
+        (365 * 24 * 3600, Some(3607))
+    );
+    let mut other = with(bound("Pod", "p"), 3607);
+    other["spec"]["audiences"] = json!(["vault"]);
+    assert_eq!(life(other), (3607, None));
+}
+
+#[test]
+fn time_and_audience_bound_a_token() {
+    let tokens = tokens(&cluster());
+    let answer = tokens
+        .request(
+            "ns",
+            "bot",
+            json!({"spec": {"audiences": ["vault", "other"]}}),
+        )
+        .unwrap();
+    let token = token(&answer);
+    let now = jiff::Timestamp::now().as_second();
+    let at = |audience: &str, now: i64| {
+        tokens
+            .authenticate_at(&token, &[audience.to_owned()], now)
+            .map(|found| found.audiences)
+    };
+    assert_eq!(at("vault", now), Ok(vec!["vault".to_owned()]));
+    assert_eq!(at(ISSUER, now), Err(Rejected::Audience));
+    assert_eq!(at("vault", now + 3600 + 59), Ok(vec!["vault".to_owned()]));
+    assert_eq!(at("vault", now + 3600 + 70), Err(Rejected::Expired));
+    assert_eq!(at("vault", now - 70), Err(Rejected::NotYet));
+}
+
+#[test]
+fn a_token_ends_with_what_it_is_bound_to() {
+    let gone = |body: Value, change: fn(&Fake)| {
+        let fake = cluster();
+        let tokens = tokens(&fake);
+        let token = token(&tokens.request("ns", "bot", body).unwrap());
+        // Twice: from the signature and from memory.
+        assert!(check(&tokens, &token).is_ok());
+        assert!(check(&tokens, &token).is_ok());
+        change(&fake);
+        check(&tokens, &token).map(drop)
+    };
+    let old = "2020-01-01T00:00:00Z";
+    assert_eq!(
+        gone(json!({}), |f| f.remove("", "serviceaccounts", "ns", "bot")),
+        Err(Rejected::NoAccount("bot".into()))
+    );
+    let other = Rejected::OtherUid {
+        what: "service account",
+        claim: "",
+        is: "sa-2".into(),
+        claimed: "sa-1".into(),
+    };
+    assert_eq!(
+        other.to_string(),
+        "service account UID (sa-2) does not match claim (sa-1)"
+    );
+    let renew = |f: &Fake| {
+        f.put(
+            "",
+            "serviceaccounts",
+            json!({"metadata": {"name": "bot", "namespace": "ns", "uid": "sa-2"}}),
+        )
+    };
+    assert_eq!(gone(json!({}), renew), Err(other));
+    assert_eq!(
+        gone(bound("Pod", "p"), |f| f.remove("", "pods", "ns", "p")),
+        Err(Rejected::Unbound)
+    );
+    assert_eq!(
+        gone(bound("Secret", "s"), |f| f.remove("", "secrets", "ns", "s")),
+        Err(Rejected::Unbound)
+    );
+    assert_eq!(
+        gone(bound("Node", "n1"), |f| f.remove("", "nodes", "", "n1")),
+        Err(Rejected::Unbound)
+    );
+    // A pod's token outlives its Node object, and an update of the pod.
+    assert_eq!(
+        gone(bound("Pod", "p"), |f| f.remove("", "nodes", "", "n1")),
+        Ok(())
+    );
+    let touch = |f: &Fake| {
+        f.put("", "pods", json!({"metadata": {"name": "p", "namespace": "ns", "uid": "pod-1", "labels": {"a": "b"}}}))
+    };
+    assert_eq!(gone(bound("Pod", "p"), touch), Ok(()));
+    let deleting = |f: &Fake, at: &str| {
+        f.put("", "pods", json!({"metadata": {"name": "p", "namespace": "ns", "uid": "pod-1", "deletionTimestamp": at}}));
+    };
+    let fake = cluster();
+    let tokens = tokens(&fake);
+    let token = token(&tokens.request("ns", "bot", bound("Pod", "p")).unwrap());
+    deleting(&fake, &knarr_meta::time::now_seconds());
+    assert!(check(&tokens, &token).is_ok(), "within the leeway");
+    deleting(&fake, old);
+    assert_eq!(check(&tokens, &token).map(drop), Err(Rejected::Unbound));
+}
+
+#[test]
+fn forgeries_are_refused_and_not_remembered() {
+    let fake = cluster();
+    let ours = tokens(&fake);
+    let good = token(&ours.request("ns", "bot", json!({})).unwrap());
+    let theirs = token(&tokens(&fake).request("ns", "bot", json!({})).unwrap());
+    let [header, body, signature] = good.split('.').collect::<Vec<_>>()[..] else {
+        panic!("three parts")
+    };
+    let none = BASE64.encode(r#"{"alg":"none"}"#);
+    let hmac = BASE64.encode(r#"{"alg":"HS256"}"#);
+    let mut altered = claims(&good);
+    altered["sub"] = "system:serviceaccount:kube-system:admin".into();
+    let altered = BASE64.encode(altered.to_string());
+    for forged in [
+        String::new(),
+        "a.b.c".into(),
+        theirs,
+        format!("{none}.{body}."),
+        format!("{none}.{body}.{signature}"),
+        format!("{hmac}.{body}.{signature}"),
+        format!("{header}.{altered}.{signature}"),
+        format!("{header}.{body}"),
+        format!("{good}x"),
+        "x".repeat(100_000),
+    ] {
+        assert_eq!(
+            check(&ours, &forged).map(drop),
+            Err(Rejected::Invalid),
+            "{forged:.80}"
+        );
+    }
+    assert_eq!(ours.verified.len(), 0);
+    assert!(check(&ours, &good).is_ok());
+    assert_eq!(ours.verified.len(), 1);
+}
+
+#[test]
+fn reviews_tell_what_requests_do_not() {
+    let fake = cluster();
+    let tokens = tokens(&fake);
+    let token = token(&tokens.request("ns", "bot", json!({})).unwrap());
+    let review =
+        |token: &str| tokens.review(json!({"kind": "TokenReview", "spec": {"token": token}}));
+    let status = review(&token).unwrap()["status"].clone();
+    assert_eq!(status["authenticated"], true);
+    assert_eq!(status["user"]["username"], "system:serviceaccount:ns:bot");
+    assert_eq!(status["audiences"], json!([ISSUER]));
+    fake.remove("", "serviceaccounts", "ns", "bot");
+    assert_eq!(
+        review(&token).unwrap()["status"],
+        json!({"user": {}, "error": "serviceaccounts \"bot\" not found"})
+    );
+    assert_eq!(review("").unwrap_err().code, 400);
+    let own = self_subject_review(&user("ann", &["g"]), json!({}));
+    assert_eq!(
+        own["status"]["userInfo"],
+        json!({"username": "ann", "groups": ["g"]})
+    );
+}
+
+#[test]
+fn the_published_key_verifies_tokens() {
+    let tokens = tokens(&cluster());
+    let token = token(&tokens.request("ns", "bot", json!({})).unwrap());
+    let jwks: Value = serde_json::from_str(&tokens.jwks()).unwrap();
+    let key = &jwks["keys"][0];
+    let header: Value =
+        serde_json::from_slice(&BASE64.decode(token.split('.').next().unwrap()).unwrap()).unwrap();
+    assert_eq!(header["kid"], key["kid"]);
+    let part = |name: &str| BASE64.decode(key[name].as_str().unwrap()).unwrap();
+    let point = [vec![4], part("x"), part("y")].concat();
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_FIXED, point)
+        .verify(signed.as_bytes(), &BASE64.decode(signature).unwrap())
+        .unwrap();
+    let discovery: Value = serde_json::from_str(&tokens.discovery()).unwrap();
+    assert_eq!(discovery["issuer"], ISSUER);
+    assert_eq!(
+        discovery["jwks_uri"],
+        "https://192.0.2.1:6443/openid/v1/jwks"
+    );
+}

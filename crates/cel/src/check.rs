@@ -1,0 +1,681 @@
+//! Types of expressions: what they refer to is there, and functions take what they are given.
+
+use std::collections::{BTreeSet, HashMap};
+
+use cel::{
+    IdedExpr,
+    common::ast::{
+        CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, SelectExpr, StructExpr,
+    },
+};
+
+use crate::{
+    Env, composition, estimate,
+    functions::{self, Overload},
+    issues::Issue,
+    patch,
+    types::Type,
+};
+
+/// Names of types are values too: `type(x) == string`.
+pub const TYPES: [&str; 13] = [
+    "bool",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "list",
+    "map",
+    "null_type",
+    "type",
+    "google.protobuf.Duration",
+    "google.protobuf.Timestamp",
+    "optional_type",
+];
+
+/// Macros that bind names of their own and that the parser leaves as calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Macro {
+    OptMap,
+    OptFlatMap,
+    All,
+    Exists,
+    ExistsOne,
+    TransformList,
+    TransformMap,
+    TransformMapEntry,
+}
+
+impl Macro {
+    pub fn of(call: &CallExpr) -> Option<Macro> {
+        call.target.as_ref()?;
+        Some(match (&*call.func_name, call.args.len()) {
+            ("optMap", 2) => Macro::OptMap,
+            ("optFlatMap", 2) => Macro::OptFlatMap,
+            ("all", 3) => Macro::All,
+            ("exists", 3) => Macro::Exists,
+            ("existsOne" | "exists_one", 3) => Macro::ExistsOne,
+            ("transformList", 3 | 4) => Macro::TransformList,
+            ("transformMap", 3 | 4) => Macro::TransformMap,
+            ("transformMapEntry", 3 | 4) => Macro::TransformMapEntry,
+            _ => return None,
+        })
+    }
+
+    /// How many names it binds.
+    pub fn names(self) -> usize {
+        match self {
+            Macro::OptMap | Macro::OptFlatMap => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// The names that a call of a macro binds.
+pub fn bound(call: &CallExpr, count: usize) -> Option<Vec<&str>> {
+    let names = call
+        .args
+        .iter()
+        .take(count)
+        .map(|argument| match &argument.expr {
+            Expr::Ident(name) => Some(name.as_str()),
+            _ => None,
+        });
+    names.collect()
+}
+
+/// A qualified name: `a.b.c`.
+pub fn qualified(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Ident(name) => Some(name.clone()),
+        Expr::Select(select) if !select.test => Some(format!(
+            "{}.{}",
+            qualified(&select.operand.expr)?,
+            select.field
+        )),
+        _ => None,
+    }
+}
+
+/// How deep a tree is.
+pub fn depth(expr: &IdedExpr) -> usize {
+    let all = |list: &[IdedExpr]| list.iter().map(depth).max().unwrap_or(0);
+    let inside = match &expr.expr {
+        Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => 0,
+        Expr::Select(select) => depth(&select.operand),
+        Expr::Call(call) => all(&call.args).max(call.target.as_deref().map_or(0, depth)),
+        Expr::List(list) => all(&list.elements),
+        Expr::Map(map) => {
+            let entries = map.entries.iter().map(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
+                EntryExpr::StructField(field) => depth(&field.value),
+            });
+            entries.max().unwrap_or(0)
+        }
+        Expr::Struct(made) => {
+            let fields = made.entries.iter().map(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
+                EntryExpr::StructField(field) => depth(&field.value),
+            });
+            fields.max().unwrap_or(0)
+        }
+        Expr::Comprehension(one) => [
+            &one.iter_range,
+            &one.accu_init,
+            &one.loop_cond,
+            &one.loop_step,
+            &one.result,
+        ]
+        .into_iter()
+        .map(depth)
+        .max()
+        .unwrap_or(0),
+    };
+    inside + 1
+}
+
+pub struct Checker<'e> {
+    env: &'e Env,
+    scopes: Vec<(String, Type)>,
+    /// What type variables are.
+    found: HashMap<usize, Type>,
+    next: usize,
+    /// How many calls of `format` are around: what lists hold there may differ in type.
+    formats: usize,
+    pub issues: Vec<Issue>,
+    pub uses: BTreeSet<String>,
+    /// Of expressions, by what tells them apart; none: nobody asks.
+    types: Option<HashMap<usize, Type>>,
+}
+
+impl<'e> Checker<'e> {
+    pub fn new(env: &'e Env) -> Checker<'e> {
+        Checker {
+            env,
+            scopes: Vec::new(),
+            found: HashMap::new(),
+            next: 2,
+            formats: 0,
+            issues: Vec::new(),
+            uses: BTreeSet::new(),
+            types: None,
+        }
+    }
+
+    /// Keeps the types of all expressions.
+    pub fn keep_types(&mut self) {
+        self.types = Some(HashMap::new());
+    }
+
+    /// The types of all expressions, as far as they have been kept.
+    pub fn take_types(&mut self) -> HashMap<usize, Type> {
+        let types = self.types.take().unwrap_or_default();
+        let resolved = types.into_iter().map(|(key, ty)| (key, self.resolved(&ty)));
+        resolved.collect()
+    }
+
+    /// The type of an expression; what is wrong in it is noted.
+    pub fn check(&mut self, expr: &IdedExpr) -> Type {
+        let ty = self.type_of(expr);
+        if let Some(types) = &mut self.types {
+            types.insert(estimate::key(expr), ty.clone());
+        }
+        ty
+    }
+
+    fn type_of(&mut self, expr: &IdedExpr) -> Type {
+        match &expr.expr {
+            Expr::Unspecified => Type::Dyn,
+            Expr::Literal(literal) => of_literal(literal),
+            Expr::Ident(name) => self.name(expr.id, name),
+            Expr::Select(select) => self.select(expr, select),
+            Expr::Call(call) => self.call(expr.id, call),
+            Expr::List(list) => {
+                let (element, mut mixed) = (self.fresh(), false);
+                for (index, item) in list.elements.iter().enumerate() {
+                    let mut ty = self.check(item);
+                    if list.optional_indices.contains(&index) {
+                        ty = self.inside_optional(item.id, &ty);
+                    }
+                    match self.formats {
+                        0 => self.same(item.id, &element, &ty),
+                        _ => mixed |= !self.unify(&element, &ty),
+                    }
+                }
+                Type::list(if mixed { Type::Dyn } else { element })
+            }
+            Expr::Map(map) => {
+                let (key, value) = (self.fresh(), self.fresh());
+                for entry in &map.entries {
+                    let EntryExpr::MapEntry(entry) = &entry.expr else {
+                        continue;
+                    };
+                    let found = self.check(&entry.key);
+                    self.same(entry.key.id, &key, &found);
+                    let mut found = self.check(&entry.value);
+                    if entry.optional {
+                        found = self.inside_optional(entry.value.id, &found);
+                    }
+                    self.same(entry.value.id, &value, &found);
+                }
+                Type::map(key, value)
+            }
+            Expr::Struct(made) => self.made(expr.id, made),
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
+        }
+    }
+
+    fn issue(&mut self, id: u64, message: String) {
+        self.issues.push(Issue { id, message });
+    }
+
+    fn fresh(&mut self) -> Type {
+        self.next += 1;
+        Type::Var(self.next)
+    }
+
+    fn name(&mut self, id: u64, name: &str) -> Type {
+        if let Some((_, ty)) = self.scopes.iter().rev().find(|(bound, _)| bound == name) {
+            return ty.clone();
+        }
+        if let Some(ty) = self.env.variables.get(name) {
+            self.uses.insert(name.to_owned());
+            return ty.clone();
+        }
+        if TYPES.contains(&name) {
+            return Type::Meta;
+        }
+        self.issue(
+            id,
+            format!("undeclared reference to '{name}' (in container '')"),
+        );
+        Type::Dyn
+    }
+
+    fn select(&mut self, expr: &IdedExpr, select: &SelectExpr) -> Type {
+        if let Some(name) = qualified(&expr.expr) {
+            if TYPES.contains(&&*name) {
+                return Type::Meta;
+            }
+            // A variable with a dot in its name goes before a field of one without.
+            if let Some(ty) = self.env.variables.get(&name)
+                && !self.is_shadowed(&name)
+            {
+                self.uses.insert(name);
+                return ty.clone();
+            }
+        }
+        if let (Some(composed), true) = (&self.env.composed, self.is_composed(&select.operand)) {
+            // Whoever evaluates must know which are looked at.
+            self.uses.insert(composition::qualified(&select.field));
+            return match (composed.types.get(&select.field), select.test) {
+                (Some(_), true) => Type::Bool,
+                (Some(ty), false) => ty.clone(),
+                (None, _) => {
+                    let field = &select.field;
+                    self.issue(expr.id, format!("undefined field '{field}'"));
+                    Type::Dyn
+                }
+            };
+        }
+        let operand = self.check(&select.operand);
+        let result = self.field(expr.id, &operand, &select.field);
+        if select.test { Type::Bool } else { result }
+    }
+
+    /// Whether this is what composed variables are selected from. It has no value of its own.
+    fn is_composed(&self, expr: &IdedExpr) -> bool {
+        match &expr.expr {
+            Expr::Ident(name) => name == composition::VARIABLES && !self.is_shadowed(name),
+            _ => false,
+        }
+    }
+
+    /// Whether a macro has bound the first part of a qualified name.
+    fn is_shadowed(&self, name: &str) -> bool {
+        let root = name.split('.').next();
+        self.scopes.iter().any(|(bound, _)| Some(&**bound) == root)
+    }
+
+    /// `Type{field: value}`
+    fn made(&mut self, id: u64, made: &StructExpr) -> Type {
+        let name = made.type_name.trim_start_matches('.');
+        let ty = match self.env.patch_types {
+            true => patch::type_of(name),
+            false => None,
+        };
+        let Some(ty) = ty else {
+            let name = &made.type_name;
+            self.issue(
+                id,
+                format!("undeclared reference to '{name}' (in container '')"),
+            );
+            return Type::Dyn;
+        };
+        for entry in &made.entries {
+            let EntryExpr::StructField(given) = &entry.expr else {
+                continue;
+            };
+            let wanted = self.field(entry.id, &ty, &given.field);
+            let mut found = self.check(&given.value);
+            if given.optional {
+                found = self.inside_optional(given.value.id, &found);
+            }
+            if !self.unify(&wanted, &found) {
+                let (wanted, found) = (self.resolved(&wanted), self.resolved(&found));
+                let field = &given.field;
+                self.issue(entry.id, format!("expected type of field '{field}' is '{wanted}' but provided type is '{found}'"));
+            }
+        }
+        ty
+    }
+
+    fn field(&mut self, id: u64, of: &Type, field: &str) -> Type {
+        match self.resolved(of) {
+            Type::Object(object) => match object.fields.get(field) {
+                Some(found) => found.ty.clone(),
+                None => {
+                    self.issue(id, format!("undefined field '{field}'"));
+                    Type::Dyn
+                }
+            },
+            Type::Map(map) => map.1.clone(),
+            Type::Optional(of) => {
+                let inner = self.field(id, &of, field);
+                match inner {
+                    inner @ Type::Optional(_) => inner,
+                    inner => Type::optional(inner),
+                }
+            }
+            Type::Dyn | Type::Var(_) | Type::Named(_) => Type::Dyn,
+            other => {
+                self.issue(
+                    id,
+                    format!("type '{other}' does not support field selection"),
+                );
+                Type::Dyn
+            }
+        }
+    }
+
+    fn call(&mut self, id: u64, call: &CallExpr) -> Type {
+        if let Some(one) = Macro::of(call) {
+            return self.macro_call(id, call, one);
+        }
+        if call.func_name == "_?._" {
+            return self.optional_select(id, call);
+        }
+        // A function of a namespace, unless a variable has its name.
+        let namespace = call.target.as_ref().and_then(|target| match &target.expr {
+            Expr::Ident(name) if name == patch::NAMESPACE && !self.env.patch_types => None,
+            Expr::Ident(name) if !self.is_bound(name) => {
+                functions::of_namespace(name, &call.func_name)
+            }
+            _ => None,
+        });
+        let target = call.target.as_ref().filter(|_| namespace.is_none());
+        let receiver = target.map(|target| self.check(target));
+        let in_format = usize::from(call.func_name == "format");
+        self.formats += in_format;
+        let arguments: Vec<Type> = call
+            .args
+            .iter()
+            .map(|argument| self.check(argument))
+            .collect();
+        self.formats -= in_format;
+        let name = namespace.as_deref().unwrap_or(&call.func_name);
+        let Some(overloads) = functions::find(name) else {
+            self.issue(
+                id,
+                format!("undeclared reference to '{name}' (in container '')"),
+            );
+            return Type::Dyn;
+        };
+        self.resolve(id, name, overloads, receiver, arguments)
+    }
+
+    fn is_bound(&self, name: &str) -> bool {
+        self.scopes.iter().any(|(bound, _)| bound == name) || self.env.variables.contains_key(name)
+    }
+
+    /// `a.?b`
+    fn optional_select(&mut self, id: u64, call: &CallExpr) -> Type {
+        let [operand, field] = &call.args[..] else {
+            return Type::Dyn;
+        };
+        let of = self.check(operand);
+        let Expr::Literal(LiteralValue::String(name)) = &field.expr else {
+            return Type::Dyn;
+        };
+        match self.field(id, &of, name.inner()) {
+            inner @ Type::Optional(_) => inner,
+            inner => Type::optional(inner),
+        }
+    }
+
+    fn macro_call(&mut self, id: u64, call: &CallExpr, one: Macro) -> Type {
+        let target = call
+            .target
+            .as_ref()
+            .map_or(Type::Dyn, |target| self.check(target));
+        let Some(names) = bound(call, one.names()) else {
+            self.issue(id, "argument is not an identifier".to_owned());
+            return Type::Dyn;
+        };
+        let (first, second) = match (self.resolved(&target), one) {
+            (Type::Optional(of), Macro::OptMap | Macro::OptFlatMap) => ((*of).clone(), Type::Dyn),
+            (Type::List(list), _) => (Type::Int, list.element.clone()),
+            (Type::Map(map), _) => (map.0.clone(), map.1.clone()),
+            (Type::Dyn | Type::Var(_), _) => (Type::Dyn, Type::Dyn),
+            (other, _) => {
+                let name = &call.func_name;
+                self.issue(id, format!("expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic): {name}"));
+                (Type::Dyn, Type::Dyn)
+            }
+        };
+        let before = self.scopes.len();
+        for (name, ty) in names.iter().zip([first, second]) {
+            self.scopes.push(((*name).to_owned(), ty));
+        }
+        let bodies = &call.args[one.names()..];
+        let types: Vec<Type> = bodies.iter().map(|body| self.check(body)).collect();
+        self.scopes.truncate(before);
+        if let ([filter, _], [ty, _]) = (bodies, &types[..]) {
+            self.expect_bool(filter.id, ty);
+        }
+        let body = types.last().cloned().unwrap_or(Type::Dyn);
+        match one {
+            Macro::OptMap => Type::optional(body),
+            Macro::OptFlatMap => body,
+            Macro::All | Macro::Exists | Macro::ExistsOne => {
+                self.expect_bool(call.args[2].id, &body);
+                Type::Bool
+            }
+            Macro::TransformList => Type::list(body),
+            Macro::TransformMap => match self.resolved(&target) {
+                Type::Map(map) => Type::map(map.0.clone(), body),
+                Type::List(_) => Type::map(Type::Int, body),
+                _ => Type::map(Type::Dyn, body),
+            },
+            Macro::TransformMapEntry => body,
+        }
+    }
+
+    fn expect_bool(&mut self, id: u64, ty: &Type) {
+        if !self.unify(&Type::Bool, ty) {
+            let ty = self.resolved(ty);
+            self.issue(id, format!("expected type 'bool' but found '{ty}'"));
+        }
+    }
+
+    fn comprehension(&mut self, one: &ComprehensionExpr) -> Type {
+        let range = self.check(&one.iter_range);
+        let (first, second) = match self.resolved(&range) {
+            Type::List(list) => (list.element.clone(), Type::Dyn),
+            Type::Map(map) => (map.0.clone(), map.1.clone()),
+            Type::Dyn | Type::Var(_) => (Type::Dyn, Type::Dyn),
+            other => {
+                self.issue(
+                    one.iter_range.id,
+                    format!("expression of type '{other}' cannot be range of a comprehension (must be list, map, or dynamic)"),
+                );
+                (Type::Dyn, Type::Dyn)
+            }
+        };
+        let accumulator = self.check(&one.accu_init);
+        let before = self.scopes.len();
+        self.scopes
+            .push((one.accu_var.clone(), accumulator.clone()));
+        self.scopes.push((one.iter_var.clone(), first));
+        if let Some(name) = &one.iter_var2 {
+            self.scopes.push((name.clone(), second));
+        }
+        let condition = self.check(&one.loop_cond);
+        self.expect_bool(one.loop_cond.id, &condition);
+        let step = self.check(&one.loop_step);
+        self.same(one.loop_step.id, &accumulator, &step);
+        self.scopes.truncate(before + 1);
+        let result = self.check(&one.result);
+        self.scopes.truncate(before);
+        result
+    }
+
+    fn inside_optional(&mut self, id: u64, ty: &Type) -> Type {
+        match self.resolved(ty) {
+            Type::Optional(of) => (*of).clone(),
+            Type::Dyn | Type::Var(_) => Type::Dyn,
+            other => {
+                self.issue(
+                    id,
+                    format!("expected type 'optional_type(T)' but found '{other}'"),
+                );
+                Type::Dyn
+            }
+        }
+    }
+
+    /// Elements of a literal are of one type.
+    fn same(&mut self, id: u64, wanted: &Type, found: &Type) {
+        if !self.unify(wanted, found) {
+            let (wanted, found) = (self.resolved(wanted), self.resolved(found));
+            self.issue(id, format!("expected type '{wanted}' but found '{found}'"));
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        id: u64,
+        name: &str,
+        overloads: &'static [Overload],
+        receiver: Option<Type>,
+        arguments: Vec<Type>,
+    ) -> Type {
+        let mut results: Vec<Type> = Vec::new();
+        for overload in overloads {
+            if overload.receiver.is_some() != receiver.is_some()
+                || overload.arguments.len() != arguments.len()
+            {
+                continue;
+            }
+            let before = self.found.clone();
+            let (a, b) = (self.fresh(), self.fresh());
+            let wanted = overload.receiver.iter().chain(&overload.arguments);
+            let given = receiver.iter().chain(&arguments);
+            let fits = wanted
+                .zip(given)
+                .all(|(wanted, given)| self.unify(&instance(wanted, &a, &b), given));
+            if !fits {
+                self.found = before;
+                continue;
+            }
+            let result = instance(&overload.result, &a, &b);
+            results.push(self.resolved(&result));
+            // What is dynamic may be of several overloads; what it is decides the value.
+            if !receiver
+                .iter()
+                .chain(&arguments)
+                .any(|given| self.is_dynamic(given))
+            {
+                break;
+            }
+        }
+        match results.len() {
+            0 => {
+                let shown = |types: &[Type], checker: &Self| {
+                    let all: Vec<String> = types
+                        .iter()
+                        .map(|ty| checker.resolved(ty).to_string())
+                        .collect();
+                    all.join(", ")
+                };
+                let applied = match &receiver {
+                    Some(receiver) => {
+                        format!("{}.({})", self.resolved(receiver), shown(&arguments, self))
+                    }
+                    None => format!("({})", shown(&arguments, self)),
+                };
+                self.issue(
+                    id,
+                    format!("found no matching overload for '{name}' applied to '{applied}'"),
+                );
+                Type::Dyn
+            }
+            1 => results.remove(0),
+            _ => {
+                let first = results[0].to_string();
+                match results.iter().all(|result| result.to_string() == first) {
+                    true => results.remove(0),
+                    false => Type::Dyn,
+                }
+            }
+        }
+    }
+
+    fn is_dynamic(&self, ty: &Type) -> bool {
+        matches!(self.resolved(ty), Type::Dyn | Type::Var(_))
+    }
+
+    /// A type with what was found out put in.
+    pub fn resolved(&self, ty: &Type) -> Type {
+        match ty {
+            Type::Var(variable) => match self.found.get(variable) {
+                Some(found) => self.resolved(found),
+                None => ty.clone(),
+            },
+            Type::List(list) if contains_variable(&list.element) => {
+                Type::list(self.resolved(&list.element))
+            }
+            Type::Map(map) if contains_variable(&map.0) || contains_variable(&map.1) => {
+                Type::map(self.resolved(&map.0), self.resolved(&map.1))
+            }
+            Type::Optional(of) if contains_variable(of) => Type::optional(self.resolved(of)),
+            other => other.clone(),
+        }
+    }
+
+    /// Whether a value of the type `given` is one of the type `wanted`; finds out variables.
+    fn unify(&mut self, wanted: &Type, given: &Type) -> bool {
+        let (wanted, given) = (self.resolved(wanted), self.resolved(given));
+        match (&wanted, &given) {
+            (Type::Var(a), Type::Var(b)) if a == b => true,
+            (Type::Var(variable), other) | (other, Type::Var(variable)) => {
+                self.found.insert(*variable, other.clone());
+                true
+            }
+            (Type::Dyn, _) | (_, Type::Dyn) => true,
+            (Type::Null, other) | (other, Type::Null) => matches!(
+                other,
+                Type::Null
+                    | Type::Object(_)
+                    | Type::Named(_)
+                    | Type::Duration
+                    | Type::Timestamp
+                    | Type::Opaque(_)
+                    | Type::Optional(_)
+            ),
+            (Type::List(a), Type::List(b)) => self.unify(&a.element, &b.element),
+            (Type::Map(a), Type::Map(b)) => self.unify(&a.0, &b.0) && self.unify(&a.1, &b.1),
+            // A map of names to anything is what an object of a schema is in JSON, but not here.
+            (Type::Object(a), Type::Object(b)) => std::sync::Arc::ptr_eq(a, b) || a.name == b.name,
+            (Type::Named(a), Type::Named(b)) => a == b,
+            (Type::Optional(a), Type::Optional(b)) => self.unify(a, b),
+            (Type::Opaque(a), Type::Opaque(b)) => a == b,
+            (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
+        }
+    }
+}
+
+fn contains_variable(ty: &Type) -> bool {
+    match ty {
+        Type::Var(_) => true,
+        Type::List(list) => contains_variable(&list.element),
+        Type::Map(map) => contains_variable(&map.0) || contains_variable(&map.1),
+        Type::Optional(of) => contains_variable(of),
+        _ => false,
+    }
+}
+
+/// A type of a signature with its variables replaced.
+fn instance(ty: &Type, a: &Type, b: &Type) -> Type {
+    match ty {
+        Type::Var(0) => a.clone(),
+        Type::Var(1) => b.clone(),
+        Type::List(list) => Type::list(instance(&list.element, a, b)),
+        Type::Map(map) => Type::map(instance(&map.0, a, b), instance(&map.1, a, b)),
+        Type::Optional(of) => Type::optional(instance(of, a, b)),
+        other => other.clone(),
+    }
+}
+
+fn of_literal(literal: &LiteralValue) -> Type {
+    match literal {
+        LiteralValue::Boolean(_) => Type::Bool,
+        LiteralValue::Bytes(_) => Type::Bytes,
+        LiteralValue::Double(_) => Type::Double,
+        LiteralValue::Int(_) => Type::Int,
+        LiteralValue::Null => Type::Null,
+        LiteralValue::String(_) => Type::String,
+        LiteralValue::UInt(_) => Type::Uint,
+    }
+}

@@ -1,0 +1,151 @@
+//! Instants and durations.
+
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
+
+use super::Result;
+use crate::{cost::Cost, eval::Error, value::Val};
+
+const NANOS: i64 = 1_000_000_000;
+
+/// What finding a time zone by its name takes: the host's files have it.
+const ZONE_STEPS: u64 = 100;
+
+pub fn call<'a>(name: &str, values: &[Val<'a>], cost: &mut Cost) -> Option<Result<'a>> {
+    Some(match values {
+        [Val::Timestamp(at)] => part(name, *at, "UTC")?,
+        [Val::Timestamp(at), Val::Text(zone)] => match cost.steps(ZONE_STEPS) {
+            Ok(()) => part(name, *at, zone.as_str())?,
+            Err(exceeded) => Err(exceeded.into()),
+        },
+        [Val::Duration(nanos)] => Ok(Val::Int(match name {
+            "getHours" => nanos / (3600 * NANOS),
+            "getMinutes" => nanos / (60 * NANOS),
+            "getSeconds" => nanos / NANOS,
+            "getMilliseconds" => nanos / 1_000_000,
+            _ => return None,
+        })),
+        _ => return None,
+    })
+}
+
+/// A part of an instant in a time zone: a name, or an offset such as `+02:00`.
+fn part<'a>(name: &str, at: Timestamp, zone: &str) -> Option<Result<'a>> {
+    const NAMES: [&str; 10] = [
+        "getDate",
+        "getDayOfMonth",
+        "getDayOfWeek",
+        "getDayOfYear",
+        "getFullYear",
+        "getHours",
+        "getMilliseconds",
+        "getMinutes",
+        "getMonth",
+        "getSeconds",
+    ];
+    if !NAMES.contains(&name) {
+        return None;
+    }
+    let Some(zone) = time_zone(zone) else {
+        return Some(Err(Error::failed(format!("unknown time zone {zone}"))));
+    };
+    let local = at.to_zoned(zone);
+    Some(Ok(Val::Int(match name {
+        "getDate" => i64::from(local.day()),
+        "getDayOfMonth" => i64::from(local.day()) - 1,
+        "getDayOfWeek" => i64::from(local.weekday().to_sunday_zero_offset()),
+        "getDayOfYear" => i64::from(local.day_of_year()) - 1,
+        "getFullYear" => i64::from(local.year()),
+        "getHours" => i64::from(local.hour()),
+        "getMilliseconds" => i64::from(local.millisecond()),
+        "getMinutes" => i64::from(local.minute()),
+        "getMonth" => i64::from(local.month()) - 1,
+        _ => i64::from(local.second()),
+    })))
+}
+
+fn time_zone(name: &str) -> Option<TimeZone> {
+    if matches!(name, "" | "UTC" | "Z") {
+        return Some(TimeZone::UTC);
+    }
+    if let Some((hours, minutes)) = name.split_once(':') {
+        let (sign, hours) = match hours.strip_prefix('-') {
+            Some(hours) => (-1, hours),
+            None => (1, hours.strip_prefix('+').unwrap_or(hours)),
+        };
+        let seconds = (hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?) * 60 * sign;
+        return Some(TimeZone::fixed(
+            jiff::tz::Offset::from_seconds(seconds).ok()?,
+        ));
+    }
+    TimeZone::get(name).ok()
+}
+
+pub fn later<'a>(at: Timestamp, nanos: i64) -> Result<'a> {
+    at.checked_add(SignedDuration::from_nanos(nanos))
+        .map(Val::Timestamp)
+        .map_err(|_| Error::failed("timestamp overflow"))
+}
+
+pub fn between<'a>(a: Timestamp, b: Timestamp) -> Result<'a> {
+    i64::try_from(a.as_nanosecond() - b.as_nanosecond())
+        .map(Val::Duration)
+        .map_err(|_| Error::failed("duration overflow"))
+}
+
+/// RFC 3339, or a date.
+pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
+    if let Some(at) = knarr_meta::time::parse(text) {
+        return Some(at);
+    }
+    let date: jiff::civil::Date = (text.len() == 10).then(|| text.parse().ok()).flatten()?;
+    Some(date.to_zoned(TimeZone::UTC).ok()?.timestamp())
+}
+
+/// A duration as Go writes it: `1h30m`, `-1.5s`.
+pub fn parse_duration(text: &str) -> Option<i64> {
+    const UNITS: [(&str, f64); 8] = [
+        ("ns", 1.0),
+        ("us", 1e3),
+        ("µs", 1e3),
+        ("μs", 1e3),
+        ("ms", 1e6),
+        ("s", 1e9),
+        ("m", 60e9),
+        ("h", 3600e9),
+    ];
+    let (sign, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (-1.0, rest),
+        None => (1.0, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Some(0);
+    }
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        // The longest unit first: `ms` is no minute.
+        let (unit, nanos) = UNITS
+            .iter()
+            .filter(|(unit, _)| rest.starts_with(unit))
+            .max_by_key(|(unit, _)| unit.len())?;
+        total += number * nanos;
+        rest = &rest[unit.len()..];
+    }
+    let total = sign * total;
+    (!text.is_empty() && text != "-" && text != "+" && total.abs() < 9.2e18).then_some(total as i64)
+}
+
+/// `3600s`, as cel-go.
+pub fn show_duration(nanos: i64) -> String {
+    let seconds = nanos / NANOS;
+    match (nanos % NANOS).unsigned_abs() {
+        0 => format!("{seconds}s"),
+        rest => {
+            let sign = if nanos < 0 && seconds == 0 { "-" } else { "" };
+            let fraction = format!("{rest:09}");
+            format!("{sign}{seconds}.{}s", fraction.trim_end_matches('0'))
+        }
+    }
+}

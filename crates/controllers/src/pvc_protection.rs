@@ -1,0 +1,126 @@
+//! PersistentVolumeClaims are not deleted while a pod uses them.
+//!
+//! A pod uses its claims from when it has a node: from then on its kubelet may mount them, and starts no pod whose claim is
+//! being deleted.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use knarr_client::{Event, IndexKey, Informer, WorkQueue};
+use knarr_volumes::names::CLAIM_PROTECTION;
+use knarr_volumes::pod;
+use kube::Api;
+use kube::api::ListParams;
+
+use crate::pods;
+use crate::protection::{self, Due};
+use crate::runner::{Context, Error, Key, Reconciler, synced};
+
+const WORKERS: usize = 5;
+
+/// Pods by the claims that their volumes name, or that are made for them.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct UsesClaim(pub Key);
+
+impl IndexKey<Pod> for UsesClaim {
+    fn keys_of(pod: &Pod) -> Vec<Self> {
+        claims_of(pod).into_iter().map(Self).collect()
+    }
+}
+
+fn claims_of(of: &Pod) -> Vec<Key> {
+    let namespace = of.metadata.namespace.as_deref().unwrap_or_default();
+    let claims = pod::claims(of);
+    claims
+        .map(|claim| Key::new(namespace, claim.name))
+        .collect()
+}
+
+pub(crate) struct PvcProtection {
+    client: kube::Client,
+    claims: Informer<PersistentVolumeClaim>,
+    pods: Informer<Pod>,
+    queue: WorkQueue<Key>,
+}
+
+pub(crate) fn start(context: &Context) {
+    let controller = Arc::new(PvcProtection {
+        client: context.client("pvc-protection-controller"),
+        claims: context.informers.informer(),
+        pods: context.informers.informer(),
+        queue: WorkQueue::new(),
+    });
+    let queue = controller.queue.clone();
+    controller.claims.on_event(move |event| {
+        let claim = event.object();
+        let due = protection::due(&claim.metadata, CLAIM_PROTECTION);
+        if !matches!(event, Event::Deleted(_)) && due != Due::Nothing {
+            queue.add(Key::of(&**claim));
+        }
+    });
+    let queue = controller.queue.clone();
+    controller.pods.on_event(move |event| {
+        if let Event::Deleted(old) | Event::Updated { old, .. } = &event {
+            claims_of(old).into_iter().for_each(|key| queue.add(key));
+        }
+    });
+    let informers = vec![synced(&controller.claims), synced(&controller.pods)];
+    context.start(controller, WORKERS, informers);
+}
+
+/// Whether a pod keeps a claim from being deleted.
+fn uses(user: &Pod, claim: &PersistentVolumeClaim) -> bool {
+    if pods::node_name(user).is_empty() {
+        return false;
+    }
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    pod::claims(user).any(|used| {
+        let own = || !is_shut_down(user) && pod::check_owner(user, claim).is_ok();
+        used.name == name && (!used.ephemeral || own())
+    })
+}
+
+/// Its kubelet has ended it: only finalizers keep it.
+fn is_shut_down(pod: &Pod) -> bool {
+    let meta = &pod.metadata;
+    meta.deletion_timestamp.is_some() && meta.deletion_grace_period_seconds == Some(0)
+}
+
+impl PvcProtection {
+    /// Informers may be late: before the finalizer goes the server is asked, too.
+    async fn is_used(&self, key: &Key, claim: &PersistentVolumeClaim) -> Result<bool, Error> {
+        let known = self.pods.by_index(&UsesClaim(key.clone()));
+        if known.iter().any(|pod| uses(pod, claim)) {
+            return Ok(true);
+        }
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
+        let live = api.list(&ListParams::default()).await?;
+        Ok(live.items.iter().any(|pod| uses(pod, claim)))
+    }
+}
+
+impl Reconciler for PvcProtection {
+    const NAME: &'static str = "pvc-protection";
+    type Key = Key;
+
+    fn queue(&self) -> &WorkQueue<Key> {
+        &self.queue
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<(), Error> {
+        let Some(claim) = self.claims.get(&key.namespace, &key.name) else {
+            return Ok(());
+        };
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &key.namespace);
+        match protection::due(&claim.metadata, CLAIM_PROTECTION) {
+            Due::Add => protection::write(&api, &*claim, CLAIM_PROTECTION, true).await,
+            Due::RemoveIfUnused if !self.is_used(key, &claim).await? => {
+                protection::write(&api, &*claim, CLAIM_PROTECTION, false).await
+            }
+            Due::RemoveIfUnused | Due::Nothing => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

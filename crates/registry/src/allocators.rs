@@ -1,0 +1,285 @@
+//! Service addresses and node ports.
+//!
+//! What is taken is derived from the Services themselves: at start from the watch cache, later through the hooks around their
+//! writes. Upstream stores allocations as objects of their own, because several servers share them, and then needs repair loops
+//! for when the two disagree; on one server the Services are the only truth and a restart repairs everything. A write holds what
+//! it takes in a [`taking::Taking`], which knows what to give back when it fails. [`Allocators::repair`] compares with what is
+//! stored, should a write have been cut off, and finds Services that share a number.
+//!
+//! Both ranges are split in two bands, as upstream's are: automatic choices come from the upper band while it lasts, so that
+//! the lower one stays free for addresses that people choose.
+
+// Numbers here come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
+use std::{net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use knarr_api::Kind;
+use knarr_auth::objects::Objects;
+use knarr_meta::{object, status::Status};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::hook::{Taken, WriteHook};
+
+mod cluster_ip;
+mod node_port;
+mod pool;
+mod service;
+mod taking;
+#[cfg(test)]
+mod tests;
+
+use cluster_ip::Cidr;
+use pool::Pool;
+use taking::{Pools, Taking};
+
+/// What is taken without a stored Service is given back after this long: no write lasts longer.
+const UNCLAIMED_LIFE: Duration = Duration::from_secs(120);
+/// How often the server should call [`Allocators::repair`].
+pub const REPAIR_PERIOD: Duration = Duration::from_secs(180);
+
+/// Who reports in events.
+const COMPONENT: &str = "service-allocation-repair-controller";
+
+/// Ranges to allocate from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `10.43.0.0/16`
+    pub service_cidr: String,
+    /// Upstream's default: 30000-32767.
+    pub node_ports: RangeInclusive<u16>,
+}
+
+impl Config {
+    /// The usual node ports.
+    pub fn new(service_cidr: impl Into<String>) -> Config {
+        Config {
+            service_cidr: service_cidr.into(),
+            node_ports: 30000..=32767,
+        }
+    }
+}
+
+/// A range that cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    #[error("service CIDR {0:?} is not an address range")]
+    Cidr(String),
+    #[error("service CIDR {0:?} is too small: it needs at least 8 addresses")]
+    CidrTooSmall(String),
+    #[error("node port range {0}-{1} is empty")]
+    Ports(u16, u16),
+}
+
+/// Allocates for Services.
+pub struct Allocators {
+    objects: Arc<dyn Objects>,
+    cidr: Cidr,
+    pools: Arc<Pools>,
+}
+
+/// A Service that has a number which another one has too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Duplicate {
+    /// The younger of the two.
+    pub service: Value,
+    pub reason: &'static str,
+    /// Upstream's words.
+    pub message: String,
+}
+
+impl Duplicate {
+    /// The event of the finding. Its name follows from what was found.
+    pub fn event(&self, now: &str) -> Value {
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.message.as_bytes());
+        let hash: String = digest.as_ref()[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        let (namespace, name) = (
+            object::namespace(&self.service),
+            object::name(&self.service),
+        );
+        json!({
+            "metadata": {"name": format!("{name}.{hash}"), "namespace": namespace},
+            "involvedObject": {
+                "kind": "Service",
+                "apiVersion": "v1",
+                "namespace": namespace,
+                "name": name,
+                "uid": object::uid(&self.service),
+            },
+            "type": "Warning",
+            "reason": self.reason,
+            "message": self.message,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        })
+    }
+}
+
+/// The first address of a service CIDR: that of the `default/kubernetes` Service.
+pub fn first_service_ip(service_cidr: &str) -> Result<IpAddr, Error> {
+    Ok(Cidr::parse(service_cidr)?.address(0))
+}
+
+impl Allocators {
+    /// Takes what the cached Services have; call it when the cache has been filled.
+    pub fn new(config: &Config, objects: Arc<dyn Objects>) -> Result<Allocators, Error> {
+        let cidr = Cidr::parse(&config.service_cidr)?;
+        let (first, last) = (*config.node_ports.start(), *config.node_ports.end());
+        if first == 0 || first > last {
+            return Err(Error::Ports(first, last));
+        }
+        let ips = Pool::new(0..cidr.size(), cluster_ip::band(cidr.size()));
+        let ports = Pool::new(
+            first.into()..u64::from(last) + 1,
+            node_port::band(u64::from(last.abs_diff(first)) + 1),
+        );
+        let allocators = Allocators {
+            pools: Arc::new(Pools {
+                ips: Mutex::new(ips),
+                ports: Mutex::new(ports),
+            }),
+            cidr,
+            objects,
+        };
+        allocators.repair();
+        Ok(allocators)
+    }
+
+    /// Makes the pools agree with the cached Services again; what a running write has just taken stays taken. Returns what more
+    /// than one Service has, which only its users can mend.
+    pub fn repair(&self) -> Vec<Duplicate> {
+        let mut stored: Vec<Value> = self
+            .objects
+            .list("", "services", "")
+            .iter()
+            .filter_map(|service| serde_json::from_slice(&service.json).ok())
+            .collect();
+        stored.sort_by_cached_key(|service| object::creation_timestamp(service).to_owned());
+        let ips: Vec<(&Value, IpAddr)> = stored
+            .iter()
+            .flat_map(|service| {
+                service::ips(service)
+                    .into_iter()
+                    .map(move |ip| (service, ip))
+            })
+            .filter(|(_, ip)| self.cidr.offset(*ip).is_some())
+            .collect();
+        let claims = ips
+            .iter()
+            .filter_map(|(service, ip)| Some((self.cidr.offset(*ip)?, object::uid(service))));
+        let found_ips = self.pools.ips.lock().reconcile(claims, UNCLAIMED_LIFE);
+        let ports: Vec<(&Value, u64)> = stored
+            .iter()
+            .flat_map(|s| {
+                service::node_ports(s)
+                    .into_iter()
+                    .map(move |port| (s, port))
+            })
+            .collect();
+        let claims = ports.iter().map(|(s, port)| (*port, object::uid(s)));
+        let found_ports = self.pools.ports.lock().reconcile(claims, UNCLAIMED_LIFE);
+        if found_ips.leaked > 0 || found_ports.leaked > 0 {
+            tracing::info!(
+                ips = found_ips.leaked,
+                ports = found_ports.leaked,
+                "gave back service addresses and node ports that no Service has"
+            );
+        }
+        let ips = found_ips.duplicates.into_iter().map(|at| {
+            let (service, ip) = ips[at];
+            let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
+            Duplicate {
+                service: service.clone(),
+                reason: "ClusterIPAlreadyAllocated",
+                message: format!(
+                    "Cluster IP [{family}]:{ip} was assigned to multiple services; please recreate service"
+                ),
+            }
+        });
+        let ports = found_ports.duplicates.into_iter().map(|at| {
+            let (service, port) = ports[at];
+            Duplicate {
+                service: service.clone(),
+                reason: "PortAlreadyAllocated",
+                message: format!(
+                    "Port {port} was assigned to multiple services; please recreate service"
+                ),
+            }
+        });
+        ips.chain(ports).collect()
+    }
+
+    /// Gives back what a Service has of these numbers.
+    fn release(&self, uid: &str, ips: Vec<IpAddr>, ports: Vec<u64>) {
+        let mut pool = self.pools.ips.lock();
+        for offset in ips.into_iter().filter_map(|ip| self.cidr.offset(ip)) {
+            pool.release(offset, uid);
+        }
+        let mut pool = self.pools.ports.lock();
+        ports.into_iter().for_each(|port| pool.release(port, uid));
+    }
+
+    /// Takes what `new` needs beyond `old`; on an error everything taken here is given back.
+    fn take(&self, new: &mut Value, old: Option<&Value>) -> Result<Box<dyn Taken>, Status> {
+        let mut taking = Box::new(Taking::new(self.pools.clone()));
+        match self.take_into(&mut taking, new, old) {
+            Ok(()) => Ok(taking),
+            Err(status) => {
+                taking.undo();
+                Err(status)
+            }
+        }
+    }
+
+    fn take_into(
+        &self,
+        taking: &mut Taking,
+        new: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Status> {
+        cluster_ip::init_families(new, old, &self.cidr)?;
+        if cluster_ip::takes(new, old) {
+            cluster_ip::take(new, &self.cidr, taking)?;
+        }
+        node_port::take(new, old, taking)
+    }
+}
+
+#[async_trait]
+impl WriteHook for Allocators {
+    fn handles(&self, kind: &Kind) -> bool {
+        kind.group.is_empty() && kind.resource == "services"
+    }
+
+    async fn before_create(&self, object: &mut Value) -> Result<Box<dyn Taken>, Status> {
+        service::normalize_create(object);
+        self.take(object, None)
+    }
+
+    async fn before_update(&self, new: &mut Value, old: &Value) -> Result<Box<dyn Taken>, Status> {
+        service::keep_allocated(new, old);
+        service::normalize_update(new, old);
+        self.take(new, Some(old))
+    }
+
+    async fn after_update(&self, new: &Value, old: &Value) {
+        let (kept_ips, kept_ports) = (service::ips(new), service::node_ports(new));
+        let (mut ips, mut ports) = (service::ips(old), service::node_ports(old));
+        ips.retain(|ip| !kept_ips.contains(ip));
+        ports.retain(|port| !kept_ports.contains(port));
+        self.release(object::uid(old), ips, ports);
+    }
+
+    async fn after_delete(&self, object: &Value) {
+        let (ips, ports) = (service::ips(object), service::node_ports(object));
+        self.release(object::uid(object), ips, ports);
+    }
+}

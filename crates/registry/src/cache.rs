@@ -1,0 +1,411 @@
+//! The watch cache: every resource's objects and recent events in memory, fed by the store's commit stream.
+//!
+//! One task reads the stream in revision order, applies each event to its resource and then advances the published revision.
+//! Reads never touch the store but for revisions older than the rings.
+
+pub mod damaged;
+pub mod entry;
+mod feed;
+pub mod filter;
+#[cfg(test)]
+mod model;
+pub mod published;
+pub mod resource;
+mod resources;
+pub mod ring;
+pub mod routes;
+pub mod watcher;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use knarr_api::{Kind, Kinds};
+use knarr_auth::objects::{Object, Objects};
+use knarr_meta::status::Status;
+use knarr_store::{Batch, Store};
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use self::{
+    entry::Entry,
+    feed::{MAX_CHANGES, Request},
+    filter::Filter,
+    published::Published,
+    resource::{Page, ResourceCache, Slice},
+    resources::Resources,
+    ring::{Ring, RingEvent},
+};
+use crate::{object_key, transform::Transformer};
+
+/// Every key of the server lies below.
+pub const REGISTRY: &str = "/registry/";
+/// How long a read waits for a revision that is not published yet, as upstream's watch cache.
+pub const FRESH_WAIT: Duration = Duration::from_secs(3);
+
+/// All resources.
+pub struct Cache {
+    store: Arc<dyn Store>,
+    transformer: Arc<Transformer>,
+    published: Published,
+    resources: ArcSwap<Resources>,
+    /// The way to the feed, which alone knows at which revision a resource can join.
+    changes: mpsc::Sender<Request>,
+    requests: Mutex<Option<mpsc::Receiver<Request>>>,
+    /// Kinds whose additions nobody waits for any more.
+    abandoned: Mutex<Vec<Arc<Kind>>>,
+    stopped: CancellationToken,
+}
+
+/// Why the cache cannot be filled or fed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot read the store")]
+    Store(#[from] knarr_store::Error),
+    #[error("the watch cache is fed already")]
+    Fed,
+    #[error("the watch cache has ended")]
+    Ended,
+    #[error("the watch cache did not change the set of its resources in time")]
+    Late,
+    #[error(transparent)]
+    Malformed(#[from] entry::Malformed),
+    #[error(transparent)]
+    Transform(#[from] crate::transform::Error),
+}
+
+impl Cache {
+    /// Loads every stored kind at the store's revision. The feed begins with [`Cache::feed`].
+    pub async fn load(
+        store: Arc<dyn Store>,
+        transformer: Arc<Transformer>,
+        kinds: &Kinds,
+    ) -> Result<Cache, Error> {
+        Cache::load_with(store, transformer, kinds, ring::RING_EVENTS).await
+    }
+
+    /// As [`Cache::load`], with rings of so many events.
+    async fn load_with(
+        store: Arc<dyn Store>,
+        transformer: Arc<Transformer>,
+        kinds: &Kinds,
+        ring_events: usize,
+    ) -> Result<Cache, Error> {
+        let revision = store.revision();
+        let (changes, requests) = mpsc::channel(MAX_CHANGES);
+        let cache = Cache {
+            store,
+            transformer,
+            published: Published::new(revision),
+            resources: ArcSwap::default(),
+            changes,
+            requests: Mutex::new(Some(requests)),
+            abandoned: Mutex::default(),
+            stopped: CancellationToken::new(),
+        };
+        let mut resources = Resources::default();
+        for kind in kinds.iter().filter(|kind| kind.storage.is_some()) {
+            let resource = cache.load_resource(kind, revision, ring_events).await?;
+            resources = resources.with(Arc::new(resource));
+        }
+        cache.resources.store(Arc::new(resources));
+        Ok(cache)
+    }
+
+    /// A resource as it is stored at `revision`.
+    async fn load_resource(
+        &self,
+        kind: &Arc<Kind>,
+        revision: u64,
+        ring_events: usize,
+    ) -> Result<ResourceCache, Error> {
+        let prefix = format!("{}/", kind.storage.as_deref().unwrap_or_default());
+        let range = self.store.range(&prefix, None, 0, Some(revision)).await?;
+        let mut entries = Vec::with_capacity(range.kvs.len());
+        let mut damaged = Vec::new();
+        for kv in range.kvs {
+            let key: Arc<str> = Arc::from(&kv.key[prefix.len()..]);
+            match self.read(kind, &kv.key, key.clone(), kv.mod_revision, kv.value) {
+                Ok(entry) => entries.push(Arc::new(entry)),
+                Err(error) => damaged.push((key, kv.mod_revision, error)),
+            }
+        }
+        let ring = Ring::new(revision, ring_events);
+        let ended = self.stopped.child_token();
+        let published = self.published.shared();
+        let resource = ResourceCache::new(kind.clone(), prefix, published, ring, entries, ended);
+        for (key, revision, error) in damaged {
+            tracing::error!(%error, resource = &*kind.resource, %key, "stored object cannot be read");
+            resource.damaged.note(&key, revision, error.to_string());
+        }
+        Ok(resource)
+    }
+
+    /// Ends every watch.
+    pub fn stop(&self) {
+        self.stopped.cancel();
+    }
+
+    pub fn published(&self) -> u64 {
+        self.published.get()
+    }
+
+    pub fn resource(&self, group: &str, resource: &str) -> Option<Arc<ResourceCache>> {
+        self.resources.load().find(group, resource).cloned()
+    }
+
+    /// 404 for a kind that was removed meanwhile.
+    pub fn of(&self, kind: &Kind) -> Result<Arc<ResourceCache>, Status> {
+        self.resource(&kind.group, &kind.resource)
+            .ok_or_else(Status::path_not_found)
+    }
+
+    /// All of them, in no order.
+    pub fn resources(&self) -> Vec<Arc<ResourceCache>> {
+        self.resources.load().iter().cloned().collect()
+    }
+
+    /// Waits until reads see every write that was acknowledged before this call.
+    pub async fn fresh(&self) -> Result<(), Status> {
+        self.at_least(self.store.revision()).await
+    }
+
+    /// Waits until `revision` is published; upstream's 504 where that takes too long.
+    pub async fn at_least(&self, revision: u64) -> Result<(), Status> {
+        if self.published.get() >= revision || self.published.reached(revision, FRESH_WAIT).await {
+            return Ok(());
+        }
+        Err(Status::too_large_resource_version(
+            revision,
+            self.published.get(),
+            1,
+        ))
+    }
+
+    /// Lists at exactly `revision`, from the ring or from the store's history. What is compacted is gone for all resources alike,
+    /// also for those that have not changed since: clients count on tokens to expire.
+    pub async fn list_at(
+        &self,
+        resource: &ResourceCache,
+        filter: &Filter,
+        page: Page<'_>,
+        revision: u64,
+    ) -> Result<Slice, ListError> {
+        if revision < self.store.compacted() {
+            return Err(ListError::Expired);
+        }
+        if let Some(slice) = resource.list_at(filter, page, revision) {
+            return Ok(slice);
+        }
+        let mut prefix = resource.prefix.clone();
+        if !filter.namespace().is_empty() {
+            prefix.push_str(filter.namespace());
+            prefix.push('/');
+        }
+        let start = page
+            .start
+            .map(|start| format!("{}{start}", resource.prefix));
+        let start = start.as_deref().filter(|s| *s > prefix.as_str());
+        let range = self
+            .store
+            .range(&prefix, start, 0, Some(revision))
+            .await
+            .map_err(|e| match e {
+                knarr_store::Error::Compacted { .. } => ListError::Expired,
+                other => ListError::Status(Box::new(Status::internal(other.to_string()))),
+            })?;
+        let mut slice = Slice {
+            revision,
+            ..Slice::default()
+        };
+        let total = range.kvs.len();
+        for (n, kv) in range.kvs.into_iter().enumerate() {
+            // What cannot be read is in no list.
+            let Ok(entry) = self.entry(resource, &kv.key, kv.mod_revision, kv.value) else {
+                continue;
+            };
+            if !filter.matches(&entry) {
+                continue;
+            }
+            if page.limit > 0 && slice.entries.len() == page.limit {
+                slice.more = true;
+                slice.remaining = filter.selects_everything().then_some((total - n) as u64);
+                break;
+            }
+            slice.entries.push(entry);
+        }
+        Ok(slice)
+    }
+
+    /// A resource's events above `after` up to `until`, from the store's history.
+    pub fn replay(
+        self: &Arc<Self>,
+        resource: Arc<ResourceCache>,
+        after: u64,
+        until: u64,
+    ) -> BoxStream<'static, Result<Arc<RingEvent>, Status>> {
+        let cache = self.clone();
+        stream::once(async move {
+            let watch = cache.store.watch(&resource.prefix, after + 1).await;
+            let watch = watch.map_err(|e| watch_error(&e, after, until))?;
+            let batches = stream::unfold(Some(watch), move |watch| async move {
+                let mut watch = watch?;
+                Some(match watch.next_batch().await {
+                    Ok(batch) => {
+                        let more = batch.revision < until;
+                        (Ok(batch), more.then_some(watch))
+                    }
+                    Err(error) => (Err(watch_error(&error, after, until)), None),
+                })
+            });
+            Ok(batches.flat_map(move |batch| {
+                stream::iter(match batch {
+                    Ok(batch) => cache.ring_events(&resource, &batch, until),
+                    Err(status) => vec![Err(status)],
+                })
+            }))
+        })
+        .flat_map(|made: Result<_, Status>| match made {
+            Ok(events) => events.boxed(),
+            Err(status) => stream::once(async move { Err(status) }).boxed(),
+        })
+        .boxed()
+    }
+
+    fn ring_events(
+        &self,
+        resource: &ResourceCache,
+        batch: &Batch,
+        until: u64,
+    ) -> Vec<Result<Arc<RingEvent>, Status>> {
+        let commits = batch.commits.iter().filter(|c| c.revision <= until);
+        let events = commits.flat_map(|c| c.events.iter().map(|e| (c.revision, e)));
+        // What cannot be read is not there, as in lists.
+        let state = |kv: &Option<knarr_store::KeyValue>| {
+            let kv = kv.as_ref()?;
+            let value = kv.value.clone();
+            self.entry(resource, &kv.key, kv.mod_revision, value).ok()
+        };
+        let made = events.filter_map(|(revision, event)| {
+            let (new, old) = (state(&event.value), state(&event.previous));
+            let seen = new.is_some() || old.is_some();
+            seen.then(|| Ok(Arc::new(RingEvent::new(revision, new, old))))
+        });
+        made.collect()
+    }
+
+    fn entry(
+        &self,
+        resource: &ResourceCache,
+        key: &str,
+        revision: u64,
+        value: Bytes,
+    ) -> Result<Arc<Entry>, Error> {
+        let short = key.strip_prefix(resource.prefix.as_str()).unwrap_or(key);
+        let entry = self.read(&resource.kind, key, Arc::from(short), revision, value)?;
+        Ok(Arc::new(entry))
+    }
+
+    /// An object from what is stored at `key`, which is `short` within its resource.
+    fn read(
+        &self,
+        kind: &Kind,
+        key: &str,
+        short: Arc<str>,
+        revision: u64,
+        value: Bytes,
+    ) -> Result<Entry, Error> {
+        let stale = self.transformer.is_stale(kind, &value);
+        let plain = self.transformer.decode(kind, key, value)?;
+        let mut entry = Entry::new(kind, short, revision, plain)?;
+        entry.stale |= stale;
+        Ok(entry)
+    }
+}
+
+/// Why a list at a past revision failed.
+#[derive(Debug)]
+pub enum ListError {
+    /// The revision is compacted.
+    Expired,
+    Status(Box<Status>),
+}
+
+fn watch_error(error: &knarr_store::Error, after: u64, oldest: u64) -> Status {
+    match error {
+        knarr_store::Error::Compacted { .. } => {
+            Status::expired(format!("too old resource version: {after} ({oldest})"))
+        }
+        other => Status::internal(other.to_string()),
+    }
+}
+
+#[async_trait]
+impl Objects for Cache {
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Object> {
+        let cache = self.resource(group, resource)?;
+        let entry = cache.get(&object_key(&cache.kind, namespace, name))?;
+        Some(object(&entry))
+    }
+
+    async fn appears(
+        &self,
+        group: &str,
+        resource: &str,
+        namespace: &str,
+        name: &str,
+        wait: Duration,
+    ) -> Option<Object> {
+        let cache = self.resource(group, resource)?;
+        let key = object_key(&cache.kind, namespace, name);
+        let entry = cache.appears(&key, wait).await?;
+        Some(object(&entry))
+    }
+
+    fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Object> {
+        let Some(cache) = self.resource(group, resource) else {
+            return Vec::new();
+        };
+        let filter = Filter::in_namespace(namespace);
+        let slice = cache.list(
+            &filter,
+            Page {
+                start: None,
+                limit: 0,
+            },
+        );
+        slice.entries.iter().map(object).collect()
+    }
+
+    fn list_by_field(
+        &self,
+        group: &str,
+        resource: &str,
+        field: &str,
+        value: &str,
+    ) -> Option<Vec<Object>> {
+        if field != filter::INDEXED_FIELD {
+            return None;
+        }
+        let entries = self.resource(group, resource)?.by_field(value)?;
+        Some(entries.iter().map(object).collect())
+    }
+
+    fn revision_of(&self, group: &str, resource: &str) -> u64 {
+        self.resource(group, resource)
+            .map_or(0, |c| c.last_change())
+    }
+}
+
+fn object(entry: &Arc<Entry>) -> Object {
+    Object {
+        revision: entry.revision,
+        json: entry.json.clone(),
+    }
+}

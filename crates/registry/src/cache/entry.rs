@@ -1,0 +1,360 @@
+//! One state of one object: plaintext bytes as stored, the place where a resourceVersion is written in, and what selectors look at.
+//!
+//! Stored JSON has a fixed head, `{"kind":K,"apiVersion":V,"metadata":{`, so that the places are found without parsing and a
+//! list item (which carries no type, as upstream's) is a slice of the same bytes.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use knarr_api::Kind;
+use serde_json::Value;
+
+/// The most bytes `"resourceVersion":"…",` can take: fixed text and 20 digits.
+const VERSION_FIELD_BYTES: usize = 42;
+
+/// The most bytes of a PartialObjectMetadata without its metadata: fixed text and `meta.k8s.io/v1beta1`.
+const PARTIAL_HEAD_BYTES: usize = 78;
+
+/// Keys and values in the order of the keys.
+pub type Labels = Box<[(Box<str>, Box<str>)]>;
+
+/// An object's state. Shared by the cache, the ring and every response that serves it.
+#[derive(Debug)]
+pub struct Entry {
+    /// `namespace/name`, or `name` where cluster-scoped.
+    pub key: Arc<str>,
+    /// Modification revision: the object's resourceVersion. 0: it was never stored (a dry run), and has none.
+    pub revision: u64,
+    /// JSON of the stored version without resourceVersion.
+    pub json: Bytes,
+    /// The store has it in another form: in a version that was stored before, without today's defaults, or not encrypted. A write that
+    /// changes nothing stores it anew.
+    pub stale: bool,
+    /// Where `"metadata":{` begins.
+    meta_at: u32,
+    /// Where the metadata object's closing brace is.
+    meta_end: u32,
+    pub labels: Labels,
+    /// Values of the kind's selectable fields, in its order.
+    pub fields: Box<[Box<str>]>,
+}
+
+/// Why stored bytes are not an object.
+#[derive(Debug, thiserror::Error)]
+#[error("stored value of {key} is not an object of its kind: {why}")]
+pub struct Malformed {
+    pub key: String,
+    pub why: String,
+}
+
+const METADATA: &[u8] = b"\"metadata\":{";
+
+/// Encodes an object for the store: kind, apiVersion and metadata first, resourceVersion left out.
+pub fn encode(object: &Value) -> Bytes {
+    let mut out = Vec::with_capacity(1024);
+    let empty = serde_json::Map::new();
+    let map = object.as_object().unwrap_or(&empty);
+    let field = |out: &mut Vec<u8>, name: &str, value: &Value| {
+        // Writing JSON trees into memory cannot fail.
+        let _ = serde_json::to_writer(&mut *out, name);
+        out.push(b':');
+        let _ = serde_json::to_writer(&mut *out, value);
+    };
+    out.push(b'{');
+    for name in ["kind", "apiVersion"] {
+        field(&mut out, name, map.get(name).unwrap_or(&Value::Null));
+        out.push(b',');
+    }
+    out.extend_from_slice(METADATA);
+    let mut first = true;
+    for (name, value) in map
+        .get("metadata")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty)
+    {
+        if name == "resourceVersion" {
+            continue;
+        }
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        field(&mut out, name, value);
+    }
+    out.push(b'}');
+    for (name, value) in map {
+        if !matches!(name.as_str(), "kind" | "apiVersion" | "metadata") {
+            out.push(b',');
+            field(&mut out, name, value);
+        }
+    }
+    out.push(b'}');
+    Bytes::from(out)
+}
+
+impl Entry {
+    /// From a stored value. Values in another layout than [`encode`]'s (written by other software) are encoded anew.
+    pub fn new(kind: &Kind, key: Arc<str>, revision: u64, json: Bytes) -> Result<Entry, Malformed> {
+        let name = key.clone();
+        let malformed = |why: String| Malformed {
+            key: name.to_string(),
+            why,
+        };
+        let (json, mut stale) = match kind.strategy.reads() {
+            true => read(kind, json).map_err(malformed)?,
+            false => (json, false),
+        };
+        let (json, meta_at, meta_end) = match layout(&json, head(kind)) {
+            Some((at, end)) => (json, at, end),
+            None => {
+                let tree: Value =
+                    serde_json::from_slice(&json).map_err(|e| malformed(e.to_string()))?;
+                let json = encode(&tree);
+                stale = true;
+                let (at, end) = layout(&json, json.len().saturating_sub(METADATA.len()))
+                    .ok_or_else(|| malformed("no metadata".into()))?;
+                (json, at, end)
+            }
+        };
+        let mut entry = Entry {
+            key,
+            revision,
+            stale,
+            meta_at: meta_at as u32,
+            meta_end: meta_end as u32,
+            labels: Box::default(),
+            fields: Box::default(),
+            json,
+        };
+        entry.labels = labels(entry.metadata()).map_err(|e| malformed(e.to_string()))?;
+        if !kind.strategy.selectable_fields().is_empty() {
+            let tree: Value =
+                serde_json::from_slice(&entry.json).map_err(|e| malformed(e.to_string()))?;
+            entry.fields = kind
+                .strategy
+                .field_values(&tree)
+                .into_iter()
+                .map(String::into_boxed_str)
+                .collect();
+        } else {
+            serde_json::from_slice::<serde::de::IgnoredAny>(&entry.json)
+                .map_err(|e| malformed(e.to_string()))?;
+        }
+        Ok(entry)
+    }
+
+    /// A state just encoded by [`encode`], for an answer: without what selectors look at.
+    pub fn bare(kind: &Kind, key: String, revision: u64, json: Bytes) -> Entry {
+        let (meta_at, meta_end) = layout(&json, head(kind)).unwrap_or_default();
+        Entry {
+            key: key.into(),
+            revision,
+            json,
+            stale: false,
+            meta_at: meta_at as u32,
+            meta_end: meta_end as u32,
+            labels: Box::default(),
+            fields: Box::default(),
+        }
+    }
+
+    /// Namespace and name.
+    pub fn namespaced_name(&self) -> (&str, &str) {
+        match self.key.split_once('/') {
+            Some((namespace, name)) => (namespace, name),
+            None => ("", &self.key),
+        }
+    }
+
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let at = self.labels.binary_search_by(|(k, _)| (**k).cmp(key)).ok()?;
+        Some(&self.labels[at].1)
+    }
+
+    /// The metadata object's JSON, without resourceVersion.
+    pub fn metadata(&self) -> &[u8] {
+        &self.json[self.meta_at as usize + METADATA.len() - 1..=self.meta_end as usize]
+    }
+
+    /// Parses the state; resourceVersion is set where there is one.
+    pub fn tree(&self) -> Value {
+        let mut tree: Value = serde_json::from_slice(&self.json).unwrap_or_default();
+        if self.revision > 0
+            && let Some(meta) = tree.get_mut("metadata").and_then(Value::as_object_mut)
+        {
+            meta.insert(
+                "resourceVersion".into(),
+                Value::String(self.revision.to_string()),
+            );
+        }
+        tree
+    }
+
+    /// The whole object at its own revision.
+    pub fn object(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.json.len() + VERSION_FIELD_BYTES);
+        self.write_object(&mut out, self.revision);
+        out.freeze()
+    }
+
+    /// Upper bound of what the write methods append.
+    pub fn size(&self) -> usize {
+        self.json.len() + VERSION_FIELD_BYTES
+    }
+
+    /// Appends the object with the resourceVersion `revision`.
+    pub fn write_object(&self, out: &mut BytesMut, revision: u64) {
+        out.put_slice(&self.json[..self.splice()]);
+        self.write_version(out, revision);
+        out.put_slice(&self.json[self.splice()..]);
+    }
+
+    /// Appends the object as a list item: without kind and apiVersion.
+    pub fn write_item(&self, out: &mut BytesMut) {
+        out.put_u8(b'{');
+        out.put_slice(METADATA);
+        self.write_version(out, self.revision);
+        out.put_slice(&self.json[self.splice()..]);
+    }
+
+    /// Exactly how many bytes [`Entry::write_item`] appends.
+    pub fn item_size(&self) -> usize {
+        let fixed = 1 + METADATA.len() + r#""resourceVersion":"""#.len();
+        let comma = usize::from(self.metadata() != b"{}");
+        fixed + decimal_digits(self.revision) + comma + self.json.len() - self.splice()
+    }
+
+    /// Appends the metadata object with the resourceVersion `revision`.
+    pub fn write_metadata(&self, out: &mut BytesMut, revision: u64) {
+        out.put_u8(b'{');
+        self.write_version(out, revision);
+        out.put_slice(&self.json[self.splice()..=self.meta_end as usize]);
+    }
+
+    /// Appends the object's PartialObjectMetadata of the version `api_version`.
+    pub fn write_partial(&self, out: &mut BytesMut, revision: u64, api_version: &str) {
+        out.put_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"");
+        out.put_slice(api_version.as_bytes());
+        out.put_slice(b"\",\"metadata\":");
+        self.write_metadata(out, revision);
+        out.put_u8(b'}');
+    }
+
+    /// Upper bound of what [`Entry::write_partial`] appends.
+    pub fn partial_size(&self) -> usize {
+        PARTIAL_HEAD_BYTES + VERSION_FIELD_BYTES + self.metadata().len()
+    }
+
+    fn splice(&self) -> usize {
+        self.meta_at as usize + METADATA.len()
+    }
+
+    fn write_version(&self, out: &mut BytesMut, revision: u64) {
+        if revision == 0 {
+            return;
+        }
+        out.put_slice(b"\"resourceVersion\":\"");
+        put_decimal(out, revision);
+        out.put_u8(b'"');
+        if self.meta_end as usize != self.splice() {
+            out.put_u8(b',');
+        }
+    }
+}
+
+/// Appends a number in decimal without allocating.
+pub fn put_decimal(out: &mut BytesMut, mut number: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.put_slice(&digits[at..]);
+}
+
+fn decimal_digits(number: u64) -> usize {
+    number.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
+/// A stored object as its kind is now: its schema, and the version that is stored, may have changed since it was written. With it,
+/// whether anything has.
+fn read(kind: &Kind, json: Bytes) -> Result<(Bytes, bool), String> {
+    let mut tree: Value = serde_json::from_slice(&json).map_err(|e| e.to_string())?;
+    kind.strategy.read(&mut tree)?;
+    // What a webhook converts says in which version it was written.
+    let converted = kind.strategy.conversion().is_some();
+    if let Some(map) = tree.as_object_mut()
+        && !converted
+    {
+        map.insert("kind".into(), Value::from(&*kind.kind));
+        map.insert("apiVersion".into(), Value::from(kind.api_version()));
+    }
+    let read = encode(&tree);
+    // Bytes that stay the same stay shared with the store.
+    Ok(match read == json {
+        true => (json, false),
+        false => (read, true),
+    })
+}
+
+/// Most bytes before the metadata of an object of this kind.
+fn head(kind: &Kind) -> usize {
+    let stored = kind.stored.as_ref().map_or(0, |version| version.len());
+    r#"{"kind":"","apiVersion":"/","#.len()
+        + kind.kind.len()
+        + kind.group.len()
+        + kind.version.len().max(stored)
+}
+
+/// Positions of `"metadata":{` and of its closing brace, if metadata comes within `head` bytes after kind and apiVersion.
+fn layout(json: &[u8], head: usize) -> Option<(usize, usize)> {
+    if !json.starts_with(b"{\"kind\":\"") || json.len() > u32::MAX as usize {
+        return None;
+    }
+    let window = &json[..json.len().min(head + METADATA.len())];
+    let at = window.windows(METADATA.len()).position(|w| w == METADATA)?;
+    if !json[..at].ends_with(b"\",") {
+        return None;
+    }
+    let end = closing_brace(json, at + METADATA.len() - 1)?;
+    Some((at, end))
+}
+
+/// Index of the brace that closes the one at `open`.
+fn closing_brace(json: &[u8], open: usize) -> Option<usize> {
+    let (mut depth, mut quoted, mut at) = (0usize, false, open);
+    while let Some(&byte) = json.get(at) {
+        match byte {
+            b'\\' if quoted => at += 1,
+            b'"' => quoted = !quoted,
+            b'{' if !quoted => depth += 1,
+            b'}' if !quoted => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
+fn labels(metadata: &[u8]) -> Result<Labels, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        #[serde(default)]
+        labels: Option<std::collections::BTreeMap<Box<str>, Box<str>>>,
+    }
+    let metadata: Metadata = serde_json::from_slice(metadata)?;
+    Ok(metadata.labels.unwrap_or_default().into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! The write path: the only code that changes what is stored.
+//!
+//! Create, update and delete each run the same steps whoever asks: defaults, mutating admission, strategy, validation, validating
+//! admission, one encoding, one commit. An update runs all of it again when another writer was faster.
+
+// Numbers here come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
+pub mod create;
+pub mod delete;
+mod hooks;
+mod own;
+mod part;
+pub mod update;
+
+pub use delete::{DeleteOptions, Propagation};
+pub use knarr_admission::{Warnings, request::Phase};
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use knarr_admission::{
+    reinvocation::Reinvocation,
+    request::{AdmissionRequest, Operation, Options},
+};
+use knarr_api::{Alias, Kind};
+use knarr_auth::UserInfo;
+use knarr_meta::{GroupResource, status::Status};
+use knarr_store::{Change, Expect, Op, Outcome};
+use serde_json::{Map, Value};
+
+use crate::{
+    Registry,
+    cache::entry::{self, Entry},
+    managed::{self, Managed},
+    object_key,
+};
+
+/// How often a write that loses against others is tried before it answers 409.
+pub const ATTEMPTS: usize = 64;
+
+/// Who writes what, where.
+#[derive(Clone, Copy)]
+pub struct Write<'a> {
+    pub kind: &'a Kind,
+    /// Group of the version the client uses, for errors.
+    pub group: &'a str,
+    /// The version of the request, where it is not the kind's own.
+    pub alias: Option<&'a Alias>,
+    /// What the request says beside the object.
+    pub options: &'a dyn Options,
+    /// Empty for cluster-scoped kinds.
+    pub namespace: &'a str,
+    pub subresource: &'a str,
+    pub user: &'a UserInfo,
+    pub dry_run: bool,
+    pub warnings: &'a Warnings,
+    pub managed: Managed<'a>,
+}
+
+impl Write<'_> {
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource::new(self.group.to_owned(), self.kind.resource.clone())
+    }
+
+    /// The object's key in the cache, and in the store.
+    fn keys(&self, name: &str) -> (String, String) {
+        let short = object_key(self.kind, self.namespace, name);
+        let full = format!(
+            "{}/{short}",
+            self.kind.storage.as_deref().unwrap_or_default()
+        );
+        (short, full)
+    }
+}
+
+/// An object as it is stored now.
+pub struct Current {
+    pub entry: Arc<Entry>,
+    /// With resourceVersion.
+    pub tree: Value,
+}
+
+/// Why a commit did not happen.
+enum Refused {
+    /// Another writer was faster; the store was at this revision.
+    Conflict(u64),
+    Status(Status),
+    /// The store failed: the write may have happened.
+    Unknown(Status),
+}
+
+impl Registry {
+    /// Reads an object so that every acknowledged write is seen.
+    pub async fn current(&self, write: &Write<'_>, name: &str) -> Result<Current, Status> {
+        self.cache.fresh().await?;
+        let (short, _) = write.keys(name);
+        let entry = self
+            .cache
+            .of(write.kind)?
+            .find(&short)?
+            .ok_or_else(|| Status::not_found(write.group_resource(), name))?;
+        let tree = self.in_version(write.kind, entry.tree()).await?;
+        Ok(Current { entry, tree })
+    }
+
+    /// An object of the write's version as it is stored.
+    async fn encode(&self, write: &Write<'_>, tree: &Value) -> Result<Bytes, Refused> {
+        if write.kind.stored.is_none() {
+            return Ok(entry::encode(tree));
+        }
+        let stored = self.in_stored_version(write.kind, tree).await;
+        Ok(entry::encode(&stored.map_err(Refused::Status)?))
+    }
+
+    /// What is stored of an object: one that its managed fields alone make too large goes without them, as upstream. Not after an
+    /// apply, which is about them.
+    async fn encode_bounded(&self, write: &Write<'_>, tree: &mut Value) -> Result<Bytes, Refused> {
+        let json = self.encode(write, tree).await?;
+        if json.len() <= MAX_OBJECT_BYTES || !matches!(write.managed, Managed::Update(_)) {
+            return Ok(json);
+        }
+        managed::put(tree, None);
+        self.encode(write, tree).await
+    }
+
+    /// Commits what [`Registry::encode`] made.
+    async fn commit(
+        &self,
+        write: &Write<'_>,
+        name: &str,
+        json: Bytes,
+        expect: Expect,
+    ) -> Result<Arc<Entry>, Refused> {
+        let (short, full) = write.keys(name);
+        if json.len() > MAX_OBJECT_BYTES {
+            return Err(Refused::Status(Status::request_too_large(format!(
+                "limit is {MAX_OBJECT_BYTES}"
+            ))));
+        }
+        let stored = self
+            .transformer
+            .encode(write.kind, &full, json.clone())
+            .map_err(|e| Refused::Status(Status::internal(e)))?;
+        let revision = self.commit_op(full, expect, Change::Put(stored)).await?;
+        Ok(Arc::new(Entry::bare(write.kind, short, revision, json)))
+    }
+
+    async fn commit_op(&self, key: String, expect: Expect, change: Change) -> Result<u64, Refused> {
+        match self
+            .store
+            .commit(Op {
+                key,
+                expect,
+                change,
+            })
+            .await
+        {
+            Ok(Outcome::Committed { revision, .. }) => Ok(revision),
+            Ok(Outcome::Conflict { revision, .. }) => Err(Refused::Conflict(revision)),
+            Err(knarr_store::Error::TooLarge { limit, .. }) => Err(Refused::Status(
+                Status::request_too_large(format!("limit is {limit}")),
+            )),
+            Err(error @ knarr_store::Error::Full) => Err(Refused::Status(Status::internal(error))),
+            Err(error) => Err(Refused::Unknown(Status::internal(error))),
+        }
+    }
+
+    /// What a dry run answers with: the object as it would be stored, at the revision it has (0: none).
+    fn pretend(&self, write: &Write<'_>, name: &str, json: Bytes, revision: u64) -> Arc<Entry> {
+        let (short, _) = write.keys(name);
+        Arc::new(Entry::bare(write.kind, short, revision, json))
+    }
+
+    /// Runs a phase of admission.
+    pub async fn admit(
+        &self,
+        write: &Write<'_>,
+        operation: Operation,
+        name: &str,
+        phase: Phase,
+        object: Option<&mut Value>,
+        old: Option<&Value>,
+    ) -> Result<bool, Status> {
+        let snapshot = self.catalog.current();
+        let mut reinvocation = Reinvocation::default();
+        let mut request = AdmissionRequest {
+            operation,
+            kind: write.kind,
+            alias: write.alias,
+            kinds: &snapshot.kinds,
+            converter: self,
+            options: write.options,
+            subresource: write.subresource,
+            namespace: write.namespace,
+            name,
+            user: write.user,
+            own: std::ptr::eq(write.user, &self.own_user),
+            dry_run: write.dry_run,
+            object,
+            old,
+            warnings: write.warnings,
+            reinvocation: &mut reinvocation,
+        };
+        let ran = self.run_plugins(&mut request, phase).await?;
+        if request.reinvocation.begin_again() {
+            self.run_plugins(&mut request, phase).await?;
+        }
+        Ok(ran)
+    }
+
+    /// Whether any plugin ran.
+    async fn run_plugins(
+        &self,
+        request: &mut AdmissionRequest<'_>,
+        phase: Phase,
+    ) -> Result<bool, Status> {
+        let mut ran = false;
+        for plugin in self.admission.iter().filter(|plugin| plugin.runs_in(phase)) {
+            if !plugin.handles(request) {
+                continue;
+            }
+            ran = true;
+            match phase {
+                Phase::Mutate => plugin.admit(request).await?,
+                Phase::Validate => plugin.validate(request).await?,
+            }
+        }
+        Ok(ran)
+    }
+}
+
+/// Most bytes of a stored object, as etcd's request limit.
+const MAX_OBJECT_BYTES: usize = 3 << 19;
+
+/// The metadata map, made where it is missing.
+pub fn metadata(tree: &mut Value) -> &mut Map<String, Value> {
+    if !tree.is_object() {
+        *tree = Value::Object(Map::new());
+    }
+    let map = tree.as_object_mut().expect("was made an object");
+    let meta = map
+        .entry("metadata")
+        .or_insert_with(|| Value::Object(Map::new()));
+    if !meta.is_object() {
+        *meta = Value::Object(Map::new());
+    }
+    meta.as_object_mut().expect("was made an object")
+}
+
+/// Stored objects carry the stored version's type, also where the server made them without.
+fn set_type(kind: &Kind, tree: &mut Value) {
+    if let Some(map) = tree.as_object_mut() {
+        map.insert("kind".into(), Value::from(&*kind.kind));
+        map.insert("apiVersion".into(), Value::from(kind.api_version()));
+    }
+}
+
+/// Sets the object's namespace to the request's, or refuses another one.
+fn check_namespace(write: &Write<'_>, tree: &mut Value) -> Result<(), Status> {
+    let meta = metadata(tree);
+    let given = meta.get("namespace").and_then(Value::as_str).unwrap_or("");
+    if given.is_empty() {
+        match write.namespace {
+            "" => meta.remove("namespace"),
+            namespace => meta.insert("namespace".into(), Value::from(namespace)),
+        };
+        return Ok(());
+    }
+    if given != write.namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether something keeps the object although its deletion was asked for.
+fn held(kind: &Kind, tree: &Value) -> bool {
+    let named = |path: &[&str]| knarr_meta::object::list_at(tree, path).is_empty();
+    !named(&["metadata", "finalizers"])
+        || (finalized_by_spec(kind) && !named(&["spec", "finalizers"]))
+}
+
+/// Kinds (namespaces) with finalizers in their spec, removed through `/finalize`.
+fn finalized_by_spec(kind: &Kind) -> bool {
+    kind.subresource("finalize").is_some()
+}

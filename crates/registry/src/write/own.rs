@@ -1,0 +1,84 @@
+//! The server's own writes.
+
+use async_trait::async_trait;
+use knarr_admission::writer::Writer;
+use knarr_api::{Kind, kind::Part};
+use knarr_meta::status::Status;
+use serde_json::Value;
+
+use super::Write;
+use crate::{
+    Registry, managed,
+    write::{DeleteOptions, Warnings},
+};
+
+impl Registry {
+    fn own_write<'a>(
+        &'a self,
+        kind: &'a Kind,
+        namespace: &'a str,
+        warnings: &'a Warnings,
+    ) -> Write<'a> {
+        Write {
+            kind,
+            group: &kind.group,
+            alias: None,
+            options: &(),
+            namespace,
+            subresource: "",
+            user: &self.own_user,
+            dry_run: false,
+            warnings,
+            managed: managed::OWN,
+        }
+    }
+}
+
+#[async_trait]
+impl Writer for Registry {
+    async fn create(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        mut object: Value,
+    ) -> Result<Value, Status> {
+        kind.strategy.default(&mut object);
+        let warnings = Warnings::default();
+        let write = self.own_write(kind, namespace, &warnings);
+        Ok(Registry::create(self, &write, object).await?.tree())
+    }
+
+    async fn update(
+        &self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+        part: Part,
+        change: &(dyn for<'v> Fn(&'v mut Value) -> Result<bool, Status> + Send + Sync),
+    ) -> Result<Value, Status> {
+        let warnings = Warnings::default();
+        let mut write = self.own_write(kind, namespace, &warnings);
+        if part == Part::Status {
+            write.subresource = "status";
+        }
+        let mut compute = |current: &Value| {
+            let mut tree = current.clone();
+            if change(&mut tree)? {
+                kind.strategy.default(&mut tree);
+                return Ok(tree);
+            }
+            Ok(current.clone())
+        };
+        Ok(Registry::update(self, &write, name, part, &mut compute)
+            .await?
+            .entry
+            .tree())
+    }
+
+    async fn delete(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(), Status> {
+        let warnings = Warnings::default();
+        let write = self.own_write(kind, namespace, &warnings);
+        Registry::delete(self, &write, name, &DeleteOptions::default()).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! What happens in the cluster that may let a pod fit that was ruled out.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Node;
+
+use crate::{pod_info::PodInfo, snapshot::NodeInfo};
+
+/// What happened to a node, or to a pod on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    NodeAdded,
+    NodeRemoved,
+    NodeLabels,
+    NodeTaints,
+    NodeUncordoned,
+    NodeAllocatable,
+    /// A pod was bound to it.
+    PodAdded,
+    /// The labels of a pod on it changed.
+    PodLabels,
+    /// A pod on it ended, was deleted, could not be bound, takes less than before, or is nominated to it no longer.
+    PodRemoved,
+}
+
+/// Something that may let a pod fit that did not before.
+#[derive(Clone, Copy)]
+pub struct ClusterEvent<'a> {
+    pub change: Change,
+    /// As it is now; of a node that was removed, as it was.
+    pub node: &'a NodeInfo,
+    /// As it was, where the node itself changed.
+    pub before: Option<&'a Node>,
+    /// The pods nominated to it, as it is now.
+    pub nominated: &'a [Arc<PodInfo>],
+    /// The pod that was added, changed or removed.
+    pub pod: Option<&'a PodInfo>,
+    /// As it was, where its labels changed.
+    pub pod_before: Option<&'a PodInfo>,
+}
+
+impl<'a> ClusterEvent<'a> {
+    /// A change of the node itself.
+    pub fn of_node(change: Change, node: &'a NodeInfo, before: Option<&'a Node>) -> Self {
+        Self {
+            change,
+            node,
+            before,
+            nominated: &[],
+            pod: None,
+            pod_before: None,
+        }
+    }
+
+    /// A change of a pod on the node.
+    pub fn of_pod(change: Change, node: &'a NodeInfo, pod: &'a PodInfo) -> Self {
+        Self {
+            change,
+            node,
+            before: None,
+            nominated: &[],
+            pod: Some(pod),
+            pod_before: None,
+        }
+    }
+
+    /// The pod that was removed.
+    pub fn freed(&self) -> Option<&'a PodInfo> {
+        self.pod.filter(|_| self.change == Change::PodRemoved)
+    }
+}
+
+/// A claim, a volume or a class came or changed.
+#[derive(Clone, Copy, Debug)]
+pub enum VolumeEvent<'a> {
+    Claim { namespace: &'a str, name: &'a str },
+    Volume,
+    Class,
+}

@@ -1,0 +1,179 @@
+//! Runs the plugins of an extension point.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    Change, ClusterEvent, CycleState, Filter, FilterSet, Plugins, PreFilter, Reason, Refusal,
+    Rejectors, ScoreState, VolumeEvent,
+};
+use crate::{
+    pod_info::PodInfo,
+    snapshot::{NodeInfo, Snapshot},
+};
+
+/// What PreFilter found.
+#[derive(Default)]
+pub struct Prepared {
+    pub state: CycleState,
+    /// The only nodes that plugins want to be asked about, and which plugins say so.
+    pub only: Option<(BTreeSet<String>, FilterSet)>,
+}
+
+impl Plugins {
+    /// Runs PreFilter.
+    ///
+    /// # Errors
+    /// The filter that rules out every node, and why.
+    pub fn pre_filter(
+        &self,
+        pod: &PodInfo,
+        cluster: &Snapshot,
+    ) -> Result<Prepared, (usize, Reason)> {
+        let mut prepared = Prepared::default();
+        for (index, filter) in self.filters.iter().enumerate() {
+            match filter.pre_filter(pod, cluster, &mut prepared.state) {
+                Ok(PreFilter::All) => {}
+                Ok(PreFilter::Skip) => prepared.state.skipped.insert(index),
+                Ok(PreFilter::Only(nodes)) => {
+                    let (mut all, mut by) = match prepared.only.take() {
+                        Some((before, by)) => (&before & &nodes, by),
+                        None => (nodes, FilterSet::default()),
+                    };
+                    by.insert(index);
+                    prepared.only = Some((std::mem::take(&mut all), by));
+                }
+                Err(why) => return Err((index, why)),
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Runs Filter for one node.
+    ///
+    /// # Errors
+    /// The first filter that rules it out, and why.
+    pub fn filter(
+        &self,
+        pod: &PodInfo,
+        node: &NodeInfo,
+        state: &CycleState,
+    ) -> Result<(), (usize, Refusal)> {
+        for (index, filter) in self.filters.iter().enumerate() {
+            if !state.skipped.contains(index) {
+                let verdict = filter.filter(pod, node, state);
+                verdict.map_err(|refusal| (index, refusal))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs Filter for one node, as it will be once the pods of this or a higher priority that are nominated to it are
+    /// there, and as it is: some plugins need what is there now (upstream `RunFilterPluginsWithNominatedPods`).
+    ///
+    /// # Errors
+    /// As [`Plugins::filter`].
+    pub fn filter_with_nominated(
+        &self,
+        pod: &PodInfo,
+        node: &NodeInfo,
+        state: &CycleState,
+        cluster: &Snapshot,
+    ) -> Result<(), (usize, Refusal)> {
+        let before = |other: &&Arc<PodInfo>| other.priority >= pod.priority && other.uid != pod.uid;
+        let nominated = cluster.nominated.to(node.name()).iter().filter(before);
+        let mut with: Option<(NodeInfo, CycleState)> = None;
+        for other in nominated {
+            let (node, state) = with.get_or_insert_with(|| (node.clone(), state.clone()));
+            node.add(other.clone());
+            self.add_pod(pod, other, node, state);
+        }
+        if let Some((node, state)) = &with {
+            self.filter(pod, node, state)?;
+        }
+        self.filter(pod, node, state)
+    }
+
+    /// Tells the state of a pod more on the node.
+    pub fn add_pod(&self, pod: &PodInfo, added: &PodInfo, node: &NodeInfo, state: &mut CycleState) {
+        for (_, filter) in self.asked(state.skipped) {
+            filter.add_pod(pod, added, node, state);
+        }
+    }
+
+    /// Tells the state of a pod less on the node.
+    pub fn remove_pod(
+        &self,
+        pod: &PodInfo,
+        removed: &PodInfo,
+        node: &NodeInfo,
+        state: &mut CycleState,
+    ) {
+        for (_, filter) in self.asked(state.skipped) {
+            filter.remove_pod(pod, removed, node, state);
+        }
+    }
+
+    /// Runs the scoring plugins; the total of each node. `each` is told what a plugin adds to it.
+    pub fn score(
+        &self,
+        pod: &PodInfo,
+        cluster: &Snapshot,
+        nodes: &[&NodeInfo],
+        mut each: impl FnMut(&'static str, &[i64]),
+    ) -> Vec<i64> {
+        let mut totals = vec![0; nodes.len()];
+        let mut scores = Vec::with_capacity(nodes.len());
+        let mut state = ScoreState::default();
+        for plugin in &self.scores {
+            if !plugin.pre_score(pod, cluster, nodes, &mut state) {
+                continue;
+            }
+            scores.clear();
+            scores.extend(nodes.iter().map(|node| plugin.score(pod, node, &state)));
+            plugin.normalize(nodes, &state, &mut scores);
+            for (total, score) in totals.iter_mut().zip(&mut scores) {
+                *score *= plugin.weight();
+                *total += *score;
+            }
+            each(plugin.name(), &scores);
+        }
+        totals
+    }
+
+    fn asked(&self, skipped: FilterSet) -> impl Iterator<Item = (usize, &dyn Filter)> {
+        let filters = self.filters.iter().enumerate();
+        filters
+            .filter(move |(index, _)| !skipped.contains(*index))
+            .map(|(index, filter)| (index, filter.as_ref()))
+    }
+
+    /// Some of the filters.
+    pub fn of(&self, some: FilterSet) -> impl Iterator<Item = &dyn Filter> {
+        let filters = self.filters.iter().enumerate();
+        filters
+            .filter(move |(index, _)| some.contains(*index))
+            .map(|(_, filter)| filter.as_ref())
+    }
+
+    /// Whether such a change may help any pod that `rejectors` ruled out. Where nobody did there was no node at all, and
+    /// anything may help.
+    pub fn may_help(&self, rejectors: Rejectors, change: Change) -> bool {
+        rejectors.is_empty() || self.of(rejectors).any(|f| f.changes().contains(&change))
+    }
+
+    /// Whether an event helps a pod that `rejectors` ruled out.
+    pub fn helps(&self, rejectors: Rejectors, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
+        let asks = |f: &dyn Filter| f.changes().contains(&event.change) && f.helps(pod, event);
+        rejectors.is_empty() || self.of(rejectors).any(asks)
+    }
+
+    /// Whether a change of claims, volumes or classes helps a pod that `rejectors` ruled out.
+    pub fn volumes_help(
+        &self,
+        rejectors: Rejectors,
+        pod: &PodInfo,
+        event: &VolumeEvent<'_>,
+    ) -> bool {
+        self.of(rejectors).any(|f| f.volumes_help(pod, event))
+    }
+}

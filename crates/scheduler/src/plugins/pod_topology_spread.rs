@@ -1,0 +1,275 @@
+//! PodTopologySpread: pods of a kind are spread over parts of the cluster.
+//!
+//! A part is the nodes with the same value of a label. `DoNotSchedule` constraints rule nodes out whose part would have too
+//! many pods more than the part with the fewest; `ScheduleAnyway` constraints rank. Pods without constraints of their own
+//! that belong to a Service or a controller are ranked by upstream's defaults: over hosts and over zones.
+
+mod constraint;
+mod owners;
+mod score;
+
+use std::{collections::HashMap, sync::Arc};
+
+use k8s_openapi::api::core::v1::Node;
+
+use constraint::{Constraint, DO_NOT_SCHEDULE};
+pub use owners::Owners;
+pub use score::ScoreState;
+
+use crate::{
+    framework::{Change, ClusterEvent, CycleState, Filter, PreFilter, Reason, Refusal},
+    pod_info::PodInfo,
+    snapshot::{NodeInfo, Snapshot, taints_of},
+};
+
+const SKEWED: &str = "node(s) didn't match pod topology spread constraints";
+const UNLABELLED: &str =
+    "node(s) didn't match pod topology spread constraints (missing required label)";
+
+/// The plugin.
+#[derive(Clone)]
+pub struct PodTopologySpread {
+    owners: Owners,
+}
+
+/// The pods in each part of the cluster.
+#[derive(Clone)]
+pub struct State {
+    constraints: Arc<[Constraint]>,
+    /// Of each constraint.
+    parts: Vec<Parts>,
+}
+
+/// The pods in each part by one label.
+#[derive(Clone, Default)]
+struct Parts {
+    counts: HashMap<String, i64>,
+    fewest: Fewest,
+}
+
+/// Two parts with few pods: the first has the fewest. That is enough to know the fewest as pods come and go in one part,
+/// without looking at all (upstream's `criticalPaths`).
+#[derive(Clone, Default)]
+struct Fewest {
+    parts: [Option<(String, i64)>; 2],
+}
+
+impl Fewest {
+    fn update(&mut self, part: &str, count: i64) {
+        let [first, second] = &mut self.parts;
+        let is = |place: &Option<(String, i64)>| place.as_ref().is_some_and(|(p, _)| p == part);
+        let fewer = |place: &Option<(String, i64)>| place.as_ref().is_none_or(|(_, c)| count < *c);
+        let found = || Some((part.to_owned(), count));
+        if is(first) {
+            *first = found();
+        } else if is(second) {
+            *second = found();
+        } else if fewer(first) {
+            *second = first.take();
+            *first = found();
+            return;
+        } else if fewer(second) {
+            *second = found();
+            return;
+        }
+        if let (Some((_, a)), Some((_, b))) = (&*first, &*second)
+            && a > b
+        {
+            std::mem::swap(first, second);
+        }
+    }
+
+    /// `None` without parts.
+    fn count(&self) -> Option<i64> {
+        self.parts[0].as_ref().map(|(_, count)| *count)
+    }
+}
+
+impl Parts {
+    fn add(&mut self, part: &str, by: i64) {
+        match self.counts.get_mut(part) {
+            Some(count) => *count = count.saturating_add(by),
+            None => {
+                self.counts.insert(part.to_owned(), by);
+            }
+        }
+    }
+
+    /// Too few parts count as if there were an empty one.
+    fn fewest(&self, constraint: &Constraint) -> Option<i64> {
+        match self.counts.len() < constraint.min_domains {
+            true => Some(0),
+            false => self.fewest.count(),
+        }
+    }
+
+    fn of(&self, part: &str) -> i64 {
+        self.counts.get(part).copied().unwrap_or(0)
+    }
+}
+
+impl State {
+    fn new(constraints: Vec<Constraint>, pod: &PodInfo, cluster: &Snapshot) -> Self {
+        let tallies: Vec<_> = constraints.iter().map(|c| c.tally(cluster)).collect();
+        let mut parts = vec![Parts::default(); constraints.len()];
+        for node in cluster.nodes() {
+            if !has_all(node, &constraints) {
+                continue;
+            }
+            for ((constraint, tally), parts) in constraints.iter().zip(&tallies).zip(&mut parts) {
+                if let Some(part) = node.label(&constraint.topology_key)
+                    && constraint.includes(pod, node)
+                {
+                    parts.add(part, tally.on(node.slot));
+                }
+            }
+        }
+        for parts in &mut parts {
+            for (part, count) in &parts.counts {
+                parts.fewest.update(part, *count);
+            }
+        }
+        Self {
+            constraints: constraints.into(),
+            parts,
+        }
+    }
+
+    fn count(&mut self, pod: &PodInfo, other: &PodInfo, node: &NodeInfo, by: i64) {
+        if other.namespace != pod.namespace || !has_all(node, &self.constraints) {
+            return;
+        }
+        for (constraint, parts) in self.constraints.iter().zip(&mut self.parts) {
+            if let Some(part) = node.label(&constraint.topology_key)
+                && constraint.scope.contains(other)
+                && constraint.includes(pod, node)
+            {
+                parts.add(part, by);
+                let count = parts.of(part);
+                parts.fewest.update(part, count);
+            }
+        }
+    }
+}
+
+/// Whether a node has the labels of all constraints.
+fn has_all(node: &NodeInfo, constraints: &[Constraint]) -> bool {
+    let has = |c: &Constraint| node.label(&c.topology_key).is_some();
+    constraints.iter().all(has)
+}
+
+impl PodTopologySpread {
+    pub fn new(owners: Owners) -> Self {
+        Self { owners }
+    }
+
+    /// The constraints of a pod that rule nodes out. There are none by default.
+    fn hard(pod: &PodInfo) -> Result<Vec<Constraint>, Reason> {
+        Constraint::all(pod, DO_NOT_SCHEDULE).map_err(|error| {
+            format!("obtaining pod's hard topology spread constraints: {error}").into()
+        })
+    }
+}
+
+impl Filter for PodTopologySpread {
+    fn name(&self) -> &'static str {
+        "PodTopologySpread"
+    }
+
+    fn pre_filter(
+        &self,
+        pod: &PodInfo,
+        cluster: &Snapshot,
+        state: &mut CycleState,
+    ) -> Result<PreFilter, Reason> {
+        let constraints = Self::hard(pod)?;
+        if constraints.is_empty() {
+            return Ok(PreFilter::Skip);
+        }
+        state.spread = Some(State::new(constraints, pod, cluster));
+        Ok(PreFilter::All)
+    }
+
+    fn filter(&self, _: &PodInfo, node: &NodeInfo, state: &CycleState) -> Result<(), Refusal> {
+        let Some(state) = &state.spread else {
+            return Ok(());
+        };
+        for (constraint, parts) in state.constraints.iter().zip(&state.parts) {
+            let Some(part) = node.label(&constraint.topology_key) else {
+                return Err(Refusal::unresolvable(UNLABELLED));
+            };
+            let count = parts.of(part).saturating_add(constraint.own);
+            let fewest = parts.fewest(constraint).unwrap_or(i64::from(i32::MAX));
+            if count.saturating_sub(fewest) > constraint.max_skew {
+                return Err(Refusal::resolvable(SKEWED));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_pod(&self, pod: &PodInfo, added: &PodInfo, node: &NodeInfo, state: &mut CycleState) {
+        if let Some(state) = &mut state.spread {
+            state.count(pod, added, node, 1);
+        }
+    }
+
+    fn remove_pod(
+        &self,
+        pod: &PodInfo,
+        removed: &PodInfo,
+        node: &NodeInfo,
+        state: &mut CycleState,
+    ) {
+        if let Some(state) = &mut state.spread {
+            state.count(pod, removed, node, -1);
+        }
+    }
+
+    fn changes(&self) -> &'static [Change] {
+        &[
+            Change::NodeAdded,
+            Change::NodeRemoved,
+            Change::NodeLabels,
+            Change::NodeTaints,
+            Change::PodAdded,
+            Change::PodLabels,
+            Change::PodRemoved,
+        ]
+    }
+
+    /// Pods that a constraint counts came, went, or are counted no longer; a node came to a part, left it, or changed its
+    /// taints.
+    fn helps(&self, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
+        let Ok(constraints) = Self::hard(pod) else {
+            return true;
+        };
+        let counted = |other: &PodInfo, c: &Constraint| c.scope.contains(other);
+        match (event.pod, event.pod_before) {
+            (Some(other), Some(before)) => constraints
+                .iter()
+                .any(|c| counted(other, c) != counted(before, c)),
+            (Some(other), None) => constraints.iter().any(|c| counted(other, c)),
+            (None, _) => node_helps(&constraints, event),
+        }
+    }
+}
+
+fn node_helps(constraints: &[Constraint], event: &ClusterEvent<'_>) -> bool {
+    let labelled = has_all(event.node, constraints);
+    let Some(before) = event.before else {
+        return labelled;
+    };
+    let was = |c: &Constraint| label(before, &c.topology_key);
+    let was_labelled = constraints.iter().all(|c| was(c).is_some());
+    let moved = |c: &Constraint| was(c) != event.node.label(&c.topology_key);
+    let changed = || constraints.iter().any(moved) || taints_of(before) != event.node.taints();
+    labelled != was_labelled || (labelled && changed())
+}
+
+fn label<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
+    let labels = node.metadata.labels.as_ref()?;
+    labels.get(key).map(String::as_str)
+}
+
+#[cfg(test)]
+mod tests;

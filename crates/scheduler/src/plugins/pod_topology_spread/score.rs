@@ -1,0 +1,199 @@
+//! Ranks nodes by how few pods of a kind are in their parts of the cluster.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Constraint, PodTopologySpread,
+    constraint::{Counted, SCHEDULE_ANYWAY},
+    has_all,
+};
+use crate::{
+    framework::{self, MAX_SCORE, Score},
+    pod_info::PodInfo,
+    snapshot::{NodeInfo, Snapshot},
+    tally::Scope,
+};
+
+const HOST: &str = "kubernetes.io/hostname";
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// Upstream's default constraints: labels, and how much more one part may have.
+const DEFAULTS: [(&str, i64); 2] = [(HOST, 3), (ZONE, 5)];
+
+/// The pods in the parts of the cluster that the candidates are in.
+pub struct ScoreState {
+    constraints: Vec<Ranked>,
+    /// Slots of candidates that lack a label, and get nothing.
+    ignored: HashSet<usize>,
+}
+
+struct Ranked {
+    constraint: Constraint,
+    counted: Counted,
+    /// By the label's value; of hosts, whose parts are single nodes, there are none.
+    parts: HashMap<String, i64>,
+    /// More parts mean that each has fewer pods: this makes up for it.
+    weight: f64,
+}
+
+impl PodTopologySpread {
+    /// The constraints of the pod that rank, and whether they are its own.
+    fn ranking(&self, pod: &PodInfo) -> (Vec<Constraint>, bool) {
+        let spec = pod.pod.spec.as_ref();
+        let own = spec.and_then(|spec| spec.topology_spread_constraints.as_ref());
+        if own.is_some_and(|own| !own.is_empty()) {
+            // A selector that cannot be read has ruled out every node.
+            let own = Constraint::all(pod, SCHEDULE_ANYWAY).unwrap_or_default();
+            return (own, true);
+        }
+        let selector = self.owners.selector(pod);
+        if selector.is_empty() {
+            return (Vec::new(), false);
+        }
+        let scope = Scope::within(&pod.namespace, selector);
+        let defaults = DEFAULTS.map(|(key, skew)| Constraint::soft(key, skew, scope.clone()));
+        (defaults.into(), false)
+    }
+}
+
+impl ScoreState {
+    fn new(
+        constraints: Vec<Constraint>,
+        need_all: bool,
+        pod: &PodInfo,
+        cluster: &Snapshot,
+        nodes: &[&NodeInfo],
+    ) -> Self {
+        let lacking = |node: &&&NodeInfo| need_all && !has_all(node, &constraints);
+        let ignored: HashSet<usize> = nodes.iter().filter(lacking).map(|n| n.slot).collect();
+        let candidates = || nodes.iter().filter(|node| !ignored.contains(&node.slot));
+        let ranked = constraints.iter().map(|constraint| {
+            let counted = constraint.tally(cluster);
+            let key = constraint.topology_key.as_str();
+            if key == HOST {
+                let weight = weight_of(candidates().count());
+                return Ranked {
+                    constraint: constraint.clone(),
+                    counted,
+                    parts: HashMap::new(),
+                    weight,
+                };
+            }
+            let mut parts: HashMap<&str, i64> = HashMap::new();
+            for node in candidates() {
+                parts.insert(node.label(key).unwrap_or_default(), 0);
+            }
+            let weight = weight_of(parts.len());
+            for (slot, count) in counted.iter() {
+                let Some(node) = cluster.at(slot) else {
+                    continue;
+                };
+                let counts =
+                    (!need_all || has_all(node, &constraints)) && constraint.includes(pod, node);
+                let part = parts.get_mut(node.label(key).unwrap_or_default());
+                if let (true, Some(part)) = (counts, part) {
+                    *part = part.saturating_add(count);
+                }
+            }
+            let parts = parts.into_iter();
+            Ranked {
+                constraint: constraint.clone(),
+                counted,
+                parts: parts
+                    .map(|(part, count)| (part.to_owned(), count))
+                    .collect(),
+                weight,
+            }
+        });
+        let ranked = ranked.collect();
+        Self {
+            constraints: ranked,
+            ignored,
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of nodes")]
+fn weight_of(parts: usize) -> f64 {
+    (parts.saturating_add(2) as f64).ln()
+}
+
+impl Score for PodTopologySpread {
+    fn name(&self) -> &'static str {
+        "PodTopologySpread"
+    }
+
+    fn pre_score(
+        &self,
+        pod: &PodInfo,
+        cluster: &Snapshot,
+        nodes: &[&NodeInfo],
+        state: &mut framework::ScoreState,
+    ) -> bool {
+        let (constraints, own) = self.ranking(pod);
+        if constraints.is_empty() {
+            return false;
+        }
+        // Nodes without a zone are still ranked by the default constraint on hosts.
+        state.spread = Some(ScoreState::new(constraints, own, pod, cluster, nodes));
+        true
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "numbers of pods"
+    )]
+    fn score(&self, _: &PodInfo, node: &NodeInfo, state: &framework::ScoreState) -> i64 {
+        let Some(state) = &state.spread else {
+            return 0;
+        };
+        if state.ignored.contains(&node.slot) {
+            return 0;
+        }
+        let mut score = 0.0;
+        for ranked in &state.constraints {
+            let Some(part) = node.label(&ranked.constraint.topology_key) else {
+                continue;
+            };
+            let count = match ranked.constraint.topology_key == HOST {
+                true => ranked.counted.on(node.slot),
+                false => ranked.parts.get(part).copied().unwrap_or(0),
+            };
+            let tolerated = ranked.constraint.max_skew.saturating_sub(1);
+            score += count as f64 * ranked.weight + tolerated as f64;
+        }
+        score.round() as i64
+    }
+
+    /// Fewer pods are better; nodes that lack a label get nothing.
+    fn normalize(&self, nodes: &[&NodeInfo], state: &framework::ScoreState, scores: &mut [i64]) {
+        let Some(state) = &state.spread else {
+            return;
+        };
+        let ranked = |node: &NodeInfo| !state.ignored.contains(&node.slot);
+        let pairs = nodes.iter().zip(scores.iter());
+        let known = pairs
+            .filter(|(node, _)| ranked(node))
+            .map(|(_, score)| *score);
+        let (least, most) = known.fold((i64::MAX, 0), |(least, most), score| {
+            (score.min(least), score.max(most))
+        });
+        for (node, score) in nodes.iter().zip(scores) {
+            *score = if !ranked(node) {
+                0
+            } else if most == 0 {
+                MAX_SCORE
+            } else {
+                let better = most.saturating_add(least).saturating_sub(*score);
+                MAX_SCORE
+                    .saturating_mul(better)
+                    .checked_div(most)
+                    .unwrap_or(0)
+            };
+        }
+    }
+
+    fn weight(&self) -> i64 {
+        2
+    }
+}

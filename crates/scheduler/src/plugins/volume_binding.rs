@@ -1,0 +1,316 @@
+//! VolumeBinding: the claims of a pod have volumes that its node can use, or get them.
+//!
+//! Claims of most classes are bound before their pod is looked at. Those whose class waits for the first consumer are bound
+//! here: to a volume that is there, or by telling the provisioner the node. What is chosen for one pod is kept from others
+//! until its binding has ended ([`Reservation`]).
+
+mod bind;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use k8s_openapi::api::{
+    core::v1::{Node, PersistentVolume, PersistentVolumeClaim},
+    storage::v1::StorageClass,
+};
+use knarr_client::Informer;
+use knarr_volumes::{
+    claim,
+    matching::{self, Place},
+    pod, volume,
+};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+pub use bind::Reservation;
+
+use crate::{
+    framework::{Change, CycleState, Filter, PreFilter, Reason, Refusal, VolumeEvent},
+    pod_info::PodInfo,
+    snapshot::{NodeInfo, Snapshot},
+};
+
+const UNBOUND_IMMEDIATE: &str = "pod has unbound immediate PersistentVolumeClaims";
+const NODE_CONFLICT: &str = "node(s) didn't match PersistentVolume's node affinity";
+const BIND_CONFLICT: &str = "node(s) didn't find available persistent volumes to bind";
+const NO_VOLUME: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
+
+/// What the claims of a pod need.
+#[derive(Default)]
+struct Needs {
+    /// They have volumes.
+    bound: Vec<Arc<PersistentVolumeClaim>>,
+    /// They wait for this pod, the smallest first.
+    delayed: Vec<Arc<PersistentVolumeClaim>>,
+}
+
+/// How a claim gets its volume on a node.
+#[derive(Clone)]
+enum Binding {
+    /// One that is there.
+    Static(Arc<PersistentVolume>, Arc<PersistentVolumeClaim>),
+    /// Its provisioner makes one.
+    Provisioned(Arc<PersistentVolumeClaim>),
+}
+
+/// Whose claim a volume is being bound to. Several pods may use one claim.
+struct Held {
+    claim_uid: String,
+    pods: usize,
+}
+
+/// The plugin.
+pub struct VolumeBinding {
+    claims: Informer<PersistentVolumeClaim>,
+    volumes: Informer<PersistentVolume>,
+    classes: Informer<StorageClass>,
+    /// Volumes that are being bound to the claims of pods.
+    reserved: Mutex<HashMap<String, Held>>,
+    /// Rung when a claim or a volume has changed.
+    bell: watch::Sender<()>,
+}
+
+impl VolumeBinding {
+    pub fn new(
+        claims: Informer<PersistentVolumeClaim>,
+        volumes: Informer<PersistentVolume>,
+        classes: Informer<StorageClass>,
+    ) -> Self {
+        Self {
+            claims,
+            volumes,
+            classes,
+            reserved: Mutex::default(),
+            bell: watch::Sender::new(()),
+        }
+    }
+
+    /// Has those look again who wait for volumes.
+    pub fn changed(&self) {
+        self.bell.send_replace(());
+    }
+
+    /// Sorts the claims of a pod; why it can go nowhere.
+    fn needs(&self, of: &PodInfo) -> Result<Needs, String> {
+        let mut needs = Needs::default();
+        let mut immediate = false;
+        for used in &of.claims {
+            let claim = self.claim(of, used)?;
+            if claim::is_bound(&claim) {
+                needs.bound.push(claim);
+            } else if self.is_delayed(&claim) {
+                needs.delayed.push(claim);
+            } else {
+                immediate = true;
+            }
+        }
+        if immediate {
+            return Err(UNBOUND_IMMEDIATE.to_owned());
+        }
+        needs.delayed.sort_by_key(|claim| claim::requested(claim));
+        Ok(needs)
+    }
+
+    fn claim(
+        &self,
+        of: &PodInfo,
+        used: &pod::PodClaim,
+    ) -> Result<Arc<PersistentVolumeClaim>, String> {
+        let name = &used.name;
+        let Some(claim) = self.claims.get(&of.namespace, name) else {
+            return Err(match used.ephemeral {
+                true => format!(
+                    "waiting for ephemeral volume controller to create the persistentvolumeclaim \"{name}\""
+                ),
+                false => format!("persistentvolumeclaim \"{name}\" not found"),
+            });
+        };
+        if claim::phase(&claim) == "Lost" {
+            let volume = claim::volume_name(&claim);
+            return Err(format!(
+                "persistentvolumeclaim \"{name}\" bound to non-existent persistentvolume \"{volume}\""
+            ));
+        }
+        if claim.metadata.deletion_timestamp.is_some() {
+            return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
+        }
+        if used.ephemeral {
+            pod::check_owner(&of.pod, &claim)?;
+        }
+        Ok(claim)
+    }
+
+    /// Whether the claim is bound here: its class waits, and nobody has begun to bind it.
+    fn is_delayed(&self, of: &PersistentVolumeClaim) -> bool {
+        let class = self.classes.get("", claim::class(of));
+        let waits = class.is_some_and(|class| claim::waits_for_consumer(&class));
+        waits && claim::volume_name(of).is_empty()
+    }
+
+    /// How the claims get volumes on a node; `None` where one cannot.
+    fn bindings(
+        &self,
+        delayed: &[Arc<PersistentVolumeClaim>],
+        node: &Node,
+    ) -> Option<Vec<Binding>> {
+        if delayed.is_empty() {
+            return Some(Vec::new());
+        }
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let volumes = self.volumes.list();
+        let mut chosen = HashSet::new();
+        let mut bindings = Vec::with_capacity(delayed.len());
+        for wanting in delayed {
+            if let Some(selected) = claim::selected_node(wanting) {
+                // Its provisioner is at work there.
+                if selected != name {
+                    return None;
+                }
+                bindings.push(Binding::Provisioned(wanting.clone()));
+                continue;
+            }
+            let found = self.find(wanting, &volumes, node, &chosen);
+            match found {
+                Some(found) => {
+                    chosen.insert(volume::name(&found).to_owned());
+                    bindings.push(Binding::Static(found, wanting.clone()));
+                }
+                None if self.can_provision(wanting, node) => {
+                    bindings.push(Binding::Provisioned(wanting.clone()));
+                }
+                None => return None,
+            }
+        }
+        Some(bindings)
+    }
+
+    /// The volume that the claim gets: the one that it gets for another pod already, where it does.
+    fn find(
+        &self,
+        wanting: &PersistentVolumeClaim,
+        volumes: &[Arc<PersistentVolume>],
+        node: &Node,
+        chosen: &HashSet<String>,
+    ) -> Option<Arc<PersistentVolume>> {
+        let reserved = self.reserved.lock();
+        let uid = wanting.metadata.uid.as_deref().unwrap_or_default();
+        let own = |name: &str| reserved.get(name).map(|held| held.claim_uid == uid);
+        let mut all = volumes.iter();
+        if let Some(own) = all.find(|volume| own(volume::name(volume)) == Some(true)) {
+            return volume::is_usable_on(own, node).then(|| own.clone());
+        }
+        matching::find(wanting, volumes, Place::On(node), |candidate| {
+            let name = volume::name(candidate);
+            chosen.contains(name) || own(name) == Some(false)
+        })
+    }
+
+    fn can_provision(&self, wanting: &PersistentVolumeClaim, node: &Node) -> bool {
+        let Some(class) = self.classes.get("", claim::class(wanting)) else {
+            return false;
+        };
+        let provisioner = class.provisioner.as_str();
+        !provisioner.is_empty() && provisioner != claim::NO_PROVISIONER && is_allowed(&class, node)
+    }
+
+    /// Takes what the pod's claims need on the node chosen for it; `None` where they have their volumes.
+    ///
+    /// # Errors
+    /// Why they cannot have it any more.
+    pub fn reserve(
+        self: &Arc<Self>,
+        of: &PodInfo,
+        node: &NodeInfo,
+    ) -> Result<Option<Reservation>, String> {
+        if of.claims.is_empty() {
+            return Ok(None);
+        }
+        let needs = self.needs(of)?;
+        let node = node.node.clone().ok_or(NODE_CONFLICT)?;
+        let bindings = self.bindings(&needs.delayed, &node).ok_or(BIND_CONFLICT)?;
+        let reserve = || Reservation::new(self.clone(), node, bindings.clone());
+        Ok((!bindings.is_empty()).then(reserve))
+    }
+}
+
+/// Whether the class makes volumes for a node.
+fn is_allowed(class: &StorageClass, node: &Node) -> bool {
+    let terms = class.allowed_topologies.as_deref().unwrap_or_default();
+    let labels = node.metadata.labels.as_ref();
+    let label = |key: &str| labels.and_then(|labels| labels.get(key));
+    let mut allowed = terms.iter().map(|term| {
+        let mut expressions = term.match_label_expressions.iter().flatten();
+        expressions.all(|e| label(&e.key).is_some_and(|value| e.values.contains(value)))
+    });
+    terms.is_empty() || allowed.any(|allowed| allowed)
+}
+
+impl Filter for Arc<VolumeBinding> {
+    fn name(&self) -> &'static str {
+        "VolumeBinding"
+    }
+
+    fn pre_filter(
+        &self,
+        pod: &PodInfo,
+        _: &Snapshot,
+        _: &mut CycleState,
+    ) -> Result<PreFilter, Reason> {
+        if pod.claims.is_empty() {
+            return Ok(PreFilter::Skip);
+        }
+        self.needs(pod)?;
+        Ok(PreFilter::All)
+    }
+
+    fn filter(&self, pod: &PodInfo, node: &NodeInfo, _: &CycleState) -> Result<(), Refusal> {
+        if pod.claims.is_empty() {
+            return Ok(());
+        }
+        let needs = self.needs(pod).map_err(Refusal::unresolvable)?;
+        let Some(node) = node.node.as_deref() else {
+            return Err(Refusal::unresolvable(NODE_CONFLICT));
+        };
+        let (mut missing, mut elsewhere) = (false, false);
+        for claim in &needs.bound {
+            match self.volumes.get("", claim::volume_name(claim)) {
+                None => missing = true,
+                Some(volume) => elsewhere |= !volume::is_usable_on(&volume, node),
+            }
+        }
+        let unbindable = self.bindings(&needs.delayed, node).is_none();
+        let reasons: Vec<Reason> = [
+            (NODE_CONFLICT, elsewhere),
+            (BIND_CONFLICT, unbindable),
+            (NO_VOLUME, missing),
+        ]
+        .into_iter()
+        .filter_map(|(why, applies)| applies.then_some(why.into()))
+        .collect();
+        match reasons.is_empty() {
+            true => Ok(()),
+            false => Err(Refusal {
+                reasons,
+                resolvable: false,
+            }),
+        }
+    }
+
+    fn changes(&self) -> &'static [Change] {
+        &[Change::NodeAdded, Change::NodeLabels]
+    }
+
+    fn volumes_help(&self, pod: &PodInfo, event: &VolumeEvent<'_>) -> bool {
+        match event {
+            VolumeEvent::Claim { namespace, name } => {
+                pod.namespace == *namespace && pod.claims.iter().any(|used| used.name == *name)
+            }
+            VolumeEvent::Volume | VolumeEvent::Class => !pod.claims.is_empty(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

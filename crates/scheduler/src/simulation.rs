@@ -1,0 +1,207 @@
+//! What the scheduler would do with a pod, and why: the same plugins, without a cluster.
+//!
+//! A simulation is told of nodes, pods and whatever else plugins look at; then it places pods as the scheduler does, or
+//! explains what each plugin says of each node. Nothing is written anywhere.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::{
+    apps::v1::{ReplicaSet, StatefulSet},
+    core::v1::{
+        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+        Service,
+    },
+    policy::v1::PodDisruptionBudget,
+    storage::v1::StorageClass,
+};
+
+use crate::{
+    cycle::{self, Rejection},
+    framework::Plugins,
+    plugins::{self, Sources, default_preemption::Nomination},
+    pod_info::PodInfo,
+    state::State,
+};
+
+/// What a simulation can be told of.
+pub enum Object {
+    Node(Box<Node>),
+    /// One that is bound counts on its node, one that is nominated holds room there.
+    Pod(Box<Pod>),
+    Namespace(Box<Namespace>),
+    Service(Box<Service>),
+    ReplicationController(Box<ReplicationController>),
+    ReplicaSet(Box<ReplicaSet>),
+    StatefulSet(Box<StatefulSet>),
+    PodDisruptionBudget(Box<PodDisruptionBudget>),
+    PersistentVolumeClaim(Box<PersistentVolumeClaim>),
+    PersistentVolume(Box<PersistentVolume>),
+    StorageClass(Box<StorageClass>),
+}
+
+/// A cluster in memory.
+pub struct Simulation {
+    plugins: Plugins,
+    sources: Sources,
+    state: State,
+}
+
+/// What came of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// It goes to one of these nodes, which are equally good. It counts on the first of them from now on.
+    Nodes(Vec<String>),
+    Waits {
+        /// What its events would say.
+        message: String,
+        /// The node that it holds room on from now on.
+        nominated: Option<String>,
+        /// `namespace/name` of the pods that would be ended for it, the most important one first.
+        victims: Vec<String>,
+    },
+}
+
+/// What is said of a pod on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// What each plugin adds to its score, in their order.
+    Fits(Vec<(&'static str, i64)>),
+    RuledOut {
+        plugin: &'static str,
+        reasons: Vec<String>,
+        /// Whether other pods are in the way, whose end would help.
+        resolvable: bool,
+    },
+}
+
+/// What is said of a pod on each node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The plugin that rules out every node, and why.
+    pub everywhere: Option<(&'static str, String)>,
+    /// By name, sorted.
+    pub nodes: Vec<(String, Verdict)>,
+}
+
+impl Default for Simulation {
+    fn default() -> Self {
+        let sources = Sources::unfed();
+        Self {
+            plugins: plugins::default_profile(&sources),
+            sources,
+            state: State::default(),
+        }
+    }
+}
+
+impl Simulation {
+    /// Tells it of an object, or of its new state.
+    pub fn add(&mut self, object: Object) {
+        let owners = &self.sources.owners;
+        match object {
+            Object::Node(node) => {
+                self.state.set_node(&self.plugins, &Arc::from(node));
+            }
+            Object::Pod(pod) => self.add_pod(&Arc::new(PodInfo::new(&Arc::from(pod)))),
+            Object::Namespace(namespace) => self.sources.namespaces.apply(*namespace),
+            Object::Service(service) => owners.services.apply(*service),
+            Object::ReplicationController(owner) => owners.replication_controllers.apply(*owner),
+            Object::ReplicaSet(owner) => owners.replica_sets.apply(*owner),
+            Object::StatefulSet(owner) => owners.stateful_sets.apply(*owner),
+            Object::PodDisruptionBudget(budget) => self.sources.budgets.apply(*budget),
+            Object::PersistentVolumeClaim(claim) => self.sources.claims.apply(*claim),
+            Object::PersistentVolume(volume) => self.sources.volumes.apply(*volume),
+            Object::StorageClass(class) => self.sources.classes.apply(*class),
+        }
+    }
+
+    fn add_pod(&mut self, pod: &Arc<PodInfo>) {
+        if pod.node_name().is_some() {
+            self.state.set_pod(&self.plugins, pod.clone());
+        } else if let Some(node) = pod.nominated_node() {
+            self.state.snapshot.nominated.set(pod.clone(), node);
+        }
+    }
+
+    /// A pod is gone.
+    pub fn remove_pod(&mut self, uid: &str) {
+        self.state.remove_pod(&self.plugins, uid);
+    }
+
+    /// Does with the pod what the scheduler does, up to what it writes.
+    pub fn schedule(&mut self, pod: Pod) -> Placement {
+        let pod = Arc::new(PodInfo::new(&Arc::new(pod)));
+        let (plugins, snapshot) = (&self.plugins, &self.state.snapshot);
+        match cycle::feasible(plugins, snapshot, &pod, &mut self.state.next_node) {
+            Ok(nodes) => {
+                let best = cycle::best(plugins, snapshot, &pod, &nodes);
+                let mut names: Vec<_> = best.iter().map(|node| node.name().to_owned()).collect();
+                names.sort();
+                if let Some(first) = names.first() {
+                    self.state.assume(plugins, pod, first);
+                }
+                Placement::Nodes(names)
+            }
+            Err(rejection) => self.fail(&pod, &rejection),
+        }
+    }
+
+    fn fail(&mut self, pod: &Arc<PodInfo>, rejection: &Rejection) -> Placement {
+        let failure = cycle::fail(&self.plugins, &mut self.state, pod, rejection, 0);
+        let victims = failure.victims.iter();
+        Placement::Waits {
+            message: failure.message,
+            nominated: match failure.nomination {
+                Nomination::To(node) => Some(node),
+                Nomination::Unchanged | Nomination::Cleared => None,
+            },
+            victims: victims
+                .map(|victim| format!("{}/{}", victim.namespace, victim.name))
+                .collect(),
+        }
+    }
+
+    /// What plugins say of the pod on each node; it is placed nowhere.
+    pub fn explain(&self, pod: Pod) -> Explanation {
+        let pod = PodInfo::new(&Arc::new(pod));
+        let (plugins, snapshot) = (&self.plugins, &self.state.snapshot);
+        let mut explanation = Explanation {
+            everywhere: None,
+            nodes: Vec::new(),
+        };
+        let prepared = match plugins.pre_filter(&pod, snapshot) {
+            Ok(prepared) => prepared,
+            Err((filter, why)) => {
+                let plugin = plugins.filters[filter].name();
+                explanation.everywhere = Some((plugin, why.into_owned()));
+                return explanation;
+            }
+        };
+        let mut fitting = Vec::new();
+        for node in snapshot.nodes() {
+            match plugins.filter_with_nominated(&pod, node, &prepared.state, snapshot) {
+                Ok(()) => fitting.push(node),
+                Err((filter, refusal)) => {
+                    let reasons = refusal.reasons.into_iter().map(Into::into).collect();
+                    let verdict = Verdict::RuledOut {
+                        plugin: plugins.filters[filter].name(),
+                        reasons,
+                        resolvable: refusal.resolvable,
+                    };
+                    explanation.nodes.push((node.name().to_owned(), verdict));
+                }
+            }
+        }
+        let mut scores: Vec<Vec<(&'static str, i64)>> = vec![Vec::new(); fitting.len()];
+        plugins.score(&pod, snapshot, &fitting, |plugin, added| {
+            for (scores, added) in scores.iter_mut().zip(added) {
+                scores.push((plugin, *added));
+            }
+        });
+        let names = fitting.iter().map(|node| node.name().to_owned());
+        let fitting = names.zip(scores.into_iter().map(Verdict::Fits));
+        explanation.nodes.extend(fitting);
+        explanation.nodes.sort_by(|a, b| a.0.cmp(&b.0));
+        explanation
+    }
+}

@@ -1,0 +1,64 @@
+//! Certificates, as far as the API judges them.
+
+use jiff::Timestamp;
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
+
+use crate::Error;
+
+const MALFORMED: Error = Error::Malformed("certificate");
+
+/// A certificate, read. Nothing is said of who signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// By its basic constraints.
+    pub is_ca: bool,
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
+    pub dns_names: Vec<String>,
+    pub email_addresses: Vec<String>,
+    /// DER of the SubjectPublicKeyInfo.
+    pub public_key: Vec<u8>,
+    /// DER of the subject.
+    pub(crate) subject: Vec<u8>,
+    pub(crate) key_id: Option<Vec<u8>>,
+}
+
+impl Certificate {
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn from_der(der: &[u8]) -> Result<Certificate, Error> {
+        let (rest, parsed) = X509Certificate::from_der(der).map_err(|_| MALFORMED)?;
+        if !rest.is_empty() {
+            return Err(MALFORMED);
+        }
+        let time = |seconds| Timestamp::from_second(seconds).map_err(|_| MALFORMED);
+        let basic = parsed.basic_constraints().map_err(|_| MALFORMED)?;
+        let names = parsed.subject_alternative_name().map_err(|_| MALFORMED)?;
+        let names = || names.iter().flat_map(|names| &names.value.general_names);
+        let text =
+            |pick: fn(&GeneralName<'_>) -> Option<String>| names().filter_map(pick).collect();
+        let key_id = parsed.iter_extensions().find_map(|extension| {
+            use x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier;
+            match extension.parsed_extension() {
+                SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
+                _ => None,
+            }
+        });
+        Ok(Certificate {
+            is_ca: basic.is_some_and(|basic| basic.value.ca),
+            not_before: time(parsed.validity().not_before.timestamp())?,
+            not_after: time(parsed.validity().not_after.timestamp())?,
+            dns_names: text(|name| match name {
+                GeneralName::DNSName(name) => Some((*name).to_owned()),
+                _ => None,
+            }),
+            email_addresses: text(|name| match name {
+                GeneralName::RFC822Name(name) => Some((*name).to_owned()),
+                _ => None,
+            }),
+            public_key: parsed.public_key().raw.to_vec(),
+            subject: parsed.subject().as_raw().to_vec(),
+            key_id,
+        })
+    }
+}

@@ -1,0 +1,282 @@
+//! Where the facts about upstream's API come from: the modules that `tests/upstream/suite` pins.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value};
+
+use crate::go;
+
+const KUBERNETES: &str = "k8s.io/kubernetes";
+/// Where the gates are declared, in [`KUBERNETES`].
+const FEATURES: &str = "pkg/features/kube_features.go";
+
+/// Go packages beside those of `k8s.io/api`: module, folder, prefix of definitions, prefix of messages.
+const PACKAGES: &[[&str; 4]] = &[
+    [
+        "k8s.io/apimachinery",
+        "pkg/apis/meta/v1",
+        "io.k8s.apimachinery.pkg.apis.meta.v1",
+        "meta",
+    ],
+    [
+        "k8s.io/apiextensions-apiserver",
+        "pkg/apis/apiextensions/v1",
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1",
+        "apiextensions.v1",
+    ],
+    [
+        "k8s.io/kube-aggregator",
+        "pkg/apis/apiregistration/v1",
+        "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1",
+        "apiregistration.v1",
+    ],
+];
+
+/// The sources of a group-version's types.
+pub struct Package {
+    pub folder: PathBuf,
+    /// `io.k8s.api.core.v1`
+    pub definitions: String,
+    /// `core.v1`, or `meta`
+    pub messages: String,
+}
+
+/// What a field of a Go struct says of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct GoField {
+    pub pointer: bool,
+    pub omitempty: bool,
+    /// Feature gates that it wants.
+    pub gates: Vec<String>,
+}
+
+/// Fields by (struct, JSON name).
+pub type GoFields = BTreeMap<(String, String), GoField>;
+
+/// The release whose API is served, as `v1.37.2`.
+pub fn release() -> Result<String> {
+    go::SUITE.version_of(KUBERNETES)
+}
+
+/// OpenAPI v3 documents of each group-version.
+pub fn documents() -> Result<PathBuf> {
+    Ok(go::SUITE.source_of(KUBERNETES)?.join("api/openapi-spec/v3"))
+}
+
+/// OpenAPI v2's definitions of stable versions, and of what those refer to.
+pub fn definitions() -> Result<Map<String, Value>> {
+    let path = go::SUITE
+        .source_of(KUBERNETES)?
+        .join("api/openapi-spec/swagger.json");
+    let json = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let mut document: Value = serde_json::from_slice(&json).context("parsing the document")?;
+    let Some(Value::Object(mut definitions)) = document.get_mut("definitions").map(Value::take)
+    else {
+        anyhow::bail!("no definitions in {}", path.display());
+    };
+    let mut wanted = BTreeSet::new();
+    let mut waiting: Vec<&str> = definitions
+        .keys()
+        .map(String::as_str)
+        .filter(|name| is_stable(name))
+        .collect();
+    while let Some(name) = waiting.pop() {
+        if wanted.insert(name.to_owned()) {
+            references(
+                definitions.get(name).context("no definition")?,
+                &mut waiting,
+            );
+        }
+    }
+    definitions.retain(|name, _| wanted.contains(name));
+    Ok(definitions)
+}
+
+/// The definitions that a schema refers to.
+fn references<'a>(schema: &'a Value, into: &mut Vec<&'a str>) {
+    match schema {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value.as_str() {
+                    Some(name) if key == "$ref" => {
+                        into.push(name.trim_start_matches("#/definitions/"));
+                    }
+                    _ => references(value, into),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, into)),
+        _ => {}
+    }
+}
+
+/// Whether no segment is a version that a cluster does not serve unless told to: `v1alpha1`, `v2beta2`.
+fn is_stable(name: &str) -> bool {
+    !name.split('.').any(|segment| {
+        segment.strip_prefix('v').is_some_and(|rest| {
+            rest.starts_with(|c: char| c.is_ascii_digit())
+                && (rest.contains("alpha") || rest.contains("beta"))
+        })
+    })
+}
+
+/// Every package that has types of the API.
+pub fn packages() -> Result<Vec<Package>> {
+    let mut packages = Vec::new();
+    for [module, folder, definitions, messages] in PACKAGES {
+        packages.push(Package {
+            folder: go::SUITE.source_of(module)?.join(folder),
+            definitions: (*definitions).to_owned(),
+            messages: (*messages).to_owned(),
+        });
+    }
+    let api = go::SUITE.source_of("k8s.io/api")?;
+    for group in folders(&api)? {
+        for version in folders(&api.join(&group))? {
+            let folder = api.join(&group).join(&version);
+            if folder.join("generated.proto").exists() {
+                packages.push(Package {
+                    folder,
+                    definitions: format!("io.k8s.api.{group}.{version}"),
+                    messages: format!("{group}.{version}"),
+                });
+            }
+        }
+    }
+    ensure!(
+        packages.len() > PACKAGES.len(),
+        "no packages in {}",
+        api.display()
+    );
+    Ok(packages)
+}
+
+fn folders(path: &Path) -> Result<BTreeSet<String>> {
+    let entries = fs::read_dir(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut folders = BTreeSet::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            folders.insert(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(folders)
+}
+
+impl Package {
+    /// The fields of all structs of the package's `types*.go`.
+    pub fn fields(&self) -> Result<GoFields> {
+        let mut fields = GoFields::new();
+        let folder = fs::read_dir(&self.folder)
+            .with_context(|| format!("reading {}", self.folder.display()))?;
+        for entry in folder {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("types") && name.ends_with(".go") && !name.contains("generated") {
+                read_fields(&fs::read_to_string(&path)?, &mut fields);
+            }
+        }
+        ensure!(!fields.is_empty(), "no types in {}", self.folder.display());
+        Ok(fields)
+    }
+}
+
+fn read_fields(text: &str, fields: &mut GoFields) {
+    let mut owner = "";
+    let mut gates = Vec::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("type ") {
+            owner = rest.split_once(" struct").map_or("", |(name, _)| name);
+        }
+        let line = line.trim();
+        if let Some((_, gate)) = line.split_once("+featureGate=") {
+            gates.push(gate.trim().to_owned());
+        }
+        if let Some((declaration, tags)) = line.split_once(" `json:\"")
+            && let Some((json, _)) = tags.split_once('"')
+        {
+            let mut options = json.split(',');
+            let name = options.next().unwrap_or_default();
+            let declared = declaration.split_whitespace().nth(1).unwrap_or_default();
+            let field = GoField {
+                pointer: declared.starts_with('*'),
+                omitempty: options.any(|option| option == "omitempty"),
+                gates: std::mem::take(&mut gates),
+            };
+            fields.insert((owner.to_owned(), name.to_owned()), field);
+        } else if line.is_empty() {
+            gates.clear();
+        }
+    }
+}
+
+/// The feature gates that a cluster of this release has switched on, or off, unless told otherwise.
+pub fn gates() -> Result<BTreeMap<String, bool>> {
+    let path = go::SUITE.source_of(KUBERNETES)?.join(FEATURES);
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let gates = read_gates(&text);
+    ensure!(!gates.is_empty(), "no feature gates in {}", path.display());
+    Ok(gates)
+}
+
+fn read_gates(text: &str) -> BTreeMap<String, bool> {
+    let mut gates = BTreeMap::new();
+    let mut gate = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_suffix(": {") {
+            gate = name.rsplit('.').next();
+        } else if let Some((_, rest)) = line.split_once(", Default: ")
+            && let Some(gate) = gate
+        {
+            // The last line counts: it is of the newest version.
+            gates.insert(gate.to_owned(), rest.starts_with("true"));
+        }
+    }
+    gates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_structs_are_read_with_their_gates() {
+        let mut fields = GoFields::new();
+        read_fields(
+            "type A struct {\n\t// what for\n\t// +featureGate=One\n\t// +optional\n\tB *string `json:\"b,omitempty\" protobuf:\"x\"`\n\n\t\
+             C int `json:\"c\"`\n}\n",
+            &mut fields,
+        );
+        let field = |name: &str| &fields[&("A".to_owned(), name.to_owned())];
+        let b = GoField {
+            pointer: true,
+            omitempty: true,
+            gates: vec!["One".to_owned()],
+        };
+        assert_eq!(*field("b"), b);
+        assert_eq!(*field("c"), GoField::default());
+    }
+
+    #[test]
+    fn the_newest_line_of_a_gate_counts() {
+        let gates = read_gates(
+            "\tOne: {\n\t\t{Version: v(\"1.36\"), Default: false, PreRelease: Alpha},\n\t\t{Version: v(\"1.37\"), Default: true},\n\t},\n\
+             \tgenericfeatures.Two: {\n\t\t{Version: v(\"1.36\"), Default: false, PreRelease: Alpha},\n\t},\n",
+        );
+        let expected = [("One".to_owned(), true), ("Two".to_owned(), false)];
+        assert_eq!(gates, BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn versions_that_are_not_served_are_left_out() {
+        assert!(is_stable("io.k8s.api.core.v1.Pod"));
+        assert!(is_stable("io.k8s.api.core.v1.VolumeMount"));
+        assert!(!is_stable("io.k8s.api.scheduling.v1alpha3.Workload"));
+        assert!(!is_stable("v2beta2"));
+    }
+}
