@@ -67,6 +67,9 @@ async fn show(note: &Note) -> Result<()> {
     println!("knarr {} runs (pid {})", version.git_version, note.pid);
     println!("  API         {}", note.api);
     println!("  kubeconfig  {}", note.kubeconfig.display());
+    if nodes.items.is_empty() {
+        println!("  node        none has registered yet");
+    }
     for node in &nodes.items {
         let name = node.metadata.name.as_deref().unwrap_or_default();
         println!(

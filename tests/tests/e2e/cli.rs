@@ -3,7 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use knarr_testkit::{Cluster, Options, Output, knarr_binary, run};
+use knarr_testkit::{Cluster, Options, Output, eventually, knarr_binary, run};
 
 use crate::support::{step, with_cluster};
 
@@ -294,17 +294,20 @@ fn progress(cluster: &Cluster) -> Result<()> {
 
 fn status(cluster: &Cluster) -> Result<()> {
     let dir = cluster.data_dir().display().to_string();
-    let text = run(cluster.knarr(&["status", "--data-dir", &dir])?, DEADLINE)?.success()?;
     let pid = cluster.pid().context("it runs")?;
-    says(
-        &text,
-        &[
-            "v1.37",
-            &format!("pid {pid}"),
-            "https://127.0.0.1:6443",
-            "node",
-        ],
-    )
+    // The API is ready before the node has registered with it.
+    eventually(DEADLINE, "status tells of the node", || {
+        let text = run(cluster.knarr(&["status", "--data-dir", &dir])?, DEADLINE)?.success()?;
+        says(
+            &text,
+            &[
+                "v1.37",
+                &format!("pid {pid}"),
+                "https://127.0.0.1:6443",
+                "node: Ready",
+            ],
+        )
+    })
 }
 
 fn second_instance(cluster: &Cluster) -> Result<()> {
