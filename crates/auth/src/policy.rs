@@ -3,8 +3,6 @@
 //! A table of text rather than code: 70 roles fit on a few screens, a reader can compare them with upstream's, and it costs
 //! nothing until it is read at the start.
 
-use std::sync::LazyLock;
-
 use serde_json::{Map, Value, json};
 
 use crate::authz::{rbac::GROUP, rules::Rule};
@@ -46,25 +44,18 @@ pub struct Policy {
     pub bindings: Vec<Binding>,
 }
 
-static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+/// The built-in policy, read anew: it is needed at a start, and would take a megabyte ever after.
+pub fn policy() -> Policy {
     parse(TABLE).unwrap_or_else(|line| {
         tracing::error!(line, "the built-in policy table is not readable");
         Policy::default()
     })
-});
-
-/// The built-in policy.
-pub fn policy() -> &'static Policy {
-    &POLICY
 }
 
 /// A ClusterRole of the table.
 pub fn cluster_role(name: &str) -> Option<Role> {
-    policy()
-        .roles
-        .iter()
-        .find(|role| role.namespace.is_empty() && role.name == name)
-        .cloned()
+    let mut roles = policy().roles.into_iter();
+    roles.find(|role| role.namespace.is_empty() && role.name == name)
 }
 
 /// `Err` is the line that cannot be read.

@@ -172,7 +172,9 @@ pub(crate) fn synced<K: Object>(informer: &Informer<K>) -> Synced {
 
 async fn work<R: Reconciler>(controller: &R) {
     while let Some(key) = controller.queue().next().await {
-        let result = timeout(RECONCILE_TIMEOUT, controller.reconcile(&key))
+        // Boxed: most of some hundred workers wait, and hold nothing for what a reconciliation needs.
+        let reconciled = Box::pin(controller.reconcile(&key));
+        let result = timeout(RECONCILE_TIMEOUT, reconciled)
             .await
             .unwrap_or_else(|_| {
                 Err(Error::Other(format!(

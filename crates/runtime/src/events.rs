@@ -1,5 +1,7 @@
 //! Container events for `GetContainerEvents`.
 
+use std::sync::Arc;
+
 use knarr_cri::v1::{
     ContainerEventResponse, ContainerEventType, ContainerStatus, PodSandboxStatus,
 };
@@ -12,7 +14,8 @@ const CAPACITY: usize = 4_096;
 
 /// Fan-out to subscribers.
 pub struct Hub {
-    sender: broadcast::Sender<ContainerEventResponse>,
+    // The channel has room for all its events at once: pointers are small.
+    sender: broadcast::Sender<Arc<ContainerEventResponse>>,
 }
 
 impl Hub {
@@ -22,7 +25,7 @@ impl Hub {
         }
     }
 
-    pub fn subscribe(&self) -> broadcast::Receiver<ContainerEventResponse> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<ContainerEventResponse>> {
         self.sender.subscribe()
     }
 
@@ -35,12 +38,12 @@ impl Hub {
         containers: Vec<ContainerStatus>,
     ) {
         // Without subscribers there is nobody to tell.
-        let _ = self.sender.send(ContainerEventResponse {
+        let _ = self.sender.send(Arc::new(ContainerEventResponse {
             container_id: id.to_owned(),
             container_event_type: kind.into(),
             created_at: files::now(),
             pod_sandbox_status: sandbox,
             containers_statuses: containers,
-        });
+        }));
     }
 }

@@ -25,22 +25,23 @@ pub(super) fn roles_and_bindings() -> Result<Vec<Wanted>, Error> {
             },
         )
     };
+    let policy = policy();
     let mut wanted = Vec::new();
-    for role in &policy().roles {
+    for role in policy.roles {
         wanted.push(Wanted {
             kind: resource(&role.namespace, "clusterroles", "roles")?,
-            namespace: role.namespace.clone(),
-            name: role.name.clone(),
             object: role.object(),
+            namespace: role.namespace,
+            name: role.name,
             merge: merge_role,
         });
     }
-    for binding in &policy().bindings {
+    for binding in policy.bindings {
         wanted.push(Wanted {
             kind: resource(&binding.namespace, "clusterrolebindings", "rolebindings")?,
-            namespace: binding.namespace.clone(),
-            name: binding.name.clone(),
             object: binding.object(),
+            namespace: binding.namespace,
+            name: binding.name,
             merge: merge_binding,
         });
     }

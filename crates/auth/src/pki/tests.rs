@@ -82,8 +82,9 @@ fn the_kubelet_client_is_no_administrator() {
     assert_eq!(user.name, "kube-apiserver-kubelet-client");
     assert!(!crate::authz::is_master(&user), "{user:?}");
     assert!(user.groups.iter().any(|group| group == KUBELET_ADMINS));
-    let bound = crate::policy::policy().bindings.iter();
+    let bound = crate::policy::policy().bindings;
     let roles: Vec<&str> = bound
+        .iter()
         .filter(|b| b.subjects.iter().any(|(_, _, name)| name == KUBELET_ADMINS))
         .map(|b| b.role.as_str())
         .collect();

@@ -95,7 +95,8 @@ pub(super) struct Correlator {
 impl Default for Correlator {
     fn default() -> Self {
         Self {
-            objects: LruCache::new(OBJECTS),
+            // One of a capacity takes the memory of all its places at once, in each of a dozen recorders.
+            objects: LruCache::unbounded(),
         }
     }
 }
@@ -103,14 +104,16 @@ impl Default for Correlator {
 impl Correlator {
     /// What to write for `message`; `None` when its object has used up its share. Repeats are counted all the same.
     pub(super) fn correlate(&mut self, message: &Message, now: Instant) -> Option<Write> {
-        let object = self
-            .objects
-            .get_or_insert_mut(ObjectKey::of(message), || Object {
-                tokens: BURST,
-                refilled: now,
-                counted: Vec::new(),
-                groups: Vec::new(),
-            });
+        let key = ObjectKey::of(message);
+        if self.objects.len() >= OBJECTS.get() && !self.objects.contains(&key) {
+            self.objects.pop_lru();
+        }
+        let object = self.objects.get_or_insert_mut(key, || Object {
+            tokens: BURST,
+            refilled: now,
+            counted: Vec::new(),
+            groups: Vec::new(),
+        });
         let combined = object.combine(message, now);
         let note = match combined {
             true => super::truncate(format!("(combined from similar events): {}", message.note)),

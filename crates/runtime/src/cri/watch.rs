@@ -1,6 +1,6 @@
 //! The stream of `GetContainerEvents`.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
 use knarr_cri::v1::ContainerEventResponse;
@@ -27,7 +27,7 @@ pub fn events(inner: &Inner) -> EventStream {
                 () = sender.closed() => return,
             };
             let (item, last) = match event {
-                Ok(event) => (Ok(event), false),
+                Ok(event) => (Ok(Arc::unwrap_or_clone(event)), false),
                 Err(RecvError::Closed) => return,
                 Err(RecvError::Lagged(missed)) => {
                     let text = format!("{missed} events were lost; list anew");

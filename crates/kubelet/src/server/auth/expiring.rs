@@ -11,13 +11,16 @@ pub(super) type Key = [u8; 32];
 
 /// A bounded number of values, each with its end; the least recently used makes room.
 pub(super) struct Expiring<V> {
+    most: NonZeroUsize,
     entries: Mutex<LruCache<Key, (Instant, V)>>,
 }
 
 impl<V: Clone> Expiring<V> {
-    pub(super) fn new(entries: NonZeroUsize) -> Self {
+    pub(super) fn new(most: NonZeroUsize) -> Self {
         Self {
-            entries: Mutex::new(LruCache::new(entries)),
+            most,
+            // One of a capacity takes the memory of all its places at once.
+            entries: Mutex::new(LruCache::unbounded()),
         }
     }
 
@@ -36,7 +39,11 @@ impl<V: Clone> Expiring<V> {
     pub(super) fn put(&self, key: Key, value: V, life: Duration) {
         // A time that no clock reaches is none to keep anything until.
         if let Some(ends) = Instant::now().checked_add(life) {
-            self.entries.lock().put(key, (ends, value));
+            let mut entries = self.entries.lock();
+            entries.put(key, (ends, value));
+            if entries.len() > self.most.get() {
+                entries.pop_lru();
+            }
         }
     }
 }
