@@ -27,6 +27,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 const LIST_TIMEOUT: Duration = Duration::from_secs(300);
 /// Most bytes of a list, all of its pages together: it is held whole, and not every server that is asked is this one.
 const LIST_BYTES: usize = 1 << 30;
+/// What is this large takes milliseconds to decode: not on the threads that answer requests.
+const LARGE_BYTES: usize = 256 << 10;
 /// A watch asks the server to end it after a random time in this range (client-go: 5 to 10 minutes).
 const WATCH_SECONDS: std::ops::Range<u32> = 300..600;
 /// How long after the promised end a silent connection is held for dead.
@@ -248,13 +250,20 @@ async fn list<T: Object>(
             .map_err(|_| Failure::transient("timed out reading a list"))?
             .map_err(Failure::transient)?;
         allowance.take(body.len())?;
-        let page = wire::list::<T>(&body).map_err(Failure::transient)?;
+        let page = decode(&body, wire::list::<T>).map_err(Failure::transient)?;
         items.extend(page.items);
         continue_token = page.continue_token;
         if continue_token.is_none() {
             informer.replace(items);
             return Ok(page.revision);
         }
+    }
+}
+
+fn decode<T>(bytes: &[u8], decoder: impl FnOnce(&[u8]) -> T) -> T {
+    match bytes.len() >= LARGE_BYTES {
+        true => knarr_tasks::heavy(|| decoder(bytes)),
+        false => decoder(bytes),
     }
 }
 
@@ -283,7 +292,7 @@ async fn watch<T: Object>(
             .push(chunk)
             .map_err(|_| Failure::lasting("a watch event exceeds the size limit"))?;
         while let Some(line) = lines.next() {
-            match wire::event::<T>(&line).map_err(Failure::lasting)? {
+            match decode(&line, wire::event::<T>).map_err(Failure::lasting)? {
                 Line::Applied(object) => {
                     object.resource_version().clone_into(revision);
                     informer.apply(object);

@@ -1,7 +1,7 @@
 //! What must be so before anything is made: found out first, and said in one line.
 
 use std::{
-    io,
+    fs, io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
     os::fd::AsRawFd,
     path::Path,
@@ -20,6 +20,8 @@ use crate::{
     network,
 };
 
+const CGROUP: &str = "/sys/fs/cgroup";
+
 /// Checks privileges, the kernel, the network and its ports, and ranges.
 pub fn check(flags: &Up) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
@@ -29,8 +31,14 @@ pub fn check(flags: &Up) -> Result<()> {
     knarr_nft::Connection::open()
         .and_then(|mut connection| connection.generation())
         .context("knarr needs nf_tables of the kernel, for Services and pods")?;
-    if !Path::new("/sys/fs/cgroup").is_dir() {
-        bail!("/sys/fs/cgroup is missing; knarr needs control groups, version 1 or 2");
+    // Where control groups are not mounted, sysfs has the directory for them all the same.
+    let mut mounted = fs::read_dir(CGROUP)
+        .with_context(|| format!("knarr needs control groups, version 1 or 2, in {CGROUP}"))?;
+    if mounted.next().is_none() {
+        bail!(
+            "no control groups are mounted in {CGROUP} (ip netns exec hides them; enter a network namespace with: \
+             nsenter --net=/run/netns/NAME knarr up)"
+        );
     }
     if flags.cluster_cidr.overlaps(flags.service_cidr) {
         bail!(

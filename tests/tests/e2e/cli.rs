@@ -14,6 +14,7 @@ const NOBODY: &str = "65534";
 fn failed_commands_say_why_and_leave_nothing() {
     with_cluster(Options::default(), |cluster| {
         step("not root", || not_root(cluster))?;
+        step("no control groups", || no_control_groups(cluster))?;
         step("port in use", || port_in_use(cluster))?;
         step("bad flags", || bad_flags(cluster))?;
         step("no cluster", || no_cluster(cluster))
@@ -113,6 +114,20 @@ fn not_root(cluster: &Cluster) -> Result<()> {
         &["root", "sudo knarr up"],
     )?;
     fs::remove_file(program)?;
+    nothing_made(cluster)
+}
+
+/// As `ip netns exec` leaves it: with a /sys of its own, that nothing is mounted below.
+fn no_control_groups(cluster: &Cluster) -> Result<()> {
+    let mut command = cluster.command("unshare");
+    command.args(["--mount", "sh", "-c"]);
+    command.arg("mount -t sysfs sysfs /sys && exec \"$@\"");
+    command.arg("sh").arg(knarr_binary()?).arg("up");
+    command.args(cluster.up_flags());
+    says(
+        &one_line(run(command, DEADLINE)?)?,
+        &["/sys/fs/cgroup", "nsenter --net="],
+    )?;
     nothing_made(cluster)
 }
 
