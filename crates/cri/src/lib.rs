@@ -4,19 +4,25 @@
 //! it likes, since they share one HTTP/2 connection that is dialled again by itself after the runtime restarts.
 //! The embedded runtime takes the same types to build its server from, so that both ends agree by construction.
 //!
-//! Generating the types from our own copy of the `.proto` was rejected: the `k8s-cri` crate carries upstream's.
+//! The types are generated from `proto/v1.proto`, which has the names and numbers of the release that the rest of the API is of.
+//! The crate `k8s-cri` was in its place until image volumes needed fields that its copy, of v1.32, does not have: what a type
+//! has no field for is lost without a word.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub mod cpu;
 
-pub use k8s_cri::v1;
 pub use tonic;
 
-use k8s_cri::v1::{
-    image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient,
-};
 use tonic::transport::{Channel, Endpoint, Uri};
+use v1::{image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient};
+
+/// Messages, clients and servers. A server answers what it does not implement with `UNIMPLEMENTED`, and a record that was written
+/// before a message had a field is read as one without it.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod v1 {
+    tonic::include_proto!("runtime.v1");
+}
 
 /// How long one dial of the socket may take, in seconds.
 const CONNECT_TIMEOUT_SECONDS: u64 = 5;

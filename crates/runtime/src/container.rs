@@ -4,7 +4,7 @@ mod create;
 mod run;
 mod update;
 
-pub(crate) use create::dispose;
+pub(crate) use create::{dispose, remove_bundle};
 pub(crate) use run::fail as run_failed;
 
 use std::collections::HashMap;

@@ -14,6 +14,7 @@ pub use runtime::RuntimeApi;
 
 use crate::Error;
 use crate::container::{Container, Phase};
+use crate::image_volume::Cause;
 use crate::images::StoreError;
 use crate::images::pull::PullFailure;
 use crate::runtime::Inner;
@@ -44,8 +45,17 @@ pub fn status(error: Error) -> Status {
             _ => Status::unknown(text),
         },
         Error::Image(StoreError::MissingLayer(_)) => Status::not_found(text),
+        Error::ImageVolume(error) => match error.source {
+            Cause::HostPath | Cause::Writable => Status::invalid_argument(text),
+            Cause::UnknownImage(_) | Cause::Layers(StoreError::MissingLayer(_)) => {
+                Status::not_found(text)
+            }
+            _ => Status::unknown(text),
+        },
         Error::Spec(SpecError::Unsupported(_)) => Status::unimplemented(text),
-        Error::Spec(SpecError::RecursiveReadOnly { .. }) => Status::invalid_argument(text),
+        Error::Spec(SpecError::RecursiveReadOnly { .. } | SpecError::MountOption { .. }) => {
+            Status::invalid_argument(text)
+        }
         _ => Status::unknown(text),
     }
 }
@@ -168,7 +178,16 @@ pub fn container_status(inner: &Inner, container: &Container) -> v1::ContainerSt
         resources: Some(resources),
         image_id: record.image.clone(),
         user: Some(v1::ContainerUser { linux: Some(user) }),
+        stop_signal: stop_signal(record.stop_signal).into(),
     }
+}
+
+/// What CRI calls a signal.
+fn stop_signal(number: i32) -> v1::Signal {
+    let signal = nix::sys::signal::Signal::try_from(number).ok();
+    signal
+        .and_then(|signal| v1::Signal::from_str_name(&format!("SIGNAL_{signal}")))
+        .unwrap_or_default()
 }
 
 /// A repository digest of the image, or its id where it came without a manifest.

@@ -54,6 +54,15 @@ pub struct ContainerRecord {
     pub groups: Vec<u32>,
 }
 
+impl ContainerRecord {
+    /// Ids of the images it needs: its own, and those that it has as volumes.
+    pub fn images(&self) -> impl Iterator<Item = &str> {
+        let mounts = self.config.mounts.iter();
+        let volumes = mounts.filter_map(|mount| Some(mount.image.as_ref()?.image_ref.as_str()));
+        std::iter::once(self.image.as_str()).chain(volumes)
+    }
+}
+
 /// Why a container never ran.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FailureRecord {

@@ -135,9 +135,7 @@ impl Inner {
         tracing::info!(container = id, "removing a container that was not finished");
         let outcome = match record {
             Some(record) => crate::container::dispose(&directory, &record.cgroup),
-            None => crate::snapshot::Snapshot::of(&directory)
-                .unmount()
-                .and_then(|()| files::remove(&directory)),
+            None => crate::container::remove_bundle(&directory),
         };
         if let Err(error) = outcome {
             tracing::warn!(container = id, %error, "cannot remove it");

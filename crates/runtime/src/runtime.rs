@@ -21,6 +21,7 @@ use crate::cri;
 use crate::events::Hub;
 use crate::exec::{Executor, Streaming};
 use crate::files;
+use crate::image_volume;
 use crate::images::pull::{PullError, Puller, Timeouts};
 use crate::images::{ImageStore, StoreError};
 use crate::sandbox::Sandbox;
@@ -59,6 +60,8 @@ pub enum Error {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Image(#[from] StoreError),
+    #[error(transparent)]
+    ImageVolume(#[from] image_volume::Error),
     #[error(transparent)]
     Pull(#[from] Arc<PullError>),
     #[error("{what}: {source}")]

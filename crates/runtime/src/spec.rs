@@ -14,9 +14,12 @@ use knarr_cri::v1;
 use knarr_host::paths;
 use serde_json::{Map, Value, json};
 
+use mounts::MOUNT_OPTIONS;
+
 pub use host::{HostLimits, limits};
 
 use crate::cgroup;
+use crate::image_volume::Sources;
 use crate::images::user::User;
 use crate::images::{ImageConfig, ProcessConfig};
 
@@ -47,6 +50,8 @@ pub struct Input<'a> {
     pub user: &'a User,
     pub namespaces: &'a Namespaces,
     pub rootfs: &'a Path,
+    /// Directories of image volumes.
+    pub volumes: &'a Sources,
     /// Directory of the sandbox's own files (`resolv.conf`, `hostname`, `shm`).
     pub sandbox_dir: &'a Path,
     pub cgroup: &'a Path,
@@ -61,6 +66,8 @@ pub enum SpecError {
     Unsupported(String),
     #[error("mount {path}: recursive_read_only needs {needs}")]
     RecursiveReadOnly { path: String, needs: &'static str },
+    #[error("mount {path}: option {option:?} is not one of {MOUNT_OPTIONS:?}")]
+    MountOption { path: String, option: String },
     #[error("seccomp profile {path}: {reason}")]
     Seccomp { path: String, reason: String },
     #[error("device {path}: {source}")]

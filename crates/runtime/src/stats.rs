@@ -119,6 +119,7 @@ fn memory(cgroup: &Path) -> Option<MemoryUsage> {
         rss_bytes: field(&stat, names[3]).and_then(value),
         page_faults: of("pgfault", "total_pgfault").and_then(value),
         major_page_faults: of("pgmajfault", "total_pgmajfault").and_then(value),
+        psi: None,
     })
 }
 

@@ -3,6 +3,8 @@
 mod common;
 #[path = "cri/hostile.rs"]
 mod hostile;
+#[path = "cri/image_volumes.rs"]
+mod image_volumes;
 #[path = "cri/process_namespace.rs"]
 mod process_namespace;
 #[path = "cri/resources.rs"]

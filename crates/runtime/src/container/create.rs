@@ -7,6 +7,7 @@ use knarr_cri::v1::{self, ContainerEventType, NamespaceMode, SupplementalGroupsP
 use knarr_host::Directory;
 
 use crate::container::{Container, Phase};
+use crate::image_volume::{self, ImageVolumes};
 use crate::images::user::{Accounts, User};
 use crate::images::{Image, ImageConfig};
 use crate::records::{ContainerRecord, RECORD_FILE};
@@ -24,7 +25,7 @@ impl Inner {
     pub(crate) async fn create_container(
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
-        config: v1::ContainerConfig,
+        mut config: v1::ContainerConfig,
     ) -> Result<String, Error> {
         if config.metadata.is_none() {
             return Err(Error::InvalidArgument(
@@ -51,6 +52,7 @@ impl Inner {
             kind: "image",
             id: wanted,
         })?;
+        let volumes = ImageVolumes::resolve(&self.images, &mut config.mounts)?;
         let namespaces = self.namespaces(sandbox, &config)?;
         let id = id::new();
         let directory = self.layout.container(&id);
@@ -60,7 +62,7 @@ impl Inner {
             created_at: files::now(),
             cgroup: sandbox.record.cgroup_parent.join(&id),
             private_pid: matches!(namespaces.pid, PidNamespace::Own),
-            stop_signal: stop_signal(&image.config),
+            stop_signal: stop_signal(&config, &image.config)?,
             log_path: log_path(&sandbox.record.config, &config),
             uid: 0,
             gid: 0,
@@ -73,6 +75,7 @@ impl Inner {
             sandbox: sandbox.clone(),
             image,
             layers,
+            volumes,
             namespaces,
             directory: directory.clone(),
         };
@@ -159,7 +162,13 @@ impl Inner {
 /// Takes a container's remains away. Blocks; repeating it is fine.
 pub(crate) fn dispose(directory: &Path, cgroup: &Path) -> std::io::Result<()> {
     crate::cgroup::host().remove(cgroup)?;
+    remove_bundle(directory)
+}
+
+/// Takes a container's directory away, with what is mounted in it. Blocks; repeating it is fine.
+pub(crate) fn remove_bundle(directory: &Path) -> std::io::Result<()> {
     Snapshot::of(directory).unmount()?;
+    image_volume::unmount(directory)?;
     files::remove(directory)
 }
 
@@ -168,6 +177,7 @@ struct Make {
     sandbox: Arc<Sandbox>,
     image: Image,
     layers: Vec<PathBuf>,
+    volumes: ImageVolumes,
     namespaces: Namespaces,
     directory: PathBuf,
 }
@@ -194,6 +204,7 @@ impl Make {
             .mount(&self.layers, &self.image.kept)
             .map_err(Error::io("mount the root file system"))?;
         let rootfs = snapshot.rootfs();
+        let volumes = self.volumes.mount(&self.directory, &record.config.mounts)?;
         let user = user(&record.config, &self.image.config, &rootfs)?;
         let input = spec::Input {
             sandbox_id: &record.sandbox,
@@ -203,6 +214,7 @@ impl Make {
             user: &user,
             namespaces: &self.namespaces,
             rootfs: &rootfs,
+            volumes: &volumes,
             sandbox_dir: &self.sandbox.directory,
             cgroup: &record.cgroup,
             limits: spec::limits(),
@@ -278,14 +290,20 @@ fn log_path(sandbox: &v1::PodSandboxConfig, config: &v1::ContainerConfig) -> Opt
     usable.then(|| Path::new(&sandbox.log_directory).join(&config.log_path))
 }
 
-/// `SIGTERM`, `TERM` or `15`, as images write it.
-fn stop_signal(image: &ImageConfig) -> i32 {
+/// What CRI asks, or else what the image says, as `SIGTERM`, `TERM` or `15`.
+fn stop_signal(config: &v1::ContainerConfig, image: &ImageConfig) -> Result<i32, Error> {
+    if config.stop_signal() != v1::Signal::RuntimeDefault {
+        let name = config.stop_signal().as_str_name();
+        let name = name.trim_start_matches("SIGNAL_");
+        return signal_number(name)
+            .ok_or_else(|| Error::Unsupported(format!("stop signal {name} is not supported")));
+    }
     let text = image
         .config
         .as_ref()
         .and_then(|config| config.stop_signal.clone())
         .unwrap_or_default();
-    signal_number(&text).unwrap_or(DEFAULT_STOP_SIGNAL)
+    Ok(signal_number(&text).unwrap_or(DEFAULT_STOP_SIGNAL))
 }
 
 pub(crate) fn signal_number(text: &str) -> Option<i32> {

@@ -127,7 +127,7 @@ impl ImageService for ImageApi {
             .containers
             .lock()
             .values()
-            .find(|container| container.record.image == image.id)
+            .find(|container| container.record.images().any(|id| id == image.id))
             .map(|container| container.record.id.clone());
         if let Some(user) = user {
             return Err(Status::failed_precondition(format!(

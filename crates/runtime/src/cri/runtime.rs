@@ -523,6 +523,8 @@ impl RuntimeService for RuntimeApi {
             runtime_handlers: vec![handler(""), handler(RUNTIME_NAME)],
             features: Some(RuntimeFeatures {
                 supplemental_groups_policy: true,
+                user_namespaces_host_network: false,
+                mount_options: true,
             }),
         }))
     }
@@ -533,8 +535,6 @@ impl RuntimeService for RuntimeApi {
     ) -> Reply<CheckpointContainerResponse> {
         Err(Status::unimplemented("checkpoints are not supported"))
     }
-
-    type GetContainerEventsStream = EventStream;
 
     async fn get_container_events(&self, _: Request<GetEventsRequest>) -> Reply<EventStream> {
         Ok(Response::new(super::watch::events(&self.inner)))

@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 use super::{Input, SpecError};
 use crate::cgroup::{self, Hierarchies};
+use crate::image_volume::Sources;
+
+/// What CRI may ask of a mount beyond its own fields.
+pub const MOUNT_OPTIONS: [&str; 3] = ["noexec", "nodev", "nosuid"];
 
 const CGROUP: &str = "/sys/fs/cgroup";
 
@@ -39,7 +43,7 @@ pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
     // A mount below another comes after it, whatever the order asked.
     sorted.sort_by_key(|mount| Path::new(&mount.container_path).components().count());
     for mount in sorted {
-        mounts.push(bind(mount)?);
+        mounts.push(bind(mount, input.volumes)?);
     }
     Ok(Mounts {
         mounts,
@@ -171,30 +175,16 @@ fn sandbox_files(input: &Input<'_>) -> Vec<Value> {
     mounts
 }
 
-fn bind(mount: &v1::Mount) -> Result<Value, SpecError> {
-    if mount.image.is_some() {
-        return Err(SpecError::Unsupported(
-            "image volumes are not supported".to_owned(),
-        ));
-    }
+fn bind(mount: &v1::Mount, volumes: &Sources) -> Result<Value, SpecError> {
     if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
         return Err(SpecError::Unsupported(
             "id-mapped mounts are not supported".to_owned(),
         ));
     }
     check_recursive_read_only(mount)?;
-    let source = Path::new(&mount.host_path);
-    let wrong = |source| SpecError::Mount {
-        path: mount.host_path.clone(),
-        source,
-    };
-    // As docker and containerd: a missing source becomes a directory.
-    let source = match fs::canonicalize(source) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(source).map_err(wrong)?;
-            fs::canonicalize(source).map_err(wrong)?
-        }
-        other => other.map_err(wrong)?,
+    let source = match &mount.image {
+        Some(image) => image_source(mount, image, volumes)?,
+        None => host_source(mount)?,
     };
     let propagation = match mount.propagation() {
         MountPropagation::PropagationPrivate => "rprivate",
@@ -212,10 +202,46 @@ fn bind(mount: &v1::Mount) -> Result<Value, SpecError> {
         "" => "/",
         path => path,
     };
+    let mut options = vec!["rbind", propagation, access];
+    for option in &mount.mount_options {
+        let known = MOUNT_OPTIONS.iter().find(|known| *known == option);
+        options.push(known.ok_or_else(|| SpecError::MountOption {
+            path: mount.container_path.clone(),
+            option: option.clone(),
+        })?);
+    }
     Ok(json!({
-        "destination": destination, "type": "bind", "source": source,
-        "options": ["rbind", propagation, access],
+        "destination": destination, "type": "bind", "source": source, "options": options,
     }))
+}
+
+fn host_source(mount: &v1::Mount) -> Result<PathBuf, SpecError> {
+    let source = Path::new(&mount.host_path);
+    let wrong = |source| SpecError::Mount {
+        path: mount.host_path.clone(),
+        source,
+    };
+    // As docker and containerd: a missing source becomes a directory.
+    match fs::canonicalize(source) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(source).map_err(wrong)?;
+            fs::canonicalize(source).map_err(wrong)
+        }
+        other => other.map_err(wrong),
+    }
+}
+
+fn image_source(
+    mount: &v1::Mount,
+    image: &v1::ImageSpec,
+    volumes: &Sources,
+) -> Result<PathBuf, SpecError> {
+    let wanted = (image.image_ref.clone(), mount.image_sub_path.clone());
+    let found = volumes.get(&wanted).cloned();
+    found.ok_or_else(|| SpecError::Mount {
+        path: image.image.clone(),
+        source: io::ErrorKind::NotFound.into(),
+    })
 }
 
 /// CRI wants such a mount refused that is writable, or where a writable one could appear later.

@@ -6,6 +6,7 @@ use knarr_cri::v1::{
 };
 
 use super::{HostLimits, Input, Namespaces, args, capabilities, environment};
+use crate::image_volume::Sources;
 use crate::images::user::User;
 use crate::images::{ImageConfig, ProcessConfig};
 
@@ -31,6 +32,7 @@ fn check<T>(
         user: &User::default(),
         namespaces: &Namespaces::default(),
         rootfs: Path::new("/r"),
+        volumes: &Sources::new(),
         sandbox_dir: Path::new("/s"),
         cgroup: Path::new("/c"),
         limits: &HostLimits::of(EVERYTHING, 0, false, false),

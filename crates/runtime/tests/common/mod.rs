@@ -4,11 +4,13 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use knarr_cri::v1::image_service_client::ImageServiceClient;
 use knarr_cri::v1::runtime_service_client::RuntimeServiceClient;
 use knarr_cri::v1::*;
+use knarr_runtime::images::ImageStore;
 use knarr_runtime::{Config, Runtime};
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +33,7 @@ pub struct TestRuntime {
     pub directory: tempfile::TempDir,
     pub runtime: RuntimeServiceClient<Channel>,
     pub images: ImageServiceClient<Channel>,
+    pub store: Arc<ImageStore>,
     name: String,
     token: CancellationToken,
     task: Option<tokio::task::JoinHandle<()>>,
@@ -71,11 +74,18 @@ impl TestRuntime {
         fs::write(bin.join("script"), PLUGIN).unwrap();
         fs::set_permissions(bin.join("script"), fs::Permissions::from_mode(0o755)).unwrap();
         let name = format!("runtime-test-{:x}", fastrand::u64(..));
-        let (runtime, images, token, task) = serve(directory.path(), &name).await;
+        let Served {
+            runtime,
+            images,
+            store,
+            token,
+            task,
+        } = serve(directory.path(), &name).await;
         Self {
             directory,
             runtime,
             images,
+            store,
             name,
             token,
             task: Some(task),
@@ -85,8 +95,9 @@ impl TestRuntime {
     /// A runtime on the same data after the first has gone, which leaves its shims.
     pub async fn restart(&mut self) {
         self.stop().await;
-        let (runtime, images, token, task) = serve(self.directory.path(), &self.name).await;
-        (self.runtime, self.images, self.token, self.task) = (runtime, images, token, Some(task));
+        let served = serve(self.directory.path(), &self.name).await;
+        (self.runtime, self.images) = (served.runtime, served.images);
+        (self.store, self.token, self.task) = (served.store, served.token, Some(served.task));
     }
 
     pub async fn stop(&mut self) {
@@ -293,15 +304,15 @@ fn kill_tree(path: &Path) {
     }
 }
 
-async fn serve(
-    directory: &Path,
-    name: &str,
-) -> (
-    RuntimeServiceClient<Channel>,
-    ImageServiceClient<Channel>,
-    CancellationToken,
-    tokio::task::JoinHandle<()>,
-) {
+struct Served {
+    runtime: RuntimeServiceClient<Channel>,
+    images: ImageServiceClient<Channel>,
+    store: Arc<ImageStore>,
+    token: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+async fn serve(directory: &Path, name: &str) -> Served {
     let mut config = Config::new(directory);
     config.cgroup_root = PathBuf::from("/").join(name);
     config.cni_bin_dirs = vec![directory.join("cni/bin")];
@@ -311,7 +322,8 @@ async fn serve(
     if !tar.exists() {
         fs::write(&tar, image_archive()).unwrap();
     }
-    runtime.images().import_tar(&tar).unwrap();
+    let store = runtime.images();
+    store.import_tar(&tar).unwrap();
     let token = CancellationToken::new();
     let running = token.clone();
     let task = tokio::spawn(async move { runtime.run(running).await.unwrap() });
@@ -323,7 +335,13 @@ async fn serve(
         }
         tokio::task::yield_now().await;
     };
-    (runtime, images, token, task)
+    Served {
+        runtime,
+        images,
+        store,
+        token,
+        task,
+    }
 }
 
 /// A container that runs a shell command.
@@ -361,7 +379,7 @@ pub fn shell(name: &str, command: &str) -> ContainerConfig {
     }
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -422,29 +440,37 @@ pub fn image_archive() -> Vec<u8> {
         ]},
     })
     .to_string();
-    let config_name = format!("{}.json", digest(config.as_bytes()));
-    let manifest = serde_json::json!([{
-        "Config": config_name, "RepoTags": ["busybox:test"], "Layers": ["base/layer.tar", "top/layer.tar"],
-    }])
-    .to_string();
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(&top).unwrap();
-    let top = encoder.finish().unwrap();
+    archive("busybox:test", &config, &[base, encoder.finish().unwrap()])
+}
+
+/// What `docker save` would write of an image of these layers.
+pub fn archive(tag: &str, config: &str, layers: &[Vec<u8>]) -> Vec<u8> {
+    let config_name = format!("{}.json", digest(config.as_bytes()));
+    let names: Vec<String> = (0..layers.len())
+        .map(|n| format!("{n}/layer.tar"))
+        .collect();
+    let manifest = serde_json::json!([{
+        "Config": config_name, "RepoTags": [tag], "Layers": names,
+    }])
+    .to_string();
     layer(|tar| {
         file(tar, &config_name, config.as_bytes());
-        file(tar, "base/layer.tar", &base);
-        file(tar, "top/layer.tar", &top);
+        for (name, bytes) in names.iter().zip(layers) {
+            file(tar, name, bytes);
+        }
         file(tar, "manifest.json", manifest.as_bytes());
     })
 }
 
-fn layer(fill: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+pub fn layer(fill: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
     fill(&mut tar);
     tar.into_inner().unwrap()
 }
 
-fn file(tar: &mut tar::Builder<Vec<u8>>, name: &str, data: &[u8]) {
+pub fn file(tar: &mut tar::Builder<Vec<u8>>, name: &str, data: &[u8]) {
     let mut header = tar::Header::new_gnu();
     header.set_uid(0);
     header.set_gid(0);
