@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base64::Engine as _;
-use k8s_openapi::api::core::v1::{Container, Pod, Secret};
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use knarr_cri::v1;
 use knarr_tasks::Shares;
 use parking_lot::Mutex;
@@ -24,6 +24,17 @@ const PULLS: usize = 32;
 const SHOW_ERROR: Duration = Duration::from_secs(3);
 /// Registry of references that name none.
 const DEFAULT_REGISTRY: &str = "docker.io";
+
+/// An image that is wanted, and what for.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub pod: &'a Pod,
+    /// The container that is to run it; `None` for an image volume, which is the whole pod's.
+    pub container: Option<&'a str>,
+    /// As the pod has it.
+    pub reference: &'a str,
+    pub policy: Option<&'a str>,
+}
 
 /// Why a container cannot have its image; `reason` is that of its waiting state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,14 +74,21 @@ impl Images {
         }
     }
 
-    /// Makes the container's image present as its pull policy says.
+    /// Tells whom the image is for.
+    fn tell(&self, wanted: Wanted<'_>, type_: &'static str, reason: &str, note: String) {
+        match wanted.container {
+            Some(name) => self.events.container(wanted.pod, name, type_, reason, note),
+            None => self.events.pod(wanted.pod, type_, reason, note),
+        }
+    }
+
+    /// Makes an image present as its pull policy says.
     pub(crate) async fn ensure(
         &self,
-        pod: &Pod,
-        container: &Container,
+        wanted: Wanted<'_>,
         secrets: &[Arc<Secret>],
     ) -> Result<Ready, Failure> {
-        let given = container.image.as_deref().unwrap_or_default();
+        let given = wanted.reference;
         let image = with_tag(given).ok_or_else(|| Failure {
             reason: "InvalidImageName",
             message: format!("Failed to apply default image tag \"{given}\": couldn't parse image name \"{given}\": invalid reference format"),
@@ -81,27 +99,17 @@ impl Images {
             message: format!("Failed to inspect image \"{image}\": {error}"),
             retry: Duration::from_secs(10),
         })?;
-        let policy = container
-            .image_pull_policy
-            .as_deref()
-            .unwrap_or_else(|| default_policy(&image));
+        let policy = wanted.policy.unwrap_or_else(|| default_policy(&image));
         match (present, policy) {
             (Some(ready), "IfNotPresent" | "Never") => {
                 let note = format!("Container image \"{given}\" already present on machine");
-                self.events
-                    .container(pod, &container.name, NORMAL, "Pulled", note);
+                self.tell(wanted, NORMAL, "Pulled", note);
                 return Ok(ready);
             }
             (None, "Never") => {
                 let message =
                     format!("Container image \"{given}\" is not present with pull policy of Never");
-                self.events.container(
-                    pod,
-                    &container.name,
-                    WARNING,
-                    "ErrImageNeverPull",
-                    message.clone(),
-                );
+                self.tell(wanted, WARNING, "ErrImageNeverPull", message.clone());
                 let retry = Duration::from_secs(10);
                 return Err(Failure {
                     reason: "ErrImageNeverPull",
@@ -111,18 +119,17 @@ impl Images {
             }
             _ => {}
         }
-        self.pull(pod, container, given, &image, secrets).await
+        self.pull(wanted, &image, secrets).await
     }
 
     async fn pull(
         &self,
-        pod: &Pod,
-        container: &Container,
-        given: &str,
+        wanted: Wanted<'_>,
         image: &str,
         secrets: &[Arc<Secret>],
     ) -> Result<Ready, Failure> {
-        let key = format!("{}/{image}", context::uid(pod));
+        let given = wanted.reference;
+        let key = format!("{}/{image}", context::uid(wanted.pod));
         let last = self
             .backoff
             .lock()
@@ -130,8 +137,7 @@ impl Images {
             .map(|b| (b.remaining(), b.error.clone()));
         if let Some((remaining, error)) = last.filter(|(remaining, _)| !remaining.is_zero()) {
             let note = format!("Back-off pulling image \"{given}\"");
-            self.events
-                .container(pod, &container.name, NORMAL, "BackOff", note.clone());
+            self.tell(wanted, NORMAL, "BackOff", note.clone());
             let message = if error.is_empty() {
                 note
             } else {
@@ -143,13 +149,8 @@ impl Images {
                 retry: remaining,
             });
         }
-        self.events.container(
-            pod,
-            &container.name,
-            NORMAL,
-            "Pulling",
-            format!("Pulling image \"{given}\""),
-        );
+        let note = format!("Pulling image \"{given}\"");
+        self.tell(wanted, NORMAL, "Pulling", note);
         let begun = std::time::Instant::now();
         let result = self.fetch(image, secrets).await;
         match result {
@@ -162,28 +163,26 @@ impl Images {
                     go_duration(took),
                     go_duration(took),
                 );
-                self.events
-                    .container(pod, &container.name, NORMAL, "Pulled", note);
+                self.tell(wanted, NORMAL, "Pulled", note);
                 Ok(ready)
             }
             Err(error) => {
                 let retry = {
                     let mut all = self.backoff.lock();
                     let entry = all.entry(key).or_default();
-                    entry.next();
+                    // Another that wanted the same image may have failed meanwhile: that is one failure.
+                    if entry.remaining().is_zero() {
+                        entry.next();
+                    }
                     entry.error.clone_from(&error);
                     entry.remaining().min(SHOW_ERROR)
                 };
                 let note = format!("Failed to pull image \"{given}\": {error}");
-                self.events
-                    .container(pod, &container.name, WARNING, "Failed", note);
-                self.events.container(
-                    pod,
-                    &container.name,
-                    WARNING,
-                    "Failed",
-                    "Error: ErrImagePull",
-                );
+                self.tell(wanted, WARNING, "Failed", note);
+                if wanted.container.is_some() {
+                    let note = "Error: ErrImagePull".to_owned();
+                    self.tell(wanted, WARNING, "Failed", note);
+                }
                 Err(Failure {
                     reason: "ErrImagePull",
                     message: error,

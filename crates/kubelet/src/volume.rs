@@ -127,11 +127,12 @@ impl MountedVolume {
     }
 }
 
-/// Sets up, or brings up to date, every volume of the pod.
+/// Sets up, or brings up to date, every volume of the pod but its images, which the runtime mounts.
 pub(crate) async fn setup(ctx: &Context, pod: &Pod) -> Result<Mounted, Error> {
     let mut mounted = Mounted::default();
     let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
-    let work = volumes.map(|volume| async move {
+    let own = volumes.filter(|volume| volume.image.is_none());
+    let work = own.map(|volume| async move {
         let made = one(&Target { ctx, pod, volume }).await?;
         Ok((volume.name.clone(), made))
     });

@@ -39,6 +39,7 @@ pub(crate) mod admission;
 mod container;
 pub(crate) mod finish;
 pub(crate) mod hooks;
+mod images;
 pub(crate) mod kill;
 pub(crate) mod memory;
 pub(crate) mod plan;

@@ -362,14 +362,10 @@ impl RuntimeService for Fake {
         ok(v1::PodSandboxStatsResponse { stats: Some(stats) })
     }
 
-    type GetContainerEventsStream = std::pin::Pin<
-        Box<dyn futures::Stream<Item = Result<v1::ContainerEventResponse, Status>> + Send>,
-    >;
-
     async fn get_container_events(
         &self,
         _: tonic::Request<v1::GetEventsRequest>,
-    ) -> Answer<Self::GetContainerEventsStream> {
+    ) -> Answer<tonic::codegen::BoxStream<v1::ContainerEventResponse>> {
         let (sender, mut receiver) = mpsc::channel(64);
         self.state(|state| state.events = Some(sender));
         ok(Box::pin(futures::stream::poll_fn(move |task| {
@@ -418,7 +414,9 @@ impl ImageService for Fake {
         &self,
         request: tonic::Request<v1::PullImageRequest>,
     ) -> Answer<v1::PullImageResponse> {
-        Err(Status::not_found(request.into_inner().image.unwrap().image))
+        let name = request.into_inner().image.unwrap().image;
+        self.state(|state| state.note(format!("pull {name}")));
+        Err(Status::not_found(name))
     }
 
     refuse! {

@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
@@ -40,6 +39,8 @@ pub(crate) struct Pieces<'a> {
     /// Its id.
     pub sandbox: &'a str,
     pub volumes: &'a Mounted,
+    /// Of the image volumes, by their names.
+    pub images: &'a HashMap<&'a str, v1::ImageSpec>,
 }
 
 /// Describes instance `attempt` of `container`.
@@ -189,12 +190,11 @@ async fn mounts(
         pod,
         pod_ips,
         volumes,
+        images,
         ..
     } = pieces;
     let mut list = Vec::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        let base = volumes.paths.get(&mount.name);
-        let base = base.ok_or_else(|| Error(format!("volume {:?} is not mounted", mount.name)))?;
         let sub = match (&mount.sub_path, &mount.sub_path_expr) {
             (_, Some(expression)) if !expression.is_empty() => {
                 env::expand::expand(expression, |name| values.get(name).copied())
@@ -202,6 +202,18 @@ async fn mounts(
             (Some(path), _) => path.clone(),
             _ => String::new(),
         };
+        let recursive = recursive_read_only(mount, ctx.features.recursive_read_only_mounts)?;
+        if let Some(image) = images.get(mount.name.as_str()) {
+            list.push(v1::Mount {
+                recursive_read_only: recursive,
+                image: Some(image.clone()),
+                image_sub_path: descending(sub)?,
+                ..one_mount(mount, PathBuf::new(), true)
+            });
+            continue;
+        }
+        let base = volumes.paths.get(&mount.name);
+        let base = base.ok_or_else(|| Error(format!("volume {:?} is not mounted", mount.name)))?;
         let host_path = if sub.is_empty() {
             base.clone()
         } else {
@@ -217,7 +229,6 @@ async fn mounts(
             })?
         };
         let read_only = volumes.read_only.contains(&mount.name);
-        let recursive = recursive_read_only(mount, ctx.features.recursive_read_only_mounts)?;
         list.push(v1::Mount {
             recursive_read_only: recursive,
             ..one_mount(mount, host_path, read_only)
@@ -240,6 +251,19 @@ async fn mounts(
         list.push(plain(message.to_owned(), path));
     }
     Ok(list)
+}
+
+/// A path in an image, which variables may have made anything of; the words are upstream's.
+fn descending(sub: String) -> Result<String, Error> {
+    if sub.starts_with('/') {
+        let why = format!("error SubPath `{sub}` must not be an absolute path");
+        return Err(Error(why));
+    }
+    if sub.split('/').any(|part| part == "..") {
+        let why = format!("unable to provision SubPath `{sub}`: must not contain '..'");
+        return Err(Error(why));
+    }
+    Ok(sub)
 }
 
 /// Runs what touches files that containers can write.
@@ -329,29 +353,4 @@ fn hosts_file(config: &Config, pod: &Pod, pod_ips: &[String]) -> io::Result<Path
     }
     directory.write_in_place(name, text.as_bytes(), 0o644)?;
     Ok(dir.join(name))
-}
-
-/// The pull secrets of the pod that exist.
-pub(crate) async fn pull_secrets(
-    ctx: &Context,
-    pod: &Pod,
-) -> Vec<Arc<k8s_openapi::api::core::v1::Secret>> {
-    let references = pod
-        .spec
-        .iter()
-        .flat_map(|s| s.image_pull_secrets.iter().flatten());
-    let mut found = Vec::new();
-    for reference in references {
-        match ctx
-            .objects
-            .secret(context::namespace(pod), &reference.name)
-            .await
-        {
-            Ok(secret) => found.extend(secret),
-            Err(error) => {
-                tracing::warn!(%error, secret = reference.name, "pull secret is not readable")
-            }
-        }
-    }
-    found
 }

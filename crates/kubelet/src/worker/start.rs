@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     container::{self, Pieces},
-    hooks, kill,
+    hooks,
+    images::Images,
+    kill,
     memory::{Waiting, WorkerState},
     plan::{Plan, Sandbox, Start},
     sandbox,
@@ -35,7 +37,7 @@ const RETRY_LONGEST: Duration = Duration::from_secs(20);
 /// Longest wait for a pod's RuntimeClass.
 const CLASS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Wait after a container that could not be created: upstream's sync back-off.
-const CONTAINER_RETRY: Duration = Duration::from_secs(10);
+pub(super) const CONTAINER_RETRY: Duration = Duration::from_secs(10);
 /// Instances of a container that are kept: the present one, and the one before for its logs.
 const KEPT_INSTANCES: usize = 2;
 
@@ -56,6 +58,16 @@ struct Failure {
     retry: Duration,
 }
 
+impl From<image::Failure> for Failure {
+    fn from(failure: image::Failure) -> Self {
+        Self {
+            reason: failure.reason.to_owned(),
+            message: failure.message,
+            retry: failure.retry,
+        }
+    }
+}
+
 impl Sequence {
     pub(crate) async fn run(self) {
         let (sandbox, volumes, images) = tokio::join!(
@@ -63,7 +75,7 @@ impl Sequence {
             self.unless_cancelled(self.volumes()),
             self.unless_cancelled(self.images())
         );
-        let (Some(volumes), Some(images)) = (volumes, images) else {
+        let (Some(volumes), Some(mut images)) = (volumes, images) else {
             return;
         };
         let ok = sandbox.is_ok() && volumes.is_ok();
@@ -80,7 +92,7 @@ impl Sequence {
         let (Ok(sandbox), Ok(volumes)) = (sandbox, volumes) else {
             return;
         };
-        for (start, image) in self.plan.start.iter().zip(images) {
+        for start in &self.plan.start {
             let Some(container) = kill::find(&self.pod, &start.name) else {
                 continue;
             };
@@ -88,7 +100,7 @@ impl Sequence {
                 return;
             }
             let result = self
-                .container(&sandbox, &volumes, &container, start, image)
+                .container(&sandbox, &volumes, &container, start, &mut images)
                 .await;
             self.state.write(|memory| match result {
                 Ok(()) => {
@@ -229,46 +241,13 @@ impl Sequence {
         }
     }
 
-    /// The image of every container to start.
-    async fn images(&self) -> Vec<Result<image::Ready, image::Failure>> {
-        let secrets = container::pull_secrets(&self.ctx, &self.pod).await;
-        let all = self.plan.start.iter().map(|start| async {
-            match kill::find(&self.pod, &start.name) {
-                Some(container) => {
-                    let result = self
-                        .ctx
-                        .images
-                        .ensure(&self.pod, &container, &secrets)
-                        .await;
-                    if let Err(failure) = &result {
-                        let waiting = Waiting {
-                            reason: failure.reason.to_owned(),
-                            message: failure.message.clone(),
-                        };
-                        // Told at once: volumes may keep the sequence from getting there.
-                        self.state.write(|memory| {
-                            memory.waiting.insert(start.name.clone(), waiting);
-                        });
-                    }
-                    result
-                }
-                None => Err(image::Failure {
-                    reason: "InvalidImageName",
-                    message: format!("container {} is not in the pod", start.name),
-                    retry: CONTAINER_RETRY,
-                }),
-            }
-        });
-        futures::future::join_all(all).await
-    }
-
     async fn container(
         &self,
         sandbox: &str,
         volumes: &Mounted,
         container: &Container,
         start: &Start,
-        image: Result<image::Ready, image::Failure>,
+        images: &mut Images,
     ) -> Result<(), Failure> {
         let (ctx, pod) = (&self.ctx, &self.pod);
         let uid = context::uid(pod);
@@ -282,22 +261,21 @@ impl Sequence {
                 retry: CONTAINER_RETRY,
             }
         };
-        let image = image.map_err(|failure| {
+        let tell = |reason: &str| {
+            let note = format!("Error: {reason}");
+            ctx.events
+                .container(pod, &container.name, WARNING, "Failed", note);
+        };
+        let of_volumes = images.of_volumes(container).map_err(|failure| {
+            tell(failure.reason);
+            Failure::from(failure)
+        })?;
+        let image = images.of_container(&container.name).map_err(|failure| {
+            // Of a failed pull it has been told already.
             if failure.reason == "ImagePullBackOff" || failure.reason == "ErrImageNeverPull" {
-                let note = format!("Error: {}", failure.reason);
-                ctx.events
-                    .container(pod, &container.name, WARNING, "Failed", note);
+                tell(failure.reason);
             }
-            let image::Failure {
-                reason,
-                message,
-                retry,
-            } = failure;
-            Failure {
-                reason: reason.to_owned(),
-                message,
-                retry,
-            }
+            Failure::from(failure)
         })?;
         let view = ctx.observed.view(uid);
         let pod_ips = ctx.facts(pod, view.ips()).pod_ips;
@@ -307,6 +285,7 @@ impl Sequence {
             pod_ips: &pod_ips,
             sandbox,
             volumes,
+            images: &of_volumes,
         };
         let config = container::config(&pieces, container, &image, start.attempt).await;
         let config =

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
+mod images;
 mod resize;
 use crate::{
     config::Config,

@@ -4,12 +4,14 @@ use anyhow::{Result, ensure};
 use knarr_testkit::eventually;
 use serde_json::{Value, json};
 
-use super::{Check, phase, sh, waiting};
+use super::{Check, events, phase, sh, waiting};
 use crate::support::{SOON, Shell};
 
-pub const CHECKS: [(&str, Check); 4] = [
+pub const CHECKS: [(&str, Check); 6] = [
     ("paths within volumes", paths),
     ("a path cannot leave its volume", escape),
+    ("images are volumes", images),
+    ("a path that an image does not have", no_path),
     ("volumes follow their objects", follow),
     ("a token for another audience", token),
 ];
@@ -32,6 +34,34 @@ fn escape(shell: &Shell<'_>) -> Result<()> {
         "{message}"
     );
     Ok(())
+}
+
+fn images(shell: &Shell<'_>) -> Result<()> {
+    phase(shell, "images", "Running")?;
+    let log = eventually(SOON, "the image is read", || {
+        let log = shell.run("logs images")?;
+        ensure!(log.ends_with("read-only\n"), "{log}");
+        Ok(log)
+    })?;
+    let lines: Vec<&str> = log.lines().collect();
+    ensure!(lines[0].starts_with("root:"), "{log}");
+    ensure!(
+        lines[1..] == ["group", "passwd", "program", "read-only"],
+        "{log}"
+    );
+    let note = "Container image \"knarr/hello:v2\" already present on machine";
+    events(shell, "images", &[note])?;
+    // Away with its mounts, as the end of the cluster checks.
+    shell.run("delete pod images").map(drop)
+}
+
+fn no_path(shell: &Shell<'_>) -> Result<()> {
+    let message = waiting(shell, "no-path", "CreateContainerError")?;
+    ensure!(
+        message.starts_with("ImageVolumeMountFailed: mount /x: sub path \"x\" of the image"),
+        "{message}"
+    );
+    shell.run("delete pod no-path").map(drop)
 }
 
 fn follow(shell: &Shell<'_>) -> Result<()> {

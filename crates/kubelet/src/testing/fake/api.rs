@@ -6,12 +6,14 @@ use http::{Request, Response};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
-/// One pod as the API holds it; status patches and deletions reach it.
+/// One pod as the API holds it; status patches and deletions reach it. Events are only listed.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub pod: Arc<Mutex<Option<Value>>>,
     /// Writes that are still to be answered with a conflict.
     pub conflicts: Arc<Mutex<u32>>,
+    /// Reason, field path and note of each event, the path empty where it is about the whole pod.
+    pub events: Arc<Mutex<Vec<[String; 3]>>>,
     changed: Arc<tokio::sync::watch::Sender<u64>>,
 }
 
@@ -21,6 +23,7 @@ impl Api {
         Self {
             pod: Arc::new(Mutex::new(pod)),
             conflicts: Arc::default(),
+            events: Arc::default(),
             changed: Arc::new(tokio::sync::watch::Sender::new(1)),
         }
     }
@@ -72,6 +75,11 @@ impl Api {
 
     fn change(&self, method: &str, path: &str, body: Value) -> Option<Value> {
         if path.contains("/events") {
+            let text = |path: &str| body.pointer(path).and_then(Value::as_str);
+            let parts = ["/reason", "/involvedObject/fieldPath", "/message"];
+            let parts = parts.map(|path| text(path).unwrap_or_default().to_owned());
+            self.events.lock().unwrap().push(parts);
+            self.changed.send_modify(|_| {});
             return Some(body);
         }
         let mut pod = self.pod.lock().unwrap();
@@ -107,6 +115,15 @@ impl Api {
         let pod = self.pod.lock().unwrap().clone();
         assert!(waited.is_ok(), "timed out waiting until {what}: {pod:#?}");
         pod
+    }
+}
+
+impl Api {
+    /// Waits until an event has been told for this reason; all that were told until then.
+    pub(crate) async fn until_told(&self, reason: &str) -> Vec<[String; 3]> {
+        let told = |_: Option<&Value>| self.events.lock().unwrap().iter().any(|e| e[0] == reason);
+        self.until(reason, told).await;
+        self.events.lock().unwrap().clone()
     }
 }
 

@@ -12,7 +12,34 @@ pub fn items() -> Vec<Value> {
         showing(),
         paths(),
         escape(),
+        images(),
+        no_path(),
     ]
+}
+
+/// Reads an image, and a directory of it.
+fn images() -> Value {
+    let script =
+        "head -n 1 /image/etc/passwd; ls /etc-of-image; test -x /image/hello && echo program
+        touch /image/x 2>/dev/null || echo read-only
+        exec sleep 3600";
+    let mounts = json!({"volumeMounts": [
+        {"name": "hello", "mountPath": "/image"},
+        {"name": "hello", "mountPath": "/etc-of-image", "subPath": "etc"},
+    ]});
+    pod("images", script, mounts, hello())
+}
+
+/// Wants a directory that the image does not have.
+fn no_path() -> Value {
+    let mounts = json!({"volumeMounts": [{"name": "hello", "mountPath": "/x", "subPath": "x"}]});
+    pod("no-path", "exit 0", mounts, hello())
+}
+
+/// An image as a volume, and one that is nowhere but that nobody mounts.
+fn hello() -> Value {
+    let image = |name: &str, reference: &str| json!({"name": name, "image": {"reference": reference, "pullPolicy": "IfNotPresent"}});
+    json!({"volumes": [image("hello", "knarr/hello:v2"), image("unused", "localhost:1/nothing:1")]})
 }
 
 /// Shows objects that change while it runs.

@@ -1,0 +1,88 @@
+//! Images as volumes.
+
+use super::*;
+
+/// Containers `a`, which mounts the volume, and `b`, which does not.
+fn with_volume(reference: &str) -> Value {
+    json!({
+        "restartPolicy": "Always",
+        "volumes": [{ "name": "data", "image": { "reference": reference, "pullPolicy": "IfNotPresent" } }],
+        "containers": [
+            {
+                "name": "a", "image": "img:1",
+                "env": [{ "name": "WHERE", "value": "sub" }],
+                "volumeMounts": [{ "name": "data", "mountPath": "/data", "subPathExpr": "$(WHERE)" }],
+            },
+            { "name": "b", "image": "img:1" },
+        ],
+    })
+}
+
+fn waits_for(reason: &'static str) -> impl Fn(Option<&Value>) -> bool {
+    move |pod| {
+        pod.is_some_and(|p| {
+            p["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == reason
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_runtime_is_told_of_an_image_volume() {
+    let mut bench = Bench::new(with_volume("data:1")).await;
+    bench.until_ready().await;
+    let container = bench.fake.state(|state| state.containers["a-0"].clone());
+    let wanted = v1::Mount {
+        container_path: "/data".to_owned(),
+        readonly: true,
+        image: Some(v1::ImageSpec {
+            image: "sha256:i".to_owned(),
+            user_specified_image: "data:1".to_owned(),
+            ..Default::default()
+        }),
+        image_sub_path: "sub".to_owned(),
+        ..Default::default()
+    };
+    assert!(
+        container.mounts.contains(&wanted),
+        "{:#?}",
+        container.mounts
+    );
+    let told = bench.api.events.lock().unwrap().clone();
+    let note = "Container image \"data:1\" already present on machine";
+    assert!(
+        told.contains(&["Pulled", "", note].map(str::to_owned)),
+        "{told:?}"
+    );
+    bench.delete(0).await;
+}
+
+#[tokio::test]
+async fn only_who_mounts_an_image_waits_for_it() {
+    let mut bench = Bench::new(with_volume("missing:1")).await;
+    bench.fake.until_asked("start b-0").await;
+    bench
+        .api
+        .until("the pull fails", waits_for("ErrImagePull"))
+        .await;
+    assert!(bench.log().contains(&"pull missing:1".to_owned()));
+    assert!(!bench.log().contains(&"create a-0".to_owned()));
+    let told = bench.api.until_told("Failed").await;
+    assert!(
+        told.contains(&["Pulling", "", "Pulling image \"missing:1\""].map(str::to_owned)),
+        "{told:?}"
+    );
+    bench.delete(0).await;
+}
+
+#[tokio::test]
+async fn a_path_does_not_lead_out_of_an_image() {
+    let mut spec = with_volume("data:1");
+    spec["containers"][0]["env"][0]["value"] = json!("../up");
+    let mut bench = Bench::new(spec).await;
+    bench
+        .api
+        .until("it is refused", waits_for("CreateContainerConfigError"))
+        .await;
+    assert!(!bench.log().contains(&"create a-0".to_owned()));
+    bench.delete(0).await;
+}
