@@ -70,6 +70,10 @@ impl From<image::Failure> for Failure {
 
 impl Sequence {
     pub(crate) async fn run(self) {
+        if self.refuse_devices() {
+            self.pod_done(false);
+            return;
+        }
         let (sandbox, volumes, images) = tokio::join!(
             self.sandbox(),
             self.unless_cancelled(self.volumes()),
@@ -78,17 +82,7 @@ impl Sequence {
         let (Some(volumes), Some(mut images)) = (volumes, images) else {
             return;
         };
-        let ok = sandbox.is_ok() && volumes.is_ok();
-        self.state.write(|memory| {
-            if ok {
-                memory.pod_failures = 0;
-                memory.pod_retry_at = None;
-            } else {
-                let wait = RETRY_FIRST.saturating_mul(1 << memory.pod_failures.min(8));
-                memory.pod_failures += 1;
-                memory.pod_retry_at = Some(Instant::now() + wait.min(RETRY_LONGEST));
-            }
-        });
+        self.pod_done(sandbox.is_ok() && volumes.is_ok());
         let (Ok(sandbox), Ok(volumes)) = (sandbox, volumes) else {
             return;
         };
@@ -124,6 +118,20 @@ impl Sequence {
         }
     }
 
+    /// What the pod's containers share is there, or is to be tried again later.
+    fn pod_done(&self, ok: bool) {
+        self.state.write(|memory| {
+            if ok {
+                memory.pod_failures = 0;
+                memory.pod_retry_at = None;
+            } else {
+                let wait = RETRY_FIRST.saturating_mul(1 << memory.pod_failures.min(8));
+                memory.pod_failures += 1;
+                memory.pod_retry_at = Some(Instant::now() + wait.min(RETRY_LONGEST));
+            }
+        });
+    }
+
     async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.token.run_until_cancelled(work).await
     }
@@ -149,29 +157,29 @@ impl Sequence {
         })
     }
 
-    /// A pod that claims devices must not run without them, also where the scheduler was gone around.
-    fn prepare_devices(&self) -> Result<(), String> {
+    /// A pod that claims devices must not run without them, also where the scheduler was gone around. Asked before anything is
+    /// made or pulled for it.
+    fn refuse_devices(&self) -> bool {
         let spec = self.pod.spec.as_ref();
         let mut claims = spec
             .and_then(|s| s.resource_claims.as_ref())
             .into_iter()
             .flatten();
         let Some(claim) = claims.next() else {
-            return Ok(());
+            return false;
         };
-        let name = &claim.name;
-        let error = format!(
-            "prepare dynamic resources: claim {name}: resource claims are not supported by this node"
+        let note = format!(
+            "Failed to prepare dynamic resources: prepare dynamic resources: claim {}: \
+             resource claims are not supported by this node",
+            claim.name
         );
-        let note = format!("Failed to prepare dynamic resources: {error}");
         let reason = "FailedPrepareDynamicResources";
         self.ctx.events.pod(&self.pod, WARNING, reason, note);
-        Err(error)
+        true
     }
 
     async fn create_sandbox(&self, uid: &str, attempt: u32) -> Result<String, String> {
         let (ctx, pod) = (&self.ctx, &self.pod);
-        self.prepare_devices()?;
         let old = ctx.observed.view(uid);
         if !old.sandboxes.is_empty() {
             ctx.events.pod(

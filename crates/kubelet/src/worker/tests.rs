@@ -266,16 +266,11 @@ async fn a_missing_image_is_told() {
 async fn a_pod_does_not_run_without_the_devices_that_it_claims() {
     let mut spec = one("Always");
     spec["resourceClaims"] = json!([{"name": "gpu", "resourceClaimName": "gpu"}]);
-    // A pull that fails tells that the start was tried.
     spec["containers"][0]["image"] = json!("missing:1");
     let mut bench = Bench::new(spec).await;
-    let tried = |pod: Option<&Value>| {
-        pod.is_some_and(|p| {
-            p["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ErrImagePull"
-        })
-    };
-    let pod = bench.api.until("the start is tried", tried).await.unwrap();
-    assert_eq!(pod["status"]["phase"], "Pending");
+    let told = bench.api.until_told("FailedPrepareDynamicResources").await;
+    // Nothing is made nor pulled for it, and nothing else is told.
+    assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(bench.log(), [""; 0]);
     bench.delete(0).await;
 }
