@@ -8,7 +8,7 @@ use kube::{
     Api, Resource,
     api::{ObjectMeta, Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Shared;
@@ -192,12 +192,9 @@ fn record_changes(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) {
 
 async fn write(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) -> Result<Node, kube::Error> {
     let api: Api<Node> = Api::all(ctx.client.clone());
-    let mut status = serde_json::to_value(new).map_err(kube::Error::SerdeError)?;
+    let status = serde_json::to_value(new).map_err(kube::Error::SerdeError)?;
     let before = serde_json::to_value(old).map_err(kube::Error::SerdeError)?;
-    if let (Value::Object(status), Value::Object(before)) = (&mut status, before) {
-        status.retain(|key, value| before.get(key) != Some(value));
-    }
-    let patch = json!({ "status": status });
+    let patch = json!({ "status": status::patch(&before, status) });
     api.patch_status(
         &ctx.config.node_name,
         &PatchParams::default(),

@@ -10,6 +10,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
 };
 use knarr_cri::v1;
+use serde_json::Value;
 
 use super::Machine;
 use crate::context::Shared;
@@ -18,14 +19,21 @@ use crate::context::Shared;
 const MAX_IMAGES: usize = 50;
 /// Names reported of one image.
 const MAX_IMAGE_NAMES: usize = 5;
+/// How names of resources begin whose amounts are of huge pages of one size.
+const HUGE_PAGES: &str = "hugepages-";
+
+type Amounts = BTreeMap<String, Quantity>;
 
 /// Makes the status now; conditions carry their transition times over from `old`.
 pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatus {
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let trouble = runtime_trouble(ctx).await;
+    let own = amounts(&ctx.machine, ctx.config.max_pods);
+    let capacity = capacity(own, old.capacity.as_ref());
     NodeStatus {
-        capacity: Some(amounts(&ctx.machine, ctx.config.max_pods)),
-        allocatable: Some(amounts(&ctx.machine, ctx.config.max_pods)),
+        // Nothing is reserved for the system, and what others say there is of a resource is there for pods.
+        allocatable: Some(capacity.clone()),
+        capacity: Some(capacity),
         addresses: Some(vec![
             NodeAddress {
                 type_: "InternalIP".to_owned(),
@@ -73,7 +81,30 @@ pub(super) fn changed(old: &NodeStatus, new: &NodeStatus) -> bool {
     still(old) != still(new)
 }
 
-fn amounts(machine: &Machine, pods: u32) -> BTreeMap<String, Quantity> {
+/// What of the status is to be written. Amounts one by one, since others write theirs at the same time; one that is gone is taken
+/// away.
+pub(super) fn patch(old: &Value, mut new: Value) -> Value {
+    let Some(fields) = new.as_object_mut() else {
+        return new;
+    };
+    for field in ["capacity", "allocatable"] {
+        let before = old.get(field).and_then(Value::as_object);
+        let Some(amounts) = fields.get_mut(field).and_then(Value::as_object_mut) else {
+            continue;
+        };
+        for name in before.into_iter().flat_map(|before| before.keys()) {
+            amounts.entry(name).or_insert(Value::Null);
+        }
+        amounts.retain(|name, amount| before.and_then(|before| before.get(name)) != Some(amount));
+    }
+    fields.retain(|key, value| {
+        let empty = value.as_object().is_some_and(serde_json::Map::is_empty);
+        !empty && old.get(key) != Some(value)
+    });
+    new
+}
+
+fn amounts(machine: &Machine, pods: u32) -> Amounts {
     let mut amounts = BTreeMap::from([
         (
             "cpu".to_owned(),
@@ -90,9 +121,20 @@ fn amounts(machine: &Machine, pods: u32) -> BTreeMap<String, Quantity> {
         ("pods".to_owned(), Quantity(pods.to_string())),
     ]);
     for (size, bytes) in &machine.huge_pages {
-        amounts.insert(format!("hugepages-{size}"), Quantity(bytes.to_string()));
+        amounts.insert(format!("{HUGE_PAGES}{size}"), Quantity(bytes.to_string()));
     }
     amounts
+}
+
+/// The node's own amounts and those that others have written, as administrators advertise extended resources. Sizes of huge pages
+/// are the node's alone: one that it does not have any more goes.
+fn capacity(mut own: Amounts, old: Option<&Amounts>) -> Amounts {
+    for (name, amount) in old.into_iter().flatten() {
+        if !name.starts_with(HUGE_PAGES) {
+            own.entry(name.clone()).or_insert_with(|| amount.clone());
+        }
+    }
+    own
 }
 
 /// What keeps the runtime from running pods.
@@ -199,3 +241,6 @@ async fn images(ctx: &Shared) -> Vec<ContainerImage> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

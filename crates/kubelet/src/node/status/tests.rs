@@ -1,0 +1,68 @@
+use serde_json::json;
+
+use super::*;
+use crate::testing::object;
+
+#[test]
+fn amounts_of_others_stay() {
+    let own = || object::<Amounts>(json!({ "cpu": "2", "hugepages-2Mi": "0" }));
+    for (old, wanted) in [
+        (json!({}), json!({ "cpu": "2", "hugepages-2Mi": "0" })),
+        (
+            json!({ "cpu": "4", "example.com/dongle": "3", "hugepages-2Mi": "8Mi", "hugepages-1Gi": "1Gi" }),
+            json!({ "cpu": "2", "example.com/dongle": "3", "hugepages-2Mi": "0" }),
+        ),
+    ] {
+        let old: Amounts = object(old);
+        assert_eq!(capacity(own(), Some(&old)), object::<Amounts>(wanted));
+    }
+}
+
+#[test]
+fn a_resource_of_somebody_else_is_no_change() {
+    let status = |capacity: serde_json::Value, allocatable: serde_json::Value| -> NodeStatus {
+        object(json!({ "capacity": capacity, "allocatable": allocatable }))
+    };
+    let old = status(
+        json!({ "cpu": "2", "example.com/dongle": "3" }),
+        json!({ "cpu": "2", "example.com/dongle": "3" }),
+    );
+    let new = |old: &NodeStatus| {
+        let capacity = capacity(object(json!({ "cpu": "2" })), old.capacity.as_ref());
+        NodeStatus {
+            allocatable: Some(capacity.clone()),
+            capacity: Some(capacity),
+            ..old.clone()
+        }
+    };
+    assert!(!changed(&old, &new(&old)));
+    // What was advertised is not allocatable yet.
+    let old = status(
+        json!({ "cpu": "2", "example.com/dongle": "3" }),
+        json!({ "cpu": "2" }),
+    );
+    assert!(changed(&old, &new(&old)));
+}
+
+#[test]
+fn only_what_differs_is_written() {
+    for (old, new, wanted) in [
+        (
+            json!({ "capacity": { "cpu": "2", "a/b": "1" }, "allocatable": { "cpu": "2" } }),
+            json!({ "capacity": { "cpu": "2", "a/b": "1" }, "allocatable": { "cpu": "2", "a/b": "1" } }),
+            json!({ "allocatable": { "a/b": "1" } }),
+        ),
+        (
+            json!({ "capacity": { "cpu": "2" }, "allocatable": { "cpu": "2", "a/b": "1" }, "images": [] }),
+            json!({ "capacity": { "cpu": "2" }, "allocatable": { "cpu": "2" }, "images": [1] }),
+            json!({ "allocatable": { "a/b": null }, "images": [1] }),
+        ),
+        (
+            json!({}),
+            json!({ "capacity": { "cpu": "2" } }),
+            json!({ "capacity": { "cpu": "2" } }),
+        ),
+    ] {
+        assert_eq!(patch(&old, new), wanted);
+    }
+}
