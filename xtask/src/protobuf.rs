@@ -4,7 +4,8 @@
 //!
 //! - the `.proto` files: numbers and types of fields;
 //! - the definitions that `generate-schema` reads too: the fields' JSON names, and which messages are kinds;
-//! - the Go types: which fields' zero means absent, because their type is no pointer and has the tag `omitempty`.
+//! - the Go types: which fields are no pointers, so that protobuf always has them, and which of those JSON leaves out where they
+//!   are zero, because of the tag `omitempty`.
 //!
 //! The format of the table is described in its header.
 
@@ -26,7 +27,7 @@ use crate::schema::source::{self, GoFields};
 const HEADER: &str = "\
 # Protobuf field numbers of the API's types, by `cargo xtask generate-protobuf`.
 # A message, then its fields: number, JSON name (~: the fields are the parent's own), flags, type.
-# Flags: ? zero is left out, [ repeated, { map from strings, - none.
+# Flags: ? zero is left out of JSON, ! zero is in JSON too, [ repeated, { map from strings, - a pointer: absent or any value.
 # Types: s string, i integer, t boolean, f double, b bytes, T time, U time with microseconds, D duration, Q quantity,
 # I integer or string, R embedded object, J embedded JSON, L list of strings in a message, A schema or schemas, O schema or bool,
 # N schema or names; else a message.
@@ -38,6 +39,7 @@ const SPECIAL: &[(&str, &str)] = &[
     ("meta.MicroTime", "U"),
     ("meta.Duration", "D"),
     ("meta.FieldsV1", "J"),
+    ("meta.Verbs", "L"),
     ("resource.Quantity", "Q"),
     ("intstr.IntOrString", "I"),
     ("runtime.RawExtension", "R"),
@@ -48,6 +50,18 @@ const SPECIAL: &[(&str, &str)] = &[
     ("apiextensions.v1.JSONSchemaPropsOrArray", "A"),
     ("apiextensions.v1.JSONSchemaPropsOrBool", "O"),
     ("apiextensions.v1.JSONSchemaPropsOrStringArray", "N"),
+];
+
+/// What is no kind of a group, but is posted or answered.
+const OTHER_ROOTS: &[&str] = &[
+    "meta.APIGroup",
+    "meta.APIGroupList",
+    "meta.APIResourceList",
+    "meta.APIVersions",
+    "meta.DeleteOptions",
+    "meta.ListMeta",
+    "meta.PartialObjectMetadata",
+    "meta.Status",
 ];
 
 /// Arguments of `cargo xtask generate-protobuf`.
@@ -153,9 +167,9 @@ impl<'a> Generator<'a> {
         Ok(HEADER.to_owned() + &messages.into_values().collect::<String>())
     }
 
-    /// What clients post: objects of stable versions, and the options of a deletion. Nobody posts a list.
+    /// Objects of stable versions, and what is of no version of a group. Lists all have the same two fields: the server knows them.
     fn is_root(&self, message: &str) -> bool {
-        if message == "meta.DeleteOptions" {
+        if OTHER_ROOTS.contains(&message) {
             return true;
         }
         let version = message.split('.').nth(1).unwrap_or_default();
@@ -172,8 +186,7 @@ impl<'a> Generator<'a> {
         let flag = match field.cardinality {
             Cardinality::Repeated => "[",
             Cardinality::Map => "{",
-            Cardinality::One if self.zero_is_absent(message, field, name) => "?",
-            Cardinality::One => "-",
+            Cardinality::One => self.flag(message, field, name),
         };
         let kind = match &field.message {
             Some(inner) => special(inner).unwrap_or(inner),
@@ -183,15 +196,21 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    fn zero_is_absent(&self, message: &str, field: &Field, name: &str) -> bool {
-        let Some((package, owner)) = message.rsplit_once('.') else {
-            return false;
-        };
-        let declared = self
-            .fields
-            .get(package)
-            .and_then(|fields| fields.get(&(owner.to_owned(), name.to_owned())));
-        field.message.is_none() && declared.is_some_and(|field| field.omitempty && !field.pointer)
+    fn flag(&self, message: &str, field: &Field, name: &str) -> &'static str {
+        if name == "~" {
+            return "!";
+        }
+        let declared = message.rsplit_once('.').and_then(|(package, owner)| {
+            let fields = self.fields.get(package)?;
+            fields.get(&(owner.to_owned(), name.to_owned()))
+        });
+        match declared {
+            // A slice of bytes may be absent too.
+            Some(declared) if declared.pointer || field.scalar == "b" => "-",
+            Some(declared) if declared.omitempty && field.message.is_none() => "?",
+            Some(_) => "!",
+            None => "-",
+        }
     }
 
     fn json_name(&self, message: &str, field: &Field) -> Result<&'a str> {

@@ -12,7 +12,7 @@ use knarr_registry::{
 use crate::{
     body::Body,
     core::Core,
-    negotiate::{self, Shapes},
+    negotiate::{self, Objects, Shapes},
     respond::{self, Answer},
 };
 
@@ -42,7 +42,7 @@ pub fn serve(
         }
         _ => return None,
     };
-    let accepted = negotiate::of(request, Shapes::None);
+    let accepted = negotiate::of(request, Shapes::None, Objects::BuiltIn);
     Some(accepted.map(|accepted| respond::tree(StatusCode::OK, &document, accepted)))
 }
 

@@ -10,6 +10,7 @@ use crate::protobuf;
 pub enum Encoding {
     Json,
     Yaml,
+    Protobuf,
 }
 
 impl Encoding {
@@ -17,6 +18,15 @@ impl Encoding {
         match self {
             Encoding::Json => "application/json",
             Encoding::Yaml => "application/yaml",
+            Encoding::Protobuf => protobuf::CONTENT_TYPE,
+        }
+    }
+
+    /// The type of a stream of events.
+    pub fn watch_content_type(self) -> &'static str {
+        match self {
+            Encoding::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+            other => other.content_type(),
         }
     }
 }
@@ -66,6 +76,15 @@ pub enum Shapes {
     List,
 }
 
+/// Whose objects an endpoint answers with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Objects {
+    /// Those of the program's own kinds.
+    BuiltIn,
+    /// Those of a definition, which have no message in protobuf. Their metadata has.
+    Custom,
+}
+
 /// One clause of an `Accept` header.
 struct Clause<'a> {
     media: (&'a str, &'a str),
@@ -74,7 +93,7 @@ struct Clause<'a> {
 }
 
 /// Chooses from an `Accept` header; empty accepts JSON.
-pub fn negotiate(accept: &str, shapes: Shapes) -> Result<Accepted, Status> {
+pub fn negotiate(accept: &str, shapes: Shapes, objects: Objects) -> Result<Accepted, Status> {
     let json = Accepted {
         encoding: Encoding::Json,
         shape: Shape::Object,
@@ -87,13 +106,13 @@ pub fn negotiate(accept: &str, shapes: Shapes) -> Result<Accepted, Status> {
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     clauses
         .iter()
-        .find_map(|c| accept_clause(c, shapes))
+        .find_map(|c| accept_clause(c, shapes, objects))
         .ok_or_else(not_acceptable)
 }
 
 /// Chooses by a request's headers and its `pretty` parameter.
-pub fn of(request: &ApiRequest<'_>, shapes: Shapes) -> Result<Accepted, Status> {
-    let mut accepted = negotiate(request.headers.accept, shapes)?;
+pub fn of(request: &ApiRequest<'_>, shapes: Shapes, objects: Objects) -> Result<Accepted, Status> {
+    let mut accepted = negotiate(request.headers.accept, shapes, objects)?;
     accepted.pretty |= pretty(request.query.find("pretty"), &request.headers.user_agent);
     Ok(accepted)
 }
@@ -101,7 +120,8 @@ pub fn of(request: &ApiRequest<'_>, shapes: Shapes) -> Result<Accepted, Status> 
 /// Upstream's 406.
 pub fn not_acceptable() -> Status {
     Status::not_acceptable(
-        "only the following media types are accepted: application/json, application/yaml",
+        "only the following media types are accepted: application/json, application/yaml, \
+         application/vnd.kubernetes.protobuf",
     )
 }
 
@@ -125,10 +145,11 @@ fn clause(text: &str) -> Option<Clause<'_>> {
     })
 }
 
-fn accept_clause(clause: &Clause<'_>, shapes: Shapes) -> Option<Accepted> {
+fn accept_clause(clause: &Clause<'_>, shapes: Shapes, objects: Objects) -> Option<Accepted> {
     let encoding = match clause.media {
         ("application", "json" | "*") | ("*", "*") => Encoding::Json,
         ("application", "yaml") => Encoding::Yaml,
+        ("application", "vnd.kubernetes.protobuf") => Encoding::Protobuf,
         _ => return None,
     };
     let param = |name: &str| {
@@ -160,7 +181,13 @@ fn accept_clause(clause: &Clause<'_>, shapes: Shapes) -> Option<Accepted> {
         }
         _ => return None,
     };
-    Some(Accepted {
+    let encodes = encoding != Encoding::Protobuf
+        || match shape {
+            Shape::Object => objects == Objects::BuiltIn,
+            Shape::Table(_) => false,
+            Shape::Partial(_) => true,
+        };
+    encodes.then(|| Accepted {
         encoding,
         shape,
         pretty: param("pretty") == Some("1"),

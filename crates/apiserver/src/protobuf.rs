@@ -1,20 +1,28 @@
-//! Protobuf request bodies to object trees: what kubectl from 1.32 on and client-go's typed clients send.
+//! Protobuf bodies to object trees and back: what kubectl from 1.32 on and client-go's typed clients send, and ask for.
 //!
 //! A body is `k8s\0` and a `runtime.Unknown`: the type, and the object's bytes. Those are read along a table of field numbers
 //! (`messages.txt`, by `cargo xtask generate-protobuf`) into the tree that the same client's JSON would have given: zero
-//! values that Go's `omitempty` leaves out are left out, pointers to zero are kept. Answers are JSON, which every such client
-//! accepts as well.
+//! values that Go's `omitempty` leaves out are left out, pointers to zero are kept. Answers are written along the same table.
+//! Only the program's own kinds have messages; of custom resources there is no more than their metadata.
 
+mod encode;
+mod envelope;
 mod special;
 mod table;
 mod wire;
+
+use std::{collections::HashSet, sync::LazyLock};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use knarr_meta::{patch, status::Status};
 use serde_json::{Map, Value};
 
+pub use self::{
+    encode::{content, knows, list_meta, metadata_only, object},
+    envelope::{Envelope, body, watch_event},
+};
 use self::{
-    table::{Field, Type, message},
+    table::{Field, Type, find, message},
     wire::{Reader, Wire},
 };
 
@@ -41,12 +49,18 @@ pub enum Error {
     UnknownField { message: String, number: u32 },
     #[error("this server cannot read {api_version} {kind} as protobuf")]
     UnknownType { api_version: String, kind: String },
+    #[error(
+        "object {api_version}, Kind={kind} does not implement the protobuf marshalling interface and cannot be encoded to a \
+         protobuf message"
+    )]
+    NotMarshalable { api_version: String, kind: String },
 }
 
 impl From<Error> for Status {
     fn from(error: Error) -> Status {
         match error {
             Error::UnknownType { .. } => Status::unsupported_media_type(error.to_string()),
+            Error::NotMarshalable { .. } => Status::not_acceptable(error.to_string()),
             _ => Status::bad_request(error.to_string()),
         }
     }
@@ -73,13 +87,13 @@ pub fn decode(body: &[u8], default: (&str, &str)) -> Result<Value, Error> {
         }
     };
     let (api_version, kind) = (or(api_version, default.0), or(kind, default.1));
-    let name = message_name(&api_version, &kind);
-    let fields = message(&name).ok_or_else(|| Error::UnknownType {
+    let found = message_name(&api_version, &kind).and_then(|name| find(&name));
+    let (name, fields) = found.ok_or_else(|| Error::UnknownType {
         api_version: api_version.clone(),
         kind: kind.clone(),
     })?;
     let mut object = Map::new();
-    read_message(&name, fields, raw, &mut object, 0)?;
+    read_message(name, fields, raw, &mut object, 0)?;
     object.insert("apiVersion".into(), Value::String(api_version));
     object.insert("kind".into(), Value::String(kind));
     let object = Value::Object(object);
@@ -103,17 +117,38 @@ fn type_meta(bytes: &[u8]) -> Result<(String, String), Error> {
     Ok((api_version, kind))
 }
 
-/// `apps/v1 Deployment` is `apps.v1.Deployment`; DeleteOptions are one type in every group.
-fn message_name(api_version: &str, kind: &str) -> String {
-    if kind == "DeleteOptions" {
-        return "meta.DeleteOptions".into();
+/// What is of no version of a group: such types are one in every group that has them.
+const OF_NO_GROUP: &[&str] = &[
+    "APIGroup",
+    "APIGroupList",
+    "APIResourceList",
+    "APIVersions",
+    "DeleteOptions",
+    "PartialObjectMetadata",
+    "Status",
+];
+
+/// The message's name in the table: `apps/v1 Deployment` is `apps.v1.Deployment`. `None` for a group that is not the program's
+/// own: a custom resource of `apps.example.com` is no Deployment.
+fn message_name(api_version: &str, kind: &str) -> Option<String> {
+    static GROUPS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+        let kinds = knarr_api::built_in_kinds().iter();
+        let groups = kinds.flat_map(|kind| {
+            let aliases = kind.aliases.iter().map(|alias| alias.group);
+            aliases.chain([&*kind.group])
+        });
+        groups.collect()
+    });
+    if OF_NO_GROUP.contains(&kind) {
+        return Some(format!("meta.{kind}"));
     }
     let (group, version) = knarr_meta::types::split_api_version(api_version);
-    let group = match group.split('.').next().unwrap_or("") {
+    let group = GROUPS.get(group)?;
+    let package = match group.split('.').next().unwrap_or("") {
         "" => "core",
         first => first,
     };
-    format!("{group}.{version}.{kind}")
+    Some(format!("{package}.{version}.{kind}"))
 }
 
 fn read_message(

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     body::{Body, BoxError, Chunks},
     negotiate::{Accepted, Encoding, Shape},
-    yaml,
+    protobuf, yaml,
 };
 
 /// Answers above this many bytes are compressed for clients that accept gzip, as upstream.
@@ -36,18 +36,18 @@ pub fn json(code: StatusCode, body: impl Into<Body>) -> Response<Body> {
     with_type(code, "application/json", body)
 }
 
-/// A tree in the negotiated encoding.
+/// A tree in the negotiated encoding; 406 where it is of no type that has a message.
 pub fn tree(code: StatusCode, value: &Value, accepted: Accepted) -> Response<Body> {
-    with_type(
-        code,
-        accepted.encoding.content_type(),
-        encode(value, accepted),
-    )
+    match encode(value, accepted) {
+        Ok(bytes) => with_type(code, accepted.encoding.content_type(), bytes),
+        Err(failure) => error(&Status::from(failure), accepted),
+    }
 }
 
 /// A tree's bytes in the negotiated encoding, with kind and apiVersion first in JSON as upstream writes them.
-pub fn encode(value: &Value, accepted: Accepted) -> Bytes {
-    match accepted.encoding {
+fn encode(value: &Value, accepted: Accepted) -> Result<Bytes, protobuf::Error> {
+    Ok(match accepted.encoding {
+        Encoding::Protobuf => return protobuf::body(value),
         Encoding::Yaml => Bytes::from(yaml::write(value)),
         Encoding::Json if accepted.pretty => {
             let mut out = serde_json::to_vec_pretty(value).unwrap_or_default();
@@ -59,7 +59,7 @@ pub fn encode(value: &Value, accepted: Accepted) -> Bytes {
             out.push(b'\n');
             Bytes::from(out)
         }
-    }
+    })
 }
 
 /// Plain JSON, not indented.
@@ -72,9 +72,14 @@ pub const JSON: Accepted = Accepted {
 /// An error. `Retry-After` repeats what the Status says.
 pub fn error(status: &Status, accepted: Accepted) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = match accepted.encoding {
-        Encoding::Json if !accepted.pretty => json(code, status.to_json()),
-        _ => tree(code, &status.to_value(), accepted),
+    let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
+    let encoded = match plain {
+        true => None,
+        false => encode(&status.to_value(), accepted).ok(),
+    };
+    let mut response = match encoded {
+        Some(bytes) => with_type(code, accepted.encoding.content_type(), bytes),
+        None => json(code, status.to_json()),
     };
     let retry = status.retry_after_seconds();
     if retry > 0 {

@@ -13,6 +13,7 @@ pub mod delete;
 pub mod delete_options;
 mod eviction;
 pub mod list;
+pub mod messages;
 pub mod modify;
 pub mod patch;
 pub mod pods;

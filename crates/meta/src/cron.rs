@@ -7,11 +7,11 @@
 // Numbers here come from outside.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-mod duration;
 mod fields;
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::TimeZone};
 
+use crate::duration;
 use fields::{Fields, read};
 
 /// Years in which an instant is looked for before a schedule counts as one that never comes (upstream's number).

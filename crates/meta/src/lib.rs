@@ -10,6 +10,7 @@
 
 pub mod clock;
 pub mod cron;
+pub mod duration;
 pub mod field;
 pub mod fields;
 pub mod host_ports;

@@ -7,6 +7,7 @@ pub mod damaged;
 pub mod entry;
 mod feed;
 pub mod filter;
+pub mod messages;
 #[cfg(test)]
 mod model;
 pub mod published;
@@ -37,6 +38,7 @@ use self::{
     entry::Entry,
     feed::{MAX_CHANGES, Request},
     filter::Filter,
+    messages::Messages,
     published::Published,
     resource::{Page, ResourceCache, Slice},
     resources::Resources,
@@ -60,6 +62,8 @@ pub struct Cache {
     requests: Mutex<Option<mpsc::Receiver<Request>>>,
     /// Kinds whose additions nobody waits for any more.
     abandoned: Mutex<Vec<Arc<Kind>>>,
+    /// Objects in protobuf.
+    pub messages: Messages,
     stopped: CancellationToken,
 }
 
@@ -107,6 +111,7 @@ impl Cache {
             changes,
             requests: Mutex::new(Some(requests)),
             abandoned: Mutex::default(),
+            messages: Messages::default(),
             stopped: CancellationToken::new(),
         };
         let mut resources = Resources::default();

@@ -1,7 +1,7 @@
 use super::*;
 
 fn check(accept: &str, shapes: Shapes, wanted: Option<(Encoding, Shape)>) {
-    let got = negotiate(accept, shapes)
+    let got = negotiate(accept, shapes, Objects::BuiltIn)
         .ok()
         .map(|a| (a.encoding, a.shape));
     assert_eq!(got, wanted, "{accept}");
@@ -33,9 +33,8 @@ fn chooses_what_clients_ask_for() {
     check(
         "application/vnd.kubernetes.protobuf,application/json",
         Shapes::Object,
-        Some((Json, Shape::Object)),
+        Some((Encoding::Protobuf, Shape::Object)),
     );
-    check("application/vnd.kubernetes.protobuf", Shapes::Object, None);
     check(
         "application/json;stream=watch",
         Shapes::Object,
@@ -91,4 +90,34 @@ fn knows_bodies() {
         BodyEncoding::Yaml
     );
     assert_eq!(body_encoding("application/cbor").unwrap_err().code, 415);
+}
+
+#[test]
+fn protobuf_is_for_kinds_that_have_messages() {
+    use Objects::{BuiltIn, Custom};
+    const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+    let chosen = |accept: &str, shapes, objects| {
+        let accepted = negotiate(accept, shapes, objects).ok();
+        accepted.map(|accepted| (accepted.encoding, accepted.shape))
+    };
+    let both = format!("{PROTOBUF},application/json");
+    let whole = |encoding| Some((encoding, Shape::Object));
+    assert_eq!(
+        chosen(PROTOBUF, Shapes::Object, BuiltIn),
+        whole(Encoding::Protobuf)
+    );
+    assert_eq!(chosen(&both, Shapes::Object, Custom), whole(Encoding::Json));
+    assert_eq!(chosen(PROTOBUF, Shapes::Object, Custom), None);
+    let partial = format!("{PROTOBUF};as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+    let metadata = Some((Encoding::Protobuf, Shape::Partial(MetaVersion::V1)));
+    assert_eq!(chosen(&partial, Shapes::Object, Custom), metadata);
+    let table = "as=Table;g=meta.k8s.io;v=v1";
+    let tables = format!("{PROTOBUF};{table},application/json;{table}");
+    let json = Some((Encoding::Json, Shape::Table(MetaVersion::V1)));
+    assert_eq!(chosen(&tables, Shapes::List, BuiltIn), json);
+    let stream = format!("{PROTOBUF};stream=watch");
+    assert_eq!(
+        chosen(&stream, Shapes::Object, BuiltIn),
+        whole(Encoding::Protobuf)
+    );
 }

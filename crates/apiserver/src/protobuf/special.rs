@@ -1,14 +1,14 @@
 //! Messages that are not objects in JSON: times, quantities, integers or strings, embedded JSON.
 
 use jiff::Timestamp;
-use knarr_meta::time;
+use knarr_meta::{duration, time};
 use serde_json::Value;
 
 use super::{
     Error,
     table::Type,
     utf8,
-    wire::{Reader, Wire},
+    wire::{Reader, Wire, put_bytes, put_number},
 };
 
 /// The JSON value of a special message; `None` where the type is none of these. Null: absent.
@@ -16,7 +16,7 @@ pub fn read(ty: Type, bytes: &[u8]) -> Option<Result<Value, Error>> {
     Some(match ty {
         Type::Time => read_time(bytes, time::format_seconds),
         Type::MicroTime => read_time(bytes, time::format_micro),
-        Type::Duration => numbers(bytes).map(|[nanos, _, _]| duration(nanos)),
+        Type::Duration => numbers(bytes).map(|[nanos, _, _]| go_duration(nanos)),
         Type::Quantity => text(bytes, 1).map(Value::String),
         Type::IntOrString => int_or_string(bytes),
         Type::RawExtension | Type::Json => json(bytes),
@@ -66,7 +66,7 @@ fn read_time(bytes: &[u8], format: fn(Timestamp) -> String) -> Result<Value, Err
 }
 
 /// Go's text of a duration, in seconds: the form every Go program reads back.
-fn duration(nanos: i64) -> Value {
+fn go_duration(nanos: i64) -> Value {
     let whole = nanos / 1_000_000_000;
     let rest = (nanos % 1_000_000_000).abs();
     Value::String(match rest {
@@ -106,4 +106,62 @@ fn strings(bytes: &[u8]) -> Result<Value, Error> {
         }
     }
     Ok(Value::Array(found))
+}
+
+/// The message of a special type's JSON value: the reverse of [`read`]. `None` where it is no value of the type.
+pub fn write(ty: Type, value: &Value) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    match ty {
+        // Upstream writes whole seconds, also where JSON says more.
+        Type::Time => put_time(&mut out, time::parse(value.as_str()?)?, 0),
+        Type::MicroTime => {
+            let at = time::parse(value.as_str()?)?;
+            // Counted forward from the second before.
+            let nanos = at.subsec_nanosecond().rem_euclid(1_000_000_000);
+            put_time(&mut out, at, nanos);
+        }
+        Type::Duration => put_number(&mut out, 1, duration::parse(value.as_str()?).ok()? as u64),
+        Type::Quantity => match value {
+            Value::Number(number) => put_bytes(&mut out, 1, number.to_string().as_bytes()),
+            value => put_bytes(&mut out, 1, value.as_str()?.as_bytes()),
+        },
+        Type::IntOrString => match value {
+            Value::String(text) => put_int_or_string(&mut out, 1, 0, text),
+            value => put_int_or_string(&mut out, 0, value.as_i64()?, ""),
+        },
+        Type::RawExtension | Type::Json => put_bytes(&mut out, 1, &serde_json::to_vec(value).ok()?),
+        Type::Strings => {
+            for element in value.as_array()? {
+                put_bytes(&mut out, 1, element.as_str()?.as_bytes());
+            }
+        }
+        _ => return None,
+    }
+    Some(out)
+}
+
+/// The message of a special type's zero; `None` where there is none: a list without elements.
+pub fn zero(ty: Type) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    match ty {
+        Type::Time | Type::MicroTime | Type::RawExtension | Type::Json => {}
+        Type::Duration => put_number(&mut out, 1, 0),
+        Type::Quantity => put_bytes(&mut out, 1, b"0"),
+        Type::IntOrString => put_int_or_string(&mut out, 0, 0, ""),
+        _ => return None,
+    }
+    Some(out)
+}
+
+fn put_time(out: &mut Vec<u8>, at: Timestamp, nanos: i32) {
+    // Times before 1970 are rounded down as well: their fractions count forward.
+    let seconds = at.as_nanosecond().div_euclid(1_000_000_000);
+    put_number(out, 1, seconds as u64);
+    put_number(out, 2, nanos as u64);
+}
+
+fn put_int_or_string(out: &mut Vec<u8>, kind: u64, number: i64, text: &str) {
+    put_number(out, 1, kind);
+    put_number(out, 2, number as u64);
+    put_bytes(out, 3, text.as_bytes());
 }

@@ -30,14 +30,24 @@ pub enum Type {
     Message(&'static str),
 }
 
+/// What the field's zero value is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A value like others: the field is a pointer in Go, or a list.
+    Optional,
+    /// What stands in protobuf where nothing is set: the field is no pointer in Go.
+    Always,
+}
+
 /// A field of a message.
 #[derive(Debug)]
 pub struct Field {
     pub number: u32,
     /// JSON name, or `~` where the fields of this one are the parent's own.
     pub name: &'static str,
-    /// Zero is left out.
+    /// JSON leaves zero out.
     pub omit_zero: bool,
+    pub presence: Presence,
     pub repeated: bool,
     pub map: bool,
     pub ty: Type,
@@ -45,8 +55,14 @@ pub struct Field {
 
 /// The fields of a message by number.
 pub fn message(name: &str) -> Option<&'static [Field]> {
+    find(name).map(|(_, fields)| fields)
+}
+
+/// A message's name, as the table has it, and its fields by number.
+pub fn find(name: &str) -> Option<(&'static str, &'static [Field])> {
     static TABLE: OnceLock<HashMap<&'static str, Vec<Field>>> = OnceLock::new();
-    TABLE.get_or_init(parse).get(name).map(Vec::as_slice)
+    let found = TABLE.get_or_init(parse).get_key_value(name);
+    found.map(|(name, fields)| (*name, fields.as_slice()))
 }
 
 fn parse() -> HashMap<&'static str, Vec<Field>> {
@@ -71,6 +87,10 @@ fn parse_field(line: &'static str) -> Option<Field> {
         number,
         name,
         omit_zero: flags.contains('?'),
+        presence: match flags {
+            "?" | "!" => Presence::Always,
+            _ => Presence::Optional,
+        },
         repeated: flags.contains('['),
         map: flags.contains('{'),
         ty: match ty {

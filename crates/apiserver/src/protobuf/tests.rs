@@ -131,7 +131,7 @@ fn refuses_damage() {
 #[test]
 fn knows_every_served_kind() {
     for kind in knarr_api::built_in_kinds() {
-        let name = message_name(&kind.api_version(), &kind.kind);
+        let name = message_name(&kind.api_version(), &kind.kind).expect("a group of its own");
         assert!(message(&name).is_some(), "{name}");
     }
     for name in [
@@ -198,4 +198,27 @@ fn schemas_are_as_in_json() {
             "typed": {"type": "object", "additionalProperties": {"type": "string"}},
         }}}})
     );
+}
+
+#[test]
+fn a_watch_event_is_a_length_and_a_bare_message() {
+    let object = vec![7u8; 200];
+    let frame = watch_event("ADDED", &object);
+    let raw = field(1, &object);
+    let event = [field(1, b"ADDED"), field(2, &raw)].concat();
+    let length = (event.len() as u32).to_be_bytes();
+    assert_eq!(&frame[..], [&length[..], &event].concat());
+}
+
+#[test]
+fn an_envelope_takes_what_it_says() {
+    for content in [0, 1, 127, 128, 70_000] {
+        let envelope = Envelope::new("v1", "ConfigMap");
+        let mut out = bytes::BytesMut::new();
+        envelope.open(&mut out, content);
+        out.extend_from_slice(&vec![0; content]);
+        envelope.close(&mut out);
+        assert_eq!(out.len(), envelope.size(content));
+        assert_eq!(out[..], body("v1", "ConfigMap", &vec![0; content])[..]);
+    }
 }

@@ -67,3 +67,54 @@ impl<'a> Reader<'a> {
 fn malformed() -> Error {
     Error::Malformed("a field".into())
 }
+
+/// Appends a number.
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// Appends a field that is a number.
+pub fn put_number(out: &mut Vec<u8>, field: u32, value: u64) {
+    put_varint(out, u64::from(field) << 3);
+    put_varint(out, value);
+}
+
+/// Appends a field that is a floating-point number.
+pub fn put_double(out: &mut Vec<u8>, field: u32, value: f64) {
+    put_varint(out, u64::from(field) << 3 | 1);
+    out.extend_from_slice(&value.to_bits().to_le_bytes());
+}
+
+/// Appends a field that is a string or bytes.
+pub fn put_bytes(out: &mut Vec<u8>, field: u32, bytes: &[u8]) {
+    put_varint(out, u64::from(field) << 3 | 2);
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a field that is a message, whose content `write` appends.
+pub fn put_message<E>(
+    out: &mut Vec<u8>,
+    field: u32,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    put_varint(out, u64::from(field) << 3 | 2);
+    // The length comes before the content and is known after it. It mostly takes one byte.
+    let at = out.len();
+    out.push(0);
+    write(out)?;
+    let length = out.len() - at - 1;
+    match out.get_mut(at) {
+        Some(byte) if length < 0x80 => *byte = length as u8,
+        _ => {
+            let mut prefix = Vec::with_capacity(10);
+            put_varint(&mut prefix, length as u64);
+            out.splice(at..=at, prefix);
+        }
+    }
+    Ok(())
+}

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use crate::{
     core::Core,
-    negotiate::{self, Accepted, Shapes},
+    negotiate::{self, Accepted, Objects, Shapes},
+    protobuf,
 };
 
 /// Everything about a request but its body.
@@ -50,7 +51,21 @@ impl<'r> Ask<'r> {
 
     /// The representation that the client wants.
     pub fn accepted(&self, shapes: Shapes) -> Result<Accepted, Status> {
-        negotiate::of(self.request, shapes)
+        let objects = match shapes {
+            // Of a type of the program's own.
+            Shapes::None => Objects::BuiltIn,
+            Shapes::Object | Shapes::List => self.objects(),
+        };
+        negotiate::of(self.request, shapes, objects)
+    }
+
+    fn objects(&self) -> Objects {
+        // It matters to who asks for protobuf alone.
+        let asked = self.request.headers.accept.contains("protobuf");
+        match asked && !protobuf::knows(&self.served.api_version(), &self.kind().kind) {
+            true => Objects::Custom,
+            false => Objects::BuiltIn,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use knarr_registry::{
         filter::Filter,
         resource::Slice,
         ring,
-        watcher::{View, Watcher, error_frame, frame},
+        watcher::{View, Watcher},
     },
 };
 use serde_json::{Value, json};
@@ -100,7 +100,7 @@ impl View for Raw {
     }
 
     fn bookmark(&self, revision: u64, annotated: bool) -> Bytes {
-        self.0.bookmark(revision, annotated)
+        self.0.json_bookmark(revision, annotated)
     }
 }
 
@@ -144,7 +144,7 @@ pub fn watch(
         let frames = watcher.next().await?;
         match converting.frames(&frames).await {
             Ok(frames) => Some((frames, Some((watcher, converting)))),
-            Err(status) => Some((error_frame(&status), None)),
+            Err(status) => Some((converting.view.error(&status), None)),
         }
     });
     frames
@@ -193,7 +193,7 @@ impl Converting {
     /// A line as the client gets it: an object that stops being selected is deleted for it, one that starts is added.
     fn frame(&self, line: Line) -> Option<Bytes> {
         if !line.is_of_an_object() {
-            return Some(frame(&line.kind, line.object.to_string().as_bytes()));
+            return Some(self.view.event(&line.kind, &self.view.encode(&line.object)));
         }
         let selected = |tree: &Value| {
             let strategy = &self.view.served().kind.strategy;
@@ -208,6 +208,6 @@ impl Converting {
             (kind, _, true) => (kind, line.object),
             (_, _, false) => return None,
         };
-        Some(frame(kind, &self.view.tree(object)))
+        Some(self.view.event(kind, &self.view.tree(object)))
     }
 }

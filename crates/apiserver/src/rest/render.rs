@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::{
     ask::Ask,
     continuation::Continue,
-    convert,
+    convert, messages,
     shape::{self, IncludeObject},
 };
 use crate::{
@@ -29,6 +29,9 @@ use crate::{
 /// Answers with a page.
 pub async fn render(ask: &Ask<'_>, mut slice: Slice, accepted: Accepted) -> Answer {
     slice.entries = convert::entries(ask, slice.entries).await?;
+    if accepted.encoding == Encoding::Protobuf {
+        return messages::page(ask, slice, accepted.shape).await;
+    }
     let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
     if accepted.shape == Shape::Object && plain && ask.served.is_stored() {
         let kind = ask.kind();
@@ -86,7 +89,7 @@ fn head(kind: &str, api_version: &str, slice: &Slice) -> Bytes {
 }
 
 /// ListMeta of a page.
-fn list_meta(slice: &Slice) -> Value {
+pub fn list_meta(slice: &Slice) -> Value {
     let mut meta = json!({"resourceVersion": slice.revision.to_string()});
     if let Some(token) = continue_token(slice) {
         meta["continue"] = json!(token);
@@ -167,8 +170,8 @@ impl Format {
     fn of(accepted: Accepted) -> Format {
         match accepted.encoding {
             Encoding::Yaml => Format::Yaml,
-            Encoding::Json if accepted.pretty => Format::Pretty,
-            Encoding::Json => Format::Json,
+            _ if accepted.pretty => Format::Pretty,
+            _ => Format::Json,
         }
     }
 

@@ -8,17 +8,24 @@ use std::sync::{
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use knarr_api::{Served, kind::Strategy};
-use knarr_meta::object;
+use knarr_meta::{object, status::Status};
 use knarr_registry::cache::{
+    Cache,
     entry::Entry,
-    watcher::{View, bookmark_object},
+    ring,
+    watcher::{View, bookmark_object, frame},
 };
 use serde_json::{Map, Value, json};
 
-use super::{ask::Ask, convert};
+use super::{
+    ask::Ask,
+    convert,
+    messages::{self, Encoder},
+};
 use crate::{
     body::Body,
     negotiate::{Accepted, Encoding, MetaVersion, Shape},
+    protobuf,
     respond::{self, Answer},
 };
 
@@ -31,12 +38,12 @@ pub enum IncludeObject {
 }
 
 impl IncludeObject {
-    pub fn parse(text: &str) -> Result<IncludeObject, knarr_meta::status::Status> {
+    pub fn parse(text: &str) -> Result<IncludeObject, Status> {
         match text {
             "" | "Metadata" => Ok(IncludeObject::Metadata),
             "None" => Ok(IncludeObject::None),
             "Object" => Ok(IncludeObject::Object),
-            other => Err(knarr_meta::status::Status::bad_request(format!(
+            other => Err(Status::bad_request(format!(
                 "unrecognized includeObject value: {other}"
             ))),
         }
@@ -64,6 +71,9 @@ pub async fn object(
     accepted: Accepted,
 ) -> Answer {
     let entry = &*convert::entry(ask, entry).await?;
+    if accepted.encoding == Encoding::Protobuf {
+        return messages::object(ask, code, entry, accepted.shape);
+    }
     let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
     let tree = match accepted.shape {
         Shape::Object if plain && ask.served.is_stored() => {
@@ -154,13 +164,22 @@ pub struct ShapeView {
     shape: Shape,
     include: IncludeObject,
     headers_sent: AtomicBool,
+    /// Where events are in protobuf.
+    messages: Option<Encoder>,
 }
 
 impl ShapeView {
-    pub fn new(served: Served, shape: Shape, include: IncludeObject) -> ShapeView {
+    pub fn new(
+        cache: &Arc<Cache>,
+        served: Served,
+        accepted: Accepted,
+        include: IncludeObject,
+    ) -> ShapeView {
+        let protobuf = accepted.encoding == Encoding::Protobuf;
         ShapeView {
+            messages: protobuf.then(|| Encoder::new(cache.clone(), served.clone(), accepted.shape)),
             served,
-            shape,
+            shape: accepted.shape,
             include,
             headers_sent: AtomicBool::new(false),
         }
@@ -168,7 +187,7 @@ impl ShapeView {
 
     /// `None` where the stored bytes serve.
     pub fn if_needed(self: Arc<Self>) -> Option<Arc<dyn View>> {
-        match self.shape == Shape::Object && self.served.is_stored() {
+        match self.shape == Shape::Object && self.served.is_stored() && self.messages.is_none() {
             true => None,
             false => Some(self),
         }
@@ -194,11 +213,42 @@ impl ShapeView {
                 table(strategy, version, meta, vec![row], self.headers())
             }
         };
-        Bytes::from(serde_json::to_vec(&value).unwrap_or_default())
+        self.encode(&value)
+    }
+
+    /// A tree as it stands in an event.
+    pub fn encode(&self, value: &Value) -> Bytes {
+        match self.messages {
+            Some(_) => messages::tree(value),
+            None => Bytes::from(serde_json::to_vec(value).unwrap_or_default()),
+        }
     }
 }
 
 impl View for ShapeView {
+    fn frame(&self, kind: ring::Kind, state: &Entry, _: Option<&Entry>, revision: u64) -> Bytes {
+        match self
+            .messages
+            .as_ref()
+            .map(|messages| messages.body(state, revision))
+        {
+            None => self.event(kind.as_str(), &self.object(state, revision)),
+            Some(Ok(body)) => self.event(kind.as_str(), &body),
+            Some(Err(status)) => self.error(&status),
+        }
+    }
+
+    fn event(&self, kind: &str, object: &[u8]) -> Bytes {
+        match self.messages {
+            Some(_) => protobuf::watch_event(kind, object),
+            None => frame(kind, object),
+        }
+    }
+
+    fn error(&self, status: &Status) -> Bytes {
+        self.event("ERROR", &self.encode(&status.to_value()))
+    }
+
     fn object(&self, entry: &Entry, revision: u64) -> Bytes {
         if let Shape::Partial(version) = self.shape {
             let mut out = BytesMut::with_capacity(entry.partial_size());
@@ -211,6 +261,17 @@ impl View for ShapeView {
     }
 
     fn bookmark(&self, revision: u64, annotated: bool) -> Bytes {
+        let json = self.json_bookmark(revision, annotated);
+        match self.messages {
+            Some(_) => messages::tree(&serde_json::from_slice(&json).unwrap_or_default()),
+            None => json,
+        }
+    }
+}
+
+impl ShapeView {
+    /// The object of a bookmark before it is encoded otherwise.
+    pub fn json_bookmark(&self, revision: u64, annotated: bool) -> Bytes {
         match self.shape {
             Shape::Object => bookmark_object(
                 &self.served.kind.kind,

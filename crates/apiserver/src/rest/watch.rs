@@ -25,7 +25,7 @@ const MIN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// Answers a watch: the head at once, then events until the timeout.
 pub async fn watch(ask: &Ask<'_>) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
-    if accepted.encoding != Encoding::Json {
+    if accepted.encoding == Encoding::Yaml {
         return Err(not_acceptable());
     }
     let options = ListOptions::parse(ask.request.query, true)?;
@@ -39,7 +39,7 @@ pub async fn watch(ask: &Ask<'_>) -> Answer {
         .timeout
         .unwrap_or_else(|| MIN_TIMEOUT.mul_f64(1.0 + fastrand::f64()));
     let converting = ask.kind().strategy.conversion().is_some();
-    let view = Arc::new(ShapeView::new(served, accepted.shape, include));
+    let view = Arc::new(ShapeView::new(&cache, served, accepted, include));
     let watcher = Watcher::new(
         cache,
         resource,
@@ -71,8 +71,8 @@ pub async fn watch(ask: &Ask<'_>) -> Answer {
         let _ = &guard;
         Ok::<_, BoxError>(frame)
     });
-    let response: Response<Body> =
-        with_type(StatusCode::OK, "application/json", Body::stream(stream));
+    let content_type = accepted.encoding.watch_content_type();
+    let response: Response<Body> = with_type(StatusCode::OK, content_type, Body::stream(stream));
     Ok(response)
 }
 

@@ -20,7 +20,7 @@ use crate::{
     body::Body,
     core::Core,
     kubelet::Stream,
-    negotiate::{Shapes, negotiate},
+    negotiate::{Objects, Shapes, negotiate},
     respond::{self, Answer},
     rest::{self, ask::Ask},
 };
@@ -129,7 +129,7 @@ impl Wire<'_> {
             Ok(response) => respond::compress(response, headers.accept_encoding),
             Err(status) => respond::error(
                 &status,
-                negotiate(headers.accept, Shapes::None).unwrap_or(respond::JSON),
+                negotiate(headers.accept, Shapes::None, Objects::BuiltIn).unwrap_or(respond::JSON),
             ),
         };
         let took = started.elapsed();

@@ -13,7 +13,7 @@ use crate::{
     body::Body,
     core::Core,
     discovery,
-    negotiate::{self, Shapes},
+    negotiate::{self, Encoding, Objects, Shapes},
     openapi,
     respond::{self, Answer},
 };
@@ -52,7 +52,11 @@ pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequ
 }
 
 fn negotiated(value: &serde_json::Value, request: &ApiRequest<'_>) -> Answer {
-    let accepted = negotiate::of(request, Shapes::None)?;
+    let mut accepted = negotiate::of(request, Shapes::None, Objects::BuiltIn)?;
+    if accepted.encoding == Encoding::Protobuf {
+        // These are of no type: upstream answers with JSON whatever is asked for.
+        accepted.encoding = Encoding::Json;
+    }
     Ok(respond::tree(StatusCode::OK, value, accepted))
 }
 

@@ -7,6 +7,7 @@ mod custom;
 mod damaged;
 mod eviction;
 mod numbers;
+mod protobuf;
 mod quotas;
 mod reading;
 mod refusals;

@@ -3,11 +3,13 @@
 //! Stored JSON has a fixed head, `{"kind":K,"apiVersion":V,"metadata":{`, so that the places are found without parsing and a
 //! list item (which carries no type, as upstream's) is a slice of the same bytes.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use knarr_api::Kind;
 use serde_json::Value;
+
+use super::messages::Slot;
 
 /// The most bytes `"resourceVersion":"…",` can take: fixed text and 20 digits.
 const VERSION_FIELD_BYTES: usize = 42;
@@ -37,6 +39,8 @@ pub struct Entry {
     pub labels: Labels,
     /// Values of the kind's selectable fields, in its order.
     pub fields: Box<[Box<str>]>,
+    /// The object in protobuf, once somebody has asked for it.
+    pub(super) message: OnceLock<Arc<Slot>>,
 }
 
 /// Why stored bytes are not an object.
@@ -124,6 +128,7 @@ impl Entry {
             meta_end: meta_end as u32,
             labels: Box::default(),
             fields: Box::default(),
+            message: OnceLock::new(),
             json,
         };
         entry.labels = labels(entry.metadata()).map_err(|e| malformed(e.to_string()))?;
@@ -155,6 +160,7 @@ impl Entry {
             meta_end: meta_end as u32,
             labels: Box::default(),
             fields: Box::default(),
+            message: OnceLock::new(),
         }
     }
 
@@ -277,7 +283,7 @@ pub fn put_decimal(out: &mut BytesMut, mut number: u64) {
     out.put_slice(&digits[at..]);
 }
 
-fn decimal_digits(number: u64) -> usize {
+pub(super) fn decimal_digits(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 

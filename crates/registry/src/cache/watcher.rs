@@ -35,11 +35,19 @@ const BOOKMARK_BEFORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Encodes the objects of a watch other than as they are stored (Table, partial metadata, another version).
 pub trait View: Send + Sync {
-    /// The event's object at `revision`, as JSON.
+    /// The event's object at `revision`.
     fn object(&self, entry: &Entry, revision: u64) -> Bytes;
-    /// The whole line of an event. `old`: the object as it was before, where this watch has seen it.
+    /// The whole frame of an event. `old`: the object as it was before, where this watch has seen it.
     fn frame(&self, kind: Kind, state: &Entry, _old: Option<&Entry>, revision: u64) -> Bytes {
-        frame(kind.as_str(), &self.object(state, revision))
+        self.event(kind.as_str(), &self.object(state, revision))
+    }
+    /// The frame of an event with this object in it.
+    fn event(&self, kind: &str, object: &[u8]) -> Bytes {
+        frame(kind, object)
+    }
+    /// The frame of an error.
+    fn error(&self, status: &Status) -> Bytes {
+        error_frame(status)
     }
     /// Object of a bookmark; `annotated` marks the end of the initial events.
     fn bookmark(&self, revision: u64, annotated: bool) -> Bytes;
@@ -83,7 +91,8 @@ enum Phase {
     Over,
 }
 
-/// The body of a watch response: a stream of frames, each one or more `{"type":…,"object":…}` lines.
+/// The body of a watch response: a stream of frames, each one or more events: lines `{"type":…,"object":…}` where no
+/// view writes them otherwise.
 pub struct Watcher {
     cache: Arc<Cache>,
     resource: Arc<ResourceCache>,
@@ -189,14 +198,16 @@ impl Watcher {
     }
 
     fn bookmark(&self, revision: u64, annotated: bool) -> Bytes {
-        let object = match &self.view {
-            Some(view) => view.bookmark(revision, annotated),
+        const BOOKMARK: &str = "BOOKMARK";
+        match &self.view {
+            Some(view) => view.event(BOOKMARK, &view.bookmark(revision, annotated)),
             None => {
                 let kind = &self.resource.kind;
-                bookmark_object(&kind.kind, &kind.api_version(), revision, annotated)
+                let api_version = kind.api_version();
+                let object = bookmark_object(&kind.kind, &api_version, revision, annotated);
+                frame(BOOKMARK, &object)
             }
-        };
-        frame("BOOKMARK", &object)
+        }
     }
 
     /// Frames of the initial objects, as many as fit one chunk.
@@ -247,7 +258,10 @@ impl Watcher {
                     }
                 }
                 Poll::Ready(Some(Err(status))) => {
-                    out.push(error_frame(&status));
+                    out.push(match &self.view {
+                        Some(view) => view.error(&status),
+                        None => error_frame(&status),
+                    });
                     self.phase = Phase::Over;
                 }
                 Poll::Ready(None) => {

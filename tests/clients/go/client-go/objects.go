@@ -70,6 +70,7 @@ func (c *clients) objectSteps() []step.Step {
 	return []step.Step{
 		{Name: "namespace", Run: c.makeNamespace},
 		{Name: "protobuf-only", Run: c.protobufOnly},
+		{Name: "protobuf-bytes", Run: c.protobufBytes},
 		{Name: "typed-verbs", Run: c.typedVerbs},
 		{Name: "retry-on-conflict", Run: c.conflict},
 		{Name: "pager", Run: c.pages},

@@ -295,9 +295,7 @@ async fn shapes_are_negotiated() {
         "{}",
         got.body
     );
-    let got = cluster
-        .get_as(CONFIGMAPS, "application/vnd.kubernetes.protobuf")
-        .await;
+    let got = cluster.get_as(CONFIGMAPS, "application/cbor").await;
     assert_eq!(
         (got.code, &got.body["reason"]),
         (406, &json!("NotAcceptable"))

@@ -13,7 +13,7 @@ const UNITS: &[(&str, u64)] = &[
 ];
 
 /// Nanoseconds of a duration, or Go's words for what is wrong.
-pub(super) fn parse(text: &str) -> Result<i64, String> {
+pub fn parse(text: &str) -> Result<i64, String> {
     let invalid = || format!("time: invalid duration {text:?}");
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),

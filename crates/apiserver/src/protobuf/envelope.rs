@@ -1,0 +1,83 @@
+//! What messages are wrapped in on the wire: a body's type and length, and the events of a watch.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use knarr_meta::object;
+use knarr_registry::cache::messages::{put_varint, varint_size};
+use serde_json::Value;
+
+use super::{Error, MAGIC, content, wire};
+
+/// `runtime.Unknown`'s field of the object's own bytes.
+const RAW_TAG: u8 = 2 << 3 | 2;
+/// Its fields of content encoding and type, which are empty: always written, as upstream does.
+const TAIL: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
+
+/// A body's type: what stands before and after an object's bytes.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// Up to the length of the object.
+    head: Bytes,
+}
+
+impl Envelope {
+    pub fn new(api_version: &str, kind: &str) -> Envelope {
+        let mut type_meta = Vec::with_capacity(64);
+        wire::put_bytes(&mut type_meta, 1, api_version.as_bytes());
+        wire::put_bytes(&mut type_meta, 2, kind.as_bytes());
+        let mut head = MAGIC.to_vec();
+        wire::put_bytes(&mut head, 1, &type_meta);
+        head.push(RAW_TAG);
+        Envelope {
+            head: Bytes::from(head),
+        }
+    }
+
+    /// Bytes of a body whose object takes `content`.
+    pub fn size(&self, content: usize) -> usize {
+        self.head.len() + varint_size(content) + content + TAIL.len()
+    }
+
+    /// Appends what stands before an object of `content` bytes.
+    pub fn open(&self, out: &mut BytesMut, content: usize) {
+        out.put_slice(&self.head);
+        put_varint(out, content);
+    }
+
+    /// Appends what stands after it.
+    pub fn close(&self, out: &mut BytesMut) {
+        out.put_slice(TAIL);
+    }
+}
+
+/// A tree that says its type, as a whole body.
+pub fn body(tree: &Value) -> Result<Bytes, Error> {
+    let (api_version, kind) = (
+        object::str_at(tree, &["apiVersion"]),
+        object::str_at(tree, &["kind"]),
+    );
+    let content = content(api_version, kind, tree)?;
+    let envelope = Envelope::new(api_version, kind);
+    let mut out = BytesMut::with_capacity(envelope.size(content.len()));
+    envelope.open(&mut out, content.len());
+    out.put_slice(&content);
+    envelope.close(&mut out);
+    Ok(out.freeze())
+}
+
+/// A frame of a watch: its length in four bytes, then a `WatchEvent`, which is in no envelope; its object, a whole body, is.
+pub fn watch_event(kind: &str, object: &[u8]) -> Bytes {
+    // The object is field 1 of a RawExtension.
+    let raw = 1 + varint_size(object.len()) + object.len();
+    let event = 2 + kind.len() + 1 + varint_size(raw) + raw;
+    let mut out = BytesMut::with_capacity(4 + event);
+    out.put_u32(u32::try_from(event).unwrap_or(u32::MAX));
+    out.put_u8(1 << 3 | 2);
+    put_varint(&mut out, kind.len());
+    out.put_slice(kind.as_bytes());
+    out.put_u8(2 << 3 | 2);
+    put_varint(&mut out, raw);
+    out.put_u8(1 << 3 | 2);
+    put_varint(&mut out, object.len());
+    out.put_slice(object);
+    out.freeze()
+}
