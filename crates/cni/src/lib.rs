@@ -5,6 +5,7 @@
 //! - [`plugin`] is a plugin of our own, the default: routed veths. Every pod has a /32 address and a default route to a
 //!   link-local gateway that exists only as a permanent neighbour entry; the node has a /32 route to every pod. There is no
 //!   bridge, so each packet meets conntrack and policy without br_netfilter, and no ARP is ever sent.
+//! - [`policy`] is what the plugin tells whoever enforces network policies.
 //! - [`node`] is what a node needs once: forwarding, masquerade, and the rule that a pod or service address never leaves by a
 //!   real interface.
 //!
@@ -16,6 +17,7 @@ mod instance;
 pub mod invoke;
 pub mod node;
 pub mod plugin;
+pub mod policy;
 pub mod result;
 
 pub use config::NetworkConfigList;

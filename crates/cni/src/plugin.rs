@@ -5,7 +5,7 @@
 //!
 //! ```json
 //! {"type": "knarr-cni", "instance": "k7c2xmpa", "subnet": "10.42.0.0/24", "gateway": "169.254.1.1", "mtu": 1500,
-//!  "dataDir": "/var/lib/knarr/cni", "capabilities": {"portMappings": true}}
+//!  "dataDir": "/var/lib/knarr/cni", "policySocket": "/var/lib/knarr/run/policy.sock", "capabilities": {"portMappings": true}}
 //! ```
 
 mod hostport;
@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::{
-    CNI_VERSION, InstanceId, PortMapping, SUPPORTED_VERSIONS, node,
+    CNI_VERSION, InstanceId, PortMapping, SUPPORTED_VERSIONS, node, policy,
     result::{CniResult, Interface, IpConfig, PluginError, Route},
 };
 use ipam::{Ipam, Lease, Subnet};
@@ -53,6 +53,8 @@ struct Config {
     gateway: Ipv4Addr,
     mtu: Option<u32>,
     data_dir: PathBuf,
+    /// Who enforces network policies; nobody if absent. See [`crate::policy`].
+    policy_socket: Option<PathBuf>,
     #[serde(default)]
     runtime_config: RuntimeConfig,
     /// For `GC`: what is in use.
@@ -149,7 +151,13 @@ async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
     let netns = request.netns.as_deref().ok_or_else(|| no_netns("ADD"))?;
     let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
     let ports = &config.runtime_config.port_mappings;
-    let address = ipam.allocate(&request.container_id, &request.ifname, ports)?;
+    let pod = argument("K8S_POD_UID");
+    let address = ipam.allocate(
+        &request.container_id,
+        &request.ifname,
+        ports,
+        pod.as_deref(),
+    )?;
     let pair = link::Pair {
         host_name: config.instance.link(&request.container_id, &request.ifname),
         pod_name: request.ifname.clone(),
@@ -158,12 +166,15 @@ async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
         mtu: config.mtu,
     };
     let made = async {
+        // Before anything can be sent.
+        isolate(config, address, pod.as_deref()).await?;
         link::attach(&pair, netns).await?;
         hostport::add(&node::table(&config.instance), address, ports).await
     };
     if let Err(error) = made.await {
         // The runtime calls DEL after a failed ADD, but need not: leave nothing behind.
         link::detach(&pair.host_name).await.ok();
+        unclaim(config, address, pod.as_deref()).await;
         ipam.release(&request.container_id, &request.ifname).ok();
         return Err(error);
     }
@@ -223,8 +234,45 @@ async fn free(config: &Config, ipam: &Ipam, lease: &Lease) -> Result<(), PluginE
     let table = node::table(&config.instance);
     hostport::remove(&table, lease.address, &lease.port_mappings).await?;
     link::detach(&config.instance.link(&lease.container_id, &lease.ifname)).await?;
+    unclaim(config, lease.address, lease.pod.as_deref()).await;
     // Last: an address is free only when nothing leads to it any more.
     ipam.release(&lease.container_id, &lease.ifname)
+}
+
+/// The pod's policies are in force when this returns.
+async fn isolate(config: &Config, address: Ipv4Addr, pod: Option<&str>) -> Result<(), PluginError> {
+    let (Some(socket), Some(pod)) = (&config.policy_socket, pod) else {
+        return Ok(());
+    };
+    let notice = policy::Notice {
+        change: policy::Change::Add,
+        address,
+        pod: pod.to_owned(),
+    };
+    policy::tell(socket, &notice)
+        .await
+        .map_err(|e| io_error("the pod's network policies are not in force", e))
+}
+
+/// Best effort: whoever does not listen now reads the leases when it starts.
+async fn unclaim(config: &Config, address: Ipv4Addr, pod: Option<&str>) {
+    if let (Some(socket), Some(pod)) = (&config.policy_socket, pod) {
+        let notice = policy::Notice {
+            change: policy::Change::Remove,
+            address,
+            pod: pod.to_owned(),
+        };
+        let _ = policy::tell(socket, &notice).await;
+    }
+}
+
+/// One of the runtime's `CNI_ARGS`.
+fn argument(name: &str) -> Option<String> {
+    let all = std::env::var("CNI_ARGS").ok()?;
+    let mut pairs = all.split(';').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    Some(value.to_owned()).filter(|v| !v.is_empty() && v.chars().all(plain))
 }
 
 fn request() -> Result<Request, PluginError> {

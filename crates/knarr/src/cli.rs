@@ -70,6 +70,18 @@ pub struct Up {
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
 
+    /// Whether NetworkPolicies are enforced; leave it to a pod network of your own that does so [true, false]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set,
+        hide_possible_values = true
+    )]
+    pub network_policy: bool,
+
     /// Directory of image archives (docker save or OCI layout) to import at start; may be given more than once
     #[arg(long, value_name = "DIR")]
     pub image_dir: Vec<PathBuf>,

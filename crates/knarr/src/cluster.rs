@@ -19,6 +19,7 @@ use knarr_cni::{InstanceId, node::NodeNetwork};
 use knarr_controllers::Controllers;
 use knarr_dns::Dns;
 use knarr_kubelet::{Kubelet, local_path};
+use knarr_policy::NetworkPolicies;
 use knarr_proxy::Proxy;
 use knarr_runtime::{Registries, Runtime};
 use knarr_scheduler::Scheduler;
@@ -226,6 +227,7 @@ impl Cluster {
             &Informers::new(client, token.clone()),
         );
         self.clients.keep("service proxy", proxy.run(token));
+        self.start_policies(parts).await?;
 
         let token = self.clients.token().child_token();
         let client = parts.clients.as_service_account("kube-system", "kube-dns");
@@ -239,6 +241,37 @@ impl Cluster {
         let dns = Dns::new(config, &Informers::new(client, token.clone())).await?;
         self.clients.keep("cluster DNS", dns.run(token));
         Ok(())
+    }
+
+    /// What pods may reach; before any can start.
+    async fn start_policies(&self, parts: &Parts<'_>) -> Result<()> {
+        let instance = parts.host.instance;
+        if !parts.flags.network_policy {
+            // Of a start with them.
+            return Ok(knarr_policy::teardown(&instance).await?);
+        }
+        let data_dir = &parts.flags.data_dir;
+        let config = knarr_policy::Config {
+            table: knarr_policy::table(&instance),
+            node_name: parts.node_name.clone(),
+            node_local_dns: Some(network::DNS_LISTEN),
+            socket: network::policy_socket(data_dir),
+            cni_data_dir: data_dir.join("cni"),
+            cni_network: network::NETWORK.to_owned(),
+        };
+        let listener = knarr_policy::listen(&config.socket)
+            .with_context(|| format!("cannot listen on {}", config.socket.display()))?;
+        let token = self.clients.token().child_token();
+        let client = parts
+            .clients
+            .as_service_account("kube-system", "network-policy");
+        // Thousands of policies may be much to think about.
+        self.clients
+            .keep_apart("network policies", move || {
+                let informers = Informers::new(client.clone(), token.clone());
+                NetworkPolicies::new(config, listener, client, &informers).run(token)
+            })
+            .context("network policies have no thread")
     }
 
     async fn start_control_plane(&self, parts: &Parts<'_>) -> Result<()> {
@@ -288,7 +321,7 @@ impl Cluster {
         follow_pod_cidr(
             &nodes,
             parts.host.instance,
-            flags.data_dir.clone(),
+            flags,
             network_configured.clone(),
         );
         let serving = self.pki.credential(Role::Kubelet);
@@ -429,9 +462,10 @@ async fn import_images(runtime: &Runtime, dir: &Path) -> Result<()> {
 fn follow_pod_cidr(
     nodes: &knarr_client::Informer<Node>,
     instance: InstanceId,
-    data_dir: PathBuf,
+    flags: &Up,
     configured: Arc<Notify>,
 ) {
+    let (data_dir, network_policy) = (flags.data_dir.clone(), flags.network_policy);
     nodes.on_event(move |event| {
         let node = event.object();
         let cidr = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref());
@@ -444,7 +478,7 @@ fn follow_pod_cidr(
         {
             return;
         }
-        match network::write_cni(&data_dir, instance, cidr) {
+        match network::write_cni(&data_dir, instance, cidr, network_policy) {
             Ok(()) => {
                 info!(%cidr, "pods of this node get addresses");
                 configured.notify_one();

@@ -151,6 +151,7 @@ async fn remove_cgroups(note: Option<&Note>) -> Result<()> {
 /// What bears the cluster's identity; without one nothing was made.
 async fn remove_network(identity: Option<InstanceId>) -> Result<()> {
     if let Some(instance) = identity {
+        knarr_policy::teardown(&instance).await?;
         knarr_proxy::teardown(&instance).await?;
         knarr_cni::node::teardown(&instance, network::DNS_LISTEN).await?;
     }

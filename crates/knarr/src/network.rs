@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::symlink,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result};
@@ -18,7 +18,7 @@ pub const DNS_LISTEN: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
 pub const DNS_PORT: u16 = 53;
 
 /// The network's name in CNI's terms.
-const NETWORK: &str = "knarr";
+pub const NETWORK: &str = "knarr";
 
 /// Address of the kube-dns Service.
 pub fn cluster_dns(flags: &Up) -> Ipv4Addr {
@@ -36,9 +36,19 @@ pub fn api_url(listen: SocketAddr) -> String {
     format!("https://{}", SocketAddr::new(address, listen.port()))
 }
 
+/// Where the CNI plugin tells of the addresses of pods.
+pub fn policy_socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("run/policy.sock")
+}
+
 /// Writes the network configuration of this node's pods and puts the plugins where runtimes look for them: the network's, and
 /// the one that containerd runs beside it whatever the configuration is.
-pub fn write_cni(data_dir: &Path, instance: InstanceId, pods: Cidr) -> Result<()> {
+pub fn write_cni(
+    data_dir: &Path,
+    instance: InstanceId,
+    pods: Cidr,
+    network_policy: bool,
+) -> Result<()> {
     let conf_dir = data_dir.join("cni/conf");
     let bin_dir = data_dir.join("cni/bin");
     for dir in [&conf_dir, &bin_dir] {
@@ -53,6 +63,7 @@ pub fn write_cni(data_dir: &Path, instance: InstanceId, pods: Cidr) -> Result<()
             "subnet": pods.to_string(),
             "gateway": plugin::DEFAULT_GATEWAY,
             "dataDir": data_dir.join("cni"),
+            "policySocket": network_policy.then(|| policy_socket(data_dir)),
             "capabilities": {"portMappings": true},
         }],
     });

@@ -135,6 +135,17 @@ pub mod meta {
     pub const PROTOCOL: u32 = 16;
 }
 
+/// Of conntrack.
+pub mod ct {
+    pub const REGISTER: u16 = 1;
+    pub const KEY: u16 = 2;
+    pub const STATE: u32 = 0;
+    pub const DIRECTION: u32 = 1;
+    /// Of a connection that another one has announced, or an error about one.
+    pub const RELATED: u32 = 1 << 2;
+    pub const REPLY: u8 = 1;
+}
+
 pub mod fib {
     pub const REGISTER: u16 = 1;
     pub const RESULT: u16 = 2;

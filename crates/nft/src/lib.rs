@@ -3,6 +3,7 @@
 //! ```text
 //! Rule, Set, Element -> Transaction -> messages -> Connection::commit -> the kernel, all or nothing
 //!                       Monitor: who else changes a table
+//! Netlink: both, for who keeps a whole table
 //! ```
 //!
 //! A [`Transaction`] is a list of operations. It is written in nft's language for people ([`std::fmt::Display`]) and as netlink
@@ -21,6 +22,7 @@ mod connection;
 mod error;
 mod kernel;
 mod monitor;
+mod netlink;
 mod rule;
 mod set;
 mod table;
@@ -31,6 +33,7 @@ mod wire;
 pub use connection::{Connection, apply};
 pub use error::Error;
 pub use monitor::Monitor;
+pub use netlink::{Kernel, Netlink, Pauses};
 pub use rule::{Reject, Rule, Selector};
 pub use set::{Contents, Data, Element, Set};
 pub use table::{Chain, ChainKind, Family, Hook, Table, Verdict};

@@ -26,6 +26,9 @@ pub enum Selector {
     OutputInterface,
     SourceKind,
     DestinationKind,
+    /// Which side of its connection a packet comes from; of packets that have none, nothing.
+    ConnectionDirection,
+    ConnectionState,
     /// Any number below `modulus`, plus `offset`.
     Random {
         modulus: u32,
@@ -45,6 +48,8 @@ impl fmt::Display for Selector {
             Self::OutputInterface => f.write_str("oifname"),
             Self::SourceKind => f.write_str("fib saddr type"),
             Self::DestinationKind => f.write_str("fib daddr type"),
+            Self::ConnectionDirection => f.write_str("ct direction"),
+            Self::ConnectionState => f.write_str("ct state"),
             Self::Random { modulus, offset } => {
                 write!(f, "numgen random mod {modulus}")?;
                 if *offset > 0 {
@@ -105,6 +110,7 @@ enum Statement {
         prefix: u8,
         inverted: bool,
     },
+    Related,
     Within {
         what: Vec<Selector>,
         place: Place,
@@ -168,6 +174,16 @@ impl Rule {
 
     pub fn not_local(self, what: Selector) -> Self {
         self.compare(what, None, Value::Kind(AddressKind::Local), true)
+    }
+
+    /// From the side of a connection that was called.
+    pub fn reply(self) -> Self {
+        self.equal(Selector::ConnectionDirection, Value::Reply)
+    }
+
+    /// Of a connection that another one has announced, or an error about one.
+    pub fn related(self) -> Self {
+        self.push(Statement::Related)
     }
 
     pub fn protocol(self, protocol: Protocol) -> Self {
@@ -349,6 +365,7 @@ impl fmt::Display for Statement {
                 let not = if *inverted { "!= " } else { "" };
                 write!(f, " {not}{place}")
             }
+            Self::Related => f.write_str("ct state related"),
             Self::Verdicts { what, place } => {
                 joined(f, what, " . ")?;
                 write!(f, " vmap {place}")

@@ -150,6 +150,8 @@ enum Key {
     Values(Vec<Value>),
     /// The addresses that begin with so many of its bits.
     Range(IpAddr, u8),
+    /// From the first to the last.
+    Between(Value, Value),
 }
 
 /// What an element leads to.
@@ -183,6 +185,14 @@ impl Element {
         }
     }
 
+    /// Everything from `first` to `last`, which are addresses or ports.
+    pub fn between(first: Value, last: Value) -> Self {
+        Self {
+            key: Key::Between(first, last),
+            payload: Payload::None,
+        }
+    }
+
     /// With data, of a map.
     pub fn to(self, data: impl Into<Vec<Value>>) -> Self {
         Self {
@@ -203,6 +213,7 @@ impl Element {
         let key = match &self.key {
             Key::Values(values) => concatenated(values),
             Key::Range(address, prefix) => bounds(*address, *prefix).0,
+            Key::Between(first, _) => concatenated(std::slice::from_ref(first)),
         };
         entry(writer, &key, false, |writer| match &self.payload {
             _ if !with_data => {}
@@ -215,9 +226,12 @@ impl Element {
             }
         });
         // A range is two elements: where it begins, and where none is again.
-        if let Key::Range(address, prefix) = &self.key
-            && let Some(end) = bounds(*address, *prefix).1
-        {
+        let end = match &self.key {
+            Key::Values(_) => None,
+            Key::Range(address, prefix) => bounds(*address, *prefix).1,
+            Key::Between(_, last) => after(last),
+        };
+        if let Some(end) = end {
             entry(writer, &end, true, |_| {});
         }
     }
@@ -251,11 +265,25 @@ fn bounds(address: IpAddr, prefix: u8) -> (Vec<u8>, Option<Vec<u8>>) {
     (shown(first), next.map(shown))
 }
 
+/// The first value after another, if there is one.
+fn after(last: &Value) -> Option<Vec<u8>> {
+    let mut bytes = concatenated(std::slice::from_ref(last));
+    for byte in bytes.iter_mut().rev() {
+        *byte = byte.wrapping_add(1);
+        if *byte != 0 {
+            return Some(bytes);
+        }
+    }
+    None
+}
+
 impl fmt::Display for Element {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.key {
             Key::Values(values) => joined(f, values, " . ")?,
             Key::Range(address, prefix) => write!(f, "{address}/{prefix}")?,
+            Key::Between(first, last) if first == last => write!(f, "{first}")?,
+            Key::Between(first, last) => write!(f, "{first}-{last}")?,
         }
         match &self.payload {
             Payload::None => Ok(()),

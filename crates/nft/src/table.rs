@@ -74,6 +74,8 @@ pub enum ChainKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
     Prerouting,
+    /// Of packets for the machine itself.
+    Input,
     Forward,
     Output,
     Postrouting,
@@ -109,6 +111,7 @@ impl Chain {
         };
         let number = match hook {
             Hook::Prerouting => 0,
+            Hook::Input => 1,
             Hook::Forward => 2,
             Hook::Output => 3,
             Hook::Postrouting => 4,

@@ -115,6 +115,8 @@ pub enum Value {
     /// An interface's name; those that begin so, if a `*` follows.
     Interface(String),
     Kind(AddressKind),
+    /// Of a packet within its connection: from the one that was called.
+    Reply,
 }
 
 impl Value {
@@ -126,6 +128,7 @@ impl Value {
             Self::Port(port) => bytes.extend(port.to_be_bytes()),
             Self::Mark(number) | Self::Number(number) => bytes.extend(number.to_ne_bytes()),
             Self::Kind(kind) => bytes.extend(kind.number().to_ne_bytes()),
+            Self::Reply => bytes.push(kernel::ct::REPLY),
             Self::Interface(name) => match name.strip_suffix('*') {
                 Some(start) => bytes.extend(start.as_bytes()),
                 None => {
@@ -154,6 +157,7 @@ impl fmt::Display for Value {
             Self::Number(number) => write!(f, "{number}"),
             Self::Interface(name) => write!(f, "\"{name}\""),
             Self::Kind(AddressKind::Local) => write!(f, "local"),
+            Self::Reply => write!(f, "reply"),
         }
     }
 }

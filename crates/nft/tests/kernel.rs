@@ -133,6 +133,7 @@ impl Everything {
             ("after", ChainKind::Nat, Hook::Postrouting, 100),
             ("through", ChainKind::Filter, Hook::Forward, 0),
             ("raw", ChainKind::Filter, Hook::Prerouting, -300),
+            ("in", ChainKind::Filter, Hook::Input, 0),
         ] {
             made.add_chain(table, Chain::hooked(name, kind, hook, priority));
         }
@@ -180,6 +181,8 @@ impl Everything {
             Set::new("protocols", &[Field::Protocol]),
             Set::verdicts("by-mark", &[Field::Mark]),
             Set::ranges("cluster", field),
+            Set::ranges("blocks", field),
+            Set::ranges("port-ranges", Field::Port),
             clients,
         ] {
             made.add_set(table, set);
@@ -204,6 +207,22 @@ impl Everything {
             ("protocols", Element::new([sctp])),
             ("by-mark", marked.verdict(Verdict::jump("translate"))),
             ("cluster", Element::range(self.range.0, self.range.1)),
+            (
+                "blocks",
+                Element::between(Value::Address(self.two), Value::Address(self.one)),
+            ),
+            (
+                "port-ranges",
+                Element::between(Value::Port(0), Value::Port(0)),
+            ),
+            (
+                "port-ranges",
+                Element::between(Value::Port(80), Value::Port(90)),
+            ),
+            (
+                "port-ranges",
+                Element::between(Value::Port(60_000), Value::Port(u16::MAX)),
+            ),
         ] {
             made.add_elements(&self.table, set, vec![element]);
         }
@@ -287,6 +306,13 @@ impl Everything {
             Rule::new()
                 .equal(Selector::Mark, Value::Mark(7))
                 .verdict(Verdict::Accept),
+            Rule::new().reply().verdict(Verdict::Accept),
+            Rule::new().related().verdict(Verdict::Accept),
+            Rule::new()
+                .within([self.source()], "blocks")
+                .protocol(Protocol::Tcp)
+                .within([Selector::DestinationPort], "port-ranges")
+                .verdict(Verdict::Return),
         ]
     }
 }

@@ -20,7 +20,6 @@
 mod claims;
 mod conntrack;
 mod health;
-mod kernel;
 mod layout;
 mod model;
 mod range;
@@ -29,17 +28,12 @@ mod rules;
 mod testing;
 mod transaction;
 
-use std::{
-    collections::HashSet,
-    net::Ipv4Addr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, net::Ipv4Addr, sync::Arc};
 
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use knarr_client::{Event, IndexKey, Informer, Informers};
 use knarr_cni::InstanceId;
-use knarr_nft::Transaction;
+use knarr_nft::{Kernel, Netlink, Pauses, Transaction};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -49,7 +43,6 @@ use crate::{
     claims::Claims,
     conntrack::Flows,
     health::HealthServers,
-    kernel::{Kernel, Netlink},
     model::{Health, ServiceKey},
     range::Range,
     rules::ServiceRules,
@@ -60,10 +53,6 @@ use crate::{
 pub fn table(instance: &InstanceId) -> String {
     format!("knarr-proxy-{instance}")
 }
-
-/// First pause after the kernel refused a transaction or somebody else changed the table; doubled up to [`RETRY_MAX`].
-const RETRY_BASE: Duration = Duration::from_millis(100);
-const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// The label by which a slice names its service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -167,7 +156,7 @@ impl Proxy {
                     () = kernel.changed() => {
                         warn!("another program has changed the service rules; replacing all of them");
                         self.start_over(health, &mut programmed);
-                        tokio::time::sleep(pauses.next()).await;
+                        tokio::time::sleep(pauses.next_pause()).await;
                     }
                 }
                 continue;
@@ -186,7 +175,7 @@ impl Proxy {
                     "service rules were refused; replacing all of them"
                 );
                 self.start_over(health, &mut programmed);
-                tokio::time::sleep(pauses.next()).await;
+                tokio::time::sleep(pauses.next_pause()).await;
                 continue;
             }
             debug!(services = dirty.len(), replace, "service rules applied");
@@ -258,25 +247,6 @@ impl Proxy {
     fn all(&self) -> impl Iterator<Item = ServiceKey> {
         let services = self.services.list().into_iter();
         services.map(|service| key_of(&service))
-    }
-}
-
-/// How long to wait before the table is made anew.
-#[derive(Default)]
-struct Pauses {
-    last: Option<(Instant, Duration)>,
-}
-
-impl Pauses {
-    /// Longer and longer for as long as it goes on.
-    fn next(&mut self) -> Duration {
-        let now = Instant::now();
-        let pause = match self.last {
-            Some((at, pause)) if now < at + pause + RETRY_MAX => (pause * 2).min(RETRY_MAX),
-            _ => RETRY_BASE,
-        };
-        self.last = Some((now, pause));
-        pause
     }
 }
 

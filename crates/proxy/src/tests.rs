@@ -1,3 +1,7 @@
+mod kernel;
+
+use std::time::Duration;
+
 use knarr_nft::Error;
 use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};

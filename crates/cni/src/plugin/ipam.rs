@@ -80,6 +80,8 @@ pub struct Lease {
     pub ifname: String,
     /// Ports of the node that lead to it.
     pub port_mappings: Vec<PortMapping>,
+    /// The uid of the pod whose interface it is, where the runtime told it.
+    pub pod: Option<String>,
 }
 
 impl Lease {
@@ -87,10 +89,12 @@ impl Lease {
         self.container_id == container_id && self.ifname == ifname
     }
 
-    /// One line whose, and one of ports.
+    /// One line whose, one of ports, and one of the pod.
     fn text(&self) -> io::Result<String> {
         let ports = serde_json::to_string(&self.port_mappings)?;
-        Ok(format!("{} {}\n{ports}\n", self.container_id, self.ifname))
+        let pod = self.pod.as_deref().unwrap_or_default();
+        let (id, ifname) = (&self.container_id, &self.ifname);
+        Ok(format!("{id} {ifname}\n{ports}\n{pod}\n"))
     }
 
     fn parse(address: Ipv4Addr, text: &str) -> Option<Self> {
@@ -105,8 +109,38 @@ impl Lease {
                 .next()
                 .map_or(Ok(Vec::new()), serde_json::from_str)
                 .ok()?,
+            pod: lines
+                .next()
+                .filter(|pod| !pod.is_empty())
+                .map(str::to_owned),
         })
     }
+}
+
+/// The addresses of a network's pods, by whoever takes none and gives none back; see [`Ipam::open`] for where they are.
+///
+/// # Errors
+/// When the directory cannot be read; one that is not there has none.
+pub fn leases(data_dir: &Path, network: &str) -> io::Result<Vec<Lease>> {
+    let entries = match fs::read_dir(data_dir.join("networks").join(network)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut leases = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(address) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        match fs::read(entry.path()) {
+            Ok(text) => leases.extend(Lease::parse(address, &String::from_utf8_lossy(&text))),
+            // Given back meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(leases)
 }
 
 impl Ipam {
@@ -140,6 +174,7 @@ impl Ipam {
         container_id: &str,
         ifname: &str,
         port_mappings: &[PortMapping],
+        pod: Option<&str>,
     ) -> Result<Ipv4Addr, PluginError> {
         let leases = self.leases()?;
         if let Some(lease) = leases
@@ -165,6 +200,7 @@ impl Ipam {
             container_id: container_id.to_owned(),
             ifname: ifname.to_owned(),
             port_mappings: port_mappings.to_vec(),
+            pod: pod.map(str::to_owned),
         };
         let text = lease.text().map_err(|e| io_error(&self.dir, e))?;
         self.write(&address.to_string(), &text)?;

@@ -114,6 +114,7 @@ async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {
         .await
         .map_err(|e| kernel("veth", e))?;
     answer_loopback(&pair.host_name)?;
+    refuse_forged(&pair.host_name)?;
     neighbour(host, index, pair.address, pod_mac(pair.address)).await?;
     let route = RouteMessageBuilder::<Ipv4Addr>::new()
         .destination_prefix(pair.address, 32)
@@ -134,6 +135,14 @@ async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {
 fn answer_loopback(link: &str) -> Result<(), PluginError> {
     let setting = format!("/proc/sys/net/ipv4/conf/{link}/route_localnet");
     std::fs::write(&setting, "1").map_err(|e| kernel(&setting, e))
+}
+
+/// Takes from a pod what bears its own address alone: under another's it would pass as that one, for policies and for
+/// whoever looks at who calls.
+fn refuse_forged(link: &str) -> Result<(), PluginError> {
+    const STRICT: &str = "1";
+    let setting = format!("/proc/sys/net/ipv4/conf/{link}/rp_filter");
+    std::fs::write(&setting, STRICT).map_err(|e| kernel(&setting, e))
 }
 
 async fn neighbour(

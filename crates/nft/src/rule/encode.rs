@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{Place, Reject, Rule, Selector, Statement, Target};
 use crate::{
     kernel::{
-        bitwise, compare, data, dynset, expression, fib, immediate, lookup, meta, nat, numgen,
+        bitwise, compare, ct, data, dynset, expression, fib, immediate, lookup, meta, nat, numgen,
         payload, register, reject,
     },
     table::Family,
@@ -55,6 +55,11 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
                 prefix,
                 inverted,
             } => self.prefix(what, (*address, *prefix), *inverted),
+            Statement::Related => {
+                self.load(&Selector::ConnectionState, FIRST);
+                self.bits(&ct::RELATED.to_ne_bytes(), &[0; 4]);
+                self.compare_bytes(&[0; 4], true);
+            }
             Statement::Within {
                 what,
                 place,
@@ -134,6 +139,8 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
             Selector::OutputInterface => self.meta(meta::OUTPUT_NAME, register, 4),
             Selector::SourceKind => self.fib(fib::SOURCE, register),
             Selector::DestinationKind => self.fib(fib::DESTINATION, register),
+            Selector::ConnectionDirection => self.connection(ct::DIRECTION, register),
+            Selector::ConnectionState => self.connection(ct::STATE, register),
             Selector::Random { modulus, offset } => {
                 self.expression("numgen", |writer| {
                     writer.u32(numgen::REGISTER, register);
@@ -162,6 +169,14 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
             writer.u32(meta::REGISTER, register);
         });
         registers
+    }
+
+    fn connection(&mut self, key: u32, register: u32) -> u32 {
+        self.expression("ct", |writer| {
+            writer.u32(ct::REGISTER, register);
+            writer.u32(ct::KEY, key);
+        });
+        1
     }
 
     fn fib(&mut self, of: u32, register: u32) -> u32 {

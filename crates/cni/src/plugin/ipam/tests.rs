@@ -5,7 +5,7 @@ use super::*;
 proptest! {
     /// What a lease's file says is read back; anything else is refused.
     #[test]
-    fn leases_are_read_as_they_are_written(id in "[0-9a-f]{1,64}", ifname in "[a-z0-9]{1,15}", ports in prop::collection::vec(any::<u16>(), 0..4), cut in any::<prop::sample::Index>()) {
+    fn leases_are_read_as_they_are_written(id in "[0-9a-f]{1,64}", ifname in "[a-z0-9]{1,15}", ports in prop::collection::vec(any::<u16>(), 0..4), pod in prop::option::of("[0-9a-f-]{1,36}"), cut in any::<prop::sample::Index>()) {
         let address = Ipv4Addr::new(10, 1, 2, 3);
         let mapping = |port: u16| PortMapping {
             host_port: port,
@@ -18,6 +18,7 @@ proptest! {
             container_id: id,
             ifname,
             port_mappings: ports.into_iter().map(mapping).collect(),
+            pod,
         };
         let text = lease.text().unwrap();
         prop_assert_eq!(Lease::parse(address, &text), Some(lease));
@@ -38,18 +39,18 @@ fn open(dir: &Path, subnet: &str) -> Ipam {
 fn addresses_go_round_robin_and_stay_with_their_owner() {
     let dir = tempfile::tempdir().unwrap();
     let a = open(dir.path(), "10.1.2.0/29")
-        .allocate("a", "eth0", &[])
+        .allocate("a", "eth0", &[], None)
         .unwrap();
     let b = open(dir.path(), "10.1.2.0/29")
-        .allocate("b", "eth0", &[])
+        .allocate("b", "eth0", &[], None)
         .unwrap();
     assert_ne!(a, b);
     let ipam = open(dir.path(), "10.1.2.0/29");
-    assert_eq!(ipam.allocate("a", "eth0", &[]).unwrap(), a);
+    assert_eq!(ipam.allocate("a", "eth0", &[], None).unwrap(), a);
     ipam.release("a", "eth0").unwrap();
     ipam.release("a", "eth0").unwrap();
     assert_eq!(ipam.lease_of("a", "eth0").unwrap(), None);
-    let c = ipam.allocate("c", "eth0", &[]).unwrap();
+    let c = ipam.allocate("c", "eth0", &[], None).unwrap();
     assert!(
         c != a && c != b,
         "a freed address is not handed out at once"
@@ -61,12 +62,14 @@ fn a_full_subnet_is_an_error_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let ipam = open(dir.path(), "10.1.2.0/29");
     let mut got: Vec<_> = (0..5)
-        .map(|i| ipam.allocate(&i.to_string(), "eth0", &[]).unwrap())
+        .map(|i| ipam.allocate(&i.to_string(), "eth0", &[], None).unwrap())
         .collect();
     got.sort();
     let expected: Vec<Ipv4Addr> = (2..=6).map(|i| Ipv4Addr::new(10, 1, 2, i)).collect();
     assert_eq!(got, expected);
-    let error = ipam.allocate("one too many", "eth0", &[]).unwrap_err();
+    let error = ipam
+        .allocate("one too many", "eth0", &[], None)
+        .unwrap_err();
     assert_eq!(error.code, PluginError::NO_ADDRESS);
 }
 
@@ -90,13 +93,15 @@ fn a_torn_file_holds_no_address() {
         protocol: "tcp".to_owned(),
         host_ip: String::new(),
     }];
-    let whole = ipam.allocate("whole", "eth0", &ports).unwrap();
+    let whole = ipam
+        .allocate("whole", "eth0", &ports, Some("7d1c-uid"))
+        .unwrap();
     let folder = dir.path().join("networks/test");
     for (last, text) in [(4, ""), (5, "torn"), (6, "torn eth0\n[{\"hostP")] {
         fs::write(folder.join(format!("10.1.2.{last}")), text).unwrap();
     }
     for owner in ["a", "b", "c", "d"] {
-        ipam.allocate(owner, "eth0", &[]).unwrap();
+        ipam.allocate(owner, "eth0", &[], None).unwrap();
     }
     let lease = ipam.lease_of("whole", "eth0").unwrap().unwrap();
     assert_eq!(
@@ -104,7 +109,7 @@ fn a_torn_file_holds_no_address() {
         (whole, &ports[..])
     );
     assert_eq!(ipam.leases().unwrap().len(), 5);
-    ipam.allocate("e", "eth0", &[]).unwrap_err();
+    ipam.allocate("e", "eth0", &[], None).unwrap_err();
 }
 
 #[test]
@@ -114,7 +119,7 @@ fn a_full_disk_takes_no_address() {
     // A directory in the way of the file: it cannot be written.
     let folder = dir.path().join("networks/test");
     fs::create_dir(folder.join(NEW_FILE)).unwrap();
-    ipam.allocate("a", "eth0", &[]).unwrap_err();
+    ipam.allocate("a", "eth0", &[], None).unwrap_err();
     fs::remove_dir(folder.join(NEW_FILE)).unwrap();
     assert_eq!(ipam.leases().unwrap(), []);
 }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::*;
+use knarr_nft::{Kernel, Netlink, Transaction};
+
 use crate::{
     Proxy,
     health::HealthServers,

@@ -1,12 +1,39 @@
 //! Who takes transactions, and tells when somebody else has changed what they made.
 
-use std::future::pending;
+use std::{
+    future::pending,
+    time::{Duration, Instant},
+};
 
-use knarr_nft::{Connection, Error, Monitor, Table, Transaction};
 use tracing::warn;
+
+use crate::{Connection, Error, Monitor, Table, Transaction};
 
 /// How often a whole table is offered while others change theirs.
 const ATTEMPTS: usize = 5;
+
+/// First pause after the kernel refused a transaction or somebody else changed the table; doubled up to [`RETRY_MAX`].
+const RETRY_BASE: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+
+/// How long to wait before a table is made anew.
+#[derive(Default)]
+pub struct Pauses {
+    last: Option<(Instant, Duration)>,
+}
+
+impl Pauses {
+    /// Longer and longer for as long as it goes on.
+    pub fn next_pause(&mut self) -> Duration {
+        let now = Instant::now();
+        let pause = match self.last {
+            Some((at, pause)) if now < at + pause + RETRY_MAX => (pause * 2).min(RETRY_MAX),
+            _ => RETRY_BASE,
+        };
+        self.last = Some((now, pause));
+        pause
+    }
+}
 
 /// The kernel, or what stands in for it in tests.
 pub trait Kernel {
@@ -23,7 +50,7 @@ pub trait Kernel {
 
 /// nf_tables of a network namespace.
 pub struct Netlink {
-    tables: Vec<Table>,
+    tables: [Table; 1],
     connection: Option<Connection>,
     monitor: Option<Monitor>,
     /// Whose changes are ours.
@@ -35,7 +62,7 @@ pub struct Netlink {
 impl Netlink {
     pub fn new(table: Table) -> Self {
         Self {
-            tables: vec![table],
+            tables: [table],
             connection: None,
             monitor: None,
             port: 0,
@@ -93,7 +120,7 @@ impl Kernel for Netlink {
             return pending().await;
         };
         if let Err(error) = monitor.changed(&self.tables, self.port).await {
-            warn!(%error, "cannot see whether others change the service rules");
+            warn!(%error, table = %self.tables[0], "cannot see whether others change our rules");
             self.monitor = None;
         }
     }
@@ -113,6 +140,3 @@ fn replace(connection: &mut Connection, transaction: &Transaction) -> Result<u32
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,419 @@
+//! Network policies: who may reach whom on this node, in nftables.
+//!
+//! ```text
+//! informers (NetworkPolicy, Pod, Namespace) -> dirty keys \
+//! CNI plugin (door: a pod will have this address)         -> planner (which chain for whom, who is in which set)
+//!     -> layout (difference to what is applied, as elements of one table) -> kernel -> the plugin is answered
+//! ```
+//!
+//! Pods of this node are isolated here, whoever their peers are and wherever those run. A pod starts when its policies are in
+//! force: the CNI plugin tells its address and waits. What fails closes: a pod that the API does not know is isolated from
+//! everybody, what cannot be understood allows nothing, and while the kernel refuses a change the rules before it stay, and no
+//! pod starts.
+//!
+//! Planning may be much to think about (thousands of policies and pods), so the component has a thread of its own.
+//!
+//! Rejected: see `docs/decisions/0016-network-policies.md`.
+
+mod changes;
+mod door;
+mod layout;
+mod matcher;
+mod model;
+mod planner;
+mod ranges;
+mod sets;
+
+use std::{
+    collections::HashSet,
+    io,
+    net::Ipv4Addr,
+    os::unix::net::UnixListener,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::{
+    core::v1::{Namespace, ObjectReference, Pod},
+    networking::v1::NetworkPolicy,
+};
+use knarr_client::{
+    Event, Informer, Informers, Object,
+    events::{Recorder, WARNING},
+};
+use knarr_cni::{InstanceId, plugin::ipam, policy::Change};
+use knarr_nft::{Kernel, Netlink, Pauses, Protocol, Transaction};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::{sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::{
+    door::Told,
+    model::{PodFacts, Policy},
+    planner::{Planner, Uid},
+};
+
+/// How long the start of a pod waits for the API to tell of it; then it starts, isolated from everybody until it is known.
+const UNKNOWN_GRACE: Duration = Duration::from_secs(2);
+
+const COMPONENT: &str = "network-policy";
+
+/// The nft table of a cluster's policies, family `ip`.
+pub fn table(instance: &InstanceId) -> String {
+    format!("knarr-policy-{instance}")
+}
+
+/// What the component needs to know of the node.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our nft table; see [`table`].
+    pub table: String,
+    pub node_name: String,
+    /// Where the node's own DNS server listens. Policies see it as the pod that serves DNS elsewhere: in `kube-system`, labelled
+    /// `k8s-app: kube-dns`, with the ports `dns` and `dns-tcp`.
+    pub node_local_dns: Option<Ipv4Addr>,
+    /// Where the CNI plugin tells of addresses.
+    pub socket: PathBuf,
+    /// The plugin's directory, and the name of its network: who has an address already.
+    pub cni_data_dir: PathBuf,
+    pub cni_network: String,
+}
+
+/// What is to be looked at, filled by informer handlers.
+#[derive(Default)]
+struct Dirty {
+    keys: Mutex<HashSet<Key>>,
+    wake: Notify,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Namespace(String),
+    Policy(String, String),
+    /// By namespace, name and uid.
+    Pod(String, String, String),
+}
+
+impl Dirty {
+    fn add(&self, key: Key) {
+        self.keys.lock().insert(key);
+        self.wake.notify_one();
+    }
+}
+
+/// The policies of one node.
+pub struct NetworkPolicies {
+    config: Config,
+    policies: Informer<NetworkPolicy>,
+    pods: Informer<Pod>,
+    namespaces: Informer<Namespace>,
+    recorder: Recorder,
+    dirty: Arc<Dirty>,
+    listener: UnixListener,
+}
+
+/// A plugin that waits until its pod is known and isolated.
+struct Waiting {
+    pod: Uid,
+    until: Instant,
+    answer: oneshot::Sender<()>,
+}
+
+impl NetworkPolicies {
+    /// Listens for the plugin from now on: `listener` is of [`listen`].
+    pub fn new(
+        config: Config,
+        listener: UnixListener,
+        client: kube::Client,
+        informers: &Informers,
+    ) -> Self {
+        let dirty = Arc::new(Dirty::default());
+        let namespaces = informers.informer::<Namespace>();
+        let marked = dirty.clone();
+        namespaces.on_event(move |event: Event<Namespace>| {
+            marked.add(Key::Namespace(event.object().name().to_owned()));
+        });
+        let policies = informers.informer::<NetworkPolicy>();
+        let marked = dirty.clone();
+        policies.on_event(move |event: Event<NetworkPolicy>| {
+            let policy = event.object();
+            let (namespace, name) = (policy.namespace(), policy.name());
+            marked.add(Key::Policy(namespace.to_owned(), name.to_owned()));
+        });
+        let pods = informers.informer::<Pod>();
+        let marked = dirty.clone();
+        pods.on_event(move |event: Event<Pod>| {
+            if let Event::Updated { old, new } = &event {
+                // One of the same name may be another.
+                if old.metadata.uid != new.metadata.uid {
+                    marked.add(pod_key(old));
+                }
+            }
+            marked.add(pod_key(event.object()));
+        });
+        Self {
+            recorder: Recorder::new(client, COMPONENT, config.node_name.as_str()),
+            config,
+            policies,
+            pods,
+            namespaces,
+            dirty,
+            listener,
+        }
+    }
+
+    /// Enforces until `token` is cancelled. Rules stay behind: pods stay isolated while knarr restarts.
+    pub async fn run(self, token: CancellationToken) {
+        let (told, notices) = mpsc::channel(door::QUEUE);
+        let listener = match self.listener.try_clone() {
+            Ok(listener) => listener,
+            Err(error) => {
+                warn!(%error, "cannot listen to the CNI plugin");
+                return;
+            }
+        };
+        let kernel = Netlink::new(layout::table(&self.config.table));
+        let work = async {
+            tokio::select! {
+                () = self.sync_loop(kernel, notices) => {}
+                ended = door::serve(listener, told) => {
+                    if let Err(error) = ended {
+                        warn!(%error, "cannot listen to the CNI plugin");
+                    }
+                }
+            }
+        };
+        token.run_until_cancelled(work).await;
+    }
+
+    async fn sync_loop(&self, mut kernel: impl Kernel, mut notices: mpsc::Receiver<Told>) {
+        self.namespaces.synced().await;
+        self.policies.synced().await;
+        self.pods.synced().await;
+        let mut planner = self.planner();
+        let mut pauses = Pauses::default();
+        let mut waiting = Vec::new();
+        let mut is_full = false;
+        // None of what is there is relied on.
+        let mut replace = true;
+        loop {
+            while let Ok(told) = notices.try_recv() {
+                hear(&mut planner, told, &mut waiting);
+            }
+            self.look(&mut planner);
+            planner.fill_up();
+            let was_full = std::mem::replace(&mut is_full, planner.sets.is_cut());
+            if is_full && !was_full {
+                warn!(
+                    "network policies are about more pods than there is room for; the others are denied"
+                );
+            }
+            let transaction = self.transaction(&planner, replace);
+            if !transaction.is_empty()
+                && let Err(error) = kernel.apply(transaction, replace).await
+            {
+                self.refused(&error);
+                replace = true;
+                sleep(pauses.next_pause()).await;
+                continue;
+            }
+            if replace {
+                info!(
+                    pods = planner.isolated().len(),
+                    "network policies are in force"
+                );
+            }
+            replace = false;
+            planner.changes = changes::Changes::default();
+            self.complain(&mut planner);
+            let next = answer(&planner, &mut waiting);
+            tokio::select! {
+                () = self.dirty.wake.notified() => {}
+                Some(told) = notices.recv() => hear(&mut planner, told, &mut waiting),
+                () = sleep_until(next.into()), if !waiting.is_empty() => {}
+                () = kernel.changed() => {
+                    warn!("another program has changed the network policies' rules; replacing all of them");
+                    replace = true;
+                    sleep(pauses.next_pause()).await;
+                }
+            }
+        }
+    }
+
+    /// One that knows which pods have addresses here, whatever the API says.
+    fn planner(&self) -> Planner {
+        let mut planner = Planner::default();
+        if let Some(dns) = self.config.node_local_dns {
+            planner.set_pod(&"".into(), Some(dns_server(dns)));
+        }
+        match ipam::leases(&self.config.cni_data_dir, &self.config.cni_network) {
+            Ok(leases) => {
+                for lease in leases {
+                    if let Some(pod) = lease.pod {
+                        planner.claim(lease.address, &pod.into());
+                    }
+                }
+            }
+            Err(error) => {
+                warn!(%error, "cannot see which pods have addresses; asking the API alone")
+            }
+        }
+        planner
+    }
+
+    fn transaction(&self, planner: &Planner, replace: bool) -> Transaction {
+        let table = &self.config.table;
+        if replace {
+            layout::whole(table, self.config.node_local_dns, planner)
+        } else {
+            layout::difference(table, planner)
+        }
+    }
+
+    /// What has changed in the API.
+    fn look(&self, planner: &mut Planner) {
+        let keys = std::mem::take(&mut *self.dirty.keys.lock());
+        if !keys.is_empty() {
+            debug!(changes = keys.len(), "looking at what policies are about");
+        }
+        for key in keys {
+            match key {
+                Key::Namespace(name) => {
+                    let namespace = self.namespaces.get("", &name);
+                    let labels = namespace.map(|n| n.metadata.labels.clone().unwrap_or_default());
+                    planner.set_namespace(&name, labels);
+                }
+                Key::Policy(namespace, name) => {
+                    let policy = self.policies.get(&namespace, &name);
+                    planner.set_policy(&namespace, &name, policy.map(|p| Policy::of(&p)));
+                }
+                Key::Pod(namespace, name, uid) => {
+                    let pod = self.pods.get(&namespace, &name);
+                    let pod = pod.filter(|pod| pod.metadata.uid.as_deref() == Some(&*uid));
+                    let facts = pod.map(|pod| PodFacts::of(&pod, &self.config.node_name));
+                    planner.set_pod(&uid.into(), facts);
+                }
+            }
+        }
+    }
+
+    fn refused(&self, error: &knarr_nft::Error) {
+        warn!(
+            error = error as &dyn std::error::Error,
+            "network policies were refused; those before stay in force, and no pod starts"
+        );
+        let node = ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(self.config.node_name.clone()),
+            uid: Some(self.config.node_name.clone()),
+            ..ObjectReference::default()
+        };
+        let note = format!("The kernel refused changes of network policies: {error}");
+        let action = "Enforcing";
+        self.recorder
+            .event(&node, WARNING, "NetworkPolicyNotEnforced", action, note);
+    }
+
+    fn complain(&self, planner: &mut Planner) {
+        for (policy, note) in planner.take_complaints() {
+            warn!(
+                namespace = policy.namespace,
+                policy = policy.name,
+                note,
+                "a network policy allows less than it says"
+            );
+            let reference = ObjectReference {
+                api_version: Some("networking.k8s.io/v1".to_owned()),
+                kind: Some("NetworkPolicy".to_owned()),
+                namespace: Some(policy.namespace.clone()),
+                name: Some(policy.name.clone()),
+                uid: Some(policy.uid.clone()),
+                ..ObjectReference::default()
+            };
+            self.recorder.event(
+                &reference,
+                WARNING,
+                "NetworkPolicyLimited",
+                "Enforcing",
+                note,
+            );
+        }
+    }
+}
+
+/// Listens at `socket` for the CNI plugin; before any pod can start.
+///
+/// # Errors
+/// When the system refuses.
+pub fn listen(socket: &std::path::Path) -> io::Result<UnixListener> {
+    door::open(socket)
+}
+
+/// Removes every rule of a cluster's policies.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn teardown(instance: &InstanceId) -> Result<(), knarr_nft::Error> {
+    let mut gone = Transaction::new();
+    gone.remove_table(&layout::table(&table(instance)));
+    knarr_nft::apply(gone).await
+}
+
+fn hear(planner: &mut Planner, told: Told, waiting: &mut Vec<Waiting>) {
+    let pod: Uid = told.notice.pod.into();
+    match told.notice.change {
+        Change::Add => planner.claim(told.notice.address, &pod),
+        Change::Remove => planner.release(told.notice.address, &pod),
+    }
+    let grace = match told.notice.change {
+        Change::Add => UNKNOWN_GRACE,
+        Change::Remove => Duration::ZERO,
+    };
+    waiting.push(Waiting {
+        pod,
+        until: Instant::now() + grace,
+        answer: told.answer,
+    });
+}
+
+/// Answers those whose pods are isolated as they are to be; when to look again for the others.
+fn answer(planner: &Planner, waiting: &mut Vec<Waiting>) -> Instant {
+    let now = Instant::now();
+    let mut next = now + UNKNOWN_GRACE;
+    for waits in std::mem::take(waiting) {
+        if waits.until <= now || planner.knows(&waits.pod) {
+            // A plugin that does not wait any longer has failed, and says so to its runtime.
+            let _ = waits.answer.send(());
+        } else if !waits.answer.is_closed() {
+            next = next.min(waits.until);
+            waiting.push(waits);
+        }
+    }
+    next
+}
+
+fn pod_key(pod: &Pod) -> Key {
+    let meta = &pod.metadata;
+    Key::Pod(
+        meta.namespace.clone().unwrap_or_default(),
+        meta.name.clone().unwrap_or_default(),
+        meta.uid.clone().unwrap_or_default(),
+    )
+}
+
+/// Elsewhere DNS is served by a pod, and that is what policies allow or not.
+fn dns_server(address: Ipv4Addr) -> PodFacts {
+    let port = |protocol, name: &str| (protocol, name.to_owned(), 53);
+    PodFacts {
+        namespace: "kube-system".to_owned(),
+        labels: [("k8s-app".to_owned(), "kube-dns".to_owned())].into(),
+        addresses: vec![address],
+        named_ports: vec![port(Protocol::Udp, "dns"), port(Protocol::Tcp, "dns-tcp")],
+        ..PodFacts::default()
+    }
+}
