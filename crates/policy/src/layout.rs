@@ -288,3 +288,6 @@ fn allow(direction: Direction, clause: &Clause<SetId>) -> Rule {
     };
     rule.verdict(Verdict::Return)
 }
+
+#[cfg(test)]
+mod tests;

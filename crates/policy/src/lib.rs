@@ -13,7 +13,7 @@
 //!
 //! Planning may be much to think about (thousands of policies and pods), so the component has a thread of its own.
 //!
-//! Rejected: see `docs/decisions/0016-network-policies.md`.
+//! Rejected: see `docs/decisions/0017-network-policies.md`.
 
 mod changes;
 mod door;
@@ -23,6 +23,8 @@ mod model;
 mod planner;
 mod ranges;
 mod sets;
+#[cfg(test)]
+mod testing;
 
 use std::{
     collections::HashSet,
@@ -117,6 +119,9 @@ pub struct NetworkPolicies {
     listener: UnixListener,
 }
 
+/// What policies are and are about.
+type Watched = (Informer<NetworkPolicy>, Informer<Pod>, Informer<Namespace>);
+
 /// A plugin that waits until its pod is known and isolated.
 struct Waiting {
     pod: Uid,
@@ -132,20 +137,32 @@ impl NetworkPolicies {
         client: kube::Client,
         informers: &Informers,
     ) -> Self {
+        let informers = (
+            informers.informer(),
+            informers.informer(),
+            informers.informer(),
+        );
+        Self::with(config, listener, client, informers)
+    }
+
+    /// Over informers that somebody else fills.
+    pub fn with(
+        config: Config,
+        listener: UnixListener,
+        client: kube::Client,
+        (policies, pods, namespaces): Watched,
+    ) -> Self {
         let dirty = Arc::new(Dirty::default());
-        let namespaces = informers.informer::<Namespace>();
         let marked = dirty.clone();
         namespaces.on_event(move |event: Event<Namespace>| {
             marked.add(Key::Namespace(event.object().name().to_owned()));
         });
-        let policies = informers.informer::<NetworkPolicy>();
         let marked = dirty.clone();
         policies.on_event(move |event: Event<NetworkPolicy>| {
             let policy = event.object();
             let (namespace, name) = (policy.namespace(), policy.name());
             marked.add(Key::Policy(namespace.to_owned(), name.to_owned()));
         });
-        let pods = informers.informer::<Pod>();
         let marked = dirty.clone();
         pods.on_event(move |event: Event<Pod>| {
             if let Event::Updated { old, new } = &event {
@@ -169,26 +186,22 @@ impl NetworkPolicies {
 
     /// Enforces until `token` is cancelled. Rules stay behind: pods stay isolated while knarr restarts.
     pub async fn run(self, token: CancellationToken) {
-        let (told, notices) = mpsc::channel(door::QUEUE);
-        let listener = match self.listener.try_clone() {
-            Ok(listener) => listener,
-            Err(error) => {
-                warn!(%error, "cannot listen to the CNI plugin");
-                return;
-            }
-        };
         let kernel = Netlink::new(layout::table(&self.config.table));
-        let work = async {
-            tokio::select! {
-                () = self.sync_loop(kernel, notices) => {}
-                ended = door::serve(listener, told) => {
-                    if let Err(error) = ended {
-                        warn!(%error, "cannot listen to the CNI plugin");
-                    }
-                }
+        token.run_until_cancelled(self.enforce(kernel)).await;
+    }
+
+    async fn enforce(self, kernel: impl Kernel) {
+        let (told, notices) = mpsc::channel(door::QUEUE);
+        let serve = async {
+            match self.listener.try_clone() {
+                Ok(listener) => door::serve(listener, told).await,
+                Err(error) => Err(error),
             }
         };
-        token.run_until_cancelled(work).await;
+        tokio::select! {
+            () = self.sync_loop(kernel, notices) => {}
+            Err(error) = serve => warn!(%error, "cannot listen to the CNI plugin"),
+        }
     }
 
     async fn sync_loop(&self, mut kernel: impl Kernel, mut notices: mpsc::Receiver<Told>) {
@@ -417,3 +430,6 @@ fn dns_server(address: Ipv4Addr) -> PodFacts {
         ..PodFacts::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

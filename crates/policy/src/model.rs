@@ -383,3 +383,6 @@ impl PodFacts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

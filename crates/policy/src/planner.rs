@@ -377,3 +377,6 @@ impl Planner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ mod example;
 mod foreign_runtime;
 mod jobs;
 mod neighbours;
+mod network_policies;
 mod pods;
 mod policies;
 mod resilience;

@@ -307,6 +307,13 @@ async fn components_are_authorized() {
             "",
         ),
         (
+            controller("network-policy"),
+            "watch",
+            "networking.k8s.io",
+            "networkpolicies",
+            "",
+        ),
+        (
             controller("kube-dns"),
             "watch",
             "discovery.k8s.io",

@@ -1,0 +1,192 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use knarr_client::fake;
+use knarr_cni::policy::{Notice, tell};
+use knarr_nft::Error;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::*;
+
+/// Longest wait for what takes a moment.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A kernel that does as the test says.
+struct Fake {
+    refuses: Arc<AtomicBool>,
+    taken: mpsc::UnboundedSender<String>,
+}
+
+impl Kernel for Fake {
+    async fn apply(&mut self, transaction: Transaction, _: bool) -> Result<(), Error> {
+        if self.refuses.load(Ordering::Relaxed) {
+            return Err(Error::NoAnswer);
+        }
+        let _ = self.taken.send(transaction.to_string());
+        Ok(())
+    }
+
+    async fn changed(&mut self) {
+        std::future::pending().await
+    }
+}
+
+/// A component over informers and a kernel of the test's own.
+struct Node {
+    socket: PathBuf,
+    pods: Informer<Pod>,
+    refuses: Arc<AtomicBool>,
+    taken: mpsc::UnboundedReceiver<String>,
+    server: fake::Server,
+}
+
+fn start(directory: &std::path::Path) -> Node {
+    let socket = directory.join("policy.sock");
+    let config = Config {
+        table: "knarr-policy".to_owned(),
+        node_name: "here".to_owned(),
+        node_local_dns: None,
+        socket: socket.clone(),
+        cni_data_dir: directory.to_owned(),
+        cni_network: "knarr".to_owned(),
+    };
+    let (policies, pods, namespaces) = (Informer::new(), Informer::new(), Informer::new());
+    let (client, server) = fake::client();
+    let deny = json!({"metadata": {"name": "deny", "namespace": "x"}, "spec": {"podSelector": {}}});
+    policies.replace(vec![serde_json::from_value(deny).unwrap()]);
+    pods.replace(Vec::new());
+    let x = json!({"metadata": {"name": "x"}});
+    namespaces.replace(vec![serde_json::from_value(x).unwrap()]);
+    let listener = listen(&socket).unwrap();
+    let informers = (policies, pods.clone(), namespaces);
+    let component = NetworkPolicies::with(config, listener, client, informers);
+    let refuses = Arc::new(AtomicBool::new(false));
+    let (sender, taken) = mpsc::unbounded_channel();
+    let kernel = Fake {
+        refuses: refuses.clone(),
+        taken: sender,
+    };
+    knarr_tasks::spawn("the component", async move {
+        component.enforce(kernel).await;
+    });
+    Node {
+        socket,
+        pods,
+        refuses,
+        taken,
+        server,
+    }
+}
+
+fn pod(uid: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "a", "namespace": "x", "uid": uid},
+        "spec": {"nodeName": "here", "containers": []},
+    }))
+    .unwrap()
+}
+
+fn notice(change: Change, pod: &str) -> Notice {
+    Notice {
+        change,
+        address: Ipv4Addr::new(10, 42, 0, 9),
+        pod: pod.to_owned(),
+    }
+}
+
+/// Waits for a transaction that says something.
+async fn says(node: &mut Node, text: &str) -> String {
+    let wait = async {
+        loop {
+            let taken = node.taken.recv().await.expect("a transaction");
+            if taken.contains(text) {
+                return taken;
+            }
+        }
+    };
+    timeout(SOON, wait).await.expect("the transaction")
+}
+
+#[tokio::test]
+async fn a_plugin_is_answered_when_its_pod_is_known_and_isolated() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = start(directory.path());
+    says(&mut node, "hook forward").await;
+    let socket = node.socket.clone();
+    let add = knarr_tasks::spawn("a plugin", async move {
+        tell(&socket, &notice(Change::Add, "one")).await
+    });
+    // Nobody knows it: it reaches nobody, in both directions.
+    let unknown = says(&mut node, "10.42.0.9").await;
+    assert!(
+        unknown.contains("10.42.0.9 : jump egress-")
+            && unknown.contains("10.42.0.9 : jump ingress-"),
+        "{unknown}"
+    );
+    node.pods.apply(pod("one"));
+    let known = says(&mut node, "delete element").await;
+    assert!(
+        known.contains("delete element ip knarr-policy egress { 10.42.0.9"),
+        "{known}"
+    );
+    add.await.unwrap().unwrap();
+    let socket = node.socket.clone();
+    tell(&socket, &notice(Change::Remove, "one")).await.unwrap();
+    says(
+        &mut node,
+        "delete element ip knarr-policy ingress { 10.42.0.9",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn no_pod_starts_while_the_kernel_refuses() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = start(directory.path());
+    says(&mut node, "hook forward").await;
+    node.refuses.store(true, Ordering::Relaxed);
+    node.pods.apply(pod("one"));
+    let socket = node.socket.clone();
+    let refused = tell(&socket, &notice(Change::Add, "one"))
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("does not have them yet"),
+        "{refused}"
+    );
+    let event = timeout(SOON, node.server.next()).await.unwrap();
+    assert!(event.body.to_string().contains("NetworkPolicyNotEnforced"));
+    node.refuses.store(false, Ordering::Relaxed);
+    // All of it, in one transaction.
+    let whole = says(&mut node, "hook forward").await;
+    assert!(whole.contains("10.42.0.9 : jump ingress-"), "{whole}");
+    tell(&socket, &notice(Change::Add, "one")).await.unwrap();
+}
+
+#[tokio::test]
+async fn leases_of_before_the_start_are_known() {
+    let directory = tempfile::tempdir().unwrap();
+    let network = directory.path().join("networks/knarr");
+    std::fs::create_dir_all(&network).unwrap();
+    std::fs::write(network.join("10.42.0.7"), "sandbox eth0\n[]\nsomebody\n").unwrap();
+    let mut node = start(directory.path());
+    let whole = says(&mut node, "hook forward").await;
+    assert!(whole.contains("10.42.0.7 : jump ingress-"), "{whole}");
+}
+
+#[tokio::test]
+async fn what_is_no_notice_is_refused() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let directory = tempfile::tempdir().unwrap();
+    let node = start(directory.path());
+    for line in ["{}\n", "\n", "rubbish\n"] {
+        let mut stream = tokio::net::UnixStream::connect(&node.socket).await.unwrap();
+        stream.write_all(line.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(SOON, stream.read_to_string(&mut answer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(answer.contains("error"), "{line:?}: {answer}");
+    }
+}
