@@ -12,9 +12,11 @@
 mod cgroup;
 mod directory;
 mod durable;
+pub mod net_dev;
 pub mod paths;
 mod remove;
 pub mod sysctl;
+pub mod usage;
 mod walk;
 
 pub use cgroup::{groups, remove_groups};

@@ -71,6 +71,23 @@ impl Cgroups {
         )
     }
 
+    /// The one that all pods are in.
+    pub(crate) fn pods(&self) -> String {
+        self.class(Qos::Guaranteed)
+    }
+
+    /// Where the figures of a group are, whose path is that within each hierarchy.
+    pub(crate) fn usage(&self, path: &str) -> knarr_host::usage::Group {
+        match &*self.hierarchies {
+            Hierarchies::V2(mount) => knarr_host::usage::Group::unified(&join(mount, path)),
+            Hierarchies::V1(mounts) => knarr_host::usage::Group::legacy(|controller| {
+                let mut mounts = mounts.iter();
+                let (_, mount) = mounts.find(|(name, _)| name == controller)?;
+                Some(join(mount, path))
+            }),
+        }
+    }
+
     fn class(&self, qos: Qos) -> String {
         match qos {
             Qos::Guaranteed => format!("{}/kubepods", self.root),

@@ -47,6 +47,10 @@ pub(crate) struct Context {
     pub features: crate::runtime::Features,
     /// Streams that clients have open, by the pod's uid: logs, exec, attach and port-forward.
     pub streams: knarr_tasks::Quota,
+    /// What the node and its pods use.
+    pub stats: crate::stats::Stats,
+    /// How probes have ended.
+    pub probed: crate::probe::Counts,
 }
 
 impl Context {

@@ -224,6 +224,8 @@ fn context(
         sysctls,
         features,
         streams: crate::server::streams(),
+        stats: crate::stats::Stats::default(),
+        probed: crate::probe::Counts::default(),
     })
 }
 

@@ -39,6 +39,7 @@ mod resources;
 mod runtime;
 mod security;
 mod server;
+mod stats;
 mod status;
 mod termination;
 #[cfg(test)]

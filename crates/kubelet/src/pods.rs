@@ -139,6 +139,7 @@ impl Pods {
         kill::sandboxes(ctx, uid, &view).await?;
         kill::remove(ctx, uid).await?;
         ctx.observed.forget(uid);
+        ctx.probed.forget(uid);
         Ok(())
     }
 }

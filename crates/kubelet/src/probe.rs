@@ -25,11 +25,13 @@ use crate::{
     },
 };
 
+mod counts;
 mod grpc;
 mod http;
 mod schedule;
 mod tcp;
 
+pub(crate) use counts::Counts;
 pub(crate) use http::{Http, Target};
 use schedule::{Counter, Ticks, Verdict};
 
@@ -252,6 +254,12 @@ impl Prober {
     /// Probes once and tells of a failure, unless it is an early one.
     async fn probe(&self, kind: Kind, probe: &Probe, early: bool) -> Outcome {
         let outcome = self.once(probe).await;
+        // Those that the kubelet makes of its own accord, beside the periods, are nobody's.
+        if !early {
+            self.ctx
+                .probed
+                .count(&self.pod, &self.container.name, kind, &outcome);
+        }
         let (word, message) = match &outcome {
             Outcome::Success => return outcome,
             _ if early => return outcome,

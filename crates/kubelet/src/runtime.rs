@@ -127,11 +127,13 @@ calls! {
     container_status(runtime, ContainerStatusRequest) -> ContainerStatusResponse, CALL_TIMEOUT;
     update_container_resources(runtime, UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse, CALL_TIMEOUT;
     pod_sandbox_stats(runtime, PodSandboxStatsRequest) -> PodSandboxStatsResponse, CALL_TIMEOUT;
+    list_container_stats(runtime, ListContainerStatsRequest) -> ListContainerStatsResponse, CALL_TIMEOUT;
     reopen_container_log(runtime, ReopenContainerLogRequest) -> ReopenContainerLogResponse, CALL_TIMEOUT;
     exec(runtime, ExecRequest) -> ExecResponse, CALL_TIMEOUT;
     attach(runtime, AttachRequest) -> AttachResponse, CALL_TIMEOUT;
     port_forward(runtime, PortForwardRequest) -> PortForwardResponse, CALL_TIMEOUT;
     list_images(image, ListImagesRequest) -> ListImagesResponse, CALL_TIMEOUT;
+    image_fs_info(image, ImageFsInfoRequest) -> ImageFsInfoResponse, CALL_TIMEOUT;
     image_status(image, ImageStatusRequest) -> ImageStatusResponse, CALL_TIMEOUT;
     pull_image(image, PullImageRequest) -> PullImageResponse, PULL_TIMEOUT;
 }

@@ -171,12 +171,18 @@ async fn route(
     }
     let (gets, posts) = (method == Method::GET, method == Method::POST);
     match parts[..] {
-        ["pods" | "containerLogs" | "stats", ..] if !gets => not_allowed("GET"),
+        ["pods" | "containerLogs" | "stats" | "metrics", ..] if !gets => not_allowed("GET"),
         ["exec" | "attach" | "portForward", ..] if !gets && !posts => not_allowed("GET, POST"),
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["pods"] => summary::pods(ctx),
-        ["stats", "summary"] => summary::summary(ctx).await,
+        ["stats", "summary"] => {
+            let query = request.uri().query().unwrap_or_default();
+            summary::summary(ctx, query).await
+        }
         ["metrics"] => summary::metrics(ctx),
+        ["metrics", "resource"] => summary::resource(ctx).await,
+        ["metrics", "cadvisor"] => summary::cadvisor(ctx).await,
+        ["metrics", "probes"] => summary::probes(ctx),
         ["containerLogs", namespace, pod, container] => {
             let query = request.uri().query().unwrap_or_default();
             logs::serve(ctx, (namespace, pod, container), query, token).await

@@ -73,6 +73,8 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
         sysctls: knarr_host::sysctl::Allowlist::default(),
         features: crate::runtime::Features::default(),
         streams: crate::server::streams(),
+        stats: crate::stats::Stats::default(),
+        probed: crate::probe::Counts::default(),
         cgroups: Cgroups::none(),
         observed: Observed::new(runtime.clone(), &config.instance),
         runtime_name: "fake".into(),

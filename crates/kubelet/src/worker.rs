@@ -218,6 +218,7 @@ impl Worker {
         self.ctx.allocations.forget(&self.uid);
         if self.stage == Stage::Finished {
             self.ctx.observed.forget(&self.uid);
+            self.ctx.probed.forget(&self.uid);
         }
     }
 

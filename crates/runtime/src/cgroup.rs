@@ -117,6 +117,16 @@ impl Hierarchies {
         Some(below(mount, cgroup))
     }
 
+    /// Where what a cgroup has used is read.
+    pub fn usage(&self, cgroup: &Path) -> knarr_host::usage::Group {
+        match self {
+            Self::Unified(mount) => knarr_host::usage::Group::unified(&below(mount, cgroup)),
+            Self::Legacy(_) => {
+                knarr_host::usage::Group::legacy(|controller| self.directory(controller, cgroup))
+            }
+        }
+    }
+
     /// Every `cgroup.procs` of a cgroup.
     pub fn procs(&self, cgroup: &Path) -> Vec<PathBuf> {
         self.mounts()

@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::records::ContainerRecord;
 use crate::snapshot::Snapshot;
+use crate::stats::Written;
 
 /// A container whose record is on disk.
 pub struct Container {
@@ -25,6 +26,7 @@ pub struct Container {
     /// One operation at a time. Not held while a stop waits for the container's end.
     pub operation: tokio::sync::Mutex<()>,
     pub status: Mutex<Status>,
+    pub written: Written,
     /// True once it has ended.
     ended: watch::Sender<bool>,
     /// Who waits for the end of an exec.
@@ -72,6 +74,7 @@ impl Container {
                 message: String::new(),
                 resources,
             }),
+            written: Written::default(),
             ended: watch::Sender::new(false),
             execs: Mutex::new(HashMap::new()),
         }

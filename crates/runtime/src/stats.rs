@@ -3,22 +3,29 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use knarr_cri::v1::{
     ContainerAttributes, ContainerStats, CpuUsage, FilesystemIdentifier, FilesystemUsage,
-    LinuxPodSandboxStats, MemoryUsage, PodSandboxAttributes, PodSandboxStats, ProcessUsage,
-    UInt64Value,
+    LinuxPodSandboxStats, MemoryUsage, NetworkInterfaceUsage, NetworkUsage, PodSandboxAttributes,
+    PodSandboxStats, ProcessUsage, SwapUsage, UInt64Value,
 };
 
-use knarr_host::Directory;
+use knarr_host::{Directory, net_dev};
+use parking_lot::Mutex;
 
 use crate::cgroup;
 use crate::container::{Container, Phase};
 use crate::files;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{INTERFACE, Sandbox};
 
 /// Entries of a writable layer that are counted; what is beyond is left out of the figure.
 const MAX_COUNTED_ENTRIES: u64 = 200_000;
+
+/// How long what a container has written is taken for what was measured, as upstream's cadvisor looks at disks every minute.
+const MEASURED_FOR: Duration = Duration::from_secs(60);
+/// At most one part in so many of the time is spent on looking at a tree.
+const MEASURING_SHARE: u32 = 100;
 
 /// What file systems count blocks in, whatever their own are.
 const BLOCK_BYTES: u64 = 512;
@@ -27,6 +34,7 @@ const BLOCK_BYTES: u64 = 512;
 pub fn of_container(container: &Container) -> ContainerStats {
     let record = &container.record;
     let running = container.status.lock().phase == Phase::Running;
+    let (memory, swap) = running.then(|| memory(&record.cgroup)).flatten().unzip();
     ContainerStats {
         attributes: Some(ContainerAttributes {
             id: record.id.clone(),
@@ -35,8 +43,9 @@ pub fn of_container(container: &Container) -> ContainerStats {
             annotations: record.config.annotations.clone(),
         }),
         cpu: running.then(|| cpu(&record.cgroup)).flatten(),
-        memory: running.then(|| memory(&record.cgroup)).flatten(),
-        writable_layer: Some(disk(&container.snapshot().upper())),
+        memory,
+        writable_layer: Some(container.written.usage(&container.snapshot().upper())),
+        swap: swap.flatten(),
         ..Default::default()
     }
 }
@@ -54,7 +63,8 @@ pub fn of_sandbox(sandbox: &Sandbox, containers: Vec<ContainerStats>) -> PodSand
         }),
         linux: Some(LinuxPodSandboxStats {
             cpu: cpu(&record.cgroup_parent),
-            memory: memory(&record.cgroup_parent),
+            memory: memory(&record.cgroup_parent).map(|(memory, _)| memory),
+            network: network(sandbox),
             process: Some(ProcessUsage {
                 timestamp: files::now(),
                 process_count: value(count),
@@ -71,75 +81,85 @@ fn value(value: u64) -> Option<UInt64Value> {
 }
 
 fn cpu(cgroup: &Path) -> Option<CpuUsage> {
-    let host = cgroup::host();
-    let used = if host.is_unified() {
-        field(
-            &read(&host.directory("cpu", cgroup)?.join("cpu.stat"))?,
-            "usage_usec",
-        )? * 1_000
-    } else {
-        read(&host.directory("cpuacct", cgroup)?.join("cpuacct.usage"))?
-            .trim()
-            .parse()
-            .ok()?
-    };
+    let used = cgroup::host().usage(cgroup).cpu()?;
     Some(CpuUsage {
         timestamp: files::now(),
-        usage_core_nano_seconds: value(used),
+        usage_core_nano_seconds: value(used.total),
         ..Default::default()
     })
 }
 
-fn memory(cgroup: &Path) -> Option<MemoryUsage> {
-    let host = cgroup::host();
-    let directory = host.directory("memory", cgroup)?;
-    let names = if host.is_unified() {
-        ["memory.current", "memory.max", "inactive_file", "anon"]
-    } else {
-        [
-            "memory.usage_in_bytes",
-            "memory.limit_in_bytes",
-            "total_inactive_file",
-            "total_rss",
-        ]
-    };
-    let number = |name: &str| read(&directory.join(name))?.trim().parse::<u64>().ok();
-    let usage = number(names[0])?;
-    let stat = read(&directory.join("memory.stat"))?;
-    let of = |v2: &str, v1: &str| field(&stat, if host.is_unified() { v2 } else { v1 });
-    // What can be dropped without harm is not in use.
-    let working = usage.saturating_sub(field(&stat, names[2]).unwrap_or(0));
-    // v1 says "no limit" by a number near the largest there is.
-    let limit = number(names[1]).filter(|limit| *limit < 1 << 62);
-    Some(MemoryUsage {
-        timestamp: files::now(),
-        working_set_bytes: value(working),
-        available_bytes: limit.and_then(|limit| value(limit.saturating_sub(working))),
-        usage_bytes: value(usage),
-        rss_bytes: field(&stat, names[3]).and_then(value),
-        page_faults: of("pgfault", "total_pgfault").and_then(value),
-        major_page_faults: of("pgmajfault", "total_pgmajfault").and_then(value),
+fn memory(cgroup: &Path) -> Option<(MemoryUsage, Option<SwapUsage>)> {
+    let used = cgroup::host().usage(cgroup).memory()?;
+    let timestamp = files::now();
+    let memory = MemoryUsage {
+        timestamp,
+        working_set_bytes: value(used.working_set),
+        available_bytes: used
+            .limit
+            .and_then(|limit| value(limit.saturating_sub(used.working_set))),
+        usage_bytes: value(used.usage),
+        rss_bytes: value(used.rss),
+        page_faults: value(used.page_faults),
+        major_page_faults: value(used.major_page_faults),
         psi: None,
+    };
+    let swap = used.swap.map(|swap| SwapUsage {
+        timestamp,
+        swap_usage_bytes: value(swap),
+        swap_available_bytes: None,
+    });
+    Some((memory, swap))
+}
+
+/// What went through a sandbox's own network, of which the shim is a part; none of one that uses its host's.
+fn network(sandbox: &Sandbox) -> Option<NetworkUsage> {
+    let pid = sandbox.status.lock().shim_pid;
+    if sandbox.record.host_network || pid <= 0 {
+        return None;
+    }
+    let text = fs::read_to_string(format!("/proc/{pid}/net/dev")).ok()?;
+    let usage = |interface: net_dev::Interface| NetworkInterfaceUsage {
+        name: interface.name,
+        rx_bytes: value(interface.received.bytes),
+        rx_errors: value(interface.received.errors),
+        tx_bytes: value(interface.sent.bytes),
+        tx_errors: value(interface.sent.errors),
+    };
+    let all = net_dev::interfaces(&text).into_iter().map(usage);
+    let (default, others) = all.partition::<Vec<_>, _>(|one| one.name == INTERFACE);
+    Some(NetworkUsage {
+        timestamp: files::now(),
+        default_interface: default.into_iter().next(),
+        interfaces: others,
     })
 }
 
-fn read(path: &Path) -> Option<String> {
-    fs::read_to_string(path).ok()
-}
+/// What a container has written, as it was measured last: a tree takes long to look at, and those who ask for processor time do
+/// so every few seconds. The larger the tree, the longer a figure is good.
+#[derive(Debug, Default)]
+pub struct Written(Mutex<Option<(Instant, FilesystemUsage)>>);
 
-/// `name N` on a line.
-fn field(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        line.strip_prefix(name)?
-            .strip_prefix(' ')?
-            .trim()
-            .parse()
-            .ok()
-    })
+impl Written {
+    /// Reads directories where the last figure is too old: blocking. Who asks meanwhile gets the last one.
+    pub fn usage(&self, path: &Path) -> FilesystemUsage {
+        if let Some((until, usage)) = &mut *self.0.lock() {
+            if Instant::now() < *until {
+                return usage.clone();
+            }
+            // This caller looks; the others need not.
+            *until = Instant::now() + MEASURED_FOR;
+        }
+        let began = Instant::now();
+        let usage = disk(path);
+        let good = MEASURED_FOR.max(began.elapsed().saturating_mul(MEASURING_SHARE));
+        *self.0.lock() = Some((Instant::now() + good, usage.clone()));
+        usage
+    }
 }
 
 /// Blocks and inodes of a tree, which may be changed meanwhile: what was counted until it was is the figure.
-pub fn disk(path: &Path) -> FilesystemUsage {
+fn disk(path: &Path) -> FilesystemUsage {
     let (mut bytes, mut inodes) = (0, 0);
     let counted = Directory::open(path).and_then(|top| {
         knarr_host::walk(&top, |found| {
@@ -167,18 +187,17 @@ pub fn disk(path: &Path) -> FilesystemUsage {
 
 #[cfg(test)]
 mod tests {
-    use super::field;
+    use super::*;
 
     #[test]
-    fn fields_are_whole_words() {
-        let text = "rss_huge 5\nrss 7\ntotal_rss 9\n";
-        assert_eq!(
-            (
-                field(text, "rss"),
-                field(text, "total_rss"),
-                field(text, "swap")
-            ),
-            (Some(7), Some(9), None)
-        );
+    fn a_tree_is_not_looked_at_for_everybody_who_asks() {
+        let tree = tempfile::tempdir().unwrap();
+        let written = Written::default();
+        let inodes = || written.usage(tree.path()).inodes_used.unwrap().value;
+        assert_eq!(inodes(), 0);
+        std::fs::write(tree.path().join("a"), "b").unwrap();
+        assert_eq!(inodes(), 0, "as it was measured");
+        written.0.lock().as_mut().unwrap().0 = Instant::now();
+        assert_eq!(inodes(), 1);
     }
 }

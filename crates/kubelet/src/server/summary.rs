@@ -1,15 +1,17 @@
 //! What the node server tells of the node as a whole.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::{Body, typed};
-use crate::context::{self, Shared};
+use super::{Body, text, typed};
+use crate::{
+    context::Shared,
+    stats::{self, Text, Type},
+};
 
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// The pods bound to this node.
@@ -20,20 +22,48 @@ pub(super) fn pods(ctx: &Shared) -> Response<Body> {
     typed(StatusCode::OK, JSON, Bytes::from(list.to_string()))
 }
 
-/// The node and its pods by name; figures of use are the runtime's to give.
-pub(super) async fn summary(ctx: &Shared) -> Response<Body> {
-    let pods: Vec<_> = ctx
-        .pods
-        .list()
-        .iter()
-        .map(|pod| {
-            let reference = json!({ "name": context::name(pod), "namespace": context::namespace(pod), "uid": context::uid(pod) });
-            let start = pod.status.as_ref().and_then(|s| s.start_time.clone());
-            json!({ "podRef": reference, "startTime": start, "containers": [] })
-        })
-        .collect();
-    let summary = json!({ "node": { "nodeName": ctx.config.node_name }, "pods": pods });
-    typed(StatusCode::OK, JSON, Bytes::from(summary.to_string()))
+/// What node, pods and containers use. `query` may ask for less, as upstream's `only_cpu_and_memory=true`.
+pub(super) async fn summary(ctx: &Shared, query: &str) -> Response<Body> {
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let less = pairs
+        .filter(|(name, _)| *name == "only_cpu_and_memory")
+        .any(|(_, value)| value == "true");
+    match stats::summary(ctx, less).await {
+        Ok(summary) => typed(StatusCode::OK, JSON, Bytes::from(summary.to_string())),
+        Err(error) => failed(&error),
+    }
+}
+
+/// What metrics-server scrapes. A failure is a figure of its own there, as upstream's.
+pub(super) async fn resource(ctx: &Shared) -> Response<Body> {
+    let usage = ctx.stats.usage(ctx).await;
+    if let Err(error) = &usage {
+        tracing::warn!(error, "cannot tell what pods use");
+    }
+    let usage = usage.ok();
+    prometheus(stats::resource(usage.as_deref()))
+}
+
+/// What dashboards read.
+pub(super) async fn cadvisor(ctx: &Shared) -> Response<Body> {
+    match stats::cadvisor(ctx).await {
+        Ok(text) => prometheus(text),
+        Err(error) => failed(&error),
+    }
+}
+
+/// How probes have ended.
+pub(super) fn probes(ctx: &Shared) -> Response<Body> {
+    prometheus(ctx.probed.text())
+}
+
+fn prometheus(text: String) -> Response<Body> {
+    typed(StatusCode::OK, PROMETHEUS, Bytes::from(text))
+}
+
+fn failed(error: &str) -> Response<Body> {
+    tracing::warn!(error, "cannot tell what pods use");
+    text(StatusCode::INTERNAL_SERVER_ERROR, error)
 }
 
 /// Counters in Prometheus' text format.
@@ -49,7 +79,7 @@ pub(super) fn metrics(ctx: &Shared) -> Response<Body> {
         .filter(|view| view.running().next().is_some())
         .count();
     let containers: usize = views.iter().map(|view| view.running().count()).sum();
-    let mut text = String::new();
+    let mut document = Text::default();
     for (name, help, value) in [
         (
             "kubelet_running_pods",
@@ -62,15 +92,8 @@ pub(super) fn metrics(ctx: &Shared) -> Response<Body> {
             containers,
         ),
     ] {
-        // Writing to a string cannot fail.
-        let _ok = write!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
-        );
+        document.family(name, help, Type::Gauge);
+        document.sample(name, &[], value as f64, 0);
     }
-    typed(
-        StatusCode::OK,
-        "text/plain; version=0.0.4; charset=utf-8",
-        Bytes::from(text),
-    )
+    prometheus(document.finish())
 }

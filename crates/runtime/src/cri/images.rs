@@ -11,7 +11,6 @@ use super::status;
 use crate::images::pull::Credentials;
 use crate::images::{Image as StoredImage, Reference};
 use crate::runtime::Inner;
-use crate::stats;
 
 pub struct ImageApi {
     inner: Arc<Inner>,
@@ -151,17 +150,11 @@ impl ImageService for ImageApi {
             .iter()
             .map(|image| image.size)
             .sum();
-        let writable: Vec<_> = self
-            .inner
-            .containers
-            .lock()
-            .values()
-            .map(|container| container.snapshot().upper())
-            .collect();
+        let writable: Vec<_> = self.inner.containers.lock().values().cloned().collect();
         let usages = tokio::task::spawn_blocking(move || {
             writable
                 .iter()
-                .map(|path| stats::disk(path))
+                .map(|container| container.written.usage(&container.snapshot().upper()))
                 .collect::<Vec<_>>()
         })
         .await
