@@ -6,6 +6,7 @@
 mod build;
 mod catalog;
 mod critest;
+mod metrics_server;
 mod place;
 mod report;
 mod session;

@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-controllers",
             "knarr-dns",
             "knarr-kubelet",
+            "knarr-metrics",
             "knarr-policy",
             "knarr-proxy",
             "knarr-runtime",

@@ -9,6 +9,9 @@
 //!          (what is served here has APIServices too)
 //! ```
 //!
+//! A part of this process may serve a group-version as such a server does, without the way to it ([`local`]): until somebody's server
+//! takes it.
+//!
 //! Who runs such a server is trusted with the requests for its group-versions and with the names of those who send them, and with
 //! nothing else: redirects are refused, answers have deadlines, what it says of itself has a size, and it can only speak of the
 //! group-versions that its APIServices name. It is told who asks by headers, and believes them because this server shows a certificate
@@ -21,6 +24,7 @@ mod availability;
 mod discovery;
 mod follower;
 mod identity;
+pub mod local;
 mod proxy;
 pub mod registration;
 mod routes;
@@ -36,13 +40,18 @@ use knarr_registry::{
     discovery::{self as documents, Aggregated, Group, Remote},
 };
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    local::Locals,
     proxy::pass,
     routes::{Route, Routes},
     task::Task,
 };
+
+/// Before the name of an APIService, for what is told in this process.
+const LOCALLY: &str = "/";
 
 /// What is known of other servers at this moment.
 #[derive(Default)]
@@ -53,6 +62,8 @@ pub struct Aggregation {
     /// What is in `learned`, as it is shown.
     shown: ArcSwap<Shown>,
     merged: ArcSwapOption<Merged>,
+    /// What other parts of this process serve.
+    pub locals: Locals,
 }
 
 /// What a server says of itself.
@@ -101,6 +112,28 @@ impl View {
 }
 
 impl Aggregation {
+    pub fn new(locals: Locals) -> Aggregation {
+        Aggregation {
+            locals,
+            ..Aggregation::default()
+        }
+    }
+
+    /// Serves and shows what the APIServices leave to other parts of this process.
+    fn follow_locals(&self, objects: &[Value]) {
+        if !self.locals.follow(objects) {
+            return;
+        }
+        let serving = self.locals.serving();
+        self.change(|all| {
+            // No APIService has such a name: what its server says has its own place.
+            all.retain(|name, _| !name.starts_with(LOCALLY));
+            for local in serving.iter() {
+                all.insert(format!("{LOCALLY}{}", local.name), local.learned());
+            }
+        });
+    }
+
     /// Who serves a group-version, where it is another server.
     pub fn find(&self, group: &str, version: &str) -> Option<Arc<Route>> {
         self.routes.load().find(group, version).cloned()

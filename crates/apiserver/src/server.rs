@@ -27,7 +27,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::local::LocalService;
 use crate::{
-    aggregation::{self, Aggregation},
+    aggregation::{self, Aggregation, Locals},
     backend::Backends,
     bootstrap::{self, Bootstrap},
     core::Core,
@@ -49,7 +49,7 @@ use knarr_registry::{
     definitions::Definitions,
     transform::Transformer,
 };
-use knarr_webhook::Clients;
+use knarr_webhook::{Clients, LocalApi};
 
 /// What the server needs to know.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub struct Config {
     pub extra_sans: Vec<String>,
     /// How long an Event is kept after its last change.
     pub event_ttl: Duration,
+    /// Group-versions that other parts of this process serve.
+    pub local_apis: Vec<Arc<dyn LocalApi>>,
 }
 
 impl Config {
@@ -94,6 +96,7 @@ impl Config {
             dns_endpoint: None,
             extra_sans: Vec::new(),
             event_ttl: EVENT_TTL,
+            local_apis: Vec::new(),
         }
     }
 }
@@ -189,7 +192,7 @@ impl Server {
             handlers: crate::handlers::table(tokens.clone(), authz),
             pages: crate::handlers::pages(&tokens),
             backends: Backends::new(stop.clone()),
-            aggregation: Arc::new(Aggregation::default()),
+            aggregation: Arc::new(Aggregation::new(Locals::new(config.local_apis))),
             kubelets,
             health: Default::default(),
             advertised,

@@ -19,12 +19,14 @@ use knarr_cni::{InstanceId, node::NodeNetwork};
 use knarr_controllers::Controllers;
 use knarr_dns::Dns;
 use knarr_kubelet::{Kubelet, local_path};
+use knarr_metrics::Metrics;
 use knarr_policy::NetworkPolicies;
 use knarr_proxy::Proxy;
 use knarr_runtime::{Registries, Runtime};
 use knarr_scheduler::Scheduler;
 use knarr_store::Embedded;
 use knarr_tasks::Tasks;
+use knarr_webhook::LocalApi;
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
@@ -107,9 +109,11 @@ impl Cluster {
         }
         let runtime_tasks = Tasks::new(CancellationToken::new());
         let failure = watch::Sender::new(None);
+        let metrics = flags.metrics_api.then(Arc::<Metrics>::default);
         let load = async {
             let store = progress.step("store", open_store(&flags.data_dir)).await?;
-            let config = server_config(flags, &node_name, node_ip);
+            let mut config = server_config(flags, &node_name, node_ip);
+            config.local_apis = local_apis(metrics.as_ref());
             let server = Server::new(config, store.clone());
             let server = progress
                 .step("API server", async { server.await.map_err(Error::from) })
@@ -130,6 +134,10 @@ impl Cluster {
             node_ip,
             clients: Arc::new(LocalClients::new(&server)),
         };
+        if let Some(metrics) = metrics {
+            let groups = &["system:authenticated"];
+            metrics.start(parts.clients.as_user("system:knarr:metrics", groups));
+        }
         let cluster = Self {
             address: server.address(),
             pki: server.pki().clone(),
@@ -491,6 +499,12 @@ fn follow_pod_cidr(
     });
 }
 
+/// What is served beside the registry's kinds.
+fn local_apis(metrics: Option<&Arc<Metrics>>) -> Vec<Arc<dyn LocalApi>> {
+    let apis = metrics.map(|metrics| Arc::clone(metrics) as Arc<dyn LocalApi>);
+    apis.into_iter().collect()
+}
+
 fn server_config(flags: &Up, node_name: &str, node_ip: Ipv4Addr) -> knarr_apiserver::Config {
     knarr_apiserver::Config {
         listen: flags.listen,
@@ -505,6 +519,7 @@ fn server_config(flags: &Up, node_name: &str, node_ip: Ipv4Addr) -> knarr_apiser
         dns_endpoint: None,
         extra_sans: Vec::new(),
         event_ttl: flags.event_ttl,
+        local_apis: Vec::new(),
     }
 }
 

@@ -21,6 +21,7 @@ mod client;
 mod config;
 mod connect;
 mod error;
+mod local;
 mod place;
 mod service;
 #[cfg(any(test, feature = "testing"))]
@@ -41,6 +42,7 @@ pub use self::{
     backend::{Backend, Body, Failure},
     config::{ClientConfig, Target},
     error::Error,
+    local::LocalApi,
     place::{aside, with_place},
     verify::Trust,
 };

@@ -31,4 +31,5 @@ mod scheduling;
 mod services;
 mod stateful;
 mod support;
+mod usage;
 mod webhooks;

@@ -29,7 +29,7 @@ pub struct Program {
 pub enum Subject {
     #[default]
     Cluster,
-    /// The runtime of a cluster that has the archives of a directory.
+    /// A cluster that has the archives of a directory, or its runtime.
     Runtime(PathBuf),
     /// containerd with the archives of a directory, one of them of the image that holds a pod's namespaces.
     Containerd {

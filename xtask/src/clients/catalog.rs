@@ -7,7 +7,7 @@ use crate::go::{CLIENTS, Module, SUITE};
 
 use super::{
     build::{Program, Subject, cargo, go, go_tests, javascript, python, source, tool},
-    critest,
+    critest, metrics_server,
 };
 
 /// The kubectl that is built from the pinned module.
@@ -71,6 +71,11 @@ pub fn clients() -> Result<Vec<Client>> {
             let k9s = go(Module("k9s"), "github.com/derailed/k9s")?;
             Ok(Program::new(source("k9s/walk")).variable("K9S", &k9s))
         }),
+        Client::new(
+            "metrics-server",
+            "metrics-server-walk",
+            metrics_server::client,
+        ),
         Client::new("critest", "", || {
             Ok(critest()?.pointed_at(Subject::Runtime(critest::images()?)))
         }),

@@ -15,24 +15,38 @@ use knarr_api::{
 use knarr_meta::object::{self, i64_at, label, str_at};
 use serde_json::{Value, json};
 
+/// Labels the APIServices that were made for what another part of this process serves.
+const LOCAL: &str = "knarr.io/local-api";
+
 /// The APIService of a group-version that is served here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub group: String,
     pub version: String,
     priority: Priority,
-    /// [`ON_START`] or [`ALWAYS`].
-    managed: &'static str,
+    /// What labels it: [`MANAGED`] with [`ON_START`] or [`ALWAYS`], or [`LOCAL`].
+    label: (&'static str, &'static str),
 }
 
 impl Wanted {
+    /// That of a group-version which is no kinds'.
+    pub fn local(group: &str, version: &str, priority: Priority) -> Wanted {
+        Wanted {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            priority,
+            label: (LOCAL, "true"),
+        }
+    }
+
     pub fn object(&self) -> Value {
+        let (label, value) = self.label;
         json!({
             "apiVersion": "apiregistration.k8s.io/v1",
             "kind": "APIService",
             "metadata": {
                 "name": name_of(&self.group, &self.version),
-                "labels": {MANAGED: self.managed},
+                "labels": {label: value},
             },
             "spec": self.spec(),
         })
@@ -78,7 +92,7 @@ pub fn wanted(kinds: &Kinds) -> BTreeMap<String, Wanted> {
                 group: group.to_owned(),
                 version: version.to_owned(),
                 priority,
-                managed,
+                label: (MANAGED, managed),
             });
     }
     all
@@ -108,7 +122,7 @@ pub fn plan(all: &BTreeMap<String, Wanted>, existing: &[Value], starting: bool) 
         .collect();
     let mut steps = Vec::new();
     for (name, wanted) in all {
-        let due = starting || wanted.managed == ALWAYS;
+        let due = starting || wanted.label == (MANAGED, ALWAYS);
         match there.get(name.as_str()) {
             None if due => steps.push(Step::Create(wanted.object())),
             Some(object) if due && is_managed(object) && !wanted.is_in(object) => {
@@ -123,6 +137,31 @@ pub fn plan(all: &BTreeMap<String, Wanted>, existing: &[Value], starting: bool) 
             steps.push(Step::Delete(name.to_owned()));
         } else if api_service::service(object).is_none() && !is_local(object) {
             steps.push(Step::MakeLocal(name.to_owned()));
+        }
+    }
+    steps
+}
+
+/// What is to be done at the start for group-versions that other parts of this process serve: theirs are made where there is none by that
+/// name, and those of what is served no more are deleted. One that names a Service is its writer's, whatever labels it.
+pub fn plan_local(all: &[Wanted], existing: &[Value]) -> Vec<Step> {
+    let name = |wanted: &Wanted| name_of(&wanted.group, &wanted.version);
+    let is_there = |wanted: &&Wanted| {
+        let name = name(wanted);
+        existing.iter().any(|object| object::name(object) == name)
+    };
+    let missing = all.iter().filter(|wanted| !is_there(wanted));
+    let mut steps: Vec<Step> = missing
+        .map(|wanted| Step::Create(wanted.object()))
+        .collect();
+    for object in existing {
+        let ours = label(object, LOCAL).is_some() && api_service::service(object).is_none();
+        if ours
+            && !all
+                .iter()
+                .any(|wanted| name(wanted) == object::name(object))
+        {
+            steps.push(Step::Delete(object::name(object).to_owned()));
         }
     }
     steps

@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Aggregation,
     follower::{Follower, Hands},
-    registration::{self, Step},
+    registration::{self, Step, Wanted},
     routes::{Route, Routes, Way},
 };
 
@@ -129,7 +129,12 @@ impl Task {
         self.follow(stop);
         let kinds = self.registry.catalog.current();
         let wanted = registration::wanted(&kinds.kinds);
-        let steps = registration::plan(&wanted, &objects, self.starting);
+        let mut steps = registration::plan(&wanted, &objects, self.starting);
+        if self.starting {
+            let locals = self.aggregation.locals.all.iter();
+            let wanted: Vec<Wanted> = locals.map(|local| local.wanted()).collect();
+            steps.extend(registration::plan_local(&wanted, &objects));
+        }
         let registry = &*self.registry;
         let failed = stream::iter(steps)
             .map(|step| execute(registry, step))
@@ -153,6 +158,7 @@ impl Task {
         };
         let routes = Routes::new(objects.iter(), &self.aggregation.routes.load(), make);
         self.aggregation.routes.store(Arc::new(routes));
+        self.aggregation.follow_locals(objects);
     }
 
     fn follow(&mut self, stop: &CancellationToken) {

@@ -16,7 +16,7 @@ use knarr_registry::{catalog::Snapshot, write::Warnings};
 
 use super::{connect, incoming::Incoming, pages, peer::Peer};
 use crate::{
-    aggregation::{self, Route},
+    aggregation::{self, Route, local::Local},
     body::Body,
     core::Core,
     kubelet::Stream,
@@ -154,6 +154,11 @@ impl Wire<'_> {
     }
 }
 
+/// In upstream's words.
+fn late() -> Status {
+    Status::timeout("request did not complete within the allotted timeout", 0)
+}
+
 struct Chain<'r> {
     core: &'r Arc<Core>,
     /// For credentials, and for what is passed on to kubelets.
@@ -175,10 +180,16 @@ impl Chain<'_> {
             if let Some(route) = core.aggregation.of_path(info.path) {
                 return self.pass(&route, &user, body, extensions).await;
             }
+            if let Some(answer) = core.aggregation.locals.page(self.request) {
+                return answer;
+            }
             return pages::serve(core, self.snapshot, self.request).await;
         }
         if let Some(route) = core.aggregation.find(info.group, info.version) {
             return self.pass(&route, &user, body, extensions).await;
+        }
+        if let Some(local) = core.aggregation.locals.find(info.group, info.version) {
+            return Box::pin(self.local(&local, peer)).await;
         }
         let served = self.served.ok_or_else(Status::path_not_found)?;
         self.check_scope(served)?;
@@ -230,12 +241,7 @@ impl Chain<'_> {
         // A future that is kept on the heap makes this one, which every request has, small.
         tokio::time::timeout(REQUEST_TIMEOUT, Box::pin(handled))
             .await
-            .unwrap_or_else(|_| {
-                Err(Status::timeout(
-                    "request did not complete within the allotted timeout",
-                    0,
-                ))
-            })
+            .unwrap_or_else(|_| Err(late()))
     }
 
     /// Passes the request on to who serves its group-version.
@@ -256,6 +262,18 @@ impl Chain<'_> {
             client,
         ))
         .await
+    }
+
+    /// Has the request answered by the part of this process that serves its group-version, as a request like any other.
+    async fn local(&self, local: &Local, peer: &Peer) -> Answer {
+        let reads = matches!(self.request.info.verb, "get" | "list");
+        let _place = match peer {
+            Peer::Local(_) => self.core.limits.enter_component().await?,
+            Peer::Connection { .. } => self.core.limits.enter(!reads)?,
+        };
+        tokio::time::timeout(REQUEST_TIMEOUT, local.answer(self.request))
+            .await
+            .unwrap_or_else(|_| Err(late()))
     }
 
     /// Authenticates and impersonates.

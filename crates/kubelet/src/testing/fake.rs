@@ -362,6 +362,13 @@ impl RuntimeService for Fake {
         ok(v1::PodSandboxStatsResponse { stats: Some(stats) })
     }
 
+    async fn list_container_stats(
+        &self,
+        _: tonic::Request<v1::ListContainerStatsRequest>,
+    ) -> Answer<v1::ListContainerStatsResponse> {
+        ok(v1::ListContainerStatsResponse::default())
+    }
+
     async fn get_container_events(
         &self,
         _: tonic::Request<v1::GetEventsRequest>,
@@ -381,7 +388,6 @@ impl RuntimeService for Fake {
         attach(AttachRequest) -> AttachResponse;
         port_forward(PortForwardRequest) -> PortForwardResponse;
         container_stats(ContainerStatsRequest) -> ContainerStatsResponse;
-        list_container_stats(ListContainerStatsRequest) -> ListContainerStatsResponse;
         list_pod_sandbox_stats(ListPodSandboxStatsRequest) -> ListPodSandboxStatsResponse;
         update_runtime_config(UpdateRuntimeConfigRequest) -> UpdateRuntimeConfigResponse;
         status(StatusRequest) -> StatusResponse;

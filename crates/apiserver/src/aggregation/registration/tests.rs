@@ -7,7 +7,7 @@ fn custom(version: &str) -> Wanted {
         group: "example.com".to_owned(),
         version: version.to_owned(),
         priority: priorities::CUSTOM,
-        managed: ALWAYS,
+        label: (MANAGED, ALWAYS),
     }
 }
 
@@ -16,7 +16,7 @@ fn built_in() -> Wanted {
         group: "batch".to_owned(),
         version: "v1".to_owned(),
         priority: priorities::of("batch", "v1"),
-        managed: ON_START,
+        label: (MANAGED, ON_START),
     }
 }
 
@@ -118,4 +118,41 @@ fn what_is_served_here_is_said_to_be_available() {
     object["metadata"]["labels"] = json!({});
     object["status"] = json!({});
     assert_eq!(steps(&[built_in()], &[object], false), ["local v1.batch"]);
+}
+
+#[test]
+fn what_other_parts_serve_is_made_once_and_is_anybodys() {
+    let priority = priorities::CUSTOM;
+    let ours = Wanted::local("metrics.k8s.io", "v1beta1", priority);
+    let told = |all: &[Wanted], existing: &[Value]| {
+        let steps = plan_local(all, existing).into_iter();
+        let told = steps.map(|step| match step {
+            Step::Create(object) => format!("create {}", object::name(&object)),
+            Step::Delete(name) => format!("delete {name}"),
+            other => format!("{other:?}"),
+        });
+        told.collect::<Vec<_>>()
+    };
+    let all = [ours.clone()];
+    assert_eq!(told(&all, &[]), ["create v1beta1.metrics.k8s.io"]);
+    let there = stored(&ours);
+    assert!(told(&all, std::slice::from_ref(&there)).is_empty());
+    // Served no more.
+    assert_eq!(
+        told(&[], std::slice::from_ref(&there)),
+        ["delete v1beta1.metrics.k8s.io"]
+    );
+    // Somebody's server has taken it, and the label has stayed.
+    let mut taken = there.clone();
+    taken["spec"]["service"] = json!({"name": "metrics-server", "namespace": "kube-system"});
+    assert!(told(&all, std::slice::from_ref(&taken)).is_empty());
+    assert!(told(&[], &[taken]).is_empty());
+    // That of a server that was never here.
+    let mut other = there;
+    other["metadata"]["labels"] = json!({});
+    assert!(told(&[], &[other]).is_empty());
+    assert!(
+        steps(&[], &[stored(&ours)], true).is_empty(),
+        "not the other plan's"
+    );
 }
