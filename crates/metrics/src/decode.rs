@@ -23,20 +23,18 @@ pub(crate) fn decode(text: &str, node: &str, now: i64, batch: &mut Batch) {
     let mut pods: BTreeMap<(String, String), Pod> = BTreeMap::new();
     for sample in text.lines().filter_map(sample) {
         let at = sample.at.map_or(now, |at| at.saturating_mul(1_000_000));
-        let mut labels = sample.labels;
-        let mut container = || {
-            let mut label = |name| labels.remove(name).unwrap_or_default();
-            let (container, pod, namespace) =
-                (label("container"), label("pod"), label("namespace"));
-            let pod = pods.entry((namespace, pod)).or_default();
-            pod.containers.entry(container).or_default()
-        };
         match sample.name {
             "node_cpu_usage_seconds_total" => whole.measure_cpu(sample.value, at),
             "node_memory_working_set_bytes" => whole.measure_memory(sample.value, at),
-            "container_cpu_usage_seconds_total" => container().measure_cpu(sample.value, at),
-            "container_memory_working_set_bytes" => container().measure_memory(sample.value, at),
-            "container_start_time_seconds" => container().started = nanos(sample.value),
+            "container_cpu_usage_seconds_total" => {
+                container(sample.labels, &mut pods).measure_cpu(sample.value, at)
+            }
+            "container_memory_working_set_bytes" => {
+                container(sample.labels, &mut pods).measure_memory(sample.value, at)
+            }
+            "container_start_time_seconds" => {
+                container(sample.labels, &mut pods).started = nanos(sample.value)
+            }
             _ => {}
         }
     }
@@ -45,6 +43,17 @@ pub(crate) fn decode(text: &str, node: &str, now: i64, batch: &mut Batch) {
     }
     pods.retain(|_, pod| pod.containers.values().all(Point::is_complete));
     batch.pods.extend(pods);
+}
+
+/// The point that a sample's labels name.
+fn container<'p>(
+    mut labels: BTreeMap<&str, String>,
+    pods: &'p mut BTreeMap<(String, String), Pod>,
+) -> &'p mut Point {
+    let mut label = |name| labels.remove(name).unwrap_or_default();
+    let (container, pod, namespace) = (label("container"), label("pod"), label("namespace"));
+    let pod = pods.entry((namespace, pod)).or_default();
+    pod.containers.entry(container).or_default()
 }
 
 impl Point {
