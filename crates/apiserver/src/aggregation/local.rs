@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use super::{Learned, registration::Wanted};
 use crate::{
-    negotiate::{self, MetaVersion, Shape, Shapes},
+    negotiate::{self, MetaVersion, Objects, Shape, Shapes},
     respond::{self, Answer},
     rest::shape::{self, IncludeObject},
 };
@@ -93,7 +93,7 @@ impl Local {
             "list" => Shapes::List,
             _ => Shapes::Object,
         };
-        let accepted = negotiate::of(request, shapes)?;
+        let accepted = negotiate::of(request, shapes, Objects::Custom)?;
         let include = IncludeObject::parse(request.query.get("includeObject"))?;
         let object = self.api.answer(request).await?;
         let shown = match accepted.shape {
@@ -187,7 +187,7 @@ impl Locals {
         if schema {
             return Some(Ok(respond::json(StatusCode::OK, local.schema.clone())));
         }
-        let accepted = negotiate::of(request, Shapes::None);
+        let accepted = negotiate::of(request, Shapes::None, Objects::BuiltIn);
         let list = |accepted| respond::tree(StatusCode::OK, &local.resource_list(), accepted);
         Some(accepted.map(list))
     }
