@@ -93,7 +93,8 @@ struct Dirty {
     wake: Notify,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// In the order in which they are looked at: pods are matched by what is known of their namespaces.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Key {
     Namespace(String),
     Policy(String, String),
@@ -231,6 +232,8 @@ impl NetworkPolicies {
                 && let Err(error) = kernel.apply(transaction, replace).await
             {
                 self.refused(&error);
+                // Plugins that have given up.
+                waiting.retain(|waits: &Waiting| !waits.answer.is_closed());
                 replace = true;
                 sleep(pauses.next_pause()).await;
                 continue;
@@ -291,6 +294,8 @@ impl NetworkPolicies {
     /// What has changed in the API.
     fn look(&self, planner: &mut Planner) {
         let keys = std::mem::take(&mut *self.dirty.keys.lock());
+        let mut keys: Vec<Key> = keys.into_iter().collect();
+        keys.sort_unstable();
         if !keys.is_empty() {
             debug!(changes = keys.len(), "looking at what policies are about");
         }

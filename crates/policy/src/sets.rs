@@ -35,8 +35,6 @@ pub struct Set {
     matcher: Matcher,
     /// How many pods bring each.
     members: HashMap<Member, u32>,
-    /// Some did not fit.
-    is_cut: bool,
 }
 
 impl Set {
@@ -67,6 +65,8 @@ pub struct Sets {
     named: BTreeSet<SetId>,
     elements: usize,
     limit: usize,
+    /// Those that want more than there was room for.
+    cut: BTreeSet<SetId>,
 }
 
 impl Default for Sets {
@@ -85,6 +85,7 @@ impl Sets {
             named: BTreeSet::new(),
             elements: 0,
             limit,
+            cut: BTreeSet::new(),
         }
     }
 
@@ -117,7 +118,6 @@ impl Sets {
             uses: 1,
             matcher,
             members: HashMap::new(),
-            is_cut: false,
         };
         if self.elements + set.fixed() > self.limit {
             return None;
@@ -172,6 +172,7 @@ impl Sets {
         self.by_spec.remove(&format!("{:?}", set.spec));
         self.sets.remove(&id);
         self.named.remove(&id);
+        self.cut.remove(&id);
         self.by_namespace.retain(|_, sets| {
             sets.remove(&id);
             !sets.is_empty()
@@ -270,7 +271,7 @@ impl Sets {
             return true;
         }
         if self.elements >= self.limit {
-            set.is_cut = true;
+            self.cut.insert(id);
             return false;
         }
         self.elements += 1;
@@ -295,19 +296,14 @@ impl Sets {
     }
 
     /// Those that want more than there was room for, if there is some again.
-    pub fn to_fill_up(&mut self) -> Vec<SetId> {
+    pub fn to_fill_up(&mut self) -> BTreeSet<SetId> {
         if self.elements > self.limit - self.limit / 10 {
-            return Vec::new();
+            return BTreeSet::new();
         }
-        let cut = self.sets.iter_mut().filter(|(_, set)| set.is_cut);
-        cut.map(|(id, set)| {
-            set.is_cut = false;
-            *id
-        })
-        .collect()
+        std::mem::take(&mut self.cut)
     }
 
     pub fn is_cut(&self) -> bool {
-        self.sets.values().any(|set| set.is_cut)
+        !self.cut.is_empty()
     }
 }

@@ -15,7 +15,11 @@ use table::{Call, Table};
 fn policies_say_who_reaches_whom() {
     with_running_cluster(|cluster| {
         step("apply", || {
-            shell(cluster, "default")?.apply(&manifest::text())
+            shell(cluster, "default")?.apply(&manifest::namespaces())?;
+            for namespace in ["x", "y"] {
+                shell(cluster, namespace)?.apply(&manifest::servers(namespace))?;
+            }
+            Ok(())
         })?;
         step("ready", || {
             shell(cluster, "x")?.wait_ready("role=server", 2)?;

@@ -1,17 +1,25 @@
-//! Two namespaces of two pods each, all of which serve two ports, and Services for the pods of one.
+//! Two namespaces of two pods each, all of which serve two ports and have a Service.
 
 use serde_json::{Value, json};
 
 const BUSYBOX: &str = "knarr/busybox:latest";
 
-/// A list in JSON, which is YAML.
-pub fn text() -> String {
-    let mut items: Vec<Value> = ["x", "y"].into_iter().map(namespace).collect();
-    for namespace in ["x", "y"] {
-        items.push(server(namespace, "a", [80, 81]));
-        items.push(server(namespace, "b", [81, 80]));
-    }
-    items.extend(["a", "b"].map(service));
+pub fn namespaces() -> String {
+    list(["x", "y"].map(namespace).into())
+}
+
+/// The pods of a namespace, and a Service for each.
+pub fn servers(namespace: &str) -> String {
+    let pods = [
+        server(namespace, "a", [80, 81]),
+        server(namespace, "b", [81, 80]),
+    ];
+    let services = ["a", "b"].map(|pod| service(namespace, pod));
+    list(pods.into_iter().chain(services).collect())
+}
+
+/// In JSON, which is YAML.
+fn list(items: Vec<Value>) -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
@@ -38,11 +46,11 @@ fn server(namespace: &str, name: &str, [web, other]: [u16; 2]) -> Value {
     })
 }
 
-/// Leads to port 80 of one pod of namespace x.
-fn service(pod: &str) -> Value {
+/// Leads to port 80 of one pod.
+fn service(namespace: &str, pod: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Service",
-        "metadata": {"name": format!("to-{pod}"), "namespace": "x"},
+        "metadata": {"name": format!("to-{pod}"), "namespace": namespace},
         "spec": {"selector": {"pod": pod}, "ports": [{"port": 8080, "targetPort": 80}]},
     })
 }
@@ -50,7 +58,7 @@ fn service(pod: &str) -> Value {
 /// A pod that tries to reach an address, again and again, as soon as it runs.
 pub fn newcomer(name: &str, address: &str) -> String {
     let script = format!(
-        "for i in 1 2 3 4 5 6; do timeout 0.3 wget -q -O /dev/null http://{address}:80/ && echo reached; done; echo done; sleep 3600"
+        "for i in 1 2 3; do timeout 1 wget -q -O /dev/null http://{address}:80/ && echo reached; done; echo done; sleep 3600"
     );
     json!({
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
