@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use parking_lot::Mutex;
 
+/// Most texts of a request: as many as an answer has characters for.
+const MAX_TEXTS: usize = 4 << 10;
+
 /// Texts for `Warning: 299` headers, collected while a request is handled.
 #[derive(Debug, Default)]
 pub struct Warnings(Mutex<Vec<Cow<'static, str>>>);
@@ -12,7 +15,7 @@ impl Warnings {
     pub fn add(&self, text: impl Into<Cow<'static, str>>) {
         let text = text.into();
         let mut all = self.0.lock();
-        if !all.contains(&text) {
+        if all.len() < MAX_TEXTS && !all.contains(&text) {
             all.push(text);
         }
     }

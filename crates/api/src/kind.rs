@@ -455,8 +455,8 @@ pub trait Strategy: Send + Sync {
         ErrorList::new()
     }
 
-    /// Messages for `Warning: 299` headers.
-    fn warnings(&self, _object: &Value) -> Vec<String> {
+    /// Messages for `Warning: 299` headers, of an object that is right, complete and about to be stored; `old`: what it replaces.
+    fn warnings(&self, _object: &Value, _old: Option<&Value>, _part: Part) -> Vec<String> {
         Vec::new()
     }
 

@@ -38,6 +38,7 @@ pub mod table;
 mod testing;
 mod tree;
 mod validate;
+mod warnings;
 
 pub use kind::{Alias, BuiltIn, Kind, Requester, Strategy};
 pub use registry::{Kinds, Served, Taken, built_in, built_in_kinds};

@@ -19,6 +19,7 @@ use crate::{
 
 static BUILT_IN: &[&BuiltIn] = &[
     &core::binding::KIND,
+    &core::component_status::KIND,
     &core::config_map::KIND,
     &core::endpoints::KIND,
     &core::event::KIND,

@@ -10,7 +10,10 @@ use crate::{
     backend::Backends,
     handlers::{CreateHandlers, Pages},
     kubelet::Kubelets,
-    server::{health::Health, heavy::Heavy, incoming::Drains, limits::Limits, metrics::Metrics},
+    server::{
+        components::Components, health::Health, heavy::Heavy, incoming::Drains, limits::Limits,
+        metrics::Metrics,
+    },
 };
 
 /// The server without its listener.
@@ -24,6 +27,7 @@ pub struct Core {
     pub backends: Backends,
     pub aggregation: Arc<Aggregation>,
     pub health: Health,
+    pub components: Arc<Components>,
     /// `host:port` that discovery tells clients.
     pub advertised: String,
     pub limits: Limits,

@@ -47,6 +47,7 @@ pub fn long_running(verb: &str, subresource: &str) -> bool {
 /// Answers a GET of an object.
 pub async fn get(ask: &Ask<'_>) -> Answer {
     match ask.kind().verbs.contains(&Verb::Get) {
+        true if ask.kind().storage.is_none() => virtuals::get(ask).await,
         true => read::get(ask).await,
         false => Err(Status::method_not_supported(ask.group_resource(), "get")),
     }
@@ -68,6 +69,8 @@ pub async fn read(ask: &Ask<'_>) -> Answer {
             ));
         }
         return match verb {
+            Verb::List if kind.storage.is_none() => virtuals::list(ask).await,
+            Verb::Get if kind.storage.is_none() => virtuals::get(ask).await,
             Verb::List => list::list(ask).await,
             Verb::Watch => watch::watch(ask).await,
             _ => read::get(ask).await,

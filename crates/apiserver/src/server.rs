@@ -1,6 +1,8 @@
 //! The server: what it is made of, how it starts, serves and stops.
 
+pub mod components;
 mod connect;
+mod deadline;
 mod expiry;
 pub mod handle;
 pub mod health;
@@ -13,6 +15,7 @@ mod maintenance;
 pub mod metrics;
 pub mod pages;
 pub mod peer;
+mod warnings;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -25,6 +28,7 @@ use knarr_api::Kinds;
 use knarr_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::components::Components;
 pub use self::local::LocalService;
 use crate::{
     aggregation::{self, Aggregation, Locals},
@@ -195,6 +199,7 @@ impl Server {
             aggregation: Arc::new(Aggregation::new(Locals::new(config.local_apis))),
             kubelets,
             health: Default::default(),
+            components: Default::default(),
             advertised,
             drains: incoming::Drains::new(tasks.clone(), stop.clone()),
             limits: Default::default(),
@@ -269,6 +274,11 @@ impl Server {
     }
 
     /// The address that is listened on.
+    /// Which parts of the control plane run beside the server.
+    pub fn components(&self) -> &Arc<Components> {
+        &self.core.components
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use k8s_openapi::api::core::v1::Node;
-use knarr_apiserver::Server;
+use knarr_apiserver::{
+    Server,
+    server::components::{Component, Components},
+};
 use knarr_auth::pki::{Pki, Role};
 use knarr_client::{Clients, InformerScope, Informers};
 use knarr_cni::{InstanceId, node::NodeNetwork};
@@ -89,6 +92,7 @@ struct Parts<'a> {
     node_name: String,
     node_ip: Ipv4Addr,
     clients: Arc<dyn Clients>,
+    components: Arc<Components>,
 }
 
 impl Cluster {
@@ -133,6 +137,7 @@ impl Cluster {
             node_name,
             node_ip,
             clients: Arc::new(LocalClients::new(&server)),
+            components: server.components().clone(),
         };
         if let Some(metrics) = metrics {
             let groups = &["system:authenticated"];
@@ -297,18 +302,27 @@ impl Cluster {
             parts.clients.clone(),
             Informers::new(client, token.clone()),
         );
-        self.clients.keep("controllers", controllers.run(token));
+        let running = parts.components.running(Component::ControllerManager);
+        self.clients.keep("controllers", async move {
+            let _running = running;
+            controllers.run(token).await;
+        });
 
         let token = self.clients.token().child_token();
         let client = parts
             .clients
             .as_user("system:kube-scheduler", &["system:authenticated"]);
         // What pods ask for may be much to think about; the API has other things to do.
+        let running = parts.components.running(Component::Scheduler);
         self.clients
             .keep_apart("scheduler", move || {
                 let informers = Informers::new(client.clone(), token.clone());
                 let config = knarr_scheduler::Config::default();
-                Scheduler::new(config, client, &informers).run(token)
+                let scheduler = Scheduler::new(config, client, &informers);
+                async move {
+                    let _running = running;
+                    scheduler.run(token).await;
+                }
             })
             .context("the scheduler has no thread")
     }

@@ -69,7 +69,7 @@ impl Strategy for MutatingAdmissionPolicy {
         validate_policy(new, Some(old))
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
         policies::warnings(object)
     }
 

@@ -53,7 +53,7 @@ impl Strategy for MutatingAdmissionPolicyBinding {
         self.validate_create(new)
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
         policies::warnings(object)
     }
 

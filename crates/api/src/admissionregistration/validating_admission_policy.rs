@@ -90,7 +90,7 @@ impl Strategy for ValidatingAdmissionPolicy {
         }
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
         policies::warnings(object)
     }
 

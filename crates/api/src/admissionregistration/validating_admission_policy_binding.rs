@@ -58,7 +58,7 @@ impl Strategy for ValidatingAdmissionPolicyBinding {
         self.validate_create(new)
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
         policies::warnings(object)
     }
 

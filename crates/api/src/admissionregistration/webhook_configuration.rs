@@ -275,7 +275,7 @@ impl Strategy for Webhooks {
         self.validate(new, Rigour::of_update(new, old))
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
         match object::name(object).ends_with(STATIC_SUFFIX) {
             true => vec![reserved()],
             false => Vec::new(),

@@ -171,7 +171,7 @@ impl Strategy for CustomResourceDefinition {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
         versions::warnings(object)
     }
 

@@ -9,9 +9,11 @@ use knarr_meta::{
 use serde_json::{Map, Value, json};
 
 use crate::{
+    core::pod_spec,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column, wide},
     tree, validate,
+    warnings::Warnings,
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -118,6 +120,12 @@ impl Strategy for DaemonSet {
         super::validate_selector_kept(new, old, &mut errors);
         errors.extend(self.validate_create(new));
         errors
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        pod_spec::warnings::of_workload(object, old, &mut out);
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

@@ -8,9 +8,11 @@ use knarr_meta::{
 use serde_json::{Map, Value};
 
 use crate::{
+    core::pod_spec,
     kind::{self, BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column, wide},
     tree, validate,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -121,6 +123,15 @@ impl Strategy for Deployment {
         let mut errors = self.validate_create(new);
         super::validate_selector_kept(new, old, &mut errors);
         errors
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        if old.is_none() {
+            warnings::workload_name(object, &mut out);
+        }
+        pod_spec::warnings::of_workload(object, old, &mut out);
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

@@ -8,9 +8,11 @@ use knarr_meta::{
 use serde_json::{Value, json};
 
 use crate::{
+    core::pod_spec,
     kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Text, Verb, text},
     table::{self, AGE, NAME, column, wide},
     tree,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -78,6 +80,15 @@ impl Strategy for ReplicaSet {
         let mut errors = self.validate_create(new);
         super::validate_selector_kept(new, old, &mut errors);
         errors
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        if old.is_none() {
+            warnings::workload_name(object, &mut out);
+        }
+        pod_spec::warnings::of_workload(object, old, &mut out);
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

@@ -11,10 +11,11 @@ use knarr_meta::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    core::persistent_volume_claim::default_spec,
+    core::{persistent_volume_claim::default_spec, pod_spec},
     kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
+    warnings::Warnings,
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -118,13 +119,26 @@ impl Strategy for StatefulSet {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        let limit = i64_at(object, &["spec", "revisionHistoryLimit"]).unwrap_or_default();
-        let warning = "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended";
-        (limit < 0)
-            .then(|| warning.to_owned())
-            .into_iter()
-            .collect()
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        pod_spec::warnings::of_workload(object, old, &mut out);
+        let claims = Path::new("spec").child("volumeClaimTemplates");
+        let templates = list_at(object, &["spec", "volumeClaimTemplates"]);
+        for (index, claim) in templates.iter().enumerate() {
+            let mut path = claims.index(index);
+            if old.is_some() {
+                // Upstream's path differs between the two.
+                path = path.child("Spec");
+            }
+            if let Some(spec) = struct_at(claim, &["spec"]) {
+                pod_spec::warnings::claim_spec(spec, &path, &mut out);
+            }
+        }
+        let limit = i64_at(object, &["spec", "revisionHistoryLimit"]);
+        if limit.is_some_and(|limit| limit < 0) {
+            out.add("spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended");
+        }
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::{
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column, wide},
     tree, validate,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -121,18 +122,23 @@ impl Strategy for CronJob {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        let mut warnings: Vec<String> = job::name_warning(object).into_iter().collect();
-        let job = at(object, &["spec", "jobTemplate"]).unwrap_or(&Value::Null);
-        warnings.extend(job::size_warning(job, "spec.jobTemplate.spec"));
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        if old.is_none() {
+            warnings::workload_name(object, &mut out);
+        }
+        let place = ["spec", "jobTemplate", "spec"];
+        if let Some(spec) = job::changed(object, old, &place) {
+            let path = Path::new("spec").child("jobTemplate").child("spec");
+            job::warn_of_spec(spec, &path, &mut out);
+        }
         if str_at(object, &["spec", "schedule"]).contains("TZ") {
-            warnings.push(
+            out.add(
                 "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see \
-                 https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
-                    .to_owned(),
+                 https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details",
             );
         }
-        warnings
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

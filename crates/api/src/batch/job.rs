@@ -8,21 +8,21 @@ mod status;
 mod update;
 
 use knarr_meta::{
-    field::ErrorList,
+    field::{ErrorList, Path},
     labels::Selector,
-    names,
     object::{self, at, i64_at, list_at, map_at, str_at, struct_at},
     time,
 };
 use serde_json::{Map, Value};
 
-pub(super) use spec::{validate as validate_spec, warning as size_warning};
+pub(super) use spec::{validate as validate_spec, warn as warn_of_spec};
 
 use crate::{
     core::pod_spec,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
     table::{self, AGE, NAME, column, wide},
     tree,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -116,10 +116,15 @@ impl Strategy for Job {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        let mut warnings: Vec<String> = name_warning(object).into_iter().collect();
-        warnings.extend(spec::warning(object, "spec"));
-        warnings
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        if old.is_none() {
+            warnings::workload_name(object, &mut out);
+        }
+        if let Some(spec) = changed(object, old, &["spec"]) {
+            spec::warn(spec, &Path::new("spec"), &mut out);
+        }
+        out.into()
     }
 
     fn has_generation(&self) -> bool {
@@ -205,16 +210,14 @@ pub(super) fn default_template(spec: &mut Map<String, Value>) {
     }
 }
 
-/// What a user is told of a name that pods cannot have as their host name.
-pub(super) fn name_warning(object: &Value) -> Option<String> {
-    let messages = names::dns1123_label(object::name(object));
-    (!messages.is_empty()).then(|| {
-        format!(
-            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; \
-             a DNS label is recommended: [{}]",
-            messages.join(" ")
-        )
-    })
+/// The spec at `path`, where the object is new or its generation has changed.
+pub(super) fn changed<'v>(
+    object: &'v Value,
+    old: Option<&Value>,
+    path: &[&str],
+) -> Option<&'v Value> {
+    let kept = old.is_some_and(|old| object::generation(old) == object::generation(object));
+    struct_at(object, path).filter(|_| !kept)
 }
 
 /// Whether each of the spec's pods has an index of its own.

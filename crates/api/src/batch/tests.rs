@@ -467,7 +467,7 @@ fn rows_and_warnings() {
     object["status"] = json!({"succeeded": 2});
     expect![[r#"
         metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]
-        spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"#]].assert_eq(&strategy.warnings(&object).join("\n"));
+        spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"#]].assert_eq(&strategy.warnings(&object, None, crate::kind::Part::Main).join("\n"));
     assert_eq!(strategy.field_values(&object), ["2"]);
     assert!(strategy.orphans_dependents());
 }

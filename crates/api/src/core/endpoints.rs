@@ -3,7 +3,7 @@
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{i64_at, list_at, str_at},
+    object::{self, i64_at, list_at, str_at},
 };
 use serde_json::Value;
 
@@ -11,6 +11,7 @@ use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -43,6 +44,10 @@ const COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for Endpoints {
+    fn deprecation(&self) -> Option<&str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+    }
+
     fn default(&self, object: &mut Value) {
         let Some(map) = object.as_object_mut() else {
             return;
@@ -64,6 +69,25 @@ impl Strategy for Endpoints {
 
     fn validate_update(&self, new: &Value, _old: &Value, _part: Part) -> ErrorList {
         self.validate_create(new)
+    }
+
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        // Those of the controller have the form that it gives them.
+        if object::label(object, "endpoints.kubernetes.io/managed-by")
+            != Some("endpoint-controller")
+        {
+            for (index, subset) in list_at(object, &["subsets"]).iter().enumerate() {
+                for list in ["addresses", "notReadyAddresses"] {
+                    let path = Path::new("subsets").index(index).child(list);
+                    for (index, address) in list_at(subset, &[list]).iter().enumerate() {
+                        let path = path.index(index).child("ip");
+                        warnings::ip(&path, str_at(address, &["ip"]), &mut out);
+                    }
+                }
+            }
+        }
+        out.into()
     }
 
     fn create_on_update(&self) -> bool {

@@ -6,7 +6,7 @@ use knarr_meta::{
     Quantity,
     field::{Error, ErrorList, Path},
     names,
-    object::{self, bool_at, list_at, map_at, str_at},
+    object::{self, at, bool_at, list_at, map_at, str_at},
 };
 use serde_json::Value;
 
@@ -19,6 +19,7 @@ use crate::{
     table::{self, AGE, NAME, column, wide},
     tree,
     validate::{self, NOT_NEGATIVE},
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -139,6 +140,25 @@ impl Strategy for Node {
             ));
         }
         errors
+    }
+
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        if !str_at(object, &["spec", "externalID"]).is_empty() {
+            out.add("spec.externalID: this field is deprecated, and is unused by Kubernetes");
+        }
+        if at(object, &["spec", "configSource"]).is_some() {
+            out.add("spec.configSource: the feature is removed");
+        }
+        let path = Path::new("spec").child("podCIDRs");
+        for (index, range) in list_at(object, &["spec", "podCIDRs"]).iter().enumerate() {
+            warnings::cidr(
+                &path.index(index),
+                range.as_str().unwrap_or_default(),
+                &mut out,
+            );
+        }
+        out.into()
     }
 
     fn selectable_fields(&self) -> &[Text] {

@@ -21,6 +21,7 @@ use crate::{
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
     table::{self, AGE, NAME, column, wide},
     tree, validate,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -39,6 +40,30 @@ pub static KIND: BuiltIn = BuiltIn {
     strategy: &PersistentVolume,
     aliases: &[],
 };
+
+/// Annotations that fields have taken the place of.
+const DEPRECATED_ANNOTATIONS: &[(&str, &str)] = &[
+    (
+        "volume.beta.kubernetes.io/storage-class",
+        "deprecated since v1.8; use \"storageClassName\" attribute instead",
+    ),
+    (
+        "volume.beta.kubernetes.io/mount-options",
+        "deprecated since v1.31; use \"mountOptions\" attribute instead",
+    ),
+];
+/// Volumes of plugins that are gone, by field.
+const DEPRECATED_SOURCES: &[(&str, &str)] = &[
+    ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    (
+        "photonPersistentDisk",
+        "deprecated in v1.11, non-functional in v1.16+",
+    ),
+    ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
 
 struct PersistentVolume;
 
@@ -159,11 +184,36 @@ impl Strategy for PersistentVolume {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        let policy = str_at(object, &["spec", "persistentVolumeReclaimPolicy"]);
-        let warning = "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.";
-        let recycles = policy == "Recycle";
-        recycles.then(|| warning.to_owned()).into_iter().collect()
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        let metadata = object.get("metadata").unwrap_or(&Value::Null);
+        warnings::annotations(
+            metadata,
+            DEPRECATED_ANNOTATIONS,
+            &Path::new("metadata"),
+            &mut out,
+        );
+        let spec = Path::new("spec");
+        if str_at(object, &["spec", "persistentVolumeReclaimPolicy"]) == "Recycle" {
+            out.at(
+                &spec.child("persistentVolumeReclaimPolicy"),
+                "The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning.",
+            );
+        }
+        let terms = ["spec", "nodeAffinity", "required", "nodeSelectorTerms"];
+        let path = spec
+            .child("nodeAffinity")
+            .child("required")
+            .child("nodeSelectorTerms");
+        for (index, term) in list_at(object, &terms).iter().enumerate() {
+            warnings::node_selector_term(term, false, &path.index(index), &mut out);
+        }
+        for (field, text) in DEPRECATED_SOURCES {
+            if struct_at(object, &["spec", field]).is_some() {
+                out.at(&spec.child(*field), text);
+            }
+        }
+        out.into()
     }
 
     fn selectable_fields(&self) -> &[Text] {

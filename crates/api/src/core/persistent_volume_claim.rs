@@ -14,12 +14,13 @@ use serde_json::{Map, Value, json};
 pub use super::persistent::class;
 use super::{
     persistent::{CLASS_ANNOTATION, quantity, short_modes, volume_mode},
-    pod_spec::canonicalize_resources,
+    pod_spec::{self, canonicalize_resources},
 };
 use crate::{
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
     table::{self, AGE, NAME, column, wide},
     tree,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -108,18 +109,18 @@ impl Strategy for PersistentVolumeClaim {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for list in ["requests", "limits"] {
-            if let Some(amount) = quantity(object, &["spec", "resources", list, "storage"])
-                && !amount.is_integer()
-            {
-                warnings.push(format!(
-                    "spec.resources.{list}[storage]: fractional byte value \"{amount}\" is invalid, must be an integer"
-                ));
-            }
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        let deprecated = [(
+            CLASS_ANNOTATION,
+            "deprecated since v1.8; use \"storageClassName\" attribute instead",
+        )];
+        let metadata = object.get("metadata").unwrap_or(&Value::Null);
+        warnings::annotations(metadata, &deprecated, &Path::new("metadata"), &mut out);
+        if let Some(spec) = object.get("spec") {
+            pod_spec::warnings::claim_spec(spec, &Path::new("spec"), &mut out);
         }
-        warnings
+        out.into()
     }
 
     fn selectable_fields(&self) -> &[Text] {

@@ -23,6 +23,7 @@ use crate::{
         Strategy, Subresource, Text, Verb, text,
     },
     tree,
+    warnings::{self, Warnings},
 };
 
 pub use qos::qos_class;
@@ -215,6 +216,28 @@ impl Strategy for Pod {
             // The server itself has made the one change.
             Part::Subresource(_) => ErrorList::new(),
         }
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, part: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        match (old, part) {
+            (None, _) => {
+                warnings::label_name(object, "the Pod's hostname", &mut out);
+                pod_spec::warnings::of_pod(object, &mut out);
+            }
+            (Some(_), Part::Status) => {
+                for field in ["podIPs", "hostIPs"] {
+                    let path = Path::new("status").child(field);
+                    for (index, address) in list_at(object, &["status", field]).iter().enumerate() {
+                        let path = path.index(index).child("ip");
+                        warnings::ip(&path, str_at(address, &["ip"]), &mut out);
+                    }
+                }
+            }
+            // People do not change pods, and programs do so often.
+            (Some(_), _) => {}
+        }
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

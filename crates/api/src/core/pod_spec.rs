@@ -13,6 +13,7 @@ mod scheduling;
 mod security;
 mod spread;
 mod volumes;
+pub(crate) mod warnings;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},

@@ -3,7 +3,7 @@
 use knarr_meta::{
     field::{ErrorList, Path},
     labels::Selector,
-    object::map_at,
+    object::{i64_at, map_at, struct_at},
 };
 use serde_json::Value;
 
@@ -12,6 +12,7 @@ use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, NAME, column},
     tree,
+    warnings::Warnings,
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -62,6 +63,16 @@ impl Strategy for PodTemplate {
 
     fn validate_update(&self, new: &Value, _old: &Value, _part: Part) -> ErrorList {
         self.validate_create(new)
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        let generation = |object: &Value| i64_at(object, &["metadata", "generation"]);
+        let changed = old.is_none_or(|old| generation(old) != generation(object));
+        if let Some(template) = struct_at(object, &["template"]).filter(|_| changed) {
+            pod_spec::warnings::of_template(template, &Path::new("template"), &mut out);
+        }
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

@@ -3,17 +3,18 @@
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     labels::Selector,
-    names,
     object::{self, at, i64_at, label, map_at, struct_at},
     status::Status,
 };
 use serde_json::{Map, Value, json};
 
+use super::pod_spec;
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Text, Verb, text},
     table::{self, AGE, NAME, column, wide},
     tree, validate,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -97,16 +98,13 @@ impl Strategy for ReplicationController {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        let odd = names::dns1123_label(object::name(object));
-        if odd.is_empty() {
-            return Vec::new();
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        if old.is_none() {
+            warnings::workload_name(object, &mut out);
         }
-        vec![format!(
-            "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is \
-             recommended: [{}]",
-            odd.join(" ")
-        )]
+        pod_spec::warnings::of_workload(object, old, &mut out);
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

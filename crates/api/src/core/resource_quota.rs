@@ -89,7 +89,7 @@ impl Strategy for ResourceQuota {
         errors
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
         let hard = amounts(object, &["spec", "hard"]);
         let mut warnings = Vec::new();
         for name in ["cpu", "memory", "storage", "ephemeral-storage"] {

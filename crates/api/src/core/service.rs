@@ -4,9 +4,10 @@ mod allocated;
 mod columns;
 mod rules;
 mod update;
+mod warned;
 
 use knarr_meta::{
-    field::ErrorList,
+    field::{ErrorList, Path},
     names,
     object::{self, at, i64_at, list_at, str_at},
 };
@@ -23,6 +24,7 @@ use crate::{
         text,
     },
     tree,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -220,6 +222,21 @@ impl Strategy for Service {
         update::validate(new, old, &mut errors);
         rules::validate(new, &mut errors);
         errors
+    }
+
+    fn warnings(&self, object: &Value, _: Option<&Value>, part: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        match part {
+            Part::Status => {
+                let path = Path::new("status").child("loadBalancer").child("ingress");
+                let ingress = list_at(object, &["status", "loadBalancer", "ingress"]);
+                for (index, ingress) in ingress.iter().enumerate() {
+                    warnings::ip(&path.index(index), str_at(ingress, &["ip"]), &mut out);
+                }
+            }
+            _ => warned::warn(object, &mut out),
+        }
+        out.into()
     }
 
     fn create_on_update(&self) -> bool {

@@ -1,12 +1,16 @@
 //! ServiceAccount.
 
-use knarr_meta::object::list_at;
+use knarr_meta::{
+    field::Path,
+    object::{annotation, list_at},
+};
 use serde_json::Value;
 
 use crate::{
     kind::{BuiltIn, CREATE, Column, NOTHING, Part, Scope, Strategy, Subresource, Verb},
     table::{self, AGE, NAME, column},
     tree,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -60,6 +64,18 @@ impl Strategy for ServiceAccount {
 
     fn prepare_update(&self, new: &mut Value, _old: &Value, _part: Part) {
         clean_secret_references(new);
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        const MOUNTABLE: &str = "kubernetes.io/enforce-mountable-secrets";
+        if old.is_none_or(|old| annotation(old, MOUNTABLE).is_none()) {
+            let metadata = object.get("metadata").unwrap_or(&Value::Null);
+            let text = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets";
+            let deprecated = [(MOUNTABLE, text)];
+            warnings::annotations(metadata, &deprecated, &Path::new("metadata"), &mut out);
+        }
+        out.into()
     }
 
     fn columns(&self) -> &[Column] {

@@ -336,9 +336,11 @@ fn replication_controllers() {
     let told = |ready: i64| json!({"status": {"replicas": 1, "readyReplicas": ready}});
     expect!["status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas"]
         .assert_eq(&update_errors(kind, told(2), &told(1), Part::Status));
-    let warnings = kind
-        .strategy
-        .warnings(&json!({"metadata": {"name": "a.b"}}));
+    let warnings = kind.strategy.warnings(
+        &json!({"metadata": {"name": "a.b"}}),
+        None,
+        crate::kind::Part::Main,
+    );
     assert!(warnings[0].starts_with("metadata.name: this is used in Pod names"));
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::IpAddr};
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{at, i64_at, list_at, str_at},
+    object::{self, at, i64_at, list_at, str_at},
 };
 use serde_json::Value;
 
@@ -13,6 +13,7 @@ use crate::{
     kind::{self, BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -104,6 +105,32 @@ impl Strategy for EndpointSlice {
             old.get("addressType"),
         );
         errors
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        if old.is_none() && str_at(object, &["addressType"]) == "FQDN" {
+            out.add("spec.addressType: FQDN endpoints are deprecated");
+        }
+        // Those of the controllers have the form that these give them.
+        let manager = object::label(object, "endpointslice.kubernetes.io/managed-by");
+        let known = [
+            "endpointslice-controller.k8s.io",
+            "endpointslicemirroring-controller.k8s.io",
+        ];
+        if !manager.is_some_and(|manager| known.contains(&manager)) {
+            for (index, endpoint) in list_at(object, &["endpoints"]).iter().enumerate() {
+                let path = Path::new("endpoints").index(index).child("addresses");
+                for (index, address) in list_at(endpoint, &["addresses"]).iter().enumerate() {
+                    warnings::ip(
+                        &path.index(index),
+                        address.as_str().unwrap_or_default(),
+                        &mut out,
+                    );
+                }
+            }
+        }
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

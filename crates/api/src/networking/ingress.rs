@@ -16,6 +16,7 @@ use crate::{
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -91,14 +92,22 @@ impl Strategy for Ingress {
         }
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
-        let class = at(object, &["spec", "ingressClassName"]);
-        if class_annotation(object).is_none() || class.is_some() {
-            return Vec::new();
+    fn warnings(&self, object: &Value, old: Option<&Value>, part: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        if part == Part::Status {
+            let path = Path::new("status").child("loadBalancer").child("ingress");
+            let ingress = list_at(object, &["status", "loadBalancer", "ingress"]);
+            for (index, ingress) in ingress.iter().enumerate() {
+                warnings::ip(&path.index(index), str_at(ingress, &["ip"]), &mut out);
+            }
         }
-        vec![format!(
-            "annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"
-        )]
+        let class = at(object, &["spec", "ingressClassName"]);
+        if old.is_none() && class_annotation(object).is_some() && class.is_none() {
+            out.add(format!(
+                "annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"
+            ));
+        }
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

@@ -16,6 +16,7 @@ use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -82,6 +83,27 @@ impl Strategy for NetworkPolicy {
         let mut errors = ErrorList::new();
         validate_spec(new, &cidrs(old), &mut errors);
         errors
+    }
+
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
+            for (index, rule) in list_at(object, &["spec", rules]).iter().enumerate() {
+                let path = Path::new("spec").child(rules).index(index).child(peers);
+                for (index, peer) in list_at(rule, &[peers]).iter().enumerate() {
+                    let Some(block) = struct_at(peer, &["ipBlock"]) else {
+                        continue;
+                    };
+                    let path = path.index(index).child("ipBlock");
+                    warnings::cidr(&path.child("cidr"), str_at(block, &["cidr"]), &mut out);
+                    for (index, range) in list_at(block, &["except"]).iter().enumerate() {
+                        let path = path.child("except").index(index);
+                        warnings::cidr(&path, range.as_str().unwrap_or_default(), &mut out);
+                    }
+                }
+            }
+        }
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

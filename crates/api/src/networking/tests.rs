@@ -122,13 +122,20 @@ fn old_annotations_are_warned_of() {
     let mut object =
         json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "nginx"}}, "spec": {}});
     assert_eq!(
-        ingress::KIND.strategy.warnings(&object),
+        ingress::KIND
+            .strategy
+            .warnings(&object, None, crate::kind::Part::Main),
         [
             "annotation \"kubernetes.io/ingress.class\" is deprecated, please use 'spec.ingressClassName' instead"
         ]
     );
     object["spec"]["ingressClassName"] = json!("nginx");
-    assert!(ingress::KIND.strategy.warnings(&object).is_empty());
+    assert!(
+        ingress::KIND
+            .strategy
+            .warnings(&object, None, crate::kind::Part::Main)
+            .is_empty()
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -71,6 +72,17 @@ impl Strategy for RuntimeClass {
         let path = Path::new("handler");
         validate::immutable(&mut errors, &path, new.get("handler"), old.get("handler"));
         errors
+    }
+
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        let selector = map_at(object, &["scheduling", "nodeSelector"]);
+        for key in selector.into_iter().flat_map(|map| map.keys()) {
+            if let Some(text) = warnings::node_label(key) {
+                out.at(&Path::new("scheduling").child("nodeSelector"), text);
+            }
+        }
+        out.into()
     }
 
     fn create_on_update(&self) -> bool {

@@ -32,6 +32,7 @@ fn discovery_names() {
         .collect();
     expect![[r#"
         v1 bindings Binding [] [create] - Namespaced /
+        v1 componentstatuses ComponentStatus ["cs"] [get,list] - Cluster /
         v1 configmaps ConfigMap ["cm"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/configmaps Namespaced /
         v1 endpoints Endpoints ["ep"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/services/endpoints Namespaced /
         v1 events Event ["ev"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/events Namespaced /

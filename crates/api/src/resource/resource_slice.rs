@@ -76,7 +76,7 @@ impl Strategy for ResourceSlice {
         validate_slice(new, Some(old))
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
         let driver = str_at(object, &["spec", "driver"]);
         if driver == driver.to_lowercase() {
             return Vec::new();

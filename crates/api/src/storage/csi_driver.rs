@@ -12,6 +12,7 @@ use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
+    warnings::Warnings,
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -139,6 +140,19 @@ impl Strategy for CsiDriver {
             validate::immutable(&mut errors, &path, of(new), of(old));
         }
         errors
+    }
+
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        let tokens = |object| list_at(object, &["spec", "tokenRequests"]);
+        let set = !tokens(object).is_empty() && old.is_none_or(|old| tokens(old) != tokens(object));
+        if set && at(object, &["spec", "serviceAccountTokenInSecrets"]).is_none() {
+            out.add(
+                "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible \
+                 logging of tokens in volume attributes",
+            );
+        }
+        out.into()
     }
 
     fn has_generation(&self) -> bool {

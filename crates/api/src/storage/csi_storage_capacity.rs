@@ -4,7 +4,7 @@ use knarr_meta::{
     Quantity,
     field::{Error, ErrorList, Path},
     names,
-    object::{str_at, struct_at},
+    object::{map_at, str_at, struct_at},
     object_meta::validate_label_selector,
 };
 use serde_json::Value;
@@ -13,6 +13,7 @@ use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, NAME, column},
     validate::{self, NOT_NEGATIVE},
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -65,6 +66,23 @@ impl Strategy for CsiStorageCapacity {
             validate::immutable(&mut errors, &Path::new(field), now, before);
         }
         errors
+    }
+
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        if let Some(topology) = struct_at(object, &["nodeTopology"]) {
+            let path = Path::new("nodeTopology");
+            warnings::node_selector_term(topology, false, &path, &mut out);
+            for key in map_at(topology, &["matchLabels"])
+                .into_iter()
+                .flat_map(|map| map.keys())
+            {
+                if let Some(text) = warnings::node_label(key) {
+                    out.at(&path.child("matchLabels").child(key.clone()), text);
+                }
+            }
+        }
+        out.into()
     }
 
     fn unconditional_update(&self) -> bool {

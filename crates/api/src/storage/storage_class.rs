@@ -14,6 +14,7 @@ use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
+    warnings::{self, Warnings},
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -108,6 +109,22 @@ impl Strategy for StorageClass {
             validate::immutable(&mut errors, &Path::new(*field), now, before);
         }
         errors
+    }
+
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+        let mut out = Warnings::default();
+        for (index, term) in list_at(object, &["allowedTopologies"]).iter().enumerate() {
+            let path = Path::new("allowedTopologies")
+                .index(index)
+                .child("matchLabelExpressions");
+            let expressions = list_at(term, &["matchLabelExpressions"]);
+            for (index, expression) in expressions.iter().enumerate() {
+                if let Some(text) = warnings::node_label(str_at(expression, &["key"])) {
+                    out.at(&path.index(index).child("key"), text);
+                }
+            }
+        }
+        out.into()
     }
 
     fn columns(&self) -> &[Column] {

@@ -72,9 +72,13 @@ fn head(kind: &str, api_version: &str, slice: &Slice) -> Bytes {
     out.put_slice(kind.as_bytes());
     out.put_slice(b"\",\"apiVersion\":\"");
     out.put_slice(api_version.as_bytes());
-    out.put_slice(b"\",\"metadata\":{\"resourceVersion\":\"");
-    put_decimal(&mut out, slice.revision);
-    out.put_u8(b'"');
+    out.put_slice(b"\",\"metadata\":{");
+    // What is not stored has no revision, and comes as a whole.
+    if slice.revision > 0 {
+        out.put_slice(b"\"resourceVersion\":\"");
+        put_decimal(&mut out, slice.revision);
+        out.put_u8(b'"');
+    }
     if let Some(token) = continue_token(slice) {
         out.put_slice(b",\"continue\":\"");
         out.put_slice(token.as_bytes());
@@ -90,7 +94,10 @@ fn head(kind: &str, api_version: &str, slice: &Slice) -> Bytes {
 
 /// ListMeta of a page.
 pub fn list_meta(slice: &Slice) -> Value {
-    let mut meta = json!({"resourceVersion": slice.revision.to_string()});
+    let mut meta = json!({});
+    if slice.revision > 0 {
+        meta["resourceVersion"] = json!(slice.revision.to_string());
+    }
     if let Some(token) = continue_token(slice) {
         meta["continue"] = json!(token);
     }

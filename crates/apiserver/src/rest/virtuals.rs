@@ -1,22 +1,68 @@
-//! POST to what is never stored: reviews, tokens.
+//! What is never stored: reviews and tokens are posted, the health of components is read.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
 use knarr_admission::request::Operation;
+use knarr_api::core::component_status;
 use knarr_meta::status::Status;
-use knarr_registry::write::{Phase, Write};
+use knarr_registry::{
+    cache::{
+        entry::{self, Entry},
+        filter::Filter,
+        resource::Slice,
+    },
+    write::{Phase, Write},
+};
 
 use super::{
     ask::{Ask, WriteOptions},
     decode::{self, Expected},
     modify::write_of,
-    pods,
+    pods, render, shape,
 };
 use crate::{
     handlers::Creation,
     negotiate::Shapes,
     respond::{self, Answer},
 };
+
+/// Answers a GET of what is made when it is read.
+pub async fn get(ask: &Ask<'_>) -> Answer {
+    let accepted = ask.accepted(Shapes::Object)?;
+    let name = ask.request.info.name;
+    let entries = component_statuses(ask).await;
+    let entry = entries.iter().find(|entry| &*entry.key == name);
+    let entry = entry.ok_or_else(|| Status::not_found(ask.group_resource(), name))?;
+    shape::object(ask, StatusCode::OK, entry, accepted).await
+}
+
+/// Answers a list of what is made when it is read: all of it, of no revision.
+pub async fn list(ask: &Ask<'_>) -> Answer {
+    let accepted = ask.accepted(Shapes::List)?;
+    let filter = Filter::new(ask.kind(), ask.namespace(), ask.request.selectors()?)?;
+    let mut entries = component_statuses(ask).await;
+    entries.retain(|entry| filter.matches(entry));
+    let slice = Slice {
+        revision: 0,
+        entries,
+        more: false,
+        remaining: None,
+    };
+    render::render(ask, slice, accepted).await
+}
+
+/// The only kind of this sort.
+async fn component_statuses(ask: &Ask<'_>) -> Vec<Arc<Entry>> {
+    let core = ask.core;
+    let health = core.components.health(&core.registry.cache).await;
+    let entries = health.iter().map(|(name, health)| {
+        let json = entry::encode(&component_status::of(name, health));
+        Arc::new(Entry::bare(ask.kind(), (*name).to_owned(), 0, json))
+    });
+    entries.collect()
+}
 
 /// Answers a POST through the handler registered for the resource or `resource/subresource`.
 pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {

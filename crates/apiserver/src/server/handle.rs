@@ -1,9 +1,6 @@
 //! The chain every request passes: parse, authenticate, impersonate, authorize, limit, dispatch, answer.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, request::Parts};
 use knarr_api::{Served, kind::text};
@@ -11,10 +8,10 @@ use knarr_auth::{
     UserInfo, authn, authz, bearer,
     route::{ApiRequest, Decoded},
 };
-use knarr_meta::{field, status::Status};
+use knarr_meta::status::Status;
 use knarr_registry::{catalog::Snapshot, write::Warnings};
 
-use super::{connect, incoming::Incoming, pages, peer::Peer};
+use super::{connect, deadline, incoming::Incoming, pages, peer::Peer};
 use crate::{
     aggregation::{self, Route, local::Local},
     body::Body,
@@ -24,11 +21,6 @@ use crate::{
     respond::{self, Answer},
     rest::{self, ask::Ask},
 };
-
-/// A request that is not long-running gets this long, as upstream.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// Warnings beyond this many bytes are left out of an answer, as upstream.
-const WARNING_BYTES: usize = 4 << 10;
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, private");
@@ -63,17 +55,7 @@ fn finish(response: &mut Response<Body>, request: &HeaderMap, warnings: &Warning
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, NO_CACHE);
     }
-    let mut left = WARNING_BYTES;
-    for text in warnings.take() {
-        let line = format!("299 - {}", field::quote(&text));
-        let Some(rest) = left.checked_sub(line.len()) else {
-            break;
-        };
-        left = rest;
-        if let Ok(value) = HeaderValue::from_str(&line) {
-            headers.append(header::WARNING, value);
-        }
-    }
+    super::warnings::write(warnings.take(), headers);
 }
 
 /// A UUID that only has to be unique, not secret.
@@ -174,6 +156,11 @@ struct Chain<'r> {
 impl Chain<'_> {
     async fn run(&self, peer: &Peer, body: &mut Incoming, extensions: http::Extensions) -> Answer {
         let (core, info) = (self.core, &self.request.info);
+        let waits = info.is_resource && rest::long_running(info.verb, info.subresource);
+        let asked = match waits {
+            true => None,
+            false => deadline::asked(self.request.query)?,
+        };
         let user = self.user(peer).await?;
         authz::check(&*core.authorizer, &user, info)?;
         if !info.is_resource {
@@ -224,7 +211,7 @@ impl Chain<'_> {
             Peer::Local(_) => core.limits.enter_component().await?,
             Peer::Connection { .. } => core.limits.enter(!reads)?,
         };
-        if info.verb == "get" && info.subresource.is_empty() {
+        if info.verb == "get" && info.subresource.is_empty() && asked.is_none() {
             // The most frequent request waits for nothing but a revision, which has a deadline of its own.
             return rest::get(&ask).await;
         }
@@ -239,7 +226,8 @@ impl Chain<'_> {
             }
         };
         // A future that is kept on the heap makes this one, which every request has, small.
-        tokio::time::timeout(REQUEST_TIMEOUT, Box::pin(handled))
+        let limit = asked.unwrap_or(deadline::REQUEST_TIMEOUT);
+        tokio::time::timeout(limit, Box::pin(handled))
             .await
             .unwrap_or_else(|_| Err(late()))
     }

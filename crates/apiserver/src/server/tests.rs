@@ -2,6 +2,7 @@
 
 mod applying;
 mod authority;
+mod components;
 mod conversion;
 mod custom;
 mod damaged;

@@ -109,7 +109,7 @@ impl Registry {
                 errors,
             )));
         }
-        for warning in strategy.warnings(tree) {
+        for warning in strategy.warnings(tree, None, Part::Main) {
             write.warnings.add(warning);
         }
         self.admit(

@@ -469,7 +469,7 @@ fn validate(
             errors,
         ));
     }
-    for warning in write.kind.strategy.warnings(tree) {
+    for warning in write.kind.strategy.warnings(tree, Some(old), part) {
         write.warnings.add(warning);
     }
     Ok(())

@@ -207,7 +207,7 @@ impl Strategy for CustomResource {
         }
     }
 
-    fn warnings(&self, object: &Value) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
         object::finalizers(object)
             .flat_map(finalizer_warnings)
             .collect()

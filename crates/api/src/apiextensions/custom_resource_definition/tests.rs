@@ -282,7 +282,9 @@ fn warnings() {
         "a": {"type": "string", "format": "odd"}, "b": {"type": "string", "format": "date"},
         "c": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "object", "x-kubernetes-map-type": "atomic"}},
     }});
-    let warnings = KIND.strategy.warnings(&object);
+    let warnings = KIND
+        .strategy
+        .warnings(&object, None, crate::kind::Part::Main);
     assert_eq!(warnings.len(), 2);
     assert_eq!(warnings[0], r#"unrecognized format "odd""#);
 }

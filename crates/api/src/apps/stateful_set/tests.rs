@@ -121,7 +121,12 @@ fn updates() {
         spec.serviceName: Invalid value: "other": field is immutable
         spec.podManagementPolicy: Invalid value: "Parallel": field is immutable"#]]
     .assert_eq(&update_errors(&KIND, new.clone(), &old, Part::Main));
-    assert_eq!(KIND.strategy.warnings(&new).len(), 1);
+    assert_eq!(
+        KIND.strategy
+            .warnings(&new, None, crate::kind::Part::Main)
+            .len(),
+        1
+    );
     let mut status = old.clone();
     status["status"] =
         json!({"replicas": 1, "readyReplicas": 2, "availableReplicas": 1, "updatedReplicas": -1});

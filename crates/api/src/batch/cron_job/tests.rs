@@ -135,7 +135,9 @@ fn warnings() {
     object["spec"]["jobTemplate"]["spec"]["parallelism"] = json!(10_001);
     object["spec"]["schedule"] = json!("TZ=UTC * * * * *");
     object["metadata"]["name"] = json!("a.b");
-    let warnings = KIND.strategy.warnings(&object);
+    let warnings = KIND
+        .strategy
+        .warnings(&object, None, crate::kind::Part::Main);
     expect![[r#"
         metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [must not contain dots]
         spec.jobTemplate.spec: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail

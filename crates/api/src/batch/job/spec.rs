@@ -10,7 +10,7 @@ use knarr_meta::{
 use serde_json::Value;
 
 use super::{INDEXED, NON_INDEXED, is_indexed, policies};
-use crate::{core::pod_spec, validate};
+use crate::{core::pod_spec, validate, warnings::Warnings};
 
 const MAX_INDEXED_PARALLELISM: i64 = 100_000;
 const MAX_FAILED_INDEXES: i64 = 100_000;
@@ -221,17 +221,20 @@ pub(super) fn validate_name_for_indexes(job: &Value, errors: &mut ErrorList) {
     }
 }
 
-/// What a user of a very big job is told, whose spec is at `path`.
-pub(crate) fn warning(job: &Value, path: &str) -> Option<String> {
-    let spec = job.get("spec")?;
+/// Warns of a job that is too large to be tracked, and of what its pods give reason for.
+pub(crate) fn warn(spec: &Value, path: &Path, out: &mut Warnings) {
     let above = |field: &str, limit: i64| i64_at(spec, &[field]).unwrap_or_default() > limit;
-    let big = is_indexed(spec)
+    if is_indexed(spec)
         && above("completions", MANY_COMPLETIONS)
-        && above("parallelism", PARALLELISM_OF_MANY);
-    big.then(|| {
-        format!(
-            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, \
-             Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
-        )
-    })
+        && above("parallelism", PARALLELISM_OF_MANY)
+    {
+        out.at(
+            path,
+            "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes \
+             might not be able to track completedIndexes when a big number of indexes fail",
+        );
+    }
+    if let Some(template) = struct_at(spec, &["template"]) {
+        pod_spec::warnings::of_template(template, &path.child("template"), out);
+    }
 }

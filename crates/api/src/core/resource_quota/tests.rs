@@ -77,7 +77,8 @@ fn rows_and_warnings() {
     expect!["q | cpu: 500m/3, pods: 1/5 | limits.cpu: 0/2 | <unknown>"]
         .assert_eq(&row(&KIND, &object, 0));
     assert_eq!(
-        KIND.strategy.warnings(&object),
+        KIND.strategy
+            .warnings(&object, None, crate::kind::Part::Main),
         ["ResourceQuota cpu (3) should be less than limits.cpu (2)"]
     );
 }
