@@ -15,17 +15,13 @@ fn import(test: &TestRuntime) -> String {
         file(tar, "top.txt", b"top");
         file(tar, "sub/inner.txt", b"inner");
         for (name, target) in [("link", "/sub"), ("out", "../../../../..")] {
-            let mut header = tar::Header::new_gnu();
+            let mut header = header(0o777, 0);
             header.set_entry_type(tar::EntryType::Symlink);
-            header.set_size(0);
-            header.set_mode(0o777);
             tar.append_link(&mut header, name, target).unwrap();
         }
-        let mut program = tar::Header::new_gnu();
         let script = "#!/bin/sh\necho ran\n";
-        program.set_size(script.len() as u64);
-        program.set_mode(0o755);
-        tar.append_data(&mut program, "program", script.as_bytes())
+        let mut header = header(0o755, script.len());
+        tar.append_data(&mut header, "program", script.as_bytes())
             .unwrap();
     });
     let config = serde_json::json!({
@@ -37,6 +33,16 @@ fn import(test: &TestRuntime) -> String {
     std::fs::write(&path, archive("data:test", &config, &[content])).unwrap();
     test.store.import_tar(&path).unwrap();
     test.store.find(DATA).unwrap().id
+}
+
+fn header(mode: u32, size: usize) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(mode);
+    header.set_size(size as u64);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header
 }
 
 fn volume(path: &str, image: &str, sub_path: &str) -> Mount {
