@@ -115,6 +115,15 @@ pub const FIGURES: &[Figure] = &[
         None,
     ),
     lower(Row::Rbac, "gets-rbac-p99", "  p99", "ms", None),
+    higher(Row::Protobuf, "gets-protobuf", "GET in protobuf", None),
+    lower(Row::Protobuf, "gets-protobuf-p99", "  p99", "ms", None),
+    higher(
+        Row::Protobuf,
+        "list-page-protobuf",
+        "LIST 500 of 15 000 in protobuf",
+        None,
+    ),
+    lower(Row::Protobuf, "list-page-protobuf-p99", "  p99", "ms", None),
     higher(
         Row::ListPage,
         "list-page",

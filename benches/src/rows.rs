@@ -9,6 +9,7 @@ pub mod gets;
 pub mod lists;
 pub mod memory;
 pub mod pods;
+pub mod protobuf;
 pub mod rbac;
 pub mod services;
 pub mod start;
@@ -64,6 +65,8 @@ pub enum Row {
     Gets,
     /// reads in a cluster with 8 000 bindings that change
     Rbac,
+    /// reads of single ConfigMaps and of pages in protobuf
+    Protobuf,
     /// lists of 500 of 15 000
     ListPage,
     /// lists of all 15 000 from the cache
@@ -86,6 +89,7 @@ impl Row {
             Self::Creates => creates::measure(target, effort),
             Self::Gets => gets::measure(target, effort),
             Self::Rbac => rbac::measure(target, effort),
+            Self::Protobuf => protobuf::measure(target, effort),
             Self::ListPage => lists::page(target, effort),
             Self::ListAll => lists::all(target, effort),
             Self::Watch => watch::measure(target, effort),

@@ -1,0 +1,80 @@
+//! Reads in protobuf: GETs of single ConfigMaps over 32 connections, and pages of 500 of 15 000 over 8.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::Full;
+
+use crate::{
+    http::Endpoint,
+    load::{self, Load, Plan},
+    rows::{Effort, Measured},
+    seed::OBJECTS,
+    stats::millis,
+    target::Target,
+};
+
+const GET_CONNECTIONS: usize = 32;
+const LIST_CONNECTIONS: usize = 8;
+const TIME: Duration = Duration::from_secs(4);
+const TIME_QUICK: Duration = Duration::from_secs(1);
+/// Before the time that counts: what is read for the first time becomes a message then.
+const WARM_UP: Duration = Duration::from_millis(500);
+const REQUESTS_MAX: u64 = 10_000_000;
+const STRIDE: u64 = 7_919;
+const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.kubernetes.protobuf");
+
+pub fn measure(target: &Target, effort: Effort) -> Result<Measured> {
+    let path = target.seeded()?;
+    let endpoint = &target.endpoint;
+    let mut measured = Measured::default();
+    target.block_on(|| answers_in_protobuf(endpoint, &path))?;
+    let one = |number: u64| {
+        let object = number.wrapping_mul(STRIDE) % OBJECTS;
+        request(endpoint, &format!("{path}/cm-{object}"))
+    };
+    let load = target.block_on(|| run(endpoint, GET_CONNECTIONS, effort, one))?;
+    measured.value("gets-protobuf", load.per_second());
+    measured.value("gets-protobuf-p99", millis(load.latencies.p99()));
+    let page = |_| request(endpoint, &format!("{path}?limit=500"));
+    let load = target.block_on(|| run(endpoint, LIST_CONNECTIONS, effort, page))?;
+    measured.value("list-page-protobuf", load.per_second());
+    measured.value("list-page-protobuf-p99", millis(load.latencies.p99()));
+    Ok(measured)
+}
+
+fn request(endpoint: &Endpoint, path: &str) -> Result<Request<Full<Bytes>>> {
+    let mut request = endpoint.request(Method::GET, path, Bytes::new())?;
+    request.headers_mut().insert(header::ACCEPT, CONTENT_TYPE);
+    Ok(request)
+}
+
+/// A server that answers with something else is not what is measured.
+async fn answers_in_protobuf(endpoint: &Endpoint, path: &str) -> Result<()> {
+    let mut connection = endpoint.connect().await?;
+    let request = request(endpoint, &format!("{path}/cm-0"))?;
+    let (status, body) = connection.call(request).await?;
+    ensure!(
+        status == StatusCode::OK && body.starts_with(b"k8s\0"),
+        "GET {path}/cm-0: no protobuf"
+    );
+    Ok(())
+}
+
+async fn run(
+    endpoint: &Endpoint,
+    connections: usize,
+    effort: Effort,
+    make: impl Fn(u64) -> Result<Request<Full<Bytes>>> + Copy,
+) -> Result<Load> {
+    let plan = Plan {
+        connections,
+        requests: REQUESTS_MAX,
+        time: WARM_UP,
+    };
+    load::run(endpoint, plan, StatusCode::OK, make).await?;
+    let time = effort.pick(TIME, TIME_QUICK);
+    load::run(endpoint, Plan { time, ..plan }, StatusCode::OK, make).await
+}
