@@ -140,3 +140,18 @@ fn replace(connection: &mut Connection, transaction: &Transaction) -> Result<u32
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_while_it_goes_on() {
+        let mut pauses = Pauses::default();
+        let seen: Vec<_> = (0..12).map(|_| pauses.next_pause()).collect();
+        assert_eq!(seen[..3], [100, 200, 400].map(Duration::from_millis));
+        assert_eq!(seen[11], RETRY_MAX);
+        pauses.last = Some((Instant::now() - RETRY_MAX * 2, Duration::from_secs(1)));
+        assert_eq!(pauses.next_pause(), RETRY_BASE);
+    }
+}

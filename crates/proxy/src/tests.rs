@@ -161,16 +161,6 @@ async fn what_others_change_is_made_anew() {
     assert!(!change.contains("table"), "{change}");
 }
 
-#[test]
-fn pauses_grow_while_it_goes_on() {
-    let mut pauses = Pauses::default();
-    let seen: Vec<_> = (0..12).map(|_| pauses.next()).collect();
-    assert_eq!(seen[..3], [100, 200, 400].map(Duration::from_millis));
-    assert_eq!(seen[11], RETRY_MAX);
-    pauses.last = Some((Instant::now() - RETRY_MAX * 2, Duration::from_secs(1)));
-    assert_eq!(pauses.next(), RETRY_BASE);
-}
-
 #[tokio::test]
 async fn a_frontend_of_two_services_is_the_firsts_until_it_goes() {
     let external = "198.51.100.7";
