@@ -198,7 +198,7 @@ impl Planner {
 
     /// Fills sets for which there was no room before.
     pub fn fill_up(&mut self) {
-        for id in self.sets.to_fill_up() {
+        for id in self.sets.take_cut() {
             self.fill(id);
         }
     }

@@ -296,7 +296,7 @@ impl Sets {
     }
 
     /// Those that want more than there was room for, if there is some again.
-    pub fn to_fill_up(&mut self) -> BTreeSet<SetId> {
+    pub fn take_cut(&mut self) -> BTreeSet<SetId> {
         if self.elements > self.limit - self.limit / 10 {
             return BTreeSet::new();
         }

@@ -34,7 +34,10 @@ fn everything() -> Value {
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [
             {"from": [{"podSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8", "255.0.0.0/8"]}}],
-             "ports": [{"port": 80}, {"port": 1000, "endPort": 65535}, {"protocol": "UDP"}, {"protocol": "SCTP", "port": 7}, {"port": "web"}]},
+             "ports": [
+                {"port": 80}, {"port": 1000, "endPort": 65535}, {"port": "web"},
+                {"protocol": "UDP"}, {"protocol": "SCTP", "port": 7},
+             ]},
         ],
         "egress": [{"to": [{"namespaceSelector": {"matchLabels": {"team": "y"}}}]}, {"ports": [{"protocol": "UDP", "port": 53}]}],
     })

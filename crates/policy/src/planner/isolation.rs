@@ -184,7 +184,7 @@ impl Planner {
         }
         if all.len() > CHAIN_CLAUSES_MAX {
             let text = format!(
-                "the {} of a pod is judged by {} combinations of peers and ports, more than {CHAIN_CLAUSES_MAX}: all of it is denied",
+                "the {} of a pod has {} combinations of peers and ports, more than {CHAIN_CLAUSES_MAX}: all of it is denied",
                 direction.name(),
                 all.len()
             );

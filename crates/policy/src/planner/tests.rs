@@ -91,7 +91,10 @@ fn verdicts_of_a_policy_in_namespace_x() {
             "X0XX 0XXX 00XX 00XX",
         ),
         (
-            json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [{"port": "web"}], "to": [{"namespaceSelector": team_y}]}]}),
+            json!({
+                "podSelector": {}, "policyTypes": ["Egress"],
+                "egress": [{"ports": [{"port": "web"}], "to": [{"namespaceSelector": team_y}]}],
+            }),
             "X.00 .X00 XXXX XXXX",
         ),
         (
@@ -246,7 +249,8 @@ fn an_address_has_one_owner_by_claim() {
 fn what_has_no_room_is_denied_until_there_is_some() {
     let mut planner = Planner::with_limit(10);
     fill(&mut planner);
-    let from = |app: &str| json!({"podSelector": {"matchLabels": {"app": app}}, "ingress": [{"from": [{"namespaceSelector": {}}]}]});
+    let everybody = json!([{"namespaceSelector": {}}]);
+    let from = |app: &str| json!({"podSelector": {"matchLabels": {"app": app}}, "ingress": [{"from": everybody}]});
     set_policy(&mut planner, "x", "p", from("web"));
     assert_eq!(table(&planner), ALL);
     for last in 10..30 {
@@ -298,7 +302,10 @@ fn a_change_touches_what_differs_alone() {
 fn ten_thousand_peers_and_pods() {
     let mut planner = cluster();
     let peers: Vec<Value> = (0..10_000)
-        .map(|n| json!({"namespaceSelector": {"matchLabels": {"team": "y"}}, "podSelector": {"matchLabels": {"app": format!("a{n}")}}}))
+        .map(|n| {
+            let pods = json!({"matchLabels": {"app": format!("a{n}")}});
+            json!({"namespaceSelector": {"matchLabels": {"team": "y"}}, "podSelector": pods})
+        })
         .collect();
     set_policy(
         &mut planner,
