@@ -32,7 +32,12 @@ pub(crate) async fn list(
     labels: &str,
     fields: &str,
 ) -> Result<Vec<ObjectMeta>, Status> {
-    let params = ListParams::default().labels(labels).fields(fields);
+    let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    let params = ListParams {
+        label_selector: some(labels),
+        field_selector: some(fields),
+        ..ListParams::default()
+    };
     let (client, failed) = (client.clone(), |error: kube::Error| status(&error));
     Ok(match (resource, namespace) {
         (Resource::Nodes, _) => {
