@@ -98,8 +98,8 @@ pub struct Up {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub event_ttl: Duration,
 
-    /// Serve metrics.k8s.io, for kubectl top and autoscalers; false leaves it to a server that is installed with Helm, which takes over
-    /// nothing that it did not make (metrics-server's manifest takes its place in any case)
+    /// Serve metrics.k8s.io, for kubectl top and autoscalers; false leaves it to a server that is installed with Helm, which takes
+    /// over nothing that it did not make (metrics-server's manifest takes its place in any case)
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub metrics_api: bool,
 

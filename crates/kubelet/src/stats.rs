@@ -7,9 +7,9 @@
 //! control groups of containers (blocking) ---------+-------> cadvisor
 //! ```
 //!
-//! Containers are measured by the runtime, pods by their control groups, which the kubelet makes itself: upstream's way with runtimes
-//! that have no `PodSandboxStats`, and one way for all of them. Whoever asks waits for one collection, which all who ask meanwhile
-//! share; files are read off the async threads. Nothing is collected for nobody.
+//! Containers are measured by the runtime, pods by their control groups, which the kubelet makes itself: upstream's way with
+//! runtimes that have no `PodSandboxStats`, and one way for all of them. Whoever asks waits for one collection, which all who ask
+//! meanwhile share; files are read off the async threads. Nothing is collected for nobody.
 //!
 //! Rejected: `ListPodSandboxStats` where a runtime has it (two ways to one figure, and containerd 1.6 has none).
 

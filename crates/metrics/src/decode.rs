@@ -14,8 +14,8 @@ struct Sample<'t> {
     at: Option<i64>,
 }
 
-/// Takes what a node says into a batch. `now` is the time of samples that have none, nanoseconds since 1970. Lines that are no samples,
-/// or of other families, are passed over.
+/// Takes what a node says into a batch. `now` is the time of samples that have none, nanoseconds since 1970. Lines that are no
+/// samples, or of other families, are passed over.
 ///
 /// As metrics-server: a node, or a pod with a container, of which only a part is known is left out.
 pub(crate) fn decode(text: &str, node: &str, now: i64, batch: &mut Batch) {

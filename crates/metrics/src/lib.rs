@@ -7,9 +7,9 @@
 //!                        +--> objects of the API, by selector           +--> Points: the last and those before, rates
 //! ```
 //!
-//! It is an API server that is a part of another's process ([`LocalApi`]): requests come authorized, and who installs metrics-server
-//! gets its place. Nothing is scraped for nobody: a request finds points that are at most [`RESOLUTION`] old, or has them
-//! made, which all who ask meanwhile share. After a pause there is no point before, so that the first who asks waits for
+//! It is an API server that is a part of another's process ([`LocalApi`]): requests come authorized, and who installs
+//! metrics-server gets its place. Nothing is scraped for nobody: a request finds points that are at most [`RESOLUTION`] old, or
+//! has them made, which all who ask meanwhile share. After a pause there is no point before, so that the first who asks waits for
 //! [`FIRST_WINDOW`]. Kubelets are reached through the API, and objects are listed there with the caller's selectors: there is
 //! nothing to keep of them here, and no loop to run.
 //!

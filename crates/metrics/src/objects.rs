@@ -199,7 +199,15 @@ pub(crate) fn table(object: &Value) -> Value {
     let Some((_, first)) = rows.first() else {
         return json!({"columnDefinitions": [], "rows": []});
     };
-    let column = |name: &str, format: &str, description: &str| json!({"name": name, "type": "string", "format": format, "description": description, "priority": 0});
+    let column = |name: &str, format: &str, description: &str| {
+        json!({
+            "name": name,
+            "type": "string",
+            "format": format,
+            "description": description,
+            "priority": 0,
+        })
+    };
     let names: Vec<&String> = first.keys().collect();
     let mut columns = vec![column("Name", "name", "Name of the resource")];
     columns.extend(names.iter().map(|name| column(name, "quantity", "")));

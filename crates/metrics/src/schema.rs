@@ -19,7 +19,11 @@ pub(crate) fn document() -> Value {
             "apiVersion": text("The version of the representation."),
             "kind": text("The kind of the object."),
             "metadata": {"type": "object", "description": "Standard object's metadata."},
-            "timestamp": {"type": "string", "format": "date-time", "description": "The end of the time in which usage was measured."},
+            "timestamp": {
+                "type": "string",
+                "format": "date-time",
+                "description": "The end of the time in which usage was measured.",
+            },
             "window": text("The length of that time."),
         });
         properties[own.0] = own.1;

@@ -7,8 +7,8 @@ use knarr_auth::route::ApiRequest;
 use knarr_meta::status::Status;
 use serde_json::Value;
 
-/// A group-version whose requests are answered in this process. They have been authenticated, authorized and counted before, and end
-/// after the time that any request has.
+/// A group-version whose requests are answered in this process. They have been authenticated, authorized and counted before, and
+/// end after the time that any request has.
 #[async_trait]
 pub trait LocalApi: Debug + Send + Sync {
     fn group(&self) -> &'static str;

@@ -1,7 +1,8 @@
 //! APIServices of what is served here: upstream's autoregister and crd-registration controllers.
 //!
-//! The program's own group-versions get theirs when the server starts, and are not looked after later: who deletes or changes one has
-//! it until the next start. Those of custom resources come and go with their definitions. One without the label is its writer's.
+//! The program's own group-versions get theirs when the server starts, and are not looked after later: who deletes or changes one
+//! has it until the next start. Those of custom resources come and go with their definitions. One without the label is its
+//! writer's.
 
 use std::collections::BTreeMap;
 
@@ -142,8 +143,8 @@ pub fn plan(all: &BTreeMap<String, Wanted>, existing: &[Value], starting: bool) 
     steps
 }
 
-/// What is to be done at the start for group-versions that other parts of this process serve: theirs are made where there is none by that
-/// name, and those of what is served no more are deleted. One that names a Service is its writer's, whatever labels it.
+/// What is to be done at the start for group-versions that other parts of this process serve: theirs are made where there is none
+/// by that name, and those of what is served no more are deleted. One that names a Service is its writer's, whatever labels it.
 pub fn plan_local(all: &[Wanted], existing: &[Value]) -> Vec<Step> {
     let name = |wanted: &Wanted| name_of(&wanted.group, &wanted.version);
     let is_there = |wanted: &&Wanted| {

@@ -98,7 +98,8 @@ mod tests {
         let series: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         let labels = |result| {
             format!(
-                "prober_probe_total{{container=\"c\",namespace=\"shop\",pod=\"web\",pod_uid=\"u1\",probe_type=\"Readiness\",result=\"{result}\"}}"
+                "prober_probe_total{{container=\"c\",namespace=\"shop\",pod=\"web\",pod_uid=\"u1\",\
+                 probe_type=\"Readiness\",result=\"{result}\"}}"
             )
         };
         let wanted = [
