@@ -175,9 +175,9 @@ fn duration(nanos: i64) -> String {
     };
     match nanos {
         0 => "0s".to_owned(),
-        ..1_000 => format!("{nanos}ns"),
-        ..1_000_000 => format!("{}µs", decimal(nanos, 1_000)),
-        ..1_000_000_000 => format!("{}ms", decimal(nanos, 1_000_000)),
+        1..1_000 => format!("{nanos}ns"),
+        1_000..1_000_000 => format!("{}µs", decimal(nanos, 1_000)),
+        1_000_000..1_000_000_000 => format!("{}ms", decimal(nanos, 1_000_000)),
         _ => {
             let minutes = nanos / 60_000_000_000;
             let seconds = decimal(nanos % 60_000_000_000, 1_000_000_000);

@@ -1,6 +1,9 @@
 //! The chain every request passes: parse, authenticate, impersonate, authorize, limit, dispatch, answer.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, request::Parts};
 use knarr_api::{Served, kind::text};
@@ -161,6 +164,7 @@ impl Chain<'_> {
             true => None,
             false => deadline::asked(self.request.query)?,
         };
+        let limit = asked.unwrap_or(deadline::REQUEST_TIMEOUT);
         let user = self.user(peer).await?;
         authz::check(&*core.authorizer, &user, info)?;
         if !info.is_resource {
@@ -176,7 +180,7 @@ impl Chain<'_> {
             return self.pass(&route, &user, body, extensions).await;
         }
         if let Some(local) = core.aggregation.locals.find(info.group, info.version) {
-            return Box::pin(self.local(&local, peer)).await;
+            return Box::pin(self.local(&local, peer, limit)).await;
         }
         let served = self.served.ok_or_else(Status::path_not_found)?;
         self.check_scope(served)?;
@@ -226,7 +230,6 @@ impl Chain<'_> {
             }
         };
         // A future that is kept on the heap makes this one, which every request has, small.
-        let limit = asked.unwrap_or(deadline::REQUEST_TIMEOUT);
         tokio::time::timeout(limit, Box::pin(handled))
             .await
             .unwrap_or_else(|_| Err(late()))
@@ -253,13 +256,13 @@ impl Chain<'_> {
     }
 
     /// Has the request answered by the part of this process that serves its group-version, as a request like any other.
-    async fn local(&self, local: &Local, peer: &Peer) -> Answer {
+    async fn local(&self, local: &Local, peer: &Peer, limit: Duration) -> Answer {
         let reads = matches!(self.request.info.verb, "get" | "list");
         let _place = match peer {
             Peer::Local(_) => self.core.limits.enter_component().await?,
             Peer::Connection { .. } => self.core.limits.enter(!reads)?,
         };
-        tokio::time::timeout(REQUEST_TIMEOUT, local.answer(self.request))
+        tokio::time::timeout(limit, local.answer(self.request))
             .await
             .unwrap_or_else(|_| Err(late()))
     }
