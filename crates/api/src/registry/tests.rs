@@ -218,10 +218,12 @@ fn exercise(kind: &crate::Kind, mut object: Value) {
     strategy.default(&mut object);
     strategy.prepare_create(&mut object);
     let mut errors = strategy.validate_create(&object).len();
+    errors += strategy.warnings(&object, None, Part::Main).len();
     for part in [Part::Main, Part::Status, Part::Subresource("finalize")] {
         let mut new = object.clone();
         strategy.prepare_update(&mut new, &old, part);
         errors += strategy.validate_update(&new, &old, part).len();
+        errors += strategy.warnings(&new, Some(&old), part).len();
         errors += usize::from(strategy.changes_generation(&new, &old));
     }
     let values = strategy.field_values(&object).len() + strategy.cells(&object, 0).len();
