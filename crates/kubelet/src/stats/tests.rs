@@ -20,7 +20,7 @@ fn container(cpu: u64) -> Container {
             cpu: Some(v1::CpuUsage {
                 timestamp: at,
                 usage_core_nano_seconds: value(cpu),
-                usage_nano_cores: None,
+                ..Default::default()
             }),
             memory: Some(v1::MemoryUsage {
                 timestamp: at,
