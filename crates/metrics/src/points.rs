@@ -163,8 +163,11 @@ mod tests {
         }
     }
 
-    /// Millicores of the node and of the container after each batch; their windows, in seconds.
-    fn check(batches: Vec<(Point, Point)>) -> Vec<(Option<(u64, i64)>, Option<(u64, i64)>)> {
+    /// Millicores and their window in seconds.
+    type Rate = Option<(u64, i64)>;
+
+    /// What is shown of the node and of the container after each batch.
+    fn check(batches: Vec<(Point, Point)>) -> Vec<(Rate, Rate)> {
         let mut points = Points::default();
         let shown = |usage: Usage| (usage.cpu / 1_000_000, usage.window / SECOND);
         batches
