@@ -12,6 +12,7 @@ use nix::{
 use crate::{
     Error, Transaction,
     kernel::{self, message},
+    ports,
     table::Table,
     transaction::Encoded,
     wire::{self, Attributes, Header, Message, Writer},
@@ -37,7 +38,6 @@ pub struct Connection {
     socket: Socket,
     /// Of the next message.
     sequence: u32,
-    port: u32,
     /// What the socket takes in one piece by now.
     send_bytes: usize,
 }
@@ -48,14 +48,14 @@ impl Connection {
     pub fn open() -> Result<Self, Error> {
         let open = || {
             let mut socket = Socket::new(NETLINK_NETFILTER)?;
-            let address = socket.bind_auto()?;
+            ports::bind(&mut socket)?;
             socket.connect(&SocketAddr::new(0, 0))?;
             // Which attribute was wrong, and why in words; without a copy of the message.
             socket.set_ext_ack(true)?;
             socket.set_cap_ack(true)?;
-            Ok((socket, address.port_number()))
+            Ok(socket)
         };
-        let (socket, port) = open().map_err(Error::Socket)?;
+        let socket = open().map_err(Error::Socket)?;
         // Best effort: an answer that is lost is noticed.
         if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BYTES).is_err() {
             let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BYTES);
@@ -63,14 +63,8 @@ impl Connection {
         Ok(Self {
             socket,
             sequence: 1,
-            port,
             send_bytes: 0,
         })
-    }
-
-    /// What names this socket as the author of changes to a [`crate::Monitor`].
-    pub fn port(&self) -> u32 {
-        self.port
     }
 
     /// Applies a transaction: all of it, or nothing if an error is returned but [`Error::NoAnswer`].

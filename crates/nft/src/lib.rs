@@ -23,6 +23,7 @@ mod error;
 mod kernel;
 mod monitor;
 mod netlink;
+mod ports;
 mod rule;
 mod set;
 mod table;

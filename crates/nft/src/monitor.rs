@@ -2,22 +2,20 @@
 
 use std::io;
 
-use netlink_sys::{
-    AsyncSocket, AsyncSocketExt, Socket, SocketAddr, TokioSocket, protocols::NETLINK_NETFILTER,
-};
+use netlink_sys::{AsyncSocket, AsyncSocketExt, Socket, TokioSocket, protocols::NETLINK_NETFILTER};
 use nix::{
     errno::Errno,
     sys::socket::{setsockopt, sockopt},
 };
 
-use crate::{kernel, table::Table, wire};
+use crate::{kernel, ports, table::Table, wire};
 
 /// What may wait to be read: some thousand changes. Beyond that it is known that some were lost.
 const RECEIVE_BYTES: usize = 4 << 20;
 /// The kernel fills a page or so a datagram.
 const DATAGRAM_BYTES: usize = 64 << 10;
 
-/// The changes made to the rulesets of the network namespace in which it was opened, from then on.
+/// The changes that other processes make to the rulesets of the network namespace in which it was opened, from then on.
 pub struct Monitor {
     socket: TokioSocket,
     buffer: Vec<u8>,
@@ -30,8 +28,9 @@ impl Monitor {
     /// When there is no netfilter.
     pub fn open() -> io::Result<Self> {
         let mut socket = TokioSocket::new(NETLINK_NETFILTER)?;
-        socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
+        ports::bind(socket.socket_mut())?;
         let plain: &Socket = socket.socket_ref();
+        ports::leave_out_ours(plain)?;
         if setsockopt(plain, sockopt::RcvBufForce, &RECEIVE_BYTES).is_err() {
             let _ = setsockopt(plain, sockopt::RcvBuf, &RECEIVE_BYTES);
         }
@@ -42,12 +41,12 @@ impl Monitor {
         })
     }
 
-    /// Waits until somebody else than the socket at `port` (see [`crate::Connection::port`]) changes one of `tables`, or may have:
-    /// changes that come faster than they are read are lost. May be cancelled and called again.
+    /// Waits until another process changes one of `tables`, or may have: changes that come faster than they are read are lost. May be
+    /// cancelled and called again.
     ///
     /// # Errors
     /// When the socket fails.
-    pub async fn changed(&mut self, tables: &[Table], port: u32) -> io::Result<()> {
+    pub async fn changed(&mut self, tables: &[Table]) -> io::Result<()> {
         loop {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer).await {
@@ -57,7 +56,7 @@ impl Monitor {
             }
             let foreign = wire::messages(&self.buffer).any(|message| {
                 message.kind != kernel::message::NEW_GENERATION
-                    && message.port != port
+                    && !ports::is_ours(message.port)
                     && tables.iter().any(|table| {
                         message.family() == Some(table.family.number())
                             && message.attributes().text(kernel::table::NAME) == Some(&*table.name)

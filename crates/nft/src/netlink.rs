@@ -9,9 +9,6 @@ use tracing::warn;
 
 use crate::{Connection, Error, Monitor, Table, Transaction};
 
-/// How often a whole table is offered while others change theirs.
-const ATTEMPTS: usize = 5;
-
 /// First pause after the kernel refused a transaction or somebody else changed the table; doubled up to [`RETRY_MAX`].
 const RETRY_BASE: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -53,10 +50,6 @@ pub struct Netlink {
     tables: [Table; 1],
     connection: Option<Connection>,
     monitor: Option<Monitor>,
-    /// Whose changes are ours.
-    port: u32,
-    /// Somebody has changed something between a replacement and the monitor's start.
-    missed: bool,
 }
 
 impl Netlink {
@@ -65,19 +58,7 @@ impl Netlink {
             tables: [table],
             connection: None,
             monitor: None,
-            port: 0,
-            missed: false,
         }
-    }
-
-    /// Listens from now on. The table was made with `generation`; a later one means that something was missed.
-    fn watch(&mut self, generation: u32) -> Result<(), Error> {
-        self.monitor = Some(Monitor::open().map_err(Error::Socket)?);
-        self.missed = match &mut self.connection {
-            Some(connection) => connection.generation()? != generation,
-            None => true,
-        };
-        Ok(())
     }
 }
 
@@ -87,56 +68,30 @@ impl Kernel for Netlink {
             Some(connection) => connection,
             None => Connection::open()?,
         };
-        self.port = connection.port();
-        if replaces {
-            // Nobody is to tell us of each of our own elements.
-            self.monitor = None;
+        if replaces && self.monitor.is_none() {
+            // Before the table is made: what others do from then on is not missed.
+            self.monitor = Some(Monitor::open().map_err(Error::Socket)?);
         }
         let work = move || {
-            let generation = if replaces {
-                replace(&mut connection, &transaction)
-            } else {
-                connection.commit(&transaction, None).map(|()| 0)
-            };
-            (connection, generation)
+            let applied = connection.commit(&transaction, None);
+            (connection, applied)
         };
-        let (connection, generation) = match tokio::task::spawn_blocking(work).await {
+        let (connection, applied) = match tokio::task::spawn_blocking(work).await {
             Ok(done) => done,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         };
-        let generation = generation?;
+        applied?;
         self.connection = Some(connection);
-        if replaces {
-            self.watch(generation)?;
-        }
         Ok(())
     }
 
     async fn changed(&mut self) {
-        if std::mem::take(&mut self.missed) {
-            return;
-        }
         let Some(monitor) = &mut self.monitor else {
             return pending().await;
         };
-        if let Err(error) = monitor.changed(&self.tables, self.port).await {
+        if let Err(error) = monitor.changed(&self.tables).await {
             warn!(%error, table = %self.tables[0], "cannot see whether others change our rules");
             self.monitor = None;
-        }
-    }
-}
-
-/// Makes the table; the generation of the ruleset since.
-fn replace(connection: &mut Connection, transaction: &Transaction) -> Result<u32, Error> {
-    let mut attempts = 0;
-    loop {
-        let generation = connection.generation()?;
-        attempts += 1;
-        match connection.commit(transaction, Some(generation)) {
-            // Generation 0 is none.
-            Ok(()) => return Ok(generation.checked_add(1).unwrap_or(1)),
-            Err(Error::Changed) if attempts < ATTEMPTS => {}
-            Err(error) => return Err(error),
         }
     }
 }
