@@ -241,6 +241,23 @@ fn type_errors_are_gos() {
 }
 
 #[test]
+fn base64_has_no_idle_bits() {
+    for (text, wanted) in [
+        ("", ""),
+        ("aGVs", "aGVs"),
+        ("aGk=", "aGk="),
+        ("aGl=", "aGk="),
+        ("aA==", "aA=="),
+        ("aP==", "aA=="),
+        ("aG\nl\r=", "aGk="),
+    ] {
+        let mut secret = json!({"data": {"a": text}});
+        strict::check(schema("io.k8s.api.core.v1.Secret"), &mut secret).unwrap();
+        assert_eq!(secret["data"]["a"], wanted, "{text:?}");
+    }
+}
+
+#[test]
 fn values_get_the_form_go_would_write() {
     let mut object = json!({
         "metadata": {

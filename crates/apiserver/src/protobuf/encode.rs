@@ -3,7 +3,10 @@
 //! What is no pointer in Go is always written, zero or not; what is one only where it is there. Maps are written in the order of
 //! their keys. Fields that the table does not know are left out, as they are by who reads JSON into a Go type.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine, alphabet,
+    engine::{GeneralPurpose, GeneralPurposeConfig},
+};
 use knarr_registry::cache::messages::Message;
 use serde_json::{Map, Value};
 
@@ -12,6 +15,12 @@ use super::{
     table::{Field, Presence, Type, message},
     wire,
 };
+
+/// As Go reads it: the idle bits of a last digit may be anything.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
 
 /// Messages within messages, at most: more than a tree that was read can have.
 const MAX_DEPTH: usize = 256;
@@ -177,7 +186,7 @@ fn write_value(
         }
         Type::Bytes => {
             let text = value.as_str().ok_or_else(malformed)?;
-            let bytes = STANDARD.decode(text).map_err(|_| malformed())?;
+            let bytes = BASE64.decode(text).map_err(|_| malformed())?;
             wire::put_bytes(out, number, &bytes);
         }
         Type::Integer => {

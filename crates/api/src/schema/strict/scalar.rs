@@ -71,13 +71,35 @@ fn is_rfc_3339(text: &[u8]) -> bool {
     zone == b"Z" || digits(zone, b"+00:00") || digits(zone, b"-00:00")
 }
 
-/// Standard base64 with padding; line breaks are allowed and dropped.
+/// Standard base64 with padding; line breaks are allowed and dropped. Bits of the last digit that no byte needs are zero
+/// afterwards: Go's clients send any, and other decoders refuse them.
 pub(super) fn base64(text: &str) -> Normal {
-    if text.bytes().any(|byte| matches!(byte, b'\r' | b'\n')) {
-        let joined: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
-        return check_base64(&joined).map(|()| Some(joined));
+    let broken = text.bytes().any(|byte| matches!(byte, b'\r' | b'\n'));
+    let joined = broken.then(|| text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect());
+    let joined: Option<String> = joined;
+    let whole = joined.as_deref().unwrap_or(text);
+    check_base64(whole)?;
+    Ok(without_idle_bits(whole).or(joined))
+}
+
+/// The text with the bits of its last digit zero that its padding leaves over, if they are not.
+fn without_idle_bits(text: &str) -> Option<String> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.trim_end_matches('=');
+    let idle = match text.len().checked_sub(digits.len())? {
+        1 => 0b11,
+        2 => 0b1111,
+        _ => return None,
+    };
+    let last = *digits.as_bytes().last()?;
+    let value = DIGITS.iter().position(|digit| *digit == last)?;
+    if value & idle == 0 {
+        return None;
     }
-    check_base64(text).map(|()| None)
+    let kept = digits.get(..digits.len() - 1)?;
+    let padding = &text[digits.len()..];
+    let last = char::from(*DIGITS.get(value & !idle)?);
+    Some(format!("{kept}{last}{padding}"))
 }
 
 fn check_base64(text: &str) -> Result<(), String> {
