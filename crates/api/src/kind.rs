@@ -306,6 +306,17 @@ impl Kind {
         }
     }
 
+    /// Whether finalizers without a domain are those that everybody knows alone: upstream asks it of the groups whose validation
+    /// stands on that of core.
+    pub fn has_standard_finalizers(&self) -> bool {
+        let apart = [
+            "admissionregistration.k8s.io",
+            "apiextensions.k8s.io",
+            "apiregistration.k8s.io",
+        ];
+        self.is_built_in() && !apart.contains(&&*self.group)
+    }
+
     /// One of the program's own.
     pub fn is_built_in(&self) -> bool {
         matches!(self.strategy, Behaviour::BuiltIn(_))

@@ -1,7 +1,9 @@
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
-use super::{validate, validate_label_selector, validate_update, validate_with};
+use super::{
+    validate, validate_label_selector, validate_standard_finalizers, validate_update, validate_with,
+};
 use crate::{
     field::{ErrorList, Path},
     names,
@@ -14,6 +16,24 @@ fn check(errors: &ErrorList, expected: Expect) {
 
 fn path() -> Path {
     Path::new("metadata")
+}
+
+#[test]
+fn finalizers_without_a_domain_are_known() {
+    let good =
+        json!({"finalizers": ["kubernetes", "orphan", "foregroundDeletion", "example.com/f"]});
+    check(&validate_standard_finalizers(&good, &path()), expect![[""]]);
+    check(
+        &validate_standard_finalizers(&json!({}), &path()),
+        expect![[""]],
+    );
+    let bad = json!({"finalizers": ["example.com/f", "foo"]});
+    check(
+        &validate_standard_finalizers(&bad, &path()),
+        expect![[
+            r#"metadata.finalizers[1]: Invalid value: "foo": name is neither a standard finalizer name nor is it fully qualified"#
+        ]],
+    );
 }
 
 #[test]

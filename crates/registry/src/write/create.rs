@@ -204,8 +204,11 @@ fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
             false => unsafe_segment,
         }
     };
-    let mut errors =
-        object_meta::validate_with(meta, write.kind.namespaced(), name, &Path::new("metadata"));
+    let path = Path::new("metadata");
+    let mut errors = object_meta::validate_with(meta, write.kind.namespaced(), name, &path);
+    if write.kind.has_standard_finalizers() {
+        errors.extend(object_meta::validate_standard_finalizers(meta, &path));
+    }
     errors.extend(strategy.validate_create(tree));
     errors
 }

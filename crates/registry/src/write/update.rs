@@ -460,7 +460,11 @@ fn validate(
         tree.get("metadata").unwrap_or(&null),
         old.get("metadata").unwrap_or(&null),
     );
-    let mut errors = object_meta::validate_update(meta, old_meta, &Path::new("metadata"));
+    let path = Path::new("metadata");
+    let mut errors = object_meta::validate_update(meta, old_meta, &path);
+    if write.kind.has_standard_finalizers() {
+        errors.extend(object_meta::validate_standard_finalizers(meta, &path));
+    }
     errors.extend(write.kind.strategy.validate_update(tree, old, part));
     if !errors.is_empty() {
         return Err(Status::invalid(
