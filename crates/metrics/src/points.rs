@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 /// A container that is younger tells little: what it does at its start is not what it does.
 const YOUNGEST_NANOS: i64 = 10_000_000_000;
+/// One that is older has been there for long, and what it did in all that time is not what it does.
+const OLDEST_NANOS: i64 = 15_000_000_000;
 
 /// Figures of a node or container at a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,8 +115,9 @@ fn before_of(new: Point, last: Option<&Point>, before: Option<&Point>) -> Option
 
 /// Of a container that has come since the last batch.
 fn at_start(new: Point) -> Option<Point> {
-    let old_enough = new.at.saturating_sub(new.started) >= YOUNGEST_NANOS;
-    (new.started > 0 && old_enough).then_some(Point {
+    let age = new.at.saturating_sub(new.started);
+    let is_new = (YOUNGEST_NANOS..OLDEST_NANOS).contains(&age);
+    (new.started > 0 && is_new).then_some(Point {
         at: new.started,
         cpu: 0,
         ..new
@@ -209,8 +212,26 @@ mod tests {
             (node(130), point(130, 105, 11)),
         ]);
         let containers: Vec<_> = found.into_iter().map(|(_, container)| container).collect();
-        // Old enough at first sight; too young; as a container with two points.
-        assert_eq!(containers, [Some((555, 90)), None, Some((500, 20))]);
+        // Too old to tell from its whole life; too young; as a container with two points.
+        assert_eq!(containers, [None, None, Some((500, 20))]);
+    }
+
+    #[test]
+    fn a_container_that_has_just_come_is_told_from_its_start() {
+        for (age, wanted) in [
+            (9_i64, None),
+            (10, Some((500, 10))),
+            (14, Some((500, 14))),
+            (15, None),
+            (700, None),
+        ] {
+            let cpu = Point {
+                cpu: age.unsigned_abs() * 500_000_000,
+                ..point(1_000, 1_000 - age, 0)
+            };
+            let found = check(vec![(point(1_000, 0, 1), cpu)]);
+            assert_eq!(found[0].1, wanted, "{age} s");
+        }
     }
 
     #[test]
