@@ -103,6 +103,8 @@ pub fn negotiate(accept: &str, shapes: Shapes, objects: Objects) -> Result<Accep
         return Ok(json);
     }
     let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(clause).collect();
+    // A weight of zero is what the client does not want.
+    clauses.retain(|clause| clause.quality > 0.0);
     clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     clauses
         .iter()

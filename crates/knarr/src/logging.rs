@@ -10,9 +10,12 @@ use crate::cli::{Log, LogFormat};
 /// Name of the log file in the data directory.
 pub const FILE: &str = "knarr.log";
 
+/// Whoever connects can have these say something, and before it is known who that is.
+const QUIET: &str = "rustls=error";
+
 /// Starts logging for the process. On a terminal the log goes to a file: the terminal shows progress.
 pub fn start(log: &Log, data_dir: &Path) -> Result<()> {
-    let filter = EnvFilter::try_new(&log.log_level)
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", log.log_level))
         .with_context(|| format!("--log-level {:?} is not a level or filter", log.log_level))?;
     let path = match &log.log_file {
         Some(path) => Some(path.clone()),

@@ -41,6 +41,12 @@ fn chooses_what_clients_ask_for() {
         Some((Json, Shape::Object)),
     );
     check(
+        "application/vnd.kubernetes.protobuf;q=0, application/json;q=0.1",
+        Shapes::Object,
+        Some((Json, Shape::Object)),
+    );
+    check("application/json;q=0", Shapes::Object, None);
+    check(
         "text/html, */*;q=0.8",
         Shapes::Object,
         Some((Json, Shape::Object)),
