@@ -250,7 +250,8 @@ func (c *clients) metadataOnly(ctx context.Context) error {
 	if len(list.Items) == 0 || list.Items[0].Labels["paged"] != "yes" {
 		return fmt.Errorf("%d objects", len(list.Items))
 	}
-	return step.Want("the kind", list.Items[0].Kind, "PartialObjectMetadata")
+	// In protobuf, which this client asks for, the items of a list do not say their kind.
+	return step.Want("the namespace", list.Items[0].Namespace, namespace)
 }
 
 func (c *clients) deleteCollection(ctx context.Context) error {
