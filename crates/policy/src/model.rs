@@ -1,7 +1,7 @@
 //! What policies and pods say, free of the API's shapes.
 //!
 //! A rule of a policy becomes sets: of addresses that its pod peers have, of ranges of addresses (`ipBlock`), of port numbers
-//! for each protocol, and of what its named ports are. Sets are values: equal ones of any policies are one.
+//! for each protocol, and of what its named ports are. Sets are values: equal ones of a namespace's policies are one.
 
 use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
 
@@ -19,6 +19,10 @@ use crate::ranges::{Range, merged, without};
 
 /// Most different combinations of peers and ports that one policy may have in one direction; a policy with more allows nothing.
 pub const CLAUSES_MAX: usize = 2048;
+
+/// Most ranges of addresses and ports that one policy may have in one direction, also as what its exceptions leave: room for every
+/// other port of a protocol. A policy with more allows nothing.
+pub const RANGES_MAX: usize = 40_000;
 
 pub type Labels = BTreeMap<String, String>;
 
@@ -75,6 +79,16 @@ pub enum SetSpec {
     Named(Vec<(Protocol, String)>),
 }
 
+impl SetSpec {
+    /// How many elements it has whatever pods there are.
+    pub fn ranges(&self) -> usize {
+        match self {
+            Self::Blocks(ranges) | Self::Ports(ranges) => ranges.len(),
+            Self::Pods(_) | Self::Named(_) => 0,
+        }
+    }
+}
+
 /// Which ports a clause is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ports<S> {
@@ -112,6 +126,7 @@ impl Policy {
         let spec = policy.spec.clone().unwrap_or_default();
         let mut reader = Reader {
             namespace: &namespace,
+            ranges: 0,
             complaint: None,
         };
         // An absent selector is an empty one.
@@ -121,10 +136,12 @@ impl Policy {
         let ingress: Vec<_> = ingress
             .flat_map(|rule| reader.rule(rule.from.as_deref(), rule.ports.as_deref()))
             .collect();
+        let ingress_ranges = std::mem::take(&mut reader.ranges);
         let egress = spec.egress.iter().flatten();
         let egress: Vec<_> = egress
             .flat_map(|rule| reader.rule(rule.to.as_deref(), rule.ports.as_deref()))
             .collect();
+        let egress_ranges = std::mem::take(&mut reader.ranges);
         // Upstream's default: ingress always, egress if there are rules for it.
         let types = spec.policy_types.clone().filter(|types| !types.is_empty());
         let isolates = |name: &str, default: bool| {
@@ -134,8 +151,8 @@ impl Policy {
         };
         let has_egress = spec.egress.as_ref().is_some_and(|rules| !rules.is_empty());
         let clauses = [
-            isolates("Ingress", true).then(|| reader.bounded(ingress)),
-            isolates("Egress", has_egress).then(|| reader.bounded(egress)),
+            isolates("Ingress", true).then(|| reader.bounded(ingress, ingress_ranges)),
+            isolates("Egress", has_egress).then(|| reader.bounded(egress, egress_ranges)),
         ];
         let complaint = reader.complaint;
         Self {
@@ -152,6 +169,8 @@ impl Policy {
 /// Reads the rules of one policy.
 struct Reader<'a> {
     namespace: &'a str,
+    /// How many the sets have that were read.
+    ranges: usize,
     complaint: Option<String>,
 }
 
@@ -170,14 +189,19 @@ impl Reader<'_> {
         }
     }
 
-    fn bounded<S>(&mut self, clauses: Vec<Clause<S>>) -> Vec<Clause<S>> {
-        if clauses.len() <= CLAUSES_MAX {
+    fn bounded<S>(&mut self, clauses: Vec<Clause<S>>, ranges: usize) -> Vec<Clause<S>> {
+        if clauses.len() > CLAUSES_MAX {
+            self.complain(format!(
+                "{} combinations of peers and ports are more than the {CLAUSES_MAX} that a policy may have: it allows none of them",
+                clauses.len()
+            ));
+        } else if ranges > RANGES_MAX {
+            self.complain(format!(
+                "{ranges} ranges are more than the {RANGES_MAX} that a policy may have: it allows none of them"
+            ));
+        } else {
             return clauses;
         }
-        self.complain(format!(
-            "{} combinations of peers and ports are more than the {CLAUSES_MAX} that a policy may have: it allows none of them",
-            clauses.len()
-        ));
         Vec::new()
     }
 
@@ -236,6 +260,7 @@ impl Reader<'_> {
             .map(SetSpec::Pods);
         let blocks = Some(merged(blocks)).filter(|blocks| !blocks.is_empty());
         let blocks = blocks.map(SetSpec::Blocks);
+        self.ranges += blocks.as_ref().map_or(0, SetSpec::ranges);
         pods.into_iter().chain(blocks).map(Arc::new).collect()
     }
 
@@ -271,6 +296,7 @@ impl Reader<'_> {
         named.dedup();
         let numbers = numbers.into_iter().filter_map(|(protocol, ranges)| {
             let ranges = Some(merged(ranges)).filter(|ranges| !ranges.is_empty())?;
+            self.ranges += ranges.len();
             Some(Ports::Numbers(protocol, Arc::new(SetSpec::Ports(ranges))))
         });
         let named = Some(named).filter(|named| !named.is_empty());

@@ -135,6 +135,26 @@ fn a_policy_of_too_many_combinations_allows_none() {
 }
 
 #[test]
+fn a_policy_of_too_many_ranges_allows_none() {
+    let excepts = |count: usize| -> Vec<String> {
+        let hole = |n: usize| format!("10.{}.{}.{}/32", n >> 15, (n >> 7) & 255, (n & 127) * 2);
+        (0..count).map(hole).collect()
+    };
+    let block =
+        |holes| json!([{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": excepts(holes)}}]}]);
+    // What is before the first hole is none.
+    let most = policy(json!({"ingress": block(RANGES_MAX)}));
+    assert_eq!(most.clauses[0].as_ref().map(Vec::len), Some(1));
+    assert_eq!(most.complaint, None);
+    let types = ["Ingress", "Egress"];
+    let more =
+        policy(json!({"policyTypes": types, "ingress": block(RANGES_MAX + 1), "egress": [{}]}));
+    assert_eq!(more.clauses[0], Some(Vec::new()));
+    assert_eq!(more.clauses[1].as_ref().map(Vec::len), Some(1));
+    assert!(more.complaint.is_some());
+}
+
+#[test]
 fn huge_rules_are_few_clauses() {
     let peers: Vec<Value> = (0..10_000)
         .map(|n| json!({"podSelector": {"matchLabels": {"app": format!("a{n}")}}}))
