@@ -21,6 +21,7 @@ mod layout;
 mod matcher;
 mod model;
 mod planner;
+mod quota;
 mod ranges;
 mod sets;
 #[cfg(test)]
@@ -212,7 +213,6 @@ impl NetworkPolicies {
         let mut planner = self.planner();
         let mut pauses = Pauses::default();
         let mut waiting = Vec::new();
-        let mut is_full = false;
         // None of what is there is relied on.
         let mut replace = true;
         loop {
@@ -221,12 +221,6 @@ impl NetworkPolicies {
             }
             self.look(&mut planner);
             planner.fill_up();
-            let was_full = std::mem::replace(&mut is_full, planner.sets.is_cut());
-            if is_full && !was_full {
-                warn!(
-                    "network policies are about more pods than there is room for; the others are denied"
-                );
-            }
             let transaction = self.transaction(&planner, replace);
             if !transaction.is_empty()
                 && let Err(error) = kernel.apply(transaction, replace).await

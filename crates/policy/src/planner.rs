@@ -9,6 +9,8 @@
 //! more than the API, which learns it later and forgets it too early: until the plugin takes an address back, its pod stays as
 //! isolated as it was when it was last seen, and one that was never seen is isolated from everybody.
 
+mod chains;
+mod cuts;
 mod isolation;
 
 use std::{
@@ -17,9 +19,14 @@ use std::{
     sync::Arc,
 };
 
-pub use isolation::ChainId;
-use isolation::{Chains, PolicyId, PolicyInUse};
+pub use chains::ChainId;
+use chains::Chains;
+use cuts::Cut;
+pub use isolation::PolicyId;
+use isolation::PolicyInUse;
 
+#[cfg(test)]
+use crate::quota::Limits;
 use crate::{
     changes::Changes,
     model::{Clause, Direction, Labels, PodFacts, Policy},
@@ -44,6 +51,8 @@ struct Pod {
     policies: BTreeSet<PolicyId>,
     /// By [`Direction::index`].
     chains: [Option<ChainId>; 2],
+    /// Why one of them denies what policies allow.
+    cut: [Option<Cut>; 2],
 }
 
 impl Pod {
@@ -69,14 +78,22 @@ pub struct Planner {
     pub sets: Sets,
     pub changes: Changes,
     complaints: Vec<Complaint>,
+    /// Those that want sets for which there was no room.
+    partial: BTreeSet<PolicyId>,
+    /// Those of whose chains one is cut.
+    cut: BTreeSet<Uid>,
+    /// Of these two, those that nobody was told of yet.
+    untold_policies: BTreeSet<PolicyId>,
+    untold_pods: BTreeSet<Uid>,
 }
 
 impl Planner {
-    /// One that has no room for more elements.
+    /// One that has as much room as the test says.
     #[cfg(test)]
-    pub fn with_limit(elements: usize) -> Self {
+    pub fn with_limits(sets: Limits, elements: Limits, rules: Limits) -> Self {
         Self {
-            sets: Sets::with_limit(elements),
+            sets: Sets::with_limits(sets, elements),
+            chains: Chains::with_limits(rules),
             ..Self::default()
         }
     }
@@ -191,18 +208,6 @@ impl Planner {
         }
     }
 
-    /// What users should know, once.
-    pub fn take_complaints(&mut self) -> Vec<Complaint> {
-        std::mem::take(&mut self.complaints)
-    }
-
-    /// Fills sets for which there was no room before.
-    pub fn fill_up(&mut self) {
-        for id in self.sets.take_cut() {
-            self.fill(id);
-        }
-    }
-
     pub fn isolated(&self) -> &BTreeMap<(Direction, Ipv4Addr), ChainId> {
         &self.isolated
     }
@@ -232,7 +237,7 @@ impl Planner {
         }
         self.owns(uid, &before, &pod.addresses);
         self.bring(&mut pod);
-        let (fresh, idle) = self.isolate(&mut pod, goes);
+        let (fresh, idle) = self.isolate(uid, &mut pod, goes);
         let after = pod.addresses.clone();
         if goes {
             self.forget(uid, &pod);

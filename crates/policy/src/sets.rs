@@ -1,4 +1,7 @@
-//! The sets that rules look into: one for each different [`SetSpec`] that is in use, whoever uses it.
+//! The sets that rules look into: one for each different [`SetSpec`] that a namespace's policies use.
+//!
+//! Namespaces do not share sets, so that each has a namespace whose share it takes, and one whose share is used up closes for that
+//! namespace alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,11 +15,26 @@ use crate::{
     changes::Changes,
     matcher::Matcher,
     model::{Labels, PodFacts, SetSpec},
+    planner::PolicyId,
+    quota::{Full, Limits, Quota},
 };
 
-/// Most elements that the sets of a node may have together: some hundred bytes of the kernel's memory each. What does not fit is
-/// not allowed.
-const ELEMENTS_MAX: usize = 1_000_000;
+/// Elements of sets: some hundred bytes of the kernel's memory each, and a hundred thousand of them less than a second of a
+/// replacement. What does not fit is not allowed.
+pub const ELEMENTS: Limits = Limits {
+    name: "addresses and ranges",
+    namespace: 100_000,
+    node: 300_000,
+    assured: 1_000,
+};
+
+/// Sets, of which the kernel looks for each by going through those before it: a few thousand are a second.
+pub const SETS: Limits = Limits {
+    name: "sets of peers and ports",
+    namespace: 2_048,
+    node: 4_096,
+    assured: 32,
+};
 
 /// Names a set; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,7 +49,10 @@ pub enum Member {
 
 pub struct Set {
     pub spec: Arc<SetSpec>,
-    uses: usize,
+    /// Whose policies use it.
+    namespace: String,
+    /// How often each policy uses it.
+    uses: HashMap<PolicyId, usize>,
     matcher: Matcher,
     /// How many pods bring each.
     members: HashMap<Member, u32>,
@@ -46,46 +67,45 @@ impl Set {
         self.members.contains_key(&member)
     }
 
-    /// How many elements it has whatever pods there are.
-    fn fixed(&self) -> usize {
-        match &*self.spec {
-            SetSpec::Blocks(ranges) | SetSpec::Ports(ranges) => ranges.len(),
-            SetSpec::Pods(_) | SetSpec::Named(_) => 0,
-        }
+    pub fn users(&self) -> impl Iterator<Item = PolicyId> {
+        self.uses.keys().copied()
     }
 }
 
 pub struct Sets {
-    /// By their specifications, as text.
-    by_spec: HashMap<String, SetId>,
+    /// By namespaces, and their specifications as text.
+    by_spec: HashMap<(String, String), SetId>,
     sets: BTreeMap<SetId, Set>,
     last: u64,
     /// Which sets a namespace's pods may be in. Those of all namespaces are beside it.
     by_namespace: HashMap<String, BTreeSet<SetId>>,
     named: BTreeSet<SetId>,
-    elements: usize,
-    limit: usize,
+    count: Quota,
+    elements: Quota,
     /// Those that want more than there was room for.
-    cut: BTreeSet<SetId>,
+    cut: BTreeMap<SetId, Full>,
+    /// Of these, those that nobody was told of yet.
+    untold: BTreeSet<SetId>,
 }
 
 impl Default for Sets {
     fn default() -> Self {
-        Self::with_limit(ELEMENTS_MAX)
+        Self::with_limits(SETS, ELEMENTS)
     }
 }
 
 impl Sets {
-    pub fn with_limit(limit: usize) -> Self {
+    pub fn with_limits(sets: Limits, elements: Limits) -> Self {
         Self {
             by_spec: HashMap::new(),
             sets: BTreeMap::new(),
             last: 0,
             by_namespace: HashMap::new(),
             named: BTreeSet::new(),
-            elements: 0,
-            limit,
-            cut: BTreeSet::new(),
+            count: Quota::new(sets),
+            elements: Quota::new(elements),
+            cut: BTreeMap::new(),
+            untold: BTreeSet::new(),
         }
     }
 
@@ -97,32 +117,41 @@ impl Sets {
         self.sets.get(&id)
     }
 
-    /// The set of this specification, and whether it is new and has to be filled. None if there is no room for it.
+    /// The set of this specification for a policy of a namespace, and whether it is new and has to be filled.
+    ///
+    /// # Errors
+    /// There is no room for it.
     pub fn take(
         &mut self,
         spec: &Arc<SetSpec>,
+        (namespace, policy): (&str, PolicyId),
         namespaces: &HashMap<String, Labels>,
         changes: &mut Changes,
-    ) -> Option<(SetId, bool)> {
-        let text = format!("{spec:?}");
-        if let Some(id) = self.by_spec.get(&text) {
-            self.sets.get_mut(id)?.uses += 1;
-            return Some((*id, false));
+    ) -> Result<(SetId, bool), Full> {
+        let key = (namespace.to_owned(), format!("{spec:?}"));
+        if let Some(id) = self.by_spec.get(&key) {
+            if let Some(set) = self.sets.get_mut(id) {
+                *set.uses.entry(policy).or_default() += 1;
+            }
+            if self.cut.contains_key(id) {
+                self.untold.insert(*id);
+            }
+            return Ok((*id, false));
         }
+        self.has_room_for(namespace, &[spec])?;
+        self.count.take(namespace, 1)?;
+        self.elements.take(namespace, spec.ranges())?;
         let matcher = match &**spec {
             SetSpec::Pods(peers) => Matcher::new(peers),
             _ => Matcher::default(),
         };
         let set = Set {
             spec: spec.clone(),
-            uses: 1,
+            namespace: namespace.to_owned(),
+            uses: [(policy, 1)].into(),
             matcher,
             members: HashMap::new(),
         };
-        if self.elements + set.fixed() > self.limit {
-            return None;
-        }
-        self.elements += set.fixed();
         self.last += 1;
         let id = SetId(self.last);
         match &**spec {
@@ -149,30 +178,52 @@ impl Sets {
             SetSpec::Blocks(_) | SetSpec::Ports(_) => {}
         }
         changes.set(id, false);
-        self.by_spec.insert(text, id);
+        self.by_spec.insert(key, id);
         self.sets.insert(id, set);
-        Some((id, true))
+        Ok((id, true))
+    }
+
+    /// Whether a namespace may have sets of these specifications, if it has none of them yet.
+    ///
+    /// # Errors
+    /// Says whose limit is in the way.
+    pub fn has_room_for(&self, namespace: &str, specs: &[&Arc<SetSpec>]) -> Result<(), Full> {
+        let ranges = specs.iter().map(|spec| spec.ranges()).sum();
+        self.count.has_room(namespace, specs.len())?;
+        self.elements.has_room(namespace, ranges)
     }
 
     pub fn is_last_use(&self, id: SetId) -> bool {
-        self.sets.get(&id).is_some_and(|set| set.uses == 1)
+        let uses = self.sets.get(&id).map(|set| set.uses.values().sum());
+        uses == Some(1)
     }
 
-    /// The end of a use, the last of which is the set's.
-    pub fn give_back(&mut self, id: SetId, changes: &mut Changes) {
+    /// The end of a policy's use, the last of which is the set's.
+    pub fn give_back(&mut self, id: SetId, policy: PolicyId, changes: &mut Changes) {
         let Some(set) = self.sets.get_mut(&id) else {
             return;
         };
-        set.uses -= 1;
-        if set.uses > 0 {
+        if let Some(uses) = set.uses.get_mut(&policy) {
+            *uses -= 1;
+            if *uses == 0 {
+                set.uses.remove(&policy);
+            }
+        }
+        if !set.uses.is_empty() {
             return;
         }
+        let Some(set) = self.sets.remove(&id) else {
+            return;
+        };
         changes.set(id, true);
-        self.elements -= set.fixed() + set.members.len();
-        self.by_spec.remove(&format!("{:?}", set.spec));
-        self.sets.remove(&id);
+        let elements = set.spec.ranges() + set.members.len();
+        self.elements.give_back(&set.namespace, elements);
+        self.count.give_back(&set.namespace, 1);
+        let text = format!("{:?}", set.spec);
+        self.by_spec.remove(&(set.namespace, text));
         self.named.remove(&id);
         self.cut.remove(&id);
+        self.untold.remove(&id);
         self.by_namespace.retain(|_, sets| {
             sets.remove(&id);
             !sets.is_empty()
@@ -270,11 +321,12 @@ impl Sets {
             *count += 1;
             return true;
         }
-        if self.elements >= self.limit {
-            self.cut.insert(id);
+        if let Err(full) = self.elements.take(&set.namespace, 1) {
+            if self.cut.insert(id, full).is_none() {
+                self.untold.insert(id);
+            }
             return false;
         }
-        self.elements += 1;
         set.members.insert(member, 1);
         changes.member(id, member, false);
         true
@@ -290,20 +342,37 @@ impl Sets {
         *count -= 1;
         if *count == 0 {
             set.members.remove(&member);
-            self.elements -= 1;
+            self.elements.give_back(&set.namespace, 1);
             changes.member(id, member, true);
         }
     }
 
-    /// Those that want more than there was room for, if there is some again.
-    pub fn take_cut(&mut self) -> BTreeSet<SetId> {
-        if self.elements > self.limit - self.limit / 10 {
-            return BTreeSet::new();
-        }
-        std::mem::take(&mut self.cut)
+    /// Whether there is more room than when this was asked last.
+    pub fn take_freed(&mut self) -> bool {
+        // Both have to be asked.
+        let (count, elements) = (self.count.take_freed(), self.elements.take_freed());
+        count || elements
     }
 
-    pub fn is_cut(&self) -> bool {
-        !self.cut.is_empty()
+    /// Those that want more than there was room for, where there is some again.
+    pub fn take_cut(&mut self) -> Vec<SetId> {
+        let has_room = |id: &SetId| {
+            let set = self.sets.get(id);
+            set.is_some_and(|set| self.elements.has_much_room(&set.namespace))
+        };
+        let again: Vec<SetId> = self.cut.keys().copied().filter(has_room).collect();
+        for id in &again {
+            self.cut.remove(id);
+        }
+        again
+    }
+
+    /// Those that lack some of what they want, and whose limit it is, if nobody was told yet.
+    pub fn take_untold(&mut self) -> Vec<(SetId, Full)> {
+        let untold = std::mem::take(&mut self.untold);
+        let found = untold
+            .into_iter()
+            .filter_map(|id| Some((id, *self.cut.get(&id)?)));
+        found.collect()
     }
 }

@@ -34,6 +34,7 @@ impl Kernel for Fake {
 /// A component over informers and a kernel of the test's own.
 struct Node {
     socket: PathBuf,
+    policies: Informer<NetworkPolicy>,
     pods: Informer<Pod>,
     refuses: Arc<AtomicBool>,
     taken: mpsc::UnboundedReceiver<String>,
@@ -58,7 +59,7 @@ fn start(directory: &std::path::Path) -> Node {
     let x = json!({"metadata": {"name": "x"}});
     namespaces.replace(vec![serde_json::from_value(x).unwrap()]);
     let listener = listen(&socket).unwrap();
-    let informers = (policies, pods.clone(), namespaces);
+    let informers = (policies.clone(), pods.clone(), namespaces);
     let component = NetworkPolicies::with(config, listener, client, informers);
     let refuses = Arc::new(AtomicBool::new(false));
     let (sender, taken) = mpsc::unbounded_channel();
@@ -71,6 +72,7 @@ fn start(directory: &std::path::Path) -> Node {
     });
     Node {
         socket,
+        policies,
         pods,
         refuses,
         taken,
@@ -161,6 +163,36 @@ async fn no_pod_starts_while_the_kernel_refuses() {
     let whole = says(&mut node, "hook forward").await;
     assert!(whole.contains("10.42.0.9 : jump ingress-"), "{whole}");
     tell(&socket, &notice(Change::Add, "one")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_policy_that_allows_less_than_it_says_has_an_event() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = start(directory.path());
+    says(&mut node, "hook forward").await;
+    let rules: Vec<_> = (0..3000)
+        .map(|n| json!({"ports": [{"port": n + 1}]}))
+        .collect();
+    // Together more than the sets of a namespace, each less than a policy may have.
+    let policy = |name: &str, rules: &[serde_json::Value]| {
+        let meta = json!({"name": name, "namespace": "x"});
+        serde_json::from_value(
+            json!({"metadata": meta, "spec": {"podSelector": {}, "ingress": rules}}),
+        )
+        .unwrap()
+    };
+    node.policies.apply(policy("first", &rules[..1500]));
+    node.policies.apply(policy("second", &rules[1500..]));
+    node.pods.apply(pod("one"));
+    let socket = node.socket.clone();
+    tell(&socket, &notice(Change::Add, "one")).await.unwrap();
+    let event = timeout(SOON, node.server.next()).await.unwrap();
+    let event = event.body.to_string();
+    assert!(event.contains("NetworkPolicyLimited"), "{event}");
+    assert!(
+        event.contains("sets of peers and ports of a node than 2048"),
+        "{event}"
+    );
 }
 
 #[tokio::test]

@@ -1,44 +1,31 @@
 //! Which policies select a pod, and the chain that they make together.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-use super::{Planner, Pod};
+use super::{
+    Planner, Pod, Uid,
+    chains::{CLAUSES_MAX, ChainId, Key},
+    cuts::Cut,
+};
 use crate::{
-    changes::Changes,
     model::{Clause, Direction, Policy, Ports, SetSpec},
+    quota::Full,
     sets::SetId,
 };
-
-/// Most clauses of the policies of one pod in one direction: each costs a rule, which every packet to or from the pod may have to
-/// pass. A pod with more is isolated from everybody.
-const CHAIN_CLAUSES_MAX: usize = 4096;
 
 /// Names a version of a policy; never used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PolicyId(pub u64);
-
-/// Names a chain; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChainId {
-    pub direction: Direction,
-    pub number: u64,
-}
 
 pub struct PolicyInUse {
     pub policy: Arc<Policy>,
     /// How many pods of this node it selects.
     uses: usize,
     /// While it selects some.
-    active: Option<Active>,
-}
-
-#[derive(Default)]
-struct Active {
-    clauses: [Option<Vec<Clause<SetId>>>; 2],
-    sets: Vec<SetId>,
+    pub(super) active: Option<Active>,
 }
 
 impl PolicyInUse {
@@ -51,62 +38,22 @@ impl PolicyInUse {
     }
 }
 
-type Key = (Direction, Vec<Clause<SetId>>);
-
-/// Pods that the same policies select share their chains.
 #[derive(Default)]
-pub struct Chains {
-    by_key: HashMap<Arc<Key>, ChainId>,
-    chains: BTreeMap<ChainId, (Arc<Key>, usize)>,
-    last: u64,
-}
-
-impl Chains {
-    pub fn get(&self, id: ChainId) -> Option<&[Clause<SetId>]> {
-        let (key, _) = self.chains.get(&id)?;
-        Some(&key.1)
-    }
-
-    pub fn ids(&self) -> impl Iterator<Item = ChainId> {
-        self.chains.keys().copied()
-    }
-
-    fn take(&mut self, key: Key, changes: &mut Changes) -> ChainId {
-        if let Some(id) = self.by_key.get(&key) {
-            if let Some((_, uses)) = self.chains.get_mut(id) {
-                *uses += 1;
-            }
-            return *id;
-        }
-        self.last += 1;
-        let id = ChainId {
-            direction: key.0,
-            number: self.last,
-        };
-        let key = Arc::new(key);
-        changes.chain(id, false);
-        self.by_key.insert(key.clone(), id);
-        self.chains.insert(id, (key, 1));
-        id
-    }
-
-    fn give_back(&mut self, id: ChainId, changes: &mut Changes) {
-        let Some((_, uses)) = self.chains.get_mut(&id) else {
-            return;
-        };
-        *uses -= 1;
-        if *uses == 0
-            && let Some((key, _)) = self.chains.remove(&id)
-        {
-            changes.chain(id, true);
-            self.by_key.remove(&key);
-        }
-    }
+pub(super) struct Active {
+    pub(super) clauses: [Option<Vec<Clause<SetId>>>; 2],
+    sets: Vec<SetId>,
+    /// Those for whose sets there was no room, and whose limit it was.
+    pub(super) missing: Vec<(Direction, Clause<Arc<SetSpec>>, Full)>,
 }
 
 impl Planner {
     /// Chooses a pod's policies and chains anew; sets that have to be filled, and policies that have one use less.
-    pub(super) fn isolate(&mut self, pod: &mut Pod, goes: bool) -> (Vec<SetId>, Vec<PolicyId>) {
+    pub(super) fn isolate(
+        &mut self,
+        uid: &Uid,
+        pod: &mut Pod,
+        goes: bool,
+    ) -> (Vec<SetId>, Vec<PolicyId>) {
         let policies = if goes {
             BTreeSet::new()
         } else {
@@ -116,17 +63,19 @@ impl Planner {
         for id in policies.difference(&pod.policies) {
             self.activate(*id, &mut fresh);
         }
-        let mut chains = [None, None];
+        let (mut chains, mut cut) = ([None, None], [None, None]);
         for direction in Direction::BOTH {
-            let clauses = match &pod.facts {
+            let place = direction.index();
+            let key = match &pod.facts {
                 _ if goes => None,
                 // Nobody knows who it is.
-                None => Some(Vec::new()),
-                Some(_) => self.clauses(&policies, direction),
+                None => Some(Ok(Key::denies(direction))),
+                Some(facts) => self.key(&facts.namespace, &policies, direction),
             };
-            let id =
-                clauses.map(|clauses| self.chains.take((direction, clauses), &mut self.changes));
-            chains[direction.index()] = id;
+            (chains[place], cut[place]) = match key {
+                None => (None, None),
+                Some(key) => self.chain_of(direction, key),
+            };
         }
         for old in std::mem::replace(&mut pod.chains, chains)
             .into_iter()
@@ -135,8 +84,38 @@ impl Planner {
             self.chains.give_back(old, &mut self.changes);
         }
         let before = std::mem::replace(&mut pod.policies, policies);
+        let was_cut = std::mem::replace(&mut pod.cut, cut);
+        if cut == [None, None] {
+            self.cut.remove(uid);
+            self.untold_pods.remove(uid);
+        } else {
+            self.cut.insert(uid.clone());
+            if was_cut != cut || before != pod.policies {
+                self.untold_pods.insert(uid.clone());
+            }
+        }
         let idle = before.difference(&pod.policies).copied().collect();
         (fresh, idle)
+    }
+
+    /// The chain of what is allowed, or one that denies all, and why.
+    fn chain_of(
+        &mut self,
+        direction: Direction,
+        key: Result<Key, Cut>,
+    ) -> (Option<ChainId>, Option<Cut>) {
+        let chain = key.and_then(|key| {
+            let chain = self.chains.take(key, &mut self.changes);
+            chain.map_err(Cut::Rules)
+        });
+        match chain {
+            Ok(chain) => (Some(chain), None),
+            Err(cut) => {
+                // Costs nothing, so there is always room for it.
+                let denies = self.chains.take(Key::denies(direction), &mut self.changes);
+                (denies.ok(), Some(cut))
+            }
+        }
     }
 
     /// The policies of a pod of this node.
@@ -156,42 +135,47 @@ impl Planner {
             .collect()
     }
 
-    /// What policies allow together; none if none of them isolates.
-    fn clauses(
-        &mut self,
+    /// What policies of a namespace allow together; none if none of them isolates.
+    fn key(
+        &self,
+        namespace: &str,
         policies: &BTreeSet<PolicyId>,
         direction: Direction,
-    ) -> Option<Vec<Clause<SetId>>> {
+    ) -> Option<Result<Key, Cut>> {
+        let active = policies.iter().filter_map(|id| self.active(*id));
+        let lists = active.filter_map(|active| active.clauses[direction.index()].as_ref());
+        let mut isolates = false;
         let mut all = BTreeSet::new();
-        let mut isolates = None;
-        for id in policies {
-            let Some(found) = self.policies.get(id) else {
-                continue;
-            };
-            let active = found.active.as_ref();
-            if let Some(clauses) = active.and_then(|a| a.clauses[direction.index()].as_ref()) {
-                isolates.get_or_insert_with(|| found.policy.clone());
-                all.extend(clauses.iter().cloned());
-            }
+        for clauses in lists {
+            isolates = true;
+            all.extend(clauses.iter().cloned());
         }
-        let first = isolates?;
+        if !isolates {
+            return None;
+        }
         let everything = Clause {
             peers: None,
             ports: Ports::Any,
         };
-        if all.contains(&everything) {
-            return Some(vec![everything]);
+        if all.is_empty() {
+            return Some(Ok(Key::denies(direction)));
         }
-        if all.len() > CHAIN_CLAUSES_MAX {
-            let text = format!(
-                "the {} of a pod has {} combinations of peers and ports, more than {CHAIN_CLAUSES_MAX}: all of it is denied",
-                direction.name(),
-                all.len()
-            );
-            self.complaints.push((first, text));
-            return Some(Vec::new());
-        }
-        Some(all.into_iter().collect())
+        let clauses = if all.contains(&everything) {
+            vec![everything]
+        } else if all.len() > CLAUSES_MAX {
+            return Some(Err(Cut::Clauses(all.len())));
+        } else {
+            all.into_iter().collect()
+        };
+        Some(Ok(Key {
+            direction,
+            namespace: namespace.to_owned(),
+            clauses,
+        }))
+    }
+
+    pub(super) fn active(&self, id: PolicyId) -> Option<&Active> {
+        self.policies.get(&id)?.active.as_ref()
     }
 
     /// One more pod is selected by a policy. Adds the sets that have to be filled.
@@ -205,46 +189,73 @@ impl Planner {
         }
         let policy = found.policy.clone();
         let mut active = Active::default();
-        let mut is_whole = true;
+        let mut wanted = Vec::new();
         for direction in Direction::BOTH {
             let Some(clauses) = &policy.clauses[direction.index()] else {
                 continue;
             };
-            let mut named = Vec::with_capacity(clauses.len());
-            for clause in clauses {
-                match self.with_sets(clause, &mut active.sets, fresh) {
-                    Some(clause) => named.push(clause),
-                    None => is_whole = false,
-                }
-            }
-            active.clauses[direction.index()] = Some(named);
+            active.clauses[direction.index()] = Some(Vec::with_capacity(clauses.len()));
+            wanted.extend(clauses.iter().map(|clause| (direction, clause.clone())));
         }
         if let Some(text) = &policy.complaint {
             self.complaints.push((policy.clone(), text.clone()));
         }
-        if !is_whole {
-            let text = "there is no room for all that it allows: some of it is denied".to_owned();
-            self.complaints.push((policy, text));
+        self.supply(id, &policy.namespace, &mut active, wanted, fresh);
+        if !active.missing.is_empty() {
+            self.partial.insert(id);
+            self.untold_policies.insert(id);
         }
         if let Some(found) = self.policies.get_mut(&id) {
             found.active = Some(active);
         }
     }
 
-    /// A clause with the names of its sets; none if there is no room for one.
+    /// Adds clauses to what a policy allows, as far as there is room for their sets.
+    pub(super) fn supply(
+        &mut self,
+        id: PolicyId,
+        namespace: &str,
+        active: &mut Active,
+        wanted: Vec<(Direction, Clause<Arc<SetSpec>>)>,
+        fresh: &mut Vec<SetId>,
+    ) {
+        for (direction, clause) in wanted {
+            let mut taken = Vec::new();
+            match self.with_sets(&clause, (namespace, id), &mut taken) {
+                Ok(named) => {
+                    if let Some(clauses) = &mut active.clauses[direction.index()] {
+                        clauses.push(named);
+                    }
+                    active.sets.extend(taken.iter().map(|(set, _)| *set));
+                    let is_new = taken.into_iter().filter(|(_, is_new)| *is_new);
+                    fresh.extend(is_new.map(|(set, _)| set));
+                }
+                Err(full) => {
+                    for (set, _) in taken {
+                        self.sets.give_back(set, id, &mut self.changes);
+                    }
+                    active.missing.push((direction, clause, full));
+                }
+            }
+        }
+    }
+
+    /// A clause with the names of its sets, which `taken` gets with whether they are new.
+    ///
+    /// # Errors
+    /// There is no room for one of them.
     fn with_sets(
         &mut self,
         clause: &Clause<Arc<SetSpec>>,
-        taken: &mut Vec<SetId>,
-        fresh: &mut Vec<SetId>,
-    ) -> Option<Clause<SetId>> {
+        user: (&str, PolicyId),
+        taken: &mut Vec<(SetId, bool)>,
+    ) -> Result<Clause<SetId>, Full> {
         let mut take = |spec: &Arc<SetSpec>| {
-            let (id, is_new) = self.sets.take(spec, &self.namespaces, &mut self.changes)?;
-            taken.push(id);
-            if is_new {
-                fresh.push(id);
-            }
-            Some(id)
+            let set = self
+                .sets
+                .take(spec, user, &self.namespaces, &mut self.changes)?;
+            taken.push(set);
+            Ok(set.0)
         };
         let peers = match &clause.peers {
             None => None,
@@ -256,7 +267,7 @@ impl Planner {
             Ports::Numbers(protocol, spec) => Ports::Numbers(*protocol, take(spec)?),
             Ports::Named(spec) => Ports::Named(take(spec)?),
         };
-        Some(Clause { peers, ports })
+        Ok(Clause { peers, ports })
     }
 
     /// One pod less is selected by a policy.
@@ -269,11 +280,13 @@ impl Planner {
             return;
         }
         let active = found.active.take().unwrap_or_default();
+        self.partial.remove(&id);
+        self.untold_policies.remove(&id);
         for set in active.sets {
             if self.sets.is_last_use(set) {
                 self.empty(set);
             }
-            self.sets.give_back(set, &mut self.changes);
+            self.sets.give_back(set, id, &mut self.changes);
         }
     }
 }
