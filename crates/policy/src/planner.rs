@@ -197,8 +197,23 @@ impl Planner {
         if names.is_empty() {
             self.current.remove(namespace);
         }
+        let new = self
+            .current
+            .get(namespace)
+            .and_then(|names| names.get(name));
+        let new = new.and_then(|id| self.policies.get(id));
+        let new = new.map(|found| found.policy.clone());
+        // A pod's chains cost all that its policies say: only of those for whom something changes.
+        let is_about = |pod: &Pod| {
+            let selects = |facts: &PodFacts| {
+                let new = new.as_ref();
+                new.is_some_and(|new| new.selector.matches(&facts.labels))
+            };
+            let was = old.is_some_and(|old| pod.policies.contains(&old));
+            was || pod.is_here() && pod.facts.as_ref().is_some_and(selects)
+        };
         for uid in self.pods_in(namespace) {
-            if self.pods.get(&uid).is_some_and(Pod::is_here) {
+            if self.pods.get(&uid).is_some_and(is_about) {
                 self.update(&uid);
             }
         }
