@@ -1,6 +1,6 @@
 //! DefaultIngressClass: an Ingress without a class gets the one that is marked as default.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use knarr_api::networking::{CLASS_ANNOTATION, ingress_class};
@@ -8,7 +8,7 @@ use knarr_auth::objects::Objects;
 use knarr_meta::{object, status::Status};
 use serde_json::Value;
 
-use super::{is, parse, spec};
+use super::{default_class, is, spec};
 use crate::request::{AdmissionPlugin, AdmissionRequest, Operation};
 
 const GROUP: &str = "networking.k8s.io";
@@ -23,17 +23,11 @@ impl DefaultIngressClass {
         DefaultIngressClass { objects }
     }
 
-    /// The class marked as default: of several the newest, then the first by name.
     fn default_class(&self) -> Option<String> {
-        let classes = self.objects.list(GROUP, "ingressclasses", "");
-        let classes = classes.iter().filter_map(parse);
-        let newest = classes
-            .filter(ingress_class::is_default)
-            .min_by_key(|class| {
-                let created = object::creation_timestamp(class).to_owned();
-                (Reverse(created), object::name(class).to_owned())
-            })?;
-        Some(object::name(&newest).to_owned())
+        default_class(
+            &self.objects.list(GROUP, "ingressclasses", ""),
+            ingress_class::is_default,
+        )
     }
 }
 

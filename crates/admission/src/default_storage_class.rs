@@ -1,14 +1,14 @@
 //! DefaultStorageClass: a claim without a class gets the one that is marked as default.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use knarr_api::{core::persistent_volume_claim, storage::storage_class};
 use knarr_auth::objects::Objects;
-use knarr_meta::{object, status::Status};
+use knarr_meta::status::Status;
 use serde_json::Value;
 
-use super::{is, parse, spec};
+use super::{default_class, is, spec};
 use crate::request::{AdmissionPlugin, AdmissionRequest, Operation};
 
 /// The plugin.
@@ -21,17 +21,11 @@ impl DefaultStorageClass {
         DefaultStorageClass { objects }
     }
 
-    /// The class marked as default: of several the newest, then the first by name.
     fn default_class(&self) -> Option<String> {
-        let classes = self.objects.list("storage.k8s.io", "storageclasses", "");
-        let classes = classes.iter().filter_map(parse);
-        let newest = classes
-            .filter(storage_class::is_default)
-            .min_by_key(|class| {
-                let created = object::creation_timestamp(class).to_owned();
-                (Reverse(created), object::name(class).to_owned())
-            })?;
-        Some(object::name(&newest).to_owned())
+        default_class(
+            &self.objects.list("storage.k8s.io", "storageclasses", ""),
+            storage_class::is_default,
+        )
     }
 }
 

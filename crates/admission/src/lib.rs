@@ -3,7 +3,10 @@
 //! [`chain`] gives upstream's order. A plugin reads the watch cache and the request, nothing else, and writes nothing but what
 //! quotas have used; [`webhooks`] ask servers of others. All mutating phases run before the first validating one. What a plugin refuses is 403 in upstream's words ([`forbidden`]).
 
-use std::sync::{Arc, Weak};
+use std::{
+    cmp::Reverse,
+    sync::{Arc, Weak},
+};
 
 use knarr_api::core::pod;
 use knarr_auth::{
@@ -197,6 +200,16 @@ fn read(
 
 fn parse(object: &Object) -> Option<Value> {
     serde_json::from_slice(&object.json).ok()
+}
+
+/// The name of the class marked as default: of several the newest, then the first by name.
+fn default_class(classes: &[Object], is_default: impl Fn(&Value) -> bool) -> Option<String> {
+    let marked = classes.iter().filter_map(parse).filter(is_default);
+    let newest = marked.min_by_key(|class| {
+        let created = object::creation_timestamp(class).to_owned();
+        (Reverse(created), object::name(class).to_owned())
+    })?;
+    Some(object::name(&newest).to_owned())
 }
 
 /// The object's spec, made where it is missing.

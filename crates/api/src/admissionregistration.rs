@@ -13,3 +13,5 @@ pub mod validating_admission_policy_binding;
 pub mod webhook_configuration;
 
 const GROUP: &str = "admissionregistration.k8s.io";
+/// What becomes of a request that nobody could judge: for webhooks and policies.
+const FAILURE_POLICIES: &[&str] = &["Fail", "Ignore"];

@@ -37,7 +37,7 @@ pub use cost::{Cost, Exceeded, PER_CALL, PER_OBJECT, weighed};
 pub use estimate::Sizes;
 pub use eval::Error;
 pub use library::authz;
-pub use types::{Field, ListKind, ListType, Object, Type, escape};
+pub use types::{Field, ListKind, ListType, Object, RESERVED, Type, escape};
 pub use value::{List, Map, Val};
 
 /// Longest source, in bytes, as cel-go.

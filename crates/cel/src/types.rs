@@ -157,8 +157,8 @@ impl fmt::Display for Type {
     }
 }
 
-/// Words of CEL's grammar that a field cannot be called.
-const RESERVED: [&str; 21] = [
+/// Words of CEL's grammar that a field or variable cannot be called.
+pub const RESERVED: [&str; 21] = [
     "true",
     "false",
     "null",

@@ -9,37 +9,12 @@ use knarr_meta::{
 use serde_json::{Map, Value};
 
 use super::{
+    FAILURE_POLICIES,
     expressions::{PARAMS, Returns, env, env_with_authorizer},
     match_conditions::{self, check},
     match_resources,
 };
 use crate::{tree, validate};
-
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
-const FAILURE_POLICIES: &[&str] = &["Fail", "Ignore"];
 
 /// Names that end so are those of policies in the server's own files.
 const STATIC_SUFFIX: &str = ".static.k8s.io";
@@ -205,7 +180,7 @@ fn is_identifier(name: &str) -> bool {
         .next()
         .is_some_and(|c| c == '_' || c.is_ascii_alphabetic());
     let goes_on = chars.all(|c| c == '_' || c.is_ascii_alphanumeric());
-    starts && goes_on && !RESERVED.contains(&name)
+    starts && goes_on && !knarr_cel::RESERVED.contains(&name)
 }
 
 /// The cell of a policy's parameters.

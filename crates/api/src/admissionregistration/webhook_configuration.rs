@@ -10,7 +10,7 @@ use knarr_meta::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{match_conditions, rules};
+use super::{FAILURE_POLICIES, match_conditions, rules};
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
@@ -61,7 +61,6 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 
-const FAILURE_POLICIES: &[&str] = &["Fail", "Ignore"];
 const MATCH_POLICIES: &[&str] = &["Equivalent", "Exact"];
 const REINVOCATION_POLICIES: &[&str] = &["IfNeeded", "Never"];
 /// Side effects that new configurations may have, and those of upstream's first version of this API.
