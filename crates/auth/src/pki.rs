@@ -22,7 +22,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use rustls::client::ResolvesClientCert;
+use rustls::{client::ResolvesClientCert, server::ResolvesServerCert};
 use thiserror::Error;
 
 mod cert;
@@ -257,6 +257,11 @@ impl Pki {
     /// The role's certificate, as it is at each handshake, for a client that verifies servers in its own way.
     pub fn client_identity(&self, role: Role) -> Result<Arc<dyn ResolvesClientCert>, Error> {
         tls::identity(self.leafs[&role].clone())
+    }
+
+    /// The role's certificate, as it is at each handshake, for a server that verifies clients in its own way.
+    pub fn serving_identity(&self, role: Role) -> Result<Arc<dyn ResolvesServerCert>, Error> {
+        tls::serving_identity(self.leafs[&role].clone())
     }
 
     /// Writes a kubeconfig for `role` (mode 0600, everything embedded, context `knarr`), unless the file already says just

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod node;
+
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -8,6 +10,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use self::node::NodeFlags;
 use crate::cidr::Cidr;
 
 const DEFAULT_DATA_DIR: &str = "/var/lib/knarr";
@@ -46,14 +49,6 @@ pub struct Up {
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
     pub listen: SocketAddr,
 
-    /// Name of this node [default: the host name]
-    #[arg(long, value_name = "NAME")]
-    pub node_name: Option<String>,
-
-    /// Address of this node [default: that of the default route]
-    #[arg(long, value_name = "ADDR")]
-    pub node_ip: Option<Ipv4Addr>,
-
     /// Addresses of pods
     #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16")]
     pub cluster_cidr: Cidr,
@@ -82,18 +77,6 @@ pub struct Up {
     )]
     pub network_policy: bool,
 
-    /// Directory of image archives (docker save or OCI layout) to import at start; may be given more than once
-    #[arg(long, value_name = "DIR")]
-    pub image_dir: Vec<PathBuf>,
-
-    /// Mirrors of registries with their credentials and certificates, in the form of k3s' registries.yaml
-    #[arg(long, value_name = "FILE")]
-    pub registries: Option<PathBuf>,
-
-    /// CRI socket of another runtime (unix:///run/containerd/containerd.sock) [default: the embedded runtime]
-    #[arg(long, value_name = "ENDPOINT")]
-    pub container_runtime_endpoint: Option<String>,
-
     /// How long Events are kept
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub event_ttl: Duration,
@@ -103,17 +86,12 @@ pub struct Up {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub metrics_api: bool,
 
-    /// Sysctls besides the safe ones that pods may set, by name or pattern (kernel.msg*,net.core.somaxconn); namespaced ones only
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub allowed_unsafe_sysctls: Vec<String>,
-
-    /// Control group below which the cluster makes its own, for pods and shims
-    #[arg(long, value_name = "PATH", default_value = "/knarr")]
-    pub cgroup_root: PathBuf,
-
     /// Return when the cluster is ready and leave it running in the background
     #[arg(long)]
     pub detach: bool,
+
+    #[command(flatten)]
+    pub node: NodeFlags,
 
     #[command(flatten)]
     pub log: Log,

@@ -3,12 +3,13 @@
 use std::{
     fs::OpenOptions,
     io::{BufRead, BufReader},
+    path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cli::Up, logging};
+use crate::{cli::Log, logging};
 
 /// Set for the process in the background: it reports on standard output and then lets go of it.
 const VARIABLE: &str = "KNARR_DETACHED";
@@ -22,12 +23,11 @@ pub fn is_background() -> bool {
 }
 
 /// Starts the background process, shows its progress and returns when it is ready.
-pub fn spawn(flags: &Up) -> Result<()> {
-    let log = flags
-        .log
+pub fn spawn(log: &Log, data_dir: &Path) -> Result<()> {
+    let log = log
         .log_file
         .clone()
-        .unwrap_or_else(|| flags.data_dir.join(logging::FILE));
+        .unwrap_or_else(|| data_dir.join(logging::FILE));
     let stderr = OpenOptions::new()
         .create(true)
         .append(true)

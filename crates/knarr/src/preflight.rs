@@ -54,15 +54,15 @@ pub fn check(flags: &Up) -> Result<()> {
             flags.service_cidr
         );
     }
-    for dir in &flags.image_dir {
+    for dir in &flags.node.image_dir {
         if !dir.is_dir() {
             bail!("--image-dir {} is not a directory", dir.display());
         }
     }
-    if let Some(path) = &flags.registries {
+    if let Some(path) = &flags.node.registries {
         Registries::read(path).context("--registries")?;
     }
-    if let Some(address) = flags.node_ip
+    if let Some(address) = flags.node.node_ip
         && UdpSocket::bind((address, 0)).is_err()
     {
         bail!("--node-ip {address} is not an address of this machine");
@@ -104,7 +104,7 @@ fn network_is_free(flags: &Up, own: Option<&InstanceId>) -> Result<()> {
     runtime.block_on(async {
         let had = node::check(own, network::DNS_LISTEN).await?;
         // What is there now may be this cluster's pods', by whatever plugin another runtime uses.
-        if had || flags.container_runtime_endpoint.is_some() {
+        if had || flags.node.container_runtime_endpoint.is_some() {
             return Ok(());
         }
         let ranges = [

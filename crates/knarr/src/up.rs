@@ -2,69 +2,40 @@
 
 use std::{
     fs,
-    os::{
-        fd::AsRawFd,
-        unix::fs::{MetadataExt, OpenOptionsExt},
-    },
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     sync::Arc,
 };
 
 use anyhow::{Context, Result};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::Up,
-    cluster::{Cluster, Host},
-    detach, failure,
-    instance::{self, ForeignRuntime, Instance, NetworkNamespace, Note},
-    logging, network, preflight,
+    cluster::Cluster,
+    instance::{Instance, NetworkNamespace, Note},
+    network,
+    node::Host,
+    preflight,
+    process::{Asked, Daemon, Output},
     progress::{Progress, seconds},
 };
-
-/// Files and connections one process may have open; watchers and containers' streams need many.
-const OPEN_FILES_WANTED: u64 = 1 << 20;
 
 pub fn run(flags: Box<Up>) -> Result<()> {
     let mut flags = *flags;
     flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     preflight::check(&flags)?;
-    instance::make_data_dir(&flags.data_dir)?;
-    let background = detach::is_background();
-    if flags.detach && !background {
-        // Asked here too, so that the answer does not have to come through the log.
-        drop(Instance::acquire(&flags.data_dir)?);
-        return detach::spawn(&flags);
-    }
-    if background {
-        nix::unistd::setsid().context("cannot leave the terminal")?;
-    }
-    let mut instance = Instance::acquire(&flags.data_dir)?;
-    logging::start(&flags.log, &flags.data_dir)?;
-    knarr_tasks::on_failure(failure::end);
-    raise_open_files();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
-    let result = runtime.block_on(serve(&flags, &mut instance, background));
-    // Blocking tasks that hang must not keep the process: their deadlines have passed.
-    runtime.shutdown_background();
-    result
+    let daemon = Daemon {
+        data_dir: &flags.data_dir,
+        log: &flags.log,
+        detach: flags.detach,
+    };
+    daemon.run(async |instance, output| serve(&flags, instance, output).await)
 }
 
-async fn serve(flags: &Up, instance: &mut Instance, background: bool) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let progress = Progress::new();
-    let asked = async {
-        tokio::select! {
-            _ = interrupt.recv() => "SIGINT",
-            _ = terminate.recv() => "SIGTERM",
-        }
-    };
-    tokio::pin!(asked);
-    let host = Host::of(flags, instance)?;
+async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<()> {
+    let mut asked = Asked::listen()?;
+    let progress = &output.progress;
+    let host = Host::of(&flags.data_dir, &flags.node, instance)?;
     let kubeconfig = flags
         .kubeconfig
         .clone()
@@ -76,18 +47,12 @@ async fn serve(flags: &Up, instance: &mut Instance, background: bool) -> Result<
         kubeconfig: kubeconfig.clone(),
         cgroup_root: host.cgroup.clone(),
         network: Some(NetworkNamespace::current()?),
-        foreign_runtime: flags
-            .container_runtime_endpoint
-            .clone()
-            .map(|endpoint| ForeignRuntime {
-                endpoint,
-                owner: host.instance.to_string(),
-            }),
+        foreign_runtime: host.foreign_runtime(&flags.node),
     };
     instance.publish(&note)?;
     let cluster = tokio::select! {
-        cluster = Cluster::start(flags, host, &progress) => cluster?,
-        signal = &mut asked => {
+        cluster = Cluster::start(flags, host, progress) => cluster?,
+        signal = asked.wait() => {
             tracing::info!(signal, "stopped while starting");
             return Ok(());
         }
@@ -97,22 +62,17 @@ async fn serve(flags: &Up, instance: &mut Instance, background: bool) -> Result<
     give_to_owner_of_directory(&kubeconfig)?;
     note.ready = true;
     instance.publish(&note)?;
-    greet(&progress, &note.api, &kubeconfig, flags.detach);
-    if background {
-        progress.line(detach::READY);
-        leave_terminal()?;
-    }
+    greet(progress, &note.api, &kubeconfig, flags.detach);
+    output.ready()?;
     let cluster = Arc::new(cluster);
     let reason = tokio::select! {
-        signal = &mut asked => {
+        signal = asked.wait() => {
             tracing::info!(signal, "stopping");
             Ok(())
         }
         error = cluster.failed() => Err(error),
     };
-    if !background {
-        progress.line("stopping; containers go on running (knarr down removes them)");
-    }
+    output.stopping("stopping; containers go on running (knarr down removes them)");
     cluster.stop().await;
     reason
 }
@@ -155,28 +115,4 @@ fn greet(progress: &Progress, api: &str, kubeconfig: &Path, detached: bool) {
     } else {
         "Ctrl-C stops it; its containers go on running, and knarr up finds them again."
     });
-}
-
-/// Whoever started us has heard enough: what is printed from now on goes nowhere.
-fn leave_terminal() -> Result<()> {
-    let null = fs::File::options()
-        .write(true)
-        .open("/dev/null")
-        .context("cannot open /dev/null")?;
-    nix::unistd::dup2(null.as_raw_fd(), std::io::stdout().as_raw_fd())
-        .context("cannot close standard output")?;
-    Ok(())
-}
-
-/// As many as the hard limit allows. Failing is no reason not to start.
-fn raise_open_files() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        let wanted = hard.min(OPEN_FILES_WANTED);
-        if soft < wanted
-            && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
-        {
-            tracing::warn!(%error, soft, wanted, "cannot raise the limit of open files");
-        }
-    }
 }

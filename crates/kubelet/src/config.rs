@@ -32,10 +32,6 @@ pub struct Config {
     pub port: u16,
     /// Address the node server listens on.
     pub listen: IpAddr,
-    /// Certificate chain of the node server, PEM.
-    pub serving_cert_pem: String,
-    /// Its key, PEM.
-    pub serving_key_pem: String,
     /// Authorities whose client certificates the node server accepts, PEM.
     pub client_ca_pem: String,
     /// Most pods at a time.
@@ -65,8 +61,6 @@ impl Default for Config {
             cgroup_root: "/".to_owned(),
             port: DEFAULT_PORT,
             listen: IpAddr::from([0, 0, 0, 0]),
-            serving_cert_pem: String::new(),
-            serving_key_pem: String::new(),
             client_ca_pem: String::new(),
             max_pods: DEFAULT_MAX_PODS,
             node_labels: std::collections::BTreeMap::new(),

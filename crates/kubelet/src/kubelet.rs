@@ -7,6 +7,7 @@ use knarr_client::{InformerScope, Informers, events::Recorder};
 use knarr_cri::{tonic, v1};
 use knarr_host::sysctl::{self, Allowlist};
 use knarr_tasks::Tasks;
+use rustls::server::ResolvesServerCert;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -55,7 +56,7 @@ pub enum Error {
     /// A sysctl that is to be allowed is not namespaced, or none.
     #[error("--allowed-unsafe-sysctls: {0}")]
     Sysctls(String),
-    /// Certificate, key or authority of the node server make no sense.
+    /// The authority of the node server's clients makes no sense.
     #[error("cannot set up TLS for the node server: {0}")]
     Tls(String),
 }
@@ -71,11 +72,16 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    /// Takes the port and prepares directories. `client` acts as `system:node:<name>`.
+    /// Takes the port and prepares directories. The node server shows what `certificate` has at each handshake, so that it can be
+    /// renewed; `client` acts as `system:node:<name>`.
     ///
     /// # Errors
     /// See [`Error`]; all of them are for the user to see.
-    pub async fn new(config: Config, client: kube::Client) -> Result<Self, Error> {
+    pub async fn new(
+        config: Config,
+        certificate: Arc<dyn ResolvesServerCert>,
+        client: kube::Client,
+    ) -> Result<Self, Error> {
         for dir in [config.pods_dir(), config.logs_dir()] {
             std::fs::create_dir_all(&dir).map_err(|source| Error::Host {
                 what: "the kubelet's directories",
@@ -91,7 +97,7 @@ impl Kubelet {
         let kernel = sysctl::kernel_version(&release);
         let sysctls =
             Allowlist::new(kernel, &config.allowed_unsafe_sysctls).map_err(Error::Sysctls)?;
-        let server = Server::bind(&config).await?;
+        let server = Server::bind(&config, certificate).await?;
         Ok(Self {
             config,
             client,

@@ -12,6 +12,7 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
 use knarr_tasks::{Place, Quota};
+use rustls::server::ResolvesServerCert;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -48,8 +49,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// Takes the port.
-    pub(crate) async fn bind(config: &Config) -> Result<Self, Error> {
-        let tls = tls::config(config).map_err(Error::Tls)?;
+    pub(crate) async fn bind(
+        config: &Config,
+        certificate: Arc<dyn ResolvesServerCert>,
+    ) -> Result<Self, Error> {
+        let tls = tls::config(&config.client_ca_pem, certificate).map_err(Error::Tls)?;
         let address = SocketAddr::new(config.listen, config.port);
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;

@@ -102,6 +102,12 @@ pub(super) fn identity(
     Ok(current(source)?)
 }
 
+pub(super) fn serving_identity(
+    source: Arc<ArcSwap<Credential>>,
+) -> Result<Arc<dyn ResolvesServerCert>, Error> {
+    Ok(current(source)?)
+}
+
 pub(super) fn server(
     authority: &Authority,
     source: Arc<ArcSwap<Credential>>,

@@ -3,7 +3,10 @@ use http_body_util::Empty;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{
+    ClientConfig, RootCertStore,
+    sign::{CertifiedKey, SingleCertAndKey},
+};
 use rustls_pki_types::{PrivateKeyDer, ServerName};
 use serde_json::json;
 use tokio_rustls::TlsConnector;
@@ -53,18 +56,21 @@ impl Bench {
     async fn new() -> Self {
         let authority = Authority::new();
         let (certificate, key) = authority.sign("n1", ExtendedKeyUsagePurpose::ServerAuth);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = rustls::crypto::ring::default_provider();
+        let chain = vec![certificate.der().clone()];
+        let certified = CertifiedKey::from_der(chain, key, &provider).unwrap();
+        let certificate = SingleCertAndKey::from(certified);
         let config = Config {
             port: 0,
             listen: [127, 0, 0, 1].into(),
-            serving_cert_pem: certificate.pem(),
-            serving_key_pem: key.serialize_pem(),
             client_ca_pem: authority.certificate.pem(),
             ..Config::default()
         };
         let dir = tempfile::tempdir().unwrap();
         Fake::default().serve(&dir.path().join("cri.sock"));
         let api = ReviewServer::default();
-        let server = Server::bind(&config).await.unwrap();
+        let server = Server::bind(&config, Arc::new(certificate)).await.unwrap();
         let address = server.local_addr();
         let ctx = testing::context(api.client(), config, dir.path()).await;
         let token = CancellationToken::new();

@@ -1,0 +1,40 @@
+//! What `up` and `agent` are told of the node here.
+
+use std::{net::Ipv4Addr, path::PathBuf};
+
+use clap::Args;
+
+#[derive(Args, Clone, Debug)]
+pub struct NodeFlags {
+    /// Name of this node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+
+    /// Address of this node [default: that of the default route]
+    #[arg(long, value_name = "ADDR")]
+    pub node_ip: Option<Ipv4Addr>,
+
+    /// Directory of image archives (docker save or OCI layout) to import at start; may be given more than once
+    #[arg(long, value_name = "DIR")]
+    pub image_dir: Vec<PathBuf>,
+
+    /// Mirrors of registries with their credentials and certificates, in the form of k3s' registries.yaml
+    #[arg(long, value_name = "FILE")]
+    pub registries: Option<PathBuf>,
+
+    /// CRI socket of another runtime (unix:///run/containerd/containerd.sock) [default: the embedded runtime]
+    #[arg(long, value_name = "ENDPOINT")]
+    pub container_runtime_endpoint: Option<String>,
+
+    /// Sysctls besides the safe ones that pods may set, by name or pattern (kernel.msg*,net.core.somaxconn); namespaced ones only
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub allowed_unsafe_sysctls: Vec<String>,
+
+    /// Resolvers of this node, for cluster DNS and for pods that use the node's
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
+
+    /// Control group below which the node makes its own, for pods and shims
+    #[arg(long, value_name = "PATH", default_value = "/knarr")]
+    pub cgroup_root: PathBuf,
+}

@@ -1,0 +1,208 @@
+//! The control plane in this process: store, API server, and the loops that are clients of it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Error, Result};
+use knarr_apiserver::{
+    Server,
+    server::components::{Component, Components},
+};
+use knarr_auth::pki::{Pki, Role};
+use knarr_client::{Clients, Informers};
+use knarr_controllers::Controllers;
+use knarr_metrics::Metrics;
+use knarr_scheduler::Scheduler;
+use knarr_store::Embedded;
+use knarr_tasks::Tasks;
+use knarr_webhook::LocalApi;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::Up,
+    clients::LocalClients,
+    network,
+    node::Serving,
+    parts::{self, Failure},
+    progress::Progress,
+};
+
+/// How long each stage may take to stop. With those of the node they stay below what service managers grant.
+const CLIENTS_STOP: Duration = Duration::from_secs(10);
+const SERVER_STOP: Duration = Duration::from_secs(5);
+
+/// A running control plane.
+pub struct ControlPlane {
+    address: SocketAddr,
+    pki: Arc<Pki>,
+    store: Arc<Embedded>,
+    local: Arc<dyn Clients>,
+    /// Clients of the API, and the server: in this order they stop.
+    clients: Tasks,
+    server: Tasks,
+}
+
+/// What the loops are made from.
+struct Parts<'a> {
+    flags: &'a Up,
+    components: Arc<Components>,
+}
+
+impl ControlPlane {
+    /// Starts everything; returns when the API server answers and the loops run.
+    pub async fn start(
+        flags: &Up,
+        node_name: &str,
+        node_ip: Ipv4Addr,
+        failure: &Failure,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let metrics = flags.metrics_api.then(Arc::<Metrics>::default);
+        let store = progress.step("store", open_store(&flags.data_dir)).await?;
+        let mut config = server_config(flags, node_name, node_ip);
+        config.local_apis = local_apis(metrics.as_ref());
+        let server = Server::new(config, store.clone());
+        let server = progress
+            .step("API server", async { server.await.map_err(Error::from) })
+            .await?;
+        let parts = Parts {
+            flags,
+            components: server.components().clone(),
+        };
+        let this = Self {
+            address: server.address(),
+            pki: server.pki().clone(),
+            store,
+            local: Arc::new(LocalClients::new(&server)),
+            clients: Tasks::new(CancellationToken::new()),
+            server: Tasks::new(CancellationToken::new()),
+        };
+        if let Some(metrics) = metrics {
+            let groups = &["system:authenticated"];
+            metrics.start(this.local.as_user("system:knarr:metrics", groups));
+        }
+        let token = this.server.token().clone();
+        failure.must_run(&this.server, "API server", async move {
+            server.run(token).await.map_err(Error::from)
+        });
+        progress
+            .step("controllers, scheduler", this.start_loops(&parts))
+            .await?;
+        Ok(this)
+    }
+
+    /// Where the API server listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Clients of the server in this process.
+    pub fn clients(&self) -> Arc<dyn Clients> {
+        self.local.clone()
+    }
+
+    /// What the kubelet of this process shows and believes.
+    pub fn kubelet_serving(&self) -> Result<Serving> {
+        Ok(Serving {
+            certificate: self.pki.serving_identity(Role::Kubelet)?,
+            client_ca_pem: self.pki.ca_pem().to_owned(),
+        })
+    }
+
+    pub fn write_kubeconfig(&self, api: &str, path: &Path) -> Result<()> {
+        self.pki
+            .write_kubeconfig(Role::Admin, api, path)
+            .with_context(|| format!("cannot write the kubeconfig {}", path.display()))
+    }
+
+    /// Stops the loops.
+    pub async fn stop_clients(&self) {
+        parts::stop("controllers and scheduler", &self.clients, CLIENTS_STOP).await;
+    }
+
+    /// Stops the server, then the store.
+    pub async fn stop_server(&self) {
+        parts::stop("API server", &self.server, SERVER_STOP).await;
+        self.store.close();
+    }
+
+    async fn start_loops(&self, parts: &Parts<'_>) -> Result<()> {
+        let token = self.clients.token().child_token();
+        let client = self
+            .local
+            .as_user("system:kube-controller-manager", &["system:authenticated"]);
+        let controllers = Controllers::new(
+            knarr_controllers::Config {
+                cluster_cidr: parts.flags.cluster_cidr.to_string(),
+                root_ca_pem: self.pki.ca_pem().to_owned(),
+                signer: Some(self.pki.signer()),
+                ..knarr_controllers::Config::default()
+            },
+            self.local.clone(),
+            Informers::new(client, token.clone()),
+        );
+        let running = parts.components.running(Component::ControllerManager);
+        self.clients.keep("controllers", async move {
+            let _running = running;
+            controllers.run(token).await;
+        });
+
+        let token = self.clients.token().child_token();
+        let client = self
+            .local
+            .as_user("system:kube-scheduler", &["system:authenticated"]);
+        // What pods ask for may be much to think about; the API has other things to do.
+        let running = parts.components.running(Component::Scheduler);
+        self.clients
+            .keep_apart("scheduler", move || {
+                let informers = Informers::new(client.clone(), token.clone());
+                let config = knarr_scheduler::Config::default();
+                let scheduler = Scheduler::new(config, client, &informers);
+                async move {
+                    let _running = running;
+                    scheduler.run(token).await;
+                }
+            })
+            .context("the scheduler has no thread")
+    }
+}
+
+/// Opening reads the disk: off the async threads.
+async fn open_store(data_dir: &Path) -> Result<Arc<Embedded>> {
+    let path = data_dir.join("store");
+    let opened = tokio::task::spawn_blocking(move || {
+        Embedded::open(&path, knarr_store::Options::default())
+            .with_context(|| format!("cannot open the store in {}", path.display()))
+    });
+    Ok(Arc::new(
+        opened.await.context("opening the store was aborted")??,
+    ))
+}
+
+/// What is served beside the registry's kinds.
+fn local_apis(metrics: Option<&Arc<Metrics>>) -> Vec<Arc<dyn LocalApi>> {
+    let apis = metrics.map(|metrics| Arc::clone(metrics) as Arc<dyn LocalApi>);
+    apis.into_iter().collect()
+}
+
+fn server_config(flags: &Up, node_name: &str, node_ip: Ipv4Addr) -> knarr_apiserver::Config {
+    knarr_apiserver::Config {
+        listen: flags.listen,
+        listener: None,
+        pki_dir: flags.data_dir.join("pki"),
+        node_name: node_name.to_owned(),
+        advertise: IpAddr::V4(node_ip),
+        cluster_domain: flags.cluster_domain.clone(),
+        service_cidr: flags.service_cidr.to_string(),
+        cluster_dns: IpAddr::V4(network::cluster_dns(flags)),
+        // Every node's proxy leads to its own DNS server, on an address that no endpoint may have.
+        dns_endpoint: None,
+        extra_sans: Vec::new(),
+        event_ttl: flags.event_ttl,
+        local_apis: Vec::new(),
+    }
+}

@@ -1,0 +1,88 @@
+//! The container runtime of a node: the embedded one, unless another is given.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error, Result};
+use knarr_runtime::{Registries, Runtime};
+use knarr_tasks::Tasks;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Host;
+use crate::{cli::NodeFlags, parts::Failure};
+
+/// A runtime that answers at its endpoint.
+pub struct ContainerRuntime {
+    endpoint: String,
+    /// None of another runtime.
+    tasks: Tasks,
+}
+
+impl ContainerRuntime {
+    /// Starts the embedded runtime, unless another is given. Images are imported before anything can ask for them.
+    pub async fn start(host: &Host, flags: &NodeFlags, failure: &Failure) -> Result<Self> {
+        let tasks = Tasks::new(CancellationToken::new());
+        if let Some(endpoint) = &flags.container_runtime_endpoint {
+            if !flags.image_dir.is_empty() {
+                warn!(
+                    "--image-dir is for the embedded runtime; another runtime has its own images"
+                );
+            }
+            if flags.registries.is_some() {
+                warn!(
+                    "--registries is for the embedded runtime; another runtime has its own mirrors"
+                );
+            }
+            let endpoint = endpoint.clone();
+            return Ok(Self { endpoint, tasks });
+        }
+        let mut config = knarr_runtime::Config::new(&host.data_dir);
+        config.cgroup_root.clone_from(&host.cgroup);
+        if let Some(path) = &flags.registries {
+            config.registries = Registries::read(path)?;
+        }
+        let endpoint = format!("unix://{}", config.socket.display());
+        let runtime = Runtime::new(config).await?;
+        for dir in &flags.image_dir {
+            import_images(&runtime, dir).await?;
+        }
+        let token = tasks.token().clone();
+        failure.must_run(&tasks, "container runtime", async move {
+            runtime.run(token).await.map_err(Error::from)
+        });
+        Ok(Self { endpoint, tasks })
+    }
+
+    /// Its CRI endpoint.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+}
+
+/// Unpacking is work for the disk: off the async threads.
+async fn import_images(runtime: &Runtime, dir: &Path) -> Result<()> {
+    let mut archives: Vec<PathBuf> = std::fs::read_dir(dir)
+        .with_context(|| format!("cannot read {}", dir.display()))?
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|e| e == "tar" || e == "tgz" || e == "gz")
+        })
+        .collect();
+    archives.sort();
+    let images = runtime.images();
+    let imported = tokio::task::spawn_blocking(move || {
+        for archive in archives {
+            let ids = images
+                .import_tar(&archive)
+                .with_context(|| format!("cannot import {}", archive.display()))?;
+            info!(archive = %archive.display(), ?ids, "images imported");
+        }
+        Ok(())
+    });
+    imported.await.context("importing images was aborted")?
+}

@@ -1,0 +1,128 @@
+//! What `up` and `agent` have in common as processes: one instance a data directory, a log, the background, and a signal as the end.
+
+use std::{os::fd::AsRawFd, path::Path};
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::{
+    cli::Log,
+    detach, failure,
+    instance::{self, Instance},
+    logging,
+    progress::Progress,
+};
+
+/// Files and connections one process may have open; watchers and containers' streams need many.
+const OPEN_FILES_WANTED: u64 = 1 << 20;
+
+/// A command that serves until it is told to stop.
+#[derive(Clone, Copy)]
+pub struct Daemon<'a> {
+    pub data_dir: &'a Path,
+    pub log: &'a Log,
+    /// Whether to return when it is ready and leave it running.
+    pub detach: bool,
+}
+
+impl Daemon<'_> {
+    /// Runs `serve` as the one instance of the data directory, in the background if that was asked for. Everything was checked
+    /// before; nothing has been made.
+    pub fn run(self, serve: impl AsyncFnOnce(&mut Instance, &Output) -> Result<()>) -> Result<()> {
+        instance::make_data_dir(self.data_dir)?;
+        let background = detach::is_background();
+        if self.detach && !background {
+            // Asked here too, so that the answer does not have to come through the log.
+            drop(Instance::acquire(self.data_dir)?);
+            return detach::spawn(self.log, self.data_dir);
+        }
+        if background {
+            nix::unistd::setsid().context("cannot leave the terminal")?;
+        }
+        let mut instance = Instance::acquire(self.data_dir)?;
+        logging::start(self.log, self.data_dir)?;
+        knarr_tasks::on_failure(failure::end);
+        raise_open_files();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the async runtime")?;
+        let output = Output {
+            progress: Progress::new(),
+            background,
+        };
+        let result = runtime.block_on(serve(&mut instance, &output));
+        // Blocking tasks that hang must not keep the process: their deadlines have passed.
+        runtime.shutdown_background();
+        result
+    }
+}
+
+/// Whom the process talks to.
+pub struct Output {
+    pub progress: Progress,
+    /// The one who started it waits for its word and lets go of it.
+    pub background: bool,
+}
+
+impl Output {
+    /// Says that it is ready. Whoever started a process in the background has heard enough: what is printed from now on goes
+    /// nowhere.
+    pub fn ready(&self) -> Result<()> {
+        if !self.background {
+            return Ok(());
+        }
+        self.progress.line(detach::READY);
+        let null = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/null")
+            .context("cannot open /dev/null")?;
+        nix::unistd::dup2(null.as_raw_fd(), std::io::stdout().as_raw_fd())
+            .context("cannot close standard output")?;
+        Ok(())
+    }
+
+    /// Says that it stops.
+    pub fn stopping(&self, text: &str) {
+        if !self.background {
+            self.progress.line(text);
+        }
+    }
+}
+
+/// The signals that ask for an end.
+pub struct Asked {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Asked {
+    /// Listens from now on.
+    pub fn listen() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?,
+            terminate: signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?,
+        })
+    }
+
+    /// Waits for one; its name.
+    pub async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+/// As many as the hard limit allows. Failing is no reason not to start.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let wanted = hard.min(OPEN_FILES_WANTED);
+        if soft < wanted
+            && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)
+        {
+            tracing::warn!(%error, soft, wanted, "cannot raise the limit of open files");
+        }
+    }
+}
