@@ -56,14 +56,35 @@ impl InstanceId {
         name
     }
 
+    /// The bridge of this machine's nodes. None of its ports nor the overlay begin as links to pods do, which have rules of
+    /// their own.
+    pub(crate) fn bridge(&self) -> String {
+        format!("kb-{self}")
+    }
+
+    /// How the bridge's ports begin.
+    pub(crate) fn port_prefix(&self) -> String {
+        format!("kv-{self}-")
+    }
+
+    /// The bridge's port of the node with this number.
+    pub(crate) fn port(&self, number: u8) -> String {
+        format!("{}{number}", self.port_prefix())
+    }
+
     /// Metric of this cluster's routes of last resort: worse than what anybody chooses, and unlike another cluster's.
     pub(crate) fn route_metric(&self) -> u32 {
+        0x4000_0000 | self.number()
+    }
+
+    /// The last bits of the identity, as a number of 30 bits.
+    pub(crate) fn number(&self) -> u32 {
         let digits = self.0.iter().filter_map(|letter| {
             let place = LETTERS.iter().position(|other| other == letter)?;
             u32::try_from(place).ok()
         });
         let number = digits.fold(0u32, |number, digit| (number << LETTER_BITS) | digit);
-        0x4000_0000 | (number & 0x3fff_ffff)
+        number & 0x3fff_ffff
     }
 }
 

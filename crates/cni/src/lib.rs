@@ -8,22 +8,28 @@
 //! - [`policy`] is what the plugin tells whoever enforces network policies.
 //! - [`node`] is what a node needs once: forwarding, masquerade, and the rule that a pod or service address never leaves by a
 //!   real interface.
+//! - [`local`] is the network of nodes that share a machine, each with a network namespace of its own.
 //!
 //! Rejected: calling the plugin as a function instead of a process (one path for every plugin is worth two milliseconds), and
 //! a bridge (needs br_netfilter for policy, and floods).
 
 pub mod config;
+mod hardware;
 mod instance;
 pub mod invoke;
+pub mod local;
 pub mod node;
 pub mod plugin;
 pub mod policy;
+mod prefix;
 pub mod result;
+mod rtnl;
 
 pub use config::NetworkConfigList;
 pub use instance::{InstanceId, InvalidId};
 pub use invoke::{CapabilityArgs, Invoker, PortMapping};
 pub use plugin::ValidAttachment;
+pub use prefix::{InvalidPrefix, Prefix};
 pub use result::CniResult;
 
 /// The protocol version we speak when a configuration names none that is newer.

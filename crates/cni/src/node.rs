@@ -24,8 +24,9 @@ use rtnetlink::{
     packet_route::route::{RouteAttribute, RouteMessage, RouteType},
 };
 
-use crate::InstanceId;
+use crate::{InstanceId, rtnl};
 pub use survey::overlap;
+pub(crate) use survey::used;
 
 /// Longest comment of a table that we write; nft's limit is 128 bytes.
 const COMMENT_LIMIT_BYTES: usize = 120;
@@ -139,9 +140,7 @@ fn ipv4_query() -> RouteMessage {
 }
 
 fn connect() -> Result<rtnetlink::Handle, Error> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(Error::Netlink)?;
-    knarr_tasks::spawn("a netlink connection", connection);
-    Ok(handle)
+    rtnl::connect().map_err(Error::Netlink)
 }
 
 /// Chains are rewritten in the same transaction, maps keep their elements.
@@ -244,7 +243,7 @@ pub(crate) fn hostport_maps(made: &mut Transaction, table: &Table) {
 }
 
 /// Whose table it is, for whoever lists it.
-fn comment(data_dir: &Path) -> Option<String> {
+pub(crate) fn comment(data_dir: &Path) -> Option<String> {
     let plain = |text: &&str| {
         text.len() <= COMMENT_LIMIT_BYTES
             && text
@@ -258,11 +257,6 @@ async fn loopback(handle: &rtnetlink::Handle) -> Result<u32, Error> {
     let mut links = Box::pin(handle.link().get().match_name("lo").execute());
     let lo = links.try_next().await.map_err(Error::Route)?;
     Ok(lo.map_or(1, |link| link.header.index))
-}
-
-fn is_errno(error: &rtnetlink::Error, errno: i32) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(message)
-        if message.code.is_some_and(|code| code.get() == -errno))
 }
 
 /// Service addresses need a route so that a connection from the node itself gets as far as the rules that translate it, also

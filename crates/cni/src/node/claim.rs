@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 
 use super::{Error, connect, ipv4, loopback, table};
-use crate::InstanceId;
+use crate::{InstanceId, rtnl};
 
 /// Labels of addresses begin with the link's name.
 const LABEL_PREFIX: &str = "lo:";
@@ -35,7 +35,7 @@ pub(super) async fn take(instance: &InstanceId, address: Ipv4Addr) -> Result<(),
         .attributes
         .push(AddressAttribute::Label(label(instance)));
     match request.execute().await {
-        Err(error) if super::is_errno(&error, nix::libc::EEXIST) => {
+        Err(error) if rtnl::is_errno(&error, nix::libc::EEXIST) => {
             check(Some(instance), address).await.map(drop)
         }
         result => result.map_err(Error::Address),

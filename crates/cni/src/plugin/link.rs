@@ -19,7 +19,11 @@ use rtnetlink::{
     },
 };
 
-use crate::result::PluginError;
+use crate::{
+    hardware,
+    result::PluginError,
+    rtnl::{self, is_errno},
+};
 
 pub const LOOPBACK: &str = "lo";
 
@@ -38,8 +42,7 @@ pub struct Pair {
 
 /// A locally administered address that is unique on the node because the pod's address is.
 pub fn pod_mac(address: Ipv4Addr) -> [u8; 6] {
-    let [a, b, c, d] = address.octets();
-    [0x0a, 0x58, a, b, c, d]
+    hardware::of(address.into())
 }
 
 pub fn format_mac(mac: [u8; 6]) -> String {
@@ -221,14 +224,7 @@ fn connect_in(netns: &Path) -> Result<Handle, PluginError> {
 }
 
 fn connect() -> Result<Handle, PluginError> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(|e| kernel("netlink", e))?;
-    knarr_tasks::spawn("a netlink connection", connection);
-    Ok(handle)
-}
-
-fn is_errno(error: &rtnetlink::Error, errno: i32) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(message)
-        if message.code.is_some_and(|code| code.get() == -errno))
+    rtnl::connect().map_err(|e| kernel("netlink", e))
 }
 
 fn kernel(what: &str, error: impl std::fmt::Display) -> PluginError {

@@ -1,0 +1,5 @@
+//! Networks of nodes and the ways between them, with real packets between network namespaces. Needs root; skips with a reason
+//! otherwise.
+
+mod kit;
+mod local;
