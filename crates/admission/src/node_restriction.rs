@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use async_trait::async_trait;
 use knarr_auth::{
     authz::node::{NODES_GROUP, identity, references},
+    node_accounts,
     objects::Objects,
     request::Authorizer,
 };
@@ -263,6 +264,9 @@ impl NodeRestriction {
         if request.operation != Operation::Create {
             return Ok(());
         }
+        if node_accounts::contains(request.namespace, request.name) && !is_bound_to_pod(asked) {
+            return self.account_token(node, asked);
+        }
         let at = |field| object::str_at(asked, &["spec", "boundObjectRef", field]);
         let bound = at("apiVersion") == "v1" && at("kind") == "Pod" && !at("name").is_empty();
         need(bound, || "node requested token not bound to a pod")?;
@@ -297,6 +301,37 @@ impl NodeRestriction {
         }
         Ok(())
     }
+
+    /// A token for a part of the node that is no pod: it ends with the Node object, and is for the API server.
+    fn account_token(&self, node: &str, asked: &Value) -> Answer {
+        let at = |field| object::str_at(asked, &["spec", "boundObjectRef", field]);
+        let bound = (at("apiVersion"), at("kind"), at("name")) == ("v1", "Node", node);
+        need(bound, || {
+            format!(
+                "node requested token not bound to a pod or to node {}",
+                quote(node)
+            )
+        })?;
+        let stored = self.find("nodes", "", node)?;
+        need(
+            !at("uid").is_empty() && object::uid(&stored) == at("uid"),
+            || {
+                format!(
+                    "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
+                    at("uid")
+                )
+            },
+        )?;
+        let audiences = object::list_at(asked, &["spec", "audiences"]);
+        need(
+            audiences.is_empty(),
+            || "node requested token bound to itself for another audience than the API server",
+        )
+    }
+}
+
+fn is_bound_to_pod(asked: &Value) -> bool {
+    object::str_at(asked, &["spec", "boundObjectRef", "kind"]) == "Pod"
 }
 
 fn node_of(pod: &Value) -> &str {

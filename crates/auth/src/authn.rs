@@ -1,7 +1,7 @@
 //! Authentication: who is asking?
 //!
-//! A verified client certificate, else a service-account token, else nobody. Nobody (`system:anonymous`) is let through to
-//! the health endpoints only; anything else without credentials is 401. Impersonation comes after authentication and before
+//! A verified client certificate, else a bootstrap or service-account token, else nobody. Nobody (`system:anonymous`) is let through to
+//! the health endpoints and to what a joining machine has to know before it trusts anybody; anything else without credentials is 401. Impersonation comes after authentication and before
 //! authorization.
 
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use crate::{
     AUTHENTICATED, Authenticated, UserInfo,
     authz::{MASTERS, rbac::service_account_user},
     bearer::unauthorized,
+    bootstrap_token,
+    objects::Objects,
     request::{Authenticator, Credentials},
     tokens::Tokens,
     x509,
@@ -26,20 +28,28 @@ mod tests;
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Name of nobody.
 pub const ANONYMOUS: &str = "system:anonymous";
-/// The only paths that answer nobody.
-const ANONYMOUS_PATHS: [&str; 3] = ["/healthz", "/livez", "/readyz"];
+/// The only paths that answer nobody. The last one is public by its nature: where the cluster is and who vouches for it, as kubeadm's
+/// clusters publish it. RBAC decides about it, as about all that is no health endpoint.
+const ANONYMOUS_PATHS: [&str; 4] = [
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/api/v1/namespaces/kube-public/configmaps/cluster-info",
+];
 
-/// x509 certificates, then tokens.
+/// x509 certificates, then tokens: those of machines that are to join, then those of service accounts.
 pub struct Authn {
     tokens: Arc<Tokens>,
+    objects: Arc<dyn Objects>,
     certificates: x509::Certificates,
 }
 
 impl Authn {
-    /// Certificates need no configuration: TLS has verified their chain.
-    pub fn new(tokens: Arc<Tokens>) -> Authn {
+    /// Certificates need no configuration: TLS has verified their chain. Bootstrap tokens are Secrets among `objects`.
+    pub fn new(tokens: Arc<Tokens>, objects: Arc<dyn Objects>) -> Authn {
         Authn {
             tokens,
+            objects,
             certificates: x509::Certificates::default(),
         }
     }
@@ -59,6 +69,13 @@ impl Authenticator for Authn {
             }
         }
         if let Some(token) = credentials.bearer {
+            let now = jiff::Timestamp::now();
+            if let Some(found) = bootstrap_token::authenticate(token, &*self.objects, now) {
+                return Ok(Some(Authenticated {
+                    user: Arc::new(found?),
+                    valid: None,
+                }));
+            }
             let found = self.tokens.authenticate(token, self.tokens.audiences())?;
             return Ok(Some(Authenticated {
                 user: Arc::new(found.user),

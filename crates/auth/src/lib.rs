@@ -17,8 +17,11 @@ use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 pub mod authn;
 pub mod authz;
 pub mod bearer;
+pub mod bootstrap_token;
+pub mod cluster_info;
 pub mod escape;
 pub mod headers;
+pub mod node_accounts;
 pub mod objects;
 pub mod pki;
 pub mod policy;
@@ -30,6 +33,9 @@ pub mod testing;
 pub mod tokens;
 pub mod unverified;
 pub mod x509;
+
+/// The version that servers and nodes tell: upstream's whose API this is.
+pub const VERSION: &str = "v1.37.2+knarr";
 
 /// Group of everyone who proved who they are.
 pub const AUTHENTICATED: &str = "system:authenticated";

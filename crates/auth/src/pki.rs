@@ -26,7 +26,7 @@ use rustls::{client::ResolvesClientCert, server::ResolvesServerCert};
 use thiserror::Error;
 
 mod cert;
-mod files;
+pub mod files;
 mod kubeconfig;
 #[cfg(test)]
 mod tests;

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The version of Kubernetes whose API is served.
-pub const GIT_VERSION: &str = "v1.37.2+knarr";
+pub const GIT_VERSION: &str = knarr_auth::VERSION;
 
 /// Answers a non-resource path.
 pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequest<'_>) -> Answer {

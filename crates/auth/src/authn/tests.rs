@@ -43,7 +43,8 @@ fn authn() -> Authn {
         json!({"metadata": {"name": "bot", "namespace": "ns", "uid": "u"}}),
     );
     let config = Config::of_domain("cluster.local", "192.0.2.1:6443");
-    Authn::new(Arc::new(Tokens::new(&key, config, fake).unwrap()))
+    let tokens = Tokens::new(&key, config, fake.clone()).unwrap();
+    Authn::new(Arc::new(tokens), fake)
 }
 
 #[tokio::test]
@@ -112,8 +113,13 @@ fn a_certificate_names_user_and_groups_within_its_life() {
 }
 
 #[test]
-fn only_health_is_for_everyone() {
+fn only_health_and_what_is_public_are_for_everyone() {
+    let public = "/api/v1/namespaces/kube-public/configmaps";
     for (path, expected) in [
+        (&*format!("{public}/cluster-info"), true),
+        (&*format!("{public}/cluster-info/"), false),
+        (&*format!("{public}/other"), false),
+        (public, false),
         ("/healthz", true),
         ("/livez", true),
         ("/readyz", true),

@@ -11,8 +11,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::{ENCRYPTION_KEY_BYTES, Error};
 
-pub(super) const PRIVATE: u32 = 0o600;
-pub(super) const PUBLIC: u32 = 0o644;
+/// For what only its owner may read.
+pub const PRIVATE: u32 = 0o600;
+/// For what everybody may read.
+pub const PUBLIC: u32 = 0o644;
 
 fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
     move |source| Error::Io {
@@ -23,7 +25,10 @@ fn io_error<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) 
 }
 
 /// Makes a directory that only its owner may enter, or restricts an existing one.
-pub(super) fn private_dir(path: &Path) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Io`], here as below.
+pub fn private_dir(path: &Path) -> Result<(), Error> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -34,7 +39,7 @@ pub(super) fn private_dir(path: &Path) -> Result<(), Error> {
 
 /// What must survive a loss of power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Durability {
+pub enum Durability {
     /// Synced before it gets its name: it cannot be made again.
     Synced,
     /// Made again at the next start where it is missing or damaged, so that no start waits for the disk.
@@ -42,12 +47,7 @@ pub(super) enum Durability {
 }
 
 /// Writes beside the target and renames over it. The directory entry itself is durable after [`sync_dir`].
-pub(super) fn write(
-    path: &Path,
-    bytes: &[u8],
-    mode: u32,
-    durability: Durability,
-) -> Result<(), Error> {
+pub fn write(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> Result<(), Error> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
@@ -79,14 +79,14 @@ pub(super) fn write(
 }
 
 /// Makes renames in a directory durable.
-pub(super) fn sync_dir(path: &Path) -> Result<(), Error> {
+pub fn sync_dir(path: &Path) -> Result<(), Error> {
     File::open(path)
         .and_then(|dir| dir.sync_all())
         .map_err(io_error("sync", path))
 }
 
 /// Content, or `None` when there is no such file.
-pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

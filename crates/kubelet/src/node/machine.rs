@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::NodeSystemInfo;
 use crate::{config::Config, worker::admission::Room};
 
 /// Version in `nodeInfo`.
-pub(crate) const VERSION: &str = "v1.37.2+knarr";
+pub(crate) const VERSION: &str = knarr_auth::VERSION;
 
 /// Facts that do not change while the kubelet runs.
 #[derive(Clone, Debug)]
