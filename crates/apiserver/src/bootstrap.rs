@@ -1,12 +1,12 @@
 //! What every cluster has from its first second: namespaces, the API server's own Service, the DNS Service, the range of Services'
-//! addresses, what aggregated API servers trust, the APIServices of what is served here, the system's PriorityClasses, the default
-//! StorageClass, and upstream's roles and bindings.
+//! addresses, what aggregated API servers trust, the APIServices of what is served here, what machines that join find, the system's
+//! PriorityClasses, the default StorageClass, and upstream's roles and bindings.
 //!
 //! [`Bootstrap::run`] compares what is wanted with the watch cache and writes only what differs: namespaces first, then
 //! everything else at once, so that the store commits it in a few fsyncs. On a later start nothing is written.
-//! [`Bootstrap::maintain`] keeps the API server's Service and endpoints right while it runs.
+//! [`Bootstrap::maintain`] keeps the API server's Service and endpoints right while it runs, and what others find the cluster by.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use knarr_admission::writer::Writer;
@@ -17,6 +17,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 mod aggregation;
+mod joining;
 mod objects;
 mod reconcile;
 #[cfg(test)]
@@ -47,6 +48,8 @@ pub struct Config {
     pub client_ca: String,
     /// PEM of the authority of who passes requests on to aggregated API servers.
     pub front_proxy_ca: String,
+    /// What nodes must agree on; see [`knarr_auth::cluster_info::SETTINGS_NAME`].
+    pub node_settings: BTreeMap<String, String>,
 }
 
 /// The start cannot be completed.
@@ -100,6 +103,7 @@ impl Bootstrap {
         let mut wanted = objects::own_service(&self.config)?;
         wanted.extend(objects::dns_service(&self.config)?);
         wanted.push(aggregation::trust(&self.config)?);
+        wanted.extend(self.joining()?);
         wanted.extend(aggregation::api_services()?);
         wanted.extend(objects::priority_classes()?);
         wanted.extend(objects::flow_control()?);
@@ -110,6 +114,14 @@ impl Bootstrap {
         wanted.push(range);
         self.ensure_all(wanted).await?;
         self.make_ready(kind).await
+    }
+
+    /// What machines that join need to find.
+    fn joining(&self) -> Result<Vec<Wanted>, Error> {
+        let mut wanted = joining::node_accounts()?;
+        wanted.push(joining::cluster_info(&self.config)?);
+        wanted.extend(joining::node_settings(&self.config)?);
+        Ok(wanted)
     }
 
     /// Says of the range of Services' addresses that it is used.
@@ -129,8 +141,8 @@ impl Bootstrap {
         })
     }
 
-    /// Repairs the `default/kubernetes` Service, its endpoints and what aggregated API servers trust when someone changes or
-    /// deletes them, until cancelled.
+    /// Repairs the `default/kubernetes` Service, its endpoints, what aggregated API servers trust and what machines that join need
+    /// when someone changes or deletes them, until cancelled.
     pub async fn maintain(&self, token: CancellationToken) {
         let mut period = tokio::time::interval(MAINTAIN_PERIOD);
         period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -151,9 +163,10 @@ impl Bootstrap {
         }
     }
 
-    fn own_revisions(&self) -> [u64; 4] {
+    fn own_revisions(&self) -> [u64; 5] {
         [
             ("", "configmaps"),
+            ("", "serviceaccounts"),
             ("", "services"),
             ("", "endpoints"),
             ("discovery.k8s.io", "endpointslices"),
@@ -165,6 +178,7 @@ impl Bootstrap {
         let mut wanted = objects::own_service(&self.config)?;
         wanted.extend(objects::dns_service(&self.config)?);
         wanted.push(aggregation::trust(&self.config)?);
+        wanted.extend(self.joining()?);
         self.ensure_all(wanted).await
     }
 

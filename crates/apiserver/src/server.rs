@@ -18,6 +18,7 @@ pub mod peer;
 mod warnings;
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Weak, atomic::Ordering},
@@ -79,6 +80,8 @@ pub struct Config {
     pub extra_sans: Vec<String>,
     /// How long an Event is kept after its last change.
     pub event_ttl: Duration,
+    /// What nodes must agree on, published for those that join; empty where none will.
+    pub node_settings: BTreeMap<String, String>,
     /// Group-versions that other parts of this process serve.
     pub local_apis: Vec<Arc<dyn LocalApi>>,
 }
@@ -100,6 +103,7 @@ impl Config {
             dns_endpoint: None,
             extra_sans: Vec::new(),
             event_ttl: EVENT_TTL,
+            node_settings: BTreeMap::new(),
             local_apis: Vec::new(),
         }
     }
@@ -191,7 +195,7 @@ impl Server {
         });
         let core = Arc::new(Core {
             registry: registry.clone(),
-            authenticator: Arc::new(Authn::new(tokens.clone())),
+            authenticator: Arc::new(Authn::new(tokens.clone(), objects.clone())),
             authorizer: authz.clone(),
             handlers: crate::handlers::table(tokens.clone(), authz),
             pages: crate::handlers::pages(&tokens),
@@ -215,6 +219,7 @@ impl Server {
             dns_endpoint: config.dns_endpoint,
             client_ca: pki.ca_pem().to_owned(),
             front_proxy_ca: pki.front_proxy_ca_pem().to_owned(),
+            node_settings: config.node_settings,
         };
         let bootstrap = Arc::new(Bootstrap::new(wanted, objects, registry));
         let server = Server {

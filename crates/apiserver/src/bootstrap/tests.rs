@@ -23,6 +23,7 @@ fn config() -> Config {
         dns_endpoint: Some(("192.0.2.1".parse().unwrap(), 5353)),
         client_ca: "a client authority".into(),
         front_proxy_ca: "a front proxy's authority".into(),
+        node_settings: BTreeMap::from([("clusterDomain".into(), "cluster.local".into())]),
     }
 }
 
