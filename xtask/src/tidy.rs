@@ -53,6 +53,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-client",
             "knarr-cni",
             "knarr-cri",
+            "knarr-join",
             "knarr-nft",
             "knarr-registry",
             "knarr-schema",

@@ -1,6 +1,7 @@
 //! The control plane in this process: store, API server, and the loops that are clients of it.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     sync::Arc,
@@ -15,6 +16,7 @@ use knarr_apiserver::{
 use knarr_auth::pki::{Pki, Role};
 use knarr_client::{Clients, Informers};
 use knarr_controllers::Controllers;
+use knarr_join::ClusterSettings;
 use knarr_metrics::Metrics;
 use knarr_scheduler::Scheduler;
 use knarr_store::Embedded;
@@ -203,6 +205,19 @@ fn server_config(flags: &Up, node_name: &str, node_ip: Ipv4Addr) -> knarr_apiser
         dns_endpoint: None,
         extra_sans: Vec::new(),
         event_ttl: flags.event_ttl,
+        node_settings: node_settings(flags),
         local_apis: Vec::new(),
     }
+}
+
+/// What nodes that join must know.
+fn node_settings(flags: &Up) -> BTreeMap<String, String> {
+    let settings = ClusterSettings {
+        cluster_cidr: flags.cluster_cidr.to_string(),
+        service_cidr: flags.service_cidr.to_string(),
+        cluster_dns: IpAddr::V4(network::cluster_dns(flags)),
+        cluster_domain: flags.cluster_domain.clone(),
+        network_policy: flags.network_policy,
+    };
+    settings.data()
 }

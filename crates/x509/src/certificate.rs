@@ -16,6 +16,8 @@ pub struct Certificate {
     pub not_after: Timestamp,
     pub dns_names: Vec<String>,
     pub email_addresses: Vec<String>,
+    /// Four or sixteen bytes each.
+    pub ip_addresses: Vec<Vec<u8>>,
     /// DER of the SubjectPublicKeyInfo.
     pub public_key: Vec<u8>,
     /// DER of the subject.
@@ -56,6 +58,12 @@ impl Certificate {
                 GeneralName::RFC822Name(name) => Some((*name).to_owned()),
                 _ => None,
             }),
+            ip_addresses: names()
+                .filter_map(|name| match name {
+                    GeneralName::IPAddress(bytes) => Some(bytes.to_vec()),
+                    _ => None,
+                })
+                .collect(),
             public_key: parsed.public_key().raw.to_vec(),
             subject: parsed.subject().as_raw().to_vec(),
             key_id,

@@ -1,8 +1,10 @@
 //! New keys, with the request that proves that one has them.
 
+use std::net::IpAddr;
+
 use rcgen::{
-    CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_ED25519,
+    CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PublicKeyData, SanType,
 };
 
 use crate::{Error, pem};
@@ -30,6 +32,15 @@ impl KeyType {
     }
 }
 
+/// Whom a request names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject<'a> {
+    pub common_name: &'a str,
+    pub organization: &'a str,
+    pub dns_names: &'a [String],
+    pub ip_addresses: &'a [IpAddr],
+}
+
 /// A private key.
 pub struct Key {
     pair: KeyPair,
@@ -48,10 +59,24 @@ impl Key {
         Ok(Key { pair })
     }
 
+    /// Reads what [`Key::to_pem`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Signing`].
+    pub fn from_pem(text: &str) -> Result<Key, Error> {
+        let pair = KeyPair::from_pem(text).map_err(signing)?;
+        Ok(Key { pair })
+    }
+
     /// PKCS#8, version 1: OpenSSL before 3 reads no other.
     pub fn to_pem(&self) -> String {
         let der = self.pair.serialized_der();
         pem::encode(pem::PRIVATE_KEY, &without_public_key(der))
+    }
+
+    /// DER of its SubjectPublicKeyInfo.
+    pub fn public_key(&self) -> Vec<u8> {
+        self.pair.subject_public_key_info()
     }
 
     /// DER of a request that names nobody, as upstream's kubelet makes it.
@@ -61,6 +86,30 @@ impl Key {
     pub fn stub_request(&self) -> Result<Vec<u8>, Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
+        let request = params.serialize_request(&self.pair).map_err(signing)?;
+        Ok(request.der().to_vec())
+    }
+
+    /// DER of a request for a certificate that names somebody.
+    ///
+    /// # Errors
+    /// [`Error::Signing`], also where a name is none that a certificate can have.
+    pub fn request(&self, subject: &Subject<'_>) -> Result<Vec<u8>, Error> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        for (type_, value) in [
+            (DnType::OrganizationName, subject.organization),
+            (DnType::CommonName, subject.common_name),
+        ] {
+            params.distinguished_name.push(type_, value);
+        }
+        for name in subject.dns_names {
+            let name = name.as_str().try_into().map_err(signing)?;
+            params.subject_alt_names.push(SanType::DnsName(name));
+        }
+        let addresses = subject.ip_addresses.iter().copied();
+        let addresses = addresses.map(SanType::IpAddress);
+        params.subject_alt_names.extend(addresses);
         let request = params.serialize_request(&self.pair).map_err(signing)?;
         Ok(request.der().to_vec())
     }

@@ -32,7 +32,7 @@ pub mod usage;
 
 pub use authority::{Authority, Policy};
 pub use certificate::Certificate;
-pub use key::{Key, KeyType};
+pub use key::{Key, KeyType, Subject};
 pub use public_key::{Curve, PublicKey};
 pub use request::Request;
 

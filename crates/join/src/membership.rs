@@ -1,0 +1,198 @@
+//! A node's membership: what it has of its cluster, made at the first start and kept up while it runs.
+
+mod steps;
+
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future;
+use jiff::Timestamp;
+use rustls::server::ResolvesServerCert;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ClusterSettings, Error, JoinToken, ServerAddress,
+    certificate::{Certified, Place},
+    remote::RemoteClients,
+    request::{self, Identity, Purpose, blocking},
+    rotation::Rotation,
+    serving::Serving,
+    tls::Authority,
+    transport::{Servers, Transport},
+};
+
+/// Longest that joining may take, with everything that has deadlines of its own.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(90);
+/// Requests under way get this long to end when the certificate of their connection was rotated.
+const ROTATION_GRACE: Duration = Duration::from_secs(30);
+
+/// Who joins what.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// At least one; asked in turn.
+    pub servers: Vec<ServerAddress>,
+    /// For the first start.
+    pub token: Option<JoinToken>,
+    /// The authority's certificate, where the token has no hash of it.
+    pub ca_file: Option<PathBuf>,
+    /// Where keys and certificates are kept, mode 0700.
+    pub pki_dir: PathBuf,
+    pub node_name: String,
+    /// What the node's server is reached by, beside its name.
+    pub node_ips: Vec<IpAddr>,
+    /// Life of the certificates that are asked for. `None`: the longest that the server gives.
+    pub certificate_life: Option<Duration>,
+}
+
+impl Options {
+    fn identity(&self) -> Identity {
+        Identity {
+            node_name: self.node_name.clone(),
+            node_ips: self.node_ips.clone(),
+            life: self.certificate_life,
+        }
+    }
+
+    fn place(&self, purpose: Purpose) -> Place {
+        Place::new(&self.pki_dir, purpose.file())
+    }
+}
+
+/// A machine that is a node.
+pub struct Membership {
+    authority: Authority,
+    identity: Identity,
+    settings: ClusterSettings,
+    clients: Arc<RemoteClients>,
+    node: Transport,
+    client: (Place, Certified),
+    served: (Place, Certified),
+    serving: Arc<Serving>,
+}
+
+/// Gets everything that a node needs before its parts start: trust in the servers, a certificate as their client, one for the node's
+/// own server, and what nodes of the cluster agree on. A node that has joined before needs no token.
+///
+/// # Errors
+/// [`Error`]; what was got until then serves the next try.
+pub async fn join(options: &Options) -> Result<Membership, Error> {
+    timeout(JOIN_TIMEOUT, Box::pin(within(options)))
+        .await
+        .unwrap_or(Err(Error::Timeout(JOIN_TIMEOUT)))
+}
+
+async fn within(options: &Options) -> Result<Membership, Error> {
+    let servers = Arc::new(Servers::new(options.servers.clone())?);
+    let authority = steps::trust(options, &servers).await?;
+    let identity = options.identity();
+    let anonymous = authority.client(None)?;
+    // From here on only the cluster's own servers are spoken to.
+    drop(servers.connect(&anonymous).await?);
+    let nobody = Transport::new(servers.clone(), anonymous);
+    let client = steps::client_certificate(options, &servers, &nobody).await?;
+    let node = Transport::new(servers.clone(), authority.client(Some(&client))?);
+    let clients = Arc::new(RemoteClients::new(
+        &options.node_name,
+        node.clone(),
+        &nobody,
+    ));
+    let api = clients.node();
+    let place = options.place(Purpose::Client);
+    steps::check_server(&api, &servers, place.path()).await?;
+    let (settings, served) = future::join(
+        steps::settings(&api),
+        steps::serving_certificate(options, &identity, &api),
+    )
+    .await;
+    let served = served?;
+    request::check_clock(&served, &servers.current().to_string(), Timestamp::now())?;
+    Ok(Membership {
+        authority,
+        settings: settings?,
+        clients,
+        node,
+        client: (place, client),
+        serving: Arc::new(Serving::new(&served)?),
+        served: (options.place(Purpose::Serving), served),
+        identity,
+    })
+}
+
+impl Membership {
+    /// Clients of what runs on the node.
+    #[must_use]
+    pub fn clients(&self) -> Arc<RemoteClients> {
+        self.clients.clone()
+    }
+
+    /// What the cluster's nodes agree on.
+    #[must_use]
+    pub fn settings(&self) -> &ClusterSettings {
+        &self.settings
+    }
+
+    /// PEM of the cluster's authority.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        self.authority.pem()
+    }
+
+    /// The certificate that the node serves with, as it is at each handshake.
+    #[must_use]
+    pub fn serving(&self) -> Arc<dyn ResolvesServerCert> {
+        self.serving.clone()
+    }
+
+    /// Rotates both certificates until cancelled.
+    pub fn run(&self, token: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+        let rotations = future::join(self.rotate_client().run(), self.rotate_serving().run());
+        async move {
+            token.run_until_cancelled(rotations).await;
+        }
+    }
+
+    fn rotate_client(&self) -> Rotation {
+        let (place, current) = self.client.clone();
+        let (authority, node) = (self.authority.clone(), self.node.clone());
+        Rotation {
+            client: self.clients.node(),
+            place,
+            identity: self.identity.clone(),
+            purpose: Purpose::Client,
+            current,
+            replace: Arc::new(move |next, old| {
+                let end = node.replace(authority.client(Some(next))?);
+                let grace = grace(old, Timestamp::now());
+                knarr_tasks::spawn("the end of a connection", async move {
+                    sleep(grace).await;
+                    end.cancel();
+                });
+                Ok(())
+            }),
+        }
+    }
+
+    fn rotate_serving(&self) -> Rotation {
+        let (place, current) = self.served.clone();
+        let serving = self.serving.clone();
+        Rotation {
+            client: self.clients.node(),
+            place,
+            identity: self.identity.clone(),
+            purpose: Purpose::Serving,
+            current,
+            replace: Arc::new(move |next, _| serving.replace(next)),
+        }
+    }
+}
+
+/// How long the connections of a certificate may go on: not until it ends, when their requests would be refused.
+fn grace(old: &Certified, now: Timestamp) -> Duration {
+    let left = Duration::try_from(now.duration_until(old.not_after));
+    ROTATION_GRACE.min(left.unwrap_or_default() / 2)
+}

@@ -1,0 +1,182 @@
+//! The steps of joining, one after the other.
+
+use super::*;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use knarr_auth::{
+    bootstrap_token::BootstrapToken,
+    cluster_info::{SETTINGS_NAME, SETTINGS_NAMESPACE},
+    pki::files::{self, Durability},
+    x509::Certificates,
+};
+use knarr_client::errors;
+use kube::Api;
+
+use crate::{
+    CaHash,
+    discovery::{ClusterInfo, TokenState},
+    remote::bootstrap_client,
+    version,
+};
+
+/// The authority's file.
+const CA_FILE: &str = "ca.crt";
+
+/// Whom to trust: the authority of an earlier start, the one that a file names, or the one that the token's hash confirms.
+pub(super) async fn trust(options: &Options, servers: &Arc<Servers>) -> Result<Authority, Error> {
+    let path = options.pki_dir.join(CA_FILE);
+    let dir = options.pki_dir.clone();
+    let kept = tokio::task::spawn_blocking(move || {
+        files::private_dir(&dir)?;
+        files::read(&dir.join(CA_FILE))
+    });
+    let kept = kept.await.unwrap_or(Ok(None))?;
+    let kept = kept.and_then(|bytes| String::from_utf8(bytes).ok());
+    let hash = options.token.as_ref().and_then(|token| token.ca);
+    if let Some(authority) = kept.as_deref().and_then(Authority::from_pem) {
+        return match hash {
+            Some(hash) if CaHash::of_pem(authority.pem()) != Some(hash) => {
+                Err(Error::OtherCluster {
+                    path: options.pki_dir.clone(),
+                })
+            }
+            _ => Ok(authority),
+        };
+    }
+    let authority = match (&options.ca_file, &options.token, hash) {
+        (Some(file), ..) => read_authority(file, hash).await?,
+        (None, None, _) => return Err(Error::NoToken),
+        (None, Some(_), None) => return Err(Error::NoHash),
+        (None, Some(_), Some(hash)) => {
+            let info = ClusterInfo::fetch(servers).await?;
+            info.authority(&hash).map_err(|found| Error::WrongHash {
+                server: servers.current().to_string(),
+                found,
+            })?
+        }
+    };
+    keep(path, authority.pem().to_owned()).await?;
+    Ok(authority)
+}
+
+async fn read_authority(file: &Path, hash: Option<CaHash>) -> Result<Authority, Error> {
+    let text = tokio::fs::read_to_string(file).await;
+    let text = text.map_err(|source| Error::Read {
+        path: file.to_owned(),
+        source,
+    })?;
+    let authority = Authority::from_pem(&text);
+    let authority = authority.filter(|_| hash.is_none() || CaHash::of_pem(&text) == hash);
+    authority.ok_or_else(|| Error::CaFile {
+        path: file.to_owned(),
+    })
+}
+
+async fn keep(path: PathBuf, text: String) -> Result<(), Error> {
+    let kept = tokio::task::spawn_blocking(move || {
+        files::write(&path, text.as_bytes(), files::PUBLIC, Durability::Synced)
+    });
+    Ok(kept.await.unwrap_or(Ok(()))?)
+}
+
+/// The node's certificate: the one it has, or one that the token gets it.
+pub(super) async fn client_certificate(
+    options: &Options,
+    servers: &Arc<Servers>,
+    nobody: &Transport,
+) -> Result<Certified, Error> {
+    let place = options.place(Purpose::Client);
+    let user = options.identity().user();
+    let kept = blocking(&place, Place::load).await?;
+    let kept = kept.filter(|kept| is_of(kept, &user));
+    if let Some(kept) = kept {
+        return Ok(kept);
+    }
+    let token = options.token.as_ref().ok_or(Error::NoToken)?;
+    let certified = by_token(options, servers, nobody, &token.token).await?;
+    request::check_clock(&certified, &servers.current().to_string(), Timestamp::now())?;
+    Ok(certified)
+}
+
+/// Whether a certificate is this user's, now.
+fn is_of(certified: &Certified, user: &str) -> bool {
+    let found = certified
+        .chain()
+        .first()
+        .and_then(|leaf| Certificates::default().user(leaf));
+    found.is_some_and(|found| found.user.name == user)
+}
+
+async fn by_token(
+    options: &Options,
+    servers: &Arc<Servers>,
+    nobody: &Transport,
+    token: &BootstrapToken,
+) -> Result<Certified, Error> {
+    let client = bootstrap_client(nobody.clone(), token).map_err(|_| Error::NoToken)?;
+    match version::check(&client).await {
+        Err(Error::Api { source, .. }) if is_unauthorized(&source) => {
+            return Err(refused(servers, token).await);
+        }
+        checked => checked?,
+    }
+    let (place, identity) = (options.place(Purpose::Client), options.identity());
+    request::certificate(&client, &place, &identity, Purpose::Client).await
+}
+
+/// Says of a token that the server refuses what its public signatures tell.
+async fn refused(servers: &Arc<Servers>, token: &BootstrapToken) -> Error {
+    let (id, server) = (token.id().to_owned(), servers.current().to_string());
+    let info = ClusterInfo::fetch(servers).await.unwrap_or_default();
+    match info.state(token) {
+        TokenState::OtherSecret => Error::TokenSecret { id, server },
+        TokenState::Known => Error::TokenUsage { id, server },
+        TokenState::Unknown => Error::TokenUnknown { id, server },
+    }
+}
+
+/// Whether the server takes this node, and is of a version that it can work with.
+pub(super) async fn check_server(
+    client: &kube::Client,
+    servers: &Arc<Servers>,
+    certificate: &Path,
+) -> Result<(), Error> {
+    match version::check(client).await {
+        Err(Error::Api { source, .. }) if is_unauthorized(&source) => {
+            Err(Error::CertificateRefused {
+                server: servers.current().to_string(),
+                path: certificate.to_owned(),
+            })
+        }
+        checked => checked,
+    }
+}
+
+fn is_unauthorized(error: &kube::Error) -> bool {
+    errors::status(error).is_some_and(|status| status.code == 401)
+}
+
+/// What nodes must agree on.
+pub(super) async fn settings(client: &kube::Client) -> Result<ClusterSettings, Error> {
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), SETTINGS_NAMESPACE);
+    let map = api.get(SETTINGS_NAME).await.map_err(|source| Error::Api {
+        action: "read what the cluster's nodes agree on",
+        source,
+    })?;
+    Ok(ClusterSettings::from_data(&map.data.unwrap_or_default())?)
+}
+
+/// The certificate of the node's server: the one it has, where that says what it has to, or another one.
+pub(super) async fn serving_certificate(
+    options: &Options,
+    identity: &Identity,
+    client: &kube::Client,
+) -> Result<Certified, Error> {
+    let place = options.place(Purpose::Serving);
+    let kept = blocking(&place, Place::load).await?;
+    let kept = kept.filter(|kept| kept.is_valid(Timestamp::now()) && identity.is_served_by(kept));
+    match kept {
+        Some(kept) => Ok(kept),
+        None => request::certificate(client, &place, identity, Purpose::Serving).await,
+    }
+}

@@ -1,0 +1,94 @@
+//! Clients over HTTPS, one for each identity that a node has.
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
+use knarr_auth::{bootstrap_token::BootstrapToken, node_accounts};
+use knarr_client::{Clients, throttle::Throttle};
+use kube::client::Body;
+use tower::{BoxError, ServiceExt, util::MapRequestLayer};
+
+use crate::{
+    accounts::{AsAccount, Issuer},
+    transport::Transport,
+};
+
+/// Makes clients of the identities that a node has: its own, by its certificate, and those of [`node_accounts`], by tokens. Requests of
+/// any other fail with an error that says so.
+pub struct RemoteClients {
+    /// `system:node:<name>`
+    user: String,
+    node: Transport,
+    /// By `system:serviceaccount:<namespace>:<name>`.
+    accounts: BTreeMap<String, AsAccount>,
+}
+
+impl RemoteClients {
+    /// `node` shows the node's certificate, `nobody` none.
+    pub(crate) fn new(node_name: &str, node: Transport, nobody: &Transport) -> Self {
+        let issuer = Arc::new(Issuer::new(client(node.clone()), node_name.to_owned()));
+        let accounts = node_accounts::ALL.into_iter().map(|name| {
+            let namespace = node_accounts::NAMESPACE;
+            let user = format!("system:serviceaccount:{namespace}:{name}");
+            let account = AsAccount::new(nobody.clone(), issuer.clone(), name);
+            (user, account)
+        });
+        Self {
+            user: format!("system:node:{node_name}"),
+            node,
+            accounts: accounts.collect(),
+        }
+    }
+
+    /// The node's own client.
+    pub(crate) fn node(&self) -> kube::Client {
+        client(self.node.clone())
+    }
+}
+
+impl Clients for RemoteClients {
+    /// The groups follow from the identity, whatever is asked for.
+    fn as_user(&self, name: &str, _groups: &[&str]) -> kube::Client {
+        if name == self.user {
+            return self.node();
+        }
+        match self.accounts.get(name) {
+            Some(account) => kube::Client::new(Throttle::new(account.clone()), NAMESPACE),
+            None => refusing(name),
+        }
+    }
+}
+
+/// Where requests go that name no namespace.
+const NAMESPACE: &str = "default";
+
+fn client(transport: Transport) -> kube::Client {
+    kube::Client::new(Throttle::new(transport), NAMESPACE)
+}
+
+/// A client of who has this token.
+pub(crate) fn bootstrap_client(
+    transport: Transport,
+    token: &BootstrapToken,
+) -> Result<kube::Client, http::header::InvalidHeaderValue> {
+    let mut header = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))?;
+    header.set_sensitive(true);
+    let named = MapRequestLayer::new(move |mut request: Request<Body>| {
+        request.headers_mut().insert(AUTHORIZATION, header.clone());
+        request
+    });
+    let service = tower::Layer::layer(&named, transport);
+    Ok(kube::Client::new(Throttle::new(service), NAMESPACE))
+}
+
+fn refusing(name: &str) -> kube::Client {
+    let name: Arc<str> = name.into();
+    let refuse = tower::service_fn(move |_: Request<Body>| {
+        let text = format!("a node has no credentials of {name}");
+        async move {
+            let refused = io::Error::new(io::ErrorKind::PermissionDenied, text);
+            Err::<Response<Body>, BoxError>(refused.into())
+        }
+    });
+    kube::Client::new(refuse.boxed_clone(), NAMESPACE)
+}

@@ -1,0 +1,98 @@
+//! What a node has to know of its cluster: the ConfigMap `kube-system/knarr-node-config`.
+//!
+//! The server writes it at its start; nodes read it at theirs.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use knarr_auth::cluster_info::{SETTINGS_NAME, SETTINGS_NAMESPACE};
+
+const CLUSTER_CIDR: &str = "clusterCIDR";
+const SERVICE_CIDR: &str = "serviceCIDR";
+const CLUSTER_DNS: &str = "clusterDNS";
+const CLUSTER_DOMAIN: &str = "clusterDomain";
+const NETWORK_POLICY: &str = "networkPolicy";
+
+/// What nodes must agree on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// Addresses of pods, such as `10.42.0.0/16`.
+    pub cluster_cidr: String,
+    /// Addresses of Services, such as `10.43.0.0/16`.
+    pub service_cidr: String,
+    /// Address of the `kube-dns` Service.
+    pub cluster_dns: IpAddr,
+    /// `cluster.local`
+    pub cluster_domain: String,
+    /// Whether nodes enforce NetworkPolicies.
+    pub network_policy: bool,
+}
+
+/// The server's ConfigMap is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ConfigMap {SETTINGS_NAMESPACE}/{SETTINGS_NAME} has no usable {0}")]
+pub struct SettingsError(&'static str);
+
+impl ClusterSettings {
+    /// The ConfigMap's data.
+    #[must_use]
+    pub fn data(&self) -> BTreeMap<String, String> {
+        let pairs = [
+            (CLUSTER_CIDR, self.cluster_cidr.clone()),
+            (SERVICE_CIDR, self.service_cidr.clone()),
+            (CLUSTER_DNS, self.cluster_dns.to_string()),
+            (CLUSTER_DOMAIN, self.cluster_domain.clone()),
+            (NETWORK_POLICY, self.network_policy.to_string()),
+        ];
+        pairs
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+
+    /// Reads [`ClusterSettings::data`]; what else stands there is of a newer server.
+    ///
+    /// # Errors
+    /// [`SettingsError`] names the key that is missing or damaged.
+    pub fn from_data(data: &BTreeMap<String, String>) -> Result<Self, SettingsError> {
+        let text = |key: &'static str| {
+            let value = data.get(key).filter(|value| !value.is_empty());
+            value.ok_or(SettingsError(key))
+        };
+        Ok(Self {
+            cluster_cidr: text(CLUSTER_CIDR)?.clone(),
+            service_cidr: text(SERVICE_CIDR)?.clone(),
+            cluster_dns: text(CLUSTER_DNS)?
+                .parse()
+                .map_err(|_| SettingsError(CLUSTER_DNS))?,
+            cluster_domain: text(CLUSTER_DOMAIN)?.clone(),
+            network_policy: text(NETWORK_POLICY)?
+                .parse()
+                .map_err(|_| SettingsError(NETWORK_POLICY))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_as_they_were_written() {
+        let settings = ClusterSettings {
+            cluster_cidr: "10.42.0.0/16".to_owned(),
+            service_cidr: "10.43.0.0/16".to_owned(),
+            cluster_dns: [10, 43, 0, 10].into(),
+            cluster_domain: "cluster.local".to_owned(),
+            network_policy: true,
+        };
+        let mut data = settings.data();
+        data.insert("newer".to_owned(), "x".to_owned());
+        assert_eq!(ClusterSettings::from_data(&data), Ok(settings));
+        for key in [CLUSTER_CIDR, SERVICE_CIDR, CLUSTER_DNS, NETWORK_POLICY] {
+            let mut broken = data.clone();
+            broken.insert(key.to_owned(), String::new());
+            let read = ClusterSettings::from_data(&broken);
+            assert_eq!(read, Err(SettingsError(key)));
+        }
+    }
+}

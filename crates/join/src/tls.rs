@@ -1,0 +1,56 @@
+//! TLS towards the servers: nobody but the cluster's authority vouches for them.
+
+use std::sync::Arc;
+
+use knarr_x509::pem;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::{CryptoProvider, ring},
+    pki_types::CertificateDer,
+};
+
+use crate::{Error, certificate::Certified};
+
+pub(crate) const PROTOCOLS: [&[u8]; 1] = [b"h2"];
+
+/// The authority's certificates.
+#[derive(Clone, Debug)]
+pub(crate) struct Authority {
+    pem: String,
+    roots: Arc<RootCertStore>,
+}
+
+impl Authority {
+    /// `None` where the text holds no certificate.
+    pub(crate) fn from_pem(text: &str) -> Option<Self> {
+        let mut roots = RootCertStore::empty();
+        let blocks = pem::blocks(text.as_bytes());
+        let blocks = blocks.filter(|block| block.label == pem::CERTIFICATE);
+        roots.add_parsable_certificates(blocks.map(|block| CertificateDer::from(block.der)));
+        (!roots.is_empty()).then(|| Self {
+            pem: text.to_owned(),
+            roots: Arc::new(roots),
+        })
+    }
+
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// TLS of a client that shows this certificate, or none.
+    pub(crate) fn client(&self, shown: Option<&Certified>) -> Result<Arc<ClientConfig>, Error> {
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.roots.clone());
+        let mut config = match shown {
+            Some(shown) => config.with_client_auth_cert(shown.chain(), shown.key())?,
+            None => config.with_no_client_auth(),
+        };
+        config.alpn_protocols = PROTOCOLS.map(Vec::from).to_vec();
+        Ok(Arc::new(config))
+    }
+}
+
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}

@@ -1,0 +1,160 @@
+//! The way to one of the servers.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use http::uri::Authority;
+use rustls::{CertificateError, ClientConfig};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::{Error, ServerAddress};
+
+/// Until TLS stands. A server further away than this is as good as gone.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const HTTP2: &[u8] = b"h2";
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+#[error("{server}: {kind}")]
+pub(crate) struct ConnectError {
+    pub(crate) server: ServerAddress,
+    #[source]
+    pub(crate) kind: ConnectErrorKind,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectErrorKind {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Tls(#[from] rustls::Error),
+    #[error("no connection within {}s", CONNECT_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("it does not speak HTTP/2")]
+    Protocol,
+}
+
+/// The servers of a cluster.
+pub(crate) struct Servers {
+    /// At least one.
+    addresses: Vec<ServerAddress>,
+    /// What stands in requests, whoever answers them.
+    nominal: Authority,
+    /// The one that answered last.
+    preferred: AtomicUsize,
+}
+
+impl Servers {
+    pub(crate) fn new(addresses: Vec<ServerAddress>) -> Result<Self, Error> {
+        let first = addresses.first().ok_or(Error::NoServer)?;
+        let nominal = first.nominal()?;
+        // Nodes spread over the servers.
+        let preferred = AtomicUsize::new(fastrand::usize(..addresses.len()));
+        Ok(Self {
+            addresses,
+            nominal,
+            preferred,
+        })
+    }
+
+    pub(crate) fn nominal(&self) -> Authority {
+        self.nominal.clone()
+    }
+
+    /// The servers, beginning with the one that answered last.
+    fn in_order(&self) -> impl Iterator<Item = (usize, &ServerAddress)> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let all = self.addresses.iter().enumerate();
+        all.clone().skip(first).chain(all.take(first))
+    }
+
+    /// The one that answered last.
+    pub(crate) fn current(&self) -> &ServerAddress {
+        let at = self.preferred.load(Ordering::Relaxed);
+        // It is always one of them.
+        &self.addresses[at % self.addresses.len()]
+    }
+
+    /// A connection to the first server that answers; the error is the last one's.
+    pub(crate) async fn connect(
+        &self,
+        tls: &Arc<ClientConfig>,
+    ) -> Result<TlsStream<TcpStream>, ConnectError> {
+        let mut last = None;
+        for (at, server) in self.in_order() {
+            match connect(server, tls).await {
+                Ok(stream) => {
+                    self.preferred.store(at, Ordering::Relaxed);
+                    return Ok(stream);
+                }
+                Err(kind) => {
+                    let server = server.clone();
+                    last = Some(ConnectError { server, kind });
+                }
+            }
+        }
+        // There is at least one.
+        Err(last.unwrap_or_else(|| ConnectError {
+            server: self.current().clone(),
+            kind: ConnectErrorKind::Timeout,
+        }))
+    }
+}
+
+async fn connect(
+    server: &ServerAddress,
+    tls: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, ConnectErrorKind> {
+    let connecting = async {
+        let name = server.server_name().map_err(io::Error::other)?;
+        let tcp = TcpStream::connect((server.host(), server.port())).await?;
+        tcp.set_nodelay(true)?;
+        let connector = TlsConnector::from(tls.clone());
+        let stream = connector.connect(name, tcp).await.map_err(of_tls)?;
+        match stream.get_ref().1.alpn_protocol() {
+            Some(HTTP2) => Ok(stream),
+            _ => Err(ConnectErrorKind::Protocol),
+        }
+    };
+    timeout(CONNECT_TIMEOUT, connecting)
+        .await
+        .unwrap_or(Err(ConnectErrorKind::Timeout))
+}
+
+/// tokio hands TLS's errors over as those of a file.
+fn of_tls(error: io::Error) -> ConnectErrorKind {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
+    match tls.map(rustls::Error::clone) {
+        Some(error) => ConnectErrorKind::Tls(error),
+        None => ConnectErrorKind::Io(error),
+    }
+}
+
+impl From<ConnectError> for Error {
+    fn from(error: ConnectError) -> Self {
+        use CertificateError::{Expired, ExpiredContext, NotValidYet, NotValidYetContext};
+        let (server, reason) = (error.server.to_string(), error.kind.to_string());
+        match error.kind {
+            ConnectErrorKind::Tls(rustls::Error::InvalidCertificate(wrong)) => match wrong {
+                Expired | NotValidYet => Error::Clock { server, reason },
+                ExpiredContext { .. } | NotValidYetContext { .. } => {
+                    Error::Clock { server, reason }
+                }
+                _ => Error::Untrusted { server, reason },
+            },
+            ConnectErrorKind::Tls(_) | ConnectErrorKind::Protocol => {
+                Error::NoServerThere { server, reason }
+            }
+            ConnectErrorKind::Io(_) | ConnectErrorKind::Timeout => {
+                Error::Unreachable { server, reason }
+            }
+        }
+    }
+}
