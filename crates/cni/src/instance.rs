@@ -72,6 +72,11 @@ impl InstanceId {
         format!("{}{number}", self.port_prefix())
     }
 
+    /// The link to nodes that are on none of ours.
+    pub(crate) fn overlay(&self) -> String {
+        format!("kx-{self}")
+    }
+
     /// Metric of this cluster's routes of last resort: worse than what anybody chooses, and unlike another cluster's.
     pub(crate) fn route_metric(&self) -> u32 {
         0x4000_0000 | self.number()

@@ -8,6 +8,7 @@
 //! - [`policy`] is what the plugin tells whoever enforces network policies.
 //! - [`node`] is what a node needs once: forwarding, masquerade, and the rule that a pod or service address never leaves by a
 //!   real interface.
+//! - [`peers`] keeps the way to the pods of other nodes: routes, and VXLAN to those that are on no link of ours.
 //! - [`local`] is the network of nodes that share a machine, each with a network namespace of its own.
 //!
 //! Rejected: calling the plugin as a function instead of a process (one path for every plugin is worth two milliseconds), and
@@ -19,6 +20,7 @@ mod instance;
 pub mod invoke;
 pub mod local;
 pub mod node;
+pub mod peers;
 pub mod plugin;
 pub mod policy;
 mod prefix;
@@ -31,6 +33,7 @@ pub use invoke::{CapabilityArgs, Invoker, PortMapping};
 pub use plugin::ValidAttachment;
 pub use prefix::{InvalidPrefix, Prefix};
 pub use result::CniResult;
+pub use rtnl::Error as NetlinkError;
 
 /// The protocol version we speak when a configuration names none that is newer.
 pub const CNI_VERSION: &str = "1.0.0";

@@ -358,14 +358,7 @@ async fn port_of(handle: &Handle, instance: &InstanceId, node: &str) -> Result<L
 
 async fn link(handle: &Handle, name: &str) -> Result<LinkMessage, Error> {
     let found = rtnl::find(handle, name).await?;
-    found.ok_or_else(|| {
-        let gone = io::Error::from_raw_os_error(nix::libc::ENODEV);
-        Error::Namespace {
-            what: "find a link in",
-            path: name.into(),
-            source: gone,
-        }
-    })
+    Ok(found.ok_or_else(|| rtnl::Error::Vanished(name.to_owned()))?)
 }
 
 async fn loopback(handle: &Handle) -> Result<u32, Error> {

@@ -38,10 +38,16 @@ const DESTINATION: Selector = Selector::Destination(FAMILY);
 const LOOPBACK: (IpAddr, u8) = (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8);
 
 // Lower is earlier. Those of raw packets, of destination and of source address translation, and just before the last.
-const RAW: i32 = -300;
+pub(crate) const RAW: i32 = -300;
 const TRANSLATE_DESTINATION: i32 = -100;
 const FENCE: i32 = 90;
 const TRANSLATE_SOURCE: i32 = 100;
+
+/// What may pass to and from other nodes' pods, and who may send to the overlay: [`crate::peers`] fills these, and [`prepare`] leaves
+/// them as they are.
+pub(crate) const TO_PEERS: &str = "to-peers";
+pub(crate) const FROM_PEERS: &str = "from-peers";
+pub(crate) const TUNNEL: &str = "tunnel";
 
 /// The network of a cluster's node.
 #[derive(Clone, Debug)]
@@ -76,6 +82,8 @@ pub enum Error {
     Nft(#[from] knarr_nft::Error),
     #[error("cannot open a netlink socket")]
     Netlink(#[source] io::Error),
+    #[error(transparent)]
+    Link(#[from] rtnl::Error),
     #[error("cannot change the node's routes")]
     Route(#[source] rtnetlink::Error),
     #[error("cannot change the node's addresses")]
@@ -131,6 +139,11 @@ pub async fn teardown(instance: &InstanceId, dns_listen: Ipv4Addr) -> Result<(),
             .await
             .map_err(Error::Route)?;
     }
+    let overlay = instance.overlay();
+    if let Some(link) = rtnl::find(&handle, &overlay).await? {
+        let removed = handle.link().del(link.header.index).execute().await;
+        rtnl::or_gone(removed).map_err(Error::Route)?;
+    }
     // Last: only now is the namespace another's to take.
     claim::give_back(instance, dns_listen).await
 }
@@ -150,9 +163,14 @@ fn ruleset(network: &NodeNetwork) -> Transaction {
     let mut made = Transaction::new();
     made.add_table(table, comment(&network.data_dir));
     hostport_maps(&mut made, table);
+    for chain in [TO_PEERS, FROM_PEERS] {
+        made.add_chain(table, Chain::new(chain));
+    }
     let hooked = Chain::hooked;
     let chains = [
         Chain::new("hostports-dnat"),
+        Chain::new("fenced"),
+        Chain::new("claimed"),
         hooked("prerouting", Nat, Hook::Prerouting, TRANSLATE_DESTINATION),
         hooked("output", Nat, Hook::Output, TRANSLATE_DESTINATION),
         hooked("postrouting", Nat, Hook::Postrouting, TRANSLATE_SOURCE),
@@ -180,6 +198,7 @@ fn rules(network: &NodeNetwork) -> Vec<(&'static str, Rule)> {
     };
     let lo = || Value::Interface("lo".to_owned());
     let links = || Value::Interface(format!("{}*", network.instance.link_prefix()));
+    let overlay = || Value::Interface(network.instance.overlay());
     let ports = || Rule::new().protocols(&[Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
     let port = [Selector::Protocol, Selector::DestinationPort];
     let mut address_and_port = vec![DESTINATION];
@@ -209,6 +228,15 @@ fn rules(network: &NodeNetwork) -> Vec<(&'static str, Rule)> {
                 .differs(Selector::OutputInterface, links())
                 .masquerade(false),
         ),
+        // The node's own programs may say another address of it than the one on the overlay: answers to that would come by another
+        // way, from pods that nobody expects there.
+        (
+            "postrouting",
+            Rule::new()
+                .equal(Selector::OutputInterface, overlay())
+                .outside_prefix(SOURCE, pods)
+                .masquerade(false),
+        ),
         // The node reaches pods from an address that their replies can be routed to.
         (
             "postrouting",
@@ -221,15 +249,27 @@ fn rules(network: &NodeNetwork) -> Vec<(&'static str, Rule)> {
         // another machine or a pod may say that it is from or for the node itself (CVE-2020-8558).
         ("loopback", foreign().prefix(DESTINATION, LOOPBACK).drop()),
         ("loopback", foreign().prefix(SOURCE, LOOPBACK).drop()),
-        // What is still addressed to a pod or a service here has no pod behind it: it must not leave the node.
+        // Who says that it is a pod, and is none of this node, must be one of a node that is behind the link it came by.
+        (
+            "loopback",
+            foreign()
+                .prefix(SOURCE, pods)
+                .differs(Selector::InputInterface, links())
+                .verdict(Verdict::goto("claimed")),
+        ),
+        ("claimed", Rule::new().verdict(Verdict::jump(FROM_PEERS))),
+        ("claimed", Rule::new().drop()),
+        // What is still addressed to a pod or a service here, and to no other node's pod, has no pod behind it: it must not leave.
         (
             "fence",
             Rule::new()
                 .within_any([DESTINATION], cluster())
                 .differs(Selector::OutputInterface, lo())
                 .differs(Selector::OutputInterface, links())
-                .drop(),
+                .verdict(Verdict::goto("fenced")),
         ),
+        ("fenced", Rule::new().verdict(Verdict::jump(TO_PEERS))),
+        ("fenced", Rule::new().drop()),
     ]
 }
 

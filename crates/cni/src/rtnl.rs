@@ -23,6 +23,10 @@ pub enum Error {
         #[source]
         source: rtnetlink::Error,
     },
+    #[error("cannot {what}: {why}")]
+    Invalid { what: String, why: String },
+    #[error("the link {0} has vanished")]
+    Vanished(String),
     #[error("cannot enter the network namespace {name}")]
     Enter {
         name: String,
@@ -133,6 +137,15 @@ pub fn alias(link: &LinkMessage) -> Option<&str> {
         .iter()
         .find_map(|attribute| match attribute {
             LinkAttribute::IfAlias(alias) => Some(alias.as_str()),
+            _ => None,
+        })
+}
+
+pub fn mtu(link: &LinkMessage) -> Option<u32> {
+    link.attributes
+        .iter()
+        .find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(*mtu),
             _ => None,
         })
 }

@@ -209,6 +209,16 @@ impl Rule {
         })
     }
 
+    /// The address does not begin so.
+    pub fn outside_prefix(self, what: Selector, (address, prefix): (IpAddr, u8)) -> Self {
+        self.push(Statement::Prefix {
+            what,
+            address,
+            prefix,
+            inverted: true,
+        })
+    }
+
     pub fn within(self, what: impl Into<Vec<Selector>>, set: &str) -> Self {
         self.lookup(what.into(), Place::Named(set.into()), false)
     }

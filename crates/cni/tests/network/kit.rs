@@ -22,7 +22,6 @@ const SOON: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_millis(200);
 /// How often what must not arrive is sent.
 const TRIES: usize = 2;
-const PORT: u16 = 7777;
 
 /// Whether namespaces can be made; says why not.
 pub fn allowed() -> bool {
@@ -74,29 +73,52 @@ impl Machine {
         run(&self.path, &format!("ip {arguments}"))
     }
 
-    /// A link to another machine, with an address on both sides, such as `192.0.2.1/24`.
+    /// The thread that holds it, as `ip link … netns` takes it.
+    pub fn thread(&self) -> String {
+        let thread = self.path.components().nth(4).unwrap();
+        thread.as_os_str().to_str().unwrap().to_owned()
+    }
+
+    /// A link to another machine, with an address on both sides, such as `192.0.2.1/24`, or `0.0.0.0/0` for none.
     pub fn connect(&self, name: &str, own: &str, other: &Self, others: &str) {
-        let number = other.path.components().nth(4).unwrap();
-        let thread = number.as_os_str().to_str().unwrap();
+        let thread = other.thread();
         self.ip(&format!(
             "link add {name} type veth peer name {name} netns {thread}"
         ));
         for (machine, address) in [(self, own), (other, others)] {
-            machine.ip(&format!("address add {address} dev {name}"));
+            if !address.starts_with("0.") {
+                machine.ip(&format!("address add {address} dev {name}"));
+            }
             machine.ip(&format!("link set {name} up"));
         }
     }
 
-    /// Links, addresses, routes and rules, without numbers that count up.
     pub fn state(&self) -> String {
-        [
-            "ip -oneline -brief link",
-            "ip -4 -oneline address",
-            "ip -4 route show table main",
-            "nft list ruleset",
-        ]
-        .map(|line| run(&self.path, line))
-        .join("")
+        state(&self.path)
+    }
+}
+
+/// Links, addresses, routes and rules of a namespace.
+pub fn state(namespace: &Path) -> String {
+    [
+        "ip -oneline -brief link",
+        "ip -4 -oneline address",
+        "ip -4 route show table main",
+        "nft list ruleset",
+    ]
+    .map(|line| run(namespace, line))
+    .join("")
+}
+
+/// Waits.
+///
+/// # Panics
+/// When it does not come to be.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < SOON, "not yet: {what}");
+        thread::sleep(PATIENCE / 10);
     }
 }
 
@@ -165,10 +187,12 @@ pub fn is_lost(from: Place<'_>, to: Place<'_>) -> bool {
 }
 
 fn send(from: Place<'_>, to: Place<'_>, bytes: usize) -> Option<IpAddr> {
-    let receiver = within(to.0, || UdpSocket::bind((to.1, PORT)).unwrap());
+    // Of any port: a program that another test starts has our sockets for a moment.
+    let receiver = within(to.0, || UdpSocket::bind((to.1, 0)).unwrap());
+    let port = receiver.local_addr().unwrap().port();
     receiver.set_read_timeout(Some(PATIENCE)).unwrap();
     let sender = within(from.0, || UdpSocket::bind((from.1, 0)).unwrap());
-    let target = SocketAddr::from((to.1, PORT));
+    let target = SocketAddr::from((to.1, port));
     // Whole: what is too long for the way is to be told, not cut.
     let sent = sender.send_to(&vec![7; bytes], target);
     if sent.is_err() {

@@ -3,3 +3,5 @@
 
 mod kit;
 mod local;
+mod node;
+mod peers;

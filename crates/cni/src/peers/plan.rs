@@ -1,0 +1,203 @@
+//! From nodes that are believed to what is to be in the kernel.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use super::{
+    Reach,
+    claims::{Claims, Peer, Refusal},
+};
+use crate::{Prefix, hardware};
+
+/// Where an address is, as the kernel's routes tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// On a link of ours.
+    OnLink { index: u32, name: String },
+    /// Behind a router.
+    Routed,
+    /// It is ours.
+    Own,
+    /// Nowhere.
+    Unreachable,
+}
+
+/// By which link the kernel sends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Link {
+    Real { index: u32, name: String },
+    Overlay,
+}
+
+/// The next hop towards a range of pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hop {
+    pub gateway: IpAddr,
+    pub link: Link,
+    /// What this node's own packets say that they come from.
+    pub source: Option<IpAddr>,
+}
+
+/// A node at the other end of the overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Far {
+    /// Where it really is.
+    pub address: IpAddr,
+    /// Its addresses on the overlay, one a family.
+    pub inside: Vec<IpAddr>,
+}
+
+/// The overlay's device, and who is behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// This node's addresses on it, one a family.
+    pub inside: Vec<IpAddr>,
+    pub hardware: [u8; 6],
+    /// By hardware address.
+    pub far: BTreeMap<[u8; 6], Far>,
+}
+
+/// What is to be in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub routes: BTreeMap<Prefix, Hop>,
+    /// If a node is not on a link of ours.
+    pub overlay: Option<Overlay>,
+    /// Nodes that are believed, but cannot be reached as it is.
+    pub refused: BTreeSet<Refusal>,
+}
+
+impl Wanted {
+    /// Which ranges are behind which link.
+    pub fn links(&self) -> BTreeMap<&Link, Vec<Prefix>> {
+        let mut links: BTreeMap<&Link, Vec<Prefix>> = BTreeMap::new();
+        for (range, hop) in &self.routes {
+            links.entry(&hop.link).or_default().push(*range);
+        }
+        links
+    }
+}
+
+/// A node's own addresses on the overlay, from which its hardware address follows: the first of each range of its pods, which no
+/// pod gets.
+fn inside(pods: &[Prefix]) -> Vec<IpAddr> {
+    let of = |ipv4| {
+        let mut addresses = pods.iter().map(Prefix::address);
+        addresses.find(|address| address.is_ipv4() == ipv4)
+    };
+    [of(true), of(false)].into_iter().flatten().collect()
+}
+
+/// This node, as far as ways go.
+struct Own<'a> {
+    reach: Reach,
+    address: IpAddr,
+    pods: &'a [Prefix],
+}
+
+/// The ways to all nodes.
+pub fn plan(reach: Reach, own: IpAddr, claims: &Claims, see: impl Fn(IpAddr) -> Seen) -> Wanted {
+    let own = Own {
+        reach,
+        address: own,
+        pods: &claims.own,
+    };
+    let mut wanted = Wanted::default();
+    for (name, peer) in &claims.peers {
+        for range in &peer.pods {
+            let hop = match peer.address_for(range.address()) {
+                Some(address) => {
+                    own.hop(&mut wanted.overlay, peer, *range, (address, see(address)))
+                }
+                None => Err(format!(
+                    "it has no address of the family of its pods, {range}"
+                )),
+            };
+            match hop {
+                Ok(hop) => {
+                    wanted.routes.insert(*range, hop);
+                }
+                Err(reason) => {
+                    wanted.refused.insert(Refusal {
+                        node: name.clone(),
+                        uid: peer.uid.clone(),
+                        reason,
+                    });
+                }
+            }
+        }
+    }
+    wanted
+}
+
+impl Own<'_> {
+    /// The next hop to pods of a peer, which is at this address.
+    fn hop(
+        &self,
+        overlay: &mut Option<Overlay>,
+        peer: &Peer,
+        range: Prefix,
+        (address, seen): (IpAddr, Seen),
+    ) -> Result<Hop, String> {
+        match (self.reach, seen) {
+            (_, Seen::Own) => Err(format!("its address {address} is one of this machine's")),
+            (_, Seen::Unreachable) => Err(format!("there is no way to its address {address}")),
+            (Reach::Direct | Reach::Auto, Seen::OnLink { index, name }) => Ok(Hop {
+                gateway: address,
+                link: Link::Real { index, name },
+                source: Some(self.address).filter(|own| is_alike(own, &address)),
+            }),
+            (Reach::Direct, Seen::Routed) => Err(format!(
+                "its address {address} is on no link of this machine"
+            )),
+            (Reach::Auto, Seen::Routed) | (Reach::Overlay, _) => self.through(overlay, peer, range),
+        }
+    }
+
+    /// Through the overlay, whose packets are of the family of this node's address, whatever they carry.
+    fn through(
+        &self,
+        overlay: &mut Option<Overlay>,
+        peer: &Peer,
+        range: Prefix,
+    ) -> Result<Hop, String> {
+        let address = peer
+            .address_for(self.address)
+            .ok_or_else(|| format!("it has no address of the family of {}", self.address))?;
+        let (ours, theirs) = (inside(self.pods), inside(&peer.pods));
+        let fits = |other: &&IpAddr| is_alike(other, &range.address());
+        let (Some(source), Some(own)) = (ours.iter().find(fits).copied(), ours.first().copied())
+        else {
+            return Err("this node has no range of pods of that family yet".to_owned());
+        };
+        let (Some(gateway), Some(first)) =
+            (theirs.iter().find(fits).copied(), theirs.first().copied())
+        else {
+            return Err("it has no range of pods".to_owned());
+        };
+        let overlay = overlay.get_or_insert_with(|| Overlay {
+            inside: ours,
+            hardware: hardware::of(own),
+            far: BTreeMap::new(),
+        });
+        let far = Far {
+            address,
+            inside: theirs,
+        };
+        overlay.far.insert(hardware::of(first), far);
+        Ok(Hop {
+            gateway,
+            link: Link::Overlay,
+            source: Some(source),
+        })
+    }
+}
+
+fn is_alike(one: &IpAddr, other: &IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+}
+
+#[cfg(test)]
+mod tests;

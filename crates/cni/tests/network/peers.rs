@@ -1,0 +1,285 @@
+//! The ways between nodes.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use knarr_cni::{
+    InstanceId,
+    local::{self, LocalNodes, Settings},
+    peers::Reach,
+};
+
+use crate::{
+    kit::{Machine, allowed, deliver, is_lost, run, until},
+    node::{Node, api_node, introduce},
+};
+
+/// Of UDP and IPv4.
+const HEADERS_BYTES: usize = 28;
+
+/// Two machines on one link, and a third behind a router.
+struct Site {
+    router: Machine,
+    /// Before anything of a cluster is made.
+    untouched: Vec<(PathBuf, String)>,
+    _machines: Vec<Machine>,
+    nodes: Vec<Node>,
+}
+
+impl Site {
+    fn new(reach: Reach) -> Self {
+        let (router, machines) = (Machine::new(), [(); 3].map(|()| Machine::new()));
+        router.ip("link add lan type bridge");
+        router.ip("address add 192.0.2.254/24 dev lan");
+        router.ip("link set lan up");
+        let links = [
+            ("to-a", "192.0.2.1/24"),
+            ("to-b", "192.0.2.2/24"),
+            ("to-c", "198.51.100.3/24"),
+        ];
+        for (machine, (link, address)) in machines.iter().zip(links) {
+            let far = if link == "to-c" {
+                "198.51.100.254/24"
+            } else {
+                "0.0.0.0/0"
+            };
+            machine.connect(link, address, &router, far);
+            let gateway = if link == "to-c" {
+                "198.51.100.254"
+            } else {
+                "192.0.2.254"
+            };
+            if link != "to-c" {
+                router.ip(&format!("link set {link} master lan"));
+            }
+            machine.ip(&format!("route add default via {gateway}"));
+        }
+        run(&router.path, "sysctl -q net.ipv4.ip_forward=1");
+        let untouched = machines
+            .iter()
+            .map(|m| (m.path.clone(), m.state()))
+            .collect();
+        let nodes = [
+            ("a", 1, "192.0.2.1"),
+            ("b", 2, "192.0.2.2"),
+            ("c", 3, "198.51.100.3"),
+        ];
+        let nodes = machines.iter().zip(nodes).map(|(machine, node)| {
+            Node::start(&machine.path, node, InstanceId::random().unwrap(), reach)
+        });
+        let nodes: Vec<Node> = nodes.collect();
+        introduce(&nodes.iter().collect::<Vec<_>>());
+        Self {
+            router,
+            untouched,
+            nodes,
+            _machines: machines.into(),
+        }
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&Node, &Node)> {
+        let all = || self.nodes.iter();
+        all()
+            .flat_map(move |from| all().map(move |to| (from, to)))
+            .filter(|(from, to)| from.name != to.name)
+    }
+}
+
+#[test]
+fn pods_reach_pods_of_every_node() {
+    if !allowed() {
+        return;
+    }
+    for reach in [Reach::Auto, Reach::Overlay] {
+        let site = Site::new(reach);
+        for (from, to) in site.pairs() {
+            let direct = reach == Reach::Auto && from.name != "c" && to.name != "c";
+            let longest = if direct { 1500 } else { 1450 } - HEADERS_BYTES;
+            for bytes in [8, longest, longest + 1, 8000] {
+                let source = deliver(from.pod(), to.pod(), bytes);
+                assert_eq!(source, from.pod_address(), "{} to {}", from.name, to.name);
+            }
+            // As a node's own programs do, which answers find again.
+            deliver((&from.path, unspecified()), to.pod(), 8);
+            // Under the node's own address, or where answers to that would come another way, the one it has on the overlay.
+            let source = deliver(from.own(), to.pod(), 8);
+            let expected = if direct {
+                from.address
+            } else {
+                from.overlay_address()
+            };
+            assert_eq!(source, expected, "{} to {}", from.name, to.name);
+            // The node takes it for its peer's.
+            let source = deliver(from.pod(), to.own(), 8);
+            assert_eq!(source, from.address);
+        }
+    }
+}
+
+#[test]
+fn nodes_come_and_go_and_leave_nothing() {
+    if !allowed() {
+        return;
+    }
+    let mut site = Site::new(Reach::Auto);
+    for (from, to) in site.pairs() {
+        deliver(from.pod(), to.pod(), 8);
+    }
+    let (a, c) = (&site.nodes[0], &site.nodes[2]);
+    a.nodes.remove(c.api());
+    until("c is forgotten", || {
+        !run(&a.path, "ip link").contains("kx-")
+    });
+    assert!(is_lost(a.pod(), c.pod()));
+    assert!(!run(&a.path, "ip route").contains("10.42.3.0"));
+    a.nodes.apply(c.api());
+    deliver(a.pod(), c.pod(), 8);
+    // Whoever ends leaves the ways there.
+    site.nodes[1].stop();
+    deliver(site.nodes[1].pod(), site.nodes[0].pod(), 8);
+    for node in &mut site.nodes {
+        node.teardown();
+    }
+    for (path, untouched) in &site.untouched {
+        let machine = crate::kit::state(path);
+        assert_eq!(&machine, untouched);
+    }
+}
+
+#[test]
+fn what_others_remove_is_put_back() {
+    if !allowed() {
+        return;
+    }
+    let site = Site::new(Reach::Auto);
+    let (a, b, c) = (&site.nodes[0], &site.nodes[1], &site.nodes[2]);
+    let whole = || {
+        deliver(a.pod(), b.pod(), 8);
+        deliver(a.pod(), c.pod(), 8);
+    };
+    whole();
+    let table = format!("ip knarr-cni-{}", a.instance);
+    let overlay = format!("kx-{}", a.instance);
+    for line in [
+        "ip route del 10.42.2.0/24".to_owned(),
+        "ip route del 10.42.3.0/24".to_owned(),
+        format!("ip link del {overlay}"),
+        format!("ip link set {overlay} down"),
+        format!("ip address flush dev {overlay}"),
+        format!("ip neighbour flush nud permanent dev {overlay}"),
+        format!("bridge fdb del 0a:58:0a:2a:03:00 dev {overlay} dst 198.51.100.3"),
+        format!("nft flush chain {table} to-peers"),
+        "ip link set to-a down".to_owned(),
+    ] {
+        run(&a.path, &line);
+        if line.ends_with("to-a down") {
+            run(&a.path, "ip link set to-a up");
+            run(&a.path, "ip route add default via 192.0.2.254");
+        }
+        whole();
+    }
+}
+
+#[test]
+fn who_claims_what_another_has_gets_nothing() {
+    if !allowed() {
+        return;
+    }
+    let site = Site::new(Reach::Auto);
+    let (a, b) = (&site.nodes[0], &site.nodes[1]);
+    deliver(a.pod(), b.pod(), 8);
+    let routes = run(&a.path, "ip route");
+    let mut thief = api_node("thief", 2, "192.0.2.254".parse().unwrap());
+    a.nodes.apply(thief.clone());
+    // One that is believed shows that the thief was seen.
+    let honest = api_node("honest", 9, "192.0.2.253".parse().unwrap());
+    a.nodes.apply(honest.clone());
+    until("honest has a route", || {
+        run(&a.path, "ip route").contains("10.42.9.0/24 via 192.0.2.253")
+    });
+    assert_eq!(deliver(a.pod(), b.pod(), 8), a.pod_address());
+    a.nodes.remove(honest);
+    until("honest is gone", || run(&a.path, "ip route") == routes);
+    // It gets them when they are free.
+    a.nodes.remove(b.api());
+    until("the thief has a route", || {
+        run(&a.path, "ip route").contains("10.42.2.0/24 via 192.0.2.254")
+    });
+    // And keeps them then, however old the other says to be.
+    thief.metadata.creation_timestamp = None;
+    a.nodes.apply(b.api());
+    assert!(is_lost(a.pod(), b.pod()));
+}
+
+#[test]
+fn strangers_are_no_pods() {
+    if !allowed() {
+        return;
+    }
+    let site = Site::new(Reach::Auto);
+    let (a, c, router) = (&site.nodes[0], &site.nodes[2], &site.router);
+    deliver(c.pod(), a.pod(), 8);
+    // Addresses of a pod behind the overlay, and of nobody.
+    router.ip(&format!("route add {} via 192.0.2.1", a.pod_address()));
+    for claimed in ["10.42.3.5", "10.42.200.1"] {
+        let claimed: IpAddr = claimed.parse().unwrap();
+        router.ip(&format!("address add {claimed}/32 dev lo"));
+        assert!(is_lost((&router.path, claimed), a.pod()), "{claimed}");
+    }
+    // Through the overlay, from a machine that is no node.
+    router.ip("link add vx type vxlan id 1 dstport 8472 remote 192.0.2.1 local 192.0.2.254");
+    router.ip("link set vx up");
+    router.ip(&format!("route replace {} dev vx", a.pod_address()));
+    router.ip(&format!(
+        "neighbour add {} lladdr 0a:58:0a:2a:01:00 dev vx nud permanent",
+        a.pod_address()
+    ));
+    let claimed: IpAddr = "10.42.3.5".parse().unwrap();
+    assert!(is_lost((&router.path, claimed), a.pod()));
+    deliver(c.pod(), a.pod(), 8);
+}
+
+#[test]
+fn nodes_of_one_machine() {
+    if !allowed() {
+        return;
+    }
+    let machine = Machine::new();
+    let instance = InstanceId::random().unwrap();
+    let settings = Settings {
+        instance,
+        range: None,
+        data_dir: PathBuf::from("/var/lib/knarr"),
+    };
+    let nodes = machine.block_on(|| LocalNodes::prepare(settings)).unwrap();
+    let two = machine.block_on(|| nodes.add("two", 2)).unwrap();
+    let three = machine.block_on(|| nodes.add("three", 3)).unwrap();
+    let start = |path, node: (&str, u8, IpAddr), instance| {
+        let node = (node.0, node.1, &*node.2.to_string());
+        Node::start(path, node, instance, Reach::Direct)
+    };
+    let own = || InstanceId::random().unwrap();
+    let all = [
+        start(&machine.path, ("one", 1, nodes.address()), instance),
+        start(&two.path, ("two", 2, two.address), own()),
+        start(&three.path, ("three", 3, three.address), own()),
+    ];
+    let all: Vec<&Node> = all.iter().collect();
+    introduce(&all);
+    for from in &all {
+        for to in all.iter().filter(|to| to.name != from.name) {
+            assert_eq!(deliver(from.pod(), to.pod(), 1400), from.pod_address());
+            assert_eq!(deliver(from.own(), to.pod(), 8), from.address);
+            assert_eq!(deliver(from.pod(), to.own(), 8), from.address);
+        }
+    }
+    machine.block_on(|| local::cut(&instance, "two")).unwrap();
+    assert!(is_lost(all[0].pod(), all[1].pod()) && is_lost(all[1].pod(), all[2].pod()));
+    deliver(all[0].pod(), all[2].pod(), 8);
+    machine.block_on(|| local::heal(&instance, "two")).unwrap();
+    deliver(all[1].pod(), all[2].pod(), 8);
+    machine.block_on(|| local::teardown(&instance)).unwrap();
+}
+
+fn unspecified() -> IpAddr {
+    IpAddr::from([0, 0, 0, 0])
+}
