@@ -220,6 +220,12 @@ impl Pki {
         self.authorities.cluster.signer().clone()
     }
 
+    /// Names and addresses by which clients reach the API server, as its certificate has them.
+    pub fn server_names(&self) -> Vec<String> {
+        let profile = cert::profile(Role::ApiServer, &self.options);
+        profile.sans.into_iter().collect()
+    }
+
     /// A leaf as it is now.
     pub fn credential(&self, role: Role) -> Arc<Credential> {
         self.leafs[&role].load_full()

@@ -16,8 +16,11 @@ pub(crate) const FAILED: &str = "Failed";
 /// Certificates of kubelets as clients.
 pub(crate) const KUBELET_CLIENT: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 
-const NODES: &str = "system:nodes";
-const NODE_PREFIX: &str = "system:node:";
+/// Certificates of kubelets' servers.
+pub(crate) const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
+
+pub(crate) const NODES: &str = "system:nodes";
+pub(crate) const NODE_PREFIX: &str = "system:node:";
 
 /// The conditions of this type.
 pub(crate) fn conditions<'c>(

@@ -1,4 +1,8 @@
-//! Kubelets' requests for client certificates are approved for whom a SubjectAccessReview allows it.
+//! Kubelets' requests for client certificates are approved for whom a SubjectAccessReview allows it, where the node's name is nobody
+//! else's ([`node_names`]); those for their servers where what they are called is theirs ([`serving`]).
+
+mod node_names;
+mod serving;
 
 use std::sync::Arc;
 
@@ -8,21 +12,26 @@ use k8s_openapi::api::authorization::v1::{
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition,
 };
+use k8s_openapi::api::core::v1::Node;
+use knarr_auth::cluster_info::NAME_TAKEN;
 use knarr_client::{Event, Informer, WorkQueue};
 use knarr_x509::Request;
 use kube::Api;
 use kube::api::PostParams;
 
 use crate::certificates::{
-    ACCOUNT, APPROVED, DENIED, KUBELET_CLIENT, check_kubelet_client, has, issued,
+    ACCOUNT, APPROVED, DENIED, KUBELET_CLIENT, KUBELET_SERVING, check_kubelet_client, has, issued,
 };
 use crate::runner::{Context, Error, Key, Reconciler, synced};
+use serving::{Reserved, Verdict};
 
 const WORKERS: usize = 1;
 
 pub(crate) struct CsrApproving {
     client: kube::Client,
     requests: Informer<CertificateSigningRequest>,
+    nodes: Informer<Node>,
+    reserved: Reserved,
     queue: WorkQueue<Key>,
 }
 
@@ -30,6 +39,14 @@ pub(crate) fn start(context: &Context) {
     let controller = Arc::new(CsrApproving {
         client: context.client(ACCOUNT),
         requests: context.informers.informer(),
+        nodes: context.informers.informer(),
+        reserved: Reserved {
+            names: context.config.server_names.clone(),
+            ranges: vec![
+                context.config.cluster_cidr.clone(),
+                context.config.service_cidr.clone(),
+            ],
+        },
         queue: WorkQueue::new(),
     });
     let queue = controller.queue.clone();
@@ -38,13 +55,13 @@ pub(crate) fn start(context: &Context) {
             queue.add(Key::of(&**event.object()));
         }
     });
-    let informers = vec![synced(&controller.requests)];
+    let informers = vec![synced(&controller.requests), synced(&controller.nodes)];
     context.start(controller, WORKERS, informers);
 }
 
 /// Whether nobody has decided yet about a request that this controller may decide about.
 fn is_open(csr: &CertificateSigningRequest) -> bool {
-    csr.spec.signer_name == KUBELET_CLIENT
+    [KUBELET_CLIENT, KUBELET_SERVING].contains(&csr.spec.signer_name.as_str())
         && !issued(csr)
         && !has(csr, APPROVED)
         && !has(csr, DENIED)
@@ -93,18 +110,89 @@ fn review(csr: &CertificateSigningRequest, subresource: &str) -> SubjectAccessRe
     }
 }
 
-fn approve(csr: &CertificateSigningRequest, message: &str) -> CertificateSigningRequest {
-    let mut approved = csr.clone();
-    let status = approved.status.get_or_insert_default();
+/// The request with a decision.
+fn decided(
+    csr: &CertificateSigningRequest,
+    type_: &str,
+    reason: &str,
+    message: &str,
+) -> CertificateSigningRequest {
+    let mut decided = csr.clone();
+    let status = decided.status.get_or_insert_default();
     let conditions = status.conditions.get_or_insert_default();
     conditions.push(CertificateSigningRequestCondition {
-        type_: APPROVED.to_owned(),
+        type_: type_.to_owned(),
         status: "True".to_owned(),
-        reason: Some("AutoApproved".to_owned()),
+        reason: Some(reason.to_owned()),
         message: Some(message.to_owned()),
         ..CertificateSigningRequestCondition::default()
     });
-    approved
+    decided
+}
+
+const AUTO_APPROVED: &str = "AutoApproved";
+const AUTO_APPROVED_SERVING: &str =
+    "Auto approving kubelet serving certificate for the node's own name and addresses.";
+/// Reason of a denial for what a node's server would be called.
+const NOT_ITS_OWN: &str = "NotTheNodesOwn";
+
+impl CsrApproving {
+    async fn write(&self, decided: &CertificateSigningRequest) -> Result<(), Error> {
+        let api: Api<CertificateSigningRequest> = Api::all(self.client.clone());
+        let name = decided.metadata.name.as_deref().unwrap_or_default();
+        let params = PostParams::default();
+        api.replace_subresource("approval", name, &params, decided)
+            .await?;
+        Ok(())
+    }
+
+    async fn client(
+        &self,
+        csr: &CertificateSigningRequest,
+        request: &Request,
+    ) -> Result<(), Error> {
+        let grounds = grounds(csr, request);
+        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
+        for ground in &grounds {
+            let (subresource, message) = ground;
+            let review = review(csr, subresource);
+            let answer = reviews.create(&PostParams::default(), &review).await?;
+            if !answer.status.is_some_and(|status| status.allowed) {
+                continue;
+            }
+            if *ground == ANY
+                && let Some(why) = node_names::taken(&self.client, csr, request).await?
+            {
+                return self.write(&decided(csr, DENIED, NAME_TAKEN, &why)).await;
+            }
+            let approved = decided(csr, APPROVED, AUTO_APPROVED, message);
+            return self.write(&approved).await;
+        }
+        if grounds.is_empty() {
+            Ok(())
+        } else {
+            // Whoever is to be allowed may be so later, which brings no event.
+            Err(Error::Again(
+                "the request is recognized, but its subject access review was not approved",
+            ))
+        }
+    }
+
+    async fn serving(
+        &self,
+        csr: &CertificateSigningRequest,
+        request: &Request,
+    ) -> Result<(), Error> {
+        match serving::verdict(csr, request, &self.nodes.list(), &self.reserved) {
+            Verdict::Approve => {
+                let message = AUTO_APPROVED_SERVING;
+                self.write(&decided(csr, APPROVED, AUTO_APPROVED, message))
+                    .await
+            }
+            Verdict::Deny(why) => self.write(&decided(csr, DENIED, NOT_ITS_OWN, &why)).await,
+            Verdict::Leave => Ok(()),
+        }
+    }
 }
 
 impl Reconciler for CsrApproving {
@@ -116,31 +204,15 @@ impl Reconciler for CsrApproving {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<(), Error> {
-        let Some(csr) = self.requests.get("", &key.name) else {
+        let csr = self.requests.get("", &key.name);
+        let Some(csr) = csr.filter(|csr| is_open(csr)) else {
             return Ok(());
         };
         let request = Request::from_pem(&csr.spec.request.0)
             .map_err(|error| Error::Other(format!("unable to parse csr: {error}")))?;
-        let grounds = grounds(&csr, &request);
-        let reviews: Api<SubjectAccessReview> = Api::all(self.client.clone());
-        let params = PostParams::default();
-        for (subresource, message) in &grounds {
-            let answer = reviews.create(&params, &review(&csr, subresource)).await?;
-            if answer.status.is_some_and(|status| status.allowed) {
-                let api: Api<CertificateSigningRequest> = Api::all(self.client.clone());
-                let approved = approve(&csr, message);
-                api.replace_subresource("approval", &key.name, &params, &approved)
-                    .await?;
-                return Ok(());
-            }
-        }
-        if grounds.is_empty() {
-            Ok(())
-        } else {
-            // Whoever is to be allowed may be so later, which brings no event.
-            Err(Error::Again(
-                "the request is recognized, but its subject access review was not approved",
-            ))
+        match csr.spec.signer_name.as_str() {
+            KUBELET_SERVING => self.serving(&csr, &request).await,
+            _ => self.client(&csr, &request).await,
         }
     }
 }
@@ -178,7 +250,8 @@ mod tests {
         );
         let pem = pem("system:node:n1", "system:nodes", Vec::new());
         let request = Request::from_pem(pem.as_bytes()).expect("a request");
-        let approved = approve(&csr(KUBELET_CLIENT, &pem, &usages), SELF.1);
+        let csr = csr(KUBELET_CLIENT, &pem, &usages);
+        let approved = decided(&csr, APPROVED, AUTO_APPROVED, SELF.1);
         assert_eq!(super::grounds(&approved, &request), []);
     }
 }

@@ -15,15 +15,14 @@ use kube::Api;
 use kube::api::PostParams;
 
 use crate::certificates::{
-    ACCOUNT, APPROVED, DENIED, FAILED, KUBELET_CLIENT, check_client, check_kubelet_client,
-    check_kubelet_serving, has, issued,
+    ACCOUNT, APPROVED, DENIED, FAILED, KUBELET_CLIENT, KUBELET_SERVING, check_client,
+    check_kubelet_client, check_kubelet_serving, has, issued,
 };
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 1;
 
 const CLIENT: &str = "kubernetes.io/kube-apiserver-client";
-const KUBELET_SERVING: &str = "kubernetes.io/kubelet-serving";
 const LEGACY_UNKNOWN: &str = "kubernetes.io/legacy-unknown";
 
 /// The longest life that certificates get, and that of requests which do not say.

@@ -6,10 +6,13 @@
 //! polls: timers run only for deadlines, grace periods and rate limits. To write the next one, copy `serviceaccount.rs`
 //! (the smallest) or `replicaset.rs` (with a plan, expectations and adoption).
 //!
-//! Live reads bypass informers where upstream's do: before an adoption, in garbage collection, in namespace deletion.
+//! Live reads bypass informers where upstream's do: before an adoption, in garbage collection, in namespace deletion; and where a
+//! machine asks for a node's name, which only one may get.
 //!
 //! Rejected: a framework of generic "owned resource" controllers. What differs between controllers is most of them.
 
+mod bootstrap_signer;
+mod bootstrap_tokens;
 mod certificates;
 mod clusterrole_aggregation;
 mod conditions;
@@ -56,6 +59,7 @@ mod slices;
 mod statefulset;
 mod storage_version_migrator;
 mod taint_eviction;
+mod token_cleaner;
 mod trust_bundle_publisher;
 mod ttl_after_finished;
 mod vac_protection;
@@ -79,12 +83,16 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Config {
     /// The range pods get addresses from, such as `10.42.0.0/16`; nodes get pieces of it.
     pub cluster_cidr: String,
+    /// The range that Services get addresses from; empty where it is not known.
+    pub service_cidr: String,
     /// The prefix length of a node's piece.
     pub node_cidr_mask: u8,
     /// What pods verify the API server's certificate with: published in every namespace as `kube-root-ca.crt`.
     pub root_ca_pem: String,
     /// Signs certificate requests; without it nobody does.
     pub signer: Option<Arc<knarr_x509::Authority>>,
+    /// Names and addresses in the API server's certificate: no node's server gets them.
+    pub server_names: Vec<String>,
     /// How long a node's lease may be late before the node counts as unreachable.
     pub node_monitor_grace: Duration,
     /// Terminated pods that are kept; of more the oldest are deleted. 0 keeps all.
@@ -95,9 +103,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             cluster_cidr: "10.42.0.0/16".to_owned(),
+            service_cidr: String::new(),
             node_cidr_mask: 24,
             root_ca_pem: String::new(),
             signer: None,
+            server_names: Vec::new(),
             node_monitor_grace: Duration::from_secs(50),
             terminated_pod_threshold: 12_500,
         }
@@ -152,6 +162,8 @@ impl Controllers {
         csr_approving::start(&context);
         csr_signing::start(&context);
         csr_cleaner::start(&context);
+        bootstrap_signer::start(&context);
+        token_cleaner::start(&context);
         pod_certificate_request_cleaner::start(&context);
         clusterrole_aggregation::start(&context);
         node_ipam::start(&context);

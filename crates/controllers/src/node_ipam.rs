@@ -118,6 +118,16 @@ fn parse(cidr: &str) -> Option<(IpAddr, u32)> {
     (prefix <= if address.is_ipv6() { 128 } else { 32 }).then_some((address, prefix))
 }
 
+/// Whether an address is of a range; of one that cannot be read none is.
+pub(crate) fn contains(cidr: &str, address: IpAddr) -> bool {
+    let Some((first, prefix)) = parse(cidr) else {
+        return false;
+    };
+    let bits = if first.is_ipv6() { 128 } else { 32 };
+    first.is_ipv6() == address.is_ipv6()
+        && mask(number(first), prefix, bits) == mask(number(address), prefix, bits)
+}
+
 fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => u32::from(v4).into(),

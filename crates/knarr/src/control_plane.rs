@@ -141,7 +141,9 @@ impl ControlPlane {
             knarr_controllers::Config {
                 cluster_cidr: parts.flags.cluster_cidr.to_string(),
                 root_ca_pem: self.pki.ca_pem().to_owned(),
+                service_cidr: parts.flags.service_cidr.to_string(),
                 signer: Some(self.pki.signer()),
+                server_names: self.pki.server_names(),
                 ..knarr_controllers::Config::default()
             },
             self.local.clone(),
