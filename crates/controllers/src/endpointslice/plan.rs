@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::api::discovery::v1::{
+    Endpoint, EndpointConditions, EndpointHints, EndpointPort, EndpointSlice, ForNode, ForZone,
+};
 
 use crate::pods;
 use crate::services::{self, HEADLESS_LABEL};
@@ -16,6 +18,13 @@ use crate::slices::{MANAGED_BY_LABEL, SERVICE_NAME_LABEL};
 /// Endpoints in one slice at most (upstream `--max-endpoints-per-slice`).
 pub(crate) const MAX_ENDPOINTS: usize = 100;
 pub(crate) const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
+
+/// Services that ask for another way of spreading by these annotations, which is not offered, get no hints (upstream's topology
+/// aware routing, and the older name of it).
+const TOPOLOGY_ANNOTATIONS: [&str; 2] = [
+    "service.kubernetes.io/topology-mode",
+    "service.kubernetes.io/topology-aware-hints",
+];
 
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -157,10 +166,16 @@ fn endpoint(
 ) -> Endpoint {
     let serving = pods::is_ready(pod);
     let terminating = pod.metadata.deletion_timestamp.is_some();
+    let ready = services::publishes_not_ready(service) || (serving && !terminating);
+    let node_name = Some(pods::node_name(pod).to_owned()).filter(|node| !node.is_empty());
+    let zone = zone.filter(|zone| !zone.is_empty()).cloned();
     Endpoint {
         addresses,
+        hints: ready
+            .then(|| hints(service, node_name.as_ref(), zone.as_ref()))
+            .flatten(),
         conditions: Some(EndpointConditions {
-            ready: Some(services::publishes_not_ready(service) || (serving && !terminating)),
+            ready: Some(ready),
             serving: Some(serving),
             terminating: Some(terminating),
         }),
@@ -171,11 +186,37 @@ fn endpoint(
             uid: pod.metadata.uid.clone(),
             ..ObjectReference::default()
         }),
-        node_name: Some(pods::node_name(pod).to_owned()).filter(|node| !node.is_empty()),
-        zone: zone.filter(|zone| !zone.is_empty()).cloned(),
+        node_name,
+        zone,
         hostname: services::endpoint_hostname(pod, service),
         ..Endpoint::default()
     }
+}
+
+/// Whose clients a ready endpoint is for, by the service's `trafficDistribution`: those of its zone, and of its node.
+fn hints(service: &Service, node: Option<&String>, zone: Option<&String>) -> Option<EndpointHints> {
+    let spec = service.spec.as_ref()?;
+    let annotations = service.metadata.annotations.as_ref();
+    let is_auto = |name: &str| {
+        let value = annotations.and_then(|annotations| annotations.get(name));
+        value.is_some_and(|value| value == "Auto" || value == "auto")
+    };
+    if TOPOLOGY_ANNOTATIONS.iter().any(|name| is_auto(name)) {
+        return None;
+    }
+    let by_node = match spec.traffic_distribution.as_deref()? {
+        "PreferClose" | "PreferSameZone" => false,
+        "PreferSameNode" => true,
+        _ => return None,
+    };
+    let for_zones = zone.map(|name| vec![ForZone { name: name.clone() }]);
+    let for_nodes = node
+        .filter(|_| by_node)
+        .map(|name| vec![ForNode { name: name.clone() }]);
+    (for_zones.is_some() || for_nodes.is_some()).then_some(EndpointHints {
+        for_nodes,
+        for_zones,
+    })
 }
 
 /// The service's labels and the three of the controller.

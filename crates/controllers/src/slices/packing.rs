@@ -288,6 +288,7 @@ fn is_same_state(a: &Endpoint, b: &Endpoint) -> bool {
     };
     a.node_name == b.node_name
         && a.zone == b.zone
+        && a.hints == b.hints
         && a.conditions == b.conditions
         && target(a) == target(b)
 }

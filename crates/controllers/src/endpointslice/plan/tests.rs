@@ -428,3 +428,57 @@ fn nothing_is_created_for_a_service_that_goes() {
             .is_empty()
     );
 }
+
+#[test]
+fn hints_follow_the_traffic_distribution() {
+    let hints = |more: Value, pods: &[Arc<Pod>]| {
+        let plan = plan(&service(more), pods, &[], &zones());
+        let endpoints = plan
+            .changes
+            .create
+            .into_iter()
+            .flat_map(|slice| slice.endpoints);
+        let hints: Vec<_> = endpoints.map(|endpoint| endpoint.hints).collect();
+        serde_json::to_value(hints).expect("json")
+    };
+    let asked = |how: &str| json!({"spec": {"trafficDistribution": how}});
+    let mut unready = not_ready();
+    merge(&mut unready, at("10.0.0.3"));
+    let pods = [
+        pod("p", "n1", at("10.0.0.1")),
+        pod("q", "n2", at("10.0.0.2")),
+        pod("r", "n1", unready),
+    ];
+    let zone = json!({"forZones": [{"name": "zone-a"}]});
+    assert_eq!(hints(json!({}), &pods), json!([null, null, null]));
+    for how in ["PreferClose", "PreferSameZone"] {
+        assert_eq!(hints(asked(how), &pods), json!([zone, null, null]));
+    }
+    assert_eq!(
+        hints(asked("PreferSameNode"), &pods),
+        json!([
+            {"forZones": [{"name": "zone-a"}], "forNodes": [{"name": "n1"}]},
+            {"forNodes": [{"name": "n2"}]},
+            null,
+        ]),
+    );
+    let mut annotated = asked("PreferSameZone");
+    annotated["metadata"] = json!({"annotations": {"service.kubernetes.io/topology-mode": "Auto"}});
+    assert_eq!(hints(annotated, &pods), json!([null, null, null]));
+}
+
+#[test]
+fn slices_are_written_again_when_hints_change() {
+    let pods = [pod("p", "n1", json!({}))];
+    let existing = stored(
+        plan(&service(json!({})), &pods, &[], &zones())
+            .changes
+            .create,
+    );
+    let asked = service(json!({"spec": {"trafficDistribution": "PreferSameNode"}}));
+    let update = plan(&asked, &pods, &existing, &zones()).changes.update;
+    assert!(update[0].endpoints[0].hints.is_some());
+    let existing = stored(update);
+    let changes = plan(&asked, &pods, &existing, &zones()).changes;
+    assert!(changes.update.is_empty() && changes.create.is_empty());
+}
