@@ -74,7 +74,8 @@ fn within_namespace(count: u32, effort: Effort) -> Result<(Duration, Latencies)>
 }
 
 fn run(count: u32, changes: u32, stop: &CancellationToken) -> Result<(Duration, Latencies)> {
-    let (services, slices) = (Informer::new(), Informer::new());
+    let (services, slices, nodes) = (Informer::new(), Informer::new(), Informer::new());
+    nodes.replace(Vec::new());
     let config = Config {
         table: "knarr-bench".to_owned(),
         node_name: "node".to_owned(),
@@ -82,7 +83,7 @@ fn run(count: u32, changes: u32, stop: &CancellationToken) -> Result<(Duration, 
         service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
         node_local_dns: None,
     };
-    let proxy = Proxy::with(config, services.clone(), slices.clone());
+    let proxy = Proxy::with(config, services.clone(), slices.clone(), nodes);
     services.replace((0..count).map(service).collect::<Result<Vec<_>>>()?);
     let whole = (0..count).map(|number| slice(number, ENDPOINTS, 0));
     slices.replace(whole.collect::<Result<Vec<_>>>()?);

@@ -314,6 +314,11 @@ fn special(scope: Scope) -> Vec<Rule> {
         outsiders
             .within(key(), scope.set(Place::Local))
             .verdict(Verdict::goto(scope.chain(true))),
+        // The node itself may go to other nodes' endpoints, which may have no way to the address that it called from.
+        Rule::new()
+            .local(Selector::SourceKind)
+            .within(key(), scope.set(Place::Local))
+            .set_mark(MASQUERADE_MARK),
         Rule::new()
             .within(key(), scope.set(Place::External))
             .set_mark(MASQUERADE_MARK),

@@ -30,8 +30,11 @@ mod transaction;
 
 use std::{collections::HashSet, net::Ipv4Addr, sync::Arc};
 
-use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
-use knarr_client::{Event, IndexKey, Informer, Informers};
+use k8s_openapi::api::{
+    core::v1::{Node, Service},
+    discovery::v1::EndpointSlice,
+};
+use knarr_client::{Event, IndexKey, Informer, InformerScope, Informers};
 use knarr_cni::InstanceId;
 use knarr_nft::{Kernel, Netlink, Pauses, Transaction};
 use parking_lot::Mutex;
@@ -43,7 +46,7 @@ use crate::{
     claims::Claims,
     conntrack::Flows,
     health::HealthServers,
-    model::{Health, ServiceKey},
+    model::{Health, Place, ServiceKey},
     range::Range,
     rules::ServiceRules,
     transaction::Applied,
@@ -56,6 +59,8 @@ pub fn table(instance: &InstanceId) -> String {
 
 /// The label by which a slice names its service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+/// The label by which a node names its zone.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 
 /// What the proxy needs to know of the cluster.
 #[derive(Clone, Debug)]
@@ -94,13 +99,19 @@ pub struct Proxy {
     config: Config,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    nodes: Informer<Node>,
     dirty: Arc<Dirty>,
 }
 
 impl Proxy {
     /// Its informers should read as `system:kube-proxy`.
     pub fn new(config: Config, informers: &Informers) -> Self {
-        Self::with(config, informers.informer(), informers.informer())
+        // Of nodes, its own alone.
+        let node = informers.informer_with(InformerScope {
+            field_selector: Some(format!("metadata.name={}", config.node_name)),
+            ..InformerScope::default()
+        });
+        Self::with(config, informers.informer(), informers.informer(), node)
     }
 
     /// Over informers that somebody else fills.
@@ -108,8 +119,21 @@ impl Proxy {
         config: Config,
         services: Informer<Service>,
         slices: Informer<EndpointSlice>,
+        nodes: Informer<Node>,
     ) -> Self {
         let dirty = Arc::new(Dirty::default());
+        let (marked, all, name) = (dirty.clone(), services.clone(), config.node_name.clone());
+        nodes.on_event(move |event| {
+            let own = event.object().metadata.name.as_deref() == Some(name.as_str());
+            let moved = match &event {
+                Event::Updated { old, new } => zone_of(old) != zone_of(new),
+                Event::Added(node) | Event::Deleted(node) => !zone_of(node).is_empty(),
+            };
+            if own && moved {
+                let services = all.list().into_iter();
+                services.for_each(|service| marked.add(key_of(&service)));
+            }
+        });
         let marked = dirty.clone();
         services.on_event(move |event: Event<Service>| {
             marked.add(key_of(event.object()));
@@ -129,6 +153,7 @@ impl Proxy {
             config,
             services,
             slices,
+            nodes,
             dirty,
         }
     }
@@ -146,6 +171,7 @@ impl Proxy {
     async fn sync_loop(&self, health: &mut HealthServers, mut kernel: impl Kernel) {
         self.services.synced().await;
         self.slices.synced().await;
+        self.nodes.synced().await;
         let mut programmed = Programmed::default();
         let mut pauses = Pauses::default();
         loop {
@@ -228,8 +254,8 @@ impl Proxy {
             return (None, None);
         };
         let slices = self.slices.by_index(key);
-        let node = &self.config.node_name;
-        let mut ports = model::service_ports(&service, &slices, node);
+        let place = self.place();
+        let mut ports = model::service_ports(&service, &slices, &place);
         let (network, prefix) = self.config.service_cidr;
         let cluster_ips = Range::new(network, prefix);
         for port in &mut ports {
@@ -240,8 +266,17 @@ impl Proxy {
                 .retain(|address| !cluster_ips.contains(*address));
         }
         let rules = rules::build(key, &ports);
-        let health = model::health(&service, &slices, node);
+        let health = model::health(&service, &slices, &place);
         (Some(rules).filter(|rules| !rules.is_empty()), health)
+    }
+
+    fn place(&self) -> Place {
+        let node = &self.config.node_name;
+        let own = self.nodes.get("", node);
+        Place {
+            node: node.clone(),
+            zone: own.map_or_else(String::new, |own| zone_of(&own).to_owned()),
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = ServiceKey> {
@@ -270,6 +305,13 @@ impl Programmed {
         applied.merge(next);
         flows
     }
+}
+
+fn zone_of(node: &Node) -> &str {
+    let labels = node.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(ZONE_LABEL))
+        .map_or("", String::as_str)
 }
 
 fn key_of(service: &Service) -> ServiceKey {

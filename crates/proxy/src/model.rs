@@ -95,11 +95,19 @@ pub struct Health {
     pub local_endpoints: usize,
 }
 
+/// Where this proxy is.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    pub node: String,
+    /// The node's; empty where it has none.
+    pub zone: String,
+}
+
 /// The ports that this proxy serves: none for headless and ExternalName services and for those of another proxy.
 pub fn service_ports(
     service: &Service,
     slices: &[Arc<EndpointSlice>],
-    node: &str,
+    place: &Place,
 ) -> Vec<ServicePort> {
     let Some((spec, cluster_ips)) = served(service) else {
         return Vec::new();
@@ -129,7 +137,7 @@ pub fn service_ports(
     });
     let ports = spec.ports.iter().flatten().filter_map(|port| {
         let protocol = protocol(port.protocol.as_deref())?;
-        let found = endpoints(port, slices, node);
+        let found = endpoints(port, slices, place);
         Some(ServicePort {
             name: match port.name.as_deref() {
                 None | Some("") => port.port.to_string(),
@@ -148,8 +156,8 @@ pub fn service_ports(
             affinity_seconds: affinity,
             internal_local: is_local(&spec.internal_traffic_policy),
             external_local: is_local(&spec.external_traffic_policy),
-            all: best(&found, false),
-            local: best(&found, true),
+            all: anywhere(&found),
+            local: here(&found),
             serving: found.keys().map(|endpoint| endpoint.address).collect(),
         })
     });
@@ -157,7 +165,7 @@ pub fn service_ports(
 }
 
 /// What load balancers may ask about a service, of those that keep the client's address.
-pub fn health(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> Option<Health> {
+pub fn health(service: &Service, slices: &[Arc<EndpointSlice>], place: &Place) -> Option<Health> {
     let (spec, _) = served(service)?;
     let balanced = spec.type_.as_deref() == Some("LoadBalancer");
     if !balanced || !is_local(&spec.external_traffic_policy) {
@@ -165,10 +173,10 @@ pub fn health(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> O
     }
     let port = u16::try_from(spec.health_check_node_port?).ok()?;
     let here = spec.ports.iter().flatten().flat_map(|port| {
-        let found = endpoints(port, slices, node);
+        let found = endpoints(port, slices, place);
         let ready = found
             .into_iter()
-            .filter(|(_, (condition, here))| *condition == Condition::Ready && *here);
+            .filter(|(_, found)| found.condition == Condition::Ready && found.here);
         ready.map(|(endpoint, _)| endpoint.address)
     });
     let here: BTreeSet<Ipv4Addr> = here.collect();
@@ -208,11 +216,43 @@ fn protocol(name: Option<&str>) -> Option<Protocol> {
     }
 }
 
-/// A port's endpoints: the condition of each, and whether it is on this node.
-type Found = BTreeMap<Endpoint, (Condition, bool)>;
+/// What is known of an endpoint.
+#[derive(Clone, Copy)]
+struct Known {
+    condition: Condition,
+    /// On this node.
+    here: bool,
+    /// Whether it is meant for clients of this node, and of this node's zone.
+    for_node: Hint,
+    for_zone: Hint,
+}
+
+/// Whom an endpoint is meant for, as its slice says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hint {
+    Missing,
+    Others,
+    Us,
+}
+
+impl Hint {
+    fn of<'a>(mut names: impl Iterator<Item = &'a String>, own: &str) -> Self {
+        let mut hint = Self::Missing;
+        while let Some(name) = names.next() {
+            if name == own {
+                return Self::Us;
+            }
+            hint = Self::Others;
+        }
+        hint
+    }
+}
+
+/// A port's endpoints.
+type Found = BTreeMap<Endpoint, Known>;
 
 /// The endpoints of a port that serve. By address and port: slices may overlap for a moment.
-fn endpoints(port: &ApiPort, slices: &[Arc<EndpointSlice>], node: &str) -> Found {
+fn endpoints(port: &ApiPort, slices: &[Arc<EndpointSlice>], place: &Place) -> Found {
     let mut found = Found::new();
     let wanted = port.name.as_deref().unwrap_or_default();
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
@@ -225,30 +265,70 @@ fn endpoints(port: &ApiPort, slices: &[Arc<EndpointSlice>], node: &str) -> Found
             continue;
         };
         for endpoint in &slice.endpoints {
-            let Some(condition) = Condition::of(endpoint) else {
+            let Some(known) = Known::of(endpoint, place) else {
                 continue;
             };
-            let here = endpoint.node_name.as_deref() == Some(node);
             for address in endpoint.addresses.iter().filter_map(|a| a.parse().ok()) {
                 let key = Endpoint {
                     address,
                     port: target,
                 };
-                let entry = found.entry(key).or_insert((condition, here));
-                entry.0 = entry.0.max(condition);
+                let entry = found.entry(key).or_insert(known);
+                entry.condition = entry.condition.max(known.condition);
             }
         }
     }
     found
 }
 
-/// Where new connections go, from anywhere or from this node only: to the ready endpoints; where none is ready, to those
-/// that still serve while they terminate (upstream's ProxyTerminatingEndpoints).
-fn best(found: &Found, only_here: bool) -> Vec<Endpoint> {
+impl Known {
+    fn of(endpoint: &ApiEndpoint, place: &Place) -> Option<Self> {
+        let hints = endpoint.hints.as_ref();
+        let nodes = hints
+            .iter()
+            .flat_map(|hints| hints.for_nodes.iter().flatten());
+        let zones = hints
+            .iter()
+            .flat_map(|hints| hints.for_zones.iter().flatten());
+        Some(Self {
+            condition: Condition::of(endpoint)?,
+            here: endpoint.node_name.as_deref() == Some(place.node.as_str()),
+            for_node: Hint::of(nodes.map(|hint| &hint.name), &place.node),
+            for_zone: Hint::of(zones.map(|hint| &hint.name), &place.zone),
+        })
+    }
+}
+
+/// Where new connections go that may go anywhere: to the ready endpoints that are meant for this node, else to those for its zone,
+/// else to all; of either only if every ready one says whom it is meant for. Where none is ready, to those that still serve while
+/// they terminate (upstream's ProxyTerminatingEndpoints).
+fn anywhere(found: &Found) -> Vec<Endpoint> {
+    let ready = || {
+        found
+            .values()
+            .filter(|known| known.condition == Condition::Ready)
+    };
+    let meant = |hint: fn(&Known) -> Hint| {
+        ready().all(|known| hint(known) != Hint::Missing)
+            && ready().any(|known| hint(known) == Hint::Us)
+    };
+    let hints: [fn(&Known) -> Hint; 2] = [|known| known.for_node, |known| known.for_zone];
+    match hints.into_iter().find(|hint| meant(*hint)) {
+        Some(hint) => best(found, |known| hint(known) == Hint::Us),
+        None => best(found, |_| true),
+    }
+}
+
+/// Where those go that may go to this node's alone, whomever they are meant for.
+fn here(found: &Found) -> Vec<Endpoint> {
+    best(found, |known| known.here)
+}
+
+fn best(found: &Found, fits: impl Fn(&Known) -> bool) -> Vec<Endpoint> {
     let of = |condition| {
         let fitting = found
             .iter()
-            .filter(|(_, (c, here))| *c == condition && (*here || !only_here));
+            .filter(|(_, known)| known.condition == condition && fits(known));
         fitting.map(|(endpoint, _)| *endpoint).collect::<Vec<_>>()
     };
     let ready = of(Condition::Ready);

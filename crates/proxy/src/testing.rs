@@ -7,6 +7,9 @@ use nix::{
     unistd::geteuid,
 };
 
+use k8s_openapi::api::core::v1::Node;
+use knarr_client::Informer;
+
 use crate::Config;
 
 pub const TABLE: &str = "knarr-proxy";
@@ -22,6 +25,13 @@ pub fn config() -> Config {
             Ipv4Addr::new(169, 254, 20, 10),
         )),
     }
+}
+
+/// No node says anything of itself.
+pub fn nodes() -> Informer<Node> {
+    let nodes = Informer::new();
+    nodes.replace(Vec::new());
+    nodes
 }
 
 /// Runs `work` in a network namespace that ends with it; says so where that is not allowed.

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::*;
-use crate::testing::{TABLE, config};
+use crate::testing::{TABLE, config, nodes};
 
 /// Longest wait for the loop.
 const SOON: Duration = Duration::from_secs(20);
@@ -69,7 +69,7 @@ impl Drop for Running {
 impl Running {
     fn start(services: Vec<Service>, slices: Vec<EndpointSlice>) -> Self {
         let (informed, sliced) = (Informer::new(), Informer::new());
-        let proxy = Proxy::with(config(), informed.clone(), sliced.clone());
+        let proxy = Proxy::with(config(), informed.clone(), sliced.clone(), nodes());
         informed.replace(services);
         sliced.replace(slices);
         let (offer, offered) = mpsc::unbounded_channel();

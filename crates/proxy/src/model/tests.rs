@@ -15,6 +15,13 @@ fn slice(endpoints: serde_json::Value) -> Arc<EndpointSlice> {
     Arc::new(serde_json::from_value(object).unwrap())
 }
 
+fn place(node: &str) -> Place {
+    Place {
+        node: node.to_owned(),
+        zone: "east".to_owned(),
+    }
+}
+
 fn spec() -> serde_json::Value {
     json!({"clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"], "ports": [{"name": "http", "port": 80, "protocol": "TCP", "nodePort": 30080}]})
 }
@@ -32,7 +39,7 @@ fn ready_endpoints_serve_and_local_ones_are_known() {
         {"addresses": ["10.42.0.3"], "nodeName": "a", "conditions": {"ready": false, "serving": true, "terminating": true}},
         {"addresses": ["10.42.0.4"], "nodeName": "a", "conditions": {"ready": false}},
     ]))];
-    let ports = service_ports(&service(spec()), &slices, "a");
+    let ports = service_ports(&service(spec()), &slices, &place("a"));
     assert_eq!(ports.len(), 1);
     assert_eq!(targets(&ports[0].all), ["10.42.0.2:8080", "10.42.1.2:8080"]);
     assert_eq!(targets(&ports[0].local), ["10.42.0.2:8080"]);
@@ -46,7 +53,7 @@ fn terminating_endpoints_serve_when_nothing_else_does() {
         {"addresses": ["10.42.0.4"], "nodeName": "a", "conditions": {"ready": false, "serving": false, "terminating": true}},
         {"addresses": ["10.42.1.4"], "nodeName": "b", "conditions": {"ready": true}},
     ]))];
-    let ports = service_ports(&service(spec()), &slices, "a");
+    let ports = service_ports(&service(spec()), &slices, &place("a"));
     assert_eq!(targets(&ports[0].all), ["10.42.1.4:8080"]);
     assert_eq!(targets(&ports[0].local), ["10.42.0.3:8080"]);
 }
@@ -59,7 +66,7 @@ fn source_ranges_guard_the_load_balancers_addresses() {
     ]}}))
     .unwrap();
     let external = |service: &Service| {
-        let ports = service_ports(service, &[], "a");
+        let ports = service_ports(service, &[], &place("a"));
         (ports[0].external_ips.clone(), ports[0].guarded_ips.clone())
     };
     let address = vec![Ipv4Addr::new(198, 51, 100, 7)];
@@ -68,7 +75,10 @@ fn source_ranges_guard_the_load_balancers_addresses() {
     // A range of another family guards as well: nobody of ours is in it.
     spec.load_balancer_source_ranges = Some(vec!["fd00::/8".to_owned()]);
     assert_eq!(external(&balanced), (vec![], address));
-    assert_eq!(service_ports(&balanced, &[], "a")[0].source_ranges, []);
+    assert_eq!(
+        service_ports(&balanced, &[], &place("a"))[0].source_ranges,
+        []
+    );
 }
 
 #[test]
@@ -80,7 +90,7 @@ fn flows_stay_with_every_endpoint_that_serves() {
         {"addresses": ["10.42.0.5"], "conditions": {"ready": false}},
         {"addresses": ["10.42.0.6"], "conditions": {"ready": false, "serving": true}},
     ]))];
-    let ports = service_ports(&service(spec()), &slices, "a");
+    let ports = service_ports(&service(spec()), &slices, &place("a"));
     let serving: Vec<u8> = ports[0].serving.iter().map(|a| a.octets()[3]).collect();
     assert_eq!(serving, [2, 3, 6]);
     assert_eq!(targets(&ports[0].all), ["10.42.0.2:8080"]);
@@ -105,12 +115,22 @@ fn load_balancers_are_told_of_ready_pods_of_this_node() {
             local_endpoints,
         })
     };
-    assert_eq!(health(&service(balanced.clone()), &slices, "a"), wanted(1));
-    assert_eq!(health(&service(balanced.clone()), &slices, "c"), wanted(0));
+    assert_eq!(
+        health(&service(balanced.clone()), &slices, &place("a")),
+        wanted(1)
+    );
+    assert_eq!(
+        health(&service(balanced.clone()), &slices, &place("c")),
+        wanted(0)
+    );
     for (member, value) in [("type", "NodePort"), ("externalTrafficPolicy", "Cluster")] {
         let mut other = balanced.clone();
         other[member] = value.into();
-        assert_eq!(health(&service(other), &slices, "a"), None, "{member}");
+        assert_eq!(
+            health(&service(other), &slices, &place("a")),
+            None,
+            "{member}"
+        );
     }
 }
 
@@ -122,10 +142,52 @@ fn services_that_are_not_ours_have_no_ports() {
     let mut external = spec();
     external["type"] = "ExternalName".into();
     for spec in [headless, external] {
-        assert!(service_ports(&service(spec), &[], "a").is_empty());
+        assert!(service_ports(&service(spec), &[], &place("a")).is_empty());
     }
     let mut foreign = service(spec());
     let label = (PROXY_NAME_LABEL.to_owned(), "other".to_owned());
     foreign.metadata.labels = Some([label].into());
-    assert!(service_ports(&foreign, &[], "a").is_empty());
+    assert!(service_ports(&foreign, &[], &place("a")).is_empty());
+}
+
+/// Endpoints by node and zone, each with hints as written here: `node zone hints`, a hint being `n` or `z`.
+fn hinted(lines: &[&str], policy: &str) -> (Vec<u8>, Vec<u8>) {
+    let endpoints = lines.iter().enumerate().map(|(i, line)| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut hints = json!({});
+        if words[2].contains('n') {
+            hints["forNodes"] = json!([{"name": words[0]}]);
+        }
+        if words[2].contains('z') {
+            hints["forZones"] = json!([{"name": words[1]}]);
+        }
+        json!({
+            "addresses": [format!("10.42.0.{}", i + 2)], "nodeName": words[0], "zone": words[1], "hints": hints,
+            "conditions": {"ready": words.get(3).is_none(), "serving": true, "terminating": words.get(3).is_some()},
+        })
+    });
+    let slices = [slice(endpoints.collect())];
+    let mut spec = spec();
+    spec["externalTrafficPolicy"] = policy.into();
+    let ports = service_ports(&service(spec), &slices, &place("a"));
+    let last = |endpoints: &[Endpoint]| endpoints.iter().map(|e| e.address.octets()[3]).collect();
+    (last(&ports[0].all), last(&ports[0].local))
+}
+
+#[test]
+fn hints_keep_connections_near() {
+    let all = |lines: &[&str]| hinted(lines, "Cluster").0;
+    // Of this node, of this zone, of all; only if every ready endpoint says whom it is for.
+    assert_eq!(all(&["a east nz", "b east nz", "c west nz"]), [2]);
+    assert_eq!(all(&["b east nz", "c west nz", "d east z"]), [2, 4]);
+    assert_eq!(all(&["a east z", "b east z", "c west z"]), [2, 3]);
+    assert_eq!(all(&["b west nz", "c west nz"]), [2, 3]);
+    assert_eq!(all(&["a east z", "c west -"]), [2, 3]);
+    // Those that are not ready have no say, and none is left out when they are all there is.
+    assert_eq!(all(&["a east z", "c west - draining"]), [2]);
+    assert_eq!(all(&["b east z draining", "c west z draining"]), [2, 3]);
+    assert_eq!(
+        hinted(&["a west z", "b east z"], "Local"),
+        (vec![3], vec![2])
+    );
 }

@@ -44,7 +44,8 @@ pub fn add(
         let mut body = Vec::new();
         if let Some(chain) = &anywhere {
             body.push(goto(Rule::new().within([SOURCE], "cluster"), chain));
-            body.push(goto(Rule::new().local(Selector::SourceKind), chain));
+            let own = Rule::new().local(Selector::SourceKind);
+            body.push(goto(own.set_mark(MASQUERADE_MARK), chain));
         }
         // No endpoint here: dropped, so that a load balancer looks elsewhere.
         body.push(match &local {

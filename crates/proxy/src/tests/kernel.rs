@@ -12,7 +12,7 @@ use crate::{
     Proxy,
     health::HealthServers,
     layout,
-    testing::{TABLE, config, in_namespace, nft, ruleset},
+    testing::{TABLE, config, in_namespace, nft, nodes, ruleset},
 };
 
 /// Longest wait for the loop.
@@ -62,7 +62,7 @@ fn what_others_do_to_the_table_is_undone() {
             .unwrap();
         runtime.block_on(async {
             let (services, slices) = (Informer::new(), Informer::new());
-            let proxy = Proxy::with(config(), services.clone(), slices.clone());
+            let proxy = Proxy::with(config(), services.clone(), slices.clone(), nodes());
             services.replace(vec![serde_json::from_value::<Service>(service()).unwrap()]);
             slices.replace(vec![slice("10.42.0.2")]);
             let work = tokio::spawn(async move {
