@@ -194,6 +194,9 @@ impl Peers {
                 }
             }
             sleep(SETTLE).await;
+            if let Some(changes) = &mut changes {
+                changes.forget();
+            }
         }
     }
 

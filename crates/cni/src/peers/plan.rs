@@ -116,7 +116,8 @@ pub fn plan(reach: Reach, own: IpAddr, claims: &Claims, see: impl Fn(IpAddr) -> 
                 )),
             };
             match hop {
-                Ok(hop) => {
+                Ok(None) => {}
+                Ok(Some(hop)) => {
                     wanted.routes.insert(*range, hop);
                 }
                 Err(reason) => {
@@ -133,22 +134,22 @@ pub fn plan(reach: Reach, own: IpAddr, claims: &Claims, see: impl Fn(IpAddr) -> 
 }
 
 impl Own<'_> {
-    /// The next hop to pods of a peer, which is at this address.
+    /// The next hop to pods of a peer, which is at this address; none while this node has no pods of its own to come from.
     fn hop(
         &self,
         overlay: &mut Option<Overlay>,
         peer: &Peer,
         range: Prefix,
         (address, seen): (IpAddr, Seen),
-    ) -> Result<Hop, String> {
+    ) -> Result<Option<Hop>, String> {
         match (self.reach, seen) {
             (_, Seen::Own) => Err(format!("its address {address} is one of this machine's")),
             (_, Seen::Unreachable) => Err(format!("there is no way to its address {address}")),
-            (Reach::Direct | Reach::Auto, Seen::OnLink { index, name }) => Ok(Hop {
+            (Reach::Direct | Reach::Auto, Seen::OnLink { index, name }) => Ok(Some(Hop {
                 gateway: address,
                 link: Link::Real { index, name },
                 source: Some(self.address).filter(|own| is_alike(own, &address)),
-            }),
+            })),
             (Reach::Direct, Seen::Routed) => Err(format!(
                 "its address {address} is on no link of this machine"
             )),
@@ -162,20 +163,18 @@ impl Own<'_> {
         overlay: &mut Option<Overlay>,
         peer: &Peer,
         range: Prefix,
-    ) -> Result<Hop, String> {
+    ) -> Result<Option<Hop>, String> {
         let address = peer
             .address_for(self.address)
             .ok_or_else(|| format!("it has no address of the family of {}", self.address))?;
         let (ours, theirs) = (inside(self.pods), inside(&peer.pods));
         let fits = |other: &&IpAddr| is_alike(other, &range.address());
-        let (Some(source), Some(own)) = (ours.iter().find(fits).copied(), ours.first().copied())
-        else {
-            return Err("this node has no range of pods of that family yet".to_owned());
-        };
-        let (Some(gateway), Some(first)) =
-            (theirs.iter().find(fits).copied(), theirs.first().copied())
-        else {
-            return Err("it has no range of pods".to_owned());
+        let source = ours.iter().find(fits).copied();
+        let gateway = theirs.iter().find(fits).copied();
+        let ends = source.zip(gateway);
+        let ends = ends.zip(ours.first().copied().zip(theirs.first().copied()));
+        let Some(((source, gateway), (own, first))) = ends else {
+            return Ok(None);
         };
         let overlay = overlay.get_or_insert_with(|| Overlay {
             inside: ours,
@@ -187,11 +186,11 @@ impl Own<'_> {
             inside: theirs,
         };
         overlay.far.insert(hardware::of(first), far);
-        Ok(Hop {
+        Ok(Some(Hop {
             gateway,
             link: Link::Overlay,
             source: Some(source),
-        })
+        }))
     }
 }
 

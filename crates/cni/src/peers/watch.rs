@@ -2,6 +2,7 @@
 
 use std::io;
 
+use futures::FutureExt;
 use rtnetlink::{
     MulticastGroup,
     packet_core::{NetlinkMessage, NetlinkPayload},
@@ -25,6 +26,8 @@ const GROUPS: [MulticastGroup; 6] = [
     MulticastGroup::Ipv6Ifaddr,
     MulticastGroup::Ipv6Route,
 ];
+/// Most datagrams that are forgotten at a time; whoever causes more is told of.
+const FORGET_LIMIT: usize = 4096;
 /// Messages begin at multiples of this.
 const ALIGNMENT_BYTES: usize = 4;
 
@@ -69,15 +72,30 @@ impl Changes {
     /// When the socket fails.
     pub async fn changed(&mut self, ours: &Ours) -> io::Result<()> {
         loop {
-            self.buffer.clear();
-            match self.socket.recv(&mut self.buffer).await {
-                Ok(()) => {}
-                Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-            if messages(&self.buffer).any(|message| ours.concerns(&message)) {
+            if !self.receive().await? || messages(&self.buffer).any(|m| ours.concerns(&m)) {
                 return Ok(());
             }
+        }
+    }
+
+    /// Forgets what has been told up to now, which whoever looks from now on sees anyway.
+    pub fn forget(&mut self) {
+        for _ in 0..FORGET_LIMIT {
+            match self.receive().now_or_never() {
+                Some(Ok(_)) => {}
+                // The next one to wait is told of what is wrong.
+                Some(Err(_)) | None => return,
+            }
+        }
+    }
+
+    /// Fills the buffer with a datagram; not if some were lost.
+    async fn receive(&mut self) -> io::Result<bool> {
+        self.buffer.clear();
+        match self.socket.recv(&mut self.buffer).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(nix::libc::ENOBUFS) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }
@@ -126,3 +144,6 @@ fn is_of_network(route: &RouteMessage) -> bool {
         && routes::destination(route)
             .is_none_or(|range| Prefix::host(range.address()).bits() != range.bits())
 }
+
+#[cfg(test)]
+mod tests;

@@ -135,7 +135,6 @@ fn who_cannot_be_reached_is_named() {
             ],
         ),
         expect![[r#"
-            far refused: this node has no range of pods of that family yet
             lost refused: there is no way to its address 203.0.113.1
             other refused: it has no address of the family of its pods, fd00::/64
             own refused: its address 198.51.100.9 is one of this machine's
