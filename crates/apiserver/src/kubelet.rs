@@ -13,11 +13,13 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use knarr_auth::{objects::Objects, query::Query};
+use knarr_auth::{authz::node::USER_PREFIX, objects::Objects, query::Query};
 use knarr_meta::{object, status::Status};
 use knarr_registry::cache::Cache;
+use knarr_x509::Certificate;
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -166,7 +168,19 @@ impl Kubelets {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let tls = tokio_rustls::TlsConnector::from(Arc::new(config));
         let stream = tls.connect(name, tcp).await?;
+        check_node(&stream, &address.node)?;
         Ok(passing::handshake(stream, self.stop.clone()).await?)
+    }
+}
+
+/// An address is what its node says it is: that another node's kubelet answers there is found out by the name in its certificate.
+fn check_node(stream: &TlsStream<TcpStream>, node: &str) -> Result<(), BoxError> {
+    let shown = stream.get_ref().1.peer_certificates();
+    let leaf = shown.and_then(|chain| Certificate::from_der(chain.first()?).ok());
+    let name = leaf.map(|leaf| leaf.common_name).unwrap_or_default();
+    match name.strip_prefix(USER_PREFIX) {
+        Some(named) if named == node => Ok(()),
+        _ => Err(format!("its certificate is that of {name:?}, not of node {node:?}").into()),
     }
 }
 

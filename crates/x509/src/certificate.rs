@@ -14,6 +14,8 @@ pub struct Certificate {
     pub is_ca: bool,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
+    /// The last one where there are several, as Go has it; empty where there is none that can be read.
+    pub common_name: String,
     pub dns_names: Vec<String>,
     pub email_addresses: Vec<String>,
     /// Four or sixteen bytes each.
@@ -46,7 +48,10 @@ impl Certificate {
                 _ => None,
             }
         });
+        let common_names = parsed.subject().iter_common_name();
+        let common_name = common_names.last().and_then(|name| name.as_str().ok());
         Ok(Certificate {
+            common_name: common_name.unwrap_or_default().to_owned(),
             is_ca: basic.is_some_and(|basic| basic.value.ca),
             not_before: time(parsed.validity().not_before.timestamp())?,
             not_after: time(parsed.validity().not_after.timestamp())?,

@@ -10,6 +10,8 @@ const DEFAULT_PORT: u16 = 10250;
 /// Host (an IP address or a name) and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
+    /// Whose kubelet it is.
+    pub node: String,
     pub host: String,
     pub port: u16,
 }
@@ -48,6 +50,7 @@ impl Address {
         );
         let port = port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p > 0);
         Ok(Address {
+            node: object::name(node).to_owned(),
             host: host.to_owned(),
             port: port.unwrap_or(DEFAULT_PORT),
         })

@@ -28,7 +28,8 @@ pub use references::{References, references};
 
 /// Group of every kubelet.
 pub const NODES_GROUP: &str = "system:nodes";
-const USER_PREFIX: &str = "system:node:";
+/// Users' names are this and the node's.
+pub const USER_PREFIX: &str = "system:node:";
 const LEASE_NAMESPACE: &str = "kube-node-lease";
 /// Node names that are remembered; more ask only when someone makes up nodes, and then memory must not grow.
 const MAX_NODES: usize = 20_000;

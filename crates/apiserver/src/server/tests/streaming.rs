@@ -80,17 +80,23 @@ struct Running {
 }
 
 async fn running() -> Running {
+    running_on("test").await
+}
+
+/// The kubelet's certificate is that of the node `test`, whatever the node is called that claims its address.
+async fn running_on(name: &str) -> Running {
     let cluster = Cluster::new().await;
     let port = kubelet(cluster.server.pki()).await;
     let node = json!({
-        "metadata": {"name": "node1"},
+        "metadata": {"name": name},
         "status": {
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         },
     });
     cluster.create("/api/v1/nodes", node.clone()).await;
-    cluster.merge("/api/v1/nodes/node1/status", node).await;
+    let status = format!("/api/v1/nodes/{name}/status");
+    cluster.merge(&status, node).await;
     cluster
         .create(
             "/api/v1/namespaces/default/serviceaccounts",
@@ -99,7 +105,7 @@ async fn running() -> Running {
         .await;
     let pod = json!({
         "metadata": {"name": "p"},
-        "spec": {"nodeName": "node1", "containers": [{"name": "c", "image": "i"}]},
+        "spec": {"nodeName": name, "containers": [{"name": "c", "image": "i"}]},
     });
     cluster.create("/api/v1/namespaces/default/pods", pod).await;
     let Cluster { server, dir } = cluster;
@@ -165,6 +171,20 @@ async fn logs_come_from_the_node() {
     stream.read_to_string(&mut body).await.expect("a body");
     let wanted =
         "/containerLogs/default/p/c?follow=true&tailLines=5 identified=true authorization=false";
+    assert!(body.contains(wanted), "{body}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubelet_that_is_another_nodes_is_asked_nothing() {
+    let running = running_on("thief").await;
+    let (head, mut stream) = running
+        .head("GET /api/v1/namespaces/default/pods/p/log HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(head.starts_with("http/1.1 500"), "{head}");
+    let mut body = String::new();
+    stream.read_to_string(&mut body).await.expect("a body");
+    let wanted = "its certificate is that of \\\"system:node:test\\\", not of node \\\"thief\\\"";
     assert!(body.contains(wanted), "{body}");
     running.stop().await;
 }
