@@ -307,6 +307,8 @@ async fn components_are_authorized() {
             "endpointslices",
             "",
         ),
+        (controller("kube-proxy"), "watch", "", "services", ""),
+        (controller("pod-network"), "watch", "", "nodes", ""),
         (
             controller("network-policy"),
             "watch",
@@ -463,4 +465,27 @@ async fn components_are_authorized() {
     }
     assert!(!ask("anyone", "get", "", "secrets", ""));
     assert!(!ask("system:kube-scheduler", "get", "", "secrets", ""));
+}
+
+#[tokio::test]
+async fn machines_that_join_find_the_cluster() {
+    let fake = Fake::new();
+    let bootstrap = bootstrap(&fake);
+    bootstrap.run().await.unwrap();
+    let info = || fake.stored("", "configmaps", "kube-public", "cluster-info");
+    let kubeconfig: Value =
+        serde_json::from_str(info()["data"]["kubeconfig"].as_str().unwrap()).unwrap();
+    let cluster = &kubeconfig["clusters"][0]["cluster"];
+    assert_eq!(cluster["server"], "https://192.0.2.1:6443");
+    let settings = fake.stored("", "configmaps", "kube-system", "knarr-node-config");
+    assert_eq!(settings["data"], json!({"clusterDomain": "cluster.local"}));
+    fake.stored("", "serviceaccounts", "kube-system", "kube-proxy");
+
+    // What is changed is put right, and the signer's part stays.
+    let mut changed = info();
+    changed["data"] = json!({"kubeconfig": "other", "jws-kubeconfig-abc123": "x"});
+    fake.put("", "configmaps", changed);
+    bootstrap.run().await.unwrap();
+    assert_eq!(info()["data"]["kubeconfig"], kubeconfig.to_string());
+    assert_eq!(info()["data"]["jws-kubeconfig-abc123"], "x");
 }
