@@ -1,4 +1,5 @@
-//! NodeRestriction: what the Node authorizer lets a kubelet write is held here to its own Node, its own pods and their tokens.
+//! NodeRestriction: what the Node authorizer lets a kubelet write is held here to its own Node, its own pods and their tokens. So are
+//! the parts of a node that act under an account of their own.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 use super::{MIRROR_ANNOTATION, forbidden, is, read};
 use crate::request::{AdmissionPlugin, AdmissionRequest, Operation};
 
+mod local_volume;
 mod pod_certificate;
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
@@ -84,15 +86,16 @@ impl AdmissionPlugin for NodeRestriction {
     }
 
     fn handles(&self, request: &AdmissionRequest<'_>) -> bool {
-        let write = request.operation != Operation::Connect;
-        write
-            && request.user.groups.iter().any(|group| group == NODES_GROUP)
-            && identity(request.user).is_some()
+        let node = request.user.groups.iter().any(|group| group == NODES_GROUP)
+            && identity(request.user).is_some();
+        request.operation != Operation::Connect && (node || is_local_volume(request))
     }
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
         let node = identity(request.user).unwrap_or_default();
-        let answer = if node.is_empty() {
+        let answer = if let Some(node) = local_volume::provisioner(request.user) {
+            self.local_volume(node, request)
+        } else if node.is_empty() {
             Err(format!(
                 "could not determine node from user {}",
                 quote(&request.user.name)
@@ -332,6 +335,10 @@ impl NodeRestriction {
 
 fn is_bound_to_pod(asked: &Value) -> bool {
     object::str_at(asked, &["spec", "boundObjectRef", "kind"]) == "Pod"
+}
+
+fn is_local_volume(request: &AdmissionRequest<'_>) -> bool {
+    is(request, "", "persistentvolumes") && local_volume::provisioner(request.user).is_some()
 }
 
 fn node_of(pod: &Value) -> &str {

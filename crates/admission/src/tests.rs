@@ -31,6 +31,7 @@ fn pod(spec: Value) -> Value {
 
 mod certificates;
 mod ephemeral;
+mod node_accounts;
 mod storage;
 
 fn node_restriction(fake: Arc<Fake>) -> NodeRestriction {
