@@ -23,6 +23,7 @@ use crate::certificates::{
     ACCOUNT, APPROVED, DENIED, KUBELET_CLIENT, KUBELET_SERVING, check_kubelet_client, has, issued,
 };
 use crate::runner::{Context, Error, Key, Reconciler, synced};
+use node_names::Names;
 use serving::{Reserved, Verdict};
 
 const WORKERS: usize = 1;
@@ -31,6 +32,7 @@ pub(crate) struct CsrApproving {
     client: kube::Client,
     requests: Informer<CertificateSigningRequest>,
     nodes: Informer<Node>,
+    names: Arc<Names>,
     reserved: Reserved,
     queue: WorkQueue<Key>,
 }
@@ -40,6 +42,7 @@ pub(crate) fn start(context: &Context) {
         client: context.client(ACCOUNT),
         requests: context.informers.informer(),
         nodes: context.informers.informer(),
+        names: Arc::default(),
         reserved: Reserved {
             names: context.config.server_names.clone(),
             ranges: vec![
@@ -49,10 +52,21 @@ pub(crate) fn start(context: &Context) {
         },
         queue: WorkQueue::new(),
     });
-    let queue = controller.queue.clone();
+    let (queue, names) = (controller.queue.clone(), controller.names.clone());
     controller.requests.on_event(move |event| {
-        if !matches!(event, Event::Deleted(_)) && is_open(event.object()) {
-            queue.add(Key::of(&**event.object()));
+        if matches!(event, Event::Deleted(_)) {
+            return;
+        }
+        let csr = event.object();
+        names.see(csr);
+        if is_open(csr) {
+            queue.add(Key::of(&**csr));
+        }
+    });
+    let names = controller.names.clone();
+    controller.nodes.on_event(move |event| {
+        if let Event::Deleted(node) = event {
+            names.release(node.metadata.name.as_deref().unwrap_or_default());
         }
     });
     let informers = vec![synced(&controller.requests), synced(&controller.nodes)];
@@ -161,7 +175,7 @@ impl CsrApproving {
                 continue;
             }
             if *ground == ANY
-                && let Some(why) = node_names::taken(&self.client, csr, request).await?
+                && let Some(why) = self.names.take(&self.client, request).await?
             {
                 return self.write(&decided(csr, DENIED, NAME_TAKEN, &why)).await;
             }

@@ -114,13 +114,11 @@ fn foreign(
 }
 
 fn has_address(node: &Node, address: IpAddr) -> bool {
-    let addresses = node
+    let mut addresses = node
         .status
         .iter()
         .flat_map(|status| status.addresses.iter().flatten());
-    addresses
-        .into_iter()
-        .any(|own| own.address.parse() == Ok(address))
+    addresses.any(|own| own.address.parse() == Ok(address))
 }
 
 #[cfg(test)]
