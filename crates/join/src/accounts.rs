@@ -58,13 +58,20 @@ impl Issuer {
     }
 
     async fn issue(&self, account: &str) -> Result<Token, kube::Error> {
-        let uid = self.node_uid().await?;
-        let issued = self.request(account, &uid).await;
-        if issued.is_err() {
-            // The Node may have been deleted and made again.
-            self.uid.lock().await.take();
+        let known = self.uid.lock().await.clone();
+        if let Some(uid) = known {
+            let issued = self.request(account, &uid).await;
+            if issued.is_ok() {
+                return issued;
+            }
+            // The Node may have been deleted, and made again or not yet.
+            let mut known = self.uid.lock().await;
+            if known.as_ref() == Some(&uid) {
+                *known = None;
+            }
         }
-        issued
+        let uid = self.node_uid().await?;
+        self.request(account, &uid).await
     }
 
     /// The uid of the Node object; waits until there is one.

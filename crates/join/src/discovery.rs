@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use http::Request;
 use http_body_util::{BodyExt, Limited};
 use knarr_auth::{
@@ -12,7 +13,10 @@ use knarr_auth::{
     unverified::AnyCertificate,
 };
 use knarr_x509::pem;
-use kube::{client::Body, config::Kubeconfig};
+use kube::{
+    client::Body,
+    config::{Cluster, Kubeconfig},
+};
 use rustls::ClientConfig;
 use serde::Deserialize;
 use tower::ServiceExt;
@@ -29,9 +33,9 @@ mod tests;
 /// Longest answer that is read: a kubeconfig, and a signature for each of some hundred tokens.
 const INFO_BYTES: usize = 256 << 10;
 
-/// What a server says of its cluster; nobody has confirmed it.
+/// What a server publishes of its cluster. Who asks without trust in the server may believe nothing of it before it is confirmed.
 #[derive(Debug, Default)]
-pub(crate) struct ClusterInfo {
+pub struct ClusterInfo {
     data: BTreeMap<String, String>,
 }
 
@@ -101,16 +105,41 @@ impl ClusterInfo {
         }
     }
 
-    /// PEM of each certificate in the kubeconfig.
-    fn certificates(&self) -> Vec<String> {
+    /// Reads the object's data.
+    #[must_use]
+    pub fn from_data(data: BTreeMap<String, String>) -> Self {
+        Self { data }
+    }
+
+    /// The URL by which servers are reached.
+    #[must_use]
+    pub fn server(&self) -> Option<String> {
+        let mut clusters = self.clusters().into_iter();
+        clusters.find_map(|cluster| cluster.server)
+    }
+
+    /// The hash of the authority, the first where there are several.
+    #[must_use]
+    pub fn hash(&self) -> Option<CaHash> {
+        self.certificates()
+            .iter()
+            .find_map(|certificate| CaHash::of_pem(certificate))
+    }
+
+    fn clusters(&self) -> Vec<Cluster> {
         let kubeconfig = self.data.get(KUBECONFIG).map_or("", String::as_str);
         let clusters = Kubeconfig::from_yaml(kubeconfig).map(|config| config.clusters);
         let clusters = clusters.unwrap_or_default().into_iter();
-        let authorities = clusters
-            .filter_map(|named| named.cluster?.certificate_authority_data)
-            .filter_map(|text| {
-                base64::Engine::decode(&base64::prelude::BASE64_STANDARD, text).ok()
-            });
+        clusters.filter_map(|named| named.cluster).collect()
+    }
+
+    /// PEM of each certificate in the kubeconfig.
+    fn certificates(&self) -> Vec<String> {
+        let authorities = self.clusters().into_iter().filter_map(|cluster| {
+            BASE64_STANDARD
+                .decode(cluster.certificate_authority_data?)
+                .ok()
+        });
         authorities
             .flat_map(|text| pem::blocks(&text).collect::<Vec<_>>())
             .filter(|block| block.label == pem::CERTIFICATE)

@@ -58,6 +58,10 @@ pub enum Error {
     )]
     TokenUsage { id: String, server: String },
     #[error(
+        "the certificate in {path} has ended, or is another node's: delete the Node, make a token with knarr token create on the server, and give it with --token"
+    )]
+    CertificateEnded { path: PathBuf },
+    #[error(
         "{server} does not know this node's certificate any more; remove {path} and join with a new token"
     )]
     CertificateRefused { server: String, path: PathBuf },

@@ -31,6 +31,7 @@ mod transport;
 mod version;
 
 pub use address::{AddressError, ServerAddress};
+pub use discovery::ClusterInfo;
 pub use error::Error;
 pub use membership::{Membership, Options, join};
 pub use remote::RemoteClients;

@@ -88,11 +88,15 @@ pub(super) async fn client_certificate(
     let place = options.place(Purpose::Client);
     let user = options.identity().user();
     let kept = blocking(&place, Place::load).await?;
-    let kept = kept.filter(|kept| is_of(kept, &user));
-    if let Some(kept) = kept {
-        return Ok(kept);
-    }
-    let token = options.token.as_ref().ok_or(Error::NoToken)?;
+    let token = match (kept, &options.token) {
+        (Some(kept), _) if is_of(&kept, &user) => return Ok(kept),
+        (Some(_), None) => {
+            let path = place.path().to_owned();
+            return Err(Error::CertificateEnded { path });
+        }
+        (None, None) => return Err(Error::NoToken),
+        (_, Some(token)) => token,
+    };
     let certified = by_token(options, servers, nobody, &token.token).await?;
     request::check_clock(&certified, &servers.current().to_string(), Timestamp::now())?;
     Ok(certified)
