@@ -1,6 +1,7 @@
 //! The command line.
 
 mod node;
+mod token;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -10,7 +11,10 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use self::node::NodeFlags;
+pub use self::{
+    node::NodeFlags,
+    token::{AdminAccess, CreateToken, DeleteTokens, TokenAction, TokenCommand},
+};
 use crate::cidr::Cidr;
 
 const DEFAULT_DATA_DIR: &str = "/var/lib/knarr";
@@ -31,6 +35,8 @@ pub enum Command {
     Down(Down),
     /// Show whether the cluster runs, and what is on it
     Status(Status),
+    /// Make, list and delete the tokens by which machines join
+    Token(TokenCommand),
     /// Tell where the scheduler would put a pod, and why not elsewhere; nothing is changed
     Schedule(Schedule),
 }

@@ -21,6 +21,7 @@ mod process;
 mod progress;
 mod schedule;
 mod status;
+mod token;
 mod up;
 
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Up(flags) => up::run(flags),
         Command::Down(flags) => down::run(&flags),
         Command::Status(flags) => status::run(&flags),
+        Command::Token(flags) => token::run(&flags),
         Command::Schedule(flags) => schedule::run(&flags),
     };
     match result {
