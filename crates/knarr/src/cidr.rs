@@ -1,6 +1,12 @@
 //! IPv4 ranges of the command line.
 
-use std::{fmt, net::Ipv4Addr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    str::FromStr,
+};
+
+use knarr_cni::Prefix;
 
 /// An IPv4 range in CIDR notation; the address is the range's first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +35,12 @@ impl Cidr {
 
     fn mask(self) -> u32 {
         u32::MAX << (32 - self.prefix)
+    }
+}
+
+impl From<Cidr> for Prefix {
+    fn from(cidr: Cidr) -> Self {
+        Self::new(IpAddr::V4(cidr.base), cidr.prefix)
     }
 }
 

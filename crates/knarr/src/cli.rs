@@ -1,5 +1,7 @@
 //! The command line.
 
+mod agent;
+mod local;
 mod node;
 mod token;
 
@@ -12,11 +14,15 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
-    node::NodeFlags,
+    agent::Agent,
+    local::{NodeAction, NodeCommand},
+    node::{NodeFlags, Reach},
     token::{AdminAccess, CreateToken, DeleteTokens, TokenAction, TokenCommand},
 };
 use crate::cidr::Cidr;
 
+/// Nodes on one machine; more would be a test of the machine.
+const MAX_NODES: i64 = 32;
 const DEFAULT_DATA_DIR: &str = "/var/lib/knarr";
 
 /// Kubernetes in one binary
@@ -29,8 +35,12 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Start a one-node cluster here; stopping it leaves its containers running
+    /// Start a cluster here; stopping it leaves its containers running
     Up(Box<Up>),
+    /// Make this machine a node of a cluster that runs elsewhere
+    Agent(Box<Agent>),
+    /// List, stop, start, cut off or heal the further nodes of knarr up --nodes
+    Node(NodeCommand),
     /// Stop the cluster and remove its containers, networks and rules; what is stored stays
     Down(Down),
     /// Show whether the cluster runs, and what is on it
@@ -50,6 +60,16 @@ pub struct Up {
     /// Where to write the administrator's kubeconfig [default: admin.kubeconfig in the data directory]
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
+
+    /// How many nodes the cluster has on this machine: the first in this process, each other with a process, a network namespace and
+    /// a directory of its own
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=MAX_NODES)
+    )]
+    pub nodes: u8,
 
     /// Address and port of the API server
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
@@ -131,6 +151,16 @@ pub struct Log {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+impl LogFormat {
+    /// As it is written on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
 }
 
 #[derive(Args)]

@@ -1,18 +1,25 @@
-//! A control plane and a node in one process: the order in which they start and stop.
+//! A control plane and a node in one process, and the processes of more nodes beside it: the order in which they start and stop.
 //!
-//! Start: store and API server beside the container runtime, then everything that is a client of them. Stop is the reverse, each
-//! stage with a deadline of its own, so that what a part writes last still finds the parts below it.
+//! Start: store and API server beside the container runtime, then everything that is a client of them; the other nodes join as soon
+//! as there is an API server. Stop is the reverse, each stage with a deadline of its own, so that what a part writes last still
+//! finds the parts below it.
 
-use std::{net::SocketAddr, path::Path};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
 
-use anyhow::{Error, Result};
-use tracing::info;
+use anyhow::{Context, Error, Result, bail};
+use knarr_cni::local::{self, LocalNodes};
+use tracing::{info, warn};
 
 use crate::{
-    cli::Up,
+    cli::{Reach, Up},
     control_plane::ControlPlane,
     network,
     node::{self, ClusterSettings, ContainerRuntime, Host, Node},
+    nodes::{self, Nodes},
     parts::Failure,
     progress::Progress,
 };
@@ -21,18 +28,32 @@ use crate::{
 pub struct Cluster {
     control_plane: ControlPlane,
     node: Node,
+    nodes: Option<Arc<Nodes>>,
     failure: Failure,
 }
 
 impl Cluster {
-    /// Starts everything; returns when the API server answers and every part runs.
+    /// Starts everything; returns when the API server answers and every part runs, with several nodes when all are Ready.
     pub async fn start(flags: &Up, host: Host, progress: &Progress) -> Result<Self> {
+        let others = match flags.nodes {
+            1 => None,
+            _ => Some(Others::prepare(flags, &host).await?),
+        };
+        let mut node_flags = flags.node.clone();
+        if others.is_some() {
+            // They are on one bridge.
+            node_flags.node_reach = Reach::Direct;
+        }
         let settings = node::Settings {
             host,
             name: node::name(&flags.node)?,
-            ip: node::ip(&flags.node).await?,
-            flags: flags.node.clone(),
+            ip: match &others {
+                Some(others) => others.address,
+                None => node::ip(&flags.node).await?,
+            },
+            flags: node_flags,
             cluster: cluster_settings(flags),
+            dns_also: others.as_ref().and_then(|others| others.resolver()),
         };
         let failure = Failure::new();
         let (runtime, control_plane) = tokio::try_join!(
@@ -40,8 +61,13 @@ impl Cluster {
                 "container runtime",
                 ContainerRuntime::start(&settings.host, &flags.node, &failure)
             ),
-            ControlPlane::start(flags, &settings.name, settings.ip, &failure, progress),
+            ControlPlane::start(flags, &settings, &failure, progress),
         )?;
+        remove_surplus(flags, &settings, &control_plane, progress).await?;
+        let nodes = match others {
+            Some(others) => Some(others.start(flags, &settings, &control_plane)?),
+            None => None,
+        };
         let node = Node::start(
             &settings,
             runtime,
@@ -49,11 +75,17 @@ impl Cluster {
             control_plane.kubelet_serving()?,
             progress,
         );
-        Ok(Self {
+        let cluster = Self {
             node: node.await?,
+            nodes,
             control_plane,
             failure,
-        })
+        };
+        if let Some(nodes) = &cluster.nodes {
+            let client = cluster.control_plane.administrator();
+            nodes.ready(&settings.name, client, progress).await?;
+        }
+        Ok(cluster)
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -71,10 +103,102 @@ impl Cluster {
 
     /// Stops clients of the API, the runtime, the server and the store in this order. Containers go on.
     pub async fn stop(&self) {
-        tokio::join!(self.control_plane.stop_clients(), self.node.stop_clients());
-        self.node.stop_runtime().await;
+        let here = async {
+            tokio::join!(self.control_plane.stop_clients(), self.node.stop_clients());
+            self.node.stop_runtime().await;
+        };
+        let others = async {
+            if let Some(nodes) = &self.nodes {
+                nodes.stop().await;
+            }
+        };
+        tokio::join!(here, others);
         self.control_plane.stop_server().await;
         info!("stopped");
+    }
+}
+
+/// Removes the nodes that the cluster has no more. Before others start: they may have the same addresses.
+async fn remove_surplus(
+    flags: &Up,
+    settings: &node::Settings,
+    control_plane: &ControlPlane,
+    progress: &Progress,
+) -> Result<()> {
+    let host = &settings.host;
+    let surplus = nodes::surplus(&host.data_dir, &settings.name, flags.nodes)?;
+    for node in &surplus {
+        let client = control_plane.administrator();
+        let removal = nodes::remove(&host.data_dir, &host.instance, node, client);
+        let removed = progress.step(&format!("remove node {node}"), removal).await;
+        if let Err(error) = removed {
+            // The next start tries again; the cluster is none the worse for it.
+            progress.line(&format!("    {error:#}"));
+            warn!(node, error = format!("{error:#}"), "cannot remove a node");
+        }
+    }
+    if flags.nodes == 1 && !surplus.is_empty() {
+        local::teardown(&host.instance).await?;
+    }
+    Ok(())
+}
+
+/// The nodes beside the first, before they can start.
+struct Others {
+    network: LocalNodes,
+    /// The first node's, on the network that it has with the others.
+    address: Ipv4Addr,
+    resolvers: nodes::Resolvers,
+}
+
+impl Others {
+    async fn prepare(flags: &Up, host: &Host) -> Result<Self> {
+        let network = LocalNodes::prepare(local::Settings {
+            instance: host.instance,
+            range: None,
+            data_dir: host.data_dir.clone(),
+        });
+        let network = network.await?;
+        let IpAddr::V4(address) = network.address() else {
+            bail!("nodes of this machine need addresses of IPv4");
+        };
+        let resolvers = nodes::Resolvers::of(&flags.node.resolv_conf, address);
+        Ok(Self {
+            network,
+            address,
+            resolvers,
+        })
+    }
+
+    /// Where cluster DNS answers the other nodes, if they cannot ask whom the first asks.
+    fn resolver(&self) -> Option<Ipv4Addr> {
+        self.resolvers.relayed().then_some(self.address)
+    }
+
+    fn start(
+        self,
+        flags: &Up,
+        settings: &node::Settings,
+        control_plane: &ControlPlane,
+    ) -> Result<Arc<Nodes>> {
+        let mut node_flags = flags.node.clone();
+        node_flags.resolv_conf = self
+            .resolvers
+            .write(&settings.host.data_dir)
+            .context("cannot write the resolvers of other nodes")?;
+        let server = SocketAddr::from((self.address, control_plane.address().port()));
+        let settings = nodes::Settings {
+            data_dir: settings.host.data_dir.clone(),
+            first: settings.name.clone(),
+            count: flags.nodes,
+            server: format!("https://{server}"),
+            tokens: nodes::Tokens::new(control_plane.administrator(), control_plane.ca_pem()),
+            flags: node_flags,
+            log: flags.log.clone(),
+        };
+        let commands =
+            nodes::listen(&settings.data_dir).context("cannot listen for commands to nodes")?;
+        Ok(Nodes::start(settings, self.network, commands))
     }
 }
 

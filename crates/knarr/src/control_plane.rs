@@ -1,8 +1,7 @@
 //! The control plane in this process: store, API server, and the loops that are clients of it.
 
 use std::{
-    collections::BTreeMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
     time::Duration,
@@ -16,7 +15,6 @@ use knarr_apiserver::{
 use knarr_auth::pki::{Pki, Role};
 use knarr_client::{Clients, Informers};
 use knarr_controllers::Controllers;
-use knarr_join::ClusterSettings;
 use knarr_metrics::Metrics;
 use knarr_scheduler::Scheduler;
 use knarr_store::Embedded;
@@ -28,7 +26,7 @@ use crate::{
     cli::Up,
     clients::LocalClients,
     network,
-    node::Serving,
+    node::{self, ClusterSettings, Serving},
     parts::{self, Failure},
     progress::Progress,
 };
@@ -58,14 +56,13 @@ impl ControlPlane {
     /// Starts everything; returns when the API server answers and the loops run.
     pub async fn start(
         flags: &Up,
-        node_name: &str,
-        node_ip: Ipv4Addr,
+        node: &node::Settings,
         failure: &Failure,
         progress: &Progress,
     ) -> Result<Self> {
         let metrics = flags.metrics_api.then(Arc::<Metrics>::default);
         let store = progress.step("store", open_store(&flags.data_dir)).await?;
-        let mut config = server_config(flags, node_name, node_ip);
+        let mut config = server_config(flags, node).await;
         config.local_apis = local_apis(metrics.as_ref());
         let server = Server::new(config, store.clone());
         let server = progress
@@ -105,6 +102,17 @@ impl ControlPlane {
     /// Clients of the server in this process.
     pub fn clients(&self) -> Arc<dyn Clients> {
         self.local.clone()
+    }
+
+    /// A client that may do everything, for what the command itself does.
+    pub fn administrator(&self) -> kube::Client {
+        let groups = &["system:masters", "system:authenticated"];
+        self.local.as_user("kubernetes-admin", groups)
+    }
+
+    /// The authority of the cluster's certificates, PEM.
+    pub fn ca_pem(&self) -> &str {
+        self.pki.ca_pem()
     }
 
     /// What the kubelet of this process shows and believes.
@@ -193,33 +201,41 @@ fn local_apis(metrics: Option<&Arc<Metrics>>) -> Vec<Arc<dyn LocalApi>> {
     apis.into_iter().collect()
 }
 
-fn server_config(flags: &Up, node_name: &str, node_ip: Ipv4Addr) -> knarr_apiserver::Config {
+async fn server_config(flags: &Up, node: &node::Settings) -> knarr_apiserver::Config {
     knarr_apiserver::Config {
         listen: flags.listen,
         listener: None,
         pki_dir: flags.data_dir.join("pki"),
-        node_name: node_name.to_owned(),
-        advertise: IpAddr::V4(node_ip),
+        node_name: node.name.clone(),
+        advertise: IpAddr::V4(node.ip),
         cluster_domain: flags.cluster_domain.clone(),
         service_cidr: flags.service_cidr.to_string(),
         cluster_dns: IpAddr::V4(network::cluster_dns(flags)),
         // Every node's proxy leads to its own DNS server, on an address that no endpoint may have.
         dns_endpoint: None,
-        extra_sans: Vec::new(),
+        extra_sans: extra_sans(flags).await,
         event_ttl: flags.event_ttl,
-        node_settings: node_settings(flags),
         local_apis: Vec::new(),
+        node_settings: node_settings(&node.cluster).data(),
     }
 }
 
-/// What nodes that join must know.
-fn node_settings(flags: &Up) -> BTreeMap<String, String> {
-    let settings = ClusterSettings {
-        cluster_cidr: flags.cluster_cidr.to_string(),
-        service_cidr: flags.service_cidr.to_string(),
-        cluster_dns: IpAddr::V4(network::cluster_dns(flags)),
-        cluster_domain: flags.cluster_domain.clone(),
-        network_policy: flags.network_policy,
-    };
-    settings.data()
+/// With nodes that have a network of their own, the machine's address is none of the first node's; clients use it all the same.
+async fn extra_sans(flags: &Up) -> Vec<String> {
+    if flags.nodes == 1 {
+        return Vec::new();
+    }
+    let address = knarr_cni::node::detect_node_ip().await;
+    address.iter().map(ToString::to_string).collect()
+}
+
+/// What other nodes are told.
+fn node_settings(cluster: &ClusterSettings) -> knarr_join::ClusterSettings {
+    knarr_join::ClusterSettings {
+        cluster_cidr: cluster.cluster_cidr.to_string(),
+        service_cidr: cluster.service_cidr.to_string(),
+        cluster_dns: IpAddr::V4(cluster.cluster_dns),
+        cluster_domain: cluster.cluster_domain.clone(),
+        network_policy: cluster.network_policy,
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cli::Log, logging};
+use crate::{cli::Log, failure, logging};
 
 /// Set for the process in the background: it reports on standard output and then lets go of it.
 const VARIABLE: &str = "KNARR_DETACHED";
@@ -20,6 +20,11 @@ pub const READY: &str = "\u{1}ready";
 /// Whether this is the process in the background.
 pub fn is_background() -> bool {
     std::env::var_os(VARIABLE).is_some()
+}
+
+/// Makes the command one in the background: it says [`READY`] and nothing after it.
+pub fn mark(command: &mut Command) {
+    command.env(VARIABLE, "1");
 }
 
 /// Starts the background process, shows its progress and returns when it is ready.
@@ -34,9 +39,10 @@ pub fn spawn(log: &Log, data_dir: &Path) -> Result<()> {
         .open(&log)
         .with_context(|| format!("cannot open the log {}", log.display()))?;
     let program = std::env::current_exe().context("cannot find knarr's own program file")?;
-    let mut child = Command::new(program)
+    let mut command = Command::new(program);
+    mark(&mut command);
+    let mut child = command
         .args(std::env::args_os().skip(1))
-        .env(VARIABLE, "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(stderr)
@@ -57,10 +63,7 @@ pub fn spawn(log: &Log, data_dir: &Path) -> Result<()> {
         .wait()
         .context("cannot wait for the background process")?;
     let last = std::fs::read_to_string(&log).unwrap_or_default();
-    let reason = last
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix("knarr: "));
+    let reason = failure::last_words(&last);
     match reason {
         Some(reason) => bail!("{reason}"),
         None => bail!("knarr ended with {status}; see {}", log.display()),

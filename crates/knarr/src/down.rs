@@ -21,8 +21,8 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cli::Down,
-    instance::{self, Instance, NetworkNamespace, Note},
-    network,
+    instance::{self, Instance, Note},
+    network, nodes,
     progress::Progress,
 };
 
@@ -50,9 +50,12 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     let progress = Progress::new();
     let note = Note::read(data_dir)?;
     let identity = instance::identity(data_dir)?;
-    here(data_dir, note.as_ref())?;
+    instance::here(data_dir, note.as_ref(), "down")?;
     let instance = progress
         .step("stop knarr", stop(data_dir, note.as_ref()))
+        .await?;
+    progress
+        .step("remove nodes", nodes::take_down_all(data_dir, identity))
         .await?;
     progress
         .step("remove pods", pods::remove(data_dir, note.as_ref()))
@@ -76,25 +79,6 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     }
     drop(instance);
     Ok(())
-}
-
-/// Fails where the cluster's network is not: it would stay, and nobody would know of it.
-fn here(data_dir: &Path, note: Option<&Note>) -> Result<()> {
-    let Some(network) = note.and_then(|note| note.network) else {
-        return Ok(());
-    };
-    if network == NetworkNamespace::current()? {
-        return Ok(());
-    }
-    match network.find() {
-        Some(path) => bail!(
-            "this cluster is in another network namespace; run this there: nsenter --net={} knarr down --data-dir {}",
-            path.display(),
-            data_dir.display()
-        ),
-        // The namespace has ended, and all that was in it.
-        None => Ok(()),
-    }
 }
 
 /// Ends a running instance and takes its lock, so that none starts meanwhile.

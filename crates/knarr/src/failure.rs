@@ -4,13 +4,15 @@ use std::{process, sync::mpsc, thread, time::Duration};
 
 use knarr_tasks::Failure;
 
+/// How the line begins by which a process says why it ends.
+pub const PREFIX: &str = "knarr: ";
 /// Longest wait for the log to take a last line.
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Ends the process because a part of the cluster has panicked, or has ended and must not: what it left behind cannot be
 /// trusted. Containers go on, and the next start finds them.
 pub fn end(failure: &Failure) {
-    eprintln!("knarr: a part of the cluster failed: {failure}");
+    eprintln!("{PREFIX}a part of the cluster failed: {failure}");
     let (written, wait) = mpsc::channel();
     let failure = failure.to_string();
     // By another thread, since this one may hold the log's lock.
@@ -22,6 +24,12 @@ pub fn end(failure: &Failure) {
         let _ = wait.recv_timeout(LOG_TIMEOUT);
     }
     process::exit(1)
+}
+
+/// The last line of a process's log in which it says why it ended.
+pub fn last_words(log: &str) -> Option<String> {
+    let said = |line: &str| line.strip_prefix(PREFIX).map(str::to_owned);
+    log.lines().rev().find_map(said)
 }
 
 /// The error with its causes in one line, each said once.

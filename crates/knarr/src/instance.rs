@@ -32,8 +32,11 @@ pub struct Note {
     #[serde(default)]
     pub ready: bool,
     pub pid: i32,
+    /// Of an agent: where its servers are.
     pub api: String,
-    pub kubeconfig: PathBuf,
+    /// None of an agent.
+    #[serde(default)]
+    pub kubeconfig: Option<PathBuf>,
     /// The cluster's own control group.
     pub cgroup_root: PathBuf,
     /// Where the node's rules, routes and links are.
@@ -72,6 +75,17 @@ fn path(data_dir: &Path) -> PathBuf {
 /// Whether a directory is some cluster's data directory.
 pub fn is_data_dir(dir: &Path) -> bool {
     path(dir).is_file()
+}
+
+/// Makes a data directory one that is nobody's: what is stored in it stays, with its identity, and may be used again.
+pub fn give_up(data_dir: &Path) -> Result<()> {
+    let path = path(data_dir);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The identity of the cluster of a data directory; none before it was started for the first time.
@@ -230,6 +244,25 @@ impl NetworkNamespace {
             device: file.dev(),
             inode: file.ino(),
         })
+    }
+}
+
+/// Fails where the cluster's network is not: what a command would do to it would be done to another.
+pub fn here(data_dir: &Path, note: Option<&Note>, command: &str) -> Result<()> {
+    let Some(network) = note.and_then(|note| note.network) else {
+        return Ok(());
+    };
+    if network == NetworkNamespace::current()? {
+        return Ok(());
+    }
+    match network.find() {
+        Some(path) => bail!(
+            "this cluster is in another network namespace; run this there: nsenter --net={} knarr {command} --data-dir {}",
+            path.display(),
+            data_dir.display()
+        ),
+        // The namespace has ended, and all that was in it.
+        None => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Called as `knarr-cni` or `loopback` the same file is that CNI plugin, so that a container runtime can run it from a plugin
 //! directory.
 
+mod agent;
 mod cidr;
 mod cli;
 mod clients;
@@ -15,6 +16,8 @@ mod instance;
 mod logging;
 mod network;
 mod node;
+mod node_command;
+mod nodes;
 mod parts;
 mod preflight;
 mod process;
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
     let _ = nix::sys::prctl::set_thp_disable(true);
     let result = match Cli::parse().command {
         Command::Up(flags) => up::run(flags),
+        Command::Agent(flags) => agent::run(flags),
+        Command::Node(command) => node_command::run(&command),
         Command::Down(flags) => down::run(&flags),
         Command::Status(flags) => status::run(&flags),
         Command::Token(flags) => token::run(&flags),
@@ -52,7 +57,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("knarr: {}", failure::line(&failure));
+            eprintln!("{}{}", failure::PREFIX, failure::line(&failure));
             ExitCode::FAILURE
         }
     }

@@ -41,14 +41,19 @@ pub fn policy_socket(data_dir: &Path) -> PathBuf {
     data_dir.join("run/policy.sock")
 }
 
+/// The network of a node's pods.
+pub struct PodNetwork {
+    pub instance: InstanceId,
+    /// The node's own range.
+    pub pods: Cidr,
+    /// Longest packet that reaches the pods of every other node, in bytes.
+    pub mtu: u32,
+    pub network_policy: bool,
+}
+
 /// Writes the network configuration of this node's pods and puts the plugins where runtimes look for them: the network's, and
 /// the one that containerd runs beside it whatever the configuration is.
-pub fn write_cni(
-    data_dir: &Path,
-    instance: InstanceId,
-    pods: Cidr,
-    network_policy: bool,
-) -> Result<()> {
+pub fn write_cni(data_dir: &Path, network: &PodNetwork) -> Result<()> {
     let conf_dir = data_dir.join("cni/conf");
     let bin_dir = data_dir.join("cni/bin");
     for dir in [&conf_dir, &bin_dir] {
@@ -59,11 +64,12 @@ pub fn write_cni(
         "name": NETWORK,
         "plugins": [{
             "type": plugin::NAME,
-            "instance": instance,
-            "subnet": pods.to_string(),
+            "instance": network.instance,
+            "subnet": network.pods.to_string(),
+            "mtu": network.mtu,
             "gateway": plugin::DEFAULT_GATEWAY,
             "dataDir": data_dir.join("cni"),
-            "policySocket": network_policy.then(|| policy_socket(data_dir)),
+            "policySocket": network.network_policy.then(|| policy_socket(data_dir)),
             "capabilities": {"portMappings": true},
         }],
     });

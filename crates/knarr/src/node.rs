@@ -84,6 +84,8 @@ pub struct Settings {
     pub ip: Ipv4Addr,
     pub flags: NodeFlags,
     pub cluster: ClusterSettings,
+    /// An address of this node under which cluster DNS answers, too: for other nodes that have no resolver but this one.
+    pub dns_also: Option<Ipv4Addr>,
 }
 
 /// A running node.

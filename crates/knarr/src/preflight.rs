@@ -8,38 +8,25 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use knarr_cni::{InstanceId, node};
+use knarr_cni::{InstanceId, node as claim};
 use knarr_runtime::Registries;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
 };
 
 use crate::{
-    cli::Up,
+    cidr::Cidr,
+    cli::{Agent, NodeFlags, Up},
     instance::{self, Instance},
     network,
+    node::{ClusterSettings, Host},
 };
 
 const CGROUP: &str = "/sys/fs/cgroup";
 
 /// Checks privileges, the kernel, the network and its ports, and ranges.
 pub fn check(flags: &Up) -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("knarr needs root to run containers; try: sudo knarr up");
-    }
-    // The kernel loads the module, if it has one.
-    knarr_nft::Connection::open()
-        .and_then(|mut connection| connection.generation())
-        .context("knarr needs nf_tables of the kernel, for Services and pods")?;
-    // Where control groups are not mounted, sysfs has the directory for them all the same.
-    let mut mounted = fs::read_dir(CGROUP)
-        .with_context(|| format!("knarr needs control groups, version 1 or 2, in {CGROUP}"))?;
-    if mounted.next().is_none() {
-        bail!(
-            "no control groups are mounted in {CGROUP} (ip netns exec hides them; enter a network namespace with: \
-             nsenter --net=/run/netns/NAME knarr up)"
-        );
-    }
+    machine("up")?;
     if flags.cluster_cidr.overlaps(flags.service_cidr) {
         bail!(
             "--cluster-cidr {} and --service-cidr {} overlap",
@@ -54,29 +41,120 @@ pub fn check(flags: &Up) -> Result<()> {
             flags.service_cidr
         );
     }
-    for dir in &flags.node.image_dir {
+    if flags.nodes > 1 {
+        nodes_can_be(flags)?;
+    }
+    node(&flags.node)?;
+    not_nested(&flags.data_dir)?;
+    let own = own(&flags.data_dir)?;
+    let ranges = [
+        (flags.cluster_cidr, "pods", Some("--cluster-cidr")),
+        (flags.service_cidr, "Services", Some("--service-cidr")),
+    ];
+    alone(network_is_free(own.as_ref(), &flags.node, &ranges))?;
+    can_listen(flags.listen).with_context(|| {
+        format!(
+            "cannot listen on {}; choose another with --listen",
+            flags.listen
+        )
+    })?;
+    node_ports_are_free()
+}
+
+/// As [`check`], for a node alone; what it needs to know of its cluster comes later ([`ranges_are_free`]). `local`: its directory
+/// is within that of its cluster.
+pub fn check_agent(flags: &Agent, local: bool) -> Result<()> {
+    machine("agent")?;
+    node(&flags.node)?;
+    if !local {
+        not_nested(&flags.data_dir)?;
+    }
+    let own = own(&flags.data_dir)?;
+    alone(network_is_free(own.as_ref(), &flags.node, &[]))?;
+    node_ports_are_free()
+}
+
+/// Whether nobody else has addresses of the cluster that a machine is about to be a node of.
+pub async fn ranges_are_free(
+    host: &Host,
+    flags: &NodeFlags,
+    cluster: &ClusterSettings,
+) -> Result<()> {
+    let ranges = [
+        (cluster.cluster_cidr, "the cluster's pods", None),
+        (cluster.service_cidr, "the cluster's Services", None),
+    ];
+    network_is_free(Some(&host.instance), flags, &ranges).await
+}
+
+/// Privileges and the kernel.
+fn machine(command: &str) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("knarr needs root to run containers; try: sudo knarr {command}");
+    }
+    // The kernel loads the module, if it has one.
+    knarr_nft::Connection::open()
+        .and_then(|mut connection| connection.generation())
+        .context("knarr needs nf_tables of the kernel, for Services and pods")?;
+    // Where control groups are not mounted, sysfs has the directory for them all the same.
+    let mut mounted = fs::read_dir(CGROUP)
+        .with_context(|| format!("knarr needs control groups, version 1 or 2, in {CGROUP}"))?;
+    if mounted.next().is_none() {
+        bail!(
+            "no control groups are mounted in {CGROUP} (ip netns exec hides them; enter a network namespace with: \
+             nsenter --net=/run/netns/NAME knarr {command})"
+        );
+    }
+    Ok(())
+}
+
+/// What other nodes of this machine need of the first.
+fn nodes_can_be(flags: &Up) -> Result<()> {
+    if let Some(address) = flags.node.node_ip {
+        bail!(
+            "--node-ip {address} and --nodes cannot both be: the nodes' addresses are of a network of their own"
+        );
+    }
+    if let Some(endpoint) = &flags.node.container_runtime_endpoint {
+        bail!(
+            "--container-runtime-endpoint {endpoint} has the network of one node; --nodes needs the embedded runtime"
+        );
+    }
+    if !flags.listen.ip().is_unspecified() {
+        bail!(
+            "--listen {} is not reached by other nodes; --nodes needs 0.0.0.0",
+            flags.listen
+        );
+    }
+    Ok(())
+}
+
+/// What a node was given.
+fn node(flags: &NodeFlags) -> Result<()> {
+    for dir in &flags.image_dir {
         if !dir.is_dir() {
             bail!("--image-dir {} is not a directory", dir.display());
         }
     }
-    if let Some(path) = &flags.node.registries {
+    if let Some(path) = &flags.registries {
         Registries::read(path).context("--registries")?;
     }
-    if let Some(address) = flags.node.node_ip
+    if let Some(address) = flags.node_ip
         && UdpSocket::bind((address, 0)).is_err()
     {
         bail!("--node-ip {address} is not an address of this machine");
     }
-    not_nested(&flags.data_dir)?;
-    let own = if flags.data_dir.is_dir() {
-        // Says which instance has it: better than the port that it has, too.
-        Instance::acquire(&flags.data_dir)?;
-        instance::identity(&flags.data_dir)?
-    } else {
-        None
-    };
-    network_is_free(flags, own.as_ref())?;
-    ports_are_free(flags)
+    Ok(())
+}
+
+/// The identity of the data directory, which nobody else may use.
+fn own(data_dir: &Path) -> Result<Option<InstanceId>> {
+    if !data_dir.is_dir() {
+        return Ok(None);
+    }
+    // Says which instance has it: better than the port that it has, too.
+    Instance::acquire(data_dir)?;
+    instance::identity(data_dir)
 }
 
 /// Taking the outer cluster down would unmount and delete what the inner one has.
@@ -95,42 +173,47 @@ fn not_nested(data_dir: &Path) -> Result<()> {
     }
 }
 
-/// A network namespace can have one cluster, whose addresses nobody else may have.
-fn network_is_free(flags: &Up, own: Option<&InstanceId>) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// Runs what is asked before there is a runtime for everything else.
+fn alone(check: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start the async runtime")?;
-    runtime.block_on(async {
-        let had = node::check(own, network::DNS_LISTEN).await?;
-        // What is there now may be this cluster's pods', by whatever plugin another runtime uses.
-        if had || flags.node.container_runtime_endpoint.is_some() {
-            return Ok(());
+        .context("cannot start the async runtime")?
+        .block_on(check)
+}
+
+/// A network namespace can have one cluster, whose addresses nobody else may have: of each range, whose it is, and the flag that
+/// chooses another.
+async fn network_is_free(
+    own: Option<&InstanceId>,
+    flags: &NodeFlags,
+    ranges: &[(Cidr, &str, Option<&str>)],
+) -> Result<()> {
+    let had = claim::check(own, network::DNS_LISTEN).await?;
+    // What is there now may be this cluster's pods', by whatever plugin another runtime uses.
+    if had || flags.container_runtime_endpoint.is_some() {
+        return Ok(());
+    }
+    for (range, whose, flag) in ranges {
+        if let Some(found) = claim::overlap(range.pair()).await? {
+            let advice = flag.map_or_else(
+                || "it cannot be a node of this cluster".to_owned(),
+                |flag| format!("choose others with {flag}"),
+            );
+            bail!("this machine uses {found}, of the addresses of {whose}, {range}; {advice}");
         }
-        let ranges = [
-            (flags.cluster_cidr, "pods", "--cluster-cidr"),
-            (flags.service_cidr, "Services", "--service-cidr"),
-        ];
-        for (range, whose, flag) in ranges {
-            if let Some(found) = node::overlap(range.pair()).await? {
-                bail!("this machine uses {found}, of the addresses of {whose}, {range}; choose others with {flag}");
-            }
-        }
-        Ok(())
-    })
+    }
+    Ok(())
+}
+
+fn can_listen(address: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(address).map(drop)
 }
 
 /// The servers bind again when they start; asking now keeps a second instance from making anything.
-fn ports_are_free(flags: &Up) -> Result<()> {
-    TcpListener::bind(flags.listen).map(drop).with_context(|| {
-        format!(
-            "cannot listen on {}; choose another with --listen",
-            flags.listen
-        )
-    })?;
+fn node_ports_are_free() -> Result<()> {
     let kubelet = SocketAddr::from((Ipv4Addr::UNSPECIFIED, knarr_kubelet::DEFAULT_PORT));
-    TcpListener::bind(kubelet)
-        .map(drop)
+    can_listen(kubelet)
         .with_context(|| format!("cannot listen on {kubelet}, the kubelet's port"))?;
     let dns = SocketAddrV4::new(network::DNS_LISTEN, network::DNS_PORT);
     for kind in [SockType::Datagram, SockType::Stream] {

@@ -50,6 +50,15 @@ impl Progress {
         result
     }
 
+    /// A step that has ended well, begun when all did.
+    pub fn done(&self, name: &str) {
+        let mark = self.paint("32", "✓");
+        self.line(&format!(
+            "  {mark} {name:<34} {:>8}",
+            seconds(self.elapsed())
+        ));
+    }
+
     /// A line of its own.
     pub fn line(&self, text: &str) {
         let mut out = self.out.lock();

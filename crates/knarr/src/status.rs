@@ -31,6 +31,10 @@ pub fn run(flags: &Status) -> Result<()> {
             data_dir.display()
         );
     };
+    if note.kubeconfig.is_none() {
+        show_agent(&note);
+        return Ok(());
+    }
     match runtime.block_on(async { timeout(ANSWER_TIMEOUT, show(&note)).await }) {
         Ok(result) => result,
         Err(_) => bail!(
@@ -53,6 +57,13 @@ pub fn running(data_dir: &Path) -> Result<Option<Note>> {
     }
 }
 
+/// A node has no rights to tell of its cluster.
+#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
+fn show_agent(note: &Note) {
+    println!("knarr agent runs (pid {})", note.pid);
+    println!("  node of     {}", note.api);
+}
+
 #[expect(clippy::print_stdout, reason = "this is what the user asked for")]
 async fn show(note: &Note) -> Result<()> {
     let client = client(note).await?;
@@ -66,7 +77,9 @@ async fn show(note: &Note) -> Result<()> {
     let pods = Api::<Pod>::all(client).list(&ListParams::default()).await?;
     println!("knarr {} runs (pid {})", version.git_version, note.pid);
     println!("  API         {}", note.api);
-    println!("  kubeconfig  {}", note.kubeconfig.display());
+    if let Some(kubeconfig) = &note.kubeconfig {
+        println!("  kubeconfig  {}", kubeconfig.display());
+    }
     if nodes.items.is_empty() {
         println!("  node        none has registered yet");
     }
@@ -84,8 +97,14 @@ async fn show(note: &Note) -> Result<()> {
 
 /// A client of the cluster, as its administrator.
 pub async fn client(note: &Note) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(&note.kubeconfig)
-        .with_context(|| format!("cannot read {}", note.kubeconfig.display()))?;
+    let Some(path) = &note.kubeconfig else {
+        bail!(
+            "this is the data directory of a node; ask the cluster of {}",
+            note.api
+        );
+    };
+    let kubeconfig =
+        Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .context("the kubeconfig is not usable")?;

@@ -52,7 +52,10 @@ async fn client(access: &AdminAccess) -> Result<Client> {
     let path = match &access.kubeconfig {
         Some(path) => path.clone(),
         None => match running(&access.data_dir)? {
-            Some(note) => note.kubeconfig,
+            Some(note) => note.kubeconfig.with_context(|| {
+                let dir = access.data_dir.display();
+                format!("{dir} is a node's; name its cluster with --kubeconfig")
+            })?,
             None => bail!(
                 "no knarr runs on {}; start one with: knarr up, or name a cluster with --kubeconfig",
                 access.data_dir.display()
@@ -92,8 +95,10 @@ async fn create(flags: &CreateToken) -> Result<()> {
         &flags.description,
         Timestamp::now(),
     )?;
-    let created = secrets(&client).create(&PostParams::default(), &secret);
-    created.await.context("cannot make the token")?;
+    secrets(&client)
+        .create(&PostParams::default(), &secret)
+        .await
+        .context("cannot make the token")?;
     match flags.print_join_command {
         false => println!("{}", token.reveal()),
         true => {
@@ -181,8 +186,8 @@ async fn delete(flags: &DeleteTokens) -> Result<()> {
     let client = client(&flags.access).await?;
     for id in ids {
         let name = format!("{}{id}", bootstrap_token::SECRET_PREFIX);
-        let deleted = secrets(&client).delete(&name, &DeleteParams::default());
-        match deleted.await {
+        let secrets = secrets(&client);
+        match secrets.delete(&name, &DeleteParams::default()).await {
             Ok(_) => println!("token {id} deleted"),
             Err(error) if errors::is_not_found(&error) => bail!("there is no token {id}"),
             Err(error) => {

@@ -44,7 +44,7 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<(
         ready: false,
         pid: std::process::id().cast_signed(),
         api: network::api_url(flags.listen),
-        kubeconfig: kubeconfig.clone(),
+        kubeconfig: Some(kubeconfig.clone()),
         cgroup_root: host.cgroup.clone(),
         network: Some(NetworkNamespace::current()?),
         foreign_runtime: host.foreign_runtime(&flags.node),

@@ -2,7 +2,8 @@
 
 use std::{net::Ipv4Addr, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use knarr_cni::peers;
 
 #[derive(Args, Clone, Debug)]
 pub struct NodeFlags {
@@ -37,4 +38,26 @@ pub struct NodeFlags {
     /// Control group below which the node makes its own, for pods and shims
     #[arg(long, value_name = "PATH", default_value = "/knarr")]
     pub cgroup_root: PathBuf,
+
+    /// How pods of other nodes are reached: by routes alone, by VXLAN alone, or as each node allows
+    #[arg(long, value_enum, default_value_t = Reach::Auto, hide = true)]
+    pub node_reach: Reach,
+}
+
+/// How pods of other nodes are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Reach {
+    Auto,
+    Direct,
+    Overlay,
+}
+
+impl From<Reach> for peers::Reach {
+    fn from(reach: Reach) -> Self {
+        match reach {
+            Reach::Auto => Self::Auto,
+            Reach::Direct => Self::Direct,
+            Reach::Overlay => Self::Overlay,
+        }
+    }
 }

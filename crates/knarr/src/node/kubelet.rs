@@ -4,7 +4,9 @@ use std::{net::IpAddr, sync::Arc};
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1;
+use knarr_auth::node_accounts;
 use knarr_client::{Informer, InformerScope, Informers};
+use knarr_cni::peers;
 use knarr_kubelet::{Kubelet, local_path};
 use rustls::server::ResolvesServerCert;
 use tokio::sync::Notify;
@@ -35,12 +37,14 @@ pub(super) async fn start(parts: &Parts<'_>, endpoint: String, serving: Serving)
             field_selector: Some(format!("metadata.name={}", settings.name)),
             ..InformerScope::default()
         });
+    let address = IpAddr::V4(settings.ip);
+    let mtu = peers::pod_mtu(address, settings.flags.node_reach.into()).await?;
     let network_configured = Arc::new(Notify::new());
-    follow_pod_cidr(&nodes, settings, network_configured.clone());
+    follow_pod_cidr(&nodes, settings, mtu, network_configured.clone());
     let config = knarr_kubelet::Config {
         instance: settings.host.instance.to_string(),
         node_name: settings.name.clone(),
-        node_ip: IpAddr::V4(settings.ip),
+        node_ip: address,
         data_dir: settings.host.data_dir.clone(),
         cri_endpoint: endpoint,
         cluster_dns: vec![IpAddr::V4(cluster.cluster_dns)],
@@ -63,7 +67,7 @@ fn start_local_path(parts: &Parts<'_>) {
     let token = parts.tasks.token().child_token();
     let client = parts
         .clients
-        .as_service_account("kube-system", "local-path-provisioner");
+        .as_service_account(node_accounts::NAMESPACE, node_accounts::LOCAL_PATH);
     let informers = Informers::new(client.clone(), token.clone());
     let config = local_path::Config {
         node_name: parts.settings.name.clone(),
@@ -76,8 +80,14 @@ fn start_local_path(parts: &Parts<'_>) {
 }
 
 /// Gives pods addresses of the range that the node was given, as soon as it is; rings when it has.
-fn follow_pod_cidr(nodes: &Informer<v1::Node>, settings: &Settings, configured: Arc<Notify>) {
-    let host = settings.host.clone();
+fn follow_pod_cidr(
+    nodes: &Informer<v1::Node>,
+    settings: &Settings,
+    mtu: u32,
+    configured: Arc<Notify>,
+) {
+    let data_dir = settings.host.data_dir.clone();
+    let instance = settings.host.instance;
     let network_policy = settings.cluster.network_policy;
     nodes.on_event(move |event| {
         let node = event.object();
@@ -91,7 +101,13 @@ fn follow_pod_cidr(nodes: &Informer<v1::Node>, settings: &Settings, configured: 
         {
             return;
         }
-        match network::write_cni(&host.data_dir, host.instance, cidr, network_policy) {
+        let network = network::PodNetwork {
+            instance,
+            pods: cidr,
+            mtu,
+            network_policy,
+        };
+        match network::write_cni(&data_dir, &network) {
             Ok(()) => {
                 info!(%cidr, "pods of this node get addresses");
                 configured.notify_one();

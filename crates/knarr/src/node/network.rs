@@ -3,8 +3,12 @@
 use std::net::IpAddr;
 
 use anyhow::{Context, Result};
+use knarr_auth::node_accounts;
 use knarr_client::Informers;
-use knarr_cni::node::NodeNetwork;
+use knarr_cni::{
+    node::NodeNetwork,
+    peers::{self, Peers},
+};
 use knarr_dns::Dns;
 use knarr_policy::NetworkPolicies;
 use knarr_proxy::Proxy;
@@ -24,9 +28,30 @@ pub(super) async fn start(parts: &Parts<'_>) -> Result<()> {
         dns_listen: network::DNS_LISTEN,
     };
     knarr_cni::node::prepare(&network).await?;
+    start_peers(parts);
     start_proxy(parts);
     start_policies(parts).await?;
     start_dns(parts).await
+}
+
+/// The way to the pods of other nodes.
+fn start_peers(parts: &Parts<'_>) {
+    let (settings, cluster) = (parts.settings, &parts.settings.cluster);
+    let token = parts.tasks.token().child_token();
+    let client = parts
+        .clients
+        .as_service_account(node_accounts::NAMESPACE, node_accounts::POD_NETWORK);
+    let informers = Informers::new(client.clone(), token.clone());
+    let config = peers::Config {
+        instance: settings.host.instance,
+        node_name: settings.name.clone(),
+        node_ip: IpAddr::V4(settings.ip),
+        cluster_cidr: cluster.cluster_cidr.into(),
+        service_cidr: cluster.service_cidr.into(),
+        reach: settings.flags.node_reach.into(),
+    };
+    let peers = Peers::new(config, client, &informers);
+    parts.tasks.keep("routes to nodes", peers.run(token));
 }
 
 /// Services.
@@ -35,7 +60,7 @@ fn start_proxy(parts: &Parts<'_>) {
     let token = parts.tasks.token().child_token();
     let client = parts
         .clients
-        .as_user("system:kube-proxy", &["system:authenticated"]);
+        .as_service_account(node_accounts::NAMESPACE, node_accounts::SERVICE_PROXY);
     let proxy = Proxy::new(
         knarr_proxy::Config {
             table: knarr_proxy::table(&settings.host.instance),
@@ -69,7 +94,7 @@ async fn start_policies(parts: &Parts<'_>) -> Result<()> {
     let token = parts.tasks.token().child_token();
     let client = parts
         .clients
-        .as_service_account("kube-system", "network-policy");
+        .as_service_account(node_accounts::NAMESPACE, node_accounts::NETWORK_POLICY);
     // Thousands of policies may be much to think about.
     parts
         .tasks
@@ -80,19 +105,25 @@ async fn start_policies(parts: &Parts<'_>) -> Result<()> {
         .context("network policies have no thread")
 }
 
-/// The node's own server of names.
+/// The node's own server of names; and once more where other nodes ask it.
 async fn start_dns(parts: &Parts<'_>) -> Result<()> {
     let cluster = &parts.settings.cluster;
     let token = parts.tasks.token().child_token();
-    let client = parts.clients.as_service_account("kube-system", "kube-dns");
-    let config = knarr_dns::Config {
-        listen: network::DNS_LISTEN,
-        port: network::DNS_PORT,
-        cluster_domain: cluster.cluster_domain.clone(),
-        forwarders: knarr_dns::node_resolvers(&parts.settings.flags.resolv_conf),
-        aliases: vec![IpAddr::V4(cluster.cluster_dns)],
-    };
-    let dns = Dns::new(config, &Informers::new(client, token.clone())).await?;
-    parts.tasks.keep("cluster DNS", dns.run(token));
+    let client = parts
+        .clients
+        .as_service_account(node_accounts::NAMESPACE, node_accounts::CLUSTER_DNS);
+    let informers = Informers::new(client, token.clone());
+    let addresses = [Some(network::DNS_LISTEN), parts.settings.dns_also];
+    for listen in addresses.into_iter().flatten() {
+        let config = knarr_dns::Config {
+            listen,
+            port: network::DNS_PORT,
+            cluster_domain: cluster.cluster_domain.clone(),
+            forwarders: knarr_dns::node_resolvers(&parts.settings.flags.resolv_conf),
+            aliases: vec![IpAddr::V4(cluster.cluster_dns)],
+        };
+        let dns = Dns::new(config, &informers).await?;
+        parts.tasks.keep("cluster DNS", dns.run(token.clone()));
+    }
     Ok(())
 }

@@ -1,0 +1,193 @@
+//! `knarr agent`: a node of a cluster whose control plane is elsewhere. It joins, runs, waits for a signal, stops.
+
+mod leash;
+mod settings;
+
+use std::{net::IpAddr, time::Duration};
+
+use anyhow::{Context, Result};
+use knarr_join::{JoinToken, Membership};
+use knarr_tasks::Tasks;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use self::leash::Leash;
+pub use self::leash::mark;
+use crate::{
+    cli::Agent,
+    instance::{Instance, NetworkNamespace, Note},
+    node::{self, ContainerRuntime, Host, Node, Serving},
+    parts::{self, Failure},
+    preflight,
+    process::{Asked, Daemon, Output},
+    progress::{Progress, seconds},
+};
+
+/// How long the renewal of certificates may take to stop: it writes files.
+const MEMBERSHIP_STOP: Duration = Duration::from_secs(1);
+
+pub fn run(flags: Box<Agent>) -> Result<()> {
+    let mut flags = *flags;
+    flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
+    let mut leash = Leash::of_environment();
+    preflight::check_agent(&flags, leash.is_some())?;
+    let daemon = Daemon {
+        data_dir: &flags.data_dir,
+        log: &flags.log,
+        detach: flags.detach,
+    };
+    daemon.run(async |instance, output| serve(&flags, leash.as_mut(), instance, output).await)
+}
+
+async fn serve(
+    flags: &Agent,
+    mut leash: Option<&mut Leash>,
+    instance: &mut Instance,
+    output: &Output,
+) -> Result<()> {
+    let mut asked = Asked::listen()?;
+    let token = match &mut leash {
+        Some(leash) => Some(leash.token().await?),
+        None => settings::token(flags)?,
+    };
+    let host = Host::of(&flags.data_dir, &flags.node, instance)?;
+    let mut note = Note {
+        ready: false,
+        pid: std::process::id().cast_signed(),
+        api: settings::servers(flags),
+        kubeconfig: None,
+        cgroup_root: host.cgroup.clone(),
+        network: Some(NetworkNamespace::current()?),
+        foreign_runtime: host.foreign_runtime(&flags.node),
+    };
+    instance.publish(&note)?;
+    let ended = async {
+        tokio::select! {
+            signal = asked.wait() => signal,
+            () = leash::end(leash) => "the end of knarr up",
+        }
+    };
+    tokio::pin!(ended);
+    let running = tokio::select! {
+        running = Running::start(flags, token, host, &output.progress) => running?,
+        signal = &mut ended => {
+            info!(signal, "stopped while starting");
+            return Ok(());
+        }
+    };
+    note.ready = true;
+    instance.publish(&note)?;
+    greet(&output.progress, flags, &running.name, &note.api);
+    output.ready()?;
+    let reason = tokio::select! {
+        signal = &mut ended => {
+            info!(signal, "stopping");
+            Ok(())
+        }
+        error = running.failure.happened() => Err(error),
+    };
+    output.stopping("stopping; containers go on running (knarr down removes them)");
+    running.stop().await;
+    reason
+}
+
+fn greet(progress: &Progress, flags: &Agent, name: &str, api: &str) {
+    let time = seconds(progress.elapsed());
+    progress.line("");
+    progress.line(&progress.bold(&format!(
+        "knarr agent is ready in {time}  (node {name} of {api})"
+    )));
+    progress.line("");
+    if flags.detach {
+        let dir = flags.data_dir.display();
+        progress.line(&format!(
+            "It runs in the background: knarr down --data-dir {dir} removes it."
+        ));
+    } else {
+        progress.line(
+            "Ctrl-C stops it; its containers go on running, and knarr agent finds them again.",
+        );
+    }
+}
+
+/// A node that has joined.
+struct Running {
+    name: String,
+    node: Node,
+    /// What keeps the node a member.
+    membership: Tasks,
+    failure: Failure,
+}
+
+impl Running {
+    /// Joins while the container runtime starts; returns when every part runs.
+    async fn start(
+        flags: &Agent,
+        token: Option<JoinToken>,
+        host: Host,
+        progress: &Progress,
+    ) -> Result<Self> {
+        let name = node::name(&flags.node)?;
+        let ip = node::ip(&flags.node).await?;
+        let failure = Failure::new();
+        let options = knarr_join::Options {
+            servers: flags.server.clone(),
+            token,
+            ca_file: flags.ca_file.clone(),
+            pki_dir: flags.data_dir.join("pki"),
+            node_name: name.clone(),
+            node_ips: vec![IpAddr::V4(ip)],
+            certificate_life: None,
+        };
+        let join = async { Ok(knarr_join::join(&options).await?) };
+        let (runtime, member) = tokio::try_join!(
+            progress.step(
+                "container runtime",
+                ContainerRuntime::start(&host, &flags.node, &failure)
+            ),
+            progress.step("membership", join),
+        )?;
+        let cluster = settings::of_cluster(member.settings())?;
+        preflight::ranges_are_free(&host, &flags.node, &cluster).await?;
+        let settings = node::Settings {
+            host,
+            name: name.clone(),
+            ip,
+            flags: flags.node.clone(),
+            cluster,
+            dns_also: None,
+        };
+        let node = Node::start(
+            &settings,
+            runtime,
+            member.clients(),
+            serving(&member),
+            progress,
+        );
+        let node = node.await?;
+        let membership = Tasks::new(CancellationToken::new());
+        let token = membership.token().clone();
+        membership.keep("node certificates", member.run(token));
+        Ok(Self {
+            name,
+            node,
+            membership,
+            failure,
+        })
+    }
+
+    /// Stops clients of the API, then the runtime. Containers go on.
+    async fn stop(&self) {
+        self.node.stop_clients().await;
+        self.node.stop_runtime().await;
+        parts::stop("node certificates", &self.membership, MEMBERSHIP_STOP).await;
+        info!("stopped");
+    }
+}
+
+fn serving(member: &Membership) -> Serving {
+    Serving {
+        certificate: member.serving(),
+        client_ca_pem: member.ca_pem().to_owned(),
+    }
+}

@@ -1,0 +1,57 @@
+//! `knarr node`: what can be done to the other nodes of this machine, to try out what a cluster makes of it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use knarr_cni::{InstanceId, local};
+
+use crate::{
+    cli::{NodeAction, NodeCommand},
+    instance::{self, Note},
+    nodes::{self, Request},
+};
+
+pub fn run(command: &NodeCommand) -> Result<()> {
+    let data_dir = std::path::absolute(&command.data_dir).context("--data-dir is not a path")?;
+    let Some(instance) = instance::identity(&data_dir)? else {
+        bail!("there is no cluster on {}", data_dir.display());
+    };
+    instance::here(&data_dir, Note::read(&data_dir)?.as_ref(), "node")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    runtime.block_on(async {
+        match &command.action {
+            NodeAction::List => list(&data_dir, &instance).await,
+            NodeAction::Stop { name } => nodes::ask(&data_dir, &Request::Stop(name.clone())).await,
+            NodeAction::Start { name } => {
+                nodes::ask(&data_dir, &Request::Start(name.clone())).await
+            }
+            NodeAction::Cut { name } => Ok(local::cut(&instance, name).await?),
+            NodeAction::Heal { name } => Ok(local::heal(&instance, name).await?),
+        }
+    })
+}
+
+/// A line a node: its name, its process, and whether it is cut off.
+#[expect(clippy::print_stdout, reason = "this is what the user asked for")]
+async fn list(data_dir: &Path, instance: &InstanceId) -> Result<()> {
+    let names = nodes::known(data_dir)?;
+    let width = names.iter().map(String::len).max().unwrap_or_default();
+    for name in names {
+        let dir = nodes::directory(data_dir, &name);
+        let process = match Note::read(&dir)? {
+            Some(note) if note.lives(&dir) => format!("runs (pid {})", note.pid),
+            _ => "stopped".to_owned(),
+        };
+        let link = match local::is_cut(instance, &name).await {
+            Ok(true) => ", cut off",
+            Ok(false) => "",
+            Err(local::Error::NoNode(_)) => ", not of this start",
+            Err(error) => return Err(error.into()),
+        };
+        println!("{name:<width$}  {process}{link}");
+    }
+    Ok(())
+}

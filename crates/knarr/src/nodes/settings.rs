@@ -1,0 +1,23 @@
+//! What the other nodes are told.
+
+use std::path::PathBuf;
+
+use super::Tokens;
+use crate::cli::{Log, NodeFlags};
+
+/// The same for every node beside the first.
+pub struct Settings {
+    /// The cluster's data directory.
+    pub data_dir: PathBuf,
+    /// Name of the first node.
+    pub first: String,
+    /// How many nodes there are, the first included.
+    pub count: u8,
+    /// Where they find the API server.
+    pub server: String,
+    /// Where nodes get from what they show when they join.
+    pub tokens: Tokens,
+    /// Flags of the first node, as far as they hold for all.
+    pub flags: NodeFlags,
+    pub log: Log,
+}
