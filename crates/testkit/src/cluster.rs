@@ -46,6 +46,8 @@ pub struct Options {
     pub images: Option<PathBuf>,
     /// Control group below which the cluster makes its own; one of the test's own by default.
     pub cgroup_root: Option<String>,
+    /// How many nodes it has, if more than one: `node`, `node-2` and so on.
+    pub nodes: u8,
 }
 
 /// A cluster. Everything of it is removed when it is dropped.
@@ -125,11 +127,41 @@ impl Cluster {
         let mut flags = vec![
             format!("--data-dir={}", self.data_dir().display()),
             "--node-name=node".to_owned(),
-            format!("--node-ip={NODE_IP}"),
             format!("--cgroup-root={}", self.cgroup_root()),
         ];
+        // Several nodes have a network of their own.
+        flags.push(match self.options.nodes {
+            0 | 1 => format!("--node-ip={NODE_IP}"),
+            nodes => format!("--nodes={nodes}"),
+        });
         flags.extend(self.options.flags.iter().cloned());
         flags
+    }
+
+    /// How many nodes the next start has.
+    pub fn set_nodes(&mut self, nodes: u8) {
+        self.options.nodes = nodes;
+    }
+
+    /// The data directory of a node beside the first.
+    pub fn node_dir(&self, node: &str) -> PathBuf {
+        self.data_dir().join("nodes").join(node)
+    }
+
+    /// The network namespace of a node beside the first, once the cluster has run.
+    pub fn node_namespace(&self, node: &str) -> Result<PathBuf> {
+        let name = format!("{}{node}", host::node_namespaces(self.instance()?));
+        Ok(Path::new("/run/netns").join(name))
+    }
+
+    /// The process of a node beside the first.
+    pub fn node_pid(&self, node: &str) -> Result<i32> {
+        let path = self.node_dir(node).join("knarr.lock");
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let mut notes = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>();
+        let note = notes.next().context("no note")??;
+        let pid = note["pid"].as_i64().context("no pid")?;
+        Ok(i32::try_from(pid)?)
     }
 
     /// One more flag for `knarr up`: for what only a prepared cluster tells, such as a path below its directory.
@@ -241,20 +273,22 @@ impl Cluster {
                 .iter()
                 .map(|group| format!("cgroup {}", group.display())),
         );
-        for folder in [
-            "run/netns",
-            "runtime/sandboxes",
-            "runtime/containers",
-            "kubelet/pods",
-        ] {
-            let entries = fs::read_dir(self.data_dir().join(folder))
-                .into_iter()
-                .flatten()
-                .flatten();
-            found.extend(entries.map(|entry| format!("file {}", entry.path().display())));
+        for node in std::iter::once(self.data_dir()).chain(self.node_dirs()) {
+            found.extend(files_of_pods(&node));
+        }
+        if let Some(instance) = &self.instance {
+            let namespaces = host::node_namespaces_of(instance);
+            found.extend(namespaces.map(|path| format!("namespace {}", path.display())));
         }
         found.extend(self.network.additions()?);
         Ok(found)
+    }
+
+    /// The data directories of nodes beside the first.
+    fn node_dirs(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.data_dir().join("nodes"));
+        let entries = entries.into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
     }
 
     /// Processes in the cluster's containers whose command line starts so.
@@ -429,7 +463,28 @@ impl Drop for Cluster {
         let mut groups = self.groups();
         groups.push(&shared);
         host::remove(self.name.id(), &groups);
+        if let Some(instance) = &self.instance {
+            host::remove_node_namespaces(instance);
+        }
     }
+}
+
+/// What pods of a node have left in its data directory.
+fn files_of_pods(data_dir: &Path) -> Vec<String> {
+    let folders = [
+        "run/netns",
+        "runtime/sandboxes",
+        "runtime/containers",
+        "kubelet/pods",
+    ];
+    let entries = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(data_dir.join(folder)))
+        .flatten()
+        .flatten();
+    entries
+        .map(|entry| format!("file {}", entry.path().display()))
+        .collect()
 }
 
 fn curl(mut command: Command, arguments: &[&str]) -> Result<String> {
@@ -467,7 +522,7 @@ pub fn knarr_binary() -> Result<PathBuf> {
 }
 
 /// The directory of the project's images: `KNARR_IMAGES`, or that of this build, brought up to date.
-fn images() -> Result<PathBuf> {
+pub fn images() -> Result<PathBuf> {
     static BUILT: std::sync::Mutex<bool> = std::sync::Mutex::new(false);
     if let Some(path) = env::var_os("KNARR_IMAGES") {
         return Ok(path.into());

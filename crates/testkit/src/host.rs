@@ -102,6 +102,29 @@ pub fn directory(id: &str) -> PathBuf {
     std::env::temp_dir().join(id)
 }
 
+/// How the names of network namespaces of a cluster's other nodes begin, after what the binary calls the cluster.
+pub fn node_namespaces(instance: &str) -> String {
+    format!("knarr-{instance}-")
+}
+
+/// The network namespaces of a cluster's other nodes.
+pub fn node_namespaces_of(instance: &str) -> impl Iterator<Item = PathBuf> {
+    let prefix = node_namespaces(instance);
+    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(move |path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(&prefix))
+    })
+}
+
+/// Removes the network namespaces of a cluster's other nodes, which a test has left that failed.
+pub fn remove_node_namespaces(instance: &str) {
+    for path in node_namespaces_of(instance) {
+        let _ = umount2(&path, MntFlags::MNT_DETACH);
+        let _ = fs::remove_file(&path);
+    }
+}
+
 /// Processes of a cluster: those in its network namespaces, and in a control group of one of these names.
 pub fn processes(id: &str, groups: &[&str]) -> Vec<i32> {
     let inodes: Vec<u64> = [id.to_owned(), format!("{id}-client")]
@@ -250,7 +273,11 @@ pub fn sweep() {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(_held) => {
                 eprintln!("testkit: removing {id}, whose test is gone");
+                let instance = fs::read_to_string(directory(&id).join("data/instance"));
                 remove(&id, &[&id, &shared(&id)]);
+                if let Ok(instance) = instance {
+                    remove_node_namespaces(instance.trim());
+                }
                 let _ = fs::remove_file(&path);
             }
             Err((_, Errno::EWOULDBLOCK)) => {}

@@ -36,7 +36,7 @@ pub use self::{
 };
 #[cfg(feature = "cluster")]
 pub use self::{
-    cluster::{Cluster, Options, kill_process, knarr_binary},
+    cluster::{Cluster, Options, images, kill_process, knarr_binary},
     command::{Output, run, run_with_input},
     ground::Ground,
     host::can_run_clusters,

@@ -254,6 +254,7 @@ fn help(cluster: &Cluster) -> Result<()> {
     let flags = [
         ("--data-dir", "/var/lib/knarr"),
         ("--kubeconfig", "admin.kubeconfig"),
+        ("--nodes", "network namespace"),
         ("--listen", "6443"),
         ("--node-name", "host name"),
         ("--node-ip", "default"),
@@ -264,6 +265,7 @@ fn help(cluster: &Cluster) -> Result<()> {
         ("--image-dir", "archives"),
         ("--registries", "Mirrors"),
         ("--container-runtime-endpoint", "embedded"),
+        ("--resolv-conf", "/etc/resolv.conf"),
         ("--cgroup-root", "/knarr"),
         ("--log-level", "info"),
         ("--log-format", "text"),

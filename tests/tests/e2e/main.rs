@@ -23,6 +23,7 @@ mod foreign_runtime;
 mod jobs;
 mod neighbours;
 mod network_policies;
+mod nodes;
 mod pods;
 mod policies;
 mod resilience;
