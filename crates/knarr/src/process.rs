@@ -15,6 +15,9 @@ use crate::{
 
 /// Files and connections one process may have open; watchers and containers' streams need many.
 const OPEN_FILES_WANTED: u64 = 1 << 20;
+/// Threads for what blocks. They are made when they are needed, and every request that the server lets in may have to wait with one
+/// ([`knarr_tasks::heavy`]) while files are still to be read.
+const MAX_BLOCKING_THREADS: usize = 1_024;
 
 /// A command that serves until it is told to stop.
 #[derive(Clone, Copy)]
@@ -45,6 +48,7 @@ impl Daemon<'_> {
         raise_open_files();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
+            .max_blocking_threads(MAX_BLOCKING_THREADS)
             .build()
             .context("cannot start the async runtime")?;
         let output = Output {

@@ -1,31 +1,29 @@
 //! Work that would hold a thread of the runtime for long.
 
-use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, LazyLock};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// How long work waits for a place. It is done without one then: who waits has a limit of its own, the requests that a server
-/// has at once, and one that is late is better than one that is refused.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+use crate::turns::Turns;
 
-static PLACES: Places = Places {
-    taken: Mutex::new(0),
-    given_back: Condvar::new(),
-};
+static PLACES: LazyLock<Arc<Turns>> = LazyLock::new(|| Turns::new(cores()));
 
 /// Does work of milliseconds to seconds that waits for nothing: off the threads that everything else (health, watches, leases)
-/// needs, and on as many at once as there are cores.
+/// needs, on as many at once as there are cores, and in turn with what others have asked for (see [`on_behalf_of`](crate::on_behalf_of)).
+///
+/// Who waits keeps a thread, so callers have a limit of their own: the requests that a server has at once.
 pub fn heavy<T>(work: impl FnOnce() -> T) -> T {
-    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
-    // On a runtime of one thread (tests) there is nowhere else to go, and without one nobody to make way for.
-    if !matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
+    let Ok(runtime) = Handle::try_current() else {
+        // Nobody to make way for.
+        return work();
+    };
+    // On a runtime of one thread (tests) there is nowhere else to go.
+    if runtime.runtime_flavor() != RuntimeFlavor::MultiThread {
         return work();
     }
+    let turn = PLACES.take();
     tokio::task::block_in_place(|| {
-        let _place = PLACES.take(cores(), MAX_WAIT);
+        let _turn = runtime.block_on(turn);
         work()
     })
 }
@@ -34,83 +32,70 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-struct Places {
-    taken: Mutex<usize>,
-    given_back: Condvar,
-}
-
-/// A place, until it is dropped.
-struct Taken<'p>(&'p Places);
-
-impl Places {
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// One of `all`, or none where there has been none for so long.
-    fn take(&self, all: usize, wait: Duration) -> Option<Taken<'_>> {
-        let until = Instant::now() + wait;
-        let mut taken = self.lock();
-        while *taken >= all {
-            let left = until.checked_duration_since(Instant::now())?;
-            let waited = self.given_back.wait_timeout(taken, left);
-            taken = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        *taken = taken.saturating_add(1);
-        Some(Taken(self))
-    }
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        let mut taken = self.0.lock();
-        *taken = taken.saturating_sub(1);
-        self.0.given_back.notify_one();
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{sync::mpsc, thread, time::Duration};
+
+    use tokio::runtime::Runtime;
 
     use super::*;
+    use crate::on_behalf_of;
 
-    #[test]
-    fn places_are_given_back_and_waited_for() {
-        let places = Places {
-            taken: Mutex::new(0),
-            given_back: Condvar::new(),
-        };
-        let first = places.take(1, Duration::ZERO);
-        assert!(first.is_some());
-        assert!(places.take(1, Duration::from_millis(1)).is_none());
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| places.take(1, Duration::from_secs(60)).is_some());
-            drop(first);
-            assert!(waiting.join().is_ok_and(|taken| taken));
-        });
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    fn runtime() -> Runtime {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime")
     }
 
     /// The other thread of two would have to answer while both are busy.
     #[test]
     fn others_go_on_meanwhile() {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime = runtime();
         let (began, begun) = mpsc::channel();
         let (answered, answers) = mpsc::channel();
         let busy = runtime.spawn(async move {
             heavy(|| {
                 began.send(()).expect("somebody listens");
-                answers.recv_timeout(Duration::from_secs(60)).is_ok()
+                answers.recv_timeout(DEADLINE).is_ok()
             })
         });
-        begun
-            .recv_timeout(Duration::from_secs(60))
-            .expect("it begins");
+        begun.recv_timeout(DEADLINE).expect("it begins");
         runtime.spawn(async move { answered.send(()) });
         assert!(runtime.block_on(busy).expect("it ends"), "nobody answered");
+    }
+
+    /// Who has asked for much before keeps another waiting for as much as is being done, and one more.
+    #[test]
+    fn nobody_waits_for_all_that_others_have_asked_for() {
+        let runtime = runtime();
+        let (began, begun) = mpsc::channel();
+        let mut asked = 0;
+        let mut ask = |owner: &'static str| {
+            let (end, ended) = mpsc::channel();
+            let began = began.clone();
+            let work = move || {
+                began.send((owner, end)).expect("somebody listens");
+                ended.recv_timeout(DEADLINE).expect("its end");
+            };
+            runtime.spawn(on_behalf_of(owner.into(), async { heavy(work) }));
+            asked += 1;
+            while asked > cores() && PLACES.waiting() < asked - cores() {
+                thread::yield_now();
+            }
+        };
+        (0..4 * cores()).for_each(|_| ask("many"));
+        ask("one");
+        let mut order = Vec::new();
+        for _ in 0..=4 * cores() {
+            let (owner, end): (_, mpsc::Sender<()>) = begun.recv_timeout(DEADLINE).expect("more");
+            order.push(owner);
+            end.send(()).expect("it waits");
+        }
+        let place = order.iter().position(|owner| *owner == "one");
+        assert!(place <= Some(cores() + 1), "{order:?}");
     }
 }

@@ -9,8 +9,8 @@
 //! The binary says it in one line and ends; containers go on, and the next start finds them. Components spawn by [`Tasks`], or
 //! by [`spawn`] what lives as long as a connection; tokio's own `spawn` is for this crate (`cargo xtask tidy` looks).
 //!
-//! What users can have any number of has a limit, for each of them and in all: [`Quota`] refuses, [`Shares`] waits. What takes
-//! long to reckon makes way for everything else: [`heavy`].
+//! What users can have any number of has a limit, for each of them and in all: [`Quota`] refuses, [`Shares`] waits, [`Turns`] serves them in
+//! turn. What takes long to reckon makes way for everything else: [`heavy`].
 //!
 //! What a request does is caught ([`caught`]): a user who finds a panic must not have found a way to end the cluster.
 //!
@@ -20,6 +20,7 @@
 mod heavy;
 mod quota;
 mod share;
+mod turns;
 
 use std::{
     borrow::Cow,
@@ -39,6 +40,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use heavy::heavy;
 pub use quota::{Full, Place, Quota};
 pub use share::{Share, Shares};
+pub use turns::{Turn, Turns, on_behalf_of, owner};
 
 tokio::task_local! {
     /// Who is being polled.

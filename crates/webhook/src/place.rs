@@ -1,30 +1,29 @@
 //! The place of who waits for a webhook: what only few requests may have at once is given back meanwhile.
 //!
-//! A request may hold a place of a semaphore for the work that it does (the server lets few requests with large objects run at
-//! once). While it waits for somebody else's webhook it does none: with the place kept, a webhook that hangs would hold up
-//! everybody.
+//! A request may hold a place for the work that it does (the server lets few requests with large objects run at once). While it
+//! waits for somebody else's webhook it does none: with the place kept, a webhook that hangs would hold up everybody.
 
 use std::{cell::RefCell, future::Future, sync::Arc};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use knarr_tasks::{Turn, Turns};
 
 tokio::task_local! {
     static PLACE: RefCell<Place>;
 }
 
 struct Place {
-    semaphore: Arc<Semaphore>,
-    permit: Option<OwnedSemaphorePermit>,
+    places: Arc<Turns>,
+    turn: Option<Turn>,
     /// How many calls are waited for.
     aside: usize,
 }
 
-/// Does work with a place of a semaphore, once there is one. The semaphore is never closed.
-pub async fn with_place<T>(semaphore: Arc<Semaphore>, work: impl Future<Output = T>) -> T {
-    let permit = semaphore.clone().acquire_owned().await.ok();
+/// Does work with one of so many places, once it is its owner's turn.
+pub async fn with_place<T>(places: Arc<Turns>, work: impl Future<Output = T>) -> T {
+    let turn = places.take().await;
     let place = Place {
-        semaphore,
-        permit,
+        places,
+        turn,
         aside: 0,
     };
     PLACE.scope(RefCell::new(place), work).await
@@ -38,11 +37,11 @@ pub async fn aside<T>(waiting: impl Future<Output = T>) -> T {
     };
     let wanted = PLACE.try_with(|place| {
         let place = place.borrow();
-        (place.aside == 0 && place.permit.is_none()).then(|| place.semaphore.clone())
+        (place.aside == 0 && place.turn.is_none()).then(|| place.places.clone())
     });
-    if let Ok(Some(semaphore)) = wanted {
-        let permit = semaphore.acquire_owned().await.ok();
-        let _ = PLACE.try_with(|place| place.borrow_mut().permit = permit);
+    if let Ok(Some(places)) = wanted {
+        let turn = places.take().await;
+        let _ = PLACE.try_with(|place| place.borrow_mut().turn = turn);
     }
     result
 }
@@ -55,7 +54,7 @@ impl Away {
         let _ = PLACE.try_with(|place| {
             let mut place = place.borrow_mut();
             place.aside = place.aside.saturating_add(1);
-            place.permit = None;
+            place.turn = None;
         });
         Away
     }
@@ -80,21 +79,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_free_while_its_holder_waits_for_others() {
-        let semaphore = Arc::new(Semaphore::new(1));
+        let places = Turns::new(1);
         let hour = Duration::from_secs(3600);
-        let waiting = with_place(semaphore.clone(), async {
+        let waiting = with_place(places.clone(), async {
             tokio::join!(aside(sleep(hour)), aside(sleep(Duration::from_secs(1))));
-            semaphore.available_permits()
+            places.free()
         });
         let other = async {
             sleep(Duration::from_secs(2)).await;
-            let worked = with_place(semaphore.clone(), async { semaphore.available_permits() });
+            let worked = with_place(places.clone(), async { places.free() });
             timeout(Duration::from_secs(1), worked).await
         };
         let (after, during) = tokio::join!(waiting, other);
         assert_eq!(during, Ok(0), "it was free, and then taken");
         assert_eq!(after, 0, "it is taken again");
-        assert_eq!(semaphore.available_permits(), 1);
+        assert_eq!(places.free(), 1);
     }
 
     #[tokio::test]

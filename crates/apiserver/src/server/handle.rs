@@ -14,7 +14,7 @@ use knarr_auth::{
 use knarr_meta::status::Status;
 use knarr_registry::{catalog::Snapshot, write::Warnings};
 
-use super::{connect, deadline, incoming::Incoming, pages, peer::Peer};
+use super::{connect, deadline, incoming::Incoming, limits, pages, peer::Peer};
 use crate::{
     aggregation::{self, Route, local::Local},
     body::Body,
@@ -144,6 +144,19 @@ fn late() -> Status {
     Status::timeout("request did not complete within the allotted timeout", 0)
 }
 
+/// A place for a request, until it is dropped.
+async fn place(
+    core: &Core,
+    peer: &Peer,
+    user: &UserInfo,
+    reads: bool,
+) -> Result<impl Sized + Send, Status> {
+    Ok(match peer {
+        Peer::Local(_) => (Some(core.limits.enter_component().await?), None),
+        Peer::Connection { .. } => (None, Some(core.limits.enter(&user.name, !reads)?)),
+    })
+}
+
 struct Chain<'r> {
     core: &'r Arc<Core>,
     /// For credentials, and for what is passed on to kubelets.
@@ -180,7 +193,7 @@ impl Chain<'_> {
             return self.pass(&route, &user, body, extensions).await;
         }
         if let Some(local) = core.aggregation.locals.find(info.group, info.version) {
-            return Box::pin(self.local(&local, peer, limit)).await;
+            return Box::pin(self.local(&local, peer, &user, limit)).await;
         }
         let served = self.served.ok_or_else(Status::path_not_found)?;
         self.check_scope(served)?;
@@ -211,10 +224,7 @@ impl Chain<'_> {
             return Box::pin(rest::read(&ask)).await;
         }
         let reads = matches!(info.verb, "get" | "list");
-        let _place = match peer {
-            Peer::Local(_) => core.limits.enter_component().await?,
-            Peer::Connection { .. } => core.limits.enter(!reads)?,
-        };
+        let _place = place(core, peer, &user, reads).await?;
         if info.verb == "get" && info.subresource.is_empty() && asked.is_none() {
             // The most frequent request waits for nothing but a revision, which has a deadline of its own.
             return rest::get(&ask).await;
@@ -229,6 +239,7 @@ impl Chain<'_> {
                 }
             }
         };
+        let handled = knarr_tasks::on_behalf_of(limits::flow(&user.name).into(), handled);
         // A future that is kept on the heap makes this one, which every request has, small.
         tokio::time::timeout(limit, Box::pin(handled))
             .await
@@ -256,12 +267,9 @@ impl Chain<'_> {
     }
 
     /// Has the request answered by the part of this process that serves its group-version, as a request like any other.
-    async fn local(&self, local: &Local, peer: &Peer, limit: Duration) -> Answer {
+    async fn local(&self, local: &Local, peer: &Peer, user: &UserInfo, limit: Duration) -> Answer {
         let reads = matches!(self.request.info.verb, "get" | "list");
-        let _place = match peer {
-            Peer::Local(_) => self.core.limits.enter_component().await?,
-            Peer::Connection { .. } => self.core.limits.enter(!reads)?,
-        };
+        let _place = place(self.core, peer, user, reads).await?;
         tokio::time::timeout(limit, local.answer(self.request))
             .await
             .unwrap_or_else(|_| Err(late()))

@@ -2,25 +2,24 @@
 
 use std::sync::Arc;
 
-use tokio::{
-    runtime::{Handle, RuntimeFlavor},
-    sync::Semaphore,
-};
+use knarr_tasks::Turns;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// From this size on an object is large: parsing, merging and checking it takes milliseconds.
 const LARGE_BYTES: usize = 64 << 10;
 
-/// Runs a bounded number of heavy requests at once, off the threads that everything else (health, watches, leases) needs.
+/// Runs a bounded number of heavy requests at once, off the threads that everything else (health, watches, leases) needs. Users
+/// take turns: one who sends many keeps another waiting for those that run.
 #[derive(Debug)]
 pub struct Heavy {
-    places: Arc<Semaphore>,
+    places: Arc<Turns>,
 }
 
 impl Default for Heavy {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Heavy {
-            places: Arc::new(Semaphore::new(cores)),
+            places: Turns::new(cores),
         }
     }
 }

@@ -15,9 +15,12 @@ use knarr_meta::status::Status;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Upstream's defaults for clients.
-const READ_ONLY: usize = 400;
-const MUTATING: usize = 200;
+/// Of one [`flow`], what upstream lets all clients have together.
+const READ_ONLY_OF_FLOW: usize = 400;
+const MUTATING_OF_FLOW: usize = 200;
+/// Of all clients: who takes all of the above leaves room for others.
+const READ_ONLY: usize = 600;
+const MUTATING: usize = 300;
 /// Requests of the components of this process at once, apart from those of clients: neither starves the other.
 const COMPONENTS: usize = 200;
 /// More of them wait this long, this many at most: a controller that makes thousands of pods is no reason to fail.
@@ -33,11 +36,22 @@ const STREAMS_OF_USER: usize = 1_024;
 /// When to try again where there is no place.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
+/// Whose requests share what one may have: a user's, or those of all service accounts of a namespace, of which its tenant makes as
+/// many as it likes.
+pub fn flow(user: &str) -> &str {
+    const ACCOUNT: &str = "system:serviceaccount:";
+    let namespace = user
+        .strip_prefix(ACCOUNT)
+        .and_then(|name| name.find(':'))
+        .and_then(|end| user.get(..ACCOUNT.len().saturating_add(end)));
+    namespace.unwrap_or(user)
+}
+
 /// Requests in flight (long-running ones do not count), open watches and streams.
 #[derive(Debug)]
 pub struct Limits {
-    read_only: Arc<Semaphore>,
-    mutating: Arc<Semaphore>,
+    read_only: Arc<Shares>,
+    mutating: Arc<Shares>,
     components: Arc<Semaphore>,
     waiting: AtomicUsize,
     watches: Arc<Shares>,
@@ -47,8 +61,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
-            read_only: Arc::new(Semaphore::new(READ_ONLY)),
-            mutating: Arc::new(Semaphore::new(MUTATING)),
+            read_only: Arc::new(Shares::new(READ_ONLY, READ_ONLY_OF_FLOW)),
+            mutating: Arc::new(Shares::new(MUTATING, MUTATING_OF_FLOW)),
             components: Arc::new(Semaphore::new(COMPONENTS)),
             waiting: AtomicUsize::new(0),
             watches: Arc::new(Shares::new(WATCHES, WATCHES_OF_USER)),
@@ -64,16 +78,12 @@ fn too_many() -> Status {
 
 impl Limits {
     /// A place for a client's request, given back when dropped; 429 when there is none.
-    pub fn enter(&self, mutating: bool) -> Result<OwnedSemaphorePermit, Status> {
-        let semaphore = if mutating {
-            &self.mutating
-        } else {
-            &self.read_only
+    pub fn enter(&self, user: &str, mutating: bool) -> Result<Place, Status> {
+        let places = match mutating {
+            true => &self.mutating,
+            false => &self.read_only,
         };
-        semaphore
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| too_many())
+        Shares::enter(places, flow(user)).ok_or_else(too_many)
     }
 
     /// A place for a request of a component, once there is one; 429 where too many wait or it takes too long.
@@ -105,10 +115,7 @@ impl Limits {
 
     /// Read-only and mutating requests of clients in flight.
     pub fn in_flight(&self) -> (usize, usize) {
-        (
-            READ_ONLY.saturating_sub(self.read_only.available_permits()),
-            MUTATING.saturating_sub(self.mutating.available_permits()),
-        )
+        (self.read_only.open.lock().0, self.mutating.open.lock().0)
     }
 }
 
@@ -213,7 +220,7 @@ mod tests {
             held.push(limits.enter_component().await.expect("a place"));
         }
         assert!(
-            limits.enter(true).is_ok(),
+            limits.enter("ann", true).is_ok(),
             "clients have places of their own"
         );
         let more = {
@@ -222,8 +229,32 @@ mod tests {
         };
         held.pop();
         assert!(more.await.expect("no panic").is_ok());
-        let clients: Vec<_> = (0..MUTATING).map(|_| limits.enter(true)).collect();
-        assert!(clients.iter().all(Result::is_ok));
-        assert_eq!(limits.enter(true).expect_err("full").code, 429);
+    }
+
+    #[test]
+    fn nobody_has_all_places_of_requests() {
+        let limits = Limits::default();
+        let all: Vec<_> = std::iter::from_fn(|| limits.enter("ann", true).ok()).collect();
+        assert_eq!(all.len(), MUTATING_OF_FLOW);
+        assert_eq!(limits.enter("ann", true).expect_err("full").code, 429);
+        let others: Vec<_> = ["ben", "system:serviceaccount:a:b"]
+            .iter()
+            .map(|user| limits.enter(user, true))
+            .collect();
+        assert!(others.iter().all(Result::is_ok));
+        assert_eq!(limits.in_flight(), (0, MUTATING_OF_FLOW + 2));
+        assert!(limits.enter("ann", false).is_ok(), "reads have their own");
+    }
+
+    #[test]
+    fn service_accounts_of_a_namespace_are_one_flow() {
+        for (user, wanted) in [
+            ("ann", "ann"),
+            ("system:serviceaccount:a:b", "system:serviceaccount:a"),
+            ("system:serviceaccount:a", "system:serviceaccount:a"),
+            ("system:node:n", "system:node:n"),
+        ] {
+            assert_eq!(flow(user), wanted);
+        }
     }
 }
