@@ -100,6 +100,11 @@ pub fn anonymous() -> UserInfo {
     }
 }
 
+/// Whether it is nobody.
+pub fn is_anonymous(user: &UserInfo) -> bool {
+    user.name == ANONYMOUS
+}
+
 /// True for the paths where a request without credentials goes on as [`anonymous`] instead of 401.
 pub fn anonymous_allowed(path: &str) -> bool {
     ANONYMOUS_PATHS.contains(&path)

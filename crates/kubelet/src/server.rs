@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
-use knarr_tasks::{Place, Quota};
+use knarr_tasks::{Connection, Connections, Place, Quota};
 use rustls::server::ResolvesServerCert;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -31,7 +31,10 @@ mod tls;
 
 /// A client that does not finish its handshake or its request head.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at a time.
+/// Connections of callers that are not known yet.
+const MAX_UNKNOWN: usize = 512;
+/// Connections of one caller, and of all: the API server's are those of all its clients.
+const MAX_OF_CALLER: usize = 768;
 const MAX_CONNECTIONS: usize = 1_024;
 /// Streams of one pod at a time: logs, exec, attach and port-forward.
 const MAX_STREAMS_OF_POD: usize = 64;
@@ -88,11 +91,9 @@ pub(crate) async fn run(server: Server, ctx: Shared, token: CancellationToken) {
     let gate = auth::Gate::new(ctx.config.node_name.clone(), ctx.client.clone());
     let gate = Arc::new(gate);
     let tracker = TaskTracker::new();
-    let slots = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
+    let known = Quota::new(MAX_OF_CALLER, MAX_CONNECTIONS);
+    let connections = Connections::new(MAX_UNKNOWN, known);
     loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            break;
-        };
         let accepted = tokio::select! {
             accepted = server.listener.accept() => accepted,
             () = token.cancelled() => break,
@@ -105,15 +106,12 @@ pub(crate) async fn run(server: Server, ctx: Shared, token: CancellationToken) {
                 continue;
             }
         };
-        let (tls, ctx, token) = (server.tls.clone(), ctx.clone(), token.clone());
-        let gate = gate.clone();
+        let (tls, ctx, gate) = (server.tls.clone(), ctx.clone(), gate.clone());
+        let open = connections.open(&token);
         tracker.spawn(async move {
-            let _slot = slot;
-            if token
-                .run_until_cancelled(connection(stream, tls, ctx, gate, token.clone()))
-                .await
-                .is_none()
-            {
+            let token = open.token().clone();
+            let served = token.run_until_cancelled(serve(stream, tls, ctx, gate, open));
+            if served.await.is_none() {
                 tracing::debug!("a connection was cut off");
             }
         });
@@ -122,12 +120,12 @@ pub(crate) async fn run(server: Server, ctx: Shared, token: CancellationToken) {
     tracker.wait().await;
 }
 
-async fn connection(
+async fn serve(
     stream: TcpStream,
     tls: TlsAcceptor,
     ctx: Shared,
     gate: Arc<auth::Gate>,
-    token: CancellationToken,
+    connection: Connection,
 ) {
     let _quick = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await else {
@@ -135,13 +133,13 @@ async fn connection(
     };
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(<[_]>::first).cloned();
-    let shared = Arc::new((ctx, gate, certificate, token));
+    let shared = Arc::new((ctx, gate, certificate, connection));
     let service = service_fn(move |request: Request<Incoming>| {
         let shared = shared.clone();
         async move {
-            let (ctx, gate, certificate, token) = &*shared;
+            let (ctx, gate, certificate, connection) = &*shared;
             let certificate = certificate.as_deref();
-            Ok::<_, Infallible>(route(request, ctx, gate, certificate, token.clone()).await)
+            Ok::<_, Infallible>(route(request, ctx, gate, certificate, connection).await)
         }
     });
     let served = hyper::server::conn::http1::Builder::new()
@@ -160,7 +158,7 @@ async fn route(
     ctx: &Shared,
     gate: &auth::Gate,
     certificate: Option<&[u8]>,
-    token: CancellationToken,
+    connection: &Connection,
 ) -> Response<Body> {
     let path = request.uri().path().to_owned();
     // What is authorized is what is served: both look at these.
@@ -170,9 +168,15 @@ async fn route(
         headers: request.headers(),
     };
     let method = request.method().clone();
-    if let Err(refused) = gate.admit(&method, &parts, credentials).await {
-        return refused;
+    let caller = match gate.admit(&method, &parts, credentials).await {
+        Ok(caller) => caller,
+        Err(refused) => return refused,
+    };
+    if let Err(full) = connection.is_of(&caller.name) {
+        let message = format!("too many connections of \"{}\": {full}\n", caller.name);
+        return auth::last(text(StatusCode::TOO_MANY_REQUESTS, message));
     }
+    let token = connection.token().clone();
     let (gets, posts) = (method == Method::GET, method == Method::POST);
     match parts[..] {
         ["pods" | "containerLogs" | "stats" | "metrics", ..] if !gets => not_allowed("GET"),

@@ -180,6 +180,9 @@ impl Chain<'_> {
         let limit = asked.unwrap_or(deadline::REQUEST_TIMEOUT);
         let user = self.user(peer).await?;
         authz::check(&*core.authorizer, &user, info)?;
+        if !authn::is_anonymous(&user) {
+            peer.is_of(&user.name)?;
+        }
         if !info.is_resource {
             if let Some(route) = core.aggregation.of_path(info.path) {
                 return self.pass(&route, &user, body, extensions).await;

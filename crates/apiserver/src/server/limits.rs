@@ -12,6 +12,7 @@ use std::{
 };
 
 use knarr_meta::status::Status;
+use knarr_tasks::{Connections, Quota};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -33,6 +34,10 @@ const WATCHES_OF_USER: usize = 16_384;
 /// connections and their buffers, some hundred KiB.
 const STREAMS: usize = 4_096;
 const STREAMS_OF_USER: usize = 1_024;
+/// Open connections: of callers that are not known yet, of one user, of all users.
+const UNKNOWN_CONNECTIONS: usize = 2_048;
+const CONNECTIONS_OF_USER: usize = 10_000;
+const CONNECTIONS: usize = 20_000;
 /// When to try again where there is no place.
 const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -71,7 +76,16 @@ impl Default for Limits {
     }
 }
 
-fn too_many() -> Status {
+/// The places of connections.
+pub fn connections() -> Arc<Connections> {
+    Connections::new(
+        UNKNOWN_CONNECTIONS,
+        Quota::new(CONNECTIONS_OF_USER, CONNECTIONS),
+    )
+}
+
+/// Try again.
+pub fn too_many() -> Status {
     let why = "Too many requests, please try again later.";
     Status::too_many_requests(why, RETRY_AFTER_SECONDS)
 }

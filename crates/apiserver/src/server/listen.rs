@@ -8,21 +8,17 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
+use knarr_tasks::Connection;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, handle::handle, incoming::Incoming, peer::Peer};
+use super::{Error, handle::handle, incoming::Incoming, limits, peer::Peer};
 use crate::core::Core;
 
 /// A handshake gets this long, and so do the headers of a request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
-/// Open connections; more wait to be accepted.
-const MAX_CONNECTIONS: usize = 20_000;
 /// Streams of one HTTP/2 connection: every informer of a client is one.
 const MAX_STREAMS: u32 = 1000;
 const MAX_HEADER_LIST_BYTES: u32 = 64 << 10;
@@ -62,26 +58,30 @@ pub async fn serve(
     let acceptor = TlsAcceptor::from(tls);
     let builder = Arc::new(builder());
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = limits::connections();
+    // Of all that are open: they end by themselves.
+    let open = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener) => accepted,
             () = token.cancelled() => break,
             () = stop.cancelled() => break,
         };
-        let Some((stream, place)) = accepted else {
+        let Some(stream) = accepted else {
             continue;
         };
+        let place = connections.open(&open);
+        let closed = place.token().clone();
         let connection = connection(
             core.clone(),
             acceptor.clone(),
             builder.clone(),
             stream,
+            place,
             graceful.watcher(),
         );
         knarr_tasks::spawn("a connection to the API", async move {
-            connection.await;
-            drop(place);
+            closed.run_until_cancelled(connection).await;
         });
     }
     drop(listener);
@@ -96,13 +96,9 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = places.clone().acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, _)) => Some(stream),
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -136,6 +132,7 @@ async fn connection(
     acceptor: TlsAcceptor,
     builder: Arc<auto::Builder<TokioExecutor>>,
     stream: TcpStream,
+    place: Connection,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     // Small answers must not wait for more.
@@ -150,7 +147,7 @@ async fn connection(
     };
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(<[_]>::first).map(|c| c.to_vec());
-    let peer = Arc::new(Peer::connection(certificate));
+    let peer = Arc::new(Peer::connection(certificate, place));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (core, peer) = (core.clone(), peer.clone());
         async move {

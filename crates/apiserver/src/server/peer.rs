@@ -8,6 +8,9 @@ use knarr_auth::{
     request::{Authenticator, Credentials},
 };
 use knarr_meta::status::Status;
+use knarr_tasks::Connection;
+
+use super::limits;
 
 /// The other end.
 pub enum Peer {
@@ -16,16 +19,30 @@ pub enum Peer {
         certificate: Option<Vec<u8>>,
         /// Whose certificate it is, found at the first request. A connection may outlive its certificate.
         known: OnceLock<Authenticated>,
+        /// Its place among all.
+        place: Connection,
     },
     /// A component of this process.
     Local(Arc<UserInfo>),
 }
 
 impl Peer {
-    pub fn connection(certificate: Option<Vec<u8>>) -> Peer {
+    pub fn connection(certificate: Option<Vec<u8>>, place: Connection) -> Peer {
         Peer::Connection {
             certificate,
             known: OnceLock::new(),
+            place,
+        }
+    }
+
+    /// A user may do what a request asks for: see [`Connection::is_of`].
+    ///
+    /// # Errors
+    /// 429 where it has too many connections.
+    pub fn is_of(&self, user: &str) -> Result<(), Status> {
+        match self {
+            Peer::Connection { place, .. } => place.is_of(user).map_err(|_| limits::too_many()),
+            Peer::Local(_) => Ok(()),
         }
     }
 
@@ -47,7 +64,9 @@ impl Peer {
     ) -> Result<Option<Arc<UserInfo>>, Status> {
         let (certificate, known) = match self {
             Peer::Local(user) => return Ok(Some(user.clone())),
-            Peer::Connection { certificate, known } => (certificate, known),
+            Peer::Connection {
+                certificate, known, ..
+            } => (certificate, known),
         };
         let bearer = bearer::token(headers)?;
         if let Some(known) = known.get().filter(|k| bearer.is_none() && k.holds(now)) {
@@ -73,6 +92,8 @@ impl Peer {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     /// Knows one certificate, until second 10, and refuses it afterwards.
@@ -97,7 +118,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_outlives_its_certificate_but_not_its_rights() {
-        let (peer, authenticator) = (Peer::connection(Some(vec![1])), UntilTen::default());
+        let place = limits::connections().open(&CancellationToken::new());
+        let peer = Peer::connection(Some(vec![1]), place);
+        let authenticator = UntilTen::default();
         let asked = async |now| {
             let answer = peer.user_at(&authenticator, &HeaderMap::new(), now).await;
             answer

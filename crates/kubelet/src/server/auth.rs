@@ -40,13 +40,13 @@ impl Gate {
         }
     }
 
-    /// `path` is the request's, in segments. The answer of one that is not let in is 401, 403, or 500 where nobody could say.
+    /// Who calls, and may. `path` is the request's, in segments. The answer of one that is not let in is 401, 403, or 500 where nobody could say.
     pub(super) async fn admit(
         &self,
         method: &Method,
         path: &[&str],
         credentials: Credentials<'_>,
-    ) -> Result<(), Response<Body>> {
+    ) -> Result<Arc<UserInfo>, Response<Body>> {
         let user = self.user(credentials).await;
         let user = user.ok_or_else(unauthorized)?;
         let verb = attributes::verb(method);
@@ -54,7 +54,7 @@ impl Gate {
         for subresource in subresources {
             let review = self.reviews.access(&user, verb, subresource, &self.node);
             match review.await {
-                Ok(true) => return Ok(()),
+                Ok(true) => return Ok(user),
                 Ok(false) => {}
                 Err(error) => {
                     tracing::warn!(
@@ -103,9 +103,12 @@ impl Gate {
     }
 }
 
-/// Ends the connection too: who is nobody must not keep one of its places by asking again.
 fn unauthorized() -> Response<Body> {
-    let mut answer = text(StatusCode::UNAUTHORIZED, "Unauthorized");
+    last(text(StatusCode::UNAUTHORIZED, "Unauthorized"))
+}
+
+/// The last answer of a connection: who is nobody, or has too many, must not keep one of its places by asking again.
+pub(super) fn last(mut answer: Response<Body>) -> Response<Body> {
     let close = HeaderValue::from_static("close");
     answer.headers_mut().insert(header::CONNECTION, close);
     answer

@@ -198,3 +198,23 @@ async fn a_refusal_names_what_would_have_been_needed() {
     assert_eq!((status, &list["kind"]), (200, &json!("PodList")));
     bench.token.cancel();
 }
+
+/// Whoever connects and says nothing takes a place, and keeps it only as long as nobody else wants it.
+#[tokio::test]
+async fn who_only_connects_keeps_nobody_out() {
+    let bench = Bench::new().await;
+    bench.api.allow("scraper get metrics");
+    let mut held = Vec::new();
+    for _ in 0..=MAX_UNKNOWN {
+        held.push(TcpStream::connect(bench.address).await.unwrap());
+    }
+    // The others have not been told to end.
+    let ended = held[0].readable();
+    let ended = tokio::time::timeout(HANDSHAKE_TIMEOUT / 2, ended).await;
+    ended.expect("the oldest is closed").unwrap();
+    let newest = held.last().unwrap().try_read(&mut [0]);
+    assert_eq!(newest.unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    let (status, _) = bench.ask(Method::GET, "/metrics", "", "scraper").await;
+    assert_eq!(status, 200);
+    bench.token.cancel();
+}

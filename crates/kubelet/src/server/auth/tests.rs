@@ -36,7 +36,7 @@ impl Bench {
         };
         let path: Vec<&str> = path.split('/').collect();
         match self.gate.admit(&method, &path, credentials).await {
-            Ok(()) => "let in".to_owned(),
+            Ok(_) => "let in".to_owned(),
             Err(answer) => {
                 let status = answer.status().as_u16();
                 let text = answer.into_body().collect().await.unwrap().to_bytes();
