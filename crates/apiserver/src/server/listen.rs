@@ -22,6 +22,10 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(32);
 /// Streams of one HTTP/2 connection: every informer of a client is one.
 const MAX_STREAMS: u32 = 1000;
 const MAX_HEADER_LIST_BYTES: u32 = 64 << 10;
+/// Streams that a client resets before they are looked at, or that are reset because of what it sends: who has more of them asks for
+/// nothing, and its connection ends.
+const MAX_EARLY_RESETS: usize = 20;
+const MAX_RESETS: usize = 256;
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// An HTTP/2 client that does not answer pings is gone.
@@ -121,6 +125,8 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .keep_alive_interval(PING_PERIOD);

@@ -7,6 +7,7 @@ mod conversion;
 mod custom;
 mod damaged;
 mod eviction;
+mod floods;
 mod numbers;
 mod protobuf;
 mod quotas;

@@ -4,14 +4,14 @@ use futures::stream;
 use http_body_util::{StreamBody, combinators::BoxBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
 
-type Out = BoxBody<Bytes, std::convert::Infallible>;
+pub(super) type Out = BoxBody<Bytes, std::convert::Infallible>;
 
 /// A server that runs, with a client that shows the administrator's certificate.
-struct Running {
+pub(super) struct Running {
     address: SocketAddr,
     tls: Arc<rustls::ClientConfig>,
     token: CancellationToken,
@@ -19,7 +19,7 @@ struct Running {
     _dir: tempfile::TempDir,
 }
 
-async fn running() -> Running {
+pub(super) async fn running() -> Running {
     let Cluster { server, dir } = Cluster::new().await;
     let (address, token) = (server.address(), CancellationToken::new());
     let tls = server.pki().client_config(Role::Admin).expect("TLS");
@@ -33,13 +33,14 @@ async fn running() -> Running {
     }
 }
 
-enum Sender {
+pub(super) enum Sender {
     One(hyper::client::conn::http1::SendRequest<Out>),
     Two(hyper::client::conn::http2::SendRequest<Out>),
 }
 
 impl Running {
-    async fn connect(&self, protocol: &[u8]) -> Sender {
+    /// A connection of a protocol on which nothing was sent.
+    pub(super) async fn raw(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
         let mut tls = (*self.tls).clone();
         tls.alpn_protocols = vec![protocol.to_vec()];
         let tcp = TcpStream::connect(self.address)
@@ -47,7 +48,11 @@ impl Running {
             .expect("a connection");
         let name = rustls_pki_types::ServerName::from(self.address.ip());
         let stream = TlsConnector::from(Arc::new(tls)).connect(name, tcp).await;
-        let io = TokioIo::new(stream.expect("a handshake"));
+        stream.expect("a handshake")
+    }
+
+    pub(super) async fn connect(&self, protocol: &[u8]) -> Sender {
+        let io = TokioIo::new(self.raw(protocol).await);
         match protocol {
             b"h2" => {
                 let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await;
@@ -66,7 +71,7 @@ impl Running {
 }
 
 impl Sender {
-    async fn send(&mut self, request: Request<Out>) -> (u16, String) {
+    pub(super) async fn send(&mut self, request: Request<Out>) -> (u16, String) {
         let answer = async {
             let response = match self {
                 Sender::One(sender) => sender.send_request(request).await,
@@ -135,7 +140,7 @@ async fn a_refusal_arrives_while_its_body_is_still_being_sent() {
 }
 
 impl Running {
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.token.cancel();
         let done = tokio::time::timeout(DEADLINE, self.done).await;
         done.expect("an end in time")
