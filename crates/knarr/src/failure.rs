@@ -1,35 +1,32 @@
 //! How a failed command ends: one line that says what went wrong and, where we know, what to do.
 
-use std::{process, sync::mpsc, thread, time::Duration};
+use std::{process, thread, time::Duration};
 
 use knarr_tasks::Failure;
 
+use crate::logging;
+
 /// How the line begins by which a process says why it ends.
 pub const PREFIX: &str = "knarr: ";
-/// Longest wait for the log to take a last line.
-const LOG_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for the last lines to be taken: somebody who has stopped reading must not keep the process.
+const LAST_WORDS_TIMEOUT: Duration = Duration::from_secs(2);
+const _: () = assert!(LAST_WORDS_TIMEOUT.as_millis() > logging::FLUSH_TIMEOUT.as_millis());
 
 /// Ends the process because a part of the cluster has panicked, or has ended and must not: what it left behind cannot be
 /// trusted. Containers go on, and the next start finds them.
 pub fn end(failure: &Failure) {
-    eprintln!("{PREFIX}a part of the cluster failed: {failure}");
-    let (written, wait) = mpsc::channel();
     let failure = failure.to_string();
-    // By another thread, since this one may hold the log's lock.
-    let logging = thread::Builder::new().spawn(move || {
+    // By another thread, since this one may be in the middle of a line of its own.
+    let telling = thread::Builder::new().spawn(move || {
         tracing::error!(failure, "a part of the cluster failed");
-        let _ = written.send(());
+        eprintln!("{PREFIX}a part of the cluster failed: {failure}");
+        logging::flush();
+        process::exit(1)
     });
-    if logging.is_ok() {
-        let _ = wait.recv_timeout(LOG_TIMEOUT);
+    if telling.is_ok() {
+        thread::sleep(LAST_WORDS_TIMEOUT);
     }
     process::exit(1)
-}
-
-/// The last line of a process's log in which it says why it ended.
-pub fn last_words(log: &str) -> Option<String> {
-    let said = |line: &str| line.strip_prefix(PREFIX).map(str::to_owned);
-    log.lines().rev().find_map(said)
 }
 
 /// The error with its causes in one line, each said once.

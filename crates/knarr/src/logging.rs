@@ -1,10 +1,13 @@
 //! Where the log goes, and how it looks.
 
-use std::{fs::OpenOptions, io::IsTerminal, path::Path, sync::Mutex};
+mod writer;
+
+use std::{fs::OpenOptions, io::IsTerminal, path::Path, sync::OnceLock, time::Duration};
 
 use anyhow::{Context, Result};
 use tracing_subscriber::EnvFilter;
 
+use self::writer::Writer;
 use crate::cli::{Log, LogFormat};
 
 /// Name of the log file in the data directory.
@@ -13,8 +16,31 @@ pub const FILE: &str = "knarr.log";
 /// Whoever connects can have these say something, and before it is known who that is.
 const QUIET: &str = "rustls=error";
 
+/// How long the end of the process waits for its last lines to be written.
+pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The process's writer, once there is one.
+static WRITER: OnceLock<Writer> = OnceLock::new();
+
+/// Lines are written before this is gone, or [`FLUSH_TIMEOUT`] has passed.
+#[must_use]
+pub struct Flushed;
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        flush();
+    }
+}
+
+/// Waits until all lines are written, or [`FLUSH_TIMEOUT`] has passed.
+pub fn flush() {
+    if let Some(writer) = WRITER.get() {
+        writer.flush(FLUSH_TIMEOUT);
+    }
+}
+
 /// Starts logging for the process. On a terminal the log goes to a file: the terminal shows progress.
-pub fn start(log: &Log, data_dir: &Path) -> Result<()> {
+pub fn start(log: &Log, data_dir: &Path) -> Result<Flushed> {
     let filter = EnvFilter::try_new(format!("{QUIET},{}", log.log_level))
         .with_context(|| format!("--log-level {:?} is not a level or filter", log.log_level))?;
     let path = match &log.log_file {
@@ -22,24 +48,29 @@ pub fn start(log: &Log, data_dir: &Path) -> Result<()> {
         None if std::io::stderr().is_terminal() => Some(data_dir.join(FILE)),
         None => None,
     };
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(true);
     let writer = match path {
-        None => tracing_subscriber::fmt::writer::BoxMakeWriter::new(std::io::stderr),
+        None => Writer::start(std::io::stderr()),
         Some(path) => {
             let file = OpenOptions::new()
                 .create(true)
                 .append(true)
                 .open(&path)
                 .with_context(|| format!("cannot open the log {}", path.display()))?;
-            tracing_subscriber::fmt::writer::BoxMakeWriter::new(Mutex::new(file))
+            Writer::start(file)
         }
     };
-    let builder = builder.with_writer(writer).with_ansi(false);
+    let writer = writer.context("cannot start the log's thread")?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(true)
+        .with_writer(WRITER.get_or_init(|| writer).clone())
+        .with_ansi(false);
     match log.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
     }
-    Ok(())
+    Ok(Flushed)
 }
+
+#[cfg(test)]
+mod tests;

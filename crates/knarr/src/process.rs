@@ -43,7 +43,7 @@ impl Daemon<'_> {
             nix::unistd::setsid().context("cannot leave the terminal")?;
         }
         let mut instance = Instance::acquire(self.data_dir)?;
-        logging::start(self.log, self.data_dir)?;
+        let _flushed = logging::start(self.log, self.data_dir)?;
         knarr_tasks::on_failure(failure::end);
         raise_open_files();
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod log;
 mod pod;
 mod registry;
 mod streams;
