@@ -3,7 +3,8 @@
 //! A figure that the host has no file for is absent, never zero.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
 
@@ -150,14 +151,17 @@ impl Group {
         number(self.pids.as_deref()?, "pids.current")
     }
 
-    /// Processes of the group itself, in the pid namespace of this process.
-    #[must_use]
-    pub fn processes(&self) -> Vec<i32> {
+    /// Processes of the group itself, in the pid namespace of this process, one after the other: a container may have any number.
+    pub fn processes(&self) -> impl Iterator<Item = i32> {
         let directory = self.cpuacct.as_deref().or(self.memory.as_deref());
-        let text = directory.and_then(|directory| read(directory, "cgroup.procs"));
-        let text = text.unwrap_or_default();
-        let pids = text.lines().filter_map(|line| line.parse().ok());
-        pids.filter(|pid| *pid > 0).collect()
+        let file = directory.and_then(|directory| File::open(directory.join("cgroup.procs")).ok());
+        let lines = file
+            .into_iter()
+            .flat_map(|file| BufReader::new(file).lines());
+        let pids = lines
+            .map_while(Result::ok)
+            .filter_map(|line| line.parse().ok());
+        pids.filter(|pid| *pid > 0)
     }
 }
 

@@ -39,6 +39,8 @@ pub(crate) use text::{Text, Type};
 const GOOD_FOR: Duration = Duration::from_secs(1);
 /// Longest that a collection may take: whoever scrapes has given up by then.
 const COLLECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// A pod's interface, which upstream's figures are of.
+const INTERFACE: &str = "eth0";
 /// Two points nearer to each other than this tell no rate.
 const RATE_MIN_NANOS: i64 = 100_000_000;
 

@@ -1,6 +1,5 @@
 //! Usage figures, straight from cgroups and disks.
 
-use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -118,7 +117,6 @@ fn network(sandbox: &Sandbox) -> Option<NetworkUsage> {
     if sandbox.record.host_network || pid <= 0 {
         return None;
     }
-    let text = fs::read_to_string(format!("/proc/{pid}/net/dev")).ok()?;
     let usage = |interface: net_dev::Interface| NetworkInterfaceUsage {
         name: interface.name,
         rx_bytes: value(interface.received.bytes),
@@ -126,7 +124,12 @@ fn network(sandbox: &Sandbox) -> Option<NetworkUsage> {
         tx_bytes: value(interface.sent.bytes),
         tx_errors: value(interface.sent.errors),
     };
-    let all = net_dev::interfaces(&text).into_iter().map(usage);
+    let all = net_dev::of_process(pid, INTERFACE, net_dev::MAX_INTERFACES_OF_POD);
+    if all.is_empty() {
+        // It has ended.
+        return None;
+    }
+    let all = all.into_iter().map(usage);
     let (default, others) = all.partition::<Vec<_>, _>(|one| one.name == INTERFACE);
     Some(NetworkUsage {
         timestamp: files::now(),

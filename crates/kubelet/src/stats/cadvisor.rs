@@ -125,7 +125,7 @@ fn of_container(groups: &Groups, pod: &Pod, container: &Container, disk: Option<
         cpu: group.cpu(),
         memory: group.memory(),
         threads: group.threads(),
-        processes: u64::try_from(group.processes().len()).ok(),
+        processes: u64::try_from(group.processes().count()).ok(),
         created: Some(container.created),
         written: bytes.map(|bytes| bytes.value).zip(disk),
         interfaces: Vec::new(),

@@ -1,9 +1,8 @@
 //! The control groups of the node, of its pods and of their containers. All of it blocks.
 
-use std::fs;
-
 use knarr_host::{net_dev, usage};
 
+use super::INTERFACE;
 use crate::{cgroup::Cgroups, context::Shared};
 
 /// Where groups are found.
@@ -39,12 +38,11 @@ impl Groups {
 
     /// What went through a pod's own network: as one of its processes sees it, the oldest of the first container that has any.
     pub(super) fn interfaces(&self, pod: &str, containers: &[String]) -> Vec<net_dev::Interface> {
-        let oldest = |id: &String| self.container(pod, id).processes().into_iter().min();
+        let oldest = |id: &String| self.container(pod, id).processes().min();
         let Some(pid) = containers.iter().find_map(oldest) else {
             return Vec::new();
         };
-        let text = fs::read_to_string(format!("/proc/{pid}/net/dev")).unwrap_or_default();
-        net_dev::interfaces(&text)
+        net_dev::of_process(pid, INTERFACE, net_dev::MAX_INTERFACES_OF_POD)
     }
 }
 

@@ -4,6 +4,8 @@ use std::{fs, path::Path};
 
 use knarr_host::{net_dev, usage};
 
+use super::INTERFACE;
+
 /// `/proc/stat` counts in ticks of `USER_HZ`.
 const NANOS_PER_TICK: u64 = 10_000_000;
 
@@ -56,7 +58,8 @@ pub(super) fn memory(root: &usage::Group) -> Option<usage::Memory> {
 
 /// The network that this process is in.
 pub(super) fn interfaces() -> Vec<net_dev::Interface> {
-    net_dev::interfaces(&fs::read_to_string("/proc/self/net/dev").unwrap_or_default())
+    let own = std::process::id().cast_signed();
+    net_dev::of_process(own, INTERFACE, net_dev::MAX_INTERFACES_OF_NODE)
 }
 
 /// The file system that a path is on.

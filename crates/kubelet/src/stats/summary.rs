@@ -10,13 +10,11 @@ use knarr_host::net_dev::Interface;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Container, Group, Pod, Usage,
+    Container, Group, INTERFACE, Pod, Usage,
     node::{self, Disk},
 };
 use crate::context::Shared;
 
-/// The pod's interface, which upstream's figures are of.
-const INTERFACE: &str = "eth0";
 /// Files of a container's logs that are counted: rotation leaves far fewer.
 const MAX_LOG_FILES: usize = 1_000;
 
