@@ -1,14 +1,16 @@
 //! Images: whether to pull, with which credentials, and how long to hold off after a failure.
 
+mod places;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base64::Engine as _;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use knarr_cri::v1;
-use knarr_tasks::Shares;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
+use self::places::Places;
 use crate::{
     backoff::Backoff,
     context,
@@ -16,10 +18,6 @@ use crate::{
     runtime::Runtime,
 };
 
-/// Pulls from one registry at a time: one that keeps them waiting is in nobody else's way.
-const PULLS_OF_REGISTRY: usize = 4;
-/// Pulls at a time.
-const PULLS: usize = 32;
 /// How long a container shows the failed pull itself before it shows that it waits for the next.
 const SHOW_ERROR: Duration = Duration::from_secs(3);
 /// Registry of references that name none.
@@ -61,7 +59,7 @@ pub(crate) struct Images {
     runtime: Runtime,
     events: Events,
     backoff: Arc<Mutex<HashMap<String, Backoff>>>,
-    pulls: Arc<Shares>,
+    places: Arc<Places>,
 }
 
 impl Images {
@@ -70,7 +68,7 @@ impl Images {
             runtime,
             events,
             backoff: Arc::default(),
-            pulls: Arc::new(Shares::new(PULLS_OF_REGISTRY, PULLS)),
+            places: Arc::new(Places::new()),
         }
     }
 
@@ -152,7 +150,10 @@ impl Images {
         let note = format!("Pulling image \"{given}\"");
         self.tell(wanted, NORMAL, "Pulling", note);
         let begun = std::time::Instant::now();
+        let namespace = context::namespace(wanted.pod);
+        let place = self.places.take(namespace, registry(image)).await;
         let result = self.fetch(image, secrets).await;
+        drop(place);
         match result {
             Ok((ready, size)) => {
                 self.backoff.lock().remove(&key);
@@ -193,7 +194,6 @@ impl Images {
     }
 
     async fn fetch(&self, image: &str, secrets: &[Arc<Secret>]) -> Result<(Ready, u64), String> {
-        let _share = self.pulls.take(registry(image)).await;
         // Credentials are tried from the most specific on; without any, once anonymously.
         let mut attempts: Vec<Option<v1::AuthConfig>> =
             credentials(image, secrets).into_iter().map(Some).collect();

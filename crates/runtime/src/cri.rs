@@ -41,7 +41,9 @@ pub fn status(error: Error) -> Status {
             PullFailure::NotFound(_) | PullFailure::Platform(_) => Status::not_found(text),
             PullFailure::Timeout { .. } => Status::deadline_exceeded(text),
             PullFailure::Unsupported(_) => Status::unimplemented(text),
-            PullFailure::TooMany(_) => Status::resource_exhausted(text),
+            PullFailure::TooMany(_) | PullFailure::TooManyOfRegistry(_) => {
+                Status::resource_exhausted(text)
+            }
             _ => Status::unknown(text),
         },
         Error::Image(StoreError::MissingLayer(_)) => Status::not_found(text),

@@ -33,6 +33,11 @@ impl Shares {
         }
     }
 
+    /// `each` for an owner, and any number together.
+    pub fn of_each(each: usize) -> Self {
+        Self::new(each, Semaphore::MAX_PERMITS)
+    }
+
     /// Waits for one of the owner's own places first: who waits for that takes none of all.
     pub async fn take(&self, owner: &str) -> Share {
         let own = self.own(owner).acquire_owned().await.ok();

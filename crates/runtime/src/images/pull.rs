@@ -27,9 +27,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use knarr_tasks::Shares;
+use knarr_tasks::{Full, Quota, Shares};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use auth::Credentials;
@@ -41,6 +40,8 @@ use crate::registries::Registries;
 
 /// Images that are pulled at a time. Another is refused.
 const MAX_PULLS: usize = 128;
+/// Of those, from one registry: one that keeps its pulls waiting is in nobody's way.
+const MAX_PULLS_OF_REGISTRY: usize = 64;
 /// Layers fetched at a time, of one image.
 const MAX_LAYERS_AT_A_TIME: usize = 3;
 /// Manifests, configurations and layers that are read at a time, of all images: each takes a thread, and the memory of a
@@ -69,6 +70,7 @@ impl Default for Timeouts {
 
 type Outcome = Result<String, Arc<PullError>>;
 type Key = (String, Credentials);
+type Pulls = Mutex<HashMap<Key, Shared<BoxFuture<'static, Outcome>>>>;
 
 /// Pulls into a store.
 #[derive(Clone)]
@@ -76,10 +78,19 @@ pub struct Puller {
     images: Arc<ImageStore>,
     registries: Arc<Registries>,
     timeouts: Timeouts,
-    places: Arc<Semaphore>,
+    places: Quota,
     shares: Arc<Shares>,
-    running: Arc<Mutex<HashMap<Key, Shared<BoxFuture<'static, Outcome>>>>>,
+    running: Arc<Pulls>,
     tasks: TaskTracker,
+}
+
+/// A pull that is found by those who want the same, until this is dropped.
+struct Running<'p>(&'p Pulls, &'p Key);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.lock().remove(self.1);
+    }
 }
 
 impl Puller {
@@ -94,7 +105,7 @@ impl Puller {
             images,
             registries: Arc::new(registries),
             timeouts,
-            places: Arc::new(Semaphore::new(MAX_PULLS)),
+            places: Quota::new(MAX_PULLS_OF_REGISTRY, MAX_PULLS),
             shares: Arc::new(Shares::new(MAX_READING_OF_REGISTRY, MAX_READING)),
             running: Arc::default(),
             tasks,
@@ -128,6 +139,8 @@ impl Puller {
         let this = self.clone();
         let name = key.0.clone();
         let task = self.tasks.spawn(async move {
+            // Also where it panics: what has failed must not be what is found by who asks next.
+            let _running = Running(&this.running, &key);
             let started = std::time::Instant::now();
             let outcome = this.fetch(&reference, &key.1).await.map_err(|failure| {
                 Arc::new(PullError {
@@ -135,7 +148,6 @@ impl Puller {
                     failure,
                 })
             });
-            this.running.lock().remove(&key);
             match &outcome {
                 Ok(id) => {
                     let seconds = started.elapsed().as_secs_f64();
@@ -162,8 +174,11 @@ impl Puller {
         reference: &Reference,
         credentials: &Credentials,
     ) -> Result<String, PullFailure> {
-        let place = self.places.try_acquire();
-        let _place = place.map_err(|_| PullFailure::TooMany(MAX_PULLS))?;
+        let place = self.places.take(&reference.registry);
+        let _place = place.map_err(|full| match full {
+            Full::Owner(count) => PullFailure::TooManyOfRegistry(count),
+            Full::All(count) => PullFailure::TooMany(count),
+        })?;
         let pull = Pull::new(
             &self.images,
             reference,

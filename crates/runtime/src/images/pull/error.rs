@@ -58,6 +58,8 @@ pub enum PullFailure {
     Client(String),
     #[error("{0} images are being pulled")]
     TooMany(usize),
+    #[error("{0} images of this registry are being pulled")]
+    TooManyOfRegistry(usize),
     #[error("the pull was ended: {0}")]
     Ended(String),
 }
