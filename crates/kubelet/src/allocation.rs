@@ -16,12 +16,12 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::{
-    context,
+    context, disk,
     resources::{self, PodLimits, Qos},
     worker::admission::{self, Admitted, Rejection, Room, Share},
 };
@@ -176,14 +176,14 @@ impl Allocations {
 
     /// The pod with what it was promised in place of what it asks for.
     pub(crate) fn promised(&self, pod: &Arc<Pod>) -> Arc<Pod> {
-        match self.state.lock().records.get(context::uid(pod)) {
+        match self.lock().records.get(context::uid(pod)) {
             Some(record) => with(pod, &record.promised),
             None => pod.clone(),
         }
     }
 
     pub(crate) fn record(&self, uid: &str) -> Option<Record> {
-        self.state.lock().records.get(uid).cloned()
+        self.lock().records.get(uid).cloned()
     }
 
     /// Lets a pod in that has not been, unless `check` turns it away, and promises it what it asks for unless it has been promised
@@ -195,7 +195,7 @@ impl Allocations {
         check: impl FnOnce(&Admitted) -> Result<(), Rejection>,
     ) -> Result<(), Rejection> {
         let uid = context::uid(pod);
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.admitted.contains_key(uid) {
             return Ok(());
         }
@@ -219,7 +219,7 @@ impl Allocations {
         since: Option<Timestamp>,
     ) -> Answer {
         let uid = context::uid(pod);
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         let news = state.news.iter().position(|known| known == uid);
         let news = news.map(|at| state.news.swap_remove(at)).is_some();
         let mut waiting = state.waiting.iter();
@@ -261,7 +261,7 @@ impl Allocations {
     }
 
     fn change(&self, uid: &str, change: impl FnOnce(&mut Record)) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if let Some(record) = state.records.get_mut(uid) {
             let before = record.clone();
             change(record);
@@ -274,7 +274,7 @@ impl Allocations {
     /// Containers of the pod have been given what it was promised: room that they had beyond it is free.
     pub(crate) fn settle(&self, pod: &Arc<Pod>) {
         let uid = context::uid(pod);
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if !state.admitted.contains_key(uid) {
             return;
         }
@@ -289,7 +289,7 @@ impl Allocations {
 
     /// Nothing of the pod takes room any more.
     pub(crate) fn release(&self, uid: &str) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.admitted.remove(uid);
         if let Some(record) = state.records.get_mut(uid) {
             (record.cpu_milli, record.memory_bytes) = (0, 0);
@@ -303,7 +303,7 @@ impl Allocations {
     /// The pod is gone.
     pub(crate) fn forget(&self, uid: &str) {
         self.release(uid);
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.records.remove(uid);
         state.news.retain(|known| known != uid);
     }
@@ -354,11 +354,19 @@ impl Allocations {
         Ok(())
     }
 
+    /// Whoever has it may be writing.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        let free = self.state.try_lock();
+        free.unwrap_or_else(|| disk::waiting(|| self.state.lock()))
+    }
+
     fn write(&self, uid: &str, record: &Record) {
         let directory = self.pods_dir.join(uid);
-        let written = std::fs::create_dir_all(&directory)
-            .and_then(|()| serde_json::to_vec(record).map_err(std::io::Error::other))
-            .and_then(|bytes| knarr_host::write_atomically(&directory.join(FILE), &bytes));
+        let written = disk::waiting(|| {
+            std::fs::create_dir_all(&directory)?;
+            let bytes = serde_json::to_vec(record)?;
+            knarr_host::write_atomically(&directory.join(FILE), &bytes)
+        });
         if let Err(error) = written {
             tracing::warn!(%error, uid, "cannot keep what a pod was promised");
         }

@@ -19,6 +19,7 @@ mod backoff;
 mod cgroup;
 mod config;
 mod context;
+mod disk;
 mod dns;
 mod downward;
 mod env;

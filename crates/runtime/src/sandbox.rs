@@ -197,13 +197,14 @@ impl Inner {
                 .attach_network(&sandbox.record, &netns)
                 .instrument(tracing::debug_span!("cni"))
                 .await?;
-            crate::files::write_json(
-                &sandbox.directory.join(NETWORK_FILE),
-                &NetworkRecord {
+            let (file, record) = (
+                sandbox.directory.join(NETWORK_FILE),
+                NetworkRecord {
                     addresses: addresses.clone(),
                 },
-            )
-            .map_err(Error::io("record the network"))?;
+            );
+            let writing = move || crate::files::write_json(&file, &record);
+            blocking("record the network", writing).await?;
             sandbox.status.lock().addresses = addresses;
         }
         Ok(())
@@ -336,8 +337,9 @@ impl Inner {
             std::mem::take(&mut status.ready)
         };
         self.dismantle(sandbox).await?;
-        crate::files::write_atomically(&sandbox.directory.join(STOPPED_FILE), b"")
-            .map_err(Error::io("record the stop"))?;
+        let file = sandbox.directory.join(STOPPED_FILE);
+        let writing = move || crate::files::write_atomically(&file, b"");
+        blocking("record the stop", writing).await?;
         if was_ready {
             self.publish_sandbox(sandbox, ContainerEventType::ContainerStoppedEvent);
         }

@@ -60,7 +60,10 @@ impl Shim {
 
     /// Writes the description and starts the program. The child is to be waited for.
     pub async fn spawn(directory: PathBuf, spec: &SandboxSpec) -> Result<(Self, Child), ShimError> {
-        files::write_json(&directory.join(SANDBOX_SPEC_FILE), spec).map_err(ShimError::Spawn)?;
+        let (file, described) = (directory.join(SANDBOX_SPEC_FILE), spec.clone());
+        let writing = tokio::task::spawn_blocking(move || files::write_json(&file, &described));
+        let written = writing.await.map_err(io::Error::other).flatten();
+        written.map_err(ShimError::Spawn)?;
         let program = program::path().map_err(ShimError::Spawn)?;
         let mut child = Command::new(program)
             .arg0("knarr-shim")

@@ -88,7 +88,7 @@ pub(crate) async fn config(
             context::uid(pod),
         )
         .join(&container.name);
-    fs::create_dir_all(&log_dir).map_err(Error::new)?;
+    off_thread(move || fs::create_dir_all(log_dir)).await?;
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
             name: container.name.clone(),

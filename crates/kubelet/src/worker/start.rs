@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     context::{self, Shared},
-    ephemeral,
+    disk, ephemeral,
     events::{NORMAL, WARNING},
     image,
     logs::Log,
@@ -199,7 +199,8 @@ impl Sequence {
             .map_err(|error| format!("cannot make the pod's cgroup: {error}"))?;
         ctx.allocations.give_cgroup(uid, resources::pod_limits(pod));
         let config = sandbox::config(ctx, pod, attempt);
-        std::fs::create_dir_all(&config.log_directory).map_err(|error| error.to_string())?;
+        disk::waiting(|| std::fs::create_dir_all(&config.log_directory))
+            .map_err(|error| error.to_string())?;
         let request = v1::RunPodSandboxRequest {
             config: Some(config),
             runtime_handler: handler,

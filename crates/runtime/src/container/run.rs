@@ -89,18 +89,21 @@ impl Inner {
                 if let Err(error) = blocking("kill what a start has left", killing).await {
                     tracing::warn!(container = container.record.id, %error, "cannot clean up after a failed start");
                 }
-                self.start_failed(container, &knarr_shim::chain(&error));
+                self.start_failed(container, &knarr_shim::chain(&error))
+                    .await;
                 Err(error.into())
             }
         }
     }
 
-    fn start_failed(&self, container: &Arc<Container>, message: &str) {
+    async fn start_failed(&self, container: &Arc<Container>, message: &str) {
         let failure = FailureRecord {
             at: files::now(),
             message: message.to_owned(),
         };
-        if let Err(error) = files::write_json(&container.directory.join(FAILURE_FILE), &failure) {
+        let (file, record) = (container.directory.join(FAILURE_FILE), failure.clone());
+        let writing = move || files::write_json(&file, &record);
+        if let Err(error) = blocking("record a failed start", writing).await {
             tracing::warn!(container = container.record.id, %error, "cannot record a failed start");
         }
         fail(container, &failure);
@@ -167,7 +170,9 @@ impl Inner {
                 finished_at: files::now(),
                 oom_killed: false,
             };
-            if let Err(error) = files::write_json(&path, &exit) {
+            let (file, record) = (path, exit.clone());
+            let writing = move || files::write_json(&file, &record);
+            if let Err(error) = blocking("record an end", writing).await {
                 tracing::warn!(container = container.record.id, %error, "cannot record a container's end");
             }
             if container.end(&exit, "Unknown", "the process that held the container died") {
