@@ -9,6 +9,7 @@ mod graph;
 mod monitors;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use knarr_client::{WorkQueue, errors};
@@ -20,6 +21,7 @@ use kube::api::{
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 use crate::deletion;
 use crate::gone::Gone;
@@ -28,6 +30,9 @@ use crate::runner::{Context, Error, Reconciler, Synced};
 use graph::{FOREGROUND, Graph, Metadata, Node, ORPHAN, OwnerState, Uid, Work};
 
 const WORKERS: usize = 8;
+/// Longest look at one object, which takes a few requests: objects of an aggregated server that does not answer must not hold up the
+/// collection of all others. They are tried again, later each time.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct GarbageCollector {
     client: kube::Client,
@@ -469,7 +474,11 @@ impl Reconciler for GarbageCollector {
 
     async fn reconcile(&self, work: &Work) -> Result<(), Error> {
         match work {
-            Work::Delete(uid) => self.attempt_delete(uid).await,
+            Work::Delete(uid) => timeout(DELETE_TIMEOUT, self.attempt_delete(uid))
+                .await
+                .unwrap_or(Err(Error::Again(
+                    "no answer of who serves it or its owners",
+                ))),
             Work::Orphan(uid) => self.attempt_orphan(uid).await,
         }
     }

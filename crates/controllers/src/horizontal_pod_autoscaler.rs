@@ -40,6 +40,8 @@ use crate::runner::{Context, Error, Key, Reconciler, synced};
 const WORKERS: usize = 5;
 /// How often an autoscaler is looked at.
 const PERIOD: Duration = Duration::from_secs(15);
+/// Metrics of one autoscaler. Each is a request and perhaps an event at every look, and thousands fit into an object.
+const MAX_METRICS: usize = 64;
 const TOLERANCE: f64 = 0.1;
 /// How often a change of the scale is tried when others change the target too.
 const SCALE_ATTEMPTS: usize = 5;
@@ -136,6 +138,12 @@ struct Pass<'a> {
     about: ObjectReference,
     draft: Draft,
     now: Timestamp,
+}
+
+/// Why none of the metrics is looked at.
+fn too_many(spec: &HorizontalPodAutoscalerSpec) -> Option<String> {
+    let count = spec.metrics.as_ref().map_or(0, Vec::len);
+    (count > MAX_METRICS).then(|| format!("{count} metrics are more than {MAX_METRICS}"))
 }
 
 /// What metrics ask for together.
@@ -275,6 +283,12 @@ impl Pass<'_> {
         current: i32,
         statuses: &mut Vec<MetricStatus>,
     ) -> Result<Asked, String> {
+        if let Some(why) = too_many(spec) {
+            self.event(WARNING, "TooManyMetrics", &*why);
+            self.draft
+                .set(SCALING_ACTIVE, false, "TooManyMetrics", &why);
+            return Err(why);
+        }
         let of_scale = scale.status.as_ref();
         let text = of_scale
             .and_then(|s| s.selector.as_deref())
@@ -469,5 +483,23 @@ async fn put_scale(
         attempt += 1;
         let latest = api.get_scale(&name).await;
         scale = latest.map_err(|error| errors::message(&error))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::autoscaling::v2::MetricSpec;
+
+    use super::*;
+
+    #[test]
+    fn thousands_of_metrics_are_not_looked_at() {
+        let of = |count| HorizontalPodAutoscalerSpec {
+            metrics: Some(vec![MetricSpec::default(); count]),
+            ..HorizontalPodAutoscalerSpec::default()
+        };
+        assert_eq!(too_many(&of(MAX_METRICS)), None);
+        let why = too_many(&of(12_000));
+        assert_eq!(why.as_deref(), Some("12000 metrics are more than 64"));
     }
 }

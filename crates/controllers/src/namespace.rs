@@ -16,12 +16,16 @@ use kube::Api;
 use kube::api::{DeleteParams, DynamicObject, ListParams, PostParams};
 use kube::discovery::verbs;
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use crate::deletion;
 use crate::resources::{self, ServedResource};
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
-const WORKERS: usize = 4;
+/// As many as upstream's.
+const WORKERS: usize = 10;
+/// Longest look at one resource: an aggregated server that does not answer must not hold up the ends of other namespaces.
+const RESOURCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The finalizer in `spec.finalizers` that this controller removes.
 const FINALIZER: &str = "kubernetes";
 /// First and longest delay between looks at remaining content.
@@ -203,23 +207,28 @@ impl NamespaceController {
         for resources in [pods, others] {
             let deletions = resources
                 .iter()
-                .map(|resource| self.delete_all(namespace, resource));
+                .map(|resource| timeout(RESOURCE_TIMEOUT, self.delete_all(namespace, resource)));
             for (resource, result) in resources
                 .iter()
                 .zip(futures::future::join_all(deletions).await)
             {
                 match result {
-                    Ok(left) if left.is_empty() => {}
-                    Ok(left) => {
+                    Ok(Ok(left)) if left.is_empty() => {}
+                    Ok(Ok(left)) => {
                         remains.objects.insert(resource.dotted(), left.len());
                         for finalizer in left.into_iter().flatten() {
                             *remains.finalizers.entry(finalizer).or_default() += 1;
                         }
                     }
-                    Err(error) => remains.errors.push(format!(
+                    Ok(Err(error)) => remains.errors.push(format!(
                         "{}: {}",
                         resource.dotted(),
                         errors::message(&error)
+                    )),
+                    Err(_) => remains.errors.push(format!(
+                        "{}: no answer in {} s",
+                        resource.dotted(),
+                        RESOURCE_TIMEOUT.as_secs()
                     )),
                 }
             }

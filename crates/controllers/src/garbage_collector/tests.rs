@@ -107,3 +107,19 @@ async fn an_object_that_gets_an_owner_meanwhile_is_not_deleted() {
     assert!(collected.is_err_and(|error| error.is_race()));
     assert!(server.is_idle(), "nothing more was asked");
 }
+
+/// Eight of those would hold every worker for as long as the server takes.
+#[tokio::test(start_paused = true)]
+async fn an_object_whose_server_does_not_answer_is_left_for_later() {
+    let (collector, mut server, resource) = collector();
+    collector.seen(&resource, &object(meta("child", "1", &["owner"])));
+    let work = Work::Delete("uid-owner".into());
+    let serving = async {
+        let _unanswered = server.next().await;
+        server.next().await
+    };
+    tokio::select! {
+        looked = collector.reconcile(&work) => assert!(matches!(looked, Err(Error::Again(_)))),
+        _ = serving => panic!("another request"),
+    }
+}

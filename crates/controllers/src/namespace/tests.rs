@@ -1,4 +1,6 @@
 use expect_test::{Expect, expect};
+use knarr_client::fake;
+use serde_json::json;
 
 use super::*;
 use crate::fixtures::now;
@@ -67,4 +69,46 @@ fn remaining_objects_finalizers_and_errors() {
         before,
         "nothing has changed, nothing is written"
     );
+}
+
+/// Its own namespace waits for it, others do not.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_ends_no_round() {
+    let (client, mut server) = fake::client();
+    let controller = NamespaceController {
+        client,
+        namespaces: Informer::new(),
+        rechecks: Mutex::default(),
+        queue: WorkQueue::new(),
+    };
+    let resource = json!({
+        "resource": "tables", "singularResource": "table", "scope": "Namespaced", "verbs": ["delete", "list"],
+        "responseKind": {"group": "example.com", "version": "v1", "kind": "Table"},
+    });
+    let group = json!({
+        "metadata": {"name": "example.com"}, "versions": [{"version": "v1", "resources": [resource]}],
+    });
+    let serving = async {
+        let mut waiting = Vec::new();
+        loop {
+            let request = server.next().await;
+            let groups = match &*request.uri {
+                "/apis" => json!([group]),
+                "/api" => json!([]),
+                _ => {
+                    waiting.push(request);
+                    continue;
+                }
+            };
+            let list = json!({
+                "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": groups,
+            });
+            request.answer(200, &list);
+        }
+    };
+    let remains = tokio::select! {
+        remains = controller.delete_content("a") => remains,
+        () = serving => unreachable!("it serves for good"),
+    };
+    assert_eq!(remains.errors, ["tables.example.com: no answer in 10 s"]);
 }
