@@ -17,6 +17,7 @@ pub mod pull;
 pub mod reference;
 mod room;
 mod store;
+mod usage;
 pub mod user;
 
 pub use archive::ImportError;

@@ -143,19 +143,14 @@ impl ImageService for ImageApi {
 
     async fn image_fs_info(&self, _: Request<ImageFsInfoRequest>) -> Reply<ImageFsInfoResponse> {
         let (images, containers) = (self.inner.layout.images(), self.inner.layout.containers());
-        let used: u64 = self
-            .inner
-            .images
-            .list()
-            .iter()
-            .map(|image| image.size)
-            .sum();
+        let store = self.inner.images.clone();
         let writable: Vec<_> = self.inner.containers.lock().values().cloned().collect();
-        let usages = tokio::task::spawn_blocking(move || {
-            writable
+        let (used, usages) = tokio::task::spawn_blocking(move || {
+            let usages = writable
                 .iter()
                 .map(|container| container.written.usage(&container.snapshot().upper()))
-                .collect::<Vec<_>>()
+                .collect::<Vec<_>>();
+            (store.used_bytes(), usages)
         })
         .await
         .map_err(|error| Status::internal(error.to_string()))?;

@@ -112,8 +112,8 @@ pub struct ImageStore {
 
 /// Beside an unpacked layer that is on the disk.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct LayerRecord {
-    size: u64,
+pub(super) struct LayerRecord {
+    pub(super) size: u64,
     /// Directories that its archive only implies.
     #[serde(default)]
     implied: Vec<String>,
@@ -200,7 +200,7 @@ impl ImageStore {
         matches!(self.recorded_layer(diff_id), Ok(Some(_)))
     }
 
-    fn recorded_layer(&self, diff_id: &str) -> Result<Option<LayerRecord>, StoreError> {
+    pub(super) fn recorded_layer(&self, diff_id: &str) -> Result<Option<LayerRecord>, StoreError> {
         let fresh = self.unrecorded.lock().get(layer_name(diff_id)?).cloned();
         match fresh {
             Some(record) => Ok(Some(record)),
