@@ -29,6 +29,7 @@ const MEMBERSHIP_STOP: Duration = Duration::from_secs(1);
 pub fn run(flags: Box<Agent>) -> Result<()> {
     let mut flags = *flags;
     flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
+    flags.node.make_paths_absolute()?;
     let mut leash = Leash::of_environment();
     preflight::check_agent(&flags, leash.is_some())?;
     let daemon = Daemon {

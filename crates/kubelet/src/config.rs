@@ -4,6 +4,8 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use tokio::sync::Notify;
 
+use crate::sources::ManifestUrl;
+
 /// Port of the node server that the API server dials.
 pub const DEFAULT_PORT: u16 = 10_250;
 /// Upstream's limit of pods a node.
@@ -42,6 +44,10 @@ pub struct Config {
     pub resolv_conf: PathBuf,
     /// Sysctls besides the safe ones that pods may set, by name or by pattern (`net.core.*`).
     pub allowed_unsafe_sysctls: Vec<String>,
+    /// Directory of static pods' manifests, or one of them.
+    pub manifest_path: Option<PathBuf>,
+    /// Where static pods are asked for.
+    pub manifest_url: Option<ManifestUrl>,
     /// Rung by whoever writes the pod network's configuration: CRI has no event that says that the network is ready, and
     /// a node is not before it is.
     pub network_configured: Arc<Notify>,
@@ -66,6 +72,8 @@ impl Default for Config {
             node_labels: std::collections::BTreeMap::new(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             allowed_unsafe_sysctls: Vec::new(),
+            manifest_path: None,
+            manifest_url: None,
             network_configured: Arc::default(),
         }
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::Informer;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::{
     allocation::Allocations,
@@ -16,6 +18,7 @@ use crate::{
     observed::Observed,
     resources,
     runtime::Runtime,
+    sources::Statics,
     volume::{certificate::Certificates, token::Tokens},
 };
 
@@ -31,8 +34,12 @@ pub(crate) struct Context {
     pub services: Informer<Service>,
     /// Holds just our own Node.
     pub node: Informer<Node>,
-    /// Pods of this node.
+    /// Pods of this node as the API has them, mirrors of static pods among them; [`crate::pods::list`] has what runs.
     pub pods: Informer<Pod>,
+    /// Pods of other sources.
+    pub statics: Mutex<Statics>,
+    /// Rung when mirrors may have to be made or removed.
+    pub mirrors_changed: Notify,
     pub events: Events,
     pub images: Images,
     pub cgroups: Cgroups,

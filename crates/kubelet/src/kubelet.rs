@@ -7,7 +7,9 @@ use knarr_client::{InformerScope, Informers, events::Recorder};
 use knarr_cri::{tonic, v1};
 use knarr_host::sysctl::{self, Allowlist};
 use knarr_tasks::Tasks;
+use parking_lot::Mutex;
 use rustls::server::ResolvesServerCert;
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -17,13 +19,14 @@ use crate::{
     context::{Context, Shared},
     events::Events,
     image::Images,
-    logs, node,
+    logs, mirror, node,
     objects::Objects,
     observed::Observed,
     pods::Pods,
     probe::Http,
     runtime::{Features, Runtime},
     server::{self, Server},
+    sources,
     volume::{certificate::Certificates, token::Tokens},
 };
 
@@ -164,18 +167,7 @@ impl Kubelet {
             "the runtime's events",
             ctx.observed.clone().follow(stream, token.child_token()),
         );
-        let ready = async {
-            tokio::join!(ctx.pods.synced(), ctx.services.synced());
-        };
-        if token.run_until_cancelled(ready).await.is_some() {
-            let pods = Pods::new(ctx.clone(), tracker.clone(), token.child_token());
-            pods.follow();
-            let sweeper = pods.clone();
-            let sweep_token = token.child_token();
-            tracker.spawn(async move {
-                sweep_token.run_until_cancelled(sweeper.sweep()).await;
-            });
-        }
+        follow(&ctx, &tracker, &loops, &token).await;
         token.cancelled().await;
         tracker.close();
         let ended = async {
@@ -186,6 +178,30 @@ impl Kubelet {
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
             tracing::warn!("the kubelet's tasks did not end in time");
         }
+    }
+}
+
+/// Starts with the pods: those of files and URLs at once, the API's when it has listed them.
+async fn follow(ctx: &Shared, tracker: &TaskTracker, loops: &Tasks, token: &CancellationToken) {
+    let pods = Pods::new(ctx.clone(), tracker.clone(), token.child_token());
+    pods.follow_mirrors();
+    loops.keep(
+        "the sources of static pods",
+        sources::run(pods.clone(), token.child_token()),
+    );
+    loops.keep(
+        "the mirrors of static pods",
+        mirror::run(ctx.clone(), token.child_token()),
+    );
+    let ready = async {
+        tokio::join!(ctx.pods.synced(), ctx.services.synced());
+    };
+    if token.run_until_cancelled(ready).await.is_some() {
+        pods.follow();
+        let sweep_token = token.child_token();
+        tracker.spawn(async move {
+            sweep_token.run_until_cancelled(pods.sweep()).await;
+        });
     }
 }
 
@@ -213,6 +229,8 @@ fn context(
         machine,
         pods: informers.informer_with::<Pod>(of_field(format!("spec.nodeName={name}"))),
         node: informers.informer_with::<Node>(of_field(format!("metadata.name={name}"))),
+        statics: Mutex::default(),
+        mirrors_changed: Notify::new(),
         services: informers.informer::<Service>(),
         objects: Objects::new(client.clone(), &name, tracker.clone(), token.clone()),
         images: Images::new(runtime.clone(), events.clone()),

@@ -1,6 +1,6 @@
 //! The kubelet: runs the pods that are bound to its node.
 //!
-//! Data flows in a circle. An informer brings the pods of this node; each has a [worker](worker) that compares what
+//! Data flows in a circle. An informer and, beside it, [`sources`] of static pods bring the pods of this node; each has a [worker](worker) that compares what
 //! the pod wants with what the runtime holds ([`observed`], fed by the runtime's event stream) and plans the next
 //! operations as a pure function; tasks carry them out over CRI; what they and the probes bring about wakes the worker
 //! again, which writes the resulting status when it differs from what the API holds. Nothing polls but the
@@ -31,6 +31,7 @@ mod kubelet;
 mod labels;
 pub mod local_path;
 pub mod logs;
+mod mirror;
 mod node;
 mod objects;
 mod observed;
@@ -40,6 +41,7 @@ mod resources;
 mod runtime;
 mod security;
 mod server;
+mod sources;
 mod stats;
 mod status;
 mod termination;
@@ -51,3 +53,4 @@ mod worker;
 pub use config::{Config, DEFAULT_MAX_PODS, DEFAULT_PORT};
 pub use kubelet::{Error, Kubelet};
 pub use labels::OWNER_LABEL;
+pub use sources::ManifestUrl;

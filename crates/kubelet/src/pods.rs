@@ -1,6 +1,10 @@
 //! The pods of this node: a worker for each, and nothing for those that are gone.
 
-use std::{collections::HashMap, collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::{Event, Object};
@@ -9,9 +13,14 @@ use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    config::Config,
     context::{self, Shared},
+    mirror::is_mirror,
+    sources::{self, Source, key},
     worker::{Update, Worker, finish, kill},
 };
+
+mod statics;
 
 /// Grace in seconds of containers whose pod nobody knows: upstream's minimum.
 const ORPHAN_GRACE_SECONDS: i64 = 2;
@@ -23,6 +32,8 @@ pub(crate) struct Pods {
     workers: Arc<Mutex<HashMap<String, watch::Sender<Update>>>>,
     tracker: TaskTracker,
     token: CancellationToken,
+    /// Sources that have been read.
+    read: Arc<watch::Sender<BTreeSet<Source>>>,
 }
 
 impl Pods {
@@ -32,10 +43,15 @@ impl Pods {
             workers: Arc::default(),
             tracker,
             token,
+            read: Arc::new(watch::Sender::new(BTreeSet::new())),
         }
     }
 
-    /// Follows the informer from now on.
+    pub(crate) fn config(&self) -> &Config {
+        &self.ctx.config
+    }
+
+    /// Follows the API's pods from now on.
     pub(crate) fn follow(&self) {
         let pods = self.clone();
         self.ctx.pods.on_event(move |event| match event {
@@ -52,40 +68,51 @@ impl Pods {
     }
 
     fn dispatch(&self, pod: Arc<Pod>, gone: bool) {
-        let uid = context::uid(&pod).to_owned();
+        // What it shows comes from elsewhere.
+        if is_mirror(&pod) {
+            return;
+        }
         if gone {
             // The scheduler gives its room away at once: who is told of next must find it.
-            self.ctx.allocations.release(&uid);
+            self.ctx.allocations.release(context::uid(&pod));
         }
-        let update = Update { pod, gone };
+        self.deliver(Update::new(pod, gone));
+    }
+
+    /// Brings the pod's worker its news; there is one from now on, unless the pod is gone.
+    fn deliver(&self, update: Update) {
+        let uid = context::uid(&update.pod).to_owned();
         let mut workers = self.workers.lock();
         if let Some(worker) = workers.get(&uid) {
             worker.send_replace(update);
             return;
         }
         // What is gone and has no worker is an orphan at most; those are swept at start.
-        if gone || self.token.is_cancelled() {
+        if update.gone || self.token.is_cancelled() {
             return;
         }
         let (sender, receiver) = watch::channel(update);
         workers.insert(uid.clone(), sender);
         let worker = Worker::new(self.ctx.clone(), receiver);
-        let (all, token) = (self.workers.clone(), self.token.clone());
+        let (pods, token) = (self.clone(), self.token.clone());
         self.tracker.spawn(async move {
             worker.run(token).await;
-            all.lock().remove(&uid);
+            pods.workers.lock().remove(&uid);
+            pods.ended(&uid);
         });
     }
 
-    /// Removes what is left of pods that the API does not know. Both lists must be complete.
+    /// Removes what is left of pods that no source knows. The list of the API's pods and that of what runs must be complete.
     pub(crate) async fn sweep(&self) {
-        let known: HashSet<String> = self
+        self.sources_read().await;
+        let mut known: HashSet<String> = self
             .ctx
             .pods
             .list()
             .iter()
             .map(|pod| context::uid(pod).to_owned())
             .collect();
+        known.extend(self.ctx.statics.lock().uids());
         for uid in self
             .ctx
             .observed
@@ -111,14 +138,8 @@ impl Pods {
             let orphan = name
                 .rsplit_once('_')
                 .is_some_and(|(_, uid)| !known.contains(uid));
-            if !orphan {
-                continue;
-            }
-            let path = logs.join(&name);
-            let removing = tokio::task::spawn_blocking(move || knarr_host::remove(&path));
-            let removed = removing.await.map_err(std::io::Error::other);
-            if let Err(error) = removed.and_then(|removed| removed) {
-                tracing::warn!(%error, name, "cannot remove an orphaned pod's logs");
+            if orphan {
+                remove_logs(logs.join(&name)).await;
             }
         }
     }
@@ -144,6 +165,15 @@ impl Pods {
     }
 }
 
+async fn remove_logs(path: PathBuf) {
+    let shown = path.display().to_string();
+    let removing = tokio::task::spawn_blocking(move || knarr_host::remove(&path));
+    let removed = removing.await.map_err(std::io::Error::other);
+    if let Err(error) = removed.and_then(|removed| removed) {
+        tracing::warn!(%error, path = shown, "cannot remove an orphaned pod's logs");
+    }
+}
+
 fn names(dir: &std::path::Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries
@@ -153,8 +183,29 @@ fn names(dir: &std::path::Path) -> Vec<String> {
 
 /// The pod with that name, if it is of this node.
 pub(crate) fn find(ctx: &context::Context, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+    if let Some(own) = ctx.statics.lock().get(namespace, name) {
+        return Some(own);
+    }
     let pod = ctx.pods.get(namespace, name)?;
-    (Object::name(pod.as_ref()) == name).then_some(pod)
+    (Object::name(pod.as_ref()) == name && !is_mirror(&pod)).then_some(pod)
+}
+
+/// The pods of this node, of all sources. Static pods have the status that their mirrors show.
+pub(crate) fn list(ctx: &context::Context) -> Vec<Arc<Pod>> {
+    let (mirrors, mut pods): (Vec<_>, Vec<_>) =
+        ctx.pods.list().into_iter().partition(|pod| is_mirror(pod));
+    let statics = ctx.statics.lock().list();
+    let shown = statics.into_iter().map(|pod| {
+        let key = key(&pod);
+        let Some(mirror) = mirrors.iter().find(|mirror| sources::key(mirror) == key) else {
+            return pod;
+        };
+        let mut pod = Pod::clone(&pod);
+        pod.status.clone_from(&mirror.status);
+        Arc::new(pod)
+    });
+    pods.extend(shown);
+    pods
 }
 
 #[cfg(test)]

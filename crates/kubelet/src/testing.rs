@@ -58,6 +58,8 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
         machine,
         pods: Informer::new(),
         node: Informer::new(),
+        statics: parking_lot::Mutex::default(),
+        mirrors_changed: tokio::sync::Notify::new(),
         services: Informer::new(),
         objects: Objects::new(
             client.clone(),

@@ -36,6 +36,7 @@ use crate::{
 
 mod active;
 pub(crate) mod admission;
+mod adopt;
 mod container;
 pub(crate) mod finish;
 pub(crate) mod hooks;
@@ -46,19 +47,14 @@ pub(crate) mod plan;
 pub(crate) mod resize;
 mod sandbox;
 pub(crate) mod start;
+mod update;
 
+use adopt::{adopt_backoff, adopt_health};
 use memory::WorkerState;
+pub(crate) use update::Update;
 
 /// A failed write, stop or clean-up is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// What the API says of the pod.
-#[derive(Clone)]
-pub(crate) struct Update {
-    pub pod: Arc<Pod>,
-    /// The object is gone; `pod` is its last version.
-    pub gone: bool,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -119,6 +115,8 @@ pub(crate) struct Worker {
     written: Option<Box<Pod>>,
     /// The API has no such pod.
     lost: bool,
+    /// Uid of a mirror that the API does not have any more.
+    lost_mirror: Option<String>,
     /// The API has the status as it is.
     reported: bool,
     /// Last words by id of containers that have ended.
@@ -168,6 +166,7 @@ impl Worker {
             verdict: None,
             written: None,
             lost: false,
+            lost_mirror: None,
             reported: false,
             messages: HashMap::new(),
             reading: HashSet::new(),
@@ -272,7 +271,7 @@ impl Worker {
                         Ok(())
                     }
                     Written::Gone => {
-                        self.lost = true;
+                        self.lose();
                         Ok(())
                     }
                     Written::Failed(error) => Err(format!("cannot write the status: {error}")),
@@ -318,6 +317,14 @@ impl Worker {
             tracing::warn!(pod, error, stage = ?self.stage, "a pod operation failed, it is tried again");
             self.retry_at = Some(Instant::now() + RETRY);
         }
+    }
+
+    /// The API has no such object. What it bore the status of goes with it only if it was the same.
+    fn lose(&mut self) {
+        let update = self.input.borrow();
+        self.lost = update.is_own();
+        let object = update.object.as_deref().filter(|_| !self.lost);
+        self.lost_mirror = object.map(|object| context::uid(object).to_owned());
     }
 
     /// Whether a failure is to be waited out.
@@ -393,7 +400,7 @@ impl Worker {
     }
 
     /// The newest status the API is known to hold.
-    fn base(&self, pod: &Pod) -> PodStatus {
+    fn base(&self, object: &Pod) -> PodStatus {
         let version = |pod: &Pod| -> u64 {
             pod.metadata
                 .resource_version
@@ -402,25 +409,28 @@ impl Worker {
                 .unwrap_or(0)
         };
         let newest = match &self.written {
-            Some(written) if version(written) > version(pod) => written,
-            _ => pod,
+            Some(written) if written.metadata.uid != object.metadata.uid => object,
+            Some(written) if version(written) > version(object) => written,
+            _ => object,
         };
         newest.status.clone().unwrap_or_default()
     }
 
     /// Starts a write of the status when it has changed.
     fn publish(&mut self, update: &Update, view: &View) {
-        if self.writing || update.gone || self.lost {
-            self.reported = update.gone || self.lost;
+        let lost = |object: &&Arc<Pod>| self.lost_mirror.as_deref() == Some(context::uid(object));
+        let object = update.object.as_ref().filter(|object| !lost(object));
+        let Some(object) = object.filter(|_| !self.writing && !update.gone && !self.lost) else {
+            self.reported = !self.writing || update.gone || self.lost;
             return;
-        }
+        };
         // What the API is told of an end once stays.
         if self.unread(view).next().is_some() {
             self.reported = false;
             return;
         }
         let pod = &update.pod;
-        let base = self.base(pod);
+        let base = self.base(object);
         let record = self.ctx.allocations.record(&self.uid).unwrap_or_default();
         let status = self.state.read(|memory| {
             status::make(&status::Input {
@@ -446,9 +456,9 @@ impl Worker {
             return;
         }
         self.writing = true;
-        let (client, pod) = (self.ctx.client.clone(), pod.clone());
+        let (client, object) = (self.ctx.client.clone(), object.clone());
         self.tasks
-            .spawn(async move { Done::Written(writer::write(client, &pod, difference).await) });
+            .spawn(async move { Done::Written(writer::write(client, &object, difference).await) });
     }
 }
 
@@ -458,41 +468,6 @@ fn ended_at(container: &v1::ContainerStatus) -> Instant {
     let ended = Timestamp::from_nanosecond(i128::from(container.finished_at)).ok();
     let ago = ended.and_then(|at| Duration::try_from(Timestamp::now().duration_since(at)).ok());
     now.checked_sub(ago.unwrap_or_default()).unwrap_or(now)
-}
-
-/// After a restart, what the API was told of running containers holds until probes say otherwise.
-fn adopt_health(ctx: &Shared, pod: &Pod, view: &View, state: &WorkerState) {
-    let Some(status) = &pod.status else { return };
-    let all = [&status.container_statuses, &status.init_container_statuses];
-    for container in view.running() {
-        let id = format!("{}://{}", ctx.runtime_name, container.id);
-        let reported = all
-            .into_iter()
-            .flat_map(|list| list.iter().flatten())
-            .find(|s| s.container_id.as_deref() == Some(&id));
-        if let Some(reported) = reported {
-            let health = memory::Health {
-                started: reported.started,
-                ready: Some(reported.ready),
-            };
-            state.edit(|memory| memory.health.insert(container.id.clone(), health));
-        }
-    }
-}
-
-/// After a restart, containers that had been restarted before are held off as long as they would have been.
-fn adopt_backoff(view: &View, state: &WorkerState) {
-    for container in &view.containers {
-        let name = crate::labels::container_name(container);
-        let begun = Timestamp::from_nanosecond(i128::from(container.created_at)).ok();
-        let ago = begun.and_then(|at| Duration::try_from(Timestamp::now().duration_since(at)).ok());
-        let restarts = crate::labels::restart_count(container);
-        let backoff = crate::backoff::Backoff::after(restarts, ago.unwrap_or_default());
-        // Newest first: older instances of the same container have nothing to add.
-        state.edit(|memory| {
-            memory.backoff.entry(name.to_owned()).or_insert(backoff);
-        });
-    }
 }
 
 #[cfg(test)]

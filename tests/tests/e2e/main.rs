@@ -31,6 +31,7 @@ mod running_pods;
 mod scheduling;
 mod services;
 mod stateful;
+mod static_pods;
 mod support;
 mod usage;
 mod webhooks;

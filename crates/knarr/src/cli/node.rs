@@ -2,8 +2,10 @@
 
 use std::{net::Ipv4Addr, path::PathBuf};
 
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use knarr_cni::peers;
+use knarr_kubelet::ManifestUrl;
 
 #[derive(Args, Clone, Debug)]
 pub struct NodeFlags {
@@ -22,6 +24,18 @@ pub struct NodeFlags {
     /// Mirrors of registries with their credentials and certificates, in the form of k3s' registries.yaml
     #[arg(long, value_name = "FILE")]
     pub registries: Option<PathBuf>,
+
+    /// Directory of manifests of static pods, one a file, which run whether or not there is an API; it may change at any time
+    #[arg(long, value_name = "PATH")]
+    pub pod_manifest_path: Option<PathBuf>,
+
+    /// Where a manifest of static pods, a Pod or a PodList, is asked for every 20 seconds
+    #[arg(long, value_name = "URL")]
+    pub manifest_url: Option<ManifestUrl>,
+
+    /// Header of those requests; may be given more than once
+    #[arg(long, value_name = "NAME: VALUE", requires = "manifest_url")]
+    pub manifest_url_header: Vec<String>,
 
     /// CRI socket of another runtime (unix:///run/containerd/containerd.sock) [default: the embedded runtime]
     #[arg(long, value_name = "ENDPOINT")]
@@ -42,6 +56,34 @@ pub struct NodeFlags {
     /// How pods of other nodes are reached: by routes alone, by VXLAN alone, or as each node allows
     #[arg(long, value_enum, default_value_t = Reach::Auto, hide = true)]
     pub node_reach: Reach,
+}
+
+impl NodeFlags {
+    /// Where static pods are asked for, with the headers of the requests.
+    ///
+    /// # Errors
+    /// What is no header.
+    pub fn manifest_url(&self) -> Result<Option<ManifestUrl>> {
+        let Some(mut url) = self.manifest_url.clone() else {
+            return Ok(None);
+        };
+        for header in &self.manifest_url_header {
+            let with = url.with_header(header).map_err(anyhow::Error::msg);
+            url = with.context("--manifest-url-header")?;
+        }
+        Ok(Some(url))
+    }
+
+    /// Paths as they are from anywhere: a process in the background changes its directory.
+    ///
+    /// # Errors
+    /// What is no path.
+    pub fn make_paths_absolute(&mut self) -> Result<()> {
+        if let Some(path) = &mut self.pod_manifest_path {
+            *path = std::path::absolute(&path).context("--pod-manifest-path is not a path")?;
+        }
+        Ok(())
+    }
 }
 
 /// How pods of other nodes are reached.

@@ -54,6 +54,8 @@ pub(super) async fn start(parts: &Parts<'_>, endpoint: String, serving: Serving)
         resolv_conf: settings.flags.resolv_conf.clone(),
         allowed_unsafe_sysctls: settings.flags.allowed_unsafe_sysctls.clone(),
         network_configured,
+        manifest_path: settings.flags.pod_manifest_path.clone(),
+        manifest_url: settings.flags.manifest_url()?,
         ..knarr_kubelet::Config::default()
     };
     let kubelet = Kubelet::new(config, serving.certificate, client).await?;

@@ -8,15 +8,16 @@ use serde_json::json;
 use super::{Body, text, typed};
 use crate::{
     context::Shared,
+    pods,
     stats::{self, Text, Type},
 };
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// The pods bound to this node.
+/// The pods of this node.
 pub(super) fn pods(ctx: &Shared) -> Response<Body> {
-    let items: Vec<_> = ctx.pods.list();
+    let items = pods::list(ctx);
     let items: Vec<&Pod> = items.iter().map(AsRef::as_ref).collect();
     let list = json!({ "kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items });
     typed(StatusCode::OK, JSON, Bytes::from(list.to_string()))

@@ -8,7 +8,7 @@ use knarr_host::usage;
 use super::{Container, Group, Pod, Stats, Usage, groups::Groups, node};
 use crate::{
     context::{self, Shared},
-    labels,
+    labels, pods,
 };
 
 /// Whose counters are those of the node, and of all pods.
@@ -49,9 +49,7 @@ pub(super) async fn collect(ctx: &Shared, stats: &Stats) -> Result<Usage, String
         .into_iter()
         .filter_map(|one| Some((one.attributes.as_ref()?.id.clone(), one)))
         .collect();
-    let mut pods: Vec<Pod> = ctx
-        .pods
-        .list()
+    let mut pods: Vec<Pod> = pods::list(ctx)
         .iter()
         .filter_map(|pod| of_pod(ctx, stats, pod, &mut by_id))
         .collect();

@@ -52,12 +52,17 @@ pub(crate) struct Room {
 
 /// Lets the pod in and books its share, or says why not. A pod that is in stays in.
 pub(crate) fn admit(ctx: &Context, pod: &Arc<Pod>, running: bool) -> Result<(), Rejection> {
+    // Taints keep away no pod that the node itself was given.
+    let is_static = ctx.statics.lock().contains(crate::context::uid(pod));
     ctx.allocations.admit(pod, running, |admitted| {
         // Also for what runs already: a node that was started anew with less allows less.
         features::check(pod, &ctx.sysctls, ctx.features)?;
         if !running {
             let node = ctx.node.get("", &ctx.config.node_name);
             check(pod, node.as_deref(), admitted, ctx.allocations.room())?;
+            if let Some(node) = node.filter(|_| !is_static) {
+                tolerates(pod, &node)?;
+            }
         }
         Ok(())
     })
@@ -134,10 +139,21 @@ fn suits(spec: &PodSpec, node: &Node) -> Result<(), Rejection> {
             "node(s) didn't match Pod's node affinity/selector",
         ));
     }
+    Ok(())
+}
+
+fn tolerates(pod: &Pod, node: &Node) -> Result<(), Rejection> {
     let tainted = node.spec.as_ref().and_then(|s| s.taints.as_deref());
-    let tolerations = spec.tolerations.as_deref().unwrap_or_default();
+    let spec = pod.spec.as_ref();
+    let tolerations = spec.and_then(|spec| spec.tolerations.as_deref());
     // What forbids scheduling only is the scheduler's business: whoever binds by hand may go around it.
-    if taints::untolerated(tolerations, tainted.unwrap_or_default(), &["NoExecute"]).is_some() {
+    if taints::untolerated(
+        tolerations.unwrap_or_default(),
+        tainted.unwrap_or_default(),
+        &["NoExecute"],
+    )
+    .is_some()
+    {
         return Err(Rejection::predicate(
             "TaintToleration",
             "node(s) had taints that the pod didn't tolerate",

@@ -84,12 +84,13 @@ impl Worker {
             return;
         }
         let deleted = update.gone || self.lost || pod.metadata.deletion_timestamp.is_some();
-        // The API hears how the pod ended before its object goes.
-        if !deleted || self.writing || !self.reported {
+        // The API hears how the pod ended before its object goes. A mirror goes later, and a pod that has one ends without the API.
+        let own = update.is_own();
+        if !deleted || self.writing || (own && !self.reported) {
             return;
         }
         self.finishing = true;
-        let gone = update.gone || self.lost;
+        let gone = update.gone || self.lost || !own;
         self.tasks
             .spawn(async move { Done::Deleted(delete(ctx, &pod, gone).await) });
     }

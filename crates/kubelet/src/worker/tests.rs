@@ -88,10 +88,8 @@ impl Bench {
             k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()),
         );
         self.pod.metadata.deletion_grace_period_seconds = Some(grace);
-        self.input.send_replace(Update {
-            pod: Arc::new(self.pod.clone()),
-            gone: false,
-        });
+        self.input
+            .send_replace(Update::new(Arc::new(self.pod.clone()), false));
         self.api
             .until("the pod is deleted", |pod| pod.is_none())
             .await;
@@ -117,10 +115,7 @@ async fn start(
     let stream = ctx.runtime.events().await.unwrap();
     ctx.observed.relist().await.unwrap();
     tokio::spawn(ctx.observed.clone().follow(Some(stream), token.clone()));
-    let (input, receiver) = watch::channel(Update {
-        pod: Arc::new(pod.clone()),
-        gone: false,
-    });
+    let (input, receiver) = watch::channel(Update::new(Arc::new(pod.clone()), false));
     let worker = tokio::spawn(Worker::new(ctx, receiver).run(token.clone()));
     (input, worker, token)
 }

@@ -40,7 +40,7 @@ fn with(others: &[Pod]) -> Admitted {
 
 /// Reason and message of a rejection.
 fn refused(pod: &Pod, node: &Node, admitted: &Admitted) -> Option<(String, String)> {
-    let result = check(pod, Some(node), admitted, ROOM);
+    let result = check(pod, Some(node), admitted, ROOM).and_then(|()| tolerates(pod, node));
     result.err().map(|r| (r.reason, r.message))
 }
 

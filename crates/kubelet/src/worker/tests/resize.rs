@@ -28,10 +28,8 @@ impl Bench {
         pod.metadata.generation = Some(generation);
         *self.api.pod.lock().unwrap() = Some(serde_json::to_value(&pod).unwrap());
         self.pod = pod;
-        self.input.send_replace(Update {
-            pod: Arc::new(self.pod.clone()),
-            gone: false,
-        });
+        self.input
+            .send_replace(Update::new(Arc::new(self.pod.clone()), false));
     }
 
     /// Waits until the pod's container is promised this CPU and no change of it is under way.

@@ -1,0 +1,203 @@
+//! Mirrors: what the API shows of static pods.
+//!
+//! A mirror is a pod of the API with the static pod's name, specification and, by the worker, status; it is made by the kubelet, and
+//! nothing comes back from it: who deletes it deletes the picture, which is made anew. It goes when nothing of its pod is left.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::{
+    api::core::v1::{Node, Pod},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use knarr_client::errors;
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    context::{self, Shared},
+    sources::{HASH, Key, MIRROR, Want, key},
+};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Before what has failed is tried again; doubles.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest pause between such tries.
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
+
+/// A change of what the API shows.
+#[derive(Clone, Debug, PartialEq)]
+enum Operation {
+    Create(Arc<Pod>),
+    /// Of the mirror with this uid.
+    Delete(Key, String),
+}
+
+/// Whether a pod of the API is a mirror.
+pub(crate) fn is_mirror(pod: &Pod) -> bool {
+    let annotations = pod.metadata.annotations.as_ref();
+    annotations.is_some_and(|all| all.contains_key(MIRROR))
+}
+
+/// From what is wanted and what is there to what is to be done. A mirror that is in the way goes first; its place is taken when the
+/// API has said that it is gone.
+fn plan(wants: &HashMap<Key, Want>, mirrors: &[Arc<Pod>]) -> Vec<Operation> {
+    let mut plan = Vec::new();
+    let mut taken = HashSet::new();
+    for mirror in mirrors {
+        let key = key(mirror);
+        let uid = context::uid(mirror);
+        let keep = match wants.get(&key) {
+            Some(Want::Mirror(_, accepted)) => accepted.as_deref() == Some(uid),
+            Some(Want::Whatever) => true,
+            None => false,
+        };
+        if !keep {
+            plan.push(Operation::Delete(key.clone(), uid.to_owned()));
+        }
+        taken.insert(key);
+    }
+    for (key, want) in wants {
+        if let Want::Mirror(pod, _) = want
+            && !taken.contains(key)
+        {
+            plan.push(Operation::Create(pod.clone()));
+        }
+    }
+    plan
+}
+
+/// Keeps the mirrors until the token is cancelled.
+pub(crate) async fn run(ctx: Shared, token: CancellationToken) {
+    let work = async {
+        ctx.pods.synced().await;
+        let mut pause = RETRY_FIRST;
+        let mut told = HashSet::new();
+        loop {
+            let failed = round(&ctx, &mut told).await;
+            if !failed {
+                pause = RETRY_FIRST;
+                told.clear();
+            }
+            let retry = async {
+                match failed {
+                    true => tokio::time::sleep(pause).await,
+                    false => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = ctx.mirrors_changed.notified() => {}
+                () = retry => pause = (pause * 2).min(RETRY_LONGEST),
+            }
+        }
+    };
+    token.run_until_cancelled(work).await;
+}
+
+/// Whether something is to be tried again. What has been `told` is not told once more.
+async fn round(ctx: &Shared, told: &mut HashSet<String>) -> bool {
+    let mirrors: Vec<Arc<Pod>> = ctx
+        .pods
+        .list()
+        .into_iter()
+        .filter(|pod| is_mirror(pod))
+        .collect();
+    let wants = ctx.statics.lock().wants(&mirrors);
+    let node = ctx.node.get("", &ctx.config.node_name);
+    let mut failed = false;
+    for operation in plan(&wants, &mirrors) {
+        let done =
+            match tokio::time::timeout(REQUEST_TIMEOUT, execute(ctx, &operation, node.as_deref()))
+                .await
+            {
+                Ok(done) => done.map_err(|error| errors::message(&error)),
+                Err(_) => Err("context deadline exceeded".to_owned()),
+            };
+        if let Err(error) = done {
+            failed = true;
+            let (what, (namespace, name)) = match &operation {
+                Operation::Create(pod) => ("make", key(pod)),
+                Operation::Delete(key, _) => ("delete", key.clone()),
+            };
+            let line =
+                format!("cannot {what} the mirror of static pod {namespace}/{name}: {error}");
+            if told.insert(line.clone()) {
+                tracing::warn!("{line}");
+            }
+        }
+    }
+    failed
+}
+
+async fn execute(
+    ctx: &Shared,
+    operation: &Operation,
+    node: Option<&Node>,
+) -> Result<(), kube::Error> {
+    let api = |namespace: &str| Api::<Pod>::namespaced(ctx.client.clone(), namespace);
+    match operation {
+        Operation::Delete((namespace, name), uid) => {
+            let params = DeleteParams {
+                grace_period_seconds: Some(0),
+                preconditions: Some(Preconditions {
+                    uid: Some(uid.clone()),
+                    resource_version: None,
+                }),
+                ..Default::default()
+            };
+            match api(namespace).delete(name, &params).await {
+                Err(error) if !errors::is_not_found(&error) && !errors::is_conflict(&error) => {
+                    Err(error)
+                }
+                _ => Ok(()),
+            }
+        }
+        Operation::Create(pod) => {
+            // Of a node that is not there, or about to go, nothing is shown; its object's return wakes us.
+            let Some(owner) = node.and_then(owner) else {
+                return Ok(());
+            };
+            let api = api(context::namespace(pod));
+            api.create(&PostParams::default(), &mirror(pod, owner))
+                .await
+                .map(drop)
+        }
+    }
+}
+
+/// The node as what its mirrors belong to: they are collected with it.
+fn owner(node: &Node) -> Option<OwnerReference> {
+    let meta = &node.metadata;
+    if meta.deletion_timestamp.is_some() {
+        return None;
+    }
+    Some(OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: meta.name.clone()?,
+        uid: meta.uid.clone().filter(|uid| !uid.is_empty())?,
+        controller: Some(true),
+        block_owner_deletion: None,
+    })
+}
+
+fn mirror(pod: &Pod, owner: OwnerReference) -> Pod {
+    let mut mirror = pod.clone();
+    let meta = &mut mirror.metadata;
+    let annotations = meta.annotations.get_or_insert_default();
+    let hash = annotations.get(HASH).cloned().unwrap_or_default();
+    annotations.insert(MIRROR.to_owned(), hash);
+    meta.uid = None;
+    meta.owner_references = Some(vec![owner]);
+    mirror.status = None;
+    mirror
+}
+
+#[cfg(test)]
+mod tests;
