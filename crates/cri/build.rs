@@ -1,4 +1,4 @@
-//! Generates the types of CRI from their definitions.
+//! Generates the types of CRI, and of what the embedded runtime serves beside it, from their definitions.
 
 fn main() -> std::io::Result<()> {
     tonic_prost_build::configure()
@@ -6,5 +6,5 @@ fn main() -> std::io::Result<()> {
         .message_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]")
         .message_attribute(".", "#[serde(default)]")
         .enum_attribute(".", "#[derive(serde::Serialize, serde::Deserialize)]")
-        .compile_protos(&["proto/v1.proto"], &["proto/"])
+        .compile_protos(&["proto/v1.proto", "proto/images.proto"], &["proto/"])
 }

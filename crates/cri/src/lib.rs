@@ -14,6 +14,7 @@ pub mod cpu;
 
 pub use tonic;
 
+use images::images_client::ImagesClient;
 use tonic::transport::{Channel, Endpoint, Uri};
 use v1::{image_service_client::ImageServiceClient, runtime_service_client::RuntimeServiceClient};
 
@@ -22,6 +23,12 @@ use v1::{image_service_client::ImageServiceClient, runtime_service_client::Runti
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
 pub mod v1 {
     tonic::include_proto!("runtime.v1");
+}
+
+/// What the embedded runtime serves beside CRI: messages, client and server.
+#[allow(missing_docs, clippy::all, clippy::pedantic)]
+pub mod images {
+    tonic::include_proto!("knarr.images.v1");
 }
 
 /// How long one dial of the socket may take, in seconds.
@@ -54,10 +61,26 @@ pub enum Error {
 pub async fn connect(
     endpoint: &str,
 ) -> Result<(RuntimeServiceClient<Channel>, ImageServiceClient<Channel>), Error> {
+    let channel = dial(endpoint).await?;
+    Ok((
+        RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
+        ImageServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
+    ))
+}
+
+/// Dials the embedded runtime, for what CRI has no call for. Another runtime answers `UNIMPLEMENTED`.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_images(endpoint: &str) -> Result<ImagesClient<Channel>, Error> {
+    Ok(ImagesClient::new(dial(endpoint).await?))
+}
+
+async fn dial(endpoint: &str) -> Result<Channel, Error> {
     let path = socket_path(endpoint)?;
     let shared = Arc::new(path.clone());
     // The URI is never looked at: the connector below dials the socket whatever it says.
-    let channel = Endpoint::from_static("http://cri.invalid")
+    Endpoint::from_static("http://cri.invalid")
         .connect_timeout(Duration::from_secs(CONNECT_TIMEOUT_SECONDS))
         .http2_keep_alive_interval(Duration::from_secs(KEEP_ALIVE_SECONDS))
         .connect_with_connector(tower::service_fn(move |_: Uri| {
@@ -68,11 +91,7 @@ pub async fn connect(
             }
         }))
         .await
-        .map_err(|source| Error::Connect { path, source })?;
-    Ok((
-        RuntimeServiceClient::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES),
-        ImageServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES),
-    ))
+        .map_err(|source| Error::Connect { path, source })
 }
 
 fn socket_path(endpoint: &str) -> Result<PathBuf, Error> {

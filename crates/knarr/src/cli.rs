@@ -19,11 +19,11 @@ pub use self::{
     node::{NodeFlags, Reach},
     token::{AdminAccess, CreateToken, DeleteTokens, TokenAction, TokenCommand},
 };
-use crate::cidr::Cidr;
+use crate::{cidr::Cidr, image::ImageCommand};
 
 /// Nodes on one machine; more would be a test of the machine.
 const MAX_NODES: i64 = 32;
-const DEFAULT_DATA_DIR: &str = "/var/lib/knarr";
+pub const DEFAULT_DATA_DIR: &str = "/var/lib/knarr";
 
 /// Kubernetes in one binary
 #[derive(Parser)]
@@ -47,6 +47,8 @@ pub enum Command {
     Status(Status),
     /// Make, list and delete the tokens by which machines join
     Token(TokenCommand),
+    /// See and change the container images that are on a node, while its knarr runs
+    Image(ImageCommand),
     /// Tell where the scheduler would put a pod, and why not elsewhere; nothing is changed
     Schedule(Schedule),
 }

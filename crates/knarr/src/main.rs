@@ -4,6 +4,7 @@
 //! directory.
 
 mod agent;
+mod archives;
 mod cidr;
 mod cli;
 mod clients;
@@ -12,6 +13,7 @@ mod control_plane;
 mod detach;
 mod down;
 mod failure;
+mod image;
 mod instance;
 mod logging;
 mod network;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Down(flags) => down::run(&flags),
         Command::Status(flags) => status::run(&flags),
         Command::Token(flags) => token::run(&flags),
+        Command::Image(command) => image::run(&command),
         Command::Schedule(flags) => schedule::run(&flags),
     };
     match result {

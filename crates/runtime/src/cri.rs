@@ -2,6 +2,7 @@
 
 mod exec_sync;
 mod images;
+mod import;
 mod runtime;
 mod watch;
 
@@ -10,6 +11,7 @@ use knarr_shim::{chain, protocol::ErrorKind};
 use tonic::Status;
 
 pub use images::ImageApi;
+pub use import::ImportApi;
 pub use runtime::RuntimeApi;
 
 use crate::Error;

@@ -15,7 +15,7 @@ pub mod implied;
 mod metered;
 pub mod pull;
 pub mod reference;
-mod room;
+pub(crate) mod room;
 mod store;
 mod usage;
 pub mod user;

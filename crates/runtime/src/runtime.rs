@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use knarr_cni::Invoker;
+use knarr_cri::images::images_server::ImagesServer;
 use knarr_cri::v1::image_service_server::ImageServiceServer;
 use knarr_cri::v1::runtime_service_server::RuntimeServiceServer;
 use knarr_tasks::Tasks;
@@ -176,6 +177,7 @@ impl Runtime {
             .max_decoding_message_size(knarr_cri::MAX_MESSAGE_BYTES);
         let images = ImageServiceServer::new(cri::ImageApi::new(self.inner.clone()))
             .max_decoding_message_size(knarr_cri::MAX_MESSAGE_BYTES);
+        let imports = ImagesServer::new(cri::ImportApi::new(self.inner.images.clone()));
         let streaming = streaming::Server::bind(streaming::Timeouts::default())
             .await
             .map_err(Error::io("listen for streams"))?;
@@ -190,6 +192,7 @@ impl Runtime {
         let serving = tonic::transport::Server::builder()
             .add_service(runtime)
             .add_service(images)
+            .add_service(imports)
             .serve_with_incoming_shutdown(
                 UnixListenerStream::new(listener),
                 token.clone().cancelled_owned(),

@@ -20,6 +20,7 @@ mod custom;
 mod daemons;
 mod example;
 mod foreign_runtime;
+mod images;
 mod jobs;
 mod neighbours;
 mod network_policies;

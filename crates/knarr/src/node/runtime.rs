@@ -1,6 +1,6 @@
 //! The container runtime of a node: the embedded one, unless another is given.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Error, Result};
 use knarr_runtime::{Registries, Runtime};
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Host;
-use crate::{cli::NodeFlags, parts::Failure};
+use crate::{archives, cli::NodeFlags, parts::Failure};
 
 /// A runtime that answers at its endpoint.
 pub struct ContainerRuntime {
@@ -65,15 +65,7 @@ impl ContainerRuntime {
 
 /// Unpacking is work for the disk: off the async threads.
 async fn import_images(runtime: &Runtime, dir: &Path) -> Result<()> {
-    let mut archives: Vec<PathBuf> = std::fs::read_dir(dir)
-        .with_context(|| format!("cannot read {}", dir.display()))?
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|e| e == "tar" || e == "tgz" || e == "gz")
-        })
-        .collect();
-    archives.sort();
+    let archives = archives::in_directory(dir)?;
     let images = runtime.images();
     let imported = tokio::task::spawn_blocking(move || {
         for archive in archives {
