@@ -21,6 +21,7 @@ use crate::{
 
 mod conditions;
 mod container;
+mod mounts;
 mod phase;
 mod resources;
 pub(crate) mod writer;
@@ -44,6 +45,8 @@ pub(crate) struct Input<'a> {
     /// What containers were given, by name.
     pub given: &'a Requirements,
     pub node_ip: String,
+    /// The runtime can make what is mounted below a read-only mount read-only too.
+    pub recursive_read_only: bool,
     /// Scheme of container ids.
     pub runtime: &'a str,
     /// When this node first saw the pod.

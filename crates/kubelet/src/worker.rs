@@ -37,7 +37,7 @@ use crate::{
 mod active;
 pub(crate) mod admission;
 mod adopt;
-mod container;
+pub(crate) mod container;
 pub(crate) mod finish;
 pub(crate) mod hooks;
 mod images;
@@ -441,6 +441,7 @@ impl Worker {
                 messages: &self.messages,
                 given: &record.given,
                 node_ip: self.ctx.config.node_ip.to_string(),
+                recursive_read_only: self.ctx.features.recursive_read_only_mounts,
                 runtime: &self.ctx.runtime_name,
                 seen: self.seen,
                 now: Timestamp::now(),

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use knarr_cri::v1;
 
-use super::{Input, cri_time, health, resources};
+use super::{Input, cri_time, health, mounts, resources};
 use crate::{
     labels,
     worker::plan::{self, Role},
@@ -39,6 +39,7 @@ pub(super) fn make(input: &Input<'_>, container: &Container, role: Role) -> Cont
         Some(newest) => from_runtime(input, container, newest, before, role, old),
         None => lost(input, container, role, old),
     };
+    status.volume_mounts = mounts::of(container, input.recursive_read_only);
     let running = status.state.as_ref().is_some_and(|s| s.running.is_some());
     // One that has ended for good waits for nothing, even if its start had failed.
     let ended = newest.is_some_and(|c| {
@@ -181,6 +182,7 @@ fn from_runtime(
             newest,
             input.given.get(&container.name),
         )),
+        user: mounts::user(newest),
         ..Default::default()
     }
 }

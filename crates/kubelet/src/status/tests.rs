@@ -45,6 +45,7 @@ impl Case {
             messages: &HashMap::from([("a-0".to_owned(), "bye".to_owned())]),
             given: &Requirements::new(),
             node_ip: "192.168.0.2".to_owned(),
+            recursive_read_only: true,
             runtime: "knarr",
             seen: at(90),
             now: at(200),
@@ -384,4 +385,34 @@ fn ephemeral_containers_are_told_and_count_for_nothing() {
     let debugger = &status["ephemeralContainerStatuses"][0];
     assert_eq!(debugger["state"]["terminated"]["exitCode"], 3);
     assert!(status["containerStatuses"].as_array().unwrap().len() == 1);
+}
+
+#[test]
+fn mounts_and_the_user_are_told() {
+    let spec = json!({ "containers": [{ "name": "a", "volumeMounts": [
+        { "name": "v", "mountPath": "/v" },
+        { "name": "r", "mountPath": "/r", "readOnly": true },
+        { "name": "r", "mountPath": "/all", "readOnly": true, "recursiveReadOnly": "IfPossible" },
+    ] }] });
+    let mut running = container("a", 0, ContainerRunning, 101, 0);
+    let linux = v1::LinuxContainerUser {
+        uid: 7,
+        gid: 8,
+        supplemental_groups: vec![8, 9],
+    };
+    running.user = Some(v1::ContainerUser { linux: Some(linux) });
+    let status = Case::new(spec.clone(), vec![running]).make();
+    let status = &status["containerStatuses"][0];
+    let wanted = json!([
+        { "name": "v", "mountPath": "/v" },
+        { "name": "r", "mountPath": "/r", "readOnly": true, "recursiveReadOnly": "Disabled" },
+        { "name": "r", "mountPath": "/all", "readOnly": true, "recursiveReadOnly": "Enabled" },
+    ]);
+    assert_eq!(status["volumeMounts"], wanted);
+    assert_eq!(
+        status["user"],
+        json!({ "linux": { "uid": 7, "gid": 8, "supplementalGroups": [8, 9] } })
+    );
+    let waiting = Case::new(spec, vec![]).make();
+    assert_eq!(waiting["containerStatuses"][0]["volumeMounts"], wanted);
 }

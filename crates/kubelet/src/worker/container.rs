@@ -275,7 +275,7 @@ async fn off_thread<T: Send + 'static>(
 }
 
 /// Whether mounts below a read-only one are read-only as well; the words are upstream's.
-fn recursive_read_only(mount: &VolumeMount, supported: bool) -> Result<bool, Error> {
+pub(crate) fn recursive_read_only(mount: &VolumeMount, supported: bool) -> Result<bool, Error> {
     let name = &mount.name;
     let mode = mount.recursive_read_only.as_deref().unwrap_or("Disabled");
     if mode == "Disabled" {
