@@ -25,6 +25,7 @@ use crate::{
 
 mod auth;
 mod logs;
+mod node;
 mod stream;
 mod summary;
 mod tls;
@@ -179,10 +180,15 @@ async fn route(
     let token = connection.token().clone();
     let (gets, posts) = (method == Method::GET, method == Method::POST);
     match parts[..] {
-        ["pods" | "containerLogs" | "stats" | "metrics", ..] if !gets => not_allowed("GET"),
+        [
+            "pods" | "runningpods" | "configz" | "containerLogs" | "stats" | "metrics",
+            ..,
+        ] if !gets => not_allowed("GET"),
         ["exec" | "attach" | "portForward", ..] if !gets && !posts => not_allowed("GET, POST"),
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["pods"] => summary::pods(ctx),
+        ["runningpods"] => node::running(ctx),
+        ["configz"] => node::configz(&ctx.config),
         ["stats", "summary"] => {
             let query = request.uri().query().unwrap_or_default();
             summary::summary(ctx, query).await

@@ -20,8 +20,10 @@ mod statics;
 mod url;
 mod yaml;
 
+pub(crate) use directory::PERIOD as FILE_PERIOD;
 pub(crate) use statics::{Key, Statics, Step, Want, key};
 pub use url::ManifestUrl;
+pub(crate) use url::PERIOD as URL_PERIOD;
 
 /// Where a pod comes from: `file`, `http`; pods of the API do not bear it.
 pub(crate) const SOURCE: &str = "kubernetes.io/config.source";
