@@ -65,7 +65,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-x509",
         ],
     ),
-    ("foundation", &["knarr-host", "knarr-meta", "knarr-tasks"]),
+    (
+        "foundation",
+        &["knarr-host", "knarr-meta", "knarr-states", "knarr-tasks"],
+    ),
 ];
 
 pub fn run() -> Result<()> {

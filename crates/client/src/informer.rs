@@ -1,9 +1,11 @@
 //! One resource's cache: objects shared as `Arc`, indexes kept incrementally, handlers called in order.
+//!
+//! In a server's process it holds the server's own states, and decodes what is read.
 
+mod cache;
 mod index;
 
-use std::any::TypeId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,8 +15,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::reflector::{self, Source};
+use cache::Cache;
+pub(crate) use cache::{Held, Reader};
 pub use index::IndexKey;
-use index::{AnyIndex, Index};
 
 /// What an informer can hold. Every typed Kubernetes object is one; slimmer types implement it by hand.
 pub trait Object: Send + Sync + Sized + 'static {
@@ -95,55 +98,6 @@ impl<K> Clone for Event<K> {
 }
 
 type Handler<K> = Box<dyn Fn(Event<K>) + Send + Sync>;
-struct Cache<K> {
-    /// By namespace, then by name. Ordered by namespace so that lists are cheap to compare in tests.
-    objects: BTreeMap<Box<str>, HashMap<Box<str>, Arc<K>>>,
-    /// By the type of their keys.
-    indexes: HashMap<TypeId, Box<dyn AnyIndex<K>>>,
-    count: usize,
-}
-
-impl<K: Object> Cache<K> {
-    fn index<V: IndexKey<K>>(&self) -> Option<&Index<K, V>> {
-        self.indexes
-            .get(&TypeId::of::<V>())?
-            .as_any()
-            .downcast_ref()
-    }
-
-    fn get(&self, namespace: &str, name: &str) -> Option<&Arc<K>> {
-        self.objects.get(namespace)?.get(name)
-    }
-
-    fn insert(&mut self, object: Arc<K>) -> Option<Arc<K>> {
-        let names = match self.objects.get_mut(object.namespace()) {
-            Some(names) => names,
-            None => self.objects.entry(object.namespace().into()).or_default(),
-        };
-        let old = names.insert(object.name().into(), object.clone());
-        for index in self.indexes.values_mut() {
-            if let Some(old) = &old {
-                index.remove(old);
-            }
-            index.insert(&object);
-        }
-        self.count += usize::from(old.is_none());
-        old
-    }
-
-    fn remove(&mut self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        let names = self.objects.get_mut(namespace)?;
-        let old = names.remove(name)?;
-        if names.is_empty() {
-            self.objects.remove(namespace);
-        }
-        for index in self.indexes.values_mut() {
-            index.remove(&old);
-        }
-        self.count -= 1;
-        Some(old)
-    }
-}
 
 struct Shared<K> {
     /// Held while a change is made and told, so that a handler registered meanwhile sees each object once and in order.
@@ -178,15 +132,10 @@ impl<K: Object> Default for Informer<K> {
 impl<K: Object> Informer<K> {
     /// An empty cache that nothing feeds yet: [`Self::run`] does, or a test by [`Self::apply`].
     pub fn new() -> Self {
-        let cache = Cache {
-            objects: BTreeMap::new(),
-            indexes: HashMap::new(),
-            count: 0,
-        };
         Self {
             shared: Arc::new(Shared {
                 handlers: Mutex::new(Vec::new()),
-                cache: RwLock::new(cache),
+                cache: RwLock::new(Cache::default()),
                 synced: watch::Sender::new(false),
             }),
         }
@@ -198,28 +147,38 @@ impl<K: Object> Informer<K> {
     }
 
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.shared.cache.read().get(namespace, name).cloned()
+        let held = self.shared.cache.read().get(namespace, name).cloned()?;
+        self.read(&held)
     }
 
     /// Every object, in no order within a namespace.
     pub fn list(&self) -> Vec<Arc<K>> {
-        let cache = self.shared.cache.read();
-        let mut all = Vec::with_capacity(cache.count);
-        all.extend(cache.objects.values().flat_map(HashMap::values).cloned());
-        all
+        let held: Vec<Held<K>> = self.shared.cache.read().all().cloned().collect();
+        self.read_all(held)
     }
 
     pub fn list_in(&self, namespace: &str) -> Vec<Arc<K>> {
-        let cache = self.shared.cache.read();
-        cache
-            .objects
-            .get(namespace)
-            .map(|names| names.values().cloned().collect())
-            .unwrap_or_default()
+        let held = {
+            let cache = self.shared.cache.read();
+            cache.within(namespace).cloned().collect()
+        };
+        self.read_all(held)
+    }
+
+    /// Decodes, where it has to be, without holding up others.
+    fn read(&self, held: &Held<K>) -> Option<Arc<K>> {
+        let reader = self.shared.cache.read().reader.clone();
+        cache::read(reader.as_ref(), held)
+    }
+
+    fn read_all(&self, held: Vec<Held<K>>) -> Vec<Arc<K>> {
+        let reader = self.shared.cache.read().reader.clone();
+        let read = |held| cache::read(reader.as_ref(), held);
+        held.iter().filter_map(read).collect()
     }
 
     pub fn len(&self) -> usize {
-        self.shared.cache.read().count
+        self.shared.cache.read().len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -229,30 +188,28 @@ impl<K: Object> Informer<K> {
     /// The objects that have `key` among their keys of this type. The first look-up by a type makes its index, which is
     /// kept from then on.
     pub fn by_index<V: IndexKey<K>>(&self, key: &V) -> Vec<Arc<K>> {
-        if let Some(index) = self.shared.cache.read().index::<V>() {
-            return index.get(key);
-        }
-        let mut cache = self.shared.cache.write();
-        // Another reader may have been faster.
-        if cache.index::<V>().is_none() {
-            let mut index = Index::<K, V>::default();
-            for object in cache.objects.values().flat_map(HashMap::values) {
-                index.insert(object);
+        let held = self.shared.cache.read().index().map(|index| index.get(key));
+        let held = held.unwrap_or_else(|| {
+            let mut cache = self.shared.cache.write();
+            // Another reader may have been faster.
+            if cache.index::<V>().is_none() {
+                cache.make_index::<V>();
             }
-            cache.indexes.insert(TypeId::of::<V>(), Box::new(index));
-        }
-        cache
-            .index::<V>()
-            .map(|index| index.get(key))
-            .unwrap_or_default()
+            let index = cache.index();
+            index.map(|index| index.get(key)).unwrap_or_default()
+        });
+        self.read_all(held)
     }
 
     /// Calls `handler` with `Added` for everything cached, now, and then with every change, in order, from the
     /// informer's task. It must not block and must not register handlers on the same informer; reading it is fine.
     pub fn on_event(&self, handler: impl Fn(Event<K>) + Send + Sync + 'static) {
         let mut handlers = self.shared.handlers.lock();
-        for object in self.list() {
-            handler(Event::Added(object));
+        let held: Vec<Held<K>> = self.shared.cache.read().all().cloned().collect();
+        for held in held {
+            if let Some(object) = self.read(&held) {
+                handler(Event::Added(object));
+            }
         }
         handlers.push(Box::new(handler));
     }
@@ -271,75 +228,87 @@ impl<K: Object> Informer<K> {
 
     /// Makes the cache hold exactly `objects`, telling handlers the differences.
     pub fn replace(&self, objects: Vec<K>) {
-        let handlers = self.shared.handlers.lock();
-        let mut events = Vec::with_capacity(objects.len());
-        {
-            let mut cache = self.shared.cache.write();
-            let mut listed: HashMap<(&str, &str), ()> = HashMap::with_capacity(objects.len());
-            let objects: Vec<Arc<K>> = objects.into_iter().map(Arc::new).collect();
-            for object in &objects {
-                listed.insert((object.namespace(), object.name()), ());
-            }
-            let gone: Vec<Arc<K>> = (cache.objects.values().flat_map(HashMap::values))
-                .filter(|cached| !listed.contains_key(&(cached.namespace(), cached.name())))
-                .cloned()
-                .collect();
-            for object in gone {
-                events.extend(
-                    cache
-                        .remove(object.namespace(), object.name())
-                        .map(Event::Deleted),
-                );
-            }
-            for new in &objects {
-                let cached = cache.get(new.namespace(), new.name());
-                if cached.is_some_and(|c| c.resource_version() == new.resource_version()) {
-                    continue;
-                }
-                events.push(match cache.insert(new.clone()) {
-                    Some(old) => Event::Updated {
-                        old,
-                        new: new.clone(),
-                    },
-                    None => Event::Added(new.clone()),
-                });
-            }
-        }
-        notify(&handlers, events);
-        drop(handlers);
-        self.shared.synced.send_replace(true);
+        self.hold_exactly(objects.into_iter().map(Held::own).collect());
     }
 
     /// Puts one object into the cache, as a watch event does.
     pub fn apply(&self, object: K) {
-        let handlers = self.shared.handlers.lock();
-        let new = Arc::new(object);
-        let old = self.shared.cache.write().insert(new.clone());
-        notify(
-            &handlers,
-            [match old {
-                Some(old) => Event::Updated { old, new },
-                None => Event::Added(new),
-            }],
-        );
+        self.hold(Held::own(object));
     }
 
     /// Takes one object out of the cache; handlers get its state at deletion.
     pub fn remove(&self, object: K) {
+        self.let_go(&Held::own(object));
+    }
+
+    /// The server's states are read like this from now on.
+    pub(crate) fn read_as(&self, reader: Reader) {
+        self.shared.cache.write().reader = Some(reader);
+    }
+
+    pub(crate) fn hold_exactly(&self, objects: Vec<Held<K>>) {
         let handlers = self.shared.handlers.lock();
-        let known = self
-            .shared
-            .cache
-            .write()
-            .remove(object.namespace(), object.name());
+        let mut changes = Vec::new();
+        {
+            let mut cache = self.shared.cache.write();
+            let listed: HashSet<(&str, &str)> = objects.iter().map(Held::namespaced_name).collect();
+            let gone: Vec<Held<K>> = (cache.all())
+                .filter(|cached| !listed.contains(&cached.namespaced_name()))
+                .cloned()
+                .collect();
+            for held in gone {
+                let (namespace, name) = held.namespaced_name();
+                changes.extend(cache.remove(namespace, name).map(|old| (Some(old), None)));
+            }
+            for new in &objects {
+                let (namespace, name) = new.namespaced_name();
+                let cached = cache.get(namespace, name);
+                if cached.is_some_and(|cached| cached.is_same_version(new)) {
+                    continue;
+                }
+                if let Some(object) = cache.read(new) {
+                    let old = cache.insert(new.clone(), &object);
+                    changes.push((old, Some(new.clone())));
+                }
+            }
+        }
+        // One after the other: all of them decoded at once may be much.
+        for (old, new) in changes {
+            self.notify(&handlers, old.as_ref(), new.as_ref());
+        }
+        drop(handlers);
+        self.shared.synced.send_replace(true);
+    }
+
+    pub(crate) fn hold(&self, new: Held<K>) {
+        let handlers = self.shared.handlers.lock();
+        let Some(object) = self.read(&new) else {
+            return;
+        };
+        let old = self.shared.cache.write().insert(new.clone(), &object);
+        self.notify(&handlers, old.as_ref(), Some(&new));
+    }
+
+    pub(crate) fn let_go(&self, last: &Held<K>) {
+        let handlers = self.shared.handlers.lock();
+        let (namespace, name) = last.namespaced_name();
+        let known = self.shared.cache.write().remove(namespace, name);
         if known.is_some() {
-            notify(&handlers, [Event::Deleted(Arc::new(object))]);
+            self.notify(&handlers, Some(last), None);
         }
     }
-}
 
-fn notify<K>(handlers: &[Handler<K>], events: impl IntoIterator<Item = Event<K>>) {
-    for event in events {
+    fn notify(&self, handlers: &[Handler<K>], old: Option<&Held<K>>, new: Option<&Held<K>>) {
+        if handlers.is_empty() {
+            return;
+        }
+        let read = |held: Option<&Held<K>>| held.and_then(|held| self.read(held));
+        let event = match (read(old), read(new)) {
+            (Some(old), Some(new)) => Event::Updated { old, new },
+            (None, Some(new)) => Event::Added(new),
+            (Some(old), None) => Event::Deleted(old),
+            (None, None) => return,
+        };
         for handler in handlers {
             handler(event.clone());
         }

@@ -3,12 +3,17 @@
 //! List everything (in pages), watch from the list's revision, resume from the last revision seen when the watch ends. Where
 //! the same request cannot succeed (the server has forgotten the revision, does not know it yet, or sends what cannot be
 //! read), or does not for several times, list again. Failures back off with jitter.
+//!
+//! A server in the same process answers with its states instead of bytes; everything else about it is the same.
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use http::header::{ACCEPT, HeaderValue};
 use http_body_util::BodyExt;
+use knarr_states::{self as states, Change, Form, Offer, Share};
 use kube::api::{ListParams, WatchParams};
 use kube::client::Body;
 use kube::core::Status;
@@ -16,7 +21,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::errors;
-use crate::informer::{Informer, Object};
+use crate::informer::{Held, Informer, Object, Reader};
 use crate::wire::{self, Line, Lines};
 
 /// Objects asked for in one page of the initial list.
@@ -27,7 +32,7 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 const LIST_TIMEOUT: Duration = Duration::from_secs(300);
 /// Most bytes of a list, all of its pages together: it is held whole, and not every server that is asked is this one.
 const LIST_BYTES: usize = 1 << 30;
-/// What is this large takes milliseconds to decode: not on the threads that answer requests.
+/// A page or an event this large takes milliseconds to decode: not on the threads that answer requests.
 const LARGE_BYTES: usize = 256 << 10;
 /// A watch asks the server to end it after a random time in this range (client-go: 5 to 10 minutes).
 const WATCH_SECONDS: std::ops::Range<u32> = 300..600;
@@ -62,7 +67,15 @@ impl Source {
         request
             .headers_mut()
             .insert(ACCEPT, HeaderValue::from_static(accept));
+        request.extensions_mut().insert(Share);
         request
+    }
+
+    fn form(&self) -> Form {
+        match self.metadata_only {
+            true => Form::Metadata,
+            false => Form::Whole,
+        }
     }
 
     fn list_request(&self, continue_token: Option<String>) -> Result<http::Request<Body>, Failure> {
@@ -244,19 +257,48 @@ async fn list<T: Object>(
         until: Instant::now() + LIST_TIMEOUT,
     };
     loop {
-        let response = send(client, source.list_request(continue_token)?).await?;
-        let body: Bytes = timeout(RESPONSE_TIMEOUT, response.into_body().collect_bytes())
-            .await
-            .map_err(|_| Failure::transient("timed out reading a list"))?
-            .map_err(Failure::transient)?;
-        allowance.take(body.len())?;
-        let page = decode(&body, wire::list::<T>).map_err(Failure::transient)?;
+        let mut response = send(client, source.list_request(continue_token)?).await?;
+        let page = match offer::<states::Page, _>(&mut response) {
+            Some(page) => {
+                allowance.take(0)?;
+                shared_page(informer, source, page)
+            }
+            None => {
+                let body: Bytes = timeout(RESPONSE_TIMEOUT, response.into_body().collect_bytes())
+                    .await
+                    .map_err(|_| Failure::transient("timed out reading a list"))?
+                    .map_err(Failure::transient)?;
+                allowance.take(body.len())?;
+                decode(&body, wire::list::<T>).map_err(Failure::transient)?
+            }
+        };
         items.extend(page.items);
         continue_token = page.continue_token;
         if continue_token.is_none() {
-            informer.replace(items);
+            informer.hold_exactly(items);
             return Ok(page.revision);
         }
+    }
+}
+
+/// What a server of this process answers with in place of bytes.
+fn offer<T: Send + 'static, B>(response: &mut http::Response<B>) -> Option<T> {
+    response.extensions_mut().remove::<Offer<T>>()?.take()
+}
+
+fn shared_page<T: Object>(
+    informer: &Informer<T>,
+    source: &Source,
+    page: states::Page,
+) -> wire::Page<T> {
+    informer.read_as(Reader {
+        recent: page.recent,
+        form: source.form(),
+    });
+    wire::Page {
+        revision: page.revision.to_string(),
+        continue_token: page.continue_token,
+        items: page.states.into_iter().map(Held::shared).collect(),
     }
 }
 
@@ -276,14 +318,20 @@ async fn watch<T: Object>(
 ) -> Result<(), Failure> {
     let seconds = fastrand::u32(WATCH_SECONDS);
     let deadline = Instant::now() + Duration::from_secs(seconds.into()) + WATCH_GRACE;
-    let mut body = send(client, source.watch_request(revision, seconds)?)
-        .await?
-        .into_body();
+    let mut response = send(client, source.watch_request(revision, seconds)?).await?;
+    if let Some(changes) = offer::<states::Changes, _>(&mut response) {
+        informer.read_as(Reader {
+            recent: changes.recent,
+            form: source.form(),
+        });
+        return follow(informer, changes.events, deadline, revision).await;
+    }
+    let mut body = response.into_body();
     let mut lines = Lines::default();
     loop {
         let frame = timeout_at(deadline, body.frame())
             .await
-            .map_err(|_| Failure::transient("the watch outlived its timeout"))?;
+            .map_err(|_| outlived())?;
         let Some(frame) = frame else { return Ok(()) };
         let Ok(chunk) = frame.map_err(Failure::transient)?.into_data() else {
             continue;
@@ -295,15 +343,54 @@ async fn watch<T: Object>(
             match decode(&line, wire::event::<T>).map_err(Failure::lasting)? {
                 Line::Applied(object) => {
                     object.resource_version().clone_into(revision);
-                    informer.apply(object);
+                    informer.hold(Held::own(object));
                 }
                 Line::Deleted(object) => {
                     object.resource_version().clone_into(revision);
-                    informer.remove(object);
+                    informer.let_go(&Held::own(object));
                 }
                 Line::Bookmark(at) => *revision = at,
                 Line::Error(status) => return Err(Failure::api(kube::Error::Api(status))),
                 Line::Skipped => {}
+            }
+        }
+    }
+}
+
+fn outlived() -> Failure {
+    Failure::transient("the watch outlived its timeout")
+}
+
+/// [`watch`] where the server's states are shared.
+async fn follow<T: Object>(
+    informer: &Informer<T>,
+    mut events: BoxStream<'static, Vec<Change>>,
+    deadline: Instant,
+    revision: &mut String,
+) -> Result<(), Failure> {
+    loop {
+        let changes = timeout_at(deadline, events.next())
+            .await
+            .map_err(|_| outlived())?;
+        let Some(changes) = changes else {
+            return Ok(());
+        };
+        for change in changes {
+            match change {
+                Change::Applied(state) => {
+                    *revision = state.revision().to_string();
+                    informer.hold(Held::shared(state));
+                }
+                Change::Deleted(last, at) => {
+                    *revision = at.to_string();
+                    informer.let_go(&Held::shared(last));
+                }
+                Change::Bookmark(at) => *revision = at.to_string(),
+                Change::Error(status) => {
+                    let status = serde_json::from_slice::<Status>(&status);
+                    let status = status.map_err(Failure::lasting)?;
+                    return Err(Failure::api(kube::Error::Api(status.boxed())));
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::informer::Object;
+use crate::informer::{Held, Object};
 
 /// Longest line of a watch that is accepted; larger than any object the API server stores.
 const MAX_LINE_BYTES: usize = 32 << 20;
@@ -35,7 +35,7 @@ struct RawList<'a> {
 pub(crate) struct Page<T> {
     pub revision: String,
     pub continue_token: Option<String>,
-    pub items: Vec<T>,
+    pub items: Vec<Held<T>>,
 }
 
 pub(crate) fn list<T: Object>(body: &[u8]) -> Result<Page<T>, serde_json::Error> {
@@ -44,7 +44,7 @@ pub(crate) fn list<T: Object>(body: &[u8]) -> Result<Page<T>, serde_json::Error>
     let mut decoded = Vec::with_capacity(items.len());
     for item in items {
         match T::decode(item.get()) {
-            Ok(object) => decoded.push(object),
+            Ok(object) => decoded.push(Held::own(object)),
             Err(error) => {
                 tracing::warn!(%error, kind = T::kind_name(), "skipping an object that cannot be decoded")
             }

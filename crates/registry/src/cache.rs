@@ -10,11 +10,13 @@ pub mod filter;
 pub mod messages;
 #[cfg(test)]
 mod model;
+pub mod output;
 pub mod published;
 pub mod resource;
 mod resources;
 pub mod ring;
 pub mod routes;
+pub mod sharing;
 pub mod watcher;
 
 use std::{sync::Arc, time::Duration};
@@ -29,6 +31,7 @@ use futures::{
 use knarr_api::{Kind, Kinds};
 use knarr_auth::objects::{Object, Objects};
 use knarr_meta::status::Status;
+use knarr_states::Recent;
 use knarr_store::{Batch, Store};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -64,6 +67,8 @@ pub struct Cache {
     abandoned: Mutex<Vec<Arc<Kind>>>,
     /// Objects in protobuf.
     pub messages: Messages,
+    /// Objects that informers of this process have decoded.
+    pub recent: Arc<Recent>,
     stopped: CancellationToken,
 }
 
@@ -112,6 +117,7 @@ impl Cache {
             requests: Mutex::new(Some(requests)),
             abandoned: Mutex::default(),
             messages: Messages::default(),
+            recent: Arc::default(),
             stopped: CancellationToken::new(),
         };
         let mut resources = Resources::default();

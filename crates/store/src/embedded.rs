@@ -368,6 +368,7 @@ impl Store for Embedded {
             });
         }
         state.compacted = revision;
+        state.ring.forget(revision);
         drop(state);
         self.shared.queue.nudge();
         Ok(())

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     core::Core,
-    negotiate::{self, Accepted, Objects, Shapes},
+    negotiate::{self, Accepted, Encoding, Objects, Shape, Shapes},
     protobuf,
 };
 
@@ -29,6 +29,8 @@ pub struct Ask<'r> {
     pub warnings: &'r Warnings,
     /// Asked by a component of this process.
     pub component: bool,
+    /// It can take the cache's states in place of bytes.
+    pub shares: bool,
 }
 
 impl<'r> Ask<'r> {
@@ -47,6 +49,15 @@ impl<'r> Ask<'r> {
     /// The resource as errors name it.
     pub fn group_resource(&self) -> GroupResource {
         GroupResource::new(self.served.group_text(), self.kind().resource.clone())
+    }
+
+    /// Whether the answer's objects are shared with the client: they are wanted as they are stored, or their metadata.
+    pub fn is_shared(&self, accepted: Accepted) -> bool {
+        self.shares
+            && accepted.encoding == Encoding::Json
+            && matches!(accepted.shape, Shape::Object | Shape::Partial(_))
+            && self.served.is_stored()
+            && self.kind().strategy.conversion().is_none()
     }
 
     /// The representation that the client wants.

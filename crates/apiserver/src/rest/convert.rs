@@ -14,9 +14,10 @@ use knarr_registry::{
     cache::{
         entry::{self, Entry},
         filter::Filter,
+        output::{Frames, View},
         resource::Slice,
         ring,
-        watcher::{View, Watcher},
+        watcher::Watcher,
     },
 };
 use serde_json::{Value, json};
@@ -130,7 +131,7 @@ impl Line {
 /// The frames of a watch, converted and selected by fields of the request's version. A failure is the last of them.
 pub fn watch(
     registry: Arc<Registry>,
-    watcher: Watcher,
+    watcher: Watcher<Frames>,
     view: Arc<ShapeView>,
     fields: Option<Filter>,
 ) -> BoxStream<'static, Bytes> {

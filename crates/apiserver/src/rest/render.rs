@@ -5,12 +5,13 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::StatusCode;
+use http::{Response, StatusCode};
 use knarr_api::Served;
 use knarr_registry::cache::{
     entry::{Entry, put_decimal},
     resource::Slice,
 };
+use knarr_states::{Offer, Page, State};
 use serde_json::{Value, json};
 
 use super::{
@@ -28,6 +29,9 @@ use crate::{
 
 /// Answers with a page.
 pub async fn render(ask: &Ask<'_>, mut slice: Slice, accepted: Accepted) -> Answer {
+    if ask.is_shared(accepted) {
+        return Ok(shared(ask, slice));
+    }
     slice.entries = convert::entries(ask, slice.entries).await?;
     if accepted.encoding == Encoding::Protobuf {
         return messages::page(ask, slice, accepted.shape).await;
@@ -56,6 +60,21 @@ pub async fn render(ask: &Ask<'_>, mut slice: Slice, accepted: Accepted) -> Answ
         accepted.encoding.content_type(),
         Body::list(list),
     ))
+}
+
+/// A page for an informer of this process.
+fn shared(ask: &Ask<'_>, slice: Slice) -> Response<Body> {
+    let continue_token = continue_token(&slice);
+    let states = slice.entries.into_iter();
+    let page = Page {
+        states: states.map(|entry| entry as Arc<dyn State>).collect(),
+        revision: slice.revision,
+        continue_token,
+        recent: ask.core.registry.cache.recent.clone(),
+    };
+    let mut response = respond::json(StatusCode::OK, Body::empty());
+    response.extensions_mut().insert(Offer::new(page));
+    response
 }
 
 /// The token of the page after this one.

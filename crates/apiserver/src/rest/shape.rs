@@ -12,8 +12,8 @@ use knarr_meta::{object, status::Status};
 use knarr_registry::cache::{
     Cache,
     entry::Entry,
+    output::{View, bookmark_object, frame},
     ring,
-    watcher::{View, bookmark_object, frame},
 };
 use serde_json::{Map, Value, json};
 

@@ -2,10 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use http::{Response, StatusCode};
 use knarr_meta::status::Status;
-use knarr_registry::cache::watcher::{Start, WatchOptions, Watcher};
+use knarr_registry::cache::{
+    Cache,
+    output::{Frames, View},
+    sharing::Shared,
+    watcher::{Start, WatchOptions, Watcher},
+};
+use knarr_states::{Change, Changes, Offer};
 
 use super::{
     ask::Ask,
@@ -16,7 +22,7 @@ use super::{
 use crate::{
     body::{Body, BoxError},
     negotiate::{Encoding, Shapes, not_acceptable},
-    respond::{Answer, with_type},
+    respond::{self, Answer, with_type},
 };
 
 /// The server ends a watch after this long or up to twice as long, chosen at random.
@@ -38,42 +44,67 @@ pub async fn watch(ask: &Ask<'_>) -> Answer {
     let timeout = options
         .timeout
         .unwrap_or_else(|| MIN_TIMEOUT.mul_f64(1.0 + fastrand::f64()));
-    let converting = ask.kind().strategy.conversion().is_some();
-    let view = Arc::new(ShapeView::new(&cache, served, accepted, include));
-    let watcher = Watcher::new(
-        cache,
-        resource,
-        WatchOptions {
-            filter: selection.filter,
-            view: match converting {
-                true => Some(Arc::new(Raw(view.clone()))),
-                false => view.clone().if_needed(),
-            },
-            start,
-            bookmarks: options.allow_bookmarks,
-            timeout,
-        },
-    );
-    let frames = match converting {
-        true => {
-            let registry = ask.core.registry.clone();
-            convert::watch(registry, watcher, view, selection.converted)
-        }
-        false => watcher.boxed(),
-    };
     let place = match ask.component {
         true => None,
         false => Some(ask.core.limits.watch(&ask.user.name)?),
     };
+    // Lives as long as the stream.
     let guard = (ask.core.metrics.watch_opened(), place);
-    let stream = frames.map(move |frame| {
-        // Lives as long as the stream.
-        let _ = &guard;
-        Ok::<_, BoxError>(frame)
-    });
+    let wanted = WatchOptions {
+        filter: selection.filter,
+        start,
+        bookmarks: options.allow_bookmarks,
+        timeout,
+    };
+    if ask.is_shared(accepted) {
+        let changes = Watcher::new(cache.clone(), resource, wanted, Shared::default());
+        return Ok(shared(&cache, holding(guard, changes)));
+    }
+    let converting = ask.kind().strategy.conversion().is_some();
+    let shape = Arc::new(ShapeView::new(&cache, served, accepted, include));
+    let view = match converting {
+        true => Some(Arc::new(Raw(shape.clone())) as Arc<dyn View>),
+        false => shape.clone().if_needed(),
+    };
+    let frames = Frames::new(resource.kind.clone(), view);
+    let watcher = Watcher::new(cache, resource, wanted, frames);
+    let frames = match converting {
+        true => {
+            let registry = ask.core.registry.clone();
+            convert::watch(registry, watcher, shape, selection.converted)
+        }
+        false => watcher.boxed(),
+    };
+    let stream = holding(guard, frames).map(Ok::<_, BoxError>);
     let content_type = accepted.encoding.watch_content_type();
     let response: Response<Body> = with_type(StatusCode::OK, content_type, Body::stream(stream));
     Ok(response)
+}
+
+/// The stream with what it holds until it is dropped.
+fn holding<G, S>(guard: G, stream: S) -> impl Stream<Item = S::Item> + Send + 'static
+where
+    G: Send + 'static,
+    S: Stream + Send + 'static,
+{
+    stream.map(move |item| {
+        let _ = &guard;
+        item
+    })
+}
+
+/// The answer to an informer of this process.
+fn shared(
+    cache: &Cache,
+    events: impl Stream<Item = Vec<Change>> + Send + 'static,
+) -> Response<Body> {
+    let changes = Changes {
+        events: events.boxed(),
+        recent: cache.recent.clone(),
+    };
+    let mut response = respond::json(StatusCode::OK, Body::empty());
+    response.extensions_mut().insert(Offer::new(changes));
+    response
 }
 
 /// Where the watch begins, after waiting for what it asks to be at least as new as.

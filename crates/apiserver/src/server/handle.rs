@@ -13,6 +13,7 @@ use knarr_auth::{
 };
 use knarr_meta::status::Status;
 use knarr_registry::{catalog::Snapshot, write::Warnings};
+use knarr_states::Share;
 
 use super::{connect, deadline, incoming::Incoming, limits, pages, peer::Peer};
 use crate::{
@@ -172,6 +173,8 @@ struct Chain<'r> {
 impl Chain<'_> {
     async fn run(&self, peer: &Peer, body: &mut Incoming, extensions: http::Extensions) -> Answer {
         let (core, info) = (self.core, &self.request.info);
+        let component = matches!(peer, Peer::Local(_));
+        let shares = component && extensions.get::<Share>().is_some();
         let waits = info.is_resource && rest::long_running(info.verb, info.subresource);
         let asked = match waits {
             true => None,
@@ -209,7 +212,8 @@ impl Chain<'_> {
             user: &user,
             served,
             warnings: self.warnings,
-            component: matches!(peer, Peer::Local(_)),
+            component,
+            shares,
         };
         if let Some(stream) = Stream::find(info.subresource) {
             let client = connect::client(self.parts, extensions);

@@ -14,6 +14,7 @@ mod quotas;
 mod reading;
 mod refusals;
 mod registry;
+mod sharing;
 mod streaming;
 mod webhooks;
 mod writing;

@@ -3,6 +3,8 @@
 //! A [`Faults`] makes clients of any server that is a tower service, the real one among them. It decides with a seeded
 //! generator, so that a run can be repeated as far as the order of tasks is the same.
 
+mod shared;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,9 +17,10 @@ use http::header::RETRY_AFTER;
 use http::{Method, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+use knarr_states::{Changes, Offer};
 use kube::client::Body;
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tower::{BoxError, Service, ServiceExt};
 
@@ -128,6 +131,24 @@ impl State {
     }
 }
 
+/// What happens to an event of a watch.
+enum EventFate {
+    Cut,
+    Expired,
+    Told {
+        repeated: bool,
+        delay: Option<Duration>,
+    },
+}
+
+/// What a watch is told whose revision is gone.
+fn expired() -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
+        "reason": "Expired", "message": "too old resource version: a fault",
+    })
+}
+
 /// What happens to a request.
 enum Fate {
     Served,
@@ -170,6 +191,21 @@ impl Faults {
         Faulty {
             service,
             faults: self.clone(),
+        }
+    }
+
+    fn event_fate(&self) -> EventFate {
+        let mut state = self.state.lock();
+        let rates = state.rates;
+        if state.roll(rates.cut) {
+            return EventFate::Cut;
+        }
+        if state.roll(rates.expire) {
+            return EventFate::Expired;
+        }
+        EventFate::Told {
+            repeated: state.roll(rates.repeat),
+            delay: state.roll(rates.delay).then(|| state.delay()),
         }
     }
 
@@ -241,7 +277,12 @@ where
                 Fate::Lost => Err("connection reset by a fault".into()),
                 Fate::Hung => std::future::pending().await,
                 _ if watches && response.status().is_success() => {
-                    let (parts, body) = response.into_parts();
+                    let (mut parts, body) = response.into_parts();
+                    let offer = parts.extensions.remove::<Offer<Changes>>();
+                    if let Some(changes) = offer.and_then(|offer| offer.take()) {
+                        let changes = shared::disturbed(faults.clone(), changes);
+                        parts.extensions.insert(Offer::new(changes));
+                    }
                     Ok(Response::from_parts(parts, disturbed(faults, body)))
                 }
                 _ => Ok(response.map(|body| body.map_err(Into::into).boxed_unsync())),
@@ -307,28 +348,21 @@ where
         let mut chunk = line.to_vec();
         chunk.push(b'\n');
         let chunk = Bytes::from(chunk);
-        let delay = {
-            let mut state = self.faults.state.lock();
-            let rates = state.rates;
-            if state.roll(rates.cut) {
-                return None;
-            }
-            if state.roll(rates.expire) {
+        match self.faults.event_fate() {
+            EventFate::Cut => return None,
+            EventFate::Expired => {
                 self.ended = true;
-                let status = json!({
-                    "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410,
-                    "reason": "Expired", "message": "too old resource version: a fault",
-                });
-                let event = json!({"type": "ERROR", "object": status});
+                let event = json!({"type": "ERROR", "object": expired()});
                 return Some(Bytes::from(format!("{event}\n")));
             }
-            if state.roll(rates.repeat) {
-                self.next.push_back(chunk.clone());
+            EventFate::Told { repeated, delay } => {
+                if repeated {
+                    self.next.push_back(chunk.clone());
+                }
+                if let Some(delay) = delay {
+                    sleep(delay).await;
+                }
             }
-            state.roll(rates.delay).then(|| state.delay())
-        };
-        if let Some(delay) = delay {
-            sleep(delay).await;
         }
         Some(chunk)
     }

@@ -2,9 +2,11 @@
 //! can neither share an index nor be mixed up in a look-up.
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
+
+use super::Object;
+use super::cache::{Held, SPARSE};
 
 /// What objects of `K` are found by. Names are unique within a namespace only, and a uid in a reference is whatever its
 /// author wrote: a key of a namespaced kind holds the namespace.
@@ -13,10 +15,61 @@ pub trait IndexKey<K>: Clone + Eq + Hash + Send + Sync + 'static {
     fn keys_of(object: &K) -> Vec<Self>;
 }
 
+/// The objects of one key. Most keys have few.
+enum Bucket<K> {
+    One(Held<K>),
+    Many(HashSet<ByAddress<K>>),
+}
+
+/// Found by its address, which is unique while the object is held here.
+struct ByAddress<K>(Held<K>);
+
+impl<K: Object> PartialEq for ByAddress<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.address() == other.0.address()
+    }
+}
+
+impl<K: Object> Eq for ByAddress<K> {}
+
+impl<K: Object> Hash for ByAddress<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.address().hash(state);
+    }
+}
+
+impl<K: Object> Bucket<K> {
+    fn insert(&mut self, held: &Held<K>) {
+        match self {
+            Self::One(one) if one.address() == held.address() => {}
+            Self::One(one) => {
+                let both = [one.clone(), held.clone()];
+                *self = Self::Many(both.map(ByAddress).into());
+            }
+            Self::Many(many) => {
+                many.replace(ByAddress(held.clone()));
+            }
+        }
+    }
+
+    /// Whether anything is left.
+    fn remove(&mut self, held: &Held<K>) -> bool {
+        match self {
+            Self::One(one) => one.address() != held.address(),
+            Self::Many(many) => {
+                many.remove(&ByAddress(held.clone()));
+                if many.capacity() / SPARSE > many.len() {
+                    many.shrink_to(many.len() * 2);
+                }
+                !many.is_empty()
+            }
+        }
+    }
+}
+
 /// Objects by keys of one type.
 pub(super) struct Index<K, V> {
-    /// Keyed by the object's address, which is unique while the `Arc` is held here.
-    entries: HashMap<V, HashMap<usize, Arc<K>>>,
+    entries: HashMap<V, Bucket<K>>,
 }
 
 impl<K, V> Default for Index<K, V> {
@@ -27,40 +80,45 @@ impl<K, V> Default for Index<K, V> {
     }
 }
 
-impl<K, V: IndexKey<K>> Index<K, V> {
-    pub(super) fn get(&self, key: &V) -> Vec<Arc<K>> {
-        self.entries
-            .get(key)
-            .map(|objects| objects.values().cloned().collect())
-            .unwrap_or_default()
+impl<K: Object, V: IndexKey<K>> Index<K, V> {
+    pub(super) fn get(&self, key: &V) -> Vec<Held<K>> {
+        match self.entries.get(key) {
+            None => Vec::new(),
+            Some(Bucket::One(one)) => vec![one.clone()],
+            Some(Bucket::Many(many)) => many.iter().map(|one| one.0.clone()).collect(),
+        }
     }
 }
 
 /// An index of any type of key, as the cache keeps it up.
 pub(super) trait AnyIndex<K>: Send + Sync {
-    fn insert(&mut self, object: &Arc<K>);
-    fn remove(&mut self, object: &Arc<K>);
+    /// `object` is what is held.
+    fn insert(&mut self, held: &Held<K>, object: &K);
+    fn remove(&mut self, held: &Held<K>, object: &K);
     fn as_any(&self) -> &dyn Any;
 }
 
-impl<K: Send + Sync + 'static, V: IndexKey<K>> AnyIndex<K> for Index<K, V> {
-    fn insert(&mut self, object: &Arc<K>) {
+impl<K: Object, V: IndexKey<K>> AnyIndex<K> for Index<K, V> {
+    fn insert(&mut self, held: &Held<K>, object: &K) {
         for key in V::keys_of(object) {
-            self.entries
-                .entry(key)
-                .or_default()
-                .insert(Arc::as_ptr(object) as usize, object.clone());
+            match self.entries.get_mut(&key) {
+                Some(bucket) => bucket.insert(held),
+                None => {
+                    self.entries.insert(key, Bucket::One(held.clone()));
+                }
+            }
         }
     }
 
-    fn remove(&mut self, object: &Arc<K>) {
+    fn remove(&mut self, held: &Held<K>, object: &K) {
         for key in V::keys_of(object) {
-            if let Some(objects) = self.entries.get_mut(&key) {
-                objects.remove(&(Arc::as_ptr(object) as usize));
-                if objects.is_empty() {
-                    self.entries.remove(&key);
-                }
+            let left = self.entries.get_mut(&key).map(|bucket| bucket.remove(held));
+            if left == Some(false) {
+                self.entries.remove(&key);
             }
+        }
+        if self.entries.capacity() / SPARSE > self.entries.len() {
+            self.entries.shrink_to(self.entries.len() * 2);
         }
     }
 

@@ -1,3 +1,5 @@
+mod shared;
+
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -27,11 +29,8 @@ struct Harness {
     informers: Informers,
 }
 
-fn start() -> Harness {
-    let (client, server) = fake::client();
-    let token = CancellationToken::new();
-    let informers = Informers::new(client, token.clone());
-    let informer = informers.informer::<ConfigMap>();
+/// What handlers of an informer are told from now on.
+fn told(informer: &Informer<ConfigMap>) -> mpsc::UnboundedReceiver<String> {
     let (sender, events) = mpsc::unbounded_channel();
     informer.on_event(move |event| {
         let text = match event {
@@ -43,8 +42,17 @@ fn start() -> Harness {
                 format!("-{}", last.metadata.name.as_deref().unwrap_or_default())
             }
         };
-        sender.send(text).expect("the test listens");
+        let _ = sender.send(text);
     });
+    events
+}
+
+fn start() -> Harness {
+    let (client, server) = fake::client();
+    let token = CancellationToken::new();
+    let informers = Informers::new(client, token.clone());
+    let informer = informers.informer::<ConfigMap>();
+    let events = told(&informer);
     Harness {
         server,
         informer,

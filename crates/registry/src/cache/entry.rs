@@ -7,12 +7,13 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use knarr_api::Kind;
+use knarr_states::Memo;
 use serde_json::Value;
 
 use super::messages::Slot;
 
 /// The most bytes `"resourceVersion":"…",` can take: fixed text and 20 digits.
-const VERSION_FIELD_BYTES: usize = 42;
+pub(super) const VERSION_FIELD_BYTES: usize = 42;
 
 /// The most bytes of a PartialObjectMetadata without its metadata: fixed text and `meta.k8s.io/v1beta1`.
 const PARTIAL_HEAD_BYTES: usize = 78;
@@ -41,6 +42,8 @@ pub struct Entry {
     pub fields: Box<[Box<str>]>,
     /// The object in protobuf, once somebody has asked for it.
     pub(super) message: OnceLock<Arc<Slot>>,
+    /// What informers of this process have decoded it into.
+    pub(super) memo: Memo,
 }
 
 /// Why stored bytes are not an object.
@@ -93,7 +96,8 @@ pub fn encode(object: &Value) -> Bytes {
         }
     }
     out.push(b'}');
-    Bytes::from(out)
+    // Kept for long, in several places: not with the room that the vector grew by.
+    Bytes::from(out.into_boxed_slice())
 }
 
 impl Entry {
@@ -129,6 +133,7 @@ impl Entry {
             labels: Box::default(),
             fields: Box::default(),
             message: OnceLock::new(),
+            memo: Memo::default(),
             json,
         };
         entry.labels = labels(entry.metadata()).map_err(|e| malformed(e.to_string()))?;
@@ -161,6 +166,7 @@ impl Entry {
             labels: Box::default(),
             fields: Box::default(),
             message: OnceLock::new(),
+            memo: Memo::default(),
         }
     }
 
@@ -180,6 +186,12 @@ impl Entry {
     /// The metadata object's JSON, without resourceVersion.
     pub fn metadata(&self) -> &[u8] {
         &self.json[self.meta_at as usize + METADATA.len() - 1..=self.meta_end as usize]
+    }
+
+    /// What comes before the members of the metadata object, they, and what comes after.
+    pub(super) fn around_metadata(&self) -> (&[u8], &[u8], &[u8]) {
+        let (at, end) = (self.splice(), self.meta_end as usize);
+        (&self.json[..at], &self.json[at..end], &self.json[end..])
     }
 
     /// Parses the state; resourceVersion is set where there is one.

@@ -1,10 +1,13 @@
 //! The one task that writes the cache: it applies the store's commits, and adds and removes resources between them.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use knarr_api::Kind;
 use knarr_store::Commit;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -16,6 +19,9 @@ pub(super) const MAX_CHANGES: usize = 16;
 
 /// How long a change may take, with the loading of all objects of a kind.
 const CHANGE_WAIT: Duration = Duration::from_secs(30);
+
+/// Between looks at how far back the store's history goes; it is compacted as often.
+const TRIM_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A change of the set of resources, and whom to tell that it was made.
 pub struct Request {
@@ -53,8 +59,17 @@ impl Cache {
     pub async fn feed(&self, stop: CancellationToken) -> Result<(), Error> {
         let mut watch = self.store.watch(REGISTRY, self.published.get() + 1).await?;
         let mut requests = self.requests.lock().take().ok_or(Error::Fed)?;
+        let mut forgetting = pin!(self.recent.forget_idle());
+        let mut trim = pin!(sleep(TRIM_INTERVAL));
         loop {
             let batch = tokio::select! {
+                // Never ends.
+                () = &mut forgetting => continue,
+                () = &mut trim => {
+                    self.trim();
+                    trim.as_mut().reset(Instant::now() + TRIM_INTERVAL);
+                    continue;
+                }
                 batch = watch.next_batch() => batch?,
                 // Never closed: the sender is in `self`.
                 Some(request) = requests.recv() => {
@@ -81,6 +96,14 @@ impl Cache {
                 }
             }
             self.published.advance(batch.revision);
+        }
+    }
+
+    /// Gives up what is older than the store's history: that of a flood of writes would be held until the next one.
+    fn trim(&self) {
+        let compacted = self.store.compacted();
+        for resource in self.resources.load().iter() {
+            resource.forget(compacted);
         }
     }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::{
+    output::Frames,
     watcher::{Start, WatchOptions, Watcher},
     *,
 };
@@ -139,7 +140,7 @@ impl Model {
 
 /// A watch and what it was sent.
 struct Watched {
-    watcher: Watcher,
+    watcher: Watcher<Frames>,
     which: usize,
     /// Lines that came first because the watch began with what there was.
     initial: Vec<String>,
@@ -305,12 +306,16 @@ impl World {
         };
         let options = WatchOptions {
             filter: filter(which),
-            view: None,
             start,
             bookmarks: false,
             timeout: 100 * DEADLINE,
         };
-        let watcher = Watcher::new(self.cache.clone(), resource, options);
+        let watcher = Watcher::new(
+            self.cache.clone(),
+            resource,
+            options,
+            Frames::new(pods().clone(), None),
+        );
         let after = watcher.position();
         let initial = match start {
             Start::After(_) => Vec::new(),

@@ -125,6 +125,11 @@ impl ResourceCache {
         self.routes.wake(&event, sequence, self.indexed_field);
     }
 
+    /// Forgets the events that the store's history does not reach back to any more.
+    pub(super) fn forget(&self, revision: u64) {
+        self.state.write().ring.forget(revision);
+    }
+
     /// The current state of one object.
     pub fn get(&self, key: &str) -> Option<Arc<Entry>> {
         self.state.read().objects.get(key).cloned()

@@ -132,6 +132,17 @@ impl Ring {
         self.end() - 1
     }
 
+    /// Drops what is not above `revision`: of no use to anybody once the store's history begins there.
+    pub fn forget(&mut self, revision: u64) {
+        let count = self.events.partition_point(|e| e.revision <= revision);
+        for gone in self.events.drain(..count) {
+            self.bytes -= gone.bytes();
+            self.floor = gone.revision;
+            self.first += 1;
+        }
+        self.events.shrink_to(self.events.len() * 2);
+    }
+
     /// One past the last sequence number.
     pub fn end(&self) -> u64 {
         self.first + self.events.len() as u64

@@ -1,4 +1,4 @@
-//! One watch: a cursor into the ring, a filter, and a way to encode what it sees.
+//! One watch: a cursor into the ring, a filter, and an output for what it sees.
 //!
 //! A watcher holds no queue: a slow reader falls behind the ring and replays from the store's history.
 
@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use futures::{FutureExt, Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use knarr_meta::status::Status;
 use tokio::time::{Instant, Sleep};
@@ -19,13 +18,12 @@ use super::{
     Cache,
     entry::Entry,
     filter::Filter,
+    output::Output,
     resource::ResourceCache,
-    ring::{Kind, RingEvent},
+    ring::RingEvent,
     routes::{First, Registration},
 };
 
-/// Bytes after which a frame is handed to the connection even if more events wait.
-const FRAME_BYTES: usize = 64 << 10;
 /// Events looked at in one turn.
 const TURN_EVENTS: usize = 256;
 /// Between bookmarks.
@@ -33,31 +31,9 @@ const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// A last bookmark comes this long before the watch times out.
 const BOOKMARK_BEFORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Encodes the objects of a watch other than as they are stored (Table, partial metadata, another version).
-pub trait View: Send + Sync {
-    /// The event's object at `revision`.
-    fn object(&self, entry: &Entry, revision: u64) -> Bytes;
-    /// The whole frame of an event. `old`: the object as it was before, where this watch has seen it.
-    fn frame(&self, kind: Kind, state: &Entry, _old: Option<&Entry>, revision: u64) -> Bytes {
-        self.event(kind.as_str(), &self.object(state, revision))
-    }
-    /// The frame of an event with this object in it.
-    fn event(&self, kind: &str, object: &[u8]) -> Bytes {
-        frame(kind, object)
-    }
-    /// The frame of an error.
-    fn error(&self, status: &Status) -> Bytes {
-        error_frame(status)
-    }
-    /// Object of a bookmark; `annotated` marks the end of the initial events.
-    fn bookmark(&self, revision: u64, annotated: bool) -> Bytes;
-}
-
 /// What a watch wants.
 pub struct WatchOptions {
     pub filter: Filter,
-    /// Absent: objects as stored.
-    pub view: Option<Arc<dyn View>>,
     pub start: Start,
     pub bookmarks: bool,
     /// The server ends the watch after this long.
@@ -91,13 +67,12 @@ enum Phase {
     Over,
 }
 
-/// The body of a watch response: a stream of frames, each one or more events: lines `{"type":…,"object":…}` where no
-/// view writes them otherwise.
-pub struct Watcher {
+/// The body of a watch response: a stream of what the output makes of the events, one or more at a time.
+pub struct Watcher<O> {
     cache: Arc<Cache>,
     resource: Arc<ResourceCache>,
     filter: Filter,
-    view: Option<Arc<dyn View>>,
+    out: O,
     bookmarks: bool,
     registration: Registration,
     phase: Phase,
@@ -110,8 +85,13 @@ pub struct Watcher {
     stopped: BoxFuture<'static, ()>,
 }
 
-impl Watcher {
-    pub fn new(cache: Arc<Cache>, resource: Arc<ResourceCache>, options: WatchOptions) -> Watcher {
+impl<O: Output> Watcher<O> {
+    pub fn new(
+        cache: Arc<Cache>,
+        resource: Arc<ResourceCache>,
+        options: WatchOptions,
+        out: O,
+    ) -> Self {
         let now = Instant::now();
         let ends = now.checked_add(options.timeout).unwrap_or(now);
         let registration = resource.routes.add(options.filter.route(&resource.kind));
@@ -139,7 +119,7 @@ impl Watcher {
             cache,
             resource,
             filter: options.filter,
-            view: options.view,
+            out,
             bookmarks: options.bookmarks,
             registration,
             phase,
@@ -176,42 +156,18 @@ impl Watcher {
         self.timer.as_mut().reset(next);
     }
 
-    fn encode(&self, event: &RingEvent) -> Option<Bytes> {
-        if event.revision <= self.after {
-            return None;
-        }
-        let (kind, state) = event.seen_by(&self.filter)?;
-        match &self.view {
-            None => event.frame(kind),
-            Some(view) => {
-                let old = event.old.as_deref().filter(|_| kind == Kind::Modified);
-                Some(view.frame(kind, state, old, event.revision))
-            }
+    /// Tells of an event, if it is one to this watcher.
+    fn tell(&mut self, event: &RingEvent) {
+        self.position = self.position.max(event.revision);
+        if event.revision > self.after
+            && let Some((kind, state)) = event.seen_by(&self.filter)
+        {
+            self.out.event(event, kind, state);
         }
     }
 
-    fn encode_initial(&self, entry: &Entry) -> Bytes {
-        match &self.view {
-            None => super::ring::encode_frame(Kind::Added, entry, entry.revision),
-            Some(view) => view.frame(Kind::Added, entry, None, entry.revision),
-        }
-    }
-
-    fn bookmark(&self, revision: u64, annotated: bool) -> Bytes {
-        const BOOKMARK: &str = "BOOKMARK";
-        match &self.view {
-            Some(view) => view.event(BOOKMARK, &view.bookmark(revision, annotated)),
-            None => {
-                let kind = &self.resource.kind;
-                let api_version = kind.api_version();
-                let object = bookmark_object(&kind.kind, &api_version, revision, annotated);
-                frame(BOOKMARK, &object)
-            }
-        }
-    }
-
-    /// Frames of the initial objects, as many as fit one chunk.
-    fn poll_initial(&mut self) -> Option<Bytes> {
+    /// Initial objects, as many as fit one piece.
+    fn poll_initial(&mut self) -> Option<O::Item> {
         let Phase::Initial {
             entries,
             revision,
@@ -221,47 +177,33 @@ impl Watcher {
             return None;
         };
         let (revision, annotated) = (*revision, *annotated);
-        let mut entries = std::mem::take(entries);
-        let mut out = Frames::default();
         while let Some(entry) = entries.pop_front() {
-            out.push(self.encode_initial(&entry));
-            if out.full() {
-                self.phase = Phase::Initial {
-                    entries,
-                    revision,
-                    annotated,
-                };
-                return out.finish();
+            self.out.initial(&entry);
+            if self.out.is_full() {
+                return self.out.finish();
             }
         }
         if annotated {
-            out.push(self.bookmark(revision, true));
+            self.out.bookmark(revision, true);
         }
         self.phase = live(&self.resource, &self.cache, revision);
-        out.finish()
+        self.out.finish()
     }
 
-    fn poll_replay(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        let mut out = Frames::default();
+    fn poll_replay(&mut self, context: &mut Context<'_>) -> Poll<Option<O::Item>> {
         while let Phase::Replay { events, until } = &mut self.phase {
             let until = *until;
             match events.poll_next_unpin(context) {
-                Poll::Pending if out.is_empty() => return Poll::Pending,
+                Poll::Pending if self.out.is_empty() => return Poll::Pending,
                 Poll::Pending => break,
                 Poll::Ready(Some(Ok(event))) => {
-                    self.position = self.position.max(event.revision);
-                    if let Some(bytes) = self.encode(&event) {
-                        out.push(bytes);
-                    }
-                    if out.full() {
+                    self.tell(&event);
+                    if self.out.is_full() {
                         break;
                     }
                 }
                 Poll::Ready(Some(Err(status))) => {
-                    out.push(match &self.view {
-                        Some(view) => view.error(&status),
-                        None => error_frame(&status),
-                    });
+                    self.out.error(&status);
                     self.phase = Phase::Over;
                 }
                 Poll::Ready(None) => {
@@ -271,16 +213,18 @@ impl Watcher {
                 }
             }
         }
-        Poll::Ready(out.finish())
+        Poll::Ready(self.out.finish())
     }
 
-    /// `None`: nothing to send now.
-    fn poll_live(&mut self, context: &Context<'_>) -> Option<Bytes> {
+    /// Tells of what there is in the ring, as much as fits one piece.
+    fn drain(&mut self, context: &Context<'_>) {
         self.registration.slot.register(context.waker());
         let Phase::Live { cursor } = self.phase else {
-            return None;
+            return;
         };
-        let first = self.registration.slot.take()?;
+        let Some(first) = self.registration.slot.take() else {
+            return;
+        };
         let mut at = cursor.max(first.sequence);
         // Encoding under the read lock would hold up the feed: take the events first.
         let events: Option<(Vec<Arc<RingEvent>>, u64)> = {
@@ -299,32 +243,27 @@ impl Watcher {
                 sequence: 0,
                 revision: 0,
             });
-            return None;
+            return;
         };
-        let mut out = Frames::default();
         for event in events {
             at += 1;
-            self.position = self.position.max(event.revision);
-            if let Some(bytes) = self.encode(&event) {
-                out.push(bytes);
-            }
-            if out.full() {
+            self.tell(&event);
+            if self.out.is_full() {
                 break;
             }
         }
         if at < end {
-            // The rest waits for the connection: ring the own bell again.
+            // The rest waits for the reader: ring the own bell again.
             self.registration.slot.again(First {
                 sequence: at,
                 revision: self.position + 1,
             });
         }
         self.phase = Phase::Live { cursor: at };
-        out.finish()
     }
 
     /// The end of the watch, or a bookmark; `Pending` also where there is neither.
-    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<Option<O::Item>> {
         if self.timer.as_mut().poll(context).is_pending() {
             return Poll::Pending;
         }
@@ -336,50 +275,49 @@ impl Watcher {
         context.waker().wake_by_ref();
         // Read before the ring is drained: nothing up to here is still to be sent.
         let published = self.cache.published();
-        let mut out = Frames::default();
-        if let Some(bytes) = self.poll_live(context) {
-            out.push(bytes);
-        }
+        self.drain(context);
         if matches!(self.phase, Phase::Live { .. }) && !self.registration.slot.pending() {
             self.position = self.position.max(published);
-            out.push(self.bookmark(self.position, false));
+            self.out.bookmark(self.position, false);
         }
-        match out.finish() {
-            Some(bytes) => Poll::Ready(Some(bytes)),
+        match self.out.finish() {
+            Some(piece) => Poll::Ready(Some(piece)),
             None => Poll::Pending,
         }
     }
 }
 
-impl Stream for Watcher {
-    type Item = Bytes;
+impl<O: Output + Unpin> Stream for Watcher<O> {
+    type Item = O::Item;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<O::Item>> {
         let this = &mut *self;
         if this.stopped.poll_unpin(context).is_ready() {
             // What happened before the end is still told: that objects went with their definition.
-            return Poll::Ready(this.poll_live(context));
+            this.drain(context);
+            return Poll::Ready(this.out.finish());
         }
         // Each turn changes the phase or returns; three phases follow one another, and a ring that is outrun restarts them.
         loop {
             match this.phase {
                 Phase::Over => return Poll::Ready(None),
                 Phase::Initial { .. } => {
-                    if let Some(bytes) = this.poll_initial() {
-                        return Poll::Ready(Some(bytes));
+                    if let Some(piece) = this.poll_initial() {
+                        return Poll::Ready(Some(piece));
                     }
                 }
                 Phase::Replay { .. } => match this.poll_replay(context) {
                     Poll::Pending => return this.poll_timer_only(context),
-                    Poll::Ready(Some(bytes)) => return Poll::Ready(Some(bytes)),
+                    Poll::Ready(Some(piece)) => return Poll::Ready(Some(piece)),
                     Poll::Ready(None) => {}
                 },
                 Phase::Live { .. } => {
                     if let Poll::Ready(ready) = this.poll_timer(context) {
                         return Poll::Ready(ready);
                     }
-                    if let Some(bytes) = this.poll_live(context) {
-                        return Poll::Ready(Some(bytes));
+                    this.drain(context);
+                    if let Some(piece) = this.out.finish() {
+                        return Poll::Ready(Some(piece));
                     }
                     if matches!(this.phase, Phase::Live { .. }) {
                         return Poll::Pending;
@@ -390,9 +328,9 @@ impl Stream for Watcher {
     }
 }
 
-impl Watcher {
+impl<O: Output> Watcher<O> {
     /// During a replay only the end counts.
-    fn poll_timer_only(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_timer_only(&mut self, context: &mut Context<'_>) -> Poll<Option<O::Item>> {
         if self.timer.as_mut().poll(context).is_ready() {
             if Instant::now() >= self.ends {
                 return Poll::Ready(None);
@@ -404,7 +342,7 @@ impl Watcher {
     }
 }
 
-impl Drop for Watcher {
+impl<O> Drop for Watcher<O> {
     fn drop(&mut self) {
         self.resource.routes.remove(&self.registration);
     }
@@ -424,68 +362,4 @@ fn live(resource: &Arc<ResourceCache>, cache: &Arc<Cache>, revision: u64) -> Pha
             }
         }
     }
-}
-
-/// Collects frames; a single one is passed on without copying.
-#[derive(Default)]
-struct Frames {
-    first: Option<Bytes>,
-    all: BytesMut,
-}
-
-impl Frames {
-    fn push(&mut self, bytes: Bytes) {
-        match self.first.take() {
-            None if self.all.is_empty() => self.first = Some(bytes),
-            None => self.all.extend_from_slice(&bytes),
-            Some(first) => {
-                self.all.reserve(first.len() + bytes.len());
-                self.all.extend_from_slice(&first);
-                self.all.extend_from_slice(&bytes);
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.first.is_none() && self.all.is_empty()
-    }
-
-    fn full(&self) -> bool {
-        self.all.len() + self.first.as_ref().map_or(0, Bytes::len) >= FRAME_BYTES
-    }
-
-    fn finish(self) -> Option<Bytes> {
-        match self.first {
-            Some(first) => Some(first),
-            None if self.all.is_empty() => None,
-            None => Some(self.all.freeze()),
-        }
-    }
-}
-
-/// One line of a watch response.
-pub fn frame(kind: &str, object: &[u8]) -> Bytes {
-    let mut out = BytesMut::with_capacity(object.len() + kind.len() + 24);
-    out.extend_from_slice(b"{\"type\":\"");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"\",\"object\":");
-    out.extend_from_slice(object);
-    out.extend_from_slice(b"}\n");
-    out.freeze()
-}
-
-/// An ERROR line.
-pub fn error_frame(status: &Status) -> Bytes {
-    frame("ERROR", &serde_json::to_vec(status).unwrap_or_default())
-}
-
-/// The object of a bookmark: type and resourceVersion only.
-pub fn bookmark_object(kind: &str, api_version: &str, revision: u64, annotated: bool) -> Bytes {
-    let annotations = match annotated {
-        true => r#","annotations":{"k8s.io/initial-events-end":"true"}"#,
-        false => "",
-    };
-    Bytes::from(format!(
-        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{revision}","creationTimestamp":null{annotations}}}}}"#
-    ))
 }

@@ -38,6 +38,17 @@ impl Ring {
         }
     }
 
+    /// Drops the entries up to a revision: history does not reach back to them any more.
+    pub(crate) fn forget(&mut self, revision: u64) {
+        let count = (revision + 1).saturating_sub(self.first);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        for oldest in self.events.drain(..count.min(self.events.len())) {
+            self.bytes -= weight(&oldest);
+            self.first += 1;
+        }
+        self.events.shrink_to(self.events.len() * 2);
+    }
+
     /// Commits under the prefix among the entries from revision `from` on, looking at up to `limit` entries, and the
     /// revision to go on from. `None` if `from` is older than the ring.
     pub(crate) fn read(&self, prefix: &str, from: u64, limit: usize) -> Option<(Vec<Commit>, u64)> {
@@ -108,6 +119,23 @@ mod tests {
         assert_eq!(revisions(ring.read("/odd", 4, 10)), Some((vec![5], 7)));
         assert_eq!(revisions(ring.read("/", 4, 2)), Some((vec![4, 5], 6)));
         assert_eq!(revisions(ring.read("/", 7, 2)), Some((vec![], 7)));
+    }
+
+    #[test]
+    fn forgets_what_is_no_history_any_more() {
+        let mut ring = Ring::new(1, 100, 1 << 20);
+        for revision in 2..=6 {
+            ring.push(event("/a", revision, 100));
+        }
+        ring.forget(1);
+        assert_eq!(ring.first, 2);
+        ring.forget(4);
+        assert_eq!(revisions(ring.read("/", 4, 10)), None);
+        assert_eq!(revisions(ring.read("/", 5, 10)), Some((vec![5, 6], 7)));
+        ring.forget(9);
+        assert_eq!((ring.first, ring.bytes), (7, 0));
+        ring.push(event("/a", 7, 1));
+        assert_eq!(revisions(ring.read("/", 7, 10)), Some((vec![7], 8)));
     }
 
     #[test]

@@ -97,6 +97,7 @@ impl Writer {
         {
             tracing::debug!(revision = target, "compacting");
             state.compacted = target;
+            state.ring.forget(target);
         }
     }
 

@@ -18,6 +18,25 @@ fn event(revision: u64, old: Option<&str>, new: Option<&str>) -> RingEvent {
 }
 
 #[test]
+fn forgets_what_is_no_history_any_more() {
+    let mut ring = Ring::new(1, 10);
+    for revision in 2..=6 {
+        ring.push(Arc::new(event(revision, None, Some("a"))));
+    }
+    ring.forget(4);
+    assert_eq!(
+        (ring.floor(), ring.after(3), ring.after(4)),
+        (4, None, Some(3))
+    );
+    ring.forget(4);
+    ring.forget(9);
+    assert_eq!((ring.floor(), ring.bytes), (6, 0));
+    assert_eq!((ring.after(6), ring.end()), (Some(5), 5));
+    assert_eq!(ring.push(Arc::new(event(7, None, Some("a")))), 5);
+    assert_eq!(ring.after(6), Some(5));
+}
+
+#[test]
 fn selector_transitions_become_added_and_deleted() {
     let kind = knarr_api::built_in("", "v1", "pods").expect("a core kind");
     let filter = Filter::new(
