@@ -124,7 +124,7 @@ impl Binder {
         let (kind, reason) = (WARNING, "FailedScheduling");
         self.recorder
             .event(&about, kind, reason, "Scheduling", message);
-        let status = waiting_status(&info.pod, &failure);
+        let status = info.whole().and_then(|pod| waiting_status(pod, &failure));
         if status.is_none() && failure.victims.is_empty() && failure.displaced.is_empty() {
             return;
         }
@@ -292,7 +292,7 @@ fn reference(info: &PodInfo) -> ObjectReference {
         namespace: Some(info.namespace.clone()),
         name: Some(info.name.clone()),
         uid: Some(info.uid.clone()),
-        resource_version: info.pod.metadata.resource_version.clone(),
+        resource_version: info.resource_version.as_deref().map(str::to_owned),
         ..ObjectReference::default()
     }
 }

@@ -16,6 +16,7 @@
 mod binder;
 mod cycle;
 mod framework;
+mod labels;
 mod nominated;
 mod plugins;
 mod pod_info;

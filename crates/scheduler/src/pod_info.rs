@@ -1,35 +1,61 @@
 //! A pod as the scheduler needs it: read once when it arrives, not once a node.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Toleration};
 use knarr_meta::{host_ports::HostPort, node_selector::RequiredNodes};
 use knarr_volumes::pod::{self, PodClaim};
 
 use crate::{
-    plugins::{inter_pod_affinity::PodAffinity, node_affinity::Preferred},
+    labels::Labels,
+    plugins::{default_preemption, inter_pod_affinity::PodAffinity, node_affinity::Preferred},
     resources::{self, Resources},
 };
 
 /// What is decided from.
 #[derive(Debug)]
 pub struct PodInfo {
-    pub pod: Arc<Pod>,
+    /// All of it, while it has no node: what only the decision about it asks for.
+    whole: Option<Arc<Pod>>,
     pub uid: String,
     pub namespace: String,
     pub name: String,
+    pub resource_version: Option<Box<str>>,
+    node_name: Option<Box<str>>,
+    pub labels: Labels,
+    pub generation: Option<i64>,
     pub priority: i32,
     pub requests: Resources,
     /// Requests with defaults for what is not asked for, for scores.
     pub score_requests: Resources,
     pub host_ports: Vec<HostPort>,
-    pub required_nodes: RequiredNodes,
-    pub preferred_nodes: Vec<Preferred>,
     /// The claims of its volumes.
     pub claims: Vec<PodClaim>,
+    /// Rules about nodes, where it has any and has no node yet.
+    rules: Option<Box<NodeRules>>,
     /// Rules about other pods, where it has any.
     pub affinity: Option<Box<PodAffinity>>,
+    started: Option<Timestamp>,
+    is_ending: bool,
+    pub is_preempted: bool,
+}
+
+/// Where a pod may go and would rather go.
+#[derive(Debug)]
+struct NodeRules {
+    required: RequiredNodes,
+    preferred: Vec<Preferred>,
+}
+
+impl NodeRules {
+    fn of(spec: &PodSpec) -> Option<Self> {
+        let (required, preferred) = (RequiredNodes::new(spec), Preferred::all(spec));
+        (!required.is_empty() || !preferred.is_empty()).then_some(Self {
+            required,
+            preferred,
+        })
+    }
 }
 
 impl PodInfo {
@@ -37,73 +63,105 @@ impl PodInfo {
         let meta = &pod.metadata;
         let empty = PodSpec::default();
         let spec = pod.spec.as_ref().unwrap_or(&empty);
+        let status = pod.status.as_ref();
+        let revision = meta.resource_version.as_deref();
+        let node_name = spec.node_name.as_deref().filter(|name| !name.is_empty());
+        let started = status.and_then(|status| status.start_time.as_ref());
+        let is_ending = meta.deletion_timestamp.is_some();
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
+            resource_version: revision.map(Box::from),
+            labels: Labels::of(meta.labels.as_ref()),
+            generation: meta.generation,
             priority: spec.priority.unwrap_or(0),
             requests: resources::pod_requests(pod),
             score_requests: resources::pod_requests_for_score(pod),
             host_ports: HostPort::of(spec),
-            required_nodes: RequiredNodes::new(spec),
-            preferred_nodes: Preferred::all(spec),
             claims: pod::claims(pod).collect(),
+            rules: match node_name {
+                Some(_) => None,
+                None => NodeRules::of(spec).map(Box::new),
+            },
             affinity: PodAffinity::of(pod).map(Box::new),
-            pod: pod.clone(),
+            started: started.map(|time| time.0),
+            is_ending,
+            is_preempted: is_ending && default_preemption::is_marked(pod),
+            whole: node_name.is_none().then(|| pod.clone()),
+            node_name: node_name.map(Box::from),
         }
     }
 
     pub fn node_name(&self) -> Option<&str> {
-        let name = self.pod.spec.as_ref()?.node_name.as_deref()?;
-        (!name.is_empty()).then_some(name)
+        self.node_name.as_deref()
+    }
+
+    /// All of it; `None` once it has a node.
+    pub fn whole(&self) -> Option<&Pod> {
+        self.whole.as_deref()
+    }
+
+    /// The specification of a pod without a node.
+    pub fn spec(&self) -> Option<&PodSpec> {
+        self.whole()?.spec.as_ref()
     }
 
     /// Not bound, not going away, and past its scheduling gates.
     pub fn wants_node(&self) -> bool {
-        let gated = self
-            .pod
-            .spec
-            .as_ref()
-            .and_then(|s| s.scheduling_gates.as_ref())
-            .is_some_and(|gates| !gates.is_empty());
-        self.node_name().is_none() && self.pod.metadata.deletion_timestamp.is_none() && !gated
+        let gates = self.spec().and_then(|spec| spec.scheduling_gates.as_ref());
+        let gated = gates.is_some_and(|gates| !gates.is_empty());
+        self.node_name.is_none() && !self.is_ending && !gated
     }
 
     pub fn tolerations(&self) -> &[Toleration] {
-        let spec = self.pod.spec.as_ref();
+        let spec = self.spec();
         spec.and_then(|s| s.tolerations.as_deref())
             .unwrap_or_default()
     }
 
-    pub fn labels(&self) -> Option<&BTreeMap<String, String>> {
-        self.pod.metadata.labels.as_ref()
+    /// The rules about nodes that have to be kept, where there are any.
+    pub fn required_nodes(&self) -> Option<&RequiredNodes> {
+        let rules = self.rules.as_ref();
+        let required = rules.map(|rules| &rules.required);
+        required.filter(|required| !required.is_empty())
+    }
+
+    /// Whether those rules allow the node.
+    pub fn may_go_to(&self, node: &Node) -> bool {
+        let required = self.required_nodes();
+        required.is_none_or(|required| required.matches(node))
+    }
+
+    pub fn preferred_nodes(&self) -> &[Preferred] {
+        let rules = self.rules.as_ref();
+        rules.map(|rules| &*rules.preferred).unwrap_or_default()
     }
 
     /// Whether it is on its way out.
     pub fn is_ending(&self) -> bool {
-        self.pod.metadata.deletion_timestamp.is_some()
+        self.is_ending
     }
 
-    /// The node that its status says it is nominated to.
+    /// The node that its status says it is nominated to, while it has none.
     pub fn nominated_node(&self) -> Option<&str> {
-        nominated_node(&self.pod)
+        nominated_node(self.whole()?)
     }
 
     /// Since when its kubelet has it; `None` before.
     pub fn started(&self) -> Option<Timestamp> {
-        let status = self.pod.status.as_ref()?;
-        status.start_time.as_ref().map(|time| time.0)
+        self.started
     }
 
     /// Whether it may have others ended to get their room.
     pub fn may_preempt(&self) -> bool {
-        let spec = self.pod.spec.as_ref();
+        let spec = self.spec();
         spec.and_then(|spec| spec.preemption_policy.as_deref()) != Some("Never")
     }
 
     /// The rules of the pod that this scheduler does not know, in words for its owner.
     pub fn unsupported(&self) -> Option<&'static str> {
-        let spec = self.pod.spec.as_ref()?;
+        let spec = self.spec()?;
         let claims = spec.resource_claims.as_ref();
         claims
             .is_some_and(|claims| !claims.is_empty())

@@ -86,8 +86,7 @@ impl Queue {
         if let Some(entry) = self.entries.get_mut(&info.uid) {
             let old = std::mem::replace(&mut entry.info, info);
             let new = &entry.info;
-            let changed =
-                old.pod.spec != new.pod.spec || old.pod.metadata.labels != new.pod.metadata.labels;
+            let changed = old.spec() != new.spec() || old.labels != new.labels;
             if changed && matches!(entry.place, Place::BackingOff { .. } | Place::Aside { .. }) {
                 let uid = new.uid.clone();
                 self.leave(&uid);

@@ -67,7 +67,7 @@ impl State {
             }) => (
                 was != node,
                 old.requests != pod.requests || old.host_ports != pod.host_ports,
-                (old.labels() != pod.labels()).then(|| old.clone()),
+                (old.labels != pod.labels).then(|| old.clone()),
             ),
             None => (true, false, None),
         };

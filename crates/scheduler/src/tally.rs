@@ -60,7 +60,8 @@ impl Scope {
     }
 
     pub fn contains(&self, pod: &PodInfo) -> bool {
-        self.namespaces.contains(&pod.namespace) && self.selector.matches_option(pod.labels())
+        self.namespaces.contains(&pod.namespace)
+            && self.selector.matches_with(|key| pod.labels.get(key))
     }
 }
 

@@ -62,7 +62,7 @@ impl Hand {
                 "type": CONDITION, "status": "True", "reason": REASON,
                 "message": format!("{name}: preempting to accommodate a higher priority pod"),
                 "lastProbeTime": null, "lastTransitionTime": now(),
-                "observedGeneration": victim.pod.metadata.generation,
+                "observedGeneration": victim.generation,
             }]}}),
         );
         let parameters = PatchParams::default();

@@ -9,7 +9,7 @@ mod victims;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
 use knarr_client::Informer;
 
 use crate::{
@@ -163,19 +163,18 @@ fn not_eligible(cluster: &Snapshot, pod: &PodInfo, rejection: &Rejection) -> Opt
 /// Whether pods end on the node that were preempted for the pod, or for others as important.
 pub fn waits_for(pod: &PodInfo, node: &NodeInfo) -> bool {
     let mut others = node.pods.values();
-    others.any(|other| other.priority < pod.priority && is_preempted(other))
+    others.any(|other| other.priority < pod.priority && other.is_preempted)
 }
 
-/// Whether a pod ends because it was preempted.
-fn is_preempted(pod: &PodInfo) -> bool {
-    let status = pod.pod.status.as_ref();
+/// Whether a pod's status says that it was preempted.
+pub fn is_marked(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
     let conditions = status.and_then(|status| status.conditions.as_ref());
     let condition = conditions
         .into_iter()
         .flatten()
         .find(|condition| condition.type_ == CONDITION);
-    pod.is_ending()
-        && condition.is_some_and(|c| c.status == "True" && c.reason.as_deref() == Some(REASON))
+    condition.is_some_and(|c| c.status == "True" && c.reason.as_deref() == Some(REASON))
 }
 
 /// The pod, among the pods of a node that is tried.

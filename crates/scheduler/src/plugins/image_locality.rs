@@ -83,7 +83,7 @@ impl Score for ImageLocality {
 
 /// The images of containers and of image volumes.
 fn names(pod: &PodInfo) -> impl Iterator<Item = String> {
-    let spec = pod.pod.spec.iter();
+    let spec = pod.spec().into_iter();
     spec.flat_map(|spec| {
         let init = spec.init_containers.iter().flatten();
         let containers = init.chain(&spec.containers);

@@ -41,7 +41,7 @@ impl Preferred {
 
 fn matches(pod: &PodInfo, node: &NodeInfo) -> bool {
     let node = node.node.as_deref();
-    node.is_some_and(|node| pod.required_nodes.matches(node))
+    node.is_some_and(|node| pod.may_go_to(node))
 }
 
 impl Filter for NodeAffinity {
@@ -55,10 +55,10 @@ impl Filter for NodeAffinity {
         _: &Snapshot,
         _: &mut CycleState,
     ) -> Result<PreFilter, Reason> {
-        if pod.required_nodes.is_empty() {
+        let Some(required) = pod.required_nodes() else {
             return Ok(PreFilter::Skip);
-        }
-        match pod.required_nodes.names() {
+        };
+        match required.names() {
             Some(names) if names.is_empty() => Err("pod affinity terms conflict".into()),
             Some(names) => Ok(PreFilter::Only(names)),
             None => Ok(PreFilter::All),
@@ -80,7 +80,7 @@ impl Filter for NodeAffinity {
 
     /// The node must match since its labels changed, not since ever.
     fn helps(&self, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
-        let did_not_match = |before: &Node| !pod.required_nodes.matches(before);
+        let did_not_match = |before: &Node| !pod.may_go_to(before);
         event.before.is_none_or(did_not_match) && matches(pod, event.node)
     }
 }
@@ -91,14 +91,17 @@ impl Score for NodeAffinity {
     }
 
     fn pre_score(&self, pod: &PodInfo, _: &Snapshot, _: &[&NodeInfo], _: &mut ScoreState) -> bool {
-        !pod.preferred_nodes.is_empty()
+        !pod.preferred_nodes().is_empty()
     }
 
     fn score(&self, pod: &PodInfo, node: &NodeInfo, _: &ScoreState) -> i64 {
         let Some(node) = node.node.as_deref() else {
             return 0;
         };
-        let fitting = pod.preferred_nodes.iter().filter(|p| p.term.matches(node));
+        let fitting = pod
+            .preferred_nodes()
+            .iter()
+            .filter(|p| p.term.matches(node));
         fitting.map(|p| p.weight).sum()
     }
 

@@ -137,7 +137,8 @@ impl VolumeBinding {
             return Err(format!("persistentvolumeclaim \"{name}\" is being deleted"));
         }
         if used.ephemeral {
-            pod::check_owner(&of.pod, &claim)?;
+            let pod = of.whole().ok_or("the pod has a node already")?;
+            pod::check_owner(pod, &claim)?;
         }
         Ok(claim)
     }

@@ -124,8 +124,9 @@ fn by_protection(
 impl Budget<'_> {
     /// Whether the pod's end exceeds it; it counts otherwise.
     fn forbids(&mut self, pod: &PodInfo) -> bool {
-        let labelled = pod.labels().is_some_and(|labels| !labels.is_empty());
-        let selects = self.namespace == pod.namespace && self.selector.matches_option(pod.labels());
+        let labelled = !pod.labels.is_empty();
+        let selects = self.namespace == pod.namespace
+            && self.selector.matches_with(|key| pod.labels.get(key));
         if !labelled || !selects {
             return false;
         }

@@ -104,7 +104,7 @@ impl Term {
     pub fn selects(&self, pod: &PodInfo, namespace: &Labels) -> bool {
         let there = self.namespaces.contains(&pod.namespace)
             || self.namespace_selector.matches_option(namespace.as_ref());
-        there && self.selector.matches_option(pod.labels())
+        there && self.selector.matches_with(|key| pod.labels.get(key))
     }
 
     /// The pods meant, with namespaces as they are labelled now.

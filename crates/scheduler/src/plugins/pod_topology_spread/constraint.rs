@@ -41,7 +41,7 @@ impl Constraint {
     /// # Errors
     /// A selector cannot be read.
     pub fn all(pod: &PodInfo, when_unsatisfiable: &str) -> Result<Vec<Self>, ParseError> {
-        let spec = pod.pod.spec.as_ref();
+        let spec = pod.spec();
         let all = spec.and_then(|spec| spec.topology_spread_constraints.as_deref());
         let all = all.unwrap_or_default().iter();
         all.filter(|c| c.when_unsatisfiable == when_unsatisfiable)
@@ -84,7 +84,7 @@ impl Constraint {
     pub fn includes(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
         let allowed = |node: &NodeInfo| {
             let node = node.node.as_deref();
-            node.is_some_and(|node| pod.required_nodes.matches(node))
+            node.is_some_and(|node| pod.may_go_to(node))
         };
         let tolerated = |node: &NodeInfo| {
             taints::untolerated(pod.tolerations(), node.taints(), &HARD).is_none()
@@ -125,7 +125,7 @@ fn with_labels_of(
     let keys = keys.unwrap_or_default().iter();
     let same: Vec<_> = keys
         .filter(|key| selector.requirements().iter().all(|r| r.key() != *key))
-        .filter_map(|key| Some((key, pod.labels()?.get(key)?)))
+        .filter_map(|key| Some((key, pod.labels.get(key)?)))
         .collect();
     if same.is_empty() || selector.is_nothing() {
         return Ok(selector);
@@ -135,7 +135,7 @@ fn with_labels_of(
         requirements.push(Requirement::new(
             key,
             Operator::Equals,
-            vec![value.clone()],
+            vec![value.to_owned()],
         )?);
     }
     Ok(Selector::new(requirements))

@@ -32,7 +32,7 @@ impl Owners {
                 continue;
             };
             let selector = Selector::from_set(labels);
-            if selector.matches_option(pod.labels()) {
+            if selector.matches_with(|key| pod.labels.get(key)) {
                 requirements.extend(selector.requirements().iter().cloned());
             }
         }
@@ -42,7 +42,7 @@ impl Owners {
     }
 
     fn of_controller(&self, pod: &PodInfo) -> Option<Vec<Requirement>> {
-        let owners = pod.pod.metadata.owner_references.iter().flatten();
+        let owners = pod.whole()?.metadata.owner_references.iter().flatten();
         let mut controllers = owners.filter(|owner| owner.controller == Some(true));
         let owner = controllers.next()?;
         let (namespace, name) = (pod.namespace.as_str(), owner.name.as_str());

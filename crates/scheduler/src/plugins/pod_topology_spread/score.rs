@@ -38,7 +38,7 @@ struct Ranked {
 impl PodTopologySpread {
     /// The constraints of the pod that rank, and whether they are its own.
     fn ranking(&self, pod: &PodInfo) -> (Vec<Constraint>, bool) {
-        let spec = pod.pod.spec.as_ref();
+        let spec = pod.spec();
         let own = spec.and_then(|spec| spec.topology_spread_constraints.as_ref());
         if own.is_some_and(|own| !own.is_empty()) {
             // A selector that cannot be read has ruled out every node.

@@ -302,7 +302,7 @@ fn a_claim_for_one_pod_is_not_given_to_two() {
     let restrictions =
         crate::plugins::volume_restrictions::VolumeRestrictions::new(plugin.claims.clone());
     let mut snapshot = nodes();
-    let mut user = Pod::clone(&pod(&["c"]).pod);
+    let mut user = pod(&["c"]).whole().cloned().unwrap();
     user.metadata.uid = Some("user".to_owned());
     snapshot.assume(Arc::new(PodInfo::new(&Arc::new(user))), "a");
     let said = |modes: &[&str]| {
