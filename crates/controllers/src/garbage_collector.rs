@@ -319,7 +319,7 @@ impl GarbageCollector {
                 let resources = self.resources.read().clone();
                 let namespaced = resources::of_owner(&resources, reference)
                     .is_none_or(|resource| resource.namespaced);
-                let place = (&*node.namespace, reference);
+                let place = (&*node.namespace, &**reference);
                 let (work, again) = self.graph.lock().absent(uid, place, namespaced);
                 self.add(work);
                 match again {

@@ -86,23 +86,28 @@ pub(crate) struct Node {
     pub resource: Option<Arc<ServedResource>>,
     pub namespace: Box<str>,
     pub name: Box<str>,
-    pub owners: Vec<OwnerReference>,
+    pub owners: Box<[Arc<OwnerReference>]>,
     pub dependents: HashSet<Uid>,
     pub deleting: bool,
     /// It waits for its dependents to be gone (foreground deletion).
     pub deleting_dependents: bool,
-    /// Where it is looked for while unseen, in `namespace`: as one of the references describes it. They may disagree.
-    pub reference: Option<OwnerReference>,
+    /// As one of the references describes it; most are the same, and then one. They may disagree. While it is unseen it is
+    /// looked for there, in `namespace`.
+    pub reference: Option<Arc<OwnerReference>>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
-    nodes: HashMap<Uid, Node>,
+    /// Boxed: half of a table's places are empty.
+    nodes: HashMap<Uid, Box<Node>>,
 }
+
+/// A table that has room for so many times what is in it is made smaller.
+const SPARSE: usize = 8;
 
 impl Graph {
     pub(crate) fn get(&self, uid: &str) -> Option<&Node> {
-        self.nodes.get(uid)
+        self.nodes.get(uid).map(|node| &**node)
     }
 
     /// All owners that were never seen.
@@ -112,6 +117,16 @@ impl Graph {
             .iter()
             .filter(|(_, node)| node.resource.is_none());
         unseen.map(|(uid, _)| Work::Delete(uid.clone())).collect()
+    }
+
+    /// The reference, as one that others hold already where there is one.
+    fn shared(&self, owner: &OwnerReference) -> Arc<OwnerReference> {
+        let node = self.nodes.get(owner.uid.as_str());
+        let known = node.and_then(|node| node.reference.as_ref());
+        match known.filter(|known| ***known == *owner) {
+            Some(known) => known.clone(),
+            None => Arc::new(owner.clone()),
+        }
     }
 
     fn uid(&self, uid: &str) -> Uid {
@@ -130,10 +145,17 @@ impl Graph {
         let mut work = Vec::new();
         let before = self.nodes.remove(&uid);
         let first = before.as_ref().is_none_or(|node| node.resource.is_none());
-        let (old_owners, dependents, was_waiting) = match before {
-            Some(node) => (node.owners, node.dependents, node.deleting_dependents),
-            None => (Vec::new(), HashSet::new(), false),
+        let (old_owners, dependents, was_waiting, reference) = match before {
+            Some(node) => (
+                node.owners,
+                node.dependents,
+                node.deleting_dependents,
+                node.reference,
+            ),
+            None => (Box::default(), HashSet::new(), false, None),
         };
+        let owners = metadata.owner_references.iter();
+        let owners: Box<[_]> = owners.map(|owner| self.shared(owner)).collect();
         let waits_for_dependents = metadata.waits_for(FOREGROUND);
         if metadata.waits_for(ORPHAN) {
             work.push(Work::Orphan(uid.clone()));
@@ -142,14 +164,8 @@ impl Graph {
             work.extend(dependents.iter().cloned().map(Work::Delete));
             work.push(Work::Delete(uid.clone()));
         }
-        self.relink(
-            &uid,
-            &metadata.namespace,
-            &old_owners,
-            &metadata.owner_references,
-            &mut work,
-        );
-        if first && !metadata.owner_references.is_empty() {
+        self.relink(&uid, &metadata.namespace, &old_owners, &owners, &mut work);
+        if first && !owners.is_empty() {
             // Its owner may have gone while nobody looked.
             work.push(Work::Delete(uid.clone()));
         }
@@ -157,13 +173,13 @@ impl Graph {
             resource: Some(resource.clone()),
             namespace: metadata.namespace.clone(),
             name: metadata.name.clone(),
-            owners: metadata.owner_references.clone(),
+            owners,
             dependents,
             deleting: metadata.deletion_timestamp.is_some(),
             deleting_dependents: waits_for_dependents,
-            reference: None,
+            reference,
         };
-        self.nodes.insert(uid.clone(), node);
+        self.nodes.insert(uid.clone(), Box::new(node));
         if first {
             work.extend(self.misled(&uid));
         }
@@ -189,13 +205,13 @@ impl Graph {
             return;
         };
         if let Some(resource) = node.resource.take() {
-            node.reference = Some(OwnerReference {
+            node.reference = Some(Arc::new(OwnerReference {
                 api_version: resource.api.api_version.clone(),
                 kind: resource.api.kind.clone(),
                 name: node.name.to_string(),
                 uid: uid.to_owned(),
                 ..OwnerReference::default()
-            });
+            }));
         }
     }
 
@@ -243,8 +259,8 @@ impl Graph {
         &mut self,
         uid: &Uid,
         namespace: &str,
-        old: &[OwnerReference],
-        new: &[OwnerReference],
+        old: &[Arc<OwnerReference>],
+        new: &[Arc<OwnerReference>],
         work: &mut Vec<Work>,
     ) {
         for owner in old {
@@ -266,21 +282,24 @@ impl Graph {
             let owner_uid = self.uid(&owner.uid);
             let node = self.nodes.entry(owner_uid.clone()).or_insert_with(|| {
                 work.push(Work::Delete(owner_uid.clone()));
-                Node {
+                Box::new(Node {
                     resource: None,
                     namespace: namespace.into(),
                     name: owner.name.as_str().into(),
-                    owners: Vec::new(),
+                    owners: Box::default(),
                     dependents: HashSet::new(),
                     deleting: false,
                     deleting_dependents: false,
                     reference: Some(owner.clone()),
-                }
+                })
             });
             node.dependents.insert(uid.clone());
             let added = !old.iter().any(|other| other.uid == owner.uid);
             let waits = node.deleting_dependents;
             let observed = node.resource.is_some();
+            if observed {
+                node.reference = Some(owner.clone());
+            }
             let misled = observed && self.state_of(namespace, owner).is_none();
             if added && (waits || misled) {
                 work.push(Work::Delete(uid.clone()));
@@ -293,7 +312,7 @@ impl Graph {
         let unneeded = |node: &Node| {
             node.resource.is_none() && node.owners.is_empty() && node.dependents.is_empty()
         };
-        if self.nodes.get(uid).is_some_and(unneeded) {
+        if self.get(uid).is_some_and(unneeded) {
             self.nodes.remove(uid);
         }
     }
@@ -303,6 +322,9 @@ impl Graph {
         let Some((uid, node)) = self.nodes.remove_entry(uid) else {
             return Vec::new();
         };
+        if self.nodes.capacity() / SPARSE > self.nodes.len() {
+            self.nodes.shrink_to(self.nodes.len() * 2);
+        }
         let mut work: Vec<Work> = Vec::new();
         for owner in &node.owners {
             if let Some(owner_node) = self.nodes.get_mut(owner.uid.as_str()) {

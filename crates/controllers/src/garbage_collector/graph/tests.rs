@@ -296,6 +296,8 @@ fn a_kind_that_is_not_served_keeps_its_dependents() {
     assert!(t.is_held("child") && t.graph.unseen().is_empty());
     t.graph.unobserve("uid-owner");
     let reference = t.node("owner").reference.clone().expect("a place");
-    let (work, _) = t.graph.absent(&"uid-owner".into(), ("x", &reference), true);
+    let (work, _) = t
+        .graph
+        .absent(&"uid-owner".into(), ("x", &*reference), true);
     assert_eq!(texts(work), ["delete child"]);
 }
