@@ -82,6 +82,13 @@ pub const FIGURES: &[Figure] = &[
         "memory-pod",
         "memory of a pod elsewhere",
         "KB",
+        Some(12.0),
+    ),
+    lower(
+        Row::Memory,
+        "memory-pod-busy",
+        "  just after it was created",
+        "KB",
         None,
     ),
     lower(
@@ -90,6 +97,13 @@ pub const FIGURES: &[Figure] = &[
         "memory of a running pod",
         "MB",
         None,
+    ),
+    lower(
+        Row::Flood,
+        "memory-flood",
+        "memory left by 192 000 ConfigMaps",
+        "MB",
+        Some(20.0),
     ),
     higher(
         Row::Creates,

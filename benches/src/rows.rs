@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::target::Target;
 
 pub mod creates;
+pub mod flood;
 pub mod gets;
 pub mod lists;
 pub mod memory;
@@ -59,6 +60,8 @@ pub enum Row {
     Idle,
     /// memory of a pod, in the control plane and on its node
     Memory,
+    /// memory after a flood of ConfigMaps whose history has ended (7 minutes)
+    Flood,
     /// durable creates of ConfigMaps
     Creates,
     /// reads of single ConfigMaps
@@ -86,6 +89,7 @@ impl Row {
             Self::Start => start::started(target),
             Self::Idle => start::idle(target, effort),
             Self::Memory => memory::measure(target, effort),
+            Self::Flood => flood::measure(target, effort),
             Self::Creates => creates::measure(target, effort),
             Self::Gets => gets::measure(target, effort),
             Self::Rbac => rbac::measure(target, effort),
