@@ -23,6 +23,11 @@ const CONSUMES_PATCH: &[&str] = &[
     "application/merge-patch+json",
     "application/strategic-merge-patch+json",
 ];
+const CONSUMES_PATCH_OF_CUSTOM: &[&str] = &[
+    "application/apply-patch+yaml",
+    "application/json-patch+json",
+    "application/merge-patch+json",
+];
 
 /// A query parameter: name, type, meaning.
 type Parameter = (&'static str, &'static str, &'static str);
@@ -187,12 +192,7 @@ fn v2_operation(item: &PathItem<'_>, operation: &Operation<'_>) -> Value {
     let mut out = common(item, operation);
     out.insert("schemes".to_owned(), json!(["https"]));
     out.insert("produces".to_owned(), produces(operation).into());
-    let consumes = if operation.body == Some(Body::Patch) {
-        CONSUMES_PATCH
-    } else {
-        CONSUMES
-    };
-    out.insert("consumes".to_owned(), consumes.into());
+    out.insert("consumes".to_owned(), consumes(operation.body).into());
     let mut parameters: Vec<Value> = Vec::new();
     if let Some(body) = operation.body {
         let mut parameter = json!({"name": "body", "in": "body", "schema": Dialect::V2.reference(body.definition())});
@@ -222,13 +222,8 @@ fn v3_operation(item: &PathItem<'_>, operation: &Operation<'_>) -> Value {
         out.insert("parameters".to_owned(), parameters.into());
     }
     if let Some(body) = operation.body {
-        let types = if body == Body::Patch {
-            CONSUMES_PATCH
-        } else {
-            CONSUMES
-        };
-        let mut request =
-            json!({"content": content(types, &Dialect::V3.reference(body.definition()))});
+        let schema = Dialect::V3.reference(body.definition());
+        let mut request = json!({"content": content(consumes(Some(body)), &schema)});
         if !matches!(body, Body::Optional(_)) {
             request["required"] = true.into();
         }
@@ -287,6 +282,14 @@ fn tag(item: &PathItem<'_>) -> String {
         .map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..]))
         .collect();
     format!("{first}{rest}_{}", item.version)
+}
+
+fn consumes(body: Option<Body<'_>>) -> &'static [&'static str] {
+    match body {
+        Some(Body::Patch { strategic: true }) => CONSUMES_PATCH,
+        Some(Body::Patch { strategic: false }) => CONSUMES_PATCH_OF_CUSTOM,
+        _ => CONSUMES,
+    }
 }
 
 fn produces(operation: &Operation<'_>) -> &'static [&'static str] {

@@ -91,15 +91,16 @@ pub(super) enum Body<'k> {
     Required(&'k str),
     /// DeleteOptions.
     Optional(&'k str),
-    /// A patch: its media type says which.
-    Patch,
+    /// A patch: its media type says which. Nothing says how lists of custom resources are merged, and clients choose the type
+    /// by what is published here.
+    Patch { strategic: bool },
 }
 
 impl<'k> Body<'k> {
     pub(super) fn definition(self) -> &'k str {
         match self {
             Body::Required(name) | Body::Optional(name) => name,
-            Body::Patch => PATCH,
+            Body::Patch { .. } => PATCH,
         }
     }
 }
@@ -502,7 +503,9 @@ impl<'k> Served<'k> {
             description,
             gvk: Some(gvk),
             query: PATCH_OPTIONS,
-            body: Some(Body::Patch),
+            body: Some(Body::Patch {
+                strategic: self.kind.is_built_in(),
+            }),
             response: Some(self.definition_of(gvk)),
             codes: &[200, 201],
         }

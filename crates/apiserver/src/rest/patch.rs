@@ -25,7 +25,8 @@ const KNOWN: &str = "application/json-patch+json, application/merge-patch+json, 
                      application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 /// Nothing says how lists of custom resources are merged.
-const OF_CUSTOM_RESOURCES: &str = "application/json-patch+json, application/merge-patch+json";
+const OF_CUSTOM_RESOURCES: &str =
+    "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
 /// A patch that was read.
 pub enum Patch {

@@ -105,6 +105,20 @@ async fn a_definition_is_served_as_soon_as_it_says_so() {
         schema["properties"]["spec"]["properties"]["size"]["type"], "integer",
         "{v3}"
     );
+    // Clients choose by it: kubectl apply would send a strategic merge patch.
+    let path = &v3["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"];
+    let patches = path["patch"]["requestBody"]["content"].as_object();
+    let patches: Vec<&str> = (patches.into_iter().flatten())
+        .map(|(media_type, _)| media_type.as_str())
+        .collect();
+    assert_eq!(
+        patches,
+        [
+            "application/apply-patch+yaml",
+            "application/json-patch+json",
+            "application/merge-patch+json"
+        ]
+    );
     let v2 = cluster.get("/openapi/v2").await.body;
     assert_eq!(
         v2["definitions"]["com.example.v1.WidgetList"]["required"],
