@@ -13,6 +13,7 @@ use crate::{
     Env, composition, estimate,
     functions::{self, Overload},
     issues::Issue,
+    literals::Literals,
     patch,
     types::Type,
 };
@@ -144,6 +145,8 @@ pub struct Checker<'e> {
     /// How many calls of `format` are around: what lists hold there may differ in type.
     formats: usize,
     pub issues: Vec<Issue>,
+    /// Matters only where there are no other issues.
+    pub literals: Literals,
     pub uses: BTreeSet<String>,
     /// Of expressions, by what tells them apart; none: nobody asks.
     types: Option<HashMap<usize, Type>>,
@@ -158,6 +161,7 @@ impl<'e> Checker<'e> {
             next: 2,
             formats: 0,
             issues: Vec::new(),
+            literals: Literals::default(),
             uses: BTreeSet::new(),
             types: None,
         }
@@ -360,6 +364,7 @@ impl<'e> Checker<'e> {
     }
 
     fn call(&mut self, id: u64, call: &CallExpr) -> Type {
+        self.literals.check(call);
         if let Some(one) = Macro::of(call) {
             return self.macro_call(id, call, one);
         }

@@ -21,6 +21,7 @@ mod eval;
 mod functions;
 mod issues;
 mod library;
+mod literals;
 pub mod patch;
 mod types;
 mod value;
@@ -164,12 +165,12 @@ impl Program {
             checker.keep_types();
         }
         let result = checker.check(&tree);
-        if !checker.issues.is_empty() {
-            return Err(CompileError(issues::of_checker(
-                source,
-                &positions,
-                &checker.issues,
-            )));
+        let mut issues = &checker.issues;
+        if issues.is_empty() {
+            issues = &checker.literals.issues;
+        }
+        if !issues.is_empty() {
+            return Err(CompileError(issues::of_checker(source, &positions, issues)));
         }
         let max_cost = sizes.map(|sizes| {
             let types = checker.take_types();

@@ -228,6 +228,39 @@ fn what_is_no_program() {
 }
 
 #[test]
+fn literals_that_no_function_takes() {
+    refused(
+        "self.s.matches('[')",
+        expect![[r#"
+            ERROR: <input>:1:16: invalid matches argument
+             | self.s.matches('[')
+             | ...............^"#]],
+    );
+    refused(
+        "duration('1x') > duration('1s')",
+        expect![[r#"
+            ERROR: <input>:1:10: invalid duration argument
+             | duration('1x') > duration('1s')
+             | .........^"#]],
+    );
+    refused(
+        "timestamp('x') == timestamp('2020-01-01T00:00:00Z')",
+        expect![[r#"
+            ERROR: <input>:1:11: invalid timestamp argument
+             | timestamp('x') == timestamp('2020-01-01T00:00:00Z')
+             | ..........^"#]],
+    );
+    // What types say comes first.
+    refused(
+        "self.s.matches('[') == 1",
+        expect![[r#"
+            ERROR: <input>:1:21: found no matching overload for '_==_' applied to '(bool, int)'
+             | self.s.matches('[') == 1
+             | ....................^"#]],
+    );
+}
+
+#[test]
 fn results_and_uses() {
     let program = Program::compile("self.n > oldSelf.n", &env()).expect("a program");
     assert!(program.result.is_bool() && program.uses("oldSelf"));
