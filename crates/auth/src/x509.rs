@@ -1,6 +1,10 @@
 //! Users from client certificates: CN is the name, each O a group.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Write,
+    sync::Arc,
+};
 
 use parking_lot::RwLock;
 use ring::digest;
@@ -8,6 +12,8 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use crate::{AUTHENTICATED, Authenticated, UserInfo};
 
+/// Where users tell which credential they came with (KEP 4193).
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 /// Certificates that are remembered parsed; a kubelet or a person has one each.
 const MAX_ENTRIES: usize = 16_384;
 
@@ -31,7 +37,7 @@ impl Certificates {
         let entry = match known {
             Some(entry) => entry,
             None => {
-                let entry = parse(der)?;
+                let entry = parse(der, &key)?;
                 let mut entries = self.entries.write();
                 if entries.len() >= MAX_ENTRIES {
                     entries.clear();
@@ -44,7 +50,8 @@ impl Certificates {
     }
 }
 
-fn parse(der: &[u8]) -> Option<Authenticated> {
+/// `digest` is the certificate's own.
+fn parse(der: &[u8], digest: &[u8; 32]) -> Option<Authenticated> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     // As upstream's verifier demands of a client.
     let usage = certificate.extended_key_usage().ok().flatten();
@@ -69,8 +76,18 @@ fn parse(der: &[u8]) -> Option<Authenticated> {
         user: Arc::new(UserInfo {
             name,
             groups,
+            extra: BTreeMap::from([(CREDENTIAL_ID.to_owned(), vec![credential_id(digest)])]),
             ..UserInfo::default()
         }),
         valid: Some(validity.not_before.timestamp()..=validity.not_after.timestamp()),
     })
+}
+
+fn credential_id(digest: &[u8; 32]) -> String {
+    let mut id = String::from("X509SHA256=");
+    for byte in digest {
+        // Writing to a String does not fail.
+        let _ = write!(id, "{byte:02x}");
+    }
+    id
 }

@@ -105,7 +105,11 @@ fn a_certificate_names_user_and_groups_within_its_life() {
     let certificates = x509::Certificates::default();
     let der = certificate(Some("ann"), &["ops"], ExtendedKeyUsagePurpose::ClientAuth);
     let found = certificates.user(&der).unwrap();
-    assert_eq!(*found.user, user("ann", &["ops", AUTHENTICATED]));
+    let id = &found.user.extra["authentication.kubernetes.io/credential-id"][0];
+    assert_eq!(id.len(), "X509SHA256=".len() + 64, "{id}");
+    assert!(id.starts_with("X509SHA256="), "{id}");
+    let named = user("ann", &["ops", AUTHENTICATED]);
+    assert_eq!((&found.user.name, &found.user.groups), (&named.name, &named.groups));
     assert_eq!(certificates.user_at(&der, 0), None);
     assert_eq!(certificates.user_at(&der, i64::MAX), None);
     assert_eq!(certificates.user(&der), Some(found), "from memory");
