@@ -6,6 +6,7 @@ pub(crate) mod webhook;
 use std::net::IpAddr;
 
 use knarr_meta::{
+    object_meta,
     field::{Error, ErrorList, Path},
     names,
     object::{i64_at, str_at, struct_at},
@@ -226,6 +227,12 @@ pub(crate) fn non_special_ip(errors: &mut ErrorList, path: &Path, value: &str) {
     if link_local_multicast {
         refuse("may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)".to_owned());
     }
+}
+
+/// Finalizers, for kinds whose updates upstream validates as it does new objects.
+pub(crate) fn finalizers(errors: &mut ErrorList, object: &Value) {
+    let metadata = object.get("metadata").unwrap_or(&Value::Null);
+    object_meta::validate_finalizers(metadata, &Path::new("metadata"), errors);
 }
 
 /// Length of what a base64 text decodes to.

@@ -249,7 +249,9 @@ fn validate_owner_references(metadata: &Value, path: &Path, errors: &mut ErrorLi
     }
 }
 
-fn validate_finalizers(metadata: &Value, path: &Path, errors: &mut ErrorList) {
+/// The form of finalizers, and that they do not contradict each other. Of an update upstream asks this only for kinds that validate
+/// it as they do a new object.
+pub fn validate_finalizers(metadata: &Value, path: &Path, errors: &mut ErrorList) {
     let finalizers = list_at(metadata, &["finalizers"]);
     if finalizers.is_empty() {
         return;

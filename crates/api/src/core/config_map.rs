@@ -59,6 +59,7 @@ impl Strategy for ConfigMap {
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
         let mut errors = ErrorList::new();
+        validate::finalizers(&mut errors, new);
         validate::frozen(&mut errors, new, old, &["data", "binaryData"]);
         errors.extend(self.validate_create(new));
         errors

@@ -78,6 +78,7 @@ impl Strategy for Secret {
             new.get("type"),
             old.get("type"),
         );
+        validate::finalizers(&mut errors, new);
         validate::frozen(&mut errors, new, old, &["data"]);
         errors.extend(self.validate_create(new));
         errors

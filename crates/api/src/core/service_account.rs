@@ -1,7 +1,7 @@
 //! ServiceAccount.
 
 use knarr_meta::{
-    field::Path,
+    field::{ErrorList, Path},
     object::{annotation, list_at},
 };
 use serde_json::Value;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{
     kind::{BuiltIn, CREATE, Column, NOTHING, Part, Scope, Strategy, Subresource, Verb},
     table::{self, AGE, NAME, column},
-    tree,
+    tree, validate,
     warnings::{self, Warnings},
 };
 
@@ -64,6 +64,12 @@ impl Strategy for ServiceAccount {
 
     fn prepare_update(&self, new: &mut Value, _old: &Value, _part: Part) {
         clean_secret_references(new);
+    }
+
+    fn validate_update(&self, new: &Value, _old: &Value, _part: Part) -> ErrorList {
+        let mut errors = ErrorList::new();
+        validate::finalizers(&mut errors, new);
+        errors
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
