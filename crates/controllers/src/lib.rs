@@ -54,6 +54,7 @@ mod revisions;
 mod root_ca;
 mod runner;
 mod serviceaccount;
+mod serviceaccount_token;
 mod services;
 mod slices;
 mod statefulset;
@@ -69,6 +70,7 @@ mod written;
 use std::sync::Arc;
 use std::time::Duration;
 
+use knarr_auth::tokens::SecretTokens;
 use knarr_client::{Clients, Informers};
 use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
@@ -93,6 +95,8 @@ pub struct Config {
     pub signer: Option<Arc<knarr_x509::Authority>>,
     /// Names and addresses in the API server's certificate: no node's server gets them.
     pub server_names: Vec<String>,
+    /// Signs the tokens that Secrets hold; without it nobody does.
+    pub token_signer: Option<Arc<SecretTokens>>,
     /// How long a node's lease may be late before the node counts as unreachable.
     pub node_monitor_grace: Duration,
     /// Terminated pods that are kept; of more the oldest are deleted. 0 keeps all.
@@ -108,6 +112,7 @@ impl Default for Config {
             root_ca_pem: String::new(),
             signer: None,
             server_names: Vec::new(),
+            token_signer: None,
             node_monitor_grace: Duration::from_secs(50),
             terminated_pod_threshold: 12_500,
         }
@@ -157,6 +162,7 @@ impl Controllers {
         resource_claim::start(&context);
         resourcequota::start(&context);
         serviceaccount::start(&context);
+        serviceaccount_token::start(&context);
         root_ca::start(&context);
         trust_bundle_publisher::start(&context);
         csr_approving::start(&context);

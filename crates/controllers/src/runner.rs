@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::Config;
 use crate::gone::Gone;
 
+/// Who the controllers are together.
+const MANAGER: &str = "system:kube-controller-manager";
 /// Longest one reconciliation may take; its key is retried then.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -114,6 +116,12 @@ impl Context {
     pub(crate) fn client(&self, service_account: &str) -> kube::Client {
         self.clients
             .as_service_account("kube-system", service_account)
+    }
+
+    /// A client that writes as the controller manager itself: what hands out service accounts' tokens has no account of its own.
+    pub(crate) fn own_client(&self) -> kube::Client {
+        self.clients
+            .as_user(MANAGER, &["system:authenticated"])
     }
 
     pub(crate) fn recorder(&self, client: &kube::Client, component: &'static str) -> Recorder {

@@ -12,7 +12,10 @@ use knarr_apiserver::{
     Server,
     server::components::{Component, Components},
 };
-use knarr_auth::pki::{Pki, Role};
+use knarr_auth::{
+    pki::{Pki, Role},
+    tokens::SecretTokens,
+};
 use knarr_client::{Clients, Informers};
 use knarr_controllers::Controllers;
 use knarr_metrics::Metrics;
@@ -152,6 +155,7 @@ impl ControlPlane {
                 service_cidr: parts.flags.service_cidr.to_string(),
                 signer: Some(self.pki.signer()),
                 server_names: self.pki.server_names(),
+                token_signer: Some(Arc::new(SecretTokens::new(self.pki.service_account_key())?)),
                 ..knarr_controllers::Config::default()
             },
             self.local.clone(),

@@ -11,7 +11,10 @@ use std::{
 use parking_lot::RwLock;
 use ring::digest;
 
-use super::claims::{Alive, Claims, LEEWAY_SECONDS, Reference, Rejected};
+use super::{
+    claims::{Alive, Claims, LEEWAY_SECONDS, Reference, Rejected},
+    of_secret,
+};
 use crate::objects::Objects;
 
 /// Entries; a token is some hundred bytes of claims. More live tokens than this only cost their verification again.
@@ -69,7 +72,12 @@ impl Cache {
 
 impl Entry {
     /// Checks that the account and the bound object are still the ones the token was made for.
-    pub(super) fn check_bound(&self, objects: &dyn Objects, now: i64) -> Result<(), Rejected> {
+    pub(super) fn check_bound(
+        &self,
+        token: &str,
+        objects: &dyn Objects,
+        now: i64,
+    ) -> Result<(), Rejected> {
         let bound = &self.claims.kubernetes;
         let account = &bound.serviceaccount;
         let shown = || format!("{}/{}", bound.namespace, account.name);
@@ -92,6 +100,9 @@ impl Entry {
                     claimed: account.uid.clone(),
                 });
             }
+        }
+        if self.claims.iss == of_secret::ISSUER {
+            return self.check_secret(token, objects);
         }
         // A pod's token names its node too, for information: only a token bound to the node alone goes with it.
         let node_only = bound.node.as_ref().filter(|_| bound.pod.is_none());
@@ -128,6 +139,20 @@ impl Entry {
                     });
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// A token that a Secret holds is good while it does.
+    fn check_secret(&self, token: &str, objects: &dyn Objects) -> Result<(), Rejected> {
+        let bound = &self.claims.kubernetes;
+        let [seen, ..] = &self.bound;
+        let name = bound.secret.as_ref().map_or("", |secret| &secret.name);
+        let secret = objects.get("", "secrets", &bound.namespace, name);
+        let secret = secret.ok_or(Rejected::Unbound)?;
+        if seen.load(Ordering::Relaxed) != secret.revision {
+            of_secret::check(&self.claims, &secret, token)?;
+            seen.store(secret.revision, Ordering::Relaxed);
         }
         Ok(())
     }

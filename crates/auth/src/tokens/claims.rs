@@ -35,6 +35,14 @@ pub enum Rejected {
     },
     #[error("service account token has been invalidated")]
     Unbound,
+    #[error("token does not match server's copy")]
+    NotTheSecrets,
+    #[error(
+        "the token in secret {secret} for service account {account} has been marked invalid. Use tokens from the TokenRequest API or \
+         manually created secret-based tokens, or remove the 'kubernetes.io/legacy-token-invalid-since' label from the secret to \
+         temporarily allow use of this token"
+    )]
+    MarkedInvalid { secret: String, account: String },
 }
 
 /// A name with the uid that the object had.

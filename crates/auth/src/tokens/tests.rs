@@ -35,12 +35,19 @@ fn cluster() -> Arc<Fake> {
     fake
 }
 
-fn tokens(fake: &Arc<Fake>) -> Tokens {
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+fn key() -> Vec<u8> {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
         .unwrap()
-        .serialize_der();
+        .serialize_der()
+}
+
+fn tokens(fake: &Arc<Fake>) -> Tokens {
+    tokens_with(&key(), fake)
+}
+
+fn tokens_with(key: &[u8], fake: &Arc<Fake>) -> Tokens {
     Tokens::new(
-        &key,
+        key,
         Config::of_domain("cluster.local", "192.0.2.1:6443"),
         fake.clone(),
     )
@@ -263,6 +270,62 @@ fn a_token_ends_with_what_it_is_bound_to() {
     assert!(check(&tokens, &token).is_ok(), "within the leeway");
     deleting(&fake, old);
     assert_eq!(check(&tokens, &token).map(drop), Err(Rejected::Unbound));
+}
+
+#[test]
+fn a_secrets_token_is_good_while_the_secret_holds_it() {
+    let fake = cluster();
+    let key = key();
+    let tokens = tokens_with(&key, &fake);
+    let of = SecretToken {
+        namespace: "ns",
+        account: "bot",
+        account_uid: "sa-1",
+        secret: "held",
+    };
+    let token = SecretTokens::new(&key).unwrap().sign(&of).unwrap();
+    let other = SecretTokens::new(&key).unwrap().sign(&of).unwrap();
+    let hold = |token: &str, metadata: Value| {
+        let mut meta = json!({"name": "held", "namespace": "ns", "uid": "secret-2"});
+        meta.as_object_mut()
+            .unwrap()
+            .extend(metadata.as_object().unwrap().clone());
+        let data = json!({"token": base64::prelude::BASE64_STANDARD.encode(token)});
+        fake.put("", "secrets", json!({"metadata": meta, "data": data}));
+    };
+    assert_eq!(check(&tokens, &token).map(drop), Err(Rejected::Unbound));
+    hold(&token, json!({}));
+    let found = check(&tokens, &token).unwrap();
+    assert_eq!(found.user.name, "system:serviceaccount:ns:bot");
+    assert_eq!(found.user.uid, "sa-1");
+    assert!(found.user.extra.is_empty());
+    assert_eq!(
+        tokens
+            .authenticate(&token, &["vault".to_owned()])
+            .map(drop),
+        Err(Rejected::Audience)
+    );
+    hold(&other, json!({}));
+    assert_eq!(
+        check(&tokens, &token).map(drop),
+        Err(Rejected::NotTheSecrets)
+    );
+    hold(&token, json!({"deletionTimestamp": "2020-01-01T00:00:00Z"}));
+    assert_eq!(check(&tokens, &token).map(drop), Err(Rejected::Unbound));
+    let label = json!({"kubernetes.io/legacy-token-invalid-since": "2026-01-01"});
+    hold(&token, json!({"labels": label}));
+    let marked = check(&tokens, &token).map(drop).unwrap_err().to_string();
+    assert!(
+        marked.starts_with("the token in secret ns/held for service account ns/bot has been"),
+        "{marked}"
+    );
+    hold(&token, json!({}));
+    assert!(check(&tokens, &token).is_ok());
+    fake.remove("", "serviceaccounts", "ns", "bot");
+    assert_eq!(
+        check(&tokens, &token).map(drop),
+        Err(Rejected::NoAccount("bot".into()))
+    );
 }
 
 #[test]

@@ -1,0 +1,151 @@
+//! Tokens that are kept in Secrets of type `kubernetes.io/service-account-token`: without an end, good for the API server alone, and
+//! for as long as their Secret holds them (upstream's `pkg/serviceaccount/legacy.go`).
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    KeyError,
+    claims::{Claims, Kubernetes, Reference, Rejected},
+    jwt,
+};
+use crate::{authz::rbac::service_account_user, objects::Object};
+
+/// Who issues these tokens, in every cluster.
+pub(super) const ISSUER: &str = "kubernetes/serviceaccount";
+/// The label of a Secret whose token nobody may use any more; its value is since when.
+const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
+
+/// Everything in such a token.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct SecretClaims {
+    iss: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/namespace")]
+    namespace: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/secret.name")]
+    secret: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.name")]
+    account: String,
+    #[serde(rename = "kubernetes.io/serviceaccount/service-account.uid")]
+    uid: String,
+    sub: String,
+}
+
+impl SecretClaims {
+    /// As claims of other tokens. `audiences` are the API server's: such a token names none.
+    pub(super) fn into_claims(self, audiences: &[String]) -> Result<Claims, Rejected> {
+        let parts = [&self.namespace, &self.secret, &self.account, &self.uid];
+        let complete = parts.into_iter().all(|part| !part.is_empty());
+        let subject = service_account_user(&self.namespace, &self.account);
+        if self.iss != ISSUER || !complete || self.sub != subject {
+            return Err(Rejected::Invalid);
+        }
+        Ok(Claims {
+            aud: audiences.to_vec(),
+            exp: i64::MAX,
+            iat: 0,
+            iss: self.iss,
+            jti: String::new(),
+            kubernetes: Kubernetes {
+                namespace: self.namespace,
+                // Which Secret of this name it is does not matter, as long as it holds the token.
+                secret: Some(Reference {
+                    name: self.secret,
+                    uid: String::new(),
+                }),
+                serviceaccount: Reference {
+                    name: self.account,
+                    uid: self.uid,
+                },
+                ..Kubernetes::default()
+            },
+            nbf: 0,
+            sub: self.sub,
+        })
+    }
+}
+
+/// Signs tokens for Secrets.
+pub struct SecretTokens {
+    key: jwt::Key,
+}
+
+/// Which account and Secret a token is for.
+#[derive(Clone, Copy, Debug)]
+pub struct SecretToken<'a> {
+    pub namespace: &'a str,
+    pub account: &'a str,
+    pub account_uid: &'a str,
+    pub secret: &'a str,
+}
+
+impl SecretTokens {
+    /// `pkcs8` is the key that the API server checks tokens with ([`super::Tokens::new`]).
+    pub fn new(pkcs8: &[u8]) -> Result<Self, KeyError> {
+        let key = jwt::Key::new(pkcs8).map_err(KeyError)?;
+        Ok(Self { key })
+    }
+
+    /// The token; an error when the key cannot sign.
+    pub fn sign(&self, of: &SecretToken<'_>) -> Result<String, KeyError> {
+        let claims = SecretClaims {
+            iss: ISSUER.to_owned(),
+            namespace: of.namespace.to_owned(),
+            secret: of.secret.to_owned(),
+            account: of.account.to_owned(),
+            uid: of.account_uid.to_owned(),
+            sub: service_account_user(of.namespace, of.account),
+        };
+        self.key.sign(&claims).map_err(KeyError)
+    }
+}
+
+impl std::fmt::Debug for SecretTokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretTokens")
+    }
+}
+
+#[derive(Deserialize)]
+struct Secret {
+    metadata: Metadata,
+    #[serde(default)]
+    data: Data,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    #[serde(default, rename = "deletionTimestamp")]
+    deletion_timestamp: Option<String>,
+    #[serde(default)]
+    labels: Option<std::collections::BTreeMap<String, String>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Data {
+    #[serde(default)]
+    token: String,
+}
+
+/// Checks that the Secret still holds the token. That the token is authentic is known by now, so that how long the comparison takes
+/// tells nothing.
+pub(super) fn check(claims: &Claims, secret: &Object, token: &str) -> Result<(), Rejected> {
+    let found: Secret = serde_json::from_slice(&secret.json).map_err(|_| Rejected::Unbound)?;
+    if found.metadata.deletion_timestamp.is_some() {
+        return Err(Rejected::Unbound);
+    }
+    let held = BASE64_STANDARD.decode(&found.data.token);
+    if held.ok().as_deref() != Some(token.as_bytes()) {
+        return Err(Rejected::NotTheSecrets);
+    }
+    let labels = found.metadata.labels.unwrap_or_default();
+    if labels.get(INVALID_SINCE).is_some_and(|since| !since.is_empty()) {
+        let bound = &claims.kubernetes;
+        let name = bound.secret.as_ref().map_or("", |secret| &secret.name);
+        return Err(Rejected::MarkedInvalid {
+            secret: format!("{}/{name}", bound.namespace),
+            account: format!("{}/{}", bound.namespace, bound.serviceaccount.name),
+        });
+    }
+    Ok(())
+}
