@@ -73,6 +73,9 @@ pub struct Args {
     /// Longest time for one spec, in seconds.
     #[arg(long, default_value_t = 900, value_name = "SECONDS")]
     limit: u64,
+    /// Nodes of the cluster that is started for the run; two specs want two.
+    #[arg(long, default_value_t = 2, value_name = "N", conflicts_with = "kubeconfig")]
+    nodes: u8,
     /// Another cluster than one started for the run; it has to have the suite's images.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -127,7 +130,7 @@ pub fn run(args: &Args) -> Result<()> {
     let (logs, _claim) = claim_logs(&target_dir().join("conformance"))?;
     let target = match &args.kubeconfig {
         Some(path) => Target::given(path, args.netns.as_deref())?,
-        None => Target::start()?,
+        None => Target::start(args.nodes)?,
     };
     let suite = Suite {
         e2e,

@@ -4,20 +4,20 @@ use std::{
     env,
     ffi::OsStr,
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
-use knarr_testkit::{Cluster, Options, image::target_dir};
+use knarr_testkit::{Cluster, NODE_IP, Options, image::target_dir};
 use serde_json::json;
 
 use crate::image::{conformance::ARCHIVE, registry::Registry};
 
 const NAMESPACES: &str = "/run/netns";
-/// Where the suite's images are served, on the node; the suite itself takes port 5000.
-const MIRROR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5001);
+/// The port at which the first node serves the suite's images to all of them; the suite itself takes port 5000.
+const MIRROR_PORT: u16 = 5001;
 /// The registry that it stands for.
 const MIRRORED: &str = "registry.k8s.io";
 
@@ -33,22 +33,24 @@ pub enum Target {
 
 impl Target {
     /// A cluster of knarr's with the suite's images: imported, and behind a mirror for specs that insist on a pull.
-    pub fn start() -> Result<Self> {
+    pub fn start(nodes: u8) -> Result<Self> {
         let images = target_dir().join("images/conformance");
         ensure!(
             images.is_dir(),
             "the suite's images are missing: cargo xtask image --conformance"
         );
-        eprintln!("starting a cluster");
+        eprintln!("starting a cluster of {nodes} node(s)");
         let registry = Registry::open(&images.join(ARCHIVE))?;
         let mut cluster = Cluster::prepare(Options {
             images: Some(images),
             ..Options::default()
         })?;
-        registry.serve(cluster.network().listen(MIRROR)?);
+        let mirror = SocketAddr::new(NODE_IP.parse()?, MIRROR_PORT);
+        registry.serve(cluster.network().listen(mirror)?);
         let mirrors = cluster.directory().join("registries.yaml");
-        fs::write(&mirrors, mirror_config())?;
+        fs::write(&mirrors, mirror_config(mirror))?;
         cluster.add_flag(format!("--registries={}", mirrors.display()));
+        cluster.add_flag(format!("--nodes={nodes}"));
         cluster.up()?;
         Ok(Self::Own(Box::new(cluster)))
     }
@@ -111,6 +113,6 @@ impl Target {
 }
 
 /// JSON is YAML.
-fn mirror_config() -> String {
-    json!({"mirrors": {MIRRORED: {"endpoint": [format!("http://{MIRROR}")]}}}).to_string()
+fn mirror_config(mirror: SocketAddr) -> String {
+    json!({"mirrors": {MIRRORED: {"endpoint": [format!("http://{mirror}")]}}}).to_string()
 }

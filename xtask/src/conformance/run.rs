@@ -33,8 +33,6 @@ use crate::record::{Outcome, Record, State};
 const PAUSE: Duration = Duration::from_millis(50);
 /// How long a spec may take to clean up after it was told to end.
 const CLEAN_UP: Duration = Duration::from_secs(30);
-/// The suite speaks protobuf unless told otherwise; JSON is what the cluster is asked for until it has both.
-const CONTENT_TYPE: &str = "application/json";
 
 /// How specs are run.
 pub struct Suite<'a> {
@@ -185,9 +183,8 @@ impl Suite<'_> {
                 self.target.kubeconfig().display()
             ))
             .arg(format!("-kubectl-path={}", self.kubectl.display()))
-            .arg(format!("-kube-api-content-type={CONTENT_TYPE}"))
             .args(["-provider=skeleton", "-disable-log-dump"])
-            // The system's own parts are not pods here, and replication controllers may be missing.
+            // The system's own parts are not pods here.
             .arg("-minStartupPods=-1")
             .args(["-ginkgo.no-color", "-ginkgo.silence-skips"])
             .arg(format!("-ginkgo.timeout={}s", self.limit.as_secs()))
