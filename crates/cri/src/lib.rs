@@ -11,6 +11,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub mod cpu;
+pub mod reference;
 
 pub use tonic;
 

@@ -6,7 +6,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use base64::Engine as _;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use knarr_cri::v1;
+use knarr_cri::{
+    reference::{DEFAULT_REGISTRY, DEFAULT_TAG, Reference, ReferenceError},
+    v1,
+};
+use knarr_meta::field::quote;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
@@ -20,8 +24,6 @@ use crate::{
 
 /// How long a container shows the failed pull itself before it shows that it waits for the next.
 const SHOW_ERROR: Duration = Duration::from_secs(3);
-/// Registry of references that name none.
-const DEFAULT_REGISTRY: &str = "docker.io";
 
 /// An image that is wanted, and what for.
 #[derive(Clone, Copy)]
@@ -86,16 +88,41 @@ impl Images {
         wanted: Wanted<'_>,
         secrets: &[Arc<Secret>],
     ) -> Result<Ready, Failure> {
+        let result = self.find_or_pull(wanted, secrets).await;
+        // Beside the event that says why: a container is told that it does not start.
+        if let (Err(failure), Some(_)) = (&result, wanted.container) {
+            let note = format!("Error: {}", failure.reason);
+            self.tell(wanted, WARNING, "Failed", note);
+        }
+        result
+    }
+
+    async fn find_or_pull(
+        &self,
+        wanted: Wanted<'_>,
+        secrets: &[Arc<Secret>],
+    ) -> Result<Ready, Failure> {
         let given = wanted.reference;
-        let image = with_tag(given).ok_or_else(|| Failure {
-            reason: "InvalidImageName",
-            message: format!("Failed to apply default image tag \"{given}\": couldn't parse image name \"{given}\": invalid reference format"),
-            retry: Duration::from_secs(10),
+        let image = with_tag(given).map_err(|error| {
+            let (given, retry) = (quote(given), Duration::from_secs(10));
+            let message = format!(
+                "Failed to apply default image tag {given}: couldn't parse image name {given}: {error}"
+            );
+            self.tell(wanted, WARNING, "InspectFailed", message.clone());
+            Failure {
+                reason: "InvalidImageName",
+                message,
+                retry,
+            }
         })?;
-        let present = self.status(&image).await.map_err(|error| Failure {
-            reason: "ImageInspectError",
-            message: format!("Failed to inspect image \"{image}\": {error}"),
-            retry: Duration::from_secs(10),
+        let present = self.status(&image).await.map_err(|error| {
+            let message = format!("Failed to inspect image \"{image}\": {error}");
+            self.tell(wanted, WARNING, "InspectFailed", message.clone());
+            Failure {
+                reason: "ImageInspectError",
+                message,
+                retry: Duration::from_secs(10),
+            }
         })?;
         let policy = wanted.policy.unwrap_or_else(|| default_policy(&image));
         match (present, policy) {
@@ -180,10 +207,6 @@ impl Images {
                 };
                 let note = format!("Failed to pull image \"{given}\": {error}");
                 self.tell(wanted, WARNING, "Failed", note);
-                if wanted.container.is_some() {
-                    let note = "Error: ErrImagePull".to_owned();
-                    self.tell(wanted, WARNING, "Failed", note);
-                }
                 Err(Failure {
                     reason: "ErrImagePull",
                     message: error,
@@ -270,23 +293,15 @@ impl Images {
     }
 }
 
-/// Adds `:latest` to a reference without tag and digest; `None` for what cannot be a reference.
-pub(crate) fn with_tag(image: &str) -> Option<String> {
-    let printable = |b: u8| b.is_ascii_graphic();
-    if image.is_empty() || !image.bytes().all(printable) || image.starts_with([':', '/', '@']) {
-        return None;
-    }
-    let path = image.split('@').next().unwrap_or_default();
-    // The registry and a tag may have capitals, the repository may not.
-    let last = path.rsplit('/').next().unwrap_or_default();
-    let repository = last.split(':').next().unwrap_or_default();
-    if repository.is_empty() || repository.bytes().any(|b| b.is_ascii_uppercase()) {
-        return None;
-    }
-    if image.contains('@') || last.contains(':') {
-        return Some(image.to_owned());
-    }
-    Some(format!("{image}:latest"))
+/// Adds `:latest` to a reference without tag and digest.
+fn with_tag(image: &str) -> Result<String, ReferenceError> {
+    let parsed = Reference::parse(image)?;
+    // A parsed one has a tag always, its text may not.
+    let tagged = image.contains('@') || parsed.tag.is_some_and(|tag| image.ends_with(&format!(":{tag}")));
+    Ok(match tagged {
+        true => image.to_owned(),
+        false => format!("{image}:{DEFAULT_TAG}"),
+    })
 }
 
 /// The registry of a reference, the default one where it names none.

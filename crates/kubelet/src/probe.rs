@@ -264,7 +264,7 @@ impl Prober {
             Outcome::Success => return outcome,
             _ if early => return outcome,
             Outcome::Failure(message) => ("failed", message),
-            Outcome::Error(message) => ("errored", message),
+            Outcome::Error(message) => ("errored and resulted in unknown state", message),
         };
         let note = format!("{} probe {word}: {message}", kind.title());
         self.ctx

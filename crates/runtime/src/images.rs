@@ -14,7 +14,6 @@ mod holds;
 pub mod implied;
 mod metered;
 pub mod pull;
-pub mod reference;
 pub(crate) mod room;
 mod store;
 mod usage;
@@ -22,5 +21,5 @@ pub mod user;
 
 pub use archive::ImportError;
 pub use implied::KeptDirectory;
-pub use reference::{Reference, ReferenceError};
+pub use knarr_cri::reference::{self, Reference, ReferenceError};
 pub use store::{Image, ImageConfig, ImageStore, NewImage, ProcessConfig, StoreError};

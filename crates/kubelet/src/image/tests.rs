@@ -5,17 +5,22 @@ use crate::testing::object;
 
 #[test]
 fn references_get_a_tag() {
+    let digested = &format!("a@sha256:{}", "0".repeat(64));
+    let digested = digested.as_str();
     for (given, expected) in [
         ("nginx", Some("nginx:latest")),
         ("nginx:1", Some("nginx:1")),
+        ("nginx:latest", Some("nginx:latest")),
+        ("latest", Some("latest:latest")),
         ("host:5000/a/b", Some("host:5000/a/b:latest")),
-        ("a@sha256:0", Some("a@sha256:0")),
+        (digested, Some(digested)),
+        ("a@sha256:0", None),
         ("", None),
         ("Nginx", None),
         ("a b", None),
         (":x", None),
     ] {
-        assert_eq!(with_tag(given).as_deref(), expected, "{given}");
+        assert_eq!(with_tag(given).ok().as_deref(), expected, "{given}");
     }
 }
 

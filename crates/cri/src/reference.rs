@@ -17,36 +17,43 @@ pub struct Reference {
     pub digest: Option<String>,
 }
 
+/// Why a text is no reference, in the words of docker's library.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("invalid reference format: {0:?}")]
-pub struct ReferenceError(pub String);
+pub enum ReferenceError {
+    #[error("invalid reference format")]
+    Format,
+    #[error("invalid reference format: repository name ({0}) must be lowercase")]
+    Uppercase(String),
+    #[error("invalid repository name ({0}), cannot specify 64-byte hexadecimal strings")]
+    Identifier(String),
+}
 
 impl Reference {
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
-        let invalid = || ReferenceError(text.to_owned());
-        let (name, digest) = match text.split_once('@') {
+        let invalid = || ReferenceError::Format;
+        if is_hex64(text) {
+            return Err(ReferenceError::Identifier(text.to_owned()));
+        }
+        let (registry, remainder) = split_registry(text);
+        let remote = remainder.split(':').next().unwrap_or_default();
+        if remote.chars().any(char::is_uppercase) {
+            return Err(ReferenceError::Uppercase(remote.to_owned()));
+        }
+        let (name, digest) = match remainder.split_once('@') {
             Some((name, digest)) if is_digest(digest) => (name, Some(digest.to_owned())),
             Some(_) => return Err(invalid()),
-            None => (text, None),
+            None => (remainder, None),
         };
-        let (name, tag) = match name.rsplit_once(':') {
-            Some((name, tag)) if !tag.contains('/') => (name, Some(tag.to_owned())),
-            _ => (name, None),
+        let (repository, tag) = match name.split_once(':') {
+            Some((name, tag)) => (name, Some(tag.to_owned())),
+            None => (name, None),
         };
         if tag.as_deref().is_some_and(|tag| !is_tag(tag)) {
             return Err(invalid());
         }
-        let (registry, repository) = match name.split_once('/') {
-            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
-                (first, rest.to_owned())
-            }
-            Some(_) => (DEFAULT_REGISTRY, name.to_owned()),
-            None => (DEFAULT_REGISTRY, format!("library/{name}")),
-        };
-        let registry = if registry == "index.docker.io" {
-            DEFAULT_REGISTRY
-        } else {
-            registry
+        let repository = match registry {
+            DEFAULT_REGISTRY if !repository.contains('/') => format!("library/{repository}"),
+            _ => repository.to_owned(),
         };
         let sound = registry.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
             && registry
@@ -97,6 +104,20 @@ impl fmt::Display for Reference {
     }
 }
 
+/// The registry of a reference and the rest of it.
+fn split_registry(text: &str) -> (&str, &str) {
+    let is_registry = |first: &str| {
+        first.contains(['.', ':'])
+            || first == "localhost"
+            || first.chars().any(char::is_uppercase)
+    };
+    match text.split_once('/') {
+        Some(("index.docker.io", rest)) => (DEFAULT_REGISTRY, rest),
+        Some((first, rest)) if is_registry(first) => (first, rest),
+        _ => (DEFAULT_REGISTRY, text),
+    }
+}
+
 /// `sha256:` and 64 lower-case hexadecimal digits.
 pub fn is_digest(text: &str) -> bool {
     text.strip_prefix("sha256:").is_some_and(is_hex64)
@@ -117,11 +138,13 @@ fn is_tag(tag: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
 }
 
+/// Letters and digits, with separators between them: a dot, one or two underscores, or dashes.
 fn is_component(part: &str) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    part.starts_with(edge)
-        && part.ends_with(edge)
-        && part.chars().all(|c| edge(c) || "._-".contains(c))
+    let is_separator = |text: &str| {
+        matches!(text, "" | "." | "_" | "__") || text.bytes().all(|byte| byte == b'-')
+    };
+    part.starts_with(edge) && part.ends_with(edge) && part.split(edge).all(is_separator)
 }
 
 #[cfg(test)]

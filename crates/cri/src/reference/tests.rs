@@ -8,6 +8,8 @@ fn references_are_normalized() {
         ("busybox:1.36", "docker.io/library/busybox:1.36"),
         ("me/app", "docker.io/me/app:latest"),
         ("index.docker.io/me/app", "docker.io/me/app:latest"),
+        ("a.b_c__d--e", "docker.io/library/a.b_c__d--e:latest"),
+        ("docker.io/busybox", "docker.io/library/busybox:latest"),
         ("localhost/app:x", "localhost/app:x"),
         ("localhost:5000/app", "localhost:5000/app:latest"),
         ("registry.k8s.io/pause:3.9", "registry.k8s.io/pause:3.9"),
@@ -38,7 +40,33 @@ fn nonsense_is_refused() {
         "../x",
         "x y",
         "-a",
+        "a..b",
+        "a._b",
+        "a___b",
+        "UPPER/bad::x",
     ] {
         assert!(Reference::parse(text).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn errors_are_dockers() {
+    let identifier = "a".repeat(64);
+    for (text, expected) in [
+        ("a::b", "invalid reference format"),
+        ("UPPER/bad::x", "invalid reference format"),
+        (
+            "team/App:1",
+            "invalid reference format: repository name (team/App) must be lowercase",
+        ),
+        (
+            &identifier,
+            &format!(
+                "invalid repository name ({identifier}), cannot specify 64-byte hexadecimal strings"
+            ),
+        ),
+    ] {
+        let error = Reference::parse(text).unwrap_err();
+        assert_eq!(error.to_string(), expected, "{text}");
     }
 }
