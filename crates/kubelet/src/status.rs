@@ -26,6 +26,8 @@ mod phase;
 mod resources;
 pub(crate) mod writer;
 
+pub(crate) use container::UNKNOWN_END;
+
 /// The pod as a whole has been turned away or cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdict {

@@ -208,6 +208,9 @@ fn terminated(input: &Input<'_>, status: &v1::ContainerStatus) -> ContainerState
     }
 }
 
+/// How a container ended that the runtime has no record of.
+pub(crate) const UNKNOWN_END: &str = "ContainerStatusUnknown";
+
 /// The runtime knows nothing of the container: it was never made, or its record is gone.
 fn lost(
     input: &Input<'_>,
@@ -233,7 +236,7 @@ fn lost(
         let when = if over { "terminated" } else { "deleted" };
         let ended = ContainerStateTerminated {
             exit_code: 137,
-            reason: Some("ContainerStatusUnknown".to_owned()),
+            reason: Some(UNKNOWN_END.to_owned()),
             message: Some(format!(
                 "The container could not be located when the pod was {when}{}",
                 if over {
@@ -268,6 +271,11 @@ fn lost(
         }
     }
     status.restart_count = old.restart_count;
+    // Upstream counts an end that nobody saw here, any other with the start that follows it.
+    let ran = state.is_some_and(|s| s.running.is_some());
+    if ran && !over && input.pod.metadata.deletion_timestamp.is_none() {
+        status.restart_count = old.restart_count.saturating_add(1);
+    }
     status.image_id.clone_from(&old.image_id);
     status
 }

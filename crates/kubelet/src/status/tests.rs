@@ -334,6 +334,27 @@ fn an_end_that_was_told_survives_its_record() {
     assert_eq!(condition(&status, "Ready")["reason"], "PodCompleted");
 }
 
+/// After a reboot the runtime knows nothing, and what ran is started again.
+#[test]
+fn an_end_that_nobody_saw_is_a_restart() {
+    let mut case = Case::new(
+        json!({ "initContainers": [{ "name": "i" }], "containers": [{ "name": "a" }] }),
+        vec![],
+    );
+    case.view = View::default();
+    let ran = json!({ "name": "a", "image": "i", "imageID": "x", "ready": true, "restartCount": 2, "started": true,
+        "containerID": "knarr://a-2", "state": { "running": {} } });
+    case.base = object(json!({ "phase": "Running", "containerStatuses": [ran] }));
+    let told = case.make()["containerStatuses"][0].clone();
+    assert_eq!(told["restartCount"], 3);
+    assert_eq!(told["state"]["waiting"]["reason"], "PodInitializing");
+    let ended = &told["lastState"]["terminated"];
+    assert_eq!(ended["reason"], "ContainerStatusUnknown");
+    // Told once more it is the same restart.
+    case.base = object(json!({ "phase": "Running", "containerStatuses": [told] }));
+    assert_eq!(case.make()["containerStatuses"][0]["restartCount"], 3);
+}
+
 /// Somebody else's pod is put in the place of one that has ended, as soon as that is told.
 #[test]
 fn a_pod_has_not_ended_while_it_takes_room() {

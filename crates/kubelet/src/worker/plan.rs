@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_cri::v1::{ContainerState, ContainerStatus, PodSandboxState};
 
 use super::memory::{Cause, Memory};
-use crate::{ephemeral, labels, observed::View};
+use crate::{ephemeral, labels, observed::View, status::UNKNOWN_END};
 
 /// What happens to the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -369,13 +369,21 @@ impl<'a> Planner<'a> {
         };
         let main = status.container_statuses.iter().flatten();
         let init = status.init_container_statuses.iter().flatten();
-        let found = main.chain(init).find(|s| s.name == name);
-        let ran = found.filter(|s| s.container_id.as_deref().is_some_and(|id| !id.is_empty()));
-        ran.map_or(0, |s| {
-            u32::try_from(s.restart_count)
-                .unwrap_or(0)
-                .saturating_add(1)
-        })
+        let Some(status) = main.chain(init).find(|s| s.name == name) else {
+            return 0;
+        };
+        let has_run = |id: &Option<String>| id.as_deref().is_some_and(|id| !id.is_empty());
+        let ended = status.last_state.iter().find_map(|s| s.terminated.as_ref());
+        let counted = match (has_run(&status.container_id), ended) {
+            (true, _) => 1,
+            // Told to have ended unseen: that is counted already.
+            (false, Some(ended)) if ended.reason.as_deref() == Some(UNKNOWN_END) => 0,
+            (false, Some(_)) => 1,
+            (false, None) => return 0,
+        };
+        u32::try_from(status.restart_count)
+            .unwrap_or(0)
+            .saturating_add(counted)
     }
 }
 

@@ -230,12 +230,21 @@ fn changed_images_and_failed_probes_kill() {
 
 #[test]
 fn attempts_go_on_where_the_api_remembers_them() {
-    let mut pod = pod(json!({ "containers": [{ "name": "a" }] }));
-    pod.status = Some(crate::testing::object(json!({ "containerStatuses": [{
-        "name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 4, "containerID": "knarr://x",
-    }] })));
-    let plan = make(&pod, &View::default(), &Memory::default(), &|_, _| None);
-    assert_eq!(starts(&plan), [("a", 5)]);
+    let ended = |reason: &str| json!({ "terminated": { "exitCode": 1, "reason": reason } });
+    for (id, last_state, expected) in [
+        ("knarr://x", json!({}), 5),
+        // An end that was seen, and one that was not: the latter has been counted when it was told.
+        ("", ended("Error"), 5),
+        ("", ended("ContainerStatusUnknown"), 4),
+        ("", json!({}), 0),
+    ] {
+        let mut pod = pod(json!({ "containers": [{ "name": "a" }] }));
+        pod.status = Some(crate::testing::object(json!({ "containerStatuses": [{
+            "name": "a", "image": "", "imageID": "", "ready": true, "restartCount": 4, "containerID": id, "lastState": last_state,
+        }] })));
+        let plan = make(&pod, &View::default(), &Memory::default(), &|_, _| None);
+        assert_eq!(starts(&plan), [("a", expected)], "{id} {last_state}");
+    }
 }
 
 #[test]
