@@ -56,6 +56,8 @@ pub(crate) struct Context {
     pub streams: knarr_tasks::Quota,
     /// What the node and its pods use.
     pub stats: crate::stats::Stats,
+    /// Who is to go because storage or the node runs short.
+    pub evictions: crate::eviction::Evictions,
     /// How probes have ended.
     pub probed: crate::probe::Counts,
 }

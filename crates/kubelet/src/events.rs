@@ -38,13 +38,22 @@ impl Events {
 
     /// About the node; upstream names it by its name where the uid would be.
     pub(crate) fn node(&self, name: &str, reason: &str, note: impl Into<String>) {
+        self.about_node(name, NORMAL, reason, note);
+    }
+
+    /// Of what is wrong with the node.
+    pub(crate) fn node_warning(&self, name: &str, reason: &str, note: impl Into<String>) {
+        self.about_node(name, WARNING, reason, note);
+    }
+
+    fn about_node(&self, name: &str, type_: &'static str, reason: &str, note: impl Into<String>) {
         let node = ObjectReference {
             kind: Some("Node".to_owned()),
             name: Some(name.to_owned()),
             uid: Some(name.to_owned()),
             ..Default::default()
         };
-        self.0.event(&node, NORMAL, reason, "", note);
+        self.0.event(&node, type_, reason, "", note);
     }
 }
 

@@ -297,7 +297,10 @@ impl Images {
 fn with_tag(image: &str) -> Result<String, ReferenceError> {
     let parsed = Reference::parse(image)?;
     // A parsed one has a tag always, its text may not.
-    let tagged = image.contains('@') || parsed.tag.is_some_and(|tag| image.ends_with(&format!(":{tag}")));
+    let tagged = image.contains('@')
+        || parsed
+            .tag
+            .is_some_and(|tag| image.ends_with(&format!(":{tag}")));
     Ok(match tagged {
         true => image.to_owned(),
         false => format!("{image}:{DEFAULT_TAG}"),

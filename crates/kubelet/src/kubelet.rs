@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     context::{Context, Shared},
     events::Events,
+    eviction,
     image::Images,
     logs, mirror, node,
     objects::Objects,
@@ -197,6 +198,7 @@ async fn follow(ctx: &Shared, tracker: &TaskTracker, loops: &Tasks, token: &Canc
         tokio::join!(ctx.pods.synced(), ctx.services.synced());
     };
     if token.run_until_cancelled(ready).await.is_some() {
+        loops.keep("evictions", eviction::run(ctx.clone(), token.child_token()));
         pods.follow();
         let sweep_token = token.child_token();
         tracker.spawn(async move {
@@ -249,6 +251,7 @@ fn context(
         features,
         streams: crate::server::streams(),
         stats: crate::stats::Stats::default(),
+        evictions: crate::eviction::Evictions::default(),
         probed: crate::probe::Counts::default(),
     })
 }

@@ -25,6 +25,7 @@ mod downward;
 mod env;
 mod ephemeral;
 mod events;
+mod eviction;
 mod hosts;
 mod image;
 mod kubelet;

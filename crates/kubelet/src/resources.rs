@@ -302,6 +302,13 @@ pub(crate) fn pod_request_milli(pod: &Pod, name: &str) -> i64 {
     own.saturating_add(amount(overhead, name).map_or(0, |q| q.milli_value()))
 }
 
+/// Limit of `name` of all containers that have one, in thousandths; 0 where none has.
+pub(crate) fn pod_limit_milli(pod: &Pod, name: &str) -> i64 {
+    effective(pod, |container| {
+        amount(limits(container), name).map_or(0, |limit| limit.milli_value())
+    })
+}
+
 fn effective(pod: &Pod, of: impl Fn(&Container) -> i64) -> i64 {
     let Some(spec) = &pod.spec else { return 0 };
     let mut sidecars = 0_i64;

@@ -31,8 +31,9 @@ use tokio::time::{Instant, timeout};
 use crate::context::Shared;
 
 pub(crate) use cadvisor::cadvisor;
+pub(crate) use node::{Disk, available as memory_available, disk};
 pub(crate) use resource::resource;
-pub(crate) use summary::summary;
+pub(crate) use summary::{size as logs_size, summary};
 pub(crate) use text::{Text, Type};
 
 /// How long figures are good: as upstream's for the same request made twice.

@@ -33,6 +33,8 @@ pub(crate) use container::UNKNOWN_END;
 pub(crate) struct Verdict {
     pub reason: String,
     pub message: String,
+    /// The node is at fault: whoever counts the pod's failures is told by a condition.
+    pub disruption: bool,
 }
 
 /// What a status is made from.

@@ -76,6 +76,7 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
         features: crate::runtime::Features::default(),
         streams: crate::server::streams(),
         stats: crate::stats::Stats::default(),
+        evictions: crate::eviction::Evictions::default(),
         probed: crate::probe::Counts::default(),
         cgroups: Cgroups::none(),
         observed: Observed::new(runtime.clone(), &config.instance),

@@ -16,12 +16,15 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume};
 
-use crate::context::{self, Context};
+use crate::{
+    config::Config,
+    context::{self, Context},
+};
 
 pub(crate) mod atomic;
 pub(crate) mod certificate;
 mod claim;
-mod empty_dir;
+pub(crate) mod empty_dir;
 mod host_path;
 mod local;
 pub(crate) mod mount;
@@ -103,11 +106,14 @@ impl Target<'_> {
 
     /// The place of what the pod knows under another name than the volume's.
     fn named_dir(&self, kind: &str, name: &str) -> PathBuf {
-        let base = self.ctx.config.pod_dir(context::uid(self.pod));
-        base.join("volumes")
-            .join(format!("kubernetes.io~{kind}"))
-            .join(name)
+        directory_of(&self.ctx.config, context::uid(self.pod), kind, name)
     }
+}
+
+/// The place of a pod's volume of a kind.
+fn directory_of(config: &Config, uid: &str, kind: &str, name: &str) -> PathBuf {
+    let base = config.pod_dir(uid).join("volumes");
+    base.join(format!("kubernetes.io~{kind}")).join(name)
 }
 
 /// A volume that is ready.

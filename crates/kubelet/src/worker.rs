@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     context::{self, Shared},
     ephemeral,
+    eviction::Eviction,
     observed::View,
     status::{
         self, Verdict,
@@ -89,6 +90,7 @@ pub(crate) struct Worker {
     uid: String,
     input: watch::Receiver<Update>,
     view: watch::Receiver<Arc<View>>,
+    eviction: watch::Receiver<Option<Eviction>>,
     state: WorkerState,
     objects: Arc<Notify>,
     tasks: JoinSet<Done>,
@@ -136,6 +138,7 @@ impl Worker {
         let pod = input.borrow().pod.clone();
         let uid = context::uid(&pod).to_owned();
         let view = ctx.observed.subscribe(&uid);
+        let eviction = ctx.evictions.subscribe(&uid);
         let known = *view.borrow().as_ref() != View::default();
         let state = WorkerState::default();
         let probes = crate::probe::Set::new(ctx.clone(), state.clone());
@@ -147,6 +150,7 @@ impl Worker {
             uid,
             input,
             view,
+            eviction,
             state,
             objects: Arc::new(Notify::new()),
             tasks: JoinSet::new(),
@@ -196,6 +200,7 @@ impl Worker {
             tokio::select! {
                 changed = self.input.changed() => if changed.is_err() { break },
                 Ok(()) = self.view.changed() => {}
+                Ok(()) = self.eviction.changed() => {}
                 () = bell.notified() => {}
                 () = self.objects.notified() => self.objects_changed(),
                 Some(done) = self.tasks.join_next() => match done {
@@ -215,6 +220,7 @@ impl Worker {
         self.ctx.certificates.forget(&self.uid);
         self.ctx.images.forget(&self.uid);
         self.ctx.allocations.forget(&self.uid);
+        self.ctx.evictions.forget(&self.uid);
         if self.stage == Stage::Finished {
             self.ctx.observed.forget(&self.uid);
             self.ctx.probed.forget(&self.uid);

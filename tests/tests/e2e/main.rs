@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod account_tokens;
 mod admission_policies;
 mod aggregation;
 mod api;
@@ -18,6 +19,7 @@ mod crash;
 mod crons;
 mod custom;
 mod daemons;
+mod evictions;
 mod example;
 mod foreign_runtime;
 mod images;

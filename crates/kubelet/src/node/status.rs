@@ -13,7 +13,7 @@ use knarr_cri::v1;
 use serde_json::Value;
 
 use super::Machine;
-use crate::context::Shared;
+use crate::{context::Shared, eviction::Pressure};
 
 /// Images reported, the largest first: upstream's limit.
 const MAX_IMAGES: usize = 50;
@@ -44,7 +44,7 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
                 address: ctx.config.node_name.clone(),
             },
         ]),
-        conditions: Some(conditions(old, trouble, now)),
+        conditions: Some(conditions(old, trouble, &ctx.evictions.pressures(), now)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint {
                 port: i32::from(port),
@@ -174,6 +174,7 @@ async fn runtime_trouble(ctx: &Shared) -> Option<String> {
 pub(super) fn conditions(
     old: &NodeStatus,
     trouble: Option<String>,
+    pressures: &[Pressure],
     now: Timestamp,
 ) -> Vec<NodeCondition> {
     let ready = match trouble {
@@ -185,22 +186,33 @@ pub(super) fn conditions(
         ),
         Some(message) => ("Ready", "False", "KubeletNotReady", message),
     };
-    let fine = |kind, reason, message: &str| (kind, "False", reason, message.to_owned());
+    let pressure = |pressure: Pressure| {
+        let (reason, message) = match (pressure, pressures.contains(&pressure)) {
+            (Pressure::Memory, false) => (
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            ),
+            (Pressure::Memory, true) => (
+                "KubeletHasInsufficientMemory",
+                "kubelet has insufficient memory available",
+            ),
+            (Pressure::Disk, false) => ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            (Pressure::Disk, true) => ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+        };
+        let status = match pressures.contains(&pressure) {
+            true => "True",
+            false => "False",
+        };
+        (pressure.condition(), status, reason, message.to_owned())
+    };
     [
-        fine(
-            "MemoryPressure",
-            "KubeletHasSufficientMemory",
-            "kubelet has sufficient memory available",
-        ),
-        fine(
-            "DiskPressure",
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure",
-        ),
-        fine(
+        pressure(Pressure::Memory),
+        pressure(Pressure::Disk),
+        (
             "PIDPressure",
+            "False",
             "KubeletHasSufficientPID",
-            "kubelet has sufficient PID available",
+            "kubelet has sufficient PID available".to_owned(),
         ),
         ready,
     ]

@@ -11,7 +11,7 @@ const NANOS_PER_TICK: u64 = 10_000_000;
 
 /// A file system's figures, bytes and inodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     pub capacity: u64,
     pub available: u64,
     pub inodes: u64,
@@ -56,6 +56,17 @@ pub(super) fn memory(root: &usage::Group) -> Option<usage::Memory> {
     })
 }
 
+/// Memory that the machine has and that is available, in bytes.
+pub(crate) fn available() -> Option<(u64, u64)> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib.saturating_mul(1_024))
+    };
+    Some((bytes("MemTotal:")?, bytes("MemAvailable:")?))
+}
+
 /// The network that this process is in.
 pub(super) fn interfaces() -> Vec<net_dev::Interface> {
     let own = std::process::id().cast_signed();
@@ -63,7 +74,7 @@ pub(super) fn interfaces() -> Vec<net_dev::Interface> {
 }
 
 /// The file system that a path is on.
-pub(super) fn disk(path: &Path) -> Option<Disk> {
+pub(crate) fn disk(path: &Path) -> Option<Disk> {
     let stat = nix::sys::statvfs::statvfs(path).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
     Some(Disk {

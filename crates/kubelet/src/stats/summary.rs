@@ -70,7 +70,7 @@ fn read(ctx: &Shared, usage: &Usage) -> Disks {
 }
 
 /// Bytes and number of the files in a directory, of which the runtime is the only writer.
-fn size(directory: &Path) -> (u64, u64) {
+pub(crate) fn size(directory: &Path) -> (u64, u64) {
     let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let sizes = files
         .take(MAX_LOG_FILES)

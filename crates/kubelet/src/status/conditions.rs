@@ -9,6 +9,10 @@ use knarr_cri::v1::PodSandboxState;
 use super::{Input, phase, whole};
 use crate::worker::{memory::Condition, plan, resize};
 
+/// Tells that a pod was ended for another's sake, and by whom.
+const DISRUPTION: &str = "DisruptionTarget";
+const TERMINATION: &str = "TerminationByKubelet";
+
 /// Sets the conditions from the rest of the status, which is complete.
 pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
     let mut set = Setter {
@@ -44,6 +48,10 @@ pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
     set.put("ContainersReady", value, reason, message);
     if !set.list.iter().any(|c| c.type_ == "PodScheduled") {
         set.put("PodScheduled", true, None, None);
+    }
+    if let Some(verdict) = input.verdict.filter(|verdict| verdict.disruption) {
+        let (reason, message) = (TERMINATION.to_owned(), verdict.message.clone());
+        set.put(DISRUPTION, true, Some(reason), Some(message));
     }
     status.conditions = Some(set.list);
 }

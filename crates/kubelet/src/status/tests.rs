@@ -308,6 +308,7 @@ fn a_rejected_pod_has_failed() {
     case.verdict = Some(Verdict {
         reason: "OutOfcpu".into(),
         message: "m".into(),
+        disruption: false,
     });
     let status = case.make();
     assert_eq!(
@@ -332,6 +333,27 @@ fn an_end_that_was_told_survives_its_record() {
     assert_eq!(status["containerStatuses"][0], told);
     assert_eq!(status["phase"], "Succeeded");
     assert_eq!(condition(&status, "Ready")["reason"], "PodCompleted");
+}
+
+#[test]
+fn a_pod_that_the_node_ended_is_no_failure_of_its_own() {
+    let mut case = Case::new(one(), vec![]);
+    for (disruption, expected) in [(true, json!("TerminationByKubelet")), (false, Value::Null)] {
+        case.verdict = Some(Verdict {
+            reason: "Evicted".into(),
+            message: "m".into(),
+            disruption,
+        });
+        let status = case.make();
+        assert_eq!(status["phase"], "Failed");
+        assert_eq!(status["reason"], "Evicted");
+        let list = status["conditions"].as_array().unwrap();
+        let told = list.iter().find(|one| one["type"] == "DisruptionTarget");
+        assert_eq!(
+            told.map_or(Value::Null, |one| one["reason"].clone()),
+            expected
+        );
+    }
 }
 
 /// After a reboot the runtime knows nothing, and what ran is started again.

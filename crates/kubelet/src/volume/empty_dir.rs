@@ -1,12 +1,18 @@
 //! `emptyDir` volumes: a directory, or memory, for the pod's life.
 
-use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::EmptyDirVolumeSource;
 
 use super::{Error, MountedVolume, Target, VolumeType, blocking, mount, ownership};
-use crate::resources;
+use crate::{config::Config, resources};
+
+const KIND: &str = "empty-dir";
 
 pub(super) struct EmptyDir;
 
@@ -14,12 +20,17 @@ pub(super) struct EmptyDir;
 impl VolumeType for EmptyDir {
     async fn setup(&self, target: &Target<'_>) -> Option<Result<MountedVolume, Error>> {
         let source = target.volume.empty_dir.clone()?;
-        let path = target.dir("empty-dir");
+        let path = target.dir(KIND);
         let (place, fs_group) = (path.clone(), target.fs_group());
         let made = blocking(move || make(&place, &source, fs_group)).await;
         let error = |message| Error::set_up(&target.volume.name, message);
         Some(made.map(|()| MountedVolume::writable(path)).map_err(error))
     }
+}
+
+/// Where a volume of a pod is.
+pub(crate) fn path(config: &Config, uid: &str, volume: &str) -> PathBuf {
+    super::directory_of(config, uid, KIND, volume)
 }
 
 fn make(path: &Path, source: &EmptyDirVolumeSource, fs_group: Option<i64>) -> io::Result<()> {

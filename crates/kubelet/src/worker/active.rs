@@ -17,6 +17,7 @@ use super::{
 use crate::{
     context,
     events::{NORMAL, WARNING},
+    eviction::{EVICTED, Eviction},
     observed::View,
     status::Verdict,
     volume,
@@ -84,6 +85,19 @@ impl Worker {
         if matches!(phase, Some("Succeeded" | "Failed")) {
             return true;
         }
+        let eviction = self.eviction.borrow_and_update().clone();
+        if let Some(Eviction {
+            message,
+            disruption,
+        }) = eviction
+        {
+            self.verdict = Some(Verdict {
+                reason: EVICTED.to_owned(),
+                message,
+                disruption,
+            });
+            return true;
+        }
         if deadline(pod).is_some_and(|at| at <= Timestamp::now()) {
             let message =
                 "Pod was active on the node longer than the specified deadline".to_owned();
@@ -93,6 +107,7 @@ impl Worker {
             self.verdict = Some(Verdict {
                 reason: "DeadlineExceeded".to_owned(),
                 message,
+                disruption: false,
             });
             return true;
         }
@@ -102,7 +117,11 @@ impl Worker {
                 .events
                 .pod(pod, WARNING, &rejection.reason, rejection.message.clone());
             let admission::Rejection { reason, message } = rejection;
-            self.verdict = Some(Verdict { reason, message });
+            self.verdict = Some(Verdict {
+                reason,
+                message,
+                disruption: false,
+            });
             return true;
         }
         false

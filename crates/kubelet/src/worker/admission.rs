@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 use knarr_meta::{host_ports::HostPort, node_selector::RequiredNodes, taints};
 
-use crate::{context::Context, resources};
+use crate::{context::Context, eviction::EVICTED, resources};
 
 mod features;
 
@@ -58,6 +58,9 @@ pub(crate) fn admit(ctx: &Context, pod: &Arc<Pod>, running: bool) -> Result<(), 
         // Also for what runs already: a node that was started anew with less allows less.
         features::check(pod, &ctx.sysctls, ctx.features)?;
         if !running {
+            if let Some(why) = ctx.evictions.turns_away(pod) {
+                return Err(Rejection::new(EVICTED, why));
+            }
             let node = ctx.node.get("", &ctx.config.node_name);
             check(pod, node.as_deref(), admitted, ctx.allocations.room())?;
             if let Some(node) = node.filter(|_| !is_static) {

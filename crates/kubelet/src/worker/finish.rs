@@ -12,6 +12,7 @@ use kube::{
 use super::{Done, Stage, Stop, Update, Worker, kill};
 use crate::{
     context::{self, Context, Shared},
+    eviction,
     observed::View,
     status::writer,
     volume,
@@ -43,7 +44,10 @@ impl Worker {
         if self.start.is_some() {
             return;
         }
-        let grace = grace(update);
+        let mut grace = grace(update);
+        if self.eviction.borrow().is_some() {
+            grace = grace.min(eviction::GRACE_SECONDS);
+        }
         match &self.stop {
             // Someone has run out of patience: ask again with less.
             Some(stop) if grace < stop.grace => {

@@ -1,0 +1,240 @@
+//! Evictions: pods that keep more on the node's disk than they may, and those that go first when the node runs short.
+//!
+//! ```text
+//! usage of pods with limits --storage-----------------------------+
+//! memory, disk, inodes --shortage--> pressures --> Node, admission +--> Evictions --> workers
+//!                             +--rank: one pod a round ------------+
+//! ```
+//!
+//! Looked at every ten seconds, as upstream's eviction manager does. A worker that is told ends its pod with a second of grace, and
+//! the pod's status says why.
+//!
+//! Not here: soft thresholds, and images that nobody uses are not removed to make room.
+
+mod rank;
+mod shortage;
+mod storage;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
+use knarr_meta::taints;
+use parking_lot::Mutex;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use shortage::Pressure;
+
+use crate::{
+    context::{self, Shared},
+    events::WARNING,
+    pods,
+    resources::{self, Qos},
+};
+
+/// Reason of evicted pods and of those that are turned away meanwhile.
+pub(crate) const EVICTED: &str = "Evicted";
+/// Seconds that containers of an evicted pod get.
+pub(crate) const GRACE_SECONDS: i64 = 1;
+
+const PERIOD: Duration = Duration::from_secs(10);
+/// At most one part in so many of the time is spent on looking at what pods have on disk.
+const LOOKING_SHARE: u32 = 20;
+/// How long an evicted pod may take to go before the next is looked for.
+const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
+const CLEANUP_POLL: Duration = Duration::from_secs(1);
+/// The lowest priority of pods that the system depends on.
+const SYSTEM_CRITICAL: i32 = 2_000_000_000;
+/// Where a pod comes from; one that is not from the API is the node's own.
+const SOURCE: &str = "kubernetes.io/config.source";
+
+/// Why a pod has to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Eviction {
+    pub message: String,
+    /// The node is at fault, not the pod: who counts its failures is told by a condition.
+    pub disruption: bool,
+}
+
+/// Who is to go, and what the node is short of.
+#[derive(Default)]
+pub(crate) struct Evictions {
+    /// By uid; each pod that runs here has one.
+    pods: Mutex<HashMap<String, watch::Sender<Option<Eviction>>>>,
+    pressures: Mutex<Vec<Pressure>>,
+}
+
+impl Evictions {
+    /// What a pod's worker waits for, until [`Evictions::forget`].
+    pub(crate) fn subscribe(&self, uid: &str) -> watch::Receiver<Option<Eviction>> {
+        let mut pods = self.pods.lock();
+        pods.entry(uid.to_owned()).or_default().subscribe()
+    }
+
+    pub(crate) fn forget(&self, uid: &str) {
+        self.pods.lock().remove(uid);
+    }
+
+    /// Tells the worker; false where there is none, or it has been told.
+    pub(crate) fn evict(&self, uid: &str, eviction: Eviction) -> bool {
+        let pods = self.pods.lock();
+        pods.get(uid).is_some_and(|told| {
+            told.send_if_modified(|known| match known {
+                Some(_) => false,
+                None => {
+                    *known = Some(eviction);
+                    true
+                }
+            })
+        })
+    }
+
+    fn is_there(&self, uid: &str) -> bool {
+        self.pods.lock().contains_key(uid)
+    }
+
+    fn is_evicted(&self, uid: &str) -> bool {
+        let pods = self.pods.lock();
+        pods.get(uid).is_some_and(|told| told.borrow().is_some())
+    }
+
+    /// What the node is short of.
+    pub(crate) fn pressures(&self) -> Vec<Pressure> {
+        self.pressures.lock().clone()
+    }
+
+    /// Why a new pod may not come now.
+    pub(crate) fn turns_away(&self, pod: &Pod) -> Option<String> {
+        let pressures = self.pressures.lock();
+        let hurts = |pressure: &Pressure| match pressure {
+            // Those that have asked for memory keep to it.
+            Pressure::Memory if pressures.len() == 1 => {
+                resources::qos(pod) == Qos::BestEffort && !tolerates(pod, pressure.taint())
+            }
+            _ => true,
+        };
+        if is_critical(pod) || !pressures.iter().any(hurts) {
+            return None;
+        }
+        let names: Vec<&str> = pressures.iter().map(|one| one.condition()).collect();
+        Some(format!("The node had condition: [{}]. ", names.join(" ")))
+    }
+}
+
+fn tolerates(pod: &Pod, key: &str) -> bool {
+    let taint = k8s_openapi::api::core::v1::Taint {
+        key: key.to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Default::default()
+    };
+    let tolerations = pod.spec.as_ref().and_then(|s| s.tolerations.as_deref());
+    taints::untolerated(tolerations.unwrap_or_default(), &[taint], &["NoSchedule"]).is_none()
+}
+
+/// Whether the pod is never evicted: the node's own, and those of the highest priorities.
+fn is_critical(pod: &Pod) -> bool {
+    let annotations = pod.metadata.annotations.as_ref();
+    let source = annotations.and_then(|all| all.get(SOURCE));
+    priority(pod) >= SYSTEM_CRITICAL || source.is_some_and(|source| source != "api")
+}
+
+fn priority(pod: &Pod) -> i32 {
+    pod.spec.as_ref().and_then(|s| s.priority).unwrap_or(0)
+}
+
+/// Looks every ten seconds until the token is cancelled.
+pub(crate) async fn run(ctx: Shared, token: CancellationToken) {
+    let mut shortages = shortage::Shortages::default();
+    let work = async {
+        let mut pause = PERIOD;
+        loop {
+            tokio::time::sleep(pause).await;
+            let began = Instant::now();
+            let looked = look(&ctx, &mut shortages).await;
+            pause = PERIOD.max(began.elapsed().saturating_mul(LOOKING_SHARE));
+            match looked {
+                Ok(evicted) if evicted.is_empty() => {}
+                Ok(evicted) => cleaned_up(&ctx, &evicted).await,
+                Err(error) => tracing::warn!(error, "cannot tell what pods use"),
+            }
+        }
+    };
+    token.run_until_cancelled(work).await;
+}
+
+/// Waits until the pods are gone, or for a while: what they leave counts for the next look.
+async fn cleaned_up(ctx: &Shared, uids: &[String]) {
+    let gone = async {
+        while uids
+            .iter()
+            .any(|uid| ctx.evictions.is_there(uid) && is_active(ctx, uid))
+        {
+            tokio::time::sleep(CLEANUP_POLL).await;
+        }
+    };
+    if tokio::time::timeout(CLEANUP_TIMEOUT, gone).await.is_err() {
+        tracing::info!("evicted pods take long to end");
+    }
+}
+
+fn is_active(ctx: &Shared, uid: &str) -> bool {
+    ctx.observed.view(uid).running().next().is_some()
+}
+
+/// The pods that were told to go.
+async fn look(ctx: &Shared, shortages: &mut shortage::Shortages) -> Result<Vec<String>, String> {
+    let figures = {
+        let ctx = ctx.clone();
+        tokio::task::spawn_blocking(move || shortage::Figures::read(&ctx.config.data_dir))
+            .await
+            .map_err(|error| error.to_string())?
+    };
+    let short = shortages.look(&figures, Instant::now());
+    *ctx.evictions.pressures.lock() = shortages.pressures();
+    let pods: Vec<Arc<Pod>> = pods::list(ctx)
+        .into_iter()
+        .filter(|pod| !is_critical(pod) && is_active(ctx, context::uid(pod)))
+        .filter(|pod| !ctx.evictions.is_evicted(context::uid(pod)))
+        .collect();
+    let limited: Vec<Arc<Pod>> = pods
+        .iter()
+        .filter(|pod| storage::is_limited(pod))
+        .cloned()
+        .collect();
+    let mut evicted = Vec::new();
+    for (pod, used) in storage::used(ctx, limited).await? {
+        if let Some(message) = storage::exceeded(&pod, &used) {
+            evicted.extend(evict(ctx, &pod, message, false));
+        }
+    }
+    let Some(short) = short.filter(|_| evicted.is_empty()) else {
+        return Ok(evicted);
+    };
+    let resource = short.resource();
+    ctx.events.node_warning(
+        &ctx.config.node_name,
+        "EvictionThresholdMet",
+        format!("Attempting to reclaim {resource}"),
+    );
+    if let Some((pod, message)) = rank::first(ctx, pods, &short).await? {
+        evicted.extend(evict(ctx, &pod, message, true));
+    }
+    Ok(evicted)
+}
+
+fn evict(ctx: &Shared, pod: &Pod, message: String, disruption: bool) -> Option<String> {
+    let uid = context::uid(pod);
+    let eviction = Eviction {
+        message: message.clone(),
+        disruption,
+    };
+    if !ctx.evictions.evict(uid, eviction) {
+        return None;
+    }
+    tracing::info!(pod = context::display(pod), message, "evicting a pod");
+    ctx.events.pod(pod, WARNING, EVICTED, message);
+    Some(uid.to_owned())
+}
+
+#[cfg(test)]
+mod tests;
