@@ -109,7 +109,10 @@ fn a_certificate_names_user_and_groups_within_its_life() {
     assert_eq!(id.len(), "X509SHA256=".len() + 64, "{id}");
     assert!(id.starts_with("X509SHA256="), "{id}");
     let named = user("ann", &["ops", AUTHENTICATED]);
-    assert_eq!((&found.user.name, &found.user.groups), (&named.name, &named.groups));
+    assert_eq!(
+        (&found.user.name, &found.user.groups),
+        (&named.name, &named.groups)
+    );
     assert_eq!(certificates.user_at(&der, 0), None);
     assert_eq!(certificates.user_at(&der, i64::MAX), None);
     assert_eq!(certificates.user(&der), Some(found), "from memory");

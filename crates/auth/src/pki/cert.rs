@@ -384,13 +384,13 @@ impl Credential {
         })
     }
 
-    /// True once two thirds of the life have passed.
+    /// True once two thirds of the life have passed, and before it has begun: the clock was ahead when it was made.
     pub(super) fn due(&self, now: SystemTime) -> bool {
         let life = self
             .not_after
             .duration_since(self.not_before)
             .unwrap_or_default();
-        now >= self.not_before + life * 2 / 3
+        now < self.not_before || now >= self.not_before + life * 2 / 3
     }
 
     /// True when the certificate says what the profile wants.

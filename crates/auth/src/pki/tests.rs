@@ -165,6 +165,12 @@ fn renewal_at_two_thirds_reaches_new_handshakes() {
         pki.renew_due_at(SystemTime::now() + 244 * day).unwrap(),
         Role::ALL.to_vec()
     );
+    // Made while the clock was ahead.
+    assert_eq!(
+        pki.renew_due_at(SystemTime::now() + 243 * day).unwrap(),
+        Role::ALL.to_vec()
+    );
+    pki.renew_due_at(SystemTime::now() + 488 * day).unwrap();
     let after = pki.credential(Role::ApiServer);
     assert_ne!(before.cert_pem(), after.cert_pem());
     assert!(after.not_after() > before.not_after() + 200 * day);

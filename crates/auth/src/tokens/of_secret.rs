@@ -139,7 +139,10 @@ pub(super) fn check(claims: &Claims, secret: &Object, token: &str) -> Result<(),
         return Err(Rejected::NotTheSecrets);
     }
     let labels = found.metadata.labels.unwrap_or_default();
-    if labels.get(INVALID_SINCE).is_some_and(|since| !since.is_empty()) {
+    if labels
+        .get(INVALID_SINCE)
+        .is_some_and(|since| !since.is_empty())
+    {
         let bound = &claims.kubernetes;
         let name = bound.secret.as_ref().map_or("", |secret| &secret.name);
         return Err(Rejected::MarkedInvalid {

@@ -300,9 +300,7 @@ fn a_secrets_token_is_good_while_the_secret_holds_it() {
     assert_eq!(found.user.uid, "sa-1");
     assert!(found.user.extra.is_empty());
     assert_eq!(
-        tokens
-            .authenticate(&token, &["vault".to_owned()])
-            .map(drop),
+        tokens.authenticate(&token, &["vault".to_owned()]).map(drop),
         Err(Rejected::Audience)
     );
     hold(&other, json!({}));
