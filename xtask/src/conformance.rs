@@ -74,7 +74,12 @@ pub struct Args {
     #[arg(long, default_value_t = 900, value_name = "SECONDS")]
     limit: u64,
     /// Nodes of the cluster that is started for the run; two specs want two.
-    #[arg(long, default_value_t = 2, value_name = "N", conflicts_with = "kubeconfig")]
+    #[arg(
+        long,
+        default_value_t = 2,
+        value_name = "N",
+        conflicts_with = "kubeconfig"
+    )]
     nodes: u8,
     /// Another cluster than one started for the run; it has to have the suite's images.
     #[arg(long, value_name = "FILE")]

@@ -6,10 +6,10 @@ pub(crate) mod webhook;
 use std::net::IpAddr;
 
 use knarr_meta::{
-    object_meta,
     field::{Error, ErrorList, Path},
     names,
     object::{i64_at, str_at, struct_at},
+    object_meta,
 };
 use serde_json::{Map, Value};
 

@@ -120,8 +120,7 @@ impl Context {
 
     /// A client that writes as the controller manager itself: what hands out service accounts' tokens has no account of its own.
     pub(crate) fn own_client(&self) -> kube::Client {
-        self.clients
-            .as_user(MANAGER, &["system:authenticated"])
+        self.clients.as_user(MANAGER, &["system:authenticated"])
     }
 
     pub(crate) fn recorder(&self, client: &kube::Client, component: &'static str) -> Recorder {

@@ -107,9 +107,7 @@ impl fmt::Display for Reference {
 /// The registry of a reference and the rest of it.
 fn split_registry(text: &str) -> (&str, &str) {
     let is_registry = |first: &str| {
-        first.contains(['.', ':'])
-            || first == "localhost"
-            || first.chars().any(char::is_uppercase)
+        first.contains(['.', ':']) || first == "localhost" || first.chars().any(char::is_uppercase)
     };
     match text.split_once('/') {
         Some(("index.docker.io", rest)) => (DEFAULT_REGISTRY, rest),
@@ -141,9 +139,8 @@ fn is_tag(tag: &str) -> bool {
 /// Letters and digits, with separators between them: a dot, one or two underscores, or dashes.
 fn is_component(part: &str) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_separator = |text: &str| {
-        matches!(text, "" | "." | "_" | "__") || text.bytes().all(|byte| byte == b'-')
-    };
+    let is_separator =
+        |text: &str| matches!(text, "" | "." | "_" | "__") || text.bytes().all(|byte| byte == b'-');
     part.starts_with(edge) && part.ends_with(edge) && part.split(edge).all(is_separator)
 }
 

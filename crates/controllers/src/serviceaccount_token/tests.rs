@@ -42,10 +42,7 @@ fn completed(secret: &Secret) -> Vec<String> {
 fn a_secret_gets_what_it_lacks_and_keeps_what_it_has() {
     let named = [(ACCOUNT, "bot")];
     for (held, expected) in [
-        (
-            &[][..],
-            &["ca.crt=PEM", "namespace=ns", "token=signed"][..],
-        ),
+        (&[][..], &["ca.crt=PEM", "namespace=ns", "token=signed"][..]),
         (
             &[("token", "own"), ("extra", "x")],
             &["ca.crt=PEM", "extra=x", "namespace=ns", "token=own"],
