@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 
-use crate::worker::plan;
+use crate::worker::plan::{self, Role};
 
 /// Whether an init container does not hold the next ones up any more.
 pub(super) fn initialized(status: &ContainerStatus, container: &Container) -> bool {
@@ -47,13 +47,19 @@ pub(super) fn of(
         let exit = ended(status).or_else(|| last_ended(status));
         match exit {
             Some(0) => {}
-            Some(_) if policy == "Never" || over => failed_init = true,
+            Some(code) if over || !plan::restarts(pod, container, Role::Init, code) => {
+                failed_init = true;
+            }
             _ => pending_init = true,
         }
     }
     let (mut waiting, mut running, mut stopped, mut succeeded) = (0, 0, 0, 0);
-    for status in main {
+    // Its own policy or rules may start a container again in a pod that starts none.
+    let mut restarting = false;
+    for (status, container) in main.iter().zip(&spec.containers) {
         let state = status.state.as_ref();
+        let exit = ended(status).or_else(|| last_ended(status));
+        restarting |= exit.is_some_and(|code| plan::restarts(pod, container, Role::Main, code));
         if state.is_some_and(|s| s.running.is_some()) {
             running += 1;
         } else if let Some(code) = ended(status) {
@@ -82,7 +88,7 @@ pub(super) fn of(
     if waiting > 0 {
         return "Pending";
     }
-    if running > 0 {
+    if running > 0 || restarting {
         return "Running";
     }
     match (policy, stopped == succeeded) {

@@ -139,6 +139,9 @@ pub(crate) fn restarts(pod: &Pod, container: &Container, role: Role, exit_code: 
         .as_ref()
         .and_then(|s| s.restart_policy.as_deref())
         .unwrap_or("Always");
+    if container.restart_policy.is_some() && rules_restart(container, exit_code) {
+        return true;
+    }
     let policy = container.restart_policy.as_deref().unwrap_or(of_pod);
     match policy {
         "Never" => false,
@@ -146,6 +149,22 @@ pub(crate) fn restarts(pod: &Pod, container: &Container, role: Role, exit_code: 
         // An init container that succeeded is done, unless it is a sidecar.
         _ => role == Role::Main || is_sidecar(container) || exit_code != 0,
     }
+}
+
+/// Whether the first of the container's rules that is about this exit code restarts it.
+fn rules_restart(container: &Container, exit_code: i32) -> bool {
+    let mut rules = container.restart_policy_rules.iter().flatten();
+    let matching = rules.find(|rule| {
+        rule.exit_codes.as_ref().is_some_and(|codes| {
+            let named = codes.values.iter().flatten().any(|code| *code == exit_code);
+            match codes.operator.as_str() {
+                "In" => named,
+                "NotIn" => !named,
+                _ => false,
+            }
+        })
+    });
+    matching.is_some_and(|rule| rule.action == "Restart")
 }
 
 impl<'a> Planner<'a> {

@@ -205,7 +205,11 @@ fn refused_containers() {
             ],
             "imagePullPolicy": "Sometimes",
             "terminationMessagePolicy": "Tail",
-            "restartPolicy": "Always",
+            "restartPolicy": "Sometimes",
+            "restartPolicyRules": [
+                {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}},
+                {"action": "RestartAllContainers", "exitCodes": {"operator": "Exists"}}, {},
+            ],
         })),
         expect![[r#"
             spec.containers[0].terminationMessagePolicy: Unsupported value: "Tail": supported values: "File", "FallbackToLogsOnError"
@@ -215,7 +219,11 @@ fn refused_containers() {
             spec.containers[0].ports[1].protocol: Unsupported value: "tcp": supported values: "SCTP", "TCP", "UDP"
             spec.containers[0].ports[2].name: Invalid value: "Bad_Name": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)
             spec.containers[0].imagePullPolicy: Unsupported value: "Sometimes": supported values: "Always", "IfNotPresent", "Never"
-            spec.containers[0].restartPolicy: Forbidden: may not be set for non-init containers
+            spec.containers[0].restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"
+            spec.containers[0].restartPolicyRules[1].action: Unsupported value: "RestartAllContainers": supported values: "Restart"
+            spec.containers[0].restartPolicyRules[1].exitCodes.operator: Unsupported value: "Exists": supported values: "In", "NotIn"
+            spec.containers[0].restartPolicyRules[2].action: Required value
+            spec.containers[0].restartPolicyRules[2].exitCodes: Required value: must be specified
             spec.containers[0].ports[3].hostPort: Duplicate value: "TCP//5""#]],
     );
     check_create(

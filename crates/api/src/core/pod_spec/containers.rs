@@ -14,6 +14,9 @@ use super::{
 };
 use crate::validate;
 
+const MAX_RESTART_RULES: usize = 20;
+const MAX_EXIT_CODES: usize = 255;
+
 /// Fields that an ephemeral container may have.
 const EPHEMERAL_FIELDS: &[&str] = &[
     "args",
@@ -62,12 +65,7 @@ fn validate_containers(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors:
         if !seen.insert(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
-        if !str_at(container, &["restartPolicy"]).is_empty() {
-            errors.push(Error::forbidden(
-                &path.child("restartPolicy"),
-                "may not be set for non-init containers",
-            ));
-        }
+        validate_restarts(container, &path, errors);
         probes::validate_lifecycle(container, grace(spec), &path, errors);
         probes::validate_probes(container, &path, errors);
     }
@@ -87,13 +85,7 @@ fn validate_init(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut 
         }
         // Init containers run one by one: no conflict between two of them.
         check_host_ports(container, &mut HashSet::new(), &path, errors);
-        validate::one_of(
-            errors,
-            &path.child("restartPolicy"),
-            str_at(container, &["restartPolicy"]),
-            &["Always"],
-            false,
-        );
+        validate_restarts(container, &path, errors);
         if is_sidecar(container) {
             probes::validate_lifecycle(container, grace(spec), &path, errors);
             probes::validate_probes(container, &path, errors);
@@ -111,6 +103,44 @@ fn validate_init(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut 
                     "may not be set for init containers without restartPolicy=Always",
                 ));
             }
+        }
+    }
+}
+
+/// A policy of the container's own, and rules that go before it. Of the actions, restarting the whole pod in place is not there.
+fn validate_restarts(container: &Value, path: &Path, errors: &mut ErrorList) {
+    let policy = str_at(container, &["restartPolicy"]);
+    let rules = list_at(container, &["restartPolicyRules"]);
+    let at = path.child("restartPolicy");
+    if policy.is_empty() && !rules.is_empty() {
+        let why = "must specify restartPolicy when restart rules are used";
+        errors.push(Error::required(&at, why));
+    }
+    let policies = &["Always", "Never", "OnFailure"];
+    validate::one_of(errors, &at, policy, policies, false);
+    let path = path.child("restartPolicyRules");
+    if rules.len() > MAX_RESTART_RULES {
+        errors.push(Error::too_many(&path, rules.len(), MAX_RESTART_RULES));
+    }
+    for (index, rule) in rules.iter().enumerate() {
+        let path = path.index(index);
+        let action = str_at(rule, &["action"]);
+        validate::one_of(errors, &path.child("action"), action, &["Restart"], true);
+        let path = path.child("exitCodes");
+        let Some(codes) = struct_at(rule, &["exitCodes"]) else {
+            errors.push(Error::required(&path, "must be specified"));
+            continue;
+        };
+        let operator = str_at(codes, &["operator"]);
+        let at = path.child("operator");
+        validate::one_of(errors, &at, operator, &["In", "NotIn"], true);
+        let values = list_at(codes, &["values"]).len();
+        if values > MAX_EXIT_CODES {
+            errors.push(Error::too_many(
+                &path.child("values"),
+                values,
+                MAX_EXIT_CODES,
+            ));
         }
     }
 }

@@ -81,6 +81,33 @@ fn restart_policies() {
 }
 
 #[test]
+fn a_containers_own_policy_and_rules_go_before_the_pods() {
+    let rule = |operator: &str, values: &[i32]| json!([{ "action": "Restart", "exitCodes": { "operator": operator, "values": values } }]);
+    for (pods, own, rules, code, again) in [
+        ("Never", json!("Always"), json!([]), 0, true),
+        ("Never", json!("OnFailure"), json!([]), 0, false),
+        ("Never", json!("OnFailure"), json!([]), 1, true),
+        ("Always", json!("Never"), json!([]), 1, false),
+        ("Never", json!("Never"), rule("In", &[42]), 42, true),
+        ("Never", json!("Never"), rule("In", &[42]), 5, false),
+        ("Always", json!("Never"), rule("NotIn", &[42]), 42, false),
+        ("Always", json!("Never"), rule("NotIn", &[42]), 5, true),
+    ] {
+        let container_spec =
+            json!({ "name": "a", "restartPolicy": own, "restartPolicyRules": rules });
+        let spec = json!({ "restartPolicy": pods, "containers": [container_spec] });
+        let view = view(
+            vec![sandbox(0, 1)],
+            vec![container("a", 0, ContainerExited, 2, code)],
+        );
+        let plan = plan(spec.clone(), &view);
+        let expected = if again { vec![("a", 1)] } else { vec![] };
+        assert_eq!(starts(&plan), expected, "{spec} {code}");
+        assert_eq!(plan.done, !again, "{spec} {code}");
+    }
+}
+
+#[test]
 fn a_restart_waits_out_its_delay() {
     let view = view(
         vec![sandbox(0, 1)],
