@@ -164,7 +164,10 @@ fn merge_field(
         (_, new) => {
             value = new;
             discard_nulls(&mut value);
-            original.insert(key, value);
+            match remove_directives(&mut value) {
+                Kept::Yes => original.insert(key, value),
+                Kept::No => original.remove(&key),
+            };
             Ok(())
         }
     }
@@ -230,6 +233,24 @@ fn discard_nulls(value: &mut Value) {
         Value::Array(list) => list.iter_mut().for_each(discard_nulls),
         _ => {}
     }
+}
+
+/// Whether anything of a value is left without its directives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No,
+}
+
+/// Takes objects with `$patch` out of a value that merges with nothing, at any depth: there is nothing for them to delete or replace.
+fn remove_directives(value: &mut Value) -> Kept {
+    match value {
+        Value::Object(map) if map.contains_key(DIRECTIVE) => return Kept::No,
+        Value::Object(map) => map.retain(|_, value| remove_directives(value) == Kept::Yes),
+        Value::Array(list) => list.retain_mut(|value| remove_directives(value) == Kept::Yes),
+        _ => {}
+    }
+    Kept::Yes
 }
 
 /// The name of a value's type in Go's JSON errors.

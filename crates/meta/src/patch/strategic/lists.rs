@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::{
-    DIRECTIVE, Error, SET_ELEMENT_ORDER, Strategy, go_kind, go_value, list_strategy, merge_map,
+    DIRECTIVE, Error, Kept, SET_ELEMENT_ORDER, Strategy, go_kind, go_value, list_strategy,
+    merge_map, remove_directives,
 };
 use crate::patch::PatchSchema;
 
@@ -198,7 +199,10 @@ pub(super) fn set_element_order(
         let (merged, old_order) = match (old, new) {
             (None, None) => continue,
             (Some(list), None) => (list.clone(), list),
-            (None, Some(list)) => (list, Vec::new()),
+            (None, Some(mut list)) => {
+                list.retain_mut(|element| remove_directives(element) == Kept::Yes);
+                (list, Vec::new())
+            }
             (Some(old), Some(new)) => {
                 let old_order = order_after_deletions(&old, &new, key);
                 (merge_field(old, new, schema, field)?, old_order)

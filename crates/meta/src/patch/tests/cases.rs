@@ -406,6 +406,27 @@ pub(super) const LISTS: &[Case] = &[
 
 /// Objects, nulls and directives.
 pub(super) const OBJECTS: &[Case] = &[
+    // Directives for what is not there.
+    (
+        r#"{"name":"foo"}"#,
+        r#"{"simpleMap":{"$patch":"replace","key1":"a"}}"#,
+        r#"{"name":"foo"}"#,
+    ),
+    (
+        r#"{"name":"foo"}"#,
+        r#"{"mergingList":[{"$patch":"delete","name":"a"}]}"#,
+        r#"{"name":"foo","mergingList":[]}"#,
+    ),
+    (
+        r#"{"name":"foo"}"#,
+        r#"{"mergingList":[{"$patch":"replace"},{"name":"a","simpleMap":{"$patch":"delete"}}]}"#,
+        r#"{"name":"foo","mergingList":[{"name":"a"}]}"#,
+    ),
+    (
+        r#"{"name":"foo"}"#,
+        r#"{"$setElementOrder/mergingList":[{"name":"b"}],"mergingList":[{"$patch":"delete","name":"a"},{"name":"b"}]}"#,
+        r#"{"name":"foo","mergingList":[{"name":"b"}]}"#,
+    ),
     (
         r#"{"mergingList":[{"name":1},{"name":3}]}"#,
         r#"{"$setElementOrder/mergingList":[{"name":3},{"name":2},{"name":1}],"mergingList":[{"name":3,"value":3},{"name":1,"value":1}]}"#,
