@@ -102,7 +102,7 @@ impl Reconciler for EndpointsController {
             }
             return Ok(());
         };
-        if services::selector(&service).is_none() {
+        if !services::has_endpoints(&service) {
             return Ok(());
         }
         let seen = existing.as_deref().map(written::revision);

@@ -126,14 +126,6 @@ fn annotate(slice: &mut EndpointSlice, trigger: Option<Timestamp>) {
     };
 }
 
-fn has_endpoints(service: &Service) -> bool {
-    let external = service
-        .spec
-        .as_ref()
-        .is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"));
-    !external && services::selector(service).is_some()
-}
-
 impl Reconciler for EndpointSliceController {
     const NAME: &'static str = "endpointslice";
     type Key = Key;
@@ -149,7 +141,7 @@ impl Reconciler for EndpointSliceController {
             self.slices.forget(key);
             return Ok(());
         };
-        if !has_endpoints(&service) {
+        if !services::has_endpoints(&service) {
             return Ok(());
         }
         if let Some(left) = self.slices.unseen(key) {

@@ -60,6 +60,13 @@ impl IndexKey<Pod> for LabelPair {
     }
 }
 
+/// Whether the service has endpoints that are the controllers' to find: it selects pods, and is no other name for something outside.
+pub(crate) fn has_endpoints(service: &Service) -> bool {
+    let spec = service.spec.as_ref();
+    let external = spec.is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"));
+    !external && selector(service).is_some()
+}
+
 pub(crate) fn selector(service: &Service) -> Option<&BTreeMap<String, String>> {
     service
         .spec

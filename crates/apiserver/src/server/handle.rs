@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, request::Parts,
+};
+use http_body::Body as _;
 use knarr_api::{Served, kind::text};
 use knarr_auth::{
     UserInfo, authn, authz, bearer,
@@ -47,9 +50,23 @@ pub async fn handle(core: &Arc<Core>, request: Request<Incoming>, peer: &Peer) -
         Err(status) => respond::error(&status, respond::JSON),
     };
     finish(&mut response, &parts.headers, &warnings);
+    if parts.method == Method::HEAD {
+        response = without_body(response);
+    }
     // An answer may come before its request has ended.
     core.drains.drain(body);
     response
+}
+
+/// The answer to a HEAD: what a GET would be answered, but for the body, whose frames would be a breach of HTTP/2.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(size) = body.size_hint().exact()
+        && !parts.headers.contains_key(header::CONTENT_LENGTH)
+    {
+        parts.headers.insert(header::CONTENT_LENGTH, size.into());
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 fn finish(response: &mut Response<Body>, request: &HeaderMap, warnings: &Warnings) {

@@ -126,6 +126,10 @@ impl Registry {
             {
                 may_create()?;
                 let mut tree = tree;
+                let uid = object::uid(&tree);
+                if !uid.is_empty() {
+                    return Err(other_uid(write, name, uid, ""));
+                }
                 metadata(&mut tree).remove("resourceVersion");
                 let entry = self.create(write, tree).await?;
                 Ok(Updated {
@@ -339,6 +343,19 @@ pub fn check_name(name: &str, tree: &Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// The body is of another object than the one that is there, or than none.
+fn other_uid(write: &Write<'_>, name: &str, uid: &str, current: &str) -> Status {
+    Status::conflict(
+        write.group_resource(),
+        name,
+        format_args!(
+            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {uid}, UID in object meta: {current}",
+            write.keys(name).1
+        ),
+    )
+}
+
 /// Name, namespace, uid and resourceVersion of the wanted object against the current one.
 fn preconditions(
     write: &Write<'_>,
@@ -359,15 +376,7 @@ fn preconditions(
     let (uid, version) = (text("uid"), text("resourceVersion"));
     let current_uid = object::uid(&current.tree);
     if !uid.is_empty() && uid != current_uid {
-        return Err(Status::conflict(
-            write.group_resource(),
-            name,
-            format_args!(
-                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
-                 Precondition failed: UID in precondition: {uid}, UID in object meta: {current_uid}",
-                write.keys(name).1
-            ),
-        ));
+        return Err(other_uid(write, name, &uid, current_uid));
     }
     let current_version = current.entry.revision.to_string();
     match version.as_str() {

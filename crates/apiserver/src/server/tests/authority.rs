@@ -251,6 +251,11 @@ async fn an_update_that_creates_needs_the_right_to_create() {
     let refused = cluster.ann(Method::PUT, uri, lease.clone()).await;
     assert_eq!(refused.code, 403, "{}", refused.body);
     cluster.grant("", &["create"], groups, &["leases"]).await;
+    // It is meant for an object that is gone.
+    let mut other = lease.clone();
+    other["metadata"]["uid"] = "x".into();
+    let refused = cluster.ann(Method::PUT, uri, other).await;
+    assert_eq!(refused.code, 409, "{}", refused.body);
     let made = cluster.ann(Method::PUT, uri, lease).await;
     assert_eq!(made.code, 201, "{}", made.body);
 }

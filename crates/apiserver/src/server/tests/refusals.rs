@@ -124,6 +124,23 @@ async fn every_refusal_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_head_has_no_body() {
+    let running = running().await;
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        for (path, expected) in [("/healthz", 200), ("/version", 401), ("/healthz", 200)] {
+            let mut sender = running.connect(protocol).await;
+            let request = Request::head(format!("https://localhost{path}"));
+            let request = request.header("host", "localhost");
+            let body = Full::new(Bytes::new()).boxed();
+            let request = request.body(body).expect("a request");
+            let (got, text) = sender.send(request).await;
+            assert_eq!((got, text.as_str()), (expected, ""), "{path}");
+        }
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_arrives_while_its_body_is_still_being_sent() {
     let running = running().await;
     for (path, code) in REFUSED {
