@@ -162,11 +162,14 @@ impl<K: Replicated> ReplicaSetController<K> {
     async fn write_status(
         &self,
         set: &K,
-        active: &[Arc<Pod>],
+        (active, terminating): (&[Arc<Pod>], i32),
         failure: Option<&str>,
     ) -> Result<(), Error> {
         let seen = set.as_set();
-        let status = plan::status(&seen, active, failure, clock::now());
+        let mut status = plan::status(&seen, active, terminating, failure, clock::now());
+        if !K::TELLS_TERMINATING {
+            status.terminating_replicas = None;
+        }
         if seen.status.as_ref() == Some(&status) {
             return Ok(());
         }
@@ -265,6 +268,7 @@ impl<K: Replicated> Reconciler for ReplicaSetController<K> {
         let seen = set.as_set();
         let selector = selector(&seen)?;
         let mut candidates = owners::candidates(&self.pods, &key.namespace, uid(&*set));
+        let terminating = plan::terminating(set.meta(), &selector, &candidates);
         candidates.retain(|pod| pods::is_active(pod));
         let claims = owners::claim(set.meta(), &selector, candidates);
         let sets = Api::namespaced(self.client.clone(), &key.namespace);
@@ -280,7 +284,8 @@ impl<K: Replicated> Reconciler for ReplicaSetController<K> {
             }
         }
         let failure = result.as_ref().err().map(ToString::to_string);
-        self.write_status(&set, &active, failure.as_deref()).await?;
+        self.write_status(&set, (&active, terminating), failure.as_deref())
+            .await?;
         if let Some(delay) = plan::next_available(&seen, &active, clock::now()) {
             self.queue.add_after(key.clone(), delay);
         }

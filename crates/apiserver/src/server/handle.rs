@@ -5,9 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, request::Parts,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body::Body as _;
 use knarr_api::{Served, kind::text};
 use knarr_auth::{

@@ -235,6 +235,20 @@ impl Planner<'_> {
                 .any(|(uid, pods)| Some(uid) != new_uid && *pods > 0)
     }
 
+    /// Pods on their way out; unknown while a set that has been looked at does not tell its own.
+    fn terminating(&self) -> Option<i32> {
+        let mut total = 0_i32;
+        for set in &self.rollout.sets {
+            let status = set.status();
+            match status.terminating_replicas {
+                Some(count) => total = total.saturating_add(count),
+                None if status.observed_generation.unwrap_or(0) == 0 => {}
+                None => return None,
+            }
+        }
+        Some(total)
+    }
+
     /// Counts, and the Available condition.
     fn counted_status(&self) -> DeploymentStatus {
         let sets = &self.rollout.sets;
@@ -251,6 +265,7 @@ impl Planner<'_> {
                 .filter(|n| *n != 0),
             ready_replicas: sum(|set| set.status().ready_replicas.unwrap_or(0)),
             available_replicas: sum(Set::available),
+            terminating_replicas: self.terminating(),
             unavailable_replicas: Some(planned.saturating_sub(available).max(0))
                 .filter(|n| *n != 0),
             ..self.status.clone()

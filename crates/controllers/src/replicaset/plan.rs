@@ -10,10 +10,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use knarr_meta::labels::Selector;
 
-use crate::pods;
+use crate::{owners, pods};
 
 /// Pods created or deleted in one reconciliation at most (upstream `BurstReplicas`).
 pub(crate) const BURST_PODS: usize = 500;
@@ -119,10 +119,30 @@ fn restarts(pod: &Pod) -> i32 {
         .unwrap_or(0)
 }
 
-/// The status that follows from the active pods. `failure` is why the last creations or deletions failed.
+/// How many of the ReplicaSet's own pods are on their way out.
+pub(crate) fn terminating(set: &ObjectMeta, selector: &Selector, pods: &[Arc<Pod>]) -> i32 {
+    let is_own = |pod: &Pod| {
+        let owner = owners::controller_of(&pod.metadata);
+        owner.is_some_and(|owner| Some(&owner.uid) == set.uid.as_ref())
+            && selector.matches_option(pod.metadata.labels.as_ref())
+    };
+    let leaving = |pod: &Pod| {
+        pod.metadata.deletion_timestamp.is_some()
+            && !matches!(pods::phase(pod), "Succeeded" | "Failed")
+    };
+    let count = pods
+        .iter()
+        .filter(|pod| leaving(pod) && is_own(pod))
+        .count();
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// The status that follows from the active pods, and from how many are on their way out. `failure` is why the last creations or
+/// deletions failed.
 pub(crate) fn status(
     set: &ReplicaSet,
     active: &[Arc<Pod>],
+    terminating: i32,
     failure: Option<&str>,
     now: Timestamp,
 ) -> ReplicaSetStatus {
@@ -145,6 +165,7 @@ pub(crate) fn status(
     status.ready_replicas = count(&pods::is_ready);
     status.available_replicas =
         count(&|pod| pods::available_at(pod, min_ready).is_some_and(|at| at <= now));
+    status.terminating_replicas = Some(terminating);
     status.observed_generation = set.metadata.generation;
     let failing = status
         .conditions

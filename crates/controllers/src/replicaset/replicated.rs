@@ -30,6 +30,8 @@ pub(crate) trait Replicated:
     const NAME: &'static str;
     /// The service account, and the source of events.
     const ACCOUNT: &'static str;
+    /// Whether the status has a count of pods on their way out.
+    const TELLS_TERMINATING: bool;
 
     fn as_set(&self) -> Cow<'_, ReplicaSet>;
 
@@ -41,6 +43,7 @@ impl Replicated for ReplicaSet {
     const KIND: &'static str = "ReplicaSet";
     const NAME: &'static str = "replicaset";
     const ACCOUNT: &'static str = "replicaset-controller";
+    const TELLS_TERMINATING: bool = true;
 
     fn as_set(&self) -> Cow<'_, ReplicaSet> {
         Cow::Borrowed(self)
@@ -58,6 +61,7 @@ impl Replicated for ReplicationController {
     const KIND: &'static str = "ReplicationController";
     const NAME: &'static str = "replicationcontroller";
     const ACCOUNT: &'static str = "replication-controller";
+    const TELLS_TERMINATING: bool = false;
 
     fn as_set(&self) -> Cow<'_, ReplicaSet> {
         Cow::Owned(ReplicaSet {

@@ -126,7 +126,7 @@ fn status_counts() {
         ),
     ];
     let set = set(4, json!({"spec": {"minReadySeconds": 30}}));
-    let status = status(&set, &pods, None, now());
+    let status = status(&set, &pods, 2, None, now());
     assert_eq!(
         (status.replicas, status.fully_labeled_replicas),
         (4, Some(1))
@@ -136,6 +136,7 @@ fn status_counts() {
         (Some(3), Some(2))
     );
     assert_eq!(status.observed_generation, Some(2));
+    assert_eq!(status.terminating_replicas, Some(2));
     assert_eq!(
         next_available(&set, &pods, now()),
         Some(Duration::from_secs(25))
@@ -145,16 +146,22 @@ fn status_counts() {
 
 #[test]
 fn zero_counts_are_left_out() {
-    let status = status(&set(0, json!({})), &[], None, now());
+    let status = status(&set(0, json!({})), &[], 0, None, now());
     assert_eq!(
         serde_json::to_value(&status).expect("json"),
-        json!({"replicas": 0, "observedGeneration": 2})
+        json!({"replicas": 0, "observedGeneration": 2, "terminatingReplicas": 0})
     );
 }
 
 #[test]
 fn failures_come_and_go() {
-    let failed = status(&set(3, json!({})), &pods(1), Some("exceeded quota"), now());
+    let failed = status(
+        &set(3, json!({})),
+        &pods(1),
+        0,
+        Some("exceeded quota"),
+        now(),
+    );
     let condition = &failed.conditions.clone().unwrap_or_default()[0];
     assert_eq!(
         (condition.type_.as_str(), condition.reason.as_deref()),
@@ -164,12 +171,12 @@ fn failures_come_and_go() {
     let mut failing = set(3, json!({}));
     failing.status = Some(failed.clone());
     assert_eq!(
-        status(&failing, &pods(1), Some("another"), now()).conditions,
+        status(&failing, &pods(1), 0, Some("another"), now()).conditions,
         failed.conditions,
         "the first one stays"
     );
-    assert_eq!(status(&failing, &pods(3), None, now()).conditions, None);
-    let deletion = status(&set(0, json!({})), &pods(1), Some("no"), now());
+    assert_eq!(status(&failing, &pods(3), 0, None, now()).conditions, None);
+    let deletion = status(&set(0, json!({})), &pods(1), 0, Some("no"), now());
     assert_eq!(
         deletion.conditions.unwrap_or_default()[0].reason.as_deref(),
         Some("FailedDelete")
