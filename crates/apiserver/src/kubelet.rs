@@ -4,7 +4,6 @@
 //! are spliced untouched: only the container runtime ends those protocols.
 
 mod address;
-mod log_socket;
 mod options;
 
 use std::{sync::Arc, time::Duration};
@@ -23,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    body::{Body, BoxError},
+    body::BoxError,
     passing::{self, Sender},
     respond::Answer,
     server::limits::Place,
@@ -79,12 +78,9 @@ impl Kubelets {
         Ok(answer)
     }
 
-    /// Sends an answered log over a WebSocket that the client opens.
-    pub fn over_websocket(&self, client: &mut Request<()>, log: Response<Body>) -> Answer {
-        let opening = log_socket::Opening::new(client.headers())?;
-        passing::can_upgrade(client)?;
-        let upgrade = hyper::upgrade::on(client);
-        Ok(opening.serve(upgrade, log.into_body(), self.stop.clone()))
+    /// Ends with the server; upgraded connections go with it.
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// exec, attach or port-forward: passes the upgrade on and splices the streams.

@@ -28,6 +28,7 @@ pub mod protobuf;
 mod respond;
 mod rest;
 pub mod server;
+mod socket;
 pub mod yaml;
 
 pub use rest::continuation;

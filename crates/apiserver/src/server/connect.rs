@@ -1,6 +1,6 @@
 //! Requests that are passed on: exec, attach and port-forward to a node's kubelet, the proxies of nodes, pods and services.
 
-use http::{Request, request::Parts};
+use http::{Request, header, request::Parts};
 use knarr_admission::request::Operation;
 use knarr_api::kind::Verb;
 use knarr_auth::{
@@ -19,8 +19,10 @@ use super::incoming::Incoming;
 use crate::{
     backend::{self, Destination, Location, Lookup, Target},
     kubelet::{self, Stream},
+    negotiate::not_acceptable,
     respond::Answer,
     rest::{self, ask::Ask, modify::write_of},
+    socket::{self, Content},
 };
 
 /// The client's request without its body, with what an upgrade needs.
@@ -68,7 +70,18 @@ pub async fn stream(ask: &Ask<'_>, stream: Stream, mut client: Request<()>) -> A
 /// A pod's log, over a WebSocket.
 pub async fn log(ask: &Ask<'_>, mut client: Request<()>) -> Answer {
     let log = rest::read(ask).await?;
-    ask.core.kubelets.over_websocket(&mut client, log)
+    socket::serve(&mut client, log, Content::Log, ask.core.kubelets.stop())
+}
+
+/// A watch, over a WebSocket.
+pub async fn watch(ask: &Ask<'_>, mut client: Request<()>) -> Answer {
+    let events = rest::read(ask).await?;
+    let kind = events.headers().get(header::CONTENT_TYPE);
+    if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json")) {
+        return Err(not_acceptable());
+    }
+    let stop = ask.core.kubelets.stop();
+    socket::serve(&mut client, events, Content::Events, stop)
 }
 
 /// `nodes/NAME/proxy/…`, `pods/…` and `services/…` likewise: any request to the node's kubelet, a pod, a service's pod.

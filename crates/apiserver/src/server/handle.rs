@@ -242,6 +242,10 @@ impl Chain<'_> {
             let client = connect::client(self.parts, extensions);
             return Box::pin(connect::log(&ask, client)).await;
         }
+        if info.verb == "watch" && bearer::is_websocket(&self.parts.headers) {
+            let client = connect::client(self.parts, extensions);
+            return Box::pin(connect::watch(&ask, client)).await;
+        }
         if rest::long_running(info.verb, info.subresource) {
             return Box::pin(rest::read(&ask)).await;
         }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
-        ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus,
+        ContainerImage, DaemonEndpoint, NodeAddress, NodeCondition, NodeDaemonEndpoints,
+        NodeFeatures, NodeRuntimeHandler, NodeRuntimeHandlerFeatures, NodeStatus,
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
 };
@@ -27,7 +28,15 @@ type Amounts = BTreeMap<String, Quantity>;
 /// Makes the status now; conditions carry their transition times over from `old`.
 pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatus {
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    let trouble = runtime_trouble(ctx).await;
+    let runtime = ctx.runtime.status(v1::StatusRequest { verbose: false });
+    let (trouble, runtime_handlers) = match runtime.await {
+        Ok(answer) => (trouble(&answer), handlers(&answer)),
+        // What it could do it can do again.
+        Err(error) => (
+            Some(format!("container runtime is down: {error}")),
+            old.runtime_handlers.clone(),
+        ),
+    };
     let own = amounts(&ctx.machine, ctx.config.max_pods);
     let capacity = capacity(own, old.capacity.as_ref());
     NodeStatus {
@@ -52,6 +61,10 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
         }),
         node_info: Some(ctx.machine.info.clone()),
         images: Some(images(ctx).await),
+        features: Some(NodeFeatures {
+            supplemental_groups_policy: Some(ctx.features.supplemental_groups_policy),
+        }),
+        runtime_handlers,
         ..Default::default()
     }
 }
@@ -75,6 +88,8 @@ pub(super) fn changed(old: &NodeStatus, new: &NodeStatus) -> bool {
             daemon_endpoints: status.daemon_endpoints,
             node_info: status.node_info,
             images: status.images,
+            features: status.features,
+            runtime_handlers: status.runtime_handlers,
             ..Default::default()
         }
     };
@@ -137,18 +152,26 @@ fn capacity(mut own: Amounts, old: Option<&Amounts>) -> Amounts {
     own
 }
 
-/// What keeps the runtime from running pods.
-async fn runtime_trouble(ctx: &Shared) -> Option<String> {
-    let answer = match ctx
-        .runtime
-        .status(v1::StatusRequest { verbose: false })
-        .await
-    {
-        Ok(answer) => answer,
-        Err(error) => return Some(format!("container runtime is down: {error}")),
+/// The runtime's handlers with what they can do. User namespaces are refused by the kubelet, whatever the runtime says.
+fn handlers(answer: &v1::StatusResponse) -> Option<Vec<NodeRuntimeHandler>> {
+    let of = |handler: &v1::RuntimeHandler| {
+        let features = handler.features.as_ref();
+        NodeRuntimeHandler {
+            name: Some(handler.name.clone()),
+            features: features.map(|features| NodeRuntimeHandlerFeatures {
+                recursive_read_only_mounts: Some(features.recursive_read_only_mounts),
+                user_namespaces: Some(false),
+            }),
+        }
     };
+    let all: Vec<NodeRuntimeHandler> = answer.runtime_handlers.iter().map(of).collect();
+    (!all.is_empty()).then_some(all)
+}
+
+/// What keeps the runtime from running pods.
+fn trouble(answer: &v1::StatusResponse) -> Option<String> {
     let mut trouble = Vec::new();
-    for condition in answer.status.into_iter().flat_map(|s| s.conditions) {
+    for condition in answer.status.iter().flat_map(|s| &s.conditions) {
         if condition.status {
             continue;
         }

@@ -298,6 +298,34 @@ async fn logs_open_over_websocket() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_open_over_websocket() {
+    let running = running().await;
+    let open = |accept: &str| {
+        format!(
+            "GET /api/v1/namespaces/default/pods?watch=true HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAccept: {accept}\r\n\r\n"
+        )
+    };
+    let (head, mut stream) = running.head(&open("application/json")).await;
+    assert!(head.starts_with("http/1.1 101"), "{head}");
+    let mut frame = [0; 4];
+    let read = tokio::time::timeout(DEADLINE, stream.read_exact(&mut frame));
+    read.await.expect("in time").expect("the first event");
+    // One whole text message, its length in two bytes.
+    assert_eq!(frame[..2], [0x81, 126]);
+    let mut event = vec![0; usize::from(u16::from_be_bytes([frame[2], frame[3]]))];
+    stream.read_exact(&mut event).await.expect("the event");
+    let event: Value = serde_json::from_slice(&event).expect("JSON");
+    assert_eq!(event["type"], "ADDED");
+    assert_eq!(event["object"]["metadata"]["name"], "p");
+    let (head, _) = running
+        .head(&open("application/vnd.kubernetes.protobuf"))
+        .await;
+    assert!(head.starts_with("http/1.1 406"), "{head}");
+    running.stop().await;
+}
+
 const EXEC: &str = "POST /api/v1/namespaces/default/pods/p/exec?command=sh HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\n\r\n";
 const LOG: &str =
     "GET /api/v1/namespaces/default/pods/p/log HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";

@@ -1,11 +1,12 @@
-//! Logs over WebSocket: each piece of the log is a message; what the client sends is not looked at.
+//! Answers over WebSocket, for clients that can read no other stream: browsers. Each piece of a log is a message, and each event of
+//! a watch; what the client sends is not looked at.
 
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::{SinkExt, Stream, StreamExt};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -22,7 +23,7 @@ use tokio_tungstenite::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::body::Body;
+use crate::{body::Body, passing, respond::Answer};
 
 /// Largest message of a client that is read to be dropped, bytes.
 const MAX_MESSAGE_BYTES: usize = 64 << 10;
@@ -59,6 +60,17 @@ impl Protocol {
         }
     }
 
+    /// A message for each line. JSON is text, unless the client has asked for bytes.
+    fn events(self, lines: &Bytes) -> Vec<Message> {
+        let lines = lines.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.is_empty());
+        let message = |line: &[u8]| match self {
+            Protocol::Unnamed => Message::text(String::from_utf8_lossy(line).into_owned()),
+            other => other.message(Bytes::copy_from_slice(line)),
+        };
+        lines.map(message).collect()
+    }
+
     fn message(self, bytes: Bytes) -> Message {
         match self {
             Protocol::Base64 => Message::text(STANDARD.encode(bytes)),
@@ -67,14 +79,39 @@ impl Protocol {
     }
 }
 
-/// The answer to an opening handshake, with what sends the log once the connection is upgraded.
-pub struct Opening {
+/// What is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// As it comes, after an empty message that tells that the stream is open, as upstream.
+    Log,
+    /// JSON, a line an event: a text message each.
+    Events,
+}
+
+/// Sends an answer over the WebSocket that the client opens, until it, the client or the server ends.
+///
+/// # Errors
+/// 400 and 403 for a handshake that is none.
+pub fn serve(
+    client: &mut Request<()>,
+    answer: Response<Body>,
+    content: Content,
+    stop: CancellationToken,
+) -> Answer {
+    let opening = Opening::new(client.headers())?;
+    passing::can_upgrade(client)?;
+    let upgrade = hyper::upgrade::on(client);
+    Ok(opening.serve(upgrade, answer.into_body(), content, stop))
+}
+
+/// The answer to an opening handshake, with what sends the stream once the connection is upgraded.
+struct Opening {
     protocol: Protocol,
     accept: HeaderValue,
 }
 
 impl Opening {
-    pub fn new(headers: &HeaderMap) -> Result<Opening, Status> {
+    fn new(headers: &HeaderMap) -> Result<Opening, Status> {
         let (_, offered) = bearer::protocols(headers)?;
         let protocol = Protocol::choose(&offered).ok_or_else(|| {
             let why = format!("requested protocol(s) are not supported: {offered:?}");
@@ -92,13 +129,19 @@ impl Opening {
         })
     }
 
-    /// Switches protocols, and sends `log` in a task that ends with it, with the client or with `stop`.
-    pub fn serve(self, client: OnUpgrade, log: Body, stop: CancellationToken) -> Response<Body> {
+    /// Switches protocols, and sends `stream` in a task that ends with it, with the client or with `stop`.
+    fn serve(
+        self,
+        client: OnUpgrade,
+        stream: Body,
+        content: Content,
+        stop: CancellationToken,
+    ) -> Response<Body> {
         let protocol = self.protocol;
-        knarr_tasks::spawn("a socket of logs", async move {
+        knarr_tasks::spawn("a socket of a stream", async move {
             let sending = async move {
                 match client.await {
-                    Ok(upgraded) => send(TokioIo::new(upgraded), log, protocol).await,
+                    Ok(upgraded) => send(TokioIo::new(upgraded), stream, protocol, content).await,
                     Err(error) => tracing::debug!(%error, "an upgrade did not happen"),
                 }
             };
@@ -118,25 +161,35 @@ impl Opening {
     }
 }
 
-/// Sends the log until it or the client ends.
-async fn send(io: impl AsyncRead + AsyncWrite + Unpin, log: Body, protocol: Protocol) {
+/// Sends the stream until it or the client ends.
+async fn send(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    stream: Body,
+    protocol: Protocol,
+    content: Content,
+) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;
     let (mut sink, source) = socket.split();
     let sending = async {
-        // As upstream: an empty message tells that the stream is open.
-        let mut piece = Some(Bytes::new());
-        let mut log = log.into_data_stream();
-        while let Some(bytes) = piece {
-            let sent = tokio::time::timeout(SEND_TIMEOUT, sink.send(protocol.message(bytes)));
-            if !matches!(sent.await, Ok(Ok(()))) {
-                return;
+        let mut messages = match content {
+            Content::Log => vec![protocol.message(Bytes::new())],
+            Content::Events => Vec::new(),
+        };
+        let mut stream = stream.into_data_stream();
+        loop {
+            for message in messages {
+                let sent = tokio::time::timeout(SEND_TIMEOUT, sink.send(message));
+                if !matches!(sent.await, Ok(Ok(()))) {
+                    return;
+                }
             }
-            piece = match log.next().await {
-                Some(Ok(bytes)) => Some(bytes),
-                _ => None,
+            messages = match (stream.next().await, content) {
+                (Some(Ok(bytes)), Content::Log) => vec![protocol.message(bytes)],
+                (Some(Ok(bytes)), Content::Events) => protocol.events(&bytes),
+                _ => break,
             };
         }
         let _ = tokio::time::timeout(SEND_TIMEOUT, sink.close()).await;
