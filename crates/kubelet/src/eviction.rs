@@ -30,6 +30,7 @@ use crate::{
     events::WARNING,
     pods,
     resources::{self, Qos},
+    sources::SOURCE,
 };
 
 /// Reason of evicted pods and of those that are turned away meanwhile.
@@ -45,8 +46,6 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 const CLEANUP_POLL: Duration = Duration::from_secs(1);
 /// The lowest priority of pods that the system depends on.
 const SYSTEM_CRITICAL: i32 = 2_000_000_000;
-/// Where a pod comes from; one that is not from the API is the node's own.
-const SOURCE: &str = "kubernetes.io/config.source";
 
 /// Why a pod has to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,7 +130,7 @@ fn tolerates(pod: &Pod, key: &str) -> bool {
     taints::untolerated(tolerations.unwrap_or_default(), &[taint], &["NoSchedule"]).is_none()
 }
 
-/// Whether the pod is never evicted: the node's own, and those of the highest priorities.
+/// Whether the pod is never evicted: the node's own, which no API has sent, and those of the highest priorities.
 fn is_critical(pod: &Pod) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
     let source = annotations.and_then(|all| all.get(SOURCE));
