@@ -28,6 +28,8 @@ use crate::{
 
 /// How long the binary may take until it says that it is ready; debug builds on busy machines are slow.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// The same with several nodes: longer than it waits for them itself, since it has a reason to tell then.
+const NODES_READY_DEADLINE: Duration = Duration::from_secs(150);
 /// How long it may take to stop; its own stages have 20 seconds.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 const DOWN_DEADLINE: Duration = Duration::from_secs(90);
@@ -177,7 +179,11 @@ impl Cluster {
             .as_mut()
             .context("the cluster was not started")?;
         let mut ended = None;
-        let ready = eventually(READY_DEADLINE, "knarr says that it is ready", || {
+        let deadline = match self.options.nodes {
+            0 | 1 => READY_DEADLINE,
+            _ => NODES_READY_DEADLINE,
+        };
+        let ready = eventually(deadline, "knarr says that it is ready", || {
             let text = fs::read_to_string(&output).unwrap_or_default();
             if text.contains(READY) {
                 return Ok(());
