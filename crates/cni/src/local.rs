@@ -21,7 +21,8 @@ use std::{io, net::IpAddr, path::PathBuf};
 
 use knarr_nft::{Chain, ChainKind, Family, Hook, Rule, Selector, Table, Transaction, Value};
 use rtnetlink::{
-    Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
+    RouteMessageBuilder,
     packet_route::link::{InfoData, InfoVeth, LinkMessage},
 };
 
@@ -183,7 +184,12 @@ impl LocalNodes {
             .alias(namespace.node.as_str())
             .up();
         let set = host.link().set(joined.build()).execute().await;
-        Ok(set.map_err(failed(format!("connect the link {port}")))?)
+        set.map_err(failed(format!("connect the link {port}")))?;
+        // Where br_netfilter is loaded, a node that calls a port of the first node and is led back to itself by it never leaves the
+        // bridge, which returns nothing to where it came from unless it is told to.
+        let back = LinkBridgePort::new(made.header.index).hairpin(true);
+        let set = host.link().set_port(back.build()).execute().await;
+        Ok(set.map_err(failed(format!("let the link {port} return packets")))?)
     }
 
     /// The node's side: its address and its way out.

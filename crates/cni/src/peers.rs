@@ -23,6 +23,8 @@ mod watch;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    future::pending,
+    io,
     net::IpAddr,
     sync::Arc,
     time::Duration,
@@ -153,20 +155,13 @@ impl Peers {
         loop {
             if changes.is_none() {
                 // Before anything is looked at: what changes from then on is not missed.
-                let opened = Changes::open();
-                changes = opened
-                    .inspect_err(|error| warn!(%error, "cannot see changes of the network"))
-                    .ok();
+                changes = Changes::open().inspect_err(blind).ok();
             }
             let pass = timeout(PASS_TIMEOUT, self.sync(&mut kernel, &mut made));
-            let passed = match pass.await {
-                Ok(passed) => passed,
-                Err(elapsed) => Err(elapsed.into()),
-            };
+            let passed = pass.await.map_err(Error::from).flatten();
             if let Err(error) = passed {
-                let error = chain(&error);
                 warn!(
-                    error,
+                    error = chain(&error),
                     "the way to other nodes' pods is not complete; trying again"
                 );
                 // What there is of it is not known.
@@ -178,13 +173,13 @@ impl Peers {
             let heard = async {
                 match &mut changes {
                     Some(changes) => changes.changed(&ours).await,
-                    None => std::future::pending().await,
+                    None => pending().await,
                 }
             };
             tokio::select! {
                 () = self.wake.notified() => {}
                 heard = heard => if let Err(error) = heard {
-                    warn!(%error, "cannot see changes of the network");
+                    blind(&error);
                     changes = None;
                     sleep(pauses.next_pause()).await;
                 },
@@ -220,29 +215,20 @@ impl Peers {
             .collect();
         let settled = claims::settle(&self.ground(), &claims, &made.claims);
         let wanted = self.plan(&handle, &settled).await?;
-        let name = config.instance.overlay();
-        let fence = Fence::of(&wanted, config.node_ip, &name);
+        let fence = Fence::of(&wanted, config.node_ip, &config.instance.overlay());
         if made.fence.as_ref() != Some(&fence) {
             let table = node::ipv4(&node::table(&config.instance));
             // The chains and all that is in them are made anew.
             kernel.apply(fence.transaction(&table), true).await?;
             made.fence = Some(fence);
         }
-        let link = link_mtu(&handle, config.node_ip).await?;
-        let device = Device {
-            name: &name,
-            outer: config.node_ip,
-            mtu: overlay::mtu(link, config.node_ip),
-        };
-        made.overlay = match &wanted.overlay {
-            Some(overlay) => Some(device.sync(&handle, overlay).await?),
-            None => {
-                device.remove(&handle).await?;
-                None
-            }
-        };
+        made.overlay = self.device(&handle, &wanted).await?;
+        let mut outcome = Ok(());
+        if let (Some(index), Some(overlay)) = (made.overlay, &wanted.overlay) {
+            outcome = overlay::entries(&handle, index, overlay).await;
+        }
         let metric = config.instance.route_metric();
-        routes::sync(&handle, metric, &wanted.routes, made.overlay).await?;
+        outcome = outcome.and(routes::sync(&handle, metric, &wanted.routes, made.overlay).await);
         if made.routes != wanted.routes.len() {
             info!(
                 nodes = settled.peers.len(),
@@ -253,7 +239,22 @@ impl Peers {
         made.routes = wanted.routes.len();
         self.tell(made, settled.refused.iter().chain(&wanted.refused));
         made.claims = settled;
-        Ok(())
+        Ok(outcome?)
+    }
+
+    /// The overlay's index, if there is to be one.
+    async fn device(&self, handle: &Handle, wanted: &Wanted) -> Result<Option<u32>, Error> {
+        let own = self.config.node_ip;
+        let name = self.config.instance.overlay();
+        let device = Device {
+            name: &name,
+            outer: own,
+            mtu: overlay::mtu(link_mtu(handle, own).await?, own),
+        };
+        match &wanted.overlay {
+            Some(overlay) => Ok(Some(device.sync(handle, overlay).await?)),
+            None => Ok(device.remove(handle).await.map(|()| None)?),
+        }
     }
 
     fn ground(&self) -> Ground {
@@ -335,6 +336,10 @@ async fn link_mtu(handle: &Handle, address: IpAddr) -> Result<u32, rtnl::Error> 
         .iter()
         .find(|link| link.header.index == owner.header.index);
     Ok(link.and_then(rtnl::mtu).unwrap_or(USUAL_BYTES))
+}
+
+fn blind(error: &io::Error) {
+    warn!(%error, "cannot see changes of the network");
 }
 
 /// An error with its causes.

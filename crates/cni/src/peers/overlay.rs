@@ -57,12 +57,10 @@ pub struct Device<'a> {
 }
 
 impl Device<'_> {
-    /// Makes the device and its entries what is wanted; its index.
+    /// Makes the device what is wanted; its index.
     pub async fn sync(&self, handle: &Handle, wanted: &Overlay) -> Result<u32, Error> {
         let index = self.ensure(handle, wanted).await?;
         self.addresses(handle, index, &wanted.inside).await?;
-        neighbours(handle, index, wanted).await?;
-        forwarding(handle, index, wanted).await?;
         Ok(index)
     }
 
@@ -147,6 +145,12 @@ fn is_automatic(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
+/// Makes the device's entries what is wanted. One that the kernel refuses does not hold up the others; the first error is returned.
+pub async fn entries(handle: &Handle, index: u32, wanted: &Overlay) -> Result<(), Error> {
+    let neighbours = neighbours(handle, index, wanted).await;
+    neighbours.and(forwarding(handle, index, wanted).await)
+}
+
 /// Whose hardware addresses far nodes' addresses on the overlay are.
 async fn neighbours(handle: &Handle, index: u32, wanted: &Overlay) -> Result<(), Error> {
     let inside = wanted
@@ -155,7 +159,7 @@ async fn neighbours(handle: &Handle, index: u32, wanted: &Overlay) -> Result<(),
         .flat_map(|(hardware, far)| far.inside.iter().map(|address| (*address, *hardware)));
     let mut missing: BTreeMap<IpAddr, Hardware> = inside.collect();
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-        for entry in entries(handle, family, index).await? {
+        for entry in listed(handle, family, index).await? {
             let is_wanted = destination(&entry).is_some_and(|address| {
                 let kept = missing.get(&address) == hardware(&entry).as_ref();
                 kept && missing.remove(&address).is_some()
@@ -165,6 +169,7 @@ async fn neighbours(handle: &Handle, index: u32, wanted: &Overlay) -> Result<(),
             }
         }
     }
+    let mut outcome = Ok(());
     for (address, hardware) in missing {
         let added = handle
             .neighbours()
@@ -173,9 +178,9 @@ async fn neighbours(handle: &Handle, index: u32, wanted: &Overlay) -> Result<(),
             .replace()
             .execute()
             .await;
-        added.map_err(failed("add a node to the overlay's neighbours"))?;
+        outcome = outcome.and(added.map_err(failed("add a node to the overlay's neighbours")));
     }
-    Ok(())
+    outcome
 }
 
 /// Where far nodes with these hardware addresses really are.
@@ -184,12 +189,13 @@ async fn forwarding(handle: &Handle, index: u32, wanted: &Overlay) -> Result<(),
     let mut missing: BTreeSet<(Hardware, IpAddr)> = far
         .map(|(hardware, far)| (*hardware, far.address))
         .collect();
-    for entry in entries(handle, AddressFamily::Bridge, index).await? {
+    for entry in listed(handle, AddressFamily::Bridge, index).await? {
         let key = hardware(&entry).zip(destination(&entry));
         if !key.is_some_and(|key| missing.remove(&key)) {
             remove(handle, entry).await?;
         }
     }
+    let mut outcome = Ok(());
     for (hardware, address) in missing {
         let added = handle
             .neighbours()
@@ -199,12 +205,12 @@ async fn forwarding(handle: &Handle, index: u32, wanted: &Overlay) -> Result<(),
             .replace()
             .execute()
             .await;
-        added.map_err(failed("add a node to the overlay's forwarding"))?;
+        outcome = outcome.and(added.map_err(failed("add a node to the overlay's forwarding")));
     }
-    Ok(())
+    outcome
 }
 
-async fn entries(
+async fn listed(
     handle: &Handle,
     family: AddressFamily,
     index: u32,

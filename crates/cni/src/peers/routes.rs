@@ -6,7 +6,6 @@ use std::{
 };
 
 use futures::TryStreamExt;
-use nix::libc;
 use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_route::route::{
@@ -20,16 +19,7 @@ use crate::{
     rtnl::{self, Error, failed, is_errno, or_gone},
 };
 
-/// What the kernel says of an address that it has no way to.
-const NO_WAY: [i32; 5] = [
-    libc::ENETUNREACH,
-    libc::EHOSTUNREACH,
-    libc::EACCES,
-    libc::EINVAL,
-    libc::ENETDOWN,
-];
-
-/// Asks the kernel where it would send what is for `address`.
+/// Asks the kernel where it would send what is for `address`. Whatever it has against an address, it is one node's that says so.
 pub async fn see(handle: &Handle, address: IpAddr) -> Result<Seen, Error> {
     let what = || format!("look up the route to {address}");
     let bits = Prefix::host(address).bits();
@@ -40,9 +30,7 @@ pub async fn see(handle: &Handle, address: IpAddr) -> Result<Seen, Error> {
     let route = match answers.try_next().await {
         Ok(Some(route)) => route,
         Ok(None) => return Ok(Seen::Unreachable),
-        Err(error) if NO_WAY.iter().any(|errno| is_errno(&error, *errno)) => {
-            return Ok(Seen::Unreachable);
-        }
+        Err(rtnetlink::Error::NetlinkError(_)) => return Ok(Seen::Unreachable),
         Err(error) => return Err(failed(what())(error)),
     };
     let Some(index) = output(&route) else {
@@ -63,18 +51,20 @@ async fn link_name(handle: &Handle, index: u32) -> Result<Option<String>, Error>
     let mut links = Box::pin(handle.link().get().match_index(index).execute());
     match links.try_next().await {
         Ok(link) => Ok(link.map(|link| rtnl::name(&link).to_owned())),
-        Err(error) if is_errno(&error, libc::ENODEV) => Ok(None),
+        Err(error) if is_errno(&error, nix::libc::ENODEV) => Ok(None),
         Err(error) => Err(failed("look for a link")(error)),
     }
 }
 
-/// Makes the routes of this metric that lead to a next hop those that are wanted; whether any had to be changed.
+/// Makes the routes of this metric that lead to a next hop those that are wanted. One that the kernel refuses does not hold up the
+/// others; the first error is returned.
 pub async fn sync(
     handle: &Handle,
     metric: u32,
     wanted: &BTreeMap<Prefix, Hop>,
     overlay: Option<u32>,
 ) -> Result<(), Error> {
+    let mut outcome = Ok(());
     let mut there = BTreeMap::new();
     for route in ours(handle, metric).await? {
         match destination(&route) {
@@ -82,8 +72,8 @@ pub async fn sync(
                 there.insert(range, route);
             }
             _ => {
-                let removed = handle.route().del(route).execute().await;
-                or_gone(removed).map_err(failed("remove the route to a node's pods"))?;
+                let removed = or_gone(handle.route().del(route).execute().await);
+                outcome = outcome.and(removed.map_err(failed("remove the route to a node's pods")));
             }
         }
     }
@@ -99,11 +89,18 @@ pub async fn sync(
         {
             continue;
         }
-        let route = build(range, hop, index, metric)?;
-        let added = handle.route().add(route).replace().execute().await;
-        added.map_err(failed(format!("make the route to {range}")))?;
+        outcome = outcome.and(replace(handle, range, build(range, hop, index, metric)).await);
     }
-    Ok(())
+    outcome
+}
+
+async fn replace(
+    handle: &Handle,
+    range: &Prefix,
+    route: Result<RouteMessage, Error>,
+) -> Result<(), Error> {
+    let added = handle.route().add(route?).replace().execute().await;
+    added.map_err(failed(format!("make the route to {range}")))
 }
 
 fn build(range: &Prefix, hop: &Hop, index: u32, metric: u32) -> Result<RouteMessage, Error> {

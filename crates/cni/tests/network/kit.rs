@@ -166,9 +166,14 @@ pub type Place<'a> = (&'a Path, IpAddr);
 /// # Panics
 /// When it does not.
 pub fn deliver(from: Place<'_>, to: Place<'_>, bytes: usize) -> IpAddr {
+    deliver_by(from, to.1, to, bytes)
+}
+
+/// As [`deliver`], addressed to another address that leads there.
+pub fn deliver_by(from: Place<'_>, address: IpAddr, to: Place<'_>, bytes: usize) -> IpAddr {
     let start = Instant::now();
     loop {
-        if let Some(source) = send(from, to, bytes) {
+        if let Some(source) = send(from, address, to, bytes) {
             return source;
         }
         assert!(
@@ -183,16 +188,16 @@ pub fn deliver(from: Place<'_>, to: Place<'_>, bytes: usize) -> IpAddr {
 
 /// Whether nothing arrives.
 pub fn is_lost(from: Place<'_>, to: Place<'_>) -> bool {
-    (0..TRIES).all(|_| send(from, to, 8).is_none())
+    (0..TRIES).all(|_| send(from, to.1, to, 8).is_none())
 }
 
-fn send(from: Place<'_>, to: Place<'_>, bytes: usize) -> Option<IpAddr> {
+fn send(from: Place<'_>, address: IpAddr, to: Place<'_>, bytes: usize) -> Option<IpAddr> {
     // Of any port: a program that another test starts has our sockets for a moment.
     let receiver = within(to.0, || UdpSocket::bind((to.1, 0)).unwrap());
     let port = receiver.local_addr().unwrap().port();
     receiver.set_read_timeout(Some(PATIENCE)).unwrap();
     let sender = within(from.0, || UdpSocket::bind((from.1, 0)).unwrap());
-    let target = SocketAddr::from((to.1, port));
+    let target = SocketAddr::from((address, port));
     // Whole: what is too long for the way is to be told, not cut.
     let sent = sender.send_to(&vec![7; bytes], target);
     if sent.is_err() {

@@ -1,55 +1,13 @@
 //! Nodes that share a machine.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::net::IpAddr;
 
-use knarr_cni::{
-    InstanceId, Prefix,
-    local::{self, LocalNodes, NodeNamespace, Settings},
+use knarr_cni::local::{self, LocalNodes, NodeNamespace};
+
+use crate::{
+    cluster::Cluster,
+    kit::{Machine, allowed, deliver, deliver_by, is_lost, run},
 };
-
-use crate::kit::{Machine, allowed, deliver, is_lost, run};
-
-/// A machine whose nodes go with it, also when a test fails.
-struct Cluster {
-    machine: Machine,
-    instance: InstanceId,
-}
-
-impl Cluster {
-    fn new() -> Self {
-        Self {
-            machine: Machine::new(),
-            instance: InstanceId::random().unwrap(),
-        }
-    }
-
-    fn prepare(&self, range: Option<&str>) -> Result<LocalNodes, String> {
-        let settings = Settings {
-            instance: self.instance,
-            range: range.map(|range| range.parse::<Prefix>().unwrap()),
-            data_dir: PathBuf::from("/var/lib/knarr"),
-        };
-        let prepared = self.machine.block_on(|| LocalNodes::prepare(settings));
-        prepared.map_err(|error| error.to_string())
-    }
-
-    fn add(&self, nodes: &LocalNodes, name: &str, number: u8) -> NodeNamespace {
-        self.machine
-            .block_on(|| nodes.add(name, number))
-            .unwrap_or_else(|error| panic!("{error:?}"))
-    }
-
-    fn teardown(&self) {
-        let gone = self.machine.block_on(|| local::teardown(&self.instance));
-        gone.unwrap();
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.teardown();
-    }
-}
 
 #[test]
 fn nodes_reach_each_other_and_the_world() {
@@ -196,4 +154,28 @@ fn odd_names_numbers_and_ranges_are_refused() {
         let added = cluster.machine.block_on(|| nodes.add(name, number));
         assert!(added.is_err(), "{name} {number}");
     }
+}
+
+/// As by a node port of the first node whose endpoint is on the caller's.
+#[test]
+fn a_node_that_is_led_back_to_itself_meets_itself() {
+    if !allowed() {
+        return;
+    }
+    let cluster = Cluster::new();
+    let nodes = cluster.prepare(None).unwrap();
+    let two = cluster.add(&nodes, "two", 2);
+    let (first, second) = (nodes.address(), two.address);
+    let machine = cluster.machine.path.as_path();
+    for rule in [
+        "add table ip ports".to_owned(),
+        "add chain ip ports in { type nat hook prerouting priority -100 ; }".to_owned(),
+        "add chain ip ports out { type nat hook postrouting priority 100 ; }".to_owned(),
+        format!("add rule ip ports in ip daddr {first} udp dport > 1023 dnat to {second}"),
+        format!("add rule ip ports out ip daddr {second} masquerade"),
+    ] {
+        run(machine, &format!("nft {rule}"));
+    }
+    let there = (two.path.as_path(), second);
+    assert_eq!(deliver_by(there, first, there, 8), first);
 }

@@ -2,13 +2,11 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use knarr_cni::{
-    InstanceId,
-    local::{self, LocalNodes, Settings},
-    peers::Reach,
-};
+use k8s_openapi::api::core::v1::NodeAddress;
+use knarr_cni::{InstanceId, local, peers::Reach};
 
 use crate::{
+    cluster::Cluster,
     kit::{Machine, allowed, deliver, is_lost, run, until},
     node::{Node, api_node, introduce},
 };
@@ -190,6 +188,17 @@ fn who_claims_what_another_has_gets_nothing() {
     let routes = run(&a.path, "ip route");
     let mut thief = api_node("thief", 2, "192.0.2.254".parse().unwrap());
     a.nodes.apply(thief.clone());
+    // Addresses that nothing can be sent to are in nobody else's way.
+    let mut odd = api_node("odd", 1, "255.255.255.255".parse().unwrap());
+    odd.metadata.name = Some("a-odd".to_owned());
+    odd.spec.as_mut().unwrap().pod_cidrs = Some(vec!["10.42.8.0/24".to_owned()]);
+    odd.spec.as_mut().unwrap().pod_cidr = None;
+    let addresses = odd.status.as_mut().unwrap().addresses.as_mut().unwrap();
+    addresses.push(NodeAddress {
+        type_: "InternalIP".to_owned(),
+        address: "fd01::9".to_owned(),
+    });
+    a.nodes.apply(odd);
     // One that is believed shows that the thief was seen.
     let honest = api_node("honest", 9, "192.0.2.253".parse().unwrap());
     a.nodes.apply(honest.clone());
@@ -243,16 +252,11 @@ fn nodes_of_one_machine() {
     if !allowed() {
         return;
     }
-    let machine = Machine::new();
-    let instance = InstanceId::random().unwrap();
-    let settings = Settings {
-        instance,
-        range: None,
-        data_dir: PathBuf::from("/var/lib/knarr"),
-    };
-    let nodes = machine.block_on(|| LocalNodes::prepare(settings)).unwrap();
-    let two = machine.block_on(|| nodes.add("two", 2)).unwrap();
-    let three = machine.block_on(|| nodes.add("three", 3)).unwrap();
+    let cluster = Cluster::new();
+    let (machine, instance) = (&cluster.machine, cluster.instance);
+    let nodes = cluster.prepare(None).unwrap();
+    let two = cluster.add(&nodes, "two", 2);
+    let three = cluster.add(&nodes, "three", 3);
     let start = |path, node: (&str, u8, IpAddr), instance| {
         let node = (node.0, node.1, &*node.2.to_string());
         Node::start(path, node, instance, Reach::Direct)
@@ -277,7 +281,6 @@ fn nodes_of_one_machine() {
     deliver(all[0].pod(), all[2].pod(), 8);
     machine.block_on(|| local::heal(&instance, "two")).unwrap();
     deliver(all[1].pod(), all[2].pod(), 8);
-    machine.block_on(|| local::teardown(&instance)).unwrap();
 }
 
 fn unspecified() -> IpAddr {
