@@ -27,6 +27,7 @@ mod jobs;
 mod neighbours;
 mod network_policies;
 mod nodes;
+mod nodes_traffic;
 mod pods;
 mod policies;
 mod resilience;
