@@ -1,8 +1,8 @@
 //! Strategic merge patches of a Pod: an object and a patch, one line each.
 //!
-//! The empty patch changes nothing, a result is no longer than what it is made of, and a patch without directives that was
-//! applied twice changes nothing when it is applied again. (The first time may differ from the second: what an object does not
-//! have is taken as it is, as upstream does, repeated keys and all.)
+//! The empty patch changes nothing, a result is no longer than what it is made of, and a patch without directives that is applied
+//! again and again changes nothing more, or is refused, after as many times as it has levels. (What an object does not have is
+//! taken as it is, as upstream does, repeated keys and all: the next time it is there, and its own lists are merged.)
 
 use knarr_api::schema::{self, Schema};
 use knarr_meta::patch;
@@ -33,6 +33,7 @@ impl Target for StrategicPatch {
             "{\"metadata\":{\"finalizers\":[\"x/y\",\"z\"]}}\n{\"metadata\":{\"$deleteFromPrimitiveList/finalizers\":[\"z\"],\"$setElementOrder/finalizers\":[\"w\",\"x/y\"],\"finalizers\":[\"w\"]}}",
             "{\"spec\":{\"volumes\":[{\"name\":\"v\",\"emptyDir\":{}}]}}\n{\"spec\":{\"volumes\":[{\"$retainKeys\":[\"name\",\"hostPath\"],\"name\":\"v\",\"hostPath\":{\"path\":\"/\"}}]}}",
             "{\"spec\":{\"containers\":[{\"name\":\"a\",\"ports\":[{\"containerPort\":80,\"protocol\":\"TCP\"}]}]}}\n{\"spec\":{\"containers\":[{\"name\":\"a\",\"ports\":[{\"containerPort\":80,\"name\":\"p\"}],\"args\":[\"x\"]}]}}",
+            "{\"spec\":{}}\n{\"spec\":{\"containers\":[{\"name\":\"a\"},{\"name\":\"a\",\"ports\":[{\"name\":\"p\"}]}]}}",
             "{\"metadata\":{\"labels\":{\"a\":\"b\"}},\"spec\":{\"nodeName\":\"n\"}}\n{\"metadata\":{\"labels\":{\"a\":null,\"c\":\"d\"}},\"spec\":{\"$patch\":\"replace\",\"hostname\":\"h\"}}",
         ])
     }
@@ -84,17 +85,33 @@ impl Target for StrategicPatch {
             return Err("the result is longer than object and patch".to_owned());
         }
         if !has_directive(&patch) {
-            // Lists that were taken as they are may have elements that cannot be merged.
-            let Ok(twice) = apply(&once, &patch) else {
-                return Ok(shape::of_data(&text) ^ 1);
-            };
-            match apply(&twice, &patch) {
-                Ok(thrice) if thrice == twice => {}
-                thrice => return Err(format!("{twice} becomes {thrice:?}")),
+            let mut last = once;
+            for left in (0..=levels(&patch)).rev() {
+                // Lists that were taken as they are may have elements that cannot be merged.
+                let Ok(next) = apply(&last, &patch) else {
+                    return Ok(shape::of_data(&text) ^ 1);
+                };
+                if next == last {
+                    break;
+                }
+                if left == 0 {
+                    return Err(format!("{last} becomes {next}"));
+                }
+                last = next;
             }
         }
         Ok(shape::of_data(&text))
     }
+}
+
+/// How deep a value is.
+fn levels(value: &Value) -> usize {
+    let below = match value {
+        Value::Object(map) => map.values().map(levels).max(),
+        Value::Array(list) => list.iter().map(levels).max(),
+        _ => return 0,
+    };
+    below.unwrap_or(0) + 1
 }
 
 fn has_directive(patch: &Value) -> bool {
