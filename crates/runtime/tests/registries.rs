@@ -330,9 +330,7 @@ async fn the_layers_of_a_failed_pull_go_and_others_stay() {
 /// More pulls than there are places of any kind, all of them stuck at a layer.
 #[tokio::test(flavor = "multi_thread")]
 async fn stuck_pulls_are_in_nobodys_way() {
-    /// More than there may be at a time of one registry, and of all.
-    const STUCK: usize = 140;
-    const OF_REGISTRY: usize = 64;
+    const STUCK: usize = 30;
     let names: Vec<String> = (0..STUCK).map(|n| format!("stuck{n}")).collect();
     let stuck_images = images(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let configs: Vec<String> = stuck_images
@@ -366,7 +364,7 @@ async fn stuck_pulls_are_in_nobodys_way() {
         })
         .collect();
     let begun = Instant::now();
-    while bad.requests().len() < 3 * OF_REGISTRY {
+    while bad.requests().len() < 3 * STUCK {
         assert!(
             begun.elapsed() < PATIENCE,
             "{} requests",
@@ -381,8 +379,6 @@ async fn stuck_pulls_are_in_nobodys_way() {
     );
     for pull in pulls {
         let text = pull.await.unwrap().unwrap_err();
-        let refused = format!("{OF_REGISTRY} images of this registry are being pulled");
-        let stuck = text.contains("no progress for too long");
-        assert!(stuck || text.contains(&refused), "{text}");
+        assert!(text.contains("no progress for too long"), "{text}");
     }
 }
