@@ -4,9 +4,10 @@
 //! handlers directly, elsewhere it speaks HTTPS. No component can tell which.
 //!
 //! Data flows one way. An [`Informer`] lists and watches one resource, decodes each object once into an `Arc`, keeps it
-//! with its indexes and calls its event handlers in order. Handlers put keys into a [`WorkQueue`]; workers take keys,
-//! read informers, decide and write through a client of their own identity ([`Clients`]). What happened is told to
-//! users by an [`events::Recorder`].
+//! with its indexes and calls its event handlers in order. In the server's process it keeps the server's own states instead
+//! (`knarr-states`), and what is decoded is shared with all other informers. Handlers put keys into a [`WorkQueue`]; workers
+//! take keys, read informers, decide and write through a client of their own identity ([`Clients`]). What happened is told
+//! to users by an [`events::Recorder`].
 //!
 //! Rejected: `kube-runtime`. Its reflector store keeps one subscriber's view, has neither indexes nor `old` objects on
 //! updates, and its controller scheduler owns the loop that each of our components shapes for itself.
