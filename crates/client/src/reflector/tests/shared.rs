@@ -53,10 +53,13 @@ fn state(name: &'static str, revision: u64) -> Arc<dyn State> {
     })
 }
 
+/// States of a page, the list's revision, and the next page's token.
+type Listed = (Vec<Arc<dyn State>>, u64, Option<String>);
+
 /// Answers lists with pages and watches with changes, in the order given.
 #[derive(Default)]
 struct Script {
-    pages: VecDeque<(Vec<Arc<dyn State>>, u64, Option<String>)>,
+    pages: VecDeque<Listed>,
     asked: Vec<String>,
     watch: Option<UnboundedSender<Vec<Change>>>,
 }
@@ -102,7 +105,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn start(pages: Vec<(Vec<Arc<dyn State>>, u64, Option<String>)>, recent: &Arc<Recent>) -> Self {
+    fn start(pages: Vec<Listed>, recent: &Arc<Recent>) -> Self {
         let script = Arc::new(Mutex::new(Script {
             pages: pages.into(),
             ..Script::default()
