@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use crate::Error;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Certificates are rotated at a random moment between these shares of their life, as upstream's: nodes that were made together
 /// do not all ask at once.

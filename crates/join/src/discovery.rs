@@ -60,17 +60,20 @@ impl ClusterInfo {
     /// Asks the first server that answers.
     pub(crate) async fn fetch(servers: &Arc<Servers>) -> Result<Self, Error> {
         let tls = unverified()?;
-        // Its errors say more than those of a request.
-        drop(servers.connect(&tls).await?);
-        let server = servers.current();
+        match Self::ask(Transport::new(servers.clone(), tls.clone()), servers).await {
+            Err(error) => Err(servers.explain(&tls, error).await),
+            asked => asked,
+        }
+    }
+
+    async fn ask(transport: Transport, servers: &Servers) -> Result<Self, Error> {
         let told = |reason: String| Error::NoClusterInfo {
-            server: server.to_string(),
+            server: servers.current().to_string(),
             reason,
         };
         let path = format!("/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}");
         let request = Request::get(path).body(Body::empty());
         let request = request.map_err(|error| told(error.to_string()))?;
-        let transport = Transport::new(servers.clone(), tls);
         let answer = transport.oneshot(request).await;
         let answer = answer.map_err(|error| told(error.to_string()))?;
         if !answer.status().is_success() {

@@ -11,7 +11,7 @@ use std::{
 
 use futures::future;
 use jiff::Timestamp;
-use rustls::server::ResolvesServerCert;
+use rustls::{ClientConfig, server::ResolvesServerCert};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -89,12 +89,24 @@ pub async fn join(options: &Options) -> Result<Membership, Error> {
 async fn within(options: &Options) -> Result<Membership, Error> {
     let servers = Arc::new(Servers::new(options.servers.clone())?);
     let authority = steps::trust(options, &servers).await?;
-    let identity = options.identity();
-    let anonymous = authority.client(None)?;
     // From here on only the cluster's own servers are spoken to.
-    drop(servers.connect(&anonymous).await?);
-    let nobody = Transport::new(servers.clone(), anonymous);
-    let client = steps::client_certificate(options, &servers, &nobody).await?;
+    let anonymous = authority.client(None)?;
+    match member(options, &servers, authority, &anonymous).await {
+        Err(error) => Err(servers.explain(&anonymous, error).await),
+        joined => joined,
+    }
+}
+
+/// What a machine that trusts its servers has to get.
+async fn member(
+    options: &Options,
+    servers: &Arc<Servers>,
+    authority: Authority,
+    anonymous: &Arc<ClientConfig>,
+) -> Result<Membership, Error> {
+    let identity = options.identity();
+    let nobody = Transport::new(servers.clone(), anonymous.clone());
+    let client = steps::client_certificate(options, servers, &nobody).await?;
     let node = Transport::new(servers.clone(), authority.client(Some(&client))?);
     let clients = Arc::new(RemoteClients::new(
         &options.node_name,
@@ -103,7 +115,7 @@ async fn within(options: &Options) -> Result<Membership, Error> {
     ));
     let api = clients.node();
     let place = options.place(Purpose::Client);
-    steps::check_server(&api, &servers, place.path()).await?;
+    steps::check_server(&api, servers, place.path()).await?;
     let (settings, served) = future::join(
         steps::settings(&api),
         steps::serving_certificate(options, &identity, &api),
@@ -195,4 +207,22 @@ impl Membership {
 fn grace(old: &Certified, now: Timestamp) -> Duration {
     let left = Duration::try_from(now.duration_until(old.not_after));
     ROTATION_GRACE.min(left.unwrap_or_default() / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_end_before_their_certificate() {
+        let certified = crate::certificate::tests::certified();
+        for (now, expected) in [
+            ("2030-04-25T00:00:00Z", 30),
+            ("2030-04-30T23:59:40Z", 10),
+            ("2030-05-02T00:00:00Z", 0),
+        ] {
+            let grace = grace(&certified, now.parse().expect("a time"));
+            assert_eq!(grace.as_secs(), expected, "{now}");
+        }
+    }
 }

@@ -14,10 +14,15 @@ fn pair() -> (String, String) {
     (certificate.pem(), key.serialize_pem())
 }
 
+/// One that lives through April 2030.
+pub(crate) fn certified() -> Certified {
+    let (certificate, key) = pair();
+    Certified::from_pem(&format!("{certificate}{key}")).expect("a pair")
+}
+
 #[test]
 fn a_certificate_is_rotated_in_the_last_third_of_its_life() {
-    let (certificate, key) = pair();
-    let certified = Certified::from_pem(&format!("{certificate}{key}")).expect("a pair");
+    let certified = certified();
     for (share, expected) in [
         (0, "2030-04-22T00:00:00Z"),
         (500, "2030-04-25T00:00:00Z"),
@@ -63,8 +68,7 @@ fn a_key_waits_for_its_certificate() {
     let key = place.pending().expect("a key");
     let again = place.pending().expect("the key");
     assert_eq!(key.public_key(), again.public_key());
-    let (certificate, pem) = pair();
-    let certified = Certified::from_pem(&format!("{certificate}{pem}")).expect("a pair");
+    let certified = certified();
     place.store(&certified).expect("kept");
     assert_eq!(place.load().expect("no error"), Some(certified));
     let next = place.pending().expect("another key");

@@ -106,6 +106,20 @@ impl Servers {
             kind: ConnectErrorKind::Timeout,
         }))
     }
+
+    /// Says why there was no answer: another try to get a connection knows more than a request that had none.
+    pub(crate) async fn explain(&self, tls: &Arc<ClientConfig>, error: Error) -> Error {
+        let unsent = match &error {
+            Error::Api { source, .. } => !matches!(source, kube::Error::Api(_)),
+            // By a clock that is off, a certificate has ended that has not.
+            Error::NoClusterInfo { .. } | Error::CertificateEnded { .. } => true,
+            _ => false,
+        };
+        match unsent {
+            true => self.connect(tls).await.err().map_or(error, Error::from),
+            false => error,
+        }
+    }
 }
 
 async fn connect(
@@ -155,6 +169,55 @@ impl From<ConnectError> for Error {
             ConnectErrorKind::Io(_) | ConnectErrorKind::Timeout => {
                 Error::Unreachable { server, reason }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::AlertDescription;
+
+    use super::*;
+
+    #[test]
+    fn what_a_connection_lacks_is_told() {
+        let tls = |wrong| ConnectErrorKind::Tls(rustls::Error::InvalidCertificate(wrong));
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        let alert = rustls::Error::AlertReceived(AlertDescription::HandshakeFailure);
+        for (kind, expected) in [
+            (tls(CertificateError::Expired), "the clock of this machine"),
+            (
+                tls(CertificateError::NotValidYet),
+                "the clock of this machine",
+            ),
+            (
+                tls(CertificateError::UnknownIssuer),
+                "https://server:6443 is not of the cluster's authority",
+            ),
+            (
+                tls(CertificateError::NotValidForName),
+                "https://server:6443 is not of the cluster's authority",
+            ),
+            (
+                ConnectErrorKind::Tls(alert),
+                "https://server:6443 is no API server",
+            ),
+            (
+                ConnectErrorKind::Protocol,
+                "https://server:6443 is no API server",
+            ),
+            (
+                ConnectErrorKind::Io(refused),
+                "https://server:6443 does not answer",
+            ),
+            (
+                ConnectErrorKind::Timeout,
+                "https://server:6443 does not answer",
+            ),
+        ] {
+            let server = "https://server".parse().expect("an address");
+            let error = Error::from(ConnectError { server, kind }).to_string();
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 }
