@@ -1,7 +1,7 @@
 //! Which static pods are wanted and which run: one of a name at a time.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -40,6 +40,8 @@ pub(crate) enum Want {
 pub(crate) struct Statics {
     sources: BTreeMap<Source, Vec<Arc<Pod>>>,
     slots: HashMap<Key, Slot>,
+    /// Uids of pods whose names others have.
+    doubled: HashSet<String>,
 }
 
 /// A name.
@@ -105,7 +107,8 @@ impl Statics {
         });
     }
 
-    /// These are all pods that the source has. Of several of one name the first is taken; the others are returned too, to be told of.
+    /// These are all pods that the source has. Of several of one name the first is taken; the others are returned too, once, to be
+    /// told of.
     pub(crate) fn set(&mut self, source: Source, pods: Vec<Pod>) -> (Vec<Step>, Vec<Arc<Pod>>) {
         let pods = pods.into_iter().map(|pod| self.known(pod)).collect();
         self.sources.insert(source, pods);
@@ -121,6 +124,12 @@ impl Statics {
                 None => slot.wanted = Some(pod.clone()),
             }
         }
+        let before = std::mem::take(&mut self.doubled);
+        self.doubled = doubled
+            .iter()
+            .map(|pod| context::uid(pod).to_owned())
+            .collect();
+        doubled.retain(|pod| !before.contains(context::uid(pod)));
         let steps = self.slots.values_mut().filter_map(Slot::settle).collect();
         self.tidy();
         (steps, doubled)
