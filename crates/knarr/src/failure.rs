@@ -29,6 +29,12 @@ pub fn end(failure: &Failure) {
     process::exit(1)
 }
 
+/// The last line of a process's log in which it says why it ended.
+pub fn last_words(log: &str) -> Option<String> {
+    let said = |line: &str| line.strip_prefix(PREFIX).map(str::to_owned);
+    log.lines().rev().find_map(said)
+}
+
 /// The error with its causes in one line, each said once.
 pub fn line(error: &anyhow::Error) -> String {
     let mut parts: Vec<String> = Vec::new();

@@ -9,7 +9,7 @@ fn the_second_instance_learns_of_the_first() {
         ready: true,
         pid: std::process::id().cast_signed(),
         api: "https://127.0.0.1:6443".to_owned(),
-        kubeconfig: dir.join("admin.kubeconfig"),
+        kubeconfig: Some(dir.join("admin.kubeconfig")),
         cgroup_root: "/knarr/abcdefgh".into(),
         network: Some(NetworkNamespace::current().unwrap()),
         foreign_runtime: Some(ForeignRuntime {

@@ -98,7 +98,6 @@ mod tests {
             manifest_path: Some("/etc/manifests".into()),
             manifest_url: Some(url),
             cluster_dns: vec![[10, 43, 0, 10].into()],
-            serving_key_pem: "secret".to_owned(),
             ..Config::default()
         };
         let tree = configuration(&config);

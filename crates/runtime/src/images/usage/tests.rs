@@ -27,8 +27,9 @@ fn image(store: &ImageStore, layers: &[&String]) -> String {
         "architecture": "amd64", "os": "linux",
         "rootfs": { "type": "layers", "diff_ids": layers },
     });
+    let config = config.to_string();
     let new = NewImage {
-        config: config.to_string().as_bytes(),
+        config: config.as_bytes(),
         references: &[],
         manifest_digest: None,
     };
