@@ -43,6 +43,7 @@ impl Target {
         let registry = Registry::open(&images.join(ARCHIVE))?;
         let mut cluster = Cluster::prepare(Options {
             images: Some(images),
+            nodes,
             ..Options::default()
         })?;
         let mirror = SocketAddr::new(NODE_IP.parse()?, MIRROR_PORT);
@@ -50,7 +51,6 @@ impl Target {
         let mirrors = cluster.directory().join("registries.yaml");
         fs::write(&mirrors, mirror_config(mirror))?;
         cluster.add_flag(format!("--registries={}", mirrors.display()));
-        cluster.add_flag(format!("--nodes={nodes}"));
         cluster.up()?;
         Ok(Self::Own(Box::new(cluster)))
     }
