@@ -70,9 +70,13 @@ impl FromStr for ServerAddress {
             return Err(wrong());
         }
         let host = uri.host().unwrap_or_default();
+        let port = match authority.strip_prefix(host).unwrap_or_default() {
+            "" => DEFAULT_PORT,
+            port => (port.strip_prefix(':').and_then(|port| port.parse().ok())).ok_or_else(wrong)?,
+        };
         let address = Self {
             host: host.trim_matches(['[', ']']).to_owned(),
-            port: uri.port_u16().unwrap_or(DEFAULT_PORT),
+            port,
         };
         address.server_name().map_err(|_| wrong())?;
         Ok(address)

@@ -135,6 +135,8 @@ async fn the_first_start_makes_everything_and_the_second_nothing() {
             + 1
             + 8
             + 11
+            // What machines that join must find.
+            + 7
             + api_services
             + policy().roles.len()
             + policy().bindings.len()

@@ -67,7 +67,8 @@ impl Fake {
             }
         };
         let waited = tokio::time::timeout(std::time::Duration::from_secs(20), wait).await;
-        assert!(waited.is_ok(), "{operation} was not asked for");
+        let asked = self.state(|state| state.log.join(", "));
+        assert!(waited.is_ok(), "{operation} was not asked for: {asked}");
     }
 
     /// Serves both services on a socket.

@@ -111,10 +111,6 @@ fn what_needs_the_api_is_refused() {
             "persistentvolumeclaims",
         ),
         (
-            projected("serviceAccountToken: {path: t}"),
-            "serviceaccounts (via projected volumes)",
-        ),
-        (
             projected("configMap: {name: c}"),
             "configmaps (via projected volumes)",
         ),
