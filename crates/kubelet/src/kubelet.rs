@@ -186,13 +186,15 @@ impl Kubelet {
 async fn follow(ctx: &Shared, tracker: &TaskTracker, loops: &Tasks, token: &CancellationToken) {
     let pods = Pods::new(ctx.clone(), tracker.clone(), token.child_token());
     pods.follow_mirrors();
+    let to = pods.clone();
+    let deliver = move |source, found| to.set(source, found);
     loops.keep(
         "the sources of static pods",
-        sources::run(pods.clone(), token.child_token()),
+        sources::run(ctx.config.clone(), deliver, token.child_token()),
     );
     loops.keep(
         "the mirrors of static pods",
-        mirror::run(ctx.clone(), token.child_token()),
+        mirror::run(ctx.clone(), pods.clone(), token.child_token()),
     );
     let ready = async {
         tokio::join!(ctx.pods.synced(), ctx.services.synced());

@@ -22,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::{self, Shared},
-    sources::{HASH, Key, MIRROR, Want, key},
+    pods::Pods,
+    sources::{HASH, Key, MIRROR, Want, is_mirror, key},
 };
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,15 +40,9 @@ enum Operation {
     Delete(Key, String),
 }
 
-/// Whether a pod of the API is a mirror.
-pub(crate) fn is_mirror(pod: &Pod) -> bool {
-    let annotations = pod.metadata.annotations.as_ref();
-    annotations.is_some_and(|all| all.contains_key(MIRROR))
-}
-
 /// From what is wanted and what is there to what is to be done. A mirror that is in the way goes first; its place is taken when the
-/// API has said that it is gone.
-fn plan(wants: &HashMap<Key, Want>, mirrors: &[Arc<Pod>]) -> Vec<Operation> {
+/// API has said that it is gone. Until all sources have been read (`complete`), one that nobody wants may be somebody's.
+fn plan(wants: &HashMap<Key, Want>, mirrors: &[Arc<Pod>], complete: bool) -> Vec<Operation> {
     let mut plan = Vec::new();
     let mut taken = HashSet::new();
     for mirror in mirrors {
@@ -56,7 +51,7 @@ fn plan(wants: &HashMap<Key, Want>, mirrors: &[Arc<Pod>]) -> Vec<Operation> {
         let keep = match wants.get(&key) {
             Some(Want::Mirror(_, accepted)) => accepted.as_deref() == Some(uid),
             Some(Want::Whatever) => true,
-            None => false,
+            None => !complete,
         };
         if !keep {
             plan.push(Operation::Delete(key.clone(), uid.to_owned()));
@@ -74,13 +69,13 @@ fn plan(wants: &HashMap<Key, Want>, mirrors: &[Arc<Pod>]) -> Vec<Operation> {
 }
 
 /// Keeps the mirrors until the token is cancelled.
-pub(crate) async fn run(ctx: Shared, token: CancellationToken) {
+pub(crate) async fn run(ctx: Shared, pods: Pods, token: CancellationToken) {
     let work = async {
         ctx.pods.synced().await;
         let mut pause = RETRY_FIRST;
         let mut told = HashSet::new();
         loop {
-            let failed = round(&ctx, &mut told).await;
+            let failed = round(&ctx, pods.are_complete(), &mut told).await;
             if !failed {
                 pause = RETRY_FIRST;
                 told.clear();
@@ -101,7 +96,7 @@ pub(crate) async fn run(ctx: Shared, token: CancellationToken) {
 }
 
 /// Whether something is to be tried again. What has been `told` is not told once more.
-async fn round(ctx: &Shared, told: &mut HashSet<String>) -> bool {
+async fn round(ctx: &Shared, complete: bool, told: &mut HashSet<String>) -> bool {
     let mirrors: Vec<Arc<Pod>> = ctx
         .pods
         .list()
@@ -111,7 +106,7 @@ async fn round(ctx: &Shared, told: &mut HashSet<String>) -> bool {
     let wants = ctx.statics.lock().wants(&mirrors);
     let node = ctx.node.get("", &ctx.config.node_name);
     let mut failed = false;
-    for operation in plan(&wants, &mirrors) {
+    for operation in plan(&wants, &mirrors, complete) {
         let done =
             match tokio::time::timeout(REQUEST_TIMEOUT, execute(ctx, &operation, node.as_deref()))
                 .await

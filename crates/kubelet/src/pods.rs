@@ -15,8 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::Config,
     context::{self, Shared},
-    mirror::is_mirror,
-    sources::{self, Source, key},
+    sources::{self, Source, is_mirror, key},
     worker::{Update, Worker, finish, kill},
 };
 

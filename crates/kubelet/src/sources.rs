@@ -12,7 +12,7 @@ use std::{path::PathBuf, sync::Arc};
 use k8s_openapi::api::core::v1::Pod;
 use tokio_util::sync::CancellationToken;
 
-use crate::pods::Pods;
+use crate::config::Config;
 
 mod directory;
 mod manifest;
@@ -76,28 +76,36 @@ impl Origin {
     }
 }
 
+/// Whether a pod of the API is a mirror.
+pub(crate) fn is_mirror(pod: &Pod) -> bool {
+    let annotations = pod.metadata.annotations.as_ref();
+    annotations.is_some_and(|all| all.contains_key(MIRROR))
+}
+
 /// What a source calls with all pods it has.
 type Deliver = Arc<dyn Fn(Vec<Pod>) + Send + Sync>;
 
-/// Reads the configured sources until the token is cancelled.
-pub(crate) async fn run(pods: Pods, token: CancellationToken) {
-    let config = pods.config().clone();
-    let deliver = |source: Source| -> Deliver {
-        let pods = pods.clone();
-        Arc::new(move |found| pods.set(source, found))
+/// Reads the configured sources until the token is cancelled; `deliver` is told all pods that a source has.
+pub(crate) async fn run(
+    config: Config,
+    deliver: impl Fn(Source, Vec<Pod>) + Clone + Send + Sync + 'static,
+    token: CancellationToken,
+) {
+    let of = |source: Source| -> Deliver {
+        let deliver = deliver.clone();
+        Arc::new(move |found| deliver(source, found))
     };
     let files = async {
         if let Some(path) = config.manifest_path.clone() {
-            directory::run(path, &config.node_name, deliver(Source::File)).await;
+            directory::run(path, &config.node_name, of(Source::File)).await;
         }
     };
     let urls = async {
         if let Some(url) = &config.manifest_url {
-            url::run(url, &config.node_name, deliver(Source::Http)).await;
+            url::run(url, &config.node_name, of(Source::Http)).await;
         }
     };
-    token
-        .run_until_cancelled(async { tokio::join!(files, urls) })
-        .await;
+    let all = async { tokio::join!(files, urls) };
+    token.run_until_cancelled(all).await;
     token.cancelled().await;
 }

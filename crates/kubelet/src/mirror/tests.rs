@@ -35,8 +35,10 @@ fn what_is_shown_is_what_runs() {
             .into_iter()
             .collect();
         let mirrors: Vec<_> = mirror.into_iter().map(|uid| pod("a", uid)).collect();
-        assert_eq!(plan(&wants, &mirrors), wanted, "{want:?} {mirrors:?}");
+        assert_eq!(plan(&wants, &mirrors, true), wanted, "{want:?} {mirrors:?}");
     }
+    // It may be a pod's whose manifest has not been read yet.
+    assert_eq!(plan(&HashMap::new(), &[pod("a", "m")], false), []);
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! Pods of other sources than the API: workers for those that are wanted, an end for the others.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 
@@ -9,8 +13,7 @@ use crate::{
     context,
     events::WARNING,
     labels,
-    mirror::is_mirror,
-    sources::{HASH, Key, SOURCE, Source, Step, key},
+    sources::{HASH, Key, SOURCE, Source, Step, is_mirror, key},
     worker::finish,
 };
 
@@ -65,10 +68,10 @@ impl Pods {
             self.ctx.events.pod(&pod, WARNING, "FailedValidation", note);
         }
         steps.into_iter().for_each(|step| self.take(step));
-        self.ctx.mirrors_changed.notify_one();
         self.read.send_modify(|read| {
             read.insert(source);
         });
+        self.ctx.mirrors_changed.notify_one();
     }
 
     fn take(&self, step: Step) {
@@ -96,17 +99,22 @@ impl Pods {
         self.ctx.mirrors_changed.notify_one();
     }
 
-    /// Waits until every source that is configured has said what it has.
+    /// Waits for [`Self::are_complete`].
     pub(super) async fn sources_read(&self) {
-        let config = self.config();
-        let files = config.manifest_path.as_ref().map(|_| Source::File);
-        let urls = config.manifest_url.as_ref().map(|_| Source::Http);
-        let wanted: Vec<Source> = files.into_iter().chain(urls).collect();
         let mut read = self.read.subscribe();
         // The sender lives in `self`, so the wait cannot fail.
-        let _ = read
-            .wait_for(|read| wanted.iter().all(|source| read.contains(source)))
-            .await;
+        let _ = read.wait_for(|read| self.all_in(read)).await;
+    }
+
+    /// Every source that is configured has said what it has.
+    pub(crate) fn are_complete(&self) -> bool {
+        self.all_in(&self.read.borrow())
+    }
+
+    fn all_in(&self, read: &BTreeSet<Source>) -> bool {
+        let config = self.config();
+        let files = config.manifest_path.is_none() || read.contains(&Source::File);
+        files && (config.manifest_url.is_none() || read.contains(&Source::Http))
     }
 
     /// What an earlier kubelet has left of pods that the source had then. A pod of the API may bear the annotations too, but nobody

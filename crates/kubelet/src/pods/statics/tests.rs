@@ -19,7 +19,7 @@ fn pod(uid: &str, container: &str) -> Pod {
             "name": "web-n1", "namespace": "default", "uid": uid,
             "annotations": { HASH: uid, SOURCE: "file" },
         },
-        "spec": { "terminationGracePeriodSeconds": 7, "containers": [{ "name": container, "image": "img" }] },
+        "spec": { "terminationGracePeriodSeconds": 7, "containers": [{ "name": container, "image": "img:1" }] },
     }))
 }
 

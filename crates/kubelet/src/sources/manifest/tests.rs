@@ -118,6 +118,9 @@ fn what_needs_the_api_is_refused() {
         let error = read(&web("", &spec)).unwrap_err();
         assert_eq!(error, format!("static pods may not reference {wanted}"), "{spec}");
     }
+    // Validation knows that one before.
+    let error = read(&web("", &projected("serviceAccountToken: {path: t}"))).unwrap_err();
+    assert!(error.contains("serviceAccountName is not set"), "{error}");
     let own = volume("emptyDir: {}") + ", hostNetwork: true";
     assert!(read(&web("", &own)).is_ok());
     let shown =

@@ -26,8 +26,8 @@ fn image(store: &ImageStore, layers: &[&String]) -> String {
     let config = json!({
         "architecture": "amd64", "os": "linux",
         "rootfs": { "type": "layers", "diff_ids": layers },
-    });
-    let config = config.to_string();
+    })
+    .to_string();
     let new = NewImage {
         config: config.as_bytes(),
         references: &[],
