@@ -124,7 +124,7 @@ fn what_needs_the_api_is_refused() {
     let own = volume("emptyDir: {}") + ", hostNetwork: true";
     assert!(read(&web("", &own)).is_ok());
     let shown =
-        projected("downwardAPI: {items: [{path: n, fieldRef: {fieldPath: metadata.name}}]}");
+        projected("downwardAPI: {items: [{path: name, fieldRef: {fieldPath: metadata.name}}]}");
     assert!(read(&web("", &shown)).is_ok());
 }
 
