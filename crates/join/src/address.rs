@@ -72,7 +72,9 @@ impl FromStr for ServerAddress {
         let host = uri.host().unwrap_or_default();
         let port = match authority.strip_prefix(host).unwrap_or_default() {
             "" => DEFAULT_PORT,
-            port => (port.strip_prefix(':').and_then(|port| port.parse().ok())).ok_or_else(wrong)?,
+            port => {
+                (port.strip_prefix(':').and_then(|port| port.parse().ok())).ok_or_else(wrong)?
+            }
         };
         let address = Self {
             host: host.trim_matches(['[', ']']).to_owned(),

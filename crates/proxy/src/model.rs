@@ -236,9 +236,9 @@ enum Hint {
 }
 
 impl Hint {
-    fn of<'a>(mut names: impl Iterator<Item = &'a String>, own: &str) -> Self {
+    fn of<'a>(names: impl Iterator<Item = &'a String>, own: &str) -> Self {
         let mut hint = Self::Missing;
-        while let Some(name) = names.next() {
+        for name in names {
             if name == own {
                 return Self::Us;
             }

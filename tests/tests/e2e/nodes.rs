@@ -167,8 +167,10 @@ fn node_ports(cluster: &Cluster) -> Result<()> {
     Ok(())
 }
 
-/// Uid, restarts and address of the pods: the same as long as no container notices.
-fn identities(pods: &[Value]) -> BTreeSet<(String, u64, String)> {
+/// Uid, restarts and address of pods: the same as long as no container notices.
+type Identities = BTreeSet<(String, u64, String)>;
+
+fn identities(pods: &[Value]) -> Identities {
     let uid = |pod: &Value| {
         let uid = pod["metadata"]["uid"].as_str();
         uid.unwrap_or_default().to_owned()
@@ -179,7 +181,7 @@ fn identities(pods: &[Value]) -> BTreeSet<(String, u64, String)> {
 }
 
 /// The pods that are there, and the processes in them.
-fn state(cluster: &Cluster) -> Result<(BTreeSet<(String, u64, String)>, Vec<i32>)> {
+fn state(cluster: &Cluster) -> Result<(Identities, Vec<i32>)> {
     let pods = shell(cluster)?.wait_ready("app=server", NODES.len())?;
     let mut processes = cluster.container_processes("/hello ");
     processes.sort_unstable();

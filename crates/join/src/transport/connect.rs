@@ -145,7 +145,7 @@ async fn connect(
 /// tokio hands TLS's errors over as those of a file.
 fn of_tls(error: io::Error) -> ConnectErrorKind {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
-    match tls.map(rustls::Error::clone) {
+    match tls.cloned() {
         Some(error) => ConnectErrorKind::Tls(error),
         None => ConnectErrorKind::Io(error),
     }
