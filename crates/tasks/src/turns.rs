@@ -135,8 +135,8 @@ mod tests {
 
     use super::*;
 
-    async fn wait(turns: &Arc<Turns>, owner: &str) -> BoxFuture<'static, Option<Turn>> {
-        let mut waiting = on_behalf_of(owner.into(), async { turns.take().boxed() }).await;
+    fn wait(turns: &Arc<Turns>, owner: &str) -> BoxFuture<'static, Option<Turn>> {
+        let mut waiting = OWNER.sync_scope(owner.into(), || turns.take().boxed());
         assert!((&mut waiting).now_or_never().is_none(), "there is a place");
         waiting
     }
@@ -145,13 +145,9 @@ mod tests {
     async fn owners_take_turns() {
         let turns = Turns::new(1);
         let held = turns.take().await.expect("a place");
-        let many = [
-            wait(&turns, "a").await,
-            wait(&turns, "a").await,
-            wait(&turns, "a").await,
-        ];
+        let many = [wait(&turns, "a"), wait(&turns, "a"), wait(&turns, "a")];
         let [first, second, third] = many;
-        let other = wait(&turns, "b").await;
+        let other = wait(&turns, "b");
         drop(held);
         let held = first.now_or_never().flatten().expect("the first");
         drop(held);
@@ -168,8 +164,8 @@ mod tests {
     async fn who_has_left_takes_no_turn() {
         let turns = Turns::new(1);
         let held = turns.take().await.expect("a place");
-        drop(wait(&turns, "a").await);
-        let (given, waiting) = (wait(&turns, "a").await, wait(&turns, "b").await);
+        drop(wait(&turns, "a"));
+        let (given, waiting) = (wait(&turns, "a"), wait(&turns, "b"));
         drop(held);
         // It was given a place that it does not take.
         drop(given);
