@@ -130,26 +130,32 @@ fn denied(text: &str) -> Pairs {
         .collect()
 }
 
-/// The pairs of which one does not reach the other.
+/// The pairs of which one does not reach the other. All ask at once: who is denied waits in vain.
 fn look(site: &Site<'_>) -> Result<Pairs> {
+    let pairs = CALLERS
+        .iter()
+        .flat_map(|caller| CALLED.map(|called| (*caller, called)));
     thread::scope(|scope| {
-        let callers = CALLERS.map(|caller| scope.spawn(move || denied_to(site, caller)));
-        let mut all = Pairs::new();
-        for caller in callers {
-            let pairs = caller.join().ok().context("a caller panicked")??;
-            all.extend(pairs);
+        let asked: Vec<_> = pairs
+            .map(|(caller, called)| {
+                (
+                    caller,
+                    called,
+                    scope.spawn(move || reaches(site, caller, called)),
+                )
+            })
+            .collect();
+        let mut denied = Pairs::new();
+        for (caller, called, answer) in asked {
+            if !answer.join().ok().context("a caller panicked")?? {
+                denied.insert((caller.to_owned(), called.to_owned()));
+            }
         }
-        Ok(all)
+        Ok(denied)
     })
 }
 
-fn denied_to(site: &Site<'_>, caller: &str) -> Result<Pairs> {
-    let mut pairs = Pairs::new();
-    for called in CALLED {
-        let url = format!("http://{}:8080/healthz", site.address(called)?);
-        if !matches!(site.ask(caller, &url)?, Answer::Page(_)) {
-            pairs.insert((caller.to_owned(), called.to_owned()));
-        }
-    }
-    Ok(pairs)
+fn reaches(site: &Site<'_>, caller: &str, called: &str) -> Result<bool> {
+    let url = format!("http://{}:8080/healthz", site.address(called)?);
+    Ok(matches!(site.ask(caller, &url)?, Answer::Page(_)))
 }
