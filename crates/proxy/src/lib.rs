@@ -104,7 +104,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Its informers should read as `system:kube-proxy`.
+    /// Its informers should read as the service account `kube-system/kube-proxy`.
     pub fn new(config: Config, informers: &Informers) -> Self {
         // Of nodes, its own alone.
         let node = informers.informer_with(InformerScope {
