@@ -6,6 +6,8 @@
 //! A network namespace has one cluster: [`check`] tells before anything is made.
 
 mod claim;
+mod keep;
+mod moved;
 mod survey;
 
 use std::{
@@ -16,8 +18,8 @@ use std::{
 
 use futures::TryStreamExt;
 use knarr_nft::{
-    Chain, ChainKind, Contents, Element, Family, Field, Hook, Protocol, Rule, Selector, Set, Table,
-    Transaction, Value, Verdict,
+    Chain, ChainKind, Contents, Element, Family, Field, Hook, Kernel, Netlink, Protocol, Rule,
+    Selector, Set, Table, Transaction, Value, Verdict,
 };
 use rtnetlink::{
     LinkUnspec, RouteMessageBuilder,
@@ -25,6 +27,8 @@ use rtnetlink::{
 };
 
 use crate::{InstanceId, rtnl};
+pub use keep::{Kept, Leases};
+pub use moved::moved;
 pub use survey::overlap;
 pub(crate) use survey::used;
 
@@ -97,6 +101,8 @@ pub enum Error {
         /// ` on <data directory>`, where it is known.
         whose: String,
     },
+    #[error("cannot tell which pods have host ports")]
+    Leases(#[source] io::Error),
     #[error("the address of cluster DNS, {address}, is in use on {link}")]
     AddressInUse { address: Ipv4Addr, link: String },
 }
@@ -108,10 +114,15 @@ pub async fn check(own: Option<&InstanceId>, dns_listen: Ipv4Addr) -> Result<boo
 
 /// Prepares the node in the calling thread's network namespace. The first thing it takes is the namespace itself.
 pub async fn prepare(network: &NodeNetwork) -> Result<(), Error> {
-    const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
     claim::take(&network.instance, network.dns_listen).await?;
+    let mut kernel = Netlink::new(ipv4(&table(&network.instance)));
+    make(network, &mut kernel).await
+}
+
+async fn make(network: &NodeNetwork, kernel: &mut impl Kernel) -> Result<(), Error> {
+    const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
     std::fs::write(FORWARDING, "1").map_err(Error::Forwarding)?;
-    knarr_nft::apply(ruleset(network)).await?;
+    kernel.apply(ruleset(network), true).await?;
     routes(network).await
 }
 

@@ -19,7 +19,7 @@ mod fence;
 mod overlay;
 mod plan;
 mod routes;
-mod watch;
+pub(crate) mod watch;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -35,7 +35,7 @@ use knarr_client::{
     Event, Informer, Informers,
     events::{self, Recorder},
 };
-use knarr_nft::{Kernel, Netlink, Pauses};
+use knarr_nft::{Kernel, Netlink, Pauses, Watched};
 use rtnetlink::Handle;
 use tokio::{
     sync::Notify,
@@ -148,7 +148,7 @@ impl Peers {
     async fn sync_loop(&self) {
         self.nodes.synced().await;
         let table = node::ipv4(&node::table(&self.config.instance));
-        let mut kernel = Netlink::new(table);
+        let mut kernel = Netlink::watching(table, Watched::Rules);
         let mut made = Made::default();
         let mut pauses = Pauses::default();
         let mut changes: Option<Changes> = None;

@@ -8,7 +8,7 @@
 //!  "dataDir": "/var/lib/knarr/cni", "policySocket": "/var/lib/knarr/run/policy.sock", "capabilities": {"portMappings": true}}
 //! ```
 
-mod hostport;
+pub(crate) mod hostport;
 pub mod ipam;
 mod link;
 pub mod loopback;

@@ -33,7 +33,7 @@ mod wire;
 
 pub use connection::{Connection, apply};
 pub use error::Error;
-pub use monitor::Monitor;
+pub use monitor::{Monitor, Watched};
 pub use netlink::{Kernel, Netlink, Pauses};
 pub use rule::{Reject, Rule, Selector};
 pub use set::{Contents, Data, Element, Set};

@@ -8,12 +8,38 @@ use nix::{
     sys::socket::{setsockopt, sockopt},
 };
 
-use crate::{kernel, ports, table::Table, wire};
+use crate::{
+    kernel::{self, message},
+    ports,
+    table::Table,
+    wire,
+};
 
 /// What may wait to be read: some thousand changes. Beyond that it is known that some were lost.
 const RECEIVE_BYTES: usize = 4 << 20;
 /// The kernel fills a page or so a datagram.
 const DATAGRAM_BYTES: usize = 64 << 10;
+
+/// What of a table is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// All of it.
+    Everything,
+    /// Chains and rules, and whether it is there: its sets are for several processes to fill.
+    Rules,
+}
+
+impl Watched {
+    fn includes(self, kind: u16) -> bool {
+        match kind {
+            message::NEW_GENERATION => false,
+            message::NEW_SET | message::NEW_ELEMENTS | message::DELETE_ELEMENTS => {
+                self == Self::Everything
+            }
+            _ => true,
+        }
+    }
+}
 
 /// The changes that other processes make to the rulesets of the network namespace in which it was opened, from then on.
 pub struct Monitor {
@@ -46,7 +72,7 @@ impl Monitor {
     ///
     /// # Errors
     /// When the socket fails.
-    pub async fn changed(&mut self, tables: &[Table]) -> io::Result<()> {
+    pub async fn changed(&mut self, tables: &[Table], watched: Watched) -> io::Result<()> {
         loop {
             self.buffer.clear();
             match self.socket.recv(&mut self.buffer).await {
@@ -55,7 +81,7 @@ impl Monitor {
                 Err(error) => return Err(error),
             }
             let foreign = wire::messages(&self.buffer).any(|message| {
-                message.kind != kernel::message::NEW_GENERATION
+                watched.includes(message.kind)
                     && !ports::is_ours(message.port)
                     && tables.iter().any(|table| {
                         message.family() == Some(table.family.number())

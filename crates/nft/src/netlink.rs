@@ -7,7 +7,7 @@ use std::{
 
 use tracing::warn;
 
-use crate::{Connection, Error, Monitor, Table, Transaction};
+use crate::{Connection, Error, Monitor, Table, Transaction, Watched};
 
 /// First pause after the kernel refused a transaction or somebody else changed the table; doubled up to [`RETRY_MAX`].
 const RETRY_BASE: Duration = Duration::from_millis(100);
@@ -48,14 +48,20 @@ pub trait Kernel {
 /// nf_tables of a network namespace.
 pub struct Netlink {
     tables: [Table; 1],
+    watched: Watched,
     connection: Option<Connection>,
     monitor: Option<Monitor>,
 }
 
 impl Netlink {
     pub fn new(table: Table) -> Self {
+        Self::watching(table, Watched::Everything)
+    }
+
+    pub fn watching(table: Table, watched: Watched) -> Self {
         Self {
             tables: [table],
+            watched,
             connection: None,
             monitor: None,
         }
@@ -89,7 +95,7 @@ impl Kernel for Netlink {
         let Some(monitor) = &mut self.monitor else {
             return pending().await;
         };
-        if let Err(error) = monitor.changed(&self.tables).await {
+        if let Err(error) = monitor.changed(&self.tables, self.watched).await {
             warn!(%error, table = %self.tables[0], "cannot see whether others change our rules");
             self.monitor = None;
         }

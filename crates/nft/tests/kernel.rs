@@ -10,7 +10,7 @@ use std::{
 
 use knarr_nft::{
     Chain, ChainKind, Connection, Contents, Element, Error, Family, Field, Hook, Monitor, Protocol,
-    Reject, Rule, Selector, Set, Table, Transaction, Value, Verdict,
+    Reject, Rule, Selector, Set, Table, Transaction, Value, Verdict, Watched,
 };
 use nix::{
     sched::{CloneFlags, unshare},
@@ -503,7 +503,7 @@ fn a_monitor_tells_of_others_only() {
                 nft(&line.split(' ').collect::<Vec<_>>(), "");
             }
             let quiet = Duration::from_millis(200);
-            let waiting = monitor.changed(&tables);
+            let waiting = monitor.changed(&tables, Watched::Everything);
             assert!(tokio::time::timeout(quiet, waiting).await.is_err());
             for line in ["add chain ip t c", "flush chain ip t c", "flush ruleset"] {
                 // An event each: whatever is left of the one before is not the one that is waited for.
@@ -513,7 +513,7 @@ fn a_monitor_tells_of_others_only() {
                     // There was no rule in it.
                     continue;
                 }
-                let waiting = fresh.changed(&tables);
+                let waiting = fresh.changed(&tables, Watched::Everything);
                 tokio::time::timeout(SOON, waiting).await.unwrap().unwrap();
             }
             // However much this process changes: it is neither told nor in the way of what others do.
@@ -522,10 +522,21 @@ fn a_monitor_tells_of_others_only() {
             much.add_elements(&table, "targets", (0..200_000).map(target).collect());
             own.commit(&much, None).unwrap();
             Connection::open().unwrap().commit(&much, None).unwrap();
-            let waiting = fresh.changed(&tables);
+            let waiting = fresh.changed(&tables, Watched::Everything);
+            assert!(tokio::time::timeout(quiet, waiting).await.is_err());
+            // Sets may be for others to fill.
+            let more = [
+                "add set ip t more { type ipv4_addr; }",
+                "add element ip t more { 10.5.0.1 }",
+                "delete element ip t more { 10.5.0.1 }",
+            ];
+            for line in more {
+                nft(&["-f", "-"], line);
+            }
+            let waiting = fresh.changed(&tables, Watched::Rules);
             assert!(tokio::time::timeout(quiet, waiting).await.is_err());
             nft(&["flush", "ruleset"], "");
-            tokio::time::timeout(SOON, fresh.changed(&tables))
+            tokio::time::timeout(SOON, fresh.changed(&tables, Watched::Rules))
                 .await
                 .unwrap()
                 .unwrap();

@@ -1,11 +1,18 @@
-use std::{process::Command, thread};
+use std::{
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use nix::{
     sched::{CloneFlags, unshare},
     unistd::geteuid,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::*;
+use crate::{PortMapping, plugin::ipam};
 
 fn network(instance: &str) -> NodeNetwork {
     NodeNetwork {
@@ -169,5 +176,76 @@ fn overlapping_addresses_and_routes_are_found() {
         command("ip", &["address", "add", "10.42.0.1/24", "dev", "lo"]);
         let found = overlap(network.cluster_cidr).await.unwrap();
         assert_eq!(found.as_deref(), Some("10.42.0.1/32 on lo"));
+    });
+}
+
+/// What a firewall that is loaded anew does, and what a plugin does beside it.
+#[test]
+fn what_others_do_to_the_rules_is_undone() {
+    in_namespace(|| async {
+        let network = network("abcdefgh");
+        let table = table(&network.instance);
+        let data = tempfile::tempdir().unwrap();
+        let ipam = ipam::Ipam::open(data.path(), "knarr", "10.42.0.0/24".parse().unwrap()).unwrap();
+        let port = PortMapping {
+            host_port: 8080,
+            container_port: 80,
+            protocol: "tcp".to_owned(),
+            host_ip: String::new(),
+        };
+        let address = ipam.allocate("s1", "eth0", &[port], None).unwrap();
+        drop(ipam);
+        let leases = Leases {
+            data_dir: data.path().to_owned(),
+            network: "knarr".to_owned(),
+        };
+        let kept = Kept::prepare(network, leases).await.unwrap();
+        let whole = state();
+        let element = format!("tcp . 8080 : {address} . 80");
+        assert!(whole.contains(&element), "{whole}");
+        let token = CancellationToken::new();
+        let keeping = tokio::spawn(kept.run(token.clone()));
+        // The plugin's own changes are none.
+        let others = format!("add element ip {table} hostports {{ tcp . 1 : 10.42.0.9 . 1 }}");
+        command("nft", &others.split(' ').collect::<Vec<_>>());
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert!(state().contains("10.42.0.9"), "nothing was made anew");
+        for harm in [
+            "flush ruleset".to_owned(),
+            format!("delete table ip {table}"),
+            format!("flush chain ip {table} postrouting"),
+            format!("insert rule ip {table} fence drop"),
+        ] {
+            command("nft", &harm.split(' ').collect::<Vec<_>>());
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while state() != whole {
+                assert!(Instant::now() < deadline, "{harm}: {}", state());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        token.cancel();
+        keeping.await.unwrap();
+    });
+}
+
+#[test]
+fn another_address_is_noticed_when_the_old_one_is_gone() {
+    in_namespace(|| async {
+        let instance = "abcdefgh".parse().unwrap();
+        let old = Ipv4Addr::new(192, 168, 1, 2);
+        let waiting = tokio::spawn(async move { moved(&instance, old).await });
+        let ip = |arguments: &str| command("ip", &arguments.split(' ').collect::<Vec<_>>());
+        // One more, none at all, the same again: each is no reason to move.
+        ip("address add 192.168.7.3/32 dev lo");
+        ip("address del 192.168.7.3/32 dev lo");
+        ip("address del 192.168.1.2/32 dev lo");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        ip("address add 192.168.1.2/32 dev lo");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!waiting.is_finished());
+        ip("address del 192.168.1.2/32 dev lo");
+        ip("address add 192.168.7.3/32 dev lo");
+        let moved = tokio::time::timeout(Duration::from_secs(20), waiting).await;
+        assert_eq!(moved.unwrap().unwrap(), Ipv4Addr::new(192, 168, 7, 3));
     });
 }

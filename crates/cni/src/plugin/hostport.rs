@@ -46,7 +46,7 @@ async fn apply(transaction: Transaction) -> Result<(), PluginError> {
 }
 
 /// The map of each mapping, and its element there. Upstream ignores port 0: it means "no host port".
-fn elements(
+pub fn elements(
     pod: Ipv4Addr,
     mappings: &[PortMapping],
 ) -> Result<Vec<(&'static str, Element)>, PluginError> {

@@ -143,6 +143,28 @@ pub fn leases(data_dir: &Path, network: &str) -> io::Result<Vec<Lease>> {
     Ok(leases)
 }
 
+/// As [`leases`], with a lock that keeps the plugin from changing them; none where the network has never had a pod.
+///
+/// # Errors
+/// As [`leases`].
+pub fn locked(data_dir: &Path, network: &str) -> io::Result<Option<(Flock<File>, Vec<Lease>)>> {
+    let lock = match lock(&data_dir.join("networks").join(network)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        lock => lock?,
+    };
+    Ok(Some((lock, leases(data_dir, network)?)))
+}
+
+/// Waits until no other process has it.
+fn lock(dir: &Path) -> io::Result<Flock<File>> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(dir.join("lock"))?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
+}
+
 impl Ipam {
     /// Opens `<data_dir>/networks/<network>`, waiting for other processes.
     pub fn open(data_dir: &Path, network: &str, subnet: Subnet) -> Result<Self, PluginError> {
@@ -151,16 +173,9 @@ impl Ipam {
             return Err(PluginError::new(PluginError::INVALID_CONFIG, text));
         }
         let dir = data_dir.join("networks").join(network);
-        let lock = || -> io::Result<Flock<File>> {
-            fs::create_dir_all(&dir)?;
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(dir.join("lock"))?;
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
-        };
-        let lock = lock().map_err(|e| io_error(&dir, e))?;
+        let lock = fs::create_dir_all(&dir)
+            .and_then(|()| lock(&dir))
+            .map_err(|e| io_error(&dir, e))?;
         Ok(Self {
             dir,
             subnet,

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use knarr_auth::node_accounts;
 use knarr_client::Informers;
 use knarr_cni::{
-    node::NodeNetwork,
+    node::{Kept, Leases, NodeNetwork},
     peers::{self, Peers},
 };
 use knarr_dns::Dns;
@@ -27,7 +27,13 @@ pub(super) async fn start(parts: &Parts<'_>) -> Result<()> {
         service_cidr: cluster.service_cidr.pair(),
         dns_listen: network::DNS_LISTEN,
     };
-    knarr_cni::node::prepare(&network).await?;
+    let leases = Leases {
+        data_dir: host.data_dir.join("cni"),
+        network: network::NETWORK.to_owned(),
+    };
+    let kept = Kept::prepare(network, leases).await?;
+    let token = parts.tasks.token().child_token();
+    parts.tasks.keep("pod network", kept.run(token));
     start_peers(parts);
     start_proxy(parts);
     start_policies(parts).await?;

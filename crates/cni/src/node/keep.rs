@@ -1,0 +1,112 @@
+//! Keeps what a node's pods need of the network while knarr runs, whatever others do to it: a firewall that is loaded anew flushes all
+//! tables, ours too.
+//!
+//! The table is everything that is lost with it: the rules are made again as at the start, and host ports from the leases of the pods
+//! that have them. Pods and their links are not touched.
+
+use std::{io, path::PathBuf};
+
+use knarr_nft::{Connection, Kernel, Netlink, Pauses, Transaction, Watched};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Error, NodeNetwork, claim, ipv4, make, table};
+use crate::plugin::{hostport, ipam};
+
+/// Where the plugin notes which pod has which address and ports.
+#[derive(Clone, Debug)]
+pub struct Leases {
+    /// `dataDir` of the plugin's configuration.
+    pub data_dir: PathBuf,
+    /// The network's name there.
+    pub network: String,
+}
+
+/// A node's network that is in place.
+pub struct Kept {
+    network: NodeNetwork,
+    leases: Leases,
+    /// Host ports are elements, which the plugin makes and removes in processes of its own.
+    kernel: Netlink,
+}
+
+impl Kept {
+    /// Prepares the node in the calling thread's network namespace, as [`super::prepare`], with the host ports that pods have.
+    ///
+    /// # Errors
+    /// As [`super::prepare`].
+    pub async fn prepare(network: NodeNetwork, leases: Leases) -> Result<Self, Error> {
+        let kernel = Netlink::watching(ipv4(&table(&network.instance)), Watched::Rules);
+        let mut kept = Self {
+            network,
+            leases,
+            kernel,
+        };
+        claim::take(&kept.network.instance, kept.network.dns_listen).await?;
+        kept.restore().await?;
+        Ok(kept)
+    }
+
+    async fn restore(&mut self) -> Result<(), Error> {
+        make(&self.network, &mut self.kernel).await?;
+        let (table, leases) = (table(&self.network.instance), self.leases.clone());
+        let work = move || host_ports(&table, &leases);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(restored) => restored.map_err(Error::Leases),
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+
+    /// Restores it whenever others have changed it, until `token` is cancelled. It stays behind.
+    pub async fn run(mut self, token: CancellationToken) {
+        token.run_until_cancelled(self.keep()).await;
+    }
+
+    async fn keep(&mut self) {
+        let mut pauses = Pauses::default();
+        loop {
+            self.kernel.changed().await;
+            warn!("another program has changed the rules of the pod network; making them anew");
+            loop {
+                // Whoever loads a firewall is not done with its first command.
+                sleep(pauses.next_pause()).await;
+                match self.restore().await {
+                    Ok(()) => break,
+                    Err(error) => warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the pod network is not complete; trying again"
+                    ),
+                }
+            }
+            info!("the pod network is as it was");
+        }
+    }
+}
+
+/// Puts the host ports of all pods into the table. No pod comes or goes meanwhile.
+fn host_ports(table: &str, leases: &Leases) -> io::Result<()> {
+    let Some((_lock, leases)) = ipam::locked(&leases.data_dir, &leases.network)? else {
+        return Ok(());
+    };
+    let mut connection = Connection::open().map_err(io::Error::other)?;
+    for lease in leases {
+        let mut made = Transaction::new();
+        // One by one: what cannot be had for one pod is no reason for others to go without.
+        let restored = hostport::elements(lease.address, &lease.port_mappings)
+            .map_err(|error| error.to_string())
+            .and_then(|elements| {
+                for (map, element) in elements {
+                    made.add_elements(&ipv4(table), map, vec![element]);
+                }
+                connection
+                    .commit(&made, None)
+                    .map_err(|error| error.to_string())
+            });
+        if let Err(error) = restored {
+            let pod = lease.pod.unwrap_or_default();
+            warn!(error, pod, address = %lease.address, "a pod's host ports are not in place");
+        }
+    }
+    Ok(())
+}
