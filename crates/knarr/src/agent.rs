@@ -3,9 +3,13 @@
 mod leash;
 mod settings;
 
-use std::{net::IpAddr, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
+use knarr_cni::InstanceId;
 use knarr_join::{JoinToken, Membership};
 use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +23,7 @@ use crate::{
     node::{self, ContainerRuntime, Host, Node, Serving},
     parts::{self, Failure},
     preflight,
-    process::{Asked, Daemon, Output},
+    process::{Asked, Daemon, End, Output},
     progress::{Progress, seconds},
 };
 
@@ -45,8 +49,10 @@ async fn serve(
     mut leash: Option<&mut Leash>,
     instance: &mut Instance,
     output: &Output,
-) -> Result<()> {
+) -> Result<End> {
     let mut asked = Asked::listen()?;
+    // Who holds one has given the address, too.
+    let is_held = leash.is_some();
     let token = match &mut leash {
         Some(leash) => Some(leash.token().await?),
         None => settings::token(flags)?,
@@ -73,7 +79,7 @@ async fn serve(
         running = Running::start(flags, token, host, &output.progress) => running?,
         signal = &mut ended => {
             info!(signal, "stopped while starting");
-            return Ok(());
+            return Ok(End::Asked);
         }
     };
     note.ready = true;
@@ -83,11 +89,18 @@ async fn serve(
     let reason = tokio::select! {
         signal = &mut ended => {
             info!(signal, "stopping");
-            Ok(())
+            output.stopping("stopping; containers go on running (knarr down removes them)");
+            Ok(End::Asked)
         }
-        error = running.failure.happened() => Err(error),
+        address = running.moved(), if !is_held => {
+            output.moved(address);
+            Ok(End::Again)
+        }
+        error = running.failure.happened() => {
+            output.stopping("stopping; containers go on running (knarr down removes them)");
+            Err(error)
+        }
     };
-    output.stopping("stopping; containers go on running (knarr down removes them)");
     running.stop().await;
     reason
 }
@@ -117,6 +130,7 @@ struct Running {
     node: Node,
     /// What keeps the node a member.
     membership: Tasks,
+    moves: Option<(InstanceId, Ipv4Addr)>,
     failure: Failure,
 }
 
@@ -128,7 +142,7 @@ impl Running {
         host: Host,
         progress: &Progress,
     ) -> Result<Self> {
-        let name = node::name(&flags.node)?;
+        let name = node::name(&flags.node, &host.data_dir)?;
         let ip = node::ip(&flags.node).await?;
         let failure = Failure::new();
         let options = knarr_join::Options {
@@ -173,8 +187,17 @@ impl Running {
             name,
             node,
             membership,
+            moves: settings.moves(),
             failure,
         })
+    }
+
+    /// Waits until the machine has another address than the one that all parts know.
+    async fn moved(&self) -> Ipv4Addr {
+        match &self.moves {
+            Some((instance, address)) => knarr_cni::node::moved(instance, *address).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Stops clients of the API, then the runtime. Containers go on.

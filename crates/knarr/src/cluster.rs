@@ -11,7 +11,10 @@ use std::{
 };
 
 use anyhow::{Context, Error, Result, bail};
-use knarr_cni::local::{self, LocalNodes};
+use knarr_cni::{
+    InstanceId,
+    local::{self, LocalNodes},
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -29,6 +32,8 @@ pub struct Cluster {
     control_plane: ControlPlane,
     node: Node,
     nodes: Option<Arc<Nodes>>,
+    /// Whose address may change, and what it is.
+    moves: Option<(InstanceId, Ipv4Addr)>,
     failure: Failure,
 }
 
@@ -45,8 +50,8 @@ impl Cluster {
             node_flags.node_reach = Reach::Direct;
         }
         let settings = node::Settings {
+            name: node::name(&flags.node, &host.data_dir)?,
             host,
-            name: node::name(&flags.node)?,
             ip: match &others {
                 Some(others) => others.address,
                 None => node::ip(&flags.node).await?,
@@ -64,6 +69,7 @@ impl Cluster {
             ControlPlane::start(flags, &settings, &failure, progress),
         )?;
         remove_surplus(flags, &settings, &control_plane, progress).await?;
+        let moves = settings.moves().filter(|_| others.is_none());
         let nodes = match others {
             Some(others) => Some(others.start(flags, &settings, &control_plane)?),
             None => None,
@@ -78,6 +84,7 @@ impl Cluster {
         let cluster = Self {
             node: node.await?,
             nodes,
+            moves,
             control_plane,
             failure,
         };
@@ -94,6 +101,15 @@ impl Cluster {
 
     pub fn write_kubeconfig(&self, api: &str, path: &Path) -> Result<()> {
         self.control_plane.write_kubeconfig(api, path)
+    }
+
+    /// Waits until the machine has another address than the one that all parts know; for ever where it was told by a flag, or is one of
+    /// ours.
+    pub async fn moved(&self) -> Ipv4Addr {
+        match &self.moves {
+            Some((instance, address)) => knarr_cni::node::moved(instance, *address).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Waits until a part ends that should not.

@@ -5,6 +5,7 @@
 //! when there is an API to speak to, and the kubelet last, when pods can have a network.
 
 mod kubelet;
+mod name;
 mod network;
 mod runtime;
 
@@ -15,13 +16,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, bail};
 use knarr_client::Clients;
 use knarr_cni::InstanceId;
 use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{kubelet::Serving, runtime::ContainerRuntime};
+pub use self::{kubelet::Serving, name::name, runtime::ContainerRuntime};
 use crate::{
     cidr::Cidr,
     cli::NodeFlags,
@@ -88,6 +89,14 @@ pub struct Settings {
     pub dns_also: Option<Ipv4Addr>,
 }
 
+impl Settings {
+    /// Whose address may change, and what it is: not one that was told by a flag.
+    pub fn moves(&self) -> Option<(InstanceId, Ipv4Addr)> {
+        let is_found = self.flags.node_ip.is_none();
+        is_found.then_some((self.host.instance, self.ip))
+    }
+}
+
 /// A running node.
 pub struct Node {
     /// Clients of the API, and the container runtime: in this order they stop.
@@ -137,21 +146,6 @@ impl Node {
     pub async fn stop_runtime(&self) {
         parts::stop("container runtime", self.runtime.tasks(), RUNTIME_STOP).await;
     }
-}
-
-/// The name that was given, or the host's as node names must be: lower case.
-pub fn name(flags: &NodeFlags) -> Result<String> {
-    if let Some(name) = &flags.node_name {
-        return Ok(name.clone());
-    }
-    let name = nix::unistd::gethostname().context("cannot read the host name")?;
-    let name = name.to_string_lossy().to_lowercase();
-    if name.is_empty() {
-        return Err(anyhow!(
-            "this machine has no host name; give one with --node-name"
-        ));
-    }
-    Ok(name)
 }
 
 /// The address that was given, or that of the default route.

@@ -1,6 +1,11 @@
 //! What `up` and `agent` have in common as processes: one instance a data directory, a log, the background, and a signal as the end.
 
-use std::{os::fd::AsRawFd, path::Path};
+use std::{
+    net::Ipv4Addr,
+    os::{fd::AsRawFd, unix::process::CommandExt},
+    path::Path,
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,15 +36,24 @@ pub struct Daemon<'a> {
 impl Daemon<'_> {
     /// Runs `serve` as the one instance of the data directory, in the background if that was asked for. Everything was checked
     /// before; nothing has been made.
-    pub fn run(self, serve: impl AsyncFnOnce(&mut Instance, &Output) -> Result<()>) -> Result<()> {
+    pub fn run(self, serve: impl AsyncFnOnce(&mut Instance, &Output) -> Result<End>) -> Result<()> {
+        match self.once(serve)? {
+            End::Asked => Ok(()),
+            End::Again => again(),
+        }
+    }
+
+    fn once(self, serve: impl AsyncFnOnce(&mut Instance, &Output) -> Result<End>) -> Result<End> {
         instance::make_data_dir(self.data_dir)?;
         let background = detach::is_background();
         if self.detach && !background {
             // Asked here too, so that the answer does not have to come through the log.
             drop(Instance::acquire(self.data_dir)?);
-            return detach::spawn(self.log, self.data_dir);
+            detach::spawn(self.log, self.data_dir)?;
+            return Ok(End::Asked);
         }
-        if background {
+        // One that started again has left it.
+        if background && nix::unistd::getsid(None) != Ok(nix::unistd::getpid()) {
             nix::unistd::setsid().context("cannot leave the terminal")?;
         }
         let mut instance = Instance::acquire(self.data_dir)?;
@@ -60,6 +74,27 @@ impl Daemon<'_> {
         runtime.shutdown_background();
         result
     }
+}
+
+/// How a process came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Asked,
+    /// It is to start once more: what all of its parts were told at the start is no longer so.
+    Again,
+}
+
+/// Starts the same command once more in place of this process: whoever started it does not notice, and containers go on meanwhile.
+fn again() -> Result<()> {
+    let program = std::env::current_exe().context("cannot find knarr's own program file")?;
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(program);
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    let error = command.args(arguments).exec();
+    Err(error).context("cannot start knarr once more")
 }
 
 /// Whom the process talks to.
@@ -84,6 +119,14 @@ impl Output {
         nix::unistd::dup2(null.as_raw_fd(), std::io::stdout().as_raw_fd())
             .context("cannot close standard output")?;
         Ok(())
+    }
+
+    /// Says that the machine has another address.
+    pub fn moved(&self, address: Ipv4Addr) {
+        tracing::info!(%address, "the machine's address is another one; starting again");
+        self.stopping(&format!(
+            "the machine's address is {address} now: starting again with it (containers go on running)"
+        ));
     }
 
     /// Says that it stops.

@@ -16,7 +16,7 @@ use crate::{
     network,
     node::Host,
     preflight,
-    process::{Asked, Daemon, Output},
+    process::{Asked, Daemon, End, Output},
     progress::{Progress, seconds},
 };
 
@@ -33,7 +33,7 @@ pub fn run(flags: Box<Up>) -> Result<()> {
     daemon.run(async |instance, output| serve(&flags, instance, output).await)
 }
 
-async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<()> {
+async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<End> {
     let mut asked = Asked::listen()?;
     let progress = &output.progress;
     let host = Host::of(&flags.data_dir, &flags.node, instance)?;
@@ -55,7 +55,7 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<(
         cluster = Cluster::start(flags, host, progress) => cluster?,
         signal = asked.wait() => {
             tracing::info!(signal, "stopped while starting");
-            return Ok(());
+            return Ok(End::Asked);
         }
     };
     note.api = network::api_url(cluster.address());
@@ -69,11 +69,18 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<(
     let reason = tokio::select! {
         signal = asked.wait() => {
             tracing::info!(signal, "stopping");
-            Ok(())
+            output.stopping("stopping; containers go on running (knarr down removes them)");
+            Ok(End::Asked)
         }
-        error = cluster.failed() => Err(error),
+        address = cluster.moved() => {
+            output.moved(address);
+            Ok(End::Again)
+        }
+        error = cluster.failed() => {
+            output.stopping("stopping; containers go on running (knarr down removes them)");
+            Err(error)
+        }
     };
-    output.stopping("stopping; containers go on running (knarr down removes them)");
     cluster.stop().await;
     reason
 }

@@ -50,6 +50,8 @@ pub struct Options {
     pub cgroup_root: Option<String>,
     /// How many nodes it has, if more than one: `node`, `node-2` and so on.
     pub nodes: u8,
+    /// Whether the node finds out its name and address by itself.
+    pub finds_node: bool,
 }
 
 /// A cluster. Everything of it is removed when it is dropped.
@@ -128,14 +130,17 @@ impl Cluster {
     pub fn up_flags(&self) -> Vec<String> {
         let mut flags = vec![
             format!("--data-dir={}", self.data_dir().display()),
-            "--node-name=node".to_owned(),
             format!("--cgroup-root={}", self.cgroup_root()),
         ];
+        if !self.options.finds_node {
+            flags.push("--node-name=node".to_owned());
+        }
         // Several nodes have a network of their own.
-        flags.push(match self.options.nodes {
-            0 | 1 => format!("--node-ip={NODE_IP}"),
-            nodes => format!("--nodes={nodes}"),
-        });
+        match self.options.nodes {
+            0 | 1 if self.options.finds_node => {}
+            0 | 1 => flags.push(format!("--node-ip={NODE_IP}")),
+            nodes => flags.push(format!("--nodes={nodes}")),
+        }
         flags.extend(self.options.flags.iter().cloned());
         flags
     }

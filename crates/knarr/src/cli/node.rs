@@ -9,7 +9,7 @@ use knarr_kubelet::ManifestUrl;
 
 #[derive(Args, Clone, Debug)]
 pub struct NodeFlags {
-    /// Name of this node [default: the host name]
+    /// Name of this node [default: the one it has, at first the host name]
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 
