@@ -209,7 +209,7 @@ impl Strategy for Service {
 
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        rules::validate(object, &mut errors);
+        rules::validate(object, None, &mut errors);
         errors
     }
 
@@ -220,7 +220,7 @@ impl Strategy for Service {
             return errors;
         }
         update::validate(new, old, &mut errors);
-        rules::validate(new, &mut errors);
+        rules::validate(new, Some(old), &mut errors);
         errors
     }
 
@@ -244,7 +244,7 @@ impl Strategy for Service {
     }
 
     fn validate_name(&self, name: &str, generate_prefix: bool) -> Vec<String> {
-        names::name_or_prefix(name, generate_prefix, names::dns1035_label)
+        names::name_or_prefix(name, generate_prefix, names::dns1123_label)
     }
 
     fn selectable_fields(&self) -> &[Text] {

@@ -110,3 +110,40 @@ fn prefixes_may_end_in_a_dash() {
     assert_eq!(path_segment("..", false), ["may not be '..'"]);
     assert!(path_segment("system:node", false).is_empty());
 }
+
+#[test]
+fn ranges_that_programs_read_differently_are_refused() {
+    for clear in [
+        "10.0.0.0/8",
+        "0.0.0.0/0",
+        "::/0",
+        "2001:DB8::/64",
+        "10.0.0.1/32",
+        "::1/128",
+    ] {
+        assert_eq!(cidr(clear), [""; 0], "{clear}");
+    }
+    let zeros = "must not have leading 0s in IP or prefix length";
+    let mapped = "must not have an IPv4-mapped IPv6 address";
+    let bits = "must not have bits set beyond the prefix length";
+    let invalid = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+    for (text, message) in [
+        ("010.0.0.0/8", zeros),
+        ("10.0.0.0/08", zeros),
+        ("::ffff:10.0.0.0/104", mapped),
+        ("192.168.0.5/24", bits),
+        ("10.0.0.1/0", bits),
+        ("2001:db8::1/64", bits),
+        ("10.0.0.0/33", invalid),
+        ("10.0.0.0/", invalid),
+        ("10.0.0/8", invalid),
+        ("10.0.0.0/+8", invalid),
+        ("::/129", invalid),
+        ("0400.0.0.0/8", invalid),
+        ("10..0.0/8", invalid),
+        ("nowhere", invalid),
+    ] {
+        assert_eq!(cidr(text), [message], "{text}");
+    }
+    assert_eq!(ip("010.0.0.1"), ["must not have leading 0s"]);
+}

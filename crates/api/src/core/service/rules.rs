@@ -16,7 +16,8 @@ use crate::validate;
 const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 
-pub(super) fn validate(service: &Value, errors: &mut ErrorList) {
+/// `old` is what an update replaces: what it has may stay as it is.
+pub(super) fn validate(service: &Value, old: Option<&Value>, errors: &mut ErrorList) {
     validate_topology_annotations(service, errors);
     let path = Path::new("spec");
     let kind = kind_of(service);
@@ -64,7 +65,7 @@ pub(super) fn validate(service: &Value, errors: &mut ErrorList) {
         }
     }
     validate_duplicate_ports(ports, &path.child("ports"), errors);
-    validate_load_balancer(service, kind, &path, errors);
+    validate_load_balancer(service, old, kind, &path, errors);
     validate_policies(service, kind, &path, errors);
 }
 
@@ -298,9 +299,18 @@ fn validate_ip_list(ips: &[Value], families: &[Value], path: &Path, errors: &mut
     }
 }
 
-fn validate_load_balancer(service: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
+fn validate_load_balancer(
+    service: &Value,
+    old: Option<&Value>,
+    kind: &str,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     let balanced = kind == "LoadBalancer";
-    validate_source_ranges(service, balanced, path, errors);
+    if !balanced && let Some(path) = source_ranges_path(service, path) {
+        errors.push(Error::forbidden(&path, ONLY_BALANCED));
+    }
+    validate_source_ranges(service, old, path, errors);
     let allocate = at(service, &["spec", "allocateLoadBalancerNodePorts"]);
     let allocate_set = allocate.is_some_and(|value| !value.is_null());
     if allocate_set && !balanced {
@@ -326,31 +336,54 @@ fn validate_load_balancer(service: &Value, kind: &str, path: &Path, errors: &mut
     }
 }
 
-/// Ranges are in a field or, of old, in an annotation; both may have spaces around them.
-fn validate_source_ranges(service: &Value, balanced: bool, path: &Path, errors: &mut ErrorList) {
-    let ranges = list_at(service, &["spec", "loadBalancerSourceRanges"]);
-    let annotated = annotation(service, SOURCE_RANGES);
-    let path = if !ranges.is_empty() {
-        path.child("LoadBalancerSourceRanges")
-    } else if annotated.is_some() {
-        let annotations = Path::new("metadata").child("annotations");
-        annotations.key(SOURCE_RANGES)
-    } else {
+/// Ranges are in a field or, of old, in an annotation.
+fn source_ranges_path(service: &Value, path: &Path) -> Option<Path> {
+    if !list_at(service, &["spec", "loadBalancerSourceRanges"]).is_empty() {
+        return Some(path.child("LoadBalancerSourceRanges"));
+    }
+    annotation(service, SOURCE_RANGES)?;
+    let annotations = Path::new("metadata").child("annotations");
+    Some(annotations.key(SOURCE_RANGES))
+}
+
+/// Both forms may have spaces around each range.
+fn validate_source_ranges(
+    service: &Value,
+    old: Option<&Value>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let Some(path) = source_ranges_path(service, path) else {
         return;
     };
-    if !balanced {
-        errors.push(Error::forbidden(&path, ONLY_BALANCED));
-    }
-    for (index, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
-        let range = range.trim();
-        validate::each(errors, &path.index(index), range, names::cidr(range));
-    }
-    let annotated = annotated.map(str::trim).unwrap_or_default();
-    if ranges.is_empty() && !annotated.is_empty() {
-        for range in annotated.split(',').map(str::trim) {
-            validate::each(errors, &path, range, names::cidr(range));
+    let ranges = trimmed_ranges(service);
+    if !ranges.is_empty() {
+        let kept = old.map(trimmed_ranges).unwrap_or_default();
+        for (index, range) in ranges.into_iter().enumerate() {
+            if !kept.contains(&range) {
+                validate::each(errors, &path.index(index), range, names::cidr(range));
+            }
         }
+        return;
     }
+    let annotated = annotation(service, SOURCE_RANGES).unwrap_or_default();
+    let is_kept = old.is_some_and(|old| annotation(old, SOURCE_RANGES) == Some(annotated));
+    let annotated = annotated.trim();
+    if annotated.is_empty() || is_kept {
+        return;
+    }
+    for range in annotated.split(',').map(str::trim) {
+        validate::each(errors, &path, range, names::cidr(range));
+    }
+}
+
+fn trimmed_ranges(service: &Value) -> Vec<&str> {
+    let ranges = list_at(service, &["spec", "loadBalancerSourceRanges"]);
+    ranges
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::trim)
+        .collect()
 }
 
 fn validate_policies(service: &Value, kind: &str, path: &Path, errors: &mut ErrorList) {
