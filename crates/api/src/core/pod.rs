@@ -9,6 +9,7 @@ mod qos;
 mod resize;
 mod status;
 mod update;
+mod whole;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
@@ -135,6 +136,7 @@ impl Strategy for Pod {
         if let Some(spec) = object::child_mut(object, "spec") {
             pod_spec::default_pod_spec(spec);
         }
+        whole::default_resources(object);
         label_keys::merge(object);
         let mut status = json!({"phase": "Pending", "qosClass": qos_class(object)});
         if !list_at(object, &["spec", "schedulingGates"]).is_empty() {
@@ -152,7 +154,10 @@ impl Strategy for Pod {
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
         match part {
-            Part::Main => tree::keep(new, old, "status"),
+            Part::Main => {
+                tree::keep(new, old, "status");
+                whole::keep_resources(new, old);
+            }
             Part::Status => {
                 tree::keep(new, old, "spec");
                 tree::keep_metadata(new, old, "ownerReferences");
@@ -164,7 +169,11 @@ impl Strategy for Pod {
                     tree::default_str(status, "qosClass", qos);
                 }
             }
-            Part::Subresource(RESIZE) => resize::prepare(new, old),
+            Part::Subresource(RESIZE) => {
+                resize::prepare(new, old);
+                whole::keep_resources(new, old);
+                whole::default_resources(new);
+            }
             Part::Subresource(_) => {}
         }
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::core::amounts::{Amounts, amounts};
 
 /// The resources that a pod may state as a whole.
-fn is_of_pod(name: &str) -> bool {
+pub fn is_of_pod(name: &str) -> bool {
     matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
 
@@ -103,9 +103,21 @@ fn map_of(owner: Option<&Value>, path: &[&str]) -> Option<Amounts> {
     map_at(owner, path).map(|_| amounts(owner, path))
 }
 
-/// The sum of the containers that run at once, or what the init containers need before, if that is more. What the pod states
-/// as a whole takes the place of either.
+/// What containers request (`requests`) or are limited to (`limits`) together, whatever the pod states as a whole.
+pub fn of_containers(pod: &Value, list: &str) -> Amounts {
+    sum(pod, &|container| amounts(container, &["resources", list]))
+}
+
+/// What the pod states as a whole takes the place of what its containers need.
 fn total(pod: &Value, list: &str, of: &dyn Fn(&Value) -> Amounts) -> Amounts {
+    let mut sum = sum(pod, of);
+    let whole = amounts(pod, &["spec", "resources", list]);
+    sum.extend(whole.into_iter().filter(|(name, _)| is_of_pod(name)));
+    sum
+}
+
+/// The sum of the containers that run at once, or what the init containers need before, if that is more.
+fn sum(pod: &Value, of: &dyn Fn(&Value) -> Amounts) -> Amounts {
     let mut sum = Amounts::new();
     for container in list_at(pod, &["spec", "containers"]) {
         add(&mut sum, &of(container));
@@ -124,8 +136,6 @@ fn total(pod: &Value, list: &str, of: &dyn Fn(&Value) -> Amounts) -> Amounts {
         }
     }
     raise(&mut sum, &most);
-    let whole = amounts(pod, &["spec", "resources", list]);
-    sum.extend(whole.into_iter().filter(|(name, _)| is_of_pod(name)));
     sum
 }
 

@@ -50,12 +50,6 @@ pub(super) fn prepare(new: &mut Value, old: &Value) {
             *container = kept;
         }
     }
-    // Clients that do not know the field leave it out.
-    if let Some(before) = struct_at(old, &["spec", "resources"])
-        && spec.get("resources").is_none_or(Value::is_null)
-    {
-        spec.insert("resources".to_owned(), before.clone());
-    }
 }
 
 /// Upstream's `ValidatePodResize`.
