@@ -166,6 +166,13 @@ pub struct Alias {
     /// Field labels of this version beside `metadata.name` and `metadata.namespace`, with those of the stored one. It has no
     /// others.
     pub field_labels: &'static [(&'static str, &'static str)],
+    /// What else has to be so where a write comes by this version: of the new and the old object in the stored one.
+    pub validate: fn(&Value, Option<&Value>) -> ErrorList,
+}
+
+/// Of a version that allows what the stored one allows.
+pub fn as_stored(_new: &Value, _old: Option<&Value>) -> ErrorList {
+    ErrorList::new()
 }
 
 impl Alias {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     apps,
-    kind::{Alias, BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    kind::{Alias, BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb, as_stored},
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -40,6 +40,7 @@ pub static KIND: BuiltIn = BuiltIn {
         decode: v1::decode,
         encode: v1::encode,
         field_labels: &[],
+        validate: as_stored,
     }],
 };
 

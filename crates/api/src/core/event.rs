@@ -1,5 +1,7 @@
 //! Event, stored as core/v1 and served as events.k8s.io/v1 too.
 
+mod strict;
+
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
@@ -48,6 +50,7 @@ pub static KIND: BuiltIn = BuiltIn {
             ("reportingController", "reportingComponent"),
             ("type", "type"),
         ],
+        validate: strict::validate,
     }],
 };
 

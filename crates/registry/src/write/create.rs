@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use knarr_admission::request::Operation;
-use knarr_api::{Requester, kind::Part, schema::disabled};
+use knarr_api::{
+    Requester,
+    kind::{Part, Verb},
+    schema::disabled,
+};
 use knarr_meta::{
     GroupKind,
     field::{ErrorList, Path},
@@ -23,6 +27,10 @@ const GENERATED_NAMES: usize = 8;
 impl Registry {
     /// Creates an object of the stored version, defaulted. Answers the stored state.
     pub async fn create(&self, write: &Write<'_>, mut tree: Value) -> Result<Arc<Entry>, Status> {
+        // By whatever verb it comes: of a definition that goes there are no new objects.
+        if !write.kind.verbs.contains(&Verb::Create) {
+            return Err(Status::method_not_allowed());
+        }
         check_namespace(write, &mut tree)?;
         set_type(write.kind, &mut tree);
         // The caller's, not what admission makes of it.
@@ -210,5 +218,8 @@ fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
         errors.extend(object_meta::validate_standard_finalizers(meta, &path));
     }
     errors.extend(strategy.validate_create(tree));
+    if let Some(alias) = write.alias {
+        errors.extend((alias.validate)(tree, None));
+    }
     errors
 }

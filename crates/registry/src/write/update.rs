@@ -475,6 +475,9 @@ fn validate(
         errors.extend(object_meta::validate_standard_finalizers(meta, &path));
     }
     errors.extend(write.kind.strategy.validate_update(tree, old, part));
+    if let Some(alias) = write.alias {
+        errors.extend((alias.validate)(tree, Some(old)));
+    }
     if !errors.is_empty() {
         return Err(Status::invalid(
             GroupKind::new(write.kind.group.clone(), write.kind.kind.clone()),
