@@ -44,7 +44,7 @@ pub(crate) enum Within {
 
 /// Validates a spec of a pod or of a template, after defaulting, in upstream's order.
 pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, errors: &mut ErrorList) {
-    let volumes = volumes::validate_volumes(spec, within, path, errors);
+    let volumes = volumes::validate_volumes(spec, path, errors);
     containers::validate_all(spec, &volumes, path, errors);
     if host_network(spec) {
         containers::validate_host_network(spec, within, &path.child("containers"), errors);

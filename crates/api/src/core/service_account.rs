@@ -2,13 +2,12 @@
 
 use knarr_meta::{
     field::{ErrorList, Path},
-    object::{annotation, list_at},
+    object::annotation,
 };
 use serde_json::Value;
 
 use crate::{
-    kind::{BuiltIn, CREATE, Column, NOTHING, Part, Scope, Strategy, Subresource, Verb},
-    table::{self, AGE, NAME, column},
+    kind::{BuiltIn, CREATE, NOTHING, Part, Scope, Strategy, Subresource, Verb},
     tree, validate,
     warnings::{self, Warnings},
 };
@@ -36,16 +35,6 @@ pub static KIND: BuiltIn = BuiltIn {
 };
 
 struct ServiceAccount;
-
-const COLUMNS: &[Column] = &[
-    NAME,
-    column(
-        "Secrets",
-        "string",
-        "Number of secrets listed in the account.",
-    ),
-    AGE,
-];
 
 /// A secret's reference needs its name only; upstream drops the rest.
 fn clean_secret_references(object: &mut Value) {
@@ -82,17 +71,5 @@ impl Strategy for ServiceAccount {
             warnings::annotations(metadata, &deprecated, &Path::new("metadata"), &mut out);
         }
         out.into()
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
-        vec![
-            table::name(object),
-            list_at(object, &["secrets"]).len().into(),
-            table::age(object, now),
-        ]
     }
 }

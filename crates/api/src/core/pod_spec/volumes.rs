@@ -10,7 +10,7 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::{Within, env, projections};
+use super::{env, projections};
 use crate::{core::persistent_volume_claim::spec, validate};
 
 /// Every volume source of the API.
@@ -66,7 +66,6 @@ pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
 /// Validates all volumes and returns those without errors.
 pub(super) fn validate_volumes<'a>(
     spec: &'a Value,
-    within: Within,
     path: &Path,
     errors: &mut ErrorList,
 ) -> Volumes<'a> {
@@ -74,7 +73,7 @@ pub(super) fn validate_volumes<'a>(
     for (index, volume) in list_at(spec, &["volumes"]).iter().enumerate() {
         let path = path.child("volumes").index(index);
         let before = errors.len();
-        validate_source(volume, within, &path, errors);
+        validate_source(volume, &path, errors);
         validate::required(errors, volume, "name", &path, names::dns1123_label);
         let name = str_at(volume, &["name"]);
         if known.contains_key(name) {
@@ -87,7 +86,7 @@ pub(super) fn validate_volumes<'a>(
     known
 }
 
-fn validate_source(volume: &Value, within: Within, path: &Path, errors: &mut ErrorList) {
+fn validate_source(volume: &Value, path: &Path, errors: &mut ErrorList) {
     validate::one_field(
         errors,
         volume,
@@ -107,7 +106,7 @@ fn validate_source(volume: &Value, within: Within, path: &Path, errors: &mut Err
             }
             "projected" => projections::validate_projected(source, path, errors),
             "persistentVolumeClaim" => validate::filled(errors, source, &["claimName"], path),
-            "image" => validate_image(source, within, path, errors),
+            "image" => validate_image(source, path, errors),
             "nfs" => validate::filled(errors, source, &["server", "path"], path),
             "csi" => validate_csi(source, path, errors),
             "ephemeral" => {
@@ -186,10 +185,8 @@ pub(crate) fn validate_csi_driver_name(driver: &str, path: &Path, errors: &mut E
     validate::each(errors, path, driver, messages);
 }
 
-fn validate_image(source: &Value, within: Within, path: &Path, errors: &mut ErrorList) {
-    if within == Within::Pod {
-        validate::filled(errors, source, &["reference"], path);
-    }
+fn validate_image(source: &Value, path: &Path, errors: &mut ErrorList) {
+    validate::filled(errors, source, &["reference"], path);
     validate::one_of(
         errors,
         &path.child("pullPolicy"),
