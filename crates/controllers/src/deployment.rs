@@ -1,5 +1,6 @@
 //! Deployments: ReplicaSets of one template each, rolled from the old ones to the new one.
 
+mod new_set;
 mod plan;
 mod revision;
 pub(crate) mod rollout;

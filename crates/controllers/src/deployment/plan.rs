@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet, ReplicaSetSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentStatus, ReplicaSet};
 use serde_json::{Value, json};
 
+use super::new_set::new_replica_set;
 use super::revision::{self, REVISION};
 use super::rollout::{self, Rollout, Set, observed_replicas};
 use super::status::{self, AVAILABLE, PROGRESSING, REPLICA_FAILURE, reason};
-use super::template;
-use crate::owners;
 
 /// One write.
 #[derive(Debug)]
@@ -471,42 +469,6 @@ fn write(set: &Set) -> Option<Op> {
         name: set.name().to_owned(),
         patch,
     })
-}
-
-/// The ReplicaSet of the deployment's template. Its name follows from the template, so that making it twice fails.
-fn new_replica_set(deployment: &Deployment, status: &DeploymentStatus) -> ReplicaSet {
-    let spec = deployment.spec.clone().unwrap_or_default();
-    let hash = template::hash(&spec.template, status.collision_count);
-    let name = deployment.metadata.name.as_deref().unwrap_or_default();
-    let mut template = spec.template;
-    let labels = template
-        .metadata
-        .get_or_insert_default()
-        .labels
-        .get_or_insert_default();
-    labels.insert(template::HASH_LABEL.to_owned(), hash.clone());
-    let labels = labels.clone();
-    let mut selector = spec.selector;
-    selector
-        .match_labels
-        .get_or_insert_default()
-        .insert(template::HASH_LABEL.to_owned(), hash.clone());
-    ReplicaSet {
-        metadata: ObjectMeta {
-            name: Some(format!("{name}-{hash}")),
-            namespace: deployment.metadata.namespace.clone(),
-            owner_references: Some(vec![owners::controller_reference(deployment)]),
-            labels: Some(labels),
-            ..ObjectMeta::default()
-        },
-        spec: Some(ReplicaSetSpec {
-            replicas: Some(0),
-            min_ready_seconds: spec.min_ready_seconds,
-            selector,
-            template: Some(template),
-        }),
-        status: None,
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ use expect_test::{Expect, expect};
 use k8s_openapi::api::apps::v1::ReplicaSetStatus;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use super::super::template;
 use super::*;
 use crate::fixtures::{merge, now, object};
 
