@@ -14,6 +14,7 @@ mod directory;
 mod durable;
 pub mod net_dev;
 pub mod paths;
+pub mod process;
 mod remove;
 pub mod sysctl;
 pub mod usage;

@@ -16,7 +16,14 @@ use knarr_meta::status::Status;
 use knarr_registry::{catalog::Snapshot, write::Warnings};
 use knarr_states::Share;
 
-use super::{connect, deadline, incoming::Incoming, limits, pages, peer::Peer};
+use super::{
+    connect, deadline,
+    incoming::Incoming,
+    limits,
+    metrics::{self, Labels},
+    pages,
+    peer::Peer,
+};
 use crate::{
     aggregation::{self, Route, local::Local},
     body::Body,
@@ -24,7 +31,7 @@ use crate::{
     kubelet::Stream,
     negotiate::{Objects, Shapes, negotiate},
     respond::{self, Answer},
-    rest::{self, ask::Ask},
+    rest::{self, apply, ask::Ask},
 };
 
 const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
@@ -134,15 +141,9 @@ impl Wire<'_> {
             ),
         };
         let took = started.elapsed();
-        // Only names the server knows become label values.
-        let (group, resource) = match served {
-            Some(served) => (served.group_text(), served.kind.resource.clone()),
-            None => (text(""), text(if info.is_resource { "other" } else { "" })),
-        };
         let code = response.status().as_u16();
-        self.core
-            .metrics
-            .answered(info.verb, group, resource, code, took);
+        let labels = self.labels(&request, served);
+        self.core.metrics.answered(labels, code, took);
         tracing::debug!(
             method = %self.parts.method,
             uri = %self.parts.uri,
@@ -152,6 +153,45 @@ impl Wire<'_> {
             "answered"
         );
         response
+    }
+
+    /// What the request is counted as. Only names that the server knows become values of labels.
+    fn labels(&self, request: &ApiRequest<'_>, served: Option<&Served>) -> Labels {
+        let info = &request.info;
+        let subresource = served.and_then(|served| {
+            let mut known = served.kind.subresources.iter().map(|known| known.name);
+            known.find(|known| *known == info.subresource)
+        });
+        let subresource = subresource.unwrap_or_default();
+        let connects = matches!(subresource, "attach" | "exec" | "portforward" | "proxy");
+        let body = self.parts.headers.get(header::CONTENT_TYPE);
+        let applies =
+            body.is_some_and(|kind| kind.as_bytes().starts_with(apply::CONTENT_TYPE.as_bytes()));
+        let (group, version, resource) = match served {
+            Some(served) => (
+                served.group_text(),
+                served.version_text(),
+                served.kind.resource.clone(),
+            ),
+            None => {
+                let resource = if info.is_resource { "other" } else { "" };
+                (text(""), text(""), text(resource))
+            }
+        };
+        Labels {
+            verb: metrics::verb(info.verb, connects, applies),
+            group,
+            version,
+            resource,
+            subresource,
+            scope: match info {
+                info if !info.is_resource => "",
+                info if !info.name.is_empty() => "resource",
+                info if !info.namespace.is_empty() => "namespace",
+                _ => "cluster",
+            },
+            dry_run: request.query.get("dryRun") == "All",
+        }
     }
 }
 

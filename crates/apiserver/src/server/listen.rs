@@ -28,6 +28,8 @@ const MAX_EARLY_RESETS: usize = 20;
 const MAX_RESETS: usize = 256;
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// What waits in a stream for a client that does not read: beyond it whoever writes waits, too. A user may have thousands of streams.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// An HTTP/2 client that does not answer pings is gone.
 const PING_PERIOD: Duration = Duration::from_secs(30);
 /// After the end was asked for, connections get this long to finish what they do.
@@ -129,6 +131,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .max_local_error_reset_streams(MAX_RESETS)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
         .keep_alive_interval(PING_PERIOD);
     builder
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write,
+    fmt::{self, Display, Write},
     sync::{
         Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -13,15 +13,29 @@ use std::{
 use dashmap::DashMap;
 use knarr_api::kind::Text;
 
-/// Upper bounds of the duration buckets, in seconds.
-const BUCKETS_SECONDS: [f64; 12] = [
-    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+/// Upper bounds of the duration buckets, in seconds: upstream's.
+const BUCKETS_SECONDS: [f64; 23] = [
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0,
+    10.0, 15.0, 20.0, 30.0, 45.0, 60.0,
 ];
+
+/// What a request is counted as: labels whose values the server knows. Nothing that a client makes up is among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Labels {
+    /// As upstream's `CanonicalVerb` and `cleanVerb`; see [`verb`].
+    pub verb: &'static str,
+    pub group: Text,
+    pub version: Text,
+    pub resource: Text,
+    pub subresource: &'static str,
+    /// `resource`, `namespace`, `cluster`, or nothing for what is no resource.
+    pub scope: &'static str,
+    pub dry_run: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Key {
-    verb: &'static str,
-    group: Text,
-    resource: Text,
+    labels: Labels,
     code: u16,
 }
 
@@ -56,13 +70,8 @@ impl Metrics {
     }
 
     /// Counts an answered request.
-    pub fn answered(&self, verb: &str, group: Text, resource: Text, code: u16, took: Duration) {
-        let key = Key {
-            verb: known_verb(verb),
-            group,
-            resource,
-            code,
-        };
+    pub fn answered(&self, labels: Labels, code: u16, took: Duration) {
+        let key = Key { labels, code };
         let series = match self.requests.get(&key) {
             Some(series) => series.clone(),
             // Verbs, kinds and codes are few: so are the series.
@@ -85,58 +94,75 @@ impl Metrics {
             .iter()
             .map(|e| (e.key().clone(), e.value().clone()))
             .collect();
+        let name = "apiserver_request_total";
         help(
             out,
-            "apiserver_request_total",
+            name,
             "counter",
-            "Requests by verb, resource and code.",
+            "Requests by what they ask for and code.",
         );
         for (key, series) in &all {
             let count = series.count.load(Ordering::Relaxed);
-            line(
-                out,
-                "apiserver_request_total",
-                &format!("{},code=\"{}\"", labels(key), key.code),
-                count,
-            );
+            let labels = format!("{},code=\"{}\"", key.labels, key.code);
+            line(out, name, &labels, count);
         }
         let name = "apiserver_request_duration_seconds";
         help(out, name, "histogram", "Time to the head of the answer.");
-        for (key, series) in &all {
-            let labels = format!("{},code=\"{}\"", labels(key), key.code);
-            let mut total = 0;
-            for (bound, bucket) in BUCKETS_SECONDS.iter().zip(&series.buckets) {
-                total += bucket.load(Ordering::Relaxed);
-                line(
-                    out,
-                    &format!("{name}_bucket"),
-                    &format!("{labels},le=\"{bound}\""),
-                    total,
-                );
-            }
-            let count = series.count.load(Ordering::Relaxed);
+        for (labels, durations) in durations(&all) {
+            durations.render(out, name, &labels.to_string());
+        }
+        let name = "apiserver_longrunning_requests";
+        help(out, name, "gauge", "Open watches.");
+        let watches = self.watches.load(Ordering::Relaxed);
+        line(out, name, "verb=\"WATCH\"", watches);
+    }
+}
+
+/// The times of requests of all codes: upstream's histogram has none.
+fn durations(all: &BTreeMap<Key, Arc<Series>>) -> BTreeMap<&Labels, Durations> {
+    let mut sums: BTreeMap<&Labels, Durations> = BTreeMap::new();
+    for (key, series) in all {
+        let sum = sums.entry(&key.labels).or_default();
+        sum.count = sum
+            .count
+            .saturating_add(series.count.load(Ordering::Relaxed));
+        sum.micros = sum
+            .micros
+            .saturating_add(series.micros.load(Ordering::Relaxed));
+        for (sum, bucket) in sum.buckets.iter_mut().zip(&series.buckets) {
+            *sum = sum.saturating_add(bucket.load(Ordering::Relaxed));
+        }
+    }
+    sums
+}
+
+#[derive(Default)]
+struct Durations {
+    count: u64,
+    micros: u64,
+    buckets: [u64; BUCKETS_SECONDS.len()],
+}
+
+impl Durations {
+    fn render(&self, out: &mut String, name: &str, labels: &str) {
+        let bucket_name = format!("{name}_bucket");
+        let mut bucket = |bound: &dyn Display, count: u64| {
             line(
                 out,
-                &format!("{name}_bucket"),
-                &format!("{labels},le=\"+Inf\""),
+                &bucket_name,
+                &format!("{labels},le=\"{bound}\""),
                 count,
             );
-            let seconds = series.micros.load(Ordering::Relaxed) as f64 / 1e6;
-            line(out, &format!("{name}_sum"), &labels, seconds);
-            line(out, &format!("{name}_count"), &labels, count);
+        };
+        let mut total = 0_u64;
+        for (bound, count) in BUCKETS_SECONDS.iter().zip(self.buckets) {
+            total = total.saturating_add(count);
+            bucket(bound, total);
         }
-        help(
-            out,
-            "apiserver_longrunning_requests",
-            "gauge",
-            "Open watches.",
-        );
-        line(
-            out,
-            "apiserver_longrunning_requests",
-            "verb=\"WATCH\"",
-            self.watches.load(Ordering::Relaxed),
-        );
+        bucket(&"+Inf", self.count);
+        let seconds = self.micros as f64 / 1e6;
+        line(out, &format!("{name}_sum"), labels, seconds);
+        line(out, &format!("{name}_count"), labels, self.count);
     }
 }
 
@@ -153,15 +179,31 @@ pub fn line(out: &mut String, name: &str, labels: &str, value: impl std::fmt::Di
     };
 }
 
-fn labels(key: &Key) -> String {
-    format!(
-        "verb=\"{}\",group=\"{}\",resource=\"{}\"",
-        key.verb, key.group, key.resource
-    )
+impl Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            verb,
+            group,
+            version,
+            resource,
+            subresource,
+            scope,
+            dry_run,
+        } = self;
+        let dry_run = if *dry_run { "All" } else { "" };
+        write!(
+            f,
+            "component=\"apiserver\",dry_run=\"{dry_run}\",group=\"{group}\",resource=\"{resource}\",scope=\"{scope}\",\
+             subresource=\"{subresource}\",verb=\"{verb}\",version=\"{version}\""
+        )
+    }
 }
 
-fn known_verb(verb: &str) -> &'static str {
+/// What upstream counts a request's verb as: `connects` are streams to pods, nodes and Services, `applies` patches of configurations.
+pub fn verb(verb: &str, connects: bool, applies: bool) -> &'static str {
     match verb {
+        _ if connects => "CONNECT",
+        "patch" if applies => "APPLY",
         "get" => "GET",
         "list" => "LIST",
         "watch" => "WATCH",
@@ -170,8 +212,7 @@ fn known_verb(verb: &str) -> &'static str {
         "patch" => "PATCH",
         "delete" => "DELETE",
         "deletecollection" => "DELETECOLLECTION",
-        "proxy" => "PROXY",
-        _ => "OTHER",
+        _ => "other",
     }
 }
 
@@ -182,20 +223,47 @@ mod tests {
     #[test]
     fn counts_into_buckets() {
         let metrics = Metrics::default();
-        for took in [Duration::from_millis(3), Duration::from_secs(70)] {
-            metrics.answered("get", "apps".into(), "deployments".into(), 200, took);
+        let labels = || Labels {
+            verb: verb("get", false, false),
+            group: "apps".into(),
+            version: "v1".into(),
+            resource: "deployments".into(),
+            subresource: "status",
+            scope: "resource",
+            dry_run: false,
+        };
+        for (code, took) in [(200, 3), (404, 70_000), (200, 1)] {
+            metrics.answered(labels(), code, Duration::from_millis(took));
         }
         let mut out = String::new();
         metrics.render(&mut out);
-        let labels = r#"verb="GET",group="apps",resource="deployments",code="200""#;
+        let labels = labels();
         for wanted in [
-            format!("apiserver_request_total{{{labels}}} 2"),
-            format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"0.001\"}} 0"),
-            format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"0.005\"}} 1"),
-            format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"60\"}} 1"),
-            format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} 2"),
+            format!("apiserver_request_total{{{labels},code=\"200\"}} 2"),
+            format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"0.005\"}} 2"),
+            format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"60\"}} 2"),
+            format!("apiserver_request_duration_seconds_bucket{{{labels},le=\"+Inf\"}} 3"),
+            format!("apiserver_request_duration_seconds_count{{{labels}}} 3"),
         ] {
             assert!(out.contains(&wanted), "{wanted} not in:\n{out}");
+        }
+        assert!(
+            labels
+                .to_string()
+                .contains(r#"scope="resource",subresource="status",verb="GET""#)
+        );
+    }
+
+    #[test]
+    fn verbs_are_told_as_upstream() {
+        for (given, connects, applies, told) in [
+            ("create", true, false, "CONNECT"),
+            ("patch", false, true, "APPLY"),
+            ("patch", false, false, "PATCH"),
+            ("deletecollection", false, false, "DELETECOLLECTION"),
+            ("brew", false, false, "other"),
+        ] {
+            assert_eq!(verb(given, connects, applies), told, "{given}");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode, header};
 use knarr_auth::route::ApiRequest;
+use knarr_host::process::Process;
 use knarr_meta::status::Status;
 use knarr_registry::catalog::Snapshot;
 use serde_json::json;
@@ -82,9 +83,79 @@ fn version() -> serde_json::Value {
     })
 }
 
+/// What the program is, and what its process uses.
+fn own(out: &mut String) {
+    let name = "kubernetes_build_info";
+    metrics::help(out, name, "gauge", "1, with what the program is as labels.");
+    let version = version();
+    let labels: Vec<String> = [
+        ("major", "major"),
+        ("minor", "minor"),
+        ("git_version", "gitVersion"),
+        ("git_commit", "gitCommit"),
+        ("git_tree_state", "gitTreeState"),
+        ("build_date", "buildDate"),
+        ("go_version", "goVersion"),
+        ("compiler", "compiler"),
+        ("platform", "platform"),
+    ]
+    .iter()
+    .map(|(label, field)| format!("{label}={:?}", version[*field].as_str().unwrap_or_default()))
+    .collect();
+    metrics::line(out, name, &labels.join(","), 1);
+    let own = match Process::own() {
+        Ok(own) => own,
+        Err(error) => {
+            tracing::debug!(%error, "cannot tell what the process uses");
+            return;
+        }
+    };
+    let mut one = |name: &str, kind: &str, text: &str, value: &dyn std::fmt::Display| {
+        metrics::help(out, name, kind, text);
+        metrics::line(out, name, "", value);
+    };
+    one(
+        "process_cpu_seconds_total",
+        "counter",
+        "CPU time in seconds.",
+        &own.cpu_seconds,
+    );
+    one(
+        "process_resident_memory_bytes",
+        "gauge",
+        "Resident memory.",
+        &own.resident_bytes,
+    );
+    one(
+        "process_virtual_memory_bytes",
+        "gauge",
+        "Virtual memory.",
+        &own.virtual_bytes,
+    );
+    one(
+        "process_start_time_seconds",
+        "gauge",
+        "Start since the epoch.",
+        &own.start_seconds,
+    );
+    one(
+        "process_open_fds",
+        "gauge",
+        "Open file descriptors.",
+        &own.open_files,
+    );
+    one(
+        "process_max_fds",
+        "gauge",
+        "Limit of open file descriptors.",
+        &own.max_files,
+    );
+}
+
 fn metrics_page(core: &Core) -> Response<Body> {
     let mut out = String::with_capacity(16 << 10);
     core.metrics.render(&mut out);
+    own(&mut out);
     let (reads, writes) = core.limits.in_flight();
     let name = "apiserver_current_inflight_requests";
     metrics::help(&mut out, name, "gauge", "Requests in flight by kind.");
