@@ -26,7 +26,7 @@ fn refusals() {
     expect![[r#"
         spec.cidrs: Required value: at least one CIDR required
         spec.cidrs: Invalid value: {"cidrs":["10.0.0.0/24","fd00::/64","10.1.0.0/24"]}: may only hold up to 2 values
-        spec.cidrs[0]: Invalid value: "10.0.0.1/24": must be in canonical form ("10.0.0.0/24")
+        spec.cidrs[0]: Invalid value: "10.0.0.1/24": must not have bits set beyond the prefix length
         spec.cidrs[1]: Invalid value: "x": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)
         spec.cidrs: Invalid value: ["10.0.0.0/24","10.1.0.0/24"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64
 

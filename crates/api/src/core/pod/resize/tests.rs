@@ -168,7 +168,8 @@ fn pods_that_are_not_resized() {
 #[test]
 fn what_a_pod_states_as_a_whole() {
     let mut old = pod();
-    old["spec"]["resources"] = json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}});
+    old["spec"]["resources"] =
+        json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3"}});
     let change = |resources: Value| {
         let mut new = old.clone();
         new["spec"]["resources"] = resources;
@@ -178,15 +179,20 @@ fn what_a_pod_states_as_a_whole() {
         // Left out by a client that does not know the field.
         (Value::Null, ""),
         (
-            json!({"requests": {"cpu": "2", "memory": "1Gi", "hugepages-2Mi": "2Mi"}}),
+            json!({"requests": {"cpu": "2", "memory": "1Gi", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3"}}),
+            "",
+        ),
+        // What is left out of requests follows from containers again.
+        (
+            json!({"requests": {"memory": "1Gi", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3"}}),
             "",
         ),
         (
-            json!({"requests": {"memory": "1Gi", "hugepages-2Mi": "2Mi"}}),
-            "spec.resources.requests: Forbidden: pod-level resource requests cannot be removed",
+            json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}}),
+            "spec.resources.limits: Forbidden: pod-level resource limits cannot be removed",
         ),
         (
-            json!({"requests": {"cpu": "1", "hugepages-2Mi": "4Mi"}}),
+            json!({"requests": {"cpu": "1", "hugepages-2Mi": "4Mi"}, "limits": {"cpu": "3"}}),
             "spec: Forbidden: only cpu and memory resources are mutable at pod-level",
         ),
     ] {
