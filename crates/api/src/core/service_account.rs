@@ -7,7 +7,8 @@ use knarr_meta::{
 use serde_json::Value;
 
 use crate::{
-    kind::{BuiltIn, CREATE, NOTHING, Part, Scope, Strategy, Subresource, Verb},
+    kind::{BuiltIn, CREATE, Column, NOTHING, Part, Scope, Strategy, Subresource, Verb},
+    table::{self, AGE, NAME},
     tree, validate,
     warnings::{self, Warnings},
 };
@@ -35,6 +36,8 @@ pub static KIND: BuiltIn = BuiltIn {
 };
 
 struct ServiceAccount;
+
+const COLUMNS: &[Column] = &[NAME, AGE];
 
 /// A secret's reference needs its name only; upstream drops the rest.
 fn clean_secret_references(object: &mut Value) {
@@ -71,5 +74,13 @@ impl Strategy for ServiceAccount {
             warnings::annotations(metadata, &deprecated, &Path::new("metadata"), &mut out);
         }
         out.into()
+    }
+
+    fn columns(&self) -> &[Column] {
+        COLUMNS
+    }
+
+    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+        vec![table::name(object), table::age(object, now)]
     }
 }
