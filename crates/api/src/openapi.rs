@@ -11,6 +11,7 @@
 //! binary would carry half a megabyte that is a function of what it carries anyway; and kinds come and go at run time. No document is ever held as a tree: pieces are serialized, compressed and dropped one by one.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Read, Write},
     sync::{Arc, OnceLock},
 };
@@ -24,6 +25,7 @@ use crate::{Kind, Kinds};
 
 mod custom;
 mod definitions;
+mod group_versions;
 mod operations;
 mod paths;
 mod proto;
@@ -32,6 +34,7 @@ mod tests;
 
 use custom::Custom;
 use definitions::{Definitions, Dialect};
+use group_versions::GroupVersion;
 use paths::PathItem;
 
 /// What clients put into `Accept` to get the v2 document as protobuf; kubectl up to 1.26 takes nothing else. It is no valid
@@ -68,17 +71,25 @@ pub struct Documents {
     kinds: Vec<Arc<Kind>>,
     v2_json: OnceLock<Document>,
     v2_proto: OnceLock<Document>,
-    /// By path (`api/v1`, `apis/apps/v1`), sorted.
-    v3: OnceLock<Vec<(String, Document)>>,
+    /// By path (`api/v1`, `apis/apps/v1`).
+    v3: BTreeMap<String, Arc<GroupVersion>>,
 }
 
 impl Documents {
-    pub fn new(kinds: &Kinds) -> Documents {
+    /// `before` are the documents of the set that is replaced: those of group-versions in which nothing changes are kept.
+    pub fn new(kinds: &Kinds, before: Option<&Documents>) -> Documents {
+        let v3 = group_versions::of(kinds.iter()).into_iter();
         Documents {
             kinds: kinds.iter().cloned().collect(),
             v2_json: OnceLock::new(),
             v2_proto: OnceLock::new(),
-            v3: OnceLock::new(),
+            v3: v3
+                .map(|(path, fresh)| {
+                    let known = before.and_then(|before| before.v3.get(&path));
+                    let same = known.filter(|known| known.is_as(&fresh)).cloned();
+                    (path, same.unwrap_or_else(|| Arc::new(fresh)))
+                })
+                .collect(),
         }
     }
 
@@ -96,12 +107,13 @@ impl Documents {
 
     /// The body of `/openapi/v3`: the URL of each document. Makes them all.
     pub fn v3_index(&self) -> Value {
+        group_versions::make(self.v3.values());
         let paths: serde_json::Map<String, Value> = self
-            .v3()
+            .v3
             .iter()
-            .map(|(path, document)| {
-                let url = format!("/openapi/v3/{path}?hash={}", document.hash);
-                (path.clone(), json!({"serverRelativeURL": url}))
+            .filter_map(|(path, served)| {
+                let url = format!("/openapi/v3/{path}?hash={}", served.document()?.hash);
+                Some((path.clone(), json!({"serverRelativeURL": url})))
             })
             .collect();
         json!({"paths": paths})
@@ -109,35 +121,13 @@ impl Documents {
 
     /// `/openapi/v3/{path}` as JSON; `None` for a group-version that is not served.
     pub fn v3_document(&self, path: &str) -> Option<&Document> {
-        let documents = self.v3();
-        let place = documents
-            .binary_search_by(|(candidate, _)| candidate.as_str().cmp(path))
-            .ok()?;
-        Some(&documents[place].1)
+        let served = self.v3.get(path)?;
+        group_versions::make([served].into_iter());
+        served.document()
     }
 
     fn kinds(&self) -> impl Iterator<Item = &Kind> + Clone {
         self.kinds.iter().map(|kind| &**kind)
-    }
-
-    fn v3(&self) -> &[(String, Document)] {
-        self.v3.get_or_init(|| {
-            let definitions = Definitions::new(Custom::new(self.kinds()));
-            let all = paths::of_kinds(self.kinds(), &definitions.custom);
-            paths::group_versions(&all)
-                .into_iter()
-                .map(|(group, version)| {
-                    let items: Vec<&PathItem<'_>> = all
-                        .iter()
-                        .filter(|item| item.group == group && item.version == version)
-                        .collect();
-                    let path = paths::prefix(group, version)
-                        .trim_start_matches('/')
-                        .to_owned();
-                    (path, seal(|out| write_v3(out, &items, &definitions)))
-                })
-                .collect()
-        })
     }
 }
 

@@ -23,9 +23,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub fn new(kinds: Kinds) -> Snapshot {
+    /// `before` is what it replaces, whose documents are kept where they still hold.
+    pub fn new(kinds: Kinds, before: Option<&Snapshot>) -> Snapshot {
         Snapshot {
-            openapi: openapi::Documents::new(&kinds),
+            openapi: openapi::Documents::new(&kinds, before.map(|before| &before.openapi)),
             kinds,
             groups: OnceLock::new(),
             aggregated: discovery::Aggregated::default(),
@@ -61,7 +62,7 @@ impl Catalog {
     /// `kinds` are those that the cache was loaded with.
     pub fn new(kinds: Kinds, cache: Arc<Cache>) -> Catalog {
         Catalog {
-            current: ArcSwap::from_pointee(Snapshot::new(kinds)),
+            current: ArcSwap::from_pointee(Snapshot::new(kinds, None)),
             cache,
             changing: Mutex::new(()),
             changes: watch::Sender::new(0),
@@ -74,7 +75,9 @@ impl Catalog {
     }
 
     fn put(&self, kinds: Kinds) {
-        self.current.store(Arc::new(Snapshot::new(kinds)));
+        let before = self.current();
+        let next = Snapshot::new(kinds, Some(&before));
+        self.current.store(Arc::new(next));
         self.changes
             .send_modify(|count| *count = count.wrapping_add(1));
     }

@@ -134,7 +134,7 @@ fn learned(group: &str) -> Learned {
 #[test]
 fn documents_are_made_anew_only_when_something_changed() {
     let all = Aggregation::default();
-    let snapshot = Arc::new(Snapshot::new(Kinds::built_in()));
+    let snapshot = Arc::new(Snapshot::new(Kinds::built_in(), None));
     assert!(matches!(all.view(&snapshot), View::Own(_)));
     let token = CancellationToken::new();
     all.learn("v1.a.example.com", learned("a.example.com"), &token);

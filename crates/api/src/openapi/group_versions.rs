@@ -1,0 +1,87 @@
+//! The v3 documents, one a group-version. An index needs the hashes of them all, so those of a set of kinds are passed on to the next
+//! one where nothing has changed: an operator that installs a hundred definitions has a hundred documents made, not ten thousand.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
+
+use super::{
+    Document,
+    custom::Custom,
+    definitions::Definitions,
+    paths::{self, PathItem},
+    seal, write_v3,
+};
+use crate::{Kind, registry::Served};
+
+/// A group-version with its document.
+#[derive(Debug)]
+pub(super) struct GroupVersion {
+    group: String,
+    version: String,
+    kinds: Vec<Arc<Kind>>,
+    /// None inside where nothing that is served can be described.
+    document: OnceLock<Option<Document>>,
+}
+
+impl GroupVersion {
+    /// Whether the document would be the same.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        self.kinds.len() == other.kinds.len()
+            && self
+                .kinds
+                .iter()
+                .zip(&other.kinds)
+                .all(|(own, other)| Arc::ptr_eq(own, other))
+    }
+
+    /// What [`make`] has made.
+    pub(super) fn document(&self) -> Option<&Document> {
+        self.document.get()?.as_ref()
+    }
+}
+
+/// By path without leading slash.
+pub(super) fn of<'k>(kinds: impl Iterator<Item = &'k Arc<Kind>>) -> BTreeMap<String, GroupVersion> {
+    let mut all = BTreeMap::<String, GroupVersion>::new();
+    for kind in kinds {
+        for served in Served::all(kind) {
+            let (group, version) = (served.group(), served.version());
+            let path = paths::prefix(group, version);
+            let path = path.trim_start_matches('/').to_owned();
+            let entry = all.entry(path).or_insert_with(|| GroupVersion {
+                group: group.to_owned(),
+                version: version.to_owned(),
+                kinds: Vec::new(),
+                document: OnceLock::new(),
+            });
+            entry.kinds.push(kind.clone());
+        }
+    }
+    all
+}
+
+/// Makes the documents that are not there yet.
+pub(super) fn make<'d>(all: impl Iterator<Item = &'d Arc<GroupVersion>>) {
+    let missing: Vec<&GroupVersion> = all
+        .map(|served| &**served)
+        .filter(|served| served.document.get().is_none())
+        .collect();
+    if missing.is_empty() {
+        return;
+    }
+    let kinds = missing.iter().flat_map(|served| &served.kinds);
+    let definitions = Definitions::new(Custom::new(kinds.map(|kind| &**kind)));
+    for served in missing {
+        let kinds = served.kinds.iter().map(|kind| &**kind);
+        let all = paths::of_kinds(kinds, &definitions.custom);
+        let items: Vec<&PathItem<'_>> = all
+            .iter()
+            .filter(|item| item.group == served.group && item.version == served.version)
+            .collect();
+        let document = (!items.is_empty()).then(|| seal(|out| write_v3(out, &items, &definitions)));
+        // Somebody else may have made it meanwhile: the same one.
+        let _made = served.document.set(document);
+    }
+}
