@@ -53,6 +53,7 @@ mod resources;
 mod revisions;
 mod root_ca;
 mod runner;
+pub mod service_lb;
 mod serviceaccount;
 mod serviceaccount_token;
 mod services;
@@ -101,6 +102,8 @@ pub struct Config {
     pub node_monitor_grace: Duration,
     /// Terminated pods that are kept; of more the oldest are deleted. 0 keeps all.
     pub terminated_pod_threshold: usize,
+    /// What Services of type LoadBalancer get; without it they are left to another controller.
+    pub service_lb: Option<service_lb::Config>,
 }
 
 impl Default for Config {
@@ -115,6 +118,7 @@ impl Default for Config {
             token_signer: None,
             node_monitor_grace: Duration::from_secs(50),
             terminated_pod_threshold: 12_500,
+            service_lb: None,
         }
     }
 }
@@ -184,6 +188,7 @@ impl Controllers {
         garbage_collector::start(&context);
         node_lifecycle::start(&context);
         taint_eviction::start(&context);
+        service_lb::start(&context);
         token.cancelled().await;
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tasks.stopped())
             .await

@@ -4,6 +4,7 @@ mod agent;
 mod local;
 mod node;
 mod token;
+mod traffic;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -18,6 +19,7 @@ pub use self::{
     local::{NodeAction, NodeCommand},
     node::{NodeFlags, Reach},
     token::{AdminAccess, CreateToken, DeleteTokens, TokenAction, TokenCommand},
+    traffic::TrafficFlags,
 };
 use crate::{cidr::Cidr, image::ImageCommand};
 
@@ -113,6 +115,9 @@ pub struct Up {
     /// over nothing that it did not make (metrics-server's manifest takes its place in any case)
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub metrics_api: bool,
+
+    #[command(flatten)]
+    pub traffic: TrafficFlags,
 
     /// Return when the cluster is ready and leave it running in the background
     #[arg(long)]

@@ -32,6 +32,7 @@ use crate::{
     node::{self, ClusterSettings, Serving},
     parts::{self, Failure},
     progress::Progress,
+    traffic,
 };
 
 /// How long each stage may take to stop. With those of the node they stay below what service managers grant.
@@ -52,6 +53,7 @@ pub struct ControlPlane {
 /// What the loops are made from.
 struct Parts<'a> {
     flags: &'a Up,
+    node: &'a node::Settings,
     components: Arc<Components>,
 }
 
@@ -73,6 +75,7 @@ impl ControlPlane {
             .await?;
         let parts = Parts {
             flags,
+            node,
             components: server.components().clone(),
         };
         let this = Self {
@@ -156,6 +159,7 @@ impl ControlPlane {
                 signer: Some(self.pki.signer()),
                 server_names: self.pki.server_names(),
                 token_signer: Some(Arc::new(SecretTokens::new(self.pki.service_account_key())?)),
+                service_lb: traffic::service_lb(parts.flags, parts.node, self.address.port()),
                 ..knarr_controllers::Config::default()
             },
             self.local.clone(),

@@ -27,6 +27,7 @@ mod progress;
 mod schedule;
 mod status;
 mod token;
+mod traffic;
 mod up;
 
 use std::process::ExitCode;

@@ -20,6 +20,7 @@ use crate::{
     instance::{self, Instance},
     network,
     node::{ClusterSettings, Host},
+    traffic,
 };
 
 const CGROUP: &str = "/sys/fs/cgroup";
@@ -41,6 +42,7 @@ pub fn check(flags: &Up) -> Result<()> {
             flags.service_cidr
         );
     }
+    traffic::check(flags)?;
     if flags.nodes > 1 {
         nodes_can_be(flags)?;
     }

@@ -7,6 +7,7 @@ mod loopback;
 mod manifest;
 mod mirroring;
 mod names;
+mod node_addresses;
 
 use std::process::Command;
 
@@ -23,7 +24,7 @@ fn services_lead_to_their_endpoints() {
     with_running_cluster(|cluster| {
         step("apply", || shell(cluster)?.apply(&manifest::text()))?;
         step("ready", || ready(&shell(cluster)?))?;
-        let checks: [(&str, Check); 20] = [
+        let checks: [(&str, Check); 21] = [
             ("ports by name", balancing::named_ports),
             ("session affinity", balancing::affinity),
             ("the client's address", balancing::policies),
@@ -31,6 +32,10 @@ fn services_lead_to_their_endpoints() {
             (
                 "load balancer and its health check",
                 balancing::load_balancer,
+            ),
+            (
+                "load balancers on the node's address",
+                node_addresses::shared,
             ),
             ("an external address without endpoints", balancing::void),
             ("an external address of two services", balancing::twins),

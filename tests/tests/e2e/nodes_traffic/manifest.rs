@@ -8,6 +8,8 @@ pub const LOCAL_PORT: u16 = 30092;
 pub const BALANCERS_RANGE: &str = "198.51.100.0/24";
 /// Addresses of load balancers, by Service.
 pub const BALANCERS: [(&str, &str); 2] = [("web", "198.51.100.7"), ("local", "198.51.100.8")];
+/// Of a balancer that is not knarr's: the test plays it.
+const BALANCER_CLASS: &str = "example.com/balancer";
 pub const EXTERNAL: &str = "198.51.100.9";
 
 /// A list in JSON, which is YAML.
@@ -18,13 +20,13 @@ pub fn text() -> String {
     items.extend(pods.map(|(name, node)| pod("default", name, node)));
     let only = json!({"name": "p2"});
     items.push(service("web", &only, json!({
-        "type": "LoadBalancer", "externalIPs": [EXTERNAL], "ports": [{"port": 80, "targetPort": 8080, "nodePort": PORT}],
+        "type": "LoadBalancer", "loadBalancerClass": BALANCER_CLASS, "externalIPs": [EXTERNAL], "ports": [{"port": 80, "targetPort": 8080, "nodePort": PORT}],
     })));
     items.push(service(
         "local",
         &only,
         json!({
-            "type": "LoadBalancer", "externalTrafficPolicy": "Local",
+            "type": "LoadBalancer", "loadBalancerClass": BALANCER_CLASS, "externalTrafficPolicy": "Local",
             "ports": [{"port": 80, "targetPort": 8080, "nodePort": LOCAL_PORT}],
         }),
     ));

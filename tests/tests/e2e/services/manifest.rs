@@ -23,6 +23,8 @@ pub const HOST_PORT: u16 = 18_090;
 pub const LOCAL_HOST_PORT: u16 = 18_091;
 pub const NEAR_CHECK: u16 = 31001;
 pub const REMOTE_CHECK: u16 = 31002;
+/// Of a balancer that is not knarr's: the test plays it.
+const BALANCER_CLASS: &str = "example.com/balancer";
 /// An external address of a Service without endpoints.
 pub const VOID_IP: &str = "198.51.100.8";
 
@@ -131,7 +133,8 @@ fn plain_services() -> Vec<Value> {
     };
     let sticky = json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 1}}});
     let near = json!({
-        "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": NEAR_CHECK,
+        "type": "LoadBalancer", "loadBalancerClass": BALANCER_CLASS,
+        "externalTrafficPolicy": "Local", "healthCheckNodePort": NEAR_CHECK,
     });
     let headless = json!({
         "clusterIP": "None",
@@ -166,7 +169,8 @@ fn odd_services() -> Vec<Value> {
         "ports": [{"name": "web", "port": 80, "nodePort": FAR_PORT}],
     });
     let remote = json!({
-        "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": REMOTE_CHECK,
+        "type": "LoadBalancer", "loadBalancerClass": BALANCER_CLASS,
+        "externalTrafficPolicy": "Local", "healthCheckNodePort": REMOTE_CHECK,
     });
     // Without a selector it would be of both families, which a cluster of one cannot keep once it has a selector.
     let listed = json!({"clusterIP": "None", "ipFamilyPolicy": "SingleStack"});
@@ -183,6 +187,12 @@ fn odd_services() -> Vec<Value> {
         service("inside", None, json!({"internalTrafficPolicy": "Local"})),
         service("void", None, json!({"externalIPs": [VOID_IP]})),
     ]
+}
+
+/// A Service in front of the pair of pods that wants the node's address.
+pub fn balanced(name: &str, port: u16) -> Value {
+    let ports = json!([{"name": "web", "port": port, "targetPort": "web"}]);
+    service(name, Some("pair"), json!({"type": "LoadBalancer", "ports": ports}))
 }
 
 /// A slice that a user makes, of one endpoint.

@@ -1,0 +1,23 @@
+//! What `up` is told of traffic from outside.
+
+use clap::Args;
+use knarr_controllers::service_lb::Pool;
+
+/// Whoever takes this one keeps administrators out.
+const SSH_PORT: u16 = 22;
+
+#[derive(Args, Clone, Debug)]
+pub struct TrafficFlags {
+    /// Give Services of type LoadBalancer their addresses; false leaves them to another controller, such as MetalLB or a cloud's
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub load_balancer: bool,
+
+    /// Addresses for Services of type LoadBalancer, one each, as CIDR or FIRST-LAST; they must be routed to a node [default: Services
+    /// share the nodes' own addresses, by port]
+    #[arg(long, value_name = "RANGE")]
+    pub lb_range: Option<Pool>,
+
+    /// TCP ports of the nodes' own addresses that no Service gets, beside those of knarr and node ports
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', default_values_t = [SSH_PORT])]
+    pub lb_reserved_ports: Vec<u16>,
+}
