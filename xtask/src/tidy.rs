@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-controllers",
             "knarr-dns",
             "knarr-kubelet",
+            "knarr-logs",
             "knarr-metrics",
             "knarr-policy",
             "knarr-proxy",

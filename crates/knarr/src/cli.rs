@@ -2,6 +2,7 @@
 
 mod agent;
 mod local;
+mod logs;
 mod node;
 mod token;
 mod traffic;
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::{
     agent::Agent,
     local::{NodeAction, NodeCommand},
+    logs::{LogOutput, Logs},
     node::{NodeFlags, Reach},
     token::{AdminAccess, CreateToken, DeleteTokens, TokenAction, TokenCommand},
     traffic::TrafficFlags,
@@ -47,6 +49,8 @@ pub enum Command {
     Down(Down),
     /// Show whether the cluster runs, and what is on it
     Status(Status),
+    /// Find lines in the logs of all nodes, of pods that are gone too, and follow them
+    Logs(Box<Logs>),
     /// Make, list and delete the tokens by which machines join
     Token(TokenCommand),
     /// See and change the container images that are on a node, while its knarr runs

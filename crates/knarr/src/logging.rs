@@ -2,7 +2,13 @@
 
 mod writer;
 
-use std::{fs::OpenOptions, io::IsTerminal, path::Path, sync::OnceLock, time::Duration};
+use std::{
+    fs::OpenOptions,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use tracing_subscriber::EnvFilter;
@@ -21,6 +27,14 @@ pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The process's writer, once there is one.
 static WRITER: OnceLock<Writer> = OnceLock::new();
+
+/// Where the lines are.
+static PATH: OnceLock<PathBuf> = OnceLock::new();
+
+/// The file that this process logs to, if it is one: a pipe or the journal has none.
+pub fn file() -> Option<PathBuf> {
+    PATH.get().cloned()
+}
 
 /// Lines are written before this is gone, or [`FLUSH_TIMEOUT`] has passed.
 #[must_use]
@@ -48,6 +62,7 @@ pub fn start(log: &Log, data_dir: &Path) -> Result<Flushed> {
         None if std::io::stderr().is_terminal() => Some(data_dir.join(FILE)),
         None => None,
     };
+    let written_to = path.clone();
     let writer = match path {
         None => Writer::start(std::io::stderr()),
         Some(path) => {
@@ -60,6 +75,14 @@ pub fn start(log: &Log, data_dir: &Path) -> Result<Flushed> {
         }
     };
     let writer = writer.context("cannot start the log's thread")?;
+    let file = match &written_to {
+        Some(path) => std::path::absolute(path).ok(),
+        None => std::fs::read_link("/proc/self/fd/2").ok(),
+    };
+    if let Some(file) = file.filter(|file| file.is_file()) {
+        // There is one start in a process.
+        let _set = PATH.set(file);
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(true)

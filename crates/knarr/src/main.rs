@@ -16,6 +16,7 @@ mod failure;
 mod image;
 mod instance;
 mod logging;
+mod logs;
 mod network;
 mod node;
 mod node_command;
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
         Command::Node(command) => node_command::run(&command),
         Command::Down(flags) => down::run(&flags),
         Command::Status(flags) => status::run(&flags),
+        Command::Logs(flags) => logs::run(&flags),
         Command::Token(flags) => token::run(&flags),
         Command::Image(command) => image::run(&command),
         Command::Schedule(flags) => schedule::run(&flags),

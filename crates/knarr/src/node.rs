@@ -1,10 +1,11 @@
-//! A node: container runtime, pod network, Services, network policies, DNS, kubelet.
+//! A node: container runtime, pod network, Services, network policies, DNS, log agent, kubelet.
 //!
 //! It is a client of the API and of nothing else of the control plane: whether that is in this process or on another machine, no
 //! part of it can tell. The runtime is started first, beside the control plane or while the node still joins; the rest follows
 //! when there is an API to speak to, and the kubelet last, when pods can have a network.
 
 mod kubelet;
+mod logs;
 mod name;
 mod network;
 mod runtime;
@@ -127,10 +128,10 @@ impl Node {
             tasks: &tasks,
         };
         progress.step("network", network::start(&parts)).await?;
+        let node_logs = logs::start(&parts)?;
         let endpoint = runtime.endpoint().to_owned();
-        progress
-            .step("kubelet", kubelet::start(&parts, endpoint, serving))
-            .await?;
+        let kubelet = kubelet::start(&parts, endpoint, serving, node_logs);
+        progress.step("kubelet", kubelet).await?;
         Ok(Self {
             clients: tasks,
             runtime,

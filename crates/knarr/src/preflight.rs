@@ -138,6 +138,7 @@ fn node(flags: &NodeFlags) -> Result<()> {
             bail!("--image-dir {} is not a directory", dir.display());
         }
     }
+    flags.forwarding()?;
     if let Some(path) = &flags.registries {
         Registries::read(path).context("--registries")?;
     }

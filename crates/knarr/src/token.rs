@@ -48,7 +48,7 @@ pub fn run(flags: &TokenCommand) -> Result<()> {
 }
 
 /// A client of the cluster, as its administrator.
-async fn client(access: &AdminAccess) -> Result<Client> {
+pub async fn client(access: &AdminAccess) -> Result<Client> {
     let path = match &access.kubeconfig {
         Some(path) => path.clone(),
         None => match running(&access.data_dir)? {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use tokio::sync::Notify;
 
-use crate::sources::ManifestUrl;
+use crate::{server::NodeLogs, sources::ManifestUrl};
 
 /// Port of the node server that the API server dials.
 pub const DEFAULT_PORT: u16 = 10_250;
@@ -51,6 +51,8 @@ pub struct Config {
     /// Rung by whoever writes the pod network's configuration: CRI has no event that says that the network is ready, and
     /// a node is not before it is.
     pub network_configured: Arc<Notify>,
+    /// Who answers queries of the logs that the node retains, if it retains any.
+    pub node_logs: Option<Arc<dyn NodeLogs>>,
 }
 
 impl Default for Config {
@@ -75,6 +77,7 @@ impl Default for Config {
             manifest_path: None,
             manifest_url: None,
             network_configured: Arc::default(),
+            node_logs: None,
         }
     }
 }

@@ -54,4 +54,5 @@ mod worker;
 pub use config::{Config, DEFAULT_MAX_PODS, DEFAULT_PORT};
 pub use kubelet::{Error, Kubelet};
 pub use labels::OWNER_LABEL;
+pub use server::NodeLogs;
 pub use sources::ManifestUrl;

@@ -26,6 +26,7 @@ use crate::{
 mod auth;
 mod logs;
 mod node;
+mod node_logs;
 mod stream;
 mod summary;
 mod tls;
@@ -41,6 +42,8 @@ const MAX_CONNECTIONS: usize = 1_024;
 const MAX_STREAMS_OF_POD: usize = 64;
 /// Of all pods.
 const MAX_STREAMS: usize = 512;
+
+pub use node_logs::NodeLogs;
 
 pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -181,7 +184,7 @@ async fn route(
     let (gets, posts) = (method == Method::GET, method == Method::POST);
     match parts[..] {
         [
-            "pods" | "runningpods" | "configz" | "containerLogs" | "stats" | "metrics",
+            "pods" | "runningpods" | "configz" | "containerLogs" | "stats" | "metrics" | "knarr",
             ..,
         ] if !gets => not_allowed("GET"),
         ["exec" | "attach" | "portForward", ..] if !gets && !posts => not_allowed("GET, POST"),
@@ -197,6 +200,10 @@ async fn route(
         ["metrics", "resource"] => summary::resource(ctx).await,
         ["metrics", "cadvisor"] => summary::cadvisor(ctx).await,
         ["metrics", "probes"] => summary::probes(ctx),
+        ["knarr", "logs"] => {
+            let query = request.uri().query().unwrap_or_default();
+            node_logs::serve(ctx, query, token)
+        }
         ["containerLogs", namespace, pod, container] => {
             let query = request.uri().query().unwrap_or_default();
             logs::serve(ctx, (namespace, pod, container), query, token).await

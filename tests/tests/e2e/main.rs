@@ -24,6 +24,7 @@ mod example;
 mod foreign_runtime;
 mod images;
 mod jobs;
+mod logs;
 mod moved;
 mod neighbours;
 mod network_policies;

@@ -280,7 +280,11 @@ fn ranges_that_have_addresses_in_common() {
         ([0, 0, 0, 0], 0, true),
     ];
     for (base, prefix, overlap) in cases {
-        assert_eq!(pool.overlaps(base.into(), prefix), overlap, "{base:?}/{prefix}");
+        assert_eq!(
+            pool.overlaps(base.into(), prefix),
+            overlap,
+            "{base:?}/{prefix}"
+        );
     }
 }
 

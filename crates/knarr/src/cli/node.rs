@@ -1,11 +1,15 @@
 //! What `up` and `agent` are told of the node here.
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use knarr_cni::peers;
 use knarr_kubelet::ManifestUrl;
+use knarr_logs::Forwarding;
+use knarr_meta::quantity::Quantity;
+
+use super::duration;
 
 #[derive(Args, Clone, Debug)]
 pub struct NodeFlags {
@@ -53,6 +57,19 @@ pub struct NodeFlags {
     #[arg(long, value_name = "PATH", default_value = "/knarr")]
     pub cgroup_root: PathBuf,
 
+    /// How much of the logs of pods, those that are gone included, and of its own this node keeps for knarr logs, compressed; 0 keeps
+    /// nothing
+    #[arg(long, value_name = "BYTES", default_value = "256Mi", value_parser = retention_size)]
+    pub log_retention_size: u64,
+
+    /// How long it keeps them at most; 0 keeps nothing
+    #[arg(long, value_name = "DURATION", default_value = "168h", value_parser = retention_age)]
+    pub log_retention_age: Duration,
+
+    /// Where logs are forwarded to, and which: YAML, as the log agent's page of decisions has it
+    #[arg(long, value_name = "FILE")]
+    pub log_config: Option<PathBuf>,
+
     /// How pods of other nodes are reached: by routes alone, by VXLAN alone, or as each node allows
     #[arg(long, value_enum, default_value_t = Reach::Auto, hide = true)]
     pub node_reach: Reach,
@@ -74,6 +91,18 @@ impl NodeFlags {
         Ok(Some(url))
     }
 
+    /// Where logs are forwarded to.
+    ///
+    /// # Errors
+    /// What is no configuration, in a line.
+    pub fn forwarding(&self) -> Result<Forwarding> {
+        let Some(path) = &self.log_config else {
+            return Ok(Forwarding::default());
+        };
+        let read = Forwarding::read(path).map_err(anyhow::Error::msg);
+        read.with_context(|| format!("--log-config {}", path.display()))
+    }
+
     /// Paths as they are from anywhere: a process in the background changes its directory.
     ///
     /// # Errors
@@ -82,7 +111,27 @@ impl NodeFlags {
         if let Some(path) = &mut self.pod_manifest_path {
             *path = std::path::absolute(&path).context("--pod-manifest-path is not a path")?;
         }
+        if let Some(path) = &mut self.log_config {
+            *path = std::path::absolute(&path).context("--log-config is not a path")?;
+        }
         Ok(())
+    }
+}
+
+/// `256Mi`; nothing, or room for some blocks.
+fn retention_size(text: &str) -> Result<u64, String> {
+    let parsed = Quantity::parse(text).map_err(|error| error.to_string())?;
+    let least = knarr_logs::MIN_BYTES;
+    match u64::try_from(parsed.value()) {
+        Ok(bytes) if bytes == 0 || bytes >= least => Ok(bytes),
+        _ => Err(format!("must be 0 or at least {}Mi", least >> 20)),
+    }
+}
+
+fn retention_age(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        text => duration(text),
     }
 }
 
@@ -101,5 +150,27 @@ impl From<Reach> for peers::Reach {
             Reach::Direct => Self::Direct,
             Reach::Overlay => Self::Overlay,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retention_is_nothing_or_enough() {
+        for (text, wanted) in [
+            ("0", Some(0)),
+            ("256Mi", Some(256 << 20)),
+            ("10G", Some(10_000_000_000)),
+            ("1Ki", None),
+            ("-1", None),
+            ("much", None),
+        ] {
+            assert_eq!(retention_size(text).ok(), wanted, "{text}");
+        }
+        assert_eq!(retention_age("0"), Ok(Duration::ZERO));
+        assert_eq!(retention_age("1h"), Ok(Duration::from_secs(3_600)));
+        assert!(retention_age("-1h").is_err());
     }
 }

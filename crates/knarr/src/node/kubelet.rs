@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1;
 use knarr_auth::node_accounts;
 use knarr_client::{Informer, InformerScope, Informers};
 use knarr_cni::peers;
-use knarr_kubelet::{Kubelet, local_path};
+use knarr_kubelet::{Kubelet, NodeLogs, local_path};
 use rustls::server::ResolvesServerCert;
 use tokio::sync::Notify;
 use tracing::{error, info};
@@ -24,7 +24,12 @@ pub struct Serving {
 }
 
 /// Starts the kubelet on a runtime.
-pub(super) async fn start(parts: &Parts<'_>, endpoint: String, serving: Serving) -> Result<()> {
+pub(super) async fn start(
+    parts: &Parts<'_>,
+    endpoint: String,
+    serving: Serving,
+    node_logs: Option<Arc<dyn NodeLogs>>,
+) -> Result<()> {
     let settings = parts.settings;
     let cluster = &settings.cluster;
     let user = format!("system:node:{}", settings.name);
@@ -54,6 +59,7 @@ pub(super) async fn start(parts: &Parts<'_>, endpoint: String, serving: Serving)
         resolv_conf: settings.flags.resolv_conf.clone(),
         allowed_unsafe_sysctls: settings.flags.allowed_unsafe_sysctls.clone(),
         network_configured,
+        node_logs,
         manifest_path: settings.flags.pod_manifest_path.clone(),
         manifest_url: settings.flags.manifest_url()?,
         ..knarr_kubelet::Config::default()

@@ -138,6 +138,16 @@ fn command(launch: &Launch<'_>, dir: &Path) -> Result<Command> {
         .arg(&flags.cgroup_root)
         .args(["--log-level", &settings.log.log_level])
         .args(["--log-format", settings.log.log_format.name()]);
+    let age = flags.log_retention_age.as_secs();
+    command
+        .args([
+            "--log-retention-size",
+            &flags.log_retention_size.to_string(),
+        ])
+        .args(["--log-retention-age", &format!("{age}s")]);
+    if let Some(path) = &flags.log_config {
+        command.arg("--log-config").arg(path);
+    }
     for images in &flags.image_dir {
         command.arg("--image-dir").arg(images);
     }

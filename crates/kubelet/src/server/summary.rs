@@ -96,5 +96,9 @@ pub(super) fn metrics(ctx: &Shared) -> Response<Body> {
         document.family(name, help, Type::Gauge);
         document.sample(name, &[], value as f64, 0);
     }
-    prometheus(document.finish())
+    let mut text = document.finish();
+    if let Some(logs) = &ctx.config.node_logs {
+        text.push_str(&logs.metrics());
+    }
+    prometheus(text)
 }

@@ -156,6 +156,9 @@ async fn callers_reach_what_they_may() {
         (&get, "/healthz", admin, "", 200),
         (&get, "/configz", admin, "", 200),
         (&get, "/runningpods/", admin, "", 200),
+        // The right to proxy is not the one to read logs.
+        (&get, "/knarr/logs", admin, "", 403),
+        (&get, "/knarr/logs", "", "scraper", 403),
         (&Method::POST, "/configz", admin, "", 405),
         (&get, "/exec/ns/pod/c", admin, "", 404),
         (&get, "/nowhere", admin, "", 404),

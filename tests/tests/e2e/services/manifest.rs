@@ -192,7 +192,11 @@ fn odd_services() -> Vec<Value> {
 /// A Service in front of the pair of pods that wants the node's address.
 pub fn balanced(name: &str, port: u16) -> Value {
     let ports = json!([{"name": "web", "port": port, "targetPort": "web"}]);
-    service(name, Some("pair"), json!({"type": "LoadBalancer", "ports": ports}))
+    service(
+        name,
+        Some("pair"),
+        json!({"type": "LoadBalancer", "ports": ports}),
+    )
 }
 
 /// A slice that a user makes, of one endpoint.

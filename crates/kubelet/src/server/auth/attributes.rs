@@ -24,7 +24,8 @@ pub(super) fn subresources(path: &[&str]) -> &'static [&'static str] {
         "statusz" => &["statusz"],
         "stats" => &["stats"],
         "metrics" => &["metrics"],
-        "logs" => &["log"],
+        // What the node retains of its pods' logs, and its own.
+        "logs" | "knarr" => &["log"],
         "checkpoint" => &["checkpoint"],
         _ => &["proxy"],
     }
@@ -42,6 +43,7 @@ mod tests {
             ("metrics", "metrics"),
             ("metrics/cadvisor", "metrics"),
             ("logs/syslog", "log"),
+            ("knarr/logs", "log"),
             ("checkpoint/ns/pod/c", "checkpoint"),
             ("statusz", "statusz"),
             ("flagz", "configz"),
