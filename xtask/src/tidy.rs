@@ -49,6 +49,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-admission",
             "knarr-api",
             "knarr-apply",
+            "knarr-audit",
             "knarr-auth",
             "knarr-cel",
             "knarr-client",

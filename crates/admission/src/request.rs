@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use knarr_api::{Alias, Kind, Kinds};
+use knarr_audit::Annotations;
 use knarr_auth::UserInfo;
 use knarr_meta::status::Status;
 use serde_json::Value;
@@ -84,6 +85,8 @@ pub struct AdmissionRequest<'a> {
     pub old: Option<&'a Value>,
     /// For `Warning: 299` headers.
     pub warnings: &'a Warnings,
+    /// For the request's audit events.
+    pub annotations: &'a Annotations,
     /// Between the rounds of the mutating phase.
     pub reinvocation: &'a mut Reinvocation,
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use async_trait::async_trait;
 
 use knarr_api::{Kind, Kinds, kind::Part};
+use knarr_audit::Annotations;
 use knarr_auth::{UserInfo, objects::Objects, testing::Fake};
 use knarr_meta::{GroupResource, object, status::Status};
 use serde_json::Value;
@@ -83,6 +84,7 @@ impl Write {
         );
         let kinds = Kinds::built_in();
         let mut reinvocation = Reinvocation::default();
+        let annotations = Annotations::default();
         let mut request = AdmissionRequest {
             operation: self.operation,
             kind: &self.kind,
@@ -99,6 +101,7 @@ impl Write {
             object: self.object.as_mut(),
             old: self.old.as_ref(),
             warnings,
+            annotations: &annotations,
             reinvocation: &mut reinvocation,
         };
         let mutates = plugin.runs_in(Phase::Mutate);

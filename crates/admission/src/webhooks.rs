@@ -8,8 +8,9 @@
 //! Those that mutate are called one after the other, in the order of their configurations' names, each with what the one before it
 //! made; those that validate are called at once. A configuration is in force for the first request after its write was
 //! acknowledged, since requests see what was acknowledged before them. Behaviour and wording are those of upstream's
-//! `apiserver/pkg/admission/plugin/webhook`. There is no audit log: the audit annotations of an answer are dropped.
+//! `apiserver/pkg/admission/plugin/webhook`.
 
+mod annotations;
 mod call;
 mod hook;
 mod mutating;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use knarr_audit::Auditor;
 use knarr_auth::request::{Authenticator, Authorizer};
 use knarr_registry::Registry;
 
@@ -21,6 +22,8 @@ pub struct Core {
     pub registry: Arc<Registry>,
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,
+    /// `None`: nothing is audited.
+    pub auditor: Option<Arc<Auditor>>,
     pub handlers: CreateHandlers,
     pub pages: Pages,
     pub kubelets: Kubelets,

@@ -5,6 +5,7 @@
 //! values that Go's `omitempty` leaves out are left out, pointers to zero are kept. Answers are written along the same table.
 //! Only the program's own kinds have messages; of custom resources there is no more than their metadata.
 
+mod answer;
 mod encode;
 mod envelope;
 mod special;
@@ -18,6 +19,7 @@ use knarr_meta::{patch, status::Status};
 use serde_json::{Map, Value};
 
 pub use self::{
+    answer::decode_answer,
     encode::{content, knows, list_meta, metadata_only, object},
     envelope::{Envelope, body, watch_event},
 };

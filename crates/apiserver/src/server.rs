@@ -1,5 +1,6 @@
 //! The server: what it is made of, how it starts, serves and stops.
 
+pub mod audit;
 pub mod components;
 mod connect;
 mod deadline;
@@ -38,6 +39,7 @@ use crate::{
     core::Core,
     kubelet::Kubelets,
 };
+use knarr_audit::Auditor;
 use knarr_auth::{
     UserInfo,
     authn::{self, Authn},
@@ -82,6 +84,8 @@ pub struct Config {
     pub event_ttl: Duration,
     /// What nodes must agree on, published for those that join; empty where none will.
     pub node_settings: BTreeMap<String, String>,
+    /// Who audits requests.
+    pub auditor: Option<Arc<Auditor>>,
     /// Group-versions that other parts of this process serve.
     pub local_apis: Vec<Arc<dyn LocalApi>>,
 }
@@ -104,10 +108,14 @@ impl Config {
             extra_sans: Vec::new(),
             event_ttl: EVENT_TTL,
             node_settings: BTreeMap::new(),
+            auditor: None,
             local_apis: Vec::new(),
         }
     }
 }
+
+/// How long the delivery of audit events may take at the end.
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Upstream's default of `--event-ttl`.
 pub const EVENT_TTL: Duration = Duration::from_secs(60 * 60);
@@ -145,6 +153,9 @@ pub struct Server {
     /// Ends the feed and everything that hangs on connections.
     stop: CancellationToken,
     tasks: TaskTracker,
+    /// Ends the delivery of audit events, which comes after whatever is audited.
+    audited: CancellationToken,
+    audits: TaskTracker,
 }
 
 impl Server {
@@ -197,6 +208,7 @@ impl Server {
             registry: registry.clone(),
             authenticator: Arc::new(Authn::new(tokens.clone(), objects.clone())),
             authorizer: authz.clone(),
+            auditor: config.auditor,
             handlers: crate::handlers::table(tokens.clone(), authz),
             pages: crate::handlers::pages(&tokens),
             backends: Backends::new(stop.clone()),
@@ -233,7 +245,10 @@ impl Server {
             tls,
             stop,
             tasks,
+            audited: CancellationToken::new(),
+            audits: TaskTracker::new(),
         };
+        server.start_auditor();
         server.start_feed();
         server.bootstrap.run().await?;
         let mut definitions = Definitions::new(server.core.registry.clone());
@@ -256,6 +271,13 @@ impl Server {
             .bootstrapped
             .store(true, Ordering::Release);
         Ok(server)
+    }
+
+    fn start_auditor(&self) {
+        if let Some(auditor) = self.core.auditor.clone() {
+            let stop = self.audited.clone();
+            self.audits.spawn(async move { auditor.run(stop).await });
+        }
     }
 
     fn start_feed(&self) {
@@ -322,6 +344,14 @@ impl Server {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.audited.cancel();
+        self.audits.close();
+        if tokio::time::timeout(AUDIT_TIMEOUT, self.audits.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("audit events could not be delivered in time");
+        }
         match lost {
             true => Err(Error::Cache(cache::Error::Store(
                 knarr_store::Error::Closed,

@@ -85,7 +85,16 @@ pub fn check(
     user: &UserInfo,
     request: &RequestInfo<'_>,
 ) -> Result<(), Status> {
-    match authorizer.authorize(user, request) {
+    settle(authorizer.authorize(user, request), user, request)
+}
+
+/// `Ok` when it was decided to allow, else the 403 a client gets.
+pub fn settle(
+    decision: Decision,
+    user: &UserInfo,
+    request: &RequestInfo<'_>,
+) -> Result<(), Status> {
+    match decision {
         Decision::Allow { .. } => Ok(()),
         Decision::Deny { reason } | Decision::NoOpinion { reason } => {
             Err(forbidden(user, request, &reason))

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod agent;
+mod audit;
 mod local;
 mod logs;
 mod node;
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     agent::Agent,
+    audit::AuditFlags,
     local::{NodeAction, NodeCommand},
     logs::{LogOutput, Logs},
     node::{NodeFlags, Reach},
@@ -132,6 +134,9 @@ pub struct Up {
 
     #[command(flatten)]
     pub log: Log,
+
+    #[command(flatten)]
+    pub audit: AuditFlags,
 }
 
 /// `1h`, `90m`, `1h30m0s`; more than nothing.

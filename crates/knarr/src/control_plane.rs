@@ -12,6 +12,7 @@ use knarr_apiserver::{
     Server,
     server::components::{Component, Components},
 };
+use knarr_audit::Auditor;
 use knarr_auth::{
     pki::{Pki, Role},
     tokens::SecretTokens,
@@ -66,8 +67,11 @@ impl ControlPlane {
         progress: &Progress,
     ) -> Result<Self> {
         let metrics = flags.metrics_api.then(Arc::<Metrics>::default);
+        // What cannot be audited as asked for is not served.
+        let auditor = Auditor::open(&flags.audit.options())?.map(Arc::new);
         let store = progress.step("store", open_store(&flags.data_dir)).await?;
         let mut config = server_config(flags, node).await;
+        config.auditor = auditor;
         config.local_apis = local_apis(metrics.as_ref());
         let server = Server::new(config, store.clone());
         let server = progress
@@ -224,6 +228,7 @@ async fn server_config(flags: &Up, node: &node::Settings) -> knarr_apiserver::Co
         extra_sans: extra_sans(flags).await,
         event_ttl: flags.event_ttl,
         local_apis: Vec::new(),
+        auditor: None,
         node_settings: node_settings(&node.cluster).data(),
     }
 }

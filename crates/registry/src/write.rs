@@ -24,6 +24,7 @@ use knarr_admission::{
     request::{AdmissionRequest, Operation, Options},
 };
 use knarr_api::{Alias, Kind};
+use knarr_audit::Annotations;
 use knarr_auth::UserInfo;
 use knarr_meta::{GroupResource, status::Status};
 use knarr_store::{Change, Expect, Op, Outcome};
@@ -55,6 +56,8 @@ pub struct Write<'a> {
     pub user: &'a UserInfo,
     pub dry_run: bool,
     pub warnings: &'a Warnings,
+    /// For the request's audit events.
+    pub annotations: &'a Annotations,
     pub managed: Managed<'a>,
 }
 
@@ -200,6 +203,7 @@ impl Registry {
             object,
             old,
             warnings: write.warnings,
+            annotations: write.annotations,
             reinvocation: &mut reinvocation,
         };
         let ran = self.run_plugins(&mut request, phase).await?;

@@ -66,11 +66,13 @@ impl Backend {
         } else {
             host.clone()
         };
+        let host: Arc<str> = host.into();
         let connector = Connector {
             target: Arc::new(target.clone()),
             tls: verify::client(trust, Some(identity))?,
             objects,
-            host: host.into(),
+            name: host.clone(),
+            host,
             port,
         };
         Ok(Backend {

@@ -22,10 +22,13 @@ const CALLS: usize = 100;
 /// Connections that are kept for the next call, and for how long: client-go's.
 const IDLE_CONNECTIONS: usize = 25;
 const IDLE: Duration = Duration::from_secs(90);
-const DEADLINE: &str = "context deadline exceeded";
+pub(crate) const DEADLINE: &str = "context deadline exceeded";
+
+/// Connections to one server.
+pub(crate) type Http = legacy::Client<Connector, Full<Bytes>>;
 
 pub struct Client {
-    http: legacy::Client<Connector, Full<Bytes>>,
+    http: Http,
     /// Without the deadline.
     url: String,
     places: Semaphore,
@@ -47,20 +50,17 @@ where
 impl Client {
     pub fn new(config: &ClientConfig, objects: Arc<dyn Objects>) -> Result<Client, Error> {
         let (host, port, url) = place(&config.target)?;
+        let host: Arc<str> = host.into();
         let connector = Connector {
             target: Arc::new(config.target.clone()),
             tls: verify::client(&Trust::Bundle(config.ca_bundle.clone()), None)?,
             objects,
-            host: host.into(),
+            name: host.clone(),
+            host,
             port,
         };
-        let http = legacy::Client::builder(Executor)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
         Ok(Client {
-            http,
+            http: http(connector),
             url,
             places: Semaphore::new(CALLS),
         })
@@ -75,6 +75,7 @@ impl Client {
         match timeout(bounds.time, call).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::Unreachable {
+                method: "Post",
                 url,
                 why: DEADLINE.to_owned(),
             }),
@@ -82,10 +83,6 @@ impl Client {
     }
 
     async fn exchange(&self, url: &str, review: Bytes, limit: usize) -> Result<Bytes, Error> {
-        let unreachable = |why: String| Error::Unreachable {
-            url: url.to_owned(),
-            why,
-        };
         let request = Request::builder()
             .method(Method::POST)
             .uri(url)
@@ -94,18 +91,46 @@ impl Client {
             .header(header::USER_AGENT, "kube-apiserver-admission")
             .body(Full::new(review))
             .map_err(Error::config)?;
-        let response = self.http.request(request).await;
-        let response = response.map_err(|error| unreachable(explain(&error)))?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, limit).collect().await;
-        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-            true => Error::Answer(format!("the answer is longer than {limit} bytes")),
-            false => unreachable(error.to_string()),
-        })?;
-        match head.status.is_success() {
-            true => Ok(body.to_bytes()),
-            false => Err(error::of_status(head.status, &body.to_bytes())),
-        }
+        exchange(&self.http, request, limit).await
+    }
+}
+
+/// A client whose connections are kept for the next call.
+pub(crate) fn http(connector: Connector) -> Http {
+    legacy::Client::builder(Executor)
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_timer(TokioTimer::new())
+        .build(connector)
+}
+
+/// One request and its answer's body, of so many bytes at most.
+pub(crate) async fn exchange(
+    http: &Http,
+    request: Request<Full<Bytes>>,
+    limit: usize,
+) -> Result<Bytes, Error> {
+    let url = request.uri().to_string();
+    let method = match *request.method() {
+        Method::GET => "Get",
+        _ => "Post",
+    };
+    let unreachable = |why: String| Error::Unreachable {
+        method,
+        url: url.clone(),
+        why,
+    };
+    let response = http.request(request).await;
+    let response = response.map_err(|error| unreachable(explain(&error)))?;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, limit).collect().await;
+    let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+        true => Error::Answer(format!("the answer is longer than {limit} bytes")),
+        false => unreachable(error.to_string()),
+    })?;
+    match head.status.is_success() {
+        true => Ok(body.to_bytes()),
+        false => Err(error::of_status(head.status, &body.to_bytes())),
     }
 }
 

@@ -32,9 +32,10 @@ pub struct Connector {
     pub target: Arc<Target>,
     pub tls: Arc<rustls::ClientConfig>,
     pub objects: Arc<dyn Objects>,
-    /// Host that the certificate must name, and port.
     pub host: Arc<str>,
     pub port: u16,
+    /// What the certificate must name: the host, unless configured otherwise.
+    pub name: Arc<str>,
 }
 
 /// Why there is no connection, in Go's words.
@@ -78,7 +79,7 @@ impl Connector {
     async fn handshake(&self, tcp: TcpStream) -> Result<Stream, Refused> {
         // Small requests are not held back for more to come.
         let _ = tcp.set_nodelay(true);
-        let name = ServerName::try_from(self.host.to_string())
+        let name = ServerName::try_from(self.name.to_string())
             .map_err(|error| Refused(format!("tls: {error}")))?;
         let connecting = TlsConnector::from(self.tls.clone()).connect(name, tcp);
         match connecting.await {

@@ -11,8 +11,12 @@ pub enum Error {
     #[error("could not get REST client: {0}")]
     Config(String),
     /// `url` with the deadline that it is told.
-    #[error("failed to call webhook: Post {url:?}: {why}")]
-    Unreachable { url: String, why: String },
+    #[error("failed to call webhook: {method} {url:?}: {why}")]
+    Unreachable {
+        method: &'static str,
+        url: String,
+        why: String,
+    },
     /// What the server said is no answer.
     #[error("failed to call webhook: {0}")]
     Answer(String),
@@ -23,7 +27,7 @@ impl Error {
     pub fn reason(&self) -> String {
         match self {
             Error::Config(why) | Error::Answer(why) => why.clone(),
-            Error::Unreachable { url, why } => format!("Post {url:?}: {why}"),
+            Error::Unreachable { method, url, why } => format!("{method} {url:?}: {why}"),
         }
     }
 

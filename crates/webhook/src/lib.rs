@@ -4,6 +4,7 @@
 //! ```text
 //! ClientConfig --> Clients (a pool of connections a configuration) --> service's endpoint or URL --> TLS --> POST --> bytes
 //! Target, Trust --> Backend (a pool of connections) -----------------------------^-------------------> any request --> answer
+//! Kubeconfig --> Remote (a pool of connections) ---------------------------------^-------------------> POST --> bytes
 //! ```
 //!
 //! Admission webhooks and conversion webhooks are called alike. Whoever runs one is trusted with what it is asked, and with nothing
@@ -21,8 +22,10 @@ mod client;
 mod config;
 mod connect;
 mod error;
+mod kubeconfig;
 mod local;
 mod place;
+mod remote;
 mod service;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -42,8 +45,10 @@ pub use self::{
     backend::{Backend, Body, Failure},
     config::{ClientConfig, Target},
     error::Error,
+    kubeconfig::{Credentials, Identity, Kubeconfig, KubeconfigError},
     local::LocalApi,
     place::{aside, with_place},
+    remote::{Remote, fetch},
     verify::Trust,
 };
 

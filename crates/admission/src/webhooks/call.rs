@@ -10,7 +10,7 @@ use super::{
     in_version,
     review::{self, Unusable, Verdict},
 };
-use crate::{matching::Matched, request::AdmissionRequest};
+use crate::{audit, matching::Matched, request::AdmissionRequest};
 
 /// Most bytes of an answer: a patch may hold a whole object, as large as any request, in base64.
 const ANSWER_BYTES: usize = 8 << 20;
@@ -35,6 +35,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether the webhook gave no verdict, and its failures are ignored.
+    pub fn is_open(&self, hook: &Hook) -> bool {
+        matches!(self, Failure::Call(_)) && hook.failure_policy == FailurePolicy::Ignore
+    }
+
     /// What becomes of the write: an error, or nothing where the webhook's failures are ignored.
     pub fn settle(self, hook: &Hook) -> Result<(), Status> {
         match self {
@@ -102,6 +107,9 @@ impl Calls {
         })?;
         for warning in verdict.warnings.iter().take(MAX_WARNINGS) {
             request.warnings.add(warning.clone());
+        }
+        for (key, value) in &verdict.annotations {
+            audit::annotate(request, &format!("{}/{key}", hook.name), value);
         }
         match &verdict.refused {
             Some(status) => Err(Failure::Refused(review::refusal(&hook.name, status))),

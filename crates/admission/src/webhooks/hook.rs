@@ -33,6 +33,8 @@ pub enum Version {
 #[derive(Debug)]
 pub struct Hook {
     pub name: String,
+    /// Name of its configuration.
+    pub configuration: String,
     /// Unique among all webhooks of a kind of configuration.
     pub id: String,
     pub criteria: Criteria,
@@ -72,6 +74,7 @@ impl Hook {
             dry_run: matches!(text("sideEffects"), "None" | "NoneOnDryRun"),
             version: version(value),
             client: ClientConfig::new(config).map_err(|error| error.to_string()),
+            configuration: configuration.to_owned(),
             name,
         }
     }

@@ -6,7 +6,7 @@ use knarr_meta::{patch, status::Status};
 use serde_json::Value;
 
 use super::{
-    Calls,
+    Calls, annotations,
     call::{Failure, Invocation},
     concerns, in_version,
     source::Source,
@@ -34,6 +34,7 @@ impl MutatingWebhooks {
     async fn apply(
         &self,
         invocation: &Invocation<'_>,
+        place: annotations::Place,
         request: &mut AdmissionRequest<'_>,
     ) -> Result<bool, Failure> {
         let verdict = self.calls.call(invocation, request, true).await?;
@@ -49,6 +50,7 @@ impl MutatingWebhooks {
         if operations.is_empty() {
             return Ok(false);
         }
+        place.patched(request, invocation.hook, &patch);
         let name = &invocation.hook.name;
         let refused = |why: String| Failure::Refused(Status::internal(why));
         let Some(before) = request.object.as_deref() else {
@@ -98,7 +100,7 @@ impl AdmissionPlugin for MutatingWebhooks {
         let view = self.source.view();
         let namespace = Namespace::new(&*self.calls.objects);
         request.reinvocation.enter(NAME, request.object.as_deref());
-        for hook in &view.hooks {
+        for (index, hook) in view.hooks.iter().enumerate() {
             let invocation = self.calls.invocation(hook, request, &namespace);
             let Some(invocation) = invocation.await? else {
                 continue;
@@ -108,7 +110,12 @@ impl AdmissionPlugin for MutatingWebhooks {
             if reinvocation.is_again() && !reinvocation.of(NAME).is_due(&hook.id) {
                 continue;
             }
-            let applied = self.apply(&invocation, request).await;
+            let place = annotations::Place {
+                again: request.reinvocation.is_again(),
+                index,
+            };
+            let applied = self.apply(&invocation, place, request).await;
+            place.called(request, hook, matches!(applied, Ok(true)));
             let reinvocation = &mut *request.reinvocation;
             if matches!(applied, Ok(true)) {
                 reinvocation.of(NAME).changed();
@@ -118,6 +125,9 @@ impl AdmissionPlugin for MutatingWebhooks {
                 reinvocation.of(NAME).called(&hook.id);
             }
             if let Err(failure) = applied {
+                if failure.is_open(hook) {
+                    place.failed_open(request, hook);
+                }
                 failure.settle(hook)?;
             }
         }

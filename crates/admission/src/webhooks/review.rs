@@ -80,6 +80,8 @@ pub struct Verdict {
     /// With its type.
     pub patch: Option<(String, Vec<u8>)>,
     pub warnings: Vec<String>,
+    /// For audit events.
+    pub annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -161,8 +163,6 @@ pub fn decode(
         (Version::V1beta1, true) => Some(("JSONPatch".to_owned(), patch)),
         (Version::V1beta1, false) => None,
     };
-    // Nothing keeps them; that they are texts is checked all the same.
-    drop(response.audit_annotations);
     Ok(Verdict {
         refused: match response.allowed {
             Some(true) => None,
@@ -170,6 +170,7 @@ pub fn decode(
         },
         patch: patch.filter(|(_, patch)| !patch.is_empty()),
         warnings: response.warnings.unwrap_or_default(),
+        annotations: response.audit_annotations.unwrap_or_default(),
     })
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use http::StatusCode;
 use knarr_api::{Kinds, built_in};
+use knarr_audit::Annotations;
 use knarr_auth::{UserInfo, authz::Authz, testing::Fake};
 use knarr_webhook::testing::{Reaction, Server, allow, patch, refuse};
 use serde_json::json;
@@ -78,6 +79,7 @@ impl World {
         let (kinds, warnings) = (Kinds::built_in(), Warnings::default());
         let kind = built_in("", "v1", resource).or(built_in(GROUP, "v1", resource));
         let (mut reinvocation, user) = (Reinvocation::default(), UserInfo::default());
+        let annotations = Annotations::default();
         let mut request = AdmissionRequest {
             operation: Operation::Create,
             kind: kind.expect("a kind"),
@@ -94,6 +96,7 @@ impl World {
             object: Some(&mut object),
             old: None,
             warnings: &warnings,
+            annotations: &annotations,
             reinvocation: &mut reinvocation,
         };
         if self.mutating.handles(&request) {

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use knarr_meta::status::Status;
 
-use super::{Calls, concerns, source::Source};
+use super::{Calls, annotations, concerns, source::Source};
 use crate::{
     matching::Namespace,
     request::{AdmissionPlugin, AdmissionRequest, Phase},
@@ -45,10 +45,16 @@ impl AdmissionPlugin for ValidatingWebhooks {
             let invocation = self.calls.invocation(hook, request, &namespace);
             invocations.extend(invocation.await?);
         }
-        let calls = invocations.iter().map(|invocation| async move {
+        let calls = invocations.iter().enumerate();
+        let calls = calls.map(|(index, invocation)| async move {
             match self.calls.call(invocation, request, false).await {
                 Ok(_) => Ok(()),
-                Err(failure) => failure.settle(invocation.hook),
+                Err(failure) => {
+                    if failure.is_open(invocation.hook) {
+                        annotations::validating_failed_open(request, invocation.hook, index);
+                    }
+                    failure.settle(invocation.hook)
+                }
             }
         });
         // All are asked, and the first of those that refuse is told.

@@ -18,7 +18,7 @@ use crate::{
     passing,
     respond::{self, Answer},
     rest,
-    server::{incoming::Incoming, limits::Place},
+    server::{audit::Audit, incoming::Incoming, limits::Place},
 };
 
 /// A request gets this long, its answer included; one that is long-running by nature gets it for the answer's head.
@@ -28,7 +28,8 @@ const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of an answer to a component of this process: it holds what it lists, and must not hold without end.
 const COMPONENT_BYTES: usize = 64 << 20;
 
-/// Passes an authorized request on, body, watch and upgrade included; `client` is the request without its body.
+/// Passes an authorized request on, body, watch and upgrade included; `client` is the request without its body, and how it is
+/// audited.
 ///
 /// # Errors
 /// 429 where the user has too many such requests, 504 where there is no answer in time, and those of who cannot be named.
@@ -38,7 +39,7 @@ pub async fn pass(
     request: &ApiRequest<'_>,
     user: &UserInfo,
     body: &mut Incoming,
-    mut client: Request<()>,
+    (mut client, audit): (Request<()>, &Audit<'_>),
 ) -> Answer {
     let backend = match &route.backend {
         _ if !route.available => return Ok(unavailable()),
@@ -54,6 +55,7 @@ pub async fn pass(
     };
     // A server may think about its answer for long, and its places are no others'.
     let place = core.limits.stream(&user.name)?;
+    let place = place.with(audit.ending());
     let upgrade = passing::wants_upgrade(&client)?;
     let mut outgoing = Request::new(body.take());
     *outgoing.method_mut() = client.method().clone();

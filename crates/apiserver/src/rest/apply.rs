@@ -46,6 +46,7 @@ pub fn configuration(
             "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
         )));
     }
+    ask.audit.request_patch(|| Some(config.clone()));
     let twice = match validation {
         FieldValidation::Ignore => None,
         FieldValidation::Warn | FieldValidation::Strict => yaml::duplicate(body),

@@ -18,6 +18,7 @@ use crate::{
     core::Core,
     negotiate::{self, Accepted, Encoding, Objects, Shape, Shapes},
     protobuf,
+    server::audit::Audit,
 };
 
 /// Everything about a request but its body.
@@ -27,6 +28,7 @@ pub struct Ask<'r> {
     pub user: &'r UserInfo,
     pub served: &'r Served,
     pub warnings: &'r Warnings,
+    pub audit: &'r Audit<'r>,
     /// Asked by a component of this process.
     pub component: bool,
     /// It can take the cache's states in place of bytes.

@@ -85,6 +85,7 @@ pub fn body(
         FieldValidation::Warn => problems.into_iter().for_each(|p| ask.warnings.add(p)),
         _ => {}
     }
+    ask.audit.request_object(&tree);
     Ok(tree)
 }
 

@@ -36,6 +36,7 @@ pub fn parse(ask: &Ask<'_>, body: &Bytes) -> Result<DeleteOptions, Status> {
             if let Some(definition) = schema::definition(DEFINITION) {
                 schema::strict::check(definition, &mut tree)?;
             }
+            ask.audit.request_object(&tree);
             from_tree(&tree, &mut errors)?
         }
     };

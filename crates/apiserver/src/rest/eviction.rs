@@ -250,6 +250,7 @@ impl Eviction<'_> {
             user: &core.registry.own_user,
             dry_run: self.write.dry_run,
             warnings: self.write.warnings,
+            annotations: self.write.annotations,
             managed: managed::OWN,
         };
         let now = time::now_seconds();

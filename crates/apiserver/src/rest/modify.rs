@@ -29,6 +29,7 @@ pub fn write_of<'a>(ask: &Ask<'a>, dry_run: bool) -> Write<'a> {
         user: ask.user,
         dry_run,
         warnings: ask.warnings,
+        annotations: &ask.audit.annotations,
         managed: Managed::Kept,
     }
 }

@@ -74,6 +74,14 @@ impl Patch {
         }
     }
 
+    /// What is asked for, as it was sent.
+    pub fn tree(&self) -> Option<Value> {
+        match self {
+            Patch::Json(operations) => serde_json::from_slice(operations).ok(),
+            Patch::Merge(tree) | Patch::Strategic(tree) => Some(tree.clone()),
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Patch::Json(bytes) => String::from_utf8_lossy(bytes).into_owned(),
@@ -99,6 +107,7 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
     let options = WriteOptions::of_patch(ask.request, false)?;
     let patch = Patch::parse(ask.request.headers.content_type, body)?;
+    ask.audit.request_patch(|| patch.tree());
     if matches!(patch, Patch::Strategic(_)) && !ask.kind().is_built_in() {
         return Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format - accepted media types include: {OF_CUSTOM_RESOURCES}"

@@ -199,6 +199,7 @@ fn scheduled(pod: &mut Value) {
 /// GET of a container's log, from its node.
 pub async fn log(ask: &Ask<'_>) -> Answer {
     let place = ask.core.limits.stream(&ask.user.name)?;
+    let place = place.with(ask.audit.ending());
     let cache = &ask.core.registry.cache;
     cache.fresh().await?;
     let key = format!("{}/{}", ask.request.info.namespace, ask.request.info.name);

@@ -80,6 +80,7 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes) -> Answer {
     }
     let options = WriteOptions::of_patch(ask.request, false)?;
     let patch = Patch::parse(ask.request.headers.content_type, body)?;
+    ask.audit.request_patch(|| patch.tree());
     let mut compute = |current: &Value| {
         let live = managed_view(ask, current)?;
         let mut wanted = patch.apply(&live, DEFINITION)?;

@@ -49,7 +49,7 @@ pub async fn watch(ask: &Ask<'_>) -> Answer {
         false => Some(ask.core.limits.watch(&ask.user.name)?),
     };
     // Lives as long as the stream.
-    let guard = (ask.core.metrics.watch_opened(), place);
+    let guard = (ask.core.metrics.watch_opened(), place, ask.audit.ending());
     let wanted = WatchOptions {
         filter: selection.filter,
         start,

@@ -45,6 +45,7 @@ pub async fn stream(ask: &Ask<'_>, stream: Stream, mut client: Request<()>) -> A
     };
     rest::allowed(ask, verb)?;
     let place = ask.core.limits.stream(&ask.user.name)?;
+    let place = place.with(ask.audit.ending());
     if verb == Verb::Get {
         // A WebSocket opens with GET but does what POST does: reading pods must not be enough.
         let create = RequestInfo {
@@ -93,6 +94,7 @@ pub async fn proxy(ask: &Ask<'_>, body: &mut Incoming, mut client: Request<()>) 
     let core = ask.core;
     // From the dialing on: a pod may think about its answer for long.
     let place = core.limits.stream(&ask.user.name)?;
+    let place = place.with(ask.audit.ending());
     core.registry.cache.fresh().await?;
     let location = Location {
         path: ask.request.path,

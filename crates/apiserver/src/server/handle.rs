@@ -5,18 +5,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body::Body as _;
+use jiff::Timestamp;
 use knarr_api::{Served, kind::text};
+use knarr_audit::Received;
 use knarr_auth::{
-    UserInfo, authn, authz, bearer,
+    UserInfo, authn, bearer,
     route::{ApiRequest, Decoded},
 };
-use knarr_meta::status::Status;
+use knarr_meta::{clock, status::Status};
 use knarr_registry::{catalog::Snapshot, write::Warnings};
 use knarr_states::Share;
 
 use super::{
+    audit::Audit,
     connect, deadline,
     incoming::Incoming,
     limits,
@@ -42,6 +45,8 @@ pub async fn handle(core: &Arc<Core>, request: Request<Incoming>, peer: &Peer) -
     let (mut parts, mut body) = request.into_parts();
     let extensions = std::mem::take(&mut parts.extensions);
     let warnings = Warnings::default();
+    let audit_id = parts.headers.get(&AUDIT_ID).cloned();
+    let audit_id = audit_id.unwrap_or_else(new_audit_id);
     let mut response = match Decoded::new(&parts) {
         Ok(decoded) => {
             let wire = Wire {
@@ -49,12 +54,13 @@ pub async fn handle(core: &Arc<Core>, request: Request<Incoming>, peer: &Peer) -
                 parts: &parts,
                 decoded: &decoded,
                 warnings: &warnings,
+                audit_id: &audit_id,
             };
             wire.answer(peer, &mut body, extensions).await
         }
         Err(status) => respond::error(&status, respond::JSON),
     };
-    finish(&mut response, &parts.headers, &warnings);
+    finish(&mut response, audit_id, &warnings);
     if parts.method == Method::HEAD {
         response = without_body(response);
     }
@@ -74,10 +80,9 @@ fn without_body(response: Response<Body>) -> Response<Body> {
     Response::from_parts(parts, Body::empty())
 }
 
-fn finish(response: &mut Response<Body>, request: &HeaderMap, warnings: &Warnings) {
+fn finish(response: &mut Response<Body>, audit_id: HeaderValue, warnings: &Warnings) {
     let headers = response.headers_mut();
-    let id = request.get(&AUDIT_ID).cloned().unwrap_or_else(audit_id);
-    headers.insert(AUDIT_ID, id);
+    headers.insert(AUDIT_ID, audit_id);
     if !headers.contains_key(header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, NO_CACHE);
     }
@@ -85,7 +90,7 @@ fn finish(response: &mut Response<Body>, request: &HeaderMap, warnings: &Warning
 }
 
 /// A UUID that only has to be unique, not secret.
-fn audit_id() -> HeaderValue {
+fn new_audit_id() -> HeaderValue {
     let id = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
     let mut buffer = [0u8; uuid::fmt::Hyphenated::LENGTH];
     let text = id.hyphenated().encode_lower(&mut buffer);
@@ -98,6 +103,8 @@ struct Wire<'r> {
     parts: &'r Parts,
     decoded: &'r Decoded<'r>,
     warnings: &'r Warnings,
+    /// As the answer has it, too.
+    audit_id: &'r HeaderValue,
 }
 
 impl Wire<'_> {
@@ -119,6 +126,7 @@ impl Wire<'_> {
             true => (snapshot.kinds).find(info.group, info.version, info.resource),
             false => None,
         };
+        let audit = Audit::new(self.core.auditor.as_ref());
         let chain = Chain {
             core: self.core,
             parts: self.parts,
@@ -126,20 +134,35 @@ impl Wire<'_> {
             served,
             snapshot: &snapshot,
             warnings: self.warnings,
+            audit_id: self.audit_id,
+            audit: &audit,
+            began: match audit.auditor {
+                Some(_) => clock::now(),
+                None => Timestamp::UNIX_EPOCH,
+            },
         };
-        let answer = knarr_tasks::caught(chain.run(peer, body, extensions)).await;
-        let answer = answer.unwrap_or_else(|failure| {
-            tracing::error!(method = %self.parts.method, path = info.path, %failure, "a handler panicked");
-            Err(Status::internal("the request handler failed"))
-        });
+        let answer = match knarr_tasks::caught(chain.run(peer, body, extensions)).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                tracing::error!(method = %self.parts.method, path = info.path, %failure, "a handler panicked");
+                audit.panicked(&failure).await;
+                Err(Status::internal("the request handler failed"))
+            }
+        };
         let headers = &self.decoded.headers;
-        let response = match answer {
-            Ok(response) => respond::compress(response, headers.accept_encoding),
-            Err(status) => respond::error(
-                &status,
-                negotiate(headers.accept, Shapes::None, Objects::BuiltIn).unwrap_or(respond::JSON),
-            ),
+        let (mut response, failure) = match answer {
+            Ok(response) => (response, None),
+            Err(status) => {
+                let accepted = negotiate(headers.accept, Shapes::None, Objects::BuiltIn);
+                let response = respond::error(&status, accepted.unwrap_or(respond::JSON));
+                (response, Some(status))
+            }
         };
+        if audit.auditor.is_some() {
+            // Before the answer is compressed: its object may be told.
+            Box::pin(audit.answered(info, &mut response, failure.as_ref())).await;
+        }
+        let response = respond::compress(response, headers.accept_encoding);
         let took = started.elapsed();
         let code = response.status().as_u16();
         let labels = self.labels(&request, served);
@@ -223,13 +246,16 @@ struct Chain<'r> {
     /// `None`: not a resource, or none that is served.
     served: Option<&'r Served>,
     warnings: &'r Warnings,
+    audit_id: &'r HeaderValue,
+    audit: &'r Audit<'r>,
+    /// When the request came; only auditors ask.
+    began: Timestamp,
 }
 
 impl Chain<'_> {
     async fn run(&self, peer: &Peer, body: &mut Incoming, extensions: http::Extensions) -> Answer {
         let (core, info) = (self.core, &self.request.info);
         let component = matches!(peer, Peer::Local(_));
-        let shares = component && extensions.get::<Share>().is_some();
         let waits = info.is_resource && rest::long_running(info.verb, info.subresource);
         let asked = match waits {
             true => None,
@@ -237,7 +263,9 @@ impl Chain<'_> {
         };
         let limit = asked.unwrap_or(deadline::REQUEST_TIMEOUT);
         let user = self.user(peer).await?;
-        authz::check(&*core.authorizer, &user, info)?;
+        self.audit.authorize(&*core.authorizer, &user, info)?;
+        // What is to be told of an answer must be there in bytes.
+        let shares = component && extensions.get::<Share>().is_some() && !self.audit.wants_answer();
         if !authn::is_anonymous(&user) {
             peer.is_of(&user.name)?;
         }
@@ -260,6 +288,7 @@ impl Chain<'_> {
         self.check_scope(served)?;
         if let Some(text) = served.kind.strategy.deprecation() {
             self.warnings.add(text.to_owned());
+            self.audit.deprecated(text);
         }
         let ask = Ask {
             core,
@@ -267,6 +296,7 @@ impl Chain<'_> {
             user: &user,
             served,
             warnings: self.warnings,
+            audit: self.audit,
             component,
             shares,
         };
@@ -320,14 +350,16 @@ impl Chain<'_> {
         body: &mut Incoming,
         extensions: http::Extensions,
     ) -> Answer {
-        let client = connect::client(self.parts, extensions);
+        let mut client = connect::client(self.parts, extensions);
+        // The other server audits, too.
+        client.headers_mut().insert(AUDIT_ID, self.audit_id.clone());
         Box::pin(aggregation::pass(
             self.core,
             route,
             self.request,
             user,
             body,
-            client,
+            (client, self.audit),
         ))
         .await
     }
@@ -344,17 +376,44 @@ impl Chain<'_> {
     /// Authenticates and impersonates.
     async fn user(&self, peer: &Peer) -> Result<Arc<UserInfo>, Status> {
         let headers = &self.parts.headers;
-        let found = peer.user(&*self.core.authenticator, headers).await?;
-        let user = match found {
-            Some(user) => user,
-            None if authn::anonymous_allowed(self.request.info.path) => {
-                Arc::new(authn::anonymous())
-            }
-            None => return Err(bearer::unauthorized()),
-        };
+        let found = self.authenticate(peer).await;
+        if self.audit.auditor.is_some() {
+            let user = found.as_ref().ok().map(|user| &**user);
+            Box::pin(self.audit.begin(&self.received(peer, user))).await?;
+        }
+        let user = found?;
         match authn::impersonation::impersonate(&*self.core.authorizer, &user, headers)? {
-            Some(acting) => Ok(Arc::new(acting)),
+            Some(acting) => {
+                self.audit.impersonated(&acting);
+                Ok(Arc::new(acting))
+            }
             None => Ok(user),
+        }
+    }
+
+    async fn authenticate(&self, peer: &Peer) -> Result<Arc<UserInfo>, Status> {
+        let headers = &self.parts.headers;
+        match peer.user(&*self.core.authenticator, headers).await? {
+            Some(user) => Ok(user),
+            None if authn::anonymous_allowed(self.request.info.path) => {
+                Ok(Arc::new(authn::anonymous()))
+            }
+            None => Err(bearer::unauthorized()),
+        }
+    }
+
+    /// What auditors are told of the request.
+    fn received<'a>(&'a self, peer: &Peer, user: Option<&'a UserInfo>) -> Received<'a> {
+        let uri = self.parts.uri.path_and_query();
+        Received {
+            audit_id: self.audit_id.to_str().unwrap_or_default(),
+            at: self.began,
+            uri: uri.map_or("/", |uri| uri.as_str()),
+            headers: &self.parts.headers,
+            peer: Some(peer.address()),
+            user_agent: &self.request.headers.user_agent,
+            user,
+            info: &self.request.info,
         }
     }
 

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use knarr_audit::Ending;
 use knarr_meta::status::Status;
 use knarr_tasks::{Connections, Quota};
 use parking_lot::Mutex;
@@ -170,6 +171,7 @@ impl Shares {
         Some(Place {
             shares: this.clone(),
             user: user.into(),
+            ending: None,
         })
     }
 }
@@ -179,6 +181,17 @@ impl Shares {
 pub struct Place {
     shares: Arc<Shares>,
     user: Box<str>,
+    /// The end of the place is that of an answer.
+    ending: Option<Ending>,
+}
+
+impl Place {
+    /// The place of an answer whose end is told to auditors.
+    #[must_use]
+    pub fn with(mut self, ending: Option<Ending>) -> Place {
+        self.ending = ending;
+        self
+    }
 }
 
 impl Drop for Place {

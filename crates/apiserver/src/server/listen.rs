@@ -73,7 +73,7 @@ pub async fn serve(
             () = token.cancelled() => break,
             () = stop.cancelled() => break,
         };
-        let Some(stream) = accepted else {
+        let Some((stream, address)) = accepted else {
             continue;
         };
         let place = connections.open(&open);
@@ -82,7 +82,7 @@ pub async fn serve(
             core.clone(),
             acceptor.clone(),
             builder.clone(),
-            stream,
+            (stream, address),
             place,
             graceful.watcher(),
         );
@@ -102,9 +102,9 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
-        Ok((stream, _)) => Some(stream),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
             tracing::warn!(%error, "cannot accept a connection");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -140,7 +140,7 @@ async fn connection(
     core: Arc<Core>,
     acceptor: TlsAcceptor,
     builder: Arc<auto::Builder<TokioExecutor>>,
-    stream: TcpStream,
+    (stream, address): (TcpStream, SocketAddr),
     place: Connection,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
@@ -156,7 +156,7 @@ async fn connection(
     };
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(<[_]>::first).map(|c| c.to_vec());
-    let peer = Arc::new(Peer::connection(certificate, place));
+    let peer = Arc::new(Peer::connection(certificate, place, address.ip()));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (core, peer) = (core.clone(), peer.clone());
         async move {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode, header};
+use knarr_audit::Counts;
 use knarr_auth::route::ApiRequest;
 use knarr_host::process::Process;
 use knarr_meta::status::Status;
@@ -205,8 +206,36 @@ fn metrics_page(core: &Core) -> Response<Body> {
         "at=\"cache\"",
         core.registry.cache.published(),
     );
+    if let Some(auditor) = &core.auditor {
+        audit_metrics(&auditor.counts(), &mut out);
+    }
     let mut response = respond::text(StatusCode::OK, out);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+fn audit_metrics(counts: &Counts, out: &mut String) {
+    let name = "apiserver_audit_event_total";
+    metrics::help(out, name, "counter", "Audit events.");
+    metrics::line(out, name, "", counts.events);
+    let name = "apiserver_audit_error_total";
+    metrics::help(
+        out,
+        name,
+        "counter",
+        "Audit events that were lost, by plugin.",
+    );
+    for (plugin, lost) in &counts.errors {
+        metrics::line(out, name, &format!("plugin=\"{plugin}\""), lost);
+    }
+    let name = "apiserver_audit_level_total";
+    metrics::help(out, name, "counter", "Requests by audit level.");
+    for (level, requests) in &counts.levels {
+        metrics::line(out, name, &format!("level=\"{level}\""), requests);
+    }
+    let name = "apiserver_audit_requests_rejected_total";
+    let text = "Requests that were refused because they could not be audited.";
+    metrics::help(out, name, "counter", text);
+    metrics::line(out, name, "", counts.rejected);
 }

@@ -1,6 +1,9 @@
 //! Who is at the other end of a connection.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::{Arc, OnceLock},
+};
 
 use http::HeaderMap;
 use knarr_auth::{
@@ -21,17 +24,28 @@ pub enum Peer {
         known: OnceLock<Authenticated>,
         /// Its place among all.
         place: Connection,
+        /// From where it came.
+        address: IpAddr,
     },
     /// A component of this process.
     Local(Arc<UserInfo>),
 }
 
 impl Peer {
-    pub fn connection(certificate: Option<Vec<u8>>, place: Connection) -> Peer {
+    pub fn connection(certificate: Option<Vec<u8>>, place: Connection, address: IpAddr) -> Peer {
         Peer::Connection {
             certificate,
             known: OnceLock::new(),
             place,
+            address,
+        }
+    }
+
+    /// From where requests come.
+    pub fn address(&self) -> IpAddr {
+        match self {
+            Peer::Connection { address, .. } => *address,
+            Peer::Local(_) => Ipv4Addr::LOCALHOST.into(),
         }
     }
 
@@ -119,7 +133,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_outlives_its_certificate_but_not_its_rights() {
         let place = limits::connections().open(&CancellationToken::new());
-        let peer = Peer::connection(Some(vec![1]), place);
+        let peer = Peer::connection(Some(vec![1]), place, Ipv4Addr::LOCALHOST.into());
         let authenticator = UntilTen::default();
         let asked = async |now| {
             let answer = peer.user_at(&authenticator, &HeaderMap::new(), now).await;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use knarr_admission::writer::Writer;
 use knarr_api::{Kind, kind::Part};
+use knarr_audit::Annotations;
 use knarr_meta::status::Status;
 use serde_json::Value;
 
@@ -12,12 +13,19 @@ use crate::{
     write::{DeleteOptions, Warnings},
 };
 
+/// What such writes have to say beside their answer: there is no request that would hear it.
+#[derive(Default)]
+struct Unheard {
+    warnings: Warnings,
+    annotations: Annotations,
+}
+
 impl Registry {
     fn own_write<'a>(
         &'a self,
         kind: &'a Kind,
         namespace: &'a str,
-        warnings: &'a Warnings,
+        unheard: &'a Unheard,
     ) -> Write<'a> {
         Write {
             kind,
@@ -28,7 +36,8 @@ impl Registry {
             subresource: "",
             user: &self.own_user,
             dry_run: false,
-            warnings,
+            warnings: &unheard.warnings,
+            annotations: &unheard.annotations,
             managed: managed::OWN,
         }
     }
@@ -43,8 +52,8 @@ impl Writer for Registry {
         mut object: Value,
     ) -> Result<Value, Status> {
         kind.strategy.default(&mut object);
-        let warnings = Warnings::default();
-        let write = self.own_write(kind, namespace, &warnings);
+        let unheard = Unheard::default();
+        let write = self.own_write(kind, namespace, &unheard);
         Ok(Registry::create(self, &write, object).await?.tree())
     }
 
@@ -56,8 +65,8 @@ impl Writer for Registry {
         part: Part,
         change: &(dyn for<'v> Fn(&'v mut Value) -> Result<bool, Status> + Send + Sync),
     ) -> Result<Value, Status> {
-        let warnings = Warnings::default();
-        let mut write = self.own_write(kind, namespace, &warnings);
+        let unheard = Unheard::default();
+        let mut write = self.own_write(kind, namespace, &unheard);
         if part == Part::Status {
             write.subresource = "status";
         }
@@ -76,8 +85,8 @@ impl Writer for Registry {
     }
 
     async fn delete(&self, kind: &Kind, namespace: &str, name: &str) -> Result<(), Status> {
-        let warnings = Warnings::default();
-        let write = self.own_write(kind, namespace, &warnings);
+        let unheard = Unheard::default();
+        let write = self.own_write(kind, namespace, &unheard);
         Registry::delete(self, &write, name, &DeleteOptions::default()).await?;
         Ok(())
     }
