@@ -53,6 +53,8 @@ use crate::{object_key, transform::Transformer};
 pub const REGISTRY: &str = "/registry/";
 /// How long a read waits for a revision that is not published yet, as upstream's watch cache.
 pub const FRESH_WAIT: Duration = Duration::from_secs(3);
+/// When a client may try again what the store did not answer.
+const RETRY_SECONDS: u32 = 1;
 
 /// All resources.
 pub struct Cache {
@@ -106,7 +108,7 @@ impl Cache {
         kinds: &Kinds,
         ring_events: usize,
     ) -> Result<Cache, Error> {
-        let revision = store.revision();
+        let revision = store.revision().await?;
         let (changes, requests) = mpsc::channel(MAX_CHANGES);
         let cache = Cache {
             store,
@@ -182,9 +184,11 @@ impl Cache {
         self.resources.load().iter().cloned().collect()
     }
 
-    /// Waits until reads see every write that was acknowledged before this call.
+    /// Waits until reads see every write that was acknowledged before this call, by this server or another. 503 where the store
+    /// does not answer.
     pub async fn fresh(&self) -> Result<(), Status> {
-        self.at_least(self.store.revision()).await
+        let revision = self.store.revision().await;
+        self.at_least(revision.map_err(|e| store_error(&e))?).await
     }
 
     /// Waits until `revision` is published; upstream's 504 where that takes too long.
@@ -229,7 +233,7 @@ impl Cache {
             .await
             .map_err(|e| match e {
                 knarr_store::Error::Compacted { .. } => ListError::Expired,
-                other => ListError::Status(Box::new(Status::internal(other.to_string()))),
+                other => ListError::Status(Box::new(store_error(&other))),
             })?;
         let mut slice = Slice {
             revision,
@@ -353,7 +357,17 @@ fn watch_error(error: &knarr_store::Error, after: u64, oldest: u64) -> Status {
         knarr_store::Error::Compacted { .. } => {
             Status::expired(format!("too old resource version: {after} ({oldest})"))
         }
-        other => Status::internal(other.to_string()),
+        other => store_error(other),
+    }
+}
+
+/// What a client is told of a read that the store did not answer: 503 where a later try may succeed.
+pub(crate) fn store_error(error: &knarr_store::Error) -> Status {
+    match error {
+        knarr_store::Error::Unavailable { .. } => {
+            Status::service_unavailable(error.to_string()).with_retry_after(RETRY_SECONDS)
+        }
+        other => Status::internal(other),
     }
 }
 

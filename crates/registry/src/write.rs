@@ -165,6 +165,10 @@ impl Registry {
                 Status::request_too_large(format!("limit is {limit}")),
             )),
             Err(error @ knarr_store::Error::Full) => Err(Refused::Status(Status::internal(error))),
+            // Without a time to try again at: it may have been made.
+            Err(error @ knarr_store::Error::Unavailable { .. }) => Err(Refused::Unknown(
+                Status::service_unavailable(error.to_string()),
+            )),
             Err(error) => Err(Refused::Unknown(Status::internal(error))),
         }
     }

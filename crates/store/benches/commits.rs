@@ -27,11 +27,9 @@ fn main() -> Outcome {
     runtime.block_on(load(dir.path()))?;
     let begin = Instant::now();
     let store = Embedded::open(dir.path(), Options::default())?;
-    report(&format!(
-        "open {} revisions: {:?}",
-        store.revision(),
-        begin.elapsed()
-    ));
+    let elapsed = begin.elapsed();
+    let revision = runtime.block_on(store.revision())?;
+    report(&format!("open {revision} revisions: {elapsed:?}"));
     Ok(())
 }
 

@@ -229,6 +229,11 @@ impl Embedded {
         })
     }
 
+    /// Revision of the last durable commit, also when the store is closed. Nobody else commits: it is what [`Store::revision`] tells.
+    pub fn published(&self) -> u64 {
+        *self.published.borrow()
+    }
+
     /// Finishes the commits that wait, and closes the directory; every later call answers `Closed`. Blocks for as
     /// long as the last sync takes.
     pub fn close(&self) {
@@ -287,12 +292,9 @@ fn load(disk: &Disk, options: &Options) -> Result<State> {
 
 #[async_trait]
 impl Store for Embedded {
-    fn revision(&self) -> u64 {
-        *self.published.borrow()
-    }
-
-    fn published(&self) -> watch::Receiver<u64> {
-        self.published.clone()
+    async fn revision(&self) -> Result<u64> {
+        self.shared.disk()?;
+        Ok(self.published())
     }
 
     async fn get(&self, key: &str, at: Option<u64>) -> Result<(u64, Option<KeyValue>)> {

@@ -121,12 +121,8 @@ impl Default for Memory {
 
 #[async_trait]
 impl Store for Memory {
-    fn revision(&self) -> u64 {
-        self.state.read().revision()
-    }
-
-    fn published(&self) -> watch::Receiver<u64> {
-        self.published.subscribe()
+    async fn revision(&self) -> Result<u64> {
+        Ok(self.state.read().revision())
     }
 
     async fn get(&self, key: &str, revision: Option<u64>) -> Result<(u64, Option<KeyValue>)> {

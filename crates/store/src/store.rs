@@ -3,19 +3,15 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
-use tokio::sync::watch;
 
 use crate::types::{Batch, Commit, KeyValue, Op, Outcome, Range, Result};
 
 /// A revisioned key-value store with etcd's semantics. Used as `Arc<dyn Store>`.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Revision of the last durable commit; 1 in an empty store.
-    fn revision(&self) -> u64;
-
-    /// [`revision`](Store::revision), and a way to wait for the next one. It is advanced before the commit that took
-    /// the revision is answered. Ends (its sender is gone) when the store closes.
-    fn published(&self) -> watch::Receiver<u64>;
+    /// Revision of the last durable commit; 1 in an empty store. Linearizable: not below that of any commit, of this server or
+    /// another, that was answered before this was asked. Who only needs what this server has seen so far asks its watch cache.
+    async fn revision(&self) -> Result<u64>;
 
     /// The key as it was at revision `at` (`None` or 0: now), and the store's current revision.
     async fn get(&self, key: &str, at: Option<u64>) -> Result<(u64, Option<KeyValue>)>;
@@ -45,7 +41,8 @@ pub trait Store: Send + Sync + 'static {
     /// already, `Future` if the revision has not happened.
     async fn compact(&self, revision: u64) -> Result<()>;
 
-    /// The revision of the last compaction; 0 if there was none.
+    /// The revision of the last compaction that is known here; 0 if there was none. Where several servers share the store,
+    /// another's may be later: then a read tells.
     fn compacted(&self) -> u64;
 }
 

@@ -165,6 +165,12 @@ pub enum Error {
     /// The disk (or its quota) has no room for the change; nothing was changed, and a later try may succeed.
     #[error("no space left on the store's disk, nothing was changed")]
     NoSpace,
+    /// Nobody answers who could; what was asked for may be done, or come to be done, all the same. A later try may succeed.
+    #[error("the store does not answer: {reason}")]
+    Unavailable { reason: String },
+    /// The store does not do this for us.
+    #[error("the store refuses: {reason}")]
+    Refused { reason: String },
     /// What is on disk contradicts itself.
     #[error("store is corrupt: {0}")]
     Corrupt(String),

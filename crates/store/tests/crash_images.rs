@@ -105,7 +105,7 @@ async fn load(dir: &Path, mut random: fastrand::Rng) -> (Vec<u8>, Vec<Step>, His
             history.extend(writer.await.expect("a writer"));
         }
         // Old pages are freed and used again.
-        let revision = store.revision();
+        let revision = store.published();
         store.compact(revision - 10).await.expect("compacts");
     }
     (before, recording.stop(), history)
@@ -155,7 +155,7 @@ async fn verify(dir: &Path, acknowledged: u64, states: &[State], what: &str) {
         Ok(store) => store,
         Err(error) => panic!("{what}: does not open: {error}"),
     };
-    let revision = store.revision();
+    let revision = store.published();
     assert!(
         revision >= acknowledged,
         "{what}: {revision} of {acknowledged} acknowledged revisions"

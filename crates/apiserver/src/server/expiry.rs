@@ -1,6 +1,6 @@
 //! Events are kept for a while only: what nobody touched within their life is deleted.
 //!
-//! Upstream gives each event a lease of the store. Here revisions tell the time: the server remembers how far the store was at
+//! Upstream gives each event a lease of the store. Here revisions tell the time: the server remembers how far its cache was at
 //! each look, and an event whose revision is older than what was current one life ago is over. Until the server has run that
 //! long itself, the times in the event decide.
 
@@ -32,10 +32,12 @@ const TURN: usize = 256;
 pub async fn run(core: &Core, life: Duration) {
     let mut ticks = interval(PERIOD.min(life));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut clock = Clock::new(life, core.registry.store.revision());
+    // What is in the cache is swept: how far that is counts.
+    let cache = &core.registry.cache;
+    let mut clock = Clock::new(life, cache.published());
     loop {
         ticks.tick().await;
-        clock.record(Instant::now(), core.registry.store.revision());
+        clock.record(Instant::now(), cache.published());
         let now = jiff::Timestamp::now().as_second();
         let gone = sweep(core, &clock, now).await;
         if gone > 0 {

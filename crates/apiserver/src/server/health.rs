@@ -1,10 +1,14 @@
 //! `/healthz`, `/livez`, `/readyz`: named checks, in upstream's text form.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use http::{HeaderValue, StatusCode};
 use knarr_auth::query::Query;
 use knarr_meta::status::Status;
+use tokio::time::timeout;
 
 use crate::{
     core::Core,
@@ -21,6 +25,9 @@ pub struct Health {
     /// The server is on its way out: it answers, but wants no new clients.
     pub stopping: AtomicBool,
 }
+
+/// How long the store may take to answer, as upstream's `--etcd-healthcheck-timeout`.
+const STORE_WAIT: Duration = Duration::from_secs(2);
 
 type Check = (&'static str, fn(&Health) -> bool);
 
@@ -42,6 +49,11 @@ const SHUTDOWN: Check = ("shutdown", |health| {
 /// server mends that.
 const OBJECTS: &str = "stored-objects";
 
+async fn store_answers(core: &Core) -> bool {
+    let asked = timeout(STORE_WAIT, core.registry.store.revision()).await;
+    asked.is_ok_and(|revision| revision.is_ok())
+}
+
 fn checks(endpoint: &str) -> &'static [Check] {
     match endpoint {
         "readyz" => &[PING, LOG, STORE, CACHE, BOOTSTRAP, SHUTDOWN],
@@ -50,7 +62,7 @@ fn checks(endpoint: &str) -> &'static [Check] {
 }
 
 /// Answers `/ENDPOINT` or `/ENDPOINT/CHECK`.
-pub fn serve(core: &Core, endpoint: &str, check: &str, query: &Query<'_>) -> Answer {
+pub async fn serve(core: &Core, endpoint: &str, check: &str, query: &Query<'_>) -> Answer {
     let all = checks(endpoint);
     let damaged: usize = (core.registry.cache.resources().iter())
         .map(|resource| resource.damaged.len())
@@ -68,8 +80,8 @@ pub fn serve(core: &Core, endpoint: &str, check: &str, query: &Query<'_>) -> Ans
     };
     let mut report = String::new();
     let mut healthy = true;
-    for (name, check) in chosen {
-        let good = check(&core.health);
+    for &(name, check) in chosen {
+        let good = check(&core.health) && (name != STORE.0 || store_answers(core).await);
         healthy &= good;
         report.push_str(&match good {
             true => format!("[+]{name} ok\n"),

@@ -1,4 +1,5 @@
-//! What has to be done once in a while: history is compacted, certificates are renewed, allocations are checked.
+//! What has to be done once in a while: certificates are renewed, allocations are checked, events expire. The
+//! store compacts its history itself.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,14 +13,11 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::expiry;
 use crate::core::Core;
 
-/// History is kept for one to two of these, as upstream's compactor does.
-const COMPACT_PERIOD: Duration = Duration::from_secs(5 * 60);
 const RENEW_PERIOD: Duration = Duration::from_secs(60 * 60);
 
 /// Runs until it is dropped.
 pub async fn run(core: Arc<Core>, pki: Arc<Pki>, allocators: Arc<Allocators>, event_ttl: Duration) {
     tokio::join!(
-        compact(&core),
         renew(&pki),
         repair(&core, &allocators),
         expiry::run(&core, event_ttl)
@@ -30,22 +28,6 @@ fn every(period: Duration) -> tokio::time::Interval {
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-async fn compact(core: &Core) {
-    let mut ticks = every(COMPACT_PERIOD);
-    let mut before = None;
-    loop {
-        ticks.tick().await;
-        let now = core.registry.store.revision();
-        if let Some(revision) = before
-            .replace(now)
-            .filter(|r| *r > core.registry.store.compacted())
-            && let Err(error) = core.registry.store.compact(revision).await
-        {
-            tracing::warn!(%error, revision, "cannot compact the store");
-        }
-    }
 }
 
 async fn renew(pki: &Arc<Pki>) {

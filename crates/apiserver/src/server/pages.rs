@@ -34,7 +34,7 @@ pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequ
             && (rest.is_empty() || rest.starts_with('/'))
         {
             let check = rest.trim_start_matches('/');
-            return health::serve(core, &endpoint[1..], check, request.query);
+            return health::serve(core, &endpoint[1..], check, request.query).await;
         }
     }
     if let Some(page) = core.pages.get(path) {
@@ -42,7 +42,10 @@ pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequ
         return Ok(respond::with_type(StatusCode::OK, content_type, body));
     }
     match path {
-        "/metrics" => return Ok(metrics_page(core)),
+        "/metrics" => {
+            let revision = core.registry.store.revision().await;
+            return Ok(metrics_page(core, revision.ok()));
+        }
         "/version" => return negotiated(&version(), request),
         "/" => return negotiated(&json!({"paths": discovery::paths(core, snapshot)}), request),
         _ => {}
@@ -153,7 +156,8 @@ fn own(out: &mut String) {
     );
 }
 
-fn metrics_page(core: &Core) -> Response<Body> {
+/// `revision` is the store's, where it answers.
+fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
     let mut out = String::with_capacity(16 << 10);
     core.metrics.render(&mut out);
     own(&mut out);
@@ -194,12 +198,9 @@ fn metrics_page(core: &Core) -> Response<Body> {
         "gauge",
         "Revision of the last durable commit, and of the watch cache.",
     );
-    metrics::line(
-        &mut out,
-        name,
-        "at=\"store\"",
-        core.registry.store.revision(),
-    );
+    if let Some(revision) = revision {
+        metrics::line(&mut out, name, "at=\"store\"", revision);
+    }
     metrics::line(
         &mut out,
         name,

@@ -294,10 +294,10 @@ impl World {
         self.model.writes.extend(writes);
     }
 
-    fn watch(&mut self) {
+    async fn watch(&mut self) {
         let which = self.random.usize(..FILTERS.len());
         let resource = self.cache.of(pods()).expect("a resource").clone();
-        let newest = self.store.revision();
+        let newest = self.store.revision().await.expect("a revision");
         let start = match self.random.u8(..4) {
             0 => Start::Now { annotated: false },
             // Of the future, sometimes.
@@ -339,7 +339,7 @@ impl World {
     /// Lists at some revision, exactly, from a random page on.
     async fn list(&mut self) {
         let which = self.random.usize(..FILTERS.len());
-        let newest = self.store.revision();
+        let newest = self.store.revision().await.expect("a revision");
         let revision = newest.saturating_sub(self.random.u64(..30)).max(1);
         self.cache.at_least(revision).await.expect("published");
         let resource = self.cache.of(pods()).expect("a resource").clone();
@@ -401,7 +401,7 @@ impl World {
 
     /// Everybody reads to the end.
     async fn settle(&mut self) {
-        let newest = self.store.revision();
+        let newest = self.store.revision().await.expect("a revision");
         self.cache.at_least(newest).await.expect("published");
         let compacted = self.store.compacted();
         for watched in &mut self.watched {
@@ -422,7 +422,7 @@ impl World {
         for _ in 0..STEPS {
             match self.random.u8(..100) {
                 0..50 => self.write().await,
-                50..62 => self.watch(),
+                50..62 => self.watch().await,
                 62..80 => {
                     for at in 0..self.watched.len() {
                         let frames = self.random.usize(..3);
@@ -440,7 +440,7 @@ impl World {
         }
         self.settle().await;
         self.stop.cancel();
-        assert!(!self.feed.is_finished() || self.store.revision() > 0);
+        assert!(!self.feed.is_finished() || self.store.revision().await.expect("a revision") > 0);
     }
 }
 

@@ -82,7 +82,7 @@ async fn a_failed_sync_is_fatal_and_shows_nothing() {
     assert_eq!(watch.next().await.expect("the durable commit").revision, 2);
     assert!(matches!(watch.next().await, Err(Error::Closed)));
     assert_eq!(calls.load(Ordering::SeqCst), 1);
-    assert_eq!(store.revision(), 2);
+    assert_eq!(store.published(), 2);
     drop(store);
     let store = open(dir.path(), Options::default());
     assert_eq!(store.get("/b", None).await.expect("get"), (2, None));
@@ -107,7 +107,7 @@ async fn a_store_half_made_is_made_anew() {
         assert_eq!(put(&store, "/a", "1").await, 2);
         drop(store);
         assert!(!dir.path().join("new").exists());
-        assert_eq!(open(dir.path(), Options::default()).revision(), 2);
+        assert_eq!(open(dir.path(), Options::default()).published(), 2);
     }
 }
 
@@ -137,7 +137,7 @@ async fn a_full_store_refuses_writes_and_lives() {
     }
     assert!(full, "1 MiB does not hold 4 MiB");
     let (revision, first) = store.get("/0", None).await.expect("reads go on");
-    assert_eq!(revision, store.revision());
+    assert_eq!(revision, store.published());
     assert!(first.is_some());
 }
 
@@ -231,7 +231,7 @@ async fn compaction_removes_what_was_superseded() {
     assert_eq!(previous.mod_revision, 298);
     drop(store);
     let store = open(dir.path(), Options::default());
-    assert_eq!((store.revision(), store.compacted()), (302, 301));
+    assert_eq!((store.published(), store.compacted()), (302, 301));
     assert_eq!(rows(&store), [298, 299, 302]);
 }
 
@@ -257,7 +257,7 @@ async fn an_interrupted_sweep_goes_on_after_a_restart() {
     txn.commit().expect("commits");
     drop(disk);
     let store = open(dir.path(), Options::default());
-    assert_eq!((store.revision(), store.compacted()), (50, 40));
+    assert_eq!((store.published(), store.compacted()), (50, 40));
     swept(&store).await;
     assert_eq!(rows(&store), (40..=50).collect::<Vec<_>>());
 }
@@ -273,7 +273,7 @@ async fn the_revision_outlives_the_last_key() {
     assert_eq!(rows(&store), []);
     drop(store);
     let store = open(dir.path(), Options::default());
-    assert_eq!(store.revision(), 3);
+    assert_eq!(store.published(), 3);
     assert_eq!(put(&store, "/a", "2").await, 4);
 }
 

@@ -104,15 +104,15 @@ impl Survivor {
             .next_back()
             .expect("something was acknowledged");
         assert!(
-            store.revision() >= last,
+            store.published() >= last,
             "cycle {cycle}: {} of {last} revisions",
-            store.revision()
+            store.published()
         );
         let mut watch = store
             .watch("", self.revision + 1)
             .await
             .expect("history is there");
-        while self.revision < store.revision() {
+        while self.revision < store.published() {
             let commit = tokio::time::timeout(DEADLINE, watch.next())
                 .await
                 .expect("in time")
@@ -176,8 +176,8 @@ fn victim(dir: &Path) {
     let outcome: Result<(), knarr_store::Error> = runtime.block_on(async {
         let store = Arc::new(Embedded::open(dir, Options::default())?);
         // What the last victims wrote was verified: a sweep of it runs while the writers write.
-        if store.revision() > store.compacted() {
-            store.compact(store.revision()).await?;
+        if store.published() > store.compacted() {
+            store.compact(store.published()).await?;
         }
         let writers: Vec<_> = (0..WRITERS)
             .map(|writer| tokio::spawn(write(store.clone(), writer)))

@@ -102,7 +102,7 @@ async fn an_object_damaged_while_the_server_runs_goes_from_watches() {
     store.commit(broken).await.expect("committed");
     assert_eq!(
         watch.short().await,
-        format!("DELETED c {}", store.revision())
+        format!("DELETED c {}", store.revision().await.expect("a revision"))
     );
     assert_eq!(cluster.get(&format!("{CONFIGMAPS}/c")).await.code, 500);
     cluster

@@ -178,7 +178,10 @@ async fn compacted_history_is_gone() {
         .await
         .expect("a cache that keeps up");
     let store = &cluster.server.core.registry.store;
-    store.compact(store.revision()).await.expect("compaction");
+    store
+        .compact(store.revision().await.expect("a revision"))
+        .await
+        .expect("compaction");
     let mut watch = cluster
         .watch(&format!("{CONFIGMAPS}?watch=1&resourceVersion={from}"))
         .await;
@@ -226,7 +229,7 @@ async fn tokens_of_a_list_that_has_not_changed_expire_all_the_same() {
         .await;
     let registry = &cluster.server.core.registry;
     registry.cache.fresh().await.expect("a cache that keeps up");
-    let newest = registry.store.revision();
+    let newest = registry.store.revision().await.expect("a revision");
     registry.store.compact(newest).await.expect("compaction");
     let expired = cluster.get(&format!("{CONFIGMAPS}?continue={token}")).await;
     assert_eq!(expired.code, 410, "{}", expired.body);

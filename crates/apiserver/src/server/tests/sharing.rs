@@ -100,7 +100,14 @@ async fn a_revision_that_is_gone_is_an_error() {
     let cluster = Cluster::new().await;
     let map = json!({"metadata": {"name": "a"}});
     cluster.create(MAPS, map).await;
-    let revision = cluster.server.core.registry.store.revision();
+    let revision = cluster
+        .server
+        .core
+        .registry
+        .store
+        .revision()
+        .await
+        .expect("a revision");
     let compacted = cluster.server.core.registry.store.compact(revision).await;
     compacted.expect("a compaction");
     let old = format!("{MAPS}?resourceVersion=1&resourceVersionMatch=Exact&limit=1");
