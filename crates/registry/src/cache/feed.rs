@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use knarr_api::Kind;
-use knarr_store::Commit;
+use knarr_store::{Commit, Watch};
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep, timeout},
@@ -19,6 +19,9 @@ pub(super) const MAX_CHANGES: usize = 16;
 
 /// How long a change may take, with the loading of all objects of a kind.
 const CHANGE_WAIT: Duration = Duration::from_secs(30);
+
+/// Between attempts to load all resources again.
+const LOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// Between looks at how far back the store's history goes; it is compacted as often.
 const TRIM_INTERVAL: Duration = Duration::from_secs(30);
@@ -57,7 +60,7 @@ type Decoded<'c> = (
 impl Cache {
     /// Applies commits until the store closes or the token is cancelled; adds and removes resources between them.
     pub async fn feed(&self, stop: CancellationToken) -> Result<(), Error> {
-        let mut watch = self.store.watch(REGISTRY, self.published.get() + 1).await?;
+        let mut watch = self.follow().await?;
         let mut requests = self.requests.lock().take().ok_or(Error::Fed)?;
         let mut forgetting = pin!(self.recent.forget_idle());
         let mut trim = pin!(sleep(TRIM_INTERVAL));
@@ -70,7 +73,13 @@ impl Cache {
                     trim.as_mut().reset(Instant::now() + TRIM_INTERVAL);
                     continue;
                 }
-                batch = watch.next_batch() => batch?,
+                batch = watch.next_batch() => match batch {
+                    Err(knarr_store::Error::Compacted { .. }) => {
+                        watch = self.load_anew().await?;
+                        continue;
+                    }
+                    batch => batch?,
+                },
                 // Never closed: the sender is in `self`.
                 Some(request) = requests.recv() => {
                     self.serve(request).await;
@@ -97,6 +106,53 @@ impl Cache {
             }
             self.published.advance(batch.revision);
         }
+    }
+
+    /// The commits after what is published.
+    async fn follow(&self) -> Result<Watch, Error> {
+        let from = self.published.get().saturating_add(1);
+        match self.store.watch(REGISTRY, from).await {
+            Err(knarr_store::Error::Compacted { .. }) => self.load_anew().await,
+            watch => Ok(watch?),
+        }
+    }
+
+    /// Loads all resources again, after the store could not be reached for longer than it keeps history. Watches end: who comes
+    /// again sees the objects as they are now.
+    async fn load_anew(&self) -> Result<Watch, Error> {
+        tracing::warn!(
+            "the store's history went on without this server; loading all objects again"
+        );
+        loop {
+            match self.try_load_anew().await {
+                Err(Error::Store(error @ knarr_store::Error::Unavailable { .. })) => {
+                    tracing::warn!(%error, "cannot load all objects again");
+                    sleep(LOAD_PAUSE).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn try_load_anew(&self) -> Result<Watch, Error> {
+        let revision = self.store.revision().await?;
+        let watch = self
+            .store
+            .watch(REGISTRY, revision.saturating_add(1))
+            .await?;
+        let before = self.resources.load_full();
+        let mut resources = Resources::default();
+        for resource in before.iter() {
+            let loaded = self.load_resource(&resource.kind, revision, ring::RING_EVENTS);
+            resources = resources.with(Arc::new(loaded.await?));
+        }
+        // In this order a list may have more than its revision says, and no watch can miss a thing.
+        self.resources.store(Arc::new(resources));
+        self.published.advance(revision);
+        for resource in before.iter() {
+            resource.ended.cancel();
+        }
+        Ok(watch)
     }
 
     /// Gives up what is older than the store's history: that of a flood of writes would be held until the next one.
@@ -211,3 +267,6 @@ impl Cache {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
