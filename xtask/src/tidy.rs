@@ -55,6 +55,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-client",
             "knarr-cni",
             "knarr-cri",
+            "knarr-etcd",
             "knarr-join",
             "knarr-nft",
             "knarr-registry",

@@ -19,6 +19,8 @@ mod cluster;
 #[cfg(feature = "cluster")]
 mod command;
 #[cfg(feature = "cluster")]
+mod etcd;
+#[cfg(feature = "cluster")]
 mod ground;
 #[cfg(feature = "cluster")]
 mod host;
@@ -38,6 +40,7 @@ pub use self::{
 pub use self::{
     cluster::{Cluster, Options, images, kill_process, knarr_binary},
     command::{Output, run, run_with_input},
+    etcd::{Etcd, EtcdOptions, EtcdProgram, etcds},
     ground::Ground,
     host::can_run_clusters,
     kubectl::{Kubectl, kubectls},
