@@ -14,6 +14,7 @@
 
 pub mod certificates;
 pub mod clients;
+pub mod election;
 pub mod errors;
 pub mod events;
 pub mod informer;
