@@ -28,6 +28,7 @@ use thiserror::Error;
 mod cert;
 pub mod files;
 mod kubeconfig;
+pub mod shared;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -42,6 +43,8 @@ const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
 /// Length of the key that encrypts Secrets in the store.
 pub const ENCRYPTION_KEY_BYTES: usize = 32;
+/// Its file.
+const ENCRYPTION_KEY: &str = "secrets-encryption.key";
 
 /// Group of the API server as a client of kubelets: bound to the ClusterRole `system:kubelet-api-admin` and to nothing else. The
 /// server shows this certificate to whatever address a node reports.
@@ -60,6 +63,10 @@ pub enum Error {
         "{path} is damaged: {reason}; restore it from a backup, or remove the whole directory to make a new cluster authority"
     )]
     Damaged { path: PathBuf, reason: String },
+    #[error(
+        "{path} is of another cluster than the datastore's; use another --data-dir, or remove the directory it is in"
+    )]
+    OtherCluster { path: PathBuf },
     #[error("cannot issue a certificate for {name}")]
     Issue { name: String, source: rcgen::Error },
     #[error("cannot set up TLS")]
@@ -167,7 +174,7 @@ impl Pki {
             leafs.insert(role, Arc::new(ArcSwap::from_pointee(leaf)));
         }
         let service_account_key = cert::service_account_key(dir)?;
-        let encryption_key = files::encryption_key(&dir.join("secrets-encryption.key"))?;
+        let encryption_key = files::encryption_key(&dir.join(ENCRYPTION_KEY))?;
         files::sync_dir(dir)?;
         Ok(Pki {
             dir: dir.into(),

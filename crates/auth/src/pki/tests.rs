@@ -270,3 +270,61 @@ fn kubeconfig_embeds_everything() {
             > 100
     );
 }
+
+#[test]
+fn servers_that_know_the_token_have_the_same_authority() {
+    const TOKEN: &str = "0123456789abcdef";
+    let (first, second) = (Dir::new(), Dir::new());
+    let shared = shared::Shared::open(&first.0.join("pki")).unwrap();
+    let sealed = shared.seal(TOKEN).unwrap();
+    assert!(!String::from_utf8_lossy(&sealed).contains("PRIVATE"));
+    let unsealed = shared::Shared::unseal(&sealed, TOKEN).unwrap();
+    unsealed.write(&second.0.join("pki")).unwrap();
+    let open = |dir: &Dir| Pki::open(&dir.0.join("pki"), options()).unwrap();
+    let (one, other) = (open(&first), open(&second));
+    assert_eq!(one.ca_pem(), other.ca_pem());
+    assert_eq!(one.front_proxy_ca_pem(), other.front_proxy_ca_pem());
+    assert_eq!(one.service_account_key(), other.service_account_key());
+    assert_eq!(one.encryption_key(), other.encryption_key());
+    assert_ne!(
+        one.credential(Role::ApiServer).key_pem(),
+        other.credential(Role::ApiServer).key_pem()
+    );
+    // A second time nothing is to be done.
+    unsealed.write(&second.0.join("pki")).unwrap();
+}
+
+#[test]
+fn a_wrong_token_opens_nothing() {
+    let (first, second) = (Dir::new(), Dir::new());
+    let shared = shared::Shared::open(&first.0.join("pki")).unwrap();
+    let sealed = shared.seal("the token of the cluster").unwrap();
+    let told = |text: &[u8], token: &str| {
+        let error = shared::Shared::unseal(text, token).err();
+        error.expect("an error").to_string()
+    };
+    assert_eq!(
+        told(&sealed, "another token, as long"),
+        "the token is not that of the cluster's other servers"
+    );
+    assert_eq!(
+        told(&sealed, "short"),
+        "the token has less than 16 characters"
+    );
+    let damaged = "what is stored of the cluster's keys is damaged";
+    assert_eq!(told(b"{}", "the token of the cluster"), damaged);
+    let endless =
+        br#"{"iterations": 4000000000, "salt": "", "nonce": "AAAAAAAAAAAAAAAA", "sealed": ""}"#;
+    assert_eq!(told(endless, "the token of the cluster"), damaged);
+    // Another cluster's directory stays as it is.
+    let other = shared::Shared::open(&second.0.join("pki")).unwrap();
+    assert!(matches!(
+        shared.write(&second.0.join("pki")),
+        Err(Error::OtherCluster { .. })
+    ));
+    let kept = shared::Shared::open(&second.0.join("pki")).unwrap();
+    let token = "the token of the cluster";
+    let again = shared::Shared::unseal(&kept.seal(token).unwrap(), token).unwrap();
+    again.write(&second.0.join("pki")).unwrap();
+    other.write(&second.0.join("pki")).unwrap();
+}
