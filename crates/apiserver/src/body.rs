@@ -75,6 +75,8 @@ impl From<Vec<u8>> for Body {
 pub struct ListBody {
     head: Bytes,
     items: VecDeque<Arc<Entry>>,
+    /// Whether items say of what kind they are.
+    typed: bool,
     first: bool,
     /// Bytes that are still to come.
     left: u64,
@@ -84,13 +86,14 @@ const TAIL: &[u8] = b"]}\n";
 
 impl ListBody {
     /// `head` ends with `"items":[`.
-    pub fn new(head: Bytes, items: Vec<Arc<Entry>>) -> ListBody {
+    pub fn new(head: Bytes, items: Vec<Arc<Entry>>, typed: bool) -> ListBody {
         let commas = items.len().saturating_sub(1);
-        let sizes: usize = items.iter().map(|e| e.item_size()).sum();
+        let sizes: usize = items.iter().map(|e| e.item_size(typed)).sum();
         ListBody {
             left: (head.len() + sizes + commas + TAIL.len()) as u64,
             head,
             items: items.into(),
+            typed,
             first: true,
         }
     }
@@ -120,7 +123,7 @@ impl Chunks for ListBody {
             if !std::mem::take(&mut self.first) {
                 out.extend_from_slice(b",");
             }
-            item.write_item(&mut out);
+            item.write_item(&mut out, self.typed);
             if out.len() >= CHUNK_BYTES {
                 break;
             }

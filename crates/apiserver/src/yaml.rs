@@ -9,7 +9,7 @@ use serde_saphyr::{DuplicateKeyPolicy, budget, options, ser_options};
 /// What a document may have beyond what its length explains: aliases repeat.
 const SLACK: usize = 10_000;
 
-/// Parses one document. What it may use grows with its length and no faster.
+/// Parses a document; those that follow it are not looked at. What it may use grows with its length and no faster.
 pub fn parse(text: &[u8]) -> Result<Value, String> {
     read(text, DuplicateKeyPolicy::LastWins).map_err(|error| error.to_string())
 }
@@ -23,11 +23,35 @@ pub fn duplicate(text: &[u8]) -> Option<String> {
     let line = error.location().map_or(0, |at| at.line());
     let key = knarr_meta::field::quote(key.as_deref().unwrap_or_default());
     Some(format!(
-        "error converting YAML to JSON: yaml: unmarshal errors:\n  line {line}: key {key} already set in map"
+        "yaml: unmarshal errors:\n  line {line}: key {key} already set in map"
     ))
 }
 
+/// A stream up to the line that ends its first document. Such a line is at no other place: whatever is within a document has something
+/// before it.
+fn first_document(text: &[u8]) -> &[u8] {
+    let mut at = 0;
+    let mut has_content = false;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let bare = line.trim_ascii();
+        let marks = |mark: &[u8]| {
+            let rest = line.strip_prefix(mark);
+            rest.is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
+        };
+        if marks(b"...") || (has_content && marks(b"---")) {
+            return &text[..at];
+        }
+        // The line that begins a document may have something in it.
+        let begins = marks(b"---");
+        has_content |=
+            begins || !(bare.is_empty() || bare.starts_with(b"#") || bare.starts_with(b"%"));
+        at += line.len();
+    }
+    text
+}
+
 fn read(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
+    let text = first_document(text);
     let limits = budget! {
         max_reader_input_bytes: Some(text.len()),
         max_depth: MAX_DEPTH,
@@ -85,6 +109,25 @@ mod tests {
         assert_eq!(parse(b"a: 1\na: 2\n"), Ok(json!({"a": 2})));
         assert!(parse(b"a: [1\n").is_err());
         assert!(parse(b"a: \xff\n").is_err());
+    }
+
+    #[test]
+    fn the_first_document_counts() {
+        for (text, wanted) in [
+            ("a: 1\n---\na: 2\n", json!({"a": 1})),
+            ("# c\n---\na: 1\n---\nb: [\n", json!({"a": 1})),
+            ("%YAML 1.1\n--- \na: 1\n...\nb: [", json!({"a": 1})),
+            ("--- {a: 1}\n---\n", json!({"a": 1})),
+            ("a: |\n  x\n  ---\n  y\n", json!({"a": "x\n---\ny\n"})),
+            ("a: ----\nb: ---x\n", json!({"a": "----", "b": "---x"})),
+            ("---\n---\na: 1\n", json!(null)),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Ok(wanted), "{text}");
+        }
+        let twice = "a: 1\nb: 1\nb: 2\n";
+        let told = "yaml: unmarshal errors:\n  line 3: key \"b\" already set in map";
+        assert_eq!(duplicate(twice.as_bytes()).as_deref(), Some(told));
+        assert_eq!(duplicate(b"a: 1\n---\na: 2\n"), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod create;
 pub mod delete;
 mod hooks;
 mod own;
+mod owners;
 mod part;
 pub mod update;
 

@@ -52,7 +52,7 @@ impl Strategy for ConfigMap {
         let path = Path::new("binaryData");
         let bytes = validate::data(&mut errors, binary, &path, validate::base64_length);
         if texts + bytes > MAX_DATA_SIZE_BYTES {
-            errors.push(Error::too_long(&Path::root(), MAX_DATA_SIZE_BYTES));
+            errors.push(Error::too_long(&Path::new("[]"), MAX_DATA_SIZE_BYTES));
         }
         errors
     }

@@ -49,7 +49,9 @@ pub fn configuration(
     ask.audit.request_patch(|| Some(config.clone()));
     let twice = match validation {
         FieldValidation::Ignore => None,
-        FieldValidation::Warn | FieldValidation::Strict => yaml::duplicate(body),
+        FieldValidation::Warn | FieldValidation::Strict => {
+            yaml::duplicate(body).map(|why| format!("error converting YAML to JSON: {why}"))
+        }
     };
     match (twice, validation) {
         (Some(why), FieldValidation::Strict) => Err(Status::bad_request(format!(

@@ -63,7 +63,11 @@ pub fn body(
         }
         BodyEncoding::Yaml => {
             let tree = yaml::parse(body).map_err(|e| unrecognized(expected, &e, body))?;
-            (tree, Vec::new())
+            let duplicate = match validation {
+                FieldValidation::Ignore => None,
+                FieldValidation::Warn | FieldValidation::Strict => yaml::duplicate(body),
+            };
+            (tree, duplicate.into_iter().collect())
         }
     };
     let given = check_type(&mut tree, expected, body)?;

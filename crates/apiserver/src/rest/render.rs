@@ -42,6 +42,7 @@ pub async fn render(ask: &Ask<'_>, mut slice: Slice, accepted: Accepted) -> Answ
         let list = ListBody::new(
             head(&kind.list_kind(), &kind.api_version(), &slice),
             slice.entries,
+            !kind.is_built_in(),
         );
         return Ok(respond::json(StatusCode::OK, Body::List(Box::new(list))));
     }
@@ -166,7 +167,10 @@ impl Items {
 
     fn element(&self, entry: &Entry) -> Value {
         match self {
-            Items::Objects(served) => untyped(shape::served_tree(served, entry)),
+            Items::Objects(served) if served.kind.is_built_in() => {
+                untyped(shape::served_tree(served, entry))
+            }
+            Items::Objects(served) => shape::served_tree(served, entry),
             Items::Partial(version) => shape::partial(&entry.tree(), *version),
             Items::Rows(served, version, include) => {
                 shape::row(served, entry.tree(), *version, *include)
@@ -175,7 +179,7 @@ impl Items {
     }
 }
 
-/// Items of lists carry no type, as upstream's.
+/// Items of lists of built-in kinds carry no type, as upstream's.
 fn untyped(mut tree: Value) -> Value {
     if let Some(map) = tree.as_object_mut() {
         map.remove("kind");

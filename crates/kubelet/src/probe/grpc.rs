@@ -4,9 +4,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use percent_encoding::percent_decode_str;
+use tokio::time::{Instant, timeout_at};
+use tonic::Code;
 
 use super::{Outcome, tcp};
 
@@ -17,21 +20,13 @@ const MAX_ANSWER_BYTES: usize = 4 << 10;
 /// Longest trailers of the answer, bytes.
 const MAX_HEADERS_BYTES: u32 = 16 << 10;
 
-/// gRPC status codes.
-const OK: &str = "0";
-const UNIMPLEMENTED: &str = "12";
+/// What upstream's client says of a deadline.
+const LATE: &str = "context deadline exceeded";
 
 pub(super) async fn probe(host: &str, port: u16, service: &str, timeout: Duration) -> Outcome {
-    let address = format!("{host}:{port}");
-    let late = || {
-        let seconds = timeout.as_secs();
-        Outcome::Failure(format!(
-            "timeout: failed to connect service {address:?} within {seconds}s: context deadline exceeded"
-        ))
-    };
-    match tokio::time::timeout(timeout, check(host, port, service, timeout)).await {
-        Ok(Ok(SERVING)) => Outcome::Success,
-        Ok(Ok(status)) => {
+    match check(host, port, service, timeout).await {
+        Ok(SERVING) => Outcome::Success,
+        Ok(status) => {
             let name = match status {
                 0 => "UNKNOWN",
                 2 => "NOT_SERVING",
@@ -40,25 +35,28 @@ pub(super) async fn probe(host: &str, port: u16, service: &str, timeout: Duratio
             };
             Outcome::Failure(format!("service unhealthy (responded with {name:?})"))
         }
-        Ok(Err(error)) => Outcome::Failure(error),
-        Err(_) => late(),
+        Err(error) => Outcome::Failure(error),
     }
 }
 
 async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Result<u64, String> {
+    let deadline = Instant::now() + timeout;
+    let seconds = timeout.as_secs();
     let failed = |error: &dyn std::fmt::Display| {
-        let seconds = timeout.as_secs();
         format!("timeout: failed to connect service \"{host}:{port}\" within {seconds}s: {error}")
     };
-    let stream = tcp::connect(host, port, timeout)
-        .await
-        .map_err(|error| failed(&error))?;
-    let io = TokioIo::new(stream);
-    let handshake = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-        .max_header_list_size(MAX_HEADERS_BYTES)
-        .handshake(io)
-        .await;
-    let (mut sender, connection) = handshake.map_err(|error| failed(&error))?;
+    let connecting = async {
+        let stream = tcp::connect(host, port, timeout)
+            .await
+            .map_err(|error| failed(&error))?;
+        hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+            .max_header_list_size(MAX_HEADERS_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| failed(&error))
+    };
+    let connected = timeout_at(deadline, connecting).await;
+    let (mut sender, connection) = connected.unwrap_or_else(|_| Err(failed(&LATE)))?;
     let request = Request::post(format!("http://{host}:{port}/grpc.health.v1.Health/Check"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -70,28 +68,55 @@ async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Resul
             .send_request(request)
             .await
             .map_err(|error| failed(&error))?;
-        let early = response.headers().get("grpc-status").cloned();
-        let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES)
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_ANSWER_BYTES)
             .collect()
             .await
             .map_err(|error| failed(&error))?;
-        let late = body.trailers().and_then(|t| t.get("grpc-status")).cloned();
-        let code = late.or(early);
-        match code.as_ref().and_then(|c| c.to_str().ok()) {
-            Some(OK) | None => response_status(&body.to_bytes()),
-            Some(UNIMPLEMENTED) => Err(format!(
-                "server at \"{host}:{port}\" does not implement the grpc health protocol (grpc.health.v1.Health)"
-            )),
-            Some(code) => Err(format!(
-                "service health check failed with grpc status {code}"
-            )),
+        let trailers = body.trailers().filter(|t| t.contains_key("grpc-status"));
+        match refusal(trailers.unwrap_or(&head.headers), seconds) {
+            None => response_status(&body.to_bytes()),
+            Some(why) => Err(why),
         }
     };
-    tokio::pin!(asking);
-    tokio::pin!(connection);
-    tokio::select! {
-        answer = &mut asking => answer,
-        _ = &mut connection => asking.await,
+    let answered = async {
+        tokio::pin!(asking);
+        tokio::pin!(connection);
+        tokio::select! {
+            answer = &mut asking => answer,
+            _ = &mut connection => asking.await,
+        }
+    };
+    let answer = timeout_at(deadline, answered).await;
+    answer.unwrap_or_else(|_| Err(late(seconds)))
+}
+
+fn late(seconds: u64) -> String {
+    format!("timeout: health rpc did not complete within {seconds}s")
+}
+
+/// Why the server did not answer the call, in upstream's words.
+fn refusal(status: &HeaderMap, seconds: u64) -> Option<String> {
+    let text = |name| status.get(name).and_then(|value| value.to_str().ok());
+    let code = Code::from_bytes(text("grpc-status")?.as_bytes());
+    let encoded = text("grpc-message").unwrap_or_default();
+    let message = percent_decode_str(encoded).decode_utf8_lossy();
+    match code {
+        Code::Ok => None,
+        Code::Unimplemented => Some(format!(
+            "error: this server does not implement the grpc health protocol (grpc.health.v1.Health): {message}"
+        )),
+        Code::DeadlineExceeded => Some(late(seconds)),
+        code => {
+            // Go has it with one l.
+            let code = match code {
+                Code::Cancelled => "Canceled".to_owned(),
+                code => format!("{code:?}"),
+            };
+            Some(format!(
+                "error: health rpc probe failed: rpc error: code = {code} desc = {message}"
+            ))
+        }
     }
 }
 

@@ -227,8 +227,12 @@ impl Entry {
         out.put_slice(&self.json[self.splice()..]);
     }
 
-    /// Appends the object as a list item: without kind and apiVersion.
-    pub fn write_item(&self, out: &mut BytesMut) {
+    /// Appends the object as a list item. Those of built-in kinds have no kind and apiVersion, as upstream's, and custom resources have:
+    /// clients without a schema go by them.
+    pub fn write_item(&self, out: &mut BytesMut, typed: bool) {
+        if typed {
+            return self.write_object(out, self.revision);
+        }
         out.put_u8(b'{');
         out.put_slice(METADATA);
         self.write_version(out, self.revision);
@@ -236,10 +240,14 @@ impl Entry {
     }
 
     /// Exactly how many bytes [`Entry::write_item`] appends.
-    pub fn item_size(&self) -> usize {
-        let fixed = 1 + METADATA.len() + r#""resourceVersion":"""#.len();
+    pub fn item_size(&self, typed: bool) -> usize {
+        let head = match typed {
+            true => self.splice(),
+            false => 1 + METADATA.len(),
+        };
         let comma = usize::from(self.metadata() != b"{}");
-        fixed + decimal_digits(self.revision) + comma + self.json.len() - self.splice()
+        let version = r#""resourceVersion":"""#.len() + decimal_digits(self.revision) + comma;
+        head + version + self.json.len() - self.splice()
     }
 
     /// Appends the metadata object with the resourceVersion `revision`.

@@ -18,7 +18,11 @@ use knarr_meta::{
 use knarr_store::Expect;
 use serde_json::Value;
 
-use super::{Phase, Refused, Write, check_namespace, metadata, set_type};
+use super::{
+    Phase, Refused, Write, check_namespace, metadata,
+    owners::{self, When},
+    set_type,
+};
 use crate::{Registry, cache::entry::Entry, managed::Managed};
 
 /// Names tried before a generateName gives up, as upstream.
@@ -38,6 +42,7 @@ impl Registry {
         // Admission and hooks judge by the cache: it must have what was acknowledged (the namespace, just made).
         self.cache.fresh().await?;
         forget_deletion(&mut tree);
+        owners::dedup(write, &mut tree, When::Asked);
         if let Managed::Update(manager) = write.managed {
             manager.update(write.kind, Part::Main, None, &mut tree);
         }
@@ -55,6 +60,7 @@ impl Registry {
             .await?
         {
             strategy.default(&mut tree);
+            owners::dedup(write, &mut tree, When::Admitted);
         }
         // What admission made of it stays where it was asked for.
         check_namespace(write, &mut tree)?;

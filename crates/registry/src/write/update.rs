@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::{
     ATTEMPTS, Current, Phase, Refused, Write, check_namespace, finalized_by_spec, held, metadata,
+    owners::{self, When},
     part::{self, changes},
     set_type,
 };
@@ -178,6 +179,7 @@ impl Registry {
         if write.subresource == SCALE.name {
             return self.mutate_scale(attempt, tree).await;
         }
+        owners::dedup(write, tree, When::Asked);
         let old = Some(&current.tree);
         if self
             .admit(
@@ -191,6 +193,7 @@ impl Registry {
             .await?
         {
             write.kind.strategy.default(tree);
+            owners::dedup(write, tree, When::Admitted);
             // What admission made of it is still this object.
             check_namespace(write, tree)?;
             set_type(write.kind, tree);

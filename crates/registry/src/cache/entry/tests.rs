@@ -33,8 +33,11 @@ fn splices_the_revision_into_stored_bytes() {
     assert_eq!(object["metadata"]["resourceVersion"], "7");
     assert_eq!(object["data"], tree["data"]);
     assert_eq!(entry.tree(), object);
-    let item = text(|out| entry.write_item(out));
-    assert_eq!(item.len(), entry.item_size());
+    let typed = text(|out| entry.write_item(out, true));
+    assert_eq!(typed.len(), entry.item_size(true));
+    assert_eq!(typed.as_bytes(), entry.object());
+    let item = text(|out| entry.write_item(out, false));
+    assert_eq!(item.len(), entry.item_size(false));
     let item: Value = serde_json::from_str(&item).unwrap();
     assert_eq!(
         (item.get("kind"), &item["metadata"]),
@@ -79,7 +82,10 @@ fn serves_objects_without_metadata_fields() {
         std::str::from_utf8(&entry.object()).unwrap(),
         r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"7"}}"#
     );
-    assert_eq!(text(|out| entry.write_item(out)).len(), entry.item_size());
+    for typed in [true, false] {
+        let item = text(|out| entry.write_item(out, typed));
+        assert_eq!(item.len(), entry.item_size(typed));
+    }
 }
 
 #[test]
