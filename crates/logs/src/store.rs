@@ -170,7 +170,8 @@ impl Store {
         let unsynced = {
             let mut state = self.state.lock();
             state.head.sync()?;
-            let from = std::mem::replace(&mut state.synced, state.head.number);
+            let next = state.head.number;
+            let from = std::mem::replace(&mut state.synced, next);
             let segments = state.segments.iter();
             let unsynced = segments.filter(|segment| segment.next_block() > from);
             unsynced.cloned().collect::<Vec<_>>()
