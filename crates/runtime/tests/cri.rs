@@ -5,6 +5,8 @@ mod common;
 mod hostile;
 #[path = "cri/image_volumes.rs"]
 mod image_volumes;
+#[path = "cri/odd_images.rs"]
+mod odd_images;
 #[path = "cri/process_namespace.rs"]
 mod process_namespace;
 #[path = "cri/resources.rs"]

@@ -384,9 +384,9 @@ pub fn digest(bytes: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// What `docker save` would write of busybox with its commands, in two layers of which one is compressed.
-pub fn image_archive() -> Vec<u8> {
-    let base = layer(|tar| {
+/// Busybox with its commands.
+pub fn busybox_layer() -> Vec<u8> {
+    layer(|tar| {
         for directory in ["bin/", "etc/", "tmp/", "root/"] {
             let mut header = tar::Header::new_gnu();
             header.set_entry_type(tar::EntryType::Directory);
@@ -422,7 +422,12 @@ pub fn image_archive() -> Vec<u8> {
                 .unwrap();
         }
         file(tar, "etc/removed", b"");
-    });
+    })
+}
+
+/// What `docker save` would write of busybox, in two layers of which one is compressed.
+pub fn image_archive() -> Vec<u8> {
+    let base = busybox_layer();
     let top = layer(|tar| {
         file(
             tar,
