@@ -57,6 +57,8 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Success,
+    /// It counts as a success, but somebody should look.
+    Warning(String),
     /// The container answered, wrongly or not at all.
     Failure(String),
     /// The probe itself could not be made; it does not count.
@@ -260,17 +262,24 @@ impl Prober {
                 .probed
                 .count(&self.pod, &self.container.name, kind, &outcome);
         }
-        let (word, message) = match &outcome {
+        let (reason, word, message) = match &outcome {
             Outcome::Success => return outcome,
+            Outcome::Warning(message) => ("ProbeWarning", "warning", message),
             _ if early => return outcome,
-            Outcome::Failure(message) => ("failed", message),
-            Outcome::Error(message) => ("errored and resulted in unknown state", message),
+            Outcome::Failure(message) => ("Unhealthy", "failed", message),
+            Outcome::Error(message) => {
+                let word = "errored and resulted in unknown state";
+                ("Unhealthy", word, message)
+            }
         };
         let note = format!("{} probe {word}: {message}", kind.title());
         self.ctx
             .events
-            .container(&self.pod, &self.container.name, WARNING, "Unhealthy", note);
-        outcome
+            .container(&self.pod, &self.container.name, WARNING, reason, note);
+        match outcome {
+            Outcome::Warning(_) => Outcome::Success,
+            outcome => outcome,
+        }
     }
 
     async fn once(&self, probe: &Probe) -> Outcome {

@@ -44,7 +44,7 @@ impl Counts {
         let mut all = self.0.lock();
         let [failed, successful, unknown] = all.entry(probed).or_default();
         match outcome {
-            Outcome::Success => *successful += 1,
+            Outcome::Success | Outcome::Warning(_) => *successful += 1,
             Outcome::Failure(_) => *failed += 1,
             Outcome::Error(_) => *unknown += 1,
         }

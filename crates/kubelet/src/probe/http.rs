@@ -200,10 +200,13 @@ where
     }
 }
 
-/// Success is any answer from 200 to 399.
+/// Success is any answer from 200 to 399. Of a redirect that was not followed nobody knows where it would have led.
 pub(super) async fn probe(http: &Http, target: &Target, timeout: Duration) -> Outcome {
     match http.get(target, timeout).await {
-        Ok((status, _)) if (200..400).contains(&status.as_u16()) => Outcome::Success,
+        Ok((status, body)) if status.is_redirection() => {
+            Outcome::Warning(format!("Probe terminated redirects, Response body: {body}"))
+        }
+        Ok((status, _)) if status.is_success() => Outcome::Success,
         Ok((status, _)) => Outcome::Failure(format!(
             "HTTP probe failed with statuscode: {}",
             status.as_u16()

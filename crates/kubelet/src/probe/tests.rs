@@ -87,8 +87,8 @@ async fn http_answers_count_by_their_status() {
             Outcome::Failure("HTTP probe failed with statuscode: 404".into()),
         ),
         (
-            vec!["HTTP/1.1 302 F\r\nlocation: http://else.where/\r\ncontent-length: 0\r\n\r\n"],
-            Outcome::Success,
+            vec!["HTTP/1.1 302 F\r\nlocation: http://else.where/\r\ncontent-length: 4\r\n\r\ngone"],
+            Outcome::Warning("Probe terminated redirects, Response body: gone".into()),
         ),
     ] {
         let target = server(answers).await;
