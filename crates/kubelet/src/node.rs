@@ -95,7 +95,11 @@ async fn try_register(ctx: &Shared, port: u16) -> Result<Node, kube::Error> {
         status: Some(status),
     };
     match api.create(&PostParams::default(), &node).await {
-        Ok(node) => return Ok(node),
+        Ok(made) => {
+            let status = node.status.unwrap_or_default();
+            record_changes(ctx, &NodeStatus::default(), &status);
+            return Ok(made);
+        }
         Err(error) if errors::is_already_exists(&error) => {}
         Err(error) => return Err(error),
     }
@@ -119,8 +123,21 @@ async fn try_register(ctx: &Shared, port: u16) -> Result<Node, kube::Error> {
 async fn keep(ctx: &Shared, port: u16, mut node: Node) {
     let mut written: Option<tokio::time::Instant> = None;
     let mut pause = CHECK_PERIOD;
+    let mut cordoned = false;
     loop {
         let mut failed = false;
+        let now = node.spec.as_ref().and_then(|spec| spec.unschedulable);
+        if cordoned != now.unwrap_or(false) {
+            cordoned = !cordoned;
+            tell(
+                ctx,
+                if cordoned {
+                    "NodeNotSchedulable"
+                } else {
+                    "NodeSchedulable"
+                },
+            );
+        }
         let old = node.status.clone().unwrap_or_default();
         let new = status::make(ctx, port, &old).await;
         let due = written.is_none_or(|at| at.elapsed() >= REPORT_PERIOD);
@@ -145,7 +162,7 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
                 }
             }
         }
-        if is_ready(&new) == Some(true) && !failed {
+        if status::holds(&new, "Ready") == Some(true) && !failed {
             pause = CHECK_PERIOD;
         } else if failed {
             pause = pause.min(RETRY_LONGEST);
@@ -162,32 +179,17 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
     }
 }
 
-fn is_ready(status: &NodeStatus) -> Option<bool> {
-    let mut conditions = status.conditions.iter().flatten();
-    conditions
-        .find(|c| c.type_ == "Ready")
-        .map(|c| c.status == "True")
+fn record_changes(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) {
+    for reason in status::transitions(old, new) {
+        tell(ctx, reason);
+    }
 }
 
-fn record_changes(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) {
+/// In upstream's words.
+fn tell(ctx: &Shared, reason: &str) {
     let name = &ctx.config.node_name;
-    match (is_ready(old), is_ready(new)) {
-        (Some(true), Some(false)) => {
-            ctx.events.node(
-                name,
-                "NodeNotReady",
-                format!("Node {name} status is now: NodeNotReady"),
-            );
-        }
-        (None | Some(false), Some(true)) => {
-            ctx.events.node(
-                name,
-                "NodeReady",
-                format!("Node {name} status is now: NodeReady"),
-            );
-        }
-        _ => {}
-    }
+    let note = format!("Node {name} status is now: {reason}");
+    ctx.events.node(name, reason, note);
 }
 
 async fn write(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) -> Result<Node, kube::Error> {

@@ -257,6 +257,46 @@ pub(super) fn conditions(
     .collect()
 }
 
+/// Whether a condition is true; `None` where there is none.
+pub(super) fn holds(status: &NodeStatus, kind: &str) -> Option<bool> {
+    let mut conditions = status.conditions.iter().flatten();
+    let found = conditions.find(|condition| condition.type_ == kind);
+    found.map(|condition| condition.status == "True")
+}
+
+/// Reasons of upstream's events for what has become of the node. That a node is not ready at first is no news.
+pub(super) fn transitions(old: &NodeStatus, new: &NodeStatus) -> Vec<&'static str> {
+    let kinds = [
+        (
+            "MemoryPressure",
+            "NodeHasInsufficientMemory",
+            "NodeHasSufficientMemory",
+        ),
+        (
+            "DiskPressure",
+            "NodeHasDiskPressure",
+            "NodeHasNoDiskPressure",
+        ),
+        (
+            "PIDPressure",
+            "NodeHasInsufficientPID",
+            "NodeHasSufficientPID",
+        ),
+        ("Ready", "NodeReady", "NodeNotReady"),
+    ];
+    let mut reasons = Vec::new();
+    for (kind, yes, no) in kinds {
+        match (holds(old, kind), holds(new, kind)) {
+            (before, now) if before == now => {}
+            (_, Some(true)) => reasons.push(yes),
+            (None, Some(false)) if kind == "Ready" => {}
+            (_, Some(false)) => reasons.push(no),
+            (_, None) => {}
+        }
+    }
+    reasons
+}
+
 async fn images(ctx: &Shared) -> Vec<ContainerImage> {
     let list = ctx
         .runtime

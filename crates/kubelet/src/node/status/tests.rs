@@ -66,3 +66,54 @@ fn only_what_differs_is_written() {
         assert_eq!(patch(&old, new), wanted);
     }
 }
+
+#[test]
+fn changes_of_conditions_are_events() {
+    let status = |conditions: &[(&str, &str)]| -> NodeStatus {
+        let conditions = conditions
+            .iter()
+            .map(|(kind, status)| json!({ "type": kind, "status": status }));
+        object(json!({ "conditions": conditions.collect::<Vec<_>>() }))
+    };
+    let healthy = [
+        ("MemoryPressure", "False"),
+        ("DiskPressure", "False"),
+        ("PIDPressure", "False"),
+    ];
+    for (old, new, wanted) in [
+        (
+            status(&[]),
+            status(&healthy),
+            vec![
+                "NodeHasSufficientMemory",
+                "NodeHasNoDiskPressure",
+                "NodeHasSufficientPID",
+            ],
+        ),
+        (status(&healthy), status(&healthy), vec![]),
+        (
+            status(&healthy),
+            status(&[("MemoryPressure", "True"), ("DiskPressure", "True")]),
+            vec!["NodeHasInsufficientMemory", "NodeHasDiskPressure"],
+        ),
+        (
+            status(&[("DiskPressure", "Unknown"), ("MemoryPressure", "True")]),
+            status(&[("DiskPressure", "True"), ("MemoryPressure", "False")]),
+            vec!["NodeHasSufficientMemory", "NodeHasDiskPressure"],
+        ),
+        (status(&[]), status(&[("Ready", "False")]), vec![]),
+        (status(&[]), status(&[("Ready", "True")]), vec!["NodeReady"]),
+        (
+            status(&[("Ready", "True")]),
+            status(&[("Ready", "False")]),
+            vec!["NodeNotReady"],
+        ),
+        (
+            status(&[("Ready", "Unknown")]),
+            status(&[("Ready", "True")]),
+            vec!["NodeReady"],
+        ),
+    ] {
+        assert_eq!(transitions(&old, &new), wanted, "{new:?}");
+    }
+}
