@@ -34,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-apiserver",
             "knarr-controllers",
             "knarr-dns",
+            "knarr-ingress",
             "knarr-kubelet",
             "knarr-logs",
             "knarr-metrics",

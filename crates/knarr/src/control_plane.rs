@@ -175,6 +175,8 @@ impl ControlPlane {
             controllers.run(token).await;
         });
 
+        traffic::start_ingress(parts.flags, parts.node, &*self.local, &self.clients)?;
+
         let token = self.clients.token().child_token();
         let client = self
             .local

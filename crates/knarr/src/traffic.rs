@@ -1,7 +1,12 @@
-//! Traffic from outside: what the flags say of load balancers.
+//! Traffic from outside: what the flags say of load balancers and Ingresses.
 
-use anyhow::{Result, bail};
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, bail};
+use knarr_client::{Clients, Informers};
 use knarr_controllers::service_lb::{self, Protocol, Reserved};
+use knarr_ingress::Ingress;
+use knarr_tasks::Tasks;
 
 use crate::{cli::Up, network, node};
 
@@ -11,8 +16,15 @@ const VXLAN_PORT: u16 = 8472;
 /// Checks the flags.
 ///
 /// # Errors
-/// A range of addresses that are pods' or Services'.
+/// A range of addresses that are pods' or Services'; one port for two things.
 pub fn check(flags: &Up) -> Result<()> {
+    let (http, https) = (
+        flags.traffic.ingress_http_port,
+        flags.traffic.ingress_https_port,
+    );
+    if http == https {
+        bail!("--ingress-http-port and --ingress-https-port are both {http}");
+    }
     let Some(range) = flags.traffic.lb_range else {
         return Ok(());
     };
@@ -57,7 +69,36 @@ fn reserved(flags: &Up, node: &node::Settings, api_port: u16) -> Vec<Reserved> {
         let dns = [Protocol::Tcp, Protocol::Udp];
         reserved.extend(dns.map(|protocol| of(protocol, port, "cluster DNS")));
     }
-    let kept = flags.traffic.lb_reserved_ports.iter();
+    let traffic = &flags.traffic;
+    if traffic.ingress {
+        let ports = [traffic.ingress_http_port, traffic.ingress_https_port];
+        // Whoever took one would get what is for everybody's hosts.
+        reserved.extend(ports.map(|port| tcp(port, "Ingresses (--ingress=false gives it up)")));
+    }
+    let kept = traffic.lb_reserved_ports.iter();
     reserved.extend(kept.map(|port| tcp(*port, "the nodes (--lb-reserved-ports)")));
     reserved
+}
+
+/// Serves Ingresses on this machine, if that is ours to do.
+pub fn start_ingress(
+    flags: &Up,
+    node: &node::Settings,
+    clients: &dyn Clients,
+    tasks: &Tasks,
+) -> Result<()> {
+    if !flags.traffic.ingress {
+        return Ok(());
+    }
+    let token = tasks.token().child_token();
+    let client = clients.as_user("system:knarr:ingress", &["system:authenticated"]);
+    let informers = Informers::new(client.clone(), token.clone());
+    let config = knarr_ingress::Config {
+        http_port: flags.traffic.ingress_http_port,
+        https_port: flags.traffic.ingress_https_port,
+        addresses: vec![IpAddr::V4(node.ip)],
+    };
+    let ingress = Ingress::new(config, client, &informers).context("Ingresses")?;
+    tasks.keep("Ingresses", ingress.run(token));
+    Ok(())
 }

@@ -23,6 +23,7 @@ mod evictions;
 mod example;
 mod foreign_runtime;
 mod images;
+mod ingress;
 mod jobs;
 mod logs;
 mod moved;

@@ -20,4 +20,26 @@ pub struct TrafficFlags {
     /// TCP ports of the nodes' own addresses that no Service gets, beside those of knarr and node ports
     #[arg(long, value_name = "PORTS", value_delimiter = ',', default_values_t = [SSH_PORT])]
     pub lb_reserved_ports: Vec<u16>,
+
+    /// Serve Ingresses of class knarr, on every address of this machine; false leaves them to another controller, such as ingress-nginx
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub ingress: bool,
+
+    /// Port for Ingresses over HTTP; where it is taken, it is waited for
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 80,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub ingress_http_port: u16,
+
+    /// Port for Ingresses over HTTPS
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 443,
+        value_parser = clap::value_parser!(u16).range(1..)
+    )]
+    pub ingress_https_port: u16,
 }

@@ -1,0 +1,188 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// An Ingress `NAMESPACE/NAME`, the older the smaller its day.
+fn ingress(key: &str, day: u8, annotations: Value, spec: Value) -> Arc<Ingress> {
+    let (namespace, name) = key.split_once('/').expect("namespace/name");
+    let ingress = json!({
+        "metadata": {
+            "namespace": namespace, "name": name, "annotations": annotations,
+            "creationTimestamp": format!("2030-01-{day:02}T00:00:00Z"),
+        },
+        "spec": spec,
+    });
+    Arc::new(serde_json::from_value(ingress).expect("an Ingress"))
+}
+
+fn rule(host: &str, path: &str, service: &str) -> Value {
+    let backend = json!({"service": {"name": service, "port": {"number": 80}}});
+    json!({"host": host, "http": {"paths": [{"path": path, "pathType": "Prefix", "backend": backend}]}})
+}
+
+fn built(ingresses: Vec<Arc<Ingress>>) -> Built {
+    build(ingresses, |_| Err("there is none".to_owned()))
+}
+
+fn service(built: &Built, host: &str, path: &str) -> String {
+    let found = built.table.find(host, path);
+    found.map_or("none".to_owned(), |found| {
+        format!("{}/{}", found.route.namespace, found.route.backend.service)
+    })
+}
+
+fn problems(built: &Built, key: &str) -> Vec<String> {
+    let (namespace, name) = key.split_once('/').expect("namespace/name");
+    let key = Key {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    };
+    let problems = built.problems.get(&key).into_iter().flatten();
+    problems.cloned().collect()
+}
+
+#[test]
+fn a_host_is_the_namespaces_that_had_it_first() {
+    let thief = ingress(
+        "b/late",
+        2,
+        json!({}),
+        json!({"rules": [rule("h", "/login", "phish"), rule("own", "/", "own")]}),
+    );
+    let owner = ingress(
+        "a/first",
+        1,
+        json!({}),
+        json!({"rules": [rule("H", "/", "web")]}),
+    );
+    let second = ingress(
+        "a/second",
+        3,
+        json!({}),
+        json!({"rules": [rule("h", "/api", "api"), rule("h", "/", "other")]}),
+    );
+    let made = built(vec![thief.clone(), second, owner]);
+    assert_eq!(service(&made, "h", "/login"), "a/web");
+    assert_eq!(service(&made, "h", "/api"), "a/api");
+    assert_eq!(service(&made, "own", "/"), "b/own");
+    assert_eq!(
+        problems(&made, "b/late"),
+        ["the host h is an older Ingress' of another namespace"]
+    );
+    assert_eq!(
+        problems(&made, "a/second"),
+        ["the path / of h is an older rule's"]
+    );
+    // It may be shared.
+    let shared = json!({"ingress.knarr.dev/share-host": "true"});
+    let owner = ingress(
+        "a/first",
+        1,
+        shared,
+        json!({"rules": [rule("h", "/", "web")]}),
+    );
+    let made = built(vec![thief, owner]);
+    assert_eq!(service(&made, "h", "/login"), "b/phish");
+}
+
+#[test]
+fn rules_for_all_hosts_are_the_oldests_by_path() {
+    let first = ingress("a/i", 1, json!({}), json!({"rules": [rule("", "/a", "a")]}));
+    let second = ingress(
+        "b/i",
+        2,
+        json!({}),
+        json!({"rules": [rule("", "/b", "b"), rule("", "/a/", "x")]}),
+    );
+    let made = built(vec![second, first]);
+    assert_eq!(service(&made, "h", "/a"), "a/a");
+    assert_eq!(service(&made, "h", "/b/c"), "b/b");
+    assert_eq!(
+        problems(&made, "b/i"),
+        ["the path /a/ of all hosts is an older rule's"]
+    );
+}
+
+#[test]
+fn default_backends() {
+    let backend = |name: &str| json!({"service": {"name": name, "port": {"name": "web"}}});
+    let all = ingress(
+        "a/all",
+        1,
+        json!({}),
+        json!({"defaultBackend": backend("all")}),
+    );
+    let other = ingress(
+        "b/all",
+        2,
+        json!({}),
+        json!({"defaultBackend": backend("b")}),
+    );
+    let host = ingress(
+        "a/h",
+        3,
+        json!({}),
+        json!({"defaultBackend": backend("own"), "rules": [rule("h", "/a", "a")]}),
+    );
+    let made = built(vec![all, other, host]);
+    assert_eq!(service(&made, "x", "/"), "a/all");
+    assert_eq!(service(&made, "h", "/a"), "a/a");
+    assert_eq!(service(&made, "h", "/b"), "a/own");
+    assert_eq!(
+        problems(&made, "b/all"),
+        ["the cluster's default backend is an older Ingress'"]
+    );
+}
+
+#[test]
+fn what_is_not_understood() {
+    let auth = json!({"nginx.ingress.kubernetes.io/auth-url": "http://x/"});
+    let guarded = ingress("a/i", 1, auth, json!({"rules": [rule("h", "/", "web")]}));
+    let resource = json!({"rules": [{"host": "r", "http": {"paths": [
+        {"path": "/", "pathType": "Prefix", "backend": {"resource": {"kind": "Bucket", "name": "b"}}},
+    ]}}]});
+    let resource = ingress("a/r", 1, json!({}), resource);
+    let made = built(vec![guarded, resource]);
+    let found = made.table.find("h", "/").expect("a route");
+    assert!(found.route.refused);
+    assert_eq!(
+        problems(&made, "a/i"),
+        [
+            "it is not served, since that may be to keep somebody out: nginx.ingress.kubernetes.io/auth-url",
+            "the annotation nginx.ingress.kubernetes.io/auth-url is not understood",
+        ]
+    );
+    assert_eq!(service(&made, "r", "/"), "none");
+    assert_eq!(
+        problems(&made, "a/r"),
+        ["backends that are resources are not supported, only Services"]
+    );
+}
+
+#[test]
+fn expressions_are_bounded() {
+    let path = |text: &str| json!({"path": text, "pathType": "ImplementationSpecific", "backend": {"service": {"name": "s"}}});
+    let annotations = json!({"nginx.ingress.kubernetes.io/use-regex": "true"});
+    let spec = |paths: Vec<Value>| json!({"rules": [{"host": "h", "http": {"paths": paths}}]});
+    let bad = vec![path("/(a{1000}){1000}"), path("/("), path("/a|/b")];
+    let made = built(vec![ingress("a/i", 1, annotations.clone(), spec(bad))]);
+    assert_eq!(problems(&made, "a/i").len(), 2);
+    assert_eq!(service(&made, "h", "/B"), "a/s");
+    assert_eq!(service(&made, "h", "/c/a"), "none", "from the beginning on");
+    let many = (0..100).map(|i| path(&format!("/x{i}."))).collect();
+    let made = built(vec![ingress("a/i", 1, annotations, spec(many))]);
+    assert_eq!(
+        problems(&made, "a/i"),
+        ["h has more than 64 regular expressions"]
+    );
+}
+
+#[test]
+fn redirects_to_https_are_for_hosts_with_tls() {
+    let tls = json!({"tls": [{"hosts": ["h"], "secretName": "s"}], "rules": [rule("h", "/", "a"), rule("g", "/", "a")]});
+    let made = built(vec![ingress("a/i", 1, json!({}), tls)]);
+    let to_https = |host: &str| made.table.find(host, "/").expect("a route").route.to_https;
+    assert!(to_https("h"));
+    assert!(!to_https("g"));
+    assert_eq!(problems(&made, "a/i"), ["Secret s: there is none"]);
+}

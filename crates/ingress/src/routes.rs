@@ -1,0 +1,258 @@
+//! Which route a request takes: by host, then by path.
+//!
+//! The host decides alone, an exact one before a wildcard, whose first label stands for one: what has no path there goes to that
+//! host's default backend, or the cluster's, and never to another host's rules. Among paths an exact one comes first, then regular
+//! expressions by their length, then the longest prefix.
+
+use std::{collections::HashMap, sync::Arc};
+
+use regex::Regex;
+
+use crate::{annotations::Options, path};
+
+/// A Service's port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendRef {
+    pub namespace: String,
+    pub service: String,
+    pub port: PortRef,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PortRef {
+    Name(String),
+    Number(i32),
+}
+
+/// Where requests go, and what is done with them.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Of the Ingress.
+    pub namespace: String,
+    pub backend: BackendRef,
+    pub options: Arc<Options>,
+    /// Plain requests are sent to HTTPS.
+    pub to_https: bool,
+    /// It must not be served, since an annotation is not understood that keeps somebody out.
+    pub refused: bool,
+}
+
+/// The rules of a host.
+#[derive(Debug, Default)]
+pub struct Host {
+    exact: HashMap<String, Arc<Route>>,
+    /// Without a slash at their end, `/` being the empty one.
+    prefix: HashMap<String, Arc<Route>>,
+    /// The longest first.
+    regex: Vec<(Regex, Arc<Route>)>,
+    longest_prefix: usize,
+    pub fallback: Option<Arc<Route>>,
+}
+
+/// How a path is compared.
+#[derive(Clone, Debug)]
+pub enum Matcher {
+    Exact(String),
+    Prefix(String),
+    Regex(Regex),
+}
+
+/// A route and what the path was for it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub route: Arc<Route>,
+    /// The path by which to ask the backend, if not the client's own.
+    pub rewritten: Option<String>,
+}
+
+/// All routes.
+#[derive(Debug, Default)]
+pub struct Table {
+    hosts: HashMap<String, Host>,
+    /// Of requests that no rule is for.
+    pub fallback: Option<Arc<Route>>,
+}
+
+impl Host {
+    pub fn add(&mut self, matcher: Matcher, route: Arc<Route>) {
+        match matcher {
+            Matcher::Exact(path) => {
+                self.exact.insert(path, route);
+            }
+            Matcher::Prefix(path) => {
+                self.longest_prefix = self.longest_prefix.max(path.len());
+                self.prefix.insert(path, route);
+            }
+            Matcher::Regex(regex) => {
+                let longer = |(other, _): &(Regex, _)| other.as_str().len() >= regex.as_str().len();
+                let at = self.regex.partition_point(longer);
+                self.regex.insert(at, (regex, route));
+            }
+        }
+    }
+
+    fn find(&self, path: &str) -> Option<Found> {
+        if let Some(route) = self.exact.get(path) {
+            return Some(Found::literally(route));
+        }
+        for (regex, route) in &self.regex {
+            if let Some(captures) = regex.captures(path) {
+                let target = route.options.rewrite_target.as_ref();
+                let rewritten = target.map(|target| {
+                    let mut path = String::new();
+                    captures.expand(&braced(target), &mut path);
+                    path
+                });
+                return Some(Found {
+                    route: route.clone(),
+                    rewritten,
+                });
+            }
+        }
+        let route = path::prefixes(path, self.longest_prefix).find_map(|p| self.prefix.get(p))?;
+        Some(Found::literally(route))
+    }
+}
+
+impl Found {
+    fn literally(route: &Arc<Route>) -> Self {
+        Self {
+            rewritten: route.options.rewrite_target.clone(),
+            route: route.clone(),
+        }
+    }
+}
+
+/// `$1` as nginx reads it, one digit; the crate would take what follows for a part of the name.
+fn braced(target: &str) -> String {
+    let mut braced = String::with_capacity(target.len() + 8);
+    let mut characters = target.chars().peekable();
+    while let Some(character) = characters.next() {
+        match (character, characters.peek().copied()) {
+            ('$', Some(digit)) if digit.is_ascii_digit() => {
+                characters.next();
+                braced.push_str("${");
+                braced.push(digit);
+                braced.push('}');
+            }
+            ('$', _) => braced.push_str("$$"),
+            (character, _) => braced.push(character),
+        }
+    }
+    braced
+}
+
+impl Table {
+    /// The rules of a host: `a.example.com`, `*.example.com`, or the empty one for all others.
+    pub fn host(&mut self, name: &str) -> &mut Host {
+        self.hosts.entry(name.to_owned()).or_default()
+    }
+
+    /// The route of a request: `host` in lower case without a port, `path` as [`path::normalize`] makes it.
+    pub fn find(&self, host: &str, path: &str) -> Option<Found> {
+        let known = self.hosts.get(host).or_else(|| {
+            let (_, parent) = host.split_once('.')?;
+            self.hosts.get(&format!("*.{parent}"))
+        });
+        let known = known.or_else(|| self.hosts.get(""));
+        let found = known.and_then(|host| host.find(path));
+        found.or_else(|| {
+            let fallback = known.and_then(|host| host.fallback.as_ref());
+            fallback.or(self.fallback.as_ref()).map(Found::literally)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(service: &str, rewrite: Option<&str>) -> Arc<Route> {
+        Arc::new(Route {
+            namespace: "x".to_owned(),
+            backend: BackendRef {
+                namespace: "x".to_owned(),
+                service: service.to_owned(),
+                port: PortRef::Number(80),
+            },
+            options: Arc::new(Options {
+                rewrite_target: rewrite.map(str::to_owned),
+                ..Options::default()
+            }),
+            to_https: false,
+            refused: false,
+        })
+    }
+
+    fn prefix(path: &str) -> Matcher {
+        Matcher::Prefix(path.to_owned())
+    }
+
+    fn found(table: &Table, host: &str, path: &str) -> String {
+        let path = path::normalize(path).expect("a path");
+        table.find(host, &path).map_or("none".to_owned(), |found| {
+            let service = &found.route.backend.service;
+            match found.rewritten {
+                Some(path) => format!("{service} {path}"),
+                None => service.clone(),
+            }
+        })
+    }
+
+    #[test]
+    fn hosts_and_paths() {
+        let mut table = Table::default();
+        let host = table.host("a.example.com");
+        host.add(prefix(""), route("root", None));
+        host.add(prefix("/foo"), route("foo", None));
+        host.add(prefix("/foo/bar"), route("bar", None));
+        host.add(Matcher::Exact("/foo".to_owned()), route("exact", None));
+        table
+            .host("*.example.com")
+            .add(prefix("/w"), route("wild", None));
+        table.host("b.example.com").fallback = Some(route("default-b", None));
+        table.host("").add(prefix("/any"), route("any", None));
+        let cases = [
+            ("a.example.com", "/", "root"),
+            ("a.example.com", "/foo", "exact"),
+            ("a.example.com", "/foo/", "foo"),
+            ("a.example.com", "/foobar", "root"),
+            ("a.example.com", "/foo/bar/x", "bar"),
+            ("a.example.com", "/x/../foo/bar", "bar"),
+            ("a.example.com", "/any", "root"),
+            ("c.example.com", "/w", "wild"),
+            // One label, and only where no exact host is.
+            ("c.d.example.com", "/w", "none"),
+            ("example.com", "/w", "none"),
+            ("b.example.com", "/w", "default-b"),
+            ("c.example.com", "/any", "none"),
+            ("elsewhere", "/any/x", "any"),
+            ("elsewhere", "/x", "none"),
+        ];
+        for (host, path, expected) in cases {
+            assert_eq!(found(&table, host, path), expected, "{host}{path}");
+        }
+        table.fallback = Some(route("default", None));
+        assert_eq!(found(&table, "elsewhere", "/x"), "default");
+    }
+
+    #[test]
+    fn rewritten_paths() {
+        let mut table = Table::default();
+        let regex = |text: &str| Matcher::Regex(Regex::new(text).expect("an expression"));
+        let host = table.host("h");
+        host.add(regex("^(?i)/api(/|$)(.*)"), route("api", Some("/$2")));
+        host.add(regex("^(?i)/api/v(.)x(/.*)?$"), route("version", Some("/v$1x$")));
+        host.add(prefix("/old"), route("old", Some("/new")));
+        let cases = [
+            ("/api", "api /"),
+            ("/API/a/b", "api /a/b"),
+            ("/apix", "none"),
+            ("/api/v1x", "version /v1x$"),
+            ("/old/a", "old /new"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(found(&table, "h", path), expected, "{path}");
+        }
+    }
+}

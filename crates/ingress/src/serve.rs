@@ -1,0 +1,220 @@
+//! A request: which route it takes, whether it may, and what is answered if it goes nowhere.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
+use hyper::body::{Body, Incoming};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    answer::Refusal,
+    body::Answer,
+    forward::{Asked, Forwarder},
+    headers, path,
+    routes::{Found, Table},
+};
+
+/// The port of `https://` URLs that name none.
+const HTTPS_PORT: u16 = 443;
+
+/// Who asks, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    pub address: IpAddr,
+    /// Of ours.
+    pub port: u16,
+    pub tls: bool,
+}
+
+/// A connection of a client. What is done for it holds a clone.
+#[derive(Clone)]
+pub struct Connection {
+    pub client: Client,
+    /// Cancelled when all connections are to end.
+    pub token: CancellationToken,
+    /// As many as there are requests, and one.
+    pub busy: Arc<knarr_tasks::Place>,
+}
+
+/// What answers requests.
+pub struct Core {
+    pub table: ArcSwap<Table>,
+    pub forwarder: Forwarder,
+    pub https_port: u16,
+}
+
+impl Core {
+    /// Answers a request.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+    ) -> Response<Answer> {
+        match self.try_handle(request, connection).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                tracing::debug!(client = %connection.client.address, ?refusal, "request not passed on");
+                refusal.response()
+            }
+        }
+    }
+
+    async fn try_handle(
+        &self,
+        request: Request<Incoming>,
+        connection: &Connection,
+    ) -> Result<Response<Answer>, Refusal> {
+        if *request.method() == Method::CONNECT {
+            return Err(Refusal::Malformed("this is no proxy to elsewhere"));
+        }
+        let authority = authority(&request)?;
+        let host = host(&authority);
+        let path = path::normalize(request.uri().path())
+            .ok_or(Refusal::Malformed("the path is not usable"))?;
+        let found = self
+            .table
+            .load()
+            .find(&host, &path)
+            .ok_or(Refusal::NoRule)?;
+        self.may_pass(&request, connection.client, &found)?;
+        self.redirect(&request, connection.client, &host, &path, &found)?;
+        let limit = found.route.options.body_bytes;
+        if limit.is_some_and(|limit| request.body().size_hint().lower() > limit) {
+            return Err(Refusal::TooLong);
+        }
+        let authority = HeaderValue::from_str(authority.as_str())
+            .map_err(|_| Refusal::Malformed("the host is not usable"))?;
+        let asked = Asked {
+            found: &found,
+            connection,
+            authority,
+        };
+        self.forwarder.forward(request, &asked).await
+    }
+
+    fn may_pass(
+        &self,
+        request: &Request<Incoming>,
+        client: Client,
+        found: &Found,
+    ) -> Result<(), Refusal> {
+        let route = &found.route;
+        if route.refused {
+            return Err(Refusal::Misconfigured);
+        }
+        let sources = &route.options.sources;
+        if !sources.is_empty() && !sources.iter().any(|range| range.contains(client.address)) {
+            return Err(Refusal::Forbidden);
+        }
+        if headers::goes_in_circles(request.headers()) {
+            return Err(Refusal::Circle);
+        }
+        Ok(())
+    }
+
+    fn redirect(
+        &self,
+        request: &Request<Incoming>,
+        client: Client,
+        host: &str,
+        path: &str,
+        found: &Found,
+    ) -> Result<(), Refusal> {
+        let options = &found.route.options;
+        if found.route.to_https && !client.tls {
+            let shown = if host.parse::<Ipv6Addr>().is_ok() {
+                format!("[{host}]")
+            } else {
+                host.to_owned()
+            };
+            let port = match self.https_port {
+                HTTPS_PORT => String::new(),
+                port => format!(":{port}"),
+            };
+            let rest = request
+                .uri()
+                .path_and_query()
+                .map_or("/", |rest| rest.as_str());
+            let location = format!("https://{shown}{port}{rest}");
+            return Err(Refusal::Elsewhere(StatusCode::PERMANENT_REDIRECT, location));
+        }
+        if let Some((status, location)) = &options.redirect {
+            let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::FOUND);
+            return Err(Refusal::Elsewhere(status, location.clone()));
+        }
+        match &options.app_root {
+            Some(root) if path == "/" => Err(Refusal::Elsewhere(StatusCode::FOUND, root.clone())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whom a request is for: there must be one answer to that, or others may read another one.
+fn authority(request: &Request<Incoming>) -> Result<Authority, Refusal> {
+    of_parts(request.uri().authority(), request.headers())
+}
+
+fn of_parts(target: Option<&Authority>, headers: &http::HeaderMap) -> Result<Authority, Refusal> {
+    let mut named = headers.get_all(header::HOST).iter();
+    let (first, more) = (named.next(), named.next());
+    if more.is_some() {
+        return Err(Refusal::Malformed("the request names several hosts"));
+    }
+    let authority = match (target, first) {
+        (Some(target), _) => target.clone(),
+        (None, Some(host)) => (host.to_str().ok())
+            .and_then(|host| host.parse().ok())
+            .ok_or(Refusal::Malformed("the host is not usable"))?,
+        (None, None) => return Err(Refusal::Malformed("the request names no host")),
+    };
+    match authority.as_str().contains('@') {
+        true => Err(Refusal::Malformed("the host is not usable")),
+        false => Ok(authority),
+    }
+}
+
+/// As rules name it: in lower case, without a port, brackets or a dot at its end.
+fn host(authority: &Authority) -> String {
+    let host = authority
+        .host()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_a_request_is_for() {
+        let read = |target: Option<&str>, hosts: &[&'static str]| {
+            let target = target.map(|target| target.parse().expect("an authority"));
+            let mut headers = http::HeaderMap::new();
+            for host in hosts {
+                headers.append(header::HOST, HeaderValue::from_static(host));
+            }
+            of_parts(target.as_ref(), &headers).map(|authority| host(&authority))
+        };
+        assert_eq!(
+            read(None, &["A.example.com:8080"]).as_deref(),
+            Ok("a.example.com")
+        );
+        assert_eq!(
+            read(None, &["a.example.com."]).as_deref(),
+            Ok("a.example.com")
+        );
+        assert_eq!(
+            read(None, &["[2001:db8::1]:80"]).as_deref(),
+            Ok("2001:db8::1")
+        );
+        assert_eq!(read(Some("b"), &["a"]).as_deref(), Ok("b"));
+        for hosts in [&[][..], &["a", "b"], &["a b"], &["u@a"], &[""]] {
+            assert!(read(None, hosts).is_err(), "{hosts:?}");
+        }
+    }
+}
