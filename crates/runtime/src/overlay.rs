@@ -1,5 +1,6 @@
 //! Overlays of layers' directories.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -24,13 +25,14 @@ pub struct Writable<'a> {
 /// Mounts `layers` (lowest first) at `target`. Without a place for what is written it is read-only, for good, and needs two
 /// layers at least.
 pub fn mount(target: &Path, layers: &[PathBuf], writable: Option<&Writable<'_>>) -> io::Result<()> {
+    let layers = distinct(layers);
     if layers.len() > MAX_LAYERS {
         return Err(io::Error::other(format!(
             "{} layers are more than {MAX_LAYERS}",
             layers.len()
         )));
     }
-    let names = layers.iter().rev().map(|path| path.display().to_string());
+    let names = layers.iter().map(|path| path.display().to_string());
     let whole = options(names, writable);
     if whole.len() <= MAX_OPTIONS_BYTES {
         return mount_overlay(target, &whole, writable.is_none());
@@ -44,7 +46,6 @@ pub fn mount(target: &Path, layers: &[PathBuf], writable: Option<&Writable<'_>>)
     };
     let opened = layers
         .iter()
-        .rev()
         .map(|path| open(path))
         .collect::<io::Result<Vec<File>>>()?;
     let lower = opened
@@ -53,7 +54,16 @@ pub fn mount(target: &Path, layers: &[PathBuf], writable: Option<&Writable<'_>>)
     mount_overlay(target, &options(lower, writable), writable.is_none())
 }
 
-/// Topmost layer first, as overlayfs wants them.
+/// Topmost layer first, as overlayfs wants them, and each once: it refuses one that comes again. Images often have the same
+/// layer more than once, the empty one above all. What a layer says, it says for whatever is below it, so that the topmost
+/// place is the one that counts.
+fn distinct(layers: &[PathBuf]) -> Vec<&Path> {
+    let mut seen = HashSet::new();
+    let topmost_first = layers.iter().rev().map(PathBuf::as_path);
+    topmost_first.filter(|path| seen.insert(*path)).collect()
+}
+
+/// `lower` comes topmost layer first.
 fn options(lower: impl Iterator<Item = String>, writable: Option<&Writable<'_>>) -> String {
     let lower: Vec<String> = lower.collect();
     let mut options = format!("lowerdir={}", lower.join(":"));
@@ -82,5 +92,28 @@ fn mount_overlay(target: &Path, options: &str, readonly: bool) -> io::Result<()>
     match attempt(format!("{options},volatile")) {
         Err(Errno::EINVAL) => Ok(attempt(options.to_owned())?),
         outcome => Ok(outcome?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_counts_once_at_its_topmost_place() {
+        let cases: [(&[&str], &[&str]); 4] = [
+            (&[], &[]),
+            (&["base", "top"], &["top", "base"]),
+            (
+                &["base", "empty", "x", "empty", "empty"],
+                &["empty", "x", "base"],
+            ),
+            (&["a", "b", "a"], &["a", "b"]),
+        ];
+        for (layers, wanted) in cases {
+            let layers: Vec<PathBuf> = layers.iter().map(PathBuf::from).collect();
+            let wanted: Vec<&Path> = wanted.iter().map(Path::new).collect();
+            assert_eq!(distinct(&layers), wanted);
+        }
     }
 }
