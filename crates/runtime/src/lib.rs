@@ -30,6 +30,7 @@ mod files;
 mod id;
 mod image_volume;
 pub mod images;
+mod mount_points;
 mod overlay;
 mod records;
 mod recover;

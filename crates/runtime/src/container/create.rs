@@ -15,7 +15,7 @@ use crate::runtime::{Inner, blocking};
 use crate::sandbox::Sandbox;
 use crate::snapshot::Snapshot;
 use crate::spec::{self, Namespaces, PidNamespace};
-use crate::{Error, files, id};
+use crate::{Error, files, id, mount_points};
 
 /// What `StopContainer` sends where the image names no signal.
 const DEFAULT_STOP_SIGNAL: i32 = libc::SIGTERM;
@@ -220,6 +220,9 @@ impl Make {
             limits: spec::limits(),
         };
         let oci = spec::generate(&input)?;
+        let mounts = oci["mounts"].as_array();
+        mount_points::make(&rootfs, mounts.map_or(&[], Vec::as_slice))
+            .map_err(Error::io("make the places to mount on"))?;
         Directory::open(&rootfs)
             .and_then(|root| {
                 let working = input.working_directory();
