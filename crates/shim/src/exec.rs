@@ -27,7 +27,7 @@ use nix::unistd::{Gid, Pid, Uid, chdir, dup2, setsid};
 use oci_spec::runtime::{Process, Spec};
 
 use crate::launch::{Launched, own_pipe, send_report};
-use crate::sys;
+use crate::{program, sys};
 
 /// Most of a container's `/etc/passwd` that is looked at, bytes.
 const MAX_PASSWD_BYTES: usize = 1 << 20;
@@ -310,26 +310,13 @@ fn execute(args: &[String], environment: &[(String, String)]) -> Result<(), Stri
             .iter()
             .map(|(key, value)| format!("{key}={value}")),
     )?;
-    let path = environment.iter().find(|(key, _)| key == "PATH").map_or(
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        |(_, value)| value,
-    );
-    let candidates: Vec<String> = if program.contains('/') {
-        vec![program.clone()]
-    } else {
-        path.split(':')
-            .map(|directory| format!("{directory}/{program}"))
-            .collect()
-    };
-    let mut reason = nix::Error::ENOENT;
-    for candidate in candidates {
-        let candidate = CString::new(candidate).map_err(|_| "a string holds a NUL byte")?;
-        let Err(error) = nix::unistd::execve(&candidate, &argv, &envp);
-        if error != nix::Error::ENOENT && error != nix::Error::ENOTDIR {
-            reason = error;
-        }
-    }
-    Err(match reason {
+    let path = environment.iter().find(|(key, _)| key == "PATH");
+    let path = path.map(|(_, value)| value.as_str());
+    let failure = program::execute(program, path, |candidate| {
+        let Err(error) = nix::unistd::execve(candidate, &argv, &envp);
+        error
+    });
+    Err(match failure.reason {
         nix::Error::ENOENT if program.contains('/') => {
             format!("exec: {program:?}: stat {program}: no such file or directory")
         }

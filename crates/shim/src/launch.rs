@@ -19,6 +19,7 @@ use nix::unistd::{Gid, Pid, Uid, fchown};
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
+use crate::program::Program;
 use crate::{devices, diagnosis, sys};
 
 const CONSOLE_SOCKET: &str = "console.sock";
@@ -92,7 +93,8 @@ fn make(spec: &StartSpec, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), String
     };
     let mut builder = ContainerBuilder::new(spec.id.clone(), SyscallType::default())
         .with_root_path(&root)
-        .map_err(|error| chain(&error))?;
+        .map_err(|error| chain(&error))?
+        .with_executor(Program);
     if console.is_some() {
         builder = builder.with_console_socket(Some(root.join(CONSOLE_SOCKET)));
     }

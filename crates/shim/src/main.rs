@@ -18,6 +18,7 @@ mod exec;
 mod init;
 mod launch;
 mod log;
+mod program;
 mod server;
 mod setup;
 mod sys;
