@@ -200,6 +200,17 @@ fn environment(input: &Input<'_>) -> Vec<String> {
     for variable in &input.config.envs {
         set(&variable.key, &variable.value);
     }
+    // As runc: an empty one is none, and whoever has no home directory has the root one. What libcontainer adds knows only the
+    // users of the image.
+    if values.get("HOME").is_none_or(String::is_empty) {
+        let home = match input.user.home.as_str() {
+            "" => "/",
+            home => home,
+        };
+        if values.insert("HOME".to_owned(), home.to_owned()).is_none() {
+            order.push("HOME".to_owned());
+        }
+    }
     order
         .iter()
         .map(|key| format!("{key}={}", values[key]))

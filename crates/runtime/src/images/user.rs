@@ -14,6 +14,8 @@ pub struct User {
     pub gid: u32,
     /// Supplementary groups the image's `/etc/group` lists for the user.
     pub groups: Vec<u32>,
+    /// As the image's `/etc/passwd` has it; empty of who is not in there.
+    pub home: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +73,8 @@ impl Accounts {
             (None, Some(uid)) => (None, uid, 0),
             (None, None) => return Err(UserError::NoUser(user.to_owned())),
         };
+        let home = entry.as_ref().and_then(|fields| fields.get(5));
+        let home = home.map(|home| (*home).to_owned()).unwrap_or_default();
         let gid = match group {
             Some(group) => self.group(group)?,
             None => gid,
@@ -79,6 +83,7 @@ impl Accounts {
             uid,
             gid,
             groups: name.map(|name| self.groups_of(name)).unwrap_or_default(),
+            home,
         })
     }
 

@@ -17,6 +17,15 @@ fn check<T>(
     process: ProcessConfig,
     look: impl FnOnce(&Input<'_>) -> T,
 ) -> T {
+    check_as(&User::default(), config, process, look)
+}
+
+fn check_as<T>(
+    user: &User,
+    config: ContainerConfig,
+    process: ProcessConfig,
+    look: impl FnOnce(&Input<'_>) -> T,
+) -> T {
     let image = ImageConfig {
         config: Some(process),
         ..Default::default()
@@ -29,7 +38,7 @@ fn check<T>(
         },
         config: &config,
         image: &image,
-        user: &User::default(),
+        user,
         namespaces: &Namespaces::default(),
         rootfs: Path::new("/r"),
         volumes: &Sources::new(),
@@ -82,8 +91,42 @@ fn the_pod_has_the_last_word_on_the_environment() {
     };
     assert_eq!(
         check(config, image, environment),
-        ["PATH=/p", "HOSTNAME=pod", "A=pod=1"]
+        ["PATH=/p", "HOSTNAME=pod", "A=pod=1", "HOME=/"]
     );
+}
+
+#[test]
+fn everybody_has_a_home_directory() {
+    let cases: [(&str, Option<&str>, Option<&str>, &str); 6] = [
+        ("", None, None, "HOME=/"),
+        ("/home/web", None, None, "HOME=/home/web"),
+        ("/home/web", Some("HOME="), None, "HOME=/home/web"),
+        ("/home/web", Some("HOME=/i"), None, "HOME=/i"),
+        ("/home/web", Some("HOME=/i"), Some("/p"), "HOME=/p"),
+        ("", None, Some(""), "HOME=/"),
+    ];
+    for (passwd, image, pod, wanted) in cases {
+        let user = User {
+            home: passwd.to_owned(),
+            ..Default::default()
+        };
+        let config = ContainerConfig {
+            envs: pod.map_or_else(Vec::new, |value| {
+                vec![KeyValue {
+                    key: "HOME".to_owned(),
+                    value: value.to_owned(),
+                }]
+            }),
+            ..Default::default()
+        };
+        let image = ProcessConfig {
+            env: image.map(|entry| strings(&[entry])),
+            ..Default::default()
+        };
+        let mut all = check_as(&user, config, image, environment);
+        all.retain(|entry| entry.starts_with("HOME="));
+        assert_eq!(all, [wanted]);
+    }
 }
 
 fn capability_config(add: &[&str], drop: &[&str], privileged: bool) -> ContainerConfig {
