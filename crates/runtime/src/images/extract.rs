@@ -14,15 +14,18 @@ use std::path::{Component, Path, PathBuf};
 use knarr_host::Directory;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{
-    FchmodatFlags, Mode, SFlag, UtimensatFlags, fchmodat, makedev, mkdirat, mknodat, utimensat,
-};
-use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, makedev, mkdirat, mknodat};
+use nix::unistd::{Gid, Uid, fchownat, linkat, symlinkat};
 use tar::{Archive, Entry, EntryType};
 
+use super::implied::IMPLIED_MODE;
 use super::metered::{MAX_HEADER_BYTES, Metered};
 use super::room;
+use nodes::{
+    Node, clear, device, make_directory, mtime, node, not_linked, set_time, set_xattr, set_xattrs,
+};
+
+mod nodes;
 
 /// Marks a name as deleted from the layers below.
 const WHITEOUT: &str = ".wh.";
@@ -67,6 +70,7 @@ pub fn layer(tar: impl Read, root: &Path) -> Result<Unpacked, ExtractError> {
         parent: None,
         directory_times: HashMap::new(),
         implied: BTreeSet::new(),
+        opaque: BTreeSet::new(),
         name_bytes: 0,
         unchecked_bytes: 0,
     };
@@ -99,7 +103,10 @@ pub fn layer(tar: impl Read, root: &Path) -> Result<Unpacked, ExtractError> {
         io::copy(&mut entry, &mut io::sink())?;
     }
     layer.finish()?;
-    let implied = layer.implied.into_iter();
+    let opaque = &layer.opaque;
+    // A directory below keeps no attributes that are hidden.
+    let hidden = |path: &PathBuf| path.ancestors().skip(1).any(|above| opaque.contains(above));
+    let implied = layer.implied.into_iter().filter(|path| !hidden(path));
     Ok(Unpacked {
         size,
         implied: implied
@@ -116,7 +123,9 @@ struct Layer {
     directory_times: HashMap<PathBuf, i64>,
     /// Made for what is in them.
     implied: BTreeSet<PathBuf>,
-    /// Of all names in the two.
+    /// They hide what layers below have in them.
+    opaque: BTreeSet<PathBuf>,
+    /// Of all names in the three.
     name_bytes: usize,
     /// Written since the last look at what is free.
     unchecked_bytes: u64,
@@ -134,7 +143,7 @@ impl Layer {
         let parent = parent_fd.as_raw_fd();
         if let Some(text) = name.to_str() {
             if text == OPAQUE {
-                return set_xattr(parent, "trusted.overlay.opaque", b"y");
+                return self.hide_below(parent, &parent_path);
             }
             if let Some(hidden) = text.strip_prefix(WHITEOUT) {
                 if hidden.is_empty()
@@ -144,18 +153,44 @@ impl Layer {
                 {
                     return Ok(());
                 }
-                clear(parent, OsStr::new(hidden))?;
-                mknodat(
-                    Some(parent),
-                    hidden,
-                    SFlag::S_IFCHR,
-                    Mode::empty(),
-                    makedev(0, 0),
-                )?;
-                return Ok(());
+                return self.whiteout(parent, &parent_path.join(hidden), OsStr::new(hidden));
             }
         }
         self.make(entry, &clean, &name, parent)
+    }
+
+    /// Hides what layers below have of a name. What this one has of it stays, whichever of the two comes first in the archive.
+    fn whiteout(&mut self, parent: RawFd, path: &Path, name: &OsStr) -> io::Result<()> {
+        match node(parent, name)? {
+            Node::None => Ok(mknodat(
+                Some(parent),
+                name,
+                SFlag::S_IFCHR,
+                Mode::empty(),
+                makedev(0, 0),
+            )?),
+            Node::Directory => {
+                self.implied.remove(path);
+                let directory = self.open_in_root(path)?;
+                self.hide_below(directory.as_fd().as_raw_fd(), path)
+            }
+            Node::Whiteout | Node::Other => Ok(()),
+        }
+    }
+
+    /// Hides what layers below have in a directory.
+    fn hide_below(&mut self, directory: RawFd, path: &Path) -> io::Result<()> {
+        self.remember(path)?;
+        self.opaque.insert(path.to_path_buf());
+        set_xattr(directory, "trusted.overlay.opaque", b"y")
+    }
+
+    /// Makes a directory of a name that this layer hides in those below.
+    fn replace_whiteout(&mut self, parent: RawFd, path: &Path, name: &OsStr) -> io::Result<()> {
+        clear(parent, name)?;
+        mkdirat(Some(parent), name, Mode::from_bits_truncate(IMPLIED_MODE))?;
+        let directory = self.open_in_root(path)?;
+        self.hide_below(directory.as_fd().as_raw_fd(), path)
     }
 
     fn root_entry(&mut self, entry: &mut Entry<'_, impl Read>) -> io::Result<()> {
@@ -176,7 +211,10 @@ impl Layer {
         let name_c = CString::new(name.as_bytes())?;
         match kind {
             EntryType::Directory => {
-                make_directory(parent, name)?;
+                match node(parent, name)? {
+                    Node::Whiteout => self.replace_whiteout(parent, path, name)?,
+                    _ => make_directory(parent, name)?,
+                }
                 self.remember(path)?;
                 self.implied.remove(path);
                 self.directory_times
@@ -201,33 +239,25 @@ impl Layer {
             EntryType::Link => {
                 let target = clean(&link_target(entry)?);
                 let target_name = target.file_name().ok_or(Errno::EINVAL)?.to_owned();
-                let directory = self.open_in_root(target.parent().unwrap_or(Path::new("")))?;
+                let directory = self
+                    .open_in_root(target.parent().unwrap_or(Path::new("")))
+                    .map_err(|error| match Errno::try_from(error) {
+                        Ok(errno) => not_linked(errno, &target),
+                        Err(error) => error,
+                    })?;
                 clear(parent, name)?;
-                linkat(
-                    Some(directory.as_fd().as_raw_fd()),
-                    &*target_name,
-                    Some(parent),
-                    name,
-                    AtFlags::empty(),
-                )?;
-                return Ok(());
+                let from = Some(directory.as_fd().as_raw_fd());
+                let made = linkat(from, &*target_name, Some(parent), name, AtFlags::empty());
+                return made.map_err(|error| not_linked(error, &target));
             }
             EntryType::Char | EntryType::Block | EntryType::Fifo => {
                 clear(parent, name)?;
-                let major = entry.header().device_major()?.unwrap_or(0);
-                let minor = entry.header().device_minor()?.unwrap_or(0);
-                let node = match kind {
-                    EntryType::Char => SFlag::S_IFCHR,
-                    EntryType::Block => SFlag::S_IFBLK,
-                    _ => SFlag::S_IFIFO,
+                let (node, device) = match kind {
+                    EntryType::Char => (SFlag::S_IFCHR, device(entry.header())?),
+                    EntryType::Block => (SFlag::S_IFBLK, device(entry.header())?),
+                    _ => (SFlag::S_IFIFO, 0),
                 };
-                mknodat(
-                    Some(parent),
-                    name,
-                    node,
-                    mode,
-                    makedev(major.into(), minor.into()),
-                )?;
+                mknodat(Some(parent), name, node, mode, device)?;
             }
             // Headers of further kinds carry nothing to unpack.
             _ => return Ok(()),
@@ -270,7 +300,10 @@ impl Layer {
         let cached = self.parent.as_ref().is_some_and(|(known, _)| known == path);
         if !cached {
             let fd = match self.open_in_root(path) {
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                // Or where this layer has a whiteout, which is no directory.
+                Err(error)
+                    if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) =>
+                {
                     self.make_directories(path)?;
                     self.open_in_root(path)?
                 }
@@ -315,21 +348,21 @@ impl Layer {
     fn make_directories(&mut self, path: &Path) -> io::Result<()> {
         let mut current = PathBuf::new();
         for component in path.components() {
-            let parent = self.open_in_root(&current)?;
-            match mkdirat(
-                Some(parent.as_fd().as_raw_fd()),
-                component.as_os_str(),
-                Mode::from_bits_truncate(0o755),
-            ) {
+            let opened = self.open_in_root(&current)?;
+            let (parent, name) = (opened.as_fd().as_raw_fd(), component.as_os_str());
+            current.push(component);
+            match mkdirat(Some(parent), name, Mode::from_bits_truncate(IMPLIED_MODE)) {
                 Ok(()) => {
-                    let made = current.join(component);
-                    self.remember(&made)?;
-                    self.implied.insert(made);
+                    self.remember(&current)?;
+                    self.implied.insert(current.clone());
                 }
-                Err(Errno::EEXIST) => {}
+                Err(Errno::EEXIST) => {
+                    if node(parent, name)? == Node::Whiteout {
+                        self.replace_whiteout(parent, &current, name)?;
+                    }
+                }
                 Err(error) => return Err(error.into()),
             }
-            current.push(component);
         }
         Ok(())
     }
@@ -357,110 +390,6 @@ fn clean(path: &Path) -> PathBuf {
 fn link_target(entry: &Entry<'_, impl Read>) -> io::Result<PathBuf> {
     let target = entry.link_name()?.ok_or(Errno::EINVAL)?;
     Ok(target.into_owned())
-}
-
-/// Removes what an earlier entry of the same name made.
-fn clear(parent: RawFd, name: &OsStr) -> io::Result<()> {
-    match unlinkat(Some(parent), name, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(Errno::EISDIR) => {
-            knarr_host::remove(&Path::new(&format!("/proc/self/fd/{parent}")).join(name))
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// An existing directory stays; anything else of that name goes.
-fn make_directory(parent: RawFd, name: &OsStr) -> io::Result<()> {
-    match mkdirat(Some(parent), name, Mode::from_bits_truncate(0o755)) {
-        Err(Errno::EEXIST) => {
-            let stat = nix::sys::stat::fstatat(Some(parent), name, AtFlags::AT_SYMLINK_NOFOLLOW)?;
-            if stat.st_mode & libc::S_IFMT == libc::S_IFDIR {
-                return Ok(());
-            }
-            clear(parent, name)?;
-            Ok(mkdirat(
-                Some(parent),
-                name,
-                Mode::from_bits_truncate(0o755),
-            )?)
-        }
-        outcome => Ok(outcome?),
-    }
-}
-
-fn mtime(entry: &Entry<'_, impl Read>) -> i64 {
-    entry
-        .header()
-        .mtime()
-        .ok()
-        .and_then(|time| i64::try_from(time).ok())
-        .unwrap_or(0)
-}
-
-fn set_time(parent: RawFd, name: &OsStr, seconds: i64) -> io::Result<()> {
-    let time = TimeSpec::new(seconds, 0);
-    Ok(utimensat(
-        Some(parent),
-        name,
-        &time,
-        &time,
-        UtimensatFlags::NoFollowSymlink,
-    )?)
-}
-
-/// `SCHILY.xattr.*` of PAX headers: file capabilities, mostly.
-fn set_xattrs(entry: &mut Entry<'_, impl Read>, parent: RawFd, name: &CString) -> io::Result<()> {
-    let Some(extensions) = entry.pax_extensions()? else {
-        return Ok(());
-    };
-    for extension in extensions.flatten() {
-        let Some(attribute) = extension
-            .key()
-            .ok()
-            .and_then(|key| key.strip_prefix("SCHILY.xattr."))
-        else {
-            continue;
-        };
-        // The overlay's own attributes are ours to set.
-        if attribute.starts_with("trusted.overlay.") {
-            continue;
-        }
-        let path = [
-            format!("/proc/self/fd/{parent}/").as_bytes(),
-            name.as_bytes(),
-        ]
-        .concat();
-        let (path, attribute) = (CString::new(path)?, CString::new(attribute)?);
-        let value = extension.value_bytes();
-        // SAFETY: all pointers outlive the call and the length is the value's.
-        let outcome = unsafe {
-            libc::lsetxattr(
-                path.as_ptr(),
-                attribute.as_ptr(),
-                value.as_ptr().cast(),
-                value.len(),
-                0,
-            )
-        };
-        let error = io::Error::last_os_error();
-        if outcome != 0 && error.raw_os_error() != Some(libc::EOPNOTSUPP) {
-            return Err(error);
-        }
-    }
-    Ok(())
-}
-
-fn set_xattr(fd: RawFd, name: &str, value: &[u8]) -> io::Result<()> {
-    let name = CString::new(name)?;
-    // SAFETY: all pointers outlive the call and the length is the value's.
-    let outcome =
-        unsafe { libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
-    if outcome == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }
 
 #[cfg(test)]

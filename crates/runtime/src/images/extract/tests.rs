@@ -125,6 +125,116 @@ fn whiteouts_become_the_overlays_own() {
     );
 }
 
+/// What a directory has, as an overlay sees it: `name/` for a directory, `name/ only` where nothing below shows through,
+/// `name -` where what is below is hidden.
+fn shown(root: &std::path::Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let metadata = path.symlink_metadata().unwrap();
+        if metadata.is_dir() {
+            let opaque = is_opaque(&path);
+            found.push(format!("{name}/{}", if opaque { " only" } else { "" }));
+            found.extend(shown(&path).iter().map(|below| format!("{name}/{below}")));
+        } else if metadata.file_type().is_char_device() && metadata.rdev() == 0 {
+            found.push(format!("{name} -"));
+        } else {
+            found.push(name);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn is_opaque(path: &std::path::Path) -> bool {
+    let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    let mut value = [0_u8; 8];
+    let name = c"trusted.overlay.opaque";
+    // SAFETY: all pointers outlive the call and the length is the buffer's.
+    let length =
+        unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), 8) };
+    length == 1 && value[0] == b'y'
+}
+
+#[test]
+fn a_whiteout_hides_what_is_below_and_nothing_of_its_own_layer() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: device nodes need root");
+        return;
+    }
+    let directory = |tar: Tar, name| tar.entry(EntryType::Directory, name, "", b"");
+    let hide = |tar: Tar| tar.file("w/.wh.e", b"");
+    let cases: [(Tar, &[&str], &[&str]); 6] = [
+        (hide(Tar::new()), &["w/", "w/e -"], &["w"]),
+        (
+            hide(Tar::new()).file("w/e/n", b""),
+            &["w/", "w/e/ only", "w/e/n"],
+            &["w"],
+        ),
+        (
+            directory(hide(Tar::new()), "w/e").file("w/e/d/n", b""),
+            &["w/", "w/e/ only", "w/e/d/", "w/e/d/n"],
+            &["w"],
+        ),
+        (
+            hide(Tar::new().file("w/e/d/n", b"")),
+            &["w/", "w/e/ only", "w/e/d/", "w/e/d/n"],
+            &["w"],
+        ),
+        (hide(Tar::new()).file("w/e", b""), &["w/", "w/e"], &["w"]),
+        (hide(Tar::new().file("w/e", b"")), &["w/", "w/e"], &["w"]),
+    ];
+    for (tar, wanted, implied) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let unpacked = layer(&*tar.bytes(), directory.path()).unwrap();
+        assert_eq!(shown(directory.path()), wanted);
+        assert_eq!(unpacked.implied, implied);
+    }
+}
+
+#[test]
+fn empty_numbers_of_devices_are_zero() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: device nodes need root");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    // As Python's tarfile leaves them.
+    let mut tar = Tar::new();
+    for (kind, name, major) in [
+        (EntryType::Fifo, "fifo", None),
+        (EntryType::Char, "null", Some(1)),
+        (EntryType::Block, "block", None),
+    ] {
+        let mut header = header(kind, 0);
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        let fields = header.as_gnu_mut().unwrap();
+        (fields.dev_major, fields.dev_minor) = ([0; 8], [0; 8]);
+        if let Some(major) = major {
+            header.set_device_major(major).unwrap();
+        }
+        header.set_cksum();
+        tar.0.append(&header, &b""[..]).unwrap();
+    }
+    layer(&*tar.bytes(), directory.path()).unwrap();
+    let made = |name| fs::symlink_metadata(directory.path().join(name)).unwrap();
+    assert!(made("fifo").file_type().is_fifo());
+    assert_eq!(made("null").rdev(), nix::sys::stat::makedev(1, 0));
+    assert_eq!(made("block").rdev(), 0);
+}
+
+#[test]
+fn a_hard_link_into_another_layer_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    for target in ["w/a", "nowhere/a"] {
+        let tar = Tar::new().entry(EntryType::Link, "w/b", target, b"");
+        let error = layer(&*tar.bytes(), directory.path()).unwrap_err();
+        let text = format!("w/b: hard link to {target}, which this layer does not have");
+        assert!(error.to_string().starts_with(&text), "{error}");
+    }
+}
+
 /// Fails the test when more than its bytes are asked for.
 struct Endless {
     begin: std::io::Cursor<Vec<u8>>,
