@@ -24,6 +24,7 @@ mod cgroup;
 mod config;
 mod container;
 mod cri;
+mod declared;
 mod events;
 pub mod exec;
 mod files;

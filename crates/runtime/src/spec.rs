@@ -19,6 +19,7 @@ use mounts::MOUNT_OPTIONS;
 pub use host::{HostLimits, limits};
 
 use crate::cgroup;
+use crate::declared::Declared;
 use crate::image_volume::Sources;
 use crate::images::user::User;
 use crate::images::{ImageConfig, ProcessConfig};
@@ -52,6 +53,8 @@ pub struct Input<'a> {
     pub rootfs: &'a Path,
     /// Directories of image volumes.
     pub volumes: &'a Sources,
+    /// What the image declares as volumes.
+    pub declared: &'a [Declared],
     /// Directory of the sandbox's own files (`resolv.conf`, `hostname`, `shm`).
     pub sandbox_dir: &'a Path,
     pub cgroup: &'a Path,

@@ -15,7 +15,7 @@ use crate::runtime::{Inner, blocking};
 use crate::sandbox::Sandbox;
 use crate::snapshot::Snapshot;
 use crate::spec::{self, Namespaces, PidNamespace};
-use crate::{Error, files, id, mount_points};
+use crate::{Error, declared, files, id, mount_points};
 
 /// What `StopContainer` sends where the image names no signal.
 const DEFAULT_STOP_SIGNAL: i32 = libc::SIGTERM;
@@ -205,6 +205,7 @@ impl Make {
             .map_err(Error::io("mount the root file system"))?;
         let rootfs = snapshot.rootfs();
         let volumes = self.volumes.mount(&self.directory, &record.config.mounts)?;
+        let declared = declared::volumes(&rootfs, &self.image.config, &record.config)?;
         let user = user(&record.config, &self.image.config, &rootfs)?;
         let input = spec::Input {
             sandbox_id: &record.sandbox,
@@ -215,6 +216,7 @@ impl Make {
             namespaces: &self.namespaces,
             rootfs: &rootfs,
             volumes: &volumes,
+            declared: &declared,
             sandbox_dir: &self.sandbox.directory,
             cgroup: &record.cgroup,
             limits: spec::limits(),

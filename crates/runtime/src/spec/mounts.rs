@@ -27,6 +27,12 @@ pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
     let mut mounts = base(input);
     mounts.extend(control_groups(cgroup::host(), input.cgroup, access(input)));
     mounts.extend(sandbox_files(input));
+    mounts.extend(input.declared.iter().map(|volume| {
+        json!({
+            "destination": volume.destination, "type": "bind", "source": volume.source,
+            "options": ["rbind", "rprivate", "rw"],
+        })
+    }));
     let asked: Vec<&str> = input
         .config
         .mounts

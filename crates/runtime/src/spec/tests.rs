@@ -42,6 +42,7 @@ fn check_as<T>(
         namespaces: &Namespaces::default(),
         rootfs: Path::new("/r"),
         volumes: &Sources::new(),
+        declared: &[],
         sandbox_dir: Path::new("/s"),
         cgroup: Path::new("/c"),
         limits: &HostLimits::of(EVERYTHING, 0, false, false),
