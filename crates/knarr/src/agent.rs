@@ -158,7 +158,7 @@ impl Running {
         let (runtime, member) = tokio::try_join!(
             progress.step(
                 "container runtime",
-                ContainerRuntime::start(&host, &flags.node, &failure)
+                ContainerRuntime::start(&host, &flags.node, &failure, progress)
             ),
             progress.step("membership", join),
         )?;

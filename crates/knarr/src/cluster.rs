@@ -64,7 +64,7 @@ impl Cluster {
         let (runtime, control_plane) = tokio::try_join!(
             progress.step(
                 "container runtime",
-                ContainerRuntime::start(&settings.host, &flags.node, &failure)
+                ContainerRuntime::start(&settings.host, &flags.node, &failure, progress)
             ),
             ControlPlane::start(flags, &settings, &failure, progress),
         )?;

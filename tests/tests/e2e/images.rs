@@ -20,7 +20,7 @@ const REGISTRY_PORT: u16 = 5000;
 fn images_are_listed_imported_pulled_and_removed() {
     with_cluster(Options::default(), |cluster| {
         step("nothing runs", || nothing_runs(cluster))?;
-        step("knarr up", || cluster.up())?;
+        step("knarr up, with what is no archive", || up(cluster))?;
         step("import", || import(cluster))?;
         step("what is no archive", || refused(cluster))?;
         step("ls", || listed(cluster))?;
@@ -87,6 +87,27 @@ fn archive(name: &str) -> Result<Vec<u8>> {
 
 fn nothing_runs(cluster: &Cluster) -> Result<()> {
     fails(cluster, &["ls"], b"", "no knarr runs on")
+}
+
+/// An archive that is none keeps no cluster from starting.
+fn up(cluster: &mut Cluster) -> Result<()> {
+    let directory = cluster.directory().join("at-start");
+    fs::create_dir(&directory)?;
+    fs::write(
+        directory.join("broken.tar"),
+        archive("local/broken:1")?.split_off(1024),
+    )?;
+    fs::write(directory.join("whole.tar"), archive("local/whole:1")?)?;
+    cluster.add_flag(format!("--image-dir={}", directory.display()));
+    cluster.up()?;
+    let refused = format!("cannot import {}", directory.join("broken.tar").display());
+    let printed = cluster.printed();
+    ensure!(printed.contains(&refused), "no {refused:?} in\n{printed}");
+    ensure!(
+        has(cluster, "docker.io/local/whole:1")?,
+        "another is not there"
+    );
+    Ok(())
 }
 
 fn import(cluster: &Cluster) -> Result<()> {

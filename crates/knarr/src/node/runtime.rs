@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Host;
-use crate::{archives, cli::NodeFlags, parts::Failure};
+use crate::{archives, cli::NodeFlags, parts::Failure, progress::Progress};
 
 /// A runtime that answers at its endpoint.
 pub struct ContainerRuntime {
@@ -19,8 +19,14 @@ pub struct ContainerRuntime {
 }
 
 impl ContainerRuntime {
-    /// Starts the embedded runtime, unless another is given. Images are imported before anything can ask for them.
-    pub async fn start(host: &Host, flags: &NodeFlags, failure: &Failure) -> Result<Self> {
+    /// Starts the embedded runtime, unless another is given. Images are imported before anything can ask for them; who looks at
+    /// `progress` is told of archives that are none, which keep no cluster from running.
+    pub async fn start(
+        host: &Host,
+        flags: &NodeFlags,
+        failure: &Failure,
+        progress: &Progress,
+    ) -> Result<Self> {
         let tasks = Tasks::new(CancellationToken::new());
         if let Some(endpoint) = &flags.container_runtime_endpoint {
             if !flags.image_dir.is_empty() {
@@ -44,7 +50,9 @@ impl ContainerRuntime {
         let endpoint = format!("unix://{}", config.socket.display());
         let runtime = Runtime::new(config).await?;
         for dir in &flags.image_dir {
-            import_images(&runtime, dir).await?;
+            for refused in import_images(&runtime, dir).await? {
+                progress.line(&format!("    {refused}"));
+            }
         }
         let token = tasks.token().clone();
         failure.must_run(&tasks, "container runtime", async move {
@@ -63,35 +71,24 @@ impl ContainerRuntime {
     }
 }
 
-/// Unpacking is work for the disk: off the async threads.
-async fn import_images(runtime: &Runtime, dir: &Path) -> Result<()> {
+/// What could not be imported: whoever wants to mend it, or to make room, needs a cluster that runs, and most images are there from
+/// an earlier start. Unpacking is work for the disk: off the async threads.
+async fn import_images(runtime: &Runtime, dir: &Path) -> Result<Vec<String>> {
     let archives = archives::in_directory(dir)?;
     let images = runtime.images();
     let imported = tokio::task::spawn_blocking(move || {
+        let mut refused = Vec::new();
         for archive in archives {
             match images.import_tar(&archive) {
                 Ok(ids) => info!(archive = %archive.display(), ?ids, "images imported"),
-                // Most are there from an earlier start, and whoever wants to make room needs a cluster that runs.
-                Err(error) if is_full(&error) => {
-                    warn!(archive = %archive.display(), %error, "images not imported");
-                }
                 Err(error) => {
-                    return Err(error)
-                        .with_context(|| format!("cannot import {}", archive.display()));
+                    let error = Error::from(error);
+                    warn!(archive = %archive.display(), error = format!("{error:#}"), "images not imported");
+                    refused.push(format!("cannot import {}: {error:#}", archive.display()));
                 }
             }
         }
-        Ok(())
+        refused
     });
-    imported.await.context("importing images was aborted")?
-}
-
-/// Whether there is no room left on the disk.
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    causes.any(|cause| {
-        cause
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::StorageFull)
-    })
+    imported.await.context("importing images was aborted")
 }
