@@ -28,6 +28,7 @@ pub(crate) mod empty_dir;
 mod host_path;
 mod local;
 pub(crate) mod mount;
+mod nested;
 mod ownership;
 mod payload;
 pub(crate) mod sub_path;

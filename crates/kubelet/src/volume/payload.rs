@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{
 use super::{
     Error, MountedVolume, Target, VolumeType,
     atomic::{self, File, Files},
-    blocking, certificate, directory, mount, trust_bundle,
+    blocking, certificate, directory, mount, nested, trust_bundle,
 };
 use crate::{
     context::{self, Context},
@@ -37,7 +37,12 @@ impl VolumeType for ApiObjects {
             let path = target.dir(payload.kind);
             let (place, fs_group) = (path.clone(), target.fs_group());
             let refresh_at = payload.refresh_at;
-            blocking(move || write(&place, &payload, fs_group)).await?;
+            let points = nested::mount_points(target.pod, &target.volume.name);
+            blocking(move || {
+                write(&place, &payload, fs_group)?;
+                nested::make(&place, &points)
+            })
+            .await?;
             Ok(Some(MountedVolume {
                 path,
                 read_only: true,

@@ -66,10 +66,9 @@ fn no_path(shell: &Shell<'_>) -> Result<()> {
 
 fn follow(shell: &Shell<'_>) -> Result<()> {
     phase(shell, "showing", "Running")?;
-    let files =
-        "cat /map/word /secret/word /info/mood /tokens/deep/word; echo; ls /later; cat /fixed";
+    let files = "cat /map/word /secret/word /map/nested/secret/word /info/mood /tokens/deep/word; echo; ls /later; cat /fixed";
     let shown = sh(shell, "showing", files)?;
-    ensure!(shown == "beforebeforebefore\nbefore", "{shown:?}");
+    ensure!(shown == "beforebeforebeforebefore\nbefore", "{shown:?}");
     let generation = sh(shell, "showing", "readlink /map/..data")?;
     let after = |kind: &str, data: &str| json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "changing"}, data: {"word": "after"}});
     let later = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "later"}, "data": {"file": "x"}});
@@ -83,7 +82,10 @@ fn follow(shell: &Shell<'_>) -> Result<()> {
     eventually(SOON, "everything is shown as it is now", || {
         let shown = sh(shell, "showing", files)?;
         // A path within a volume stays as it was when the container started.
-        ensure!(shown == "afteraftergoodafter\nfile\nbefore", "{shown:?}");
+        ensure!(
+            shown == "afterafteraftergoodafter\nfile\nbefore",
+            "{shown:?}"
+        );
         Ok(())
     })?;
     let now = sh(

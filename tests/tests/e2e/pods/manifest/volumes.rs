@@ -48,6 +48,7 @@ fn showing() -> Value {
         .map(|name| json!({"name": name, "mountPath": format!("/{name}")}));
     let mut mounts = mounts.to_vec();
     mounts.push(json!({"name": "map", "mountPath": "/fixed", "subPath": "word"}));
+    mounts.push(json!({"name": "secret", "mountPath": "/map/nested/secret"}));
     let token = json!({"serviceAccountToken": {"audience": "vault", "expirationSeconds": 600, "path": "vault"}});
     let map =
         json!({"configMap": {"name": "changing", "items": [{"key": "word", "path": "deep/word"}]}});
