@@ -13,6 +13,7 @@ use k8s_openapi::{
 };
 use knarr_cri::v1;
 use tokio::{task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     context::Shared,
@@ -71,6 +72,8 @@ pub(crate) struct Set {
     state: WorkerState,
     /// By container id.
     tasks: HashMap<String, JoinHandle<()>>,
+    /// Cancelled when the pod is to end.
+    ending: CancellationToken,
 }
 
 impl Drop for Set {
@@ -85,18 +88,13 @@ impl Set {
             ctx,
             state,
             tasks: HashMap::new(),
+            ending: CancellationToken::new(),
         }
     }
 
     /// Starts probes of containers that run, ends those of others.
     pub(crate) fn sync(&mut self, pod: &Arc<Pod>, view: &View) {
-        self.tasks.retain(|id, task| {
-            let keep = view.running().any(|c| c.id == *id);
-            if !keep {
-                task.abort();
-            }
-            keep
-        });
+        self.retain(view);
         for status in view.running() {
             if self.tasks.contains_key(&status.id) {
                 continue;
@@ -125,10 +123,28 @@ impl Set {
                     .next()
                     .unwrap_or_default(),
                 begun: begun(status),
+                ending: self.ending.clone(),
             };
             let running = knarr_tasks::spawn("a probe", prober.run());
             self.tasks.insert(status.id.clone(), running);
         }
+    }
+
+    /// Ends probes of containers that do not run.
+    pub(crate) fn retain(&mut self, view: &View) {
+        self.tasks.retain(|id, task| {
+            let keep = view.running().any(|c| c.id == *id);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+    }
+
+    /// The pod is to end: nothing of it is restarted any more. Readiness is probed on, since a container that gets no further
+    /// requests may still have to be told apart from one that does, as upstream's `StopLivenessAndStartup` has it.
+    pub(crate) fn end(&self) {
+        self.ending.cancel();
     }
 
     /// Ends all.
@@ -160,6 +176,7 @@ struct Prober {
     id: String,
     ip: String,
     begun: Instant,
+    ending: CancellationToken,
 }
 
 impl Prober {
@@ -170,7 +187,7 @@ impl Prober {
             .unwrap_or_default();
         if let Some(probe) = &self.container.startup_probe
             && known.started != Some(true)
-            && !self.until_started(probe).await
+            && self.until_ending(self.until_started(probe)).await != Some(true)
         {
             return;
         }
@@ -183,10 +200,15 @@ impl Prober {
         };
         let liveness = async {
             if let Some(probe) = &self.container.liveness_probe {
-                self.until_dead(probe).await;
+                self.until_ending(self.until_dead(probe)).await;
             }
         };
         tokio::join!(readiness, liveness);
+    }
+
+    /// What a probe comes to unless the pod is to end first.
+    async fn until_ending<T>(&self, probing: impl Future<Output = T>) -> Option<T> {
+        self.ending.run_until_cancelled(probing).await
     }
 
     /// Returns whether the container has started; false when it failed for good.

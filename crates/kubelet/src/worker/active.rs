@@ -71,7 +71,7 @@ impl Worker {
         if let Some(sequence) = &self.start {
             sequence.cancel();
         }
-        self.probes.stop();
+        self.probes.end();
     }
 
     /// Whether the pod is to end, apart from its containers having ended.

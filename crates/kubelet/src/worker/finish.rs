@@ -40,6 +40,7 @@ fn grace(update: &Update) -> i64 {
 
 impl Worker {
     pub(super) fn stopping(&mut self, update: &Update, view: &Arc<View>) {
+        self.probes.retain(view);
         // The start ends by itself, soon; what it has made by then is seen here.
         if self.start.is_some() {
             return;
@@ -62,6 +63,7 @@ impl Worker {
             .iter()
             .any(|s| s.state() == PodSandboxState::SandboxReady);
         if !ready && view.running().next().is_none() {
+            self.probes.stop();
             // Before anybody is told: who comes in its place must find the room.
             self.ctx.allocations.release(&self.uid);
             self.stage = Stage::Stopped;
