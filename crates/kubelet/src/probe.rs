@@ -264,11 +264,8 @@ impl Prober {
     }
 
     fn request_kill(&self, kind: Kind, probe: &Probe) {
-        let kind = kind.title().to_lowercase();
-        let name = &self.container.name;
-        let message = format!("Container {name} failed {kind} probe, will be restarted");
         let kill = PendingKill {
-            message,
+            failed: format!("{} probe", kind.title().to_lowercase()),
             grace: probe.termination_grace_period_seconds,
         };
         self.state

@@ -42,7 +42,7 @@ pub(crate) struct Memory {
     pub hooks: HashSet<String>,
     /// By container id.
     pub health: HashMap<String, Health>,
-    /// Containers to be restarted, by id, with the event's text.
+    /// Containers that failed a probe, by id.
     pub pending_kills: HashMap<String, PendingKill>,
     /// Containers that were killed to be started again, by id, for as long as the runtime knows them.
     pub killed: HashMap<String, Cause>,
@@ -84,10 +84,11 @@ pub(crate) enum Cause {
     Resize,
 }
 
-/// A container that is to be killed and started again.
+/// A container that is to be killed, and started again where its pod restarts what fails.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PendingKill {
-    pub message: String,
+    /// What of it failed: `liveness probe`.
+    pub failed: String,
     /// The probe's own grace period in seconds.
     pub grace: Option<i64>,
 }

@@ -226,7 +226,7 @@ impl<'a> Planner<'a> {
         match status.state() {
             ContainerState::ContainerRunning => {
                 if sidecar {
-                    self.check_running(container, status);
+                    self.check_running(container, status, Role::Init);
                     return !main_exists && !self.started(container, status);
                 }
                 !main_exists
@@ -265,7 +265,7 @@ impl<'a> Planner<'a> {
         };
         match status.state() {
             ContainerState::ContainerRunning => {
-                self.check_running(container, status);
+                self.check_running(container, status, Role::Main);
                 false
             }
             ContainerState::ContainerCreated => {
@@ -292,18 +292,22 @@ impl<'a> Planner<'a> {
             .is_some_and(|hash| *hash != labels::hash(container))
     }
 
-    fn check_running(&mut self, container: &Container, status: &ContainerStatus) {
+    fn check_running(&mut self, container: &Container, status: &ContainerStatus, role: Role) {
         let name = &container.name;
-        let (message, grace, cause) = if self.redefined(container, status) {
-            (
-                format!("Container {name} definition changed, will be restarted"),
-                None,
-                Cause::Definition,
-            )
+        let (what, grace, cause) = if self.redefined(container, status) {
+            ("definition changed".to_owned(), None, Cause::Definition)
         } else if let Some(kill) = self.memory.pending_kills.get(&status.id) {
-            (kill.message.clone(), kill.grace, Cause::Probe)
+            (format!("failed {}", kill.failed), kill.grace, Cause::Probe)
         } else {
             return;
+        };
+        // Of sidecars, which always are restarted, upstream does not say so.
+        let message = match role {
+            Role::Init => format!("Init container {name} {what}"),
+            _ if cause == Cause::Definition || self.restarts_failed(container) => {
+                format!("Container {name} {what}, will be restarted")
+            }
+            _ => format!("Container {name} {what}"),
         };
         self.plan.kill.push(Kill {
             id: status.id.clone(),
@@ -312,6 +316,14 @@ impl<'a> Planner<'a> {
             grace,
             cause,
         });
+    }
+
+    /// Whether a main container is started again after it was killed for a failure: its rules are for what ends by itself.
+    fn restarts_failed(&self, container: &Container) -> bool {
+        let spec = self.pod.spec.as_ref();
+        let of_pod = spec.and_then(|spec| spec.restart_policy.as_deref());
+        let policy = container.restart_policy.as_deref().or(of_pod);
+        policy != Some("Never")
     }
 
     fn started(&self, container: &Container, status: &ContainerStatus) -> bool {

@@ -238,7 +238,7 @@ fn changed_images_and_failed_probes_kill() {
     memory.pending_kills.insert(
         "a-0".into(),
         PendingKill {
-            message: "m".into(),
+            failed: "liveness probe".into(),
             grace: Some(3),
         },
     );
@@ -248,11 +248,63 @@ fn changed_images_and_failed_probes_kill() {
         [Kill {
             id: "a-0".into(),
             name: "a".into(),
-            message: "m".into(),
+            message: "Container a failed liveness probe, will be restarted".into(),
             grace: Some(3),
             cause: Cause::Probe,
         }]
     );
+}
+
+#[test]
+fn a_kill_says_whether_the_container_is_restarted() {
+    let mut memory = Memory::default();
+    memory.pending_kills.insert(
+        "a-0".into(),
+        PendingKill {
+            failed: "startup probe".into(),
+            grace: None,
+        },
+    );
+    let view = view(
+        vec![sandbox(0, 1)],
+        vec![container("a", 0, ContainerRunning, 2, 0)],
+    );
+    let failed = "Container a failed startup probe";
+    let restarted = "Container a failed startup probe, will be restarted";
+    let sidecar = "Init container a failed startup probe";
+    for (spec, wanted) in [
+        (
+            json!({ "restartPolicy": "Always", "containers": [{ "name": "a" }] }),
+            restarted,
+        ),
+        (
+            json!({ "restartPolicy": "OnFailure", "containers": [{ "name": "a" }] }),
+            restarted,
+        ),
+        (
+            json!({ "restartPolicy": "Never", "containers": [{ "name": "a" }] }),
+            failed,
+        ),
+        (
+            json!({ "restartPolicy": "Always", "containers": [{ "name": "a", "restartPolicy": "Never" }] }),
+            failed,
+        ),
+        (
+            json!({ "restartPolicy": "Never", "containers": [{ "name": "a", "restartPolicy": "OnFailure" }] }),
+            restarted,
+        ),
+        (
+            json!({
+                "restartPolicy": "Never",
+                "initContainers": [{ "name": "a", "restartPolicy": "Always" }],
+                "containers": [{ "name": "b" }],
+            }),
+            sidecar,
+        ),
+    ] {
+        let plan = plan_with(spec.clone(), &view, &memory);
+        assert_eq!(plan.kill[0].message, wanted, "{spec}");
+    }
 }
 
 #[test]
