@@ -2,7 +2,7 @@
 //! `third_party/forked/golang/expansion`: `$$` is a literal `$`, an unknown reference stays as it is written.
 
 /// Expands `input`, asking `look` for each name.
-pub(crate) fn expand<'a>(input: &str, look: impl Fn(&str) -> Option<&'a str>) -> String {
+pub(crate) fn expand<'a>(input: &str, mut look: impl FnMut(&str) -> Option<&'a str>) -> String {
     let bytes = input.as_bytes();
     let mut out = String::with_capacity(input.len());
     let mut done = 0;

@@ -1,7 +1,7 @@
 //! One container as the runtime is told of it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -195,19 +195,13 @@ async fn mounts(
     } = pieces;
     let mut list = Vec::new();
     for (index, mount) in container.volume_mounts.iter().flatten().enumerate() {
-        let sub = match (&mount.sub_path, &mount.sub_path_expr) {
-            (_, Some(expression)) if !expression.is_empty() => {
-                env::expand::expand(expression, |name| values.get(name).copied())
-            }
-            (Some(path), _) => path.clone(),
-            _ => String::new(),
-        };
+        let sub = sub_path(mount, values)?;
         let recursive = recursive_read_only(mount, ctx.features.recursive_read_only_mounts)?;
         if let Some(image) = images.get(mount.name.as_str()) {
             list.push(v1::Mount {
                 recursive_read_only: recursive,
                 image: Some(image.clone()),
-                image_sub_path: descending(sub)?,
+                image_sub_path: sub,
                 ..one_mount(mount, PathBuf::new(), true)
             });
             continue;
@@ -253,7 +247,27 @@ async fn mounts(
     Ok(list)
 }
 
-/// A path in an image, which variables may have made anything of; the words are upstream's.
+/// The path in a volume, which variables may have made anything of; empty for the volume itself. The words are upstream's.
+fn sub_path(mount: &VolumeMount, values: &HashMap<&str, &str>) -> Result<String, Error> {
+    let expression = mount.sub_path_expr.as_deref().unwrap_or_default();
+    if expression.is_empty() {
+        return descending(mount.sub_path.clone().unwrap_or_default());
+    }
+    let mut missing = BTreeSet::new();
+    let expanded = env::expand::expand(expression, |name| {
+        let value = values.get(name).copied().filter(|value| !value.is_empty());
+        if value.is_none() {
+            missing.insert(name.to_owned());
+        }
+        value
+    });
+    if !missing.is_empty() {
+        let names: Vec<String> = missing.into_iter().collect();
+        return Err(Error(format!("missing value for {}", names.join(", "))));
+    }
+    descending(expanded)
+}
+
 fn descending(sub: String) -> Result<String, Error> {
     if sub.starts_with('/') {
         let why = format!("error SubPath `{sub}` must not be an absolute path");
@@ -353,4 +367,42 @@ fn hosts_file(config: &Config, pod: &Pod, pod_ips: &[String]) -> io::Result<Path
     }
     directory.write_in_place(name, text.as_bytes(), 0o644)?;
     Ok(dir.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sub_paths_are_whole_and_descend() {
+        let values = HashMap::from([("A", "a"), ("EMPTY", ""), ("ROOT", "/r"), ("UP", "..")]);
+        let expanded = |expression: &str| {
+            let mount = VolumeMount {
+                sub_path_expr: Some(expression.to_owned()),
+                ..Default::default()
+            };
+            sub_path(&mount, &values).map_err(|error| error.to_string())
+        };
+        let fails = |text: &str| Err(text.to_owned());
+        for (expression, wanted) in [
+            ("", Ok(String::new())),
+            ("$(A)/x", Ok("a/x".to_owned())),
+            ("$$(NOPE)", Ok("$(NOPE)".to_owned())),
+            ("$(NOPE)/x", fails("missing value for NOPE")),
+            (
+                "$(NOPE)/$(EMPTY)/$(NOPE)",
+                fails("missing value for EMPTY, NOPE"),
+            ),
+            (
+                "$(ROOT)",
+                fails("error SubPath `/r` must not be an absolute path"),
+            ),
+            (
+                "x/$(UP)",
+                fails("unable to provision SubPath `x/..`: must not contain '..'"),
+            ),
+        ] {
+            assert_eq!(expanded(expression), wanted, "{expression}");
+        }
+    }
 }
