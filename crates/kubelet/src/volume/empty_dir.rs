@@ -22,7 +22,9 @@ impl VolumeType for EmptyDir {
         let source = target.volume.empty_dir.clone()?;
         let path = target.dir(KIND);
         let (place, fs_group) = (path.clone(), target.fs_group());
-        let made = blocking(move || make(&place, &source, fs_group)).await;
+        let most = resources::pod_limits(target.pod).memory;
+        let size = memory_size(&source, most, target.ctx.machine.memory_bytes);
+        let made = blocking(move || make(&place, &source, size, fs_group)).await;
         let error = |message| Error::set_up(&target.volume.name, message);
         Some(made.map(|()| MountedVolume::writable(path)).map_err(error))
     }
@@ -33,16 +35,24 @@ pub(crate) fn path(config: &Config, uid: &str, volume: &str) -> PathBuf {
     super::directory_of(config, uid, KIND, volume)
 }
 
-fn make(path: &Path, source: &EmptyDirVolumeSource, fs_group: Option<i64>) -> io::Result<()> {
+/// How large a volume in memory is, in bytes: no larger than what its pod (`most`) and the node have, as upstream's
+/// `calculateEmptyDirMemorySize`. `None` on a node whose memory could not be read.
+fn memory_size(source: &EmptyDirVolumeSource, most: Option<i64>, node: i64) -> Option<i64> {
+    let stated = source.size_limit.as_ref().and_then(resources::parse);
+    let sizes = [stated.map(|quantity| quantity.value()), most, Some(node)];
+    sizes.into_iter().flatten().filter(|size| *size > 0).min()
+}
+
+fn make(
+    path: &Path,
+    source: &EmptyDirVolumeSource,
+    size: Option<i64>,
+    fs_group: Option<i64>,
+) -> io::Result<()> {
     let fresh = !path.exists();
     fs::create_dir_all(path)?;
     if source.medium.as_deref() == Some("Memory") && !mount::is_mount(path)? {
-        let limit = source
-            .size_limit
-            .as_ref()
-            .and_then(resources::parse)
-            .map(|q| q.value());
-        mount::tmpfs(path, limit)?;
+        mount::tmpfs(path, size)?;
     } else if !fresh {
         return Ok(());
     }
@@ -50,5 +60,35 @@ fn make(path: &Path, source: &EmptyDirVolumeSource, fs_group: Option<i64>) -> io
     match fs_group {
         Some(group) => ownership::apply(path, group, true),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+    use super::*;
+
+    #[test]
+    fn memory_is_no_larger_than_what_the_pod_has() {
+        let cases = [
+            (None, None, 100, Some(100)),
+            (None, Some(64), 100, Some(64)),
+            (None, Some(200), 100, Some(100)),
+            (Some("10"), Some(64), 100, Some(10)),
+            (Some("80"), Some(64), 100, Some(64)),
+            (Some("1Ki"), None, 100, Some(100)),
+            (Some("0"), Some(64), 100, Some(64)),
+            (None, Some(0), 100, Some(100)),
+            (None, None, 0, None),
+        ];
+        for (limit, pod, node, wanted) in cases {
+            let source = EmptyDirVolumeSource {
+                size_limit: limit.map(|limit| Quantity(limit.to_owned())),
+                ..Default::default()
+            };
+            let size = memory_size(&source, pod, node);
+            assert_eq!(size, wanted, "{limit:?} {pod:?} {node}");
+        }
     }
 }
