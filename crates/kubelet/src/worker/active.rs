@@ -116,10 +116,9 @@ impl Worker {
             self.ctx
                 .events
                 .pod(pod, WARNING, &rejection.reason, rejection.message.clone());
-            let admission::Rejection { reason, message } = rejection;
             self.verdict = Some(Verdict {
-                reason,
-                message,
+                message: rejection.status_message(),
+                reason: rejection.reason,
                 disruption: false,
             });
             return true;

@@ -21,10 +21,11 @@ pub(crate) struct Share {
 /// Shares by pod uid.
 pub(crate) type Admitted = HashMap<String, Share>;
 
-/// The pod is turned away: its phase becomes Failed with this reason and message.
+/// The pod is turned away: its phase becomes Failed for this reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Rejection {
     pub reason: String,
+    /// As the event tells it.
     pub message: String,
 }
 
@@ -32,8 +33,13 @@ impl Rejection {
     fn new(reason: &str, why: impl std::fmt::Display) -> Self {
         Self {
             reason: reason.to_owned(),
-            message: format!("Pod was rejected: {why}"),
+            message: why.to_string(),
         }
+    }
+
+    /// As the pod's status tells it.
+    pub(crate) fn status_message(&self) -> String {
+        format!("Pod was rejected: {}", self.message)
     }
 
     /// In upstream's words for what the scheduler checks too.

@@ -82,18 +82,22 @@ impl Bench {
         self.api.until("the pod is ready", ready).await.unwrap()
     }
 
-    /// The API marks the pod for deletion.
+    /// The API marks the pod for deletion; it ends.
     async fn delete(&mut self, grace: i64) {
+        self.mark_deleted(grace);
+        self.api
+            .until("the pod is deleted", |pod| pod.is_none())
+            .await;
+        (&mut self.worker).await.unwrap();
+    }
+
+    fn mark_deleted(&mut self, grace: i64) {
         self.pod.metadata.deletion_timestamp = Some(
             k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::now()),
         );
         self.pod.metadata.deletion_grace_period_seconds = Some(grace);
         self.input
             .send_replace(Update::new(Arc::new(self.pod.clone()), false));
-        self.api
-            .until("the pod is deleted", |pod| pod.is_none())
-            .await;
-        (&mut self.worker).await.unwrap();
     }
 
     fn log(&self) -> Vec<String> {
@@ -278,6 +282,45 @@ async fn a_pod_that_does_not_fit_is_turned_away() {
     let pod = bench.until_phase("Failed").await;
     assert_eq!(pod["status"]["reason"], "OutOfcpu");
     assert!(bench.log().is_empty());
+    let told = bench.api.until_told("OutOfcpu").await;
+    let why = &told[0][2];
+    assert!(
+        why.starts_with("Node didn't have enough resource: cpu"),
+        "{why}"
+    );
+    assert_eq!(pod["status"]["message"], format!("Pod was rejected: {why}"));
+}
+
+#[tokio::test]
+async fn readiness_is_probed_until_the_containers_have_ended() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let probe = json!({
+        "tcpSocket": { "host": "127.0.0.1", "port": port },
+        "periodSeconds": 1, "failureThreshold": 1,
+    });
+    let mut spec = one("Always");
+    spec["containers"][0]["readinessProbe"] = probe.clone();
+    spec["containers"][0]["livenessProbe"] = probe;
+    spec["containers"][0]["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": 3600 } } });
+    let mut bench = Bench::new(spec).await;
+    bench.until_ready().await;
+    bench.mark_deleted(3600);
+    bench.api.until_told("Killing").await;
+    // The container serves no more, and its hook takes its time.
+    drop(listener);
+    let unready = |pod: Option<&Value>| {
+        let status = pod.map(|pod| &pod["status"]["containerStatuses"][0]);
+        status.is_some_and(|status| {
+            status["ready"] == false && status["state"]["running"].is_object()
+        })
+    };
+    bench.api.until("it is not ready", unready).await;
+    bench.delete(0).await;
+    let told = bench.api.events.lock().unwrap().clone();
+    let failed = |kind: &str| told.iter().any(|event| event[2].starts_with(kind));
+    assert!(failed("Readiness probe failed"), "{told:?}");
+    assert!(!failed("Liveness probe failed"), "{told:?}");
 }
 
 #[tokio::test]

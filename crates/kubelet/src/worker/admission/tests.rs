@@ -68,7 +68,7 @@ fn a_port_of_the_node_is_had_by_one_pod() {
             assert_eq!(reason, "NodePorts");
             assert_eq!(
                 message,
-                "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+                "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
             );
         }
     }

@@ -49,37 +49,37 @@ fn what_would_be_ignored_is_turned_away() {
         (
             json!({ "securityContext": sysctl("kernel.core_pattern") }),
             "SysctlForbidden",
-            "Pod was rejected: forbidden sysctl: \"kernel.core_pattern\" not allowlisted",
+            "forbidden sysctl: \"kernel.core_pattern\" not allowlisted",
         ),
         (
             json!({ "hostNetwork": true, "securityContext": sysctl("net.ipv4.tcp_syncookies") }),
             "SysctlForbidden",
-            "Pod was rejected: forbidden sysctl: \"net.ipv4.tcp_syncookies\" not allowed with host Net enabled",
+            "forbidden sysctl: \"net.ipv4.tcp_syncookies\" not allowed with host Net enabled",
         ),
         (
             json!({ "hostIPC": true, "securityContext": sysctl("kernel.shm_rmid_forced") }),
             "SysctlForbidden",
-            "Pod was rejected: forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host IPC enabled",
+            "forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host IPC enabled",
         ),
         (
             json!({ "hostUsers": false }),
             "PodFeatureUnsupported",
-            "Pod was rejected: can't set `spec.hostUsers: false`, runtime does not support user namespaces",
+            "can't set `spec.hostUsers: false`, runtime does not support user namespaces",
         ),
         (
             json!({ "securityContext": profile }),
             "AppArmor",
-            "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host",
+            "Cannot enforce AppArmor: AppArmor is not enabled on the host",
         ),
         (
             container("initContainers", &profile),
             "AppArmor",
-            "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host",
+            "Cannot enforce AppArmor: AppArmor is not enabled on the host",
         ),
         (
             container("containers", &label),
             "PodFeatureUnsupported",
-            "Pod was rejected: seLinuxOptions cannot be applied: this node does not label containers",
+            "seLinuxOptions cannot be applied: this node does not label containers",
         ),
     ] {
         let wanted = Some((reason.to_owned(), message.to_owned()));
