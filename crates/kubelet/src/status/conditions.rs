@@ -46,9 +46,8 @@ pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
     };
     set.put("Ready", pod.0, pod.1, pod.2);
     set.put("ContainersReady", value, reason, message);
-    if !set.list.iter().any(|c| c.type_ == "PodScheduled") {
-        set.put("PodScheduled", true, None, None);
-    }
+    // The scheduler sets it too, but does not say of which generation; a pod that is here is scheduled, as upstream has it.
+    set.put("PodScheduled", true, None, None);
     if let Some(verdict) = input.verdict.filter(|verdict| verdict.disruption) {
         let (reason, message) = (TERMINATION.to_owned(), verdict.message.clone());
         set.put(DISRUPTION, true, Some(reason), Some(message));

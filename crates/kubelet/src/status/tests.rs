@@ -102,6 +102,22 @@ fn a_running_pod_is_ready() {
 }
 
 #[test]
+fn conditions_say_of_which_generation_they_are() {
+    let mut case = Case::new(one(), vec![container("a", 0, ContainerRunning, 101, 0)]);
+    case.pod.metadata.generation = Some(3);
+    // As the scheduler leaves it.
+    case.base = object(json!({ "conditions": [{
+        "type": "PodScheduled", "status": "True", "lastTransitionTime": "1970-01-01T00:00:05Z",
+    }] }));
+    let status = case.make();
+    for condition in status["conditions"].as_array().unwrap() {
+        assert_eq!(condition["observedGeneration"], 3, "{condition}");
+    }
+    let scheduled = condition(&status, "PodScheduled");
+    assert_eq!(scheduled["lastTransitionTime"], "1970-01-01T00:00:05Z");
+}
+
+#[test]
 fn probes_gate_readiness() {
     let spec = json!({ "containers": [{ "name": "a", "readinessProbe": {} }] });
     let mut case = Case::new(spec, vec![container("a", 0, ContainerRunning, 101, 0)]);
