@@ -92,6 +92,11 @@ impl Config {
         self.data_dir.join("kubelet/pods")
     }
 
+    /// Which images were pulled, and by whom.
+    pub(crate) fn image_records_dir(&self) -> PathBuf {
+        self.data_dir.join("kubelet/images")
+    }
+
     /// Below this are the seccomp profiles that pods name.
     pub(crate) fn seccomp_dir(&self) -> PathBuf {
         self.data_dir.join("kubelet/seccomp")

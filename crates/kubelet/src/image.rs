@@ -1,10 +1,11 @@
 //! Images: whether to pull, with which credentials, and how long to hold off after a failure.
 
+mod credentials;
 mod places;
+mod records;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
-use base64::Engine as _;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use knarr_cri::{
     reference::{DEFAULT_REGISTRY, DEFAULT_TAG, Reference, ReferenceError},
@@ -12,9 +13,12 @@ use knarr_cri::{
 };
 use knarr_meta::field::quote;
 use parking_lot::Mutex;
-use serde::Deserialize;
 
-use self::places::Places;
+use self::{
+    credentials::{Credentials, Source},
+    places::Places,
+    records::{Pulling, Records},
+};
 use crate::{
     backoff::Backoff,
     context,
@@ -53,6 +57,8 @@ pub(crate) struct Ready {
     /// The user it runs as: a number, or a name.
     pub uid: Option<i64>,
     pub username: String,
+    /// Its references that the runtime knows.
+    pub references: Vec<String>,
 }
 
 /// Makes images present; clones share the back-off.
@@ -62,15 +68,18 @@ pub(crate) struct Images {
     events: Events,
     backoff: Arc<Mutex<HashMap<String, Backoff>>>,
     places: Arc<Places>,
+    records: Arc<Records>,
 }
 
 impl Images {
-    pub(crate) fn new(runtime: Runtime, events: Events) -> Self {
+    /// What was pulled, and by whom, is kept in `records`.
+    pub(crate) fn new(runtime: Runtime, events: Events, records: PathBuf) -> Self {
         Self {
             runtime,
             events,
             backoff: Arc::default(),
             places: Arc::new(Places::new()),
+            records: Arc::new(Records::load(records)),
         }
     }
 
@@ -125,9 +134,14 @@ impl Images {
             }
         })?;
         let policy = wanted.policy.unwrap_or_else(|| default_policy(&image));
+        let credentials = credentials::of_secrets(&image, secrets);
+        // Whoever may not have it is not told that it is there.
+        let present = present.filter(|ready| self.records.allow(&image, ready, &credentials));
         match (present, policy) {
             (Some(ready), "IfNotPresent" | "Never") => {
-                let note = format!("Container image \"{given}\" already present on machine");
+                let note = format!(
+                    "Container image \"{given}\" already present on machine and can be accessed by the pod"
+                );
                 self.tell(wanted, NORMAL, "Pulled", note);
                 return Ok(ready);
             }
@@ -144,14 +158,14 @@ impl Images {
             }
             _ => {}
         }
-        self.pull(wanted, &image, secrets).await
+        self.pull(wanted, &image, credentials).await
     }
 
     async fn pull(
         &self,
         wanted: Wanted<'_>,
         image: &str,
-        secrets: &[Arc<Secret>],
+        credentials: Vec<Credentials>,
     ) -> Result<Ready, Failure> {
         let given = wanted.reference;
         let key = format!("{}/{image}", context::uid(wanted.pod));
@@ -179,7 +193,7 @@ impl Images {
         let begun = std::time::Instant::now();
         let namespace = context::namespace(wanted.pod);
         let place = self.places.take(namespace, registry(image)).await;
-        let result = self.fetch(image, secrets).await;
+        let result = self.fetch(image, credentials).await;
         drop(place);
         match result {
             Ok((ready, size)) => {
@@ -216,51 +230,72 @@ impl Images {
         }
     }
 
-    async fn fetch(&self, image: &str, secrets: &[Arc<Secret>]) -> Result<(Ready, u64), String> {
-        // Credentials are tried from the most specific on; without any, once anonymously.
-        let mut attempts: Vec<Option<v1::AuthConfig>> =
-            credentials(image, secrets).into_iter().map(Some).collect();
-        if attempts.is_empty() {
-            attempts.push(None);
-        }
+    async fn fetch(
+        &self,
+        image: &str,
+        credentials: Vec<Credentials>,
+    ) -> Result<(Ready, u64), String> {
+        self.prune_records().await;
+        let pulling = self.records.begin(image).map_err(|error| {
+            format!("Failed to record image pull intent for container image \"{image}\": {error}")
+        })?;
+        let attempts = attempts(credentials);
         let mut last = String::new();
-        for auth in attempts {
-            let spec = v1::ImageSpec {
-                image: image.to_owned(),
-                ..Default::default()
-            };
+        for (auth, source) in attempts {
             let request = v1::PullImageRequest {
-                image: Some(spec),
+                image: Some(spec(image)),
                 auth,
                 sandbox_config: None,
             };
             match self.runtime.pull_image(request).await {
                 Ok(response) => {
-                    let reference = if response.image_ref.is_empty() {
-                        image
-                    } else {
-                        &response.image_ref
+                    let reference = match response.image_ref.as_str() {
+                        "" => image,
+                        reference => reference,
                     };
-                    let size = self.size(reference).await;
-                    return match self.status(reference).await {
-                        Ok(Some(ready)) => Ok((ready, size)),
-                        Ok(None) => Err(format!("image \"{image}\" is not there after its pull")),
-                        Err(error) => Err(error.to_string()),
-                    };
+                    return self.pulled(image, reference, pulling, source).await;
                 }
                 Err(error) => last = error.to_string(),
             }
         }
+        pulling.failed();
         Err(last)
     }
 
+    /// Takes note of who has pulled an image, and reads it back.
+    async fn pulled(
+        &self,
+        image: &str,
+        reference: &str,
+        pulling: Pulling<'_>,
+        source: Option<Source>,
+    ) -> Result<(Ready, u64), String> {
+        let size = self.size(reference).await;
+        match self.status(reference).await {
+            Ok(Some(ready)) => {
+                pulling.succeeded(&ready, source);
+                Ok((ready, size))
+            }
+            Ok(None) => Err(format!("image \"{image}\" is not there after its pull")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Forgets images that are gone, when there are many of them.
+    async fn prune_records(&self) {
+        if !self.records.are_many() {
+            return;
+        }
+        let request = v1::ListImagesRequest { filter: None };
+        match self.runtime.list_images(request).await {
+            Ok(answer) => self.records.retain(&answer.images),
+            Err(error) => tracing::warn!(%error, "cannot list images, records of gone ones stay"),
+        }
+    }
+
     async fn size(&self, image: &str) -> u64 {
-        let spec = v1::ImageSpec {
-            image: image.to_owned(),
-            ..Default::default()
-        };
         let request = v1::ImageStatusRequest {
-            image: Some(spec),
+            image: Some(spec(image)),
             verbose: false,
         };
         let response = self.runtime.image_status(request).await.ok();
@@ -268,18 +303,15 @@ impl Images {
     }
 
     async fn status(&self, image: &str) -> Result<Option<Ready>, crate::runtime::Error> {
-        let spec = v1::ImageSpec {
-            image: image.to_owned(),
-            ..Default::default()
-        };
         let request = v1::ImageStatusRequest {
-            image: Some(spec),
+            image: Some(spec(image)),
             verbose: false,
         };
         let found = self.runtime.image_status(request).await?.image;
         Ok(found.filter(|i| !i.id.is_empty()).map(|image| Ready {
             uid: image.uid.map(|uid| uid.value),
             username: image.username,
+            references: [image.repo_tags, image.repo_digests].concat(),
             id: image.id,
         }))
     }
@@ -290,6 +322,22 @@ impl Images {
         self.backoff
             .lock()
             .retain(|key, _| !key.starts_with(&prefix));
+    }
+}
+
+/// Credentials are tried from the most specific on; without any, once anonymously.
+fn attempts(credentials: Vec<Credentials>) -> Vec<(Option<v1::AuthConfig>, Option<Source>)> {
+    if credentials.is_empty() {
+        return vec![(None, None)];
+    }
+    let attempt = |own: Credentials| (Some(own.auth), Some(own.source));
+    credentials.into_iter().map(attempt).collect()
+}
+
+fn spec(image: &str) -> v1::ImageSpec {
+    v1::ImageSpec {
+        image: image.to_owned(),
+        ..Default::default()
     }
 }
 
@@ -338,148 +386,6 @@ fn go_duration(time: Duration) -> String {
         (0, s) => format!("{s}{seconds}s"),
         (m, s) => format!("{m}m{s}{seconds}s"),
     }
-}
-
-#[derive(Deserialize)]
-struct DockerConfig {
-    #[serde(default)]
-    auths: HashMap<String, DockerAuth>,
-}
-
-#[derive(Deserialize)]
-struct DockerAuth {
-    #[serde(default)]
-    auth: String,
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    password: String,
-    #[serde(default)]
-    identitytoken: String,
-    #[serde(default)]
-    registrytoken: String,
-}
-
-/// Credentials of the pull secrets that apply to `image`, the longest match first.
-fn credentials(image: &str, secrets: &[Arc<Secret>]) -> Vec<v1::AuthConfig> {
-    let mut found: Vec<(usize, v1::AuthConfig)> = Vec::new();
-    for secret in secrets {
-        for (server, auth) in docker_auths(secret) {
-            if let Some(length) = matches_registry(image, &server) {
-                found.push((length, auth_config(auth)));
-            }
-        }
-    }
-    found.sort_by_key(|(length, _)| std::cmp::Reverse(*length));
-    found.into_iter().map(|(_, auth)| auth).collect()
-}
-
-fn docker_auths(secret: &Secret) -> HashMap<String, DockerAuth> {
-    let Some(data) = &secret.data else {
-        return HashMap::new();
-    };
-    if let Some(text) = data.get(".dockerconfigjson") {
-        return serde_json::from_slice::<DockerConfig>(&text.0)
-            .map(|c| c.auths)
-            .unwrap_or_default();
-    }
-    // The older form is the map itself.
-    let old = data
-        .get(".dockercfg")
-        .and_then(|text| serde_json::from_slice(&text.0).ok());
-    old.unwrap_or_default()
-}
-
-/// Names no server, as upstream: the match is made here, and a runtime would not find a pattern in the image's name.
-fn auth_config(auth: DockerAuth) -> v1::AuthConfig {
-    let mut config = v1::AuthConfig {
-        username: auth.username,
-        password: auth.password,
-        identity_token: auth.identitytoken,
-        registry_token: auth.registrytoken,
-        ..Default::default()
-    };
-    let decoded = base64::engine::general_purpose::STANDARD
-        .decode(auth.auth.trim())
-        .ok();
-    if let Some(text) = decoded.and_then(|d| String::from_utf8(d).ok())
-        && let Some((user, password)) = text.split_once(':')
-    {
-        user.clone_into(&mut config.username);
-        password
-            .trim_end_matches('\0')
-            .clone_into(&mut config.password);
-    }
-    config
-}
-
-/// How much of the image's address an entry of a docker configuration matches; `None` when it does not.
-fn matches_registry(image: &str, server: &str) -> Option<usize> {
-    let server = server
-        .trim_start_matches("https://")
-        .trim_start_matches("http://");
-    let server = server
-        .trim_end_matches('/')
-        .trim_end_matches("/v1")
-        .trim_end_matches("/v2");
-    let (host, path) = server.split_once('/').unwrap_or((server, ""));
-    let host = if host == "index.docker.io" {
-        DEFAULT_REGISTRY
-    } else {
-        host
-    };
-    let (image_host, image_path) = match image.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest),
-        _ => (DEFAULT_REGISTRY, image),
-    };
-    let host_fits = matches_host(host, image_host);
-    let path_fits = path.is_empty()
-        || image_path == path
-        || image_path
-            .strip_prefix(path)
-            .is_some_and(|r| r.starts_with(['/', ':']));
-    (host_fits && path_fits).then_some(server.len())
-}
-
-/// Part by part, each of which may be a pattern; ports are the same or absent.
-fn matches_host(pattern: &str, host: &str) -> bool {
-    let split = |address: &str| match address.rsplit_once(':') {
-        Some((name, port)) => (name.to_owned(), port.to_owned()),
-        None => (address.to_owned(), String::new()),
-    };
-    let ((pattern, wanted_port), (host, port)) = (split(pattern), split(host));
-    let (patterns, parts) = (pattern.split('.'), host.split('.'));
-    wanted_port == port
-        && patterns.clone().count() == parts.clone().count()
-        && patterns
-            .zip(parts)
-            .all(|(pattern, part)| matches_part(pattern.as_bytes(), part.as_bytes()))
-}
-
-/// `*` stands for any letters, `?` for one. Every star but the last takes as little as it can, so that no pattern is slow.
-fn matches_part(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut at, mut seen) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while seen < text.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, seen));
-                at += 1;
-            }
-            Some(letter) if *letter == b'?' || *letter == text[seen] => {
-                at += 1;
-                seen += 1;
-            }
-            _ => match star {
-                Some((before, taken)) => {
-                    star = Some((before, taken + 1));
-                    (at, seen) = (before + 1, taken + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at..].iter().all(|letter| *letter == b'*')
 }
 
 #[cfg(test)]

@@ -237,7 +237,7 @@ fn context(
         mirrors_changed: Notify::new(),
         services: informers.informer::<Service>(),
         objects: Objects::new(client.clone(), &name, tracker.clone(), token.clone()),
-        images: Images::new(runtime.clone(), events.clone()),
+        images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
         tokens: Tokens::new(client.clone()),
         certificates: Certificates::new(client.clone()),
         allocations,

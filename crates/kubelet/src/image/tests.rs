@@ -1,3 +1,4 @@
+use base64::Engine as _;
 use serde_json::json;
 
 use super::*;
@@ -63,11 +64,11 @@ fn credentials_go_by_the_longest_match() {
         ("eu-12.my-docker.example:5000/a:1", vec![]),
         ("elsewhere.example/a:1", vec![]),
     ] {
-        let found = credentials(image, &secrets).into_iter();
+        let found = credentials::of_secrets(image, &secrets).into_iter();
         // A runtime takes credentials for another server than the image's for none.
         let found: Vec<String> = found
-            .filter(|auth| auth.server_address.is_empty())
-            .map(|auth| auth.username)
+            .filter(|found| found.auth.server_address.is_empty())
+            .map(|found| found.auth.username)
             .collect();
         assert_eq!(found, users, "{image}");
     }

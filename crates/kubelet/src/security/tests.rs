@@ -8,6 +8,7 @@ fn ready(uid: Option<i64>, username: &str) -> image::Ready {
         id: "i".into(),
         uid,
         username: username.into(),
+        references: Vec::new(),
     }
 }
 

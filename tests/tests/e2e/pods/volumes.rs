@@ -49,7 +49,7 @@ fn images(shell: &Shell<'_>) -> Result<()> {
         lines[1..] == ["group", "passwd", "program", "read-only"],
         "{log}"
     );
-    let note = "Container image \"knarr/hello:v2\" already present on machine";
+    let note = "Container image \"knarr/hello:v2\" already present on machine and can be accessed by the pod";
     events(shell, "images", &[note])?;
     // Away with its mounts, as the end of the cluster checks.
     shell.run("delete pod images").map(drop)

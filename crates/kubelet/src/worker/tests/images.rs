@@ -48,7 +48,8 @@ async fn the_runtime_is_told_of_an_image_volume() {
         container.mounts
     );
     let told = bench.api.events.lock().unwrap().clone();
-    let note = "Container image \"data:1\" already present on machine";
+    let note =
+        "Container image \"data:1\" already present on machine and can be accessed by the pod";
     assert!(
         told.contains(&["Pulled", "", note].map(str::to_owned)),
         "{told:?}"
