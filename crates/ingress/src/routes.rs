@@ -242,7 +242,10 @@ mod tests {
         let regex = |text: &str| Matcher::Regex(Regex::new(text).expect("an expression"));
         let host = table.host("h");
         host.add(regex("^(?i)/api(/|$)(.*)"), route("api", Some("/$2")));
-        host.add(regex("^(?i)/api/v(.)x(/.*)?$"), route("version", Some("/v$1x$")));
+        host.add(
+            regex("^(?i)/api/v(.)x(/.*)?$"),
+            route("version", Some("/v$1x$")),
+        );
         host.add(prefix("/old"), route("old", Some("/new")));
         let cases = [
             ("/api", "api /"),

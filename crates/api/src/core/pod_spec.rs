@@ -1,5 +1,6 @@
 //! What pods and pod templates share: defaults and validation of a PodSpec.
 
+mod claims;
 mod containers;
 mod defaults;
 mod devices;
@@ -45,7 +46,9 @@ pub(crate) enum Within {
 /// Validates a spec of a pod or of a template, after defaulting, in upstream's order.
 pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, errors: &mut ErrorList) {
     let volumes = volumes::validate_volumes(spec, path, errors);
+    claims::validate(spec, path, errors);
     containers::validate_all(spec, &volumes, path, errors);
+    claims::validate_used(spec, path, errors);
     if host_network(spec) {
         containers::validate_host_network(spec, within, &path.child("containers"), errors);
     }
