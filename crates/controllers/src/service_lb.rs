@@ -221,6 +221,10 @@ impl ServiceLb {
             let has = published(&service);
             let mut wanted = self.wanted(&service, claims);
             wanted.retain(|wanted| has.contains(&wanted.address));
+            // Pods that came later take nothing from those that have it.
+            for wanted in &mut wanted {
+                wanted.problem = None;
+            }
             claims.settle(&Key::of(&*service), wanted);
         }
     }

@@ -18,7 +18,8 @@ fn ingresses_lead_to_services() {
         let shell = Shell::new(cluster, newest()?, "default");
         step("apply", || shell.apply(&manifest::text()))?;
         step("ready", || {
-            shell.wait_ready("app in (alpha,beta,socket)", 3)
+            let pods = ["app=alpha", "app=beta", "app=socket"];
+            pods.iter().try_for_each(|pod| shell.wait_ready(pod, 1).map(drop))
         })?;
         let checks: [(&str, Check); 8] = [
             ("class and status", published),

@@ -187,7 +187,7 @@ fn refused(ports: &BTreeSet<(Protocol, u16)>, reserved: &[Reserved]) -> Option<S
             .find(|r| (r.protocol, r.port) == (*protocol, *port));
         if let Some(holder) = holder {
             return Some(format!(
-                "{protocol} port {port} of nodes is {}'s",
+                "{protocol} port {port} of nodes is kept for {}",
                 holder.holder
             ));
         }

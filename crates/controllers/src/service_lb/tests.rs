@@ -140,14 +140,12 @@ async fn ports_of_the_nodes_are_not_given_away() {
             .apply(service(name, OLD, json!({"ports": ports})));
         assert_eq!(decide(&controller, name), expected, "{name}");
     }
-    // One that has the port before the pod comes keeps it.
-    let has = has(
-        service("early", OLD, json!({"ports": [{"port": 90}]})),
-        &["192.0.2.1"],
-    );
+    // One that has the port before the pod comes keeps it, over a restart, too.
+    let early = service("early", OLD, json!({"ports": [{"port": 90}]}));
     let controller = of_nodes();
-    controller.services.apply(has);
-    assert_eq!(decide(&controller, "early"), "192.0.2.1 192.0.2.2");
+    controller
+        .services
+        .apply(has(early, &["192.0.2.1", "192.0.2.2"]));
     controller.pods.apply((*plain).clone());
     assert_eq!(decide(&controller, "early"), "192.0.2.1 192.0.2.2");
 }
