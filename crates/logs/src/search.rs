@@ -45,7 +45,7 @@ const PIECE_BYTES: usize = 32 << 10;
 /// A client that takes nothing for so long is gone.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Blocks between two lines of progress.
-const PROGRESS_BLOCKS: u64 = 64;
+const PROGRESS_BLOCKS: u64 = 512;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! What is kept of all logs: one sequence of blocks, the newest of which is being filled.
 //!
 //! ```text
-//! record -> head (memory and a file) --1 MiB--> block of a segment (compressed, indexed) -> ... -> removed with its segment
+//! record -> head (memory and a file) --128 KiB--> block of a segment (compressed, indexed) -> ... -> removed with its segment
 //!             |                                   |
 //!             +---------- search, tails ----------+
 //! ```
@@ -40,7 +40,7 @@ use self::{
 use crate::{positions::Position, record::Record};
 
 /// A block is compressed when it is as long as this, bytes.
-const BLOCK_BYTES: usize = 1 << 20;
+const BLOCK_BYTES: usize = 128 << 10;
 /// A segment is at most this part of what is kept, so that little goes at once.
 const SEGMENTS_MIN: u64 = 16;
 /// The least that can be kept, bytes: some blocks.

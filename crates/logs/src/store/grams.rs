@@ -7,7 +7,7 @@
 //! search for), an index of words (what is searched for begins and ends anywhere).
 
 /// Bytes of a set.
-pub const SET_BYTES: usize = 16 << 10;
+pub const SET_BYTES: usize = 8 << 10;
 const BITS: u32 = (SET_BYTES * 8).ilog2();
 /// Bytes that make one bit; shorter texts are in no set.
 pub const GRAM_BYTES: usize = 4;

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Blocks of a segment, which are removed together.
-pub const MAX_BLOCKS: u64 = 64;
+pub const MAX_BLOCKS: u64 = 512;
 /// Bytes of an entry: the figures, the checksum over all else, and the set of grams.
 const FIGURES_BYTES: usize = 60;
 const HEAD_BYTES: usize = 64;
