@@ -24,6 +24,8 @@ mod objects;
 mod policy;
 mod record;
 mod source;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 

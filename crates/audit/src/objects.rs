@@ -1,6 +1,5 @@
 //! Objects as events hold them.
 
-use knarr_meta::object;
 use serde_json::{Value, value::RawValue};
 
 /// Most bytes of an object in an event. A list may be everything there is; upstream's truncation has the same bound for a batch.
@@ -23,7 +22,8 @@ pub fn encode(object: &Value, omit_managed_fields: bool) -> Option<Box<RawValue>
 /// Removes managed fields from an object, the items of a list, the objects of a table's rows.
 fn strip(object: &mut Value) {
     let remove = |object: &mut Value| {
-        if let Some(metadata) = object::metadata_mut(object) {
+        let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
+        if let Some(metadata) = metadata {
             metadata.remove("managedFields");
         }
     };

@@ -148,8 +148,11 @@ impl Record {
     async fn end(&self, stage: Stage, annotations: &Annotations) {
         let event = {
             let mut state = self.shared.state.lock();
+            // Nothing comes after a panic, or after a request that could not be told of.
+            if std::mem::replace(&mut state.complete, true) {
+                return;
+            }
             state.event.annotations = annotations.all();
-            state.complete = true;
             drop(state);
             self.shared.event(stage)
         };
@@ -158,7 +161,13 @@ impl Record {
 
     /// Tells that a long answer has begun; its end is told when the last of its [`Ending`]s is dropped.
     pub async fn started(&self, annotations: &Annotations) {
-        self.shared.state.lock().event.annotations = annotations.all();
+        {
+            let mut state = self.shared.state.lock();
+            if state.complete {
+                return;
+            }
+            state.event.annotations = annotations.all();
+        }
         let event = self.shared.event(Stage::ResponseStarted);
         self.shared.send(event).await;
         let over = {

@@ -12,6 +12,7 @@ mod admission_policies;
 mod aggregation;
 mod api;
 mod applying;
+mod audit;
 mod certificates;
 mod claims;
 mod cli;

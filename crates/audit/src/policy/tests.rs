@@ -177,7 +177,9 @@ fn a_file_that_is_no_policy_is_refused() {
         &format!(
             "{HEAD}rules: [{{level: None, resources: [{{group: a/v1, resourceNames: [x]}}]}}]"
         ),
-        expect![[r#""#]],
+        expect![[
+            r#"[rules[0].resources.group: Invalid value: "a/v1": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*'), rules[0].resources.resourceNames: Invalid value: ["x"]: using resourceNames requires at least one resource]"#
+        ]],
     );
 }
 
