@@ -1,6 +1,6 @@
 //! Authentication: who is asking?
 //!
-//! A verified client certificate, else a bootstrap or service-account token, else nobody. Nobody (`system:anonymous`) is let through to
+//! A verified client certificate, else a bootstrap or service-account token, else one that others know, else nobody. Nobody (`system:anonymous`) is let through to
 //! the health endpoints and to what a joining machine has to know before it trusts anybody; anything else without credentials is 401. Impersonation comes after authentication and before
 //! authorization.
 
@@ -15,7 +15,7 @@ use crate::{
     bearer::unauthorized,
     bootstrap_token,
     objects::Objects,
-    request::{Authenticator, Credentials},
+    request::{Authenticator, Credentials, TokenAuthenticator},
     tokens::Tokens,
     x509,
 };
@@ -37,11 +37,12 @@ const ANONYMOUS_PATHS: [&str; 4] = [
     "/api/v1/namespaces/kube-public/configmaps/cluster-info",
 ];
 
-/// x509 certificates, then tokens: those of machines that are to join, then those of service accounts.
+/// x509 certificates, then tokens: those of machines that are to join, those of service accounts, and those that others know.
 pub struct Authn {
     tokens: Arc<Tokens>,
     objects: Arc<dyn Objects>,
     certificates: x509::Certificates,
+    others: Option<Arc<dyn TokenAuthenticator>>,
 }
 
 impl Authn {
@@ -51,7 +52,27 @@ impl Authn {
             tokens,
             objects,
             certificates: x509::Certificates::default(),
+            others: None,
         }
+    }
+
+    /// With others who know tokens.
+    #[must_use]
+    pub fn with(self, others: Option<Arc<dyn TokenAuthenticator>>) -> Authn {
+        Authn { others, ..self }
+    }
+
+    /// Whose a token is that is no machine's.
+    async fn bearer(&self, token: &str) -> Result<UserInfo, Status> {
+        let rejected = match self.tokens.authenticate(token, self.tokens.audiences()) {
+            Ok(found) => return Ok(found.user),
+            Err(rejected) => rejected,
+        };
+        let others = self.others.as_ref();
+        let others = others.filter(|_| !token.is_empty()).ok_or(rejected)?;
+        let mut user = others.user(token).await.ok_or_else(unauthorized)?;
+        add_authenticated(&mut user);
+        Ok(user)
     }
 }
 
@@ -76,9 +97,8 @@ impl Authenticator for Authn {
                     valid: None,
                 }));
             }
-            let found = self.tokens.authenticate(token, self.tokens.audiences())?;
             return Ok(Some(Authenticated {
-                user: Arc::new(found.user),
+                user: Arc::new(self.bearer(token).await?),
                 // What a token is bound to may be gone at the next request.
                 valid: None,
             }));
@@ -88,6 +108,21 @@ impl Authenticator for Authn {
         } else {
             Ok(None)
         }
+    }
+
+    fn anonymous_allowed(&self, path: &str) -> bool {
+        let said = self
+            .others
+            .as_ref()
+            .and_then(|others| others.anonymous(path));
+        said.unwrap_or_else(|| anonymous_allowed(path))
+    }
+}
+
+/// Makes a user a member of all who proved who they are.
+pub fn add_authenticated(user: &mut UserInfo) {
+    if !user.groups.iter().any(|group| group == AUTHENTICATED) {
+        user.groups.push(AUTHENTICATED.to_owned());
     }
 }
 

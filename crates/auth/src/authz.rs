@@ -1,7 +1,7 @@
 //! Authorization: may this user do this?
 //!
-//! [`Authz`] asks in upstream's order: the privileged group `system:masters`, then the Node authorizer for kubelets, then RBAC;
-//! what nobody allows is denied. Every answer comes from indexes in memory that are rebuilt lazily, when the revision of the
+//! [`Authz`] asks the privileged group `system:masters` first, then, unless told another order, the Node authorizer for kubelets and
+//! RBAC; what nobody allows is denied. Every answer of these comes from indexes in memory that are rebuilt lazily, when the revision of the
 //! watched resources has moved; a request never waits for a read. The same index serves the reviews of
 //! `authorization.k8s.io`, impersonation and the escalation check on writes of roles and bindings.
 //!
@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use knarr_meta::{GroupResource, field::quote, status::Status};
 
 use crate::{
@@ -33,6 +34,14 @@ pub const MASTERS: &str = "system:masters";
 pub struct Authz {
     node: node::NodeAuthorizer,
     rbac: Arc<rbac::Rbac>,
+    order: ArcSwap<Vec<Step>>,
+}
+
+/// One of the chain.
+pub enum Step {
+    Node,
+    Rbac,
+    Other(Arc<dyn Authorizer>),
 }
 
 impl Authz {
@@ -41,7 +50,13 @@ impl Authz {
         Authz {
             node: node::NodeAuthorizer::new(objects.clone()),
             rbac: Arc::new(rbac::Rbac::new(objects)),
+            order: ArcSwap::from_pointee(vec![Step::Node, Step::Rbac]),
         }
+    }
+
+    /// Asks these from now on, in this order.
+    pub fn set_order(&self, order: Vec<Step>) {
+        self.order.store(Arc::new(order));
     }
 
     /// The RBAC index, for reviews and escalation checks.
@@ -57,19 +72,21 @@ impl Authorizer for Authz {
                 reason: String::new(),
             };
         }
-        let node = match self.node.authorize(user, request) {
-            Decision::NoOpinion { reason } => reason,
-            decided => return decided,
-        };
-        match self.rbac.authorize(user, request) {
-            Decision::NoOpinion { reason } => Decision::NoOpinion {
-                reason: [node, reason]
-                    .into_iter()
-                    .filter(|r| !r.is_empty())
-                    .collect::<Vec<_>>()
-                    .join("\n"),
-            },
-            decided => decided,
+        let mut reasons = Vec::new();
+        for step in self.order.load().iter() {
+            let decision = match step {
+                Step::Node => self.node.authorize(user, request),
+                Step::Rbac => self.rbac.authorize(user, request),
+                Step::Other(authorizer) => authorizer.authorize(user, request),
+            };
+            match decision {
+                Decision::NoOpinion { reason } if reason.is_empty() => {}
+                Decision::NoOpinion { reason } => reasons.push(reason),
+                decided => return decided,
+            }
+        }
+        Decision::NoOpinion {
+            reason: reasons.join("\n"),
         }
     }
 }

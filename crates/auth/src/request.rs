@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 use knarr_meta::{fields::FieldSelector, labels, status::Status};
 
-use crate::{Authenticated, UserInfo};
+use crate::{Authenticated, UserInfo, authn};
 
 /// The request as authorizers see it, parsed once from method, path and query (upstream's `request.RequestInfo`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum Decision {
     NoOpinion { reason: String },
 }
 
-/// Decides from in-memory indexes; never waits.
+/// Decides from in-memory indexes, or by the word of somebody who is waited for on a thread that others need not.
 pub trait Authorizer: Send + Sync {
     fn authorize(&self, user: &UserInfo, request: &RequestInfo<'_>) -> Decision;
 }
@@ -70,4 +70,19 @@ pub trait Authenticator: Send + Sync {
         &self,
         credentials: Credentials<'_>,
     ) -> Result<Option<Authenticated>, Status>;
+
+    /// Whether a request for a path goes on as nobody's where it has no credentials.
+    fn anonymous_allowed(&self, path: &str) -> bool {
+        authn::anonymous_allowed(path)
+    }
+}
+
+/// Knows tokens that are not the cluster's own: of files, issuers and webhooks.
+#[async_trait]
+pub trait TokenAuthenticator: Send + Sync {
+    /// Whose a token is, without the group of all who are authenticated. `None`: nobody's.
+    async fn user(&self, token: &str) -> Option<UserInfo>;
+
+    /// As [`Authenticator::anonymous_allowed`], where somebody has said so.
+    fn anonymous(&self, path: &str) -> Option<bool>;
 }

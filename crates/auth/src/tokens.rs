@@ -107,6 +107,11 @@ impl Tokens {
         })
     }
 
+    /// Who issues the cluster's own tokens, the first those of today.
+    pub fn issuers(&self) -> [String; 2] {
+        [self.config.issuer.clone(), of_secret::ISSUER.to_owned()]
+    }
+
     /// Audiences of the API server.
     pub fn audiences(&self) -> &[String] {
         &self.config.audiences

@@ -28,6 +28,18 @@ pub fn heavy<T>(work: impl FnOnce() -> T) -> T {
     })
 }
 
+/// Waits for something that others do, off the threads that everything else needs.
+///
+/// Who waits keeps a thread: callers have a limit of their own.
+pub fn waiting<T>(wait: impl FnOnce() -> T) -> T {
+    match Handle::try_current() {
+        Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
+            tokio::task::block_in_place(wait)
+        }
+        _ => wait(),
+    }
+}
+
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -39,7 +39,7 @@ use tokio::{runtime, sync::oneshot, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use connections::{Connection, Connections};
-pub use heavy::heavy;
+pub use heavy::{heavy, waiting};
 pub use quota::{Full, Place, Quota};
 pub use share::{Share, Shares};
 pub use turns::{Turn, Turns, on_behalf_of, owner};

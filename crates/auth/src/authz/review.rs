@@ -6,7 +6,7 @@ use knarr_meta::{
     GroupKind,
     field::{self, ErrorList, Path},
     fields::{self, FieldSelector},
-    object,
+    labels, object,
     status::Status,
 };
 use serde::Deserialize;
@@ -47,12 +47,13 @@ struct ResourceAttributes {
     resource: String,
     subresource: String,
     name: String,
-    field_selector: Option<FieldSelectorAttributes>,
+    field_selector: Option<SelectorAttributes>,
+    label_selector: Option<SelectorAttributes>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct FieldSelectorAttributes {
+struct SelectorAttributes {
     raw_selector: String,
     #[serde(deserialize_with = "nullable")]
     requirements: Vec<Requirement>,
@@ -67,6 +68,30 @@ struct Requirement {
     values: Vec<String>,
 }
 
+impl Requirement {
+    fn validate(&self, path: &Path, errors: &mut ErrorList) {
+        if self.key.is_empty() {
+            errors.push(field::Error::required(
+                &path.child("key"),
+                "must be specified",
+            ));
+        }
+        let values = path.child("values");
+        match self.operator.as_str() {
+            "In" | "NotIn" if self.values.is_empty() => {
+                let why = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(field::Error::required(&values, why));
+            }
+            "Exists" | "DoesNotExist" if !self.values.is_empty() => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(field::Error::forbidden(&values, why));
+            }
+            // One that nobody knows only narrows.
+            _ => {}
+        }
+    }
+}
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct NonResourceAttributes {
@@ -74,21 +99,57 @@ struct NonResourceAttributes {
     verb: String,
 }
 
-impl FieldSelectorAttributes {
+impl SelectorAttributes {
     /// Requirements that a query cannot say only narrow, so they are left out; so is what cannot be parsed.
-    fn selector(&self) -> FieldSelector {
+    fn fields(&self) -> FieldSelector {
         if !self.raw_selector.is_empty() {
             return FieldSelector::parse(&self.raw_selector).unwrap_or_default();
         }
         let single = |r: &Requirement| match (r.operator.as_str(), r.values.as_slice()) {
-            ("In", [value]) => Some(fields::Requirement {
+            (operator @ ("In" | "NotIn"), [value]) => Some(fields::Requirement {
                 field: r.key.clone(),
                 value: value.clone(),
-                equal: true,
+                equal: operator == "In",
             }),
             _ => None,
         };
         self.requirements.iter().filter_map(single).collect()
+    }
+
+    fn labels(&self) -> labels::Selector {
+        if !self.raw_selector.is_empty() {
+            return labels::Selector::parse(&self.raw_selector).unwrap_or_default();
+        }
+        let known = |r: &Requirement| {
+            let operator = match r.operator.as_str() {
+                "In" => labels::Operator::In,
+                "NotIn" => labels::Operator::NotIn,
+                "Exists" => labels::Operator::Exists,
+                "DoesNotExist" => labels::Operator::DoesNotExist,
+                _ => return None,
+            };
+            labels::Requirement::new(r.key.clone(), operator, r.values.clone()).ok()
+        };
+        labels::Selector::new(self.requirements.iter().filter_map(known).collect())
+    }
+
+    /// Upstream's `validateLabelSelectorAttributes` and its sibling.
+    fn validate(&self, path: &Path, errors: &mut ErrorList) {
+        let requirements = path.child("requirements");
+        if !self.raw_selector.is_empty() && !self.requirements.is_empty() {
+            let (raw, why) = (
+                &*self.raw_selector,
+                "may not specified at the same time as requirements",
+            );
+            errors.push(field::Error::invalid(&path.child("rawSelector"), raw, why));
+        }
+        if self.raw_selector.is_empty() && self.requirements.is_empty() {
+            let why = format!("when {path} is specified, requirements or rawSelector is required");
+            errors.push(field::Error::required(&requirements, why));
+        }
+        for (at, requirement) in self.requirements.iter().enumerate() {
+            requirement.validate(&requirements.index(at), errors);
+        }
     }
 }
 
@@ -149,10 +210,8 @@ impl AccessReviews {
 
     fn decide(&self, user: &UserInfo, spec: &Spec) -> Decision {
         if let Some(asked) = &spec.resource_attributes {
-            let fields = asked
-                .field_selector
-                .as_ref()
-                .map(FieldSelectorAttributes::selector);
+            let fields = asked.field_selector.as_ref();
+            let labels = asked.label_selector.as_ref();
             let request = RequestInfo {
                 is_resource: true,
                 verb: &asked.verb,
@@ -163,8 +222,8 @@ impl AccessReviews {
                 subresource: &asked.subresource,
                 name: &asked.name,
                 selectors: Cow::Owned(Selectors {
-                    fields: fields.unwrap_or_default(),
-                    ..Selectors::default()
+                    fields: fields.map(SelectorAttributes::fields).unwrap_or_default(),
+                    labels: labels.map(SelectorAttributes::labels).unwrap_or_default(),
                 }),
                 ..RequestInfo::default()
             };
@@ -269,6 +328,17 @@ fn validate(spec: &Spec, own: bool, local: Option<&str>) -> ErrorList {
             ));
         }
         _ => {}
+    }
+    if let Some(asked) = &spec.resource_attributes {
+        let path = path.child("resourceAttributes");
+        for (field, selector) in [
+            ("fieldSelector", &asked.field_selector),
+            ("labelSelector", &asked.label_selector),
+        ] {
+            if let Some(selector) = selector {
+                selector.validate(&path.child(field), &mut errors);
+            }
+        }
     }
     if !own && spec.user.is_empty() && spec.groups.is_empty() {
         let value = Value::from(spec.user.clone());
