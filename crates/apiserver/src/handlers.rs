@@ -6,11 +6,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use knarr_api::Kind;
 use knarr_auth::{
-    UserInfo,
+    UserInfo, authn,
     authz::{Authz, review::AccessReviews},
+    request::TokenAuthenticator,
     tokens::{self, Tokens},
 };
-use knarr_meta::status::Status;
+use knarr_meta::{object::str_at, status::Status};
 use serde_json::Value;
 
 /// Who creates a virtual object, and where.
@@ -61,13 +62,34 @@ impl CreateHandler for Handler {
     }
 }
 
+/// Reviews of tokens, those of others too.
+struct TokenReviews {
+    tokens: Arc<Tokens>,
+    others: Option<Arc<dyn TokenAuthenticator>>,
+}
+
+#[async_trait]
+impl CreateHandler for TokenReviews {
+    async fn create(&self, _: Creation<'_>, object: Value) -> Result<Value, Status> {
+        let reviewed = self.tokens.review(object)?;
+        let known = reviewed["status"]["authenticated"] == Value::Bool(true);
+        let Some(others) = self.others.as_ref().filter(|_| !known) else {
+            return Ok(reviewed);
+        };
+        match others.user(str_at(&reviewed, &["spec", "token"])).await {
+            Some(mut user) => {
+                authn::add_authenticated(&mut user);
+                Ok(self.tokens.review_of_other(reviewed, &user))
+            }
+            None => Ok(reviewed),
+        }
+    }
+}
+
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
 
-const TABLE: [(&str, &str, Answer); 7] = [
-    (AUTHENTICATION, "tokenreviews", |r, _, body| {
-        r.tokens.review(body)
-    }),
+const TABLE: [(&str, &str, Answer); 6] = [
     (AUTHENTICATION, "selfsubjectreviews", |_, c, body| {
         Ok(tokens::self_subject_review(c.user, body))
     }),
@@ -88,8 +110,16 @@ const TABLE: [(&str, &str, Answer); 7] = [
     }),
 ];
 
-/// Handlers by group and resource.
-pub fn table(tokens: Arc<Tokens>, authz: Arc<Authz>) -> CreateHandlers {
+/// Handlers by group and resource. `others` know tokens that are not the cluster's own.
+pub fn table(
+    tokens: Arc<Tokens>,
+    authz: Arc<Authz>,
+    others: Option<Arc<dyn TokenAuthenticator>>,
+) -> CreateHandlers {
+    let token_reviews: Arc<dyn CreateHandler> = Arc::new(TokenReviews {
+        tokens: tokens.clone(),
+        others,
+    });
     let reviews = Arc::new(Reviews {
         tokens,
         access: AccessReviews::new(authz),
@@ -101,7 +131,8 @@ pub fn table(tokens: Arc<Tokens>, authz: Arc<Authz>) -> CreateHandlers {
         });
         ((group, resource), handler)
     });
-    handlers.collect()
+    let token_reviews = ((AUTHENTICATION, "tokenreviews"), token_reviews);
+    handlers.chain([token_reviews]).collect()
 }
 
 /// OIDC discovery of the service-account issuer.

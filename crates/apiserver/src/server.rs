@@ -46,8 +46,11 @@ use knarr_auth::{
     authz::Authz,
     objects::Objects,
     pki::{self, Pki, Role},
+    request::TokenAuthenticator,
     tokens::{self, Tokens},
 };
+use knarr_authorizer::Authorizers;
+use knarr_identity::Identities;
 use knarr_registry::{
     Registry,
     allocators::{self, Allocators},
@@ -84,6 +87,10 @@ pub struct Config {
     pub event_ttl: Duration,
     /// What nodes must agree on, published for those that join; empty where none will.
     pub node_settings: BTreeMap<String, String>,
+    /// Who knows tokens that are not the cluster's own.
+    pub identities: knarr_identity::Options,
+    /// Whom to ask whether somebody may.
+    pub authorizers: knarr_authorizer::Options,
     /// Who audits requests.
     pub auditor: Option<Arc<Auditor>>,
     /// Group-versions that other parts of this process serve.
@@ -108,6 +115,8 @@ impl Config {
             extra_sans: Vec::new(),
             event_ttl: EVENT_TTL,
             node_settings: BTreeMap::new(),
+            identities: knarr_identity::Options::default(),
+            authorizers: knarr_authorizer::Options::default(),
             auditor: None,
             local_apis: Vec::new(),
         }
@@ -134,6 +143,10 @@ pub enum Error {
     Cache(#[from] cache::Error),
     #[error("cannot use the service-account key")]
     ServiceAccountKey(#[from] tokens::KeyError),
+    #[error(transparent)]
+    Identities(#[from] knarr_identity::Error),
+    #[error(transparent)]
+    Authorizers(#[from] knarr_authorizer::Error),
     #[error(transparent)]
     Allocators(#[from] allocators::Error),
     #[error("cannot make the objects every cluster has")]
@@ -184,6 +197,7 @@ impl Server {
             objects.clone(),
         )?);
         let authz = Arc::new(Authz::new(objects.clone()));
+        let authorizers = Authorizers::configure(&config.authorizers, authz.clone())?;
         let ranges = allocators::Config::new(config.service_cidr.clone());
         let allocators = Arc::new(Allocators::new(&ranges, objects.clone())?);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -204,12 +218,18 @@ impl Server {
             hooks: vec![allocators.clone()],
             own_user: authn::server(),
         });
+        let own = tokens.issuers().to_vec();
+        let identities = Identities::open(&config.identities, own)?.map(Arc::new);
+        let others = identities
+            .clone()
+            .map(|known| known as Arc<dyn TokenAuthenticator>);
+        let authenticator = Authn::new(tokens.clone(), objects.clone()).with(others.clone());
         let core = Arc::new(Core {
             registry: registry.clone(),
-            authenticator: Arc::new(Authn::new(tokens.clone(), objects.clone())),
+            authenticator: Arc::new(authenticator),
             authorizer: authz.clone(),
             auditor: config.auditor,
-            handlers: crate::handlers::table(tokens.clone(), authz),
+            handlers: crate::handlers::table(tokens.clone(), authz, others),
             pages: crate::handlers::pages(&tokens),
             backends: Backends::new(stop.clone()),
             aggregation: Arc::new(Aggregation::new(Locals::new(config.local_apis))),
@@ -249,6 +269,18 @@ impl Server {
             audits: TaskTracker::new(),
         };
         server.start_auditor();
+        if let Some(authorizers) = authorizers {
+            let stop = server.stop.clone();
+            server
+                .tasks
+                .spawn(async move { authorizers.run(stop).await });
+        }
+        if let Some(identities) = identities {
+            let stop = server.stop.clone();
+            server
+                .tasks
+                .spawn(async move { identities.run(stop).await });
+        }
         server.start_feed();
         server.bootstrap.run().await?;
         let mut definitions = Definitions::new(server.core.registry.clone());

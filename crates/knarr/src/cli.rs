@@ -2,6 +2,8 @@
 
 mod agent;
 mod audit;
+mod authorization;
+mod identity;
 mod local;
 mod logs;
 mod node;
@@ -19,6 +21,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use self::{
     agent::Agent,
     audit::AuditFlags,
+    authorization::AuthorizationFlags,
+    identity::IdentityFlags,
     local::{NodeAction, NodeCommand},
     logs::{LogOutput, Logs},
     node::{NodeFlags, Reach},
@@ -137,6 +141,12 @@ pub struct Up {
 
     #[command(flatten)]
     pub audit: AuditFlags,
+
+    #[command(flatten)]
+    pub identity: IdentityFlags,
+
+    #[command(flatten)]
+    pub authorization: AuthorizationFlags,
 }
 
 /// `1h`, `90m`, `1h30m0s`; more than nothing.

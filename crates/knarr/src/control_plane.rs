@@ -230,6 +230,8 @@ async fn server_config(flags: &Up, node: &node::Settings) -> knarr_apiserver::Co
         extra_sans: extra_sans(flags).await,
         event_ttl: flags.event_ttl,
         local_apis: Vec::new(),
+        identities: flags.identity.options(),
+        authorizers: flags.authorization.options(),
         auditor: None,
         node_settings: node_settings(&node.cluster).data(),
     }

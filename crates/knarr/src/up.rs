@@ -25,6 +25,8 @@ pub fn run(flags: Box<Up>) -> Result<()> {
     flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     flags.node.make_paths_absolute()?;
     flags.audit.make_paths_absolute()?;
+    flags.identity.make_paths_absolute()?;
+    flags.authorization.make_paths_absolute()?;
     preflight::check(&flags)?;
     let daemon = Daemon {
         data_dir: &flags.data_dir,

@@ -19,7 +19,8 @@ fn ingresses_lead_to_services() {
         step("apply", || shell.apply(&manifest::text()))?;
         step("ready", || {
             let pods = ["app=alpha", "app=beta", "app=socket"];
-            pods.iter().try_for_each(|pod| shell.wait_ready(pod, 1).map(drop))
+            pods.iter()
+                .try_for_each(|pod| shell.wait_ready(pod, 1).map(drop))
         })?;
         let checks: [(&str, Check); 8] = [
             ("class and status", published),

@@ -23,6 +23,7 @@ mod daemons;
 mod evictions;
 mod example;
 mod foreign_runtime;
+mod identity;
 mod images;
 mod ingress;
 mod jobs;

@@ -395,7 +395,11 @@ impl Chain<'_> {
         let headers = &self.parts.headers;
         match peer.user(&*self.core.authenticator, headers).await? {
             Some(user) => Ok(user),
-            None if authn::anonymous_allowed(self.request.info.path) => {
+            None if self
+                .core
+                .authenticator
+                .anonymous_allowed(self.request.info.path) =>
+            {
                 Ok(Arc::new(authn::anonymous()))
             }
             None => Err(bearer::unauthorized()),

@@ -1,0 +1,128 @@
+//! The flags of authentication: upstream's names and defaults.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use knarr_identity::{OidcFlags, Options, TokenWebhookOptions};
+
+use super::duration;
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Authentication")]
+pub struct IdentityFlags {
+    /// An AuthenticationConfiguration: issuers of tokens, and who may ask without saying who; read again when it changes
+    #[arg(long, value_name = "FILE")]
+    pub authentication_config: Option<PathBuf>,
+
+    /// The URL of an OpenID issuer whose tokens are believed
+    #[arg(
+        long,
+        value_name = "URL",
+        requires = "oidc_client_id",
+        conflicts_with = "authentication_config"
+    )]
+    pub oidc_issuer_url: Option<String>,
+
+    /// For whom tokens of the OpenID issuer must be meant
+    #[arg(long, value_name = "ID", requires = "oidc_issuer_url")]
+    pub oidc_client_id: Option<String>,
+
+    /// Who vouches for the OpenID issuer's server [default: the authorities of this machine]
+    #[arg(long, value_name = "FILE", requires = "oidc_issuer_url")]
+    pub oidc_ca_file: Option<PathBuf>,
+
+    /// The claim that names a user
+    #[arg(long, value_name = "CLAIM", default_value = "sub")]
+    pub oidc_username_claim: String,
+
+    /// What is put before names; - is nothing [default: the issuer's URL and #, unless names are mail addresses]
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub oidc_username_prefix: String,
+
+    /// The claim that names a user's groups
+    #[arg(
+        long,
+        value_name = "CLAIM",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub oidc_groups_claim: String,
+
+    /// What is put before groups
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub oidc_groups_prefix: String,
+
+    /// A claim and the value that it must have; any number of them
+    #[arg(long, value_name = "CLAIM=VALUE", requires = "oidc_issuer_url")]
+    pub oidc_required_claim: Vec<String>,
+
+    /// Tokens and whose they are: token,user,uid,"group1,group2" a line
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+
+    /// The server that is asked whose a token is, in the form of a kubeconfig
+    #[arg(long, value_name = "FILE")]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+
+    /// How long the answer of that server is believed
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub authentication_token_webhook_cache_ttl: Duration,
+}
+
+impl IdentityFlags {
+    /// A process in the background has another directory.
+    pub fn make_paths_absolute(&mut self) -> Result<()> {
+        let paths = [
+            ("--authentication-config", &mut self.authentication_config),
+            ("--oidc-ca-file", &mut self.oidc_ca_file),
+            ("--token-auth-file", &mut self.token_auth_file),
+            (
+                "--authentication-token-webhook-config-file",
+                &mut self.authentication_token_webhook_config_file,
+            ),
+        ];
+        for (flag, path) in paths {
+            if let Some(path) = path {
+                let absolute = std::path::absolute(&path);
+                *path = absolute.with_context(|| format!("{flag} is not a path"))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn options(&self) -> Options {
+        let oidc = self.oidc_issuer_url.as_ref().map(|url| OidcFlags {
+            issuer_url: url.clone(),
+            client_id: self.oidc_client_id.clone().unwrap_or_default(),
+            ca_file: self.oidc_ca_file.clone(),
+            username_claim: self.oidc_username_claim.clone(),
+            username_prefix: self.oidc_username_prefix.clone(),
+            groups_claim: self.oidc_groups_claim.clone(),
+            groups_prefix: self.oidc_groups_prefix.clone(),
+            required_claims: self.oidc_required_claim.clone(),
+        });
+        let webhook = self.authentication_token_webhook_config_file.as_ref();
+        let webhook = webhook.map(|file| TokenWebhookOptions {
+            config_file: file.clone(),
+            cache_ttl: self.authentication_token_webhook_cache_ttl,
+        });
+        Options {
+            config_file: self.authentication_config.clone(),
+            oidc,
+            token_file: self.token_auth_file.clone(),
+            token_webhook: webhook,
+        }
+    }
+}
