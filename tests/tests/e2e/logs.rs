@@ -1,6 +1,9 @@
 //! knarr logs: lines of pods that live and that are gone, and outputs whose receiver is away for a while.
 
-use std::{collections::BTreeMap, fs, io::Read, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap, fs, io::Read, path::Path, process::Stdio, sync::mpsc, thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use knarr_testkit::{Cluster, Options, Output, eventually, run};
@@ -147,7 +150,7 @@ fn gone(cluster: &Cluster) -> Result<()> {
 }
 
 /// Every line of both pods once at least, each pod's in order.
-fn forwarded(path: &std::path::Path) -> Result<()> {
+fn forwarded(path: &Path) -> Result<()> {
     let text = fs::read_to_string(path)?;
     let mut seen: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for line in text.lines() {
@@ -176,27 +179,27 @@ fn forwarded(path: &std::path::Path) -> Result<()> {
 
 fn follows(cluster: &Cluster) -> Result<()> {
     let data_dir = cluster.data_dir().display().to_string();
-    let flags = [
-        "logs",
-        "--data-dir",
-        &data_dir,
-        "--grep",
-        "needle-green",
-        "-f",
-        "-o",
-        "raw",
-    ];
+    // What comes before it is there is among the newest.
+    let mut flags = vec!["logs", "--data-dir", &data_dir, "--grep", "needle-green"];
+    flags.extend(["--follow", "--output", "raw", "--tail", "5000"]);
     let mut command = cluster.knarr(&flags)?;
     let mut following = command.stdout(Stdio::piped()).spawn()?;
     let output = following.stdout.take().context("it has no output")?;
+    let (done, text) = mpsc::channel();
+    let reading = thread::spawn(move || {
+        let mut text = String::new();
+        let read = output.take(needed("green")).read_to_string(&mut text);
+        let _gone = done.send(read.map(|_| text));
+    });
     let shell = Shell::new(cluster, newest()?, "default");
     let applied = shell.apply(&PODS.replace("NAME", "green"));
-    let mut output = output.take(needed("green"));
-    let mut text = String::new();
-    let read = applied.and_then(|_| Ok(output.read_to_string(&mut text)?));
+    let text = text.recv_timeout(DEADLINE);
     following.kill()?;
     following.wait()?;
-    read?;
+    let ended = reading.join();
+    ensure!(ended.is_ok(), "the reader panicked");
+    applied?;
+    let text = text.context("lines are missing")??;
     let wanted: String = (0..LINES).map(|n| format!("needle-green-{n}\n")).collect();
     ensure!(text == wanted, "{text}");
     Ok(())
