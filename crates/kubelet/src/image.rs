@@ -6,7 +6,7 @@ mod records;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use knarr_cri::{
     reference::{DEFAULT_REGISTRY, DEFAULT_TAG, Reference, ReferenceError},
     v1,
@@ -40,6 +40,18 @@ pub(crate) struct Wanted<'a> {
     pub policy: Option<&'a str>,
 }
 
+impl<'a> Wanted<'a> {
+    /// A container's own image.
+    pub(crate) fn of(pod: &'a Pod, container: &'a Container) -> Self {
+        Self {
+            pod,
+            container: Some(&container.name),
+            reference: container.image.as_deref().unwrap_or_default(),
+            policy: container.image_pull_policy.as_deref(),
+        }
+    }
+}
+
 /// Why a container cannot have its image; `reason` is that of its waiting state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -59,6 +71,8 @@ pub(crate) struct Ready {
     pub username: String,
     /// Its references that the runtime knows.
     pub references: Vec<String>,
+    /// It was not pulled for this.
+    pub was_there: bool,
 }
 
 /// Makes images present; clones share the back-off.
@@ -89,6 +103,15 @@ impl Images {
             Some(name) => self.events.container(wanted.pod, name, type_, reason, note),
             None => self.events.pod(wanted.pod, type_, reason, note),
         }
+    }
+
+    /// Tells that an image need not be pulled.
+    pub(crate) fn tell_of_present(&self, wanted: Wanted<'_>) {
+        let given = wanted.reference;
+        let note = format!(
+            "Container image \"{given}\" already present on machine and can be accessed by the pod"
+        );
+        self.tell(wanted, NORMAL, "Pulled", note);
     }
 
     /// Makes an image present as its pull policy says.
@@ -139,11 +162,15 @@ impl Images {
         let present = present.filter(|ready| self.records.allow(&image, ready, &credentials));
         match (present, policy) {
             (Some(ready), "IfNotPresent" | "Never") => {
-                let note = format!(
-                    "Container image \"{given}\" already present on machine and can be accessed by the pod"
-                );
-                self.tell(wanted, NORMAL, "Pulled", note);
-                return Ok(ready);
+                // A container is told when there is all else that it needs: while its volumes are not there it is looked for again and
+                // again.
+                if wanted.container.is_none() {
+                    self.tell_of_present(wanted);
+                }
+                return Ok(Ready {
+                    was_there: true,
+                    ..ready
+                });
             }
             (None, "Never") => {
                 let message =
@@ -313,6 +340,7 @@ impl Images {
             username: image.username,
             references: [image.repo_tags, image.repo_digests].concat(),
             id: image.id,
+            was_there: false,
         }))
     }
 

@@ -9,6 +9,7 @@ fn ready(uid: Option<i64>, username: &str) -> image::Ready {
         uid,
         username: username.into(),
         references: Vec::new(),
+        was_there: true,
     }
 }
 

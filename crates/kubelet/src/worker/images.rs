@@ -92,12 +92,7 @@ impl Sequence {
         secrets: &[Arc<Secret>],
     ) -> Option<(String, Result<Ready, Failure>)> {
         let container = kill::find(&self.pod, &start.name)?;
-        let wanted = Wanted {
-            pod: &self.pod,
-            container: Some(&container.name),
-            reference: container.image.as_deref().unwrap_or_default(),
-            policy: container.image_pull_policy.as_deref(),
-        };
+        let wanted = Wanted::of(&self.pod, &container);
         let result = self.ctx.images.ensure(wanted, secrets).await;
         if let Err(failure) = &result {
             self.waits(&start.name, failure);

@@ -24,7 +24,7 @@ use crate::{
     context::{self, Shared},
     disk, ephemeral,
     events::{NORMAL, WARNING},
-    image,
+    image::{self, Wanted},
     logs::Log,
     resources, termination,
     volume::{self, Mounted},
@@ -286,6 +286,9 @@ impl Sequence {
             }
             Failure::from(failure)
         })?;
+        if image.was_there {
+            ctx.images.tell_of_present(Wanted::of(pod, container));
+        }
         let view = ctx.observed.view(uid);
         let pod_ips = ctx.facts(pod, view.ips()).pod_ips;
         let pieces = Pieces {

@@ -8,6 +8,7 @@ fn ready(id: &str) -> Ready {
         uid: None,
         username: String::new(),
         references: vec!["reg.example/team/app:1".to_owned()],
+        was_there: true,
     }
 }
 
