@@ -11,20 +11,26 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use knarr_admission::writer::Writer;
 use knarr_api::{Kind, kind::Part, networking::service_cidr};
-use knarr_auth::objects::Objects;
+use knarr_auth::{cluster_info, objects::Objects};
 use knarr_meta::status::{Reason, Status};
+use knarr_store::Store;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 mod aggregation;
 mod joining;
+mod masters;
 mod objects;
 mod reconcile;
 #[cfg(test)]
 mod tests;
 
+use self::masters::Masters;
+
 /// Writes under way at once.
 const MAX_CONCURRENT_WRITES: usize = 256;
+/// How long another server may take to make what it has begun to make.
+const OTHERS_WAIT: Duration = Duration::from_secs(5);
 /// How often the own Service is looked at, as upstream does it.
 const MAINTAIN_PERIOD: Duration = Duration::from_secs(10);
 
@@ -57,6 +63,16 @@ pub struct Config {
 pub enum Error {
     #[error("this build does not serve {0}")]
     NoKind(String),
+    #[error(
+        "this server was given {setting} {own:?}, the cluster has {stored:?}: change the one, or the other in the ConfigMap kube-system/knarr-node-config"
+    )]
+    Settings {
+        setting: String,
+        own: String,
+        stored: String,
+    },
+    #[error("cannot tell other servers of this one")]
+    Store(#[from] knarr_store::Error),
     #[error("cannot write {what}: {status}")]
     Write { what: String, status: Box<Status> },
 }
@@ -83,14 +99,22 @@ enum Merge {
 /// Makes the cluster's own objects.
 pub struct Bootstrap {
     config: Config,
+    masters: Masters,
     objects: Arc<dyn Objects>,
     writer: Arc<dyn Writer>,
 }
 
 impl Bootstrap {
-    /// `writer` passes the usual write path (admission, allocators) as the server itself.
-    pub fn new(config: Config, objects: Arc<dyn Objects>, writer: Arc<dyn Writer>) -> Bootstrap {
+    /// `writer` passes the usual write path (admission, allocators) as the server itself. `shared`: the store, where other servers
+    /// may have it, too.
+    pub fn new(
+        config: Config,
+        objects: Arc<dyn Objects>,
+        writer: Arc<dyn Writer>,
+        shared: Option<Arc<dyn Store>>,
+    ) -> Bootstrap {
         Bootstrap {
+            masters: Masters::new(config.advertise_ip, shared),
             config,
             objects,
             writer,
@@ -99,8 +123,10 @@ impl Bootstrap {
 
     /// Makes what is missing. Call it before requests are served, after the cache is filled.
     pub async fn run(&self) -> Result<(), Error> {
+        self.agrees()?;
+        self.masters.renew().await?;
         self.ensure_all(objects::namespaces()?).await?;
-        let mut wanted = objects::own_service(&self.config)?;
+        let mut wanted = self.own_service()?;
         wanted.extend(objects::dns_service(&self.config)?);
         wanted.push(aggregation::trust(&self.config)?);
         wanted.extend(self.joining()?);
@@ -116,10 +142,36 @@ impl Bootstrap {
         self.make_ready(kind).await
     }
 
+    /// Servers that share a store must not undo each other's settings.
+    fn agrees(&self) -> Result<(), Error> {
+        let (namespace, name) = (
+            cluster_info::SETTINGS_NAMESPACE,
+            cluster_info::SETTINGS_NAME,
+        );
+        let stored = self.objects.get("", "configmaps", namespace, name);
+        let Some(stored) = stored.filter(|_| self.masters.are_several()) else {
+            return Ok(());
+        };
+        let stored: Value = serde_json::from_slice(&stored.json).unwrap_or_default();
+        match joining::disagreement(&self.config, &stored) {
+            None => Ok(()),
+            Some((setting, own, stored)) => Err(Error::Settings {
+                setting: setting.to_owned(),
+                own: own.to_owned(),
+                stored,
+            }),
+        }
+    }
+
+    fn own_service(&self) -> Result<Vec<Wanted>, Error> {
+        objects::own_service(&self.config, &self.masters.addresses())
+    }
+
     /// What machines that join need to find.
     fn joining(&self) -> Result<Vec<Wanted>, Error> {
         let mut wanted = joining::node_accounts()?;
-        wanted.push(joining::cluster_info(&self.config)?);
+        let servers = self.masters.addresses();
+        wanted.push(joining::cluster_info(&self.config, &servers)?);
         wanted.extend(joining::node_settings(&self.config)?);
         Ok(wanted)
     }
@@ -146,13 +198,16 @@ impl Bootstrap {
     pub async fn maintain(&self, token: CancellationToken) {
         let mut period = tokio::time::interval(MAINTAIN_PERIOD);
         period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut seen = self.own_revisions();
+        let mut seen = (self.masters.addresses(), self.own_revisions());
         loop {
             tokio::select! {
-                () = token.cancelled() => return,
+                () = token.cancelled() => return self.masters.leave().await,
                 _ = period.tick() => {}
             }
-            let now = self.own_revisions();
+            if let Err(error) = self.masters.renew().await {
+                tracing::warn!(%error, "cannot tell other servers of this one");
+            }
+            let now = (self.masters.addresses(), self.own_revisions());
             if now == seen {
                 continue;
             }
@@ -175,7 +230,7 @@ impl Bootstrap {
     }
 
     async fn repair(&self) -> Result<(), Error> {
-        let mut wanted = objects::own_service(&self.config)?;
+        let mut wanted = self.own_service()?;
         wanted.extend(objects::dns_service(&self.config)?);
         wanted.push(aggregation::trust(&self.config)?);
         wanted.extend(self.joining()?);
@@ -232,8 +287,8 @@ impl Bootstrap {
         } = wanted;
         let created = match self.writer.create(kind, namespace, object.clone()).await {
             Err(status) if status.reason == Reason::AlreadyExists => None,
-            // A Service that exists holds its address already.
-            Err(status) if status.reason == Reason::Invalid && self.exists(wanted) => None,
+            // A Service that exists holds its address already, also one that another server is about to make.
+            Err(status) if status.reason == Reason::Invalid && self.appears(wanted).await => None,
             result => Some(result),
         };
         if let Some(result) = created {
@@ -258,15 +313,15 @@ impl Bootstrap {
         Ok(())
     }
 
-    fn exists(&self, wanted: &Wanted) -> bool {
-        self.objects
-            .get(
-                &wanted.kind.group,
-                &wanted.kind.resource,
-                &wanted.namespace,
-                &wanted.name,
-            )
-            .is_some()
+    async fn appears(&self, wanted: &Wanted) -> bool {
+        let object = self.objects.appears(
+            &wanted.kind.group,
+            &wanted.kind.resource,
+            &wanted.namespace,
+            &wanted.name,
+            OTHERS_WAIT,
+        );
+        object.await.is_some()
     }
 }
 

@@ -106,6 +106,11 @@ pub fn decode(body: &[u8], default: (&str, &str)) -> Result<Value, Error> {
     Ok(object)
 }
 
+/// Decodes what upstream's servers have stored, which says its type.
+pub fn stored(value: &[u8]) -> Result<Value, String> {
+    decode(value, ("", "")).map_err(|error| error.to_string())
+}
+
 fn type_meta(bytes: &[u8]) -> Result<(String, String), Error> {
     let (mut api_version, mut kind) = (String::new(), String::new());
     let mut reader = Reader::new(bytes);

@@ -38,6 +38,7 @@ use crate::{
     bootstrap::{self, Bootstrap},
     core::Core,
     kubelet::Kubelets,
+    protobuf,
 };
 use knarr_audit::Auditor;
 use knarr_auth::{
@@ -93,6 +94,8 @@ pub struct Config {
     pub authorizers: knarr_authorizer::Options,
     /// Who audits requests.
     pub auditor: Option<Arc<Auditor>>,
+    /// Whether other servers may have the same store.
+    pub shared_store: bool,
     /// Group-versions that other parts of this process serve.
     pub local_apis: Vec<Arc<dyn LocalApi>>,
 }
@@ -118,6 +121,7 @@ impl Config {
             identities: knarr_identity::Options::default(),
             authorizers: knarr_authorizer::Options::default(),
             auditor: None,
+            shared_store: false,
             local_apis: Vec::new(),
         }
     }
@@ -185,7 +189,8 @@ impl Server {
         };
         let pki = Arc::new(Pki::open(&config.pki_dir, options)?);
         let tls = pki.server_config(Role::ApiServer)?;
-        let transformer = Arc::new(Transformer::new(pki.encryption_key()));
+        let transformer = Transformer::new(pki.encryption_key());
+        let transformer = Arc::new(transformer.reading_protobuf(protobuf::stored));
         let kinds = Kinds::built_in();
         let cache = Arc::new(Cache::load(store.clone(), transformer.clone(), &kinds).await?);
         let objects: Arc<dyn Objects> = cache.clone();
@@ -199,7 +204,9 @@ impl Server {
         let authz = Arc::new(Authz::new(objects.clone()));
         let authorizers = Authorizers::configure(&config.authorizers, authz.clone())?;
         let ranges = allocators::Config::new(config.service_cidr.clone());
-        let allocators = Arc::new(Allocators::new(&ranges, objects.clone())?);
+        let shared = config.shared_store.then(|| store.clone());
+        let allocators = Allocators::new(&ranges, objects.clone(), shared.clone())?;
+        let allocators = Arc::new(allocators);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let kubelets = Kubelets::new(Some(pki.client_config(Role::KubeletClient)?), stop.clone());
         let webhooks = Arc::new(Clients::new(objects.clone()));
@@ -253,7 +260,7 @@ impl Server {
             front_proxy_ca: pki.front_proxy_ca_pem().to_owned(),
             node_settings: config.node_settings,
         };
-        let bootstrap = Arc::new(Bootstrap::new(wanted, objects, registry));
+        let bootstrap = Arc::new(Bootstrap::new(wanted, objects, registry, shared));
         let server = Server {
             core,
             pki,
@@ -282,6 +289,9 @@ impl Server {
                 .spawn(async move { identities.run(stop).await });
         }
         server.start_feed();
+        // What Services have already is claimed before anybody asks for more.
+        let claimed = server.allocators.repair_claims().await;
+        claimed.map_err(cache::Error::Store)?;
         server.bootstrap.run().await?;
         let mut definitions = Definitions::new(server.core.registry.clone());
         definitions.sync().await;

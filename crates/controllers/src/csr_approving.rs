@@ -13,6 +13,7 @@ use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition,
 };
 use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use knarr_auth::cluster_info::NAME_TAKEN;
 use knarr_client::{Event, Informer, WorkQueue};
 use knarr_x509::Request;
@@ -32,6 +33,8 @@ pub(crate) struct CsrApproving {
     client: kube::Client,
     requests: Informer<CertificateSigningRequest>,
     nodes: Informer<Node>,
+    /// Of them the one that names the API servers.
+    slices: Informer<EndpointSlice>,
     names: Arc<Names>,
     reserved: Reserved,
     queue: WorkQueue<Key>,
@@ -42,6 +45,7 @@ pub(crate) fn start(context: &Context) {
         client: context.client(ACCOUNT),
         requests: context.informers.informer(),
         nodes: context.informers.informer(),
+        slices: context.informers.informer(),
         names: Arc::default(),
         reserved: Reserved {
             names: context.config.server_names.clone(),
@@ -69,7 +73,11 @@ pub(crate) fn start(context: &Context) {
             names.release(node.metadata.name.as_deref().unwrap_or_default());
         }
     });
-    let informers = vec![synced(&controller.requests), synced(&controller.nodes)];
+    let informers = vec![
+        synced(&controller.requests),
+        synced(&controller.nodes),
+        synced(&controller.slices),
+    ];
     context.start(controller, WORKERS, informers);
 }
 
@@ -192,12 +200,23 @@ impl CsrApproving {
         }
     }
 
+    /// With the addresses of all servers there are: they come and go.
+    fn reserved(&self) -> Reserved {
+        let mut reserved = self.reserved.clone();
+        if let Some(servers) = self.slices.get("default", "kubernetes") {
+            let addresses = servers.endpoints.iter();
+            let addresses = addresses.flat_map(|endpoint| endpoint.addresses.iter().cloned());
+            reserved.names.extend(addresses);
+        }
+        reserved
+    }
+
     async fn serving(
         &self,
         csr: &CertificateSigningRequest,
         request: &Request,
     ) -> Result<(), Error> {
-        match serving::verdict(csr, request, &self.nodes.list(), &self.reserved) {
+        match serving::verdict(csr, request, &self.nodes.list(), &self.reserved()) {
             Verdict::Approve => {
                 let message = AUTO_APPROVED_SERVING;
                 self.write(&decided(csr, APPROVED, AUTO_APPROVED, message))

@@ -7,14 +7,11 @@ mod identity;
 mod local;
 mod logs;
 mod node;
+mod server;
 mod token;
 mod traffic;
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -26,10 +23,11 @@ pub use self::{
     local::{NodeAction, NodeCommand},
     logs::{LogOutput, Logs},
     node::{NodeFlags, Reach},
+    server::{DatastoreFlags, Server, ServerFlags},
     token::{AdminAccess, CreateToken, DeleteTokens, TokenAction, TokenCommand},
     traffic::TrafficFlags,
 };
-use crate::{cidr::Cidr, image::ImageCommand};
+use crate::image::ImageCommand;
 
 /// Nodes on one machine; more would be a test of the machine.
 const MAX_NODES: i64 = 32;
@@ -47,6 +45,8 @@ pub struct Cli {
 pub enum Command {
     /// Start a cluster here; stopping it leaves its containers running
     Up(Box<Up>),
+    /// Start a control plane without a node here; several of them may share a datastore
+    Server(Box<Server>),
     /// Make this machine a node of a cluster that runs elsewhere
     Agent(Box<Agent>),
     /// List, stop, start, cut off or heal the further nodes of knarr up --nodes
@@ -71,10 +71,6 @@ pub struct Up {
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     pub data_dir: PathBuf,
 
-    /// Where to write the administrator's kubeconfig [default: admin.kubeconfig in the data directory]
-    #[arg(long, value_name = "PATH")]
-    pub kubeconfig: Option<PathBuf>,
-
     /// How many nodes the cluster has on this machine: the first in this process, each other with a process, a network namespace and
     /// a directory of its own
     #[arg(
@@ -85,46 +81,8 @@ pub struct Up {
     )]
     pub nodes: u8,
 
-    /// Address and port of the API server
-    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
-    pub listen: SocketAddr,
-
-    /// Addresses of pods
-    #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16")]
-    pub cluster_cidr: Cidr,
-
-    /// Addresses of Services
-    #[arg(long, value_name = "CIDR", default_value = "10.43.0.0/16")]
-    pub service_cidr: Cidr,
-
-    /// Address of cluster DNS [default: the tenth of the Service range]
-    #[arg(long, value_name = "ADDR")]
-    pub cluster_dns: Option<Ipv4Addr>,
-
-    /// Domain of the cluster's names
-    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
-    pub cluster_domain: String,
-
-    /// Whether NetworkPolicies are enforced; leave it to a pod network of your own that does so [true, false]
-    #[arg(
-        long,
-        value_name = "BOOL",
-        default_value_t = true,
-        num_args = 0..=1,
-        default_missing_value = "true",
-        action = clap::ArgAction::Set,
-        hide_possible_values = true
-    )]
-    pub network_policy: bool,
-
-    /// How long Events are kept
-    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
-    pub event_ttl: Duration,
-
-    /// Serve metrics.k8s.io, for kubectl top and autoscalers; false leaves it to a server that is installed with Helm, which takes
-    /// over nothing that it did not make (metrics-server's manifest takes its place in any case)
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
-    pub metrics_api: bool,
+    #[command(flatten)]
+    pub server: ServerFlags,
 
     #[command(flatten)]
     pub traffic: TrafficFlags,
@@ -138,15 +96,6 @@ pub struct Up {
 
     #[command(flatten)]
     pub log: Log,
-
-    #[command(flatten)]
-    pub audit: AuditFlags,
-
-    #[command(flatten)]
-    pub identity: IdentityFlags,
-
-    #[command(flatten)]
-    pub authorization: AuthorizationFlags,
 }
 
 /// `1h`, `90m`, `1h30m0s`; more than nothing.

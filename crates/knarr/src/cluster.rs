@@ -18,13 +18,14 @@ use knarr_cni::{
 use tracing::{info, warn};
 
 use crate::{
-    cli::{Reach, Up},
-    control_plane::ControlPlane,
+    cli::{Reach, ServerFlags, Up},
+    control_plane::{self, ControlPlane},
     network,
     node::{self, ClusterSettings, ContainerRuntime, Host, Node},
     nodes::{self, Nodes},
     parts::Failure,
     progress::Progress,
+    traffic,
 };
 
 /// A running cluster.
@@ -57,16 +58,17 @@ impl Cluster {
                 None => node::ip(&flags.node).await?,
             },
             flags: node_flags,
-            cluster: cluster_settings(flags),
+            cluster: cluster_settings(&flags.server),
             dns_also: others.as_ref().and_then(|others| others.resolver()),
         };
         let failure = Failure::new();
+        let control_plane = control_plane_settings(flags, &settings).await;
         let (runtime, control_plane) = tokio::try_join!(
             progress.step(
                 "container runtime",
                 ContainerRuntime::start(&settings.host, &flags.node, &failure, progress)
             ),
-            ControlPlane::start(flags, &settings, &failure, progress),
+            ControlPlane::start(&flags.server, &control_plane, &failure, progress),
         )?;
         remove_surplus(flags, &settings, &control_plane, progress).await?;
         let moves = settings.moves().filter(|_| others.is_none());
@@ -131,6 +133,24 @@ impl Cluster {
         tokio::join!(here, others);
         self.control_plane.stop_server().await;
         info!("stopped");
+    }
+}
+
+async fn control_plane_settings(flags: &Up, node: &node::Settings) -> control_plane::Settings {
+    // With nodes that have a network of their own, the machine's address is none of the first node's; clients use it all the same.
+    let machine = match flags.nodes {
+        1 => None,
+        _ => knarr_cni::node::detect_node_ip().await.ok(),
+    };
+    control_plane::Settings {
+        data_dir: node.host.data_dir.clone(),
+        identity: node.host.instance.to_string(),
+        name: node.name.clone(),
+        address: node.ip,
+        cluster: node.cluster.clone(),
+        extra_sans: machine.iter().map(ToString::to_string).collect(),
+        service_lb: traffic::service_lb(flags, node),
+        ingress: traffic::ingress(flags, node),
     }
 }
 
@@ -218,7 +238,8 @@ impl Others {
     }
 }
 
-fn cluster_settings(flags: &Up) -> ClusterSettings {
+/// What every node of the cluster is told.
+pub fn cluster_settings(flags: &ServerFlags) -> ClusterSettings {
     ClusterSettings {
         cluster_cidr: flags.cluster_cidr,
         service_cidr: flags.service_cidr,

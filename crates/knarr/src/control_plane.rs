@@ -1,13 +1,14 @@
 //! The control plane in this process: store, API server, and the loops that are clients of it.
 
 use std::{
-    net::{IpAddr, SocketAddr},
-    path::Path,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use anyhow::{Context, Error, Result};
+use futures::future::BoxFuture;
 use knarr_apiserver::{
     Server,
     server::components::{Component, Components},
@@ -17,20 +18,20 @@ use knarr_auth::{
     pki::{Pki, Role},
     tokens::SecretTokens,
 };
-use knarr_client::{Clients, Informers};
-use knarr_controllers::Controllers;
+use knarr_client::{Clients, Informers, election::Election};
+use knarr_controllers::{Controllers, service_lb};
 use knarr_metrics::Metrics;
 use knarr_scheduler::Scheduler;
-use knarr_store::Embedded;
 use knarr_tasks::Tasks;
 use knarr_webhook::LocalApi;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::Up,
+    cli::ServerFlags,
     clients::LocalClients,
+    datastore::Datastore,
     network,
-    node::{self, ClusterSettings, Serving},
+    node::{ClusterSettings, Serving},
     parts::{self, Failure},
     progress::Progress,
     traffic,
@@ -44,41 +45,64 @@ const SERVER_STOP: Duration = Duration::from_secs(5);
 pub struct ControlPlane {
     address: SocketAddr,
     pki: Arc<Pki>,
-    store: Arc<Embedded>,
+    store: Datastore,
+    /// Who this server is among those that share the store.
+    identity: String,
     local: Arc<dyn Clients>,
     /// Clients of the API, and the server: in this order they stop.
     clients: Tasks,
     server: Tasks,
 }
 
+/// What differs between the servers of a cluster, and what all its nodes are told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    /// Nobody else's, and the same at every start.
+    pub identity: String,
+    pub name: String,
+    /// Where nodes and pods reach the server.
+    pub address: Ipv4Addr,
+    pub cluster: ClusterSettings,
+    /// More names or addresses by which clients reach it.
+    pub extra_sans: Vec<String>,
+    /// What Services of type LoadBalancer get, if that is ours to say.
+    pub service_lb: Option<service_lb::Config>,
+    /// Where Ingresses are served, if they are.
+    pub ingress: Option<knarr_ingress::Config>,
+}
+
 /// What the loops are made from.
 struct Parts<'a> {
-    flags: &'a Up,
-    node: &'a node::Settings,
+    flags: &'a ServerFlags,
+    settings: &'a Settings,
     components: Arc<Components>,
 }
 
 impl ControlPlane {
     /// Starts everything; returns when the API server answers and the loops run.
     pub async fn start(
-        flags: &Up,
-        node: &node::Settings,
+        flags: &ServerFlags,
+        settings: &Settings,
         failure: &Failure,
         progress: &Progress,
     ) -> Result<Self> {
         let metrics = flags.metrics_api.then(Arc::<Metrics>::default);
         // What cannot be audited as asked for is not served.
         let auditor = Auditor::open(&flags.audit.options())?.map(Arc::new);
-        let store = progress.step("store", open_store(&flags.data_dir)).await?;
-        let mut config = server_config(flags, node).await;
+        let mut config = server_config(flags, settings);
+        let opening = Datastore::open(&flags.datastore, &settings.data_dir, &config.pki_dir);
+        let store = progress.step("store", opening).await?;
+        config.shared_store = store.is_shared();
         config.auditor = auditor;
         config.local_apis = local_apis(metrics.as_ref());
-        let server = Server::new(config, store.clone());
+        let server = Server::new(config, store.store());
         let server = progress
             .step("API server", async { server.await.map_err(Error::from) })
             .await?;
         let parts = Parts {
             flags,
+            settings,
             node,
             components: server.components().clone(),
         };
@@ -86,6 +110,7 @@ impl ControlPlane {
             address: server.address(),
             pki: server.pki().clone(),
             store,
+            identity: settings.identity.clone(),
             local: Arc::new(LocalClients::new(&server)),
             clients: Tasks::new(CancellationToken::new()),
             server: Tasks::new(CancellationToken::new()),
@@ -147,66 +172,88 @@ impl ControlPlane {
     /// Stops the server, then the store.
     pub async fn stop_server(&self) {
         parts::stop("API server", &self.server, SERVER_STOP).await;
-        self.store.close();
+        self.store.close().await;
     }
 
     async fn start_loops(&self, parts: &Parts<'_>) -> Result<()> {
         let token = self.clients.token().child_token();
-        let client = self
-            .local
-            .as_user("system:kube-controller-manager", &["system:authenticated"]);
-        let controllers = Controllers::new(
-            knarr_controllers::Config {
-                cluster_cidr: parts.flags.cluster_cidr.to_string(),
-                root_ca_pem: self.pki.ca_pem().to_owned(),
-                service_cidr: parts.flags.service_cidr.to_string(),
-                signer: Some(self.pki.signer()),
-                server_names: self.pki.server_names(),
-                token_signer: Some(Arc::new(SecretTokens::new(self.pki.service_account_key())?)),
-                service_lb: traffic::service_lb(parts.flags, parts.node, self.address.port()),
-                ..knarr_controllers::Config::default()
-            },
-            self.local.clone(),
-            Informers::new(client, token.clone()),
-        );
+        let controllers = self.controllers(parts)?;
+        let election = self.election("kube-controller-manager");
         let running = parts.components.running(Component::ControllerManager);
         self.clients.keep("controllers", async move {
             let _running = running;
-            controllers.run(token).await;
+            lead(election, token, controllers).await;
         });
 
-        traffic::start_ingress(parts.flags, parts.node, &*self.local, &self.clients)?;
+        if let Some(config) = &parts.settings.ingress {
+            traffic::start_ingress(config.clone(), &*self.local, &self.clients)?;
+        }
 
         let token = self.clients.token().child_token();
         let client = self
             .local
             .as_user("system:kube-scheduler", &["system:authenticated"]);
+        let election = self.election("kube-scheduler");
         // What pods ask for may be much to think about; the API has other things to do.
         let running = parts.components.running(Component::Scheduler);
         self.clients
-            .keep_apart("scheduler", move || {
-                let informers = Informers::new(client.clone(), token.clone());
-                let config = knarr_scheduler::Config::default();
-                let scheduler = Scheduler::new(config, client, &informers);
-                async move {
-                    let _running = running;
-                    scheduler.run(token).await;
-                }
+            .keep_apart("scheduler", move || async move {
+                let _running = running;
+                lead(election, token, move |token| {
+                    let informers = Informers::new(client.clone(), token.clone());
+                    let config = knarr_scheduler::Config::default();
+                    Scheduler::new(config, client.clone(), &informers).run(token)
+                })
+                .await;
             })
             .context("the scheduler has no thread")
     }
+
+    /// What makes the controllers anew each time this server begins to lead.
+    fn controllers(
+        &self,
+        parts: &Parts<'_>,
+    ) -> Result<impl Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + use<>> {
+        let client = self
+            .local
+            .as_user("system:kube-controller-manager", &["system:authenticated"]);
+        let config = knarr_controllers::Config {
+            cluster_cidr: parts.flags.cluster_cidr.to_string(),
+            root_ca_pem: self.pki.ca_pem().to_owned(),
+            service_cidr: parts.flags.service_cidr.to_string(),
+            signer: Some(self.pki.signer()),
+            server_names: self.pki.server_names(),
+            token_signer: Some(Arc::new(SecretTokens::new(self.pki.service_account_key())?)),
+            service_lb: parts.settings.service_lb.clone(),
+            ..knarr_controllers::Config::default()
+        };
+        let local = self.local.clone();
+        Ok(move |token: CancellationToken| {
+            let informers = Informers::new(client.clone(), token.clone());
+            let controllers = Controllers::new(config.clone(), local.clone(), informers);
+            Box::pin(controllers.run(token)) as BoxFuture<'static, ()>
+        })
+    }
+
+    /// A candidate for a Lease; none where the store is this server's alone, and nobody else could lead.
+    fn election(&self, lease: &str) -> Option<Election> {
+        let user = format!("system:{lease}");
+        let client = self.local.as_user(&user, &["system:authenticated"]);
+        let shared = self.store.is_shared();
+        shared.then(|| Election::new(client, lease, &self.identity))
+    }
 }
 
-/// Opening reads the disk: off the async threads.
-async fn open_store(data_dir: &Path) -> Result<Arc<Embedded>> {
-    let path = data_dir.join("store");
-    let opened = tokio::task::spawn_blocking(move || {
-        Embedded::open(&path, knarr_store::Options::default())
-            .with_context(|| format!("cannot open the store in {}", path.display()))
-    });
-    Ok(Arc::new(
-        opened.await.context("opening the store was aborted")??,
-    ))
+/// Runs work while this server leads, or at once where there is nothing to be elected for.
+async fn lead<W: Future<Output = ()>>(
+    election: Option<Election>,
+    token: CancellationToken,
+    mut work: impl FnMut(CancellationToken) -> W,
+) {
+    match election {
+        Some(election) => election.run(token, work).await,
+        None => work(token).await,
+    }
 }
 
 /// What is served beside the registry's kinds.
@@ -215,35 +262,27 @@ fn local_apis(metrics: Option<&Arc<Metrics>>) -> Vec<Arc<dyn LocalApi>> {
     apis.into_iter().collect()
 }
 
-async fn server_config(flags: &Up, node: &node::Settings) -> knarr_apiserver::Config {
+fn server_config(flags: &ServerFlags, settings: &Settings) -> knarr_apiserver::Config {
     knarr_apiserver::Config {
         listen: flags.listen,
         listener: None,
-        pki_dir: flags.data_dir.join("pki"),
-        node_name: node.name.clone(),
-        advertise: IpAddr::V4(node.ip),
+        pki_dir: settings.data_dir.join("pki"),
+        node_name: settings.name.clone(),
+        advertise: IpAddr::V4(settings.address),
         cluster_domain: flags.cluster_domain.clone(),
         service_cidr: flags.service_cidr.to_string(),
         cluster_dns: IpAddr::V4(network::cluster_dns(flags)),
         // Every node's proxy leads to its own DNS server, on an address that no endpoint may have.
         dns_endpoint: None,
-        extra_sans: extra_sans(flags).await,
+        extra_sans: settings.extra_sans.clone(),
         event_ttl: flags.event_ttl,
         local_apis: Vec::new(),
         identities: flags.identity.options(),
         authorizers: flags.authorization.options(),
         auditor: None,
-        node_settings: node_settings(&node.cluster).data(),
+        node_settings: node_settings(&settings.cluster).data(),
+        shared_store: false,
     }
-}
-
-/// With nodes that have a network of their own, the machine's address is none of the first node's; clients use it all the same.
-async fn extra_sans(flags: &Up) -> Vec<String> {
-    if flags.nodes == 1 {
-        return Vec::new();
-    }
-    let address = knarr_cni::node::detect_node_ip().await;
-    address.iter().map(ToString::to_string).collect()
 }
 
 /// What other nodes are told.

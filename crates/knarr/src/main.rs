@@ -10,6 +10,7 @@ mod cli;
 mod clients;
 mod cluster;
 mod control_plane;
+mod datastore;
 mod detach;
 mod down;
 mod failure;
@@ -26,6 +27,7 @@ mod preflight;
 mod process;
 mod progress;
 mod schedule;
+mod server;
 mod status;
 mod token;
 mod traffic;
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
     let _ = nix::sys::prctl::set_thp_disable(true);
     let result = match Cli::parse().command {
         Command::Up(flags) => up::run(flags),
+        Command::Server(flags) => server::run(flags),
         Command::Agent(flags) => agent::run(flags),
         Command::Node(command) => node_command::run(&command),
         Command::Down(flags) => down::run(&flags),

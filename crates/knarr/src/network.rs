@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use knarr_cni::{InstanceId, plugin};
 use serde_json::json;
 
-use crate::{cidr::Cidr, cli::Up};
+use crate::{cidr::Cidr, cli::ServerFlags};
 
 /// Where cluster DNS listens on every node.
 pub const DNS_LISTEN: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
@@ -21,7 +21,7 @@ pub const DNS_PORT: u16 = 53;
 pub const NETWORK: &str = "knarr";
 
 /// Address of the kube-dns Service.
-pub fn cluster_dns(flags: &Up) -> Ipv4Addr {
+pub fn cluster_dns(flags: &ServerFlags) -> Ipv4Addr {
     flags
         .cluster_dns
         .unwrap_or_else(|| flags.service_cidr.nth(10))

@@ -16,7 +16,8 @@ use nix::sys::socket::{
 
 use crate::{
     cidr::Cidr,
-    cli::{Agent, NodeFlags, Up},
+    cli::{Agent, NodeFlags, Server, ServerFlags, Up},
+    datastore,
     instance::{self, Instance},
     network,
     node::{ClusterSettings, Host},
@@ -28,6 +29,37 @@ const CGROUP: &str = "/sys/fs/cgroup";
 /// Checks privileges, the kernel, the network and its ports, and ranges.
 pub fn check(flags: &Up) -> Result<()> {
     machine("up")?;
+    server(&flags.server)?;
+    traffic::check(flags)?;
+    if flags.nodes > 1 {
+        nodes_can_be(flags)?;
+    }
+    node(&flags.node)?;
+    not_nested(&flags.data_dir)?;
+    let own = own(&flags.data_dir)?;
+    let ranges = [
+        (flags.server.cluster_cidr, "pods", Some("--cluster-cidr")),
+        (
+            flags.server.service_cidr,
+            "Services",
+            Some("--service-cidr"),
+        ),
+    ];
+    alone(network_is_free(own.as_ref(), &flags.node, &ranges))?;
+    api_can_listen(&flags.server)?;
+    node_ports_are_free()
+}
+
+/// As [`check`], for a control plane alone, which needs nothing of the machine but its port.
+pub fn check_server(flags: &Server) -> Result<()> {
+    server(&flags.server)?;
+    not_nested(&flags.data_dir)?;
+    own(&flags.data_dir)?;
+    api_can_listen(&flags.server)
+}
+
+/// What a control plane was given.
+fn server(flags: &ServerFlags) -> Result<()> {
     if flags.cluster_cidr.overlaps(flags.service_cidr) {
         bail!(
             "--cluster-cidr {} and --service-cidr {} overlap",
@@ -42,25 +74,16 @@ pub fn check(flags: &Up) -> Result<()> {
             flags.service_cidr
         );
     }
-    traffic::check(flags)?;
-    if flags.nodes > 1 {
-        nodes_can_be(flags)?;
-    }
-    node(&flags.node)?;
-    not_nested(&flags.data_dir)?;
-    let own = own(&flags.data_dir)?;
-    let ranges = [
-        (flags.cluster_cidr, "pods", Some("--cluster-cidr")),
-        (flags.service_cidr, "Services", Some("--service-cidr")),
-    ];
-    alone(network_is_free(own.as_ref(), &flags.node, &ranges))?;
+    datastore::check(&flags.datastore)
+}
+
+fn api_can_listen(flags: &ServerFlags) -> Result<()> {
     can_listen(flags.listen).with_context(|| {
         format!(
             "cannot listen on {}; choose another with --listen",
             flags.listen
         )
-    })?;
-    node_ports_are_free()
+    })
 }
 
 /// As [`check`], for a node alone; what it needs to know of its cluster comes later ([`ranges_are_free`]). `local`: its directory
@@ -122,10 +145,10 @@ fn nodes_can_be(flags: &Up) -> Result<()> {
             "--container-runtime-endpoint {endpoint} has the network of one node; --nodes needs the embedded runtime"
         );
     }
-    if !flags.listen.ip().is_unspecified() {
+    if !flags.server.listen.ip().is_unspecified() {
         bail!(
             "--listen {} is not reached by other nodes; --nodes needs 0.0.0.0",
-            flags.listen
+            flags.server.listen
         );
     }
     Ok(())

@@ -32,8 +32,8 @@ pub fn check(flags: &Up) -> Result<()> {
         bail!("--lb-range {range} is for --load-balancer, which is false");
     }
     let others = [
-        ("--cluster-cidr", flags.cluster_cidr),
-        ("--service-cidr", flags.service_cidr),
+        ("--cluster-cidr", flags.server.cluster_cidr),
+        ("--service-cidr", flags.server.service_cidr),
     ];
     for (flag, cidr) in others {
         if range.overlaps(cidr.base, cidr.prefix) {
@@ -43,16 +43,16 @@ pub fn check(flags: &Up) -> Result<()> {
     Ok(())
 }
 
-/// What Services of type LoadBalancer may get, if that is ours to say. `api_port` is where the API server listens.
-pub fn service_lb(flags: &Up, node: &node::Settings, api_port: u16) -> Option<service_lb::Config> {
+/// What Services of type LoadBalancer may get, if that is ours to say.
+pub fn service_lb(flags: &Up, node: &node::Settings) -> Option<service_lb::Config> {
     let traffic = &flags.traffic;
     traffic.load_balancer.then(|| service_lb::Config {
         range: traffic.lb_range,
-        reserved: reserved(flags, node, api_port),
+        reserved: reserved(flags, node),
     })
 }
 
-fn reserved(flags: &Up, node: &node::Settings, api_port: u16) -> Vec<Reserved> {
+fn reserved(flags: &Up, node: &node::Settings) -> Vec<Reserved> {
     let of = |protocol, port, holder: &str| Reserved {
         protocol,
         port,
@@ -60,7 +60,7 @@ fn reserved(flags: &Up, node: &node::Settings, api_port: u16) -> Vec<Reserved> {
     };
     let tcp = |port, holder| of(Protocol::Tcp, port, holder);
     let mut reserved = vec![
-        tcp(api_port, "the API server"),
+        tcp(flags.server.listen.port(), "the API server"),
         tcp(knarr_kubelet::DEFAULT_PORT, "the kubelet"),
         of(Protocol::Udp, VXLAN_PORT, "the pod network"),
     ];
@@ -80,24 +80,25 @@ fn reserved(flags: &Up, node: &node::Settings, api_port: u16) -> Vec<Reserved> {
     reserved
 }
 
-/// Serves Ingresses on this machine, if that is ours to do.
+/// Where this machine serves Ingresses, if that is ours to do.
+pub fn ingress(flags: &Up, node: &node::Settings) -> Option<knarr_ingress::Config> {
+    let traffic = &flags.traffic;
+    traffic.ingress.then(|| knarr_ingress::Config {
+        http_port: traffic.ingress_http_port,
+        https_port: traffic.ingress_https_port,
+        addresses: vec![IpAddr::V4(node.ip)],
+    })
+}
+
+/// Serves Ingresses on this machine.
 pub fn start_ingress(
-    flags: &Up,
-    node: &node::Settings,
+    config: knarr_ingress::Config,
     clients: &dyn Clients,
     tasks: &Tasks,
 ) -> Result<()> {
-    if !flags.traffic.ingress {
-        return Ok(());
-    }
     let token = tasks.token().child_token();
     let client = clients.as_user("system:knarr:ingress", &["system:authenticated"]);
     let informers = Informers::new(client.clone(), token.clone());
-    let config = knarr_ingress::Config {
-        http_port: flags.traffic.ingress_http_port,
-        https_port: flags.traffic.ingress_https_port,
-        addresses: vec![IpAddr::V4(node.ip)],
-    };
     let ingress = Ingress::new(config, client, &informers).context("Ingresses")?;
     tasks.keep("Ingresses", ingress.run(token));
     Ok(())

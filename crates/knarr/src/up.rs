@@ -24,9 +24,7 @@ pub fn run(flags: Box<Up>) -> Result<()> {
     let mut flags = *flags;
     flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     flags.node.make_paths_absolute()?;
-    flags.audit.make_paths_absolute()?;
-    flags.identity.make_paths_absolute()?;
-    flags.authorization.make_paths_absolute()?;
+    flags.server.make_paths_absolute()?;
     preflight::check(&flags)?;
     let daemon = Daemon {
         data_dir: &flags.data_dir,
@@ -41,13 +39,14 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<E
     let progress = &output.progress;
     let host = Host::of(&flags.data_dir, &flags.node, instance)?;
     let kubeconfig = flags
+        .server
         .kubeconfig
         .clone()
         .unwrap_or_else(|| flags.data_dir.join("admin.kubeconfig"));
     let mut note = Note {
         ready: false,
         pid: std::process::id().cast_signed(),
-        api: network::api_url(flags.listen),
+        api: network::api_url(flags.server.listen),
         kubeconfig: Some(kubeconfig.clone()),
         cgroup_root: host.cgroup.clone(),
         network: Some(NetworkNamespace::current()?),
@@ -90,7 +89,7 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<E
 
 /// What is in somebody's directory is for them: of a user who runs this with sudo. They may have put something else there
 /// meanwhile, which stays whose it is.
-fn give_to_owner_of_directory(kubeconfig: &Path) -> Result<()> {
+pub fn give_to_owner_of_directory(kubeconfig: &Path) -> Result<()> {
     let give = || -> std::io::Result<()> {
         let directory = fs::metadata(kubeconfig.parent().unwrap_or(Path::new("/")))?;
         let file = fs::File::options()

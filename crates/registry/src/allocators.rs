@@ -1,10 +1,11 @@
 //! Service addresses and node ports.
 //!
 //! What is taken is derived from the Services themselves: at start from the watch cache, later through the hooks around their
-//! writes. Upstream stores allocations as objects of their own, because several servers share them, and then needs repair loops
-//! for when the two disagree; on one server the Services are the only truth and a restart repairs everything. A write holds what
-//! it takes in a [`taking::Taking`], which knows what to give back when it fails. [`Allocators::repair`] compares with what is
-//! stored, should a write have been cut off, and finds Services that share a number.
+//! writes. Where a server has its store alone, the Services are the only truth and a restart repairs everything. Where several share
+//! one, each number that a Service has is also a key of the store ([`claims`]), which is created before the Service: what a server has in
+//! memory is only where it begins to look. A write holds what it takes in a [`taking::Taking`], which knows what to give back when it
+//! fails. [`Allocators::repair`] compares with what is stored, should a write have been cut off, and finds Services that share a
+//! number.
 //!
 //! Both ranges are split in two bands, as upstream's are: automatic choices come from the upper band while it lasts, so that
 //! the lower one stays free for addresses that people choose.
@@ -18,11 +19,13 @@ use async_trait::async_trait;
 use knarr_api::Kind;
 use knarr_auth::objects::Objects;
 use knarr_meta::{object, status::Status};
+use knarr_store::Store;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::hook::{Taken, WriteHook};
 
+mod claims;
 mod cluster_ip;
 mod node_port;
 mod pool;
@@ -31,6 +34,7 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
+use claims::{Claims, Number, Owner};
 use cluster_ip::Cidr;
 use pool::Pool;
 use taking::{Pools, Taking};
@@ -76,7 +80,6 @@ pub enum Error {
 /// Allocates for Services.
 pub struct Allocators {
     objects: Arc<dyn Objects>,
-    cidr: Cidr,
     pools: Arc<Pools>,
 }
 
@@ -129,8 +132,13 @@ pub fn first_service_ip(service_cidr: &str) -> Result<IpAddr, Error> {
 }
 
 impl Allocators {
-    /// Takes what the cached Services have; call it when the cache has been filled.
-    pub fn new(config: &Config, objects: Arc<dyn Objects>) -> Result<Allocators, Error> {
+    /// Takes what the cached Services have; call it when the cache has been filled. `shared`: the store, where other servers have it,
+    /// too.
+    pub fn new(
+        config: &Config,
+        objects: Arc<dyn Objects>,
+        shared: Option<Arc<dyn Store>>,
+    ) -> Result<Allocators, Error> {
         let cidr = Cidr::parse(&config.service_cidr)?;
         let (first, last) = (*config.node_ports.start(), *config.node_ports.end());
         if first == 0 || first > last {
@@ -143,26 +151,41 @@ impl Allocators {
         );
         let allocators = Allocators {
             pools: Arc::new(Pools {
+                cidr,
                 ips: Mutex::new(ips),
                 ports: Mutex::new(ports),
+                claims: shared.map(Claims::new),
             }),
-            cidr,
             objects,
         };
         allocators.repair();
         Ok(allocators)
     }
 
+    /// The cached Services, the oldest first.
+    fn stored(&self) -> Vec<Value> {
+        let all = self.objects.list("", "services", "");
+        let parse = |service: &knarr_auth::objects::Object| serde_json::from_slice(&service.json);
+        let mut stored: Vec<Value> = all.iter().filter_map(|one| parse(one).ok()).collect();
+        stored.sort_by_cached_key(|service| object::creation_timestamp(service).to_owned());
+        stored
+    }
+
+    /// Makes the claims of a shared store agree with the cached Services.
+    ///
+    /// # Errors
+    /// What the store answered; the next call goes on.
+    pub async fn repair_claims(&self) -> Result<(), knarr_store::Error> {
+        match &self.pools.claims {
+            Some(claims) => claims.repair(&self.stored(), UNCLAIMED_LIFE).await,
+            None => Ok(()),
+        }
+    }
+
     /// Makes the pools agree with the cached Services again; what a running write has just taken stays taken. Returns what more
     /// than one Service has, which only its users can mend.
     pub fn repair(&self) -> Vec<Duplicate> {
-        let mut stored: Vec<Value> = self
-            .objects
-            .list("", "services", "")
-            .iter()
-            .filter_map(|service| serde_json::from_slice(&service.json).ok())
-            .collect();
-        stored.sort_by_cached_key(|service| object::creation_timestamp(service).to_owned());
+        let stored = self.stored();
         let ips: Vec<(&Value, IpAddr)> = stored
             .iter()
             .flat_map(|service| {
@@ -170,11 +193,11 @@ impl Allocators {
                     .into_iter()
                     .map(move |ip| (service, ip))
             })
-            .filter(|(_, ip)| self.cidr.offset(*ip).is_some())
+            .filter(|(_, ip)| self.pools.cidr.offset(*ip).is_some())
             .collect();
         let claims = ips
             .iter()
-            .filter_map(|(service, ip)| Some((self.cidr.offset(*ip)?, object::uid(service))));
+            .filter_map(|(service, ip)| Some((self.pools.cidr.offset(*ip)?, object::uid(service))));
         let found_ips = self.pools.ips.lock().reconcile(claims, UNCLAIMED_LIFE);
         let ports: Vec<(&Value, u64)> = stored
             .iter()
@@ -218,38 +241,51 @@ impl Allocators {
     }
 
     /// Gives back what a Service has of these numbers.
-    fn release(&self, uid: &str, ips: Vec<IpAddr>, ports: Vec<u64>) {
-        let mut pool = self.pools.ips.lock();
-        for offset in ips.into_iter().filter_map(|ip| self.cidr.offset(ip)) {
-            pool.release(offset, uid);
+    async fn release(&self, service: &Value, numbers: Vec<Number>) {
+        let uid = object::uid(service);
+        for number in &numbers {
+            match number {
+                Number::Address(ip) => {
+                    if let Some(offset) = self.pools.cidr.offset(*ip) {
+                        self.pools.ips.lock().release(offset, uid);
+                    }
+                }
+                Number::Port(port) => self.pools.ports.lock().release(*port, uid),
+            }
         }
-        let mut pool = self.pools.ports.lock();
-        ports.into_iter().for_each(|port| pool.release(port, uid));
+        let Some(claims) = &self.pools.claims else {
+            return;
+        };
+        let owner = Owner::of(service);
+        for number in numbers {
+            claims.release(number, &owner).await;
+        }
     }
 
     /// Takes what `new` needs beyond `old`; on an error everything taken here is given back.
-    fn take(&self, new: &mut Value, old: Option<&Value>) -> Result<Box<dyn Taken>, Status> {
-        let mut taking = Box::new(Taking::new(self.pools.clone()));
-        match self.take_into(&mut taking, new, old) {
+    async fn take(&self, new: &mut Value, old: Option<&Value>) -> Result<Box<dyn Taken>, Status> {
+        // What an update says of itself is still to be looked at.
+        let mut taking = Box::new(Taking::new(self.pools.clone(), old.unwrap_or(new)));
+        match self.take_into(&mut taking, new, old).await {
             Ok(()) => Ok(taking),
             Err(status) => {
-                taking.undo();
+                taking.undo().await;
                 Err(status)
             }
         }
     }
 
-    fn take_into(
+    async fn take_into(
         &self,
         taking: &mut Taking,
         new: &mut Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
-        cluster_ip::init_families(new, old, &self.cidr)?;
+        cluster_ip::init_families(new, old, &self.pools.cidr)?;
         if cluster_ip::takes(new, old) {
-            cluster_ip::take(new, &self.cidr, taking)?;
+            cluster_ip::take(new, &self.pools.cidr, taking).await?;
         }
-        node_port::take(new, old, taking)
+        node_port::take(new, old, taking).await
     }
 }
 
@@ -261,25 +297,23 @@ impl WriteHook for Allocators {
 
     async fn before_create(&self, object: &mut Value) -> Result<Box<dyn Taken>, Status> {
         service::normalize_create(object);
-        self.take(object, None)
+        self.take(object, None).await
     }
 
     async fn before_update(&self, new: &mut Value, old: &Value) -> Result<Box<dyn Taken>, Status> {
         service::keep_allocated(new, old);
         service::normalize_update(new, old);
-        self.take(new, Some(old))
+        self.take(new, Some(old)).await
     }
 
     async fn after_update(&self, new: &Value, old: &Value) {
-        let (kept_ips, kept_ports) = (service::ips(new), service::node_ports(new));
-        let (mut ips, mut ports) = (service::ips(old), service::node_ports(old));
-        ips.retain(|ip| !kept_ips.contains(ip));
-        ports.retain(|port| !kept_ports.contains(port));
-        self.release(object::uid(old), ips, ports);
+        let kept = claims::of_service(new);
+        let mut gone = claims::of_service(old);
+        gone.retain(|number| !kept.contains(number));
+        self.release(old, gone).await;
     }
 
     async fn after_delete(&self, object: &Value) {
-        let (ips, ports) = (service::ips(object), service::node_ports(object));
-        self.release(object::uid(object), ips, ports);
+        self.release(object, claims::of_service(object)).await;
     }
 }

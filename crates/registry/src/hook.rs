@@ -7,11 +7,12 @@ use serde_json::Value;
 
 /// What one write has taken. Dropped without a word (the write was cut off, its outcome is not known) it stays taken until the
 /// taker has looked into the store.
+#[async_trait]
 pub trait Taken: Send + Sync {
     /// The write is durable: this is the object that has it now.
     fn keep(self: Box<Self>, object: &Value);
     /// The write did not happen.
-    fn undo(self: Box<Self>);
+    async fn undo(self: Box<Self>);
 }
 
 /// What must be taken or given back around a write of certain kinds: service addresses, node ports. Called by the write path

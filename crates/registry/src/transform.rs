@@ -2,15 +2,21 @@
 //!
 //! An encrypted value is `k8s:enc:aesgcm:v1:NAME:` (upstream's prefix of its AES-GCM provider), a nonce and the sealed bytes;
 //! the store key is authenticated with it, so that a value cannot be moved to another key.
+//!
+//! Upstream's servers store protobuf. It is read, as they read our JSON, and written as JSON when the object changes.
 
 use bytes::Bytes;
 use knarr_api::Kind;
 use knarr_auth::pki::ENCRYPTION_KEY_BYTES;
+use knarr_meta::object;
 use ring::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
     rand::{SecureRandom, SystemRandom},
 };
+use serde_json::Value;
 
+/// What upstream's servers begin a stored protobuf message with.
+const PROTOBUF: &[u8] = b"k8s\0";
 const PREFIX: &[u8] = b"k8s:enc:aesgcm:v1:local:";
 
 /// Why a value cannot be read or written.
@@ -22,13 +28,19 @@ pub enum Error {
     Decrypt { key: String },
     #[error("cannot encrypt a value")]
     Encrypt,
+    #[error("cannot read the protobuf message of {key}: {why}")]
+    Protobuf { key: String, why: String },
 }
+
+/// An object from a message as upstream's servers store it.
+pub type ReadProtobuf = fn(&[u8]) -> Result<Value, String>;
 
 /// Chooses by kind: sealed for Secrets, else the identity.
 #[derive(Debug)]
 pub struct Transformer {
     key: LessSafeKey,
     random: SystemRandom,
+    protobuf: Option<ReadProtobuf>,
 }
 
 impl Transformer {
@@ -38,11 +50,39 @@ impl Transformer {
         Transformer {
             key: LessSafeKey::new(key),
             random: SystemRandom::new(),
+            protobuf: None,
         }
     }
 
-    /// Plaintext of a stored value. Values without the prefix are plain already.
+    /// One that reads what upstream's servers have stored, too.
+    #[must_use]
+    pub fn reading_protobuf(self, read: ReadProtobuf) -> Transformer {
+        Transformer {
+            protobuf: Some(read),
+            ..self
+        }
+    }
+
+    /// JSON of a stored value. Values without the prefix are plain already.
     pub fn decode(&self, kind: &Kind, key: &str, value: Bytes) -> Result<Bytes, Error> {
+        let plain = self.unseal(kind, key, value)?;
+        let Some(read) = self.protobuf.filter(|_| plain.starts_with(PROTOBUF)) else {
+            return Ok(plain);
+        };
+        let failed = |why| Error::Protobuf {
+            key: key.to_owned(),
+            why,
+        };
+        let tree = read(&plain).map_err(failed)?;
+        let (stored, wanted) = (object::str_at(&tree, &["apiVersion"]), kind.api_version());
+        if stored != &*wanted {
+            return Err(failed(format!("it is of {stored}, not of {wanted}")));
+        }
+        let json = serde_json::to_vec(&tree).map_err(|error| failed(error.to_string()))?;
+        Ok(Bytes::from(json))
+    }
+
+    fn unseal(&self, kind: &Kind, key: &str, value: Bytes) -> Result<Bytes, Error> {
         if !sealed(kind) || !value.starts_with(PREFIX) {
             return Ok(value);
         }
@@ -65,9 +105,9 @@ impl Transformer {
         Ok(Bytes::from(buffer))
     }
 
-    /// Whether a stored value is plain though its kind is encrypted now.
+    /// Whether a stored value has not the form that it would be written in: plain though its kind is encrypted now, or protobuf.
     pub fn is_stale(&self, kind: &Kind, value: &[u8]) -> bool {
-        sealed(kind) && !value.starts_with(PREFIX)
+        value.starts_with(PROTOBUF) || (sealed(kind) && !value.starts_with(PREFIX))
     }
 
     /// What is stored for a plaintext.

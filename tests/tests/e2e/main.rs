@@ -38,6 +38,7 @@ mod policies;
 mod resilience;
 mod running_pods;
 mod scheduling;
+mod servers;
 mod services;
 mod stateful;
 mod static_pods;

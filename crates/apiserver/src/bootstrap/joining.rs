@@ -1,6 +1,8 @@
 //! The objects by which machines become nodes: where the cluster is and who vouches for it, what nodes must agree on, and the accounts
 //! under which their parts act.
 
+use std::net::{IpAddr, SocketAddr};
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use knarr_auth::{cluster_info, node_accounts};
 use knarr_meta::object;
@@ -8,9 +10,11 @@ use serde_json::{Value, json};
 
 use super::{Config, Error, Merge, Wanted, kind, objects};
 
-/// As kubeadm publishes it: a kubeconfig without a user. Signatures beside it are the bootstrap signer's.
-pub(super) fn cluster_info(config: &Config) -> Result<Wanted, Error> {
-    let server = std::net::SocketAddr::new(config.advertise_ip, config.port);
+/// As kubeadm publishes it: a kubeconfig without a user. Signatures beside it are the bootstrap signer's. Of several servers it names the
+/// first, so that all of them want the same.
+pub(super) fn cluster_info(config: &Config, servers: &[IpAddr]) -> Result<Wanted, Error> {
+    let server = servers.first().copied().unwrap_or(config.advertise_ip);
+    let server = SocketAddr::new(server, config.port);
     let kubeconfig = json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -50,6 +54,19 @@ fn merge_cluster_info(stored: &mut Value, wanted: &Value) -> Merge {
         }
         None => Merge::Replace,
     }
+}
+
+/// Of which of the settings the stored ones say something else than this server was given: name, own, stored.
+pub(super) fn disagreement<'c>(
+    config: &'c Config,
+    stored: &Value,
+) -> Option<(&'c str, &'c str, String)> {
+    config.node_settings.iter().find_map(|(key, own)| {
+        let stored = object::str_at(stored, &["data", key.as_str()]);
+        // What an older server does not know is no disagreement.
+        let differs = !stored.is_empty() && stored != own;
+        differs.then(|| (key.as_str(), own.as_str(), stored.to_owned()))
+    })
 }
 
 /// What nodes read at their start; nothing where the server was told nothing.

@@ -215,8 +215,8 @@ fn family(ip: IpAddr) -> &'static str {
     if ip.is_ipv6() { "IPv6" } else { "IPv4" }
 }
 
-/// `default/kubernetes` with its Endpoints and EndpointSlice.
-pub(super) fn own_service(config: &Config) -> Result<Vec<Wanted>, Error> {
+/// `default/kubernetes` with its Endpoints and EndpointSlice: all servers there are.
+pub(super) fn own_service(config: &Config, servers: &[IpAddr]) -> Result<Vec<Wanted>, Error> {
     let at = |kind, object: Value, merge| Wanted {
         kind,
         namespace: "default".into(),
@@ -248,12 +248,18 @@ pub(super) fn own_service(config: &Config) -> Result<Vec<Wanted>, Error> {
             "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
         },
         "subsets": [{
-            "addresses": [{"ip": config.advertise_ip.to_string()}],
+            "addresses": servers.iter().map(|ip| json!({"ip": ip.to_string()})).collect::<Vec<_>>(),
             "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
         }],
     });
     let ports = json!([{"name": "https", "port": config.port, "protocol": "TCP"}]);
-    let slice = slice("default", "kubernetes", config.advertise_ip, ports);
+    let slice = slice(
+        "default",
+        "kubernetes",
+        family(config.advertise_ip),
+        servers,
+        ports,
+    );
     Ok(vec![
         at(kind("", "v1", "services")?, service, merge_service),
         at(kind("", "v1", "endpoints")?, endpoints, merge_endpoints),
@@ -265,13 +271,21 @@ pub(super) fn own_service(config: &Config) -> Result<Vec<Wanted>, Error> {
     ])
 }
 
-fn slice(namespace: &str, service: &str, address: IpAddr, ports: Value) -> Value {
+fn slice(
+    namespace: &str,
+    service: &str,
+    family: &str,
+    addresses: &[IpAddr],
+    ports: Value,
+) -> Value {
+    let endpoint =
+        |ip: &IpAddr| json!({"addresses": [ip.to_string()], "conditions": {"ready": true}});
     json!({
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {"name": service, "namespace": namespace, "labels": {SERVICE_NAME: service}},
-        "addressType": family(address),
-        "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+        "addressType": family,
+        "endpoints": addresses.iter().map(endpoint).collect::<Vec<_>>(),
         "ports": ports,
     })
 }
@@ -330,7 +344,13 @@ pub(super) fn dns_service(config: &Config) -> Result<Vec<Wanted>, Error> {
             {"name": "dns", "port": port, "protocol": "UDP"},
             {"name": "dns-tcp", "port": port, "protocol": "TCP"},
         ]);
-        let slice = slice("kube-system", "kube-dns", address, ports);
+        let slice = slice(
+            "kube-system",
+            "kube-dns",
+            family(address),
+            &[address],
+            ports,
+        );
         wanted.push(at(
             kind("discovery.k8s.io", "v1", "endpointslices")?,
             slice,

@@ -28,7 +28,7 @@ fn config() -> Config {
 }
 
 fn bootstrap(fake: &Arc<Fake>) -> Bootstrap {
-    Bootstrap::new(config(), fake.clone(), fake.clone())
+    Bootstrap::new(config(), fake.clone(), fake.clone(), None)
 }
 
 #[test]

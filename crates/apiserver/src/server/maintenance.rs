@@ -54,6 +54,9 @@ async fn repair(core: &Core, allocators: &Arc<Allocators>) {
     ticks.tick().await;
     loop {
         ticks.tick().await;
+        if let Err(error) = allocators.repair_claims().await {
+            tracing::warn!(%error, "cannot compare the claims of addresses and ports with the Services");
+        }
         for duplicate in allocators.repair() {
             report(core, &duplicate).await;
         }

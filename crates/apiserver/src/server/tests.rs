@@ -14,6 +14,7 @@ mod quotas;
 mod reading;
 mod refusals;
 mod registry;
+mod servers;
 mod sharing;
 mod streaming;
 mod webhooks;

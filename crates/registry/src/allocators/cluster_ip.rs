@@ -10,7 +10,12 @@ use knarr_meta::{
 };
 use serde_json::{Value, json};
 
-use super::{Error, pool::Refused, service, taking::Taking};
+use super::{
+    Error,
+    pool::Refused,
+    service,
+    taking::{Denied, Taking},
+};
 
 /// Larger ranges are used in part only.
 const MAX_ADDRESSES: u64 = 1 << 20;
@@ -230,19 +235,18 @@ pub(super) fn takes(new: &Value, old: Option<&Value>) -> bool {
 }
 
 /// Takes the address that the Service names, or chooses one.
-pub(super) fn take(new: &mut Value, cidr: &Cidr, taking: &mut Taking) -> Result<(), Status> {
+pub(super) async fn take(new: &mut Value, cidr: &Cidr, taking: &mut Taking) -> Result<(), Status> {
     let ips = strings(new, "clusterIPs");
     let ip = match ips.first().map(String::as_str).unwrap_or_default() {
         "" => {
-            let offset = taking
-                .any_ip()
-                .map_err(|_| Status::internal("failed to allocate a serviceIP: range is full"))?;
+            let full = |_| Status::internal("failed to allocate a serviceIP: range is full");
+            let offset = taking.any_ip().await.map_err(|denied| denied.or(full))?;
             cidr.address(offset).to_string()
         }
         // What is no address is for validation to refuse.
         given => match given.parse() {
             Ok(ip) => {
-                take_given(new, ip, &ips, cidr, taking)?;
+                take_given(new, ip, &ips, cidr, taking).await?;
                 return Ok(());
             }
             Err(_) => return Ok(()),
@@ -255,25 +259,36 @@ pub(super) fn take(new: &mut Value, cidr: &Cidr, taking: &mut Taking) -> Result<
     Ok(())
 }
 
-fn take_given(
+async fn take_given(
     service: &Value,
     ip: IpAddr,
     all: &[String],
     cidr: &Cidr,
     taking: &mut Taking,
 ) -> Result<(), Status> {
-    let taken = cidr
-        .offset(ip)
-        .ok_or(Refused::OutOfRange)
-        .and_then(|offset| taking.ip(offset));
-    taken.map_err(|refused| {
+    let taken = match cidr.offset(ip) {
+        Some(offset) => taking.ip(offset).await,
+        None => Err(Denied::Refused(Refused::OutOfRange)),
+    };
+    let told = |refused| {
         let why = match refused {
             Refused::Taken | Refused::Full => "provided IP is already allocated".to_owned(),
             Refused::OutOfRange => {
-                format!("the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}", cidr.text)
+                format!(
+                    "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}",
+                    cidr.text
+                )
             }
         };
         let path = Path::new("spec").child("clusterIPs");
-        invalid(service, vec![field::Error::invalid(&path, json!(all), format!("failed to allocate IP {ip}: {why}"))])
-    })
+        invalid(
+            service,
+            vec![field::Error::invalid(
+                &path,
+                json!(all),
+                format!("failed to allocate IP {ip}: {why}"),
+            )],
+        )
+    };
+    taken.map_err(|denied| denied.or(told))
 }

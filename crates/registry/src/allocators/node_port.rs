@@ -21,14 +21,13 @@ pub(super) fn band(size: u64) -> u64 {
     }
 }
 
-fn any(taking: &mut Taking) -> Result<u64, Status> {
-    taking
-        .any_port()
-        .map_err(|_| Status::internal("failed to allocate a nodePort: range is full"))
+async fn any(taking: &mut Taking) -> Result<u64, Status> {
+    let full = |_| Status::internal("failed to allocate a nodePort: range is full");
+    taking.any_port().await.map_err(|denied| denied.or(full))
 }
 
 /// Takes what `new` needs beyond `old`, filling `nodePort` fields that are 0.
-pub(super) fn take(
+pub(super) async fn take(
     new: &mut Value,
     old: Option<&Value>,
     taking: &mut Taking,
@@ -38,8 +37,8 @@ pub(super) fn take(
     }
     // What the stored object has already may be named again.
     let own = old.map(service::node_ports).unwrap_or_default();
-    take_ports(new, &own, taking)?;
-    take_health_check(new, old, taking)
+    take_ports(new, &own, taking).await?;
+    take_health_check(new, old, taking).await
 }
 
 fn number(port: &Value, field: &str) -> u64 {
@@ -49,7 +48,7 @@ fn number(port: &Value, field: &str) -> u64 {
 }
 
 /// Ports of one number and different protocols share a node port.
-fn take_ports(new: &mut Value, own: &[u64], taking: &mut Taking) -> Result<(), Status> {
+async fn take_ports(new: &mut Value, own: &[u64], taking: &mut Taking) -> Result<(), Status> {
     let automatic = object::at(new, &["spec", "allocateLoadBalancerNodePorts"])
         .and_then(Value::as_bool)
         .unwrap_or(true)
@@ -75,13 +74,13 @@ fn take_ports(new: &mut Value, own: &[u64], taking: &mut Taking) -> Result<(), S
             (wanted, _) => wanted,
         };
         let number = match given {
-            0 => any(taking)?,
+            0 => any(taking).await?,
             given if chosen.get(&service_port) == Some(&given) => given,
             given if own.contains(&given) || taking.has_port(given) => given,
             given => {
-                taking
-                    .port(given)
-                    .map_err(|refused| refuse(new, at, given, refused, taking))?;
+                if let Err(denied) = taking.port(given).await {
+                    return Err(denied.or(|why| refuse(new, at, given, why, taking)));
+                }
                 given
             }
         };
@@ -124,7 +123,7 @@ fn refuse(service: &Value, at: usize, port: u64, refused: Refused, taking: &Taki
     Status::invalid(GroupKind::new("", "Service"), object::name(service), errors)
 }
 
-fn take_health_check(
+async fn take_health_check(
     new: &mut Value,
     old: Option<&Value>,
     taking: &mut Taking,
@@ -136,14 +135,16 @@ fn take_health_check(
         .map(|spec| number(spec, "healthCheckNodePort"))
         .unwrap_or_default();
     if wanted != 0 {
-        return taking.port(wanted).map_err(|refused| {
+        let taken = taking.port(wanted).await;
+        let told = |refused| {
             let why = explain(refused, taking);
             Status::internal(format!(
                 "failed to allocate requested HealthCheck NodePort {wanted}: {why}"
             ))
-        });
+        };
+        return taken.map_err(|denied| denied.or(told));
     }
-    let port = any(taking)?;
+    let port = any(taking).await?;
     if let Some(spec) = service::spec(new) {
         spec.insert("healthCheckNodePort".into(), port.into());
     }

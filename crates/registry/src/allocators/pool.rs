@@ -95,6 +95,11 @@ impl Pool {
         self.taken.insert(number, holder);
     }
 
+    /// Takes a number for a write that has it for certain, whoever was thought to have it.
+    pub(super) fn seize(&mut self, number: u64) {
+        self.hold(number, None);
+    }
+
     /// What a write took is now its Service's.
     pub(super) fn keep(&mut self, number: u64, uid: &str) {
         self.hold(number, Some(uid));

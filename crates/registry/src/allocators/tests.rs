@@ -15,7 +15,7 @@ fn small(fake: &Arc<Fake>) -> Allocators {
         service_cidr: "10.9.0.0/28".into(),
         node_ports: 30000..=30019,
     };
-    Allocators::new(&config, fake.clone()).unwrap()
+    Allocators::new(&config, fake.clone(), None).unwrap()
 }
 
 fn taken(allocators: &Allocators) -> (usize, usize) {
@@ -293,7 +293,7 @@ async fn a_failed_update_gives_back_only_its_own() {
     );
     let took = allocators.before_update(&mut stolen, &a).await.unwrap();
     assert_eq!(taken(&allocators), (2, 1));
-    took.undo();
+    took.undo().await;
     assert_eq!(taken(&allocators), (2, 0));
     assert!(
         create(&allocators, service("c", json!({"clusterIP": "10.9.0.4"})))
@@ -363,7 +363,7 @@ async fn a_failed_create_gives_back_only_what_it_took() {
         let mut thief = service("thief", spec.clone());
         // Refused here or by validation, which comes later.
         if let Ok(took) = allocators.before_create(&mut thief).await {
-            took.undo();
+            took.undo().await;
         }
         assert_eq!(taken(&allocators), (1, 1), "{spec}");
         // Were it stored, its deletion would not help either.

@@ -68,3 +68,23 @@ fn leaves_the_rest_alone() {
         plain
     );
 }
+
+#[test]
+fn reads_what_upstream_stores() {
+    let read: ReadProtobuf = |bytes| match bytes {
+        b"k8s\0map" => Ok(serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap"})),
+        b"k8s\0old" => Ok(serde_json::json!({"apiVersion": "v0", "kind": "ConfigMap"})),
+        _ => Err("no message".to_owned()),
+    };
+    let transformer = Transformer::new(&[7; ENCRYPTION_KEY_BYTES]).reading_protobuf(read);
+    let decode = |value: &'static [u8]| {
+        let decoded = transformer.decode(kind("configmaps"), "/k", Bytes::from_static(value));
+        decoded.map_err(|error| error.to_string())
+    };
+    let json = Bytes::from_static(br#"{"apiVersion":"v1","kind":"ConfigMap"}"#);
+    assert_eq!(decode(b"k8s\0map"), Ok(json));
+    assert!(transformer.is_stale(kind("configmaps"), b"k8s\0map"));
+    let told = |why: &str| Err(format!("cannot read the protobuf message of /k: {why}"));
+    assert_eq!(decode(b"k8s\0old"), told("it is of v0, not of v1"));
+    assert_eq!(decode(b"k8s\0"), told("no message"));
+}

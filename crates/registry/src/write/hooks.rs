@@ -11,8 +11,10 @@ use crate::{Registry, hook::Taken};
 pub struct Takings(Vec<Box<dyn Taken>>);
 
 impl Takings {
-    fn undo(self) {
-        self.0.into_iter().for_each(Taken::undo);
+    async fn undo(self) {
+        for taken in self.0 {
+            taken.undo().await;
+        }
     }
 }
 
@@ -33,7 +35,7 @@ impl Registry {
             match taken {
                 Ok(taken) => takings.0.push(taken),
                 Err(status) => {
-                    takings.undo();
+                    takings.undo().await;
                     return Err(status);
                 }
             }
@@ -60,7 +62,7 @@ impl Registry {
                 }
             }
             Err(Refused::Unknown(_)) => drop(takings),
-            _ => takings.undo(),
+            _ => takings.undo().await,
         }
     }
 }

@@ -1,0 +1,140 @@
+//! The flags of a control plane, which `up` and `server` have in common, and those of `knarr server`.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::Result;
+use clap::Args;
+use knarr_etcd::Address;
+
+use super::{AuditFlags, AuthorizationFlags, DEFAULT_DATA_DIR, IdentityFlags, Log, duration};
+use crate::cidr::Cidr;
+
+#[derive(Args, Clone, Debug)]
+pub struct Server {
+    /// Where everything is kept: keys, store, logs
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    pub data_dir: PathBuf,
+
+    /// Name of this server, which no other of the cluster has [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Address at which nodes and pods reach this server [default: that of the default route]
+    #[arg(long, value_name = "ADDR")]
+    pub advertise_address: Option<Ipv4Addr>,
+
+    #[command(flatten)]
+    pub server: ServerFlags,
+
+    /// Return when the server is ready and leave it running in the background
+    #[arg(long)]
+    pub detach: bool,
+
+    #[command(flatten)]
+    pub log: Log,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ServerFlags {
+    /// Where to write the administrator's kubeconfig [default: admin.kubeconfig in the data directory]
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Address and port of the API server
+    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
+    pub listen: SocketAddr,
+
+    /// Addresses of pods
+    #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16")]
+    pub cluster_cidr: Cidr,
+
+    /// Addresses of Services
+    #[arg(long, value_name = "CIDR", default_value = "10.43.0.0/16")]
+    pub service_cidr: Cidr,
+
+    /// Address of cluster DNS [default: the tenth of the Service range]
+    #[arg(long, value_name = "ADDR")]
+    pub cluster_dns: Option<Ipv4Addr>,
+
+    /// Domain of the cluster's names
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
+
+    /// Whether NetworkPolicies are enforced; leave it to a pod network of your own that does so [true, false]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        num_args = 0..=1,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set,
+        hide_possible_values = true
+    )]
+    pub network_policy: bool,
+
+    /// How long Events are kept
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    pub event_ttl: Duration,
+
+    /// Serve metrics.k8s.io, for kubectl top and autoscalers; false leaves it to a server that is installed with Helm, which takes
+    /// over nothing that it did not make (metrics-server's manifest takes its place in any case)
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub metrics_api: bool,
+
+    #[command(flatten)]
+    pub datastore: DatastoreFlags,
+
+    #[command(flatten)]
+    pub audit: AuditFlags,
+
+    #[command(flatten)]
+    pub identity: IdentityFlags,
+
+    #[command(flatten)]
+    pub authorization: AuthorizationFlags,
+}
+
+impl ServerFlags {
+    /// Files are found from wherever the process is by then.
+    pub fn make_paths_absolute(&mut self) -> Result<()> {
+        self.audit.make_paths_absolute()?;
+        self.identity.make_paths_absolute()?;
+        self.authorization.make_paths_absolute()
+    }
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct DatastoreFlags {
+    /// An etcd cluster that has all objects (etcd://HOST:PORT,HOST:PORT), for one or several servers [default: the embedded store]
+    #[arg(long, value_name = "URL")]
+    pub datastore: Option<Address>,
+
+    /// Certificate of etcd's authority, PEM; without it only an etcd of this machine is spoken to
+    #[arg(long, value_name = "FILE", requires = "datastore")]
+    pub datastore_ca: Option<PathBuf>,
+
+    /// Certificate that is shown to etcd, PEM
+    #[arg(long, value_name = "FILE", requires_all = ["datastore_ca", "datastore_key"])]
+    pub datastore_cert: Option<PathBuf>,
+
+    /// Its key, PEM
+    #[arg(long, value_name = "FILE", requires = "datastore_cert")]
+    pub datastore_key: Option<PathBuf>,
+
+    /// What all servers of a datastore know, at least 16 characters: it encrypts the cluster's keys there
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "KNARR_SERVER_TOKEN",
+        hide_env_values = true
+    )]
+    pub token: Option<String>,
+
+    /// File with that token, so that it is on no command line
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub token_file: Option<PathBuf>,
+}

@@ -1,0 +1,132 @@
+//! `knarr server`: a control plane without a node. It needs no privileges; nodes join it with `knarr agent`.
+
+use std::{net::Ipv4Addr, path::PathBuf};
+
+use anyhow::{Context, Result, bail};
+use tracing::info;
+
+use crate::{
+    cli::Server,
+    cluster,
+    control_plane::{ControlPlane, Settings},
+    instance::{Instance, Note},
+    network,
+    parts::Failure,
+    preflight,
+    process::{Asked, Daemon, End, Output},
+    progress::{Progress, seconds},
+    up,
+};
+
+pub fn run(flags: Box<Server>) -> Result<()> {
+    let mut flags = *flags;
+    flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
+    flags.server.make_paths_absolute()?;
+    preflight::check_server(&flags)?;
+    let daemon = Daemon {
+        data_dir: &flags.data_dir,
+        log: &flags.log,
+        detach: flags.detach,
+    };
+    daemon.run(async |instance, output| serve(&flags, instance, output).await)
+}
+
+async fn serve(flags: &Server, instance: &mut Instance, output: &Output) -> Result<End> {
+    let mut asked = Asked::listen()?;
+    let progress = &output.progress;
+    let settings = settings(flags, instance).await?;
+    let kubeconfig = flags.server.kubeconfig.clone();
+    let kubeconfig = kubeconfig.unwrap_or_else(|| flags.data_dir.join("admin.kubeconfig"));
+    let mut note = Note {
+        ready: false,
+        pid: std::process::id().cast_signed(),
+        api: network::api_url(flags.server.listen),
+        kubeconfig: Some(kubeconfig.clone()),
+        // It makes none; this one is nobody's.
+        cgroup_root: PathBuf::from("/knarr").join(&settings.identity),
+        network: None,
+        foreign_runtime: None,
+    };
+    instance.publish(&note)?;
+    let failure = Failure::new();
+    let starting = ControlPlane::start(&flags.server, &settings, &failure, progress);
+    let control_plane = tokio::select! {
+        control_plane = starting => control_plane?,
+        signal = asked.wait() => {
+            info!(signal, "stopped while starting");
+            return Ok(End::Asked);
+        }
+    };
+    note.api = network::api_url(control_plane.address());
+    control_plane.write_kubeconfig(&note.api, &kubeconfig)?;
+    up::give_to_owner_of_directory(&kubeconfig)?;
+    note.ready = true;
+    instance.publish(&note)?;
+    greet(progress, &note.api, &kubeconfig.display().to_string());
+    output.ready()?;
+    let reason = tokio::select! {
+        signal = asked.wait() => {
+            info!(signal, "stopping");
+            Ok(End::Asked)
+        }
+        error = failure.happened() => Err(error),
+    };
+    output.stopping("stopping; nodes and their containers go on running");
+    control_plane.stop_clients().await;
+    control_plane.stop_server().await;
+    info!("stopped");
+    reason
+}
+
+async fn settings(flags: &Server, instance: &Instance) -> Result<Settings> {
+    Ok(Settings {
+        identity: instance.identity(&flags.data_dir)?.to_string(),
+        data_dir: flags.data_dir.clone(),
+        name: match &flags.name {
+            Some(name) => name.clone(),
+            None => host_name()?,
+        },
+        address: address(flags).await?,
+        cluster: cluster::cluster_settings(&flags.server),
+        extra_sans: Vec::new(),
+        // Both are for who has a node: it is reached at its address, and pods are reached from it.
+        service_lb: None,
+        ingress: None,
+    })
+}
+
+fn host_name() -> Result<String> {
+    let name = nix::unistd::gethostname().context("cannot read the host name")?;
+    let name = name.to_string_lossy().to_lowercase();
+    if name.is_empty() {
+        bail!("this machine has no host name; give one with --name");
+    }
+    Ok(name)
+}
+
+async fn address(flags: &Server) -> Result<Ipv4Addr> {
+    let address = match flags.advertise_address {
+        Some(address) => address,
+        None => knarr_cni::node::detect_node_ip().await?,
+    };
+    if address.is_loopback() {
+        bail!(
+            "this machine has no address beside loopback ones; give it one, or name one with --advertise-address"
+        );
+    }
+    Ok(address)
+}
+
+fn greet(progress: &Progress, api: &str, kubeconfig: &str) {
+    let time = seconds(progress.elapsed());
+    progress.line("");
+    progress.line(&progress.bold(&format!(
+        "knarr server is ready in {time}  (API {api}, kubeconfig {kubeconfig})"
+    )));
+    progress.line("");
+    progress.line(&format!("  export KUBECONFIG={kubeconfig}"));
+    progress.line(
+        "  knarr token create   # what lets a machine join: knarr agent --server URL --token TOKEN",
+    );
+    progress.line("");
+}
