@@ -368,3 +368,6 @@ fn validate(spec: &Spec, own: bool, local: Option<&str>) -> ErrorList {
     }
     errors
 }
+
+#[cfg(test)]
+mod tests;
