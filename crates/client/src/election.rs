@@ -43,7 +43,7 @@ enum Plan {
     /// Another holds it.
     Wait,
     Create(LeaseSpec),
-    Write(Lease),
+    Write(Box<Lease>),
 }
 
 impl Election {
@@ -227,7 +227,7 @@ fn plan(lease: &Lease, unchanged: Duration, identity: &str, now: Timestamp) -> P
     let mut lease = lease.clone();
     lease.metadata.managed_fields = None;
     lease.spec = Some(spec);
-    Plan::Write(lease)
+    Plan::Write(Box::new(lease))
 }
 
 #[cfg(test)]
