@@ -103,7 +103,6 @@ impl ControlPlane {
         let parts = Parts {
             flags,
             settings,
-            node,
             components: server.components().clone(),
         };
         let this = Self {
