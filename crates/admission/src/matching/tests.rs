@@ -5,6 +5,7 @@ use knarr_api::{
     admissionregistration::expressions::{env, env_with_authorizer},
     built_in,
 };
+use knarr_audit::Annotations;
 use knarr_auth::{
     UserInfo,
     objects::Objects,
@@ -76,6 +77,7 @@ impl Asking {
             object: object.as_mut(),
             old: self.old.as_ref(),
             warnings: &warnings,
+            annotations: &Annotations::default(),
             reinvocation: &mut reinvocation,
         })
     }
