@@ -141,8 +141,8 @@ impl Set {
         });
     }
 
-    /// The pod is to end: nothing of it is restarted any more. Readiness is probed on, since a container that gets no further
-    /// requests may still have to be told apart from one that does, as upstream's `StopLivenessAndStartup` has it.
+    /// The pod is to end: nothing of it is restarted any more. Readiness is probed on, as by upstream's `StopLivenessAndStartup`:
+    /// a pod that ends may still get requests, where there is no other, for as long as it is ready.
     pub(crate) fn end(&self) {
         self.ending.cancel();
     }

@@ -13,6 +13,7 @@ mod extract;
 mod holds;
 pub mod implied;
 mod metered;
+mod platform;
 pub mod pull;
 pub(crate) mod room;
 mod store;

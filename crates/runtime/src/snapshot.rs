@@ -44,6 +44,12 @@ impl Snapshot {
             upper: &upper,
             work: &work,
         };
+        if layers.is_empty() {
+            // An image without content: an overlay wants something to be on.
+            let empty = self.directory.join("empty");
+            fs::create_dir_all(&empty)?;
+            return overlay::mount(&self.rootfs(), &[empty], Some(&writable));
+        }
         overlay::mount(&self.rootfs(), layers, Some(&writable))
     }
 

@@ -2,7 +2,6 @@
 //! fails. execvp(3), which libcontainer would use, gives a file that the kernel refuses to `sh` instead, so that nobody learns that
 //! it is of another architecture.
 
-use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::path::Path;

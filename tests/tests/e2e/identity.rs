@@ -74,7 +74,8 @@ impl Signer {
         let (ring, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
         let failed = |_| anyhow::anyhow!("there is no key");
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(ring, &random).map_err(failed)?;
-        let pair = EcdsaKeyPair::from_pkcs8(ring, pkcs8.as_ref(), &random)?;
+        let pair = EcdsaKeyPair::from_pkcs8(ring, pkcs8.as_ref(), &random);
+        let pair = pair.map_err(|error| anyhow::anyhow!("no key: {error}"))?;
         Ok(Signer { pair, id })
     }
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::metered::{MAX_HEADER_BYTES, Metered};
+use super::platform::Platform;
 use super::reference::{Reference, is_digest};
 use super::store::{ImageConfig, ImageStore, MAX_CONFIG_BYTES, NewImage, StoreError};
 
@@ -68,12 +69,6 @@ struct Descriptor {
     platform: Option<Platform>,
     #[serde(default)]
     annotations: HashMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct Platform {
-    architecture: String,
-    os: String,
 }
 
 #[derive(Deserialize)]
@@ -147,7 +142,7 @@ impl ImageStore {
             let fitting = index
                 .manifests
                 .iter()
-                .find(|manifest| manifest.platform.as_ref().is_none_or(is_ours))
+                .find(|manifest| manifest.platform.as_ref().is_none_or(Platform::is_ours))
                 .filter(|_| depth < MAX_INDEX_DEPTH)
                 .ok_or(ImportError::NoPlatform)?;
             return self.import_oci(tar, fitting, references, depth + 1);
@@ -346,15 +341,6 @@ fn blob(digest: &str) -> Result<String, ImportError> {
     } else {
         Err(ImportError::Missing(digest.to_owned()))
     }
-}
-
-fn is_ours(platform: &Platform) -> bool {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    platform.os == "linux" && platform.architecture == architecture
 }
 
 fn resolve_link(parent: Option<&Path>, target: &Path) -> PathBuf {

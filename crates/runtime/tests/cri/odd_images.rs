@@ -178,3 +178,26 @@ async fn what_an_image_declares_as_a_volume_can_be_written_to() {
     test.remove_sandbox(&sandbox).await;
     assert_nothing_left(&test);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_may_have_no_content() {
+    if !able() {
+        return;
+    }
+    let mut test = TestRuntime::start().await;
+    let config = serde_json::json!({
+        "architecture": "amd64", "os": "linux", "config": { "Env": ["PATH=/bin"] },
+        "rootfs": { "type": "layers", "diff_ids": [] },
+    })
+    .to_string();
+    let path = test.directory.path().join("odd.tar");
+    std::fs::write(&path, archive("odd:test", &config, &[])).unwrap();
+    test.store.import_tar(&path).unwrap();
+    let pod = test.pod("odd");
+    let sandbox = test.sandbox(pod).await;
+    let container = test.create(&sandbox, odd("none", &["/program"])).await;
+    let error = test.start_container(&container).await.unwrap_err();
+    assert!(error.message().contains("/program"), "{error}");
+    test.remove_sandbox(&sandbox).await;
+    assert_nothing_left(&test);
+}

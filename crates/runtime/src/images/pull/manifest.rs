@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::PullFailure;
+use crate::images::platform::{Platform, architecture};
 use crate::images::reference::is_digest;
 
 /// overlayfs takes no more directories.
@@ -39,14 +40,6 @@ pub struct Descriptor {
     pub size: u64,
     #[serde(default)]
     platform: Option<Platform>,
-}
-
-#[derive(Debug, Clone, Deserialize, PartialEq, Eq)]
-struct Platform {
-    #[serde(default)]
-    architecture: String,
-    #[serde(default)]
-    os: String,
 }
 
 #[derive(Deserialize)]
@@ -130,12 +123,10 @@ fn image(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest, PullFa
 
 /// The first that is for this platform, or else the first that does not say what it is for.
 fn select(manifests: Vec<Descriptor>) -> Result<Manifest, PullFailure> {
-    let is_ours =
-        |platform: &Platform| platform.os == "linux" && platform.architecture == architecture();
     let mut open = None;
     for manifest in manifests {
         match &manifest.platform {
-            Some(platform) if is_ours(platform) => {
+            Some(platform) if platform.is_ours() => {
                 check(&manifest)?;
                 return Ok(Manifest::Elsewhere(manifest));
             }
@@ -154,15 +145,6 @@ fn check(descriptor: &Descriptor) -> Result<(), PullFailure> {
     }
     let text = format!("{:?} is no sha256 digest", descriptor.digest);
     Err(PullFailure::Unsupported(text))
-}
-
-/// As Go, and with it image configurations, calls this processor.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 #[cfg(test)]
