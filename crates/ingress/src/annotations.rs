@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::sources::Range;
 
+/// Longest path that requests are rewritten to.
+const MAX_TARGET_BYTES: usize = 1 << 10;
+
 /// Prefixes, of which the first one counts where both name an option.
 const PREFIXES: [&str; 2] = ["ingress.knarr.dev/", "nginx.ingress.kubernetes.io/"];
 /// Of a request, unless the Ingress says otherwise: they are passed on as they come, but somebody has to end them.
@@ -110,7 +113,8 @@ fn set(options: &mut Options, option: &str, value: &str) -> Option<()> {
         "use-regex" => options.use_regex = value.parse().ok()?,
         "share-host" => options.share_host = value.parse().ok()?,
         "rewrite-target" => {
-            options.rewrite_target = Some(value.to_owned()).filter(|v| v.starts_with('/'));
+            let is_target = |v: &String| v.starts_with('/') && v.len() <= MAX_TARGET_BYTES;
+            options.rewrite_target = Some(value.to_owned()).filter(is_target);
             options.rewrite_target.as_ref()?;
         }
         "app-root" => {

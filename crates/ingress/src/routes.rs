@@ -1,14 +1,17 @@
 //! Which route a request takes: by host, then by path.
 //!
 //! The host decides alone, an exact one before a wildcard, whose first label stands for one: what has no path there goes to that
-//! host's default backend, or the cluster's, and never to another host's rules. Among paths an exact one comes first, then regular
+//! host's default backend, and never to another host's rules nor to the default of all others. Among paths an exact one comes first, then regular
 //! expressions by their length, then the longest prefix.
 
 use std::{collections::HashMap, sync::Arc};
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 use crate::{annotations::Options, path};
+
+/// Longer than any request's.
+const MAX_PATH_BYTES: usize = 64 << 10;
 
 /// A Service's port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -98,11 +101,7 @@ impl Host {
         for (regex, route) in &self.regex {
             if let Some(captures) = regex.captures(path) {
                 let target = route.options.rewrite_target.as_ref();
-                let rewritten = target.map(|target| {
-                    let mut path = String::new();
-                    captures.expand(&braced(target), &mut path);
-                    path
-                });
+                let rewritten = target.map(|target| expand(target, &captures));
                 return Some(Found {
                     route: route.clone(),
                     rewritten,
@@ -123,23 +122,27 @@ impl Found {
     }
 }
 
-/// `$1` as nginx reads it, one digit; the crate would take what follows for a part of the name.
-fn braced(target: &str) -> String {
-    let mut braced = String::with_capacity(target.len() + 8);
+/// A target with `$1` as nginx reads it: one digit. What is repeated may be long, and is repeated as often as somebody likes: nobody
+/// gets more of it than a request can say, and that is then no path.
+fn expand(target: &str, captures: &Captures<'_>) -> String {
+    let mut path = String::new();
     let mut characters = target.chars().peekable();
     while let Some(character) = characters.next() {
-        match (character, characters.peek().copied()) {
-            ('$', Some(digit)) if digit.is_ascii_digit() => {
+        let digit = characters.peek().and_then(|next| next.to_digit(10));
+        match digit.filter(|_| character == '$') {
+            Some(digit) => {
                 characters.next();
-                braced.push_str("${");
-                braced.push(digit);
-                braced.push('}');
+                let group = usize::try_from(digit).ok();
+                let group = group.and_then(|group| captures.get(group));
+                path.push_str(group.map_or("", |group| group.as_str()));
             }
-            ('$', _) => braced.push_str("$$"),
-            (character, _) => braced.push(character),
+            None => path.push(character),
+        }
+        if path.len() > MAX_PATH_BYTES {
+            break;
         }
     }
-    braced
+    path
 }
 
 impl Table {
@@ -150,16 +153,20 @@ impl Table {
 
     /// The route of a request: `host` in lower case without a port, `path` as [`path::normalize`] makes it.
     pub fn find(&self, host: &str, path: &str) -> Option<Found> {
-        let known = self.hosts.get(host).or_else(|| {
+        let own = self.hosts.get(host).or_else(|| {
             let (_, parent) = host.split_once('.')?;
             self.hosts.get(&format!("*.{parent}"))
         });
-        let known = known.or_else(|| self.hosts.get(""));
-        let found = known.and_then(|host| host.find(path));
-        found.or_else(|| {
-            let fallback = known.and_then(|host| host.fallback.as_ref());
-            fallback.or(self.fallback.as_ref()).map(Found::literally)
-        })
+        let found = |host: &Host| {
+            let found = host.find(path);
+            found.or_else(|| host.fallback.as_ref().map(Found::literally))
+        };
+        if let Some(own) = own {
+            // It is somebody's: what he leaves out is nobody else's, under his name and with his cookies.
+            return found(own);
+        }
+        let any = self.hosts.get("").and_then(found);
+        any.or_else(|| self.fallback.as_ref().map(Found::literally))
     }
 }
 
@@ -234,6 +241,8 @@ mod tests {
         }
         table.fallback = Some(route("default", None));
         assert_eq!(found(&table, "elsewhere", "/x"), "default");
+        // Of a host that somebody has, nobody else gets the rest.
+        assert_eq!(found(&table, "c.example.com", "/x"), "none");
     }
 
     #[test]
@@ -257,5 +266,13 @@ mod tests {
         for (path, expected) in cases {
             assert_eq!(found(&table, "h", path), expected, "{path}");
         }
+        let bomb = format!("/{}", "$1".repeat(100_000));
+        table
+            .host("b")
+            .add(regex("^(?i)/(.*)$"), route("bomb", Some(&bomb)));
+        let path = format!("/{}", "a".repeat(8_000));
+        let found = table.find("b", &path).expect("a route");
+        let length = found.rewritten.expect("a path").len();
+        assert!(length < 2 * MAX_PATH_BYTES, "{length}");
     }
 }
