@@ -9,19 +9,14 @@ use std::{
 };
 
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressTLS};
-use regex::{Regex, RegexBuilder};
 use rustls::sign::CertifiedKey;
 
 use crate::{
     annotations::{self, Options, Parsed},
     path,
+    regexes::{Problem, Regexes, Taking},
     routes::{BackendRef, Matcher, PortRef, Route, Table},
 };
-
-/// Regular expressions of a host: a request is compared with each.
-const MAX_REGEXES: usize = 64;
-/// What a regular expression may take, compiled, in bytes.
-const MAX_REGEX_BYTES: usize = 64 << 10;
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,13 +56,19 @@ pub struct Built {
 /// Makes routes of Ingresses. `certificate` finds the one that a Secret has, or says why it has none.
 pub fn build(
     mut ingresses: Vec<Arc<Ingress>>,
+    regexes: &mut Regexes,
     mut certificate: impl FnMut(&Key) -> Result<Arc<CertifiedKey>, String>,
 ) -> Built {
     ingresses.sort_by_cached_key(|ingress| {
         let created = ingress.metadata.creation_timestamp.as_ref();
         (created.map(|time| time.0), Key::of(&**ingress))
     });
-    let mut building = Building::default();
+    let mut building = Building {
+        built: Built::default(),
+        owners: HashMap::new(),
+        taken: BTreeSet::new(),
+        regexes: Taking::new(regexes),
+    };
     for ingress in &ingresses {
         building.add(ingress, &mut certificate);
     }
@@ -80,13 +81,12 @@ struct Owner {
     shared: bool,
 }
 
-#[derive(Default)]
-struct Building {
+struct Building<'r> {
     built: Built,
     owners: HashMap<String, Owner>,
     /// Rules that there are: host, kind of path, path.
     taken: BTreeSet<(String, u8, String)>,
-    regexes: HashMap<String, usize>,
+    regexes: Taking<'r>,
 }
 
 /// An Ingress on its way into the table.
@@ -98,7 +98,7 @@ struct Adding {
     secured: BTreeSet<String>,
 }
 
-impl Building {
+impl Building<'_> {
     fn add(
         &mut self,
         ingress: &Ingress,
@@ -211,7 +211,7 @@ impl Building {
         let taken = match &matcher {
             Matcher::Exact(path) => (host.to_owned(), 0, path.clone()),
             Matcher::Prefix(path) => (host.to_owned(), 1, path.clone()),
-            Matcher::Regex(regex) => (host.to_owned(), 2, regex.as_str().to_owned()),
+            Matcher::Regex(found) => (host.to_owned(), 2, found.regex.as_str().to_owned()),
         };
         if !self.taken.insert(taken) {
             let path = rule.path.as_deref().unwrap_or("/");
@@ -248,24 +248,19 @@ impl Building {
     }
 
     fn regex(&mut self, adding: &Adding, host: &str, text: &str) -> Option<Matcher> {
-        let count = self.regexes.entry(host.to_owned()).or_default();
-        if *count >= MAX_REGEXES {
-            let why = format!(
-                "{} has more than {MAX_REGEXES} regular expressions",
-                shown(host)
-            );
-            self.problem(&adding.key, why);
-            return None;
-        }
-        *count = count.saturating_add(1);
-        match compile(text) {
-            Ok(regex) => Some(Matcher::Regex(regex)),
-            Err(_) => {
-                let why = format!("{text} is no regular expression, or too large a one");
-                self.problem(&adding.key, why);
-                None
+        let found = self.regexes.take(&adding.key.namespace, host, text);
+        let why = match found {
+            Ok(regex) => return Some(Matcher::Regex(regex)),
+            Err(Problem::Unusable) => {
+                format!("{text} is no regular expression, or too large a one")
             }
-        }
+            Err(Problem::TooMany) => format!(
+                "the regular expressions of {}, or of the namespace, take too much together: {text} is left out",
+                shown(host)
+            ),
+        };
+        self.problem(&adding.key, why);
+        None
     }
 
     /// None, with a problem, of a backend that is no Service.
@@ -332,14 +327,6 @@ impl Adding {
 }
 
 /// As nginx has it: from the path's beginning on, in capital letters or not.
-fn compile(text: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(&format!("^(?:{text})"))
-        .case_insensitive(true)
-        .size_limit(MAX_REGEX_BYTES)
-        .dfa_size_limit(MAX_REGEX_BYTES)
-        .build()
-}
-
 fn lower(host: Option<&str>) -> String {
     host.unwrap_or_default().to_ascii_lowercase()
 }

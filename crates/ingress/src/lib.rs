@@ -29,6 +29,7 @@ mod headers;
 mod listen;
 mod path;
 mod publish;
+mod regexes;
 mod routes;
 mod serve;
 mod sources;
@@ -59,6 +60,7 @@ use crate::{
     forward::Forwarder,
     listen::{Gate, Port, State},
     publish::Publisher,
+    regexes::Regexes,
     serve::Core,
 };
 
@@ -177,10 +179,11 @@ impl Ingress {
         self.secrets.synced().await;
         self.backends.synced().await;
         let mut parsed = Parsed::default();
+        let mut regexes = Regexes::default();
         let mut ready = Some(ready);
         loop {
             let started = Instant::now();
-            self.rebuild(core, &mut parsed);
+            knarr_tasks::heavy(|| self.rebuild(core, &mut parsed, &mut regexes));
             if let Some(ready) = ready.take() {
                 ready();
             }
@@ -190,11 +193,11 @@ impl Ingress {
         }
     }
 
-    fn rebuild(&self, core: &Core, parsed: &mut Parsed) {
+    fn rebuild(&self, core: &Core, parsed: &mut Parsed, regexes: &mut Regexes) {
         let ours = class::ours(&self.ingresses, &self.classes);
         let count = ours.len();
         let mut used = std::collections::HashSet::new();
-        let built = build::build(ours, |key: &Key| {
+        let built = build::build(ours, regexes, |key: &Key| {
             used.insert(key.clone());
             parsed.get(key, self.secrets.get(&key.namespace, &key.name).as_deref())
         });

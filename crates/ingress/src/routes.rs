@@ -8,8 +8,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use regex::{Captures, Regex};
 
-use crate::{annotations::Options, path};
+use crate::{annotations::Options, path, regexes::Measured};
 
+/// Longest path that is compared with regular expressions.
+const MAX_REGEX_PATH_BYTES: usize = 2 << 10;
+/// Bytes of regular expressions times bytes of a path: what is more than that, a few milliseconds, makes way for others.
+const LIGHT: usize = 4 << 20;
 /// Longer than any request's.
 const MAX_PATH_BYTES: usize = 64 << 10;
 
@@ -48,6 +52,8 @@ pub struct Host {
     prefix: HashMap<String, Arc<Route>>,
     /// The longest first.
     regex: Vec<(Regex, Arc<Route>)>,
+    /// What they take together.
+    regex_bytes: usize,
     longest_prefix: usize,
     pub fallback: Option<Arc<Route>>,
 }
@@ -57,7 +63,7 @@ pub struct Host {
 pub enum Matcher {
     Exact(String),
     Prefix(String),
-    Regex(Regex),
+    Regex(Measured),
 }
 
 /// A route and what the path was for it.
@@ -86,7 +92,8 @@ impl Host {
                 self.longest_prefix = self.longest_prefix.max(path.len());
                 self.prefix.insert(path, route);
             }
-            Matcher::Regex(regex) => {
+            Matcher::Regex(Measured { regex, bytes }) => {
+                self.regex_bytes = self.regex_bytes.saturating_add(bytes);
                 let longer = |(other, _): &(Regex, _)| other.as_str().len() >= regex.as_str().len();
                 let at = self.regex.partition_point(longer);
                 self.regex.insert(at, (regex, route));
@@ -97,6 +104,10 @@ impl Host {
     fn find(&self, path: &str) -> Option<Found> {
         if let Some(route) = self.exact.get(path) {
             return Some(Found::literally(route));
+        }
+        // Whoever has regular expressions wants no such paths.
+        if !self.regex.is_empty() && path.len() > MAX_REGEX_PATH_BYTES {
+            return None;
         }
         for (regex, route) in &self.regex {
             if let Some(captures) = regex.captures(path) {
@@ -160,6 +171,10 @@ impl Table {
         let found = |host: &Host| {
             let found = host.find(path);
             found.or_else(|| host.fallback.as_ref().map(Found::literally))
+        };
+        let found = |host: &Host| match host.regex_bytes.saturating_mul(path.len()) > LIGHT {
+            true => knarr_tasks::heavy(|| found(host)),
+            false => found(host),
         };
         if let Some(own) = own {
             // It is somebody's: what he leaves out is nobody else's, under his name and with his cookies.
@@ -248,7 +263,10 @@ mod tests {
     #[test]
     fn rewritten_paths() {
         let mut table = Table::default();
-        let regex = |text: &str| Matcher::Regex(Regex::new(text).expect("an expression"));
+        let regex = |text: &str| {
+            let regex = Regex::new(text).expect("an expression");
+            Matcher::Regex(Measured { regex, bytes: 1024 })
+        };
         let host = table.host("h");
         host.add(regex("^(?i)/api(/|$)(.*)"), route("api", Some("/$2")));
         host.add(
@@ -270,8 +288,12 @@ mod tests {
         table
             .host("b")
             .add(regex("^(?i)/(.*)$"), route("bomb", Some(&bomb)));
-        let path = format!("/{}", "a".repeat(8_000));
-        let found = table.find("b", &path).expect("a route");
+        let path = |length: usize| format!("/{}", "a".repeat(length));
+        assert!(
+            table.find("b", &path(8_000)).is_none(),
+            "too long to be compared"
+        );
+        let found = table.find("b", &path(2_000)).expect("a route");
         let length = found.rewritten.expect("a path").len();
         assert!(length < 2 * MAX_PATH_BYTES, "{length}");
     }

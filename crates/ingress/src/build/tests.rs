@@ -21,7 +21,9 @@ fn rule(host: &str, path: &str, service: &str) -> Value {
 }
 
 fn built(ingresses: Vec<Arc<Ingress>>) -> Built {
-    build(ingresses, |_| Err("there is none".to_owned()))
+    build(ingresses, &mut Regexes::default(), |_| {
+        Err("there is none".to_owned())
+    })
 }
 
 fn service(built: &Built, host: &str, path: &str) -> String {

@@ -1,0 +1,155 @@
+//! Regular expressions of paths: compiled once, kept from one table to the next, and bounded in what they take for a host, a namespace
+//! and in all. A request is compared with each of its host's, in time that grows with what they take and with its path.
+
+use std::collections::{HashMap, HashSet};
+
+use regex::{Regex, RegexBuilder};
+
+/// What one may take compiled, in bytes, is found out by steps; the last is the limit.
+const STEPS_BYTES: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
+/// What all of a host, of a namespace and of everybody may take.
+const HOST_BYTES: usize = 128 << 10;
+const NAMESPACE_BYTES: usize = 1 << 20;
+const ALL_BYTES: usize = 16 << 20;
+/// How many of a namespace are looked at: also those that are none take time.
+const NAMESPACE_COUNT: usize = 512;
+
+/// One, with at most how many bytes it takes.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    pub regex: Regex,
+    pub bytes: usize,
+}
+
+/// Why there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// It is none, or takes too much.
+    Unusable,
+    /// The host, the namespace or all together have too many.
+    TooMany,
+}
+
+/// Those that there are, by what they are made from.
+#[derive(Debug, Default)]
+pub struct Regexes(HashMap<String, Option<Measured>>);
+
+impl Regexes {
+    fn get(&mut self, text: &str) -> Option<Measured> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let made = compile(text);
+        self.0.insert(text.to_owned(), made.clone());
+        made
+    }
+}
+
+/// Takes those for one table.
+pub struct Taking<'r> {
+    all: &'r mut Regexes,
+    used: HashSet<String>,
+    by_host: HashMap<String, usize>,
+    /// Bytes and number.
+    by_namespace: HashMap<String, (usize, usize)>,
+    bytes: usize,
+}
+
+impl<'r> Taking<'r> {
+    pub fn new(all: &'r mut Regexes) -> Self {
+        Self {
+            all,
+            used: HashSet::new(),
+            by_host: HashMap::new(),
+            by_namespace: HashMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// One for a host of an Ingress of a namespace.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    pub fn take(&mut self, namespace: &str, host: &str, text: &str) -> Result<Measured, Problem> {
+        let of_namespace = self.by_namespace.entry(namespace.to_owned()).or_default();
+        if of_namespace.1 >= NAMESPACE_COUNT {
+            return Err(Problem::TooMany);
+        }
+        of_namespace.1 = of_namespace.1.saturating_add(1);
+        self.used.insert(text.to_owned());
+        let found = self.all.get(text).ok_or(Problem::Unusable)?;
+        let of_host = self.by_host.entry(host.to_owned()).or_default();
+        let sums = [
+            (&mut *of_host, HOST_BYTES),
+            (&mut of_namespace.0, NAMESPACE_BYTES),
+            (&mut self.bytes, ALL_BYTES),
+        ];
+        let fits = |(sum, limit): &(&mut usize, usize)| sum.saturating_add(found.bytes) <= *limit;
+        if !sums.iter().all(fits) {
+            return Err(Problem::TooMany);
+        }
+        for (sum, _) in sums {
+            *sum = sum.saturating_add(found.bytes);
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for Taking<'_> {
+    /// Those that no Ingress has any more go.
+    fn drop(&mut self) {
+        let used = std::mem::take(&mut self.used);
+        self.all.0.retain(|text, _| used.contains(text));
+    }
+}
+
+fn compile(text: &str) -> Option<Measured> {
+    STEPS_BYTES.into_iter().find_map(|bytes| {
+        let regex = RegexBuilder::new(&format!("^(?:{text})"))
+            .case_insensitive(true)
+            .size_limit(bytes)
+            .dfa_size_limit(bytes)
+            .build();
+        regex.ok().map(|regex| Measured { regex, bytes })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_they_take_is_bounded_for_each() {
+        let mut all = Regexes::default();
+        let mut taking = Taking::new(&mut all);
+        let small = taking.take("a", "h", "/api(/|$)(.*)").expect("one");
+        assert!(small.regex.is_match("/API/x") && small.bytes <= STEPS_BYTES[1]);
+        assert_eq!(taking.take("a", "h", "/(").err(), Some(Problem::Unusable));
+        let huge = "/(?-i:[ab]*a[ab]{100000})";
+        assert_eq!(taking.take("a", "h", huge).err(), Some(Problem::Unusable));
+        let large = |number: usize| format!("/(?-i:[ab]{{350}}){number}");
+        let taken = |taking: &mut Taking<'_>, namespace: &str, hosts: usize| {
+            let one = |number: usize| {
+                let host = format!("{namespace}-{}", number % hosts);
+                taking.take(namespace, &host, &large(number)).ok()
+            };
+            let found: Vec<Measured> = (0..200).filter_map(one).collect();
+            found.iter().map(|found| found.bytes).sum::<usize>()
+        };
+        let of_host = taken(&mut taking, "b", 1);
+        assert!(
+            of_host <= HOST_BYTES && of_host > HOST_BYTES / 2,
+            "{of_host}"
+        );
+        let of_namespace = taken(&mut taking, "c", 100);
+        assert!(of_namespace <= NAMESPACE_BYTES, "{of_namespace}");
+        assert!(of_namespace > NAMESPACE_BYTES / 2, "{of_namespace}");
+        let refused = (0..).find(|_| taking.take("d", "h", "/(").err() == Some(Problem::TooMany));
+        assert_eq!(refused, Some(NAMESPACE_COUNT));
+        drop(taking);
+        // They are kept for the next table, and no longer.
+        assert!(all.0.contains_key("/api(/|$)(.*)"));
+        drop(Taking::new(&mut all));
+        assert!(all.0.is_empty());
+    }
+}
