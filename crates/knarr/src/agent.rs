@@ -171,6 +171,7 @@ impl Running {
             flags: flags.node.clone(),
             cluster,
             dns_also: None,
+            reserved_ports: vec![knarr_kubelet::DEFAULT_PORT],
         };
         let node = Node::start(
             &settings,

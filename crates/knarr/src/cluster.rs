@@ -60,6 +60,7 @@ impl Cluster {
             flags: node_flags,
             cluster: cluster_settings(&flags.server),
             dns_also: others.as_ref().and_then(|others| others.resolver()),
+            reserved_ports: traffic::own_ports(flags),
         };
         let failure = Failure::new();
         let control_plane = control_plane_settings(flags, &settings).await;

@@ -88,6 +88,8 @@ pub struct Settings {
     pub cluster: ClusterSettings,
     /// An address of this node under which cluster DNS answers, too: for other nodes that have no resolver but this one.
     pub dns_also: Option<Ipv4Addr>,
+    /// TCP ports of its own addresses that no Service gets.
+    pub reserved_ports: Vec<u16>,
 }
 
 impl Settings {

@@ -52,6 +52,16 @@ pub fn service_lb(flags: &Up, node: &node::Settings) -> Option<service_lb::Confi
     })
 }
 
+/// TCP ports of this machine that are knarr's.
+pub fn own_ports(flags: &Up) -> Vec<u16> {
+    let traffic = &flags.traffic;
+    let mut ports = vec![flags.server.listen.port(), knarr_kubelet::DEFAULT_PORT];
+    if traffic.ingress {
+        ports.extend([traffic.ingress_http_port, traffic.ingress_https_port]);
+    }
+    ports
+}
+
 fn reserved(flags: &Up, node: &node::Settings) -> Vec<Reserved> {
     let of = |protocol, port, holder: &str| Reserved {
         protocol,

@@ -36,7 +36,7 @@ use k8s_openapi::api::{
 };
 use knarr_client::{Event, IndexKey, Informer, InformerScope, Informers};
 use knarr_cni::InstanceId;
-use knarr_nft::{Kernel, Netlink, Pauses, Transaction};
+use knarr_nft::{Kernel, Netlink, Pauses, Protocol, Transaction};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +74,9 @@ pub struct Config {
     /// Address of the cluster DNS Service, and where this node's own DNS server listens: every node asks its own, on a
     /// link-local address, which no endpoint may have.
     pub node_local_dns: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// TCP ports of this node's own addresses that no Service gets, whatever its external addresses: who is reached there keeps the node
+    /// and the cluster going (CVE-2020-8554).
+    pub reserved_ports: Vec<u16>,
 }
 
 /// What is to be synced, filled by informer handlers.
@@ -258,7 +261,14 @@ impl Proxy {
         let mut ports = model::service_ports(&service, &slices, &place);
         let (network, prefix) = self.config.service_cidr;
         let cluster_ips = Range::new(network, prefix);
+        let own = self.own_addresses();
         for port in &mut ports {
+            let is_reserved =
+                port.protocol == Protocol::Tcp && self.config.reserved_ports.contains(&port.port);
+            if is_reserved && port.external_ips.iter().any(|a| own.contains(a)) {
+                warn!(service = %key, port = port.port, "a Service cannot have this port of a node's own address");
+                port.external_ips.retain(|address| !own.contains(address));
+            }
             // Those are for the API server to give out: nobody gets another service's.
             port.external_ips
                 .retain(|address| !cluster_ips.contains(*address));
@@ -268,6 +278,15 @@ impl Proxy {
         let rules = rules::build(key, &ports);
         let health = model::health(&service, &slices, &place);
         (Some(rules).filter(|rules| !rules.is_empty()), health)
+    }
+
+    fn own_addresses(&self) -> HashSet<Ipv4Addr> {
+        let own = self.nodes.get("", &self.config.node_name);
+        let status = own.as_ref().and_then(|own| own.status.as_ref());
+        let addresses = status
+            .into_iter()
+            .flat_map(|s| s.addresses.iter().flatten());
+        addresses.filter_map(|a| a.address.parse().ok()).collect()
     }
 
     fn place(&self) -> Place {

@@ -16,6 +16,7 @@ pub const TABLE: &str = "knarr-proxy";
 
 pub fn config() -> Config {
     Config {
+        reserved_ports: vec![6443],
         table: TABLE.to_owned(),
         node_name: "a".to_owned(),
         cluster_cidr: (Ipv4Addr::new(10, 42, 0, 0), 16),
@@ -27,10 +28,17 @@ pub fn config() -> Config {
     }
 }
 
-/// No node says anything of itself.
+/// The node's own address.
+pub const OWN: &str = "192.0.2.1";
+
+/// The node says what its address is, and no more.
 pub fn nodes() -> Informer<Node> {
     let nodes = Informer::new();
-    nodes.replace(Vec::new());
+    let own = serde_json::json!({
+        "metadata": {"name": config().node_name},
+        "status": {"addresses": [{"type": "InternalIP", "address": OWN}]},
+    });
+    nodes.replace(vec![serde_json::from_value(own).unwrap()]);
     nodes
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::*;
-use crate::testing::{TABLE, config, nodes};
+use crate::testing::{OWN, TABLE, config, nodes};
 
 /// Longest wait for the loop.
 const SOON: Duration = Duration::from_secs(20);
@@ -159,6 +159,26 @@ async fn what_others_change_is_made_anew() {
     running.slices.apply(slice("a", "10.42.0.4"));
     let change = running.transaction(Ok(())).await;
     assert!(!change.contains("table"), "{change}");
+}
+
+#[tokio::test]
+async fn no_service_gets_the_ports_that_keep_a_node_going() {
+    let mut all = service("a", "10.43.0.1", &[OWN, "198.51.100.7"]);
+    let ports = json!([{"name": "api", "port": 6443}, {"name": "web", "port": 80}]);
+    all.spec.as_mut().unwrap().ports = serde_json::from_value(ports).unwrap();
+    let mut slice = slice("a", "10.42.0.2");
+    let ports = json!([{"name": "api", "port": 8080}, {"name": "web", "port": 8080}]);
+    slice.ports = serde_json::from_value(ports).unwrap();
+    let mut running = Running::start(vec![all], vec![slice]);
+    let first = running.transaction(Ok(())).await;
+    for there in [
+        "198.51.100.7 . tcp . 6443",
+        "192.0.2.1 . tcp . 80",
+        "10.43.0.1 . tcp . 6443",
+    ] {
+        assert!(first.contains(there), "{there} in {first}");
+    }
+    assert!(!first.contains("192.0.2.1 . tcp . 6443"), "{first}");
 }
 
 #[tokio::test]

@@ -74,6 +74,7 @@ fn start_proxy(parts: &Parts<'_>) {
             cluster_cidr: cluster.cluster_cidr.pair(),
             service_cidr: cluster.service_cidr.pair(),
             node_local_dns: Some((cluster.cluster_dns, network::DNS_LISTEN)),
+            reserved_ports: settings.reserved_ports.clone(),
         },
         &Informers::new(client, token.clone()),
     );
