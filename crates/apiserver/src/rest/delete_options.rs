@@ -36,6 +36,11 @@ pub fn parse(ask: &Ask<'_>, body: &Bytes) -> Result<DeleteOptions, Status> {
             if let Some(definition) = schema::definition(DEFINITION) {
                 schema::strict::check(definition, &mut tree)?;
             }
+            if let Some(map) = tree.as_object_mut() {
+                // Many say no type: what is told has one.
+                map.entry("kind").or_insert_with(|| "DeleteOptions".into());
+                map.entry("apiVersion").or_insert_with(|| "v1".into());
+            }
             ask.audit.request_object(&tree);
             from_tree(&tree, &mut errors)?
         }
