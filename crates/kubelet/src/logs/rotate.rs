@@ -18,6 +18,8 @@ use crate::{context::Shared, labels};
 const MAX_BYTES: u64 = 10 << 20;
 /// Upstream's containerLogMaxFiles, the present one included.
 const MAX_FILES: usize = 5;
+/// What the files of a container take together but for the present one: between two looks it may get as long as the disk is fast.
+const MAX_ASIDE_BYTES: u64 = MAX_BYTES * (MAX_FILES as u64 - 1);
 /// Upstream's containerLogMonitorInterval.
 const PERIOD: Duration = Duration::from_secs(10);
 
@@ -84,11 +86,16 @@ fn put_long_one_aside(log: &Log, stamp: &str) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => file?.metadata()?.len(),
     };
+    let (directory, name) = log.locate()?;
+    let mut aside = put_aside(&directory, &name)?;
+    let sizes = aside.iter().map(|name| size(&directory, name));
+    for old in aside.drain(..too_much(sizes.collect())) {
+        directory.remove(Path::new(&old))?;
+    }
     if length <= MAX_BYTES {
         return Ok(false);
     }
-    let (directory, name) = log.locate()?;
-    for old in surplus(put_aside(&directory, &name)?, MAX_FILES - 2) {
+    for old in surplus(aside, MAX_FILES - 2) {
         directory.remove(Path::new(&old))?;
     }
     directory.rename(Path::new(&name), Path::new(&stamped(&name, stamp)))?;
@@ -106,6 +113,28 @@ pub(super) fn put_aside(directory: &Directory, name: &OsStr) -> io::Result<Vec<O
         .collect();
     old.sort();
     Ok(old)
+}
+
+/// Zero of what is no file.
+fn size(directory: &Directory, name: &OsStr) -> u64 {
+    let file = directory
+        .open_file(Path::new(name))
+        .and_then(|file| file.metadata());
+    file.map_or(0, |metadata| metadata.len())
+}
+
+/// How many of the oldest are too much, by the sizes of all from the oldest on.
+fn too_much(sizes: Vec<u64>) -> usize {
+    let mut room = MAX_ASIDE_BYTES;
+    let newest = sizes.iter().rev();
+    let kept = newest.take_while(|size| match room.checked_sub(**size) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    });
+    sizes.len() - kept.count()
 }
 
 /// All but the newest `keep`.
@@ -130,5 +159,19 @@ mod tests {
         assert_eq!(surplus(old.clone(), 2), ["0.log.1"]);
         assert!(surplus(old, 3).is_empty());
         Ok(())
+    }
+
+    #[test]
+    fn a_flood_that_was_put_aside_goes_at_the_next_look() {
+        const MIB: u64 = 1 << 20;
+        for (sizes, expected) in [
+            (vec![], 0),
+            (vec![10 * MIB, 11 * MIB, 12 * MIB], 0),
+            (vec![10 * MIB, 20 * MIB, 15 * MIB], 1),
+            (vec![10 * MIB, 740 * MIB], 2),
+            (vec![740 * MIB, 10 * MIB], 1),
+        ] {
+            assert_eq!(too_much(sizes.clone()), expected, "{sizes:?}");
+        }
     }
 }
