@@ -41,7 +41,7 @@ use self::{
     follow::{BYTES_PER_SECOND, Follower, Pods, Settings},
     forward::Forwarder,
     positions::{Position, Positions},
-    store::{Limits, Store},
+    store::{FREE_PERCENT, Limits, Store},
 };
 pub use self::{
     forward::config::{Forwarding, Output},
@@ -127,10 +127,12 @@ impl Agent {
             true => Limits {
                 bytes: config.retention_bytes.max(MIN_BYTES),
                 age: config.retention_age,
+                free_percent: FREE_PERCENT,
             },
             false => Limits {
                 bytes: BUFFER_BYTES,
                 age: DEFAULT_RETENTION_AGE,
+                free_percent: FREE_PERCENT,
             },
         };
         let directory = config.directory.join("retained");

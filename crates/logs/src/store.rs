@@ -46,7 +46,7 @@ const SEGMENTS_MIN: u64 = 16;
 /// The least that can be kept, bytes: some blocks.
 pub const MIN_BYTES: u64 = 8 << 20;
 /// Of a disk that has less free than this, percent, nothing is taken. Pods are evicted at 5.
-const FREE_PERCENT: u64 = 8;
+pub const FREE_PERCENT: u64 = 8;
 
 /// What may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Limits {
     /// On the disk.
     pub bytes: u64,
     pub age: Duration,
+    /// What has to be free of the disk, percent.
+    pub free_percent: u64,
 }
 
 /// What has been kept and lost since the start.
@@ -215,7 +217,7 @@ impl Store {
         let Ok(figures) = statvfs(&self.directory) else {
             return false;
         };
-        let least = u128::from(figures.f_blocks) * u128::from(FREE_PERCENT) / 100;
+        let least = u128::from(figures.f_blocks) * u128::from(self.limits.free_percent) / 100;
         u128::from(figures.f_bavail) < least
     }
 

@@ -33,6 +33,7 @@ fn open(home: &Path) -> (Arc<Store>, Positions) {
     let limits = Limits {
         bytes: 64 << 20,
         age: Duration::from_secs(u64::from(u32::MAX)),
+        free_percent: 0,
     };
     let retained = home.join("retained");
     let (store, since) = Store::open(&retained, limits).unwrap();

@@ -6,6 +6,7 @@ use crate::record::{Owned, Source, Stream};
 const LIMITS: Limits = Limits {
     bytes: 64 << 20,
     age: Duration::from_secs(3_600),
+    free_percent: 0,
 };
 
 fn source(pod: &str) -> Arc<Source> {
