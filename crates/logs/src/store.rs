@@ -24,7 +24,7 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Mutex, MutexGuard};
@@ -43,6 +43,8 @@ use crate::{positions::Position, record::Record};
 const BLOCK_BYTES: usize = 128 << 10;
 /// A segment is at most this part of what is kept, so that little goes at once.
 const SEGMENTS_MIN: u64 = 16;
+/// Between two lines that logs make room for others.
+const TELL_PERIOD: Duration = Duration::from_secs(60);
 /// The least that can be kept, bytes: some blocks.
 pub const MIN_BYTES: u64 = 8 << 20;
 /// Of a disk that has less free than this, percent, nothing is taken. Pods are evicted at 5.
@@ -86,6 +88,8 @@ struct State {
     synced: u64,
     /// Its last failure was told.
     is_failing: bool,
+    /// When it was last told that logs make room for others.
+    told: Option<Instant>,
 }
 
 impl std::fmt::Debug for State {
@@ -128,6 +132,7 @@ impl Store {
                 synced: block,
                 head,
                 is_failing: false,
+                told: None,
             }),
             written: watch::Sender::new(next),
             counts: Counts::default(),
@@ -193,7 +198,6 @@ impl Store {
         let age = i64::try_from(self.limits.age.as_nanos()).unwrap_or(i64::MAX);
         let now = i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX);
         let oldest = now.saturating_sub(age);
-        let mut is_told = false;
         while let Some(first) = state.segments.front() {
             let is_old = first
                 .last
@@ -201,11 +205,12 @@ impl Store {
             if !is_old && state.bytes() <= self.limits.bytes && !self.is_disk_full() {
                 break;
             }
-            if !is_old
-                && state.bytes() <= self.limits.bytes
-                && !std::mem::replace(&mut is_told, true)
-            {
-                tracing::warn!("retained logs are removed: the disk is nearly full");
+            if !is_old && state.bytes() <= self.limits.bytes {
+                let is_news = state.told.is_none_or(|at| at.elapsed() > TELL_PERIOD);
+                if is_news {
+                    state.told = Some(Instant::now());
+                    tracing::warn!("retained logs are removed: the disk is nearly full");
+                }
             }
             if !self.remove_oldest(&mut state) {
                 break;
