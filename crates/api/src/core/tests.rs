@@ -31,7 +31,7 @@ fn config_maps() {
     check(
         kind,
         json!({"data": {"a": "x".repeat(1024 * 1024 + 1)}}),
-        expect![": Too long: may not be more than 1048576 bytes"],
+        expect!["[]: Too long: may not be more than 1048576 bytes"],
     );
     let old = json!({"immutable": true, "data": {"a": "b"}});
     let errors = update_errors(kind, json!({"data": {"a": "c"}}), &old, Part::Main);
