@@ -255,7 +255,7 @@ impl Building<'_> {
                 format!("{text} is no regular expression, or too large a one")
             }
             Err(Problem::TooMany) => format!(
-                "the regular expressions of {}, or of the namespace, take too much together: {text} is left out",
+                "the regular expressions of {}, or of the namespace, take too much together: some are left out",
                 shown(host)
             ),
         };

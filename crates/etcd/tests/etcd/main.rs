@@ -1,5 +1,7 @@
 //! The store on real etcd clusters: the contract that every store keeps, members that die, compaction by several, TLS.
 
+#![allow(clippy::print_stdout)]
+
 // So that the same cases are run against every kind of store.
 #[path = "../../../store/tests/it/contract.rs"]
 mod contract;
