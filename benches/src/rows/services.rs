@@ -77,6 +77,7 @@ fn run(count: u32, changes: u32, stop: &CancellationToken) -> Result<(Duration, 
     let (services, slices, nodes) = (Informer::new(), Informer::new(), Informer::new());
     nodes.replace(Vec::new());
     let config = Config {
+        reserved_ports: Vec::new(),
         table: "knarr-bench".to_owned(),
         node_name: "node".to_owned(),
         cluster_cidr: (Ipv4Addr::new(10, 64, 0, 0), 10),

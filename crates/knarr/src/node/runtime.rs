@@ -82,9 +82,8 @@ async fn import_images(runtime: &Runtime, dir: &Path) -> Result<Vec<String>> {
             match images.import_tar(&archive) {
                 Ok(ids) => info!(archive = %archive.display(), ?ids, "images imported"),
                 Err(error) => {
-                    let error = Error::from(error);
-                    warn!(archive = %archive.display(), error = format!("{error:#}"), "images not imported");
-                    refused.push(format!("cannot import {}: {error:#}", archive.display()));
+                    warn!(archive = %archive.display(), %error, "images not imported");
+                    refused.push(format!("cannot import {}: {error}", archive.display()));
                 }
             }
         }
