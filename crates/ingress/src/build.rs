@@ -1,10 +1,10 @@
 //! From Ingresses to routes and certificates.
 //!
-//! A named host belongs to the namespace whose Ingress was there first: another's rules for it are left out, with an event, unless
-//! that Ingress shares it. Within a host, and among rules for all hosts, each path is the oldest Ingress'.
+//! A named host belongs to the namespace whose Ingress was there first, a wildcard with the hosts below it that nobody had before:
+//! another's rules for it are left out, with an event, unless that Ingress shares it. Within a host, and among rules for all hosts, each path is the oldest Ingress'.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -41,8 +41,25 @@ impl std::fmt::Display for Key {
     }
 }
 
-/// Certificates by host, wildcards as `*.example.com`.
-pub type Certificates = HashMap<String, Arc<CertifiedKey>>;
+/// Certificates by host.
+#[derive(Debug, Default)]
+pub struct Certificates {
+    /// Wildcards as `*.example.com`.
+    named: HashMap<String, Arc<CertifiedKey>>,
+    /// Hosts that are not for the wildcard above them, which is another namespace's.
+    apart: HashSet<String>,
+}
+
+impl Certificates {
+    /// The one for a host, in small letters.
+    pub fn get(&self, host: &str) -> Option<&Arc<CertifiedKey>> {
+        let own = self.named.get(host);
+        own.or_else(|| match self.apart.contains(host) {
+            true => None,
+            false => self.named.get(&wildcard(host)?),
+        })
+    }
+}
 
 /// What Ingresses come to.
 #[derive(Debug, Default)]
@@ -72,13 +89,19 @@ pub fn build(
     for ingress in &ingresses {
         building.add(ingress, &mut certificate);
     }
-    building.built
+    building.finish()
 }
 
 /// Whose a host is.
 struct Owner {
     namespace: String,
     shared: bool,
+}
+
+impl Owner {
+    fn admits(&self, namespace: &str) -> bool {
+        self.shared || self.namespace == namespace
+    }
 }
 
 struct Building<'r> {
@@ -193,7 +216,7 @@ impl Building<'_> {
         match certificate(&secret) {
             Ok(found) => {
                 for host in secured {
-                    let place = self.built.certificates.entry(host);
+                    let place = self.built.certificates.named.entry(host);
                     place.or_insert_with(|| found.clone());
                 }
             }
@@ -290,21 +313,37 @@ impl Building<'_> {
         if host.is_empty() {
             return true;
         }
-        let owner = self.owners.entry(host.to_owned()).or_insert_with(|| Owner {
-            namespace: adding.key.namespace.clone(),
-            shared: adding.options.share_host,
-        });
-        if owner.namespace == adding.key.namespace {
-            return true;
-        }
-        let shared = owner.shared;
-        if !shared {
+        let namespace = &adding.key.namespace;
+        let above = wildcard(host).filter(|_| !self.owners.contains_key(host));
+        let first = above.as_deref().unwrap_or(host);
+        if let Some(owner) = self.owners.get(first)
+            && !owner.admits(namespace)
+        {
+            let why = match &above {
+                Some(above) => format!("the host {host} is below {above}, which"),
+                None => format!("the host {host}"),
+            };
             self.problem(
                 &adding.key,
-                format!("the host {host} is an older Ingress' of another namespace"),
+                format!("{why} is an older Ingress' of another namespace"),
             );
+            return false;
         }
-        shared
+        self.owners.entry(host.to_owned()).or_insert_with(|| Owner {
+            namespace: namespace.clone(),
+            shared: adding.options.share_host,
+        });
+        true
+    }
+
+    /// A host that was there before another namespace's wildcard is not shown as that namespace's.
+    fn finish(mut self) -> Built {
+        let apart = self.owners.iter().filter(|(host, owner)| {
+            let above = wildcard(host).and_then(|above| self.owners.get(&above));
+            above.is_some_and(|above| !above.admits(&owner.namespace))
+        });
+        self.built.certificates.apart = apart.map(|(host, _)| host.clone()).collect();
+        self.built
     }
 
     fn problem(&mut self, key: &Key, problem: String) {
@@ -329,6 +368,12 @@ impl Adding {
 /// As nginx has it: from the path's beginning on, in capital letters or not.
 fn lower(host: Option<&str>) -> String {
     host.unwrap_or_default().to_ascii_lowercase()
+}
+
+/// The wildcard that is for a host, if there is one. None of a wildcard.
+fn wildcard(host: &str) -> Option<String> {
+    let (first, parent) = host.split_once('.')?;
+    (first != "*").then(|| format!("*.{parent}"))
 }
 
 fn shown(host: &str) -> &str {

@@ -63,12 +63,7 @@ impl Shown {
 
     fn named(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let current = self.current.load();
-        let name = name.to_ascii_lowercase();
-        let found = current.get(&name).or_else(|| {
-            let (_, parent) = name.split_once('.')?;
-            current.get(&format!("*.{parent}"))
-        });
-        found.cloned()
+        current.get(&name.to_ascii_lowercase()).cloned()
     }
 }
 
@@ -155,6 +150,7 @@ mod tests {
     use k8s_openapi::ByteString;
 
     use super::*;
+    use crate::{build::build, regexes::Regexes};
 
     fn made(host: &str) -> (String, String) {
         let made = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
@@ -213,8 +209,15 @@ mod tests {
         let found = parsed
             .get(&key(), Some(&secret("1", &certificate, &private)))
             .expect("one");
-        let hosts = ["a.example.com", "*.example.org"];
-        shown.replace(hosts.map(|host| (host.to_owned(), found.clone())).into());
+        let tls = serde_json::json!({
+            "metadata": {"namespace": "x", "name": "i"},
+            "spec": {"tls": [{"hosts": ["a.example.com", "*.example.org"], "secretName": "s"}]},
+        });
+        let ingress = serde_json::from_value(tls).expect("an Ingress");
+        let built = build(vec![Arc::new(ingress)], &mut Regexes::default(), |_| {
+            Ok(found.clone())
+        });
+        shown.replace(built.certificates);
         for (name, known) in [
             ("a.example.com", true),
             ("A.Example.com", true),

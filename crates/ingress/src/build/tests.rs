@@ -192,3 +192,66 @@ fn redirects_to_https_are_for_hosts_with_tls() {
     assert!(!to_https("g"));
     assert_eq!(problems(&made, "a/i"), ["Secret s: there is none"]);
 }
+
+/// Hosts below a wildcard, of its namespace and of another's.
+fn below(wildcard: u8, host: u8, annotations: Value) -> Built {
+    let wide = ingress(
+        "a/wide",
+        wildcard,
+        annotations,
+        json!({
+            "rules": [rule("*.corp.example", "/", "wide")],
+            "tls": [{"hosts": ["*.corp.example"], "secretName": "s"}],
+        }),
+    );
+    let own = ingress(
+        "a/own",
+        10,
+        json!({}),
+        json!({"rules": [rule("own.corp.example", "/", "own")]}),
+    );
+    let other = ingress(
+        "b/other",
+        host,
+        json!({}),
+        json!({"rules": [rule("Login.corp.example", "/", "phish"), rule("x.login.corp.example", "/", "deep")]}),
+    );
+    let made = rcgen::generate_simple_self_signed(["x".to_owned()]).expect("a certificate");
+    let key = rustls_pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = rustls::crypto::ring::default_provider();
+    let key = CertifiedKey::from_der(vec![made.cert.der().clone()], key.into(), &provider);
+    let key = Arc::new(key.expect("a key"));
+    build(vec![wide, own, other], &mut Regexes::default(), |_| {
+        Ok(key.clone())
+    })
+}
+
+#[test]
+fn a_wildcard_is_for_the_hosts_below_it() {
+    let made = below(1, 2, json!({}));
+    assert_eq!(service(&made, "login.corp.example", "/"), "a/wide");
+    assert_eq!(service(&made, "own.corp.example", "/"), "a/own");
+    assert_eq!(service(&made, "x.login.corp.example", "/"), "b/deep");
+    assert_eq!(
+        problems(&made, "b/other"),
+        [
+            "the host login.corp.example is below *.corp.example, which is an older Ingress' of another namespace"
+        ]
+    );
+    for host in ["login.corp.example", "own.corp.example"] {
+        assert!(made.certificates.get(host).is_some(), "{host}");
+    }
+    assert!(made.certificates.get("x.login.corp.example").is_none());
+}
+
+#[test]
+fn a_host_is_not_shown_with_another_namespaces_wildcard() {
+    let made = below(2, 1, json!({}));
+    assert_eq!(service(&made, "login.corp.example", "/"), "b/phish");
+    assert!(made.certificates.get("login.corp.example").is_none());
+    assert!(made.certificates.get("own.corp.example").is_some());
+    // It may be shared, with its certificate.
+    let made = below(1, 2, json!({"ingress.knarr.dev/share-host": "true"}));
+    assert_eq!(service(&made, "login.corp.example", "/"), "b/phish");
+    assert!(made.certificates.get("login.corp.example").is_some());
+}

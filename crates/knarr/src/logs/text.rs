@@ -2,7 +2,8 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, BufWriter, Stdout, Write},
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write},
+    ops::RangeInclusive,
 };
 
 use super::ask::Line;
@@ -11,10 +12,20 @@ use crate::{cli::LogOutput, progress};
 /// Colors that are read on light and on dark, as escape codes.
 const COLORS: [u8; 6] = [32, 33, 34, 35, 36, 31];
 
+/// What sets the direction of text, and separates lines and paragraphs.
+const REORDERING: [RangeInclusive<char>; 5] = [
+    '\u{61c}'..='\u{61c}',
+    '\u{200b}'..='\u{200b}',
+    '\u{200e}'..='\u{200f}',
+    '\u{2028}'..='\u{202e}',
+    '\u{2066}'..='\u{2069}',
+];
+
 pub struct Printer {
     out: BufWriter<Stdout>,
     output: LogOutput,
     color: bool,
+    terminal: bool,
 }
 
 impl Printer {
@@ -23,12 +34,14 @@ impl Printer {
             out: BufWriter::new(io::stdout()),
             output,
             color: progress::in_color(),
+            terminal: io::stdout().is_terminal(),
         }
     }
 
     pub fn print(&mut self, line: &Line) -> io::Result<()> {
         match self.output {
             LogOutput::Text => writeln!(self.out, "{}", text(line, self.color)),
+            LogOutput::Raw if self.terminal => writeln!(self.out, "{}", plain(&line.message)),
             LogOutput::Raw => writeln!(self.out, "{}", line.message),
             LogOutput::Json => {
                 serde_json::to_writer(&mut self.out, line)?;
@@ -63,13 +76,14 @@ fn text(line: &Line, color: bool) -> String {
     }
 }
 
-/// Without control characters: what a container writes must not steer the terminal of whoever reads it.
+/// Without control characters, nor those that reorder what is around them: what a container writes must not steer the terminal of
+/// whoever reads it, nor show them a line that it is not.
 fn plain(message: &str) -> String {
     let mut plain = String::with_capacity(message.len());
     for char in message.chars() {
         match char {
             '\t' => plain.push(char),
-            char if char.is_control() => {
+            char if char.is_control() || REORDERING.iter().any(|range| range.contains(&char)) => {
                 let _ok = write!(plain, "{}", char.escape_default());
             }
             char => plain.push(char),
@@ -105,12 +119,12 @@ mod tests {
             namespace: "default".to_owned(),
             pod: "web".to_owned(),
             container: "main".to_owned(),
-            message: "a\tb\x1b[2J\u{9b}c".to_owned(),
+            message: "a\tb\x1b[2J\u{9b}c\u{202e}é".to_owned(),
             ..Line::default()
         };
         assert_eq!(
             text(&line, false),
-            "2030-01-01T00:00:00.123Z default/web[main] a\tb\\u{1b}[2J\\u{9b}c"
+            "2030-01-01T00:00:00.123Z default/web[main] a\tb\\u{1b}[2J\\u{9b}c\\u{202e}é"
         );
         assert!(text(&line, true).contains("default/web[main]\x1b[0m a"));
         (line.pod, line.message) = (String::new(), "x".to_owned());
