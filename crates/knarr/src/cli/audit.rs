@@ -31,8 +31,10 @@ pub struct AuditFlags {
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub audit_log_maxbackup: usize,
 
-    /// When a request goes on that is logged
-    #[arg(long, value_enum, value_name = "MODE", default_value_t = AuditMode::Blocking)]
+    /// When a request goes on that is logged: at once (batch), once its events are written or could not be (blocking), or written, and
+    /// refused where they cannot be (blocking-strict)
+    // The values' own texts would make every flag's help several lines long.
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = AuditMode::Blocking, hide_possible_values = true)]
     pub audit_log_mode: AuditMode,
 
     /// Events that wait to be logged in mode batch; more are lost
@@ -43,8 +45,8 @@ pub struct AuditFlags {
     #[arg(long, value_name = "FILE")]
     pub audit_webhook_config_file: Option<PathBuf>,
 
-    /// When a request goes on that is told to the webhook
-    #[arg(long, value_enum, value_name = "MODE", default_value_t = AuditMode::Batch)]
+    /// When a request goes on that is told to the webhook: batch, blocking or blocking-strict, as above
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = AuditMode::Batch, hide_possible_values = true)]
     pub audit_webhook_mode: AuditMode,
 
     /// How long to wait before audit events are sent a second time
