@@ -36,13 +36,15 @@ pub fn file() -> Option<PathBuf> {
     PATH.get().cloned()
 }
 
-/// Lines are written before this is gone, or [`FLUSH_TIMEOUT`] has passed.
+/// Lines are written before this is gone, or [`FLUSH_TIMEOUT`] has passed. None are taken from then on.
 #[must_use]
 pub struct Flushed;
 
 impl Drop for Flushed {
     fn drop(&mut self) {
-        flush();
+        if let Some(writer) = WRITER.get() {
+            writer.close(FLUSH_TIMEOUT);
+        }
     }
 }
 

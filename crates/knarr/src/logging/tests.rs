@@ -1,8 +1,8 @@
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
+    io::{self, BufRead, BufReader, Write},
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
 };
 
@@ -11,6 +11,8 @@ use nix::{
     libc,
     sys::stat::Mode,
 };
+use parking_lot::Mutex;
+use tracing_subscriber::fmt::MakeWriter;
 
 use super::*;
 
@@ -73,4 +75,30 @@ fn a_log_that_nobody_takes_holds_up_nobody() {
 fn number(line: &str, field: &str) -> Option<usize> {
     let (_, value) = line.split_once(field)?;
     value.split_whitespace().next()?.parse().ok()
+}
+
+#[derive(Clone, Default)]
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn after_the_last_words_nobody_talks() {
+    let kept = Kept::default();
+    let writer = Writer::start(kept.clone()).expect("a thread");
+    let say = |line: &[u8]| writer.make_writer().write_all(line).expect("a line");
+    say(b"before\n");
+    assert!(writer.close(DEADLINE));
+    say(b"after\n");
+    assert!(writer.flush(DEADLINE));
+    assert_eq!(*kept.0.lock(), b"before\n");
 }

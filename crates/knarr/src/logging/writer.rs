@@ -50,6 +50,8 @@ struct State {
     is_writing: bool,
     /// Lines that found no room since it was last said.
     lost: u64,
+    /// Nothing more is taken.
+    is_closed: bool,
 }
 
 impl Writer {
@@ -65,6 +67,13 @@ impl Writer {
             .name("log".to_owned())
             .spawn(move || shared.write_to(sink))?;
         Ok(writer)
+    }
+
+    /// Takes no more lines: tasks that nobody waits for must not go on talking after the process has said why it ends. Waits as
+    /// [`flush`](Self::flush) does.
+    pub fn close(&self, timeout: Duration) -> bool {
+        self.shared.state.lock().is_closed = true;
+        self.flush(timeout)
     }
 
     /// Waits until every line is written; whether that was so within `timeout`.
@@ -159,6 +168,9 @@ impl Write for Line<'_> {
     /// Takes the whole line, or loses the whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.shared.state.lock();
+        if state.is_closed {
+            return Ok(line.len());
+        }
         if state.waiting.len().saturating_add(line.len()) > self.room {
             state.lost += 1;
         } else {
