@@ -127,7 +127,9 @@ fn reached(shell: &Shell<'_>) -> Result<()> {
 
 fn deleted(shell: &Shell<'_>) -> Result<()> {
     let before = shell.get(POD)?;
-    shell.run(&format!("delete {POD}"))?;
+    // The next mirror has the same name at once: a kubectl that looks for the old one and then watches can find only the
+    // new one, and waits for its end.
+    shell.run(&format!("delete {POD} --wait=false"))?;
     let other = |pod: &Value| uid(pod) != uid(&before);
     let after = until(shell, "another mirror", other)?;
     ensure!(
