@@ -73,7 +73,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "foundation",
-        &["knarr-host", "knarr-meta", "knarr-states", "knarr-tasks"],
+        &[
+            "knarr-config",
+            "knarr-host",
+            "knarr-meta",
+            "knarr-states",
+            "knarr-tasks",
+        ],
     ),
 ];
 

@@ -8,6 +8,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use knarr_auth::{UserInfo, request::RequestInfo};
+use knarr_config::ConfigFile;
 
 use self::rule::Rule;
 use crate::{Level, Stage};
@@ -72,25 +73,22 @@ pub enum PolicyError {
     Invalid { path: PathBuf, why: String },
 }
 
+impl From<knarr_config::Error> for PolicyError {
+    fn from(error: knarr_config::Error) -> Self {
+        match error {
+            knarr_config::Error::Read { path, source } => Self::Read { path, source },
+            knarr_config::Error::Invalid { path, why } => Self::Invalid { path, why },
+        }
+    }
+}
+
 impl Policy {
     /// Reads a file.
     ///
     /// # Errors
     /// Where it cannot be read, is no `audit.k8s.io/v1` Policy, has a rule that means nothing, or no rules.
     pub fn read(path: &Path) -> Result<Policy, PolicyError> {
-        let unreadable = |source| PolicyError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let invalid = |why| PolicyError::Invalid {
-            path: path.to_owned(),
-            why,
-        };
-        if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES {
-            return Err(invalid(format!("more than {FILE_BYTES} bytes")));
-        }
-        let text = std::fs::read(path).map_err(unreadable)?;
-        Policy::parse(&text).map_err(invalid)
+        Ok(ConfigFile::new(path, FILE_BYTES).parse(Policy::parse)?)
     }
 
     /// Parses the text of a file; the error says why it is none.

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path as FilePath, PathBuf},
     time::Duration,
 };
 
 use knarr_cel::{Env, Program};
+use knarr_config::ConfigFile;
 use knarr_meta::{
     field::{self, Error as FieldError, ErrorList, Path},
     names,
@@ -20,7 +20,7 @@ use crate::{
     webhook::{FailurePolicy, Settings},
 };
 
-pub const FILE_BYTES: u64 = 4 << 20;
+const FILE_BYTES: u64 = 4 << 20;
 const VERSIONS: [&str; 2] = [
     "apiserver.config.k8s.io/v1",
     "apiserver.config.k8s.io/v1beta1",
@@ -107,21 +107,14 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
     Ok((!duration.is_zero()).then_some(duration))
 }
 
+/// A file of this kind.
+pub fn file(path: &FilePath) -> ConfigFile {
+    ConfigFile::new(path, FILE_BYTES)
+}
+
 /// Reads a file.
-pub fn read(path: &FilePath) -> Result<Vec<Authorizer>, Error> {
-    let unreadable = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let invalid = |why| Error::Invalid {
-        path: path.to_owned(),
-        why,
-    };
-    if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES {
-        return Err(invalid(format!("more than {FILE_BYTES} bytes")));
-    }
-    let text = fs::read(path).map_err(unreadable)?;
-    parse(&text).map_err(invalid)
+pub fn read(file: &ConfigFile) -> Result<Vec<Authorizer>, Error> {
+    Ok(file.parse(parse)?)
 }
 
 /// Parses a file, strictly: a field that nobody knows may have been meant to keep somebody out.
@@ -367,7 +360,7 @@ fn connection(info: &ConnectionInfo, path: &Path, errors: &mut ErrorList) -> Opt
         ));
         return None;
     }
-    match fs::metadata(file) {
+    match std::fs::metadata(file) {
         Ok(found) if found.is_file() => return Some(file.clone()),
         Ok(_) => errors.push(FieldError::invalid(
             &file_path,

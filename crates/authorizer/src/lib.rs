@@ -20,20 +20,13 @@ mod config;
 mod review;
 mod webhook;
 
-use std::{
-    hash::{DefaultHasher, Hash, Hasher},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use knarr_auth::authz::{Authz, Step};
+use knarr_config::ConfigFile;
 use tokio_util::sync::CancellationToken;
 
 use self::{caller::Caller, config::Kind, webhook::Webhook};
-
-/// How often it is looked whether the configuration has changed.
-const RELOAD_PERIOD: Duration = Duration::from_secs(2);
 
 /// Who is asked.
 #[derive(Clone, Debug, Default)]
@@ -58,13 +51,8 @@ pub struct WebhookFlags {
 /// Why nobody can be asked so.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read {path}: {source}")]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{path}: {why}")]
-    Invalid { path: PathBuf, why: String },
+    #[error(transparent)]
+    File(#[from] knarr_config::Error),
     #[error("{0}")]
     Flags(String),
     #[error("authorizer {name}: {source}")]
@@ -78,7 +66,7 @@ pub enum Error {
 
 /// The authorizers of a server, as they are configured.
 pub struct Authorizers {
-    config_file: Option<PathBuf>,
+    config_file: Option<ConfigFile>,
     caller: Arc<Caller>,
     authz: Arc<Authz>,
 }
@@ -94,12 +82,12 @@ impl Authorizers {
                 let why = "--authorization-config can not be specified when --authorization-mode or --authorization-webhook-* flags are set";
                 return Err(Error::Flags(why.to_owned()));
             }
-            Some(path) => config::read(path)?,
+            Some(path) => config::read(&config::file(path))?,
             None if options.modes.is_empty() && options.webhook.is_none() => return Ok(None),
             None => config::of_flags(options)?,
         };
         let authorizers = Authorizers {
-            config_file: options.config_file.clone(),
+            config_file: options.config_file.as_deref().map(config::file),
             caller: Arc::new(Caller::start().map_err(Error::Thread)?),
             authz,
         };
@@ -128,21 +116,14 @@ impl Authorizers {
 
     /// Follows the configuration's file until the token is cancelled. One that means nothing changes nothing.
     pub async fn run(&self, stop: CancellationToken) {
-        let Some(path) = &self.config_file else {
+        let Some(file) = &self.config_file else {
             return;
         };
-        let mut seen = fingerprint(path);
-        let mut look = tokio::time::interval(RELOAD_PERIOD);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(look.tick()).await.is_some() {
-            let now = fingerprint(path);
-            if now == seen {
-                continue;
-            }
-            seen = now;
-            match config::read(path).and_then(|configured| self.apply(configured)) {
+        let mut changes = file.follow();
+        while stop.run_until_cancelled(changes.changed()).await.is_some() {
+            match config::read(file).and_then(|configured| self.apply(configured)) {
                 Ok(()) => {
-                    tracing::info!(path = %path.display(), "the authorization configuration was read again");
+                    tracing::info!(path = %file.path().display(), "the authorization configuration was read again");
                 }
                 Err(error) => {
                     tracing::error!(%error, "the authorization configuration is not used: the one before stays");
@@ -150,14 +131,4 @@ impl Authorizers {
             }
         }
     }
-}
-
-/// Changes with what is in a file; that of one that cannot be read is always the same.
-fn fingerprint(path: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let small = std::fs::metadata(path).is_ok_and(|found| found.len() <= config::FILE_BYTES);
-    if small && let Ok(text) = std::fs::read(path) {
-        text.hash(&mut hasher);
-    }
-    hasher.finish()
 }

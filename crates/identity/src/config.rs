@@ -5,13 +5,9 @@ mod file;
 mod flags;
 mod validation;
 
-use std::{
-    fs,
-    hash::{DefaultHasher, Hash, Hasher},
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
+use knarr_config::ConfigFile;
 use knarr_meta::field;
 
 pub use self::flags::OidcFlags;
@@ -33,22 +29,14 @@ impl Anonymous {
     }
 }
 
+/// A file of this kind.
+pub fn file(path: &Path) -> ConfigFile {
+    ConfigFile::new(path, FILE_BYTES)
+}
+
 /// Reads a file. `own`: issuers that nobody else may be.
-pub fn read(path: &Path, own: &[String]) -> Result<Configured, Error> {
-    let unreadable = |source| Error::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let invalid = |why| Error::Invalid {
-        path: path.to_owned(),
-        why,
-    };
-    if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES {
-        return Err(invalid(format!("more than {FILE_BYTES} bytes")));
-    }
-    let text = fs::read(path).map_err(unreadable)?;
-    let file = file::parse(&text).map_err(invalid)?;
-    configured(file, own).map_err(invalid)
+pub fn read(file: &ConfigFile, own: &[String]) -> Result<Configured, Error> {
+    Ok(file.parse(|text| configured(file::parse(text)?, own))?)
 }
 
 /// What flags say.
@@ -79,16 +67,6 @@ fn configured(
         anonymous,
         ..Configured::default()
     })
-}
-
-/// Changes with what is in a file; that of one that cannot be read is always the same.
-pub fn fingerprint(path: &Path) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    let small = fs::metadata(path).is_ok_and(|found| found.len() <= FILE_BYTES);
-    if small && let Ok(text) = fs::read(path) {
-        text.hash(&mut hasher);
-    }
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -22,18 +22,16 @@ mod jwt;
 mod token_file;
 mod token_webhook;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{future, path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use knarr_auth::{UserInfo, request::TokenAuthenticator};
+use knarr_config::{ConfigFile, Follower};
 use tokio_util::sync::CancellationToken;
 
 use self::{config::Anonymous, issuer::Issuer, token_file::TokenFile, token_webhook::TokenWebhook};
 pub use self::{config::OidcFlags, token_webhook::TokenWebhookOptions};
-
-/// How often it is looked whether the configuration has changed.
-const RELOAD_PERIOD: Duration = Duration::from_secs(2);
 
 /// Who is believed.
 #[derive(Clone, Debug, Default)]
@@ -49,13 +47,8 @@ pub struct Options {
 /// Why somebody cannot be believed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("cannot read {path}: {source}")]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{path}: {why}")]
-    Invalid { path: PathBuf, why: String },
+    #[error(transparent)]
+    File(#[from] knarr_config::Error),
     #[error("{0}")]
     Flags(String),
     #[error("initializing the token webhook: {0}")]
@@ -67,7 +60,7 @@ pub struct Identities {
     file: Option<TokenFile>,
     configured: ArcSwap<Configured>,
     webhook: Option<TokenWebhook>,
-    config_file: Option<PathBuf>,
+    config_file: Option<ConfigFile>,
     /// The cluster's own issuers, which nobody else may be.
     own_issuers: Vec<String>,
 }
@@ -92,7 +85,7 @@ impl Identities {
                 let why = "--authentication-config and the --oidc-* flags are mutually exclusive";
                 return Err(Error::Flags(why.to_owned()));
             }
-            (Some(path), None) => Some(config::read(path, &own_issuers)?),
+            (Some(path), None) => Some(config::read(&config::file(path), &own_issuers)?),
             (None, Some(flags)) => Some(config::of_flags(flags, &own_issuers)?),
             (None, None) => None,
         };
@@ -106,7 +99,7 @@ impl Identities {
             file,
             configured: ArcSwap::from_pointee(configured.unwrap_or_default()),
             webhook,
-            config_file: options.config_file.clone(),
+            config_file: options.config_file.as_deref().map(config::file),
             own_issuers,
         }))
     }
@@ -116,22 +109,14 @@ impl Identities {
         let _ends = DropStop(self);
         let mut running = futures::stream::FuturesUnordered::new();
         running.push(self.current());
-        let mut reload = tokio::time::interval(RELOAD_PERIOD);
-        reload.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut seen = self.config_file.as_deref().map(config::fingerprint);
+        let mut changes = self.config_file.as_ref().map(ConfigFile::follow);
         loop {
             use futures::StreamExt;
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(()) = running.next() => {}
-                _ = reload.tick(), if self.config_file.is_some() => {
-                    let Some(path) = &self.config_file else { continue };
-                    let now = Some(config::fingerprint(path));
-                    if now == seen {
-                        continue;
-                    }
-                    seen = now;
-                    if self.reload(path) {
+                () = changed(&mut changes) => {
+                    if self.reload() {
                         running.push(self.current());
                     }
                 }
@@ -140,12 +125,15 @@ impl Identities {
     }
 
     /// Whether there is another configuration now. One that means nothing changes nothing.
-    fn reload(&self, path: &std::path::Path) -> bool {
-        match config::read(path, &self.own_issuers) {
+    fn reload(&self) -> bool {
+        let Some(file) = &self.config_file else {
+            return false;
+        };
+        match config::read(file, &self.own_issuers) {
             Ok(configured) => {
                 let before = self.configured.swap(Arc::new(configured));
                 before.stop.cancel();
-                tracing::info!(path = %path.display(), "the authentication configuration was read again");
+                tracing::info!(path = %file.path().display(), "the authentication configuration was read again");
                 true
             }
             Err(error) => {
@@ -163,6 +151,14 @@ impl Identities {
             let all = futures::future::join_all(issuers);
             configured.stop.run_until_cancelled(all).await;
         }
+    }
+}
+
+/// Waits until the file has changed; without one, for ever.
+async fn changed(follower: &mut Option<Follower>) {
+    match follower {
+        Some(follower) => follower.changed().await,
+        None => future::pending().await,
     }
 }
 

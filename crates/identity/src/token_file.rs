@@ -1,8 +1,9 @@
 //! Tokens of a file: `token,user,uid,"group1,group2"` a line, as upstream's `--token-auth-file`.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{collections::HashMap, path::Path};
 
 use knarr_auth::UserInfo;
+use knarr_config::ConfigFile;
 use ring::digest;
 
 use crate::Error;
@@ -17,19 +18,7 @@ impl TokenFile {
     /// # Errors
     /// Where the file cannot be read, or a line has fewer than three columns.
     pub fn read(path: &Path) -> Result<TokenFile, Error> {
-        let unreadable = |source| Error::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let invalid = |why| Error::Invalid {
-            path: path.to_owned(),
-            why,
-        };
-        if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES {
-            return Err(invalid(format!("more than {FILE_BYTES} bytes")));
-        }
-        let text = fs::read_to_string(path).map_err(unreadable)?;
-        TokenFile::parse(&text).map_err(invalid)
+        Ok(ConfigFile::new(path, FILE_BYTES).parse_text(TokenFile::parse)?)
     }
 
     fn parse(text: &str) -> Result<TokenFile, String> {

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use knarr_config::ConfigFile;
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -24,17 +25,6 @@ use serde::Deserialize;
 const ANY: &str = "*";
 /// Largest file, bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-
-#[derive(Debug, thiserror::Error)]
-pub enum RegistriesError {
-    #[error("cannot read {path}: {source}")]
-    Read {
-        path: PathBuf,
-        source: std::io::Error,
-    },
-    #[error("{path}: {text}")]
-    Invalid { path: PathBuf, text: String },
-}
 
 /// Mirrors by registry, and what registries and mirrors want of their clients.
 #[derive(Debug, Clone, Default)]
@@ -77,20 +67,8 @@ pub struct Endpoint {
 
 impl Registries {
     /// Reads a file and the files that it names.
-    pub fn read(path: &Path) -> Result<Self, RegistriesError> {
-        let unreadable = |source| RegistriesError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let length = std::fs::metadata(path).map_err(unreadable)?.len();
-        let invalid = |text: String| RegistriesError::Invalid {
-            path: path.to_owned(),
-            text,
-        };
-        if length > MAX_FILE_BYTES {
-            return Err(invalid(format!("more than {MAX_FILE_BYTES} bytes")));
-        }
-        Self::parse(&std::fs::read_to_string(path).map_err(unreadable)?).map_err(invalid)
+    pub fn read(path: &Path) -> Result<Self, knarr_config::Error> {
+        ConfigFile::new(path, MAX_FILE_BYTES).parse_text(Self::parse)
     }
 
     /// The error is a message.
@@ -245,7 +223,8 @@ struct TlsEntry {
 impl ConfigEntry {
     fn host(self) -> Result<Host, String> {
         let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+            let file = ConfigFile::new(path, MAX_FILE_BYTES);
+            file.read().map_err(|error| error.to_string())
         };
         let tls = self.tls.unwrap_or_default();
         let identity = match (&tls.cert_file, &tls.key_file) {

@@ -1,11 +1,12 @@
 //! Servers that are named by a file in the form of a kubeconfig, as upstream names those of audit, authentication and authorization.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use knarr_config::ConfigFile;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::Trust;
@@ -63,6 +64,15 @@ pub enum KubeconfigError {
     Read { path: PathBuf, source: io::Error },
     #[error("{path} is no kubeconfig that can be used: {why}")]
     Invalid { path: PathBuf, why: String },
+}
+
+impl From<knarr_config::Error> for KubeconfigError {
+    fn from(error: knarr_config::Error) -> Self {
+        match error {
+            knarr_config::Error::Read { path, source } => Self::Read { path, source },
+            knarr_config::Error::Invalid { path, why } => Self::Invalid { path, why },
+        }
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -265,17 +275,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
 
 /// A file within its limit.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, KubeconfigError> {
-    let unreadable = |source| KubeconfigError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES {
-        return Err(KubeconfigError::Invalid {
-            path: path.to_owned(),
-            why: format!("more than {FILE_BYTES} bytes"),
-        });
-    }
-    fs::read(path).map_err(unreadable)
+    Ok(ConfigFile::new(path, FILE_BYTES).read()?)
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! `--oidc-*`: one issuer, as upstream makes a configuration of these flags.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
+
+use knarr_config::ConfigFile;
 
 use super::file::{
     AuthenticationConfiguration, ClaimMappings, ClaimValidationRule, Issuer, JwtAuthenticator,
@@ -89,16 +91,7 @@ impl OidcFlags {
         let Some(path) = &self.ca_file else {
             return Ok(String::new());
         };
-        let unreadable = |source| Error::Read {
-            path: path.clone(),
-            source,
-        };
-        if fs::metadata(path).map_err(unreadable)?.len() > CA_BYTES {
-            return Err(Error::Invalid {
-                path: path.clone(),
-                why: format!("more than {CA_BYTES} bytes"),
-            });
-        }
-        fs::read_to_string(path).map_err(unreadable)
+        let file = ConfigFile::new(path, CA_BYTES);
+        Ok(file.parse_text(|text| Ok(text.to_owned()))?)
     }
 }
