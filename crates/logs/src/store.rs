@@ -47,8 +47,11 @@ const SEGMENTS_MIN: u64 = 16;
 const TELL_PERIOD: Duration = Duration::from_secs(60);
 /// The least that can be kept, bytes: some blocks.
 pub const MIN_BYTES: u64 = 8 << 20;
-/// Of a disk that has less free than this, percent, nothing is taken. Pods are evicted at 5.
+/// Of a disk that has less free than this, percent, little is taken. Pods are evicted at 5.
 pub const FREE_PERCENT: u64 = 8;
+/// The part of what is kept that stays on such a disk: whoever fills it must not be able to take everybody's logs with it. That
+/// goes too when a write finds no room.
+const RESERVE: u64 = 4;
 
 /// What may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,10 +205,12 @@ impl Store {
             let is_old = first
                 .last
                 .is_none_or(|entry| entry.summary.last_time < oldest);
-            if !is_old && state.bytes() <= self.limits.bytes && !self.is_disk_full() {
+            let is_too_much = state.bytes() > self.limits.bytes;
+            let is_spare = state.bytes() > self.limits.bytes / RESERVE;
+            if !is_old && !is_too_much && !(is_spare && self.is_disk_full()) {
                 break;
             }
-            if !is_old && state.bytes() <= self.limits.bytes {
+            if !is_old && !is_too_much {
                 let is_news = state.told.is_none_or(|at| at.elapsed() > TELL_PERIOD);
                 if is_news {
                     state.told = Some(Instant::now());

@@ -122,6 +122,27 @@ fn old_segments_go() {
 }
 
 #[test]
+fn whoever_fills_the_disk_does_not_take_all_logs() {
+    let home = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        bytes: MIN_BYTES,
+        // Never free.
+        free_percent: 101,
+        ..LIMITS
+    };
+    let (store, _) = Store::open(home.path(), limits).unwrap();
+    fill(&store, &source("web"), 0..200_000, 5_000);
+    let before = store.bytes();
+    assert!(before > MIN_BYTES / RESERVE * 3 / 2, "{before}");
+    for _ in 0..8 {
+        store.trim(jiff::Timestamp::now());
+    }
+    let after = store.bytes();
+    let least = MIN_BYTES / RESERVE - 2 * MIN_BYTES / SEGMENTS_MIN;
+    assert!((least..=MIN_BYTES / RESERVE).contains(&after), "{after}");
+}
+
+#[test]
 fn a_torn_end_is_cut_off_and_gone_on_from() {
     let source = source("web");
     for torn in ["head", "blocks", "index"] {
