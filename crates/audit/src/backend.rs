@@ -14,7 +14,7 @@ pub mod webhook;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +37,9 @@ const QUEUE_BYTES: u32 = 64 << 20;
 const BATCH_BYTES: usize = 10 << 20;
 /// Batches that are under way at once, where the sink takes several.
 const BATCHES: usize = 16;
+
+/// Between two lines of the log about what one backend keeps and loses.
+const NEWS_PERIOD: Duration = Duration::from_secs(60);
 
 /// When a request goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,11 +115,19 @@ struct Queue {
     concurrent: bool,
 }
 
+/// What was told last of a backend, and when. A full disk takes one batch and not the next one: that is told now and then, and
+/// counted always.
+#[derive(Default)]
+struct News {
+    lost: bool,
+    told: Option<Instant>,
+}
+
 struct Delivery {
     name: &'static str,
     sink: Box<dyn Sink>,
     errors: AtomicU64,
-    failing: AtomicBool,
+    news: Mutex<News>,
 }
 
 impl Backend {
@@ -147,7 +158,7 @@ impl Backend {
                 name,
                 sink,
                 errors: AtomicU64::new(0),
-                failing: AtomicBool::new(false),
+                news: Mutex::default(),
             }),
             queue: Mutex::new(Some(Queue {
                 receiver,
@@ -294,11 +305,12 @@ impl Delivery {
         let events: Vec<Bytes> = batch.iter().map(|item| item.event.clone()).collect();
         let kept = self.sink.keep(&events).await;
         match &kept {
-            Ok(()) if self.failing.swap(false, Ordering::Relaxed) => {
-                let lost = self.errors.load(Ordering::Relaxed);
-                tracing::warn!(plugin = self.name, lost, "audit events are kept again");
+            Ok(()) => {
+                if self.news.lock().is_worth_telling(false, Instant::now()) {
+                    let lost = self.errors.load(Ordering::Relaxed);
+                    tracing::warn!(plugin = self.name, lost, "audit events are kept again");
+                }
             }
-            Ok(()) => {}
             Err(why) => self.failed(events.len() as u64, why),
         }
         for item in batch {
@@ -311,9 +323,24 @@ impl Delivery {
 
     fn failed(&self, events: u64, why: &str) {
         self.errors.fetch_add(events, Ordering::Relaxed);
-        if !self.failing.swap(true, Ordering::Relaxed) {
+        if self.news.lock().is_worth_telling(true, Instant::now()) {
             tracing::error!(plugin = self.name, why, "audit events are lost");
         }
+    }
+}
+
+impl News {
+    /// Whether what became of a batch is told: where it is other than what was told last, and that is long enough ago.
+    fn is_worth_telling(&mut self, lost: bool, now: Instant) -> bool {
+        let quiet = |told: Instant| now.saturating_duration_since(told) < NEWS_PERIOD;
+        if self.lost == lost || self.told.is_some_and(quiet) {
+            return false;
+        }
+        *self = News {
+            lost,
+            told: Some(now),
+        };
+        true
     }
 }
 

@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use super::*;
 
@@ -137,4 +137,18 @@ fn numbers_that_make_no_sense_are_refused() {
         let error = made.map(drop).expect_err("it is refused");
         assert_eq!(error.to_string(), wanted);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_takes_one_batch_and_not_the_next_is_told_now_and_then() {
+    let (mut news, start) = (News::default(), Instant::now());
+    let mut told = Vec::new();
+    // Every second one is lost, one a second; then all are kept.
+    for second in 0..200_u64 {
+        let lost = second < 130 && second % 2 == 0;
+        if news.is_worth_telling(lost, start + SECOND * second as u32) {
+            told.push((second, lost));
+        }
+    }
+    assert_eq!(told, [(0, true), (61, false), (122, true), (182, false)]);
 }
