@@ -1,7 +1,7 @@
 //! A directory whose contents somebody else may change.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::{File, OpenOptions},
     io::{self, Read, Write},
     os::{
@@ -24,6 +24,9 @@ const INSIDE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS);
 /// Links are followed as if the directory were the root, as the programs of an image see them.
 const AS_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
+
+/// Links on the way to one path, as the kernel has it.
+const MAX_LINKS: usize = 40;
 
 /// An open directory. Paths given to its methods are relative to it, and whatever is below it is distrusted.
 #[derive(Debug)]
@@ -106,32 +109,67 @@ impl Directory {
 
     /// Makes a directory and those above it, each of this mode, where there are none.
     pub fn make_directories(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.make(path, mode, INSIDE)
-    }
-
-    /// As [`Self::make_directories`], with links resolved as if this directory were the root.
-    pub fn make_directories_in_root(&self, path: &Path, mode: u32) -> io::Result<()> {
-        self.make(path, mode, AS_ROOT)
-    }
-
-    fn make(&self, path: &Path, mode: u32, how: ResolveFlags) -> io::Result<()> {
         let mut current = PathBuf::new();
         for component in path.components() {
             let Component::Normal(name) = component else {
                 continue;
             };
-            let parent = Self::resolve(self.fd.as_fd(), here(&current), how)?;
-            match mkdirat(&parent.fd, name, Mode::RWXU) {
-                Ok(()) => {
-                    let made = parent.child(Path::new(name))?;
-                    fchmod(&made.fd, Mode::from_raw_mode(mode))?;
-                }
-                Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
+            let parent = Self::resolve(self.fd.as_fd(), here(&current), INSIDE)?;
+            parent.make(name, mode)?;
             current.push(name);
         }
         Ok(())
+    }
+
+    /// As [`Self::make_directories`], with links resolved as if this directory were the root. Where a link leads to what is not
+    /// there, that is made.
+    ///
+    /// # Errors
+    /// Also where there are too many links on the way.
+    pub fn make_directories_in_root(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let mut current = PathBuf::new();
+        let mut links = 0_usize;
+        // What is still to be walked, the next component last.
+        let mut rest: Vec<OsString> = reversed(path).collect();
+        while let Some(component) = rest.pop() {
+            match Path::new(&component).components().next() {
+                Some(Component::RootDir) => current.clear(),
+                Some(Component::ParentDir) => drop(current.pop()),
+                Some(Component::Normal(name)) => {
+                    let parent = Self::resolve(self.fd.as_fd(), here(&current), AS_ROOT)?;
+                    if parent.make(name, mode)? {
+                        current.push(name);
+                        continue;
+                    }
+                    match parent.read_link(Path::new(name)) {
+                        Ok(target) if links < MAX_LINKS => {
+                            links += 1;
+                            rest.extend(reversed(&target));
+                        }
+                        Ok(_) => return Err(rustix::io::Errno::LOOP.into()),
+                        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                            current.push(name);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one directory; whether it was not there.
+    fn make(&self, name: &OsStr, mode: u32) -> io::Result<bool> {
+        match mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) => {
+                let made = self.child(Path::new(name))?;
+                fchmod(&made.fd, Mode::from_raw_mode(mode))?;
+                Ok(true)
+            }
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Makes a symbolic link; what it says is not looked at.
@@ -216,6 +254,12 @@ fn head(file: File, limit: usize) -> io::Result<Vec<u8>> {
     let limit = u64::try_from(limit).unwrap_or(u64::MAX);
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// The components of a path, the first one last.
+fn reversed(path: &Path) -> impl Iterator<Item = OsString> {
+    let components = path.components().rev();
+    components.map(|component| component.as_os_str().to_owned())
 }
 
 fn here(path: &Path) -> &Path {

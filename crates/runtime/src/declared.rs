@@ -120,7 +120,16 @@ mod tests {
         let root = home.path().canonicalize().unwrap().join("rootfs");
         fs::create_dir_all(root.join("srv/real")).unwrap();
         symlink("/srv/real", root.join("link")).unwrap();
-        let image = declaring(&["/data", "/link", "/var/lib", "/var/lib/x", "/", "relative"]);
+        symlink("/srv/nothing", root.join("void")).unwrap();
+        let image = declaring(&[
+            "/data",
+            "/link",
+            "/void",
+            "/var/lib",
+            "/var/lib/x",
+            "/",
+            "relative",
+        ]);
         let found = volumes(&root, &image, &container(true)).unwrap();
         let wanted = |destination: &str, source: &str| Declared {
             destination: destination.into(),
@@ -128,7 +137,11 @@ mod tests {
         };
         assert_eq!(
             found,
-            [wanted("/data", "data"), wanted("/link", "srv/real")]
+            [
+                wanted("/data", "data"),
+                wanted("/link", "srv/real"),
+                wanted("/void", "srv/nothing"),
+            ]
         );
         assert!(root.join("data").is_dir());
         assert_eq!(volumes(&root, &image, &container(false)).unwrap(), []);

@@ -103,9 +103,17 @@ fn links_of_an_image_stay_in_it() -> io::Result<()> {
     );
     image.make_directories_in_root(Path::new("/a/b/../c"), 0o755)?;
     assert!(root.join("a/b").is_dir());
+    // A link to nothing is as good as what it names.
+    image.make_directories_in_root(Path::new("work/x"), 0o755)?;
+    assert!(root.join("elsewhere/x").is_dir());
+    symlink("../../../../outside/./deep", root.join("up"))?;
+    image.make_directories_in_root(Path::new("/up/y"), 0o755)?;
+    assert!(root.join("outside/deep/y").is_dir());
+    assert!(!home.path().join("outside").exists());
+    symlink("round", root.join("round"))?;
     assert!(
         image
-            .make_directories_in_root(Path::new("work/x"), 0o755)
+            .make_directories_in_root(Path::new("round/x"), 0o755)
             .is_err()
     );
     Ok(())
