@@ -64,7 +64,7 @@ impl MutatingWebhooks {
         let before = in_version(request, &invocation.matched, Some(before)).await;
         let before = before.map_err(Failure::Refused)?.into_owned();
         let mut object = before.clone();
-        patch::json(&mut object, &patch).map_err(|status| refused(status.message))?;
+        patch::json_or_why(&mut object, &patch).map_err(refused)?;
         patch::check_result(&object)
             .map_err(|why| refused(format!("admission webhook {name:?}: {why}")))?;
         conform(request, invocation, &mut object).map_err(|status| refused(status.message))?;

@@ -53,25 +53,31 @@ impl Patch {
         }
     }
 
-    /// Applies to a tree of the type that `definition` describes.
-    pub fn apply(&self, tree: &Value, definition: &str) -> Result<Value, Status> {
+    /// Applies to a tree of the type that `definition` describes. Beside the result: what is odd about the patch itself.
+    pub fn apply(&self, tree: &Value, definition: &str) -> Result<(Value, Vec<String>), Status> {
         match self {
             Patch::Json(operations) => {
                 let mut tree = tree.clone();
-                meta_patch::json(&mut tree, operations)?;
-                Ok(tree)
+                let problems = meta_patch::json(&mut tree, operations)?;
+                Ok((tree, problems))
             }
             Patch::Merge(patch) => {
                 let mut tree = tree.clone();
                 meta_patch::merge(&mut tree, patch)?;
-                Ok(tree)
+                Ok((tree, Vec::new()))
             }
             Patch::Strategic(patch) => {
                 let schema = schema::definition(definition)
                     .ok_or_else(|| Status::internal(format!("no schema for {definition}")))?;
-                meta_patch::strategic(tree, patch, schema)
+                Ok((meta_patch::strategic(tree, patch, schema)?, Vec::new()))
             }
         }
+    }
+
+    /// Of a result that cannot be decoded: 422, as upstream's.
+    pub fn undecodable(&self, why: &Status) -> Status {
+        let error = Error::invalid(&Path::new("patch"), self.text(), why.message.as_str());
+        Status::invalid(GroupKind::new("", ""), "", vec![error])
     }
 
     /// What is asked for, as it was sent.
@@ -119,8 +125,9 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
             Some(alias) => (alias.decode)(current.clone()),
             None => current.clone(),
         };
-        let mut tree = patch.apply(&served, expected.definition)?;
-        let problems = decode::conform(&mut tree, &expected)?;
+        let (mut tree, mut problems) = patch.apply(&served, expected.definition)?;
+        let conformed = decode::conform(&mut tree, &expected);
+        problems.extend(conformed.map_err(|why| patch.undecodable(&why))?);
         report(ask, options.validation, &patch, problems)?;
         Ok(decode::to_stored(ask, tree))
     };

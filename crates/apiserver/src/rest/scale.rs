@@ -83,8 +83,9 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes) -> Answer {
     ask.audit.request_patch(|| patch.tree());
     let mut compute = |current: &Value| {
         let live = managed_view(ask, current)?;
-        let mut wanted = patch.apply(&live, DEFINITION)?;
-        let problems = decode::conform(&mut wanted, &expected())?;
+        let (mut wanted, mut problems) = patch.apply(&live, DEFINITION)?;
+        let conformed = decode::conform(&mut wanted, &expected());
+        problems.extend(conformed.map_err(|why| patch.undecodable(&why))?);
         report(ask, options.validation, &patch, problems)?;
         check_preconditions(ask, &wanted, current)?;
         managed::scale::update(&live, &mut wanted, &options.manager);

@@ -27,7 +27,7 @@ impl Target for JsonPatch {
         };
         let mut after = before.clone();
         match patch::json(&mut after, patch) {
-            Ok(()) => serde_json::from_str::<Value>(&after.to_string())
+            Ok(_) => serde_json::from_str::<Value>(&after.to_string())
                 .map(|_| shape::of_data(&after.to_string()))
                 .map_err(|error| format!("the result cannot be read: {error}")),
             Err(status) if after != before => Err(format!("refused, and changed: {status:?}")),
