@@ -3,8 +3,8 @@
 //!
 //! All of it comes from the Go modules that `tests/upstream/suite` pins ([`source`]): definitions with their descriptions and
 //! `x-kubernetes-*` marks from OpenAPI v2; which fields are never absent from upstream's objects, because their Go type is no
-//! pointer or has no tag `omitempty`, from OpenAPI v3; which fields belong to features that are switched off, from the comments
-//! of the Go types and the defaults of the feature gates. Facts and texts are two files, because the server needs the facts at
+//! pointer or has no tag `omitempty`, from OpenAPI v3; which fields are absent from them where they are zero, and which belong to features that are switched off, from the comments
+//! of the Go types and the defaults of the feature gates; the values that fields may have, from [`enums`]. Facts and texts are two files, because the server needs the facts at
 //! start-up and the texts only when somebody asks for OpenAPI.
 //!
 //! The format of both files is described where they are read, in `crates/api/src/schema/table.rs`.
@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail, ensure};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Map, Value};
 
+mod enums;
 pub mod source;
 
 /// Gates that upstream has switched off, and whose features knarr has all the same.
@@ -45,10 +46,12 @@ pub struct Args {
 
 /// Runs `cargo xtask generate-schema`.
 pub fn run(args: &Args) -> Result<()> {
-    let definitions = source::definitions()?;
+    let mut definitions = source::definitions()?;
+    enums::add(&mut definitions)?;
     let generator = Generator::new(
         definitions.iter(),
         present(&source::documents()?)?,
+        omitted()?,
         disabled(&definitions)?,
     );
     let (facts, descriptions) = generator.run(&source::release()?)?;
@@ -104,6 +107,21 @@ fn present(folder: &Path) -> Result<BTreeSet<(String, String)>> {
     Ok(present)
 }
 
+/// The fields, as (definition, field), that upstream's objects do not have where they are false, 0 or "": what is no pointer and has
+/// `omitempty`.
+fn omitted() -> Result<BTreeSet<(String, String)>> {
+    let mut omitted = BTreeSet::new();
+    for package in source::packages()? {
+        for ((owner, name), field) in package.fields()? {
+            if field.omitempty && !field.pointer {
+                omitted.insert((format!("{}.{owner}", package.definitions), name));
+            }
+        }
+    }
+    ensure!(!omitted.is_empty(), "no field has omitempty");
+    Ok(omitted)
+}
+
 /// The fields, as (definition, field), of features that are switched off unless told otherwise, and the first such gate of each.
 fn disabled(definitions: &Map<String, Value>) -> Result<BTreeMap<(String, String), String>> {
     let gates = source::gates()?;
@@ -138,6 +156,8 @@ struct Generator<'a> {
     seen: HashMap<&'a str, usize>,
     /// See [`present`].
     present: BTreeSet<(String, String)>,
+    /// See [`omitted`].
+    omitted: BTreeSet<(String, String)>,
     /// See [`disabled`].
     disabled: BTreeMap<(String, String), String>,
     out: String,
@@ -147,6 +167,7 @@ impl<'a> Generator<'a> {
     fn new(
         definitions: impl Iterator<Item = (&'a String, &'a Value)>,
         present: BTreeSet<(String, String)>,
+        omitted: BTreeSet<(String, String)>,
         disabled: BTreeMap<(String, String), String>,
     ) -> Self {
         let definitions: BTreeMap<&str, &Value> = definitions
@@ -163,6 +184,7 @@ impl<'a> Generator<'a> {
             descriptions: Vec::new(),
             seen: HashMap::new(),
             present,
+            omitted,
             disabled,
             out: String::new(),
         }
@@ -260,7 +282,17 @@ impl<'a> Generator<'a> {
         if self.present.contains(&key) {
             self.out.push_str("\tz");
         }
+        let is_scalar = matches!(&*kind, "s" | "y" | "i" | "l" | "n" | "b");
+        if is_scalar && self.omitted.contains(&key) {
+            self.out.push_str("\to");
+        }
         self.marks(schema)?;
+        let items = schema.get("items");
+        let values = schema.get("enum").or_else(|| items?.get("enum"));
+        if let Some(values) = values.and_then(Value::as_array) {
+            let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
+            write!(self.out, "\te={}", values.join(","))?;
+        }
         if let Some(gate) = self.disabled.get(&key) {
             write!(self.out, "\tf={gate}")?;
         }

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 mod apply;
 pub mod disabled;
+pub mod enums;
 pub mod expressions;
 pub mod parse;
 mod path;
@@ -101,6 +102,8 @@ pub struct Field {
     pub required: bool,
     /// Whether upstream's objects always have it, empty or zero where nobody set it: its Go type is no pointer.
     present: bool,
+    /// Whether upstream's objects do not have it where it is false, 0 or empty: its Go type is no pointer, and has `omitempty`.
+    omits_zero: bool,
     description: Option<u16>,
 }
 
@@ -130,6 +133,8 @@ struct Marks {
     default: Option<&'static str>,
     /// The same, once somebody asked for it.
     default_value: OnceLock<Value>,
+    /// `enum`, of the field or of a list's elements.
+    values: Box<[&'static str]>,
     /// The feature gate that a field is behind, where that is switched off.
     gate: Option<&'static str>,
 }
@@ -168,6 +173,11 @@ impl Schema {
         }
     }
 
+    /// The values that it may have, or its elements where it is a list; empty where any will do.
+    pub fn values(&self) -> &[&'static str] {
+        self.marks.as_ref().map_or(&[], |marks| &marks.values)
+    }
+
     /// `x-kubernetes-map-type` of this use alone.
     pub(crate) fn own_map_type(&self) -> Option<MapType> {
         self.marks.as_ref()?.map_type
@@ -176,6 +186,13 @@ impl Schema {
     /// The default that is part of the API's type (not of defaulting code), as JSON.
     pub fn default_json(&self) -> Option<&'static str> {
         self.marks.as_ref()?.default
+    }
+}
+
+impl Field {
+    /// Whether absence is something else than zero: its Go type is a pointer.
+    fn is_pointer(&self) -> bool {
+        !self.omits_zero && !self.present
     }
 }
 

@@ -47,7 +47,7 @@ pub struct Package {
 }
 
 /// What a field of a Go struct says of itself.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GoField {
     pub pointer: bool,
     pub omitempty: bool,
@@ -172,21 +172,43 @@ impl Package {
     /// The fields of all structs of the package's `types*.go`.
     pub fn fields(&self) -> Result<GoFields> {
         let mut fields = GoFields::new();
+        let mut embedded = Vec::new();
         let folder = fs::read_dir(&self.folder)
             .with_context(|| format!("reading {}", self.folder.display()))?;
         for entry in folder {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if name.starts_with("types") && name.ends_with(".go") && !name.contains("generated") {
-                read_fields(&fs::read_to_string(&path)?, &mut fields);
+                read_fields(&fs::read_to_string(&path)?, &mut fields, &mut embedded);
             }
         }
+        inherit(&mut fields, &embedded);
         ensure!(!fields.is_empty(), "no types in {}", self.folder.display());
         Ok(fields)
     }
 }
 
-fn read_fields(text: &str, fields: &mut GoFields) {
+/// Structs, each with one of the same package whose fields it has as its own.
+type Embedded = Vec<(String, String)>;
+
+/// Gives structs the fields of those that they embed, and of those that these embed.
+fn inherit(fields: &mut GoFields, embedded: &Embedded) {
+    // Nothing is nested deeper.
+    for _ in 0..3 {
+        for (owner, part) in embedded {
+            let inherited: Vec<_> = fields
+                .range((part.clone(), String::new())..)
+                .take_while(|((of, _), _)| of == part)
+                .map(|((_, name), field)| ((owner.clone(), name.clone()), field.clone()))
+                .collect();
+            for (key, field) in inherited {
+                fields.entry(key).or_insert(field);
+            }
+        }
+    }
+}
+
+fn read_fields(text: &str, fields: &mut GoFields, embedded: &mut Embedded) {
     let mut owner = "";
     let mut gates = Vec::new();
     for line in text.lines() {
@@ -202,6 +224,10 @@ fn read_fields(text: &str, fields: &mut GoFields) {
         {
             let mut options = json.split(',');
             let name = options.next().unwrap_or_default();
+            if name.is_empty() {
+                embedded.push((owner.to_owned(), declaration.trim().to_owned()));
+                continue;
+            }
             let declared = declaration.split_whitespace().nth(1).unwrap_or_default();
             let field = GoField {
                 pointer: declared.starts_with('*'),
@@ -246,11 +272,17 @@ mod tests {
 
     #[test]
     fn fields_of_structs_are_read_with_their_gates() {
-        let mut fields = GoFields::new();
+        let (mut fields, mut embedded) = (GoFields::new(), Embedded::new());
         read_fields(
             "type A struct {\n\t// what for\n\t// +featureGate=One\n\t// +optional\n\tB *string `json:\"b,omitempty\" protobuf:\"x\"`\n\n\t\
-             C int `json:\"c\"`\n}\n",
+             C int `json:\"c\"`\n}\n\ntype D struct {\n\tA `json:\",inline\" protobuf:\"x\"`\n}\n",
             &mut fields,
+            &mut embedded,
+        );
+        inherit(&mut fields, &embedded);
+        assert_eq!(
+            fields[&("D".to_owned(), "c".to_owned())],
+            GoField::default()
         );
         let field = |name: &str| &fields[&("A".to_owned(), name.to_owned())];
         let b = GoField {

@@ -20,7 +20,7 @@ pub(super) fn default(spec: &mut Map<String, Value>, field: &str) {
         return;
     };
     if let Some(map) = constraints.as_object_mut() {
-        tree::default_str(map, "matchPolicy", "Equivalent");
+        tree::default_value(map, "matchPolicy", "Equivalent");
         tree::default_value(map, "namespaceSelector", Map::new());
         tree::default_value(map, "objectSelector", Map::new());
     }

@@ -21,7 +21,7 @@ const STATIC_SUFFIX: &str = ".static.k8s.io";
 
 pub(super) fn default(object: &mut Value) {
     if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
-        tree::default_str(spec, "failurePolicy", "Fail");
+        tree::default_value(spec, "failurePolicy", "Fail");
         match_resources::default(spec, "matchConstraints");
     }
 }

@@ -122,13 +122,13 @@ fn object_name(hook: &Value) -> &str {
 
 impl Webhooks {
     fn default_hook(&self, hook: &mut Map<String, Value>) {
-        tree::default_str(hook, "failurePolicy", "Fail");
-        tree::default_str(hook, "matchPolicy", "Equivalent");
+        tree::default_value(hook, "failurePolicy", "Fail");
+        tree::default_value(hook, "matchPolicy", "Equivalent");
         tree::default_value(hook, "namespaceSelector", json!({}));
         tree::default_value(hook, "objectSelector", json!({}));
         tree::default_value(hook, "timeoutSeconds", DEFAULT_SECONDS);
         if self.mutating {
-            tree::default_str(hook, "reinvocationPolicy", "Never");
+            tree::default_value(hook, "reinvocationPolicy", "Never");
         }
         let service = hook.get_mut("clientConfig");
         let service = service.and_then(|config| config.get_mut("service"));

@@ -126,7 +126,7 @@ fn default_ip_modes(service: &mut Value) {
         .and_then(Value::as_object_mut);
     for point in balancer.into_iter().flat_map(|b| tree::items(b, "ingress")) {
         if !tree::text(point, "ip").is_empty() {
-            tree::default_str(point, "ipMode", "VIP");
+            tree::default_value(point, "ipMode", "VIP");
         }
     }
 }
@@ -169,10 +169,10 @@ impl Strategy for Service {
         }
         match tree::text(spec, "type") {
             "ClusterIP" | "NodePort" => {
-                tree::default_str(spec, "internalTrafficPolicy", "Cluster");
+                tree::default_value(spec, "internalTrafficPolicy", "Cluster");
             }
             "LoadBalancer" => {
-                tree::default_str(spec, "internalTrafficPolicy", "Cluster");
+                tree::default_value(spec, "internalTrafficPolicy", "Cluster");
                 tree::default_value(spec, "allocateLoadBalancerNodePorts", true);
             }
             // It says nothing there, and upstream does not serve it.

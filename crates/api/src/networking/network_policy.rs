@@ -56,7 +56,7 @@ impl Strategy for NetworkPolicy {
         for (direction, _) in DIRECTIONS {
             for rule in tree::items(spec, direction) {
                 tree::items(rule, "ports")
-                    .for_each(|port| tree::default_str(port, "protocol", "TCP"));
+                    .for_each(|port| tree::default_value(port, "protocol", "TCP"));
             }
         }
         let empty = |spec: &Map<String, Value>, field: &str| {

@@ -135,6 +135,14 @@ impl Definitions {
         } else {
             out.extend(ty);
         }
+        let values = field.schema.values();
+        if !values.is_empty() {
+            let of = match out.get_mut("items").and_then(Value::as_object_mut) {
+                Some(elements) => elements,
+                None => &mut out,
+            };
+            of.insert("enum".to_owned(), values.into());
+        }
         out.into()
     }
 

@@ -19,6 +19,8 @@ enum Encoding {
     TypeMessage,
     /// Any value, as text.
     Any,
+    /// A list of such values.
+    Anys,
     Message(&'static Message),
     /// A message inside this many wrappers, in field 1 of each.
     Wrapped(u8, &'static Message),
@@ -48,6 +50,7 @@ static SCHEMA: Message = Message {
         ("description", 4, E::String),
         ("default", 5, E::Any),
         ("required", 19, E::Strings),
+        ("enum", 20, E::Anys),
         ("additionalProperties", 21, E::Wrapped(1, &SCHEMA)),
         ("type", 22, E::TypeMessage),
         ("items", 23, E::Wrapped(1, &SCHEMA)),
@@ -199,6 +202,11 @@ fn field(out: &mut Vec<u8>, number: u32, encoding: Encoding, value: &Value) {
             let mut inner = Vec::new();
             bytes(&mut inner, 2, value.to_string().as_bytes());
             bytes(out, number, &inner);
+        }
+        E::Anys => {
+            for element in value.as_array().into_iter().flatten() {
+                field(out, number, E::Any, element);
+            }
         }
         E::Message(of) => message(out, number, of, value),
         E::Wrapped(depth, of) => wrapped(out, number, depth, of, value),

@@ -81,7 +81,7 @@ fn not_a_system_class(object: &Value) -> Option<String> {
 impl Strategy for PriorityClass {
     fn default(&self, object: &mut Value) {
         if let Some(map) = object.as_object_mut() {
-            tree::default_str(map, "preemptionPolicy", "PreemptLowerPriority");
+            tree::default_value(map, "preemptionPolicy", "PreemptLowerPriority");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Makes a tree what Go's decoder would have made of it: unknown fields go (and are told), null fields go, types are checked,
-//! times, quantities and base64 are in their one form, empty optional lists and maps go.
+//! times, quantities and base64 are in their one form, empty optional lists and maps go, and so do false, 0 and "" where their absence
+//! means the same.
 //!
 //! The last points matter for updates: a Go client that reads an object and writes it back must not change it. One walk, and
 //! no allocation for an object in which all is well.
@@ -153,7 +154,8 @@ impl Decoder {
                 value,
                 &path.child(Step::Field { name, of }),
             );
-            field.required || !is_empty_collection(&field.schema.ty, value)
+            let is_omitted = field.omits_zero && is_zero(value);
+            !is_omitted && (field.required || !is_empty_collection(&field.schema.ty, value))
         });
     }
 
@@ -240,6 +242,16 @@ fn zero(ty: &Type) -> Value {
             Shape::IntOrString => Value::from(0),
             Shape::Time | Shape::MicroTime | Shape::AnyObject | Shape::Any => Value::Null,
         },
+    }
+}
+
+/// Whether a scalar is what Go has where nobody said anything.
+fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        _ => false,
     }
 }
 

@@ -98,6 +98,33 @@ fn marks_are_upstreams() {
     );
 }
 
+/// A chart that begins to say `hostNetwork: false` changes nothing.
+#[test]
+fn what_is_zero_goes_where_absence_means_the_same() {
+    let mut tree = json!({"spec": {
+        "paused": false, "minReadySeconds": 0, "replicas": 0,
+        "template": {"metadata": {}, "spec": {
+            "hostNetwork": false, "hostPID": true, "automountServiceAccountToken": false, "serviceAccountName": "",
+            "containers": [{"name": "", "tty": false, "workingDir": "", "image": "i",
+                "volumeMounts": [{"name": "a", "mountPath": "", "readOnly": false, "subPath": ""}],
+                "env": [{"name": "A", "value": "", "valueFrom": {"secretKeyRef": {"name": "", "key": "", "optional": false}}}],
+                "securityContext": {"privileged": false, "runAsUser": 0}}],
+        }},
+    }});
+    strict::check(deployment(), &mut tree).unwrap();
+    let wanted = json!({"spec": {
+        "replicas": 0,
+        "template": {"metadata": {}, "spec": {
+            "hostPID": true, "automountServiceAccountToken": false,
+            "containers": [{"name": "", "image": "i",
+                "volumeMounts": [{"name": "a", "mountPath": ""}],
+                "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"key": "", "optional": false}}}],
+                "securityContext": {"privileged": false, "runAsUser": 0}}],
+        }},
+    }});
+    assert_eq!(tree, wanted);
+}
+
 #[test]
 fn duplicates_are_told_and_the_last_one_wins() {
     let (tree, duplicates) = parse::json(

@@ -6,7 +6,7 @@ use knarr_admission::request::Operation;
 use knarr_api::{
     Requester,
     kind::{Part, Verb},
-    schema::disabled,
+    schema::{disabled, enums},
 };
 use knarr_meta::{
     GroupKind,
@@ -224,6 +224,7 @@ fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
         errors.extend(object_meta::validate_standard_finalizers(meta, &path));
     }
     errors.extend(strategy.validate_create(tree));
+    enums::add_empty_values(&write.kind.definition, tree, None, &mut errors);
     if let Some(alias) = write.alias {
         errors.extend((alias.validate)(tree, None));
     }

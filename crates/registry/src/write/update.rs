@@ -5,7 +5,7 @@ use std::sync::Arc;
 use knarr_admission::request::Operation;
 use knarr_api::{
     kind::{Part, SCALE},
-    schema::disabled,
+    schema::{disabled, enums},
 };
 use knarr_meta::{
     GroupKind,
@@ -478,6 +478,7 @@ fn validate(
         errors.extend(object_meta::validate_standard_finalizers(meta, &path));
     }
     errors.extend(write.kind.strategy.validate_update(tree, old, part));
+    enums::add_empty_values(&write.kind.definition, tree, Some(old), &mut errors);
     if let Some(alias) = write.alias {
         errors.extend((alias.validate)(tree, Some(old)));
     }
