@@ -6,11 +6,14 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use knarr_client::{Event, IndexKey, Informer, WorkQueue};
 use knarr_meta::labels::Selector;
 use kube::Api;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
 
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 1;
+/// Who owns the rules.
+const MANAGER: &str = "clusterrole-aggregation-controller";
 
 /// Roles that are made of others.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -64,6 +67,17 @@ fn selects(aggregated: &ClusterRole, role: &ClusterRole) -> bool {
         })
 }
 
+/// What is applied. Where there are no rules it says nothing of them: those that others gave the role stay.
+fn configuration(name: &str, rules: &[PolicyRule]) -> Value {
+    let mut role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name},
+    });
+    if !rules.is_empty() {
+        role["rules"] = json!(rules);
+    }
+    role
+}
+
 /// The rules the role is to have; `None` when it has them. Roles count in the order of their names, equal rules once.
 fn plan(aggregated: &ClusterRole, roles: &[Arc<ClusterRole>]) -> Option<Vec<PolicyRule>> {
     let mut selected: Vec<_> = roles
@@ -102,10 +116,10 @@ impl Reconciler for ClusterRoleAggregation {
         let Some(rules) = plan(&role, &self.roles.list()) else {
             return Ok(());
         };
-        let mut role = ClusterRole::clone(&role);
-        role.rules = Some(rules);
         let api: Api<ClusterRole> = Api::all(self.client.clone());
-        api.replace(&key.name, &PostParams::default(), &role)
+        let params = PatchParams::apply(MANAGER).force();
+        let applied = configuration(&key.name, &rules);
+        api.patch(&key.name, &params, &Patch::Apply(&applied))
             .await?;
         Ok(())
     }

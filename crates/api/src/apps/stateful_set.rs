@@ -1,5 +1,7 @@
 //! StatefulSet.
 
+use std::collections::BTreeSet;
+
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     labels::Selector,
@@ -11,7 +13,10 @@ use knarr_meta::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    core::{persistent_volume_claim::default_spec, pod_spec},
+    core::{
+        persistent_volume_claim::{default_spec, spec as claim_spec},
+        pod_spec,
+    },
     kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
@@ -216,6 +221,13 @@ fn validate_spec(object: &Value, age: Age) -> ErrorList {
             }
         }
     }
+    if age == Age::New {
+        let path = path.child("volumeClaimTemplates");
+        for (index, claim) in list_at(spec, &["volumeClaimTemplates"]).iter().enumerate() {
+            let claim = claim.get("spec").unwrap_or(&Value::Null);
+            claim_spec::validate(claim, &path.index(index).child("spec"), &mut errors);
+        }
+    }
     validate::none_negative(&mut errors, spec, &["replicas", "minReadySeconds"], &path);
     if let Some(start) = i64_at(spec, &["ordinals", "start"]) {
         validate::not_negative(&mut errors, &path.child("ordinals.start"), Some(start));
@@ -302,14 +314,15 @@ fn validate_template(spec: &Value, path: &Path, errors: &mut ErrorList) {
         pod.remove("subdomain");
         if !claims.is_empty() {
             let name = |claim: &Value| str_at(claim, &["metadata", "name"]).to_owned();
-            let names: Vec<String> = claims.iter().map(name).collect();
+            // Two claims of one name are one volume.
+            let names: BTreeSet<String> = claims.iter().map(name).collect();
             let mut volumes: Vec<Value> = names
                 .iter()
                 .map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}}))
                 .collect();
             let others = pod.get("volumes").and_then(Value::as_array);
             let others = others.into_iter().flatten();
-            let kept = others.filter(|v| !names.iter().any(|name| name == str_at(v, &["name"])));
+            let kept = others.filter(|volume| !names.contains(str_at(volume, &["name"])));
             volumes.extend(kept.cloned());
             pod.insert("volumes".to_owned(), volumes.into());
         }

@@ -70,12 +70,9 @@ const COLUMNS: &[Column] = &[
 
 impl Strategy for Job {
     fn default(&self, object: &mut Value) {
-        let template_labels = map_at(object, &["spec", "template", "metadata", "labels"]).cloned();
-        if let Some(labels) = template_labels
-            && map_at(object, &["metadata", "labels"]).is_none_or(Map::is_empty)
-            && let Some(meta) = object::metadata_mut(object)
-        {
-            meta.insert("labels".to_owned(), labels.into());
+        // A new one gets them when the template has all of its own.
+        if !object::uid(object).is_empty() {
+            take_labels_of_template(object);
         }
         if let Some(spec) = object::child_mut(object, "spec") {
             default_spec(spec);
@@ -85,6 +82,7 @@ impl Strategy for Job {
 
     fn prepare_create(&self, object: &mut Value) {
         selector::generate(object);
+        take_labels_of_template(object);
         tree::set(object, "status", Map::new());
     }
 
@@ -248,6 +246,17 @@ fn summary(job: &Value) -> &'static str {
         "SuccessCriteriaMet"
     } else {
         "Running"
+    }
+}
+
+/// Gives a job without labels those of its pods.
+fn take_labels_of_template(job: &mut Value) {
+    let labels = map_at(job, &["spec", "template", "metadata", "labels"]).cloned();
+    if let Some(labels) = labels
+        && map_at(job, &["metadata", "labels"]).is_none_or(Map::is_empty)
+        && let Some(meta) = object::metadata_mut(job)
+    {
+        meta.insert("labels".to_owned(), labels.into());
     }
 }
 

@@ -8,7 +8,7 @@ use knarr_meta::{
     names,
     object::{self, at, bool_at, list_at, map_at, str_at},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::pod_spec::{canonicalize_resources, is_whole_resource, validate_taints};
 use crate::{
@@ -75,6 +75,9 @@ const COLUMNS: &[Column] = &[
 
 impl Strategy for Node {
     fn default(&self, object: &mut Value) {
+        if let Some(spec) = object::child_mut(object, "spec") {
+            keep_ranges_in_step(spec);
+        }
         let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) else {
             return;
         };
@@ -246,6 +249,20 @@ fn validate_resources(node: &Value, errors: &mut ErrorList) {
                 Err(error) => errors.push(Error::invalid(&path, value.clone(), error.to_string())),
             }
         }
+    }
+}
+
+/// The range of old clients and the ranges of newer ones say the same; where they do not, the one of old clients counts.
+fn keep_ranges_in_step(spec: &mut Map<String, Value>) {
+    let ranges = spec.get("podCIDRs").and_then(Value::as_array);
+    let first = ranges.and_then(|ranges| ranges.first()).cloned();
+    let one = tree::text(spec, "podCIDR").to_owned();
+    if one.is_empty() {
+        if let Some(first) = first {
+            spec.insert("podCIDR".to_owned(), first);
+        }
+    } else if first.as_ref().and_then(Value::as_str) != Some(&one) {
+        spec.insert("podCIDRs".to_owned(), vec![Value::from(one)].into());
     }
 }
 
