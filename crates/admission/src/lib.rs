@@ -34,7 +34,8 @@ mod node_restriction;
 mod persistent_volume_claim_resize;
 mod pod_resize;
 mod pod_security;
-pub mod policies;
+pub mod pod_topology_labels;
+mod policies;
 mod policy_params;
 mod priority;
 mod rbac_escalation;
@@ -69,6 +70,7 @@ pub use node_restriction::NodeRestriction;
 pub use persistent_volume_claim_resize::PersistentVolumeClaimResize;
 pub use pod_resize::PodResizeValidator;
 pub use pod_security::PodSecurity;
+pub use pod_topology_labels::PodTopologyLabels;
 pub use policy_params::PolicyParams;
 pub use priority::Priority;
 pub use rbac_escalation::RbacEscalation;
@@ -116,6 +118,7 @@ pub fn chain(
         Arc::new(ClusterTrustBundleAttest::new(authz.clone())),
         Arc::new(CertificateSubjectRestriction),
         Arc::new(DefaultIngressClass::new(objects.clone())),
+        Arc::new(PodTopologyLabels::new(objects.clone())),
         Arc::new(PodResizeValidator::new(objects.clone())),
         Arc::new(MutatingAdmissionPolicy::new(objects.clone(), authz.clone())),
         Arc::new(MutatingWebhooks::new(calls.clone())),

@@ -72,6 +72,7 @@ fn the_chain_has_upstreams_order() {
             "ClusterTrustBundleAttest",
             "CertificateSubjectRestriction",
             "DefaultIngressClass",
+            "PodTopologyLabels",
             "PodResizeValidator",
             "MutatingAdmissionPolicy",
             "MutatingAdmissionWebhook",

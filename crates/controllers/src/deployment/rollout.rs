@@ -51,6 +51,11 @@ impl Set {
         self.object.status.clone().unwrap_or_default()
     }
 
+    /// Available ones of those that are to stay: the status may still be of a larger set.
+    fn available_of_wanted(&self) -> i32 {
+        self.available().min(self.replicas)
+    }
+
     pub(crate) fn available(&self) -> i32 {
         self.object
             .status
@@ -257,7 +262,7 @@ impl Rollout {
             return false;
         };
         // New replicas that are not available yet count as if they were missing.
-        let unavailable_new = new.replicas.saturating_sub(new.available());
+        let unavailable_new = new.replicas.saturating_sub(new.available_of_wanted());
         let allowed = self
             .total()
             .saturating_sub(self.bounds.min_available())
@@ -275,7 +280,7 @@ impl Rollout {
                 self.scale(*index, self.sets[*index].replicas.saturating_sub(count));
             }
         }
-        let available = sum(self.sets.iter().map(Set::available));
+        let available = sum(self.sets.iter().map(Set::available_of_wanted));
         let spare = available.saturating_sub(self.bounds.min_available());
         let mut taken = 0i32;
         for index in old {

@@ -23,7 +23,6 @@ const DEFAULT_MODE: i32 = 0o644;
 /// Token files are for their owner, or for the group of `fsGroup`.
 const TOKEN_MODE: u32 = 0o600;
 const TOKEN_GROUP_MODE: u32 = 0o640;
-const TOKEN_SHARED_MODE: u32 = 0o644;
 
 pub(super) struct ApiObjects;
 
@@ -172,7 +171,7 @@ async fn project(
     } else if let Some(source) = &source.downward_api {
         downward_files(ctx, pod, files, source.items.as_deref(), mode)?;
     } else if let Some(source) = &source.service_account_token {
-        return token(ctx, pod, files, source).await.map(Some);
+        return token(ctx, pod, files, source, mode).await.map(Some);
     } else if let Some(source) = &source.cluster_trust_bundle {
         let content = trust_bundle::anchors(&ctx.objects, source).await?;
         files.insert(source.path.clone(), restricted(pod, content, mode));
@@ -193,24 +192,11 @@ async fn token(
     pod: &Pod,
     files: &mut Files,
     source: &ServiceAccountTokenProjection,
+    mode: Option<i32>,
 ) -> Result<Timestamp, String> {
     let token = ctx.tokens.get(pod, source).await?;
-    let security = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
-    let owner = common_user(pod);
-    let mode = match (security.and_then(|s| s.fs_group), owner) {
-        (Some(_), _) => TOKEN_GROUP_MODE,
-        (None, Some(_)) => TOKEN_MODE,
-        (None, None) => TOKEN_SHARED_MODE,
-    };
     let content = token.text.into_bytes();
-    files.insert(
-        source.path.clone(),
-        File {
-            content,
-            mode,
-            owner,
-        },
-    );
+    files.insert(source.path.clone(), restricted(pod, content, mode));
     Ok(token.refresh_at)
 }
 

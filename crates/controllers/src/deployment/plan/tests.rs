@@ -318,6 +318,19 @@ fn scaling_in_a_rollout_is_in_proportion_with_the_rest_to_the_largest() {
     assert_eq!(sizes(0), (0, 0));
 }
 
+/// The status of a set still tells of the pods that it had before it was made smaller.
+#[test]
+fn pods_that_are_about_to_go_are_not_spare() {
+    let more = json!({"spec": {
+        "replicas": 5, "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 3, "maxUnavailable": 2}},
+        "template": {"spec": {"containers": [{"name": "c", "image": "v2"}]}},
+    }});
+    let old = sized("old", "v1", 3, 8, 1, 5, 8);
+    let new = sized("new", "v2", 5, 0, 2, 5, 8);
+    let mut rollout = Rollout::new(&deployment(more), &[old, new]);
+    assert!(!rollout.scale_down_old(), "{:?}", rollout.scaled);
+}
+
 #[test]
 fn a_saturated_rollout_only_drops_old_replica_sets() {
     let deployment = deployment(json!({"spec": {"replicas": 3, "paused": true}}));
