@@ -49,6 +49,7 @@ pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, error
     claims::validate(spec, path, errors);
     containers::validate_all(spec, &volumes, path, errors);
     claims::validate_used(spec, path, errors);
+    resources::validate_of_pod(spec, path, errors);
     if host_network(spec) {
         containers::validate_host_network(spec, within, &path.child("containers"), errors);
     }
@@ -90,6 +91,7 @@ pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, error
     for field in ["hostname", "subdomain"] {
         validate::optional(errors, spec, field, path, names::dns1123_label);
     }
+    dns::validate_hostname_override(spec, path, errors);
     let tolerations = list_at(spec, &["tolerations"]);
     validate_tolerations(tolerations, &path.child("tolerations"), errors);
     dns::validate_host_aliases(spec, &path.child("hostAliases"), errors);

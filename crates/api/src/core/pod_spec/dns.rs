@@ -3,12 +3,14 @@
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{list_at, str_at, struct_at},
+    object::{bool_at, list_at, str_at, struct_at},
 };
 use serde_json::Value;
 
 use crate::validate;
 
+/// What a kernel keeps.
+const MAX_HOSTNAME_BYTES: usize = 64;
 const MAX_DNS_NAMESERVERS: usize = 3;
 const MAX_DNS_SEARCH_PATHS: usize = 32;
 const MAX_DNS_SEARCH_LIST_CHARS: usize = 2048;
@@ -85,6 +87,24 @@ fn validate_searches(searches: &[Value], path: &Path, errors: &mut ErrorList) {
             ),
         ));
     }
+}
+
+/// The name that takes the place of a pod's own.
+pub(super) fn validate_hostname_override(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let Some(name) = spec.get("hostnameOverride").and_then(Value::as_str) else {
+        return;
+    };
+    let path = path.child("hostnameOverride");
+    for field in ["setHostnameAsFQDN", "hostNetwork"] {
+        if bool_at(spec, &[field]) {
+            let why = format!("may not be specified when {field} is true");
+            errors.push(Error::forbidden(&path, why));
+        }
+    }
+    if name.len() > MAX_HOSTNAME_BYTES {
+        errors.push(Error::too_long(&path, MAX_HOSTNAME_BYTES));
+    }
+    validate::each(errors, &path, name, names::dns1123_subdomain(name));
 }
 
 pub(super) fn validate_host_aliases(spec: &Value, path: &Path, errors: &mut ErrorList) {

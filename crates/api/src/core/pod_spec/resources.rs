@@ -8,9 +8,12 @@ use knarr_meta::{
     names,
     object::{list_at, map_at, str_at, struct_at},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::validate::{self, NOT_NEGATIVE};
+use crate::{
+    core::{amounts::amounts, pod::amounts as totals},
+    validate::{self, NOT_NEGATIVE},
+};
 
 fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
@@ -55,6 +58,21 @@ pub(crate) fn parse(value: &Value) -> Option<Quantity> {
     }
 }
 
+/// A rule for names of resources.
+pub(crate) type NameRule = fn(&str, &Path, &mut ErrorList);
+
+/// The name of a resource that a pod may state as a whole.
+fn validate_name_of_pod(name: &str, path: &Path, errors: &mut ErrorList) {
+    let known = errors.len();
+    for message in names::qualified_name(name) {
+        errors.push(Error::invalid(path, name, message));
+    }
+    if errors.len() == known && !totals::is_of_pod(name) {
+        let supported = ["cpu", "hugepages-", "memory"];
+        errors.push(Error::not_supported(path, name, &supported));
+    }
+}
+
 /// The name of a resource that a container may have.
 pub(crate) fn validate_name(name: &str, path: &Path, errors: &mut ErrorList) {
     let messages = names::qualified_name(name);
@@ -95,11 +113,21 @@ pub(crate) fn validate_list<'a>(
     path: &Path,
     errors: &mut ErrorList,
 ) -> BTreeMap<&'a str, Quantity> {
+    validate_named(owner, field, validate_name, path, errors)
+}
+
+fn validate_named<'a>(
+    owner: &'a Value,
+    field: &'static str,
+    rule: NameRule,
+    path: &Path,
+    errors: &mut ErrorList,
+) -> BTreeMap<&'a str, Quantity> {
     let mut quantities = BTreeMap::new();
     let list_path = path.child(field);
     for (name, value) in map_at(owner, &[field]).into_iter().flatten() {
         let path = list_path.key(name);
-        validate_name(name, &path, errors);
+        rule(name, &path, errors);
         let Some(quantity) = parse(value) else {
             errors.push(Error::invalid(
                 &path,
@@ -132,11 +160,64 @@ pub(crate) fn validate_list<'a>(
 
 /// The `resources` of a container.
 pub(super) fn validate_requirements(container: &Value, path: &Path, errors: &mut ErrorList) {
-    let Some(resources) = struct_at(container, &["resources"]) else {
+    if let Some(resources) = struct_at(container, &["resources"]) {
+        validate_amounts(resources, validate_name, path, errors);
+    }
+}
+
+/// The `resources` of a pod as a whole: what it states of itself, and how that agrees with its containers.
+pub(super) fn validate_of_pod(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let Some(resources) = struct_at(spec, &["resources"]) else {
         return;
     };
-    let limits = validate_list(resources, "limits", path, errors);
-    let requests = validate_list(resources, "requests", path, errors);
+    let path = path.child("resources");
+    if str_at(spec, &["os", "name"]) == "windows" {
+        errors.push(Error::forbidden(&path, "may not be set for a windows pod"));
+        return;
+    }
+    if !list_at(resources, &["claims"]).is_empty() {
+        let why = "claims may not be set for Resources at pod-level";
+        errors.push(Error::forbidden(&path.child("claims"), why));
+    }
+    validate_amounts(resources, validate_name_of_pod, &path, errors);
+    for (list, only_huge) in [("requests", false), ("limits", true)] {
+        let whole = amounts(resources, &[list]);
+        // Pod and spec are one level apart.
+        let of_containers = totals::of_containers(&json!({"spec": spec}), list);
+        for (name, sum) in of_containers {
+            match whole.get(&name) {
+                Some(whole) if sum > *whole && (!only_huge || is_huge_page(&name)) => {
+                    errors.push(Error::invalid(
+                        &path.child(list).key(&name),
+                        whole.to_string(),
+                        format!(
+                            "must be greater than or equal to aggregate container {list} of {sum}"
+                        ),
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+    let whole = amounts(resources, &["limits"]);
+    for (index, container) in list_at(spec, &["containers"]).iter().enumerate() {
+        for (name, limit) in amounts(container, &["resources", "limits"]) {
+            if let Some(whole) = whole.get(&name).filter(|whole| limit > **whole) {
+                // Upstream's path.
+                let path = path.child("containers").index(index).key(&name);
+                errors.push(Error::invalid(
+                    &path.child("limits"),
+                    limit.to_string(),
+                    format!("must be less than or equal to pod limits of {whole}"),
+                ));
+            }
+        }
+    }
+}
+
+fn validate_amounts(resources: &Value, rule: NameRule, path: &Path, errors: &mut ErrorList) {
+    let limits = validate_named(resources, "limits", rule, path, errors);
+    let requests = validate_named(resources, "requests", rule, path, errors);
     let request_path = path.child("requests");
     for (name, request) in &requests {
         let overcommit = is_native(name) && !is_huge_page(name);

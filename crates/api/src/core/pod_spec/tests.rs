@@ -353,3 +353,44 @@ fn statuses() {
     let stored = updated(&pod::KIND, bare, &old, Part::Status);
     assert_eq!(stored["status"]["qosClass"], "BestEffort");
 }
+
+#[test]
+fn resources_of_a_pod_as_a_whole() {
+    let container = |name: &str, resources: Value| json!({"name": name, "image": "i:1", "resources": resources});
+    check(
+        of(json!({
+            "resources": {
+                "limits": {"cpu": "1", "ephemeral-storage": "1Gi"},
+                "requests": {"cpu": "2", "memory": "1Mi"},
+                "claims": [{"name": "gpu"}],
+            },
+            "containers": [
+                container("a", json!({"limits": {"cpu": "2"}, "requests": {"cpu": "1", "memory": "100Mi"}})),
+                container("b", json!({"requests": {"memory": "1Mi"}})),
+            ],
+        })),
+        expect![[r#"
+            spec.resources.claims: Forbidden: claims may not be set for Resources at pod-level
+            spec.resources.limits[ephemeral-storage]: Unsupported value: "ephemeral-storage": supported values: "cpu", "hugepages-", "memory"
+            spec.resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1
+            spec.resources.requests[memory]: Invalid value: "1Mi": must be greater than or equal to aggregate container requests of 101Mi
+            spec.resources.containers[0][cpu].limits: Invalid value: "2": must be less than or equal to pod limits of 1"#]],
+    );
+    check(
+        of(json!({
+            "resources": {"limits": {"cpu": "2"}, "requests": {"cpu": "1"}},
+            "containers": [container("a", json!({"limits": {"cpu": "2"}, "requests": {"cpu": "1"}}))],
+        })),
+        expect![""],
+    );
+}
+
+#[test]
+fn a_name_in_place_of_the_pods_own() {
+    check(
+        of(json!({"hostnameOverride": "Bad_Value!", "setHostnameAsFQDN": true})),
+        expect![[r#"
+            spec.hostnameOverride: Forbidden: may not be specified when setHostnameAsFQDN is true
+            spec.hostnameOverride: Invalid value: "Bad_Value!": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]],
+    );
+}
