@@ -33,6 +33,8 @@ struct State<T> {
     delayed: HashMap<u64, T>,
     sequence: u64,
     failures: HashMap<T, u32>,
+    /// The first and the longest delay of a failing key.
+    retries: (Duration, Duration),
     shut_down: bool,
 }
 
@@ -62,6 +64,11 @@ impl<T: Clone + Eq + Hash> Default for WorkQueue<T> {
 
 impl<T: Clone + Eq + Hash> WorkQueue<T> {
     pub fn new() -> Self {
+        Self::with_retries(RETRY_BASE, RETRY_MAX)
+    }
+
+    /// A queue whose failing keys come back after `first`, and after twice as long with each failure, but `longest` at most.
+    pub fn with_retries(first: Duration, longest: Duration) -> Self {
         let state = State {
             ready: VecDeque::new(),
             dirty: HashSet::new(),
@@ -71,6 +78,7 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
             delayed: HashMap::new(),
             sequence: 0,
             failures: HashMap::new(),
+            retries: (first, longest),
             shut_down: false,
         };
         Self {
@@ -103,16 +111,17 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
         }
     }
 
-    /// [`Self::add_after`] the delay that the number of failures since [`Self::forget`] asks for: 5 ms to 1000 s.
+    /// [`Self::add_after`] the delay that the number of failures since [`Self::forget`] asks for: 5 ms to 1000 s, unless the queue has others.
     pub fn add_rate_limited(&self, key: T) {
         let delay = {
             let mut state = self.shared.state.lock();
             let failures = state.failures.entry(key.clone()).or_insert(0);
             let exponent = *failures;
             *failures += 1;
-            RETRY_BASE
+            let (first, longest) = state.retries;
+            first
                 .saturating_mul(2u32.saturating_pow(exponent))
-                .min(RETRY_MAX)
+                .min(longest)
         };
         self.add_after(key, delay);
     }

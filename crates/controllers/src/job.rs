@@ -34,6 +34,10 @@ pub(crate) use facts::end;
 use orphans::Orphans;
 use plan::Sync;
 
+/// A job that could not be looked after comes back after this long, and after twice as long each time, as upstream's: what refuses
+/// its pods, a quota say, refuses them for a while.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_LONGEST: Duration = Duration::from_secs(60);
 const WORKERS: usize = 5;
 /// What happens to pods within this time is looked at together (upstream `SyncJobBatchPeriod`).
 const BATCH: Duration = Duration::from_secs(1);
@@ -70,7 +74,7 @@ pub(crate) fn start(context: &Context) {
         backoffs: Mutex::default(),
         released: Mutex::default(),
         orphans: orphans.queue().clone(),
-        queue: WorkQueue::new(),
+        queue: WorkQueue::with_retries(RETRY_FIRST, RETRY_LONGEST),
     });
     controller.watch();
     let informers = vec![synced(&controller.jobs), synced(&controller.pods)];

@@ -1,4 +1,4 @@
-//! A container's environment: literal values, references to ConfigMaps, Secrets and pod fields, and the variables
+//! A container's environment: literal values, references to ConfigMaps, Secrets, files and pod fields, and the variables
 //! of the namespace's Services.
 //!
 //! [`make`] is pure over a [`Source`] that was filled beforehand, so that every rule is a table in the tests.
@@ -7,11 +7,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, EnvVar, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, EnvVar, FileKeySelector, Pod, Secret, Service,
+};
 
 use crate::downward;
 
 pub(crate) mod expand;
+mod file;
 mod services;
 
 pub(crate) use services::service_variables;
@@ -25,6 +28,8 @@ pub(crate) struct Source {
     pub secrets: HashMap<String, std::sync::Arc<Secret>>,
     /// Services that may show up as variables (the pod's namespace and the API server's own).
     pub services: Vec<std::sync::Arc<Service>>,
+    /// Files of the pod's volumes, by volume and path; absent ones are missing.
+    pub files: HashMap<(String, String), Vec<u8>>,
     /// Values only the node knows.
     pub facts: downward::Facts,
 }
@@ -63,6 +68,11 @@ pub(crate) enum Error {
     },
     #[error("{0}")]
     Field(#[from] downward::Error),
+    /// Nothing of what a container wrote is told.
+    #[error("couldn't parse env file")]
+    File,
+    #[error("environment variable key {key:?} not found in file {path:?}")]
+    FileKeyMissing { key: String, path: String },
 }
 
 /// Makes the environment of `container`.
@@ -208,7 +218,30 @@ impl Builder<'_> {
             let value = value.map(|v| String::from_utf8_lossy(&v.0).into_owned());
             return self.key("Secret", &key.name, &key.key, value, optional);
         }
+        if let Some(key) = &from.file_key_ref {
+            return self.of_file(key);
+        }
         Ok(Some(String::new()))
+    }
+
+    fn of_file(&self, key: &FileKeySelector) -> Result<Option<String>, Error> {
+        let optional = key.optional.unwrap_or(false);
+        let file = (key.volume_name.clone(), key.path.clone());
+        let bytes = match self.source.files.get(&file) {
+            Some(bytes) => bytes,
+            None if optional => return Ok(None),
+            None => return Err(Error::File),
+        };
+        let text = std::str::from_utf8(bytes).map_err(|_| Error::File)?;
+        match file::value(text, &key.key) {
+            Ok(Some(value)) => Ok(Some(value)),
+            Ok(None) if optional => Ok(None),
+            Ok(None) => Err(Error::FileKeyMissing {
+                key: key.key.clone(),
+                path: key.path.clone(),
+            }),
+            Err(_) => Err(Error::File),
+        }
     }
 
     fn key(

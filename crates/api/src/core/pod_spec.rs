@@ -109,6 +109,7 @@ pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, error
         resources::validate_list(spec, "overhead", path, errors);
     }
     validate_os(spec, path, errors);
+    env::validate_file_volumes(spec, path, errors);
     if within == Within::Pod {
         validate_only_for_pod(spec, path, errors);
     }

@@ -101,6 +101,19 @@ async fn many_failures_reach_the_longest_delay_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_queue_may_be_patient() {
+    let second = Duration::from_secs(1);
+    let queue = WorkQueue::with_retries(second, second * 3);
+    for wanted in [1, 2, 3, 3] {
+        let start = Instant::now();
+        queue.add_rate_limited("a");
+        assert_eq!(queue.next().await, Some("a"));
+        queue.done(&"a");
+        assert_eq!(start.elapsed(), second * wanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn shutting_down_ends_all_workers() {
     let queue: WorkQueue<&'static str> = WorkQueue::new();
     let workers: Vec<_> = (0..3)

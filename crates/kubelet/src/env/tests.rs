@@ -123,3 +123,38 @@ fn what_is_missing_is_told() {
         assert_eq!(variables(container).unwrap_err().to_string(), message);
     }
 }
+
+#[test]
+fn variables_of_files() {
+    let mut source = source();
+    let file = |path: &str| ("shared".to_owned(), path.to_owned());
+    source
+        .files
+        .insert(file("a.env"), b"A='one'\nB=''\n".to_vec());
+    source.files.insert(file("b.env"), b"A=one".to_vec());
+    let of = |path: &str, key: &str, optional: bool| {
+        let pod = pod(json!({ "containers": [{
+            "name": "c",
+            "env": [{ "name": "V", "valueFrom": { "fileKeyRef": {
+                "volumeName": "shared", "path": path, "key": key, "optional": optional,
+            } } }],
+        }] }));
+        let container = &pod.spec.as_ref().unwrap().containers[0];
+        let made = make(&pod, container, &source)?;
+        Ok(made
+            .variables
+            .into_iter()
+            .find(|(name, _)| name == "V")
+            .map(|(_, value)| value))
+    };
+    assert_eq!(of("a.env", "A", false), Ok(Some("one".to_owned())));
+    assert_eq!(of("a.env", "B", true), Ok(None));
+    let missing = Error::FileKeyMissing {
+        key: "B".to_owned(),
+        path: "a.env".to_owned(),
+    };
+    assert_eq!(of("a.env", "B", false), Err(missing));
+    assert_eq!(of("b.env", "A", true), Err(Error::File));
+    assert_eq!(of("c.env", "A", false), Err(Error::File));
+    assert_eq!(of("c.env", "A", true), Ok(None));
+}

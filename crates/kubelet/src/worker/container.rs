@@ -19,6 +19,8 @@ use crate::{
 
 /// In the pod's directory.
 const HOSTS_FILE: &str = "etc-hosts";
+/// Largest file that variables are taken from, bytes.
+const ENV_FILE_BYTES: usize = 1 << 20;
 
 /// The container cannot be described; reason CreateContainerConfigError with this message.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +164,7 @@ async fn environment(
             objects::Kind::TrustBundles | objects::Kind::CertificateRequests => {}
         }
     }
+    source.files = environment_files(container, pieces.volumes).await;
     let environment = env::make(pod, container, &source).map_err(Error::new)?;
     for skipped in &environment.skipped {
         let note = format!(
@@ -178,6 +181,40 @@ async fn environment(
         );
     }
     Ok(environment)
+}
+
+/// The files that variables are in. Containers wrote them: links stay in their volume, and what is no regular file, or has more than
+/// its limit, is as good as missing.
+async fn environment_files(
+    container: &Container,
+    volumes: &Mounted,
+) -> HashMap<(String, String), Vec<u8>> {
+    let references = container.env.iter().flatten().filter_map(|variable| {
+        let file = variable.value_from.as_ref()?.file_key_ref.as_ref()?;
+        let volume = volumes.paths.get(&file.volume_name)?.clone();
+        Some((file.volume_name.clone(), file.path.clone(), volume))
+    });
+    let references: Vec<_> = references.collect();
+    if references.is_empty() {
+        return HashMap::new();
+    }
+    let read = tokio::task::spawn_blocking(move || {
+        let mut files = HashMap::new();
+        for (name, path, volume) in references {
+            let opened = Directory::open(&volume);
+            let bytes = opened
+                .and_then(|volume| volume.read_head_in_root(Path::new(&path), ENV_FILE_BYTES + 1));
+            match bytes {
+                Ok(bytes) if bytes.len() <= ENV_FILE_BYTES => {
+                    files.insert((name, path), bytes);
+                }
+                Ok(_) => tracing::warn!(volume = name, path, "a file of variables is too large"),
+                Err(error) => tracing::debug!(%error, volume = name, path, "no file of variables"),
+            }
+        }
+        files
+    });
+    read.await.unwrap_or_default()
 }
 
 async fn mounts(

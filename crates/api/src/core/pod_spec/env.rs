@@ -63,6 +63,7 @@ fn validate_value_from(source: &Value, has_value: bool, path: &Path, errors: &mu
         "resourceFieldRef",
         "configMapKeyRef",
         "secretKeyRef",
+        "fileKeyRef",
     ] {
         let Some(reference) = struct_at(source, &[field]) else {
             continue;
@@ -72,6 +73,7 @@ fn validate_value_from(source: &Value, has_value: bool, path: &Path, errors: &mu
         match field {
             "fieldRef" => validate_field_ref(reference, ENV_FIELDS, &path, errors),
             "resourceFieldRef" => validate_resource_ref(reference, false, &path, errors),
+            "fileKeyRef" => validate_file_ref(reference, &path, errors),
             _ => validate_key_ref(reference, &path, errors),
         }
     }
@@ -79,7 +81,7 @@ fn validate_value_from(source: &Value, has_value: bool, path: &Path, errors: &mu
         errors.push(Error::invalid(
             path,
             "",
-            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
         ));
     } else if has_value {
         errors.push(Error::invalid(
@@ -101,6 +103,45 @@ fn validate_key_ref(reference: &Value, path: &Path, errors: &mut ErrorList) {
         names::dns1123_subdomain(name),
     );
     validate::required(errors, reference, "key", path, names::config_map_key);
+}
+
+fn validate_file_ref(reference: &Value, path: &Path, errors: &mut ErrorList) {
+    validate::required(errors, reference, "key", path, names::env_var_name);
+    validate::required(errors, reference, "volumeName", path, names::dns1123_label);
+    match str_at(reference, &["path"]) {
+        "" => errors.push(Error::required(&path.child("path"), "")),
+        inside if inside.split('/').any(|part| part == "..") => {
+            let path = path.child("path");
+            errors.push(Error::invalid(&path, inside, "must not contain '..'"));
+        }
+        _ => {}
+    }
+}
+
+/// That files of variables are in volumes that the pod's containers fill.
+pub(super) fn validate_file_volumes(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (index, container) in list_at(spec, &[list]).iter().enumerate() {
+            let path = path.child(list).index(index).child("env");
+            for (index, variable) in list_at(container, &["env"]).iter().enumerate() {
+                let Some(file) = struct_at(variable, &["valueFrom", "fileKeyRef"]) else {
+                    continue;
+                };
+                let path = path.index(index).child("valueFrom").child("fileKeyRef");
+                let path = path.child("volumeName");
+                let name = str_at(file, &["volumeName"]);
+                let mut volumes = list_at(spec, &["volumes"]).iter();
+                match volumes.find(|volume| str_at(volume, &["name"]) == name) {
+                    None => errors.push(Error::not_found(&path, name)),
+                    Some(volume) if struct_at(volume, &["emptyDir"]).is_none() => {
+                        let why = "referenced volume must be of type emptyDir";
+                        errors.push(Error::invalid(&path, name, why));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
 }
 
 fn validate_env_from(source: &Value, list: &Path, index: usize, errors: &mut ErrorList) {

@@ -394,3 +394,21 @@ fn a_name_in_place_of_the_pods_own() {
             spec.hostnameOverride: Invalid value: "Bad_Value!": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]],
     );
 }
+
+#[test]
+fn variables_of_files() {
+    let variable = |volume: &str, path: &str| json!({"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": volume, "path": path, "key": "A"}}});
+    check(
+        of(json!({
+            "volumes": [{"name": "shared", "emptyDir": {}}, {"name": "host", "hostPath": {"path": "/"}}],
+            "containers": [{"name": "c", "image": "i:1", "env": [
+                variable("shared", "a.env"), variable("host", "a/../b"), variable("none", ""),
+            ]}],
+        })),
+        expect![[r#"
+            spec.containers[0].env[1].valueFrom.fileKeyRef.path: Invalid value: "a/../b": must not contain '..'
+            spec.containers[0].env[2].valueFrom.fileKeyRef.path: Required value
+            spec.containers[0].env[1].valueFrom.fileKeyRef.volumeName: Invalid value: "host": referenced volume must be of type emptyDir
+            spec.containers[0].env[2].valueFrom.fileKeyRef.volumeName: Not found: "none""#]],
+    );
+}
