@@ -23,6 +23,7 @@ use crate::{
     logs, mirror, node,
     objects::Objects,
     observed::Observed,
+    plugins,
     pods::Pods,
     probe::Http,
     runtime::{Features, Runtime},
@@ -86,7 +87,17 @@ impl Kubelet {
         certificate: Arc<dyn ResolvesServerCert>,
         client: kube::Client,
     ) -> Result<Self, Error> {
-        for dir in [config.pods_dir(), config.logs_dir()] {
+        let root = config.root().prepare(&config.instance);
+        root.map_err(|source| Error::Host {
+            what: "the kubelet's root directory",
+            source,
+        })?;
+        for dir in [
+            config.pods_dir(),
+            config.logs_dir(),
+            config.plugins_dir(),
+            config.plugins_registry_dir(),
+        ] {
             std::fs::create_dir_all(&dir).map_err(|source| Error::Host {
                 what: "the kubelet's directories",
                 source,
@@ -161,6 +172,15 @@ impl Kubelet {
             "the rotation of logs",
             logs::rotate::run(ctx.clone(), token.child_token()),
         );
+        loops.keep(
+            "the kubelet's plugins",
+            plugins::run(
+                ctx.config.plugins_registry_dir(),
+                ctx.config.root(),
+                plugin_handlers(&ctx),
+                token.child_token(),
+            ),
+        );
         let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
             return;
         };
@@ -180,6 +200,11 @@ impl Kubelet {
             tracing::warn!("the kubelet's tasks did not end in time");
         }
     }
+}
+
+/// Who takes the plugins of each type.
+fn plugin_handlers(_ctx: &Shared) -> plugins::Handlers {
+    plugins::Handlers::new()
 }
 
 /// Starts with the pods: those of files and URLs at once, the API's when it has listed them.
