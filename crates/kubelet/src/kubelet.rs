@@ -29,7 +29,7 @@ use crate::{
     runtime::{Features, Runtime},
     server::{self, Server},
     sources,
-    volume::{certificate::Certificates, token::Tokens},
+    volume::{certificate::Certificates, csi::Csi, token::Tokens},
 };
 
 /// Pause before the second try to reach a runtime that is not there yet; doubles.
@@ -173,6 +173,10 @@ impl Kubelet {
             logs::rotate::run(ctx.clone(), token.child_token()),
         );
         loops.keep(
+            "volumes of CSI drivers",
+            Csi::run(ctx.csi.clone(), token.child_token()),
+        );
+        loops.keep(
             "the kubelet's plugins",
             plugins::run(
                 ctx.config.plugins_registry_dir(),
@@ -203,8 +207,8 @@ impl Kubelet {
 }
 
 /// Who takes the plugins of each type.
-fn plugin_handlers(_ctx: &Shared) -> plugins::Handlers {
-    plugins::Handlers::new()
+fn plugin_handlers(ctx: &Shared) -> plugins::Handlers {
+    plugins::Handlers::from([(plugins::CSI_PLUGIN, ctx.csi.handler())])
 }
 
 /// Starts with the pods: those of files and URLs at once, the API's when it has listed them.
@@ -254,10 +258,11 @@ fn context(
     let runtime_name = version.split(':').next().unwrap_or_default().to_owned();
     let machine = node::Machine::detect(&config.data_dir, version);
     let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
+    let node = informers.informer_with::<Node>(of_field(format!("metadata.name={name}")));
     Arc::new(Context {
         machine,
         pods: informers.informer_with::<Pod>(of_field(format!("spec.nodeName={name}"))),
-        node: informers.informer_with::<Node>(of_field(format!("metadata.name={name}"))),
+        node: node.clone(),
         statics: Mutex::default(),
         mirrors_changed: Notify::new(),
         services: informers.informer::<Service>(),
@@ -265,6 +270,7 @@ fn context(
         images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
         tokens: Tokens::new(client.clone()),
         certificates: Certificates::new(client.clone()),
+        csi: Arc::new(Csi::new(client.clone(), &config, &node)),
         allocations,
         config,
         client,
