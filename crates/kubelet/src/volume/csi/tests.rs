@@ -67,7 +67,7 @@ fn unstaging(bench: &Bench) -> CancellationToken {
 
 async fn until_forgotten(bench: &Bench) {
     let gone = async {
-        while !bench.ctx.csi.volumes_in_use().is_empty() {
+        while !bench.ctx.csi.uses.unused().is_empty() {
             bench.ctx.csi.in_use_changed().await;
         }
     };
@@ -223,7 +223,9 @@ async fn a_driver_that_hangs_keeps_nobody_else_waiting() {
         plain(&bench, driver);
         bench.claim(claim, driver, json!({}));
     }
-    hung.manners(|manners| drop(manners.hangs.insert("publish")));
+    hung.manners(|manners| {
+        manners.hangs.insert("publish");
+    });
     let ctx = bench.ctx.clone();
     let waiting = knarr_tasks::spawn("hung", async move {
         volume::setup(&ctx, &claiming("u1", "a")).await.map(drop)
