@@ -11,6 +11,7 @@
 //!
 //! Rejected: a framework of generic "owned resource" controllers. What differs between controllers is most of them.
 
+mod attach_detach;
 mod bootstrap_signer;
 mod bootstrap_tokens;
 mod certificates;
@@ -182,6 +183,7 @@ impl Controllers {
         pvc_protection::start(&context);
         pv_protection::start(&context);
         vac_protection::start(&context);
+        attach_detach::start(&context);
         validatingadmissionpolicy_status::start(&context);
         storage_version_migrator::start(&context);
         ephemeral_volume::start(&context);
