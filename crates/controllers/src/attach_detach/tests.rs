@@ -91,7 +91,7 @@ async fn run(
                     request.answer(201, &json!({}));
                     continue;
                 }
-                let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+                let body = request.body.clone();
                 match request.method.as_str() {
                     "POST" => {
                         asked.push(format!("attach to {}", body["spec"]["nodeName"]));
