@@ -34,6 +34,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use tokio::time::Instant;
 
+pub(crate) use self::desired::is_over;
 use self::desired::{ByHandle, ForNode, OfDriver, OfVolume, PodRef, Sources};
 use self::notes::{Memory, News};
 use self::plan::{Detach, Held, Observed, Plan, Wanted};

@@ -101,7 +101,7 @@ pub(super) struct Sources {
 }
 
 /// Whether nothing of the pod runs any more (upstream `IsPodTerminated`).
-pub(super) fn is_over(pod: &Pod) -> bool {
+pub(crate) fn is_over(pod: &Pod) -> bool {
     if pods::is_terminal(pod) {
         return true;
     }
