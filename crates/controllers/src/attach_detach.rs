@@ -35,7 +35,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 pub(crate) use self::desired::is_over;
-use self::desired::{ByHandle, ForNode, OfDriver, OfVolume, PodRef, Sources};
+use self::desired::{ByHandle, OfDriver, OfVolume, PodRef, Sources};
 use self::notes::{Memory, News};
 use self::plan::{Detach, Held, Observed, Plan, Wanted};
 use crate::deletion;
@@ -265,8 +265,9 @@ impl AttachDetach {
         let api: Api<Node> = Api::all(self.client.clone());
         let report = (!plan.report.is_empty()).then_some(&plan.report);
         let patch = json!({"status": {"volumesAttached": report}});
-        let answer = api.patch_status(node, &PatchParams::default(), &Patch::Merge(&patch));
-        Ok(errors::optional(answer.await)?)
+        let params = PatchParams::default();
+        let answer = api.patch_status(node, &params, &Patch::Merge(&patch)).await;
+        Ok(errors::optional(answer)?)
     }
 
     /// Detaches a volume, unless the node has mounted it meanwhile.
