@@ -120,3 +120,6 @@ pub fn largest(room: &CSIStorageCapacity) -> Option<Quantity> {
     let size = room.maximum_volume_size.as_ref().or(room.capacity.as_ref());
     size.and_then(|size| Quantity::parse(&size.0).ok())
 }
+
+#[cfg(test)]
+mod tests;
