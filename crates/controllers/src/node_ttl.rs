@@ -127,7 +127,8 @@ impl Reconciler for NodeTtl {
         if told(&node) == Some(seconds.as_str()) {
             return Ok(());
         }
-        let patch = json!({"metadata": {"uid": node.metadata.uid, "annotations": {ANNOTATION: seconds}}});
+        let patch =
+            json!({"metadata": {"uid": node.metadata.uid, "annotations": {ANNOTATION: seconds}}});
         let api: Api<Node> = Api::all(self.client.clone());
         api.patch(&key.name, &PatchParams::default(), &Patch::Strategic(patch))
             .await?;

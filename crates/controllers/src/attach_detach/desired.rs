@@ -172,9 +172,8 @@ impl Sources {
         let id = ByHandle(driver.to_owned(), handle.to_owned());
         let same = self.volumes.by_index(&id);
         let pods = same.iter().flat_map(|volume| self.pods_of(volume));
-        let there = pods.filter(|pod| {
-            !is_over(pod) && nodes.iter().any(|node| node == pods::node_name(pod))
-        });
+        let there = pods
+            .filter(|pod| !is_over(pod) && nodes.iter().any(|node| node == pods::node_name(pod)));
         there.map(|pod| PodRef::of(&pod)).collect()
     }
 

@@ -122,7 +122,10 @@ pub(super) fn conflict(wanted: &Wanted, told: &PodRef, users: &BTreeSet<PodRef>)
 }
 
 fn about(what: &str, wanted: &Wanted, more: &str) -> String {
-    format!("{what} for volume \"{}\" {more}", volume::name(&wanted.volume))
+    format!(
+        "{what} for volume \"{}\" {more}",
+        volume::name(&wanted.volume)
+    )
 }
 
 #[cfg(test)]

@@ -200,7 +200,10 @@ async fn nodes_are_woken_by_what_concerns_their_volumes() {
     controller.attachments.remove(attachment("m", true));
     assert_eq!(woken(&controller), ["m", "n"]);
     controller.nodes.apply(node("n", &[], &[]));
-    assert!(woken(&controller).is_empty(), "nothing that matters changed");
+    assert!(
+        woken(&controller).is_empty(),
+        "nothing that matters changed"
+    );
     controller.nodes.apply(node("n", &[MOUNTED], &[]));
     assert_eq!(woken(&controller), ["n"]);
     let driver = json!({"metadata": {"name": "d"}, "spec": {"attachRequired": false}});

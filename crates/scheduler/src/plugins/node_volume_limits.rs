@@ -154,9 +154,7 @@ impl Filter for NodeVolumeLimits {
         for (driver, limit) in limits {
             let all = there.union(&new);
             let count = all.filter(|one| one.driver == driver).count();
-            let adds = new
-                .difference(&there)
-                .any(|one| one.driver == driver);
+            let adds = new.difference(&there).any(|one| one.driver == driver);
             if adds && i64::try_from(count).is_ok_and(|count| count > limit) {
                 return Err(Refusal::resolvable(TOO_MANY));
             }

@@ -16,9 +16,18 @@ fn names_are_those_of_upstream() {
 #[test]
 fn attachments_are_named_by_what_they_attach() {
     let name = attachment_name("driver", "vol-1", "node-1");
-    assert_eq!(name, "csi-b962a947cca4eb4712024b86cc7a7c055c4478d753c1cacb78560d5e4419c913");
+    assert_eq!(
+        name,
+        "csi-b962a947cca4eb4712024b86cc7a7c055c4478d753c1cacb78560d5e4419c913"
+    );
     assert!(is_attachment_name(&name));
-    for other in ["csi-", "csi-abc", "pvc-abc", &name[4..], &name.to_uppercase()] {
+    for other in [
+        "csi-",
+        "csi-abc",
+        "pvc-abc",
+        &name[4..],
+        &name.to_uppercase(),
+    ] {
         assert!(!is_attachment_name(other), "{other}");
     }
 }

@@ -219,7 +219,10 @@ impl Hands {
             let params = PatchParams::default();
             if attachment.metadata.deletion_timestamp.is_some() {
                 let held = self.mounted.contains(&(node.clone(), volume.clone()));
-                assert!(!held, "{volume} is detached from {node}, where it is mounted");
+                assert!(
+                    !held,
+                    "{volume} is detached from {node}, where it is mounted"
+                );
                 let free = json!({"metadata": {"finalizers": null}});
                 let _ = api.patch(&name, &params, &merge_patch(free)).await;
                 continue;
@@ -229,7 +232,10 @@ impl Hands {
                 same && other.spec.node_name != node
             });
             let others: Vec<_> = others.map(|other| &other.spec.node_name).collect();
-            assert!(others.is_empty(), "{volume} is for {node} and for {others:?}");
+            assert!(
+                others.is_empty(),
+                "{volume} is for {node} and for {others:?}"
+            );
             if attachment.status.as_ref().is_some_and(|s| s.attached) {
                 continue;
             }

@@ -45,10 +45,38 @@ fn what_is_wanted_follows_from_pods_claims_and_drivers() {
     let local = json!({"local": {"path": "/x"}});
     let cases = [
         (running.clone(), "Bound", "uid-c", csi_source(), None, true),
-        (running.clone(), "Bound", "uid-c", csi_source(), Some(true), true),
-        (running.clone(), "Bound", "uid-c", csi_source(), Some(false), false),
-        (running.clone(), "Pending", "uid-c", csi_source(), None, false),
-        (running.clone(), "Bound", "another", csi_source(), None, false),
+        (
+            running.clone(),
+            "Bound",
+            "uid-c",
+            csi_source(),
+            Some(true),
+            true,
+        ),
+        (
+            running.clone(),
+            "Bound",
+            "uid-c",
+            csi_source(),
+            Some(false),
+            false,
+        ),
+        (
+            running.clone(),
+            "Pending",
+            "uid-c",
+            csi_source(),
+            None,
+            false,
+        ),
+        (
+            running.clone(),
+            "Bound",
+            "another",
+            csi_source(),
+            None,
+            false,
+        ),
         (running, "Bound", "uid-c", local, None, false),
         (ended, "Bound", "uid-c", csi_source(), None, false),
     ];

@@ -69,7 +69,10 @@ fn pods_are_told_of_each_change_once() {
     let late = "timed out waiting for external-attacher of d CSI driver to attach volume h";
     assert_eq!(ask(json!({"attached": false}), 0), News::Nothing);
     assert_eq!(ask(json!({"attached": false}), 119), News::Nothing);
-    assert_eq!(ask(json!({"attached": false}), 120), News::Failed(late.to_owned()));
+    assert_eq!(
+        ask(json!({"attached": false}), 120),
+        News::Failed(late.to_owned())
+    );
     assert_eq!(ask(json!({"attached": false}), 121), News::Nothing);
     assert_eq!(ask(failed.clone(), 122), News::Failed("no".to_owned()));
     assert_eq!(ask(failed, 123), News::Nothing);

@@ -71,7 +71,10 @@ fn decide(
     words.extend(detach.map(|one| if one.forced { "force" } else { "detach" }.to_owned()));
     words.extend(plan.attach.iter().map(|_| "attach".to_owned()));
     words.extend(plan.conflicts.iter().map(|_| "conflict".to_owned()));
-    words.extend(plan.again.map(|again| format!("again in {} s", again.as_secs())));
+    words.extend(
+        plan.again
+            .map(|again| format!("again in {} s", again.as_secs())),
+    );
     words.join(", ")
 }
 
@@ -82,12 +85,30 @@ fn wanted_volumes_are_attached_where_no_other_node_has_them() {
     let cases = [
         (Some(&ready), &once[..], None, &[][..], "attach"),
         (Some(&ready), &once, None, &["m"], "conflict"),
-        (Some(&ready), &["ReadWriteOncePod"], None, &["m"], "conflict"),
-        (Some(&ready), &["ReadWriteOnce", "ReadWriteMany"], None, &["m"], "attach"),
+        (
+            Some(&ready),
+            &["ReadWriteOncePod"],
+            None,
+            &["m"],
+            "conflict",
+        ),
+        (
+            Some(&ready),
+            &["ReadWriteOnce", "ReadWriteMany"],
+            None,
+            &["m"],
+            "attach",
+        ),
         (Some(&ready), &[], None, &["m"], "attach"),
         (None, &once, None, &[], ""),
         (Some(&ready), &once, Some(held(false, false, 0)), &[], ""),
-        (Some(&ready), &once, Some(held(true, false, 0)), &[], "report"),
+        (
+            Some(&ready),
+            &once,
+            Some(held(true, false, 0)),
+            &[],
+            "report",
+        ),
         // It goes first, and is made anew then.
         (Some(&ready), &once, Some(held(true, true, 0)), &[], ""),
     ];
@@ -113,13 +134,23 @@ fn volumes_are_detached_once_they_are_unmounted_or_their_node_is_lost() {
         (Some(&mounted), None, held(true, false, 0), "report"),
         // A node that is ready keeps what it has mounted, however long.
         (Some(&mounted), None, held(true, false, 10_000), "report"),
-        (Some(&lost), None, held(true, false, 60), "report, again in 300 s"),
+        (
+            Some(&lost),
+            None,
+            held(true, false, 60),
+            "report, again in 300 s",
+        ),
         (Some(&lost), None, held(true, false, 360), "force"),
         (Some(&out), None, held(true, false, 0), "force"),
         (None, None, held(true, false, 0), "report, again in 360 s"),
         (None, None, held(true, false, 361), "force"),
         (None, Some(&[][..]), held(true, false, 0), "detach"),
-        (None, Some(&names[..]), held(true, false, 0), "report, again in 360 s"),
+        (
+            None,
+            Some(&names[..]),
+            held(true, false, 0),
+            "report, again in 360 s",
+        ),
     ];
     for (node, left, held, what) in cases {
         let case = format!("{node:?} {left:?} {held:?}");

@@ -28,7 +28,10 @@ fn a_claim_says_whether_pods_refer_to_it() {
         let status = after.as_ref().and_then(says_status);
         assert_eq!(status, wanted, "{conditions} {used}");
         if let Some(after) = &after {
-            let kept = after.status.iter().flat_map(|s| s.conditions.iter().flatten());
+            let kept = after
+                .status
+                .iter()
+                .flat_map(|s| s.conditions.iter().flatten());
             let kept = kept.filter(|known| known.type_ == "Resizing").count();
             assert_eq!(kept, conditions.to_string().matches("Resizing").count());
         }
@@ -41,9 +44,7 @@ fn says_status(claim: &PersistentVolumeClaim) -> Option<&str> {
 
 #[test]
 fn pods_count_until_they_are_over() {
-    let volumes = |name: &str| {
-        json!({"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": name}}]}})
-    };
+    let volumes = |name: &str| json!({"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": name}}]}});
     let claim = claim(json!([]));
     assert!(counts(&pod_of("p", "n", volumes("c")), &claim));
     assert!(counts(&pod_of("p", "", volumes("c")), &claim), "it waits");

@@ -29,7 +29,9 @@ fn nodes_offer_more_with_a_driver_or_a_higher_limit() {
 fn the_largest_volume_goes_before_the_whole_room() {
     let room = |more: Value| {
         let mut room = json!({"metadata": {"name": "r"}, "storageClassName": "c"});
-        room.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+        room.as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().cloned().unwrap_or_default());
         let room: CSIStorageCapacity = serde_json::from_value(room).expect("a room");
         largest(&room).map(|size| size.to_string())
     };

@@ -12,8 +12,8 @@ use knarr_volumes::{claim, volume};
 use super::{Binding, VolumeBinding};
 use crate::{
     framework::{MAX_SCORE, Score, ScoreState},
-    pod_info::PodInfo,
     plugins::csi::{OfClass, largest},
+    pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
 

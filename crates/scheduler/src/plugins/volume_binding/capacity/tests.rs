@@ -28,7 +28,9 @@ fn what_is_used_least_is_best() {
 fn classes_count_alike() {
     let rooms = |all: &[Room]| {
         let named = all.iter().enumerate();
-        named.map(|(index, room)| (index.to_string(), *room)).collect()
+        named
+            .map(|(index, room)| (index.to_string(), *room))
+            .collect()
     };
     assert_eq!(mean(&rooms(&[])), 0);
     assert_eq!(mean(&rooms(&[room(1, 10)])), 90);
