@@ -23,12 +23,13 @@ use crate::{
     logs, mirror, node,
     objects::Objects,
     observed::Observed,
+    plugins,
     pods::Pods,
     probe::Http,
     runtime::{Features, Runtime},
     server::{self, Server},
     sources,
-    volume::{certificate::Certificates, token::Tokens},
+    volume::{certificate::Certificates, csi::Csi, token::Tokens},
 };
 
 /// Pause before the second try to reach a runtime that is not there yet; doubles.
@@ -86,7 +87,17 @@ impl Kubelet {
         certificate: Arc<dyn ResolvesServerCert>,
         client: kube::Client,
     ) -> Result<Self, Error> {
-        for dir in [config.pods_dir(), config.logs_dir()] {
+        let root = config.root().prepare(&config.instance);
+        root.map_err(|source| Error::Host {
+            what: "the kubelet's root directory",
+            source,
+        })?;
+        for dir in [
+            config.pods_dir(),
+            config.logs_dir(),
+            config.plugins_dir(),
+            config.plugins_registry_dir(),
+        ] {
             std::fs::create_dir_all(&dir).map_err(|source| Error::Host {
                 what: "the kubelet's directories",
                 source,
@@ -161,6 +172,7 @@ impl Kubelet {
             "the rotation of logs",
             logs::rotate::run(ctx.clone(), token.child_token()),
         );
+        serve_plugins(&ctx, &loops, &token);
         let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
             return;
         };
@@ -180,6 +192,28 @@ impl Kubelet {
             tracing::warn!("the kubelet's tasks did not end in time");
         }
     }
+}
+
+/// Starts what registers plugins, and what cares for the volumes of those that are CSI drivers.
+fn serve_plugins(ctx: &Shared, loops: &Tasks, token: &CancellationToken) {
+    loops.keep(
+        "volumes of CSI drivers",
+        Csi::run(ctx.csi.clone(), token.child_token()),
+    );
+    loops.keep(
+        "the kubelet's plugins",
+        plugins::run(
+            ctx.config.plugins_registry_dir(),
+            ctx.config.root(),
+            plugin_handlers(ctx),
+            token.child_token(),
+        ),
+    );
+}
+
+/// Who takes the plugins of each type.
+fn plugin_handlers(ctx: &Shared) -> plugins::Handlers {
+    plugins::Handlers::from([(plugins::CSI_PLUGIN, ctx.csi.handler())])
 }
 
 /// Starts with the pods: those of files and URLs at once, the API's when it has listed them.
@@ -229,10 +263,11 @@ fn context(
     let runtime_name = version.split(':').next().unwrap_or_default().to_owned();
     let machine = node::Machine::detect(&config.data_dir, version);
     let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
+    let node = informers.informer_with::<Node>(of_field(format!("metadata.name={name}")));
     Arc::new(Context {
         machine,
         pods: informers.informer_with::<Pod>(of_field(format!("spec.nodeName={name}"))),
-        node: informers.informer_with::<Node>(of_field(format!("metadata.name={name}"))),
+        node: node.clone(),
         statics: Mutex::default(),
         mirrors_changed: Notify::new(),
         services: informers.informer::<Service>(),
@@ -240,6 +275,7 @@ fn context(
         images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
         tokens: Tokens::new(client.clone()),
         certificates: Certificates::new(client.clone()),
+        csi: Arc::new(Csi::new(client.clone(), &config, &node)),
         allocations,
         config,
         client,

@@ -12,8 +12,9 @@ use k8s_openapi::api::{
         Service,
     },
     policy::v1::PodDisruptionBudget,
-    storage::v1::StorageClass,
+    storage::v1::{CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
+use knarr_client::csidriver::CsiDriver;
 
 use crate::{
     cycle::{self, Rejection},
@@ -37,6 +38,10 @@ pub enum Object {
     PersistentVolumeClaim(Box<PersistentVolumeClaim>),
     PersistentVolume(Box<PersistentVolume>),
     StorageClass(Box<StorageClass>),
+    CsiDriver(Box<CsiDriver>),
+    CsiNode(Box<CSINode>),
+    CsiStorageCapacity(Box<CSIStorageCapacity>),
+    VolumeAttachment(Box<VolumeAttachment>),
 }
 
 /// A cluster in memory.
@@ -112,6 +117,10 @@ impl Simulation {
             Object::PersistentVolumeClaim(claim) => self.sources.claims.apply(*claim),
             Object::PersistentVolume(volume) => self.sources.volumes.apply(*volume),
             Object::StorageClass(class) => self.sources.classes.apply(*class),
+            Object::CsiDriver(driver) => self.sources.csi.drivers.apply(*driver),
+            Object::CsiNode(node) => self.sources.csi.nodes.apply(*node),
+            Object::CsiStorageCapacity(room) => self.sources.csi.capacities.apply(*room),
+            Object::VolumeAttachment(of) => self.sources.csi.attachments.apply(*of),
         }
     }
 

@@ -2,10 +2,11 @@
 
 use std::{
     fs, io,
-    os::unix::{ffi::OsStringExt, fs::MetadataExt},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
+use knarr_host::mounts;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// Whether something is mounted exactly at `path`.
@@ -58,40 +59,25 @@ pub(crate) fn any_below(dir: &Path) -> io::Result<bool> {
     Ok(!below(dir)?.is_empty())
 }
 
+/// Whether the table has a mount at just `path`, also one of a directory onto itself or of another on the same disk. What is not
+/// there is none.
+pub(crate) fn is_mounted(path: &Path) -> io::Result<bool> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok(true);
+    };
+    let point = match parent.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        parent => parent?.join(name),
+    };
+    Ok(mounts::table()?.iter().any(|mount| mount.point == point))
+}
+
 /// Mount points below `dir` in the order they were made.
 fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let dir = match dir.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         dir => dir?,
     };
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    let targets = table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(unescape);
-    Ok(targets.filter(|target| target.starts_with(&dir)).collect())
-}
-
-/// Undoes the kernel's octal escapes (`\040` is a space).
-fn unescape(text: &str) -> PathBuf {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let octal = (bytes[at] == b'\\')
-            .then(|| text.get(at + 1..at + 4))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match octal {
-            Some(byte) => {
-                out.push(byte);
-                at += 4;
-            }
-            None => {
-                out.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(out))
+    let points = mounts::table()?.into_iter().map(|mount| mount.point);
+    Ok(points.filter(|point| point.starts_with(&dir)).collect())
 }

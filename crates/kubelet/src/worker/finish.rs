@@ -104,6 +104,7 @@ impl Worker {
 
 /// Volumes, directories and cgroups.
 pub(crate) async fn clean(ctx: &Context, uid: &str) -> Result<(), String> {
+    ctx.csi.teardown(uid).await?;
     let done = volume::teardown(ctx.config.pod_dir(uid)).await;
     done.map_err(|error| format!("cannot clean up volumes: {error}"))?;
     let (cgroups, uid) = (ctx.cgroups.clone(), uid.to_owned());
