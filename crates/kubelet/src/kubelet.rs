@@ -172,19 +172,7 @@ impl Kubelet {
             "the rotation of logs",
             logs::rotate::run(ctx.clone(), token.child_token()),
         );
-        loops.keep(
-            "volumes of CSI drivers",
-            Csi::run(ctx.csi.clone(), token.child_token()),
-        );
-        loops.keep(
-            "the kubelet's plugins",
-            plugins::run(
-                ctx.config.plugins_registry_dir(),
-                ctx.config.root(),
-                plugin_handlers(&ctx),
-                token.child_token(),
-            ),
-        );
+        serve_plugins(&ctx, &loops, &token);
         let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
             return;
         };
@@ -204,6 +192,23 @@ impl Kubelet {
             tracing::warn!("the kubelet's tasks did not end in time");
         }
     }
+}
+
+/// Starts what registers plugins, and what cares for the volumes of those that are CSI drivers.
+fn serve_plugins(ctx: &Shared, loops: &Tasks, token: &CancellationToken) {
+    loops.keep(
+        "volumes of CSI drivers",
+        Csi::run(ctx.csi.clone(), token.child_token()),
+    );
+    loops.keep(
+        "the kubelet's plugins",
+        plugins::run(
+            ctx.config.plugins_registry_dir(),
+            ctx.config.root(),
+            plugin_handlers(ctx),
+            token.child_token(),
+        ),
+    );
 }
 
 /// Who takes the plugins of each type.

@@ -20,7 +20,7 @@ const READ_ONLY: u32 = 0o440;
 const DIRECTORY: u32 = 0o2110;
 const MODE: u32 = 0o7777;
 /// What the group may do in a directory that is its own, with the bit that hands it on to new files.
-const GROUP_BITS: u32 = 0o2070;
+pub(super) const GROUP_BITS: u32 = 0o2070;
 
 /// Gives `path` and everything below it to `group`.
 pub(super) fn apply(path: &Path, group: i64, writable: bool) -> io::Result<()> {

@@ -19,8 +19,10 @@ use crate::{
     volume::{Error, MountedVolume, Target, blocking, ownership},
 };
 
-/// Between two looks at a volume that is to be published again, or may have to grow; upstream looks when it syncs a pod, as often.
-const LOOK_PERIOD: Duration = Duration::from_secs(60);
+/// Before a volume is published again; upstream does it when it syncs a pod, as often.
+const REPUBLISH_PERIOD: Duration = Duration::from_secs(60);
+/// Between two looks whether a volume has to grow: a kubelet may get claims and not watch them.
+const GROWTH_PERIOD: Duration = Duration::from_secs(30);
 
 /// What has been found out on the way.
 struct Step<'a> {
@@ -80,13 +82,13 @@ pub(super) async fn setup(
 }
 
 fn mounted(published: &Published, refresh_at: Option<Timestamp>) -> MountedVolume {
-    let look = published.republish || published.can_expand;
-    let look = look.then(|| in_a_while(LOOK_PERIOD));
+    let again = published.republish.then(|| in_a_while(REPUBLISH_PERIOD));
+    let growth = published.can_expand.then(|| in_a_while(GROWTH_PERIOD));
     MountedVolume {
         path: published.path.clone(),
         read_only: published.read_only,
         is_device: published.is_device,
-        refresh_at: [look, refresh_at].into_iter().flatten().min(),
+        refresh_at: [again, growth, refresh_at].into_iter().flatten().min(),
     }
 }
 

@@ -67,7 +67,7 @@ fn unstaging(bench: &Bench) -> CancellationToken {
 
 async fn until_forgotten(bench: &Bench) {
     let gone = async {
-        while !bench.ctx.csi.volumes_in_use().is_empty() {
+        while !bench.ctx.csi.uses.unused().is_empty() {
             bench.ctx.csi.in_use_changed().await;
         }
     };
@@ -113,7 +113,7 @@ async fn drivers_are_told_of_to_the_api() {
 }
 
 #[tokio::test]
-async fn a_volume_is_attached_staged_and_published_and_all_of_it_undone() {
+async fn a_volume_is_attached_staged_and_published_as_its_pod_needs_it() {
     let bench = Bench::new().await;
     let stages = [Capability::StageUnstageVolume];
     let driver = bench.driver("d", &stages).await;
@@ -170,6 +170,20 @@ async fn a_volume_is_attached_staged_and_published_and_all_of_it_undone() {
         (mount.fs_type.as_str(), mount.mount_flags.as_slice()),
         ("ext4", &["noatime".to_owned()][..])
     );
+    bench.ctx.csi.teardown("u1").await.unwrap();
+    driver.expect(&["unpublish vol-data"]).await;
+    assert!(!place.parent().unwrap().exists());
+}
+
+#[tokio::test]
+async fn pods_share_what_is_staged_to_the_last_of_them() {
+    let bench = Bench::new().await;
+    let driver = bench.driver("d", &[Capability::StageUnstageVolume]).await;
+    plain(&bench, "d");
+    bench.claim("data", "d", json!({}));
+    let first = claiming("u1", "data");
+    setup(&bench, &first).await.unwrap();
+    driver.expect(&["stage vol-data", "publish vol-data"]).await;
     // Once more, and for another pod.
     setup(&bench, &first).await.unwrap();
     setup(&bench, &claiming("u2", "data")).await.unwrap();
@@ -185,7 +199,6 @@ async fn a_volume_is_attached_staged_and_published_and_all_of_it_undone() {
     unstaging.cancel();
     let left = bench.dir.path().join("kubelet/plugins/kubernetes.io/csi/d");
     assert_eq!(fs::read_dir(left).unwrap().count(), 0);
-    assert!(!place.parent().unwrap().exists());
 }
 
 #[tokio::test]
@@ -223,7 +236,9 @@ async fn a_driver_that_hangs_keeps_nobody_else_waiting() {
         plain(&bench, driver);
         bench.claim(claim, driver, json!({}));
     }
-    hung.manners(|manners| drop(manners.hangs.insert("publish")));
+    hung.manners(|manners| {
+        manners.hangs.insert("publish");
+    });
     let ctx = bench.ctx.clone();
     let waiting = knarr_tasks::spawn("hung", async move {
         volume::setup(&ctx, &claiming("u1", "a")).await.map(drop)
