@@ -27,7 +27,7 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, 
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
-use knarr_volumes::{csi, pod, volume};
+use knarr_volumes::{claim, csi, pod, volume};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use parking_lot::Mutex;
@@ -164,8 +164,11 @@ impl AttachDetach {
     }
 
     fn claim_changed(&self, claim: &PersistentVolumeClaim) {
-        for user in (self.sources.pods).by_index(&UsesClaim(Key::of(claim))) {
-            self.wake(pods::node_name(&user));
+        let volume = (self.sources.volumes).get("", claim::volume_name(claim));
+        if volume.is_some_and(|volume| csi::source(&volume).is_some()) {
+            for user in (self.sources.pods).by_index(&UsesClaim(Key::of(claim))) {
+                self.wake(pods::node_name(&user));
+            }
         }
     }
 

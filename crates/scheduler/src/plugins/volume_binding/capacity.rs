@@ -30,7 +30,8 @@ impl Room {
         if self.capacity <= 0 || self.requested > self.capacity {
             return 0;
         }
-        let used = i128::from(self.requested) * i128::from(MAX_SCORE) / i128::from(self.capacity);
+        let scaled = i128::from(self.requested).saturating_mul(MAX_SCORE.into());
+        let used = scaled.checked_div(self.capacity.into()).unwrap_or(0);
         MAX_SCORE.saturating_sub(i64::try_from(used).unwrap_or(MAX_SCORE))
     }
 }
@@ -38,10 +39,9 @@ impl Room {
 /// The mean of the classes' scores, rounded.
 fn mean(rooms: &BTreeMap<String, Room>) -> i64 {
     let sum: i64 = rooms.values().map(|room| room.score()).sum();
-    match i64::try_from(rooms.len()) {
-        Ok(count) if count > 0 => sum.saturating_mul(2).saturating_add(count) / (2 * count),
-        _ => 0,
-    }
+    let count = i64::try_from(rooms.len()).unwrap_or(i64::MAX);
+    let doubled = sum.saturating_mul(2).saturating_add(count);
+    doubled.checked_div(count.saturating_mul(2)).unwrap_or(0)
 }
 
 impl VolumeBinding {
