@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 pub mod default_preemption;
+pub mod dynamic_resources;
 pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;
@@ -13,7 +14,6 @@ mod node_resources_fit;
 mod node_unschedulable;
 pub mod pod_topology_spread;
 mod taint_toleration;
-mod unsupported;
 pub mod volume_binding;
 mod volume_restrictions;
 
@@ -28,6 +28,7 @@ use knarr_client::{Informer, Informers};
 
 use crate::framework::Plugins;
 use default_preemption::DefaultPreemption;
+use dynamic_resources::DynamicResources;
 use inter_pod_affinity::InterPodAffinity;
 use pod_topology_spread::{Owners, PodTopologySpread};
 use volume_binding::VolumeBinding;
@@ -42,6 +43,7 @@ pub struct Sources {
     pub namespaces: Informer<Namespace>,
     pub budgets: Informer<PodDisruptionBudget>,
     pub owners: Owners,
+    pub devices: dynamic_resources::Sources,
 }
 
 impl Sources {
@@ -58,6 +60,7 @@ impl Sources {
                 replica_sets: informers.informer(),
                 stateful_sets: informers.informer(),
             },
+            devices: dynamic_resources::Sources::new(informers),
         }
     }
 
@@ -75,6 +78,7 @@ impl Sources {
                 replica_sets: Informer::new(),
                 stateful_sets: Informer::new(),
             },
+            devices: dynamic_resources::Sources::unfed(),
         }
     }
 
@@ -89,6 +93,7 @@ impl Sources {
         self.owners.replication_controllers.synced().await;
         self.owners.replica_sets.synced().await;
         self.owners.stateful_sets.synced().await;
+        self.devices.synced().await;
     }
 }
 
@@ -100,11 +105,11 @@ pub fn default_profile(sources: &Sources) -> Plugins {
         volumes,
         sources.classes.clone(),
     ));
+    let devices = DynamicResources::new(sources.devices.clone());
     let spread = PodTopologySpread::new(sources.owners.clone());
     let affinity = InterPodAffinity::new(sources.namespaces.clone());
     Plugins {
         filters: vec![
-            Box::new(unsupported::Unsupported),
             Box::new(node_name::NodeName),
             Box::new(node_unschedulable::NodeUnschedulable),
             Box::new(taint_toleration::TaintToleration),
@@ -115,6 +120,7 @@ pub fn default_profile(sources: &Sources) -> Plugins {
             Box::new(volumes.clone()),
             Box::new(spread.clone()),
             Box::new(affinity.clone()),
+            Box::new(devices.clone()),
         ],
         scores: vec![
             Box::new(taint_toleration::TaintToleration),
@@ -122,11 +128,13 @@ pub fn default_profile(sources: &Sources) -> Plugins {
             Box::new(node_resources_fit::NodeResourcesFit),
             Box::new(spread),
             Box::new(affinity),
+            Box::new(devices.clone()),
             Box::new(node_resources_balanced::NodeResourcesBalancedAllocation),
             Box::new(image_locality::ImageLocality),
         ],
         preemption: DefaultPreemption::new(sources.budgets.clone()),
         volumes: Some(volumes),
+        devices: Some(devices),
     }
 }
 
