@@ -61,6 +61,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-etcd",
             "knarr-identity",
             "knarr-join",
+            "knarr-kubelet-api",
             "knarr-nft",
             "knarr-registry",
             "knarr-schema",
