@@ -92,6 +92,11 @@ impl Config {
         self.data_dir.join("kubelet/pods")
     }
 
+    /// What drivers have prepared for pods.
+    pub(crate) fn dra_record(&self) -> PathBuf {
+        self.data_dir.join("kubelet/dra_manager_state.json")
+    }
+
     /// Which images were pulled, and by whom.
     pub(crate) fn image_records_dir(&self) -> PathBuf {
         self.data_dir.join("kubelet/images")

@@ -22,6 +22,7 @@ mod context;
 mod disk;
 mod dns;
 mod downward;
+mod dra;
 mod env;
 mod ephemeral;
 mod events;

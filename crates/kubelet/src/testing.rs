@@ -67,6 +67,7 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
             TaskTracker::new(),
             CancellationToken::new(),
         ),
+        dra: crate::dra::Dra::load(config.dra_record()),
         images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
         tokens: Tokens::new(client.clone()),
         certificates: crate::volume::certificate::Certificates::new(client.clone()),

@@ -77,6 +77,7 @@ pub(crate) async fn config(
             found.ok_or_else(|| Error(format!("unable to find target container {target}")))?;
         security::share_processes(&mut security, &found.id);
     }
+    let cdi_devices = ctx.dra.cdi_devices(pod, container).map_err(Error)?;
     let mounts = mounts(pieces, container, &values).await?;
     // Log files are told relative to the sandbox's log directory.
     let log_path = format!("{}/{attempt}.log", container.name);
@@ -111,6 +112,7 @@ pub(crate) async fn config(
             })
             .collect(),
         mounts,
+        cdi_devices,
         labels: labels::container(pod, &container.name, &ctx.config.instance),
         annotations: labels::annotations(pod, container, attempt, pieces.sandbox),
         log_path,

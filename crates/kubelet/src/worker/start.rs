@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     context::{self, Shared},
-    disk, ephemeral,
+    disk, dra, ephemeral,
     events::{NORMAL, WARNING},
     image::{self, Wanted},
     logs::Log,
@@ -70,9 +70,10 @@ impl From<image::Failure> for Failure {
 
 impl Sequence {
     pub(crate) async fn run(self) {
-        if self.refuse_devices() {
-            self.pod_done(false);
-            return;
+        match self.unless_cancelled(self.prepare_devices()).await {
+            Some(Ok(())) => {}
+            Some(Err(())) => return self.pod_done(false),
+            None => return,
         }
         let (sandbox, volumes, images) = tokio::join!(
             self.sandbox(),
@@ -157,25 +158,19 @@ impl Sequence {
         })
     }
 
-    /// A pod that claims devices must not run without them, also where the scheduler was gone around. Asked before anything is
-    /// made or pulled for it.
-    fn refuse_devices(&self) -> bool {
-        let spec = self.pod.spec.as_ref();
-        let mut claims = spec
-            .and_then(|s| s.resource_claims.as_ref())
-            .into_iter()
-            .flatten();
-        let Some(claim) = claims.next() else {
-            return false;
-        };
-        let note = format!(
-            "Failed to prepare dynamic resources: prepare dynamic resources: claim {}: \
-             resource claims are not supported by this node",
-            claim.name
-        );
-        let reason = "FailedPrepareDynamicResources";
-        self.ctx.events.pod(&self.pod, WARNING, reason, note);
-        true
+    /// Has drivers prepare what the pod claims, before anything is made or pulled for it. Of containers that start anew in the same
+    /// sandbox it is prepared already.
+    async fn prepare_devices(&self) -> Result<(), ()> {
+        let needed = matches!(self.plan.sandbox, Sandbox::Create(_)) && dra::has_claims(&self.pod);
+        if !needed {
+            return Ok(());
+        }
+        let prepared = self.ctx.dra.prepare(&self.ctx.client, &self.pod).await;
+        prepared.map_err(|error| {
+            let note = format!("Failed to prepare dynamic resources: prepare dynamic resources: {error}");
+            let reason = "FailedPrepareDynamicResources";
+            self.ctx.events.pod(&self.pod, WARNING, reason, note);
+        })
     }
 
     async fn create_sandbox(&self, uid: &str, attempt: u32) -> Result<String, String> {
