@@ -57,6 +57,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-client",
             "knarr-cni",
             "knarr-cri",
+            "knarr-csi",
             "knarr-devices",
             "knarr-etcd",
             "knarr-identity",

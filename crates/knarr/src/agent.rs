@@ -65,6 +65,7 @@ async fn serve(
         kubeconfig: None,
         cgroup_root: host.cgroup.clone(),
         network: Some(NetworkNamespace::current()?),
+        root_dir: flags.node.root_dir.clone(),
         foreign_runtime: host.foreign_runtime(&flags.node),
     };
     instance.publish(&note)?;

@@ -67,7 +67,13 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
         .step("remove networks and rules", remove_network(identity))
         .await?;
     progress
-        .step("release mounts", async { release_mounts(data_dir) })
+        .step("release mounts", async {
+            release_mounts(data_dir, &data_dir.join("kubelet"))?;
+            match note.as_ref().and_then(|note| note.root_dir.as_ref()) {
+                Some(root) => leave_root(root, purge),
+                None => Ok(()),
+            }
+        })
         .await?;
     if purge {
         progress
@@ -142,11 +148,32 @@ async fn remove_network(identity: Option<InstanceId>) -> Result<()> {
     Ok(())
 }
 
-/// Unmounts what is left below the data directory, the deepest first, and removes the kubelet's pod directories.
-fn release_mounts(data_dir: &Path) -> Result<()> {
+/// Gives up a root directory of the kubelet that is not within the data directory. Drivers' sockets there are their own.
+fn leave_root(root: &Path, purge: bool) -> Result<()> {
+    release_mounts(root, root)?;
+    let own: &[&str] = match purge {
+        true => &[
+            "plugins/kubernetes.io",
+            "images",
+            knarr_kubelet::ROOT_OWNER_FILE,
+        ],
+        false => &[],
+    };
+    for name in own {
+        let path = root.join(name);
+        knarr_host::remove(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Unmounts what is left below a directory, the deepest first, and removes the pod directories of the kubelet whose root is `root`.
+fn release_mounts(dir: &Path, root: &Path) -> Result<()> {
     let table =
         fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
-    let mut mounts = mounts_below(&table, data_dir);
+    let mut mounts = mounts_below(&table, dir);
+    if root == dir && is_bound_onto_itself(&table, root) {
+        mounts.insert(0, root.to_owned());
+    }
     mounts.reverse();
     for mount in mounts {
         match umount2(&mount, MntFlags::MNT_DETACH) {
@@ -156,7 +183,7 @@ fn release_mounts(data_dir: &Path) -> Result<()> {
             }
         }
     }
-    let pods = data_dir.join("kubelet/pods");
+    let pods = root.join("pods");
     knarr_host::remove(&pods).with_context(|| format!("cannot remove {}", pods.display()))
 }
 
@@ -170,9 +197,59 @@ fn mounts_below(table: &str, dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Whether what is seen at `dir` is a mount of just that directory, as the kubelet makes it for propagation, and not a disk.
+fn is_bound_onto_itself(table: &str, dir: &Path) -> bool {
+    // Device, path within it, mount point.
+    let mounts = table.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(2);
+        Some((fields.next()?, fields.next()?, fields.next()?))
+    });
+    let mut own = None;
+    let mut outer: Option<(&str, &str, &str)> = None;
+    for mount in mounts {
+        let (_, _, point) = mount;
+        if Path::new(point) == dir {
+            own = Some(mount);
+        } else if dir.starts_with(point) && outer.is_none_or(|outer| outer.2.len() <= point.len()) {
+            outer = Some(mount);
+        }
+    }
+    let (Some((device, within, _)), Some(outer)) = (own, outer) else {
+        return false;
+    };
+    let place = dir
+        .strip_prefix(outer.2)
+        .map(|below| Path::new(outer.1).join(below));
+    device == outer.0 && place.is_ok_and(|place| place == Path::new(within))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_at_the_root_directory_is_not_taken_for_the_kubelets_own_mount() {
+        let root = "22 1 254:0 / / rw - ext4 /dev/vda rw\n";
+        for (line, wanted) in [
+            ("", false),
+            (
+                "40 22 254:0 /var/lib/kubelet /var/lib/kubelet rw - ext4 /dev/vda rw",
+                true,
+            ),
+            (
+                "40 22 254:1 / /var/lib/kubelet rw - ext4 /dev/vdb rw",
+                false,
+            ),
+            (
+                "40 22 254:0 /@kubelet /var/lib/kubelet rw - btrfs /dev/vda rw",
+                false,
+            ),
+        ] {
+            let table = format!("{root}{line}");
+            let found = is_bound_onto_itself(&table, Path::new("/var/lib/kubelet"));
+            assert_eq!(found, wanted, "{line}");
+        }
+    }
 
     #[test]
     fn mounts_of_the_data_directory_are_found() {

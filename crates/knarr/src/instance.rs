@@ -39,6 +39,9 @@ pub struct Note {
     pub kubeconfig: Option<PathBuf>,
     /// The cluster's own control group.
     pub cgroup_root: PathBuf,
+    /// The kubelet's root directory, where it is not within the data directory.
+    #[serde(default)]
+    pub root_dir: Option<PathBuf>,
     /// Where the node's rules, routes and links are.
     #[serde(default)]
     pub network: Option<NetworkNamespace>,

@@ -145,6 +145,12 @@ fn nodes_can_be(flags: &Up) -> Result<()> {
             "--container-runtime-endpoint {endpoint} has the network of one node; --nodes needs the embedded runtime"
         );
     }
+    if let Some(dir) = &flags.node.root_dir {
+        bail!(
+            "--root-dir {} is of one node; with --nodes each has its own",
+            dir.display()
+        );
+    }
     if !flags.server.listen.ip().is_unspecified() {
         bail!(
             "--listen {} is not reached by other nodes; --nodes needs 0.0.0.0",
@@ -162,6 +168,11 @@ fn node(flags: &NodeFlags) -> Result<()> {
         }
     }
     flags.forwarding()?;
+    if let Some(dir) = &flags.root_dir
+        && !dir.is_absolute()
+    {
+        bail!("--root-dir {} is not an absolute path", dir.display());
+    }
     if let Some(path) = &flags.registries {
         Registries::read(path).context("--registries")?;
     }

@@ -45,6 +45,7 @@ async fn serve(flags: &Server, instance: &mut Instance, output: &Output) -> Resu
         // It makes none; this one is nobody's.
         cgroup_root: PathBuf::from("/knarr").join(&settings.identity),
         network: None,
+        root_dir: None,
         foreign_runtime: None,
     };
     instance.publish(&note)?;

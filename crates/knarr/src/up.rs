@@ -50,6 +50,7 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<E
         kubeconfig: Some(kubeconfig.clone()),
         cgroup_root: host.cgroup.clone(),
         network: Some(NetworkNamespace::current()?),
+        root_dir: flags.node.root_dir.clone(),
         foreign_runtime: host.foreign_runtime(&flags.node),
     };
     instance.publish(&note)?;

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use tokio::sync::Notify;
 
-use crate::{server::NodeLogs, sources::ManifestUrl};
+use crate::{root::Root, server::NodeLogs, sources::ManifestUrl};
 
 /// Port of the node server that the API server dials.
 pub const DEFAULT_PORT: u16 = 10_250;
@@ -20,8 +20,11 @@ pub struct Config {
     pub node_name: String,
     /// Address under which the node is reached, and `status.hostIP` of its pods.
     pub node_ip: IpAddr,
-    /// Holds `kubelet/pods/<uid>/...` and `logs/pods/...`.
+    /// Holds `logs/pods/...`.
     pub data_dir: PathBuf,
+    /// The kubelet's own directory: `pods/<uid>/...`, `plugins/...`, `plugins_registry/`; `kubelet` in the data directory unless it
+    /// is set. Pods and plugins that name `/var/lib/kubelet` mean it.
+    pub root_dir: Option<PathBuf>,
     /// Socket of the container runtime, `unix:///...` or an absolute path.
     pub cri_endpoint: String,
     /// Address of the cluster's DNS service; pods get the node's resolvers when there are none.
@@ -63,6 +66,7 @@ impl Default for Config {
             node_name: String::new(),
             node_ip: IpAddr::from([127, 0, 0, 1]),
             data_dir: PathBuf::from("/var/lib/knarr"),
+            root_dir: None,
             cri_endpoint: "/var/lib/knarr/run/runtime.sock".to_owned(),
             cluster_dns: Vec::new(),
             cluster_domain: "cluster.local".to_owned(),
@@ -83,28 +87,48 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The kubelet's root directory.
+    pub(crate) fn root(&self) -> Root {
+        let own = || self.data_dir.join("kubelet");
+        Root::new(self.root_dir.clone().unwrap_or_else(own))
+    }
+
+    fn in_root(&self, name: &str) -> PathBuf {
+        self.root().path().join(name)
+    }
+
+    /// Where plugins make themselves known.
+    pub(crate) fn plugins_registry_dir(&self) -> PathBuf {
+        self.in_root("plugins_registry")
+    }
+
+    /// Where plugins have their sockets, and the kubelet what it keeps for them.
+    pub(crate) fn plugins_dir(&self) -> PathBuf {
+        self.in_root("plugins")
+    }
+
     /// Directory of everything that belongs to one pod.
     pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
         self.pods_dir().join(uid)
     }
 
     pub(crate) fn pods_dir(&self) -> PathBuf {
-        self.data_dir.join("kubelet/pods")
+        self.in_root("pods")
     }
 
     /// What drivers have prepared for pods.
     pub(crate) fn dra_record(&self) -> PathBuf {
-        self.data_dir.join("kubelet/dra_manager_state.json")
+        self.in_root("dra_manager_state.json")
     }
 
     /// Which images were pulled, and by whom.
     pub(crate) fn image_records_dir(&self) -> PathBuf {
-        self.data_dir.join("kubelet/images")
+        self.in_root("images")
     }
 
     /// Below this are the seccomp profiles that pods name.
     pub(crate) fn seccomp_dir(&self) -> PathBuf {
-        self.data_dir.join("kubelet/seccomp")
+        self.in_root("seccomp")
     }
 
     /// Directory of all pods' logs.

@@ -17,12 +17,14 @@ use crate::{
     cgroup::Cgroups,
     config::Config,
     context::{Context, Shared},
+    dra,
     events::Events,
     eviction,
     image::Images,
     logs, mirror, node,
     objects::Objects,
     observed::Observed,
+    plugins,
     pods::Pods,
     probe::Http,
     runtime::{Features, Runtime},
@@ -86,7 +88,17 @@ impl Kubelet {
         certificate: Arc<dyn ResolvesServerCert>,
         client: kube::Client,
     ) -> Result<Self, Error> {
-        for dir in [config.pods_dir(), config.logs_dir()] {
+        let root = config.root().prepare(&config.instance);
+        root.map_err(|source| Error::Host {
+            what: "the kubelet's root directory",
+            source,
+        })?;
+        for dir in [
+            config.pods_dir(),
+            config.logs_dir(),
+            config.plugins_dir(),
+            config.plugins_registry_dir(),
+        ] {
             std::fs::create_dir_all(&dir).map_err(|source| Error::Host {
                 what: "the kubelet's directories",
                 source,
@@ -163,7 +175,16 @@ impl Kubelet {
         );
         loops.keep(
             "claims of devices",
-            crate::dra::run(ctx.clone(), token.child_token()),
+            dra::run(ctx.clone(), token.child_token()),
+        );
+        loops.keep(
+            "the kubelet's plugins",
+            plugins::run(
+                ctx.config.plugins_registry_dir(),
+                ctx.config.root(),
+                plugin_handlers(&ctx),
+                token.child_token(),
+            ),
         );
         let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
             return;
@@ -184,6 +205,14 @@ impl Kubelet {
             tracing::warn!("the kubelet's tasks did not end in time");
         }
     }
+}
+
+/// Who takes the plugins of each type.
+fn plugin_handlers(ctx: &Shared) -> plugins::Handlers {
+    let mut handlers = plugins::Handlers::new();
+    let drivers = dra::drivers::Registered(ctx.clone());
+    handlers.insert(dra::drivers::DRA_PLUGIN, Arc::new(drivers));
+    handlers
 }
 
 /// Starts with the pods: those of files and URLs at once, the API's when it has listed them.
@@ -241,7 +270,7 @@ fn context(
         mirrors_changed: Notify::new(),
         services: informers.informer::<Service>(),
         objects: Objects::new(client.clone(), &name, tracker.clone(), token.clone()),
-        dra: crate::dra::Dra::load(config.dra_record()),
+        dra: dra::Dra::load(config.dra_record()),
         images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
         tokens: Tokens::new(client.clone()),
         certificates: Certificates::new(client.clone()),

@@ -37,9 +37,11 @@ mod mirror;
 mod node;
 mod objects;
 mod observed;
+mod plugins;
 mod pods;
 mod probe;
 mod resources;
+mod root;
 mod runtime;
 mod security;
 mod server;
@@ -50,10 +52,12 @@ mod termination;
 #[cfg(test)]
 mod testing;
 mod volume;
+mod watch;
 mod worker;
 
 pub use config::{Config, DEFAULT_MAX_PODS, DEFAULT_PORT};
 pub use kubelet::{Error, Kubelet};
 pub use labels::OWNER_LABEL;
+pub use root::OWNER_FILE as ROOT_OWNER_FILE;
 pub use server::NodeLogs;
 pub use sources::ManifestUrl;

@@ -41,6 +41,11 @@ pub struct NodeFlags {
     #[arg(long, value_name = "NAME: VALUE", requires = "manifest_url")]
     pub manifest_url_header: Vec<String>,
 
+    /// Root directory of this node's kubelet, for pods and plugins; what pods and drivers call /var/lib/kubelet is there. Drivers that
+    /// mount volumes from outside of pods need it to be /var/lib/kubelet [default: kubelet in the data directory]
+    #[arg(long, value_name = "DIR")]
+    pub root_dir: Option<PathBuf>,
+
     /// CRI socket of another runtime (unix:///run/containerd/containerd.sock) [default: the embedded runtime]
     #[arg(long, value_name = "ENDPOINT")]
     pub container_runtime_endpoint: Option<String>,

@@ -12,6 +12,7 @@ fn the_second_instance_learns_of_the_first() {
         kubeconfig: Some(dir.join("admin.kubeconfig")),
         cgroup_root: "/knarr/abcdefgh".into(),
         network: Some(NetworkNamespace::current().unwrap()),
+        root_dir: None,
         foreign_runtime: Some(ForeignRuntime {
             endpoint: "unix:///run/containerd/containerd.sock".to_owned(),
             owner: dir.display().to_string(),

@@ -51,6 +51,7 @@ pub(super) async fn start(
         node_name: settings.name.clone(),
         node_ip: address,
         data_dir: settings.host.data_dir.clone(),
+        root_dir: settings.flags.root_dir.clone(),
         cri_endpoint: endpoint,
         cluster_dns: vec![IpAddr::V4(cluster.cluster_dns)],
         cluster_domain: cluster.cluster_domain.clone(),

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use knarr_kubelet_api::{
     dra::{
         v1::{self, dra_plugin_client::DraPluginClient},
@@ -17,6 +18,11 @@ use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
+};
+
+use crate::{
+    context::Shared,
+    plugins::{Handler, Plugin},
 };
 
 /// What drivers call their type.
@@ -129,6 +135,32 @@ impl Drivers {
         let found = registered.get(name).and_then(|plugins| plugins.last());
         let found = found.cloned();
         found.ok_or_else(|| format!("DRA driver {name} is not registered"))
+    }
+}
+
+/// Takes plugins of drivers from the plugin manager.
+pub(crate) struct Registered(pub Shared);
+
+impl Registered {
+    fn socket(&self, plugin: &Plugin) -> PathBuf {
+        self.0.config.root().resolve(&plugin.endpoint)
+    }
+}
+
+#[async_trait]
+impl Handler for Registered {
+    async fn validate(&self, plugin: &Plugin) -> Result<(), String> {
+        let drivers = &self.0.dra.drivers;
+        drivers.validate(&plugin.name, &plugin.endpoint, &plugin.versions)
+    }
+
+    async fn register(&self, plugin: &Plugin) -> Result<(), String> {
+        let drivers = &self.0.dra.drivers;
+        drivers.add(&plugin.name, self.socket(plugin), &plugin.versions)
+    }
+
+    async fn deregister(&self, plugin: &Plugin) {
+        self.0.dra.drivers.remove(&plugin.name, &self.socket(plugin));
     }
 }
 

@@ -5,38 +5,35 @@ use std::{
     collections::HashMap,
     fs::{File, OpenOptions},
     io::{self, Read},
-    mem::MaybeUninit,
-    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use k8s_openapi::api::core::v1::Pod;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use tokio::{io::unix::AsyncFd, time::Instant};
+use tokio::time::Instant;
 
 use super::{Deliver, MAX_MANIFEST_BYTES, Origin, manifest};
+use crate::watch::Watch;
 
 /// Between two reads of everything; upstream's `fileCheckFrequency`.
 pub(crate) const PERIOD: Duration = Duration::from_secs(20);
 /// Between two looks for a directory that is not there.
 const MISSING_PERIOD: Duration = Duration::from_secs(1);
-/// How long it has to be quiet before what changed is read: whoever writes one file often writes several.
-const QUIET: Duration = Duration::from_millis(50);
 /// Most files that are read; those whose names come later are not.
 const MAX_FILES: usize = 256;
 
 /// Reads for ever.
 pub(super) async fn run(path: PathBuf, node: &str, deliver: Deliver) {
     let mut reader = Reader::new(path.clone(), node);
-    let mut watch = None;
+    let mut watched = None;
     let mut due = Instant::now();
     loop {
         // Before it is read, so that nothing is missed.
-        if watch.is_none() {
-            watch = Watch::new(&path).ok();
+        if watched.is_none() {
+            watched = watch(&path).ok();
         }
-        let whole = watch.is_none() || Instant::now() >= due;
+        let whole = watched.is_none() || Instant::now() >= due;
         if whole {
             due = Instant::now() + PERIOD;
         }
@@ -51,81 +48,19 @@ pub(super) async fn run(path: PathBuf, node: &str, deliver: Deliver) {
         if let Some(found) = found {
             deliver(found);
         }
-        match &watch {
-            Some(watched) if watched.changed(due).await.is_err() => watch = None,
+        match &watched {
+            Some(watch) if watch.changed(due).await.is_err() => watched = None,
             Some(_) => {}
             None => tokio::time::sleep(MISSING_PERIOD).await,
         }
     }
 }
 
-/// Tells of changes in a directory.
-struct Watch(AsyncFd<OwnedFd>);
-
-impl Watch {
-    fn new(path: &Path) -> io::Result<Self> {
-        // A file is replaced by renaming as often as it is written.
-        let directory = match std::fs::metadata(path)?.is_dir() {
-            true => path,
-            false => path.parent().unwrap_or(Path::new("/")),
-        };
-        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let what = WatchFlags::CLOSE_WRITE
-            | WatchFlags::CREATE
-            | WatchFlags::ATTRIB
-            | WatchFlags::DELETE
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::MOVED_TO
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF;
-        inotify::add_watch(&inotify, directory, what)?;
-        // The successor of `new` is unsafe for the sake of descriptors that change hands; an `OwnedFd` does not.
-        #[expect(deprecated)]
-        let inotify = AsyncFd::new(inotify)?;
-        Ok(Self(inotify))
-    }
-
-    /// Waits for a change and for quiet after it, or until then. An error: the directory is not there any more.
-    async fn changed(&self, until: Instant) -> io::Result<()> {
-        let mut changed = false;
-        loop {
-            let until = match changed {
-                true => until.min(Instant::now() + QUIET),
-                false => until,
-            };
-            let Ok(ready) = tokio::time::timeout_at(until, self.0.readable()).await else {
-                return Ok(());
-            };
-            let mut ready = ready?;
-            changed |= self.drain()?;
-            ready.clear_ready();
-        }
-    }
-
-    /// Whether anything but a hidden file was told of.
-    fn drain(&self) -> io::Result<bool> {
-        let mut buffer = [MaybeUninit::uninit(); 4_096];
-        let mut events = inotify::Reader::new(self.0.get_ref(), &mut buffer);
-        let mut changed = false;
-        loop {
-            match events.next() {
-                Ok(event) => {
-                    let gone = inotify::ReadFlags::DELETE_SELF
-                        | inotify::ReadFlags::MOVE_SELF
-                        | inotify::ReadFlags::IGNORED;
-                    if event.events().intersects(gone) {
-                        return Err(io::ErrorKind::NotFound.into());
-                    }
-                    let hidden = event
-                        .file_name()
-                        .is_some_and(|name| name.to_bytes().starts_with(b"."));
-                    changed |= !hidden;
-                }
-                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(changed),
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+/// Of the directory, or of the one that the file is in: a file is replaced by renaming as often as it is written.
+fn watch(path: &Path) -> io::Result<Watch> {
+    match std::fs::metadata(path)?.is_dir() {
+        true => Watch::new(path),
+        false => Watch::new(path.parent().unwrap_or(Path::new("/"))),
     }
 }
 

@@ -55,7 +55,7 @@ async fn setup(target: &Target<'_>, used: &PodClaim) -> Result<MountedVolume, Er
             let place = place(target, name);
             let noted = blocking(move || directory(&place, 0o750)).await;
             noted.map_err(|why| Error::set_up(name, why))?;
-            host_path::setup(name, source).await?
+            host_path::setup(target, name, source).await?
         }
         (None, Some(source)) => local::setup(target, name, source, read_only).await?,
         (None, None) => {

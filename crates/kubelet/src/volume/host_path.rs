@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     os::unix::fs::{FileTypeExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use async_trait::async_trait;
@@ -17,26 +17,28 @@ pub(super) struct HostPath;
 impl VolumeType for HostPath {
     async fn setup(&self, target: &Target<'_>) -> Option<Result<MountedVolume, Error>> {
         let source = target.volume.host_path.as_ref()?;
-        Some(setup(&target.volume.name, source).await)
+        Some(setup(target, &target.volume.name, source).await)
     }
 }
 
-/// Sets up a place of the node's own, named by a pod or by a PersistentVolume; `name` is what errors call it.
+/// Sets up a place of the node's own, named by a pod or by a PersistentVolume; `name` is what errors call it. What upstream's
+/// kubelet has below its root is below this one's.
 pub(super) async fn setup(
+    target: &Target<'_>,
     name: &str,
     source: &HostPathVolumeSource,
 ) -> Result<MountedVolume, Error> {
-    let own = source.clone();
-    let checked = tokio::task::spawn_blocking(move || check(&own)).await;
+    let path = target.ctx.config.root().resolve(Path::new(&source.path));
+    let (place, own) = (path.clone(), source.clone());
+    let checked = tokio::task::spawn_blocking(move || check(&place, &own)).await;
     let checked = checked.unwrap_or_else(|error| Err(error.to_string()));
     checked
-        .map(|()| MountedVolume::writable(PathBuf::from(&source.path)))
+        .map(|()| MountedVolume::writable(path))
         .map_err(|message| Error::set_up(name, message))
 }
 
 /// Checks, and creates where the type says so; the message is upstream's.
-fn check(source: &HostPathVolumeSource) -> Result<(), String> {
-    let path = Path::new(&source.path);
+fn check(path: &Path, source: &HostPathVolumeSource) -> Result<(), String> {
     let wanted = source.type_.as_deref().unwrap_or_default();
     if wanted.is_empty() {
         return Ok(());
