@@ -17,14 +17,14 @@ use crate::{
     cgroup::Cgroups,
     config::Config,
     context::{Context, Shared},
-    dra,
+    devices, dra,
     events::Events,
     eviction,
     image::Images,
     logs, mirror, node,
     objects::Objects,
     observed::Observed,
-    plugins,
+    plugins, pod_resources,
     pods::Pods,
     probe::Http,
     runtime::{Features, Runtime},
@@ -173,19 +173,7 @@ impl Kubelet {
             "the rotation of logs",
             logs::rotate::run(ctx.clone(), token.child_token()),
         );
-        loops.keep(
-            "claims of devices",
-            dra::run(ctx.clone(), token.child_token()),
-        );
-        loops.keep(
-            "the kubelet's plugins",
-            plugins::run(
-                ctx.config.plugins_registry_dir(),
-                ctx.config.root(),
-                plugin_handlers(&ctx),
-                token.child_token(),
-            ),
-        );
+        plugins_and_devices(&ctx, &tracker, &loops, &token);
         let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
             return;
         };
@@ -207,12 +195,35 @@ impl Kubelet {
     }
 }
 
-/// Who takes the plugins of each type.
-fn plugin_handlers(ctx: &Shared) -> plugins::Handlers {
+/// Plugins come and go, and devices with them.
+fn plugins_and_devices(
+    ctx: &Shared,
+    tracker: &TaskTracker,
+    loops: &Tasks,
+    token: &CancellationToken,
+) {
+    let registered = devices::Registered::new(ctx.clone(), tracker.clone(), token.clone());
     let mut handlers = plugins::Handlers::new();
     let drivers = dra::drivers::Registered(ctx.clone());
     handlers.insert(dra::drivers::DRA_PLUGIN, Arc::new(drivers));
-    handlers
+    handlers.insert(devices::DEVICE_PLUGIN, Arc::new(registered.clone()));
+    let (registry, root) = (ctx.config.plugins_registry_dir(), ctx.config.root());
+    loops.keep(
+        "the kubelet's plugins",
+        plugins::run(registry, root, handlers, token.child_token()),
+    );
+    loops.keep(
+        "device plugins",
+        devices::run(registered, token.child_token()),
+    );
+    loops.keep(
+        "claims of devices",
+        dra::run(ctx.clone(), token.child_token()),
+    );
+    loops.keep(
+        "the resources of pods",
+        pod_resources::run(ctx.clone(), token.child_token()),
+    );
 }
 
 /// Starts with the pods: those of files and URLs at once, the API's when it has listed them.
@@ -270,6 +281,7 @@ fn context(
         mirrors_changed: Notify::new(),
         services: informers.informer::<Service>(),
         objects: Objects::new(client.clone(), &name, tracker.clone(), token.clone()),
+        devices: devices::DevicePlugins::load(config.devices_record()),
         dra: dra::Dra::load(config.dra_record()),
         images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
         tokens: Tokens::new(client.clone()),

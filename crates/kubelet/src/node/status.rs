@@ -39,9 +39,10 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
     };
     let own = amounts(&ctx.machine, ctx.config.max_pods);
     let capacity = capacity(own, old.capacity.as_ref());
+    let (capacity, allocatable) = with_devices(capacity, ctx.devices.capacity());
     NodeStatus {
         // Nothing is reserved for the system, and what others say there is of a resource is there for pods.
-        allocatable: Some(capacity.clone()),
+        allocatable: Some(allocatable),
         capacity: Some(capacity),
         addresses: Some(vec![
             NodeAddress {
@@ -150,6 +151,21 @@ fn capacity(mut own: Amounts, old: Option<&Amounts>) -> Amounts {
         }
     }
     own
+}
+
+/// With the devices of plugins, of which those that are broken cannot be had. Of a resource that is gone there are none: amounts of
+/// a node are taken away only by whoever wrote them.
+fn with_devices(
+    mut capacity: Amounts,
+    devices: BTreeMap<String, Option<(usize, usize)>>,
+) -> (Amounts, Amounts) {
+    let mut allocatable = capacity.clone();
+    for (name, count) in devices {
+        let (all, healthy) = count.unwrap_or_default();
+        capacity.insert(name.clone(), Quantity(all.to_string()));
+        allocatable.insert(name, Quantity(healthy.to_string()));
+    }
+    (capacity, allocatable)
 }
 
 /// The runtime's handlers with what they can do. User namespaces are refused by the kubelet, whatever the runtime says.

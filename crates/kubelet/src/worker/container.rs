@@ -77,8 +77,12 @@ pub(crate) async fn config(
             found.ok_or_else(|| Error(format!("unable to find target container {target}")))?;
         security::share_processes(&mut security, &found.id);
     }
-    let cdi_devices = ctx.dra.cdi_devices(pod, container).map_err(Error)?;
-    let mounts = mounts(pieces, container, &values).await?;
+    ctx.devices.pre_start(pod, container).await.map_err(Error)?;
+    let devices = ctx.devices.options(pod, container);
+    let mut cdi_devices = ctx.dra.cdi_devices(pod, container).map_err(Error)?;
+    cdi_devices.extend(devices.cdi.iter().cloned().map(|name| v1::CdiDevice { name }));
+    let mut mounts = mounts(pieces, container, &values).await?;
+    mounts.extend(devices.mounts());
     // Log files are told relative to the sandbox's log directory.
     let log_path = format!("{}/{attempt}.log", container.name);
     let log_dir = ctx
@@ -90,6 +94,8 @@ pub(crate) async fn config(
         )
         .join(&container.name);
     off_thread(move || fs::create_dir_all(log_dir)).await?;
+    let mut annotations: HashMap<String, String> = devices.annotations.clone().into_iter().collect();
+    annotations.extend(labels::annotations(pod, container, attempt, pieces.sandbox));
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
             name: container.name.clone(),
@@ -103,18 +109,22 @@ pub(crate) async fn config(
         command: expand(&container.command),
         args: expand(&container.args),
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        envs: environment
+        // The pod's own win over those of its devices.
+        envs: devices
             .variables
             .iter()
+            .map(|(key, value)| (key, value))
+            .chain(environment.variables.iter().map(|(key, value)| (key, value)))
             .map(|(key, value)| v1::KeyValue {
                 key: key.clone(),
                 value: value.clone(),
             })
             .collect(),
         mounts,
+        devices: devices.devices().collect(),
         cdi_devices,
         labels: labels::container(pod, &container.name, &ctx.config.instance),
-        annotations: labels::annotations(pod, container, attempt, pieces.sandbox),
+        annotations,
         log_path,
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),

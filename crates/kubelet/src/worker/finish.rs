@@ -105,6 +105,7 @@ impl Worker {
 /// Devices, volumes, directories and cgroups.
 pub(crate) async fn clean(ctx: &Context, uid: &str) -> Result<(), String> {
     ctx.dra.unprepare(uid).await?;
+    ctx.devices.release(uid)?;
     let done = volume::teardown(ctx.config.pod_dir(uid)).await;
     done.map_err(|error| format!("cannot clean up volumes: {error}"))?;
     let (cgroups, uid) = (ctx.cgroups.clone(), uid.to_owned());

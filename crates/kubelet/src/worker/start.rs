@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    admission::Rejection,
     container::{self, Pieces},
     hooks,
     images::Images,
@@ -158,16 +159,25 @@ impl Sequence {
         })
     }
 
-    /// Has drivers prepare what the pod claims, before anything is made or pulled for it. Of containers that start anew in the same
-    /// sandbox it is prepared already.
+    /// Gives the pod devices of plugins, and has drivers prepare what it claims, before anything is made or pulled for it. Containers
+    /// that start anew in the same sandbox have them already.
     async fn prepare_devices(&self) -> Result<(), ()> {
-        let needed = matches!(self.plan.sandbox, Sandbox::Create(_)) && dra::has_claims(&self.pod);
-        if !needed {
+        if !matches!(self.plan.sandbox, Sandbox::Create(_)) {
+            return Ok(());
+        }
+        if let Err(error) = self.ctx.devices.allocate(&self.pod).await {
+            let rejected = Some(Rejection::unexpected(&error));
+            self.state.write(|memory| memory.rejected = rejected);
+            return Err(());
+        }
+        if !dra::has_claims(&self.pod) {
             return Ok(());
         }
         let prepared = self.ctx.dra.prepare(&self.ctx.client, &self.pod).await;
         prepared.map_err(|error| {
-            let note = format!("Failed to prepare dynamic resources: prepare dynamic resources: {error}");
+            let note = format!(
+                "Failed to prepare dynamic resources: prepare dynamic resources: {error}"
+            );
             let reason = "FailedPrepareDynamicResources";
             self.ctx.events.pod(&self.pod, WARNING, reason, note);
         })
