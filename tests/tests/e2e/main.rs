@@ -20,6 +20,7 @@ mod crash;
 mod crons;
 mod custom;
 mod daemons;
+mod devices;
 mod evictions;
 mod example;
 mod foreign_runtime;

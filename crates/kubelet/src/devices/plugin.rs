@@ -27,7 +27,8 @@ pub(super) struct Plugin {
 impl Plugin {
     /// Dials a plugin, and asks what it wants.
     pub async fn connect(socket: PathBuf) -> Result<Self, String> {
-        let channel = knarr_kubelet_api::dial(socket.clone()).await;
+        let channel = timeout(CALL_TIMEOUT, knarr_csi::dial(&socket)).await;
+        let channel = channel.map_err(|_| "failed to dial device plugin: no answer".to_owned())?;
         let channel = channel.map_err(|error| format!("failed to dial device plugin: {error}"))?;
         let mut client = DevicePluginClient::new(channel.clone());
         let options = in_time(client.get_device_plugin_options(Empty {})).await;

@@ -200,8 +200,8 @@ impl Driver {
     }
 
     async fn dial(&self) -> Result<tonic::transport::Channel, String> {
-        let dialled = knarr_kubelet_api::dial(self.socket.clone()).await;
-        dialled.map_err(|error| format!("cannot reach {}: {error}", self.socket.display()))
+        let dialled = knarr_csi::dial(&self.socket).await;
+        dialled.map_err(|error| error.to_string())
     }
 }
 
