@@ -102,19 +102,23 @@ fn by_domain<'a>(
 impl<'a> Device<'a> {
     fn value(&self) -> Result<Val<'a>, Error> {
         let attributes = self.attributes.iter();
-        let attributes =
-            attributes.map(|(name, attribute)| Ok((*name, attribute.value(name)?)));
+        let attributes = attributes.map(|(name, attribute)| Ok((*name, attribute.value(name)?)));
         let capacity = self.capacity.iter();
-        let capacity = capacity.map(|(name, amount)| {
-            Ok((*name, Val::Other(Arc::new(Other::Quantity(*amount)))))
-        });
+        let capacity = capacity
+            .map(|(name, amount)| Ok((*name, Val::Other(Arc::new(Other::Quantity(*amount))))));
         let fields = vec![
-            ("allowMultipleAllocations", Val::Bool(self.allow_multiple_allocations)),
+            (
+                "allowMultipleAllocations",
+                Val::Bool(self.allow_multiple_allocations),
+            ),
             ("attributes", by_domain(self.driver, attributes)?),
             ("capacity", by_domain(self.driver, capacity)?),
             ("driver", Val::Text(Text::Of(self.driver))),
         ];
-        Ok(Val::Map(Map::Struct(Arc::new(Struct { name: TYPE, fields }))))
+        Ok(Val::Map(Map::Struct(Arc::new(Struct {
+            name: TYPE,
+            fields,
+        }))))
     }
 }
 
@@ -158,7 +162,10 @@ mod tests {
         let cases = [
             ("true", Ok(true)),
             ("device.driver == 'gpu.example.com'", Ok(true)),
-            ("device.attributes['gpu.example.com'].model == 'a100'", Ok(true)),
+            (
+                "device.attributes['gpu.example.com'].model == 'a100'",
+                Ok(true),
+            ),
             ("device.attributes['gpu.example.com'].cores > 8", Ok(false)),
             ("device.attributes['other.example.com'].healthy", Ok(true)),
             (
@@ -172,7 +179,10 @@ mod tests {
             ("device.allowMultipleAllocations", Ok(false)),
             ("'b.example.com' in device.attributes", Ok(false)),
             ("has(device.attributes['b.example.com'].a)", Ok(false)),
-            ("device.attributes['b.example.com'].?a.orValue('x') == 'x'", Ok(true)),
+            (
+                "device.attributes['b.example.com'].?a.orValue('x') == 'x'",
+                Ok(true),
+            ),
             (
                 "device.attributes['b.example.com'].a == 'x'",
                 Err("no such key: a"),

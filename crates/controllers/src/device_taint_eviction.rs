@@ -56,7 +56,9 @@ impl IndexKey<Pod> for Uses {
     fn keys_of(pod: &Pod) -> Vec<Self> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let names = plan::claim_names(pod).into_iter();
-        names.map(|(name, _)| Self(runner::Key::new(namespace, name))).collect()
+        names
+            .map(|(name, _)| Self(runner::Key::new(namespace, name)))
+            .collect()
     }
 }
 
@@ -131,7 +133,9 @@ impl DeviceTaintEviction {
         });
         let this = Arc::downgrade(self);
         self.claims.on_event(move |event| {
-            if let (Some(this), Event::Added(claim) | Event::Updated { new: claim, .. }) = (this.upgrade(), &event) {
+            if let (Some(this), Event::Added(claim) | Event::Updated { new: claim, .. }) =
+                (this.upgrade(), &event)
+            {
                 this.look_at_users(claim);
             }
         });
@@ -215,7 +219,8 @@ impl DeviceTaintEviction {
     async fn evict(&self, key: &runner::Key, pod: &Pod, eviction: &Eviction) -> Result<(), Error> {
         let reason = "DeviceTaintManagerEviction";
         let about = pod.object_ref(&());
-        self.recorder.event(&about, NORMAL, reason, reason, "Marking for deletion");
+        self.recorder
+            .event(&about, NORMAL, reason, reason, "Marking for deletion");
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = json!({
             "metadata": {"uid": pod.metadata.uid},
@@ -264,7 +269,9 @@ impl DeviceTaintEviction {
             "metadata": {"name": name, "uid": rule.metadata.uid},
             "status": {"conditions": [condition]},
         });
-        let patched = api.patch_status(name, &params, &Patch::Apply(&applied)).await;
+        let patched = api
+            .patch_status(name, &params, &Patch::Apply(&applied))
+            .await;
         errors::optional(patched)?;
         Ok(())
     }
@@ -280,8 +287,15 @@ impl DeviceTaintEviction {
             return counts;
         }
         let view = self.view(Some(&acting));
-        for claim in self.claims.list().iter().filter(|claim| plan::selects(&acting, claim)) {
-            counts.allocated = counts.allocated.saturating_add(plan::selected(&acting, claim));
+        for claim in self
+            .claims
+            .list()
+            .iter()
+            .filter(|claim| plan::selects(&acting, claim))
+        {
+            counts.allocated = counts
+                .allocated
+                .saturating_add(plan::selected(&acting, claim));
             for pod in self.pods.by_index(&Uses(runner::Key::of(&**claim))) {
                 let ends = pod.metadata.deletion_timestamp.is_some();
                 let eviction = plan::eviction(&view, &pod).filter(|_| !ends);

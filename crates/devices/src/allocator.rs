@@ -1,10 +1,6 @@
 //! Which devices a pod's claims get on a node.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use k8s_openapi::api::{
     core::v1::Node,

@@ -111,8 +111,14 @@ impl Range {
     /// Thousandths are counted where all bounds are whole numbers of them, whole units otherwise.
     fn counts_milli(&self) -> bool {
         let bounds = [Some(self.min), self.max];
-        let bounds = bounds.into_iter().flatten().all(|bound| milli(bound).is_some());
-        bounds && self.step.is_none_or(|step| milli(step).is_some_and(|step| step >= 1))
+        let bounds = bounds
+            .into_iter()
+            .flatten()
+            .all(|bound| milli(bound).is_some());
+        bounds
+            && self
+                .step
+                .is_none_or(|step| milli(step).is_some_and(|step| step >= 1))
     }
 
     fn round_up(&self, requested: Quantity) -> Result<Quantity, String> {
@@ -148,7 +154,11 @@ impl Range {
             return true;
         };
         let read = if self.counts_milli() { milli } else { whole };
-        let above = |amount: i64| amount.checked_sub(read(self.min)?)?.checked_rem(read(step)?);
+        let above = |amount: i64| {
+            amount
+                .checked_sub(read(self.min)?)?
+                .checked_rem(read(step)?)
+        };
         read(amount).and_then(above) == Some(0)
     }
 }
@@ -170,7 +180,9 @@ pub(crate) fn consume<'a>(
         let amount = capacity.consumed(requested.get(name).copied());
         let amount = amount.map_err(|why| format!("capacity {name:?}: {why}"))?;
         if amount.is_negative() {
-            return Err(format!("capacity {name:?}: consumed capacity must not be negative"));
+            return Err(format!(
+                "capacity {name:?}: consumed capacity must not be negative"
+            ));
         }
         consumed.insert(name.clone(), amount);
     }

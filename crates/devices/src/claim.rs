@@ -126,7 +126,9 @@ pub fn device_status<'a>(
 ) -> Option<&'a AllocatedDeviceStatus> {
     let devices = claim.status.as_ref()?.devices.as_deref()?;
     devices.iter().find(|status| {
-        status.device == result.device && status.driver == result.driver && status.pool == result.pool
+        status.device == result.device
+            && status.driver == result.driver
+            && status.pool == result.pool
     })
 }
 

@@ -24,7 +24,8 @@ pub(crate) struct Constraint<'c> {
 impl<'c> Constraint<'c> {
     /// `None` for one of a kind that is not known.
     pub fn of(constraint: &'c DeviceConstraint) -> Option<Self> {
-        let (rule, attribute) = match (&constraint.match_attribute, &constraint.distinct_attribute) {
+        let (rule, attribute) = match (&constraint.match_attribute, &constraint.distinct_attribute)
+        {
             (Some(attribute), _) => (Rule::Match, attribute),
             (None, Some(attribute)) => (Rule::Distinct, attribute),
             (None, None) => return None,
@@ -40,7 +41,8 @@ impl<'c> Constraint<'c> {
     fn concerns(&self, alternative: &Alternative) -> bool {
         let mut requests = self.requests.iter();
         self.requests.is_empty()
-            || requests.any(|request| *request == alternative.request || *request == alternative.name)
+            || requests
+                .any(|request| *request == alternative.request || *request == alternative.name)
     }
 
     /// Chooses a device. Whether it is met then; the device is not chosen otherwise.

@@ -18,8 +18,17 @@ pub(crate) struct Counters<'i> {
 
 impl<'i> Counters<'i> {
     /// Takes what a device consumes. Whether there is enough; nothing is taken otherwise.
-    pub fn take(&mut self, place: usize, pool: &Pool<'i>, device: &'i Device, usage: &Usage) -> bool {
-        let left = self.left.entry(place).or_insert_with(|| left_of(place, pool, usage));
+    pub fn take(
+        &mut self,
+        place: usize,
+        pool: &Pool<'i>,
+        device: &'i Device,
+        usage: &Usage,
+    ) -> bool {
+        let left = self
+            .left
+            .entry(place)
+            .or_insert_with(|| left_of(place, pool, usage));
         change(left, place, device, |left, amount| *left -= amount);
         let overdrawn = left.values().any(Quantity::is_negative);
         if overdrawn {

@@ -62,15 +62,24 @@ struct Place<'p> {
 }
 
 fn count(container: &Container, resource: &str) -> i64 {
-    let requests = container.resources.as_ref().and_then(|all| all.requests.as_ref());
+    let requests = container
+        .resources
+        .as_ref()
+        .and_then(|all| all.requests.as_ref());
     let quantity = requests.and_then(|all| all.get(resource));
     let quantity = quantity.and_then(|quantity| Quantity::parse(&quantity.0).ok());
-    quantity.filter(Quantity::is_integer).map_or(0, |quantity| quantity.value())
+    quantity
+        .filter(Quantity::is_integer)
+        .map_or(0, |quantity| quantity.value())
 }
 
 /// The name of a container's request for a resource: by the places of both, resources sorted by name.
 fn request_name(place: &Place<'_>, resource: &str) -> String {
-    let requests = place.container.resources.as_ref().and_then(|all| all.requests.as_ref());
+    let requests = place
+        .container
+        .resources
+        .as_ref()
+        .and_then(|all| all.requests.as_ref());
     let mut names = requests.into_iter().flat_map(BTreeMap::keys);
     let number = names.position(|name| name == resource).unwrap_or_default();
     format!("container-{}-request-{number}", place.index)
@@ -98,8 +107,12 @@ fn exact_count(request: &DeviceRequest) -> i64 {
 /// the devices of those that come after it, and shares what it needs besides with the other init containers.
 pub fn requests(pod: &Pod, resources: &BTreeSet<String>, classes: &ClassNames) -> Requests {
     let spec = pod.spec.as_ref();
-    let init = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
-    let main = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let init = spec
+        .and_then(|spec| spec.init_containers.as_deref())
+        .unwrap_or_default();
+    let main = spec
+        .map(|spec| spec.containers.as_slice())
+        .unwrap_or_default();
     let places: Vec<Place<'_>> = init
         .iter()
         .chain(main)
@@ -168,7 +181,9 @@ fn add(
         }
         found.requests.push(most);
     }
-    found.requests.extend(lasting.into_iter().map(|(_, request)| request));
+    found
+        .requests
+        .extend(lasting.into_iter().map(|(_, request)| request));
 }
 
 #[cfg(test)]

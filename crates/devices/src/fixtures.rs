@@ -119,7 +119,11 @@ fn show(allocation: &AllocationResult) -> String {
         let consumed: String = consumed
             .map(|(name, amount)| format!("({name} {})", amount.0))
             .collect();
-        let admin = if result.admin_access == Some(true) { "!" } else { "" };
+        let admin = if result.admin_access == Some(true) {
+            "!"
+        } else {
+            ""
+        };
         format!("{}={}{consumed}{admin}", result.request, result.device)
     });
     shown.collect::<Vec<_>>().join(" ")

@@ -80,16 +80,19 @@ impl Slice {
     pub fn seen<'s>(&'s self, device: &'s Device) -> Seen<'s> {
         let api = self.api(device);
         let attributes = api.and_then(|api| api.attributes.as_ref());
-        let attributes = attributes.into_iter().flatten().filter_map(|(name, value)| {
-            let value = match (value.int, value.bool, &value.string, &value.version) {
-                (Some(int), ..) => Attribute::Int(int),
-                (_, Some(flag), ..) => Attribute::Bool(flag),
-                (_, _, Some(text), _) => Attribute::Text(text),
-                (.., Some(version)) => Attribute::Version(version),
-                _ => return None,
-            };
-            Some((name.as_str(), value))
-        });
+        let attributes = attributes
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, value)| {
+                let value = match (value.int, value.bool, &value.string, &value.version) {
+                    (Some(int), ..) => Attribute::Int(int),
+                    (_, Some(flag), ..) => Attribute::Bool(flag),
+                    (_, _, Some(text), _) => Attribute::Text(text),
+                    (.., Some(version)) => Attribute::Version(version),
+                    _ => return None,
+                };
+                Some((name.as_str(), value))
+            });
         let capacity = device.capacity.iter();
         Seen {
             driver: &self.pool.driver,
@@ -179,7 +182,8 @@ fn read_device(
     rules: &[Arc<DeviceTaintRule>],
 ) -> Device {
     let own = device.taints.iter().flatten();
-    let selects = |rule: &&Arc<DeviceTaintRule>| rule.selects(&pool.driver, &pool.pool, &device.name);
+    let selects =
+        |rule: &&Arc<DeviceTaintRule>| rule.selects(&pool.driver, &pool.pool, &device.name);
     let added = rules.iter().filter(selects).map(|rule| &rule.spec.taint);
     let capacity = device.capacity.iter().flatten();
     let consumes = device.consumes_counters.iter().flatten();

@@ -45,7 +45,12 @@ pub(crate) fn has(slice: &Slice, device: &Device, node: &Node) -> bool {
     let own = |device: &Device| {
         let api = slice.api(device)?;
         let selector = api.node_selector.as_ref();
-        Some(nodes::are_meant(node, api.node_name.as_deref(), api.all_nodes, selector))
+        Some(nodes::are_meant(
+            node,
+            api.node_name.as_deref(),
+            api.all_nodes,
+            selector,
+        ))
     };
     !slice.is_per_device() || own(device) == Some(true)
 }
@@ -54,7 +59,10 @@ pub(crate) fn has(slice: &Slice, device: &Device, node: &Node) -> bool {
 pub(crate) fn gather<'i>(inventory: &'i Inventory, node: &Node) -> Vec<Pool<'i>> {
     let name = node.metadata.name.as_deref().unwrap_or_default();
     let mut newest: BTreeMap<&PoolId, Vec<&Slice>> = BTreeMap::new();
-    for slice in inventory.of_node(name).filter(|slice| is_of_node(slice, node)) {
+    for slice in inventory
+        .of_node(name)
+        .filter(|slice| is_of_node(slice, node))
+    {
         let known = newest.entry(&slice.pool).or_default();
         let generation = known.first().map(|first| first.generation());
         if generation.is_some_and(|generation| generation < slice.generation()) {
@@ -127,7 +135,9 @@ fn is_consistent(pool: &Pool<'_>) -> bool {
         return false;
     }
     let slices = pool.slices.iter().chain(&pool.elsewhere);
-    let mut consumed = slices.flat_map(|slice| &slice.devices).flat_map(|device| &device.consumes);
+    let mut consumed = slices
+        .flat_map(|slice| &slice.devices)
+        .flat_map(|device| &device.consumes);
     consumed.all(|(set, amounts)| {
         let counters = pool.counters.get(set.as_str());
         counters.is_some_and(|counters| amounts.keys().all(|name| counters.contains_key(name)))

@@ -144,7 +144,10 @@ fn read_parts(
 ) -> Result<Alternative, Error> {
     let name = &parts.name;
     let Some(class) = classes(parts.class) else {
-        let why = format!("request {name}: device class {} does not exist", parts.class);
+        let why = format!(
+            "request {name}: device class {} does not exist",
+            parts.class
+        );
         return Err(Error::Failed(why));
     };
     let wanted = match parts.mode {
@@ -163,7 +166,9 @@ fn read_parts(
         let all = all.into_iter().flatten();
         all.map(|selector| selectors.compile(selector)).collect()
     };
-    let requested = parts.capacity.and_then(|capacity| capacity.requests.as_ref());
+    let requested = parts
+        .capacity
+        .and_then(|capacity| capacity.requests.as_ref());
     let requested = requested.into_iter().flatten();
     Ok(Alternative {
         request: request.to_owned(),
@@ -173,7 +178,9 @@ fn read_parts(
         wanted,
         admin_access: parts.admin_access,
         tolerations: parts.tolerations.cloned(),
-        capacity: requested.map(|(name, amount)| (name.clone(), parse(amount))).collect(),
+        capacity: requested
+            .map(|(name, amount)| (name.clone(), parse(amount)))
+            .collect(),
         name: parts.name,
     })
 }
@@ -194,7 +201,8 @@ impl Alternative {
         let all = of_class.map(|(index, one)| ("class", class, index, one));
         let all = all.chain(of_request.map(|(index, one)| ("claim", claim, index, one)));
         for (kind, name, index, compiled) in all {
-            let failed = |why: String| Error::Failed(format!("{kind} {name}: selector #{index}{why}"));
+            let failed =
+                |why: String| Error::Failed(format!("{kind} {name}: selector #{index}{why}"));
             let program = match &**compiled {
                 Ok(program) => program,
                 Err(why) => return Err(failed(format!(": {why}"))),
@@ -217,7 +225,9 @@ impl Alternative {
 /// Upstream's advice for a selector that names what a device does not have.
 fn hint(error: &str) -> &'static str {
     match error.contains("no such key:") {
-        true => ". consider using CEL optional chaining (.? followed by orValue()) or guarding the check with has() for optional fields",
+        true => {
+            ". consider using CEL optional chaining (.? followed by orValue()) or guarding the check with has() for optional fields"
+        }
         false => "",
     }
 }

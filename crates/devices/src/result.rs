@@ -62,13 +62,17 @@ fn result(allocator: &Allocator, pick: &Pick<'_>) -> DeviceRequestAllocationResu
     DeviceRequestAllocationResult {
         admin_access: alternative.admin_access.then_some(true),
         binding_conditions: api.and_then(|device| device.binding_conditions.clone()),
-        binding_failure_conditions: api.and_then(|device| device.binding_failure_conditions.clone()),
+        binding_failure_conditions: api
+            .and_then(|device| device.binding_failure_conditions.clone()),
         consumed_capacity: (!consumed.is_empty()).then_some(consumed),
         device: id.device.clone(),
         driver: id.driver.clone(),
         pool: id.pool.clone(),
         request: alternative.name.clone(),
-        share_id: pick.share.as_ref().map(|_| uuid::Uuid::new_v4().to_string()),
+        share_id: pick
+            .share
+            .as_ref()
+            .map(|_| uuid::Uuid::new_v4().to_string()),
         tolerations: alternative.tolerations.clone(),
     }
 }
@@ -78,12 +82,19 @@ fn configuration(wanting: &Wanting, chosen: &[&Alternative]) -> Vec<DeviceAlloca
     let mut all: Vec<DeviceAllocationConfiguration> = Vec::new();
     let mut classes: Vec<&str> = Vec::new();
     for alternative in chosen {
-        let class = alternative.class.metadata.name.as_deref().unwrap_or_default();
+        let class = alternative
+            .class
+            .metadata
+            .name
+            .as_deref()
+            .unwrap_or_default();
         if classes.contains(&class) {
             continue;
         }
         classes.push(class);
-        let same = chosen.iter().filter(|other| other.class.metadata.name.as_deref() == Some(class));
+        let same = chosen
+            .iter()
+            .filter(|other| other.class.metadata.name.as_deref() == Some(class));
         let requests: Vec<String> = same.map(|other| other.name.clone()).collect();
         for config in alternative.class.spec.config.iter().flatten() {
             all.push(DeviceAllocationConfiguration {

@@ -164,7 +164,10 @@ impl<'s> Search<'s> {
         let alternative = self.allocator.alternative(which);
         let claim = &self.allocator.wanting()[which.claim].name;
         let failed = |why: String| {
-            Error::Failed(format!("claim {claim}, request {}: {why}", alternative.name))
+            Error::Failed(format!(
+                "claim {claim}, request {}: {why}",
+                alternative.name
+            ))
         };
         for pool in &self.pools {
             let what = match pool.state {
@@ -172,7 +175,10 @@ impl<'s> Search<'s> {
                 State::Incomplete => "being updated",
                 State::Invalid => "invalid",
             };
-            let why = format!("asks for all devices, but resource pool {} is currently {what}", pool.id);
+            let why = format!(
+                "asks for all devices, but resource pool {} is currently {what}",
+                pool.id
+            );
             return Err(failed(why));
         }
         let mut all = Vec::new();
@@ -184,8 +190,9 @@ impl<'s> Search<'s> {
             }
             let none = std::iter::empty();
             let fits = capacity::consume(&device.capacity, &alternative.capacity, none);
-            let fits = fits
-                .map_err(|why| failed(format!("checking capacity for device {}: {why}", device.id)))?;
+            let fits = fits.map_err(|why| {
+                failed(format!("checking capacity for device {}: {why}", device.id))
+            })?;
             if fits.is_some() {
                 all.push(place);
             }
@@ -264,7 +271,10 @@ impl<'s> Search<'s> {
         }
         for place in from..self.candidates.len() {
             let candidate = self.candidates[place];
-            if !self.allocator.selects(which, candidate.slice, candidate.device)? {
+            if !self
+                .allocator
+                .selects(which, candidate.slice, candidate.device)?
+            {
                 self.budget.step()?;
                 continue;
             }
@@ -329,7 +339,8 @@ impl<'s> Search<'s> {
         }
         let usage = self.allocator.usage();
         let id = &device.id;
-        let has_parts = self.sharing.get(id).is_some_and(|s| s.shares > 0) || usage.sharing(id).is_some();
+        let has_parts =
+            self.sharing.get(id).is_some_and(|s| s.shares > 0) || usage.sharing(id).is_some();
         // The counters of a device that is shared are taken once.
         if !device.consumes.is_empty() && !(device.is_shared && has_parts) {
             done.counters = self.counters.take(pool, &self.pools[pool], device, usage);
@@ -348,7 +359,8 @@ impl<'s> Search<'s> {
                     Wanted::Count(_) => Ok(false),
                     Wanted::All => Err(Error::Failed(format!(
                         "claim {}, request {}: cannot add device {id} because a claim constraint would not be satisfied",
-                        self.allocator.wanting()[which.claim].name, alternative.name
+                        self.allocator.wanting()[which.claim].name,
+                        alternative.name
                     ))),
                 };
             }
@@ -369,7 +381,10 @@ impl<'s> Search<'s> {
 
     /// Whether somebody has the device. An administrator may have one that others have, but not twice in a claim.
     fn is_taken(&self, claim: usize, alternative: &Alternative, device: &Device) -> bool {
-        let here = self.dedicated.get(&device.id).map_or(&[][..], Vec::as_slice);
+        let here = self
+            .dedicated
+            .get(&device.id)
+            .map_or(&[][..], Vec::as_slice);
         match alternative.admin_access {
             true => !device.is_shared && here.contains(&claim),
             false => !here.is_empty() || self.allocator.usage().is_dedicated(&device.id),
@@ -389,7 +404,9 @@ impl<'s> Search<'s> {
         consumed.map_err(|why| {
             Error::Failed(format!(
                 "claim {}, request {}: checking capacity for device {}: {why}",
-                self.allocator.wanting()[which.claim].name, alternative.name, device.id
+                self.allocator.wanting()[which.claim].name,
+                alternative.name,
+                device.id
             ))
         })
     }

@@ -40,7 +40,8 @@ impl Selectors {
             return kept.clone();
         }
         let compiled = Program::compile(source, devices::env());
-        let compiled = compiled.map_err(|error| format!("CEL compile error: compilation failed: {error}"));
+        let compiled =
+            compiled.map_err(|error| format!("CEL compile error: compilation failed: {error}"));
         let compiled = Arc::new(compiled);
         self.kept.lock().put(source.clone(), compiled.clone());
         compiled

@@ -27,7 +27,9 @@ pub fn tolerates(toleration: &DeviceToleration, taint: &DeviceTaint) -> bool {
 /// Whether a taint keeps new claims off its device.
 pub(crate) fn prevents(taint: &DeviceTaint, tolerations: &[DeviceToleration]) -> bool {
     let acts = taint.effect == NO_SCHEDULE || taint.effect == NO_EXECUTE;
-    acts && !tolerations.iter().any(|toleration| tolerates(toleration, taint))
+    acts && !tolerations
+        .iter()
+        .any(|toleration| tolerates(toleration, taint))
 }
 
 /// `resource.k8s.io/v1` DeviceTaintRule, which is newer than the types of the workspace's `k8s-openapi`.
@@ -122,7 +124,10 @@ mod tests {
             (json!({"operator": "Exists", "key": "b"}), false),
             (json!({"operator": "Exists", "effect": "NoExecute"}), false),
             (json!({"key": "a", "value": "b"}), true),
-            (json!({"key": "a", "operator": "Equal", "value": "c"}), false),
+            (
+                json!({"key": "a", "operator": "Equal", "value": "c"}),
+                false,
+            ),
             (json!({"key": "a", "operator": "Like", "value": "b"}), false),
         ];
         let taint: DeviceTaint = serde_json::from_value(taint).unwrap();

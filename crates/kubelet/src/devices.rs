@@ -110,8 +110,12 @@ impl DevicePlugins {
     /// What a container wants of device plugins, in the order in which containers start.
     fn wants<'p>(&self, pod: &'p Pod) -> Vec<Want<'p>> {
         let spec = pod.spec.as_ref();
-        let init = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
-        let main = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+        let init = spec
+            .and_then(|spec| spec.init_containers.as_deref())
+            .unwrap_or_default();
+        let main = spec
+            .map(|spec| spec.containers.as_slice())
+            .unwrap_or_default();
         let state = self.state.lock();
         let uid = context::uid(pod);
         let mut wants = Vec::new();
@@ -175,7 +179,8 @@ impl DevicePlugins {
             let used = state.records.devices_of(resource);
             let stock = state.resources.get(resource);
             let given = state.records.get(uid, name, resource);
-            let stock = stock.ok_or_else(|| format!("cannot allocate unregistered device {resource}"))?;
+            let stock =
+                stock.ok_or_else(|| format!("cannot allocate unregistered device {resource}"))?;
             if let Some(given) = given {
                 stock.check_given(resource, uid, name, &given.devices, want.count)?;
                 return Ok((given.devices.clone(), false));
@@ -190,7 +195,10 @@ impl DevicePlugins {
         let chosen = stock::choose(&preferred_from, &must, &preferred, want.count);
         let answer = plugin.allocate(&chosen).await?;
         let mut state = self.state.lock();
-        let topology = state.resources.get(resource).map(|stock| stock.nodes_of(&chosen));
+        let topology = state
+            .resources
+            .get(resource)
+            .map(|stock| stock.nodes_of(&chosen));
         let given = Given {
             devices: chosen.clone(),
             nodes: topology.unwrap_or_default(),
@@ -211,7 +219,9 @@ impl DevicePlugins {
             let of_container = state.records.of_container(uid, &container.name);
             let calls = of_container.filter_map(|(resource, given)| {
                 let plugin = state.resources.get(resource)?.plugin()?;
-                plugin.wants_pre_start().then(|| (plugin, given.devices.clone()))
+                plugin
+                    .wants_pre_start()
+                    .then(|| (plugin, given.devices.clone()))
             });
             calls.collect()
         };
@@ -228,7 +238,10 @@ impl DevicePlugins {
     pub(crate) fn options(&self, pod: &Pod, container: &Container) -> Options {
         let state = self.state.lock();
         let mut all = Options::default();
-        for (_, given) in state.records.of_container(context::uid(pod), &container.name) {
+        for (_, given) in state
+            .records
+            .of_container(context::uid(pod), &container.name)
+        {
             all.merge(&given.options);
         }
         all
@@ -237,7 +250,9 @@ impl DevicePlugins {
     /// The devices of a container by resource, with the NUMA nodes that they are near.
     pub(crate) fn devices_of(&self, pod: &Pod, container: &Container) -> Vec<Held> {
         let state = self.state.lock();
-        let of_container = state.records.of_container(context::uid(pod), &container.name);
+        let of_container = state
+            .records
+            .of_container(context::uid(pod), &container.name);
         of_container
             .map(|(resource, given)| Held {
                 resource: resource.to_owned(),
@@ -275,7 +290,11 @@ impl DevicePlugins {
     fn tell(&self, resource: &str, devices: Vec<api::Device>) {
         let mut state = self.state.lock();
         if let Some(stock) = state.resources.get_mut(resource) {
-            stock.set(devices.into_iter().map(|device| (device.id.clone(), Device::of(&device))));
+            stock.set(
+                devices
+                    .into_iter()
+                    .map(|device| (device.id.clone(), Device::of(&device))),
+            );
         }
         drop(state);
         self.changed.notify_one();
@@ -284,7 +303,10 @@ impl DevicePlugins {
     /// A plugin has come.
     fn connect(&self, resource: &str, plugin: Plugin) -> Result<(), String> {
         let mut state = self.state.lock();
-        let stock = state.resources.entry(resource.to_owned()).or_insert_with(Stock::left);
+        let stock = state
+            .resources
+            .entry(resource.to_owned())
+            .or_insert_with(Stock::left);
         stock.connect(plugin)?;
         drop(state);
         self.write()
@@ -312,20 +334,27 @@ pub(crate) struct Held {
 
 /// The limits of a container, as whole numbers.
 fn limits(container: &Container) -> Vec<(String, usize)> {
-    let limits = container.resources.as_ref().and_then(|all| all.limits.as_ref());
+    let limits = container
+        .resources
+        .as_ref()
+        .and_then(|all| all.limits.as_ref());
     let count = |quantity: &ApiQuantity| {
         let quantity = Quantity::parse(&quantity.0).ok()?;
         usize::try_from(quantity.value()).ok()
     };
     let limits = limits.into_iter().flatten();
-    limits.filter_map(|(name, quantity)| Some((name.clone(), count(quantity)?))).collect()
+    limits
+        .filter_map(|(name, quantity)| Some((name.clone(), count(quantity)?)))
+        .collect()
 }
 
 /// Whether a container has a resource by a claim of the scheduler's.
 fn is_claimed(pod: &Pod, container: &Container, resource: &str) -> bool {
     let status = pod.status.as_ref();
     let extended = status.and_then(|status| status.extended_resource_claim_status.as_ref());
-    let mut mappings = extended.into_iter().flat_map(|extended| &extended.request_mappings);
+    let mut mappings = extended
+        .into_iter()
+        .flat_map(|extended| &extended.request_mappings);
     mappings.any(|mapping| {
         mapping.container_name == container.name && mapping.resource_name == resource
     })

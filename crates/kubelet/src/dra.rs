@@ -106,7 +106,9 @@ impl Dra {
         let answer = answer.map_err(|error| format!("{call}: {error}"))?;
         for (uid, result) in &answer.claims {
             let Some(claim) = claims.iter().find(|claim| claim.uid == *uid) else {
-                return Err(format!("{call} returned result for unknown claim UID {uid}"));
+                return Err(format!(
+                    "{call} returned result for unknown claim UID {uid}"
+                ));
             };
             if !result.error.is_empty() {
                 let (name, error) = (&claim.name, &result.error);
@@ -151,7 +153,9 @@ impl Dra {
         let answer = answer.map_err(|error| format!("{call}: {error}"))?;
         for (uid, result) in &answer.claims {
             let Some(claim) = claims.iter().find(|claim| claim.uid == *uid) else {
-                return Err(format!("{call} returned result for unknown claim UID {uid}"));
+                return Err(format!(
+                    "{call} returned result for unknown claim UID {uid}"
+                ));
             };
             if !result.error.is_empty() {
                 let (name, error) = (&claim.name, &result.error);
@@ -186,7 +190,10 @@ impl Dra {
         }
         let mut seen = BTreeSet::new();
         found.retain(|name: &String| seen.insert(name.clone()));
-        Ok(found.into_iter().map(|name| v1::CdiDevice { name }).collect())
+        Ok(found
+            .into_iter()
+            .map(|name| v1::CdiDevice { name })
+            .collect())
     }
 
     /// What a container has of claims, by their names; those that were not prepared are left out.
@@ -194,7 +201,9 @@ impl Dra {
         let names = requests(pod, container).unwrap_or_default();
         let names = names.into_keys();
         let namespace = context::namespace(pod);
-        names.filter_map(|name| self.records.get(namespace, &name)).collect()
+        names
+            .filter_map(|name| self.records.get(namespace, &name))
+            .collect()
     }
 }
 
@@ -247,9 +256,14 @@ fn requests(pod: &Pod, container: &Container) -> Result<BTreeMap<String, Vec<Str
     }
     let status = pod.status.as_ref();
     let extended = status.and_then(|status| status.extended_resource_claim_status.as_ref());
-    for mapping in extended.iter().flat_map(|extended| &extended.request_mappings) {
+    for mapping in extended
+        .iter()
+        .flat_map(|extended| &extended.request_mappings)
+    {
         if let (Some(extended), true) = (extended, mapping.container_name == container.name) {
-            let requests = found.entry(extended.resource_claim_name.clone()).or_default();
+            let requests = found
+                .entry(extended.resource_claim_name.clone())
+                .or_default();
             requests.push(mapping.request_name.clone());
         }
     }
@@ -289,7 +303,9 @@ async fn fetch(
 
 /// The drivers that have devices of a claim.
 fn drivers_of(claim: &ResourceClaim) -> BTreeSet<String> {
-    let results = claim::allocation(claim).into_iter().flat_map(claim::results);
+    let results = claim::allocation(claim)
+        .into_iter()
+        .flat_map(claim::results);
     results.map(|result| result.driver.clone()).collect()
 }
 
@@ -323,7 +339,11 @@ async fn reconcile(ctx: &Context) {
                 continue;
             }
             if let Err(error) = ctx.dra.unprepare(&uid).await {
-                tracing::warn!(uid, error, "cannot undo what was prepared for a pod that is gone");
+                tracing::warn!(
+                    uid,
+                    error,
+                    "cannot undo what was prepared for a pod that is gone"
+                );
             }
         }
         tokio::time::sleep(RECONCILE_PERIOD).await;

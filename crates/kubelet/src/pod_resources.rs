@@ -64,7 +64,11 @@ fn claim(prepared: Prepared) -> DynamicResource {
     let drivers = prepared.drivers.into_iter();
     let resources = drivers.flat_map(|(driver, devices)| {
         devices.into_iter().map(move |device| ClaimResource {
-            cdi_devices: device.cdi.into_iter().map(|name| CdiDevice { name }).collect(),
+            cdi_devices: device
+                .cdi
+                .into_iter()
+                .map(|name| CdiDevice { name })
+                .collect(),
             driver_name: driver.clone(),
             pool_name: device.pool,
             device_name: device.device,
@@ -92,7 +96,12 @@ fn resources(ctx: &Context, pod: &Pod) -> PodResources {
     let containers = lasting(pod).map(|container| ContainerResources {
         name: container.name.clone(),
         devices: devices(ctx.devices.devices_of(pod, container)),
-        dynamic_resources: ctx.dra.claims_of(pod, container).into_iter().map(claim).collect(),
+        dynamic_resources: ctx
+            .dra
+            .claims_of(pod, container)
+            .into_iter()
+            .map(claim)
+            .collect(),
         ..Default::default()
     });
     PodResources {
@@ -104,7 +113,10 @@ fn resources(ctx: &Context, pod: &Pod) -> PodResources {
 }
 
 fn is_active(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     !matches!(phase, Some("Succeeded" | "Failed"))
 }
 
@@ -170,7 +182,9 @@ pub(crate) async fn run(ctx: Shared, token: CancellationToken) {
                     });
                     let service = PodResourcesListerServer::new(Lister(ctx.clone()));
                     let server = Server::builder().concurrency_limit_per_connection(CALLS_MAX);
-                    let served = { server }.add_service(service).serve_with_incoming(incoming);
+                    let served = { server }
+                        .add_service(service)
+                        .serve_with_incoming(incoming);
                     served.await.map_err(|error| error.to_string())
                 }
                 Err(error) => Err(error.to_string()),
@@ -215,10 +229,20 @@ mod tests {
             .iter()
             .map(|one| {
                 let nodes = one.topology.as_ref().map(|topology| topology.nodes[0].id);
-                (one.resource_name.as_str(), one.device_ids[0].as_str(), nodes)
+                (
+                    one.resource_name.as_str(),
+                    one.device_ids[0].as_str(),
+                    nodes,
+                )
             })
             .collect();
-        assert_eq!(told, [("vendor.com/gpu", "a", Some(1)), ("vendor.com/gpu", "b", None)]);
+        assert_eq!(
+            told,
+            [
+                ("vendor.com/gpu", "a", Some(1)),
+                ("vendor.com/gpu", "b", None)
+            ]
+        );
     }
 
     #[test]
@@ -227,7 +251,9 @@ mod tests {
             "initContainers": [{"name": "setup"}, {"name": "sidecar", "restartPolicy": "Always"}],
             "containers": [{"name": "main"}],
         }));
-        let names: Vec<&str> = lasting(&pod).map(|container| container.name.as_str()).collect();
+        let names: Vec<&str> = lasting(&pod)
+            .map(|container| container.name.as_str())
+            .collect();
         assert_eq!(names, ["sidecar", "main"]);
     }
 }

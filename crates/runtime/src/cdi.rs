@@ -185,7 +185,8 @@ fn parse(path: &Path) -> Result<File, String> {
     let text = || -> io::Result<String> {
         let mut text = String::new();
         let file = fs::File::open(path)?;
-        file.take(FILE_BYTES_MAX.saturating_add(1)).read_to_string(&mut text)?;
+        file.take(FILE_BYTES_MAX.saturating_add(1))
+            .read_to_string(&mut text)?;
         Ok(text)
     };
     let text = text().map_err(|error| error.to_string())?;
@@ -262,7 +263,9 @@ fn add_variables(oci: &mut Value, variables: &[String]) {
             let other = other.as_str();
             other.is_some_and(|other| other.starts_with(&prefix))
         };
-        edit(&mut oci["process"], "env", |all| put(all, json!(variable), is_like));
+        edit(&mut oci["process"], "env", |all| {
+            put(all, json!(variable), is_like)
+        });
     }
 }
 
@@ -285,21 +288,31 @@ fn add_node(oci: &mut Value, node: &Node) -> Result<(), Box<dyn std::error::Erro
     // As the reference implementation: whoever runs the container owns its devices, unless the file says who does.
     entry["uid"] = node.uid.map_or(uid, |uid| json!(uid));
     entry["gid"] = node.gid.map_or(gid, |gid| json!(gid));
-    if let Some(mode) = node.file_mode.or_else(|| spec::device(on_host).ok().map(|d| d.mode)) {
+    if let Some(mode) = node
+        .file_mode
+        .or_else(|| spec::device(on_host).ok().map(|d| d.mode))
+    {
         entry["fileMode"] = json!(mode);
     }
     let is_like = |other: &Value| other["path"] == json!(node.path);
     edit(&mut oci["linux"], "devices", |all| put(all, entry, is_like));
     let access = node.permissions.as_deref().unwrap_or("rwm");
-    let rule = json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": access});
-    edit(&mut oci["linux"]["resources"], "devices", |all| all.push(rule));
+    let rule =
+        json!({"allow": true, "type": kind, "major": major, "minor": minor, "access": access});
+    edit(&mut oci["linux"]["resources"], "devices", |all| {
+        all.push(rule)
+    });
     Ok(())
 }
 
 fn add_mount(oci: &mut Value, mount: &Mount) {
     let mut options = mount.options.clone();
     let is_bind = matches!(mount.kind.as_str(), "" | "bind");
-    if is_bind && !options.iter().any(|option| option == "bind" || option == "rbind") {
+    if is_bind
+        && !options
+            .iter()
+            .any(|option| option == "bind" || option == "rbind")
+    {
         options.insert(0, "rbind".to_owned());
     }
     let kind = if is_bind { "bind" } else { &mount.kind };
@@ -308,7 +321,9 @@ fn add_mount(oci: &mut Value, mount: &Mount) {
         "type": kind, "options": options,
     });
     let destination = json!(mount.container_path);
-    edit(oci, "mounts", |all| put(all, entry, |other| other["destination"] == destination));
+    edit(oci, "mounts", |all| {
+        put(all, entry, |other| other["destination"] == destination)
+    });
 }
 
 #[cfg(test)]

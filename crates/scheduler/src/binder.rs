@@ -224,7 +224,8 @@ struct Hand {
 impl Hand {
     fn tell(&self, info: &PodInfo, reason: &'static str, note: String) {
         let about = reference(info);
-        self.recorder.event(&about, NORMAL, reason, "Scheduling", note);
+        self.recorder
+            .event(&about, NORMAL, reason, "Scheduling", note);
     }
 
     /// What came of it; the assumption stands where the pod is not bound.

@@ -106,12 +106,7 @@ impl Cycle {
     }
 
     /// Takes what the pod needs besides room on the node.
-    fn reserve(
-        &self,
-        state: &State,
-        info: &PodInfo,
-        node: &str,
-    ) -> Result<Reserved, String> {
+    fn reserve(&self, state: &State, info: &PodInfo, node: &str) -> Result<Reserved, String> {
         let plugins = &self.shared.plugins;
         let mut reserved = Reserved::default();
         let Some(node) = state.snapshot.node(node) else {
@@ -206,7 +201,10 @@ pub fn fail(
 ) -> Failure {
     let snapshot = &state.snapshot;
     let mut message = why.message(snapshot.len());
-    let devices = why.state.as_ref().and_then(|state| state.devices.as_deref());
+    let devices = why
+        .state
+        .as_ref()
+        .and_then(|state| state.devices.as_deref());
     let (mut nomination, mut victims) = (Nomination::Cleared, Vec::new());
     if snapshot.len() > 0 {
         let found = plugins.preemption.run(plugins, snapshot, info, why, start);

@@ -25,13 +25,19 @@ fn pods_get_the_devices_that_they_claim() {
             let (one, two) = (gpu(&shell, "first")?, gpu(&shell, "second")?);
             ensure!(one != two, "both have {one}");
             let claims = shell.run("get resourceclaims")?;
-            ensure!(claims.matches("allocated,reserved").count() == 2, "{claims}");
+            ensure!(
+                claims.matches("allocated,reserved").count() == 2,
+                "{claims}"
+            );
             Ok(())
         })?;
         step("there is no third", || {
             shell.apply(&pod("third", "gpu").to_string())?;
             eventually(SOON, "it says why it waits", || {
-                shell.says("describe pod third", &["FailedScheduling", "cannot allocate all claims"])
+                shell.says(
+                    "describe pod third",
+                    &["FailedScheduling", "cannot allocate all claims"],
+                )
             })
         })?;
         step("a device breaks", || {
@@ -48,7 +54,11 @@ fn pods_get_the_devices_that_they_claim() {
         step("it is repaired", || {
             shell.run("delete devicetaintrule broken")?;
             prints(&shell, "third")?;
-            let undone = driver.calls().iter().filter(|call| call.starts_with("unprepare")).count();
+            let undone = driver
+                .calls()
+                .iter()
+                .filter(|call| call.starts_with("unprepare"))
+                .count();
             ensure!(undone == 1, "{:?}", driver.calls());
             Ok(())
         })?;
@@ -71,7 +81,8 @@ fn publish(shell: &Shell<'_>, driver: &Driver, node: &str) -> Result<()> {
             "extendedResourceName": format!("{name}/gpu"),
         },
     });
-    let device = |name: &str, memory: i64| json!({"name": name, "attributes": {"memory": {"int": memory}}});
+    let device =
+        |name: &str, memory: i64| json!({"name": name, "attributes": {"memory": {"int": memory}}});
     let slice = json!({
         "apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice",
         "metadata": {"name": "gpus"},

@@ -68,7 +68,9 @@ pub(super) fn is_moved(old: &Pod, new: &Pod) -> bool {
 }
 
 fn results(claim: &ResourceClaim) -> &[DeviceRequestAllocationResult] {
-    claim::allocation(claim).map(claim::results).unwrap_or_default()
+    claim::allocation(claim)
+        .map(claim::results)
+        .unwrap_or_default()
 }
 
 pub(super) fn pools(claim: &ResourceClaim) -> BTreeSet<Pool> {
@@ -101,10 +103,14 @@ pub(super) fn selects(rule: &DeviceTaintRule, claim: &ResourceClaim) -> bool {
 /// How many devices of all slices a rule taints; slices of older generations do not count.
 pub(super) fn published(rule: &DeviceTaintRule, slices: &[Arc<ResourceSlice>]) -> usize {
     let newest = |slice: &ResourceSlice| {
-        let same = slices.iter().filter(|other| Pool::of(other) == Pool::of(slice));
+        let same = slices
+            .iter()
+            .filter(|other| Pool::of(other) == Pool::of(slice));
         same.map(|other| other.spec.pool.generation).max()
     };
-    let current = slices.iter().filter(|slice| newest(slice) == Some(slice.spec.pool.generation));
+    let current = slices
+        .iter()
+        .filter(|slice| newest(slice) == Some(slice.spec.pool.generation));
     let devices = current.flat_map(|slice| {
         let devices = slice.spec.devices.iter().flatten();
         devices.map(|device| (&slice.spec, device))
@@ -137,7 +143,10 @@ pub(super) fn eviction(view: &View<'_>, pod: &Pod) -> Option<Eviction> {
                     });
                     eviction.at = eviction.at.min(at);
                     let known = |rule: &&Arc<DeviceTaintRule>| {
-                        eviction.rules.iter().all(|other| uid(&**other) != uid(&***rule))
+                        eviction
+                            .rules
+                            .iter()
+                            .all(|other| uid(&**other) != uid(&***rule))
                     };
                     let new: Option<Arc<DeviceTaintRule>> = rule.as_ref().filter(known).cloned();
                     eviction.rules.extend(new);
@@ -159,7 +168,9 @@ fn acting(
     };
     let slices = (view.slices)(&pool);
     let newest = slices.iter().map(|slice| slice.spec.pool.generation).max();
-    let current = slices.iter().filter(|slice| Some(slice.spec.pool.generation) == newest);
+    let current = slices
+        .iter()
+        .filter(|slice| Some(slice.spec.pool.generation) == newest);
     let devices = current.flat_map(|slice| slice.spec.devices.iter().flatten());
     let own = devices.filter(|device| device.name == result.device);
     let own = own.flat_map(|device| device.taints.iter().flatten());
@@ -168,7 +179,8 @@ fn acting(
     let rules = rules.filter(|rule| rule.selects(&result.driver, &result.pool, &result.device));
     let added = rules.map(|rule| (rule.spec.taint.clone(), Some(rule.clone())));
     let all = own.chain(added);
-    all.filter(|(taint, _)| taint.effect == NO_EXECUTE).collect()
+    all.filter(|(taint, _)| taint.effect == NO_EXECUTE)
+        .collect()
 }
 
 /// When whoever has a device has to go because of a taint; `None`: it is tolerated for ever.

@@ -59,18 +59,34 @@ fn many(count: usize, one: &str, more: &str) -> String {
 
 fn told(rule: &DeviceTaintRule, counts: &Counts) -> (&'static str, &'static str, String) {
     let pods = counts.pods.len();
-    let namespaces: BTreeSet<&str> = counts.pods.iter().map(|key| key.namespace.as_str()).collect();
+    let namespaces: BTreeSet<&str> = counts
+        .pods
+        .iter()
+        .map(|key| key.namespace.as_str())
+        .collect();
     let namespaces = many(namespaces.len(), "namespace", "different namespaces");
     match rule.spec.taint.effect.as_str() {
         NO_EXECUTE if pods > 0 => {
             let needs = many(pods, "pod needs to be evicted", "pods need to be evicted");
-            ("True", "PodsPendingEviction", format!("{needs} in {namespaces}."))
+            (
+                "True",
+                "PodsPendingEviction",
+                format!("{needs} in {namespaces}."),
+            )
         }
         NO_EXECUTE if counts.evicted > 0 => ("False", "Completed", String::new()),
         NO_EXECUTE => ("False", "NotStarted", String::new()),
         NONE => {
-            let published = many(counts.published, "published device selected", "published devices selected");
-            let allocated = many(counts.allocated, "allocated device selected", "allocated devices selected");
+            let published = many(
+                counts.published,
+                "published device selected",
+                "published devices selected",
+            );
+            let allocated = many(
+                counts.allocated,
+                "allocated device selected",
+                "allocated devices selected",
+            );
             let would = many(pods, "pod would be evicted", "pods would be evicted");
             let message = format!(
                 "{published}. {allocated}. {would} in {namespaces} if the effect was NoExecute. This information will not be updated again. Recreate the DeviceTaintRule to trigger an update."
@@ -106,7 +122,8 @@ pub(super) fn condition(
         reason: reason.to_owned(),
         message,
         observed_generation: rule.metadata.generation,
-        last_transition_time: before.map_or(Time(now), |before| before.last_transition_time.clone()),
+        last_transition_time: before
+            .map_or(Time(now), |before| before.last_transition_time.clone()),
     };
     if before == Some(&condition) {
         return None;

@@ -26,7 +26,11 @@ pub(super) fn claim_name(pod: &Pod, claim: &PodResourceClaim) -> Option<String> 
 
 /// The claim that the scheduler made for the pod's extended resources.
 pub(super) fn extended_claim(pod: &Pod) -> Option<&str> {
-    let extended = pod.status.as_ref()?.extended_resource_claim_status.as_ref()?;
+    let extended = pod
+        .status
+        .as_ref()?
+        .extended_resource_claim_status
+        .as_ref()?;
     Some(&extended.resource_claim_name)
 }
 

@@ -10,7 +10,8 @@ fn capacity(json: Value) -> BTreeMap<String, Capacity> {
 #[test]
 fn requests_are_rounded_up() {
     let range = |step: &str| json!({"value": "10", "requestPolicy": {"default": "1", "validRange": {"min": "1", "max": "8", "step": step}}});
-    let values = json!({"value": "10", "requestPolicy": {"default": "1", "validValues": ["1", "2", "4"]}});
+    let values =
+        json!({"value": "10", "requestPolicy": {"default": "1", "validValues": ["1", "2", "4"]}});
     let plain = json!({"value": "10"});
     let cases = [
         (&plain, Some("3"), Ok(Some("3"))),
@@ -23,11 +24,7 @@ fn requests_are_rounded_up() {
         (&range("500m"), Some("1200m"), Ok(Some("1500m"))),
         (&range("2"), Some("500m"), Ok(Some("1"))),
         (&range("2"), Some("9"), Ok(None)),
-        (
-            &range("500m"),
-            Some("1n"),
-            Ok(Some("1")),
-        ),
+        (&range("500m"), Some("1n"), Ok(Some("1"))),
         (
             &range("500m"),
             Some("2000000001n"),

@@ -19,9 +19,16 @@ fn the_newest_class_has_the_name() {
         class("c", Some("example.com/gpu"), new),
         class("d", None, old),
     ]);
-    let of = |resource: &str| names.class(resource).and_then(|class| class.metadata.name.clone());
+    let of = |resource: &str| {
+        names
+            .class(resource)
+            .and_then(|class| class.metadata.name.clone())
+    };
     assert_eq!(of("example.com/gpu").as_deref(), Some("b"));
-    assert_eq!(of("deviceclass.resource.kubernetes.io/d").as_deref(), Some("d"));
+    assert_eq!(
+        of("deviceclass.resource.kubernetes.io/d").as_deref(),
+        Some("d")
+    );
     assert_eq!(of("example.com/nic"), None);
 }
 
@@ -49,7 +56,11 @@ fn containers_get_requests() {
         (
             json!([container("i", 3), container("j", 4), sidecar("s", 1)]),
             json!([container("a", 1)]),
-            vec!["container-1-request-1 2", "container-2-request-1 1", "container-3-request-1 1"],
+            vec![
+                "container-1-request-1 2",
+                "container-2-request-1 1",
+                "container-3-request-1 1",
+            ],
             vec![
                 "s container-2-request-1",
                 "a container-3-request-1",
@@ -68,7 +79,11 @@ fn containers_get_requests() {
             vec!["a container-1-request-1", "i container-1-request-1"],
         ),
     ];
-    let names = ClassNames::new([class("gpu", Some("example.com/gpu"), "2026-01-01T00:00:00Z")]);
+    let names = ClassNames::new([class(
+        "gpu",
+        Some("example.com/gpu"),
+        "2026-01-01T00:00:00Z",
+    )]);
     let resources = BTreeSet::from(["example.com/gpu".to_owned()]);
     for (init, main, wanted, mappings) in cases {
         let pod = json!({"metadata": {"name": "p"}, "spec": {"initContainers": init, "containers": main}});

@@ -72,7 +72,10 @@ impl Plugin {
             format!("device plugin GetPreferredAllocation rpc failed with err: {error}")
         })?;
         let first = answer.container_responses.into_iter().next();
-        Ok(first.into_iter().flat_map(|first| first.device_i_ds).collect())
+        Ok(first
+            .into_iter()
+            .flat_map(|first| first.device_i_ds)
+            .collect())
     }
 
     /// Makes devices ready for a container; what that gets with them.
@@ -98,7 +101,9 @@ impl Plugin {
         let request = PreStartContainerRequest {
             devices_ids: devices.iter().cloned().collect(),
         };
-        in_time(self.client().pre_start_container(request)).await.map(drop)
+        in_time(self.client().pre_start_container(request))
+            .await
+            .map(drop)
     }
 }
 
@@ -112,6 +117,8 @@ async fn in_time<T>(
             status.code(),
             status.message()
         )),
-        Err(_) => Err("rpc error: code = DeadlineExceeded desc = context deadline exceeded".to_owned()),
+        Err(_) => {
+            Err("rpc error: code = DeadlineExceeded desc = context deadline exceeded".to_owned())
+        }
     }
 }

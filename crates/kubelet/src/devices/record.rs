@@ -36,10 +36,19 @@ impl Options {
                 .map(|mount| (mount.container_path, (mount.host_path, mount.read_only)))
                 .collect(),
             devices: devices
-                .map(|device| (device.container_path, (device.host_path, device.permissions)))
+                .map(|device| {
+                    (
+                        device.container_path,
+                        (device.host_path, device.permissions),
+                    )
+                })
                 .collect(),
             annotations: answer.annotations.into_iter().collect(),
-            cdi: answer.cdi_devices.into_iter().map(|device| device.name).collect(),
+            cdi: answer
+                .cdi_devices
+                .into_iter()
+                .map(|device| device.name)
+                .collect(),
         }
     }
 
@@ -120,7 +129,9 @@ impl Records {
     pub fn devices_of(&self, resource: &str) -> BTreeSet<String> {
         let containers = self.0.values().flat_map(BTreeMap::values);
         let given = containers.filter_map(|container| container.get(resource));
-        given.flat_map(|given| given.devices.iter().cloned()).collect()
+        given
+            .flat_map(|given| given.devices.iter().cloned())
+            .collect()
     }
 }
 

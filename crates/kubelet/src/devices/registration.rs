@@ -64,11 +64,14 @@ impl Registered {
     async fn connect(&self, resource: &str, socket: PathBuf) -> Result<(), String> {
         let devices = &self.ctx.devices;
         if devices.capacity().len() >= RESOURCES_MAX {
-            return Err(format!("there are {RESOURCES_MAX} resources of device plugins already"));
+            return Err(format!(
+                "there are {RESOURCES_MAX} resources of device plugins already"
+            ));
         }
         let plugin = Plugin::connect(socket.clone()).await?;
         let stream = plugin.watch().await;
-        let mut stream = stream.map_err(|error| format!("listAndWatch ended unexpectedly: {error}"))?;
+        let mut stream =
+            stream.map_err(|error| format!("listAndWatch ended unexpectedly: {error}"))?;
         devices.connect(resource, plugin)?;
         tracing::info!(resource, socket = %socket.display(), "a device plugin has registered");
         let token = self.token.child_token();
@@ -115,9 +118,13 @@ impl Registration for Registered {
         let name = Path::new(&request.endpoint).file_name();
         let Some(name) = name.filter(|name| *name == request.endpoint.as_str()) else {
             let endpoint = &request.endpoint;
-            return Err(Status::invalid_argument(format!("invalid endpoint {endpoint:?}")));
+            return Err(Status::invalid_argument(format!(
+                "invalid endpoint {endpoint:?}"
+            )));
         };
-        let connected = self.connect(&request.resource_name, self.directory().join(name)).await;
+        let connected = self
+            .connect(&request.resource_name, self.directory().join(name))
+            .await;
         connected.map_err(Status::unknown)?;
         Ok(Response::new(Empty {}))
     }
@@ -127,7 +134,11 @@ impl Registration for Registered {
 impl Handler for Registered {
     async fn validate(&self, plugin: &plugins::Plugin) -> Result<(), String> {
         let known = plugin.versions.iter().any(|version| version == VERSION);
-        let version = plugin.versions.first().map(String::as_str).unwrap_or_default();
+        let version = plugin
+            .versions
+            .first()
+            .map(String::as_str)
+            .unwrap_or_default();
         check(if known { VERSION } else { version }, &plugin.name)
     }
 
@@ -158,7 +169,10 @@ pub(crate) async fn run(registered: Registered, token: CancellationToken) {
                     });
                     let service = RegistrationServer::new(registered.clone());
                     let server = Server::builder().add_service(service);
-                    server.serve_with_incoming(incoming).await.map_err(|error| error.to_string())
+                    server
+                        .serve_with_incoming(incoming)
+                        .await
+                        .map_err(|error| error.to_string())
                 }
                 Err(error) => Err(error.to_string()),
             };
@@ -198,7 +212,11 @@ mod tests {
             ("v1beta1", "vendor.com/", false),
         ];
         for (version, resource, wanted) in cases {
-            assert_eq!(check(version, resource).is_ok(), wanted, "{version} {resource}");
+            assert_eq!(
+                check(version, resource).is_ok(),
+                wanted,
+                "{version} {resource}"
+            );
         }
     }
 }

@@ -50,7 +50,11 @@ impl Stock {
     }
 
     pub fn connect(&mut self, plugin: Plugin) -> Result<(), String> {
-        if self.plugins.iter().any(|other| other.socket == plugin.socket) {
+        if self
+            .plugins
+            .iter()
+            .any(|other| other.socket == plugin.socket)
+        {
             let socket = plugin.socket.display();
             return Err(format!("device plugin already connected: {socket}"));
         }
@@ -92,8 +96,12 @@ impl Stock {
     }
 
     pub fn nodes_of(&self, ids: &BTreeSet<String>) -> BTreeMap<String, Vec<i64>> {
-        let known = ids.iter().filter_map(|id| Some((id, self.devices.get(id)?)));
-        known.map(|(id, device)| (id.clone(), device.nodes.clone())).collect()
+        let known = ids
+            .iter()
+            .filter_map(|id| Some((id, self.devices.get(id)?)));
+        known
+            .map(|(id, device)| (id.clone(), device.nodes.clone()))
+            .collect()
     }
 
     /// Whether a container may go on with the devices that it has.
@@ -179,7 +187,10 @@ mod tests {
                 healthy,
                 nodes: Vec::new(),
             };
-            ids(list).into_iter().map(move |id| (id, device.clone())).collect::<Vec<_>>()
+            ids(list)
+                .into_iter()
+                .map(move |id| (id, device.clone()))
+                .collect::<Vec<_>>()
         };
         stock.set(of(healthy, true).into_iter().chain(of(broken, false)));
         stock
@@ -211,7 +222,10 @@ mod tests {
         for (healthy, broken, used, reuse, count, wanted) in cases {
             let found = stock(healthy, broken).free("r", &ids(used), &ids(reuse), count);
             let wanted = wanted.map(ids).map_err(str::to_owned);
-            assert_eq!(found, wanted, "{healthy} | {broken} | {used} | {reuse} | {count}");
+            assert_eq!(
+                found, wanted,
+                "{healthy} | {broken} | {used} | {reuse} | {count}"
+            );
         }
     }
 
@@ -226,7 +240,11 @@ mod tests {
         ];
         for (free, must, preferred, count, wanted) in cases {
             let found = choose(&ids(free), &ids(must), &ids(preferred), count);
-            assert_eq!(found, ids(wanted), "{free} | {must} | {preferred} | {count}");
+            assert_eq!(
+                found,
+                ids(wanted),
+                "{free} | {must} | {preferred} | {count}"
+            );
         }
     }
 

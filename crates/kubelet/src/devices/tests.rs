@@ -28,7 +28,9 @@ struct Fake {
 
 impl Fake {
     fn note(&self, call: &str, devices: &[String]) {
-        self.calls.lock().push(format!("{call} {}", devices.join(" ")));
+        self.calls
+            .lock()
+            .push(format!("{call} {}", devices.join(" ")));
     }
 
     fn serve(&self, socket: &Path) {
@@ -85,7 +87,11 @@ impl DevicePlugin for Fake {
         &self,
         request: Request<AllocateRequest>,
     ) -> Result<Response<AllocateResponse>, Status> {
-        let devices = request.into_inner().container_requests.remove(0).devices_ids;
+        let devices = request
+            .into_inner()
+            .container_requests
+            .remove(0)
+            .devices_ids;
         self.note("allocate", &devices);
         if let Some(error) = self.error.lock().clone() {
             return Err(Status::internal(error));
@@ -191,7 +197,10 @@ async fn containers_get_devices_of_plugins() {
     assert_eq!(bench.variable(&p, 1), None);
     let containers = &p.spec.as_ref().unwrap().containers;
     let options = bench.devices.options(&p, &containers[0]);
-    let nodes: Vec<String> = options.devices().map(|device| device.container_path).collect();
+    let nodes: Vec<String> = options
+        .devices()
+        .map(|device| device.container_path)
+        .collect();
     assert_eq!(nodes, ["/dev/b", "/dev/c"]);
     assert_eq!(options.cdi, ["vendor.com/gpu=b"]);
     bench.devices.pre_start(&p, &containers[0]).await.unwrap();
@@ -218,7 +227,11 @@ async fn containers_get_devices_of_plugins() {
 #[tokio::test]
 async fn init_containers_leave_their_devices_to_others() {
     let bench = Bench::new(&["a", "b"], &[]).await;
-    let p = pod("p", &[container("init", 2)], &[container("one", 1), container("two", 1)]);
+    let p = pod(
+        "p",
+        &[container("init", 2)],
+        &[container("one", 1), container("two", 1)],
+    );
     bench.devices.allocate(&p).await.unwrap();
     let mut given: Vec<_> = (0..2).filter_map(|i| bench.variable(&p, i)).collect();
     given.sort();
@@ -235,14 +248,22 @@ async fn what_a_plugin_refuses_is_not_taken() {
     let error = bench.devices.allocate(&p).await.unwrap_err();
     assert_eq!(error, "rpc error: code = Internal desc = no power");
     *bench.fake.error.lock() = None;
-    bench.devices.allocate(&pod("q", &[], &[container("one", 1)])).await.unwrap();
+    bench
+        .devices
+        .allocate(&pod("q", &[], &[container("one", 1)]))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_resource_goes_some_time_after_its_plugin() {
     let dir = tempfile::tempdir().unwrap();
     let devices = DevicePlugins::load(dir.path().join("record.json"));
-    devices.state.lock().resources.insert(RESOURCE.to_owned(), Stock::left());
+    devices
+        .state
+        .lock()
+        .resources
+        .insert(RESOURCE.to_owned(), Stock::left());
     devices.tell(RESOURCE, Vec::new());
     tokio::time::advance(STOP_GRACE - Duration::from_secs(1)).await;
     assert_eq!(devices.capacity()[RESOURCE], Some((0, 0)));

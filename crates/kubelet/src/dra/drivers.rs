@@ -82,7 +82,12 @@ impl Drivers {
     ///
     /// # Errors
     /// In upstream's words.
-    pub(crate) fn validate(&self, name: &str, socket: &Path, versions: &[String]) -> Result<(), String> {
+    pub(crate) fn validate(
+        &self,
+        name: &str,
+        socket: &Path,
+        versions: &[String],
+    ) -> Result<(), String> {
         service(versions).map(drop).map_err(|error| {
             let endpoint = socket.display();
             format!(
@@ -92,7 +97,12 @@ impl Drivers {
     }
 
     /// Calls a plugin from now on.
-    pub(crate) fn add(&self, name: &str, socket: PathBuf, versions: &[String]) -> Result<(), String> {
+    pub(crate) fn add(
+        &self,
+        name: &str,
+        socket: PathBuf,
+        versions: &[String],
+    ) -> Result<(), String> {
         let driver = Driver {
             service: service(versions)?,
             socket,
@@ -160,7 +170,10 @@ impl Handler for Registered {
     }
 
     async fn deregister(&self, plugin: &Plugin) {
-        self.0.dra.drivers.remove(&plugin.name, &self.socket(plugin));
+        self.0
+            .dra
+            .drivers
+            .remove(&plugin.name, &self.socket(plugin));
     }
 }
 
@@ -172,9 +185,15 @@ impl Driver {
         let call = async {
             let channel = self.dial().await?;
             let answer = match self.service {
-                Service::V1 => DraPluginClient::new(channel).node_prepare_resources(request).await,
+                Service::V1 => {
+                    DraPluginClient::new(channel)
+                        .node_prepare_resources(request)
+                        .await
+                }
                 Service::V1Beta1 => {
-                    OldDraPluginClient::new(channel).node_prepare_resources(request).await
+                    OldDraPluginClient::new(channel)
+                        .node_prepare_resources(request)
+                        .await
                 }
             };
             told(answer)
@@ -189,9 +208,15 @@ impl Driver {
         let call = async {
             let channel = self.dial().await?;
             let answer = match self.service {
-                Service::V1 => DraPluginClient::new(channel).node_unprepare_resources(request).await,
+                Service::V1 => {
+                    DraPluginClient::new(channel)
+                        .node_unprepare_resources(request)
+                        .await
+                }
                 Service::V1Beta1 => {
-                    OldDraPluginClient::new(channel).node_unprepare_resources(request).await
+                    OldDraPluginClient::new(channel)
+                        .node_unprepare_resources(request)
+                        .await
                 }
             };
             told(answer)
@@ -208,12 +233,17 @@ impl Driver {
 fn told<T>(answer: Result<tonic::Response<T>, tonic::Status>) -> Result<T, String> {
     let answer = answer.map(tonic::Response::into_inner);
     answer.map_err(|status| {
-        format!("rpc error: code = {:?} desc = {}", status.code(), status.message())
+        format!(
+            "rpc error: code = {:?} desc = {}",
+            status.code(),
+            status.message()
+        )
     })
 }
 
 async fn in_time<T>(call: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let late = || Err("rpc error: code = DeadlineExceeded desc = context deadline exceeded".to_owned());
+    let late =
+        || Err("rpc error: code = DeadlineExceeded desc = context deadline exceeded".to_owned());
     timeout(CALL_TIMEOUT, call).await.unwrap_or_else(|_| late())
 }
 
@@ -225,10 +255,14 @@ mod tests {
     fn the_first_service_that_is_known_is_called() {
         let of = |versions: &[&str]| {
             let versions: Vec<String> = versions.iter().map(|v| (*v).to_owned()).collect();
-            service(&versions).map_err(|error| error.split(' ').next().unwrap_or_default().to_owned())
+            service(&versions)
+                .map_err(|error| error.split(' ').next().unwrap_or_default().to_owned())
         };
         assert_eq!(of(&["v1.DRAPlugin", "v1beta1.DRAPlugin"]), Ok(Service::V1));
-        assert_eq!(of(&["v2.DRAPlugin", "v1beta1.DRAPlugin"]), Ok(Service::V1Beta1));
+        assert_eq!(
+            of(&["v2.DRAPlugin", "v1beta1.DRAPlugin"]),
+            Ok(Service::V1Beta1)
+        );
         assert_eq!(of(&["1.0.0"]), Err("none".to_owned()));
         assert_eq!(of(&[]), Err("empty".to_owned()));
     }
@@ -246,7 +280,10 @@ mod tests {
         assert_eq!(drivers.get("d").unwrap().socket, old);
         assert!(drivers.gone.lock().is_empty());
         drivers.remove("d", &old);
-        assert_eq!(drivers.get("d").unwrap_err(), "DRA driver d is not registered");
+        assert_eq!(
+            drivers.get("d").unwrap_err(),
+            "DRA driver d is not registered"
+        );
         assert!(drivers.gone.lock().contains_key("d"));
         drivers.add("d", new, &versions).unwrap();
         assert!(drivers.gone.lock().is_empty(), "it has come back");

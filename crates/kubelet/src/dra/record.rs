@@ -53,7 +53,9 @@ impl Device {
     pub fn is_for(&self, request: &str) -> bool {
         let base = |name: &str| claim::base_request(name) == request;
         let mut requests = self.requests.iter();
-        request.is_empty() || self.requests.is_empty() || requests.any(|name| name == request || base(name))
+        request.is_empty()
+            || self.requests.is_empty()
+            || requests.any(|name| name == request || base(name))
     }
 }
 
@@ -228,6 +230,9 @@ impl Records {
     /// Uids of pods that use claims.
     pub fn pods(&self) -> BTreeSet<String> {
         let claims = self.claims.lock();
-        claims.values().flat_map(|claim| claim.pods.iter().cloned()).collect()
+        claims
+            .values()
+            .flat_map(|claim| claim.pods.iter().cloned())
+            .collect()
     }
 }

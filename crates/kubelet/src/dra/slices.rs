@@ -53,7 +53,11 @@ pub(super) async fn run(ctx: &Context) {
                     gone.remove(&name);
                 }
                 Err(error) => {
-                    tracing::debug!(driver = name, error, "cannot delete resource slices of a driver");
+                    tracing::debug!(
+                        driver = name,
+                        error,
+                        "cannot delete resource slices of a driver"
+                    );
                     if let Some(at) = gone.get_mut(&name) {
                         *at = now + RETRY_LONGEST.min(RETRY_FIRST * 30);
                     }

@@ -1,10 +1,6 @@
 //! A driver in this process, on a socket, and an API server that answers by hand.
 
-use std::{
-    collections::HashMap,
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use knarr_client::fake::{self, Server};
 use knarr_kubelet_api::{
@@ -101,7 +97,8 @@ impl DraPlugin for Driver {
 }
 
 fn pod(uid: &str) -> Pod {
-    let container = |name: &str, claims: Value| json!({"name": name, "resources": {"claims": claims}});
+    let container =
+        |name: &str, claims: Value| json!({"name": name, "resources": {"claims": claims}});
     object(json!({
         "metadata": {"namespace": "x", "name": uid, "uid": uid},
         "spec": {
@@ -156,7 +153,10 @@ impl Bench {
     fn register(&self) {
         let versions = ["v1.DRAPlugin".to_owned()];
         let socket = self.dir.path().join("d.sock");
-        self.dra.drivers.add("d.io", socket, &versions).expect("a driver");
+        self.dra
+            .drivers
+            .add("d.io", socket, &versions)
+            .expect("a driver");
     }
 
     /// A kubelet that comes after this one.
@@ -183,7 +183,12 @@ impl Bench {
 async fn claims_are_prepared_once_and_undone_with_their_last_pod() {
     let mut bench = Bench::new();
     let (p, q) = (pod("p"), pod("q"));
-    assert!(bench.dra.cdi_devices(&p, &p.spec.as_ref().unwrap().containers[0]).is_err());
+    assert!(
+        bench
+            .dra
+            .cdi_devices(&p, &p.spec.as_ref().unwrap().containers[0])
+            .is_err()
+    );
     bench.prepare(&p, claim(&["p", "q"])).await.unwrap();
     assert_eq!(bench.driver.calls(), ["prepare c"]);
     assert_eq!(bench.cdi(&p, 0), ["d.io/gpu=a", "d.io/gpu=b"]);
@@ -207,7 +212,10 @@ async fn what_fails_is_tried_again() {
     let p = pod("p");
     bench.driver.0.lock().error = "no power".to_owned();
     let error = bench.prepare(&p, claim(&["p"])).await.unwrap_err();
-    assert_eq!(error, "NodePrepareResources failed for ResourceClaim c: no power");
+    assert_eq!(
+        error,
+        "NodePrepareResources failed for ResourceClaim c: no power"
+    );
     bench.driver.0.lock().error.clear();
     bench.prepare(&p, claim(&["p"])).await.unwrap();
     assert_eq!(bench.driver.calls(), ["prepare c", "prepare c"]);
@@ -218,11 +226,17 @@ async fn what_fails_is_tried_again() {
         error,
         "unprepare dynamic resources: NodeUnprepareResources failed for ResourceClaim c: busy"
     );
-    let error = bench.prepare(&pod("q"), claim(&["p", "q"])).await.unwrap_err();
+    let error = bench
+        .prepare(&pod("q"), claim(&["p", "q"]))
+        .await
+        .unwrap_err();
     assert_eq!(error, "ResourceClaim c is being unprepared");
     bench.restart();
     bench.driver.0.lock().error.clear();
-    assert_eq!(bench.dra.records.pods().into_iter().collect::<Vec<_>>(), ["p"]);
+    assert_eq!(
+        bench.dra.records.pods().into_iter().collect::<Vec<_>>(),
+        ["p"]
+    );
     bench.dra.unprepare("p").await.unwrap();
     assert!(bench.dra.records.pods().is_empty());
 }
@@ -232,7 +246,10 @@ async fn pods_use_what_is_theirs() {
     let mut bench = Bench::new();
     let p = pod("p");
     let error = bench.prepare(&p, claim(&["q"])).await.unwrap_err();
-    assert_eq!(error, "pod p (p) is not allowed to use ResourceClaim c (uid-c)");
+    assert_eq!(
+        error,
+        "pod p (p) is not allowed to use ResourceClaim c (uid-c)"
+    );
     let mut waits = claim(&["p"]);
     waits["status"]["allocation"] = Value::Null;
     let error = bench.prepare(&p, waits).await.unwrap_err();
@@ -245,7 +262,10 @@ async fn pods_use_what_is_theirs() {
     let mut anew = claim(&["p"]);
     anew["metadata"]["uid"] = json!("uid-2");
     let error = bench.prepare(&p, anew).await.unwrap_err();
-    assert!(error.starts_with("old ResourceClaim with same name c"), "{error}");
+    assert!(
+        error.starts_with("old ResourceClaim with same name c"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -80,7 +80,13 @@ pub(crate) async fn config(
     ctx.devices.pre_start(pod, container).await.map_err(Error)?;
     let devices = ctx.devices.options(pod, container);
     let mut cdi_devices = ctx.dra.cdi_devices(pod, container).map_err(Error)?;
-    cdi_devices.extend(devices.cdi.iter().cloned().map(|name| v1::CdiDevice { name }));
+    cdi_devices.extend(
+        devices
+            .cdi
+            .iter()
+            .cloned()
+            .map(|name| v1::CdiDevice { name }),
+    );
     let mut mounts = mounts(pieces, container, &values).await?;
     mounts.extend(devices.mounts());
     // Log files are told relative to the sandbox's log directory.
@@ -94,7 +100,8 @@ pub(crate) async fn config(
         )
         .join(&container.name);
     off_thread(move || fs::create_dir_all(log_dir)).await?;
-    let mut annotations: HashMap<String, String> = devices.annotations.clone().into_iter().collect();
+    let mut annotations: HashMap<String, String> =
+        devices.annotations.clone().into_iter().collect();
     annotations.extend(labels::annotations(pod, container, attempt, pieces.sandbox));
     Ok(v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
@@ -114,7 +121,12 @@ pub(crate) async fn config(
             .variables
             .iter()
             .map(|(key, value)| (key, value))
-            .chain(environment.variables.iter().map(|(key, value)| (key, value)))
+            .chain(
+                environment
+                    .variables
+                    .iter()
+                    .map(|(key, value)| (key, value)),
+            )
             .map(|(key, value)| v1::KeyValue {
                 key: key.clone(),
                 value: value.clone(),

@@ -175,9 +175,8 @@ impl Sequence {
         }
         let prepared = self.ctx.dra.prepare(&self.ctx.client, &self.pod).await;
         prepared.map_err(|error| {
-            let note = format!(
-                "Failed to prepare dynamic resources: prepare dynamic resources: {error}"
-            );
+            let note =
+                format!("Failed to prepare dynamic resources: prepare dynamic resources: {error}");
             let reason = "FailedPrepareDynamicResources";
             self.ctx.events.pod(&self.pod, WARNING, reason, note);
         })

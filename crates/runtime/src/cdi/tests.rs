@@ -32,7 +32,10 @@ fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
 }
 
 fn names(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| format!("vendor.com/gpu={name}")).collect()
+    names
+        .iter()
+        .map(|name| format!("vendor.com/gpu={name}"))
+        .collect()
 }
 
 fn oci() -> Value {
@@ -50,7 +53,10 @@ fn devices_are_put_into_containers() {
     let injection = resolve(&directories, &names(&["one", "two", "one"])).unwrap();
     let mut found = oci();
     injection.apply(&mut found).unwrap();
-    assert_eq!(found["process"]["env"], json!(["PATH=/bin", "COMMON=1", "GPU=two"]));
+    assert_eq!(
+        found["process"]["env"],
+        json!(["PATH=/bin", "COMMON=1", "GPU=two"])
+    );
     assert_eq!(found["process"]["user"]["additionalGids"], json!([6, 44]));
     let mount = json!({"destination": "/vendor", "source": "/opt/vendor", "type": "bind", "options": ["rbind", "ro"]});
     assert_eq!(found["mounts"], json!([{"destination": "/proc"}, mount]));
@@ -82,7 +88,10 @@ fn what_is_not_known_or_not_possible_is_refused() {
         "unresolvable CDI devices vendor.com/gpu=nope, vendor.com/gpu=never"
     );
     for (name, wanted) in [
-        ("hook", "CDI device vendor.com/gpu=hook: hooks are not supported by this runtime"),
+        (
+            "hook",
+            "CDI device vendor.com/gpu=hook: hooks are not supported by this runtime",
+        ),
         ("gone", "CDI device vendor.com/gpu=gone: /dev/not-there:"),
         ("file", "CDI device vendor.com/gpu=file: /dev/x:"),
     ] {
@@ -95,15 +104,26 @@ fn what_is_not_known_or_not_possible_is_refused() {
 #[test]
 fn later_directories_go_first_and_files_must_agree() {
     let one = |value: &str| {
-        format!(r#"{{"kind": "vendor.com/gpu", "devices": [{{"name": "a", "containerEdits": {{"env": ["A={value}"]}}}}]}}"#)
+        format!(
+            r#"{{"kind": "vendor.com/gpu", "devices": [{{"name": "a", "containerEdits": {{"env": ["A={value}"]}}}}]}}"#
+        )
     };
-    let (etc, run) = (directory(&[("a.json", &one("etc"))]), directory(&[("a.json", &one("run"))]));
+    let (etc, run) = (
+        directory(&[("a.json", &one("etc"))]),
+        directory(&[("a.json", &one("run"))]),
+    );
     let directories = [etc.path().to_owned(), run.path().to_owned()];
     let mut found = oci();
-    resolve(&directories, &names(&["a"])).unwrap().apply(&mut found).unwrap();
+    resolve(&directories, &names(&["a"]))
+        .unwrap()
+        .apply(&mut found)
+        .unwrap();
     assert_eq!(found["process"]["env"][2], json!("A=run"));
     let twice = directory(&[("a.json", &one("1")), ("b.json", &one("2"))]);
     let error = resolve(&[twice.path().to_owned()], &names(&["a"])).unwrap_err();
-    assert_eq!(error.to_string(), "unresolvable CDI devices vendor.com/gpu=a");
+    assert_eq!(
+        error.to_string(),
+        "unresolvable CDI devices vendor.com/gpu=a"
+    );
     assert!(resolve(&[], &[]).unwrap().0.is_empty());
 }

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Change, ClusterEvent, CycleState, DeviceEvent, Filter, FilterSet, Plugins, PreFilter, Reason, Refusal,
-    Rejectors, ScoreState, VolumeEvent,
+    Change, ClusterEvent, CycleState, DeviceEvent, Filter, FilterSet, Plugins, PreFilter, Reason,
+    Refusal, Rejectors, ScoreState, VolumeEvent,
 };
 use crate::{
     plugins::dynamic_resources,

@@ -147,7 +147,9 @@ impl DynamicResources {
                 let mut ledger = this.ledger.lock();
                 match &event {
                     Event::Deleted(gone) => ledger.gone(gone),
-                    Event::Added(claim) | Event::Updated { new: claim, .. } => ledger.observe(claim),
+                    Event::Added(claim) | Event::Updated { new: claim, .. } => {
+                        ledger.observe(claim)
+                    }
                 }
                 drop(ledger);
                 this.bell.send_replace(());
@@ -204,7 +206,9 @@ impl DynamicResources {
                 continue;
             };
             let Some(found) = self.sources.claims.get(namespace, name) else {
-                return Err(format!("resourceclaim.resource.k8s.io \"{name}\" not found"));
+                return Err(format!(
+                    "resourceclaim.resource.k8s.io \"{name}\" not found"
+                ));
             };
             if found.metadata.deletion_timestamp.is_some() {
                 return Err(format!("resourceclaim \"{name}\" is being deleted"));
@@ -238,7 +242,10 @@ impl DynamicResources {
         }
         let allocator = match needing.is_empty() {
             true => None,
-            false => Some(self.allocator(&needing).map_err(|error| error.to_string())?),
+            false => Some(
+                self.allocator(&needing)
+                    .map_err(|error| error.to_string())?,
+            ),
         };
         Ok(Some(State {
             pod: pod.clone(),
@@ -328,12 +335,19 @@ impl DynamicResources {
             return Ok(None);
         };
         let allocated = self.allocate(&state, node).map_err(Reason::into_owned)?;
-        Ok(Reservation::new(self.clone(), state, node.name(), allocated))
+        Ok(Reservation::new(
+            self.clone(),
+            state,
+            node.name(),
+            allocated,
+        ))
     }
 
     /// Whether a pod needs devices.
     fn concerns(&self, pod: &PodInfo) -> bool {
-        let claims = pod.whole().is_some_and(|pod| claim::claims(pod).next().is_some());
+        let claims = pod
+            .whole()
+            .is_some_and(|pod| claim::claims(pod).next().is_some());
         claims || self.extended(pod).is_some()
     }
 }
@@ -350,19 +364,26 @@ impl State {
     pub fn stale(&self) -> Option<Arc<ResourceClaim>> {
         let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
         let unavailable = self.unavailable.lock();
-        let mut own = unavailable.iter().filter(|claim| match claim::reserved(claim) {
-            [] => true,
-            [only] => only.uid == uid,
-            _ => false,
-        });
-        let left = self.extended.as_ref().and_then(|extended| extended.left.clone());
+        let mut own = unavailable
+            .iter()
+            .filter(|claim| match claim::reserved(claim) {
+                [] => true,
+                [only] => only.uid == uid,
+                _ => false,
+            });
+        let left = self
+            .extended
+            .as_ref()
+            .and_then(|extended| extended.left.clone());
         left.or_else(|| own.next().cloned())
     }
 }
 
 /// Those that need devices.
 fn needing(claims: &[Arc<ResourceClaim>]) -> impl Iterator<Item = &Arc<ResourceClaim>> {
-    claims.iter().filter(|claim| claim::allocation(claim).is_none())
+    claims
+        .iter()
+        .filter(|claim| claim::allocation(claim).is_none())
 }
 
 fn uid(claim: &ResourceClaim) -> &str {
@@ -398,7 +419,11 @@ impl Filter for Arc<DynamicResources> {
     }
 
     fn changes(&self) -> &'static [Change] {
-        &[Change::NodeAdded, Change::NodeLabels, Change::NodeAllocatable]
+        &[
+            Change::NodeAdded,
+            Change::NodeLabels,
+            Change::NodeAllocatable,
+        ]
     }
 
     fn devices_help(&self, pod: &PodInfo, event: &DeviceEvent<'_>) -> bool {

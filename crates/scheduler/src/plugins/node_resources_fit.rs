@@ -19,7 +19,12 @@ impl Filter for NodeResourcesFit {
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, state: &CycleState) -> Result<(), Refusal> {
         let devices = state.devices.as_deref();
         let by_devices = |name: &str| devices.is_some_and(|devices| devices.stand_for(name));
-        check(&pod.requests, &node.requested, &node.allocatable, by_devices)
+        check(
+            &pod.requests,
+            &node.requested,
+            &node.allocatable,
+            by_devices,
+        )
     }
 
     fn changes(&self) -> &'static [Change] {

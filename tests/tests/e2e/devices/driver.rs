@@ -17,8 +17,8 @@ use knarr_csi::registration::{
 use knarr_kubelet_api::{
     dra::v1::{
         Device, NodePrepareResourceResponse, NodePrepareResourcesRequest,
-        NodePrepareResourcesResponse, NodeUnprepareResourceResponse,
-        NodeUnprepareResourcesRequest, NodeUnprepareResourcesResponse,
+        NodePrepareResourcesResponse, NodeUnprepareResourceResponse, NodeUnprepareResourcesRequest,
+        NodeUnprepareResourcesResponse,
         dra_plugin_server::{DraPlugin, DraPluginServer},
     },
     tonic::{Request, Response, Status, async_trait, transport::Server},
@@ -74,12 +74,22 @@ impl Driver {
         fs::write(&file, devices(&state.name))?;
         let service = Service(state.clone());
         let prepares = Server::builder().add_service(DraPluginServer::new(service.clone()));
-        serve(&runtime, &state.socket, |incoming| prepares.serve_with_incoming(incoming))?;
+        serve(&runtime, &state.socket, |incoming| {
+            prepares.serve_with_incoming(incoming)
+        })?;
         let registers = Server::builder().add_service(RegistrationServer::new(service));
-        let socket = root.join("plugins_registry").join(format!("{}.sock", state.name));
-        serve(&runtime, &socket, |incoming| registers.serve_with_incoming(incoming))?;
+        let socket = root
+            .join("plugins_registry")
+            .join(format!("{}.sock", state.name));
+        serve(&runtime, &socket, |incoming| {
+            registers.serve_with_incoming(incoming)
+        })?;
         eventually(SOON, "the kubelet takes the driver", || {
-            let registered = state.registered.lock().ok().and_then(|registered| *registered);
+            let registered = state
+                .registered
+                .lock()
+                .ok()
+                .and_then(|registered| *registered);
             anyhow::ensure!(registered == Some(true), "it has said {registered:?}");
             Ok(())
         })?;
@@ -96,7 +106,11 @@ impl Driver {
 
     /// What the kubelet has asked so far.
     pub fn calls(&self) -> Vec<String> {
-        self.state.calls.lock().map(|calls| calls.clone()).unwrap_or_default()
+        self.state
+            .calls
+            .lock()
+            .map(|calls| calls.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -106,11 +120,7 @@ impl Drop for Driver {
     }
 }
 
-fn serve<S>(
-    runtime: &Runtime,
-    socket: &Path,
-    serve: impl FnOnce(Incoming) -> S,
-) -> Result<()>
+fn serve<S>(runtime: &Runtime, socket: &Path, serve: impl FnOnce(Incoming) -> S) -> Result<()>
 where
     S: Future<Output = Result<(), knarr_kubelet_api::tonic::transport::Error>> + Send + 'static,
 {
@@ -123,9 +133,8 @@ where
     Ok(())
 }
 
-type Incoming = std::pin::Pin<
-    Box<dyn futures::Stream<Item = std::io::Result<tokio::net::UnixStream>> + Send>,
->;
+type Incoming =
+    std::pin::Pin<Box<dyn futures::Stream<Item = std::io::Result<tokio::net::UnixStream>> + Send>>;
 
 /// The CDI file of the devices.
 fn devices(driver: &str) -> String {
@@ -153,8 +162,12 @@ impl State {
         let claim = api.get(name).await?;
         let allocation = claim.status.and_then(|status| status.allocation);
         let devices = allocation.and_then(|allocation| allocation.devices);
-        let results = devices.and_then(|devices| devices.results).unwrap_or_default();
-        let own = results.into_iter().filter(|result| result.driver == self.name);
+        let results = devices
+            .and_then(|devices| devices.results)
+            .unwrap_or_default();
+        let own = results
+            .into_iter()
+            .filter(|result| result.driver == self.name);
         let devices = own.map(|result| Device {
             request_names: vec![result.request],
             pool_name: result.pool,

@@ -27,7 +27,9 @@ fn taint(effect: &str) -> Value {
 
 fn rule(selector: Value, effect: &str) -> Arc<DeviceTaintRule> {
     let spec = json!({"deviceSelector": selector, "taint": taint(effect)});
-    Arc::new(object(json!({"metadata": {"name": "rule", "uid": "rule"}, "spec": spec})))
+    Arc::new(object(
+        json!({"metadata": {"name": "rule", "uid": "rule"}, "spec": spec}),
+    ))
 }
 
 fn slice(generation: i64, taints: Value) -> Arc<ResourceSlice> {
@@ -41,7 +43,12 @@ fn slice(generation: i64, taints: Value) -> Arc<ResourceSlice> {
 }
 
 /// When the pod goes and whether a rule is to blame.
-fn told(pod: &Pod, claim: Arc<ResourceClaim>, rules: Vec<Arc<DeviceTaintRule>>, slices: Vec<Arc<ResourceSlice>>) -> String {
+fn told(
+    pod: &Pod,
+    claim: Arc<ResourceClaim>,
+    rules: Vec<Arc<DeviceTaintRule>>,
+    slices: Vec<Arc<ResourceSlice>>,
+) -> String {
     let view = View {
         rules,
         claim: Box::new(move |_, name| (name == "c").then(|| claim.clone())),
@@ -56,16 +63,39 @@ fn told(pod: &Pod, claim: Arc<ResourceClaim>, rules: Vec<Arc<DeviceTaintRule>>, 
 #[test]
 fn pods_go_when_their_devices_taints_say_so() {
     let all = || json!({});
-    let tolerate = |seconds: Value| {
-        json!([{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}])
-    };
+    let tolerate = |seconds: Value| json!([{"key": "k", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}]);
     let cases = [
-        ("a rule", json!([]), vec![rule(all(), "NoExecute")], "2030-01-01T12:00:00Z 1"),
-        ("another effect", json!([]), vec![rule(all(), "NoSchedule")], "stays"),
-        ("another device", json!([]), vec![rule(json!({"device": "y"}), "NoExecute")], "stays"),
+        (
+            "a rule",
+            json!([]),
+            vec![rule(all(), "NoExecute")],
+            "2030-01-01T12:00:00Z 1",
+        ),
+        (
+            "another effect",
+            json!([]),
+            vec![rule(all(), "NoSchedule")],
+            "stays",
+        ),
+        (
+            "another device",
+            json!([]),
+            vec![rule(json!({"device": "y"}), "NoExecute")],
+            "stays",
+        ),
         ("no rule", json!([]), vec![], "stays"),
-        ("tolerated", tolerate(Value::Null), vec![rule(all(), "NoExecute")], "stays"),
-        ("for a time", tolerate(json!(90)), vec![rule(all(), "NoExecute")], "2030-01-01T12:01:30Z 1"),
+        (
+            "tolerated",
+            tolerate(Value::Null),
+            vec![rule(all(), "NoExecute")],
+            "stays",
+        ),
+        (
+            "for a time",
+            tolerate(json!(90)),
+            vec![rule(all(), "NoExecute")],
+            "2030-01-01T12:01:30Z 1",
+        ),
         (
             "of every effect",
             json!([{"operator": "Exists"}]),
@@ -84,7 +114,10 @@ fn slices_taint_too() {
     let tainted = || json!([taint("NoExecute")]);
     let found = |slices| told(&pod("p", "n"), claim(json!([])), Vec::new(), slices);
     assert_eq!(found(vec![slice(1, tainted())]), "2030-01-01T12:00:00Z 0");
-    assert_eq!(found(vec![slice(1, tainted()), slice(2, json!([]))]), "stays");
+    assert_eq!(
+        found(vec![slice(1, tainted()), slice(2, json!([]))]),
+        "stays"
+    );
     assert_eq!(found(vec![slice(1, json!([taint("NoSchedule")]))]), "stays");
 }
 
@@ -101,5 +134,8 @@ fn rules_count_what_they_select() {
     let slices = [slice(1, json!([])), slice(2, json!([]))];
     assert_eq!(published(&rule(json!({}), "None"), &slices), 1);
     assert_eq!(published(&rule(json!({"pool": "q"}), "None"), &slices), 0);
-    assert_eq!(selected(&rule(json!({"device": "x"}), "None"), &claim(json!([]))), 1);
+    assert_eq!(
+        selected(&rule(json!({"device": "x"}), "None"), &claim(json!([]))),
+        1
+    );
 }

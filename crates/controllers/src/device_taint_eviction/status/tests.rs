@@ -12,7 +12,10 @@ fn rule(effect: &str) -> DeviceTaintRule {
 
 fn counts(pods: &[(&str, &str)], evicted: u64) -> Counts {
     Counts {
-        pods: pods.iter().map(|(namespace, name)| Key::new(*namespace, *name)).collect(),
+        pods: pods
+            .iter()
+            .map(|(namespace, name)| Key::new(*namespace, *name))
+            .collect(),
         evicted,
         allocated: 1,
         published: 2,

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::{core::v1::Pod, resource::v1::{AllocationResult, ResourceClaim}};
+use k8s_openapi::api::{
+    core::v1::Pod,
+    resource::v1::{AllocationResult, ResourceClaim},
+};
 use knarr_client::errors;
 use knarr_devices::claim::{self, FINALIZER};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
@@ -143,7 +146,11 @@ impl Reservation {
         if let Some((made, allocation)) = self.extended.take() {
             self.make(client, made, allocation).await?;
         }
-        if self.parts.iter().any(|part| ready::has_conditions(&part.claim)) {
+        if self
+            .parts
+            .iter()
+            .any(|part| ready::has_conditions(&part.claim))
+        {
             waits(format!(
                 "waiting for binding conditions for device on node {}",
                 self.node
@@ -159,7 +166,12 @@ impl Reservation {
         let full = claim::full_name(&self.parts[index].claim);
         for attempt in 0..CONFLICTS_MAX {
             if attempt > 0 {
-                let name = self.parts[index].claim.metadata.name.clone().unwrap_or_default();
+                let name = self.parts[index]
+                    .claim
+                    .metadata
+                    .name
+                    .clone()
+                    .unwrap_or_default();
                 let what = format!("get updated claim {full} after conflict");
                 let now = answered(what, api.get(&name)).await?;
                 if now.metadata.uid != self.parts[index].claim.metadata.uid {
@@ -168,11 +180,14 @@ impl Reservation {
                 self.parts[index].claim = Arc::new(now);
             }
             match self.write_once(&api, index, &full).await {
-                Err(BindError::Api(_, error)) if errors::is_conflict(&error) && attempt + 1 < CONFLICTS_MAX => {}
+                Err(BindError::Api(_, error))
+                    if errors::is_conflict(&error) && attempt + 1 < CONFLICTS_MAX => {}
                 result => return result,
             }
         }
-        Err(BindError::Failed(format!("claim {full} is changed too often")))
+        Err(BindError::Failed(format!(
+            "claim {full} is changed too often"
+        )))
     }
 
     async fn write_once(
@@ -214,7 +229,11 @@ impl Reservation {
             Some(_) => format!("add allocation and reservation to claim {full}"),
             None => format!("add reservation to claim {full}"),
         };
-        let written = answered(what, api.patch_status(&name, &params, &Patch::Merge(&patch))).await?;
+        let written = answered(
+            what,
+            api.patch_status(&name, &params, &Patch::Merge(&patch)),
+        )
+        .await?;
         if part.allocation.is_some() {
             let mut ledger = self.plugin.ledger.lock();
             ledger.written(uid(&part.claim), &written);
@@ -250,7 +269,8 @@ impl Reservation {
             allocation: Some(allocation),
             written: false,
         });
-        self.write(client, self.parts.len().saturating_sub(1)).await?;
+        self.write(client, self.parts.len().saturating_sub(1))
+            .await?;
         let pods: Api<Pod> = Api::namespaced(client.clone(), self.namespace());
         let pod_name = self.pod.metadata.name.clone().unwrap_or_default();
         let patch = json!({
@@ -394,7 +414,11 @@ async fn delete(api: &Api<ResourceClaim>, claim: &ResourceClaim) -> Result<(), B
         }});
         let patch = Patch::Merge(&patch);
         let params = PatchParams::default();
-        answered("update resourceclaim".to_owned(), api.patch(name, &params, &patch)).await?;
+        answered(
+            "update resourceclaim".to_owned(),
+            api.patch(name, &params, &patch),
+        )
+        .await?;
     }
     let params = DeleteParams::default();
     match answered("delete resourceclaim".to_owned(), api.delete(name, &params)).await {
@@ -418,10 +442,13 @@ pub async fn give_back(client: &kube::Client, pod_uid: &str, claim: &ResourceCla
         let params = PatchParams::default();
         let patch = Patch::Merge(&patch);
         let write = api.patch_status(name, &params, &patch);
-        answered("deallocate resourceclaim".to_owned(), write).await.map(drop)
+        answered("deallocate resourceclaim".to_owned(), write)
+            .await
+            .map(drop)
     };
     match result {
-        Err(BindError::Api(_, error)) if errors::is_conflict(&error) || errors::is_not_found(&error) => {}
+        Err(BindError::Api(_, error))
+            if errors::is_conflict(&error) || errors::is_not_found(&error) => {}
         Err(error) => warn!(claim = name, %error, "cannot give a claim back"),
         Ok(()) => {}
     }

@@ -37,7 +37,11 @@ pub(super) struct Claim {
 impl DynamicResources {
     /// `None` where a pod has none.
     pub(super) fn extended(&self, pod: &PodInfo) -> Option<Extended> {
-        let wanted = pod.requests.scalars.iter().filter(|(_, amount)| **amount > 0);
+        let wanted = pod
+            .requests
+            .scalars
+            .iter()
+            .filter(|(_, amount)| **amount > 0);
         let mut wanted = wanted.map(|(name, _)| name).peekable();
         wanted.peek()?;
         let names = self.names();
@@ -88,7 +92,10 @@ impl Extended {
 
 /// Under which devices are kept for a claim that is not made yet.
 pub(super) fn key(pod: &Pod) -> String {
-    format!("{IN_MEMORY}{}", pod.metadata.uid.as_deref().unwrap_or_default())
+    format!(
+        "{IN_MEMORY}{}",
+        pod.metadata.uid.as_deref().unwrap_or_default()
+    )
 }
 
 fn claim_for(

@@ -113,9 +113,17 @@ fn pods_go_where_their_claims_can_be_had() {
     let ending = json!({"metadata": {"namespace": "x", "name": "c", "uid": "c", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
     let cases = [
         ("free devices", claim("c", json!({})), "a b"),
-        ("too many", claim("c", two), "0/2 nodes are available: 2 cannot allocate all claims"),
+        (
+            "too many",
+            claim("c", two),
+            "0/2 nodes are available: 2 cannot allocate all claims",
+        ),
         ("allocated", allocated("c", "b", "b1", &[]), "b"),
-        ("used by another pod, too", allocated("c", "b", "b1", &["q"]), "b"),
+        (
+            "used by another pod, too",
+            allocated("c", "b", "b1", &["q"]),
+            "b",
+        ),
         (
             "no class",
             claim("c", wrong),
@@ -135,9 +143,16 @@ fn pods_go_where_their_claims_can_be_had() {
     for (what, claim, wanted) in cases {
         let mut cluster = cluster(vec![claim]);
         let told = told(cluster.schedule(pod("p", &["c"])));
-        assert_eq!(told.trim_end_matches('.'), wanted.trim_end_matches('.'), "{what}");
+        assert_eq!(
+            told.trim_end_matches('.'),
+            wanted.trim_end_matches('.'),
+            "{what}"
+        );
     }
-    let claims = vec![allocated("c", "a", "a1", &[]), allocated("d", "b", "b1", &[])];
+    let claims = vec![
+        allocated("c", "a", "a1", &[]),
+        allocated("d", "b", "b1", &[]),
+    ];
     let message = told(cluster(claims).schedule(pod("p", &["c", "d"])));
     assert_eq!(
         message,
@@ -152,7 +167,10 @@ fn devices_are_given_once() {
     assert_eq!(told(cluster.schedule(pod("p", &["c"]))), "a b");
     assert_eq!(told(cluster.schedule(pod("q", &["d"]))), "b");
     let message = told(cluster.schedule(pod("r", &["e"])));
-    assert_eq!(message, "0/2 nodes are available: 2 cannot allocate all claims");
+    assert_eq!(
+        message,
+        "0/2 nodes are available: 2 cannot allocate all claims"
+    );
     let message = told(cluster.schedule(pod("s", &["c"])));
     assert_eq!(
         message.trim_end_matches('.'),
@@ -166,7 +184,10 @@ fn devices_stand_for_extended_resources() {
     assert_eq!(told(cluster.schedule(with_resource("p", "1"))), "a b");
     assert_eq!(told(cluster.schedule(with_resource("q", "1"))), "b");
     let message = told(cluster.schedule(with_resource("r", "1")));
-    assert_eq!(message, "0/2 nodes are available: 2 cannot allocate all claims");
+    assert_eq!(
+        message,
+        "0/2 nodes are available: 2 cannot allocate all claims"
+    );
     // A device plugin's come first.
     let plugin = node("z", json!({"d.io/gpu": "1"}));
     cluster.add(Object::Node(Box::new(plugin)));
@@ -182,7 +203,9 @@ fn plugin(claims: Vec<ResourceClaim>) -> Arc<DynamicResources> {
     let plugin = DynamicResources::new(Sources::unfed());
     plugin.sources.classes.apply(class());
     plugin.sources.slices.apply(slice("a", &["a1"]));
-    claims.into_iter().for_each(|claim| plugin.sources.claims.apply(claim));
+    claims
+        .into_iter()
+        .for_each(|claim| plugin.sources.claims.apply(claim));
     plugin
 }
 
@@ -213,17 +236,29 @@ fn merged(claim: &ResourceClaim, patch: &Value, version: &str) -> Value {
 #[tokio::test(start_paused = true)]
 async fn what_is_reserved_is_written_and_stays_until_it_shows() {
     let plugin = plugin(vec![claim("c", json!({})), claim("d", json!({}))]);
-    let mut reservation = reserve(&plugin, pod("p", &["c"])).unwrap().expect("a reservation");
-    assert_eq!(reserve(&plugin, pod("q", &["d"])).err().as_deref(), Some(CANNOT_ALLOCATE));
+    let mut reservation = reserve(&plugin, pod("p", &["c"]))
+        .unwrap()
+        .expect("a reservation");
+    assert_eq!(
+        reserve(&plugin, pod("q", &["d"])).err().as_deref(),
+        Some(CANNOT_ALLOCATE)
+    );
 
     let (client, mut server) = fake::client();
     let answers = async {
         let first = server.next().await;
-        assert_eq!(first.body["metadata"]["finalizers"], json!([claim::FINALIZER]));
+        assert_eq!(
+            first.body["metadata"]["finalizers"],
+            json!([claim::FINALIZER])
+        );
         let held = merged(&claim("c", json!({})), &first.body, "2");
         first.answer(200, &held);
         let second = server.next().await;
-        assert!(second.uri.contains("/resourceclaims/c/status"), "{}", second.uri);
+        assert!(
+            second.uri.contains("/resourceclaims/c/status"),
+            "{}",
+            second.uri
+        );
         assert_eq!(second.body["metadata"]["resourceVersion"], json!("2"));
         let consumer = json!([{"resource": "pods", "name": "p", "uid": "p"}]);
         assert_eq!(second.body["status"]["reservedFor"], consumer);
@@ -252,7 +287,9 @@ async fn what_is_reserved_is_written_and_stays_until_it_shows() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_is_overtaken_is_looked_at_anew() {
     let plugin = plugin(vec![claim("c", json!({}))]);
-    let mut reservation = reserve(&plugin, pod("p", &["c"])).unwrap().expect("a reservation");
+    let mut reservation = reserve(&plugin, pod("p", &["c"]))
+        .unwrap()
+        .expect("a reservation");
     let (client, mut server) = fake::client();
     let answers = async {
         let conflict = json!({"kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409, "message": "no"});
@@ -282,16 +319,19 @@ async fn devices_are_made_ready_first() {
             json!([{"driver": "d.io", "pool": "a", "device": "a1", "conditions": conditions}]);
         object::<ResourceClaim>(claim)
     };
-    let condition = |name: &str| {
-        json!([{"type": name, "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}])
-    };
+    let condition = |name: &str| json!([{"type": name, "status": "True", "reason": "R", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
     let (client, _server) = fake::client();
     for (last, wanted) in [
         (condition("ready"), None),
-        (condition("broken"), Some("device binding failed: claim=c, reason=R, message=\"m\"")),
+        (
+            condition("broken"),
+            Some("device binding failed: claim=c, reason=R, message=\"m\""),
+        ),
     ] {
         let plugin = plugin(vec![ready(json!([]))]);
-        let mut reservation = reserve(&plugin, pod("p", &["c"])).unwrap().expect("it waits");
+        let mut reservation = reserve(&plugin, pod("p", &["c"]))
+            .unwrap()
+            .expect("it waits");
         let mut said = String::new();
         let later = async {
             tokio::time::sleep(Duration::from_secs(60)).await;
@@ -309,16 +349,35 @@ fn changes_wake_those_whom_they_help() {
     let plugin = plugin(vec![claim("c", json!({}))]);
     let (waits, plain) = (info(pod("p", &["c"])), info(pod("q", &[])));
     let (free, other) = (claim("c", json!({})), claim("d", json!({})));
-    let (used, gone) = (allocated("c", "a", "a1", &[]), allocated("d", "a", "a1", &[]));
+    let (used, gone) = (
+        allocated("c", "a", "a1", &[]),
+        allocated("d", "a", "a1", &[]),
+    );
     let event = |old, new| DeviceEvent::Claim { old, new };
     let cases = [
         ("its claim came", event(None, Some(&free)), true),
-        ("its claim is as before", event(Some(&free), Some(&free)), false),
+        (
+            "its claim is as before",
+            event(Some(&free), Some(&free)),
+            false,
+        ),
         ("another came", event(None, Some(&other)), false),
-        ("another's devices are free", event(Some(&gone), Some(&other)), true),
-        ("another with devices is gone", event(Some(&gone), None), true),
+        (
+            "another's devices are free",
+            event(Some(&gone), Some(&other)),
+            true,
+        ),
+        (
+            "another with devices is gone",
+            event(Some(&gone), None),
+            true,
+        ),
         ("another without is gone", event(Some(&other), None), false),
-        ("its claim got devices", event(Some(&free), Some(&used)), true),
+        (
+            "its claim got devices",
+            event(Some(&free), Some(&used)),
+            true,
+        ),
         ("a slice", DeviceEvent::Devices, true),
     ];
     for (what, event, wanted) in cases {
@@ -332,17 +391,33 @@ fn pods_are_not_tried_before_their_claims_are_made() {
     let plugin = plugin(Vec::new());
     let mut templated = pod("p", &[]);
     let spec = templated.spec.as_mut().expect("a specification");
-    spec.resource_claims = Some(object(json!([{"name": "c", "resourceClaimTemplateName": "t"}])));
-    let error = plugin.pre_enqueue(&info(templated.clone())).expect_err("it is not noted");
+    spec.resource_claims = Some(object(
+        json!([{"name": "c", "resourceClaimTemplateName": "t"}]),
+    ));
+    let error = plugin
+        .pre_enqueue(&info(templated.clone()))
+        .expect_err("it is not noted");
     assert_eq!(error, "pod \"x/p\": ResourceClaim not created yet");
     let status = json!({"resourceClaimStatuses": [{"name": "c", "resourceClaimName": "p-c-1"}]});
     templated.status = Some(object(status));
-    assert!(plugin.pre_enqueue(&info(templated.clone())).is_err(), "it is not seen");
+    assert!(
+        plugin.pre_enqueue(&info(templated.clone())).is_err(),
+        "it is not seen"
+    );
     plugin.sources.claims.apply(claim("p-c-1", json!({})));
-    let error = plugin.pre_enqueue(&info(templated.clone())).expect_err("another's");
-    assert_eq!(error, "ResourceClaim x/p-c-1 was not created for Pod x/p (Pod is not owner)");
-    let owner = json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": true}]);
+    let error = plugin
+        .pre_enqueue(&info(templated.clone()))
+        .expect_err("another's");
+    assert_eq!(
+        error,
+        "ResourceClaim x/p-c-1 was not created for Pod x/p (Pod is not owner)"
+    );
+    let owner =
+        json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": true}]);
     let meta = json!({"namespace": "x", "name": "p-c-1", "uid": "u", "ownerReferences": owner});
-    plugin.sources.claims.apply(claim("p-c-1", json!({"metadata": meta})));
+    plugin
+        .sources
+        .claims
+        .apply(claim("p-c-1", json!({"metadata": meta})));
     assert_eq!(plugin.pre_enqueue(&info(templated)), Ok(()));
 }
