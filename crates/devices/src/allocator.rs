@@ -9,6 +9,7 @@ use k8s_openapi::api::{
 use parking_lot::Mutex;
 
 use crate::{
+    MAX_CLAIMS, MAX_REQUESTS,
     inventory::{Device, Inventory, Slice},
     request::{Alternative, Classes, Wanting},
     result,
@@ -71,6 +72,16 @@ pub(crate) struct Which {
     pub alternative: usize,
 }
 
+/// Whether a pod wants no more than can be looked for.
+pub(crate) fn within(what: &str, count: usize, most: usize) -> Result<(), Error> {
+    match count <= most {
+        true => Ok(()),
+        false => Err(Error::Failed(format!(
+            "the pod needs {count} {what} allocated, of which {most} can be at once"
+        ))),
+    }
+}
+
 impl Allocator {
     /// # Errors
     /// Where a request cannot be understood, or its class is not there.
@@ -84,7 +95,10 @@ impl Allocator {
         let wanting = claims.iter();
         let wanting = wanting
             .map(|claim| Wanting::of(claim, classes, selectors))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let requests: usize = wanting.iter().map(|one| one.requests.len()).sum();
+        within("claims", wanting.len(), MAX_CLAIMS)?;
+        within("requests", requests, MAX_REQUESTS)?;
         Ok(Self {
             inventory,
             usage,

@@ -33,6 +33,11 @@ pub use usage::{DeviceId, Usage};
 
 /// Devices that a claim may have (upstream `AllocationResultsMaxSize`).
 pub const MAX_DEVICES: usize = 32;
+/// Claims of a pod, their requests, and devices that are looked for together. The search nests once for each of them, on the stack of
+/// whoever asks; upstream's stacks grow.
+const MAX_CLAIMS: usize = 32;
+const MAX_REQUESTS: usize = 256;
+const MAX_DEVICES_TOGETHER: usize = 128;
 /// Alternatives of a request (upstream `FirstAvailableDeviceRequestMaxSize`).
 pub const MAX_ALTERNATIVES: usize = 8;
 

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use k8s_openapi::api::core::v1::Node;
 
 use crate::{
-    MAX_DEVICES,
-    allocator::{Allocator, Budget, Error, Which},
+    MAX_DEVICES, MAX_DEVICES_TOGETHER,
+    allocator::{Allocator, Budget, Error, Which, within},
     capacity,
     constraints::Constraint,
     counters::Counters,
@@ -129,6 +129,7 @@ impl<'s> Search<'s> {
 
     /// Finds out how many devices all are, and whether claims want more than they may have.
     fn look_at_requests(&mut self) -> Result<(), Error> {
+        let mut all = 0usize;
         for (claim, wanting) in self.allocator.wanting().iter().enumerate() {
             let mut sum = 0usize;
             for (request, of) in wanting.requests.iter().enumerate() {
@@ -155,8 +156,9 @@ impl<'s> Search<'s> {
                 }
                 sum = sum.saturating_add(least);
             }
+            all = all.saturating_add(sum);
         }
-        Ok(())
+        within("devices", all, MAX_DEVICES_TOGETHER)
     }
 
     /// Every device that an alternative selects, those in use too.
@@ -255,6 +257,8 @@ impl<'s> Search<'s> {
             return self.request(which.claim, which.request.saturating_add(1));
         }
         let left = MAX_DEVICES.saturating_sub(self.picks[which.claim].len());
+        let chosen: usize = self.picks.iter().map(Vec::len).sum();
+        let left = left.min(MAX_DEVICES_TOGETHER.saturating_sub(chosen));
         if count.saturating_sub(number) > left {
             return Ok(Found::TooMany);
         }

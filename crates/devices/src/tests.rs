@@ -491,3 +491,38 @@ fn the_search_has_a_bound() {
     let told = world.told(&node("n1", "a"), &[claim_of("c", devices)]);
     assert_eq!(told, "error: timed out trying to allocate devices");
 }
+
+#[test]
+fn pods_want_no_more_than_can_be_looked_for() {
+    let devices: Vec<Value> = (0..200).map(|i| json!({"name": format!("d{i}")})).collect();
+    let world = World::new(vec![slice(
+        "s",
+        "p",
+        json!(devices),
+        json!({"allNodes": true}),
+    )]);
+    let claims = |claims: usize, count: usize| -> Vec<_> {
+        let of = |i| {
+            let devices = json!({"requests": [request("r", json!({"count": count}))]});
+            claim_of(&format!("c{i}"), devices)
+        };
+        (0..claims).map(of).collect()
+    };
+    let on = node("n1", "a");
+    assert!(world.allocate(&on, &claims(4, 32)).unwrap().is_some());
+    let cases = [
+        (
+            5,
+            32,
+            "error: the pod needs 160 devices allocated, of which 128 can be at once",
+        ),
+        (
+            33,
+            1,
+            "error: the pod needs 33 claims allocated, of which 32 can be at once",
+        ),
+    ];
+    for (count, each, wanted) in cases {
+        assert_eq!(world.told(&on, &claims(count, each)), wanted);
+    }
+}

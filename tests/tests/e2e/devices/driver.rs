@@ -60,7 +60,8 @@ impl Driver {
         // Tests run side by side, and CDI files are for the whole machine.
         let name = format!("knarr-{}.example.com", cluster.instance()?);
         let root = cluster.data_dir().join("kubelet");
-        let own = root.join("plugins").join(&name);
+        // Paths of sockets are short.
+        let own = root.join("plugins/dra");
         fs::create_dir_all(&own).with_context(|| own.display().to_string())?;
         let state = Arc::new(State {
             socket: own.join("dra.sock"),
@@ -78,9 +79,7 @@ impl Driver {
             prepares.serve_with_incoming(incoming)
         })?;
         let registers = Server::builder().add_service(RegistrationServer::new(service));
-        let socket = root
-            .join("plugins_registry")
-            .join(format!("{}.sock", state.name));
+        let socket = root.join("plugins_registry/dra.sock");
         serve(&runtime, &socket, |incoming| {
             registers.serve_with_incoming(incoming)
         })?;
