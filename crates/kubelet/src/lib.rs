@@ -47,6 +47,7 @@ mod root;
 mod runtime;
 mod security;
 mod server;
+mod socket;
 mod sources;
 mod stats;
 mod status;

@@ -3,7 +3,7 @@
 //!
 //! CPUs and memory are in no answer: no container of this kubelet has any for itself.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -17,7 +17,6 @@ use knarr_kubelet_api::{
     },
     tonic::{Request, Response, Status, transport::Server},
 };
-use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -25,7 +24,7 @@ use crate::{
     devices::Held,
     disk,
     dra::Prepared,
-    pods,
+    pods, socket,
 };
 
 /// In its directory, as upstream.
@@ -152,7 +151,7 @@ impl PodResourcesLister for Lister {
             pod_namespace,
         } = request.into_inner();
         let pods = pods::list(&self.0);
-        let is_it = |pod: &&std::sync::Arc<Pod>| {
+        let is_it = |pod: &&Arc<Pod>| {
             context::name(pod) == pod_name && context::namespace(pod) == pod_namespace
         };
         let Some(pod) = pods.iter().find(is_it) else {
@@ -171,15 +170,12 @@ impl PodResourcesLister for Lister {
 
 /// Serves the socket until the token is cancelled.
 pub(crate) async fn run(ctx: Shared, token: CancellationToken) {
-    let directory = ctx.config.pod_resources_dir();
+    let path = ctx.config.pod_resources_dir().join(SOCKET);
     let serve = async {
         loop {
-            let ended = match disk::waiting(|| listen(&directory)) {
+            let ended = match disk::waiting(|| socket::listen(&path)) {
                 Ok(listener) => {
-                    let incoming = futures::stream::poll_fn(move |task| {
-                        let accepted = listener.poll_accept(task);
-                        accepted.map(|accepted| Some(accepted.map(|(stream, _)| stream)))
-                    });
+                    let incoming = socket::incoming(listener);
                     let service = PodResourcesListerServer::new(Lister(ctx.clone()));
                     let server = Server::builder().concurrency_limit_per_connection(CALLS_MAX);
                     let served = { server }
@@ -196,16 +192,6 @@ pub(crate) async fn run(ctx: Shared, token: CancellationToken) {
         }
     };
     token.run_until_cancelled(serve).await;
-}
-
-fn listen(directory: &Path) -> io::Result<UnixListener> {
-    fs::create_dir_all(directory)?;
-    let socket = directory.join(SOCKET);
-    match fs::remove_file(&socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    UnixListener::bind(socket)
 }
 
 #[cfg(test)]

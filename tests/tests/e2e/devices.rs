@@ -70,7 +70,7 @@ fn pods_get_the_devices_that_they_claim() {
     });
 }
 
-/// A class of the driver's devices, and a slice with two of them. The kubelet takes slices of drivers away that it does not know.
+/// A class of the driver's devices, and a slice with two of them and one that is too small.
 fn publish(shell: &Shell<'_>, driver: &Driver, node: &str) -> Result<()> {
     let name = driver.name();
     let class = json!({

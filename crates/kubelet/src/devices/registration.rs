@@ -25,6 +25,7 @@ use super::plugin::Plugin;
 use crate::{
     context::Shared,
     plugins::{self, Handler},
+    socket,
 };
 
 /// What device plugins call their type where they register as other plugins do.
@@ -163,10 +164,7 @@ pub(crate) async fn run(registered: Registered, token: CancellationToken) {
             let listener = crate::disk::waiting(|| listen(&directory));
             let ended = match listener {
                 Ok(listener) => {
-                    let incoming = futures::stream::poll_fn(move |task| {
-                        let accepted = listener.poll_accept(task);
-                        accepted.map(|accepted| Some(accepted.map(|(stream, _)| stream)))
-                    });
+                    let incoming = socket::incoming(listener);
                     let service = RegistrationServer::new(registered.clone());
                     let server = Server::builder().add_service(service);
                     server
@@ -194,7 +192,7 @@ fn listen(directory: &Path) -> io::Result<UnixListener> {
             fs::remove_file(entry.path())?;
         }
     }
-    UnixListener::bind(directory.join(SOCKET))
+    socket::listen(&directory.join(SOCKET))
 }
 
 #[cfg(test)]

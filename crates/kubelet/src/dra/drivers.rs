@@ -30,7 +30,7 @@ pub(crate) const DRA_PLUGIN: &str = "DRAPlugin";
 /// How long a driver has for one call, as upstream.
 const CALL_TIMEOUT: Duration = Duration::from_secs(45);
 /// How long a driver that is gone has to come back before its slices go, as upstream.
-const WIPING_DELAY: Duration = Duration::from_secs(30);
+pub(super) const WIPING_DELAY: Duration = Duration::from_secs(30);
 
 /// The services that the kubelet can call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +136,15 @@ impl Drivers {
         let due = Instant::now() + WIPING_DELAY;
         self.gone.lock().insert(name.to_owned(), due);
         self.changed.notify_one();
+    }
+
+    /// A driver has slices, and should have registered by now.
+    pub(super) fn miss(&self, name: &str) {
+        let registered = self.registered.lock();
+        if !registered.contains_key(name) {
+            self.gone.lock().insert(name.to_owned(), Instant::now());
+            self.changed.notify_one();
+        }
     }
 
     /// # Errors

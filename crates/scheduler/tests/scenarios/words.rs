@@ -15,6 +15,7 @@
 //! | `near:app=web@zone`, `apart:app=web@host` | pod | required of other pods |
 //! | `like:5:app=web@zone`, `dislike:5:app=web@zone` | pod | preferred of other pods |
 //! | `spread:1:zone:app=web`, `spread?:1:zone:app=web` | pod | a constraint, or a wish |
+//! | `device:c` | pod | a claim of devices |
 //!
 //! A third part of a rule about other pods names their namespaces: `near:app=web@zone@ns=a,b`, `near:app=web@zone@team=x`.
 //! `*` selects everything. JSON in braces ends a line, and is merged into the object.
@@ -56,7 +57,38 @@ pub fn object(verb: &str, text: &str) -> Result<Object> {
         "claim" => Object::PersistentVolumeClaim(typed(namespaced, &more)?),
         "volume" => Object::PersistentVolume(typed(json!({"metadata": {"name": name}}), &more)?),
         "class" => Object::StorageClass(typed(json!({"metadata": {"name": name}}), &more)?),
+        "deviceclass" => Object::DeviceClass(typed(device_class(name), &more)?),
+        "deviceclaim" => Object::ResourceClaim(typed(device_claim(name, words)?, &more)?),
+        "devices" => Object::ResourceSlice(typed(devices(name, words), &more)?),
         _ => return Err(format!("what is {verb}?")),
+    })
+}
+
+/// Of all devices.
+fn device_class(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {}})
+}
+
+/// The name of a class, and how many devices of it.
+fn device_claim(name: &str, words: &[&str]) -> Result<Value> {
+    let class = words.first().ok_or("no class")?;
+    let count: i64 = number(words.get(1).copied().unwrap_or("1"))?;
+    let request = json!({"name": "r", "exactly": {"deviceClassName": class, "count": count}});
+    Ok(json!({
+        "metadata": {"name": name, "namespace": "default", "uid": name},
+        "spec": {"devices": {"requests": [request]}},
+    }))
+}
+
+/// Those of a node, by their names.
+fn devices(node: &str, words: &[&str]) -> Value {
+    let devices: Vec<Value> = words.iter().map(|name| json!({"name": name})).collect();
+    json!({
+        "metadata": {"name": node},
+        "spec": {
+            "driver": "d.io", "nodeName": node, "devices": devices,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+        },
     })
 }
 
@@ -127,6 +159,13 @@ fn about_pod(pod: &mut Value, key: &str, value: &str) -> Result<bool> {
         "nominated" => pod["status"]["nominatedNodeName"] = json!(value),
         "priority" => pod["spec"]["priority"] = json!(number::<i32>(value)?),
         "never" => pod["spec"]["preemptionPolicy"] = json!("Never"),
+        "device" => {
+            if pod["spec"]["resourceClaims"].is_null() {
+                pod["spec"]["resourceClaims"] = json!([]);
+            }
+            let claim = json!({"name": value, "resourceClaimName": value});
+            push(&mut pod["spec"]["resourceClaims"], claim);
+        }
         "started" => {
             let second: u32 = number(value)?;
             pod["status"]["startTime"] = json!(format!("2026-01-01T00:00:{second:02}Z"));
