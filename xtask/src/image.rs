@@ -2,6 +2,7 @@
 
 pub mod compiled;
 pub mod conformance;
+mod csi;
 mod debian;
 pub mod recipes;
 #[cfg(feature = "cluster")]
@@ -18,12 +19,15 @@ use knarr_testkit::image;
 
 #[derive(Parser)]
 pub struct Args {
-    /// Where to write the archives [default: images, or images/conformance, in the target directory]
+    /// Where to write the archives [default: images, images/conformance or images/csi, in the target directory]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Make the images of Kubernetes' conformance suite; needs Go and Debian
     #[arg(long)]
     conformance: bool,
+    /// Make the images of a CSI driver and of upstream's programs beside it; needs Go
+    #[arg(long, conflicts_with = "conformance")]
+    csi: bool,
     /// Only print every image the suite names: the layers it is made of here, or why it is not made
     #[arg(long, requires = "conformance")]
     list: bool,
@@ -40,6 +44,8 @@ pub fn run(args: &Args) -> Result<()> {
     let archives = if args.conformance {
         let out = args.out.clone().unwrap_or(images.join("conformance"));
         vec![conformance::build(&out)?]
+    } else if args.csi {
+        csi::build(args.out.as_ref().unwrap_or(&images.join("csi")))?
     } else {
         image::build(args.out.as_ref().unwrap_or(&images))?
     };

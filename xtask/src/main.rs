@@ -25,8 +25,8 @@ use clap::Parser;
 enum Task {
     /// Check the layout: which crate may use which, ARCHITECTURE.md against the folders, file sizes.
     Tidy,
-    /// Write the archives of the project's own images (hello.tar, busybox.tar) or of the conformance suite's, made when
-    /// something has changed.
+    /// Write the archives of the project's own images (hello.tar, busybox.tar), of a CSI driver or of the conformance suite's,
+    /// made when something has changed.
     Image(image::Args),
     /// Run Kubernetes' own conformance suite against knarr.
     #[cfg(feature = "cluster")]

@@ -14,6 +14,7 @@
 
 pub mod certificates;
 pub mod clients;
+pub mod csidriver;
 pub mod election;
 pub mod errors;
 pub mod events;

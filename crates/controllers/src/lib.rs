@@ -11,6 +11,7 @@
 //!
 //! Rejected: a framework of generic "owned resource" controllers. What differs between controllers is most of them.
 
+mod attach_detach;
 mod bootstrap_signer;
 mod bootstrap_tokens;
 mod certificates;
@@ -37,6 +38,7 @@ mod job;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+mod node_ttl;
 mod owners;
 mod persistent_volume;
 mod pod_certificate_request_cleaner;
@@ -67,6 +69,7 @@ mod trust_bundle_publisher;
 mod ttl_after_finished;
 mod vac_protection;
 mod validatingadmissionpolicy_status;
+mod volume_expand;
 mod written;
 
 use std::sync::Arc;
@@ -178,11 +181,14 @@ impl Controllers {
         pod_certificate_request_cleaner::start(&context);
         clusterrole_aggregation::start(&context);
         node_ipam::start(&context);
+        node_ttl::start(&context);
         pod_gc::start(&context);
         persistent_volume::start(&context);
         pvc_protection::start(&context);
         pv_protection::start(&context);
         vac_protection::start(&context);
+        attach_detach::start(&context);
+        volume_expand::start(&context);
         validatingadmissionpolicy_status::start(&context);
         storage_version_migrator::start(&context);
         ephemeral_volume::start(&context);

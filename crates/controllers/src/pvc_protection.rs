@@ -1,17 +1,21 @@
-//! PersistentVolumeClaims are not deleted while a pod uses them.
+//! PersistentVolumeClaims are not deleted while a pod uses them, and say since when none does.
 //!
 //! A pod uses its claims from when it has a node: from then on its kubelet may mount them, and starts no pod whose claim is
-//! being deleted.
+//! being deleted. A pod that waits for a node counts for the condition `Unused` all the same, one that has ended does not.
+
+mod unused;
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use knarr_client::{Event, IndexKey, Informer, WorkQueue};
+use knarr_meta::clock;
 use knarr_volumes::names::CLAIM_PROTECTION;
-use knarr_volumes::pod;
+use knarr_volumes::{claim, pod};
 use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, PostParams};
 
+use crate::attach_detach::is_over;
 use crate::pods;
 use crate::protection::{self, Due};
 use crate::runner::{Context, Error, Key, Reconciler, synced};
@@ -54,14 +58,23 @@ pub(crate) fn start(context: &Context) {
     controller.claims.on_event(move |event| {
         let claim = event.object();
         let due = protection::due(&claim.metadata, CLAIM_PROTECTION);
-        if !matches!(event, Event::Deleted(_)) && due != Due::Nothing {
+        let says = unused::says(claim).is_some();
+        if !matches!(event, Event::Deleted(_)) && (due != Due::Nothing || !says) {
             queue.add(Key::of(&**claim));
         }
     });
     let queue = controller.queue.clone();
     controller.pods.on_event(move |event| {
-        if let Event::Deleted(old) | Event::Updated { old, .. } = &event {
-            claims_of(old).into_iter().for_each(|key| queue.add(key));
+        let (old, new) = match &event {
+            Event::Added(new) => (None, Some(new)),
+            Event::Updated { old, new } => (Some(old), Some(new)),
+            Event::Deleted(old) => (Some(old), None),
+        };
+        let claims = |pod: Option<&Arc<Pod>>| pod.map(|pod| claims_of(pod)).unwrap_or_default();
+        let state = |pod: &Arc<Pod>| (pod.metadata.uid.clone(), is_shut_down(pod), is_over(pod));
+        if old.map(state) != new.map(state) {
+            let both = claims(old).into_iter().chain(claims(new));
+            both.for_each(|key| queue.add(key));
         }
     });
     let informers = vec![synced(&controller.claims), synced(&controller.pods)];
@@ -112,6 +125,17 @@ impl Reconciler for PvcProtection {
             return Ok(());
         };
         let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &key.namespace);
+        // Before that the binder writes the status.
+        if claim.metadata.deletion_timestamp.is_none() && claim::phase(&claim) == "Bound" {
+            let pods = self.pods.by_index(&UsesClaim(key.clone()));
+            let used = pods.iter().any(|pod| unused::counts(pod, &claim));
+            if let Some(changed) = unused::write(&claim, used, clock::now()) {
+                api.replace_status(&key.name, &PostParams::default(), &changed)
+                    .await?;
+                // The finalizer comes with the event of this.
+                return Ok(());
+            }
+        }
         match protection::due(&claim.metadata, CLAIM_PROTECTION) {
             Due::Add => protection::write(&api, &*claim, CLAIM_PROTECTION, true).await,
             Due::RemoveIfUnused if !self.is_used(key, &claim).await? => {

@@ -111,6 +111,10 @@ async fn simulation(client: &Client, without: &Pod) -> Result<Simulation> {
     each(client, |o| add(Object::DeviceTaintRule(o))).await?;
     each(client, |o| add(Object::ResourceSlice(o))).await?;
     each(client, |o| add(Object::ResourceClaim(o))).await?;
+    each(client, |o| add(Object::CsiDriver(o))).await?;
+    each(client, |o| add(Object::CsiNode(o))).await?;
+    each(client, |o| add(Object::CsiStorageCapacity(o))).await?;
+    each(client, |o| add(Object::VolumeAttachment(o))).await?;
     each(client, |pod: Box<Pod>| {
         if pod.metadata.uid != without.metadata.uid && !has_ended(&pod) {
             add(Object::Pod(pod));

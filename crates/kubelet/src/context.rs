@@ -19,7 +19,7 @@ use crate::{
     resources,
     runtime::Runtime,
     sources::Statics,
-    volume::{certificate::Certificates, token::Tokens},
+    volume::{certificate::Certificates, csi::Csi, token::Tokens},
 };
 
 /// Shared state; handed out as an `Arc`.
@@ -49,6 +49,8 @@ pub(crate) struct Context {
     pub cgroups: Cgroups,
     pub tokens: Tokens,
     pub certificates: Certificates,
+    /// Drivers of this node, and their volumes.
+    pub csi: Arc<Csi>,
     pub machine: crate::node::Machine,
     /// What the pods that were let in have been promised and given.
     pub allocations: Allocations,

@@ -30,7 +30,7 @@ use crate::{
     runtime::{Features, Runtime},
     server::{self, Server},
     sources,
-    volume::{certificate::Certificates, token::Tokens},
+    volume::{certificate::Certificates, csi::Csi, token::Tokens},
 };
 
 /// Pause before the second try to reach a runtime that is not there yet; doubles.
@@ -203,11 +203,15 @@ fn plugins_and_devices(
     token: &CancellationToken,
 ) {
     let registered = devices::Registered::new(ctx.clone(), tracker.clone(), token.clone());
-    let mut handlers = plugins::Handlers::new();
+    let mut handlers = plugins::Handlers::from([(plugins::CSI_PLUGIN, ctx.csi.handler())]);
     let drivers = dra::drivers::Registered(ctx.clone());
     handlers.insert(dra::drivers::DRA_PLUGIN, Arc::new(drivers));
     handlers.insert(devices::DEVICE_PLUGIN, Arc::new(registered.clone()));
     let (registry, root) = (ctx.config.plugins_registry_dir(), ctx.config.root());
+    loops.keep(
+        "volumes of CSI drivers",
+        Csi::run(ctx.csi.clone(), token.child_token()),
+    );
     loops.keep(
         "the kubelet's plugins",
         plugins::run(registry, root, handlers, token.child_token()),
@@ -273,10 +277,11 @@ fn context(
     let runtime_name = version.split(':').next().unwrap_or_default().to_owned();
     let machine = node::Machine::detect(&config.data_dir, version);
     let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
+    let node = informers.informer_with::<Node>(of_field(format!("metadata.name={name}")));
     Arc::new(Context {
         machine,
         pods: informers.informer_with::<Pod>(of_field(format!("spec.nodeName={name}"))),
-        node: informers.informer_with::<Node>(of_field(format!("metadata.name={name}"))),
+        node: node.clone(),
         statics: Mutex::default(),
         mirrors_changed: Notify::new(),
         services: informers.informer::<Service>(),
@@ -286,6 +291,7 @@ fn context(
         images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
         tokens: Tokens::new(client.clone()),
         certificates: Certificates::new(client.clone()),
+        csi: Arc::new(Csi::new(client.clone(), &config, &node)),
         allocations,
         config,
         client,

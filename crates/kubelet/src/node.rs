@@ -172,6 +172,8 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
             () = ctx.config.network_configured.notified() => pause = SECOND_LOOK,
             () = ctx.observed.runtime_turned() => pause = SECOND_LOOK,
             () = ctx.devices.changed.notified() => pause = CHECK_PERIOD,
+            // Pods wait for it to be told.
+            () = ctx.csi.in_use_changed() => {}
         }
         // Conditions that others write (NetworkUnavailable) and addresses they add are kept by the patch's merge.
         if let Some(newer) = ctx.node.get("", &ctx.config.node_name) {

@@ -25,7 +25,6 @@ use crate::root::Root;
 use registry::{Registry, Socket};
 
 /// What drivers of CSI call their type.
-#[expect(dead_code, reason = "the handler of CSI drivers follows")]
 pub(crate) const CSI_PLUGIN: &str = "CSIPlugin";
 
 /// First pause before a registration that failed is tried again; it doubles. As upstream's.

@@ -4,8 +4,10 @@ use std::{
     collections::{BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::{Event, Object};
 use parking_lot::Mutex;
@@ -23,6 +25,13 @@ mod statics;
 
 /// Grace in seconds of containers whose pod nobody knows: upstream's minimum.
 const ORPHAN_GRACE_SECONDS: i64 = 2;
+
+/// Pause before what could not be cleaned up after orphans is tried again; it doubles.
+const ORPHAN_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest such pause.
+const ORPHAN_RETRY_LONGEST: Duration = Duration::from_secs(120);
+/// Orphans that are cleaned up after at the same time.
+const ORPHAN_CONCURRENCY: usize = 16;
 
 /// Spawns workers and brings them news; clones share the workers.
 #[derive(Clone)]
@@ -126,12 +135,8 @@ impl Pods {
         }
         let mut left: HashSet<String> = self.ctx.cgroups.uids().into_iter().collect();
         left.extend(names(&self.ctx.config.pods_dir()));
-        for uid in left.into_iter().filter(|uid| !known.contains(uid)) {
-            self.ctx.allocations.forget(&uid);
-            if let Err(error) = finish::clean(&self.ctx, &uid).await {
-                tracing::warn!(error, uid, "cannot clean up after an orphaned pod");
-            }
-        }
+        left.retain(|uid| !known.contains(uid));
+        left.iter().for_each(|uid| self.ctx.allocations.forget(uid));
         let logs = self.ctx.config.logs_dir();
         for name in names(&logs) {
             let orphan = name
@@ -141,12 +146,41 @@ impl Pods {
                 remove_logs(logs.join(&name)).await;
             }
         }
+        self.clean_all(left).await;
+    }
+
+    /// Cleans up after pods that are gone, some at a time. What their volumes' drivers do not undo, as when they have not come yet,
+    /// is tried again.
+    async fn clean_all(&self, mut left: HashSet<String>) {
+        let mut wait = ORPHAN_RETRY_FIRST;
+        loop {
+            let work = left.into_iter().map(|uid| self.clean(uid));
+            let done: Vec<Result<(), String>> = futures::stream::iter(work)
+                .buffer_unordered(ORPHAN_CONCURRENCY)
+                .collect()
+                .await;
+            left = done.into_iter().filter_map(Result::err).collect();
+            if left.is_empty() {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(ORPHAN_RETRY_LONGEST);
+        }
+    }
+
+    /// Returns what is left.
+    async fn clean(&self, uid: String) -> Result<(), String> {
+        let done = finish::clean(&self.ctx, &uid).await;
+        done.map_err(|error| {
+            tracing::warn!(error, uid, "cannot clean up after an orphaned pod");
+            uid
+        })
     }
 
     async fn remove_orphan(&self, uid: &str) -> crate::runtime::Result<()> {
         let ctx = &self.ctx;
         let view = ctx.observed.view(uid);
-        let grace = std::time::Duration::from_secs(ORPHAN_GRACE_SECONDS.unsigned_abs());
+        let grace = Duration::from_secs(ORPHAN_GRACE_SECONDS.unsigned_abs());
         let stops = view
             .running()
             .map(|container| ctx.runtime.stop_container(&container.id, grace));

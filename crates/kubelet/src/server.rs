@@ -196,7 +196,7 @@ async fn route(
             let query = request.uri().query().unwrap_or_default();
             summary::summary(ctx, query).await
         }
-        ["metrics"] => summary::metrics(ctx),
+        ["metrics"] => summary::metrics(ctx).await,
         ["metrics", "resource"] => summary::resource(ctx).await,
         ["metrics", "cadvisor"] => summary::cadvisor(ctx).await,
         ["metrics", "probes"] => summary::probes(ctx),

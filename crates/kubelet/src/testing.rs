@@ -19,7 +19,7 @@ use crate::{
     observed::Observed,
     probe::Http,
     runtime::Runtime,
-    volume::token::Tokens,
+    volume::{csi::Csi, token::Tokens},
 };
 
 pub(crate) mod fake;
@@ -54,10 +54,12 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
     };
     let machine = crate::node::Machine::detect(dir, "fake://1");
     let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
+    let node = Informer::new();
     Arc::new(Context {
         machine,
+        csi: Arc::new(Csi::new(client.clone(), &config, &node)),
         pods: Informer::new(),
-        node: Informer::new(),
+        node,
         statics: parking_lot::Mutex::default(),
         mirrors_changed: tokio::sync::Notify::new(),
         services: Informer::new(),

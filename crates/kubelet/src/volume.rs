@@ -3,7 +3,7 @@
 //! A type of volumes is a [`VolumeType`]. [`setup`] is idempotent: it runs before the first container, after a kubelet restart, and whenever an object that
 //! a volume shows has changed, so that "mount", "repair" and "update" are one path. What is shown to containers from
 //! the API is written by [`atomic`], one rename a change. [`teardown`] undoes it all by looking at what is there, not
-//! at the pod, so that it also works for pods nobody remembers.
+//! at the pod, so that it also works for pods nobody remembers. Drivers of CSI undo theirs first ([`csi`]).
 
 use std::{
     collections::HashMap,
@@ -24,6 +24,7 @@ use crate::{
 pub(crate) mod atomic;
 pub(crate) mod certificate;
 mod claim;
+pub(crate) mod csi;
 pub(crate) mod empty_dir;
 mod host_path;
 mod local;
@@ -40,6 +41,8 @@ mod trust_bundle;
 pub(crate) struct Mounted {
     /// Path on the node by volume name.
     pub paths: HashMap<String, PathBuf>,
+    /// Volumes that are devices; their paths are the devices'.
+    pub devices: std::collections::HashSet<String>,
     /// Volumes that containers may only read.
     pub read_only: std::collections::HashSet<String>,
     /// When tokens want to be renewed.
@@ -55,6 +58,18 @@ pub(crate) enum Error {
         volume: String,
         message: String,
     },
+    /// The same of a device.
+    #[error("MapVolume.{step} failed for volume \"{volume}\" : {message}")]
+    Map {
+        step: &'static str,
+        volume: String,
+        message: String,
+    },
+    /// Nobody has attached it in time.
+    #[error(
+        "Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[{volume}], failed to process volumes=[]: context deadline exceeded"
+    )]
+    Unattached { volume: String },
     /// It is not known yet what is to be mounted.
     #[error(
         "Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], failed to process volumes=[{volume}]: {message}"
@@ -63,6 +78,22 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// Of the event that tells of it.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Error::Map { .. } => "FailedMapVolume",
+            _ => "FailedMount",
+        }
+    }
+
+    fn map(step: &'static str, volume: &str, message: impl ToString) -> Self {
+        Error::Map {
+            step,
+            volume: volume.to_owned(),
+            message: message.to_string(),
+        }
+    }
+
     fn set_up(volume: &str, message: impl ToString) -> Self {
         Error::Mount {
             step: "SetUp",
@@ -72,7 +103,7 @@ impl Error {
     }
 }
 
-/// One type of volumes. Each is a file, and knows its volumes by their source; [`teardown`] is the same for all.
+/// One type of volumes. Each is a file, and knows its volumes by their source; [`teardown`] is the same for all but drivers'.
 #[async_trait]
 trait VolumeType: Send + Sync {
     /// Sets the volume up, or brings it up to date; `None` where it is of another type.
@@ -84,7 +115,11 @@ const TYPES: &[&dyn VolumeType] = &[
     &host_path::HostPath,
     &payload::ApiObjects,
     &claim::Claim,
+    &csi::Inline,
 ];
+
+/// How long an answer of the API server is waited for.
+const READ_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// What is set up, and for whom.
 struct Target<'a> {
@@ -121,6 +156,8 @@ fn directory_of(config: &Config, uid: &str, kind: &str, name: &str) -> PathBuf {
 struct MountedVolume {
     path: PathBuf,
     read_only: bool,
+    /// Containers get it as a device.
+    is_device: bool,
     refresh_at: Option<Timestamp>,
 }
 
@@ -129,6 +166,7 @@ impl MountedVolume {
         Self {
             path,
             read_only: false,
+            is_device: false,
             refresh_at: None,
         }
     }
@@ -141,9 +179,14 @@ pub(crate) async fn setup(ctx: &Context, pod: &Pod) -> Result<Mounted, Error> {
     let own = volumes.filter(|volume| volume.image.is_none());
     let work = own.map(|volume| async move {
         let made = one(&Target { ctx, pod, volume }).await?;
-        Ok((volume.name.clone(), made))
+        Ok::<_, Error>((volume.name.clone(), made))
     });
-    for (name, made) in futures::future::try_join_all(work).await? {
+    // All of them, whatever becomes of one: what a driver has begun is to be done when it is asked for again.
+    for made in futures::future::join_all(work).await {
+        let (name, made) = made?;
+        if made.is_device {
+            mounted.devices.insert(name.clone());
+        }
         if made.read_only {
             mounted.read_only.insert(name.clone());
         }

@@ -69,6 +69,8 @@ pub enum SpecError {
     Unsupported(String),
     #[error("mount {path}: recursive_read_only needs {needs}")]
     RecursiveReadOnly { path: String, needs: &'static str },
+    #[error("path {path:?} is mounted on {on:?} but it is not a shared mount")]
+    Propagation { path: String, on: String },
     #[error("mount {path}: option {option:?} is not one of {MOUNT_OPTIONS:?}")]
     MountOption { path: String, option: String },
     #[error("seccomp profile {path}: {reason}")]

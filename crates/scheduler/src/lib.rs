@@ -184,6 +184,9 @@ impl Scheduler {
                 shared.volumes_changed(&VolumeEvent::Class);
             }
         });
+        let shared = self.shared.clone();
+        let changed = move || shared.volumes_changed(&VolumeEvent::Csi);
+        self.sources.csi.on_change(changed);
     }
 
     fn watch_devices(&self) {

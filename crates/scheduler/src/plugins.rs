@@ -2,6 +2,7 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+pub mod csi;
 pub mod default_preemption;
 pub mod dynamic_resources;
 pub mod image_locality;
@@ -12,10 +13,12 @@ mod node_ports;
 mod node_resources_balanced;
 mod node_resources_fit;
 mod node_unschedulable;
+mod node_volume_limits;
 pub mod pod_topology_spread;
 mod taint_toleration;
 pub mod volume_binding;
 mod volume_restrictions;
+mod volume_zone;
 
 use std::sync::Arc;
 
@@ -27,12 +30,15 @@ use k8s_openapi::api::{
 use knarr_client::{Informer, Informers};
 
 use crate::framework::Plugins;
+use csi::Csi;
 use default_preemption::DefaultPreemption;
 use dynamic_resources::DynamicResources;
 use inter_pod_affinity::InterPodAffinity;
+use node_volume_limits::NodeVolumeLimits;
 use pod_topology_spread::{Owners, PodTopologySpread};
 use volume_binding::VolumeBinding;
 use volume_restrictions::VolumeRestrictions;
+use volume_zone::VolumeZone;
 
 /// What plugins read besides nodes and pods.
 #[derive(Clone)]
@@ -40,6 +46,7 @@ pub struct Sources {
     pub claims: Informer<PersistentVolumeClaim>,
     pub volumes: Informer<PersistentVolume>,
     pub classes: Informer<StorageClass>,
+    pub csi: Csi,
     pub namespaces: Informer<Namespace>,
     pub budgets: Informer<PodDisruptionBudget>,
     pub owners: Owners,
@@ -52,6 +59,7 @@ impl Sources {
             claims: informers.informer(),
             volumes: informers.informer(),
             classes: informers.informer(),
+            csi: Csi::new(informers),
             namespaces: informers.informer(),
             budgets: informers.informer(),
             owners: Owners {
@@ -70,6 +78,7 @@ impl Sources {
             claims: Informer::new(),
             volumes: Informer::new(),
             classes: Informer::new(),
+            csi: Csi::unfed(),
             namespaces: Informer::new(),
             budgets: Informer::new(),
             owners: Owners {
@@ -87,6 +96,7 @@ impl Sources {
         self.claims.synced().await;
         self.volumes.synced().await;
         self.classes.synced().await;
+        self.csi.synced().await;
         self.namespaces.synced().await;
         self.budgets.synced().await;
         self.owners.services.synced().await;
@@ -100,11 +110,15 @@ impl Sources {
 /// The plugins of upstream's default profile, in its order (cheap ones first) and with its weights.
 pub fn default_profile(sources: &Sources) -> Plugins {
     let (claims, volumes) = (sources.claims.clone(), sources.volumes.clone());
-    let volumes = Arc::new(VolumeBinding::new(
+    let (classes, csi) = (sources.classes.clone(), sources.csi.clone());
+    let limits = NodeVolumeLimits::new(
         claims.clone(),
-        volumes,
-        sources.classes.clone(),
-    ));
+        volumes.clone(),
+        classes.clone(),
+        csi.clone(),
+    );
+    let zones = VolumeZone::new(claims.clone(), volumes.clone());
+    let volumes = Arc::new(VolumeBinding::new(claims.clone(), volumes, classes, csi));
     let devices = DynamicResources::new(sources.devices.clone());
     let spread = PodTopologySpread::new(sources.owners.clone());
     let affinity = InterPodAffinity::new(sources.namespaces.clone());
@@ -117,7 +131,9 @@ pub fn default_profile(sources: &Sources) -> Plugins {
             Box::new(node_ports::NodePorts),
             Box::new(node_resources_fit::NodeResourcesFit),
             Box::new(VolumeRestrictions::new(claims)),
+            Box::new(limits),
             Box::new(volumes.clone()),
+            Box::new(zones),
             Box::new(spread.clone()),
             Box::new(affinity.clone()),
             Box::new(devices.clone()),
@@ -126,6 +142,7 @@ pub fn default_profile(sources: &Sources) -> Plugins {
             Box::new(taint_toleration::TaintToleration),
             Box::new(node_affinity::NodeAffinity),
             Box::new(node_resources_fit::NodeResourcesFit),
+            Box::new(volumes.clone()),
             Box::new(spread),
             Box::new(affinity),
             Box::new(devices.clone()),

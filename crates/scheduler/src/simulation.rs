@@ -13,8 +13,9 @@ use k8s_openapi::api::{
     },
     policy::v1::PodDisruptionBudget,
     resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
-    storage::v1::StorageClass,
+    storage::v1::{CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
+use knarr_client::csidriver::CsiDriver;
 use knarr_devices::taints::DeviceTaintRule;
 
 use crate::{
@@ -43,6 +44,10 @@ pub enum Object {
     ResourceSlice(Box<ResourceSlice>),
     DeviceClass(Box<DeviceClass>),
     DeviceTaintRule(Box<DeviceTaintRule>),
+    CsiDriver(Box<CsiDriver>),
+    CsiNode(Box<CSINode>),
+    CsiStorageCapacity(Box<CSIStorageCapacity>),
+    VolumeAttachment(Box<VolumeAttachment>),
 }
 
 /// A cluster in memory.
@@ -122,6 +127,10 @@ impl Simulation {
             Object::ResourceSlice(slice) => devices.slices.apply(*slice),
             Object::DeviceClass(class) => devices.classes.apply(*class),
             Object::DeviceTaintRule(rule) => devices.rules.apply(*rule),
+            Object::CsiDriver(driver) => self.sources.csi.drivers.apply(*driver),
+            Object::CsiNode(node) => self.sources.csi.nodes.apply(*node),
+            Object::CsiStorageCapacity(room) => self.sources.csi.capacities.apply(*room),
+            Object::VolumeAttachment(of) => self.sources.csi.attachments.apply(*of),
         }
     }
 

@@ -4,6 +4,7 @@
 //! ([`volume`]) and which volumes a claim can have ([`matching`]). All of it is pure: objects in, answers out.
 
 pub mod claim;
+pub mod csi;
 pub mod matching;
 pub mod names;
 pub mod pod;

@@ -18,6 +18,7 @@ mod claims;
 mod cli;
 mod crash;
 mod crons;
+mod csi;
 mod custom;
 mod daemons;
 mod devices;

@@ -170,7 +170,46 @@ impl NodeAuthorizer {
             !request.namespace.is_empty(),
             "can only read namespaced object of this type",
         )?;
-        self.related(node, target, request.namespace, one_name(request))
+        let name = one_name(request);
+        let related = self.related(node, target, request.namespace, name);
+        match related {
+            Err(_)
+                if target == Target::Secret && self.volume_needs(node, request.namespace, name) =>
+            {
+                Ok(())
+            }
+            related => related,
+        }
+    }
+
+    /// Does a volume of the node's pods need the Secret on the node? Its driver is given it there.
+    fn volume_needs(&self, node: &str, namespace: &str, name: &str) -> bool {
+        let read = |resource: &'static str, namespace: &str, name: &str| -> Option<Value> {
+            let found = self.objects.get("", resource, namespace, name)?;
+            serde_json::from_slice(&found.json).ok()
+        };
+        let pods = self.pods(node);
+        let mut claims = pods
+            .values()
+            .filter(|pod| pod.node == node)
+            .flat_map(|pod| {
+                let claims = pod.references.claims.iter();
+                claims.map(move |claim| (pod.namespace.as_str(), claim.as_str()))
+            });
+        !name.is_empty()
+            && claims.any(|(of, claim)| {
+                let volume = read("persistentvolumeclaims", of, claim).and_then(|bound| {
+                    let volume = object::str_at(&bound, &["spec", "volumeName"]);
+                    read("persistentvolumes", "", volume)
+                });
+                volume.is_some_and(|volume| {
+                    let at = |path: [&str; 3]| object::str_at(&volume, &path).to_owned();
+                    // The claim may say what it likes: the volume says whose it is.
+                    let own = at(["spec", "claimRef", "namespace"]) == of
+                        && at(["spec", "claimRef", "name"]) == claim;
+                    own && references::volume_needs(&volume, namespace, name)
+                })
+            })
     }
 
     fn service_account(&self, node: &str, request: &RequestInfo<'_>) -> Answer {

@@ -300,7 +300,30 @@ fn two_nodes() -> Arc<Fake> {
         fake.put("resource.k8s.io", "resourceslices", slice);
     }
     fake.put("", "pods", pod("b", "two", json!({"serviceAccountName": "other", "volumes": [{"name": "v", "secret": {"secretName": "theirs"}}]})));
-    fake.put("", "persistentvolumes", json!({"metadata": {"name": "pv"}, "spec": {"claimRef": {"namespace": "default", "name": "data"}}}));
+    fake.put("", "persistentvolumes", json!({"metadata": {"name": "pv"}, "spec": {
+        "claimRef": {"namespace": "default", "name": "data"},
+        "csi": {"nodePublishSecretRef": {"namespace": "keys", "name": "publish"}, "controllerPublishSecretRef": {"namespace": "keys", "name": "attach"}},
+    }}));
+    fake.put(
+        "",
+        "persistentvolumeclaims",
+        json!({"metadata": {"namespace": "default", "name": "data"}, "spec": {"volumeName": "pv"}}),
+    );
+    // It says that it has a volume, which is another's.
+    fake.put(
+        "",
+        "persistentvolumeclaims",
+        json!({"metadata": {"namespace": "default", "name": "liar"}, "spec": {"volumeName": "pv"}}),
+    );
+    fake.put(
+        "",
+        "pods",
+        pod(
+            "l",
+            "two",
+            json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "liar"}}]}),
+        ),
+    );
     fake
 }
 
@@ -317,6 +340,9 @@ fn nodes_reach_what_their_pods_need_and_no_more() {
         ("watch default:secrets", "metadata.name=volume", true),
         ("get default:secrets theirs", "", false),
         ("get other:secrets volume", "", false),
+        ("get keys:secrets publish", "", true),
+        ("get keys:secrets attach", "", false),
+        ("get other:secrets publish", "", false),
         ("list default:secrets", "", false),
         ("list secrets", "", false),
         ("update default:secrets volume", "", false),
@@ -419,6 +445,8 @@ fn the_node_authorizer_follows_pods_and_ignores_others() {
     let fake = two_nodes();
     let authz = Authz::new(fake.clone());
     let node = user("system:node:two", &[node::NODES_GROUP]);
+    let others = request("get keys:secrets publish");
+    assert!(!allowed(&authz.authorize(&node, &others)));
     let asked = request("get default:secrets late");
     assert_eq!(
         authz.authorize(&node, &asked),

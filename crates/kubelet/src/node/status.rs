@@ -66,8 +66,14 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
             supplemental_groups_policy: Some(ctx.features.supplemental_groups_policy),
         }),
         runtime_handlers,
+        volumes_in_use: in_use(ctx.csi.volumes_in_use(), old),
         ..Default::default()
     }
+}
+
+/// Volumes that are not to be detached; none at all where none were told of.
+fn in_use(volumes: Vec<String>, old: &NodeStatus) -> Option<Vec<String>> {
+    (!volumes.is_empty() || old.volumes_in_use.is_some()).then_some(volumes)
 }
 
 /// Whether a write is worth it: anything but heartbeat times differs.
@@ -91,6 +97,7 @@ pub(super) fn changed(old: &NodeStatus, new: &NodeStatus) -> bool {
             images: status.images,
             features: status.features,
             runtime_handlers: status.runtime_handlers,
+            volumes_in_use: Some(status.volumes_in_use.unwrap_or_default()),
             ..Default::default()
         }
     };

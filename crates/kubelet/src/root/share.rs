@@ -8,24 +8,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use knarr_host::mounts::{self, Mount};
 use nix::mount::{MsFlags, mount};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-
-use crate::volume::mount::{Mount, table};
 
 const NOTHING: Option<&str> = None;
 
 /// Makes `root` a part of a shared mount, with all that is mounted below it. Blocks.
 pub(super) fn share(root: &Path) -> io::Result<()> {
-    let root = fs::canonicalize(root)?;
-    let mounts = table()?;
-    match plan(&root, &mounts) {
+    share_among(&fs::canonicalize(root)?, &mounts::table()?)
+}
+
+fn share_among(root: &Path, mounts: &[Mount]) -> io::Result<()> {
+    match plan(root, mounts) {
         Plan::Nothing => return Ok(()),
         Plan::Share => {}
-        Plan::Bind(below) => bind(&root, &below)?,
+        Plan::Bind(below) => bind(root, &below)?,
     }
     let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
-    mount(NOTHING, &root, NOTHING, shared, NOTHING)?;
+    mount(NOTHING, root, NOTHING, shared, NOTHING)?;
     Ok(())
 }
 
@@ -39,12 +40,7 @@ enum Plan {
 }
 
 fn plan(root: &Path, mounts: &[Mount]) -> Plan {
-    // Of several at one place the last is what is seen.
-    let on = mounts
-        .iter()
-        .filter(|mount| root.starts_with(&mount.point))
-        .max_by_key(|mount| mount.point.as_os_str().len());
-    match on {
+    match mounts::mount_of(mounts, root) {
         Some(on) if on.shared => Plan::Nothing,
         Some(on) if on.point == root => Plan::Share,
         _ => {
@@ -135,9 +131,10 @@ mod tests {
             crate::volume::mount::tmpfs(&inner, None).unwrap();
             fs::write(inner.join("file"), "kept").unwrap();
             for _ in 0..2 {
-                share(&root).unwrap();
+                let table = || mounts::table_of("/proc/thread-self/mountinfo").unwrap();
+                share_among(&root, &table()).unwrap();
                 let own = |mount: &&Mount| mount.point.starts_with(&root);
-                let table = crate::volume::mount::table_of("/proc/thread-self/mountinfo").unwrap();
+                let table = table();
                 let own: Vec<&Mount> = table.iter().filter(own).collect();
                 assert_eq!(own.len(), 2, "{own:?}");
                 assert!(own.iter().all(|mount| mount.shared), "{own:?}");

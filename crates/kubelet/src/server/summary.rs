@@ -10,6 +10,7 @@ use crate::{
     context::Shared,
     pods,
     stats::{self, Text, Type},
+    volume::csi::VolumeStats,
 };
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -67,8 +68,58 @@ fn failed(error: &str) -> Response<Body> {
     text(StatusCode::INTERNAL_SERVER_ERROR, error)
 }
 
+/// How much of claims' volumes is used, as upstream's `pkg/kubelet/metrics/collectors/volume_stats.go`.
+async fn volumes(ctx: &Shared, document: &mut Text) {
+    let mut all = ctx.csi.stats().await;
+    // Pods that share a claim have the same figures.
+    all.retain(|volume| volume.claim.is_some());
+    all.sort_by(|a, b| a.claim.cmp(&b.claim));
+    all.dedup_by(|a, b| a.claim == b.claim);
+    type Figure = fn(&VolumeStats) -> Option<u64>;
+    let families: [(&str, &str, Figure); 6] = [
+        ("capacity_bytes", "Capacity in bytes of the volume", |v| {
+            v.usage.capacity
+        }),
+        (
+            "available_bytes",
+            "Number of available bytes in the volume",
+            |v| v.usage.available,
+        ),
+        ("used_bytes", "Number of used bytes in the volume", |v| {
+            v.usage.used
+        }),
+        ("inodes", "Maximum number of inodes in the volume", |v| {
+            v.usage.inodes
+        }),
+        ("inodes_free", "Number of free inodes in the volume", |v| {
+            v.usage.inodes_free
+        }),
+        ("inodes_used", "Number of used inodes in the volume", |v| {
+            v.usage.inodes_used
+        }),
+    ];
+    for (name, help, figure) in families {
+        let name = format!("kubelet_volume_stats_{name}");
+        let told: Vec<_> = all
+            .iter()
+            .filter_map(|volume| Some((volume.claim.as_ref()?, figure(volume)?)))
+            .collect();
+        if told.is_empty() {
+            continue;
+        }
+        document.family(&name, help, Type::Gauge);
+        for ((namespace, claim), value) in told {
+            let labels = [
+                ("namespace", namespace.as_str()),
+                ("persistentvolumeclaim", claim.as_str()),
+            ];
+            document.sample(&name, &labels, value as f64, 0);
+        }
+    }
+}
+
 /// Counters in Prometheus' text format.
-pub(super) fn metrics(ctx: &Shared) -> Response<Body> {
+pub(super) async fn metrics(ctx: &Shared) -> Response<Body> {
     let views: Vec<_> = ctx
         .observed
         .uids()
@@ -96,6 +147,7 @@ pub(super) fn metrics(ctx: &Shared) -> Response<Body> {
         document.family(name, help, Type::Gauge);
         document.sample(name, &[], value as f64, 0);
     }
+    volumes(ctx, &mut document).await;
     let mut text = document.finish();
     if let Some(logs) = &ctx.config.node_logs {
         text.push_str(&logs.metrics());

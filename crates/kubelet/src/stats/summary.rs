@@ -1,6 +1,6 @@
 //! `/stats/summary`: the API of `k8s.io/kubelet/pkg/apis/stats/v1alpha1`, as far as there are figures.
 //!
-//! What is left out, rather than made up: pressure stalls, volumes, the sum of ephemeral storage.
+//! What is left out, rather than made up: pressure stalls, volumes but those of CSI drivers, the sum of ephemeral storage.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use super::{
     Container, Group, INTERFACE, Pod, Usage,
     node::{self, Disk},
 };
-use crate::context::Shared;
+use crate::{context::Shared, volume::csi::VolumeStats};
 
 /// Files of a container's logs that are counted: rotation leaves far fewer.
 const MAX_LOG_FILES: usize = 1_000;
@@ -49,8 +49,22 @@ pub(crate) async fn summary(ctx: &Shared, only_cpu_and_memory: bool) -> Result<V
     let (shared, of) = (ctx.clone(), usage.clone());
     let disks = tokio::task::spawn_blocking(move || read(&shared, &of));
     let disks = disks.await.map_err(|error| error.to_string())?;
+    let volumes = ctx.csi.stats().await;
     let pods = usage.pods.iter().zip(&disks.logs);
-    let pods: Vec<Value> = pods.map(|(pod, logs)| of_pod(pod, logs, &disks)).collect();
+    let pods: Vec<Value> = pods
+        .map(|(pod, logs)| {
+            let own: Vec<Value> = volumes
+                .iter()
+                .filter(|volume| volume.uid == pod.uid)
+                .map(of_volume)
+                .collect();
+            let mut told = of_pod(pod, logs, &disks);
+            if !own.is_empty() {
+                told["volume"] = Value::Array(own);
+            }
+            told
+        })
+        .collect();
     Ok(json!({ "node": of_node(ctx, &usage, &disks, &image), "pods": pods }))
 }
 
@@ -139,6 +153,24 @@ fn of_pod(pod: &Pod, logs: &[(u64, u64)], disks: &Disks) -> Value {
         told.insert("network".to_owned(), network);
     }
     Value::Object(told)
+}
+
+fn of_volume(volume: &VolumeStats) -> Value {
+    let usage = &volume.usage;
+    let figures = [
+        ("availableBytes", usage.available),
+        ("capacityBytes", usage.capacity),
+        ("usedBytes", usage.used),
+        ("inodesFree", usage.inodes_free),
+        ("inodes", usage.inodes),
+        ("inodesUsed", usage.inodes_used),
+    ];
+    let mut told = figures_at(usage.at.saturating_mul(1_000_000_000), &figures);
+    told["name"] = json!(volume.volume);
+    if let Some((namespace, name)) = &volume.claim {
+        told["pvcRef"] = json!({ "name": name, "namespace": namespace });
+    }
+    told
 }
 
 fn cpu_and_memory(pod: &Pod) -> Value {

@@ -1,9 +1,9 @@
 //! Volumes of claims: `persistentVolumeClaim` and `ephemeral`, which mount what their claim is bound to.
 //!
 //! Claim and volume are read from the API server each time: the node authorizer lets a kubelet get those of its pods, no more.
-//! What is mounted is of a type that needs no attaching; others are refused by name.
+//! Volumes of types that no CSI driver serves, and that are neither `hostPath` nor `local`, are refused by name.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -15,11 +15,11 @@ use knarr_volumes::{
 };
 use kube::api::Api;
 
-use super::{Error, MountedVolume, Target, VolumeType, blocking, directory, host_path, local};
+use super::{
+    Error, MountedVolume, READ_TIMEOUT, Target, VolumeType, blocking, csi, directory, host_path,
+    local,
+};
 use crate::context;
-
-/// How long an answer of the API server is waited for.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Claim;
 
@@ -48,6 +48,9 @@ async fn setup(target: &Target<'_>, used: &PodClaim) -> Result<MountedVolume, Er
     let source = target.volume.persistent_volume_claim.as_ref();
     let read_only = source.and_then(|source| source.read_only) == Some(true);
     let spec = volume.spec.as_ref();
+    if let Some(source) = spec.and_then(|spec| spec.csi.as_ref()) {
+        return csi::setup(target, (&claim, &volume), source, read_only).await;
+    }
     let host_path = spec.and_then(|spec| spec.host_path.as_ref());
     let local = spec.and_then(|spec| spec.local.as_ref());
     let mounted = match (host_path, local) {
@@ -59,7 +62,8 @@ async fn setup(target: &Target<'_>, used: &PodClaim) -> Result<MountedVolume, Er
         }
         (None, Some(source)) => local::setup(target, name, source, read_only).await?,
         (None, None) => {
-            let why = "no volume plugin matched: only hostPath and local volumes can be mounted";
+            let why =
+                "no volume plugin matched: only hostPath, local and csi volumes can be mounted";
             return Err(Error::set_up(name, why));
         }
     };
@@ -94,7 +98,7 @@ async fn read_claim(target: &Target<'_>, used: &PodClaim) -> Result<PersistentVo
     }
     let name = claim::volume_name(&claim);
     // A pod that has the volume already keeps it to its end.
-    let has_it = !name.is_empty() && place(target, name).exists();
+    let has_it = !name.is_empty() && (place(target, name).exists() || csi::has(target, name));
     if claim.metadata.deletion_timestamp.is_some() && !has_it {
         return Err("PVC is being deleted".to_owned());
     }
@@ -130,7 +134,7 @@ async fn read_volume(
     Ok(volume)
 }
 
-/// Whether the containers use the volume as what it is. Devices are not served.
+/// Whether the containers use the volume as what it is. Devices are drivers' alone.
 fn check_mode(target: &Target<'_>, volume: &PersistentVolume) -> Result<(), String> {
     let name = &target.volume.name;
     let spec = target.pod.spec.as_ref();
@@ -140,12 +144,18 @@ fn check_mode(target: &Target<'_>, volume: &PersistentVolume) -> Result<(), Stri
     });
     if volume::volume_mode(volume) == claim::BLOCK {
         let mut mounts = containers.flat_map(|c| c.volume_mounts.iter().flatten());
-        return Err(match mounts.any(|mount| mount.name == *name) {
-            true => format!("volume {name} has volumeMode Block, but is specified in volumeMounts"),
-            false => {
-                format!("volume {name} has volumeMode Block, which this kubelet does not support")
-            }
-        });
+        if mounts.any(|mount| mount.name == *name) {
+            return Err(format!(
+                "volume {name} has volumeMode Block, but is specified in volumeMounts"
+            ));
+        }
+        let is_csi = volume.spec.as_ref().is_some_and(|spec| spec.csi.is_some());
+        return match is_csi {
+            true => Ok(()),
+            false => Err(format!(
+                "volume {name} has volumeMode Block, which this kubelet supports for csi volumes only"
+            )),
+        };
     }
     let mut devices = containers.flat_map(|c| c.volume_devices.iter().flatten());
     match devices.any(|device| device.name == *name) {

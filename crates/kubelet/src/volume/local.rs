@@ -11,9 +11,6 @@ use k8s_openapi::api::core::v1::LocalVolumeSource;
 use super::{Error, MountedVolume, Target, blocking, claim, directory, ownership};
 use crate::events;
 
-/// What the group may do in a directory that is its own, with the bit that hands it on to new files.
-const GROUP_BITS: u32 = 0o2070;
-
 /// Sets up the directory, which must be there. Its files get the pod's group, once for a pod and unless another pod of this
 /// node has the volume: what that relies on stays as it is.
 pub(super) async fn setup(
@@ -30,7 +27,7 @@ pub(super) async fn setup(
         place,
         pods: target.ctx.config.pods_dir(),
         group,
-        only_if_root_differs: only_if_root_differs(target),
+        only_if_root_differs: ownership::only_if_root_differs(target.pod),
     };
     match blocking(move || work.run()).await {
         Ok(Outcome::Ready) => Ok(MountedVolume::writable(path)),
@@ -50,14 +47,6 @@ pub(super) async fn setup(
         }
         Err(message) => Err(Error::set_up(name, message)),
     }
-}
-
-/// Whether a top directory that is right already spares the walk through everything below.
-fn only_if_root_differs(target: &Target<'_>) -> bool {
-    let spec = target.pod.spec.as_ref();
-    let security = spec.and_then(|spec| spec.security_context.as_ref());
-    let policy = security.and_then(|security| security.fs_group_change_policy.as_deref());
-    policy == Some("OnRootMismatch")
 }
 
 enum Outcome {
@@ -94,13 +83,12 @@ impl Work {
         }
         let mut outcome = Outcome::Ready;
         if let Some(group) = self.group {
-            let right = i64::from(top.gid()) == group && top.mode() & GROUP_BITS == GROUP_BITS;
             if self.others_have_it()? {
                 if i64::from(top.gid()) != group {
                     outcome = Outcome::Shared(top.gid());
                 }
-            } else if !(right && self.only_if_root_differs) {
-                ownership::apply(&self.path, group, true)?;
+            } else {
+                ownership::apply_to_volume(&self.path, group, self.only_if_root_differs)?;
             }
         }
         directory(&self.place, 0o750)?;

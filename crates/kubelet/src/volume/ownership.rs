@@ -2,12 +2,16 @@
 //! a directory inherit the group.
 
 use std::{
-    io,
+    fs, io,
     ops::ControlFlow,
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
 };
 
+use k8s_openapi::api::core::v1::Pod;
 use knarr_host::Directory;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, chmod, chownat, fstat};
 
@@ -15,6 +19,8 @@ const READ_WRITE: u32 = 0o660;
 const READ_ONLY: u32 = 0o440;
 const DIRECTORY: u32 = 0o2110;
 const MODE: u32 = 0o7777;
+/// What the group may do in a directory that is its own, with the bit that hands it on to new files.
+pub(super) const GROUP_BITS: u32 = 0o2070;
 
 /// Gives `path` and everything below it to `group`.
 pub(super) fn apply(path: &Path, group: i64, writable: bool) -> io::Result<()> {
@@ -26,6 +32,28 @@ pub(super) fn apply(path: &Path, group: i64, writable: bool) -> io::Result<()> {
         Ok(ControlFlow::Continue(()))
     })?;
     own(top.as_fd(), &fstat(&top)?, group, mask)
+}
+
+/// Whether the pod wants a top directory that is right already to spare the walk through everything below.
+pub(super) fn only_if_root_differs(pod: &Pod) -> bool {
+    let spec = pod.spec.as_ref();
+    let security = spec.and_then(|spec| spec.security_context.as_ref());
+    let policy = security.and_then(|security| security.fs_group_change_policy.as_deref());
+    policy == Some("OnRootMismatch")
+}
+
+/// As [`apply`] for a writable volume, unless its top directory is right already and that is enough.
+pub(super) fn apply_to_volume(
+    path: &Path,
+    group: i64,
+    only_if_root_differs: bool,
+) -> io::Result<()> {
+    let top = fs::metadata(path)?;
+    let right = i64::from(top.gid()) == group && top.mode() & GROUP_BITS == GROUP_BITS;
+    match right && only_if_root_differs {
+        true => Ok(()),
+        false => apply(path, group, true),
+    }
 }
 
 /// Gives just the directory to `group`.

@@ -46,6 +46,7 @@ impl VolumeType for ApiObjects {
             Ok(Some(MountedVolume {
                 path,
                 read_only: true,
+                is_device: false,
                 refresh_at,
             }))
         };

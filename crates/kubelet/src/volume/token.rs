@@ -30,7 +30,7 @@ const RETRY_SECONDS: i64 = 30;
 pub(crate) struct Token {
     pub text: String,
     pub refresh_at: Timestamp,
-    expires_at: Timestamp,
+    pub expires_at: Timestamp,
 }
 
 /// `(pod uid, audience, path and lifetime)`.

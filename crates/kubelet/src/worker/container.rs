@@ -89,6 +89,8 @@ pub(crate) async fn config(
     );
     let mut mounts = mounts(pieces, container, &values).await?;
     mounts.extend(devices.mounts());
+    let mut nodes = volume_devices(container, pieces.volumes)?;
+    nodes.extend(devices.devices());
     // Log files are told relative to the sandbox's log directory.
     let log_path = format!("{}/{attempt}.log", container.name);
     let log_dir = ctx
@@ -133,7 +135,7 @@ pub(crate) async fn config(
             })
             .collect(),
         mounts,
-        devices: devices.devices().collect(),
+        devices: nodes,
         cdi_devices,
         labels: labels::container(pod, &container.name, &ctx.config.instance),
         annotations,
@@ -231,6 +233,7 @@ async fn mounts(
             continue;
         }
         let base = volumes.paths.get(&mount.name);
+        let base = base.filter(|_| !volumes.devices.contains(&mount.name));
         let base = base.ok_or_else(|| Error(format!("volume {:?} is not mounted", mount.name)))?;
         let host_path = if sub.is_empty() {
             base.clone()
@@ -269,6 +272,25 @@ async fn mounts(
         list.push(plain(message.to_owned(), path));
     }
     Ok(list)
+}
+
+/// The container's volumes that are devices.
+fn volume_devices(container: &Container, volumes: &Mounted) -> Result<Vec<v1::Device>, Error> {
+    let devices = container.volume_devices.iter().flatten().map(|device| {
+        let name = &device.name;
+        let path = volumes
+            .paths
+            .get(name)
+            .filter(|_| volumes.devices.contains(name));
+        let path = path.ok_or_else(|| Error(format!("volume {name:?} is not mapped")))?;
+        let read_only = volumes.read_only.contains(name);
+        Ok(v1::Device {
+            container_path: device.device_path.clone(),
+            host_path: path.display().to_string(),
+            permissions: if read_only { "r" } else { "mrw" }.to_owned(),
+        })
+    });
+    devices.collect()
 }
 
 /// The path in a volume, which variables may have made anything of; empty for the volume itself. The words are upstream's.

@@ -106,6 +106,7 @@ impl Worker {
 pub(crate) async fn clean(ctx: &Context, uid: &str) -> Result<(), String> {
     ctx.dra.unprepare(uid).await?;
     ctx.devices.release(uid)?;
+    ctx.csi.teardown(uid).await?;
     let done = volume::teardown(ctx.config.pod_dir(uid)).await;
     done.map_err(|error| format!("cannot clean up volumes: {error}"))?;
     let (cgroups, uid) = (ctx.cgroups.clone(), uid.to_owned());

@@ -248,7 +248,7 @@ impl Sequence {
             Err(error) => {
                 self.ctx
                     .events
-                    .pod(&self.pod, WARNING, "FailedMount", error.to_string());
+                    .pod(&self.pod, WARNING, error.reason(), error.to_string());
                 Err(())
             }
         }

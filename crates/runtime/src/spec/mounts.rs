@@ -192,6 +192,9 @@ fn bind(mount: &v1::Mount, volumes: &Sources) -> Result<Value, SpecError> {
         Some(image) => image_source(mount, image, volumes)?,
         None => host_source(mount)?,
     };
+    if mount.propagation() == MountPropagation::PropagationBidirectional {
+        check_shared(&source)?;
+    }
     let propagation = match mount.propagation() {
         MountPropagation::PropagationPrivate => "rprivate",
         MountPropagation::PropagationHostToContainer => "rslave",
@@ -234,6 +237,22 @@ fn host_source(mount: &v1::Mount) -> Result<PathBuf, SpecError> {
             fs::canonicalize(source).map_err(wrong)
         }
         other => other.map_err(wrong),
+    }
+}
+
+/// What is mounted below the path in the container reaches the host only through a shared mount.
+fn check_shared(source: &Path) -> Result<(), SpecError> {
+    let path = || source.display().to_string();
+    let table = knarr_host::mounts::table().map_err(|error| SpecError::Mount {
+        path: path(),
+        source: error,
+    })?;
+    match knarr_host::mounts::mount_of(&table, source) {
+        Some(on) if !on.shared => Err(SpecError::Propagation {
+            path: path(),
+            on: on.point.display().to_string(),
+        }),
+        _ => Ok(()),
     }
 }
 

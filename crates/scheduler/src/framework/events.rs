@@ -70,12 +70,17 @@ impl<'a> ClusterEvent<'a> {
     }
 }
 
-/// A claim, a volume or a class came or changed.
+/// A claim, a volume or a class came or changed, or something of a driver's.
 #[derive(Clone, Copy, Debug)]
 pub enum VolumeEvent<'a> {
-    Claim { namespace: &'a str, name: &'a str },
+    Claim {
+        namespace: &'a str,
+        name: &'a str,
+    },
     Volume,
     Class,
+    /// A driver came to a node, has more room, or asks for less; a volume was detached.
+    Csi,
 }
 
 /// A claim of devices changed, or what devices there are.

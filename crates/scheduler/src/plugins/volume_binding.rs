@@ -2,9 +2,11 @@
 //!
 //! Claims of most classes are bound before their pod is looked at. Those whose class waits for the first consumer are bound
 //! here: to a volume that is there, or by telling the provisioner the node. What is chosen for one pod is kept from others
-//! until its binding has ended ([`Reservation`]).
+//! until its binding has ended ([`Reservation`]). Where their driver tells what room it has, nodes without room are ruled out, and
+//! nodes with more are preferred.
 
 mod bind;
+mod capacity;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,6 +30,7 @@ pub use bind::Reservation;
 
 use crate::{
     framework::{Change, CycleState, Filter, PreFilter, Reason, Refusal, VolumeEvent},
+    plugins::csi::Csi,
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
@@ -35,6 +38,7 @@ use crate::{
 const UNBOUND_IMMEDIATE: &str = "pod has unbound immediate PersistentVolumeClaims";
 const NODE_CONFLICT: &str = "node(s) didn't match PersistentVolume's node affinity";
 const BIND_CONFLICT: &str = "node(s) didn't find available persistent volumes to bind";
+const NO_ROOM: &str = "node(s) did not have enough free storage";
 const NO_VOLUME: &str = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)";
 
 /// What the claims of a pod need.
@@ -66,6 +70,7 @@ pub struct VolumeBinding {
     claims: Informer<PersistentVolumeClaim>,
     volumes: Informer<PersistentVolume>,
     classes: Informer<StorageClass>,
+    csi: Csi,
     /// Volumes that are being bound to the claims of pods.
     reserved: Mutex<HashMap<String, Held>>,
     /// Rung when a claim or a volume has changed.
@@ -77,11 +82,13 @@ impl VolumeBinding {
         claims: Informer<PersistentVolumeClaim>,
         volumes: Informer<PersistentVolume>,
         classes: Informer<StorageClass>,
+        csi: Csi,
     ) -> Self {
         Self {
             claims,
             volumes,
             classes,
+            csi,
             reserved: Mutex::default(),
             bell: watch::Sender::new(()),
         }
@@ -150,14 +157,14 @@ impl VolumeBinding {
         waits && claim::volume_name(of).is_empty()
     }
 
-    /// How the claims get volumes on a node; `None` where one cannot.
+    /// How the claims get volumes on a node; why one cannot.
     fn bindings(
         &self,
         delayed: &[Arc<PersistentVolumeClaim>],
         node: &Node,
-    ) -> Option<Vec<Binding>> {
+    ) -> Result<Vec<Binding>, &'static str> {
         if delayed.is_empty() {
-            return Some(Vec::new());
+            return Ok(Vec::new());
         }
         let name = node.metadata.name.as_deref().unwrap_or_default();
         let volumes = self.volumes.list();
@@ -167,7 +174,7 @@ impl VolumeBinding {
             if let Some(selected) = claim::selected_node(wanting) {
                 // Its provisioner is at work there.
                 if selected != name {
-                    return None;
+                    return Err(BIND_CONFLICT);
                 }
                 bindings.push(Binding::Provisioned(wanting.clone()));
                 continue;
@@ -178,13 +185,13 @@ impl VolumeBinding {
                     chosen.insert(volume::name(&found).to_owned());
                     bindings.push(Binding::Static(found, wanting.clone()));
                 }
-                None if self.can_provision(wanting, node) => {
+                None => {
+                    self.can_provision(wanting, node)?;
                     bindings.push(Binding::Provisioned(wanting.clone()));
                 }
-                None => return None,
             }
         }
-        Some(bindings)
+        Ok(bindings)
     }
 
     /// The volume that the claim gets: the one that it gets for another pod already, where it does.
@@ -208,12 +215,22 @@ impl VolumeBinding {
         })
     }
 
-    fn can_provision(&self, wanting: &PersistentVolumeClaim, node: &Node) -> bool {
-        let Some(class) = self.classes.get("", claim::class(wanting)) else {
-            return false;
-        };
+    fn can_provision(
+        &self,
+        wanting: &PersistentVolumeClaim,
+        node: &Node,
+    ) -> Result<(), &'static str> {
+        let class = self.classes.get("", claim::class(wanting));
+        let class = class.ok_or(BIND_CONFLICT)?;
         let provisioner = class.provisioner.as_str();
-        !provisioner.is_empty() && provisioner != claim::NO_PROVISIONER && is_allowed(&class, node)
+        let makes = !provisioner.is_empty() && provisioner != claim::NO_PROVISIONER;
+        if !makes || !is_allowed(&class, node) {
+            return Err(BIND_CONFLICT);
+        }
+        match self.has_room(wanting, &class, node) {
+            true => Ok(()),
+            false => Err(NO_ROOM),
+        }
     }
 
     /// Takes what the pod's claims need on the node chosen for it; `None` where they have their volumes.
@@ -230,7 +247,7 @@ impl VolumeBinding {
         }
         let needs = self.needs(of)?;
         let node = node.node.clone().ok_or(NODE_CONFLICT)?;
-        let bindings = self.bindings(&needs.delayed, &node).ok_or(BIND_CONFLICT)?;
+        let bindings = self.bindings(&needs.delayed, &node)?;
         let reserve = || Reservation::new(self.clone(), node, bindings.clone());
         Ok((!bindings.is_empty()).then(reserve))
     }
@@ -281,10 +298,11 @@ impl Filter for Arc<VolumeBinding> {
                 Some(volume) => elsewhere |= !volume::is_usable_on(&volume, node),
             }
         }
-        let unbindable = self.bindings(&needs.delayed, node).is_none();
+        let unbindable = self.bindings(&needs.delayed, node).err();
         let reasons: Vec<Reason> = [
             (NODE_CONFLICT, elsewhere),
-            (BIND_CONFLICT, unbindable),
+            (BIND_CONFLICT, unbindable == Some(BIND_CONFLICT)),
+            (NO_ROOM, unbindable == Some(NO_ROOM)),
             (NO_VOLUME, missing),
         ]
         .into_iter()
@@ -308,7 +326,7 @@ impl Filter for Arc<VolumeBinding> {
             VolumeEvent::Claim { namespace, name } => {
                 pod.namespace == *namespace && pod.claims.iter().any(|used| used.name == *name)
             }
-            VolumeEvent::Volume | VolumeEvent::Class => !pod.claims.is_empty(),
+            VolumeEvent::Volume | VolumeEvent::Class | VolumeEvent::Csi => !pod.claims.is_empty(),
         }
     }
 }

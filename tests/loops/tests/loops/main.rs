@@ -9,6 +9,7 @@
 
 #![allow(clippy::print_stdout)]
 
+mod attachments;
 mod cluster;
 mod collector;
 mod controllers;

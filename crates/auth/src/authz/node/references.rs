@@ -29,6 +29,21 @@ const VOLUME_SECRETS: [(&str, &str); 9] = [
     ("storageos", "secretRef"),
 ];
 
+/// Secrets that a driver is given on nodes, of a PersistentVolume.
+const DRIVER_SECRETS: [&str; 3] = [
+    "nodeStageSecretRef",
+    "nodePublishSecretRef",
+    "nodeExpandSecretRef",
+];
+
+/// Whether a PersistentVolume's driver is given the Secret on nodes.
+pub(super) fn volume_needs(volume: &Value, namespace: &str, name: &str) -> bool {
+    DRIVER_SECRETS.iter().any(|field| {
+        let at = |part| object::str_at(volume, &["spec", "csi", field, part]);
+        at("namespace") == namespace && at("name") == name
+    })
+}
+
 /// Collects every name in a pod's spec that its kubelet must resolve.
 pub fn references(pod: &Value) -> References {
     let mut found = References {

@@ -66,7 +66,10 @@ fn groups() -> io::Result<()> {
     assert!(matches!(node.run("a", Some(first), false)?, Outcome::Ready));
     assert_eq!(node.file_group()?, first);
     let top = fs::metadata(node.home.path().join("data"))?;
-    assert_eq!(top.permissions().mode() & GROUP_BITS, GROUP_BITS);
+    assert_eq!(
+        top.permissions().mode() & ownership::GROUP_BITS,
+        ownership::GROUP_BITS
+    );
     if first == second {
         return Ok(());
     }

@@ -11,7 +11,12 @@ fn object<T: DeserializeOwned>(json: Value) -> T {
 }
 
 fn plugin() -> Arc<VolumeBinding> {
-    let plugin = VolumeBinding::new(Informer::new(), Informer::new(), Informer::new());
+    let plugin = VolumeBinding::new(
+        Informer::new(),
+        Informer::new(),
+        Informer::new(),
+        Csi::unfed(),
+    );
     for (name, provisioner, mode) in [
         ("now", "x.io/p", "Immediate"),
         ("later", "x.io/p", "WaitForFirstConsumer"),
