@@ -87,24 +87,30 @@ impl DevicePlugins {
     fn write(&self) -> Result<(), String> {
         disk::waiting(|| {
             let state = self.state.lock();
+            let known = state
+                .resources
+                .iter()
+                .filter(|(_, stock)| !stock.is_gone_for(STOP_GRACE));
             let file = File {
-                resources: state.resources.keys().cloned().collect(),
+                resources: known.map(|(name, _)| name.clone()).collect(),
                 records: state.records.clone(),
             };
             record::write(&self.path, &file)
         })
     }
 
-    /// What the node has: all devices and those that can be given, by resource; `None`: it has them no longer.
-    pub(crate) fn capacity(&self) -> BTreeMap<String, Option<(usize, usize)>> {
-        let mut state = self.state.lock();
-        let mut capacity = BTreeMap::new();
-        state.resources.retain(|name, stock| {
-            let there = !stock.is_gone_for(STOP_GRACE);
-            capacity.insert(name.clone(), there.then(|| stock.count()));
-            there
-        });
-        capacity
+    /// What the node has: all devices and those that can be given, by resource. None are left of one whose plugins have been gone for
+    /// long.
+    pub(crate) fn capacity(&self) -> BTreeMap<String, (usize, usize)> {
+        let state = self.state.lock();
+        let resources = state.resources.iter();
+        let count = |stock: &Stock| match stock.is_gone_for(STOP_GRACE) {
+            true => (0, 0),
+            false => stock.count(),
+        };
+        resources
+            .map(|(name, stock)| (name.clone(), count(stock)))
+            .collect()
     }
 
     /// What a container wants of device plugins, in the order in which containers start.

@@ -256,15 +256,13 @@ fn requests(pod: &Pod, container: &Container) -> Result<BTreeMap<String, Vec<Str
     }
     let status = pod.status.as_ref();
     let extended = status.and_then(|status| status.extended_resource_claim_status.as_ref());
-    for mapping in extended
-        .iter()
-        .flat_map(|extended| &extended.request_mappings)
-    {
-        if let (Some(extended), true) = (extended, mapping.container_name == container.name) {
-            let requests = found
-                .entry(extended.resource_claim_name.clone())
-                .or_default();
-            requests.push(mapping.request_name.clone());
+    if let Some(extended) = extended {
+        let mappings = extended.request_mappings.iter();
+        let own = mappings.filter(|mapping| mapping.container_name == container.name);
+        let mut own = own.map(|mapping| mapping.request_name.clone()).peekable();
+        if own.peek().is_some() {
+            let claim = extended.resource_claim_name.clone();
+            found.entry(claim).or_default().extend(own);
         }
     }
     Ok(found)

@@ -189,7 +189,7 @@ fn pod(uid: &str, init: &[Value], main: &[Value]) -> Pod {
 async fn containers_get_devices_of_plugins() {
     let mut bench = Bench::new(&["a", "b", "c"], &["d"]).await;
     let capacity = bench.devices.capacity();
-    assert_eq!(capacity[RESOURCE], Some((4, 3)));
+    assert_eq!(capacity[RESOURCE], (4, 3));
     let p = pod("p", &[], &[container("one", 2), container("none", 0)]);
     bench.devices.allocate(&p).await.unwrap();
     assert_eq!(bench.calls(), ["prefer a b c", "allocate b c"]);
@@ -214,7 +214,7 @@ async fn containers_get_devices_of_plugins() {
     );
     // The next kubelet knows who has what, and a plugin has to come back first.
     bench.devices = DevicePlugins::load(bench.dir.path().join("record.json"));
-    assert_eq!(bench.devices.capacity()[RESOURCE], Some((0, 0)));
+    assert_eq!(bench.devices.capacity()[RESOURCE], (0, 0));
     assert_eq!(bench.variable(&p, 0).as_deref(), Some("b,c"));
     bench.connect(&["a", "b", "c"], &[]).await;
     bench.devices.allocate(&p).await.unwrap();
@@ -264,12 +264,16 @@ async fn a_resource_goes_some_time_after_its_plugin() {
         .lock()
         .resources
         .insert(RESOURCE.to_owned(), Stock::left());
-    devices.tell(RESOURCE, Vec::new());
+    let broken = api::Device {
+        id: "a".to_owned(),
+        health: "Unhealthy".to_owned(),
+        topology: None,
+    };
+    devices.tell(RESOURCE, vec![broken]);
     tokio::time::advance(STOP_GRACE - Duration::from_secs(1)).await;
-    assert_eq!(devices.capacity()[RESOURCE], Some((0, 0)));
+    assert_eq!(devices.capacity()[RESOURCE], (1, 0));
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert_eq!(devices.capacity()[RESOURCE], None);
-    assert!(devices.capacity().is_empty());
+    assert_eq!(devices.capacity()[RESOURCE], (0, 0));
 }
 
 #[test]

@@ -160,15 +160,13 @@ fn capacity(mut own: Amounts, old: Option<&Amounts>) -> Amounts {
     own
 }
 
-/// With the devices of plugins, of which those that are broken cannot be had. Of a resource that is gone there are none: amounts of
-/// a node are taken away only by whoever wrote them.
+/// With the devices of plugins, of which those that are broken cannot be had.
 fn with_devices(
     mut capacity: Amounts,
-    devices: BTreeMap<String, Option<(usize, usize)>>,
+    devices: BTreeMap<String, (usize, usize)>,
 ) -> (Amounts, Amounts) {
     let mut allocatable = capacity.clone();
-    for (name, count) in devices {
-        let (all, healthy) = count.unwrap_or_default();
+    for (name, (all, healthy)) in devices {
         capacity.insert(name.clone(), Quantity(all.to_string()));
         allocatable.insert(name, Quantity(healthy.to_string()));
     }

@@ -115,7 +115,7 @@ pub struct State {
     extended: Option<Extended>,
     /// Claims that have devices which a node cannot use.
     unavailable: Mutex<Vec<Arc<ResourceClaim>>>,
-    until: Instant,
+    until: Option<Instant>,
 }
 
 /// What the claims get on a node.
@@ -253,7 +253,7 @@ impl DynamicResources {
             allocator,
             extended,
             unavailable: Mutex::default(),
-            until: Instant::now() + SEARCH_TIMEOUT,
+            until: Instant::now().checked_add(SEARCH_TIMEOUT),
         }))
     }
 
@@ -288,7 +288,7 @@ impl DynamicResources {
         };
         let mut budget = Budget {
             steps: SEARCH_STEPS_PER_NODE,
-            until: Some(state.until),
+            until: state.until,
         };
         match allocator.allocate(object, &mut budget) {
             Ok(Some(results)) => Ok(Some(Allocated { results, extended })),

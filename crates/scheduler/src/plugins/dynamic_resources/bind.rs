@@ -180,8 +180,7 @@ impl Reservation {
                 self.parts[index].claim = Arc::new(now);
             }
             match self.write_once(&api, index, &full).await {
-                Err(BindError::Api(_, error))
-                    if errors::is_conflict(&error) && attempt + 1 < CONFLICTS_MAX => {}
+                Err(BindError::Api(_, error)) if errors::is_conflict(&error) => {}
                 result => return result,
             }
         }
