@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 use knarr_cri::v1;
 use knarr_host::Directory;
 
+use super::devices;
 use crate::{
     config::Config,
     context::{self, Context},
@@ -77,20 +78,8 @@ pub(crate) async fn config(
             found.ok_or_else(|| Error(format!("unable to find target container {target}")))?;
         security::share_processes(&mut security, &found.id);
     }
-    ctx.devices.pre_start(pod, container).await.map_err(Error)?;
-    let devices = ctx.devices.options(pod, container);
-    let mut cdi_devices = ctx.dra.cdi_devices(pod, container).map_err(Error)?;
-    cdi_devices.extend(
-        devices
-            .cdi
-            .iter()
-            .cloned()
-            .map(|name| v1::CdiDevice { name }),
-    );
-    let mut mounts = mounts(pieces, container, &values).await?;
-    mounts.extend(devices.mounts());
-    let mut nodes = volume_devices(container, pieces.volumes)?;
-    nodes.extend(devices.devices());
+    let mounts = mounts(pieces, container, &values).await?;
+    let devices = volume_devices(container, pieces.volumes)?;
     // Log files are told relative to the sandbox's log directory.
     let log_path = format!("{}/{attempt}.log", container.name);
     let log_dir = ctx
@@ -102,10 +91,7 @@ pub(crate) async fn config(
         )
         .join(&container.name);
     off_thread(move || fs::create_dir_all(log_dir)).await?;
-    let mut annotations: HashMap<String, String> =
-        devices.annotations.clone().into_iter().collect();
-    annotations.extend(labels::annotations(pod, container, attempt, pieces.sandbox));
-    Ok(v1::ContainerConfig {
+    let mut config = v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
             name: container.name.clone(),
             attempt,
@@ -118,27 +104,18 @@ pub(crate) async fn config(
         command: expand(&container.command),
         args: expand(&container.args),
         working_dir: container.working_dir.clone().unwrap_or_default(),
-        // The pod's own win over those of its devices.
-        envs: devices
+        envs: environment
             .variables
             .iter()
-            .map(|(key, value)| (key, value))
-            .chain(
-                environment
-                    .variables
-                    .iter()
-                    .map(|(key, value)| (key, value)),
-            )
             .map(|(key, value)| v1::KeyValue {
                 key: key.clone(),
                 value: value.clone(),
             })
             .collect(),
         mounts,
-        devices: nodes,
-        cdi_devices,
+        devices,
         labels: labels::container(pod, &container.name, &ctx.config.instance),
-        annotations,
+        annotations: labels::annotations(pod, container, attempt, pieces.sandbox),
         log_path,
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
@@ -148,7 +125,11 @@ pub(crate) async fn config(
             security_context: Some(security),
         }),
         ..Default::default()
-    })
+    };
+    devices::add(ctx, pod, container, &mut config)
+        .await
+        .map_err(Error)?;
+    Ok(config)
 }
 
 async fn environment(
