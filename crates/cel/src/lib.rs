@@ -16,6 +16,7 @@
 mod check;
 mod composition;
 mod cost;
+pub mod devices;
 mod estimate;
 mod eval;
 mod functions;

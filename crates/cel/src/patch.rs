@@ -192,7 +192,7 @@ impl<'c> Made<'c> {
                     path.pop();
                 }
             }
-            Val::Map(Map::Made(entries)) => {
+            Val::Map(Map::Made(entries) | Map::Sparse(entries)) => {
                 for (_, value) in entries.iter() {
                     self.look(value, path, found)?;
                 }
@@ -246,7 +246,7 @@ impl<'c> Made<'c> {
             Val::Map(Map::Object(map, _) | Map::Json(map, _)) => {
                 self.copy_map(map, below(levels)?)?
             }
-            Val::Map(Map::Made(entries)) => {
+            Val::Map(Map::Made(entries) | Map::Sparse(entries)) => {
                 let levels = below(levels)?;
                 let mut object = JsonMap::new();
                 for (key, value) in entries.iter() {

@@ -72,6 +72,8 @@ pub enum Map<'a> {
     /// With the type of its values.
     Json(&'a JsonMap<String, Value>, Option<&'a Type>),
     Made(Arc<Vec<(Val<'a>, Val<'a>)>>),
+    /// Maps by text; every key that is not there is an empty one: the domains of a device's attributes.
+    Sparse(Arc<Vec<(Val<'a>, Val<'a>)>>),
     /// An object that an expression made: `Object.spec{replicas: 1}`.
     Struct(Arc<Struct<'a>>),
 }
@@ -289,7 +291,7 @@ impl<'a> Map<'a> {
     pub fn len(&self) -> usize {
         match self {
             Map::Object(map, _) | Map::Json(map, _) => map.len(),
-            Map::Made(entries) => entries.len(),
+            Map::Made(entries) | Map::Sparse(entries) => entries.len(),
             Map::Struct(made) => made.fields.len(),
         }
     }
@@ -308,6 +310,10 @@ impl<'a> Map<'a> {
                     }
                 }
                 Ok(None)
+            }
+            (Map::Sparse(entries), Val::Text(_)) => {
+                let made = Map::Made(entries.clone()).get(key, cost)?;
+                Ok(made.or_else(|| Some(Val::Map(Map::Made(Arc::default())))))
             }
             (_, Val::Text(name)) => self.field(name.as_str(), cost),
             _ => Ok(None),
@@ -338,7 +344,7 @@ impl<'a> Map<'a> {
                 let mut found = made.fields.iter().filter(|(field, _)| *field == name);
                 Ok(found.next().map(|(_, value)| value.clone()))
             }
-            Map::Made(_) => self.get(&Val::Text(Text::Of(name)), cost),
+            Map::Made(_) | Map::Sparse(_) => self.get(&Val::Text(Text::Of(name)), cost),
         }
     }
 
@@ -363,7 +369,7 @@ impl<'a> Map<'a> {
                     entries.push((Val::Text(Text::Of(key)), value));
                 }
             }
-            Map::Made(made) => entries.extend(made.iter().cloned()),
+            Map::Made(made) | Map::Sparse(made) => entries.extend(made.iter().cloned()),
             Map::Struct(made) => {
                 let fields = made.fields.iter();
                 entries

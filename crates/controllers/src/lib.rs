@@ -24,6 +24,7 @@ mod csr_signing;
 mod daemonset;
 mod deletion;
 mod deployment;
+mod device_taint_eviction;
 mod disruption;
 mod endpoints;
 mod endpointslice;
@@ -194,6 +195,7 @@ impl Controllers {
         garbage_collector::start(&context);
         node_lifecycle::start(&context);
         taint_eviction::start(&context);
+        device_taint_eviction::start(&context);
         service_lb::start(&context);
         token.cancelled().await;
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tasks.stopped())

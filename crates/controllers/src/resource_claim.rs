@@ -53,7 +53,9 @@ impl IndexKey<Pod> for Uses {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let claims = plan::claims(pod);
         let names = claims.filter_map(|claim| plan::claim_name(pod, claim));
+        let extended = plan::extended_claim(pod).map(str::to_owned);
         names
+            .chain(extended)
             .map(|name| Self(runner::Key::new(namespace, name)))
             .collect()
     }
@@ -111,7 +113,7 @@ impl ResourceClaims {
         self.pods.on_event(move |event| {
             let Some(this) = this.upgrade() else { return };
             let pod = event.object();
-            if plan::claims(pod).next().is_none() {
+            if plan::claims(pod).next().is_none() && plan::extended_claim(pod).is_none() {
                 return;
             }
             match &event {

@@ -107,6 +107,10 @@ async fn simulation(client: &Client, without: &Pod) -> Result<Simulation> {
     each(client, |o| add(Object::PersistentVolumeClaim(o))).await?;
     each(client, |o| add(Object::PersistentVolume(o))).await?;
     each(client, |o| add(Object::StorageClass(o))).await?;
+    each(client, |o| add(Object::DeviceClass(o))).await?;
+    each(client, |o| add(Object::DeviceTaintRule(o))).await?;
+    each(client, |o| add(Object::ResourceSlice(o))).await?;
+    each(client, |o| add(Object::ResourceClaim(o))).await?;
     each(client, |o| add(Object::CsiDriver(o))).await?;
     each(client, |o| add(Object::CsiNode(o))).await?;
     each(client, |o| add(Object::CsiStorageCapacity(o))).await?;

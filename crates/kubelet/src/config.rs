@@ -116,6 +116,26 @@ impl Config {
         self.in_root("pods")
     }
 
+    /// Where device plugins have their sockets, and register.
+    pub(crate) fn device_plugins_dir(&self) -> PathBuf {
+        self.in_root("device-plugins")
+    }
+
+    /// Where agents ask who has which devices.
+    pub(crate) fn pod_resources_dir(&self) -> PathBuf {
+        self.in_root("pod-resources")
+    }
+
+    /// Which devices of plugins pods have.
+    pub(crate) fn devices_record(&self) -> PathBuf {
+        self.in_root("device_manager_state.json")
+    }
+
+    /// What drivers have prepared for pods.
+    pub(crate) fn dra_record(&self) -> PathBuf {
+        self.in_root("dra_manager_state.json")
+    }
+
     /// Which images were pulled, and by whom.
     pub(crate) fn image_records_dir(&self) -> PathBuf {
         self.in_root("images")

@@ -42,6 +42,10 @@ pub(crate) struct Context {
     pub mirrors_changed: Notify,
     pub events: Events,
     pub images: Images,
+    /// Devices of plugins.
+    pub devices: crate::devices::DevicePlugins,
+    /// Claims of devices.
+    pub dra: crate::dra::Dra,
     pub cgroups: Cgroups,
     pub tokens: Tokens,
     pub certificates: Certificates,

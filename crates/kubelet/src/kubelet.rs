@@ -17,13 +17,14 @@ use crate::{
     cgroup::Cgroups,
     config::Config,
     context::{Context, Shared},
+    devices, dra,
     events::Events,
     eviction,
     image::Images,
     logs, mirror, node,
     objects::Objects,
     observed::Observed,
-    plugins,
+    plugins, pod_resources,
     pods::Pods,
     probe::Http,
     runtime::{Features, Runtime},
@@ -172,7 +173,7 @@ impl Kubelet {
             "the rotation of logs",
             logs::rotate::run(ctx.clone(), token.child_token()),
         );
-        serve_plugins(&ctx, &loops, &token);
+        plugins_and_devices(&ctx, &tracker, &loops, &token);
         let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
             return;
         };
@@ -194,26 +195,39 @@ impl Kubelet {
     }
 }
 
-/// Starts what registers plugins, and what cares for the volumes of those that are CSI drivers.
-fn serve_plugins(ctx: &Shared, loops: &Tasks, token: &CancellationToken) {
+/// Plugins come and go, and devices with them.
+fn plugins_and_devices(
+    ctx: &Shared,
+    tracker: &TaskTracker,
+    loops: &Tasks,
+    token: &CancellationToken,
+) {
+    let registered = devices::Registered::new(ctx.clone(), tracker.clone(), token.clone());
+    let mut handlers = plugins::Handlers::from([(plugins::CSI_PLUGIN, ctx.csi.handler())]);
+    let drivers = dra::drivers::Registered(ctx.clone());
+    handlers.insert(dra::drivers::DRA_PLUGIN, Arc::new(drivers));
+    handlers.insert(devices::DEVICE_PLUGIN, Arc::new(registered.clone()));
+    let (registry, root) = (ctx.config.plugins_registry_dir(), ctx.config.root());
     loops.keep(
         "volumes of CSI drivers",
         Csi::run(ctx.csi.clone(), token.child_token()),
     );
     loops.keep(
         "the kubelet's plugins",
-        plugins::run(
-            ctx.config.plugins_registry_dir(),
-            ctx.config.root(),
-            plugin_handlers(ctx),
-            token.child_token(),
-        ),
+        plugins::run(registry, root, handlers, token.child_token()),
     );
-}
-
-/// Who takes the plugins of each type.
-fn plugin_handlers(ctx: &Shared) -> plugins::Handlers {
-    plugins::Handlers::from([(plugins::CSI_PLUGIN, ctx.csi.handler())])
+    loops.keep(
+        "device plugins",
+        devices::run(registered, token.child_token()),
+    );
+    loops.keep(
+        "claims of devices",
+        dra::run(ctx.clone(), token.child_token()),
+    );
+    loops.keep(
+        "the resources of pods",
+        pod_resources::run(ctx.clone(), token.child_token()),
+    );
 }
 
 /// Starts with the pods: those of files and URLs at once, the API's when it has listed them.
@@ -272,6 +286,8 @@ fn context(
         mirrors_changed: Notify::new(),
         services: informers.informer::<Service>(),
         objects: Objects::new(client.clone(), &name, tracker.clone(), token.clone()),
+        devices: devices::DevicePlugins::load(config.devices_record()),
+        dra: dra::Dra::load(config.dra_record()),
         images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
         tokens: Tokens::new(client.clone()),
         certificates: Certificates::new(client.clone()),

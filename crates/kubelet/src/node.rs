@@ -171,6 +171,7 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(CHECK_PERIOD),
             () = ctx.config.network_configured.notified() => pause = SECOND_LOOK,
             () = ctx.observed.runtime_turned() => pause = SECOND_LOOK,
+            () = ctx.devices.changed.notified() => pause = CHECK_PERIOD,
             // Pods wait for it to be told.
             () = ctx.csi.in_use_changed() => {}
         }

@@ -69,6 +69,8 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
             TaskTracker::new(),
             CancellationToken::new(),
         ),
+        devices: crate::devices::DevicePlugins::load(config.devices_record()),
+        dra: crate::dra::Dra::load(config.dra_record()),
         images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
         tokens: Tokens::new(client.clone()),
         certificates: crate::volume::certificate::Certificates::new(client.clone()),

@@ -39,6 +39,7 @@ mod active;
 pub(crate) mod admission;
 mod adopt;
 pub(crate) mod container;
+mod devices;
 pub(crate) mod finish;
 pub(crate) mod hooks;
 mod images;

@@ -20,6 +20,7 @@
 
 #![allow(unsafe_code)]
 
+mod cdi;
 mod cgroup;
 mod config;
 mod container;

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use mounts::MOUNT_OPTIONS;
 
-pub use host::{HostLimits, limits};
+pub use host::{HostLimits, device, limits};
 
 use crate::cgroup;
 use crate::declared::Declared;

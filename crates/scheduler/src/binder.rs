@@ -17,8 +17,11 @@ use tracing::warn;
 
 use crate::{
     Shared,
-    cycle::Failure,
-    plugins::{default_preemption::Nomination, volume_binding::Reservation},
+    cycle::{Failure, Reserved},
+    plugins::{
+        default_preemption::Nomination,
+        dynamic_resources::{self, give_back},
+    },
     pod_info::PodInfo,
 };
 
@@ -64,41 +67,64 @@ impl Binder {
         let hand = self.hand();
         self.tracker.spawn(async move {
             let _permit = permit;
-            hand.bind(&info, &node).await;
+            if hand.bind(&info, &node).await == Outcome::NotBound {
+                hand.undo(&info);
+            }
         });
     }
 
-    /// Has a pod's volumes bound, then the pod; undoes the assumption if either fails.
-    pub fn bind_with_volumes(&self, info: Arc<PodInfo>, node: String, volumes: Reservation) {
+    /// Has a pod's volumes bound and its devices allocated, then the pod bound; undoes the assumption if any of it fails.
+    pub fn bind_reserved(&self, info: Arc<PodInfo>, node: String, reserved: Reserved) {
         let (hand, token) = (self.hand(), self.token.clone());
         let Ok(seat) = self.waiting.clone().try_acquire_owned() else {
             return hand.undo(&info);
         };
         let permits = self.permits.clone();
         self.tracker.spawn(async move {
+            let Reserved {
+                volumes,
+                mut devices,
+            } = reserved;
             let shared = hand.shared.clone();
             let uid = info.uid.clone();
             let wanted = move || shared.state.lock().snapshot.is_assumed(&uid);
-            let bound = volumes.bind(&hand.client, wanted);
+            let ready = async {
+                if let Some(volumes) = volumes {
+                    let bound = volumes.bind(&hand.client, &wanted).await;
+                    bound.map_err(|error| ("VolumeBinding", error.to_string()))?;
+                }
+                if let Some(devices) = &mut devices {
+                    let waits = |note: String| hand.tell(&info, "BindingConditionsPending", note);
+                    let bound = devices.bind(&hand.client, &wanted, waits).await;
+                    bound.map_err(|error| (dynamic_resources::NAME, error.to_string()))?;
+                }
+                Ok::<(), (&str, String)>(())
+            };
             // At shutdown the next scheduler goes on from what is written.
-            let Some(bound) = token.run_until_cancelled(bound).await else {
+            let Some(ready) = token.run_until_cancelled(ready).await else {
                 return;
             };
             drop(seat);
-            match bound {
+            let bound = match ready {
                 Ok(()) => {
                     let _permit = permits.acquire_owned().await.ok();
-                    hand.bind(&info, &node).await;
+                    hand.bind(&info, &node).await != Outcome::NotBound
                 }
-                Err(error) => {
-                    let why = format!("running PreBind plugin \"VolumeBinding\": {error}");
+                Err((plugin, error)) => {
+                    let why = format!("running PreBind plugin {plugin:?}: {error}");
                     let pod = format!("{}/{}", info.namespace, info.name);
-                    warn!(pod, node, why, "volumes are not bound");
+                    warn!(pod, node, why, "what the pod needs is not ready");
                     let about = reference(&info);
                     let (kind, reason) = (WARNING, "FailedScheduling");
                     hand.recorder.event(&about, kind, reason, "Scheduling", why);
-                    hand.undo(&info);
+                    false
                 }
+            };
+            if !bound {
+                if let Some(devices) = devices {
+                    devices.undo(&hand.client).await;
+                }
+                hand.undo(&info);
             }
         });
     }
@@ -125,7 +151,8 @@ impl Binder {
         self.recorder
             .event(&about, kind, reason, "Scheduling", message);
         let status = info.whole().and_then(|pod| waiting_status(pod, &failure));
-        if status.is_none() && failure.victims.is_empty() && failure.displaced.is_empty() {
+        let nobody = failure.victims.is_empty() && failure.displaced.is_empty();
+        if status.is_none() && nobody && failure.stale.is_none() {
             return;
         }
         let hand = self.hand();
@@ -137,6 +164,9 @@ impl Binder {
                 }
             };
             tokio::join!(report, hand.make_room(&info, &failure));
+            if let Some(claim) = &failure.stale {
+                give_back(&hand.client, &info.uid, claim).await;
+            }
         });
     }
 }
@@ -192,7 +222,14 @@ struct Hand {
 }
 
 impl Hand {
-    async fn bind(&self, info: &PodInfo, node: &str) {
+    fn tell(&self, info: &PodInfo, reason: &'static str, note: String) {
+        let about = reference(info);
+        self.recorder
+            .event(&about, NORMAL, reason, "Scheduling", note);
+    }
+
+    /// What came of it; the assumption stands where the pod is not bound.
+    async fn bind(&self, info: &PodInfo, node: &str) -> Outcome {
         let result = match timeout(BIND_TIMEOUT, bind(&self.client, info, node)).await {
             Ok(result) => result,
             Err(_) => Err(BindError::Timeout),
@@ -211,7 +248,7 @@ impl Hand {
                 self.recorder
                     .event(&reference(info), NORMAL, "Scheduled", "Binding", note);
             }
-            Outcome::NotBound => self.undo(info),
+            Outcome::NotBound => {}
             Outcome::Gone => {
                 // Another pod of this name has another uid.
                 let mut state = self.shared.state.lock();
@@ -220,6 +257,7 @@ impl Hand {
                 self.shared.wake.notify_one();
             }
         }
+        outcome
     }
 
     /// Takes the assumption back, and has the pod tried again.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use k8s_openapi::api::resource::v1::ResourceClaim;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, trace};
 
@@ -9,7 +10,11 @@ use crate::{
     Shared,
     binder::Binder,
     framework::{CycleState, Plugins, Reason, Refusal, Rejectors},
-    plugins::{default_preemption::Nomination, volume_binding::Reservation},
+    plugins::{
+        default_preemption::Nomination,
+        dynamic_resources::{self, State as Devices},
+        volume_binding,
+    },
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
     state::State,
@@ -74,10 +79,12 @@ impl Cycle {
             let permit = self.binder.permit().await;
             let step = self.step();
             match step {
-                Step::Bind(info, node, None) => self.binder.bind(info, node, permit),
-                Step::Bind(info, node, Some(volumes)) => {
+                Step::Bind(info, node, reserved) if reserved.is_empty() => {
+                    self.binder.bind(info, node, permit);
+                }
+                Step::Bind(info, node, reserved) => {
                     drop(permit);
-                    self.binder.bind_with_volumes(info, node, volumes);
+                    self.binder.bind_reserved(info, node, reserved);
                 }
                 Step::Unschedulable(info, failure) => {
                     self.binder.report_unschedulable(info, failure, permit);
@@ -99,16 +106,19 @@ impl Cycle {
     }
 
     /// Takes what the pod needs besides room on the node.
-    fn reserve(
-        &self,
-        state: &State,
-        info: &PodInfo,
-        node: &str,
-    ) -> Result<Option<Reservation>, String> {
-        match (&self.shared.plugins.volumes, state.snapshot.node(node)) {
-            (Some(volumes), Some(node)) => volumes.reserve(info, node),
-            _ => Ok(None),
+    fn reserve(&self, state: &State, info: &PodInfo, node: &str) -> Result<Reserved, String> {
+        let plugins = &self.shared.plugins;
+        let mut reserved = Reserved::default();
+        let Some(node) = state.snapshot.node(node) else {
+            return Ok(reserved);
+        };
+        if let Some(volumes) = &plugins.volumes {
+            reserved.volumes = volumes.reserve(info, node)?;
         }
+        if let Some(devices) = &plugins.devices {
+            reserved.devices = devices.reserve(info, node)?;
+        }
+        Ok(reserved)
     }
 
     fn step(&self) -> Step {
@@ -121,10 +131,14 @@ impl Cycle {
         };
         let info = attempt.info.clone();
         let pod = format_args!("{}/{}", info.namespace, info.name);
+        if let Some(rejectors) = plugins.pre_enqueue(&info) {
+            state.queue.not_ready(&attempt, rejectors, Instant::now());
+            return Step::Again;
+        }
         match decide(plugins, &state.snapshot, &info, &mut state.next_node) {
             Decision::Node(node) => {
-                let volumes = match self.reserve(state, &info, &node) {
-                    Ok(volumes) => volumes,
+                let reserved = match self.reserve(state, &info, &node) {
+                    Ok(reserved) => reserved,
                     Err(why) => {
                         debug!(%pod, why, "overtaken");
                         state.queue.failed(&info, Instant::now());
@@ -132,7 +146,7 @@ impl Cycle {
                     }
                 };
                 state.assume(plugins, info.clone(), &node);
-                Step::Bind(info, node, volumes)
+                Step::Bind(info, node, reserved)
             }
             Decision::None(rejection) => {
                 let start = fastrand::usize(..);
@@ -160,6 +174,21 @@ pub struct Failure {
     pub victims: Vec<Arc<PodInfo>>,
     /// Pods of lower priority that are nominated to its node no longer.
     pub displaced: Vec<Arc<PodInfo>>,
+    /// A claim that is to be given back for it.
+    pub stale: Option<Arc<ResourceClaim>>,
+}
+
+/// What is taken for a pod besides room on its node.
+#[derive(Default)]
+pub struct Reserved {
+    pub volumes: Option<volume_binding::Reservation>,
+    pub devices: Option<dynamic_resources::Reservation>,
+}
+
+impl Reserved {
+    fn is_empty(&self) -> bool {
+        self.volumes.is_none() && self.devices.is_none()
+    }
 }
 
 /// Looks for room that the end of other pods makes, on the node of the slot `start` first, and notes what is found.
@@ -172,6 +201,10 @@ pub fn fail(
 ) -> Failure {
     let snapshot = &state.snapshot;
     let mut message = why.message(snapshot.len());
+    let devices = why
+        .state
+        .as_ref()
+        .and_then(|state| state.devices.as_deref());
     let (mut nomination, mut victims) = (Nomination::Cleared, Vec::new());
     if snapshot.len() > 0 {
         let found = plugins.preemption.run(plugins, snapshot, info, why, start);
@@ -184,12 +217,13 @@ pub fn fail(
         displaced: state.nominate(plugins, info, &nomination),
         nomination,
         victims,
+        stale: devices.and_then(Devices::stale),
     }
 }
 
 enum Step {
-    /// With the volumes that are to be bound first.
-    Bind(Arc<PodInfo>, String, Option<Reservation>),
+    /// With what is to be made ready first.
+    Bind(Arc<PodInfo>, String, Reserved),
     Unschedulable(Arc<PodInfo>, Failure),
     /// What was decided from has changed meanwhile.
     Again,

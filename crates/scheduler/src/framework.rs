@@ -9,12 +9,14 @@ mod run;
 
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
-pub use events::{Change, ClusterEvent, VolumeEvent};
+pub use events::{Change, ClusterEvent, DeviceEvent, VolumeEvent};
 
 use crate::{
     plugins::{
-        default_preemption::DefaultPreemption, image_locality, inter_pod_affinity,
-        pod_topology_spread, volume_binding::VolumeBinding,
+        default_preemption::DefaultPreemption,
+        dynamic_resources::{self, DynamicResources},
+        image_locality, inter_pod_affinity, pod_topology_spread,
+        volume_binding::VolumeBinding,
     },
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
@@ -70,6 +72,7 @@ pub struct CycleState {
     skipped: FilterSet,
     pub spread: Option<pod_topology_spread::State>,
     pub affinity: Option<inter_pod_affinity::State>,
+    pub devices: Option<Arc<dynamic_resources::State>>,
 }
 
 /// Rules nodes out.
@@ -116,6 +119,10 @@ pub trait Filter: Send + Sync {
     fn volumes_help(&self, _pod: &PodInfo, _event: &VolumeEvent<'_>) -> bool {
         false
     }
+    /// Whether a change of claims of devices, slices or classes lets a pod fit that was ruled out here.
+    fn devices_help(&self, _pod: &PodInfo, _event: &DeviceEvent<'_>) -> bool {
+        false
+    }
 }
 
 /// Some of a scheduler's filters, by their place among them.
@@ -154,6 +161,7 @@ pub struct ScoreState {
     pub spread: Option<pod_topology_spread::ScoreState>,
     pub affinity: Option<inter_pod_affinity::ScoreState>,
     pub images: Option<image_locality::ScoreState>,
+    pub devices: Option<dynamic_resources::Points>,
 }
 
 /// Ranks the nodes that fit.
@@ -198,7 +206,9 @@ pub struct Plugins {
     pub scores: Vec<Box<dyn Score>>,
     /// Makes room where there is none (upstream's PostFilter).
     pub preemption: DefaultPreemption,
-    /// The one plugin that takes something for a pod, and has it made ready before the pod is bound (upstream's Reserve and
-    /// PreBind). It is among the filters too.
+    /// One of the two plugins that take something for a pod, and has it made ready before the pod is bound (upstream's Reserve and
+    /// PreBind). They are among the filters too.
     pub volumes: Option<Arc<VolumeBinding>>,
+    /// The other one.
+    pub devices: Option<Arc<DynamicResources>>,
 }

@@ -38,7 +38,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     binder::Binder,
     cycle::Cycle,
-    framework::{Plugins, VolumeEvent},
+    framework::{DeviceEvent, Plugins, VolumeEvent},
     plugins::Sources,
     pod_info::PodInfo,
     state::State,
@@ -82,6 +82,12 @@ impl Shared {
             self.wake.notify_one();
         }
     }
+
+    fn devices_changed(&self, event: &DeviceEvent<'_>) {
+        if self.state.lock().devices_changed(&self.plugins, event) {
+            self.wake.notify_one();
+        }
+    }
 }
 
 /// The scheduler of a cluster.
@@ -118,6 +124,7 @@ impl Scheduler {
             shared,
         };
         scheduler.watch_volumes();
+        scheduler.watch_devices();
         scheduler.watch_nodes();
         scheduler.watch_pods();
         scheduler
@@ -180,6 +187,28 @@ impl Scheduler {
         let shared = self.shared.clone();
         let changed = move || shared.volumes_changed(&VolumeEvent::Csi);
         self.sources.csi.on_change(changed);
+    }
+
+    fn watch_devices(&self) {
+        let devices = &self.sources.devices;
+        let shared = self.shared.clone();
+        devices.claims.on_event(move |event| {
+            let (old, new) = match &event {
+                Event::Added(new) => (None, Some(&**new)),
+                Event::Updated { old, new } => (Some(&**old), Some(&**new)),
+                Event::Deleted(old) => (Some(&**old), None),
+            };
+            shared.devices_changed(&DeviceEvent::Claim { old, new });
+        });
+        let shared = self.shared.clone();
+        let slices = &devices.slices;
+        slices.on_event(move |_| shared.devices_changed(&DeviceEvent::Devices));
+        let shared = self.shared.clone();
+        let rules = &devices.rules;
+        rules.on_event(move |_| shared.devices_changed(&DeviceEvent::Devices));
+        let shared = self.shared.clone();
+        let classes = &devices.classes;
+        classes.on_event(move |_| shared.devices_changed(&DeviceEvent::Devices));
     }
 
     fn watch_nodes(&self) {

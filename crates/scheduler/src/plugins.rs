@@ -4,6 +4,7 @@
 
 pub mod csi;
 pub mod default_preemption;
+pub mod dynamic_resources;
 pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;
@@ -15,7 +16,6 @@ mod node_unschedulable;
 mod node_volume_limits;
 pub mod pod_topology_spread;
 mod taint_toleration;
-mod unsupported;
 pub mod volume_binding;
 mod volume_restrictions;
 mod volume_zone;
@@ -32,6 +32,7 @@ use knarr_client::{Informer, Informers};
 use crate::framework::Plugins;
 use csi::Csi;
 use default_preemption::DefaultPreemption;
+use dynamic_resources::DynamicResources;
 use inter_pod_affinity::InterPodAffinity;
 use node_volume_limits::NodeVolumeLimits;
 use pod_topology_spread::{Owners, PodTopologySpread};
@@ -49,6 +50,7 @@ pub struct Sources {
     pub namespaces: Informer<Namespace>,
     pub budgets: Informer<PodDisruptionBudget>,
     pub owners: Owners,
+    pub devices: dynamic_resources::Sources,
 }
 
 impl Sources {
@@ -66,6 +68,7 @@ impl Sources {
                 replica_sets: informers.informer(),
                 stateful_sets: informers.informer(),
             },
+            devices: dynamic_resources::Sources::new(informers),
         }
     }
 
@@ -84,6 +87,7 @@ impl Sources {
                 replica_sets: Informer::new(),
                 stateful_sets: Informer::new(),
             },
+            devices: dynamic_resources::Sources::unfed(),
         }
     }
 
@@ -99,6 +103,7 @@ impl Sources {
         self.owners.replication_controllers.synced().await;
         self.owners.replica_sets.synced().await;
         self.owners.stateful_sets.synced().await;
+        self.devices.synced().await;
     }
 }
 
@@ -114,11 +119,11 @@ pub fn default_profile(sources: &Sources) -> Plugins {
     );
     let zones = VolumeZone::new(claims.clone(), volumes.clone());
     let volumes = Arc::new(VolumeBinding::new(claims.clone(), volumes, classes, csi));
+    let devices = DynamicResources::new(sources.devices.clone());
     let spread = PodTopologySpread::new(sources.owners.clone());
     let affinity = InterPodAffinity::new(sources.namespaces.clone());
     Plugins {
         filters: vec![
-            Box::new(unsupported::Unsupported),
             Box::new(node_name::NodeName),
             Box::new(node_unschedulable::NodeUnschedulable),
             Box::new(taint_toleration::TaintToleration),
@@ -131,6 +136,7 @@ pub fn default_profile(sources: &Sources) -> Plugins {
             Box::new(zones),
             Box::new(spread.clone()),
             Box::new(affinity.clone()),
+            Box::new(devices.clone()),
         ],
         scores: vec![
             Box::new(taint_toleration::TaintToleration),
@@ -139,11 +145,13 @@ pub fn default_profile(sources: &Sources) -> Plugins {
             Box::new(volumes.clone()),
             Box::new(spread),
             Box::new(affinity),
+            Box::new(devices.clone()),
             Box::new(node_resources_balanced::NodeResourcesBalancedAllocation),
             Box::new(image_locality::ImageLocality),
         ],
         preemption: DefaultPreemption::new(sources.budgets.clone()),
         volumes: Some(volumes),
+        devices: Some(devices),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, Pod, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{Node, Pod, PodResourceClaimStatus, PodSpec, Toleration};
 use knarr_meta::{host_ports::HostPort, node_selector::RequiredNodes};
 use knarr_volumes::pod::{self, PodClaim};
 
@@ -102,6 +102,17 @@ impl PodInfo {
         self.whole.as_deref()
     }
 
+    /// As [`PodInfo::whole`].
+    pub fn shared(&self) -> Option<&Arc<Pod>> {
+        self.whole.as_ref()
+    }
+
+    /// The claims of devices that were made for it, as its status says.
+    pub fn made_claims(&self) -> Option<&[PodResourceClaimStatus]> {
+        let status = self.whole()?.status.as_ref()?;
+        status.resource_claim_statuses.as_deref()
+    }
+
     /// The specification of a pod without a node.
     pub fn spec(&self) -> Option<&PodSpec> {
         self.whole()?.spec.as_ref()
@@ -157,15 +168,6 @@ impl PodInfo {
     pub fn may_preempt(&self) -> bool {
         let spec = self.spec();
         spec.and_then(|spec| spec.preemption_policy.as_deref()) != Some("Never")
-    }
-
-    /// The rules of the pod that this scheduler does not know, in words for its owner.
-    pub fn unsupported(&self) -> Option<&'static str> {
-        let spec = self.spec()?;
-        let claims = spec.resource_claims.as_ref();
-        claims
-            .is_some_and(|claims| !claims.is_empty())
-            .then_some("resource claims are not supported by this scheduler")
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    framework::{ClusterEvent, Plugins, Rejectors, VolumeEvent},
+    framework::{ClusterEvent, DeviceEvent, Plugins, Rejectors, VolumeEvent},
     pod_info::PodInfo,
 };
 
@@ -81,12 +81,14 @@ pub struct Attempt {
 }
 
 impl Queue {
-    /// Adds a pod or its new state. A pod that waits is tried again only if its spec or labels changed.
+    /// Adds a pod or its new state. A pod that waits is tried again only if its spec, labels or claims changed.
     pub fn set(&mut self, info: Arc<PodInfo>) {
         if let Some(entry) = self.entries.get_mut(&info.uid) {
             let old = std::mem::replace(&mut entry.info, info);
             let new = &entry.info;
-            let changed = old.spec() != new.spec() || old.labels != new.labels;
+            let changed = old.spec() != new.spec()
+                || old.labels != new.labels
+                || old.made_claims() != new.made_claims();
             if changed && matches!(entry.place, Place::BackingOff { .. } | Place::Aside { .. }) {
                 let uid = new.uid.clone();
                 self.leave(&uid);
@@ -234,6 +236,14 @@ impl Queue {
         self.park(&attempt.info.uid, now, place);
     }
 
+    /// Puts a pod back that is not to be tried yet: that it was looked at is no attempt.
+    pub fn not_ready(&mut self, attempt: &Attempt, rejectors: Rejectors, now: Instant) {
+        self.unschedulable(attempt, rejectors, now);
+        if let Some(entry) = self.entries.get_mut(&attempt.info.uid) {
+            entry.attempts = entry.attempts.saturating_sub(1);
+        }
+    }
+
     /// Puts a pod back whose binding failed: only its back-off is waited for.
     pub fn failed(&mut self, info: &PodInfo, now: Instant) {
         self.park(&info.uid, now, None);
@@ -288,6 +298,14 @@ impl Queue {
         self.wake_those(
             |_| true,
             |rejectors, pod| plugins.volumes_help(rejectors, pod, event),
+        )
+    }
+
+    /// As above, for a change of claims of devices, slices or classes.
+    pub fn wake_by_device(&mut self, plugins: &Plugins, event: &DeviceEvent<'_>) -> bool {
+        self.wake_those(
+            |_| true,
+            |rejectors, pod| plugins.devices_help(rejectors, pod, event),
         )
     }
 

@@ -12,9 +12,11 @@ use k8s_openapi::api::{
         Service,
     },
     policy::v1::PodDisruptionBudget,
+    resource::v1::{DeviceClass, ResourceClaim, ResourceSlice},
     storage::v1::{CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
 };
 use knarr_client::csidriver::CsiDriver;
+use knarr_devices::taints::DeviceTaintRule;
 
 use crate::{
     cycle::{self, Rejection},
@@ -38,6 +40,10 @@ pub enum Object {
     PersistentVolumeClaim(Box<PersistentVolumeClaim>),
     PersistentVolume(Box<PersistentVolume>),
     StorageClass(Box<StorageClass>),
+    ResourceClaim(Box<ResourceClaim>),
+    ResourceSlice(Box<ResourceSlice>),
+    DeviceClass(Box<DeviceClass>),
+    DeviceTaintRule(Box<DeviceTaintRule>),
     CsiDriver(Box<CsiDriver>),
     CsiNode(Box<CSINode>),
     CsiStorageCapacity(Box<CSIStorageCapacity>),
@@ -102,7 +108,7 @@ impl Default for Simulation {
 impl Simulation {
     /// Tells it of an object, or of its new state.
     pub fn add(&mut self, object: Object) {
-        let owners = &self.sources.owners;
+        let (owners, devices) = (&self.sources.owners, &self.sources.devices);
         match object {
             Object::Node(node) => {
                 self.state.set_node(&self.plugins, &Arc::from(node));
@@ -117,6 +123,10 @@ impl Simulation {
             Object::PersistentVolumeClaim(claim) => self.sources.claims.apply(*claim),
             Object::PersistentVolume(volume) => self.sources.volumes.apply(*volume),
             Object::StorageClass(class) => self.sources.classes.apply(*class),
+            Object::ResourceClaim(claim) => devices.claims.apply(*claim),
+            Object::ResourceSlice(slice) => devices.slices.apply(*slice),
+            Object::DeviceClass(class) => devices.classes.apply(*class),
+            Object::DeviceTaintRule(rule) => devices.rules.apply(*rule),
             Object::CsiDriver(driver) => self.sources.csi.drivers.apply(*driver),
             Object::CsiNode(node) => self.sources.csi.nodes.apply(*node),
             Object::CsiStorageCapacity(room) => self.sources.csi.capacities.apply(*room),
@@ -147,11 +157,22 @@ impl Simulation {
                 let mut names: Vec<_> = best.iter().map(|node| node.name().to_owned()).collect();
                 names.sort();
                 if let Some(first) = names.first() {
+                    self.keep_devices(&pod, first);
                     self.state.assume(plugins, pod, first);
                 }
                 Placement::Nodes(names)
             }
             Err(rejection) => self.fail(&pod, &rejection),
+        }
+    }
+
+    /// The devices that the pod gets are nobody else's from now on.
+    fn keep_devices(&self, pod: &PodInfo, node: &str) {
+        let node = self.state.snapshot.node(node);
+        if let (Some(devices), Some(node)) = (&self.plugins.devices, node)
+            && let Ok(Some(reserved)) = devices.reserve(pod, node)
+        {
+            reserved.keep();
         }
     }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Node;
 use tokio::time::Instant;
 
 use crate::{
-    framework::{Change, ClusterEvent, Plugins, VolumeEvent},
+    framework::{Change, ClusterEvent, DeviceEvent, Plugins, VolumeEvent},
     plugins::default_preemption::{self, Nomination},
     pod_info::PodInfo,
     queue::Queue,
@@ -170,6 +170,11 @@ impl State {
     /// Wakes the pods that a change of claims, volumes or classes helps. Whether there are any.
     pub fn volumes_changed(&mut self, plugins: &Plugins, event: &VolumeEvent<'_>) -> bool {
         self.queue.wake_by_volume(plugins, event)
+    }
+
+    /// Wakes the pods that a change of claims of devices, slices or classes helps. Whether there are any.
+    pub fn devices_changed(&mut self, plugins: &Plugins, event: &DeviceEvent<'_>) -> bool {
+        self.queue.wake_by_device(plugins, event)
     }
 
     /// A pod has left a node. Those nominated to it are tried at once if nobody has to end for them any more.

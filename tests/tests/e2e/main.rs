@@ -21,6 +21,7 @@ mod crons;
 mod csi;
 mod custom;
 mod daemons;
+mod devices;
 mod evictions;
 mod example;
 mod foreign_runtime;

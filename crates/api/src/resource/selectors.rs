@@ -1,8 +1,8 @@
 //! Which devices are meant, as expressions, and what drivers are told besides.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::collections::BTreeMap;
 
-use knarr_cel::{Env, Field, Object, Program, Type};
+use knarr_cel::{Program, Type, devices};
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     object::{list_at, str_at, struct_at},
@@ -14,27 +14,6 @@ use super::{bounded, names};
 const MAX_SELECTORS: usize = 32;
 const MAX_EXPRESSION_BYTES: usize = 10 * 1024;
 const MAX_PARAMETERS_BYTES: usize = 10 * 1024;
-
-/// What expressions see: `device`, as upstream's `dynamic-resource-allocation/cel`.
-static ENV: LazyLock<Env> = LazyLock::new(|| {
-    let quantity = || Type::Opaque("kubernetes.Quantity");
-    let by_domain = |of| Type::map(Type::String, Type::map(Type::String, of));
-    let fields = [
-        ("allowMultipleAllocations", Type::Bool),
-        ("attributes", by_domain(Type::Dyn)),
-        ("capacity", by_domain(quantity())),
-        ("driver", Type::String),
-    ];
-    let fields: BTreeMap<Box<str>, Field> = fields
-        .into_iter()
-        .map(|(name, ty)| {
-            let json = Box::from(name);
-            (Box::from(name), Field { json, ty })
-        })
-        .collect();
-    let name = "kubernetes.DRADevice".to_owned();
-    Env::default().with("device", Type::Object(Object { name, fields }.into()))
-});
 
 /// Selectors of a class or a request. Those that are stored were valid when they came.
 pub(super) fn validate(list: &[Value], stored: bool, path: &Path, errors: &mut ErrorList) {
@@ -61,7 +40,7 @@ fn validate_expression(source: &str, path: &Path, errors: &mut ErrorList) {
         errors.push(Error::too_long(path, MAX_EXPRESSION_BYTES));
         return;
     }
-    let why = match Program::compile(source, &ENV) {
+    let why = match Program::compile(source, devices::env()) {
         Err(error) => format!("compilation failed: {error}"),
         Ok(program) if matches!(program.result, Type::Bool | Type::Dyn) => return,
         Ok(program) => format!(

@@ -6,7 +6,7 @@ use super::{Result, tenth};
 use crate::{
     cost::Cost,
     eval::Error,
-    value::{List, Val, brief, compare, equal},
+    value::{List, Map, Val, brief, compare, equal},
 };
 
 pub fn call<'a>(name: &str, values: &[Val<'a>], cost: &mut Cost) -> Option<Result<'a>> {
@@ -64,7 +64,11 @@ fn is_in<'a>(needle: &Val<'a>, hay: &Val<'a>, cost: &mut Cost) -> Result<'a> {
         }
         Val::Map(map) => {
             cost.pay(1)?;
-            Ok(Val::Bool(map.get(needle, cost)?.is_some()))
+            let found = match map {
+                Map::Sparse(entries) => Map::Made(entries.clone()).get(needle, cost)?,
+                map => map.get(needle, cost)?,
+            };
+            Ok(Val::Bool(found.is_some()))
         }
         _ => Err(Error::no_such_overload()),
     }

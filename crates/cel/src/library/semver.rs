@@ -35,7 +35,7 @@ fn number(text: &str) -> Option<u64> {
 }
 
 impl Semver {
-    fn parse(text: &str) -> Option<Semver> {
+    pub(crate) fn parse(text: &str) -> Option<Semver> {
         let (text, build) = text.split_once('+').unwrap_or((text, ""));
         let (text, pre) = text.split_once('-').unwrap_or((text, ""));
         let mut parts = text.split('.').map(number);

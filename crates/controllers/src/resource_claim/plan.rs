@@ -7,34 +7,31 @@ use k8s_openapi::api::resource::v1::{
     ResourceClaim, ResourceClaimConsumerReference as Consumer, ResourceClaimTemplate,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use knarr_devices::claim::{self, MAX_RESERVATIONS, POD_CLAIM};
+pub(super) use knarr_devices::claim::{FINALIZER, claims, consumer, is_pod, reserved};
 use serde_json::{Value, json};
 
 use crate::owners;
 use crate::pods::is_terminal;
 use crate::runner::uid;
 
-/// Keeps an allocated claim until it is given back.
-pub(super) const FINALIZER: &str = "resource.kubernetes.io/delete-protection";
-const POD_CLAIM: &str = "resource.kubernetes.io/pod-claim-name";
 /// Of a generated name, without the hyphen and what is generated.
 const MAX_BASE_BYTES: usize = 57;
-const MAX_RESERVATIONS: usize = 256;
-
-/// The claims that a pod names.
-pub(super) fn claims(pod: &Pod) -> impl Iterator<Item = &PodResourceClaim> {
-    let spec = pod.spec.iter();
-    spec.flat_map(|spec| spec.resource_claims.iter().flatten())
-}
 
 /// The ResourceClaim that is meant: the user's, or the one that was made and noted in the status.
 pub(super) fn claim_name(pod: &Pod, claim: &PodResourceClaim) -> Option<String> {
-    if claim.resource_claim_name.is_some() {
-        return claim.resource_claim_name.clone();
-    }
-    let statuses = pod.status.iter();
-    let mut statuses = statuses.flat_map(|status| status.resource_claim_statuses.iter().flatten());
-    let noted = statuses.find(|status| status.name == claim.name)?;
-    noted.resource_claim_name.clone()
+    let name = claim::name_of(pod, claim).ok().flatten();
+    name.map(str::to_owned)
+}
+
+/// The claim that the scheduler made for the pod's extended resources.
+pub(super) fn extended_claim(pod: &Pod) -> Option<&str> {
+    let extended = pod
+        .status
+        .as_ref()?
+        .extended_resource_claim_status
+        .as_ref()?;
+    Some(&extended.resource_claim_name)
 }
 
 /// The pod will not run any more: it has ended, or goes without ever having been bound.
@@ -111,26 +108,6 @@ pub(super) fn statuses(pod: &Pod, new: &[(String, String)]) -> Value {
         "metadata": {"name": pod.metadata.name, "namespace": pod.metadata.namespace},
         "status": {"resourceClaimStatuses": all},
     })
-}
-
-pub(super) fn reserved(claim: &ResourceClaim) -> &[Consumer] {
-    let status = claim.status.as_ref();
-    let reserved = status.and_then(|status| status.reserved_for.as_deref());
-    reserved.unwrap_or_default()
-}
-
-pub(super) fn is_pod(consumer: &Consumer) -> bool {
-    let group = consumer.api_group.as_deref().unwrap_or_default();
-    group.is_empty() && consumer.resource == "pods"
-}
-
-pub(super) fn consumer(pod: &Pod) -> Consumer {
-    Consumer {
-        api_group: None,
-        resource: "pods".to_owned(),
-        name: pod.metadata.name.clone().unwrap_or_default(),
-        uid: uid(pod).to_owned(),
-    }
 }
 
 /// Whether a claim is allocated, and not reserved for the pod though it could be.

@@ -39,9 +39,10 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
     };
     let own = amounts(&ctx.machine, ctx.config.max_pods);
     let capacity = capacity(own, old.capacity.as_ref());
+    let (capacity, allocatable) = with_devices(capacity, ctx.devices.capacity());
     NodeStatus {
         // Nothing is reserved for the system, and what others say there is of a resource is there for pods.
-        allocatable: Some(capacity.clone()),
+        allocatable: Some(allocatable),
         capacity: Some(capacity),
         addresses: Some(vec![
             NodeAddress {
@@ -157,6 +158,19 @@ fn capacity(mut own: Amounts, old: Option<&Amounts>) -> Amounts {
         }
     }
     own
+}
+
+/// With the devices of plugins, of which those that are broken cannot be had.
+fn with_devices(
+    mut capacity: Amounts,
+    devices: BTreeMap<String, (usize, usize)>,
+) -> (Amounts, Amounts) {
+    let mut allocatable = capacity.clone();
+    for (name, (all, healthy)) in devices {
+        capacity.insert(name.clone(), Quantity(all.to_string()));
+        allocatable.insert(name, Quantity(healthy.to_string()));
+    }
+    (capacity, allocatable)
 }
 
 /// The runtime's handlers with what they can do. User namespaces are refused by the kubelet, whatever the runtime says.

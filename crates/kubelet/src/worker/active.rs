@@ -112,7 +112,9 @@ impl Worker {
             return true;
         }
         let running = !view.containers.is_empty() || phase == Some("Running");
-        if let Err(rejection) = admission::admit(&self.ctx, pod, running) {
+        let rejected = self.state.read(|memory| memory.rejected.clone());
+        let admitted = rejected.map_or_else(|| admission::admit(&self.ctx, pod, running), Err);
+        if let Err(rejection) = admitted {
             self.ctx
                 .events
                 .pod(pod, WARNING, &rejection.reason, rejection.message.clone());

@@ -37,6 +37,12 @@ impl Rejection {
         }
     }
 
+    /// In upstream's words for devices that cannot be had.
+    pub(crate) fn unexpected(why: &str) -> Self {
+        let why = format_args!("Allocate failed due to {why}, which is unexpected");
+        Self::new("UnexpectedAdmissionError", why)
+    }
+
     /// As the pod's status tells it.
     pub(crate) fn status_message(&self) -> String {
         format!("Pod was rejected: {}", self.message)

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 use knarr_cri::v1;
 use knarr_host::Directory;
 
+use super::devices;
 use crate::{
     config::Config,
     context::{self, Context},
@@ -92,7 +93,7 @@ pub(crate) async fn config(
         )
         .join(&container.name);
     off_thread(move || fs::create_dir_all(log_dir)).await?;
-    Ok(v1::ContainerConfig {
+    let mut config = v1::ContainerConfig {
         metadata: Some(v1::ContainerMetadata {
             name: container.name.clone(),
             attempt,
@@ -126,7 +127,11 @@ pub(crate) async fn config(
             security_context: Some(security),
         }),
         ..Default::default()
-    })
+    };
+    devices::add(ctx, pod, container, &mut config)
+        .await
+        .map_err(Error)?;
+    Ok(config)
 }
 
 async fn environment(

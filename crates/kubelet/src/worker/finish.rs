@@ -102,8 +102,10 @@ impl Worker {
     }
 }
 
-/// Volumes, directories and cgroups.
+/// Devices, volumes, directories and cgroups.
 pub(crate) async fn clean(ctx: &Context, uid: &str) -> Result<(), String> {
+    ctx.dra.unprepare(uid).await?;
+    ctx.devices.release(uid)?;
     ctx.csi.teardown(uid).await?;
     let done = volume::teardown(ctx.config.pod_dir(uid)).await;
     done.map_err(|error| format!("cannot clean up volumes: {error}"))?;

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
+use super::admission::Rejection;
 use crate::{backoff::Backoff, volume::Mounted};
 
 /// Why a container is not running.
@@ -49,6 +50,8 @@ pub(crate) struct Memory {
     /// When containers ended, by id, on a clock that nobody sets.
     pub ended: HashMap<String, Instant>,
     pub volumes: Option<Mounted>,
+    /// The node cannot give the pod what it was to have.
+    pub rejected: Option<Rejection>,
     pub resize: Resize,
 }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    admission::Rejection,
     container::{self, Pieces},
     hooks,
     images::Images,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     context::{self, Shared},
-    disk, ephemeral,
+    disk, dra, ephemeral,
     events::{NORMAL, WARNING},
     image::{self, Wanted},
     logs::Log,
@@ -70,9 +71,10 @@ impl From<image::Failure> for Failure {
 
 impl Sequence {
     pub(crate) async fn run(self) {
-        if self.refuse_devices() {
-            self.pod_done(false);
-            return;
+        match self.unless_cancelled(self.prepare_devices()).await {
+            Some(Ok(())) => {}
+            Some(Err(())) => return self.pod_done(false),
+            None => return,
         }
         let (sandbox, volumes, images) = tokio::join!(
             self.sandbox(),
@@ -157,25 +159,27 @@ impl Sequence {
         })
     }
 
-    /// A pod that claims devices must not run without them, also where the scheduler was gone around. Asked before anything is
-    /// made or pulled for it.
-    fn refuse_devices(&self) -> bool {
-        let spec = self.pod.spec.as_ref();
-        let mut claims = spec
-            .and_then(|s| s.resource_claims.as_ref())
-            .into_iter()
-            .flatten();
-        let Some(claim) = claims.next() else {
-            return false;
-        };
-        let note = format!(
-            "Failed to prepare dynamic resources: prepare dynamic resources: claim {}: \
-             resource claims are not supported by this node",
-            claim.name
-        );
-        let reason = "FailedPrepareDynamicResources";
-        self.ctx.events.pod(&self.pod, WARNING, reason, note);
-        true
+    /// Gives the pod devices of plugins, and has drivers prepare what it claims, before anything is made or pulled for it. Containers
+    /// that start anew in the same sandbox have them already.
+    async fn prepare_devices(&self) -> Result<(), ()> {
+        if !matches!(self.plan.sandbox, Sandbox::Create(_)) {
+            return Ok(());
+        }
+        if let Err(error) = self.ctx.devices.allocate(&self.pod).await {
+            let rejected = Some(Rejection::unexpected(&error));
+            self.state.write(|memory| memory.rejected = rejected);
+            return Err(());
+        }
+        if !dra::has_claims(&self.pod) {
+            return Ok(());
+        }
+        let prepared = self.ctx.dra.prepare(&self.ctx.client, &self.pod).await;
+        prepared.map_err(|error| {
+            let note =
+                format!("Failed to prepare dynamic resources: prepare dynamic resources: {error}");
+            let reason = "FailedPrepareDynamicResources";
+            self.ctx.events.pod(&self.pod, WARNING, reason, note);
+        })
     }
 
     async fn create_sandbox(&self, uid: &str, attempt: u32) -> Result<String, String> {

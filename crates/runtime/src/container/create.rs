@@ -15,7 +15,7 @@ use crate::runtime::{Inner, blocking};
 use crate::sandbox::Sandbox;
 use crate::snapshot::Snapshot;
 use crate::spec::{self, Namespaces, PidNamespace};
-use crate::{Error, declared, files, id, mount_points};
+use crate::{Error, cdi, declared, files, id, mount_points};
 
 /// What `StopContainer` sends where the image names no signal.
 const DEFAULT_STOP_SIGNAL: i32 = libc::SIGTERM;
@@ -37,11 +37,6 @@ impl Inner {
                 "sandbox container {:?} is not running",
                 sandbox.record.id
             )));
-        }
-        if !config.cdi_devices.is_empty() {
-            return Err(Error::Unsupported(
-                "CDI devices are not supported".to_owned(),
-            ));
         }
         let wanted = config
             .image
@@ -221,7 +216,8 @@ impl Make {
             cgroup: &record.cgroup,
             limits: spec::limits(),
         };
-        let oci = spec::generate(&input)?;
+        let mut oci = spec::generate(&input)?;
+        inject_devices(&record.config, &mut oci)?;
         let mounts = oci["mounts"].as_array();
         mount_points::make(&rootfs, mounts.map_or(&[], Vec::as_slice))
             .map_err(Error::io("make the places to mount on"))?;
@@ -239,6 +235,16 @@ impl Make {
         (record.uid, record.gid, record.groups) = (user.uid, user.gid, user.groups);
         files::write_json(&on_disk, record).map_err(Error::io("write the record"))
     }
+}
+
+/// What the CDI devices of a container do to it.
+fn inject_devices(config: &v1::ContainerConfig, oci: &mut serde_json::Value) -> Result<(), Error> {
+    let names = config.cdi_devices.iter().map(|device| device.name.clone());
+    let names: Vec<String> = names.collect();
+    let directories = cdi::DIRECTORIES.map(PathBuf::from);
+    let injected = cdi::resolve(&directories, &names);
+    let injected = injected.and_then(|injection| injection.apply(oci));
+    injected.map_err(|error| Error::State(format!("CDI device injection failed: {error}")))
 }
 
 /// Who the container runs as: what CRI asks, or else what the image says.

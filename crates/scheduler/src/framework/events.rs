@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::{core::v1::Node, resource::v1::ResourceClaim};
 
 use crate::{pod_info::PodInfo, snapshot::NodeInfo};
 
@@ -81,4 +81,16 @@ pub enum VolumeEvent<'a> {
     Class,
     /// A driver came to a node, has more room, or asks for less; a volume was detached.
     Csi,
+}
+
+/// A claim of devices changed, or what devices there are.
+#[derive(Clone, Copy, Debug)]
+pub enum DeviceEvent<'a> {
+    /// As it was, where it was known before, and as it is, unless it is gone.
+    Claim {
+        old: Option<&'a ResourceClaim>,
+        new: Option<&'a ResourceClaim>,
+    },
+    /// Slices, their taints, or classes.
+    Devices,
 }

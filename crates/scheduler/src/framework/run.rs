@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Change, ClusterEvent, CycleState, Filter, FilterSet, Plugins, PreFilter, Reason, Refusal,
-    Rejectors, ScoreState, VolumeEvent,
+    Change, ClusterEvent, CycleState, DeviceEvent, Filter, FilterSet, Plugins, PreFilter, Reason,
+    Refusal, Rejectors, ScoreState, VolumeEvent,
 };
 use crate::{
+    plugins::dynamic_resources,
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
@@ -175,5 +176,26 @@ impl Plugins {
         event: &VolumeEvent<'_>,
     ) -> bool {
         self.of(rejectors).any(|f| f.volumes_help(pod, event))
+    }
+
+    /// Whether a change of claims of devices, slices or classes helps a pod that `rejectors` ruled out.
+    pub fn devices_help(
+        &self,
+        rejectors: Rejectors,
+        pod: &PodInfo,
+        event: &DeviceEvent<'_>,
+    ) -> bool {
+        self.of(rejectors).any(|f| f.devices_help(pod, event))
+    }
+
+    /// The filter that says a pod is not to be tried yet (upstream's PreEnqueue).
+    pub fn pre_enqueue(&self, pod: &PodInfo) -> Option<Rejectors> {
+        let devices = self.devices.as_ref()?;
+        devices.pre_enqueue(pod).err()?;
+        let mut filters = self.filters.iter();
+        let place = filters.position(|filter| filter.name() == dynamic_resources::NAME)?;
+        let mut rejectors = Rejectors::default();
+        rejectors.insert(place);
+        Some(rejectors)
     }
 }

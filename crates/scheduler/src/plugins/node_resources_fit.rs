@@ -16,8 +16,15 @@ impl Filter for NodeResourcesFit {
         "NodeResourcesFit"
     }
 
-    fn filter(&self, pod: &PodInfo, node: &NodeInfo, _: &CycleState) -> Result<(), Refusal> {
-        check(&pod.requests, &node.requested, &node.allocatable)
+    fn filter(&self, pod: &PodInfo, node: &NodeInfo, state: &CycleState) -> Result<(), Refusal> {
+        let devices = state.devices.as_deref();
+        let by_devices = |name: &str| devices.is_some_and(|devices| devices.stand_for(name));
+        check(
+            &pod.requests,
+            &node.requested,
+            &node.allocatable,
+            by_devices,
+        )
     }
 
     fn changes(&self) -> &'static [Change] {
@@ -76,13 +83,19 @@ fn gains(
     !fitted_before && fits(want, used, have)
 }
 
+/// What the node does not have at all devices may stand for.
 fn fits(want: &Resources, used: &Resources, have: &Resources) -> bool {
-    check(want, used, have).is_ok()
+    check(want, used, have, |_| true).is_ok()
 }
 
 /// Refuses with a reason for each resource of which a node has not enough. Other pods are in the way where an empty node
-/// would have enough of all of them.
-fn check(want: &Resources, used: &Resources, have: &Resources) -> Result<(), Refusal> {
+/// would have enough of all of them. Of extended resources that the node does not have some are had `by_devices`.
+fn check(
+    want: &Resources,
+    used: &Resources,
+    have: &Resources,
+    by_devices: impl Fn(&str) -> bool,
+) -> Result<(), Refusal> {
     let mut reasons: Vec<Reason> = Vec::new();
     let mut resolvable = true;
     if used.pods.saturating_add(1) > have.pods {
@@ -117,6 +130,9 @@ fn check(want: &Resources, used: &Resources, have: &Resources) -> Result<(), Ref
     for (name, want) in &want.scalars {
         let have = have.scalars.get(name).copied().unwrap_or(0);
         let used = used.scalars.get(name).copied().unwrap_or(0);
+        if have == 0 && by_devices(name) {
+            continue;
+        }
         if *want > 0 && *want > have.saturating_sub(used) {
             reasons.push(format!("Insufficient {name}").into());
             resolvable &= *want <= have;

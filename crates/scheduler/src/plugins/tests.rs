@@ -125,10 +125,10 @@ fn resources_ports_and_cordons() {
 }
 
 #[test]
-fn rules_we_do_not_know_are_said() {
+fn claims_of_devices_must_be_there() {
     let pod = json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]});
     assert_eq!(
         reasons(pod, json!({})),
-        ["resource claims are not supported by this scheduler"]
+        ["resourceclaim.resource.k8s.io \"gpu\" not found"]
     );
 }

@@ -227,7 +227,7 @@ fn changes_of_nodes_wake_the_pods_that_they_help() {
     };
     let fast = json!({"nodeSelector": {"disk": "fast"}});
     let tolerant = json!({"tolerations": [{"key": "k", "operator": "Exists"}]});
-    let (none, unknown) = (json!({}), json!({"resourceClaims": [{"name": "c"}]}));
+    let (none, claiming) = (json!({}), json!({"resourceClaims": [{"name": "c"}]}));
     let (found, not_tried) = (Some("a"), None);
     let rows = [
         (plain(), &fast, labelled("fast"), found),
@@ -244,7 +244,7 @@ fn changes_of_nodes_wake_the_pods_that_they_help() {
         (plain(), &cpu("4"), roomy("3"), not_tried),
         (plain(), &cpu("4"), labelled("fast"), not_tried),
         (plain(), &cpu("4"), heartbeat(), not_tried),
-        (plain(), &unknown, labelled("fast"), not_tried),
+        (plain(), &claiming, labelled("fast"), Some("")),
     ];
     for (before, spec, now, expected) in rows {
         let found = after(std::slice::from_ref(&before), &[], spec, |bench| {

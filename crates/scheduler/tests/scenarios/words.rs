@@ -15,6 +15,7 @@
 //! | `near:app=web@zone`, `apart:app=web@host` | pod | required of other pods |
 //! | `like:5:app=web@zone`, `dislike:5:app=web@zone` | pod | preferred of other pods |
 //! | `spread:1:zone:app=web`, `spread?:1:zone:app=web` | pod | a constraint, or a wish |
+//! | `device:c` | pod | a claim of devices |
 //!
 //! `drivers-of NODE d=2` is a CSINode, `room NAME CLASS=1Gi zone=x` what a driver has, `attached VOLUME on=NODE by=DRIVER` an
 //! attachment.
@@ -59,11 +60,42 @@ pub fn object(verb: &str, text: &str) -> Result<Object> {
         "claim" => Object::PersistentVolumeClaim(typed(namespaced, &more)?),
         "volume" => Object::PersistentVolume(typed(json!({"metadata": {"name": name}}), &more)?),
         "class" => Object::StorageClass(typed(json!({"metadata": {"name": name}}), &more)?),
+        "deviceclass" => Object::DeviceClass(typed(device_class(name), &more)?),
+        "deviceclaim" => Object::ResourceClaim(typed(device_claim(name, words)?, &more)?),
+        "devices" => Object::ResourceSlice(typed(devices(name, words), &more)?),
         "driver" => Object::CsiDriver(typed(json!({"metadata": {"name": name}}), &more)?),
         "drivers-of" => Object::CsiNode(typed(drivers_of(name, words)?, &more)?),
         "room" => Object::CsiStorageCapacity(typed(room(name, words)?, &more)?),
         "attached" => Object::VolumeAttachment(typed(attachment(name, words)?, &more)?),
         _ => return Err(format!("what is {verb}?")),
+    })
+}
+
+/// Of all devices.
+fn device_class(name: &str) -> Value {
+    json!({"metadata": {"name": name}, "spec": {}})
+}
+
+/// The name of a class, and how many devices of it.
+fn device_claim(name: &str, words: &[&str]) -> Result<Value> {
+    let class = words.first().ok_or("no class")?;
+    let count: i64 = number(words.get(1).copied().unwrap_or("1"))?;
+    let request = json!({"name": "r", "exactly": {"deviceClassName": class, "count": count}});
+    Ok(json!({
+        "metadata": {"name": name, "namespace": "default", "uid": name},
+        "spec": {"devices": {"requests": [request]}},
+    }))
+}
+
+/// Those of a node, by their names.
+fn devices(node: &str, words: &[&str]) -> Value {
+    let devices: Vec<Value> = words.iter().map(|name| json!({"name": name})).collect();
+    json!({
+        "metadata": {"name": node},
+        "spec": {
+            "driver": "d.io", "nodeName": node, "devices": devices,
+            "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
+        },
     })
 }
 
@@ -172,6 +204,13 @@ fn about_pod(pod: &mut Value, key: &str, value: &str) -> Result<bool> {
         "nominated" => pod["status"]["nominatedNodeName"] = json!(value),
         "priority" => pod["spec"]["priority"] = json!(number::<i32>(value)?),
         "never" => pod["spec"]["preemptionPolicy"] = json!("Never"),
+        "device" => {
+            if pod["spec"]["resourceClaims"].is_null() {
+                pod["spec"]["resourceClaims"] = json!([]);
+            }
+            let claim = json!({"name": value, "resourceClaimName": value});
+            push(&mut pod["spec"]["resourceClaims"], claim);
+        }
         "started" => {
             let second: u32 = number(value)?;
             pod["status"]["startTime"] = json!(format!("2026-01-01T00:00:{second:02}Z"));
