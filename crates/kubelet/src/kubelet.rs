@@ -16,9 +16,10 @@ use crate::{
     allocation::Allocations,
     cgroup::Cgroups,
     config::Config,
+    configuration::ConfigurationError,
     context::{Context, Shared},
     events::Events,
-    eviction,
+    eviction, garbage,
     image::Images,
     logs, mirror, node,
     objects::Objects,
@@ -28,6 +29,7 @@ use crate::{
     runtime::{Features, Runtime},
     server::{self, Server},
     sources,
+    swap::Swap,
     volume::{certificate::Certificates, token::Tokens},
 };
 
@@ -60,6 +62,9 @@ pub enum Error {
     /// A sysctl that is to be allowed is not namespaced, or none.
     #[error("--allowed-unsafe-sysctls: {0}")]
     Sysctls(String),
+    /// The host is not one that the configuration allows.
+    #[error("{0}")]
+    Configuration(#[from] ConfigurationError),
     /// The authority of the node server's clients makes no sense.
     #[error("cannot set up TLS for the node server: {0}")]
     Tls(String),
@@ -86,6 +91,7 @@ impl Kubelet {
         certificate: Arc<dyn ResolvesServerCert>,
         client: kube::Client,
     ) -> Result<Self, Error> {
+        config.configuration.check_host()?;
         for dir in [config.pods_dir(), config.logs_dir()] {
             std::fs::create_dir_all(&dir).map_err(|source| Error::Host {
                 what: "the kubelet's directories",
@@ -96,6 +102,8 @@ impl Kubelet {
             what: "cgroups",
             source,
         })?;
+        let settings = &config.configuration.settings;
+        let cgroups = cgroups.with_pids_of_pod(settings.pod_pids_limit);
         let http = Http::new().map_err(|error| Error::Tls(error.to_string()))?;
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let kernel = sysctl::kernel_version(&release);
@@ -201,6 +209,10 @@ async fn follow(ctx: &Shared, tracker: &TaskTracker, loops: &Tasks, token: &Canc
     };
     if token.run_until_cancelled(ready).await.is_some() {
         loops.keep("evictions", eviction::run(ctx.clone(), token.child_token()));
+        loops.keep(
+            "the removal of images",
+            garbage::run(ctx.clone(), token.child_token()),
+        );
         pods.follow();
         let sweep_token = token.child_token();
         tracker.spawn(async move {
@@ -228,6 +240,10 @@ fn context(
     };
     let runtime_name = version.split(':').next().unwrap_or_default().to_owned();
     let machine = node::Machine::detect(&config.data_dir, version);
+    let swap = Swap::detect(&config.configuration.settings, cgroups.is_unified());
+    if let Err(error) = cgroups.share(&machine.share(&config)) {
+        tracing::warn!(%error, "pods are not held to their share of the node");
+    }
     let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
     Arc::new(Context {
         machine,
@@ -237,7 +253,12 @@ fn context(
         mirrors_changed: Notify::new(),
         services: informers.informer::<Service>(),
         objects: Objects::new(client.clone(), &name, tracker.clone(), token.clone()),
-        images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
+        images: Images::new(
+            runtime.clone(),
+            events.clone(),
+            config.image_records_dir(),
+            &config.configuration.settings,
+        ),
         tokens: Tokens::new(client.clone()),
         certificates: Certificates::new(client.clone()),
         allocations,
@@ -254,6 +275,8 @@ fn context(
         streams: crate::server::streams(),
         stats: crate::stats::Stats::default(),
         evictions: crate::eviction::Evictions::default(),
+        garbage: crate::garbage::Garbage::default(),
+        swap,
         probed: crate::probe::Counts::default(),
     })
 }
@@ -263,7 +286,8 @@ async fn reach(config: &Config) -> (Runtime, v1::VersionResponse, Features) {
     let mut told = false;
     let mut wait = RUNTIME_RETRY_FIRST;
     loop {
-        let error = match Runtime::connect(&config.cri_endpoint).await {
+        let timeout = config.configuration.settings.runtime_request_timeout;
+        let error = match Runtime::connect(&config.cri_endpoint, timeout).await {
             Ok(runtime) => {
                 let request = v1::VersionRequest {
                     version: "v1".to_owned(),

@@ -19,6 +19,7 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0
 #[test]
 fn paths_go_by_class() {
     let cgroups = Cgroups {
+        pids_of_pod: None,
         hierarchies: Arc::new(Hierarchies::V1(Vec::new())),
         root: "/knarr".into(),
     };

@@ -5,42 +5,48 @@ use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::Pod;
 
-use super::{
-    priority,
-    shortage::{Short, Signal},
-    storage,
-};
+use super::{priority, shortage::Short, storage, thresholds::Signal};
 use crate::{
     context::{self, Shared},
     resources,
 };
 
-/// The pod that goes first and what it is told; nothing where no pod is there.
+/// The pods with what each is told, who goes first first.
 ///
 /// # Errors
 /// Why the runtime says nothing.
-pub(super) async fn first(
+pub(super) async fn order(
     ctx: &Shared,
     pods: Vec<Arc<Pod>>,
     short: &Short,
-) -> Result<Option<(Arc<Pod>, String)>, String> {
-    let (name, used) = match short.signal {
-        Signal::Memory => ("memory", memory(ctx).await?),
-        Signal::Disk | Signal::Inodes => ("ephemeral-storage", disk(ctx, &pods).await?),
+    dedicated: bool,
+) -> Result<Vec<(Arc<Pod>, String)>, String> {
+    let resource = short.signal().resource();
+    let used = match short.signal() {
+        Signal::Memory | Signal::AllocatableMemory => memory(ctx).await?,
+        Signal::Pids => threads(ctx).await?,
+        signal => disk(ctx, &pods, signal, dedicated).await?,
     };
-    let least = pods.into_iter().min_by_key(|pod| {
-        let used = used.get(context::uid(pod)).copied().unwrap_or(0);
-        order(pod, used, name)
-    });
-    Ok(least.map(|pod| {
-        let used = used.get(context::uid(&pod)).copied().unwrap_or(0);
-        let message = format!("{}{}", short.message(), larger(&pod, used, name));
+    let used_by = |pod: &Pod| used.get(context::uid(pod)).copied().unwrap_or(0);
+    let mut pods = pods;
+    pods.sort_by_key(|pod| place(pod, used_by(pod), resource));
+    let told = |pod: Arc<Pod>| {
+        let message = format!(
+            "{}{}",
+            short.message(),
+            larger(&pod, used_by(&pod), resource)
+        );
         (pod, message)
-    }))
+    };
+    Ok(pods.into_iter().map(told).collect())
 }
 
 /// Smaller goes first.
-fn order(pod: &Pod, used: u64, resource: &str) -> (bool, i32, Reverse<i128>) {
+fn place(pod: &Pod, used: u64, resource: &str) -> (bool, i32, Reverse<i128>) {
+    if resource == "pids" {
+        // Nobody asks for them.
+        return (false, priority(pod), Reverse(i128::from(used)));
+    }
     let over = i128::from(used) - i128::from(requested(pod, resource));
     (over <= 0, priority(pod), Reverse(over))
 }
@@ -52,6 +58,9 @@ fn requested(pod: &Pod, resource: &str) -> i64 {
 
 /// What the message says of a pod that uses more than it asked for.
 fn larger(pod: &Pod, used: u64, resource: &str) -> String {
+    if !matches!(resource, "memory" | "ephemeral-storage") {
+        return String::new();
+    }
     let asked = requested(pod, resource);
     let used = i64::try_from(used).unwrap_or(i64::MAX);
     if used <= asked {
@@ -79,12 +88,44 @@ async fn memory(ctx: &Shared) -> Result<HashMap<String, u64>, String> {
     Ok(usage.pods.iter().map(of).collect())
 }
 
-/// Bytes on disk, by uid.
-async fn disk(ctx: &Shared, pods: &[Arc<Pod>]) -> Result<HashMap<String, u64>, String> {
+/// Threads, by uid.
+async fn threads(ctx: &Shared) -> Result<HashMap<String, u64>, String> {
+    let usage = ctx.stats.usage(ctx).await?;
+    let cgroups = ctx.cgroups.clone();
+    let read = move || {
+        let of = |pod: &crate::stats::Pod| {
+            let threads = cgroups.usage(&pod.path).threads();
+            (pod.uid.clone(), threads.unwrap_or(0))
+        };
+        usage.pods.iter().map(of).collect()
+    };
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// What they have on the disk that is short, bytes or inodes, by uid.
+async fn disk(
+    ctx: &Shared,
+    pods: &[Arc<Pod>],
+    signal: Signal,
+    dedicated: bool,
+) -> Result<HashMap<String, u64>, String> {
     let used = storage::used(ctx, pods.to_vec()).await?;
+    let of = |used: &storage::Used| {
+        let size = match signal {
+            Signal::ImageFs | Signal::ImageFsInodes if dedicated => used.of_images(),
+            _ if dedicated => used.local(),
+            _ => used.total(),
+        };
+        match signal {
+            Signal::NodeFsInodes | Signal::ImageFsInodes => size.inodes,
+            _ => size.bytes,
+        }
+    };
     Ok(used
-        .into_iter()
-        .map(|(pod, used)| (context::uid(&pod).to_owned(), used.total()))
+        .iter()
+        .map(|(pod, used)| (context::uid(pod).to_owned(), of(used)))
         .collect())
 }
 

@@ -6,11 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use super::{Body, text, typed};
-use crate::{
-    context::Shared,
-    pods,
-    stats::{self, Text, Type},
-};
+use crate::{context::Shared, pods, stats};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
@@ -67,36 +63,9 @@ fn failed(error: &str) -> Response<Body> {
     text(StatusCode::INTERNAL_SERVER_ERROR, error)
 }
 
-/// Counters in Prometheus' text format.
+/// What the kubelet does.
 pub(super) fn metrics(ctx: &Shared) -> Response<Body> {
-    let views: Vec<_> = ctx
-        .observed
-        .uids()
-        .iter()
-        .map(|uid| ctx.observed.view(uid))
-        .collect();
-    let pods = views
-        .iter()
-        .filter(|view| view.running().next().is_some())
-        .count();
-    let containers: usize = views.iter().map(|view| view.running().count()).sum();
-    let mut document = Text::default();
-    for (name, help, value) in [
-        (
-            "kubelet_running_pods",
-            "Number of pods that have a running pod sandbox",
-            pods,
-        ),
-        (
-            "kubelet_running_containers",
-            "Number of containers currently running",
-            containers,
-        ),
-    ] {
-        document.family(name, help, Type::Gauge);
-        document.sample(name, &[], value as f64, 0);
-    }
-    let mut text = document.finish();
+    let mut text = stats::kubelet(ctx);
     if let Some(logs) = &ctx.config.node_logs {
         text.push_str(&logs.metrics());
     }

@@ -18,7 +18,7 @@ fn who_exceeds_requests_goes_before_who_does_not() {
         ("greedier, low priority", pod("10Mi", 0), 20 * MIB),
         ("modest", pod("100Mi", 0), 90 * MIB),
     ];
-    all.sort_by_key(|(_, pod, used)| order(pod, *used, "memory"));
+    all.sort_by_key(|(_, pod, used)| place(pod, *used, "memory"));
     assert_eq!(
         all.map(|(name, ..)| name),
         [

@@ -35,12 +35,13 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let records = Records::load(directory.path().join("images"));
+        let records = Records::load(directory.path().join("images"), Verification::OfPulled);
         Self { directory, records }
     }
 
     fn restart(&mut self) {
-        self.records = Records::load(self.directory.path().join("images"));
+        let home = self.directory.path().join("images");
+        self.records = Records::load(home, Verification::OfPulled);
     }
 
     fn pull(&self, image: &str, id: &str, by: Option<Source>) {
