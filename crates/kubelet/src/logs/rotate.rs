@@ -1,5 +1,7 @@
 //! Log rotation: a file of 10 MiB is put aside and the runtime opens a new one; five files a container are kept, or as many and as
-//! long ones as the configuration has.
+//! long ones as the configuration has. Those that were put aside before are compressed.
+
+mod compress;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -119,7 +121,7 @@ fn put_long_one_aside(log: &Log, stamp: &str, kept: Kept) -> io::Result<bool> {
         file => file?.metadata()?.len(),
     };
     let (directory, name) = log.locate()?;
-    let mut aside = put_aside(&directory, &name)?;
+    let mut aside = compress::tidy(&directory, put_aside(&directory, &name)?)?;
     let sizes = aside.iter().map(|name| size(&directory, name));
     for old in aside.drain(..too_much(sizes.collect(), kept.bytes_aside())) {
         directory.remove(Path::new(&old))?;
@@ -127,9 +129,10 @@ fn put_long_one_aside(log: &Log, stamp: &str, kept: Kept) -> io::Result<bool> {
     if length <= kept.bytes {
         return Ok(false);
     }
-    for old in surplus(aside, kept.files - 2) {
+    for old in surplus(&mut aside, kept.files - 2) {
         directory.remove(Path::new(&old))?;
     }
+    compress::all(&directory, &aside)?;
     directory.rename(Path::new(&name), Path::new(&stamped(&name, stamp)))?;
     Ok(true)
 }
@@ -168,10 +171,9 @@ fn too_much(sizes: Vec<u64>, mut room: u64) -> usize {
     sizes.len() - kept.count()
 }
 
-/// All but the newest `keep`.
-fn surplus(mut old: Vec<OsString>, keep: usize) -> Vec<OsString> {
-    old.truncate(old.len().saturating_sub(keep));
-    old
+/// Takes out all but the newest `keep`.
+fn surplus(old: &mut Vec<OsString>, keep: usize) -> Vec<OsString> {
+    old.drain(..old.len().saturating_sub(keep)).collect()
 }
 
 #[cfg(test)]
@@ -187,8 +189,8 @@ mod tests {
         let directory = Directory::open(home.path())?;
         let old = put_aside(&directory, OsStr::new("0.log"))?;
         assert_eq!(old, ["0.log.1", "0.log.2", "0.log.3"]);
-        assert_eq!(surplus(old.clone(), 2), ["0.log.1"]);
-        assert!(surplus(old, 3).is_empty());
+        assert_eq!(surplus(&mut old.clone(), 2), ["0.log.1"]);
+        assert!(surplus(&mut old.clone(), 3).is_empty());
         Ok(())
     }
 

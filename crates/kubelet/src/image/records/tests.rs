@@ -72,6 +72,23 @@ fn what_the_kubelet_has_not_pulled_is_everybodys() {
 }
 
 #[test]
+fn the_configuration_says_whose_credentials_are_looked_at() {
+    for (policy, preloaded, pulled) in [
+        ("NeverVerify", true, true),
+        ("NeverVerifyPreloadedImages", true, false),
+        ("AlwaysVerify", false, false),
+    ] {
+        let mut node = Node::new();
+        let home = node.directory.path().join("images");
+        node.records = Records::load(home, Verification::of(policy));
+        assert_eq!(node.allows(IMAGE, &[]), preloaded, "{policy}");
+        node.pull(IMAGE, "i", Some(source("good", "1")));
+        assert_eq!(node.allows(IMAGE, &[]), pulled, "{policy}");
+        assert!(node.allows(IMAGE, &holder("good", "1")), "{policy}");
+    }
+}
+
+#[test]
 fn an_image_that_was_pulled_with_credentials_is_for_who_has_them() {
     let mut node = Node::new();
     node.pull(IMAGE, "i", Some(source("good", "1")));
