@@ -205,7 +205,7 @@ mod tests {
             (vec![lack("cpu", 50)], &["small"][..]),
             (vec![lack("cpu", 300)], &["large"]),
             (vec![lack("cpu", 600)], &["large", "small"]),
-            (vec![lack("cpu", 700)], &["small", "large", "guaranteed"]),
+            (vec![lack("cpu", 700)], &["large", "guaranteed"]),
             (vec![lack("pods", 1)], &["best effort"]),
             (vec![], &[]),
         ] {

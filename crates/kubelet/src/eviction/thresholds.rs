@@ -84,11 +84,7 @@ pub(super) enum Amount {
 }
 
 impl Amount {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a capacity is below it, and fractions are cut as upstream cuts them"
-    )]
+    /// Fractions are cut, as upstream cuts them.
     pub(super) fn of(self, capacity: u64) -> u64 {
         match self {
             Self::Fixed(amount) => amount,

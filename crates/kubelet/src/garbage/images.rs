@@ -136,7 +136,6 @@ pub(super) fn of_mounts(containers: &[v1::ContainerStatus]) -> impl Iterator<Ite
 }
 
 /// A number of bytes for people, as upstream writes it.
-#[expect(clippy::cast_precision_loss, reason = "one digit is shown")]
 pub(super) fn size(bytes: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1 << 10 {
