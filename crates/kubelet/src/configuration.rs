@@ -138,6 +138,14 @@ impl KubeletConfiguration {
         }
     }
 
+    /// The defaults, changed.
+    #[cfg(test)]
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut own = Self::default();
+        change(Arc::make_mut(&mut own.settings));
+        own
+    }
+
     /// Socket of the runtime, if a file names one.
     #[must_use]
     pub fn container_runtime_endpoint(&self) -> Option<&str> {

@@ -129,6 +129,11 @@ impl Images {
         wanted.keys().cloned().collect()
     }
 
+    /// Takes note that a pod was given an image.
+    pub(crate) fn want(&self, id: &str) {
+        self.wanted.lock().insert(id.to_owned(), Instant::now());
+    }
+
     /// The image is not there any more.
     pub(crate) fn forget_image(&self, id: &str) {
         self.wanted.lock().remove(id);
@@ -159,8 +164,7 @@ impl Images {
     ) -> Result<Ready, Failure> {
         let result = self.find_or_pull(wanted, secrets).await;
         if let Ok(ready) = &result {
-            let mut wanted = self.wanted.lock();
-            wanted.insert(ready.id.clone(), Instant::now());
+            self.want(&ready.id);
         }
         // Beside the event that says why: a container is told that it does not start.
         if let (Err(failure), Some(_)) = (&result, wanted.container) {

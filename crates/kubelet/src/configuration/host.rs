@@ -66,9 +66,7 @@ mod tests {
     use crate::configuration::KubeletConfiguration;
 
     fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
-        let mut own = Settings::clone(&KubeletConfiguration::default().settings);
-        change(&mut own);
-        own
+        Settings::clone(&KubeletConfiguration::with(change).settings)
     }
 
     #[test]

@@ -4,6 +4,10 @@ use super::{
     images::{self, Image, Known, Policy},
     *,
 };
+use crate::{
+    configuration::KubeletConfiguration,
+    testing::{self, fake::Fake},
+};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -115,4 +119,54 @@ fn sizes_are_for_people() {
     ] {
         assert_eq!(images::size(bytes), text);
     }
+}
+
+/// A runtime with a container that runs, one that has ended, and four images.
+async fn runtime(dir: &std::path::Path, least_age: Duration) -> (Fake, Shared) {
+    let fake = Fake::default();
+    fake.state(|state| {
+        let running = v1::ContainerState::ContainerRunning;
+        let container = testing::container("a", 0, running, 1, 0);
+        state.images = vec![
+            image(&container.image_ref, false),
+            image("sha256:unused", false),
+            image("sha256:pinned", true),
+            image("sha256:wanted", false),
+        ];
+        state.containers.insert(container.id.clone(), container);
+    });
+    fake.serve(&dir.join("cri.sock"));
+    let (client, _server) = knarr_client::fake::client();
+    let config = crate::Config {
+        configuration: KubeletConfiguration::with(|own| own.image_minimum_gc_age = least_age),
+        ..crate::Config::default()
+    };
+    let ctx = testing::context(client, config, dir).await;
+    ctx.images.want("sha256:wanted");
+    (fake, ctx)
+}
+
+fn removed(fake: &Fake) -> Vec<String> {
+    let log = fake.state(|state| state.log.clone());
+    let mut removed = log
+        .into_iter()
+        .filter(|line| line.starts_with("remove image"));
+    removed.by_ref().collect()
+}
+
+#[tokio::test]
+async fn what_is_neither_used_nor_wanted_nor_pinned_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fake, ctx) = runtime(dir.path(), Duration::ZERO).await;
+    everything(&ctx).await;
+    assert_eq!(removed(&fake), ["remove image sha256:unused"]);
+    assert_eq!(ctx.garbage.removed(), [("age", 0), ("space", 1)]);
+}
+
+#[tokio::test]
+async fn what_has_just_come_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (fake, ctx) = runtime(dir.path(), 2 * MINUTE).await;
+    everything(&ctx).await;
+    assert!(removed(&fake).is_empty());
 }
