@@ -23,6 +23,8 @@ use crate::{
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The version 2 hierarchy of a host whose controllers are in version 1: no controller's name.
 const UNIFIED: &str = "unified";
+/// What a group has that nobody has said anything of.
+const DEFAULT_SHARES: i64 = 1_024;
 /// Best-effort pods together weigh as little as the kernel allows.
 const BEST_EFFORT_SHARES: i64 = 2;
 
@@ -46,7 +48,7 @@ pub(crate) struct Cgroups {
 /// What all pods together may have; nothing for no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Share {
-    pub cpu_milli: i64,
+    pub cpu_milli: Option<i64>,
     pub memory_bytes: Option<i64>,
     pub pids: Option<i64>,
 }
@@ -72,13 +74,17 @@ impl Cgroups {
         }
     }
 
-    /// Holds all pods together to their share of the node: `enforceNodeAllocatable`. Limits of an earlier start go.
+    /// Holds all pods together to their share of the node: `enforceNodeAllocatable`. Limits of an earlier start go; where there are
+    /// none and were none, nothing is made.
     ///
     /// # Errors
     /// The group cannot be made. What the kernel refuses to set is passed over, as for pods: what is in use already may be more.
     pub(crate) fn share(&self, share: &Share) -> io::Result<()> {
         let path = self.pods();
-        let shares = resources::shares(share.cpu_milli);
+        if *share == Share::default() && !self.exists(&path) {
+            return Ok(());
+        }
+        let shares = share.cpu_milli.map_or(DEFAULT_SHARES, resources::shares);
         let number = |limit: Option<i64>, none: &str| {
             limit.map_or_else(|| none.to_owned(), |limit| limit.to_string())
         };
@@ -105,6 +111,13 @@ impl Cgroups {
             }
         }
         Ok(())
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        match &*self.hierarchies {
+            Hierarchies::V2(mount) => join(mount, path).exists(),
+            Hierarchies::V1(mounts) => mounts.iter().any(|(_, mount)| join(mount, path).exists()),
+        }
     }
 
     /// Whether groups are of version 2.

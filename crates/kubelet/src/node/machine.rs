@@ -89,7 +89,7 @@ impl Machine {
             |capacity: i64, kept: i64| (kept > 0).then(|| capacity.saturating_sub(kept).max(0));
         let (pids, _) = stats::processes();
         cgroup::Share {
-            cpu_milli: self.cpu_milli.saturating_sub(reserved.cpu_milli).max(0),
+            cpu_milli: most(self.cpu_milli, reserved.cpu_milli),
             memory_bytes: most(self.memory_bytes, reserved.memory_bytes),
             pids: pids.and_then(|all| most(all, reserved.pids)),
         }
