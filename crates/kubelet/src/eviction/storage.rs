@@ -66,6 +66,14 @@ impl Used {
         Size::sum(self.written.values().copied())
     }
 
+    /// Bytes that containers wrote, logs included, by their names.
+    pub(super) fn of_containers(&self) -> Vec<(String, u64)> {
+        let named = |name: &String| (name.clone(), self.container(name));
+        let mut all: Vec<(String, u64)> = self.logs.keys().map(named).collect();
+        all.sort();
+        all
+    }
+
     fn container(&self, name: &str) -> u64 {
         let of = |sizes: &HashMap<String, Size>| sizes.get(name).map_or(0, |size| size.bytes);
         of(&self.written).saturating_add(of(&self.logs))

@@ -1,6 +1,9 @@
 //! How long pods take to start: `kubelet_pod_start_*`, as upstream's `pod_startup_latency_tracker.go` counts.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
@@ -35,6 +38,8 @@ struct State {
     seen: Histogram<25>,
     /// Of pods that have not started: how long their images were pulled.
     pulls: HashMap<String, Duration>,
+    /// Pods that have started, for as long as they are here: a container that starts again is no start of its pod.
+    counted: HashSet<String>,
 }
 
 impl Default for Starts {
@@ -44,6 +49,7 @@ impl Default for Starts {
             total: Histogram::new(BUCKETS),
             seen: Histogram::new(BUCKETS),
             pulls: HashMap::new(),
+            counted: HashSet::new(),
         };
         Self {
             began: Timestamp::now(),
@@ -79,6 +85,9 @@ impl Starts {
         };
         let init: f64 = now.init_container_statuses.iter().flatten().map(ran).sum();
         let mut state = self.state.lock();
+        if !state.counted.insert(context::uid(pod).to_owned()) {
+            return;
+        }
         let pulled = state.pulls.remove(context::uid(pod)).unwrap_or_default();
         let total = since(created);
         state.total.observe(total);
@@ -90,7 +99,9 @@ impl Starts {
 
     /// The pod is gone.
     pub(crate) fn forget(&self, uid: &str) {
-        self.state.lock().pulls.remove(uid);
+        let mut state = self.state.lock();
+        state.pulls.remove(uid);
+        state.counted.remove(uid);
     }
 
     pub(super) fn write(&self, text: &mut Text) {
@@ -164,6 +175,7 @@ mod tests {
         starts.told(&pod, &PodStatus::default(), &waiting, created);
         starts.told(&pod, &waiting, &running, created);
         starts.told(&pod, &running, &running, created);
+        starts.told(&pod, &waiting, &running, created);
         let mut text = Text::default();
         starts.write(&mut text);
         let text = text.finish();
