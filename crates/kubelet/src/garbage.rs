@@ -233,7 +233,7 @@ async fn remove(ctx: &Shared, policy: &Policy, wanted: Wanted) -> Result<u64, St
 
 /// Removes the containers of pods that have ended and whose end has been told. Their logs go with them, as upstream's do.
 async fn containers(ctx: &Shared) {
-    for pod in pods::list(ctx).into_iter().filter(|pod| has_ended(pod)) {
+    for pod in pods::list(ctx).into_iter().filter(has_ended) {
         let uid = context::uid(&pod);
         let view = ctx.observed.view(uid);
         if view.running().next().is_some() {

@@ -169,7 +169,7 @@ pub(super) fn refuse(tree: &Tree) -> Result<(), String> {
         };
         let other =
             |json: &&str| serde_json::from_str::<Value>(json).is_ok_and(|one| one == *value);
-        if !is_default(field, value) && !others.iter().any(|json| other(&json)) {
+        if !is_default(field, value) && !others.iter().any(other) {
             return Err(format!("{}: {value} is not supported: {why}", field.path));
         }
     }

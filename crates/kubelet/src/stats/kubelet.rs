@@ -146,8 +146,8 @@ fn volumes(text: &mut Text, ctx: &Shared, pods: &[Arc<Pod>]) {
 /// Upstream's name of what makes a volume: of the one field that it has beside its name.
 fn plugin(volume: &Volume) -> String {
     let tree = serde_json::to_value(volume).unwrap_or_default();
-    let fields = tree.as_object().into_iter().flat_map(|tree| tree.keys());
-    let source = fields.filter(|field| *field != "name").next_back();
+    let mut fields = tree.as_object().into_iter().flat_map(|tree| tree.keys());
+    let source = fields.rfind(|field| *field != "name");
     match source.map(String::as_str) {
         Some("emptyDir") => "kubernetes.io/empty-dir".to_owned(),
         Some("hostPath") => "kubernetes.io/host-path".to_owned(),
