@@ -16,8 +16,8 @@ use crate::errors;
 pub const NODE_LEASE_NAMESPACE: &str = "kube-node-lease";
 /// For how long a renewal promises that the node is alive, in seconds (kubelet `nodeLeaseDurationSeconds`).
 pub const LEASE_DURATION_SECONDS: i32 = 40;
-/// Time between renewals: a quarter of the duration.
-const RENEW_INTERVAL: Duration = Duration::from_secs(10);
+/// Between renewals this part of the duration passes.
+const RENEWALS: u32 = 4;
 /// The interval is stretched by up to this share, so that nodes do not renew in step.
 const RENEW_JITTER: f64 = 0.04;
 /// Longest wait for one request.
@@ -31,6 +31,7 @@ pub struct NodeLease {
     api: Api<Lease>,
     node: String,
     node_uid: Option<String>,
+    duration_seconds: i32,
     /// As last written, so that a renewal is one conditional PUT.
     current: Option<Lease>,
 }
@@ -43,8 +44,21 @@ impl NodeLease {
             api,
             node: node.into(),
             node_uid,
+            duration_seconds: LEASE_DURATION_SECONDS,
             current: None,
         }
+    }
+
+    /// Has renewals promise that the node is alive for so many seconds, which are positive.
+    #[must_use]
+    pub fn lasting(mut self, seconds: i32) -> Self {
+        self.duration_seconds = seconds.max(1);
+        self
+    }
+
+    /// Time between renewals.
+    fn interval(&self) -> Duration {
+        Duration::from_secs(self.duration_seconds.unsigned_abs().into()) / RENEWALS
     }
 
     /// Renews until `token` is cancelled.
@@ -55,7 +69,8 @@ impl NodeLease {
                 let wait = match timeout(REQUEST_TIMEOUT, self.renew()).await {
                     Ok(Ok(())) => {
                         retry = RETRY_MIN;
-                        RENEW_INTERVAL.mul_f64(1.0 + RENEW_JITTER * fastrand::f64())
+                        self.interval()
+                            .mul_f64(1.0 + RENEW_JITTER * fastrand::f64())
                     }
                     failed => {
                         let error = match failed {
@@ -139,7 +154,7 @@ impl NodeLease {
         lease.metadata.managed_fields = None;
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         spec.holder_identity = Some(self.node.clone());
-        spec.lease_duration_seconds = Some(LEASE_DURATION_SECONDS);
+        spec.lease_duration_seconds = Some(self.duration_seconds);
         spec.renew_time = Some(MicroTime(now));
         lease
     }

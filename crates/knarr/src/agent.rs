@@ -34,6 +34,7 @@ pub fn run(flags: Box<Agent>) -> Result<()> {
     let mut flags = *flags;
     flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     flags.node.make_paths_absolute()?;
+    flags.node.heed_kubelet_configuration()?;
     let mut leash = Leash::of_environment();
     preflight::check_agent(&flags, leash.is_some())?;
     let daemon = Daemon {

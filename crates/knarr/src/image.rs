@@ -245,11 +245,13 @@ impl Node {
 
     async fn prune(&mut self, dry_run: bool) -> Result<()> {
         let used = self.used().await?;
+        let foreign = self.foreign;
         let unused = |image: &Image| {
             let mut names = std::iter::once(&image.id)
                 .chain(&image.repo_tags)
                 .chain(&image.repo_digests);
-            !image.pinned && !names.any(|name| used.contains(name))
+            // What the embedded runtime pins is kept from the kubelet, not from whoever asks for room.
+            !(foreign && image.pinned) && !names.any(|name| used.contains(name))
         };
         let mut images = self.list().await?;
         images.retain(unused);

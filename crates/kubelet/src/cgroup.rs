@@ -23,6 +23,8 @@ use crate::{
 const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
 /// The version 2 hierarchy of a host whose controllers are in version 1: no controller's name.
 const UNIFIED: &str = "unified";
+/// What a group has that nobody has said anything of.
+const DEFAULT_SHARES: i64 = 1_024;
 /// Best-effort pods together weigh as little as the kernel allows.
 const BEST_EFFORT_SHARES: i64 = 2;
 
@@ -39,6 +41,16 @@ enum Hierarchies {
 pub(crate) struct Cgroups {
     hierarchies: Arc<Hierarchies>,
     root: String,
+    /// Most threads of a pod, if there is a limit.
+    pids_of_pod: Option<i64>,
+}
+
+/// What all pods together may have; nothing for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub cpu_milli: Option<i64>,
+    pub memory_bytes: Option<i64>,
+    pub pids: Option<i64>,
 }
 
 impl Cgroups {
@@ -50,7 +62,67 @@ impl Cgroups {
         Ok(Self {
             hierarchies: Arc::new(parse_mounts(&mounts)),
             root,
+            pids_of_pod: None,
         })
+    }
+
+    /// The same, with a limit of each pod's threads.
+    pub(crate) fn with_pids_of_pod(self, most: i64) -> Self {
+        Self {
+            pids_of_pod: (most > 0).then_some(most),
+            ..self
+        }
+    }
+
+    /// Holds all pods together to their share of the node: `enforceNodeAllocatable`. Limits of an earlier start go; where there are
+    /// none and were none, nothing is made.
+    ///
+    /// # Errors
+    /// The group cannot be made. What the kernel refuses to set is passed over, as for pods: what is in use already may be more.
+    pub(crate) fn share(&self, share: &Share) -> io::Result<()> {
+        let path = self.pods();
+        if *share == Share::default() && !self.exists(&path) {
+            return Ok(());
+        }
+        let shares = share.cpu_milli.map_or(DEFAULT_SHARES, resources::shares);
+        let number = |limit: Option<i64>, none: &str| {
+            limit.map_or_else(|| none.to_owned(), |limit| limit.to_string())
+        };
+        match &*self.hierarchies {
+            Hierarchies::V2(mount) => {
+                unified::make(mount, &path)?;
+                let dir = join(mount, &path);
+                set(&dir.join("cpu.weight"), cpu::weight(shares));
+                set(&dir.join("memory.max"), number(share.memory_bytes, "max"));
+                set(&dir.join("pids.max"), number(share.pids, "max"));
+            }
+            Hierarchies::V1(mounts) => {
+                for (controller, mount) in mounts {
+                    let (file, value) = match controller.as_str() {
+                        "cpu" => ("cpu.shares", shares.to_string()),
+                        "memory" => ("memory.limit_in_bytes", number(share.memory_bytes, "-1")),
+                        "pids" => ("pids.max", number(share.pids, "max")),
+                        _ => continue,
+                    };
+                    let dir = join(mount, &path);
+                    fs::create_dir_all(&dir)?;
+                    set(&dir.join(file), value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn exists(&self, path: &str) -> bool {
+        match &*self.hierarchies {
+            Hierarchies::V2(mount) => join(mount, path).exists(),
+            Hierarchies::V1(mounts) => mounts.iter().any(|(_, mount)| join(mount, path).exists()),
+        }
+    }
+
+    /// Whether groups are of version 2.
+    pub(crate) fn is_unified(&self) -> bool {
+        matches!(*self.hierarchies, Hierarchies::V2(_))
     }
 
     /// A host without cgroups, for tests that must not touch this one's.
@@ -59,6 +131,7 @@ impl Cgroups {
         Self {
             hierarchies: Arc::new(Hierarchies::V1(Vec::new())),
             root: String::new(),
+            pids_of_pod: None,
         }
     }
 
@@ -106,6 +179,9 @@ impl Cgroups {
                 for (file, value) in unified::settings(&join(mount, &path), &limits) {
                     set(&file, value);
                 }
+                if let Some(most) = self.pids_of_pod {
+                    set(&join(mount, &path).join("pids.max"), most);
+                }
                 let class = self.class(Qos::BestEffort);
                 unified::make(mount, &class)?;
                 let weight = cpu::weight(BEST_EFFORT_SHARES);
@@ -120,6 +196,9 @@ impl Cgroups {
                     fs::create_dir_all(&dir)?;
                     for (file, value) in v1_settings(controller, &dir, &limits) {
                         set(&file, value);
+                    }
+                    if let Some(most) = self.pids_of_pod.filter(|_| controller == "pids") {
+                        set(&dir.join("pids.max"), most);
                     }
                     if controller == "cpu" {
                         let class = join(mount, &self.class(Qos::BestEffort));

@@ -4,12 +4,15 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use tokio::sync::Notify;
 
-use crate::{root::Root, server::NodeLogs, sources::ManifestUrl};
+use crate::{
+    configuration::{ConfigurationError, KubeletConfiguration},
+    root::Root,
+    server::NodeLogs,
+    sources::ManifestUrl,
+};
 
 /// Port of the node server that the API server dials.
 pub const DEFAULT_PORT: u16 = 10_250;
-/// Upstream's limit of pods a node.
-pub const DEFAULT_MAX_PODS: u32 = 110;
 
 /// Settings of one kubelet. The identity it acts under is in the client it is given.
 #[derive(Clone, Debug)]
@@ -39,8 +42,8 @@ pub struct Config {
     pub listen: IpAddr,
     /// Authorities whose client certificates the node server accepts, PEM.
     pub client_ca_pem: String,
-    /// Most pods at a time.
-    pub max_pods: u32,
+    /// What files say, where nothing else of this does.
+    pub configuration: KubeletConfiguration,
     /// Labels the node registers with besides the ones every node has.
     pub node_labels: std::collections::BTreeMap<String, String>,
     /// The node's resolver configuration.
@@ -74,7 +77,7 @@ impl Default for Config {
             port: DEFAULT_PORT,
             listen: IpAddr::from([0, 0, 0, 0]),
             client_ca_pem: String::new(),
-            max_pods: DEFAULT_MAX_PODS,
+            configuration: KubeletConfiguration::default(),
             node_labels: std::collections::BTreeMap::new(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             allowed_unsafe_sysctls: Vec::new(),
@@ -105,6 +108,29 @@ impl Config {
     /// Where plugins have their sockets, and the kubelet what it keeps for them.
     pub(crate) fn plugins_dir(&self) -> PathBuf {
         self.in_root("plugins")
+    }
+
+    /// Has files say what has not been said: what is told otherwise, as by a flag, goes before them.
+    ///
+    /// # Errors
+    /// What a file names that is not there, or not so.
+    pub fn configured(
+        mut self,
+        configuration: KubeletConfiguration,
+    ) -> Result<Self, ConfigurationError> {
+        configuration.fill_in(&mut self)?;
+        self.configuration = configuration;
+        Ok(self)
+    }
+
+    /// Most pods at a time.
+    pub(crate) fn max_pods(&self, cpus: usize) -> usize {
+        let settings = &self.configuration.settings;
+        let most = usize::try_from(settings.max_pods).unwrap_or(0);
+        match usize::try_from(settings.pods_per_core) {
+            Ok(per_core @ 1..) => most.min(per_core.saturating_mul(cpus)),
+            _ => most,
+        }
     }
 
     /// Directory of everything that belongs to one pod.

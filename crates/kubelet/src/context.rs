@@ -64,6 +64,10 @@ pub(crate) struct Context {
     pub stats: crate::stats::Stats,
     /// Who is to go because storage or the node runs short.
     pub evictions: crate::eviction::Evictions,
+    /// What of the node's swap containers get.
+    pub swap: Option<crate::swap::Swap>,
+    /// What nobody uses.
+    pub garbage: crate::garbage::Garbage,
     /// How probes have ended.
     pub probed: crate::probe::Counts,
 }
@@ -97,7 +101,12 @@ impl Context {
         pod: &Pod,
         container: &k8s_openapi::api::core::v1::Container,
     ) -> knarr_cri::v1::LinuxContainerResources {
-        resources::container(pod, container, self.machine.memory_bytes)
+        let memory = self.machine.memory_bytes;
+        let mut given = resources::container(pod, container, memory);
+        if let Some(swap) = &self.swap {
+            swap.limit(pod, container, memory, &mut given);
+        }
+        given
     }
 }
 

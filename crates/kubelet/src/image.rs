@@ -2,6 +2,7 @@
 
 mod credentials;
 mod places;
+mod rate;
 mod records;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
@@ -13,14 +14,17 @@ use knarr_cri::{
 };
 use knarr_meta::field::quote;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use self::{
     credentials::{Credentials, Source},
     places::Places,
-    records::{Pulling, Records},
+    rate::Rate,
+    records::{Pulling, Records, Verification},
 };
 use crate::{
     backoff::Backoff,
+    configuration::Settings,
     context,
     events::{Events, NORMAL, WARNING},
     runtime::Runtime,
@@ -28,6 +32,8 @@ use crate::{
 
 /// How long a container shows the failed pull itself before it shows that it waits for the next.
 const SHOW_ERROR: Duration = Duration::from_secs(3);
+/// How long an image that a pod was given is not removed, although nothing is made of it yet.
+const WANTED_FOR: Duration = Duration::from_secs(120);
 
 /// An image that is wanted, and what for.
 #[derive(Clone, Copy)]
@@ -83,18 +89,54 @@ pub(crate) struct Images {
     backoff: Arc<Mutex<HashMap<String, Backoff>>>,
     places: Arc<Places>,
     records: Arc<Records>,
+    rate: Arc<Rate>,
+    /// Images that pods were given, by id: they may not have a container yet.
+    wanted: Arc<Mutex<HashMap<String, Instant>>>,
 }
 
 impl Images {
     /// What was pulled, and by whom, is kept in `records`.
-    pub(crate) fn new(runtime: Runtime, events: Events, records: PathBuf) -> Self {
+    pub(crate) fn new(
+        runtime: Runtime,
+        events: Events,
+        records: PathBuf,
+        settings: &Settings,
+    ) -> Self {
+        let policy = &settings.image_pull_credentials_verification_policy;
+        let most = match settings.serialize_image_pulls {
+            true => Some(1),
+            false => settings.max_parallel_image_pulls,
+        };
+        let most = most.map(|most| usize::try_from(most).unwrap_or(1));
         Self {
             runtime,
             events,
             backoff: Arc::default(),
-            places: Arc::new(Places::new()),
-            records: Arc::new(Records::load(records)),
+            places: Arc::new(Places::new(most)),
+            records: Arc::new(Records::load(records, Verification::of(policy))),
+            rate: Arc::new(Rate::new(
+                settings.registry_pull_qps,
+                settings.registry_burst,
+            )),
+            wanted: Arc::default(),
         }
+    }
+
+    /// Images that pods were given a short while ago.
+    pub(crate) fn wanted_lately(&self) -> Vec<String> {
+        let mut wanted = self.wanted.lock();
+        wanted.retain(|_, at| at.elapsed() < WANTED_FOR);
+        wanted.keys().cloned().collect()
+    }
+
+    /// Takes note that a pod was given an image.
+    pub(crate) fn want(&self, id: &str) {
+        self.wanted.lock().insert(id.to_owned(), Instant::now());
+    }
+
+    /// The image is not there any more.
+    pub(crate) fn forget_image(&self, id: &str) {
+        self.wanted.lock().remove(id);
     }
 
     /// Tells whom the image is for.
@@ -121,6 +163,9 @@ impl Images {
         secrets: &[Arc<Secret>],
     ) -> Result<Ready, Failure> {
         let result = self.find_or_pull(wanted, secrets).await;
+        if let Ok(ready) = &result {
+            self.want(&ready.id);
+        }
         // Beside the event that says why: a container is told that it does not start.
         if let (Err(failure), Some(_)) = (&result, wanted.container) {
             let note = format!("Error: {}", failure.reason);
@@ -262,6 +307,9 @@ impl Images {
         image: &str,
         credentials: Vec<Credentials>,
     ) -> Result<(Ready, u64), String> {
+        if !self.rate.take() {
+            return Err("pull QPS exceeded".to_owned());
+        }
         self.prune_records().await;
         let pulling = self.records.begin(image).map_err(|error| {
             format!("Failed to record image pull intent for container image \"{image}\": {error}")

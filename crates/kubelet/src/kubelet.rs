@@ -16,10 +16,11 @@ use crate::{
     allocation::Allocations,
     cgroup::Cgroups,
     config::Config,
+    configuration::ConfigurationError,
     context::{Context, Shared},
     devices, dra,
     events::Events,
-    eviction,
+    eviction, garbage,
     image::Images,
     logs, mirror, node,
     objects::Objects,
@@ -30,6 +31,7 @@ use crate::{
     runtime::{Features, Runtime},
     server::{self, Server},
     sources,
+    swap::Swap,
     volume::{certificate::Certificates, csi::Csi, token::Tokens},
 };
 
@@ -62,6 +64,9 @@ pub enum Error {
     /// A sysctl that is to be allowed is not namespaced, or none.
     #[error("--allowed-unsafe-sysctls: {0}")]
     Sysctls(String),
+    /// The host is not one that the configuration allows.
+    #[error("{0}")]
+    Configuration(#[from] ConfigurationError),
     /// The authority of the node server's clients makes no sense.
     #[error("cannot set up TLS for the node server: {0}")]
     Tls(String),
@@ -88,6 +93,7 @@ impl Kubelet {
         certificate: Arc<dyn ResolvesServerCert>,
         client: kube::Client,
     ) -> Result<Self, Error> {
+        config.configuration.check_host()?;
         let root = config.root().prepare(&config.instance);
         root.map_err(|source| Error::Host {
             what: "the kubelet's root directory",
@@ -108,6 +114,8 @@ impl Kubelet {
             what: "cgroups",
             source,
         })?;
+        let settings = &config.configuration.settings;
+        let cgroups = cgroups.with_pids_of_pod(settings.pod_pids_limit);
         let http = Http::new().map_err(|error| Error::Tls(error.to_string()))?;
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let kernel = sysctl::kernel_version(&release);
@@ -249,6 +257,10 @@ async fn follow(ctx: &Shared, tracker: &TaskTracker, loops: &Tasks, token: &Canc
     };
     if token.run_until_cancelled(ready).await.is_some() {
         loops.keep("evictions", eviction::run(ctx.clone(), token.child_token()));
+        loops.keep(
+            "the removal of images",
+            garbage::run(ctx.clone(), token.child_token()),
+        );
         pods.follow();
         let sweep_token = token.child_token();
         tracker.spawn(async move {
@@ -276,6 +288,10 @@ fn context(
     };
     let runtime_name = version.split(':').next().unwrap_or_default().to_owned();
     let machine = node::Machine::detect(&config.data_dir, version);
+    let swap = Swap::detect(&config.configuration.settings, cgroups.is_unified());
+    if let Err(error) = cgroups.share(&machine.share(&config)) {
+        tracing::warn!(%error, "pods are not held to their share of the node");
+    }
     let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
     let node = informers.informer_with::<Node>(of_field(format!("metadata.name={name}")));
     Arc::new(Context {
@@ -288,7 +304,12 @@ fn context(
         objects: Objects::new(client.clone(), &name, tracker.clone(), token.clone()),
         devices: devices::DevicePlugins::load(config.devices_record()),
         dra: dra::Dra::load(config.dra_record()),
-        images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
+        images: Images::new(
+            runtime.clone(),
+            events.clone(),
+            config.image_records_dir(),
+            &config.configuration.settings,
+        ),
         tokens: Tokens::new(client.clone()),
         certificates: Certificates::new(client.clone()),
         csi: Arc::new(Csi::new(client.clone(), &config, &node)),
@@ -306,6 +327,8 @@ fn context(
         streams: crate::server::streams(),
         stats: crate::stats::Stats::default(),
         evictions: crate::eviction::Evictions::default(),
+        garbage: crate::garbage::Garbage::default(),
+        swap,
         probed: crate::probe::Counts::default(),
     })
 }
@@ -315,7 +338,8 @@ async fn reach(config: &Config) -> (Runtime, v1::VersionResponse, Features) {
     let mut told = false;
     let mut wait = RUNTIME_RETRY_FIRST;
     loop {
-        let error = match Runtime::connect(&config.cri_endpoint).await {
+        let timeout = config.configuration.settings.runtime_request_timeout;
+        let error = match Runtime::connect(&config.cri_endpoint, timeout).await {
             Ok(runtime) => {
                 let request = v1::VersionRequest {
                     version: "v1".to_owned(),

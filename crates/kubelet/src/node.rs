@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use knarr_client::{errors, lease::NodeLease};
 use kube::{
     Api, Resource,
@@ -18,13 +18,9 @@ mod status;
 
 pub(crate) use machine::Machine;
 
-/// How often the status is looked at when nothing is heard.
-const CHECK_PERIOD: Duration = Duration::from_secs(10);
 /// Pause before a second look after something that should have made the node ready, or after a failed write; it doubles
 /// up to the period. Another runtime than ours notices a new network configuration in its own time.
 const SECOND_LOOK: Duration = Duration::from_millis(50);
-/// How often it is written although nothing changed.
-const REPORT_PERIOD: Duration = Duration::from_secs(300);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(7);
@@ -40,6 +36,12 @@ pub(crate) async fn run(ctx: Shared, port: u16, token: CancellationToken) {
         ctx.client.clone(),
         ctx.config.node_name.clone(),
         node.metadata.uid.clone(),
+    )
+    .lasting(
+        ctx.config
+            .configuration
+            .settings
+            .node_lease_duration_seconds,
     );
     tokio::join!(
         lease.run(token.clone()),
@@ -81,6 +83,18 @@ fn labels(ctx: &Shared) -> BTreeMap<String, String> {
     labels
 }
 
+/// What a new node is made with.
+fn spec(ctx: &Shared) -> Option<NodeSpec> {
+    let settings = &ctx.config.configuration.settings;
+    let taints = settings.register_with_taints.clone();
+    let provider = Some(settings.provider_id.clone()).filter(|id| !id.is_empty());
+    (provider.is_some() || !taints.is_empty()).then(|| NodeSpec {
+        provider_id: provider,
+        taints: (!taints.is_empty()).then_some(taints),
+        ..NodeSpec::default()
+    })
+}
+
 async fn try_register(ctx: &Shared, port: u16) -> Result<Node, kube::Error> {
     let api: Api<Node> = Api::all(ctx.client.clone());
     let name = &ctx.config.node_name;
@@ -91,7 +105,7 @@ async fn try_register(ctx: &Shared, port: u16) -> Result<Node, kube::Error> {
             labels: Some(labels(ctx)),
             ..Default::default()
         },
-        spec: None,
+        spec: spec(ctx),
         status: Some(status),
     };
     match api.create(&PostParams::default(), &node).await {
@@ -122,7 +136,11 @@ async fn try_register(ctx: &Shared, port: u16) -> Result<Node, kube::Error> {
 /// Writes the status at once, then when it changed or has not been written for long.
 async fn keep(ctx: &Shared, port: u16, mut node: Node) {
     let mut written: Option<tokio::time::Instant> = None;
-    let mut pause = CHECK_PERIOD;
+    let settings = &ctx.config.configuration.settings;
+    // How often it is looked at when nothing is heard, and how often it is written although nothing changed.
+    let check_period = settings.node_status_update_frequency;
+    let report_period = settings.node_status_report_frequency;
+    let mut pause = check_period;
     let mut cordoned = false;
     loop {
         let mut failed = false;
@@ -140,7 +158,7 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
         }
         let old = node.status.clone().unwrap_or_default();
         let new = status::make(ctx, port, &old).await;
-        let due = written.is_none_or(|at| at.elapsed() >= REPORT_PERIOD);
+        let due = written.is_none_or(|at| at.elapsed() >= report_period);
         if due || status::changed(&old, &new) {
             match tokio::time::timeout(REQUEST_TIMEOUT, write(ctx, &old, &new)).await {
                 Ok(Ok(now)) => {
@@ -163,12 +181,12 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
             }
         }
         if status::holds(&new, "Ready") == Some(true) && !failed {
-            pause = CHECK_PERIOD;
+            pause = check_period;
         } else if failed {
             pause = pause.min(RETRY_LONGEST);
         }
         tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(CHECK_PERIOD),
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(check_period),
             () = ctx.config.network_configured.notified() => pause = SECOND_LOOK,
             () = ctx.observed.runtime_turned() => pause = SECOND_LOOK,
             () = ctx.devices.changed.notified() => pause = CHECK_PERIOD,

@@ -6,6 +6,8 @@
 //! exited and never back, a sandbox from ready to not ready, and only a deletion or a full listing removes one.
 //! Each pod's view is a watch channel: workers and log followers wake on a change and on nothing else.
 
+mod relists;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -18,6 +20,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::relists::Relists;
 use crate::{
     labels,
     runtime::{Result, Runtime},
@@ -108,6 +111,7 @@ pub(crate) struct Observed {
     owner: Arc<str>,
     pods: Arc<Mutex<HashMap<String, watch::Sender<Arc<View>>>>>,
     turned: Arc<Notify>,
+    relists: Arc<Mutex<Relists>>,
 }
 
 impl Observed {
@@ -117,6 +121,7 @@ impl Observed {
             owner: owner.into(),
             pods: Arc::default(),
             turned: Arc::default(),
+            relists: Arc::default(),
         }
     }
 
@@ -226,6 +231,18 @@ impl Observed {
 
     /// Lists everything and replaces all views by what is there; only what changed is asked for in detail.
     pub(crate) async fn relist(&self) -> Result<()> {
+        let began = tokio::time::Instant::now();
+        let listed = self.list_all().await;
+        self.relists.lock().count(began);
+        listed
+    }
+
+    /// Writes the metrics of full listings.
+    pub(crate) fn write_relists(&self, text: &mut crate::stats::Text) {
+        self.relists.lock().write(text);
+    }
+
+    async fn list_all(&self) -> Result<()> {
         // Sandboxes first: one that is made meanwhile is then seen without its containers, never the reverse.
         let sandboxes = self
             .runtime

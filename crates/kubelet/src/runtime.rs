@@ -1,6 +1,8 @@
 //! The CRI calls the kubelet makes, each with a deadline, and their errors with what was asked.
 
-use std::time::Duration;
+mod operations;
+
+use std::{sync::Arc, time::Duration};
 
 use knarr_cri::{
     tonic::{self, Code, transport::Channel},
@@ -10,16 +12,19 @@ use knarr_cri::{
     },
 };
 
-/// Deadline of most calls: upstream's runtimeRequestTimeout.
-const CALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// Sandboxes run CNI plugins: upstream gives them twice the time.
-const SANDBOX_TIMEOUT: Duration = Duration::from_secs(240);
 /// A pull of a large image over a slow line.
 const PULL_TIMEOUT: Duration = Duration::from_secs(1_800);
+/// Deadline of most calls.
+const CALL: Deadline = Deadline::Times(1);
+/// Sandboxes run CNI plugins: upstream gives them twice the time.
+const SANDBOX: Deadline = Deadline::Times(2);
+const PULL: Deadline = Deadline::Fixed(PULL_TIMEOUT);
 /// What is added to a caller's own timeout, so that the runtime's answer arrives before we give up.
 const MARGIN: Duration = Duration::from_secs(10);
 /// What is kept of a command's output, bytes: upstream's limit for probes.
 const MAX_OUTPUT_BYTES: usize = 10 << 10;
+
+pub(crate) use self::operations::Operations;
 
 /// A CRI call failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -58,11 +63,21 @@ impl Error {
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// How long a call may take.
+#[derive(Clone, Copy, Debug)]
+enum Deadline {
+    /// So many times what the configuration grants (`runtimeRequestTimeout`).
+    Times(u32),
+    Fixed(Duration),
+}
+
 /// A runtime and its images; clones share one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Runtime {
     runtime: RuntimeServiceClient<Channel>,
     image: ImageServiceClient<Channel>,
+    request_timeout: Duration,
+    operations: Arc<Operations>,
 }
 
 /// Where the kernel tells of SELinux, if it has it and it is not disabled.
@@ -102,47 +117,82 @@ macro_rules! calls {
         impl Runtime {
             $(pub(crate) async fn $name(&self, request: v1::$request) -> Result<v1::$response> {
                 let mut client = self.$service.clone();
-                match tokio::time::timeout($timeout, client.$name(request)).await {
-                    Ok(Ok(response)) => Ok(response.into_inner()),
-                    Ok(Err(status)) => Err(Error::new(&status)),
-                    Err(_) => Err(Error::timeout()),
-                }
+                let call = client.$name(request);
+                self.call(stringify!($name), self.deadline($timeout), call).await
             })*
         }
     };
 }
 
 calls! {
-    version(runtime, VersionRequest) -> VersionResponse, CALL_TIMEOUT;
-    status(runtime, StatusRequest) -> StatusResponse, CALL_TIMEOUT;
-    run_pod_sandbox(runtime, RunPodSandboxRequest) -> RunPodSandboxResponse, SANDBOX_TIMEOUT;
-    stop_pod_sandbox(runtime, StopPodSandboxRequest) -> StopPodSandboxResponse, CALL_TIMEOUT;
-    remove_pod_sandbox(runtime, RemovePodSandboxRequest) -> RemovePodSandboxResponse, CALL_TIMEOUT;
-    pod_sandbox_status(runtime, PodSandboxStatusRequest) -> PodSandboxStatusResponse, CALL_TIMEOUT;
-    list_pod_sandbox(runtime, ListPodSandboxRequest) -> ListPodSandboxResponse, CALL_TIMEOUT;
-    create_container(runtime, CreateContainerRequest) -> CreateContainerResponse, CALL_TIMEOUT;
-    start_container(runtime, StartContainerRequest) -> StartContainerResponse, CALL_TIMEOUT;
-    remove_container(runtime, RemoveContainerRequest) -> RemoveContainerResponse, CALL_TIMEOUT;
-    list_containers(runtime, ListContainersRequest) -> ListContainersResponse, CALL_TIMEOUT;
-    container_status(runtime, ContainerStatusRequest) -> ContainerStatusResponse, CALL_TIMEOUT;
-    update_container_resources(runtime, UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse, CALL_TIMEOUT;
-    pod_sandbox_stats(runtime, PodSandboxStatsRequest) -> PodSandboxStatsResponse, CALL_TIMEOUT;
-    list_container_stats(runtime, ListContainerStatsRequest) -> ListContainerStatsResponse, CALL_TIMEOUT;
-    reopen_container_log(runtime, ReopenContainerLogRequest) -> ReopenContainerLogResponse, CALL_TIMEOUT;
-    exec(runtime, ExecRequest) -> ExecResponse, CALL_TIMEOUT;
-    attach(runtime, AttachRequest) -> AttachResponse, CALL_TIMEOUT;
-    port_forward(runtime, PortForwardRequest) -> PortForwardResponse, CALL_TIMEOUT;
-    list_images(image, ListImagesRequest) -> ListImagesResponse, CALL_TIMEOUT;
-    image_fs_info(image, ImageFsInfoRequest) -> ImageFsInfoResponse, CALL_TIMEOUT;
-    image_status(image, ImageStatusRequest) -> ImageStatusResponse, CALL_TIMEOUT;
-    pull_image(image, PullImageRequest) -> PullImageResponse, PULL_TIMEOUT;
+    version(runtime, VersionRequest) -> VersionResponse, CALL;
+    status(runtime, StatusRequest) -> StatusResponse, CALL;
+    run_pod_sandbox(runtime, RunPodSandboxRequest) -> RunPodSandboxResponse, SANDBOX;
+    stop_pod_sandbox(runtime, StopPodSandboxRequest) -> StopPodSandboxResponse, CALL;
+    remove_pod_sandbox(runtime, RemovePodSandboxRequest) -> RemovePodSandboxResponse, CALL;
+    pod_sandbox_status(runtime, PodSandboxStatusRequest) -> PodSandboxStatusResponse, CALL;
+    list_pod_sandbox(runtime, ListPodSandboxRequest) -> ListPodSandboxResponse, CALL;
+    create_container(runtime, CreateContainerRequest) -> CreateContainerResponse, CALL;
+    start_container(runtime, StartContainerRequest) -> StartContainerResponse, CALL;
+    remove_container(runtime, RemoveContainerRequest) -> RemoveContainerResponse, CALL;
+    list_containers(runtime, ListContainersRequest) -> ListContainersResponse, CALL;
+    container_status(runtime, ContainerStatusRequest) -> ContainerStatusResponse, CALL;
+    update_container_resources(runtime, UpdateContainerResourcesRequest) -> UpdateContainerResourcesResponse, CALL;
+    pod_sandbox_stats(runtime, PodSandboxStatsRequest) -> PodSandboxStatsResponse, CALL;
+    list_container_stats(runtime, ListContainerStatsRequest) -> ListContainerStatsResponse, CALL;
+    reopen_container_log(runtime, ReopenContainerLogRequest) -> ReopenContainerLogResponse, CALL;
+    exec(runtime, ExecRequest) -> ExecResponse, CALL;
+    attach(runtime, AttachRequest) -> AttachResponse, CALL;
+    port_forward(runtime, PortForwardRequest) -> PortForwardResponse, CALL;
+    list_images(image, ListImagesRequest) -> ListImagesResponse, CALL;
+    image_fs_info(image, ImageFsInfoRequest) -> ImageFsInfoResponse, CALL;
+    image_status(image, ImageStatusRequest) -> ImageStatusResponse, CALL;
+    pull_image(image, PullImageRequest) -> PullImageResponse, PULL;
+    remove_image(image, RemoveImageRequest) -> RemoveImageResponse, CALL;
 }
 
 impl Runtime {
-    /// Dials the endpoint once.
-    pub(crate) async fn connect(endpoint: &str) -> Result<Self, knarr_cri::Error> {
+    /// Dials the endpoint once. Calls take `request_timeout` at most, unless they run something.
+    pub(crate) async fn connect(
+        endpoint: &str,
+        request_timeout: Duration,
+    ) -> Result<Self, knarr_cri::Error> {
         let (runtime, image) = knarr_cri::connect(endpoint).await?;
-        Ok(Self { runtime, image })
+        Ok(Self {
+            runtime,
+            image,
+            request_timeout,
+            operations: Arc::default(),
+        })
+    }
+
+    /// What has been asked of it, and how that ended.
+    pub(crate) fn operations(&self) -> &Operations {
+        &self.operations
+    }
+
+    fn deadline(&self, deadline: Deadline) -> Duration {
+        match deadline {
+            Deadline::Times(times) => self.request_timeout.saturating_mul(times),
+            Deadline::Fixed(time) => time,
+        }
+    }
+
+    /// Waits for a call, and counts it.
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        deadline: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    ) -> Result<T> {
+        let began = tokio::time::Instant::now();
+        let answer = match tokio::time::timeout(deadline, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(Error::new(&status)),
+            Err(_) => Err(Error::timeout()),
+        };
+        self.operations.count(name, began.elapsed(), answer.is_ok());
+        answer
     }
 
     pub(crate) async fn features(&self) -> Result<Features> {
@@ -158,11 +208,11 @@ impl Runtime {
             timeout,
         };
         let mut client = self.runtime.clone();
-        match tokio::time::timeout(grace + CALL_TIMEOUT, client.stop_container(request)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(status)) => Err(Error::new(&status)),
-            Err(_) => Err(Error::timeout()),
-        }
+        let deadline = grace.saturating_add(self.request_timeout);
+        let call = client.stop_container(request);
+        self.call("stop_container", deadline, call)
+            .await
+            .map(|_| ())
     }
 
     /// Runs a command to its end.
@@ -178,26 +228,17 @@ impl Runtime {
             timeout: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         };
         let mut client = self.runtime.clone();
-        match tokio::time::timeout(timeout + MARGIN, client.exec_sync(request)).await {
-            Ok(Ok(response)) => Ok(Ended::of(response.into_inner())),
-            Ok(Err(status)) => Err(Error::new(&status)),
-            Err(_) => Err(Error::timeout()),
-        }
+        let deadline = timeout.saturating_add(MARGIN);
+        let call = client.exec_sync(request);
+        self.call("exec_sync", deadline, call).await.map(Ended::of)
     }
 
     /// Opens the event stream. Runtimes before CRI events answer `Unimplemented`.
     pub(crate) async fn events(&self) -> Result<tonic::Streaming<v1::ContainerEventResponse>> {
         let mut client = self.runtime.clone();
-        match tokio::time::timeout(
-            CALL_TIMEOUT,
-            client.get_container_events(v1::GetEventsRequest {}),
-        )
-        .await
-        {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(Error::new(&status)),
-            Err(_) => Err(Error::timeout()),
-        }
+        let call = client.get_container_events(v1::GetEventsRequest {});
+        self.call("get_container_events", self.request_timeout, call)
+            .await
     }
 }
 

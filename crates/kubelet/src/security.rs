@@ -95,11 +95,20 @@ pub(crate) fn sandbox(pod: &Pod) -> v1::LinuxSandboxSecurityContext {
     }
 }
 
-/// Security context of a container; `seccomp_dir` is what the profiles are below that pods name.
+/// Seccomp profiles of the node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Profiles<'a> {
+    /// Those that pods name are below it.
+    pub directory: &'a Path,
+    /// Who names none has the runtime's own (`seccompDefault`).
+    pub default: bool,
+}
+
+/// Security context of a container.
 pub(crate) fn container(
     pod: &Pod,
     container: &Container,
-    seccomp_dir: &Path,
+    profiles: Profiles<'_>,
 ) -> Result<v1::LinuxContainerSecurityContext, ProfileError> {
     let of_pod = pod.spec.as_ref().and_then(|s| s.security_context.as_ref());
     let default = SecurityContext::default();
@@ -142,7 +151,7 @@ pub(crate) fn container(
         supplemental_groups_policy: groups_policy(pod),
         masked_paths: masked,
         readonly_paths: read_only,
-        seccomp: Some(profile(seccomp, seccomp_dir)?),
+        seccomp: Some(profile(seccomp, profiles)?),
         ..Default::default()
     })
 }
@@ -227,11 +236,12 @@ fn groups_policy(pod: &Pod) -> i32 {
 
 fn profile(
     given: Option<&SeccompProfile>,
-    directory: &Path,
+    profiles: Profiles<'_>,
 ) -> Result<v1::SecurityProfile, ProfileError> {
     let kind = given.map(|p| p.type_.as_str());
     let (kind, localhost_ref) = match kind {
         Some("RuntimeDefault") => (ProfileType::RuntimeDefault, String::new()),
+        None if profiles.default => (ProfileType::RuntimeDefault, String::new()),
         Some("Localhost") => {
             let name = given.and_then(|p| p.localhost_profile.as_deref());
             let name = name.filter(|n| !n.is_empty()).ok_or(ProfileError::Absent)?;
@@ -241,7 +251,7 @@ fn profile(
             if !inside {
                 return Err(ProfileError::Outside(name.to_owned()));
             }
-            let path = directory.join(name).display().to_string();
+            let path = profiles.directory.join(name).display().to_string();
             (ProfileType::Localhost, path)
         }
         _ => (ProfileType::Unconfined, String::new()),

@@ -60,7 +60,8 @@ impl Server {
         config: &Config,
         certificate: Arc<dyn ResolvesServerCert>,
     ) -> Result<Self, Error> {
-        let tls = tls::config(&config.client_ca_pem, certificate).map_err(Error::Tls)?;
+        let settings = &config.configuration.settings;
+        let tls = tls::config(&config.client_ca_pem, certificate, settings).map_err(Error::Tls)?;
         let address = SocketAddr::new(config.listen, config.port);
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
@@ -188,6 +189,13 @@ async fn route(
             ..,
         ] if !gets => not_allowed("GET"),
         ["exec" | "attach" | "portForward", ..] if !gets && !posts => not_allowed("GET, POST"),
+        [
+            "exec" | "attach" | "portForward" | "containerLogs" | "runningpods" | "knarr",
+            ..,
+        ] if !ctx.config.configuration.settings.enable_debugging_handlers => text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Debug endpoints are disabled.\n",
+        ),
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["pods"] => summary::pods(ctx),
         ["runningpods"] => node::running(ctx),

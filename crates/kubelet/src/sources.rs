@@ -18,12 +18,10 @@ mod directory;
 mod manifest;
 mod statics;
 mod url;
-mod yaml;
+pub(crate) mod yaml;
 
-pub(crate) use directory::PERIOD as FILE_PERIOD;
 pub(crate) use statics::{Key, Statics, Step, Want, key};
 pub use url::ManifestUrl;
-pub(crate) use url::PERIOD as URL_PERIOD;
 
 /// Where a pod comes from: `file`, `http`; pods of the API do not bear it.
 pub(crate) const SOURCE: &str = "kubernetes.io/config.source";
@@ -95,14 +93,16 @@ pub(crate) async fn run(
         let deliver = deliver.clone();
         Arc::new(move |found| deliver(source, found))
     };
+    let settings = &config.configuration.settings;
+    let (of_files, of_urls) = (settings.file_check_frequency, settings.http_check_frequency);
     let files = async {
         if let Some(path) = config.manifest_path.clone() {
-            directory::run(path, &config.node_name, of(Source::File)).await;
+            directory::run(path, &config.node_name, of_files, of(Source::File)).await;
         }
     };
     let urls = async {
         if let Some(url) = &config.manifest_url {
-            url::run(url, &config.node_name, of(Source::Http)).await;
+            url::run(url, &config.node_name, of_urls, of(Source::Http)).await;
         }
     };
     let all = async { tokio::join!(files, urls) };

@@ -16,8 +16,11 @@
 mod cadvisor;
 mod collect;
 mod groups;
+mod histogram;
+mod kubelet;
 mod node;
 mod resource;
+mod starts;
 mod summary;
 mod text;
 
@@ -31,7 +34,9 @@ use tokio::time::{Instant, timeout};
 use crate::context::Shared;
 
 pub(crate) use cadvisor::cadvisor;
-pub(crate) use node::{Disk, available as memory_available, disk};
+pub(crate) use histogram::Histogram;
+pub(crate) use kubelet::kubelet;
+pub(crate) use node::{Disk, available as memory_available, disk, processes, swap_capacity};
 pub(crate) use resource::resource;
 pub(crate) use summary::{size as logs_size, summary};
 pub(crate) use text::{Text, Type};
@@ -50,6 +55,8 @@ const RATE_MIN_NANOS: i64 = 100_000_000;
 pub(crate) struct Stats {
     last: tokio::sync::Mutex<Option<(Instant, Arc<Usage>)>>,
     rates: Mutex<HashMap<String, Point>>,
+    /// How long pods take to start.
+    pub starts: starts::Starts,
 }
 
 /// A counter of processor time at a moment.

@@ -43,7 +43,9 @@ pub(crate) fn object<T: serde::de::DeserializeOwned>(value: Value) -> T {
 
 /// The context of the node `n1`, whose runtime serves `cri.sock` in `dir`.
 pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) -> Shared {
-    let runtime = Runtime::connect(&dir.join("cri.sock").display().to_string())
+    let settings = config.configuration.settings.clone();
+    let socket = dir.join("cri.sock").display().to_string();
+    let runtime = Runtime::connect(&socket, settings.runtime_request_timeout)
         .await
         .unwrap();
     let events = Events(Recorder::new(client.clone(), "kubelet", "n1"));
@@ -71,7 +73,12 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
         ),
         devices: crate::devices::DevicePlugins::load(config.devices_record()),
         dra: crate::dra::Dra::load(config.dra_record()),
-        images: Images::new(runtime.clone(), events.clone(), config.image_records_dir()),
+        images: Images::new(
+            runtime.clone(),
+            events.clone(),
+            config.image_records_dir(),
+            &settings,
+        ),
         tokens: Tokens::new(client.clone()),
         certificates: crate::volume::certificate::Certificates::new(client.clone()),
         allocations,
@@ -81,6 +88,8 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
         streams: crate::server::streams(),
         stats: crate::stats::Stats::default(),
         evictions: crate::eviction::Evictions::default(),
+        garbage: crate::garbage::Garbage::default(),
+        swap: None,
         probed: crate::probe::Counts::default(),
         cgroups: Cgroups::none(),
         observed: Observed::new(runtime.clone(), &config.instance),

@@ -108,6 +108,8 @@ pub(crate) struct Worker {
     resizing: bool,
     finishing: bool,
     cleaned: bool,
+    /// Others are on their way out for this one.
+    awaits_room: bool,
     /// Volumes are to be brought up to date.
     volumes_due: bool,
     /// Labels and annotations that volumes were made with.
@@ -144,7 +146,9 @@ impl Worker {
         let state = WorkerState::default();
         let probes = crate::probe::Set::new(ctx.clone(), state.clone());
         adopt_health(&ctx, &pod, &view.borrow(), &state);
-        adopt_backoff(&view.borrow(), &state);
+        let backoff = &ctx.config.configuration.settings.crash_loop_back_off;
+        let longest = backoff.max_container_restart_period;
+        adopt_backoff(&view.borrow(), &state, longest);
         state.edit(|memory| memory.resize = resize::adopt(&pod));
         Self {
             ctx,
@@ -165,6 +169,7 @@ impl Worker {
             resizing: false,
             finishing: false,
             cleaned: false,
+            awaits_room: false,
             volumes_due: known,
             shown: None,
             stage: Stage::Active,
@@ -220,6 +225,7 @@ impl Worker {
         self.ctx.tokens.forget(&self.uid);
         self.ctx.certificates.forget(&self.uid);
         self.ctx.images.forget(&self.uid);
+        self.ctx.stats.starts.forget(&self.uid);
         self.ctx.allocations.forget(&self.uid);
         self.ctx.evictions.forget(&self.uid);
         if self.stage == Stage::Finished {
@@ -464,6 +470,11 @@ impl Worker {
             return;
         }
         self.writing = true;
+        // What is told is what others see; a write that fails is tried again with the same.
+        self.ctx
+            .stats
+            .starts
+            .told(object, &base, &status, self.seen);
         let (client, object) = (self.ctx.client.clone(), object.clone());
         self.tasks
             .spawn(async move { Done::Written(writer::write(client, &object, difference).await) });

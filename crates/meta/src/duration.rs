@@ -57,6 +57,39 @@ pub fn parse(text: &str) -> Result<i64, String> {
     })
 }
 
+/// A duration of so many nanoseconds as Go's `Duration.String` writes it: `1h30m0s`, `1.5s`, `100ms`, `0s`.
+pub fn format(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = nanos.unsigned_abs();
+    let of_unit = |unit: u64| decimal(nanos, unit);
+    match nanos {
+        0 => "0s".to_owned(),
+        1..1_000 => format!("{sign}{nanos}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", of_unit(1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", of_unit(1_000_000)),
+        _ => {
+            let minutes = nanos / 60_000_000_000;
+            let seconds = decimal(nanos % 60_000_000_000, 1_000_000_000);
+            match (minutes / 60, minutes % 60) {
+                (0, 0) => format!("{sign}{seconds}s"),
+                (0, minutes) => format!("{sign}{minutes}m{seconds}s"),
+                (hours, minutes) => format!("{sign}{hours}h{minutes}m{seconds}s"),
+            }
+        }
+    }
+}
+
+/// `nanos` in a unit, without zeros at its end.
+fn decimal(nanos: u64, unit: u64) -> String {
+    let (whole, rest) = (nanos / unit, nanos % unit);
+    if rest == 0 {
+        return whole.to_string();
+    }
+    let width = unit.ilog10() as usize;
+    let fraction = format!("{rest:0width$}");
+    format!("{whole}.{}", fraction.trim_end_matches('0'))
+}
+
 fn digits(text: &str) -> (&str, &str) {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
@@ -78,4 +111,28 @@ fn nanoseconds(whole: &str, fraction: &str, unit: u64) -> Option<u64> {
         nanos = nanos.checked_add(place.checked_mul(value)?)?;
     }
     Some(nanos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_go_does() {
+        for (nanos, text) in [
+            (0, "0s"),
+            (1, "1ns"),
+            (1_100, "1.1µs"),
+            (2_200_000, "2.2ms"),
+            (100_000_000, "100ms"),
+            (3_300_000_000, "3.3s"),
+            (245_000_000_000, "4m5s"),
+            (120_000_000_000, "2m0s"),
+            (14_400_000_000_000, "4h0m0s"),
+            (-1_500_000_000, "-1.5s"),
+        ] {
+            assert_eq!(format(nanos), text);
+            assert_eq!(parse(text), Ok(nanos), "{text}");
+        }
+    }
 }

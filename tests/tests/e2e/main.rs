@@ -29,6 +29,7 @@ mod identity;
 mod images;
 mod ingress;
 mod jobs;
+mod kubelet_config;
 mod logs;
 mod moved;
 mod neighbours;

@@ -42,7 +42,7 @@ async fn created_once_then_renewed_by_what_was_written() {
     );
     let waited = start.elapsed();
     assert!(
-        waited >= RENEW_INTERVAL && waited < RENEW_INTERVAL.mul_f64(1.05),
+        waited >= Duration::from_secs(10) && waited < Duration::from_millis(10_500),
         "{waited:?}"
     );
     // Somebody else wrote: read, and write again.

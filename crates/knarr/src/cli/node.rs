@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use knarr_cni::peers;
-use knarr_kubelet::ManifestUrl;
+use knarr_kubelet::{KubeletConfiguration, ManifestUrl};
 use knarr_logs::Forwarding;
 use knarr_meta::quantity::Quantity;
 
@@ -28,6 +28,14 @@ pub struct NodeFlags {
     /// Mirrors of registries with their credentials and certificates, in the form of k3s' registries.yaml
     #[arg(long, value_name = "FILE")]
     pub registries: Option<PathBuf>,
+
+    /// Configuration of the kubelet: a KubeletConfiguration of kubelet.config.k8s.io/v1beta1. Flags go before it
+    #[arg(long, value_name = "FILE")]
+    pub kubelet_config: Option<PathBuf>,
+
+    /// Directory of further ones, *.conf, each of which is merged into those before it by name
+    #[arg(long, value_name = "DIR")]
+    pub kubelet_config_dir: Option<PathBuf>,
 
     /// Directory of manifests of static pods, one a file, which run whether or not there is an API; it may change at any time
     #[arg(long, value_name = "PATH")]
@@ -96,6 +104,29 @@ impl NodeFlags {
         Ok(Some(url))
     }
 
+    /// What files say of the kubelet.
+    ///
+    /// # Errors
+    /// What is no configuration, or none that can be had here, in a line.
+    pub fn kubelet_configuration(&self) -> Result<KubeletConfiguration> {
+        let (file, directory) = (&self.kubelet_config, &self.kubelet_config_dir);
+        let read = KubeletConfiguration::read(file.as_deref(), directory.as_deref());
+        read.context("--kubelet-config")
+    }
+
+    /// Takes from those files what is needed before there is a kubelet: the runtime, unless a flag names one.
+    ///
+    /// # Errors
+    /// As [`Self::kubelet_configuration`].
+    pub fn heed_kubelet_configuration(&mut self) -> Result<()> {
+        let configuration = self.kubelet_configuration()?;
+        if self.container_runtime_endpoint.is_none() {
+            let endpoint = configuration.container_runtime_endpoint();
+            self.container_runtime_endpoint = endpoint.map(str::to_owned);
+        }
+        Ok(())
+    }
+
     /// Where logs are forwarded to.
     ///
     /// # Errors
@@ -115,6 +146,12 @@ impl NodeFlags {
     pub fn make_paths_absolute(&mut self) -> Result<()> {
         if let Some(path) = &mut self.pod_manifest_path {
             *path = std::path::absolute(&path).context("--pod-manifest-path is not a path")?;
+        }
+        if let Some(path) = &mut self.kubelet_config {
+            *path = std::path::absolute(&path).context("--kubelet-config is not a path")?;
+        }
+        if let Some(path) = &mut self.kubelet_config_dir {
+            *path = std::path::absolute(&path).context("--kubelet-config-dir is not a path")?;
         }
         if let Some(path) = &mut self.log_config {
             *path = std::path::absolute(&path).context("--log-config is not a path")?;

@@ -65,6 +65,7 @@ pub(super) async fn start(
         manifest_url: settings.flags.manifest_url()?,
         ..knarr_kubelet::Config::default()
     };
+    let config = config.configured(settings.flags.kubelet_configuration()?)?;
     let kubelet = Kubelet::new(config, serving.certificate, client).await?;
     parts.tasks.keep("kubelet", kubelet.run(token));
     start_local_path(parts);

@@ -148,6 +148,12 @@ fn command(launch: &Launch<'_>, dir: &Path) -> Result<Command> {
     if let Some(path) = &flags.log_config {
         command.arg("--log-config").arg(path);
     }
+    if let Some(path) = &flags.kubelet_config {
+        command.arg("--kubelet-config").arg(path);
+    }
+    if let Some(path) = &flags.kubelet_config_dir {
+        command.arg("--kubelet-config-dir").arg(path);
+    }
     for images in &flags.image_dir {
         command.arg("--image-dir").arg(images);
     }

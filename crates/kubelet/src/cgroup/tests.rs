@@ -19,6 +19,7 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0
 #[test]
 fn paths_go_by_class() {
     let cgroups = Cgroups {
+        pids_of_pod: None,
         hierarchies: Arc::new(Hierarchies::V1(Vec::new())),
         root: "/knarr".into(),
     };
@@ -33,4 +34,74 @@ fn paths_go_by_class() {
         "/knarr/kubepods/besteffort/podu1"
     );
     assert_eq!(cgroups.path(&pod(limits)), "/knarr/kubepods/podu1");
+}
+
+/// Groups whose files are those of a directory.
+fn of(hierarchies: Hierarchies) -> Cgroups {
+    Cgroups {
+        pids_of_pod: None,
+        hierarchies: Arc::new(hierarchies),
+        root: "/knarr".into(),
+    }
+}
+
+#[test]
+fn all_pods_are_held_to_their_share_and_let_go_of_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = |name: &str| dir.path().join(name);
+    let v1 = ["cpu", "memory", "pids"].map(|name| (name.to_owned(), mount(name)));
+    std::fs::create_dir(mount("v2")).unwrap();
+    let read = |path: &str| std::fs::read_to_string(mount(path)).ok();
+    let [held_weight, free_weight] = [1_536, 1_024].map(|shares| cpu::weight(shares).to_string());
+    let share = Share {
+        cpu_milli: Some(1_500),
+        memory_bytes: Some(1 << 30),
+        pids: Some(1_000),
+    };
+    for (groups, files) in [
+        (
+            of(Hierarchies::V1(v1.into())),
+            [
+                ("cpu/knarr/kubepods/cpu.shares", "1536", "1024"),
+                (
+                    "memory/knarr/kubepods/memory.limit_in_bytes",
+                    "1073741824",
+                    "-1",
+                ),
+                ("pids/knarr/kubepods/pids.max", "1000", "max"),
+            ],
+        ),
+        (
+            of(Hierarchies::V2(mount("v2"))),
+            [
+                ("v2/knarr/kubepods/cpu.weight", &held_weight, &free_weight),
+                ("v2/knarr/kubepods/memory.max", "1073741824", "max"),
+                ("v2/knarr/kubepods/pids.max", "1000", "max"),
+            ],
+        ),
+    ] {
+        groups.share(&Share::default()).unwrap();
+        assert!(files.iter().all(|(file, ..)| read(file).is_none()));
+        groups.share(&share).unwrap();
+        for (file, held, _) in files {
+            assert_eq!(read(file).as_deref(), Some(held), "{file}");
+        }
+        groups.share(&Share::default()).unwrap();
+        for (file, _, free) in files {
+            assert_eq!(read(file).as_deref(), Some(free), "{file}");
+        }
+    }
+}
+
+#[test]
+fn a_pods_threads_are_limited() {
+    let dir = tempfile::tempdir().unwrap();
+    let v1 = Hierarchies::V1(vec![("pids".to_owned(), dir.path().to_owned())]);
+    let pod = crate::testing::pod(serde_json::json!({ "containers": [{ "name": "a" }] }));
+    let file = dir.path().join("knarr/kubepods/besteffort/podu1/pids.max");
+    let groups = of(v1);
+    groups.create(&pod).unwrap();
+    assert!(!file.exists());
+    groups.with_pids_of_pod(100).create(&pod).unwrap();
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "100");
 }

@@ -1,37 +1,33 @@
-//! What the node is short of: figures against thresholds, and the conditions that follow.
+//! What the node is short of: figures against thresholds, and the conditions that follow. Upstream's `eviction_manager.go`, less
+//! what acts.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
-use crate::{
-    resources,
-    stats::{self, Disk},
+use super::{
+    figures::{Figures, Left},
+    thresholds::{Signal, Threshold, Thresholds},
 };
-
-/// How long a pressure is told after it was last seen, as upstream's default.
-const TRANSITION: Duration = Duration::from_secs(5 * 60);
-/// Memory that must be available: upstream's default.
-const MEMORY_BYTES: u64 = 100 << 20;
-/// Percent of the disk's bytes and inodes that must be free. Upstream has 10 of bytes, and 15 where images are: what fills the disks
-/// of laptops is not pods, and clusters that are made for them have this, or nothing.
-const DISK_PERCENT: u64 = 5;
+use crate::resources;
 
 /// A node condition that says that there is not enough of something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Pressure {
     Memory,
     Disk,
+    Pid,
 }
 
 impl Pressure {
-    pub(crate) const ALL: [Self; 2] = [Self::Memory, Self::Disk];
+    pub(crate) const ALL: [Self; 3] = [Self::Memory, Self::Disk, Self::Pid];
 
     /// The condition's type.
     pub(crate) fn condition(self) -> &'static str {
         match self {
             Self::Memory => "MemoryPressure",
             Self::Disk => "DiskPressure",
+            Self::Pid => "PIDPressure",
         }
     }
 
@@ -40,97 +36,35 @@ impl Pressure {
         match self {
             Self::Memory => "node.kubernetes.io/memory-pressure",
             Self::Disk => "node.kubernetes.io/disk-pressure",
+            Self::Pid => "node.kubernetes.io/pid-pressure",
         }
     }
 }
 
-/// A threshold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Signal {
-    Memory,
-    Disk,
-    Inodes,
-}
-
-impl Signal {
-    fn pressure(self) -> Pressure {
-        match self {
-            Self::Memory => Pressure::Memory,
-            Self::Disk | Self::Inodes => Pressure::Disk,
-        }
-    }
-}
-
-/// What there is, and how much of it is left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Amount {
-    capacity: u64,
-    available: u64,
-}
-
-/// What the node has left; nothing where the host does not tell.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Figures {
-    memory: Option<Amount>,
-    disk: Option<Amount>,
-    inodes: Option<Amount>,
-}
-
-impl Figures {
-    /// Reads files: blocking.
-    pub(super) fn read(data_dir: &Path) -> Self {
-        let disk = stats::disk(data_dir);
-        let bytes = |disk: Disk| Amount {
-            capacity: disk.capacity,
-            available: disk.available,
-        };
-        // Some file systems make inodes as they need them, and say that there are none.
-        let inodes = |disk: Disk| {
-            (disk.inodes > 0).then_some(Amount {
-                capacity: disk.inodes,
-                available: disk.inodes_free,
-            })
-        };
-        Self {
-            memory: stats::memory_available().map(|(capacity, available)| Amount {
-                capacity,
-                available,
-            }),
-            disk: disk.map(bytes),
-            inodes: disk.and_then(inodes),
-        }
-    }
-}
-
-/// A threshold that was passed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A threshold that was passed, for as long as it may be.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Short {
-    pub signal: Signal,
-    least: u64,
-    available: u64,
+    pub threshold: Threshold,
+    pub left: Left,
 }
 
 impl Short {
-    /// The resource, as messages call it.
-    pub(super) fn resource(&self) -> &'static str {
-        match self.signal {
-            Signal::Memory => "memory",
-            Signal::Disk => "ephemeral-storage",
-            Signal::Inodes => "inodes",
-        }
+    pub(super) fn signal(&self) -> Signal {
+        self.threshold.signal
     }
 
     /// Upstream's words.
     pub(super) fn message(&self) -> String {
-        let amount = |amount: u64| match self.signal {
-            Signal::Inodes => amount.to_string(),
+        let signal = self.signal();
+        let amount = |amount: u64| match signal {
+            Signal::NodeFsInodes | Signal::ImageFsInodes | Signal::Pids => amount.to_string(),
             _ => resources::memory_quantity(i64::try_from(amount).unwrap_or(i64::MAX)).0,
         };
         format!(
             "The node was low on resource: {}. Threshold quantity: {}, available: {}. ",
-            self.resource(),
-            amount(self.least),
-            amount(self.available)
+            signal.resource(),
+            amount(self.threshold.least.of(self.left.capacity)),
+            amount(self.left.available)
         )
     }
 }
@@ -138,40 +72,58 @@ impl Short {
 /// What has been short lately.
 #[derive(Default)]
 pub(super) struct Shortages {
+    thresholds: Vec<Threshold>,
+    /// How long a pressure is told after it was last seen.
+    transition: Duration,
+    /// Of the thresholds, by number: since when there has been too little.
+    since: HashMap<usize, Instant>,
+    /// Those that have been acted upon and are so until enough is reclaimed.
+    acted: Vec<usize>,
     seen: HashMap<Pressure, Instant>,
 }
 
 impl Shortages {
-    /// The worst shortage now; memory first, as upstream.
-    pub(super) fn look(&mut self, figures: &Figures, now: Instant) -> Option<Short> {
-        let percent = |amount: Amount| {
-            let least = u128::from(amount.capacity) * u128::from(DISK_PERCENT) / 100;
-            u64::try_from(least).unwrap_or(u64::MAX)
-        };
-        let signals = [
-            (Signal::Memory, figures.memory, MEMORY_BYTES),
-            (Signal::Disk, figures.disk, figures.disk.map_or(0, percent)),
-            (
-                Signal::Inodes,
-                figures.inodes,
-                figures.inodes.map_or(0, percent),
-            ),
-        ];
-        let mut worst = None;
-        for (signal, amount, least) in signals {
-            let Some(amount) = amount.filter(|amount| amount.available < least) else {
-                continue;
-            };
-            self.seen.insert(signal.pressure(), now);
-            worst.get_or_insert(Short {
-                signal,
-                least,
-                available: amount.available,
-            });
+    pub(super) fn new(thresholds: Thresholds, transition: Duration) -> Self {
+        Self {
+            thresholds: thresholds.0,
+            transition,
+            ..Self::default()
+        }
+    }
+
+    /// What has to be acted upon now, the worst first: memory, as upstream.
+    pub(super) fn look(&mut self, figures: &Figures, now: Instant) -> Vec<Short> {
+        let passed: Vec<usize> = (0..self.thresholds.len())
+            .filter(|number| {
+                let threshold = &self.thresholds[*number];
+                is_passed(threshold, figures, self.acted.contains(number))
+            })
+            .collect();
+        self.since.retain(|number, _| passed.contains(number));
+        for number in &passed {
+            self.since.entry(*number).or_insert(now);
+            let pressure = self.thresholds[*number].signal.pressure();
+            self.seen.insert(pressure, now);
         }
         self.seen
-            .retain(|_, at| now.saturating_duration_since(*at) < TRANSITION);
-        worst
+            .retain(|_, at| now.saturating_duration_since(*at) < self.transition);
+        let long_enough = |number: &usize| {
+            let grace = self.thresholds[*number].grace.unwrap_or_default();
+            let since = self.since.get(number).copied().unwrap_or(now);
+            now.saturating_duration_since(since) >= grace
+        };
+        self.acted = passed.into_iter().filter(long_enough).collect();
+        let mut short: Vec<Short> = self
+            .acted
+            .iter()
+            .filter_map(|number| {
+                let threshold = self.thresholds[*number];
+                let left = figures.left(threshold.signal)?;
+                Some(Short { threshold, left })
+            })
+            .collect();
+        short.sort_by_key(|one| one.signal().pressure() != Pressure::Memory);
+        short
     }
 
     /// What is told.
@@ -179,6 +131,22 @@ impl Shortages {
         let told = |pressure: &Pressure| self.seen.contains_key(pressure);
         Pressure::ALL.into_iter().filter(told).collect()
     }
+}
+
+/// Whether there is still too little after something was reclaimed, so that pods have to go.
+pub(super) fn lasts(short: &[Short], figures: &Figures) -> bool {
+    short
+        .iter()
+        .any(|one| is_passed(&one.threshold, figures, true))
+}
+
+fn is_passed(threshold: &Threshold, figures: &Figures, reclaiming: bool) -> bool {
+    figures.left(threshold.signal).is_some_and(|left| {
+        let more = threshold.reclaim.filter(|_| reclaiming);
+        let more = more.map_or(0, |more| more.of(left.capacity));
+        let least = threshold.least.of(left.capacity).saturating_add(more);
+        left.available < least
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use k8s_openapi::{
     api::core::v1::{Container, EmptyDirVolumeSource, Pod, Volume},
     apimachinery::pkg::api::resource::Quantity,
 };
+use knarr_cri::v1;
 use knarr_host::Directory;
 use knarr_meta::field::quote;
 
@@ -17,23 +18,65 @@ use crate::{
 
 const RESOURCE: &str = "ephemeral-storage";
 /// Entries of a volume that are counted: what is beyond is left out of the figure. Counting takes about a second.
-const MAX_ENTRIES: u32 = 500_000;
+const MAX_ENTRIES: u64 = 500_000;
 /// What file systems count blocks in, whatever their own are.
 const BLOCK_BYTES: u64 = 512;
 
-/// Bytes on disk.
+/// What something takes of a file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub bytes: u64,
+    pub inodes: u64,
+}
+
+impl Size {
+    fn sum(all: impl Iterator<Item = Self>) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            bytes: sum.bytes.saturating_add(one.bytes),
+            inodes: sum.inodes.saturating_add(one.inodes),
+        })
+    }
+}
+
+/// What a pod has on disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Used {
     /// Of `emptyDir` volumes on disk, by their names.
-    pub volumes: HashMap<String, u64>,
-    /// Of containers by their names: what they wrote into their root, and logs.
-    pub containers: HashMap<String, u64>,
+    pub volumes: HashMap<String, Size>,
+    /// Of what containers wrote into their roots, by their names.
+    pub written: HashMap<String, Size>,
+    /// Of the logs of containers, by their names.
+    pub logs: HashMap<String, Size>,
 }
 
 impl Used {
-    pub(super) fn total(&self) -> u64 {
-        let all = self.volumes.values().chain(self.containers.values());
-        all.copied().fold(0, u64::saturating_add)
+    /// Of everything.
+    pub(super) fn total(&self) -> Size {
+        let sums = [self.local(), self.of_images()];
+        Size::sum(sums.into_iter())
+    }
+
+    /// Of what is beside the kubelet's own files.
+    pub(super) fn local(&self) -> Size {
+        Size::sum(self.volumes.values().chain(self.logs.values()).copied())
+    }
+
+    /// Of what is beside the images.
+    pub(super) fn of_images(&self) -> Size {
+        Size::sum(self.written.values().copied())
+    }
+
+    /// Bytes that containers wrote, logs included, by their names.
+    pub(super) fn of_containers(&self) -> Vec<(String, u64)> {
+        let named = |name: &String| (name.clone(), self.container(name));
+        let mut all: Vec<(String, u64)> = self.logs.keys().map(named).collect();
+        all.sort();
+        all
+    }
+
+    fn container(&self, name: &str) -> u64 {
+        let of = |sizes: &HashMap<String, Size>| sizes.get(name).map_or(0, |size| size.bytes);
+        of(&self.written).saturating_add(of(&self.logs))
     }
 }
 
@@ -71,43 +114,46 @@ pub(super) fn is_limited(pod: &Pod) -> bool {
         || main.chain(init).any(|container| limit(container).is_some())
 }
 
-/// Why the pod has to go: the first of its limits that it exceeds, in upstream's order and words.
-pub(super) fn exceeded(pod: &Pod, used: &Used) -> Option<String> {
+/// Why the pod has to go: the first of its limits that it exceeds, in upstream's order and words, after its name in metrics.
+pub(super) fn exceeded(pod: &Pod, used: &Used) -> Option<(&'static str, String)> {
     for (volume, source) in empty_dirs(pod) {
-        let used = used.volumes.get(&volume.name).copied().unwrap_or(0);
+        let used = used.volumes.get(&volume.name).map_or(0, |size| size.bytes);
         if let Some((quantity, limit)) = size_limit(source)
             && used > limit
         {
-            return Some(format!(
+            let message = format!(
                 "Usage of EmptyDir volume {} exceeds the limit {}. ",
                 quote(&volume.name),
                 quote(&quantity.0)
-            ));
+            );
+            return Some(("emptydirfs.limit", message));
         }
     }
     let whole = resources::pod_limit_milli(pod, RESOURCE) / 1_000;
     if let Ok(limit) = u64::try_from(whole)
         && limit > 0
-        && used.total() > limit
+        && used.total().bytes > limit
     {
         let limit = resources::memory_quantity(whole).0;
-        return Some(format!(
+        let message = format!(
             "Pod ephemeral local storage usage exceeds the total limit of containers {limit}. "
-        ));
+        );
+        return Some(("ephemeralpodfs.limit", message));
     }
     let spec = pod.spec.as_ref()?;
     let sidecars = spec.init_containers.iter().flatten();
     let sidecars = sidecars.filter(|one| one.restart_policy.as_deref() == Some("Always"));
     for container in spec.containers.iter().chain(sidecars) {
-        let used = used.containers.get(&container.name).copied().unwrap_or(0);
+        let used = used.container(&container.name);
         if let Some((quantity, limit)) = limit(container)
             && used > limit
         {
-            return Some(format!(
+            let message = format!(
                 "Container {} exceeded its local ephemeral storage limit {}. ",
                 container.name,
                 quote(&quantity.0)
-            ));
+            );
+            return Some(("ephemeralcontainerfs.limit", message));
         }
     }
     None
@@ -158,20 +204,23 @@ fn measure(ctx: &Shared, pod: &Pod, known: Option<&stats::Pod>) -> Used {
     );
     for container in known.into_iter().flat_map(|known| &known.containers) {
         let written = container.stats.writable_layer.as_ref();
-        let written = written.and_then(|layer| layer.used_bytes.as_ref());
-        let (logged, _) = stats::logs_size(&logs.join(&container.name));
-        let size = written
-            .map_or(0, |bytes| bytes.value)
-            .saturating_add(logged);
-        used.containers.insert(container.name.clone(), size);
+        let value = |value: Option<&v1::UInt64Value>| value.map_or(0, |value| value.value);
+        let size = Size {
+            bytes: value(written.and_then(|layer| layer.used_bytes.as_ref())),
+            inodes: value(written.and_then(|layer| layer.inodes_used.as_ref())),
+        };
+        used.written.insert(container.name.clone(), size);
+        let (bytes, inodes) = stats::logs_size(&logs.join(&container.name));
+        used.logs
+            .insert(container.name.clone(), Size { bytes, inodes });
     }
     used
 }
 
-/// Bytes that a directory takes on disk. Its pod changes it meanwhile, and may have made it deep and wide: what was counted until
+/// What a directory takes on disk. Its pod changes it meanwhile, and may have made it deep and wide: what was counted until
 /// that ends the count is the figure.
-fn size(place: &Path) -> u64 {
-    let (mut bytes, mut entries) = (0_u64, 0_u32);
+fn size(place: &Path) -> Size {
+    let (mut bytes, mut entries) = (0_u64, 0_u64);
     let counted = Directory::open(place).and_then(|top| {
         knarr_host::walk(&top, |found| {
             entries = entries.saturating_add(1);
@@ -186,7 +235,10 @@ fn size(place: &Path) -> u64 {
     if let Err(error) = counted {
         tracing::debug!(%error, place = %place.display(), "counted a part of a volume only");
     }
-    bytes
+    Size {
+        bytes,
+        inodes: entries,
+    }
 }
 
 #[cfg(test)]

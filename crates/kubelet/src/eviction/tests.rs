@@ -44,6 +44,8 @@ fn pressure_turns_pods_away() {
 fn a_worker_is_told_once() {
     let evictions = Evictions::default();
     let eviction = |message: &str| Eviction {
+        reason: EVICTED,
+        grace: Some(GRACE_SECONDS),
         message: message.to_owned(),
         disruption: false,
     };

@@ -17,16 +17,21 @@ pub(super) struct Places {
     of_both: Shares,
     of_namespace: Shares,
     of_registry: Shares,
+    /// Of all pulls, where the configuration has a limit.
+    configured: Option<Shares>,
 }
 
 /// A place, until it is dropped.
 pub(super) struct Place {
     _shares: [Share; 3],
+    _configured: Option<Share>,
 }
 
 impl Places {
-    pub(super) fn new() -> Self {
+    /// With `most` at a time, if there is a limit beside those of fairness.
+    pub(super) fn new(most: Option<usize>) -> Self {
         Self {
+            configured: most.map(Shares::of_each),
             of_both: Shares::of_each(OF_BOTH),
             of_namespace: Shares::of_each(OF_NAMESPACE),
             of_registry: Shares::new(OF_REGISTRY, ALL),
@@ -39,8 +44,13 @@ impl Places {
         let both = self.of_both.take(&format!("{namespace} {registry}")).await;
         let of_namespace = self.of_namespace.take(namespace).await;
         let of_registry = self.of_registry.take(registry).await;
+        let configured = match &self.configured {
+            Some(places) => Some(places.take("").await),
+            None => None,
+        };
         Place {
             _shares: [both, of_namespace, of_registry],
+            _configured: configured,
         }
     }
 }
@@ -60,7 +70,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_namespace_has_not_all_places_whatever_its_registries() {
-        let places = Places::new();
+        let places = Places::new(None);
         let held: Vec<Place> = (0..ALL)
             .flat_map(|number| fill(&places, "a", &format!("{number}.example.com")))
             .collect();
@@ -70,7 +80,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_registry_has_not_all_places() {
-        let places = Places::new();
+        let places = Places::new(None);
         let held: Vec<Place> = (0..ALL)
             .flat_map(|number| fill(&places, &format!("n{number}"), "slow.example.com"))
             .collect();
@@ -84,7 +94,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_a_registry_holds_no_place_of_another() {
-        let places = Places::new();
+        let places = Places::new(None);
         let _held = (fill(&places, "a", "slow"), fill(&places, "b", "slow"));
         let waiting: Vec<_> = (0..ALL)
             .map(|_| {
@@ -95,5 +105,15 @@ mod tests {
             .collect();
         assert_eq!(fill(&places, "c", "docker.io").len(), OF_BOTH);
         drop(waiting);
+    }
+
+    #[tokio::test]
+    async fn the_configuration_may_have_one_at_a_time() {
+        let places = Places::new(Some(1));
+        let held = fill(&places, "a", "docker.io");
+        assert_eq!(held.len(), 1);
+        assert_eq!(fill(&places, "b", "quay.io").len(), 0);
+        drop(held);
+        assert_eq!(fill(&places, "b", "quay.io").len(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! Which images the kubelet has pulled, and who could: an image that one pod pulled with credentials is there for another only once
-//! that has shown that it may have it. As upstream's `pkg/kubelet/images/pullmanager` with its default policy
-//! (`NeverVerifyPreloadedImages`): images that came otherwise are everybody's.
+//! that has shown that it may have it. As upstream's `pkg/kubelet/images/pullmanager` ; with its default policy
+//! (`NeverVerifyPreloadedImages`) images that came otherwise are everybody's.
 //!
 //! A pull is noted before it begins, and what came of it afterwards, both so that a power failure does not undo it: an image of
 //! which only the beginning is known has been shown to nobody. One file an image and one a pull; all of it is in memory as well.
@@ -41,6 +41,28 @@ struct Access {
     sources: Vec<Source>,
 }
 
+/// Whose credentials are looked at (`imagePullCredentialsVerificationPolicy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verification {
+    /// Nobody's: what is there is everybody's.
+    Never,
+    /// Of images that the kubelet pulled.
+    OfPulled,
+    /// Of all images.
+    Always,
+}
+
+impl Verification {
+    /// By upstream's word for it.
+    pub(super) fn of(policy: &str) -> Self {
+        match policy {
+            "NeverVerify" => Self::Never,
+            "AlwaysVerify" => Self::Always,
+            _ => Self::OfPulled,
+        }
+    }
+}
+
 /// An image that the kubelet pulled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
@@ -73,6 +95,7 @@ struct State {
 pub(super) struct Records {
     pulled: PathBuf,
     pulling: PathBuf,
+    verification: Verification,
     state: Mutex<State>,
 }
 
@@ -85,7 +108,7 @@ pub(super) struct Pulling<'a> {
 
 impl Records {
     /// Reads what is below `directory`. What cannot be read is as if it had not been pulled, and removed.
-    pub(super) fn load(directory: PathBuf) -> Self {
+    pub(super) fn load(directory: PathBuf, verification: Verification) -> Self {
         let (pulled, pulling) = (directory.join("pulled"), directory.join("pulling"));
         let (records, intents) =
             disk::waiting(|| (read_all::<Record>(&pulled), read_all::<Intent>(&pulling)));
@@ -98,6 +121,7 @@ impl Records {
         Self {
             pulled,
             pulling,
+            verification,
             state: Mutex::new(state),
         }
     }
@@ -113,8 +137,14 @@ impl Records {
         let Ok(reference) = Reference::parse(image) else {
             return false;
         };
+        if self.verification == Verification::Never {
+            return true;
+        }
         let mut state = self.lock();
         let Some(record) = state.records.get(&ready.id) else {
+            if self.verification == Verification::Always {
+                return false;
+            }
             let key = reference.key();
             let mut known = ready.references.iter().chain([&key]);
             return !known.any(|name| state.is_under_way(name));

@@ -1,53 +1,87 @@
-//! Log rotation: a file of 10 MiB is put aside and the runtime opens a new one; five files a container are kept.
+//! Log rotation: a file of 10 MiB is put aside and the runtime opens a new one; five files a container are kept, or as many and as
+//! long ones as the configuration has. Those that were put aside before are compressed.
+
+mod compress;
 
 use std::{
     ffi::{OsStr, OsString},
     io,
     path::Path,
-    time::Duration,
 };
 
+use futures::StreamExt;
 use knarr_cri::v1;
 use knarr_host::Directory;
 use tokio_util::sync::CancellationToken;
 
 use super::Log;
-use crate::{context::Shared, labels};
+use crate::{configuration::Settings, context::Shared, labels};
 
-/// Upstream's containerLogMaxSize.
-const MAX_BYTES: u64 = 10 << 20;
-/// Upstream's containerLogMaxFiles, the present one included.
-const MAX_FILES: usize = 5;
-/// What the files of a container take together but for the present one: between two looks it may get as long as the disk is fast.
-const MAX_ASIDE_BYTES: u64 = MAX_BYTES * (MAX_FILES as u64 - 1);
-/// Upstream's containerLogMonitorInterval.
-const PERIOD: Duration = Duration::from_secs(10);
+/// How much of a container's log is kept.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// Length from which on a file is put aside (`containerLogMaxSize`).
+    bytes: u64,
+    /// Files, the present one included (`containerLogMaxFiles`): at least two.
+    files: usize,
+}
+
+impl Kept {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            bytes: settings.container_log_max_size,
+            files: usize::try_from(settings.container_log_max_files)
+                .unwrap_or(2)
+                .max(2),
+        }
+    }
+
+    /// What the files of a container take together but for the present one: between two looks it may get as long as the disk is
+    /// fast.
+    fn bytes_aside(self) -> u64 {
+        self.bytes.saturating_mul(self.files as u64 - 1)
+    }
+}
 
 /// Looks at the logs of running containers until the token is cancelled.
 pub(crate) async fn run(ctx: Shared, token: CancellationToken) {
+    let settings = &ctx.config.configuration.settings;
+    let kept = Kept::of(settings);
+    let workers = usize::try_from(settings.container_log_max_workers).unwrap_or(1);
     while token
-        .run_until_cancelled(tokio::time::sleep(PERIOD))
+        .run_until_cancelled(tokio::time::sleep(settings.container_log_monitor_interval))
         .await
         .is_some()
     {
-        for uid in ctx.observed.uids() {
-            let view = ctx.observed.view(&uid);
-            for container in view.running().filter(|c| !c.log_path.is_empty()) {
+        let views = ctx.observed.uids();
+        let views = views.iter().map(|uid| ctx.observed.view(uid));
+        let containers: Vec<v1::ContainerStatus> = views
+            .flat_map(|view| view.running().cloned().collect::<Vec<_>>())
+            .filter(|container| !container.log_path.is_empty())
+            .collect();
+        let ctx = &ctx;
+        futures::stream::iter(containers)
+            .for_each_concurrent(workers, |container| async move {
                 let log = Log::new(ctx.config.logs_dir(), &container.log_path);
-                if let Err(error) = rotate(&ctx, container, log).await {
-                    let (name, path) = (labels::container_name(container), &container.log_path);
+                if let Err(error) = rotate(ctx, &container, log, kept).await {
+                    let (name, path) = (labels::container_name(&container), &container.log_path);
                     tracing::warn!(%error, container = name, path, "cannot rotate a log");
                 }
-            }
-        }
+            })
+            .await;
     }
 }
 
 /// Puts the log aside if it has grown too long, and has the runtime open a new one.
-async fn rotate(ctx: &Shared, container: &v1::ContainerStatus, log: Log) -> io::Result<()> {
+async fn rotate(
+    ctx: &Shared,
+    container: &v1::ContainerStatus,
+    log: Log,
+    kept: Kept,
+) -> io::Result<()> {
     let stamp = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
     let (putting, aside) = (log.clone(), stamp.clone());
-    let put = off_thread(move || put_long_one_aside(&putting, &aside)).await?;
+    let put = off_thread(move || put_long_one_aside(&putting, &aside, kept)).await?;
     if !put {
         return Ok(());
     }
@@ -80,24 +114,25 @@ fn stamped(name: &OsStr, stamp: &str) -> OsString {
     aside
 }
 
-fn put_long_one_aside(log: &Log, stamp: &str) -> io::Result<bool> {
+fn put_long_one_aside(log: &Log, stamp: &str, kept: Kept) -> io::Result<bool> {
     let length = match log.open() {
         // Nothing was written yet.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         file => file?.metadata()?.len(),
     };
     let (directory, name) = log.locate()?;
-    let mut aside = put_aside(&directory, &name)?;
+    let mut aside = compress::tidy(&directory, put_aside(&directory, &name)?)?;
     let sizes = aside.iter().map(|name| size(&directory, name));
-    for old in aside.drain(..too_much(sizes.collect())) {
+    for old in aside.drain(..too_much(sizes.collect(), kept.bytes_aside())) {
         directory.remove(Path::new(&old))?;
     }
-    if length <= MAX_BYTES {
+    if length <= kept.bytes {
         return Ok(false);
     }
-    for old in surplus(aside, MAX_FILES - 2) {
+    for old in surplus(&mut aside, kept.files - 2) {
         directory.remove(Path::new(&old))?;
     }
+    compress::all(&directory, &aside)?;
     directory.rename(Path::new(&name), Path::new(&stamped(&name, stamp)))?;
     Ok(true)
 }
@@ -124,8 +159,7 @@ fn size(directory: &Directory, name: &OsStr) -> u64 {
 }
 
 /// How many of the oldest are too much, by the sizes of all from the oldest on.
-fn too_much(sizes: Vec<u64>) -> usize {
-    let mut room = MAX_ASIDE_BYTES;
+fn too_much(sizes: Vec<u64>, mut room: u64) -> usize {
     let newest = sizes.iter().rev();
     let kept = newest.take_while(|size| match room.checked_sub(**size) {
         Some(left) => {
@@ -137,10 +171,9 @@ fn too_much(sizes: Vec<u64>) -> usize {
     sizes.len() - kept.count()
 }
 
-/// All but the newest `keep`.
-fn surplus(mut old: Vec<OsString>, keep: usize) -> Vec<OsString> {
-    old.truncate(old.len().saturating_sub(keep));
-    old
+/// Takes out all but the newest `keep`.
+fn surplus(old: &mut Vec<OsString>, keep: usize) -> Vec<OsString> {
+    old.drain(..old.len().saturating_sub(keep)).collect()
 }
 
 #[cfg(test)]
@@ -156,8 +189,8 @@ mod tests {
         let directory = Directory::open(home.path())?;
         let old = put_aside(&directory, OsStr::new("0.log"))?;
         assert_eq!(old, ["0.log.1", "0.log.2", "0.log.3"]);
-        assert_eq!(surplus(old.clone(), 2), ["0.log.1"]);
-        assert!(surplus(old, 3).is_empty());
+        assert_eq!(surplus(&mut old.clone(), 2), ["0.log.1"]);
+        assert!(surplus(&mut old.clone(), 3).is_empty());
         Ok(())
     }
 
@@ -171,7 +204,7 @@ mod tests {
             (vec![10 * MIB, 740 * MIB], 2),
             (vec![740 * MIB, 10 * MIB], 1),
         ] {
-            assert_eq!(too_much(sizes.clone()), expected, "{sizes:?}");
+            assert_eq!(too_much(sizes.clone(), 40 * MIB), expected, "{sizes:?}");
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::{fs, path::Path};
 
-use k8s_openapi::api::core::v1::NodeSystemInfo;
+use k8s_openapi::api::core::v1::{NodeSwapStatus, NodeSystemInfo};
 
-use crate::{config::Config, worker::admission::Room};
+use crate::{
+    cgroup, config::Config, configuration::Reserved, eviction::Thresholds, stats,
+    worker::admission::Room,
+};
 
 /// Version in `nodeInfo`.
 pub(crate) const VERSION: &str = knarr_auth::VERSION;
@@ -52,7 +55,12 @@ impl Machine {
                     uuid
                 },
                 machine_id,
-                swap: None,
+                swap: i64::try_from(stats::swap_capacity())
+                    .ok()
+                    .filter(|bytes| *bytes > 0)
+                    .map(|capacity| NodeSwapStatus {
+                        capacity: Some(capacity),
+                    }),
             },
         }
     }
@@ -61,10 +69,42 @@ impl Machine {
 impl Machine {
     /// What it offers its pods.
     pub(crate) fn room(&self, config: &Config) -> Room {
+        let kept = self.kept(config);
+        let cpus = usize::try_from(self.cpu_milli / 1_000).unwrap_or(1);
         Room {
-            cpu_milli: self.cpu_milli,
-            memory_bytes: self.memory_bytes,
-            pods: config.max_pods as usize,
+            cpu_milli: self.cpu_milli.saturating_sub(kept.cpu_milli).max(0),
+            memory_bytes: self.memory_bytes.saturating_sub(kept.memory_bytes).max(0),
+            pods: config.max_pods(cpus),
+        }
+    }
+
+    /// What all pods may have together. What must only be left is theirs to use: whoever does so for long is evicted.
+    pub(crate) fn share(&self, config: &Config) -> cgroup::Share {
+        let settings = &config.configuration.settings;
+        let reserved = match settings.enforces_pods() {
+            true => settings.reserved(),
+            false => Reserved::default(),
+        };
+        let most =
+            |capacity: i64, kept: i64| (kept > 0).then(|| capacity.saturating_sub(kept).max(0));
+        let (pids, _) = stats::processes();
+        cgroup::Share {
+            cpu_milli: most(self.cpu_milli, reserved.cpu_milli),
+            memory_bytes: most(self.memory_bytes, reserved.memory_bytes),
+            pids: pids.and_then(|all| most(all, reserved.pids)),
+        }
+    }
+
+    /// What pods do not get: what is reserved, and what must be left so that none of them is evicted for what was promised.
+    pub(crate) fn kept(&self, config: &Config) -> Reserved {
+        let settings = &config.configuration.settings;
+        let thresholds = Thresholds::parse(settings).unwrap_or_default();
+        let (memory, storage) = thresholds.kept(self.memory_bytes, self.storage_bytes);
+        let reserved = settings.reserved();
+        Reserved {
+            memory_bytes: reserved.memory_bytes.saturating_add(memory),
+            storage_bytes: reserved.storage_bytes.saturating_add(storage),
+            ..reserved
         }
     }
 }

@@ -14,10 +14,8 @@ use knarr_cri::v1;
 use serde_json::Value;
 
 use super::Machine;
-use crate::{context::Shared, eviction::Pressure};
+use crate::{config::Config, context::Shared, eviction::Pressure};
 
-/// Images reported, the largest first: upstream's limit.
-const MAX_IMAGES: usize = 50;
 /// Names reported of one image.
 const MAX_IMAGE_NAMES: usize = 5;
 /// How names of resources begin whose amounts are of huge pages of one size.
@@ -37,12 +35,12 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
             old.runtime_handlers.clone(),
         ),
     };
-    let own = amounts(&ctx.machine, ctx.config.max_pods);
+    let own = amounts(&ctx.machine, ctx.machine.room(&ctx.config).pods);
     let capacity = capacity(own, old.capacity.as_ref());
-    let (capacity, allocatable) = with_devices(capacity, ctx.devices.capacity());
+    let (capacity, of_pods) = with_devices(capacity, ctx.devices.capacity());
     NodeStatus {
-        // Nothing is reserved for the system, and what others say there is of a resource is there for pods.
-        allocatable: Some(allocatable),
+        // What others say there is of a resource is there for pods.
+        allocatable: Some(allocatable(of_pods, &ctx.machine, &ctx.config)),
         capacity: Some(capacity),
         addresses: Some(vec![
             NodeAddress {
@@ -61,7 +59,7 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
             }),
         }),
         node_info: Some(ctx.machine.info.clone()),
-        images: Some(images(ctx).await),
+        images: images(ctx).await,
         features: Some(NodeFeatures {
             supplemental_groups_policy: Some(ctx.features.supplemental_groups_policy),
         }),
@@ -127,7 +125,27 @@ pub(super) fn patch(old: &Value, mut new: Value) -> Value {
     new
 }
 
-fn amounts(machine: &Machine, pods: u32) -> Amounts {
+/// What of the capacity is there for pods: not what is reserved, what must be left, and what is set aside for huge pages.
+fn allocatable(mut amounts: Amounts, machine: &Machine, config: &Config) -> Amounts {
+    let room = machine.room(config);
+    let huge: i64 = machine.huge_pages.iter().map(|(_, bytes)| bytes).sum();
+    let cpu = match room.cpu_milli % 1_000 {
+        0 => (room.cpu_milli / 1_000).to_string(),
+        _ => format!("{}m", room.cpu_milli),
+    };
+    let bytes = |bytes: i64| format!("{}Ki", bytes.max(0) / 1_024);
+    let storage = machine.storage_bytes - machine.kept(config).storage_bytes;
+    for (name, amount) in [
+        ("cpu", cpu),
+        ("memory", bytes(room.memory_bytes - huge)),
+        ("ephemeral-storage", bytes(storage)),
+    ] {
+        amounts.insert(name.to_owned(), Quantity(amount));
+    }
+    amounts
+}
+
+fn amounts(machine: &Machine, pods: usize) -> Amounts {
     let mut amounts = BTreeMap::from([
         (
             "cpu".to_owned(),
@@ -242,6 +260,14 @@ pub(super) fn conditions(
             ),
             (Pressure::Disk, false) => ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
             (Pressure::Disk, true) => ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            (Pressure::Pid, false) => (
+                "KubeletHasSufficientPID",
+                "kubelet has sufficient PID available",
+            ),
+            (Pressure::Pid, true) => (
+                "KubeletHasInsufficientPID",
+                "kubelet has insufficient PID available",
+            ),
         };
         let status = match pressures.contains(&pressure) {
             true => "True",
@@ -252,12 +278,7 @@ pub(super) fn conditions(
     [
         pressure(Pressure::Memory),
         pressure(Pressure::Disk),
-        (
-            "PIDPressure",
-            "False",
-            "KubeletHasSufficientPID",
-            "kubelet has sufficient PID available".to_owned(),
-        ),
+        pressure(Pressure::Pid),
         ready,
     ]
     .into_iter()
@@ -318,24 +339,27 @@ pub(super) fn transitions(old: &NodeStatus, new: &NodeStatus) -> Vec<&'static st
     reasons
 }
 
-async fn images(ctx: &Shared) -> Vec<ContainerImage> {
+async fn images(ctx: &Shared) -> Option<Vec<ContainerImage>> {
+    let most = ctx.config.configuration.settings.node_status_max_images;
+    if most == 0 {
+        return None;
+    }
+    // All of them for -1.
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
     let list = ctx
         .runtime
         .list_images(v1::ListImagesRequest { filter: None })
         .await;
     let mut images = list.map(|l| l.images).unwrap_or_default();
     images.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.id.cmp(&b.id)));
-    images
-        .into_iter()
-        .take(MAX_IMAGES)
-        .map(|image| {
-            let names = image.repo_digests.into_iter().chain(image.repo_tags);
-            ContainerImage {
-                names: Some(names.take(MAX_IMAGE_NAMES).collect()),
-                size_bytes: i64::try_from(image.size).ok(),
-            }
-        })
-        .collect()
+    let images = images.into_iter().take(most).map(|image| {
+        let names = image.repo_digests.into_iter().chain(image.repo_tags);
+        ContainerImage {
+            names: Some(names.take(MAX_IMAGE_NAMES).collect()),
+            size_bytes: i64::try_from(image.size).ok(),
+        }
+    });
+    Some(images.collect())
 }
 
 #[cfg(test)]

@@ -15,7 +15,31 @@ fn ready(uid: Option<i64>, username: &str) -> image::Ready {
 
 fn context(pod: &Pod) -> Result<v1::LinuxContainerSecurityContext, ProfileError> {
     let first = &pod.spec.as_ref().unwrap().containers[0];
-    container(pod, first, Path::new("/seccomp"))
+    container(pod, first, profiles(false))
+}
+
+fn profiles(default: bool) -> Profiles<'static> {
+    Profiles {
+        directory: Path::new("/seccomp"),
+        default,
+    }
+}
+
+#[test]
+fn who_names_no_profile_may_have_the_runtimes() {
+    let none = pod(json!({ "containers": [{ "name": "a" }] }));
+    let unconfined = pod(json!({
+        "containers": [{ "name": "a", "securityContext": { "seccompProfile": { "type": "Unconfined" } } }],
+    }));
+    for (pod, default, expected) in [
+        (&none, false, ProfileType::Unconfined),
+        (&none, true, ProfileType::RuntimeDefault),
+        (&unconfined, true, ProfileType::Unconfined),
+    ] {
+        let first = &pod.spec.as_ref().unwrap().containers[0];
+        let made = container(pod, first, profiles(default)).unwrap();
+        assert_eq!(made.seccomp.unwrap().profile_type(), expected);
+    }
 }
 
 #[test]

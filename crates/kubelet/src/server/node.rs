@@ -1,54 +1,38 @@
 //! What the node server tells of the kubelet itself: its configuration, and what it runs.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Body, typed};
-use crate::{
-    config::Config,
-    context::Shared,
-    labels,
-    sources::{FILE_PERIOD, URL_PERIOD},
-};
+use crate::{config::Config, context::Shared, labels};
 
 const JSON: &str = "application/json";
 
-/// The configuration as upstream's `KubeletConfiguration`, as far as it can be chosen here or has one answer.
+/// The configuration as upstream's `KubeletConfiguration`: what files say and what has been told otherwise.
 pub(super) fn configz(config: &Config) -> Response<Body> {
     answer(&json!({ "kubeletconfig": configuration(config) }))
 }
 
 fn configuration(config: &Config) -> Value {
-    let seconds = |time: Duration| format!("{}s", time.as_secs());
     let path =
         |path: &Option<std::path::PathBuf>| path.as_ref().map(|path| path.display().to_string());
-    let mut tree = json!({
-        "kind": "KubeletConfiguration",
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "enableServer": true,
+    let told = json!({
         "address": config.listen.to_string(),
         "port": config.port,
-        "readOnlyPort": 0,
-        "authentication": { "anonymous": { "enabled": false }, "webhook": { "enabled": true } },
-        "authorization": { "mode": "Webhook" },
-        "registerNode": true,
         "clusterDomain": config.cluster_domain,
         "clusterDNS": config.cluster_dns.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "resolvConf": config.resolv_conf.display().to_string(),
         "cgroupRoot": config.cgroup_root,
-        "maxPods": config.max_pods,
         "containerRuntimeEndpoint": config.cri_endpoint,
         "allowedUnsafeSysctls": config.allowed_unsafe_sysctls,
-        "fileCheckFrequency": seconds(FILE_PERIOD),
-        "httpCheckFrequency": seconds(URL_PERIOD),
         "staticPodPath": path(&config.manifest_path),
         // Without what may be a secret in it, and without its headers.
         "staticPodURL": config.manifest_url.as_ref().map(ToString::to_string),
     });
-    if let Some(tree) = tree.as_object_mut() {
+    let mut tree = config.configuration.tree();
+    if let (Some(tree), Value::Object(told)) = (tree.as_object_mut(), told) {
+        tree.extend(told);
         tree.retain(|_, value| !value.is_null());
     }
     tree

@@ -118,37 +118,12 @@ async fn volumes(ctx: &Shared, document: &mut Text) {
     }
 }
 
-/// Counters in Prometheus' text format.
+/// What the kubelet does.
 pub(super) async fn metrics(ctx: &Shared) -> Response<Body> {
-    let views: Vec<_> = ctx
-        .observed
-        .uids()
-        .iter()
-        .map(|uid| ctx.observed.view(uid))
-        .collect();
-    let pods = views
-        .iter()
-        .filter(|view| view.running().next().is_some())
-        .count();
-    let containers: usize = views.iter().map(|view| view.running().count()).sum();
+    let mut text = stats::kubelet(ctx);
     let mut document = Text::default();
-    for (name, help, value) in [
-        (
-            "kubelet_running_pods",
-            "Number of pods that have a running pod sandbox",
-            pods,
-        ),
-        (
-            "kubelet_running_containers",
-            "Number of containers currently running",
-            containers,
-        ),
-    ] {
-        document.family(name, help, Type::Gauge);
-        document.sample(name, &[], value as f64, 0);
-    }
     volumes(ctx, &mut document).await;
-    let mut text = document.finish();
+    text.push_str(&document.finish());
     if let Some(logs) = &ctx.config.node_logs {
         text.push_str(&logs.metrics());
     }

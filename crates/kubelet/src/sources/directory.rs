@@ -1,5 +1,5 @@
 //! Manifests in a directory, or in one file: one pod a file, hidden files aside. Read when something changes and every
-//! [`PERIOD`], for what no event tells of (a file behind a link).
+//! `fileCheckFrequency`, for what no event tells of (a file behind a link).
 
 use std::{
     collections::HashMap,
@@ -16,15 +16,13 @@ use tokio::time::Instant;
 use super::{Deliver, MAX_MANIFEST_BYTES, Origin, manifest};
 use crate::watch::Watch;
 
-/// Between two reads of everything; upstream's `fileCheckFrequency`.
-pub(crate) const PERIOD: Duration = Duration::from_secs(20);
 /// Between two looks for a directory that is not there.
 const MISSING_PERIOD: Duration = Duration::from_secs(1);
 /// Most files that are read; those whose names come later are not.
 const MAX_FILES: usize = 256;
 
-/// Reads for ever.
-pub(super) async fn run(path: PathBuf, node: &str, deliver: Deliver) {
+/// Reads for ever, and everything once a `period`.
+pub(super) async fn run(path: PathBuf, node: &str, period: Duration, deliver: Deliver) {
     let mut reader = Reader::new(path.clone(), node);
     let mut watched = None;
     let mut due = Instant::now();
@@ -35,7 +33,7 @@ pub(super) async fn run(path: PathBuf, node: &str, deliver: Deliver) {
         }
         let whole = watched.is_none() || Instant::now() >= due;
         if whole {
-            due = Instant::now() + PERIOD;
+            due = Instant::now() + period;
         }
         let reading = tokio::task::spawn_blocking(move || {
             let found = reader.read(whole);

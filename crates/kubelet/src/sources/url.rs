@@ -1,4 +1,4 @@
-//! Manifests at a URL: a Pod or a PodList, asked for every [`PERIOD`].
+//! Manifests at a URL: a Pod or a PodList, asked for every `httpCheckFrequency`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -7,8 +7,6 @@ use reqwest::Url;
 
 use super::{Deliver, MAX_MANIFEST_BYTES, Origin, manifest};
 
-/// Between two requests; upstream's `httpCheckFrequency`.
-pub(crate) const PERIOD: Duration = Duration::from_secs(20);
 /// For a whole answer; upstream's.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -57,8 +55,8 @@ impl ManifestUrl {
     }
 }
 
-/// Asks for ever.
-pub(super) async fn run(source: &ManifestUrl, node: &str, deliver: Deliver) {
+/// Asks for ever, once a `period`.
+pub(super) async fn run(source: &ManifestUrl, node: &str, period: Duration, deliver: Deliver) {
     let mut last = None;
     let mut told = None;
     loop {
@@ -81,7 +79,7 @@ pub(super) async fn run(source: &ManifestUrl, node: &str, deliver: Deliver) {
                 }
             }
         }
-        tokio::time::sleep(PERIOD).await;
+        tokio::time::sleep(period).await;
     }
 }
 

@@ -102,7 +102,7 @@ fn source_of(mounts: &str, device: &str) -> Option<String> {
 }
 
 /// Swap that the machine has, bytes.
-pub(super) fn swap_capacity() -> u64 {
+pub(crate) fn swap_capacity() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text
         .lines()
@@ -120,15 +120,20 @@ pub(super) fn boot_time() -> i64 {
 }
 
 /// How many processes and threads there may be, and are.
-pub(super) fn processes() -> (Option<i64>, Option<i64>) {
-    let most = fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+pub(crate) fn processes() -> (Option<i64>, Option<i64>) {
+    let limits = ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"];
+    let limits = limits.iter().filter_map(|limit| {
+        let text = fs::read_to_string(limit).ok()?;
+        text.trim().parse::<i64>().ok()
+    });
+    let most = limits.min();
     let load = fs::read_to_string("/proc/loadavg").ok();
     // `0.1 0.2 0.3 RUNNING/ALL LAST`
     let all = load.and_then(|load| {
         let counts = load.split_whitespace().nth(3)?;
         counts.split_once('/')?.1.parse().ok()
     });
-    (most.and_then(|most| most.trim().parse().ok()), all)
+    (most, all)
 }
 
 #[cfg(test)]

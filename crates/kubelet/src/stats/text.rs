@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
+use super::Histogram;
+
 /// A family's type.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Type {
     Counter,
     Gauge,
+    Histogram,
 }
 
 /// A document that is being written.
@@ -19,6 +22,7 @@ impl Text {
         let kind = match kind {
             Type::Counter => "counter",
             Type::Gauge => "gauge",
+            Type::Histogram => "histogram",
         };
         // Writing to a string cannot fail.
         let _ok = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
@@ -41,6 +45,29 @@ impl Text {
             let _ok = write!(self.0, " {}", at / 1_000_000);
         }
         self.0.push('\n');
+    }
+
+    /// The samples of a histogram.
+    pub(crate) fn histogram<const N: usize>(
+        &mut self,
+        name: &str,
+        labels: &[(&str, &str)],
+        histogram: &Histogram<N>,
+    ) {
+        let bucket = format!("{name}_bucket");
+        let all = (f64::INFINITY, histogram.count());
+        for (bound, count) in histogram.buckets().chain([all]) {
+            let bound = match bound.is_finite() {
+                true => bound.to_string(),
+                false => "+Inf".to_owned(),
+            };
+            let mut labels = labels.to_vec();
+            labels.push(("le", &bound));
+            self.sample(&bucket, &labels, count as f64, 0);
+        }
+        self.sample(&format!("{name}_sum"), labels, histogram.sum(), 0);
+        let count = histogram.count() as f64;
+        self.sample(&format!("{name}_count"), labels, count, 0);
     }
 
     fn escape(&mut self, value: &str) {

@@ -7,7 +7,10 @@ use k8s_openapi::{
 use knarr_cri::v1::PodSandboxState;
 
 use super::{Input, phase, whole};
-use crate::worker::{memory::Condition, plan, resize};
+use crate::{
+    eviction,
+    worker::{memory::Condition, plan, resize},
+};
 
 /// Tells that a pod was ended for another's sake, and by whom.
 const DISRUPTION: &str = "DisruptionTarget";
@@ -49,7 +52,11 @@ pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
     // The scheduler sets it too, but does not say of which generation; a pod that is here is scheduled, as upstream has it.
     set.put("PodScheduled", true, None, None);
     if let Some(verdict) = input.verdict.filter(|verdict| verdict.disruption) {
-        let (reason, message) = (TERMINATION.to_owned(), verdict.message.clone());
+        let message = match verdict.reason == eviction::PREEMPTING {
+            true => eviction::PREEMPTED.to_owned(),
+            false => verdict.message.clone(),
+        };
+        let reason = TERMINATION.to_owned();
         set.put(DISRUPTION, true, Some(reason), Some(message));
     }
     status.conditions = Some(set.list);

@@ -29,6 +29,7 @@ pub(crate) struct State {
     pub containers: HashMap<String, v1::ContainerStatus>,
     /// Operations in order, such as `run sandbox-0`.
     pub log: Vec<String>,
+    pub images: Vec<v1::Image>,
     /// What the pod and each of its containers use of memory, bytes.
     pub memory_used: u64,
     logged: tokio::sync::watch::Sender<usize>,
@@ -290,6 +291,7 @@ impl RuntimeService for Fake {
             id: c.id.clone(),
             state: c.state,
             labels: c.labels.clone(),
+            image_ref: c.image_ref.clone(),
             ..Default::default()
         };
         ok(v1::ListContainersResponse {
@@ -426,9 +428,27 @@ impl ImageService for Fake {
         Err(Status::not_found(name))
     }
 
+    async fn list_images(
+        &self,
+        _: tonic::Request<v1::ListImagesRequest>,
+    ) -> Answer<v1::ListImagesResponse> {
+        let images = self.state(|state| state.images.clone());
+        ok(v1::ListImagesResponse { images })
+    }
+
+    async fn remove_image(
+        &self,
+        request: tonic::Request<v1::RemoveImageRequest>,
+    ) -> Answer<v1::RemoveImageResponse> {
+        let name = request.into_inner().image.unwrap().image;
+        self.state(|state| {
+            state.images.retain(|image| image.id != name);
+            state.note(format!("remove image {name}"));
+        });
+        ok(v1::RemoveImageResponse {})
+    }
+
     refuse! {
-        list_images(ListImagesRequest) -> ListImagesResponse;
-        remove_image(RemoveImageRequest) -> RemoveImageResponse;
         image_fs_info(ImageFsInfoRequest) -> ImageFsInfoResponse;
     }
 }

@@ -9,16 +9,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Done, Stage, Update, Worker, admission, kill,
+    Done, RETRY, Stage, Update, Worker, admission, kill,
     memory::{Memory, Waiting},
     plan::{self, Plan, Sandbox},
     start,
 };
 use crate::{
+    backoff::Backoff,
     context,
     events::{NORMAL, WARNING},
-    eviction::{EVICTED, Eviction},
+    eviction::Eviction,
     observed::View,
+    preemption,
     status::Verdict,
     volume,
 };
@@ -34,6 +36,9 @@ impl Worker {
         if self.ends(update, view) {
             self.end();
             return None;
+        }
+        if self.awaits_room {
+            return Some(Instant::now() + RETRY);
         }
         update.pod = self.promised(wanted);
         let pod = &update.pod;
@@ -87,12 +92,14 @@ impl Worker {
         }
         let eviction = self.eviction.borrow_and_update().clone();
         if let Some(Eviction {
+            reason,
             message,
             disruption,
+            ..
         }) = eviction
         {
             self.verdict = Some(Verdict {
-                reason: EVICTED.to_owned(),
+                reason: reason.to_owned(),
                 message,
                 disruption,
             });
@@ -114,7 +121,9 @@ impl Worker {
         let running = !view.containers.is_empty() || phase == Some("Running");
         let rejected = self.state.read(|memory| memory.rejected.clone());
         let admitted = rejected.map_or_else(|| admission::admit(&self.ctx, pod, running), Err);
-        if let Err(rejection) = admitted {
+        self.awaits_room = admitted.is_err();
+        let refused = |rejection| preemption::make_room(&self.ctx, pod, rejection);
+        if let Err(rejection) = admitted.or_else(refused) {
             self.ctx
                 .events
                 .pod(pod, WARNING, &rejection.reason, rejection.message.clone());
@@ -176,13 +185,16 @@ impl Worker {
     }
 
     fn start(&mut self, pod: &Arc<Pod>, view: &View, plan: Plan) {
+        let backoff = &self.ctx.config.configuration.settings.crash_loop_back_off;
+        let longest = backoff.max_container_restart_period;
         for start in &plan.start {
             let ended = view
                 .newest(&start.name)
                 .is_some_and(|c| c.state() == v1::ContainerState::ContainerExited);
             self.state.edit(|memory| {
                 if ended {
-                    memory.backoff.entry(start.name.clone()).or_default().next();
+                    let backoff = memory.backoff.entry(start.name.clone());
+                    backoff.or_insert_with(|| Backoff::up_to(longest)).next();
                 }
                 // The hold-off is over; other reasons stay until the start has succeeded.
                 if memory

@@ -6,7 +6,12 @@ use std::{collections::HashMap, sync::Arc};
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 use knarr_meta::{host_ports::HostPort, node_selector::RequiredNodes, taints};
 
-use crate::{context::Context, eviction::EVICTED, resources};
+use crate::{
+    context::Context,
+    eviction::{EVICTED, is_critical},
+    preemption::Lack,
+    resources,
+};
 
 mod features;
 
@@ -27,13 +32,16 @@ pub(crate) struct Rejection {
     pub reason: String,
     /// As the event tells it.
     pub message: String,
+    /// What there is not enough of, if that is all that is wrong.
+    pub lacks: Vec<Lack>,
 }
 
 impl Rejection {
-    fn new(reason: &str, why: impl std::fmt::Display) -> Self {
+    pub(crate) fn new(reason: &str, why: impl std::fmt::Display) -> Self {
         Self {
             reason: reason.to_owned(),
             message: why.to_string(),
+            lacks: Vec::new(),
         }
     }
 
@@ -96,15 +104,12 @@ fn check(pod: &Pod, node: Option<&Node>, admitted: &Admitted, room: Room) -> Res
     let own = share(pod);
     let used_cpu: i64 = admitted.values().map(|s| s.cpu_milli).sum();
     let used_memory: i64 = admitted.values().map(|s| s.memory_bytes).sum();
-    let turned_away = |(resource, why)| Rejection::new(&format!("OutOf{resource}"), why);
-    if admitted.len() + 1 > room.pods {
-        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-        let short = insufficient("pods", 1, count(admitted.len()), count(room.pods));
-        return Err(turned_away(short));
-    }
-    if let Some(short) = shortage(&own, (used_cpu, used_memory), room) {
-        return Err(turned_away(short));
-    }
+    let short = short_of(&own, admitted.len(), (used_cpu, used_memory), room);
+    // Others may have to go for a critical pod, but only if nothing else is in its way.
+    let short = match short {
+        Err(rejection) if !is_critical(pod) => return Err(rejection),
+        short => short,
+    };
     if let (Some(spec), Some(node)) = (&pod.spec, node) {
         suits(spec, node)?;
     }
@@ -115,7 +120,33 @@ fn check(pod: &Pod, node: Option<&Node>, admitted: &Admitted, room: Room) -> Res
             "node(s) didn't have free ports for the requested pod ports",
         ));
     }
-    Ok(())
+    short
+}
+
+/// Whether there is room for one more beside so many pods and what they take.
+fn short_of(own: &Share, pods: usize, used: (i64, i64), room: Room) -> Result<(), Rejection> {
+    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let mut lacks = Vec::new();
+    let mut lack = |resource, asked: i64, used: i64, capacity: i64| {
+        let amount = used.saturating_add(asked).saturating_sub(capacity);
+        if asked > 0 && amount > 0 {
+            lacks.push(Lack { resource, amount });
+        }
+    };
+    lack("pods", 1, count(pods), count(room.pods));
+    lack("cpu", own.cpu_milli, used.0, room.cpu_milli);
+    lack("memory", own.memory_bytes, used.1, room.memory_bytes);
+    let first = match pods + 1 > room.pods {
+        true => Some(insufficient("pods", 1, count(pods), count(room.pods))),
+        false => shortage(own, used, room),
+    };
+    match first {
+        None => Ok(()),
+        Some((resource, why)) => Err(Rejection {
+            lacks,
+            ..Rejection::new(&format!("OutOf{resource}"), why)
+        }),
+    }
 }
 
 /// A resource of which there is not enough beside what is used (thousandths of a CPU, bytes), and upstream's words for it.

@@ -29,13 +29,13 @@ pub(super) fn adopt_health(ctx: &Shared, pod: &Pod, view: &View, state: &WorkerS
 }
 
 /// After a restart, containers that had been restarted before are held off as long as they would have been.
-pub(super) fn adopt_backoff(view: &View, state: &WorkerState) {
+pub(super) fn adopt_backoff(view: &View, state: &WorkerState, longest: Duration) {
     for container in &view.containers {
         let name = crate::labels::container_name(container);
         let begun = Timestamp::from_nanosecond(i128::from(container.created_at)).ok();
         let ago = begun.and_then(|at| Duration::try_from(Timestamp::now().duration_since(at)).ok());
         let restarts = crate::labels::restart_count(container);
-        let backoff = crate::backoff::Backoff::after(restarts, ago.unwrap_or_default());
+        let backoff = crate::backoff::Backoff::after(restarts, ago.unwrap_or_default(), longest);
         // Newest first: older instances of the same container have nothing to add.
         state.edit(|memory| {
             memory.backoff.entry(name.to_owned()).or_insert(backoff);

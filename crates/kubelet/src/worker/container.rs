@@ -67,8 +67,12 @@ pub(crate) async fn config(
             .map(|text| env::expand::expand(text, look))
             .collect()
     };
-    let seccomp = ctx.config.seccomp_dir();
-    let mut security = security::container(pod, container, &seccomp).map_err(Error::new)?;
+    let directory = ctx.config.seccomp_dir();
+    let profiles = security::Profiles {
+        directory: &directory,
+        default: ctx.config.configuration.settings.seccomp_default,
+    };
+    let mut security = security::container(pod, container, profiles).map_err(Error::new)?;
     security::apply_user(pod, container, image, &mut security).map_err(Error::new)?;
     if let Some(target) = ephemeral::find(pod, &container.name)
         .and_then(|ephemeral| ephemeral.target_container_name.as_deref())

@@ -12,7 +12,6 @@ use kube::{
 use super::{Done, Stage, Stop, Update, Worker, kill};
 use crate::{
     context::{self, Context, Shared},
-    eviction,
     observed::View,
     status::writer,
     volume,
@@ -46,8 +45,8 @@ impl Worker {
             return;
         }
         let mut grace = grace(update);
-        if self.eviction.borrow().is_some() {
-            grace = grace.min(eviction::GRACE_SECONDS);
+        if let Some(most) = self.eviction.borrow().as_ref().and_then(|one| one.grace) {
+            grace = grace.min(most);
         }
         match &self.stop {
             // Someone has run out of patience: ask again with less.

@@ -93,9 +93,15 @@ impl Sequence {
     ) -> Option<(String, Result<Ready, Failure>)> {
         let container = kill::find(&self.pod, &start.name)?;
         let wanted = Wanted::of(&self.pod, &container);
+        let began = tokio::time::Instant::now();
         let result = self.ctx.images.ensure(wanted, secrets).await;
-        if let Err(failure) = &result {
-            self.waits(&start.name, failure);
+        match &result {
+            Err(failure) => self.waits(&start.name, failure),
+            Ok(ready) if !ready.was_there => {
+                let uid = context::uid(&self.pod);
+                self.ctx.stats.starts.pulled(uid, began.elapsed());
+            }
+            Ok(_) => {}
         }
         Some((start.name.clone(), result))
     }

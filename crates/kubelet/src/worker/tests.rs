@@ -1,4 +1,4 @@
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use knarr_cri::v1;
 use serde_json::{Value, json};
@@ -171,7 +171,9 @@ async fn what_another_kubelet_made_is_not_looked_at() {
         state.containers.insert(container.id.clone(), container);
     });
     let socket = bench.dir.path().join("cri.sock").display().to_string();
-    let runtime = Runtime::connect(&socket).await.unwrap();
+    let runtime = Runtime::connect(&socket, Duration::from_secs(10))
+        .await
+        .unwrap();
     for (owner, uids) in [(OWNER, ["u1"]), ("another", ["u2"])] {
         let observed = Observed::new(runtime.clone(), owner);
         observed.relist().await.unwrap();

@@ -56,7 +56,7 @@ fn item(image: &StoredImage) -> Image {
         },
         uid: uid.map(|value| Int64Value { value }),
         spec: Some(ImageSpec::default()),
-        pinned: false,
+        pinned: image.pinned,
     }
 }
 

@@ -188,6 +188,7 @@ impl ImageStore {
             config: &bytes,
             references,
             manifest_digest,
+            pinned: true,
         })?)
     }
 }

@@ -88,6 +88,9 @@ pub struct Image {
     /// Directories whose attributes are those of a lower layer than the topmost that has them.
     #[serde(default)]
     pub kept: Vec<KeptDirectory>,
+    /// Nobody removes it to make room: it came from an archive, and may be nowhere else.
+    #[serde(default)]
+    pub pinned: bool,
 }
 
 /// What [`ImageStore::commit`] takes.
@@ -97,6 +100,8 @@ pub struct NewImage<'a> {
     pub references: &'a [Reference],
     /// Digest of the manifest it came by, if it came by one.
     pub manifest_digest: Option<&'a str>,
+    /// Whether it is to be kept when there is no room; one that was stays so.
+    pub pinned: bool,
 }
 
 /// All images.
@@ -308,6 +313,7 @@ impl ImageStore {
             size,
             kept: implied::kept_directories(&layers)?,
             config,
+            pinned: new.pinned,
         };
         let id = image.id.clone();
         for path in self.enter(image, new)? {
@@ -339,6 +345,7 @@ impl ImageStore {
         files::write_atomically(&config, from.config)?;
         written.push(config);
         let mut image = index.get(&new.id).cloned().unwrap_or(new);
+        image.pinned |= from.pinned;
         for reference in from.references {
             if let Some(tag) = &reference.tag {
                 image.tags.insert(format!("{}:{tag}", reference.name()));

@@ -18,7 +18,7 @@ fn who_exceeds_requests_goes_before_who_does_not() {
         ("greedier, low priority", pod("10Mi", 0), 20 * MIB),
         ("modest", pod("100Mi", 0), 90 * MIB),
     ];
-    all.sort_by_key(|(_, pod, used)| order(pod, *used, "memory"));
+    all.sort_by_key(|(_, pod, used)| place(pod, *used, "memory"));
     assert_eq!(
         all.map(|(name, ..)| name),
         [
@@ -33,10 +33,38 @@ fn who_exceeds_requests_goes_before_who_does_not() {
 
 #[test]
 fn the_message_tells_of_what_was_not_asked_for() {
-    let text = larger(&pod("10Mi", 0), 20 << 20, "memory");
-    assert_eq!(
-        text,
-        "Pod web was using 20Mi, request is 10Mi, has larger consumption of memory. "
-    );
-    assert_eq!(larger(&pod("10Mi", 0), 10 << 20, "memory"), "");
+    let used = |mebibytes: u64| Usage {
+        total: mebibytes << 20,
+        containers: vec![
+            ("a".to_owned(), mebibytes << 20),
+            ("debugger".to_owned(), 1),
+        ],
+    };
+    let mut whole = pod("10Mi", 0);
+    let spec = whole.spec.as_mut().unwrap();
+    spec.resources = Some(testing::object(json!({ "requests": { "memory": "15Mi" } })));
+    for (pod, mebibytes, resource, expected) in [
+        (
+            pod("10Mi", 0),
+            20,
+            "memory",
+            "Container a was using 20Mi, request is 10Mi, has larger consumption of memory. ",
+        ),
+        (pod("10Mi", 0), 10, "memory", ""),
+        (
+            pod("10Mi", 0),
+            20,
+            "ephemeral-storage",
+            "Container a was using 20Mi, request is 0, has larger consumption of ephemeral-storage. ",
+        ),
+        (
+            whole,
+            5,
+            "memory",
+            "Pod web was using 5Mi, request is 15Mi, has larger consumption of memory. ",
+        ),
+    ] {
+        assert_eq!(larger(&pod, &used(mebibytes), resource), expected);
+    }
+    assert_eq!(larger(&pod("10Mi", 0), &Usage::default(), "pids"), "");
 }

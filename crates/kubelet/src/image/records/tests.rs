@@ -35,12 +35,13 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let records = Records::load(directory.path().join("images"));
+        let records = Records::load(directory.path().join("images"), Verification::OfPulled);
         Self { directory, records }
     }
 
     fn restart(&mut self) {
-        self.records = Records::load(self.directory.path().join("images"));
+        let home = self.directory.path().join("images");
+        self.records = Records::load(home, Verification::OfPulled);
     }
 
     fn pull(&self, image: &str, id: &str, by: Option<Source>) {
@@ -68,6 +69,23 @@ fn what_the_kubelet_has_not_pulled_is_everybodys() {
     node.restart();
     assert!(node.allows(IMAGE, &[]));
     assert_eq!(node.files("pulling"), 0);
+}
+
+#[test]
+fn the_configuration_says_whose_credentials_are_looked_at() {
+    for (policy, preloaded, pulled) in [
+        ("NeverVerify", true, true),
+        ("NeverVerifyPreloadedImages", true, false),
+        ("AlwaysVerify", false, false),
+    ] {
+        let mut node = Node::new();
+        let home = node.directory.path().join("images");
+        node.records = Records::load(home, Verification::of(policy));
+        assert_eq!(node.allows(IMAGE, &[]), preloaded, "{policy}");
+        node.pull(IMAGE, "i", Some(source("good", "1")));
+        assert_eq!(node.allows(IMAGE, &[]), pulled, "{policy}");
+        assert!(node.allows(IMAGE, &holder("good", "1")), "{policy}");
+    }
 }
 
 #[test]

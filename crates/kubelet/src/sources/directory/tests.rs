@@ -2,6 +2,8 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
+const PERIOD: Duration = Duration::from_secs(20);
+
 fn manifest(name: &str) -> String {
     format!(
         "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}, spec: {{containers: [{{name: m, image: i}}]}}}}"
@@ -71,7 +73,7 @@ async fn changes_are_seen_at_once() {
     let (sender, mut found) = tokio::sync::mpsc::unbounded_channel();
     let deliver: Deliver = std::sync::Arc::new(move |pods| sender.send(names(Some(pods))).unwrap());
     let (path, directory) = (later.clone(), later.clone());
-    let running = tokio::spawn(async move { run(path, "n", deliver).await });
+    let running = tokio::spawn(async move { run(path, "n", PERIOD, deliver).await });
     let mut until = async |wanted: &[&str]| {
         let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
         let wait = async { while found.recv().await.unwrap().as_ref() != Some(&wanted) {} };

@@ -107,6 +107,7 @@ impl<'a> Pull<'a> {
                 config: &config,
                 references: &[reference],
                 manifest_digest: Some(&digest),
+                pinned: false,
             })?)
         })
         .await

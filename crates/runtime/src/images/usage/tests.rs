@@ -32,6 +32,7 @@ fn image(store: &ImageStore, layers: &[&String]) -> String {
         config: config.as_bytes(),
         references: &[],
         manifest_digest: None,
+        pinned: false,
     };
     store.commit(&new).unwrap()
 }

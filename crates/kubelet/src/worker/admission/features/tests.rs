@@ -16,7 +16,9 @@ fn rejected(mut spec: Value, features: Features) -> Option<(String, String)> {
     let allowed = Allowlist::new((6, 1), &["kernel.msg*".to_owned()]);
     let outcome = allowed.map(|allowed| check(&testing::pod(spec), &allowed, features));
     match outcome {
-        Ok(Err(Rejection { reason, message })) => Some((reason, message)),
+        Ok(Err(Rejection {
+            reason, message, ..
+        })) => Some((reason, message)),
         Ok(Ok(())) => None,
         Err(error) => panic!("{error}"),
     }
