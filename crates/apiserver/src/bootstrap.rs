@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 mod aggregation;
+mod flow_control;
 mod joining;
 mod masters;
 mod objects;
@@ -132,13 +133,14 @@ impl Bootstrap {
         wanted.extend(self.joining()?);
         wanted.extend(aggregation::api_services()?);
         wanted.extend(objects::priority_classes()?);
-        wanted.extend(objects::flow_control()?);
+        wanted.extend(flow_control::wanted()?);
         wanted.extend(objects::storage_classes()?);
         wanted.extend(reconcile::roles_and_bindings()?);
         let range = objects::service_cidr(&self.config)?;
         let kind = range.kind;
         wanted.push(range);
         self.ensure_all(wanted).await?;
+        self.remove_unsuggested().await?;
         self.make_ready(kind).await
     }
 
@@ -193,8 +195,8 @@ impl Bootstrap {
         })
     }
 
-    /// Repairs the `default/kubernetes` Service, its endpoints, what aggregated API servers trust and what machines that join need
-    /// when someone changes or deletes them, until cancelled.
+    /// Repairs the `default/kubernetes` Service, its endpoints, what aggregated API servers trust, what machines that join need, and
+    /// flow control's own objects when someone changes or deletes them, until cancelled.
     pub async fn maintain(&self, token: CancellationToken) {
         let mut period = tokio::time::interval(MAINTAIN_PERIOD);
         period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -218,13 +220,15 @@ impl Bootstrap {
         }
     }
 
-    fn own_revisions(&self) -> [u64; 5] {
+    fn own_revisions(&self) -> [u64; 7] {
         [
             ("", "configmaps"),
             ("", "serviceaccounts"),
             ("", "services"),
             ("", "endpoints"),
             ("discovery.k8s.io", "endpointslices"),
+            ("flowcontrol.apiserver.k8s.io", flow_control::LEVELS),
+            ("flowcontrol.apiserver.k8s.io", flow_control::SCHEMAS),
         ]
         .map(|(group, resource)| self.objects.revision_of(group, resource))
     }
@@ -234,7 +238,9 @@ impl Bootstrap {
         wanted.extend(objects::dns_service(&self.config)?);
         wanted.push(aggregation::trust(&self.config)?);
         wanted.extend(self.joining()?);
-        self.ensure_all(wanted).await
+        wanted.extend(flow_control::wanted()?);
+        self.ensure_all(wanted).await?;
+        self.remove_unsuggested().await
     }
 
     async fn ensure_all(&self, wanted: Vec<Wanted>) -> Result<(), Error> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use knarr_audit::Auditor;
 use knarr_auth::request::{Authenticator, Authorizer};
+use knarr_fairness::{Fairness, watches::Watches};
 use knarr_registry::Registry;
 
 use crate::{
@@ -34,6 +35,10 @@ pub struct Core {
     /// `host:port` that discovery tells clients.
     pub advertised: String,
     pub limits: Limits,
+    /// Whose turn it is, where clients ask for more than there is.
+    pub fairness: Arc<Fairness>,
+    /// What clients watch.
+    pub watches: Arc<Watches>,
     pub heavy: Heavy,
     pub drains: Drains,
     pub metrics: Metrics,

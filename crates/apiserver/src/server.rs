@@ -5,6 +5,8 @@ pub mod components;
 mod connect;
 mod deadline;
 mod expiry;
+mod flow;
+mod flow_control;
 pub mod handle;
 pub mod health;
 pub mod heavy;
@@ -26,7 +28,8 @@ use std::{
     time::Duration,
 };
 
-use knarr_api::Kinds;
+use knarr_api::{Kinds, flowcontrol::standard};
+use knarr_fairness::Fairness;
 use knarr_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -86,6 +89,8 @@ pub struct Config {
     pub extra_sans: Vec<String>,
     /// How long an Event is kept after its last change.
     pub event_ttl: Duration,
+    /// Seats for requests of clients, of all priority levels together.
+    pub seats: u32,
     /// What nodes must agree on, published for those that join; empty where none will.
     pub node_settings: BTreeMap<String, String>,
     /// Who knows tokens that are not the cluster's own.
@@ -117,6 +122,7 @@ impl Config {
             dns_endpoint: None,
             extra_sans: Vec::new(),
             event_ttl: EVENT_TTL,
+            seats: SEATS,
             node_settings: BTreeMap::new(),
             identities: knarr_identity::Options::default(),
             authorizers: knarr_authorizer::Options::default(),
@@ -132,6 +138,9 @@ const AUDIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Upstream's default of `--event-ttl`.
 pub const EVENT_TTL: Duration = Duration::from_secs(60 * 60);
+
+/// Upstream's defaults of `--max-requests-inflight` and `--max-mutating-requests-inflight`, which are seats together.
+pub const SEATS: u32 = 400 + 200;
 
 /// Why the server cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -246,6 +255,8 @@ impl Server {
             advertised,
             drains: incoming::Drains::new(tasks.clone(), stop.clone()),
             limits: Default::default(),
+            fairness: Arc::new(Fairness::new(config.seats, standard::mandatory_schema)),
+            watches: Default::default(),
             heavy: Default::default(),
             metrics: Default::default(),
         });
@@ -307,6 +318,11 @@ impl Server {
             .tasks
             .spawn(async move { definitions.run(stop).await });
         server.tasks.spawn(aggregated.run(server.stop.clone()));
+        let flow_control = flow_control::Task::new(&server.core);
+        let stop = server.stop.clone();
+        server
+            .tasks
+            .spawn(async move { flow_control.run(stop).await });
         server
             .core
             .health
@@ -342,12 +358,12 @@ impl Server {
         LocalService::new(self.core.clone(), user)
     }
 
-    /// The address that is listened on.
     /// Which parts of the control plane run beside the server.
     pub fn components(&self) -> &Arc<Components> {
         &self.core.components
     }
 
+    /// The address that is listened on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

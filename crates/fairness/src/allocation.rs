@@ -163,7 +163,11 @@ fn divide(sum: f64, items: &[Item]) -> Option<(Vec<f64>, f64)> {
     for bend in bends {
         if total(bend) >= sum {
             let (from, to) = (total(below), total(bend));
-            let along = if to > from { (sum - from) / (to - from) } else { 0.0 };
+            let along = if to > from {
+                (sum - from) / (to - from)
+            } else {
+                0.0
+            };
             let fair = below + along * (bend - below);
             return Some((items.iter().map(|item| item.part(fair)).collect(), fair));
         }
@@ -220,12 +224,20 @@ mod tests {
         check(200.0, &same, Some(&[100.0, 100.0]));
         check(201.0, &same, None);
         // One is held by its low bound, another by its high one.
-        let held = [item(10.0, 8.0, 9.0), item(10.0, 1.0, 50.0), item(20.0, 0.0, 12.0)];
+        let held = [
+            item(10.0, 8.0, 9.0),
+            item(10.0, 1.0, 50.0),
+            item(20.0, 0.0, 12.0),
+        ];
         check(9.0, &held, Some(&[8.0, 1.0, 0.0]));
         check(41.0, &held, Some(&[9.0, 20.0, 12.0]));
         check(8.0, &held, None);
         // Who wants nothing has the rest where nobody else may have it.
-        check(10.0, &[item(0.0, 0.0, 10.0), item(4.0, 0.0, 4.0)], Some(&[6.0, 4.0]));
+        check(
+            10.0,
+            &[item(0.0, 0.0, 10.0), item(4.0, 0.0, 4.0)],
+            Some(&[6.0, 4.0]),
+        );
         check(1.0, &[item(1.0, 2.0, 3.0)], None);
         check(0.0, &[item(1.0, 0.0, 3.0)], Some(&[0.0]));
     }
@@ -252,9 +264,17 @@ mod tests {
         assert_eq!(one.seats, [3, 270, 24]);
         assert!(one.fair_fraction > 0.29 && one.fair_fraction < 0.31);
         // What may not be lent stays; exempt requests take theirs before anybody.
-        let both = adjust(&[exempt(200), claim(busy, 900, 900.0), claim(idle, 900, 900.0)]);
+        let both = adjust(&[
+            exempt(200),
+            claim(busy, 900, 900.0),
+            claim(idle, 900, 900.0),
+        ]);
         assert_eq!(both.seats, [200, 29, 65]);
-        let all = adjust(&[exempt(290), claim(busy, 900, 900.0), claim(idle, 900, 900.0)]);
+        let all = adjust(&[
+            exempt(290),
+            claim(busy, 900, 900.0),
+            claim(idle, 900, 900.0),
+        ]);
         assert_eq!(all.seats, [290, 24, 24]);
     }
 }

@@ -199,7 +199,10 @@ impl Config {
                 levels.push(LevelConfig::mandatory(name));
             }
         }
-        let schemas: Vec<Schema> = schemas.iter().filter_map(|s| Schema::parse(s).ok()).collect();
+        let schemas: Vec<Schema> = schemas
+            .iter()
+            .filter_map(|s| Schema::parse(s).ok())
+            .collect();
         let conditions = schemas.iter().map(|schema| Condition {
             schema: schema.name().to_owned(),
             level: schema.level().to_owned(),
@@ -225,7 +228,10 @@ impl Config {
 
     /// All shares.
     pub fn shares(&self) -> f64 {
-        self.levels.iter().map(|level| f64::from(level.shares)).sum()
+        self.levels
+            .iter()
+            .map(|level| f64::from(level.shares))
+            .sum()
     }
 }
 
@@ -271,7 +277,10 @@ mod tests {
             level("other", exempt),
             level(EXEMPT, queued()),
             level("a", json!({"type": "Limited"})),
-            level("a", json!({"type": "Limited", "limited": {"limitResponse": {"type": "Queue"}}})),
+            level(
+                "a",
+                json!({"type": "Limited", "limited": {"limitResponse": {"type": "Queue"}}}),
+            ),
             json!({}),
         ] {
             assert_eq!(LevelConfig::parse(&broken), None, "{broken}");
@@ -299,7 +308,12 @@ mod tests {
         let dangling: Vec<(&str, &str)> = (config.conditions.iter())
             .map(|condition| (&*condition.schema, condition.status()))
             .collect();
-        let expected = [("b", "False"), ("late", "False"), ("a", "False"), ("lost", "True")];
+        let expected = [
+            ("b", "False"),
+            ("late", "False"),
+            ("a", "False"),
+            ("lost", "True"),
+        ];
         assert_eq!(dangling, expected);
         let message = config.conditions[3].message();
         assert_eq!(

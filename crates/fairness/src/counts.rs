@@ -174,7 +174,12 @@ pub const METRICS: [Metric; 12] = [
         kind: "gauge",
         help: "Seats that requests wait for.",
         render: |counts, out, name| {
-            sample(counts, out, name, counts.seats_waiting.load(Ordering::Relaxed));
+            sample(
+                counts,
+                out,
+                name,
+                counts.seats_waiting.load(Ordering::Relaxed),
+            );
         },
     },
     Metric {

@@ -84,7 +84,12 @@ impl Dump {
     pub fn priority_levels(&self) -> String {
         let rows = self.levels().map(|planned| {
             let state = planned.level.state.lock();
-            let active = state.set.queues().iter().filter(|queue| queue.waiting > 0).count();
+            let active = state
+                .set
+                .queues()
+                .iter()
+                .filter(|queue| queue.waiting > 0)
+                .count();
             let totals = state.set.totals();
             let (waiting, executing) = (state.set.waiting(), state.set.executing());
             vec![
@@ -243,7 +248,11 @@ fn duration(nanos: u64) -> String {
 
 fn seat_seconds(time: SeatTime) -> String {
     let hundredths = time / 10;
-    format!("{}.{:08}ss", hundredths / 100_000_000, (hundredths % 100_000_000).abs())
+    format!(
+        "{}.{:08}ss",
+        hundredths / 100_000_000,
+        (hundredths % 100_000_000).abs()
+    )
 }
 
 /// Columns aligned as Go's `tabwriter` does it, with a comma after each cell but the last.

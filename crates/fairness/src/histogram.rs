@@ -48,10 +48,16 @@ impl Histogram {
         if count == 0 {
             return;
         }
-        let each = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed));
+        let each = self
+            .buckets
+            .iter()
+            .map(|bucket| bucket.load(Ordering::Relaxed));
         buckets(out, (name, labels), self.bounds, each, count);
         let sum = self.sum.load(Ordering::Relaxed) as f64 / 1e6;
-        let _ = writeln!(out, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}");
+        let _ = writeln!(
+            out,
+            "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {count}"
+        );
     }
 }
 
@@ -113,7 +119,10 @@ impl Timing {
         let each = self.buckets.iter().copied();
         buckets(out, (name, labels), self.bounds, each, self.nanos);
         let (sum, nanos) = (self.sum, self.nanos);
-        let _ = writeln!(out, "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {nanos}");
+        let _ = writeln!(
+            out,
+            "{name}_sum{{{labels}}} {sum}\n{name}_count{{{labels}}} {nanos}"
+        );
     }
 }
 

@@ -326,32 +326,60 @@ pub const METRICS: [Metric; 18] = [
     gauge("current_r", "Virtual time.", |state, _, out, at| {
         virtual_time(out, at, state.set.progress().0);
     }),
-    gauge("dispatch_r", "Virtual time of the last dispatch.", |state, _, out, at| {
-        virtual_time(out, at, state.set.progress().1.at);
-    }),
-    gauge("latest_s", "Where the request of the last dispatch began.", |state, _, out, at| {
-        virtual_time(out, at, state.set.progress().1.latest);
-    }),
-    gauge("next_s_bounds", "Where the oldest requests of queues begin.", |state, _, out, at| {
-        bounds(out, at, state.set.progress().1.starts);
-    }),
+    gauge(
+        "dispatch_r",
+        "Virtual time of the last dispatch.",
+        |state, _, out, at| {
+            virtual_time(out, at, state.set.progress().1.at);
+        },
+    ),
+    gauge(
+        "latest_s",
+        "Where the request of the last dispatch began.",
+        |state, _, out, at| {
+            virtual_time(out, at, state.set.progress().1.latest);
+        },
+    ),
+    gauge(
+        "next_s_bounds",
+        "Where the oldest requests of queues begin.",
+        |state, _, out, at| {
+            bounds(out, at, state.set.progress().1.starts);
+        },
+    ),
     gauge(
         "next_discounted_s_bounds",
         "Where the oldest requests of queues begin, less the estimated work under way.",
         |state, _, out, at| bounds(out, at, state.set.progress().1.discounted),
     ),
-    gauge("nominal_limit_seats", "Nominal seats.", |state, _, out, (name, labels)| {
-        line(out, name, labels, state.limits.nominal);
-    }),
-    gauge("lower_limit_seats", "Least seats.", |state, _, out, (name, labels)| {
-        line(out, name, labels, state.limits.min);
-    }),
-    gauge("upper_limit_seats", "Most seats.", |state, _, out, (name, labels)| {
-        line(out, name, labels, state.limits.max);
-    }),
-    gauge("current_limit_seats", "Seats for now.", |state, _, out, (name, labels)| {
-        line(out, name, labels, state.set.limit());
-    }),
+    gauge(
+        "nominal_limit_seats",
+        "Nominal seats.",
+        |state, _, out, (name, labels)| {
+            line(out, name, labels, state.limits.nominal);
+        },
+    ),
+    gauge(
+        "lower_limit_seats",
+        "Least seats.",
+        |state, _, out, (name, labels)| {
+            line(out, name, labels, state.limits.min);
+        },
+    ),
+    gauge(
+        "upper_limit_seats",
+        "Most seats.",
+        |state, _, out, (name, labels)| {
+            line(out, name, labels, state.limits.max);
+        },
+    ),
+    gauge(
+        "current_limit_seats",
+        "Seats for now.",
+        |state, _, out, (name, labels)| {
+            line(out, name, labels, state.set.limit());
+        },
+    ),
     gauge(
         "demand_seats_high_watermark",
         "Most seats that could have been used, in the last period.",

@@ -217,7 +217,12 @@ impl Fairness {
             }
         }
         let name = "apiserver_flowcontrol_seat_fair_frac";
-        head(out, name, "gauge", "The part of its target that each level has.");
+        head(
+            out,
+            name,
+            "gauge",
+            "The part of its target that each level has.",
+        );
         counts::line(out, name, "", plan.fair_fraction);
         self.totals.render(out);
     }

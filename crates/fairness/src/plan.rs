@@ -58,16 +58,26 @@ pub struct Class {
 impl Plan {
     /// The plan of a configuration for a server with `seats`; levels of the plan before go on.
     pub fn new(config: &Config, before: &Plan, seats: u32, totals: &Arc<Totals>) -> Plan {
-        let mut configs: Vec<(LevelConfig, bool)> =
-            config.levels.iter().map(|level| (level.clone(), false)).collect();
-        let known: HashMap<&str, ()> =
-            config.levels.iter().map(|level| (&*level.name, ())).collect();
+        let mut configs: Vec<(LevelConfig, bool)> = config
+            .levels
+            .iter()
+            .map(|level| (level.clone(), false))
+            .collect();
+        let known: HashMap<&str, ()> = config
+            .levels
+            .iter()
+            .map(|level| (&*level.name, ()))
+            .collect();
         // What is gone lasts until nothing of it waits or runs.
-        let gone = before.levels.values().filter(|planned| {
-            !known.contains_key(&*planned.config.name) && planned.is_used()
-        });
+        let gone = before
+            .levels
+            .values()
+            .filter(|planned| !known.contains_key(&*planned.config.name) && planned.is_used());
         configs.extend(gone.map(|planned| (planned.config.clone(), true)));
-        let sum = configs.iter().map(|(level, _)| f64::from(level.shares)).sum();
+        let sum = configs
+            .iter()
+            .map(|(level, _)| f64::from(level.shares))
+            .sum();
         let mut levels = BTreeMap::new();
         for (config, quiescing) in configs {
             let limits = config.limits(seats, sum);
@@ -137,15 +147,23 @@ impl Plan {
 
     /// Whether a level that is gone is not used any more, so that a new plan would be without it.
     pub fn has_leftovers(&self) -> bool {
-        self.levels.values().any(|planned| planned.quiescing && !planned.is_used())
+        self.levels
+            .values()
+            .any(|planned| planned.quiescing && !planned.is_used())
     }
 
     fn count(&self, totals: &Totals) {
-        let waiting = self.levels.values().map(|planned| match planned.config.discipline {
-            Discipline::Queue(queuing) => f64::from(queuing.queues) * queuing.length as f64,
-            _ => 0.0,
-        });
-        let executing = self.levels.values().map(|planned| f64::from(planned.level.nominal()));
+        let waiting = self
+            .levels
+            .values()
+            .map(|planned| match planned.config.discipline {
+                Discipline::Queue(queuing) => f64::from(queuing.queues) * queuing.length as f64,
+                _ => 0.0,
+            });
+        let executing = self
+            .levels
+            .values()
+            .map(|planned| f64::from(planned.level.nominal()));
         totals.divide_by(waiting.sum(), executing.sum());
     }
 }

@@ -48,11 +48,20 @@ pub trait Request {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {
     /// It waits in a queue that has so many now.
-    Queued { seats: u32, length: usize },
-    Unqueued { seats: u32 },
-    Seated { seats: u32 },
+    Queued {
+        seats: u32,
+        length: usize,
+    },
+    Unqueued {
+        seats: u32,
+    },
+    Seated {
+        seats: u32,
+    },
     /// Its seats are free again, which is some time after it has ended where others have to do with its effects.
-    Unseated { seats: u32 },
+    Unseated {
+        seats: u32,
+    },
     /// It was next, and there were not enough seats.
     NoRoom,
 }
@@ -467,9 +476,9 @@ impl<R: Request> QueueSet<R> {
                 continue;
             };
             starts = (starts.0.min(queue.next), starts.1.max(queue.next));
-            let less = queue.next.saturating_sub(SeatTime::from(queue.seats).saturating_mul(
-                SeatTime::from(ESTIMATE),
-            ));
+            let less = queue.next.saturating_sub(
+                SeatTime::from(queue.seats).saturating_mul(SeatTime::from(ESTIMATE)),
+            );
             discounted = (discounted.0.min(less), discounted.1.max(less));
             if self.is_held_back(entry.flow, entry.work.seats()) {
                 continue;

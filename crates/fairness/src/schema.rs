@@ -256,7 +256,9 @@ mod tests {
     }
 
     fn every(subjects: Value) -> Schema {
-        schema(json!({"subjects": subjects, "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}))
+        schema(
+            json!({"subjects": subjects, "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}),
+        )
     }
 
     #[test]
@@ -266,10 +268,9 @@ mod tests {
             verb: "get",
             ..RequestInfo::default()
         };
-        let account = |namespace: &str, name: &str| {
-            json!({"kind": "ServiceAccount", "serviceAccount": {"namespace": namespace, "name": name}})
-        };
-        let named = |kind: &str, field: &str, name: &str| json!({"kind": kind, field: {"name": name}});
+        let account = |namespace: &str, name: &str| json!({"kind": "ServiceAccount", "serviceAccount": {"namespace": namespace, "name": name}});
+        let named =
+            |kind: &str, field: &str, name: &str| json!({"kind": kind, field: {"name": name}});
         let ann = user("ann", &["dev", "system:authenticated"]);
         let job = user("system:serviceaccount:a:job", &[]);
         for (subject, user, wanted) in [
@@ -312,9 +313,24 @@ mod tests {
             namespace,
             ..RequestInfo::default()
         };
-        let pods = of(json!(["get"]), json!([""]), json!(["pods"]), json!({"namespaces": ["a"]}));
-        let all = of(json!(["*"]), json!(["*"]), json!(["*"]), json!({"namespaces": ["*"]}));
-        let whole = of(json!(["*"]), json!(["*"]), json!(["nodes/status"]), json!({"clusterScope": true}));
+        let pods = of(
+            json!(["get"]),
+            json!([""]),
+            json!(["pods"]),
+            json!({"namespaces": ["a"]}),
+        );
+        let all = of(
+            json!(["*"]),
+            json!(["*"]),
+            json!(["*"]),
+            json!({"namespaces": ["*"]}),
+        );
+        let whole = of(
+            json!(["*"]),
+            json!(["*"]),
+            json!(["nodes/status"]),
+            json!({"clusterScope": true}),
+        );
         for (schema, request, wanted) in [
             (&pods, ask("get", "", "pods", "", "a"), true),
             (&pods, ask("get", "", "pods", "", "b"), false),
@@ -328,7 +344,11 @@ mod tests {
             (&whole, ask("get", "", "nodes", "", ""), false),
             (&whole, ask("get", "", "nodes", "status", "a"), false),
         ] {
-            assert_eq!(schema.matches(&user("a", &[]), &request), wanted, "{request:?}");
+            assert_eq!(
+                schema.matches(&user("a", &[]), &request),
+                wanted,
+                "{request:?}"
+            );
         }
         for (url, path, wanted) in [
             ("/healthz", "/healthz", true),
@@ -344,21 +364,36 @@ mod tests {
                 verb: "get",
                 ..RequestInfo::default()
             };
-            assert_eq!(schema(rule).matches(&user("a", &[]), &request), wanted, "{url} {path}");
+            assert_eq!(
+                schema(rule).matches(&user("a", &[]), &request),
+                wanted,
+                "{url} {path}"
+            );
         }
     }
 
     #[test]
     fn flows_are_told_apart_as_the_schema_says() {
-        let (ann, request) = (user("ann", &[]), RequestInfo { namespace: "a", ..RequestInfo::default() });
+        let (ann, request) = (
+            user("ann", &[]),
+            RequestInfo {
+                namespace: "a",
+                ..RequestInfo::default()
+            },
+        );
         for (method, wanted) in [
             (json!({"type": "ByUser"}), "ann"),
             (json!({"type": "ByNamespace"}), "a"),
             (Value::Null, ""),
         ] {
-            let object = json!({"metadata": {"name": "s"}, "spec": {"distinguisherMethod": method}});
+            let object =
+                json!({"metadata": {"name": "s"}, "spec": {"distinguisherMethod": method}});
             let schema = Schema::parse(&object).expect("a schema");
-            assert_eq!(schema.distinguisher().flow(&ann, &request), wanted, "{method}");
+            assert_eq!(
+                schema.distinguisher().flow(&ann, &request),
+                wanted,
+                "{method}"
+            );
         }
     }
 }

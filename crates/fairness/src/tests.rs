@@ -72,7 +72,9 @@ fn configure(fairness: &Fairness, levels: &[Value]) {
 }
 
 fn class(fairness: &Fairness, name: &str) -> Classified {
-    fairness.classify(&user(name, "dev"), &page()).expect("a schema")
+    fairness
+        .classify(&user(name, "dev"), &page())
+        .expect("a schema")
 }
 
 #[tokio::test]
@@ -83,29 +85,54 @@ async fn requests_are_of_the_first_schema_that_matches() {
         ("dev", ("dev", "devs")),
         ("other", ("catch-all", "catch-all")),
     ] {
-        let class = fairness.classify(&user("u", group), &page()).expect("a schema");
+        let class = fairness
+            .classify(&user("u", group), &page())
+            .expect("a schema");
         assert_eq!(class.names(), names);
     }
     let (schema, level) = class(&fairness, "ann").0.flow.uids.clone();
-    assert_eq!((schema, level), (HeaderValue::from_static("dev-uid"), HeaderValue::from_static("devs-uid")));
+    assert_eq!(
+        (schema, level),
+        (
+            HeaderValue::from_static("dev-uid"),
+            HeaderValue::from_static("devs-uid")
+        )
+    );
 }
 
 #[tokio::test]
 async fn who_finds_no_seat_waits_for_one_but_not_for_ever() {
     let fairness = fairness(1);
     let (ann, ben) = (class(&fairness, "ann"), class(&fairness, "ben"));
-    let first = fairness.enter(&ann, wanted(DEADLINE)).await.ok().expect("a seat");
-    let second = fairness.enter(&ben, wanted(DEADLINE)).await.ok().expect("a seat");
+    let first = fairness
+        .enter(&ann, wanted(DEADLINE))
+        .await
+        .ok()
+        .expect("a seat");
+    let second = fairness
+        .enter(&ben, wanted(DEADLINE))
+        .await
+        .ok()
+        .expect("a seat");
     let short = fairness.enter(&ann, wanted(Duration::from_millis(5))).await;
-    assert_eq!(short.err().map(|refused| refused.why), Some(Refusal::TimeOut));
+    assert_eq!(
+        short.err().map(|refused| refused.why),
+        Some(Refusal::TimeOut)
+    );
     let waiting = {
         let (fairness, ann) = (fairness.clone(), ann.clone());
         tokio::spawn(async move { fairness.enter(&ann, wanted(DEADLINE)).await.is_ok() })
     };
-    while !fairness.dump().priority_levels().contains("devs,             1,") {
+    let began = Instant::now();
+    while waiting_at(&fairness, "devs") < 1 {
+        assert!(began.elapsed() < DEADLINE, "nobody waits");
         tokio::task::yield_now().await;
     }
-    let full = fairness.enter(&ann, wanted(DEADLINE)).await.err().expect("no place");
+    let full = fairness
+        .enter(&ann, wanted(DEADLINE))
+        .await
+        .err()
+        .expect("no place");
     assert_eq!((full.why, full.retry_after), (Refusal::QueueFull, 1));
     drop(second);
     assert!(waiting.await.expect("no panic"));
@@ -122,12 +149,25 @@ async fn who_finds_no_seat_waits_for_one_but_not_for_ever() {
         "apiserver_flowcontrol_current_inqueue_requests{priority_level=\"devs\",flow_schema=\"dev\"} 0",
         "apiserver_flowcontrol_nominal_limit_seats{priority_level=\"devs\"} 2",
     ] {
-        assert!(metrics.contains(&format!("{line}\n")), "{line} not in\n{metrics}");
+        assert!(
+            metrics.contains(&format!("{line}\n")),
+            "{line} not in\n{metrics}"
+        );
     }
 }
 
+fn waiting_at(fairness: &Fairness, level: &str) -> usize {
+    let plan = fairness.plan.load();
+    plan.levels[level].level.state.lock().set.waiting()
+}
+
 fn class_is_idle(fairness: &Fairness) -> bool {
-    fairness.plan.load().levels.values().all(|planned| planned.level.is_idle())
+    fairness
+        .plan
+        .load()
+        .levels
+        .values()
+        .all(|planned| planned.level.is_idle())
 }
 
 #[tokio::test]
@@ -135,7 +175,9 @@ async fn whoever_goes_away_leaves_nothing_behind() {
     let fairness = fairness(5);
     let ann = class(&fairness, "ann");
     let held = fairness.enter(&ann, wanted(DEADLINE)).await;
-    let other = fairness.enter(&class(&fairness, "ben"), wanted(DEADLINE)).await;
+    let other = fairness
+        .enter(&class(&fairness, "ben"), wanted(DEADLINE))
+        .await;
     {
         let waiting = std::pin::pin!(fairness.enter(&ann, wanted(DEADLINE)));
         let soon = tokio::time::timeout(Duration::from_millis(5), waiting).await;
@@ -148,10 +190,18 @@ async fn whoever_goes_away_leaves_nothing_behind() {
 #[tokio::test]
 async fn exempt_requests_never_wait() {
     let fairness = fairness(5);
-    let admin = fairness.classify(&user("root", "system:masters"), &page()).expect("a schema");
+    let admin = fairness
+        .classify(&user("root", "system:masters"), &page())
+        .expect("a schema");
     let mut held = Vec::new();
     for _ in 0..100 {
-        held.push(fairness.enter(&admin, wanted(Duration::ZERO)).await.ok().expect("a seat"));
+        held.push(
+            fairness
+                .enter(&admin, wanted(Duration::ZERO))
+                .await
+                .ok()
+                .expect("a seat"),
+        );
     }
     assert!(fairness.dump().priority_levels().contains("100,"));
 }
@@ -159,11 +209,16 @@ async fn exempt_requests_never_wait() {
 #[tokio::test]
 async fn a_level_that_is_gone_lasts_until_its_requests_have_ended() {
     let fairness = fairness(5);
-    let held = fairness.enter(&class(&fairness, "ann"), wanted(DEADLINE)).await;
+    let held = fairness
+        .enter(&class(&fairness, "ann"), wanted(DEADLINE))
+        .await;
     configure(&fairness, &[]);
     assert_eq!(class(&fairness, "ann").names(), ("catch-all", "catch-all"));
     assert!(!fairness.adjust());
-    let quiescing = |dump: &str| dump.lines().any(|line| line.starts_with("devs,") && line.contains("true,"));
+    let quiescing = |dump: &str| {
+        dump.lines()
+            .any(|line| line.starts_with("devs,") && line.contains("true,"))
+    };
     assert!(quiescing(&fairness.dump().priority_levels()));
     drop(held);
     assert!(fairness.adjust(), "it can go");
@@ -174,10 +229,21 @@ async fn a_level_that_is_gone_lasts_until_its_requests_have_ended() {
 #[tokio::test]
 async fn tables_tell_who_is_there() {
     let fairness = fairness(5);
-    let _held = fairness.enter(&class(&fairness, "ann"), wanted(DEADLINE)).await;
+    let _held = fairness
+        .enter(&class(&fairness, "ann"), wanted(DEADLINE))
+        .await;
     let requests = fairness.dump().requests(true);
     let line = requests.lines().nth(1).expect("a request");
-    for part in ["devs, ", "dev, ", "-1, ", "ann, ", "get, ", "apps/v1, ", "deployments, ", "scale"] {
+    for part in [
+        "devs, ",
+        "dev, ",
+        "-1, ",
+        "ann, ",
+        "get, ",
+        "apps/v1, ",
+        "deployments, ",
+        "scale",
+    ] {
         assert!(line.contains(part), "{part} not in {line}");
     }
     assert!(!fairness.dump().requests(false).contains("apps/v1"));

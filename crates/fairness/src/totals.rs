@@ -82,7 +82,8 @@ impl Totals {
 
     pub fn render(&self, out: &mut String) {
         let name = "apiserver_flowcontrol_read_vs_write_current_requests";
-        let help = "Nanoseconds by the requests of a limit that waited or ran, reading and writing.";
+        let help =
+            "Nanoseconds by the requests of a limit that waited or ran, reading and writing.";
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} histogram");
         for (phase, text) in [(Phase::Executing, "executing"), (Phase::Waiting, "waiting")] {
             for (timing, kind) in self.of(phase).iter().zip(["readOnly", "mutating"]) {

@@ -1,9 +1,6 @@
 //! How many watch what a write changes: as upstream's `watch_tracker.go`.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use knarr_auth::request::RequestInfo;
 use parking_lot::Mutex;
@@ -26,7 +23,9 @@ impl Watches {
     /// A watch begins. `None`: it sees few of the changes, since it asks for the pods of one node.
     pub fn open(self: &Arc<Self>, request: &RequestInfo<'_>) -> Option<Watching> {
         let fields = &request.selectors.fields;
-        if request.resource == "pods" && fields.exact("spec.nodeName").is_some_and(|n| !n.is_empty()) {
+        if request.resource == "pods"
+            && fields.exact("spec.nodeName").is_some_and(|n| !n.is_empty())
+        {
             return None;
         }
         let subject = subject(request, request.namespace, request.name);
@@ -109,7 +108,8 @@ mod tests {
             ..ask("pods", "", "")
         };
         assert!(watches.open(&of_node).is_none());
-        for (namespace, name, wanted) in [("a", "x", 4), ("a", "y", 3), ("a", "", 3), ("b", "x", 1)] {
+        for (namespace, name, wanted) in [("a", "x", 4), ("a", "y", 3), ("a", "", 3), ("b", "x", 1)]
+        {
             let got = watches.interested(&ask("pods", namespace, name));
             assert_eq!(got, wanted, "{namespace}/{name}");
         }

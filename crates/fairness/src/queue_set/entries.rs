@@ -36,13 +36,7 @@ pub struct Entry<R> {
 }
 
 impl<R> Entry<R> {
-    pub fn new(
-        request: R,
-        flow: u64,
-        work: Work,
-        now: Nanos,
-        arrived_at: SeatTime,
-    ) -> Entry<R> {
+    pub fn new(request: R, flow: u64, work: Work, now: Nanos, arrived_at: SeatTime) -> Entry<R> {
         Entry {
             request,
             queue: None,

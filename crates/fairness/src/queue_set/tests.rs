@@ -98,7 +98,8 @@ fn without_queues_there_is_room_or_not() {
     let mut exempt = Bench::new(Discipline::Exempt, 0);
     let held: Vec<_> = (0..5).map(|_| exempt.runs(0, "a", 1, seats(3))).collect();
     assert_eq!((exempt.set.seats_in_use(), exempt.set.demand()), (15, 15));
-    held.into_iter().for_each(|ticket| exempt.set.finish(MS, ticket));
+    held.into_iter()
+        .for_each(|ticket| exempt.set.finish(MS, ticket));
     assert!(exempt.set.is_idle());
 }
 
@@ -118,7 +119,10 @@ fn requests_wait_in_queues_of_a_length() {
     bench.set.finish(3 * MS, third);
     assert_eq!(bench.log.take(), "e!");
     let totals = bench.set.totals();
-    assert_eq!((totals.dispatched, totals.rejected, totals.cancelled), (3, 2, 1));
+    assert_eq!(
+        (totals.dispatched, totals.rejected, totals.cancelled),
+        (3, 2, 1)
+    );
 }
 
 #[test]
@@ -164,11 +168,17 @@ fn seats_are_kept_after_writes_that_many_watch() {
     let write = bench.runs(0, "write", 1, work);
     bench.waits(0, "b", 1, Work::ONE);
     bench.set.finish(MS, write);
-    assert_eq!((bench.log.take(), bench.set.next()), (String::new(), Some(6 * MS)));
+    assert_eq!(
+        (bench.log.take(), bench.set.next()),
+        (String::new(), Some(6 * MS))
+    );
     bench.set.pass(5 * MS);
     assert_eq!(bench.log.take(), "");
     bench.set.pass(6 * MS);
-    assert_eq!((bench.log.take(), bench.set.next()), ("b!".to_owned(), None));
+    assert_eq!(
+        (bench.log.take(), bench.set.next()),
+        ("b!".to_owned(), None)
+    );
     // More of them than there are seats: fewer for longer.
     let mut narrow = Bench::new(queues(1, 1, 9), 1);
     let first = narrow.runs(0, "a", 1, Work::ONE);
