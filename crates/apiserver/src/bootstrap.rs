@@ -306,7 +306,9 @@ impl Bootstrap {
             Merge::Changed => Ok(true),
             Merge::Replace => {
                 replace.store(true, std::sync::atomic::Ordering::Relaxed);
-                Ok(false)
+                // What holds the old one up holds the new one up as well.
+                let metadata = stored.get_mut("metadata").and_then(Value::as_object_mut);
+                Ok(metadata.is_some_and(|metadata| metadata.remove("finalizers").is_some()))
             }
         };
         self.writer

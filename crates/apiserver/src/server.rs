@@ -214,7 +214,8 @@ impl Server {
         let authorizers = Authorizers::configure(&config.authorizers, authz.clone())?;
         let ranges = allocators::Config::new(config.service_cidr.clone());
         let shared = config.shared_store.then(|| store.clone());
-        let allocators = Allocators::new(&ranges, objects.clone(), shared.clone())?;
+        let claimed = Some((store.clone(), config.shared_store));
+        let allocators = Allocators::new(&ranges, objects.clone(), claimed)?;
         let allocators = Arc::new(allocators);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let kubelets = Kubelets::new(Some(pki.client_config(Role::KubeletClient)?), stop.clone());

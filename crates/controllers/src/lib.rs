@@ -53,6 +53,7 @@ mod resources;
 mod revisions;
 mod root_ca;
 mod runner;
+mod service_cidr;
 pub mod service_lb;
 mod serviceaccount;
 mod serviceaccount_token;
@@ -188,6 +189,7 @@ impl Controllers {
         garbage_collector::start(&context);
         node_lifecycle::start(&context);
         taint_eviction::start(&context);
+        service_cidr::start(&context);
         service_lb::start(&context);
         token.cancelled().await;
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tasks.stopped())
