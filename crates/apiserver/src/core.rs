@@ -1,6 +1,6 @@
 //! What every request handler shares.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use knarr_audit::Auditor;
 use knarr_auth::request::{Authenticator, Authorizer};
@@ -32,6 +32,8 @@ pub struct Core {
     pub aggregation: Arc<Aggregation>,
     pub health: Health,
     pub components: Arc<Components>,
+    /// What the program was started with, without secrets.
+    pub flags: BTreeMap<String, String>,
     /// `host:port` that discovery tells clients.
     pub advertised: String,
     pub limits: Limits,

@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod pages;
 pub mod peer;
 mod warnings;
+mod zpages;
 
 use std::{
     collections::BTreeMap,
@@ -51,7 +52,7 @@ use knarr_auth::{
     objects::Objects,
     pki::{self, Pki, Role},
     request::TokenAuthenticator,
-    tokens::{self, Tokens},
+    tokens::{self, Tokens, VerificationKey},
 };
 use knarr_authorizer::Authorizers;
 use knarr_identity::Identities;
@@ -91,6 +92,12 @@ pub struct Config {
     pub event_ttl: Duration,
     /// Seats for requests of clients, of all priority levels together.
     pub seats: u32,
+    /// Issuers of service-account tokens; the first stands in new ones. Empty: that of the domain.
+    pub token_issuers: Vec<String>,
+    /// What tokens may be signed with beside the cluster's own key.
+    pub token_keys: Vec<VerificationKey>,
+    /// What the program was started with, without secrets: `/flagz`.
+    pub flags: BTreeMap<String, String>,
     /// What nodes must agree on, published for those that join; empty where none will.
     pub node_settings: BTreeMap<String, String>,
     /// Who knows tokens that are not the cluster's own.
@@ -123,6 +130,9 @@ impl Config {
             extra_sans: Vec::new(),
             event_ttl: EVENT_TTL,
             seats: SEATS,
+            token_issuers: Vec::new(),
+            token_keys: Vec::new(),
+            flags: BTreeMap::new(),
             node_settings: BTreeMap::new(),
             identities: knarr_identity::Options::default(),
             authorizers: knarr_authorizer::Options::default(),
@@ -204,7 +214,9 @@ impl Server {
         let cache = Arc::new(Cache::load(store.clone(), transformer.clone(), &kinds).await?);
         let objects: Arc<dyn Objects> = cache.clone();
         let advertised = SocketAddr::new(config.advertise, address.port()).to_string();
-        let token_config = tokens::Config::of_domain(&config.cluster_domain, &advertised);
+        let token_config = tokens::Config::of_domain(&config.cluster_domain, &advertised)
+            .with_issuers(&config.token_issuers)
+            .with_keys(config.token_keys);
         let tokens = Arc::new(Tokens::new(
             pki.service_account_key(),
             token_config,
@@ -235,7 +247,7 @@ impl Server {
             hooks: vec![allocators.clone()],
             own_user: authn::server(),
         });
-        let own = tokens.issuers().to_vec();
+        let own = tokens.issuers();
         let identities = Identities::open(&config.identities, own)?.map(Arc::new);
         let others = identities
             .clone()
@@ -253,6 +265,7 @@ impl Server {
             kubelets,
             health: Default::default(),
             components: Default::default(),
+            flags: config.flags,
             advertised,
             drains: incoming::Drains::new(tasks.clone(), stop.clone()),
             limits: Default::default(),

@@ -10,7 +10,7 @@ use knarr_meta::status::Status;
 use knarr_registry::catalog::Snapshot;
 use serde_json::json;
 
-use super::{health, metrics};
+use super::{health, metrics, zpages};
 use crate::{
     body::Body,
     core::Core,
@@ -58,6 +58,9 @@ pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequ
             let table = core.fairness.dump().requests(details);
             return Ok(respond::text(StatusCode::OK, table));
         }
+        "/metrics/slis" => return Ok(slis_page(core)),
+        "/statusz" => return zpages::status(&discovery::paths(core, snapshot), request),
+        "/flagz" => return zpages::flags(&core.flags, request),
         "/version" => return negotiated(&version(), request),
         "/" => return negotiated(&json!({"paths": discovery::paths(core, snapshot)}), request),
         _ => {}
@@ -223,10 +226,22 @@ fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
     if let Some(auditor) = &core.auditor {
         audit_metrics(&auditor.counts(), &mut out);
     }
+    exposition(out)
+}
+
+/// Text in Prometheus' form.
+fn exposition(out: String) -> Response<Body> {
     let mut response = respond::text(StatusCode::OK, out);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// How checks of health have gone.
+fn slis_page(core: &Core) -> Response<Body> {
+    let mut out = String::new();
+    core.health.render(&mut out);
+    exposition(out)
 }
 
 fn audit_metrics(counts: &Counts, out: &mut String) {

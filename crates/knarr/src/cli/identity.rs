@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use knarr_auth::tokens::VerificationKey;
 use knarr_identity::{OidcFlags, Options, TokenWebhookOptions};
 
 use super::duration;
@@ -76,12 +77,41 @@ pub struct IdentityFlags {
     #[arg(long, value_name = "FILE")]
     pub authentication_token_webhook_config_file: Option<PathBuf>,
 
+    /// Public keys, PEM, by which service-account tokens hold that another key than the cluster's has signed; any number of files
+    #[arg(long, value_name = "FILE")]
+    pub service_account_key_file: Vec<PathBuf>,
+
+    /// Who issues service-account tokens, an https URL; of several the first is in new tokens, and tokens of the others hold
+    /// [default: https://kubernetes.default.svc. and the cluster's domain]
+    #[arg(long, value_name = "URL", value_parser = issuer)]
+    pub service_account_issuer: Vec<String>,
+
     /// How long the answer of that server is believed
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub authentication_token_webhook_cache_ttl: Duration,
 }
 
+/// As upstream checks one that has a scheme.
+fn issuer(text: &str) -> Result<String, String> {
+    let url: http::Uri = text.parse().map_err(|_| "is no URL".to_owned())?;
+    match url.scheme_str() {
+        Some("https") if url.query().is_none() => Ok(text.to_owned()),
+        _ => Err("must be an https URL without a query".to_owned()),
+    }
+}
+
 impl IdentityFlags {
+    /// Reads the files of keys.
+    pub fn token_keys(&self) -> Result<Vec<VerificationKey>> {
+        let mut keys = Vec::new();
+        for file in &self.service_account_key_file {
+            let of_file = || format!("--service-account-key-file {}", file.display());
+            let pem = std::fs::read(file).with_context(of_file)?;
+            keys.extend(VerificationKey::parse(&pem).with_context(of_file)?);
+        }
+        Ok(keys)
+    }
+
     /// A process in the background has another directory.
     pub fn make_paths_absolute(&mut self) -> Result<()> {
         let paths = [
@@ -98,6 +128,10 @@ impl IdentityFlags {
                 let absolute = std::path::absolute(&path);
                 *path = absolute.with_context(|| format!("{flag} is not a path"))?;
             }
+        }
+        for path in &mut self.service_account_key_file {
+            let absolute = std::path::absolute(&path);
+            *path = absolute.context("--service-account-key-file is not a path")?;
         }
         Ok(())
     }
