@@ -14,7 +14,7 @@ use crate::{
     kubelet::Kubelets,
     server::{
         components::Components, health::Health, heavy::Heavy, incoming::Drains, limits::Limits,
-        metrics::Metrics,
+        metrics::Metrics, peer::Proxies,
     },
 };
 
@@ -34,6 +34,8 @@ pub struct Core {
     pub components: Arc<Components>,
     /// What the program was started with, without secrets.
     pub flags: BTreeMap<String, String>,
+    /// Proxies that say on whose behalf they ask.
+    pub proxies: Option<Proxies>,
     /// `host:port` that discovery tells clients.
     pub advertised: String,
     pub limits: Limits,

@@ -36,6 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::components::Components;
 pub use self::local::LocalService;
+use self::peer::Proxies;
 use crate::{
     aggregation::{self, Aggregation, Locals},
     backend::Backends,
@@ -49,6 +50,7 @@ use knarr_auth::{
     UserInfo,
     authn::{self, Authn},
     authz::Authz,
+    front_proxy::{self, FrontProxies},
     objects::Objects,
     pki::{self, Pki, Role},
     request::TokenAuthenticator,
@@ -92,6 +94,8 @@ pub struct Config {
     pub event_ttl: Duration,
     /// Seats for requests of clients, of all priority levels together.
     pub seats: u32,
+    /// Proxies that say on whose behalf they ask.
+    pub front_proxies: Option<front_proxy::Options>,
     /// Issuers of service-account tokens; the first stands in new ones. Empty: that of the domain.
     pub token_issuers: Vec<String>,
     /// What tokens may be signed with beside the cluster's own key.
@@ -130,6 +134,7 @@ impl Config {
             extra_sans: Vec::new(),
             event_ttl: EVENT_TTL,
             seats: SEATS,
+            front_proxies: None,
             token_issuers: Vec::new(),
             token_keys: Vec::new(),
             flags: BTreeMap::new(),
@@ -162,6 +167,8 @@ pub enum Error {
     },
     #[error(transparent)]
     Pki(#[from] pki::Error),
+    #[error("cannot believe front proxies")]
+    FrontProxies(#[from] front_proxy::Error),
     #[error("cannot fill the watch cache")]
     Cache(#[from] cache::Error),
     #[error("cannot use the service-account key")]
@@ -207,7 +214,15 @@ impl Server {
             extra_sans: config.extra_sans.clone(),
         };
         let pki = Arc::new(Pki::open(&config.pki_dir, options)?);
-        let tls = pki.server_config(Role::ApiServer)?;
+        let (tls, proxies) = match config.front_proxies {
+            None => (pki.server_config(Role::ApiServer)?, None),
+            Some(options) => {
+                let believed = Arc::new(FrontProxies::new(&options)?);
+                let role = Role::ApiServer;
+                let (tls, verifier) = pki.proxied_server_config(role, believed.clone())?;
+                (tls, Some(Proxies { believed, verifier }))
+            }
+        };
         let transformer = Transformer::new(pki.encryption_key());
         let transformer = Arc::new(transformer.reading_protobuf(protobuf::stored));
         let kinds = Kinds::built_in();
@@ -266,6 +281,7 @@ impl Server {
             health: Default::default(),
             components: Default::default(),
             flags: config.flags,
+            proxies,
             advertised,
             drains: incoming::Drains::new(tasks.clone(), stop.clone()),
             limits: Default::default(),

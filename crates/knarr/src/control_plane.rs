@@ -92,6 +92,7 @@ impl ControlPlane {
         let auditor = Auditor::open(&flags.audit.options())?.map(Arc::new);
         let mut config = server_config(flags, settings);
         config.token_keys = flags.identity.token_keys()?;
+        config.front_proxies = flags.identity.front_proxies()?;
         let opening = Datastore::open(&flags.datastore, &settings.data_dir, &config.pki_dir);
         let store = progress.step("store", opening).await?;
         config.shared_store = store.is_shared();
@@ -279,6 +280,7 @@ fn server_config(flags: &ServerFlags, settings: &Settings) -> knarr_apiserver::C
         seats: flags.seats(),
         token_issuers: flags.identity.service_account_issuer.clone(),
         token_keys: Vec::new(),
+        front_proxies: None,
         flags: cli::given_flags(),
         local_apis: Vec::new(),
         identities: flags.identity.options(),

@@ -320,19 +320,19 @@ impl Chain<'_> {
             shares,
         };
         if let Some(stream) = Stream::find(info.subresource) {
-            let client = connect::client(self.parts, extensions);
+            let client = connect::client(core, self.parts, extensions);
             return Box::pin(connect::stream(&ask, stream, client)).await;
         }
         if info.subresource == "proxy" {
-            let client = connect::client(self.parts, extensions);
+            let client = connect::client(core, self.parts, extensions);
             return Box::pin(connect::proxy(&ask, body, client)).await;
         }
         if info.subresource == "log" && bearer::is_websocket(&self.parts.headers) {
-            let client = connect::client(self.parts, extensions);
+            let client = connect::client(core, self.parts, extensions);
             return Box::pin(connect::log(&ask, client)).await;
         }
         if info.verb == "watch" && bearer::is_websocket(&self.parts.headers) {
-            let client = connect::client(self.parts, extensions);
+            let client = connect::client(core, self.parts, extensions);
             let answer = async {
                 let _seat = seat().await?;
                 connect::watch(&ask, client).await
@@ -402,7 +402,7 @@ impl Chain<'_> {
         body: &mut Incoming,
         extensions: http::Extensions,
     ) -> Answer {
-        let mut client = connect::client(self.parts, extensions);
+        let mut client = connect::client(self.core, self.parts, extensions);
         // The other server audits, too.
         client.headers_mut().insert(AUDIT_ID, self.audit_id.clone());
         Box::pin(aggregation::pass(
