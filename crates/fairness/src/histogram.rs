@@ -88,8 +88,11 @@ impl Timing {
 
     /// From `now` on it is `numerator` of what it was divided by.
     pub fn set(&mut self, now: Nanos, numerator: f64) {
-        self.pass(now);
-        self.numerator = numerator;
+        // Otherwise the same goes on.
+        if numerator != self.numerator {
+            self.pass(now);
+            self.numerator = numerator;
+        }
     }
 
     pub fn add(&mut self, now: Nanos, more: f64) {

@@ -58,13 +58,13 @@ impl Request for Live {
         }
     }
 
-    fn note(&self, note: Note) {
+    fn note(&self, now: Nanos, note: Note) {
         self.flow.counts.note(note);
         let totals = &self.flow.level.totals;
         match note {
-            Note::Queued { .. } => totals.add(Phase::Waiting, self.mutating, 1.0),
-            Note::Unqueued { .. } => totals.add(Phase::Waiting, self.mutating, -1.0),
-            Note::Seated { .. } => totals.add(Phase::Executing, self.mutating, 1.0),
+            Note::Queued { .. } => totals.add(now, Phase::Waiting, self.mutating, 1.0),
+            Note::Unqueued { .. } => totals.add(now, Phase::Waiting, self.mutating, -1.0),
+            Note::Seated { .. } => totals.add(now, Phase::Executing, self.mutating, 1.0),
             Note::Unseated { .. } | Note::NoRoom => {}
         }
     }
@@ -96,7 +96,7 @@ pub struct Level {
 }
 
 impl Level {
-    pub fn new(config: &LevelConfig, limits: Limits, totals: Arc<Totals>) -> Level {
+    pub fn new(config: &LevelConfig, limits: Limits, totals: Arc<Totals>) -> Arc<Level> {
         let now = totals.now();
         let seats = match config.discipline {
             Discipline::Exempt => limits.min,
@@ -114,19 +114,19 @@ impl Level {
             demands: Timing::new(DEMANDS, now),
             timer: false,
         };
-        let level = Level {
+        let level = Arc::new(Level {
             name: config.name.clone(),
             totals,
             state: Mutex::new(state),
             seats_of_request: AtomicU32::new(0),
             refusals: Mutex::default(),
-        };
+        });
         level.configure(config, limits);
         level
     }
 
     /// Another configuration. The seats it has stay until all are divided again.
-    pub fn configure(&self, config: &LevelConfig, limits: Limits) {
+    pub fn configure(self: &Arc<Self>, config: &LevelConfig, limits: Limits) {
         let most = config.seats_of_request(limits.nominal);
         self.seats_of_request.store(most, Ordering::Relaxed);
         self.change(|state, now| {
@@ -179,7 +179,6 @@ impl Level {
                 timing.divide_by(now, part);
             }
         });
-        self.arm();
     }
 
     /// A request. The receiver, if any, hears when it runs.
@@ -189,7 +188,7 @@ impl Level {
         work: Work,
         live: Live,
     ) -> (Arrival, Option<oneshot::Receiver<()>>) {
-        let (arrival, receiver) = self.change(|state, now| {
+        self.change(|state, now| {
             let arrival = state.set.arrive(now, hash, work, live);
             let receiver = match arrival {
                 Arrival::Waits(ticket) => state.set.request_mut(ticket).map(|live| {
@@ -200,17 +199,12 @@ impl Level {
                 _ => None,
             };
             (arrival, receiver)
-        });
-        if receiver.is_some() {
-            self.arm();
-        }
-        (arrival, receiver)
+        })
     }
 
     /// A request has ended.
     pub fn finish(self: &Arc<Self>, ticket: Ticket) {
         self.change(|state, now| state.set.finish(now, ticket));
-        self.arm();
     }
 
     /// A request waits no longer; whether it runs.
@@ -229,32 +223,22 @@ impl Level {
         self.state.lock().set.is_idle()
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State, Nanos) -> T) -> T {
+    /// Changes the state, and sees to it that requests which wait for seats that become free by themselves get them.
+    fn change<T>(self: &Arc<Self>, change: impl FnOnce(&mut State, Nanos) -> T) -> T {
         let mut state = self.state.lock();
         let now = self.totals.now();
         let changed = change(&mut state, now);
-        let demand = f64::from(state.set.demand());
-        state.integrator.set(now, demand);
-        state.demands.set(now, demand);
-        let (waiting, executing) = (state.set.waiting(), state.set.executing());
-        state.waiting.set(now, waiting as f64);
-        state.executing.set(now, executing as f64);
-        let seats = f64::from(state.set.seats_in_use());
-        state.seats.set(now, seats);
+        state.observe(now);
+        let due = state.set.next().filter(|_| !state.timer);
+        state.timer |= due.is_some();
+        drop(state);
+        if let Some(due) = due {
+            self.wake_at(due);
+        }
         changed
     }
 
-    /// Sees to it that requests which wait for seats that become free by themselves get them.
-    fn arm(self: &Arc<Self>) {
-        let due = {
-            let mut state = self.state.lock();
-            let due = state.set.next().filter(|_| !state.timer);
-            state.timer |= due.is_some();
-            due
-        };
-        let Some(due) = due else {
-            return;
-        };
+    fn wake_at(self: &Arc<Self>, due: Nanos) {
         let level = self.clone();
         knarr_tasks::spawn("seats of a priority level", async move {
             tokio::time::sleep_until(level.totals.instant(due).into()).await;
@@ -262,8 +246,18 @@ impl Level {
                 state.timer = false;
                 state.set.pass(now);
             });
-            level.arm();
         });
+    }
+}
+
+impl State {
+    fn observe(&mut self, now: Nanos) {
+        let demand = f64::from(self.set.demand());
+        self.integrator.set(now, demand);
+        self.demands.set(now, demand);
+        self.waiting.set(now, self.set.waiting() as f64);
+        self.executing.set(now, self.set.executing() as f64);
+        self.seats.set(now, f64::from(self.set.seats_in_use()));
     }
 }
 

@@ -328,9 +328,10 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let level: &Arc<Level> = &self.flow.level;
         let totals = &level.totals;
-        let took = totals.now().saturating_sub(self.began) as f64 / 1e9;
+        let now = totals.now();
+        let took = now.saturating_sub(self.began) as f64 / 1e9;
         self.flow.counts.ended(self.watch, took);
-        totals.add(Phase::Executing, self.mutating, -1.0);
+        totals.add(now, Phase::Executing, self.mutating, -1.0);
         level.finish(self.ticket);
     }
 }

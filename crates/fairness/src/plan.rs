@@ -86,7 +86,7 @@ impl Plan {
                     planned.level.configure(&config, limits);
                     planned.level.clone()
                 }
-                None => Arc::new(Level::new(&config, limits, totals.clone())),
+                None => Level::new(&config, limits, totals.clone()),
             };
             let planned = Planned {
                 level,

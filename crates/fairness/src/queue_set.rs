@@ -11,10 +11,13 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+mod dispatch;
 mod entries;
+mod lingering;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use std::{
     cmp::Reverse,
@@ -23,6 +26,7 @@ use std::{
 
 use self::{
     entries::{Entries, Entry, State},
+    lingering::Lingering,
     queue::Queue,
 };
 use crate::{
@@ -31,7 +35,10 @@ use crate::{
     work::{SeatTime, Work},
 };
 
-pub use self::entries::Ticket;
+pub use self::{
+    entries::Ticket,
+    views::{QueueView, RequestView},
+};
 
 /// The guess of how long a request takes.
 const ESTIMATE: Nanos = 3_000_000;
@@ -41,7 +48,7 @@ pub trait Request {
     /// Tells one that waits that it runs now. False: nobody waits any more.
     fn run(&mut self) -> bool;
     /// Something has happened to it.
-    fn note(&self, note: Note);
+    fn note(&self, now: Nanos, note: Note);
 }
 
 /// What happens to a request.
@@ -118,15 +125,6 @@ pub struct Dispatch {
     pub starts: (SeatTime, SeatTime),
     /// The same less what is estimated to be under way.
     pub discounted: (SeatTime, SeatTime),
-}
-
-/// Seats that are kept for a while after the request has ended.
-struct Lingering<R> {
-    until: Nanos,
-    seats: u32,
-    flow: u64,
-    queue: Option<u32>,
-    request: R,
 }
 
 /// The requests of a level.
@@ -286,6 +284,7 @@ impl<R: Request> QueueSet<R> {
     }
 
     fn arrive_without_queue(&mut self, mut entry: Entry<R>) -> Arrival {
+        let now = self.clock;
         let seats = entry.work.seats();
         if self.discipline != Discipline::Exempt && !self.has_room(seats) {
             self.totals.rejected = self.totals.rejected.saturating_add(1);
@@ -295,7 +294,7 @@ impl<R: Request> QueueSet<R> {
         self.executing = self.executing.saturating_add(1);
         self.seats_in_use = self.seats_in_use.saturating_add(seats);
         self.totals.dispatched = self.totals.dispatched.saturating_add(1);
-        entry.request.note(Note::Seated { seats });
+        entry.request.note(now, Note::Seated { seats });
         Arrival::Runs(self.entries.insert(entry))
     }
 
@@ -333,6 +332,7 @@ impl<R: Request> QueueSet<R> {
 
     /// What [`Self::enqueue`] and a dispatch do where nobody waits.
     fn run_at_once(&mut self, index: u32, entry: Entry<R>) -> Ticket {
+        let now = self.clock;
         let (at, total) = (self.progress, entry.total);
         let queue = self.queues.entry(index).or_default();
         queue.next = match queue.is_active() {
@@ -350,14 +350,15 @@ impl<R: Request> QueueSet<R> {
         self.robin = index;
         let seats = entry.work.seats();
         let length = queue.len().saturating_add(1);
-        entry.request.note(Note::Queued { seats, length });
-        entry.request.note(Note::Unqueued { seats });
+        entry.request.note(now, Note::Queued { seats, length });
+        entry.request.note(now, Note::Unqueued { seats });
         let ticket = self.entries.insert(entry);
         self.seat(index, ticket);
         ticket
     }
 
     fn enqueue(&mut self, index: u32, mut entry: Entry<R>) -> Ticket {
+        let now = self.clock;
         let queue = self.queues.entry(index).or_default();
         if !queue.is_active() {
             queue.next = self.progress;
@@ -373,7 +374,7 @@ impl<R: Request> QueueSet<R> {
         self.waiting = self.waiting.saturating_add(1);
         self.seats_waiting = self.seats_waiting.saturating_add(seats);
         if let Some(entry) = self.entries.get(ticket) {
-            entry.request.note(Note::Queued { seats, length });
+            entry.request.note(now, Note::Queued { seats, length });
         }
         self.bound(index);
         ticket
@@ -381,6 +382,7 @@ impl<R: Request> QueueSet<R> {
 
     /// Takes a request out of its queue.
     fn leave(&mut self, index: u32, order: u64, ticket: Ticket) {
+        let now = self.clock;
         let Some(entry) = self.entries.get(ticket) else {
             return;
         };
@@ -394,7 +396,7 @@ impl<R: Request> QueueSet<R> {
         }
         self.waiting = self.waiting.saturating_sub(1);
         self.seats_waiting = self.seats_waiting.saturating_sub(seats);
-        entry.request.note(Note::Unqueued { seats });
+        entry.request.note(now, Note::Unqueued { seats });
     }
 
     /// A request has its seats from now on.
@@ -407,7 +409,7 @@ impl<R: Request> QueueSet<R> {
         entry.state = State::Running;
         entry.started = now;
         let (seats, flow) = (entry.work.seats(), entry.flow);
-        entry.request.note(Note::Seated { seats });
+        entry.request.note(now, Note::Seated { seats });
         let queue = self.queues.entry(index).or_default();
         if !queue.is_active() {
             self.active = self.active.saturating_add(1);
@@ -419,84 +421,6 @@ impl<R: Request> QueueSet<R> {
         self.executing = self.executing.saturating_add(1);
         self.seats_in_use = self.seats_in_use.saturating_add(seats);
         self.totals.dispatched = self.totals.dispatched.saturating_add(1);
-    }
-
-    fn dispatch_all(&mut self) {
-        while self.waiting > 0 && self.seats_in_use < self.limit && self.dispatch_one() {}
-    }
-
-    /// Lets the next request run. False: there is none that may.
-    fn dispatch_one(&mut self) -> bool {
-        let Some((index, order, ticket)) = self.find() else {
-            return false;
-        };
-        let limit = self.limit;
-        let Some(entry) = self.entries.get_mut(ticket) else {
-            return false;
-        };
-        let seats = entry.work.seats();
-        if !self.has_room(seats) {
-            if let Some(entry) = self.entries.get(ticket) {
-                entry.request.note(Note::NoRoom);
-            }
-            return false;
-        }
-        if let Some(entry) = self.entries.get_mut(ticket) {
-            entry.work.reshape(limit);
-        }
-        self.leave(index, order, ticket);
-        self.robin = index;
-        let Some(entry) = self.entries.get_mut(ticket) else {
-            return false;
-        };
-        let total = entry.total;
-        if entry.request.run() {
-            self.seat(index, ticket);
-            if let Some(queue) = self.queues.get_mut(&index) {
-                queue.next = queue.next.saturating_add(total);
-            }
-        } else {
-            entry.state = State::Gone;
-        }
-        self.bound(index);
-        self.tidy(index);
-        true
-    }
-
-    /// The queue whose oldest request would be the first to end, with that request; of equal ones the next after the last one.
-    fn find(&mut self) -> Option<(u32, u64, Ticket)> {
-        let mut starts = (SeatTime::MAX, SeatTime::MIN);
-        let mut discounted = starts;
-        let mut best: Option<((SeatTime, u32), u32, u64, Ticket, SeatTime)> = None;
-        for (index, queue) in &self.queues {
-            let Some((order, ticket)) = queue.oldest() else {
-                continue;
-            };
-            let Some(entry) = self.entries.get(ticket) else {
-                continue;
-            };
-            starts = (starts.0.min(queue.next), starts.1.max(queue.next));
-            let less = queue.next.saturating_sub(
-                SeatTime::from(queue.seats).saturating_mul(SeatTime::from(ESTIMATE)),
-            );
-            discounted = (discounted.0.min(less), discounted.1.max(less));
-            if self.is_held_back(entry.flow, entry.work.seats()) {
-                continue;
-            }
-            let end = queue.next.saturating_add(entry.total);
-            let turn = index.wrapping_sub(self.robin).wrapping_sub(1);
-            if best.is_none_or(|(best, ..)| (end, turn) < best) {
-                best = Some(((end, turn), *index, order, ticket, queue.next));
-            }
-        }
-        let (_, index, order, ticket, latest) = best?;
-        self.dispatch = Dispatch {
-            at: self.progress,
-            latest,
-            starts,
-            discounted,
-        };
-        Some((index, order, ticket))
     }
 
     /// In virtual time nobody runs before it has come: a queue saves nothing up.
@@ -554,9 +478,10 @@ impl<R: Request> QueueSet<R> {
     }
 
     fn release(&mut self, lingering: Lingering<R>) {
+        let now = self.clock;
         let seats = lingering.seats;
         self.seats_in_use = self.seats_in_use.saturating_sub(seats);
-        lingering.request.note(Note::Unseated { seats });
+        lingering.request.note(now, Note::Unseated { seats });
         let Some(index) = lingering.queue else {
             return;
         };
@@ -595,148 +520,5 @@ impl<R: Request> QueueSet<R> {
         let rate = f64::from(wanted.min(self.limit)) / f64::from(self.active);
         let gone = (rate * passed as f64).round() as SeatTime;
         self.progress = self.progress.saturating_add(gone);
-    }
-}
-
-/// What is told of a queue set.
-impl<R> QueueSet<R> {
-    pub fn is_idle(&self) -> bool {
-        self.waiting == 0 && self.executing == 0 && self.lingering.is_empty()
-    }
-
-    /// Seats that could be in use.
-    pub fn demand(&self) -> u32 {
-        self.seats_in_use.saturating_add(self.seats_waiting)
-    }
-
-    pub fn seats_in_use(&self) -> u32 {
-        self.seats_in_use
-    }
-
-    pub fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    pub fn executing(&self) -> usize {
-        self.executing
-    }
-
-    pub fn limit(&self) -> u32 {
-        self.limit
-    }
-
-    pub fn discipline(&self) -> Discipline {
-        self.discipline
-    }
-
-    pub fn totals(&self) -> Totals {
-        self.totals
-    }
-
-    /// Virtual time, and that of the last dispatch.
-    pub fn progress(&self) -> (SeatTime, Dispatch) {
-        (self.progress, self.dispatch)
-    }
-
-    /// The request of a ticket.
-    pub fn request_mut(&mut self, ticket: Ticket) -> Option<&mut R> {
-        self.entries.get_mut(ticket).map(|entry| &mut entry.request)
-    }
-
-    /// Queues with anything, by number.
-    pub fn queues(&self) -> Vec<QueueView> {
-        let mut all: Vec<QueueView> = (self.queues.iter())
-            .map(|(index, queue)| QueueView {
-                index: *index,
-                waiting: queue.len(),
-                executing: queue.executing,
-                seats: queue.seats,
-                next: queue.next,
-                initial_seats: (queue.tickets())
-                    .filter_map(|ticket| self.entries.get(ticket))
-                    .map(|entry| entry.work.initial_seats)
-                    .fold(0, u32::saturating_add),
-                max_seats: queue.seats_waiting,
-                work: queue.work,
-            })
-            .collect();
-        all.sort_by_key(|queue| queue.index);
-        all
-    }
-
-    /// All requests: those that wait in the order of their queues, then those that run.
-    pub fn requests(&self) -> Vec<RequestView<'_, R>> {
-        let mut all = Vec::new();
-        for queue in self.queues() {
-            let Some(tickets) = self.queues.get(&queue.index).map(Queue::tickets) else {
-                continue;
-            };
-            let waiting = tickets.filter_map(|ticket| self.entries.get(ticket));
-            all.extend(waiting.enumerate().map(|(place, entry)| RequestView {
-                queue: Some(queue.index),
-                place: Some(place),
-                arrived: entry.arrived,
-                started: None,
-                work: entry.work,
-                request: &entry.request,
-            }));
-        }
-        let running = self.entries.iter();
-        let running = running.filter(|entry| entry.state == State::Running);
-        all.extend(running.map(|entry| RequestView {
-            queue: entry.queue,
-            place: None,
-            arrived: entry.arrived,
-            started: Some(entry.started),
-            work: entry.work,
-            request: &entry.request,
-        }));
-        all
-    }
-}
-
-/// One queue as it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueView {
-    pub index: u32,
-    pub waiting: usize,
-    pub executing: u32,
-    /// In use.
-    pub seats: u32,
-    pub next: SeatTime,
-    /// Of those that wait.
-    pub initial_seats: u32,
-    pub max_seats: u32,
-    pub work: SeatTime,
-}
-
-/// One request as it is.
-pub struct RequestView<'s, R> {
-    pub queue: Option<u32>,
-    /// Its place among those that wait in its queue; none where it runs.
-    pub place: Option<usize>,
-    pub arrived: Nanos,
-    pub started: Option<Nanos>,
-    pub work: Work,
-    pub request: &'s R,
-}
-
-impl<R> PartialEq for Lingering<R> {
-    fn eq(&self, other: &Self) -> bool {
-        self.until == other.until
-    }
-}
-
-impl<R> Eq for Lingering<R> {}
-
-impl<R> PartialOrd for Lingering<R> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<R> Ord for Lingering<R> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.until.cmp(&other.until)
     }
 }

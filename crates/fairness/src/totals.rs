@@ -56,8 +56,7 @@ impl Totals {
         at.map(|at| at.to_string()).unwrap_or_default()
     }
 
-    pub fn add(&self, phase: Phase, mutating: bool, more: f64) {
-        let now = self.now();
+    pub fn add(&self, now: Nanos, phase: Phase, mutating: bool, more: f64) {
         let [read, write] = self.of(phase);
         let timing = if mutating { write } else { read };
         timing.lock().add(now, more);
