@@ -116,7 +116,7 @@ async fn who_finds_no_place_is_told_when_to_come_again() {
     let sender = Arc::new(running.connect(b"h2").await);
     // Nothing waits in this level's queue, since there is none.
     let level = json!({"metadata": {"name": "narrow"}, "spec": {"type": "Limited", "limited": {
-        "nominalConcurrencyShares": 0, "limitResponse": {"type": "Reject"}}}});
+        "nominalConcurrencyShares": 0, "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}}}});
     let schema = json!({"metadata": {"name": "narrow"}, "spec": {
         "priorityLevelConfiguration": {"name": "narrow"}, "matchingPrecedence": 10,
         "rules": [{"subjects": [{"kind": "User", "user": {"name": "poor"}}],
