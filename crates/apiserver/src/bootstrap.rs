@@ -213,9 +213,12 @@ impl Bootstrap {
             if now == seen {
                 continue;
             }
-            match self.repair().await {
-                Ok(()) => seen = now,
-                Err(error) => tracing::warn!(%error, "cannot repair the API server's own service"),
+            match token.run_until_cancelled(self.repair()).await {
+                None => return self.masters.leave().await,
+                Some(Ok(())) => seen = now,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot repair what every cluster has");
+                }
             }
         }
     }

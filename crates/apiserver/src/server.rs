@@ -348,7 +348,7 @@ impl Server {
             .tasks
             .spawn(async move { definitions.run(stop).await });
         server.tasks.spawn(aggregated.run(server.stop.clone()));
-        let flow_control = flow_control::Task::new(&server.core);
+        let flow_control = flow_control::Task::start(&server.core).await;
         let stop = server.stop.clone();
         server
             .tasks

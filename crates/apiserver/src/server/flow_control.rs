@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::{StreamExt, stream};
 use knarr_admission::writer::Writer;
 use knarr_api::{Kind, flowcontrol::standard, kind::Part};
 use knarr_auth::objects::Objects;
@@ -33,6 +34,8 @@ const DANGLING: &str = "Dangling";
 /// Servers that disagree (of two versions) must not write against each other for ever: so often in a minute.
 const WRITES_A_MINUTE: usize = 6;
 const MINUTE: Duration = Duration::from_secs(60);
+/// Writes under way at once: they share fsyncs.
+const MAX_CONCURRENT_WRITES: usize = 32;
 /// After a status could not be written.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -45,14 +48,16 @@ pub struct Task {
 }
 
 impl Task {
-    /// Acts upon what is stored already.
-    pub fn new(core: &Core) -> Task {
-        let task = Task {
+    /// Acts upon what is stored already, and says so: what is made at a start is finished when that is.
+    pub async fn start(core: &Core) -> Task {
+        let mut task = Task {
             fairness: core.fairness.clone(),
             registry: core.registry.clone(),
             written: HashMap::new(),
         };
-        task.configure();
+        let conditions = task.configure();
+        // What could not be written is tried again.
+        task.tell(conditions).await;
         task
     }
 
@@ -71,9 +76,11 @@ impl Task {
             if now != seen || again.is_some_and(|at| at <= Instant::now()) {
                 seen = now;
                 let conditions = self.configure();
-                again = match self.tell(conditions).await {
-                    true => None,
-                    false => Instant::now().checked_add(RETRY),
+                // Nobody shows a write any more when the server ends.
+                again = match stop.run_until_cancelled(self.tell(conditions)).await {
+                    Some(true) => None,
+                    Some(false) => Instant::now().checked_add(RETRY),
+                    None => return,
                 };
             }
             tokio::select! {
@@ -113,22 +120,24 @@ impl Task {
         let Some(kind) = knarr_api::built_in(GROUP, "v1", SCHEMAS) else {
             return true;
         };
-        let mut done = true;
-        for condition in conditions {
-            if !self.may_write(&condition.schema) {
-                done = false;
-                continue;
-            }
-            match write(&self.registry, kind, &condition).await {
-                Ok(()) => {}
-                Err(status) if status.is_not_found() => {}
-                Err(status) => {
-                    tracing::warn!(schema = condition.schema, error = %status.message, "cannot write the status of a FlowSchema");
-                    done = false;
+        let all = conditions.len();
+        let due: Vec<Condition> = (conditions.into_iter())
+            .filter(|condition| self.may_write(&condition.schema))
+            .collect();
+        let (later, registry) = (all > due.len(), &*self.registry);
+        let written = stream::iter(due).map(|condition| async move {
+            match write(registry, kind, &condition).await {
+                Err(status) if !status.is_not_found() => {
+                    let (schema, error) = (condition.schema, status.message);
+                    tracing::warn!(schema, error, "cannot write the status of a FlowSchema");
+                    false
                 }
+                _ => true,
             }
-        }
-        done
+        });
+        let written = written.buffer_unordered(MAX_CONCURRENT_WRITES);
+        let done = written.fold(true, async |done, written| done && written);
+        done.await && !later
     }
 
     fn may_write(&mut self, schema: &str) -> bool {
