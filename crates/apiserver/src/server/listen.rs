@@ -163,7 +163,7 @@ async fn connection(
     let is_users = (core.proxies.as_ref()).is_none_or(|known| known.is_users(certificates));
     let certificate = certificates.first().filter(|_| is_users);
     let certificate = certificate.map(|certificate| certificate.to_vec());
-    let peer = Arc::new(Peer::of(certificate, proxy, place, address.ip()));
+    let peer = Arc::new(Peer::connection(certificate, proxy, place, address.ip()));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (core, peer) = (core.clone(), peer.clone());
         async move {

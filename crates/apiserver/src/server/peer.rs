@@ -63,12 +63,8 @@ pub struct Proxied {
 }
 
 impl Peer {
-    pub fn connection(certificate: Option<Vec<u8>>, place: Connection, address: IpAddr) -> Peer {
-        Peer::of(certificate, None, place, address)
-    }
-
-    /// A connection that may be a proxy's.
-    pub fn of(
+    /// A connection, with the certificate of a user, or as a proxy's.
+    pub fn connection(
         certificate: Option<Vec<u8>>,
         proxy: Option<Proxied>,
         place: Connection,
@@ -183,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_outlives_its_certificate_but_not_its_rights() {
         let place = limits::connections().open(&CancellationToken::new());
-        let peer = Peer::connection(Some(vec![1]), place, Ipv4Addr::LOCALHOST.into());
+        let peer = Peer::connection(Some(vec![1]), None, place, Ipv4Addr::LOCALHOST.into());
         let authenticator = UntilTen::default();
         let asked = async |now| {
             let answer = peer.user_at(&authenticator, &HeaderMap::new(), now).await;
