@@ -60,6 +60,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-csi",
             "knarr-devices",
             "knarr-etcd",
+            "knarr-fairness",
             "knarr-identity",
             "knarr-join",
             "knarr-kubelet-api",

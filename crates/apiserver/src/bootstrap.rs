@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 mod aggregation;
+mod flow_control;
 mod joining;
 mod masters;
 mod objects;
@@ -132,13 +133,14 @@ impl Bootstrap {
         wanted.extend(self.joining()?);
         wanted.extend(aggregation::api_services()?);
         wanted.extend(objects::priority_classes()?);
-        wanted.extend(objects::flow_control()?);
+        wanted.extend(flow_control::wanted()?);
         wanted.extend(objects::storage_classes()?);
         wanted.extend(reconcile::roles_and_bindings()?);
         let range = objects::service_cidr(&self.config)?;
         let kind = range.kind;
         wanted.push(range);
         self.ensure_all(wanted).await?;
+        self.remove_unsuggested().await?;
         self.make_ready(kind).await
     }
 
@@ -193,8 +195,8 @@ impl Bootstrap {
         })
     }
 
-    /// Repairs the `default/kubernetes` Service, its endpoints, what aggregated API servers trust and what machines that join need
-    /// when someone changes or deletes them, until cancelled.
+    /// Repairs the `default/kubernetes` Service, its endpoints, what aggregated API servers trust, what machines that join need, and
+    /// flow control's own objects when someone changes or deletes them, until cancelled.
     pub async fn maintain(&self, token: CancellationToken) {
         let mut period = tokio::time::interval(MAINTAIN_PERIOD);
         period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -211,20 +213,25 @@ impl Bootstrap {
             if now == seen {
                 continue;
             }
-            match self.repair().await {
-                Ok(()) => seen = now,
-                Err(error) => tracing::warn!(%error, "cannot repair the API server's own service"),
+            match token.run_until_cancelled(self.repair()).await {
+                None => return self.masters.leave().await,
+                Some(Ok(())) => seen = now,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot repair what every cluster has");
+                }
             }
         }
     }
 
-    fn own_revisions(&self) -> [u64; 5] {
+    fn own_revisions(&self) -> [u64; 7] {
         [
             ("", "configmaps"),
             ("", "serviceaccounts"),
             ("", "services"),
             ("", "endpoints"),
             ("discovery.k8s.io", "endpointslices"),
+            ("flowcontrol.apiserver.k8s.io", flow_control::LEVELS),
+            ("flowcontrol.apiserver.k8s.io", flow_control::SCHEMAS),
         ]
         .map(|(group, resource)| self.objects.revision_of(group, resource))
     }
@@ -234,7 +241,9 @@ impl Bootstrap {
         wanted.extend(objects::dns_service(&self.config)?);
         wanted.push(aggregation::trust(&self.config)?);
         wanted.extend(self.joining()?);
-        self.ensure_all(wanted).await
+        wanted.extend(flow_control::wanted()?);
+        self.ensure_all(wanted).await?;
+        self.remove_unsuggested().await
     }
 
     async fn ensure_all(&self, wanted: Vec<Wanted>) -> Result<(), Error> {
@@ -300,7 +309,9 @@ impl Bootstrap {
             Merge::Changed => Ok(true),
             Merge::Replace => {
                 replace.store(true, std::sync::atomic::Ordering::Relaxed);
-                Ok(false)
+                // What holds the old one up holds the new one up as well.
+                let metadata = stored.get_mut("metadata").and_then(Value::as_object_mut);
+                Ok(metadata.is_some_and(|metadata| metadata.remove("finalizers").is_some()))
             }
         };
         self.writer

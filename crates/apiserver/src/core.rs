@@ -1,9 +1,10 @@
 //! What every request handler shares.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use knarr_audit::Auditor;
 use knarr_auth::request::{Authenticator, Authorizer};
+use knarr_fairness::{Fairness, watches::Watches};
 use knarr_registry::Registry;
 
 use crate::{
@@ -13,7 +14,7 @@ use crate::{
     kubelet::Kubelets,
     server::{
         components::Components, health::Health, heavy::Heavy, incoming::Drains, limits::Limits,
-        metrics::Metrics,
+        metrics::Metrics, peer::Proxies,
     },
 };
 
@@ -31,9 +32,17 @@ pub struct Core {
     pub aggregation: Arc<Aggregation>,
     pub health: Health,
     pub components: Arc<Components>,
+    /// What the program was started with, without secrets.
+    pub flags: BTreeMap<String, String>,
+    /// Proxies that say on whose behalf they ask.
+    pub proxies: Option<Proxies>,
     /// `host:port` that discovery tells clients.
     pub advertised: String,
     pub limits: Limits,
+    /// Whose turn it is, where clients ask for more than there is.
+    pub fairness: Arc<Fairness>,
+    /// What clients watch.
+    pub watches: Arc<Watches>,
     pub heavy: Heavy,
     pub drains: Drains,
     pub metrics: Metrics,

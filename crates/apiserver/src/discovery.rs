@@ -52,13 +52,16 @@ pub fn paths(core: &Core, snapshot: &Arc<Snapshot>) -> Vec<String> {
         "/.well-known/openid-configuration",
         "/api",
         "/apis",
+        "/flagz",
         "/healthz",
         "/livez",
         "/metrics",
+        "/metrics/slis",
         "/openapi/v2",
         "/openapi/v3",
         "/openid/v1/jwks",
         "/readyz",
+        "/statusz",
         "/version",
     ]
     .map(str::to_owned)

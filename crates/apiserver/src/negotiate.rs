@@ -86,10 +86,29 @@ pub enum Objects {
 }
 
 /// One clause of an `Accept` header.
-struct Clause<'a> {
-    media: (&'a str, &'a str),
+pub struct Clause<'a> {
+    pub media: (&'a str, &'a str),
     params: Vec<(&'a str, &'a str)>,
     quality: f32,
+}
+
+impl<'a> Clause<'a> {
+    /// A parameter beside the weight.
+    pub fn param(&self, name: &str) -> Option<&'a str> {
+        let mut params = self.params.iter();
+        params
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| *value)
+    }
+}
+
+/// What an `Accept` header has, by weight.
+pub fn clauses(accept: &str) -> Vec<Clause<'_>> {
+    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(clause).collect();
+    // A weight of zero is what the client does not want.
+    clauses.retain(|clause| clause.quality > 0.0);
+    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    clauses
 }
 
 /// Chooses from an `Accept` header; empty accepts JSON.
@@ -102,11 +121,7 @@ pub fn negotiate(accept: &str, shapes: Shapes, objects: Objects) -> Result<Accep
     if matches!(accept, "" | "*/*" | "application/json") {
         return Ok(json);
     }
-    let mut clauses: Vec<Clause<'_>> = accept.split(',').filter_map(clause).collect();
-    // A weight of zero is what the client does not want.
-    clauses.retain(|clause| clause.quality > 0.0);
-    clauses.sort_by(|a, b| b.quality.total_cmp(&a.quality));
-    clauses
+    clauses(accept)
         .iter()
         .find_map(|c| accept_clause(c, shapes, objects))
         .ok_or_else(not_acceptable)
@@ -154,13 +169,7 @@ fn accept_clause(clause: &Clause<'_>, shapes: Shapes, objects: Objects) -> Optio
         ("application", "vnd.kubernetes.protobuf") => Encoding::Protobuf,
         _ => return None,
     };
-    let param = |name: &str| {
-        clause
-            .params
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, v)| *v)
-    };
+    let param = |name: &str| clause.param(name);
     if param("stream").is_some_and(|s| !matches!(s, "" | "watch"))
         || param("sv").is_some_and(|s| !matches!(s, "" | "v1"))
     {

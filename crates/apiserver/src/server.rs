@@ -5,6 +5,8 @@ pub mod components;
 mod connect;
 mod deadline;
 mod expiry;
+mod flow;
+mod flow_control;
 pub mod handle;
 pub mod health;
 pub mod heavy;
@@ -17,6 +19,7 @@ pub mod metrics;
 pub mod pages;
 pub mod peer;
 mod warnings;
+mod zpages;
 
 use std::{
     collections::BTreeMap,
@@ -26,12 +29,14 @@ use std::{
     time::Duration,
 };
 
-use knarr_api::Kinds;
+use knarr_api::{Kinds, flowcontrol::standard};
+use knarr_fairness::Fairness;
 use knarr_store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::components::Components;
 pub use self::local::LocalService;
+use self::peer::Proxies;
 use crate::{
     aggregation::{self, Aggregation, Locals},
     backend::Backends,
@@ -45,10 +50,11 @@ use knarr_auth::{
     UserInfo,
     authn::{self, Authn},
     authz::Authz,
+    front_proxy::{self, FrontProxies},
     objects::Objects,
     pki::{self, Pki, Role},
     request::TokenAuthenticator,
-    tokens::{self, Tokens},
+    tokens::{self, Tokens, VerificationKey},
 };
 use knarr_authorizer::Authorizers;
 use knarr_identity::Identities;
@@ -86,6 +92,16 @@ pub struct Config {
     pub extra_sans: Vec<String>,
     /// How long an Event is kept after its last change.
     pub event_ttl: Duration,
+    /// Seats for requests of clients, of all priority levels together.
+    pub seats: u32,
+    /// Proxies that say on whose behalf they ask.
+    pub front_proxies: Option<front_proxy::Options>,
+    /// Issuers of service-account tokens; the first stands in new ones. Empty: that of the domain.
+    pub token_issuers: Vec<String>,
+    /// What tokens may be signed with beside the cluster's own key.
+    pub token_keys: Vec<VerificationKey>,
+    /// What the program was started with, without secrets: `/flagz`.
+    pub flags: BTreeMap<String, String>,
     /// What nodes must agree on, published for those that join; empty where none will.
     pub node_settings: BTreeMap<String, String>,
     /// Who knows tokens that are not the cluster's own.
@@ -117,6 +133,11 @@ impl Config {
             dns_endpoint: None,
             extra_sans: Vec::new(),
             event_ttl: EVENT_TTL,
+            seats: SEATS,
+            front_proxies: None,
+            token_issuers: Vec::new(),
+            token_keys: Vec::new(),
+            flags: BTreeMap::new(),
             node_settings: BTreeMap::new(),
             identities: knarr_identity::Options::default(),
             authorizers: knarr_authorizer::Options::default(),
@@ -133,6 +154,9 @@ const AUDIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Upstream's default of `--event-ttl`.
 pub const EVENT_TTL: Duration = Duration::from_secs(60 * 60);
 
+/// Upstream's defaults of `--max-requests-inflight` and `--max-mutating-requests-inflight`, which are seats together.
+pub const SEATS: u32 = 400 + 200;
+
 /// Why the server cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -143,6 +167,8 @@ pub enum Error {
     },
     #[error(transparent)]
     Pki(#[from] pki::Error),
+    #[error("cannot believe front proxies")]
+    FrontProxies(#[from] front_proxy::Error),
     #[error("cannot fill the watch cache")]
     Cache(#[from] cache::Error),
     #[error("cannot use the service-account key")]
@@ -188,14 +214,24 @@ impl Server {
             extra_sans: config.extra_sans.clone(),
         };
         let pki = Arc::new(Pki::open(&config.pki_dir, options)?);
-        let tls = pki.server_config(Role::ApiServer)?;
+        let (tls, proxies) = match config.front_proxies {
+            None => (pki.server_config(Role::ApiServer)?, None),
+            Some(options) => {
+                let believed = Arc::new(FrontProxies::new(&options)?);
+                let role = Role::ApiServer;
+                let (tls, verifier) = pki.proxied_server_config(role, believed.clone())?;
+                (tls, Some(Proxies { believed, verifier }))
+            }
+        };
         let transformer = Transformer::new(pki.encryption_key());
         let transformer = Arc::new(transformer.reading_protobuf(protobuf::stored));
         let kinds = Kinds::built_in();
         let cache = Arc::new(Cache::load(store.clone(), transformer.clone(), &kinds).await?);
         let objects: Arc<dyn Objects> = cache.clone();
         let advertised = SocketAddr::new(config.advertise, address.port()).to_string();
-        let token_config = tokens::Config::of_domain(&config.cluster_domain, &advertised);
+        let token_config = tokens::Config::of_domain(&config.cluster_domain, &advertised)
+            .with_issuers(&config.token_issuers)
+            .with_keys(config.token_keys);
         let tokens = Arc::new(Tokens::new(
             pki.service_account_key(),
             token_config,
@@ -205,7 +241,8 @@ impl Server {
         let authorizers = Authorizers::configure(&config.authorizers, authz.clone())?;
         let ranges = allocators::Config::new(config.service_cidr.clone());
         let shared = config.shared_store.then(|| store.clone());
-        let allocators = Allocators::new(&ranges, objects.clone(), shared.clone())?;
+        let claimed = Some((store.clone(), config.shared_store));
+        let allocators = Allocators::new(&ranges, objects.clone(), claimed)?;
         let allocators = Arc::new(allocators);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let kubelets = Kubelets::new(Some(pki.client_config(Role::KubeletClient)?), stop.clone());
@@ -225,7 +262,7 @@ impl Server {
             hooks: vec![allocators.clone()],
             own_user: authn::server(),
         });
-        let own = tokens.issuers().to_vec();
+        let own = tokens.issuers();
         let identities = Identities::open(&config.identities, own)?.map(Arc::new);
         let others = identities
             .clone()
@@ -243,9 +280,13 @@ impl Server {
             kubelets,
             health: Default::default(),
             components: Default::default(),
+            flags: config.flags,
+            proxies,
             advertised,
             drains: incoming::Drains::new(tasks.clone(), stop.clone()),
             limits: Default::default(),
+            fairness: Arc::new(Fairness::new(config.seats, standard::mandatory_schema)),
+            watches: Default::default(),
             heavy: Default::default(),
             metrics: Default::default(),
         });
@@ -307,6 +348,11 @@ impl Server {
             .tasks
             .spawn(async move { definitions.run(stop).await });
         server.tasks.spawn(aggregated.run(server.stop.clone()));
+        let flow_control = flow_control::Task::start(&server.core).await;
+        let stop = server.stop.clone();
+        server
+            .tasks
+            .spawn(async move { flow_control.run(stop).await });
         server
             .core
             .health
@@ -342,12 +388,12 @@ impl Server {
         LocalService::new(self.core.clone(), user)
     }
 
-    /// The address that is listened on.
     /// Which parts of the control plane run beside the server.
     pub fn components(&self) -> &Arc<Components> {
         &self.core.components
     }
 
+    /// The address that is listened on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -20,6 +20,7 @@ pub mod bearer;
 pub mod bootstrap_token;
 pub mod cluster_info;
 pub mod escape;
+pub mod front_proxy;
 pub mod headers;
 pub mod node_accounts;
 pub mod objects;

@@ -25,6 +25,8 @@ use parking_lot::Mutex;
 use rustls::{client::ResolvesClientCert, server::ResolvesServerCert};
 use thiserror::Error;
 
+use crate::front_proxy::{FrontProxies, Verifier};
+
 mod cert;
 pub mod files;
 mod kubeconfig;
@@ -260,6 +262,19 @@ impl Pki {
     /// one that is shown must be valid.
     pub fn server_config(&self, role: Role) -> Result<Arc<rustls::ServerConfig>, Error> {
         tls::server(&self.authorities.cluster, self.leafs[&role].clone())
+    }
+
+    /// The same for a server that front proxies come to, too; with what tells their certificates from users'.
+    pub fn proxied_server_config(
+        &self,
+        role: Role,
+        proxies: Arc<FrontProxies>,
+    ) -> Result<(Arc<rustls::ServerConfig>, Arc<Verifier>), Error> {
+        tls::proxied_server(
+            &self.authorities.cluster,
+            self.leafs[&role].clone(),
+            proxies,
+        )
     }
 
     /// TLS towards a server of this cluster, showing the role's certificate.

@@ -4,7 +4,9 @@
 //! secret. Its signature is verified once and remembered by hash; that its account and bound object still exist is looked up
 //! in the watch cache at every use, which costs a map lookup as long as they did not change.
 //!
-//! Rejected: the general JWT libraries. One algorithm, one key and no negotiation is the whole need, `ring` is linked anyway,
+//! Tokens that other keys have signed, or that say another issuer, hold where that was configured.
+//!
+//! Rejected: the general JWT libraries. One algorithm to sign with, keys that name theirs, and no negotiation is the whole need, `ring` is linked anyway,
 //! and the RSA code they bring has an open timing advisory.
 
 // Numbers here come from outside.
@@ -21,6 +23,7 @@ use crate::{UserInfo, objects::Objects};
 mod cache;
 mod claims;
 mod jwt;
+mod keys;
 mod of_secret;
 mod request;
 mod review;
@@ -28,6 +31,7 @@ mod review;
 mod tests;
 
 pub use claims::Rejected;
+pub use keys::VerificationKey;
 pub use of_secret::{SecretToken, SecretTokens};
 pub use review::self_subject_review;
 
@@ -41,6 +45,10 @@ pub const JWKS_PATH: &str = "/openid/v1/jwks";
 pub struct Config {
     /// `https://kubernetes.default.svc.cluster.local`
     pub issuer: String,
+    /// Who has issued tokens that hold, too.
+    pub other_issuers: Vec<String>,
+    /// What such tokens may be signed with beside the own key.
+    pub other_keys: Vec<VerificationKey>,
     /// Audiences by which the API server itself is meant; the first stands in tokens that ask for none.
     pub audiences: Vec<String>,
     /// URL of the key set as discovery tells it: `https://<advertised address>/openid/v1/jwks`.
@@ -56,9 +64,33 @@ impl Config {
         Config {
             audiences: vec![issuer.clone()],
             issuer,
+            other_issuers: Vec::new(),
+            other_keys: Vec::new(),
             jwks_uri: format!("https://{advertised}{JWKS_PATH}"),
             max_expiration_seconds: 0,
         }
+    }
+
+    /// With issuers in place of the domain's, the first of which stands in new tokens; all are audiences of the API server.
+    #[must_use]
+    pub fn with_issuers(mut self, issuers: &[String]) -> Config {
+        if let [first, others @ ..] = issuers {
+            self.issuer.clone_from(first);
+            self.other_issuers = others.to_vec();
+            self.audiences = issuers.to_vec();
+        }
+        self
+    }
+
+    /// With keys whose tokens hold, too.
+    #[must_use]
+    pub fn with_keys(mut self, keys: Vec<VerificationKey>) -> Config {
+        self.other_keys = keys;
+        self
+    }
+
+    fn issues(&self, issuer: &str) -> bool {
+        self.issuer == issuer || self.other_issuers.iter().any(|other| other == issuer)
     }
 }
 
@@ -108,8 +140,10 @@ impl Tokens {
     }
 
     /// Who issues the cluster's own tokens, the first those of today.
-    pub fn issuers(&self) -> [String; 2] {
-        [self.config.issuer.clone(), of_secret::ISSUER.to_owned()]
+    pub fn issuers(&self) -> Vec<String> {
+        let own = [self.config.issuer.clone(), of_secret::ISSUER.to_owned()];
+        let others = self.config.other_issuers.iter().cloned();
+        own.into_iter().chain(others).collect()
     }
 
     /// Audiences of the API server.
@@ -133,8 +167,8 @@ impl Tokens {
         now: i64,
     ) -> Result<Authenticated, Rejected> {
         let entry = self.verified.get_or_verify(token, now, || {
-            match self.key.verify(token).map_err(|_| Rejected::Invalid)? {
-                Verified::Bound(claims) if claims.iss == self.config.issuer => Ok(*claims),
+            match self.verify(token).ok_or(Rejected::Invalid)? {
+                Verified::Bound(claims) if self.config.issues(&claims.iss) => Ok(*claims),
                 Verified::Bound(_) => Err(Rejected::Invalid),
                 Verified::OfSecret(claims) => claims.into_claims(self.audiences()),
             }
@@ -156,6 +190,13 @@ impl Tokens {
         })
     }
 
+    /// What a token says that one of the keys has signed.
+    fn verify(&self, token: &str) -> Option<Verified> {
+        let others = self.config.other_keys.iter();
+        let mut others = others.filter_map(|key| key.verify(token).ok());
+        self.key.verify(token).ok().or_else(|| others.next())
+    }
+
     /// Body of `/.well-known/openid-configuration` (`application/json`).
     pub fn discovery(&self) -> String {
         json!({
@@ -163,14 +204,33 @@ impl Tokens {
             "jwks_uri": self.config.jwks_uri,
             "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [jwt::ALGORITHM],
+            "id_token_signing_alg_values_supported": self.algorithms(),
         })
         .to_string()
     }
 
     /// Body of `/openid/v1/jwks` (`application/jwk-set+json`).
     pub fn jwks(&self) -> String {
-        json!({"keys": [self.key.jwk()]}).to_string()
+        let own = self.key.jwk();
+        let id = own["kid"].clone();
+        let others = self.config.other_keys.iter();
+        // The own key may be in a file, too.
+        let others = others.filter(|key| id != key.id());
+        let others = others.map(|key| key.jwk().clone());
+        let keys: Vec<serde_json::Value> = std::iter::once(own).chain(others).collect();
+        json!({"keys": keys}).to_string()
+    }
+
+    fn algorithms(&self) -> Vec<&'static str> {
+        let others = self
+            .config
+            .other_keys
+            .iter()
+            .map(VerificationKey::algorithm);
+        let mut all: Vec<&str> = std::iter::once(jwt::ALGORITHM).chain(others).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 }
 

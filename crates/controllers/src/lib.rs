@@ -56,6 +56,7 @@ mod resources;
 mod revisions;
 mod root_ca;
 mod runner;
+mod service_cidr;
 pub mod service_lb;
 mod serviceaccount;
 mod serviceaccount_token;
@@ -196,6 +197,7 @@ impl Controllers {
         node_lifecycle::start(&context);
         taint_eviction::start(&context);
         device_taint_eviction::start(&context);
+        service_cidr::start(&context);
         service_lb::start(&context);
         token.cancelled().await;
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tasks.stopped())

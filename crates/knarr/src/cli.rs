@@ -3,6 +3,7 @@
 mod agent;
 mod audit;
 mod authorization;
+mod given;
 mod identity;
 mod local;
 mod logs;
@@ -19,6 +20,7 @@ pub use self::{
     agent::Agent,
     audit::AuditFlags,
     authorization::AuthorizationFlags,
+    given::flags as given_flags,
     identity::IdentityFlags,
     local::{NodeAction, NodeCommand},
     logs::{LogOutput, Logs},

@@ -27,7 +27,7 @@ use knarr_webhook::LocalApi;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::ServerFlags,
+    cli::{self, ServerFlags},
     clients::LocalClients,
     datastore::Datastore,
     network,
@@ -91,6 +91,8 @@ impl ControlPlane {
         // What cannot be audited as asked for is not served.
         let auditor = Auditor::open(&flags.audit.options())?.map(Arc::new);
         let mut config = server_config(flags, settings);
+        config.token_keys = flags.identity.token_keys()?;
+        config.front_proxies = flags.identity.front_proxies()?;
         let opening = Datastore::open(&flags.datastore, &settings.data_dir, &config.pki_dir);
         let store = progress.step("store", opening).await?;
         config.shared_store = store.is_shared();
@@ -275,6 +277,11 @@ fn server_config(flags: &ServerFlags, settings: &Settings) -> knarr_apiserver::C
         dns_endpoint: None,
         extra_sans: settings.extra_sans.clone(),
         event_ttl: flags.event_ttl,
+        seats: flags.seats(),
+        token_issuers: flags.identity.service_account_issuer.clone(),
+        token_keys: Vec::new(),
+        front_proxies: None,
+        flags: cli::given_flags(),
         local_apis: Vec::new(),
         identities: flags.identity.options(),
         authorizers: flags.authorization.options(),

@@ -13,7 +13,7 @@
 //! live in conntrack and do not notice. So it is when a transaction is refused, and when somebody else has changed the table.
 //!
 //! A service address without endpoints is answered by a reject rule for whatever is still addressed to the service range
-//! after translation, so that no element is needed for it.
+//! after translation, so that no element is needed for it; one of another ServiceCIDR has an element.
 //!
 //! Beside the rules, load balancers are told which services have endpoints here (`health`).
 
@@ -33,6 +33,7 @@ use std::{collections::HashSet, net::Ipv4Addr, sync::Arc};
 use k8s_openapi::api::{
     core::v1::{Node, Service},
     discovery::v1::EndpointSlice,
+    networking::v1::ServiceCIDR,
 };
 use knarr_client::{Event, IndexKey, Informer, InformerScope, Informers};
 use knarr_cni::InstanceId;
@@ -103,6 +104,8 @@ pub struct Proxy {
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
     nodes: Informer<Node>,
+    /// More ranges that Services get addresses from.
+    ranges: Informer<ServiceCIDR>,
     dirty: Arc<Dirty>,
 }
 
@@ -114,7 +117,22 @@ impl Proxy {
             field_selector: Some(format!("metadata.name={}", config.node_name)),
             ..InformerScope::default()
         });
-        Self::with(config, informers.informer(), informers.informer(), node)
+        let mut proxy = Self::with(config, informers.informer(), informers.informer(), node);
+        proxy.follow(informers.informer());
+        proxy
+    }
+
+    /// Learns of ranges that Services get addresses from beside the cluster's own. Nobody waits for them: services are there without.
+    fn follow(&mut self, ranges: Informer<ServiceCIDR>) {
+        let (marked, all) = (self.dirty.clone(), self.services.clone());
+        ranges.on_event(move |event| {
+            if matches!(&event, Event::Updated { old, new } if old.spec == new.spec) {
+                return;
+            }
+            let services = all.list().into_iter();
+            services.for_each(|service| marked.add(key_of(&service)));
+        });
+        self.ranges = ranges;
     }
 
     /// Over informers that somebody else fills.
@@ -157,6 +175,7 @@ impl Proxy {
             services,
             slices,
             nodes,
+            ranges: Informer::new(),
             dirty,
         }
     }
@@ -260,7 +279,11 @@ impl Proxy {
         let place = self.place();
         let mut ports = model::service_ports(&service, &slices, &place);
         let (network, prefix) = self.config.service_cidr;
-        let cluster_ips = Range::new(network, prefix);
+        let cluster = Range::new(network, prefix);
+        let more = self.more_ranges();
+        let is_cluster_ip = |address: &Ipv4Addr| {
+            cluster.contains(*address) || more.iter().any(|range| range.contains(*address))
+        };
         let own = self.own_addresses();
         for port in &mut ports {
             let is_reserved =
@@ -270,14 +293,20 @@ impl Proxy {
                 port.external_ips.retain(|address| !own.contains(address));
             }
             // Those are for the API server to give out: nobody gets another service's.
-            port.external_ips
-                .retain(|address| !cluster_ips.contains(*address));
-            port.guarded_ips
-                .retain(|address| !cluster_ips.contains(*address));
+            port.external_ips.retain(|address| !is_cluster_ip(address));
+            port.guarded_ips.retain(|address| !is_cluster_ip(address));
         }
-        let rules = rules::build(key, &ports);
+        let mut rules = rules::build(key, &ports);
+        rules.refuse_beyond(cluster, &ports);
         let health = model::health(&service, &slices, &place);
         (Some(rules).filter(|rules| !rules.is_empty()), health)
+    }
+
+    fn more_ranges(&self) -> Vec<Range> {
+        let ranges = self.ranges.list();
+        let cidrs = ranges.iter().filter_map(|range| range.spec.as_ref());
+        let cidrs = cidrs.filter_map(|spec| spec.cidrs.as_ref()).flatten();
+        cidrs.filter_map(|cidr| cidr.parse().ok()).collect()
     }
 
     fn own_addresses(&self) -> HashSet<Ipv4Addr> {

@@ -13,6 +13,7 @@ use knarr_nft::{Contents, Element, Family, Field, Protocol, Rule, Selector, Set,
 use crate::{
     conntrack::Flows,
     model::{Endpoint, Frontend, ServiceKey, ServicePort},
+    range::Range,
 };
 
 /// Longest chain name we make; the kernel's limit is higher, a person's is not.
@@ -54,6 +55,22 @@ pub struct ServiceRules {
 impl ServiceRules {
     pub fn is_empty(&self) -> bool {
         self.balanced.is_empty() && self.sticky.is_empty() && self.unserved.is_empty()
+    }
+}
+
+impl ServiceRules {
+    /// Refuses what is for addresses of the service without endpoints that are not of the cluster's own range, which is refused as a
+    /// whole.
+    pub fn refuse_beyond(&mut self, cluster: Range, ports: &[ServicePort]) {
+        for port in ports {
+            if !port.all.is_empty() || !port.local.is_empty() {
+                continue;
+            }
+            let addresses = port.cluster_ips.iter();
+            let beyond = addresses.filter(|address| !cluster.contains(**address));
+            let of = |address: &Ipv4Addr| frontend(Some(*address), port.protocol, port.port);
+            self.unserved.extend(beyond.map(of));
+        }
     }
 }
 

@@ -54,6 +54,7 @@ impl Kernel for Fake {
 struct Running {
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    ranges: Informer<ServiceCIDR>,
     offered: mpsc::UnboundedReceiver<(String, bool)>,
     answers: mpsc::UnboundedSender<Result<(), Error>>,
     others: mpsc::UnboundedSender<()>,
@@ -69,7 +70,9 @@ impl Drop for Running {
 impl Running {
     fn start(services: Vec<Service>, slices: Vec<EndpointSlice>) -> Self {
         let (informed, sliced) = (Informer::new(), Informer::new());
-        let proxy = Proxy::with(config(), informed.clone(), sliced.clone(), nodes());
+        let mut proxy = Proxy::with(config(), informed.clone(), sliced.clone(), nodes());
+        let ranges = Informer::new();
+        proxy.follow(ranges.clone());
         informed.replace(services);
         sliced.replace(slices);
         let (offer, offered) = mpsc::unbounded_channel();
@@ -87,6 +90,7 @@ impl Running {
         Self {
             services: informed,
             slices: sliced,
+            ranges,
             offered,
             answers,
             others,
@@ -214,4 +218,28 @@ async fn a_frontend_of_two_services_is_the_firsts_until_it_goes() {
         change.contains(&format!("add element ip {TABLE} external {{ {element} }}")),
         "{change}"
     );
+}
+
+#[tokio::test]
+async fn ranges_that_come_are_for_services_alone() {
+    let stolen = "10.44.0.7";
+    let services = vec![
+        service("a", "10.44.0.1", &[]),
+        service("b", "10.43.0.2", &[stolen]),
+        service("c", "10.43.0.3", &[]),
+    ];
+    let slices = vec![slice("b", "10.42.0.3")];
+    let mut running = Running::start(services, slices);
+    let first = running.transaction(Ok(())).await;
+    assert!(first.contains("10.44.0.7 . tcp . 80"), "{first}");
+    // Nobody serves it, and it is not of the range that is refused as a whole.
+    let unserved = |address: &str| format!("unserved {{ {address} . tcp . 80 }}");
+    assert!(first.contains(&unserved("10.44.0.1")), "{first}");
+    assert!(!first.contains(&unserved("10.43.0.3")), "{first}");
+    let range =
+        json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.44.0.0/16", "fd00::/64"]}});
+    running.ranges.apply(serde_json::from_value(range).unwrap());
+    let change = running.transaction(Ok(())).await;
+    let gone = format!("delete element ip {TABLE} external {{ {stolen} . tcp . 80 }}");
+    assert!(change.contains(&gone), "{change}");
 }

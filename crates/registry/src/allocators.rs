@@ -1,9 +1,9 @@
 //! Service addresses and node ports.
 //!
 //! What is taken is derived from the Services themselves: at start from the watch cache, later through the hooks around their
-//! writes. Where a server has its store alone, the Services are the only truth and a restart repairs everything. Where several share
-//! one, each number that a Service has is also a key of the store ([`claims`]), which is created before the Service: what a server has in
-//! memory is only where it begins to look. A write holds what it takes in a [`taking::Taking`], which knows what to give back when it
+//! writes. Each address that a Service has is also an IPAddress, which is created before the Service ([`claims`]); node ports likewise are
+//! keys of the store where several servers share one. What a server has in memory is only where it begins to look. Addresses come from
+//! the cluster's range and from those of ServiceCIDRs, which come and go ([`ranges`]). A write holds what it takes in a [`taking::Taking`], which knows what to give back when it
 //! fails. [`Allocators::repair`] compares with what is stored, should a write have been cut off, and finds Services that share a
 //! number.
 //!
@@ -29,6 +29,7 @@ mod claims;
 mod cluster_ip;
 mod node_port;
 mod pool;
+mod ranges;
 mod service;
 mod taking;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod tests;
 use claims::{Claims, Number, Owner};
 use cluster_ip::Cidr;
 use pool::Pool;
+use ranges::Ranges;
 use taking::{Pools, Taking};
 
 /// What is taken without a stored Service is given back after this long: no write lasts longer.
@@ -132,29 +134,28 @@ pub fn first_service_ip(service_cidr: &str) -> Result<IpAddr, Error> {
 }
 
 impl Allocators {
-    /// Takes what the cached Services have; call it when the cache has been filled. `shared`: the store, where other servers have it,
-    /// too.
+    /// Takes what the cached Services have; call it when the cache has been filled. `store`: where what is taken is claimed, and
+    /// whether other servers have it, too; without one nothing is.
     pub fn new(
         config: &Config,
         objects: Arc<dyn Objects>,
-        shared: Option<Arc<dyn Store>>,
+        store: Option<(Arc<dyn Store>, bool)>,
     ) -> Result<Allocators, Error> {
         let cidr = Cidr::parse(&config.service_cidr)?;
         let (first, last) = (*config.node_ports.start(), *config.node_ports.end());
         if first == 0 || first > last {
             return Err(Error::Ports(first, last));
         }
-        let ips = Pool::new(0..cidr.size(), cluster_ip::band(cidr.size()));
         let ports = Pool::new(
             first.into()..u64::from(last) + 1,
             node_port::band(u64::from(last.abs_diff(first)) + 1),
         );
         let allocators = Allocators {
             pools: Arc::new(Pools {
+                ips: Mutex::new(Ranges::new(cidr.clone())),
                 cidr,
-                ips: Mutex::new(ips),
                 ports: Mutex::new(ports),
-                claims: shared.map(Claims::new),
+                claims: store.map(|(store, shared)| Claims::new(store, shared)),
             }),
             objects,
         };
@@ -182,23 +183,38 @@ impl Allocators {
         }
     }
 
+    /// Whether a Service has an address without an IPAddress: somebody has deleted that.
+    pub fn lacks_addresses(&self) -> bool {
+        let stored = self.stored();
+        let ips = stored.iter().flat_map(service::ips);
+        self.pools.claims.is_some()
+            && ips
+                .map(|ip| ip.to_string())
+                .any(|ip| (self.objects.get(ranges::GROUP, "ipaddresses", "", &ip)).is_none())
+    }
+
     /// Makes the pools agree with the cached Services again; what a running write has just taken stays taken. Returns what more
     /// than one Service has, which only its users can mend.
     pub fn repair(&self) -> Vec<Duplicate> {
+        self.pools.ips.lock().follow(&*self.objects);
         let stored = self.stored();
-        let ips: Vec<(&Value, IpAddr)> = stored
+        let mut ips: Vec<(&Value, IpAddr)> = stored
             .iter()
             .flat_map(|service| {
                 service::ips(service)
                     .into_iter()
                     .map(move |ip| (service, ip))
             })
-            .filter(|(_, ip)| self.pools.cidr.offset(*ip).is_some())
             .collect();
-        let claims = ips
-            .iter()
-            .filter_map(|(service, ip)| Some((self.pools.cidr.offset(*ip)?, object::uid(service))));
-        let found_ips = self.pools.ips.lock().reconcile(claims, UNCLAIMED_LIFE);
+        let found_ips = {
+            let mut ranges = self.pools.ips.lock();
+            ips.retain(|(_, ip)| ranges.has(*ip));
+            let claims: Vec<(IpAddr, &str)> = ips
+                .iter()
+                .map(|(service, ip)| (*ip, object::uid(service)))
+                .collect();
+            ranges.reconcile(&claims, UNCLAIMED_LIFE)
+        };
         let ports: Vec<(&Value, u64)> = stored
             .iter()
             .flat_map(|s| {
@@ -244,26 +260,25 @@ impl Allocators {
     async fn release(&self, service: &Value, numbers: Vec<Number>) {
         let uid = object::uid(service);
         for number in &numbers {
-            match number {
-                Number::Address(ip) => {
-                    if let Some(offset) = self.pools.cidr.offset(*ip) {
-                        self.pools.ips.lock().release(offset, uid);
-                    }
-                }
-                Number::Port(port) => self.pools.ports.lock().release(*port, uid),
-            }
+            let release = |pool: &mut Pool, number| pool.release(number, uid);
+            self.pools.each(*number, release);
         }
         let Some(claims) = &self.pools.claims else {
             return;
         };
         let owner = Owner::of(service);
-        for number in numbers {
+        for number in numbers.into_iter().filter(|n| claims.are_for(*n)) {
             claims.release(number, &owner).await;
         }
     }
 
     /// Takes what `new` needs beyond `old`; on an error everything taken here is given back.
     async fn take(&self, new: &mut Value, old: Option<&Value>) -> Result<Box<dyn Taken>, Status> {
+        let fresh = self.pools.ips.lock().follow(&*self.objects);
+        if fresh {
+            // A new range does not know yet what Services have of it.
+            self.repair();
+        }
         // What an update says of itself is still to be looked at.
         let mut taking = Box::new(Taking::new(self.pools.clone(), old.unwrap_or(new)));
         match self.take_into(&mut taking, new, old).await {
@@ -283,7 +298,7 @@ impl Allocators {
     ) -> Result<(), Status> {
         cluster_ip::init_families(new, old, &self.pools.cidr)?;
         if cluster_ip::takes(new, old) {
-            cluster_ip::take(new, &self.pools.cidr, taking).await?;
+            cluster_ip::take(new, taking).await?;
         }
         node_port::take(new, old, taking).await
     }

@@ -8,6 +8,7 @@ mod manifest;
 mod mirroring;
 mod names;
 mod node_addresses;
+mod ranges;
 
 use std::process::Command;
 
@@ -24,7 +25,7 @@ fn services_lead_to_their_endpoints() {
     with_running_cluster(|cluster| {
         step("apply", || shell(cluster)?.apply(&manifest::text()))?;
         step("ready", || ready(&shell(cluster)?))?;
-        let checks: [(&str, Check); 21] = [
+        let checks: [(&str, Check); 22] = [
             ("ports by name", balancing::named_ports),
             ("session affinity", balancing::affinity),
             ("the client's address", balancing::policies),
@@ -49,6 +50,7 @@ fn services_lead_to_their_endpoints() {
             ("UDP", flows::udp),
             ("the first endpoint", flows::first_endpoint),
             ("connections outlive changes", flows::established),
+            ("another range of addresses", ranges::another_range),
             ("ports of 127.0.0.1", loopback::own_programs),
             ("127.0.0.1 from elsewhere", loopback::others),
             // The last: it deletes a pod.

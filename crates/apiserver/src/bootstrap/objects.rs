@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use knarr_api::{flowcontrol::standard, networking::service_cidr};
+use knarr_api::networking::service_cidr;
 use knarr_meta::{object, time};
 use serde_json::{Value, json};
 
@@ -140,26 +140,6 @@ pub(super) fn storage_classes() -> Result<Vec<Wanted>, Error> {
         object: class,
         merge: keep,
     }])
-}
-
-/// Who is served when there are many requests, as upstream's clusters say.
-pub(super) fn flow_control() -> Result<Vec<Wanted>, Error> {
-    let kinds = [
-        ("prioritylevelconfigurations", standard::levels()),
-        ("flowschemas", standard::schemas()),
-    ];
-    let mut wanted = Vec::new();
-    for (resource, objects) in kinds {
-        let kind = kind("flowcontrol.apiserver.k8s.io", "v1", resource)?;
-        wanted.extend(objects.into_iter().map(|object| Wanted {
-            kind,
-            namespace: String::new(),
-            name: object::name(&object).to_owned(),
-            object,
-            merge: keep,
-        }));
-    }
-    Ok(wanted)
 }
 
 /// The range of the cluster's Services as an object. Whether it may be used is told in its status: see [`set_ready`].

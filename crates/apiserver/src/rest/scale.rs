@@ -25,9 +25,10 @@ use super::{
     modify::write_of,
     patch::{Patch, is_apply, report},
     read::resource_version,
+    shape::{self, IncludeObject},
 };
 use crate::{
-    negotiate::Shapes,
+    negotiate::{Accepted, Shape, Shapes},
     respond::{self, Answer},
 };
 
@@ -41,8 +42,26 @@ fn expected() -> Expected<'static> {
     }
 }
 
+/// A Table, or a Scale as it is.
+fn accepted(ask: &Ask<'_>) -> Result<Accepted, Status> {
+    match ask.accepted(Shapes::Object) {
+        Ok(accepted) if matches!(accepted.shape, Shape::Table(_)) => Ok(accepted),
+        // One of a custom resource has a message in protobuf, which the resource itself has not.
+        _ => ask.accepted(Shapes::None),
+    }
+}
+
+fn answer(ask: &Ask<'_>, scale: &Value, accepted: Accepted) -> Answer {
+    if let Shape::Table(version) = accepted.shape {
+        let include = IncludeObject::parse(ask.request.query.get("includeObject"))?;
+        let table = shape::scale_table(scale, version, include);
+        return Ok(respond::tree(StatusCode::OK, &table, accepted));
+    }
+    Ok(respond::tree(StatusCode::OK, scale, accepted))
+}
+
 pub async fn get(ask: &Ask<'_>) -> Answer {
-    let accepted = ask.accepted(Shapes::None)?;
+    let accepted = accepted(ask)?;
     let cache = &ask.core.registry.cache;
     match resource_version(ask.request.query.get("resourceVersion"))? {
         None => cache.fresh().await?,
@@ -58,7 +77,7 @@ pub async fn get(ask: &Ask<'_>) -> Answer {
         .registry
         .in_version(ask.kind(), entry.tree())
         .await?;
-    Ok(respond::tree(StatusCode::OK, &view(ask, &tree)?, accepted))
+    answer(ask, &view(ask, &tree)?, accepted)
 }
 
 pub async fn update(ask: &Ask<'_>, body: Bytes) -> Answer {
@@ -116,7 +135,7 @@ async fn run(
     options: &WriteOptions,
     compute: &mut knarr_registry::write::update::Compute<'_>,
 ) -> Answer {
-    let accepted = ask.accepted(Shapes::None)?;
+    let accepted = accepted(ask)?;
     let write = Write {
         options,
         managed: Managed::Given,
@@ -138,7 +157,7 @@ async fn run(
         .registry
         .in_version(ask.kind(), entry.tree())
         .await?;
-    Ok(respond::tree(StatusCode::OK, &view(ask, &tree)?, accepted))
+    answer(ask, &view(ask, &tree)?, accepted)
 }
 
 /// The Scale of an object, with whose its fields are.

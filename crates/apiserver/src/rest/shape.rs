@@ -7,7 +7,11 @@ use std::sync::{
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use knarr_api::{Served, kind::Strategy};
+use knarr_api::{
+    Served,
+    kind::{Column, Strategy},
+    table::{AGE, NAME, age, column},
+};
 use knarr_meta::{object, status::Status};
 use knarr_registry::cache::{
     Cache,
@@ -116,7 +120,11 @@ pub fn partial(tree: &Value, version: MetaVersion) -> Value {
 
 /// The column definitions of a Table.
 pub fn columns(strategy: &dyn Strategy) -> Value {
-    let columns = strategy.columns().iter().map(|c| {
+    definitions(strategy.columns())
+}
+
+fn definitions(columns: &[Column]) -> Value {
+    let columns = columns.iter().map(|c| {
         json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority})
     });
     columns.collect()
@@ -136,6 +144,39 @@ pub fn table(
         "metadata": meta,
         "columnDefinitions": if headers { columns(strategy) } else { Value::Null },
         "rows": rows,
+    })
+}
+
+/// Columns of every Scale, whatever it is of.
+const SCALE_COLUMNS: &[Column] = &[
+    NAME,
+    column("Desired", "integer", "Number of desired replicas."),
+    column("Available", "integer", "Number of actual replicas."),
+    AGE,
+];
+
+/// A Table of a Scale.
+pub fn scale_table(scale: &Value, version: MetaVersion, include: IncludeObject) -> Value {
+    let replicas = |part: &str| object::i64_at(scale, &[part, "replicas"]).unwrap_or_default();
+    let now = jiff::Timestamp::now().as_second();
+    let cells = json!([
+        object::name(scale),
+        replicas("spec"),
+        replicas("status"),
+        age(scale, now),
+    ]);
+    let mut row = json!({"cells": cells});
+    match include {
+        IncludeObject::None => {}
+        IncludeObject::Metadata => row["object"] = partial(scale, version),
+        IncludeObject::Object => row["object"] = scale.clone(),
+    }
+    json!({
+        "kind": "Table",
+        "apiVersion": version.api_version(),
+        "metadata": {"resourceVersion": object::resource_version(scale)},
+        "columnDefinitions": definitions(SCALE_COLUMNS),
+        "rows": [row],
     })
 }
 

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::incoming::Incoming;
 use crate::{
     backend::{self, Destination, Location, Lookup, Target},
+    core::Core,
     kubelet::{self, Stream},
     negotiate::not_acceptable,
     respond::Answer,
@@ -26,12 +27,15 @@ use crate::{
 };
 
 /// The client's request without its body, with what an upgrade needs.
-pub fn client(parts: &Parts, extensions: http::Extensions) -> Request<()> {
+pub fn client(core: &Core, parts: &Parts, extensions: http::Extensions) -> Request<()> {
     let mut client = Request::new(());
     *client.method_mut() = parts.method.clone();
     *client.headers_mut() = parts.headers.clone();
     *client.extensions_mut() = extensions;
     authn::impersonation::strip(client.headers_mut());
+    if let Some(proxies) = &core.proxies {
+        proxies.believed.strip(client.headers_mut());
+    }
     client
 }
 

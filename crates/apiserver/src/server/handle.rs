@@ -21,6 +21,7 @@ use knarr_states::Share;
 use super::{
     audit::Audit,
     connect, deadline,
+    flow::{self, Asked, Flow},
     incoming::Incoming,
     limits,
     metrics::{self, Labels},
@@ -127,6 +128,7 @@ impl Wire<'_> {
             false => None,
         };
         let audit = Audit::new(self.core.auditor.as_ref());
+        let flow = Flow::default();
         let chain = Chain {
             core: self.core,
             parts: self.parts,
@@ -136,6 +138,7 @@ impl Wire<'_> {
             warnings: self.warnings,
             audit_id: self.audit_id,
             audit: &audit,
+            flow: &flow,
             began: match audit.auditor {
                 Some(_) => clock::now(),
                 None => Timestamp::UNIX_EPOCH,
@@ -162,6 +165,7 @@ impl Wire<'_> {
             // Before the answer is compressed: its object may be told.
             Box::pin(audit.answered(info, &mut response, failure.as_ref())).await;
         }
+        flow.tell(response.headers_mut());
         let response = respond::compress(response, headers.accept_encoding);
         let took = started.elapsed();
         let code = response.status().as_u16();
@@ -223,7 +227,7 @@ fn late() -> Status {
     Status::timeout("request did not complete within the allotted timeout", 0)
 }
 
-/// A place for a request, until it is dropped.
+/// A place among all requests that are there, waiting or not, until it is dropped.
 async fn place(
     core: &Core,
     peer: &Peer,
@@ -248,6 +252,7 @@ struct Chain<'r> {
     warnings: &'r Warnings,
     audit_id: &'r HeaderValue,
     audit: &'r Audit<'r>,
+    flow: &'r Flow,
     /// When the request came; only auditors ask.
     began: Timestamp,
 }
@@ -263,14 +268,22 @@ impl Chain<'_> {
         };
         let limit = asked.unwrap_or(deadline::REQUEST_TIMEOUT);
         let user = self.user(peer).await?;
+        let asked_for = self.asked(&user);
+        let streams = waits && info.verb != "watch";
+        if !component && !streams {
+            self.flow.classify(&asked_for);
+        }
         self.audit.authorize(&*core.authorizer, &user, info)?;
         // What is to be told of an answer must be there in bytes.
         let shares = component && extensions.get::<Share>().is_some() && !self.audit.wants_answer();
         if !authn::is_anonymous(&user) {
             peer.is_of(&user.name)?;
         }
+        let seat = || self.flow.seat(&asked_for, self.served, limit);
         if !info.is_resource {
+            let seat = seat().await?;
             if let Some(route) = core.aggregation.of_path(info.path) {
+                drop(seat);
                 return self.pass(&route, &user, body, extensions).await;
             }
             if let Some(answer) = core.aggregation.locals.page(self.request) {
@@ -279,10 +292,16 @@ impl Chain<'_> {
             return pages::serve(core, self.snapshot, self.request).await;
         }
         if let Some(route) = core.aggregation.find(info.group, info.version) {
+            // It is another server's work from here on.
+            drop(seat().await?);
             return self.pass(&route, &user, body, extensions).await;
         }
         if let Some(local) = core.aggregation.locals.find(info.group, info.version) {
-            return Box::pin(self.local(&local, peer, &user, limit)).await;
+            let answer = async {
+                let _seat = seat().await?;
+                self.local(&local, peer, &user, limit).await
+            };
+            return Box::pin(answer).await;
         }
         let served = self.served.ok_or_else(Status::path_not_found)?;
         self.check_scope(served)?;
@@ -301,35 +320,57 @@ impl Chain<'_> {
             shares,
         };
         if let Some(stream) = Stream::find(info.subresource) {
-            let client = connect::client(self.parts, extensions);
+            let client = connect::client(core, self.parts, extensions);
             return Box::pin(connect::stream(&ask, stream, client)).await;
         }
         if info.subresource == "proxy" {
-            let client = connect::client(self.parts, extensions);
+            let client = connect::client(core, self.parts, extensions);
             return Box::pin(connect::proxy(&ask, body, client)).await;
         }
         if info.subresource == "log" && bearer::is_websocket(&self.parts.headers) {
-            let client = connect::client(self.parts, extensions);
+            let client = connect::client(core, self.parts, extensions);
             return Box::pin(connect::log(&ask, client)).await;
         }
         if info.verb == "watch" && bearer::is_websocket(&self.parts.headers) {
-            let client = connect::client(self.parts, extensions);
-            return Box::pin(connect::watch(&ask, client)).await;
+            let client = connect::client(core, self.parts, extensions);
+            let answer = async {
+                let _seat = seat().await?;
+                connect::watch(&ask, client).await
+            };
+            return Box::pin(answer).await;
         }
-        if rest::long_running(info.verb, info.subresource) {
+        if info.verb == "watch" {
+            let answer = async {
+                let seat = seat().await?;
+                let events = rest::read(&ask).await?;
+                Ok(flow::watching(&asked_for, seat, events))
+            };
+            return Box::pin(answer).await;
+        }
+        if streams {
             return Box::pin(rest::read(&ask)).await;
         }
         let reads = matches!(info.verb, "get" | "list");
         let _place = place(core, peer, &user, reads).await?;
         if info.verb == "get" && info.subresource.is_empty() && asked.is_none() {
-            // The most frequent request waits for nothing but a revision, which has a deadline of its own.
+            // The most frequent request waits for nothing but its turn and a revision, which have deadlines of their own.
+            let _seat = seat().await?;
             return rest::get(&ask).await;
         }
         let handled = async {
             match reads {
-                true => rest::read(&ask).await,
+                true => {
+                    let _seat = seat().await?;
+                    rest::read(&ask).await
+                }
                 false => {
+                    // Who sends slowly takes nothing from others meanwhile.
+                    let _held = match component {
+                        true => None,
+                        false => core.limits.body(&user.name, body.most())?,
+                    };
                     let body = body.read().await?;
+                    let _seat = seat().await?;
                     let bytes = body.len().max(rest::stored_bytes(&ask));
                     core.heavy.run(bytes, rest::write(&ask, body)).await
                 }
@@ -342,6 +383,17 @@ impl Chain<'_> {
             .unwrap_or_else(|_| Err(late()))
     }
 
+    /// The request as flow control sees it.
+    fn asked<'a>(&'a self, user: &'a Arc<UserInfo>) -> Asked<'a> {
+        Asked {
+            core: self.core,
+            request: self.request,
+            method: &self.parts.method,
+            uri: &self.parts.uri,
+            user,
+        }
+    }
+
     /// Passes the request on to who serves its group-version.
     async fn pass(
         &self,
@@ -350,7 +402,7 @@ impl Chain<'_> {
         body: &mut Incoming,
         extensions: http::Extensions,
     ) -> Answer {
-        let mut client = connect::client(self.parts, extensions);
+        let mut client = connect::client(self.core, self.parts, extensions);
         // The other server audits, too.
         client.headers_mut().insert(AUDIT_ID, self.audit_id.clone());
         Box::pin(aggregation::pass(

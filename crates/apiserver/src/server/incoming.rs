@@ -26,6 +26,17 @@ impl Incoming {
         }
     }
 
+    /// The most bytes that reading it can give.
+    pub fn most(&self) -> usize {
+        let hint = match self {
+            Incoming::Wire(body) => body.size_hint(),
+            Incoming::Local(body) => body.size_hint(),
+        };
+        let most = hint.upper().map(usize::try_from);
+        most.and_then(Result::ok)
+            .map_or(BODY_BYTES, |most| most.min(BODY_BYTES))
+    }
+
     /// Takes what is to come, for who passes it on as it comes; an empty body is left.
     pub fn take(&mut self) -> UnsyncBoxBody<Bytes, BoxError> {
         let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();

@@ -1,4 +1,5 @@
-//! How many requests may be in flight, how many watches and streams open.
+//! How much there may be at all of requests, bodies, watches and streams. Which requests run is flow control's business
+//! ([`knarr_fairness`]); these keep what waits for it within bounds.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
@@ -17,12 +18,16 @@ use knarr_tasks::{Connections, Quota};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Of one [`flow`], what upstream lets all clients have together.
+use crate::rest::BODY_BYTES;
+
+/// Requests that are there at once, waiting or not: of one [`flow`], and of all clients.
 const READ_ONLY_OF_FLOW: usize = 400;
 const MUTATING_OF_FLOW: usize = 200;
-/// Of all clients: who takes all of the above leaves room for others.
-const READ_ONLY: usize = 600;
-const MUTATING: usize = 300;
+const READ_ONLY: usize = 16_384;
+const MUTATING: usize = 16_384;
+/// Bodies of theirs, bytes, counted as large as they may become.
+const BODIES_OF_FLOW: usize = MUTATING_OF_FLOW * BODY_BYTES;
+const BODIES: usize = 300 * BODY_BYTES;
 /// Requests of the components of this process at once, apart from those of clients: neither starves the other.
 const COMPONENTS: usize = 200;
 /// More of them wait this long, this many at most: a controller that makes thousands of pods is no reason to fail.
@@ -58,6 +63,7 @@ pub fn flow(user: &str) -> &str {
 pub struct Limits {
     read_only: Arc<Shares>,
     mutating: Arc<Shares>,
+    bodies: Arc<Shares>,
     components: Arc<Semaphore>,
     waiting: AtomicUsize,
     watches: Arc<Shares>,
@@ -69,6 +75,7 @@ impl Default for Limits {
         Limits {
             read_only: Arc::new(Shares::new(READ_ONLY, READ_ONLY_OF_FLOW)),
             mutating: Arc::new(Shares::new(MUTATING, MUTATING_OF_FLOW)),
+            bodies: Arc::new(Shares::new(BODIES, BODIES_OF_FLOW)),
             components: Arc::new(Semaphore::new(COMPONENTS)),
             waiting: AtomicUsize::new(0),
             watches: Arc::new(Shares::new(WATCHES, WATCHES_OF_USER)),
@@ -87,8 +94,13 @@ pub fn connections() -> Arc<Connections> {
 
 /// Try again.
 pub fn too_many() -> Status {
+    too_many_for(RETRY_AFTER_SECONDS)
+}
+
+/// Try again in so many seconds.
+pub fn too_many_for(seconds: u32) -> Status {
     let why = "Too many requests, please try again later.";
-    Status::too_many_requests(why, RETRY_AFTER_SECONDS)
+    Status::too_many_requests(why, seconds)
 }
 
 impl Limits {
@@ -99,6 +111,15 @@ impl Limits {
             false => &self.read_only,
         };
         Shares::enter(places, flow(user)).ok_or_else(too_many)
+    }
+
+    /// Room for a body of so many bytes; 429 when there is none.
+    pub fn body(&self, user: &str, bytes: usize) -> Result<Option<Place>, Status> {
+        if bytes == 0 {
+            return Ok(None);
+        }
+        let place = Shares::enter_with(&self.bodies, flow(user), bytes);
+        place.map(Some).ok_or_else(too_many)
     }
 
     /// A place for a request of a component, once there is one; 429 where too many wait or it takes too long.
@@ -161,16 +182,22 @@ impl Shares {
     }
 
     fn enter(this: &Arc<Shares>, user: &str) -> Option<Place> {
+        Shares::enter_with(this, user, 1)
+    }
+
+    fn enter_with(this: &Arc<Shares>, user: &str, weight: usize) -> Option<Place> {
         let mut open = this.open.lock();
         let own = open.1.get(user).copied().unwrap_or(0);
-        if open.0 >= this.all || own >= this.of_user {
+        let (all, own) = (open.0.saturating_add(weight), own.saturating_add(weight));
+        if all > this.all || own > this.of_user {
             return None;
         }
-        open.0 = open.0.saturating_add(1);
-        open.1.insert(user.into(), own.saturating_add(1));
+        open.0 = all;
+        open.1.insert(user.into(), own);
         Some(Place {
             shares: this.clone(),
             user: user.into(),
+            weight,
             ending: None,
         })
     }
@@ -181,6 +208,7 @@ impl Shares {
 pub struct Place {
     shares: Arc<Shares>,
     user: Box<str>,
+    weight: usize,
     /// The end of the place is that of an answer.
     ending: Option<Ending>,
 }
@@ -197,9 +225,9 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.shares.open.lock();
-        open.0 = open.0.saturating_sub(1);
+        open.0 = open.0.saturating_sub(self.weight);
         if let Some(own) = open.1.get_mut(&self.user) {
-            *own = own.saturating_sub(1);
+            *own = own.saturating_sub(self.weight);
             if *own == 0 {
                 open.1.remove(&self.user);
             }
@@ -271,6 +299,17 @@ mod tests {
         assert!(others.iter().all(Result::is_ok));
         assert_eq!(limits.in_flight(), (0, MUTATING_OF_FLOW + 2));
         assert!(limits.enter("ann", false).is_ok(), "reads have their own");
+    }
+
+    #[test]
+    fn bodies_are_counted_by_what_they_may_become() {
+        let limits = Limits::default();
+        let held: Vec<_> = std::iter::from_fn(|| limits.body("ann", BODY_BYTES).ok()).collect();
+        assert_eq!(held.len(), MUTATING_OF_FLOW);
+        assert_eq!(limits.body("ann", 1).expect_err("full").code, 429);
+        assert!(limits.body("ann", 0).is_ok() && limits.body("ben", 1).is_ok());
+        drop(held);
+        assert!(limits.body("ann", BODY_BYTES).is_ok());
     }
 
     #[test]

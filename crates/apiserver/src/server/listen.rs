@@ -154,9 +154,16 @@ async fn connection(
         }
         Err(_) => return,
     };
-    let certificates = stream.get_ref().1.peer_certificates();
-    let certificate = certificates.and_then(<[_]>::first).map(|c| c.to_vec());
-    let peer = Arc::new(Peer::connection(certificate, place, address.ip()));
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let proxy = core
+        .proxies
+        .as_ref()
+        .and_then(|known| known.find(certificates));
+    // A proxy's certificate is nobody's.
+    let is_users = (core.proxies.as_ref()).is_none_or(|known| known.is_users(certificates));
+    let certificate = certificates.first().filter(|_| is_users);
+    let certificate = certificate.map(|certificate| certificate.to_vec());
+    let peer = Arc::new(Peer::connection(certificate, proxy, place, address.ip()));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (core, peer) = (core.clone(), peer.clone());
         async move {

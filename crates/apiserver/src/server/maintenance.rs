@@ -49,17 +49,43 @@ async fn renew(pki: &Arc<Pki>) {
     }
 }
 
+/// A Service whose IPAddress somebody has deleted gets another one no sooner than this after the last.
+const ADDRESSES_PAUSE: Duration = Duration::from_secs(10);
+
 async fn repair(core: &Core, allocators: &Arc<Allocators>) {
     let mut ticks = every(REPAIR_PERIOD);
     ticks.tick().await;
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = lacking(core, allocators) => {}
+        }
         if let Err(error) = allocators.repair_claims().await {
             tracing::warn!(%error, "cannot compare the claims of addresses and ports with the Services");
         }
         for duplicate in allocators.repair() {
             report(core, &duplicate).await;
         }
+    }
+}
+
+/// Waits until a Service has an address without an IPAddress.
+async fn lacking(core: &Core, allocators: &Allocators) {
+    let Some(addresses) = core
+        .registry
+        .cache
+        .resource("networking.k8s.io", "ipaddresses")
+    else {
+        return std::future::pending().await;
+    };
+    loop {
+        let seen = addresses.last_change();
+        tokio::time::sleep(ADDRESSES_PAUSE).await;
+        // A write of a Service that is under way may be seen half.
+        if allocators.lacks_addresses() {
+            return;
+        }
+        addresses.changed(seen).await;
     }
 }
 

@@ -10,7 +10,7 @@ use knarr_meta::status::Status;
 use knarr_registry::catalog::Snapshot;
 use serde_json::json;
 
-use super::{health, metrics};
+use super::{health, metrics, zpages};
 use crate::{
     body::Body,
     core::Core,
@@ -46,6 +46,21 @@ pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequ
             let revision = core.registry.store.revision().await;
             return Ok(metrics_page(core, revision.ok()));
         }
+        "/debug/api_priority_and_fairness/dump_priority_levels" => {
+            let table = core.fairness.dump().priority_levels();
+            return Ok(respond::text(StatusCode::OK, table));
+        }
+        "/debug/api_priority_and_fairness/dump_queues" => {
+            return Ok(respond::text(StatusCode::OK, core.fairness.dump().queues()));
+        }
+        "/debug/api_priority_and_fairness/dump_requests" => {
+            let details = !request.query.get("includeRequestDetails").is_empty();
+            let table = core.fairness.dump().requests(details);
+            return Ok(respond::text(StatusCode::OK, table));
+        }
+        "/metrics/slis" => return Ok(slis_page(core)),
+        "/statusz" => return zpages::status(&discovery::paths(core, snapshot), request),
+        "/flagz" => return zpages::flags(&core.flags, request),
         "/version" => return negotiated(&version(), request),
         "/" => return negotiated(&json!({"paths": discovery::paths(core, snapshot)}), request),
         _ => {}
@@ -161,6 +176,7 @@ fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
     let mut out = String::with_capacity(16 << 10);
     core.metrics.render(&mut out);
     own(&mut out);
+    core.fairness.render(&mut out);
     let (reads, writes) = core.limits.in_flight();
     let name = "apiserver_current_inflight_requests";
     metrics::help(&mut out, name, "gauge", "Requests in flight by kind.");
@@ -210,10 +226,22 @@ fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
     if let Some(auditor) = &core.auditor {
         audit_metrics(&auditor.counts(), &mut out);
     }
+    exposition(out)
+}
+
+/// Text in Prometheus' form.
+fn exposition(out: String) -> Response<Body> {
     let mut response = respond::text(StatusCode::OK, out);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// How checks of health have gone.
+fn slis_page(core: &Core) -> Response<Body> {
+    let mut out = String::new();
+    core.health.render(&mut out);
+    exposition(out)
 }
 
 fn audit_metrics(counts: &Counts, out: &mut String) {

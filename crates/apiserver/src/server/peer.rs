@@ -8,10 +8,12 @@ use std::{
 use http::HeaderMap;
 use knarr_auth::{
     Authenticated, UserInfo, bearer,
+    front_proxy::{FrontProxies, FrontProxy, Verifier},
     request::{Authenticator, Credentials},
 };
 use knarr_meta::status::Status;
 use knarr_tasks::Connection;
+use rustls_pki_types::CertificateDer;
 
 use super::limits;
 
@@ -20,6 +22,8 @@ pub enum Peer {
     /// A connection, with the client certificate TLS verified.
     Connection {
         certificate: Option<Vec<u8>>,
+        /// It is a proxy's, whose requests say whose they are.
+        proxy: Option<Proxied>,
         /// Whose certificate it is, found at the first request. A connection may outlive its certificate.
         known: OnceLock<Authenticated>,
         /// Its place among all.
@@ -31,10 +35,44 @@ pub enum Peer {
     Local(Arc<UserInfo>),
 }
 
+/// Proxies that are believed, and what tells them from users.
+pub struct Proxies {
+    pub believed: Arc<FrontProxies>,
+    pub verifier: Arc<Verifier>,
+}
+
+impl Proxies {
+    /// The proxy whose certificates these are.
+    pub fn find(&self, chain: &[CertificateDer<'_>]) -> Option<Proxied> {
+        self.believed.find(chain).map(|proxy| Proxied {
+            proxies: self.believed.clone(),
+            proxy,
+        })
+    }
+
+    /// Whether these certificates are a user's.
+    pub fn is_users(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.verifier.is_users(chain)
+    }
+}
+
+/// A connection of a front proxy.
+pub struct Proxied {
+    pub proxies: Arc<FrontProxies>,
+    pub proxy: FrontProxy,
+}
+
 impl Peer {
-    pub fn connection(certificate: Option<Vec<u8>>, place: Connection, address: IpAddr) -> Peer {
+    /// A connection, with the certificate of a user, or as a proxy's.
+    pub fn connection(
+        certificate: Option<Vec<u8>>,
+        proxy: Option<Proxied>,
+        place: Connection,
+        address: IpAddr,
+    ) -> Peer {
         Peer::Connection {
             certificate,
+            proxy,
             known: OnceLock::new(),
             place,
             address,
@@ -76,12 +114,20 @@ impl Peer {
         headers: &HeaderMap,
         now: i64,
     ) -> Result<Option<Arc<UserInfo>>, Status> {
-        let (certificate, known) = match self {
+        let (certificate, proxy, known) = match self {
             Peer::Local(user) => return Ok(Some(user.clone())),
             Peer::Connection {
-                certificate, known, ..
-            } => (certificate, known),
+                certificate,
+                proxy,
+                known,
+                ..
+            } => (certificate, proxy, known),
         };
+        if let Some(Proxied { proxies, proxy }) = proxy
+            && let Some(user) = proxies.user(proxy, headers, now)?
+        {
+            return Ok(Some(Arc::new(user)));
+        }
         let bearer = bearer::token(headers)?;
         if let Some(known) = known.get().filter(|k| bearer.is_none() && k.holds(now)) {
             return Ok(Some(known.user.clone()));
@@ -133,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn a_connection_outlives_its_certificate_but_not_its_rights() {
         let place = limits::connections().open(&CancellationToken::new());
-        let peer = Peer::connection(Some(vec![1]), place, Ipv4Addr::LOCALHOST.into());
+        let peer = Peer::connection(Some(vec![1]), None, place, Ipv4Addr::LOCALHOST.into());
         let authenticator = UntilTen::default();
         let asked = async |now| {
             let answer = peer.user_at(&authenticator, &HeaderMap::new(), now).await;

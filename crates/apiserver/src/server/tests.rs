@@ -8,6 +8,7 @@ mod custom;
 mod damaged;
 mod eviction;
 mod floods;
+mod flow_control;
 mod numbers;
 mod protobuf;
 mod quotas;
@@ -47,9 +48,14 @@ struct Reply {
 }
 
 async fn open(dir: &std::path::Path) -> Server {
+    open_with_seats(dir, SEATS).await
+}
+
+async fn open_with_seats(dir: &std::path::Path, seats: u32) -> Server {
     let store = Arc::new(Embedded::open(dir.join("store"), Default::default()).expect("a store"));
     let config = Config {
         node_name: "test".into(),
+        seats,
         ..Config::on_loopback(dir.join("pki"))
     };
     Server::new(config, store).await.expect("a server")
@@ -57,8 +63,12 @@ async fn open(dir: &std::path::Path) -> Server {
 
 impl Cluster {
     async fn new() -> Cluster {
+        Cluster::with_seats(SEATS).await
+    }
+
+    async fn with_seats(seats: u32) -> Cluster {
         let dir = tempfile::tempdir().expect("a directory");
-        let server = open(dir.path()).await;
+        let server = open_with_seats(dir.path(), seats).await;
         Cluster { server, dir }
     }
 

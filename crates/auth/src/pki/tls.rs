@@ -8,7 +8,7 @@ use rustls::{
     ClientConfig, RootCertStore, ServerConfig, SignatureScheme,
     client::ResolvesClientCert,
     crypto::CryptoProvider,
-    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier},
+    server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
     sign::CertifiedKey,
 };
 
@@ -16,6 +16,7 @@ use super::{
     Error,
     cert::{Authority, Credential},
 };
+use crate::front_proxy::{FrontProxies, Verifier};
 
 /// ALPN names in the order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -116,6 +117,25 @@ pub(super) fn server(
     let verifier = WebPkiClientVerifier::builder_with_provider(roots, current.provider.clone())
         .allow_unauthenticated()
         .build()?;
+    serve(verifier, current)
+}
+
+/// One that proxies come to, too; with what tells them from users.
+pub(super) fn proxied_server(
+    authority: &Authority,
+    source: Arc<ArcSwap<Credential>>,
+    proxies: Arc<FrontProxies>,
+) -> Result<(Arc<ServerConfig>, Arc<Verifier>), Error> {
+    let (roots, current) = parts(authority, source)?;
+    let verifier = Verifier::new(roots, current.provider.clone(), proxies)?;
+    let verifier = Arc::new(verifier);
+    Ok((serve(verifier.clone(), current)?, verifier))
+}
+
+fn serve(
+    verifier: Arc<dyn ClientCertVerifier>,
+    current: Arc<Current>,
+) -> Result<Arc<ServerConfig>, Error> {
     let mut config = ServerConfig::builder_with_provider(current.provider.clone())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)

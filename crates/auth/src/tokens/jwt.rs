@@ -1,4 +1,4 @@
-//! The one kind of JWT there is here: compact form, ES256, one key.
+//! JWTs in compact form: those that are signed here, with ES256 and one key, and those that [other keys](super::keys) have signed.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use ring::{
@@ -43,14 +43,39 @@ struct Header {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotValid;
 
+/// The claims of a token that a key of an algorithm has signed.
+pub(super) fn verify<C: DeserializeOwned>(
+    token: &str,
+    algorithm: &str,
+    id: &str,
+    holds: impl FnOnce(&[u8], &[u8]) -> bool,
+) -> Result<C, NotValid> {
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err(NotValid);
+    }
+    let (signed, signature) = token.rsplit_once('.').ok_or(NotValid)?;
+    let (header, claims) = signed.split_once('.').ok_or(NotValid)?;
+    let decode = |part: &str| BASE64.decode(part).map_err(|_| NotValid);
+    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| NotValid)?;
+    let ours =
+        header.alg == algorithm && header.crit.is_none() && header.kid.is_none_or(|kid| kid == id);
+    if !ours || !holds(signed.as_bytes(), &decode(signature)?) {
+        return Err(NotValid);
+    }
+    serde_json::from_slice(&decode(claims)?).map_err(|_| NotValid)
+}
+
+/// Upstream's key id: the hash of the public key's DER.
+pub(super) fn key_id(spki: &[u8]) -> String {
+    BASE64.encode(digest::digest(&digest::SHA256, spki))
+}
+
 impl Key {
     pub(super) fn new(pkcs8: &[u8]) -> Result<Key, String> {
         let random = SystemRandom::new();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8, &random)
             .map_err(|error| error.to_string())?;
-        // Upstream's key id: the hash of the public key's DER.
-        let spki = [&SPKI_PREFIX[..], pair.public_key().as_ref()].concat();
-        let id = BASE64.encode(digest::digest(&digest::SHA256, &spki));
+        let id = key_id(&[&SPKI_PREFIX[..], pair.public_key().as_ref()].concat());
         Ok(Key { pair, random, id })
     }
 
@@ -72,23 +97,11 @@ impl Key {
     }
 
     pub(super) fn verify<C: DeserializeOwned>(&self, token: &str) -> Result<C, NotValid> {
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(NotValid);
-        }
-        let (signed, signature) = token.rsplit_once('.').ok_or(NotValid)?;
-        let (header, claims) = signed.split_once('.').ok_or(NotValid)?;
-        let decode = |part: &str| BASE64.decode(part).map_err(|_| NotValid);
-        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| NotValid)?;
-        let ours = header.alg == ALGORITHM
-            && header.crit.is_none()
-            && header.kid.is_none_or(|kid| kid == self.id);
-        if !ours {
-            return Err(NotValid);
-        }
-        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref())
-            .verify(signed.as_bytes(), &decode(signature)?)
-            .map_err(|_| NotValid)?;
-        serde_json::from_slice(&decode(claims)?).map_err(|_| NotValid)
+        let point = self.pair.public_key().as_ref();
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
+        verify(token, ALGORITHM, &self.id, |signed, signature| {
+            key.verify(signed, signature).is_ok()
+        })
     }
 
     /// The public key as a member of a JWK set.

@@ -409,3 +409,77 @@ fn the_published_key_verifies_tokens() {
         "https://192.0.2.1:6443/openid/v1/jwks"
     );
 }
+
+/// A public key in PEM form.
+fn public(key: &[u8]) -> String {
+    let pair = KeyPair::try_from(key).unwrap();
+    pair.public_key_pem()
+}
+
+#[test]
+fn tokens_of_keys_and_issuers_before_hold_where_that_is_said() {
+    let (before, now, fake) = (key(), key(), cluster());
+    let config = |issuers: &[&str]| {
+        let issuers: Vec<String> = issuers.iter().map(|issuer| (*issuer).into()).collect();
+        Config::of_domain("cluster.local", "192.0.2.1:6443").with_issuers(&issuers)
+    };
+    let old = Tokens::new(&before, config(&["https://old"]), fake.clone()).unwrap();
+    let signed = token(&old.request("ns", "bot", json!({})).unwrap());
+    let keys = || VerificationKey::parse(public(&before).as_bytes()).unwrap();
+    let with = |config: Config| Tokens::new(&now, config, fake.clone()).unwrap();
+    let both = with(config(&["https://new", "https://old"]).with_keys(keys()));
+    let found = check(&both, &signed).unwrap();
+    assert_eq!(found.user.name, "system:serviceaccount:ns:bot");
+    for refusing in [
+        with(config(&["https://new", "https://old"])),
+        with(config(&["https://new"]).with_keys(keys())),
+    ] {
+        assert!(check(&refusing, &signed).is_err());
+    }
+    let fresh = token(&both.request("ns", "bot", json!({})).unwrap());
+    assert_eq!(claims(&fresh)["iss"], "https://new");
+    assert_eq!(claims(&fresh)["aud"], json!(["https://new", "https://old"]));
+    assert!(check(&both, &fresh).is_ok());
+    assert_eq!(
+        both.issuers(),
+        ["https://new", "kubernetes/serviceaccount", "https://old"]
+    );
+    let jwks: Value = serde_json::from_str(&both.jwks()).unwrap();
+    assert_eq!(jwks["keys"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        jwks["keys"][1]["kid"],
+        serde_json::from_str::<Value>(&old.jwks()).unwrap()["keys"][0]["kid"]
+    );
+}
+
+#[test]
+fn files_of_keys_are_read_or_refused() {
+    let ec = public(&key());
+    for (pem, wanted) in [
+        (ec.clone(), Ok(vec!["ES256"])),
+        (format!("{ec}{RSA}"), Ok(vec!["ES256", "RS256"])),
+        (String::new(), Err("it has no public key")),
+        (
+            KeyPair::try_from(&key()[..]).unwrap().serialize_pem(),
+            Err("it has a block \"PRIVATE KEY\", which is no public key"),
+        ),
+    ] {
+        let read = VerificationKey::parse(pem.as_bytes());
+        let names = read.map(|keys| keys.iter().map(VerificationKey::algorithm).collect());
+        assert_eq!(
+            names.map_err(|error| error.0),
+            wanted.map_err(str::to_owned)
+        );
+    }
+}
+
+const RSA: &str = "-----BEGIN PUBLIC KEY-----
+MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAt0vIPsaBpsrMVK4AfrDN
+hf1ns5H7+zLVRq2cI+YhWoxD1DFs/UoceVy+4oVu6ec1LE0fUF7mAtyfLkoMlu8l
+6FpVzVuIvXRQlkS0PliNoHdrDDbgUjCLrNUd2/Te+AC8s2KENY5+D8z6N6IchsN1
+y46YOLBsOIWmNSdSEDZvi+P/1qafKrGKOEmrl84TlOeZE6cjzB0/ACFX6Hl8XL/h
+duahC00ex4UBSEN5nTnH7eGyJNMkqwrJkSZza5aBQdbVJinLxd9NeupecQQjqG9H
+NGh+Lq3dEOdbBqJaI/14imacj6nK455ZfAx77yIkq8t6JCtq9y3xBAOU38zXikty
+4wIDAQAB
+-----END PUBLIC KEY-----
+";

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use knarr_auth::{front_proxy, tokens::VerificationKey};
 use knarr_identity::{OidcFlags, Options, TokenWebhookOptions};
 
 use super::duration;
@@ -76,12 +77,107 @@ pub struct IdentityFlags {
     #[arg(long, value_name = "FILE")]
     pub authentication_token_webhook_config_file: Option<PathBuf>,
 
+    /// Public keys, PEM, by which service-account tokens hold that another key than the cluster's has signed; any number of files
+    #[arg(long, value_name = "FILE")]
+    pub service_account_key_file: Vec<PathBuf>,
+
+    /// Who issues service-account tokens, an https URL; of several the first is in new tokens, and tokens of the others hold
+    /// [default: https://kubernetes.default.svc. and the cluster's domain]
+    #[arg(long, value_name = "URL", value_parser = issuer)]
+    pub service_account_issuer: Vec<String>,
+
+    /// Authorities, PEM, of front proxies, whose headers say on whose behalf they ask
+    #[arg(long, value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+
+    /// Common names that certificates of front proxies may have, a list [default: any]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_delimiter = ',',
+        requires = "requestheader_client_ca_file"
+    )]
+    pub requestheader_allowed_names: Vec<String>,
+
+    /// Headers that name the user, the first that is there
+    #[arg(
+        long,
+        value_name = "HEADER",
+        value_delimiter = ',',
+        default_value = "X-Remote-User"
+    )]
+    pub requestheader_username_headers: Vec<String>,
+
+    /// Headers with the user's uid, the first that is there
+    #[arg(
+        long,
+        value_name = "HEADER",
+        value_delimiter = ',',
+        default_value = "X-Remote-Uid"
+    )]
+    pub requestheader_uid_headers: Vec<String>,
+
+    /// Headers with the user's groups
+    #[arg(
+        long,
+        value_name = "HEADER",
+        value_delimiter = ',',
+        default_value = "X-Remote-Group"
+    )]
+    pub requestheader_group_headers: Vec<String>,
+
+    /// What names of headers with more about the user begin with
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        value_delimiter = ',',
+        default_value = "X-Remote-Extra-"
+    )]
+    pub requestheader_extra_headers_prefix: Vec<String>,
+
     /// How long the answer of that server is believed
     #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub authentication_token_webhook_cache_ttl: Duration,
 }
 
+/// As upstream checks one that has a scheme.
+fn issuer(text: &str) -> Result<String, String> {
+    let url: http::Uri = text.parse().map_err(|_| "is no URL".to_owned())?;
+    match url.scheme_str() {
+        Some("https") if url.query().is_none() => Ok(text.to_owned()),
+        _ => Err("must be an https URL without a query".to_owned()),
+    }
+}
+
 impl IdentityFlags {
+    /// Front proxies that are believed, if any are.
+    pub fn front_proxies(&self) -> Result<Option<front_proxy::Options>> {
+        let Some(file) = &self.requestheader_client_ca_file else {
+            return Ok(None);
+        };
+        let ca = std::fs::read(file)
+            .with_context(|| format!("--requestheader-client-ca-file {}", file.display()))?;
+        Ok(Some(front_proxy::Options {
+            ca,
+            allowed_names: self.requestheader_allowed_names.clone(),
+            username_headers: self.requestheader_username_headers.clone(),
+            uid_headers: self.requestheader_uid_headers.clone(),
+            group_headers: self.requestheader_group_headers.clone(),
+            extra_prefixes: self.requestheader_extra_headers_prefix.clone(),
+        }))
+    }
+
+    /// Reads the files of keys.
+    pub fn token_keys(&self) -> Result<Vec<VerificationKey>> {
+        let mut keys = Vec::new();
+        for file in &self.service_account_key_file {
+            let of_file = || format!("--service-account-key-file {}", file.display());
+            let pem = std::fs::read(file).with_context(of_file)?;
+            keys.extend(VerificationKey::parse(&pem).with_context(of_file)?);
+        }
+        Ok(keys)
+    }
+
     /// A process in the background has another directory.
     pub fn make_paths_absolute(&mut self) -> Result<()> {
         let paths = [
@@ -92,12 +188,20 @@ impl IdentityFlags {
                 "--authentication-token-webhook-config-file",
                 &mut self.authentication_token_webhook_config_file,
             ),
+            (
+                "--requestheader-client-ca-file",
+                &mut self.requestheader_client_ca_file,
+            ),
         ];
         for (flag, path) in paths {
             if let Some(path) = path {
                 let absolute = std::path::absolute(&path);
                 *path = absolute.with_context(|| format!("{flag} is not a path"))?;
             }
+        }
+        for path in &mut self.service_account_key_file {
+            let absolute = std::path::absolute(&path);
+            *path = absolute.context("--service-account-key-file is not a path")?;
         }
         Ok(())
     }

@@ -13,6 +13,9 @@ use knarr_etcd::Address;
 use super::{AuditFlags, AuthorizationFlags, DEFAULT_DATA_DIR, IdentityFlags, Log, duration};
 use crate::cidr::Cidr;
 
+/// More requests at once than any machine has memory for.
+const MAX_INFLIGHT: i64 = 1_000_000;
+
 #[derive(Args, Clone, Debug)]
 pub struct Server {
     /// Where everything is kept: keys, store, logs
@@ -80,6 +83,14 @@ pub struct ServerFlags {
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
     pub event_ttl: Duration,
 
+    /// With --max-mutating-requests-inflight: how many requests of clients run at once, of all priority levels together
+    #[arg(long, value_name = "N", default_value_t = 400, value_parser = clap::value_parser!(u32).range(1..=MAX_INFLIGHT))]
+    pub max_requests_inflight: u32,
+
+    /// See --max-requests-inflight
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=MAX_INFLIGHT))]
+    pub max_mutating_requests_inflight: u32,
+
     /// Serve metrics.k8s.io, for kubectl top and autoscalers; false leaves it to a server that is installed with Helm, which takes
     /// over nothing that it did not make (metrics-server's manifest takes its place in any case)
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
@@ -99,6 +110,12 @@ pub struct ServerFlags {
 }
 
 impl ServerFlags {
+    /// Seats for requests of clients.
+    pub fn seats(&self) -> u32 {
+        self.max_requests_inflight
+            .saturating_add(self.max_mutating_requests_inflight)
+    }
+
     /// Files are found from wherever the process is by then.
     pub fn make_paths_absolute(&mut self) -> Result<()> {
         self.audit.make_paths_absolute()?;

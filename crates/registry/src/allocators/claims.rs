@@ -1,6 +1,7 @@
-//! Numbers that servers of one store take from each other by compare and swap: a key a number, which only one of them can create.
+//! Numbers that are taken by compare and swap: a key a number, which only one can create.
 //!
-//! An address has an IPAddress, as upstream; a node port has a key of our own, since upstream's bitmap does not say whose a port is.
+//! An address has an IPAddress, as upstream, which anybody can see, and which keeps its ServiceCIDR. A node port has a key of our own
+//! where other servers have the store, too, since upstream's bitmap does not say whose a port is.
 //! The pools only say which number is worth trying.
 
 use std::{
@@ -52,6 +53,8 @@ pub(super) struct Claim {
 /// The claims of all servers.
 pub(super) struct Claims {
     store: Arc<dyn Store>,
+    /// Other servers have the store, too: ports are claimed as well as addresses.
+    shared: bool,
     /// Claims, at their revisions, that no Service has, and since when that is known.
     unclaimed: Mutex<HashMap<Arc<str>, (u64, Instant)>>,
 }
@@ -90,11 +93,17 @@ pub(super) fn of_service(service: &Value) -> Vec<Number> {
 }
 
 impl Claims {
-    pub(super) fn new(store: Arc<dyn Store>) -> Claims {
+    pub(super) fn new(store: Arc<dyn Store>, shared: bool) -> Claims {
         Claims {
             store,
+            shared,
             unclaimed: Mutex::default(),
         }
+    }
+
+    /// Whether a number is claimed at all.
+    pub(super) fn are_for(&self, number: Number) -> bool {
+        self.shared || matches!(number, Number::Address(_))
     }
 
     /// Takes a number; `None` where another Service has it.
@@ -135,14 +144,16 @@ impl Claims {
         life: Duration,
     ) -> Result<(), knarr_store::Error> {
         let mut claimed: HashMap<Number, KeyValue> = HashMap::new();
-        for prefix in [ADDRESSES, PORTS] {
+        let prefixes = [ADDRESSES, PORTS];
+        for prefix in prefixes.into_iter().take(if self.shared { 2 } else { 1 }) {
             let all = self.store.range(prefix, None, 0, None).await?.kvs;
             let ours = all.into_iter().filter(is_ours);
             claimed.extend(ours.filter_map(|kv| Some((Number::of_key(&kv.key)?, kv))));
         }
         let mut had: HashSet<Number> = HashSet::new();
         for service in services {
-            for number in of_service(service) {
+            let numbers = of_service(service).into_iter();
+            for number in numbers.filter(|number| self.are_for(*number)) {
                 if had.insert(number) && !claimed.contains_key(&number) {
                     let value = value(number, &Owner::of(service)).to_string();
                     self.store.commit(Op::create(number.key(), value)).await?;

@@ -10,12 +10,7 @@ use knarr_meta::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    Error,
-    pool::Refused,
-    service,
-    taking::{Denied, Taking},
-};
+use super::{Error, pool::Refused, service, taking::Taking};
 
 /// Larger ranges are used in part only.
 const MAX_ADDRESSES: u64 = 1 << 20;
@@ -36,18 +31,29 @@ pub(super) struct Cidr {
     /// The first usable address.
     base: u128,
     size: u64,
+    mask: u128,
     v6: bool,
 }
 
 impl Cidr {
+    /// The range of a cluster.
     pub(super) fn parse(text: &str) -> Result<Cidr, Error> {
+        Cidr::with_bits(text, 3)
+    }
+
+    /// The range of a ServiceCIDR, which may be of any size.
+    pub(super) fn of_object(text: &str) -> Result<Cidr, Error> {
+        Cidr::with_bits(text, 0)
+    }
+
+    fn with_bits(text: &str, least: u32) -> Result<Cidr, Error> {
         let bad = || Error::Cidr(text.to_owned());
         let (ip, prefix) = text.split_once('/').ok_or_else(bad)?;
         let ip: IpAddr = ip.parse().map_err(|_| bad())?;
         let prefix: u32 = prefix.parse().map_err(|_| bad())?;
         let width = if ip.is_ipv6() { 128 } else { 32 };
         let bits = u32::checked_sub(width, prefix).ok_or_else(bad)?;
-        if bits < 3 {
+        if bits < least {
             return Err(Error::CidrTooSmall(text.to_owned()));
         }
         let all: u128 = if bits >= 64 {
@@ -61,8 +67,28 @@ impl Cidr {
             text: text.to_owned(),
             base: (number(ip) & mask).saturating_add(1),
             size: u64::try_from(usable).unwrap_or(u64::MAX).min(MAX_ADDRESSES),
+            mask,
             v6: ip.is_ipv6(),
         })
+    }
+
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    pub(super) fn is_v6(&self) -> bool {
+        self.v6
+    }
+
+    /// Whether both are the same addresses, however they are written.
+    pub(super) fn is_same(&self, other: &Cidr) -> bool {
+        (self.base, self.mask, self.v6) == (other.base, other.mask, other.v6)
+    }
+
+    /// Whether an address is within, also one that no Service may have.
+    pub(super) fn is_around(&self, ip: IpAddr) -> bool {
+        let network = self.base.saturating_sub(1);
+        ip.is_ipv6() == self.v6 && number(ip) & self.mask == network
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -235,18 +261,18 @@ pub(super) fn takes(new: &Value, old: Option<&Value>) -> bool {
 }
 
 /// Takes the address that the Service names, or chooses one.
-pub(super) async fn take(new: &mut Value, cidr: &Cidr, taking: &mut Taking) -> Result<(), Status> {
+pub(super) async fn take(new: &mut Value, taking: &mut Taking) -> Result<(), Status> {
     let ips = strings(new, "clusterIPs");
     let ip = match ips.first().map(String::as_str).unwrap_or_default() {
         "" => {
             let full = |_| Status::internal("failed to allocate a serviceIP: range is full");
-            let offset = taking.any_ip().await.map_err(|denied| denied.or(full))?;
-            cidr.address(offset).to_string()
+            let ip = taking.any_ip().await.map_err(|denied| denied.or(full))?;
+            ip.to_string()
         }
         // What is no address is for validation to refuse.
         given => match given.parse() {
             Ok(ip) => {
-                take_given(new, ip, &ips, cidr, taking).await?;
+                take_given(new, ip, &ips, taking).await?;
                 return Ok(());
             }
             Err(_) => return Ok(()),
@@ -263,22 +289,19 @@ async fn take_given(
     service: &Value,
     ip: IpAddr,
     all: &[String],
-    cidr: &Cidr,
     taking: &mut Taking,
 ) -> Result<(), Status> {
-    let taken = match cidr.offset(ip) {
-        Some(offset) => taking.ip(offset).await,
-        None => Err(Denied::Refused(Refused::OutOfRange)),
-    };
+    let taken = taking.ip(ip).await;
+    let around = taking.range_around(ip);
     let told = |refused| {
         let why = match refused {
             Refused::Taken | Refused::Full => "provided IP is already allocated".to_owned(),
-            Refused::OutOfRange => {
-                format!(
-                    "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}",
-                    cidr.text
-                )
-            }
+            Refused::OutOfRange => match around {
+                Some(range) => format!(
+                    "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
+                ),
+                None => "the provided network does not match the current range".to_owned(),
+            },
         };
         let path = Path::new("spec").child("clusterIPs");
         invalid(

@@ -1,6 +1,6 @@
 //! What one write of a Service has taken.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use async_trait::async_trait;
 use knarr_meta::{object, status::Status};
@@ -11,6 +11,7 @@ use super::{
     claims::{Claim, Claims, Number, Owner},
     cluster_ip::Cidr,
     pool::{Pool, Refused},
+    ranges::Ranges,
 };
 use crate::hook::Taken;
 
@@ -19,10 +20,11 @@ const ATTEMPTS: usize = 64;
 
 /// Everything there is to take.
 pub(super) struct Pools {
+    /// The range of the cluster, whose family is that of all its Services.
     pub cidr: Cidr,
-    pub ips: Mutex<Pool>,
+    pub ips: Mutex<Ranges>,
     pub ports: Mutex<Pool>,
-    /// Where other servers take numbers, too.
+    /// What others can see, or take, too.
     pub claims: Option<Claims>,
 }
 
@@ -49,6 +51,47 @@ impl From<Refused> for Denied {
     }
 }
 
+/// Something to do with a number in a pool that has it.
+type Act = fn(&mut Pool, u64);
+
+impl Pools {
+    /// Does something with a number wherever it is.
+    pub(super) fn each(&self, number: Number, mut act: impl FnMut(&mut Pool, u64)) {
+        match number {
+            Number::Address(ip) => self.ips.lock().each(ip, act),
+            Number::Port(port) => act(&mut self.ports.lock(), port),
+        }
+    }
+
+    fn take_any(&self, of: Of) -> Result<Number, Refused> {
+        match of {
+            Of::Ips => self.ips.lock().take_any().map(Number::Address),
+            Of::Ports => self.ports.lock().take_any().map(Number::Port),
+        }
+    }
+
+    fn take(&self, number: Number) -> Result<(), Refused> {
+        match number {
+            Number::Address(ip) => self.ips.lock().take(ip),
+            Number::Port(port) => self.ports.lock().take(port),
+        }
+    }
+
+    fn check(&self, number: Number) -> Result<(), Refused> {
+        match number {
+            Number::Address(ip) => self.ips.lock().check(ip),
+            Number::Port(port) if self.ports.lock().range().contains(&port) => Ok(()),
+            Number::Port(_) => Err(Refused::OutOfRange),
+        }
+    }
+
+    /// Where a number is claimed in the store; none where no other server takes any.
+    fn claims(&self, number: Number) -> Option<&Claims> {
+        let claims = self.claims.as_ref();
+        claims.filter(|claims| claims.are_for(number))
+    }
+}
+
 /// The two kinds of numbers.
 #[derive(Clone, Copy)]
 enum Of {
@@ -56,27 +99,11 @@ enum Of {
     Ports,
 }
 
-impl Pools {
-    fn of(&self, of: Of) -> &Mutex<Pool> {
-        match of {
-            Of::Ips => &self.ips,
-            Of::Ports => &self.ports,
-        }
-    }
-
-    fn number(&self, of: Of, number: u64) -> Number {
-        match of {
-            Of::Ips => Number::Address(self.cidr.address(number)),
-            Of::Ports => Number::Port(number),
-        }
-    }
-}
-
 /// The numbers that one write took, and only these: what the object of a failed write names besides was never its.
 pub(super) struct Taking {
     pools: Arc<Pools>,
     owner: Owner,
-    numbers: Vec<(Of, u64)>,
+    numbers: Vec<Number>,
     claims: Vec<Claim>,
 }
 
@@ -91,57 +118,60 @@ impl Taking {
         }
     }
 
-    pub(super) async fn any_ip(&mut self) -> Result<u64, Denied> {
-        self.any(Of::Ips).await
+    pub(super) async fn any_ip(&mut self) -> Result<IpAddr, Denied> {
+        match self.any(Of::Ips).await? {
+            Number::Address(ip) => Ok(ip),
+            Number::Port(_) => Err(Refused::Full.into()),
+        }
     }
 
-    pub(super) async fn ip(&mut self, number: u64) -> Result<(), Denied> {
-        self.given(Of::Ips, number).await
+    pub(super) async fn ip(&mut self, ip: IpAddr) -> Result<(), Denied> {
+        self.given(Number::Address(ip)).await
     }
 
     pub(super) async fn any_port(&mut self) -> Result<u64, Denied> {
-        self.any(Of::Ports).await
+        match self.any(Of::Ports).await? {
+            Number::Port(port) => Ok(port),
+            Number::Address(_) => Err(Refused::Full.into()),
+        }
     }
 
     pub(super) async fn port(&mut self, number: u64) -> Result<(), Denied> {
-        self.given(Of::Ports, number).await
+        self.given(Number::Port(number)).await
     }
 
-    async fn any(&mut self, of: Of) -> Result<u64, Denied> {
+    async fn any(&mut self, of: Of) -> Result<Number, Denied> {
         for _ in 0..ATTEMPTS {
-            let number = self.pools.of(of).lock().take_any()?;
-            // What another server has stays taken here, until a repair knows better.
-            if self.claim(of, number).await? {
-                self.numbers.push((of, number));
+            let number = self.pools.take_any(of)?;
+            // What somebody else has stays taken here, until a repair knows better.
+            if self.claim(number).await? {
+                self.numbers.push(number);
                 return Ok(number);
             }
         }
         Err(Refused::Full.into())
     }
 
-    async fn given(&mut self, of: Of, number: u64) -> Result<(), Denied> {
-        if self.pools.claims.is_none() {
-            self.pools.of(of).lock().take(number)?;
+    async fn given(&mut self, number: Number) -> Result<(), Denied> {
+        if self.pools.claims(number).is_none() {
+            self.pools.take(number)?;
         } else {
-            if !self.pools.of(of).lock().range().contains(&number) {
-                return Err(Refused::OutOfRange.into());
-            }
+            self.pools.check(number)?;
             // Another server may have given back what is taken here.
-            if !self.claim(of, number).await? {
+            if !self.claim(number).await? {
                 return Err(Refused::Taken.into());
             }
-            self.pools.of(of).lock().seize(number);
+            self.pools.each(number, Pool::seize as Act);
         }
-        self.numbers.push((of, number));
+        self.numbers.push(number);
         Ok(())
     }
 
-    /// False where another server's Service has it.
-    async fn claim(&mut self, of: Of, number: u64) -> Result<bool, Denied> {
-        let Some(claims) = &self.pools.claims else {
+    /// False where somebody else has it.
+    async fn claim(&mut self, number: Number) -> Result<bool, Denied> {
+        let Some(claims) = self.pools.claims(number) else {
             return Ok(true);
         };
-        let number = self.pools.number(of, number);
         let claim = claims.take(number, &self.owner).await;
         let claim = claim.map_err(Denied::Store)?;
         let taken = claim.is_some();
@@ -153,10 +183,14 @@ impl Taking {
         self.pools.ports.lock().range()
     }
 
+    /// The range of an address that nobody may have: its first or its last.
+    pub(super) fn range_around(&self, ip: IpAddr) -> Option<String> {
+        self.pools.ips.lock().around(ip).map(str::to_owned)
+    }
+
     /// True for a port that this write took.
     pub(super) fn has_port(&self, number: u64) -> bool {
-        let is_port = |(of, taken): &(Of, u64)| matches!(of, Of::Ports) && *taken == number;
-        self.numbers.iter().any(is_port)
+        self.numbers.contains(&Number::Port(number))
     }
 }
 
@@ -164,8 +198,9 @@ impl Taking {
 impl Taken for Taking {
     fn keep(self: Box<Self>, object: &Value) {
         let uid = object::uid(object);
-        for (of, number) in self.numbers {
-            self.pools.of(of).lock().keep(number, uid);
+        for number in self.numbers {
+            self.pools
+                .each(number, |pool, number| pool.keep(number, uid));
         }
     }
 
@@ -176,8 +211,8 @@ impl Taken for Taking {
                 all.undo(claim).await;
             }
         }
-        for (of, number) in this.numbers {
-            this.pools.of(of).lock().undo(number);
+        for number in this.numbers {
+            this.pools.each(number, Pool::undo as Act);
         }
     }
 }

@@ -175,7 +175,11 @@ async fn what_cannot_be_had_is_refused_in_upstreams_words() {
         ),
         (
             json!({"clusterIP": "10.1.0.5"}),
-            r#"Service "b" is invalid: spec.clusterIPs: Invalid value: ["10.1.0.5"]: failed to allocate IP 10.1.0.5: the provided IP (10.1.0.5) is not in the valid range. The range of valid IPs is 10.9.0.0/28"#,
+            r#"Service "b" is invalid: spec.clusterIPs: Invalid value: ["10.1.0.5"]: failed to allocate IP 10.1.0.5: the provided network does not match the current range"#,
+        ),
+        (
+            json!({"clusterIP": "10.9.0.15"}),
+            r#"Service "b" is invalid: spec.clusterIPs: Invalid value: ["10.9.0.15"]: failed to allocate IP 10.9.0.15: the provided IP (10.9.0.15) is not in the valid range. The range of valid IPs is 10.9.0.0/28"#,
         ),
         (
             json!({"type": "NodePort", "ports": [{"port": 1, "nodePort": 30001}]}),

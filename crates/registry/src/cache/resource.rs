@@ -45,6 +45,8 @@ pub(super) struct State {
     objects: BTreeMap<Arc<str>, Arc<Entry>>,
     /// Objects by namespace, so that a page knows what remains without walking.
     counts: HashMap<Box<str>, usize>,
+    /// Sizes of all objects.
+    bytes: u64,
     /// Keys by value of the indexed field.
     by_field: HashMap<Box<str>, BTreeSet<Arc<str>>>,
     pub(super) ring: Ring,
@@ -85,6 +87,7 @@ impl ResourceCache {
         let mut state = State {
             objects: BTreeMap::new(),
             counts: HashMap::new(),
+            bytes: 0,
             by_field: HashMap::new(),
             applied: ring.floor(),
             ring,
@@ -190,6 +193,12 @@ impl ResourceCache {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many objects there are, and their bytes.
+    pub fn extent(&self) -> (usize, u64) {
+        let state = self.state.read();
+        (state.objects.len(), state.bytes)
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -305,6 +314,7 @@ impl State {
     fn put(&mut self, entry: Arc<Entry>, indexed: Option<usize>) -> Option<Arc<Entry>> {
         let key = entry.key.clone();
         let field = indexed.and_then(|at| entry.fields.get(at).cloned());
+        self.bytes = self.bytes.saturating_add(entry.size() as u64);
         let old = self.objects.insert(key.clone(), entry);
         match &old {
             Some(old) => self.unindex(old, indexed),
@@ -330,6 +340,7 @@ impl State {
     }
 
     fn unindex(&mut self, old: &Entry, indexed: Option<usize>) {
+        self.bytes = self.bytes.saturating_sub(old.size() as u64);
         let Some(value) = indexed.and_then(|at| old.fields.get(at)) else {
             return;
         };

@@ -232,6 +232,15 @@ async fn objects_are_pruned_defaulted_and_validated() {
         (&scale["spec"]["replicas"], &scale["status"]["replicas"]),
         (&json!(2), &json!(3))
     );
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let table = cluster.get_as(&format!("{url}/scale"), table).await.body;
+    let columns: Vec<_> = (table["columnDefinitions"].as_array().into_iter().flatten())
+        .filter_map(|column| column["name"].as_str())
+        .collect();
+    assert_eq!(columns, ["Name", "Desired", "Available", "Age"], "{table}");
+    let cells = &table["rows"][0]["cells"];
+    assert_eq!((&cells[1], &cells[2]), (&json!(2), &json!(3)));
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
     let scale = cluster
         .merge(&format!("{url}/scale"), json!({"spec": {"replicas": 7}}))
         .await;

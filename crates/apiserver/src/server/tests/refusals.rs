@@ -15,12 +15,17 @@ pub(super) struct Running {
     address: SocketAddr,
     tls: Arc<rustls::ClientConfig>,
     token: CancellationToken,
+    local: LocalService,
     done: tokio::task::JoinHandle<Result<(), Error>>,
     _dir: tempfile::TempDir,
 }
 
 pub(super) async fn running() -> Running {
-    let Cluster { server, dir } = Cluster::new().await;
+    running_with(Cluster::new().await)
+}
+
+pub(super) fn running_with(Cluster { server, dir }: Cluster) -> Running {
+    let local = server.client_service(authn::server());
     let (address, token) = (server.address(), CancellationToken::new());
     let tls = server.pki().client_config(Role::Admin).expect("TLS");
     let done = tokio::spawn(server.run(token.clone()));
@@ -28,6 +33,7 @@ pub(super) async fn running() -> Running {
         address,
         tls,
         token,
+        local,
         done,
         _dir: dir,
     }
@@ -39,6 +45,19 @@ pub(super) enum Sender {
 }
 
 impl Running {
+    /// A request of the server's own user, beside the network.
+    pub(super) async fn admin(&self, method: Method, uri: &str, body: Value) -> Reply {
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .expect("a request");
+        let answer = self.local.clone().call(request);
+        let answer = tokio::time::timeout(DEADLINE, answer).await;
+        reply(answer.expect("an answer in time").expect("infallible")).await
+    }
+
     /// A connection of a protocol on which nothing was sent.
     pub(super) async fn raw(&self, protocol: &[u8]) -> TlsStream<TcpStream> {
         let mut tls = (*self.tls).clone();
