@@ -10,7 +10,7 @@ use knarr_kubelet_api::{
         PreferredAllocationRequest, PreferredAllocationResponse,
         device_plugin_server::{DevicePlugin, DevicePluginServer},
     },
-    tonic::{self, Request, Response, Status},
+    tonic::{self, Request, Response, Status, codegen::BoxStream},
 };
 use serde_json::{Value, json};
 
@@ -47,8 +47,6 @@ impl Fake {
 
 #[async_trait::async_trait]
 impl DevicePlugin for Fake {
-    type ListAndWatchStream = futures::stream::Pending<Result<ListAndWatchResponse, Status>>;
-
     async fn get_device_plugin_options(
         &self,
         _: Request<Empty>,
@@ -62,8 +60,8 @@ impl DevicePlugin for Fake {
     async fn list_and_watch(
         &self,
         _: Request<Empty>,
-    ) -> Result<Response<Self::ListAndWatchStream>, Status> {
-        Ok(Response::new(futures::stream::pending()))
+    ) -> Result<Response<BoxStream<ListAndWatchResponse>>, Status> {
+        Ok(Response::new(Box::pin(futures::stream::pending())))
     }
 
     async fn get_preferred_allocation(

@@ -60,9 +60,9 @@ fn devices_are_put_into_containers() {
     assert_eq!(found["process"]["user"]["additionalGids"], json!([6, 44]));
     let mount = json!({"destination": "/vendor", "source": "/opt/vendor", "type": "bind", "options": ["rbind", "ro"]});
     assert_eq!(found["mounts"], json!([{"destination": "/proc"}, mount]));
-    let null = spec::device("/dev/null").unwrap();
+    let mode = spec::device("/dev/null").unwrap().mode;
     let devices = json!([
-        {"path": "/dev/gpu-one", "type": "c", "major": 1, "minor": 3, "uid": 5, "gid": 6, "fileMode": null.mode},
+        {"path": "/dev/gpu-one", "type": "c", "major": 1, "minor": 3, "uid": 5, "gid": 6, "fileMode": mode},
         {"path": "/dev/gpu-two", "type": "c", "major": 240, "minor": 7, "uid": 9, "gid": 6, "fileMode": 384},
     ]);
     assert_eq!(found["linux"]["devices"], devices);
