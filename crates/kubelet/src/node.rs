@@ -189,7 +189,7 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(check_period),
             () = ctx.config.network_configured.notified() => pause = SECOND_LOOK,
             () = ctx.observed.runtime_turned() => pause = SECOND_LOOK,
-            () = ctx.devices.changed.notified() => pause = CHECK_PERIOD,
+            () = ctx.devices.changed.notified() => pause = check_period,
             // Pods wait for it to be told.
             () = ctx.csi.in_use_changed() => {}
         }
