@@ -54,7 +54,7 @@ pub(super) async fn serve(
     let instance = if previous {
         previous_instance(&pod, &view, container, &ctx.runtime_name)
     } else {
-        view.newest(container)
+        newest_instance(&view, container)
     };
     let Some(instance) = instance.filter(|i| i.state() != ContainerState::ContainerCreated) else {
         let message = if previous {
@@ -158,6 +158,12 @@ fn waiting(pod: &Pod, container: &str) -> String {
         }
         None => format!("container \"{container}\" in pod \"{name}\" is not available"),
     }
+}
+
+/// While one is about to start, the one before it has a log.
+fn newest_instance<'a>(view: &'a View, container: &'a str) -> Option<&'a ContainerStatus> {
+    let mut instances = view.of(container);
+    instances.find(|instance| instance.state() != ContainerState::ContainerCreated)
 }
 
 #[cfg(test)]

@@ -50,6 +50,13 @@ pub fn wants_node_ports(service: &Value) -> bool {
     matches!(kind_of(service), "NodePort" | "LoadBalancer")
 }
 
+/// True where node ports are found for a service that names none: a load balancer may do without.
+fn is_given_node_ports(service: &Value) -> bool {
+    let allocates = at(service, &["spec", "allocateLoadBalancerNodePorts"]);
+    let does_without = allocates.and_then(Value::as_bool) == Some(false);
+    wants_node_ports(service) && !(kind_of(service) == "LoadBalancer" && does_without)
+}
+
 /// True where clients outside the cluster have a way in: their policy counts.
 pub fn is_externally_accessible(service: &Value) -> bool {
     wants_node_ports(service)
@@ -101,7 +108,7 @@ pub fn keep_allocated(new: &mut Value, old: &Value) {
         copy_where_empty(new, old, "clusterIP");
         copy_where_empty(new, old, "clusterIPs");
     }
-    if wants_node_ports(old) && wants_node_ports(new) {
+    if is_given_node_ports(old) && is_given_node_ports(new) {
         keep_node_ports(new, old);
     }
     if needs_health_check(old) && needs_health_check(new) {

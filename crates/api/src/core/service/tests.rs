@@ -157,6 +157,21 @@ fn what_was_allocated_may_be_left_out() {
 }
 
 #[test]
+fn node_ports_of_a_load_balancer_can_be_given_back() {
+    let ports = json!([{"name": "a", "port": 80, "nodePort": 30001}]);
+    let old = allocated(json!({"type": "LoadBalancer", "ports": ports}));
+    let without = |allocates: Value| {
+        let mut new = service(json!({
+            "type": "LoadBalancer", "allocateLoadBalancerNodePorts": allocates, "ports": [{"name": "a", "port": 80}],
+        }));
+        keep_allocated(&mut new, &old);
+        new["spec"]["ports"][0]["nodePort"].clone()
+    };
+    assert_eq!(without(json!(true)), 30001);
+    assert_eq!(without(json!(false)), Value::Null);
+}
+
+#[test]
 fn updates() {
     let old = allocated(json!({"ports": [{"port": 80}]}));
     let change = |field: &str, value: Value| {

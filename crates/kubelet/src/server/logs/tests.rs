@@ -29,3 +29,19 @@ fn the_previous_instance_is_that_of_the_last_state() {
     assert_eq!(previous(None).as_deref(), Some("a-0"));
     assert_eq!(previous(Some("a-7")).as_deref(), Some("a-0"));
 }
+
+#[test]
+fn a_container_that_is_started_anew_has_the_log_before() {
+    let instance = |attempt, state| testing::container("a", attempt, state, 100, 1);
+    let newest = |containers: Vec<ContainerStatus>| {
+        let view = View {
+            containers,
+            ..View::default()
+        };
+        newest_instance(&view, "a").map(|found| found.id.clone())
+    };
+    let created = || instance(1, ContainerState::ContainerCreated);
+    let ended = instance(0, ContainerState::ContainerExited);
+    assert_eq!(newest(vec![created(), ended]).as_deref(), Some("a-0"));
+    assert_eq!(newest(vec![created()]), None);
+}
