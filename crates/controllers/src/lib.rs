@@ -53,6 +53,7 @@ mod resources;
 mod revisions;
 mod root_ca;
 mod runner;
+mod selection;
 pub mod service_lb;
 mod serviceaccount;
 mod serviceaccount_token;
@@ -77,6 +78,7 @@ use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
 use runner::Context;
+pub use selection::{Selection, SelectionError};
 
 /// Longest wait for workers when the controllers are stopped.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -84,6 +86,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the controllers need to know about the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
+    pub selection: Selection,
     /// The range pods get addresses from, such as `10.42.0.0/16`; nodes get pieces of it.
     pub cluster_cidr: String,
     /// The range that Services get addresses from; empty where it is not known.
@@ -109,6 +112,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            selection: Selection::default(),
             cluster_cidr: "10.42.0.0/16".to_owned(),
             service_cidr: String::new(),
             node_cidr_mask: 24,
@@ -142,6 +146,7 @@ impl Controllers {
 
     /// Runs all controllers until `token` is cancelled and their workers have ended.
     pub async fn run(self, token: CancellationToken) {
+        let selection = self.config.selection.clone();
         let context = Context {
             config: self.config,
             clients: self.clients,
@@ -150,45 +155,7 @@ impl Controllers {
             tasks: Tasks::new(token.clone()),
             token: token.clone(),
         };
-        replicaset::start(&context);
-        deployment::start(&context);
-        daemonset::start(&context);
-        statefulset::start(&context);
-        job::start(&context);
-        cronjob::start(&context);
-        ttl_after_finished::start(&context);
-        disruption::start(&context);
-        horizontal_pod_autoscaler::start(&context);
-        endpointslice::start(&context);
-        endpointslice_mirroring::start(&context);
-        endpoints::start(&context);
-        namespace::start(&context);
-        resource_claim::start(&context);
-        resourcequota::start(&context);
-        serviceaccount::start(&context);
-        serviceaccount_token::start(&context);
-        root_ca::start(&context);
-        trust_bundle_publisher::start(&context);
-        csr_approving::start(&context);
-        csr_signing::start(&context);
-        csr_cleaner::start(&context);
-        bootstrap_signer::start(&context);
-        token_cleaner::start(&context);
-        pod_certificate_request_cleaner::start(&context);
-        clusterrole_aggregation::start(&context);
-        node_ipam::start(&context);
-        pod_gc::start(&context);
-        persistent_volume::start(&context);
-        pvc_protection::start(&context);
-        pv_protection::start(&context);
-        vac_protection::start(&context);
-        validatingadmissionpolicy_status::start(&context);
-        storage_version_migrator::start(&context);
-        ephemeral_volume::start(&context);
-        garbage_collector::start(&context);
-        node_lifecycle::start(&context);
-        taint_eviction::start(&context);
-        service_lb::start(&context);
+        selection.start(&context);
         token.cancelled().await;
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tasks.stopped())
             .await
