@@ -58,6 +58,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-cni",
             "knarr-cri",
             "knarr-etcd",
+            "knarr-health",
             "knarr-identity",
             "knarr-join",
             "knarr-nft",
