@@ -18,9 +18,9 @@ use tracing::info;
 use self::leash::Leash;
 pub use self::leash::mark;
 use crate::{
-    cli::Agent,
+    cli::{Agent, Part},
     instance::{Instance, NetworkNamespace, Note},
-    node::{self, ContainerRuntime, Host, Node, Serving},
+    node::{self, ContainerRuntime, Host, Network, Node, Serving},
     parts::{self, Failure},
     preflight,
     process::{Asked, Daemon, End, Output},
@@ -153,6 +153,7 @@ impl Running {
             node_name: name.clone(),
             node_ips: vec![IpAddr::V4(ip)],
             certificate_life: None,
+            foreign: None,
         };
         let join = async { Ok(knarr_join::join(&options).await?) };
         let (runtime, member) = tokio::try_join!(
@@ -162,7 +163,8 @@ impl Running {
             ),
             progress.step("membership", join),
         )?;
-        let cluster = settings::of_cluster(member.settings())?;
+        let mut cluster = settings::of_cluster(member.settings())?;
+        cluster.network_policy &= flags.without.has(Part::NetworkPolicy);
         preflight::ranges_are_free(&host, &flags.node, &cluster).await?;
         let settings = node::Settings {
             host,
@@ -170,6 +172,8 @@ impl Running {
             ip,
             flags: flags.node.clone(),
             cluster,
+            without: flags.without.clone(),
+            network: Network::Cluster,
             dns_also: None,
             reserved_ports: vec![knarr_kubelet::DEFAULT_PORT],
         };

@@ -33,6 +33,7 @@ mod neighbours;
 mod network_policies;
 mod nodes;
 mod nodes_traffic;
+mod parts;
 mod pods;
 mod policies;
 mod resilience;
