@@ -4,10 +4,14 @@
 //! a processor and buys a limit a spec, a log a spec and progress: a spec that hangs is ended and nobody waits for it. Specs
 //! that must be alone (`[Serial]`) come after the others. What the record knows to pass and does not is run once more.
 //!
+//! With `--ours` or `--theirs` one part of the cluster is the other side's ([`exchange`]): what its own side passes is what it has to
+//! pass, and what was seen is kept in a record of its own.
+//!
 //! Rejected: one run of the suite with ginkgo's own parallel processes. It has a limit for the whole run only, and the specs
 //! behind one that hangs are lost with it.
 
 mod cluster;
+mod exchange;
 mod page;
 mod report;
 mod run;
@@ -34,10 +38,13 @@ use crate::{
     go::{self, Program},
     progress::step,
     record::Record,
+    reference::Part,
 };
 
 /// Runs of the suite at a time, each against a cluster of its own.
 const MAX_RUNS: usize = 4;
+/// Nodes of a cluster that is started for a run.
+const DEFAULT_NODES: u8 = 2;
 /// Specs that take longer are not part of the fast half.
 const FAST_LIMIT: Duration = Duration::from_secs(10);
 
@@ -73,14 +80,9 @@ pub struct Args {
     /// Longest time for one spec, in seconds.
     #[arg(long, default_value_t = 900, value_name = "SECONDS")]
     limit: u64,
-    /// Nodes of the cluster that is started for the run; two specs want two.
-    #[arg(
-        long,
-        default_value_t = 2,
-        value_name = "N",
-        conflicts_with = "kubeconfig"
-    )]
-    nodes: u8,
+    /// Nodes of the cluster that is started for the run, 2 unless a part of it is of one node; two specs want two.
+    #[arg(long, value_name = "N", conflicts_with = "kubeconfig")]
+    nodes: Option<u8>,
     /// Another cluster than one started for the run; it has to have the suite's images.
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
@@ -90,6 +92,17 @@ pub struct Args {
     /// The cluster is upstream's own: compare with, and write, its record.
     #[arg(long, requires = "kubeconfig")]
     upstream: bool,
+    /// Run against upstream's own cluster, started for the run, with this part of ours
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PART",
+        conflicts_with_all = ["theirs", "kubeconfig", "nodes", "page"]
+    )]
+    ours: Option<Part>,
+    /// Run against a cluster of ours with this part of upstream's
+    #[arg(long, value_enum, value_name = "PART", conflicts_with_all = ["kubeconfig", "page"])]
+    theirs: Option<Part>,
     /// Write what was seen into the record.
     #[arg(long, conflicts_with = "wider")]
     record: bool,
@@ -106,8 +119,8 @@ pub fn run(args: &Args) -> Result<()> {
     if args.page {
         return write_page();
     }
-    let path = record_path(args.upstream);
-    let mut record = Record::load(&path)?;
+    let base = record_path(args.upstream || args.ours.is_some());
+    let mut record = Record::load(&base)?;
     let e2e = step("building the suite (the first time takes minutes)", || {
         go::build(&[KUBECTL])?;
         go::build_tests(E2E)
@@ -133,9 +146,10 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let interrupted = run::interruption()?;
     let (logs, _claim) = claim_logs(&target_dir().join("conformance"))?;
-    let target = match &args.kubeconfig {
-        Some(path) => Target::given(path, args.netns.as_deref())?,
-        None => Target::start(args.nodes)?,
+    let target = match (&args.kubeconfig, args.ours) {
+        (Some(path), _) => Target::given(path, args.netns.as_deref())?,
+        (None, Some(part)) => Target::upstream(part)?,
+        (None, None) => Target::start(args.nodes()?, args.theirs)?,
     };
     let suite = Suite {
         e2e,
@@ -156,9 +170,13 @@ pub fn run(args: &Args) -> Result<()> {
     let summary = Summary::new(&tried, &record);
     summary.print(started.elapsed(), &suite.logs);
     if args.record {
+        let path = args.record_path();
         // Another run may have written its own since.
         record = Record::load(&path)?;
         record.update(report::as_record(&tried), |_| false);
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
         record.save(&path, ["spec"])?;
         write_page()?;
     }
@@ -168,6 +186,30 @@ pub fn run(args: &Args) -> Result<()> {
         "{regressions} spec(s) fail that the record does not know to fail"
     );
     Ok(())
+}
+
+impl Args {
+    fn nodes(&self) -> Result<u8> {
+        let of_one = [Some(Part::Kubelet), Some(Part::Proxy)].contains(&self.theirs);
+        match (of_one, self.nodes) {
+            // Each node has its own; there is one of upstream's.
+            (true, Some(nodes)) if nodes > 1 => {
+                bail!("upstream's part is one node's: --nodes {nodes} is too many")
+            }
+            (true, _) => Ok(1),
+            (false, nodes) => Ok(nodes.unwrap_or(DEFAULT_NODES)),
+        }
+    }
+
+    /// The record of what is run: the side's own, or that of an exchanged part.
+    fn record_path(&self) -> PathBuf {
+        let parts = workspace().join("docs/parts");
+        match (self.ours, self.theirs) {
+            (Some(part), _) => parts.join(format!("ours-{}.tsv", part.name())),
+            (None, Some(part)) => parts.join(format!("theirs-{}.tsv", part.name())),
+            (None, None) => record_path(self.upstream),
+        }
+    }
 }
 
 /// A folder for the logs that no other run has: two at a time would remove each other's. It is held as long as the file lives.

@@ -9,6 +9,7 @@
 
 mod components;
 mod containerd;
+pub mod exchange;
 mod host;
 mod init;
 mod pki;
@@ -35,7 +36,7 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 
-pub use self::runtime::Runtime;
+pub use self::{exchange::Part, runtime::Runtime};
 
 use crate::{
     go,
@@ -80,6 +81,9 @@ pub struct Place {
     /// Name of its network namespace and its control groups
     #[arg(long, default_value = "knarr-upstream")]
     name: String,
+    /// Parts of it that are knarr's
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PARTS")]
+    ours: Vec<Part>,
 }
 
 pub fn run_task(args: Args) -> Result<()> {
@@ -87,7 +91,7 @@ pub fn run_task(args: Args) -> Result<()> {
     match args.task {
         Task::Up(place) => up(&place),
         Task::Down(place) => down(&place),
-        Task::Init(place) => init::run(&place.dir, &place.name),
+        Task::Init(place) => init::run(&place.dir, &place.name, &place.ours),
         Task::Runtime(place) => runtime::run(&place.dir, &place.name),
     }
 }
@@ -107,6 +111,7 @@ fn up(place: &Place) -> Result<()> {
     let place = Place {
         dir: fs::canonicalize(&place.dir)?,
         name: place.name.clone(),
+        ours: place.ours.clone(),
     };
     fs::write(place.dir.join(PID_FILE), std::process::id().to_string())?;
     let leftovers = Leftovers(&place);
@@ -170,6 +175,9 @@ fn spawn_init(place: &Place, network: &Network) -> Result<Child> {
     command
         .args(["upstream", "init", "--name", &place.name, "--dir"])
         .arg(&place.dir);
+    for part in &place.ours {
+        command.args(["--ours", part.name()]);
+    }
     command.spawn().context("cannot run unshare (util-linux)")
 }
 
@@ -216,7 +224,7 @@ struct Leftovers<'a>(&'a Place);
 
 impl Leftovers<'_> {
     fn remove(&self) -> Result<()> {
-        let Place { dir, name } = self.0;
+        let Place { dir, name, .. } = self.0;
         host::remove(dir, name)?;
         for folder in components::FOLDERS {
             match fs::remove_dir_all(dir.join(folder)) {

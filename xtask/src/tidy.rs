@@ -61,6 +61,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-devices",
             "knarr-etcd",
             "knarr-fairness",
+            "knarr-health",
             "knarr-identity",
             "knarr-join",
             "knarr-kubelet-api",

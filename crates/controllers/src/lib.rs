@@ -56,6 +56,7 @@ mod resources;
 mod revisions;
 mod root_ca;
 mod runner;
+mod selection;
 mod service_cidr;
 pub mod service_lb;
 mod serviceaccount;
@@ -82,6 +83,7 @@ use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
 use runner::Context;
+pub use selection::{Selection, SelectionError};
 
 /// Longest wait for workers when the controllers are stopped.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -89,6 +91,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the controllers need to know about the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
+    pub selection: Selection,
     /// The range pods get addresses from, such as `10.42.0.0/16`; nodes get pieces of it.
     pub cluster_cidr: String,
     /// The range that Services get addresses from; empty where it is not known.
@@ -114,6 +117,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            selection: Selection::default(),
             cluster_cidr: "10.42.0.0/16".to_owned(),
             service_cidr: String::new(),
             node_cidr_mask: 24,
@@ -147,6 +151,7 @@ impl Controllers {
 
     /// Runs all controllers until `token` is cancelled and their workers have ended.
     pub async fn run(self, token: CancellationToken) {
+        let selection = self.config.selection.clone();
         let context = Context {
             config: self.config,
             clients: self.clients,
@@ -155,50 +160,7 @@ impl Controllers {
             tasks: Tasks::new(token.clone()),
             token: token.clone(),
         };
-        replicaset::start(&context);
-        deployment::start(&context);
-        daemonset::start(&context);
-        statefulset::start(&context);
-        job::start(&context);
-        cronjob::start(&context);
-        ttl_after_finished::start(&context);
-        disruption::start(&context);
-        horizontal_pod_autoscaler::start(&context);
-        endpointslice::start(&context);
-        endpointslice_mirroring::start(&context);
-        endpoints::start(&context);
-        namespace::start(&context);
-        resource_claim::start(&context);
-        resourcequota::start(&context);
-        serviceaccount::start(&context);
-        serviceaccount_token::start(&context);
-        root_ca::start(&context);
-        trust_bundle_publisher::start(&context);
-        csr_approving::start(&context);
-        csr_signing::start(&context);
-        csr_cleaner::start(&context);
-        bootstrap_signer::start(&context);
-        token_cleaner::start(&context);
-        pod_certificate_request_cleaner::start(&context);
-        clusterrole_aggregation::start(&context);
-        node_ipam::start(&context);
-        node_ttl::start(&context);
-        pod_gc::start(&context);
-        persistent_volume::start(&context);
-        pvc_protection::start(&context);
-        pv_protection::start(&context);
-        vac_protection::start(&context);
-        attach_detach::start(&context);
-        volume_expand::start(&context);
-        validatingadmissionpolicy_status::start(&context);
-        storage_version_migrator::start(&context);
-        ephemeral_volume::start(&context);
-        garbage_collector::start(&context);
-        node_lifecycle::start(&context);
-        taint_eviction::start(&context);
-        device_taint_eviction::start(&context);
-        service_cidr::start(&context);
-        service_lb::start(&context);
+        selection.start(&context);
         token.cancelled().await;
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, context.tasks.stopped())
             .await

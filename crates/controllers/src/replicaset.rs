@@ -41,8 +41,11 @@ pub(crate) struct ReplicaSetController<K: Replicated> {
     queue: WorkQueue<Key>,
 }
 
-pub(crate) fn start(context: &Context) {
+pub(crate) fn start_replica_sets(context: &Context) {
     start_of::<ReplicaSet>(context);
+}
+
+pub(crate) fn start_replication_controllers(context: &Context) {
     start_of::<ReplicationController>(context);
 }
 

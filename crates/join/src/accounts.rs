@@ -1,8 +1,9 @@
-//! Tokens of the service accounts under which the node's parts act.
+//! Tokens of the service accounts under which the parts of a node, or the controllers, act.
 //!
-//! They are asked for under the node's identity and bound to its Node object: once that is deleted they are worth nothing. Until the
-//! kubelet has made it, requests wait. A token is renewed by the first request that finds it old, and again when the server refuses
-//! it.
+//! A node's are asked for under its identity and bound to its Node object: once that is deleted they are worth nothing. Until the
+//! kubelet has made it, requests wait. Those of the controllers are bound to nothing, and an account that is missing is made, as
+//! upstream's controller manager does with `--use-service-account-credentials`. A token is renewed by the first request that finds it
+//! old, and again when the server refuses it.
 
 use std::{
     fmt,
@@ -19,9 +20,10 @@ use k8s_openapi::api::{
     core::v1::{Node, ServiceAccount},
 };
 use knarr_auth::node_accounts::NAMESPACE;
+use knarr_client::errors;
 use kube::{
     Api,
-    api::{PostParams, WatchEvent, WatchParams},
+    api::{ObjectMeta, PostParams, WatchEvent, WatchParams},
     client::Body,
 };
 use parking_lot::Mutex;
@@ -41,55 +43,104 @@ const WATCH_SECONDS: u32 = 60;
 
 /// Makes tokens.
 pub(crate) struct Issuer {
-    /// The node's own identity.
+    /// Who asks for them.
     client: kube::Client,
-    node_name: String,
+    /// What they are bound to.
+    node: Option<BoundNode>,
+}
+
+/// A node whose end is that of its tokens.
+struct BoundNode {
+    name: String,
     /// Of the Node object, once it was seen.
     uid: tokio::sync::Mutex<Option<String>>,
 }
 
 impl Issuer {
-    pub(crate) fn new(client: kube::Client, node_name: String) -> Self {
+    /// Tokens of a node, which it asks for itself.
+    pub(crate) fn of_node(client: kube::Client, node_name: String) -> Self {
+        let node = BoundNode {
+            name: node_name,
+            uid: tokio::sync::Mutex::default(),
+        };
         Self {
             client,
-            node_name,
-            uid: tokio::sync::Mutex::default(),
+            node: Some(node),
         }
     }
 
+    /// Tokens that are bound to nothing.
+    pub(crate) fn unbound(client: kube::Client) -> Self {
+        Self { client, node: None }
+    }
+
     async fn issue(&self, account: &str) -> Result<Token, kube::Error> {
-        let known = self.uid.lock().await.clone();
+        match &self.node {
+            Some(node) => self.issue_bound(account, node).await,
+            None => match self.request(account, None).await {
+                Err(error) if errors::is_not_found(&error) => {
+                    self.make_account(account).await?;
+                    self.request(account, None).await
+                }
+                issued => issued,
+            },
+        }
+    }
+
+    async fn issue_bound(&self, account: &str, node: &BoundNode) -> Result<Token, kube::Error> {
+        let known = node.uid.lock().await.clone();
         if let Some(uid) = known {
-            let issued = self.request(account, &uid).await;
+            let issued = self.request(account, Some(bound_to(node, &uid))).await;
             if issued.is_ok() {
                 return issued;
             }
             // The Node may have been deleted, and made again or not yet.
-            let mut known = self.uid.lock().await;
+            let mut known = node.uid.lock().await;
             if known.as_ref() == Some(&uid) {
                 *known = None;
             }
         }
-        let uid = self.node_uid().await?;
-        self.request(account, &uid).await
+        let uid = self.node_uid(node).await?;
+        self.request(account, Some(bound_to(node, &uid))).await
+    }
+
+    /// Makes an account; that somebody else has made it meanwhile is as well.
+    async fn make_account(&self, name: &str) -> Result<(), kube::Error> {
+        let account = ServiceAccount {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                namespace: Some(NAMESPACE.to_owned()),
+                ..ObjectMeta::default()
+            },
+            ..ServiceAccount::default()
+        };
+        let accounts = self.accounts();
+        match accounts.create(&PostParams::default(), &account).await {
+            Err(error) if !errors::is_already_exists(&error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn accounts(&self) -> Api<ServiceAccount> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
     /// The uid of the Node object; waits until there is one.
-    async fn node_uid(&self) -> Result<String, kube::Error> {
-        let mut known = self.uid.lock().await;
+    async fn node_uid(&self, node: &BoundNode) -> Result<String, kube::Error> {
+        let mut known = node.uid.lock().await;
         if let Some(uid) = &*known {
             return Ok(uid.clone());
         }
         let api: Api<Node> = Api::all(self.client.clone());
         let params = WatchParams::default()
-            .fields(&format!("metadata.name={}", self.node_name))
+            .fields(&format!("metadata.name={}", node.name))
             .timeout(WATCH_SECONDS);
         loop {
             let mut events = Box::pin(api.watch(&params, "0").await?);
             while let Some(event) = events.next().await {
                 match event? {
-                    WatchEvent::Added(node) | WatchEvent::Modified(node) => {
-                        let uid = node.metadata.uid.unwrap_or_default();
+                    WatchEvent::Added(seen) | WatchEvent::Modified(seen) => {
+                        let uid = seen.metadata.uid.unwrap_or_default();
                         return Ok(known.insert(uid).clone());
                     }
                     WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
@@ -99,24 +150,23 @@ impl Issuer {
         }
     }
 
-    async fn request(&self, account: &str, uid: &str) -> Result<Token, kube::Error> {
+    async fn request(
+        &self,
+        account: &str,
+        bound: Option<BoundObjectReference>,
+    ) -> Result<Token, kube::Error> {
         let asked = TokenRequest {
             spec: TokenRequestSpec {
                 expiration_seconds: i64::try_from(LIFE.as_secs()).ok(),
-                bound_object_ref: Some(BoundObjectReference {
-                    api_version: Some("v1".to_owned()),
-                    kind: Some("Node".to_owned()),
-                    name: Some(self.node_name.clone()),
-                    uid: Some(uid.to_owned()),
-                }),
+                bound_object_ref: bound,
                 ..TokenRequestSpec::default()
             },
             ..TokenRequest::default()
         };
-        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), NAMESPACE);
         let before = Instant::now();
         let params = PostParams::default();
-        let answer: TokenRequest = api
+        let answer: TokenRequest = self
+            .accounts()
             .create_subresource("token", account, &params, &asked)
             .await?;
         let token = answer.status.map(|status| status.token).unwrap_or_default();
@@ -128,6 +178,15 @@ impl Issuer {
             renewed: before + RENEWED_AFTER,
             ends: before + LIFE,
         })
+    }
+}
+
+fn bound_to(node: &BoundNode, uid: &str) -> BoundObjectReference {
+    BoundObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Node".to_owned()),
+        name: Some(node.name.clone()),
+        uid: Some(uid.to_owned()),
     }
 }
 
@@ -167,6 +226,7 @@ impl Account {
             Ok(Err(error)) => error.into(),
             Err(_) => NoToken {
                 account: self.name.clone(),
+                of_node: self.issuer.node.is_some(),
             }
             .into(),
         };
@@ -195,9 +255,10 @@ impl Account {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("no token of service account {NAMESPACE}/{account} in time: this node has not registered")]
+#[error("no token of service account {NAMESPACE}/{account} in time{}", if *.of_node { ": this node has not registered" } else { "" })]
 struct NoToken {
     account: String,
+    of_node: bool,
 }
 
 /// Requests under a service account.

@@ -15,8 +15,14 @@ pub enum Error {
     Files(#[from] knarr_auth::pki::Error),
     #[error("cannot read {path}: {source}")]
     Read { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    KubeconfigFile(String),
+    #[error("{path} is no kubeconfig that can be used: {why}")]
+    Kubeconfig { path: PathBuf, why: String },
     #[error("{path} holds no certificate of an authority")]
     CaFile { path: PathBuf },
+    #[error("the kubeconfig names no authority of the server's certificate")]
+    NoAuthority,
     #[error(
         "this machine has not joined before: make a token with knarr token create on the server, and give it with --token"
     )]
@@ -96,6 +102,8 @@ pub enum Error {
     OtherKey,
     #[error("cannot make a key or a certificate request")]
     Key(#[from] knarr_x509::Error),
+    #[error("cannot make a certificate: {0}")]
+    SelfSigned(#[from] rcgen::Error),
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }

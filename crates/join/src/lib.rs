@@ -11,6 +11,9 @@
 //! no token any more. What runs beside the kubelet acts under service accounts; their tokens are asked for under the node's identity,
 //! die with the Node object, and reach only what [`knarr_auth::node_accounts`] lists.
 //!
+//! A part that runs by itself, beside any API server, has a kubeconfig instead ([`kubeconfig`]): the same transport under the identity
+//! that the file gives, and tokens of service accounts for the controllers.
+//!
 //! Rejected: a shared secret that every node keeps for ever (who steals one node has them all), certificates handed out by a server's
 //! own API (upstream's signers are there, and upstream's kubelet joins by them, too).
 
@@ -19,10 +22,12 @@ mod address;
 mod certificate;
 mod discovery;
 mod error;
+pub mod kubeconfig;
 mod membership;
 mod remote;
 mod request;
 mod rotation;
+mod self_signed;
 mod serving;
 mod settings;
 mod tls;
@@ -33,7 +38,9 @@ mod version;
 pub use address::{AddressError, ServerAddress};
 pub use discovery::ClusterInfo;
 pub use error::Error;
-pub use membership::{Membership, Options, join};
+pub use kubeconfig::KubeconfigClients;
+pub use membership::{Foreign, Membership, Options, join};
 pub use remote::RemoteClients;
+pub use self_signed::self_signed;
 pub use settings::{ClusterSettings, SettingsError};
 pub use token::{CaHash, JoinToken, TokenError};

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures::future;
+use futures::future::{self, OptionFuture};
 use jiff::Timestamp;
 use rustls::{ClientConfig, server::ResolvesServerCert};
 use tokio::time::{sleep, timeout};
@@ -47,6 +47,17 @@ pub struct Options {
     pub node_ips: Vec<IpAddr>,
     /// Life of the certificates that are asked for. `None`: the longest that the server gives.
     pub certificate_life: Option<Duration>,
+    /// What a cluster does not tell its nodes that is not knarr's.
+    pub foreign: Option<Foreign>,
+}
+
+/// A cluster of upstream's: its nodes are told by flags what they have to know, and nobody there approves the certificates of their
+/// servers by itself.
+#[derive(Clone, Debug)]
+pub struct Foreign {
+    /// PEM of the cluster's authority.
+    pub ca_pem: String,
+    pub settings: ClusterSettings,
 }
 
 impl Options {
@@ -71,7 +82,8 @@ pub struct Membership {
     clients: Arc<RemoteClients>,
     node: Transport,
     client: (Place, Certified),
-    served: (Place, Certified),
+    /// `None`: the node's server shows a certificate of its own making.
+    served: Option<(Place, Certified)>,
     serving: Arc<Serving>,
 }
 
@@ -116,21 +128,28 @@ async fn member(
     let api = clients.node();
     let place = options.place(Purpose::Client);
     steps::check_server(&api, servers, place.path()).await?;
-    let (settings, served) = future::join(
-        steps::settings(&api),
-        steps::serving_certificate(options, &identity, &api),
-    )
-    .await;
-    let served = served?;
-    request::check_clock(&served, &servers.current().to_string(), Timestamp::now())?;
+    let (settings, shown, served) = match &options.foreign {
+        Some(foreign) => (foreign.settings.clone(), identity.self_signed()?, None),
+        None => {
+            let (settings, served) = future::join(
+                steps::settings(&api),
+                steps::serving_certificate(options, &identity, &api),
+            )
+            .await;
+            let served = served?;
+            request::check_clock(&served, &servers.current().to_string(), Timestamp::now())?;
+            let place = options.place(Purpose::Serving);
+            (settings?, served.clone(), Some((place, served)))
+        }
+    };
     Ok(Membership {
         authority,
-        settings: settings?,
+        settings,
         clients,
         node,
         client: (place, client),
-        serving: Arc::new(Serving::new(&served)?),
-        served: (options.place(Purpose::Serving), served),
+        serving: Arc::new(Serving::new(&shown)?),
+        served,
         identity,
     })
 }
@@ -162,7 +181,12 @@ impl Membership {
 
     /// Rotates both certificates until cancelled.
     pub fn run(&self, token: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
-        let rotations = future::join(self.rotate_client().run(), self.rotate_serving().run());
+        let serving = self
+            .served
+            .clone()
+            .map(|served| self.rotate_serving(served));
+        let serving = OptionFuture::from(serving.map(Rotation::run));
+        let rotations = future::join(self.rotate_client().run(), serving);
         async move {
             token.run_until_cancelled(rotations).await;
         }
@@ -189,8 +213,7 @@ impl Membership {
         }
     }
 
-    fn rotate_serving(&self) -> Rotation {
-        let (place, current) = self.served.clone();
+    fn rotate_serving(&self, (place, current): (Place, Certified)) -> Rotation {
         let serving = self.serving.clone();
         Rotation {
             client: self.clients.node(),

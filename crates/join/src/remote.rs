@@ -26,7 +26,7 @@ pub struct RemoteClients {
 impl RemoteClients {
     /// `node` shows the node's certificate, `nobody` none.
     pub(crate) fn new(node_name: &str, node: Transport, nobody: &Transport) -> Self {
-        let issuer = Arc::new(Issuer::new(client(node.clone()), node_name.to_owned()));
+        let issuer = Arc::new(Issuer::of_node(client(node.clone()), node_name.to_owned()));
         let accounts = node_accounts::ALL.into_iter().map(|name| {
             let namespace = node_accounts::NAMESPACE;
             let user = format!("system:serviceaccount:{namespace}:{name}");
@@ -60,7 +60,7 @@ impl Clients for RemoteClients {
 }
 
 /// Where requests go that name no namespace.
-const NAMESPACE: &str = "default";
+pub(crate) const NAMESPACE: &str = "default";
 
 fn client(transport: Transport) -> kube::Client {
     kube::Client::new(Throttle::new(transport), NAMESPACE)

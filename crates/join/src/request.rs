@@ -83,6 +83,21 @@ impl Identity {
         format!("system:node:{}", self.node_name)
     }
 
+    /// A certificate of the node's server that nobody vouches for.
+    pub(crate) fn self_signed(&self) -> Result<Certified, Error> {
+        let addresses = self.node_ips.iter().map(ToString::to_string);
+        let names: Vec<String> = [self.node_name.clone()]
+            .into_iter()
+            .chain(addresses)
+            .collect();
+        let (certificate, key) = crate::self_signed(&names)?;
+        let text = [
+            pem::encode(pem::CERTIFICATE, &certificate),
+            pem::encode(pem::PRIVATE_KEY, key.secret_der()),
+        ];
+        Certified::from_pem(&text.concat()).ok_or(Error::OtherKey)
+    }
+
     /// Whether a certificate says of its server what it has to.
     pub(crate) fn is_served_by(&self, certified: &Certified) -> bool {
         let octets = |ip: &IpAddr| match ip {

@@ -6,7 +6,7 @@ use knarr_x509::pem;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::{CryptoProvider, ring},
-    pki_types::CertificateDer,
+    pki_types::{CertificateDer, PrivateKeyDer},
 };
 
 use crate::{Error, certificate::Certified};
@@ -39,11 +39,20 @@ impl Authority {
 
     /// TLS of a client that shows this certificate, or none.
     pub(crate) fn client(&self, shown: Option<&Certified>) -> Result<Arc<ClientConfig>, Error> {
+        let shown = shown.map(|shown| (shown.chain(), shown.key()));
+        Ok(self.client_showing(shown)?)
+    }
+
+    /// TLS of a client that shows a certificate with its chain, the leaf first, or none.
+    pub(crate) fn client_showing(
+        &self,
+        shown: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    ) -> Result<Arc<ClientConfig>, rustls::Error> {
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
             .with_root_certificates(self.roots.clone());
         let mut config = match shown {
-            Some(shown) => config.with_client_auth_cert(shown.chain(), shown.key())?,
+            Some((chain, key)) => config.with_client_auth_cert(chain, key)?,
             None => config.with_no_client_auth(),
         };
         config.alpn_protocols = PROTOCOLS.map(Vec::from).to_vec();

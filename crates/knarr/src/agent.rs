@@ -20,7 +20,7 @@ pub use self::leash::mark;
 use crate::{
     cli::Agent,
     instance::{Instance, NetworkNamespace, Note},
-    node::{self, ContainerRuntime, Host, Node, Serving},
+    node::{self, ContainerRuntime, Host, Network, Node, Serving},
     parts::{self, Failure},
     preflight,
     process::{Asked, Daemon, End, Output},
@@ -155,6 +155,7 @@ impl Running {
             node_name: name.clone(),
             node_ips: vec![IpAddr::V4(ip)],
             certificate_life: None,
+            foreign: None,
         };
         let join = async { Ok(knarr_join::join(&options).await?) };
         let (runtime, member) = tokio::try_join!(
@@ -172,6 +173,8 @@ impl Running {
             ip,
             flags: flags.node.clone(),
             cluster,
+            without: flags.without.clone(),
+            network: Network::Cluster,
             dns_also: None,
             reserved_ports: vec![knarr_kubelet::DEFAULT_PORT],
         };

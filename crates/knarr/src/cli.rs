@@ -1,16 +1,21 @@
 //! The command line.
 
 mod agent;
+mod alone;
 mod audit;
 mod authorization;
+mod cert;
 mod given;
 mod identity;
+mod install;
+mod kubeconfig;
 mod local;
 mod logs;
 mod node;
 mod server;
 mod token;
 mod traffic;
+mod without;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -18,16 +23,24 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use self::{
     agent::Agent,
+    alone::{
+        ApiFlags, ControllerManagerAlone, ElectionFlags, KubeletAlone, ProxyAlone, SchedulerAlone,
+        ServingFlags,
+    },
     audit::AuditFlags,
     authorization::AuthorizationFlags,
+    cert::{CertAction, CertCommand, CertStatus},
     given::flags as given_flags,
     identity::IdentityFlags,
-    local::{NodeAction, NodeCommand},
+    install::{Install, Uninstall},
+    kubeconfig::KubeconfigCommand,
+    local::{DrainNode, NodeAction, NodeCommand, RemoveNode},
     logs::{LogOutput, Logs},
     node::{NodeFlags, Reach},
     server::{DatastoreFlags, Server, ServerFlags},
     token::{AdminAccess, CreateToken, DeleteTokens, TokenAction, TokenCommand},
     traffic::TrafficFlags,
+    without::{Part, WithoutFlags},
 };
 use crate::image::ImageCommand;
 
@@ -51,7 +64,15 @@ pub enum Command {
     Server(Box<Server>),
     /// Make this machine a node of a cluster that runs elsewhere
     Agent(Box<Agent>),
-    /// List, stop, start, cut off or heal the further nodes of knarr up --nodes
+    /// Run the scheduler alone, beside any API server
+    Scheduler(Box<SchedulerAlone>),
+    /// Run the controllers alone, beside any API server
+    ControllerManager(Box<ControllerManagerAlone>),
+    /// Run the service proxy of a node alone, beside any API server
+    Proxy(Box<ProxyAlone>),
+    /// Run a kubelet alone, with its container runtime, beside any API server
+    Kubelet(Box<KubeletAlone>),
+    /// Drain and remove nodes; list, stop, start, cut off or heal the further nodes of knarr up --nodes
     Node(NodeCommand),
     /// Stop the cluster and remove its containers, networks and rules; what is stored stays
     Down(Down),
@@ -61,6 +82,14 @@ pub enum Command {
     Logs(Box<Logs>),
     /// Make, list and delete the tokens by which machines join
     Token(TokenCommand),
+    /// Make knarr a service of this machine, by systemd
+    Install(Install),
+    /// Take that service away; all data stays
+    Uninstall(Uninstall),
+    /// Tell how long certificates are good for
+    Cert(CertCommand),
+    /// Write a kubeconfig for a user and groups, with a certificate of the cluster's authority
+    Kubeconfig(KubeconfigCommand),
     /// See and change the container images that are on a node, while its knarr runs
     Image(ImageCommand),
     /// Tell where the scheduler would put a pod, and why not elsewhere; nothing is changed
@@ -85,6 +114,9 @@ pub struct Up {
 
     #[command(flatten)]
     pub server: ServerFlags,
+
+    #[command(flatten)]
+    pub without: WithoutFlags,
 
     #[command(flatten)]
     pub traffic: TrafficFlags,

@@ -18,10 +18,10 @@ use knarr_cni::{
 use tracing::{info, warn};
 
 use crate::{
-    cli::{Reach, ServerFlags, Up},
+    cli::{Part, Reach, ServerFlags, Up, WithoutFlags},
     control_plane::{self, ControlPlane},
     network,
-    node::{self, ClusterSettings, ContainerRuntime, Host, Node},
+    node::{self, ClusterSettings, ContainerRuntime, Host, Network, Node},
     nodes::{self, Nodes},
     parts::Failure,
     progress::Progress,
@@ -58,7 +58,9 @@ impl Cluster {
                 None => node::ip(&flags.node).await?,
             },
             flags: node_flags,
-            cluster: cluster_settings(&flags.server),
+            cluster: cluster_settings(&flags.server, &flags.without),
+            without: flags.without.clone(),
+            network: Network::Cluster,
             dns_also: others.as_ref().and_then(|others| others.resolver()),
             reserved_ports: traffic::own_ports(flags),
         };
@@ -149,6 +151,7 @@ async fn control_plane_settings(flags: &Up, node: &node::Settings) -> control_pl
         name: node.name.clone(),
         address: node.ip,
         cluster: node.cluster.clone(),
+        without: flags.without.clone(),
         extra_sans: machine.iter().map(ToString::to_string).collect(),
         service_lb: traffic::service_lb(flags, node),
         ingress: traffic::ingress(flags, node),
@@ -231,6 +234,7 @@ impl Others {
             server: format!("https://{server}"),
             tokens: nodes::Tokens::new(control_plane.administrator(), control_plane.ca_pem()),
             flags: node_flags,
+            without: flags.without.clone(),
             log: flags.log.clone(),
         };
         let commands =
@@ -240,12 +244,12 @@ impl Others {
 }
 
 /// What every node of the cluster is told.
-pub fn cluster_settings(flags: &ServerFlags) -> ClusterSettings {
+pub fn cluster_settings(flags: &ServerFlags, without: &WithoutFlags) -> ClusterSettings {
     ClusterSettings {
         cluster_cidr: flags.cluster_cidr,
         service_cidr: flags.service_cidr,
         cluster_dns: network::cluster_dns(flags),
         cluster_domain: flags.cluster_domain.clone(),
-        network_policy: flags.network_policy,
+        network_policy: flags.network_policy && without.has(Part::NetworkPolicy),
     }
 }

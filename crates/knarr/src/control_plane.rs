@@ -19,7 +19,7 @@ use knarr_auth::{
     tokens::SecretTokens,
 };
 use knarr_client::{Clients, Informers, election::Election};
-use knarr_controllers::{Controllers, service_lb};
+use knarr_controllers::service_lb;
 use knarr_metrics::Metrics;
 use knarr_scheduler::Scheduler;
 use knarr_tasks::Tasks;
@@ -27,7 +27,8 @@ use knarr_webhook::LocalApi;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{self, ServerFlags},
+    alone::controller_manager,
+    cli::{self, Part, ServerFlags, WithoutFlags},
     clients::LocalClients,
     datastore::Datastore,
     network,
@@ -64,6 +65,8 @@ pub struct Settings {
     /// Where nodes and pods reach the server.
     pub address: Ipv4Addr,
     pub cluster: ClusterSettings,
+    /// Parts that others take the places of.
+    pub without: WithoutFlags,
     /// More names or addresses by which clients reach it.
     pub extra_sans: Vec<String>,
     /// What Services of type LoadBalancer get, if that is ours to say.
@@ -125,7 +128,7 @@ impl ControlPlane {
             server.run(token).await.map_err(Error::from)
         });
         progress
-            .step("controllers, scheduler", this.start_loops(&parts))
+            .step(loops(&settings.without), this.start_loops(&parts))
             .await?;
         Ok(this)
     }
@@ -177,19 +180,32 @@ impl ControlPlane {
     }
 
     async fn start_loops(&self, parts: &Parts<'_>) -> Result<()> {
+        let without = &parts.settings.without;
+        if without.has(Part::ControllerManager) {
+            self.start_controllers(parts)?;
+        }
+        if let Some(config) = &parts.settings.ingress {
+            traffic::start_ingress(config.clone(), &*self.local, &self.clients)?;
+        }
+        match without.has(Part::Scheduler) {
+            true => self.start_scheduler(parts),
+            false => Ok(()),
+        }
+    }
+
+    fn start_controllers(&self, parts: &Parts<'_>) -> Result<()> {
         let token = self.clients.token().child_token();
         let controllers = self.controllers(parts)?;
         let election = self.election("kube-controller-manager");
         let running = parts.components.running(Component::ControllerManager);
         self.clients.keep("controllers", async move {
             let _running = running;
-            lead(election, token, controllers).await;
+            parts::lead(election, token, controllers).await;
         });
+        Ok(())
+    }
 
-        if let Some(config) = &parts.settings.ingress {
-            traffic::start_ingress(config.clone(), &*self.local, &self.clients)?;
-        }
-
+    fn start_scheduler(&self, parts: &Parts<'_>) -> Result<()> {
         let token = self.clients.token().child_token();
         let client = self
             .local
@@ -200,7 +216,7 @@ impl ControlPlane {
         self.clients
             .keep_apart("scheduler", move || async move {
                 let _running = running;
-                lead(election, token, move |token| {
+                parts::lead(election, token, move |token| {
                     let informers = Informers::new(client.clone(), token.clone());
                     let config = knarr_scheduler::Config::default();
                     Scheduler::new(config, client.clone(), &informers).run(token)
@@ -215,9 +231,6 @@ impl ControlPlane {
         &self,
         parts: &Parts<'_>,
     ) -> Result<impl Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + use<>> {
-        let client = self
-            .local
-            .as_user("system:kube-controller-manager", &["system:authenticated"]);
         let config = knarr_controllers::Config {
             cluster_cidr: parts.flags.cluster_cidr.to_string(),
             root_ca_pem: self.pki.ca_pem().to_owned(),
@@ -228,12 +241,7 @@ impl ControlPlane {
             service_lb: parts.settings.service_lb.clone(),
             ..knarr_controllers::Config::default()
         };
-        let local = self.local.clone();
-        Ok(move |token: CancellationToken| {
-            let informers = Informers::new(client.clone(), token.clone());
-            let controllers = Controllers::new(config.clone(), local.clone(), informers);
-            Box::pin(controllers.run(token)) as BoxFuture<'static, ()>
-        })
+        Ok(controller_manager::controllers(config, self.local.clone()))
     }
 
     /// A candidate for a Lease; none where the store is this server's alone, and nobody else could lead.
@@ -245,15 +253,16 @@ impl ControlPlane {
     }
 }
 
-/// Runs work while this server leads, or at once where there is nothing to be elected for.
-async fn lead<W: Future<Output = ()>>(
-    election: Option<Election>,
-    token: CancellationToken,
-    mut work: impl FnMut(CancellationToken) -> W,
-) {
-    match election {
-        Some(election) => election.run(token, work).await,
-        None => work(token).await,
+/// What is started last, for who looks on.
+fn loops(without: &WithoutFlags) -> &'static str {
+    match (
+        without.has(Part::ControllerManager),
+        without.has(Part::Scheduler),
+    ) {
+        (true, true) => "controllers, scheduler",
+        (true, false) => "controllers",
+        (false, true) => "scheduler",
+        (false, false) => "no controllers, no scheduler",
     }
 }
 

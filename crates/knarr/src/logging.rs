@@ -55,14 +55,15 @@ pub fn flush() {
     }
 }
 
-/// Starts logging for the process. On a terminal the log goes to a file: the terminal shows progress.
-pub fn start(log: &Log, data_dir: &Path) -> Result<Flushed> {
+/// Starts logging for the process. On a terminal the log goes to a file of the data directory, where there is one: the terminal shows
+/// progress.
+pub fn start(log: &Log, data_dir: Option<&Path>) -> Result<Flushed> {
     let filter = EnvFilter::try_new(format!("{QUIET},{}", log.log_level))
         .with_context(|| format!("--log-level {:?} is not a level or filter", log.log_level))?;
-    let path = match &log.log_file {
-        Some(path) => Some(path.clone()),
-        None if std::io::stderr().is_terminal() => Some(data_dir.join(FILE)),
-        None => None,
+    let path = match (&log.log_file, data_dir) {
+        (Some(path), _) => Some(path.clone()),
+        (None, Some(dir)) if std::io::stderr().is_terminal() => Some(dir.join(FILE)),
+        (None, _) => None,
     };
     let written_to = path.clone();
     let writer = match path {

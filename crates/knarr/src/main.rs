@@ -4,18 +4,23 @@
 //! directory.
 
 mod agent;
+mod alone;
 mod archives;
+mod cert;
 mod cidr;
 mod cli;
 mod clients;
 mod cluster;
+mod control;
 mod control_plane;
 mod datastore;
 mod detach;
 mod down;
 mod failure;
 mod image;
+mod install;
 mod instance;
+mod kubeconfig;
 mod logging;
 mod logs;
 mod network;
@@ -29,6 +34,7 @@ mod progress;
 mod schedule;
 mod server;
 mod status;
+mod text;
 mod token;
 mod traffic;
 mod up;
@@ -55,11 +61,19 @@ fn main() -> ExitCode {
         Command::Up(flags) => up::run(flags),
         Command::Server(flags) => server::run(flags),
         Command::Agent(flags) => agent::run(flags),
+        Command::Scheduler(flags) => alone::scheduler::run(&flags),
+        Command::ControllerManager(flags) => alone::controller_manager::run(&flags),
+        Command::Proxy(flags) => alone::proxy::run(&flags),
+        Command::Kubelet(flags) => alone::kubelet::run(flags),
         Command::Node(command) => node_command::run(&command),
         Command::Down(flags) => down::run(&flags),
         Command::Status(flags) => status::run(&flags),
         Command::Logs(flags) => logs::run(&flags),
         Command::Token(flags) => token::run(&flags),
+        Command::Install(flags) => install::install(&flags),
+        Command::Uninstall(flags) => install::uninstall(&flags),
+        Command::Cert(command) => cert::run(&command),
+        Command::Kubeconfig(flags) => kubeconfig::run(&flags),
         Command::Image(command) => image::run(&command),
         Command::Schedule(flags) => schedule::run(&flags),
     };

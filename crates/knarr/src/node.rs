@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{kubelet::Serving, name::name, runtime::ContainerRuntime};
 use crate::{
     cidr::Cidr,
-    cli::NodeFlags,
+    cli::{NodeFlags, Part, WithoutFlags},
     instance::{ForeignRuntime, Instance},
     parts,
     progress::Progress,
@@ -86,13 +86,32 @@ pub struct Settings {
     pub ip: Ipv4Addr,
     pub flags: NodeFlags,
     pub cluster: ClusterSettings,
+    /// Parts that others take the places of.
+    pub without: WithoutFlags,
+    pub network: Network,
     /// An address of this node under which cluster DNS answers, too: for other nodes that have no resolver but this one.
     pub dns_also: Option<Ipv4Addr>,
     /// TCP ports of its own addresses that no Service gets.
     pub reserved_ports: Vec<u16>,
 }
 
+/// Whose network the node's pods have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// Ours, with the way to the pods of all other nodes.
+    Cluster,
+    /// Ours, on this node.
+    Node,
+    /// Another runtime's.
+    Foreign,
+}
+
 impl Settings {
+    /// Whether a part is ours.
+    fn has(&self, part: Part) -> bool {
+        self.without.has(part)
+    }
+
     /// Whose address may change, and what it is: not one that was told by a flag.
     pub fn moves(&self) -> Option<(InstanceId, Ipv4Addr)> {
         let is_found = self.flags.node_ip.is_none();
@@ -130,10 +149,20 @@ impl Node {
             tasks: &tasks,
         };
         progress.step("network", network::start(&parts)).await?;
-        let node_logs = logs::start(&parts)?;
-        let endpoint = runtime.endpoint().to_owned();
-        let kubelet = kubelet::start(&parts, endpoint, serving, node_logs);
-        progress.step("kubelet", kubelet).await?;
+        let configured = network::configure(&parts).await?;
+        if settings.has(Part::LocalPathProvisioner) {
+            kubelet::start_local_path(&parts);
+        }
+        if settings.has(Part::Kubelet) {
+            let node_logs = logs::start(&parts)?;
+            let ground = kubelet::Ground {
+                endpoint: runtime.endpoint().to_owned(),
+                node_logs,
+                network_configured: configured,
+            };
+            let kubelet = kubelet::start(&parts, ground, serving);
+            progress.step("kubelet", kubelet).await?;
+        }
         Ok(Self {
             clients: tasks,
             runtime,

@@ -1,37 +1,63 @@
-//! `knarr node`: what can be done to the other nodes of this machine, to try out what a cluster makes of it.
+//! `knarr node`: what can be done to the other nodes of this machine, to try out what a cluster makes of it; and to any node of a
+//! cluster, before its machine is taken away.
 
-use std::path::Path;
+mod drain;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use knarr_cni::{InstanceId, local};
 
 use crate::{
-    cli::{NodeAction, NodeCommand},
+    cli::{AdminAccess, NodeAction, NodeCommand},
     instance::{self, Note},
     nodes::{self, Request},
+    token,
 };
 
 pub fn run(command: &NodeCommand) -> Result<()> {
     let data_dir = std::path::absolute(&command.data_dir).context("--data-dir is not a path")?;
-    let Some(instance) = instance::identity(&data_dir)? else {
-        bail!("there is no cluster on {}", data_dir.display());
-    };
-    instance::here(&data_dir, Note::read(&data_dir)?.as_ref(), "node")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    runtime.block_on(async {
-        match &command.action {
-            NodeAction::List => list(&data_dir, &instance).await,
-            NodeAction::Stop { name } => nodes::ask(&data_dir, &Request::Stop(name.clone())).await,
-            NodeAction::Start { name } => {
-                nodes::ask(&data_dir, &Request::Start(name.clone())).await
-            }
-            NodeAction::Cut { name } => Ok(local::cut(&instance, name).await?),
-            NodeAction::Heal { name } => Ok(local::heal(&instance, name).await?),
-        }
-    })
+    match &command.action {
+        NodeAction::Drain(flags) => runtime.block_on(async {
+            let client = client(&data_dir, flags.kubeconfig.as_ref()).await?;
+            drain::drain(&client, flags).await
+        }),
+        NodeAction::Rm(flags) => runtime.block_on(async {
+            let client = client(&data_dir, flags.drain.kubeconfig.as_ref()).await?;
+            drain::remove(&client, flags).await
+        }),
+        action => runtime.block_on(of_machine(action, &data_dir)),
+    }
+}
+
+/// A client of the cluster, as its administrator.
+async fn client(data_dir: &Path, kubeconfig: Option<&PathBuf>) -> Result<kube::Client> {
+    let access = AdminAccess {
+        data_dir: data_dir.to_owned(),
+        kubeconfig: kubeconfig.cloned(),
+    };
+    token::client(&access).await
+}
+
+/// What is done to the other nodes of this machine.
+async fn of_machine(action: &NodeAction, data_dir: &Path) -> Result<()> {
+    let Some(instance) = instance::identity(data_dir)? else {
+        bail!("there is no cluster on {}", data_dir.display());
+    };
+    instance::here(data_dir, Note::read(data_dir)?.as_ref(), "node")?;
+    match action {
+        NodeAction::List => list(data_dir, &instance).await,
+        NodeAction::Stop { name } => nodes::ask(data_dir, &Request::Stop(name.clone())).await,
+        NodeAction::Start { name } => nodes::ask(data_dir, &Request::Start(name.clone())).await,
+        NodeAction::Cut { name } => Ok(local::cut(&instance, name).await?),
+        NodeAction::Heal { name } => Ok(local::heal(&instance, name).await?),
+        // Of any node, by the API.
+        NodeAction::Drain(_) | NodeAction::Rm(_) => Ok(()),
+    }
 }
 
 /// A line a node: its name, its process, and whether it is cut off.

@@ -3,8 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Error, Result, anyhow};
+use knarr_client::election::Election;
 use knarr_tasks::Tasks;
 use tokio::{sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 /// Why a part that must not end has ended; clones share it.
@@ -51,6 +53,18 @@ impl Failure {
             },
             Err(_) => anyhow!("a part of the cluster ended"),
         }
+    }
+}
+
+/// Runs work while this process leads, or at once where there is nothing to be elected for.
+pub async fn lead<W: Future<Output = ()>>(
+    election: Option<Election>,
+    token: CancellationToken,
+    mut work: impl FnMut(CancellationToken) -> W,
+) {
+    match election {
+        Some(election) => election.run(token, work).await,
+        None => work(token).await,
     }
 }
 

@@ -16,7 +16,7 @@ use nix::sys::socket::{
 
 use crate::{
     cidr::Cidr,
-    cli::{Agent, NodeFlags, Server, ServerFlags, Up},
+    cli::{Agent, KubeletAlone, NodeFlags, Part, Server, ServerFlags, Up},
     datastore,
     instance::{self, Instance},
     network,
@@ -31,6 +31,12 @@ pub fn check(flags: &Up) -> Result<()> {
     machine("up")?;
     server(&flags.server)?;
     traffic::check(flags)?;
+    if flags.nodes > 1 && !flags.without.has(Part::Kubelet) {
+        bail!(
+            "--without kubelet leaves nodes that never get ready; it is for one node, not for --nodes {}",
+            flags.nodes
+        );
+    }
     if flags.nodes > 1 {
         nodes_can_be(flags)?;
     }
@@ -52,10 +58,37 @@ pub fn check(flags: &Up) -> Result<()> {
 
 /// As [`check`], for a control plane alone, which needs nothing of the machine but its port.
 pub fn check_server(flags: &Server) -> Result<()> {
+    flags.without.check_server()?;
     server(&flags.server)?;
     not_nested(&flags.data_dir)?;
     own(&flags.data_dir)?;
     api_can_listen(&flags.server)
+}
+
+/// As [`check`], for a proxy alone.
+pub fn check_proxy() -> Result<()> {
+    root("proxy")?;
+    nf_tables()
+}
+
+/// As [`check`], for a kubelet alone.
+pub fn check_kubelet(flags: &KubeletAlone) -> Result<()> {
+    machine("kubelet")?;
+    node(&flags.node)?;
+    not_nested(&flags.data_dir)?;
+    let own = own(&flags.data_dir)?;
+    if flags.node.container_runtime_endpoint.is_none() {
+        let ranges = [
+            (flags.cluster_cidr, "pods", Some("--cluster-cidr")),
+            (
+                flags.service_cluster_ip_range,
+                "Services",
+                Some("--service-cluster-ip-range"),
+            ),
+        ];
+        alone(network_is_free(own.as_ref(), &flags.node, &ranges))?;
+    }
+    kubelet_port_is_free()
 }
 
 /// What a control plane was given.
@@ -90,6 +123,7 @@ fn api_can_listen(flags: &ServerFlags) -> Result<()> {
 /// is within that of its cluster.
 pub fn check_agent(flags: &Agent, local: bool) -> Result<()> {
     machine("agent")?;
+    flags.without.check_node()?;
     node(&flags.node)?;
     if !local {
         not_nested(&flags.data_dir)?;
@@ -114,13 +148,8 @@ pub async fn ranges_are_free(
 
 /// Privileges and the kernel.
 fn machine(command: &str) -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        bail!("knarr needs root to run containers; try: sudo knarr {command}");
-    }
-    // The kernel loads the module, if it has one.
-    knarr_nft::Connection::open()
-        .and_then(|mut connection| connection.generation())
-        .context("knarr needs nf_tables of the kernel, for Services and pods")?;
+    root(command)?;
+    nf_tables()?;
     // Where control groups are not mounted, sysfs has the directory for them all the same.
     let mut mounted = fs::read_dir(CGROUP)
         .with_context(|| format!("knarr needs control groups, version 1 or 2, in {CGROUP}"))?;
@@ -131,6 +160,21 @@ fn machine(command: &str) -> Result<()> {
         );
     }
     Ok(())
+}
+
+fn root(command: &str) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("knarr needs root to run containers; try: sudo knarr {command}");
+    }
+    Ok(())
+}
+
+/// The kernel loads the module, if it has one.
+fn nf_tables() -> Result<()> {
+    knarr_nft::Connection::open()
+        .and_then(|mut connection| connection.generation())
+        .map(drop)
+        .context("knarr needs nf_tables of the kernel, for Services and pods")
 }
 
 /// What other nodes of this machine need of the first.
@@ -249,14 +293,17 @@ fn can_listen(address: SocketAddr) -> io::Result<()> {
 
 /// The servers bind again when they start; asking now keeps a second instance from making anything.
 fn node_ports_are_free() -> Result<()> {
-    let kubelet = SocketAddr::from((Ipv4Addr::UNSPECIFIED, knarr_kubelet::DEFAULT_PORT));
-    can_listen(kubelet)
-        .with_context(|| format!("cannot listen on {kubelet}, the kubelet's port"))?;
+    kubelet_port_is_free()?;
     let dns = SocketAddrV4::new(network::DNS_LISTEN, network::DNS_PORT);
     for kind in [SockType::Datagram, SockType::Stream] {
         can_have(dns, kind).with_context(|| format!("cannot listen on {dns}, for cluster DNS"))?;
     }
     Ok(())
+}
+
+fn kubelet_port_is_free() -> Result<()> {
+    let kubelet = SocketAddr::from((Ipv4Addr::UNSPECIFIED, knarr_kubelet::DEFAULT_PORT));
+    can_listen(kubelet).with_context(|| format!("cannot listen on {kubelet}, the kubelet's port"))
 }
 
 /// Whether a port would be free on an address that the machine has not yet.

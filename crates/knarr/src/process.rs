@@ -57,23 +57,33 @@ impl Daemon<'_> {
             nix::unistd::setsid().context("cannot leave the terminal")?;
         }
         let mut instance = Instance::acquire(self.data_dir)?;
-        let _flushed = logging::start(self.log, self.data_dir)?;
-        knarr_tasks::on_failure(failure::end);
-        raise_open_files();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .max_blocking_threads(MAX_BLOCKING_THREADS)
-            .build()
-            .context("cannot start the async runtime")?;
+        let _flushed = logging::start(self.log, Some(self.data_dir))?;
         let output = Output {
             progress: Progress::new(),
             background,
         };
-        let result = runtime.block_on(serve(&mut instance, &output));
-        // Blocking tasks that hang must not keep the process: their deadlines have passed.
-        runtime.shutdown_background();
-        result
+        in_runtime(serve(&mut instance, &output))
     }
+}
+
+/// Runs a part that keeps nothing on disk, until it is told to stop; it logs to standard error unless a file is named.
+pub fn stateless(log: &Log, serve: impl Future<Output = Result<()>>) -> Result<()> {
+    let _flushed = logging::start(log, None)?;
+    in_runtime(serve)
+}
+
+fn in_runtime<T>(serve: impl Future<Output = Result<T>>) -> Result<T> {
+    knarr_tasks::on_failure(failure::end);
+    raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .build()
+        .context("cannot start the async runtime")?;
+    let result = runtime.block_on(serve);
+    // Blocking tasks that hang must not keep the process: their deadlines have passed.
+    runtime.shutdown_background();
+    result
 }
 
 /// How a process came to its end.

@@ -88,7 +88,8 @@ async fn settings(flags: &Server, instance: &Instance) -> Result<Settings> {
             None => host_name()?,
         },
         address: address(flags).await?,
-        cluster: cluster::cluster_settings(&flags.server),
+        cluster: cluster::cluster_settings(&flags.server, &flags.without),
+        without: flags.without.clone(),
         extra_sans: Vec::new(),
         // Both are for who has a node: it is reached at its address, and pods are reached from it.
         service_lb: None,

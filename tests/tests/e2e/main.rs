@@ -36,6 +36,7 @@ mod neighbours;
 mod network_policies;
 mod nodes;
 mod nodes_traffic;
+mod parts;
 mod pods;
 mod policies;
 mod resilience;

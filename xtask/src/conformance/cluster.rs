@@ -7,13 +7,18 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use anyhow::{Context, Result, ensure};
 use knarr_testkit::{Cluster, NODE_IP, Options, image::target_dir};
 use serde_json::json;
 
-use crate::image::{conformance::ARCHIVE, registry::Registry};
+use super::exchange::{Theirs, Upstream};
+use crate::{
+    image::{conformance::ARCHIVE, registry::Registry},
+    reference::Part,
+};
 
 const NAMESPACES: &str = "/run/netns";
 /// The port at which the first node serves the suite's images to all of them; the suite itself takes port 5000.
@@ -24,7 +29,13 @@ const MIRRORED: &str = "registry.k8s.io";
 /// A cluster and the way to it.
 pub enum Target {
     /// Started for the run, in its own network namespace, data directory and control group; removed with this value.
-    Own(Box<Cluster>),
+    Own {
+        /// Ended before the cluster.
+        theirs: Option<Mutex<Theirs>>,
+        cluster: Box<Cluster>,
+    },
+    /// Upstream's, with a part of ours; removed with this value.
+    Upstream(Mutex<Upstream>),
     Given {
         kubeconfig: PathBuf,
         netns: Option<PathBuf>,
@@ -33,7 +44,8 @@ pub enum Target {
 
 impl Target {
     /// A cluster of knarr's with the suite's images: imported, and behind a mirror for specs that insist on a pull.
-    pub fn start(nodes: u8) -> Result<Self> {
+    /// `theirs` of its parts is upstream's.
+    pub fn start(nodes: u8, theirs: Option<Part>) -> Result<Self> {
         let images = target_dir().join("images/conformance");
         ensure!(
             images.is_dir(),
@@ -51,8 +63,22 @@ impl Target {
         let mirrors = cluster.directory().join("registries.yaml");
         fs::write(&mirrors, mirror_config(mirror))?;
         cluster.add_flag(format!("--registries={}", mirrors.display()));
+        if let Some(part) = theirs {
+            cluster.add_flag(format!("--without={}", part.name()));
+        }
         cluster.up()?;
-        Ok(Self::Own(Box::new(cluster)))
+        let theirs = theirs
+            .map(|part| Theirs::start(&cluster, part))
+            .transpose()?;
+        Ok(Self::Own {
+            theirs: theirs.map(Mutex::new),
+            cluster: Box::new(cluster),
+        })
+    }
+
+    /// Upstream's own cluster, with a part of ours.
+    pub fn upstream(part: Part) -> Result<Self> {
+        Ok(Self::Upstream(Mutex::new(Upstream::start(part)?)))
     }
 
     /// A cluster that runs already.
@@ -76,7 +102,8 @@ impl Target {
 
     pub fn kubeconfig(&self) -> PathBuf {
         match self {
-            Self::Own(cluster) => cluster.kubeconfig(),
+            Self::Own { cluster, .. } => cluster.kubeconfig(),
+            Self::Upstream(upstream) => lock(upstream).kubeconfig(),
             Self::Given { kubeconfig, .. } => kubeconfig.clone(),
         }
     }
@@ -84,32 +111,48 @@ impl Target {
     /// A program that reaches the cluster and its node.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         match self {
-            Self::Own(cluster) => cluster.command(program),
+            Self::Own { cluster, .. } => cluster.command(program),
+            Self::Upstream(upstream) => within(
+                &Path::new(NAMESPACES).join(lock(upstream).network()),
+                program,
+            ),
             Self::Given { netns: None, .. } => Command::new(program),
             Self::Given {
                 netns: Some(path), ..
-            } => {
-                let mut command = Command::new("nsenter");
-                command
-                    .arg(format!("--net={}", path.display()))
-                    .arg("--")
-                    .arg(program);
-                command
-            }
+            } => within(path, program),
         }
     }
 
     /// An error when the cluster is no more there: every spec after that would fail for the wrong reason.
     pub fn check(&self) -> Result<()> {
-        let Self::Own(cluster) = self else {
-            return Ok(());
+        let (theirs, cluster) = match self {
+            Self::Own { theirs, cluster } => (theirs, cluster),
+            Self::Upstream(upstream) => return lock(upstream).check(),
+            Self::Given { .. } => return Ok(()),
         };
+        if let Some(theirs) = theirs {
+            lock(theirs).check()?;
+        }
         let pid = cluster.pid().context("the cluster does not run")?;
         let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let ended = state.is_empty() || state.contains(") Z ");
         ensure!(!ended, "knarr has ended\n{}", cluster.log_tail());
         Ok(())
     }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A program in a network namespace.
+fn within(namespace: &Path, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("nsenter");
+    command
+        .arg(format!("--net={}", namespace.display()))
+        .arg("--")
+        .arg(program);
+    command
 }
 
 /// JSON is YAML.

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     containerd::{self, containerd},
+    exchange::{self, Part},
     host, init, pki,
 };
 use crate::{
@@ -27,17 +28,17 @@ pub const API_URL: &str = "https://192.0.2.1:6443";
 /// Of the Service `default/kubernetes`.
 pub const SERVICE_IP: &str = "10.96.0.1";
 pub const DNS_IP: &str = "10.96.0.10";
-const SERVICE_CIDR: &str = "10.96.0.0/12";
-const CLUSTER_CIDR: &str = "10.244.0.0/16";
+pub const SERVICE_CIDR: &str = "10.96.0.0/12";
+pub const CLUSTER_CIDR: &str = "10.244.0.0/16";
 const ETCD_URL: &str = "http://127.0.0.1:2379";
 /// Below the configurations: no nameserver.
 pub const RESOLVER: &str = "resolv.conf";
 /// There is one of each: who cannot renew in time, on a busy machine, would end.
-const LEADER: &str = "--leader-elect=false";
+pub const LEADER: &str = "--leader-elect=false";
 const PAUSE_REPOSITORY: &str = "registry.k8s.io/pause:";
 
 /// Folders below the cluster's directory that are not kept after it.
-pub const FOLDERS: [&str; 7] = [
+pub const FOLDERS: [&str; 9] = [
     "cni",
     "config",
     "containerd",
@@ -45,13 +46,16 @@ pub const FOLDERS: [&str; 7] = [
     host::PRIVATE_FOLDER,
     pki::FOLDER,
     "state",
+    exchange::FOLDERS[0],
+    exchange::FOLDERS[1],
 ];
 
-const API_SERVER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-apiserver");
-const CONTROLLER_MANAGER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-controller-manager");
-const SCHEDULER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-scheduler");
-const PROXY: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-proxy");
-const KUBELET: Program = program(SUITE, "k8s.io/kubernetes/cmd/kubelet");
+pub const API_SERVER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-apiserver");
+pub const CONTROLLER_MANAGER: Program =
+    program(SUITE, "k8s.io/kubernetes/cmd/kube-controller-manager");
+pub const SCHEDULER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-scheduler");
+pub const PROXY: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-proxy");
+pub const KUBELET: Program = program(SUITE, "k8s.io/kubernetes/cmd/kubelet");
 pub const KUBECTL: Program = program(SUITE, "k8s.io/kubernetes/cmd/kubectl");
 
 pub const fn program(module: Module, package: &'static str) -> Program {
@@ -83,9 +87,14 @@ pub struct Component {
 }
 
 pub fn component(name: &'static str, program: Program, arguments: Vec<String>) -> Component {
+    named(name, program.path(), arguments)
+}
+
+/// A component whose program is not upstream's.
+pub fn named(name: &'static str, program: PathBuf, arguments: Vec<String>) -> Component {
     Component {
         name,
-        program: program.path(),
+        program,
         arguments,
         path: env::var_os("PATH").unwrap_or_default(),
     }
@@ -96,18 +105,26 @@ pub fn foundation(dir: &Path) -> Result<Vec<Component>> {
     Ok(vec![etcd(dir), api_server(dir), containerd(dir)?])
 }
 
-/// What gives up soon without an API server.
-pub fn clients(dir: &Path) -> Vec<Component> {
-    vec![
-        controller_manager(dir),
-        scheduler(dir),
-        kubelet(dir),
-        component(
+/// What gives up soon without an API server; `parts` of it are ours. `group` names the cluster's control groups.
+pub fn clients(dir: &Path, group: &str, parts: &[Part]) -> Result<Vec<Component>> {
+    let of = |part: Part| match parts.contains(&part) {
+        true => exchange::ours(part, dir, group),
+        false => Ok(theirs(part, dir)),
+    };
+    Part::ALL.into_iter().map(of).collect()
+}
+
+fn theirs(part: Part, dir: &Path) -> Component {
+    match part {
+        Part::Scheduler => scheduler(dir),
+        Part::ControllerManager => controller_manager(dir),
+        Part::Kubelet => kubelet(dir),
+        Part::Proxy => component(
             "kube-proxy",
             PROXY,
             vec![flag("config", config(dir, "proxy.json"))],
         ),
-    ]
+    }
 }
 
 pub fn flag(name: &str, value: impl AsRef<Path>) -> String {
@@ -119,7 +136,7 @@ pub fn config(dir: &Path, file: &str) -> PathBuf {
     dir.join("config").join(file)
 }
 
-fn kubeconfig(dir: &Path, client: &str) -> PathBuf {
+pub fn kubeconfig(dir: &Path, client: &str) -> PathBuf {
     dir.join(format!("{client}.kubeconfig"))
 }
 
@@ -242,8 +259,16 @@ pub fn configure(dir: &Path, name: &str, images: &[String]) -> Result<()> {
         .find(|image| image.starts_with(PAUSE_REPOSITORY))
         .context("the suite has no pause image")?;
     containerd::configure(dir, pause)?;
-    write(dir, "kubelet.json", &kubelet_config(dir, name))?;
-    write(dir, "proxy.json", &proxy_config(dir))?;
+    let kubelet = kubelet_config(&KubeletPlace {
+        endpoint: &containerd::socket(dir),
+        client_ca: &dir.join(pki::FOLDER).join("ca.crt"),
+        cgroup_root: &format!("/{name}"),
+        cluster_dns: DNS_IP,
+        resolver: &config(dir, RESOLVER),
+    });
+    write(dir, "kubelet.json", &kubelet)?;
+    let proxy = proxy_config(&kubeconfig(dir, "proxy"), CLUSTER_CIDR);
+    write(dir, "proxy.json", &proxy)?;
     // Names of no cluster are nobody's: there is no way out.
     fs::write(config(dir, RESOLVER), "")?;
     Ok(())
@@ -254,25 +279,37 @@ fn write(dir: &Path, file: &str, value: &Value) -> Result<()> {
     fs::write(config(dir, file), text).with_context(|| format!("cannot write {file}"))
 }
 
-fn kubelet_config(dir: &Path, name: &str) -> Value {
-    let endpoint = format!("unix://{}", containerd::socket(dir).display());
+/// What a kubelet stands on.
+pub struct KubeletPlace<'a> {
+    /// The container runtime's socket.
+    pub endpoint: &'a Path,
+    /// Authority of its server's clients.
+    pub client_ca: &'a Path,
+    pub cgroup_root: &'a str,
+    pub cluster_dns: &'a str,
+    /// A file that names no nameserver.
+    pub resolver: &'a Path,
+}
+
+pub fn kubelet_config(place: &KubeletPlace<'_>) -> Value {
+    let endpoint = format!("unix://{}", place.endpoint.display());
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
         "authentication": {
             "anonymous": {"enabled": false},
             "webhook": {"enabled": true, "cacheTTL": "0s"},
-            "x509": {"clientCAFile": dir.join(pki::FOLDER).join("ca.crt")},
+            "x509": {"clientCAFile": place.client_ca},
         },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": format!("/{name}"),
-        "clusterDNS": [DNS_IP],
+        "cgroupRoot": place.cgroup_root,
+        "clusterDNS": [place.cluster_dns],
         "clusterDomain": "cluster.local",
         "containerRuntimeEndpoint": endpoint,
         "failCgroupV1": false,
         "failSwapOn": false,
-        "resolvConf": config(dir, RESOLVER),
+        "resolvConf": place.resolver,
         // Images that were imported cannot be pulled again: a full disk must not cost them.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
@@ -286,12 +323,12 @@ fn kubelet_config(dir: &Path, name: &str) -> Value {
     })
 }
 
-fn proxy_config(dir: &Path) -> Value {
+pub fn proxy_config(own: &Path, cluster_cidr: &str) -> Value {
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        "clientConnection": {"kubeconfig": kubeconfig(dir, "proxy")},
-        "clusterCIDR": CLUSTER_CIDR,
+        "clientConnection": {"kubeconfig": own},
+        "clusterCIDR": cluster_cidr,
         "hostnameOverride": NODE,
         "mode": "nftables",
         // Limits of the whole machine, which a network namespace cannot set.

@@ -21,7 +21,9 @@ use nix::{
 
 use super::{
     components::{self, Component, KUBECTL, NODE},
-    containerd, host, pki,
+    containerd,
+    exchange::Part,
+    host, pki,
 };
 use crate::image::recipes::DNS_IMAGE;
 
@@ -38,7 +40,7 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 const LOG_LINES: usize = 20;
 const DNS: &str = include_str!("dns.yaml");
 
-pub fn run(dir: &Path, name: &str) -> Result<()> {
+pub fn run(dir: &Path, name: &str, ours: &[Part]) -> Result<()> {
     end_with_stdin();
     mounts(dir)?;
     let started = Instant::now();
@@ -48,7 +50,7 @@ pub fn run(dir: &Path, name: &str) -> Result<()> {
     running.until(ANSWER_DEADLINE, "the API server answers", || {
         kubectl.run(&["get", "--raw=/readyz"], "")
     })?;
-    running.start(dir, components::clients(dir))?;
+    running.start(dir, components::clients(dir, name, ours)?)?;
     running.import(dir)?;
     kubectl.run(&["apply", "--filename=-"], &dns())?;
     running.until(READY_DEADLINE, "the node is ready", || {

@@ -44,6 +44,7 @@ pub(super) async fn trust(options: &Options, servers: &Arc<Servers>) -> Result<A
         };
     }
     let authority = match (&options.ca_file, &options.token, hash) {
+        _ if options.foreign.is_some() => given_authority(options)?,
         (Some(file), ..) => read_authority(file, hash).await?,
         (None, None, _) => return Err(Error::NoToken),
         (None, Some(_), None) => return Err(Error::NoHash),
@@ -57,6 +58,12 @@ pub(super) async fn trust(options: &Options, servers: &Arc<Servers>) -> Result<A
     };
     keep(path, authority.pem().to_owned()).await?;
     Ok(authority)
+}
+
+fn given_authority(options: &Options) -> Result<Authority, Error> {
+    let given = options.foreign.as_ref();
+    let authority = given.and_then(|foreign| Authority::from_pem(&foreign.ca_pem));
+    authority.ok_or(Error::NoAuthority)
 }
 
 async fn read_authority(file: &Path, hash: Option<CaHash>) -> Result<Authority, Error> {

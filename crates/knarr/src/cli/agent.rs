@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use knarr_join::{JoinToken, ServerAddress};
 
-use super::{Log, NodeFlags};
+use super::{Log, NodeFlags, WithoutFlags};
 
 const DEFAULT_DATA_DIR: &str = "/var/lib/knarr-agent";
 
@@ -42,6 +42,9 @@ pub struct Agent {
 
     #[command(flatten)]
     pub node: NodeFlags,
+
+    #[command(flatten)]
+    pub without: WithoutFlags,
 
     #[command(flatten)]
     pub log: Log,

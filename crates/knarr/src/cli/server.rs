@@ -10,7 +10,9 @@ use anyhow::Result;
 use clap::Args;
 use knarr_etcd::Address;
 
-use super::{AuditFlags, AuthorizationFlags, DEFAULT_DATA_DIR, IdentityFlags, Log, duration};
+use super::{
+    AuditFlags, AuthorizationFlags, DEFAULT_DATA_DIR, IdentityFlags, Log, WithoutFlags, duration,
+};
 use crate::cidr::Cidr;
 
 /// More requests at once than any machine has memory for.
@@ -32,6 +34,9 @@ pub struct Server {
 
     #[command(flatten)]
     pub server: ServerFlags,
+
+    #[command(flatten)]
+    pub without: WithoutFlags,
 
     /// Return when the server is ready and leave it running in the background
     #[arg(long)]

@@ -43,7 +43,7 @@ fn a_log_that_nobody_takes_holds_up_nobody() {
         log_format: LogFormat::Text,
         log_file: Some(path),
     };
-    let flushed = start(&log, directory.path()).expect("a log");
+    let flushed = start(&log, Some(directory.path())).expect("a log");
     within_deadline(|| {
         for number in 0..LINES {
             tracing::info!(number, "a line of some length, of which there are many");

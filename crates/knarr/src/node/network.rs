@@ -1,10 +1,11 @@
-//! A node's network: what pods need of the kernel, Services, network policies, cluster DNS.
+//! A node's network: what pods need of the kernel and of their runtime, Services, network policies, cluster DNS.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1;
 use knarr_auth::node_accounts;
-use knarr_client::Informers;
+use knarr_client::{Informer, InformerScope, Informers};
 use knarr_cni::{
     node::{Kept, Leases, NodeNetwork},
     peers::{self, Peers},
@@ -12,12 +13,35 @@ use knarr_cni::{
 use knarr_dns::Dns;
 use knarr_policy::NetworkPolicies;
 use knarr_proxy::Proxy;
+use tokio::sync::Notify;
+use tracing::{error, info};
 
-use super::Parts;
-use crate::network;
+use super::{Network, Parts, Settings};
+use crate::{cidr::Cidr, cli::Part, network};
 
-/// Starts all of it; pods may start afterwards.
+/// Starts what is ours of it; pods may start afterwards.
 pub(super) async fn start(parts: &Parts<'_>) -> Result<()> {
+    let settings = parts.settings;
+    if settings.network != Network::Foreign {
+        start_pod_network(parts).await?;
+    }
+    if settings.network == Network::Cluster {
+        start_peers(parts);
+    }
+    if settings.has(Part::Proxy) {
+        start_proxy(parts);
+    }
+    if settings.network != Network::Foreign {
+        start_policies(parts).await?;
+    }
+    match settings.has(Part::Dns) {
+        true => start_dns(parts).await,
+        false => Ok(()),
+    }
+}
+
+/// What pods need of the kernel.
+async fn start_pod_network(parts: &Parts<'_>) -> Result<()> {
     let (host, cluster) = (&parts.settings.host, &parts.settings.cluster);
     let network = NodeNetwork {
         instance: host.instance,
@@ -34,10 +58,70 @@ pub(super) async fn start(parts: &Parts<'_>) -> Result<()> {
     let kept = Kept::prepare(network, leases).await?;
     let token = parts.tasks.token().child_token();
     parts.tasks.keep("pod network", kept.run(token));
-    start_peers(parts);
-    start_proxy(parts);
-    start_policies(parts).await?;
-    start_dns(parts).await
+    Ok(())
+}
+
+/// Tells the container runtime how pods get addresses, as soon as the node has a range of them; what it returns is rung then.
+pub(super) async fn configure(parts: &Parts<'_>) -> Result<Arc<Notify>> {
+    let settings = parts.settings;
+    let configured = Arc::new(Notify::new());
+    if settings.network == Network::Foreign {
+        return Ok(configured);
+    }
+    let user = format!("system:node:{}", settings.name);
+    let client = parts
+        .clients
+        .as_user(&user, &["system:nodes", "system:authenticated"]);
+    let token = parts.tasks.token().child_token();
+    let nodes = Informers::new(client, token).informer_with::<v1::Node>(InformerScope {
+        field_selector: Some(format!("metadata.name={}", settings.name)),
+        ..InformerScope::default()
+    });
+    let address = IpAddr::V4(settings.ip);
+    let mtu = peers::pod_mtu(address, settings.flags.node_reach.into()).await?;
+    follow_pod_cidr(&nodes, settings, mtu, configured.clone());
+    Ok(configured)
+}
+
+/// Gives pods addresses of the range that the node was given, as soon as it is; rings when it has.
+fn follow_pod_cidr(
+    nodes: &Informer<v1::Node>,
+    settings: &Settings,
+    mtu: u32,
+    configured: Arc<Notify>,
+) {
+    let data_dir = settings.host.data_dir.clone();
+    let instance = settings.host.instance;
+    let network_policy = settings.cluster.network_policy;
+    nodes.on_event(move |event| {
+        let node = event.object();
+        let cidr = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref());
+        let Some(cidr) = cidr.and_then(|text| text.parse::<Cidr>().ok()) else {
+            return;
+        };
+        if let knarr_client::Event::Updated { old, new } = &event
+            && old.spec.as_ref().and_then(|s| s.pod_cidr.as_ref())
+                == new.spec.as_ref().and_then(|s| s.pod_cidr.as_ref())
+        {
+            return;
+        }
+        let network = network::PodNetwork {
+            instance,
+            pods: cidr,
+            mtu,
+            network_policy,
+        };
+        match network::write_cni(&data_dir, &network) {
+            Ok(()) => {
+                info!(%cidr, "pods of this node get addresses");
+                configured.notify_one();
+            }
+            Err(error) => error!(
+                error = format!("{error:#}"),
+                "cannot configure the pod network"
+            ),
+        }
+    });
 }
 
 /// The way to the pods of other nodes.
@@ -73,7 +157,9 @@ fn start_proxy(parts: &Parts<'_>) {
             node_name: settings.name.clone(),
             cluster_cidr: cluster.cluster_cidr.pair(),
             service_cidr: cluster.service_cidr.pair(),
-            node_local_dns: Some((cluster.cluster_dns, network::DNS_LISTEN)),
+            node_local_dns: settings
+                .has(Part::Dns)
+                .then_some((cluster.cluster_dns, network::DNS_LISTEN)),
             reserved_ports: settings.reserved_ports.clone(),
         },
         &Informers::new(client, token.clone()),

@@ -145,6 +145,9 @@ fn command(launch: &Launch<'_>, dir: &Path) -> Result<Command> {
             &flags.log_retention_size.to_string(),
         ])
         .args(["--log-retention-age", &format!("{age}s")]);
+    if let Some(parts) = settings.without.of_node() {
+        command.args(["--without", &parts]);
+    }
     if let Some(path) = &flags.log_config {
         command.arg("--log-config").arg(path);
     }

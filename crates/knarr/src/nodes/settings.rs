@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Tokens;
-use crate::cli::{Log, NodeFlags};
+use crate::cli::{Log, NodeFlags, WithoutFlags};
 
 /// The same for every node beside the first.
 pub struct Settings {
@@ -19,5 +19,7 @@ pub struct Settings {
     pub tokens: Tokens,
     /// Flags of the first node, as far as they hold for all.
     pub flags: NodeFlags,
+    /// Parts that others take the places of.
+    pub without: WithoutFlags,
     pub log: Log,
 }

@@ -1,29 +1,16 @@
 //! Tokens as a table.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use knarr_auth::bootstrap_token::TokenSecret;
 
-const HEAD: [&str; 6] = ["TOKEN", "TTL", "EXPIRES", "USAGES", "DESCRIPTION", "GROUPS"];
-/// Between columns.
-const GAP: usize = 3;
+use crate::text;
 
+const HEAD: [&str; 6] = ["TOKEN", "TTL", "EXPIRES", "USAGES", "DESCRIPTION", "GROUPS"];
 /// A line for each, under a head.
 pub fn table(tokens: &[TokenSecret], now: Timestamp) -> String {
     let mut rows = vec![HEAD.map(String::from)];
     rows.extend(tokens.iter().map(|token| row(token, now)));
-    let width = |column: usize| {
-        let widths = rows.iter().map(|row| row[column].chars().count());
-        widths.max().unwrap_or_default() + GAP
-    };
-    let widths: [usize; 6] = std::array::from_fn(width);
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        format!("{}\n", line.trim_end())
-    };
-    rows.iter().map(line).collect()
+    text::table(&rows)
 }
 
 fn row(token: &TokenSecret, now: Timestamp) -> [String; 6] {
@@ -38,7 +25,10 @@ fn row(token: &TokenSecret, now: Timestamp) -> [String; 6] {
     let (ttl, expires) = match token.expires {
         None => ("<forever>".to_owned(), "<never>".to_owned()),
         Some(_) if token.has_expired(now) => ("<expired>".to_owned(), shown(token.expires)),
-        Some(end) => (short(now.duration_until(end)), shown(token.expires)),
+        Some(end) => (
+            text::duration(now.duration_until(end)),
+            shown(token.expires),
+        ),
     };
     [
         token.token.id().to_owned(),
@@ -56,17 +46,6 @@ fn shown(time: Option<Timestamp>) -> String {
         || "<unreadable>".to_owned(),
         |time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
     )
-}
-
-/// The two largest units of what is left.
-fn short(left: SignedDuration) -> String {
-    let minutes = left.as_mins();
-    match (minutes / 1440, minutes / 60 % 24, minutes % 60) {
-        (0, 0, 0) => format!("{}s", left.as_secs()),
-        (0, 0, minutes) => format!("{minutes}m"),
-        (0, hours, minutes) => format!("{hours}h{minutes}m"),
-        (days, hours, _) => format!("{days}d{hours}h"),
-    }
 }
 
 #[cfg(test)]

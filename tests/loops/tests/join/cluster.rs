@@ -135,6 +135,7 @@ impl Cluster {
             node_name: name.to_owned(),
             node_ips: vec![IpAddr::from(address)],
             certificate_life: None,
+            foreign: None,
         }
     }
 

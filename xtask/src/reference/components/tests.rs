@@ -4,7 +4,7 @@ use super::*;
 
 fn all(dir: &Path) -> Vec<Component> {
     let mut components = foundation(dir).unwrap();
-    components.extend(clients(dir));
+    components.extend(clients(dir, "test", &[]).unwrap());
     components
 }
 

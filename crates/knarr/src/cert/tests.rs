@@ -1,0 +1,72 @@
+use expect_test::expect;
+
+use super::*;
+
+fn certificate(from: &str, to: &str, is_ca: bool) -> Certificate {
+    let (der, _) = knarr_join::self_signed(&["a".to_owned()]).expect("a certificate");
+    let mut certificate = Certificate::from_der(&der).expect("a certificate");
+    certificate.not_before = from.parse().expect("a time");
+    certificate.not_after = to.parse().expect("a time");
+    certificate.is_ca = is_ca;
+    certificate
+}
+
+#[test]
+fn certificates_are_told_with_their_ends() {
+    let now = "2030-06-01T00:00:00Z".parse().expect("a time");
+    let year = ("2030-01-01T00:00:00Z", "2031-01-01T00:00:00Z");
+    let mut rows = vec![HEAD.map(String::from)];
+    for (file, (from, to), is_ca) in [
+        (
+            "ca.crt",
+            ("2025-01-01T00:00:00Z", "2035-01-01T00:00:00Z"),
+            true,
+        ),
+        ("apiserver.crt", year, false),
+        (
+            "late.crt",
+            ("2030-05-01T00:00:00Z", "2030-06-02T00:00:00Z"),
+            false,
+        ),
+        (
+            "ended.crt",
+            ("2029-01-01T00:00:00Z", "2030-01-01T00:00:00Z"),
+            false,
+        ),
+        (
+            "early.crt",
+            ("2030-07-01T00:00:00Z", "2031-01-01T00:00:00Z"),
+            false,
+        ),
+    ] {
+        rows.push(row(file, &certificate(from, to, is_ca), now));
+    }
+    expect![[r"
+        FILE            NAME   EXPIRES                LEFT        STATE
+        ca.crt          a      2035-01-01T00:00:00Z   1675d0h     good
+        apiserver.crt   a      2031-01-01T00:00:00Z   214d0h      good, renewed by itself
+        late.crt        a      2030-06-02T00:00:00Z   1d0h        good, but late to be renewed
+        ended.crt       a      2030-01-01T00:00:00Z   <expired>   expired
+        early.crt       a      2031-01-01T00:00:00Z   214d0h      not yet valid
+    "]]
+    .assert_eq(&text::table(&rows));
+}
+
+#[test]
+fn only_certificates_are_looked_at() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (der, key) = knarr_join::self_signed(&["a".to_owned()]).expect("a certificate");
+    let key = pem::encode(pem::PRIVATE_KEY, key.secret_der());
+    let both = pem::encode(pem::CERTIFICATE, &der) + &key;
+    fs::write(dir.path().join("node.pem"), both).expect("a file");
+    fs::write(dir.path().join("node.key"), "secret").expect("a file");
+    let found = certificates(dir.path()).expect("certificates");
+    assert_eq!(found.len(), 1);
+    fs::write(dir.path().join("broken.crt"), "x").expect("a file");
+    assert!(certificates(dir.path()).is_err());
+    assert!(
+        certificates(&dir.path().join("none"))
+            .expect("nothing")
+            .is_empty()
+    );
+}
