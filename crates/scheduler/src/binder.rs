@@ -2,7 +2,7 @@
 
 mod evict;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use knarr_client::events::{NORMAL, Recorder, WARNING};
@@ -34,8 +34,8 @@ const LOOK_RETRY_MAX: Duration = Duration::from_secs(5);
 pub struct Binder {
     pub client: kube::Client,
     pub shared: Arc<Shared>,
-    pub recorder: Recorder,
-    pub scheduler_name: Arc<str>,
+    /// By the scheduler's name.
+    pub recorders: Arc<HashMap<String, Recorder>>,
     pub permits: Arc<Semaphore>,
     /// Seats of pods that wait for their volumes: minutes, where a binding takes no time.
     pub waiting: Arc<Semaphore>,
@@ -79,7 +79,8 @@ impl Binder {
             let shared = hand.shared.clone();
             let uid = info.uid.clone();
             let wanted = move || shared.state.lock().snapshot.is_assumed(&uid);
-            let bound = volumes.bind(&hand.client, wanted);
+            let timeout = hand.shared.profiles.of(&info).bind_timeout;
+            let bound = volumes.bind(&hand.client, timeout, wanted);
             // At shutdown the next scheduler goes on from what is written.
             let Some(bound) = token.run_until_cancelled(bound).await else {
                 return;
@@ -96,7 +97,7 @@ impl Binder {
                     warn!(pod, node, why, "volumes are not bound");
                     let about = reference(&info);
                     let (kind, reason) = (WARNING, "FailedScheduling");
-                    hand.recorder.event(&about, kind, reason, "Scheduling", why);
+                    hand.event(&info, &about, kind, reason, "Scheduling", why);
                     hand.undo(&info);
                 }
             }
@@ -107,8 +108,7 @@ impl Binder {
         Hand {
             client: self.client.clone(),
             shared: self.shared.clone(),
-            recorder: self.recorder.clone(),
-            scheduler_name: self.scheduler_name.clone(),
+            recorders: self.recorders.clone(),
         }
     }
 
@@ -120,15 +120,14 @@ impl Binder {
         failure: Failure,
         permit: Option<OwnedSemaphorePermit>,
     ) {
-        let (about, message) = (reference(&info), failure.message.as_str());
+        let (about, message) = (reference(&info), failure.message.clone());
         let (kind, reason) = (WARNING, "FailedScheduling");
-        self.recorder
-            .event(&about, kind, reason, "Scheduling", message);
+        let hand = self.hand();
+        hand.event(&info, &about, kind, reason, "Scheduling", message);
         let status = info.whole().and_then(|pod| waiting_status(pod, &failure));
         if status.is_none() && failure.victims.is_empty() && failure.displaced.is_empty() {
             return;
         }
-        let hand = self.hand();
         self.tracker.spawn(async move {
             let _permit = permit;
             let report = async {
@@ -187,11 +186,25 @@ async fn patch_status(client: &kube::Client, info: &PodInfo, status: Value) {
 struct Hand {
     client: kube::Client,
     shared: Arc<Shared>,
-    recorder: Recorder,
-    scheduler_name: Arc<str>,
+    recorders: Arc<HashMap<String, Recorder>>,
 }
 
 impl Hand {
+    /// Tells something in the name of the scheduler of a pod.
+    fn event(
+        &self,
+        of: &PodInfo,
+        about: &ObjectReference,
+        kind: &'static str,
+        reason: &'static str,
+        action: &'static str,
+        note: String,
+    ) {
+        if let Some(recorder) = self.recorders.get(of.scheduler_name()) {
+            recorder.event(about, kind, reason, action, note);
+        }
+    }
+
     async fn bind(&self, info: &PodInfo, node: &str) {
         let result = match timeout(BIND_TIMEOUT, bind(&self.client, info, node)).await {
             Ok(result) => result,
@@ -208,14 +221,14 @@ impl Hand {
         match outcome {
             Outcome::Bound => {
                 let note = format!("Successfully assigned {pod} to {node}");
-                self.recorder
-                    .event(&reference(info), NORMAL, "Scheduled", "Binding", note);
+                let about = reference(info);
+                self.event(info, &about, NORMAL, "Scheduled", "Binding", note);
             }
             Outcome::NotBound => self.undo(info),
             Outcome::Gone => {
                 // Another pod of this name has another uid.
                 let mut state = self.shared.state.lock();
-                state.remove_pod(&self.shared.plugins, &info.uid);
+                state.remove_pod(&self.shared.profiles, &info.uid);
                 drop(state);
                 self.shared.wake.notify_one();
             }
@@ -225,7 +238,7 @@ impl Hand {
     /// Takes the assumption back, and has the pod tried again.
     fn undo(&self, info: &PodInfo) {
         let mut state = self.shared.state.lock();
-        state.forget(&self.shared.plugins, info, Instant::now());
+        state.forget(&self.shared.profiles, info, Instant::now());
         drop(state);
         self.shared.wake.notify_one();
     }

@@ -8,7 +8,7 @@ use tracing::{debug, trace};
 use crate::{
     Shared,
     binder::Binder,
-    framework::{CycleState, Plugins, Reason, Refusal, Rejectors},
+    framework::{CycleState, Plugins, Profiles, Reason, Refusal, Rejectors},
     plugins::{default_preemption::Nomination, volume_binding::Reservation},
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
@@ -105,7 +105,8 @@ impl Cycle {
         info: &PodInfo,
         node: &str,
     ) -> Result<Option<Reservation>, String> {
-        match (&self.shared.plugins.volumes, state.snapshot.node(node)) {
+        let plugins = self.shared.profiles.of(info);
+        match (&plugins.volumes, state.snapshot.node(node)) {
             (Some(volumes), Some(node)) => volumes.reserve(info, node),
             _ => Ok(None),
         }
@@ -114,12 +115,13 @@ impl Cycle {
     fn step(&self) -> Step {
         let mut state = self.shared.state.lock();
         let state = &mut *state;
-        let plugins = &self.shared.plugins;
+        let profiles = &self.shared.profiles;
         let attempt = match state.queue.pop(Instant::now()) {
             Ok(attempt) => attempt,
             Err(until) => return Step::Wait(until),
         };
         let info = attempt.info.clone();
+        let plugins = profiles.of(&info);
         let pod = format_args!("{}/{}", info.namespace, info.name);
         match decide(plugins, &state.snapshot, &info, &mut state.next_node) {
             Decision::Node(node) => {
@@ -131,12 +133,12 @@ impl Cycle {
                         return Step::Again;
                     }
                 };
-                state.assume(plugins, info.clone(), &node);
+                state.assume(profiles, info.clone(), &node);
                 Step::Bind(info, node, volumes)
             }
             Decision::None(rejection) => {
                 let start = fastrand::usize(..);
-                let failure = fail(plugins, state, &info, &rejection, start);
+                let failure = fail(profiles, state, &info, &rejection, start);
                 debug!(%pod, failure.message, "no node fits");
                 let rejectors = rejection.rejectors;
                 state
@@ -164,24 +166,26 @@ pub struct Failure {
 
 /// Looks for room that the end of other pods makes, on the node of the slot `start` first, and notes what is found.
 pub fn fail(
-    plugins: &Plugins,
+    profiles: &Profiles,
     state: &mut State,
     info: &Arc<PodInfo>,
     why: &Rejection,
     start: usize,
 ) -> Failure {
-    let snapshot = &state.snapshot;
+    let (plugins, snapshot) = (profiles.of(info), &state.snapshot);
     let mut message = why.message(snapshot.len());
     let (mut nomination, mut victims) = (Nomination::Cleared, Vec::new());
-    if snapshot.len() > 0 {
-        let found = plugins.preemption.run(plugins, snapshot, info, why, start);
+    if let Some(preemption) = &plugins.preemption
+        && snapshot.len() > 0
+    {
+        let found = preemption.run(plugins, snapshot, info, why, start);
         message.push(' ');
         message.push_str(&found.message);
         (nomination, victims) = (found.nomination, found.victims);
     }
     Failure {
         message,
-        displaced: state.nominate(plugins, info, &nomination),
+        displaced: state.nominate(profiles, info, &nomination),
         nomination,
         victims,
     }
@@ -219,10 +223,13 @@ const FEASIBLE_MIN: usize = 100;
 /// Of more of them so many of 100, at least (upstream's `minFeasibleNodesPercentageToFind`).
 const FEASIBLE_MIN_PERCENT: usize = 5;
 
-/// How many nodes that fit are enough (upstream `numFeasibleNodesToFind`).
-fn enough(nodes: usize) -> usize {
-    let percent = 50_usize.saturating_sub(nodes / 125);
-    let some = nodes.saturating_mul(percent.max(FEASIBLE_MIN_PERCENT)) / 100;
+/// How many nodes that fit are enough (upstream `numFeasibleNodesToFind`); `percent`: of 100, 0 where nobody says.
+fn enough(nodes: usize, percent: usize) -> usize {
+    let percent = match percent {
+        0 => (50_usize.saturating_sub(nodes / 125)).max(FEASIBLE_MIN_PERCENT),
+        said => said,
+    };
+    let some = nodes.saturating_mul(percent) / 100;
     some.max(FEASIBLE_MIN)
 }
 
@@ -281,7 +288,12 @@ pub fn feasible<'a>(
             rejection.add_reason(reason.into(), others);
         }
     } else {
-        let (enough, slots) = (enough(snapshot.len()), snapshot.slots());
+        let enough = match plugins.scores.is_empty() {
+            // None of them is better than another one.
+            true => 1,
+            false => enough(snapshot.len(), plugins.percentage_of_nodes_to_score),
+        };
+        let slots = snapshot.slots();
         let first = start.checked_rem(slots).unwrap_or(0);
         for slot in (first..slots).chain(0..first) {
             *start = slot.saturating_add(1);

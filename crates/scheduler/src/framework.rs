@@ -5,17 +5,16 @@
 //! preemption tries what would be without looking at the whole snapshot again.
 
 mod events;
+mod profiles;
 mod run;
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet};
 
 pub use events::{Change, ClusterEvent, VolumeEvent};
+pub use profiles::{Parts, Plugins, Profiles};
 
 use crate::{
-    plugins::{
-        default_preemption::DefaultPreemption, image_locality, inter_pod_affinity,
-        pod_topology_spread, volume_binding::VolumeBinding,
-    },
+    plugins::{image_locality, inter_pod_affinity, pod_topology_spread},
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
@@ -174,9 +173,6 @@ pub trait Score: Send + Sync {
     fn score(&self, pod: &PodInfo, node: &NodeInfo, state: &ScoreState) -> i64;
     /// Brings the scores of all nodes into 0..=[`MAX_SCORE`].
     fn normalize(&self, _nodes: &[&NodeInfo], _state: &ScoreState, _scores: &mut [i64]) {}
-    fn weight(&self) -> i64 {
-        1
-    }
 }
 
 /// Scales so that the highest score becomes [`MAX_SCORE`]; `reverse` where fewer is better.
@@ -190,15 +186,4 @@ pub fn normalize_by_max(scores: &mut [i64], reverse: bool) {
         };
         *score = if reverse { MAX_SCORE - scaled } else { scaled };
     }
-}
-
-/// The plugins of a scheduler.
-pub struct Plugins {
-    pub filters: Vec<Box<dyn Filter>>,
-    pub scores: Vec<Box<dyn Score>>,
-    /// Makes room where there is none (upstream's PostFilter).
-    pub preemption: DefaultPreemption,
-    /// The one plugin that takes something for a pod, and has it made ready before the pod is bound (upstream's Reserve and
-    /// PreBind). It is among the filters too.
-    pub volumes: Option<Arc<VolumeBinding>>,
 }

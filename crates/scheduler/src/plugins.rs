@@ -12,6 +12,7 @@ mod node_resources_balanced;
 mod node_resources_fit;
 mod node_unschedulable;
 pub mod pod_topology_spread;
+mod scoring;
 mod taint_toleration;
 mod unsupported;
 pub mod volume_binding;
@@ -26,9 +27,15 @@ use k8s_openapi::api::{
 };
 use knarr_client::{Informer, Informers};
 
-use crate::framework::Plugins;
+use crate::{
+    config::{Config, args::Args},
+    framework::{Parts, Plugins, Profiles},
+};
 use default_preemption::DefaultPreemption;
 use inter_pod_affinity::InterPodAffinity;
+use node_affinity::NodeAffinity;
+use node_resources_balanced::NodeResourcesBalancedAllocation;
+use node_resources_fit::NodeResourcesFit;
 use pod_topology_spread::{Owners, PodTopologySpread};
 use volume_binding::VolumeBinding;
 use volume_restrictions::VolumeRestrictions;
@@ -92,48 +99,56 @@ impl Sources {
     }
 }
 
-/// The plugins of upstream's default profile, in its order (cheap ones first) and with its weights.
-pub fn default_profile(sources: &Sources) -> Plugins {
-    let (claims, volumes) = (sources.claims.clone(), sources.volumes.clone());
+/// The plugins of each profile.
+pub fn profiles(config: &Config, sources: &Sources) -> Profiles {
     let volumes = Arc::new(VolumeBinding::new(
-        claims.clone(),
-        volumes,
+        sources.claims.clone(),
+        sources.volumes.clone(),
         sources.classes.clone(),
     ));
-    let spread = PodTopologySpread::new(sources.owners.clone());
-    let affinity = InterPodAffinity::new(sources.namespaces.clone());
-    Plugins {
+    let all = config.profiles.iter();
+    let all = all.map(|profile| Plugins::new(profile, parts(&profile.args, sources, &volumes)));
+    Profiles::new(all.collect())
+}
+
+/// All plugins, with their arguments. The profile says which of them run, in which order and with which weights.
+fn parts(args: &Args, sources: &Sources, volumes: &Arc<VolumeBinding>) -> Parts {
+    let spread = PodTopologySpread::new(sources.owners.clone(), &args.spread);
+    let affinity = InterPodAffinity::new(sources.namespaces.clone(), &args.affinity);
+    let nodes = NodeAffinity::new(&args.nodes);
+    let fit = NodeResourcesFit::new(&args.fit);
+    Parts {
         filters: vec![
             Box::new(unsupported::Unsupported),
             Box::new(node_name::NodeName),
             Box::new(node_unschedulable::NodeUnschedulable),
             Box::new(taint_toleration::TaintToleration),
-            Box::new(node_affinity::NodeAffinity),
+            Box::new(nodes.clone()),
             Box::new(node_ports::NodePorts),
-            Box::new(node_resources_fit::NodeResourcesFit),
-            Box::new(VolumeRestrictions::new(claims)),
+            Box::new(fit.clone()),
+            Box::new(VolumeRestrictions::new(sources.claims.clone())),
             Box::new(volumes.clone()),
             Box::new(spread.clone()),
             Box::new(affinity.clone()),
         ],
         scores: vec![
             Box::new(taint_toleration::TaintToleration),
-            Box::new(node_affinity::NodeAffinity),
-            Box::new(node_resources_fit::NodeResourcesFit),
+            Box::new(nodes),
+            Box::new(fit),
             Box::new(spread),
             Box::new(affinity),
-            Box::new(node_resources_balanced::NodeResourcesBalancedAllocation),
+            Box::new(NodeResourcesBalancedAllocation::new(&args.balanced)),
             Box::new(image_locality::ImageLocality),
         ],
-        preemption: DefaultPreemption::new(sources.budgets.clone()),
-        volumes: Some(volumes),
+        preemption: DefaultPreemption::new(sources.budgets.clone(), &args.preemption),
+        volumes: volumes.clone(),
     }
 }
 
 /// The default profile where there is nothing besides nodes and pods.
 #[cfg(test)]
 pub fn profile() -> Plugins {
-    default_profile(&Sources::unfed())
+    profiles(&Config::default(), &Sources::unfed()).into_only()
 }
 
 #[cfg(test)]

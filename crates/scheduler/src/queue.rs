@@ -11,13 +11,11 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    framework::{ClusterEvent, Plugins, Rejectors, VolumeEvent},
+    config::Backoff,
+    framework::{ClusterEvent, Profiles, Rejectors, VolumeEvent},
     pod_info::PodInfo,
 };
 
-/// Upstream's podInitialBackoffSeconds and podMaxBackoffSeconds.
-const BACKOFF_BASE: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Pods are tried again after this long even if nothing seemed to change (upstream's podMaxInUnschedulablePodsDuration).
 const UNSCHEDULABLE_MAX: Duration = Duration::from_secs(300);
 
@@ -72,6 +70,7 @@ pub struct Queue {
     arrivals: u64,
     /// Counts calls of [`Queue::wake`]: a pod that was being tried when one came is tried again.
     changes: u64,
+    backoff: Backoff,
 }
 
 /// A pod taken to be tried.
@@ -81,6 +80,13 @@ pub struct Attempt {
 }
 
 impl Queue {
+    pub fn new(backoff: Backoff) -> Self {
+        Self {
+            backoff,
+            ..Self::default()
+        }
+    }
+
     /// Adds a pod or its new state. A pod that waits is tried again only if its spec or labels changed.
     pub fn set(&mut self, info: Arc<PodInfo>) {
         if let Some(entry) = self.entries.get_mut(&info.uid) {
@@ -247,7 +253,7 @@ impl Queue {
         };
         entry.attempts += 1;
         let place = place.unwrap_or_else(|| Place::BackingOff {
-            until: now + backoff(entry.attempts),
+            until: now + self.backoff.after(entry.attempts),
             woken: None,
         });
         self.enter(uid, place);
@@ -276,18 +282,18 @@ impl Queue {
 
     /// Something changed on a node: of the pods set aside those that it helps are tried again, after their back-off. The others
     /// are left alone, so that their next attempt is not put off further. Whether it helps any.
-    pub fn wake(&mut self, plugins: &Plugins, event: &ClusterEvent<'_>) -> bool {
+    pub fn wake(&mut self, profiles: &Profiles, event: &ClusterEvent<'_>) -> bool {
         self.wake_those(
-            |rejectors| plugins.may_help(rejectors, event.change),
-            |rejectors, pod| plugins.helps(rejectors, pod, event),
+            |rejectors| profiles.may_help(rejectors, event.change),
+            |rejectors, pod| profiles.helps(rejectors, pod, event),
         )
     }
 
     /// As above, for a change of claims, volumes or classes.
-    pub fn wake_by_volume(&mut self, plugins: &Plugins, event: &VolumeEvent<'_>) -> bool {
+    pub fn wake_by_volume(&mut self, profiles: &Profiles, event: &VolumeEvent<'_>) -> bool {
         self.wake_those(
             |_| true,
-            |rejectors, pod| plugins.volumes_help(rejectors, pod, event),
+            |rejectors, pod| profiles.volumes_help(rejectors, pod, event),
         )
     }
 
@@ -312,7 +318,7 @@ impl Queue {
             if let Some(entry) = self.entries.get(uid)
                 && let Place::Aside { failed, .. } = entry.place
             {
-                let until = failed + backoff(entry.attempts);
+                let until = failed + self.backoff.after(entry.attempts);
                 let woken = Some(entry.rank());
                 self.leave(uid);
                 self.enter(uid, Place::BackingOff { until, woken });
@@ -325,11 +331,6 @@ impl Queue {
     pub fn len(&self) -> usize {
         self.entries.len()
     }
-}
-
-fn backoff(attempts: u32) -> Duration {
-    let factor = 1 << attempts.saturating_sub(1).min(10);
-    (BACKOFF_BASE * factor).min(BACKOFF_MAX)
 }
 
 #[cfg(test)]

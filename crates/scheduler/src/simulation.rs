@@ -17,7 +17,8 @@ use k8s_openapi::api::{
 
 use crate::{
     cycle::{self, Rejection},
-    framework::Plugins,
+    config::Config,
+    framework::Profiles,
     plugins::{self, Sources, default_preemption::Nomination},
     pod_info::PodInfo,
     state::State,
@@ -41,7 +42,7 @@ pub enum Object {
 
 /// A cluster in memory.
 pub struct Simulation {
-    plugins: Plugins,
+    profiles: Profiles,
     sources: Sources,
     state: State,
 }
@@ -85,22 +86,27 @@ pub struct Explanation {
 
 impl Default for Simulation {
     fn default() -> Self {
-        let sources = Sources::unfed();
-        Self {
-            plugins: plugins::default_profile(&sources),
-            sources,
-            state: State::default(),
-        }
+        Self::new(&Config::default())
     }
 }
 
 impl Simulation {
+    /// A cluster whose scheduler works so. Extenders are not asked.
+    pub fn new(config: &Config) -> Self {
+        let sources = Sources::unfed();
+        Self {
+            profiles: plugins::profiles(config, &sources),
+            sources,
+            state: State::new(config.backoff),
+        }
+    }
+
     /// Tells it of an object, or of its new state.
     pub fn add(&mut self, object: Object) {
         let owners = &self.sources.owners;
         match object {
             Object::Node(node) => {
-                self.state.set_node(&self.plugins, &Arc::from(node));
+                self.state.set_node(&self.profiles, &Arc::from(node));
             }
             Object::Pod(pod) => self.add_pod(&Arc::new(PodInfo::new(&Arc::from(pod)))),
             Object::Namespace(namespace) => self.sources.namespaces.apply(*namespace),
@@ -117,7 +123,7 @@ impl Simulation {
 
     fn add_pod(&mut self, pod: &Arc<PodInfo>) {
         if pod.node_name().is_some() {
-            self.state.set_pod(&self.plugins, pod.clone());
+            self.state.set_pod(&self.profiles, pod.clone());
         } else if let Some(node) = pod.nominated_node() {
             self.state.snapshot.nominated.set(pod.clone(), node);
         }
@@ -125,20 +131,20 @@ impl Simulation {
 
     /// A pod is gone.
     pub fn remove_pod(&mut self, uid: &str) {
-        self.state.remove_pod(&self.plugins, uid);
+        self.state.remove_pod(&self.profiles, uid);
     }
 
     /// Does with the pod what the scheduler does, up to what it writes.
     pub fn schedule(&mut self, pod: Pod) -> Placement {
         let pod = Arc::new(PodInfo::new(&Arc::new(pod)));
-        let (plugins, snapshot) = (&self.plugins, &self.state.snapshot);
+        let (plugins, snapshot) = (self.profiles.of(&pod), &self.state.snapshot);
         match cycle::feasible(plugins, snapshot, &pod, &mut self.state.next_node) {
             Ok(nodes) => {
                 let best = cycle::best(plugins, snapshot, &pod, &nodes);
                 let mut names: Vec<_> = best.iter().map(|node| node.name().to_owned()).collect();
                 names.sort();
                 if let Some(first) = names.first() {
-                    self.state.assume(plugins, pod, first);
+                    self.state.assume(&self.profiles, pod, first);
                 }
                 Placement::Nodes(names)
             }
@@ -147,7 +153,7 @@ impl Simulation {
     }
 
     fn fail(&mut self, pod: &Arc<PodInfo>, rejection: &Rejection) -> Placement {
-        let failure = cycle::fail(&self.plugins, &mut self.state, pod, rejection, 0);
+        let failure = cycle::fail(&self.profiles, &mut self.state, pod, rejection, 0);
         let victims = failure.victims.iter();
         Placement::Waits {
             message: failure.message,
@@ -164,7 +170,7 @@ impl Simulation {
     /// What plugins say of the pod on each node; it is placed nowhere.
     pub fn explain(&self, pod: Pod) -> Explanation {
         let pod = PodInfo::new(&Arc::new(pod));
-        let (plugins, snapshot) = (&self.plugins, &self.state.snapshot);
+        let (plugins, snapshot) = (self.profiles.of(&pod), &self.state.snapshot);
         let mut explanation = Explanation {
             everywhere: None,
             nodes: Vec::new(),

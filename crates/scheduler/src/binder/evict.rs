@@ -56,7 +56,7 @@ impl Hand {
     /// Also where the pod of this name is another one by now: what there is has to be looked at anew.
     async fn evict(&self, victim: &PodInfo, pod: &PodInfo, node: &str) -> Result<(), BindError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &victim.namespace);
-        let name = &self.scheduler_name;
+        let name = pod.scheduler_name();
         let patch = Patch::Strategic(
             json!({"metadata": {"uid": victim.uid}, "status": {"conditions": [{
                 "type": CONDITION, "status": "True", "reason": REASON,
@@ -81,8 +81,7 @@ impl Hand {
         if answered(timeout(BIND_TIMEOUT, delete).await)? {
             let note = format!("Preempted by pod {} on node {node}", pod.uid);
             let (about, reason) = (reference(victim), "Preempted");
-            self.recorder
-                .event(&about, NORMAL, reason, "Preempting", note);
+            self.event(pod, &about, NORMAL, reason, "Preempting", note);
         }
         Ok(())
     }

@@ -30,7 +30,8 @@ impl Plugins {
         cluster: &Snapshot,
     ) -> Result<Prepared, (usize, Reason)> {
         let mut prepared = Prepared::default();
-        for (index, filter) in self.filters.iter().enumerate() {
+        let filters = self.pre_filters.iter();
+        for (index, filter) in filters.filter_map(|at| Some((*at, self.filters.get(*at)?))) {
             match filter.pre_filter(pod, cluster, &mut prepared.state) {
                 Ok(PreFilter::All) => {}
                 Ok(PreFilter::Skip) => prepared.state.skipped.insert(index),
@@ -124,7 +125,8 @@ impl Plugins {
         let mut totals = vec![0; nodes.len()];
         let mut scores = Vec::with_capacity(nodes.len());
         let mut state = ScoreState::default();
-        for plugin in &self.scores {
+        for scorer in &self.scores {
+            let plugin = &scorer.plugin;
             if !plugin.pre_score(pod, cluster, nodes, &mut state) {
                 continue;
             }
@@ -132,7 +134,7 @@ impl Plugins {
             scores.extend(nodes.iter().map(|node| plugin.score(pod, node, &state)));
             plugin.normalize(nodes, &state, &mut scores);
             for (total, score) in totals.iter_mut().zip(&mut scores) {
-                *score *= plugin.weight();
+                *score = score.saturating_mul(scorer.weight);
                 *total += *score;
             }
             each(plugin.name(), &scores);

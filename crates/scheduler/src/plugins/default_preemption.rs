@@ -13,16 +13,13 @@ use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
 use knarr_client::Informer;
 
 use crate::{
+    config::args::DefaultPreemptionArgs,
     cycle::{Rejection, failure_message},
     framework::{CycleState, Plugins, Reason},
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
 use victims::Victims;
-
-/// Nodes that are tried, at least and of 100 (upstream's `minCandidateNodesAbsolute` and `minCandidateNodesPercentage`).
-const CANDIDATES_MIN: usize = 100;
-const CANDIDATES_PERCENT: usize = 10;
 
 const NO_HELP: &str = "Preemption is not helpful for scheduling";
 
@@ -34,6 +31,10 @@ pub const CONDITION: &str = "DisruptionTarget";
 /// The plugin.
 pub struct DefaultPreemption {
     budgets: Informer<PodDisruptionBudget>,
+    /// Nodes that are tried, at least.
+    candidates_min: usize,
+    /// And of 100.
+    candidates_percent: usize,
 }
 
 /// What came of it.
@@ -56,8 +57,13 @@ pub enum Nomination {
 }
 
 impl DefaultPreemption {
-    pub fn new(budgets: Informer<PodDisruptionBudget>) -> Self {
-        Self { budgets }
+    pub fn new(budgets: Informer<PodDisruptionBudget>, args: &DefaultPreemptionArgs) -> Self {
+        let number = |value: i32| usize::try_from(value).unwrap_or(0);
+        Self {
+            budgets,
+            candidates_min: number(args.min_candidate_nodes_absolute),
+            candidates_percent: number(args.min_candidate_nodes_percentage),
+        }
     }
 
     /// Looks for pods whose end makes room for a pod that fits nowhere. `start`: the node that is tried first, any number;
@@ -119,8 +125,8 @@ impl DefaultPreemption {
             return (found, refused);
         };
         let budgets = self.budgets.list();
-        let share = nodes.len().saturating_mul(CANDIDATES_PERCENT) / 100;
-        let wanted = share.max(CANDIDATES_MIN);
+        let share = nodes.len().saturating_mul(self.candidates_percent) / 100;
+        let wanted = share.max(self.candidates_min);
         let mut unviolated = false;
         let first = start.checked_rem(nodes.len()).unwrap_or(0);
         let order = nodes.iter().cycle().skip(first).take(nodes.len());
