@@ -17,7 +17,9 @@ use tracing::warn;
 
 use crate::{
     Shared,
-    cycle::Failure,
+    cycle::{Chosen, Failure},
+    extender,
+    metrics::{AttemptResult, Timing},
     plugins::{default_preemption::Nomination, volume_binding::Reservation},
     pod_info::PodInfo,
 };
@@ -50,6 +52,8 @@ enum BindError {
     Timeout,
     #[error(transparent)]
     Api(#[from] kube::Error),
+    #[error(transparent)]
+    Extender(#[from] extender::Error),
 }
 
 impl Binder {
@@ -60,19 +64,20 @@ impl Binder {
     }
 
     /// Binds an assumed pod; undoes the assumption if that fails.
-    pub fn bind(&self, info: Arc<PodInfo>, node: String, permit: Option<OwnedSemaphorePermit>) {
+    pub fn bind(&self, chosen: Chosen, permit: Option<OwnedSemaphorePermit>) {
         let hand = self.hand();
         self.tracker.spawn(async move {
             let _permit = permit;
-            hand.bind(&info, &node).await;
+            hand.bind(&chosen).await;
         });
     }
 
     /// Has a pod's volumes bound, then the pod; undoes the assumption if either fails.
-    pub fn bind_with_volumes(&self, info: Arc<PodInfo>, node: String, volumes: Reservation) {
+    pub fn bind_with_volumes(&self, chosen: Chosen, volumes: Reservation) {
+        let (info, timing) = (chosen.info.clone(), chosen.timing);
         let (hand, token) = (self.hand(), self.token.clone());
         let Ok(seat) = self.waiting.clone().try_acquire_owned() else {
-            return hand.undo(&info);
+            return hand.failed(&info, timing);
         };
         let permits = self.permits.clone();
         self.tracker.spawn(async move {
@@ -89,16 +94,16 @@ impl Binder {
             match bound {
                 Ok(()) => {
                     let _permit = permits.acquire_owned().await.ok();
-                    hand.bind(&info, &node).await;
+                    hand.bind(&chosen).await;
                 }
                 Err(error) => {
                     let why = format!("running PreBind plugin \"VolumeBinding\": {error}");
                     let pod = format!("{}/{}", info.namespace, info.name);
-                    warn!(pod, node, why, "volumes are not bound");
+                    warn!(pod, node = chosen.node, why, "volumes are not bound");
                     let about = reference(&info);
                     let (kind, reason) = (WARNING, "FailedScheduling");
                     hand.event(&info, &about, kind, reason, "Scheduling", why);
-                    hand.undo(&info);
+                    hand.failed(&info, timing);
                 }
             }
         });
@@ -148,7 +153,7 @@ fn waiting_status(pod: &Pod, failure: &Failure) -> Option<Value> {
     let mut wanted = json!({});
     if !condition_is(pod, &failure.message) {
         wanted["conditions"] = json!([{
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": failure.message,
+            "type": "PodScheduled", "status": "False", "reason": failure.reason, "message": failure.message,
             "lastProbeTime": null, "lastTransitionTime": now(), "observedGeneration": pod.metadata.generation,
         }]);
     }
@@ -205,8 +210,9 @@ impl Hand {
         }
     }
 
-    async fn bind(&self, info: &PodInfo, node: &str) {
-        let result = match timeout(BIND_TIMEOUT, bind(&self.client, info, node)).await {
+    async fn bind(&self, chosen: &Chosen) {
+        let (info, node) = (&*chosen.info, chosen.node.as_str());
+        let result = match timeout(BIND_TIMEOUT, self.send(info, node)).await {
             Ok(result) => result,
             Err(_) => Err(BindError::Timeout),
         };
@@ -220,11 +226,13 @@ impl Hand {
         };
         match outcome {
             Outcome::Bound => {
+                let (metrics, profile) = (&self.shared.metrics, info.scheduler_name());
+                metrics.attempted(AttemptResult::Scheduled, profile, chosen.timing);
                 let note = format!("Successfully assigned {pod} to {node}");
                 let about = reference(info);
                 self.event(info, &about, NORMAL, "Scheduled", "Binding", note);
             }
-            Outcome::NotBound => self.undo(info),
+            Outcome::NotBound => self.failed(info, chosen.timing),
             Outcome::Gone => {
                 // Another pod of this name has another uid.
                 let mut state = self.shared.state.lock();
@@ -235,8 +243,18 @@ impl Hand {
         }
     }
 
+    /// Has the pod bound, by an extender where one does that.
+    async fn send(&self, info: &PodInfo, node: &str) -> Result<(), BindError> {
+        match self.shared.extenders.bind(info, node).await {
+            Some(bound) => Ok(bound?),
+            None => bind(&self.client, info, node).await,
+        }
+    }
+
     /// Takes the assumption back, and has the pod tried again.
-    fn undo(&self, info: &PodInfo) {
+    fn failed(&self, info: &PodInfo, timing: Timing) {
+        let (metrics, profile) = (&self.shared.metrics, info.scheduler_name());
+        metrics.attempted(AttemptResult::Error, profile, timing);
         let mut state = self.shared.state.lock();
         state.forget(&self.shared.profiles, info, Instant::now());
         drop(state);

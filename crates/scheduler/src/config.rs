@@ -16,6 +16,7 @@ mod validation;
 use std::{
     fs, io,
     path::{Path as FilePath, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -27,6 +28,8 @@ use extenders::Extender;
 use file::KubeSchedulerConfiguration;
 use points::Point;
 use sets::Enabled;
+
+use crate::metrics::Metrics;
 
 /// Most bytes of a configuration.
 const FILE_BYTES: u64 = 1 << 20;
@@ -41,6 +44,8 @@ pub struct Config {
     /// podMaxBackoffSeconds).
     pub backoff: Backoff,
     pub extenders: Vec<Extender>,
+    /// What is counted, for whoever shows it.
+    pub metrics: Arc<Metrics>,
 }
 
 /// How long a pod waits that could not be scheduled.
@@ -100,6 +105,7 @@ impl Default for Config {
             profiles: vec![Profile::default()],
             backoff: Backoff::default(),
             extenders: Vec::new(),
+            metrics: Arc::default(),
         }
     }
 }
@@ -211,7 +217,11 @@ fn build(file: &KubeSchedulerConfiguration, args: Vec<Args>, errors: &mut ErrorL
     }
     let (extenders, ignored) = extenders::read(&file.extenders, &Path::new("extenders"), errors);
     for profile in &mut profiles {
-        profile.args.fit.ignored_resources.extend_from_slice(&ignored);
+        profile
+            .args
+            .fit
+            .ignored_resources
+            .extend_from_slice(&ignored);
     }
     let seconds = |value: Option<i64>, default: u64| {
         let seconds = value.and_then(|value| u64::try_from(value).ok());
@@ -224,6 +234,7 @@ fn build(file: &KubeSchedulerConfiguration, args: Vec<Args>, errors: &mut ErrorL
             max: seconds(file.pod_max_backoff_seconds, 10),
         },
         extenders,
+        metrics: Arc::default(),
     }
 }
 

@@ -1,7 +1,11 @@
 //! The scheduling cycle: one pod after the other gets a node, or a reason why not.
 
+mod extended;
+
 use std::{collections::BTreeMap, sync::Arc};
 
+use k8s_openapi::api::core::v1::Pod;
+use knarr_client::Informer;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, trace};
 
@@ -9,15 +13,29 @@ use crate::{
     Shared,
     binder::Binder,
     framework::{CycleState, Plugins, Profiles, Reason, Refusal, Rejectors},
-    plugins::{default_preemption::Nomination, volume_binding::Reservation},
+    metrics::{AttemptResult, Timing},
+    plugins::{
+        default_preemption::{DefaultPreemption, Nomination, Search},
+        volume_binding::Reservation,
+    },
     pod_info::PodInfo,
+    queue::Attempt,
     snapshot::{NodeInfo, Snapshot},
     state::State,
 };
 
 pub struct Cycle {
     pub shared: Arc<Shared>,
+    /// Whole pods, which extenders may want to see.
+    pub pods: Informer<Pod>,
     pub binder: Binder,
+}
+
+/// A pod, and the node chosen for it.
+pub struct Chosen {
+    pub info: Arc<PodInfo>,
+    pub node: String,
+    pub timing: Timing,
 }
 
 /// What came of a pod.
@@ -72,17 +90,26 @@ impl Cycle {
         loop {
             // Before anything is decided: a full pipeline must not let assumptions pile up.
             let permit = self.binder.permit().await;
-            let step = self.step();
+            let step = match self.step() {
+                Step::Ask(attempt) => self.ask(attempt).await,
+                step => step,
+            };
             match step {
-                Step::Bind(info, node, None) => self.binder.bind(info, node, permit),
-                Step::Bind(info, node, Some(volumes)) => {
+                Step::Bind(chosen, None) => self.binder.bind(chosen, permit),
+                Step::Bind(chosen, Some(volumes)) => {
                     drop(permit);
-                    self.binder.bind_with_volumes(info, node, volumes);
+                    self.binder.bind_with_volumes(chosen, volumes);
                 }
-                Step::Unschedulable(info, failure) => {
+                Step::Unschedulable(info, failure, timing) => {
+                    let result = match failure.reason {
+                        UNSCHEDULABLE => AttemptResult::Unschedulable,
+                        _ => AttemptResult::Error,
+                    };
+                    let metrics = &self.shared.metrics;
+                    metrics.attempted(result, info.scheduler_name(), timing);
                     self.binder.report_unschedulable(info, failure, permit);
                 }
-                Step::Again => {}
+                Step::Again | Step::Ask(_) => {}
                 Step::Wait(until) => {
                     drop(permit);
                     let woken = self.shared.wake.notified();
@@ -120,42 +147,77 @@ impl Cycle {
             Ok(attempt) => attempt,
             Err(until) => return Step::Wait(until),
         };
-        let info = attempt.info.clone();
-        let plugins = profiles.of(&info);
-        let pod = format_args!("{}/{}", info.namespace, info.name);
-        match decide(plugins, &state.snapshot, &info, &mut state.next_node) {
+        if self.shared.extenders.concern(&attempt.info) {
+            return Step::Ask(attempt);
+        }
+        let plugins = profiles.of(&attempt.info);
+        let started = std::time::Instant::now();
+        let decision = decide(
+            plugins,
+            &state.snapshot,
+            &attempt.info,
+            &mut state.next_node,
+        );
+        let metrics = &self.shared.metrics;
+        match decision {
             Decision::Node(node) => {
-                let volumes = match self.reserve(state, &info, &node) {
-                    Ok(volumes) => volumes,
-                    Err(why) => {
-                        debug!(%pod, why, "overtaken");
-                        state.queue.failed(&info, Instant::now());
-                        return Step::Again;
-                    }
-                };
-                state.assume(profiles, info.clone(), &node);
-                Step::Bind(info, node, volumes)
+                metrics.decided(started.elapsed());
+                self.take(state, attempt, node)
             }
             Decision::None(rejection) => {
                 let start = fastrand::usize(..);
-                let failure = fail(profiles, state, &info, &rejection, start);
-                debug!(%pod, failure.message, "no node fits");
-                let rejectors = rejection.rejectors;
-                state
-                    .queue
-                    .unschedulable(&attempt, rejectors, Instant::now());
-                if !failure.victims.is_empty() {
-                    state.queue.hold(&info.uid);
-                }
-                Step::Unschedulable(info, failure)
+                let failure = fail(profiles, state, &attempt.info, &rejection, start);
+                metrics.decided(started.elapsed());
+                self.count_preemption(&attempt.info, &failure);
+                set_aside(state, attempt, rejection.rejectors, failure)
+            }
+        }
+    }
+
+    fn count_preemption(&self, info: &PodInfo, failure: &Failure) {
+        if self.shared.profiles.of(info).preemption.is_some() {
+            self.shared.metrics.preempted(failure.victims.len());
+        }
+    }
+
+    /// Takes the place on a node for a pod.
+    fn take(&self, state: &mut State, attempt: Attempt, node: String) -> Step {
+        let (info, timing) = (attempt.info, attempt.timing);
+        match self.reserve(state, &info, &node) {
+            Ok(volumes) => {
+                state.assume(&self.shared.profiles, info.clone(), &node);
+                Step::Bind(Chosen { info, node, timing }, volumes)
+            }
+            Err(why) => {
+                debug!(pod = %format_args!("{}/{}", info.namespace, info.name), why, "overtaken");
+                state.queue.failed(&info, Instant::now());
+                Step::Again
             }
         }
     }
 }
 
+/// Puts a pod back that fits nowhere.
+fn set_aside(state: &mut State, attempt: Attempt, rejectors: Rejectors, failure: Failure) -> Step {
+    let info = attempt.info.clone();
+    debug!(pod = %format_args!("{}/{}", info.namespace, info.name), failure.message, "no node fits");
+    state
+        .queue
+        .unschedulable(&attempt, rejectors, Instant::now());
+    if !failure.victims.is_empty() {
+        state.queue.hold(&info.uid);
+    }
+    Step::Unschedulable(info, failure, attempt.timing)
+}
+
+/// Reason of a waiting pod's condition: no node fits it.
+const UNSCHEDULABLE: &str = "Unschedulable";
+
 /// What is to be told of a pod that fits nowhere, and done for it.
 #[derive(Debug)]
 pub struct Failure {
+    /// Of the pod's condition.
+    pub reason: &'static str,
     pub message: String,
     pub nomination: Nomination,
     /// Pods that have to end for it.
@@ -172,18 +234,41 @@ pub fn fail(
     why: &Rejection,
     start: usize,
 ) -> Failure {
+    let search = search_room(profiles, state, info, why, start);
+    settle(profiles, state, info, why, search)
+}
+
+/// `None` where nobody is ended for a pod.
+fn search_room(
+    profiles: &Profiles,
+    state: &State,
+    info: &PodInfo,
+    why: &Rejection,
+    start: usize,
+) -> Option<Search> {
     let (plugins, snapshot) = (profiles.of(info), &state.snapshot);
-    let mut message = why.message(snapshot.len());
+    let preemption = plugins.preemption.as_ref().filter(|_| snapshot.len() > 0)?;
+    Some(preemption.search(plugins, snapshot, info, why, start))
+}
+
+fn settle(
+    profiles: &Profiles,
+    state: &mut State,
+    info: &Arc<PodInfo>,
+    why: &Rejection,
+    search: Option<Search>,
+) -> Failure {
+    let nodes = state.snapshot.len();
+    let mut message = why.message(nodes);
     let (mut nomination, mut victims) = (Nomination::Cleared, Vec::new());
-    if let Some(preemption) = &plugins.preemption
-        && snapshot.len() > 0
-    {
-        let found = preemption.run(plugins, snapshot, info, why, start);
+    if let Some(search) = search {
+        let found = DefaultPreemption::conclude(search, nodes);
         message.push(' ');
         message.push_str(&found.message);
         (nomination, victims) = (found.nomination, found.victims);
     }
     Failure {
+        reason: UNSCHEDULABLE,
         message,
         displaced: state.nominate(profiles, info, &nomination),
         nomination,
@@ -193,8 +278,10 @@ pub fn fail(
 
 enum Step {
     /// With the volumes that are to be bound first.
-    Bind(Arc<PodInfo>, String, Option<Reservation>),
-    Unschedulable(Arc<PodInfo>, Failure),
+    Bind(Chosen, Option<Reservation>),
+    Unschedulable(Arc<PodInfo>, Failure, Timing),
+    /// Extenders have a say.
+    Ask(Attempt),
     /// What was decided from has changed meanwhile.
     Again,
     Wait(Option<Instant>),
@@ -243,24 +330,39 @@ pub fn feasible<'a>(
     pod: &PodInfo,
     start: &mut usize,
 ) -> Result<Vec<&'a NodeInfo>, Box<Rejection>> {
+    let nominated = snapshot.nominated.node_of(&pod.uid);
+    let nominated = nominated.or_else(|| pod.nominated_node());
+    let (found, rejection) = look(plugins, snapshot, pod, nominated, start);
+    match found.is_empty() {
+        true => Err(rejection),
+        false => Ok(found),
+    }
+}
+
+/// The nodes that the pod fits on, `first` alone where it does there; and why it does not on others.
+fn look<'a>(
+    plugins: &Plugins,
+    snapshot: &'a Snapshot,
+    pod: &PodInfo,
+    first: Option<&str>,
+    start: &mut usize,
+) -> (Vec<&'a NodeInfo>, Box<Rejection>) {
     let mut rejection = Box::<Rejection>::default();
     let prepared = match plugins.pre_filter(pod, snapshot) {
         Ok(prepared) => prepared,
         Err((filter, why)) => {
             rejection.rejectors.insert(filter);
             rejection.everywhere = Some(why);
-            return Err(rejection);
+            return (Vec::new(), rejection);
         }
     };
     let fits =
         |node: &NodeInfo| plugins.filter_with_nominated(pod, node, &prepared.state, snapshot);
-    let nominated = snapshot.nominated.node_of(&pod.uid);
-    let nominated = nominated.or_else(|| pod.nominated_node());
-    if let Some(node) = nominated.and_then(|name| snapshot.node(name))
+    if let Some(node) = first.and_then(|name| snapshot.node(name))
         && node.node.is_some()
         && fits(node).is_ok()
     {
-        return Ok(vec![node]);
+        return (vec![node], rejection);
     }
     let mut found = Vec::new();
     let mut look = |node: &'a NodeInfo| {
@@ -288,8 +390,7 @@ pub fn feasible<'a>(
             rejection.add_reason(reason.into(), others);
         }
     } else {
-        let enough = match plugins.scores.is_empty() {
-            // None of them is better than another one.
+        let enough = match plugins.first_is_best {
             true => 1,
             false => enough(snapshot.len(), plugins.percentage_of_nodes_to_score),
         };
@@ -302,11 +403,8 @@ pub fn feasible<'a>(
             }
         }
     }
-    if found.is_empty() {
-        rejection.state = Some(prepared.state);
-        return Err(rejection);
-    }
-    Ok(found)
+    rejection.state = Some(prepared.state);
+    (found, rejection)
 }
 
 /// The nodes with the highest score; all of them are equal. `nodes`: not empty.
@@ -316,12 +414,26 @@ pub fn best<'a>(
     pod: &PodInfo,
     nodes: &[&'a NodeInfo],
 ) -> Vec<&'a NodeInfo> {
+    best_with(plugins, snapshot, pod, nodes, |_| 0)
+}
+
+/// As [`best`]; `more` is added to the score of a node.
+fn best_with<'a>(
+    plugins: &Plugins,
+    snapshot: &Snapshot,
+    pod: &PodInfo,
+    nodes: &[&'a NodeInfo],
+    more: impl Fn(&str) -> i64,
+) -> Vec<&'a NodeInfo> {
     if nodes.len() < 2 {
         return nodes.to_vec();
     }
-    let totals = plugins.score(pod, snapshot, nodes, |plugin, scores| {
+    let mut totals = plugins.score(pod, snapshot, nodes, |plugin, scores| {
         trace!(plugin, ?scores, "scored");
     });
+    for (total, node) in totals.iter_mut().zip(nodes) {
+        *total = total.saturating_add(more(node.name()));
+    }
     let top = totals.iter().copied().max().unwrap_or(0);
     let pairs = nodes.iter().zip(totals);
     pairs

@@ -127,10 +127,22 @@ pub type Rejectors = FilterSet;
 impl FilterSet {
     /// Filters a scheduler may have.
     const FILTERS_MAX: usize = 64;
+    /// The last of them stands for extenders.
+    const EXTENDER: usize = Self::FILTERS_MAX - 1;
 
     pub fn insert(&mut self, filter: usize) {
         debug_assert!(filter < Self::FILTERS_MAX, "a bit for each filter");
         self.0 |= 1 << filter;
+    }
+
+    /// Notes that an extender ruled nodes out: whatever happens then may help.
+    pub fn insert_extender(&mut self) {
+        self.insert(Self::EXTENDER);
+    }
+
+    /// Whether an extender did.
+    pub fn has_extender(self) -> bool {
+        self.contains(Self::EXTENDER)
     }
 
     /// Those of both.

@@ -16,8 +16,10 @@
 mod binder;
 pub mod config;
 mod cycle;
+mod extender;
 mod framework;
 mod labels;
+pub mod metrics;
 mod nominated;
 mod plugins;
 mod pod_info;
@@ -40,7 +42,9 @@ pub use crate::config::Config;
 use crate::{
     binder::Binder,
     cycle::Cycle,
+    extender::Extenders,
     framework::{Profiles, VolumeEvent},
+    metrics::Metrics,
     plugins::Sources,
     pod_info::PodInfo,
     state::State,
@@ -56,6 +60,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the informer handlers and the cycle share.
 pub(crate) struct Shared {
     pub profiles: Profiles,
+    pub extenders: Extenders,
+    pub metrics: Arc<Metrics>,
     pub state: Mutex<State>,
     pub wake: Notify,
 }
@@ -81,8 +87,8 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// `client` and `informers` should act as `system:kube-scheduler`.
-    pub fn new(config: &Config, client: kube::Client, informers: &Informers) -> Self {
+    /// `client` and `informers` should act as `system:kube-scheduler`. Within a runtime, which connections to extenders live in.
+    pub fn new(config: Config, client: kube::Client, informers: &Informers) -> Self {
         let pods = informers.informer_with::<Pod>(InformerScope {
             // Finished pods take no room.
             field_selector: Some("status.phase!=Succeeded,status.phase!=Failed".to_owned()),
@@ -91,7 +97,9 @@ impl Scheduler {
         let nodes = informers.informer::<Node>();
         let sources = Sources::new(informers);
         let shared = Arc::new(Shared {
-            profiles: plugins::profiles(config, &sources),
+            profiles: plugins::profiles(&config, &sources),
+            extenders: Extenders::new(config.extenders),
+            metrics: config.metrics,
             state: Mutex::new(State::new(config.backoff)),
             wake: Notify::new(),
         });
@@ -119,8 +127,10 @@ impl Scheduler {
             return;
         }
         let tracker = TaskTracker::new();
+        self.shared.metrics.show(&self.shared);
         let cycle = Cycle {
             shared: self.shared.clone(),
+            pods: self.pods.clone(),
             binder: Binder {
                 client: self.client.clone(),
                 shared: self.shared.clone(),
@@ -143,7 +153,11 @@ impl Scheduler {
 
     /// What tells events, by the name of the scheduler that they are from.
     fn recorders(&self) -> Arc<HashMap<String, Recorder>> {
-        let names = self.shared.profiles.iter().map(|p| p.scheduler_name.clone());
+        let names = self
+            .shared
+            .profiles
+            .iter()
+            .map(|p| p.scheduler_name.clone());
         let recorders = names.map(|name| {
             let recorder = Recorder::new(self.client.clone(), name.as_str(), "");
             (name, recorder)

@@ -107,7 +107,11 @@ pub fn profiles(config: &Config, sources: &Sources) -> Profiles {
         sources.classes.clone(),
     ));
     let all = config.profiles.iter();
-    let all = all.map(|profile| Plugins::new(profile, parts(&profile.args, sources, &volumes)));
+    let asked = !config.extenders.is_empty();
+    let all = all.map(|profile| {
+        let parts = parts(&profile.args, sources, &volumes);
+        Plugins::new(profile, parts, asked)
+    });
     Profiles::new(all.collect())
 }
 

@@ -16,8 +16,8 @@ use k8s_openapi::api::{
 };
 
 use crate::{
-    cycle::{self, Rejection},
     config::Config,
+    cycle::{self, Rejection},
     framework::Profiles,
     plugins::{self, Sources, default_preemption::Nomination},
     pod_info::PodInfo,

@@ -8,7 +8,7 @@ use super::*;
 fn scheduler() -> (Scheduler, fake::Server) {
     let (client, server) = fake::client();
     let informers = Informers::new(client.clone(), CancellationToken::new());
-    let scheduler = Scheduler::new(&Config::default(), client, &informers);
+    let scheduler = Scheduler::new(Config::default(), client, &informers);
     let node: Node = serde_json::from_value(json!({
         "metadata": {"name": "a"},
         "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "10"}},

@@ -59,7 +59,7 @@ impl Args {
 
     /// Sets what is set by default where it was left out, once all is read.
     pub fn set_defaults(&mut self) {
-        let strategy = &mut self.fit.scoring_strategy;
+        let strategy = self.fit.scoring_strategy.get_or_insert_default();
         default_resources(&mut strategy.resources);
         default_resources(&mut self.balanced.resources);
         if self.spread.defaulting_type.is_empty() {
@@ -72,7 +72,9 @@ fn decode<T: DeserializeOwned + Serialize>(plugin: &str, args: &Value) -> Result
     strict::decode(args).map_err(|errors| {
         let errors = errors.into_iter();
         errors
-            .map(|error| format!("decoding args for plugin {plugin}: strict decoding error: {error}"))
+            .map(|error| {
+                format!("decoding args for plugin {plugin}: strict decoding error: {error}")
+            })
             .collect()
     })
 }
@@ -113,15 +115,18 @@ pub struct NodeResourcesFitArgs {
     pub kind: String,
     pub ignored_resources: Vec<String>,
     pub ignored_resource_groups: Vec<String>,
-    pub scoring_strategy: ScoringStrategy,
+    /// The default one where there is none.
+    pub scoring_strategy: Option<ScoringStrategy>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
 pub struct ScoringStrategy {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     pub kind: String,
+    #[serde(default)]
     pub resources: Vec<ResourceSpec>,
+    #[serde(default)]
     pub requested_to_capacity_ratio: Option<RequestedToCapacityRatio>,
 }
 
@@ -294,31 +299,24 @@ pub struct DynamicResourcesArgs {
     pub binding_timeout: Option<GoDuration>,
 }
 
-/// A `metav1.Duration`: nanoseconds, written as Go's `time.ParseDuration` reads them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct GoDuration(pub i64);
+/// A `metav1.Duration`, written as Go's `time.ParseDuration` reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoDuration {
+    pub nanos: i64,
+    /// As it was written.
+    pub text: String,
+}
 
 impl<'de> Deserialize<'de> for GoDuration {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let parsed = duration::parse(&text).map_err(serde::de::Error::custom)?;
-        Ok(Self(parsed))
+        let nanos = duration::parse(&text).map_err(serde::de::Error::custom)?;
+        Ok(Self { nanos, text })
     }
 }
 
 impl Serialize for GoDuration {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.shown())
-    }
-}
-
-impl GoDuration {
-    /// For messages: in seconds, which is exact enough there.
-    pub fn shown(self) -> String {
-        const SECOND: i64 = 1_000_000_000;
-        match self.0 % SECOND {
-            0 => format!("{}s", self.0 / SECOND),
-            _ => format!("{}ns", self.0),
-        }
+        serializer.serialize_str(&self.text)
     }
 }

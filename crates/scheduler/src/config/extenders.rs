@@ -8,6 +8,8 @@ use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
 };
+use kube::config::AuthInfo;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::file::{self, ExtenderTls};
 
@@ -69,7 +71,11 @@ pub fn read(
         let path = path.index(index);
         if !extender.prioritize_verb.is_empty() && extender.weight <= 0 {
             let detail = "must have a positive weight applied to it";
-            errors.push(Error::invalid(&path.child("weight"), extender.weight, detail));
+            errors.push(Error::invalid(
+                &path.child("weight"),
+                extender.weight,
+                detail,
+            ));
         }
         for (index, resource) in extender.managed_resources.iter().enumerate() {
             let path = path.child("managedResources").index(index).child("name");
@@ -112,7 +118,11 @@ fn one(from: &file::Extender, path: &Path, errors: &mut ErrorList) -> Option<Ext
         weight: from.weight,
         timeout,
         node_cache_capable: from.node_cache_capable,
-        managed: from.managed_resources.iter().map(|r| r.name.clone()).collect(),
+        managed: from
+            .managed_resources
+            .iter()
+            .map(|r| r.name.clone())
+            .collect(),
         ignorable: from.ignorable,
         tls,
     })
@@ -155,7 +165,11 @@ fn tls(from: &file::Extender, path: &Path, errors: &mut ErrorList) -> Tls {
         })
     };
     let authorities = pem(&config.ca_data, &config.ca_file, ["caData", "caFile"]);
-    let certificate = pem(&config.cert_data, &config.cert_file, ["certData", "certFile"]);
+    let certificate = pem(
+        &config.cert_data,
+        &config.cert_file,
+        ["certData", "certFile"],
+    );
     let key = pem(&config.key_data, &config.key_file, ["keyData", "keyFile"]);
     if certificate.is_empty() != key.is_empty() {
         let detail = "a client certificate and its key are given together";
@@ -165,14 +179,55 @@ fn tls(from: &file::Extender, path: &Path, errors: &mut ErrorList) -> Tls {
         let detail = "specifying a root certificates file with the insecure flag is not allowed";
         errors.push(Error::forbidden(path, detail));
     }
-    Tls {
+    let tls = Tls {
         // As upstream's `makeTransport` has it.
         insecure: config.insecure || (from.enable_https && authorities.is_empty()),
         server_name: config.server_name.clone(),
         authorities,
         certificate,
         key,
+    };
+    let authorities = match tls.authorities.is_empty() {
+        true => Ok(()),
+        false => certificates(&tls.authorities).map(drop),
+    };
+    if let Err(why) = authorities.and_then(|()| identity(&tls).map(drop)) {
+        errors.push(Error::invalid_whole(path, why));
     }
+    tls
+}
+
+/// The certificates of a PEM bundle.
+///
+/// # Errors
+/// There is none, or one cannot be read.
+pub fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let all = CertificateDer::pem_slice_iter(pem).map(|one| one.map(|one| one.to_vec()));
+    let all: Vec<_> = all
+        .collect::<Result<_, _>>()
+        .map_err(|error| error.to_string())?;
+    match all.is_empty() {
+        true => Err("no certificate is in it".to_owned()),
+        false => Ok(all),
+    }
+}
+
+/// What is shown to the server.
+///
+/// # Errors
+/// The certificate or its key cannot be read.
+pub fn identity(tls: &Tls) -> Result<AuthInfo, String> {
+    if tls.certificate.is_empty() {
+        return Ok(AuthInfo::default());
+    }
+    certificates(&tls.certificate)?;
+    PrivateKeyDer::from_pem_slice(&tls.key).map_err(|error| error.to_string())?;
+    // The key is kept by a type that only reads it.
+    let tree = serde_json::json!({
+        "client-certificate-data": STANDARD.encode(&tls.certificate),
+        "client-key-data": STANDARD.encode(&tls.key),
+    });
+    serde_json::from_value(tree).map_err(|error| error.to_string())
 }
 
 fn bounded(file: &FilePath) -> Result<Vec<u8>, String> {

@@ -119,12 +119,18 @@ pub const DEFAULT: [Known; 20] = [
         &[PreFilter, Filter, PreScore, Score, Reserve, PreBind],
     ),
     deciding("VolumeZone", 0, &[PreFilter, Filter]),
-    plugin("PodTopologySpread", 2, &[PreFilter, Filter, PreScore, Score]),
+    plugin(
+        "PodTopologySpread",
+        2,
+        &[PreFilter, Filter, PreScore, Score],
+    ),
     plugin("InterPodAffinity", 2, &[PreFilter, Filter, PreScore, Score]),
     deciding(
         "DynamicResources",
         2,
-        &[PreEnqueue, PreFilter, Filter, PostFilter, Score, Reserve, PreBind],
+        &[
+            PreEnqueue, PreFilter, Filter, PostFilter, Score, Reserve, PreBind,
+        ],
     ),
     plugin("DefaultPreemption", 0, &[PreEnqueue, PostFilter]),
     plugin("NodeResourcesBalancedAllocation", 1, &[PreScore, Score]),

@@ -145,7 +145,9 @@ const REMOVED: [&str; 4] = [
 pub fn removed(name: &str) -> Option<String> {
     let version = super::file::VERSION;
     REMOVED.contains(&name).then(|| {
-        format!("was invalid in version \"v1\" (KubeSchedulerConfiguration is version \"{version}\")")
+        format!(
+            "was invalid in version \"v1\" (KubeSchedulerConfiguration is version \"{version}\")"
+        )
     })
 }
 
@@ -193,8 +195,11 @@ pub fn check_together(enabled: &Enabled, path: &Path, errors: &mut ErrorList) {
     };
     let scoring = |point: &Point| matches!(point, Point::PreScore | Point::Score);
     for known in &points::DEFAULT {
-        let (ranking, deciding): (Vec<_>, Vec<_>) =
-            known.points.iter().copied().partition(|point| scoring(point));
+        let (ranking, deciding): (Vec<_>, Vec<_>) = known
+            .points
+            .iter()
+            .copied()
+            .partition(|point| scoring(point));
         let needed = |points: &[Point], last: Point| {
             // Preparing for what does not run changes nothing.
             let harmless = !at(last, known.name)

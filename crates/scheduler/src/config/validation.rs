@@ -9,12 +9,14 @@ use knarr_meta::{
     names,
 };
 
+use serde_json::Value;
+
 use super::{
     args::{
-        Args, DefaultPreemptionArgs, DynamicResourcesArgs, InterPodAffinityArgs, LEAST_ALLOCATED,
-        LIST, MOST_ALLOCATED, NodeAffinityArgs, NodeResourcesBalancedAllocationArgs,
-        NodeResourcesFitArgs, PodTopologySpreadArgs, REQUESTED_TO_CAPACITY_RATIO, ResourceSpec,
-        SYSTEM, ShapePoint, VolumeBindingArgs,
+        Args, DefaultPreemptionArgs, DynamicResourcesArgs, GoDuration, InterPodAffinityArgs,
+        LEAST_ALLOCATED, LIST, MOST_ALLOCATED, NodeAffinityArgs,
+        NodeResourcesBalancedAllocationArgs, NodeResourcesFitArgs, PodTopologySpreadArgs,
+        REQUESTED_TO_CAPACITY_RATIO, ResourceSpec, SYSTEM, ShapePoint, VolumeBindingArgs,
     },
     file::{ClientConnection, KubeSchedulerConfiguration, LeaderElection},
 };
@@ -24,10 +26,17 @@ const SECOND_NANOS: i64 = 1_000_000_000;
 /// Everything besides profiles and extenders.
 pub fn settings(file: &KubeSchedulerConfiguration, errors: &mut ErrorList) {
     leader_election(&file.leader_election, &Path::new("leaderElection"), errors);
-    client_connection(&file.client_connection, &Path::new("clientConnection"), errors);
+    client_connection(
+        &file.client_connection,
+        &Path::new("clientConnection"),
+        errors,
+    );
     for (field, value) in [
         ("enableProfiling", file.enable_profiling),
-        ("enableContentionProfiling", file.enable_contention_profiling),
+        (
+            "enableContentionProfiling",
+            file.enable_contention_profiling,
+        ),
     ] {
         if value == Some(true) {
             let detail = "there are no profiles of this scheduler's process";
@@ -68,7 +77,11 @@ fn leader_election(election: &LeaderElection, path: &Path, errors: &mut ErrorLis
         ("retryPeriod", &election.retry_period, "2s"),
         ("resourceLock", &election.resource_lock, "leases"),
         ("resourceName", &election.resource_name, "kube-scheduler"),
-        ("resourceNamespace", &election.resource_namespace, "kube-system"),
+        (
+            "resourceNamespace",
+            &election.resource_namespace,
+            "kube-system",
+        ),
     ] {
         if let Some(value) = value.as_deref().filter(|value| *value != is) {
             errors.push(Error::not_supported(&path.child(field), value, &[is]));
@@ -84,7 +97,11 @@ fn client_connection(client: &ClientConnection, path: &Path, errors: &mut ErrorL
     };
     let own = "the scheduler is given its connection by the process that it is part of";
     forbid("kubeconfig", !client.kubeconfig.is_empty(), own);
-    forbid("acceptContentTypes", !client.accept_content_types.is_empty(), own);
+    forbid(
+        "acceptContentTypes",
+        !client.accept_content_types.is_empty(),
+        own,
+    );
     forbid("contentType", !client.content_type.is_empty(), own);
     let unlimited = "requests of the scheduler are not limited by rate";
     forbid("qps", client.qps != 0.0, unlimited);
@@ -136,14 +153,23 @@ fn preemption(args: &DefaultPreemptionArgs, path: &Path, errors: &mut ErrorList)
 }
 
 fn devices(args: &DynamicResourcesArgs, path: &Path, errors: &mut ErrorList) {
-    if let Some(timeout) = args.filter_timeout.filter(|timeout| timeout.0 < 0) {
-        let path = path.child("filterTimeout");
-        errors.push(Error::invalid(&path, timeout.shown(), "must be zero or positive"));
-    }
-    if let Some(timeout) = args.binding_timeout.filter(|t| t.0 < SECOND_NANOS) {
-        let path = path.child("bindingTimeout");
-        errors.push(Error::invalid(&path, timeout.shown(), "must be at least 1 second"));
-    }
+    let mut check = |field: &'static str, timeout: &Option<GoDuration>, least: i64, why: &str| {
+        if let Some(timeout) = timeout.as_ref().filter(|timeout| timeout.nanos < least) {
+            errors.push(Error::invalid(
+                &path.child(field),
+                timeout.text.as_str(),
+                why,
+            ));
+        }
+    };
+    check(
+        "filterTimeout",
+        &args.filter_timeout,
+        0,
+        "must be zero or positive",
+    );
+    let why = "must be at least 1 second";
+    check("bindingTimeout", &args.binding_timeout, SECOND_NANOS, why);
 }
 
 fn affinity(args: &InterPodAffinityArgs, path: &Path, errors: &mut ErrorList) {
@@ -211,8 +237,15 @@ fn requirement_of_node(
         }
         if from.key != "metadata.name" {
             let detail = "nodes are selected by no other field than metadata.name";
-            errors.push(Error::invalid(&path.child("key"), from.key.as_str(), detail));
+            errors.push(Error::invalid(
+                &path.child("key"),
+                from.key.as_str(),
+                detail,
+            ));
         }
+    } else if values.is_empty() && matches!(operator, Operator::In | Operator::NotIn) {
+        let detail = "for 'in', 'notin' operators, values set can't be empty";
+        errors.push(Error::invalid(&path.child("values"), Value::Null, detail));
     } else if let Err(why) = Requirement::new(from.key.as_str(), *operator, values) {
         errors.push(Error::invalid_whole(path, why.to_string()));
     }
@@ -274,7 +307,9 @@ fn fit(args: &NodeResourcesFitArgs, path: &Path, errors: &mut ErrorList) {
         }
         label_name(group, &path, errors);
     }
-    let strategy = &args.scoring_strategy;
+    let Some(strategy) = &args.scoring_strategy else {
+        return;
+    };
     let path = path.child("scoringStrategy");
     let kinds = [LEAST_ALLOCATED, MOST_ALLOCATED, REQUESTED_TO_CAPACITY_RATIO];
     let kind = strategy.kind.as_str();
@@ -301,7 +336,10 @@ fn fit(args: &NodeResourcesFitArgs, path: &Path, errors: &mut ErrorList) {
 
 fn shape(shape: &[ShapePoint], path: &Path, errors: &mut ErrorList) {
     if shape.is_empty() {
-        errors.push(Error::required(path, "at least one point must be specified"));
+        errors.push(Error::required(
+            path,
+            "at least one point must be specified",
+        ));
         return;
     }
     let pairs = shape.iter().zip(shape.iter().skip(1)).enumerate();
@@ -339,11 +377,18 @@ fn spread(args: &PodTopologySpreadArgs, path: &Path, errors: &mut ErrorList) {
         let path = list.index(index);
         if constraint.max_skew <= 0 {
             let detail = "not in valid range (0, inf)";
-            errors.push(Error::invalid(&path.child("maxSkew"), constraint.max_skew, detail));
+            errors.push(Error::invalid(
+                &path.child("maxSkew"),
+                constraint.max_skew,
+                detail,
+            ));
         }
         let key = constraint.topology_key.as_str();
         match key {
-            "" => errors.push(Error::required(&path.child("topologyKey"), "can not be empty")),
+            "" => errors.push(Error::required(
+                &path.child("topologyKey"),
+                "can not be empty",
+            )),
             key => label_name(key, &path.child("topologyKey"), errors),
         }
         let when = constraint.when_unsatisfiable.as_str();
@@ -371,12 +416,19 @@ fn volumes(args: &VolumeBindingArgs, path: &Path, errors: &mut ErrorList) {
     let timeout = args.bind_timeout_seconds;
     if timeout < 0 {
         let detail = "invalid BindTimeoutSeconds, should not be a negative value";
-        errors.push(Error::invalid(&path.child("bindTimeoutSeconds"), timeout, detail));
+        errors.push(Error::invalid(
+            &path.child("bindTimeoutSeconds"),
+            timeout,
+            detail,
+        ));
     }
     if !args.shape.is_empty() {
         let path = path.child("shape");
         shape(&args.shape, &path, errors);
         // As the default: the storage that is left.
-        errors.push(Error::forbidden(&path, "nodes are not scored by their storage"));
+        errors.push(Error::forbidden(
+            &path,
+            "nodes are not scored by their storage",
+        ));
     }
 }

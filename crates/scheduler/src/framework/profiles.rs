@@ -26,6 +26,8 @@ pub struct Plugins {
     pub bind_timeout: Duration,
     /// Of 100 nodes, how many that fit are enough; 0: fewer in large clusters.
     pub percentage_of_nodes_to_score: usize,
+    /// Whether nobody ranks nodes: then the first that fits is as good as any.
+    pub first_is_best: bool,
 }
 
 /// A plugin that ranks, and how much that counts.
@@ -45,7 +47,7 @@ pub struct Parts {
 
 impl Plugins {
     /// Those that a profile runs, in its order.
-    pub fn new(profile: &Profile, parts: Parts) -> Self {
+    pub fn new(profile: &Profile, parts: Parts, has_extenders: bool) -> Self {
         let (own, known): (Vec<_>, Vec<_>) = (parts.filters.into_iter())
             .partition(|filter| !Profile::default().filters.contains(&filter.name()));
         let mut filters = own;
@@ -69,9 +71,13 @@ impl Plugins {
             pre_filters,
             scores: scores.collect(),
             preemption: profile.preempts.then_some(parts.preemption),
-            volumes: profile.filters.contains(&"VolumeBinding").then_some(parts.volumes),
+            volumes: profile
+                .filters
+                .contains(&"VolumeBinding")
+                .then_some(parts.volumes),
             bind_timeout: profile.args.volumes.bind_timeout(),
             percentage_of_nodes_to_score: profile.percentage_of_nodes_to_score,
+            first_is_best: profile.scores.is_empty() && !has_extenders,
             filters,
         }
     }

@@ -157,16 +157,15 @@ impl Plugins {
             .map(|(_, filter)| filter.as_ref())
     }
 
-    /// Whether such a change may help any pod that `rejectors` ruled out. Where nobody did there was no node at all, and
-    /// anything may help.
+    /// Whether such a change may help any pod that `rejectors` ruled out.
     pub fn may_help(&self, rejectors: Rejectors, change: Change) -> bool {
-        rejectors.is_empty() || self.of(rejectors).any(|f| f.changes().contains(&change))
+        anything_helps(rejectors) || self.of(rejectors).any(|f| f.changes().contains(&change))
     }
 
     /// Whether an event helps a pod that `rejectors` ruled out.
     pub fn helps(&self, rejectors: Rejectors, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
         let asks = |f: &dyn Filter| f.changes().contains(&event.change) && f.helps(pod, event);
-        rejectors.is_empty() || self.of(rejectors).any(asks)
+        anything_helps(rejectors) || self.of(rejectors).any(asks)
     }
 
     /// Whether a change of claims, volumes or classes helps a pod that `rejectors` ruled out.
@@ -176,6 +175,11 @@ impl Plugins {
         pod: &PodInfo,
         event: &VolumeEvent<'_>,
     ) -> bool {
-        self.of(rejectors).any(|f| f.volumes_help(pod, event))
+        rejectors.has_extender() || self.of(rejectors).any(|f| f.volumes_help(pod, event))
     }
+}
+
+/// Where nobody ruled a node out there was none at all; what extenders wait for nobody knows.
+fn anything_helps(rejectors: Rejectors) -> bool {
+    rejectors.is_empty() || rejectors.has_extender()
 }

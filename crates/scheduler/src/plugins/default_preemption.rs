@@ -68,23 +68,38 @@ impl DefaultPreemption {
 
     /// Looks for pods whose end makes room for a pod that fits nowhere. `start`: the node that is tried first, any number;
     /// where many nodes would do, not all are tried.
-    pub fn run(
+    pub fn search(
         &self,
         plugins: &Plugins,
         cluster: &Snapshot,
         pod: &PodInfo,
         rejection: &Rejection,
         start: usize,
-    ) -> Outcome {
+    ) -> Search {
+        if let Some(why) = not_eligible(cluster, pod, rejection) {
+            return Search::NotEligible(why);
+        }
+        let (candidates, refused) = self.candidates(plugins, cluster, pod, rejection, start);
+        Search::Candidates {
+            candidates,
+            refused,
+        }
+    }
+
+    /// Takes the candidate that costs least, in a cluster of so many nodes.
+    pub fn conclude(search: Search, nodes: usize) -> Outcome {
         let outcome = |nomination, victims, message: &str| Outcome {
             nomination,
             victims,
             message: format!("preemption: {message}"),
         };
-        if let Some(why) = not_eligible(cluster, pod, rejection) {
-            return outcome(Nomination::Unchanged, Vec::new(), why);
-        }
-        let (candidates, refused) = self.candidates(plugins, cluster, pod, rejection, start);
+        let (candidates, refused) = match search {
+            Search::NotEligible(why) => return outcome(Nomination::Unchanged, Vec::new(), why),
+            Search::Candidates {
+                candidates,
+                refused,
+            } => (candidates, refused),
+        };
         match choice::best(candidates) {
             Some(Candidate { node, victims }) => {
                 let message = format!(
@@ -100,11 +115,11 @@ impl DefaultPreemption {
                     let count = reasons.entry(reason).or_default();
                     *count = count.saturating_add(1);
                 }
-                let rest = cluster.len().saturating_sub(explained);
+                let rest = nodes.saturating_sub(explained);
                 if rest > 0 {
                     reasons.insert(NO_HELP.into(), rest);
                 }
-                let message = failure_message(cluster.len(), &reasons);
+                let message = failure_message(nodes, &reasons);
                 outcome(Nomination::Cleared, Vec::new(), &message)
             }
         }
@@ -147,10 +162,42 @@ impl DefaultPreemption {
     }
 }
 
+/// What was found before anything is chosen.
+pub enum Search {
+    /// The pod may not have others ended.
+    NotEligible(&'static str),
+    Candidates {
+        candidates: Vec<Candidate>,
+        /// For each of the other nodes that were tried, why the end of pods does not help.
+        refused: Vec<Vec<Reason>>,
+    },
+}
+
 /// A node, and who would have to go.
-struct Candidate {
-    node: String,
-    victims: Victims,
+pub struct Candidate {
+    pub node: String,
+    pub victims: Victims,
+}
+
+impl Candidate {
+    #[cfg(test)]
+    pub fn of(node: &str, pods: Vec<Arc<PodInfo>>) -> Self {
+        Self {
+            node: node.to_owned(),
+            victims: Victims {
+                pods,
+                violations: 0,
+            },
+        }
+    }
+
+    /// The same node with some of the pods.
+    pub fn with(&self, pods: Vec<Arc<PodInfo>>, violations: usize) -> Self {
+        Self {
+            node: self.node.clone(),
+            victims: Victims { pods, violations },
+        }
+    }
 }
 
 /// Why a pod may not have others ended (upstream `PodEligibleToPreemptOthers`).

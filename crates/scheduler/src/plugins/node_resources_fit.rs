@@ -40,13 +40,14 @@ impl Ignored {
 impl NodeResourcesFit {
     pub fn new(args: &NodeResourcesFitArgs) -> Self {
         let set = |list: &[String]| list.iter().cloned().collect();
+        let strategy = args.scoring_strategy.clone().unwrap_or_default();
         Self {
             ignored: Arc::new(Ignored {
                 names: set(&args.ignored_resources),
                 groups: set(&args.ignored_resource_groups),
             }),
-            strategy: Strategy::of(&args.scoring_strategy),
-            resources: args.scoring_strategy.resources.clone(),
+            strategy: Strategy::of(&strategy),
+            resources: strategy.resources,
         }
     }
 }
@@ -57,7 +58,12 @@ impl Filter for NodeResourcesFit {
     }
 
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, _: &CycleState) -> Result<(), Refusal> {
-        check(&pod.requests, &node.requested, &node.allocatable, &self.ignored)
+        check(
+            &pod.requests,
+            &node.requested,
+            &node.allocatable,
+            &self.ignored,
+        )
     }
 
     fn changes(&self) -> &'static [Change] {
@@ -162,7 +168,11 @@ fn check(
             resolvable &= want <= have;
         }
     }
-    for (name, want) in want.scalars.iter().filter(|(name, _)| !ignored.contains(name)) {
+    for (name, want) in want
+        .scalars
+        .iter()
+        .filter(|(name, _)| !ignored.contains(name))
+    {
         let have = have.scalars.get(name).copied().unwrap_or(0);
         let used = used.scalars.get(name).copied().unwrap_or(0);
         if *want > 0 && *want > have.saturating_sub(used) {

@@ -67,7 +67,10 @@ fn a_change_during_the_attempt_is_not_missed() {
     let attempt = queue.pop(now).ok().unwrap();
     anything_changes(&mut queue);
     queue.unschedulable(&attempt, Rejectors::default(), now);
-    assert_eq!(pop(&mut queue, now + Backoff::default().initial), Some("a".to_owned()));
+    assert_eq!(
+        pop(&mut queue, now + Backoff::default().initial),
+        Some("a".to_owned())
+    );
 }
 
 #[test]
@@ -102,7 +105,9 @@ fn removed_pods_are_forgotten_wherever_they_are() {
 
 #[test]
 fn back_off_doubles_to_its_limit() {
-    let seconds: Vec<_> = (1..=6).map(|n| Backoff::default().after(n).as_secs()).collect();
+    let seconds: Vec<_> = (1..=6)
+        .map(|n| Backoff::default().after(n).as_secs())
+        .collect();
     assert_eq!(seconds, [1, 2, 4, 8, 10, 10]);
 }
 
@@ -366,7 +371,11 @@ fn a_pod_that_is_held_is_tried_once_it_is_released() {
     );
     queue.hold("a");
     anything_changes(&mut queue);
-    assert_eq!(pop(&mut queue, now + Backoff::default().max), None, "it is held");
+    assert_eq!(
+        pop(&mut queue, now + Backoff::default().max),
+        None,
+        "it is held"
+    );
     queue.release("a");
     assert_eq!(pop(&mut queue, now), Some("a".to_owned()));
 }

@@ -208,8 +208,11 @@ impl Cases {
         pod["spec"]["nodeName"] = json!(node);
         // Starts differ, so that preemption has to choose between no two alike.
         let minutes = self.count;
-        pod["status"]["startTime"] =
-            json!(format!("2026-01-01T{:02}:{:02}:00Z", minutes / 60, minutes % 60));
+        pod["status"]["startTime"] = json!(format!(
+            "2026-01-01T{:02}:{:02}:00Z",
+            minutes / 60,
+            minutes % 60
+        ));
         if self.chance(5) {
             pod["metadata"]["deletionTimestamp"] = json!("2026-01-02T00:00:00Z");
         }
@@ -259,9 +262,10 @@ impl Cases {
             affinity["requiredDuringSchedulingIgnoredDuringExecution"] =
                 json!({"nodeSelectorTerms": terms});
         }
-        let preferred = self.times(2, |cases| {
-            json!({"weight": cases.random.i32(1..=100), "preference": cases.node_term()})
-        });
+        let preferred = self.times(
+            2,
+            |cases| json!({"weight": cases.random.i32(1..=100), "preference": cases.node_term()}),
+        );
         if !preferred.is_empty() {
             affinity["preferredDuringSchedulingIgnoredDuringExecution"] = json!(preferred);
         }
@@ -285,7 +289,9 @@ impl Cases {
 
     fn pod_term(&mut self) -> Value {
         let selector = match self.random.u32(..6) {
-            0 => json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "db"]}]}),
+            0 => {
+                json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["web", "db"]}]})
+            }
             1 => json!({"matchLabels": {"tier": "1"}}),
             2 => json!({"matchExpressions": [{"key": "tier", "operator": "Exists"}]}),
             _ => json!({"matchLabels": {"app": self.one(&APPS)}}),
@@ -293,7 +299,9 @@ impl Cases {
         let mut term = json!({"labelSelector": selector, "topologyKey": self.one(&KEYS)});
         match self.random.u32(..10) {
             0 => term["namespaces"] = json!([self.one(&NAMESPACES)]),
-            1 => term["namespaceSelector"] = json!({"matchLabels": {"team": self.one(&["a", "b"])}}),
+            1 => {
+                term["namespaceSelector"] = json!({"matchLabels": {"team": self.one(&["a", "b"])}})
+            }
             2 => term["namespaceSelector"] = json!({}),
             _ => {}
         }
@@ -309,7 +317,8 @@ impl Cases {
                     json!([term]);
             }
             if self.chance(percent) {
-                let weighted = json!({"weight": self.random.i32(1..=100), "podAffinityTerm": self.pod_term()});
+                let weighted =
+                    json!({"weight": self.random.i32(1..=100), "podAffinityTerm": self.pod_term()});
                 pod["spec"]["affinity"][side]["preferredDuringSchedulingIgnoredDuringExecution"] =
                     json!([weighted]);
             }

@@ -4,6 +4,7 @@ use std::{
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -15,8 +16,13 @@ use crate::scenario::Outcome;
 /// a state that it has not had the chance to make.
 const NO_STATE: &str = " not found";
 
-/// Builds the program. `Err`: why it cannot be run here.
-pub fn program() -> Result<PathBuf, &'static str> {
+/// The program, built once. `Err`: why it cannot be run here.
+pub fn program() -> Result<&'static Path, &'static str> {
+    static PROGRAM: OnceLock<Result<PathBuf, &'static str>> = OnceLock::new();
+    PROGRAM.get_or_init(build).as_deref().map_err(|why| *why)
+}
+
+fn build() -> Result<PathBuf, &'static str> {
     let places = [
         "/usr/local/go/bin",
         "/usr/lib/go/bin",
@@ -32,8 +38,16 @@ pub fn program() -> Result<PathBuf, &'static str> {
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("upstream-schedule");
     let built = Command::new(go)
         .current_dir(folder)
+        // As `./x` builds the suite's programs: what they share is compiled once.
         .env("CGO_ENABLED", "0")
-        .args(["build", "-ldflags", "-s -w", "-o"])
+        .args([
+            "build",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            "-s -w",
+            "-o",
+        ])
         .arg(&program)
         .arg("./schedule")
         .stderr(Stdio::null())

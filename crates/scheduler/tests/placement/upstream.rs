@@ -31,7 +31,7 @@ fn pods_go_where_upstream_puts_them() -> Result<()> {
     let mut cases = Cases::new(number("KNARR_SEED").unwrap_or(1));
     let count = number("KNARR_CASES").and_then(|count| count.try_into().ok());
     let questions: Vec<Value> = (0..count.unwrap_or(CASES)).map(|_| cases.next()).collect();
-    let answers = oracle::ask(&program, &questions)?;
+    let answers = oracle::ask(program, &questions)?;
     let (mut placed, mut preempted, mut wrong) = (0_usize, 0_usize, Vec::new());
     for (index, (question, answer)) in questions.iter().zip(&answers).enumerate() {
         let objects = question["objects"].as_array().cloned().unwrap_or_default();
@@ -71,14 +71,16 @@ fn scenarios_are_upstreams() -> Result<()> {
     };
     let scenarios = scenario::all()?;
     let questions: Vec<Value> = scenarios.iter().map(|s| s.question()).collect();
-    let answers = oracle::ask(&program, &questions)?;
+    let answers = oracle::ask(program, &questions)?;
     let mut wrong = Vec::new();
     for (scenario, answer) in scenarios.iter().zip(&answers) {
         let upstream = oracle::outcome(answer)?;
         if !agree(&upstream, &scenario.expected) {
             let (file, title) = (&scenario.file, &scenario.title);
             let written = &scenario.expected;
-            wrong.push(format!("{file}: {title}\n written: {written:?}\nupstream: {upstream:?}"));
+            wrong.push(format!(
+                "{file}: {title}\n written: {written:?}\nupstream: {upstream:?}"
+            ));
         }
     }
     eprintln!("{} scenarios asked of upstream", scenarios.len());

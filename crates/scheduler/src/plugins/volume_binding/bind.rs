@@ -68,9 +68,7 @@ impl Reservation {
             }
             self.wait(&written, wanted).await
         };
-        timeout(limit, work)
-            .await
-            .unwrap_or(Err(Error::Timeout))
+        timeout(limit, work).await.unwrap_or(Err(Error::Timeout))
     }
 
     /// The claim, and the revision from which on it must be as was written; 0 where nothing was.
