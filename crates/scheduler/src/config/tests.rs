@@ -124,7 +124,7 @@ fn what_is_wrong_is_told_with_its_path() {
         ),
         (
             "profiles: [{schedulerName: 3}]",
-            "strict decoding error: cannot decode field \"profiles[0].schedulerName\": invalid type: number, expected a string",
+            "strict decoding error: cannot decode field \"profiles[0].schedulerName\": invalid type: integer `3`, expected a string",
         ),
     ];
     for (body, wanted) in cases {

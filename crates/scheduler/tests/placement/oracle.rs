@@ -22,7 +22,11 @@ pub fn program() -> Result<&'static Path, &'static str> {
     PROGRAM.get_or_init(build).as_deref().map_err(|why| *why)
 }
 
+/// Building it from nothing takes minutes: `KNARR_UPSTREAM_SCHEDULE` names one that is built.
 fn build() -> Result<PathBuf, &'static str> {
+    if let Some(built) = std::env::var_os("KNARR_UPSTREAM_SCHEDULE") {
+        return Ok(PathBuf::from(built));
+    }
     let places = [
         "/usr/local/go/bin",
         "/usr/lib/go/bin",
