@@ -57,7 +57,8 @@ pub enum Placement {
         message: String,
         /// The node that it holds room on from now on.
         nominated: Option<String>,
-        /// `namespace/name` of the pods that would be ended for it, the most important one first.
+        /// `namespace/name` of the pods that would be ended for it, the most important one first; those that end already are not
+        /// among them.
         victims: Vec<String>,
     },
 }
@@ -154,7 +155,7 @@ impl Simulation {
 
     fn fail(&mut self, pod: &Arc<PodInfo>, rejection: &Rejection) -> Placement {
         let failure = cycle::fail(&self.profiles, &mut self.state, pod, rejection, 0);
-        let victims = failure.victims.iter();
+        let victims = failure.victims.iter().filter(|victim| !victim.is_ending());
         Placement::Waits {
             message: failure.message,
             nominated: match failure.nomination {

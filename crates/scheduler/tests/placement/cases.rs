@@ -9,7 +9,8 @@ const KEYS: [&str; 3] = [ZONE, HOST, "rack"];
 const APPS: [&str; 3] = ["web", "db", "cache"];
 const NAMESPACES: [&str; 3] = ["default", "red", "blue"];
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-const IMAGES: [&str; 3] = ["web:1", "db:1", "cache:latest"];
+/// With their sizes in MiB, which are the same on every node.
+const IMAGES: [(&str, i64); 3] = [("web:1", 730), ("db:1", 90), ("cache:latest", 1200)];
 const MEBIBYTE: i64 = 1024 * 1024;
 
 pub struct Cases {
@@ -111,10 +112,12 @@ impl Cases {
         if self.chance(60) {
             allocatable["ephemeral-storage"] = json!("10Gi");
         }
-        let images = self.times(2, |cases| {
-            let size = cases.random.i64(1..=1200) * MEBIBYTE;
-            json!({"names": [cases.one(&IMAGES)], "sizeBytes": size})
-        });
+        let mut images = Vec::new();
+        for (image, size) in IMAGES {
+            if self.chance(35) {
+                images.push(json!({"names": [image], "sizeBytes": size * MEBIBYTE}));
+            }
+        }
         json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": name, "labels": labels}, "spec": spec,

@@ -14,6 +14,18 @@ const SCENARIOS_MIN: usize = 200;
 
 /// What our scheduler does with a pod.
 pub fn place(config: &str, objects: &[Value], pod: &Value) -> Result<Outcome> {
+    let mut simulation = simulation(config, objects)?;
+    let pod = serde_json::from_value(pod.clone()).context("the pod")?;
+    Ok(outcome(simulation.schedule(pod)))
+}
+
+/// What it says of each node.
+pub fn explain(config: &str, objects: &[Value], pod: &Value) -> Result<String> {
+    let pod = serde_json::from_value(pod.clone()).context("the pod")?;
+    Ok(format!("{:?}", simulation(config, objects)?.explain(pod)))
+}
+
+fn simulation(config: &str, objects: &[Value]) -> Result<Simulation> {
     let config = match config {
         "" => Config::default(),
         text => Config::parse(text.as_bytes()).map_err(anyhow::Error::msg)?,
@@ -22,8 +34,11 @@ pub fn place(config: &str, objects: &[Value], pod: &Value) -> Result<Outcome> {
     for object in objects {
         simulation.add(read(object)?);
     }
-    let pod = serde_json::from_value(pod.clone()).context("the pod")?;
-    Ok(match simulation.schedule(pod) {
+    Ok(simulation)
+}
+
+fn outcome(placement: Placement) -> Outcome {
+    match placement {
         Placement::Nodes(nodes) => Outcome {
             nodes,
             ..Outcome::default()
@@ -42,7 +57,7 @@ pub fn place(config: &str, objects: &[Value], pod: &Value) -> Result<Outcome> {
                     .map(|node| (node, victims)),
             }
         }
-    })
+    }
 }
 
 fn read(object: &Value) -> Result<Object> {

@@ -42,8 +42,10 @@ fn pods_go_where_upstream_puts_them() -> Result<()> {
         preempted += usize::from(theirs.preempts.is_some());
         if !agree(&theirs, &ours) {
             wrong.push(format!(
-                "case {index}: {question}\nupstream: {theirs:?}\n    ours: {ours:?}\nof each node: {}",
-                answer["nodes"]
+                "case {index}: {question}\nupstream: {theirs:?}\n    ours: {ours:?}\nupstream's of each node: {}\n\
+                 ours: {}",
+                answer["nodes"],
+                golden::explain(config, &objects, &question["pod"])?
             ));
         }
     }
