@@ -194,6 +194,8 @@ impl ControlPlane {
             .as_user("system:kube-scheduler", &["system:authenticated"]);
         let election = self.election("kube-scheduler");
         let config = parts.flags.scheduler()?;
+        let metrics = config.metrics.clone();
+        (parts.components).show_metrics(move |out| metrics.render(out));
         // What pods ask for may be much to think about; the API has other things to do.
         let running = parts.components.running(Component::Scheduler);
         self.clients

@@ -160,6 +160,7 @@ fn own(out: &mut String) {
 fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
     let mut out = String::with_capacity(16 << 10);
     core.metrics.render(&mut out);
+    core.components.append_metrics(&mut out);
     own(&mut out);
     let (reads, writes) = core.limits.in_flight();
     let name = "apiserver_current_inflight_requests";
