@@ -57,8 +57,7 @@ pub enum Placement {
         message: String,
         /// The node that it holds room on from now on.
         nominated: Option<String>,
-        /// `namespace/name` of the pods that would be ended for it, the most important one first; those that end already are not
-        /// among them.
+        /// `namespace/name` of the pods that would be ended for it, the most important one first.
         victims: Vec<String>,
     },
 }
@@ -155,7 +154,7 @@ impl Simulation {
 
     fn fail(&mut self, pod: &Arc<PodInfo>, rejection: &Rejection) -> Placement {
         let failure = cycle::fail(&self.profiles, &mut self.state, pod, rejection, 0);
-        let victims = failure.victims.iter().filter(|victim| !victim.is_ending());
+        let victims = failure.victims.iter();
         Placement::Waits {
             message: failure.message,
             nominated: match failure.nomination {

@@ -1,5 +1,8 @@
 //! Ends pods so that one of a higher priority gets their room.
 
+use std::pin::pin;
+
+use futures::{StreamExt, stream};
 use knarr_client::events::NORMAL;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
@@ -12,6 +15,9 @@ use crate::{
     plugins::default_preemption::{CONDITION, Nomination, REASON},
     pod_info::PodInfo,
 };
+
+/// Pods that are told at once to end for one (upstream's parallelism).
+const EVICTIONS_IN_FLIGHT: usize = 16;
 
 type Pod = k8s_openapi::api::core::v1::Pod;
 
@@ -33,8 +39,14 @@ impl Hand {
             return;
         };
         let mut all = true;
+        let mut evictions = Vec::with_capacity(failure.victims.len());
         for victim in failure.victims.iter().filter(|victim| !victim.is_ending()) {
-            if let Err(error) = self.evict(victim, pod, node).await {
+            evictions.push(async move { (victim, self.evict(victim, pod, node).await) });
+        }
+        let evictions = stream::iter(evictions).buffer_unordered(EVICTIONS_IN_FLIGHT);
+        let mut evictions = pin!(evictions);
+        while let Some((victim, result)) = evictions.next().await {
+            if let Err(error) = result {
                 let (name, victim) = (&pod.name, &victim.name);
                 warn!(pod = name, victim, %error, "cannot end a pod to make room");
                 all = false;

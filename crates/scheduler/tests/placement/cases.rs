@@ -1,5 +1,7 @@
 //! Generates clusters, each with a pod to place. All objects are such as validation lets through.
 
+use std::collections::HashSet;
+
 use fastrand::Rng;
 use serde_json::{Value, json};
 
@@ -12,6 +14,19 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 /// With their sizes in MiB, which are the same on every node.
 const IMAGES: [(&str, i64); 3] = [("web:1", 730), ("db:1", 90), ("cache:latest", 1200)];
 const MEBIBYTE: i64 = 1024 * 1024;
+
+/// Two pods never have the same port of a node.
+fn give_up_ports(pod: &mut Value, node: &str, taken: &mut HashSet<(String, i64)>) {
+    for list in ["containers", "initContainers"] {
+        let containers = pod["spec"][list].as_array_mut();
+        for container in containers.into_iter().flatten() {
+            let port = container["ports"][0]["hostPort"].as_i64();
+            if port.is_some_and(|port| !taken.insert((node.to_owned(), port))) {
+                container["ports"] = json!([]);
+            }
+        }
+    }
+}
 
 pub struct Cases {
     random: Rng,
@@ -68,9 +83,12 @@ impl Cases {
         }
         // Whole clusters of pods that ask for much, and of such that ask for little.
         let crowd = self.random.usize(..=nodes * 4);
+        let mut taken = HashSet::new();
         for _ in 0..crowd {
             let node = format!("n{}", self.random.usize(..nodes));
-            objects.push(self.running(&node));
+            let mut pod = self.running(&node);
+            give_up_ports(&mut pod, &node, &mut taken);
+            objects.push(pod);
         }
         if self.chance(15) {
             let node = format!("n{}", self.random.usize(..nodes));
