@@ -1,13 +1,14 @@
 //! Which controllers run: upstream's names of them, and its `--controllers`.
 
 use crate::{
-    attach_detach, bootstrap_signer, clusterrole_aggregation, cronjob, csr_approving, csr_cleaner, csr_signing,
-    daemonset, deployment, device_taint_eviction, disruption, endpoints, endpointslice, endpointslice_mirroring,
-    ephemeral_volume, garbage_collector, horizontal_pod_autoscaler, job, namespace, node_ipam,
-    node_lifecycle, node_ttl, persistent_volume, pod_certificate_request_cleaner, pod_gc, pv_protection,
-    pvc_protection, replicaset, resource_claim, resourcequota, root_ca, runner::Context,
-    service_cidr, service_lb, serviceaccount, serviceaccount_token, statefulset, storage_version_migrator,
-    taint_eviction, token_cleaner, trust_bundle_publisher, ttl_after_finished, vac_protection,
+    attach_detach, bootstrap_signer, clusterrole_aggregation, cronjob, csr_approving, csr_cleaner,
+    csr_signing, daemonset, deployment, device_taint_eviction, disruption, endpoints,
+    endpointslice, endpointslice_mirroring, ephemeral_volume, garbage_collector,
+    horizontal_pod_autoscaler, job, namespace, node_ipam, node_lifecycle, node_ttl,
+    persistent_volume, pod_certificate_request_cleaner, pod_gc, pv_protection, pvc_protection,
+    replicaset, resource_claim, resourcequota, root_ca, runner::Context, service_cidr, service_lb,
+    serviceaccount, serviceaccount_token, statefulset, storage_version_migrator, taint_eviction,
+    token_cleaner, trust_bundle_publisher, ttl_after_finished, vac_protection,
     validatingadmissionpolicy_status, volume_expand,
 };
 
@@ -195,14 +196,7 @@ const NODE_IPAM: &str = "node-ipam-controller";
 /// Upstream's `*` does not mean these.
 const OFF_BY_DEFAULT: [&str; 2] = [BOOTSTRAP_SIGNER, TOKEN_CLEANER];
 /// Upstream's others, which may be told not to run.
-const ABSENT: [(&str, &str); 12] = [
-    ("ttl-controller", "ttl"),
-    ("device-taint-eviction-controller", ""),
-    ("persistentvolume-attach-detach-controller", "attachdetach"),
-    (
-        "persistentvolume-expander-controller",
-        "persistentvolume-expander",
-    ),
+const ABSENT: [(&str, &str); 7] = [
     ("podgroup-protection-controller", ""),
     (
         "storageversion-garbage-collector-controller",
@@ -213,7 +207,6 @@ const ABSENT: [(&str, &str); 12] = [
         "legacy-serviceaccount-token-cleaner-controller",
         "legacy-service-account-token-cleaner",
     ),
-    ("service-cidr-controller", ""),
     ("selinux-warning-controller", ""),
     ("node-route-controller", "route"),
     ("cloud-node-lifecycle-controller", "cloud-node-lifecycle"),

@@ -197,6 +197,10 @@ pub struct Schedule {
     #[arg(long)]
     pub explain: bool,
 
+    /// The KubeSchedulerConfiguration that the cluster's scheduler was given; extenders are not asked
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
+
     /// The cluster's data directory
     #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
     pub data_dir: PathBuf,

@@ -211,6 +211,9 @@ impl ControlPlane {
             .local
             .as_user("system:kube-scheduler", &["system:authenticated"]);
         let election = self.election("kube-scheduler");
+        let config = parts.flags.scheduler()?;
+        let metrics = config.metrics.clone();
+        (parts.components).show_metrics(move |out| metrics.render(out));
         // What pods ask for may be much to think about; the API has other things to do.
         let running = parts.components.running(Component::Scheduler);
         self.clients
@@ -218,8 +221,7 @@ impl ControlPlane {
                 let _running = running;
                 parts::lead(election, token, move |token| {
                     let informers = Informers::new(client.clone(), token.clone());
-                    let config = knarr_scheduler::Config::default();
-                    Scheduler::new(config, client.clone(), &informers).run(token)
+                    Scheduler::new(config.clone(), client.clone(), &informers).run(token)
                 })
                 .await;
             })

@@ -100,6 +100,7 @@ fn server(flags: &ServerFlags) -> Result<()> {
             flags.service_cidr
         );
     }
+    flags.scheduler()?;
     let dns = network::cluster_dns(flags);
     if !flags.service_cidr.contains(dns) {
         bail!(

@@ -9,7 +9,10 @@ use std::{fmt::Debug, path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use knarr_scheduler::simulation::{Object, Simulation};
+use knarr_scheduler::{
+    Config,
+    simulation::{Object, Simulation},
+};
 use kube::{
     Api, Client, Resource,
     api::{ListParams, ObjectList},
@@ -34,6 +37,9 @@ pub fn run(flags: &Schedule) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
+    let config = flags.scheduler_config.as_deref().map(Config::read);
+    let config = config.transpose().context("--scheduler-config")?;
+    let config = config.unwrap_or_default();
     let Some(note) = running(&flags.data_dir)? else {
         let dir = flags.data_dir.display();
         bail!("no knarr runs on {dir}; start one with: knarr up");
@@ -41,7 +47,7 @@ pub fn run(flags: &Schedule) -> Result<()> {
     let work = async {
         let client = client(&note).await?;
         let pod = pod(&client, flags).await?;
-        let simulation = simulation(&client, &pod).await?;
+        let simulation = simulation(&client, &config, &pod).await?;
         Ok::<_, anyhow::Error>((pod, simulation))
     };
     let read = runtime.block_on(async { timeout(ANSWER_TIMEOUT, work).await });
@@ -93,8 +99,8 @@ async fn dry_run(client: &Client, namespace: &str, path: &Path) -> Result<Pod> {
 }
 
 /// The cluster, without the pod.
-async fn simulation(client: &Client, without: &Pod) -> Result<Simulation> {
-    let mut simulation = Simulation::default();
+async fn simulation(client: &Client, config: &Config, without: &Pod) -> Result<Simulation> {
+    let mut simulation = Simulation::new(config);
     let mut add = |object| simulation.add(object);
     // Nodes come first: a pod counts on a node that is known.
     each(client, |o| add(Object::Node(o))).await?;

@@ -2,7 +2,7 @@
 
 mod evict;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use knarr_client::events::{NORMAL, Recorder, WARNING};
@@ -17,7 +17,9 @@ use tracing::warn;
 
 use crate::{
     Shared,
-    cycle::{Failure, Reserved},
+    cycle::{Chosen, Failure, Reserved},
+    extender,
+    metrics::{AttemptResult, Timing},
     plugins::{
         default_preemption::Nomination,
         dynamic_resources::{self, give_back},
@@ -37,8 +39,8 @@ const LOOK_RETRY_MAX: Duration = Duration::from_secs(5);
 pub struct Binder {
     pub client: kube::Client,
     pub shared: Arc<Shared>,
-    pub recorder: Recorder,
-    pub scheduler_name: Arc<str>,
+    /// By the scheduler's name.
+    pub recorders: Arc<HashMap<String, Recorder>>,
     pub permits: Arc<Semaphore>,
     /// Seats of pods that wait for their volumes: minutes, where a binding takes no time.
     pub waiting: Arc<Semaphore>,
@@ -53,6 +55,8 @@ enum BindError {
     Timeout,
     #[error(transparent)]
     Api(#[from] kube::Error),
+    #[error(transparent)]
+    Extender(#[from] extender::Error),
 }
 
 impl Binder {
@@ -63,21 +67,22 @@ impl Binder {
     }
 
     /// Binds an assumed pod; undoes the assumption if that fails.
-    pub fn bind(&self, info: Arc<PodInfo>, node: String, permit: Option<OwnedSemaphorePermit>) {
+    pub fn bind(&self, chosen: Chosen, permit: Option<OwnedSemaphorePermit>) {
         let hand = self.hand();
         self.tracker.spawn(async move {
             let _permit = permit;
-            if hand.bind(&info, &node).await == Outcome::NotBound {
-                hand.undo(&info);
+            if hand.bind(&chosen).await == Outcome::NotBound {
+                hand.failed(&chosen.info, chosen.timing);
             }
         });
     }
 
     /// Has a pod's volumes bound and its devices allocated, then the pod bound; undoes the assumption if any of it fails.
-    pub fn bind_reserved(&self, info: Arc<PodInfo>, node: String, reserved: Reserved) {
+    pub fn bind_reserved(&self, chosen: Chosen, reserved: Reserved) {
+        let (info, timing) = (chosen.info.clone(), chosen.timing);
         let (hand, token) = (self.hand(), self.token.clone());
         let Ok(seat) = self.waiting.clone().try_acquire_owned() else {
-            return hand.undo(&info);
+            return hand.failed(&info, timing);
         };
         let permits = self.permits.clone();
         self.tracker.spawn(async move {
@@ -90,11 +95,12 @@ impl Binder {
             let wanted = move || shared.state.lock().snapshot.is_assumed(&uid);
             let ready = async {
                 if let Some(volumes) = volumes {
-                    let bound = volumes.bind(&hand.client, &wanted).await;
+                    let timeout = hand.shared.profiles.of(&info).bind_timeout;
+                    let bound = volumes.bind(&hand.client, timeout, &wanted).await;
                     bound.map_err(|error| ("VolumeBinding", error.to_string()))?;
                 }
                 if let Some(devices) = &mut devices {
-                    let waits = |note: String| hand.tell(&info, "BindingConditionsPending", note);
+                    let waits = |note: String| hand.waits(&info, note);
                     let bound = devices.bind(&hand.client, &wanted, waits).await;
                     bound.map_err(|error| (dynamic_resources::NAME, error.to_string()))?;
                 }
@@ -108,15 +114,20 @@ impl Binder {
             let bound = match ready {
                 Ok(()) => {
                     let _permit = permits.acquire_owned().await.ok();
-                    hand.bind(&info, &node).await != Outcome::NotBound
+                    hand.bind(&chosen).await != Outcome::NotBound
                 }
                 Err((plugin, error)) => {
                     let why = format!("running PreBind plugin {plugin:?}: {error}");
                     let pod = format!("{}/{}", info.namespace, info.name);
-                    warn!(pod, node, why, "what the pod needs is not ready");
+                    warn!(
+                        pod,
+                        node = chosen.node,
+                        why,
+                        "what the pod needs is not ready"
+                    );
                     let about = reference(&info);
                     let (kind, reason) = (WARNING, "FailedScheduling");
-                    hand.recorder.event(&about, kind, reason, "Scheduling", why);
+                    hand.event(&info, &about, kind, reason, "Scheduling", why);
                     false
                 }
             };
@@ -124,7 +135,7 @@ impl Binder {
                 if let Some(devices) = devices {
                     devices.undo(&hand.client).await;
                 }
-                hand.undo(&info);
+                hand.failed(&info, timing);
             }
         });
     }
@@ -133,8 +144,7 @@ impl Binder {
         Hand {
             client: self.client.clone(),
             shared: self.shared.clone(),
-            recorder: self.recorder.clone(),
-            scheduler_name: self.scheduler_name.clone(),
+            recorders: self.recorders.clone(),
         }
     }
 
@@ -146,16 +156,15 @@ impl Binder {
         failure: Failure,
         permit: Option<OwnedSemaphorePermit>,
     ) {
-        let (about, message) = (reference(&info), failure.message.as_str());
+        let (about, message) = (reference(&info), failure.message.clone());
         let (kind, reason) = (WARNING, "FailedScheduling");
-        self.recorder
-            .event(&about, kind, reason, "Scheduling", message);
+        let hand = self.hand();
+        hand.event(&info, &about, kind, reason, "Scheduling", message);
         let status = info.whole().and_then(|pod| waiting_status(pod, &failure));
         let nobody = failure.victims.is_empty() && failure.displaced.is_empty();
         if status.is_none() && nobody && failure.stale.is_none() {
             return;
         }
-        let hand = self.hand();
         self.tracker.spawn(async move {
             let _permit = permit;
             let report = async {
@@ -179,7 +188,7 @@ fn waiting_status(pod: &Pod, failure: &Failure) -> Option<Value> {
     let mut wanted = json!({});
     if !condition_is(pod, &failure.message) {
         wanted["conditions"] = json!([{
-            "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": failure.message,
+            "type": "PodScheduled", "status": "False", "reason": failure.reason, "message": failure.message,
             "lastProbeTime": null, "lastTransitionTime": now(), "observedGeneration": pod.metadata.generation,
         }]);
     }
@@ -217,20 +226,35 @@ async fn patch_status(client: &kube::Client, info: &PodInfo, status: Value) {
 struct Hand {
     client: kube::Client,
     shared: Arc<Shared>,
-    recorder: Recorder,
-    scheduler_name: Arc<str>,
+    recorders: Arc<HashMap<String, Recorder>>,
 }
 
 impl Hand {
-    fn tell(&self, info: &PodInfo, reason: &'static str, note: String) {
-        let about = reference(info);
-        self.recorder
-            .event(&about, NORMAL, reason, "Scheduling", note);
+    /// Tells something in the name of the scheduler of a pod.
+    fn event(
+        &self,
+        of: &PodInfo,
+        about: &ObjectReference,
+        kind: &'static str,
+        reason: &'static str,
+        action: &'static str,
+        note: String,
+    ) {
+        if let Some(recorder) = self.recorders.get(of.scheduler_name()) {
+            recorder.event(about, kind, reason, action, note);
+        }
+    }
+
+    /// Tells that devices of a pod are not ready.
+    fn waits(&self, info: &PodInfo, note: String) {
+        let (about, reason) = (reference(info), "BindingConditionsPending");
+        self.event(info, &about, NORMAL, reason, "Scheduling", note);
     }
 
     /// What came of it; the assumption stands where the pod is not bound.
-    async fn bind(&self, info: &PodInfo, node: &str) -> Outcome {
-        let result = match timeout(BIND_TIMEOUT, bind(&self.client, info, node)).await {
+    async fn bind(&self, chosen: &Chosen) -> Outcome {
+        let (info, node) = (&*chosen.info, chosen.node.as_str());
+        let result = match timeout(BIND_TIMEOUT, self.send(info, node)).await {
             Ok(result) => result,
             Err(_) => Err(BindError::Timeout),
         };
@@ -244,15 +268,17 @@ impl Hand {
         };
         match outcome {
             Outcome::Bound => {
+                let (metrics, profile) = (&self.shared.metrics, info.scheduler_name());
+                metrics.attempted(AttemptResult::Scheduled, profile, chosen.timing);
                 let note = format!("Successfully assigned {pod} to {node}");
-                self.recorder
-                    .event(&reference(info), NORMAL, "Scheduled", "Binding", note);
+                let about = reference(info);
+                self.event(info, &about, NORMAL, "Scheduled", "Binding", note);
             }
             Outcome::NotBound => {}
             Outcome::Gone => {
                 // Another pod of this name has another uid.
                 let mut state = self.shared.state.lock();
-                state.remove_pod(&self.shared.plugins, &info.uid);
+                state.remove_pod(&self.shared.profiles, &info.uid);
                 drop(state);
                 self.shared.wake.notify_one();
             }
@@ -260,10 +286,20 @@ impl Hand {
         outcome
     }
 
+    /// Has the pod bound, by an extender where one does that.
+    async fn send(&self, info: &PodInfo, node: &str) -> Result<(), BindError> {
+        match self.shared.extenders.bind(info, node).await {
+            Some(bound) => Ok(bound?),
+            None => bind(&self.client, info, node).await,
+        }
+    }
+
     /// Takes the assumption back, and has the pod tried again.
-    fn undo(&self, info: &PodInfo) {
+    fn failed(&self, info: &PodInfo, timing: Timing) {
+        let (metrics, profile) = (&self.shared.metrics, info.scheduler_name());
+        metrics.attempted(AttemptResult::Error, profile, timing);
         let mut state = self.shared.state.lock();
-        state.forget(&self.shared.plugins, info, Instant::now());
+        state.forget(&self.shared.profiles, info, Instant::now());
         drop(state);
         self.shared.wake.notify_one();
     }

@@ -5,19 +5,16 @@
 //! preemption tries what would be without looking at the whole snapshot again.
 
 mod events;
+mod profiles;
 mod run;
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet};
 
 pub use events::{Change, ClusterEvent, DeviceEvent, VolumeEvent};
+pub use profiles::{Parts, Plugins, Profiles};
 
 use crate::{
-    plugins::{
-        default_preemption::DefaultPreemption,
-        dynamic_resources::{self, DynamicResources},
-        image_locality, inter_pod_affinity, pod_topology_spread,
-        volume_binding::VolumeBinding,
-    },
+    plugins::{dynamic_resources, image_locality, inter_pod_affinity, pod_topology_spread},
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
@@ -135,10 +132,22 @@ pub type Rejectors = FilterSet;
 impl FilterSet {
     /// Filters a scheduler may have.
     const FILTERS_MAX: usize = 64;
+    /// The last of them stands for extenders.
+    const EXTENDER: usize = Self::FILTERS_MAX - 1;
 
     pub fn insert(&mut self, filter: usize) {
         debug_assert!(filter < Self::FILTERS_MAX, "a bit for each filter");
         self.0 |= 1 << filter;
+    }
+
+    /// Notes that an extender ruled nodes out: whatever happens then may help.
+    pub fn insert_extender(&mut self) {
+        self.insert(Self::EXTENDER);
+    }
+
+    /// Whether an extender did.
+    pub fn has_extender(self) -> bool {
+        self.contains(Self::EXTENDER)
     }
 
     /// Those of both.
@@ -182,9 +191,6 @@ pub trait Score: Send + Sync {
     fn score(&self, pod: &PodInfo, node: &NodeInfo, state: &ScoreState) -> i64;
     /// Brings the scores of all nodes into 0..=[`MAX_SCORE`].
     fn normalize(&self, _nodes: &[&NodeInfo], _state: &ScoreState, _scores: &mut [i64]) {}
-    fn weight(&self) -> i64 {
-        1
-    }
 }
 
 /// Scales so that the highest score becomes [`MAX_SCORE`]; `reverse` where fewer is better.
@@ -198,17 +204,4 @@ pub fn normalize_by_max(scores: &mut [i64], reverse: bool) {
         };
         *score = if reverse { MAX_SCORE - scaled } else { scaled };
     }
-}
-
-/// The plugins of a scheduler.
-pub struct Plugins {
-    pub filters: Vec<Box<dyn Filter>>,
-    pub scores: Vec<Box<dyn Score>>,
-    /// Makes room where there is none (upstream's PostFilter).
-    pub preemption: DefaultPreemption,
-    /// One of the two plugins that take something for a pod, and has it made ready before the pod is bound (upstream's Reserve and
-    /// PreBind). They are among the filters too.
-    pub volumes: Option<Arc<VolumeBinding>>,
-    /// The other one.
-    pub devices: Option<Arc<DynamicResources>>,
 }

@@ -14,9 +14,12 @@
 //! the snapshot held for the whole cycle by more than one task (decisions would have to be made twice).
 
 mod binder;
+pub mod config;
 mod cycle;
+mod extender;
 mod framework;
 mod labels;
+pub mod metrics;
 mod nominated;
 mod plugins;
 mod pod_info;
@@ -27,7 +30,7 @@ mod snapshot;
 mod state;
 mod tally;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use knarr_client::{Event, Informer, InformerScope, Informers, events::Recorder};
@@ -35,10 +38,13 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use crate::config::Config;
 use crate::{
     binder::Binder,
     cycle::Cycle,
-    framework::{DeviceEvent, Plugins, VolumeEvent},
+    extender::Extenders,
+    framework::{DeviceEvent, Profiles, VolumeEvent},
+    metrics::Metrics,
     plugins::Sources,
     pod_info::PodInfo,
     state::State,
@@ -51,40 +57,27 @@ const PODS_WAITING_FOR_VOLUMES: usize = 1024;
 /// How long bindings may take to finish at shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How the scheduler presents itself.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Only pods that name it in `spec.schedulerName` are ours.
-    pub scheduler_name: String,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            scheduler_name: "default-scheduler".to_owned(),
-        }
-    }
-}
-
 /// What the informer handlers and the cycle share.
 pub(crate) struct Shared {
-    pub plugins: Plugins,
+    pub profiles: Profiles,
+    pub extenders: Extenders,
+    pub metrics: Arc<Metrics>,
     pub state: Mutex<State>,
     pub wake: Notify,
 }
 
 impl Shared {
     fn volumes_changed(&self, event: &VolumeEvent<'_>) {
-        if let Some(volumes) = &self.plugins.volumes {
+        if let Some(volumes) = self.profiles.volumes() {
             volumes.changed();
         }
-        if self.state.lock().volumes_changed(&self.plugins, event) {
+        if self.state.lock().volumes_changed(&self.profiles, event) {
             self.wake.notify_one();
         }
     }
 
     fn devices_changed(&self, event: &DeviceEvent<'_>) {
-        if self.state.lock().devices_changed(&self.plugins, event) {
+        if self.state.lock().devices_changed(&self.profiles, event) {
             self.wake.notify_one();
         }
     }
@@ -92,7 +85,6 @@ impl Shared {
 
 /// The scheduler of a cluster.
 pub struct Scheduler {
-    config: Config,
     client: kube::Client,
     pods: Informer<Pod>,
     nodes: Informer<Node>,
@@ -101,7 +93,7 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// `client` and `informers` should act as `system:kube-scheduler`.
+    /// `client` and `informers` should act as `system:kube-scheduler`. Within a runtime, which connections to extenders live in.
     pub fn new(config: Config, client: kube::Client, informers: &Informers) -> Self {
         let pods = informers.informer_with::<Pod>(InformerScope {
             // Finished pods take no room.
@@ -111,12 +103,13 @@ impl Scheduler {
         let nodes = informers.informer::<Node>();
         let sources = Sources::new(informers);
         let shared = Arc::new(Shared {
-            plugins: plugins::default_profile(&sources),
-            state: Mutex::new(State::default()),
+            profiles: plugins::profiles(&config, &sources),
+            extenders: Extenders::new(config.extenders),
+            metrics: config.metrics,
+            state: Mutex::new(State::new(config.backoff)),
             wake: Notify::new(),
         });
         let scheduler = Self {
-            config,
             client,
             pods,
             nodes,
@@ -141,14 +134,14 @@ impl Scheduler {
             return;
         }
         let tracker = TaskTracker::new();
-        let recorder = Recorder::new(self.client.clone(), self.config.scheduler_name.as_str(), "");
+        self.shared.metrics.show(&self.shared);
         let cycle = Cycle {
             shared: self.shared.clone(),
+            pods: self.pods.clone(),
             binder: Binder {
                 client: self.client.clone(),
                 shared: self.shared.clone(),
-                recorder,
-                scheduler_name: self.config.scheduler_name.as_str().into(),
+                recorders: self.recorders(),
                 permits: Arc::new(Semaphore::new(BINDINGS_IN_FLIGHT)),
                 waiting: Arc::new(Semaphore::new(PODS_WAITING_FOR_VOLUMES)),
                 tracker: tracker.clone(),
@@ -163,6 +156,20 @@ impl Scheduler {
         {
             tracing::warn!(open = tracker.len(), "bindings did not finish in time");
         }
+    }
+
+    /// What tells events, by the name of the scheduler that they are from.
+    fn recorders(&self) -> Arc<HashMap<String, Recorder>> {
+        let names = self
+            .shared
+            .profiles
+            .iter()
+            .map(|p| p.scheduler_name.clone());
+        let recorders = names.map(|name| {
+            let recorder = Recorder::new(self.client.clone(), name.as_str(), "");
+            (name, recorder)
+        });
+        Arc::new(recorders.collect())
     }
 
     fn watch_volumes(&self) {
@@ -217,9 +224,9 @@ impl Scheduler {
             let mut state = shared.state.lock();
             let woken = match &event {
                 Event::Added(node) | Event::Updated { new: node, .. } => {
-                    state.set_node(&shared.plugins, node)
+                    state.set_node(&shared.profiles, node)
                 }
-                Event::Deleted(node) => state.remove_node(&shared.plugins, node),
+                Event::Deleted(node) => state.remove_node(&shared.profiles, node),
             };
             drop(state);
             if woken {
@@ -230,39 +237,33 @@ impl Scheduler {
 
     fn watch_pods(&self) {
         let shared = self.shared.clone();
-        let name = self.config.scheduler_name.clone();
         self.pods.on_event(move |event| {
             let pod = event.object();
             let info = Arc::new(PodInfo::new(pod));
             let assigned = info.node_name().is_some();
-            let ours = pod.spec.as_ref().is_some_and(|spec| {
-                spec.scheduler_name
-                    .as_deref()
-                    .unwrap_or("default-scheduler")
-                    == name
-            });
+            let ours = shared.profiles.has(info.scheduler_name());
             let mut state = shared.state.lock();
             let mut woken = false;
             let mut nominated = None;
             if let Event::Updated { old, .. } = &event {
                 match old.metadata.uid.as_deref().filter(|old| *old != info.uid) {
                     // A list that replaced a watch tells of a pod that was deleted and made anew in one event.
-                    Some(old) => woken |= state.remove_pod(&shared.plugins, old),
+                    Some(old) => woken |= state.remove_pod(&shared.profiles, old),
                     None => nominated = pod_info::nominated_node(old),
                 }
             }
             match &event {
-                Event::Deleted(_) => woken |= state.remove_pod(&shared.plugins, &info.uid),
-                _ if assigned => woken |= state.set_pod(&shared.plugins, info),
+                Event::Deleted(_) => woken |= state.remove_pod(&shared.profiles, &info.uid),
+                _ if assigned => woken |= state.set_pod(&shared.profiles, info),
                 _ if ours && info.wants_node() => {
-                    state.set_waiting(&shared.plugins, nominated, info);
+                    state.set_waiting(&shared.profiles, nominated, info);
                     woken = true;
                 }
-                _ => woken |= state.remove_pod(&shared.plugins, &info.uid),
+                _ => woken |= state.remove_pod(&shared.profiles, &info.uid),
             }
             drop(state);
             // Whoever waits for the volumes of a pod that is gone need not.
-            if let (Event::Deleted(pod), Some(volumes)) = (&event, &shared.plugins.volumes)
+            if let (Event::Deleted(pod), Some(volumes)) = (&event, shared.profiles.volumes())
                 && knarr_volumes::pod::claims(pod).next().is_some()
             {
                 volumes.changed();

@@ -15,6 +15,7 @@ mod node_resources_fit;
 mod node_unschedulable;
 mod node_volume_limits;
 pub mod pod_topology_spread;
+mod scoring;
 mod taint_toleration;
 pub mod volume_binding;
 mod volume_restrictions;
@@ -29,11 +30,17 @@ use k8s_openapi::api::{
 };
 use knarr_client::{Informer, Informers};
 
-use crate::framework::Plugins;
+use crate::{
+    config::{Config, args::Args},
+    framework::{Parts, Plugins, Profiles},
+};
 use csi::Csi;
 use default_preemption::DefaultPreemption;
 use dynamic_resources::DynamicResources;
 use inter_pod_affinity::InterPodAffinity;
+use node_affinity::NodeAffinity;
+use node_resources_balanced::NodeResourcesBalancedAllocation;
+use node_resources_fit::NodeResourcesFit;
 use node_volume_limits::NodeVolumeLimits;
 use pod_topology_spread::{Owners, PodTopologySpread};
 use volume_binding::VolumeBinding;
@@ -107,30 +114,46 @@ impl Sources {
     }
 }
 
-/// The plugins of upstream's default profile, in its order (cheap ones first) and with its weights.
-pub fn default_profile(sources: &Sources) -> Plugins {
-    let (claims, volumes) = (sources.claims.clone(), sources.volumes.clone());
-    let (classes, csi) = (sources.classes.clone(), sources.csi.clone());
+/// The plugins of each profile.
+pub fn profiles(config: &Config, sources: &Sources) -> Profiles {
+    let volumes = Arc::new(VolumeBinding::new(
+        sources.claims.clone(),
+        sources.volumes.clone(),
+        sources.classes.clone(),
+        sources.csi.clone(),
+    ));
+    let all = config.profiles.iter();
+    let asked = !config.extenders.is_empty();
+    let all = all.map(|profile| {
+        let parts = parts(&profile.args, sources, &volumes);
+        Plugins::new(profile, parts, asked)
+    });
+    Profiles::new(all.collect())
+}
+
+/// All plugins, with their arguments. The profile says which of them run, in which order and with which weights.
+fn parts(args: &Args, sources: &Sources, volumes: &Arc<VolumeBinding>) -> Parts {
+    let spread = PodTopologySpread::new(sources.owners.clone(), &args.spread);
+    let affinity = InterPodAffinity::new(sources.namespaces.clone(), &args.affinity);
+    let nodes = NodeAffinity::new(&args.nodes);
+    let fit = NodeResourcesFit::new(&args.fit);
     let limits = NodeVolumeLimits::new(
-        claims.clone(),
-        volumes.clone(),
-        classes.clone(),
-        csi.clone(),
+        sources.claims.clone(),
+        sources.volumes.clone(),
+        sources.classes.clone(),
+        sources.csi.clone(),
     );
-    let zones = VolumeZone::new(claims.clone(), volumes.clone());
-    let volumes = Arc::new(VolumeBinding::new(claims.clone(), volumes, classes, csi));
+    let zones = VolumeZone::new(sources.claims.clone(), sources.volumes.clone());
     let devices = DynamicResources::new(sources.devices.clone());
-    let spread = PodTopologySpread::new(sources.owners.clone());
-    let affinity = InterPodAffinity::new(sources.namespaces.clone());
-    Plugins {
+    Parts {
         filters: vec![
             Box::new(node_name::NodeName),
             Box::new(node_unschedulable::NodeUnschedulable),
             Box::new(taint_toleration::TaintToleration),
-            Box::new(node_affinity::NodeAffinity),
+            Box::new(nodes.clone()),
             Box::new(node_ports::NodePorts),
-            Box::new(node_resources_fit::NodeResourcesFit),
-            Box::new(VolumeRestrictions::new(claims)),
+            Box::new(fit.clone()),
+            Box::new(VolumeRestrictions::new(sources.claims.clone())),
             Box::new(limits),
             Box::new(volumes.clone()),
             Box::new(zones),
@@ -140,25 +163,25 @@ pub fn default_profile(sources: &Sources) -> Plugins {
         ],
         scores: vec![
             Box::new(taint_toleration::TaintToleration),
-            Box::new(node_affinity::NodeAffinity),
-            Box::new(node_resources_fit::NodeResourcesFit),
+            Box::new(nodes),
+            Box::new(fit),
             Box::new(volumes.clone()),
             Box::new(spread),
             Box::new(affinity),
             Box::new(devices.clone()),
-            Box::new(node_resources_balanced::NodeResourcesBalancedAllocation),
+            Box::new(NodeResourcesBalancedAllocation::new(&args.balanced)),
             Box::new(image_locality::ImageLocality),
         ],
-        preemption: DefaultPreemption::new(sources.budgets.clone()),
-        volumes: Some(volumes),
-        devices: Some(devices),
+        preemption: DefaultPreemption::new(sources.budgets.clone(), &args.preemption),
+        volumes: volumes.clone(),
+        devices,
     }
 }
 
 /// The default profile where there is nothing besides nodes and pods.
 #[cfg(test)]
 pub fn profile() -> Plugins {
-    default_profile(&Sources::unfed())
+    profiles(&Config::default(), &Sources::unfed()).into_only()
 }
 
 #[cfg(test)]

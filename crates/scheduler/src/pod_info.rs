@@ -113,6 +113,12 @@ impl PodInfo {
         status.resource_claim_statuses.as_deref()
     }
 
+    /// Who is to find a node for it.
+    pub fn scheduler_name(&self) -> &str {
+        let named = self.spec().and_then(|spec| spec.scheduler_name.as_deref());
+        named.unwrap_or("default-scheduler")
+    }
+
     /// The specification of a pod without a node.
     pub fn spec(&self) -> Option<&PodSpec> {
         self.whole()?.spec.as_ref()

@@ -11,13 +11,12 @@ use std::{
 use tokio::time::Instant;
 
 use crate::{
-    framework::{ClusterEvent, DeviceEvent, Plugins, Rejectors, VolumeEvent},
+    config::Backoff,
+    framework::{ClusterEvent, DeviceEvent, Profiles, Rejectors, VolumeEvent},
+    metrics::{Pending, Timing},
     pod_info::PodInfo,
 };
 
-/// Upstream's podInitialBackoffSeconds and podMaxBackoffSeconds.
-const BACKOFF_BASE: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Pods are tried again after this long even if nothing seemed to change (upstream's podMaxInUnschedulablePodsDuration).
 const UNSCHEDULABLE_MAX: Duration = Duration::from_secs(300);
 
@@ -46,6 +45,7 @@ enum Place {
 struct Entry {
     info: Arc<PodInfo>,
     arrival: u64,
+    arrived: Instant,
     attempts: u32,
     place: Place,
     /// Other pods are being ended for it: it is not tried before all have been told.
@@ -72,15 +72,38 @@ pub struct Queue {
     arrivals: u64,
     /// Counts calls of [`Queue::wake`]: a pod that was being tried when one came is tried again.
     changes: u64,
+    backoff: Backoff,
+    /// Pods that came to a queue by an event.
+    incoming: BTreeMap<(&'static str, &'static str), u64>,
 }
+
+/// Names of queues, and of what brings pods there besides changes of the cluster, as upstream's metrics have them.
+const ACTIVE: &str = "active";
+const BACKOFF: &str = "backoff";
+const UNSCHEDULABLE: &str = "unschedulable";
+const POD_ADDED: &str = "UnscheduledPodAdd";
+const POD_UPDATED: &str = "TargetPodUpdate";
+const ATTEMPT_FAILED: &str = "ScheduleAttemptFailure";
+const BACKED_OFF: &str = "BackoffComplete";
+const POPPED_EARLY: &str = "PopFromBackoffQ";
+const FORCED: &str = "ForceActivate";
+const TIMED_OUT: &str = "UnschedulableTimeout";
 
 /// A pod taken to be tried.
 pub struct Attempt {
     pub info: Arc<PodInfo>,
+    pub timing: Timing,
     changes: u64,
 }
 
 impl Queue {
+    pub fn new(backoff: Backoff) -> Self {
+        Self {
+            backoff,
+            ..Self::default()
+        }
+    }
+
     /// Adds a pod or its new state. A pod that waits is tried again only if its spec, labels or claims changed.
     pub fn set(&mut self, info: Arc<PodInfo>) {
         if let Some(entry) = self.entries.get_mut(&info.uid) {
@@ -92,7 +115,7 @@ impl Queue {
             if changed && matches!(entry.place, Place::BackingOff { .. } | Place::Aside { .. }) {
                 let uid = new.uid.clone();
                 self.leave(&uid);
-                self.activate(&uid);
+                self.activate(&uid, POD_UPDATED);
             }
             return;
         }
@@ -101,18 +124,24 @@ impl Queue {
         let entry = Entry {
             info,
             arrival: self.arrivals,
+            arrived: Instant::now(),
             attempts: 0,
             place: Place::InFlight,
             held: false,
         };
         self.entries.insert(uid.clone(), entry);
-        self.activate(&uid);
+        self.activate(&uid, POD_ADDED);
     }
 
-    fn activate(&mut self, uid: &str) {
+    fn count(&mut self, queue: &'static str, event: &'static str) {
+        *self.incoming.entry((queue, event)).or_default() += 1;
+    }
+
+    fn activate(&mut self, uid: &str, event: &'static str) {
         match self.entries.get_mut(uid) {
             Some(entry) if entry.held => entry.place = Place::Held,
             Some(entry) => {
+                *self.incoming.entry((ACTIVE, event)).or_default() += 1;
                 let rank = entry.rank();
                 entry.place = Place::Active(rank);
                 self.active.insert(rank, uid.to_owned());
@@ -133,9 +162,15 @@ impl Queue {
         if let Some(entry) = self.entries.get_mut(uid) {
             entry.held = false;
             if matches!(entry.place, Place::Held) {
-                self.activate(uid);
+                self.activate(uid, FORCED);
             }
         }
+    }
+
+    /// Whether a pod is being tried: it was taken, and is still to be placed.
+    pub fn is_tried(&self, uid: &str) -> bool {
+        let entry = self.entries.get(uid);
+        entry.is_some_and(|entry| matches!(entry.place, Place::InFlight))
     }
 
     /// Has a pod tried again at once. Whether it waits.
@@ -145,7 +180,7 @@ impl Queue {
         let waits = entry.is_some_and(waits);
         if waits {
             self.leave(uid);
-            self.activate(uid);
+            self.activate(uid, FORCED);
         }
         waits
     }
@@ -190,8 +225,13 @@ impl Queue {
             && *until <= now
         {
             let uid = uid.clone();
+            let aside = |entry: &Entry| matches!(entry.place, Place::Aside { .. });
+            let event = match self.entries.get(&uid).is_some_and(aside) {
+                true => TIMED_OUT,
+                false => BACKED_OFF,
+            };
             self.leave(&uid);
-            self.activate(&uid);
+            self.activate(&uid, event);
         }
         let next = match self.active.pop_first() {
             Some((_, uid)) => Some(uid),
@@ -207,6 +247,11 @@ impl Queue {
         entry.place = Place::InFlight;
         Ok(Attempt {
             info: entry.info.clone(),
+            timing: Timing {
+                arrived: entry.arrived,
+                started: Instant::now(),
+                attempts: entry.attempts + 1,
+            },
             changes,
         })
     }
@@ -220,7 +265,10 @@ impl Queue {
             self.leave(&uid);
             match self.entries.get_mut(&uid) {
                 Some(entry) if entry.held => entry.place = Place::Held,
-                _ => return Some(uid),
+                _ => {
+                    self.count(ACTIVE, POPPED_EARLY);
+                    return Some(uid);
+                }
             }
         }
     }
@@ -257,20 +305,22 @@ impl Queue {
         };
         entry.attempts += 1;
         let place = place.unwrap_or_else(|| Place::BackingOff {
-            until: now + backoff(entry.attempts),
+            until: now + self.backoff.after(entry.attempts),
             woken: None,
         });
-        self.enter(uid, place);
+        self.enter(uid, place, ATTEMPT_FAILED);
     }
 
-    fn enter(&mut self, uid: &str, place: Place) {
+    fn enter(&mut self, uid: &str, place: Place, event: &'static str) {
         let until = match place {
             Place::Aside { failed, rejectors } => {
                 let uids = self.aside.entry(rejectors).or_default();
                 uids.insert(uid.to_owned());
+                self.count(UNSCHEDULABLE, event);
                 failed + UNSCHEDULABLE_MAX
             }
             Place::BackingOff { until, woken } => {
+                self.count(BACKOFF, event);
                 if let Some(rank) = woken {
                     self.woken.insert(rank, uid.to_owned());
                 }
@@ -286,31 +336,35 @@ impl Queue {
 
     /// Something changed on a node: of the pods set aside those that it helps are tried again, after their back-off. The others
     /// are left alone, so that their next attempt is not put off further. Whether it helps any.
-    pub fn wake(&mut self, plugins: &Plugins, event: &ClusterEvent<'_>) -> bool {
+    pub fn wake(&mut self, profiles: &Profiles, event: &ClusterEvent<'_>) -> bool {
         self.wake_those(
-            |rejectors| plugins.may_help(rejectors, event.change),
-            |rejectors, pod| plugins.helps(rejectors, pod, event),
+            event.change.label(),
+            |rejectors| profiles.may_help(rejectors, event.change),
+            |rejectors, pod| profiles.helps(rejectors, pod, event),
         )
     }
 
     /// As above, for a change of claims, volumes or classes.
-    pub fn wake_by_volume(&mut self, plugins: &Plugins, event: &VolumeEvent<'_>) -> bool {
+    pub fn wake_by_volume(&mut self, profiles: &Profiles, event: &VolumeEvent<'_>) -> bool {
         self.wake_those(
+            event.label(),
             |_| true,
-            |rejectors, pod| plugins.volumes_help(rejectors, pod, event),
+            |rejectors, pod| profiles.volumes_help(rejectors, pod, event),
         )
     }
 
     /// As above, for a change of claims of devices, slices or classes.
-    pub fn wake_by_device(&mut self, plugins: &Plugins, event: &DeviceEvent<'_>) -> bool {
+    pub fn wake_by_device(&mut self, profiles: &Profiles, event: &DeviceEvent<'_>) -> bool {
         self.wake_those(
+            event.label(),
             |_| true,
-            |rejectors, pod| plugins.devices_help(rejectors, pod, event),
+            |rejectors, pod| profiles.devices_help(rejectors, pod, event),
         )
     }
 
     fn wake_those(
         &mut self,
+        event: &'static str,
         may_help: impl Fn(Rejectors) -> bool,
         helps: impl Fn(Rejectors, &PodInfo) -> bool,
     ) -> bool {
@@ -330,24 +384,34 @@ impl Queue {
             if let Some(entry) = self.entries.get(uid)
                 && let Place::Aside { failed, .. } = entry.place
             {
-                let until = failed + backoff(entry.attempts);
+                let until = failed + self.backoff.after(entry.attempts);
                 let woken = Some(entry.rank());
                 self.leave(uid);
-                self.enter(uid, Place::BackingOff { until, woken });
+                self.enter(uid, Place::BackingOff { until, woken }, event);
             }
         }
         !helped.is_empty()
+    }
+
+    /// Pods that came to each queue, by what brought them there.
+    pub fn incoming(&self) -> &BTreeMap<(&'static str, &'static str), u64> {
+        &self.incoming
+    }
+
+    /// How many wait in each queue.
+    pub fn pending(&self) -> Pending {
+        let unschedulable = self.aside.values().map(HashSet::len).sum();
+        Pending {
+            active: self.active.len(),
+            backoff: self.waiting.len().saturating_sub(unschedulable),
+            unschedulable,
+        }
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
-}
-
-fn backoff(attempts: u32) -> Duration {
-    let factor = 1 << attempts.saturating_sub(1).min(10);
-    (BACKOFF_BASE * factor).min(BACKOFF_MAX)
 }
 
 #[cfg(test)]

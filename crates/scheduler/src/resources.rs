@@ -56,6 +56,17 @@ impl Resources {
         resources
     }
 
+    /// The amount of one of them, by its name.
+    pub fn of(&self, name: &str) -> Amount {
+        match name {
+            "cpu" => self.milli_cpu,
+            "memory" => self.memory_bytes,
+            "ephemeral-storage" => self.ephemeral_bytes,
+            "pods" => self.pods,
+            other => self.scalars.get(other).copied().unwrap_or(0),
+        }
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.milli_cpu = self.milli_cpu.saturating_add(other.milli_cpu);
         self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);

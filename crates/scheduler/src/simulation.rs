@@ -19,8 +19,9 @@ use knarr_client::csidriver::CsiDriver;
 use knarr_devices::taints::DeviceTaintRule;
 
 use crate::{
+    config::Config,
     cycle::{self, Rejection},
-    framework::Plugins,
+    framework::Profiles,
     plugins::{self, Sources, default_preemption::Nomination},
     pod_info::PodInfo,
     state::State,
@@ -52,7 +53,7 @@ pub enum Object {
 
 /// A cluster in memory.
 pub struct Simulation {
-    plugins: Plugins,
+    profiles: Profiles,
     sources: Sources,
     state: State,
 }
@@ -96,22 +97,27 @@ pub struct Explanation {
 
 impl Default for Simulation {
     fn default() -> Self {
-        let sources = Sources::unfed();
-        Self {
-            plugins: plugins::default_profile(&sources),
-            sources,
-            state: State::default(),
-        }
+        Self::new(&Config::default())
     }
 }
 
 impl Simulation {
+    /// A cluster whose scheduler works so. Extenders are not asked.
+    pub fn new(config: &Config) -> Self {
+        let sources = Sources::unfed();
+        Self {
+            profiles: plugins::profiles(config, &sources),
+            sources,
+            state: State::new(config.backoff),
+        }
+    }
+
     /// Tells it of an object, or of its new state.
     pub fn add(&mut self, object: Object) {
         let (owners, devices) = (&self.sources.owners, &self.sources.devices);
         match object {
             Object::Node(node) => {
-                self.state.set_node(&self.plugins, &Arc::from(node));
+                self.state.set_node(&self.profiles, &Arc::from(node));
             }
             Object::Pod(pod) => self.add_pod(&Arc::new(PodInfo::new(&Arc::from(pod)))),
             Object::Namespace(namespace) => self.sources.namespaces.apply(*namespace),
@@ -136,7 +142,7 @@ impl Simulation {
 
     fn add_pod(&mut self, pod: &Arc<PodInfo>) {
         if pod.node_name().is_some() {
-            self.state.set_pod(&self.plugins, pod.clone());
+            self.state.set_pod(&self.profiles, pod.clone());
         } else if let Some(node) = pod.nominated_node() {
             self.state.snapshot.nominated.set(pod.clone(), node);
         }
@@ -144,13 +150,13 @@ impl Simulation {
 
     /// A pod is gone.
     pub fn remove_pod(&mut self, uid: &str) {
-        self.state.remove_pod(&self.plugins, uid);
+        self.state.remove_pod(&self.profiles, uid);
     }
 
     /// Does with the pod what the scheduler does, up to what it writes.
     pub fn schedule(&mut self, pod: Pod) -> Placement {
         let pod = Arc::new(PodInfo::new(&Arc::new(pod)));
-        let (plugins, snapshot) = (&self.plugins, &self.state.snapshot);
+        let (plugins, snapshot) = (self.profiles.of(&pod), &self.state.snapshot);
         match cycle::feasible(plugins, snapshot, &pod, &mut self.state.next_node) {
             Ok(nodes) => {
                 let best = cycle::best(plugins, snapshot, &pod, &nodes);
@@ -158,7 +164,7 @@ impl Simulation {
                 names.sort();
                 if let Some(first) = names.first() {
                     self.keep_devices(&pod, first);
-                    self.state.assume(plugins, pod, first);
+                    self.state.assume(&self.profiles, pod, first);
                 }
                 Placement::Nodes(names)
             }
@@ -169,7 +175,7 @@ impl Simulation {
     /// The devices that the pod gets are nobody else's from now on.
     fn keep_devices(&self, pod: &PodInfo, node: &str) {
         let node = self.state.snapshot.node(node);
-        if let (Some(devices), Some(node)) = (&self.plugins.devices, node)
+        if let (Some(devices), Some(node)) = (&self.profiles.of(pod).devices, node)
             && let Ok(Some(reserved)) = devices.reserve(pod, node)
         {
             reserved.keep();
@@ -177,7 +183,7 @@ impl Simulation {
     }
 
     fn fail(&mut self, pod: &Arc<PodInfo>, rejection: &Rejection) -> Placement {
-        let failure = cycle::fail(&self.plugins, &mut self.state, pod, rejection, 0);
+        let failure = cycle::fail(&self.profiles, &mut self.state, pod, rejection, 0);
         let victims = failure.victims.iter();
         Placement::Waits {
             message: failure.message,
@@ -194,7 +200,7 @@ impl Simulation {
     /// What plugins say of the pod on each node; it is placed nowhere.
     pub fn explain(&self, pod: Pod) -> Explanation {
         let pod = PodInfo::new(&Arc::new(pod));
-        let (plugins, snapshot) = (&self.plugins, &self.state.snapshot);
+        let (plugins, snapshot) = (self.profiles.of(&pod), &self.state.snapshot);
         let mut explanation = Explanation {
             everywhere: None,
             nodes: Vec::new(),

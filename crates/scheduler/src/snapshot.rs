@@ -215,6 +215,11 @@ impl Snapshot {
         self.count
     }
 
+    /// How many pods count on a node.
+    pub fn pods(&self) -> usize {
+        self.placed.len()
+    }
+
     /// Slots are below this.
     pub fn slots(&self) -> usize {
         self.slots.len()

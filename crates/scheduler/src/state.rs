@@ -6,7 +6,8 @@ use k8s_openapi::api::core::v1::Node;
 use tokio::time::Instant;
 
 use crate::{
-    framework::{Change, ClusterEvent, DeviceEvent, Plugins, VolumeEvent},
+    config::Backoff,
+    framework::{Change, ClusterEvent, DeviceEvent, Profiles, VolumeEvent},
     plugins::default_preemption::{self, Nomination},
     pod_info::PodInfo,
     queue::Queue,
@@ -22,8 +23,15 @@ pub struct State {
 }
 
 impl State {
+    pub fn new(backoff: Backoff) -> Self {
+        Self {
+            queue: Queue::new(backoff),
+            ..Self::default()
+        }
+    }
+
     /// Takes over a node's state and wakes the pods that its change helps. Whether there are any.
-    pub fn set_node(&mut self, plugins: &Plugins, node: &Arc<Node>) -> bool {
+    pub fn set_node(&mut self, profiles: &Profiles, node: &Arc<Node>) -> bool {
         let (before, changes) = self.snapshot.set_node(node);
         let name = node.metadata.name.as_deref().unwrap_or_default();
         let Some(info) = self.snapshot.node(name) else {
@@ -35,23 +43,23 @@ impl State {
                 nominated: self.snapshot.nominated.to(name),
                 ..ClusterEvent::of_node(change, info, before.as_deref())
             };
-            woken |= self.queue.wake(plugins, &event);
+            woken |= self.queue.wake(profiles, &event);
         }
         woken
     }
 
     /// Forgets a node that is gone and wakes the pods that this helps. Whether there are any.
-    pub fn remove_node(&mut self, plugins: &Plugins, node: &Node) -> bool {
+    pub fn remove_node(&mut self, profiles: &Profiles, node: &Node) -> bool {
         let Some(was) = self.snapshot.remove_node(node) else {
             return false;
         };
         let event = ClusterEvent::of_node(Change::NodeRemoved, &was, None);
-        self.queue.wake(plugins, &event)
+        self.queue.wake(profiles, &event)
     }
 
     /// Takes over a bound pod, and wakes the pods that it helps: by being there, by labels that it has now, and by what it
     /// takes less than it did (it was made smaller, or was assumed on another node). Whether there are any.
-    pub fn set_pod(&mut self, plugins: &Plugins, pod: Arc<PodInfo>) -> bool {
+    pub fn set_pod(&mut self, profiles: &Profiles, pod: Arc<PodInfo>) -> bool {
         self.queue.remove(&pod.uid);
         let nominated = self.snapshot.nominated.remove(&pod.uid);
         let nominated = nominated.map(|(pod, node)| Freed { node, pod });
@@ -73,22 +81,22 @@ impl State {
         };
         let mut woken = false;
         if moved || assumed {
-            woken |= self.pod_event(plugins, node, Change::PodAdded, &pod, None);
+            woken |= self.pod_event(profiles, node, Change::PodAdded, &pod, None);
         } else if let Some(old) = &labels {
-            woken |= self.pod_event(plugins, node, Change::PodLabels, &pod, Some(old));
+            woken |= self.pod_event(profiles, node, Change::PodLabels, &pod, Some(old));
         }
         if let Some(freed) = before.filter(|_| moved || smaller) {
-            woken |= self.wake(plugins, &freed);
+            woken |= self.wake(profiles, &freed);
         }
         if let Some(freed) = nominated.filter(|freed| freed.node != node) {
-            woken |= self.wake(plugins, &freed);
+            woken |= self.wake(profiles, &freed);
         }
         woken
     }
 
     /// Takes over a pod that waits; `old`: where its status said before that it is nominated to. One that is nominated there
     /// no longer wakes the pods that its room helps. One that is being bound counts on its node already.
-    pub fn set_waiting(&mut self, plugins: &Plugins, old: Option<&str>, pod: Arc<PodInfo>) {
+    pub fn set_waiting(&mut self, profiles: &Profiles, old: Option<&str>, pod: Arc<PodInfo>) {
         let assumed = self.snapshot.is_assumed(&pod.uid);
         let freed = match assumed {
             true => None,
@@ -96,15 +104,15 @@ impl State {
         };
         self.queue.set(pod);
         if let Some((pod, node)) = freed {
-            self.wake(plugins, &Freed { node, pod });
+            self.wake(profiles, &Freed { node, pod });
         }
     }
 
     /// Counts a pod on the node chosen for it. Room that it held elsewhere wakes the pods that it helps.
-    pub fn assume(&mut self, plugins: &Plugins, pod: Arc<PodInfo>, node: &str) {
+    pub fn assume(&mut self, profiles: &Profiles, pod: Arc<PodInfo>, node: &str) {
         let nominated = self.snapshot.assume(pod, node);
         if let Some(freed) = nominated.filter(|freed| freed.node != node) {
-            self.wake(plugins, &freed);
+            self.wake(profiles, &freed);
         }
     }
 
@@ -112,7 +120,7 @@ impl State {
     /// tried again at once; they are returned.
     pub fn nominate(
         &mut self,
-        plugins: &Plugins,
+        profiles: &Profiles,
         pod: &Arc<PodInfo>,
         nomination: &Nomination,
     ) -> Vec<Arc<PodInfo>> {
@@ -120,7 +128,7 @@ impl State {
             Nomination::Unchanged => Vec::new(),
             Nomination::Cleared => {
                 if let Some((pod, node)) = self.snapshot.nominated.remove(&pod.uid) {
-                    self.wake(plugins, &Freed { node, pod });
+                    self.wake(profiles, &Freed { node, pod });
                 }
                 Vec::new()
             }
@@ -138,7 +146,7 @@ impl State {
                 let there = displaced.iter().map(|other| (other.clone(), node.clone()));
                 let elsewhere = before.filter(|(_, was)| was != node);
                 for (pod, node) in there.chain(elsewhere) {
-                    self.wake(plugins, &Freed { node, pod });
+                    self.wake(profiles, &Freed { node, pod });
                 }
                 displaced
             }
@@ -146,40 +154,40 @@ impl State {
     }
 
     /// Forgets a pod that is gone and wakes the pods that its room helps. Whether there are any.
-    pub fn remove_pod(&mut self, plugins: &Plugins, uid: &str) -> bool {
+    pub fn remove_pod(&mut self, profiles: &Profiles, uid: &str) -> bool {
         self.queue.remove(uid);
         let nominated = self.snapshot.nominated.remove(uid);
         let nominated = nominated.map(|(pod, node)| Freed { node, pod });
         let freed = self.snapshot.remove_pod(uid);
         let mut woken = false;
         for freed in freed.into_iter().chain(nominated) {
-            woken |= self.wake(plugins, &freed);
+            woken |= self.wake(profiles, &freed);
         }
         woken
     }
 
     /// Undoes an assumption and has the pod tried again; nothing if an informer has said meanwhile where the pod is, or that
     /// it is gone.
-    pub fn forget(&mut self, plugins: &Plugins, pod: &PodInfo, now: Instant) {
+    pub fn forget(&mut self, profiles: &Profiles, pod: &PodInfo, now: Instant) {
         if let Some(freed) = self.snapshot.forget(&pod.uid) {
-            self.wake(plugins, &freed);
+            self.wake(profiles, &freed);
             self.queue.failed(pod, now);
         }
     }
 
     /// Wakes the pods that a change of claims, volumes or classes helps. Whether there are any.
-    pub fn volumes_changed(&mut self, plugins: &Plugins, event: &VolumeEvent<'_>) -> bool {
-        self.queue.wake_by_volume(plugins, event)
+    pub fn volumes_changed(&mut self, profiles: &Profiles, event: &VolumeEvent<'_>) -> bool {
+        self.queue.wake_by_volume(profiles, event)
     }
 
     /// Wakes the pods that a change of claims of devices, slices or classes helps. Whether there are any.
-    pub fn devices_changed(&mut self, plugins: &Plugins, event: &DeviceEvent<'_>) -> bool {
-        self.queue.wake_by_device(plugins, event)
+    pub fn devices_changed(&mut self, profiles: &Profiles, event: &DeviceEvent<'_>) -> bool {
+        self.queue.wake_by_device(profiles, event)
     }
 
     /// A pod has left a node. Those nominated to it are tried at once if nobody has to end for them any more.
-    fn wake(&mut self, plugins: &Plugins, freed: &Freed) -> bool {
-        let woken = self.pod_event(plugins, &freed.node, Change::PodRemoved, &freed.pod, None);
+    fn wake(&mut self, profiles: &Profiles, freed: &Freed) -> bool {
+        let woken = self.pod_event(profiles, &freed.node, Change::PodRemoved, &freed.pod, None);
         let Some(node) = self.snapshot.node(&freed.node) else {
             return woken;
         };
@@ -193,7 +201,7 @@ impl State {
 
     fn pod_event(
         &mut self,
-        plugins: &Plugins,
+        profiles: &Profiles,
         node: &str,
         change: Change,
         pod: &PodInfo,
@@ -208,6 +216,6 @@ impl State {
             pod_before: before,
             ..ClusterEvent::of_pod(change, node, pod)
         };
-        self.queue.wake(plugins, &event)
+        self.queue.wake(profiles, &event)
     }
 }

@@ -64,7 +64,7 @@ fn woken(change: impl FnOnce(&Scheduler)) -> bool {
     {
         let mut state = scheduler.shared.state.lock();
         let attempt = state.queue.pop(now).expect("it is tried");
-        let plugins = &scheduler.shared.plugins;
+        let plugins = scheduler.shared.profiles.of(&attempt.info);
         let decision = cycle::decide(plugins, &state.snapshot, &attempt.info, &mut 0);
         let cycle::Decision::None(rejection) = decision else {
             panic!("there is no room")
@@ -98,7 +98,7 @@ async fn a_failed_binding_takes_nothing_from_a_pod_that_was_seen_bound() {
     let (scheduler, _server) = scheduler();
     let waits = Arc::new(PodInfo::new(&Arc::new(pod("p", "1", "1", None))));
     let now = tokio::time::Instant::now();
-    let plugins = &scheduler.shared.plugins;
+    let profiles = &scheduler.shared.profiles;
     for confirmed in [true, false] {
         scheduler.pods.apply(pod("p", "1", "1", None));
         let mut state = scheduler.shared.state.lock();
@@ -108,7 +108,7 @@ async fn a_failed_binding_takes_nothing_from_a_pod_that_was_seen_bound() {
         if confirmed {
             scheduler.pods.apply(pod("p", "1", "1", Some("a")));
         }
-        scheduler.shared.state.lock().forget(plugins, &waits, now);
+        scheduler.shared.state.lock().forget(profiles, &waits, now);
         let expected = if confirmed { (1000, 1) } else { (0, 0) };
         assert_eq!(requested(&scheduler), expected);
         let queued = scheduler.shared.state.lock().queue.len();
@@ -138,7 +138,7 @@ async fn a_nomination_is_over_once_its_pod_is_being_bound() {
     {
         let mut state = scheduler.shared.state.lock();
         let attempt = state.queue.pop(now).expect("it is tried");
-        state.assume(&scheduler.shared.plugins, attempt.info, "a");
+        state.assume(&scheduler.shared.profiles, attempt.info, "a");
     }
     scheduler.pods.apply(nominated("2"));
     assert_eq!((holds(), requested(&scheduler)), (0, (1000, 1)));

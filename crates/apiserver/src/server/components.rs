@@ -1,8 +1,11 @@
 //! Which of the cluster's other parts run beside the server: what ComponentStatus shows.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    fmt,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use knarr_registry::cache::Cache;
@@ -14,11 +17,25 @@ pub enum Component {
     ControllerManager,
 }
 
+/// Appends metrics in Prometheus' text form.
+type Metrics = Box<dyn Fn(&mut String) + Send + Sync>;
+
 /// Whether each of them runs.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Components {
     scheduler: AtomicBool,
     controller_manager: AtomicBool,
+    /// What the scheduler counts: it has no port of its own, and shows it on the server's page.
+    metrics: OnceLock<Metrics>,
+}
+
+impl fmt::Debug for Components {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Components")
+            .field("scheduler", &self.scheduler)
+            .field("controller_manager", &self.controller_manager)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A component runs for as long as this is held.
@@ -42,6 +59,19 @@ impl Components {
         Running {
             components: self.clone(),
             component,
+        }
+    }
+
+    /// Has the scheduler's metrics shown at `/metrics`, once.
+    pub fn show_metrics(&self, metrics: impl Fn(&mut String) + Send + Sync + 'static) {
+        // A second scheduler beside one server is none.
+        let _ = self.metrics.set(Box::new(metrics));
+    }
+
+    /// Appends what is shown so.
+    pub fn append_metrics(&self, out: &mut String) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics(out);
         }
     }
 

@@ -175,6 +175,7 @@ fn own(out: &mut String) {
 fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
     let mut out = String::with_capacity(16 << 10);
     core.metrics.render(&mut out);
+    core.components.append_metrics(&mut out);
     own(&mut out);
     core.fairness.render(&mut out);
     let (reads, writes) = core.limits.in_flight();

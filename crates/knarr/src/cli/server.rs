@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use knarr_etcd::Address;
 
@@ -101,6 +101,10 @@ pub struct ServerFlags {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub metrics_api: bool,
 
+    /// A KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1): profiles, plugins and their arguments, extenders
+    #[arg(long, value_name = "FILE")]
+    pub scheduler_config: Option<PathBuf>,
+
     #[command(flatten)]
     pub datastore: DatastoreFlags,
 
@@ -123,9 +127,20 @@ impl ServerFlags {
 
     /// Files are found from wherever the process is by then.
     pub fn make_paths_absolute(&mut self) -> Result<()> {
+        if let Some(path) = &mut self.scheduler_config {
+            let absolute = std::path::absolute(&path);
+            *path = absolute.context("--scheduler-config is not a path")?;
+        }
         self.audit.make_paths_absolute()?;
         self.identity.make_paths_absolute()?;
         self.authorization.make_paths_absolute()
+    }
+
+    /// How pods are scheduled.
+    pub fn scheduler(&self) -> Result<knarr_scheduler::Config> {
+        let config = self.scheduler_config.as_deref();
+        let config = config.map(knarr_scheduler::Config::read).transpose();
+        Ok(config.context("--scheduler-config")?.unwrap_or_default())
     }
 }
 

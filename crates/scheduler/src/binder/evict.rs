@@ -1,5 +1,8 @@
 //! Ends pods so that one of a higher priority gets their room.
 
+use std::pin::pin;
+
+use futures::{StreamExt, stream};
 use knarr_client::events::NORMAL;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
@@ -12,6 +15,9 @@ use crate::{
     plugins::default_preemption::{CONDITION, Nomination, REASON},
     pod_info::PodInfo,
 };
+
+/// Pods that are told at once to end for one (upstream's parallelism).
+const EVICTIONS_IN_FLIGHT: usize = 16;
 
 type Pod = k8s_openapi::api::core::v1::Pod;
 
@@ -33,8 +39,14 @@ impl Hand {
             return;
         };
         let mut all = true;
+        let mut evictions = Vec::with_capacity(failure.victims.len());
         for victim in failure.victims.iter().filter(|victim| !victim.is_ending()) {
-            if let Err(error) = self.evict(victim, pod, node).await {
+            evictions.push(async move { (victim, self.evict(victim, pod, node).await) });
+        }
+        let evictions = stream::iter(evictions).buffer_unordered(EVICTIONS_IN_FLIGHT);
+        let mut evictions = pin!(evictions);
+        while let Some((victim, result)) = evictions.next().await {
+            if let Err(error) = result {
                 let (name, victim) = (&pod.name, &victim.name);
                 warn!(pod = name, victim, %error, "cannot end a pod to make room");
                 all = false;
@@ -56,7 +68,7 @@ impl Hand {
     /// Also where the pod of this name is another one by now: what there is has to be looked at anew.
     async fn evict(&self, victim: &PodInfo, pod: &PodInfo, node: &str) -> Result<(), BindError> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &victim.namespace);
-        let name = &self.scheduler_name;
+        let name = pod.scheduler_name();
         let patch = Patch::Strategic(
             json!({"metadata": {"uid": victim.uid}, "status": {"conditions": [{
                 "type": CONDITION, "status": "True", "reason": REASON,
@@ -81,8 +93,7 @@ impl Hand {
         if answered(timeout(BIND_TIMEOUT, delete).await)? {
             let note = format!("Preempted by pod {} on node {node}", pod.uid);
             let (about, reason) = (reference(victim), "Preempted");
-            self.recorder
-                .event(&about, NORMAL, reason, "Preempting", note);
+            self.event(pod, &about, NORMAL, reason, "Preempting", note);
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ fn of_many_nodes_some_are_enough_and_the_next_pod_goes_on_from_there() {
         (5000, 500),
         (20_000, 1000),
     ] {
-        assert_eq!(enough(nodes), expected, "{nodes} nodes");
+        assert_eq!(enough(nodes, 0), expected, "{nodes} nodes");
     }
     let plugins = profile();
     let nodes = (0..300).map(|n| node(&format!("n{n}"), "4"));
@@ -70,7 +70,7 @@ fn of_many_nodes_some_are_enough_and_the_next_pod_goes_on_from_there() {
     for _ in 0..3 {
         let found = feasible(&plugins, &snapshot, &pod("p", "1"), &mut start);
         let found = found.unwrap_or_else(|_| panic!("the pod fits"));
-        assert_eq!(found.len(), enough(300));
+        assert_eq!(found.len(), enough(300, 0));
         seen.extend(found.iter().map(|node| node.name().to_owned()));
     }
     assert_eq!(seen.len(), 300, "every node has its turn");

@@ -23,6 +23,23 @@ pub enum Change {
     PodRemoved,
 }
 
+impl Change {
+    /// As upstream's metrics have it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NodeAdded => "NodeAdd",
+            Self::NodeRemoved => "NodeDelete",
+            Self::NodeLabels => "NodeUpdateNodeLabel",
+            // A cordon is known by its taint there.
+            Self::NodeTaints | Self::NodeUncordoned => "NodeUpdateNodeTaint",
+            Self::NodeAllocatable => "NodeUpdateNodeAllocatable",
+            Self::PodAdded => "AssignedPodAdd",
+            Self::PodLabels => "AssignedPodUpdatePodLabel",
+            Self::PodRemoved => "AssignedPodDelete",
+        }
+    }
+}
+
 /// Something that may let a pod fit that did not before.
 #[derive(Clone, Copy)]
 pub struct ClusterEvent<'a> {
@@ -93,4 +110,28 @@ pub enum DeviceEvent<'a> {
     },
     /// Slices, their taints, or classes.
     Devices,
+}
+
+impl VolumeEvent<'_> {
+    /// As upstream's metrics have it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Claim { .. } => "PersistentVolumeClaimUpdate",
+            Self::Volume => "PersistentVolumeUpdate",
+            Self::Class => "StorageClassUpdate",
+            Self::Csi => "CSINodeUpdate",
+        }
+    }
+}
+
+impl DeviceEvent<'_> {
+    /// As upstream's metrics have it.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Claim { old: None, .. } => "ResourceClaimAdd",
+            Self::Claim { new: None, .. } => "ResourceClaimDelete",
+            Self::Claim { .. } => "ResourceClaimUpdate",
+            Self::Devices => "ResourceSliceUpdate",
+        }
+    }
 }

@@ -31,7 +31,8 @@ impl Plugins {
         cluster: &Snapshot,
     ) -> Result<Prepared, (usize, Reason)> {
         let mut prepared = Prepared::default();
-        for (index, filter) in self.filters.iter().enumerate() {
+        let filters = self.pre_filters.iter();
+        for (index, filter) in filters.filter_map(|at| Some((*at, self.filters.get(*at)?))) {
             match filter.pre_filter(pod, cluster, &mut prepared.state) {
                 Ok(PreFilter::All) => {}
                 Ok(PreFilter::Skip) => prepared.state.skipped.insert(index),
@@ -125,7 +126,8 @@ impl Plugins {
         let mut totals = vec![0; nodes.len()];
         let mut scores = Vec::with_capacity(nodes.len());
         let mut state = ScoreState::default();
-        for plugin in &self.scores {
+        for scorer in &self.scores {
+            let plugin = &scorer.plugin;
             if !plugin.pre_score(pod, cluster, nodes, &mut state) {
                 continue;
             }
@@ -133,7 +135,7 @@ impl Plugins {
             scores.extend(nodes.iter().map(|node| plugin.score(pod, node, &state)));
             plugin.normalize(nodes, &state, &mut scores);
             for (total, score) in totals.iter_mut().zip(&mut scores) {
-                *score *= plugin.weight();
+                *score = score.saturating_mul(scorer.weight);
                 *total += *score;
             }
             each(plugin.name(), &scores);
@@ -156,16 +158,15 @@ impl Plugins {
             .map(|(_, filter)| filter.as_ref())
     }
 
-    /// Whether such a change may help any pod that `rejectors` ruled out. Where nobody did there was no node at all, and
-    /// anything may help.
+    /// Whether such a change may help any pod that `rejectors` ruled out.
     pub fn may_help(&self, rejectors: Rejectors, change: Change) -> bool {
-        rejectors.is_empty() || self.of(rejectors).any(|f| f.changes().contains(&change))
+        anything_helps(rejectors) || self.of(rejectors).any(|f| f.changes().contains(&change))
     }
 
     /// Whether an event helps a pod that `rejectors` ruled out.
     pub fn helps(&self, rejectors: Rejectors, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
         let asks = |f: &dyn Filter| f.changes().contains(&event.change) && f.helps(pod, event);
-        rejectors.is_empty() || self.of(rejectors).any(asks)
+        anything_helps(rejectors) || self.of(rejectors).any(asks)
     }
 
     /// Whether a change of claims, volumes or classes helps a pod that `rejectors` ruled out.
@@ -175,7 +176,7 @@ impl Plugins {
         pod: &PodInfo,
         event: &VolumeEvent<'_>,
     ) -> bool {
-        self.of(rejectors).any(|f| f.volumes_help(pod, event))
+        rejectors.has_extender() || self.of(rejectors).any(|f| f.volumes_help(pod, event))
     }
 
     /// Whether a change of claims of devices, slices or classes helps a pod that `rejectors` ruled out.
@@ -198,4 +199,9 @@ impl Plugins {
         rejectors.insert(place);
         Some(rejectors)
     }
+}
+
+/// Where nobody ruled a node out there was none at all; what extenders wait for nobody knows.
+fn anything_helps(rejectors: Rejectors) -> bool {
+    rejectors.is_empty() || rejectors.has_extender()
 }

@@ -13,16 +13,13 @@ use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
 use knarr_client::Informer;
 
 use crate::{
+    config::args::DefaultPreemptionArgs,
     cycle::{Rejection, failure_message},
     framework::{CycleState, Plugins, Reason},
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
 use victims::Victims;
-
-/// Nodes that are tried, at least and of 100 (upstream's `minCandidateNodesAbsolute` and `minCandidateNodesPercentage`).
-const CANDIDATES_MIN: usize = 100;
-const CANDIDATES_PERCENT: usize = 10;
 
 const NO_HELP: &str = "Preemption is not helpful for scheduling";
 
@@ -34,6 +31,10 @@ pub const CONDITION: &str = "DisruptionTarget";
 /// The plugin.
 pub struct DefaultPreemption {
     budgets: Informer<PodDisruptionBudget>,
+    /// Nodes that are tried, at least.
+    candidates_min: usize,
+    /// And of 100.
+    candidates_percent: usize,
 }
 
 /// What came of it.
@@ -56,29 +57,49 @@ pub enum Nomination {
 }
 
 impl DefaultPreemption {
-    pub fn new(budgets: Informer<PodDisruptionBudget>) -> Self {
-        Self { budgets }
+    pub fn new(budgets: Informer<PodDisruptionBudget>, args: &DefaultPreemptionArgs) -> Self {
+        let number = |value: i32| usize::try_from(value).unwrap_or(0);
+        Self {
+            budgets,
+            candidates_min: number(args.min_candidate_nodes_absolute),
+            candidates_percent: number(args.min_candidate_nodes_percentage),
+        }
     }
 
     /// Looks for pods whose end makes room for a pod that fits nowhere. `start`: the node that is tried first, any number;
     /// where many nodes would do, not all are tried.
-    pub fn run(
+    pub fn search(
         &self,
         plugins: &Plugins,
         cluster: &Snapshot,
         pod: &PodInfo,
         rejection: &Rejection,
         start: usize,
-    ) -> Outcome {
+    ) -> Search {
+        if let Some(why) = not_eligible(cluster, pod, rejection) {
+            return Search::NotEligible(why);
+        }
+        let (candidates, refused) = self.candidates(plugins, cluster, pod, rejection, start);
+        Search::Candidates {
+            candidates,
+            refused,
+        }
+    }
+
+    /// Takes the candidate that costs least, in a cluster of so many nodes.
+    pub fn conclude(search: Search, nodes: usize) -> Outcome {
         let outcome = |nomination, victims, message: &str| Outcome {
             nomination,
             victims,
             message: format!("preemption: {message}"),
         };
-        if let Some(why) = not_eligible(cluster, pod, rejection) {
-            return outcome(Nomination::Unchanged, Vec::new(), why);
-        }
-        let (candidates, refused) = self.candidates(plugins, cluster, pod, rejection, start);
+        let (candidates, refused) = match search {
+            Search::NotEligible(why) => return outcome(Nomination::Unchanged, Vec::new(), why),
+            Search::Candidates {
+                candidates,
+                refused,
+            } => (candidates, refused),
+        };
         match choice::best(candidates) {
             Some(Candidate { node, victims }) => {
                 let message = format!(
@@ -94,11 +115,11 @@ impl DefaultPreemption {
                     let count = reasons.entry(reason).or_default();
                     *count = count.saturating_add(1);
                 }
-                let rest = cluster.len().saturating_sub(explained);
+                let rest = nodes.saturating_sub(explained);
                 if rest > 0 {
                     reasons.insert(NO_HELP.into(), rest);
                 }
-                let message = failure_message(cluster.len(), &reasons);
+                let message = failure_message(nodes, &reasons);
                 outcome(Nomination::Cleared, Vec::new(), &message)
             }
         }
@@ -119,8 +140,8 @@ impl DefaultPreemption {
             return (found, refused);
         };
         let budgets = self.budgets.list();
-        let share = nodes.len().saturating_mul(CANDIDATES_PERCENT) / 100;
-        let wanted = share.max(CANDIDATES_MIN);
+        let share = nodes.len().saturating_mul(self.candidates_percent) / 100;
+        let wanted = share.max(self.candidates_min);
         let mut unviolated = false;
         let first = start.checked_rem(nodes.len()).unwrap_or(0);
         let order = nodes.iter().cycle().skip(first).take(nodes.len());
@@ -141,10 +162,42 @@ impl DefaultPreemption {
     }
 }
 
+/// What was found before anything is chosen.
+pub enum Search {
+    /// The pod may not have others ended.
+    NotEligible(&'static str),
+    Candidates {
+        candidates: Vec<Candidate>,
+        /// For each of the other nodes that were tried, why the end of pods does not help.
+        refused: Vec<Vec<Reason>>,
+    },
+}
+
 /// A node, and who would have to go.
-struct Candidate {
-    node: String,
-    victims: Victims,
+pub struct Candidate {
+    pub node: String,
+    pub victims: Victims,
+}
+
+impl Candidate {
+    #[cfg(test)]
+    pub fn of(node: &str, pods: Vec<Arc<PodInfo>>) -> Self {
+        Self {
+            node: node.to_owned(),
+            victims: Victims {
+                pods,
+                violations: 0,
+            },
+        }
+    }
+
+    /// The same node with some of the pods.
+    pub fn with(&self, pods: Vec<Arc<PodInfo>>, violations: usize) -> Self {
+        Self {
+            node: self.node.clone(),
+            victims: Victims { pods, violations },
+        }
+    }
 }
 
 /// Why a pod may not have others ended (upstream `PodEligibleToPreemptOthers`).

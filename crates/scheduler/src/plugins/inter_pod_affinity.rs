@@ -18,6 +18,7 @@ pub use terms::PodAffinity;
 use terms::{Labels, Term, all_of};
 
 use crate::{
+    config::args::InterPodAffinityArgs,
     framework::{Change, ClusterEvent, CycleState, Filter, PreFilter, Reason, Refusal},
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
@@ -32,6 +33,10 @@ const ANTI: &str = "node(s) didn't match pod anti-affinity rules";
 #[derive(Clone)]
 pub struct InterPodAffinity {
     namespaces: Informer<Namespace>,
+    /// What a pod that is there adds if it requires such a pod as this one near.
+    required_weight: i64,
+    /// Whether what pods that are there prefer counts for pods that prefer nothing.
+    heeds_others: bool,
 }
 
 /// The rules of the pod, with what they mean by now.
@@ -59,8 +64,12 @@ pub struct State {
 }
 
 impl InterPodAffinity {
-    pub fn new(namespaces: Informer<Namespace>) -> Self {
-        Self { namespaces }
+    pub fn new(namespaces: Informer<Namespace>, args: &InterPodAffinityArgs) -> Self {
+        Self {
+            namespaces,
+            required_weight: i64::from(args.hard_pod_affinity_weight),
+            heeds_others: !args.ignore_preferred_terms_of_existing_pods,
+        }
     }
 
     fn namespace_labels(&self, pod: &PodInfo) -> Labels {

@@ -1,13 +1,26 @@
-//! NodeResourcesBalancedAllocation: cpu and memory should fill up together.
+//! NodeResourcesBalancedAllocation: a node's resources should fill up together.
 
+use super::scoring::{self, Usage};
 use crate::{
+    config::args::{NodeResourcesBalancedAllocationArgs, ResourceSpec},
     framework::{MAX_SCORE, Score, ScoreState},
     pod_info::PodInfo,
-    resources::{Amount, Resources},
+    resources::Amount,
     snapshot::{NodeInfo, Snapshot},
 };
 
-pub struct NodeResourcesBalancedAllocation;
+/// The plugin.
+pub struct NodeResourcesBalancedAllocation {
+    resources: Vec<ResourceSpec>,
+}
+
+impl NodeResourcesBalancedAllocation {
+    pub fn new(args: &NodeResourcesBalancedAllocationArgs) -> Self {
+        Self {
+            resources: args.resources.clone(),
+        }
+    }
+}
 
 impl Score for NodeResourcesBalancedAllocation {
     fn name(&self) -> &'static str {
@@ -16,34 +29,41 @@ impl Score for NodeResourcesBalancedAllocation {
 
     /// A pod that asks for nothing changes no balance: ranking by it would send all such pods to the same node.
     fn pre_score(&self, pod: &PodInfo, _: &Snapshot, _: &[&NodeInfo], _: &mut ScoreState) -> bool {
-        pod.requests.milli_cpu != 0 || pod.requests.memory_bytes != 0
+        let mut resources = self.resources.iter();
+        resources.any(|resource| pod.requests.of(&resource.name) != 0)
     }
 
     /// 75 where the pod changes nothing, towards 100 where the node's balance is better with it, towards 50 where it is
     /// worse (upstream `balancedResourceScorer`).
     fn score(&self, pod: &PodInfo, node: &NodeInfo, _: &ScoreState) -> i64 {
-        let mut with = node.requested.clone();
-        with.add(&pod.requests);
-        let gain = balance(&with, &node.allocatable)
-            .saturating_sub(balance(&node.requested, &node.allocatable));
+        let resources = self.resources.iter();
+        let usages = resources.map(|resource| scoring::usage(&resource.name, pod, node, false));
+        let usages: Vec<Usage> = usages.filter(|usage| usage.have != 0).collect();
+        let with = balance(usages.iter().map(|usage| (usage.with, usage.have)));
+        let without = balance(usages.iter().map(|usage| (usage.without, usage.have)));
         let half = MAX_SCORE / 2;
+        let gain = with.saturating_sub(without);
         half.saturating_add(half.saturating_add(gain) / 2)
     }
 }
 
-/// How evenly a node's resources are used: 100 less their standard deviation in percent.
+/// How evenly resources are used: 100 less their standard deviation in percent. Each: what is used, and what there is.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     reason = "shares of 100"
 )]
-fn balance(used: &Resources, have: &Resources) -> i64 {
-    let share = |used: Amount, have: Amount| (used as f64 / have as f64).min(1.0);
-    // The standard deviation of two values is half their distance; of one there is none.
-    let deviation = match (have.milli_cpu, have.memory_bytes) {
-        (0, _) | (_, 0) => 0.0,
-        (cpu, memory) => {
-            (share(used.milli_cpu, cpu) - share(used.memory_bytes, memory)).abs() / 2.0
+fn balance(resources: impl Iterator<Item = (Amount, Amount)>) -> i64 {
+    let shares = resources.map(|(used, have)| (used as f64 / have as f64).min(1.0));
+    let shares: Vec<f64> = shares.collect();
+    let deviation = match shares.as_slice() {
+        [] | [_] => 0.0,
+        // As upstream reckons it, so that what is rounded is the same.
+        [a, b] => ((a - b) / 2.0).abs(),
+        shares => {
+            let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+            let squares = shares.iter().map(|share| (share - mean) * (share - mean));
+            (squares.sum::<f64>() / shares.len() as f64).sqrt()
         }
     };
     ((1.0 - deviation) * MAX_SCORE as f64) as i64

@@ -1,15 +1,56 @@
-//! NodeResourcesFit: the node has room for the pod's requests; the emptier node is better (LeastAllocated).
+//! NodeResourcesFit: the node has room for the pod's requests; the emptier node is better, or as the scoring strategy says.
 
+use std::{collections::HashSet, sync::Arc};
+
+use super::scoring::{self, Strategy};
 use crate::{
-    framework::{
-        Change, ClusterEvent, CycleState, Filter, MAX_SCORE, Reason, Refusal, Score, ScoreState,
+    config::{
+        args::{NodeResourcesFitArgs, ResourceSpec},
+        extenders::is_extended,
     },
+    framework::{Change, ClusterEvent, CycleState, Filter, Reason, Refusal, Score, ScoreState},
     pod_info::PodInfo,
-    resources::{Amount, Resources},
+    resources::Resources,
     snapshot::{NodeInfo, allocatable_of},
 };
 
-pub struct NodeResourcesFit;
+/// The plugin.
+#[derive(Clone)]
+pub struct NodeResourcesFit {
+    ignored: Arc<Ignored>,
+    strategy: Strategy,
+    resources: Vec<ResourceSpec>,
+}
+
+/// Extended resources that are somebody else's business: by their names, and by what is before the slash.
+#[derive(Default)]
+struct Ignored {
+    names: HashSet<String>,
+    groups: HashSet<String>,
+}
+
+impl Ignored {
+    fn contains(&self, name: &str) -> bool {
+        let group = name.split('/').next().unwrap_or_default();
+        let listed = self.names.contains(name) || self.groups.contains(group);
+        listed && is_extended(name)
+    }
+}
+
+impl NodeResourcesFit {
+    pub fn new(args: &NodeResourcesFitArgs) -> Self {
+        let set = |list: &[String]| list.iter().cloned().collect();
+        let strategy = args.scoring_strategy.clone().unwrap_or_default();
+        Self {
+            ignored: Arc::new(Ignored {
+                names: set(&args.ignored_resources),
+                groups: set(&args.ignored_resource_groups),
+            }),
+            strategy: Strategy::of(&strategy),
+            resources: strategy.resources,
+        }
+    }
+}
 
 impl Filter for NodeResourcesFit {
     fn name(&self) -> &'static str {
@@ -24,6 +65,7 @@ impl Filter for NodeResourcesFit {
             &node.requested,
             &node.allocatable,
             by_devices,
+            &self.ignored,
         )
     }
 
@@ -47,7 +89,7 @@ impl Filter for NodeResourcesFit {
         }
         let mut used = held.clone();
         used.add(&node.requested);
-        if gains(pod, event, &used, event.freed()) {
+        if self.gains(pod, event, &used, event.freed()) {
             return true;
         }
         let mut others = node.pods.values();
@@ -58,34 +100,37 @@ impl Filter for NodeResourcesFit {
         for other in node.pods.values().map(AsRef::as_ref).filter(stays) {
             used.add(&other.requests);
         }
-        gains(pod, event, &used, event.freed().filter(stays))
+        self.gains(pod, event, &used, event.freed().filter(stays))
     }
 }
 
-/// Whether the pod fits beside what is used, and did not before the event.
-fn gains(
-    pod: &PodInfo,
-    event: &ClusterEvent<'_>,
-    used: &Resources,
-    freed: Option<&PodInfo>,
-) -> bool {
-    let (want, have) = (&pod.requests, &event.node.allocatable);
-    let fitted_before = match (freed, event.before) {
-        (Some(freed), _) => {
-            let mut used = used.clone();
-            used.add(&freed.requests);
-            fits(want, &used, have)
-        }
-        (None, Some(before)) => fits(want, used, &allocatable_of(before)),
-        // Nothing of this changed, or it is a new node.
-        (None, None) => event.change != Change::NodeAdded,
-    };
-    !fitted_before && fits(want, used, have)
-}
-
-/// What the node does not have at all devices may stand for.
-fn fits(want: &Resources, used: &Resources, have: &Resources) -> bool {
-    check(want, used, have, |_| true).is_ok()
+impl NodeResourcesFit {
+    /// Whether the pod fits beside what is used, and did not before the event.
+    fn gains(
+        &self,
+        pod: &PodInfo,
+        event: &ClusterEvent<'_>,
+        used: &Resources,
+        freed: Option<&PodInfo>,
+    ) -> bool {
+        let (want, have) = (&pod.requests, &event.node.allocatable);
+        let fits = |used: &Resources, have: &Resources| {
+            // What the node does not have at all devices may stand for.
+            let verdict = check(want, used, have, |_| true, &self.ignored);
+            verdict.is_ok()
+        };
+        let fitted_before = match (freed, event.before) {
+            (Some(freed), _) => {
+                let mut used = used.clone();
+                used.add(&freed.requests);
+                fits(&used, have)
+            }
+            (None, Some(before)) => fits(used, &allocatable_of(before)),
+            // Nothing of this changed, or it is a new node.
+            (None, None) => event.change != Change::NodeAdded,
+        };
+        !fitted_before && fits(used, have)
+    }
 }
 
 /// Refuses with a reason for each resource of which a node has not enough. Other pods are in the way where an empty node
@@ -95,6 +140,7 @@ fn check(
     used: &Resources,
     have: &Resources,
     by_devices: impl Fn(&str) -> bool,
+    ignored: &Ignored,
 ) -> Result<(), Refusal> {
     let mut reasons: Vec<Reason> = Vec::new();
     let mut resolvable = true;
@@ -127,7 +173,11 @@ fn check(
             resolvable &= want <= have;
         }
     }
-    for (name, want) in &want.scalars {
+    for (name, want) in want
+        .scalars
+        .iter()
+        .filter(|(name, _)| !ignored.contains(name))
+    {
         let have = have.scalars.get(name).copied().unwrap_or(0);
         let used = used.scalars.get(name).copied().unwrap_or(0);
         if have == 0 && by_devices(name) {
@@ -153,29 +203,8 @@ impl Score for NodeResourcesFit {
     }
 
     fn score(&self, pod: &PodInfo, node: &NodeInfo, _: &ScoreState) -> i64 {
-        let (want, used, have) = (
-            &pod.score_requests,
-            &node.score_requested,
-            &node.allocatable,
-        );
-        // What a node has not at all does not count.
-        let shares = [
-            free_share(want.milli_cpu, used.milli_cpu, have.milli_cpu),
-            free_share(want.memory_bytes, used.memory_bytes, have.memory_bytes),
-        ];
-        let shares = shares.into_iter().flatten();
-        let (sum, count) = shares.fold((0, 0), |(sum, count): (Amount, Amount), share| {
-            (sum.saturating_add(share), count.saturating_add(1))
-        });
-        // Each is a share of 100.
-        let mean = sum.checked_div(count).unwrap_or(0);
-        i64::try_from(mean).unwrap_or(0)
+        let resources = self.resources.iter();
+        let usages = resources.map(|resource| scoring::usage(&resource.name, pod, node, true));
+        self.strategy.score(&self.resources, usages)
     }
-}
-
-/// What is left of a resource, of 100; `None` where the node has none of it.
-fn free_share(want: Amount, used: Amount, have: Amount) -> Option<Amount> {
-    let free = have.saturating_sub(used.saturating_add(want)).max(0);
-    free.saturating_mul(Amount::from(MAX_SCORE))
-        .checked_div(have)
 }

@@ -10,16 +10,18 @@ mod score;
 
 use std::{collections::HashMap, sync::Arc};
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, TopologySpreadConstraint};
 
 use constraint::{Constraint, DO_NOT_SCHEDULE};
 pub use owners::Owners;
 pub use score::ScoreState;
 
 use crate::{
+    config::args::{LIST, PodTopologySpreadArgs},
     framework::{Change, ClusterEvent, CycleState, Filter, PreFilter, Reason, Refusal},
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot, taints_of},
+    tally::Scope,
 };
 
 const SKEWED: &str = "node(s) didn't match pod topology spread constraints";
@@ -30,6 +32,16 @@ const UNLABELLED: &str =
 #[derive(Clone)]
 pub struct PodTopologySpread {
     owners: Owners,
+    /// For pods that have none of their own.
+    defaults: Arc<Defaults>,
+}
+
+/// Constraints of pods that have none.
+enum Defaults {
+    /// Upstream's.
+    System,
+    /// Those of the profile, whose selectors are the pods' owners'.
+    List(Vec<TopologySpreadConstraint>),
 }
 
 /// The pods in each part of the cluster.
@@ -159,15 +171,51 @@ fn has_all(node: &NodeInfo, constraints: &[Constraint]) -> bool {
 }
 
 impl PodTopologySpread {
-    pub fn new(owners: Owners) -> Self {
-        Self { owners }
+    pub fn new(owners: Owners, args: &PodTopologySpreadArgs) -> Self {
+        let defaults = match args.defaulting_type.as_str() {
+            LIST => Defaults::List(args.default_constraints.clone()),
+            _ => Defaults::System,
+        };
+        Self {
+            owners,
+            defaults: Arc::new(defaults),
+        }
     }
 
-    /// The constraints of a pod that rule nodes out. There are none by default.
-    fn hard(pod: &PodInfo) -> Result<Vec<Constraint>, Reason> {
-        Constraint::all(pod, DO_NOT_SCHEDULE).map_err(|error| {
+    /// The constraints of a pod that rule nodes out. Upstream's defaults do not.
+    fn hard(&self, pod: &PodInfo) -> Result<Vec<Constraint>, Reason> {
+        let own = Constraint::own(pod);
+        let found = match &*self.defaults {
+            Defaults::List(defaults) if own.is_empty() => {
+                Ok(self.defaulted(defaults, DO_NOT_SCHEDULE, pod))
+            }
+            _ => Constraint::all(own, DO_NOT_SCHEDULE, pod),
+        };
+        found.map_err(|error| {
             format!("obtaining pod's hard topology spread constraints: {error}").into()
         })
+    }
+
+    /// Default constraints that are met in one way; none for a pod that belongs to nobody.
+    fn defaulted(
+        &self,
+        defaults: &[TopologySpreadConstraint],
+        when_unsatisfiable: &str,
+        pod: &PodInfo,
+    ) -> Vec<Constraint> {
+        let mut wanted = defaults.iter();
+        if !wanted.any(|c| c.when_unsatisfiable == when_unsatisfiable) {
+            return Vec::new();
+        }
+        let selector = self.owners.selector(pod);
+        if selector.is_empty() {
+            return Vec::new();
+        }
+        let scope = Scope::within(&pod.namespace, selector);
+        let wanted = defaults.iter();
+        let wanted = wanted.filter(|c| c.when_unsatisfiable == when_unsatisfiable);
+        let read = wanted.map(|from| Constraint::of(from, scope.clone(), pod));
+        read.collect()
     }
 }
 
@@ -182,7 +230,7 @@ impl Filter for PodTopologySpread {
         cluster: &Snapshot,
         state: &mut CycleState,
     ) -> Result<PreFilter, Reason> {
-        let constraints = Self::hard(pod)?;
+        let constraints = self.hard(pod)?;
         if constraints.is_empty() {
             return Ok(PreFilter::Skip);
         }
@@ -240,7 +288,7 @@ impl Filter for PodTopologySpread {
     /// Pods that a constraint counts came, went, or are counted no longer; a node came to a part, left it, or changed its
     /// taints.
     fn helps(&self, pod: &PodInfo, event: &ClusterEvent<'_>) -> bool {
-        let Ok(constraints) = Self::hard(pod) else {
+        let Ok(constraints) = self.hard(pod) else {
             return true;
         };
         let counted = |other: &PodInfo, c: &Constraint| c.scope.contains(other);

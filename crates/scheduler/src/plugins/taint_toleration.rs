@@ -63,8 +63,4 @@ impl Score for TaintToleration {
     fn normalize(&self, _: &[&NodeInfo], _: &ScoreState, scores: &mut [i64]) {
         normalize_by_max(scores, true);
     }
-
-    fn weight(&self) -> i64 {
-        3
-    }
 }

@@ -27,7 +27,7 @@ fn pop(queue: &mut Queue, now: Instant) -> Option<String> {
 fn anything_changes(queue: &mut Queue) {
     let node = crate::snapshot::NodeInfo::default();
     let event = ClusterEvent::of_node(Change::NodeAdded, &node, None);
-    queue.wake(&profile(), &event);
+    queue.wake(&profile().into(), &event);
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn an_unschedulable_pod_waits_for_a_change() {
     let now = Instant::now();
     let attempt = queue.pop(now).ok().unwrap();
     queue.unschedulable(&attempt, Rejectors::default(), now);
-    assert_eq!(pop(&mut queue, now + BACKOFF_MAX), None);
+    assert_eq!(pop(&mut queue, now + Backoff::default().max), None);
     anything_changes(&mut queue);
     queue.set(pod("b", -1));
     assert_eq!(
@@ -67,7 +67,10 @@ fn a_change_during_the_attempt_is_not_missed() {
     let attempt = queue.pop(now).ok().unwrap();
     anything_changes(&mut queue);
     queue.unschedulable(&attempt, Rejectors::default(), now);
-    assert_eq!(pop(&mut queue, now + BACKOFF_BASE), Some("a".to_owned()));
+    assert_eq!(
+        pop(&mut queue, now + Backoff::default().initial),
+        Some("a".to_owned())
+    );
 }
 
 #[test]
@@ -102,14 +105,16 @@ fn removed_pods_are_forgotten_wherever_they_are() {
 
 #[test]
 fn back_off_doubles_to_its_limit() {
-    let seconds: Vec<_> = (1..=6).map(|n| backoff(n).as_secs()).collect();
+    let seconds: Vec<_> = (1..=6)
+        .map(|n| Backoff::default().after(n).as_secs())
+        .collect();
     assert_eq!(seconds, [1, 2, 4, 8, 10, 10]);
 }
 
 /// A scheduler's state without its tasks.
 struct Bench {
     state: State,
-    plugins: Plugins,
+    profiles: Profiles,
     now: Instant,
 }
 
@@ -117,7 +122,7 @@ impl Bench {
     fn new(nodes: &[Value]) -> Self {
         let mut bench = Self {
             state: State::default(),
-            plugins: profile(),
+            profiles: profile().into(),
             now: Instant::now(),
         };
         for node in nodes {
@@ -133,7 +138,7 @@ impl Bench {
             whole[key] = value.clone();
         }
         let node: Node = serde_json::from_value(whole).expect("a node");
-        self.state.set_node(&self.plugins, &Arc::new(node))
+        self.state.set_node(&self.profiles, &Arc::new(node))
     }
 
     fn pod(name: &str, node: Option<&str>, spec: &Value) -> Arc<PodInfo> {
@@ -150,17 +155,18 @@ impl Bench {
 
     fn run(&mut self, name: &str, node: &str, spec: &Value) {
         let pod = Self::pod(name, Some(node), spec);
-        self.state.set_pod(&self.plugins, pod);
+        self.state.set_pod(&self.profiles, pod);
     }
 
     fn end(&mut self, name: &str) {
-        self.state.remove_pod(&self.plugins, name);
+        self.state.remove_pod(&self.profiles, name);
     }
 
     /// Tries the next pod as the cycle does: its node, or an empty name when it was set aside. `None`: nothing to try.
     fn step(&mut self) -> Option<String> {
         let attempt = self.state.queue.pop(self.now).ok()?;
-        match decide(&self.plugins, &self.state.snapshot, &attempt.info, &mut 0) {
+        let plugins = self.profiles.of(&attempt.info);
+        match decide(plugins, &self.state.snapshot, &attempt.info, &mut 0) {
             Decision::Node(node) => Some(node),
             Decision::None(rejection) => {
                 let rejectors = rejection.rejectors;
@@ -187,7 +193,7 @@ fn after<R>(
     }
     bench.state.queue.set(Bench::pod("p", None, spec));
     assert_eq!(bench.step().as_deref(), Some(""), "it is set aside: {spec}");
-    bench.now += BACKOFF_BASE;
+    bench.now += Backoff::default().initial;
     change(&mut bench);
     bench.step()
 }
@@ -365,7 +371,11 @@ fn a_pod_that_is_held_is_tried_once_it_is_released() {
     );
     queue.hold("a");
     anything_changes(&mut queue);
-    assert_eq!(pop(&mut queue, now + BACKOFF_MAX), None, "it is held");
+    assert_eq!(
+        pop(&mut queue, now + Backoff::default().max),
+        None,
+        "it is held"
+    );
     queue.release("a");
     assert_eq!(pop(&mut queue, now), Some("a".to_owned()));
 }
@@ -408,7 +418,7 @@ fn tried(pod: &Value, on_node: &[Value], change: impl FnOnce(&mut Bench)) -> boo
         let name = format!("old{n}");
         bench
             .state
-            .set_pod(&bench.plugins, info(&name, other, Some("a")));
+            .set_pod(&bench.profiles, info(&name, other, Some("a")));
     }
     bench.state.queue.set(info("p", pod, None));
     assert_eq!(bench.step().as_deref(), Some(""), "it is set aside: {pod}");
@@ -434,7 +444,7 @@ fn rules_about_other_pods_wait_for_other_pods() {
             let pod = Arc::new(PodInfo::new(&Arc::new(
                 serde_json::from_value(pod).unwrap(),
             )));
-            bench.state.set_pod(&bench.plugins, pod);
+            bench.state.set_pod(&bench.profiles, pod);
         }
     };
     assert!(tried(&near, &[], comes("db")), "a friend came");
@@ -460,7 +470,7 @@ fn a_friend_by_its_new_labels_is_one() {
             let pod = Arc::new(PodInfo::new(&Arc::new(
                 serde_json::from_value(pod).unwrap(),
             )));
-            bench.state.set_pod(&bench.plugins, pod);
+            bench.state.set_pod(&bench.profiles, pod);
         }
     };
     let others = [kind("cache", &json!(null))];

@@ -86,8 +86,4 @@ impl Score for Arc<DynamicResources> {
     fn normalize(&self, _: &[&NodeInfo], _: &ScoreState, scores: &mut [i64]) {
         normalize_by_max(scores, false);
     }
-
-    fn weight(&self) -> i64 {
-        2
-    }
 }

@@ -7,9 +7,6 @@ use crate::{
     snapshot::{NodeInfo, Snapshot},
 };
 
-/// What a pod that is there adds if it requires such a pod as this one near (upstream's `hardPodAffinityWeight`).
-const REQUIRED_WEIGHT: i64 = 1;
-
 /// The sum of weights for each part of the cluster.
 pub struct ScoreState {
     weights: Counts,
@@ -35,10 +32,11 @@ fn weigh_other(
     pod: &PodInfo,
     namespace: &Labels,
     rules: &PodAffinity,
+    required_weight: i64,
     node: &NodeInfo,
     weights: &mut Counts,
 ) {
-    let required = rules.required.iter().map(|term| (term, REQUIRED_WEIGHT));
+    let required = rules.required.iter().map(|term| (term, required_weight));
     let preferred = rules.preferred.iter().map(|(term, weight)| (term, *weight));
     for (term, weight) in required.chain(preferred) {
         if term.selects(pod, namespace) {
@@ -59,8 +57,12 @@ impl Score for InterPodAffinity {
         _: &[&NodeInfo],
         state: &mut framework::ScoreState,
     ) -> bool {
+        let rules = pod.affinity.as_ref();
+        if !self.heeds_others && rules.is_none_or(|rules| rules.preferred.is_empty()) {
+            return false;
+        }
         let mut weights = Counts::default();
-        if let Some(rules) = &pod.affinity {
+        if let Some(rules) = rules {
             self.weigh_own(rules, cluster, &mut weights);
         }
         let mut nodes = cluster.nodes_with_affinity().peekable();
@@ -72,7 +74,8 @@ impl Score for InterPodAffinity {
                     .values()
                     .filter_map(|other| other.affinity.as_ref());
                 for rules in rules {
-                    weigh_other(pod, &namespace, rules, node, &mut weights);
+                    let weight = self.required_weight;
+                    weigh_other(pod, &namespace, rules, weight, node, &mut weights);
                 }
             }
         }
@@ -104,9 +107,5 @@ impl Score for InterPodAffinity {
                 0
             };
         }
-    }
-
-    fn weight(&self) -> i64 {
-        2
     }
 }

@@ -36,27 +36,41 @@ pub struct Constraint {
 }
 
 impl Constraint {
-    /// The constraints of the pod that are met in one way.
+    /// The constraints that the pod itself has.
+    pub fn own(pod: &PodInfo) -> &[TopologySpreadConstraint] {
+        let spec = pod.spec();
+        let own = spec.and_then(|spec| spec.topology_spread_constraints.as_deref());
+        own.unwrap_or_default()
+    }
+
+    /// Those that are met in one way.
     ///
     /// # Errors
     /// A selector cannot be read.
-    pub fn all(pod: &PodInfo, when_unsatisfiable: &str) -> Result<Vec<Self>, ParseError> {
-        let spec = pod.spec();
-        let all = spec.and_then(|spec| spec.topology_spread_constraints.as_deref());
-        let all = all.unwrap_or_default().iter();
-        all.filter(|c| c.when_unsatisfiable == when_unsatisfiable)
+    pub fn all(
+        all: &[TopologySpreadConstraint],
+        when_unsatisfiable: &str,
+        pod: &PodInfo,
+    ) -> Result<Vec<Self>, ParseError> {
+        let wanted = all.iter();
+        wanted
+            .filter(|c| c.when_unsatisfiable == when_unsatisfiable)
             .map(|c| Self::new(c, pod))
             .collect()
     }
 
     fn new(from: &TopologySpreadConstraint, pod: &PodInfo) -> Result<Self, ParseError> {
+        let selector = Selector::from_optional(from.label_selector.as_ref())?;
+        let selector = with_labels_of(pod, from.match_label_keys.as_deref(), selector)?;
+        Ok(Self::of(from, Scope::within(&pod.namespace, selector), pod))
+    }
+
+    /// One about the pods of a scope.
+    pub fn of(from: &TopologySpreadConstraint, scope: Scope, pod: &PodInfo) -> Self {
         let honored = |policy: &Option<String>, default: &str| {
             policy.as_deref().unwrap_or(default) == "Honor"
         };
-        let selector = Selector::from_optional(from.label_selector.as_ref())?;
-        let selector = with_labels_of(pod, from.match_label_keys.as_deref(), selector)?;
-        let scope = Scope::within(&pod.namespace, selector);
-        Ok(Self {
+        Self {
             topology_key: from.topology_key.clone(),
             max_skew: i64::from(from.max_skew),
             min_domains: usize::try_from(from.min_domains.unwrap_or(1)).unwrap_or(1),
@@ -64,10 +78,10 @@ impl Constraint {
             scope,
             honor_affinity: honored(&from.node_affinity_policy, "Honor"),
             honor_taints: honored(&from.node_taints_policy, "Ignore"),
-        })
+        }
     }
 
-    /// A default constraint.
+    /// One of upstream's default constraints.
     pub fn soft(topology_key: &str, max_skew: i64, scope: Scope) -> Self {
         Self {
             topology_key: topology_key.to_owned(),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Constraint, PodTopologySpread,
+    Constraint, Defaults, PodTopologySpread,
     constraint::{Counted, SCHEDULE_ANYWAY},
     has_all,
 };
@@ -36,14 +36,16 @@ struct Ranked {
 }
 
 impl PodTopologySpread {
-    /// The constraints of the pod that rank, and whether they are its own.
+    /// The constraints that rank the nodes of a pod, and whether nodes need the labels of all of them.
     fn ranking(&self, pod: &PodInfo) -> (Vec<Constraint>, bool) {
-        let spec = pod.spec();
-        let own = spec.and_then(|spec| spec.topology_spread_constraints.as_ref());
-        if own.is_some_and(|own| !own.is_empty()) {
+        let own = Constraint::own(pod);
+        if !own.is_empty() {
             // A selector that cannot be read has ruled out every node.
-            let own = Constraint::all(pod, SCHEDULE_ANYWAY).unwrap_or_default();
+            let own = Constraint::all(own, SCHEDULE_ANYWAY, pod).unwrap_or_default();
             return (own, true);
+        }
+        if let Defaults::List(defaults) = &*self.defaults {
+            return (self.defaulted(defaults, SCHEDULE_ANYWAY, pod), true);
         }
         let selector = self.owners.selector(pod);
         if selector.is_empty() {
@@ -191,9 +193,5 @@ impl Score for PodTopologySpread {
                     .unwrap_or(0)
             };
         }
-    }
-
-    fn weight(&self) -> i64 {
-        2
     }
 }

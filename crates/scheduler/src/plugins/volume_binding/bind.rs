@@ -10,9 +10,6 @@ use tokio::time::timeout;
 
 use super::{Binding, Held, VolumeBinding};
 
-/// Upstream's bindTimeoutSeconds: a provisioner may need long.
-const BIND_TIMEOUT: Duration = Duration::from_secs(600);
-
 /// Why volumes were not bound.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -56,8 +53,14 @@ impl Reservation {
         self.node.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// Writes what was chosen, and waits until all claims have their volumes. `wanted`: the pod is still to be bound here.
-    pub async fn bind(self, client: &kube::Client, wanted: impl Fn() -> bool) -> Result<(), Error> {
+    /// Writes what was chosen, and waits until all claims have their volumes, at most for `limit`. `wanted`: the pod is still to be
+    /// bound here.
+    pub async fn bind(
+        self,
+        client: &kube::Client,
+        limit: Duration,
+        wanted: impl Fn() -> bool,
+    ) -> Result<(), Error> {
         let work = async {
             let mut written = Vec::with_capacity(self.bindings.len());
             for binding in &self.bindings {
@@ -65,9 +68,7 @@ impl Reservation {
             }
             self.wait(&written, wanted).await
         };
-        timeout(BIND_TIMEOUT, work)
-            .await
-            .unwrap_or(Err(Error::Timeout))
+        timeout(limit, work).await.unwrap_or(Err(Error::Timeout))
     }
 
     /// The claim, and the revision from which on it must be as was written; 0 where nothing was.

@@ -210,7 +210,7 @@ async fn bind(
     let snapshot = nodes();
     let taken = plugin.reserve(&pod(claims), snapshot.node("a").expect("a node"));
     let taken = taken.expect("volumes").expect("claims that wait");
-    let binding = taken.bind(&client, || wanted);
+    let binding = taken.bind(&client, std::time::Duration::from_secs(600), || wanted);
     tokio::pin!(binding);
     let mut answered = false;
     loop {
