@@ -8,7 +8,7 @@ mod events;
 mod profiles;
 mod run;
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 pub use events::{Change, ClusterEvent, DeviceEvent, VolumeEvent};
 pub use profiles::{Parts, Plugins, Profiles};
