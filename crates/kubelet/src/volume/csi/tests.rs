@@ -137,7 +137,8 @@ async fn a_volume_is_attached_staged_and_published_as_its_pod_needs_it() {
     );
     assert!(unattached.await.is_err(), "it is not attached");
     let name = "kubernetes.io/csi/d^vol-data".to_owned();
-    assert_eq!(bench.ctx.csi.volumes_in_use(), [name.clone()]);
+    let in_use = bench.ctx.csi.volumes_in_use();
+    assert_eq!(in_use, std::slice::from_ref(&name));
     bench.report(&[name]);
     let attachment = super::places::Handle {
         driver: "d".to_owned(),
