@@ -33,9 +33,13 @@ pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
             "options": ["rbind", "rprivate", "rw"],
         })
     }));
-    let asked: Vec<&str> = input
-        .config
-        .mounts
+    let mut wanted: Vec<&v1::Mount> = Vec::new();
+    for mount in &input.config.mounts {
+        if !is_left_out(mount, input.privileged())? {
+            wanted.push(mount);
+        }
+    }
+    let asked: Vec<&str> = wanted
         .iter()
         .map(|mount| mount.container_path.trim_end_matches('/'))
         .collect();
@@ -45,16 +49,33 @@ pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
         let hierarchy = destination.starts_with(CGROUP) && asked.contains(&CGROUP);
         !hierarchy && !asked.contains(&destination)
     });
-    let mut sorted: Vec<&v1::Mount> = input.config.mounts.iter().collect();
     // A mount below another comes after it, whatever the order asked.
-    sorted.sort_by_key(|mount| Path::new(&mount.container_path).components().count());
-    for mount in sorted {
+    wanted.sort_by_key(|mount| Path::new(&mount.container_path).components().count());
+    for mount in wanted {
         mounts.push(bind(mount, input.volumes)?);
     }
     Ok(Mounts {
         mounts,
         propagation: root_propagation(&input.config.mounts),
     })
+}
+
+/// Whether the host's devices are asked for by a container that has them. libcontainer makes a container's links and devices in
+/// whatever is mounted at `/dev`: in the host's own directory they would be made, or removed, for everybody.
+fn is_left_out(mount: &v1::Mount, privileged: bool) -> Result<bool, SpecError> {
+    if mount.container_path.trim_end_matches('/') != "/dev" {
+        return Ok(false);
+    }
+    if !privileged || mount.host_path.trim_end_matches('/') != "/dev" {
+        return Err(SpecError::Unsupported(
+            "a mount at /dev is supported of the host's /dev in privileged containers only"
+                .to_owned(),
+        ));
+    }
+    tracing::info!(
+        "a container gets the host's devices as they are at its start, and not /dev itself"
+    );
+    Ok(true)
 }
 
 /// The widest propagation that a mount asks for, by OCI's names for the root, which have no `r` in front.

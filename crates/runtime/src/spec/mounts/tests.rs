@@ -92,6 +92,25 @@ fn what_is_read_only_all_the_way_down_is_private() {
 }
 
 #[test]
+fn nothing_is_mounted_at_dev() {
+    let check = |from: &str, to: &str, privileged| {
+        let mount = v1::Mount {
+            host_path: from.to_owned(),
+            container_path: to.to_owned(),
+            ..Default::default()
+        };
+        is_left_out(&mount, privileged).map_err(|error| error.to_string())
+    };
+    let refused = "a mount at /dev is supported of the host's /dev in privileged containers only";
+    assert_eq!(check("/dev", "/dev", true), Ok(true));
+    assert_eq!(check("/dev/", "/dev/", true), Ok(true));
+    assert_eq!(check("/dev", "/host/dev", false), Ok(false));
+    assert_eq!(check("/x", "/dev/x", false), Ok(false));
+    assert_eq!(check("/dev", "/dev", false), Err(refused.to_owned()));
+    assert_eq!(check("/x", "/dev", true), Err(refused.to_owned()));
+}
+
+#[test]
 fn the_root_propagates_as_far_as_any_mount() {
     use MountPropagation::{
         PropagationBidirectional as Both, PropagationHostToContainer as In,
