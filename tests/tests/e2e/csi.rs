@@ -123,7 +123,8 @@ fn attached(shell: &Shell<'_>) -> Result<()> {
     ensure!(*source == *volume, "{source} is not {volume}");
     let name = format!("kubernetes.io/csi/{DRIVER}^{volume}");
     eventually(SOON, "the node's status names the volume", || {
-        let status = &shell.get("node node")?["status"];
+        let node = shell.get("node node")?;
+        let status = &node["status"];
         let attached = &status["volumesAttached"][0]["name"];
         ensure!(*attached == *name, "attached: {attached}");
         let used = &status["volumesInUse"][0];
@@ -189,7 +190,8 @@ fn gone(shell: &Shell<'_>, cluster: &Cluster) -> Result<()> {
         Ok(())
     })?;
     eventually(SOON, "the node's status names no volume", || {
-        let status = &shell.get("node node")?["status"];
+        let node = shell.get("node node")?;
+        let status = &node["status"];
         let (attached, used) = (&status["volumesAttached"], &status["volumesInUse"]);
         let empty = |list: &Value| list.as_array().is_none_or(Vec::is_empty);
         ensure!(empty(attached) && empty(used), "{attached} {used}");
