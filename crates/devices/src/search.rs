@@ -346,7 +346,8 @@ impl<'s> Search<'s> {
         let has_parts =
             self.sharing.get(id).is_some_and(|s| s.shares > 0) || usage.sharing(id).is_some();
         // The counters of a device that is shared are taken once.
-        if !device.consumes.is_empty() && !(device.is_shared && has_parts) {
+        let taken_already = device.is_shared && has_parts;
+        if !device.consumes.is_empty() && !taken_already {
             done.counters = self.counters.take(pool, &self.pools[pool], device, usage);
             if !done.counters {
                 return Ok(false);
