@@ -31,7 +31,9 @@ fn files_configure_the_kubelet() {
         let own = json!({ "maxPods": 21 });
         write(cluster, "kubelet.d/10-pods.conf", &own)?;
         step("knarr up", || cluster.up())?;
-        step("the node is as it was configured", || node(&shell(cluster)?))?;
+        step("the node is as it was configured", || {
+            node(&shell(cluster)?)
+        })?;
         step("a critical pod has others go", || preempted(cluster))?;
         step("a disk that runs short", || short_of_disk(cluster))?;
         step("down", || cluster.down(&["--purge"]))?;
@@ -151,7 +153,10 @@ fn short_of_disk(cluster: &mut Cluster) -> Result<()> {
         let why = "The node was low on resource: ephemeral-storage. Threshold quantity: ";
         ensure!(message.starts_with(why), "{message}");
         let conditions = shell.get("node node")?["status"]["conditions"].to_string();
-        ensure!(conditions.contains("KubeletHasDiskPressure"), "{conditions}");
+        ensure!(
+            conditions.contains("KubeletHasDiskPressure"),
+            "{conditions}"
+        );
         Ok(())
     })?;
     // The node's own stay.
