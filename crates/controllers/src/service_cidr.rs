@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use knarr_client::{Event, Informer, WorkQueue};
+use knarr_meta::clock;
 use kube::Api;
 use kube::api::PostParams;
 
@@ -160,7 +161,7 @@ impl ServiceCidrs {
         let mut told = range.clone();
         let status = told.status.get_or_insert_default();
         let all = status.conditions.get_or_insert_default();
-        if !conditions::set(all, READY, ready, reason, message, Timestamp::now()) {
+        if !conditions::set(all, READY, ready, reason, message, clock::now()) {
             return Ok(());
         }
         let name = range.metadata.name.as_deref().unwrap_or_default();
@@ -197,7 +198,7 @@ impl Reconciler for ServiceCidrs {
                 .tell(&range, false, "Terminating", IS_TERMINATING)
                 .await;
         }
-        let rest = rest(&range, Timestamp::now());
+        let rest = rest(&range, clock::now());
         if !rest.is_zero() {
             self.queue.add_after(key.clone(), rest);
             return Ok(());

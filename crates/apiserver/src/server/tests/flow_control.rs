@@ -120,19 +120,30 @@ async fn who_finds_no_place_is_told_when_to_come_again() {
     let schema = json!({"metadata": {"name": "narrow"}, "spec": {
         "priorityLevelConfiguration": {"name": "narrow"}, "matchingPrecedence": 10,
         "rules": [{"subjects": [{"kind": "User", "user": {"name": "poor"}}],
+            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}],
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}]}]}});
     let level = running.admin(Method::POST, LEVELS, level).await;
     assert_eq!(level.code, 201, "{}", level.body);
     let schema = running.admin(Method::POST, SCHEMAS, schema).await;
     assert_eq!(schema.code, 201, "{}", schema.body);
     let began = Instant::now();
+    // What is wider than a level runs alone there: the next one finds no place.
+    let slow = || {
+        let sender = sender.clone();
+        tokio::spawn(async move { answer(&sender, "poor", SLOW).await })
+    };
+    let mut first = slow();
     let (headers, text) = loop {
         assert!(began.elapsed() < DEADLINE, "the schema is not acted upon");
+        if first.is_finished() {
+            first = slow();
+        }
         let (code, headers, text) = answer(&sender, "poor", "/version").await;
         if code == 429 {
             break (headers, text);
         }
     };
+    first.abort();
     assert_eq!(headers["retry-after"], "1");
     let uid = |reply: &Reply| {
         reply.body["metadata"]["uid"]
