@@ -18,7 +18,7 @@ use tracing::info;
 use self::leash::Leash;
 pub use self::leash::mark;
 use crate::{
-    cli::Agent,
+    cli::{Agent, Part},
     instance::{Instance, NetworkNamespace, Note},
     node::{self, ContainerRuntime, Host, Network, Node, Serving},
     parts::{self, Failure},
@@ -165,7 +165,8 @@ impl Running {
             ),
             progress.step("membership", join),
         )?;
-        let cluster = settings::of_cluster(member.settings())?;
+        let mut cluster = settings::of_cluster(member.settings())?;
+        cluster.network_policy &= flags.without.has(Part::NetworkPolicy);
         preflight::ranges_are_free(&host, &flags.node, &cluster).await?;
         let settings = node::Settings {
             host,
