@@ -13,6 +13,7 @@ mod local;
 mod logs;
 mod node;
 mod server;
+mod snapshot;
 mod token;
 mod traffic;
 mod without;
@@ -38,6 +39,7 @@ pub use self::{
     logs::{LogOutput, Logs},
     node::{NodeFlags, Reach},
     server::{DatastoreFlags, Server, ServerFlags},
+    snapshot::{SnapshotAction, SnapshotCommand},
     token::{AdminAccess, CreateToken, DeleteTokens, TokenAction, TokenCommand},
     traffic::TrafficFlags,
     without::{Part, WithoutFlags},
@@ -86,6 +88,8 @@ pub enum Command {
     Install(Install),
     /// Take that service away; all data stays
     Uninstall(Uninstall),
+    /// Copy the embedded store, put a copy in its place, list copies
+    Snapshot(SnapshotCommand),
     /// Tell how long certificates are good for
     Cert(CertCommand),
     /// Write a kubeconfig for a user and groups, with a certificate of the cluster's authority

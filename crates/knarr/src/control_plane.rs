@@ -35,7 +35,7 @@ use crate::{
     node::{ClusterSettings, Serving},
     parts::{self, Failure},
     progress::Progress,
-    traffic,
+    snapshot, traffic,
 };
 
 /// How long each stage may take to stop. With those of the node they stay below what service managers grant.
@@ -122,6 +122,9 @@ impl ControlPlane {
         if let Some(metrics) = metrics {
             let groups = &["system:authenticated"];
             metrics.start(this.local.as_user("system:knarr:metrics", groups));
+        }
+        if let Datastore::Embedded(store) = &this.store {
+            snapshot::serve(store.clone(), &settings.data_dir, &this.server)?;
         }
         let token = this.server.token().clone();
         failure.must_run(&this.server, "API server", async move {

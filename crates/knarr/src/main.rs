@@ -33,6 +33,7 @@ mod process;
 mod progress;
 mod schedule;
 mod server;
+mod snapshot;
 mod status;
 mod text;
 mod token;
@@ -72,6 +73,7 @@ fn main() -> ExitCode {
         Command::Token(flags) => token::run(&flags),
         Command::Install(flags) => install::install(&flags),
         Command::Uninstall(flags) => install::uninstall(&flags),
+        Command::Snapshot(command) => snapshot::run(&command),
         Command::Cert(command) => cert::run(&command),
         Command::Kubeconfig(flags) => kubeconfig::run(&flags),
         Command::Image(command) => image::run(&command),

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
+pub(crate) mod copy;
 mod cursor;
 mod disk;
 mod index;

@@ -16,6 +16,8 @@
 //! Nobody sees a commit before its fsync: neither its writer, nor a reader, nor a watcher. Values are in memory only
 //! while they are in the ring (which has a limit in bytes): the API server's cache has them already.
 //!
+//! A copy of it in one file is taken while it is written to ([`Embedded::copy_to`]), and checked before it is used again.
+//!
 //! Rejected: a task per commit with an fsync each (batches of 32 are ten times faster); an in-memory cache of current
 //! values (a read from the map costs about a microsecond); channels per watcher (a slow watcher would cost memory or be
 //! cut off). Why LMDB: `docs/decisions/0001-store-engine.md`.
@@ -26,7 +28,10 @@ mod memory;
 mod store;
 mod types;
 
-pub use embedded::{Embedded, FatalHook, Options};
+pub use embedded::{
+    Embedded, FatalHook, Options,
+    copy::{Copied, read_copy, restore_copy},
+};
 #[cfg(feature = "memory")]
 pub use memory::Memory;
 pub use store::{Store, Watch, WatchSource};

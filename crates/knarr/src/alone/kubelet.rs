@@ -71,6 +71,7 @@ async fn serve(flags: &KubeletAlone, instance: &mut Instance, output: &Output) -
         api: String::new(),
         kubeconfig: None,
         cgroup_root: host.cgroup.clone(),
+        root_dir: flags.node.root_dir.clone(),
         network: Some(NetworkNamespace::current()?),
         foreign_runtime: host.foreign_runtime(&flags.node),
     };

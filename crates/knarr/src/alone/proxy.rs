@@ -53,6 +53,7 @@ async fn serve(flags: &ProxyAlone, instance: &mut Instance) -> Result<End> {
         kubeconfig: None,
         // It makes none; this one is nobody's.
         cgroup_root: std::path::PathBuf::from("/knarr").join(identity.as_str()),
+        root_dir: None,
         network: Some(NetworkNamespace::current()?),
         foreign_runtime: None,
     })?;

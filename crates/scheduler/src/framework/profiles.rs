@@ -166,11 +166,6 @@ impl Profiles {
     ) -> bool {
         self.of(pod).devices_help(rejectors, pod, event)
     }
-
-    /// What takes devices for pods, where any profile has that.
-    pub fn devices(&self) -> Option<&Arc<DynamicResources>> {
-        self.all.iter().find_map(|plugins| plugins.devices.as_ref())
-    }
 }
 
 impl From<Plugins> for Profiles {

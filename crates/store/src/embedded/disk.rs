@@ -9,6 +9,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ use bytes::Bytes;
 use heed::byteorder::BE;
 use heed::types::{Bytes as Raw, Str, U64};
 use heed::{
-    CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, MdbError, PutFlags, RoTxn, RwTxn,
-    WithoutTls,
+    CommitOrAbort, CompactionOption, Database, Env, EnvFlags, EnvOpenOptions, MdbError, PutFlags,
+    RoTxn, RwTxn, WithoutTls,
 };
 
 use super::index::Stamp;
@@ -31,10 +32,10 @@ const MAX_READERS: u32 = 1024;
 const LOCK_BYTES: usize = 72 << 10;
 const HEADER_BYTES: usize = 16;
 
-const DATA_FILE: &str = "data.mdb";
+pub(crate) const DATA_FILE: &str = "data.mdb";
 const LOCK_FILE: &str = "lock.mdb";
 /// A new environment is made in this directory and then moved, whole, to where it belongs.
-const NEW_DIR: &str = "new";
+pub(crate) const NEW_DIR: &str = "new";
 
 const META_FORMAT: &str = "format";
 const META_COMPACTED: &str = "compacted";
@@ -160,8 +161,20 @@ impl Disk {
         })
     }
 
+    /// Writes what is durable now, and nothing else, to a file that must not exist.
+    pub(crate) fn copy_to(&self, path: &Path) -> Result<()> {
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
+        let copied = self.env.copy_to_file(&mut file, CompactionOption::Enabled);
+        copied.map_err(engine)?;
+        Ok(file.sync_all()?)
+    }
+
     /// Waits until the engine has let go of its files.
-    fn close(self) {
+    pub(crate) fn close(self) {
         self.env.prepare_for_closing().wait();
     }
 

@@ -1,0 +1,87 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::*;
+use crate::{Op, Store};
+
+fn open(dir: &Path) -> Embedded {
+    Embedded::open(dir, Options::default()).expect("a store")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_whole_while_the_store_is_written_to() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = Arc::new(open(&dir.path().join("store")));
+    for at in 0..50 {
+        let op = Op::create(&format!("/first/{at}"), vec![7; 2_000]);
+        store.commit(op).await.expect("a commit");
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let (writing, until) = (store.clone(), stop.clone());
+    let writer = tokio::spawn(async move {
+        let mut at = 0;
+        while !until.load(Ordering::Relaxed) {
+            let op = Op::create(&format!("/more/{at}"), vec![1; 100]);
+            writing.commit(op).await.expect("a commit");
+            at += 1;
+        }
+    });
+    let file = dir.path().join("copy");
+    let (from, to) = (store.clone(), file.clone());
+    let copied = tokio::task::spawn_blocking(move || from.copy_to(&to)).await;
+    let copied = copied.expect("no panic").expect("a copy");
+    stop.store(true, Ordering::Relaxed);
+    writer.await.expect("no panic");
+    assert!(copied.keys >= 50, "{copied:?}");
+    assert_eq!(read_copy(&file).expect("a trailer"), copied);
+    assert!(!dir.path().join("copy.partial").exists());
+    // Nothing is overwritten.
+    assert!(store.copy_to(&file).is_err());
+
+    let place = dir.path().join("restored");
+    assert_eq!(restore_copy(&file, &place).expect("a store"), copied);
+    assert!(restore_copy(&file, &place).is_err(), "there is one");
+    let restored = open(&place);
+    assert_eq!(restored.published(), copied.revision);
+    let (_, found) = restored.get("/first/49", None).await.expect("an answer");
+    assert_eq!(found.expect("a value").value, vec![7; 2_000]);
+    let all = restored.range("/", None, 0, None).await.expect("an answer");
+    assert_eq!(all.kvs.len() as u64, copied.keys);
+}
+
+#[tokio::test]
+async fn damaged_copies_are_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(&dir.path().join("store"));
+    let op = Op::create("/a", vec![1; 10_000]);
+    store.commit(op).await.expect("a commit");
+    let file = dir.path().join("copy");
+    store.copy_to(&file).expect("a copy");
+    let good = fs::read(&file).expect("a file");
+    let changed = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    for (bytes, what) in [
+        (Vec::new(), "nothing"),
+        (good[..good.len() - 1].to_vec(), "cut off"),
+        (good[..100].to_vec(), "cut off early"),
+        (good[1..].to_vec(), "its begin is missing"),
+        (changed(0), "its first byte"),
+        (changed(good.len() / 2), "a byte of its middle"),
+        (changed(good.len() - 1), "its last byte"),
+        (
+            b"a file of somebody else's, of any length".to_vec(),
+            "another",
+        ),
+    ] {
+        fs::write(&file, &bytes).expect("a file");
+        let place = dir.path().join("restored");
+        let error = restore_copy(&file, &place).expect_err(what);
+        assert!(matches!(error, Error::Corrupt(_)), "{what}: {error}");
+        assert!(!place.join(DATA_FILE).exists(), "{what}");
+    }
+}
