@@ -280,6 +280,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, KubeconfigError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const GOOD: &str = r#"
