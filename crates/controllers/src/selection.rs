@@ -332,7 +332,7 @@ mod tests {
             ("job,-job", 1, "job-controller", "cronjob-controller"),
             ("-job-controller", 0, "", "cronjob-controller"),
             (
-                "*,-ttl,-service-cidr-controller",
+                "*,-route,-podgroup-protection-controller",
                 usual,
                 "job-controller",
                 "",
@@ -350,7 +350,7 @@ mod tests {
         for (text, why) in [
             ("*,jobs", "\"jobs\" is not in the list of known controllers"),
             ("", "\"\" is not in the list of known controllers"),
-            ("*,ttl", "knarr has no ttl"),
+            ("*,route", "knarr has no route"),
         ] {
             assert_eq!(of(text), Err(why.to_owned()), "{text}");
         }

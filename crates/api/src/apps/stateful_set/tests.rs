@@ -75,11 +75,17 @@ fn errors() {
     assert_eq!(check(json!({})), "");
     let mounted = json!({"metadata": {"labels": {"app": "db"}}, "spec": {"hostname": "Not A Name", "containers": [
         {"name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}});
-    let claims = json!([{"metadata": {"name": "data"}}]);
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let claims = json!([{"metadata": {"name": "data"}, "spec": spec}]);
     assert_eq!(
         check(json!({"template": mounted, "volumeClaimTemplates": claims})),
         "",
         "a claim's volume is there, and the hostname is the pod's"
+    );
+    assert_eq!(
+        check(json!({"volumeClaimTemplates": [{"metadata": {"name": "data"}}]})),
+        "spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required\n\
+         spec.volumeClaimTemplates[0].spec.resources[storage]: Required value"
     );
     expect![[r#"
         spec.podManagementPolicy: Invalid value: "Any": must be 'OrderedReady' or 'Parallel'

@@ -169,7 +169,7 @@ fn pods_that_are_not_resized() {
 fn what_a_pod_states_as_a_whole() {
     let mut old = pod();
     old["spec"]["resources"] =
-        json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3"}});
+        json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3", "hugepages-2Mi": "2Mi"}});
     let change = |resources: Value| {
         let mut new = old.clone();
         new["spec"]["resources"] = resources;
@@ -179,20 +179,20 @@ fn what_a_pod_states_as_a_whole() {
         // Left out by a client that does not know the field.
         (Value::Null, ""),
         (
-            json!({"requests": {"cpu": "2", "memory": "1Gi", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3"}}),
+            json!({"requests": {"cpu": "2", "memory": "1Gi", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3", "hugepages-2Mi": "2Mi"}}),
             "",
         ),
         // What is left out of requests follows from containers again.
         (
-            json!({"requests": {"memory": "1Gi", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3"}}),
+            json!({"requests": {"memory": "1Gi", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3", "hugepages-2Mi": "2Mi"}}),
             "",
         ),
         (
-            json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}}),
+            json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}, "limits": {"hugepages-2Mi": "2Mi"}}),
             "spec.resources.limits: Forbidden: pod-level resource limits cannot be removed",
         ),
         (
-            json!({"requests": {"cpu": "1", "hugepages-2Mi": "4Mi"}, "limits": {"cpu": "3"}}),
+            json!({"requests": {"cpu": "1", "hugepages-2Mi": "4Mi"}, "limits": {"cpu": "3", "hugepages-2Mi": "4Mi"}}),
             "spec: Forbidden: only cpu and memory resources are mutable at pod-level",
         ),
     ] {
