@@ -75,7 +75,8 @@ fn errors() {
     assert_eq!(check(json!({})), "");
     let mounted = json!({"metadata": {"labels": {"app": "db"}}, "spec": {"hostname": "Not A Name", "containers": [
         {"name": "c", "image": "i", "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}});
-    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let spec =
+        json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
     let claims = json!([{"metadata": {"name": "data"}, "spec": spec}]);
     assert_eq!(
         check(json!({"template": mounted, "volumeClaimTemplates": claims})),

@@ -168,8 +168,7 @@ fn pods_that_are_not_resized() {
 #[test]
 fn what_a_pod_states_as_a_whole() {
     let mut old = pod();
-    old["spec"]["resources"] =
-        json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3", "hugepages-2Mi": "2Mi"}});
+    old["spec"]["resources"] = json!({"requests": {"cpu": "1", "hugepages-2Mi": "2Mi"}, "limits": {"cpu": "3", "hugepages-2Mi": "2Mi"}});
     let change = |resources: Value| {
         let mut new = old.clone();
         new["spec"]["resources"] = resources;
