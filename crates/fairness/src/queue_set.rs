@@ -302,7 +302,7 @@ impl<R: Request> QueueSet<R> {
     fn choose(&mut self, flow: u64) -> u32 {
         let hand = self.dealer.deal(flow);
         let cards = hand.cards();
-        let turn = (self.arrivals % cards.len().max(1) as u64) as usize;
+        let turn = self.arrivals.checked_rem(cards.len() as u64).unwrap_or(0) as usize;
         self.arrivals = self.arrivals.wrapping_add(1);
         let in_turn = || cards.iter().cycle().skip(turn).take(cards.len()).copied();
         if self.waiting == 0 {

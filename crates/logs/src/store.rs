@@ -207,7 +207,8 @@ impl Store {
                 .is_none_or(|entry| entry.summary.last_time < oldest);
             let is_too_much = state.bytes() > self.limits.bytes;
             let is_spare = state.bytes() > self.limits.bytes / RESERVE;
-            if !is_old && !is_too_much && !(is_spare && self.is_disk_full()) {
+            let is_in_the_way = is_spare && self.is_disk_full();
+            if !(is_old || is_too_much || is_in_the_way) {
                 break;
             }
             if !is_old && !is_too_much {

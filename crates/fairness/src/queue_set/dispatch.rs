@@ -3,6 +3,16 @@
 use super::{Dispatch, ESTIMATE, Note, QueueSet, Request, Ticket, entries::State};
 use crate::work::SeatTime;
 
+/// The oldest request of a queue.
+struct Candidate {
+    /// When it would end, and how far its queue is behind the last one; the least is the next.
+    rank: (SeatTime, u32),
+    /// The queue, the request's place in the order of arrival, and its ticket.
+    found: (u32, u64, Ticket),
+    /// When it would start.
+    start: SeatTime,
+}
+
 impl<R: Request> QueueSet<R> {
     pub(super) fn dispatch_all(&mut self) {
         while self.waiting > 0 && self.seats_in_use < self.limit && self.dispatch_one() {}
@@ -50,7 +60,7 @@ impl<R: Request> QueueSet<R> {
     fn find(&mut self) -> Option<(u32, u64, Ticket)> {
         let mut starts = (SeatTime::MAX, SeatTime::MIN);
         let mut discounted = starts;
-        let mut best: Option<((SeatTime, u32), u32, u64, Ticket, SeatTime)> = None;
+        let mut best: Option<Candidate> = None;
         for (index, queue) in &self.queues {
             let Some((order, ticket)) = queue.oldest() else {
                 continue;
@@ -68,17 +78,23 @@ impl<R: Request> QueueSet<R> {
             }
             let end = queue.next.saturating_add(entry.total);
             let turn = index.wrapping_sub(self.robin).wrapping_sub(1);
-            if best.is_none_or(|(best, ..)| (end, turn) < best) {
-                best = Some(((end, turn), *index, order, ticket, queue.next));
+            let rank = (end, turn);
+            if best.as_ref().is_none_or(|best| rank < best.rank) {
+                let found = (*index, order, ticket);
+                best = Some(Candidate {
+                    rank,
+                    found,
+                    start: queue.next,
+                });
             }
         }
-        let (_, index, order, ticket, latest) = best?;
+        let best = best?;
         self.dispatch = Dispatch {
             at: self.progress,
-            latest,
+            latest: best.start,
             starts,
             discounted,
         };
-        Some((index, order, ticket))
+        Some(best.found)
     }
 }
