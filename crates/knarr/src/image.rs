@@ -251,7 +251,8 @@ impl Node {
                 .chain(&image.repo_tags)
                 .chain(&image.repo_digests);
             // What the embedded runtime pins is kept from the kubelet, not from whoever asks for room.
-            !(foreign && image.pinned) && !names.any(|name| used.contains(name))
+            let is_kept = foreign && image.pinned;
+            !(is_kept || names.any(|name| used.contains(name)))
         };
         let mut images = self.list().await?;
         images.retain(unused);

@@ -49,6 +49,11 @@ pub fn run(flags: &TokenCommand) -> Result<()> {
 
 /// A client of the cluster, as its administrator.
 pub async fn client(access: &AdminAccess) -> Result<Client> {
+    Client::try_from(config(access).await?).context("cannot make a client")
+}
+
+/// How the cluster is reached as its administrator.
+pub async fn config(access: &AdminAccess) -> Result<Config> {
     let path = match &access.kubeconfig {
         Some(path) => path.clone(),
         None => match running(&access.data_dir)? {
@@ -65,13 +70,12 @@ pub async fn client(access: &AdminAccess) -> Result<Client> {
     by_kubeconfig(&path).await
 }
 
-async fn by_kubeconfig(path: &Path) -> Result<Client> {
+async fn by_kubeconfig(path: &Path) -> Result<Config> {
     let kubeconfig =
         Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
-        .with_context(|| format!("{} is not usable", path.display()))?;
-    Client::try_from(config).context("cannot make a client")
+        .with_context(|| format!("{} is not usable", path.display()))
 }
 
 fn secrets(client: &Client) -> Api<Secret> {

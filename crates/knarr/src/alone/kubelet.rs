@@ -48,10 +48,14 @@ const WITHOUT: [Part; 4] = [
 pub fn run(mut flags: Box<KubeletAlone>) -> Result<()> {
     flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     flags.node.make_paths_absolute()?;
-    for path in [&mut flags.kubeconfig, &mut flags.bootstrap_kubeconfig] {
-        if let Some(path) = path {
-            *path = std::path::absolute(&path).context("the kubeconfig is not a path")?;
-        }
+    let KubeletAlone {
+        kubeconfig,
+        bootstrap_kubeconfig,
+        ..
+    } = &mut *flags;
+    let paths = [kubeconfig, bootstrap_kubeconfig];
+    for path in paths.into_iter().flatten() {
+        *path = std::path::absolute(&path).context("the kubeconfig is not a path")?;
     }
     preflight::check_kubelet(&flags)?;
     let daemon = Daemon {

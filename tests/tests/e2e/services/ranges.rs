@@ -19,7 +19,7 @@ fn service(name: &str, address: &str, app: &str) -> String {
 }
 
 pub fn another_range(shell: &Shell<'_>) -> Result<()> {
-    let early = shell.output(&["apply", "-f", "-"], &service("far", ADDRESS, "pair"))?;
+    let early = shell.output(&["apply", "-f", "-"], &service("ranged", ADDRESS, "pair"))?;
     let why = "the provided network does not match the current range";
     ensure!(early.stderr.contains(why), "{}", early.stderr);
     let range = json!({"apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR",
@@ -34,10 +34,10 @@ pub fn another_range(shell: &Shell<'_>) -> Result<()> {
         })
     };
     says("Truenetworking.k8s.io/service-cidr-finalizer")?;
-    shell.apply(&service("far", ADDRESS, "pair"))?;
-    shell.apply(&service("void", UNSERVED, "nobody"))?;
+    shell.apply(&service("ranged", ADDRESS, "pair"))?;
+    shell.apply(&service("unserved", UNSERVED, "nobody"))?;
     let parent = shell.path(&format!("ipaddress {ADDRESS}"), "{.spec.parentRef.name}")?;
-    ensure!(parent == "far", "{parent:?}");
+    ensure!(parent == "ranged", "{parent:?}");
     eventually(SOON, "it answers", || {
         let page = call(shell, &format!("timeout 2 wget -q -O - http://{ADDRESS}/"))?;
         ensure!(page.contains("host"), "{page}");
@@ -49,10 +49,10 @@ pub fn another_range(shell: &Shell<'_>) -> Result<()> {
     says("Falsenetworking.k8s.io/service-cidr-finalizer")?;
     let late = shell.output(
         &["apply", "-f", "-"],
-        &service("late", "10.44.7.11", "pair"),
+        &service("belated", "10.44.7.11", "pair"),
     )?;
     ensure!(late.stderr.contains(why), "{}", late.stderr);
-    shell.run("delete service far void")?;
+    shell.run("delete service ranged unserved")?;
     eventually(SOON, "the range and its addresses are gone", || {
         let ranges = shell.run("get servicecidrs -o name")?;
         let addresses = shell.run("get ipaddresses -o name")?;

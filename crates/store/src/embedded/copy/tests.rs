@@ -15,7 +15,7 @@ async fn copies_are_whole_while_the_store_is_written_to() {
     let dir = tempfile::tempdir().expect("a directory");
     let store = Arc::new(open(&dir.path().join("store")));
     for at in 0..50 {
-        let op = Op::create(&format!("/first/{at}"), vec![7; 2_000]);
+        let op = Op::create(format!("/first/{at}"), vec![7; 2_000]);
         store.commit(op).await.expect("a commit");
     }
     let stop = Arc::new(AtomicBool::new(false));
@@ -23,7 +23,7 @@ async fn copies_are_whole_while_the_store_is_written_to() {
     let writer = tokio::spawn(async move {
         let mut at = 0;
         while !until.load(Ordering::Relaxed) {
-            let op = Op::create(&format!("/more/{at}"), vec![1; 100]);
+            let op = Op::create(format!("/more/{at}"), vec![1; 100]);
             writing.commit(op).await.expect("a commit");
             at += 1;
         }
