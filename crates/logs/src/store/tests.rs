@@ -132,8 +132,6 @@ fn whoever_fills_the_disk_does_not_take_all_logs() {
     };
     let (store, _) = Store::open(home.path(), limits).unwrap();
     fill(&store, &source("web"), 0..500_000, 5_000);
-    let before = store.bytes();
-    assert!(before > MIN_BYTES / RESERVE * 3 / 2, "{before}");
     for _ in 0..8 {
         store.trim(jiff::Timestamp::now());
     }

@@ -152,10 +152,11 @@ impl Ranges {
         }
     }
 
-    /// The range that has an address which nobody may have: its first or its last.
+    /// The range that gives out addresses, but not this one of its own: its first or its last.
     pub(super) fn around(&self, ip: IpAddr) -> Option<&str> {
-        let mut around = self.all.iter().filter(|range| range.cidr.is_around(ip));
-        around.next().map(|range| range.cidr.text())
+        let mut usable = self.all.iter().filter(|range| range.usable);
+        let around = usable.find(|range| range.cidr.is_around(ip));
+        around.map(|range| range.cidr.text())
     }
 
     /// Whether any range has an address, usable or not.
