@@ -142,6 +142,7 @@ pub mod ct {
     pub const STATE: u32 = 0;
     pub const DIRECTION: u32 = 1;
     /// Of a connection that another one has announced, or an error about one.
+    pub const ESTABLISHED: u32 = 1 << 1;
     pub const RELATED: u32 = 1 << 2;
     pub const REPLY: u8 = 1;
 }

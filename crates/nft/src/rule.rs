@@ -70,6 +70,22 @@ pub enum Reject {
     Port,
 }
 
+/// What the kernel knows of the connection that a packet belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ConnectionState {
+    Established,
+    Related,
+}
+
+impl fmt::Display for ConnectionState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Established => "established",
+            Self::Related => "related",
+        })
+    }
+}
+
 /// Where a lookup looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
@@ -110,7 +126,7 @@ enum Statement {
         prefix: u8,
         inverted: bool,
     },
-    Related,
+    State(ConnectionState),
     Within {
         what: Vec<Selector>,
         place: Place,
@@ -183,7 +199,12 @@ impl Rule {
 
     /// Of a connection that another one has announced, or an error about one.
     pub fn related(self) -> Self {
-        self.push(Statement::Related)
+        self.push(Statement::State(ConnectionState::Related))
+    }
+
+    /// Of a connection that both sides have spoken on.
+    pub fn established(self) -> Self {
+        self.push(Statement::State(ConnectionState::Established))
     }
 
     pub fn protocol(self, protocol: Protocol) -> Self {
@@ -375,7 +396,7 @@ impl fmt::Display for Statement {
                 let not = if *inverted { "!= " } else { "" };
                 write!(f, " {not}{place}")
             }
-            Self::Related => f.write_str("ct state related"),
+            Self::State(state) => write!(f, "ct state {state}"),
             Self::Verdicts { what, place } => {
                 joined(f, what, " . ")?;
                 write!(f, " vmap {place}")

@@ -4,7 +4,7 @@
 //! forward: replies, related errors and what a pod sends to itself pass
 //!     by source address      -> egress-N: returns what is allowed, drops the rest
 //!     by destination address -> ingress-N: the same
-//! input: what is for the node's own DNS server, by source address -> egress-N
+//! input: what is for the node's own DNS server -> dns: replies and related errors pass, by source address -> egress-N
 //! ```
 //!
 //! Packets are judged where they are forwarded: after the translation of a Service's address to an endpoint's, and before that of
@@ -37,6 +37,7 @@ const ADDRESS: Field = Field::Ipv4;
 const FILTER: i32 = 0;
 /// Addresses of isolated pods, with themselves.
 const SELF: &str = "self";
+const DNS: &str = "dns";
 
 /// The table of this name.
 pub fn table(name: &str) -> Table {
@@ -102,15 +103,18 @@ fn base_chains(made: &mut Transaction, table: &Table, dns: Option<Ipv4Addr>) {
         made.add_rule(table, "forward", rule);
     }
     let Some(dns) = dns else { return };
+    // All else that the node receives comes by here, too, and leaves at one comparison.
+    made.add_chain(table, Chain::new(DNS));
+    let judge = Rule::new().verdicts([SOURCE], Direction::Egress.name());
+    for rule in pass().into_iter().chain([judge]) {
+        made.add_rule(table, DNS, rule);
+    }
     made.add_chain(
         table,
         Chain::hooked("input", ChainKind::Filter, Hook::Input, FILTER),
     );
-    let judge = Rule::new().equal(DESTINATION, IpAddr::V4(dns));
-    let judge = judge.verdicts([SOURCE], Direction::Egress.name());
-    for rule in pass().into_iter().chain([judge]) {
-        made.add_rule(table, "input", rule);
-    }
+    let own = Rule::new().equal(DESTINATION, IpAddr::V4(dns));
+    made.add_rule(table, "input", own.verdict(Verdict::goto(DNS)));
 }
 
 /// What leads from what the kernel has to what the planner wants. Empty when nothing differs.

@@ -341,11 +341,13 @@ fn masquerade() -> Vec<Rule> {
 
 /// Whatever is still addressed to the service range has no endpoint: say so at once.
 /// Resets for TCP: of the node's own packets, which are routed to the loopback device, the kernel sends no ICMP.
+/// All else that the node forwards or sends comes by here, too: what is under way passes at the first rule, as upstream's.
 fn unserved(config: &Config) -> Vec<Rule> {
     let tcp = |rule: Rule| rule.protocol(Protocol::Tcp).reject(Reject::Reset);
     // Nor have these, outside of the range: they must not be asked for elsewhere.
     let beyond = || Rule::new().within(Scope::Service.selectors(), "unserved");
     vec![
+        Rule::new().established().verdict(Verdict::Accept),
         tcp(to_services(config)),
         to_services(config).reject(Reject::Port),
         tcp(beyond()),

@@ -86,7 +86,7 @@ fn maps_keep_their_elements_and_chains_are_rewritten() {
         assert_eq!(flushed, ![TO_PEERS, FROM_PEERS].contains(&name), "{name}");
     }
     assert!(script.contains(
-        "ip daddr { 10.42.0.0/16, 10.43.0.0/16 } oifname != \"lo\" oifname != \"knarrabcd*\" goto fenced"
+        "ip daddr 10.42.0.0/16 oifname != \"lo\" oifname != \"knarrabcd*\" goto fenced"
     ));
 }
 

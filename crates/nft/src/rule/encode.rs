@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Place, Reject, Rule, Selector, Statement, Target};
+use super::{ConnectionState, Place, Reject, Rule, Selector, Statement, Target};
 use crate::{
     kernel::{
         bitwise, compare, ct, data, dynset, expression, fib, immediate, lookup, meta, nat, numgen,
@@ -55,9 +55,13 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
                 prefix,
                 inverted,
             } => self.prefix(what, (*address, *prefix), *inverted),
-            Statement::Related => {
+            Statement::State(state) => {
+                let state = match state {
+                    ConnectionState::Established => ct::ESTABLISHED,
+                    ConnectionState::Related => ct::RELATED,
+                };
                 self.load(&Selector::ConnectionState, FIRST);
-                self.bits(&ct::RELATED.to_ne_bytes(), &[0; 4]);
+                self.bits(&state.to_ne_bytes(), &[0; 4]);
                 self.compare_bytes(&[0; 4], true);
             }
             Statement::Within {
