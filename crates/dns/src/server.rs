@@ -6,6 +6,7 @@ use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, ResponseCode},
     rr::{Name, RData, Record, RecordType},
 };
+use knarr_tasks::accept;
 use tokio::{
     net::{TcpListener, TcpStream, UdpSocket},
     sync::Semaphore,
@@ -117,13 +118,7 @@ impl Server {
         loop {
             // The semaphore is never closed.
             let permit = permits.clone().acquire_owned().await.ok();
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    debug!(%error, "accepting failed");
-                    continue;
-                }
-            };
+            let (stream, _) = accept("a DNS connection", || listener.accept()).await;
             let shared = self.shared.clone();
             tracker.spawn(async move {
                 let _permit = permit;

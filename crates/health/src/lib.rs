@@ -19,6 +19,7 @@ use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
+use knarr_tasks::accept;
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -29,7 +30,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -43,8 +44,6 @@ const CONNECTIONS_AT_ONCE: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection may last, whatever is said on it.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
-/// After a connection that could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why health cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -119,14 +118,8 @@ impl Health {
                 let Ok(place) = places.clone().acquire_owned().await else {
                     return;
                 };
-                let stream = match self.listener.accept().await {
-                    Ok((stream, _)) => stream,
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept a connection");
-                        sleep(ACCEPT_PAUSE).await;
-                        continue;
-                    }
-                };
+                let (stream, _) =
+                    accept("a question about health", || self.listener.accept()).await;
                 let (tls, token) = (self.tls.clone(), token.clone());
                 tracker.spawn(async move {
                     let served = timeout(CONNECTION_TIMEOUT, serve(stream, tls));

@@ -8,20 +8,19 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use knarr_tasks::accept;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
-    time::{sleep, timeout},
+    time::timeout,
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
 const OWNER_ONLY: u32 = 0o600;
 const LINE_LIMIT_BYTES: u64 = 8_192;
 /// Who asks writes its line at once.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(2);
-/// After the system refuses to let somebody in.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer<T> {
@@ -55,16 +54,9 @@ where
 {
     let listener = UnixListener::from_std(listener)?;
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                if let Err(error) = answer(stream, &obey).await {
-                    debug!(%error, "who gave a command went away");
-                }
-            }
-            Err(error) => {
-                warn!(%error, "cannot take a command");
-                sleep(ACCEPT_PAUSE).await;
-            }
+        let (stream, _) = accept("a command", || listener.accept()).await;
+        if let Err(error) = answer(stream, &obey).await {
+            debug!(%error, "who gave a command went away");
         }
     }
 }

@@ -9,13 +9,14 @@ use std::{
 };
 
 use knarr_cni::policy::{Answer, LINE_LIMIT_BYTES, Notice};
+use knarr_tasks::accept;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     sync::{Semaphore, mpsc, oneshot},
-    time::{sleep, timeout},
+    time::timeout,
 };
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// Plugins that may wait at the same time; more wait to be let in.
 const PLUGINS_MAX: usize = 64;
@@ -25,8 +26,6 @@ pub const QUEUE: usize = PLUGINS_MAX;
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest wait until the kernel has a pod's policies; the plugin waits a little longer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
-/// After the system refuses to let somebody in.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const OWNER_ONLY: u32 = 0o600;
 
 /// A notice, and where its answer goes once it is in force.
@@ -58,21 +57,14 @@ pub async fn serve(listener: StdListener, told: mpsc::Sender<Told>) -> io::Resul
         let Ok(seat) = seats.clone().acquire_owned().await else {
             return Ok(());
         };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let told = told.clone();
-                knarr_tasks::spawn("a CNI plugin's question", async move {
-                    if let Err(error) = answer(stream, told).await {
-                        debug!(%error, "a CNI plugin went away");
-                    }
-                    drop(seat);
-                });
+        let (stream, _) = accept("a CNI plugin's question", || listener.accept()).await;
+        let told = told.clone();
+        knarr_tasks::spawn("a CNI plugin's question", async move {
+            if let Err(error) = answer(stream, told).await {
+                debug!(%error, "a CNI plugin went away");
             }
-            Err(error) => {
-                warn!(%error, "cannot let a CNI plugin in");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+            drop(seat);
+        });
     }
 }
 

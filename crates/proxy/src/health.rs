@@ -20,6 +20,7 @@ use http::{Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use knarr_tasks::accept;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -120,14 +121,7 @@ async fn serve(port: u16, state: Arc<State>, token: CancellationToken) {
         loop {
             // The semaphore is never closed.
             let permit = permits.clone().acquire_owned().await.ok();
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    debug!(%error, service = %state.key, "accepting failed");
-                    sleep(LISTEN_PAUSE).await;
-                    continue;
-                }
-            };
+            let (stream, _) = accept("a health check", || listener.accept()).await;
             let (state, token) = (state.clone(), token.clone());
             tracker.spawn(async move {
                 let _permit = permit;

@@ -10,13 +10,14 @@
 //! by [`spawn`] what lives as long as a connection; tokio's own `spawn` is for this crate (`cargo xtask tidy` looks).
 //!
 //! What users can have any number of has a limit, for each of them and in all: [`Quota`] refuses, [`Shares`] waits, [`Turns`] serves them in
-//! turn, [`Connections`] keeps those whom nobody knows yet. What takes long to reckon makes way for everything else: [`heavy`].
+//! turn, [`Connections`] keeps those whom nobody knows yet, and [`accept`] lets the next in. What takes long to reckon makes way for everything else: [`heavy`].
 //!
 //! What a request does is caught ([`caught`]): a user who finds a panic must not have found a way to end the cluster.
 //!
 //! Rejected: catching panics where tasks are awaited (a task that nobody awaits is the one that is missed, and what shared state
 //! a panic leaves behind is anybody's guess), and `panic = "abort"` (it says neither who nor what to the log).
 
+mod accept;
 mod connections;
 mod heavy;
 mod quota;
@@ -38,6 +39,7 @@ use futures::FutureExt;
 use tokio::{runtime, sync::oneshot, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use accept::accept;
 pub use connections::{Connection, Connections};
 pub use heavy::{heavy, waiting};
 pub use quota::{Full, Place, Quota};

@@ -8,7 +8,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
-use knarr_tasks::Connection;
+use knarr_tasks::{Connection, accept};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -34,8 +34,6 @@ const SEND_BUFFER_BYTES: usize = 64 << 10;
 const PING_PERIOD: Duration = Duration::from_secs(30);
 /// After the end was asked for, connections get this long to finish what they do.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// After a failed accept (no file descriptors), wait before the next.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes the socket given, or binds one.
 pub fn bind(
@@ -69,12 +67,9 @@ pub async fn serve(
     let open = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener) => accepted,
+            accepted = accept("a connection to the API", || listener.accept()) => accepted,
             () = token.cancelled() => break,
             () = stop.cancelled() => break,
-        };
-        let Some((stream, address)) = accepted else {
-            continue;
         };
         let place = connections.open(&open);
         let closed = place.token().clone();
@@ -82,7 +77,7 @@ pub async fn serve(
             core.clone(),
             acceptor.clone(),
             builder.clone(),
-            (stream, address),
+            accepted,
             place,
             graceful.watcher(),
         );
@@ -100,17 +95,6 @@ pub async fn serve(
         tracing::debug!("some connections did not end in time");
     }
     Ok(())
-}
-
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
-    match listener.accept().await {
-        Ok(accepted) => Some(accepted),
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
-    }
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
