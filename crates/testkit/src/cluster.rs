@@ -1,12 +1,14 @@
 //! A cluster: the real binary in a network namespace of its own.
 
+mod leftovers;
+mod programs;
+
 use std::{
     env,
-    ffi::OsStr,
     fs::{self, File},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -17,14 +19,14 @@ use nix::{
 };
 
 use crate::{
-    command::{self, Output},
-    ground,
+    command, ground,
     host::{self, Name},
     image,
-    kubectl::Kubectl,
     network::{NODE_IP, Network},
     wait::eventually,
 };
+
+pub use self::programs::knarr_binary;
 
 /// How long the binary may take until it says that it is ready; debug builds on busy machines are slow.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
@@ -33,7 +35,6 @@ const NODES_READY_DEADLINE: Duration = Duration::from_secs(150);
 /// How long it may take to stop; its own stages have 20 seconds.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 const DOWN_DEADLINE: Duration = Duration::from_secs(90);
-const KUBECTL_DEADLINE: Duration = Duration::from_secs(90);
 /// Lines of the log that are shown when something fails.
 const LOG_LINES: usize = 60;
 /// What the binary prints when it is ready.
@@ -267,55 +268,6 @@ impl Cluster {
         Ok(output)
     }
 
-    /// What is left on this machine of a cluster that was taken down: should be nothing.
-    pub fn leftovers(&self) -> Result<Vec<String>> {
-        let mut found: Vec<String> = host::processes(self.name.id(), &self.groups())
-            .into_iter()
-            .map(host::describe)
-            .collect();
-        let mounts = host::mounts(&host::directory(self.name.id()));
-        found.extend(
-            mounts
-                .iter()
-                .map(|mount| format!("mount {}", mount.display())),
-        );
-        found.extend(
-            host::cgroups(&self.groups())
-                .iter()
-                .map(|group| format!("cgroup {}", group.display())),
-        );
-        for node in std::iter::once(self.data_dir()).chain(self.node_dirs()) {
-            found.extend(files_of_pods(&node));
-        }
-        if let Some(instance) = &self.instance {
-            let namespaces = host::node_namespaces_of(instance);
-            found.extend(namespaces.map(|path| format!("namespace {}", path.display())));
-        }
-        found.extend(self.network.additions()?);
-        Ok(found)
-    }
-
-    /// The data directories of nodes beside the first.
-    fn node_dirs(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.data_dir().join("nodes"));
-        let entries = entries.into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).collect()
-    }
-
-    /// Processes in the cluster's containers whose command line starts so.
-    pub fn container_processes(&self, command_line: &str) -> Vec<i32> {
-        let mut pids = host::processes(self.name.id(), &self.groups());
-        pids.retain(|pid| host::command_line(*pid).starts_with(command_line));
-        pids
-    }
-
-    /// Fails when anything of the cluster is left.
-    pub fn assert_gone(&self) -> Result<()> {
-        let left = self.leftovers()?;
-        ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
-        Ok(())
-    }
-
     /// The control group below which the cluster makes its own.
     pub fn cgroup_root(&self) -> String {
         let own = || format!("/{}", self.name.id());
@@ -341,71 +293,6 @@ impl Cluster {
     fn groups(&self) -> Vec<&str> {
         let instance = self.instance.as_deref();
         std::iter::once(self.name.id()).chain(instance).collect()
-    }
-
-    /// The binary with a subcommand, on the node.
-    pub fn knarr(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = self.command(knarr_binary()?);
-        command.args(arguments);
-        Ok(command)
-    }
-
-    /// A program on the node, with the cluster's kubeconfig in its environment.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = self.network.command(program);
-        self.environment(&mut command);
-        command
-    }
-
-    /// A program on a machine beside the node.
-    pub fn client_command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = self.network.client_command(program);
-        self.environment(&mut command);
-        command
-    }
-
-    fn environment(&self, command: &mut Command) {
-        // A kubectl keeps what it has learnt of a server below HOME.
-        command
-            .env("KUBECONFIG", self.kubeconfig())
-            .env("HOME", host::directory(self.name.id()))
-            .env_remove("KUBECACHEDIR")
-            .env_remove("http_proxy")
-            .env_remove("https_proxy")
-            .env_remove("HTTP_PROXY")
-            .env_remove("HTTPS_PROXY");
-    }
-
-    /// Runs kubectl on the node; its output when it succeeds.
-    pub fn kubectl(&self, kubectl: &Kubectl, arguments: &[&str]) -> Result<String> {
-        self.kubectl_output(kubectl, arguments)?.success()
-    }
-
-    /// Runs kubectl on the node, however it ends.
-    pub fn kubectl_output(&self, kubectl: &Kubectl, arguments: &[&str]) -> Result<Output> {
-        self.kubectl_input(kubectl, arguments, "")
-    }
-
-    /// Runs kubectl on the node with a text on its standard input, however it ends.
-    pub fn kubectl_input(
-        &self,
-        kubectl: &Kubectl,
-        arguments: &[&str],
-        input: &str,
-    ) -> Result<Output> {
-        let mut command = self.command(&kubectl.path);
-        command.args(arguments);
-        command::run_with_input(command, input.as_bytes(), KUBECTL_DEADLINE)
-    }
-
-    /// A GET with curl from the node; the body of an answer below 400.
-    pub fn curl(&self, arguments: &[&str]) -> Result<String> {
-        curl(self.command("curl"), arguments)
-    }
-
-    /// A GET with curl from the machine beside the node.
-    pub fn client_curl(&self, arguments: &[&str]) -> Result<String> {
-        curl(self.client_command("curl"), arguments)
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -480,56 +367,9 @@ impl Drop for Cluster {
     }
 }
 
-/// What pods of a node have left in its data directory.
-fn files_of_pods(data_dir: &Path) -> Vec<String> {
-    let folders = [
-        "run/netns",
-        "runtime/sandboxes",
-        "runtime/containers",
-        "kubelet/pods",
-    ];
-    let entries = folders
-        .iter()
-        .flat_map(|folder| fs::read_dir(data_dir.join(folder)))
-        .flatten()
-        .flatten();
-    entries
-        .map(|entry| format!("file {}", entry.path().display()))
-        .collect()
-}
-
-fn curl(mut command: Command, arguments: &[&str]) -> Result<String> {
-    const CURL_SECONDS: &str = "5";
-    command
-        .args([
-            "--silent",
-            "--show-error",
-            "--fail",
-            "--max-time",
-            CURL_SECONDS,
-        ])
-        .args(arguments);
-    command::run(command, STOP_DEADLINE)?.success()
-}
-
 /// Kills one process at once.
 pub fn kill_process(pid: i32) -> Result<()> {
     kill(Pid::from_raw(pid), Signal::SIGKILL).with_context(|| format!("cannot kill {pid}"))
-}
-
-/// The binary under test: `KNARR_BIN`, or that which was built beside the tests.
-pub fn knarr_binary() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("KNARR_BIN") {
-        return Ok(path.into());
-    }
-    let test = env::current_exe().context("cannot find the test's own file")?;
-    let built = test
-        .ancestors()
-        .skip(1)
-        .take(3)
-        .map(|dir| dir.join("knarr"))
-        .find(|path| path.is_file());
-    built.context("build the binary first: cargo build -p knarr (or set KNARR_BIN)")
 }
 
 /// The directory of the project's images: `KNARR_IMAGES`, or that of this build, brought up to date.
