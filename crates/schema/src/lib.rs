@@ -23,9 +23,11 @@ pub mod lists;
 pub mod prune;
 pub mod rules;
 mod schema;
+mod types;
 pub mod validate;
 
 pub use embedded::Metadata;
 pub use schema::{
-    Additional, Default, ListType, Number, Pattern, Rule, Schema, Type, Unsupported, Values,
+    Additional, Default, ListType, Number, Pattern, Rule, Schema, Unsupported, Values,
 };
+pub use types::Type;

@@ -9,6 +9,8 @@ use knarr_meta::{
 use regex::Regex;
 use serde_json::{Map, Value};
 
+use crate::types::Type;
+
 /// What a value must be, and what is inside it.
 #[derive(Clone, Debug, std::default::Default)]
 pub struct Schema {
@@ -28,43 +30,6 @@ pub struct Schema {
     pub atomic_map: bool,
     pub values: Option<Box<Values>>,
     pub rules: Box<[Rule]>,
-}
-
-/// A type of JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
-    Array,
-    Boolean,
-    Integer,
-    Number,
-    Object,
-    String,
-}
-
-impl Type {
-    pub const ALL: [Type; 6] = [
-        Type::Array,
-        Type::Boolean,
-        Type::Integer,
-        Type::Number,
-        Type::Object,
-        Type::String,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Type::Array => "array",
-            Type::Boolean => "boolean",
-            Type::Integer => "integer",
-            Type::Number => "number",
-            Type::Object => "object",
-            Type::String => "string",
-        }
-    }
-
-    pub fn parse(name: &str) -> Option<Type> {
-        Type::ALL.into_iter().find(|ty| ty.as_str() == name)
-    }
 }
 
 /// A default, with what it costs to put it somewhere.
