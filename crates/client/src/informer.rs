@@ -3,6 +3,7 @@
 //! In a server's process it holds the server's own states, and decodes what is read.
 
 mod cache;
+mod held;
 mod index;
 
 use std::collections::HashSet;
@@ -12,11 +13,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::{Mutex, RwLock};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use crate::reflector::{self, Source};
 use cache::Cache;
-pub(crate) use cache::{Held, Reader};
+pub(crate) use cache::Reader;
+pub(crate) use held::Held;
 pub use index::IndexKey;
 
 /// What an informer can hold. Every typed Kubernetes object is one; slimmer types implement it by hand.
@@ -139,11 +139,6 @@ impl<K: Object> Informer<K> {
                 synced: watch::Sender::new(false),
             }),
         }
-    }
-
-    /// Feeds the cache from the server until `token` is cancelled. To be run once, by whoever made the informer.
-    pub async fn run(self, client: kube::Client, source: Source, token: CancellationToken) {
-        reflector::run(self, client, source, token).await;
     }
 
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {

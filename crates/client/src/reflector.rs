@@ -156,8 +156,14 @@ impl Backoff {
     }
 }
 
-/// Runs until `token` is cancelled.
-pub(crate) async fn run<T: Object>(
+impl<T: Object> Informer<T> {
+    /// Feeds the cache from the server until `token` is cancelled. To be run once, by whoever made the informer.
+    pub async fn run(self, client: kube::Client, source: Source, token: CancellationToken) {
+        run(self, client, source, token).await;
+    }
+}
+
+async fn run<T: Object>(
     informer: Informer<T>,
     client: kube::Client,
     source: Source,

@@ -4,70 +4,17 @@ use std::any::TypeId;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{Hash, Hasher};
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use knarr_states::{Form, Recent, State};
 use serde::de::Error as _;
 
 use super::Object;
+use super::held::{Held, SPARSE};
 use super::index::{AnyIndex, Index, IndexKey};
 
 /// What is this large takes milliseconds to decode: not on the threads that answer requests.
 const LARGE_BYTES: usize = 256 << 10;
-
-/// An object as it is held.
-pub(crate) enum Held<K> {
-    Own(Arc<K>),
-    /// Decoded when it is read.
-    Shared(Arc<dyn State>, PhantomData<fn() -> K>),
-}
-
-impl<K> Clone for Held<K> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Own(object) => Self::Own(object.clone()),
-            Self::Shared(state, of) => Self::Shared(state.clone(), *of),
-        }
-    }
-}
-
-impl<K: Object> Held<K> {
-    pub(crate) fn own(object: K) -> Self {
-        Self::Own(Arc::new(object))
-    }
-
-    pub(crate) fn shared(state: Arc<dyn State>) -> Self {
-        Self::Shared(state, PhantomData)
-    }
-
-    pub(super) fn namespaced_name(&self) -> (&str, &str) {
-        match self {
-            Self::Own(object) => (object.namespace(), object.name()),
-            Self::Shared(state, _) => state.namespaced_name(),
-        }
-    }
-
-    pub(super) fn is_same_version(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Own(one), Self::Own(other)) => {
-                one.resource_version() == other.resource_version()
-            }
-            (Self::Shared(one, _), Self::Shared(other, _)) => one.revision() == other.revision(),
-            (Self::Own(own), Self::Shared(state, _)) | (Self::Shared(state, _), Self::Own(own)) => {
-                own.resource_version() == state.revision().to_string()
-            }
-        }
-    }
-
-    /// Unique while it is held.
-    pub(super) fn address(&self) -> usize {
-        match self {
-            Self::Own(object) => Arc::as_ptr(object).addr(),
-            Self::Shared(state, _) => Arc::as_ptr(state).addr(),
-        }
-    }
-}
 
 /// How the states of a server are read.
 #[derive(Clone)]
@@ -234,9 +181,6 @@ impl<K: Object> Cache<K> {
         }
     }
 }
-
-/// A table that has room for so many times what is in it is made smaller.
-pub(super) const SPARSE: usize = 8;
 
 pub(super) fn read<K: Object>(reader: Option<&Reader>, held: &Held<K>) -> Option<Arc<K>> {
     match held {

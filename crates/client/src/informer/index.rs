@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 
 use super::Object;
-use super::cache::{Held, SPARSE};
+use super::held::{Held, SPARSE};
 
 /// What objects of `K` are found by. Names are unique within a namespace only, and a uid in a reference is whatever its
 /// author wrote: a key of a namespaced kind holds the namespace.
