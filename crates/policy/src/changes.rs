@@ -6,9 +6,8 @@ use std::{
 };
 
 use crate::{
+    ids::{ChainId, Member, SetId},
     model::Direction,
-    planner::ChainId,
-    sets::{Member, SetId},
 };
 
 /// A thing that is touched again and again has one change, or none if it is as before.

@@ -17,6 +17,7 @@
 
 mod changes;
 mod door;
+mod ids;
 mod layout;
 mod matcher;
 mod model;

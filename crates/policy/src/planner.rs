@@ -19,11 +19,11 @@ use std::{
     sync::Arc,
 };
 
-pub use chains::ChainId;
 use chains::Chains;
 use cuts::Cut;
-pub use isolation::PolicyId;
 use isolation::PolicyInUse;
+
+pub use crate::ids::{ChainId, PolicyId};
 
 #[cfg(test)]
 use crate::quota::Limits;

@@ -9,15 +9,15 @@ use std::{
     sync::Arc,
 };
 
-use knarr_nft::Protocol;
-
 use crate::{
     changes::Changes,
+    ids::PolicyId,
     matcher::Matcher,
     model::{Labels, PodFacts, SetSpec},
-    planner::PolicyId,
     quota::{Full, Limits, Quota},
 };
+
+pub use crate::ids::{Member, SetId};
 
 /// Elements of sets: some hundred bytes of the kernel's memory each, and a hundred thousand of them less than a second of a
 /// replacement. What does not fit is not allowed.
@@ -35,17 +35,6 @@ pub const SETS: Limits = Limits {
     node: 4_096,
     assured: 32,
 };
-
-/// Names a set; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SetId(pub u64);
-
-/// What pods bring into a set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Member {
-    Address(Ipv4Addr),
-    Port(Ipv4Addr, Protocol, u16),
-}
 
 pub struct Set {
     pub spec: Arc<SetSpec>,

@@ -7,9 +7,9 @@ use std::{
 
 use crate::{
     changes::Changes,
+    ids::{ChainId, SetId},
     model::{Clause, Direction},
     quota::{Full, Limits, Quota},
-    sets::SetId,
 };
 
 /// Most clauses of the policies of one pod in one direction: each costs a rule, which every packet to or from the pod may have to
@@ -24,13 +24,6 @@ pub const RULES: Limits = Limits {
     node: 40_000,
     assured: 256,
 };
-
-/// Names a chain; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChainId {
-    pub direction: Direction,
-    pub number: u64,
-}
 
 /// What chains differ in.
 #[derive(PartialEq, Eq, Hash)]

@@ -7,18 +7,14 @@ use std::{
 
 use super::{
     Planner, Pod, Uid,
-    chains::{CLAUSES_MAX, ChainId, Key},
+    chains::{CLAUSES_MAX, Key},
     cuts::Cut,
 };
 use crate::{
+    ids::{ChainId, PolicyId, SetId},
     model::{Clause, Direction, Policy, Ports, SetSpec},
     quota::Full,
-    sets::SetId,
 };
-
-/// Names a version of a policy; never used again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PolicyId(pub u64);
 
 pub struct PolicyInUse {
     pub policy: Arc<Policy>,
