@@ -14,8 +14,8 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{
     config::{self, NetworkConfigList},
-    plugin::{self, ValidAttachment},
     result::{CniResult, PluginError},
+    types::{NAME, PortMapping, ValidAttachment},
 };
 
 /// A plugin that has not answered by then is killed: a pod start must not hang on one.
@@ -23,19 +23,6 @@ const PLUGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The version of the protocol since which there is `GC`.
 const GC_VERSION: &str = "1.1.0";
 const CACHE_SUFFIX: &str = ".json";
-
-/// A port of the node that leads to a port of the pod (capability `portMappings`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct PortMapping {
-    pub host_port: u16,
-    pub container_port: u16,
-    /// `tcp`, `udp` or `sctp`.
-    pub protocol: String,
-    /// Empty: every address of the node.
-    #[serde(default, rename = "hostIP", skip_serializing_if = "String::is_empty")]
-    pub host_ip: String,
-}
 
 /// Runtime values for plugins that declare the capability.
 #[derive(Clone, Debug, Default)]
@@ -228,7 +215,7 @@ impl Invoker {
         let list = NetworkConfigList::load_first(&self.conf_dir)?;
         for plugin in &list.plugins {
             // Ours could before the protocol had it: a list has the oldest version that all runtimes take.
-            if list.cni_version != GC_VERSION && plugin_type(plugin) != plugin::NAME {
+            if list.cni_version != GC_VERSION && plugin_type(plugin) != NAME {
                 continue;
             }
             let mut stdin = plugin_config(&list, plugin, None, &CapabilityArgs::default());

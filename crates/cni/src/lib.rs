@@ -26,14 +26,15 @@ pub mod policy;
 mod prefix;
 pub mod result;
 mod rtnl;
+mod types;
 
 pub use config::NetworkConfigList;
 pub use instance::{InstanceId, InvalidId};
-pub use invoke::{CapabilityArgs, Invoker, PortMapping};
-pub use plugin::ValidAttachment;
+pub use invoke::{CapabilityArgs, Invoker};
 pub use prefix::{InvalidPrefix, Prefix};
 pub use result::CniResult;
 pub use rtnl::Error as NetlinkError;
+pub use types::{PortMapping, ValidAttachment};
 
 /// The protocol version we speak when a configuration names none that is newer.
 pub const CNI_VERSION: &str = "1.0.0";

@@ -102,7 +102,7 @@ pub enum Error {
         whose: String,
     },
     #[error("cannot tell which pods have host ports")]
-    Leases(#[source] io::Error),
+    HostPorts(#[source] io::Error),
     #[error("the address of cluster DNS, {address}, is in use on {link}")]
     AddressInUse { address: Ipv4Addr, link: String },
 }
@@ -199,16 +199,35 @@ fn ruleset(network: &NodeNetwork) -> Transaction {
     made
 }
 
+/// A rule, and the chain that it is of.
+type ChainRule = (&'static str, Rule);
+
 /// Rules by chain, in order.
-fn rules(network: &NodeNetwork) -> Vec<(&'static str, Rule)> {
-    let range = |(address, prefix): (Ipv4Addr, u8)| (IpAddr::V4(address), prefix);
-    let (pods, services) = (range(network.cluster_cidr), range(network.service_cidr));
-    let cluster = || {
-        let elements = [pods, services].map(|(address, prefix)| Element::range(address, prefix));
-        Contents::new(Set::ranges("", Field::Ipv4), elements.into())
-    };
-    let lo = || Value::Interface("lo".to_owned());
-    let links = || Value::Interface(format!("{}*", network.instance.link_prefix()));
+fn rules(network: &NodeNetwork) -> Vec<ChainRule> {
+    let mut rules = translations(network);
+    rules.extend(guards(network));
+    rules
+}
+
+fn range((address, prefix): (Ipv4Addr, u8)) -> (IpAddr, u8) {
+    (IpAddr::V4(address), prefix)
+}
+
+/// Addresses of pods and services.
+fn cluster(network: &NodeNetwork) -> Contents {
+    let ranges = [network.cluster_cidr, network.service_cidr].map(range);
+    let elements = ranges.map(|(address, prefix)| Element::range(address, prefix));
+    Contents::new(Set::ranges("", Field::Ipv4), elements.into())
+}
+
+/// The node's links to its pods.
+fn links(network: &NodeNetwork) -> Value {
+    Value::Interface(format!("{}*", network.instance.link_prefix()))
+}
+
+/// Which addresses become others.
+fn translations(network: &NodeNetwork) -> Vec<ChainRule> {
+    let pods = range(network.cluster_cidr);
     let overlay = || Value::Interface(network.instance.overlay());
     let ports = || Rule::new().protocols(&[Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
     let port = [Selector::Protocol, Selector::DestinationPort];
@@ -217,14 +236,6 @@ fn rules(network: &NodeNetwork) -> Vec<(&'static str, Rule)> {
     let to_hostports = || {
         let own = Rule::new().local(Selector::DestinationKind);
         own.verdict(Verdict::goto("hostports-dnat"))
-    };
-    // Every packet that leaves the node comes by: an address is compared in less time than a set is searched.
-    let unreached = |range| {
-        Rule::new()
-            .prefix(DESTINATION, range)
-            .differs(Selector::OutputInterface, lo())
-            .differs(Selector::OutputInterface, links())
-            .verdict(Verdict::goto("fenced"))
     };
     vec![
         (
@@ -242,8 +253,8 @@ fn rules(network: &NodeNetwork) -> Vec<(&'static str, Rule)> {
             "postrouting",
             Rule::new()
                 .prefix(SOURCE, pods)
-                .outside_any([DESTINATION], cluster())
-                .differs(Selector::OutputInterface, links())
+                .outside_any([DESTINATION], cluster(network))
+                .differs(Selector::OutputInterface, links(network))
                 .masquerade(false),
         ),
         // The node's own programs may say another address of it than the one on the overlay: answers to that would come by another
@@ -263,6 +274,21 @@ fn rules(network: &NodeNetwork) -> Vec<(&'static str, Rule)> {
                 .prefix(DESTINATION, pods)
                 .masquerade(false),
         ),
+    ]
+}
+
+/// What must not come from where it comes from, or go where it goes.
+fn guards(network: &NodeNetwork) -> Vec<ChainRule> {
+    let pods = range(network.cluster_cidr);
+    let lo = || Value::Interface("lo".to_owned());
+    let unreached = |range| {
+        Rule::new()
+            .prefix(DESTINATION, range)
+            .differs(Selector::OutputInterface, lo())
+            .differs(Selector::OutputInterface, links(network))
+            .verdict(Verdict::goto("fenced"))
+    };
+    vec![
         // Links to pods take answers for 127.0.0.1 (see [`crate::plugin`]). Before answers are translated back, nothing from
         // another machine or a pod may say that it is from or for the node itself (CVE-2020-8558).
         (
@@ -281,14 +307,15 @@ fn rules(network: &NodeNetwork) -> Vec<(&'static str, Rule)> {
             "loopback",
             Rule::new()
                 .prefix(SOURCE, pods)
-                .differs(Selector::InputInterface, links())
+                .differs(Selector::InputInterface, links(network))
                 .verdict(Verdict::goto("claimed")),
         ),
         ("claimed", Rule::new().verdict(Verdict::jump(FROM_PEERS))),
         ("claimed", Rule::new().drop()),
         // What is still addressed to a pod or a service here, and to no other node's pod, has no pod behind it: it must not leave.
+        // Every packet that leaves comes by: an address is compared in less time than a set is searched.
         ("fence", unreached(pods)),
-        ("fence", unreached(services)),
+        ("fence", unreached(range(network.service_cidr))),
         ("fenced", Rule::new().verdict(Verdict::jump(TO_PEERS))),
         ("fenced", Rule::new().drop()),
     ]

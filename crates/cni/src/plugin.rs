@@ -22,20 +22,18 @@ use std::{
     process::ExitCode,
 };
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+pub use crate::types::NAME;
 use crate::{
-    CNI_VERSION, InstanceId, PortMapping, SUPPORTED_VERSIONS, node, policy,
+    CNI_VERSION, InstanceId, PortMapping, SUPPORTED_VERSIONS, ValidAttachment, node, policy,
     result::{CniResult, Interface, IpConfig, PluginError, Route},
 };
 use ipam::{Ipam, Lease, Subnet};
 
 /// A configuration is a few hundred bytes; more is not one.
 const CONFIG_LIMIT_BYTES: u64 = 1 << 20;
-
-/// Name under which the plugin is found in a CNI binary directory.
-pub const NAME: &str = "knarr-cni";
 
 /// The gateway that every pod sees; it exists only as a neighbour entry.
 pub const DEFAULT_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -60,14 +58,6 @@ struct Config {
     /// For `GC`: what is in use.
     #[serde(default, rename = "cni.dev/valid-attachments")]
     valid_attachments: Vec<ValidAttachment>,
-}
-
-/// An attachment that a runtime knows of, as `GC` is told.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
-pub struct ValidAttachment {
-    #[serde(rename = "containerID")]
-    pub container_id: String,
-    pub ifname: String,
 }
 
 #[derive(Default, Deserialize)]

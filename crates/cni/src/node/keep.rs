@@ -53,7 +53,7 @@ impl Kept {
         let (table, leases) = (table(&self.network.instance), self.leases.clone());
         let work = move || host_ports(&table, &leases);
         match tokio::task::spawn_blocking(work).await {
-            Ok(restored) => restored.map_err(Error::Leases),
+            Ok(restored) => restored.map_err(Error::HostPorts),
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
