@@ -3,10 +3,7 @@
 use std::{
     fmt,
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -17,9 +14,10 @@ use knarr_meta::time;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Annotations, Error, Level, Options, Policy, Record,
+    Error, Level, Options, Policy,
     backend::{Backend, log, webhook},
     event::{Event, ObjectRef},
+    policy::Decision,
     source,
 };
 
@@ -99,23 +97,11 @@ impl Auditor {
         futures::future::join_all(running).await;
     }
 
-    /// The record of a request, if the policy wants one; annotations are kept from now on.
-    pub fn begin(
-        self: &Arc<Self>,
-        received: &Received<'_>,
-        annotations: &Annotations,
-    ) -> Option<Record> {
+    /// What the policy says of a request, which is counted.
+    pub(crate) fn decide(&self, received: &Received<'_>) -> Decision {
         let decision = self.policy.evaluate(received.user, received.info);
         self.counters.levels[decision.level as usize].fetch_add(1, Ordering::Relaxed);
-        if decision.level == Level::None {
-            return None;
-        }
-        annotations.keep(decision.level);
-        let event = Event {
-            level: decision.level,
-            ..received.event()
-        };
-        Some(Record::new(self.clone(), decision, event))
+        decision
     }
 
     /// What `/metrics` tells.
@@ -163,7 +149,7 @@ impl fmt::Debug for Auditor {
 }
 
 impl Received<'_> {
-    fn event(&self) -> Event {
+    pub(crate) fn event(&self) -> Event {
         Event {
             audit_id: self.audit_id.to_owned(),
             request_uri: self.uri.to_owned(),

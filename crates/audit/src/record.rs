@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    Annotations, Auditor, Level, Stage,
+    Annotations, Auditor, Level, Received, Stage,
     event::{Event, ObjectRef, ResponseStatus},
     objects,
     policy::Decision,
@@ -50,8 +50,28 @@ struct State {
     complete: bool,
 }
 
+impl Auditor {
+    /// The record of a request, if the policy wants one; annotations are kept from now on.
+    pub fn begin(
+        self: &Arc<Self>,
+        received: &Received<'_>,
+        annotations: &Annotations,
+    ) -> Option<Record> {
+        let decision = self.decide(received);
+        if decision.level == Level::None {
+            return None;
+        }
+        annotations.keep(decision.level);
+        let event = Event {
+            level: decision.level,
+            ..received.event()
+        };
+        Some(Record::new(self.clone(), decision, event))
+    }
+}
+
 impl Record {
-    pub(crate) fn new(auditor: Arc<Auditor>, decision: Decision, event: Event) -> Record {
+    fn new(auditor: Arc<Auditor>, decision: Decision, event: Event) -> Record {
         let state = State {
             event,
             ..State::default()
