@@ -11,7 +11,7 @@ use knarr_meta::status::Status;
 
 use crate::{
     AUTHENTICATED, Authenticated, UserInfo,
-    authz::{MASTERS, rbac::service_account_user},
+    authz::MASTERS,
     bearer::unauthorized,
     bootstrap_token,
     objects::Objects,
@@ -24,18 +24,12 @@ pub mod impersonation;
 #[cfg(test)]
 mod tests;
 
+pub use crate::{accounts::service_account, request::anonymous_allowed};
+
 /// Group of nobody.
 pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// Name of nobody.
 pub const ANONYMOUS: &str = "system:anonymous";
-/// The only paths that answer nobody. The last one is public by its nature: where the cluster is and who vouches for it, as kubeadm's
-/// clusters publish it. RBAC decides about it, as about all that is no health endpoint.
-const ANONYMOUS_PATHS: [&str; 4] = [
-    "/healthz",
-    "/livez",
-    "/readyz",
-    "/api/v1/namespaces/kube-public/configmaps/cluster-info",
-];
 
 /// x509 certificates, then tokens: those of machines that are to join, those of service accounts, and those that others know.
 pub struct Authn {
@@ -138,24 +132,6 @@ pub fn anonymous() -> UserInfo {
 /// Whether it is nobody.
 pub fn is_anonymous(user: &UserInfo) -> bool {
     user.name == ANONYMOUS
-}
-
-/// True for the paths where a request without credentials goes on as [`anonymous`] instead of 401.
-pub fn anonymous_allowed(path: &str) -> bool {
-    ANONYMOUS_PATHS.contains(&path)
-}
-
-/// A service account as a user, without uid.
-pub fn service_account(namespace: &str, name: &str) -> UserInfo {
-    UserInfo {
-        name: service_account_user(namespace, name),
-        groups: vec![
-            "system:serviceaccounts".into(),
-            format!("system:serviceaccounts:{namespace}"),
-            AUTHENTICATED.into(),
-        ],
-        ..UserInfo::default()
-    }
 }
 
 /// The name of the server itself.

@@ -14,6 +14,7 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
+mod accounts;
 pub mod authn;
 pub mod authz;
 pub mod bearer;

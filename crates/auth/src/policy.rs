@@ -58,6 +58,24 @@ pub fn cluster_role(name: &str) -> Option<Role> {
     roles.find(|role| role.namespace.is_empty() && role.name == name)
 }
 
+impl Policy {
+    /// A role of the controller's, and the account of its name in it.
+    fn add_controller(&mut self, name: &str) {
+        let role = format!("system:controller:{name}");
+        self.roles.push(Role {
+            name: role.clone(),
+            ..Role::default()
+        });
+        let account = ("ServiceAccount".into(), "kube-system".into(), name.into());
+        self.bindings.push(Binding {
+            name: role.clone(),
+            role,
+            subjects: vec![account],
+            ..Binding::default()
+        });
+    }
+}
+
 /// `Err` is the line that cannot be read.
 fn parse(table: &str) -> Result<Policy, &str> {
     let mut policy = Policy::default();
@@ -86,24 +104,7 @@ fn parse(table: &str) -> Result<Policy, &str> {
                     ..Role::default()
                 });
             }
-            (false, ["controller", name]) => {
-                let role = format!("system:controller:{name}");
-                policy.roles.push(Role {
-                    name: role.clone(),
-                    ..Role::default()
-                });
-                let subjects = vec![(
-                    "ServiceAccount".into(),
-                    "kube-system".into(),
-                    (*name).into(),
-                )];
-                policy.bindings.push(Binding {
-                    name: role.clone(),
-                    role,
-                    subjects,
-                    ..Binding::default()
-                });
-            }
+            (false, ["controller", name]) => policy.add_controller(name),
             (false, ["role", namespace, name]) => {
                 policy.roles.push(Role {
                     namespace: (*namespace).into(),

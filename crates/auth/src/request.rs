@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use async_trait::async_trait;
 use knarr_meta::{fields::FieldSelector, labels, status::Status};
 
-use crate::{Authenticated, UserInfo, authn};
+use crate::{Authenticated, UserInfo};
 
 /// The request as authorizers see it, parsed once from method, path and query (upstream's `request.RequestInfo`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +55,20 @@ pub trait Authorizer: Send + Sync {
     fn authorize(&self, user: &UserInfo, request: &RequestInfo<'_>) -> Decision;
 }
 
+/// The only paths that answer nobody. The last one is public by its nature: where the cluster is and who vouches for it, as kubeadm's
+/// clusters publish it. RBAC decides about it, as about all that is no health endpoint.
+const ANONYMOUS_PATHS: [&str; 4] = [
+    "/healthz",
+    "/livez",
+    "/readyz",
+    "/api/v1/namespaces/kube-public/configmaps/cluster-info",
+];
+
+/// True for the paths where a request without credentials goes on as [`anonymous`](crate::authn::anonymous) instead of 401.
+pub fn anonymous_allowed(path: &str) -> bool {
+    ANONYMOUS_PATHS.contains(&path)
+}
+
 /// What a connection or a request carries as proof.
 pub struct Credentials<'a> {
     /// DER of the verified client certificate chain's leaf (TLS has checked the chain against the CA).
@@ -73,7 +87,7 @@ pub trait Authenticator: Send + Sync {
 
     /// Whether a request for a path goes on as nobody's where it has no credentials.
     fn anonymous_allowed(&self, path: &str) -> bool {
-        authn::anonymous_allowed(path)
+        anonymous_allowed(path)
     }
 }
 

@@ -108,29 +108,40 @@ pub fn impersonate(
             ..RequestInfo::default()
         })?,
     }
-    for group in wanted.groups {
+    for group in &wanted.groups {
         ask(RequestInfo {
             resource: "groups",
             name: group,
             ..RequestInfo::default()
         })?;
-        acting.groups.push(group.to_owned());
+        acting.groups.push((*group).to_owned());
     }
+    assume_details(&wanted, &mut acting, ask)?;
+    complete_groups(&mut acting);
+    Ok(Some(acting))
+}
+
+/// What else is known of a user: extra values and the uid.
+fn assume_details(
+    wanted: &Wanted<'_>,
+    acting: &mut UserInfo,
+    ask: impl Fn(RequestInfo<'_>) -> Result<(), Status>,
+) -> Result<(), Status> {
     let authentication = RequestInfo {
         group: AUTHENTICATION_GROUP,
         version: "v1",
         ..RequestInfo::default()
     };
-    for (key, values) in wanted.extra {
+    for (key, values) in &wanted.extra {
         for value in values {
             ask(RequestInfo {
                 resource: "userextras",
-                subresource: &key,
+                subresource: key,
                 name: value,
                 ..authentication.clone()
             })?;
             let all = acting.extra.entry(key.clone()).or_default();
-            all.push(value.to_owned());
+            all.push((*value).to_owned());
         }
     }
     if !wanted.uid.is_empty() {
@@ -140,8 +151,7 @@ pub fn impersonate(
             ..authentication
         })?;
     }
-    complete_groups(&mut acting);
-    Ok(Some(acting))
+    Ok(())
 }
 
 /// Everyone is either authenticated or not, whatever groups were asked for.

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 
 use super::rules::{Rule, nullable};
+pub use crate::accounts::service_account_user;
 use crate::{
     UserInfo,
     objects::{Object, Objects},
@@ -349,9 +350,4 @@ fn parse_all(old: &HashMap<u64, Arc<Parsed>>, objects: Vec<Object>) -> HashMap<u
         Some((object.revision, parsed))
     };
     objects.into_iter().filter_map(parse).collect()
-}
-
-/// `system:serviceaccount:<namespace>:<name>`
-pub fn service_account_user(namespace: &str, name: &str) -> String {
-    format!("system:serviceaccount:{namespace}:{name}")
 }

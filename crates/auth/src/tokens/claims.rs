@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use knarr_meta::time;
 use serde::{Deserialize, Serialize};
 
-use crate::{UserInfo, authn, objects::Object};
+use crate::{UserInfo, accounts, objects::Object};
 
 /// Clocks differ: a token is good this long before and after its times (seconds), and what was deleted no longer ago than this
 /// still counts, as upstream has it.
@@ -120,7 +120,7 @@ impl Claims {
         UserInfo {
             extra,
             uid: bound.serviceaccount.uid.clone(),
-            ..authn::service_account(&bound.namespace, &bound.serviceaccount.name)
+            ..accounts::service_account(&bound.namespace, &bound.serviceaccount.name)
         }
     }
 }

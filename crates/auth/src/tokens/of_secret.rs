@@ -9,7 +9,7 @@ use super::{
     claims::{Claims, Kubernetes, Reference, Rejected},
     jwt,
 };
-use crate::{authz::rbac::service_account_user, objects::Object};
+use crate::{accounts::service_account_user, objects::Object};
 
 /// Who issues these tokens, in every cluster.
 pub(super) const ISSUER: &str = "kubernetes/serviceaccount";

@@ -13,7 +13,7 @@ use super::{
     Tokens,
     claims::{Claims, Kubernetes, Reference},
 };
-use crate::authz::rbac::service_account_user;
+use crate::accounts::service_account_user;
 
 /// Life of a token whose request does not say.
 const DEFAULT_EXPIRATION_SECONDS: i64 = 3600;
@@ -30,6 +30,13 @@ struct Binding {
     pod: Option<Reference>,
     node: Option<Reference>,
     secret: Option<Reference>,
+}
+
+/// Whose token it is.
+struct Account<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    uid: &'a str,
 }
 
 fn kind() -> GroupKind {
@@ -75,34 +82,13 @@ impl Tokens {
         spec.insert("expirationSeconds".into(), expiration.into());
         spec.entry("boundObjectRef").or_insert(Value::Null);
 
-        let ours = audiences
-            .iter()
-            .all(|audience| self.config.audiences.contains(audience));
-        let extend = binding.pod.is_some() && expiration == WARN_ONLY_EXPIRATION_SECONDS && ours;
-        let iat = now.as_second();
-        let claims = Claims {
-            aud: audiences,
-            exp: iat.saturating_add(match extend {
-                true => EXTENDED_EXPIRATION_SECONDS,
-                false => expiration,
-            }),
-            iat,
-            iss: self.config.issuer.clone(),
-            jti: names::new_uid(),
-            kubernetes: Kubernetes {
-                namespace: namespace.to_owned(),
-                node: binding.node,
-                pod: binding.pod,
-                secret: binding.secret,
-                serviceaccount: Reference {
-                    name: name.to_owned(),
-                    uid: object::uid(&account).to_owned(),
-                },
-                warnafter: extend.then_some(iat.saturating_add(expiration)),
-            },
-            nbf: iat,
-            sub: service_account_user(namespace, name),
+        let uid = object::uid(&account);
+        let account = Account {
+            namespace,
+            name,
+            uid,
         };
+        let claims = self.claims(&account, audiences, expiration, binding, now);
         let token = self
             .key
             .sign(&claims)
@@ -113,6 +99,44 @@ impl Tokens {
         body["status"] =
             json!({"token": token, "expirationTimestamp": time::format_seconds(expires)});
         Ok(body)
+    }
+
+    fn claims(
+        &self,
+        account: &Account<'_>,
+        audiences: Vec<String>,
+        expiration: i64,
+        binding: Binding,
+        now: jiff::Timestamp,
+    ) -> Claims {
+        let ours = audiences
+            .iter()
+            .all(|audience| self.config.audiences.contains(audience));
+        let extend = binding.pod.is_some() && expiration == WARN_ONLY_EXPIRATION_SECONDS && ours;
+        let iat = now.as_second();
+        Claims {
+            aud: audiences,
+            exp: iat.saturating_add(match extend {
+                true => EXTENDED_EXPIRATION_SECONDS,
+                false => expiration,
+            }),
+            iat,
+            iss: self.config.issuer.clone(),
+            jti: names::new_uid(),
+            kubernetes: Kubernetes {
+                namespace: account.namespace.to_owned(),
+                node: binding.node,
+                pod: binding.pod,
+                secret: binding.secret,
+                serviceaccount: Reference {
+                    name: account.name.to_owned(),
+                    uid: account.uid.to_owned(),
+                },
+                warnafter: extend.then_some(iat.saturating_add(expiration)),
+            },
+            nbf: iat,
+            sub: service_account_user(account.namespace, account.name),
+        }
     }
 
     fn account(&self, namespace: &str, name: &str) -> Result<Value, Status> {
