@@ -10,73 +10,28 @@ use knarr_auth::{
     objects::Objects,
     request::Authorizer,
 };
-use knarr_meta::{GroupResource, field::quote, object, status::Status};
+use knarr_meta::{field::quote, object, status::Status};
 use serde_json::Value;
 
-use super::{MIRROR_ANNOTATION, forbidden, is, read};
+use self::{
+    answer::{Answer, Refusal, find, need, node_of, shown},
+    own_node::own_node,
+    pod_certificate::PodCertificates,
+};
+use super::{MIRROR_ANNOTATION, forbidden, is};
 use crate::request::{AdmissionPlugin, AdmissionRequest, Operation};
 
+mod answer;
 mod local_volume;
+mod own_node;
 mod pod_certificate;
 
 const LEASE_NAMESPACE: &str = "kube-node-lease";
-const RESTRICTED_LABELS: &str = "node-restriction.kubernetes.io";
-/// Labels under `kubernetes.io` and `k8s.io` that kubelets set.
-const KUBELET_LABELS: [&str; 12] = [
-    "kubernetes.io/hostname",
-    "kubernetes.io/os",
-    "kubernetes.io/arch",
-    "beta.kubernetes.io/os",
-    "beta.kubernetes.io/arch",
-    "beta.kubernetes.io/instance-type",
-    "failure-domain.beta.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/region",
-    "failure-domain.kubernetes.io/zone",
-    "failure-domain.kubernetes.io/region",
-    "topology.kubernetes.io/zone",
-    "topology.kubernetes.io/region",
-];
-/// Label prefixes (and their subdomains) that kubelets may set freely.
-const KUBELET_PREFIXES: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 
 /// The plugin.
 pub struct NodeRestriction {
     objects: Arc<dyn Objects>,
     authorizer: Arc<dyn Authorizer>,
-}
-
-/// Why not: a message for a 403, or a whole answer.
-enum Refusal {
-    Forbidden(String),
-    Status(Status),
-}
-
-impl From<String> for Refusal {
-    fn from(why: String) -> Self {
-        Refusal::Forbidden(why)
-    }
-}
-
-impl From<&str> for Refusal {
-    fn from(why: &str) -> Self {
-        Refusal::Forbidden(why.to_owned())
-    }
-}
-
-type Answer = Result<(), Refusal>;
-
-fn need<R: Into<Refusal>>(condition: bool, why: impl FnOnce() -> R) -> Answer {
-    if condition { Ok(()) } else { Err(why().into()) }
-}
-
-/// As upstream's errors print an operation.
-fn shown(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Create => "\"CREATE\"",
-        Operation::Update => "\"UPDATE\"",
-        Operation::Delete => "\"DELETE\"",
-        Operation::Connect => "\"CONNECT\"",
-    }
 }
 
 #[async_trait]
@@ -94,7 +49,7 @@ impl AdmissionPlugin for NodeRestriction {
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
         let node = identity(request.user).unwrap_or_default();
         let answer = if let Some(node) = local_volume::provisioner(request.user) {
-            self.local_volume(node, request)
+            local_volume::check(&*self.objects, node, request)
         } else if node.is_empty() {
             Err(format!(
                 "could not determine node from user {}",
@@ -139,7 +94,11 @@ impl NodeRestriction {
             ("", "persistentvolumeclaims", _) => Err("may only update PVC status".into()),
             ("", "serviceaccounts", "token") => self.token(node, request),
             ("certificates.k8s.io", "podcertificaterequests", _) => {
-                self.pod_certificate(node, request)
+                let asked = PodCertificates {
+                    objects: &*self.objects,
+                    authorizer: &*self.authorizer,
+                };
+                asked.check(node, request)
             }
             ("resource.k8s.io", "resourceslices", _) => slice(node, request),
             // Reviews and evictions may come under the name of their own kind.
@@ -152,18 +111,12 @@ impl NodeRestriction {
         }
     }
 
-    fn find(&self, resource: &'static str, namespace: &str, name: &str) -> Result<Value, Refusal> {
-        read(&*self.objects, "", resource, namespace, name).ok_or_else(|| {
-            Refusal::Status(Status::not_found(GroupResource::new("", resource), name))
-        })
-    }
-
     fn pod(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
         let quoted = quote(node);
         match request.operation {
             Operation::Create => self.mirror_pod(node, request),
             Operation::Delete => {
-                let pod = self.find("pods", request.namespace, request.name)?;
+                let pod = find(&*self.objects, "pods", request.namespace, request.name)?;
                 need(node_of(&pod) == node, || {
                     format!("node {quoted} can only delete pods with spec.nodeName set to itself")
                 })
@@ -213,7 +166,7 @@ impl NodeRestriction {
         need(!object::bool_at(owner, &["blockOwnerDeletion"]), || {
             format!("node {quoted} must not set blockOwnerDeletion on an owner reference")
         })?;
-        let stored = self.find("nodes", "", node)?;
+        let stored = find(&*self.objects, "nodes", "", node)?;
         need(object::uid(&stored) == at("uid"), || {
             format!(
                 "node {node} UID mismatch: expected {} got {}",
@@ -254,7 +207,7 @@ impl NodeRestriction {
             !name.is_empty(),
             || "could not determine pod from request data",
         )?;
-        let pod = self.find("pods", request.namespace, name)?;
+        let pod = find(&*self.objects, "pods", request.namespace, name)?;
         need(node_of(&pod) == node, || {
             format!("node {node} can only evict pods with spec.nodeName set to itself")
         })
@@ -278,7 +231,7 @@ impl NodeRestriction {
             !uid.is_empty(),
             || "node requested token with a pod binding without a uid",
         )?;
-        let pod = self.find("pods", request.namespace, at("name"))?;
+        let pod = find(&*self.objects, "pods", request.namespace, at("name"))?;
         need(object::uid(&pod) == uid, || {
             format!(
                 "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
@@ -315,7 +268,7 @@ impl NodeRestriction {
                 quote(node)
             )
         })?;
-        let stored = self.find("nodes", "", node)?;
+        let stored = find(&*self.objects, "nodes", "", node)?;
         need(
             !at("uid").is_empty() && object::uid(&stored) == at("uid"),
             || {
@@ -339,10 +292,6 @@ fn is_bound_to_pod(asked: &Value) -> bool {
 
 fn is_local_volume(request: &AdmissionRequest<'_>) -> bool {
     is(request, "", "persistentvolumes") && local_volume::provisioner(request.user).is_some()
-}
-
-fn node_of(pod: &Value) -> &str {
-    object::str_at(pod, &["spec", "nodeName"])
 }
 
 fn pod_status(node: &str, request: &AdmissionRequest<'_>) -> Answer {
@@ -391,89 +340,6 @@ fn slice(node: &str, request: &AdmissionRequest<'_>) -> Answer {
     need(slice.is_some_and(|slice| node_of(slice) == node), || {
         format!("can only {verb} ResourceSlice with the same NodeName as the requesting node")
     })
-}
-
-fn own_node(node: &str, request: &AdmissionRequest<'_>) -> Answer {
-    let quoted = quote(node);
-    need(request.name == node, || {
-        format!(
-            "node {quoted} is not allowed to modify node {}",
-            quote(request.name)
-        )
-    })?;
-    let Some(new) = request.object.as_deref() else {
-        return Ok(());
-    };
-    let source = |node: &Value| {
-        object::at(node, &["spec", "configSource"])
-            .filter(|source| !source.is_null())
-            .cloned()
-    };
-    match request.operation {
-        Operation::Create => {
-            need(source(new).is_none(), || {
-                format!("node {quoted} is not allowed to create pods with a non-nil configSource")
-            })?;
-            let labels = forbidden_labels(new, None);
-            need(labels.is_empty(), || {
-                format!("node {quoted} is not allowed to set the following labels: {labels}")
-            })
-        }
-        Operation::Update => {
-            let Some(old) = request.old else {
-                return Ok(());
-            };
-            need(source(new).is_none() || source(new) == source(old), || {
-                format!(
-                    "node {quoted} is not allowed to update configSource to a new non-nil configSource"
-                )
-            })?;
-            let same = |path: &[&str]| object::list_at(new, path) == object::list_at(old, path);
-            need(same(&["spec", "taints"]), || {
-                format!("node {quoted} is not allowed to modify taints")
-            })?;
-            need(same(&["metadata", "ownerReferences"]), || {
-                format!("node {quoted} is not allowed to modify ownerReferences")
-            })?;
-            let labels = forbidden_labels(new, Some(old));
-            need(labels.is_empty(), || {
-                format!("is not allowed to modify labels: {labels}")
-            })
-        }
-        Operation::Delete | Operation::Connect => Ok(()),
-    }
-}
-
-/// Labels that differ and are not for kubelets to set, sorted and joined.
-fn forbidden_labels(new: &Value, old: Option<&Value>) -> String {
-    let before = |key: &str| old.and_then(|old| object::label(old, key));
-    let changed = object::labels(new)
-        .filter(|(key, value)| before(key) != Some(value))
-        .map(|(key, _)| key);
-    let removed = old
-        .into_iter()
-        .flat_map(object::labels)
-        .map(|(key, _)| key)
-        .filter(|key| object::label(new, key).is_none());
-    let labels: BTreeSet<&str> = changed.chain(removed).filter(|key| !may_set(key)).collect();
-    labels.into_iter().collect::<Vec<_>>().join(", ")
-}
-
-fn may_set(label: &str) -> bool {
-    let Some((prefix, _)) = label.split_once('/') else {
-        return true;
-    };
-    let under = |domain: &str| {
-        prefix == domain
-            || prefix
-                .strip_suffix(domain)
-                .is_some_and(|rest| rest.ends_with('.'))
-    };
-    if under(RESTRICTED_LABELS) {
-        return false;
-    }
-    let kubernetes = under("kubernetes.io") || under("k8s.io");
-    !kubernetes || KUBELET_LABELS.contains(&label) || KUBELET_PREFIXES.into_iter().any(under)
 }
 
 fn claim_status(node: &str, request: &AdmissionRequest<'_>) -> Answer {

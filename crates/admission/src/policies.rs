@@ -10,6 +10,7 @@
 //! As upstream's `apiserver/pkg/admission/plugin/policy/generic`. A change of a policy or a binding is in force with the request
 //! after it; expressions are compiled when the first request matches, and kept by uid and generation.
 
+mod found;
 mod hook;
 pub mod input;
 pub mod merge;

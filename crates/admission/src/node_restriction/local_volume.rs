@@ -7,11 +7,12 @@ use knarr_auth::{
     UserInfo,
     authn::service_account,
     node_accounts::{LOCAL_PATH, NAMESPACE},
+    objects::Objects,
 };
 use knarr_meta::{field::quote, object};
 use serde_json::Value;
 
-use super::{Answer, NodeRestriction, need};
+use super::answer::{Answer, find, need};
 use crate::request::{AdmissionRequest, Operation};
 
 const NODE_NAME: &str = "authentication.kubernetes.io/node-name";
@@ -26,49 +27,53 @@ pub(super) fn provisioner(user: &UserInfo) -> Option<&str> {
     (is_provisioner && !user.extra.contains_key(POD_NAME)).then_some(node)
 }
 
-impl NodeRestriction {
-    pub(super) fn local_volume(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
-        let elsewhere = || {
-            let node = quote(node);
-            format!("the provisioner of node {node} can only write local volumes of that node")
-        };
-        let (new, old) = (request.object.as_deref(), request.old);
-        match request.operation {
-            Operation::Create => {
-                let Some(volume) = new else { return Ok(()) };
-                need(is_of(volume, node), elsewhere)?;
-                self.claim_sent_to(node, volume)
-            }
-            Operation::Update => {
-                let spec =
-                    |volume: Option<&Value>| volume.and_then(|volume| volume.get("spec")).cloned();
-                need(old.is_some_and(|volume| is_of(volume, node)), elsewhere)?;
-                need(spec(new) == spec(old), || {
-                    format!(
-                        "the provisioner of node {} cannot change a volume's spec",
-                        quote(node)
-                    )
-                })
-            }
-            Operation::Delete => need(old.is_some_and(|volume| is_of(volume, node)), elsewhere),
-            Operation::Connect => Ok(()),
+/// What the provisioner of this node may do.
+pub(super) fn check(objects: &dyn Objects, node: &str, request: &AdmissionRequest<'_>) -> Answer {
+    let elsewhere = || {
+        let node = quote(node);
+        format!("the provisioner of node {node} can only write local volumes of that node")
+    };
+    let (new, old) = (request.object.as_deref(), request.old);
+    match request.operation {
+        Operation::Create => {
+            let Some(volume) = new else { return Ok(()) };
+            need(is_of(volume, node), elsewhere)?;
+            claim_sent_to(objects, node, volume)
         }
+        Operation::Update => {
+            let spec =
+                |volume: Option<&Value>| volume.and_then(|volume| volume.get("spec")).cloned();
+            need(old.is_some_and(|volume| is_of(volume, node)), elsewhere)?;
+            need(spec(new) == spec(old), || {
+                format!(
+                    "the provisioner of node {} cannot change a volume's spec",
+                    quote(node)
+                )
+            })
+        }
+        Operation::Delete => need(old.is_some_and(|volume| is_of(volume, node)), elsewhere),
+        Operation::Connect => Ok(()),
     }
+}
 
-    /// Who makes a volume for a claim has what the claim's pods write.
-    fn claim_sent_to(&self, node: &str, volume: &Value) -> Answer {
-        let at = |field| object::str_at(volume, &["spec", "claimRef", field]);
-        let claim = self.find("persistentvolumeclaims", at("namespace"), at("name"))?;
-        let sent = object::uid(&claim) == at("uid")
-            && object::annotation(&claim, SELECTED_NODE) == Some(node);
-        need(sent, || {
-            format!(
-                "claim {} was not sent to node {}",
-                quote(at("name")),
-                quote(node)
-            )
-        })
-    }
+/// Who makes a volume for a claim has what the claim's pods write.
+fn claim_sent_to(objects: &dyn Objects, node: &str, volume: &Value) -> Answer {
+    let at = |field| object::str_at(volume, &["spec", "claimRef", field]);
+    let claim = find(
+        objects,
+        "persistentvolumeclaims",
+        at("namespace"),
+        at("name"),
+    )?;
+    let sent =
+        object::uid(&claim) == at("uid") && object::annotation(&claim, SELECTED_NODE) == Some(node);
+    need(sent, || {
+        format!(
+            "claim {} was not sent to node {}",
+            quote(at("name")),
+            quote(node)
+        )
+    })
 }
 
 /// Whether a volume is a directory of this node and of no other.

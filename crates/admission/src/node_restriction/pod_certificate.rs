@@ -1,18 +1,27 @@
 //! A kubelet asks for certificates of its own pods, as the accounts that they run as, and of the signers that they name.
 
-use knarr_auth::request::{Decision, RequestInfo};
+use knarr_auth::{
+    objects::Objects,
+    request::{Authorizer, Decision, RequestInfo},
+};
 use knarr_meta::{field::quote, object, status::Status};
 use serde_json::Value;
 
-use super::{Answer, NodeRestriction, Refusal, need, node_of, shown};
+use super::answer::{Answer, Refusal, need, node_of, shown};
 use crate::{
     MIRROR_ANNOTATION,
     request::{AdmissionRequest, Operation},
 };
 
-impl NodeRestriction {
+/// What is known of pods, and who may ask for signers that no pod names.
+pub(super) struct PodCertificates<'a> {
+    pub objects: &'a dyn Objects,
+    pub authorizer: &'a dyn Authorizer,
+}
+
+impl PodCertificates<'_> {
     /// Upstream's `admitPodCertificateRequest`. What a cache that lags behind can explain is 500, so that the kubelet tries again.
-    pub(super) fn pod_certificate(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
+    pub(super) fn check(&self, node: &str, request: &AdmissionRequest<'_>) -> Answer {
         need(request.operation == Operation::Create, || {
             format!(
                 "unexpected operation {}",
@@ -60,6 +69,25 @@ impl NodeRestriction {
             || format!("pod {this} is a mirror pod"),
         )?;
         let account = object::str_at(&pod, &["spec", "serviceAccountName"]);
+        self.runs_as(account, &this, request, &spec)?;
+        let signer = spec("signerName");
+        let named = mounts(&pod, signer) || self.may_request(request, signer, account);
+        need(named, || {
+            format!(
+                "pod {this} does not mount a podCertificate projected volume for signer {}",
+                quote(signer)
+            )
+        })
+    }
+
+    /// The request names the account that the pod runs as.
+    fn runs_as<'o>(
+        &self,
+        account: &str,
+        this: &str,
+        request: &AdmissionRequest<'_>,
+        spec: &dyn Fn(&'static str) -> &'o str,
+    ) -> Answer {
         need(spec("serviceAccountName") == account, || {
             format!(
                 "PodCertificateRequest for pod {this} contains serviceAccountName ({}) that differs from running pod ({})",
@@ -72,20 +100,12 @@ impl NodeRestriction {
             "serviceaccounts",
             request.namespace,
             account,
-            &quoted(account),
+            &quote(&format!("{}/{account}", request.namespace)),
         )?;
         same_uid(&stored, spec("serviceAccountUID"), |uid| {
             format!(
                 "PodCertificateRequest for pod {this} names service account UID {}, which differs from the running service account ({uid})",
                 quote(spec("serviceAccountUID"))
-            )
-        })?;
-        let signer = spec("signerName");
-        let named = mounts(&pod, signer) || self.may_request(request, signer, account);
-        need(named, || {
-            format!(
-                "pod {this} does not mount a podCertificate projected volume for signer {}",
-                quote(signer)
             )
         })
     }
@@ -102,7 +122,7 @@ impl NodeRestriction {
             "while retrieving {what} {quoted} named in the PodCertificateRequest: {resource} {} not found",
             quote(name)
         );
-        crate::read(&*self.objects, "", resource, namespace, name)
+        crate::read(self.objects, "", resource, namespace, name)
             .ok_or_else(|| Refusal::Status(Status::internal(missing)))
     }
 

@@ -9,7 +9,7 @@ use knarr_meta::{
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::params::Found;
+use super::found::Found;
 use crate::matching::Criteria;
 
 /// A policy with the bindings that bring it in force.

@@ -7,7 +7,11 @@ use knarr_auth::objects::{Object, Objects};
 use knarr_meta::{Gvk, object, types::split_api_version};
 use serde_json::Value;
 
-use super::{Binding, Policy, hook::ParamRef};
+use super::{
+    Binding, Policy,
+    found::{Found, Of},
+    hook::ParamRef,
+};
 use crate::{matching::request_namespace, parse, request::AdmissionRequest};
 
 /// Most parameters that a binding keeps as they were read: each is an object in memory.
@@ -71,31 +75,6 @@ fn namespace<'r>(
         (false, _) => {
             Err("paramRef.namespace must not be provided for a cluster-scoped `paramKind`".to_owned())
         }
-    }
-}
-
-/// Parameters as they were read.
-#[derive(Debug)]
-pub struct Found {
-    of: Of,
-    params: Vec<Arc<Value>>,
-}
-
-/// What parameters were read of: they are the same as long as this is.
-#[derive(Debug)]
-struct Of {
-    kind: Arc<Kind>,
-    version: String,
-    namespace: String,
-    /// Of the object that is named, or of all of its kind; none: it is not there.
-    revision: Option<u64>,
-}
-
-impl Of {
-    fn is_same(&self, other: &Of) -> bool {
-        Arc::ptr_eq(&self.kind, &other.kind)
-            && (&self.version, &self.namespace) == (&other.version, &other.namespace)
-            && self.revision == other.revision
     }
 }
 

@@ -1,3 +1,5 @@
+mod world;
+
 use std::{
     sync::{
         Arc,
@@ -14,126 +16,13 @@ use knarr_webhook::testing::{Reaction, Server, allow, patch, refuse};
 use serde_json::json;
 use tokio::time::Instant;
 
+use self::world::{GROUP, World, hook, told};
 use super::*;
 use crate::{
     Warnings,
     reinvocation::Reinvocation,
     request::{AdmissionPlugin, Operation},
 };
-
-const GROUP: &str = "admissionregistration.k8s.io";
-
-/// Both plugins over the same objects.
-struct World {
-    objects: Arc<Fake>,
-    mutating: MutatingWebhooks,
-    validating: ValidatingWebhooks,
-}
-
-/// What became of a write.
-#[derive(Debug)]
-struct Outcome {
-    object: Value,
-    warnings: Vec<Cow<'static, str>>,
-}
-
-impl World {
-    fn new() -> World {
-        let objects = Arc::new(Fake::default());
-        objects.put("", "namespaces", json!({"metadata": {"name": "ns"}}));
-        let calls = Calls::new(
-            objects.clone(),
-            Arc::new(Authz::new(objects.clone())),
-            Arc::new(Clients::new(objects.clone())),
-        );
-        World {
-            objects,
-            mutating: MutatingWebhooks::new(calls.clone()),
-            validating: ValidatingWebhooks::new(calls),
-        }
-    }
-
-    fn configure(&self, resource: &str, name: &str, hooks: &[Value]) {
-        let configuration = json!({"metadata": {"name": name}, "webhooks": hooks});
-        self.objects.put(GROUP, resource, configuration);
-    }
-
-    fn mutate_with(&self, name: &str, hooks: &[Value]) {
-        self.configure("mutatingwebhookconfigurations", name, hooks);
-    }
-
-    fn validate_with(&self, name: &str, hooks: &[Value]) {
-        self.configure("validatingwebhookconfigurations", name, hooks);
-    }
-
-    /// Creates a config map with this data.
-    async fn create(&self, data: Value) -> Result<Outcome, Status> {
-        self.write("configmaps", data, false).await
-    }
-
-    async fn write(&self, resource: &str, data: Value, dry_run: bool) -> Result<Outcome, Status> {
-        let mut object = json!({
-            "kind": "ConfigMap", "apiVersion": "v1",
-            "metadata": {"name": "a", "namespace": "ns"}, "data": data,
-        });
-        let (kinds, warnings) = (Kinds::built_in(), Warnings::default());
-        let kind = built_in("", "v1", resource).or(built_in(GROUP, "v1", resource));
-        let (mut reinvocation, user) = (Reinvocation::default(), UserInfo::default());
-        let annotations = Annotations::default();
-        let mut request = AdmissionRequest {
-            operation: Operation::Create,
-            kind: kind.expect("a kind"),
-            alias: None,
-            kinds: &kinds,
-            converter: &(),
-            options: &(),
-            subresource: "",
-            namespace: "ns",
-            name: "a",
-            user: &user,
-            own: false,
-            dry_run,
-            object: Some(&mut object),
-            old: None,
-            warnings: &warnings,
-            annotations: &annotations,
-            reinvocation: &mut reinvocation,
-        };
-        if self.mutating.handles(&request) {
-            self.mutating.admit(&mut request).await?;
-        }
-        if request.reinvocation.begin_again() && self.mutating.handles(&request) {
-            self.mutating.admit(&mut request).await?;
-        }
-        if self.validating.handles(&request) {
-            self.validating.validate(&request).await?;
-        }
-        Ok(Outcome {
-            object,
-            warnings: warnings.take(),
-        })
-    }
-}
-
-fn hook(server: &Server, name: &str, more: Value) -> Value {
-    let mut hook = json!({
-        "name": format!("{name}.example.com"),
-        "clientConfig": server.config(&format!("/{name}")),
-        "admissionReviewVersions": ["v1"],
-        "sideEffects": "None",
-        "matchPolicy": "Equivalent",
-        "timeoutSeconds": 5,
-        "rules": [{"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}],
-    });
-    for (field, value) in more.as_object().into_iter().flatten() {
-        hook[field] = value.clone();
-    }
-    hook
-}
-
-fn told(error: &Status) -> String {
-    format!("{} {}", error.code, error.message)
-}
 
 #[tokio::test]
 async fn a_webhook_sees_the_request_and_allows_or_refuses_it() {
