@@ -8,6 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use http::HeaderValue;
 use knarr_auth::UserInfo;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -16,12 +17,12 @@ use crate::{
     Nanos,
     allocation::{Claim, Limits},
     config::LevelConfig,
-    counts::line,
+    counts::{Counts, line},
     demand::{Demand, Integrator},
     histogram::{Bounds, Timing},
-    plan::Flow,
     queue_set::{Arrival, Discipline, Note, QueueSet, Refusal, Request, Ticket},
     retry::Refusals,
+    schema::Schema,
     totals::{Phase, Totals},
     work::Work,
 };
@@ -31,6 +32,17 @@ const SEATS: Bounds = &[
     0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0,
 ];
 const DEMANDS: Bounds = &[0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.8, 4.0, 6.0];
+
+/// A schema with its level.
+pub struct Flow {
+    pub schema: Schema,
+    pub level: Arc<Level>,
+    pub counts: Arc<Counts>,
+    /// What answers say of it: the UIDs of the schema and of its level.
+    pub uids: (HeaderValue, HeaderValue),
+    /// Whether the level tells flows apart.
+    pub has_queues: bool,
+}
 
 /// What is told of a request while it is there. Its parts are shared with the request itself.
 #[derive(Clone, Debug)]

@@ -48,8 +48,8 @@ use tokio::sync::oneshot;
 
 use self::{
     config::Config,
-    level::{Level, Live},
-    plan::{Class, Flow, Plan},
+    level::{Flow, Level, Live},
+    plan::{Class, Plan},
     queue_set::{Arrival, Refusal, Ticket},
     totals::{Phase, Totals},
     work::Work,

@@ -13,22 +13,11 @@ use crate::{
     allocation,
     config::{CATCH_ALL, Config, LevelConfig},
     counts::Counts,
-    level::Level,
+    level::{Flow, Level},
     queue_set::Discipline,
     schema::Schema,
     totals::Totals,
 };
-
-/// A schema with its level.
-pub struct Flow {
-    pub schema: Schema,
-    pub level: Arc<Level>,
-    pub counts: Arc<Counts>,
-    /// What answers say of it: the UIDs of the schema and of its level.
-    pub uids: (HeaderValue, HeaderValue),
-    /// Whether the level tells flows apart.
-    pub has_queues: bool,
-}
 
 /// A level in a plan.
 #[derive(Clone)]

@@ -1,6 +1,9 @@
 //! Which request is next.
 
-use super::{Dispatch, ESTIMATE, Note, QueueSet, Request, Ticket, entries::State};
+use super::{
+    Dispatch, Note, QueueSet, Request, Ticket,
+    entries::{ESTIMATE, State},
+};
 use crate::work::SeatTime;
 
 /// The oldest request of a queue.

@@ -1,10 +1,12 @@
 //! The requests of a queue set, by ticket. Places are used again, so that a request costs no allocation.
 
-use super::ESTIMATE;
 use crate::{
     Nanos,
     work::{SeatTime, Work},
 };
+
+/// The guess of how long a request takes.
+pub const ESTIMATE: Nanos = 3_000_000;
 
 /// Stands for a request from its arrival to its end. Who holds it hands it back once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
