@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 
 use crate::hook::{Taken, WriteHook};
 
+mod cidr;
 mod claims;
 mod cluster_ip;
 mod node_port;
@@ -35,8 +36,8 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
+use cidr::Cidr;
 use claims::{Claims, Number, Owner};
-use cluster_ip::Cidr;
 use pool::Pool;
 use ranges::Ranges;
 use taking::{Pools, Taking};

@@ -7,6 +7,7 @@ pub mod damaged;
 pub mod entry;
 mod feed;
 pub mod filter;
+mod message;
 pub mod messages;
 #[cfg(test)]
 mod model;

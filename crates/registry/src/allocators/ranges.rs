@@ -11,7 +11,7 @@ use knarr_meta::object::{self, list_at, str_at};
 use serde_json::Value;
 
 use super::{
-    cluster_ip::{self, Cidr},
+    cidr::{self, Cidr},
     pool::{Found, Pool, Refused},
 };
 
@@ -36,7 +36,7 @@ impl Range {
     fn new((cidr, usable): (Cidr, bool)) -> Range {
         let size = cidr.size();
         Range {
-            pool: Pool::new(0..size, cluster_ip::band(size)),
+            pool: Pool::new(0..size, cidr::band(size)),
             cidr,
             usable,
         }

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{
+    cidr::Cidr,
     claims::{Claim, Claims, Number, Owner},
-    cluster_ip::Cidr,
     pool::{Pool, Refused},
     ranges::Ranges,
 };

@@ -90,10 +90,7 @@ fn ranges_parse() {
 
 #[test]
 fn bands_are_upstreams() {
-    assert_eq!(
-        [6, 254, 4094, 65534].map(cluster_ip::band),
-        [0, 16, 255, 256]
-    );
+    assert_eq!([6, 254, 4094, 65534].map(cidr::band), [0, 16, 255, 256]);
     assert_eq!(
         [15, 512, 2768, 20000].map(node_port::band),
         [0, 16, 86, 128]

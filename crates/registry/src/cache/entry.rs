@@ -10,7 +10,8 @@ use knarr_api::Kind;
 use knarr_states::Memo;
 use serde_json::Value;
 
-use super::messages::Slot;
+pub use super::message::put_decimal;
+use super::message::{Slot, decimal_digits};
 
 /// The most bytes `"resourceVersion":"…",` can take: fixed text and 20 digits.
 pub(super) const VERSION_FIELD_BYTES: usize = 42;
@@ -286,25 +287,6 @@ impl Entry {
             out.put_u8(b',');
         }
     }
-}
-
-/// Appends a number in decimal without allocating.
-pub fn put_decimal(out: &mut BytesMut, mut number: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.put_slice(&digits[at..]);
-}
-
-pub(super) fn decimal_digits(number: u64) -> usize {
-    number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
 
 /// A stored object as its kind is now: its schema, and the version that is stored, may have changed since it was written. With it,

@@ -1,21 +1,20 @@
 //! PUT, PATCH and every subresource that changes its object: guaranteed update.
 
+mod checks;
+
 use std::sync::Arc;
 
 use knarr_admission::request::Operation;
 use knarr_api::{
     kind::{Part, SCALE},
-    schema::{disabled, enums},
+    schema::disabled,
 };
-use knarr_meta::{
-    GroupKind,
-    field::{Error, Path},
-    object, object_meta,
-    status::Status,
-};
+use knarr_meta::{object, status::Status};
 use knarr_store::{Change, Expect};
 use serde_json::Value;
 
+pub use self::checks::check_name;
+use self::checks::{other_uid, preconditions, validate};
 use super::{
     ATTEMPTS, Current, Phase, Refused, Write, check_namespace, finalized_by_spec, held, metadata,
     owners::{self, When},
@@ -330,83 +329,6 @@ impl Registry {
     }
 }
 
-/// 400 unless an object says the name that the request does.
-pub fn check_name(name: &str, tree: &Value) -> Result<(), Status> {
-    let given = tree["metadata"]["name"].as_str().unwrap_or_default();
-    if given.is_empty() {
-        return Err(Status::bad_request(
-            "the name of the object must be provided: resource name may not be empty",
-        ));
-    }
-    if given != name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({given}) does not match the name on the URL ({name})"
-        )));
-    }
-    Ok(())
-}
-
-/// The body is of another object than the one that is there, or than none.
-fn other_uid(write: &Write<'_>, name: &str, uid: &str, current: &str) -> Status {
-    Status::conflict(
-        write.group_resource(),
-        name,
-        format_args!(
-            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
-             Precondition failed: UID in precondition: {uid}, UID in object meta: {current}",
-            write.keys(name).1
-        ),
-    )
-}
-
-/// Name, namespace, uid and resourceVersion of the wanted object against the current one.
-fn preconditions(
-    write: &Write<'_>,
-    name: &str,
-    current: &Current,
-    tree: &mut Value,
-) -> Result<(), Status> {
-    check_namespace(write, tree)?;
-    set_type(write.kind, tree);
-    check_name(name, tree)?;
-    let meta = metadata(tree);
-    let text = |field: &str| {
-        meta.get(field)
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned()
-    };
-    let (uid, version) = (text("uid"), text("resourceVersion"));
-    let current_uid = object::uid(&current.tree);
-    if !uid.is_empty() && uid != current_uid {
-        return Err(other_uid(write, name, &uid, current_uid));
-    }
-    let current_version = current.entry.revision.to_string();
-    match version.as_str() {
-        "" | "0" if write.kind.strategy.unconditional_update() => {
-            meta.insert("resourceVersion".into(), Value::from(current_version));
-            Ok(())
-        }
-        "" | "0" => {
-            let path = Path::new("metadata").child("resourceVersion");
-            let error = Error::invalid(&path, 0, "must be specified for an update");
-            let kind = GroupKind::new(write.group.to_owned(), write.kind.resource.clone());
-            Err(Status::invalid(kind, name, vec![error]))
-        }
-        given if given == current_version => Ok(()),
-        given if given.parse::<u64>().is_err() => Err(Status::invalid(
-            GroupKind::new(write.kind.group.clone(), write.kind.kind.clone()),
-            name,
-            vec![Error::invalid(
-                &Path::new("metadata").child("resourceVersion"),
-                given,
-                format!("strconv.ParseUint: parsing \"{given}\": invalid syntax"),
-            )],
-        )),
-        _ => Err(Status::modified(write.group_resource(), name)),
-    }
-}
-
 /// Carries over what this update may not change, and counts the generation.
 fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
     let strategy = &write.kind.strategy;
@@ -458,41 +380,6 @@ fn set(meta: &mut serde_json::Map<String, Value>, field: &str, value: Option<Val
 /// Whether a change through this part is one of the wanted state: a binding is not, as upstream.
 fn counts(part: Part) -> bool {
     !matches!(part, Part::Status | Part::Subresource("binding"))
-}
-
-fn validate(
-    write: &Write<'_>,
-    name: &str,
-    part: Part,
-    tree: &Value,
-    old: &Value,
-) -> Result<(), Status> {
-    let null = Value::Null;
-    let (meta, old_meta) = (
-        tree.get("metadata").unwrap_or(&null),
-        old.get("metadata").unwrap_or(&null),
-    );
-    let path = Path::new("metadata");
-    let mut errors = object_meta::validate_update(meta, old_meta, &path);
-    if write.kind.has_standard_finalizers() {
-        errors.extend(object_meta::validate_standard_finalizers(meta, &path));
-    }
-    errors.extend(write.kind.strategy.validate_update(tree, old, part));
-    enums::add_empty_values(&write.kind.definition, tree, Some(old), &mut errors);
-    if let Some(alias) = write.alias {
-        errors.extend((alias.validate)(tree, Some(old)));
-    }
-    if !errors.is_empty() {
-        return Err(Status::invalid(
-            GroupKind::new(write.kind.group.clone(), write.kind.kind.clone()),
-            name,
-            errors,
-        ));
-    }
-    for warning in write.kind.strategy.warnings(tree, Some(old), part) {
-        write.warnings.add(warning);
-    }
-    Ok(())
 }
 
 /// Deletion was asked for, its grace period is over, and nothing holds the object any more.

@@ -1,5 +1,7 @@
 use std::convert::Infallible;
 
+use bytes::BytesMut;
+
 use super::*;
 
 fn message(bytes: usize) -> Message {
