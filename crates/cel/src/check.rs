@@ -1,5 +1,7 @@
 //! Types of expressions: what they refer to is there, and functions take what they are given.
 
+mod variables;
+
 use std::collections::{BTreeSet, HashMap};
 
 use cel::{
@@ -9,139 +11,21 @@ use cel::{
     },
 };
 
+use self::variables::{Variables, instance};
 use crate::{
     Env, composition, estimate,
     functions::{self, Overload},
     issues::Issue,
     literals::Literals,
     patch,
+    syntax::{Macro, TYPES, bound, qualified},
     types::Type,
 };
-
-/// Names of types are values too: `type(x) == string`.
-pub const TYPES: [&str; 13] = [
-    "bool",
-    "int",
-    "uint",
-    "double",
-    "string",
-    "bytes",
-    "list",
-    "map",
-    "null_type",
-    "type",
-    "google.protobuf.Duration",
-    "google.protobuf.Timestamp",
-    "optional_type",
-];
-
-/// Macros that bind names of their own and that the parser leaves as calls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Macro {
-    OptMap,
-    OptFlatMap,
-    All,
-    Exists,
-    ExistsOne,
-    TransformList,
-    TransformMap,
-    TransformMapEntry,
-}
-
-impl Macro {
-    pub fn of(call: &CallExpr) -> Option<Macro> {
-        call.target.as_ref()?;
-        Some(match (&*call.func_name, call.args.len()) {
-            ("optMap", 2) => Macro::OptMap,
-            ("optFlatMap", 2) => Macro::OptFlatMap,
-            ("all", 3) => Macro::All,
-            ("exists", 3) => Macro::Exists,
-            ("existsOne" | "exists_one", 3) => Macro::ExistsOne,
-            ("transformList", 3 | 4) => Macro::TransformList,
-            ("transformMap", 3 | 4) => Macro::TransformMap,
-            ("transformMapEntry", 3 | 4) => Macro::TransformMapEntry,
-            _ => return None,
-        })
-    }
-
-    /// How many names it binds.
-    pub fn names(self) -> usize {
-        match self {
-            Macro::OptMap | Macro::OptFlatMap => 1,
-            _ => 2,
-        }
-    }
-}
-
-/// The names that a call of a macro binds.
-pub fn bound(call: &CallExpr, count: usize) -> Option<Vec<&str>> {
-    let names = call
-        .args
-        .iter()
-        .take(count)
-        .map(|argument| match &argument.expr {
-            Expr::Ident(name) => Some(name.as_str()),
-            _ => None,
-        });
-    names.collect()
-}
-
-/// A qualified name: `a.b.c`.
-pub fn qualified(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Ident(name) => Some(name.clone()),
-        Expr::Select(select) if !select.test => Some(format!(
-            "{}.{}",
-            qualified(&select.operand.expr)?,
-            select.field
-        )),
-        _ => None,
-    }
-}
-
-/// How deep a tree is.
-pub fn depth(expr: &IdedExpr) -> usize {
-    let all = |list: &[IdedExpr]| list.iter().map(depth).max().unwrap_or(0);
-    let inside = match &expr.expr {
-        Expr::Unspecified | Expr::Literal(_) | Expr::Ident(_) => 0,
-        Expr::Select(select) => depth(&select.operand),
-        Expr::Call(call) => all(&call.args).max(call.target.as_deref().map_or(0, depth)),
-        Expr::List(list) => all(&list.elements),
-        Expr::Map(map) => {
-            let entries = map.entries.iter().map(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
-                EntryExpr::StructField(field) => depth(&field.value),
-            });
-            entries.max().unwrap_or(0)
-        }
-        Expr::Struct(made) => {
-            let fields = made.entries.iter().map(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
-                EntryExpr::StructField(field) => depth(&field.value),
-            });
-            fields.max().unwrap_or(0)
-        }
-        Expr::Comprehension(one) => [
-            &one.iter_range,
-            &one.accu_init,
-            &one.loop_cond,
-            &one.loop_step,
-            &one.result,
-        ]
-        .into_iter()
-        .map(depth)
-        .max()
-        .unwrap_or(0),
-    };
-    inside + 1
-}
 
 pub struct Checker<'e> {
     env: &'e Env,
     scopes: Vec<(String, Type)>,
-    /// What type variables are.
-    found: HashMap<usize, Type>,
-    next: usize,
+    variables: Variables,
     /// How many calls of `format` are around: what lists hold there may differ in type.
     formats: usize,
     pub issues: Vec<Issue>,
@@ -157,8 +41,7 @@ impl<'e> Checker<'e> {
         Checker {
             env,
             scopes: Vec::new(),
-            found: HashMap::new(),
-            next: 2,
+            variables: Variables::new(),
             formats: 0,
             issues: Vec::new(),
             literals: Literals::default(),
@@ -179,6 +62,11 @@ impl<'e> Checker<'e> {
         resolved.collect()
     }
 
+    /// A type with what was found out put in.
+    pub fn resolved(&self, ty: &Type) -> Type {
+        self.variables.resolved(ty)
+    }
+
     /// The type of an expression; what is wrong in it is noted.
     pub fn check(&mut self, expr: &IdedExpr) -> Type {
         let ty = self.type_of(expr);
@@ -196,7 +84,7 @@ impl<'e> Checker<'e> {
             Expr::Select(select) => self.select(expr, select),
             Expr::Call(call) => self.call(expr.id, call),
             Expr::List(list) => {
-                let (element, mut mixed) = (self.fresh(), false);
+                let (element, mut mixed) = (self.variables.fresh(), false);
                 for (index, item) in list.elements.iter().enumerate() {
                     let mut ty = self.check(item);
                     if list.optional_indices.contains(&index) {
@@ -204,13 +92,13 @@ impl<'e> Checker<'e> {
                     }
                     match self.formats {
                         0 => self.same(item.id, &element, &ty),
-                        _ => mixed |= !self.unify(&element, &ty),
+                        _ => mixed |= !self.variables.unify(&element, &ty),
                     }
                 }
                 Type::list(if mixed { Type::Dyn } else { element })
             }
             Expr::Map(map) => {
-                let (key, value) = (self.fresh(), self.fresh());
+                let (key, value) = (self.variables.fresh(), self.variables.fresh());
                 for entry in &map.entries {
                     let EntryExpr::MapEntry(entry) = &entry.expr else {
                         continue;
@@ -232,11 +120,6 @@ impl<'e> Checker<'e> {
 
     fn issue(&mut self, id: u64, message: String) {
         self.issues.push(Issue { id, message });
-    }
-
-    fn fresh(&mut self) -> Type {
-        self.next += 1;
-        Type::Var(self.next)
     }
 
     fn name(&mut self, id: u64, name: &str) -> Type {
@@ -326,7 +209,7 @@ impl<'e> Checker<'e> {
             if given.optional {
                 found = self.inside_optional(given.value.id, &found);
             }
-            if !self.unify(&wanted, &found) {
+            if !self.variables.unify(&wanted, &found) {
                 let (wanted, found) = (self.resolved(&wanted), self.resolved(&found));
                 let field = &given.field;
                 self.issue(entry.id, format!("expected type of field '{field}' is '{wanted}' but provided type is '{found}'"));
@@ -468,7 +351,7 @@ impl<'e> Checker<'e> {
     }
 
     fn expect_bool(&mut self, id: u64, ty: &Type) {
-        if !self.unify(&Type::Bool, ty) {
+        if !self.variables.unify(&Type::Bool, ty) {
             let ty = self.resolved(ty);
             self.issue(id, format!("expected type 'bool' but found '{ty}'"));
         }
@@ -522,7 +405,7 @@ impl<'e> Checker<'e> {
 
     /// Elements of a literal are of one type.
     fn same(&mut self, id: u64, wanted: &Type, found: &Type) {
-        if !self.unify(wanted, found) {
+        if !self.variables.unify(wanted, found) {
             let (wanted, found) = (self.resolved(wanted), self.resolved(found));
             self.issue(id, format!("expected type '{wanted}' but found '{found}'"));
         }
@@ -543,15 +426,15 @@ impl<'e> Checker<'e> {
             {
                 continue;
             }
-            let before = self.found.clone();
-            let (a, b) = (self.fresh(), self.fresh());
+            let before = self.variables.known();
+            let (a, b) = (self.variables.fresh(), self.variables.fresh());
             let wanted = overload.receiver.iter().chain(&overload.arguments);
             let given = receiver.iter().chain(&arguments);
             let fits = wanted
                 .zip(given)
-                .all(|(wanted, given)| self.unify(&instance(wanted, &a, &b), given));
+                .all(|(wanted, given)| self.variables.unify(&instance(wanted, &a, &b), given));
             if !fits {
-                self.found = before;
+                self.variables.restore(before);
                 continue;
             }
             let result = instance(&overload.result, &a, &b);
@@ -560,7 +443,7 @@ impl<'e> Checker<'e> {
             if !receiver
                 .iter()
                 .chain(&arguments)
-                .any(|given| self.is_dynamic(given))
+                .any(|given| self.variables.is_dynamic(given))
             {
                 break;
             }
@@ -595,81 +478,6 @@ impl<'e> Checker<'e> {
                 }
             }
         }
-    }
-
-    fn is_dynamic(&self, ty: &Type) -> bool {
-        matches!(self.resolved(ty), Type::Dyn | Type::Var(_))
-    }
-
-    /// A type with what was found out put in.
-    pub fn resolved(&self, ty: &Type) -> Type {
-        match ty {
-            Type::Var(variable) => match self.found.get(variable) {
-                Some(found) => self.resolved(found),
-                None => ty.clone(),
-            },
-            Type::List(list) if contains_variable(&list.element) => {
-                Type::list(self.resolved(&list.element))
-            }
-            Type::Map(map) if contains_variable(&map.0) || contains_variable(&map.1) => {
-                Type::map(self.resolved(&map.0), self.resolved(&map.1))
-            }
-            Type::Optional(of) if contains_variable(of) => Type::optional(self.resolved(of)),
-            other => other.clone(),
-        }
-    }
-
-    /// Whether a value of the type `given` is one of the type `wanted`; finds out variables.
-    fn unify(&mut self, wanted: &Type, given: &Type) -> bool {
-        let (wanted, given) = (self.resolved(wanted), self.resolved(given));
-        match (&wanted, &given) {
-            (Type::Var(a), Type::Var(b)) if a == b => true,
-            (Type::Var(variable), other) | (other, Type::Var(variable)) => {
-                self.found.insert(*variable, other.clone());
-                true
-            }
-            (Type::Dyn, _) | (_, Type::Dyn) => true,
-            (Type::Null, other) | (other, Type::Null) => matches!(
-                other,
-                Type::Null
-                    | Type::Object(_)
-                    | Type::Named(_)
-                    | Type::Duration
-                    | Type::Timestamp
-                    | Type::Opaque(_)
-                    | Type::Optional(_)
-            ),
-            (Type::List(a), Type::List(b)) => self.unify(&a.element, &b.element),
-            (Type::Map(a), Type::Map(b)) => self.unify(&a.0, &b.0) && self.unify(&a.1, &b.1),
-            // A map of names to anything is what an object of a schema is in JSON, but not here.
-            (Type::Object(a), Type::Object(b)) => std::sync::Arc::ptr_eq(a, b) || a.name == b.name,
-            (Type::Named(a), Type::Named(b)) => a == b,
-            (Type::Optional(a), Type::Optional(b)) => self.unify(a, b),
-            (Type::Opaque(a), Type::Opaque(b)) => a == b,
-            (a, b) => std::mem::discriminant(a) == std::mem::discriminant(b),
-        }
-    }
-}
-
-fn contains_variable(ty: &Type) -> bool {
-    match ty {
-        Type::Var(_) => true,
-        Type::List(list) => contains_variable(&list.element),
-        Type::Map(map) => contains_variable(&map.0) || contains_variable(&map.1),
-        Type::Optional(of) => contains_variable(of),
-        _ => false,
-    }
-}
-
-/// A type of a signature with its variables replaced.
-fn instance(ty: &Type, a: &Type, b: &Type) -> Type {
-    match ty {
-        Type::Var(0) => a.clone(),
-        Type::Var(1) => b.clone(),
-        Type::List(list) => Type::list(instance(&list.element, a, b)),
-        Type::Map(map) => Type::map(instance(&map.0, a, b), instance(&map.1, a, b)),
-        Type::Optional(of) => Type::optional(instance(of, a, b)),
-        other => other.clone(),
     }
 }
 

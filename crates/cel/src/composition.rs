@@ -10,9 +10,10 @@ use std::{
 };
 
 use crate::{
-    Program, check,
+    Program,
     cost::{Cost, PER_CALL},
     eval::{Error, Evaluated, Evaluator},
+    syntax,
     types::Type,
     value::Val,
 };
@@ -160,7 +161,7 @@ impl<'a> Composition<'a> {
         let deepest = used.map(|used| self.composed[used].nesting.get()).max();
         let nesting = match program.result.is_simple() {
             true => 0,
-            false => check::depth(program.tree()).saturating_add(deepest.unwrap_or(0)),
+            false => syntax::depth(program.tree()).saturating_add(deepest.unwrap_or(0)),
         };
         self.composed[index].nesting.set(nesting);
         nesting

@@ -24,6 +24,11 @@ const ELEMENT_STEPS: u64 = 20;
 const COMPARED_BYTES: u64 = 64;
 const SCANNED_BYTES: u64 = 8;
 
+/// A tenth, rounded up: what going through so many characters costs.
+pub fn tenth(size: u64) -> u64 {
+    size.div_ceil(10)
+}
+
 /// Units and steps that are left.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {

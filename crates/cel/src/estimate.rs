@@ -11,7 +11,7 @@ use cel::{
 };
 
 use crate::{
-    check::{Macro, TYPES, qualified},
+    syntax::{Macro, TYPES, qualified},
     types::Type,
 };
 

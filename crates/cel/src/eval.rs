@@ -10,10 +10,10 @@ use cel::{
 };
 
 use crate::{
-    check::{Macro, TYPES, qualified},
     composition::{Composition, VARIABLES},
-    cost::{Cost, Exceeded},
+    cost::Cost,
     functions, library,
+    syntax::{Macro, TYPES, qualified},
     value::{Map, Struct, Text, Val, equal},
 };
 
@@ -21,64 +21,15 @@ mod comprehensions;
 mod constants;
 mod optionals;
 
+pub use crate::error::{Error, Evaluated};
 use comprehensions::Pairs;
 use constants::{is_attribute, is_constant, is_constant_call};
 use optionals::optional_field;
-
-/// Why there is no value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// In the words of cel-go: `no such key: a`.
-    #[error("{0}")]
-    Failed(String),
-    #[error("operation cancelled: actual cost limit exceeded")]
-    Cost,
-    /// Nothing is left of what all expressions may use together.
-    #[error(
-        "validation failed due to running out of cost budget, no further validation rules will be run"
-    )]
-    Budget,
-}
-
-impl From<Exceeded> for Error {
-    fn from(exceeded: Exceeded) -> Error {
-        match exceeded {
-            Exceeded::Cost => Error::Cost,
-            Exceeded::Work => Error::Budget,
-        }
-    }
-}
-
-/// Longest message of an error: each variable that uses another one tells its error as well.
-const MAX_MESSAGE_BYTES: usize = 4 << 10;
-
-impl Error {
-    pub fn failed(message: impl Into<String>) -> Error {
-        let mut message = message.into();
-        let mut end = message.len().min(MAX_MESSAGE_BYTES);
-        while !message.is_char_boundary(end) {
-            end -= 1;
-        }
-        message.truncate(end);
-        Error::Failed(message)
-    }
-
-    /// Whether evaluation ends with it, whatever `||` says of the other side.
-    fn is_final(&self) -> bool {
-        matches!(self, Error::Cost | Error::Budget)
-    }
-
-    pub fn no_such_overload() -> Error {
-        Error::failed("no such overload")
-    }
-}
 
 /// What making a list, a map or an object costs, as cel-go, and how much of that is for their elements.
 const LIST_COST: u64 = 10;
 const MAP_COST: u64 = 30;
 const STRUCT_COST: u64 = 40;
-
-pub type Evaluated<'a> = Result<Val<'a>, Error>;
 
 pub struct Evaluator<'a, 'c> {
     variables: &'c [(&'a str, Val<'a>)],
@@ -296,23 +247,32 @@ impl<'a, 'c> Evaluator<'a, 'c> {
     }
 
     fn call(&mut self, call: &'a CallExpr) -> Evaluated<'a> {
-        match (&*call.func_name, &call.args[..]) {
-            ("_&&_", [a, b]) => return self.logic(a, b, false),
-            ("_||_", [a, b]) => return self.logic(a, b, true),
-            ("_?_:_", [condition, yes, no]) => {
-                return match self.eval(condition)? {
-                    Val::Bool(true) => self.part(yes),
-                    Val::Bool(false) => self.part(no),
-                    _ => Err(Error::no_such_overload()),
-                };
-            }
+        if let Some(value) = self.special(call)? {
+            return Ok(value);
+        }
+        match Macro::of(call) {
+            Some(one) => self.macro_call(call, one),
+            None => self.function(call),
+        }
+    }
+
+    /// Calls that do not look at all their arguments, or look at them in their own way. `None`: it is no such call.
+    fn special(&mut self, call: &'a CallExpr) -> Result<Option<Val<'a>>, Error> {
+        let value = match (&*call.func_name, &call.args[..]) {
+            ("_&&_", [a, b]) => self.logic(a, b, false)?,
+            ("_||_", [a, b]) => self.logic(a, b, true)?,
+            ("_?_:_", [condition, yes, no]) => match self.eval(condition)? {
+                Val::Bool(true) => self.part(yes)?,
+                Val::Bool(false) => self.part(no)?,
+                _ => return Err(Error::no_such_overload()),
+            },
             ("@not_strictly_false", [condition]) => {
                 self.cost.pay(1)?;
-                return match self.eval(condition) {
-                    Err(error) if error.is_final() => Err(error),
-                    Ok(Val::Bool(false)) => Ok(Val::Bool(false)),
-                    _ => Ok(Val::Bool(true)),
-                };
+                match self.eval(condition) {
+                    Err(error) if error.is_final() => return Err(error),
+                    Ok(Val::Bool(false)) => Val::Bool(false),
+                    _ => Val::Bool(true),
+                }
             }
             ("_?._", [operand, field]) => {
                 let operand = self.eval(operand)?;
@@ -320,39 +280,41 @@ impl<'a, 'c> Evaluator<'a, 'c> {
                     return Err(Error::no_such_overload());
                 };
                 self.cost.pay(1)?;
-                return optional_field(&operand, name.inner(), self.cost);
+                optional_field(&operand, name.inner(), self.cost)?
             }
             ("_[_]" | "_[?_]", [of, key]) => {
                 let of = self.eval(of)?;
                 let key = self.part(key)?;
-                return library::call(&call.func_name, false, vec![of, key], self.cost);
+                library::call(&call.func_name, false, vec![of, key], self.cost)?
             }
             ("@in", [needle, hay]) if is_constant(hay) => {
                 // Upstream looks into a set then.
                 let (needle, hay) = (self.eval(needle)?, self.eval(hay)?);
-                let units = self.cost.left();
-                let found = library::call("@in", false, vec![needle, hay], self.cost)?;
-                *self.cost = self.cost.with_units(units);
-                return Ok(found);
+                self.free("@in", vec![needle, hay])?
             }
-            ("or" | "orValue", [other]) => {
-                if let Some(target) = &call.target {
-                    return self.otherwise(target, other, call.func_name == "or");
-                }
-            }
+            ("or" | "orValue", [other]) => match &call.target {
+                Some(target) => self.otherwise(target, other, call.func_name == "or")?,
+                None => return Ok(None),
+            },
             (name, [value]) if is_constant_call(name, value) => {
                 // A constant as well.
                 let value = self.eval(value)?;
-                let units = self.cost.left();
-                let converted = library::call(name, false, vec![value], self.cost)?;
-                *self.cost = self.cost.with_units(units);
-                return Ok(converted);
+                self.free(name, vec![value])?
             }
-            _ => {}
-        }
-        if let Some(one) = Macro::of(call) {
-            return self.macro_call(call, one);
-        }
+            _ => return Ok(None),
+        };
+        Ok(Some(value))
+    }
+
+    /// Calls a function without a price.
+    fn free(&mut self, name: &str, values: Vec<Val<'a>>) -> Evaluated<'a> {
+        let units = self.cost.left();
+        let value = library::call(name, false, values, self.cost)?;
+        *self.cost = self.cost.with_units(units);
+        Ok(value)
+    }
+
+    fn function(&mut self, call: &'a CallExpr) -> Evaluated<'a> {
         let namespace = call.target.as_ref().and_then(|target| match &target.expr {
             Expr::Ident(name) if !self.is_bound(name) => {
                 functions::of_namespace(name, &call.func_name)

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::LazyLock};
 
-use crate::{patch, types::Type};
+use crate::types::Type;
 
 /// One way to call a function.
 #[derive(Debug)]
@@ -13,15 +13,11 @@ pub struct Overload {
 }
 
 const SIGNATURES: &str = include_str!("signatures.txt");
+/// The namespace of functions for JSON patches.
+pub const PATCH: &str = "jsonpatch";
 /// Functions of a namespace are called like methods of it.
 const NAMESPACES: [&str; 7] = [
-    "format",
-    "ip",
-    patch::NAMESPACE,
-    "lists",
-    "optional",
-    "sets",
-    "strings",
+    "format", "ip", PATCH, "lists", "optional", "sets", "strings",
 ];
 
 static ALL: LazyLock<HashMap<&'static str, Vec<Overload>>> = LazyLock::new(parse);

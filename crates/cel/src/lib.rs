@@ -17,6 +17,7 @@ mod check;
 mod composition;
 mod cost;
 pub mod devices;
+mod error;
 mod estimate;
 mod eval;
 mod functions;
@@ -24,6 +25,8 @@ mod issues;
 mod library;
 mod literals;
 pub mod patch;
+mod syntax;
+mod times;
 mod types;
 mod value;
 
@@ -156,7 +159,7 @@ impl Program {
         let (tree, positions) = parser
             .parse_with_source_info(source)
             .map_err(|errors| CompileError(issues::of_parser(source, &errors)))?;
-        if check::depth(&tree) > MAX_TREE_DEPTH {
+        if syntax::depth(&tree) > MAX_TREE_DEPTH {
             return Err(CompileError(format!(
                 "ERROR: <input>:-1:0: expression is nested deeper than {MAX_TREE_DEPTH} levels"
             )));

@@ -18,11 +18,11 @@ mod urls;
 
 use crate::{cost::Cost, eval::Error, value::Val};
 
+pub(crate) use crate::cost::tenth;
 pub use formats::Format;
 pub use net::Cidr;
 pub use operators::append;
 pub use patterns::keep as keep_pattern;
-pub(crate) use prices::tenth;
 pub use semver::Semver;
 pub use urls::Url;
 

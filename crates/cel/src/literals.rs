@@ -4,7 +4,7 @@
 use cel::common::ast::{CallExpr, Expr, LiteralValue};
 use knarr_meta::pattern;
 
-use crate::{issues::Issue, library::time};
+use crate::{issues::Issue, times};
 
 /// Patterns of an expression that are looked at. A pattern of a few bytes may take milliseconds to compile; one that is not looked
 /// at is refused when it is used.
@@ -28,8 +28,8 @@ impl Literals {
         };
         let text = text.inner();
         let good = match &*call.func_name {
-            "duration" => time::parse_duration(text).is_some(),
-            "timestamp" => time::parse_timestamp(text).is_some(),
+            "duration" => times::parse_duration(text).is_some(),
+            "timestamp" => times::parse_timestamp(text).is_some(),
             "matches" if self.patterns < MAX_PATTERNS => {
                 self.patterns += 1;
                 pattern::compile(text).is_ok()

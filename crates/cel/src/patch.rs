@@ -11,6 +11,8 @@ use std::{
 use knarr_meta::patch::MAX_DEPTH;
 use serde_json::{Map as JsonMap, Value};
 
+/// Of `jsonpatch.escapeKey`.
+pub use crate::functions::PATCH as NAMESPACE;
 use crate::{
     Error,
     cost::Cost,
@@ -18,8 +20,6 @@ use crate::{
     value::{List, Map, Struct, Val},
 };
 
-/// Of `jsonpatch.escapeKey`.
-pub const NAMESPACE: &str = "jsonpatch";
 const OBJECT: &str = "Object";
 const JSON_PATCH: &str = "JSONPatch";
 

@@ -224,11 +224,11 @@ fn lift_text<'a>(text: &'a str, ty: &Type, cost: &mut Cost) -> Result<Val<'a>, E
         }
         Type::Duration => {
             cost.make(text.len())?;
-            crate::library::time::parse_duration(text).map(Val::Duration)
+            crate::times::parse_duration(text).map(Val::Duration)
         }
         Type::Timestamp => {
             cost.make(text.len())?;
-            crate::library::time::parse_timestamp(text).map(Val::Timestamp)
+            crate::times::parse_timestamp(text).map(Val::Timestamp)
         }
         _ => None,
     };

@@ -158,24 +158,19 @@ impl<'e> Estimator<'e> {
     }
 
     fn method(&self, name: &str, target: &Node<'e>, arguments: &[Node<'e>]) -> Option<Estimate> {
+        let of_text = text_method(name, target, arguments);
+        of_text.or_else(|| self.list_method(name, target, arguments))
+    }
+
+    fn list_method(
+        &self,
+        name: &str,
+        target: &Node<'e>,
+        arguments: &[Node<'e>],
+    ) -> Option<Estimate> {
         let of = target.size();
         let size = |index: usize| arguments.get(index).map_or(Size::UNKNOWN, Node::size);
-        let is_list = matches!(target.ty, Type::List(_));
         Some(match name {
-            "check" => costs(CHECK),
-            "fieldSelector" | "labelSelector" => {
-                let requirements = size(0).max.div_ceil(2).saturating_mul(REQUIREMENT);
-                costs(
-                    tenths(size(0).max)
-                        .saturating_add(requirements)
-                        .saturating_add(LIST),
-                )
-            }
-            "startsWith" | "endsWith" => costs(tenths(size(0).max)),
-            "contains" => costs(tenths(of.max).saturating_mul(tenths(size(0).max))),
-            "matches" => costs(matching(of, size(0))),
-            "find" | "findAll" => makes(matching(of, size(0)), Size { min: 0, ..of }),
-            "format" => costs(tenths(of.max)),
             "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => match &target.ty {
                 Type::List(list) => {
                     let each = match is_text(&list.element) {
@@ -186,22 +181,8 @@ impl<'e> Estimator<'e> {
                 }
                 _ => costs(tenths(of.max)),
             },
-            "lowerAscii" | "upperAscii" | "substring" | "trim" => makes(tenths(of.max), of),
-            "reverse" if !is_list => makes(tenths(of.max), of),
-            "replace" => makes(
-                tenths(of.max.saturating_mul(2)),
-                replaced(of, size(0), size(1)),
-            ),
-            "split" => {
-                let max = match arguments.get(1).and_then(|limit| literal(limit)) {
-                    // A limit below zero is none.
-                    Some(limit) => u64::try_from(limit).unwrap_or(u64::MAX),
-                    None => of.max,
-                };
-                makes(tenths(of.max.saturating_mul(2)), Size { min: 0, max })
-            }
             "join" => {
-                let elements = match is_list {
+                let elements = match is_list(target) {
                     true => of.times(self.element_size(target)),
                     false => Size::of(0),
                 };
@@ -215,14 +196,6 @@ impl<'e> Estimator<'e> {
                 };
                 makes(tenths(made.max), made)
             }
-            // Addresses are of 16 bytes at most.
-            "containsIP" => costs(tenths(32).saturating_add(read(arguments))),
-            "containsCIDR" => costs(
-                tenths(32)
-                    .saturating_add(tenths(16) + 1)
-                    .saturating_add(read(arguments)),
-            ),
-            "validate" => costs(scaled(tenths(size(0).max), MAX_PATTERN as f64 / 4.0)),
             "slice" => {
                 let start = arguments.first().and_then(int).unwrap_or(0);
                 let end = arguments.get(1).and_then(int).unwrap_or(of.max);
@@ -257,6 +230,55 @@ impl<'e> Estimator<'e> {
             None => Size::UNKNOWN,
         }
     }
+}
+
+/// Methods of texts and of what is read from them.
+fn text_method(name: &str, target: &Node<'_>, arguments: &[Node<'_>]) -> Option<Estimate> {
+    let of = target.size();
+    let size = |index: usize| arguments.get(index).map_or(Size::UNKNOWN, Node::size);
+    Some(match name {
+        "check" => costs(CHECK),
+        "fieldSelector" | "labelSelector" => {
+            let requirements = size(0).max.div_ceil(2).saturating_mul(REQUIREMENT);
+            costs(
+                tenths(size(0).max)
+                    .saturating_add(requirements)
+                    .saturating_add(LIST),
+            )
+        }
+        "startsWith" | "endsWith" => costs(tenths(size(0).max)),
+        "contains" => costs(tenths(of.max).saturating_mul(tenths(size(0).max))),
+        "matches" => costs(matching(of, size(0))),
+        "find" | "findAll" => makes(matching(of, size(0)), Size { min: 0, ..of }),
+        "format" => costs(tenths(of.max)),
+        "lowerAscii" | "upperAscii" | "substring" | "trim" => makes(tenths(of.max), of),
+        "reverse" if !is_list(target) => makes(tenths(of.max), of),
+        "replace" => makes(
+            tenths(of.max.saturating_mul(2)),
+            replaced(of, size(0), size(1)),
+        ),
+        "split" => {
+            let max = match arguments.get(1).and_then(|limit| literal(limit)) {
+                // A limit below zero is none.
+                Some(limit) => u64::try_from(limit).unwrap_or(u64::MAX),
+                None => of.max,
+            };
+            makes(tenths(of.max.saturating_mul(2)), Size { min: 0, max })
+        }
+        // Addresses are of 16 bytes at most.
+        "containsIP" => costs(tenths(32).saturating_add(read(arguments))),
+        "containsCIDR" => costs(
+            tenths(32)
+                .saturating_add(tenths(16) + 1)
+                .saturating_add(read(arguments)),
+        ),
+        "validate" => costs(scaled(tenths(size(0).max), MAX_PATTERN as f64 / 4.0)),
+        _ => return None,
+    })
+}
+
+fn is_list(node: &Node<'_>) -> bool {
+    matches!(node.ty, Type::List(_))
 }
 
 fn literal(node: &Node<'_>) -> Option<i64> {

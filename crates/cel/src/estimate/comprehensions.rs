@@ -7,7 +7,7 @@ use cel::{
 
 use super::{Bound, Estimator, INDICES, ITEMS, KEYS, LIST, MAP, VALUES, key};
 use crate::{
-    check::{Macro, bound},
+    syntax::{Macro, bound},
     types::Type,
 };
 

@@ -6,8 +6,8 @@ use cel::{IdedExpr, common::ast::CallExpr};
 
 use super::{Error, Evaluated, Evaluator, LIST_COST};
 use crate::{
-    check::{Macro, bound},
     cost::Cost,
+    syntax::{Macro, bound},
     value::{List, Map, Val},
 };
 

@@ -36,11 +36,11 @@ pub fn call<'a>(name: &str, values: &[Val<'a>], cost: &mut Cost) -> Option<Resul
             .map_err(|_| failed(value, "double")),
         ("int", value) => int(value),
         ("uint", value) => uint(value),
-        ("duration", Val::Text(text)) => super::time::parse_duration(text.as_str())
+        ("duration", Val::Text(text)) => crate::times::parse_duration(text.as_str())
             .map(Val::Duration)
             .ok_or_else(|| failed(value, "google.protobuf.Duration")),
         ("duration", Val::Int(nanos)) => Ok(Val::Duration(*nanos)),
-        ("timestamp", Val::Text(text)) => super::time::parse_timestamp(text.as_str())
+        ("timestamp", Val::Text(text)) => crate::times::parse_timestamp(text.as_str())
             .map(Val::Timestamp)
             .ok_or_else(|| failed(value, "google.protobuf.Timestamp")),
         ("timestamp", Val::Int(seconds)) => jiff::Timestamp::from_second(*seconds)

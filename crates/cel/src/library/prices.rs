@@ -4,7 +4,11 @@
 //! lists, `join`, checks of an authorizer.
 
 use super::Other;
-use crate::{cost::Cost, eval::Error, value::Val};
+use crate::{
+    cost::{Cost, tenth},
+    eval::Error,
+    value::Val,
+};
 
 /// The price of what upstream takes to be done in a constant time.
 const CALL: u64 = 1;
@@ -13,11 +17,6 @@ const SELECTOR_BASE: u64 = 10;
 const REQUIREMENT: u64 = 50;
 /// Texts up to this length are read for the price of a call, longer ones for what reading them takes.
 const SHORT_BYTES: usize = 64;
-
-/// A tenth, rounded up: what going through so many characters costs.
-pub fn tenth(size: u64) -> u64 {
-    size.div_ceil(10)
-}
 
 /// What looking for a pattern of a length in so many characters costs.
 pub fn matching(size: u64, pattern: u64) -> u64 {

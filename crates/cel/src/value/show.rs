@@ -91,7 +91,7 @@ fn show_simple(value: &Val<'_>) -> String {
         Val::Int(number) => number.to_string(),
         Val::Uint(number) => number.to_string(),
         Val::Double(number) => show_double(*number),
-        Val::Duration(nanos) => crate::library::time::show_duration(*nanos),
+        Val::Duration(nanos) => crate::times::show_duration(*nanos),
         Val::Timestamp(at) => show_timestamp(*at),
         Val::Optional(None) => "optional.none()".to_owned(),
         Val::Type(name) => name.to_string(),
