@@ -18,14 +18,12 @@ mod fluent;
 mod http;
 mod loki;
 mod otlp;
+mod output;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -37,8 +35,9 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{config::Output, filter::Filter};
+use self::{filter::Filter, output::Output};
 use crate::{
+    counts::Counts,
     record::Owned,
     store::{Place, Store, Tail},
 };
@@ -83,18 +82,6 @@ pub enum Refusal {
 pub trait Receiver: Send {
     /// Sends a batch; when this returns it is the receiver's. The result is how many lines of it were refused for good.
     async fn send(&mut self, batch: Batch<'_>) -> Result<u64, Refusal>;
-}
-
-/// What has become of lines, since the start.
-#[derive(Debug, Default)]
-pub struct Counts {
-    pub sent: AtomicU64,
-    /// Left out by the limit of a pod.
-    pub limited: AtomicU64,
-    /// Gone before the receiver took them.
-    pub missed: AtomicU64,
-    pub refused: AtomicU64,
-    pub retries: AtomicU64,
 }
 
 /// An output that runs.

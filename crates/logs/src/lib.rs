@@ -20,6 +20,7 @@
 //! Rejected: a queue on the disk for each output (as many copies as outputs, and one more that is searched), an inverted index of
 //! words (several times as large as the sets of grams, which rule out most blocks as well).
 
+mod counts;
 mod follow;
 mod forward;
 mod metrics;

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use crate::{forward::Counts, store::Store};
+use crate::{counts::Counts, store::Store};
 
 /// What outputs have counted, by their names.
 #[derive(Clone, Debug, Default)]

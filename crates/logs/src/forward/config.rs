@@ -14,25 +14,18 @@
 //! - {name: disk, file: {path: /var/log/all.jsonl, maxBytes: 100Mi}}
 //! ```
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, fs::File, io::Read, path::Path};
 
-use knarr_meta::{labels::Selector, quantity::Quantity};
+use knarr_meta::labels::Selector;
 use serde::Deserialize;
 
-use super::{Receiver, elasticsearch, file, fluent, http, loki, otlp};
+use super::filter::Filter;
+pub use super::output::Output;
 
 /// Longest file, bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Outputs of a node: each holds a block and a batch in memory.
 const MAX_OUTPUTS: usize = 8;
-const DEFAULT_FILE_BYTES: &str = "100Mi";
-const DEFAULT_INDEX: &str = "knarr";
-const DEFAULT_TAG: &str = "kubernetes";
 
 /// A configuration of forwarding.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,69 +33,6 @@ const DEFAULT_TAG: &str = "kubernetes";
 pub struct Forwarding {
     #[serde(default)]
     pub outputs: Vec<Output>,
-}
-
-/// One output.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Output {
-    /// A DNS label, which messages and figures have.
-    pub name: String,
-    fluent_forward: Option<Fluent>,
-    otlp: Option<Http>,
-    loki: Option<Loki>,
-    elasticsearch: Option<Elasticsearch>,
-    file: Option<Log>,
-    #[serde(default)]
-    pub namespaces: BTreeSet<String>,
-    #[serde(default)]
-    pub exclude_namespaces: BTreeSet<String>,
-    pub label_selector: Option<String>,
-    pub annotation_selector: Option<String>,
-    pub pod_lines_per_second: Option<u32>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Fluent {
-    address: String,
-    tag: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Http {
-    endpoint: String,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    ca_file: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Loki {
-    endpoint: String,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    ca_file: Option<PathBuf>,
-    tenant: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Elasticsearch {
-    endpoint: String,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    ca_file: Option<PathBuf>,
-    index: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Log {
-    path: PathBuf,
-    max_bytes: Option<String>,
 }
 
 impl Forwarding {
@@ -138,7 +68,7 @@ impl Forwarding {
             if !names.insert(name) {
                 return Err(format!("output {name}: there are two of this name"));
             }
-            let checked = output.check();
+            let checked = check(output);
             checked.map_err(|error| format!("output {name}: {error}"))?;
         }
         Ok(parsed)
@@ -159,79 +89,9 @@ impl Forwarding {
     }
 }
 
-impl Output {
-    fn check(&self) -> Result<(), String> {
-        super::filter::Filter::new(self)?;
-        self.receiver().map(|_| ())
-    }
-
-    /// Who takes its batches.
-    pub(crate) fn receiver(&self) -> Result<Box<dyn Receiver>, String> {
-        let kinds = [
-            self.fluent_forward.is_some(),
-            self.otlp.is_some(),
-            self.loki.is_some(),
-            self.elasticsearch.is_some(),
-            self.file.is_some(),
-        ];
-        if kinds.iter().filter(|given| **given).count() != 1 {
-            let one =
-                "exactly one of fluentForward, otlp, loki, elasticsearch and file has to be given";
-            return Err(one.to_owned());
-        }
-        if let Some(fluent) = &self.fluent_forward {
-            let tag = fluent.tag.as_deref().unwrap_or(DEFAULT_TAG);
-            return Ok(Box::new(fluent::Fluent::new(&fluent.address, tag)?));
-        }
-        if let Some(otlp) = &self.otlp {
-            let client = http::Client::new(
-                &otlp.endpoint,
-                "v1/logs",
-                &otlp.headers,
-                otlp.ca_file.as_deref(),
-            )?;
-            return Ok(Box::new(otlp::Otlp(client)));
-        }
-        if let Some(loki) = &self.loki {
-            let mut headers = loki.headers.clone();
-            headers.extend(
-                loki.tenant
-                    .iter()
-                    .map(|t| ("x-scope-orgid".to_owned(), t.clone())),
-            );
-            let client = http::Client::new(
-                &loki.endpoint,
-                "loki/api/v1/push",
-                &headers,
-                loki.ca_file.as_deref(),
-            )?;
-            return Ok(Box::new(loki::Loki(client)));
-        }
-        if let Some(elastic) = &self.elasticsearch {
-            let client = http::Client::new(
-                &elastic.endpoint,
-                "_bulk",
-                &elastic.headers,
-                elastic.ca_file.as_deref(),
-            )?;
-            let index = elastic
-                .index
-                .clone()
-                .unwrap_or_else(|| DEFAULT_INDEX.to_owned());
-            return Ok(Box::new(elasticsearch::Elasticsearch::new(client, index)));
-        }
-        let Some(log) = &self.file else {
-            return Err("nothing takes its lines".to_owned());
-        };
-        if !log.path.is_absolute() {
-            return Err("file.path has to begin at the root".to_owned());
-        }
-        let text = log.max_bytes.as_deref().unwrap_or(DEFAULT_FILE_BYTES);
-        let bytes = Quantity::parse(text).map_err(|error| format!("file.maxBytes: {error}"))?;
-        let bytes = u64::try_from(bytes.value()).ok().filter(|bytes| *bytes > 0);
-        let bytes = bytes.ok_or("file.maxBytes has to be more than nothing")?;
-        Ok(Box::new(file::Log::new(log.path.clone(), bytes)))
-    }
+fn check(output: &Output) -> Result<(), String> {
+    Filter::new(output)?;
+    output.receiver().map(|_| ())
 }
 
 fn is_label(name: &str) -> bool {
@@ -246,79 +106,82 @@ fn is_label(name: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// A configuration, and the start of what is said against it.
+    const CASES: &[(&str, &str)] = &[
+        ("", ""),
+        ("outputs: []", ""),
+        (
+            "outputs: [{name: a, fluentForward: {address: 'h:24224'}, namespaces: [x]}]",
+            "",
+        ),
+        (
+            "outputs: [{name: a, otlp: {endpoint: 'http://h:4318', headers: {authorization: x}}}]",
+            "",
+        ),
+        (
+            "outputs: [{name: a, loki: {endpoint: 'https://h', tenant: t}, podLinesPerSecond: 5}]",
+            "",
+        ),
+        (
+            "outputs: [{name: a, elasticsearch: {endpoint: 'http://h:9200', index: i}}]",
+            "",
+        ),
+        (
+            "outputs: [{name: a, file: {path: /x, maxBytes: 1Mi}, labelSelector: 'a in (b)'}]",
+            "",
+        ),
+        (
+            "outputs: [{name: a, file: {path: x}}]",
+            "output a: file.path has to begin at the root",
+        ),
+        (
+            "outputs: [{name: a, file: {path: /x, maxBytes: 0}}]",
+            "output a: file.maxBytes has to be more than nothing",
+        ),
+        ("outputs: [{name: a}]", "output a: exactly one of"),
+        (
+            "outputs: [{name: a, file: {path: /x}, loki: {endpoint: 'http://h'}}]",
+            "output a: exactly one of",
+        ),
+        (
+            "outputs: [{name: A_b, file: {path: /x}}]",
+            "output \"A_b\": the name has to be",
+        ),
+        (
+            "outputs: [{name: a, file: {path: /x}}, {name: a, file: {path: /y}}]",
+            "output a: there are two",
+        ),
+        (
+            "outputs: [{name: a, fluentForward: {address: h}}]",
+            "output a: fluentForward.address",
+        ),
+        (
+            "outputs: [{name: a, otlp: {endpoint: 'ftp://h'}}]",
+            "output a: endpoint ftp://h",
+        ),
+        (
+            "outputs: [{name: a, otlp: {endpoint: 'http://h', headers: {'a b': c}}}]",
+            "output a: \"a b\" is no header",
+        ),
+        (
+            "outputs: [{name: a, otlp: {endpoint: 'http://h', caFile: /nowhere}}]",
+            "output a: caFile /nowhere",
+        ),
+        (
+            "outputs: [{name: a, file: {path: /x}, labelSelector: 'a=b=c'}]",
+            "output a: labelSelector",
+        ),
+        (
+            "outputs: [{name: a, file: {path: /x}, color: red}]",
+            "color",
+        ),
+        ("sinks: []", "sinks"),
+        ("outputs: [", ""),
+    ];
+
     #[test]
     fn what_makes_no_sense_is_refused_in_a_line() {
-        for (text, wanted) in [
-            ("", ""),
-            ("outputs: []", ""),
-            (
-                "outputs: [{name: a, fluentForward: {address: 'h:24224'}, namespaces: [x]}]",
-                "",
-            ),
-            (
-                "outputs: [{name: a, otlp: {endpoint: 'http://h:4318', headers: {authorization: x}}}]",
-                "",
-            ),
-            (
-                "outputs: [{name: a, loki: {endpoint: 'https://h', tenant: t}, podLinesPerSecond: 5}]",
-                "",
-            ),
-            (
-                "outputs: [{name: a, elasticsearch: {endpoint: 'http://h:9200', index: i}}]",
-                "",
-            ),
-            (
-                "outputs: [{name: a, file: {path: /x, maxBytes: 1Mi}, labelSelector: 'a in (b)'}]",
-                "",
-            ),
-            (
-                "outputs: [{name: a, file: {path: x}}]",
-                "output a: file.path has to begin at the root",
-            ),
-            (
-                "outputs: [{name: a, file: {path: /x, maxBytes: 0}}]",
-                "output a: file.maxBytes has to be more than nothing",
-            ),
-            ("outputs: [{name: a}]", "output a: exactly one of"),
-            (
-                "outputs: [{name: a, file: {path: /x}, loki: {endpoint: 'http://h'}}]",
-                "output a: exactly one of",
-            ),
-            (
-                "outputs: [{name: A_b, file: {path: /x}}]",
-                "output \"A_b\": the name has to be",
-            ),
-            (
-                "outputs: [{name: a, file: {path: /x}}, {name: a, file: {path: /y}}]",
-                "output a: there are two",
-            ),
-            (
-                "outputs: [{name: a, fluentForward: {address: h}}]",
-                "output a: fluentForward.address",
-            ),
-            (
-                "outputs: [{name: a, otlp: {endpoint: 'ftp://h'}}]",
-                "output a: endpoint ftp://h",
-            ),
-            (
-                "outputs: [{name: a, otlp: {endpoint: 'http://h', headers: {'a b': c}}}]",
-                "output a: \"a b\" is no header",
-            ),
-            (
-                "outputs: [{name: a, otlp: {endpoint: 'http://h', caFile: /nowhere}}]",
-                "output a: caFile /nowhere",
-            ),
-            (
-                "outputs: [{name: a, file: {path: /x}, labelSelector: 'a=b=c'}]",
-                "output a: labelSelector",
-            ),
-            (
-                "outputs: [{name: a, file: {path: /x}, color: red}]",
-                "color",
-            ),
-            ("sinks: []", "sinks"),
-            ("outputs: [", ""),
-        ] {
+        for (text, wanted) in CASES.iter().copied() {
             let parsed = Forwarding::parse(text);
             let said = parsed.as_ref().err().cloned().unwrap_or_default();
             assert!(said.contains(wanted), "{text}: {said}");

@@ -7,7 +7,7 @@ use std::{
 
 use knarr_meta::labels::Selector;
 
-use super::config::Output;
+use super::output::Output;
 use crate::record::{Owned, Source};
 
 /// Pods whose lines are counted at a time; with more, counting begins anew.
