@@ -21,9 +21,9 @@ use crate::{
     answer::Refusal,
     backends::{Backend, Backends},
     body::{self, Activity, Answer, Outgoing, Timed},
+    connection::Connection,
     headers,
     routes::Found,
-    serve::Connection,
     tunnel,
 };
 

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
-use crate::serve::Client;
+use crate::connection::Client;
 
 /// Of one connection (RFC 9110, 7.6.1), and what says how long a message is: that is told anew.
 const HOP_BY_HOP: [HeaderName; 8] = [

@@ -24,6 +24,7 @@ mod body;
 mod build;
 mod certificates;
 mod class;
+mod connection;
 mod forward;
 mod headers;
 mod listen;

@@ -17,7 +17,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use knarr_tasks::{Place, Quota, Tasks};
+use knarr_tasks::{Place, Quota, Tasks, accept};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -27,7 +27,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::serve::{Client, Connection, Core};
+use crate::{
+    connection::{Client, Connection},
+    serve::Core,
+};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// For the head of a request, and between two of them.
@@ -38,8 +41,6 @@ const IDLE_PERIOD: Duration = Duration::from_secs(60);
 const PING_PERIOD: Duration = Duration::from_secs(30);
 /// After the end was asked for, connections get this long to finish what they do.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// After a failed accept (no file descriptors), wait before the next.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a port that is somebody else's is left alone.
 const BIND_PAUSE: Duration = Duration::from_secs(10);
 
@@ -91,12 +92,9 @@ impl Port {
         };
         let builder = Arc::new(builder());
         loop {
-            let accepted = tokio::select! {
-                accepted = accept(&listener) => accepted,
-                () = token.cancelled() => return,
-            };
-            let Some((stream, peer)) = accepted else {
-                continue;
+            let accepted = accept("a connection to the Ingress", || listener.accept());
+            let Some((stream, peer)) = token.run_until_cancelled(accepted).await else {
+                return;
             };
             // Whoever has too many is not even told so.
             let Ok(place) = self.gate.0.take(&peer.ip().to_string()) else {
@@ -143,17 +141,6 @@ impl Port {
             },
             token: token.clone(),
             busy: Arc::new(place),
-        }
-    }
-}
-
-async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
-    match listener.accept().await {
-        Ok(accepted) => Some(accepted),
-        Err(error) => {
-            tracing::warn!(%error, "cannot accept a connection to the Ingress");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
         }
     }
 }

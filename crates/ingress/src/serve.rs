@@ -1,18 +1,15 @@
 //! A request: which route it takes, whether it may, and what is answered if it goes nowhere.
 
-use std::{
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-};
+use std::net::Ipv6Addr;
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
 use hyper::body::{Body, Incoming};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     answer::Refusal,
     body::Answer,
+    connection::{Client, Connection},
     forward::{Asked, Forwarder},
     headers, path,
     routes::{Found, Table},
@@ -20,25 +17,6 @@ use crate::{
 
 /// The port of `https://` URLs that name none.
 const HTTPS_PORT: u16 = 443;
-
-/// Who asks, and where.
-#[derive(Clone, Copy, Debug)]
-pub struct Client {
-    pub address: IpAddr,
-    /// Of ours.
-    pub port: u16,
-    pub tls: bool,
-}
-
-/// A connection of a client. What is done for it holds a clone.
-#[derive(Clone)]
-pub struct Connection {
-    pub client: Client,
-    /// Cancelled when all connections are to end.
-    pub token: CancellationToken,
-    /// As many as there are requests, and one.
-    pub busy: Arc<knarr_tasks::Place>,
-}
 
 /// What answers requests.
 pub struct Core {
