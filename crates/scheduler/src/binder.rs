@@ -16,10 +16,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::warn;
 
 use crate::{
-    Shared,
-    cycle::{Chosen, Failure, Reserved},
-    extender,
+    Shared, extender,
     metrics::{AttemptResult, Timing},
+    outcome::{Chosen, Failure, Reserved},
     plugins::{
         default_preemption::Nomination,
         dynamic_resources::{self, give_back},

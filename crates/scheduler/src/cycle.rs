@@ -2,9 +2,9 @@
 
 mod extended;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use k8s_openapi::api::{core::v1::Pod, resource::v1::ResourceClaim};
+use k8s_openapi::api::core::v1::Pod;
 use knarr_client::Informer;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, trace};
@@ -12,15 +12,16 @@ use tracing::{debug, trace};
 use crate::{
     Shared,
     binder::Binder,
-    framework::{CycleState, Plugins, Profiles, Reason, Refusal, Rejectors},
+    framework::{Plugins, Profiles, Rejectors},
     metrics::{AttemptResult, Timing},
+    outcome::{Chosen, Failure, Reserved},
     plugins::{
         default_preemption::{DefaultPreemption, Nomination, Search},
-        dynamic_resources::{self, State as Devices},
-        volume_binding,
+        dynamic_resources::State as Devices,
     },
     pod_info::PodInfo,
     queue::Attempt,
+    rejection::Rejection,
     snapshot::{NodeInfo, Snapshot},
     state::State,
 };
@@ -32,57 +33,10 @@ pub struct Cycle {
     pub binder: Binder,
 }
 
-/// A pod, and the node chosen for it.
-pub struct Chosen {
-    pub info: Arc<PodInfo>,
-    pub node: String,
-    pub timing: Timing,
-}
-
 /// What came of a pod.
 pub enum Decision {
     Node(String),
     None(Box<Rejection>),
-}
-
-/// Why no node fits.
-#[derive(Default)]
-pub struct Rejection {
-    /// What ruled out all nodes, whatever they are.
-    pub everywhere: Option<Reason>,
-    /// How many nodes each reason ruled out.
-    pub reasons: BTreeMap<Reason, usize>,
-    /// Who did: what they wait for has the pod tried again.
-    pub rejectors: Rejectors,
-    /// Slots of the nodes that only other pods keep it from.
-    pub resolvable: Vec<usize>,
-    /// What it was decided from.
-    pub state: Option<CycleState>,
-}
-
-impl Rejection {
-    /// Upstream's `FitError.Error`, of a cluster with so many nodes.
-    pub fn message(&self, nodes: usize) -> String {
-        match &self.everywhere {
-            Some(why) if nodes > 0 => format!("0/{nodes} nodes are available: {why}."),
-            _ => failure_message(nodes, &self.reasons),
-        }
-    }
-
-    fn add(&mut self, node: &NodeInfo, filter: usize, refusal: Refusal) {
-        self.rejectors.insert(filter);
-        if refusal.resolvable {
-            self.resolvable.push(node.slot);
-        }
-        for reason in refusal.reasons {
-            self.add_reason(reason, 1);
-        }
-    }
-
-    fn add_reason(&mut self, reason: Reason, nodes: usize) {
-        let count = self.reasons.entry(reason).or_default();
-        *count = count.saturating_add(nodes);
-    }
 }
 
 impl Cycle {
@@ -221,34 +175,6 @@ fn set_aside(state: &mut State, attempt: Attempt, rejectors: Rejectors, failure:
 
 /// Reason of a waiting pod's condition: no node fits it.
 const UNSCHEDULABLE: &str = "Unschedulable";
-
-/// What is to be told of a pod that fits nowhere, and done for it.
-#[derive(Debug)]
-pub struct Failure {
-    /// Of the pod's condition.
-    pub reason: &'static str,
-    pub message: String,
-    pub nomination: Nomination,
-    /// Pods that have to end for it.
-    pub victims: Vec<Arc<PodInfo>>,
-    /// Pods of lower priority that are nominated to its node no longer.
-    pub displaced: Vec<Arc<PodInfo>>,
-    /// A claim that is to be given back for it.
-    pub stale: Option<Arc<ResourceClaim>>,
-}
-
-/// What is taken for a pod besides room on its node.
-#[derive(Default)]
-pub struct Reserved {
-    pub volumes: Option<volume_binding::Reservation>,
-    pub devices: Option<dynamic_resources::Reservation>,
-}
-
-impl Reserved {
-    fn is_empty(&self) -> bool {
-        self.volumes.is_none() && self.devices.is_none()
-    }
-}
 
 /// Looks for room that the end of other pods makes, on the node of the slot `start` first, and notes what is found.
 pub fn fail(
@@ -467,19 +393,6 @@ fn best_with<'a>(
         .filter(|(_, total)| *total == top)
         .map(|(node, _)| *node)
         .collect()
-}
-
-/// Upstream's `FitError.Error`: reasons sorted as text, each with the number of nodes it ruled out.
-pub fn failure_message(nodes: usize, reasons: &BTreeMap<Reason, usize>) -> String {
-    if nodes == 0 {
-        return "no nodes available to schedule pods".to_owned();
-    }
-    let mut parts: Vec<_> = reasons
-        .iter()
-        .map(|(reason, count)| format!("{count} {reason}"))
-        .collect();
-    parts.sort();
-    format!("0/{nodes} nodes are available: {}.", parts.join(", "))
 }
 
 #[cfg(test)]

@@ -4,13 +4,15 @@
 //! [`ScoreState`]); Filter and Score read it once a node. A state can be told of a pod more or less on a node, so that
 //! preemption tries what would be without looking at the whole snapshot again.
 
+mod change;
 mod events;
 mod profiles;
 mod run;
 
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
-pub use events::{Change, ClusterEvent, DeviceEvent, VolumeEvent};
+pub use change::Change;
+pub use events::{ClusterEvent, DeviceEvent, VolumeEvent};
 pub use profiles::{Parts, Plugins, Profiles};
 
 use crate::{

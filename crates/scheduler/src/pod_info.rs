@@ -9,7 +9,8 @@ use knarr_volumes::pod::{self, PodClaim};
 
 use crate::{
     labels::Labels,
-    plugins::{default_preemption, inter_pod_affinity::PodAffinity, node_affinity::Preferred},
+    plugins::{inter_pod_affinity::PodAffinity, node_affinity::Preferred},
+    preempted,
     resources::{self, Resources},
 };
 
@@ -87,7 +88,7 @@ impl PodInfo {
             affinity: PodAffinity::of(pod).map(Box::new),
             started: started.map(|time| time.0),
             is_ending,
-            is_preempted: is_ending && default_preemption::is_marked(pod),
+            is_preempted: is_ending && preempted::is_marked(pod),
             whole: node_name.is_none().then(|| pod.clone()),
             node_name: node_name.map(Box::from),
         }

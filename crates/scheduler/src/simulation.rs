@@ -20,10 +20,11 @@ use knarr_devices::taints::DeviceTaintRule;
 
 use crate::{
     config::Config,
-    cycle::{self, Rejection},
+    cycle,
     framework::Profiles,
     plugins::{self, Sources, default_preemption::Nomination},
     pod_info::PodInfo,
+    rejection::Rejection,
     state::State,
 };
 

@@ -11,9 +11,10 @@ use tracing::warn;
 
 use super::{BIND_TIMEOUT, BindError, Hand, now, patch_status, reference};
 use crate::{
-    cycle::Failure,
-    plugins::default_preemption::{CONDITION, Nomination, REASON},
+    outcome::Failure,
+    plugins::default_preemption::Nomination,
     pod_info::PodInfo,
+    preempted::{CONDITION, REASON},
 };
 
 /// Pods that are told at once to end for one (upstream's parallelism).

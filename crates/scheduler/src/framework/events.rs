@@ -4,41 +4,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::{core::v1::Node, resource::v1::ResourceClaim};
 
+use super::change::Change;
 use crate::{pod_info::PodInfo, snapshot::NodeInfo};
-
-/// What happened to a node, or to a pod on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    NodeAdded,
-    NodeRemoved,
-    NodeLabels,
-    NodeTaints,
-    NodeUncordoned,
-    NodeAllocatable,
-    /// A pod was bound to it.
-    PodAdded,
-    /// The labels of a pod on it changed.
-    PodLabels,
-    /// A pod on it ended, was deleted, could not be bound, takes less than before, or is nominated to it no longer.
-    PodRemoved,
-}
-
-impl Change {
-    /// As upstream's metrics have it.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::NodeAdded => "NodeAdd",
-            Self::NodeRemoved => "NodeDelete",
-            Self::NodeLabels => "NodeUpdateNodeLabel",
-            // A cordon is known by its taint there.
-            Self::NodeTaints | Self::NodeUncordoned => "NodeUpdateNodeTaint",
-            Self::NodeAllocatable => "NodeUpdateNodeAllocatable",
-            Self::PodAdded => "AssignedPodAdd",
-            Self::PodLabels => "AssignedPodUpdatePodLabel",
-            Self::PodRemoved => "AssignedPodDelete",
-        }
-    }
-}
 
 /// Something that may let a pod fit that did not before.
 #[derive(Clone, Copy)]

@@ -9,24 +9,19 @@ mod victims;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use knarr_client::Informer;
 
 use crate::{
     config::args::DefaultPreemptionArgs,
-    cycle::{Rejection, failure_message},
     framework::{CycleState, Plugins, Reason},
     pod_info::PodInfo,
+    rejection::{Rejection, failure_message},
     snapshot::{NodeInfo, Snapshot},
 };
 use victims::Victims;
 
 const NO_HELP: &str = "Preemption is not helpful for scheduling";
-
-/// Why a pod ends that was preempted: reason of its condition.
-pub const REASON: &str = "PreemptionByScheduler";
-/// The type of that condition.
-pub const CONDITION: &str = "DisruptionTarget";
 
 /// The plugin.
 pub struct DefaultPreemption {
@@ -217,17 +212,6 @@ fn not_eligible(cluster: &Snapshot, pod: &PodInfo, rejection: &Rejection) -> Opt
 pub fn waits_for(pod: &PodInfo, node: &NodeInfo) -> bool {
     let mut others = node.pods.values();
     others.any(|other| other.priority < pod.priority && other.is_preempted)
-}
-
-/// Whether a pod's status says that it was preempted.
-pub fn is_marked(pod: &Pod) -> bool {
-    let status = pod.status.as_ref();
-    let conditions = status.and_then(|status| status.conditions.as_ref());
-    let condition = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition.type_ == CONDITION);
-    condition.is_some_and(|c| c.status == "True" && c.reason.as_deref() == Some(REASON))
 }
 
 /// The pod, among the pods of a node that is tried.
