@@ -18,6 +18,7 @@ mod desired;
 mod notes;
 mod observe;
 mod plan;
+mod pod_ref;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -35,12 +36,13 @@ use serde_json::json;
 use tokio::time::Instant;
 
 pub(crate) use self::desired::is_over;
-use self::desired::{ByHandle, OfDriver, OfVolume, PodRef, Sources};
+use self::desired::{ByHandle, OfDriver, OfVolume, Sources};
 use self::notes::{Memory, News};
 use self::plan::{Detach, Held, Observed, Plan, Wanted};
+use self::pod_ref::PodRef;
+use crate::claim_users::UsesClaim;
 use crate::deletion;
 use crate::pods;
-use crate::pvc_protection::UsesClaim;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 1;

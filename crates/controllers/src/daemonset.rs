@@ -4,6 +4,7 @@
 
 mod backoff;
 mod history;
+mod observed;
 mod placement;
 mod plan;
 mod rolling;
@@ -31,8 +32,9 @@ use crate::revisions::HASH_LABEL;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use crate::written::{self, Written};
 use backoff::Backoff;
+use observed::Observed;
 use placement::Placement;
-use plan::{Ended, Observed, Plan};
+use plan::{Ended, Plan};
 
 const WORKERS: usize = 2;
 
@@ -292,8 +294,8 @@ fn new_pod(set: &DaemonSet, hash: &str, node: &str) -> Pod {
     let meta = template.metadata.unwrap_or_default();
     let mut labels = meta.labels.unwrap_or_default();
     labels.insert(HASH_LABEL.to_owned(), hash.to_owned());
-    if let Some(generation) = plan::template_generation(set) {
-        let label = plan::TEMPLATE_GENERATION_LABEL.to_owned();
+    if let Some(generation) = observed::template_generation(set) {
+        let label = observed::TEMPLATE_GENERATION_LABEL.to_owned();
         labels.insert(label, generation.to_string());
     }
     let mut spec = template.spec.unwrap_or_default();
@@ -364,7 +366,9 @@ impl Reconciler for DaemonSetController {
                 let limit = set.spec.as_ref().and_then(|s| s.revision_history_limit);
                 let in_use = |revision: &ControllerRevision| {
                     let hash = crate::revisions::hash_of(revision);
-                    let mut hashes = owned.iter().filter_map(|pod| plan::label(pod, HASH_LABEL));
+                    let mut hashes = owned
+                        .iter()
+                        .filter_map(|pod| observed::label(pod, HASH_LABEL));
                     hashes.any(|label| label == hash)
                 };
                 let surplus = history.surplus(limit, in_use);
@@ -373,7 +377,7 @@ impl Reconciler for DaemonSetController {
             other => other.map(drop),
         };
         self.replace_status(key, &set, status).await?;
-        let min_ready = plan::min_ready_seconds(&set);
+        let min_ready = observed::min_ready_seconds(&set);
         let pods = owned.iter().map(|pod| &**pod);
         if let Some(delay) = pods::next_available(pods, min_ready, observed.now) {
             self.queue.add_after(key.clone(), delay);

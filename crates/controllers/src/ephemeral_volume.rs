@@ -9,8 +9,8 @@ use knarr_volumes::pod;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Resource};
 
+use crate::claim_users::UsesClaim;
 use crate::owners;
-use crate::pvc_protection::UsesClaim;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 5;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use crate::resources::ServedResource;
+use crate::served::ServedResource;
 
 type Handler = Box<dyn Fn(&ServedResource, &str) + Send + Sync>;
 

@@ -9,6 +9,7 @@ mod behavior;
 mod evaluate;
 mod metrics;
 mod replicas;
+mod scale;
 mod status;
 
 use std::collections::HashMap;
@@ -22,16 +23,15 @@ use k8s_openapi::api::autoscaling::v2::{
 };
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use knarr_client::events::{NORMAL, Recorder, WARNING};
-use knarr_client::{Event, Informer, WorkQueue, errors};
+use knarr_client::{Event, Informer, WorkQueue};
 use knarr_meta::clock;
 use knarr_meta::labels::Selector;
-use kube::api::{DynamicObject, PostParams};
-use kube::core::GroupVersionKind;
+use kube::api::PostParams;
 use kube::{Api, Resource};
 use parking_lot::Mutex;
 
 use self::behavior::{History, Wanted, normalize};
-use self::evaluate::{Subject, evaluate};
+use self::evaluate::{Asked, Proposals, Subject, evaluate_all};
 use self::metrics::Metrics;
 use self::replicas::{Target, Tolerances};
 use self::status::{ABLE_TO_SCALE, Draft, SCALED_TO_ZERO, SCALING_ACTIVE, SCALING_LIMITED};
@@ -43,8 +43,6 @@ const PERIOD: Duration = Duration::from_secs(15);
 /// Metrics of one autoscaler. Each is a request and perhaps an event at every look, and thousands fit into an object.
 const MAX_METRICS: usize = 64;
 const TOLERANCE: f64 = 0.1;
-/// How often a change of the scale is tried when others change the target too.
-const SCALE_ATTEMPTS: usize = 5;
 const COMPONENT: &str = "horizontal-pod-autoscaler";
 
 pub(crate) struct Autoscaler {
@@ -146,12 +144,6 @@ fn too_many(spec: &HorizontalPodAutoscalerSpec) -> Option<String> {
     (count > MAX_METRICS).then(|| format!("{count} metrics are more than {MAX_METRICS}"))
 }
 
-/// What metrics ask for together.
-struct Asked {
-    replicas: i32,
-    metric: String,
-}
-
 impl Pass<'_> {
     fn event(&self, type_: &'static str, reason: &str, note: impl Into<String>) {
         self.controller
@@ -165,7 +157,13 @@ impl Pass<'_> {
 
     async fn run(&mut self) {
         let spec = self.spec();
-        let (api, scale) = match self.scale(&spec).await {
+        let (api, scale) = match scale::find(
+            &self.controller.client,
+            &self.key.namespace,
+            &spec.scale_target_ref,
+        )
+        .await
+        {
             Ok(found) => found,
             Err(error) => {
                 self.event(WARNING, "FailedGetScale", &*error);
@@ -178,7 +176,7 @@ impl Pass<'_> {
         let why = "the HPA controller was able to get the target's current scale";
         self.draft
             .set(ABLE_TO_SCALE, true, "SucceededGetScale", why);
-        let current = scale.spec.as_ref().and_then(|s| s.replicas).unwrap_or(0);
+        let current = scale::replicas(&scale);
         self.remember(|memory, now| memory.history.begin(current, now));
         let least = spec.min_replicas.unwrap_or(1);
         let outside = spec
@@ -186,34 +184,16 @@ impl Pass<'_> {
             .iter()
             .flatten()
             .any(|metric| metric.object.is_some() || metric.external.is_some());
-        let was_scaled_to_zero = self.draft.is_true(SCALED_TO_ZERO);
         let mut statuses = Vec::new();
-        let (desired, reason) = if current == 0 && !(was_scaled_to_zero && (least != 0 || outside))
-        {
-            let why = "scaling is disabled since the replica count of the target is zero";
-            self.draft
-                .set(SCALING_ACTIVE, false, "ScalingDisabled", why);
-            (0, String::new())
-        } else if current > spec.max_replicas {
-            let why = "Current number of replicas above Spec.MaxReplicas";
-            (spec.max_replicas, why.to_owned())
-        } else if current != 0 && current < least {
-            let why = "Current number of replicas below Spec.MinReplicas";
-            (least, why.to_owned())
-        } else {
-            match self.ask(&spec, &scale, current, &mut statuses).await {
-                Ok(asked) => self.decide(&spec, &asked, current, least),
-                Err(error) => {
-                    self.event(WARNING, "FailedComputeMetricsReplicas", error);
-                    return self.draft.observed(current, statuses);
-                }
-            }
-        };
+        let wanted = self.wanted(&spec, &scale, outside, &mut statuses).await;
         self.draft.observed(current, statuses);
+        let Some((desired, reason)) = wanted else {
+            return;
+        };
         if desired == current {
             return self.draft.desired(current, false);
         }
-        if let Err(error) = put_scale(&api, scale, desired).await {
+        if let Err(error) = scale::put(&api, scale, desired).await {
             let note = format!("New size: {desired}; reason: {reason}; error: {error}");
             self.event(WARNING, "FailedRescale", note);
             let why = format!("the HPA controller was unable to update the target scale: {error}");
@@ -236,6 +216,41 @@ impl Pass<'_> {
         }
     }
 
+    /// How many replicas there shall be, and why. `None`: nobody can tell, which has been said.
+    ///
+    /// `outside`: whether a metric can be told without pods.
+    async fn wanted(
+        &mut self,
+        spec: &HorizontalPodAutoscalerSpec,
+        scale: &Scale,
+        outside: bool,
+        statuses: &mut Vec<MetricStatus>,
+    ) -> Option<(i32, String)> {
+        let current = scale::replicas(scale);
+        let least = spec.min_replicas.unwrap_or(1);
+        let was_scaled_to_zero = self.draft.is_true(SCALED_TO_ZERO);
+        if current == 0 && !(was_scaled_to_zero && (least != 0 || outside)) {
+            let why = "scaling is disabled since the replica count of the target is zero";
+            self.draft
+                .set(SCALING_ACTIVE, false, "ScalingDisabled", why);
+            Some((0, String::new()))
+        } else if current > spec.max_replicas {
+            let why = "Current number of replicas above Spec.MaxReplicas";
+            Some((spec.max_replicas, why.to_owned()))
+        } else if current != 0 && current < least {
+            let why = "Current number of replicas below Spec.MinReplicas";
+            Some((least, why.to_owned()))
+        } else {
+            match self.ask(spec, scale, current, statuses).await {
+                Ok(asked) => Some(self.decide(spec, &asked, current, least)),
+                Err(error) => {
+                    self.event(WARNING, "FailedComputeMetricsReplicas", error);
+                    None
+                }
+            }
+        }
+    }
+
     fn rescaled(&mut self, spec: &HorizontalPodAutoscalerSpec, from: i32, to: i32, reason: &str) {
         let why = format!("the HPA controller was able to update the target scale to {to}");
         self.draft
@@ -250,29 +265,6 @@ impl Pass<'_> {
     fn remember<T>(&self, change: impl FnOnce(&mut Memory, Timestamp) -> T) -> T {
         let mut all = self.controller.memory.lock();
         change(all.entry(self.key.clone()).or_default(), self.now)
-    }
-
-    /// The scale of the target, whatever kind that is.
-    async fn scale(
-        &self,
-        spec: &HorizontalPodAutoscalerSpec,
-    ) -> Result<(Api<DynamicObject>, Scale), String> {
-        let target = &spec.scale_target_ref;
-        let api_version = target.api_version.as_deref().unwrap_or_default();
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        if version.contains('/') {
-            return Err(format!("unexpected GroupVersion string: {api_version}"));
-        }
-        let client = &self.controller.client;
-        let kind = GroupVersionKind::gvk(group, version, &target.kind);
-        let served = kube::discovery::pinned_kind(client, &kind).await;
-        let (resource, _) = served
-            .map_err(|_| format!("no matches for kind {:?} in group {group:?}", target.kind))?;
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(client.clone(), &self.key.namespace, &resource);
-        let scale = api.get_scale(&target.name).await;
-        let scale = scale.map_err(|error| errors::message(&error))?;
-        Ok((api, scale))
     }
 
     /// The most that any metric asks for. Metrics that fail do not count, unless the others ask for fewer replicas.
@@ -306,31 +298,13 @@ impl Pass<'_> {
             selector: text,
             status_replicas: of_scale.map_or(0, |s| s.replicas),
         };
-        let metrics = spec.metrics.iter().flatten();
-        let (mut asked, mut failures) = (None::<Asked>, Vec::new());
-        let mut count = 0;
-        for metric in metrics {
-            count += 1;
-            match evaluate(metric, &subject).await {
-                Ok(one) => {
-                    if asked
-                        .as_ref()
-                        .is_none_or(|most| one.replicas > most.replicas)
-                    {
-                        asked = Some(Asked {
-                            replicas: one.replicas,
-                            metric: one.name,
-                        });
-                    }
-                    statuses.push(one.status);
-                }
-                Err(failure) => {
-                    self.event(WARNING, failure.reason, &*failure.message);
-                    failures.push(failure);
-                    // Nothing is known of it, but it has its place.
-                    statuses.push(MetricStatus::default());
-                }
-            }
+        let metrics = spec.metrics.as_deref().unwrap_or_default();
+        let Proposals {
+            most: asked,
+            failures,
+        } = evaluate_all(metrics, &subject, statuses).await;
+        for failure in &failures {
+            self.event(WARNING, failure.reason, &*failure.message);
         }
         let first = failures.first();
         match (asked, first) {
@@ -347,7 +321,8 @@ impl Pass<'_> {
                 let message = &first.message;
                 let why = format!("the HPA was unable to compute the replica count: {message}");
                 self.draft.set(SCALING_ACTIVE, false, first.reason, &why);
-                let (failed, context) = (failures.len(), &first.context);
+                let (failed, count) = (failures.len(), metrics.len());
+                let context = &first.context;
                 Err(format!(
                     "invalid metrics ({failed} invalid out of {count}), first error is: {context}"
                 ))
@@ -457,32 +432,6 @@ fn tolerances(spec: &HorizontalPodAutoscalerSpec) -> Tolerances {
     Tolerances {
         down: of(rules.and_then(|rules| rules.scale_down.as_ref())),
         up: of(rules.and_then(|rules| rules.scale_up.as_ref())),
-    }
-}
-
-/// Writes the replicas, also where somebody else has written the target meanwhile.
-async fn put_scale(
-    api: &Api<DynamicObject>,
-    mut scale: Scale,
-    replicas: i32,
-) -> Result<(), String> {
-    let name = scale.metadata.name.clone().unwrap_or_default();
-    let mut attempt = 1;
-    loop {
-        scale.spec.get_or_insert_default().replicas = Some(replicas);
-        let put = api
-            .replace_scale(&name, &PostParams::default(), &scale)
-            .await;
-        let error = match put {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
-        };
-        if !errors::is_conflict(&error) || attempt == SCALE_ATTEMPTS {
-            return Err(errors::message(&error));
-        }
-        attempt += 1;
-        let latest = api.get_scale(&name).await;
-        scale = latest.map_err(|error| errors::message(&error))?;
     }
 }
 

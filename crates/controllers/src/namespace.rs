@@ -87,12 +87,50 @@ impl Remains {
     }
 }
 
-/// The five conditions of a namespace that is being deleted, with upstream's reasons and messages.
-fn conditions(
-    remains: &Remains,
-    before: &[NamespaceCondition],
-    now: Timestamp,
-) -> Vec<NamespaceCondition> {
+/// What a condition says when all is well, and the reason it gives when it is not.
+struct ConditionKind {
+    name: &'static str,
+    bad_reason: &'static str,
+    good_reason: &'static str,
+    good_message: &'static str,
+}
+
+/// The conditions of a namespace that is being deleted, in upstream's order and words.
+const CONDITIONS: [ConditionKind; 5] = [
+    ConditionKind {
+        name: "NamespaceDeletionDiscoveryFailure",
+        bad_reason: "DiscoveryFailed",
+        good_reason: "ResourcesDiscovered",
+        good_message: "All resources successfully discovered",
+    },
+    ConditionKind {
+        name: "NamespaceDeletionGroupVersionParsingFailure",
+        bad_reason: "GroupVersionParsingFailed",
+        good_reason: "ParsedGroupVersions",
+        good_message: "All legacy kube types successfully parsed",
+    },
+    ConditionKind {
+        name: "NamespaceDeletionContentFailure",
+        bad_reason: "ContentDeletionFailed",
+        good_reason: "ContentDeleted",
+        good_message: "All content successfully deleted, may be waiting on finalization",
+    },
+    ConditionKind {
+        name: "NamespaceContentRemaining",
+        bad_reason: "SomeResourcesRemain",
+        good_reason: "ContentRemoved",
+        good_message: "All content successfully removed",
+    },
+    ConditionKind {
+        name: "NamespaceFinalizersRemaining",
+        bad_reason: "SomeFinalizersRemain",
+        good_reason: "ContentHasNoFinalizers",
+        good_message: "All content-preserving finalizers finished",
+    },
+];
+
+/// What is wrong, in the order of [`CONDITIONS`].
+fn problems(remains: &Remains) -> [Option<String>; CONDITIONS.len()] {
     let list = |counts: &BTreeMap<String, usize>, infix: &str| {
         let items: Vec<String> = counts
             .iter()
@@ -119,65 +157,34 @@ fn conditions(
             list(&remains.finalizers, "in")
         )
     });
-    let table: [(&str, Option<String>, &str, &str, &str); 5] = [
-        (
-            "NamespaceDeletionDiscoveryFailure",
-            remains.discovery_error.clone(),
-            "DiscoveryFailed",
-            "ResourcesDiscovered",
-            "All resources successfully discovered",
-        ),
-        (
-            "NamespaceDeletionGroupVersionParsingFailure",
-            None,
-            "GroupVersionParsingFailed",
-            "ParsedGroupVersions",
-            "All legacy kube types successfully parsed",
-        ),
-        (
-            "NamespaceDeletionContentFailure",
-            failed,
-            "ContentDeletionFailed",
-            "ContentDeleted",
-            "All content successfully deleted, may be waiting on finalization",
-        ),
-        (
-            "NamespaceContentRemaining",
-            left,
-            "SomeResourcesRemain",
-            "ContentRemoved",
-            "All content successfully removed",
-        ),
-        (
-            "NamespaceFinalizersRemaining",
-            held,
-            "SomeFinalizersRemain",
-            "ContentHasNoFinalizers",
-            "All content-preserving finalizers finished",
-        ),
-    ];
-    let mut conditions: Vec<NamespaceCondition> = before
-        .iter()
-        .filter(|c| table.iter().all(|row| row.0 != c.type_))
-        .cloned()
-        .collect();
-    for (type_, problem, bad_reason, good_reason, good_message) in table {
-        let status = if problem.is_some() { "True" } else { "False" };
-        let reason = if problem.is_some() {
-            bad_reason
-        } else {
-            good_reason
+    [remains.discovery_error.clone(), None, failed, left, held]
+}
+
+/// The five conditions of a namespace that is being deleted.
+fn conditions(
+    remains: &Remains,
+    before: &[NamespaceCondition],
+    now: Timestamp,
+) -> Vec<NamespaceCondition> {
+    let is_other = |condition: &&NamespaceCondition| {
+        CONDITIONS.iter().all(|kind| kind.name != condition.type_)
+    };
+    let mut conditions: Vec<NamespaceCondition> = before.iter().filter(is_other).cloned().collect();
+    for (kind, problem) in CONDITIONS.iter().zip(problems(remains)) {
+        let (status, reason) = match problem {
+            Some(_) => ("True", kind.bad_reason),
+            None => ("False", kind.good_reason),
         };
         let old = before
             .iter()
-            .find(|c| c.type_ == type_ && c.status == status);
+            .find(|condition| condition.type_ == kind.name && condition.status == status);
         conditions.push(NamespaceCondition {
-            type_: type_.to_owned(),
+            type_: kind.name.to_owned(),
             status: status.to_owned(),
             reason: Some(reason.to_owned()),
-            message: Some(problem.unwrap_or_else(|| good_message.to_owned())),
+            message: Some(problem.unwrap_or_else(|| kind.good_message.to_owned())),
             last_transition_time: old
-                .and_then(|c| c.last_transition_time.clone())
+                .and_then(|condition| condition.last_transition_time.clone())
                 .or(Some(Time(now))),
         });
     }

@@ -20,8 +20,8 @@ use knarr_volumes::{claim, volume};
 use kube::api::PostParams;
 use kube::{Api, Resource};
 
+use crate::claim_users::UsesClaim;
 use crate::pods;
-use crate::pvc_protection::UsesClaim;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use claim_plan::Note;
 use indexes::{Names, OfClass, Wants, claim_key};

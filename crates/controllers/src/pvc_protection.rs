@@ -8,7 +8,7 @@ mod unused;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use knarr_client::{Event, IndexKey, Informer, WorkQueue};
+use knarr_client::{Event, Informer, WorkQueue};
 use knarr_meta::clock;
 use knarr_volumes::names::CLAIM_PROTECTION;
 use knarr_volumes::{claim, pod};
@@ -16,29 +16,12 @@ use kube::Api;
 use kube::api::{ListParams, PostParams};
 
 use crate::attach_detach::is_over;
+use crate::claim_users::{UsesClaim, claims_of};
 use crate::pods;
 use crate::protection::{self, Due};
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 5;
-
-/// Pods by the claims that their volumes name, or that are made for them.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct UsesClaim(pub Key);
-
-impl IndexKey<Pod> for UsesClaim {
-    fn keys_of(pod: &Pod) -> Vec<Self> {
-        claims_of(pod).into_iter().map(Self).collect()
-    }
-}
-
-fn claims_of(of: &Pod) -> Vec<Key> {
-    let namespace = of.metadata.namespace.as_deref().unwrap_or_default();
-    let claims = pod::claims(of);
-    claims
-        .map(|claim| Key::new(namespace, claim.name))
-        .collect()
-}
 
 pub(crate) struct PvcProtection {
     client: kube::Client,

@@ -7,38 +7,10 @@ use kube::core::discovery::v2::APIGroupDiscovery;
 use kube::discovery::{ApiResource, Discovery, Scope, verbs};
 
 use crate::runner::Error;
+pub(crate) use crate::served::ServedResource;
 
 /// The freshness of what could not be asked for.
 const STALE: &str = "Stale";
-
-/// One served resource, in its group's preferred version where that has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ServedResource {
-    pub api: ApiResource,
-    pub namespaced: bool,
-    pub verbs: Vec<String>,
-}
-
-impl ServedResource {
-    pub(crate) fn supports(&self, verb: &str) -> bool {
-        self.verbs.iter().any(|supported| supported == verb)
-    }
-
-    /// `pods.` or `deployments.apps`, as namespace conditions name resources.
-    pub(crate) fn dotted(&self) -> String {
-        format!("{}.{}", self.api.plural, self.api.group)
-    }
-
-    /// The path of its collection of all namespaces.
-    pub(crate) fn path(&self) -> String {
-        let root = if self.api.group.is_empty() {
-            "api"
-        } else {
-            "apis"
-        };
-        format!("/{root}/{}/{}", self.api.api_version, self.api.plural)
-    }
-}
 
 /// What the server says that it serves.
 #[derive(Clone, Debug, Default)]

@@ -3,18 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{
-    ContainerStatus, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod,
-};
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use knarr_client::{IndexKey, Informer};
 use knarr_volumes::{claim, csi, pod, volume};
-use kube::Resource;
 
 use super::plan::Wanted;
+use super::pod_ref::PodRef;
+use crate::claim_users::UsesClaim;
 use crate::pod_gc::OnNode;
 use crate::pods;
-use crate::pvc_protection::UsesClaim;
 use crate::runner::Key;
 
 /// Attachments by the node that they are for.
@@ -59,36 +57,6 @@ impl IndexKey<PersistentVolume> for OfDriver {
         let source = csi::source(volume);
         let driver = source.map(|source| Self(source.driver.clone()));
         driver.into_iter().collect()
-    }
-}
-
-/// A pod that events are about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct PodRef {
-    pub namespace: String,
-    pub name: String,
-    pub uid: String,
-}
-
-impl PodRef {
-    fn of(pod: &Pod) -> Self {
-        let meta = &pod.metadata;
-        Self {
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            name: meta.name.clone().unwrap_or_default(),
-            uid: meta.uid.clone().unwrap_or_default(),
-        }
-    }
-
-    pub fn reference(&self) -> ObjectReference {
-        ObjectReference {
-            api_version: Some(Pod::api_version(&()).into_owned()),
-            kind: Some(Pod::kind(&()).into_owned()),
-            namespace: Some(self.namespace.clone()),
-            name: Some(self.name.clone()),
-            uid: Some(self.uid.clone()),
-            ..ObjectReference::default()
-        }
     }
 }
 

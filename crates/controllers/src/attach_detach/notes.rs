@@ -7,8 +7,8 @@ use k8s_openapi::api::storage::v1::{VolumeAttachment, VolumeError};
 use knarr_volumes::volume;
 use tokio::time::Instant;
 
-use super::desired::PodRef;
 use super::plan::{Wanted, is_attached, is_going};
+use super::pod_ref::PodRef;
 
 /// The reason of events about volumes that are not attached.
 pub(super) const FAILED: &str = "FailedAttachVolume";

@@ -11,7 +11,7 @@ use k8s_openapi::api::storage::v1::{
 use knarr_volumes::{csi, volume};
 use kube::api::ObjectMeta;
 
-use super::desired::PodRef;
+use super::pod_ref::PodRef;
 
 /// How long a node that is not ready may keep a volume that nobody wants there any more (upstream's
 /// `ReconcilerMaxWaitForUnmountDuration`).

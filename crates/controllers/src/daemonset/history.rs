@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
 use super::DaemonSetController;
-use super::plan::label;
+use super::observed::label;
 use crate::deletion;
 use crate::owners;
 use crate::revisions::{self, HASH_LABEL, History};

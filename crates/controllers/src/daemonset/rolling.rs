@@ -7,7 +7,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::plan::Observed;
+use super::observed::Observed;
 use crate::deployment::rollout::scaled;
 
 /// How many nodes may be without an available pod, or have two, at a time.

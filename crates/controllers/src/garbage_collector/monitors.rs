@@ -76,12 +76,6 @@ async fn update(
     monitors: &mut HashMap<String, Monitor>,
     resources: Vec<ServedResource>,
 ) {
-    let name =
-        |resource: &ServedResource| (resource.api.group.clone(), resource.api.plural.clone());
-    let is_one_of = |resource: &ServedResource, list: &[(&str, &str)]| {
-        let (group, plural) = name(resource);
-        list.iter().any(|(g, p)| *g == group && *p == plural)
-    };
     let watched = |resource: &&ServedResource| {
         resource.supports(verbs::LIST)
             && resource.supports(verbs::WATCH)
@@ -102,61 +96,69 @@ async fn update(
         keep
     });
     for (path, resource) in wanted {
-        if monitors.contains_key(&path) {
-            continue;
-        }
-        let informer = Informer::<AnyObject>::new();
-        let resource = Arc::new(resource.clone());
-        let defines = is_one_of(&resource, &DEFINITIONS);
-        let handler = Arc::downgrade(collector);
-        informer.on_event(move |event| {
-            let Some(collector) = handler.upgrade() else {
-                return;
-            };
-            match &event {
-                Event::Added(object) => collector.seen(&resource, &object.metadata),
-                Event::Updated { old, new } => {
-                    if old.metadata.uid != new.metadata.uid {
-                        collector.removed(&old.metadata.uid);
-                        collector.gone.tell(&resource, &old.metadata.namespace);
-                    }
-                    collector.seen(&resource, &new.metadata);
-                }
-                Event::Deleted(object) => {
-                    collector.removed(&object.metadata.uid);
-                    collector.gone.tell(&resource, &object.metadata.namespace);
-                }
-            }
-            if defines && collector.has_begun() {
-                collector.definitions_changed.notify_one();
-            }
+        monitors.entry(path).or_insert_with_key(|path| {
+            let token = token.child_token();
+            start(collector, reader.clone(), token, path, resource)
         });
-        let monitor_token = token.child_token();
-        let source = Source {
-            path: path.clone(),
-            label_selector: None,
-            field_selector: None,
-            metadata_only: true,
-        };
-        let monitoring = informer
-            .clone()
-            .run(reader.clone(), source, monitor_token.clone());
-        collector
-            .tasks
-            .spawn("a monitor of the garbage collector", monitoring);
-        monitors.insert(
-            path,
-            Monitor {
-                informer,
-                token: monitor_token,
-            },
-        );
     }
     let synced = join_all(monitors.values().map(|monitor| monitor.informer.synced()));
     if timeout(SYNC_TIMEOUT, synced).await.is_err() {
         tracing::warn!("not all resources could be listed, collecting without them");
     }
     collector.begin(resources);
+}
+
+fn is_one_of(resource: &ServedResource, list: &[(&str, &str)]) -> bool {
+    let api = &resource.api;
+    list.iter()
+        .any(|(group, plural)| *group == api.group && *plural == api.plural)
+}
+
+/// Follows the metadata of a resource's objects.
+fn start(
+    collector: &Arc<GarbageCollector>,
+    reader: kube::Client,
+    token: CancellationToken,
+    path: &str,
+    resource: &ServedResource,
+) -> Monitor {
+    let informer = Informer::<AnyObject>::new();
+    let resource = Arc::new(resource.clone());
+    let defines = is_one_of(&resource, &DEFINITIONS);
+    let handler = Arc::downgrade(collector);
+    informer.on_event(move |event| {
+        let Some(collector) = handler.upgrade() else {
+            return;
+        };
+        match &event {
+            Event::Added(object) => collector.seen(&resource, &object.metadata),
+            Event::Updated { old, new } => {
+                if old.metadata.uid != new.metadata.uid {
+                    collector.removed(&old.metadata.uid);
+                    collector.gone.tell(&resource, &old.metadata.namespace);
+                }
+                collector.seen(&resource, &new.metadata);
+            }
+            Event::Deleted(object) => {
+                collector.removed(&object.metadata.uid);
+                collector.gone.tell(&resource, &object.metadata.namespace);
+            }
+        }
+        if defines && collector.has_begun() {
+            collector.definitions_changed.notify_one();
+        }
+    });
+    let source = Source {
+        path: path.to_owned(),
+        label_selector: None,
+        field_selector: None,
+        metadata_only: true,
+    };
+    let monitoring = informer.clone().run(reader, source, token.clone());
+    collector
+        .tasks
+        .spawn("a monitor of the garbage collector", monitoring);
+    Monitor { informer, token }
 }
 
 #[cfg(test)]

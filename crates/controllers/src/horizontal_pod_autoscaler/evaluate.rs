@@ -25,11 +25,22 @@ pub(super) struct Subject<'a> {
 }
 
 /// What one metric asks for.
-pub(super) struct Evaluated {
+struct Evaluated {
+    asked: Asked,
+    status: MetricStatus,
+}
+
+/// A number of replicas, and the metric that asks for it.
+pub(super) struct Asked {
     pub replicas: i32,
-    /// For events.
-    pub name: String,
-    pub status: MetricStatus,
+    pub metric: String,
+}
+
+/// What all metrics ask for.
+pub(super) struct Proposals {
+    /// `None`: every metric failed.
+    pub most: Option<Asked>,
+    pub failures: Vec<Failure>,
 }
 
 /// Why a metric is of no use: a reason for conditions and events, what that says, and what is said of all metrics.
@@ -42,10 +53,33 @@ pub(super) struct Failure {
 /// A metric as it asks and as it is: `(proposal, name, status)`.
 type Outcome = Result<(Proposal, String, MetricStatus), String>;
 
-pub(super) async fn evaluate(
-    spec: &MetricSpec,
+/// Evaluates each metric, and says in `statuses` how it is.
+pub(super) async fn evaluate_all(
+    metrics: &[MetricSpec],
     subject: &Subject<'_>,
-) -> Result<Evaluated, Failure> {
+    statuses: &mut Vec<MetricStatus>,
+) -> Proposals {
+    let (mut most, mut failures) = (None::<Asked>, Vec::new());
+    for metric in metrics {
+        match evaluate(metric, subject).await {
+            Ok(one) => {
+                let is_more = |most: &Asked| one.asked.replicas > most.replicas;
+                if most.as_ref().is_none_or(is_more) {
+                    most = Some(one.asked);
+                }
+                statuses.push(one.status);
+            }
+            Err(failure) => {
+                failures.push(failure);
+                // Nothing is known of it, but it has its place.
+                statuses.push(MetricStatus::default());
+            }
+        }
+    }
+    Proposals { most, failures }
+}
+
+async fn evaluate(spec: &MetricSpec, subject: &Subject<'_>) -> Result<Evaluated, Failure> {
     let (reason, context, outcome) = if let Some(source) = &spec.resource {
         let context = format!("failed to get {} resource metric value", source.name);
         (
@@ -79,9 +113,11 @@ pub(super) async fn evaluate(
         ("InvalidMetricSourceType", message.clone(), Err(message))
     };
     match outcome {
-        Ok((proposal, name, status)) => Ok(Evaluated {
-            replicas: proposal.replicas,
-            name,
+        Ok((proposal, metric, status)) => Ok(Evaluated {
+            asked: Asked {
+                replicas: proposal.replicas,
+                metric,
+            },
             status: MetricStatus {
                 type_: spec.type_.clone(),
                 ..status

@@ -1,5 +1,8 @@
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Node;
 use serde_json::{Value, json};
 
+use super::super::observed::TEMPLATE_GENERATION_LABEL;
 use super::*;
 use crate::fixtures::{merge, not_ready, now, object, pod};
 
