@@ -25,6 +25,7 @@ mod discovery;
 mod follower;
 mod identity;
 pub mod local;
+mod objects;
 mod proxy;
 pub mod registration;
 mod routes;

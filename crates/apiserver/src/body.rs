@@ -15,6 +15,9 @@ use knarr_registry::cache::entry::Entry;
 /// Error of a body that breaks off.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
+/// Most bytes of a request body, as upstream.
+pub const BODY_BYTES: usize = 3 << 20;
+
 /// Bytes of a list body handed to the connection at a time.
 pub const CHUNK_BYTES: usize = 128 << 10;
 

@@ -21,6 +21,7 @@ mod core;
 mod discovery;
 mod handlers;
 mod kubelet;
+mod metadata;
 pub mod negotiate;
 mod openapi;
 mod passing;
@@ -29,6 +30,7 @@ mod respond;
 mod rest;
 pub mod server;
 mod socket;
+mod verbs;
 pub mod yaml;
 
 pub use rest::continuation;

@@ -21,6 +21,7 @@ pub mod read;
 pub mod render;
 pub mod scale;
 pub mod shape;
+mod version;
 pub mod virtuals;
 pub mod watch;
 
@@ -31,18 +32,7 @@ use knarr_registry::object_key;
 
 use self::ask::Ask;
 use crate::respond::Answer;
-
-/// Most bytes of a request body, as upstream.
-pub const BODY_BYTES: usize = 3 << 20;
-
-/// Whether a request holds its connection for long: it is not counted as in flight and has no deadline.
-pub fn long_running(verb: &str, subresource: &str) -> bool {
-    matches!(verb, "watch" | "proxy")
-        || matches!(
-            subresource,
-            "log" | "exec" | "attach" | "portforward" | "proxy"
-        )
-}
+pub use crate::verbs::long_running;
 
 /// Answers a GET of an object.
 pub async fn get(ask: &Ask<'_>) -> Answer {

@@ -1,6 +1,8 @@
 //! The server: what it is made of, how it starts, serves and stops.
 
+mod assembly;
 pub mod audit;
+mod checks;
 pub mod components;
 mod connect;
 mod deadline;
@@ -25,48 +27,29 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use knarr_api::{Kinds, flowcontrol::standard};
-use knarr_fairness::Fairness;
-use knarr_store::Store;
+use knarr_audit::Auditor;
+use knarr_auth::{
+    UserInfo, front_proxy,
+    pki::{self, Pki},
+    tokens::{self, VerificationKey},
+};
+use knarr_registry::{
+    allocators::{self, Allocators},
+    cache,
+};
+use knarr_webhook::LocalApi;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::components::Components;
 pub use self::local::LocalService;
-use self::peer::Proxies;
 use crate::{
-    aggregation::{self, Aggregation, Locals},
-    backend::Backends,
     bootstrap::{self, Bootstrap},
     core::Core,
-    kubelet::Kubelets,
-    protobuf,
 };
-use knarr_audit::Auditor;
-use knarr_auth::{
-    UserInfo,
-    authn::{self, Authn},
-    authz::Authz,
-    front_proxy::{self, FrontProxies},
-    objects::Objects,
-    pki::{self, Pki, Role},
-    request::TokenAuthenticator,
-    tokens::{self, Tokens, VerificationKey},
-};
-use knarr_authorizer::Authorizers;
-use knarr_identity::Identities;
-use knarr_registry::{
-    Registry,
-    allocators::{self, Allocators},
-    cache::{self, Cache},
-    catalog::Catalog,
-    definitions::Definitions,
-    transform::Transformer,
-};
-use knarr_webhook::{Clients, LocalApi};
 
 /// What the server needs to know.
 #[derive(Debug)]
@@ -202,165 +185,6 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds, loads keys and objects, starts the feed and makes what every cluster has.
-    pub async fn new(config: Config, store: Arc<dyn Store>) -> Result<Server, Error> {
-        let (listener, address) = listen::bind(config.listener, config.listen)?;
-        let service_ip = allocators::first_service_ip(&config.service_cidr)?;
-        let options = pki::Options {
-            node_name: config.node_name.clone(),
-            node_ip: config.advertise,
-            cluster_domain: config.cluster_domain.clone(),
-            service_ip,
-            extra_sans: config.extra_sans.clone(),
-        };
-        let pki = Arc::new(Pki::open(&config.pki_dir, options)?);
-        let (tls, proxies) = match config.front_proxies {
-            None => (pki.server_config(Role::ApiServer)?, None),
-            Some(options) => {
-                let believed = Arc::new(FrontProxies::new(&options)?);
-                let role = Role::ApiServer;
-                let (tls, verifier) = pki.proxied_server_config(role, believed.clone())?;
-                (tls, Some(Proxies { believed, verifier }))
-            }
-        };
-        let transformer = Transformer::new(pki.encryption_key());
-        let transformer = Arc::new(transformer.reading_protobuf(protobuf::stored));
-        let kinds = Kinds::built_in();
-        let cache = Arc::new(Cache::load(store.clone(), transformer.clone(), &kinds).await?);
-        let objects: Arc<dyn Objects> = cache.clone();
-        let advertised = SocketAddr::new(config.advertise, address.port()).to_string();
-        let token_config = tokens::Config::of_domain(&config.cluster_domain, &advertised)
-            .with_issuers(&config.token_issuers)
-            .with_keys(config.token_keys);
-        let tokens = Arc::new(Tokens::new(
-            pki.service_account_key(),
-            token_config,
-            objects.clone(),
-        )?);
-        let authz = Arc::new(Authz::new(objects.clone()));
-        let authorizers = Authorizers::configure(&config.authorizers, authz.clone())?;
-        let ranges = allocators::Config::new(config.service_cidr.clone());
-        let shared = config.shared_store.then(|| store.clone());
-        let claimed = Some((store.clone(), config.shared_store));
-        let allocators = Allocators::new(&ranges, objects.clone(), claimed)?;
-        let allocators = Arc::new(allocators);
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let kubelets = Kubelets::new(Some(pki.client_config(Role::KubeletClient)?), stop.clone());
-        let webhooks = Arc::new(Clients::new(objects.clone()));
-        let registry = Arc::new_cyclic(|registry: &Weak<Registry>| Registry {
-            catalog: Catalog::new(kinds, cache.clone()),
-            cache,
-            store,
-            transformer,
-            admission: knarr_admission::chain(
-                objects.clone(),
-                authz.clone(),
-                registry.clone(),
-                webhooks.clone(),
-            ),
-            webhooks,
-            hooks: vec![allocators.clone()],
-            own_user: authn::server(),
-        });
-        let own = tokens.issuers();
-        let identities = Identities::open(&config.identities, own)?.map(Arc::new);
-        let others = identities
-            .clone()
-            .map(|known| known as Arc<dyn TokenAuthenticator>);
-        let authenticator = Authn::new(tokens.clone(), objects.clone()).with(others.clone());
-        let core = Arc::new(Core {
-            registry: registry.clone(),
-            authenticator: Arc::new(authenticator),
-            authorizer: authz.clone(),
-            auditor: config.auditor,
-            handlers: crate::handlers::table(tokens.clone(), authz, others),
-            pages: crate::handlers::pages(&tokens),
-            backends: Backends::new(stop.clone()),
-            aggregation: Arc::new(Aggregation::new(Locals::new(config.local_apis))),
-            kubelets,
-            health: Default::default(),
-            components: Default::default(),
-            flags: config.flags,
-            proxies,
-            advertised,
-            drains: incoming::Drains::new(tasks.clone(), stop.clone()),
-            limits: Default::default(),
-            fairness: Arc::new(Fairness::new(config.seats, standard::mandatory_schema)),
-            watches: Default::default(),
-            heavy: Default::default(),
-            metrics: Default::default(),
-        });
-        let wanted = bootstrap::Config {
-            service_ip,
-            service_cidr: config.service_cidr,
-            advertise_ip: config.advertise,
-            port: address.port(),
-            cluster_dns: config.cluster_dns,
-            dns_endpoint: config.dns_endpoint,
-            client_ca: pki.ca_pem().to_owned(),
-            front_proxy_ca: pki.front_proxy_ca_pem().to_owned(),
-            node_settings: config.node_settings,
-        };
-        let bootstrap = Arc::new(Bootstrap::new(wanted, objects, registry, shared));
-        let server = Server {
-            core,
-            pki,
-            allocators,
-            bootstrap,
-            listener,
-            address,
-            event_ttl: config.event_ttl,
-            tls,
-            stop,
-            tasks,
-            audited: CancellationToken::new(),
-            audits: TaskTracker::new(),
-        };
-        server.start_auditor();
-        if let Some(authorizers) = authorizers {
-            let stop = server.stop.clone();
-            server
-                .tasks
-                .spawn(async move { authorizers.run(stop).await });
-        }
-        if let Some(identities) = identities {
-            let stop = server.stop.clone();
-            server
-                .tasks
-                .spawn(async move { identities.run(stop).await });
-        }
-        server.start_feed();
-        // What Services have already is claimed before anybody asks for more.
-        let claimed = server.allocators.repair_claims().await;
-        claimed.map_err(cache::Error::Store)?;
-        server.bootstrap.run().await?;
-        let mut definitions = Definitions::new(server.core.registry.clone());
-        definitions.sync().await;
-        // After the kinds of definitions: theirs are APIServices, too.
-        let aggregated = aggregation::Task::new(
-            server.core.aggregation.clone(),
-            server.core.registry.clone(),
-            server.pki.client_identity(Role::FrontProxy)?,
-            server.tasks.clone(),
-        );
-        let stop = server.stop.clone();
-        server
-            .tasks
-            .spawn(async move { definitions.run(stop).await });
-        server.tasks.spawn(aggregated.run(server.stop.clone()));
-        let flow_control = flow_control::Task::start(&server.core).await;
-        let stop = server.stop.clone();
-        server
-            .tasks
-            .spawn(async move { flow_control.run(stop).await });
-        server
-            .core
-            .health
-            .bootstrapped
-            .store(true, Ordering::Release);
-        Ok(server)
-    }
-
     fn start_auditor(&self) {
         if let Some(auditor) = self.core.auditor.clone() {
             let stop = self.audited.clone();

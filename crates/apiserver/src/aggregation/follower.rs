@@ -16,8 +16,8 @@ use super::{
     Aggregation, Learned,
     availability::{self, Facts, Reference},
     discovery::{self, Found},
+    objects,
     routes::Route,
-    task,
 };
 
 /// How often a server is asked whether it is there, as upstream resyncs.
@@ -136,7 +136,7 @@ impl Follower {
             }
             verdict
         };
-        let written = task::write_availability(&hands.registry, &self.route, &verdict).await;
+        let written = objects::write_availability(&hands.registry, &self.route, &verdict).await;
         if let Err(status) = &written {
             tracing::warn!(error = %status.message, service = self.route.name, "cannot write an APIService's status");
         }

@@ -24,9 +24,9 @@ use serde_json::{Value, json};
 
 use super::{Learned, registration::Wanted};
 use crate::{
+    metadata::{self, IncludeObject},
     negotiate::{self, MetaVersion, Objects, Shape, Shapes},
     respond::{self, Answer},
-    rest::shape::{self, IncludeObject},
 };
 
 /// A group-version that a part of this process can serve.
@@ -196,9 +196,9 @@ impl Locals {
 /// The metadata of an object, or of a list's.
 fn partial(object: &Value, version: MetaVersion) -> Value {
     let Some(items) = object["items"].as_array() else {
-        return shape::partial(object, version);
+        return metadata::partial(object, version);
     };
-    let items = items.iter().map(|item| shape::partial(item, version));
+    let items = items.iter().map(|item| metadata::partial(item, version));
     json!({
         "kind": "PartialObjectMetadataList",
         "apiVersion": version.api_version(),
@@ -213,7 +213,7 @@ fn shaped(object: &Value, mut table: Value, include: IncludeObject, version: Met
         let object = row["object"].take();
         row["object"] = match include {
             IncludeObject::None => Value::Null,
-            IncludeObject::Metadata => shape::partial(&object, version),
+            IncludeObject::Metadata => metadata::partial(&object, version),
             IncludeObject::Object => object,
         };
     }

@@ -17,8 +17,8 @@ use crate::{
     core::Core,
     passing,
     respond::{self, Answer},
-    rest,
     server::{audit::Audit, incoming::Incoming, limits::Place},
+    verbs,
 };
 
 /// A request gets this long, its answer included; one that is long-running by nature gets it for the answer's head.
@@ -93,7 +93,7 @@ pub async fn pass(
         let why = "the backend attempted to redirect this request, which is not permitted";
         return Ok(bad_gateway(why));
     }
-    if rest::long_running(info.verb, info.subresource) {
+    if verbs::long_running(info.verb, info.subresource) {
         return Ok(passing::streamed(response, place));
     }
     let (head, body) = response.into_parts();

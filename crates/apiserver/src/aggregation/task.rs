@@ -5,14 +5,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures::{StreamExt, stream};
 use knarr_admission::writer::Writer;
 use knarr_api::{
-    Kind,
     apiregistration::{
         GROUP,
         api_service::{self, Availability},
     },
     kind::Part,
 };
-use knarr_meta::{object, status::Status};
+use knarr_meta::status::Status;
 use knarr_registry::{Registry, cache::resource::ResourceCache};
 use knarr_webhook::Backend;
 use rustls::client::ResolvesClientCert;
@@ -23,11 +22,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Aggregation,
     follower::{Follower, Hands},
+    objects::{RESOURCE, kind},
     registration::{self, Step, Wanted},
     routes::{Route, Routes, Way},
 };
 
-const RESOURCE: &str = "apiservices";
 /// After a failure everything is looked at again, at the latest after this.
 const RETRY: Duration = Duration::from_secs(1);
 /// Writes under way at once.
@@ -193,13 +192,6 @@ impl Task {
     }
 }
 
-/// The kind of APIServices.
-pub fn kind() -> Result<&'static Kind, Status> {
-    let kind = knarr_api::built_in(GROUP, "v1", RESOURCE);
-    kind.map(|kind| &**kind)
-        .ok_or_else(|| Status::internal("APIServices have no kind"))
-}
-
 async fn execute(writer: &dyn Writer, step: Step) -> Result<(), Status> {
     let kind = kind()?;
     let result = match step {
@@ -230,32 +222,5 @@ async fn execute(writer: &dyn Writer, step: Step) -> Result<(), Status> {
         Err(status) if status.is_not_found() || status.is_conflict() => Ok(()),
         Err(status) if status.reason == knarr_meta::status::Reason::AlreadyExists => Ok(()),
         result => result,
-    }
-}
-
-/// Writes what is known of a server, where its APIService still leads to it.
-pub async fn write_availability(
-    registry: &Registry,
-    route: &Route,
-    wanted: &Availability,
-) -> Result<(), Status> {
-    let kind = kind()?;
-    let leads_there = |object: &Value| {
-        object::deletion_timestamp(object).is_none()
-            && Way::of(object).is_some_and(|way| way == route.way)
-    };
-    let found = registry.cache.of(kind)?.get(&route.name);
-    let Some(mut known) = found.map(|entry| entry.tree()) else {
-        return Ok(());
-    };
-    if !leads_there(&known) || !api_service::set_availability(&mut known, wanted) {
-        return Ok(());
-    }
-    let change = |object: &mut Value| {
-        Ok(leads_there(object) && api_service::set_availability(object, wanted))
-    };
-    match Writer::update(registry, kind, "", &route.name, Part::Status, &change).await {
-        Err(status) if status.is_not_found() || status.is_conflict() => Ok(()),
-        result => result.map(drop),
     }
 }

@@ -2,7 +2,9 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use knarr_meta::status::Status;
+use knarr_registry::cache::resource::Slice;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 const VERSION: &str = "meta.k8s.io/v1";
 
@@ -84,6 +86,28 @@ fn encode(start: &str, revision: i64) -> String {
         start: start.to_owned(),
     };
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&token).unwrap_or_default())
+}
+
+/// ListMeta of a page.
+pub fn list_meta(slice: &Slice) -> Value {
+    let mut meta = json!({});
+    if slice.revision > 0 {
+        meta["resourceVersion"] = json!(slice.revision.to_string());
+    }
+    if let Some(token) = continue_token(slice) {
+        meta["continue"] = json!(token);
+    }
+    if let Some(remaining) = slice.remaining {
+        meta["remainingItemCount"] = json!(remaining);
+    }
+    meta
+}
+
+/// The token of the page after this one.
+pub fn continue_token(slice: &Slice) -> Option<String> {
+    let last = slice.entries.last().filter(|_| slice.more)?;
+    let revision = i64::try_from(slice.revision).ok()?;
+    Some(Continue::after(&last.key, revision))
 }
 
 #[cfg(test)]

@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, stream, stream::BoxStream};
-use knarr_api::Kind;
 use knarr_meta::{object, status::Status};
 use knarr_registry::{
     Registry,
     cache::{
-        entry::{self, Entry},
+        entry::Entry,
         filter::Filter,
         output::{Frames, View},
         resource::Slice,
@@ -22,33 +21,7 @@ use knarr_registry::{
 };
 use serde_json::{Value, json};
 
-use super::{ask::Ask, shape::ShapeView};
-
-/// An object in the version of the request.
-pub async fn entry(ask: &Ask<'_>, stored: &Arc<Entry>) -> Result<Arc<Entry>, Status> {
-    if ask.kind().strategy.conversion().is_none() {
-        return Ok(stored.clone());
-    }
-    let tree = ask
-        .core
-        .registry
-        .in_version(ask.kind(), stored.tree())
-        .await?;
-    Ok(made(ask.kind(), stored, &tree))
-}
-
-/// The objects of a page in the version of the request.
-pub async fn entries(ask: &Ask<'_>, stored: Vec<Arc<Entry>>) -> Result<Vec<Arc<Entry>>, Status> {
-    if ask.kind().strategy.conversion().is_none() {
-        return Ok(stored);
-    }
-    let trees = stored.iter().map(|entry| entry.tree()).collect();
-    let trees = ask.core.registry.all_in_version(ask.kind(), trees).await?;
-    let both = stored.iter().zip(&trees);
-    Ok(both
-        .map(|(stored, tree)| made(ask.kind(), stored, tree))
-        .collect())
-}
+use super::{ask::Ask, shape::ShapeView, version::entries};
 
 /// Those of a page whose fields, in the version of the request, are selected. `limit` 0: all.
 pub async fn narrow(
@@ -70,12 +43,6 @@ pub async fn narrow(
         more,
         remaining: None,
     })
-}
-
-/// A state of an object with another form of it.
-fn made(kind: &Kind, stored: &Entry, tree: &Value) -> Arc<Entry> {
-    let (key, json) = (stored.key.to_string(), entry::encode(tree));
-    Arc::new(Entry::bare(kind, key, stored.revision, json))
 }
 
 /// The view of a watch whose events are converted behind it: stored objects, with what they were before.

@@ -14,7 +14,7 @@ use knarr_registry::cache::{
 };
 use serde_json::Value;
 
-use super::{ask::Ask, render::list_meta, shape::served_tree};
+use super::{ask::Ask, continuation::list_meta, version::served_tree};
 use crate::{
     body::{Body, CHUNK_BYTES, Chunks},
     negotiate::{Encoding, MetaVersion, Shape},

@@ -16,9 +16,10 @@ use serde_json::{Value, json};
 
 use super::{
     ask::Ask,
-    continuation::Continue,
-    convert, messages,
+    continuation::{continue_token, list_meta},
+    messages,
     shape::{self, IncludeObject},
+    version,
 };
 use crate::{
     body::{Body, CHUNK_BYTES, Chunks, ListBody},
@@ -32,7 +33,7 @@ pub async fn render(ask: &Ask<'_>, mut slice: Slice, accepted: Accepted) -> Answ
     if ask.is_shared(accepted) {
         return Ok(shared(ask, slice));
     }
-    slice.entries = convert::entries(ask, slice.entries).await?;
+    slice.entries = version::entries(ask, slice.entries).await?;
     if accepted.encoding == Encoding::Protobuf {
         return messages::page(ask, slice, accepted.shape).await;
     }
@@ -78,13 +79,6 @@ fn shared(ask: &Ask<'_>, slice: Slice) -> Response<Body> {
     response
 }
 
-/// The token of the page after this one.
-fn continue_token(slice: &Slice) -> Option<String> {
-    let last = slice.entries.last().filter(|_| slice.more)?;
-    let revision = i64::try_from(slice.revision).ok()?;
-    Some(Continue::after(&last.key, revision))
-}
-
 /// A list of stored bytes up to its first item.
 fn head(kind: &str, api_version: &str, slice: &Slice) -> Bytes {
     let mut out = BytesMut::with_capacity(256);
@@ -110,21 +104,6 @@ fn head(kind: &str, api_version: &str, slice: &Slice) -> Bytes {
     }
     out.put_slice(b"},\"items\":[");
     out.freeze()
-}
-
-/// ListMeta of a page.
-pub fn list_meta(slice: &Slice) -> Value {
-    let mut meta = json!({});
-    if slice.revision > 0 {
-        meta["resourceVersion"] = json!(slice.revision.to_string());
-    }
-    if let Some(token) = continue_token(slice) {
-        meta["continue"] = json!(token);
-    }
-    if let Some(remaining) = slice.remaining {
-        meta["remainingItemCount"] = json!(remaining);
-    }
-    meta
 }
 
 /// What the elements of a list are made of.
@@ -168,9 +147,9 @@ impl Items {
     fn element(&self, entry: &Entry) -> Value {
         match self {
             Items::Objects(served) if served.kind.is_built_in() => {
-                untyped(shape::served_tree(served, entry))
+                untyped(version::served_tree(served, entry))
             }
-            Items::Objects(served) => shape::served_tree(served, entry),
+            Items::Objects(served) => version::served_tree(served, entry),
             Items::Partial(version) => shape::partial(&entry.tree(), *version),
             Items::Rows(served, version, include) => {
                 shape::row(served, entry.tree(), *version, *include)

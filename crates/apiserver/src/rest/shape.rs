@@ -23,49 +23,16 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ask::Ask,
-    convert,
     messages::{self, Encoder},
+    version,
 };
+pub use crate::metadata::{IncludeObject, partial};
 use crate::{
     body::Body,
     negotiate::{Accepted, Encoding, MetaVersion, Shape},
     protobuf,
     respond::{self, Answer},
 };
-
-/// What a Table's rows carry of their objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IncludeObject {
-    None,
-    Metadata,
-    Object,
-}
-
-impl IncludeObject {
-    pub fn parse(text: &str) -> Result<IncludeObject, Status> {
-        match text {
-            "" | "Metadata" => Ok(IncludeObject::Metadata),
-            "None" => Ok(IncludeObject::None),
-            "Object" => Ok(IncludeObject::Object),
-            other => Err(Status::bad_request(format!(
-                "unrecognized includeObject value: {other}"
-            ))),
-        }
-    }
-}
-
-/// An object in the version the client uses.
-pub fn served_tree(served: &Served, entry: &Entry) -> Value {
-    in_version(served, entry.tree())
-}
-
-fn in_version(served: &Served, mut stored: Value) -> Value {
-    if let Some(alias) = served.alias() {
-        return (alias.decode)(stored);
-    }
-    served.kind.from_stored(&mut stored);
-    stored
-}
 
 /// Answers with one object.
 pub async fn object(
@@ -74,7 +41,7 @@ pub async fn object(
     entry: &Arc<Entry>,
     accepted: Accepted,
 ) -> Answer {
-    let entry = &*convert::entry(ask, entry).await?;
+    let entry = &*version::entry(ask, entry).await?;
     if accepted.encoding == Encoding::Protobuf {
         return messages::object(ask, code, entry, accepted.shape);
     }
@@ -83,7 +50,7 @@ pub async fn object(
         Shape::Object if plain && ask.served.is_stored() => {
             return Ok(respond::json(code, line(entry)));
         }
-        Shape::Object => served_tree(ask.served, entry),
+        Shape::Object => version::served_tree(ask.served, entry),
         Shape::Partial(version) if plain => {
             let mut out = BytesMut::with_capacity(entry.partial_size().saturating_add(1));
             entry.write_partial(&mut out, entry.revision, version.api_version());
@@ -107,15 +74,6 @@ fn line(entry: &Entry) -> Body {
     entry.write_object(&mut out, entry.revision);
     out.extend_from_slice(b"\n");
     Body::from(out.freeze())
-}
-
-/// PartialObjectMetadata of an object. Metadata is the same in every version.
-pub fn partial(tree: &Value, version: MetaVersion) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": version.api_version(),
-        "metadata": tree.get("metadata").cloned().unwrap_or_default(),
-    })
 }
 
 /// The column definitions of a Table.
@@ -189,7 +147,7 @@ pub fn row(served: &Served, stored: Value, version: MetaVersion, include: Includ
     let object = match include {
         IncludeObject::None => None,
         IncludeObject::Metadata => Some(partial(&stored, version)),
-        IncludeObject::Object => Some(in_version(served, stored)),
+        IncludeObject::Object => Some(version::in_version(served, stored)),
     };
     let mut row = Map::new();
     row.insert("cells".into(), Value::Array(cells));
@@ -245,7 +203,7 @@ impl ShapeView {
     /// A stored object at the revision that it says, as this watch shows it.
     pub fn tree(&self, stored: Value) -> Bytes {
         let value = match self.shape {
-            Shape::Object => in_version(&self.served, stored),
+            Shape::Object => version::in_version(&self.served, stored),
             Shape::Partial(version) => partial(&stored, version),
             Shape::Table(version) => {
                 let meta = json!({"resourceVersion": object::resource_version(&stored)});

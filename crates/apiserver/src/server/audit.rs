@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use crate::{
     body::{Body, Chunks},
-    protobuf, rest, yaml,
+    protobuf, verbs, yaml,
 };
 
 /// Keys of annotations, as upstream's.
@@ -149,7 +149,7 @@ impl<'r> Audit<'r> {
         let Some(record) = self.record.into_inner() else {
             return;
         };
-        let is_long = info.is_resource && rest::long_running(info.verb, info.subresource);
+        let is_long = info.is_resource && verbs::long_running(info.verb, info.subresource);
         let object = match failure {
             Some(status) => Some(status.to_value()),
             None if is_long || !info.is_resource => None,

@@ -9,7 +9,7 @@ use knarr_meta::status::Status;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{body::BoxError, rest::BODY_BYTES};
+use crate::body::{BODY_BYTES, BoxError};
 
 /// The body of a request, from the network or from this process.
 pub enum Incoming {

@@ -18,7 +18,7 @@ use knarr_tasks::{Connections, Quota};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::rest::BODY_BYTES;
+use crate::body::BODY_BYTES;
 
 /// Requests that are there at once, waiting or not: of one [`flow`], and of all clients.
 const READ_ONLY_OF_FLOW: usize = 400;

@@ -10,7 +10,7 @@ use knarr_meta::status::Status;
 use knarr_registry::catalog::Snapshot;
 use serde_json::json;
 
-use super::{health, metrics, zpages};
+use super::{checks, metrics, zpages};
 use crate::{
     body::Body,
     core::Core,
@@ -34,7 +34,7 @@ pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequ
             && (rest.is_empty() || rest.starts_with('/'))
         {
             let check = rest.trim_start_matches('/');
-            return health::serve(core, &endpoint[1..], check, request.query).await;
+            return checks::serve(core, &endpoint[1..], check, request.query).await;
         }
     }
     if let Some(page) = core.pages.get(path) {

@@ -26,6 +26,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Full};
+use knarr_auth::{authn, pki::Role};
 use knarr_store::Embedded;
 use serde_json::{Value, json};
 use tower::Service;

@@ -23,7 +23,7 @@ const GROUP: &str = "config.k8s.io";
 const DELIMITERS: [&str; 4] = [":", ": ", "=", " "];
 /// Folders of paths that are no help in finding faults.
 const NO_HELP: [&str; 5] = ["/apis", "/api", "/openid", "/openapi", "/.well-known"];
-/// As [`super::pages::GIT_VERSION`] without what is before the number.
+/// As [`knarr_auth::VERSION`] without what is before the number.
 const VERSION: &str = "1.37";
 
 /// How an answer is written.
@@ -45,7 +45,7 @@ pub fn status(paths: &[String], request: &ApiRequest<'_>) -> Answer {
     let up = now.saturating_sub(started).max(0);
     let since = jiff::Timestamp::from_second(started).unwrap_or_default();
     let paths = folders(paths);
-    let binary = super::pages::GIT_VERSION.trim_start_matches('v');
+    let binary = knarr_auth::VERSION.trim_start_matches('v');
     match form {
         Form::Text => {
             let since = since.strftime("%a %b %e %H:%M:%S UTC %Y").to_string();
