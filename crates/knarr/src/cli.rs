@@ -7,6 +7,7 @@ mod authorization;
 mod cert;
 mod given;
 mod identity;
+mod image;
 mod install;
 mod kubeconfig;
 mod local;
@@ -33,6 +34,7 @@ pub use self::{
     cert::{CertAction, CertCommand, CertStatus},
     given::flags as given_flags,
     identity::IdentityFlags,
+    image::{ImageAction, ImageCommand, ImageOutput},
     install::{Install, Uninstall},
     kubeconfig::KubeconfigCommand,
     local::{DrainNode, NodeAction, NodeCommand, RemoveNode},
@@ -44,7 +46,6 @@ pub use self::{
     traffic::TrafficFlags,
     without::{Part, WithoutFlags},
 };
-use crate::image::ImageCommand;
 
 /// Nodes on one machine; more would be a test of the machine.
 const MAX_NODES: i64 = 32;

@@ -5,10 +5,9 @@
 mod import;
 mod text;
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, Subcommand, ValueEnum};
 use knarr_cri::{
     tonic::{Code, Status, transport::Channel},
     v1::{
@@ -18,62 +17,16 @@ use knarr_cri::{
 };
 use tokio::time::timeout;
 
-use crate::{cli::DEFAULT_DATA_DIR, instance::Note, status::running};
+use crate::{
+    cli::{ImageAction, ImageCommand, ImageOutput},
+    instance::Note,
+    status::running,
+};
 
 /// What does not have to fetch anything.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// A registry that sends nothing is given up by the runtime long before; this is for whole images.
 const PULL_TIMEOUT: Duration = Duration::from_secs(3_600);
-
-/// See and change the container images that are on a node
-#[derive(Args)]
-pub struct ImageCommand {
-    #[command(subcommand)]
-    action: Action,
-
-    /// The cluster's data directory
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, global = true)]
-    data_dir: PathBuf,
-}
-
-#[derive(Subcommand)]
-enum Action {
-    /// List images
-    Ls {
-        /// How to list them
-        #[arg(short, long, value_enum, default_value_t = Output::Table)]
-        output: Output,
-    },
-    /// Fetch an image from its registry, by the mirrors that knarr up was given
-    Pull {
-        /// Name of an image, as in a pod
-        image: String,
-    },
-    /// Import archives: of docker save or OCI layouts, plain or compressed
-    Import {
-        /// A file, a directory of archives, an OCI layout, or - for standard input
-        #[arg(value_name = "FILE|DIR|-", required = true)]
-        archives: Vec<PathBuf>,
-    },
-    /// Remove images that no container uses
-    Rm {
-        /// Names or ids of images
-        #[arg(required = true)]
-        images: Vec<String>,
-    },
-    /// Remove every image that no container uses
-    Prune {
-        /// Say what would be removed, and remove nothing
-        #[arg(long)]
-        dry_run: bool,
-    },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Output {
-    Table,
-    Json,
-}
 
 /// Clients of the node's runtime.
 struct Node {
@@ -96,11 +49,11 @@ pub fn run(command: &ImageCommand) -> Result<()> {
     let result = executor.block_on(async {
         let mut node = Node::connect(&data_dir, &note).await?;
         match &command.action {
-            Action::Ls { output } => node.ls(*output).await,
-            Action::Pull { image } => node.pull(image).await,
-            Action::Import { archives } => import::run(&node, archives).await,
-            Action::Rm { images } => node.rm(images).await,
-            Action::Prune { dry_run } => node.prune(*dry_run).await,
+            ImageAction::Ls { output } => node.ls(*output).await,
+            ImageAction::Pull { image } => node.pull(image).await,
+            ImageAction::Import { archives } => import::run(&node, archives).await,
+            ImageAction::Rm { images } => node.rm(images).await,
+            ImageAction::Prune { dry_run } => node.prune(*dry_run).await,
         }
     });
     // Nobody waits for more of standard input when the import has failed.
@@ -169,11 +122,11 @@ impl Node {
         Ok(answer.images)
     }
 
-    async fn ls(&mut self, output: Output) -> Result<()> {
+    async fn ls(&mut self, output: ImageOutput) -> Result<()> {
         let images = self.list().await?;
         match output {
-            Output::Table => text::table(&images).iter().for_each(|line| say(line)),
-            Output::Json => say(&text::json(&images)?),
+            ImageOutput::Table => text::table(&images).iter().for_each(|line| say(line)),
+            ImageOutput::Json => say(&text::json(&images)?),
         }
         Ok(())
     }
