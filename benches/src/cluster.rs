@@ -21,8 +21,8 @@ use crate::{
     http::{Connection, Endpoint, Protocol},
     kubeconfig::{self, Access},
     netns::{self, Namespace},
+    signals::interrupted,
     sweep,
-    target::interrupted,
 };
 
 /// How often /readyz is asked while the cluster starts.

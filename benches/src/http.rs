@@ -202,6 +202,15 @@ pub async fn drain(mut body: Incoming) -> Result<u64> {
     Ok(bytes)
 }
 
+/// Creates `body` below `path`; an object that exists already is an error.
+pub async fn create(endpoint: &Endpoint, path: &str, body: Bytes) -> Result<()> {
+    let (status, answer) = endpoint.call(Method::POST, path, body).await?;
+    if status != StatusCode::CREATED {
+        bail!("POST {path}: {}", refusal(status, &answer));
+    }
+    Ok(())
+}
+
 /// What a server that refused has to say: the Status' message, or the start of the body.
 pub fn refusal(status: StatusCode, body: &[u8]) -> String {
     /// Characters of a body that is no Status.

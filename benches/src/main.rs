@@ -22,6 +22,7 @@ mod process;
 mod report;
 mod rows;
 mod seed;
+mod signals;
 mod stats;
 mod sweep;
 mod table;

@@ -15,9 +15,8 @@ use http_body_util::Full;
 use serde_json::json;
 
 use crate::{
-    http::{Endpoint, refusal},
+    http::{Endpoint, create, refusal},
     load::{self, Load, Plan},
-    target,
 };
 
 /// Objects that lists are measured over.
@@ -70,7 +69,7 @@ pub async fn create_namespace(endpoint: &Endpoint, what: &str) -> Result<String>
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let name = format!("knarr-bench-{}-{number}-{what}", std::process::id());
     let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    target::create(
+    create(
         endpoint,
         "/api/v1/namespaces",
         Bytes::from(body.to_string()),

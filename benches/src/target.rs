@@ -3,14 +3,10 @@
 use std::{
     future::Future,
     path::{Path, PathBuf},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, Result, bail};
-use bytes::Bytes;
-use http::{Method, StatusCode};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::Cluster,
@@ -18,6 +14,10 @@ use crate::{
     kubeconfig::Access,
     netns,
     seed::Seed,
+};
+pub use crate::{
+    http::create,
+    signals::{interrupted, watch_signals},
 };
 
 /// A cluster and what was learnt about it.
@@ -120,44 +120,4 @@ where
             }
         })
     })
-}
-
-/// Cancelled by SIGINT and SIGTERM.
-pub fn interrupted() -> &'static CancellationToken {
-    static TOKEN: OnceLock<CancellationToken> = OnceLock::new();
-    TOKEN.get_or_init(CancellationToken::new)
-}
-
-/// Turns the first signal into [`interrupted`]; a second one while the clusters are stopped changes nothing.
-pub fn watch_signals() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let (mut interrupt, mut terminate) = {
-        let _guard = runtime.enter();
-        (
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-        )
-    };
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            eprintln!("interrupted: cleaning up");
-            interrupted().cancel();
-        });
-    });
-    Ok(())
-}
-
-/// Creates `body` below `path`; an object that exists already is an error.
-pub async fn create(endpoint: &Endpoint, path: &str, body: Bytes) -> Result<()> {
-    let (status, answer) = endpoint.call(Method::POST, path, body).await?;
-    if status != StatusCode::CREATED {
-        bail!("POST {path}: {}", crate::http::refusal(status, &answer));
-    }
-    Ok(())
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::engine::{self, SLOW};
+use crate::inputs::{self, SLOW};
 
 /// An input that takes longer than this takes its process with it.
 const HUNG: Duration = SLOW.saturating_mul(3);
@@ -29,7 +29,7 @@ pub struct Current {
 
 /// Where a process notes the input that it is running.
 pub fn path(target: &str, process: u32) -> PathBuf {
-    engine::folder("findings", &format!("{target}.{process}"))
+    inputs::folder("findings", &format!("{target}.{process}"))
 }
 
 impl Current {
@@ -94,7 +94,7 @@ pub fn finding(target: &str, path: &std::path::Path) -> Result<Option<PathBuf>> 
     if !path.exists() {
         return Ok(None);
     }
-    let saved = engine::save(&engine::folder("findings", target), &fs::read(path)?)?;
+    let saved = inputs::save(&inputs::folder("findings", target), &fs::read(path)?)?;
     fs::remove_file(path)?;
     Ok(Some(saved))
 }

@@ -10,11 +10,10 @@ use anyhow::{Context, Result};
 use fastrand::Rng;
 
 use crate::current::Current;
+pub use crate::inputs::{SLOW, folder, save};
 use crate::mutate::mutate;
 use crate::targets::Target;
 
-/// An input that takes longer is a finding: its sender spends nothing.
-pub const SLOW: Duration = Duration::from_secs(10);
 /// Files of a corpus; it is read by people too.
 const CORPUS_FILES: usize = 60;
 /// Longer ones are not kept in files: they show little that shorter ones do not.
@@ -45,13 +44,6 @@ pub struct Plan<'a> {
     pub progress: &'a mut dyn FnMut(Report),
 }
 
-/// The folder of a kind (`corpus`, `findings`) of a target.
-pub fn folder(kind: &str, target: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join(kind)
-        .join(target)
-}
-
 /// All inputs of a folder with their files, by name.
 ///
 /// # Errors
@@ -69,20 +61,6 @@ pub fn read(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>> {
         Ok((path, input))
     };
     paths.into_iter().map(read).collect()
-}
-
-/// Writes an input under a name made of its content.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn save(folder: &Path, input: &[u8]) -> Result<PathBuf> {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    fs::create_dir_all(folder)?;
-    let mut hasher = DefaultHasher::new();
-    input.hash(&mut hasher);
-    let path = folder.join(format!("{:016x}", hasher.finish()));
-    fs::write(&path, input)?;
-    Ok(path)
 }
 
 /// Runs `target` over its corpus and then over what is made of it, until the time is up.

@@ -14,6 +14,7 @@
 
 pub mod current;
 pub mod engine;
+mod inputs;
 mod mutate;
 pub mod shape;
 pub mod targets;
