@@ -8,82 +8,17 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 use knarr_meta::{Gvk, field::ErrorList, names, object::at, status::Status};
 use serde_json::Value;
 
-use crate::{apiextensions::custom_resource::Conversion, tree};
+pub use crate::{
+    column::{Column, Text, text},
+    verb::{CREATE, GET_PATCH_UPDATE, PROXY, Verb, WITHOUT_CREATE, WITHOUT_DELETE_COLLECTION},
+};
+use crate::{conversion::Conversion, tree};
 
 /// Where objects of a kind live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     Namespaced,
     Cluster,
-}
-
-/// A verb of the REST API as discovery and RBAC name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    Create,
-    Delete,
-    DeleteCollection,
-    Get,
-    List,
-    Patch,
-    Update,
-    Watch,
-}
-
-/// Every verb of a kind that cannot be deleted by the collection.
-pub const WITHOUT_DELETE_COLLECTION: &[Verb] = &[
-    Verb::Create,
-    Verb::Delete,
-    Verb::Get,
-    Verb::List,
-    Verb::Patch,
-    Verb::Update,
-    Verb::Watch,
-];
-
-/// Every verb of a kind of which nothing new is made: its definition is on its way out.
-pub const WITHOUT_CREATE: &[Verb] = &[
-    Verb::Delete,
-    Verb::DeleteCollection,
-    Verb::Get,
-    Verb::List,
-    Verb::Patch,
-    Verb::Update,
-    Verb::Watch,
-];
-
-/// The one verb of reviews and action subresources.
-pub const CREATE: &[Verb] = &[Verb::Create];
-
-/// The verbs of `status` and `scale`.
-pub const GET_PATCH_UPDATE: &[Verb] = &[Verb::Get, Verb::Patch, Verb::Update];
-
-impl Verb {
-    /// Every verb of an ordinary stored kind, in the order discovery lists them.
-    pub const ALL: &'static [Verb] = &[
-        Verb::Create,
-        Verb::Delete,
-        Verb::DeleteCollection,
-        Verb::Get,
-        Verb::List,
-        Verb::Patch,
-        Verb::Update,
-        Verb::Watch,
-    ];
-
-    /// The lower-case name on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Verb::Create => "create",
-            Verb::Delete => "delete",
-            Verb::DeleteCollection => "deletecollection",
-            Verb::Get => "get",
-            Verb::List => "list",
-            Verb::Patch => "patch",
-            Verb::Update => "update",
-            Verb::Watch => "watch",
-        }
-    }
 }
 
 /// Which part of an object a write may change.
@@ -112,36 +47,6 @@ pub struct Subresource {
 
 /// For subresources that act, or only show: the parent stays as it is.
 pub const NOTHING: &[&[&str]] = &[];
-
-/// Verbs of subresources that pass any request on.
-pub const PROXY: &[Verb] = &[
-    Verb::Create,
-    Verb::Delete,
-    Verb::Get,
-    Verb::Patch,
-    Verb::Update,
-];
-
-/// A word of a kind: of the program for its own kinds, of a definition for those that come at run time.
-pub type Text = Cow<'static, str>;
-
-/// A word of the program, in tables.
-pub const fn text(word: &'static str) -> Text {
-    Cow::Borrowed(word)
-}
-
-/// A column of the kind's Table, as metav1.TableColumnDefinition.
-#[derive(Clone, Debug)]
-pub struct Column {
-    pub name: Text,
-    /// `string`, `integer`, `date`, …
-    pub kind: Text,
-    /// `name` for the first column, else empty.
-    pub format: Text,
-    pub description: Text,
-    /// 0 = always shown, 1 = only with `-o wide`.
-    pub priority: i32,
-}
 
 /// How deletion of an object proceeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,8 @@ pub mod authorization;
 pub mod autoscaling;
 pub mod batch;
 pub mod certificates;
+mod column;
+mod conversion;
 pub mod coordination;
 pub mod core;
 pub mod discovery;
@@ -38,6 +40,7 @@ pub mod table;
 mod testing;
 mod tree;
 mod validate;
+mod verb;
 mod warnings;
 
 pub use kind::{Alias, BuiltIn, Kind, Requester, Strategy};

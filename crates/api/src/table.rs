@@ -3,7 +3,7 @@
 use knarr_meta::{object, time};
 use serde_json::Value;
 
-use crate::kind::{Column, text};
+use crate::column::{Column, text};
 
 /// The first column of nearly every kind.
 pub const NAME: Column = Column {

@@ -17,6 +17,7 @@ use knarr_schema::{Schema, Unsupported};
 use serde_json::Value;
 
 use super::custom_resource_definition::{storage_version, versions};
+pub use crate::conversion::Conversion;
 use crate::{
     Kind,
     kind::{Behaviour, GET_PATCH_UPDATE, Scope, Subresource, Text, Verb},
@@ -40,32 +41,6 @@ pub struct Kinds {
     pub stored: Arc<Kind>,
     /// Those that are served; the stored one may be missing.
     pub served: Vec<Arc<Kind>>,
-}
-
-/// How the versions of a definition are converted, where that is by webhook.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conversion {
-    /// The value of its `clientConfig`.
-    pub client: Value,
-    /// The versions of ConversionReview that it takes.
-    pub reviews: Vec<String>,
-}
-
-impl Conversion {
-    fn new(definition: &Value) -> Option<Conversion> {
-        let conversion = struct_at(definition, &["spec", "conversion"])?;
-        if str_at(conversion, &["strategy"]) != "Webhook" {
-            return None;
-        }
-        let reviews = list_at(conversion, &["webhook", "conversionReviewVersions"]).iter();
-        let reviews = reviews.filter_map(Value::as_str).map(str::to_owned);
-        Some(Conversion {
-            client: struct_at(conversion, &["webhook", "clientConfig"])
-                .cloned()
-                .unwrap_or_default(),
-            reviews: reviews.collect(),
-        })
-    }
 }
 
 /// Why no kinds can be made of a definition.

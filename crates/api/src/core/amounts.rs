@@ -8,9 +8,9 @@ use knarr_meta::{
     names,
     object::map_at,
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::{core::pod_spec::resources, validate::NOT_NEGATIVE};
+use crate::validate::NOT_NEGATIVE;
 
 /// Amounts by resource.
 pub type Amounts = BTreeMap<String, Quantity>;
@@ -40,7 +40,7 @@ const QUOTA_RESOURCES: &[&str] = &[
 
 /// The amount that a value states, if it states one.
 pub fn amount(value: &Value) -> Option<Quantity> {
-    resources::parse(value)
+    parse(value)
 }
 
 /// The amounts in a map of resources; what states none is left out.
@@ -49,6 +49,56 @@ pub fn amounts(owner: &Value, path: &[&str]) -> Amounts {
     entries
         .filter_map(|(name, value)| Some((name.clone(), amount(value)?)))
         .collect()
+}
+
+/// Native resources have no prefix, or one of kubernetes.io.
+pub(crate) fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+pub(crate) fn is_extended(name: &str) -> bool {
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && names::qualified_name(&format!("requests.{name}")).is_empty()
+}
+
+/// Resources that are counted: a half of one is nothing.
+pub(crate) fn is_whole_resource(name: &str) -> bool {
+    matches!(name, "pods" | "services" | "secrets" | "configmaps")
+        || matches!(name, "resourcequotas" | "replicationcontrollers")
+        || is_extended(name)
+}
+
+/// The amount that a value states.
+pub(crate) fn parse(value: &Value) -> Option<Quantity> {
+    match value {
+        Value::String(text) => Quantity::parse(text).ok(),
+        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
+        _ => None,
+    }
+}
+
+/// Writes every quantity in its canonical form, rounded up to thousandths. What is no quantity stays for validation.
+pub(crate) fn canonicalize_resources(list: &mut Map<String, Value>) {
+    for value in list.values_mut() {
+        let parsed = match &*value {
+            Value::String(text) => Quantity::parse(text),
+            Value::Number(number) => Quantity::parse(&number.to_string()),
+            _ => continue,
+        };
+        let Ok(quantity) = parsed else { continue };
+        let milli = Quantity::from_milli(quantity.milli_value(), quantity.format());
+        // Beyond 64 bits of thousandths there is nothing to round.
+        let canonical = if quantity.is_integer() {
+            quantity
+        } else {
+            milli
+        }
+        .to_string();
+        if value.as_str() != Some(&canonical) {
+            *value = canonical.into();
+        }
+    }
 }
 
 /// Whether a quota may speak of a resource without a domain.
@@ -60,7 +110,7 @@ pub(crate) fn is_quota_resource(name: &str) -> bool {
 
 /// Resources that are counted: a half of one is nothing.
 fn is_whole(name: &str) -> bool {
-    resources::is_whole_resource(name)
+    is_whole_resource(name)
         || matches!(
             name,
             "persistentvolumeclaims" | "services.nodeports" | "services.loadbalancers"

@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 
 pub use super::persistent::class;
 use super::{
+    amounts::canonicalize_resources,
     persistent::{CLASS_ANNOTATION, quantity, short_modes, volume_mode},
-    pod_spec::{self, canonicalize_resources},
+    pod_spec,
 };
 use crate::{
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},

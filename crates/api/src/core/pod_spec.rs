@@ -6,6 +6,7 @@ mod defaults;
 mod devices;
 mod dns;
 mod env;
+mod files;
 mod mounts;
 mod probes;
 mod projections;
@@ -25,11 +26,10 @@ use knarr_meta::{
 use serde_json::Value;
 
 pub(crate) use defaults::{canonicalize_resources, default_pod, default_pod_spec};
+pub(crate) use files::validate_no_backsteps;
 pub(crate) use resources::{is_extended as is_extended_resource, is_whole_resource};
 pub(crate) use scheduling::{validate_node_selector, validate_taints, validate_tolerations};
-pub(crate) use volumes::{
-    validate_created_claims, validate_csi_driver_name, validate_host_path, validate_no_backsteps,
-};
+pub(crate) use volumes::{validate_created_claims, validate_csi_driver_name, validate_host_path};
 
 use crate::validate;
 

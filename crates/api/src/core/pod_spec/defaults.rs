@@ -3,6 +3,7 @@
 use knarr_meta::Quantity;
 use serde_json::{Map, Value, json};
 
+pub(crate) use crate::core::amounts::canonicalize_resources;
 use crate::{
     core::persistent_volume_claim::default_spec,
     tree::{child, default_number, default_str, default_value, existing, items, text},
@@ -88,29 +89,6 @@ fn requests_from_limits(spec: &mut Map<String, Value>) {
                     requests.entry(name).or_insert(quantity);
                 }
             }
-        }
-    }
-}
-
-/// Writes every quantity in its canonical form, rounded up to thousandths. What is no quantity stays for validation.
-pub(crate) fn canonicalize_resources(list: &mut Map<String, Value>) {
-    for value in list.values_mut() {
-        let parsed = match &*value {
-            Value::String(text) => Quantity::parse(text),
-            Value::Number(number) => Quantity::parse(&number.to_string()),
-            _ => continue,
-        };
-        let Ok(quantity) = parsed else { continue };
-        let milli = Quantity::from_milli(quantity.milli_value(), quantity.format());
-        // Beyond 64 bits of thousandths there is nothing to round.
-        let canonical = if quantity.is_integer() {
-            quantity
-        } else {
-            milli
-        }
-        .to_string();
-        if value.as_str() != Some(&canonical) {
-            *value = canonical.into();
         }
     }
 }

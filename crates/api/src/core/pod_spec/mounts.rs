@@ -8,7 +8,7 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::volumes::{Volumes, validate_descending};
+use super::{files::validate_descending, volumes::Volumes};
 use crate::validate;
 
 /// The mounts and devices of a container.

@@ -9,7 +9,7 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::volumes::{
+use super::files::{
     validate_downward_file, validate_key_to_path, validate_mode, validate_not_reserved,
 };
 use crate::{

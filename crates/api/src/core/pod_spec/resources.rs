@@ -10,8 +10,12 @@ use knarr_meta::{
 };
 use serde_json::{Value, json};
 
+pub(crate) use crate::core::amounts::{is_extended, is_whole_resource, parse};
 use crate::{
-    core::{amounts::amounts, pod::amounts as totals},
+    core::{
+        amounts::{amounts, is_native},
+        pod::amounts as totals,
+    },
     validate::{self, NOT_NEGATIVE},
 };
 
@@ -26,36 +30,9 @@ fn is_whole_pages(name: &str, quantity: &Quantity) -> bool {
         .is_some_and(|size| size.value() > 0 && quantity.value() % size.value() == 0)
 }
 
-/// Native resources have no prefix, or one of kubernetes.io.
-fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
 /// Whether more of it may be promised than there is.
 pub(crate) fn may_overcommit(name: &str) -> bool {
     is_native(name) && !is_huge_page(name)
-}
-
-pub(crate) fn is_extended(name: &str) -> bool {
-    !is_native(name)
-        && !name.starts_with("requests.")
-        && names::qualified_name(&format!("requests.{name}")).is_empty()
-}
-
-/// Resources that are counted: a half of one is nothing.
-pub(crate) fn is_whole_resource(name: &str) -> bool {
-    matches!(name, "pods" | "services" | "secrets" | "configmaps")
-        || matches!(name, "resourcequotas" | "replicationcontrollers")
-        || is_extended(name)
-}
-
-/// The amount that a value states.
-pub(crate) fn parse(value: &Value) -> Option<Quantity> {
-    match value {
-        Value::String(text) => Quantity::parse(text).ok(),
-        Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
-        _ => None,
-    }
 }
 
 /// A rule for names of resources.

@@ -9,7 +9,7 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::{MAX_I32, volumes};
+use super::{MAX_I32, files};
 use crate::validate;
 
 const MAX_SYSCTL_LENGTH: usize = 253;
@@ -175,7 +175,7 @@ fn validate_seccomp(context: &Value, path: &Path, errors: &mut ErrorList) {
             &path,
             "must be set when seccomp type is Localhost",
         )),
-        ("Localhost", Some(local)) => volumes::validate_descending(local, &path, errors),
+        ("Localhost", Some(local)) => files::validate_descending(local, &path, errors),
         (_, Some(_)) => errors.push(Error::invalid(
             &path,
             profile.clone(),
