@@ -11,6 +11,7 @@
 //! for a soft threshold with what the configuration grants, and the pod's status says why.
 
 mod figures;
+mod pressure;
 mod rank;
 mod shortage;
 mod storage;
@@ -30,7 +31,7 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use figures::Figures;
-pub(crate) use shortage::Pressure;
+pub(crate) use pressure::Pressure;
 use shortage::Short;
 use thresholds::Signal;
 pub(crate) use thresholds::Thresholds;

@@ -1,6 +1,6 @@
 //! Putting the parts together, starting them in order, and ending them.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::{InformerScope, Informers, events::Recorder};
@@ -16,9 +16,9 @@ use crate::{
     allocation::Allocations,
     cgroup::Cgroups,
     config::Config,
-    configuration::ConfigurationError,
     context::{Context, Shared},
     devices, dra,
+    error::Error,
     events::Events,
     eviction, garbage,
     image::Images,
@@ -41,36 +41,6 @@ const RUNTIME_RETRY_FIRST: Duration = Duration::from_millis(20);
 const RUNTIME_RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// How long tasks may take to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The kubelet cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A directory cannot be made, or the host's cgroups cannot be read.
-    #[error("cannot prepare {what}: {source}")]
-    Host {
-        /// What was prepared.
-        what: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The address of the node server is taken.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A sysctl that is to be allowed is not namespaced, or none.
-    #[error("--allowed-unsafe-sysctls: {0}")]
-    Sysctls(String),
-    /// The host is not one that the configuration allows.
-    #[error("{0}")]
-    Configuration(#[from] ConfigurationError),
-    /// The authority of the node server's clients makes no sense.
-    #[error("cannot set up TLS for the node server: {0}")]
-    Tls(String),
-}
 
 /// A kubelet that has its port and waits for [`Kubelet::run`].
 pub struct Kubelet {

@@ -27,6 +27,7 @@ mod downward;
 mod dra;
 mod env;
 mod ephemeral;
+mod error;
 mod events;
 mod eviction;
 mod garbage;
@@ -64,7 +65,8 @@ mod worker;
 
 pub use config::{Config, DEFAULT_PORT};
 pub use configuration::{ConfigurationError, KubeletConfiguration};
-pub use kubelet::{Error, Kubelet};
+pub use error::Error;
+pub use kubelet::Kubelet;
 pub use labels::OWNER_LABEL;
 pub use root::OWNER_FILE as ROOT_OWNER_FILE;
 pub use server::NodeLogs;

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use k8s_openapi::api::core::v1::Pod;
-use knarr_tasks::{Connection, Connections, Place, Quota};
+use knarr_tasks::{Connection, Connections, Place, Quota, accept};
 use rustls::server::ResolvesServerCert;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::Config,
     context::{self, Shared},
-    kubelet::Error,
+    error::Error,
 };
 
 mod auth;
@@ -99,17 +99,9 @@ pub(crate) async fn run(server: Server, ctx: Shared, token: CancellationToken) {
     let known = Quota::new(MAX_OF_CALLER, MAX_CONNECTIONS);
     let connections = Connections::new(MAX_UNKNOWN, known);
     loop {
-        let accepted = tokio::select! {
-            accepted = server.listener.accept() => accepted,
-            () = token.cancelled() => break,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
+        let accepted = accept("a connection to the kubelet", || server.listener.accept());
+        let Some((stream, _)) = token.run_until_cancelled(accepted).await else {
+            break;
         };
         let (tls, ctx, gate) = (server.tls.clone(), ctx.clone(), gate.clone());
         let open = connections.open(&token);

@@ -7,39 +7,10 @@ use tokio::time::Instant;
 
 use super::{
     figures::{Figures, Left},
+    pressure::Pressure,
     thresholds::{Signal, Threshold, Thresholds},
 };
 use crate::resources;
-
-/// A node condition that says that there is not enough of something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Pressure {
-    Memory,
-    Disk,
-    Pid,
-}
-
-impl Pressure {
-    pub(crate) const ALL: [Self; 3] = [Self::Memory, Self::Disk, Self::Pid];
-
-    /// The condition's type.
-    pub(crate) fn condition(self) -> &'static str {
-        match self {
-            Self::Memory => "MemoryPressure",
-            Self::Disk => "DiskPressure",
-            Self::Pid => "PIDPressure",
-        }
-    }
-
-    /// The taint that follows from it.
-    pub(super) fn taint(self) -> &'static str {
-        match self {
-            Self::Memory => "node.kubernetes.io/memory-pressure",
-            Self::Disk => "node.kubernetes.io/disk-pressure",
-            Self::Pid => "node.kubernetes.io/pid-pressure",
-        }
-    }
-}
 
 /// A threshold that was passed, for as long as it may be.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use knarr_meta::{duration, quantity::Quantity};
 
-use super::shortage::Pressure;
+use super::pressure::Pressure;
 use crate::configuration::{Settings, TextMap};
 
 /// What is looked at.

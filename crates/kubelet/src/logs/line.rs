@@ -2,6 +2,9 @@
 
 use jiff::Timestamp;
 
+/// A line longer than this is cut; runtimes split at 16 KiB.
+pub(super) const MAX_LINE_BYTES: u64 = 1 << 20;
+
 /// A parsed line; the text has no line feed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Line<'a> {

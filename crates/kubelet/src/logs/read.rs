@@ -10,10 +10,12 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use super::{Log, follow, line, tail};
+use super::{
+    Log, follow,
+    line::{self, MAX_LINE_BYTES},
+    tail,
+};
 
-/// A line longer than this is cut; runtimes split at 16 KiB.
-pub(super) const MAX_LINE_BYTES: u64 = 1 << 20;
 /// Sent to the client in pieces of about this size.
 const CHUNK_BYTES: usize = 16 << 10;
 

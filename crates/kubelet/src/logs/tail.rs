@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeek, AsyncSeekExt};
 
-use super::{line, read::MAX_LINE_BYTES};
+use super::line::{self, MAX_LINE_BYTES};
 
 /// Read at a time.
 const STEP_BYTES: u64 = 64 << 10;
