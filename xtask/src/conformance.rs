@@ -30,7 +30,7 @@ use regex::Regex;
 
 use self::{
     cluster::Target,
-    report::Summary,
+    report::{Summary, Tried},
     run::Suite,
     spec::{Choice, Spec},
 };
@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> Result<()> {
         return write_page();
     }
     let base = record_path(args.upstream || args.ours.is_some());
-    let mut record = Record::load(&base)?;
+    let record = Record::load(&base)?;
     let e2e = step("building the suite (the first time takes minutes)", || {
         go::build(&[KUBECTL])?;
         go::build_tests(E2E)
@@ -170,15 +170,7 @@ pub fn run(args: &Args) -> Result<()> {
     let summary = Summary::new(&tried, &record);
     summary.print(started.elapsed(), &suite.logs);
     if args.record {
-        let path = args.record_path();
-        // Another run may have written its own since.
-        record = Record::load(&path)?;
-        record.update(report::as_record(&tried), |_| false);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        record.save(&path, ["spec"])?;
-        write_page()?;
+        keep(&args.record_path(), &tried)?;
     }
     let regressions = summary.regressions();
     ensure!(
@@ -186,6 +178,18 @@ pub fn run(args: &Args) -> Result<()> {
         "{regressions} spec(s) fail that the record does not know to fail"
     );
     Ok(())
+}
+
+/// Writes what was seen into the record, and the page that shows it.
+fn keep(path: &Path, tried: &[Tried]) -> Result<()> {
+    // Another run may have written its own since.
+    let mut record = Record::load(path)?;
+    record.update(report::as_record(tried), |_| false);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    record.save(path, ["spec"])?;
+    write_page()
 }
 
 impl Args {

@@ -23,7 +23,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "xtask", about = "Developer tasks with logic in them")]
 enum Task {
-    /// Check the layout: which crate may use which, ARCHITECTURE.md against the folders, file sizes.
+    /// Check the layout: which crate and which file may use which, ARCHITECTURE.md against the folders, lengths of files and functions.
     Tidy,
     /// Write the archives of the project's own images (hello.tar, busybox.tar), of a CSI driver or of the conformance suite's,
     /// made when something has changed.

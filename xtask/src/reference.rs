@@ -7,6 +7,7 @@
 //!
 //! Rejected: kubeadm, which wants systemd and a machine of its own.
 
+mod component;
 mod components;
 mod containerd;
 pub mod exchange;
@@ -165,7 +166,7 @@ fn serve(place: &Place, archive: &Path, signals: SigSet) -> Result<()> {
 fn ended(place: &Place, status: ExitStatus) -> anyhow::Error {
     anyhow::anyhow!(
         "the cluster ended with {status}; its logs are in {}",
-        place.dir.join(init::LOGS).display()
+        place.dir.join(component::LOGS).display()
     )
 }
 

@@ -1,40 +1,25 @@
 //! The programs of the cluster and how they are told what to do: as kubeadm would, but for paths, and for what a node without
 //! systemd and with control groups of version 1 needs.
 
-use std::{
-    env,
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use knarr_testkit::NODE_IP;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
+    component::{
+        API_SERVER, CLUSTER_CIDR, CONTROLLER_MANAGER, Component, DNS_IP, KUBECTL, KUBELET,
+        KubeletPlace, LEADER, LOGS, NODE, PROXY, RESOLVER, SCHEDULER, SERVICE_CIDR, component,
+        config, flag, kubeconfig, kubelet_config, proxy_config,
+    },
     containerd::{self, containerd},
     exchange::{self, Part},
-    host, init, pki,
+    host, pki,
 };
-use crate::{
-    go::{Module, Program, SUITE},
-    image::recipes::ETCD_PROGRAM,
-};
+use crate::{go::Program, image::recipes::ETCD_PROGRAM};
 
-pub const NODE: &str = "node";
-/// At [`NODE_IP`].
-pub const API_URL: &str = "https://192.0.2.1:6443";
-/// Of the Service `default/kubernetes`.
-pub const SERVICE_IP: &str = "10.96.0.1";
-pub const DNS_IP: &str = "10.96.0.10";
-pub const SERVICE_CIDR: &str = "10.96.0.0/12";
-pub const CLUSTER_CIDR: &str = "10.244.0.0/16";
 const ETCD_URL: &str = "http://127.0.0.1:2379";
-/// Below the configurations: no nameserver.
-pub const RESOLVER: &str = "resolv.conf";
-/// There is one of each: who cannot renew in time, on a busy machine, would end.
-pub const LEADER: &str = "--leader-elect=false";
 const PAUSE_REPOSITORY: &str = "registry.k8s.io/pause:";
 
 /// Folders below the cluster's directory that are not kept after it.
@@ -50,18 +35,6 @@ pub const FOLDERS: [&str; 9] = [
     exchange::FOLDERS[1],
 ];
 
-pub const API_SERVER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-apiserver");
-pub const CONTROLLER_MANAGER: Program =
-    program(SUITE, "k8s.io/kubernetes/cmd/kube-controller-manager");
-pub const SCHEDULER: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-scheduler");
-pub const PROXY: Program = program(SUITE, "k8s.io/kubernetes/cmd/kube-proxy");
-pub const KUBELET: Program = program(SUITE, "k8s.io/kubernetes/cmd/kubelet");
-pub const KUBECTL: Program = program(SUITE, "k8s.io/kubernetes/cmd/kubectl");
-
-pub const fn program(module: Module, package: &'static str) -> Program {
-    Program { module, package }
-}
-
 /// All that is built for the cluster itself.
 pub fn programs() -> Vec<Program> {
     let mut programs = vec![
@@ -75,29 +48,6 @@ pub fn programs() -> Vec<Program> {
     ];
     programs.extend(containerd::programs());
     programs
-}
-
-/// A program that runs as long as the cluster does.
-pub struct Component {
-    pub name: &'static str,
-    pub program: PathBuf,
-    pub arguments: Vec<String>,
-    /// PATH, where it finds what it starts.
-    pub path: OsString,
-}
-
-pub fn component(name: &'static str, program: Program, arguments: Vec<String>) -> Component {
-    named(name, program.path(), arguments)
-}
-
-/// A component whose program is not upstream's.
-pub fn named(name: &'static str, program: PathBuf, arguments: Vec<String>) -> Component {
-    Component {
-        name,
-        program,
-        arguments,
-        path: env::var_os("PATH").unwrap_or_default(),
-    }
 }
 
 /// What everything else speaks to.
@@ -125,19 +75,6 @@ fn theirs(part: Part, dir: &Path) -> Component {
             vec![flag("config", config(dir, "proxy.json"))],
         ),
     }
-}
-
-pub fn flag(name: &str, value: impl AsRef<Path>) -> String {
-    format!("--{name}={}", value.as_ref().display())
-}
-
-/// A file of configuration.
-pub fn config(dir: &Path, file: &str) -> PathBuf {
-    dir.join("config").join(file)
-}
-
-pub fn kubeconfig(dir: &Path, client: &str) -> PathBuf {
-    dir.join(format!("{client}.kubeconfig"))
 }
 
 fn etcd(dir: &Path) -> Component {
@@ -251,7 +188,7 @@ fn kubelet(dir: &Path) -> Component {
 
 /// Writes what the components read. `images` are the names that the suite asks for.
 pub fn configure(dir: &Path, name: &str, images: &[String]) -> Result<()> {
-    for folder in FOLDERS.iter().copied().chain([init::LOGS]) {
+    for folder in FOLDERS.iter().copied().chain([LOGS]) {
         fs::create_dir_all(dir.join(folder))?;
     }
     let pause = images
@@ -277,68 +214,6 @@ pub fn configure(dir: &Path, name: &str, images: &[String]) -> Result<()> {
 fn write(dir: &Path, file: &str, value: &Value) -> Result<()> {
     let text = serde_json::to_string_pretty(value)?;
     fs::write(config(dir, file), text).with_context(|| format!("cannot write {file}"))
-}
-
-/// What a kubelet stands on.
-pub struct KubeletPlace<'a> {
-    /// The container runtime's socket.
-    pub endpoint: &'a Path,
-    /// Authority of its server's clients.
-    pub client_ca: &'a Path,
-    pub cgroup_root: &'a str,
-    pub cluster_dns: &'a str,
-    /// A file that names no nameserver.
-    pub resolver: &'a Path,
-}
-
-pub fn kubelet_config(place: &KubeletPlace<'_>) -> Value {
-    let endpoint = format!("unix://{}", place.endpoint.display());
-    json!({
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "authentication": {
-            "anonymous": {"enabled": false},
-            "webhook": {"enabled": true, "cacheTTL": "0s"},
-            "x509": {"clientCAFile": place.client_ca},
-        },
-        "authorization": {"mode": "Webhook"},
-        "cgroupDriver": "cgroupfs",
-        "cgroupRoot": place.cgroup_root,
-        "clusterDNS": [place.cluster_dns],
-        "clusterDomain": "cluster.local",
-        "containerRuntimeEndpoint": endpoint,
-        "failCgroupV1": false,
-        "failSwapOn": false,
-        "resolvConf": place.resolver,
-        // Images that were imported cannot be pulled again: a full disk must not cost them.
-        "imageGCHighThresholdPercent": 100,
-        "imageGCLowThresholdPercent": 99,
-        "evictionHard": {
-            "memory.available": "100Mi",
-            "nodefs.available": "1%",
-            "nodefs.inodesFree": "1%",
-            "imagefs.available": "1%",
-            "imagefs.inodesFree": "1%",
-        },
-    })
-}
-
-pub fn proxy_config(own: &Path, cluster_cidr: &str) -> Value {
-    json!({
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "clientConnection": {"kubeconfig": own},
-        "clusterCIDR": cluster_cidr,
-        "hostnameOverride": NODE,
-        "mode": "nftables",
-        // Limits of the whole machine, which a network namespace cannot set.
-        "conntrack": {
-            "maxPerCore": 0,
-            "min": 0,
-            "tcpEstablishedTimeout": "0s",
-            "tcpCloseWaitTimeout": "0s",
-        },
-    })
 }
 
 #[cfg(test)]

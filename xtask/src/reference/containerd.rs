@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use knarr_testkit::run;
 use serde_json::{Value, json};
 
-use super::components::{Component, component, config, flag, program};
+use super::component::{Component, component, config, flag, program};
 use crate::go::{Module, Program, RUNC};
 
 /// Pods of the only node.

@@ -8,7 +8,7 @@ use knarr_testkit::{NODE_IP, knarr_binary};
 use serde_json::{Value, json};
 
 use super::{
-    components::{self, Component, config, flag, kubeconfig, named},
+    component::{self, Component, config, flag, kubeconfig, named},
     containerd, pki,
 };
 use crate::go::Program;
@@ -58,23 +58,23 @@ pub fn ours(part: Part, dir: &Path, group: &str) -> Result<Component> {
             "scheduler",
             vec![
                 "--bind-address=127.0.0.1".to_owned(),
-                components::LEADER.to_owned(),
+                component::LEADER.to_owned(),
             ],
         ),
         Part::ControllerManager => (
             "knarr-controller-manager",
             "controller-manager",
             vec![
-                flag("cluster-cidr", components::CLUSTER_CIDR),
+                flag("cluster-cidr", component::CLUSTER_CIDR),
                 flag("cluster-signing-cert-file", pki("ca.crt")),
                 flag("cluster-signing-key-file", pki("ca.key")),
                 flag("root-ca-file", pki("ca.crt")),
                 flag("service-account-private-key-file", pki("sa.key")),
-                flag("service-cluster-ip-range", components::SERVICE_CIDR),
+                flag("service-cluster-ip-range", component::SERVICE_CIDR),
                 "--allocate-node-cidrs=true".to_owned(),
                 "--bind-address=127.0.0.1".to_owned(),
                 "--controllers=*,bootstrapsigner,tokencleaner".to_owned(),
-                components::LEADER.to_owned(),
+                component::LEADER.to_owned(),
                 "--use-service-account-credentials=true".to_owned(),
             ],
         ),
@@ -84,26 +84,26 @@ pub fn ours(part: Part, dir: &Path, group: &str) -> Result<Component> {
             vec![
                 flag("cgroup-root", format!("/{group}")),
                 flag("client-ca-file", pki("ca.crt")),
-                flag("cluster-cidr", components::CLUSTER_CIDR),
-                flag("cluster-dns", components::DNS_IP),
+                flag("cluster-cidr", component::CLUSTER_CIDR),
+                flag("cluster-dns", component::DNS_IP),
                 format!(
                     "--container-runtime-endpoint=unix://{}",
                     containerd::socket(dir).display()
                 ),
                 flag("data-dir", dir.join(FOLDERS[0])),
                 flag("node-ip", NODE_IP),
-                flag("node-name", components::NODE),
-                flag("resolv-conf", config(dir, components::RESOLVER)),
-                flag("service-cluster-ip-range", components::SERVICE_CIDR),
+                flag("node-name", component::NODE),
+                flag("resolv-conf", config(dir, component::RESOLVER)),
+                flag("service-cluster-ip-range", component::SERVICE_CIDR),
             ],
         ),
         Part::Proxy => (
             "knarr-proxy",
             "proxy",
             vec![
-                flag("cluster-cidr", components::CLUSTER_CIDR),
+                flag("cluster-cidr", component::CLUSTER_CIDR),
                 flag("data-dir", dir.join(FOLDERS[1])),
-                flag("hostname-override", components::NODE),
+                flag("hostname-override", component::NODE),
             ],
         ),
     };
@@ -118,10 +118,10 @@ pub fn ours(part: Part, dir: &Path, group: &str) -> Result<Component> {
 /// Upstream's program.
 pub fn program(part: Part) -> Program {
     match part {
-        Part::Scheduler => components::SCHEDULER,
-        Part::ControllerManager => components::CONTROLLER_MANAGER,
-        Part::Kubelet => components::KUBELET,
-        Part::Proxy => components::PROXY,
+        Part::Scheduler => component::SCHEDULER,
+        Part::ControllerManager => component::CONTROLLER_MANAGER,
+        Part::Kubelet => component::KUBELET,
+        Part::Proxy => component::PROXY,
     }
 }
 
@@ -160,7 +160,7 @@ pub fn theirs(part: Part, place: &Place<'_>) -> Result<Vec<String>> {
     match part {
         Part::Scheduler => {
             arguments.extend(own(&all));
-            arguments.push(components::LEADER.to_owned());
+            arguments.push(component::LEADER.to_owned());
         }
         Part::ControllerManager => {
             arguments.extend(own(&all));
@@ -175,13 +175,13 @@ pub fn theirs(part: Part, place: &Place<'_>) -> Result<Vec<String>> {
                 flag("service-cluster-ip-range", OUR_SERVICE_CIDR),
                 "--allocate-node-cidrs=true".to_owned(),
                 "--controllers=*,bootstrapsigner,tokencleaner".to_owned(),
-                components::LEADER.to_owned(),
+                component::LEADER.to_owned(),
                 "--use-service-account-credentials=true".to_owned(),
             ]);
         }
         Part::Proxy => {
             let path = place.dir.join("proxy.json");
-            let config = components::proxy_config(place.kubeconfig, OUR_CLUSTER_CIDR);
+            let config = component::proxy_config(place.kubeconfig, OUR_CLUSTER_CIDR);
             fs::write(&path, config.to_string())?;
             arguments.push(flag("config", path));
         }
@@ -192,7 +192,7 @@ pub fn theirs(part: Part, place: &Place<'_>) -> Result<Vec<String>> {
             arguments.extend([
                 flag("config", path),
                 flag("root-dir", place.dir.join("kubelet")),
-                format!("--hostname-override={}", components::NODE),
+                format!("--hostname-override={}", component::NODE),
                 format!("--node-ip={NODE_IP}"),
             ]);
         }
@@ -202,9 +202,9 @@ pub fn theirs(part: Part, place: &Place<'_>) -> Result<Vec<String>> {
 
 fn kubelet_config(place: &Place<'_>) -> Result<Value> {
     let socket = place.data_dir.join("run/runtime.sock");
-    let resolver = place.dir.join(components::RESOLVER);
+    let resolver = place.dir.join(component::RESOLVER);
     fs::write(&resolver, "")?;
-    let mut config = components::kubelet_config(&components::KubeletPlace {
+    let mut config = component::kubelet_config(&component::KubeletPlace {
         endpoint: &socket,
         client_ca: &place.data_dir.join("pki/ca.crt"),
         cgroup_root: "/",

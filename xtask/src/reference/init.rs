@@ -20,15 +20,13 @@ use nix::{
 };
 
 use super::{
-    components::{self, Component, KUBECTL, NODE},
-    containerd,
+    component::{self, Component, KUBECTL, LOGS, NODE},
+    components, containerd,
     exchange::Part,
     host, pki,
 };
 use crate::image::recipes::DNS_IMAGE;
 
-/// Logs of the components, below the cluster's directory.
-pub const LOGS: &str = "logs";
 /// Names the image archives to import, one a line, below the cluster's directory.
 pub const ARCHIVES: &str = "config/archives";
 
@@ -111,14 +109,14 @@ fn mounts(dir: &Path) -> Result<()> {
     if !Path::new(HOST_RESOLVER).exists() {
         return Ok(());
     }
-    let resolver = components::config(dir, components::RESOLVER);
+    let resolver = component::config(dir, component::RESOLVER);
     mount(Some(&resolver), HOST_RESOLVER, none, MsFlags::MS_BIND, none)
         .context("cannot mount over the host's nameservers")
 }
 
 fn dns() -> String {
     DNS.replace("{{image}}", DNS_IMAGE)
-        .replace("{{address}}", components::DNS_IP)
+        .replace("{{address}}", component::DNS_IP)
 }
 
 struct Kubectl<'a>(&'a Path);

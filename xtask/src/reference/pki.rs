@@ -10,7 +10,7 @@ use rcgen::{
 };
 use serde_json::json;
 
-use super::components::{API_URL, NODE, SERVICE_IP};
+use super::component::{API_URL, NODE, SERVICE_IP};
 
 /// Below the cluster's directory.
 pub const FOLDER: &str = "pki";

@@ -19,7 +19,7 @@ use nix::{
 };
 
 use super::{
-    containerd, host,
+    component, containerd, host,
     init::{self, Running},
     namespaces,
 };
@@ -48,7 +48,7 @@ impl Runtime {
         let ground = Ground::new()?;
         let dir = ground.directory();
         containerd::configure(&dir, pause)?;
-        fs::create_dir_all(dir.join(init::LOGS))?;
+        fs::create_dir_all(dir.join(component::LOGS))?;
         fs::write(dir.join(init::ARCHIVES), archives(images)?)?;
         host::make_groups(ground.group())?;
         let mut command = namespaces(ground.network())?;
@@ -99,7 +99,9 @@ impl Runtime {
 
     /// What it logged.
     pub fn log(&self) -> PathBuf {
-        self.directory().join(init::LOGS).join("containerd.log")
+        self.directory()
+            .join(component::LOGS)
+            .join("containerd.log")
     }
 }
 

@@ -1,0 +1,100 @@
+//! Calls that a crate of ours stands before.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use super::source::Source;
+
+/// A call that a crate of ours stands before.
+struct Bare {
+    calls: &'static [&'static str],
+    /// Where it is looked for.
+    within: &'static [&'static str],
+    /// Who may call it.
+    exempt: &'static [&'static str],
+    instead: &'static str,
+}
+
+const BARE: &[Bare] = &[
+    Bare {
+        calls: &["tokio::spawn(", "task::spawn("],
+        within: &["crates"],
+        exempt: &["crates/tasks", "crates/testkit"],
+        instead: "spawns a task whose failure nobody sees: use knarr_tasks",
+    },
+    // These run on paused time in tests.
+    Bare {
+        calls: &["Timestamp::now()", "SystemTime::now()"],
+        within: &[
+            "crates/admission",
+            "crates/controllers",
+            "crates/registry",
+            "crates/scheduler",
+        ],
+        exempt: &[],
+        instead: "reads a clock that tests cannot move on: use knarr_meta::clock",
+    },
+];
+
+/// Some things are done through the crate that sees to them; tests may do as they like.
+pub fn calls(sources: &[Source]) -> Vec<String> {
+    let sources: Vec<&Source> = sources
+        .iter()
+        .filter(|source| source.path.iter().nth(2).is_some_and(|part| part == "src"))
+        .collect();
+    let tests: BTreeSet<PathBuf> = sources
+        .iter()
+        .flat_map(|source| test_modules(&source.path, &source.text))
+        .collect();
+    let mut problems = Vec::new();
+    for Source { path, text, .. } in sources {
+        let is_test = |module: &PathBuf| path.with_extension("").starts_with(module);
+        if tests.iter().any(is_test) {
+            continue;
+        }
+        let program = text
+            .split("\n#[cfg(test)]\nmod ")
+            .next()
+            .unwrap_or_default();
+        let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
+        for bare in BARE {
+            if !below(bare.within) || below(bare.exempt) {
+                continue;
+            }
+            for (number, line) in program.lines().enumerate() {
+                if bare.calls.iter().any(|call| line.contains(call)) {
+                    problems.push(format!(
+                        "{}:{} {}",
+                        path.display(),
+                        number + 1,
+                        bare.instead
+                    ));
+                }
+            }
+        }
+    }
+    problems
+}
+
+/// Modules of a file that only tests have, as paths without an extension.
+fn test_modules(path: &Path, text: &str) -> Vec<PathBuf> {
+    let is_root = path
+        .file_name()
+        .is_some_and(|name| name == "lib.rs" || name == "main.rs");
+    let folder = match path.parent() {
+        Some(parent) if is_root => parent.to_owned(),
+        _ => path.with_extension(""),
+    };
+    let mut modules = Vec::new();
+    for (attribute, line) in text.lines().zip(text.lines().skip(1)) {
+        let module = line.trim_start_matches("pub(crate) ").strip_prefix("mod ");
+        if attribute == "#[cfg(test)]"
+            && let Some(name) = module.and_then(|rest| rest.strip_suffix(';'))
+        {
+            modules.push(folder.join(name));
+        }
+    }
+    modules
+}
