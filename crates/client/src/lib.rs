@@ -27,6 +27,9 @@ pub mod storagemigration;
 pub mod throttle;
 mod wire;
 
+/// Label of Nodes that are on no machine (`knarr sim`); its value is the set that a node is of. No packet reaches their pods.
+pub const SIMULATED_LABEL: &str = "knarr.dev/simulated";
+
 pub use clients::Clients;
 pub use informer::{Event, IndexKey, Informer, Object};
 pub use informers::{InformerScope, Informers};

@@ -211,6 +211,7 @@ impl Peers {
             .nodes
             .list()
             .iter()
+            .filter(|node| !claims::is_simulated(node))
             .map(|node| Claim::of(node))
             .collect();
         let settled = claims::settle(&self.ground(), &claims, &made.claims);

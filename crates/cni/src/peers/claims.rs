@@ -56,6 +56,12 @@ impl Claim {
     }
 }
 
+/// Whether a node is on no machine: its pods are nowhere, and what is sent to its address would leave for a stranger.
+pub fn is_simulated(node: &Node) -> bool {
+    let labels = node.metadata.labels.as_ref();
+    labels.is_some_and(|labels| labels.contains_key(knarr_client::SIMULATED_LABEL))
+}
+
 /// A node that is believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {

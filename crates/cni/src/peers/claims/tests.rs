@@ -198,6 +198,19 @@ fn overlaps_are_found_however_wide() {
 }
 
 #[test]
+fn simulated_nodes_are_told_from_others() {
+    for (labels, expected) in [
+        (serde_json::json!({"knarr.dev/simulated": "sim"}), true),
+        (serde_json::json!({"kubernetes.io/os": "linux"}), false),
+        (serde_json::json!(null), false),
+    ] {
+        let node = serde_json::json!({"metadata": {"name": "a", "labels": labels}});
+        let node: Node = serde_json::from_value(node).unwrap();
+        assert_eq!(is_simulated(&node), expected);
+    }
+}
+
+#[test]
 fn nodes_are_read_as_the_api_has_them() {
     let node: Node = serde_json::from_value(serde_json::json!({
         "metadata": {"name": "a", "uid": "u"},
