@@ -18,6 +18,9 @@ pub const NODE_LEASE_NAMESPACE: &str = "kube-node-lease";
 pub const LEASE_DURATION_SECONDS: i32 = 40;
 /// Between renewals this part of the duration passes.
 const RENEWALS: u32 = 4;
+/// What that is of the usual duration.
+pub const RENEW_INTERVAL: Duration =
+    Duration::from_secs(LEASE_DURATION_SECONDS.unsigned_abs() as u64 / RENEWALS as u64);
 /// The interval is stretched by up to this share, so that nodes do not renew in step.
 const RENEW_JITTER: f64 = 0.04;
 /// Longest wait for one request.
@@ -61,6 +64,12 @@ impl NodeLease {
         Duration::from_secs(self.duration_seconds.unsigned_abs().into()) / RENEWALS
     }
 
+    /// How long to wait before the next renewal, a little longer each time than the interval.
+    pub fn pause(&self) -> Duration {
+        self.interval()
+            .mul_f64(1.0 + RENEW_JITTER * fastrand::f64())
+    }
+
     /// Renews until `token` is cancelled.
     pub async fn run(mut self, token: CancellationToken) {
         let renewing = async {
@@ -69,8 +78,7 @@ impl NodeLease {
                 let wait = match timeout(REQUEST_TIMEOUT, self.renew()).await {
                     Ok(Ok(())) => {
                         retry = RETRY_MIN;
-                        self.interval()
-                            .mul_f64(1.0 + RENEW_JITTER * fastrand::f64())
+                        self.pause()
                     }
                     failed => {
                         let error = match failed {

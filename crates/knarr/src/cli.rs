@@ -14,6 +14,7 @@ mod local;
 mod logs;
 mod node;
 mod server;
+mod sim;
 mod snapshot;
 mod token;
 mod traffic;
@@ -41,6 +42,7 @@ pub use self::{
     logs::{LogOutput, Logs},
     node::{NodeFlags, Reach},
     server::{DatastoreFlags, Server, ServerFlags},
+    sim::{SimAction, SimCommand, SimNodes, SimReport},
     snapshot::{SnapshotAction, SnapshotCommand},
     token::{AdminAccess, CreateToken, DeleteTokens, TokenAction, TokenCommand},
     traffic::TrafficFlags,
@@ -99,6 +101,8 @@ pub enum Command {
     Image(ImageCommand),
     /// Tell where the scheduler would put a pod, and why not elsewhere; nothing is changed
     Schedule(Schedule),
+    /// Simulate many nodes with their pods, and measure the API server beside them
+    Sim(SimCommand),
 }
 
 #[derive(Args, Clone, Debug)]

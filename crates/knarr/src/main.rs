@@ -33,6 +33,7 @@ mod process;
 mod progress;
 mod schedule;
 mod server;
+mod sim;
 mod snapshot;
 mod status;
 mod text;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         Command::Kubeconfig(flags) => kubeconfig::run(&flags),
         Command::Image(command) => image::run(&command),
         Command::Schedule(flags) => schedule::run(&flags),
+        Command::Sim(command) => sim::run(&command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

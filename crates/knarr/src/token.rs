@@ -5,7 +5,10 @@
 
 mod table;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
@@ -54,20 +57,24 @@ pub async fn client(access: &AdminAccess) -> Result<Client> {
 
 /// How the cluster is reached as its administrator.
 pub async fn config(access: &AdminAccess) -> Result<Config> {
-    let path = match &access.kubeconfig {
-        Some(path) => path.clone(),
-        None => match running(&access.data_dir)? {
-            Some(note) => note.kubeconfig.with_context(|| {
-                let dir = access.data_dir.display();
-                format!("{dir} is a node's; name its cluster with --kubeconfig")
-            })?,
-            None => bail!(
-                "no knarr runs on {}; start one with: knarr up, or name a cluster with --kubeconfig",
-                access.data_dir.display()
-            ),
-        },
-    };
-    by_kubeconfig(&path).await
+    by_kubeconfig(&kubeconfig(access)?).await
+}
+
+/// Where the administrator's kubeconfig is.
+pub fn kubeconfig(access: &AdminAccess) -> Result<PathBuf> {
+    if let Some(path) = &access.kubeconfig {
+        return Ok(path.clone());
+    }
+    match running(&access.data_dir)? {
+        Some(note) => note.kubeconfig.with_context(|| {
+            let dir = access.data_dir.display();
+            format!("{dir} is a node's; name its cluster with --kubeconfig")
+        }),
+        None => bail!(
+            "no knarr runs on {}; start one with: knarr up, or name a cluster with --kubeconfig",
+            access.data_dir.display()
+        ),
+    }
 }
 
 async fn by_kubeconfig(path: &Path) -> Result<Config> {

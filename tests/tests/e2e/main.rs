@@ -44,6 +44,7 @@ mod running_pods;
 mod scheduling;
 mod servers;
 mod services;
+mod simulated;
 mod stateful;
 mod static_pods;
 mod support;

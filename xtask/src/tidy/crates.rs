@@ -38,6 +38,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-proxy",
             "knarr-runtime",
             "knarr-scheduler",
+            "knarr-sim",
         ],
     ),
     (
