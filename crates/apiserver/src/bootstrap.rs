@@ -25,6 +25,7 @@ mod objects;
 mod reconcile;
 #[cfg(test)]
 mod tests;
+mod token_tracking;
 
 use self::masters::Masters;
 
@@ -130,6 +131,7 @@ impl Bootstrap {
         let mut wanted = self.own_service()?;
         wanted.extend(objects::dns_service(&self.config)?);
         wanted.push(aggregation::trust(&self.config)?);
+        wanted.push(token_tracking::since()?);
         wanted.extend(self.joining()?);
         wanted.extend(aggregation::api_services()?);
         wanted.extend(objects::priority_classes()?);
@@ -240,6 +242,7 @@ impl Bootstrap {
         let mut wanted = self.own_service()?;
         wanted.extend(objects::dns_service(&self.config)?);
         wanted.push(aggregation::trust(&self.config)?);
+        wanted.push(token_tracking::since()?);
         wanted.extend(self.joining()?);
         wanted.extend(flow_control::wanted()?);
         self.ensure_all(wanted).await?;

@@ -20,6 +20,7 @@ mod maintenance;
 pub mod metrics;
 pub mod pages;
 pub mod peer;
+mod token_use;
 mod warnings;
 mod zpages;
 

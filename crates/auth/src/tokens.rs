@@ -12,7 +12,7 @@
 // Numbers here come from outside.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use knarr_meta::status::Status;
 use serde::Deserialize;
@@ -24,6 +24,7 @@ mod cache;
 mod claims;
 mod jwt;
 mod keys;
+pub mod legacy;
 mod of_secret;
 mod request;
 mod review;
@@ -105,6 +106,13 @@ pub struct Tokens {
     key: jwt::Key,
     objects: Arc<dyn Objects>,
     verified: cache::Cache,
+    usage: OnceLock<Arc<dyn SecretUse>>,
+}
+
+/// Is told which tokens of Secrets are used, each at its first use of a day and until the Secret says so.
+pub trait SecretUse: Send + Sync {
+    /// The token of this Secret was used, or could have been if it were not marked as invalid. Called within requests: not to block.
+    fn used(&self, namespace: &str, name: &str);
 }
 
 /// What a token with a good signature says.
@@ -136,7 +144,14 @@ impl Tokens {
             key,
             objects,
             verified: cache::Cache::default(),
+            usage: OnceLock::new(),
         })
+    }
+
+    /// Tells uses of tokens of Secrets, from the first call on.
+    pub fn tell(&self, usage: Arc<dyn SecretUse>) {
+        // There is one who keeps account of them.
+        let _ = self.usage.set(usage);
     }
 
     /// Who issues the cluster's own tokens, the first those of today.
@@ -183,7 +198,13 @@ impl Tokens {
             return Err(Rejected::Audience);
         }
         claims.check_time(now)?;
-        entry.check_bound(token, &*self.objects, now)?;
+        let bound = entry.check_bound(token, &*self.objects, now);
+        if matches!(bound, Ok(()) | Err(Rejected::MarkedInvalid { .. }))
+            && let Some(usage) = self.usage.get()
+        {
+            entry.note_use(&*self.objects, &**usage, now);
+        }
+        bound?;
         Ok(Authenticated {
             user: claims.user(),
             audiences,

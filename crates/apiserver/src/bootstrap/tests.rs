@@ -135,6 +135,8 @@ async fn the_first_start_makes_everything_and_the_second_nothing() {
             + 1
             + 8
             + 11
+            // Since when uses of tokens are noted.
+            + 1
             // What machines that join must find.
             + 7
             + api_services
@@ -217,6 +219,32 @@ async fn maintenance_repairs_until_cancelled() {
     );
     token.cancel();
     task.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_day_since_when_uses_of_tokens_are_noted_stays() {
+    let fake = Fake::new();
+    let name = "kube-apiserver-legacy-service-account-token-tracking";
+    let today = knarr_auth::tokens::legacy::date(jiff::Timestamp::now());
+    for (data, kept) in [
+        (json!({"since": "2025-02-28", "more": "x"}), true),
+        (json!({"since": "a while ago"}), false),
+        (json!({}), false),
+        (json!(null), false),
+    ] {
+        let metadata = json!({"namespace": "kube-system", "name": name});
+        fake.put(
+            "",
+            "configmaps",
+            json!({"metadata": metadata, "data": data}),
+        );
+        bootstrap(&fake).run().await.unwrap();
+        let stored = fake.stored("", "configmaps", "kube-system", name);
+        match kept {
+            true => assert_eq!(stored["data"], data),
+            false => assert_eq!(stored["data"]["since"], today.as_str(), "{data}"),
+        }
+    }
 }
 
 #[test]

@@ -30,7 +30,9 @@ use knarr_store::Store;
 use knarr_webhook::Clients;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Config, Error, Server, flow_control, incoming, listen, peer::Proxies};
+use super::{
+    Config, Error, Server, flow_control, incoming, listen, peer::Proxies, token_use::TokenUse,
+};
 use crate::{
     aggregation::{self, Aggregation, Locals},
     backend::Backends,
@@ -56,6 +58,8 @@ impl Server {
         let claimed = Some((storage.store.clone(), config.shared_store));
         let allocators = Arc::new(Allocators::new(&ranges, objects.clone(), claimed)?);
         let registry = registry(storage, &judges, allocators.clone());
+        let used = TokenUse::new(registry.clone(), tasks.clone());
+        judges.tokens.tell(Arc::new(used));
         let wanted = wanted(&config, &pki, service_ip, address.port());
         let bootstrap = Arc::new(Bootstrap::new(wanted, objects, registry.clone(), shared));
         let event_ttl = config.event_ttl;

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -12,6 +12,7 @@ use parking_lot::RwLock;
 use ring::digest;
 
 use super::{
+    SecretUse,
     claims::{Alive, Claims, LEEWAY_SECONDS, Reference, Rejected},
     of_secret,
 };
@@ -19,12 +20,15 @@ use crate::objects::Objects;
 
 /// Entries; a token is some hundred bytes of claims. More live tokens than this only cost their verification again.
 const MAX_ENTRIES: usize = 16_384;
+const DAY_SECONDS: i64 = 24 * 3600;
 
 /// A verified token, with the revisions of the objects it is bound to as they were last found good (0: not yet).
 pub(super) struct Entry {
     pub claims: Claims,
     account: AtomicU64,
     bound: [AtomicU64; 3],
+    /// The day (of UTC, since 1970) at which its Secret was seen to say that it is used.
+    noted: AtomicI64,
 }
 
 #[derive(Default)]
@@ -49,6 +53,7 @@ impl Cache {
             claims: verify()?,
             account: AtomicU64::default(),
             bound: Default::default(),
+            noted: AtomicI64::new(i64::MIN),
         });
         let mut entries = self.entries.write();
         if entries.len() >= MAX_ENTRIES {
@@ -141,6 +146,23 @@ impl Entry {
             }
         }
         Ok(())
+    }
+
+    /// Tells that a Secret's token is used today, unless the Secret says so.
+    pub(super) fn note_use(&self, objects: &dyn Objects, usage: &dyn SecretUse, now: i64) {
+        let day = now.div_euclid(DAY_SECONDS);
+        if self.claims.iss != of_secret::ISSUER || self.noted.load(Ordering::Relaxed) == day {
+            return;
+        }
+        let bound = &self.claims.kubernetes;
+        let name = bound.secret.as_ref().map_or("", |secret| &secret.name);
+        let Some(secret) = objects.get("", "secrets", &bound.namespace, name) else {
+            return;
+        };
+        match of_secret::says_used(&secret, now) {
+            true => self.noted.store(day, Ordering::Relaxed),
+            false => usage.used(&bound.namespace, name),
+        }
     }
 
     /// A token that a Secret holds is good while it does.

@@ -7,14 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{
     KeyError,
     claims::{Claims, Kubernetes, Reference, Rejected},
-    jwt,
+    jwt, legacy,
 };
 use crate::{accounts::service_account_user, objects::Object};
 
 /// Who issues these tokens, in every cluster.
 pub(super) const ISSUER: &str = "kubernetes/serviceaccount";
-/// The label of a Secret whose token nobody may use any more; its value is since when.
-const INVALID_SINCE: &str = "kubernetes.io/legacy-token-invalid-since";
 
 /// Everything in such a token.
 #[derive(Debug, Deserialize, Serialize)]
@@ -127,6 +125,17 @@ struct Data {
     token: String,
 }
 
+/// Whether the Secret's label says that its token is used today.
+pub(super) fn says_used(secret: &Object, now: i64) -> bool {
+    let found: Option<Secret> = serde_json::from_slice(&secret.json).ok();
+    let labels = found.and_then(|secret| secret.metadata.labels);
+    let said = labels
+        .as_ref()
+        .and_then(|labels| labels.get(legacy::LAST_USED));
+    let now = jiff::Timestamp::from_second(now).unwrap_or_default();
+    said.is_some_and(|day| legacy::is_current(day, now))
+}
+
 /// Checks that the Secret still holds the token. That the token is authentic is known by now, so that how long the comparison takes
 /// tells nothing.
 pub(super) fn check(claims: &Claims, secret: &Object, token: &str) -> Result<(), Rejected> {
@@ -140,7 +149,7 @@ pub(super) fn check(claims: &Claims, secret: &Object, token: &str) -> Result<(),
     }
     let labels = found.metadata.labels.unwrap_or_default();
     if labels
-        .get(INVALID_SINCE)
+        .get(legacy::INVALID_SINCE)
         .is_some_and(|since| !since.is_empty())
     {
         let bound = &claims.kubernetes;

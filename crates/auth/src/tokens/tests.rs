@@ -326,6 +326,56 @@ fn a_secrets_token_is_good_while_the_secret_holds_it() {
     );
 }
 
+#[derive(Default)]
+struct Uses(parking_lot::Mutex<Vec<String>>);
+
+impl SecretUse for Uses {
+    fn used(&self, namespace: &str, name: &str) {
+        self.0.lock().push(format!("{namespace}/{name}"));
+    }
+}
+
+#[test]
+fn uses_of_a_secrets_token_are_told_until_it_says_so() {
+    const DAY: i64 = 24 * 3600;
+    let fake = cluster();
+    let key = key();
+    let tokens = tokens_with(&key, &fake);
+    let uses = Arc::new(Uses::default());
+    tokens.tell(uses.clone());
+    let of = SecretToken {
+        namespace: "ns",
+        account: "bot",
+        account_uid: "sa-1",
+        secret: "held",
+    };
+    let token = SecretTokens::new(&key).unwrap().sign(&of).unwrap();
+    let now = jiff::Timestamp::now().as_second();
+    let day = |days: i64| legacy::date(jiff::Timestamp::from_second(now + days * DAY).unwrap());
+    let hold = |labels: Value| {
+        let data = json!({"token": base64::prelude::BASE64_STANDARD.encode(&token)});
+        let metadata = json!({"name": "held", "namespace": "ns", "labels": labels});
+        fake.put("", "secrets", json!({"metadata": metadata, "data": data}));
+    };
+    let told = |at: i64| {
+        let _ = tokens.authenticate_at(&token, tokens.audiences(), at);
+        std::mem::take(&mut *uses.0.lock()).len()
+    };
+    hold(json!({}));
+    assert_eq!((told(now), told(now)), (1, 1), "until it is written");
+    hold(json!({legacy::LAST_USED: day(0)}));
+    assert_eq!((told(now), told(now)), (0, 0), "it says so");
+    assert_eq!(told(now + DAY), 1, "on the next day");
+    hold(json!({legacy::LAST_USED: day(1), legacy::INVALID_SINCE: day(1)}));
+    assert_eq!(told(now + DAY), 0);
+    hold(json!({legacy::INVALID_SINCE: day(0)}));
+    assert_eq!(told(now + 2 * DAY), 1, "also what is refused as invalid");
+    let bound = tokens.request("ns", "bot", json!({})).unwrap();
+    let bound = bound["status"]["token"].as_str().unwrap().to_owned();
+    check(&tokens, &bound).unwrap();
+    assert!(uses.0.lock().is_empty(), "other tokens are not told of");
+}
+
 #[test]
 fn forgeries_are_refused_and_not_remembered() {
     let fake = cluster();
