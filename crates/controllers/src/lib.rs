@@ -36,6 +36,7 @@ mod garbage_collector;
 mod gone;
 mod horizontal_pod_autoscaler;
 mod job;
+mod legacy_token_cleaner;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
@@ -112,6 +113,8 @@ pub struct Config {
     pub node_monitor_grace: Duration,
     /// Terminated pods that are kept; of more the oldest are deleted. 0 keeps all.
     pub terminated_pod_threshold: usize,
+    /// For how long a token that was made with its account is not used before it is marked as invalid, and is marked before it is deleted.
+    pub legacy_token_clean_up_period: Duration,
     /// What Services of type LoadBalancer get; without it they are left to another controller.
     pub service_lb: Option<service_lb::Config>,
 }
@@ -129,6 +132,7 @@ impl Default for Config {
             token_signer: None,
             node_monitor_grace: Duration::from_secs(50),
             terminated_pod_threshold: 12_500,
+            legacy_token_clean_up_period: Duration::from_secs(365 * 24 * 3600),
             service_lb: None,
         }
     }

@@ -17,7 +17,7 @@ use crate::deletion::delete;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 5;
-const TYPE: &str = "kubernetes.io/service-account-token";
+pub(crate) const TYPE: &str = "kubernetes.io/service-account-token";
 const ACCOUNT: &str = "kubernetes.io/service-account.name";
 const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 const TOKEN: &str = "token";
@@ -104,7 +104,7 @@ fn annotation<'a>(secret: &'a Secret, name: &str) -> &'a str {
         .map_or("", String::as_str)
 }
 
-fn account_of(secret: &Secret) -> Key {
+pub(crate) fn account_of(secret: &Secret) -> Key {
     Key::new(
         secret.metadata.namespace.as_deref().unwrap_or_default(),
         annotation(secret, ACCOUNT),
@@ -112,7 +112,7 @@ fn account_of(secret: &Secret) -> Key {
 }
 
 /// Whether the Secret is of this very account, not of an earlier one of its name.
-fn is_of(secret: &Secret, account: &ServiceAccount) -> bool {
+pub(crate) fn is_of(secret: &Secret, account: &ServiceAccount) -> bool {
     let uid = annotation(secret, ACCOUNT_UID);
     uid.is_empty() || account.metadata.uid.as_deref() == Some(uid)
 }

@@ -108,6 +108,7 @@ fn config(
         token_signer: token_signer.map(Arc::new),
         node_monitor_grace: flags.node_monitor_grace_period,
         terminated_pod_threshold: flags.terminated_pod_gc_threshold,
+        legacy_token_clean_up_period: flags.legacy_service_account_token_clean_up_period,
         service_lb: None,
     })
 }

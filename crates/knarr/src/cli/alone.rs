@@ -160,6 +160,11 @@ pub struct ControllerManagerAlone {
     #[arg(long, value_name = "N", default_value_t = 12_500)]
     pub terminated_pod_gc_threshold: usize,
 
+    /// For how long a token that was made with its service account is not used before it is marked as invalid, and is so before it is
+    /// deleted
+    #[arg(long, value_name = "DURATION", default_value = "8760h", value_parser = duration)]
+    pub legacy_service_account_token_clean_up_period: Duration,
+
     #[command(flatten)]
     pub election: ElectionFlags,
 
