@@ -5,7 +5,7 @@
 
 mod shared;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -117,6 +117,8 @@ struct State {
     pace: Pace,
     random: fastrand::Rng,
     injected: u64,
+    /// Requests that would change something, by method and path.
+    writes: BTreeMap<String, u64>,
 }
 
 impl State {
@@ -170,6 +172,7 @@ impl Faults {
             pace: Pace::new(),
             random: fastrand::Rng::with_seed(seed),
             injected: 0,
+            writes: BTreeMap::new(),
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -184,6 +187,11 @@ impl Faults {
     /// How many faults there were: a test that met none has shown nothing.
     pub fn injected(&self) -> u64 {
         self.state.lock().injected
+    }
+
+    /// How many requests there were so far that would change something, by method and path.
+    pub fn writes(&self) -> BTreeMap<String, u64> {
+        self.state.lock().writes.clone()
     }
 
     /// A service that serves what `service` does, with faults.
@@ -212,6 +220,10 @@ impl Faults {
     fn fate(&self, method: &Method, uri: &http::Uri) -> (Option<Duration>, Fate) {
         let mut state = self.state.lock();
         state.pace.count(method, uri);
+        if method != Method::GET {
+            let write = format!("{method} {}", uri.path());
+            *state.writes.entry(write).or_default() += 1;
+        }
         let rates = state.rates;
         let delay = state.roll(rates.slow).then(|| state.delay());
         let creates = method == Method::POST && !uri.path().ends_with("/binding");

@@ -16,8 +16,10 @@ mod controllers;
 mod daemons;
 mod jobs;
 mod migrations;
+mod quarrels;
 mod quotas;
 mod scheduler;
+mod simulated;
 mod stateful;
 
 use std::future::Future;
@@ -25,6 +27,16 @@ use std::future::Future;
 use cluster::Cluster;
 
 const DEFAULT_SEEDS: u64 = 3;
+
+/// Runs a scenario in which the server is as it should be.
+fn without_faults<F: Future<Output = ()>>(scenario: impl Fn(Cluster) -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("runtime");
+    runtime.block_on(async { scenario(Cluster::start(0).await).await });
+}
 
 /// Runs a scenario with each seed, on a runtime of its own.
 fn seeds<F: Future<Output = ()>>(scenario: impl Fn(Cluster, fastrand::Rng) -> F) {
