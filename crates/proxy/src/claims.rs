@@ -14,6 +14,7 @@ use crate::{
 enum Element {
     Served(Frontend),
     Unserved(Frontend),
+    Dropped(Frontend),
 }
 
 /// Who has what, and who else wants it.
@@ -49,6 +50,13 @@ impl Claims {
                 withdraw(rules, element);
             }
         }
+        // Who serves says where flows lead.
+        if let Some(rules) = rules {
+            let owner = |frontend| self.owners.get(&Element::Served(frontend));
+            rules
+                .flows
+                .retain(|frontend, _| owner(*frontend).is_none_or(|owner| owner == key));
+        }
         if !wanted.is_empty() {
             self.wanted.insert(key.clone(), wanted);
         }
@@ -75,7 +83,8 @@ fn elements(rules: &ServiceRules) -> BTreeSet<Element> {
     let served = rules.balanced.keys().chain(rules.sticky.keys());
     let served = served.copied().map(Element::Served);
     let unserved = rules.unserved.iter().copied().map(Element::Unserved);
-    served.chain(unserved).collect()
+    let dropped = rules.dropped.iter().copied().map(Element::Dropped);
+    served.chain(unserved).chain(dropped).collect()
 }
 
 fn withdraw(rules: &mut ServiceRules, element: &Element) {
@@ -84,10 +93,12 @@ fn withdraw(rules: &mut ServiceRules, element: &Element) {
             rules.balanced.remove(frontend);
             rules.sticky.remove(frontend);
             rules.guards.remove(frontend);
-            rules.flows.remove(frontend);
         }
         Element::Unserved(frontend) => {
             rules.unserved.remove(frontend);
+        }
+        Element::Dropped(frontend) => {
+            rules.dropped.remove(frontend);
         }
     }
 }

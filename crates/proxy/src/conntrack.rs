@@ -33,10 +33,10 @@ use netlink_sys::{
 use nix::ifaddrs::getifaddrs;
 use tokio::time::timeout;
 
-use crate::model::Frontend;
+use crate::model::{Endpoint, Frontend};
 
-/// Where flows to a frontend may lead: the addresses of all endpoints that serve.
-pub type Flows = BTreeMap<Frontend, BTreeSet<Ipv4Addr>>;
+/// Where flows to a frontend may lead: all endpoints that serve, or nowhere.
+pub type Flows = BTreeMap<Frontend, BTreeSet<Endpoint>>;
 
 /// Reading a table of a million entries takes a second or two.
 const CLEAN_TIMEOUT: Duration = Duration::from_secs(15);
@@ -71,7 +71,7 @@ struct Flow {
     /// Whom the client addresses.
     frontend: Frontend,
     /// Who answers.
-    server: Ipv4Addr,
+    server: Endpoint,
     /// What names this entry and no other.
     identity: Vec<ConntrackAttribute>,
 }
@@ -164,7 +164,7 @@ fn parse(attributes: Vec<ConntrackAttribute>) -> Option<Flow> {
     for attribute in attributes {
         match &attribute {
             ConntrackAttribute::CtaTupleOrig(tuple) => {
-                let (_, address, port) = addressed(tuple)?;
+                let (address, port) = parts(tuple, Side::Destination)?;
                 frontend = Some(Frontend {
                     address: Some(address),
                     protocol: knarr_nft::Protocol::Udp,
@@ -172,7 +172,10 @@ fn parse(attributes: Vec<ConntrackAttribute>) -> Option<Flow> {
                 });
                 identity.push(attribute);
             }
-            ConntrackAttribute::CtaTupleReply(tuple) => server = Some(addressed(tuple)?.0),
+            ConntrackAttribute::CtaTupleReply(tuple) => {
+                let (address, port) = parts(tuple, Side::Source)?;
+                server = Some(Endpoint { address, port });
+            }
             ConntrackAttribute::Other(other) if [CTA_ID, CTA_ZONE].contains(&other.kind()) => {
                 identity.push(attribute);
             }
@@ -186,17 +189,24 @@ fn parse(attributes: Vec<ConntrackAttribute>) -> Option<Flow> {
     })
 }
 
-/// Source, destination and destination port of one direction, if it is UDP.
-fn addressed(tuple: &[Tuple]) -> Option<(Ipv4Addr, Ipv4Addr, u16)> {
-    let (mut source, mut destination, mut port, mut udp) = (None, None, None, false);
+/// One of the two ends of a direction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Destination,
+}
+
+/// Address and port of one end of a direction, if it is UDP over IPv4.
+fn parts(tuple: &[Tuple], side: Side) -> Option<(Ipv4Addr, u16)> {
+    let (mut address, mut port, mut udp) = (None, None, false);
     for part in tuple {
         match part {
             Tuple::Ip(parts) => {
                 for part in parts {
-                    match part {
-                        IPTuple::SourceAddress(IpAddr::V4(address)) => source = Some(*address),
-                        IPTuple::DestinationAddress(IpAddr::V4(address)) => {
-                            destination = Some(*address);
+                    match (part, side) {
+                        (IPTuple::SourceAddress(IpAddr::V4(found)), Side::Source)
+                        | (IPTuple::DestinationAddress(IpAddr::V4(found)), Side::Destination) => {
+                            address = Some(*found);
                         }
                         _ => {}
                     }
@@ -204,9 +214,12 @@ fn addressed(tuple: &[Tuple]) -> Option<(Ipv4Addr, Ipv4Addr, u16)> {
             }
             Tuple::Proto(parts) => {
                 for part in parts {
-                    match part {
-                        ProtoTuple::Protocol(protocol) => udp = *protocol == Protocol::Udp,
-                        ProtoTuple::DestinationPort(number) => port = Some(*number),
+                    match (part, side) {
+                        (ProtoTuple::Protocol(protocol), _) => udp = *protocol == Protocol::Udp,
+                        (ProtoTuple::SourcePort(number), Side::Source)
+                        | (ProtoTuple::DestinationPort(number), Side::Destination) => {
+                            port = Some(*number);
+                        }
                         _ => {}
                     }
                 }
@@ -214,7 +227,7 @@ fn addressed(tuple: &[Tuple]) -> Option<(Ipv4Addr, Ipv4Addr, u16)> {
             _ => {}
         }
     }
-    Some((source?, destination?, port?)).filter(|_| udp)
+    Some((address?, port?)).filter(|_| udp)
 }
 
 /// Where node ports answer.

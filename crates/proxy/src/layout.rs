@@ -6,7 +6,7 @@
 //!     services-anywhere   one rule a number of endpoints, each with a map of the services that have so many
 //!     nodeports           the same for ports of the node's own addresses
 //! postrouting: masquerade
-//! unserved-forward, unserved-output: what is still addressed to a service has no endpoint
+//! unserved-forward, unserved-output: what is still addressed to a service has no endpoint, or none here and is dropped
 //! ```
 //!
 //! A service is elements of maps of values, no chain and no verdict, so a change costs what it changes: what leads to a chain
@@ -221,6 +221,7 @@ pub fn base(config: &Config) -> Transaction {
     let fields = Scope::Service.fields();
     made.add_set(table, Set::verdicts("guards", &fields));
     made.add_set(table, Set::new("unserved", &fields));
+    made.add_set(table, Set::new("dropped", &fields));
     made.add_set(table, Set::new("hairpin", &[ADDRESS, ADDRESS]));
     made.add_set(table, Set::ranges("cluster", ADDRESS));
     let (cluster, prefix) = config.cluster_cidr;
@@ -346,8 +347,10 @@ fn unserved(config: &Config) -> Vec<Rule> {
     let tcp = |rule: Rule| rule.protocol(Protocol::Tcp).reject(Reject::Reset);
     // Nor have these, outside of the range: they must not be asked for elsewhere.
     let beyond = || Rule::new().within(Scope::Service.selectors(), "unserved");
+    let dropped = Rule::new().within(Scope::Service.selectors(), "dropped");
     vec![
         Rule::new().established().verdict(Verdict::Accept),
+        dropped.drop(),
         tcp(to_services(config)),
         to_services(config).reject(Reject::Port),
         tcp(beyond()),

@@ -298,6 +298,11 @@ impl Proxy {
         }
         let mut rules = rules::build(key, &ports);
         rules.refuse_beyond(cluster, &ports);
+        // Every node answers these itself, by an address that is no endpoint.
+        let dns = self.config.node_local_dns.map(|(service, _)| service);
+        rules
+            .flows
+            .retain(|frontend, _| dns.is_none() || frontend.address != dns);
         let health = model::health(&service, &slices, &place);
         (Some(rules).filter(|rules| !rules.is_empty()), health)
     }

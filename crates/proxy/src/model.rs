@@ -83,7 +83,7 @@ pub struct ServicePort {
     pub all: Vec<Endpoint>,
     pub local: Vec<Endpoint>,
     /// Where flows that exist may go on: every endpoint that serves, whatever the policies say of new ones.
-    pub serving: BTreeSet<Ipv4Addr>,
+    pub serving: BTreeSet<Endpoint>,
 }
 
 /// What a load balancer is told of a service by this node.
@@ -158,7 +158,7 @@ pub fn service_ports(
             external_local: is_local(&spec.external_traffic_policy),
             all: anywhere(&found),
             local: here(&found),
-            serving: found.keys().map(|endpoint| endpoint.address).collect(),
+            serving: found.keys().copied().collect(),
         })
     });
     ports.collect()

@@ -46,15 +46,19 @@ pub struct ServiceRules {
     pub sets: BTreeMap<String, i32>,
     /// Elements of the set `unserved`: addresses outside the service range that have no endpoint.
     pub unserved: BTreeSet<Frontend>,
+    /// Elements of the set `dropped`: cluster addresses that may only lead to endpoints of this node, which has none.
+    pub dropped: BTreeSet<Frontend>,
     /// Pods that may be sent to themselves.
     pub hairpins: BTreeSet<Ipv4Addr>,
-    /// Where UDP flows may lead that were begun earlier.
+    /// Where UDP flows may lead that were begun earlier; nowhere, where nobody serves.
     pub flows: Flows,
 }
 
 impl ServiceRules {
     pub fn is_empty(&self) -> bool {
-        self.balanced.is_empty() && self.sticky.is_empty() && self.unserved.is_empty()
+        let led = self.balanced.is_empty() && self.sticky.is_empty();
+        let ended = self.unserved.is_empty() && self.dropped.is_empty();
+        led && ended && self.flows.is_empty()
     }
 }
 
@@ -98,7 +102,11 @@ fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
     } else {
         rules.unserved.extend(beyond.clone());
     }
-    let inside = port.cluster_ips.iter().map(of).collect();
+    let inside: Vec<_> = port.cluster_ips.iter().map(of).collect();
+    // As upstream has it: others serve on their nodes, where the client might have been.
+    if serves && port.internal_local && port.local.is_empty() {
+        rules.dropped.extend(inside.iter().copied());
+    }
     let node_port = port.node_port.map(|n| frontend(None, port.protocol, n));
     let outside: Vec<_> = beyond.chain(node_port).filter(|_| serves).collect();
     match port.affinity_seconds {
@@ -166,9 +174,10 @@ fn frontend(address: Option<Ipv4Addr>, protocol: Protocol, port: u16) -> Fronten
     }
 }
 
-/// Flows without an endpoint that serves are left alone, as upstream does: it may come back.
+/// Without an endpoint that serves, all flows end: those that were begun earlier are translated before anything could refuse
+/// them, and a client that expects no answer would send to a dead pod's address for ever.
 fn note_flows(flows: &mut Flows, port: &ServicePort) {
-    if port.protocol != Protocol::Udp || port.serving.is_empty() {
+    if port.protocol != Protocol::Udp {
         return;
     }
     let beyond = port.external_ips.iter().chain(&port.guarded_ips);

@@ -224,6 +224,12 @@ impl Change {
         for frontend in new.unserved.difference(&old.unserved) {
             self.link("unserved", Element::new(layout::key(frontend)));
         }
+        for frontend in old.dropped.difference(&new.dropped) {
+            self.unlink("dropped", Element::new(layout::key(frontend)));
+        }
+        for frontend in new.dropped.difference(&old.dropped) {
+            self.link("dropped", Element::new(layout::key(frontend)));
+        }
         for frontend in old.balanced.keys() {
             self.balanced(
                 frontend,
@@ -423,7 +429,13 @@ pub fn changed_flows(applied: &Applied, next: &Applied) -> Flows {
             .flows
             .iter()
             .filter(|(frontend, serving)| old.and_then(|o| o.get(frontend)) != Some(serving));
-        flows.extend(differ.map(|(frontend, serving)| (*frontend, serving.clone())));
+        for (frontend, serving) in differ {
+            let known = flows.entry(*frontend).or_default();
+            // Who serves has a frontend that another wants, too.
+            if !serving.is_empty() {
+                known.clone_from(serving);
+            }
+        }
     }
     flows
 }

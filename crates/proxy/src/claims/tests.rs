@@ -1,6 +1,7 @@
 use std::net::Ipv4Addr;
 
 use super::*;
+use crate::conntrack::Flows;
 
 fn key(name: &str) -> ServiceKey {
     ServiceKey {
@@ -96,4 +97,20 @@ fn who_has_no_endpoint_does_not_keep_others_from_serving() {
         settle(&mut claims, "c", rules(&[], &[1])),
         (rules(&[], &[]), vec![])
     );
+}
+
+#[test]
+fn flows_lead_where_the_one_who_serves_says() {
+    let flows = Flows::from([(frontend(1), BTreeSet::new())]);
+    let idle = || {
+        Some(ServiceRules {
+            unserved: BTreeSet::from([frontend(1)]),
+            flows: flows.clone(),
+            ..ServiceRules::default()
+        })
+    };
+    let mut claims = Claims::default();
+    assert_eq!(settle(&mut claims, "a", idle()), (idle(), vec![]));
+    settle(&mut claims, "b", rules(&[1], &[]));
+    assert_eq!(settle(&mut claims, "a", idle()), (rules(&[], &[1]), vec![]));
 }

@@ -12,6 +12,14 @@ fn at(text: &str) -> SocketAddrV4 {
     text.parse().unwrap()
 }
 
+fn endpoint(text: &str) -> Endpoint {
+    let address = at(text);
+    Endpoint {
+        address: *address.ip(),
+        port: address.port(),
+    }
+}
+
 fn udp(text: &str) -> Frontend {
     let address = at(text);
     Frontend {
@@ -29,9 +37,13 @@ fn node_port(port: u16) -> Frontend {
     }
 }
 
-fn servers(last: &[u8]) -> BTreeSet<Ipv4Addr> {
-    let address = |last: &u8| Ipv4Addr::new(10, 42, 0, *last);
-    last.iter().map(address).collect()
+fn server(last: u8, port: u16) -> Endpoint {
+    let address = Ipv4Addr::new(10, 42, 0, last);
+    Endpoint { address, port }
+}
+
+fn servers(last: &[u8]) -> BTreeSet<Endpoint> {
+    last.iter().map(|last| server(*last, 5353)).collect()
 }
 
 #[test]
@@ -39,24 +51,29 @@ fn flows_go_that_lead_to_nobody() {
     let flows = Flows::from([
         (udp("10.43.0.9:53"), servers(&[2, 3])),
         (node_port(30053), servers(&[2])),
+        (udp("10.43.0.7:53"), servers(&[])),
     ]);
     let local = HashSet::from([Ipv4Addr::new(192, 0, 2, 1)]);
     let cases = [
-        ("10.43.0.9:53", "10.42.0.2", false),
-        ("10.43.0.9:53", "10.42.0.4", true),
+        ("10.43.0.9:53", "10.42.0.2:5353", false),
+        ("10.43.0.9:53", "10.42.0.4:5353", true),
+        // The port that the endpoint had before.
+        ("10.43.0.9:53", "10.42.0.2:53", true),
+        // Nobody serves any more.
+        ("10.43.0.7:53", "10.42.0.2:5353", true),
         // Never translated.
-        ("10.43.0.9:53", "10.43.0.9", true),
-        ("192.0.2.1:30053", "192.0.2.1", true),
-        ("192.0.2.1:30053", "10.42.0.2", false),
+        ("10.43.0.9:53", "10.43.0.9:53", true),
+        ("192.0.2.1:30053", "192.0.2.1:30053", true),
+        ("192.0.2.1:30053", "10.42.0.2:5353", false),
         // Somebody else's.
-        ("10.43.0.9:54", "10.42.0.4", false),
-        ("10.43.0.8:53", "10.42.0.4", false),
-        ("192.0.2.7:30053", "192.0.2.7", false),
+        ("10.43.0.9:54", "10.42.0.4:5353", false),
+        ("10.43.0.8:53", "10.42.0.4:5353", false),
+        ("192.0.2.7:30053", "192.0.2.7:30053", false),
     ];
     for (destination, server, wanted) in cases {
         let flow = Flow {
             frontend: udp(destination),
-            server: server.parse().unwrap(),
+            server: endpoint(server),
             identity: Vec::new(),
         };
         let found = is_stale(&flow, &flows, &local);
@@ -108,7 +125,7 @@ async fn clients() -> BTreeSet<u16> {
     while let Some(attributes) = socket.next().await.unwrap() {
         for attribute in attributes {
             if let ConntrackAttribute::CtaTupleReply(parts) = attribute
-                && let Some((_, _, port)) = addressed(&parts)
+                && let Some((_, port)) = super::parts(&parts, Side::Destination)
             {
                 found.insert(port);
             }

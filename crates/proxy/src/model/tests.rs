@@ -91,7 +91,11 @@ fn flows_stay_with_every_endpoint_that_serves() {
         {"addresses": ["10.42.0.6"], "conditions": {"ready": false, "serving": true}},
     ]))];
     let ports = service_ports(&service(spec()), &slices, &place("a"));
-    let serving: Vec<u8> = ports[0].serving.iter().map(|a| a.octets()[3]).collect();
+    let serving: Vec<u8> = ports[0]
+        .serving
+        .iter()
+        .map(|endpoint| endpoint.address.octets()[3])
+        .collect();
     assert_eq!(serving, [2, 3, 6]);
     assert_eq!(targets(&ports[0].all), ["10.42.0.2:8080"]);
 }

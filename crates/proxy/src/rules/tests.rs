@@ -21,7 +21,7 @@ fn port() -> ServicePort {
         external_local: false,
         all: vec![endpoint(2, 8080), endpoint(3, 8080)],
         local: vec![endpoint(2, 8080)],
-        serving: BTreeSet::from([2, 3].map(|last| Ipv4Addr::new(10, 42, 0, last))),
+        serving: BTreeSet::from([endpoint(2, 8080), endpoint(3, 8080)]),
     }
 }
 
@@ -62,8 +62,15 @@ fn check(port: ServicePort, expected: Expect) {
     for element in &rules.unserved {
         text.push_str(&format!("{element} is refused\n"));
     }
+    for element in &rules.dropped {
+        text.push_str(&format!("{element} is dropped\n"));
+    }
     for (frontend, serving) in &rules.flows {
-        text.push_str(&format!("flows to {frontend} lead to {serving:?}\n"));
+        let serving: Vec<_> = serving.iter().copied().collect();
+        text.push_str(&format!(
+            "flows to {frontend} lead to {}\n",
+            listed(&serving)
+        ));
     }
     expected.assert_eq(&text);
 }
@@ -214,6 +221,7 @@ fn without_an_endpoint_here_only_the_cluster_is_served() {
         expect![[r#"
             tcp . 30080 -> [10.42.0.2:8080, 10.42.0.3:8080], from outside -> []
             hairpins: {10.42.0.2, 10.42.0.3}
+            10.43.0.9 . tcp . 80 is dropped
         "#]],
     );
 }
@@ -265,11 +273,54 @@ fn udp_flows_may_lead_to_whoever_serves() {
             10.43.0.9 . udp . 53 -> [10.42.0.2:8080, 10.42.0.3:8080]
             198.51.100.7 . udp . 53 -> [10.42.0.2:8080, 10.42.0.3:8080], masqueraded
             hairpins: {10.42.0.2, 10.42.0.3}
-            flows to udp . 30053 lead to {10.42.0.2, 10.42.0.3}
-            flows to 10.43.0.9 . udp . 53 lead to {10.42.0.2, 10.42.0.3}
-            flows to 198.51.100.7 . udp . 53 lead to {10.42.0.2, 10.42.0.3}
+            flows to udp . 30053 lead to [10.42.0.2:8080, 10.42.0.3:8080]
+            flows to 10.43.0.9 . udp . 53 lead to [10.42.0.2:8080, 10.42.0.3:8080]
+            flows to 198.51.100.7 . udp . 53 lead to [10.42.0.2:8080, 10.42.0.3:8080]
         "#]],
     );
+}
+
+#[test]
+fn udp_flows_end_where_nobody_serves() {
+    check(
+        ServicePort {
+            protocol: Protocol::Udp,
+            port: 53,
+            all: Vec::new(),
+            local: Vec::new(),
+            serving: BTreeSet::new(),
+            ..port()
+        },
+        expect![[r#"
+            hairpins: {}
+            flows to 10.43.0.9 . udp . 53 lead to []
+        "#]],
+    );
+}
+
+#[test]
+fn sticky_services_without_an_endpoint_here_are_dropped_too() {
+    let key = ServiceKey {
+        namespace: "default".to_owned(),
+        name: "web".to_owned(),
+    };
+    let away = ServicePort {
+        local: Vec::new(),
+        internal_local: true,
+        affinity_seconds: Some(60),
+        ..port()
+    };
+    let shown = |port: ServicePort| -> Vec<_> {
+        let rules = build(&key, &[port]);
+        rules.dropped.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(shown(away.clone()), ["10.43.0.9 . tcp . 80"]);
+    // With none anywhere it is refused.
+    let nowhere = ServicePort {
+        all: Vec::new(),
+        ..away
+    };
+    assert_eq!(shown(nowhere), Vec::<String>::new());
 }
 
 #[test]

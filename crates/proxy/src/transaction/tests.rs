@@ -59,7 +59,7 @@ fn port(number: u8, kind: &Kind) -> ServicePort {
         internal_local: kind.internal_local,
         external_local: kind.external_local,
         local: endpoints(&kind.local),
-        serving: all.iter().map(|e| e.address).collect(),
+        serving: all.iter().copied().collect(),
         all,
     }
 }
@@ -162,7 +162,10 @@ fn only_flows_of_changed_services_are_looked_at() {
             protocol: Protocol::Udp,
             port: 30053,
         };
-        let serving = last.iter().map(|last| Ipv4Addr::new(10, 42, 0, *last));
+        let serving = last.iter().map(|last| Endpoint {
+            address: Ipv4Addr::new(10, 42, 0, *last),
+            port: 5353,
+        });
         let flows = Flows::from([(frontend, serving.collect())]);
         Some(ServiceRules {
             flows,
@@ -184,6 +187,13 @@ fn only_flows_of_changed_services_are_looked_at() {
         let next = overlay(vec![("a", next)]);
         assert_eq!(changed_flows(&applied, &next), wanted);
     }
+    // Whoever of two serves, in whichever order they are looked at.
+    let next = overlay(vec![
+        ("a", flows(&[])),
+        ("b", flows(&[3])),
+        ("c", flows(&[])),
+    ]);
+    assert_eq!(changed_flows(&applied, &next), flows(&[3]).unwrap().flows);
 }
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
