@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hickory_proto::{
-    op::{Edns, Message, MessageType, OpCode, ResponseCode},
+    op::{Edns, Message, MessageType, OpCode, Query, ResponseCode},
     rr::{Name, RData, Record, RecordType},
 };
 use knarr_tasks::accept;
@@ -47,7 +47,24 @@ pub struct Server {
 enum Outcome {
     Answered(Vec<u8>),
     Forward,
+    Follow(Box<Follow>),
     Ignore,
+}
+
+/// An answer that lacks what an alias outside of the cluster stands for. Clients do not look for that themselves.
+struct Follow {
+    response: Message,
+    target: Name,
+    kind: RecordType,
+    limit: u16,
+}
+
+/// How far the cluster knows a name.
+enum Known {
+    Whole,
+    /// Up to this one, which is somebody else's.
+    Alias(Name),
+    Nothing,
 }
 
 impl Server {
@@ -61,7 +78,7 @@ impl Server {
     pub fn answer(&self, message: &[u8], tcp: bool) -> Option<Vec<u8>> {
         match self.shared.answer(message, tcp) {
             Outcome::Answered(answer) => Some(answer),
-            Outcome::Forward | Outcome::Ignore => None,
+            Outcome::Forward | Outcome::Follow(_) | Outcome::Ignore => None,
         }
     }
 
@@ -96,7 +113,7 @@ impl Server {
                     }
                 }
                 Outcome::Ignore => {}
-                Outcome::Forward => {
+                outcome => {
                     let Ok(permit) = permits.clone().try_acquire_owned() else {
                         warn!("too many queries wait for the node's resolvers; dropping one");
                         continue;
@@ -105,7 +122,7 @@ impl Server {
                         (self.shared.clone(), socket.clone(), query.to_vec());
                     tracker.spawn(async move {
                         let _permit = permit;
-                        let answer = shared.forward(&query, false).await;
+                        let answer = shared.ask_others(outcome, &query, false).await;
                         socket.send_to(&answer, client).await.ok();
                     });
                 }
@@ -134,7 +151,7 @@ impl Shared {
             let answer = match self.answer(&query, true) {
                 Outcome::Answered(answer) => answer,
                 Outcome::Ignore => return,
-                Outcome::Forward => self.forward(&query, true).await,
+                outcome => self.ask_others(outcome, &query, true).await,
             };
             let written = timeout(IDLE_TIMEOUT, write_framed(&mut stream, &answer)).await;
             if !matches!(written, Ok(Ok(()))) {
@@ -178,9 +195,8 @@ impl Shared {
             response.metadata.response_code = ResponseCode::NotImp;
             return encode(&response);
         }
-        if !self.resolve(&mut response, question.name(), question.query_type()) {
-            return Outcome::Forward;
-        }
+        let kind = question.query_type();
+        let known = self.resolve(&mut response, question.name(), kind);
         let limit = match (tcp, &query.edns) {
             (true, _) => u16::MAX,
             (false, None) => PLAIN_LIMIT_BYTES,
@@ -188,44 +204,34 @@ impl Shared {
                 .max_payload()
                 .clamp(PLAIN_LIMIT_BYTES, EDNS_LIMIT_BYTES),
         };
-        let fits = |message: &Message| {
-            let bytes = message.to_vec().ok()?;
-            (bytes.len() <= usize::from(limit)).then_some(bytes)
-        };
-        if let Some(bytes) = fits(&response) {
-            return Outcome::Answered(bytes);
+        match known {
+            Known::Nothing => Outcome::Forward,
+            Known::Whole => fit(response, limit),
+            Known::Alias(target) => Outcome::Follow(Box::new(Follow {
+                response,
+                target,
+                kind,
+                limit,
+            })),
         }
-        // They spare a client questions; it can ask them.
-        response.additionals.clear();
-        if let Some(bytes) = fits(&response) {
-            return Outcome::Answered(bytes);
-        }
-        // The client asks again over TCP, unless it cannot: then it has what is here.
-        response.metadata.truncation = true;
-        let answers = std::mem::take(&mut response.answers);
-        let kept = partition(answers.len(), |count| {
-            response.answers = answers[..count].to_vec();
-            fits(&response).is_some()
-        });
-        response.answers = answers[..kept].to_vec();
-        encode(&response)
     }
 
-    /// Fills in what the cluster knows. False: the name is somebody else's.
-    fn resolve(&self, response: &mut Message, name: &Name, kind: RecordType) -> bool {
+    /// Fills in what the cluster knows.
+    fn resolve(&self, response: &mut Message, name: &Name, kind: RecordType) -> Known {
         let mut name = name.clone();
         for step in 0..CHAIN_LIMIT {
             let records = match self.zone.lookup(&name, kind) {
-                Answer::Foreign => return step > 0,
+                Answer::Foreign if step > 0 => return Known::Alias(name),
+                Answer::Foreign => return Known::Nothing,
                 Answer::NoName if !self.zone.is_synced() => {
                     response.metadata.response_code = ResponseCode::ServFail;
-                    return true;
+                    return Known::Whole;
                 }
                 Answer::NoName => {
                     response.metadata.authoritative = true;
                     response.metadata.response_code = ResponseCode::NXDomain;
                     response.add_authorities(self.zone.soa());
-                    return true;
+                    return Known::Whole;
                 }
                 Answer::Records(records) => records,
             };
@@ -245,10 +251,10 @@ impl Shared {
             response.add_answers(records);
             match alias {
                 Some(target) => name = target,
-                None => return true,
+                None => return Known::Whole,
             }
         }
-        true
+        Known::Whole
     }
 
     /// The addresses of what SRV records name.
@@ -270,6 +276,41 @@ impl Shared {
         found.flatten().collect()
     }
 
+    /// The answer to what the cluster does not know by itself.
+    async fn ask_others(&self, outcome: Outcome, query: &[u8], tcp: bool) -> Vec<u8> {
+        match outcome {
+            Outcome::Follow(follow) => match self.follow(*follow, tcp).await {
+                Outcome::Answered(answer) => answer,
+                _ => Vec::new(),
+            },
+            _ => self.forward(query, tcp).await,
+        }
+    }
+
+    /// Adds what the node's resolvers know of the alias: without, there is the alias alone, as in CoreDNS.
+    async fn follow(&self, follow: Follow, tcp: bool) -> Outcome {
+        let Follow {
+            mut response,
+            target,
+            kind,
+            limit,
+        } = follow;
+        let mut query = Message::query();
+        query.metadata.recursion_desired = true;
+        query.add_query(Query::query(target, kind));
+        let mut edns = Edns::new();
+        edns.set_max_payload(EDNS_LIMIT_BYTES);
+        query.set_edns(edns);
+        if let Ok(bytes) = query.to_vec()
+            && let Some(answer) = self.forwarder.ask(&bytes, tcp).await
+            && let Ok(answer) = Message::from_vec(&answer)
+        {
+            response.metadata.truncation = answer.metadata.truncation;
+            response.add_answers(answer.answers);
+        }
+        fit(response, limit)
+    }
+
     async fn forward(&self, query: &[u8], tcp: bool) -> Vec<u8> {
         if let Some(answer) = self.forwarder.ask(query, tcp).await {
             return answer;
@@ -288,6 +329,31 @@ impl Shared {
             .and_then(|message| message.to_vec().ok())
             .unwrap_or_default()
     }
+}
+
+/// A response of at most so many bytes.
+fn fit(mut response: Message, limit: u16) -> Outcome {
+    let fits = |message: &Message| {
+        let bytes = message.to_vec().ok()?;
+        (bytes.len() <= usize::from(limit)).then_some(bytes)
+    };
+    if let Some(bytes) = fits(&response) {
+        return Outcome::Answered(bytes);
+    }
+    // They spare a client questions; it can ask them.
+    response.additionals.clear();
+    if let Some(bytes) = fits(&response) {
+        return Outcome::Answered(bytes);
+    }
+    // The client asks again over TCP, unless it cannot: then it has what is here.
+    response.metadata.truncation = true;
+    let answers = std::mem::take(&mut response.answers);
+    let kept = partition(answers.len(), |count| {
+        response.answers = answers[..count].to_vec();
+        fits(&response).is_some()
+    });
+    response.answers = answers[..kept].to_vec();
+    encode(&response)
 }
 
 /// The largest of 0 to `limit` for which `holds`, which holds for all smaller ones; 0 if for none.

@@ -149,12 +149,18 @@ impl Zone {
         let service = self.services.get(namespace, name)?;
         let spec = service.spec.as_ref()?;
         if spec.type_.as_deref() == Some("ExternalName") {
-            let mut target = Name::from_ascii(spec.external_name.as_deref()?).ok()?;
+            let target = spec.external_name.as_deref()?;
+            // An address is no name, and an alias of one leads nowhere.
+            if target.parse::<IpAddr>().is_ok() {
+                return None;
+            }
+            let mut target = Name::from_ascii(target).ok()?;
             target.set_fqdn(true);
             return Some(vec![RData::CNAME(CNAME(target))]);
         }
         if kind == RecordType::SRV {
-            return Some(self.srv(&service, namespace, name, None));
+            let ports = self.srv(&service, namespace, name, None);
+            return (!ports.is_empty() || !is_headless(&service)).then_some(ports);
         }
         if is_headless(&service) {
             let endpoints = self.endpoints(namespace, name);

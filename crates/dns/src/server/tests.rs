@@ -28,7 +28,7 @@ fn query(name: &str, kind: RecordType) -> Vec<u8> {
 fn answered(outcome: Outcome) -> Message {
     match outcome {
         Outcome::Answered(bytes) => Message::from_vec(&bytes).unwrap(),
-        Outcome::Forward => panic!("the name is ours"),
+        Outcome::Forward | Outcome::Follow(_) => panic!("the name is ours"),
         Outcome::Ignore => panic!("the query is well-formed"),
     }
 }
@@ -171,6 +171,49 @@ async fn a_resolver_is_asked_and_its_answer_comes_back_under_our_id() {
         .await;
     serving.await.unwrap();
     assert_eq!(Message::from_vec(&answer).unwrap().metadata.id, 77);
+}
+
+/// Clients take no alias alone for an answer.
+#[tokio::test]
+async fn an_alias_comes_with_what_resolvers_know_of_it() {
+    let resolver = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let shared = shared(vec![resolver.local_addr().unwrap()]);
+    let answering = async {
+        let mut buffer = [0; 512];
+        let (length, client) = resolver.recv_from(&mut buffer).await.unwrap();
+        let asked = Message::from_vec(&buffer[..length]).unwrap();
+        let name = asked.queries[0].name().clone();
+        let mut answer = Message::response(asked.metadata.id, OpCode::Query);
+        answer.add_queries(asked.queries);
+        let address = RData::A("192.0.2.9".parse().unwrap());
+        answer.add_answers([Record::from_rdata(name, 60, address)]);
+        let answer = answer.to_vec().unwrap();
+        resolver.send_to(&answer, client).await.unwrap();
+    };
+    let bytes = query("outside.default.svc.cluster.local.", RecordType::A);
+    let outcome = shared.answer(&bytes, false);
+    let (answer, ()) = tokio::join!(shared.ask_others(outcome, &bytes, false), answering);
+    let answer = Message::from_vec(&answer).unwrap();
+    let shown: Vec<String> = answer
+        .answers
+        .iter()
+        .map(|record| format!("{} {}", record.name, record.data))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "outside.default.svc.cluster.local. example.org.",
+            "example.org. 192.0.2.9"
+        ]
+    );
+    assert_eq!(answer.metadata.id, 77);
+    // Without one it is there alone.
+    let shared = self::shared(Vec::new());
+    let outcome = shared.answer(&bytes, false);
+    let answer = shared.ask_others(outcome, &bytes, false).await;
+    let answer = Message::from_vec(&answer).unwrap();
+    assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
+    assert_eq!(answer.answers.len(), 1);
 }
 
 #[tokio::test]

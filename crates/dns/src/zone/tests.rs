@@ -23,6 +23,10 @@ pub fn zone() -> Zone {
         "outside",
         json!({"type": "ExternalName", "externalName": "example.org"}),
     )));
+    services.apply(read(service(
+        "address",
+        json!({"type": "ExternalName", "externalName": "192.0.2.7"}),
+    )));
     slices.apply(
         serde_json::from_value(json!({
             "addressType": "IPv4",
@@ -110,6 +114,11 @@ fn services() {
         expect!["example.org."],
     );
     check(
+        "address.default.svc.cluster.local.",
+        RecordType::A,
+        expect!["no such name"],
+    );
+    check(
         "10-42-0-5.web.default.svc.cluster.local.",
         RecordType::A,
         expect!["10.42.0.5"],
@@ -143,11 +152,13 @@ fn headless_services() {
         RecordType::A,
         expect!["no such name"],
     );
-    check(
-        "empty.default.svc.cluster.local.",
-        RecordType::A,
-        expect!["no such name"],
-    );
+    for kind in [RecordType::A, RecordType::SRV] {
+        check(
+            "empty.default.svc.cluster.local.",
+            kind,
+            expect!["no such name"],
+        );
+    }
 }
 
 #[test]
