@@ -3,7 +3,7 @@
 //!
 //! All of it comes from the Go modules that `tests/upstream/suite` pins ([`source`]): definitions with their descriptions and
 //! `x-kubernetes-*` marks from OpenAPI v2; which fields are never absent from upstream's objects, because their Go type is no
-//! pointer or has no tag `omitempty`, from OpenAPI v3; which fields are absent from them where they are zero, and which belong to features that are switched off, from the comments
+//! pointer or has no tag `omitempty`, and the defaults of the others, from OpenAPI v3; which fields are absent from them where they are zero, and which belong to features that are switched off, from the comments
 //! of the Go types and the defaults of the feature gates; the values that fields may have, from [`enums`]. Facts and texts are two files, because the server needs the facts at
 //! start-up and the texts only when somebody asks for OpenAPI.
 //!
@@ -29,13 +29,6 @@ const SERVED: &[&str] = &["ContainerStopSignals"];
 /// Between two descriptions: they contain newlines, but no control characters.
 const RECORD_SEPARATOR: char = '\u{1e}';
 
-/// Defaults that matter to whoever merges lists by key, and that the package leaves out: a port without a protocol is a TCP
-/// port. (Definition, field, JSON.)
-const DEFAULTS: &[(&str, &str, &str)] = &[
-    ("io.k8s.api.core.v1.ContainerPort", "protocol", "\"TCP\""),
-    ("io.k8s.api.core.v1.ServicePort", "protocol", "\"TCP\""),
-];
-
 /// Arguments of `cargo xtask generate-schema`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -50,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
     enums::add(&mut definitions)?;
     let generator = Generator::new(
         definitions.iter(),
-        present(&source::documents()?)?,
+        Unset::read(&source::documents()?)?,
         omitted()?,
         disabled(&definitions)?,
     );
@@ -74,37 +67,56 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The fields, as (definition, field), that are never absent from upstream's objects: embedded structs and what has no
-/// `omitempty`. The documents give the former an empty default, the latter one that is their type's zero, or none at all where
-/// that is null.
-fn present(folder: &Path) -> Result<BTreeSet<(String, String)>> {
-    let mut present = BTreeSet::new();
-    for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
-        let document: Value = serde_json::from_slice(&fs::read(entry?.path())?)?;
-        let schemas = document["components"]["schemas"].as_object();
-        for (name, schema) in schemas.into_iter().flatten() {
-            let required: Vec<&str> = schema["required"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect();
-            for (field, property) in schema["properties"].as_object().into_iter().flatten() {
-                let container = matches!(property["type"].as_str(), Some("array" | "object"));
-                let is_present = match property.get("default") {
-                    None => container && required.contains(&field.as_str()),
-                    Some(Value::Object(default)) => default.is_empty(),
-                    Some(Value::String(default)) => default.is_empty(),
-                    Some(default) => *default == 0 || *default == false,
-                };
-                if is_present {
-                    present.insert((name.clone(), field.clone()));
-                }
+/// What the v3 documents say of fields, as (definition, field), that nobody sets.
+#[derive(Default)]
+struct Unset {
+    /// Those that are never absent from upstream's objects: embedded structs and what has no `omitempty`. The documents give the
+    /// former an empty default, the latter one that is their type's zero, or none at all where that is null.
+    present: BTreeSet<(String, String)>,
+    /// Defaults that are part of the type.
+    defaults: BTreeMap<(String, String), Value>,
+}
+
+impl Unset {
+    fn read(folder: &Path) -> Result<Unset> {
+        let mut unset = Unset::default();
+        let entries =
+            fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+        for entry in entries {
+            let document: Value = serde_json::from_slice(&fs::read(entry?.path())?)?;
+            let schemas = document["components"]["schemas"].as_object();
+            for (name, schema) in schemas.into_iter().flatten() {
+                unset.add(name, schema);
+            }
+        }
+        let found = !unset.present.is_empty() && !unset.defaults.is_empty();
+        ensure!(found, "no documents in {}", folder.display());
+        Ok(unset)
+    }
+
+    fn add(&mut self, name: &str, schema: &Value) {
+        let required: Vec<&str> = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        for (field, property) in schema["properties"].as_object().into_iter().flatten() {
+            let container = matches!(property["type"].as_str(), Some("array" | "object"));
+            let key = (name.to_owned(), field.clone());
+            let is_zero = match property.get("default") {
+                None => container && required.contains(&field.as_str()),
+                Some(Value::Object(default)) => default.is_empty(),
+                Some(Value::String(default)) => default.is_empty(),
+                Some(default) => *default == 0 || *default == false,
+            };
+            match property.get("default") {
+                _ if is_zero => _ = self.present.insert(key),
+                Some(default) => _ = self.defaults.insert(key, default.clone()),
+                None => {}
             }
         }
     }
-    ensure!(!present.is_empty(), "no documents in {}", folder.display());
-    Ok(present)
 }
 
 /// The fields, as (definition, field), that upstream's objects do not have where they are false, 0 or "": what is no pointer and has
@@ -154,8 +166,7 @@ struct Generator<'a> {
     descriptions: Vec<&'a str>,
     /// The texts that were seen already: a third of them are repeated.
     seen: HashMap<&'a str, usize>,
-    /// See [`present`].
-    present: BTreeSet<(String, String)>,
+    unset: Unset,
     /// See [`omitted`].
     omitted: BTreeSet<(String, String)>,
     /// See [`disabled`].
@@ -166,7 +177,7 @@ struct Generator<'a> {
 impl<'a> Generator<'a> {
     fn new(
         definitions: impl Iterator<Item = (&'a String, &'a Value)>,
-        present: BTreeSet<(String, String)>,
+        unset: Unset,
         omitted: BTreeSet<(String, String)>,
         disabled: BTreeMap<(String, String), String>,
     ) -> Self {
@@ -183,7 +194,7 @@ impl<'a> Generator<'a> {
             numbers,
             descriptions: Vec::new(),
             seen: HashMap::new(),
-            present,
+            unset,
             omitted,
             disabled,
             out: String::new(),
@@ -279,7 +290,7 @@ impl<'a> Generator<'a> {
             self.out.push_str("\t!");
         }
         let key = (definition.to_owned(), field.to_owned());
-        if self.present.contains(&key) {
+        if self.unset.present.contains(&key) {
             self.out.push_str("\tz");
         }
         let is_scalar = matches!(&*kind, "s" | "y" | "i" | "l" | "n" | "b");
@@ -296,11 +307,8 @@ impl<'a> Generator<'a> {
         if let Some(gate) = self.disabled.get(&key) {
             write!(self.out, "\tf={gate}")?;
         }
-        if let Some((_, _, json)) = DEFAULTS
-            .iter()
-            .find(|(d, f, _)| (*d, *f) == (definition, field))
-        {
-            write!(self.out, "\td={json}")?;
+        if let Some(default) = self.unset.defaults.get(&key) {
+            write!(self.out, "\td={default}")?;
         }
         self.out.push('\n');
         Ok(())

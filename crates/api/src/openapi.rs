@@ -1,7 +1,7 @@
 //! The OpenAPI documents: v2 as JSON and as protobuf, v3 as one JSON document a group-version.
 //!
 //! ```text
-//! crate::Kinds ------> paths.rs: path items and operations ----+
+//! crate::Kinds ------> served.rs, pages.rs: operations --------+
 //!                                                              +--> one JSON piece at a time --> gzip + SHA-256 --> kept
 //! crate::schema  ----> definitions.rs: the types they reach ---+         (or proto.rs)
 //! ```
@@ -26,9 +26,14 @@ use crate::{Kind, Kinds};
 mod custom;
 mod definitions;
 mod group_versions;
+mod names;
 mod operations;
+mod pages;
+mod parameters;
 mod paths;
 mod proto;
+mod served;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +41,7 @@ use custom::Custom;
 use definitions::{Definitions, Dialect};
 use group_versions::GroupVersion;
 use paths::PathItem;
+use shared::Shared;
 
 /// What clients put into `Accept` to get the v2 document as protobuf; kubectl up to 1.26 takes nothing else. It is no valid
 /// media type (`@`), so newer clients also send [`V2_PROTOBUF_CONTENT_TYPE`].
@@ -175,13 +181,14 @@ fn write_v2<'k>(
     kinds: impl Iterator<Item = &'k Kind> + Clone,
 ) -> io::Result<()> {
     let definitions = Definitions::new(Custom::new(kinds.clone()));
-    let items = paths::of_kinds(kinds, &definitions.custom);
+    let items = paths::all(kinds, &definitions.custom);
+    let mut shared = Shared::default();
     write!(out, r#"{{"swagger":"2.0","info":{},"paths":"#, info())?;
     members(
         out,
         items
             .iter()
-            .map(|item| (item.path.as_str(), operations::v2(item))),
+            .map(|item| (item.path.as_str(), operations::v2(item, &mut shared))),
     )?;
     write!(out, r#","definitions":"#)?;
     let roots = items.iter().flat_map(PathItem::definitions);
@@ -192,6 +199,8 @@ fn write_v2<'k>(
             .iter()
             .map(|name| (&**name, definitions.render(name, Dialect::V2))),
     )?;
+    write!(out, r#","parameters":"#)?;
+    members(out, shared.iter().map(|(name, of)| (name, of.clone())))?;
     write!(
         out,
         r#","security":[{{"BearerToken":[]}}],"securityDefinitions":{}}}"#,
@@ -204,22 +213,28 @@ fn write_v2_proto<'k>(
     kinds: impl Iterator<Item = &'k Kind> + Clone,
 ) -> io::Result<()> {
     let definitions = Definitions::new(Custom::new(kinds.clone()));
-    let items = paths::of_kinds(kinds, &definitions.custom);
+    let items = paths::all(kinds, &definitions.custom);
+    let mut shared = Shared::default();
     let mut document = proto::Document::new(&info());
     for item in &items {
-        document.path(&item.path, &operations::v2(item));
+        document.path(&item.path, &operations::v2(item, &mut shared));
     }
     let roots = items.iter().flat_map(PathItem::definitions);
     for name in definitions::closure(roots, &definitions.custom) {
         document.definition(&name, &definitions.render(&name, Dialect::V2));
     }
+    for (name, parameter) in shared.iter() {
+        document.parameter(name, parameter);
+    }
     document.write(out)
 }
 
+/// A document of some of the paths; those of a group-version name the types that options of all groups are in it.
 fn write_v3(
     out: &mut impl Write,
-    items: &[&PathItem<'_>],
+    items: &[PathItem<'_>],
     definitions: &Definitions,
+    place: (&str, &str),
 ) -> io::Result<()> {
     write!(out, r#"{{"openapi":"3.0.0","info":{},"paths":"#, info())?;
     members(
@@ -229,13 +244,13 @@ fn write_v3(
             .map(|item| (item.path.as_str(), operations::v3(item))),
     )?;
     write!(out, r#","components":{{"schemas":"#)?;
-    let roots = items.iter().flat_map(|item| item.definitions());
+    let roots = items.iter().flat_map(PathItem::definitions);
     let names = definitions::closure(roots, &definitions.custom);
     members(
         out,
         names
             .iter()
-            .map(|name| (&**name, definitions.render(name, Dialect::V3))),
+            .map(|name| (&**name, definitions.render_in(name, place))),
     )?;
     write!(out, r#","securitySchemes":{}}}}}"#, security())
 }

@@ -14,7 +14,7 @@
 use std::sync::OnceLock;
 
 use knarr_meta::patch::{PatchSchema, Strategy};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 mod apply;
 pub mod disabled;
@@ -193,6 +193,24 @@ impl Field {
     /// Whether absence is something else than zero: its Go type is a pointer.
     fn is_pointer(&self) -> bool {
         !self.omits_zero && !self.present
+    }
+
+    /// What it is where nobody set it: a default that is part of its type, or the zero of a field that is never absent.
+    pub(crate) fn default(&self) -> Option<Value> {
+        if let Some(json) = self.schema.default_json() {
+            return serde_json::from_str(json).ok();
+        }
+        match &self.schema.ty {
+            _ if !self.present => None,
+            Type::String | Type::Bytes => Some("".into()),
+            Type::Int32 | Type::Int64 | Type::Double => Some(0.into()),
+            Type::Bool => Some(false.into()),
+            Type::Ref(reference) => match reference.get().shape {
+                Shape::Struct(_) => Some(json!({})),
+                _ => None,
+            },
+            Type::List(_) | Type::Map(_) => None,
+        }
     }
 }
 

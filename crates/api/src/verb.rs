@@ -13,6 +13,31 @@ pub enum Verb {
     Watch,
 }
 
+/// Resources whose DELETE answers with the object (upstream's `ReturnDeletedObject`); the others answer with a Status.
+const RETURN_OBJECT: [(&str, &str); 16] = [
+    ("", "persistentvolumeclaims"),
+    ("", "persistentvolumes"),
+    ("", "pods"),
+    ("", "podtemplates"),
+    ("", "resourcequotas"),
+    ("", "serviceaccounts"),
+    ("", "services"),
+    ("resource.k8s.io", "deviceclasses"),
+    ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourceclaimtemplates"),
+    ("resource.k8s.io", "resourceslices"),
+    ("storage.k8s.io", "csidrivers"),
+    ("storage.k8s.io", "csinodes"),
+    ("storage.k8s.io", "storageclasses"),
+    ("storage.k8s.io", "volumeattachments"),
+    ("storage.k8s.io", "volumeattributesclasses"),
+];
+
+/// Whether DELETE of a resource of the program's own answers with the object.
+pub fn returns_deleted(group: &str, resource: &str) -> bool {
+    RETURN_OBJECT.contains(&(group, resource))
+}
+
 /// Every verb of a kind that cannot be deleted by the collection.
 pub const WITHOUT_DELETE_COLLECTION: &[Verb] = &[
     Verb::Create,

@@ -192,15 +192,19 @@ pub fn resource_list(groups: &[Group], name: &str, version: &str) -> Option<Valu
         }
         for subresource in kind.subresources.iter() {
             let name = format!("{}/{}", kind.resource, subresource.name);
-            resources.insert(name.clone(), subresource_entry(kind, subresource, &name));
+            resources.insert(name.clone(), subresource_entry(served, subresource, &name));
         }
     }
-    Some(json!({
+    let mut document = json!({
         "kind": "APIResourceList",
-        "apiVersion": "v1",
         "groupVersion": api_version(name, version),
         "resources": resources.into_values().collect::<Vec<_>>(),
-    }))
+    });
+    // The core's is as clients of the first releases knew it (upstream's `stripVersionNegotiatedSerializer`).
+    if !name.is_empty() {
+        document["apiVersion"] = json!("v1");
+    }
+    Some(document)
 }
 
 fn resource(served: &Served) -> Value {
@@ -232,7 +236,8 @@ fn storage_version_hash(kind: &Kind) -> String {
     base64::engine::general_purpose::STANDARD.encode(&digest[..8])
 }
 
-fn subresource_entry(kind: &Kind, subresource: &Subresource, name: &str) -> Value {
+fn subresource_entry(served: &Served, subresource: &Subresource, name: &str) -> Value {
+    let kind = &served.kind;
     let mut entry = json!({
         "name": name,
         "singularName": "",
@@ -240,7 +245,9 @@ fn subresource_entry(kind: &Kind, subresource: &Subresource, name: &str) -> Valu
         "kind": subresource.kind.map_or(&*kind.kind, |(_, _, kind)| kind),
         "verbs": verbs(subresource.verbs),
     });
-    if let Some((group, version, _)) = subresource.kind {
+    if let Some((group, version, _)) = subresource.kind
+        && (group, version) != (served.group(), served.version())
+    {
         entry["group"] = json!(group);
         entry["version"] = json!(version);
     }

@@ -8,6 +8,9 @@ use serde_json::{Map, Value, json};
 use super::custom::Custom;
 use crate::schema::{self, Definition, Field, ListType, MapType, Schema, Shape, Type};
 
+/// Group and version of types that every group has.
+const CORE: (&str, &str) = ("", "v1");
+
 /// Version of OpenAPI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -77,6 +80,20 @@ impl Definitions {
         }
     }
 
+    /// A definition in the v3 document of a group-version: of the group-versions that a type of all groups is in, it names that one
+    /// and the core's.
+    pub(super) fn render_in(&self, name: &str, place: (&str, &str)) -> Value {
+        let mut out = self.render(name, Dialect::V3);
+        let gvks = out
+            .get_mut("x-kubernetes-group-version-kind")
+            .and_then(Value::as_array_mut);
+        if let Some(gvks) = gvks.filter(|gvks| gvks.len() > 1) {
+            let is = |gvk: &Value, of: (&str, &str)| gvk["group"] == of.0 && gvk["version"] == of.1;
+            gvks.retain(|gvk| is(gvk, CORE) || is(gvk, place));
+        }
+        out
+    }
+
     /// A definition by its name; an empty object for one that does not exist.
     pub(super) fn render(&self, name: &str, dialect: Dialect) -> Value {
         if let Some(custom) = self.custom.render(name, dialect) {
@@ -126,6 +143,12 @@ impl Definitions {
         let mut out = Map::new();
         self.describe(&mut out, field.description());
         mark(&mut out, &field.schema);
+        // Upstream takes them out of v2.
+        if dialect == Dialect::V3
+            && let Some(default) = field.default()
+        {
+            out.insert("default".to_owned(), default);
+        }
         let Value::Object(ty) = ty(&field.schema.ty, dialect) else {
             return out.into();
         };
@@ -191,12 +214,6 @@ fn ty(of: &Type, dialect: Dialect) -> Value {
 
 fn mark(out: &mut Map<String, Value>, schema: &Schema) {
     let mut add = |name: &str, value: Value| out.insert(name.to_owned(), value);
-    if let Some(default) = schema
-        .default_json()
-        .and_then(|json| serde_json::from_str(json).ok())
-    {
-        add("default", default);
-    }
     if let Some(list_type) = schema.list_type() {
         let name = match list_type {
             ListType::Atomic => "atomic",

@@ -65,6 +65,8 @@ static PATH_ITEM: Message = Message {
         ("put", 3, E::Message(&OPERATION)),
         ("post", 4, E::Message(&OPERATION)),
         ("delete", 5, E::Message(&OPERATION)),
+        ("options", 6, E::Message(&OPERATION)),
+        ("head", 7, E::Message(&OPERATION)),
         ("patch", 8, E::Message(&OPERATION)),
         ("parameters", 9, E::Parameters),
     ],
@@ -133,6 +135,7 @@ pub(super) struct Document {
     head: Vec<u8>,
     paths: Vec<u8>,
     definitions: Vec<u8>,
+    parameters: Vec<u8>,
 }
 
 impl Document {
@@ -144,6 +147,7 @@ impl Document {
             head,
             paths: Vec::new(),
             definitions: Vec::new(),
+            parameters: Vec::new(),
         }
     }
 
@@ -155,8 +159,20 @@ impl Document {
         named(&mut self.definitions, 1, name, 0, &SCHEMA, schema);
     }
 
+    /// One that operations refer to.
+    pub(super) fn parameter(&mut self, name: &str, value: &Value) {
+        let mut inner = Vec::new();
+        bytes(&mut inner, 1, name.as_bytes());
+        bytes(&mut inner, 2, &parameter(value));
+        bytes(&mut self.parameters, 1, &inner);
+    }
+
     pub(super) fn write(mut self, out: &mut impl Write) -> io::Result<()> {
-        for (number, part) in [(8, &self.paths), (9, &self.definitions)] {
+        for (number, part) in [
+            (8, &self.paths),
+            (9, &self.definitions),
+            (10, &self.parameters),
+        ] {
             tag(&mut self.head, number, 2);
             varint(&mut self.head, part.len() as u64);
             out.write_all(&std::mem::take(&mut self.head))?;
@@ -252,8 +268,22 @@ fn named(out: &mut Vec<u8>, number: u32, name: &str, depth: u8, of: &Message, va
     bytes(out, number, &inner);
 }
 
-/// ParametersItem > Parameter > body, or > NonBodyParameter > query or path.
+/// ParametersItem > Parameter, or > JsonReference.
 fn parameter_item(out: &mut Vec<u8>, number: u32, value: &Value) {
+    let mut item = Vec::new();
+    match value.get("$ref") {
+        Some(reference) => {
+            let mut inner = Vec::new();
+            bytes(&mut inner, 1, text(reference));
+            bytes(&mut item, 2, &inner);
+        }
+        None => bytes(&mut item, 1, &parameter(value)),
+    }
+    bytes(out, number, &item);
+}
+
+/// Parameter > body, or > NonBodyParameter > query or path.
+fn parameter(value: &Value) -> Vec<u8> {
     let mut parameter = Vec::new();
     match value["in"].as_str() {
         Some("body") => message(&mut parameter, 1, &BODY_PARAMETER, value),
@@ -266,9 +296,7 @@ fn parameter_item(out: &mut Vec<u8>, number: u32, value: &Value) {
             bytes(&mut parameter, 2, &other);
         }
     }
-    let mut item = Vec::new();
-    bytes(&mut item, 1, &parameter);
-    bytes(out, number, &item);
+    parameter
 }
 
 fn text(value: &Value) -> &[u8] {

@@ -19,11 +19,14 @@ fn deployment_path() -> &'static str {
     "/apis/apps/v1/namespaces/{namespace}/deployments/{name}"
 }
 
-fn names(parameters: &Value) -> Vec<&str> {
-    parameters
-        .as_array()
-        .unwrap()
-        .iter()
+/// Names of parameters, those that a document only refers to as well.
+fn names<'d>(document: &'d Value, parameters: &'d Value) -> Vec<&'d str> {
+    let parameters = parameters.as_array().unwrap().iter();
+    let resolved = parameters.map(|parameter| match parameter["$ref"].as_str() {
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => parameter,
+    });
+    resolved
         .map(|parameter| parameter["name"].as_str().unwrap())
         .collect()
 }
@@ -47,7 +50,6 @@ fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
 fn assert_references_resolve(document: &Value) {
     let mut found = Vec::new();
     references(document, &mut found);
-    assert!(found.len() > 20);
     for reference in found {
         assert!(
             document
@@ -63,6 +65,7 @@ fn v2_describes_every_kind() {
     let document = parse(documents().v2_json());
     assert_eq!(document["swagger"], "2.0");
     assert_references_resolve(&document);
+    assert!(document["parameters"].as_object().unwrap().len() > 20);
     let patch = &document["paths"][deployment_path()]["patch"];
     assert_eq!(
         patch["x-kubernetes-group-version-kind"],
@@ -71,7 +74,7 @@ fn v2_describes_every_kind() {
     assert_eq!(patch["x-kubernetes-action"], "patch");
     assert_eq!(patch["operationId"], "patchAppsV1NamespacedDeployment");
     assert_eq!(
-        names(&patch["parameters"]),
+        names(&document, &patch["parameters"]),
         ["body", "dryRun", "fieldManager", "fieldValidation", "force"]
     );
     let definitions = &document["definitions"];
@@ -88,10 +91,8 @@ fn v2_describes_every_kind() {
         containers["items"]["$ref"],
         "#/definitions/io.k8s.api.core.v1.Container"
     );
-    assert_eq!(
-        definitions["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"]["default"],
-        "TCP"
-    );
+    let port = &definitions["io.k8s.api.core.v1.ContainerPort"]["properties"];
+    assert!(port["protocol"].get("default").is_none(), "as upstream's");
     assert_eq!(
         definitions["io.k8s.apimachinery.pkg.util.intstr.IntOrString"]["format"],
         "int-or-string"
@@ -120,7 +121,7 @@ fn every_patch_takes_the_parameters_that_kubectl_looks_for() {
         let connects = |method: &str| item[method]["x-kubernetes-action"] == "connect";
         if let (Some(patch), false) = (item.get("patch"), connects("patch")) {
             patches += 1;
-            let names = names(&patch["parameters"]);
+            let names = names(&document, &patch["parameters"]);
             for wanted in ["dryRun", "fieldManager", "fieldValidation", "force"] {
                 assert!(names.contains(&wanted), "{wanted} of {path}");
             }
@@ -132,13 +133,147 @@ fn every_patch_takes_the_parameters_that_kubectl_looks_for() {
         for method in ["post", "put"] {
             if let (Some(operation), false) = (item.get(method), connects(method)) {
                 assert!(
-                    names(&operation["parameters"]).contains(&"fieldValidation"),
+                    in_all(&document, item, operation).contains(&"fieldValidation"),
                     "{method} {path}"
                 );
             }
         }
     }
     assert!(patches > 10, "{patches} paths with PATCH");
+}
+
+/// Names of the parameters of an operation, also of those that all operations of its path have.
+fn in_all<'d>(document: &'d Value, item: &'d Value, operation: &'d Value) -> Vec<&'d str> {
+    let lists = [&item["parameters"], &operation["parameters"]];
+    let lists = lists.into_iter().filter(|list| list.is_array());
+    lists.flat_map(|list| names(document, list)).collect()
+}
+
+/// Operations as upstream's installer of routes makes them.
+#[test]
+fn operations_are_upstreams() {
+    let document = parse(documents().v2_json());
+    let cases: [(&str, &str, &str, &[&str]); 9] = [
+        (
+            "/api/v1/namespaces/{namespace}/pods/{name}/proxy/{path}",
+            "options",
+            "connectCoreV1OptionsNamespacedPodProxyWithPath",
+            &["name", "namespace", "path", "path"],
+        ),
+        (
+            "/api/v1/namespaces/{namespace}/pods/{name}/exec",
+            "post",
+            "connectCoreV1PostNamespacedPodExec",
+            &[
+                "command",
+                "container",
+                "name",
+                "namespace",
+                "stderr",
+                "stdin",
+                "stdout",
+                "tty",
+            ],
+        ),
+        (
+            "/api/v1/namespaces/{namespace}/pods/{name}/portforward",
+            "get",
+            "connectCoreV1GetNamespacedPodPortforward",
+            &["name", "namespace", "ports"],
+        ),
+        (
+            "/apis/apps/v1/watch/namespaces/{namespace}/deployments/{name}",
+            "get",
+            "watchAppsV1NamespacedDeployment",
+            &[
+                "allowWatchBookmarks",
+                "continue",
+                "fieldSelector",
+                "labelSelector",
+                "limit",
+                "name",
+                "namespace",
+                "pretty",
+                "resourceVersion",
+                "resourceVersionMatch",
+                "sendInitialEvents",
+                "shardSelector",
+                "timeoutSeconds",
+                "watch",
+            ],
+        ),
+        (
+            "/apis/apps/v1/namespaces/{namespace}/deployments",
+            "delete",
+            "deleteAppsV1CollectionNamespacedDeployment",
+            &[
+                "namespace",
+                "pretty",
+                "body",
+                "continue",
+                "dryRun",
+                "fieldSelector",
+                "gracePeriodSeconds",
+                "ignoreStoreReadErrorWithClusterBreakingPotential",
+                "labelSelector",
+                "limit",
+                "orphanDependents",
+                "propagationPolicy",
+                "resourceVersion",
+                "resourceVersionMatch",
+                "sendInitialEvents",
+                "shardSelector",
+                "timeoutSeconds",
+            ],
+        ),
+        (
+            "/api/v1/namespaces/{name}/finalize",
+            "put",
+            "replaceCoreV1NamespaceFinalize",
+            &[
+                "dryRun",
+                "fieldManager",
+                "fieldValidation",
+                "name",
+                "pretty",
+                "body",
+            ],
+        ),
+        (
+            "/apis/rbac.authorization.k8s.io/",
+            "get",
+            "getRbacAuthorizationAPIGroup",
+            &[],
+        ),
+        (
+            "/apis/rbac.authorization.k8s.io/v1/",
+            "get",
+            "getRbacAuthorizationV1APIResources",
+            &[],
+        ),
+        ("/version/", "get", "getCodeVersion", &[]),
+    ];
+    for (path, method, id, parameters) in cases {
+        let item = &document["paths"][path];
+        let operation = &item[method];
+        assert_eq!(operation["operationId"], id, "{method} {path}");
+        let mut found = in_all(&document, item, operation);
+        let mut wanted = parameters.to_vec();
+        found.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(found, wanted, "{method} {path}");
+    }
+    let answers = |path: &str| {
+        document["paths"][path]["delete"]["responses"]["200"]["schema"]["$ref"].clone()
+    };
+    assert_eq!(
+        answers("/apis/resource.k8s.io/v1/deviceclasses/{name}"),
+        "#/definitions/io.k8s.api.resource.v1.DeviceClass"
+    );
+    assert_eq!(
+        answers(deployment_path()),
+        "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.Status"
+    );
 }
 
 #[test]
@@ -231,11 +366,19 @@ fn v2_protobuf_says_what_v2_json_says() {
         gvk,
         serde_json::json!({"group": "apps", "version": "v1", "kind": "Deployment"})
     );
-    let parameters: Vec<gnostic::Parameter> = patch
-        .parameters
-        .into_iter()
-        .map(|item| item.parameter.unwrap())
-        .collect();
+    let shared = document.parameters.unwrap().additional_properties;
+    let resolve = |item: gnostic::ParametersItem| match item.json_reference {
+        Some(reference) => {
+            let name = reference
+                .r#ref
+                .trim_start_matches("#/parameters/")
+                .to_owned();
+            let found = shared.iter().find(|named| named.name == name);
+            found.unwrap().value.clone().unwrap()
+        }
+        None => item.parameter.unwrap(),
+    };
+    let parameters: Vec<gnostic::Parameter> = patch.parameters.into_iter().map(resolve).collect();
     assert_eq!(parameters[0].body_parameter.as_ref().unwrap().name, "body");
     let query: Vec<String> = parameters
         .into_iter()
@@ -265,12 +408,8 @@ fn v2_protobuf_says_what_v2_json_says() {
         .schema
         .unwrap();
     assert_eq!(schema.r#ref, "#/definitions/io.k8s.api.apps.v1.Deployment");
-    let path = item.parameters[0]
-        .parameter
-        .clone()
-        .unwrap()
-        .non_body_parameter
-        .unwrap();
+    let path = item.parameters[0].parameter.clone().unwrap();
+    let path = path.non_body_parameter.unwrap();
     assert_eq!(path.path_parameter_sub_schema.unwrap().name, "name");
 }
 
@@ -281,8 +420,13 @@ fn v3_has_a_document_a_group_version() {
     let paths: Vec<&str> = index.keys().map(String::as_str).collect();
     assert!(paths.is_sorted());
     for wanted in [
+        ".well-known/openid-configuration",
+        "api",
         "api/v1",
+        "apis",
+        "apis/apps",
         "apis/apps/v1",
+        "version",
         "apis/events.k8s.io/v1",
         "apis/rbac.authorization.k8s.io/v1",
     ] {
@@ -297,6 +441,8 @@ fn v3_has_a_document_a_group_version() {
     for path in paths {
         assert_references_resolve(&parse(documents().v3_document(path).unwrap()));
     }
+    let version = parse(documents().v3_document("version").unwrap());
+    assert!(version["paths"]["/version/"]["get"].is_object());
 }
 
 #[test]
@@ -305,7 +451,7 @@ fn v3_of_apps_serves_explain_and_apply() {
     assert_eq!(document["openapi"], "3.0.0");
     let patch = &document["paths"][deployment_path()]["patch"];
     assert_eq!(
-        names(&patch["parameters"]),
+        names(&document, &patch["parameters"]),
         ["dryRun", "fieldManager", "fieldValidation", "force"]
     );
     assert_eq!(
@@ -326,6 +472,23 @@ fn v3_of_apps_serves_explain_and_apply() {
     let quantity = &schemas["io.k8s.apimachinery.pkg.api.resource.Quantity"];
     assert_eq!(quantity["oneOf"][1]["type"], "number");
     assert!(schemas.get("io.k8s.api.rbac.v1.Role").is_none());
+    let properties = |of: &str| schemas[&format!("io.k8s.api.core.v1.{of}")]["properties"].clone();
+    assert_eq!(properties("ContainerPort")["protocol"]["default"], "TCP");
+    assert_eq!(properties("ContainerPort")["containerPort"]["default"], 0);
+    assert_eq!(properties("Container")["name"]["default"], "");
+    assert_eq!(
+        properties("Container")["resources"]["default"],
+        serde_json::json!({})
+    );
+    assert!(properties("Container")["image"].get("default").is_none());
+    let options = &schemas["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"];
+    assert_eq!(
+        options["x-kubernetes-group-version-kind"],
+        serde_json::json!([
+            {"group": "", "version": "v1", "kind": "DeleteOptions"},
+            {"group": "apps", "version": "v1", "kind": "DeleteOptions"},
+        ])
+    );
 }
 
 #[test]

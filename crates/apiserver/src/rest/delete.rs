@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
+use knarr_api::kind;
 use knarr_meta::{
     object,
     status::{self, Status},
@@ -27,22 +28,6 @@ use crate::{
     respond::{self, Answer},
 };
 
-/// Resources whose DELETE answers with the object (upstream's `ReturnDeletedObject`); the others answer with a Status.
-const RETURN_OBJECT: [(&str, &str); 12] = [
-    ("", "persistentvolumeclaims"),
-    ("", "persistentvolumes"),
-    ("", "pods"),
-    ("", "podtemplates"),
-    ("", "resourcequotas"),
-    ("", "serviceaccounts"),
-    ("", "services"),
-    ("storage.k8s.io", "csidrivers"),
-    ("storage.k8s.io", "csinodes"),
-    ("storage.k8s.io", "storageclasses"),
-    ("storage.k8s.io", "volumeattachments"),
-    ("storage.k8s.io", "volumeattributesclasses"),
-];
-
 /// Deletes of one collection under way at once: they share fsyncs.
 const CONCURRENT_DELETES: usize = 32;
 
@@ -62,7 +47,7 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
         true => StatusCode::ACCEPTED,
         false => StatusCode::OK,
     };
-    let returns = RETURN_OBJECT.contains(&(&*ask.kind().group, &*ask.kind().resource));
+    let returns = kind::returns_deleted(&ask.kind().group, &ask.kind().resource);
     if deleted.gone && !returns {
         let uid = object::uid(&deleted.entry.tree()).to_owned();
         let tree = status::success(&ask.group_resource(), ask.request.info.name, &uid);

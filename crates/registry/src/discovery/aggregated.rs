@@ -62,7 +62,7 @@ fn render(groups: &[Group], core: bool, version: Version) -> Value {
 }
 
 fn group(group: &Group) -> Value {
-    let mut metadata = json!({"creationTimestamp": null});
+    let mut metadata = json!({});
     if !group.name.is_empty() {
         metadata["name"] = json!(group.name);
     }

@@ -18,6 +18,15 @@ fn lists_every_kind_where_it_is_served() {
         (&eviction["group"], &eviction["kind"]),
         (&json!("policy"), &json!("Eviction"))
     );
+    let attach = find(&core, "pods/attach").expect("the subresource");
+    assert_eq!(
+        attach,
+        json!({
+            "name": "pods/attach", "singularName": "", "namespaced": true, "kind": "PodAttachOptions", "verbs": ["create", "get"],
+        }),
+        "the group-version is the pod's"
+    );
+    assert!(core.get("apiVersion").is_none(), "the core has none");
     let events = resource_list(&groups, "events.k8s.io", "v1").expect("an alias's group");
     assert!(find(&events, "events").is_some());
     assert!(resource_list(&groups, "nope", "v1").is_none());
@@ -90,7 +99,7 @@ fn groups_of_other_servers_stand_among_ours() {
     let document: Value = serde_json::from_slice(&document.bytes).expect("JSON");
     let last = document["items"].as_array().and_then(|items| items.last());
     let wanted = json!({
-        "metadata": {"name": "wardle.example.com", "creationTimestamp": null},
+        "metadata": {"name": "wardle.example.com"},
         "versions": [
             {"version": "v1", "freshness": "Stale", "resources": [{"resource": "flunders"}]},
             {"version": "v1alpha1", "freshness": "Current", "resources": [{"resource": "flunders"}]},

@@ -12,6 +12,8 @@ pub(super) struct Document {
     pub paths: Option<Paths>,
     #[prost(message, optional, tag = "9")]
     pub definitions: Option<NamedSchemas>,
+    #[prost(message, optional, tag = "10")]
+    pub parameters: Option<NamedParameters>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -89,6 +91,28 @@ pub(super) struct SchemaItem {
 pub(super) struct ParametersItem {
     #[prost(message, optional, tag = "1")]
     pub parameter: Option<Parameter>,
+    #[prost(message, optional, tag = "2")]
+    pub json_reference: Option<JsonReference>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct JsonReference {
+    #[prost(string, tag = "1")]
+    pub r#ref: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct NamedParameters {
+    #[prost(message, repeated, tag = "1")]
+    pub additional_properties: Vec<NamedParameter>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct NamedParameter {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(message, optional, tag = "2")]
+    pub value: Option<Parameter>,
 }
 
 #[derive(Clone, PartialEq, Message)]
