@@ -5,6 +5,8 @@ mod clients;
 mod command;
 #[cfg(feature = "cluster")]
 mod conformance;
+#[cfg(feature = "cluster")]
+mod discovery;
 mod go;
 mod image;
 mod progress;
@@ -34,6 +36,9 @@ enum Task {
     /// Run the programs that people point at a cluster, and compare what works with docs/clients.tsv.
     #[cfg(feature = "cluster")]
     Clients(clients::Args),
+    /// Compare discovery and OpenAPI with those of upstream's API server, and the differences with docs/differences/discovery.tsv.
+    #[cfg(feature = "cluster")]
+    Discovery(discovery::Args),
     /// Make the table of the API's facts anew from the released definitions.
     GenerateSchema(schema::Args),
     /// Run upstream's own cluster on this machine, to compare knarr with.
@@ -52,6 +57,8 @@ fn main() -> Result<()> {
         Task::Conformance(args) => conformance::run(&args),
         #[cfg(feature = "cluster")]
         Task::Clients(args) => clients::run(&args),
+        #[cfg(feature = "cluster")]
+        Task::Discovery(args) => discovery::run(&args),
         Task::Image(args) => image::run(&args),
         Task::GenerateSchema(args) => schema::run(&args),
         #[cfg(feature = "cluster")]

@@ -7,13 +7,13 @@
 //!
 //! Rejected: kubeadm, which wants systemd and a machine of its own.
 
-mod component;
-mod components;
+pub mod component;
+pub mod components;
 mod containerd;
 pub mod exchange;
 mod host;
 mod init;
-mod pki;
+pub mod pki;
 mod runtime;
 
 use std::{

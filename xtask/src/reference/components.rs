@@ -20,6 +20,8 @@ use super::{
 use crate::{go::Program, image::recipes::ETCD_PROGRAM};
 
 const ETCD_URL: &str = "http://127.0.0.1:2379";
+/// For clients and for peers; the former in [`ETCD_URL`].
+pub const ETCD_PORTS: (u16, u16) = (2379, 2380);
 const PAUSE_REPOSITORY: &str = "registry.k8s.io/pause:";
 
 /// Folders below the cluster's directory that are not kept after it.
@@ -91,7 +93,8 @@ fn etcd(dir: &Path) -> Component {
     )
 }
 
-fn api_server(dir: &Path) -> Component {
+/// With the defaults of kubeadm, and its directory of keys below `dir`.
+pub fn api_server(dir: &Path) -> Component {
     let pki = |file: &str| dir.join(pki::FOLDER).join(file);
     let mut arguments = vec![
         flag("advertise-address", NODE_IP),

@@ -1,4 +1,4 @@
-//! The values that fields may have, and the texts that list them: what the released documents leave out and a server shows
+//! The values that fields may have, and the texts that end with them: what the released documents leave out and a server shows
 //! (`kubectl explain`). They are in the Go file that upstream generates its served documents from.
 
 use std::{collections::BTreeMap, fs};
@@ -32,13 +32,14 @@ const LIST: &str = "\n\nPossible enum values:";
 /// What is said of a field.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Field {
-    /// Of the field, or of a list's elements.
+    /// Of the field, or of its elements.
     values: Vec<String>,
-    /// What its description ends with.
-    list: Option<String>,
+    /// Its description, where that lists them.
+    description: Option<String>,
 }
 
-/// Adds `enum`, of fields and of the elements of lists, and the end of descriptions.
+/// Adds `enum`, of fields and of their elements, and the descriptions that list values: those released lack their end, and the
+/// white space before it.
 pub fn add(definitions: &mut Map<String, Value>) -> Result<()> {
     let path = go::SUITE.source_of("k8s.io/kubernetes")?.join(GENERATED);
     let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -53,8 +54,8 @@ pub fn add(definitions: &mut Map<String, Value>) -> Result<()> {
             Some(items) => items["enum"] = json!(field.values),
             None => known["enum"] = json!(field.values),
         }
-        if let (Some(list), Some(text)) = (field.list, known["description"].as_str()) {
-            known["description"] = format!("{text}{list}").into();
+        if let Some(description) = field.description {
+            known["description"] = description.into();
         }
     }
     Ok(())
@@ -62,7 +63,7 @@ pub fn add(definitions: &mut Map<String, Value>) -> Result<()> {
 
 fn read(text: &str) -> BTreeMap<(String, String), Field> {
     let mut fields = BTreeMap::new();
-    let (mut definition, mut name, mut list) = (None, "", None);
+    let (mut definition, mut name, mut description) = (None, "", None);
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("func ") {
             definition = definition_of(rest);
@@ -74,18 +75,15 @@ fn read(text: &str) -> BTreeMap<(String, String), Field> {
         let depth = line.len() - trimmed.len();
         if depth == 5 && trimmed.starts_with('"') {
             name = trimmed.split('"').nth(1).unwrap_or_default();
-            list = None;
+            description = None;
         } else if let Some(literal) = trimmed.strip_prefix("Description: ") {
             let text: Option<String> = serde_json::from_str(literal.trim_end_matches(',')).ok();
-            let at = text
-                .as_deref()
-                .and_then(|text| Some((text, text.find(LIST)?)));
-            list = at.map(|(text, at)| text[at..].to_owned()).or(list);
+            description = text.filter(|text| text.contains(LIST)).or(description);
         } else if let Some(literal) = trimmed.strip_prefix("Enum:") {
             let values = literal.split('"').skip(1).step_by(2);
             let field = Field {
                 values: values.map(str::to_owned).collect(),
-                list: list.take(),
+                description: description.take(),
             };
             fields.insert((definition.clone(), name.to_owned()), field);
         }
@@ -122,11 +120,11 @@ mod tests {
         let pod = "io.k8s.api.core.v1.Pod".to_owned();
         let policy = Field {
             values: vec!["A".to_owned(), "B".to_owned()],
-            list: Some("\n\nPossible enum values:\n - `\"A\"` is one".to_owned()),
+            description: Some("What.\n\nPossible enum values:\n - `\"A\"` is one".to_owned()),
         };
         let modes = Field {
             values: vec![String::new(), "C".to_owned()],
-            list: None,
+            description: None,
         };
         let wanted = [
             ((pod.clone(), "modes".to_owned()), modes),
