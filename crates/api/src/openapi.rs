@@ -50,8 +50,8 @@ pub const V2_PROTOBUF_ACCEPT: &str = "application/com.github.proto-openapi.spec.
 /// they asked for included.
 pub const V2_PROTOBUF_CONTENT_TYPE: &str =
     "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-/// The release whose API the documents describe.
-pub const RELEASE: &str = "v1.37.2";
+/// The version whose API the documents describe: upstream's has the one that it emulates, without a patch.
+pub const RELEASE: &str = "1.37";
 
 /// A document ready to be sent.
 #[derive(Clone, Debug)]
@@ -243,16 +243,20 @@ fn write_v3(
             .iter()
             .map(|item| (item.path.as_str(), operations::v3(item))),
     )?;
-    write!(out, r#","components":{{"schemas":"#)?;
+    write!(out, r#","components":{{"#)?;
     let roots = items.iter().flat_map(PathItem::definitions);
     let names = definitions::closure(roots, &definitions.custom);
-    members(
-        out,
-        names
-            .iter()
-            .map(|name| (&**name, definitions.render_in(name, place))),
-    )?;
-    write!(out, r#","securitySchemes":{}}}}}"#, security())
+    if !names.is_empty() {
+        write!(out, r#""schemas":"#)?;
+        members(
+            out,
+            names
+                .iter()
+                .map(|name| (&**name, definitions.render_in(name, place))),
+        )?;
+        write!(out, ",")?;
+    }
+    write!(out, r#""securitySchemes":{}}}}}"#, security())
 }
 
 fn security() -> Value {

@@ -133,7 +133,7 @@ struct Marks {
     default: Option<&'static str>,
     /// The same, once somebody asked for it.
     default_value: OnceLock<Value>,
-    /// `enum`, of the field or of a list's elements.
+    /// `enum`, of the field or of its elements.
     values: Box<[&'static str]>,
     /// The feature gate that a field is behind, where that is switched off.
     gate: Option<&'static str>,

@@ -160,7 +160,12 @@ impl Definitions {
         }
         let values = field.schema.values();
         if !values.is_empty() {
-            let of = match out.get_mut("items").and_then(Value::as_object_mut) {
+            let elements = match field.schema.ty {
+                Type::List(_) => out.get_mut("items"),
+                Type::Map(_) => out.get_mut("additionalProperties"),
+                _ => None,
+            };
+            let of = match elements.and_then(Value::as_object_mut) {
                 Some(elements) => elements,
                 None => &mut out,
             };

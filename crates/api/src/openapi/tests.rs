@@ -443,6 +443,9 @@ fn v3_has_a_document_a_group_version() {
     }
     let version = parse(documents().v3_document("version").unwrap());
     assert!(version["paths"]["/version/"]["get"].is_object());
+    let keys = parse(documents().v3_document("openid/v1/jwks").unwrap());
+    assert!(keys["components"].get("schemas").is_none(), "as upstream's");
+    assert!(keys["components"]["securitySchemes"].is_object());
 }
 
 #[test]

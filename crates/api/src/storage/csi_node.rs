@@ -8,11 +8,11 @@ use knarr_meta::{
     object::{i64_at, list_at, str_at},
     object_meta::IMMUTABLE,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     core::pod_spec::validate_csi_driver_name,
-    kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    kind::{BuiltIn, Column, GET_PATCH_UPDATE, Part, Scope, Strategy, Subresource, Verb},
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -27,7 +27,13 @@ pub static KIND: BuiltIn = BuiltIn {
     categories: &[],
     scope: Scope::Cluster,
     verbs: Verb::ALL,
-    subresources: &[],
+    // There without the feature of what it holds, too.
+    subresources: &[Subresource {
+        name: "status",
+        kind: None,
+        verbs: GET_PATCH_UPDATE,
+        changes: &[&["metadata", "managedFields"], &["status"]],
+    }],
     storage: Some("/registry/csinodes"),
     definition: "io.k8s.api.storage.v1.CSINode",
     strategy: &CsiNode,
@@ -45,6 +51,23 @@ const COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for CsiNode {
+    fn prepare_create(&self, object: &mut Value) {
+        tree::set(object, "status", json!({}));
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
+        match part {
+            Part::Main => tree::keep(new, old, "status"),
+            Part::Status => {
+                tree::keep(new, old, "spec");
+                for field in ["labels", "annotations", "ownerReferences", "finalizers"] {
+                    tree::keep_metadata(new, old, field);
+                }
+            }
+            Part::Subresource(_) => {}
+        }
+    }
+
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let path = Path::new("spec").child("drivers");

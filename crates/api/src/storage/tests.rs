@@ -143,6 +143,21 @@ fn csi_nodes() {
     let driver = json!({"name": "d.io", "nodeID": "n", "topologyKeys": ["zone"], "allocatable": {"count": 1}});
     let node = json!({"metadata": {"name": "n"}, "spec": {"drivers": [driver]}});
     assert_eq!(create_errors(kind, node.clone()), "");
+    let full = json!({"metadata": {"name": "n"}, "spec": {"drivers": []}, "status": {"x": 1}});
+    let stored = created(kind, full);
+    assert_eq!(stored["status"], json!({}), "nobody creates a status");
+    let changed = json!({"metadata": {"name": "n", "labels": {"a": "b"}}, "spec": {"drivers": [{}]}, "status": {"x": 1}});
+    let main = updated(kind, changed.clone(), &stored, Part::Main);
+    assert_eq!(
+        (&main["status"], &main["spec"]),
+        (&stored["status"], &changed["spec"])
+    );
+    let status = updated(kind, changed.clone(), &stored, Part::Status);
+    assert_eq!(
+        (&status["status"], &status["spec"]),
+        (&changed["status"], &stored["spec"])
+    );
+    assert!(status["metadata"].get("labels").is_none());
     assert_eq!(row(kind, &node, NOW), "n | 1 | <unknown>");
     check(
         kind,

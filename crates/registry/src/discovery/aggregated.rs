@@ -86,10 +86,19 @@ fn version(version: &GroupVersion) -> Value {
     })
 }
 
+/// Upstream's built-in resources tell the group-version of a kind only where it is not the one they are in.
+fn response_kind(served: &Served, group: &str, version: &str, kind: &str) -> Value {
+    let is_own = (group, version) == (served.group(), served.version());
+    let (group, version) = match is_own && served.kind.is_built_in() {
+        true => ("", ""),
+        false => (group, version),
+    };
+    json!({"group": group, "version": version, "kind": kind})
+}
+
 fn resource(served: &Served) -> Value {
     let kind = &served.kind;
-    let response_kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
-    let own = response_kind(served.group(), served.version(), &kind.kind);
+    let own = response_kind(served, served.group(), served.version(), &kind.kind);
     let mut entry = json!({
         "resource": kind.resource,
         "responseKind": own,
@@ -109,7 +118,7 @@ fn resource(served: &Served) -> Value {
         let entries = all.into_iter().map(|s| {
             let of = s
                 .kind
-                .map_or_else(|| own.clone(), |(g, v, k)| response_kind(g, v, k));
+                .map_or_else(|| own.clone(), |(g, v, k)| response_kind(served, g, v, k));
             json!({"subresource": s.name, "responseKind": of, "verbs": verbs(s.verbs)})
         });
         entry["subresources"] = Value::Array(entries.collect());

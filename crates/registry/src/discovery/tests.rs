@@ -34,6 +34,34 @@ fn lists_every_kind_where_it_is_served() {
 }
 
 #[test]
+fn kinds_are_told_as_upstream_tells_them() {
+    let groups = groups(&Kinds::built_in());
+    let aggregated = Aggregated::default();
+    let document = aggregated.document(&groups, true, Version::V2);
+    let document: Value = serde_json::from_slice(&document.bytes).expect("JSON");
+    let resources = document["items"][0]["versions"][0]["resources"].as_array();
+    let pods = resources.and_then(|all| all.iter().find(|of| of["resource"] == "pods"));
+    let pods = pods.expect("pods");
+    assert_eq!(
+        pods["responseKind"],
+        json!({"group": "", "version": "", "kind": "Pod"})
+    );
+    let subresource = |name: &str| {
+        let all = pods["subresources"].as_array().into_iter().flatten();
+        let mut named = all.filter(|of| of["subresource"] == name);
+        named.next().expect("the subresource")["responseKind"].clone()
+    };
+    assert_eq!(
+        subresource("eviction"),
+        json!({"group": "policy", "version": "v1", "kind": "Eviction"})
+    );
+    assert_eq!(
+        subresource("binding"),
+        json!({"group": "", "version": "", "kind": "Binding"})
+    );
+}
+
+#[test]
 fn orders_versions_by_stability() {
     let mut versions = ["v1beta1", "v2", "v1", "v1alpha1", "v1beta2", "v10"];
     versions.sort_by_key(|version| Reverse(version_rank(version)));
