@@ -17,6 +17,8 @@ mod record;
 mod reference;
 mod schema;
 mod tidy;
+#[cfg(feature = "validation")]
+mod validation;
 mod vm;
 
 use anyhow::Result;
@@ -44,6 +46,9 @@ enum Task {
     /// Run upstream's own cluster on this machine, to compare knarr with.
     #[cfg(feature = "cluster")]
     Upstream(reference::Args),
+    /// Compare what knarr's API server and upstream's answer to the same requests with docs/differences/validation.tsv.
+    #[cfg(feature = "validation")]
+    Validation(validation::Args),
     /// Check knarr on control groups of version 2, in a virtual machine.
     Vm(vm::Args),
     /// Make the table of protobuf field numbers anew from the released bindings.
@@ -63,6 +68,8 @@ fn main() -> Result<()> {
         Task::GenerateSchema(args) => schema::run(&args),
         #[cfg(feature = "cluster")]
         Task::Upstream(args) => reference::run_task(args),
+        #[cfg(feature = "validation")]
+        Task::Validation(args) => validation::run(&args),
         Task::Vm(args) => vm::run(&args),
         Task::GenerateProtobuf(args) => protobuf::run(&args),
     }

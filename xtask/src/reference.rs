@@ -37,6 +37,12 @@ use nix::{
     unistd::{Pid, geteuid},
 };
 
+#[cfg(feature = "validation")]
+pub use self::{
+    component::API_SERVER,
+    components::api_server_arguments,
+    pki::{ADMIN, make as make_pki},
+};
 pub use self::{exchange::Part, runtime::Runtime};
 
 use crate::{

@@ -1,6 +1,9 @@
 //! A kube client that reaches into a cluster's namespace.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use hyper_util::{
@@ -42,51 +45,59 @@ impl Cluster {
 
     /// A client with an identity. Each has its own connections.
     pub async fn client_as(&self, identity: &Identity) -> Result<Client> {
-        let kubeconfig = Kubeconfig::read_from(self.kubeconfig())?;
-        let mut config =
-            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        let mut authorization = None;
-        match identity {
-            Identity::Admin => {}
-            Identity::Impersonated(user) => config.auth_info.impersonate = Some(user.clone()),
-            Identity::Anonymous => config.auth_info = kube::config::AuthInfo::default(),
-            Identity::Token(token) => {
-                config.auth_info = kube::config::AuthInfo::default();
-                let value: http::HeaderValue = format!("Bearer {token}").parse()?;
-                authorization = Some(value);
-            }
-        }
-        let namespace = self.network().path();
-        let connector = service_fn(move |uri: http::Uri| {
-            let namespace = namespace.clone();
-            async move {
-                let address = uri
-                    .authority()
-                    .and_then(|authority| authority.as_str().parse().ok())
-                    .ok_or_else(|| std::io::Error::other(format!("{uri} has no address")))?;
-                let opened = tokio::task::spawn_blocking(move || {
-                    network::connect(&namespace, address, CONNECT_DEADLINE)
-                });
-                let stream = opened.await.map_err(std::io::Error::other)??;
-                stream.set_nonblocking(true)?;
-                Ok::<_, std::io::Error>(TokioIo::new(tokio::net::TcpStream::from_std(stream)?))
-            }
-        });
-        let https = config.rustls_https_connector_with_connector(connector)?;
-        let service = ServiceBuilder::new()
-            .layer(config.base_uri_layer())
-            .layer(config.extra_headers_layer()?)
-            .map_request(move |mut request: http::Request<Body>| {
-                if let Some(value) = &authorization {
-                    request
-                        .headers_mut()
-                        .insert(http::header::AUTHORIZATION, value.clone());
-                }
-                request
-            })
-            .service(legacy::Client::builder(TokioExecutor::new()).build(https));
-        Ok(Client::new(service, "default"))
+        client_within(self.network().path(), &self.kubeconfig(), identity).await
     }
+}
+
+/// A client, with an identity, of the server that a kubeconfig tells of, from within a network namespace.
+pub async fn client_within(
+    namespace: PathBuf,
+    kubeconfig: &Path,
+    identity: &Identity,
+) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    let mut config =
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let mut authorization = None;
+    match identity {
+        Identity::Admin => {}
+        Identity::Impersonated(user) => config.auth_info.impersonate = Some(user.clone()),
+        Identity::Anonymous => config.auth_info = kube::config::AuthInfo::default(),
+        Identity::Token(token) => {
+            config.auth_info = kube::config::AuthInfo::default();
+            let value: http::HeaderValue = format!("Bearer {token}").parse()?;
+            authorization = Some(value);
+        }
+    }
+    let connector = service_fn(move |uri: http::Uri| {
+        let namespace = namespace.clone();
+        async move {
+            let address = uri
+                .authority()
+                .and_then(|authority| authority.as_str().parse().ok())
+                .ok_or_else(|| std::io::Error::other(format!("{uri} has no address")))?;
+            let opened = tokio::task::spawn_blocking(move || {
+                network::connect(&namespace, address, CONNECT_DEADLINE)
+            });
+            let stream = opened.await.map_err(std::io::Error::other)??;
+            stream.set_nonblocking(true)?;
+            Ok::<_, std::io::Error>(TokioIo::new(tokio::net::TcpStream::from_std(stream)?))
+        }
+    });
+    let https = config.rustls_https_connector_with_connector(connector)?;
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .layer(config.extra_headers_layer()?)
+        .map_request(move |mut request: http::Request<Body>| {
+            if let Some(value) = &authorization {
+                request
+                    .headers_mut()
+                    .insert(http::header::AUTHORIZATION, value.clone());
+            }
+            request
+        })
+        .service(legacy::Client::builder(TokioExecutor::new()).build(https));
+    Ok(Client::new(service, "default"))
 }
 
 /// An answer as it came.

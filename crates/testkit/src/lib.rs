@@ -33,7 +33,7 @@ mod wait;
 
 #[cfg(feature = "client")]
 pub use self::{
-    client::{Identity, Raw},
+    client::{Identity, Raw, client_within},
     wait::eventually_async,
 };
 #[cfg(feature = "cluster")]

@@ -95,6 +95,12 @@ fn etcd(dir: &Path) -> Component {
 
 /// With the defaults of kubeadm, and its directory of keys below `dir`.
 pub fn api_server(dir: &Path) -> Component {
+    let arguments = api_server_arguments(dir, SERVICE_CIDR);
+    component("kube-apiserver", API_SERVER, arguments)
+}
+
+/// What upstream's API server is told in a cluster that is kept in `dir`.
+pub fn api_server_arguments(dir: &Path, service_cidr: &str) -> Vec<String> {
     let pki = |file: &str| dir.join(pki::FOLDER).join(file);
     let mut arguments = vec![
         flag("advertise-address", NODE_IP),
@@ -110,7 +116,7 @@ pub fn api_server(dir: &Path) -> Component {
         flag("requestheader-client-ca-file", pki("front-proxy-ca.crt")),
         flag("service-account-key-file", pki("sa.pub")),
         flag("service-account-signing-key-file", pki("sa.key")),
-        flag("service-cluster-ip-range", SERVICE_CIDR),
+        flag("service-cluster-ip-range", service_cidr),
         flag("tls-cert-file", pki("apiserver.crt")),
         flag("tls-private-key-file", pki("apiserver.key")),
     ];
@@ -130,7 +136,7 @@ pub fn api_server(dir: &Path) -> Component {
         ]
         .map(str::to_owned),
     );
-    component("kube-apiserver", API_SERVER, arguments)
+    arguments
 }
 
 fn controller_manager(dir: &Path) -> Component {

@@ -1,0 +1,154 @@
+//! Compares what knarr's API server and upstream's answer to the same requests: `cargo xtask-validation`.
+//!
+//! Both servers run without controllers, each in a network without a way out. From a valid object of each kind
+//! ([`objects`]) come a round trip through every verb and format ([`trips`]) and, by a seed, objects and changes that are wrong in
+//! one place or two ([`mutate`], [`cases`]). Status code, reason, message, causes and objects are compared ([`compare`]), but for
+//! what differs between any two clusters. What is known to differ stands in `docs/differences/validation.tsv` with its reason.
+
+mod cases;
+mod client;
+mod compare;
+mod known;
+mod mutate;
+mod objects;
+mod report;
+mod servers;
+mod special;
+mod trips;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use knarr_testkit::{can_run_clusters, image};
+
+use self::{client::Server, objects::Example, report::Report, servers::Servers};
+
+/// Requests that are generated where nobody says how many.
+const DEFAULT_COUNT: usize = 4000;
+/// How long a definition may take to be served.
+const CUSTOM_DEADLINE: Duration = Duration::from_secs(60);
+
+#[derive(Parser)]
+pub struct Args {
+    /// Which requests are generated
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many requests are generated, over all kinds
+    #[arg(long, default_value_t = DEFAULT_COUNT)]
+    count: usize,
+    /// Only objects of these kinds
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    kind: Vec<String>,
+    /// Upstream's API server [default: built from the version that the suite pins, with Go]
+    #[arg(long, value_name = "FILE")]
+    api_server: Option<PathBuf>,
+    /// etcd [default: the one in PATH]
+    #[arg(long, value_name = "FILE")]
+    etcd: Option<PathBuf>,
+}
+
+/// Runs `cargo xtask-validation`.
+pub fn run(args: &Args) -> Result<()> {
+    ensure!(can_run_clusters(), "starting API servers needs root");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let servers = Servers::start(args.api_server.as_deref(), args.etcd.as_deref())?;
+    let report = runtime.block_on(compare_all(args, &servers))?;
+    report.finish(&image::target_dir().join("validation"))
+}
+
+async fn compare_all(args: &Args, servers: &Servers) -> Result<Report> {
+    let (upstream, ours) = servers.clients().await?;
+    let pair = Pair { upstream, ours };
+    pair.prepare().await?;
+    let all = objects::all()?;
+    let wanted = |example: &&Example| args.kind.is_empty() || args.kind.contains(&example.kind);
+    let mut report = Report::new()?;
+    // All are there before any is changed: some stand on others.
+    for example in &all {
+        let exchanges = trips::create(example);
+        pair.compare(example, exchanges, &mut report).await?;
+    }
+    let examples: Vec<&Example> = all.iter().filter(wanted).collect();
+    ensure!(!examples.is_empty(), "there is no such kind");
+    for example in &examples {
+        let exchanges = trips::read(example);
+        pair.compare(example, exchanges, &mut report).await?;
+        let exchanges = trips::write(example);
+        pair.compare(example, exchanges, &mut report).await?;
+        pair.protobuf(example, &mut report).await?;
+    }
+    for (example, request) in special::all(&examples)? {
+        pair.compare(example, vec![request], &mut report).await?;
+    }
+    let each = args.count.div_ceil(examples.len());
+    for example in &examples {
+        let stored = pair.upstream.stored(example).await?;
+        let requests = cases::generate(example, stored.as_ref(), args.seed, each);
+        pair.compare(example, requests, &mut report).await?;
+    }
+    for example in &examples {
+        let exchanges = trips::delete(example);
+        pair.compare(example, exchanges, &mut report).await?;
+    }
+    Ok(report)
+}
+
+/// The two servers.
+struct Pair {
+    upstream: Server,
+    ours: Server,
+}
+
+impl Pair {
+    /// What controllers would have made.
+    async fn prepare(&self) -> Result<()> {
+        for server in [&self.upstream, &self.ours] {
+            for (path, body) in objects::FOUNDATION {
+                server.ensure(path, body).await?;
+            }
+            server.wait_for(objects::CUSTOM, CUSTOM_DEADLINE).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends requests to both, one after another, and notes how the answers differ.
+    async fn compare(
+        &self,
+        example: &Example,
+        requests: Vec<client::Request>,
+        report: &mut Report,
+    ) -> Result<()> {
+        for request in requests {
+            let (theirs, ours) = tokio::join!(
+                self.upstream.send(&request, example),
+                self.ours.send(&request, example)
+            );
+            let (theirs, ours) = (theirs?, ours?);
+            let differences = compare::answers(&theirs, &ours);
+            report.note(example, &request, &theirs, &ours, differences);
+        }
+        Ok(())
+    }
+
+    /// Each server reads what the other has encoded.
+    async fn protobuf(&self, example: &Example, report: &mut Report) -> Result<()> {
+        let Some(asks) = trips::encoded(example) else {
+            return Ok(());
+        };
+        let theirs = self.upstream.send(&asks, example).await?;
+        let ours = self.ours.send(&asks, example).await?;
+        let differences = compare::formats(&theirs, &ours);
+        report.note(example, &asks, &theirs, &ours, differences);
+        for answer in [theirs, ours] {
+            if answer.is_protobuf() {
+                let decode = trips::decoded(example, answer.bytes);
+                self.compare(example, vec![decode], report).await?;
+            }
+        }
+        Ok(())
+    }
+}

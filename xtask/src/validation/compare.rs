@@ -1,0 +1,236 @@
+//! How two answers to one request differ, in words that are the same for all requests with the same cause.
+
+use std::{collections::BTreeSet, sync::LazyLock};
+
+use regex::Regex;
+use serde_json::Value;
+
+use super::client::Answer;
+
+/// A value in a difference is shown up to here.
+const SHOWN_CHARS: usize = 160;
+/// Of an object that has nothing in common with the other, so many differences are told.
+const DIFFERENCES: usize = 12;
+
+/// Every difference; none where the answers are the same. Upstream's is the first.
+pub fn answers(theirs: &Answer, ours: &Answer) -> Vec<String> {
+    let mut found = Vec::new();
+    if theirs.code != ours.code {
+        found.push(format!("code {} | {}", theirs.code, ours.code));
+    }
+    if theirs.format != ours.format {
+        found.push(format!("format {} | {}", theirs.format, ours.format));
+    }
+    if theirs.warnings != ours.warnings {
+        let shown = |answer: &Answer| words(&answer.warnings.join("; "));
+        found.push(format!("warnings {} | {}", shown(theirs), shown(ours)));
+    }
+    match (is_status(&theirs.body), is_status(&ours.body)) {
+        (true, true) => statuses(&theirs.body, &ours.body, &mut found),
+        (false, false) if theirs.is_protobuf() || theirs.body.is_null() => {
+            if !theirs.is_protobuf() && theirs.bytes != ours.bytes {
+                found.push("bytes".to_owned());
+            }
+        }
+        (false, false) => objects(&theirs.body, &ours.body, "", &mut found),
+        // One went well: what the other has against it is the difference.
+        (true, false) => refusal("-", &theirs.body, &mut found),
+        (false, true) => refusal("+", &ours.body, &mut found),
+    }
+    found.truncate(DIFFERENCES);
+    found
+}
+
+/// Only whether the answers are of the same form.
+pub fn formats(theirs: &Answer, ours: &Answer) -> Vec<String> {
+    let mut found = Vec::new();
+    if theirs.code != ours.code || theirs.is_protobuf() != ours.is_protobuf() {
+        found.push(format!("code {} | {}", theirs.code, ours.code));
+    }
+    found
+}
+
+fn is_status(body: &Value) -> bool {
+    body["kind"] == "Status"
+}
+
+fn causes(status: &Value) -> BTreeSet<String> {
+    let causes = status["details"]["causes"].as_array().into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    causes
+        .map(|cause| {
+            let field = general_path(&text(&cause["field"]));
+            format!(
+                "{field} {}: {}",
+                text(&cause["reason"]),
+                words(&text(&cause["message"]))
+            )
+        })
+        .collect()
+}
+
+fn refusal(sign: &str, status: &Value, found: &mut Vec<String>) {
+    let causes = causes(status);
+    if causes.is_empty() {
+        let message = status["message"].as_str().unwrap_or_default();
+        found.push(format!("refused {sign} {}", words(message)));
+    }
+    found.extend(causes.iter().map(|cause| format!("cause {sign} {cause}")));
+}
+
+fn statuses(theirs: &Value, ours: &Value, found: &mut Vec<String>) {
+    let (their_causes, our_causes) = (causes(theirs), causes(ours));
+    let before = found.len();
+    found.extend(
+        their_causes
+            .difference(&our_causes)
+            .map(|cause| format!("cause - {cause}")),
+    );
+    found.extend(
+        our_causes
+            .difference(&their_causes)
+            .map(|cause| format!("cause + {cause}")),
+    );
+    for field in ["status", "reason"] {
+        if theirs[field] != ours[field] {
+            found.push(format!("{field} {} | {}", theirs[field], ours[field]));
+        }
+    }
+    // The message is made of the causes.
+    if found.len() == before && theirs["message"] != ours["message"] {
+        let text = |status: &Value| words(status["message"].as_str().unwrap_or_default());
+        found.push(format!("message {} | {}", text(theirs), text(ours)));
+    }
+    let details = |status: &Value| {
+        let mut details = status["details"].clone();
+        if let Some(map) = details.as_object_mut() {
+            map.remove("causes");
+        }
+        details
+    };
+    objects(&details(theirs), &details(ours), "details", found);
+    let order = |status: &Value| status["details"]["causes"].clone();
+    if found.len() == before && order(theirs) != order(ours) {
+        found.push("order of causes".to_owned());
+    }
+}
+
+fn objects(theirs: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
+    if theirs == ours {
+        return;
+    }
+    match (theirs, ours) {
+        (Value::Object(a), Value::Object(b)) => {
+            let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for name in names {
+                let inner = match path {
+                    "" => name.clone(),
+                    _ => format!("{path}.{name}"),
+                };
+                // Sets of fields have no end of paths.
+                if name == "managedFields" && a.get(name) != b.get(name) {
+                    found.push(format!("object {inner}"));
+                    continue;
+                }
+                match (a.get(name), b.get(name)) {
+                    (Some(x), Some(y)) => objects(x, y, &inner, found),
+                    (x, y) => found.push(one_side(&inner, x, y)),
+                }
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (x, y) in a.iter().zip(b) {
+                objects(x, y, &format!("{path}[*]"), found);
+            }
+        }
+        _ => found.push(one_side(path, Some(theirs), Some(ours))),
+    }
+    found.dedup();
+}
+
+fn one_side(path: &str, theirs: Option<&Value>, ours: Option<&Value>) -> String {
+    let shown = |value: Option<&Value>| match value {
+        Some(value) => words(&value.to_string()),
+        None => "nothing".to_owned(),
+    };
+    format!("object {path}: {} | {}", shown(theirs), shown(ours))
+}
+
+/// A field's path without its indices and keys.
+fn general_path(path: &str) -> String {
+    static INDEX: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"\[[^\]]*\]").expect("it is a pattern"));
+    INDEX.replace_all(path, "[*]").into_owned()
+}
+
+/// A text in which values stand for all values.
+fn words(text: &str) -> String {
+    static LONG: LazyLock<Regex> = LazyLock::new(|| Regex::new("a{40,}").expect("it is a pattern"));
+    let text = LONG.replace_all(text, "a…a");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(code: u16, body: Value) -> Answer {
+        Answer {
+            code,
+            body,
+            ..Answer::default()
+        }
+    }
+
+    fn invalid(causes: &[(&str, &str)]) -> Value {
+        let causes: Vec<Value> = causes
+            .iter()
+            .map(|(field, message)| json!({"field": field, "reason": "FieldValueInvalid", "message": message}))
+            .collect();
+        json!({"kind": "Status", "reason": "Invalid", "message": "all", "details": {"causes": causes}})
+    }
+
+    #[test]
+    fn differences_are_told_by_their_cause() {
+        let object = |value: Value| json!({"kind": "Pod", "spec": value});
+        let cases = [
+            (
+                answer(201, object(json!({"a": 1}))),
+                answer(201, object(json!({"a": 1}))),
+                vec![],
+            ),
+            (
+                answer(201, object(json!({"list": [{"a": 1}, {"a": 1}]}))),
+                answer(201, object(json!({"list": [{"a": 2}, {"a": 2}]}))),
+                vec!["object spec.list[*].a: 1 | 2"],
+            ),
+            (
+                answer(201, object(json!({"a": null}))),
+                answer(201, object(json!({}))),
+                vec!["object spec.a: null | nothing"],
+            ),
+            (
+                answer(422, invalid(&[("spec.a[0]", "bad"), ("spec.b", "bad")])),
+                answer(422, invalid(&[("spec.b", "bad"), ("spec.c[key]", "bad")])),
+                vec![
+                    "cause - spec.a[*] FieldValueInvalid: bad",
+                    "cause + spec.c[*] FieldValueInvalid: bad",
+                ],
+            ),
+            (
+                answer(422, invalid(&[("spec.a", "bad")])),
+                answer(201, object(json!({}))),
+                vec!["code 422 | 201", "cause - spec.a FieldValueInvalid: bad"],
+            ),
+        ];
+        for (theirs, ours, wanted) in cases {
+            assert_eq!(answers(&theirs, &ours), wanted);
+        }
+    }
+}
