@@ -50,8 +50,13 @@ fn push_random(text: &mut String, length: usize) {
     }
 }
 
-/// Upstream's message for a string that is too long.
+/// Upstream's message for a name that is too long (`util/validation` `MaxLenError`).
 pub fn max_length_message(length: usize) -> String {
+    format!("must be no more than {length} characters")
+}
+
+/// Its message for a label's key or value that is too long (`api/validate/content` `MaxLenError`).
+fn max_bytes_message(length: usize) -> String {
     format!("must be no more than {length} bytes")
 }
 
@@ -125,9 +130,13 @@ pub fn dns1123_label(value: &str) -> Vec<String> {
 
 /// RFC 1123 subdomain: names of most objects.
 pub fn dns1123_subdomain(value: &str) -> Vec<String> {
+    subdomain(value, max_length_message)
+}
+
+fn subdomain(value: &str, too_long: fn(usize) -> String) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > DNS1123_SUBDOMAIN_MAX_LENGTH {
-        errors.push(max_length_message(DNS1123_SUBDOMAIN_MAX_LENGTH));
+        errors.push(too_long(DNS1123_SUBDOMAIN_MAX_LENGTH));
     }
     if !value.split('.').all(label_matches) {
         errors.push(regex_message(
@@ -206,7 +215,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
         (Some(prefix), Some(name), None) => (Some(prefix), name),
         _ => {
             errors.push(format!(
-                "a qualified name {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+                "a valid label key {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
                 regex_message(MESSAGE, QUALIFIED_FORMAT, EXAMPLES)
             ));
             return errors;
@@ -215,7 +224,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
     match prefix {
         Some("") => errors.push("prefix part must be non-empty".to_owned()),
         Some(prefix) => errors.extend(
-            dns1123_subdomain(prefix)
+            subdomain(prefix, max_bytes_message)
                 .into_iter()
                 .map(|message| format!("prefix part {message}")),
         ),
@@ -226,7 +235,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
     } else if name.len() > QUALIFIED_NAME_MAX_LENGTH {
         errors.push(format!(
             "name part {}",
-            max_length_message(QUALIFIED_NAME_MAX_LENGTH)
+            max_bytes_message(QUALIFIED_NAME_MAX_LENGTH)
         ));
     }
     if !qualified_matches(name) {
@@ -242,7 +251,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
 pub fn label_value(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > LABEL_VALUE_MAX_LENGTH {
-        errors.push(max_length_message(LABEL_VALUE_MAX_LENGTH));
+        errors.push(max_bytes_message(LABEL_VALUE_MAX_LENGTH));
     }
     if !value.is_empty() && !qualified_matches(value) {
         errors.push(regex_message(

@@ -66,15 +66,7 @@ pub fn validate_with(
             "not allowed on this type",
         )),
     }
-    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64)
-        && generation < 0
-    {
-        errors.push(Error::invalid(
-            &path.child("generation"),
-            generation,
-            NOT_NEGATIVE,
-        ));
-    }
+    validate_generation(metadata, path, &mut errors);
     common(metadata, path, &mut errors);
     validate_finalizers(metadata, path, &mut errors);
     errors
@@ -111,6 +103,7 @@ pub fn validate_update(new: &Value, old: &Value, path: &Path) -> ErrorList {
             "must be specified for an update",
         ));
     }
+    validate_generation(new, path, &mut errors);
     let generation = |metadata: &Value| {
         metadata
             .get("generation")
@@ -148,6 +141,18 @@ pub fn immutable(new: &Value, old: &Value, path: impl Fn() -> Path, errors: &mut
     let empty = |value: &Value| value.is_null() || value.as_str() == Some("");
     if new != old && !(empty(new) && empty(old)) {
         errors.push(Error::invalid(&path(), new.clone(), IMMUTABLE));
+    }
+}
+
+fn validate_generation(metadata: &Value, path: &Path, errors: &mut ErrorList) {
+    if let Some(generation) = metadata.get("generation").and_then(Value::as_i64)
+        && generation < 0
+    {
+        errors.push(Error::invalid(
+            &path.child("generation"),
+            generation,
+            NOT_NEGATIVE,
+        ));
     }
 }
 
@@ -202,40 +207,13 @@ fn validate_owner_references(metadata: &Value, path: &Path, errors: &mut ErrorLi
     }
     let path = path.child("ownerReferences");
     let mut controller: Option<String> = None;
-    for reference in references {
-        let api_version = str_at(reference, &["apiVersion"]);
-        let kind = str_at(reference, &["kind"]);
-        let (_, version) = crate::types::split_api_version(api_version);
-        for (field, value, empty) in [
-            ("apiVersion", api_version, version.is_empty()),
-            ("kind", kind, kind.is_empty()),
-            ("name", str_at(reference, &["name"]), false),
-            ("uid", str_at(reference, &["uid"]), false),
-        ] {
-            if empty || (value.is_empty() && matches!(field, "name" | "uid")) {
-                let what = if field == "apiVersion" {
-                    "version"
-                } else {
-                    field
-                };
-                errors.push(Error::invalid(
-                    &path.child(field),
-                    value,
-                    format!("{what} must not be empty"),
-                ));
-            }
-        }
-        if api_version == "v1" && kind == "Event" {
-            errors.push(Error::invalid(
-                &path,
-                reference.clone(),
-                "/v1, Kind=Event is disallowed from being an owner",
-            ));
-        }
+    for (index, reference) in references.iter().enumerate() {
+        validate_owner_reference(reference, &path.index(index), errors);
         if !bool_at(reference, &["controller"]) {
             continue;
         }
-        let this = format!("{kind}/{}", str_at(reference, &["name"]));
+        let text = |field| str_at(reference, &[field]);
+        let this = format!("{}/{}", text("kind"), text("name"));
         match &controller {
             Some(first) => errors.push(Error::invalid(
                 &path,
@@ -246,6 +224,30 @@ fn validate_owner_references(metadata: &Value, path: &Path, errors: &mut ErrorLi
             )),
             None => controller = Some(this),
         }
+    }
+}
+
+fn validate_owner_reference(reference: &Value, path: &Path, errors: &mut ErrorList) {
+    let api_version = str_at(reference, &["apiVersion"]);
+    let parts = api_version.split('/').count();
+    if parts > 2 || api_version.ends_with('/') {
+        errors.push(Error::invalid(
+            &path.child("apiVersion"),
+            api_version,
+            "must be <group>/<version> or <version>",
+        ));
+    }
+    for field in ["apiVersion", "kind", "name", "uid"] {
+        if str_at(reference, &[field]).is_empty() {
+            errors.push(Error::required(&path.child(field), "must not be empty"));
+        }
+    }
+    if api_version == "v1" && str_at(reference, &["kind"]) == "Event" {
+        errors.push(Error::invalid(
+            path,
+            reference.clone(),
+            "/v1, Kind=Event is disallowed from being an owner",
+        ));
     }
 }
 

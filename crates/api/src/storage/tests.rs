@@ -48,7 +48,7 @@ fn storage_classes() {
             reclaimPolicy: Unsupported value: "Recycle": supported values: "Delete", "Retain"
             volumeBindingMode: Unsupported value: "Never": supported values: "Immediate", "WaitForFirstConsumer"
             allowedTopologies[0].matchLabelExpressions[0].values[1]: Duplicate value: "x"
-            allowedTopologies[0].matchLabelExpressions[0].key: Invalid value: "a/b/c": a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')
+            allowedTopologies[0].matchLabelExpressions[0].key: Invalid value: "a/b/c": a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')
             allowedTopologies[0].matchLabelExpressions[1].values: Required value
             allowedTopologies[1].matchLabelExpressions[1].key: Duplicate value: "k"
             allowedTopologies[2].matchLabelExpressions: Duplicate value: """#]],

@@ -72,9 +72,9 @@ fn create() {
             metadata.labels: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
             metadata.labels: Invalid value: "-": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')
             metadata.annotations: Invalid value: "/x": prefix part must be non-empty
-            metadata.ownerReferences.apiVersion: Invalid value: "apps/": version must not be empty
-            metadata.ownerReferences.kind: Invalid value: "": kind must not be empty
-            metadata.ownerReferences.uid: Invalid value: "": uid must not be empty
+            metadata.ownerReferences[0].apiVersion: Invalid value: "apps/": must be <group>/<version> or <version>
+            metadata.ownerReferences[0].kind: Required value: must not be empty
+            metadata.ownerReferences[0].uid: Required value: must not be empty
             metadata.ownerReferences: Invalid value: [{"apiVersion":"apps/","controller":true,"kind":"","name":"a","uid":""},{"apiVersion":"v1","controller":true,"kind":"K","name":"b","uid":"u"}]: Only one reference can have Controller set to true. Found "true" in references for /a and K/b
             metadata.managedFields[0].operation: Unsupported value: "Steal": supported values: "Apply", "Update"
             metadata.managedFields[0].fieldsType: Invalid value: "X": must be `FieldsV1`
