@@ -20,6 +20,7 @@ pub mod resource_quota;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+mod volume_sources;
 
 /// All data of a ConfigMap or a Secret together.
 const MAX_DATA_SIZE_BYTES: usize = 1024 * 1024;

@@ -135,7 +135,13 @@ pub(crate) fn one_field(
         let Some(value) = struct_at(owner, &[field]) else {
             continue;
         };
-        let path = path.child(*field);
+        let shown = match *field {
+            // Upstream misspells sources of volumes where they are too many.
+            "cephfs" if found => "cephFS",
+            "downwardAPI" if found => "downwarAPI",
+            field => field,
+        };
+        let path = path.child(shown);
         if found {
             errors.push(Error::forbidden(
                 &path,

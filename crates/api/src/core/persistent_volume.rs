@@ -16,6 +16,7 @@ use super::{
         validate_volume_mode, volume_mode,
     },
     pod_spec::{canonicalize_resources, validate_node_selector},
+    volume_sources,
 };
 use crate::{
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
@@ -94,8 +95,9 @@ const COLUMNS: &[Column] = &[
 
 /// Where a spec stands: of a volume, or inline in an attachment, which has no capacity and no claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Context {
-    Volume,
+pub(crate) enum Context<'a> {
+    /// That of a PersistentVolume of this name.
+    Volume(&'a str),
     Inline,
 }
 
@@ -110,7 +112,7 @@ impl Strategy for PersistentVolume {
             if let Some(capacity) = tree::existing(spec, "capacity") {
                 canonicalize_resources(capacity);
             }
-            source::default(spec);
+            volume_sources::default(spec);
         }
     }
 
@@ -134,7 +136,8 @@ impl Strategy for PersistentVolume {
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let spec = object.get("spec").unwrap_or(&Value::Null);
-        validate_spec(spec, Context::Volume, &Path::new("spec"), &mut errors);
+        let context = Context::Volume(object::name(object));
+        validate_spec(spec, context, &Path::new("spec"), &mut errors);
         if annotation(object, MOUNT_OPTIONS_ANNOTATION).is_some() && !source::takes_options(spec) {
             errors.push(Error::forbidden(
                 &Path::new("metadata")
@@ -271,7 +274,12 @@ fn note_transition(new: &mut Value, old: &Value) {
 }
 
 /// Validates a spec, in upstream's order.
-pub(crate) fn validate_spec(spec: &Value, context: Context, path: &Path, errors: &mut ErrorList) {
+pub(crate) fn validate_spec(
+    spec: &Value,
+    context: Context<'_>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     if context == Context::Inline {
         validate_inline(spec, path, errors);
     }
@@ -279,7 +287,7 @@ pub(crate) fn validate_spec(spec: &Value, context: Context, path: &Path, errors:
         errors.push(Error::required(&path.child("accessModes"), ""));
     }
     validate_access_modes(spec, path, errors);
-    if context == Context::Volume {
+    if context != Context::Inline {
         validate_capacity(spec, &path.child("capacity"), errors);
         let policy = str_at(spec, &["persistentVolumeReclaimPolicy"]);
         let policy_path = path.child("persistentVolumeReclaimPolicy");
@@ -297,8 +305,12 @@ pub(crate) fn validate_spec(spec: &Value, context: Context, path: &Path, errors:
             }
         }
     }
-    source::validate(spec, path, errors);
-    if context == Context::Volume {
+    let name = match context {
+        Context::Volume(name) => name,
+        Context::Inline => "",
+    };
+    source::validate(name, spec, path, errors);
+    if context != Context::Inline {
         let rule = names::dns1123_subdomain;
         validate::optional(errors, spec, "storageClassName", path, rule);
         validate_volume_mode(spec, path, errors);

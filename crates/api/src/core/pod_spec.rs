@@ -16,6 +16,7 @@ mod security;
 mod spread;
 mod volumes;
 pub(crate) mod warnings;
+mod windows;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
@@ -71,10 +72,12 @@ pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, error
         object_meta::validate_labels(labels, &path.child("nodeSelector"), errors);
     }
     security::validate_pod(spec, path, errors);
+    security::validate_shared_processes(spec, path, errors);
     scheduling::validate_affinity(spec, &path.child("affinity"), errors);
     dns::validate_config(spec, &path.child("dnsConfig"), errors);
     scheduling::validate_gates(spec, path, errors);
     spread::validate(spec, &path.child("topologySpreadConstraints"), errors);
+    windows::validate_host_processes(spec, path, errors);
     security::validate_host_users(spec, path, errors);
     for field in ["serviceAccountName", "nodeName"] {
         validate::optional(errors, spec, field, path, names::dns1123_subdomain);
@@ -121,9 +124,9 @@ fn validate_os(spec: &Value, path: &Path, errors: &mut ErrorList) {
     };
     let os_path = path.child("os");
     match str_at(os, &["name"]) {
-        "" => errors.push(Error::required(&os_path.child("name"), "cannot be empty")),
-        "linux" => security::refuse_windows_options(spec, path, errors),
-        "windows" => {}
+        "" => errors.push(Error::required(&os_path.child("name"), "")),
+        "linux" => windows::refuse_options(spec, path, errors),
+        "windows" => windows::validate(spec, path, errors),
         other => errors.push(Error::not_supported(&os_path, other, &["linux", "windows"])),
     }
 }

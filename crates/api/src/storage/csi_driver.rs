@@ -82,6 +82,7 @@ impl Strategy for CsiDriver {
             "storageCapacity",
             "requiresRepublish",
             "seLinuxMount",
+            "preventPodSchedulingIfMissing",
         ] {
             tree::default_value(spec, field, false);
         }

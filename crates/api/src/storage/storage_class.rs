@@ -103,7 +103,8 @@ impl Strategy for StorageClass {
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
-        let mut errors = ErrorList::new();
+        let mut errors = self.validate_create(new);
+        validate::finalizers(&mut errors, new);
         for field in FROZEN {
             let (now, before) = (new.get(field), old.get(field));
             validate::immutable(&mut errors, &Path::new(*field), now, before);

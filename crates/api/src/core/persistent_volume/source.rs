@@ -5,37 +5,40 @@ use knarr_meta::{
     names,
     object::{at, str_at, struct_at},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
-    core::pod_spec::{validate_csi_driver_name, validate_host_path, validate_no_backsteps},
+    core::{
+        pod_spec::{validate_csi_driver_name, validate_host_path, validate_no_backsteps},
+        volume_sources::{self, Owner},
+    },
     tree, validate,
 };
 
-/// Every source, in the order in which upstream looks at them, with the fields that must be filled.
-const SOURCES: &[(&str, &[&str])] = &[
-    ("hostPath", &[]),
-    ("gcePersistentDisk", &["pdName"]),
-    ("awsElasticBlockStore", &["volumeID"]),
-    ("glusterfs", &["endpoints", "path"]),
-    ("flocker", &[]),
-    ("nfs", &["server", "path"]),
-    ("rbd", &["image"]),
-    ("quobyte", &["registry", "volume"]),
-    ("cephfs", &[]),
-    ("iscsi", &["targetPortal", "iqn"]),
-    ("cinder", &["volumeID"]),
-    ("fc", &[]),
-    ("flexVolume", &["driver"]),
-    ("azureFile", &["secretName", "shareName"]),
-    ("vsphereVolume", &["volumePath"]),
-    ("photonPersistentDisk", &["pdID"]),
-    ("portworxVolume", &["volumeID"]),
-    ("azureDisk", &["diskName", "diskURI"]),
-    ("scaleIO", &["gateway", "system", "volumeName"]),
-    ("local", &[]),
-    ("storageos", &[]),
-    ("csi", &[]),
+/// Every source, in the order in which upstream looks at them.
+const SOURCES: &[&str] = &[
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
 ];
 
 /// Sources that pass the old annotation's mount options on.
@@ -63,61 +66,32 @@ const SECRETS: &[&str] = &[
     "nodeExpandSecretRef",
 ];
 
-/// Fills the sources' own defaults.
-pub(super) fn default(spec: &mut Map<String, Value>) {
-    if let Some(host_path) = tree::existing(spec, "hostPath") {
-        tree::default_value(host_path, "type", "");
-    }
-    if let Some(iscsi) = tree::existing(spec, "iscsi") {
-        tree::default_str(iscsi, "iscsiInterface", "default");
-    }
-    if let Some(rbd) = tree::existing(spec, "rbd") {
-        for (field, value) in [
-            ("pool", "rbd"),
-            ("user", "admin"),
-            ("keyring", "/etc/ceph/keyring"),
-        ] {
-            tree::default_str(rbd, field, value);
-        }
-    }
-    if let Some(disk) = tree::existing(spec, "azureDisk") {
-        tree::default_value(disk, "cachingMode", "ReadWrite");
-        tree::default_value(disk, "kind", "Shared");
-        tree::default_value(disk, "fsType", "ext4");
-        tree::default_value(disk, "readOnly", false);
-    }
-    if let Some(scale) = tree::existing(spec, "scaleIO") {
-        tree::default_str(scale, "storageMode", "ThinProvisioned");
-        tree::default_str(scale, "fsType", "xfs");
-    }
-}
-
-/// Exactly one source, and what it needs.
-pub(super) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
+/// Exactly one source, and what it needs. `volume` is the name of the PersistentVolume.
+pub(super) fn validate(volume: &str, spec: &Value, path: &Path, errors: &mut ErrorList) {
     let mut found = false;
-    for (name, required) in SOURCES {
+    for name in SOURCES.iter().copied() {
         let Some(source) = struct_at(spec, &[name]) else {
             continue;
         };
-        let source_path = path.child(*name);
-        if found {
+        // Upstream does not ask it of this one.
+        if found && name != "flexVolume" {
+            let shown = if name == "cephfs" { "cephFS" } else { name };
             errors.push(Error::forbidden(
-                &source_path,
+                &path.child(shown),
                 "may not specify more than 1 volume type",
             ));
             continue;
         }
         found = true;
-        validate::filled(errors, source, required, &source_path);
-        match *name {
+        let source_path = path.child(name);
+        volume_sources::validate(name, source, Owner::PersistentVolume, path, errors);
+        match name {
             "hostPath" => validate_host_path(source, &source_path, errors),
             "local" => validate_local(spec, source, path, errors),
             "csi" => validate_csi(source, &source_path, errors),
-            "nfs" if !str_at(source, &["path"]).starts_with('/') => errors.push(Error::invalid(
-                &source_path.child("path"),
-                str_at(source, &["path"]),
-                "must be an absolute path",
-            )),
+            "iscsi" => {
+                volume_sources::validate_portal_of_volume(source, volume, &source_path, errors);
+            }
             _ => {}
         }
     }
@@ -173,7 +147,7 @@ pub(super) fn changes(new: &Value, old: &Value) -> Vec<String> {
     const LATE: &str = "controllerExpandSecretRef";
     let source = |object, name| at(object, &["spec", name]).cloned().unwrap_or_default();
     let mut lines = Vec::new();
-    for (name, _) in SOURCES {
+    for name in SOURCES {
         let (mut now, before) = (source(new, name), source(old, name));
         if *name == "csi"
             && before.is_object()

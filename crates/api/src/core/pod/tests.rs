@@ -285,7 +285,7 @@ fn refused_probes_and_resources() {
             spec.containers[0].lifecycle.preStop: Required value: must specify a handler type
             spec.containers[0].livenessProbe.exec.command: Required value
             spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1
-            spec.containers[0].readinessProbe.httpGet.port: Invalid value: "no such port name": must be no more than 15 bytes
+            spec.containers[0].readinessProbe.httpGet.port: Invalid value: "no such port name": must be no more than 15 characters
             spec.containers[0].readinessProbe.httpGet.port: Invalid value: "no such port name": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)
             spec.containers[0].readinessProbe.httpGet.scheme: Unsupported value: "ftp": supported values: "HTTP", "HTTPS"
             spec.containers[0].readinessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type
@@ -407,9 +407,9 @@ fn refused_spec_fields() {
             spec.restartPolicy: Unsupported value: "Maybe": supported values: "Always", "OnFailure", "Never"
             spec.nodeSelector: Invalid value: "b c": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')
             spec.securityContext.supplementalGroups[0]: Invalid value: -5: must be between 0 and 2147483647, inclusive
-            spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled
             spec.securityContext.sysctls[0].name: Invalid value: "Bad": must have at most 253 characters and match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$
             spec.securityContext.seccompProfile.localhostProfile: Required value: must be set when seccomp type is Localhost
+            spec.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled
             spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Required value: must have at least one node selector term
             spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].weight: Invalid value: 0: must be in the range 1-100
             spec.affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution[0].podAffinityTerm.topologyKey: Required value: can not be empty

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use crate::core::amounts::canonicalize_resources;
 use crate::{
-    core::persistent_volume_claim::default_spec,
+    core::{persistent_volume_claim::default_spec, volume_sources},
     tree::{child, default_number, default_str, default_value, existing, items, text},
 };
 
@@ -207,9 +207,7 @@ fn default_volume(volume: &mut Map<String, Value>) {
             }
         }
     }
-    if let Some(host_path) = existing(volume, "hostPath") {
-        default_value(host_path, "type", "");
-    }
+    volume_sources::default(volume);
     if let Some(image) = existing(volume, "image") {
         let policy = pull_policy(text(image, "reference"));
         default_str(image, "pullPolicy", policy);

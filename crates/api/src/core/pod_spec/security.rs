@@ -9,7 +9,7 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::{MAX_I32, files};
+use super::{MAX_I32, files, windows};
 use crate::validate;
 
 const MAX_SYSCTL_LENGTH: usize = 253;
@@ -48,24 +48,6 @@ pub(super) fn validate_host_users(spec: &Value, path: &Path, errors: &mut ErrorL
     }
 }
 
-/// Options for Windows say nothing on Linux, so a pod that says it is for Linux has none.
-pub(super) fn refuse_windows_options(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    let mut refuse = |owner: &Value, path: &Path| {
-        if struct_at(owner, &["securityContext", "windowsOptions"]).is_some() {
-            errors.push(Error::forbidden(
-                &path.child("securityContext").child("windowsOptions"),
-                "windows options cannot be set for a linux pod",
-            ));
-        }
-    };
-    refuse(spec, path);
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
-        for (index, container) in list_at(spec, &[list]).iter().enumerate() {
-            refuse(container, &path.child(list).index(index));
-        }
-    }
-}
-
 /// The pod's security context and the namespaces it shares with the host.
 pub(super) fn validate_pod(spec: &Value, path: &Path, errors: &mut ErrorList) {
     let path = path.child("securityContext");
@@ -84,6 +66,21 @@ pub(super) fn validate_pod(spec: &Value, path: &Path, errors: &mut ErrorList) {
             errors.push(Error::invalid(&path, group, message));
         }
     }
+    validate_sysctls(spec, context, &path.child("sysctls"), errors);
+    let one_of = |field: &'static str, supported: &[&str], errors: &mut ErrorList| {
+        let value = str_at(context, &[field]);
+        validate::one_of(errors, &path.child(field), value, supported, false);
+    };
+    one_of("fsGroupChangePolicy", &["Always", "OnRootMismatch"], errors);
+    validate_seccomp(context, &path, errors);
+    windows::validate_options(context, &path, errors);
+    validate_app_armor(context, &path, errors);
+    one_of("supplementalGroupsPolicy", &["Merge", "Strict"], errors);
+    one_of("seLinuxChangePolicy", &["MountOption", "Recursive"], errors);
+}
+
+/// Processes are shared either with the node or among the containers.
+pub(super) fn validate_shared_processes(spec: &Value, path: &Path, errors: &mut ErrorList) {
     if bool_at(spec, &["shareProcessNamespace"]) && bool_at(spec, &["hostPID"]) {
         errors.push(Error::invalid(
             &path.child("shareProcessNamespace"),
@@ -91,16 +88,6 @@ pub(super) fn validate_pod(spec: &Value, path: &Path, errors: &mut ErrorList) {
             "ShareProcessNamespace and HostPID cannot both be enabled",
         ));
     }
-    validate_sysctls(spec, context, &path.child("sysctls"), errors);
-    let mut one_of = |field: &'static str, supported: &[&str]| {
-        let value = str_at(context, &[field]);
-        validate::one_of(errors, &path.child(field), value, supported, false);
-    };
-    one_of("fsGroupChangePolicy", &["Always", "OnRootMismatch"]);
-    one_of("supplementalGroupsPolicy", &["Merge", "Strict"]);
-    one_of("seLinuxChangePolicy", &["MountOption", "Recursive"]);
-    validate_seccomp(context, &path, errors);
-    validate_app_armor(context, &path, errors);
 }
 
 fn validate_sysctls(spec: &Value, context: &Value, path: &Path, errors: &mut ErrorList) {
@@ -256,7 +243,12 @@ pub(super) fn validate_container(
         ));
     }
     validate_seccomp(context, path, errors);
+    validate_escalation(context, path, errors);
+    windows::validate_options(context, path, errors);
     validate_app_armor(context, path, errors);
+}
+
+fn validate_escalation(context: &Value, path: &Path, errors: &mut ErrorList) {
     let no_escalation = at(context, &["allowPrivilegeEscalation"]) == Some(&Value::Bool(false));
     if !no_escalation {
         return;

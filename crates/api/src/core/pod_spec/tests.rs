@@ -87,10 +87,10 @@ fn users_and_security() {
         expect![[r#"
             spec.securityContext.sysctls[0].name: Invalid value: "net/ipv4/tcp_syncookies": may not be specified when 'hostNetwork' is true
             spec.securityContext.sysctls[1].name: Invalid value: "kernel.shm_rmid_forced": may not be specified when 'hostIPC' is true
-            spec.securityContext.supplementalGroupsPolicy: Unsupported value: "Some": supported values: "Merge", "Strict"
-            spec.securityContext.seLinuxChangePolicy: Unsupported value: "Some": supported values: "MountOption", "Recursive"
             spec.securityContext.seccompProfile.type: Required value: type is required when seccompProfile is set
             spec.securityContext.appArmorProfile.localhostProfile: Invalid value: " a": must not be padded with whitespace
+            spec.securityContext.supplementalGroupsPolicy: Unsupported value: "Some": supported values: "Merge", "Strict"
+            spec.securityContext.seLinuxChangePolicy: Unsupported value: "Some": supported values: "MountOption", "Recursive"
             spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false
             spec.HostPID: Forbidden: when `pod.Spec.HostUsers` is false
             spec.HostIPC: Forbidden: when `pod.Spec.HostUsers` is false
@@ -106,7 +106,7 @@ fn users_and_security() {
     );
     check(
         of(json!({"os": {"name": ""}})),
-        expect!["spec.os.name: Required value: cannot be empty"],
+        expect!["spec.os.name: Required value"],
     );
     check(
         of(json!({"os": {"name": "plan9"}})),

@@ -11,10 +11,19 @@ use knarr_meta::{
 use serde_json::Value;
 
 use super::{
-    files::{validate_downward_file, validate_key_to_path, validate_mode, validate_no_backsteps},
+    files::{
+        validate_descending, validate_downward_file, validate_key_to_path, validate_mode,
+        validate_no_backsteps,
+    },
     projections,
 };
-use crate::{core::persistent_volume_claim::spec, validate};
+use crate::{
+    core::{
+        persistent_volume_claim::spec,
+        volume_sources::{self, Owner},
+    },
+    validate,
+};
 
 /// Every volume source of the API.
 const SOURCES: &[&str] = &[
@@ -87,13 +96,14 @@ pub(super) fn validate_volumes<'a>(
     known
 }
 
-fn validate_source(volume: &Value, path: &Path, errors: &mut ErrorList) {
+fn validate_source(volume: &Value, parent: &Path, errors: &mut ErrorList) {
+    let name = str_at(volume, &["name"]);
     validate::one_field(
         errors,
         volume,
         SOURCES,
         "volume type",
-        path,
+        parent,
         |kind, source, path, errors| match kind {
             "emptyDir" => validate_empty_dir(source, path, errors),
             "hostPath" => validate_host_path(source, path, errors),
@@ -108,7 +118,15 @@ fn validate_source(volume: &Value, path: &Path, errors: &mut ErrorList) {
             "projected" => projections::validate_projected(source, path, errors),
             "persistentVolumeClaim" => validate::filled(errors, source, &["claimName"], path),
             "image" => validate_image(source, path, errors),
-            "nfs" => validate::filled(errors, source, &["server", "path"], path),
+            "gitRepo" => {
+                validate::filled(errors, source, &["repository"], path);
+                let directory = str_at(source, &["directory"]);
+                validate_descending(directory, &path.child("directory"), errors);
+            }
+            "iscsi" => {
+                volume_sources::validate(kind, source, Owner::Pod, parent, errors);
+                volume_sources::validate_portal(source, name, parent, errors);
+            }
             "csi" => validate_csi(source, path, errors),
             "ephemeral" => {
                 let path = path.child("volumeClaimTemplate");
@@ -117,7 +135,7 @@ fn validate_source(volume: &Value, path: &Path, errors: &mut ErrorList) {
                     None => errors.push(Error::required(&path, "")),
                 }
             }
-            _ => {}
+            _ => volume_sources::validate(kind, source, Owner::Pod, parent, errors),
         },
     );
 }
