@@ -4,7 +4,7 @@ use knarr_meta::{
     field::{Error, ErrorList, Path},
     object::{at, list_at, namespace, str_at, struct_at},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::kind::{BuiltIn, CREATE, Scope, Strategy};
 
@@ -100,19 +100,15 @@ impl Strategy for Access {
         let has = |field: &str| struct_at(object, &["spec", field]).is_some();
         let (resource, other) = (has("resourceAttributes"), has("nonResourceAttributes"));
         let attributes = spec.child("resourceAttributes");
-        if resource && other {
-            errors.push(Error::invalid(
-                &spec.child("nonResourceAttributes"),
-                at(object, &["spec", "nonResourceAttributes"])
-                    .cloned()
-                    .unwrap_or_default(),
-                "cannot be specified in combination with resourceAttributes",
-            ));
-        }
-        if !resource && !other {
-            errors.push(Error::invalid(
-                &attributes,
+        if resource == other {
+            // As Go shows its own type.
+            let shown = at(object, &["spec", "nonResourceAttributes"]).map_or(
                 Value::Null,
+                |asked| json!({"Path": str_at(asked, &["path"]), "Verb": str_at(asked, &["verb"])}),
+            );
+            errors.push(Error::invalid(
+                &spec,
+                shown,
                 "exactly one of nonResourceAttributes or resourceAttributes must be specified",
             ));
         }

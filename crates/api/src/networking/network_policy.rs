@@ -50,7 +50,8 @@ const DIRECTIONS: [(&str, &str); 2] = [("ingress", "from"), ("egress", "to")];
 
 impl Strategy for NetworkPolicy {
     fn default(&self, object: &mut Value) {
-        let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else {
+        // Upstream's spec is there even where nobody gave one.
+        let Some(spec) = object.as_object_mut().and_then(|p| tree::child(p, "spec")) else {
             return;
         };
         for (direction, _) in DIRECTIONS {

@@ -66,7 +66,7 @@ impl Strategy for Binding {
             errors.push(Error::invalid(
                 &Path::new("roleRef"),
                 new.get("roleRef").cloned().unwrap_or_default(),
-                "cannot change roleRef",
+                knarr_meta::object_meta::IMMUTABLE,
             ));
         }
         errors

@@ -42,10 +42,7 @@ fn validate_rules(object: &Value, scope: Scope, errors: &mut ErrorList) {
         let path = Path::new("rules").index(index);
         let has = |field: &str| !list_at(rule, &[field]).is_empty();
         if !has("verbs") {
-            errors.push(Error::required(
-                &path.child("verbs"),
-                "verbs must contain at least one value",
-            ));
+            errors.push(Error::required(&path.child("verbs"), ""));
         }
         if has("nonResourceURLs") {
             let urls = list_at(rule, &["nonResourceURLs"]);

@@ -16,14 +16,14 @@ fn roles() {
         {"verbs": ["get"]},
     ]});
     expect![[r#"
-        rules[1].verbs: Required value: verbs must contain at least one value
+        rules[1].verbs: Required value
         rules[1].apiGroups: Required value: resource rules must supply at least one api group
         rules[2].nonResourceURLs: Invalid value: ["/x"]: namespaced rules cannot apply to non-resource URLs
         rules[2].nonResourceURLs: Invalid value: ["/x"]: rules cannot apply to both regular resources and non-resource URLs
         rules[3].apiGroups: Required value: resource rules must supply at least one api group
         rules[3].resources: Required value: resource rules must supply at least one resource"#]].assert_eq(&create_errors(&role::KIND, rules.clone()));
     expect![[r#"
-        rules[1].verbs: Required value: verbs must contain at least one value
+        rules[1].verbs: Required value
         rules[1].apiGroups: Required value: resource rules must supply at least one api group
         rules[2].nonResourceURLs: Invalid value: ["/x"]: rules cannot apply to both regular resources and non-resource URLs
         rules[3].apiGroups: Required value: resource rules must supply at least one api group
@@ -90,7 +90,7 @@ fn bindings() {
     .assert_eq(&create_errors(&role_binding::KIND, odd));
     let mut changed = binding.clone();
     changed["roleRef"]["name"] = json!("edit");
-    expect![[r#"roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"edit"}: cannot change roleRef"#]].assert_eq(&update_errors(
+    expect![[r#"roleRef: Invalid value: {"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"edit"}: field is immutable"#]].assert_eq(&update_errors(
         &role_binding::KIND,
         changed,
         &binding,

@@ -314,20 +314,18 @@ fn validate(spec: &Spec, own: bool, local: Option<&str>) -> ErrorList {
     let invalid = |child: &'static str, detail: &str| {
         field::Error::invalid(&path.child(child), Value::Null, detail)
     };
-    match (&spec.resource_attributes, &spec.non_resource_attributes) {
-        (Some(_), Some(_)) => {
-            errors.push(invalid(
-                "nonResourceAttributes",
-                "cannot be specified in combination with resourceAttributes",
-            ));
-        }
-        (None, None) => {
-            errors.push(invalid(
-                "resourceAttributes",
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            ));
-        }
-        _ => {}
+    if spec.resource_attributes.is_some() == spec.non_resource_attributes.is_some() {
+        // As Go shows its own type.
+        let shown = spec.non_resource_attributes.as_ref();
+        let shown = shown.map_or(
+            Value::Null,
+            |asked| serde_json::json!({"Path": asked.path, "Verb": asked.verb}),
+        );
+        errors.push(field::Error::invalid(
+            &path,
+            shown,
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ));
     }
     if let Some(asked) = &spec.resource_attributes {
         let path = path.child("resourceAttributes");
