@@ -195,6 +195,9 @@ pub const STATUS: Subresource = Subresource {
     changes: &[&["metadata"], &["status"]],
 };
 
+/// The replicas of a `Scale` whose object says none, as upstream has them (customresource `invalidSpecReplicas`).
+pub const UNSET_REPLICAS: i64 = i32::MIN as i64;
+
 /// The `/scale` subresource.
 pub const SCALE: Subresource = Subresource {
     name: "scale",
@@ -456,7 +459,7 @@ pub trait Strategy: Send + Sync {
         vec!["spec", "replicas"]
     }
 
-    /// The `Scale` view of the object: (spec.replicas, status.replicas, status selector as a string).
+    /// The `Scale` view of the object: (spec.replicas or [`UNSET_REPLICAS`], status.replicas, status selector as a string).
     fn scale(&self, _object: &Value) -> Option<(i64, i64, String)> {
         None
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use knarr_api::kind::Part;
+use knarr_api::kind::{Part, UNSET_REPLICAS};
 use knarr_apply::Applier;
 use knarr_meta::{
     GroupKind,
@@ -77,7 +77,25 @@ pub async fn get(ask: &Ask<'_>) -> Answer {
         .registry
         .in_version(ask.kind(), entry.tree())
         .await?;
-    answer(ask, &view(ask, &tree)?, accepted)
+    let scale = view(ask, &tree)?;
+    if is_unset(&scale) {
+        let field = replicas_field(ask);
+        return Err(Status::internal(format!(
+            "the spec replicas field {field:?} does not exist"
+        )));
+    }
+    answer(ask, &scale, accepted)
+}
+
+/// Whether the object says nothing of its replicas: it has no Scale to show, and gets one by an update that says how many.
+fn is_unset(scale: &Value) -> bool {
+    object::i64_at(scale, &["spec", "replicas"]) == Some(UNSET_REPLICAS)
+}
+
+/// As a definition writes the path.
+fn replicas_field(ask: &Ask<'_>) -> String {
+    let names = ask.kind().strategy.replicas_path();
+    format!(".{}", names.join("."))
 }
 
 pub async fn update(ask: &Ask<'_>, body: Bytes) -> Answer {
@@ -104,7 +122,7 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes) -> Answer {
         let live = managed_view(ask, current)?;
         let (mut wanted, mut problems) = patch.apply(&live, DEFINITION)?;
         let conformed = decode::conform(&mut wanted, &expected());
-        problems.extend(conformed.map_err(|why| patch.undecodable(&why))?);
+        problems.extend(conformed.map_err(|why| patch.undecodable(&why, &live, DEFINITION))?);
         report(ask, options.validation, &patch, problems)?;
         check_preconditions(ask, &wanted, current)?;
         managed::scale::update(&live, &mut wanted, &options.manager);
@@ -192,6 +210,12 @@ fn check_preconditions(ask: &Ask<'_>, wanted: &Value, current: &Value) -> Result
 
 /// The parent with the replicas of its new Scale, and with whose they are now.
 fn set_replicas(ask: &Ask<'_>, current: &Value, wanted: Value) -> Result<Value, Status> {
+    if is_unset(&wanted) {
+        let field = replicas_field(ask);
+        return Err(Status::bad_request(format!(
+            "the spec replicas field {field:?} cannot be empty"
+        )));
+    }
     let replicas = object::i64_at(&wanted, &["spec", "replicas"]).unwrap_or(0);
     if replicas < 0 {
         let path = Path::new("spec").child("replicas");

@@ -7,6 +7,8 @@ use knarr_meta::{
 };
 use serde_json::{Map, Value};
 
+use crate::kind::UNSET_REPLICAS;
+
 /// Paths of fields, as the definition declares them.
 pub(super) struct Scale {
     spec_replicas: String,
@@ -29,15 +31,15 @@ impl Scale {
         names(&self.spec_replicas).collect()
     }
 
-    /// Wanted and actual replicas, and the selector of their pods. `None` where nothing says how many are wanted.
-    pub fn of(&self, object: &Value) -> Option<(i64, i64, String)> {
+    /// Wanted and actual replicas, and the selector of their pods.
+    pub fn of(&self, object: &Value) -> (i64, i64, String) {
         let number = |path: &str| find(object, path).and_then(Value::as_i64);
         let selector = find(object, &self.selector).and_then(Value::as_str);
-        Some((
-            number(&self.spec_replicas)?,
+        (
+            number(&self.spec_replicas).unwrap_or(UNSET_REPLICAS),
             number(&self.status_replicas).unwrap_or_default(),
             selector.unwrap_or_default().to_owned(),
-        ))
+        )
     }
 
     pub fn set(&self, object: &mut Value, replicas: i64) -> Result<(), Status> {

@@ -261,7 +261,7 @@ impl Strategy for CustomResource {
     }
 
     fn scale(&self, object: &Value) -> Option<(i64, i64, String)> {
-        self.scale.as_ref()?.of(object)
+        Some(self.scale.as_ref()?.of(object))
     }
 
     fn set_scale(&self, object: &mut Value, replicas: i64) -> Result<(), Status> {

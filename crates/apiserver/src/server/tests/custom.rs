@@ -230,8 +230,28 @@ async fn objects_are_pruned_defaulted_and_validated() {
         ),
         (&json!(5), &json!(2))
     );
-    let scaled = cluster.merge(&url, json!({"spec": {"replicas": 2}})).await;
-    assert_eq!(scaled.code, 200);
+    // Nothing says how many there are to be: an update may.
+    let unset = cluster.get(&format!("{url}/scale")).await;
+    assert_eq!(
+        (unset.code, unset.body["message"].as_str()),
+        (
+            500,
+            Some(
+                "Internal error occurred: the spec replicas field \".spec.replicas\" does not exist"
+            ),
+        )
+    );
+    let still = cluster.merge(&format!("{url}/scale"), json!({})).await;
+    assert_eq!(
+        (still.code, still.body["message"].as_str()),
+        (
+            400,
+            Some("the spec replicas field \".spec.replicas\" cannot be empty"),
+        )
+    );
+    let scaled = json!({"spec": {"replicas": 2}});
+    let scaled = cluster.merge(&format!("{url}/scale"), scaled).await;
+    assert_eq!(scaled.code, 200, "{}", scaled.body);
     let scale = cluster.get(&format!("{url}/scale")).await.body;
     assert_eq!(
         (&scale["spec"]["replicas"], &scale["status"]["replicas"]),
