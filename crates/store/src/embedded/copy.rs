@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Embedded, Options,
-    disk::{DATA_FILE, Disk, NEW_DIR},
+    disk::{CommitError, DATA_FILE, Disk, Marks, NEW_DIR},
     load,
 };
 use crate::types::{Error, Result};
@@ -27,6 +27,10 @@ const MAGIC: [u8; 8] = *b"knarrsnp";
 const TRAILER_BYTES: u32 = 4 << 10;
 const BUFFER_BYTES: usize = 1 << 20;
 const OWNER_ONLY: u32 = 0o600;
+
+/// How far behind a copy's revision those of its restored store go on: more than a cluster commits between the two. etcdutl's
+/// `--bump-revision` does the same.
+const LEAP_REVISIONS: u64 = 1_000_000_000;
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,7 +198,8 @@ fn trailer(file: &mut File) -> Result<Copied> {
     }
 }
 
-/// Makes the store of a copy in `dir`, which must have none. A crash leaves either none or all of it.
+/// Makes the store of a copy in `dir`, which must have none. A crash leaves either none or all of it. Its revisions go on far behind the
+/// copy's, see [`leap`].
 ///
 /// # Errors
 /// [`Error::Corrupt`] where the copy is damaged, [`Error::Io`] also where there is a store already.
@@ -229,10 +234,39 @@ pub fn restore_copy(copy: &Path, dir: &Path) -> Result<Copied> {
     if found != (said.revision, said.keys) {
         return Err(Error::Corrupt("it does not hold what it says".to_owned()));
     }
+    leap(&new)?;
     fs::rename(&data, &place)?;
     File::open(dir)?.sync_all()?;
     remove(&new)?;
     Ok(said)
+}
+
+/// Lets the history of a restored store begin behind all that was committed since it was copied. Clients that have seen revisions of that
+/// time hold compacted ones then, and list again: they would wait for revisions that tell of other changes by now, and never
+/// learn what is gone.
+fn leap(dir: &Path) -> Result<()> {
+    let options = Options::default();
+    let disk = Disk::open(dir, options.max_bytes)?;
+    let leapt = (|| {
+        let state = load(&disk, &options)?;
+        let begin = state.revision.saturating_add(LEAP_REVISIONS);
+        let snapshot = disk.snapshot()?;
+        let mut txn = disk.begin()?;
+        for entry in snapshot.entries(0..=u64::MAX)? {
+            let entry = entry?;
+            let last = state.index.last(entry.key).map(|(_, stamp)| stamp);
+            if entry.stamp.deleted() || last != Some(entry.stamp) {
+                txn.forget(entry.stamp)?;
+            }
+        }
+        txn.set_marks(Marks {
+            compacted: begin,
+            swept: begin,
+        })?;
+        txn.commit().map_err(CommitError::into_inner)
+    })();
+    disk.close();
+    leapt
 }
 
 fn sync_parent(file: &Path) -> io::Result<()> {

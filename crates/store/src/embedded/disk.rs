@@ -344,7 +344,7 @@ pub(crate) enum CommitError {
 }
 
 impl CommitError {
-    fn into_inner(self) -> Error {
+    pub(crate) fn into_inner(self) -> Error {
         match self {
             CommitError::Refused(error) | CommitError::Unknown(error) => error,
         }

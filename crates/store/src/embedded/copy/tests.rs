@@ -44,11 +44,51 @@ async fn copies_are_whole_while_the_store_is_written_to() {
     assert_eq!(restore_copy(&file, &place).expect("a store"), copied);
     assert!(restore_copy(&file, &place).is_err(), "there is one");
     let restored = open(&place);
-    assert_eq!(restored.published(), copied.revision);
+    assert_eq!(restored.published(), copied.revision + LEAP_REVISIONS);
     let (_, found) = restored.get("/first/49", None).await.expect("an answer");
     assert_eq!(found.expect("a value").value, vec![7; 2_000]);
     let all = restored.range("/", None, 0, None).await.expect("an answer");
     assert_eq!(all.kvs.len() as u64, copied.keys);
+}
+
+/// Who watched the store that is replaced has seen revisions that the copy never had: they must not mean something else now.
+#[tokio::test]
+async fn revisions_that_were_seen_after_the_copy_are_compacted_ones() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = open(&dir.path().join("store"));
+    for op in [
+        Op::put("/a", "1"),
+        Op::put("/a", "2"),
+        Op::put("/b", "1"),
+        Op::delete("/b"),
+    ] {
+        store.commit(op).await.expect("a commit");
+    }
+    let file = dir.path().join("copy");
+    let copied = store.copy_to(&file).expect("a copy");
+    store.commit(Op::put("/a", "3")).await.expect("a commit");
+    store.commit(Op::put("/c", "1")).await.expect("a commit");
+    let seen = store.published();
+
+    let place = dir.path().join("restored");
+    restore_copy(&file, &place).expect("a store");
+    let restored = open(&place);
+    for revision in [copied.revision, seen] {
+        let watched = restored.watch("/", revision).await.map(|_| ());
+        assert!(
+            matches!(watched, Err(Error::Compacted { .. })),
+            "{watched:?}"
+        );
+    }
+    let all = restored.range("/", None, 0, None).await.expect("an answer");
+    let found: Vec<_> = all.kvs.iter().map(|kv| (&*kv.key, &*kv.value)).collect();
+    assert_eq!(found, [("/a", b"2".as_slice())]);
+    restored.commit(Op::put("/d", "1")).await.expect("a commit");
+    let last = restored.published();
+    assert_eq!(last, copied.revision + LEAP_REVISIONS + 1);
+    restored.close();
+    drop(restored);
+    assert_eq!(open(&place).published(), last, "it opens again");
 }
 
 #[tokio::test]
