@@ -159,6 +159,9 @@ fn valid_at(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), TlsEr
     }
 }
 
+/// What webpki says of an authority's certificate that a server shows as its own: openssl's self-signed ones are such.
+const SELF_SIGNED: &str = "CaUsedAsEndEntity";
+
 /// What a failed handshake is in Go's words.
 pub fn explain(error: &TlsError) -> String {
     let TlsError::InvalidCertificate(why) = error else {
@@ -178,7 +181,13 @@ pub fn explain(error: &TlsError) -> String {
         CertificateError::NotValidForNameContext { expected, .. } => {
             format!("certificate is not valid for {}", expected.to_str())
         }
+        CertificateError::Other(other) if other.0.to_string() == SELF_SIGNED => {
+            "certificate signed by unknown authority (it is an authority's own, which only the bundle can vouch for)".to_owned()
+        }
         other => other.to_string(),
     };
     format!("tls: failed to verify certificate: x509: {why}")
 }
+
+#[cfg(test)]
+mod tests;
