@@ -1,7 +1,7 @@
-//! Structural schemas as server-side apply merges by them: upstream's conversion of OpenAPI documents.
+//! Structural schemas as server-side apply merges by them: upstream's conversion of OpenAPI documents (`schemaconv`).
 //!
-//! Unlike there, what keeps unknown fields does so for itself alone: below it, fields that a schema with properties does not have
-//! are pruned, and so they cannot be owned.
+//! As there, everything below what keeps unknown fields may have such: a list that keeps them keeps those of its items. Pruning is
+//! stricter in places; what it takes is gone from the object, not an error of who applied it.
 
 use knarr_apply::{
     Deduced, Opaque,
@@ -76,7 +76,7 @@ impl apply::Schema for Schema {
             Additional::Any(true) => Some(&Deduced),
             Additional::Any(false) => None,
             Additional::Unsaid => {
-                let any = self.preserve_unknown || self.properties().next().is_none();
+                let any = self.within_unknown || self.properties().next().is_none();
                 any.then_some(&Deduced)
             }
         }
@@ -159,6 +159,42 @@ mod tests {
                 "f:either": {},
             })
         );
+    }
+
+    #[test]
+    fn below_what_keeps_unknown_fields_any_may_be() {
+        let known = json!({"type": "object", "properties": {"a": {"type": "string"}}});
+        let keeping = |mut schema: Value| {
+            schema["x-kubernetes-preserve-unknown-fields"] = json!(true);
+            schema
+        };
+        let props = json!({"type": "object", "properties": {
+            "list": keeping(json!({"type": "array", "items": known})),
+            "map": keeping(json!({"type": "object", "properties": {"inner": known}})),
+            "strict": known,
+        }});
+        let schema = Schema::parse(&props).expect("a structural schema");
+        let other = json!({"a": "x", "other": 1});
+        for (object, refused) in [
+            (json!({"list": [other]}), None),
+            (json!({"map": {"inner": other}}), None),
+            (
+                json!({"list": [{"a": 1}]}),
+                Some(".list[0].a: expected string"),
+            ),
+            (
+                json!({"strict": other}),
+                Some(".strict.other: field not declared in schema"),
+            ),
+        ] {
+            let checked = typed::validate(&object, &schema, Duplicates::Refused);
+            let why = checked.err().map(|why| why.to_string());
+            assert_eq!(why.is_some(), refused.is_some(), "{object}: {why:?}");
+            assert!(
+                why.unwrap_or_default()
+                    .starts_with(refused.unwrap_or_default())
+            );
+        }
     }
 
     #[test]

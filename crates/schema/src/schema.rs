@@ -18,6 +18,8 @@ pub struct Schema {
     pub nullable: bool,
     pub int_or_string: bool,
     pub preserve_unknown: bool,
+    /// This keeps unknown fields, or what it is inside of does.
+    pub within_unknown: bool,
     pub embedded: bool,
     pub default: Option<Box<Default>>,
     /// Sorted by name.
@@ -136,6 +138,12 @@ impl Schema {
     /// # Errors
     /// Where it has a part that no structural schema has.
     pub fn parse(props: &Value) -> Result<Schema, Unsupported> {
+        let mut schema = Schema::read(props)?;
+        schema.inherit(false);
+        Ok(schema)
+    }
+
+    fn read(props: &Value) -> Result<Schema, Unsupported> {
         unsupported(props)?;
         let ty = match str_at(props, &["type"]) {
             "" => None,
@@ -146,7 +154,7 @@ impl Schema {
         };
         let mut properties = Vec::new();
         for (name, property) in map(props, "properties") {
-            properties.push((name.as_str().into(), Schema::parse(property)?));
+            properties.push((name.as_str().into(), Schema::read(property)?));
         }
         properties.sort_unstable_by(|(a, _): &(Box<str>, _), (b, _)| a.cmp(b));
         let int_or_string = bool_at(props, &["x-kubernetes-int-or-string"]);
@@ -155,12 +163,13 @@ impl Schema {
             nullable: bool_at(props, &["nullable"]),
             int_or_string,
             preserve_unknown: bool_at(props, &["x-kubernetes-preserve-unknown-fields"]),
+            within_unknown: false,
             embedded: bool_at(props, &["x-kubernetes-embedded-resource"]),
             default: default(props),
             properties: properties.into(),
             additional: additional(props)?,
             items: match props.get("items") {
-                Some(items) if items.is_object() => Some(Box::new(Schema::parse(items)?)),
+                Some(items) if items.is_object() => Some(Box::new(Schema::read(items)?)),
                 _ => None,
             },
             list_type: match str_at(props, &["x-kubernetes-list-type"]) {
@@ -178,10 +187,25 @@ impl Schema {
         })
     }
 
+    /// Tells what is inside whether something around it keeps unknown fields.
+    fn inherit(&mut self, above: bool) {
+        let within = above || self.preserve_unknown;
+        self.within_unknown = within;
+        let properties = self.properties.iter_mut();
+        properties.for_each(|(_, schema)| schema.inherit(within));
+        if let Some(items) = &mut self.items {
+            items.inherit(within);
+        }
+        if let Additional::Of(schema) = &mut self.additional {
+            schema.inherit(within);
+        }
+    }
+
     /// Of an object of which nothing is known.
     pub fn anything() -> Schema {
         Schema {
             preserve_unknown: true,
+            within_unknown: true,
             ..Schema::default()
         }
     }
@@ -272,7 +296,7 @@ fn additional(props: &Value) -> Result<Additional, Unsupported> {
     Ok(match props.get("additionalProperties") {
         None | Some(Value::Null) => Additional::Unsaid,
         Some(Value::Bool(any)) => Additional::Any(*any),
-        Some(schema) => Additional::Of(Box::new(Schema::parse(schema)?)),
+        Some(schema) => Additional::Of(Box::new(Schema::read(schema)?)),
     })
 }
 
