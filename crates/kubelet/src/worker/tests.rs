@@ -334,3 +334,44 @@ async fn what_the_runtime_kept_of_a_container_is_enough() {
     assert_eq!(container.annotations[crate::labels::RESTART_COUNT], "0");
     assert_eq!(container.state(), v1::ContainerState::ContainerRunning);
 }
+
+fn sidecar(name: &str) -> Value {
+    json!({ "name": name, "image": "img:1", "restartPolicy": "Always" })
+}
+
+#[tokio::test]
+async fn sidecars_end_last_in_reverse_order() {
+    let mut spec = one("Always");
+    spec["initContainers"] = json!([sidecar("x"), sidecar("y")]);
+    let mut bench = Bench::new(spec).await;
+    bench.until_ready().await;
+    let begun = bench.log().len();
+    bench.delete(7).await;
+    let stopped: Vec<String> = bench.log().split_off(begun);
+    assert_eq!(
+        stopped[..4],
+        ["stop a-0 7", "stop y-0 7", "stop x-0 7", "stop sandbox-0"]
+    );
+}
+
+#[tokio::test]
+async fn hooks_of_sidecars_do_not_wait_for_their_turn() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut spec = one("Always");
+    spec["containers"][0]["lifecycle"] = json!({ "preStop": { "sleep": { "seconds": 3600 } } });
+    spec["initContainers"] = json!([sidecar("x")]);
+    spec["initContainers"][0]["lifecycle"] =
+        json!({ "preStop": { "httpGet": { "host": "127.0.0.1", "port": port } } });
+    let mut bench = Bench::new(spec).await;
+    bench.until_ready().await;
+    bench.mark_deleted(3600);
+    let called = tokio::time::timeout(Duration::from_secs(20), listener.accept()).await;
+    drop(called.unwrap().unwrap());
+    let ended = |log: Vec<String>| log.iter().any(|line| line.starts_with("stop "));
+    assert!(!ended(bench.log()), "{:?}", bench.log());
+    // Whoever has run out of patience still gives them a moment after TERM.
+    bench.delete(0).await;
+    let log = bench.log();
+    assert!(log.contains(&"stop a-0 2".to_owned()), "{log:?}");
+}
