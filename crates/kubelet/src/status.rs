@@ -5,13 +5,14 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use k8s_openapi::{
-    api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus},
+    api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodSpec, PodStatus},
     apimachinery::pkg::apis::meta::v1::Time,
 };
+use knarr_cri::v1;
 
 use crate::{
     allocation::Requirements,
-    ephemeral,
+    ephemeral, labels,
     observed::View,
     worker::{
         memory::{Health, Memory},
@@ -84,7 +85,7 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
         .collect();
     let phase = match input.verdict {
         Some(_) => "Failed",
-        None => phase::of(input.pod, &init, &main, input.over),
+        None => phase::of(input.pod, &init, &main, begun(input, spec), input.over),
     };
     let mut status = input.base.clone();
     let host_network = spec.host_network.unwrap_or(false);
@@ -119,6 +120,21 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
     }
     conditions::apply(input, &mut status);
     status
+}
+
+/// Whether a main container runs or has run in the present sandbox.
+fn begun(input: &Input<'_>, spec: &PodSpec) -> bool {
+    let Some(sandbox) = input.view.sandbox() else {
+        return false;
+    };
+    let newest = spec.containers.iter().map(|c| input.view.newest(&c.name));
+    newest.flatten().any(|container| {
+        let present = match container.annotations.get(labels::SANDBOX) {
+            Some(id) => *id == sandbox.id,
+            None => container.created_at >= sandbox.created_at,
+        };
+        present && container.state() != v1::ContainerState::ContainerCreated
+    })
 }
 
 /// API times have whole seconds.

@@ -17,6 +17,11 @@ fn ended(status: &ContainerStatus) -> Option<i32> {
     state.terminated.as_ref().map(|t| t.exit_code)
 }
 
+fn is_running(status: &ContainerStatus) -> bool {
+    let state = status.state.as_ref();
+    state.is_some_and(|state| state.running.is_some())
+}
+
 fn last_ended(status: &ContainerStatus) -> Option<i32> {
     status
         .last_state
@@ -26,11 +31,13 @@ fn last_ended(status: &ContainerStatus) -> Option<i32> {
         .map(|t| t.exit_code)
 }
 
-/// The phase by the states of the containers. `over`: nothing will be started any more.
+/// The phase by the states of the containers. `begun`: a main container has run in the present sandbox; what ran in one before it, as
+/// before the machine was started anew, does not count. `over`: nothing will be started any more.
 pub(super) fn of(
     pod: &Pod,
     init: &[ContainerStatus],
     main: &[ContainerStatus],
+    begun: bool,
     over: bool,
 ) -> &'static str {
     let Some(spec) = &pod.spec else {
@@ -41,7 +48,15 @@ pub(super) fn of(
     let mut failed_init = false;
     for (status, container) in init.iter().zip(spec.init_containers.iter().flatten()) {
         if plan::is_sidecar(container) {
-            pending_init |= status.started != Some(true) && ended(status).is_none();
+            let starts = match is_running(status) {
+                true => status.started != Some(true),
+                false => ended(status).is_none() && last_ended(status).is_none(),
+            };
+            pending_init |= starts;
+            continue;
+        }
+        if is_running(status) {
+            pending_init = true;
             continue;
         }
         let exit = ended(status).or_else(|| last_ended(status));
@@ -57,10 +72,9 @@ pub(super) fn of(
     // Its own policy or rules may start a container again in a pod that starts none.
     let mut restarting = false;
     for (status, container) in main.iter().zip(&spec.containers) {
-        let state = status.state.as_ref();
         let exit = ended(status).or_else(|| last_ended(status));
         restarting |= exit.is_some_and(|code| plan::restarts(pod, container, Role::Main, code));
-        if state.is_some_and(|s| s.running.is_some()) {
+        if is_running(status) {
             running += 1;
         } else if let Some(code) = ended(status) {
             stopped += 1;
@@ -82,10 +96,7 @@ pub(super) fn of(
             "Failed"
         };
     }
-    if pending_init && stopped == 0 && running == 0 {
-        return "Pending";
-    }
-    if waiting > 0 {
+    if waiting > 0 || (pending_init && !begun) {
         return "Pending";
     }
     if running > 0 || restarting {

@@ -293,6 +293,22 @@ fn init_containers_hold_the_pod_up() {
     );
 }
 
+/// After the machine was started anew, the containers of the sandbox before do not make the pod run.
+#[test]
+fn a_pod_that_is_initialized_again_is_pending() {
+    let spec = json!({ "initContainers": [{ "name": "i" }], "containers": [{ "name": "a" }] });
+    let again = container("i", 1, ContainerRunning, 151, 0);
+    let before = container("a", 0, ContainerExited, 101, 137);
+    let mut case = Case::new(spec, vec![again, before]);
+    case.view.sandboxes.insert(0, sandbox(1, 150));
+    assert_eq!(case.make()["phase"], "Pending");
+    // Beside one that has run here, an init container is nothing to wait for.
+    let here = container("a", 1, ContainerExited, 152, 1);
+    case.view.containers.push(here);
+    case.view.containers.sort_by_key(|c| -c.created_at);
+    assert_eq!(case.make()["phase"], "Running");
+}
+
 #[test]
 fn a_pod_whose_init_container_has_failed_was_never_initialized() {
     let spec = json!({
