@@ -7,9 +7,13 @@ use knarr_host::sysctl::{Allowlist, Shared};
 use super::Rejection;
 use crate::runtime::Features;
 
+/// What this node runs.
+const OS: &str = "linux";
 /// Reasons are upstream's.
 const SYSCTL_FORBIDDEN: &str = "SysctlForbidden";
 const APP_ARMOR: &str = "AppArmor";
+const OS_LABEL: &str = "PodOSSelectorNodeLabelDoesNotMatch";
+const OS_FIELD: &str = "PodOSNotSupported";
 const GROUPS_POLICY: &str = "SupplementalGroupsPolicyNotSupported";
 const UNSUPPORTED: &str = "PodFeatureUnsupported";
 /// Annotations of AppArmor profiles, from before there were fields for them.
@@ -17,6 +21,7 @@ const APP_ARMOR_ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.
 
 pub(super) fn check(pod: &Pod, sysctls: &Allowlist, features: Features) -> Result<(), Rejection> {
     let Some(spec) = &pod.spec else { return Ok(()) };
+    check_os(pod, spec)?;
     check_sysctls(spec, sysctls)?;
     if spec.host_users == Some(false) {
         let why = "can't set `spec.hostUsers: false`, runtime does not support user namespaces";
@@ -38,6 +43,23 @@ pub(super) fn check(pod: &Pod, sysctls: &Allowlist, features: Features) -> Resul
     if policy == Some("Strict") && !features.supplemental_groups_policy {
         let why = "SupplementalGroupsPolicy=Strict is not supported in this node";
         return Err(Rejection::new(GROUPS_POLICY, why));
+    }
+    Ok(())
+}
+
+/// The system that the pod says it is made for, by its field or by a label of its own.
+fn check_os(pod: &Pod, spec: &PodSpec) -> Result<(), Rejection> {
+    let labels = pod.metadata.labels.as_ref();
+    if labels
+        .and_then(|labels| labels.get("kubernetes.io/os"))
+        .is_some_and(|os| os != OS)
+    {
+        let why = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+        return Err(Rejection::new(OS_LABEL, why));
+    }
+    if spec.os.as_ref().is_some_and(|os| os.name != OS) {
+        let why = "Failed to admit pod as the OS field doesn't match node OS";
+        return Err(Rejection::new(OS_FIELD, why));
     }
     Ok(())
 }

@@ -35,6 +35,7 @@ fn what_a_node_has_is_let_in() {
         json!({ "securityContext": sysctl("net.ipv4.tcp_syncookies") }),
         json!({ "securityContext": sysctl("kernel/msgmax") }),
         json!({ "hostUsers": true, "runtimeClassName": "" }),
+        json!({ "os": { "name": "linux" } }),
         json!({ "securityContext": { "appArmorProfile": { "type": "Unconfined" }, "seLinuxOptions": {} } }),
         json!({ "securityContext": { "supplementalGroupsPolicy": "Strict" } }),
     ] {
@@ -62,6 +63,11 @@ fn what_would_be_ignored_is_turned_away() {
             json!({ "hostIPC": true, "securityContext": sysctl("kernel.shm_rmid_forced") }),
             "SysctlForbidden",
             "forbidden sysctl: \"kernel.shm_rmid_forced\" not allowed with host IPC enabled",
+        ),
+        (
+            json!({ "os": { "name": "windows" } }),
+            "PodOSNotSupported",
+            "Failed to admit pod as the OS field doesn't match node OS",
         ),
         (
             json!({ "hostUsers": false }),
@@ -97,5 +103,21 @@ fn what_would_be_ignored_is_turned_away() {
     assert_eq!(
         reason.as_deref(),
         Some("SupplementalGroupsPolicyNotSupported")
+    );
+}
+
+#[test]
+fn a_pod_labelled_for_another_system_is_turned_away() {
+    let allowed = Allowlist::new((6, 1), &[]).unwrap();
+    let answer = |os: &str| {
+        let mut pod = testing::pod(json!({ "containers": [{ "name": "main" }] }));
+        let label = ("kubernetes.io/os".to_owned(), os.to_owned());
+        pod.metadata.labels.get_or_insert_default().extend([label]);
+        check(&pod, &allowed, ALL).err().map(|why| why.reason)
+    };
+    assert_eq!(answer("linux"), None);
+    assert_eq!(
+        answer("windows").as_deref(),
+        Some("PodOSSelectorNodeLabelDoesNotMatch")
     );
 }
