@@ -404,9 +404,23 @@ pub(crate) fn http_target(
         https: get.scheme.as_deref() == Some("HTTPS"),
         host: host.to_owned(),
         port: port(container, &get.port)?,
-        path,
+        path: escaped(&path),
         headers: headers.map(|h| (h.name.clone(), h.value.clone())).collect(),
     })
+}
+
+/// A path as Go sends what users write: what no URL may have is escaped, what is escaped stays, and a fragment is left out.
+fn escaped(path: &str) -> String {
+    let path = path.split_once('#').map_or(path, |(path, _)| path);
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
 }
 
 #[cfg(test)]

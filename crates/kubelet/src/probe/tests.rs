@@ -40,6 +40,13 @@ fn targets_come_from_the_container() {
         (made.port, made.path.as_str(), made.host.as_str()),
         (8080, "/ok", "10.0.0.1")
     );
+    for (path, wanted) in [
+        ("/a b/\u{e9}?x=1&y=%20#part", "/a%20b/%C3%A9?x=1&y=%20"),
+        ("/{id}", "/%7Bid%7D"),
+    ] {
+        let made = target(json!({ "port": 80, "path": path })).unwrap();
+        assert_eq!(made.path, wanted);
+    }
     assert!(target(json!({ "port": "nope" })).is_err());
     assert!(target(json!({ "port": 0 })).is_err());
 }
