@@ -21,6 +21,8 @@ use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 4;
+/// Of the condition `DisruptionTarget` on pods that go.
+const MARK_REASON: &str = "DeletionByTaintManager";
 
 pub(crate) struct TaintEviction {
     client: kube::Client,
@@ -115,23 +117,37 @@ fn evict_at(pod: &Pod, taints: &[Taint], seen: Timestamp) -> Option<Timestamp> {
     taints.iter().filter_map(deadline).min()
 }
 
+/// Whether it was told already that the pod goes: the mark that is made on the way wakes this controller again, maybe before the
+/// deletion is seen.
+fn is_marked(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|s| s.conditions.iter().flatten());
+    conditions
+        .filter(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True")
+        .any(|condition| condition.reason.as_deref() == Some(MARK_REASON))
+}
+
 impl TaintEviction {
     async fn evict(&self, key: &Key, pod: &Pod) -> Result<(), Error> {
-        let note = format!("Marking for deletion Pod {key}");
-        self.recorder.event(
-            &pod.object_ref(&()),
-            NORMAL,
-            "TaintManagerEviction",
-            "TaintManagerEviction",
-            note,
-        );
+        if !is_marked(pod) {
+            let note = format!("Marking for deletion Pod {key}");
+            self.recorder.event(
+                &pod.object_ref(&()),
+                NORMAL,
+                "TaintManagerEviction",
+                "TaintManagerEviction",
+                note,
+            );
+        }
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = serde_json::json!({
             "metadata": {"uid": pod.metadata.uid},
             "status": {"conditions": [{
                 "type": "DisruptionTarget",
                 "status": "True",
-                "reason": "DeletionByTaintManager",
+                "reason": MARK_REASON,
                 "message": "Taint manager: deleting due to NoExecute taint",
                 "lastTransitionTime": knarr_meta::time::format_seconds(clock::now()),
             }]},

@@ -98,3 +98,16 @@ fn time_runs_from_the_taint_or_the_later_pod() {
         Some("2030-01-01T12:01:00Z")
     );
 }
+
+#[test]
+fn a_pod_that_is_marked_is_not_spoken_of_again() {
+    let marked = |conditions: Value| {
+        let status = json!({"status": {"conditions": conditions}});
+        is_marked(&pod("p", "n1", status))
+    };
+    let condition = |status: &str, reason: &str| json!([{"type": "DisruptionTarget", "status": status, "reason": reason}]);
+    assert!(!marked(json!([])));
+    assert!(!marked(condition("True", "EvictionByEvictionAPI")));
+    assert!(!marked(condition("False", "DeletionByTaintManager")));
+    assert!(marked(condition("True", "DeletionByTaintManager")));
+}
