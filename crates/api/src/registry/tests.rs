@@ -87,7 +87,7 @@ fn discovery_names() {
         resource.k8s.io/v1 resourceslices ResourceSlice [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/resourceslices Cluster /
         scheduling.k8s.io/v1 priorityclasses PriorityClass ["pc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/priorityclasses Cluster /
         storage.k8s.io/v1 csidrivers CSIDriver [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/csidrivers Cluster /
-        storage.k8s.io/v1 csinodes CSINode [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/csinodes Cluster /
+        storage.k8s.io/v1 csinodes CSINode [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/csinodes Cluster /status
         storage.k8s.io/v1 csistoragecapacities CSIStorageCapacity [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/csistoragecapacities Namespaced /
         storage.k8s.io/v1 storageclasses StorageClass ["sc"] [create,delete,deletecollection,get,list,patch,update,watch] /registry/storageclasses Cluster /
         storage.k8s.io/v1 volumeattachments VolumeAttachment [] [create,delete,deletecollection,get,list,patch,update,watch] /registry/volumeattachments Cluster /status
