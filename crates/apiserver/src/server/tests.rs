@@ -15,6 +15,7 @@ mod quotas;
 mod reading;
 mod refusals;
 mod registry;
+mod rights;
 mod servers;
 mod sharing;
 mod streaming;
