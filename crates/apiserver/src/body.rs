@@ -1,5 +1,7 @@
 //! The body of every response: bytes that are there, a list that is written as it is read, or a stream.
 
+mod held;
+
 use std::{
     collections::VecDeque,
     pin::Pin,
@@ -11,6 +13,9 @@ use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use http_body::{Frame, SizeHint};
 use knarr_registry::cache::entry::Entry;
+use tokio::time::Instant;
+
+pub use held::{Guard, Held};
 
 /// Error of a body that breaks off.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -38,6 +43,7 @@ pub enum Body {
     Full(Option<Bytes>),
     List(Box<dyn Chunks>),
     Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>),
+    Held(Box<Held>),
 }
 
 impl Body {
@@ -55,6 +61,21 @@ impl Body {
             all.extend_from_slice(&piece);
         }
         Body::from(all.freeze())
+    }
+
+    /// Bytes to come, about; none of a stream, which has no end.
+    pub fn estimate(&self) -> u64 {
+        match self {
+            Body::Full(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Body::List(list) => list.estimate(),
+            Body::Stream(_) | Body::Held(_) => 0,
+        }
+    }
+
+    /// The same, which holds `guard` until it is sent, or until `until`: it breaks off then.
+    #[must_use]
+    pub fn held(self, guard: Guard, until: Instant) -> Body {
+        Body::Held(Box::new(Held::new(self, guard, until)))
     }
 
     pub fn stream(stream: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Body {
@@ -156,6 +177,7 @@ impl http_body::Body for Body {
                 .as_mut()
                 .poll_next(context)
                 .map(|item| item.map(|r| r.map(Frame::data))),
+            Body::Held(held) => held.poll_frame(context),
         }
     }
 
@@ -164,6 +186,7 @@ impl http_body::Body for Body {
             Body::Full(bytes) => bytes.is_none(),
             Body::List(list) => list.is_over(),
             Body::Stream(_) => false,
+            Body::Held(held) => held.is_over(),
         }
     }
 
@@ -174,6 +197,7 @@ impl http_body::Body for Body {
                 .size()
                 .map_or_else(SizeHint::default, SizeHint::with_exact),
             Body::Stream(_) => SizeHint::default(),
+            Body::Held(held) => held.size(),
         }
     }
 }

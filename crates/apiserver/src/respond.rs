@@ -100,10 +100,7 @@ pub fn compress(response: Response<Body>, accept_encoding: &str) -> Response<Bod
     let accepts = accept_encoding
         .split(',')
         .any(|e| e.trim().split(';').next() == Some("gzip"));
-    let size = match response.body() {
-        Body::List(list) => list.estimate(),
-        body => http_body::Body::size_hint(body).exact().unwrap_or(0),
-    };
+    let size = response.body().estimate();
     if !accepts || size <= GZIP_BYTES || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }

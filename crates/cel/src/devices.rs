@@ -8,7 +8,7 @@ use std::{
 use knarr_meta::Quantity;
 
 use crate::{
-    Cost, Env, Error, Field, Map, Object, Program, Type, Val,
+    CompileError, Cost, Env, Error, Field, Map, Object, Program, Sizes, Type, Val,
     library::{Other, Semver},
     value::{Struct, Text},
 };
@@ -17,6 +17,13 @@ use crate::{
 pub const MAX_COST: u64 = 1_000_000;
 
 const TYPE: &str = "kubernetes.DRADevice";
+
+/// Upstream's bounds of what a device has (`k8s.io/api/resource/v1`): characters, and entries.
+const MAX_DOMAIN: u64 = 63;
+const MAX_ID: u64 = 32;
+const MAX_DRIVER: u64 = 63;
+const MAX_VALUE: u64 = 64;
+const MAX_ENTRIES: u64 = 32;
 
 static ENV: LazyLock<Env> = LazyLock::new(|| {
     let quantity = || Type::Opaque("kubernetes.Quantity");
@@ -37,6 +44,44 @@ static ENV: LazyLock<Env> = LazyLock::new(|| {
     let name = TYPE.to_owned();
     Env::default().with("device", Type::Object(Object { name, fields }.into()))
 });
+
+/// How large what a selector sees may be.
+static SIZES: LazyLock<Sizes> = LazyLock::new(|| {
+    let by_domain = |value: Sizes, named: bool| {
+        let map = |keys, element, named| Sizes {
+            max: MAX_ENTRIES,
+            element: Some(Box::new(element)),
+            is_map: true,
+            keys,
+            named,
+            ..Sizes::default()
+        };
+        map(MAX_DOMAIN, map(MAX_ID, value, named), false)
+    };
+    let of = |max| Sizes {
+        max,
+        ..Sizes::default()
+    };
+    let fields = [
+        ("allowMultipleAllocations", of(1)),
+        ("attributes", by_domain(of(MAX_VALUE), true)),
+        ("capacity", by_domain(of(0), false)),
+        ("driver", of(MAX_DRIVER)),
+    ];
+    let fields = fields.map(|(name, sizes)| (Box::from(name), sizes));
+    Sizes {
+        fields: fields.into_iter().collect(),
+        ..Sizes::default()
+    }
+});
+
+/// Compiles a selector that somebody has sent, and finds out what it may cost ([`Program::max_cost`]).
+///
+/// # Errors
+/// As [`Program::compile_sent`].
+pub fn compile_sent(source: &str) -> Result<Program, CompileError> {
+    Program::compile_sent(source, env(), Some(&SIZES))
+}
 
 /// The environment that selectors are compiled in.
 pub fn env() -> &'static Env {
@@ -203,6 +248,66 @@ mod tests {
             };
             let found = matches(&program, &device()).map_err(|error| error.to_string());
             assert_eq!(found, wanted.map_err(str::to_owned), "{source}");
+        }
+    }
+
+    /// The figures are those that upstream holds itself to (`dynamic-resource-allocation/cel/compile_test.go`).
+    #[test]
+    fn estimates_are_upstreams() {
+        let tens = "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]";
+        let mut expensive = "int('1'.find('[0-9]*')) < 100".to_owned();
+        for name in ["z5", "z4", "z3", "z2", "z", "y", "x"] {
+            expensive = format!("{tens}.all({name}, {expensive})");
+        }
+        let of = |rest: &str| format!("device.attributes['dra.example.com'].{rest}");
+        let cases = [
+            ("true".to_owned(), 0),
+            ("'no-such-domain' in device.attributes".to_owned(), 3),
+            ("device.driver == ''".to_owned(), 2),
+            ("device.driver == 'dra.example.com'".to_owned(), 4),
+            (of("name"), 4),
+            ("device.attributes['dra.example.com']['name']".to_owned(), 4),
+            (of("name > 0"), 5),
+            (of("name == 'fish'"), 5),
+            (of("name.exists(x, x > 0)"), 5 + 6 * MAX_VALUE),
+            (of("names.all(x, x != '')"), 5 + 4 * MAX_VALUE),
+            (of("names.size() == 2"), 6),
+            (of("name.isGreaterThan(semver('0.0.1'))"), 6),
+            (
+                "1 in device.attributes['dra.example.com'].names".to_owned(),
+                4 + MAX_VALUE,
+            ),
+            (
+                "device.capacity['dra.example.com'].name.isGreaterThan(quantity('1Ki'))".to_owned(),
+                6,
+            ),
+            (
+                "device.attributes.exists_one(x, x == 'dra.example.com')".to_owned(),
+                164,
+            ),
+            (
+                "device.attributes['dra.example.com'].exists_one(x, x == 'services')".to_owned(),
+                133,
+            ),
+            (of("services.split('example').size() >= 2"), 19),
+            (of("services.matches('[^a]?sym')"), 18),
+            (
+                "device.capacity.exists_one(x, x == 'dra.example.com')".to_owned(),
+                164,
+            ),
+            (
+                "device.capacity['dra.example.com'].exists_one(x, x == 'memory')".to_owned(),
+                133,
+            ),
+            (expensive, 85_555_551),
+            ("device.allowMultipleAllocations == true".to_owned(), 3),
+        ];
+        for (source, wanted) in cases {
+            let program = match compile_sent(&source) {
+                Ok(program) => program,
+                Err(error) => panic!("{source}: {error}"),
+            };
+            assert_eq!(program.max_cost(), Some(wanted), "{source}");
         }
     }
 }

@@ -34,6 +34,10 @@ pub struct Sizes {
     /// Of elements of a list, or values of a map.
     pub element: Option<Box<Sizes>>,
     pub is_map: bool,
+    /// Of keys of a map, characters.
+    pub keys: u64,
+    /// Values of a map are as large as its elements also where they are selected by name: `map.name`.
+    pub named: bool,
 }
 
 /// A size, from and to.
@@ -397,8 +401,8 @@ impl<'e> Estimator<'e> {
         for name in place.get(1..)? {
             at = match *name {
                 ITEMS | VALUES => at.element.as_deref()?,
-                // Keys of maps have no schema.
-                KEYS => return at.is_map.then_some(0),
+                KEYS => return at.is_map.then_some(at.keys),
+                _ if at.named => at.element.as_deref()?,
                 field => at.fields.get(field)?,
             };
         }

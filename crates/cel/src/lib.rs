@@ -41,10 +41,13 @@ pub use composition::{Composed, Composition};
 pub use cost::{Cost, Exceeded, PER_CALL, PER_OBJECT, weighed};
 pub use estimate::Sizes;
 pub use eval::Error;
+pub use knarr_tasks::is_late;
 pub use library::authz;
 pub use types::{Field, ListKind, ListType, Object, RESERVED, Type, escape};
 pub use value::{List, Map, Val};
 
+/// Why a source that came late is not compiled.
+pub const NO_TIME: &str = "there is no time left for it";
 /// Longest source, in bytes, as cel-go.
 const MAX_SOURCE_BYTES: usize = 100_000;
 /// Deepest nesting of brackets. What a parser of a grammar nests for one level is several calls.
@@ -108,6 +111,19 @@ impl Program {
     /// Parses and checks a source.
     pub fn compile(source: &str, env: &Env) -> Result<Program, CompileError> {
         Program::compile_sized(source, env, None)
+    }
+
+    /// As [`Program::compile_sized`], of what somebody has sent who waits for the answer: what is late is not begun, so that a body
+    /// full of sources takes no longer than its request may. Nothing that is kept comes of it: see [`knarr_tasks::is_late`].
+    pub fn compile_sent(
+        source: &str,
+        env: &Env,
+        sizes: Option<&Sizes>,
+    ) -> Result<Program, CompileError> {
+        match knarr_tasks::is_late() {
+            true => Err(CompileError(format!("ERROR: <input>:-1:0: {NO_TIME}"))),
+            false => Program::compile_sized(source, env, sizes),
+        }
     }
 
     /// As [`Program::compile`], for values that are as large as this at most: what it may cost is known then.

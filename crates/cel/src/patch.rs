@@ -1,7 +1,7 @@
 //! The types that mutations are written in: `Object{...}` of configurations to apply, and `JSONPatch{...}`.
 //!
 //! As upstream's `DynamicTypeResolver`: of an `Object` any field may be said, of any type; its type's name is the path to where it
-//! belongs (`Object.spec.template`), which is looked at when it was made ([`Made::misplaced`]).
+//! belongs (`Object.spec.template`), which is looked at when it was made ([`Output::misplaced`]).
 
 use std::{
     collections::BTreeMap,
@@ -79,16 +79,16 @@ const MAX_MISPLACED: usize = 20;
 
 /// Makes what a mutation says out of the value of its expression. Values share their parts and JSON does not: this ends where the
 /// result would be larger or deeper than an object may be, or more work than is paid for.
-pub struct Made<'c> {
+pub struct Output<'c> {
     cost: &'c mut Cost,
     /// That may still be made.
     bytes: usize,
 }
 
-impl<'c> Made<'c> {
+impl<'c> Output<'c> {
     /// At the cost of the expressions that made the value.
-    pub fn new(cost: &'c mut Cost) -> Made<'c> {
-        Made {
+    pub fn new(cost: &'c mut Cost) -> Output<'c> {
+        Output {
             cost,
             bytes: MAX_BYTES,
         }

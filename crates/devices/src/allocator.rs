@@ -1,6 +1,9 @@
 //! Which devices a pod's claims get on a node.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use k8s_openapi::api::{
     core::v1::Node,
@@ -9,9 +12,10 @@ use k8s_openapi::api::{
 use parking_lot::Mutex;
 
 use crate::{
-    MAX_CLAIMS, MAX_REQUESTS,
+    MAX_CLAIMS, MAX_REQUESTS, MAX_SELECTOR_BYTES, MAX_SELECTORS,
+    budget::Budget,
     inventory::{Device, Inventory, Slice},
-    request::{Alternative, Classes, Wanting},
+    request::{Alternative, Classes, Known, Wanting},
     result,
     search::Search,
     selectors::Selectors,
@@ -29,27 +33,6 @@ pub enum Error {
     /// The search is longer than it may be.
     #[error("timed out trying to allocate devices")]
     Timeout,
-}
-
-/// How long a search may be: in devices that are tried, and until when.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    pub steps: u64,
-    pub until: Option<Instant>,
-}
-
-/// Steps between two looks at the clock.
-const STEPS_PER_LOOK: u64 = 256;
-
-impl Budget {
-    pub(crate) fn step(&mut self) -> Result<(), Error> {
-        self.steps = self.steps.checked_sub(1).ok_or(Error::Timeout)?;
-        let looks = self.steps.is_multiple_of(STEPS_PER_LOOK);
-        match self.until {
-            Some(until) if looks && Instant::now() >= until => Err(Error::Timeout),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// A device and an alternative of a request: slice, device, claim, request, alternative.
@@ -84,21 +67,39 @@ pub(crate) fn within(what: &str, count: usize, most: usize) -> Result<(), Error>
 
 impl Allocator {
     /// # Errors
-    /// Where a request cannot be understood, or its class is not there.
+    /// Where a request cannot be understood, or its class is not there; where that takes longer than `budget`.
     pub fn new(
         inventory: Arc<Inventory>,
         usage: Arc<Usage>,
         claims: &[Arc<ResourceClaim>],
         classes: &Classes<'_>,
         selectors: &Selectors,
+        budget: &Budget,
     ) -> Result<Self, Error> {
-        let wanting = claims.iter();
-        let wanting = wanting
-            .map(|claim| Wanting::of(claim, classes, selectors))
-            .collect::<Result<Vec<_>, _>>()?;
-        let requests: usize = wanting.iter().map(|one| one.requests.len()).sum();
-        within("claims", wanting.len(), MAX_CLAIMS)?;
-        within("requests", requests, MAX_REQUESTS)?;
+        within("claims", claims.len(), MAX_CLAIMS)?;
+        let known = Known {
+            classes,
+            selectors,
+            budget,
+        };
+        let mut wanting = Vec::with_capacity(claims.len());
+        let mut requests = 0usize;
+        let mut seen = HashSet::new();
+        let mut bytes = 0usize;
+        for claim in claims {
+            let claim = Wanting::of(claim, &known)?;
+            requests = requests.saturating_add(claim.requests.len());
+            let alternatives = claim.requests.iter().flat_map(|one| &one.alternatives);
+            for selector in alternatives.flat_map(Alternative::all_selectors) {
+                if seen.insert(selector.id()) {
+                    bytes = bytes.saturating_add(selector.length);
+                }
+            }
+            within("requests", requests, MAX_REQUESTS)?;
+            within("different selectors", seen.len(), MAX_SELECTORS)?;
+            within("bytes of different selectors", bytes, MAX_SELECTOR_BYTES)?;
+            wanting.push(claim);
+        }
         Ok(Self {
             inventory,
             usage,
@@ -148,6 +149,7 @@ impl Allocator {
         which: Which,
         slice: &Slice,
         device: &Device,
+        budget: &Budget,
     ) -> Result<bool, Error> {
         let pair = [
             slice.place,
@@ -160,7 +162,8 @@ impl Allocator {
             return Ok(*selected);
         }
         let claim = &self.wanting[which.claim].name;
-        let selected = self.alternative(which).selects(claim, slice, device)?;
+        let alternative = self.alternative(which);
+        let selected = alternative.selects(claim, slice, device, budget)?;
         self.selected.lock().insert(pair, selected);
         Ok(selected)
     }

@@ -1,6 +1,6 @@
 //! Objects for tests, written as JSON.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use k8s_openapi::api::{
     core::v1::Node,
@@ -67,6 +67,8 @@ pub(crate) struct World {
     pub classes: Vec<Arc<DeviceClass>>,
     pub usage: Usage,
     pub steps: Option<u64>,
+    pub until: Option<Instant>,
+    pub selectors: Selectors,
 }
 
 impl World {
@@ -93,12 +95,12 @@ impl World {
             let found = classes.find(|class| class.metadata.name.as_deref() == Some(name));
             found.cloned()
         };
-        let selectors = Selectors::default();
-        let allocator = Allocator::new(inventory, usage, claims, &classes, &selectors)?;
         let mut budget = Budget {
             steps: self.steps.unwrap_or(100_000),
-            until: None,
+            until: self.until,
         };
+        let selectors = &self.selectors;
+        let allocator = Allocator::new(inventory, usage, claims, &classes, selectors, &budget)?;
         allocator.allocate(node, &mut budget)
     }
 

@@ -33,6 +33,8 @@ pub(crate) struct Slice {
     pub object: Arc<ResourceSlice>,
     /// Its place in the inventory.
     pub place: usize,
+    /// Of what it is and how: what selectors see of its devices is the same as long as this is. `None` where it is of no revision.
+    pub version: Option<Arc<str>>,
     pub pool: PoolId,
     pub devices: Vec<Device>,
     /// Shared counters, by the name of their set.
@@ -166,7 +168,10 @@ fn read(object: Arc<ResourceSlice>, place: usize, rules: &[Arc<DeviceTaintRule>]
     let devices = devices.map(|(place, device)| read_device(&pool, place, device, rules));
     let counters = spec.shared_counters.iter().flatten();
     let counters = counters.map(|set| (set.name.clone(), amounts(&set.counters)));
+    let meta = &object.metadata;
+    let version = meta.uid.as_deref().zip(meta.resource_version.as_deref());
     Slice {
+        version: version.map(|(uid, revision)| format!("{uid}/{revision}").into()),
         devices: devices.collect(),
         counters: counters.collect(),
         place,

@@ -11,11 +11,14 @@
 //! that v1.37 has on by default: prioritized lists, admin access, taints, shared counters, consumable capacity, binding conditions.
 
 mod allocator;
+mod answers;
+mod budget;
 mod capacity;
 pub mod claim;
 mod constraints;
 mod counters;
 pub mod extended;
+mod feasible;
 mod inventory;
 pub mod nodes;
 mod pools;
@@ -26,7 +29,8 @@ mod selectors;
 pub mod taints;
 mod usage;
 
-pub use allocator::{Allocator, Budget, Error};
+pub use allocator::{Allocator, Error};
+pub use budget::Budget;
 pub use inventory::Inventory;
 pub use selectors::Selectors;
 pub use usage::{DeviceId, Usage};
@@ -38,6 +42,9 @@ pub const MAX_DEVICES: usize = 32;
 const MAX_CLAIMS: usize = 32;
 const MAX_REQUESTS: usize = 256;
 const MAX_DEVICES_TOGETHER: usize = 128;
+/// Different selectors of a pod's requests and their classes, and the bytes of them all: compiling takes milliseconds a kilobyte.
+const MAX_SELECTORS: usize = 256;
+const MAX_SELECTOR_BYTES: usize = 128 * 1024;
 /// Alternatives of a request (upstream `FirstAvailableDeviceRequestMaxSize`).
 pub const MAX_ALTERNATIVES: usize = 8;
 

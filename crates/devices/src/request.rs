@@ -6,14 +6,14 @@ use k8s_openapi::api::resource::v1::{
     CapacityRequirements, DeviceClass, DeviceRequest, DeviceSelector, DeviceToleration,
     ResourceClaim,
 };
-use knarr_cel::devices;
 
 use crate::{
     allocator::Error,
+    budget::Budget,
     capacity::parse,
     claim,
     inventory::{Device, Slice},
-    selectors::{Compiled, Selectors},
+    selectors::{Selector, Selectors, Silence},
     usage::Amounts,
 };
 
@@ -36,8 +36,8 @@ pub(crate) struct Alternative {
     pub admin_access: bool,
     pub tolerations: Option<Vec<DeviceToleration>>,
     pub capacity: Amounts,
-    class_selectors: Vec<Compiled>,
-    selectors: Vec<Compiled>,
+    class_selectors: Vec<Arc<Selector>>,
+    selectors: Vec<Arc<Selector>>,
 }
 
 /// A request.
@@ -67,22 +67,25 @@ struct Parts<'c> {
     capacity: Option<&'c CapacityRequirements>,
 }
 
+/// What requests are made of, besides what they say.
+pub(crate) struct Known<'k> {
+    pub classes: &'k Classes<'k>,
+    pub selectors: &'k Selectors,
+    pub budget: &'k Budget,
+}
+
 /// Looks up a class by its name.
 pub(crate) type Classes<'c> = dyn Fn(&str) -> Option<Arc<DeviceClass>> + 'c;
 
 impl Wanting {
     /// # Errors
-    /// Where a request cannot be understood, or its class is not there.
-    pub fn of(
-        claim: &Arc<ResourceClaim>,
-        classes: &Classes<'_>,
-        selectors: &Selectors,
-    ) -> Result<Self, Error> {
+    /// Where a request cannot be understood, or its class is not there; where there is no time to compile its selectors.
+    pub fn of(claim: &Arc<ResourceClaim>, known: &Known<'_>) -> Result<Self, Error> {
         let name = claim::full_name(claim);
         let requests = claim.spec.devices.iter();
         let requests = requests.flat_map(|devices| devices.requests.iter().flatten());
         let requests = requests
-            .map(|request| read(&name, request, classes, selectors))
+            .map(|request| read(&name, request, known))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             claim: claim.clone(),
@@ -92,12 +95,7 @@ impl Wanting {
     }
 }
 
-fn read(
-    claim: &str,
-    request: &DeviceRequest,
-    classes: &Classes<'_>,
-    selectors: &Selectors,
-) -> Result<Request, Error> {
+fn read(claim: &str, request: &DeviceRequest, known: &Known<'_>) -> Result<Request, Error> {
     let alternatives = request.first_available.iter().flatten().map(|sub| Parts {
         name: format!("{}/{}", request.name, sub.name),
         class: &sub.device_class_name,
@@ -127,7 +125,7 @@ fn read(
     }
     let alternatives = parts.into_iter();
     let alternatives = alternatives
-        .map(|parts| read_parts(claim, &request.name, parts, classes, selectors))
+        .map(|parts| read_parts(claim, &request.name, parts, known))
         .collect::<Result<_, _>>()?;
     Ok(Request {
         alternatives,
@@ -139,11 +137,10 @@ fn read_parts(
     claim: &str,
     request: &str,
     parts: Parts<'_>,
-    classes: &Classes<'_>,
-    selectors: &Selectors,
+    known: &Known<'_>,
 ) -> Result<Alternative, Error> {
     let name = &parts.name;
-    let Some(class) = classes(parts.class) else {
+    let Some(class) = (known.classes)(parts.class) else {
         let why = format!(
             "request {name}: device class {} does not exist",
             parts.class
@@ -162,9 +159,10 @@ fn read_parts(
             )));
         }
     };
-    let compile = |all: Option<&Vec<DeviceSelector>>| -> Vec<Compiled> {
+    let compile = |all: Option<&Vec<DeviceSelector>>| -> Result<Vec<_>, Error> {
         let all = all.into_iter().flatten();
-        all.map(|selector| selectors.compile(selector)).collect()
+        all.map(|selector| known.selectors.compile(selector, known.budget))
+            .collect()
     };
     let requested = parts
         .capacity
@@ -172,8 +170,8 @@ fn read_parts(
     let requested = requested.into_iter().flatten();
     Ok(Alternative {
         request: request.to_owned(),
-        class_selectors: compile(class.spec.selectors.as_ref()),
-        selectors: compile(parts.selectors),
+        class_selectors: compile(class.spec.selectors.as_ref())?,
+        selectors: compile(parts.selectors)?,
         class,
         wanted,
         admin_access: parts.admin_access,
@@ -186,33 +184,38 @@ fn read_parts(
 }
 
 impl Alternative {
+    /// Its selectors and those of its class.
+    pub fn all_selectors(&self) -> impl Iterator<Item = &Arc<Selector>> {
+        self.class_selectors.iter().chain(&self.selectors)
+    }
+
     /// Whether the selectors of class and request match a device.
     ///
     /// # Errors
-    /// Where one cannot be evaluated: it is wrong for all devices, or is for none of them.
-    pub fn selects(&self, claim: &str, slice: &Slice, device: &Device) -> Result<bool, Error> {
-        if self.class_selectors.is_empty() && self.selectors.is_empty() {
-            return Ok(true);
-        }
-        let seen = slice.seen(device);
+    /// Where one cannot be evaluated: it is wrong for all devices, or is for none of them; where there is no time to.
+    pub fn selects(
+        &self,
+        claim: &str,
+        slice: &Slice,
+        device: &Device,
+        budget: &Budget,
+    ) -> Result<bool, Error> {
         let class = self.class.metadata.name.as_deref().unwrap_or_default();
         let of_class = self.class_selectors.iter().enumerate();
         let of_request = self.selectors.iter().enumerate();
         let all = of_class.map(|(index, one)| ("class", class, index, one));
         let all = all.chain(of_request.map(|(index, one)| ("claim", claim, index, one)));
-        for (kind, name, index, compiled) in all {
+        for (kind, name, index, selector) in all {
             let failed =
                 |why: String| Error::Failed(format!("{kind} {name}: selector #{index}{why}"));
-            let program = match &**compiled {
-                Ok(program) => program,
-                Err(why) => return Err(failed(format!(": {why}"))),
-            };
-            match devices::matches(program, &seen) {
+            match selector.matches(slice, device, budget) {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
-                Err(error) => {
+                Err(Silence::OutOfTime) => return Err(Error::Timeout),
+                Err(Silence::Invalid(why)) => return Err(failed(format!(": {why}"))),
+                Err(Silence::Failed(error)) => {
                     let id = &device.id;
-                    let hint = hint(&error.to_string());
+                    let hint = hint(&error);
                     let why = format!(" on device {id}: CEL runtime error: {error}{hint}");
                     return Err(failed(why));
                 }

@@ -9,10 +9,12 @@ use k8s_openapi::api::core::v1::Node;
 
 use crate::{
     MAX_DEVICES, MAX_DEVICES_TOGETHER,
-    allocator::{Allocator, Budget, Error, Which, within},
+    allocator::{Allocator, Error, Which, within},
+    budget::Budget,
     capacity,
     constraints::Constraint,
     counters::Counters,
+    feasible,
     inventory::{Device, Slice},
     pools::{self, Pool, State},
     request::{Alternative, Wanted},
@@ -43,6 +45,8 @@ enum Found {
     No,
     /// The claim would have more devices than it may.
     TooMany,
+    /// No other choice helps.
+    Never,
 }
 
 /// What has to be undone of a choice.
@@ -71,6 +75,8 @@ pub(crate) struct Search<'s> {
     pub picks: Vec<Vec<Pick<'s>>>,
     /// The alternatives of prioritized requests that were taken.
     pub taken: HashMap<(usize, usize), usize>,
+    /// It is known that there may be a solution.
+    is_possible: bool,
 }
 
 impl<'s> Search<'s> {
@@ -113,6 +119,7 @@ impl<'s> Search<'s> {
             constraints,
             picks: allocator.wanting().iter().map(|_| Vec::new()).collect(),
             taken: HashMap::new(),
+            is_possible: false,
         };
         search.look_at_requests()?;
         Ok(search)
@@ -187,7 +194,10 @@ impl<'s> Search<'s> {
         for (place, candidate) in self.candidates.iter().enumerate() {
             self.budget.step()?;
             let device = candidate.device;
-            if !self.allocator.selects(which, candidate.slice, device)? {
+            if !self
+                .allocator
+                .selects(which, candidate.slice, device, self.budget)?
+            {
                 continue;
             }
             let none = std::iter::empty();
@@ -221,8 +231,8 @@ impl<'s> Search<'s> {
         let Some(of) = self.allocator.wanting()[claim].requests.get(request) else {
             // What another claim may not have does not concern this one.
             return Ok(match self.claim(claim.saturating_add(1))? {
-                Found::Yes => Found::Yes,
                 Found::No | Found::TooMany => Found::No,
+                found => found,
             });
         };
         let mut found = Found::TooMany;
@@ -241,9 +251,23 @@ impl<'s> Search<'s> {
                 }
                 Found::No => found = Found::No,
                 Found::TooMany => {}
+                Found::Never => return Ok(Found::Never),
             }
         }
-        Ok(found)
+        match found {
+            Found::No if !self.may_succeed() => Ok(Found::Never),
+            found => Ok(found),
+        }
+    }
+
+    /// Whether it is of any use to go back. It is found out once, when that is first asked: most searches go straight on.
+    fn may_succeed(&mut self) -> bool {
+        if !self.is_possible {
+            let count = |which| self.count(which);
+            let found = feasible::is_possible(self.allocator, &self.candidates, count, self.budget);
+            self.is_possible = found;
+        }
+        self.is_possible
     }
 
     /// Chooses the device of this number for an alternative, from the candidate of this place on, and goes on.
@@ -277,7 +301,7 @@ impl<'s> Search<'s> {
             let candidate = self.candidates[place];
             if !self
                 .allocator
-                .selects(which, candidate.slice, candidate.device)?
+                .selects(which, candidate.slice, candidate.device, self.budget)?
             {
                 self.budget.step()?;
                 continue;

@@ -526,3 +526,136 @@ fn pods_want_no_more_than_can_be_looked_for() {
         assert_eq!(world.told(&on, &claims(count, each)), wanted);
     }
 }
+
+/// Requests that cannot be satisfied, beside others that can be in more ways than anybody waits for.
+#[test]
+fn what_cannot_be_had_is_found_out_at_once() {
+    let many = |count: usize| {
+        let devices =
+            (0..count).map(|n| json!({"name": format!("d{n}"), "attributes": {"n": {"int": n}}}));
+        let devices: Vec<Value> = devices.collect();
+        World {
+            // Of the millions of steps of trying all.
+            steps: Some(20_000),
+            ..World::new(vec![slice(
+                "s",
+                "n1",
+                json!(devices),
+                json!({"nodeName": "n1"}),
+            )])
+        }
+    };
+    let even = "device.attributes['gpu.example.com'].n % 2 == 0";
+    let small = "device.attributes['gpu.example.com'].n < 3";
+    let cases: Vec<(&str, Vec<Value>, &str)> = vec![
+        (
+            "none of a kind",
+            vec![
+                request("r", json!({"count": 10})),
+                request("s", json!({"selectors": select("false")})),
+            ],
+            "none",
+        ),
+        (
+            "one too many of all",
+            vec![
+                request("r", json!({"count": 16})),
+                request("s", json!({"count": 15})),
+            ],
+            "none",
+        ),
+        (
+            "one too many of a kind",
+            vec![
+                request("q", json!({"count": 4})),
+                request("r", json!({"count": 9, "selectors": select(even)})),
+                request("s", json!({"count": 7, "selectors": select(even)})),
+            ],
+            "none",
+        ),
+        (
+            "one alternative is of no use",
+            vec![
+                request("r", json!({"count": 12})),
+                json!({"name": "s", "firstAvailable": [
+                    {"name": "a", "deviceClassName": "gpu", "selectors": select("false")},
+                    {"name": "b", "deviceClassName": "gpu", "selectors": select("1 > 2")},
+                ]}),
+            ],
+            "none",
+        ),
+        (
+            "another order helps",
+            vec![
+                request("r", json!({"count": 2})),
+                request("s", json!({"count": 2, "selectors": select(small)})),
+            ],
+            "r=d0 r=d3 s=d1 s=d2",
+        ),
+    ];
+    for (what, requests, wanted) in cases {
+        let claim = claim_of("c", json!({"requests": requests}));
+        assert_eq!(many(30).told(&node("n1", "a"), &[claim]), wanted, "{what}");
+    }
+}
+
+/// Time that is over ends a search that has something to evaluate, and not one that knows all answers.
+#[test]
+fn answers_are_kept_from_one_attempt_to_the_next() {
+    let mut slice = (*slice("s", "n1", four(), json!({"nodeName": "n1"}))).clone();
+    slice.metadata.uid = Some("u".to_owned());
+    slice.metadata.resource_version = Some("1".to_owned());
+    let mut world = World::new(vec![slice.clone().into()]);
+    let claim = || {
+        claim_of(
+            "c",
+            json!({"requests": [request("r", json!({"selectors": select(MODEL_B)}))]}),
+        )
+    };
+    let failing = || {
+        let size = "device.attributes['gpu.example.com'].size == 1";
+        claim_of(
+            "f",
+            json!({"requests": [request("r", json!({"selectors": select(size)}))]}),
+        )
+    };
+    let node = node("n1", "a");
+    let late = "error: timed out trying to allocate devices";
+    world.until = Some(std::time::Instant::now());
+    assert_eq!(world.told(&node, &[claim()]), late, "nothing is compiled");
+    world.until = None;
+    assert_eq!(world.told(&node, &[claim()]), "r=b1");
+    let failed = world.told(&node, &[failing()]);
+    assert!(failed.contains("no such key: size"), "{failed}");
+    world.until = Some(std::time::Instant::now());
+    assert_eq!(world.told(&node, &[claim()]), "r=b1");
+    assert_eq!(world.told(&node, &[failing()]), failed);
+    // What has changed is asked about again.
+    slice.metadata.resource_version = Some("2".to_owned());
+    world.slices = vec![slice.into()];
+    assert_eq!(world.told(&node, &[claim()]), late);
+}
+
+#[test]
+fn a_pod_has_so_many_selectors_and_no_more() {
+    let claim = |name: &str, from: usize| {
+        let selectors = |of: usize| {
+            let one = move |n: usize| json!({"cel": {"expression": format!("{} >= 0", from + of * 32 + n)}});
+            Value::Array((0..32).map(one).collect())
+        };
+        let requests =
+            (0..4).map(|of| request(&format!("r{of}"), json!({"selectors": selectors(of)})));
+        claim_of(name, json!({"requests": requests.collect::<Vec<_>>()}))
+    };
+    let world = world();
+    let node = node("n1", "a");
+    let within = [claim("a", 0), claim("b", 0)];
+    assert_eq!(world.told(&node, &within[..1]), "r0=a1 r1=a2 r2=b1 r3=b2");
+    assert_eq!(world.told(&node, &within), "none", "the same ones");
+    let beyond = [claim("a", 0), claim("b", 1_000)];
+    let told = world.told(&node, &beyond);
+    assert!(
+        told.contains("different selectors allocated, of which 256 can be at once"),
+        "{told}"
+    );
+}

@@ -8,6 +8,7 @@
 //! plugin that hangs costs nobody else anything, and one that fails is tried again, ever less often, while its socket is there.
 
 mod registry;
+mod telling;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::root::Root;
 use registry::{Registry, Socket};
+use telling::Telling;
 
 /// What drivers of CSI call their type.
 pub(crate) const CSI_PLUGIN: &str = "CSIPlugin";
@@ -121,6 +123,7 @@ struct Manager {
     handlers: Arc<Handlers>,
     entries: BTreeMap<PathBuf, Entry>,
     operations: JoinSet<(PathBuf, Outcome)>,
+    telling: Telling,
 }
 
 impl Manager {
@@ -130,6 +133,7 @@ impl Manager {
             handlers: Arc::new(handlers),
             entries: BTreeMap::new(),
             operations: JoinSet::new(),
+            telling: Telling::new(Instant::now()),
         }
     }
 
@@ -219,8 +223,7 @@ impl Manager {
                 handler,
             },
             Outcome::Failed(error) => {
-                let socket = path.display();
-                tracing::warn!(%socket, error, "cannot register a plugin, trying again");
+                self.telling.failed(&path, &error, Instant::now());
                 State::Idle {
                     failures: failures.saturating_add(1),
                     due: Instant::now() + pause(failures),

@@ -10,7 +10,8 @@
 //! by [`spawn`] what lives as long as a connection; tokio's own `spawn` is for this crate (`cargo xtask tidy` looks).
 //!
 //! What users can have any number of has a limit, for each of them and in all: [`Quota`] refuses, [`Shares`] waits, [`Turns`] serves them in
-//! turn, [`Connections`] keeps those whom nobody knows yet, and [`accept`] lets the next in. What takes long to reckon makes way for everything else: [`heavy`].
+//! turn, [`Connections`] keeps those whom nobody knows yet, and [`accept`] lets the next in. What takes long to reckon makes way for
+//! everything else ([`heavy`]), and is not begun when nobody waits for it any more ([`until`]).
 //!
 //! What a request does is caught ([`caught`]): a user who finds a panic must not have found a way to end the cluster.
 //!
@@ -19,6 +20,7 @@
 
 mod accept;
 mod connections;
+mod deadline;
 mod heavy;
 mod quota;
 mod share;
@@ -41,6 +43,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use accept::accept;
 pub use connections::{Connection, Connections};
+pub use deadline::{Late, deadline, is_late, until};
 pub use heavy::{heavy, waiting};
 pub use quota::{Full, Place, Quota};
 pub use share::{Share, Shares};

@@ -2,7 +2,7 @@
 
 use knarr_api::admissionregistration::expressions::{BUDGET, Returns};
 use knarr_apply::Schema;
-use knarr_cel::{Cost, Error, Val, patch::Made, weighed};
+use knarr_cel::{Cost, Error, Val, patch::Output, weighed};
 use knarr_meta::{
     object::{list_at, str_at},
     patch::json_unless_test_fails,
@@ -96,7 +96,7 @@ impl Mutation {
             Err(Error::Budget) => return Err(Error::Budget.to_string()),
             value => value.map_err(|error| told(&self.expression, &error))?,
         };
-        let made = Made::new(cost);
+        let made = Output::new(cost);
         match self.kind {
             Kind::Apply => Ok(Mutated {
                 object: configured(&value, object, schema, made)?,
@@ -114,7 +114,7 @@ fn configured(
     value: &Val<'_>,
     object: &Value,
     schema: &dyn Schema,
-    mut made: Made<'_>,
+    mut made: Output<'_>,
 ) -> Result<Value, String> {
     // What is no larger than an object may be is quickly looked through.
     let json = made.json(value)?;
@@ -133,7 +133,7 @@ fn configured(
         .map_err(|why| format!("error applying patch: {why}"))
 }
 
-fn patched(value: &Val<'_>, object: &Value, mut made: Made<'_>) -> Result<Value, String> {
+fn patched(value: &Val<'_>, object: &Value, mut made: Output<'_>) -> Result<Value, String> {
     let operations = made
         .operations(value)?
         .ok_or("type mismatch: JSONPatchType.expression should evaluate to array of JSONPatch")?;

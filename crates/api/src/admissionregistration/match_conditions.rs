@@ -15,7 +15,7 @@ use crate::validate;
 
 const MAX_MATCH_CONDITIONS: usize = 64;
 
-/// Compiles an expression and notes why it does not.
+/// Compiles an expression that somebody has sent, and notes why it does not: also where its request has no time left.
 pub(super) fn check(
     source: &str,
     env: &Env,
@@ -23,6 +23,10 @@ pub(super) fn check(
     path: &Path,
     errors: &mut ErrorList,
 ) -> Option<Program> {
+    if knarr_cel::is_late() {
+        errors.push(Error::invalid(path, source, knarr_cel::NO_TIME));
+        return None;
+    }
     match compile(source, env, returns) {
         Ok(program) => Some(program),
         Err(why) => {

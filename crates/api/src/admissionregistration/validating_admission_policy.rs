@@ -223,6 +223,9 @@ fn validate_annotation(
             let why = format!("must not exceed {MAX_VALUE_EXPRESSION_BYTES} bytes in length");
             errors.push(Error::required(&at, why));
         }
+        _ if knarr_cel::is_late() => {
+            errors.push(Error::invalid(&at, whole, knarr_cel::NO_TIME));
+        }
         source => {
             if let Err(why) = compile(source, &scope.env(), Returns::TextOrNull) {
                 errors.push(Error::invalid(&at, whole, why));

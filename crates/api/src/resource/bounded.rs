@@ -16,12 +16,12 @@ const MIN_SHOWN_KEY_BYTES: usize = 16;
 const MAX_BINDING_CONDITIONS: usize = 4;
 
 /// Each item, unless there are too many to look at.
-pub(super) fn slice(
-    list: &[Value],
+pub(super) fn slice<'o>(
+    list: &'o [Value],
     max: usize,
     path: &Path,
     errors: &mut ErrorList,
-    mut item: impl FnMut(&Value, &Path, &mut ErrorList),
+    mut item: impl FnMut(&'o Value, &Path, &mut ErrorList),
 ) -> bool {
     if list.len() > max {
         errors.push(Error::too_many(path, list.len(), max));
@@ -34,13 +34,13 @@ pub(super) fn slice(
 }
 
 /// As [`slice`], and no key is there twice.
-pub(super) fn set(
-    list: &[Value],
+pub(super) fn set<'o>(
+    list: &'o [Value],
     max: usize,
     path: &Path,
     errors: &mut ErrorList,
     key: impl Fn(&Value) -> String,
-    item: impl FnMut(&Value, &Path, &mut ErrorList),
+    item: impl FnMut(&'o Value, &Path, &mut ErrorList),
 ) {
     if !slice(list, max, path, errors, item) {
         return;

@@ -9,7 +9,11 @@ use knarr_meta::{
 };
 use serde_json::{Map, Value};
 
-use super::{bounded, names, selectors, taints};
+use super::{
+    bounded, names,
+    selectors::{self, Expressions},
+    taints,
+};
 use crate::{tree, validate};
 
 pub(super) const MAX_REQUESTS: usize = 32;
@@ -48,13 +52,14 @@ pub(super) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
     let path = path.child("devices");
     let devices = spec.get("devices").unwrap_or(&Value::Null);
     let known = selectors::request_names(devices);
+    let mut expressions = Expressions::default();
     bounded::set(
         list_at(devices, &["requests"]),
         MAX_REQUESTS,
         &path.child("requests"),
         errors,
         |request| str_at(request, &["name"]).to_owned(),
-        validate_request,
+        |request, path, errors| validate_request(request, &mut expressions, path, errors),
     );
     bounded::slice(
         list_at(devices, &["constraints"]),
@@ -95,7 +100,12 @@ pub(super) fn validate_request_names(
     );
 }
 
-fn validate_request(request: &Value, path: &Path, errors: &mut ErrorList) {
+fn validate_request<'o>(
+    request: &'o Value,
+    expressions: &mut Expressions<'o>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     names::label(str_at(request, &["name"]), &path.child("name"), errors);
     let exactly = struct_at(request, &["exactly"]);
     let alternatives = list_at(request, &["firstAvailable"]);
@@ -109,7 +119,9 @@ fn validate_request(request: &Value, path: &Path, errors: &mut ErrorList) {
             Value::Null,
             "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set",
         )),
-        (Some(exactly), []) => validate_devices(exactly, &path.child("exactly"), errors),
+        (Some(exactly), []) => {
+            validate_devices(exactly, expressions, &path.child("exactly"), errors);
+        }
         (None, alternatives) => bounded::set(
             alternatives,
             MAX_ALTERNATIVES,
@@ -118,17 +130,23 @@ fn validate_request(request: &Value, path: &Path, errors: &mut ErrorList) {
             |alternative| str_at(alternative, &["name"]).to_owned(),
             |alternative, path, errors| {
                 names::label(str_at(alternative, &["name"]), &path.child("name"), errors);
-                validate_devices(alternative, path, errors);
+                validate_devices(alternative, expressions, path, errors);
             },
         ),
     }
 }
 
 /// Which devices, and how many.
-fn validate_devices(request: &Value, path: &Path, errors: &mut ErrorList) {
+fn validate_devices<'o>(
+    request: &'o Value,
+    expressions: &mut Expressions<'o>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     validate::required(errors, request, "deviceClassName", path, dns1123_subdomain);
     let list = list_at(request, &["selectors"]);
-    selectors::validate(list, false, &path.child("selectors"), errors);
+    let at = path.child("selectors");
+    selectors::validate(list, false, expressions, &at, errors);
     let count = i64_at(request, &["count"]).unwrap_or_default();
     let count_path = path.child("count");
     match str_at(request, &["allocationMode"]) {

@@ -6,7 +6,10 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::{GROUP, bounded, selectors};
+use super::{
+    GROUP, bounded,
+    selectors::{self, Expressions},
+};
 use crate::{
     core::pod_spec::is_extended_resource,
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
@@ -69,6 +72,7 @@ fn validate(object: &Value, old: Option<&Value>) -> ErrorList {
     selectors::validate(
         list_at(spec, &["selectors"]),
         stored("selectors"),
+        &mut Expressions::default(),
         &path.child("selectors"),
         &mut errors,
     );

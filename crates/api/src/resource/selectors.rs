@@ -1,22 +1,71 @@
 //! Which devices are meant, as expressions, and what drivers are told besides.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    num::NonZeroUsize,
+    sync::{LazyLock, Mutex, PoisonError},
+};
 
-use knarr_cel::{Program, Type, devices};
+use knarr_cel::{Type, devices};
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     object::{list_at, str_at, struct_at},
 };
+use lru::LruCache;
 use serde_json::Value;
 
 use super::{bounded, names};
 
 const MAX_SELECTORS: usize = 32;
 const MAX_EXPRESSION_BYTES: usize = 10 * 1024;
+/// Of all different expressions of an object: compiling takes milliseconds a kilobyte.
+const MAX_EXPRESSIONS_BYTES: usize = 64 * 1024;
 const MAX_PARAMETERS_BYTES: usize = 10 * 1024;
+/// Expressions of which the verdict is kept: a template's come again with each claim that is made from it.
+const KEPT: NonZeroUsize = match NonZeroUsize::new(256) {
+    Some(kept) => kept,
+    None => NonZeroUsize::MIN,
+};
+/// Longest reason that is kept, bytes.
+const MAX_KEPT_REASON_BYTES: usize = 4 * 1024;
+
+/// What became of compiling an expression.
+#[derive(Clone, Debug)]
+enum Verdict {
+    Good,
+    Wrong(String),
+    /// It may cost more than a selector may.
+    Costly,
+}
+
+static VERDICTS: LazyLock<Mutex<LruCache<String, Verdict>>> =
+    LazyLock::new(|| Mutex::new(LruCache::new(KEPT)));
+
+/// The different expressions of one object.
+#[derive(Debug, Default)]
+pub(super) struct Expressions<'o> {
+    seen: HashSet<&'o str>,
+    bytes: usize,
+}
+
+impl<'o> Expressions<'o> {
+    /// Whether the object may have this one, too.
+    fn add(&mut self, source: &'o str) -> bool {
+        if self.seen.insert(source) {
+            self.bytes = self.bytes.saturating_add(source.len());
+        }
+        self.bytes <= MAX_EXPRESSIONS_BYTES
+    }
+}
 
 /// Selectors of a class or a request. Those that are stored were valid when they came.
-pub(super) fn validate(list: &[Value], stored: bool, path: &Path, errors: &mut ErrorList) {
+pub(super) fn validate<'o>(
+    list: &'o [Value],
+    stored: bool,
+    expressions: &mut Expressions<'o>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     bounded::slice(
         list,
         MAX_SELECTORS,
@@ -29,26 +78,71 @@ pub(super) fn validate(list: &[Value], stored: bool, path: &Path, errors: &mut E
             };
             if !stored {
                 let path = path.child("cel").child("expression");
-                validate_expression(str_at(cel, &["expression"]), &path, errors);
+                validate_expression(str_at(cel, &["expression"]), expressions, &path, errors);
             }
         },
     );
 }
 
-fn validate_expression(source: &str, path: &Path, errors: &mut ErrorList) {
+fn validate_expression<'o>(
+    source: &'o str,
+    expressions: &mut Expressions<'o>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     if source.len() > MAX_EXPRESSION_BYTES {
         errors.push(Error::too_long(path, MAX_EXPRESSION_BYTES));
         return;
     }
-    let why = match Program::compile(source, devices::env()) {
-        Err(error) => format!("compilation failed: {error}"),
-        Ok(program) if matches!(program.result, Type::Bool | Type::Dyn) => return,
-        Ok(program) => format!(
-            "must evaluate to bool or the unknown type, not {}",
-            program.result
-        ),
+    if !expressions.add(source) {
+        let why = format!(
+            "the different expressions of an object may have {MAX_EXPRESSIONS_BYTES} bytes together"
+        );
+        errors.push(Error::forbidden(path, why));
+        return;
+    }
+    match verdict(source) {
+        Verdict::Good => {}
+        Verdict::Wrong(why) => errors.push(Error::invalid(path, source, why)),
+        Verdict::Costly => errors.push(Error::forbidden(path, "too complex, exceeds cost limit")),
+    }
+}
+
+fn verdict(source: &str) -> Verdict {
+    let kept = || VERDICTS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = kept().get(source) {
+        return known.clone();
+    }
+    let found = compile(source);
+    let short = match &found {
+        Verdict::Wrong(why) => why.len() <= MAX_KEPT_REASON_BYTES,
+        Verdict::Good | Verdict::Costly => true,
     };
-    errors.push(Error::invalid(path, source, why));
+    // That there was no time says nothing about it.
+    if short && !knarr_cel::is_late() {
+        kept().put(source.to_owned(), found.clone());
+    }
+    found
+}
+
+fn compile(source: &str) -> Verdict {
+    match devices::compile_sent(source) {
+        Err(error) => Verdict::Wrong(format!("compilation failed: {error}")),
+        Ok(program) if !matches!(program.result, Type::Bool | Type::Dyn) => {
+            Verdict::Wrong(format!(
+                "must evaluate to bool or the unknown type, not {}",
+                program.result
+            ))
+        }
+        Ok(program)
+            if program
+                .max_cost()
+                .is_none_or(|cost| cost > devices::MAX_COST) =>
+        {
+            Verdict::Costly
+        }
+        Ok(_) => Verdict::Good,
+    }
 }
 
 /// What is for one driver to understand: `opaque` of a configuration.

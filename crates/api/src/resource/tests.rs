@@ -69,6 +69,16 @@ fn classes() {
             spec.config[1].opaque.parameters: Invalid value: "<value omitted>": must be a valid JSON object
             spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name"#]],
     );
+    // What may cost too much, in upstream's words.
+    let mut source = "device.driver == 'a'".to_owned();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        source = format!("[1, 2, 3, 4, 5, 6, 7, 8, 9, 10].all({name}, {source})");
+    }
+    check(
+        &device_class::KIND,
+        selectors(&source),
+        expect!["spec.selectors[0].cel.expression: Forbidden: too complex, exceeds cost limit"],
+    );
     // What was stored is not judged again.
     let old = created(&device_class::KIND, selectors("device.x"));
     let mut new = old.clone();
@@ -396,4 +406,29 @@ fn capacities() {
         spec.devices[0].capacity[m].requestPolicy.validRange.step: Invalid value: "0": must be greater than zero
         spec.devices[0].capacity[m].requestPolicy.validRange.min: Invalid value: "-1": must be greater than or equal to 0
         spec.devices[0].capacity[m].requestPolicy.validRange.min: Invalid value: "1n": value cannot be represented as a milli value"#]].assert_eq(&errors.join("\n"));
+}
+
+#[test]
+fn expressions_have_a_size_together() {
+    let claim = |source: &dyn Fn(usize) -> String| {
+        let requests = (0..8).map(|n| {
+            let selectors = json!([{"cel": {"expression": source(n)}}]);
+            json!({"name": format!("r{n}"), "exactly": {"deviceClassName": "gpu", "selectors": selectors}})
+        });
+        let requests: Vec<Value> = requests.collect();
+        json!({"metadata": {"name": "c", "namespace": "x"}, "spec": {"devices": {"requests": requests}}})
+    };
+    let long = |n: usize| format!("device.driver != '{}{n}'", "x".repeat(10_000));
+    // The same one costs once.
+    assert_eq!(
+        create_errors(&resource_claim::KIND, claim(&|_| long(0))),
+        ""
+    );
+    check(
+        &resource_claim::KIND,
+        claim(&long),
+        expect![[r#"
+            spec.devices.requests[6].exactly.selectors[0].cel.expression: Forbidden: the different expressions of an object may have 65536 bytes together
+            spec.devices.requests[7].exactly.selectors[0].cel.expression: Forbidden: the different expressions of an object may have 65536 bytes together"#]],
+    );
 }

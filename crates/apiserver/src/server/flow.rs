@@ -24,6 +24,7 @@ use knarr_fairness::{
 };
 use knarr_meta::status::Status;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::limits;
 use crate::{
@@ -35,11 +36,22 @@ const SCHEMA_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowsche
 const LEVEL_UID: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
 /// Longest that a watch holds the seats of its list: a client may read as slowly as it likes.
 const LONGEST_START: Duration = Duration::from_secs(5);
+/// An answer of as many bytes is on its way for long, and in memory meanwhile.
+const LARGE_ANSWER_BYTES: u64 = 128 << 10;
 
 /// The place of one request in flow control; empty for those that have none.
 #[derive(Default)]
 pub struct Flow {
     class: OnceLock<Classified>,
+    taken: Mutex<Taken>,
+}
+
+/// What a request took, and when its time is over.
+#[derive(Default)]
+pub struct Taken {
+    pub seat: Option<Seat>,
+    pub place: Option<limits::Place>,
+    pub until: Option<Instant>,
 }
 
 /// Who asks, and for what.
@@ -69,6 +81,32 @@ impl Flow {
             let (schema, level) = class.uids();
             headers.insert(LEVEL_UID, level.clone());
             headers.insert(SCHEMA_UID, schema.clone());
+        }
+    }
+
+    /// Notes what the request took: it is kept until its answer is written, and that of a large answer until that is sent.
+    pub fn keep(&self, seat: Option<Seat>, until: Instant) {
+        // A component of this process has no seat, and reads its answers.
+        if seat.is_some() {
+            let mut taken = self.taken.lock();
+            taken.seat = seat;
+            taken.until = Some(until);
+        }
+    }
+
+    /// As [`Flow::keep`], of the place among all requests.
+    pub fn keep_place(&self, place: Option<limits::Place>) {
+        self.taken.lock().place = place;
+    }
+
+    /// The answer, of `bytes` before it is compressed. Upstream's handlers write to the connection and so hold their seats as long.
+    pub fn answer(&self, bytes: u64, response: Response<Body>) -> Response<Body> {
+        let taken = std::mem::take(&mut *self.taken.lock());
+        match taken.until {
+            Some(until) if bytes >= LARGE_ANSWER_BYTES => {
+                response.map(|body| body.held(Box::new(taken), until))
+            }
+            _ => response,
         }
     }
 

@@ -17,6 +17,7 @@ use knarr_auth::{
 use knarr_meta::{clock, status::Status};
 use knarr_registry::{catalog::Snapshot, write::Warnings};
 use knarr_states::Share;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     audit::Audit,
@@ -166,7 +167,9 @@ impl Wire<'_> {
             Box::pin(audit.answered(info, &mut response, failure.as_ref())).await;
         }
         flow.tell(response.headers_mut());
+        let bytes = response.body().estimate();
         let response = respond::compress(response, headers.accept_encoding);
+        let response = flow.answer(bytes, response);
         let took = started.elapsed();
         let code = response.status().as_u16();
         let labels = self.labels(&request, served);
@@ -227,13 +230,13 @@ fn late() -> Status {
     Status::timeout("request did not complete within the allotted timeout", 0)
 }
 
-/// A place among all requests that are there, waiting or not, until it is dropped.
+/// A place among all requests that are there, waiting or not, until it is dropped: of a component, or of a client.
 async fn place(
     core: &Core,
     peer: &Peer,
     user: &UserInfo,
     reads: bool,
-) -> Result<impl Sized + Send, Status> {
+) -> Result<(Option<OwnedSemaphorePermit>, Option<limits::Place>), Status> {
     Ok(match peer {
         Peer::Local(_) => (Some(core.limits.enter_component().await?), None),
         Peer::Connection { .. } => (None, Some(core.limits.enter(&user.name, !reads)?)),
@@ -267,6 +270,7 @@ impl Chain<'_> {
             false => deadline::asked(self.request.query)?,
         };
         let limit = asked.unwrap_or(deadline::REQUEST_TIMEOUT);
+        let until = tokio::time::Instant::now() + limit;
         let user = self.user(peer).await?;
         let asked_for = self.asked(&user);
         let streams = waits && info.verb != "watch";
@@ -289,7 +293,9 @@ impl Chain<'_> {
             if let Some(answer) = core.aggregation.locals.page(self.request) {
                 return answer;
             }
-            return pages::serve(core, self.snapshot, self.request).await;
+            let answer = pages::serve(core, self.snapshot, self.request).await;
+            self.flow.keep(seat, until);
+            return answer;
         }
         if let Some(route) = core.aggregation.find(info.group, info.version) {
             // It is another server's work from here on.
@@ -351,17 +357,22 @@ impl Chain<'_> {
             return Box::pin(rest::read(&ask)).await;
         }
         let reads = matches!(info.verb, "get" | "list");
-        let _place = place(core, peer, &user, reads).await?;
+        let (_component, place) = place(core, peer, &user, reads).await?;
+        self.flow.keep_place(place);
         if info.verb == "get" && info.subresource.is_empty() && asked.is_none() {
             // The most frequent request waits for nothing but its turn and a revision, which have deadlines of their own.
-            let _seat = seat().await?;
-            return rest::get(&ask).await;
+            let seat = seat().await?;
+            let answer = rest::get(&ask).await;
+            self.flow.keep(seat, until);
+            return answer;
         }
         let handled = async {
             match reads {
                 true => {
-                    let _seat = seat().await?;
-                    rest::read(&ask).await
+                    let seat = seat().await?;
+                    let answer = rest::read(&ask).await;
+                    self.flow.keep(seat, until);
+                    answer
                 }
                 false => {
                     // Who sends slowly takes nothing from others meanwhile.
@@ -370,15 +381,17 @@ impl Chain<'_> {
                         false => core.limits.body(&user.name, body.most())?,
                     };
                     let body = body.read().await?;
-                    let _seat = seat().await?;
+                    let seat = seat().await?;
                     let bytes = body.len().max(rest::stored_bytes(&ask));
-                    core.heavy.run(bytes, rest::write(&ask, body)).await
+                    let written = core.heavy.run(bytes, rest::write(&ask, body)).await;
+                    self.flow.keep(seat, until);
+                    written.unwrap_or_else(|_| Err(late()))
                 }
             }
         };
         let handled = knarr_tasks::on_behalf_of(limits::flow(&user.name).into(), handled);
         // A future that is kept on the heap makes this one, which every request has, small.
-        tokio::time::timeout(limit, Box::pin(handled))
+        knarr_tasks::until(until, Box::pin(handled))
             .await
             .unwrap_or_else(|_| Err(late()))
     }

@@ -26,6 +26,9 @@ const NO_HELP: [&str; 5] = ["/apis", "/api", "/openid", "/openapi", "/.well-know
 /// As [`knarr_auth::VERSION`] without what is before the number.
 const VERSION: &str = "1.37";
 
+/// What a program says that Go did not build.
+const GO_VERSION: &str = "none";
+
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
@@ -59,7 +62,7 @@ pub fn status(paths: &[String], request: &ApiRequest<'_>) -> Answer {
             let lines = [
                 ("Started", since.as_str()),
                 ("Up", &up),
-                ("Go version", ""),
+                ("Go version", GO_VERSION),
                 ("Binary version", binary),
                 ("Emulation version", VERSION),
                 ("Paths", &paths),
@@ -73,7 +76,7 @@ pub fn status(paths: &[String], request: &ApiRequest<'_>) -> Answer {
                 "metadata": {"name": COMPONENT},
                 "startTime": time::format_seconds(since),
                 "uptimeSeconds": up,
-                "goVersion": "",
+                "goVersion": GO_VERSION,
                 "binaryVersion": binary,
                 "emulationVersion": VERSION,
                 "paths": paths,

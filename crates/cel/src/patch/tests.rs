@@ -17,7 +17,7 @@ fn made(source: &str) -> (Type, Result<Value, String>, Vec<String>) {
         .eval(&variables, &mut Cost::new(100_000))
         .expect("a value");
     let mut cost = Cost::new(100_000);
-    let mut made = Made::new(&mut cost);
+    let mut made = Output::new(&mut cost);
     let wrong = made.misplaced(&value).expect("little work");
     (program.result.clone(), made.json(&value), wrong)
 }
@@ -54,7 +54,7 @@ fn operations_of_a_patch() {
     assert!(are_operations(&program.result));
     let value = program.eval(&[], &mut Cost::new(1000)).expect("a value");
     let mut cost = Cost::new(1000);
-    let mut made_of = Made::new(&mut cost);
+    let mut made_of = Output::new(&mut cost);
     let operations = made_of.operations(&value).expect("little work");
     let operations = operations.expect("operations");
     let told: Vec<String> = operations

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Composed, Composition, Cost, Env, Error, Field, ListKind, ListType, Object, PER_CALL,
-    PER_OBJECT, Program, Type, Val, escape, patch::Made,
+    PER_OBJECT, Program, Type, Val, escape, patch::Output,
 };
 
 fn object(fields: Vec<(&str, Type)>) -> Type {
@@ -277,7 +277,7 @@ fn deep_values_are_walked_on_a_small_stack() {
         let program = Program::compile("Object{a: variables.v11}", &env).expect("a program");
         let mut cost = Cost::new(PER_OBJECT);
         let value = composition.eval(&program, &mut cost).expect("a value");
-        assert_eq!(Made::new(&mut cost).misplaced(&value), Ok(Vec::new()));
+        assert_eq!(Output::new(&mut cost).misplaced(&value), Ok(Vec::new()));
     };
     let thread = std::thread::Builder::new().stack_size(512 << 10);
     let walked = thread.spawn(walk).expect("a thread");
@@ -294,7 +294,7 @@ fn mutations_do_not_write_out_what_is_shared() {
     let program = Program::compile("Object{data: variables.v39}", &env).expect("a program");
     let mut cost = Cost::new(PER_CALL);
     let value = composition.eval(&program, &mut cost).expect("a value");
-    let mut made = Made::new(&mut cost);
+    let mut made = Output::new(&mut cost);
     let json = made.json(&value).expect_err("too large");
     assert_eq!(json, "the result is larger than 3145728 bytes");
     assert!(made.misplaced(&value).is_err(), "too much work");
@@ -312,7 +312,7 @@ fn mutations_are_no_deeper_than_objects() {
     let program = Program::compile("Object{data: variables.v4}", &env).expect("a program");
     let mut cost = Cost::new(PER_OBJECT);
     let value = composition.eval(&program, &mut cost).expect("a value");
-    let json = Made::new(&mut cost).json(&value).expect_err("too deep");
+    let json = Output::new(&mut cost).json(&value).expect_err("too deep");
     assert_eq!(json, "the result is nested deeper than 127 levels");
 }
 

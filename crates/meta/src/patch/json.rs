@@ -57,7 +57,7 @@ impl Operations {
         let list = match patch {
             Value::Null => Vec::new(),
             Value::Array(list) => list,
-            other => return Err(mismatch(&other, "v1.jsonPatchOp")),
+            other => return Err(mismatch(&other, "[]handlers.jsonPatchOp")),
         };
         let list = list.into_iter().enumerate().map(|(at, value)| match value {
             Value::Object(map) => {

@@ -14,12 +14,13 @@ mod extended;
 mod ledger;
 mod ready;
 mod score;
+mod search_time;
 #[cfg(test)]
 mod tests;
 
 use std::{
     sync::{Arc, Weak},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use k8s_openapi::api::{
@@ -44,9 +45,8 @@ use crate::{
 };
 use extended::Extended;
 use ledger::Ledger;
+use search_time::{Attempt, SearchTime};
 
-/// How long devices may be looked for, for all nodes of a pod together (upstream's filterTimeout, which it has for each node).
-const SEARCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Devices that may be tried on one node: less than a second.
 const SEARCH_STEPS_PER_NODE: u64 = 500_000;
 
@@ -101,6 +101,7 @@ pub struct DynamicResources {
     /// Made anew when a class has changed.
     names: Mutex<Option<Arc<ClassNames>>>,
     selectors: Selectors,
+    search_time: SearchTime,
     /// Rung when a claim has changed.
     bell: watch::Sender<()>,
 }
@@ -115,7 +116,7 @@ pub struct State {
     extended: Option<Extended>,
     /// Claims that have devices which a node cannot use.
     unavailable: Mutex<Vec<Arc<ResourceClaim>>>,
-    until: Option<Instant>,
+    attempt: Attempt,
 }
 
 /// What the claims get on a node.
@@ -134,6 +135,7 @@ impl DynamicResources {
             inventory: Mutex::default(),
             names: Mutex::default(),
             selectors: Selectors::default(),
+            search_time: SearchTime::new(Instant::now()),
             bell: watch::Sender::new(()),
         });
         plugin.watch();
@@ -240,12 +242,13 @@ impl DynamicResources {
                 ));
             }
         }
+        let attempt = SearchTime::attempt(&info.namespace, Instant::now());
         let allocator = match needing.is_empty() {
             true => None,
-            false => Some(
-                self.allocator(&needing)
-                    .map_err(|error| error.to_string())?,
-            ),
+            false => {
+                let made = self.search(&attempt, |budget| self.allocator(&needing, budget));
+                Some(made.map_err(|error| error.to_string())?)
+            }
         };
         Ok(Some(State {
             pod: pod.clone(),
@@ -253,14 +256,31 @@ impl DynamicResources {
             allocator,
             extended,
             unavailable: Mutex::default(),
-            until: Instant::now().checked_add(SEARCH_TIMEOUT),
+            attempt,
         }))
     }
 
-    fn allocator(&self, claims: &[Arc<ResourceClaim>]) -> Result<Allocator, Error> {
+    /// Does a part of an attempt within its time, and at its expense.
+    fn search<T>(&self, attempt: &Attempt, part: impl FnOnce(&mut Budget) -> T) -> T {
+        let began = Instant::now();
+        let mut budget = Budget {
+            steps: SEARCH_STEPS_PER_NODE,
+            until: Some(self.search_time.until(attempt, began)),
+        };
+        let found = part(&mut budget);
+        self.search_time.ended(attempt, began, Instant::now());
+        found
+    }
+
+    fn allocator(
+        &self,
+        claims: &[Arc<ResourceClaim>],
+        budget: &Budget,
+    ) -> Result<Allocator, Error> {
         let usage = self.ledger.lock().usage();
         let classes = |name: &str| self.sources.classes.get("", name);
-        Allocator::new(self.inventory(), usage, claims, &classes, &self.selectors)
+        let selectors = &self.selectors;
+        Allocator::new(self.inventory(), usage, claims, &classes, selectors, budget)
     }
 
     /// Whether the claims can be had on a node, and what they get.
@@ -273,24 +293,22 @@ impl DynamicResources {
             Some(extended) => extended.claim_on(&state.pod, node)?,
             None => None,
         };
-        let own;
-        let allocator = match &extended {
-            Some(extended) => {
-                let claims = needing(&state.claims).cloned();
-                let claims: Vec<_> = claims.chain([extended.claim.clone()]).collect();
-                own = self.allocator(&claims).map_err(|error| error.to_string())?;
-                Some(&own)
-            }
-            None => state.allocator.as_ref(),
-        };
-        let Some(allocator) = allocator else {
-            return Ok(None);
-        };
-        let mut budget = Budget {
-            steps: SEARCH_STEPS_PER_NODE,
-            until: state.until,
-        };
-        match allocator.allocate(object, &mut budget) {
+        let found = self.search(&state.attempt, |budget| {
+            let own;
+            let allocator = match &extended {
+                Some(extended) => {
+                    let claims = needing(&state.claims).cloned();
+                    let claims: Vec<_> = claims.chain([extended.claim.clone()]).collect();
+                    own = self.allocator(&claims, budget)?;
+                    Some(&own)
+                }
+                None => state.allocator.as_ref(),
+            };
+            let nothing = Some(Vec::new());
+            allocator.map_or(Ok(nothing), |allocator| allocator.allocate(object, budget))
+        });
+        match found {
+            Ok(Some(results)) if results.is_empty() => Ok(None),
             Ok(Some(results)) => Ok(Some(Allocated { results, extended })),
             Ok(None) => Err(CANNOT_ALLOCATE.into()),
             Err(Error::Timeout) => Err(format!("node {}: {}", node.name(), Error::Timeout).into()),

@@ -99,6 +99,10 @@ impl Walk<'_> {
         for (index, (rule, declared)) in schema.rules.iter().zip(declared).enumerate() {
             let path = path.child("x-kubernetes-validations").index(index);
             let errors = &mut *self.errors;
+            if knarr_cel::is_late() {
+                errors.push(Error::internal(&path, knarr_cel::NO_TIME));
+                return;
+            }
             let compiled = match compile(rule, ty, schema, sizes) {
                 Err(Wrong {
                     field: "fieldPath",

@@ -163,8 +163,19 @@ fn hash(file: &mut File, bytes: u64, out: &mut impl Write) -> Result<String> {
 /// # Errors
 /// [`Error::Corrupt`] where the file is no whole copy, [`Error::Io`].
 pub fn read_copy(path: &Path) -> Result<Copied> {
-    let mut file = File::open(path)?;
-    trailer(&mut file)
+    trailer(&mut open(path)?)
+}
+
+/// Opens a file that somebody names. Of a pipe nobody may be at the other end, and a device has none: neither is a copy.
+fn open(path: &Path) -> Result<File> {
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(Error::Corrupt("it is no file".to_owned())),
+    }
 }
 
 fn trailer(file: &mut File) -> Result<Copied> {
@@ -204,7 +215,7 @@ fn trailer(file: &mut File) -> Result<Copied> {
 /// # Errors
 /// [`Error::Corrupt`] where the copy is damaged, [`Error::Io`] also where there is a store already.
 pub fn restore_copy(copy: &Path, dir: &Path) -> Result<Copied> {
-    let mut file = File::open(copy)?;
+    let mut file = open(copy)?;
     let said = trailer(&mut file)?;
     let place = dir.join(DATA_FILE);
     if place.try_exists()? {

@@ -110,11 +110,8 @@ async fn a_flood_does_not_hold_up_who_is_quiet() {
     running.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_finds_no_place_is_told_when_to_come_again() {
-    let running = crowded(2).await;
-    let sender = Arc::new(running.connect(b"h2").await);
-    // Nothing waits in this level's queue, since there is none.
+/// A level without a seat of its own, in whose queue nothing waits, since there is none; and a schema that has `poor` use it.
+async fn narrow(running: &Running) -> (Reply, Reply) {
     let level = json!({"metadata": {"name": "narrow"}, "spec": {"type": "Limited", "limited": {
         "nominalConcurrencyShares": 0, "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}}}});
     let schema = json!({"metadata": {"name": "narrow"}, "spec": {
@@ -126,6 +123,58 @@ async fn who_finds_no_place_is_told_when_to_come_again() {
     assert_eq!(level.code, 201, "{}", level.body);
     let schema = running.admin(Method::POST, SCHEMAS, schema).await;
     assert_eq!(schema.code, 201, "{}", schema.body);
+    (level, schema)
+}
+
+/// Whoever reads slowly has what the server holds for it at the price of a seat.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_answer_has_its_seat_until_it_is_read() {
+    const OBJECTS: usize = 8;
+    let running = crowded(2).await;
+    for n in 0..OBJECTS {
+        // More together than a connection holds.
+        let map =
+            json!({"metadata": {"name": format!("m{n}")}, "data": {"a": "x".repeat(700 << 10)}});
+        let created = running.admin(Method::POST, CONFIGMAPS, map).await;
+        assert_eq!(created.code, 201);
+    }
+    let sender = running.connect(b"h2").await;
+    let (_, schema) = narrow(&running).await;
+    let uid = schema.body["metadata"]["uid"].as_str().unwrap_or("?");
+    let began = Instant::now();
+    // Whether another one finds a seat.
+    let is_free = async || {
+        loop {
+            let (code, headers, _) = answer(&sender, "poor", "/version").await;
+            if headers["x-kubernetes-pf-flowschema-uid"] == uid {
+                return code == 200;
+            }
+            assert!(began.elapsed() < DEADLINE, "the schema is not acted upon");
+        }
+    };
+    assert!(is_free().await);
+    let Sender::Two(list) = &sender else {
+        panic!("HTTP/2 is expected");
+    };
+    let response = list.clone().send_request(asks("poor", CONFIGMAPS)).await;
+    let response = response.expect("an answer");
+    assert_eq!(response.status(), 200);
+    for _ in 0..3 {
+        assert!(!is_free().await, "nobody has read the answer");
+    }
+    let read = response.into_body().collect().await.expect("its body");
+    assert!(read.to_bytes().len() > OBJECTS * (700 << 10));
+    while !is_free().await {
+        assert!(began.elapsed() < DEADLINE, "the seat is not given back");
+    }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_no_place_is_told_when_to_come_again() {
+    let running = crowded(2).await;
+    let sender = Arc::new(running.connect(b"h2").await);
+    let (level, schema) = narrow(&running).await;
     let began = Instant::now();
     // What is wider than a level runs alone there: the next one finds no place.
     let slow = || {

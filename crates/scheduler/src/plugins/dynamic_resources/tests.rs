@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Node;
 use knarr_client::fake;
 use serde::de::DeserializeOwned;

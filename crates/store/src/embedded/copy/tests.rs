@@ -125,3 +125,28 @@ async fn damaged_copies_are_refused() {
         assert!(!place.join(DATA_FILE).exists(), "{what}");
     }
 }
+
+/// At the other end of a pipe there may be nobody for ever.
+#[test]
+fn what_is_no_file_is_no_copy() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let pipe = dir.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let device = PathBuf::from("/dev/zero");
+    for file in [pipe, device, dir.path().to_owned()] {
+        let (sender, answer) = std::sync::mpsc::channel();
+        let place = dir.path().join("restored");
+        let shown = file.display().to_string();
+        std::thread::spawn(move || {
+            let read = read_copy(&file).err();
+            let restored = restore_copy(&file, &place).err();
+            let _ = sender.send([read, restored].map(|error| error.map(|e| e.to_string())));
+        });
+        let told = answer.recv_timeout(std::time::Duration::from_secs(20));
+        for error in told.unwrap_or_else(|_| panic!("{shown}: it hangs")) {
+            let error = error.unwrap_or_default();
+            assert!(error.contains("it is no file"), "{shown}: {error}");
+        }
+    }
+}
