@@ -12,6 +12,9 @@ const SHOWN_CHARS: usize = 160;
 /// Of an object that has nothing in common with the other, so many differences are told.
 const DIFFERENCES: usize = 12;
 
+/// Objects in messages are of Go's types there, and of the API's here; patches and differences are shown otherwise.
+const SHOWN_VALUES: &str = "values shown in causes";
+
 /// Every difference; none where the answers are the same. Upstream's is the first.
 pub fn answers(theirs: &Answer, ours: &Answer) -> Vec<String> {
     let mut found = Vec::new();
@@ -60,11 +63,8 @@ fn causes(status: &Value) -> BTreeSet<String> {
     causes
         .map(|cause| {
             let field = general_path(&text(&cause["field"]));
-            format!(
-                "{field} {}: {}",
-                text(&cause["reason"]),
-                words(&text(&cause["message"]))
-            )
+            let (reason, message) = (text(&cause["reason"]), text(&cause["message"]));
+            format!("{field} {reason}: {message}")
         })
         .collect()
 }
@@ -75,29 +75,36 @@ fn refusal(sign: &str, status: &Value, found: &mut Vec<String>) {
         let message = status["message"].as_str().unwrap_or_default();
         found.push(format!("refused {sign} {}", words(message)));
     }
-    found.extend(causes.iter().map(|cause| format!("cause {sign} {cause}")));
+    let causes = causes.iter().map(|cause| without_value(cause));
+    found.extend(causes.map(|cause| format!("cause {sign} {}", words(&cause))));
 }
 
 fn statuses(theirs: &Value, ours: &Value, found: &mut Vec<String>) {
     let (their_causes, our_causes) = (causes(theirs), causes(ours));
     let before = found.len();
-    found.extend(
-        their_causes
-            .difference(&our_causes)
-            .map(|cause| format!("cause - {cause}")),
-    );
-    found.extend(
-        our_causes
-            .difference(&their_causes)
-            .map(|cause| format!("cause + {cause}")),
-    );
+    let differ = their_causes != our_causes;
+    let without_values =
+        |causes: &BTreeSet<String>| causes.iter().map(|cause| without_value(cause)).collect();
+    let (theirs_left, ours_left): (BTreeSet<String>, BTreeSet<String>) =
+        (without_values(&their_causes), without_values(&our_causes));
+    if differ && theirs_left == ours_left {
+        found.push(SHOWN_VALUES.to_owned());
+    }
+    for (sign, causes, others) in [
+        ("-", &theirs_left, &ours_left),
+        ("+", &ours_left, &theirs_left),
+    ] {
+        let alone = causes.difference(others);
+        found.extend(alone.map(|cause| format!("cause {sign} {}", words(cause))));
+    }
     for field in ["status", "reason"] {
         if theirs[field] != ours[field] {
             found.push(format!("{field} {} | {}", theirs[field], ours[field]));
         }
     }
-    // The message is made of the causes.
-    if found.len() == before && theirs["message"] != ours["message"] {
+    // The message is made of the causes where there are some.
+    let without_causes = theirs_left.is_empty() && ours_left.is_empty();
+    if found.len() == before && without_causes && theirs["message"] != ours["message"] {
         let text = |status: &Value| words(status["message"].as_str().unwrap_or_default());
         found.push(format!("message {} | {}", text(theirs), text(ours)));
     }
@@ -109,10 +116,6 @@ fn statuses(theirs: &Value, ours: &Value, found: &mut Vec<String>) {
         details
     };
     objects(&details(theirs), &details(ours), "details", found);
-    let order = |status: &Value| status["details"]["causes"].clone();
-    if found.len() == before && order(theirs) != order(ours) {
-        found.push("order of causes".to_owned());
-    }
 }
 
 fn objects(theirs: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
@@ -143,9 +146,17 @@ fn objects(theirs: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
                 objects(x, y, &format!("{path}[*]"), found);
             }
         }
+        (Value::String(a), Value::String(b)) if is_age(a) && is_age(b) => {}
         _ => found.push(one_side(path, Some(theirs), Some(ours))),
     }
     found.dedup();
+}
+
+/// As tables show how old something is.
+fn is_age(text: &str) -> bool {
+    static AGE: LazyLock<Regex> =
+        LazyLock::new(|| Regex::new(r"^(\d+[smhdy])+$").expect("it is a pattern"));
+    AGE.is_match(text)
 }
 
 fn one_side(path: &str, theirs: Option<&Value>, ours: Option<&Value>) -> String {
@@ -154,6 +165,16 @@ fn one_side(path: &str, theirs: Option<&Value>, ours: Option<&Value>) -> String 
         None => "nothing".to_owned(),
     };
     format!("object {path}: {} | {}", shown(theirs), shown(ours))
+}
+
+/// A cause whose message does not show an object, a patch or how two objects differ.
+fn without_value(cause: &str) -> String {
+    static WHOLE: LazyLock<Regex> = LazyLock::new(|| {
+        let pattern = r#"(?s)^(patch FieldValueInvalid: Invalid value: )".*": |(Invalid value: )[\[{].*[\]}]: "#;
+        Regex::new(pattern).expect("it is a pattern")
+    });
+    let cause = WHOLE.replace(cause, "${1}${2}…: ");
+    cause.lines().next().unwrap_or_default().to_owned()
 }
 
 /// A field's path without its indices and keys.
@@ -222,6 +243,14 @@ mod tests {
                     "cause - spec.a[*] FieldValueInvalid: bad",
                     "cause + spec.c[*] FieldValueInvalid: bad",
                 ],
+            ),
+            (
+                answer(
+                    422,
+                    invalid(&[("a", "Invalid value: {\"Spec\":1}: bad\n-1")]),
+                ),
+                answer(422, invalid(&[("a", "Invalid value: {\"spec\":1}: bad")])),
+                vec![SHOWN_VALUES],
             ),
             (
                 answer(422, invalid(&[("spec.a", "bad")])),

@@ -9,6 +9,7 @@ use super::{
 };
 
 const METADATA: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
 const YAML: &str = "application/yaml";
 /// The manager whose fields another takes.
 const FIRST: &str = "first";
@@ -39,7 +40,7 @@ pub fn read(example: &Example) -> Vec<Request> {
     );
     requests.push(get(&one, TABLE));
     requests.push(get(&format!("{one}&includeObject=None"), TABLE));
-    requests.push(get(&one, METADATA));
+    requests.push(get(&one, METADATA_LIST));
     requests.push(get(&one, JSON));
     for name in ["status", "scale"] {
         if example.subresources.contains(&name) {
@@ -259,7 +260,7 @@ pub fn delete(example: &Example) -> Vec<Request> {
         options
     };
     vec![
-        delete("?dryRun=All", &options(json!({}))),
+        delete("", &options(json!({"dryRun": ["All"]}))),
         delete("", &options(json!({"preconditions": {"uid": "other"}}))),
         delete("", &options(json!({"propagationPolicy": "Bogus"}))),
         delete("", &options(json!({"dryRun": ["Some"]}))),
