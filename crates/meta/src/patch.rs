@@ -202,4 +202,5 @@ fn unprocessable() -> Status {
         Reason::Invalid,
         "the server rejected our request due to an error in our request",
     )
+    .with_no_details()
 }

@@ -86,6 +86,12 @@ impl Status {
         self
     }
 
+    /// Details that say nothing, where upstream has them (`NewGenericServerResponse`).
+    #[must_use]
+    pub fn with_no_details(self) -> Self {
+        self.about("", "", "")
+    }
+
     /// Adds a cause to the details.
     #[must_use]
     pub fn with_cause(

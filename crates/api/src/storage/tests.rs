@@ -99,6 +99,7 @@ fn csi_drivers() {
           "attachRequired": true,
           "fsGroupPolicy": "ReadWriteOnceWithFSType",
           "podInfoOnMount": false,
+          "preventPodSchedulingIfMissing": false,
           "requiresRepublish": false,
           "seLinuxMount": false,
           "storageCapacity": false,
