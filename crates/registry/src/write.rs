@@ -269,7 +269,8 @@ fn set_type(kind: &Kind, tree: &mut Value) {
 fn check_namespace(write: &Write<'_>, tree: &mut Value) -> Result<(), Status> {
     let meta = metadata(tree);
     let given = meta.get("namespace").and_then(Value::as_str).unwrap_or("");
-    if given.is_empty() {
+    // Objects of the cluster lose one, as upstream's `EnsureObjectNamespaceMatchesRequestNamespace` has it.
+    if given.is_empty() || write.namespace.is_empty() {
         match write.namespace {
             "" => meta.remove("namespace"),
             namespace => meta.insert("namespace".into(), Value::from(namespace)),

@@ -175,7 +175,7 @@ impl WriteOptions {
                 errors.push(Error::not_supported(
                     &path,
                     other,
-                    &["Ignore", "Strict", "Warn"],
+                    &["", "Ignore", "Strict", "Warn"],
                 ));
                 FieldValidation::Warn
             }
@@ -200,19 +200,15 @@ impl WriteOptions {
     }
 }
 
-/// `All` is the only value there is.
+/// `All` is the only value there is; also an empty one is another (apimachinery `ValidateDryRun`).
 pub fn dry_run<'v>(values: impl Iterator<Item = &'v str>, errors: &mut Vec<Error>) -> bool {
-    let mut wanted = false;
-    for value in values {
-        match value {
-            "" => {}
-            "All" => wanted = true,
-            other => errors.push(Error::not_supported(
-                &Path::new("dryRun"),
-                serde_json::json!([other]),
-                &["All"],
-            )),
-        }
+    let values: Vec<&str> = values.collect();
+    if values.iter().any(|value| *value != "All") {
+        errors.push(Error::not_supported(
+            &Path::new("dryRun"),
+            serde_json::json!(values),
+            &["All"],
+        ));
     }
-    wanted
+    !values.is_empty()
 }

@@ -50,7 +50,7 @@ pub fn parse(ask: &Ask<'_>, body: &Bytes) -> Result<DeleteOptions, Status> {
     if options.orphan_dependents.is_some() && options.propagation_policy.is_some() {
         errors.push(Error::invalid(
             &Path::new("propagationPolicy"),
-            Value::Null,
+            options.propagation_policy.map(text),
             "orphanDependents and deletionPropagation cannot be both set",
         ));
     }
@@ -103,6 +103,14 @@ fn from_tree(tree: &Value, errors: &mut Vec<Error>) -> Result<DeleteOptions, Sta
     })
 }
 
+fn text(propagation: Propagation) -> &'static str {
+    match propagation {
+        Propagation::Orphan => "Orphan",
+        Propagation::Background => "Background",
+        Propagation::Foreground => "Foreground",
+    }
+}
+
 fn propagation(text: &str, errors: &mut Vec<Error>) -> Option<Propagation> {
     match text {
         "" => None,
@@ -113,7 +121,8 @@ fn propagation(text: &str, errors: &mut Vec<Error>) -> Option<Propagation> {
             errors.push(Error::not_supported(
                 &Path::new("propagationPolicy"),
                 other,
-                &["Background", "Foreground", "Orphan"],
+                // Upstream sorts by nothing, and names what is absent.
+                &["Foreground", "Background", "Orphan", "nil"],
             ));
             None
         }

@@ -1,14 +1,18 @@
 //! PATCH: JSON patch, merge patch and strategic merge patch, applied inside the guaranteed update. Configurations to apply are
 //! patches too: see [`apply`].
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
-use knarr_api::{kind::Part, schema};
+use knarr_api::{Kind, Served, built_in_kinds, kind::Part, schema};
 use knarr_meta::{
     GroupKind,
     field::{Error, Path},
+    object::str_at,
     patch as meta_patch,
     status::Status,
+    types::split_api_version,
 };
 use serde_json::Value;
 
@@ -21,12 +25,15 @@ use super::{
 };
 use crate::{negotiate::Shapes, respond::Answer};
 
-const KNOWN: &str = "application/json-patch+json, application/merge-patch+json, \
-                     application/strategic-merge-patch+json, application/apply-patch+yaml";
+/// Of upstream's router, which knows no such patch.
+const NO_ROUTE: &str = "415: Unsupported Media Type";
 
 /// Nothing says how lists of custom resources are merged.
 const OF_CUSTOM_RESOURCES: &str =
     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+
+/// What upstream calls the place where its kinds are known.
+const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 
 /// A patch that was read.
 pub enum Patch {
@@ -47,9 +54,7 @@ impl Patch {
             "application/json-patch+json" => Ok(Patch::Json(body)),
             "application/merge-patch+json" => Ok(Patch::Merge(tree(&body)?)),
             "application/strategic-merge-patch+json" => Ok(Patch::Strategic(tree(&body)?)),
-            _ => Err(Status::unsupported_media_type(format!(
-                "the body of the request was in an unknown format - accepted media types include: {KNOWN}"
-            ))),
+            _ => Err(Status::unsupported_media_type(NO_ROUTE).with_no_details()),
         }
     }
 
@@ -74,9 +79,59 @@ impl Patch {
         }
     }
 
-    /// Of a result that cannot be decoded: 422, as upstream's.
-    pub fn undecodable(&self, why: &Status) -> Status {
-        let error = Error::invalid(&Path::new("patch"), self.text(), why.message.as_str());
+    /// That a result is still of a built-in kind's own type. What a strategic patch says of it is not heard, as upstream; custom
+    /// resources have rules of their own.
+    fn check_type(&self, ask: &Ask<'_>, tree: &Value) -> Result<(), Status> {
+        let kind = ask.kind();
+        if matches!(self, Patch::Strategic(_)) || !kind.is_built_in() {
+            return Ok(());
+        }
+        let wanted = ask.served.api_version();
+        // What is missing is filled in.
+        let given = |field: &str, wanted: &str| match str_at(tree, &[field]) {
+            "" => wanted.to_owned(),
+            text => text.to_owned(),
+        };
+        let version = given("apiVersion", &wanted);
+        let name = given("kind", &kind.kind);
+        if version == wanted && name == kind.kind {
+            return Ok(());
+        }
+        let of_version = |known: &Arc<Kind>| {
+            known.kind == name && Served::all(known).any(|served| served.api_version() == version)
+        };
+        if of_version(&ask.served.kind) {
+            return Ok(());
+        }
+        Err(Status::bad_request(
+            match built_in_kinds().iter().any(of_version) {
+                true => {
+                    let (_, version) = split_api_version(&version);
+                    let group = kind.group.split('.').next().unwrap_or_default();
+                    let package = if group.is_empty() { "core" } else { group };
+                    format!(
+                        "converting ({version}.{name}) to ({package}.{}): unknown conversion",
+                        kind.kind
+                    )
+                }
+                false => {
+                    format!(
+                        "no kind {name:?} is registered for version {version:?} in scheme {SCHEME:?}"
+                    )
+                }
+            },
+        ))
+    }
+
+    /// Of a result, of `current`, that cannot be decoded: 422, as upstream's. JSON and merge patches show all of the result.
+    pub fn undecodable(&self, why: &Status, current: &Value, definition: &str) -> Status {
+        let shown = match self {
+            Patch::Strategic(patch) => patch.to_string(),
+            Patch::Json(_) | Patch::Merge(_) => self
+                .apply(current, definition)
+                .map_or_else(|_| self.text(), |(result, _)| result.to_string()),
+        };
+        let error = Error::invalid(&Path::new("patch"), shown, why.message.as_str());
         Status::invalid(GroupKind::new("", ""), "", vec![error])
     }
 
@@ -126,8 +181,11 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
             None => current.clone(),
         };
         let (mut tree, mut problems) = patch.apply(&served, expected.definition)?;
-        let conformed = decode::conform(&mut tree, &expected);
-        problems.extend(conformed.map_err(|why| patch.undecodable(&why))?);
+        let typed = patch.check_type(ask, &tree);
+        let conformed = typed.and_then(|()| decode::conform(&mut tree, &expected));
+        problems.extend(
+            conformed.map_err(|why| patch.undecodable(&why, &served, expected.definition))?,
+        );
         report(ask, options.validation, &patch, problems)?;
         Ok(decode::to_stored(ask, tree))
     };

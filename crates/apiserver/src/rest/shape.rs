@@ -125,7 +125,7 @@ pub fn scale_table(scale: &Value, version: MetaVersion, include: IncludeObject) 
     ]);
     let mut row = json!({"cells": cells});
     match include {
-        IncludeObject::None => {}
+        IncludeObject::None => row["object"] = Value::Null,
         IncludeObject::Metadata => row["object"] = partial(scale, version),
         IncludeObject::Object => row["object"] = scale.clone(),
     }
@@ -145,15 +145,13 @@ pub fn row(served: &Served, stored: Value, version: MetaVersion, include: Includ
     served.kind.from_stored(&mut stored);
     let cells = served.kind.strategy.cells(&stored, now);
     let object = match include {
-        IncludeObject::None => None,
-        IncludeObject::Metadata => Some(partial(&stored, version)),
-        IncludeObject::Object => Some(version::in_version(served, stored)),
+        IncludeObject::None => Value::Null,
+        IncludeObject::Metadata => partial(&stored, version),
+        IncludeObject::Object => version::in_version(served, stored),
     };
     let mut row = Map::new();
     row.insert("cells".into(), Value::Array(cells));
-    if let Some(object) = object {
-        row.insert("object".into(), object);
-    }
+    row.insert("object".into(), object);
     Value::Object(row)
 }
 

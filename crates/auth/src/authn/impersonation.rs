@@ -1,7 +1,7 @@
 //! `Impersonate-*` headers: acting as someone else, where RBAC allows the verb `impersonate` on everything that is assumed.
 
 use http::{HeaderMap, HeaderName};
-use knarr_meta::status::Status;
+use knarr_meta::{field::quote, status::Status};
 
 use super::{ANONYMOUS, UNAUTHENTICATED, service_account};
 use crate::{
@@ -55,11 +55,38 @@ impl<'h> Wanted<'h> {
             extra,
         };
         match wanted.name.is_empty() {
-            true => Err(Status::internal(
-                "requested to impersonate groups, extra or uid without impersonating a user",
-            )),
+            true => Err(Status::bad_request(format!(
+                "requested {} without impersonating a user name",
+                wanted.in_go()
+            ))),
             false => Ok(Some(wanted)),
         }
+    }
+
+    /// As Go writes a `user.DefaultInfo` out, which upstream's answer shows (constrained_impersonation.go).
+    fn in_go(&self) -> String {
+        let list = |texts: &[&str]| {
+            let quoted: Vec<String> = texts.iter().map(|text| quote(text)).collect();
+            format!("[]string{{{}}}", quoted.join(", "))
+        };
+        let groups = match self.groups.is_empty() {
+            true => "[]string(nil)".to_owned(),
+            false => list(&self.groups),
+        };
+        let mut extra: Vec<_> = self.extra.iter().collect();
+        extra.sort();
+        let extra: Vec<String> = extra
+            .into_iter()
+            .map(|(key, values)| format!("{}:{}", quote(key), list(values)))
+            .collect();
+        let extra = match extra.is_empty() {
+            true => "(nil)".to_owned(),
+            false => format!("{{{}}}", extra.join(", ")),
+        };
+        format!(
+            "&user.DefaultInfo{{Name:\"\", UID:{}, Groups:{groups}, Extra:map[string][]string{extra}}}",
+            quote(self.uid)
+        )
     }
 }
 

@@ -219,9 +219,12 @@ fn impersonation_needs_rights_to_everything_assumed() {
     ] {
         assert_eq!(act(headers).unwrap_err(), refused);
     }
-    assert!(
-        act(&[("impersonate-group", "devs")])
-            .unwrap_err()
-            .contains("without impersonating a user")
+    assert_eq!(
+        act(&[
+            ("impersonate-group", "devs"),
+            ("impersonate-extra-scopes", "all")
+        ])
+        .unwrap_err(),
+        r#"requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"devs"}, Extra:map[string][]string{"scopes":[]string{"all"}}} without impersonating a user name"#
     );
 }

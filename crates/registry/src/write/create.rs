@@ -136,9 +136,9 @@ impl Registry {
         )
         .await
         .map_err(Refused::Status)?;
-        // The store's word, upstream: who may not create it at all is told that first.
+        // The store's word, upstream: who may not create it at all is told that first, and a dry run does not ask it.
         let version = metadata(tree).remove("resourceVersion");
-        if version.is_some_and(|version| version != "") {
+        if !write.dry_run && version.is_some_and(|version| version != "") {
             return Err(Refused::Status(Status::bad_request(
                 "resourceVersion should not be set on objects to be created",
             )));
@@ -211,11 +211,12 @@ fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
     let strategy = &write.kind.strategy;
     let empty = Value::Null;
     let meta = tree.get("metadata").unwrap_or(&empty);
+    // What cannot be a part of a path is told where the kind has nothing against it.
     let name = |name: &str, prefix: bool| {
-        let unsafe_segment = names::path_segment(name, prefix);
-        match unsafe_segment.is_empty() {
-            true => strategy.validate_name(name, prefix),
-            false => unsafe_segment,
+        let own = strategy.validate_name(name, prefix);
+        match own.is_empty() {
+            true => names::path_segment(name, prefix),
+            false => own,
         }
     };
     let path = Path::new("metadata");

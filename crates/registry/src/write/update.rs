@@ -356,13 +356,17 @@ fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
         set(meta, "uid", old_field("uid"));
     }
     set(meta, "creationTimestamp", old_field("creationTimestamp"));
-    let deleting = old_field("deletionTimestamp").filter(|v| !v.is_null());
-    set(meta, "deletionTimestamp", deleting);
-    set(
-        meta,
-        "deletionGracePeriodSeconds",
-        old_field("deletionGracePeriodSeconds"),
-    );
+    // Nobody takes them away. Where there are none, validation refuses those that are given.
+    for (field, kept) in [
+        ("deletionTimestamp", false),
+        ("deletionGracePeriodSeconds", true),
+    ] {
+        let old = old_field(field).filter(|value| !value.is_null());
+        let given = meta.get(field).is_some_and(|value| !value.is_null());
+        if old.is_some() && !(kept && given) {
+            set(meta, field, old);
+        }
+    }
     set(meta, "managedFields", entries);
     if strategy.has_generation() && counts(part) && strategy.changes_generation(tree, old) {
         let generation = object::generation(old).saturating_add(1);

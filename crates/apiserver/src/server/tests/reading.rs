@@ -280,7 +280,7 @@ async fn shapes_are_negotiated() {
         .get_as(&format!("{CONFIGMAPS}?includeObject=None"), table)
         .await
         .body;
-    assert_eq!(got["rows"][0].get("object"), None);
+    assert_eq!(got["rows"][0].get("object"), Some(&Value::Null));
     let partial = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
     let got = cluster.get_as(CONFIGMAPS, partial).await.body;
     assert_eq!(

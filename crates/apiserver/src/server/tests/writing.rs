@@ -130,6 +130,82 @@ async fn errors_have_upstreams_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_sets_a_time_of_deletion_or_another_type() {
+    let cluster = Cluster::new().await;
+    cluster.create(CONFIGMAPS, configmap("a")).await;
+    let a = format!("{CONFIGMAPS}/a");
+    for (metadata, wanted) in [
+        (
+            json!({"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+            r#"metadata.deletionTimestamp: Invalid value: "2026-01-01T00:00:00Z": field is immutable"#,
+        ),
+        (
+            json!({"name": "a", "deletionGracePeriodSeconds": 5}),
+            "metadata.deletionGracePeriodSeconds: Invalid value: 5: field is immutable",
+        ),
+    ] {
+        let body = json!({"metadata": metadata});
+        let refused = cluster.call(Method::PUT, &a, body).await;
+        let message = refused.body["message"].as_str().unwrap_or_default();
+        assert_eq!(
+            (refused.code, message),
+            (422, &*format!("ConfigMap \"a\" is invalid: {wanted}"))
+        );
+    }
+    for (patch, wanted) in [
+        (
+            json!({"kind": "Secret"}),
+            Some("converting (v1.Secret) to (core.ConfigMap): unknown conversion"),
+        ),
+        (
+            json!({"apiVersion": "apps/v1"}),
+            Some(
+                r#"no kind "ConfigMap" is registered for version "apps/v1" in scheme "pkg/api/legacyscheme/scheme.go:30""#,
+            ),
+        ),
+        (json!({"kind": null}), None),
+    ] {
+        let answer = cluster.merge(&a, patch).await;
+        let message = answer.body["message"].as_str().unwrap_or_default();
+        match wanted {
+            Some(why) => assert!(answer.code == 422 && message.ends_with(why), "{message}"),
+            None => assert_eq!(answer.code, 200, "{message}"),
+        }
+    }
+    let empty = cluster
+        .call(
+            Method::POST,
+            &format!("{CONFIGMAPS}?dryRun="),
+            configmap("b"),
+        )
+        .await;
+    let message = empty.body["message"].as_str().unwrap_or_default();
+    assert!(
+        message.ends_with(r#"dryRun: Unsupported value: [""]: supported values: "All""#),
+        "{message}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_asks_is_not_refused() {
+    let cluster = Cluster::new().await;
+    // The store is not asked.
+    let body = json!({"metadata": {"name": "a", "resourceVersion": "5"}});
+    let dry = format!("{CONFIGMAPS}?dryRun=All");
+    assert_eq!(cluster.call(Method::POST, &dry, body).await.code, 201);
+    // Objects of the cluster are in no namespace, whatever they say.
+    let class = json!({"metadata": {"name": "a", "namespace": "default"}, "value": 1});
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    let made = cluster.call(Method::POST, classes, class).await;
+    assert_eq!(
+        (made.code, made.body["metadata"].get("namespace")),
+        (201, None),
+        "{}",
+        made.body
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_fields_warn_or_fail() {
     let cluster = Cluster::new().await;
     let body = json!({"metadata": {"name": "a"}, "dataa": {}});

@@ -3,9 +3,9 @@
 use knarr_api::{kind::Part, schema::enums};
 use knarr_meta::{
     GroupKind,
-    field::{Error, Path},
+    field::{Error, Path, quote},
     object, object_meta,
-    status::Status,
+    status::{Reason, Status},
 };
 use serde_json::Value;
 
@@ -15,9 +15,9 @@ use crate::write::{Current, Write, check_namespace, metadata, set_type};
 pub fn check_name(name: &str, tree: &Value) -> Result<(), Status> {
     let given = tree["metadata"]["name"].as_str().unwrap_or_default();
     if given.is_empty() {
-        return Err(Status::bad_request(
-            "the name of the object must be provided: resource name may not be empty",
-        ));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
     }
     if given != name {
         return Err(Status::bad_request(format!(
@@ -75,14 +75,14 @@ pub fn preconditions(
             Err(Status::invalid(kind, name, vec![error]))
         }
         given if given == current_version => Ok(()),
-        given if given.parse::<u64>().is_err() => Err(Status::invalid(
-            GroupKind::new(write.kind.group.clone(), write.kind.kind.clone()),
-            name,
-            vec![Error::invalid(
-                &Path::new("metadata").child("resourceVersion"),
-                given,
-                format!("strconv.ParseUint: parsing \"{given}\": invalid syntax"),
-            )],
+        // Upstream's error has no status of its own.
+        given if given.parse::<u64>().is_err() => Err(Status::new(
+            500,
+            Reason::Unknown,
+            format!(
+                "strconv.ParseUint: parsing {}: invalid syntax",
+                quote(given)
+            ),
         )),
         _ => Err(Status::modified(write.group_resource(), name)),
     }
