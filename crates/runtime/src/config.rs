@@ -8,7 +8,7 @@ use crate::Registries;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Everything the runtime keeps is below this: `runtime/` (images, sandboxes, containers) and `run/` (sockets,
-    /// network namespaces).
+    /// namespaces).
     pub data_dir: PathBuf,
     /// The CRI socket. Default `<data_dir>/run/runtime.sock`.
     pub socket: PathBuf,
@@ -40,6 +40,7 @@ impl Config {
         Layout {
             root: self.data_dir.join("runtime"),
             netns: self.data_dir.join("run/netns"),
+            userns: self.data_dir.join("run/userns"),
             cni_cache: self.data_dir.join("cni/cache"),
         }
     }
@@ -50,6 +51,7 @@ impl Config {
 pub(crate) struct Layout {
     root: PathBuf,
     netns: PathBuf,
+    userns: PathBuf,
     pub cni_cache: PathBuf,
 }
 
@@ -81,5 +83,14 @@ impl Layout {
 
     pub fn netns(&self, sandbox: &str) -> PathBuf {
         self.netns.join(sandbox)
+    }
+
+    pub fn userns_dir(&self) -> &Path {
+        &self.userns
+    }
+
+    /// The user namespace of a sandbox whose users are not the host's.
+    pub fn userns(&self, sandbox: &str) -> PathBuf {
+        self.userns.join(sandbox)
     }
 }

@@ -12,6 +12,8 @@ use knarr_host::Directory;
 
 use crate::Error;
 use crate::images::ImageConfig;
+use crate::owners;
+use crate::users::Users;
 
 /// Of one image.
 const MAX_VOLUMES: usize = 128;
@@ -27,11 +29,13 @@ pub struct Declared {
     pub source: PathBuf,
 }
 
-/// Finds, and makes, what an image declares and no mount covers. None of a container whose root can be written to.
+/// Finds, and makes, what an image declares and no mount covers. None of a container whose root can be written to. What is made
+/// belongs to `users`, if they are not the host's.
 pub fn volumes(
     rootfs: &Path,
     image: &ImageConfig,
     config: &v1::ContainerConfig,
+    users: Option<&Users>,
 ) -> Result<Vec<Declared>, Error> {
     let declared = image.config.as_ref().and_then(|c| c.volumes.as_ref());
     let Some(declared) = declared.filter(|_| is_read_only(config)) else {
@@ -51,7 +55,7 @@ pub fn volumes(
     let wanted = wanted.filter(|path| path.is_absolute() && path.parent().is_some());
     let found: io::Result<Vec<Declared>> = wanted
         .filter(|path| !covered(path))
-        .map(|path| one(rootfs, path))
+        .map(|path| one(rootfs, path, users))
         .collect();
     found.map_err(Error::io("make the volumes that the image declares"))
 }
@@ -62,10 +66,13 @@ fn is_read_only(config: &v1::ContainerConfig) -> bool {
     security.is_some_and(|security| security.readonly_rootfs)
 }
 
-fn one(rootfs: &Path, path: &Path) -> io::Result<Declared> {
+fn one(rootfs: &Path, path: &Path, users: Option<&Users>) -> io::Result<Declared> {
     let inside = path.strip_prefix("/").unwrap_or(path);
     let root = Directory::open(rootfs)?;
     root.make_directories_in_root(inside, MODE)?;
+    if let Some(users) = users {
+        owners::give_directory(&root, inside, users)?;
+    }
     let opened = root.child_in_root(inside)?;
     Ok(Declared {
         destination: path.to_owned(),
@@ -130,7 +137,7 @@ mod tests {
             "/",
             "relative",
         ]);
-        let found = volumes(&root, &image, &container(true)).unwrap();
+        let found = volumes(&root, &image, &container(true), None).unwrap();
         let wanted = |destination: &str, source: &str| Declared {
             destination: destination.into(),
             source: root.join(source),
@@ -144,9 +151,9 @@ mod tests {
             ]
         );
         assert!(root.join("data").is_dir());
-        assert_eq!(volumes(&root, &image, &container(false)).unwrap(), []);
+        assert_eq!(volumes(&root, &image, &container(false), None).unwrap(), []);
         let many: Vec<String> = (0..=MAX_VOLUMES).map(|n| format!("/{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert!(volumes(&root, &declaring(&many), &container(true)).is_err());
+        assert!(volumes(&root, &declaring(&many), &container(true), None).is_err());
     }
 }

@@ -16,7 +16,9 @@ use knarr_host::Directory;
 
 use crate::files;
 use crate::images::{Image, ImageStore, StoreError, implied};
+use crate::mapped::Layers;
 use crate::overlay;
+use crate::users::{self, Users};
 
 /// In the container's directory.
 const DIRECTORY: &str = "images";
@@ -93,8 +95,14 @@ impl ImageVolumes {
         Ok(())
     }
 
-    /// Mounts them below the container's directory, and finds what each mount wants of them.
-    pub fn mount(&self, container: &Path, mounts: &[v1::Mount]) -> Result<Sources, Error> {
+    /// Mounts them below the container's directory, and finds what each mount wants of them. They belong to `users`, if those are
+    /// not the host's.
+    pub fn mount(
+        &self,
+        container: &Path,
+        mounts: &[v1::Mount],
+        users: Option<&Users>,
+    ) -> Result<Sources, Error> {
         let mut sources = Sources::new();
         let mut roots: BTreeMap<&str, PathBuf> = BTreeMap::new();
         for mount in mounts {
@@ -109,7 +117,8 @@ impl ImageVolumes {
             let root = match roots.get(id.as_str()) {
                 Some(root) => root.clone(),
                 None => {
-                    let root = mount_one(container, image, layers).map_err(|e| failed(e.into()))?;
+                    let mounted = mount_one(container, image, layers, users);
+                    let root = mounted.map_err(|error| failed(error.into()))?;
                     roots.insert(id, root.clone());
                     root
                 }
@@ -127,7 +136,12 @@ impl ImageVolumes {
 }
 
 /// Mounts an image; where it is.
-fn mount_one(container: &Path, image: &Image, layers: &[PathBuf]) -> io::Result<PathBuf> {
+fn mount_one(
+    container: &Path,
+    image: &Image,
+    layers: &[PathBuf],
+    users: Option<&Users>,
+) -> io::Result<PathBuf> {
     let name = image.id.trim_start_matches("sha256:");
     let root = container.join(DIRECTORY).join(name);
     // The topmost layer: it has the directories that are not as the image's own topmost has them.
@@ -136,10 +150,11 @@ fn mount_one(container: &Path, image: &Image, layers: &[PathBuf]) -> io::Result<
         fs::create_dir_all(path)?;
     }
     fs::set_permissions(&top, fs::Permissions::from_mode(0o755))?;
-    implied::make(&top, &image.kept)?;
-    let mut all = layers.to_vec();
-    all.push(top);
-    overlay::mount(&root, &all, None)?;
+    users::give(&top, users)?;
+    implied::make(&top, &image.kept, users)?;
+    let mut layers = Layers::of(container, layers, users)?;
+    layers.paths.push(top);
+    overlay::mount(&root, &layers.paths, None)?;
     Ok(root)
 }
 

@@ -32,8 +32,10 @@ mod files;
 mod id;
 mod image_volume;
 pub mod images;
+mod mapped;
 mod mount_points;
 mod overlay;
+mod owners;
 mod records;
 mod recover;
 pub mod registries;
@@ -44,6 +46,7 @@ mod snapshot;
 mod spec;
 mod stats;
 pub mod streaming;
+mod users;
 
 pub use config::Config;
 pub use registries::Registries;

@@ -13,6 +13,9 @@ use nix::fcntl::AtFlags;
 use nix::sys::stat::{SFlag, fstatat};
 use serde_json::Value;
 
+use crate::owners;
+use crate::users::Users;
+
 /// As many links as the kernel follows in one path.
 const MAX_LINKS: usize = 40;
 /// Of what is made.
@@ -20,8 +23,8 @@ const DIRECTORY_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
 
 /// Makes what the destinations of an OCI configuration's `mounts` lead to by links. A path that cannot be a place to mount on is
-/// left to whoever mounts.
-pub fn make(rootfs: &Path, mounts: &[Value]) -> io::Result<()> {
+/// left to whoever mounts. It belongs to `users`, if they are not the host's.
+pub fn make(rootfs: &Path, mounts: &[Value], users: Option<&Users>) -> io::Result<()> {
     let root = Directory::open(rootfs)?;
     for mount in mounts {
         let Some(destination) = mount["destination"].as_str() else {
@@ -29,12 +32,16 @@ pub fn make(rootfs: &Path, mounts: &[Value]) -> io::Result<()> {
         };
         let source = mount["source"].as_str().unwrap_or_default();
         let is_file = mount["type"] == "bind" && !Path::new(source).is_dir();
-        make_one(&root, Path::new(destination), is_file)?;
+        let made = make_one(&root, Path::new(destination), is_file)?;
+        if let (Some(made), Some(users)) = (made, users) {
+            owners::give(&root, &made, users)?;
+        }
     }
     Ok(())
 }
 
-fn make_one(root: &Directory, destination: &Path, is_file: bool) -> io::Result<()> {
+/// What was made, without links.
+fn make_one(root: &Directory, destination: &Path, is_file: bool) -> io::Result<Option<PathBuf>> {
     let mut left = names(destination);
     // Without links, and there.
     let mut done = PathBuf::new();
@@ -50,7 +57,7 @@ fn make_one(root: &Directory, destination: &Path, is_file: bool) -> io::Result<(
             Some(SFlag::S_IFLNK) => {
                 links += 1;
                 if links > MAX_LINKS {
-                    return Ok(());
+                    return Ok(None);
                 }
                 let target = parent.read_link(Path::new(&name))?;
                 if target.is_absolute() {
@@ -62,12 +69,12 @@ fn make_one(root: &Directory, destination: &Path, is_file: bool) -> io::Result<(
             }
             None if links > 0 => {
                 left.push_front(name);
-                return make_rest(root, done, left, is_file);
+                return make_rest(root, done, left, is_file).map(Some);
             }
-            _ => return Ok(()),
+            _ => return Ok(None),
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 fn make_rest(
@@ -75,7 +82,7 @@ fn make_rest(
     mut path: PathBuf,
     left: VecDeque<OsString>,
     is_file: bool,
-) -> io::Result<()> {
+) -> io::Result<PathBuf> {
     // Nothing is there: what it says is where it leads.
     for name in left {
         if name == ".." {
@@ -85,14 +92,15 @@ fn make_rest(
         }
     }
     if !is_file {
-        return root.make_directories(&path, DIRECTORY_MODE);
+        root.make_directories(&path, DIRECTORY_MODE)?;
+        return Ok(path);
     }
     if let Some(parent) = path.parent() {
         root.make_directories(parent, DIRECTORY_MODE)?;
     }
     match root.create(&path, b"", FILE_MODE) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+        _ => Ok(path),
     }
 }
 
@@ -154,7 +162,7 @@ mod tests {
         fs::create_dir_all(root.join("etc"))?;
         let source = if is_file { "/dev/null" } else { "/" };
         let mounts = [json!({"destination": destination, "type": "bind", "source": source})];
-        make(&root, &mounts)?;
+        make(&root, &mounts, None)?;
         if let Some(made) = made {
             let made = root.join(made).symlink_metadata()?;
             assert_eq!((made.is_file(), made.is_dir()), (is_file, !is_file));
@@ -163,7 +171,7 @@ mod tests {
         }
         assert_eq!(fs::read_dir(outside.path())?.count(), 1, "{destination}");
         // And once more.
-        make(&root, &mounts)
+        make(&root, &mounts, None)
     }
 
     #[test]

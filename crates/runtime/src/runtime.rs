@@ -109,6 +109,7 @@ impl Runtime {
             layout.sandboxes(),
             layout.containers(),
             layout.netns_dir().to_path_buf(),
+            layout.userns_dir().to_path_buf(),
             layout.cni_cache.clone(),
         ] {
             files::make_dir(&directory).map_err(Error::io("make the data directory"))?;

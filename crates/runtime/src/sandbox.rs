@@ -17,6 +17,7 @@ use tracing::Instrument;
 use crate::records::{NETWORK_FILE, NetworkRecord, RECORD_FILE, STOPPED_FILE, SandboxRecord};
 use crate::runtime::{Inner, blocking};
 use crate::shim::{Events, Shim, ShimError};
+use crate::users::{Ids, Users};
 use crate::{Error, cgroup, id, spec};
 
 /// Wanted for shims: the last to be killed when memory runs out, but for the kernel's own choice.
@@ -119,13 +120,9 @@ impl Inner {
     ) -> Result<SandboxRecord, Error> {
         let id = id::new();
         let namespaces = spec::sandbox_namespaces(&config);
-        if namespaces
-            .userns_options
-            .as_ref()
-            .is_some_and(|user| user.mode() == NamespaceMode::Pod)
-        {
+        if Ids::of(&namespaces)?.is_some() && !crate::users::supported() {
             return Err(Error::Unsupported(
-                "user namespaces are not supported".to_owned(),
+                "user namespaces are not supported on this host".to_owned(),
             ));
         }
         let parent = config
@@ -161,10 +158,15 @@ impl Inner {
         let netns = self.layout.netns(&sandbox.record.id);
         let shim_cgroup = sandbox.shim_cgroup(self);
         let (made, network_file, cgroup) = (sandbox.clone(), netns.clone(), shim_cgroup.clone());
+        let users = self.users(sandbox)?;
+        let own_users = users.clone();
         blocking("prepare the sandbox", move || {
             crate::files::make_dir(&made.directory)?;
             crate::files::write_json(&made.directory.join(RECORD_FILE), &made.record)?;
-            files::make(&made.directory, &made.record)?;
+            files::make(&made.directory, &made.record, own_users.as_ref())?;
+            if let Some(users) = own_users {
+                std::fs::write(users.path, b"")?;
+            }
             if !made.record.host_network {
                 std::fs::write(&network_file, b"")?;
             }
@@ -173,7 +175,8 @@ impl Inner {
         })
         .instrument(tracing::debug_span!("files"))
         .await?;
-        let description = shim_spec(&sandbox.record, &netns, &shim_cgroup);
+        let mut description = shim_spec(&sandbox.record, &netns, &shim_cgroup);
+        description.users = users.as_ref().map(Users::namespace);
         // What is made so far ends with this boot. The addresses do not, so the record that names them lasts by then.
         let recorded = sandbox.directory.clone();
         let syncing = blocking("sync the record", move || sync_record(&recorded))
@@ -208,6 +211,13 @@ impl Inner {
             sandbox.status.lock().addresses = addresses;
         }
         Ok(())
+    }
+
+    /// A sandbox's own users; `None` where they are the host's.
+    pub(crate) fn users(&self, sandbox: &Sandbox) -> Result<Option<Users>, Error> {
+        let ids = Ids::of(&spec::sandbox_namespaces(&sandbox.record.config))?;
+        let path = self.layout.userns(&sandbox.record.id);
+        Ok(ids.map(|ids| Users { path, ids }))
     }
 
     /// Subscribes to a live shim and learns its pids; what it says of containers.
@@ -366,10 +376,13 @@ impl Inner {
             }
         }
         let (directory, cgroup) = (sandbox.directory.clone(), sandbox.shim_cgroup(self));
+        let userns = self.layout.userns(&sandbox.record.id);
         blocking("take the sandbox apart", move || {
             cgroup::host().remove(&cgroup)?;
-            crate::files::unmount(&netns)?;
-            crate::files::remove(&netns)?;
+            for namespace in [netns, userns] {
+                crate::files::unmount(&namespace)?;
+                crate::files::remove(&namespace)?;
+            }
             files::unmake(&directory)
         })
         .await?;
@@ -467,6 +480,7 @@ fn shim_spec(record: &SandboxRecord, netns: &Path, cgroup: &Path) -> SandboxSpec
         cgroup_procs: cgroup::host().procs(cgroup),
         oom_score_adj: i32::try_from(spec::limits().clamp_oom_score_adj(SHIM_OOM_SCORE_ADJ.into()))
             .unwrap_or_default(),
+        users: None,
     }
 }
 

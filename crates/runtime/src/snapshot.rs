@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::files;
 use crate::images::{KeptDirectory, implied};
+use crate::mapped::Layers;
 use crate::overlay::{self, Writable};
+use crate::users::{self, Users};
 
 /// Directories of a snapshot, below the container's.
 #[derive(Debug)]
@@ -31,15 +33,21 @@ impl Snapshot {
     }
 
     /// Mounts `layers` (lowest first) and the writable directory, in which directories are that are not as the topmost layer
-    /// has them.
-    pub fn mount(&self, layers: &[PathBuf], kept: &[KeptDirectory]) -> io::Result<()> {
+    /// has them. All of it belongs to `users`, if they are not the host's.
+    pub fn mount(
+        &self,
+        layers: &[PathBuf],
+        kept: &[KeptDirectory],
+        users: Option<&Users>,
+    ) -> io::Result<()> {
         let (upper, work) = (self.upper(), self.directory.join("work"));
         for path in [&self.rootfs(), &upper, &work] {
             fs::create_dir_all(path)?;
         }
         // The root directory's mode and owner are the upper one's.
         fs::set_permissions(&upper, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-        implied::make(&upper, kept)?;
+        users::give(&upper, users)?;
+        implied::make(&upper, kept, users)?;
         let writable = Writable {
             upper: &upper,
             work: &work,
@@ -50,7 +58,8 @@ impl Snapshot {
             fs::create_dir_all(&empty)?;
             return overlay::mount(&self.rootfs(), &[empty], Some(&writable));
         }
-        overlay::mount(&self.rootfs(), layers, Some(&writable))
+        let layers = Layers::of(&self.directory, layers, users)?;
+        overlay::mount(&self.rootfs(), &layers.paths, Some(&writable))
     }
 
     pub fn unmount(&self) -> io::Result<()> {

@@ -23,6 +23,7 @@ use crate::declared::Declared;
 use crate::image_volume::Sources;
 use crate::images::user::User;
 use crate::images::{ImageConfig, ProcessConfig};
+use crate::users::Users;
 
 /// Where a container's namespaces come from.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +51,8 @@ pub struct Input<'a> {
     pub image: &'a ImageConfig,
     pub user: &'a User,
     pub namespaces: &'a Namespaces,
+    /// Of the sandbox; `None` has the host's.
+    pub users: Option<&'a Users>,
     pub rootfs: &'a Path,
     /// Directories of image volumes.
     pub volumes: &'a Sources,
@@ -266,7 +269,12 @@ fn linux(
     propagation: Option<&'static str>,
 ) -> Result<Value, SpecError> {
     let mut linux = Map::new();
-    linux.insert("namespaces".to_owned(), namespaces(input.namespaces));
+    linux.insert("namespaces".to_owned(), namespaces(input));
+    if let Some(users) = input.users {
+        let (uids, gids) = mounts::mappings(users);
+        linux.insert("uidMappings".to_owned(), uids);
+        linux.insert("gidMappings".to_owned(), gids);
+    }
     linux.insert("cgroupsPath".to_owned(), json!(input.cgroup));
     linux.insert("resources".to_owned(), resources(input)?);
     let devices = devices(input)?;
@@ -310,16 +318,23 @@ fn check_apparmor(input: &Input<'_>) -> Result<(), SpecError> {
     }
 }
 
-fn namespaces(namespaces: &Namespaces) -> Value {
+fn namespaces(input: &Input<'_>) -> Value {
+    let namespaces = input.namespaces;
     let mut list = vec![json!({ "type": "mount" })];
     let mut join = |kind: &str, path: &Option<PathBuf>| {
         if let Some(path) = path {
             list.push(json!({ "type": kind, "path": path }));
         }
     };
-    join("network", &namespaces.network);
-    join("ipc", &namespaces.ipc);
-    join("uts", &namespaces.uts);
+    match input.users {
+        // The others are the shim's, which its children have anyway and which those users may not open.
+        Some(users) => join("user", &Some(users.path.clone())),
+        None => {
+            join("network", &namespaces.network);
+            join("ipc", &namespaces.ipc);
+            join("uts", &namespaces.uts);
+        }
+    }
     match &namespaces.pid {
         PidNamespace::Own => list.push(json!({ "type": "pid" })),
         PidNamespace::Host => {}
@@ -394,7 +409,11 @@ fn resources(input: &Input<'_>) -> Result<Value, SpecError> {
     Ok(Value::Object(resources))
 }
 
+/// Devices whose nodes are made; those of users that are not the host's, who may make none, are mounted.
 fn devices(input: &Input<'_>) -> Result<Vec<Value>, SpecError> {
+    if input.users.is_some() {
+        return Ok(Vec::new());
+    }
     let entry = |path: &str, node: &host::Device| {
         json!({
             "path": path, "type": node.kind, "major": node.major, "minor": node.minor,

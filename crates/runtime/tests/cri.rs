@@ -11,6 +11,8 @@ mod odd_images;
 mod process_namespace;
 #[path = "cri/resources.rs"]
 mod resources;
+#[path = "cri/users.rs"]
+mod users;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -24,7 +26,12 @@ const WAIT: &str = "trap 'exit 7' TERM; echo ready; while :; do sleep 1000 & wai
 
 fn assert_nothing_left(test: &TestRuntime) {
     let root = test.directory.path();
-    for directory in ["runtime/sandboxes", "runtime/containers", "run/netns"] {
+    for directory in [
+        "runtime/sandboxes",
+        "runtime/containers",
+        "run/netns",
+        "run/userns",
+    ] {
         let left: Vec<_> = std::fs::read_dir(root.join(directory))
             .unwrap()
             .flatten()

@@ -27,7 +27,7 @@ use nix::unistd::{Gid, Pid, Uid, chdir, dup2, setsid};
 use oci_spec::runtime::{Process, Spec};
 
 use crate::launch::{Launched, own_pipe, send_report};
-use crate::{program, sys};
+use crate::{program, sys, users};
 
 /// Most of a container's `/etc/passwd` that is looked at, bytes.
 const MAX_PASSWD_BYTES: usize = 1 << 20;
@@ -81,7 +81,14 @@ fn enter(exec: &Exec<'_>, report: RawFd) -> Result<(Pid, Option<OwnedFd>), Strin
     }
     // Seen from here, where its links and devices have no power.
     let environment = environment(process, exec);
-    join_namespaces(exec.pid).map_err(|error| format!("enter the container: {error}"))?;
+    // Here, where all users have their ids.
+    let (uid, gid) = users::on_host(&spec, process.user().uid(), process.user().gid());
+    for fd in &exec.stdio {
+        own_pipe(fd, uid, gid);
+    }
+    let own_users = users::namespace(&spec).is_some();
+    join_namespaces(exec.pid, own_users)
+        .map_err(|error| format!("enter the container: {error}"))?;
     let terminal = if exec.tty {
         Some(open_terminal(process).map_err(|error| format!("open a terminal: {error}"))?)
     } else {
@@ -91,8 +98,7 @@ fn enter(exec: &Exec<'_>, report: RawFd) -> Result<(Pid, Option<OwnedFd>), Strin
     let pid = sys::clone_with(libc::CLONE_PARENT, || {
         let become_it = || {
             let slave = terminal.as_ref().map(|(_, slave)| slave);
-            take_stdio(exec, slave, process.user().uid(), process.user().gid())
-                .map_err(|error| format!("take stdio: {error}"))?;
+            take_stdio(exec, slave).map_err(|error| format!("take stdio: {error}"))?;
             sys::close_all_but(&[failed.as_raw_fd()])
                 .map_err(|error| format!("close descriptors: {error}"))?;
             become_process(&spec, process)?;
@@ -138,7 +144,8 @@ fn below_container<'a>(groups: &'a str, id: &str) -> Option<&'a str> {
     within.then_some(inner)
 }
 
-fn join_namespaces(pid: i32) -> io::Result<()> {
+/// As the root of the container's users, where they are not the host's.
+fn join_namespaces(pid: i32, own_users: bool) -> io::Result<()> {
     // SAFETY: pidfd_open(2) returns a descriptor of ours or -1.
     let pidfd = unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0);
@@ -147,14 +154,20 @@ fn join_namespaces(pid: i32) -> io::Result<()> {
         }
         sys::own(fd as i32)
     };
-    let all = CloneFlags::CLONE_NEWPID
+    let mut all = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWCGROUP
         | CloneFlags::CLONE_NEWNS;
+    all.set(CloneFlags::CLONE_NEWUSER, own_users);
     // The root and directory become those of the mount namespace, which is the container's pivoted root.
     setns(pidfd.as_fd(), all)?;
+    if own_users {
+        users::become_root()?;
+        // Who changes user is dumpable again where the host says so.
+        nix::sys::prctl::set_dumpable(false)?;
+    }
     chdir("/")?;
     Ok(())
 }
@@ -241,7 +254,7 @@ fn become_process(spec: &Spec, process: &Process) -> Result<(), String> {
 }
 
 /// In a session of its own, whose controlling terminal is the pty where there is one.
-fn take_stdio(exec: &Exec<'_>, slave: Option<&OwnedFd>, uid: u32, gid: u32) -> io::Result<()> {
+fn take_stdio(exec: &Exec<'_>, slave: Option<&OwnedFd>) -> io::Result<()> {
     setsid()?;
     if let Some(slave) = slave {
         for target in 0..3 {
@@ -254,7 +267,6 @@ fn take_stdio(exec: &Exec<'_>, slave: Option<&OwnedFd>, uid: u32, gid: u32) -> i
         return Ok(());
     }
     for (target, fd) in exec.stdio.iter().enumerate().take(3) {
-        own_pipe(fd, uid, gid);
         dup2(fd.as_raw_fd(), target as i32)?;
     }
     Ok(())

@@ -20,7 +20,7 @@ use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
 use crate::program::Program;
-use crate::{devices, diagnosis, sys};
+use crate::{devices, diagnosis, stage, sys, users};
 
 const CONSOLE_SOCKET: &str = "console.sock";
 const NOTIFY_SOCKET: &str = "notify.sock";
@@ -82,15 +82,17 @@ fn make(spec: &StartSpec, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), String
     fs::create_dir_all(&root).map_err(|error| format!("make {}: {error}", root.display()))?;
     let log = diagnosis::Log::begin(&root)
         .map_err(|error| format!("keep libcontainer's log: {error}"))?;
+    let oci = Spec::load(spec.bundle.join("config.json")).map_err(|error| chain(&error))?;
     let console = if spec.tty {
         Some(
             sys::listen(&root, CONSOLE_SOCKET)
                 .map_err(|error| format!("open the console socket: {error}"))?,
         )
     } else {
-        give_stdio_away(spec, &stdio)?;
+        give_stdio_away(&oci, &stdio);
         None
     };
+    let bundle = stage::prepare(spec, &root, oci)?;
     let mut builder = ContainerBuilder::new(spec.id.clone(), SyscallType::default())
         .with_root_path(&root)
         .map_err(|error| chain(&error))?
@@ -108,7 +110,7 @@ fn make(spec: &StartSpec, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), String
         builder = builder.with_stderr(fd);
     }
     let container = builder
-        .as_init(&spec.bundle)
+        .as_init(&bundle)
         .with_systemd(false)
         .as_sibling(true)
         .with_detach(true)
@@ -135,19 +137,18 @@ fn restrict_devices(spec: &StartSpec) -> Result<(), String> {
 }
 
 /// A process that is not root may open `/dev/stdout` anew only if the pipe is its own.
-fn give_stdio_away(spec: &StartSpec, stdio: &Stdio) -> Result<(), String> {
-    let oci = Spec::load(spec.bundle.join("config.json")).map_err(|error| chain(&error))?;
+fn give_stdio_away(oci: &Spec, stdio: &Stdio) {
     let Some(process) = oci.process() else {
-        return Ok(());
+        return;
     };
-    let (uid, gid) = (process.user().uid(), process.user().gid());
+    let user = process.user();
+    let (uid, gid) = users::on_host(oci, user.uid(), user.gid());
     for fd in [&stdio.stdin, &stdio.stdout, &stdio.stderr]
         .into_iter()
         .flatten()
     {
         own_pipe(fd, uid, gid);
     }
-    Ok(())
 }
 
 /// Makes a pipe its user's; other kinds of files keep their owner.

@@ -9,10 +9,13 @@
 //!
 //! The shim leaves what it knows on disk as well ([`ExitRecord`] beside the container's bundle), so that nothing is
 //! lost when it dies before the runtime has read it.
+//!
+//! Beside the protocol there is what both sides do to mounts ([`tree`]).
 
 pub mod frame;
 pub mod lines;
 pub mod protocol;
+pub mod tree;
 
 /// An error with its causes, each said once.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -30,5 +33,6 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 pub use protocol::{
-    ContainerState, Event, ExecSpec, ExitRecord, Request, Response, SandboxSpec, StartSpec,
+    ContainerState, Event, ExecSpec, ExitRecord, IdMapping, Request, Response, SandboxSpec,
+    StartSpec, UserNamespace,
 };

@@ -4,7 +4,8 @@
 //! Usage: `knarr-shim DIRECTORY`, where DIRECTORY holds `shim.json`. It enters the sandbox's namespaces ([`setup`]),
 //! listens on `shim.sock`, writes one byte (or a message of why not) to its standard output and serves the protocol of
 //! the library ([`server`]). One thread, one poll loop; libcontainer, which changes its process in ways that do not
-//! undo (directory, oom_score_adj, dumpable, environment), runs in a one-shot child for each container ([`launch`]).
+//! undo (directory, oom_score_adj, dumpable, environment), runs in a one-shot child for each container ([`launch`]). Where the
+//! pod's users are not the host's ([`users`]), that child first puts what the container mounts where they can reach it ([`stage`]).
 //! Further processes in a container are entered by our own code ([`exec`]): libcontainer's tenant processes would run
 //! without the container's seccomp filter.
 
@@ -21,7 +22,9 @@ mod log;
 mod program;
 mod server;
 mod setup;
+mod stage;
 mod sys;
+mod users;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

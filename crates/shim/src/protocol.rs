@@ -33,6 +33,36 @@ pub struct SandboxSpec {
     pub cgroup_procs: Vec<PathBuf>,
     /// Wanted `oom_score_adj` of the shim; what the host refuses is left as it was.
     pub oom_score_adj: i32,
+    /// `None` has the host's users.
+    #[serde(default)]
+    pub users: Option<UserNamespace>,
+}
+
+/// Users and groups of a sandbox that are not the host's. Its other namespaces belong to them.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+pub struct UserNamespace {
+    /// Where to bind-mount the namespace (an existing empty file).
+    pub path: PathBuf,
+    pub uids: IdMapping,
+    pub gids: IdMapping,
+}
+
+/// A range of ids in a user namespace, and the one that it is on the host.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, PartialEq, Eq)]
+pub struct IdMapping {
+    pub container_id: u32,
+    pub host_id: u32,
+    pub length: u32,
+}
+
+impl IdMapping {
+    /// What an id of the namespace is on the host; `None` where it is nothing.
+    pub fn host(&self, id: u32) -> Option<u32> {
+        let offset = id.checked_sub(self.container_id)?;
+        (offset < self.length)
+            .then(|| self.host_id.checked_add(offset))
+            .flatten()
+    }
 }
 
 /// How to start a container whose OCI bundle is ready.

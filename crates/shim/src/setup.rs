@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, sethostname, setsid};
 
-use crate::{init, sys};
+use crate::{init, sys, users};
 
 /// The made sandbox.
 pub struct Ready {
@@ -59,23 +59,38 @@ pub fn run(directory: &Path) -> io::Result<Ready> {
     let _ = fs::write("/proc/self/oom_score_adj", spec.oom_score_adj.to_string());
     prctl::set_child_subreaper(true).map_err(nix_at("become a subreaper"))?;
     let signals = block_signals()?;
-    enter_namespaces(&spec)?;
-    set_sysctls(&spec).map_err(at("set a sysctl"))?;
-    let init_pid = if spec.shared_pid {
-        Some(sys::clone_with(libc::CLONE_NEWPID, init::run).map_err(at("start the init process"))?)
-    } else {
-        None
+    let init_pid = match &spec.users {
+        Some(own) => {
+            let init_pid =
+                users::enter(&spec, own).map_err(at("make namespaces of the pod's own users"))?;
+            finish_namespaces(&spec)?;
+            init_pid
+        }
+        None => {
+            unshare(namespaces(&spec)).map_err(nix_at("make the sandbox's namespaces"))?;
+            finish_namespaces(&spec)?;
+            set_sysctls(&spec).map_err(at("set a sysctl"))?;
+            start_init(&spec, 0).map_err(at("start the init process"))?
+        }
     };
     Ok(Ready { init_pid, signals })
 }
 
+/// Starts PID 1 of a shared process namespace, if the sandbox has one.
+pub fn start_init(spec: &SandboxSpec, flags: libc::c_int) -> io::Result<Option<Pid>> {
+    let wanted = spec.shared_pid;
+    wanted
+        .then(|| sys::clone_with(libc::CLONE_NEWPID | flags, init::run))
+        .transpose()
+}
+
 /// Only those of namespaces that are the sandbox's own, whoever has allowed them: all others are the host's.
-fn set_sysctls(spec: &SandboxSpec) -> io::Result<()> {
+pub fn set_sysctls(spec: &SandboxSpec) -> io::Result<()> {
     let shared = sysctl::Shared {
         net: !spec.new_net,
         ipc: !spec.new_ipc,
         uts: spec.hostname.is_none(),
-        user: true,
+        user: spec.users.is_none(),
     };
     for (name, value) in &spec.sysctls {
         sysctl::check_isolated(name, shared).map_err(io::Error::other)?;
@@ -105,12 +120,17 @@ fn block_signals() -> io::Result<SignalFd> {
         .map_err(nix_at("open a signalfd"))
 }
 
-fn enter_namespaces(spec: &SandboxSpec) -> io::Result<()> {
+/// Those that the shim lives in.
+pub fn namespaces(spec: &SandboxSpec) -> CloneFlags {
     let mut flags = CloneFlags::empty();
     flags.set(CloneFlags::CLONE_NEWNET, spec.new_net);
     flags.set(CloneFlags::CLONE_NEWIPC, spec.new_ipc);
     flags.set(CloneFlags::CLONE_NEWUTS, spec.hostname.is_some());
-    unshare(flags).map_err(nix_at("make the sandbox's namespaces"))?;
+    flags
+}
+
+/// Gives namespaces what they have from the start.
+fn finish_namespaces(spec: &SandboxSpec) -> io::Result<()> {
     if let Some(hostname) = &spec.hostname {
         sethostname(hostname).map_err(nix_at("set the host name"))?;
     }

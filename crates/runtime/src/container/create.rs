@@ -15,7 +15,8 @@ use crate::runtime::{Inner, blocking};
 use crate::sandbox::Sandbox;
 use crate::snapshot::Snapshot;
 use crate::spec::{self, Namespaces, PidNamespace};
-use crate::{Error, cdi, declared, files, id, mount_points};
+use crate::users::{Ids, Users};
+use crate::{Error, cdi, declared, files, id, mapped, mount_points, owners};
 
 /// What `StopContainer` sends where the image names no signal.
 const DEFAULT_STOP_SIGNAL: i32 = libc::SIGTERM;
@@ -48,6 +49,8 @@ impl Inner {
             id: wanted,
         })?;
         let volumes = ImageVolumes::resolve(&self.images, &mut config.mounts)?;
+        let users = self.users(sandbox)?;
+        check_users(users.as_ref(), sandbox, &config)?;
         let namespaces = self.namespaces(sandbox, &config)?;
         let id = id::new();
         let directory = self.layout.container(&id);
@@ -72,6 +75,7 @@ impl Inner {
             layers,
             volumes,
             namespaces,
+            users,
             directory: directory.clone(),
         };
         let record = tokio::task::spawn_blocking(move || made.run(record))
@@ -164,6 +168,7 @@ pub(crate) fn dispose(directory: &Path, cgroup: &Path) -> std::io::Result<()> {
 pub(crate) fn remove_bundle(directory: &Path) -> std::io::Result<()> {
     Snapshot::of(directory).unmount()?;
     image_volume::unmount(directory)?;
+    mapped::unmount(directory)?;
     files::remove(directory)
 }
 
@@ -174,6 +179,8 @@ struct Make {
     layers: Vec<PathBuf>,
     volumes: ImageVolumes,
     namespaces: Namespaces,
+    /// `None` has the host's.
+    users: Option<Users>,
     directory: PathBuf,
 }
 
@@ -194,14 +201,16 @@ impl Make {
         let on_disk = self.directory.join(RECORD_FILE);
         files::make_dir(&self.directory).map_err(Error::io("make the bundle"))?;
         files::write_json(&on_disk, record).map_err(Error::io("write the record"))?;
-        let snapshot = Snapshot::of(&self.directory);
+        let (snapshot, users) = (Snapshot::of(&self.directory), self.users.as_ref());
         snapshot
-            .mount(&self.layers, &self.image.kept)
+            .mount(&self.layers, &self.image.kept, users)
             .map_err(Error::io("mount the root file system"))?;
         let rootfs = snapshot.rootfs();
-        let volumes = self.volumes.mount(&self.directory, &record.config.mounts)?;
-        let declared = declared::volumes(&rootfs, &self.image.config, &record.config)?;
+        let mounts = &record.config.mounts;
+        let volumes = self.volumes.mount(&self.directory, mounts, users)?;
+        let declared = declared::volumes(&rootfs, &self.image.config, &record.config, users)?;
         let user = user(&record.config, &self.image.config, &rootfs)?;
+        check_mapped(users, &user)?;
         let input = spec::Input {
             sandbox_id: &record.sandbox,
             sandbox: &self.sandbox.record.config,
@@ -209,6 +218,7 @@ impl Make {
             image: &self.image.config,
             user: &user,
             namespaces: &self.namespaces,
+            users,
             rootfs: &rootfs,
             volumes: &volumes,
             declared: &declared,
@@ -219,13 +229,9 @@ impl Make {
         let mut oci = spec::generate(&input)?;
         inject_devices(&record.config, &mut oci)?;
         let mounts = oci["mounts"].as_array();
-        mount_points::make(&rootfs, mounts.map_or(&[], Vec::as_slice))
+        mount_points::make(&rootfs, mounts.map_or(&[], Vec::as_slice), users)
             .map_err(Error::io("make the places to mount on"))?;
-        Directory::open(&rootfs)
-            .and_then(|root| {
-                let working = input.working_directory();
-                root.make_directories_in_root(Path::new(&working), 0o755)
-            })
+        working_directory(&rootfs, &input.working_directory(), users)
             .map_err(Error::io("make the working directory"))?;
         files::write_json(&self.directory.join("config.json"), &oci)
             .map_err(Error::io("write the OCI configuration"))?;
@@ -234,6 +240,48 @@ impl Make {
         }
         (record.uid, record.gid, record.groups) = (user.uid, user.gid, user.groups);
         files::write_json(&on_disk, record).map_err(Error::io("write the record"))
+    }
+}
+
+/// A container has the users of its sandbox. The wording is containerd's.
+fn check_users(
+    users: Option<&Users>,
+    sandbox: &Sandbox,
+    config: &v1::ContainerConfig,
+) -> Result<(), Error> {
+    let linux = config.linux.as_ref();
+    let security = linux.and_then(|linux| linux.security_context.as_ref());
+    let options = security.and_then(|security| security.namespace_options.as_ref());
+    let own = options.map(Ids::of).transpose()?;
+    match own {
+        Some(own) if own != users.map(|users| users.ids) => Err(Error::InvalidArgument(format!(
+            "user namespace config for sandbox {:?} is different from container. Sandbox userns config: {:?} - Container userns config: {own:?}",
+            sandbox.record.id,
+            users.map(|users| users.ids),
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The kernel makes nobody a user who has no id.
+fn check_mapped(users: Option<&Users>, user: &User) -> Result<(), Error> {
+    let Some(users) = users else { return Ok(()) };
+    let mut groups = std::iter::once(&user.gid).chain(&user.groups);
+    if groups.all(|group| users.on_host(user.uid, *group).is_some()) {
+        return Ok(());
+    }
+    Err(Error::InvalidArgument(format!(
+        "user {} with groups {:?} is not mapped in the pod's user namespace",
+        user.uid, user.groups
+    )))
+}
+
+fn working_directory(rootfs: &Path, path: &str, users: Option<&Users>) -> std::io::Result<()> {
+    let (root, path) = (Directory::open(rootfs)?, Path::new(path));
+    root.make_directories_in_root(path, 0o755)?;
+    match users {
+        Some(users) => owners::give_directory(&root, path, users),
+        None => Ok(()),
     }
 }
 

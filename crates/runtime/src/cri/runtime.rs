@@ -514,7 +514,7 @@ impl RuntimeService for RuntimeApi {
             name: name.to_owned(),
             features: Some(RuntimeHandlerFeatures {
                 recursive_read_only_mounts: true,
-                user_namespaces: false,
+                user_namespaces: crate::users::supported(),
             }),
         };
         Ok(Response::new(StatusResponse {

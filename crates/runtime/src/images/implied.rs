@@ -12,6 +12,8 @@ use nix::sys::stat::{Mode, fchmod, fstat};
 use nix::unistd::{Gid, Uid, fchown};
 use serde::{Deserialize, Serialize};
 
+use crate::users::Users;
+
 const PERMISSIONS: u32 = 0o7777;
 /// What an archive's missing directories are made with.
 pub const IMPLIED_MODE: u32 = 0o755;
@@ -93,8 +95,8 @@ fn look(
     Ok((only_implied, None))
 }
 
-/// Makes them in a container's writable layer.
-pub fn make(upper: &Path, kept: &[KeptDirectory]) -> io::Result<()> {
+/// Makes them in a container's writable layer. Whoever has no id among users that are not the host's is their root there.
+pub fn make(upper: &Path, kept: &[KeptDirectory], users: Option<&Users>) -> io::Result<()> {
     if kept.is_empty() {
         return Ok(());
     }
@@ -102,8 +104,15 @@ pub fn make(upper: &Path, kept: &[KeptDirectory]) -> io::Result<()> {
     for directory in kept {
         top.make_directories(&directory.path, IMPLIED_MODE)?;
         let made = top.child(&directory.path)?;
-        let owner = (Uid::from_raw(directory.uid), Gid::from_raw(directory.gid));
-        fchown(raw(&made), Some(owner.0), Some(owner.1))?;
+        let own = (directory.uid, directory.gid);
+        let (uid, gid) = users.map_or(own, |users| {
+            users.on_host(own.0, own.1).unwrap_or_else(|| users.root())
+        });
+        fchown(
+            raw(&made),
+            Some(Uid::from_raw(uid)),
+            Some(Gid::from_raw(gid)),
+        )?;
         // After the owner, which clears set-id bits.
         fchmod(raw(&made), Mode::from_bits_truncate(directory.mode))?;
     }

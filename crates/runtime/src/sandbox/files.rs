@@ -10,11 +10,13 @@ use nix::mount::{MsFlags, mount};
 use crate::files;
 use crate::records::SandboxRecord;
 use crate::spec;
+use crate::users::{self, Users};
 
 /// Size of a sandbox's /dev/shm. Containerd's default.
 const SHM_OPTIONS: &str = "mode=1777,size=64m";
 
-pub fn make(directory: &Path, record: &SandboxRecord) -> io::Result<()> {
+/// Makes them, for its own users if they are not the host's.
+pub fn make(directory: &Path, record: &SandboxRecord, users: Option<&Users>) -> io::Result<()> {
     let hostname = if record.host_network || record.config.hostname.is_empty() {
         nix::unistd::gethostname()?.to_string_lossy().into_owned()
     } else {
@@ -26,11 +28,15 @@ pub fn make(directory: &Path, record: &SandboxRecord) -> io::Result<()> {
         _ => fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
     };
     fs::write(directory.join("resolv.conf"), resolver)?;
+    for name in ["hostname", "resolv.conf"] {
+        users::give(&directory.join(name), users)?;
+    }
     if spec::sandbox_namespaces(&record.config).ipc() != NamespaceMode::Node {
         let shm = directory.join("shm");
         fs::create_dir_all(&shm)?;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("shm"), &shm, Some("tmpfs"), flags, Some(SHM_OPTIONS))?;
+        users::give(&shm, users)?;
     }
     Ok(())
 }

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use knarr_cri::v1::{self, MountPropagation, NamespaceMode};
 use serde_json::{Value, json};
 
-use super::{Input, SpecError};
+use super::{Input, SpecError, host};
 use crate::cgroup::{self, Hierarchies};
 use crate::image_volume::Sources;
+use crate::users::{Ids, Users};
 
 /// What CRI may ask of a mount beyond its own fields.
 pub const MOUNT_OPTIONS: [&str; 3] = ["noexec", "nodev", "nosuid"];
@@ -51,13 +52,46 @@ pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
     });
     // A mount below another comes after it, whatever the order asked.
     wanted.sort_by_key(|mount| Path::new(&mount.container_path).components().count());
+    if input.users.is_some() {
+        mounts.extend(devices(input)?);
+    }
     for mount in wanted {
-        mounts.push(bind(mount, input.volumes)?);
+        mounts.push(bind(mount, input.volumes, input.users)?);
     }
     Ok(Mounts {
         mounts,
         propagation: root_propagation(&input.config.mounts),
     })
+}
+
+/// As OCI has them: those of users, and of groups.
+pub fn mappings(users: &Users) -> (Value, Value) {
+    let list = |mapping: &knarr_shim::IdMapping| {
+        json!([{
+            "containerID": mapping.container_id, "hostID": mapping.host_id, "size": mapping.length,
+        }])
+    };
+    (list(&users.ids.uids), list(&users.ids.gids))
+}
+
+/// The host's device nodes, for containers that can make none.
+fn devices(input: &Input<'_>) -> Result<Vec<Value>, SpecError> {
+    let node = |source: &str, destination: &str| {
+        json!({
+            "destination": destination, "type": "bind", "source": source,
+            "options": ["bind", "rprivate", "nosuid", "noexec"],
+        })
+    };
+    let mut nodes = Vec::new();
+    if input.privileged() {
+        nodes.extend(host::devices().iter().map(|(path, _)| node(path, path)));
+    }
+    for device in &input.config.devices {
+        // That it is one.
+        host::device(&device.host_path)?;
+        nodes.push(node(&device.host_path, &device.container_path));
+    }
+    Ok(nodes)
 }
 
 /// Whether the host's devices are asked for by a container that has them. libcontainer makes a container's links and devices in
@@ -202,11 +236,12 @@ fn sandbox_files(input: &Input<'_>) -> Vec<Value> {
     mounts
 }
 
-fn bind(mount: &v1::Mount, volumes: &Sources) -> Result<Value, SpecError> {
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(SpecError::Unsupported(
-            "id-mapped mounts are not supported".to_owned(),
-        ));
+fn bind(mount: &v1::Mount, volumes: &Sources, users: Option<&Users>) -> Result<Value, SpecError> {
+    if !Ids::are_those_of(users.map(|users| &users.ids), mount) {
+        return Err(SpecError::Unsupported(format!(
+            "mount {}: owners are mapped as the pod's users are, or not at all",
+            mount.container_path
+        )));
     }
     check_recursive_read_only(mount)?;
     let source = match &mount.image {
@@ -240,9 +275,17 @@ fn bind(mount: &v1::Mount, volumes: &Sources) -> Result<Value, SpecError> {
             option: option.clone(),
         })?);
     }
-    Ok(json!({
+    let mut bind = json!({
         "destination": destination, "type": "bind", "source": source, "options": options,
-    }))
+    });
+    // An image's layers have mapped owners already.
+    let mapped = users.filter(|_| !mount.uid_mappings.is_empty() && mount.image.is_none());
+    if let Some(users) = mapped {
+        let (uids, gids) = mappings(users);
+        bind["uidMappings"] = uids;
+        bind["gidMappings"] = gids;
+    }
+    Ok(bind)
 }
 
 fn host_source(mount: &v1::Mount) -> Result<PathBuf, SpecError> {

@@ -40,6 +40,7 @@ fn check_as<T>(
         image: &image,
         user,
         namespaces: &Namespaces::default(),
+        users: None,
         rootfs: Path::new("/r"),
         volumes: &Sources::new(),
         declared: &[],

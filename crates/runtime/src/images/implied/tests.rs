@@ -49,7 +49,7 @@ fn implied_directories_keep_what_a_lower_layer_gives_them() -> io::Result<()> {
     let upper = image.home.path().join("upper");
     fs::create_dir(&upper)?;
     if nix::unistd::geteuid().is_root() {
-        make(&upper, &kept_directories(&image.layers)?)?;
+        make(&upper, &kept_directories(&image.layers)?, None)?;
         for (name, mode) in wanted {
             assert_eq!(
                 fs::metadata(upper.join(&name))?.mode() & PERMISSIONS,

@@ -69,7 +69,7 @@ fn what_is_read_only_all_the_way_down_is_private() {
             propagation: propagation.into(),
             ..v1::Mount::default()
         };
-        bind(&mount, &Sources::new()).map_err(|error| error.to_string())
+        bind(&mount, &Sources::new(), None).map_err(|error| error.to_string())
     };
     let mount = check(true, MountPropagation::PropagationPrivate).unwrap();
     assert_eq!(mount["options"], json!(["rbind", "rprivate", "rro"]));
