@@ -58,6 +58,8 @@ pub(crate) struct Context {
     /// What pods may set.
     pub sysctls: knarr_host::sysctl::Allowlist,
     pub features: crate::runtime::Features,
+    /// Ids of pods whose users are not the node's.
+    pub users: crate::users::Users,
     /// Streams that clients have open, by the pod's uid: logs, exec, attach and port-forward.
     pub streams: knarr_tasks::Quota,
     /// What the node and its pods use.

@@ -29,6 +29,9 @@ pub enum Error {
     /// The host is not one that the configuration allows.
     #[error("{0}")]
     Configuration(#[from] ConfigurationError),
+    /// There are no ids for pods whose users are not the node's.
+    #[error("create user namespace manager: {0}")]
+    Users(String),
     /// The authority of the node server's clients makes no sense.
     #[error("cannot set up TLS for the node server: {0}")]
     Tls(String),

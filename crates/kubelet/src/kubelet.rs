@@ -32,6 +32,7 @@ use crate::{
     server::{self, Server},
     sources,
     swap::Swap,
+    users::{Range, Users},
     volume::{certificate::Certificates, csi::Csi, token::Tokens},
 };
 
@@ -50,6 +51,7 @@ pub struct Kubelet {
     cgroups: Cgroups,
     http: Http,
     sysctls: Allowlist,
+    users: Users,
 }
 
 impl Kubelet {
@@ -91,6 +93,7 @@ impl Kubelet {
         let kernel = sysctl::kernel_version(&release);
         let sysctls =
             Allowlist::new(kernel, &config.allowed_unsafe_sysctls).map_err(Error::Sysctls)?;
+        let users = users(&config).await.map_err(Error::Users)?;
         let server = Server::bind(&config, certificate).await?;
         Ok(Self {
             config,
@@ -99,6 +102,7 @@ impl Kubelet {
             cgroups,
             http,
             sysctls,
+            users,
         })
     }
 
@@ -126,6 +130,7 @@ impl Kubelet {
             cgroups,
             http,
             sysctls,
+            users,
         } = self;
         let version = format!("{}://{}", version.runtime_name, version.runtime_version);
         let ctx = context(
@@ -134,7 +139,7 @@ impl Kubelet {
             runtime,
             &version,
             &informers,
-            (cgroups, http, sysctls, features),
+            (cgroups, http, sysctls, features, users),
             (&tracker, &token),
             observed,
         );
@@ -246,7 +251,7 @@ fn context(
     runtime: Runtime,
     version: &str,
     informers: &Informers,
-    (cgroups, http, sysctls, features): (Cgroups, Http, Allowlist, Features),
+    (cgroups, http, sysctls, features, users): (Cgroups, Http, Allowlist, Features, Users),
     (tracker, token): (&TaskTracker, &CancellationToken),
     observed: Observed,
 ) -> Shared {
@@ -294,6 +299,7 @@ fn context(
         http,
         sysctls,
         features,
+        users,
         streams: crate::server::streams(),
         stats: crate::stats::Stats::default(),
         evictions: crate::eviction::Evictions::default(),
@@ -301,6 +307,19 @@ fn context(
         swap,
         probed: crate::probe::Counts::default(),
     })
+}
+
+/// Ids of pods whose users are not the node's.
+async fn users(config: &Config) -> Result<Users, String> {
+    let ids_per_pod = config
+        .configuration
+        .settings
+        .user_namespaces
+        .ids_per_pod()?;
+    let range = Range::detect(ids_per_pod).await?;
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let max_pods = config.max_pods(cpus);
+    Users::load(config.pods_dir(), range, ids_per_pod, max_pods)
 }
 
 /// Dials the runtime until it answers: what it is, and what it can do.

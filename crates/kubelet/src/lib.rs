@@ -59,6 +59,7 @@ mod swap;
 mod termination;
 #[cfg(test)]
 mod testing;
+mod users;
 mod volume;
 mod watch;
 mod worker;

@@ -88,6 +88,7 @@ const SELINUX: &str = "/sys/fs/selinux/enforce";
 pub(crate) struct Features {
     pub supplemental_groups_policy: bool,
     pub recursive_read_only_mounts: bool,
+    pub user_namespaces: bool,
     /// The host labels processes. Where it does not, labels that a pod asks for mean nothing, here as anywhere.
     pub selinux: bool,
 }
@@ -99,13 +100,13 @@ impl From<v1::StatusResponse> for Features {
             .runtime_handlers
             .into_iter()
             .find(|h| h.name.is_empty());
+        let handler = handler.and_then(|h| h.features).unwrap_or_default();
         Self {
             supplemental_groups_policy: status
                 .features
                 .is_some_and(|f| f.supplemental_groups_policy),
-            recursive_read_only_mounts: handler
-                .and_then(|h| h.features)
-                .is_some_and(|f| f.recursive_read_only_mounts),
+            recursive_read_only_mounts: handler.recursive_read_only_mounts,
+            user_namespaces: handler.user_namespaces,
             selinux: std::path::Path::new(SELINUX).exists(),
         }
     }

@@ -57,6 +57,7 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
     let machine = crate::node::Machine::detect(dir, "fake://1");
     let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
     let node = Informer::new();
+    let users = crate::users::Users::unrestricted(config.pods_dir());
     Arc::new(Context {
         machine,
         csi: Arc::new(Csi::new(client.clone(), &config, &node)),
@@ -85,6 +86,7 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
         http: Http::new().unwrap(),
         sysctls: knarr_host::sysctl::Allowlist::default(),
         features: crate::runtime::Features::default(),
+        users,
         streams: crate::server::streams(),
         stats: crate::stats::Stats::default(),
         evictions: crate::eviction::Evictions::default(),

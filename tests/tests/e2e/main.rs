@@ -49,4 +49,5 @@ mod stateful;
 mod static_pods;
 mod support;
 mod usage;
+mod users;
 mod webhooks;

@@ -84,11 +84,6 @@ fn settings(shell: &Shell<'_>) -> Result<()> {
             "SysctlForbidden",
         ),
         ("unsafe", sysctl("net.core.somaxconn"), "SysctlForbidden"),
-        (
-            "users",
-            json!({ "hostUsers": false }),
-            "PodFeatureUnsupported",
-        ),
         ("confined", profile, "AppArmor"),
     ];
     let class = pod(

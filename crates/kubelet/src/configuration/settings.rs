@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::Taint;
 use knarr_meta::{duration, quantity::Quantity};
 use serde::{Deserialize, Deserializer, de::Error};
 
+use crate::users::UNIT;
+
 /// Text by text: thresholds by signal, quantities by resource, options by name.
 pub(crate) type TextMap = BTreeMap<String, String>;
 
@@ -110,6 +112,8 @@ pub(crate) struct Settings {
     pub container_runtime_endpoint: String,
     #[serde(rename = "failCgroupV1")]
     pub fail_cgroup_v1: bool,
+    #[serde(default)]
+    pub user_namespaces: UserNamespaces,
 }
 
 impl Settings {
@@ -134,6 +138,40 @@ pub(crate) struct X509 {
     /// Authorities that are believed besides the cluster's.
     #[serde(rename = "clientCAFile", default)]
     pub client_ca_file: PathBuf,
+}
+
+/// Ids of pods whose users are not the node's.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct UserNamespaces {
+    ids_per_pod: Option<i64>,
+}
+
+impl UserNamespaces {
+    /// How many each has, in multiples of 65 536.
+    ///
+    /// # Errors
+    /// It is no such number; the words are upstream's.
+    pub(crate) fn ids_per_pod(&self) -> Result<u32, String> {
+        let unit = i64::from(UNIT);
+        let ids = self.ids_per_pod.unwrap_or(unit);
+        if ids < unit {
+            return Err(format!(
+                "userNamespaces.idsPerPod must not be less than {unit}"
+            ));
+        }
+        if ids % unit != 0 {
+            return Err(format!(
+                "userNamespaces.idsPerPod must be a multiple of {unit}"
+            ));
+        }
+        u32::try_from(ids).map_err(|_| {
+            format!(
+                "userNamespaces.idsPerPod must not be more than {}",
+                u32::MAX
+            )
+        })
+    }
 }
 
 /// What of the node's swap containers get.

@@ -64,6 +64,7 @@ fn numbers(own: &Settings) -> Vec<String> {
             longest.as_secs_f64()
         ));
     }
+    all.extend(own.user_namespaces.ids_per_pod().err());
     if own.eviction_max_pod_grace_period < 0 {
         all.push("evictionMaxPodGracePeriod must not be negative".to_owned());
     }

@@ -191,7 +191,7 @@ fn with_devices(
     (capacity, allocatable)
 }
 
-/// The runtime's handlers with what they can do. User namespaces are refused by the kubelet, whatever the runtime says.
+/// The runtime's handlers with what they can do.
 fn handlers(answer: &v1::StatusResponse) -> Option<Vec<NodeRuntimeHandler>> {
     let of = |handler: &v1::RuntimeHandler| {
         let features = handler.features.as_ref();
@@ -199,7 +199,7 @@ fn handlers(answer: &v1::StatusResponse) -> Option<Vec<NodeRuntimeHandler>> {
             name: Some(handler.name.clone()),
             features: features.map(|features| NodeRuntimeHandlerFeatures {
                 recursive_read_only_mounts: Some(features.recursive_read_only_mounts),
-                user_namespaces: Some(false),
+                user_namespaces: Some(features.user_namespaces),
             }),
         }
     };

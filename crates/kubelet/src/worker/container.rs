@@ -14,7 +14,7 @@ use super::devices;
 use crate::{
     config::Config,
     context::{self, Context},
-    env, ephemeral, events, hosts, image, labels, objects, security, termination,
+    disk, env, ephemeral, events, hosts, image, labels, objects, security, termination, users,
     volume::{self, Mounted},
 };
 
@@ -84,6 +84,8 @@ pub(crate) async fn config(
             found.ok_or_else(|| Error(format!("unable to find target container {target}")))?;
         security::share_processes(&mut security, &found.id);
     }
+    let own_users = disk::waiting(|| ctx.users.of(pod)).map_err(Error)?;
+    users::join(&mut security.namespace_options, &own_users);
     let mounts = mounts(pieces, container, &values).await?;
     let devices = volume_devices(container, pieces.volumes)?;
     // Log files are told relative to the sandbox's log directory.
@@ -126,6 +128,7 @@ pub(crate) async fn config(
         stdin: container.stdin.unwrap_or(false),
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
+        stop_signal: stop_signal(container).into(),
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(ctx.resources(pod, container)),
             security_context: Some(security),
@@ -135,7 +138,16 @@ pub(crate) async fn config(
     devices::add(ctx, pod, container, &mut config)
         .await
         .map_err(Error)?;
+    users::map_owners(&mut config.mounts, &own_users);
     Ok(config)
+}
+
+/// What ends the container, if it says so; otherwise its image or the runtime does.
+fn stop_signal(container: &Container) -> v1::Signal {
+    let lifecycle = container.lifecycle.as_ref();
+    let named = lifecycle.and_then(|lifecycle| lifecycle.stop_signal.as_ref());
+    let known = named.and_then(|name| v1::Signal::from_str_name(&format!("SIGNAL_{name}")));
+    known.unwrap_or(v1::Signal::RuntimeDefault)
 }
 
 async fn environment(

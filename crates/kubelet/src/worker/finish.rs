@@ -108,6 +108,7 @@ pub(crate) async fn clean(ctx: &Context, uid: &str) -> Result<(), String> {
     ctx.csi.teardown(uid).await?;
     let done = volume::teardown(ctx.config.pod_dir(uid)).await;
     done.map_err(|error| format!("cannot clean up volumes: {error}"))?;
+    ctx.users.release(uid);
     let (cgroups, uid) = (ctx.cgroups.clone(), uid.to_owned());
     let removed = tokio::task::spawn_blocking(move || cgroups.remove(&uid)).await;
     removed.map_err(|error| error.to_string())

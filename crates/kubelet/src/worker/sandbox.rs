@@ -7,11 +7,21 @@ use knarr_cri::v1;
 
 use crate::{
     context::{self, Context},
-    dns, hosts, labels, resources, security,
+    disk, dns, hosts, labels, resources, security, users,
 };
 
 /// The CRI description of the pod; the same for its sandbox and, as context, for each container.
-pub(crate) fn config(ctx: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxConfig {
+///
+/// # Errors
+/// A pod that is to have users of its own cannot have any.
+pub(crate) fn config(
+    ctx: &Context,
+    pod: &Pod,
+    attempt: u32,
+) -> Result<v1::PodSandboxConfig, String> {
+    let own_users = disk::waiting(|| ctx.users.of(pod))?;
+    let mut context = security::sandbox(pod);
+    users::join(&mut context.namespace_options, &own_users);
     let spec = pod.spec.as_ref();
     let host_network = spec.and_then(|s| s.host_network).unwrap_or(false);
     let (namespace, name, uid) = (
@@ -40,7 +50,7 @@ pub(crate) fn config(ctx: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxCo
         (false, false) => hostname,
     };
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
-    v1::PodSandboxConfig {
+    Ok(v1::PodSandboxConfig {
         metadata: Some(v1::PodSandboxMetadata {
             name: name.to_owned(),
             uid: uid.to_owned(),
@@ -59,13 +69,13 @@ pub(crate) fn config(ctx: &Context, pod: &Pod, attempt: u32) -> v1::PodSandboxCo
         annotations: annotations.into_iter().collect(),
         linux: Some(v1::LinuxPodSandboxConfig {
             cgroup_parent: ctx.cgroups.path(pod),
-            security_context: Some(security::sandbox(pod)),
+            security_context: Some(context),
             sysctls: sysctls(pod),
             overhead: None,
             resources: Some(pod_resources(pod)),
         }),
         windows: None,
-    }
+    })
 }
 
 fn ports(pod: &Pod, host_network: bool) -> Vec<v1::PortMapping> {

@@ -202,7 +202,7 @@ impl Sequence {
         made.map_err(|error| error.to_string())?
             .map_err(|error| format!("cannot make the pod's cgroup: {error}"))?;
         ctx.allocations.give_cgroup(uid, resources::pod_limits(pod));
-        let config = sandbox::config(ctx, pod, attempt);
+        let config = sandbox::config(ctx, pod, attempt)?;
         disk::waiting(|| std::fs::create_dir_all(&config.log_directory))
             .map_err(|error| error.to_string())?;
         let request = v1::RunPodSandboxRequest {
@@ -314,10 +314,12 @@ impl Sequence {
             .sandbox()
             .and_then(|s| s.metadata.as_ref())
             .map_or(0, |m| m.attempt);
+        let of_sandbox = sandbox::config(ctx, pod, attempt)
+            .map_err(|error| fail("CreateContainerConfigError", error))?;
         let request = v1::CreateContainerRequest {
             pod_sandbox_id: sandbox.to_owned(),
             config: Some(config),
-            sandbox_config: Some(sandbox::config(ctx, pod, attempt)),
+            sandbox_config: Some(of_sandbox),
         };
         let created = ctx.runtime.create_container(request).await;
         let id = created

@@ -9,6 +9,7 @@ use super::*;
 
 mod images;
 mod resize;
+mod told;
 use crate::{
     config::Config,
     observed::Observed,
@@ -261,6 +262,34 @@ async fn a_missing_image_is_told() {
     };
     bench.api.until("the pull fails", told).await;
     bench.delete(0).await;
+}
+
+#[tokio::test]
+async fn the_policy_says_whether_an_image_is_pulled() {
+    for (image, policy, wanted) in [
+        ("img:1", "IfNotPresent", None),
+        ("img:1", "Never", None),
+        ("img:1", "Always", Some("pull img:1")),
+        ("missing:1", "Never", None),
+    ] {
+        let mut spec = one("Always");
+        spec["containers"][0]["image"] = json!(image);
+        spec["containers"][0]["imagePullPolicy"] = json!(policy);
+        let mut bench = Bench::new(spec).await;
+        if image == "missing:1" {
+            let told = |pod: Option<&Value>| {
+                let waiting = pod.map(|p| &p["status"]["containerStatuses"][0]["state"]["waiting"]);
+                waiting.is_some_and(|waiting| waiting["reason"] == "ErrImageNeverPull")
+            };
+            bench.api.until("it is not pulled", told).await;
+        } else {
+            bench.until_ready().await;
+        }
+        let log = bench.log();
+        let pulls = log.iter().find(|line| line.starts_with("pull "));
+        assert_eq!(pulls.map(String::as_str), wanted, "{image} {policy}");
+        bench.delete(0).await;
+    }
 }
 
 #[tokio::test]

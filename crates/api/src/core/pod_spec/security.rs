@@ -23,12 +23,15 @@ fn validate_id(owner: &Value, field: &'static str, path: &Path, errors: &mut Err
     }
 }
 
+/// Why a pod with users of its own does not have something.
+const HOST_USERS: &str = "when `hostUsers` is false";
+
 /// Whether the pod's users are the node's. Only an explicit false gives it users of its own.
 pub(super) fn host_users(spec: &Value) -> bool {
     at(spec, &["hostUsers"]) != Some(&Value::Bool(false))
 }
 
-/// A pod with users of its own has its own namespaces.
+/// A pod with users of its own has its own namespaces, and no volumes as devices: those cannot be given other owners.
 pub(super) fn validate_host_users(spec: &Value, path: &Path, errors: &mut ErrorList) {
     if host_users(spec) {
         return;
@@ -40,10 +43,15 @@ pub(super) fn validate_host_users(spec: &Value, path: &Path, errors: &mut ErrorL
         ("hostIPC", "HostIPC"),
     ] {
         if bool_at(spec, &[field]) {
-            errors.push(Error::forbidden(
-                &path.child(shown),
-                "when `pod.Spec.HostUsers` is false",
-            ));
+            errors.push(Error::forbidden(&path.child(shown), HOST_USERS));
+        }
+    }
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        for (index, container) in list_at(spec, &[list]).iter().enumerate() {
+            if !list_at(container, &["volumeDevices"]).is_empty() {
+                let path = path.child(list).index(index).child("volumeDevices");
+                errors.push(Error::forbidden(&path, HOST_USERS));
+            }
         }
     }
 }

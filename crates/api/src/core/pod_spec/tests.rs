@@ -72,6 +72,53 @@ fn names_to_look_up() {
 }
 
 #[test]
+fn pods_with_users_of_their_own_have_no_volumes_as_devices() {
+    check(
+        of(json!({
+            "hostUsers": false,
+            "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}],
+            "containers": [{
+                "name": "c", "image": "i:1", "volumeDevices": [{"name": "v", "devicePath": "/dev/x"}],
+            }],
+        })),
+        expect!["spec.containers[0].volumeDevices: Forbidden: when `hostUsers` is false"],
+    );
+}
+
+#[test]
+fn what_ephemeral_containers_may_not_have() {
+    let probe = json!({"exec": {"command": ["a"]}});
+    for (field, value) in [
+        ("lifecycle", json!({"preStop": probe})),
+        ("livenessProbe", probe.clone()),
+        ("ports", json!([{"containerPort": 80}])),
+        ("readinessProbe", probe.clone()),
+        (
+            "resizePolicy",
+            json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}]),
+        ),
+        ("resources", json!({"requests": {"cpu": "1"}})),
+        ("restartPolicy", json!("Always")),
+        (
+            "restartPolicyRules",
+            json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [1]}}]),
+        ),
+        ("startupProbe", probe),
+    ] {
+        let mut debugger = json!({"name": "e", "image": "i:1"});
+        debugger[field] = value;
+        let errors = create_errors(&pod::KIND, of(json!({"ephemeralContainers": [debugger]})));
+        let wanted = format!(
+            "spec.ephemeralContainers[0].{field}: Forbidden: cannot be set for an Ephemeral Container"
+        );
+        assert!(
+            errors.lines().any(|line| line == wanted),
+            "{field}: {errors}"
+        );
+    }
+}
+
+#[test]
 fn users_and_security() {
     check(
         of(json!({
@@ -91,9 +138,9 @@ fn users_and_security() {
             spec.securityContext.appArmorProfile.localhostProfile: Invalid value: " a": must not be padded with whitespace
             spec.securityContext.supplementalGroupsPolicy: Unsupported value: "Some": supported values: "Merge", "Strict"
             spec.securityContext.seLinuxChangePolicy: Unsupported value: "Some": supported values: "MountOption", "Recursive"
-            spec.hostNetwork: Forbidden: when `pod.Spec.HostUsers` is false
-            spec.HostPID: Forbidden: when `pod.Spec.HostUsers` is false
-            spec.HostIPC: Forbidden: when `pod.Spec.HostUsers` is false
+            spec.hostNetwork: Forbidden: when `hostUsers` is false
+            spec.HostPID: Forbidden: when `hostUsers` is false
+            spec.HostIPC: Forbidden: when `hostUsers` is false
             spec.securityContext.windowsOptions: Forbidden: windows options cannot be set for a linux pod"#]],
     );
     check(

@@ -23,7 +23,7 @@ pub(super) fn check(pod: &Pod, sysctls: &Allowlist, features: Features) -> Resul
     let Some(spec) = &pod.spec else { return Ok(()) };
     check_os(pod, spec)?;
     check_sysctls(spec, sysctls)?;
-    if spec.host_users == Some(false) {
+    if spec.host_users == Some(false) && !features.user_namespaces {
         let why = "can't set `spec.hostUsers: false`, runtime does not support user namespaces";
         return Err(Rejection::new(UNSUPPORTED, why));
     }

@@ -6,6 +6,7 @@ use crate::testing;
 const ALL: Features = Features {
     supplemental_groups_policy: true,
     recursive_read_only_mounts: true,
+    user_namespaces: true,
     selinux: true,
 };
 
@@ -35,6 +36,7 @@ fn what_a_node_has_is_let_in() {
         json!({ "securityContext": sysctl("net.ipv4.tcp_syncookies") }),
         json!({ "securityContext": sysctl("kernel/msgmax") }),
         json!({ "hostUsers": true, "runtimeClassName": "" }),
+        json!({ "hostUsers": false }),
         json!({ "os": { "name": "linux" } }),
         json!({ "securityContext": { "appArmorProfile": { "type": "Unconfined" }, "seLinuxOptions": {} } }),
         json!({ "securityContext": { "supplementalGroupsPolicy": "Strict" } }),
@@ -70,11 +72,6 @@ fn what_would_be_ignored_is_turned_away() {
             "Failed to admit pod as the OS field doesn't match node OS",
         ),
         (
-            json!({ "hostUsers": false }),
-            "PodFeatureUnsupported",
-            "can't set `spec.hostUsers: false`, runtime does not support user namespaces",
-        ),
-        (
             json!({ "securityContext": profile }),
             "AppArmor",
             "Cannot enforce AppArmor: AppArmor is not enabled on the host",
@@ -98,6 +95,10 @@ fn what_would_be_ignored_is_turned_away() {
         ..ALL
     };
     assert_eq!(rejected(container("containers", &label), without), None);
+    let own_users = rejected(json!({ "hostUsers": false }), Features::default());
+    let why = "can't set `spec.hostUsers: false`, runtime does not support user namespaces";
+    let wanted = Some(("PodFeatureUnsupported".to_owned(), why.to_owned()));
+    assert_eq!(own_users, wanted);
     let strict = json!({ "securityContext": { "supplementalGroupsPolicy": "Strict" } });
     let reason = rejected(strict, Features::default()).map(|(reason, _)| reason);
     assert_eq!(
