@@ -72,3 +72,29 @@ pub(crate) fn container(ephemeral: &EphemeralContainer) -> Container {
         ..Container::default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::object;
+
+    #[test]
+    fn everything_that_one_may_say_is_said_of_its_container() {
+        let own = json!({
+            "args": ["a"], "command": ["c"], "env": [{ "name": "E", "value": "v" }],
+            "envFrom": [{ "prefix": "P_", "configMapRef": { "name": "cm" } }],
+            "image": "img:1", "imagePullPolicy": "Always", "name": "debugger",
+            "securityContext": { "runAsUser": 7 }, "stdin": true, "stdinOnce": true,
+            "terminationMessagePath": "/last", "terminationMessagePolicy": "File", "tty": true,
+            "volumeDevices": [{ "name": "disk", "devicePath": "/dev/x" }],
+            "volumeMounts": [{ "name": "data", "mountPath": "/data" }], "workingDir": "/w",
+        });
+        let mut given = own.clone();
+        given["targetContainerName"] = json!("main");
+        let ephemeral: EphemeralContainer = object(given);
+        let made = serde_json::to_value(container(&ephemeral)).unwrap();
+        assert_eq!(made, own);
+    }
+}

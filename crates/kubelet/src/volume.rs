@@ -240,3 +240,6 @@ pub(crate) async fn teardown(pod_dir: PathBuf) -> io::Result<()> {
         .await
         .map_err(io::Error::other)?
 }
+
+#[cfg(test)]
+mod tests;

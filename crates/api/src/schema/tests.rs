@@ -3,6 +3,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod pod_fields;
+
 fn schema(name: &str) -> &'static Schema {
     definition(name).unwrap_or_else(|| panic!("no definition {name}"))
 }

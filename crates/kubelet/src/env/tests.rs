@@ -72,12 +72,15 @@ fn get<'a>(environment: &'a Environment, name: &str) -> Option<&'a str> {
 #[test]
 fn variables_come_from_everywhere() {
     let made = variables(json!({ "name": "c",
-        "envFrom": [{ "prefix": "P_", "configMapRef": { "name": "cm" } }, { "configMapRef": { "name": "no", "optional": true } }],
+        "envFrom": [{ "prefix": "P_", "configMapRef": { "name": "cm" } }, { "configMapRef": { "name": "no", "optional": true } },
+            { "prefix": "S_", "secretRef": { "name": "s" } }, { "secretRef": { "name": "no", "optional": true } }],
         "env": [
             { "name": "FIRST", "value": "1" },
             { "name": "SECOND", "value": "$(FIRST)$(P_good)$(MY_DB_SERVICE_HOST)" },
             { "name": "SECRET", "valueFrom": { "secretKeyRef": { "name": "s", "key": "key" } } },
             { "name": "GONE", "valueFrom": { "secretKeyRef": { "name": "s", "key": "no", "optional": true } } },
+            { "name": "MAP", "valueFrom": { "configMapKeyRef": { "name": "cm", "key": "good" } } },
+            { "name": "MAP_GONE", "valueFrom": { "configMapKeyRef": { "name": "cm", "key": "no", "optional": true } } },
             { "name": "NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
             { "name": "KUBERNETES_SERVICE_HOST", "value": "mine" },
         ],
@@ -85,6 +88,9 @@ fn variables_come_from_everywhere() {
     assert_eq!(get(&made, "SECOND"), Some("1110.43.0.9"));
     assert_eq!(get(&made, "SECRET"), Some("value"));
     assert_eq!(get(&made, "GONE"), None);
+    assert_eq!(get(&made, "MAP"), Some("1"));
+    assert_eq!(get(&made, "MAP_GONE"), None);
+    assert_eq!(get(&made, "S_key"), Some("value"));
     assert_eq!(get(&made, "NAME"), Some("web"));
     assert_eq!(get(&made, "KUBERNETES_SERVICE_HOST"), Some("mine"));
     assert_eq!(get(&made, "KUBERNETES_SERVICE_PORT_SQL"), Some("5432"));
@@ -102,6 +108,15 @@ fn variables_come_from_everywhere() {
             keys: vec!["P_a=b".into()]
         }]
     );
+}
+
+#[test]
+fn a_pod_may_do_without_links_to_services() {
+    let pod = pod(json!({ "containers": [{ "name": "c" }], "enableServiceLinks": false }));
+    let container = &pod.spec.as_ref().unwrap().containers[0];
+    let made = make(&pod, container, &source()).unwrap();
+    assert_eq!(get(&made, "MY_DB_SERVICE_HOST"), None);
+    assert_eq!(get(&made, "KUBERNETES_SERVICE_HOST"), Some("10.43.0.1"));
 }
 
 #[test]

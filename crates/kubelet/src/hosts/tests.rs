@@ -13,6 +13,8 @@ fn names_follow_the_spec() {
     check(json!({ "containers": [], "hostname": "h" }), ("h", ""));
     let both = json!({ "containers": [], "hostname": "h", "subdomain": "s" });
     check(both, ("h", "s.shop.svc.cluster.local"));
+    let instead = json!({ "containers": [], "hostname": "h", "subdomain": "s", "hostnameOverride": "o.example" });
+    check(instead, ("o.example", ""));
 }
 
 #[test]

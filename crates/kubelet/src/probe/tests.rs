@@ -47,6 +47,12 @@ fn targets_come_from_the_container() {
         let made = target(json!({ "port": 80, "path": path })).unwrap();
         assert_eq!(made.path, wanted);
     }
+    let made = target(json!({
+        "port": 1, "host": "h", "scheme": "HTTPS", "httpHeaders": [{ "name": "X-A", "value": "b" }],
+    }));
+    let made = made.unwrap();
+    assert_eq!((made.port, made.host.as_str(), made.https), (1, "h", true));
+    assert_eq!(made.headers, [("X-A".to_owned(), "b".to_owned())]);
     assert!(target(json!({ "port": "nope" })).is_err());
     assert!(target(json!({ "port": 0 })).is_err());
 }

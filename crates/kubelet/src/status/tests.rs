@@ -138,6 +138,30 @@ fn probes_gate_readiness() {
 }
 
 #[test]
+fn conditions_of_others_gate_readiness() {
+    let spec = json!({ "containers": [{ "name": "a" }], "readinessGates": [{ "conditionType": "example.com/gate" }] });
+    let mut case = Case::new(spec, vec![container("a", 0, ContainerRunning, 101, 0)]);
+    let started = Health {
+        started: Some(true),
+        ready: Some(true),
+    };
+    case.memory.health.insert("a-0".into(), started);
+    for (gate, ready, reason) in [
+        (None, "False", json!("ReadinessGatesNotReady")),
+        (Some("False"), "False", json!("ReadinessGatesNotReady")),
+        (Some("True"), "True", json!(null)),
+    ] {
+        let gates =
+            gate.map(|status| object(json!([{ "type": "example.com/gate", "status": status }])));
+        case.base.conditions = gates;
+        let status = case.make();
+        let own = condition(&status, "Ready");
+        assert_eq!((&own["status"], &own["reason"]), (&json!(ready), &reason));
+        assert_eq!(condition(&status, "ContainersReady")["status"], "True");
+    }
+}
+
+#[test]
 fn what_has_ended_for_good_does_not_wait() {
     // Its start failed, so it waits to be tried again, unless the policy says that it will not be.
     let failed = Waiting {

@@ -87,3 +87,49 @@ fn create(path: &Path, wanted: &str) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_of_the_type_that_was_declared() {
+        let dir = tempfile::tempdir().unwrap();
+        let (directory, file) = (dir.path().join("d"), dir.path().join("f"));
+        let socket = dir.path().join("s");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let at = |path: &Path, kind: &str| {
+            let source = HostPathVolumeSource {
+                path: "/p".to_owned(),
+                type_: Some(kind.to_owned()),
+            };
+            check(path, &source)
+        };
+        let fails = |noun: &str| Err(format!("hostPath type check failed: /p is not a {noun}"));
+        // What is to be there is not made.
+        assert_eq!(at(&directory, "Directory"), fails("directory"));
+        assert_eq!(at(&file, "File"), fails("file"));
+        assert_eq!(at(&directory, ""), Ok(()));
+        assert!(!directory.exists() && !file.exists());
+        assert_eq!(at(&directory, "DirectoryOrCreate"), Ok(()));
+        assert_eq!(at(&file, "FileOrCreate"), Ok(()));
+        for (path, kind, wanted) in [
+            (&directory, "Directory", Ok(())),
+            (&file, "File", Ok(())),
+            (&socket, "Socket", Ok(())),
+            (&file, "Directory", fails("directory")),
+            (&directory, "FileOrCreate", fails("file")),
+            (&file, "Socket", fails("socket file")),
+            (&file, "BlockDevice", fails("block device")),
+            (&file, "CharDevice", fails("character device")),
+            (
+                &file,
+                "Odd",
+                Err("Odd is an invalid volume type".to_owned()),
+            ),
+        ] {
+            assert_eq!(at(path, kind), wanted, "{kind}");
+        }
+        assert_eq!(at(Path::new("/dev/null"), "CharDevice"), Ok(()));
+    }
+}

@@ -318,9 +318,14 @@ async fn volumes_of_pods_themselves_are_told_who_they_are_for() {
         "volumeLifecycleModes": ["Ephemeral"], "podInfoOnMount": true, "requiresRepublish": true,
         "tokenRequests": [{ "audience": "vault" }],
     }));
+    let secret = json!({ "metadata": { "name": "key" }, "data": { "password": "aHVudGVyMg==" } });
+    bench.api.put("/api/v1/namespaces/shop/secrets/key", secret);
     let pod = pod(
         "u1",
-        json!({ "csi": { "driver": "d", "volumeAttributes": { "a": "b" }, "readOnly": true } }),
+        json!({ "csi": {
+            "driver": "d", "volumeAttributes": { "a": "b" }, "readOnly": true, "fsType": "xfs",
+            "nodePublishSecretRef": { "name": "key" },
+        } }),
     );
     let mounted = setup(&bench, &pod).await.unwrap();
     assert!(mounted.read_only.contains("v") && mounted.refresh_at.is_some());
@@ -343,6 +348,9 @@ async fn volumes_of_pods_themselves_are_told_who_they_are_for() {
         assert_eq!(context.get(key).map(String::as_str), Some(wanted), "{key}");
     }
     assert!(asked.readonly);
+    assert_eq!(asked.secrets["password"], "hunter2");
+    let told = asked.volume_capability.unwrap().access_type;
+    assert!(format!("{told:?}").contains("fs_type: \"xfs\""), "{told:?}");
     // Again and again; what fails then takes nothing from the pod.
     driver.manners(|manners| {
         drop(

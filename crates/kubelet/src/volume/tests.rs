@@ -1,0 +1,43 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::testing::{
+    self,
+    fake::{Api, Fake},
+};
+
+/// Sources that no kubelet of v1.37 has a plugin for, each with all of its fields.
+fn removed() -> [Value; 9] {
+    let secret = json!({ "name": "s" });
+    [
+        json!({ "cephfs": { "monitors": ["m"], "path": "/", "user": "u", "secretFile": "/f", "secretRef": secret, "readOnly": true } }),
+        json!({ "flocker": { "datasetName": "n", "datasetUUID": "u" } }),
+        json!({ "glusterfs": { "endpoints": "e", "path": "p", "readOnly": true } }),
+        json!({ "photonPersistentDisk": { "pdID": "p", "fsType": "ext4" } }),
+        json!({ "quobyte": { "registry": "r", "volume": "v", "readOnly": true, "user": "u", "group": "g", "tenant": "t" } }),
+        json!({ "rbd": { "monitors": ["m"], "image": "i", "fsType": "ext4", "pool": "p", "user": "u", "keyring": "/k", "secretRef": secret, "readOnly": true } }),
+        json!({ "scaleIO": { "gateway": "g", "system": "s", "secretRef": secret, "sslEnabled": true, "protectionDomain": "d", "storagePool": "p", "storageMode": "m", "volumeName": "v", "fsType": "ext4", "readOnly": true } }),
+        json!({ "storageos": { "volumeName": "v", "volumeNamespace": "n", "fsType": "ext4", "readOnly": true, "secretRef": secret } }),
+        json!({ "gitRepo": { "repository": "r", "revision": "v", "directory": "d" } }),
+    ]
+}
+
+#[tokio::test]
+async fn what_no_kubelet_mounts_any_more_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::default();
+    fake.serve(&dir.path().join("cri.sock"));
+    for mut source in removed() {
+        source["name"] = json!("old");
+        let pod = testing::pod(json!({ "containers": [], "volumes": [source] }));
+        let api = Api::new(&pod);
+        let ctx = testing::context(api.client(), Config::default(), dir.path()).await;
+        let error = setup(&ctx, &pod).await.unwrap_err();
+        assert_eq!(error.reason(), "FailedMount");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("MountVolume.SetUp failed for volume \"old\" : "),
+            "{text}"
+        );
+    }
+}
