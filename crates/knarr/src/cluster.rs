@@ -152,7 +152,11 @@ async fn control_plane_settings(flags: &Up, node: &node::Settings) -> control_pl
         address: node.ip,
         cluster: node.cluster.clone(),
         without: flags.without.clone(),
-        extra_sans: machine.iter().map(ToString::to_string).collect(),
+        extra_sans: machine
+            .iter()
+            .map(ToString::to_string)
+            .chain(flags.server.tls_san.iter().cloned())
+            .collect(),
         service_lb: traffic::service_lb(flags, node),
         ingress: traffic::ingress(flags, node),
     }

@@ -90,7 +90,7 @@ async fn settings(flags: &Server, instance: &Instance) -> Result<Settings> {
         address: address(flags).await?,
         cluster: cluster::cluster_settings(&flags.server, &flags.without),
         without: flags.without.clone(),
-        extra_sans: Vec::new(),
+        extra_sans: flags.server.tls_san.clone(),
         // Both are for who has a node: it is reached at its address, and pods are reached from it.
         service_lb: None,
         ingress: None,

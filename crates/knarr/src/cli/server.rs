@@ -1,7 +1,7 @@
 //! The flags of a control plane, which `up` and `server` have in common, and those of `knarr server`.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use knarr_etcd::Address;
+use knarr_meta::names;
 
 use super::{
     AuditFlags, AuthorizationFlags, DEFAULT_DATA_DIR, IdentityFlags, Log, WithoutFlags, duration,
@@ -55,6 +56,10 @@ pub struct ServerFlags {
     /// Address and port of the API server
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
     pub listen: SocketAddr,
+
+    /// A further name or address by which clients reach the API server, for its certificate; any number of them, a list
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = server_name)]
+    pub tls_san: Vec<String>,
 
     /// Addresses of pods
     #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16")]
@@ -144,6 +149,22 @@ impl ServerFlags {
     }
 }
 
+/// A name or an address as a certificate has it: what is not would be found out by clients only.
+fn server_name(text: &str) -> Result<String, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.to_string());
+    }
+    let name = text.to_ascii_lowercase();
+    let problems = match name.starts_with("*.") {
+        true => names::wildcard_dns1123_subdomain(&name),
+        false => names::dns1123_subdomain(&name),
+    };
+    match problems.is_empty() {
+        true => Ok(name),
+        false => Err("is neither an address nor a DNS name".to_owned()),
+    }
+}
+
 #[derive(Args, Clone, Debug)]
 pub struct DatastoreFlags {
     /// An etcd cluster that has all objects (etcd://HOST:PORT,HOST:PORT), for one or several servers [default: the embedded store]
@@ -174,4 +195,27 @@ pub struct DatastoreFlags {
     /// File with that token, so that it is on no command line
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::server_name;
+
+    #[test]
+    fn names_of_the_server_are_what_a_certificate_can_say() {
+        for (given, meant) in [
+            ("203.0.113.7", Some("203.0.113.7")),
+            ("2001:DB8:0::7", Some("2001:db8::7")),
+            ("API.Example.org", Some("api.example.org")),
+            ("*.example.org", Some("*.example.org")),
+            ("localhost", Some("localhost")),
+            ("", None),
+            ("api.example.org:6443", None),
+            ("https://api.example.org", None),
+            ("a b", None),
+            ("a.*.example.org", None),
+        ] {
+            assert_eq!(server_name(given).ok().as_deref(), meant, "{given}");
+        }
+    }
 }
