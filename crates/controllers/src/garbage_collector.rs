@@ -11,7 +11,9 @@ mod monitors;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use knarr_client::events::{Recorder, WARNING};
 use knarr_client::{WorkQueue, errors};
 use knarr_tasks::Tasks;
 use kube::Api;
@@ -43,11 +45,14 @@ pub(crate) struct GarbageCollector {
     begun: watch::Sender<bool>,
     gone: Gone,
     tasks: Tasks,
+    recorder: Recorder,
 }
 
 pub(crate) fn start(context: &Context) {
+    let client = context.client("generic-garbage-collector");
     let collector = Arc::new(GarbageCollector {
-        client: context.client("generic-garbage-collector"),
+        recorder: context.recorder(&client, "garbage-collector-controller"),
+        client,
         graph: Mutex::default(),
         resources: RwLock::default(),
         queue: WorkQueue::new(),
@@ -356,6 +361,7 @@ impl GarbageCollector {
                 Some(state) => state,
                 None => self.look_at_owner(&node.namespace, owner).await?,
             });
+            self.tell_if_foreign(uid, node, owner);
         }
         if states.is_empty() || states.contains(&OwnerState::Invalid) {
             return Ok(());
@@ -385,6 +391,35 @@ impl GarbageCollector {
         };
         tracing::debug!(namespace = %node.namespace, name = %node.name, ?policy, "deleting an object without owner");
         live.delete(policy).await
+    }
+
+    /// An owner of another namespace is why an object goes that seems to have one: its own events say so, as upstream's do.
+    fn tell_if_foreign(&self, uid: &Uid, node: &Node, owner: &OwnerReference) {
+        let foreign = self.graph.lock().is_foreign(&node.namespace, owner);
+        let (true, Some(resource)) = (foreign, &node.resource) else {
+            return;
+        };
+        let about = ObjectReference {
+            api_version: Some(resource.api.api_version.clone()),
+            kind: Some(resource.api.kind.clone()),
+            namespace: Some(node.namespace.to_string()),
+            name: Some(node.name.to_string()),
+            uid: Some(uid.to_string()),
+            ..ObjectReference::default()
+        };
+        let OwnerReference {
+            api_version,
+            kind,
+            name,
+            uid,
+            ..
+        } = owner;
+        let namespace = &node.namespace;
+        let note = format!(
+            "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in namespace \"{namespace}\""
+        );
+        let reason = "OwnerRefInvalidNamespace";
+        self.recorder.event(&about, WARNING, reason, "", note);
     }
 
     /// Its owner waits for it, and it has dependents: they go before it, as it goes before its owner.

@@ -364,6 +364,15 @@ impl Graph {
             .all(|owner| self.state_of(&node.namespace, owner) == Some(OwnerState::Solid))
     }
 
+    /// The owner is an object of another namespace than its dependent's: no owner at all.
+    pub(crate) fn is_foreign(&self, namespace: &str, owner: &OwnerReference) -> bool {
+        let node = self.nodes.get(owner.uid.as_str());
+        node.is_some_and(|node| {
+            let namespaced = node.resource.as_ref().is_some_and(|known| known.namespaced);
+            namespaced && *node.namespace != *namespace
+        })
+    }
+
     /// What the graph knows about the owner of an object in `namespace`; `None` when only a live look can tell.
     pub(crate) fn state_of(&self, namespace: &str, owner: &OwnerReference) -> Option<OwnerState> {
         let node = self.nodes.get(owner.uid.as_str())?;

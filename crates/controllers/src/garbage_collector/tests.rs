@@ -21,6 +21,7 @@ fn collector() -> (GarbageCollector, Server, Arc<ServedResource>) {
         verbs: Vec::new(),
     };
     let collector = GarbageCollector {
+        recorder: Recorder::new(client.clone(), "garbage-collector-controller", ""),
         client,
         graph: Mutex::default(),
         resources: RwLock::new(Arc::new(vec![thing.clone()])),
@@ -106,6 +107,50 @@ async fn an_object_that_gets_an_owner_meanwhile_is_not_deleted() {
     let (collected, ()) = tokio::join!(collector.reconcile(&work), serving);
     assert!(collected.is_err_and(|error| error.is_race()));
     assert!(server.is_idle(), "nothing more was asked");
+}
+
+/// It looks as if it had an owner: its events must say why it goes.
+#[tokio::test]
+async fn an_object_whose_owner_is_in_another_namespace_is_told_of_and_deleted() {
+    let (collector, mut server, resource) = collector();
+    let mut owner = meta("owner", "3", &[]);
+    owner["namespace"] = json!("y");
+    let child = meta("child", "5", &["owner"]);
+    collector.seen(&resource, &object(owner));
+    collector.seen(&resource, &object(child.clone()));
+    let work = Work::Delete("uid-child".into());
+    let serving = async {
+        let (mut deleted, mut told) = (false, None);
+        // The event is written beside the rest.
+        while !deleted || told.is_none() {
+            let next = server.next().await;
+            let path = next.uri.split('?').next().unwrap_or_default().to_owned();
+            match (next.method.as_str(), path.as_str()) {
+                ("GET", "/api/v1/namespaces/x/things/child") => next.answer(200, &thing(&child)),
+                ("GET", "/api/v1/namespaces/x/things/owner") => {
+                    next.answer(404, &failure(404, "NotFound"));
+                }
+                ("DELETE", "/api/v1/namespaces/x/things/child") => {
+                    deleted = true;
+                    next.answer(200, &thing(&child));
+                }
+                ("POST", "/api/v1/namespaces/x/events") => {
+                    told = Some(next.body.clone());
+                    let event = next.body.clone();
+                    next.answer(201, &event);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        told.unwrap_or_default()
+    };
+    let (collected, event) = tokio::join!(collector.reconcile(&work), serving);
+    assert!(collected.is_ok(), "{collected:?}");
+    assert_eq!(event["reason"], "OwnerRefInvalidNamespace");
+    assert_eq!(event["type"], "Warning");
+    assert_eq!(event["involvedObject"]["uid"], "uid-child");
+    let note = "ownerRef [v1/Thing, namespace: x, name: owner, uid: uid-owner] does not exist in namespace \"x\"";
+    assert_eq!(event["message"], note);
 }
 
 /// Eight of those would hold every worker for as long as the server takes.
