@@ -113,13 +113,24 @@ fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<S
         Value::Number(_) => return Err(unrecognized(expected, &not_an_object("number"), raw)),
         _ => return Err(unrecognized(expected, &not_an_object("bool"), raw)),
     };
-    let text = |field: &str| {
-        map.get(field)
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned()
+    let text = |field: &str| match map.get(field) {
+        None | Some(Value::Null) => Ok(String::new()),
+        Some(Value::String(text)) => Ok(text.clone()),
+        // A type that cannot be read is not the one that is expected.
+        Some(other) => {
+            let found = match other {
+                Value::Bool(_) => "bool",
+                Value::Number(_) => "number",
+                Value::Array(_) => "array",
+                _ => "object",
+            };
+            let why = format!(
+                "json: cannot unmarshal {found} into Go struct field .{field} of type string"
+            );
+            Err(unrecognized(expected, &why, raw))
+        }
     };
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let (api_version, kind) = (text("apiVersion")?, text("kind")?);
     let wanted = knarr_meta::types::api_version(expected.group, expected.version);
     if kind.is_empty() {
         map.insert("kind".into(), Value::from(expected.kind));
@@ -172,7 +183,12 @@ fn not_an_object(found: &str) -> String {
 const SUMMARY_BYTES: usize = 30;
 
 fn unrecognized(expected: &Expected<'_>, why: &dyn std::fmt::Display, raw: &[u8]) -> Status {
-    let text = String::from_utf8_lossy(&raw[..raw.len().min(SUMMARY_BYTES)]);
+    let shown = &raw[..raw.len().min(SUMMARY_BYTES)];
+    // As upstream: an object as it is, anything else in hexadecimal.
+    let text = match shown.first() {
+        Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
+        _ => shown.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
     let dots = if raw.len() > SUMMARY_BYTES {
         " ..."
     } else {
@@ -180,9 +196,8 @@ fn unrecognized(expected: &Expected<'_>, why: &dyn std::fmt::Display, raw: &[u8]
     };
     Status::bad_request(format!(
         "the object provided is unrecognized (must be of type {}): couldn't get version/kind; \
-         json parse error: {why} ({}{dots})",
+         json parse error: {why} ({text}{dots})",
         expected.kind,
-        serde_json::to_string(&text).unwrap_or_default(),
     ))
 }
 

@@ -32,6 +32,10 @@ pub fn parse(ask: &Ask<'_>, body: &Bytes) -> Result<DeleteOptions, Status> {
                 }
                 BodyEncoding::Yaml => yaml::parse(body).map_err(Status::bad_request)?,
             };
+            // What Go's clients make of options that are not there.
+            if tree.is_null() {
+                tree = Value::Object(serde_json::Map::new());
+            }
             // A precondition of the wrong type must not be none.
             if let Some(definition) = schema::definition(DEFINITION) {
                 schema::strict::check(definition, &mut tree)?;
@@ -83,15 +87,11 @@ fn from_tree(tree: &Value, errors: &mut Vec<Error>) -> Result<DeleteOptions, Sta
             "decoded object cannot be converted to DeleteOptions (it is a {kind})"
         )));
     }
-    let text = |path: &[&str]| {
-        let value = knarr_meta::object::str_at(tree, path);
-        (!value.is_empty()).then(|| value.to_owned())
-    };
     let dry = knarr_meta::object::list_at(tree, &["dryRun"]);
     Ok(DeleteOptions {
         grace_period_seconds: tree.get("gracePeriodSeconds").and_then(Value::as_i64),
-        uid: text(&["preconditions", "uid"]),
-        resource_version: text(&["preconditions", "resourceVersion"]),
+        uid: precondition(tree, "uid"),
+        resource_version: precondition(tree, "resourceVersion"),
         orphan_dependents: tree.get("orphanDependents").and_then(Value::as_bool),
         propagation_policy: propagation(
             tree.get("propagationPolicy")
@@ -109,6 +109,13 @@ fn text(propagation: Propagation) -> &'static str {
         Propagation::Background => "Background",
         Propagation::Foreground => "Foreground",
     }
+}
+
+/// A precondition of these options. An empty one is one, which no object meets: upstream tells it from none by its pointer, and
+/// who forgot to fill it in does not mean whatever has the name by now.
+pub fn precondition(options: &Value, field: &str) -> Option<String> {
+    let value = options.get("preconditions")?.get(field)?;
+    value.as_str().map(str::to_owned)
 }
 
 fn propagation(text: &str, errors: &mut Vec<Error>) -> Option<Propagation> {

@@ -26,6 +26,7 @@ use super::{
     ask::{Ask, WriteOptions},
     budget,
     decode::{self, Expected},
+    delete_options::precondition,
     modify::write_of,
     pods,
 };
@@ -128,14 +129,10 @@ fn delete_options(eviction: &Value, name: &str, dry_run: bool) -> Result<DeleteO
             errors,
         ));
     }
-    let text = |field: &str| {
-        let text = str_at(asked, &["preconditions", field]);
-        (!text.is_empty()).then(|| text.to_owned())
-    };
     Ok(DeleteOptions {
         grace_period_seconds: i64_at(asked, &["gracePeriodSeconds"]),
-        uid: text("uid"),
-        resource_version: text("resourceVersion"),
+        uid: precondition(asked, "uid"),
+        resource_version: precondition(asked, "resourceVersion"),
         orphan_dependents: asked.get("orphanDependents").and_then(Value::as_bool),
         propagation_policy: match str_at(asked, &["propagationPolicy"]) {
             "Orphan" => Some(Propagation::Orphan),

@@ -417,6 +417,13 @@ async fn a_precondition_of_the_wrong_type_is_no_leave_to_delete() {
         );
     }
     assert_eq!(cluster.get(&uri).await.code, 200);
+    // Options that are not there, as Go writes them, ask for nothing.
+    let none = Request::delete(&uri)
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from_static(b"null")))
+        .expect("a request");
+    assert_eq!(cluster.send(none).await.status(), 200);
+    assert_eq!(cluster.get(&uri).await.code, 404);
 }
 
 #[tokio::test]

@@ -154,8 +154,10 @@ async fn refusals_name_their_cause() {
     let mut table = Vec::new();
     let ok = json!({"disruptionsAllowed": 5, "currentHealthy": 6, "desiredHealthy": 1, "expectedPods": 6});
     budget(&cluster, "web", web(json!({})), ok).await;
-    let wrong_uid = evict(&cluster, "a", json!({"preconditions": {"uid": "other"}})).await;
-    assert_eq!(wrong_uid.code, 409, "{}", wrong_uid.body);
+    for uid in ["other", ""] {
+        let refused = evict(&cluster, "a", json!({"preconditions": {"uid": uid}})).await;
+        assert_eq!(refused.code, 409, "{}", refused.body);
+    }
     let condition = |reason: &str| {
         json!({"disruptionsAllowed": 0, "conditions": [{"type": "DisruptionAllowed", "status": "False", "reason": reason,
             "message": "why", "lastTransitionTime": "2026-01-01T00:00:00Z"}]})

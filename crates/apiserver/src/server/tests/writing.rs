@@ -69,6 +69,8 @@ async fn errors_have_upstreams_words() {
             CONFIGMAPS,
             json!({"apiVersion": "v2", "metadata": {"name": "b"}}),
         ),
+        (Method::POST, CONFIGMAPS, json!({"kind": true})),
+        (Method::POST, CONFIGMAPS, json!({"apiVersion": 1})),
         (Method::POST, CONFIGMAPS, json!([1])),
         (Method::POST, "/api/v1/configmaps", configmap("b")),
         (
@@ -91,6 +93,13 @@ async fn errors_have_upstreams_words() {
             Method::DELETE,
             &a,
             json!({"preconditions": {"resourceVersion": "1"}}),
+        ),
+        // Not the same as none: a client that forgot to fill it in must not delete what has the name by now.
+        (Method::DELETE, &a, json!({"preconditions": {"uid": ""}})),
+        (
+            Method::DELETE,
+            &a,
+            json!({"preconditions": {"resourceVersion": ""}}),
         ),
         (Method::DELETE, &a, json!({"dryRun": ["Some"]})),
         (Method::DELETE, &a, json!({"propagationPolicy": "Sideways"})),
