@@ -38,7 +38,7 @@ pub async fn validation(api: &Caller<'_>) -> Result<()> {
         ),
         (
             pod("a", &json!({"containers": [{"name": long_name, "image": "x"}]})),
-            format!("Pod \"a\" is invalid: spec.containers[0].name: Invalid value: \"{long_name}\": must be no more than 63 bytes"),
+            format!("Pod \"a\" is invalid: spec.containers[0].name: Invalid value: \"{long_name}\": must be no more than 63 characters"),
         ),
     ];
     for (object, message) in cases {
