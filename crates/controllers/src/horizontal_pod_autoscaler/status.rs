@@ -58,7 +58,8 @@ impl Draft {
 
     /// With the replicas that are there. What is wanted stays where it is not known.
     pub(super) fn observed(&mut self, current: i32, metrics: Vec<MetricStatus>) {
-        self.status.current_replicas = Some(current);
+        // The API leaves out what is zero: said here it would be written again each time.
+        self.status.current_replicas = (current != 0).then_some(current);
         self.status.current_metrics = (!metrics.is_empty()).then_some(metrics);
         self.status.observed_generation = self.generation;
     }
