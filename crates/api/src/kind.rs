@@ -10,7 +10,10 @@ use serde_json::Value;
 
 pub use crate::{
     column::{Column, Text, text},
-    verb::{CREATE, GET_PATCH_UPDATE, PROXY, Verb, WITHOUT_CREATE, WITHOUT_DELETE_COLLECTION, returns_deleted},
+    verb::{
+        CREATE, GET_PATCH_UPDATE, PROXY, Verb, WITHOUT_CREATE, WITHOUT_DELETE_COLLECTION,
+        returns_deleted,
+    },
 };
 use crate::{conversion::Conversion, tree};
 

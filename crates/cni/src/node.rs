@@ -297,10 +297,7 @@ fn guards(network: &NodeNetwork) -> Vec<ChainRule> {
                 .equal(Selector::InputInterface, lo())
                 .verdict(Verdict::Accept),
         ),
-        (
-            "loopback",
-            Rule::new().prefix(DESTINATION, LOOPBACK).drop(),
-        ),
+        ("loopback", Rule::new().prefix(DESTINATION, LOOPBACK).drop()),
         ("loopback", Rule::new().prefix(SOURCE, LOOPBACK).drop()),
         // Who says that it is a pod, and is none of this node, must be one of a node that is behind the link it came by.
         (

@@ -85,9 +85,11 @@ fn maps_keep_their_elements_and_chains_are_rewritten() {
         // What other nodes may send goes on while this one starts again.
         assert_eq!(flushed, ![TO_PEERS, FROM_PEERS].contains(&name), "{name}");
     }
-    assert!(script.contains(
-        "ip daddr 10.42.0.0/16 oifname != \"lo\" oifname != \"knarrabcd*\" goto fenced"
-    ));
+    assert!(
+        script.contains(
+            "ip daddr 10.42.0.0/16 oifname != \"lo\" oifname != \"knarrabcd*\" goto fenced"
+        )
+    );
 }
 
 #[test]
