@@ -9,6 +9,7 @@
 //!
 //! What is said in words is compared of kinds and fields, which `kubectl explain` shows, and not of operations and their parameters.
 
+mod client;
 mod compare;
 mod documents;
 mod known;

@@ -25,7 +25,9 @@ use crate::{Kind, Kinds};
 
 mod custom;
 mod definitions;
+mod dialect;
 mod group_versions;
+mod item;
 mod names;
 mod operations;
 mod pages;
@@ -38,9 +40,10 @@ mod shared;
 mod tests;
 
 use custom::Custom;
-use definitions::{Definitions, Dialect};
+use definitions::Definitions;
+use dialect::Dialect;
 use group_versions::GroupVersion;
-use paths::PathItem;
+use item::PathItem;
 use shared::Shared;
 
 /// What clients put into `Accept` to get the v2 document as protobuf; kubectl up to 1.26 takes nothing else. It is no valid

@@ -5,15 +5,15 @@
 //! deleted is looked at live before. Cross-namespace owners are refused by the lookup itself: an owner is searched in its
 //! dependent's namespace, where it is not.
 
+mod foreign;
 mod graph;
 mod monitors;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use knarr_client::events::{Recorder, WARNING};
+use knarr_client::events::Recorder;
 use knarr_client::{WorkQueue, errors};
 use knarr_tasks::Tasks;
 use kube::Api;
@@ -391,35 +391,6 @@ impl GarbageCollector {
         };
         tracing::debug!(namespace = %node.namespace, name = %node.name, ?policy, "deleting an object without owner");
         live.delete(policy).await
-    }
-
-    /// An owner of another namespace is why an object goes that seems to have one: its own events say so, as upstream's do.
-    fn tell_if_foreign(&self, uid: &Uid, node: &Node, owner: &OwnerReference) {
-        let foreign = self.graph.lock().is_foreign(&node.namespace, owner);
-        let (true, Some(resource)) = (foreign, &node.resource) else {
-            return;
-        };
-        let about = ObjectReference {
-            api_version: Some(resource.api.api_version.clone()),
-            kind: Some(resource.api.kind.clone()),
-            namespace: Some(node.namespace.to_string()),
-            name: Some(node.name.to_string()),
-            uid: Some(uid.to_string()),
-            ..ObjectReference::default()
-        };
-        let OwnerReference {
-            api_version,
-            kind,
-            name,
-            uid,
-            ..
-        } = owner;
-        let namespace = &node.namespace;
-        let note = format!(
-            "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in namespace \"{namespace}\""
-        );
-        let reason = "OwnerRefInvalidNamespace";
-        self.recorder.event(&about, WARNING, reason, "", note);
     }
 
     /// Its owner waits for it, and it has dependents: they go before it, as it goes before its owner.

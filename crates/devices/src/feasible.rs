@@ -8,8 +8,8 @@
 use crate::{
     allocator::{Allocator, Which},
     budget::Budget,
+    candidate::Candidate,
     request::{Alternative, Wanted},
-    search::Candidate,
     taints,
 };
 

@@ -13,6 +13,7 @@
 mod allocator;
 mod answers;
 mod budget;
+mod candidate;
 mod capacity;
 pub mod claim;
 mod constraints;

@@ -11,24 +11,17 @@ use crate::{
     MAX_DEVICES, MAX_DEVICES_TOGETHER,
     allocator::{Allocator, Error, Which, within},
     budget::Budget,
+    candidate::Candidate,
     capacity,
     constraints::Constraint,
     counters::Counters,
     feasible,
-    inventory::{Device, Slice},
+    inventory::Device,
     pools::{self, Pool, State},
     request::{Alternative, Wanted},
     taints,
     usage::{Amounts, DeviceId, Sharing},
 };
-
-/// A device that may be had on the node.
-#[derive(Clone, Copy)]
-pub(crate) struct Candidate<'s> {
-    pool: usize,
-    pub slice: &'s Slice,
-    pub device: &'s Device,
-}
 
 /// A device that was chosen.
 pub(crate) struct Pick<'s> {

@@ -1,6 +1,7 @@
 //! Pod sandboxes: namespaces held by a shim, a network, a few files.
 
 mod files;
+mod ports;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use knarr_cni::{CapabilityArgs, PortMapping};
+use knarr_cni::CapabilityArgs;
 use knarr_cri::v1::{self, ContainerEventType, NamespaceMode};
 use knarr_shim::protocol::{Event, Request, Response, SandboxSpec};
 use parking_lot::Mutex;
@@ -306,7 +307,7 @@ impl Inner {
         .map(|(key, value)| (key.to_owned(), value))
         .collect();
         let capabilities = CapabilityArgs {
-            port_mappings: port_mappings(&record.config)?,
+            port_mappings: ports::mappings(&record.config)?,
         };
         let adding = self
             .cni
@@ -482,28 +483,4 @@ fn shim_spec(record: &SandboxRecord, netns: &Path, cgroup: &Path) -> SandboxSpec
             .unwrap_or_default(),
         users: None,
     }
-}
-
-fn port_mappings(config: &v1::PodSandboxConfig) -> Result<Vec<PortMapping>, Error> {
-    let port = |number: i32| {
-        u16::try_from(number).map_err(|_| Error::InvalidArgument(format!("invalid port {number}")))
-    };
-    config
-        .port_mappings
-        .iter()
-        .filter(|mapping| mapping.host_port > 0)
-        .map(|mapping| {
-            let protocol = match mapping.protocol() {
-                v1::Protocol::Tcp => "tcp",
-                v1::Protocol::Udp => "udp",
-                v1::Protocol::Sctp => "sctp",
-            };
-            Ok(PortMapping {
-                host_port: port(mapping.host_port)?,
-                container_port: port(mapping.container_port)?,
-                protocol: protocol.to_owned(),
-                host_ip: mapping.host_ip.clone(),
-            })
-        })
-        .collect()
 }

@@ -19,6 +19,7 @@ mod exec;
 mod init;
 mod launch;
 mod log;
+mod own;
 mod program;
 mod server;
 mod setup;

@@ -8,16 +8,15 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
-use knarr_host::sysctl;
 use knarr_shim::protocol::{SANDBOX_SPEC_FILE, SandboxSpec};
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::unshare;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{Pid, sethostname, setsid};
 
-use crate::{init, sys, users};
+use crate::{own, sys, users};
 
 /// The made sandbox.
 pub struct Ready {
@@ -60,46 +59,20 @@ pub fn run(directory: &Path) -> io::Result<Ready> {
     prctl::set_child_subreaper(true).map_err(nix_at("become a subreaper"))?;
     let signals = block_signals()?;
     let init_pid = match &spec.users {
-        Some(own) => {
-            let init_pid =
-                users::enter(&spec, own).map_err(at("make namespaces of the pod's own users"))?;
+        Some(mapped) => {
+            let init_pid = users::enter(&spec, mapped)
+                .map_err(at("make namespaces of the pod's own users"))?;
             finish_namespaces(&spec)?;
             init_pid
         }
         None => {
-            unshare(namespaces(&spec)).map_err(nix_at("make the sandbox's namespaces"))?;
+            unshare(own::namespaces(&spec)).map_err(nix_at("make the sandbox's namespaces"))?;
             finish_namespaces(&spec)?;
-            set_sysctls(&spec).map_err(at("set a sysctl"))?;
-            start_init(&spec, 0).map_err(at("start the init process"))?
+            own::set_sysctls(&spec).map_err(at("set a sysctl"))?;
+            own::start_init(&spec, 0).map_err(at("start the init process"))?
         }
     };
     Ok(Ready { init_pid, signals })
-}
-
-/// Starts PID 1 of a shared process namespace, if the sandbox has one.
-pub fn start_init(spec: &SandboxSpec, flags: libc::c_int) -> io::Result<Option<Pid>> {
-    let wanted = spec.shared_pid;
-    wanted
-        .then(|| sys::clone_with(libc::CLONE_NEWPID | flags, init::run))
-        .transpose()
-}
-
-/// Only those of namespaces that are the sandbox's own, whoever has allowed them: all others are the host's.
-pub fn set_sysctls(spec: &SandboxSpec) -> io::Result<()> {
-    let shared = sysctl::Shared {
-        net: !spec.new_net,
-        ipc: !spec.new_ipc,
-        uts: spec.hostname.is_none(),
-        user: spec.users.is_none(),
-    };
-    for (name, value) in &spec.sysctls {
-        sysctl::check_isolated(name, shared).map_err(io::Error::other)?;
-        let file = sysctl::file(name)
-            .ok_or_else(|| io::Error::other(format!("{name:?} is no sysctl's name")))?;
-        fs::write(&file, value)
-            .map_err(|error| io::Error::other(format!("write {}: {error}", file.display())))?;
-    }
-    Ok(())
 }
 
 /// SIGCHLD arrives by descriptor. Signals that would end a process that a terminal or a service manager tidies up
@@ -118,15 +91,6 @@ fn block_signals() -> io::Result<SignalFd> {
     blocked.thread_block().map_err(nix_at("block signals"))?;
     SignalFd::with_flags(&blocked, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .map_err(nix_at("open a signalfd"))
-}
-
-/// Those that the shim lives in.
-pub fn namespaces(spec: &SandboxSpec) -> CloneFlags {
-    let mut flags = CloneFlags::empty();
-    flags.set(CloneFlags::CLONE_NEWNET, spec.new_net);
-    flags.set(CloneFlags::CLONE_NEWIPC, spec.new_ipc);
-    flags.set(CloneFlags::CLONE_NEWUTS, spec.hostname.is_some());
-    flags
 }
 
 /// Gives namespaces what they have from the start.

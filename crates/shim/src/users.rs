@@ -16,7 +16,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid};
 use oci_spec::runtime::{LinuxIdMapping, LinuxNamespace, LinuxNamespaceType, Spec};
 
-use crate::{setup, sys};
+use crate::{own, sys};
 
 /// What tells the helper that its users have ids.
 const MAPPED: &[u8] = b".";
@@ -57,7 +57,7 @@ fn with_helper(
     (&*stream).write_all(MAPPED)?;
     let init = answer(&mut answers)?;
     let of_helper = |name: &str| format!("/proc/{helper}/ns/{name}");
-    let wanted = setup::namespaces(spec);
+    let wanted = own::namespaces(spec);
     for (flag, name) in JOINED {
         if wanted.contains(flag) {
             setns(File::open(of_helper(name))?, flag)?;
@@ -89,16 +89,16 @@ fn help(spec: &SandboxSpec, stream: &UnixStream) -> i32 {
 }
 
 fn make(spec: &SandboxSpec, stream: &UnixStream) -> io::Result<Option<Pid>> {
-    unshare(CloneFlags::CLONE_NEWUSER | setup::namespaces(spec))?;
+    unshare(CloneFlags::CLONE_NEWUSER | own::namespaces(spec))?;
     (&*stream).write_all(b"ok 0\n")?;
     let mut mapped = [0; MAPPED.len()];
     (&*stream).read_exact(&mut mapped)?;
     become_root()?;
     setgroups(&[])?;
     // As the pod's root: those of IPC obey nobody else.
-    setup::set_sysctls(spec).map_err(|error| within("set a sysctl", &error))?;
+    own::set_sysctls(spec).map_err(|error| within("set a sysctl", &error))?;
     // A child of the shim's.
-    setup::start_init(spec, libc::CLONE_PARENT).map_err(|error| within("start init", &error))
+    own::start_init(spec, libc::CLONE_PARENT).map_err(|error| within("start init", &error))
 }
 
 /// Becomes the root of the user namespace that this process is in, and keeps its capabilities.

@@ -7,18 +7,15 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use knarr_testkit::{
-    Etcd, EtcdOptions, Ground, NODE_IP, etcds, eventually, knarr_binary, run as run_program,
-};
-use serde_json::Value;
+use anyhow::{Context, Result, bail};
+use knarr_testkit::{Etcd, EtcdOptions, Ground, NODE_IP, etcds, eventually, knarr_binary};
 
-use super::documents::Documents;
+use super::{client::Client, documents::Documents};
 use crate::{
     go,
     progress::step,
     reference::{
-        component::{API_SERVER, API_URL},
+        component::API_SERVER,
         components::{self, ETCD_PORTS},
         pki,
     },
@@ -26,9 +23,6 @@ use crate::{
 
 /// Until a server has put together what it serves.
 const READY_DEADLINE: Duration = Duration::from_secs(120);
-/// Of one document.
-const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
-const REQUEST_SECONDS: &str = "50";
 /// Lines of a log that are shown when its server has ended.
 const LOG_LINES: usize = 20;
 
@@ -127,35 +121,5 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-/// The administrator, by the files that both servers' authorities are laid out in.
-pub struct Client<'g> {
-    ground: &'g Ground,
-    dir: &'g Path,
-}
-
-impl Client<'_> {
-    /// A JSON document.
-    pub fn get(&self, path: &str, accept: &str) -> Result<Value> {
-        let pki = |file: &str| self.dir.join(pki::FOLDER).join(file);
-        let ca = pki("ca.crt");
-        ensure!(ca.is_file(), "the server has no authority yet");
-        let mut command = self.ground.network().command("curl");
-        command
-            .args(["--silent", "--show-error", "--fail", "--max-time"])
-            .arg(REQUEST_SECONDS)
-            .arg("--cacert")
-            .arg(ca)
-            .arg("--cert")
-            .arg(pki("admin.crt"))
-            .arg("--key")
-            .arg(pki("admin.key"))
-            .arg("--header")
-            .arg(format!("Accept: {accept}"))
-            .arg(format!("{API_URL}{path}"));
-        let text = run_program(command, REQUEST_DEADLINE)?.success()?;
-        serde_json::from_str(&text).with_context(|| format!("{path} is no JSON"))
     }
 }

@@ -108,7 +108,7 @@ pub const DEEP: &[(&str, usize, &str)] = &[
         9,
         "controllers of controllers' objects share one way of counting pods",
     ),
-    ("crates/devices/src", 8, "a search over pools over devices"),
+    ("crates/devices/src", 9, "a search over pools over devices"),
     (
         "crates/ingress/src",
         8,
@@ -136,13 +136,18 @@ pub const DEEP: &[(&str, usize, &str)] = &[
     ),
     (
         "crates/runtime/src",
-        7,
+        8,
         "recovery over containers over what they are made from",
     ),
     (
         "crates/scheduler/src",
         7,
         "a simulation over the cycle over the framework",
+    ),
+    (
+        "crates/shim/src",
+        8,
+        "a server over containers over their launch over what a sandbox is made of",
     ),
     (
         "crates/schema/src",
@@ -191,7 +196,7 @@ pub const LONG_FUNCTIONS: &[(&str, &str)] = &[
         "one story: each step stands on those before it",
     ),
     (
-        "crates/api/src/openapi/tests.rs v2_protobuf_says_what_v2_json_says",
+        "crates/api/src/openapi/tests/protobuf.rs v2_protobuf_says_what_v2_json_says",
         "one story: each step stands on those before it",
     ),
     (
@@ -272,6 +277,10 @@ pub const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ),
     (
         "tests/loops/tests/loops/controllers.rs check_services",
+        "one story: each step stands on those before it",
+    ),
+    (
+        "tests/loops/tests/loops/quarrels.rs a_job_that_is_edited_while_it_runs_does_what_it_says_last",
         "one story: each step stands on those before it",
     ),
     (

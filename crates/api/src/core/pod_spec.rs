@@ -54,20 +54,8 @@ pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, error
     if host_network(spec) {
         containers::validate_host_network(spec, within, &path.child("containers"), errors);
     }
-    validate::one_of(
-        errors,
-        &path.child("restartPolicy"),
-        str_at(spec, &["restartPolicy"]),
-        &["Always", "OnFailure", "Never"],
-        true,
-    );
-    validate::one_of(
-        errors,
-        &path.child("dnsPolicy"),
-        str_at(spec, &["dnsPolicy"]),
-        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
-        true,
-    );
+    validate_policy(spec, RESTART_POLICY, path, errors);
+    validate_policy(spec, DNS_POLICY, path, errors);
     if let Some(labels) = map_at(spec, &["nodeSelector"]) {
         object_meta::validate_labels(labels, &path.child("nodeSelector"), errors);
     }
@@ -101,13 +89,7 @@ pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, error
     for field in ["priorityClassName", "runtimeClassName"] {
         validate::optional(errors, spec, field, path, names::dns1123_subdomain);
     }
-    validate::one_of(
-        errors,
-        &path.child("preemptionPolicy"),
-        str_at(spec, &["preemptionPolicy"]),
-        &["PreemptLowerPriority", "Never"],
-        false,
-    );
+    validate_policy(spec, PREEMPTION_POLICY, path, errors);
     if struct_at(spec, &["overhead"]).is_some() {
         resources::validate_list(spec, "overhead", path, errors);
     }
@@ -116,6 +98,31 @@ pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, error
     if within == Within::Pod {
         validate_only_for_pod(spec, path, errors);
     }
+}
+
+/// A field, its values, and whether there has to be one.
+type Policy = (&'static str, &'static [&'static str], bool);
+
+const RESTART_POLICY: Policy = ("restartPolicy", &["Always", "OnFailure", "Never"], true);
+const DNS_POLICY: Policy = (
+    "dnsPolicy",
+    &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
+    true,
+);
+const PREEMPTION_POLICY: Policy = (
+    "preemptionPolicy",
+    &["PreemptLowerPriority", "Never"],
+    false,
+);
+
+fn validate_policy(
+    spec: &Value,
+    (field, values, required): Policy,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    let value = str_at(spec, &[field]);
+    validate::one_of(errors, &path.child(field), value, values, required);
 }
 
 fn validate_os(spec: &Value, path: &Path, errors: &mut ErrorList) {

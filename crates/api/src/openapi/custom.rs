@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use knarr_meta::object::{bool_at, list_at, str_at};
 use serde_json::{Map, Value, json};
 
-use super::definitions::Dialect;
+use super::dialect::Dialect;
 use crate::{Kind, apiextensions::custom_resource::model_name};
 
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";

@@ -5,28 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use knarr_meta::patch::{PatchSchema, Strategy};
 use serde_json::{Map, Value, json};
 
-use super::custom::Custom;
+use super::{custom::Custom, dialect::Dialect};
 use crate::schema::{self, Definition, Field, ListType, MapType, Schema, Shape, Type};
 
 /// Group and version of types that every group has.
 const CORE: (&str, &str) = ("", "v1");
-
-/// Version of OpenAPI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    V2,
-    V3,
-}
-
-impl Dialect {
-    /// A reference to a definition.
-    pub(super) fn reference(self, name: &str) -> Value {
-        match self {
-            Dialect::V2 => json!({"$ref": format!("#/definitions/{name}")}),
-            Dialect::V3 => json!({"$ref": format!("#/components/schemas/{name}")}),
-        }
-    }
-}
 
 /// All definitions that these reach, themselves too.
 pub(super) fn closure<'k>(

@@ -7,7 +7,9 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use super::{Document, custom::Custom, definitions::Definitions, pages, paths, seal, write_v3};
+use super::{
+    Document, custom::Custom, definitions::Definitions, item, pages, paths, seal, write_v3,
+};
 use crate::{Kind, registry::Served};
 
 /// A group-version, or a page, with its document.
@@ -69,7 +71,7 @@ pub(super) fn of<'k>(kinds: impl Iterator<Item = &'k Arc<Kind>>) -> BTreeMap<Str
         }
         for served in Served::all(kind) {
             let (group, version) = (served.group(), served.version());
-            let path = paths::prefix(group, version);
+            let path = item::prefix(group, version);
             let path = path.trim_start_matches('/');
             let entry = all
                 .entry(path.to_owned())

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    definitions::Dialect,
+    dialect::Dialect,
+    item::{Body, Operation, PathItem},
     parameters::{Parameter, Parameters},
-    paths::{Body, Operation, PathItem},
     shared::Shared,
 };
 

@@ -1,9 +1,8 @@
 //! What is served beside kinds: the lists of groups and versions, the server's version, and where its tokens are checked.
 
 use super::{
-    names,
-    paths::{Operation, PathItem},
-    served,
+    item::{Operation, PathItem},
+    names, served,
 };
 use crate::Kind;
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::paths::{Operation, PathItem};
+use super::item::{Operation, PathItem};
 
 pub(super) const LIST: &[&str] = &[
     "allowWatchBookmarks",

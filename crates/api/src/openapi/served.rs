@@ -2,8 +2,8 @@
 //! (`k8s.io/apiserver/pkg/endpoints/installer.go`).
 
 use super::{
+    item::{self, Body, Operation, PathItem},
     names, parameters,
-    paths::{self, Body, Operation, PathItem},
 };
 use crate::{
     Kind,
@@ -66,7 +66,7 @@ pub(super) fn resources(group: &str, version: &str) -> PathItem<'static> {
         response: Some(RESOURCES),
         codes: &[200],
     };
-    let prefix = paths::prefix(group, version);
+    let prefix = item::prefix(group, version);
     PathItem {
         document: prefix.trim_start_matches('/').to_owned(),
         path: format!("{prefix}/"),
@@ -109,7 +109,7 @@ pub(super) struct Served<'k> {
 impl<'k> Served<'k> {
     pub(super) fn push(&self, items: &mut Vec<PathItem<'k>>) {
         let resource = &self.kind.resource;
-        let prefix = paths::prefix(self.group, self.version);
+        let prefix = item::prefix(self.group, self.version);
         let place = match self.kind.scope {
             Scope::Namespaced => "/namespaces/{namespace}",
             Scope::Cluster => "",
@@ -181,7 +181,7 @@ impl<'k> Served<'k> {
         operations: Vec<Operation<'k>>,
     ) {
         if !operations.is_empty() {
-            let document = paths::prefix(self.group, self.version);
+            let document = item::prefix(self.group, self.version);
             items.push(PathItem {
                 path,
                 document: document.trim_start_matches('/').to_owned(),

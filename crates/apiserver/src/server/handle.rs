@@ -6,7 +6,6 @@ use std::{
 };
 
 use http::{HeaderName, HeaderValue, Method, Request, Response, header, request::Parts};
-use http_body::Body as _;
 use jiff::Timestamp;
 use knarr_api::{Served, kind::text};
 use knarr_audit::Received;
@@ -20,6 +19,7 @@ use knarr_states::Share;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
+    answer,
     audit::Audit,
     connect, deadline,
     flow::{self, Asked, Flow},
@@ -48,7 +48,7 @@ pub async fn handle(core: &Arc<Core>, request: Request<Incoming>, peer: &Peer) -
     let extensions = std::mem::take(&mut parts.extensions);
     let warnings = Warnings::default();
     let audit_id = parts.headers.get(&AUDIT_ID).cloned();
-    let audit_id = audit_id.unwrap_or_else(new_audit_id);
+    let audit_id = audit_id.unwrap_or_else(answer::new_audit_id);
     let mut response = match Decoded::new(&parts) {
         Ok(decoded) => {
             let wire = Wire {
@@ -64,22 +64,11 @@ pub async fn handle(core: &Arc<Core>, request: Request<Incoming>, peer: &Peer) -
     };
     finish(&mut response, audit_id, &warnings);
     if parts.method == Method::HEAD {
-        response = without_body(response);
+        response = answer::without_body(response);
     }
     // An answer may come before its request has ended.
     core.drains.drain(body);
     response
-}
-
-/// The answer to a HEAD: what a GET would be answered, but for the body, whose frames would be a breach of HTTP/2.
-fn without_body(response: Response<Body>) -> Response<Body> {
-    let (mut parts, body) = response.into_parts();
-    if let Some(size) = body.size_hint().exact()
-        && !parts.headers.contains_key(header::CONTENT_LENGTH)
-    {
-        parts.headers.insert(header::CONTENT_LENGTH, size.into());
-    }
-    Response::from_parts(parts, Body::empty())
 }
 
 fn finish(response: &mut Response<Body>, audit_id: HeaderValue, warnings: &Warnings) {
@@ -89,14 +78,6 @@ fn finish(response: &mut Response<Body>, audit_id: HeaderValue, warnings: &Warni
         headers.insert(header::CACHE_CONTROL, NO_CACHE);
     }
     super::warnings::write(warnings.take(), headers);
-}
-
-/// A UUID that only has to be unique, not secret.
-fn new_audit_id() -> HeaderValue {
-    let id = uuid::Builder::from_random_bytes(fastrand::u128(..).to_ne_bytes()).into_uuid();
-    let mut buffer = [0u8; uuid::fmt::Hyphenated::LENGTH];
-    let text = id.hyphenated().encode_lower(&mut buffer);
-    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// A request whose text is decoded.

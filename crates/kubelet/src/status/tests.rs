@@ -1,3 +1,5 @@
+mod told;
+
 use knarr_cri::v1;
 use knarr_cri::v1::ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
 use serde_json::{Value, json};
@@ -447,71 +449,4 @@ fn a_pod_has_not_ended_while_it_takes_room() {
         let state = &status["containerStatuses"][0]["state"];
         assert!(state["terminated"].is_object(), "{state}");
     }
-}
-
-#[test]
-fn ephemeral_containers_are_told_and_count_for_nothing() {
-    let spec = json!({
-        "containers": [{ "name": "a", "image": "img" }],
-        "ephemeralContainers": [{ "name": "debugger", "image": "box" }, { "name": "late", "image": "box" }],
-    });
-    let containers = |state, code| {
-        vec![
-            container("a", 0, ContainerRunning, 101, 0),
-            container("debugger", 0, state, 102, code),
-        ]
-    };
-    for (state, code, field) in [
-        (ContainerRunning, 0, "running"),
-        (ContainerExited, 3, "terminated"),
-    ] {
-        let status = Case::new(spec.clone(), containers(state, code)).make();
-        let all = status["ephemeralContainerStatuses"].as_array().unwrap();
-        assert_eq!(all.len(), 2);
-        assert_eq!(all[0]["name"], "debugger");
-        assert!(all[0]["state"][field].is_object(), "{}", all[0]);
-        assert_eq!(all[0]["ready"], false);
-        assert!(all[0].get("started").is_none());
-        assert_eq!(all[1]["state"]["waiting"]["reason"], "ContainerCreating");
-        assert_eq!(status["phase"], "Running");
-        assert_eq!(condition(&status, "Ready")["status"], "True");
-    }
-    // Of one that the runtime has forgotten the last that was told stays.
-    let mut case = Case::new(spec.clone(), containers(ContainerExited, 3));
-    case.base = object(case.make());
-    case.view.containers.pop();
-    let status = case.make();
-    let debugger = &status["ephemeralContainerStatuses"][0];
-    assert_eq!(debugger["state"]["terminated"]["exitCode"], 3);
-    assert!(status["containerStatuses"].as_array().unwrap().len() == 1);
-}
-
-#[test]
-fn mounts_and_the_user_are_told() {
-    let spec = json!({ "containers": [{ "name": "a", "volumeMounts": [
-        { "name": "v", "mountPath": "/v" },
-        { "name": "r", "mountPath": "/r", "readOnly": true },
-        { "name": "r", "mountPath": "/all", "readOnly": true, "recursiveReadOnly": "IfPossible" },
-    ] }] });
-    let mut running = container("a", 0, ContainerRunning, 101, 0);
-    let linux = v1::LinuxContainerUser {
-        uid: 7,
-        gid: 8,
-        supplemental_groups: vec![8, 9],
-    };
-    running.user = Some(v1::ContainerUser { linux: Some(linux) });
-    let status = Case::new(spec.clone(), vec![running]).make();
-    let status = &status["containerStatuses"][0];
-    let wanted = json!([
-        { "name": "v", "mountPath": "/v" },
-        { "name": "r", "mountPath": "/r", "readOnly": true, "recursiveReadOnly": "Disabled" },
-        { "name": "r", "mountPath": "/all", "readOnly": true, "recursiveReadOnly": "Enabled" },
-    ]);
-    assert_eq!(status["volumeMounts"], wanted);
-    assert_eq!(
-        status["user"],
-        json!({ "linux": { "uid": 7, "gid": 8, "supplementalGroups": [8, 9] } })
-    );
-    let waiting = Case::new(spec, vec![]).make();
-    assert_eq!(waiting["containerStatuses"][0]["volumeMounts"], wanted);
 }

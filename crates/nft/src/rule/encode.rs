@@ -55,15 +55,7 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
                 prefix,
                 inverted,
             } => self.prefix(what, (*address, *prefix), *inverted),
-            Statement::State(state) => {
-                let state = match state {
-                    ConnectionState::Established => ct::ESTABLISHED,
-                    ConnectionState::Related => ct::RELATED,
-                };
-                self.load(&Selector::ConnectionState, FIRST);
-                self.bits(&state.to_ne_bytes(), &[0; 4]);
-                self.compare_bytes(&[0; 4], true);
-            }
+            Statement::State(state) => self.state(*state),
             Statement::Within {
                 what,
                 place,
@@ -104,6 +96,16 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
                 writer.nested(immediate::DATA, |writer| verdict.write(writer));
             }),
         }
+    }
+
+    fn state(&mut self, state: ConnectionState) {
+        let state = match state {
+            ConnectionState::Established => ct::ESTABLISHED,
+            ConnectionState::Related => ct::RELATED,
+        };
+        self.load(&Selector::ConnectionState, register::FIRST);
+        self.bits(&state.to_ne_bytes(), &[0; 4]);
+        self.compare_bytes(&[0; 4], true);
     }
 
     fn expression(&mut self, name: &str, body: impl FnOnce(&mut Writer)) {

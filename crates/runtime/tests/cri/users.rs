@@ -168,6 +168,15 @@ async fn root_inside_is_nobody_outside() {
     assert_nothing_left(&test);
 }
 
+fn run_as_others(config: &mut ContainerConfig) {
+    let linux = config.linux.as_mut().unwrap();
+    let security = linux.security_context.as_mut().unwrap();
+    security.run_as_user = Some(Int64Value { value: 1_000 });
+    security.run_as_group = Some(Int64Value { value: 1_001 });
+    security.supplemental_groups = vec![2_000];
+    security.readonly_rootfs = true;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn other_users_inside_have_their_groups_and_their_output() {
     if !able() {
@@ -206,12 +215,7 @@ async fn other_users_inside_have_their_groups_and_their_output() {
         }),
         ..mount(Path::new(""), "", FIRST)
     });
-    let linux = config.linux.as_mut().unwrap();
-    let security = linux.security_context.as_mut().unwrap();
-    security.run_as_user = Some(Int64Value { value: 1_000 });
-    security.run_as_group = Some(Int64Value { value: 1_001 });
-    security.supplemental_groups = vec![2_000];
-    security.readonly_rootfs = true;
+    run_as_others(&mut config);
     let id = test.create(&sandbox, config).await;
     test.start_container(&id).await.unwrap();
     let shown = test
