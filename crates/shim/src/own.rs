@@ -1,7 +1,8 @@
 //! What a sandbox has of its own from the start, whoever its users are.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
 
 use knarr_host::sysctl;
 use knarr_shim::protocol::SandboxSpec;
@@ -12,10 +13,17 @@ use crate::{init, sys};
 
 /// Starts PID 1 of a shared process namespace, if the sandbox has one.
 pub fn start_init(spec: &SandboxSpec, flags: libc::c_int) -> io::Result<Option<Pid>> {
-    let wanted = spec.shared_pid;
-    wanted
-        .then(|| sys::clone_with(libc::CLONE_NEWPID | flags, init::run))
-        .transpose()
+    if !spec.shared_pid {
+        return Ok(None);
+    }
+    let (ours, theirs) = UnixStream::pair()?;
+    let init = sys::clone_with(libc::CLONE_NEWPID | flags, || init::run(&theirs))?;
+    drop(theirs);
+    let mut told = [0; init::READY.len()];
+    (&ours)
+        .read_exact(&mut told)
+        .map_err(|_| io::Error::other("it cannot leave the host's file systems"))?;
+    Ok(Some(init))
 }
 
 /// Only those of namespaces that are the sandbox's own, whoever has allowed them: all others are the host's.

@@ -42,6 +42,8 @@ fn nix_at(what: &'static str) -> impl FnOnce(nix::Error) -> io::Error {
 
 pub fn run(directory: &Path) -> io::Result<Ready> {
     sys::fill_standard_descriptors()?;
+    // Whatever its starter had open by mistake is nothing that lives as long as a pod.
+    sys::close_all_but(&[]).map_err(at("close inherited descriptors"))?;
     sys::set_name(c"knarr-shim");
     let _ = setsid();
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));

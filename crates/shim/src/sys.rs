@@ -29,8 +29,8 @@ pub fn fill_standard_descriptors() -> io::Result<()> {
     }
 }
 
-/// Closes every descriptor but the standard ones and those in `kept`. For one-shot children, which inherit all of the shim's:
-/// its clients, other containers' terminals and output.
+/// Closes every descriptor but the standard ones and those in `kept`. For the shim's start, and for one-shot children, which inherit
+/// all of the shim's: its clients, other containers' terminals and output.
 pub fn close_all_but(kept: &[RawFd]) -> io::Result<()> {
     let mut kept: Vec<u32> = kept
         .iter()

@@ -56,6 +56,31 @@ async fn process_ids_the_host_does_not_have() {
     test.remove_sandbox(&sandbox).await;
 }
 
+/// Whoever may trace the namespace's first process could become what it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_process_has_nothing_and_may_nothing() {
+    if !able() {
+        return;
+    }
+    let mut test = TestRuntime::start().await;
+    let mut pod = test.pod("traced");
+    let linux = pod.linux.as_mut().unwrap();
+    linux.security_context.as_mut().unwrap().namespace_options = Some(shared());
+    let sandbox = test.sandbox(pod).await;
+    let id = test.create(&sandbox, container("tracer", true)).await;
+    test.start_container(&id).await.unwrap();
+    let command = "cat /proc/1/comm; ls -A /proc/1/root/ | wc -l; wc -l < /proc/1/mountinfo
+        ls -A /proc/1/fd | wc -l; grep -c '^Cap[A-Z][a-z]*:.0*$' /proc/1/status
+        sed -n 's/^Uid:.//p; s/^NoNewPrivs:.//p' /proc/1/status
+        (echo x > /proc/1/root/x) 2>/dev/null || echo read-only";
+    let shown = test.output(&id, command).await;
+    let shown: Vec<&str> = shown.split_whitespace().collect();
+    // Inheritable, permitted, effective and ambient ones; the bounding set gives nothing to who executes nothing.
+    let wanted = "pause 0 1 0 4 65535 65535 65535 65535 1 read-only";
+    assert_eq!(shown.join(" "), wanted);
+    test.remove_sandbox(&sandbox).await;
+}
+
 /// The container's own group is the root of what it sees of them, and for its limits to be changed it must be privileged.
 async fn check_control_group(test: &mut TestRuntime, id: &str, writable: bool) {
     let command = "cd /sys/fs/cgroup/memory 2>/dev/null || cd /sys/fs/cgroup
