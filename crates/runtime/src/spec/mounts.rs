@@ -74,6 +74,17 @@ pub fn mappings(users: &Users) -> (Value, Value) {
     (list(&users.ids.uids), list(&users.ids.gids))
 }
 
+/// Devices that libcontainer gives every container, whoever its users are. What is mounted there before it would open, and a
+/// terminal that is not the opener's cannot be.
+const GIVEN: [&str; 6] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+    "/dev/tty",
+];
+
 /// The host's device nodes, for containers that can make none.
 fn devices(input: &Input<'_>) -> Result<Vec<Value>, SpecError> {
     let node = |source: &str, destination: &str| {
@@ -91,6 +102,7 @@ fn devices(input: &Input<'_>) -> Result<Vec<Value>, SpecError> {
         host::device(&device.host_path)?;
         nodes.push(node(&device.host_path, &device.container_path));
     }
+    nodes.retain(|node| !GIVEN.iter().any(|given| node["destination"] == *given));
     Ok(nodes)
 }
 

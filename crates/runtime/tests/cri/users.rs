@@ -305,3 +305,30 @@ async fn what_cannot_be_mapped_is_refused() {
     test.remove_sandbox(&sandbox).await;
     assert_nothing_left(&test);
 }
+
+/// Its devices are the host's, as far as its users may open them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_privileged_container_of_other_users_runs() {
+    if !able() {
+        return;
+    }
+    let mut test = TestRuntime::start().await;
+    if !supported(&mut test).await {
+        return;
+    }
+    let options = options(FIRST);
+    let mut config = pod(&test, "privileged", options.clone());
+    let linux = config.linux.as_mut().unwrap();
+    linux.security_context.as_mut().unwrap().privileged = true;
+    let sandbox = test.sandbox(config).await;
+    let mut config = container("main", WAIT, &options);
+    let linux = config.linux.as_mut().unwrap();
+    linux.security_context.as_mut().unwrap().privileged = true;
+    let id = test.create(&sandbox, config).await;
+    test.start_container(&id).await.unwrap();
+    let command = "echo x > /dev/null; head -c 1 /dev/zero | wc -c; test -c /dev/tty; echo $?";
+    let shown = test.output(&id, command).await;
+    assert_eq!(shown.split_whitespace().collect::<Vec<_>>(), ["1", "0"]);
+    test.remove_sandbox(&sandbox).await;
+    assert_nothing_left(&test);
+}
