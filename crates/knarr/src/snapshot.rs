@@ -160,7 +160,7 @@ fn restore(data_dir: &Path, file: &Path) -> Result<()> {
     )?;
     let store = data_dir.join(STORE);
     let kept = aside(&store, clock::now())?;
-    let copied = match knarr_store::restore_copy(file, &store) {
+    let copied = match knarr_store::restore_copy(file, &store, kept.as_deref()) {
         Ok(copied) => copied,
         Err(error) => {
             put_back(&store, kept.as_deref())?;

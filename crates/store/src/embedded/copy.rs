@@ -210,11 +210,11 @@ fn trailer(file: &mut File) -> Result<Copied> {
 }
 
 /// Makes the store of a copy in `dir`, which must have none. A crash leaves either none or all of it. Its revisions go on far behind the
-/// copy's, see [`leap`].
+/// copy's, and behind those of the store that it replaces, where that can be read: see [`leap`].
 ///
 /// # Errors
 /// [`Error::Corrupt`] where the copy is damaged, [`Error::Io`] also where there is a store already.
-pub fn restore_copy(copy: &Path, dir: &Path) -> Result<Copied> {
+pub fn restore_copy(copy: &Path, dir: &Path, replaced: Option<&Path>) -> Result<Copied> {
     let mut file = open(copy)?;
     let said = trailer(&mut file)?;
     let place = dir.join(DATA_FILE);
@@ -245,7 +245,8 @@ pub fn restore_copy(copy: &Path, dir: &Path) -> Result<Copied> {
     if found != (said.revision, said.keys) {
         return Err(Error::Corrupt("it does not hold what it says".to_owned()));
     }
-    leap(&new)?;
+    let seen = replaced.and_then(|old| check(old).ok());
+    leap(&new, seen.map_or(0, |(revision, _)| revision))?;
     fs::rename(&data, &place)?;
     File::open(dir)?.sync_all()?;
     remove(&new)?;
@@ -255,12 +256,12 @@ pub fn restore_copy(copy: &Path, dir: &Path) -> Result<Copied> {
 /// Lets the history of a restored store begin behind all that was committed since it was copied. Clients that have seen revisions of that
 /// time hold compacted ones then, and list again: they would wait for revisions that tell of other changes by now, and never
 /// learn what is gone.
-fn leap(dir: &Path) -> Result<()> {
+fn leap(dir: &Path, seen: u64) -> Result<()> {
     let options = Options::default();
     let disk = Disk::open(dir, options.max_bytes)?;
     let leapt = (|| {
         let state = load(&disk, &options)?;
-        let begin = state.revision.saturating_add(LEAP_REVISIONS);
+        let begin = state.revision.max(seen).saturating_add(LEAP_REVISIONS);
         let snapshot = disk.snapshot()?;
         let mut txn = disk.begin()?;
         for entry in snapshot.entries(0..=u64::MAX)? {

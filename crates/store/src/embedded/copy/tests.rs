@@ -41,8 +41,8 @@ async fn copies_are_whole_while_the_store_is_written_to() {
     assert!(store.copy_to(&file).is_err());
 
     let place = dir.path().join("restored");
-    assert_eq!(restore_copy(&file, &place).expect("a store"), copied);
-    assert!(restore_copy(&file, &place).is_err(), "there is one");
+    assert_eq!(restore_copy(&file, &place, None).expect("a store"), copied);
+    assert!(restore_copy(&file, &place, None).is_err(), "there is one");
     let restored = open(&place);
     assert_eq!(restored.published(), copied.revision + LEAP_REVISIONS);
     let (_, found) = restored.get("/first/49", None).await.expect("an answer");
@@ -71,7 +71,7 @@ async fn revisions_that_were_seen_after_the_copy_are_compacted_ones() {
     let seen = store.published();
 
     let place = dir.path().join("restored");
-    restore_copy(&file, &place).expect("a store");
+    restore_copy(&file, &place, None).expect("a store");
     let restored = open(&place);
     for revision in [copied.revision, seen] {
         let watched = restored.watch("/", revision).await.map(|_| ());
@@ -89,6 +89,10 @@ async fn revisions_that_were_seen_after_the_copy_are_compacted_ones() {
     restored.close();
     drop(restored);
     assert_eq!(open(&place).published(), last, "it opens again");
+    // The same copy once more: what was committed since it was restored has been seen as well.
+    let again = dir.path().join("again");
+    restore_copy(&file, &again, Some(&place)).expect("a store");
+    assert_eq!(open(&again).published(), last + LEAP_REVISIONS);
 }
 
 #[tokio::test]
@@ -120,7 +124,7 @@ async fn damaged_copies_are_refused() {
     ] {
         fs::write(&file, &bytes).expect("a file");
         let place = dir.path().join("restored");
-        let error = restore_copy(&file, &place).expect_err(what);
+        let error = restore_copy(&file, &place, None).expect_err(what);
         assert!(matches!(error, Error::Corrupt(_)), "{what}: {error}");
         assert!(!place.join(DATA_FILE).exists(), "{what}");
     }
@@ -140,7 +144,7 @@ fn what_is_no_file_is_no_copy() {
         let shown = file.display().to_string();
         std::thread::spawn(move || {
             let read = read_copy(&file).err();
-            let restored = restore_copy(&file, &place).err();
+            let restored = restore_copy(&file, &place, None).err();
             let _ = sender.send([read, restored].map(|error| error.map(|e| e.to_string())));
         });
         let told = answer.recv_timeout(std::time::Duration::from_secs(20));
