@@ -152,9 +152,16 @@ impl ServerFlags {
 /// A name or an address as a certificate has it: what is not would be found out by clients only.
 fn server_name(text: &str) -> Result<String, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(address.to_string());
+        return match address.is_unspecified() {
+            true => Err("is the address of nobody".to_owned()),
+            false => Ok(address.to_string()),
+        };
     }
     let name = text.to_ascii_lowercase();
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("is no address, though it looks like one".to_owned());
+    }
     let problems = match name.starts_with("*.") {
         true => names::wildcard_dns1123_subdomain(&name),
         false => names::dns1123_subdomain(&name),
@@ -210,6 +217,9 @@ mod tests {
             ("*.example.org", Some("*.example.org")),
             ("localhost", Some("localhost")),
             ("", None),
+            ("0.0.0.0", None),
+            ("::", None),
+            ("999.999.999.999", None),
             ("api.example.org:6443", None),
             ("https://api.example.org", None),
             ("a b", None),
