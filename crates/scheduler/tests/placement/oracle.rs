@@ -1,6 +1,7 @@
 //! Upstream's scheduler, as a program that answers questions (`tests/upstream/suite/schedule`).
 
 use std::{
+    fs::File,
     io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -40,6 +41,10 @@ fn build() -> Result<PathBuf, &'static str> {
         .ok_or("no Go was found")?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/upstream/suite");
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("upstream-schedule");
+    // Tests are processes of their own: the second finds compiled what the first has made.
+    let lock =
+        File::create(program.with_extension("lock")).and_then(|lock| lock.lock().map(|()| lock));
+    let _lock = lock.map_err(|_| "its folder cannot be written to")?;
     let built = Command::new(go)
         .current_dir(folder)
         // As `./x` builds the suite's programs: what they share is compiled once.

@@ -129,7 +129,7 @@ pub async fn field_validation(api: &Caller<'_>) -> Result<()> {
     api.send("POST", &path("Sometimes"), &[super::JSON], &text("d")).await?.fails(
         422,
         "Invalid",
-        "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Sometimes\": supported values: \"Ignore\", \"Strict\", \"Warn\"",
+        "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Sometimes\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\"",
     )?;
     Ok(())
 }

@@ -8,19 +8,19 @@ use knarr_testkit::eventually;
 use super::{Answer, Site, manifest, none_of};
 use crate::support::{SOON, Shell, field, newest};
 
-/// A caller a line, and what it is seen as at the targets of [`TARGETS`]: by the address of whom, `refused`, `silent` where a load
-/// balancer is to look elsewhere, or `-` for who has no way there at all.
+/// A caller a line, and what it is seen as at the targets of [`TARGETS`]: by the address of whom, `silent` where only other
+/// nodes have an endpoint and this one may not ask them, or `-` for who has no way there at all.
 ///
 /// A pod keeps its address on its way to pods, but not on its way through a port of a node, and never on its way to itself through a
 /// Service. A Service that keeps its clients' addresses is served by its own node alone, but for clients of the cluster.
 const SEEN: &str = "
            pod  web  inner    port@1 port@2 port@3 local@1 local@2 local@3 balancer balancer-local external
-    p1     p1   p1   refused  n1     n2     n3     p1      n1      silent  n1       p1             n1
+    p1     p1   p1   silent   n1     n2     n3     p1      n1      silent  n1       p1             n1
     p2     p2   n2   n2       n1     n2     n3     silent  n2      silent  n2       n2             n2
-    p3     p3   p3   refused  n1     n2     n3     silent  n3      p3      n3       p3             n3
-    h1     n1   n1   refused  n1     n2     n3     n1      n1      silent  n1       n1             n1
+    p3     p3   p3   silent   n1     n2     n3     silent  n3      p3      n3       p3             n3
+    h1     n1   n1   silent   n1     n2     n3     n1      n1      silent  n1       n1             n1
     h2     n2   n2   n2       n1     n2     n3     silent  n2      silent  n2       n2             n2
-    h3     n3   n3   refused  n1     n2     n3     silent  n3      n3      n3       n3             n3
+    h3     n3   n3   silent   n1     n2     n3     silent  n3      n3      n3       n3             n3
     client -    -    -        n1     -      -      silent  -       -       n1       silent         n1
 ";
 
