@@ -278,7 +278,7 @@ impl Users {
 
     fn take(&self, uid: &str, first: u32) -> Result<(), String> {
         let offset = first.checked_sub(self.range.first);
-        if !offset.is_some_and(|offset| offset < self.range.length) {
+        if offset.is_none_or(|offset| offset >= self.range.length) {
             return Err(format!("id {first} is out of range"));
         }
         if !first.is_multiple_of(self.ids_per_pod) {

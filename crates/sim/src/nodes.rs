@@ -184,8 +184,8 @@ impl Work for Nodes {
         match task {
             Task::Register(_) => self.register(index, hollow).await,
             Task::Report(_) => match self.report(index, hollow).await {
-                // It is gone, or another of its name: an event says so.
-                Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => Ok(()),
+                // It is gone: an event says so.
+                Err(error) if errors::is_not_found(&error) => Ok(()),
                 result => result,
             },
             Task::Turn(_) => {

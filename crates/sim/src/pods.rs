@@ -266,8 +266,8 @@ impl Work for Pods {
             Step::Remove => self.remove(&pod).await,
         };
         match done {
-            // It is gone, or another of its name: an event says so.
-            Err(error) if errors::is_not_found(&error) || errors::is_conflict(&error) => Ok(()),
+            // It is gone: an event says so. What conflicts may still be the same one, and is looked at again.
+            Err(error) if errors::is_not_found(&error) => Ok(()),
             done => done,
         }
     }

@@ -111,10 +111,11 @@ pub(crate) fn validate(
         "glusterfs" if owner == Owner::PersistentVolume => {
             validate_endpoints_namespace(source, path, errors);
         }
-        "azureFile" if owner == Owner::PersistentVolume => {
-            if source.get("secretNamespace").and_then(Value::as_str) == Some("") {
-                errors.push(Error::required(&path.child("secretNamespace"), ""));
-            }
+        "azureFile"
+            if owner == Owner::PersistentVolume
+                && source.get("secretNamespace").and_then(Value::as_str) == Some("") =>
+        {
+            errors.push(Error::required(&path.child("secretNamespace"), ""));
         }
         _ => {}
     }

@@ -54,7 +54,8 @@ impl Account {
     }
 
     fn left(&mut self, terms: &Terms, now: Instant) -> Duration {
-        let filled = now.saturating_duration_since(self.at) / terms.fills_in;
+        let passed = now.saturating_duration_since(self.at);
+        let filled = passed.checked_div(terms.fills_in).unwrap_or(passed);
         self.left = self.left.saturating_add(filled).min(terms.most);
         self.at = now;
         self.left

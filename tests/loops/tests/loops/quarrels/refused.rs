@@ -78,8 +78,11 @@ fn a_quota_below_what_is_used_is_asked_rarely() {
     });
 }
 
+/// A resource, a reason and what refuses pods for it, by path.
+type Refusal = (&'static str, &'static str, Vec<(String, Value)>);
+
 /// Refuses every pod of the namespace: by an expression, or by a webhook that nobody answers for.
-fn refusals() -> [(&'static str, &'static str, Vec<(String, Value)>); 2] {
+fn refusals() -> [Refusal; 2] {
     let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]);
     let group = "/apis/admissionregistration.k8s.io/v1";
     let policy = json!({"metadata": {"name": "no"}, "spec": {"matchConstraints": {"resourceRules": rules},
