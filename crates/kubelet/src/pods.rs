@@ -121,6 +121,7 @@ impl Pods {
             .map(|pod| context::uid(pod).to_owned())
             .collect();
         known.extend(self.ctx.statics.lock().uids());
+        let mut running = HashSet::new();
         for uid in self
             .ctx
             .observed
@@ -131,9 +132,11 @@ impl Pods {
             tracing::info!(uid, "removing containers of a pod that is gone");
             if let Err(error) = self.remove_orphan(&uid).await {
                 tracing::warn!(%error, uid, "cannot remove an orphaned pod");
+                running.insert(uid);
             }
         }
         let mut left: HashSet<String> = self.ctx.cgroups.uids().into_iter().collect();
+        left.extend(running.iter().cloned());
         left.extend(names(&self.ctx.config.pods_dir()));
         left.retain(|uid| !known.contains(uid));
         left.iter().for_each(|uid| self.ctx.allocations.forget(uid));
@@ -146,15 +149,15 @@ impl Pods {
                 remove_logs(logs.join(&name)).await;
             }
         }
-        self.clean_all(left).await;
+        self.clean_all(left, running).await;
     }
 
     /// Cleans up after pods that are gone, some at a time. What their volumes' drivers do not undo, as when they have not come yet,
-    /// is tried again.
-    async fn clean_all(&self, mut left: HashSet<String>) {
+    /// is tried again. Of those that may still run nothing is given to others, their ids above all, before they are removed.
+    async fn clean_all(&self, mut left: HashSet<String>, running: HashSet<String>) {
         let mut wait = ORPHAN_RETRY_FIRST;
         loop {
-            let work = left.into_iter().map(|uid| self.clean(uid));
+            let work = left.into_iter().map(|uid| self.clean(uid, &running));
             let done: Vec<Result<(), String>> = futures::stream::iter(work)
                 .buffer_unordered(ORPHAN_CONCURRENCY)
                 .collect()
@@ -169,7 +172,13 @@ impl Pods {
     }
 
     /// Returns what is left.
-    async fn clean(&self, uid: String) -> Result<(), String> {
+    async fn clean(&self, uid: String, running: &HashSet<String>) -> Result<(), String> {
+        if running.contains(&uid)
+            && let Err(error) = self.remove_orphan(&uid).await
+        {
+            tracing::warn!(%error, uid, "cannot remove an orphaned pod");
+            return Err(uid);
+        }
         let done = finish::clean(&self.ctx, &uid).await;
         done.map_err(|error| {
             tracing::warn!(error, uid, "cannot clean up after an orphaned pod");

@@ -201,7 +201,13 @@ impl Users {
                 Some(first) => users.take(&uid, first),
                 None => Ok(()),
             });
-            known.map_err(|why| format!("record pod mappings for existing pod {uid:?}: {why}"))?;
+            known.map_err(|why| {
+                let file = users.pods_dir.join(&uid).join(FILE);
+                format!(
+                    "record pod mappings for existing pod {uid:?}: {why} ({})",
+                    file.display()
+                )
+            })?;
         }
         Ok(users)
     }
@@ -259,6 +265,10 @@ impl Users {
 
     fn free(&self, uid: &str) -> Result<u32, String> {
         let mut state = self.state.lock();
+        // Another caller was first.
+        if let Some(first) = state.of_pods.get(uid) {
+            return Ok(*first);
+        }
         let count = self.range.length / self.ids_per_pod;
         let tries =
             (0..count).map(|step| (u64::from(state.next) + u64::from(step)) % u64::from(count));
@@ -289,6 +299,9 @@ impl Users {
             return Err(format!("range picked for pod {uid:?} already taken"));
         }
         state.of_pods.insert(uid.to_owned(), first);
+        // Those behind are given first: what was given back last may still be in use somewhere.
+        let index = offset.unwrap_or_default() / self.ids_per_pod;
+        state.next = state.next.max(index.saturating_add(1));
         Ok(())
     }
 

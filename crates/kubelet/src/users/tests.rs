@@ -55,6 +55,18 @@ fn what_was_given_back_is_given_out_again_last() {
     assert_eq!(given, [2, 3, 4, 2]);
 }
 
+/// What is not on disk any more may have been given back just now.
+#[test]
+fn after_a_restart_those_behind_come_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let users = load(dir.path()).unwrap();
+    let (a, b) = (first(&users, "a").unwrap(), first(&users, "b").unwrap());
+    fs::remove_dir_all(dir.path().join("pods/a")).unwrap();
+    let users = load(dir.path()).unwrap();
+    assert_eq!(first(&users, "c"), Ok(b + UNIT));
+    assert_eq!(first(&users, "d"), Ok(a));
+}
+
 #[test]
 fn pods_have_the_nodes_users_unless_they_say_otherwise() {
     let dir = tempfile::tempdir().unwrap();
@@ -129,7 +141,9 @@ fn the_file_is_upstreams() {
     fs::create_dir_all(dir.path().join("pods/b")).unwrap();
     fs::write(dir.path().join("pods/b/userns"), text).unwrap();
     let error = load(dir.path()).unwrap_err();
-    assert!(error.ends_with("already taken"), "{error}");
+    assert!(error.contains("already taken"), "{error}");
+    // Which file is in the way.
+    assert!(error.ends_with("/userns)"), "{error}");
 }
 
 #[test]
