@@ -17,12 +17,10 @@ use tracing::warn;
 
 use crate::{
     Shared, extender,
+    framework::{PreBind, Reservation},
     metrics::{AttemptResult, Timing},
-    outcome::{Chosen, Failure, Reserved},
-    plugins::{
-        default_preemption::Nomination,
-        dynamic_resources::{self, give_back},
-    },
+    outcome::{Chosen, Failure},
+    plugins::{default_preemption::Nomination, dynamic_resources::give_back},
     pod_info::PodInfo,
 };
 
@@ -76,8 +74,8 @@ impl Binder {
         });
     }
 
-    /// Has a pod's volumes bound and its devices allocated, then the pod bound; undoes the assumption if any of it fails.
-    pub fn bind_reserved(&self, chosen: Chosen, reserved: Reserved) {
+    /// Has what is taken for a pod made ready, then the pod bound; undoes the assumption if any of it fails.
+    pub fn bind_reserved(&self, chosen: Chosen, mut reserved: Vec<Box<dyn Reservation>>) {
         let (info, timing) = (chosen.info.clone(), chosen.timing);
         let (hand, token) = (self.hand(), self.token.clone());
         let Ok(seat) = self.waiting.clone().try_acquire_owned() else {
@@ -85,26 +83,7 @@ impl Binder {
         };
         let permits = self.permits.clone();
         self.tracker.spawn(async move {
-            let Reserved {
-                volumes,
-                mut devices,
-            } = reserved;
-            let shared = hand.shared.clone();
-            let uid = info.uid.clone();
-            let wanted = move || shared.state.lock().snapshot.is_assumed(&uid);
-            let ready = async {
-                if let Some(volumes) = volumes {
-                    let timeout = hand.shared.profiles.of(&info).bind_timeout;
-                    let bound = volumes.bind(&hand.client, timeout, &wanted).await;
-                    bound.map_err(|error| ("VolumeBinding", error.to_string()))?;
-                }
-                if let Some(devices) = &mut devices {
-                    let waits = |note: String| hand.waits(&info, note);
-                    let bound = devices.bind(&hand.client, &wanted, waits).await;
-                    bound.map_err(|error| (dynamic_resources::NAME, error.to_string()))?;
-                }
-                Ok::<(), (&str, String)>(())
-            };
+            let ready = hand.pre_bind(&info, &mut reserved);
             // At shutdown the next scheduler goes on from what is written.
             let Some(ready) = token.run_until_cancelled(ready).await else {
                 return;
@@ -115,24 +94,14 @@ impl Binder {
                     let _permit = permits.acquire_owned().await.ok();
                     hand.bind(&chosen).await != Outcome::NotBound
                 }
-                Err((plugin, error)) => {
-                    let why = format!("running PreBind plugin {plugin:?}: {error}");
-                    let pod = format!("{}/{}", info.namespace, info.name);
-                    warn!(
-                        pod,
-                        node = chosen.node,
-                        why,
-                        "what the pod needs is not ready"
-                    );
-                    let about = reference(&info);
-                    let (kind, reason) = (WARNING, "FailedScheduling");
-                    hand.event(&info, &about, kind, reason, "Scheduling", why);
+                Err(why) => {
+                    hand.not_ready(&chosen, why);
                     false
                 }
             };
             if !bound {
-                if let Some(devices) = devices {
-                    devices.undo(&hand.client).await;
+                while let Some(taken) = reserved.pop() {
+                    taken.unreserve(&hand.client).await;
                 }
                 hand.failed(&info, timing);
             }
@@ -242,6 +211,37 @@ impl Hand {
         if let Some(recorder) = self.recorders.get(of.scheduler_name()) {
             recorder.event(about, kind, reason, action, note);
         }
+    }
+
+    /// Has everything that is taken for a pod made ready, one plugin after the other.
+    async fn pre_bind(
+        &self,
+        info: &PodInfo,
+        reserved: &mut [Box<dyn Reservation>],
+    ) -> Result<(), String> {
+        let wanted = || self.shared.state.lock().snapshot.is_assumed(&info.uid);
+        let waits = |note: String| self.waits(info, note);
+        let asked = PreBind {
+            client: &self.client,
+            wanted: &wanted,
+            waits: &waits,
+        };
+        for taken in reserved {
+            let plugin = taken.plugin();
+            let ready = taken.pre_bind(&asked).await;
+            ready.map_err(|error| format!("running PreBind plugin {plugin:?}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Tells that something the pod needs will not be ready.
+    fn not_ready(&self, chosen: &Chosen, why: String) {
+        let (info, node) = (&*chosen.info, chosen.node.as_str());
+        let pod = format!("{}/{}", info.namespace, info.name);
+        warn!(pod, node, why, "what the pod needs is not ready");
+        let about = reference(info);
+        let (kind, reason) = (WARNING, "FailedScheduling");
+        self.event(info, &about, kind, reason, "Scheduling", why);
     }
 
     /// Tells that devices of a pod are not ready.

@@ -12,9 +12,9 @@ use tracing::{debug, trace};
 use crate::{
     Shared,
     binder::Binder,
-    framework::{Plugins, Profiles, Rejectors},
+    framework::{Plugins, Profiles, Rejectors, Reservation},
     metrics::{AttemptResult, Timing},
-    outcome::{Chosen, Failure, Reserved},
+    outcome::{Chosen, Failure},
     plugins::{
         default_preemption::{DefaultPreemption, Nomination, Search},
         dynamic_resources::State as Devices,
@@ -83,19 +83,16 @@ impl Cycle {
     }
 
     /// Takes what the pod needs besides room on the node.
-    fn reserve(&self, state: &State, info: &PodInfo, node: &str) -> Result<Reserved, String> {
-        let plugins = self.shared.profiles.of(info);
-        let mut reserved = Reserved::default();
-        let Some(node) = state.snapshot.node(node) else {
-            return Ok(reserved);
-        };
-        if let Some(volumes) = &plugins.volumes {
-            reserved.volumes = volumes.reserve(info, node)?;
+    fn reserve(
+        &self,
+        state: &State,
+        info: &PodInfo,
+        node: &str,
+    ) -> Result<Vec<Box<dyn Reservation>>, String> {
+        match state.snapshot.node(node) {
+            Some(node) => self.shared.profiles.of(info).reserve(info, node),
+            None => Ok(Vec::new()),
         }
-        if let Some(devices) = &plugins.devices {
-            reserved.devices = devices.reserve(info, node)?;
-        }
-        Ok(reserved)
     }
 
     fn step(&self) -> Step {
@@ -231,7 +228,7 @@ fn settle(
 
 enum Step {
     /// With what is to be made ready first.
-    Bind(Chosen, Reserved),
+    Bind(Chosen, Vec<Box<dyn Reservation>>),
     Unschedulable(Arc<PodInfo>, Failure, Timing),
     /// Extenders have a say.
     Ask(Attempt),

@@ -7,6 +7,7 @@
 mod change;
 mod events;
 mod profiles;
+mod reserve;
 mod run;
 
 use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
@@ -14,6 +15,7 @@ use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 pub use change::Change;
 pub use events::{ClusterEvent, DeviceEvent, VolumeEvent};
 pub use profiles::{Parts, Plugins, Profiles};
+pub use reserve::{PreBind, Reservation, Reserve};
 
 use crate::{
     plugins::{dynamic_resources, image_locality, inter_pod_affinity, pod_topology_spread},
@@ -77,6 +79,13 @@ pub struct CycleState {
 /// Rules nodes out.
 pub trait Filter: Send + Sync {
     fn name(&self) -> &'static str;
+    /// Whether the pod is to be tried at all yet.
+    ///
+    /// # Errors
+    /// Why not.
+    fn pre_enqueue(&self, _pod: &PodInfo) -> Result<(), Reason> {
+        Ok(())
+    }
     /// Looks at the pod and at the whole cluster, once, and keeps in `state` what [`Filter::filter`] reads.
     ///
     /// # Errors

@@ -71,9 +71,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn volumes_changed(&self, event: &VolumeEvent<'_>) {
-        if let Some(volumes) = self.profiles.volumes() {
-            volumes.changed();
-        }
+        self.profiles.wake_reserved();
         if self.state.lock().volumes_changed(&self.profiles, event) {
             self.wake.notify_one();
         }
@@ -265,11 +263,9 @@ impl Scheduler {
                 _ => woken |= state.remove_pod(&shared.profiles, &info.uid),
             }
             drop(state);
-            // Whoever waits for the volumes of a pod that is gone need not.
-            if let (Event::Deleted(pod), Some(volumes)) = (&event, shared.profiles.volumes())
-                && knarr_volumes::pod::claims(pod).next().is_some()
-            {
-                volumes.changed();
+            // Whoever waits for the volumes or devices of a pod that is gone need not.
+            if matches!(event, Event::Deleted(_)) {
+                shared.profiles.wake_reserved();
             }
             if woken {
                 shared.wake.notify_one();

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::resource::v1::ResourceClaim;
 
-use crate::{
-    metrics::Timing,
-    plugins::{default_preemption::Nomination, dynamic_resources, volume_binding},
-    pod_info::PodInfo,
-};
+use crate::{metrics::Timing, plugins::default_preemption::Nomination, pod_info::PodInfo};
 
 /// A pod, and the node chosen for it.
 pub struct Chosen {
@@ -30,17 +26,4 @@ pub struct Failure {
     pub displaced: Vec<Arc<PodInfo>>,
     /// A claim that is to be given back for it.
     pub stale: Option<Arc<ResourceClaim>>,
-}
-
-/// What is taken for a pod besides room on its node.
-#[derive(Default)]
-pub struct Reserved {
-    pub volumes: Option<volume_binding::Reservation>,
-    pub devices: Option<dynamic_resources::Reservation>,
-}
-
-impl Reserved {
-    pub fn is_empty(&self) -> bool {
-        self.volumes.is_none() && self.devices.is_none()
-    }
 }

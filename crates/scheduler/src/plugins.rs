@@ -173,8 +173,13 @@ fn parts(args: &Args, sources: &Sources, volumes: &Arc<VolumeBinding>) -> Parts 
             Box::new(image_locality::ImageLocality),
         ],
         preemption: DefaultPreemption::new(sources.budgets.clone(), &args.preemption),
-        volumes: volumes.clone(),
-        devices,
+        reserves: vec![
+            Box::new(volume_binding::Binds {
+                plugin: volumes.clone(),
+                limit: args.volumes.bind_timeout(),
+            }),
+            Box::new(devices),
+        ],
     }
 }
 

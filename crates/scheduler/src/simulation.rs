@@ -21,7 +21,7 @@ use knarr_devices::taints::DeviceTaintRule;
 use crate::{
     config::Config,
     cycle,
-    framework::Profiles,
+    framework::{Profiles, Reservation},
     plugins::{self, Sources, default_preemption::Nomination},
     pod_info::PodInfo,
     rejection::Rejection,
@@ -164,7 +164,7 @@ impl Simulation {
                 let mut names: Vec<_> = best.iter().map(|node| node.name().to_owned()).collect();
                 names.sort();
                 if let Some(first) = names.first() {
-                    self.keep_devices(&pod, first);
+                    self.keep_reserved(&pod, first);
                     self.state.assume(&self.profiles, pod, first);
                 }
                 Placement::Nodes(names)
@@ -174,12 +174,11 @@ impl Simulation {
     }
 
     /// The devices that the pod gets are nobody else's from now on.
-    fn keep_devices(&self, pod: &PodInfo, node: &str) {
-        let node = self.state.snapshot.node(node);
-        if let (Some(devices), Some(node)) = (&self.profiles.of(pod).devices, node)
-            && let Ok(Some(reserved)) = devices.reserve(pod, node)
+    fn keep_reserved(&self, pod: &PodInfo, node: &str) {
+        if let Some(node) = self.state.snapshot.node(node)
+            && let Ok(reserved) = self.profiles.of(pod).reserve(pod, node)
         {
-            reserved.keep();
+            reserved.into_iter().for_each(Reservation::keep);
         }
     }
 

@@ -1,17 +1,7 @@
 //! The plugins of each profile: a pod is scheduled by those of the scheduler that it names.
 
-use std::{sync::Arc, time::Duration};
-
-use super::{Change, ClusterEvent, DeviceEvent, Filter, Rejectors, Score, VolumeEvent};
-use crate::{
-    config::Profile,
-    plugins::{
-        default_preemption::DefaultPreemption,
-        dynamic_resources::{self, DynamicResources},
-        volume_binding::VolumeBinding,
-    },
-    pod_info::PodInfo,
-};
+use super::{Change, ClusterEvent, DeviceEvent, Filter, Rejectors, Reserve, Score, VolumeEvent};
+use crate::{config::Profile, plugins::default_preemption::DefaultPreemption, pod_info::PodInfo};
 
 /// The plugins of a profile.
 pub struct Plugins {
@@ -23,13 +13,8 @@ pub struct Plugins {
     pub scores: Vec<Scorer>,
     /// Makes room where there is none (upstream's PostFilter).
     pub preemption: Option<DefaultPreemption>,
-    /// One of the two plugins that take something for a pod, and have it made ready before the pod is bound (upstream's Reserve and
-    /// PreBind). They are among the filters too.
-    pub volumes: Option<Arc<VolumeBinding>>,
-    /// The other one.
-    pub devices: Option<Arc<DynamicResources>>,
-    /// How long it may take for that.
-    pub bind_timeout: Duration,
+    /// Take something for a pod, and have it made ready before it is bound. They are among the filters too.
+    pub reserves: Vec<Box<dyn Reserve>>,
     /// Of 100 nodes, how many that fit are enough; 0: fewer in large clusters.
     pub percentage_of_nodes_to_score: usize,
     /// Whether nobody ranks nodes: then the first that fits is as good as any.
@@ -48,8 +33,8 @@ pub struct Parts {
     pub filters: Vec<Box<dyn Filter>>,
     pub scores: Vec<Box<dyn Score>>,
     pub preemption: DefaultPreemption,
-    pub volumes: Arc<VolumeBinding>,
-    pub devices: Arc<DynamicResources>,
+    /// In the order in which they take and make ready.
+    pub reserves: Vec<Box<dyn Reserve>>,
 }
 
 impl Plugins {
@@ -73,15 +58,14 @@ impl Plugins {
             weight: weight(plugin.name()),
             plugin,
         });
-        let runs = |name: &str| profile.filters.contains(&name);
+        let mut reserves = parts.reserves;
+        reserves.retain(|plugin| profile.filters.contains(&plugin.name()));
         Self {
             scheduler_name: profile.scheduler_name.clone(),
             pre_filters,
             scores: scores.collect(),
             preemption: profile.preempts.then_some(parts.preemption),
-            volumes: runs("VolumeBinding").then_some(parts.volumes),
-            devices: runs(dynamic_resources::NAME).then_some(parts.devices),
-            bind_timeout: profile.args.volumes.bind_timeout(),
+            reserves,
             percentage_of_nodes_to_score: profile.percentage_of_nodes_to_score,
             first_is_best: profile.scores.is_empty() && !has_extenders,
             filters,
@@ -131,9 +115,10 @@ impl Profiles {
         self.all.remove(0)
     }
 
-    /// What takes volumes for pods, where any profile has that.
-    pub fn volumes(&self) -> Option<&Arc<VolumeBinding>> {
-        self.all.iter().find_map(|plugins| plugins.volumes.as_ref())
+    /// Has all look again who wait for what is made ready for their pods.
+    pub fn wake_reserved(&self) {
+        let reserves = self.all.iter().flat_map(|plugins| &plugins.reserves);
+        reserves.for_each(|plugin| plugin.wake());
     }
 
     /// Whether such a change may help any pod that `rejectors` ruled out, whatever its profile.

@@ -4,10 +4,9 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Change, ClusterEvent, CycleState, DeviceEvent, Filter, FilterSet, Plugins, PreFilter, Reason,
-    Refusal, Rejectors, ScoreState, VolumeEvent,
+    Refusal, Rejectors, Reservation, ScoreState, VolumeEvent,
 };
 use crate::{
-    plugins::dynamic_resources,
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
@@ -189,15 +188,27 @@ impl Plugins {
         self.of(rejectors).any(|f| f.devices_help(pod, event))
     }
 
-    /// The filter that says a pod is not to be tried yet (upstream's PreEnqueue).
+    /// Runs PreEnqueue: the filter that says a pod is not to be tried yet.
     pub fn pre_enqueue(&self, pod: &PodInfo) -> Option<Rejectors> {
-        let devices = self.devices.as_ref()?;
-        devices.pre_enqueue(pod).err()?;
         let mut filters = self.filters.iter();
-        let place = filters.position(|filter| filter.name() == dynamic_resources::NAME)?;
+        let place = filters.position(|filter| filter.pre_enqueue(pod).is_err())?;
         let mut rejectors = Rejectors::default();
         rejectors.insert(place);
         Some(rejectors)
+    }
+
+    /// Runs Reserve: takes what the pod needs besides room on the node.
+    ///
+    /// # Errors
+    /// Why it cannot have it any more. Nothing is taken then.
+    pub fn reserve(
+        &self,
+        pod: &PodInfo,
+        node: &NodeInfo,
+    ) -> Result<Vec<Box<dyn Reservation>>, String> {
+        let taken = self.reserves.iter();
+        let taken = taken.map(|plugin| plugin.reserve(pod, node));
+        taken.filter_map(Result::transpose).collect()
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Which devices there are, and which of them a claim gets, is `knarr-devices`'; here it is decided when. Filter asks whether the
 //! claims can be had on a node, Reserve takes what the chosen node has for them, by the same search over what is free by then, and
-//! keeps it from others until the binding has ended ([`Reservation`]). Nothing is kept between the two: a search is pure, and
+//! keeps it from others until the binding has ended ([`bind::Taken`]). Nothing is kept between the two: a search is pure, and
 //! another pod may have been faster.
 //!
 //! Extended resources that a class of devices stands for become a claim that is made for the pod ([`extended`]).
@@ -35,11 +35,13 @@ use knarr_devices::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub use bind::{Reservation, give_back};
+pub use bind::give_back;
 pub use score::Points;
 
 use crate::{
-    framework::{Change, CycleState, DeviceEvent, Filter, PreFilter, Reason, Refusal},
+    framework::{
+        Change, CycleState, DeviceEvent, Filter, PreFilter, Reason, Refusal, Reservation, Reserve,
+    },
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
@@ -188,17 +190,6 @@ impl DynamicResources {
         names.get_or_insert_with(make).clone()
     }
 
-    /// Why the pod is not to be tried yet: a claim of it is not there (upstream's PreEnqueue).
-    ///
-    /// # Errors
-    /// In upstream's words.
-    pub fn pre_enqueue(&self, pod: &PodInfo) -> Result<(), String> {
-        match pod.whole() {
-            Some(pod) => self.claims_of(pod).map(drop),
-            None => Ok(()),
-        }
-    }
-
     /// The claims that a pod names.
     fn claims_of(&self, pod: &Pod) -> Result<Vec<Arc<ResourceClaim>>, String> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -344,16 +335,16 @@ impl DynamicResources {
     ///
     /// # Errors
     /// Why they cannot have it any more.
-    pub fn reserve(
+    fn taken(
         self: &Arc<Self>,
         info: &PodInfo,
         node: &NodeInfo,
-    ) -> Result<Option<Reservation>, String> {
+    ) -> Result<Option<bind::Taken>, String> {
         let Some(state) = self.prepare(info)? else {
             return Ok(None);
         };
         let allocated = self.allocate(&state, node).map_err(Reason::into_owned)?;
-        Ok(Reservation::new(
+        Ok(bind::Taken::new(
             self.clone(),
             state,
             node.name(),
@@ -408,9 +399,36 @@ fn uid(claim: &ResourceClaim) -> &str {
     claim.metadata.uid.as_deref().unwrap_or_default()
 }
 
+impl Reserve for Arc<DynamicResources> {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn reserve(
+        &self,
+        pod: &PodInfo,
+        node: &NodeInfo,
+    ) -> Result<Option<Box<dyn Reservation>>, String> {
+        let taken = self.taken(pod, node)?;
+        Ok(taken.map(|taken| Box::new(taken) as Box<dyn Reservation>))
+    }
+
+    fn wake(&self) {
+        self.bell.send_replace(());
+    }
+}
+
 impl Filter for Arc<DynamicResources> {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    /// A pod is not tried before its claims are there.
+    fn pre_enqueue(&self, pod: &PodInfo) -> Result<(), Reason> {
+        match pod.whole() {
+            Some(pod) => Ok(self.claims_of(pod).map(drop)?),
+            None => Ok(()),
+        }
     }
 
     fn pre_filter(

@@ -2,7 +2,7 @@
 //!
 //! Claims of most classes are bound before their pod is looked at. Those whose class waits for the first consumer are bound
 //! here: to a volume that is there, or by telling the provisioner the node. What is chosen for one pod is kept from others
-//! until its binding has ended ([`Reservation`]). Where their driver tells what room it has, nodes without room are ruled out, and
+//! until its binding has ended ([`bind::Taken`]). Where their driver tells what room it has, nodes without room are ruled out, and
 //! nodes with more are preferred.
 
 mod bind;
@@ -11,6 +11,7 @@ mod capacity;
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use k8s_openapi::api::{
@@ -26,15 +27,16 @@ use knarr_volumes::{
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-pub use bind::Reservation;
-
 use crate::{
-    framework::{Change, CycleState, Filter, PreFilter, Reason, Refusal, VolumeEvent},
+    framework::{
+        Change, CycleState, Filter, PreFilter, Reason, Refusal, Reservation, Reserve, VolumeEvent,
+    },
     plugins::csi::Csi,
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
 
+pub const NAME: &str = "VolumeBinding";
 const UNBOUND_IMMEDIATE: &str = "pod has unbound immediate PersistentVolumeClaims";
 const NODE_CONFLICT: &str = "node(s) didn't match PersistentVolume's node affinity";
 const BIND_CONFLICT: &str = "node(s) didn't find available persistent volumes to bind";
@@ -92,11 +94,6 @@ impl VolumeBinding {
             reserved: Mutex::default(),
             bell: watch::Sender::new(()),
         }
-    }
-
-    /// Has those look again who wait for volumes.
-    pub fn changed(&self) {
-        self.bell.send_replace(());
     }
 
     /// Sorts the claims of a pod; why it can go nowhere.
@@ -237,19 +234,20 @@ impl VolumeBinding {
     ///
     /// # Errors
     /// Why they cannot have it any more.
-    pub fn reserve(
+    fn taken(
         self: &Arc<Self>,
         of: &PodInfo,
         node: &NodeInfo,
-    ) -> Result<Option<Reservation>, String> {
+        limit: Duration,
+    ) -> Result<Option<bind::Taken>, String> {
         if of.claims.is_empty() {
             return Ok(None);
         }
         let needs = self.needs(of)?;
         let node = node.node.clone().ok_or(NODE_CONFLICT)?;
         let bindings = self.bindings(&needs.delayed, &node)?;
-        let reserve = || Reservation::new(self.clone(), node, bindings.clone());
-        Ok((!bindings.is_empty()).then(reserve))
+        let waits = !bindings.is_empty();
+        Ok(waits.then(|| bind::Taken::new(self.clone(), node, bindings, limit)))
     }
 }
 
@@ -265,9 +263,34 @@ fn is_allowed(class: &StorageClass, node: &Node) -> bool {
     terms.is_empty() || allowed.any(|allowed| allowed)
 }
 
+/// Takes volumes for the pods of a profile, whose arguments say how long they may be waited for.
+pub struct Binds {
+    pub plugin: Arc<VolumeBinding>,
+    pub limit: Duration,
+}
+
+impl Reserve for Binds {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn reserve(
+        &self,
+        pod: &PodInfo,
+        node: &NodeInfo,
+    ) -> Result<Option<Box<dyn Reservation>>, String> {
+        let taken = self.plugin.taken(pod, node, self.limit)?;
+        Ok(taken.map(|taken| Box::new(taken) as Box<dyn Reservation>))
+    }
+
+    fn wake(&self) {
+        self.plugin.bell.send_replace(());
+    }
+}
+
 impl Filter for Arc<VolumeBinding> {
     fn name(&self) -> &'static str {
-        "VolumeBinding"
+        NAME
     }
 
     fn pre_filter(

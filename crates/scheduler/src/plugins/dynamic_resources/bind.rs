@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use k8s_openapi::api::{
     core::v1::Pod,
     resource::v1::{AllocationResult, ResourceClaim},
@@ -14,7 +15,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::{Allocated, DynamicResources, State, extended, ready, uid};
+use super::{Allocated, DynamicResources, NAME, State, extended, ready, uid};
+use crate::framework::{PreBind, Reservation};
 
 /// How often a claim that somebody else has changed is looked at anew.
 const CONFLICTS_MAX: usize = 5;
@@ -52,7 +54,7 @@ struct Part {
 }
 
 /// What is taken for a pod. Dropped it is free again, but for what was written.
-pub struct Reservation {
+pub struct Taken {
     plugin: Arc<DynamicResources>,
     pod: Arc<Pod>,
     node: String,
@@ -61,7 +63,7 @@ pub struct Reservation {
     extended: Option<(extended::Claim, AllocationResult)>,
 }
 
-impl Reservation {
+impl Taken {
     /// `None` where nothing is to be done.
     pub(super) fn new(
         plugin: Arc<DynamicResources>,
@@ -127,17 +129,9 @@ impl Reservation {
         Api::namespaced(client.clone(), self.namespace())
     }
 
-    /// Writes what was decided, and waits until all devices are ready. `wanted`: the pod is still to be bound here; `waits` is
-    /// called once where others have to make devices ready.
-    ///
-    /// # Errors
-    /// What is written by then stays; [`Reservation::undo`] takes it back.
-    pub async fn bind(
-        &mut self,
-        client: &kube::Client,
-        wanted: impl Fn() -> bool,
-        waits: impl FnOnce(String),
-    ) -> Result<(), BindError> {
+    /// Writes what was decided, and waits until all devices are ready.
+    async fn bind(&mut self, asked: &PreBind<'_>) -> Result<(), BindError> {
+        let client = asked.client;
         for index in 0..self.parts.len() {
             if !claim::is_reserved_for(&self.parts[index].claim, self.pod_uid()) {
                 self.write(client, index).await?;
@@ -151,11 +145,11 @@ impl Reservation {
             .iter()
             .any(|part| ready::has_conditions(&part.claim))
         {
-            waits(format!(
+            (asked.waits)(format!(
                 "waiting for binding conditions for device on node {}",
                 self.node
             ));
-            self.wait(wanted).await?;
+            self.wait(asked.wanted).await?;
         }
         Ok(())
     }
@@ -288,7 +282,7 @@ impl Reservation {
         Ok(())
     }
 
-    async fn wait(&mut self, wanted: impl Fn() -> bool) -> Result<(), BindError> {
+    async fn wait(&mut self, wanted: &(dyn Fn() -> bool + Sync)) -> Result<(), BindError> {
         let mut bell = self.plugin.bell.subscribe();
         loop {
             bell.mark_unchanged();
@@ -322,10 +316,21 @@ impl Reservation {
             let _ = timeout(READY_PERIOD, bell.changed()).await;
         }
     }
+}
+
+#[async_trait]
+impl Reservation for Taken {
+    fn plugin(&self) -> &'static str {
+        NAME
+    }
+
+    async fn pre_bind(&mut self, asked: &PreBind<'_>) -> Result<(), String> {
+        self.bind(asked).await.map_err(|error| error.to_string())
+    }
 
     /// Takes the pod out of the claims that it was written into. They keep their devices for its next attempt; the claim that was
     /// made for its extended resources goes.
-    pub async fn undo(self, client: &kube::Client) {
+    async fn unreserve(self: Box<Self>, client: &kube::Client) {
         let api = self.api(client);
         for part in &self.parts {
             let name = part.claim.metadata.name.as_deref().unwrap_or_default();
@@ -351,14 +356,13 @@ impl Reservation {
         }
     }
 
-    /// Keeps what is taken without writing it: for a cluster in memory.
-    pub fn keep(mut self) {
+    fn keep(mut self: Box<Self>) {
         self.parts.clear();
         self.extended = None;
     }
 }
 
-impl Drop for Reservation {
+impl Drop for Taken {
     fn drop(&mut self) {
         let mut ledger = self.plugin.ledger.lock();
         for part in &self.parts {

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::framework::PreBind;
 use crate::simulation::{Object, Placement, Simulation};
 
 fn object<T: DeserializeOwned>(json: Value) -> T {
@@ -215,11 +216,23 @@ fn info(pod: Pod) -> PodInfo {
     PodInfo::new(&Arc::new(pod))
 }
 
-fn reserve(plugin: &Arc<DynamicResources>, pod: Pod) -> Result<Option<Reservation>, String> {
+fn reserve(
+    plugin: &Arc<DynamicResources>,
+    pod: Pod,
+) -> Result<Option<Box<dyn Reservation>>, String> {
     let mut snapshot = Snapshot::default();
     snapshot.set_node(&Arc::new(node("a", json!({}))));
     let node = snapshot.node("a").expect("the node");
     plugin.reserve(&info(pod), node)
+}
+
+/// A pod that is still to be bound, of which nothing is told.
+fn wanting(client: &kube::Client) -> PreBind<'_> {
+    PreBind {
+        client,
+        wanted: &|| true,
+        waits: &|_| (),
+    }
 }
 
 /// What the scheduler wrote: the claim with it.
@@ -270,7 +283,8 @@ async fn what_is_reserved_is_written_and_stays_until_it_shows() {
         second.answer(200, &written);
         written
     };
-    let (bound, written) = tokio::join!(reservation.bind(&client, || true, |_| ()), answers);
+    let asked = wanting(&client);
+    let (bound, written) = tokio::join!(reservation.pre_bind(&asked), answers);
     bound.expect("it is written");
     drop(reservation);
     // An older state of the claim says nothing.
@@ -300,10 +314,11 @@ async fn a_claim_that_is_overtaken_is_looked_at_anew() {
         assert_eq!(again.method, "GET");
         again.answer(200, &json!(allocated("c", "b", "b1", &["q"])));
     };
-    let (bound, ()) = tokio::join!(reservation.bind(&client, || true, |_| ()), answers);
-    let error = bound.expect_err("another scheduler was faster").to_string();
+    let asked = wanting(&client);
+    let (bound, ()) = tokio::join!(reservation.pre_bind(&asked), answers);
+    let error = bound.expect_err("another scheduler was faster");
     assert_eq!(error, "claim x/c got allocated elsewhere in the meantime");
-    reservation.undo(&client).await;
+    reservation.unreserve(&client).await;
     assert!(server.is_idle(), "nothing was written");
     let devices = reserve(&plugin, pod("p", &["c"])).unwrap();
     assert!(devices.is_some(), "the device is free again");
@@ -334,15 +349,23 @@ async fn devices_are_made_ready_first() {
         let mut reservation = reserve(&plugin, pod("p", &["c"]))
             .unwrap()
             .expect("it waits");
-        let mut said = String::new();
+        let said = Mutex::new(String::new());
         let later = async {
             tokio::time::sleep(Duration::from_secs(60)).await;
             plugin.sources.claims.apply(ready(last));
         };
-        let bind = reservation.bind(&client, || true, |note| said = note);
+        let waits = |note| *said.lock() = note;
+        let asked = PreBind {
+            waits: &waits,
+            ..wanting(&client)
+        };
+        let bind = reservation.pre_bind(&asked);
         let (bound, ()) = tokio::join!(bind, later);
-        assert_eq!(bound.err().map(|e| e.to_string()).as_deref(), wanted);
-        assert_eq!(said, "waiting for binding conditions for device on node a");
+        assert_eq!(bound.err().as_deref(), wanted);
+        assert_eq!(
+            *said.lock(),
+            "waiting for binding conditions for device on node a"
+        );
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use knarr_client::errors;
 use knarr_volumes::{claim, names, volume};
 use kube::api::{Api, PostParams};
 use tokio::time::timeout;
 
-use super::{Binding, Held, VolumeBinding};
+use super::{Binding, Held, NAME, VolumeBinding};
+use crate::framework::{PreBind, Reservation};
 
 /// Why volumes were not bound.
 #[derive(Debug, thiserror::Error)]
@@ -24,14 +26,21 @@ pub enum Error {
 }
 
 /// What is taken for a pod. Dropped it is free again.
-pub struct Reservation {
+pub struct Taken {
     plugin: Arc<VolumeBinding>,
     node: Arc<Node>,
     bindings: Vec<Binding>,
+    /// How long all that may take.
+    limit: Duration,
 }
 
-impl Reservation {
-    pub(super) fn new(plugin: Arc<VolumeBinding>, node: Arc<Node>, bindings: Vec<Binding>) -> Self {
+impl Taken {
+    pub(super) fn new(
+        plugin: Arc<VolumeBinding>,
+        node: Arc<Node>,
+        bindings: Vec<Binding>,
+        limit: Duration,
+    ) -> Self {
         let mut reserved = plugin.reserved.lock();
         for (volume, claim) in static_bindings(&bindings) {
             let name = volume::name(volume).to_owned();
@@ -46,6 +55,7 @@ impl Reservation {
             plugin,
             node,
             bindings,
+            limit,
         }
     }
 
@@ -53,22 +63,18 @@ impl Reservation {
         self.node.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// Writes what was chosen, and waits until all claims have their volumes, at most for `limit`. `wanted`: the pod is still to be
-    /// bound here.
-    pub async fn bind(
-        self,
-        client: &kube::Client,
-        limit: Duration,
-        wanted: impl Fn() -> bool,
-    ) -> Result<(), Error> {
+    /// Writes what was chosen, and waits until all claims have their volumes.
+    async fn bind(&self, asked: &PreBind<'_>) -> Result<(), Error> {
         let work = async {
             let mut written = Vec::with_capacity(self.bindings.len());
             for binding in &self.bindings {
-                written.push(self.write(client, binding).await?);
+                written.push(self.write(asked.client, binding).await?);
             }
-            self.wait(&written, wanted).await
+            self.wait(&written, asked.wanted).await
         };
-        timeout(limit, work).await.unwrap_or(Err(Error::Timeout))
+        timeout(self.limit, work)
+            .await
+            .unwrap_or(Err(Error::Timeout))
     }
 
     /// The claim, and the revision from which on it must be as was written; 0 where nothing was.
@@ -105,7 +111,7 @@ impl Reservation {
     async fn wait(
         &self,
         written: &[(Arc<PersistentVolumeClaim>, u64)],
-        wanted: impl Fn() -> bool,
+        wanted: &(dyn Fn() -> bool + Sync),
     ) -> Result<(), Error> {
         let mut bell = self.plugin.bell.subscribe();
         loop {
@@ -162,7 +168,18 @@ impl Reservation {
     }
 }
 
-impl Drop for Reservation {
+#[async_trait]
+impl Reservation for Taken {
+    fn plugin(&self) -> &'static str {
+        NAME
+    }
+
+    async fn pre_bind(&mut self, asked: &PreBind<'_>) -> Result<(), String> {
+        self.bind(asked).await.map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Taken {
     fn drop(&mut self) {
         let mut reserved = self.plugin.reserved.lock();
         for (volume, _) in static_bindings(&self.bindings) {

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::snapshot::Snapshot;
+use crate::{framework::PreBind, snapshot::Snapshot};
 
 fn object<T: DeserializeOwned>(json: Value) -> T {
     serde_json::from_value(json).expect("an object of this type")
@@ -170,17 +170,21 @@ fn what_is_taken_is_kept_from_others() {
         .apply(volume("v", "static", "a", Value::Null));
     let snapshot = nodes();
     let node = snapshot.node("a").expect("a node");
-    let taken = plugin.reserve(&pod(&["one"]), node).expect("a volume");
+    let binds = Binds {
+        plugin: plugin.clone(),
+        limit: Duration::from_secs(600),
+    };
+    let taken = binds.reserve(&pod(&["one"]), node).expect("a volume");
     assert!(taken.is_some());
-    assert!(plugin.reserve(&pod(&["two"]), node).is_err());
+    assert!(binds.reserve(&pod(&["two"]), node).is_err());
     // Another pod of the same claim gets the same volume.
-    let again = plugin.reserve(&pod(&["one"]), node).expect("the volume");
+    let again = binds.reserve(&pod(&["one"]), node).expect("the volume");
     drop(taken);
-    assert!(plugin.reserve(&pod(&["two"]), node).is_err());
+    assert!(binds.reserve(&pod(&["two"]), node).is_err());
     drop(again);
-    assert!(plugin.reserve(&pod(&["two"]), node).is_ok());
+    assert!(binds.reserve(&pod(&["two"]), node).is_ok());
     assert!(
-        plugin
+        binds
             .reserve(&pod(&[]), node)
             .is_ok_and(|none| none.is_none())
     );
@@ -208,14 +212,23 @@ async fn bind(
 ) -> Result<(), String> {
     let (client, mut server) = fake::client();
     let snapshot = nodes();
-    let taken = plugin.reserve(&pod(claims), snapshot.node("a").expect("a node"));
-    let taken = taken.expect("volumes").expect("claims that wait");
-    let binding = taken.bind(&client, std::time::Duration::from_secs(600), || wanted);
+    let binds = Binds {
+        plugin: plugin.clone(),
+        limit: Duration::from_secs(600),
+    };
+    let taken = binds.reserve(&pod(claims), snapshot.node("a").expect("a node"));
+    let mut taken = taken.expect("volumes").expect("claims that wait");
+    let asked = PreBind {
+        client: &client,
+        wanted: &|| wanted,
+        waits: &|_| (),
+    };
+    let binding = taken.pre_bind(&asked);
     tokio::pin!(binding);
     let mut answered = false;
     loop {
         tokio::select! {
-            result = &mut binding => return result.map_err(|error| error.to_string()),
+            result = &mut binding => return result,
             // There is one write a claim, and one claim; what is waited for then is not the server.
             request = server.next(), if !answered => {
                 answered = true;
@@ -223,7 +236,7 @@ async fn bind(
                 body["metadata"]["resourceVersion"] = json!("7");
                 request.answer(200, &body);
                 react(path.split('?').next().unwrap_or_default(), &body);
-                plugin.changed();
+                binds.wake();
             }
         }
     }
