@@ -19,6 +19,7 @@ mod range;
 
 use std::{io, net::IpAddr, path::PathBuf};
 
+use knarr_meta::prefix::Prefix;
 use knarr_nft::{Chain, ChainKind, Family, Hook, Rule, Selector, Table, Transaction, Value};
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
@@ -29,7 +30,7 @@ use rtnetlink::{
 pub use namespace::NodeNamespace;
 
 use crate::{
-    InstanceId, Prefix, hardware, node,
+    InstanceId, hardware, node,
     rtnl::{self, failed, or_gone, or_there},
 };
 

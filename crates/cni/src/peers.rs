@@ -35,6 +35,7 @@ use knarr_client::{
     Event, Informer, Informers,
     events::{self, Recorder},
 };
+use knarr_meta::prefix::Prefix;
 use knarr_nft::{Kernel, Netlink, Pauses, Watched};
 use rtnetlink::Handle;
 use tokio::{
@@ -51,7 +52,7 @@ use self::{
     plan::{Seen, Wanted},
     watch::{Changes, Ours},
 };
-use crate::{InstanceId, Prefix, node, rtnl};
+use crate::{InstanceId, node, rtnl};
 
 const COMPONENT: &str = "knarr-network";
 /// Changes rarely come alone.

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
 };
 
-use knarr_cni::Prefix;
+use knarr_meta::prefix::Prefix;
 
 /// An IPv4 range in CIDR notation; the address is the range's first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Nothing here does I/O or knows a kind. A request's body arrives as a `serde_json::Value`; [`object`] reads the parts
 //! every object has, [`object_meta`] validates them, [`field`] collects what is wrong, and [`status`] carries it back to
 //! the client in upstream's words. [`labels`], [`fields`] and [`node_selector`] select, [`patch`] changes, [`quantity`] counts, [`names`]
-//! checks and makes names, [`cron`] tells when, [`clock`] what time it is.
+//! checks and makes names, [`prefix`] is ranges of addresses, [`cron`] tells when, [`clock`] what time it is.
 //!
 //! Typed structs for metadata were rejected: the API server must keep what it does not understand, and a tree walked
 //! in place costs less than a decode for the few fields that are read.
@@ -21,6 +21,7 @@ pub mod object;
 pub mod object_meta;
 pub mod patch;
 pub mod pattern;
+pub mod prefix;
 pub mod quantity;
 pub mod status;
 pub mod taints;

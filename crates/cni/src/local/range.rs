@@ -2,10 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use knarr_meta::prefix::Prefix;
 use rtnetlink::Handle;
 
 use super::Error;
-use crate::{InstanceId, Prefix, node};
+use crate::{InstanceId, node};
 
 /// Each of these has 256 ranges of [`BITS`] bits: one of the private blocks, and one of what carriers use between them.
 const POOLS: [Ipv4Addr; 2] = [Ipv4Addr::new(172, 30, 0, 0), Ipv4Addr::new(100, 115, 0, 0)];

@@ -6,13 +6,14 @@ use std::{
 };
 
 use futures::TryStreamExt;
+use knarr_meta::prefix::Prefix;
 use rtnetlink::{
     Handle,
     packet_route::route::{RouteAddress, RouteAttribute, RouteMessage},
 };
 
 use super::{Error, connect, ipv4_query};
-use crate::{Prefix, rtnl};
+use crate::rtnl;
 
 /// An address within `range` or a route into a part of it, as `10.42.0.0/24 on cni0`. Wider routes are no obstacle: those to
 /// pods are longer.

@@ -6,8 +6,7 @@ use std::{
 };
 
 use k8s_openapi::{api::core::v1::Node, jiff::Timestamp};
-
-use crate::Prefix;
+use knarr_meta::prefix::Prefix;
 
 /// Most ranges of pods of one node: one a family, and some to spare.
 const RANGES_LIMIT: usize = 8;

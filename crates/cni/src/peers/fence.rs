@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
 };
 
+use knarr_meta::prefix::Prefix;
 use knarr_nft::{
     Chain, ChainKind, Contents, Element, Family, Field, Hook, Protocol, Rule, Selector, Set, Table,
     Transaction, Value, Verdict,
@@ -14,7 +15,7 @@ use super::{
     overlay,
     plan::{Link, Wanted},
 };
-use crate::{Prefix, node};
+use crate::node;
 
 const SOURCE: Selector = Selector::Source(Family::Ip);
 const DESTINATION: Selector = Selector::Destination(Family::Ip);

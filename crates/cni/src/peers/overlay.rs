@@ -9,6 +9,7 @@ use std::{
 };
 
 use futures::TryStreamExt;
+use knarr_meta::prefix::Prefix;
 use rtnetlink::{
     Handle, LinkVxlan,
     packet_route::{
@@ -21,10 +22,7 @@ use rtnetlink::{
 };
 
 use super::plan::Overlay;
-use crate::{
-    Prefix,
-    rtnl::{self, Error, failed, or_gone, or_there},
-};
+use crate::rtnl::{self, Error, failed, or_gone, or_there};
 
 /// Which of the networks that share a port; flannel's.
 const NETWORK_ID: u32 = 1;

@@ -5,11 +5,13 @@ use std::{
     net::IpAddr,
 };
 
+use knarr_meta::prefix::Prefix;
+
 use super::{
     Reach,
     claims::{Claims, Peer, Refusal},
 };
-use crate::{Prefix, hardware};
+use crate::hardware;
 
 /// Where an address is, as the kernel's routes tell.
 #[derive(Clone, Debug, PartialEq, Eq)]

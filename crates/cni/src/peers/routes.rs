@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::TryStreamExt;
+use knarr_meta::prefix::Prefix;
 use rtnetlink::{
     Handle, RouteMessageBuilder,
     packet_route::route::{
@@ -14,10 +15,7 @@ use rtnetlink::{
 };
 
 use super::plan::{Hop, Link, Seen};
-use crate::{
-    Prefix,
-    rtnl::{self, Error, failed, is_errno, or_gone},
-};
+use crate::rtnl::{self, Error, failed, is_errno, or_gone};
 
 /// Asks the kernel where it would send what is for `address`. Whatever it has against an address, it is one node's that says so.
 pub async fn see(handle: &Handle, address: IpAddr) -> Result<Seen, Error> {

@@ -3,6 +3,7 @@
 use std::io;
 
 use futures::FutureExt;
+use knarr_meta::prefix::Prefix;
 use rtnetlink::{
     MulticastGroup,
     packet_core::{NetlinkMessage, NetlinkPayload},
@@ -14,7 +15,7 @@ use rtnetlink::{
 };
 
 use super::routes;
-use crate::{Prefix, rtnl};
+use crate::rtnl;
 
 /// The kernel fills a page or so a datagram.
 const DATAGRAM_BYTES: usize = 64 << 10;

@@ -58,7 +58,8 @@ impl Prefix {
         self.contains(address).then_some(address)
     }
 
-    pub(crate) fn pair(&self) -> (IpAddr, u8) {
+    /// The first address, and how many bits count.
+    pub fn pair(&self) -> (IpAddr, u8) {
         (self.address, self.bits)
     }
 }
