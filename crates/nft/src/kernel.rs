@@ -170,6 +170,17 @@ pub mod compare {
     pub const DATA: u16 = 3;
     pub const EQUAL: u32 = 0;
     pub const DIFFERENT: u32 = 1;
+    pub const AT_MOST: u32 = 3;
+    pub const AT_LEAST: u32 = 5;
+}
+
+/// Of the protocol itself (RFC 4861).
+pub mod icmpv6 {
+    pub const PROTOCOL: u8 = 58;
+    /// Where a message has its type, and how long that is.
+    pub const TYPE: (u32, u32) = (0, 1);
+    pub const NEIGHBOUR_SOLICITATION: u8 = 135;
+    pub const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 }
 
 pub mod bitwise {

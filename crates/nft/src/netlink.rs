@@ -34,20 +34,20 @@ impl Pauses {
 
 /// The kernel, or what stands in for it in tests.
 pub trait Kernel {
-    /// Applies all of a transaction or nothing. One that `replaces` makes the whole table anew.
+    /// Applies all of a transaction or nothing. One that `replaces` makes whole tables anew.
     fn apply(
         &mut self,
         transaction: Transaction,
         replaces: bool,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
-    /// Waits until somebody else has changed the table since it was replaced. May be cancelled.
+    /// Waits until somebody else has changed a table since it was replaced. May be cancelled.
     fn changed(&mut self) -> impl Future<Output = ()> + Send;
 }
 
 /// nf_tables of a network namespace.
 pub struct Netlink {
-    tables: [Table; 1],
+    tables: Vec<Table>,
     watched: Watched,
     connection: Option<Connection>,
     monitor: Option<Monitor>,
@@ -59,8 +59,13 @@ impl Netlink {
     }
 
     pub fn watching(table: Table, watched: Watched) -> Self {
+        Self::of(vec![table], watched)
+    }
+
+    /// For who keeps several tables by the same transactions.
+    pub fn of(tables: Vec<Table>, watched: Watched) -> Self {
         Self {
-            tables: [table],
+            tables,
             watched,
             connection: None,
             monitor: None,
@@ -96,7 +101,8 @@ impl Kernel for Netlink {
             return pending().await;
         };
         if let Err(error) = monitor.changed(&self.tables, self.watched).await {
-            warn!(%error, table = %self.tables[0], "cannot see whether others change our rules");
+            let table = self.tables.first().map(ToString::to_string);
+            warn!(%error, table, "cannot see whether others change our rules");
             self.monitor = None;
         }
     }

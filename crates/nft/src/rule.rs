@@ -127,6 +127,7 @@ enum Statement {
         inverted: bool,
     },
     State(ConnectionState),
+    NeighbourDiscovery,
     Within {
         what: Vec<Selector>,
         place: Place,
@@ -205,6 +206,11 @@ impl Rule {
     /// Of a connection that both sides have spoken on.
     pub fn established(self) -> Self {
         self.push(Statement::State(ConnectionState::Established))
+    }
+
+    /// How nodes of a link find each other (RFC 4861), in a table of IPv6: solicitations and advertisements.
+    pub fn neighbour_discovery(self) -> Self {
+        self.push(Statement::NeighbourDiscovery)
     }
 
     pub fn protocol(self, protocol: Protocol) -> Self {
@@ -397,6 +403,7 @@ impl fmt::Display for Statement {
                 write!(f, " {not}{place}")
             }
             Self::State(state) => write!(f, "ct state {state}"),
+            Self::NeighbourDiscovery => f.write_str("icmpv6 type 135-136"),
             Self::Verdicts { what, place } => {
                 joined(f, what, " . ")?;
                 write!(f, " vmap {place}")

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::{ConnectionState, Place, Reject, Rule, Selector, Statement, Target};
 use crate::{
     kernel::{
-        bitwise, compare, ct, data, dynset, expression, fib, immediate, lookup, meta, nat, numgen,
-        payload, register, reject,
+        bitwise, compare, ct, data, dynset, expression, fib, icmpv6, immediate, lookup, meta, nat,
+        numgen, payload, register, reject,
     },
     table::Family,
     value::{Value, concatenated},
@@ -56,6 +56,7 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
                 inverted,
             } => self.prefix(what, (*address, *prefix), *inverted),
             Statement::State(state) => self.state(*state),
+            Statement::NeighbourDiscovery => self.neighbour_discovery(),
             Statement::Within {
                 what,
                 place,
@@ -106,6 +107,14 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
         self.load(&Selector::ConnectionState, register::FIRST);
         self.bits(&state.to_ne_bytes(), &[0; 4]);
         self.compare_bytes(&[0; 4], true);
+    }
+
+    fn neighbour_discovery(&mut self) {
+        self.load(&Selector::Protocol, register::FIRST);
+        self.compare_bytes(&[icmpv6::PROTOCOL], false);
+        self.payload(payload::TRANSPORT, icmpv6::TYPE, register::FIRST);
+        self.order(compare::AT_LEAST, &[icmpv6::NEIGHBOUR_SOLICITATION]);
+        self.order(compare::AT_MOST, &[icmpv6::NEIGHBOUR_ADVERTISEMENT]);
     }
 
     fn expression(&mut self, name: &str, body: impl FnOnce(&mut Writer)) {
@@ -213,13 +222,17 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
     }
 
     fn compare_bytes(&mut self, bytes: &[u8], inverted: bool) {
+        let operation = if inverted {
+            compare::DIFFERENT
+        } else {
+            compare::EQUAL
+        };
+        self.order(operation, bytes);
+    }
+
+    fn order(&mut self, operation: u32, bytes: &[u8]) {
         self.expression("cmp", |writer| {
             writer.u32(compare::REGISTER, register::FIRST);
-            let operation = if inverted {
-                compare::DIFFERENT
-            } else {
-                compare::EQUAL
-            };
             writer.u32(compare::OPERATION, operation);
             writer.nested(compare::DATA, |writer| writer.bytes(data::VALUE, bytes));
         });

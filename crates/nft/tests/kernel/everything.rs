@@ -26,13 +26,9 @@ pub const SERVICE: &str = "svc-default/web/tcp/http";
 impl Everything {
     pub fn new(family: Family, addresses: [&str; 3], range: (&str, u8)) -> Self {
         let [one, two, three] = addresses.map(address);
-        let field = match family {
-            Family::Ip => Field::Ipv4,
-            Family::Ip6 => Field::Ipv6,
-        };
         Self {
             table: Table::new(family, "everything"),
-            field,
+            field: family.field(),
             one,
             two,
             three,
@@ -216,7 +212,9 @@ impl Everything {
     }
 
     pub fn filters(&self) -> Vec<Rule> {
-        vec![
+        let neighbours = Rule::new().neighbour_discovery().verdict(Verdict::Accept);
+        let neighbours = Some(neighbours).filter(|_| self.table.family == Family::Ip6);
+        let rules = [
             Rule::new()
                 .prefix(self.destination(), self.range)
                 .protocol(Protocol::Tcp)
@@ -234,6 +232,7 @@ impl Everything {
                 .protocol(Protocol::Tcp)
                 .within([Selector::DestinationPort], "port-ranges")
                 .verdict(Verdict::Return),
-        ]
+        ];
+        neighbours.into_iter().chain(rules).collect()
     }
 }
