@@ -6,10 +6,14 @@
 //! [kube client](Cluster::client) connects from there too. Dropping the cluster removes all of it, also after a panic;
 //! what a killed test process left is removed by the next one.
 //!
+//! Parts of the network are tested between [machines](machine) that are no more than a namespace each.
+//!
 //! Rejected: clusters in containers or virtual machines (slow to start, and they would hide what is left behind on the
 //! host), and one shared cluster (a test that kills it would not be alone).
 
 pub mod image;
+#[cfg(feature = "machines")]
+pub mod machine;
 pub mod registry;
 
 #[cfg(feature = "client")]
