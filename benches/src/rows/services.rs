@@ -80,9 +80,9 @@ fn run(count: u32, changes: u32, stop: &CancellationToken) -> Result<(Duration, 
         reserved_ports: Vec::new(),
         table: "knarr-bench".to_owned(),
         node_name: "node".to_owned(),
-        cluster_cidr: (Ipv4Addr::new(10, 64, 0, 0), 10),
-        service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
-        node_local_dns: None,
+        cluster_cidrs: vec!["10.64.0.0/10".parse()?],
+        service_cidrs: vec!["10.43.0.0/16".parse()?],
+        node_local_dns: Vec::new(),
     };
     let proxy = Proxy::with(config, services.clone(), slices.clone(), nodes);
     services.replace((0..count).map(service).collect::<Result<Vec<_>>>()?);

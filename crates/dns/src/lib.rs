@@ -5,7 +5,7 @@
 //!                                            no:  the query goes to the node's resolvers as it came
 //! ```
 //!
-//! Every node answers on a link-local address of its own, behind the `kube-dns` Service. Names follow the specification of
+//! Every node answers on an address of its own in each family that Services have, behind the `kube-dns` Service: a server each. Names follow the specification of
 //! Kubernetes DNS-based service discovery, version 1.1.0, as CoreDNS implements it with its default configuration.
 //!
 //! Rejected: a zone file that is rebuilt when objects change (a lookup in the informers costs as little), and a resolver
@@ -17,7 +17,7 @@ mod zone;
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
     path::Path,
 };
 
@@ -32,7 +32,7 @@ use crate::{forward::Forwarder, server::Server, zone::Zone};
 #[derive(Clone, Debug)]
 pub struct Config {
     /// An address that the node has.
-    pub listen: Ipv4Addr,
+    pub listen: IpAddr,
     pub port: u16,
     /// `cluster.local`, without a trailing dot.
     pub cluster_domain: String,
@@ -74,13 +74,12 @@ impl Dns {
                 domain: config.cluster_domain.clone(),
                 source,
             })?;
-        let address = SocketAddr::new(config.listen.into(), config.port);
+        let address = SocketAddr::new(config.listen, config.port);
         let listen = |source| Error::Listen { address, source };
         let udp = UdpSocket::bind(address).await.map_err(listen)?;
         let tcp = TcpListener::bind(address).await.map_err(listen)?;
-        let listen = IpAddr::V4(config.listen);
         let is_own = |resolver: &SocketAddr| {
-            resolver.ip() == listen || config.aliases.contains(&resolver.ip())
+            resolver.ip() == config.listen || config.aliases.contains(&resolver.ip())
         };
         let (own, forwarders): (Vec<_>, Vec<_>) = config.forwarders.iter().partition(|f| is_own(f));
         if !own.is_empty() {
@@ -115,10 +114,31 @@ pub fn node_resolvers(path: &Path) -> Vec<SocketAddr> {
         if words.next()? != "nameserver" {
             return None;
         }
-        let address: IpAddr = words.next()?.parse().ok()?;
-        Some(SocketAddr::new(address, 53))
+        resolver(words.next()?)
     });
     servers.collect()
+}
+
+/// An address, which may name the link it is on: `fe80::1%eth0`.
+fn resolver(text: &str) -> Option<SocketAddr> {
+    const PORT: u16 = 53;
+    let Some((address, link)) = text.split_once('%') else {
+        return Some(SocketAddr::new(text.parse().ok()?, PORT));
+    };
+    let address: Ipv6Addr = address.parse().ok()?;
+    let plain = link
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let index = match link.parse() {
+        Ok(index) => index,
+        Err(_) if plain && !link.starts_with('.') => {
+            let index =
+                std::fs::read_to_string(Path::new("/sys/class/net").join(link).join("ifindex"));
+            index.ok()?.trim().parse().ok()?
+        }
+        Err(_) => return None,
+    };
+    Some(SocketAddrV6::new(address, PORT, 0, index).into())
 }
 
 #[cfg(test)]
@@ -137,6 +157,17 @@ mod tests {
         std::fs::remove_file(&dir).unwrap();
         let texts: Vec<_> = found.iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["10.0.0.1:53", "[fd00::1]:53"]);
+        let texts = |text| resolver(text).map(|found| found.to_string());
+        assert_eq!(texts("fe80::1%7").as_deref(), Some("[fe80::1%7]:53"));
+        assert_eq!(texts("fe80::1%lo").as_deref(), Some("[fe80::1%1]:53"));
+        for bad in [
+            "fe80::1%",
+            "fe80::1%none such",
+            "fe80::1%../lo",
+            "10.0.0.1%lo",
+        ] {
+            assert_eq!(texts(bad), None, "{bad}");
+        }
         assert!(node_resolvers(&dir).is_empty());
     }
 }

@@ -266,13 +266,13 @@ impl Shared {
                 _ => None,
             })
             .collect();
-        let found =
-            names
-                .into_iter()
-                .filter_map(|name| match self.zone.lookup(name, RecordType::A) {
-                    Answer::Records(records) => Some(records),
-                    _ => None,
-                });
+        let lookup = |name, kind| match self.zone.lookup(name, kind) {
+            Answer::Records(records) => records,
+            _ => Vec::new(),
+        };
+        let found = names
+            .into_iter()
+            .flat_map(|name| [RecordType::A, RecordType::AAAA].map(|kind| lookup(name, kind)));
         found.flatten().collect()
     }
 

@@ -1,16 +1,12 @@
 //! The cluster's zones: what a name means, read from the informers.
 
-use std::{
-    collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use hickory_proto::{
     ProtoError,
     rr::{
         Name, RData, Record, RecordType,
-        rdata::{A, CNAME, NS, PTR, SOA, SRV, TXT},
+        rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT},
     },
 };
 use k8s_openapi::api::{
@@ -138,11 +134,13 @@ impl Zone {
         self.namespaces.get("", name).map(drop)
     }
 
-    /// `10-42-0-7.ns.pod`: the address is in the name; that the namespace exists is all that is checked (CoreDNS' "insecure").
+    /// `10-42-0-7.ns.pod`, `fd00-42--7.ns.pod`: the address is in the name; that the namespace exists is all that is checked (CoreDNS'
+    /// "insecure").
     fn pod(&self, namespace: &str, pod: &str, kind: RecordType) -> Option<Vec<RData>> {
         self.namespace(namespace)?;
-        let address: Ipv4Addr = pod.replace('-', ".").parse().ok()?;
-        Some(addresses(kind, [address]))
+        let is_ipv4 = pod.matches('-').count() == 3 && !pod.contains("--");
+        let address = pod.replace('-', if is_ipv4 { "." } else { ":" });
+        Some(addresses(kind, [address.parse().ok()?]))
     }
 
     fn service(&self, namespace: &str, name: &str, kind: RecordType) -> Option<Vec<RData>> {
@@ -164,7 +162,7 @@ impl Zone {
         }
         if is_headless(&service) {
             let endpoints = self.endpoints(namespace, name);
-            let found: BTreeSet<Ipv4Addr> = endpoints.iter().map(|e| e.address).collect();
+            let found: BTreeSet<IpAddr> = endpoints.iter().map(|e| e.address).collect();
             // A headless service without endpoints has no name: clients should not cache "no records" of one that is
             // about to come up.
             return (!found.is_empty()).then(|| addresses(kind, found));
@@ -188,7 +186,7 @@ impl Zone {
         }
         self.services.get(namespace, service)?;
         let endpoints = self.endpoints(namespace, service);
-        let found: BTreeSet<Ipv4Addr> = endpoints
+        let found: BTreeSet<IpAddr> = endpoints
             .iter()
             .filter(|e| e.label() == endpoint)
             .map(|e| e.address)
@@ -265,25 +263,22 @@ impl Zone {
         data.collect()
     }
 
-    /// `7.0.42.10.in-addr.arpa`: the service of that cluster address, or the endpoint of a headless service.
+    /// `7.0.42.10.in-addr.arpa`, or 32 digits below `ip6.arpa`: the service of that cluster address, or the endpoint of a headless service.
     fn reverse(&self, name: &Name, kind: RecordType) -> Option<Answer> {
-        let IpAddr::V4(address) = name
-            .parse_arpa_name()
-            .ok()
-            .filter(|n| n.prefix_len() == 32)?
-            .addr()
-        else {
+        let network = name.parse_arpa_name().ok()?;
+        let address = network.addr();
+        if network.prefix_len() != network.max_prefix_len() {
             return None;
-        };
-        let text = Address(address.to_string());
+        }
+        let key = Address(address);
         let mut targets = Vec::new();
-        for service in self.services.by_index(&text) {
+        for service in self.services.by_index(&key) {
             let meta = &service.metadata;
             if let (Some(namespace), Some(name)) = (&meta.namespace, &meta.name) {
                 targets.extend(self.child(&["svc", namespace, name]));
             }
         }
-        for slice in self.slices.by_index(&text) {
+        for slice in self.slices.by_index(&key) {
             let Some(ServiceKey(key)) = service_key(&slice) else {
                 continue;
             };
@@ -333,7 +328,7 @@ impl Zone {
 }
 
 struct Endpoint {
-    address: Ipv4Addr,
+    address: IpAddr,
     hostname: Option<String>,
     /// Name, protocol and number.
     ports: Vec<(String, String, u16)>,
@@ -343,14 +338,16 @@ impl Endpoint {
     fn label(&self) -> String {
         self.hostname
             .clone()
-            .unwrap_or_else(|| self.address.to_string().replace('.', "-"))
+            .unwrap_or_else(|| self.address.to_string().replace(['.', ':'], "-"))
     }
 }
 
 fn endpoints_of(slice: &Arc<EndpointSlice>) -> Vec<Endpoint> {
-    if slice.address_type != "IPv4" {
-        return Vec::new();
-    }
+    let is_of_type: fn(&IpAddr) -> bool = match slice.address_type.as_str() {
+        "IPv4" => IpAddr::is_ipv4,
+        "IPv6" => IpAddr::is_ipv6,
+        _ => return Vec::new(),
+    };
     let ports: Vec<_> = (slice.ports.iter().flatten())
         .filter_map(|port| {
             Some((
@@ -366,7 +363,7 @@ fn endpoints_of(slice: &Arc<EndpointSlice>) -> Vec<Endpoint> {
     });
     let found = ready.flat_map(|endpoint| {
         let addresses = endpoint.addresses.iter().filter_map(|a| a.parse().ok());
-        addresses.map(|address| Endpoint {
+        addresses.filter(is_of_type).map(|address| Endpoint {
             address,
             hostname: endpoint.hostname.clone().filter(|h| !h.is_empty()),
             ports: ports.clone(),
@@ -385,22 +382,28 @@ impl IndexKey<EndpointSlice> for ServiceKey {
     }
 }
 
-/// An address in the form that answers to reverse questions are made from.
+/// What has an address, for reverse questions.
 #[derive(Clone, PartialEq, Eq, Hash)]
-struct Address(String);
+struct Address(IpAddr);
+
+impl Address {
+    fn of(text: &String) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+}
 
 impl IndexKey<Service> for Address {
     fn keys_of(service: &Service) -> Vec<Self> {
         let spec = service.spec.as_ref();
         let addresses = spec.and_then(|s| s.cluster_ips.as_ref()).into_iter();
-        addresses.flatten().cloned().map(Address).collect()
+        addresses.flatten().filter_map(Address::of).collect()
     }
 }
 
 impl IndexKey<EndpointSlice> for Address {
     fn keys_of(slice: &EndpointSlice) -> Vec<Self> {
         let addresses = slice.endpoints.iter().flat_map(|e| e.addresses.iter());
-        addresses.cloned().map(Address).collect()
+        addresses.filter_map(Address::of).collect()
     }
 }
 
@@ -415,11 +418,14 @@ fn is_headless(service: &Service) -> bool {
     spec.and_then(|s| s.cluster_ip.as_deref()) == Some("None")
 }
 
-fn addresses(kind: RecordType, found: impl IntoIterator<Item = Ipv4Addr>) -> Vec<RData> {
-    if !matches!(kind, RecordType::A | RecordType::ANY) {
-        return Vec::new();
-    }
-    let mut data: Vec<_> = found.into_iter().map(|a| RData::A(A(a))).collect();
+/// Those that are of the type that was asked for.
+fn addresses(kind: RecordType, found: impl IntoIterator<Item = IpAddr>) -> Vec<RData> {
+    let wants = |wanted| kind == wanted || kind == RecordType::ANY;
+    let data = found.into_iter().filter_map(|address| match address {
+        IpAddr::V4(address) => wants(RecordType::A).then_some(RData::A(A(address))),
+        IpAddr::V6(address) => wants(RecordType::AAAA).then_some(RData::AAAA(AAAA(address))),
+    });
+    let mut data: Vec<_> = data.collect();
     // Many clients take the first.
     fastrand::shuffle(&mut data);
     data

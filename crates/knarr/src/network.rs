@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
 };
@@ -15,7 +15,18 @@ use crate::{cidr::Cidr, cli::ServerFlags};
 
 /// Where cluster DNS listens on every node.
 pub const DNS_LISTEN: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
+/// The same where its Service has an address of IPv6: unique local, with the five letters of our name as the 40 bits that nobody else
+/// has chosen (RFC 4193). Addresses of IPv6 that are good for one link are of no use: each link has its own.
+pub const DNS_LISTEN6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6e61, 0x7272, 0, 0, 0, 0, 0x53);
 pub const DNS_PORT: u16 = 53;
+
+/// Where cluster DNS listens on every node for those who ask its Service's address `service`.
+pub fn dns_listen(service: IpAddr) -> IpAddr {
+    match service {
+        IpAddr::V4(_) => DNS_LISTEN.into(),
+        IpAddr::V6(_) => DNS_LISTEN6.into(),
+    }
+}
 
 /// The network's name in CNI's terms.
 pub const NETWORK: &str = "knarr";

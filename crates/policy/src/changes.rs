@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
-    net::Ipv4Addr,
+    net::IpAddr,
 };
 
 use crate::{
@@ -18,7 +18,7 @@ pub struct Changes {
     pub members: BTreeMap<(SetId, Member), bool>,
     pub chains: BTreeMap<ChainId, bool>,
     /// Where the packets of an address were sent.
-    pub isolated: BTreeMap<(Direction, Ipv4Addr), Option<ChainId>>,
+    pub isolated: BTreeMap<(Direction, IpAddr), Option<ChainId>>,
 }
 
 impl Changes {
@@ -34,7 +34,7 @@ impl Changes {
         note(&mut self.chains, id, was_there);
     }
 
-    pub fn isolated(&mut self, direction: Direction, address: Ipv4Addr, was: Option<ChainId>) {
+    pub fn isolated(&mut self, direction: Direction, address: IpAddr, was: Option<ChainId>) {
         note(&mut self.isolated, (direction, address), was);
     }
 }

@@ -1,6 +1,6 @@
 //! Names of what is made for policies.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use knarr_nft::Protocol;
 
@@ -24,6 +24,14 @@ pub struct SetId(pub u64);
 /// What pods bring into a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Member {
-    Address(Ipv4Addr),
-    Port(Ipv4Addr, Protocol, u16),
+    Address(IpAddr),
+    Port(IpAddr, Protocol, u16),
+}
+
+impl Member {
+    pub fn address(self) -> IpAddr {
+        match self {
+            Self::Address(address) | Self::Port(address, ..) => address,
+        }
+    }
 }

@@ -31,7 +31,7 @@ mod testing;
 use std::{
     collections::HashSet,
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
     os::unix::net::UnixListener,
     path::PathBuf,
     sync::Arc,
@@ -47,7 +47,8 @@ use knarr_client::{
     events::{Recorder, WARNING},
 };
 use knarr_cni::{InstanceId, plugin::ipam, policy::Change};
-use knarr_nft::{Kernel, Netlink, Pauses, Protocol, Transaction};
+use knarr_meta::prefix::Prefix;
+use knarr_nft::{Family, Kernel, Netlink, Pauses, Protocol, Table, Transaction};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -67,7 +68,7 @@ const UNKNOWN_GRACE: Duration = Duration::from_secs(2);
 
 const COMPONENT: &str = "network-policy";
 
-/// The nft table of a cluster's policies, family `ip`.
+/// The name of the nft tables of a cluster's policies: one for each family that its pods have addresses of, `ip` or `ip6`.
 pub fn table(instance: &InstanceId) -> String {
     format!("knarr-policy-{instance}")
 }
@@ -75,17 +76,26 @@ pub fn table(instance: &InstanceId) -> String {
 /// What the component needs to know of the node.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Our nft table; see [`table`].
+    /// Our nft tables; see [`table`].
     pub table: String,
     pub node_name: String,
-    /// Where the node's own DNS server listens. Policies see it as the pod that serves DNS elsewhere: in `kube-system`, labelled
+    /// At most one a family; pods have addresses of these families.
+    pub cluster_cidrs: Vec<Prefix>,
+    /// Where the node's own DNS server listens, at most one a family. Policies see it as the pod that serves DNS elsewhere: in `kube-system`, labelled
     /// `k8s-app: kube-dns`, with the ports `dns` and `dns-tcp`.
-    pub node_local_dns: Option<Ipv4Addr>,
+    pub node_local_dns: Vec<IpAddr>,
     /// Where the CNI plugin tells of addresses.
     pub socket: PathBuf,
     /// The plugin's directory, and the name of its network: who has an address already.
     pub cni_data_dir: PathBuf,
     pub cni_network: String,
+}
+
+impl Config {
+    fn families(&self) -> Vec<Family> {
+        let ranges = self.cluster_cidrs.iter();
+        ranges.map(|range| Family::of(range.address())).collect()
+    }
 }
 
 /// What is to be looked at, filled by informer handlers.
@@ -114,6 +124,7 @@ impl Dirty {
 /// The policies of one node.
 pub struct NetworkPolicies {
     config: Config,
+    families: Vec<Family>,
     policies: Informer<NetworkPolicy>,
     pods: Informer<Pod>,
     namespaces: Informer<Namespace>,
@@ -178,6 +189,7 @@ impl NetworkPolicies {
         });
         Self {
             recorder: Recorder::new(client, COMPONENT, config.node_name.as_str()),
+            families: config.families(),
             config,
             policies,
             pods,
@@ -189,7 +201,7 @@ impl NetworkPolicies {
 
     /// Enforces until `token` is cancelled. Rules stay behind: pods stay isolated while knarr restarts.
     pub async fn run(self, token: CancellationToken) {
-        let kernel = Netlink::new(layout::table(&self.config.table));
+        let kernel = Netlink::of(self.tables().collect(), knarr_nft::Watched::Everything);
         token.run_until_cancelled(self.enforce(kernel)).await;
     }
 
@@ -259,14 +271,15 @@ impl NetworkPolicies {
     /// One that knows which pods have addresses here, whatever the API says.
     fn planner(&self) -> Planner {
         let mut planner = Planner::default();
-        if let Some(dns) = self.config.node_local_dns {
-            planner.set_pod(&"".into(), Some(dns_server(dns)));
+        if !self.config.node_local_dns.is_empty() {
+            let dns = dns_server(&self.config.node_local_dns);
+            planner.set_pod(&"".into(), Some(dns));
         }
         match ipam::leases(&self.config.cni_data_dir, &self.config.cni_network) {
             Ok(leases) => {
                 for lease in leases {
                     if let Some(pod) = lease.pod {
-                        planner.claim(lease.address, &pod.into());
+                        planner.claim(IpAddr::from(lease.address), &pod.into());
                     }
                 }
             }
@@ -277,13 +290,28 @@ impl NetworkPolicies {
         planner
     }
 
+    fn tables(&self) -> impl Iterator<Item = Table> {
+        let families = self.families.iter();
+        families.map(|family| layout::table(*family, &self.config.table))
+    }
+
+    /// What the planner wants of the kernel, in all families at once.
     fn transaction(&self, planner: &Planner, replace: bool) -> Transaction {
-        let table = &self.config.table;
-        if replace {
-            layout::whole(table, self.config.node_local_dns, planner)
-        } else {
-            layout::difference(table, planner)
+        let mut made = Transaction::new();
+        for table in self.tables() {
+            made.append(if replace {
+                layout::whole(&table, &self.config.node_local_dns, planner)
+            } else {
+                layout::difference(&table, planner)
+            });
         }
+        let others = Family::BOTH
+            .into_iter()
+            .filter(|family| replace && !self.families.contains(family));
+        for family in others {
+            made.remove_table(&layout::table(family, &self.config.table));
+        }
+        made
     }
 
     /// What has changed in the API.
@@ -303,7 +331,11 @@ impl NetworkPolicies {
                 }
                 Key::Policy(namespace, name) => {
                     let policy = self.policies.get(&namespace, &name);
-                    planner.set_policy(&namespace, &name, policy.map(|p| Policy::of(&p)));
+                    planner.set_policy(
+                        &namespace,
+                        &name,
+                        policy.map(|p| Policy::of(&p, &self.families)),
+                    );
                 }
                 Key::Pod(namespace, name, uid) => {
                     let pod = self.pods.get(&namespace, &name);
@@ -373,15 +405,18 @@ pub fn listen(socket: &std::path::Path) -> io::Result<UnixListener> {
 /// When the kernel refuses.
 pub async fn teardown(instance: &InstanceId) -> Result<(), knarr_nft::Error> {
     let mut gone = Transaction::new();
-    gone.remove_table(&layout::table(&table(instance)));
+    for family in Family::BOTH {
+        gone.remove_table(&layout::table(family, &table(instance)));
+    }
     knarr_nft::apply(gone).await
 }
 
 fn hear(planner: &mut Planner, told: Told, waiting: &mut Vec<Waiting>) {
     let pod: Uid = told.notice.pod.into();
+    let address = IpAddr::from(told.notice.address);
     match told.notice.change {
-        Change::Add => planner.claim(told.notice.address, &pod),
-        Change::Remove => planner.release(told.notice.address, &pod),
+        Change::Add => planner.claim(address, &pod),
+        Change::Remove => planner.release(address, &pod),
     }
     let grace = match told.notice.change {
         Change::Add => UNKNOWN_GRACE,
@@ -420,12 +455,12 @@ fn pod_key(pod: &Pod) -> Key {
 }
 
 /// Elsewhere DNS is served by a pod, and that is what policies allow or not.
-fn dns_server(address: Ipv4Addr) -> PodFacts {
+fn dns_server(addresses: &[IpAddr]) -> PodFacts {
     let port = |protocol, name: &str| (protocol, name.to_owned(), 53);
     PodFacts {
         namespace: "kube-system".to_owned(),
         labels: [("k8s-app".to_owned(), "kube-dns".to_owned())].into(),
-        addresses: vec![address],
+        addresses: addresses.to_vec(),
         named_ports: vec![port(Protocol::Udp, "dns"), port(Protocol::Tcp, "dns-tcp")],
         ..PodFacts::default()
     }

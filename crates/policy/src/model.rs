@@ -3,7 +3,7 @@
 //! A rule of a policy becomes sets: of addresses that its pod peers have, of ranges of addresses (`ipBlock`), of port numbers
 //! for each protocol, and of what its named ports are. Sets are values: equal ones of a namespace's policies are one.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use k8s_openapi::{
     api::{
@@ -12,8 +12,8 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
-use knarr_meta::labels::Selector;
-use knarr_nft::Protocol;
+use knarr_meta::{labels::Selector, prefix::Prefix};
+use knarr_nft::{Family, Protocol};
 
 use crate::ranges::{Range, merged, without};
 
@@ -71,19 +71,67 @@ pub struct PodPeer {
 pub enum SetSpec {
     /// Addresses of the pods that any of the peers is about.
     Pods(Vec<PodPeer>),
-    /// Ranges of addresses.
-    Blocks(Vec<Range>),
+    Blocks(Blocks),
     /// Ranges of ports.
     Ports(Vec<Range>),
     /// Ports of pods that have one of these names.
     Named(Vec<(Protocol, String)>),
 }
 
+/// Ranges of addresses, in each family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Blocks {
+    pub ip: Vec<Range>,
+    pub ip6: Vec<Range<u128>>,
+}
+
+impl Blocks {
+    fn len(&self) -> usize {
+        self.ip.len() + self.ip6.len()
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.ip.extend(other.ip);
+        self.ip6.extend(other.ip6);
+    }
+
+    fn add(&mut self, prefix: &Prefix) {
+        match prefix.address() {
+            IpAddr::V4(first) => {
+                let hosts = u32::MAX.checked_shr(prefix.bits().into()).unwrap_or(0);
+                self.ip.push((first.to_bits(), first.to_bits() | hosts));
+            }
+            IpAddr::V6(first) => {
+                let hosts = u128::MAX.checked_shr(prefix.bits().into()).unwrap_or(0);
+                self.ip6.push((first.to_bits(), first.to_bits() | hosts));
+            }
+        }
+    }
+
+    fn merged(self) -> Self {
+        Self {
+            ip: merged(self.ip),
+            ip6: merged(self.ip6),
+        }
+    }
+
+    /// What is in none of `holes`, which are [`merged`].
+    fn without(&self, holes: &Self) -> Self {
+        let ip = self.ip.iter().flat_map(|range| without(*range, &holes.ip));
+        let ip6 = self.ip6.iter();
+        Self {
+            ip: ip.collect(),
+            ip6: ip6.flat_map(|range| without(*range, &holes.ip6)).collect(),
+        }
+    }
+}
+
 impl SetSpec {
     /// How many elements it has whatever pods there are.
     pub fn ranges(&self) -> usize {
         match self {
-            Self::Blocks(ranges) | Self::Ports(ranges) => ranges.len(),
+            Self::Blocks(blocks) => blocks.len(),
+            Self::Ports(ranges) => ranges.len(),
             Self::Pods(_) | Self::Named(_) => 0,
         }
     }
@@ -119,13 +167,15 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Never fails: what cannot be understood allows nothing, and a selector that cannot be understood selects every pod.
-    pub fn of(policy: &NetworkPolicy) -> Self {
+    /// Never fails: what cannot be understood allows nothing, and a selector that cannot be understood selects every pod. Blocks of
+    /// families that pods have no addresses of are nobody.
+    pub fn of(policy: &NetworkPolicy, families: &[Family]) -> Self {
         let meta = &policy.metadata;
         let namespace = meta.namespace.clone().unwrap_or_default();
         let spec = policy.spec.clone().unwrap_or_default();
         let mut reader = Reader {
             namespace: &namespace,
+            families,
             ranges: 0,
             complaint: None,
         };
@@ -169,6 +219,7 @@ impl Policy {
 /// Reads the rules of one policy.
 struct Reader<'a> {
     namespace: &'a str,
+    families: &'a [Family],
     /// How many the sets have that were read.
     ranges: usize,
     complaint: Option<String>,
@@ -231,11 +282,11 @@ impl Reader<'_> {
 
     fn peers(&mut self, peers: &[NetworkPolicyPeer]) -> Vec<Arc<SetSpec>> {
         let mut pods: Vec<PodPeer> = Vec::new();
-        let mut blocks = Vec::new();
+        let mut blocks = Blocks::default();
         for peer in peers {
             if let Some(block) = &peer.ip_block {
-                match addresses(block) {
-                    Ok(ranges) => blocks.extend(ranges),
+                match self.addresses(block) {
+                    Ok(found) => blocks.extend(found),
                     Err(text) => self.complain(text),
                 }
                 continue;
@@ -258,10 +309,28 @@ impl Reader<'_> {
         let pods = Some(pods)
             .filter(|pods| !pods.is_empty())
             .map(SetSpec::Pods);
-        let blocks = Some(merged(blocks)).filter(|blocks| !blocks.is_empty());
+        let blocks = Some(blocks.merged()).filter(|blocks| blocks.len() > 0);
         let blocks = blocks.map(SetSpec::Blocks);
         self.ranges += blocks.as_ref().map_or(0, SetSpec::ranges);
         pods.into_iter().chain(blocks).map(Arc::new).collect()
+    }
+
+    /// The addresses of a block that are in none of its exceptions.
+    fn addresses(&self, block: &IPBlock) -> Result<Blocks, String> {
+        let read = |text: &str| {
+            let range = text.trim().parse::<Prefix>();
+            range.map_err(|_| format!("ipBlock {text:?} is no range of addresses"))
+        };
+        let (mut whole, mut holes) = (Blocks::default(), Blocks::default());
+        let range = read(&block.cidr)?;
+        if self.families.contains(&Family::of(range.address())) {
+            whole.add(&range);
+        }
+        for except in block.except.iter().flatten() {
+            // One that cannot be read: what was to be kept out is not known.
+            holes.add(&read(except)?);
+        }
+        Ok(whole.without(&holes.merged()))
     }
 
     fn ports(&mut self, ports: &[NetworkPolicyPort]) -> Vec<Ports<Arc<SetSpec>>> {
@@ -316,40 +385,6 @@ fn protocol(name: Option<&str>) -> Option<Protocol> {
     }
 }
 
-/// The addresses of a block that are in none of its exceptions. Those of IPv6 are nobody's here.
-fn addresses(block: &IPBlock) -> Result<Vec<Range>, String> {
-    let unreadable = |text: &str| format!("ipBlock {text:?} is no range of addresses");
-    let whole = match range(&block.cidr) {
-        Some(Some(range)) => range,
-        Some(None) => return Ok(Vec::new()),
-        None => return Err(unreadable(&block.cidr)),
-    };
-    let mut holes = Vec::new();
-    for except in block.except.iter().flatten() {
-        match range(except) {
-            Some(hole) => holes.extend(hole),
-            // What was to be kept out is not known.
-            None => return Err(unreadable(except)),
-        }
-    }
-    Ok(without(whole, &merged(holes)))
-}
-
-/// None for what is no CIDR, and within for one of IPv6.
-fn range(cidr: &str) -> Option<Option<Range>> {
-    let (address, prefix) = cidr.trim().split_once('/')?;
-    let prefix: u32 = prefix.parse().ok()?;
-    match address.parse().ok()? {
-        std::net::IpAddr::V4(address) if prefix <= 32 => {
-            let hosts = u32::MAX.checked_shr(prefix).unwrap_or(0);
-            let first = address.to_bits() & !hosts;
-            Some(Some((first, first | hosts)))
-        }
-        std::net::IpAddr::V6(_) if prefix <= 128 => Some(None),
-        _ => None,
-    }
-}
-
 /// What matters of a pod.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PodFacts {
@@ -360,7 +395,7 @@ pub struct PodFacts {
     /// It has the node's network.
     pub host_network: bool,
     /// The addresses that the API tells, none once it has ended.
-    pub addresses: Vec<Ipv4Addr>,
+    pub addresses: Vec<IpAddr>,
     pub named_ports: Vec<(Protocol, String, u16)>,
 }
 
@@ -373,7 +408,7 @@ impl PodFacts {
         let ips = status.and_then(|status| status.pod_ips.as_ref());
         let ips = ips.into_iter().flatten().map(|ip| ip.ip.as_str());
         let first = status.and_then(|status| status.pod_ip.as_deref());
-        let mut addresses: Vec<Ipv4Addr> = ips
+        let mut addresses: Vec<IpAddr> = ips
             .chain(first)
             .filter(|_| !has_ended)
             .filter_map(|ip| ip.parse().ok())

@@ -15,7 +15,7 @@ mod isolation;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
 };
 
@@ -35,6 +35,9 @@ use crate::{
 
 pub type Uid = Arc<str>;
 
+/// No address comes before it: those of IPv4 are the lesser ones.
+const LOWEST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// A policy of which some allows nothing, and why.
 pub type Complaint = (Arc<Policy>, String);
 
@@ -44,8 +47,8 @@ struct Pod {
     facts: Option<PodFacts>,
     is_in_api: bool,
     /// What the CNI plugin gave it.
-    claimed: BTreeSet<Ipv4Addr>,
-    addresses: BTreeSet<Ipv4Addr>,
+    claimed: BTreeSet<IpAddr>,
+    addresses: BTreeSet<IpAddr>,
     members: BTreeSet<(SetId, Member)>,
     /// Those that select it; of pods of this node.
     policies: BTreeSet<PolicyId>,
@@ -67,14 +70,14 @@ pub struct Planner {
     pods: HashMap<Uid, Pod>,
     pods_in: HashMap<String, BTreeSet<Uid>>,
     /// Whose an address is by the CNI plugin.
-    claims: HashMap<Ipv4Addr, Uid>,
+    claims: HashMap<IpAddr, Uid>,
     /// Who has an address.
-    owners: HashMap<Ipv4Addr, BTreeSet<Uid>>,
+    owners: HashMap<IpAddr, BTreeSet<Uid>>,
     current: HashMap<String, BTreeMap<String, PolicyId>>,
     policies: HashMap<PolicyId, PolicyInUse>,
     last_policy: PolicyId,
     chains: Chains,
-    isolated: BTreeMap<(Direction, Ipv4Addr), ChainId>,
+    isolated: BTreeMap<(Direction, IpAddr), ChainId>,
     pub sets: Sets,
     pub changes: Changes,
     complaints: Vec<Complaint>,
@@ -135,7 +138,7 @@ impl Planner {
     }
 
     /// A pod of this node is about to have an address.
-    pub fn claim(&mut self, address: Ipv4Addr, uid: &Uid) {
+    pub fn claim(&mut self, address: IpAddr, uid: &Uid) {
         if let Some(other) = self.claims.get(&address).cloned()
             && other != *uid
         {
@@ -153,7 +156,7 @@ impl Planner {
     }
 
     /// It has it no longer.
-    pub fn release(&mut self, address: Ipv4Addr, uid: &Uid) {
+    pub fn release(&mut self, address: IpAddr, uid: &Uid) {
         if self.claims.get(&address) == Some(uid) {
             self.claims.remove(&address);
         }
@@ -223,7 +226,7 @@ impl Planner {
         }
     }
 
-    pub fn isolated(&self) -> &BTreeMap<(Direction, Ipv4Addr), ChainId> {
+    pub fn isolated(&self) -> &BTreeMap<(Direction, IpAddr), ChainId> {
         &self.isolated
     }
 
@@ -271,20 +274,20 @@ impl Planner {
     }
 
     /// Where a pod is now: where the plugin has put it, and else where the API says that it is.
-    fn addresses(&self, uid: &Uid, pod: &Pod) -> BTreeSet<Ipv4Addr> {
+    fn addresses(&self, uid: &Uid, pod: &Pod) -> BTreeSet<IpAddr> {
         let mut addresses = pod.claimed.clone();
         if let Some(facts) = &pod.facts
             && pod.is_in_api
             && !facts.host_network
         {
             let others =
-                |address: &&Ipv4Addr| self.claims.get(*address).is_none_or(|owner| owner == uid);
+                |address: &&IpAddr| self.claims.get(*address).is_none_or(|owner| owner == uid);
             addresses.extend(facts.addresses.iter().filter(others));
         }
         addresses
     }
 
-    fn owns(&mut self, uid: &Uid, before: &BTreeSet<Ipv4Addr>, after: &BTreeSet<Ipv4Addr>) {
+    fn owns(&mut self, uid: &Uid, before: &BTreeSet<IpAddr>, after: &BTreeSet<IpAddr>) {
         for address in before.difference(after) {
             if let Some(owners) = self.owners.get_mut(address) {
                 owners.remove(uid);
@@ -351,8 +354,8 @@ impl Planner {
     fn empty(&mut self, id: SetId) {
         for uid in self.pods_for(id) {
             if let Some(pod) = self.pods.get_mut(&uid) {
-                let first = (id, Member::Address(Ipv4Addr::UNSPECIFIED));
-                let next = (SetId(id.0 + 1), Member::Address(Ipv4Addr::UNSPECIFIED));
+                let first = (id, Member::Address(LOWEST));
+                let next = (SetId(id.0 + 1), Member::Address(LOWEST));
                 let gone: Vec<_> = pod.members.range(first..next).copied().collect();
                 for member in gone {
                     pod.members.remove(&member);
@@ -372,7 +375,7 @@ impl Planner {
     }
 
     /// Which chains judge what comes from or is for an address.
-    fn settle(&mut self, address: Ipv4Addr) {
+    fn settle(&mut self, address: IpAddr) {
         let owners = match self.claims.get(&address) {
             Some(owner) => vec![owner.clone()],
             None => {

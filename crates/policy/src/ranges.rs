@@ -1,16 +1,44 @@
 //! Ranges of ports and addresses, without overlaps.
 
 /// From the first to the last.
-pub type Range = (u32, u32);
+pub type Range<T = u32> = (T, T);
+
+/// What ranges are of: ports, and addresses of either family.
+pub trait Number: Copy + Ord {
+    fn next(self) -> Option<Self>;
+    fn previous(self) -> Option<Self>;
+}
+
+impl Number for u32 {
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+
+    fn previous(self) -> Option<Self> {
+        self.checked_sub(1)
+    }
+}
+
+impl Number for u128 {
+    fn next(self) -> Option<Self> {
+        self.checked_add(1)
+    }
+
+    fn previous(self) -> Option<Self> {
+        self.checked_sub(1)
+    }
+}
 
 /// The same numbers in as few ranges as there can be, in order. Ranges that end before they begin have none.
-pub fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
+pub fn merged<T: Number>(mut ranges: Vec<Range<T>>) -> Vec<Range<T>> {
     ranges.retain(|(first, last)| first <= last);
     ranges.sort_unstable();
-    let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
+    let mut merged: Vec<Range<T>> = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {
         match merged.last_mut() {
-            Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+            Some((_, end)) if end.next().is_none_or(|next| first <= next) => {
+                *end = last.max(*end);
+            }
             _ => merged.push((first, last)),
         }
     }
@@ -18,7 +46,7 @@ pub fn merged(mut ranges: Vec<Range>) -> Vec<Range> {
 }
 
 /// What is in `range` and in none of `holes`, which are [`merged`].
-pub fn without((first, last): Range, holes: &[Range]) -> Vec<Range> {
+pub fn without<T: Number>((first, last): Range<T>, holes: &[Range<T>]) -> Vec<Range<T>> {
     let mut left = Vec::with_capacity(holes.len() + 1);
     let mut next = Some(first);
     for (start, end) in holes {
@@ -32,9 +60,9 @@ pub fn without((first, last): Range, holes: &[Range]) -> Vec<Range> {
             break;
         }
         if *start > from {
-            left.push((from, start - 1));
+            left.extend(start.previous().map(|before| (from, before)));
         }
-        next = end.checked_add(1);
+        next = end.next();
     }
     if let Some(from) = next.filter(|from| *from <= last) {
         left.push((from, last));
@@ -45,6 +73,22 @@ pub fn without((first, last): Range, holes: &[Range]) -> Vec<Range> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranges_of_ipv6_end_at_its_last_address() {
+        const ALL: Range<u128> = (0, u128::MAX);
+        assert_eq!(merged(vec![ALL, (7, u128::MAX)]), [ALL]);
+        let half: u128 = 1 << 64;
+        assert_eq!(
+            merged(vec![(half, half * 2), (0, half - 1)]),
+            [(0, half * 2)]
+        );
+        assert_eq!(without(ALL, &[(1, u128::MAX)]), [(0, 0)]);
+        assert_eq!(
+            without(ALL, &[(0, u128::MAX - 1)]),
+            [(u128::MAX, u128::MAX)]
+        );
+    }
 
     #[test]
     fn ranges_are_merged_where_they_meet() {

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -238,7 +238,7 @@ impl Sets {
         &self,
         pod: &PodFacts,
         namespace: Option<&Labels>,
-        addresses: &BTreeSet<Ipv4Addr>,
+        addresses: &BTreeSet<IpAddr>,
     ) -> BTreeSet<(SetId, Member)> {
         if addresses.is_empty() {
             return BTreeSet::new();
@@ -256,7 +256,7 @@ impl Sets {
         id: SetId,
         pod: &PodFacts,
         namespace: Option<&Labels>,
-        addresses: &BTreeSet<Ipv4Addr>,
+        addresses: &BTreeSet<IpAddr>,
     ) -> Vec<(SetId, Member)> {
         let Some(set) = self.sets.get(&id) else {
             return Vec::new();
@@ -274,7 +274,7 @@ impl Sets {
                         .binary_search_by(|(p, n)| (p, n.as_str()).cmp(&(protocol, name.as_str())))
                         .is_ok()
                 });
-                let at = |address: Ipv4Addr| {
+                let at = |address: IpAddr| {
                     let ports = ports.clone();
                     ports.map(move |(protocol, _, port)| {
                         (id, Member::Port(address, *protocol, *port))

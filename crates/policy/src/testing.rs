@@ -1,8 +1,12 @@
 //! What tests of this crate share: a cluster in a few lines, and who reaches whom by what the planner has decided.
 
-use std::{net::Ipv4Addr, process::Command, thread};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    process::Command,
+    thread,
+};
 
-use knarr_nft::Protocol;
+use knarr_nft::{Family, Protocol};
 use nix::{
     sched::{CloneFlags, unshare},
     unistd::geteuid,
@@ -15,8 +19,13 @@ use crate::{
     sets::{Member, SetId},
 };
 
-pub fn address(last: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 42, 0, last)
+pub fn address(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 42, 0, last))
+}
+
+/// The same pod's in IPv6.
+pub fn address6(last: u8) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, last.into()))
 }
 
 /// Labels of `key=value,...`.
@@ -40,9 +49,17 @@ pub fn pod(namespace: &str, last: u8, text: &str) -> (Uid, PodFacts) {
     (last.to_string().into(), facts)
 }
 
+/// The same pod with addresses of both families.
+pub fn dual_pod(namespace: &str, last: u8, text: &str) -> (Uid, PodFacts) {
+    let (uid, mut facts) = pod(namespace, last, text);
+    facts.addresses.push(address6(last));
+    (uid, facts)
+}
+
 pub fn policy(namespace: &str, name: &str, spec: Value) -> Policy {
     let meta = json!({"name": name, "namespace": namespace, "uid": name});
-    Policy::of(&serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap())
+    let policy = serde_json::from_value(json!({"metadata": meta, "spec": spec})).unwrap();
+    Policy::of(&policy, &Family::BOTH)
 }
 
 pub fn set_policy(planner: &mut Planner, namespace: &str, name: &str, spec: Value) {
@@ -50,7 +67,7 @@ pub fn set_policy(planner: &mut Planner, namespace: &str, name: &str, spec: Valu
 }
 
 /// A call to a port of TCP.
-pub fn reaches(planner: &Planner, from: Ipv4Addr, to: Ipv4Addr, port: u16) -> bool {
+pub fn reaches(planner: &Planner, from: IpAddr, to: IpAddr, port: u16) -> bool {
     let passes = |direction: Direction| {
         let (own, peer) = match direction {
             Direction::Ingress => (to, from),
@@ -63,15 +80,12 @@ pub fn reaches(planner: &Planner, from: Ipv4Addr, to: Ipv4Addr, port: u16) -> bo
         clauses.iter().any(|clause| {
             clause
                 .peers
-                .is_none_or(|set| has(planner, set, peer.to_bits(), Member::Address(peer)))
+                .is_none_or(|set| has(planner, set, 0, Member::Address(peer)))
                 && match &clause.ports {
                     Ports::Any | Ports::Protocol(Protocol::Tcp) => true,
-                    Ports::Numbers(Protocol::Tcp, set) => has(
-                        planner,
-                        *set,
-                        port.into(),
-                        Member::Address(Ipv4Addr::UNSPECIFIED),
-                    ),
+                    Ports::Numbers(Protocol::Tcp, set) => {
+                        has(planner, *set, port.into(), Member::Address(from))
+                    }
                     Ports::Named(set) => {
                         has(planner, *set, 0, Member::Port(to, Protocol::Tcp, port))
                     }
@@ -85,11 +99,19 @@ pub fn reaches(planner: &Planner, from: Ipv4Addr, to: Ipv4Addr, port: u16) -> bo
 fn has(planner: &Planner, set: SetId, number: u32, member: Member) -> bool {
     let set = planner.sets.get(set).unwrap();
     match &*set.spec {
-        SetSpec::Blocks(ranges) | SetSpec::Ports(ranges) => ranges
-            .iter()
-            .any(|(first, last)| (*first..=*last).contains(&number)),
+        SetSpec::Blocks(blocks) => match member.address() {
+            IpAddr::V4(address) => within(&blocks.ip, address.to_bits()),
+            IpAddr::V6(address) => within(&blocks.ip6, address.to_bits()),
+        },
+        SetSpec::Ports(ranges) => within(ranges, number),
         SetSpec::Pods(_) | SetSpec::Named(_) => set.has(member),
     }
+}
+
+fn within<T: PartialOrd>(ranges: &[(T, T)], number: T) -> bool {
+    ranges
+        .iter()
+        .any(|(first, last)| (first..=last).contains(&&number))
 }
 
 /// Runs `work` in a network namespace that ends with it; says so where that is not allowed.
@@ -120,7 +142,13 @@ pub fn ruleset() -> Vec<String> {
     let listing = String::from_utf8(output.stdout).unwrap();
     let inner: Vec<&str> = listing
         .lines()
-        .filter(|line| !line.starts_with(['t', '}']))
+        .map(|line| {
+            if line.starts_with(['t', '}']) {
+                ""
+            } else {
+                line
+            }
+        })
         .collect();
     let mut blocks: Vec<String> = inner
         .join("\n")
@@ -134,6 +162,7 @@ pub fn ruleset() -> Vec<String> {
             }
             None => block.to_owned(),
         })
+        .map(|block| block.trim_matches('\n').to_owned())
         .collect();
     blocks.sort();
     blocks

@@ -1,3 +1,5 @@
+mod traffic;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use knarr_client::fake;
@@ -46,7 +48,8 @@ fn start(directory: &std::path::Path) -> Node {
     let config = Config {
         table: "knarr-policy".to_owned(),
         node_name: "here".to_owned(),
-        node_local_dns: None,
+        cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap()],
+        node_local_dns: Vec::new(),
         socket: socket.clone(),
         cni_data_dir: directory.to_owned(),
         cni_network: "knarr".to_owned(),
@@ -91,7 +94,7 @@ fn pod(uid: &str) -> Pod {
 fn notice(change: Change, pod: &str) -> Notice {
     Notice {
         change,
-        address: Ipv4Addr::new(10, 42, 0, 9),
+        address: [10, 42, 0, 9].into(),
         pod: pod.to_owned(),
     }
 }

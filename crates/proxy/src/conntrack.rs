@@ -11,10 +11,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     time::Duration,
 };
 
+use knarr_nft::Family;
 use netlink_packet_core::{
     DefaultNla, Emitable, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader,
     NetlinkMessage, NetlinkPayload, Nla,
@@ -76,8 +77,8 @@ struct Flow {
     identity: Vec<ConntrackAttribute>,
 }
 
-/// Deletes the flows to the frontends of `flows` that lead elsewhere; how many.
-pub async fn clean(flows: &Flows) -> Result<usize, Error> {
+/// Deletes the flows to the frontends of `flows`, which are of one family, that lead elsewhere; how many.
+pub async fn clean(family: Family, flows: &Flows) -> Result<usize, Error> {
     if flows.is_empty() {
         return Ok(0);
     }
@@ -85,9 +86,9 @@ pub async fn clean(flows: &Flows) -> Result<usize, Error> {
     let work = async {
         let mut deleted = 0;
         loop {
-            let stale = stale(flows, &local).await?;
+            let stale = stale(family, flows, &local).await?;
             for flow in &stale {
-                delete(flow).await?;
+                delete(family, flow).await?;
             }
             deleted += stale.len();
             if stale.len() < BATCH_ENTRIES {
@@ -101,8 +102,8 @@ pub async fn clean(flows: &Flows) -> Result<usize, Error> {
 }
 
 /// The first [`BATCH_ENTRIES`] flows that have to go.
-async fn stale(flows: &Flows, local: &HashSet<Ipv4Addr>) -> io::Result<Vec<Flow>> {
-    let mut socket = Netlink::send(list_udp(), NLM_F_DUMP).await?;
+async fn stale(family: Family, flows: &Flows, local: &HashSet<IpAddr>) -> io::Result<Vec<Flow>> {
+    let mut socket = Netlink::send(family, list_udp(), NLM_F_DUMP).await?;
     let mut found = Vec::new();
     while let Some(attributes) = socket.next().await? {
         found.extend(parse(attributes).filter(|flow| is_stale(flow, flows, local)));
@@ -113,7 +114,7 @@ async fn stale(flows: &Flows, local: &HashSet<Ipv4Addr>) -> io::Result<Vec<Flow>
     Ok(found)
 }
 
-fn is_stale(flow: &Flow, flows: &Flows, local: &HashSet<Ipv4Addr>) -> bool {
+fn is_stale(flow: &Flow, flows: &Flows, local: &HashSet<IpAddr>) -> bool {
     let addressed = flows.get(&flow.frontend).or_else(|| {
         let of_node = flow.frontend.address.is_some_and(|a| local.contains(&a));
         let node_port = Frontend {
@@ -125,9 +126,9 @@ fn is_stale(flow: &Flow, flows: &Flows, local: &HashSet<Ipv4Addr>) -> bool {
     addressed.is_some_and(|serving| !serving.contains(&flow.server))
 }
 
-async fn delete(flow: &Flow) -> io::Result<()> {
+async fn delete(family: Family, flow: &Flow) -> io::Result<()> {
     let message = ConntrackMessage::Delete(flow.identity.clone());
-    let mut socket = Netlink::send(message, NLM_F_ACK).await?;
+    let mut socket = Netlink::send(family, message, NLM_F_ACK).await?;
     match socket.next().await {
         Ok(_) => Ok(()),
         // It has ended by itself.
@@ -158,7 +159,7 @@ fn nested(kind: u16, inner: &impl Emitable) -> DefaultNla {
     DefaultNla::new(kind | NLA_F_NESTED, bytes)
 }
 
-/// A UDP flow over IPv4; none of anything else.
+/// A UDP flow; none of anything else.
 fn parse(attributes: Vec<ConntrackAttribute>) -> Option<Flow> {
     let (mut frontend, mut server, mut identity) = (None, None, Vec::new());
     for attribute in attributes {
@@ -196,16 +197,16 @@ enum Side {
     Destination,
 }
 
-/// Address and port of one end of a direction, if it is UDP over IPv4.
-fn parts(tuple: &[Tuple], side: Side) -> Option<(Ipv4Addr, u16)> {
+/// Address and port of one end of a direction, if it is UDP.
+fn parts(tuple: &[Tuple], side: Side) -> Option<(IpAddr, u16)> {
     let (mut address, mut port, mut udp) = (None, None, false);
     for part in tuple {
         match part {
             Tuple::Ip(parts) => {
                 for part in parts {
                     match (part, side) {
-                        (IPTuple::SourceAddress(IpAddr::V4(found)), Side::Source)
-                        | (IPTuple::DestinationAddress(IpAddr::V4(found)), Side::Destination) => {
+                        (IPTuple::SourceAddress(found), Side::Source)
+                        | (IPTuple::DestinationAddress(found), Side::Destination) => {
                             address = Some(*found);
                         }
                         _ => {}
@@ -231,9 +232,12 @@ fn parts(tuple: &[Tuple], side: Side) -> Option<(Ipv4Addr, u16)> {
 }
 
 /// Where node ports answer.
-fn local_addresses() -> nix::Result<HashSet<Ipv4Addr>> {
-    let found =
-        getifaddrs()?.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip()));
+fn local_addresses() -> nix::Result<HashSet<IpAddr>> {
+    let found = getifaddrs()?.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| Some(IpAddr::V6(address.as_sockaddr_in6()?.ip())))
+    });
     Ok(found.collect())
 }
 
@@ -246,10 +250,18 @@ struct Netlink {
 }
 
 impl Netlink {
-    async fn send(message: impl Into<NetfilterMessageInner>, flags: u16) -> io::Result<Self> {
+    async fn send(
+        family: Family,
+        message: impl Into<NetfilterMessageInner>,
+        flags: u16,
+    ) -> io::Result<Self> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | flags;
-        let family = NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0);
+        let family = match family {
+            Family::Ip => NetfilterProtoFamily::IPv4,
+            Family::Ip6 => NetfilterProtoFamily::IPv6,
+        };
+        let family = NetfilterHeader::new(family, 0, 0);
         let mut message = NetlinkMessage::new(
             header,
             NetlinkPayload::from(NetfilterMessage::new(family, message)),

@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -20,6 +20,7 @@ use http::{Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use knarr_nft::Family;
 use knarr_tasks::accept;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -43,6 +44,8 @@ const LISTEN_PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// The servers of all services.
 pub struct HealthServers {
+    /// Any address of the node.
+    listen: IpAddr,
     servers: HashMap<ServiceKey, HealthServer>,
     /// Rules are in place: without, no endpoint can be reached through this node.
     in_place: Arc<AtomicBool>,
@@ -64,9 +67,15 @@ struct State {
 }
 
 impl HealthServers {
-    /// They stop when `token` is cancelled.
-    pub fn new(token: CancellationToken) -> Self {
+    /// Those of services of these families. They stop when `token` is cancelled.
+    pub fn new(families: impl IntoIterator<Item = Family>, token: CancellationToken) -> Self {
+        let has_ipv6 = families.into_iter().any(|family| family == Family::Ip6);
         Self {
+            // That of IPv6 is for both families.
+            listen: match has_ipv6 {
+                true => Ipv6Addr::UNSPECIFIED.into(),
+                false => Ipv4Addr::UNSPECIFIED.into(),
+            },
             servers: HashMap::new(),
             in_place: Arc::default(),
             token,
@@ -100,7 +109,8 @@ impl HealthServers {
             }),
             token: self.token.child_token(),
         };
-        let work = serve(server.port, server.state.clone(), server.token.clone());
+        let address = SocketAddr::new(self.listen, server.port);
+        let work = serve(address, server.state.clone(), server.token.clone());
         self.tracker.spawn(work);
         self.servers.insert(key.clone(), server);
     }
@@ -113,11 +123,11 @@ impl HealthServers {
 }
 
 /// Answers until `token` is cancelled; so do its connections.
-async fn serve(port: u16, state: Arc<State>, token: CancellationToken) {
+async fn serve(address: SocketAddr, state: Arc<State>, token: CancellationToken) {
     let tracker = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(CONNECTIONS_AT_ONCE));
     let accept = async {
-        let listener = listen(port, &state.key).await;
+        let listener = listen(address, &state.key).await;
         loop {
             // The semaphore is never closed.
             let permit = permits.clone().acquire_owned().await.ok();
@@ -134,14 +144,14 @@ async fn serve(port: u16, state: Arc<State>, token: CancellationToken) {
     tracker.wait().await;
 }
 
-/// Takes the port on every address of the node, sooner or later.
-async fn listen(port: u16, key: &ServiceKey) -> TcpListener {
+/// Takes the port, sooner or later.
+async fn listen(address: SocketAddr, key: &ServiceKey) -> TcpListener {
     let mut pause = LISTEN_PAUSE;
     loop {
-        match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await {
+        match TcpListener::bind(address).await {
             Ok(listener) => return listener,
             Err(error) => {
-                warn!(%error, service = %key, port, "cannot listen for health checks yet");
+                warn!(%error, service = %key, %address, "cannot listen for health checks yet");
                 sleep(pause).await;
                 pause = (pause * 2).min(LISTEN_PAUSE_MAX);
             }

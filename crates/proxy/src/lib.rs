@@ -9,8 +9,9 @@
 //!
 //! Maps keyed by address, protocol and port lead to endpoints: a lookup costs the same with ten and with ten thousand services,
 //! and a change is the elements that differ, in one atomic transaction; nothing is read that is there. Changes that arrive while
-//! the kernel works go into the next transaction. At start the table is replaced as a whole, in one transaction too: connections
-//! live in conntrack and do not notice. So it is when a transaction is refused, and when somebody else has changed the table.
+//! the kernel works go into the next transaction. Each family that services have addresses of has a table of its own; one transaction
+//! changes both. At start they are replaced as a whole, in one transaction too: connections live in conntrack and do not notice. So it
+//! is when a transaction is refused, and when somebody else has changed a table.
 //!
 //! A service address without endpoints is answered by a reject rule for whatever is still addressed to the service range
 //! after translation, so that no element is needed for it; one of another ServiceCIDR has an element.
@@ -22,13 +23,14 @@ mod conntrack;
 mod health;
 mod layout;
 mod model;
+mod network;
 mod range;
 mod rules;
 #[cfg(test)]
 mod testing;
 mod transaction;
 
-use std::{collections::HashSet, net::Ipv4Addr, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::{
     core::v1::{Node, Service},
@@ -37,7 +39,8 @@ use k8s_openapi::api::{
 };
 use knarr_client::{Event, IndexKey, Informer, InformerScope, Informers};
 use knarr_cni::InstanceId;
-use knarr_nft::{Kernel, Netlink, Pauses, Protocol, Transaction};
+use knarr_meta::prefix::Prefix;
+use knarr_nft::{Family, Kernel, Netlink, Pauses, Protocol, Transaction, Watched};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -48,12 +51,12 @@ use crate::{
     conntrack::Flows,
     health::HealthServers,
     model::{Health, Place, ServiceKey},
-    range::Range,
+    network::Network,
     rules::ServiceRules,
     transaction::Applied,
 };
 
-/// The nft table of a cluster, family `ip`.
+/// The name of a cluster's nft tables: one for each family that its Services have addresses of, `ip` or `ip6`.
 pub fn table(instance: &InstanceId) -> String {
     format!("knarr-proxy-{instance}")
 }
@@ -66,15 +69,16 @@ const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 /// What the proxy needs to know of the cluster.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Our nft table; see [`table`].
+    /// Our nft tables; see [`table`].
     pub table: String,
     pub node_name: String,
-    /// Sources within it keep their address when they call a service.
-    pub cluster_cidr: (Ipv4Addr, u8),
-    pub service_cidr: (Ipv4Addr, u8),
-    /// Address of the cluster DNS Service, and where this node's own DNS server listens: every node asks its own, on a
-    /// link-local address, which no endpoint may have.
-    pub node_local_dns: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// At most one a family. Sources within keep their address when they call a service.
+    pub cluster_cidrs: Vec<Prefix>,
+    /// At most one a family; Services are served in these families.
+    pub service_cidrs: Vec<Prefix>,
+    /// Addresses of the cluster DNS Service, each with where this node's own DNS server listens in that family: every node asks its
+    /// own, on an address that no endpoint may have.
+    pub node_local_dns: Vec<(IpAddr, IpAddr)>,
     /// TCP ports of this node's own addresses that no Service gets, whatever its external addresses: who is reached there keeps the node
     /// and the cluster going (CVE-2020-8554).
     pub reserved_ports: Vec<u16>,
@@ -101,6 +105,7 @@ impl Dirty {
 /// The proxy of one node.
 pub struct Proxy {
     config: Config,
+    networks: Vec<Network>,
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
     nodes: Informer<Node>,
@@ -171,6 +176,7 @@ impl Proxy {
             }
         });
         Self {
+            networks: Network::of(&config),
             config,
             services,
             slices,
@@ -182,8 +188,10 @@ impl Proxy {
 
     /// Programs the node until `token` is cancelled. Rules stay behind: services go on answering while knarr restarts.
     pub async fn run(self, token: CancellationToken) {
-        let mut health = HealthServers::new(token.child_token());
-        let kernel = Netlink::new(layout::table(&self.config.table));
+        let families = self.networks.iter().map(Network::family);
+        let mut health = HealthServers::new(families, token.child_token());
+        let tables = self.networks.iter().map(|network| network.table.clone());
+        let kernel = Netlink::of(tables.collect(), Watched::Everything);
         token
             .run_until_cancelled(self.sync_loop(&mut health, kernel))
             .await;
@@ -194,11 +202,11 @@ impl Proxy {
         self.services.synced().await;
         self.slices.synced().await;
         self.nodes.synced().await;
-        let mut programmed = Programmed::default();
+        let mut programmed = self.unknown();
         let mut pauses = Pauses::default();
         loop {
             let dirty = self.dirty.take();
-            if dirty.is_empty() && !programmed.must_replace() {
+            if dirty.is_empty() && !programmed.must_replace {
                 tokio::select! {
                     () = self.dirty.wake.notified() => {}
                     () = kernel.changed() => {
@@ -209,12 +217,9 @@ impl Proxy {
                 }
                 continue;
             }
-            let next = self.wanted(&dirty, health, &mut programmed.claims);
-            let replace = programmed.must_replace();
-            let transaction = match &programmed.applied {
-                None => transaction::replace(&self.config, &next),
-                Some(applied) => transaction::difference(&self.config.table, applied, &next),
-            };
+            let next = self.wanted(&dirty, health, &mut programmed);
+            let replace = programmed.must_replace;
+            let transaction = self.transaction(&programmed, &next);
             if !transaction.is_empty()
                 && let Err(error) = kernel.apply(transaction, replace).await
             {
@@ -228,60 +233,89 @@ impl Proxy {
             }
             debug!(services = dirty.len(), replace, "service rules applied");
             if replace {
-                info!(services = next.len(), "service rules are in place");
+                let services = next.iter().map(Applied::len).max();
+                info!(services, "service rules are in place");
             }
             health.set_in_place(true);
             let flows = programmed.accept(next);
-            match conntrack::clean(&flows).await {
-                Ok(0) => {}
-                Ok(deleted) => debug!(deleted, "UDP flows are led elsewhere"),
-                Err(error) => warn!(
-                    error = &error as &dyn std::error::Error,
-                    "UDP clients may keep talking to endpoints that have gone"
-                ),
+            for (network, flows) in self.networks.iter().zip(flows) {
+                end_flows(network.family(), &flows).await;
             }
         }
+    }
+
+    /// Nothing that is there is relied on.
+    fn unknown(&self) -> Programmed {
+        Programmed {
+            must_replace: true,
+            families: self.networks.iter().map(|_| Default::default()).collect(),
+        }
+    }
+
+    /// What leads to `next`, of all families at once.
+    fn transaction(&self, programmed: &Programmed, next: &[Applied]) -> Transaction {
+        let mut made = Transaction::new();
+        for ((network, next), of) in self.networks.iter().zip(next).zip(&programmed.families) {
+            made.append(if programmed.must_replace {
+                transaction::replace(network, next)
+            } else {
+                transaction::difference(&network.table, &of.applied, next)
+            });
+        }
+        if programmed.must_replace {
+            network::remove_others(&mut made, &self.config, &self.networks);
+        }
+        made
     }
 
     /// What is there is nothing to rely on any more: all services are made anew.
     fn start_over(&self, health: &mut HealthServers, programmed: &mut Programmed) {
         health.set_in_place(false);
-        *programmed = Programmed::default();
+        *programmed = self.unknown();
         self.all().for_each(|key| self.dirty.add(key));
     }
 
-    /// What the services want that changed; services that profit by it are marked.
+    /// What the services want in each family that changed; services that profit by it are marked.
     fn wanted(
         &self,
         dirty: &HashSet<ServiceKey>,
         health: &mut HealthServers,
-        claims: &mut Claims,
-    ) -> Applied {
-        let mut next = Applied::overlay(dirty.len());
+        programmed: &mut Programmed,
+    ) -> Vec<Applied> {
+        let overlay = || Applied::overlay(dirty.len());
+        let mut next: Vec<_> = self.networks.iter().map(|_| overlay()).collect();
         let mut keys: Vec<_> = dirty.iter().collect();
         keys.sort();
         for key in keys {
-            let (mut rules, checked) = self.look(key);
-            for freed in claims.settle(key, &mut rules) {
-                self.dirty.add(freed);
+            let families = programmed.families.iter_mut().zip(&mut next);
+            for (network, (of, next)) in self.networks.iter().zip(families) {
+                let mut rules = self.look(key, network);
+                for freed in of.claims.settle(key, &mut rules) {
+                    self.dirty.add(freed);
+                }
+                next.set(key.clone(), rules);
             }
-            next.set(key.clone(), rules);
-            health.set(key, checked);
+            health.set(key, self.health(key));
         }
         next
     }
 
-    fn look(&self, key: &ServiceKey) -> (Option<ServiceRules>, Option<Health>) {
-        let Some(service) = self.services.get(&key.namespace, &key.name) else {
-            return (None, None);
-        };
+    /// What load balancers are told.
+    fn health(&self, key: &ServiceKey) -> Option<Health> {
+        let service = self.services.get(&key.namespace, &key.name)?;
         let slices = self.slices.by_index(key);
-        let place = self.place();
-        let mut ports = model::service_ports(&service, &slices, &place);
-        let (network, prefix) = self.config.service_cidr;
-        let cluster = Range::new(network, prefix);
+        let families = self.networks.iter().map(Network::family);
+        model::health(&service, &slices, &self.place(), families)
+    }
+
+    fn look(&self, key: &ServiceKey, network: &Network) -> Option<ServiceRules> {
+        let service = self.services.get(&key.namespace, &key.name)?;
+        let slices = self.slices.by_index(key);
+        let family = network.family();
+        let mut ports = model::service_ports(&service, &slices, &self.place(), family);
+        let cluster = network.services;
         let more = self.more_ranges();
-        let is_cluster_ip = |address: &Ipv4Addr| {
+        let is_cluster_ip = |address: &IpAddr| {
             cluster.contains(*address) || more.iter().any(|range| range.contains(*address))
         };
         let own = self.own_addresses();
@@ -296,25 +330,24 @@ impl Proxy {
             port.external_ips.retain(|address| !is_cluster_ip(address));
             port.guarded_ips.retain(|address| !is_cluster_ip(address));
         }
-        let mut rules = rules::build(key, &ports);
+        let mut rules = rules::build(key, &ports, family);
         rules.refuse_beyond(cluster, &ports);
         // Every node answers these itself, by an address that is no endpoint.
-        let dns = self.config.node_local_dns.map(|(service, _)| service);
+        let dns = network.dns.map(|(service, _)| service);
         rules
             .flows
             .retain(|frontend, _| dns.is_none() || frontend.address != dns);
-        let health = model::health(&service, &slices, &place);
-        (Some(rules).filter(|rules| !rules.is_empty()), health)
+        Some(rules).filter(|rules| !rules.is_empty())
     }
 
-    fn more_ranges(&self) -> Vec<Range> {
+    fn more_ranges(&self) -> Vec<Prefix> {
         let ranges = self.ranges.list();
         let cidrs = ranges.iter().filter_map(|range| range.spec.as_ref());
         let cidrs = cidrs.filter_map(|spec| spec.cidrs.as_ref()).flatten();
         cidrs.filter_map(|cidr| cidr.parse().ok()).collect()
     }
 
-    fn own_addresses(&self) -> HashSet<Ipv4Addr> {
+    fn own_addresses(&self) -> HashSet<IpAddr> {
         let own = self.nodes.get("", &self.config.node_name);
         let status = own.as_ref().and_then(|own| own.status.as_ref());
         let addresses = status
@@ -339,24 +372,43 @@ impl Proxy {
 }
 
 /// What the kernel has.
-#[derive(Default)]
 struct Programmed {
-    /// None when it is not known, and the first transaction has to replace whatever is there.
-    applied: Option<Applied>,
+    /// It is not known, and the first transaction has to replace whatever is there.
+    must_replace: bool,
+    /// As the networks are.
+    families: Vec<OfFamily>,
+}
+
+/// What it has in one family.
+#[derive(Default)]
+struct OfFamily {
+    applied: Applied,
     claims: Claims,
 }
 
 impl Programmed {
-    fn must_replace(&self) -> bool {
-        self.applied.is_none()
-    }
-
     /// Notes what the kernel has taken; the UDP flows to look at now.
-    fn accept(&mut self, next: Applied) -> Flows {
-        let applied = self.applied.get_or_insert_default();
-        let flows = transaction::changed_flows(applied, &next);
-        applied.merge(next);
-        flows
+    fn accept(&mut self, next: Vec<Applied>) -> Vec<Flows> {
+        self.must_replace = false;
+        let families = self.families.iter_mut().zip(next);
+        let flows = families.map(|(of, next)| {
+            let flows = transaction::changed_flows(&of.applied, &next);
+            of.applied.merge(next);
+            flows
+        });
+        flows.collect()
+    }
+}
+
+/// Those that lead to where nobody serves any more.
+async fn end_flows(family: Family, flows: &Flows) {
+    match conntrack::clean(family, flows).await {
+        Ok(0) => {}
+        Ok(deleted) => debug!(deleted, %family, "UDP flows are led elsewhere"),
+        Err(error) => warn!(
+            error = &error as &dyn std::error::Error,
+            "UDP clients may keep talking to endpoints that have gone"
+        ),
     }
 }
 
@@ -395,7 +447,9 @@ fn service_of(slice: &EndpointSlice) -> Option<ServiceKey> {
 /// When the kernel refuses.
 pub async fn teardown(instance: &InstanceId) -> Result<(), knarr_nft::Error> {
     let mut gone = Transaction::new();
-    gone.remove_table(&layout::table(&table(instance)));
+    for family in Family::BOTH {
+        gone.remove_table(&layout::table(family, &table(instance)));
+    }
     knarr_nft::apply(gone).await
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -12,9 +12,10 @@ use k8s_openapi::api::{
     discovery::v1::{Endpoint as ApiEndpoint, EndpointSlice},
 };
 
-use knarr_nft::Protocol;
+use knarr_meta::prefix::Prefix;
+use knarr_nft::{Family, Protocol};
 
-use crate::range::{Range, disjoint};
+use crate::range::disjoint;
 
 /// Services with this label belong to another proxy.
 const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
@@ -37,7 +38,7 @@ impl fmt::Display for ServiceKey {
 /// An address and port that answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub port: u16,
 }
 
@@ -45,7 +46,7 @@ pub struct Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Frontend {
     /// None for a port on every address of the node.
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     pub protocol: Protocol,
     pub port: u16,
 }
@@ -60,7 +61,7 @@ impl fmt::Display for Frontend {
     }
 }
 
-/// One port of a Service, ready to be made into rules.
+/// One port of a Service in one family, ready to be made into rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServicePort {
     /// The port's name, or its number where it has none.
@@ -68,12 +69,12 @@ pub struct ServicePort {
     pub protocol: Protocol,
     pub port: u16,
     /// Cluster addresses: reached from inside.
-    pub cluster_ips: Vec<Ipv4Addr>,
+    pub cluster_ips: Vec<IpAddr>,
     /// External and load balancer addresses.
-    pub external_ips: Vec<Ipv4Addr>,
+    pub external_ips: Vec<IpAddr>,
     /// Load balancer addresses that only clients of `source_ranges` may use.
-    pub guarded_ips: Vec<Ipv4Addr>,
-    pub source_ranges: Vec<Range>,
+    pub guarded_ips: Vec<IpAddr>,
+    pub source_ranges: Vec<Prefix>,
     pub node_port: Option<u16>,
     /// Seconds a client keeps its endpoint.
     pub affinity_seconds: Option<i32>,
@@ -103,13 +104,15 @@ pub struct Place {
     pub zone: String,
 }
 
-/// The ports that this proxy serves: none for headless and ExternalName services and for those of another proxy.
+/// The ports that this proxy serves at addresses of a family: none for headless and ExternalName services, for those of another proxy, and
+/// for those that have no cluster address of that family, whatever other addresses they name.
 pub fn service_ports(
     service: &Service,
     slices: &[Arc<EndpointSlice>],
     place: &Place,
+    family: Family,
 ) -> Vec<ServicePort> {
-    let Some((spec, cluster_ips)) = served(service) else {
+    let Some((spec, cluster_ips)) = served(service, family) else {
         return Vec::new();
     };
     let balancer = service.status.iter().flat_map(|s| &s.load_balancer);
@@ -126,9 +129,14 @@ pub fn service_ports(
         [] => (ingress.as_slice(), [].as_slice()),
         _ => ([].as_slice(), ingress.as_slice()),
     };
-    let external_ips = addresses(spec.external_ips.iter().flatten().chain(open));
-    let guarded_ips = addresses(closed.iter());
-    let source_ranges = disjoint(guarded.iter().filter_map(|r| r.parse().ok()).collect());
+    let external_ips = addresses(spec.external_ips.iter().flatten().chain(open), family);
+    let guarded_ips = addresses(closed.iter(), family);
+    // Upstream takes them with spaces around.
+    let source_ranges = guarded
+        .iter()
+        .filter_map(|range| range.trim().parse::<Prefix>().ok())
+        .filter(|range| Family::of(range.address()) == family);
+    let source_ranges = disjoint(source_ranges.collect());
     let affinity = (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
         let config = spec.session_affinity_config.as_ref();
         config
@@ -137,7 +145,7 @@ pub fn service_ports(
     });
     let ports = spec.ports.iter().flatten().filter_map(|port| {
         let protocol = protocol(port.protocol.as_deref())?;
-        let found = endpoints(port, slices, place);
+        let found = endpoints(port, slices, place, family);
         Some(ServicePort {
             name: match port.name.as_deref() {
                 None | Some("") => port.port.to_string(),
@@ -164,36 +172,51 @@ pub fn service_ports(
     ports.collect()
 }
 
-/// What load balancers may ask about a service, of those that keep the client's address.
-pub fn health(service: &Service, slices: &[Arc<EndpointSlice>], place: &Place) -> Option<Health> {
-    let (spec, _) = served(service)?;
+/// What load balancers may ask about a service, of those that keep the client's address. Endpoints are counted in the family that has
+/// more of them: a pod may have an address in each.
+pub fn health(
+    service: &Service,
+    slices: &[Arc<EndpointSlice>],
+    place: &Place,
+    families: impl IntoIterator<Item = Family>,
+) -> Option<Health> {
+    let served = families
+        .into_iter()
+        .filter_map(|family| Some((served(service, family)?.0, family)));
+    let mut served = served.peekable();
+    let spec = served.peek()?.0;
     let balanced = spec.type_.as_deref() == Some("LoadBalancer");
     if !balanced || !is_local(&spec.external_traffic_policy) {
         return None;
     }
     let port = u16::try_from(spec.health_check_node_port?).ok()?;
-    let here = spec.ports.iter().flatten().flat_map(|port| {
-        let found = endpoints(port, slices, place);
-        let ready = found
-            .into_iter()
-            .filter(|(_, found)| found.condition == Condition::Ready && found.here);
-        ready.map(|(endpoint, _)| endpoint.address)
-    });
-    let here: BTreeSet<Ipv4Addr> = here.collect();
-    (port != 0).then_some(Health {
+    let here = |family| {
+        let here = spec.ports.iter().flatten().flat_map(|port| {
+            let found = endpoints(port, slices, place, family);
+            let ready = found
+                .into_iter()
+                .filter(|(_, found)| found.condition == Condition::Ready && found.here);
+            ready.map(|(endpoint, _)| endpoint.address)
+        });
+        here.collect::<BTreeSet<IpAddr>>().len()
+    };
+    (port != 0).then(|| Health {
         port,
-        local_endpoints: here.len(),
+        local_endpoints: served
+            .map(|(_, family)| here(family))
+            .max()
+            .unwrap_or_default(),
     })
 }
 
-/// A service's spec and addresses, if it is for this proxy.
-fn served(service: &Service) -> Option<(&ServiceSpec, Vec<Ipv4Addr>)> {
+/// A service's spec and cluster addresses of a family, if it is for this proxy.
+fn served(service: &Service, family: Family) -> Option<(&ServiceSpec, Vec<IpAddr>)> {
     let spec = service.spec.as_ref()?;
     let labels = service.metadata.labels.as_ref();
     let foreign = labels.is_some_and(|l| l.contains_key(PROXY_NAME_LABEL));
     let external_name = spec.type_.as_deref() == Some("ExternalName");
     let cluster_ips = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
-    let cluster_ips = addresses(cluster_ips);
+    let cluster_ips = addresses(cluster_ips, family);
     (!foreign && !external_name && !cluster_ips.is_empty()).then_some((spec, cluster_ips))
 }
 
@@ -201,9 +224,10 @@ fn is_local(policy: &Option<String>) -> bool {
     policy.as_deref() == Some("Local")
 }
 
-/// The IPv4 addresses among `texts`, each once. "None" and IPv6 addresses drop out.
-fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<Ipv4Addr> {
-    let set: BTreeSet<Ipv4Addr> = texts.filter_map(|text| text.parse().ok()).collect();
+/// The addresses of a family among `texts`, each once. "None" and those of the other family drop out.
+fn addresses<'a>(texts: impl Iterator<Item = &'a String>, family: Family) -> Vec<IpAddr> {
+    let found = texts.filter_map(|text| text.parse().ok());
+    let set: BTreeSet<IpAddr> = found.filter(|a| Family::of(*a) == family).collect();
     set.into_iter().collect()
 }
 
@@ -252,11 +276,20 @@ impl Hint {
 type Found = BTreeMap<Endpoint, Known>;
 
 /// The endpoints of a port that serve. By address and port: slices may overlap for a moment.
-fn endpoints(port: &ApiPort, slices: &[Arc<EndpointSlice>], place: &Place) -> Found {
+fn endpoints(
+    port: &ApiPort,
+    slices: &[Arc<EndpointSlice>],
+    place: &Place,
+    family: Family,
+) -> Found {
     let mut found = Found::new();
     let wanted = port.name.as_deref().unwrap_or_default();
     let protocol = port.protocol.as_deref().unwrap_or("TCP");
-    for slice in slices.iter().filter(|s| s.address_type == "IPv4") {
+    let kind = match family {
+        Family::Ip => "IPv4",
+        Family::Ip6 => "IPv6",
+    };
+    for slice in slices.iter().filter(|s| s.address_type == kind) {
         let target = slice.ports.iter().flatten().find(|p| {
             p.name.as_deref().unwrap_or_default() == wanted
                 && p.protocol.as_deref().unwrap_or("TCP") == protocol
@@ -268,7 +301,8 @@ fn endpoints(port: &ApiPort, slices: &[Arc<EndpointSlice>], place: &Place) -> Fo
             let Some(known) = Known::of(endpoint, place) else {
                 continue;
             };
-            for address in endpoint.addresses.iter().filter_map(|a| a.parse().ok()) {
+            let addresses = endpoint.addresses.iter().filter_map(|a| a.parse().ok());
+            for address in addresses.filter(|a| Family::of(*a) == family) {
                 let key = Endpoint {
                     address,
                     port: target,

@@ -1,75 +1,23 @@
-//! Ranges of addresses.
+//! Ranges of addresses as nft takes them.
 
-use std::{collections::BTreeSet, fmt, net::Ipv4Addr, str::FromStr};
+use std::collections::BTreeSet;
 
-/// The addresses that have a prefix in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Range {
-    // In this order, wider ranges are the lesser ones.
-    prefix: u8,
-    network: u32,
-}
-
-impl Range {
-    /// The range around an address. `prefix` counts its bits, at most 32.
-    pub fn new(address: Ipv4Addr, prefix: u8) -> Self {
-        let prefix = prefix.min(32);
-        let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-        Self {
-            prefix,
-            network: address.to_bits() & mask,
-        }
-    }
-
-    pub fn contains(&self, address: Ipv4Addr) -> bool {
-        Self::new(address, self.prefix) == *self
-    }
-
-    /// The first address, and how many bits count.
-    pub fn parts(&self) -> (Ipv4Addr, u8) {
-        (Ipv4Addr::from_bits(self.network), self.prefix)
-    }
-
-    /// The ranges around this one, the widest first, itself the last.
-    fn wider(&self) -> impl Iterator<Item = Self> {
-        let address = Ipv4Addr::from_bits(self.network);
-        (0..=self.prefix).map(move |prefix| Self::new(address, prefix))
-    }
-}
-
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", Ipv4Addr::from_bits(self.network), self.prefix)
-    }
-}
-
-/// Not a range of IPv4 addresses.
-#[derive(Debug, PartialEq, Eq)]
-pub struct NotIpv4;
-
-impl FromStr for Range {
-    type Err = NotIpv4;
-
-    fn from_str(text: &str) -> Result<Self, NotIpv4> {
-        let (address, prefix) = text.trim().split_once('/').ok_or(NotIpv4)?;
-        let prefix = prefix.parse().map_err(|_| NotIpv4)?;
-        if prefix > 32 {
-            return Err(NotIpv4);
-        }
-        Ok(Self::new(address.parse().map_err(|_| NotIpv4)?, prefix))
-    }
-}
+use knarr_meta::prefix::Prefix;
 
 /// The same addresses without a range within another, which nft does not take.
-pub fn disjoint(mut ranges: Vec<Range>) -> Vec<Range> {
-    ranges.sort();
+pub fn disjoint(mut ranges: Vec<Prefix>) -> Vec<Prefix> {
+    // The widest first.
+    ranges.sort_by_key(|range| (range.bits(), *range));
     let mut kept = BTreeSet::new();
+    let mut disjoint = Vec::with_capacity(ranges.len());
     for range in ranges {
-        if !range.wider().any(|wider| kept.contains(&wider)) {
+        let mut wider = (0..=range.bits()).map(|bits| Prefix::new(range.address(), bits));
+        if !wider.any(|wider| kept.contains(&wider)) {
             kept.insert(range);
+            disjoint.push(range);
         }
     }
-    kept.into_iter().collect()
+    disjoint
 }
 
 #[cfg(test)]

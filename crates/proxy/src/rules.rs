@@ -4,16 +4,16 @@ mod sticky;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::Arc,
 };
 
-use knarr_nft::{Contents, Element, Family, Field, Protocol, Rule, Selector, Set, Verdict};
+use knarr_meta::prefix::Prefix;
+use knarr_nft::{Contents, Element, Family, Protocol, Rule, Selector, Set, Verdict};
 
 use crate::{
     conntrack::Flows,
     model::{Endpoint, Frontend, ServiceKey, ServicePort},
-    range::Range,
 };
 
 /// Longest chain name we make; the kernel's limit is higher, a person's is not.
@@ -32,7 +32,7 @@ pub struct Balanced {
     pub masquerade: bool,
 }
 
-/// What a service wants in the table.
+/// What a service wants in the table of a family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceRules {
     pub balanced: BTreeMap<Frontend, Balanced>,
@@ -49,7 +49,7 @@ pub struct ServiceRules {
     /// Elements of the set `dropped`: cluster addresses that may only lead to endpoints of this node, which has none.
     pub dropped: BTreeSet<Frontend>,
     /// Pods that may be sent to themselves.
-    pub hairpins: BTreeSet<Ipv4Addr>,
+    pub hairpins: BTreeSet<IpAddr>,
     /// Where UDP flows may lead that were begun earlier; nowhere, where nobody serves.
     pub flows: Flows,
 }
@@ -65,38 +65,38 @@ impl ServiceRules {
 impl ServiceRules {
     /// Refuses what is for addresses of the service without endpoints that are not of the cluster's own range, which is refused as a
     /// whole.
-    pub fn refuse_beyond(&mut self, cluster: Range, ports: &[ServicePort]) {
+    pub fn refuse_beyond(&mut self, cluster: Prefix, ports: &[ServicePort]) {
         for port in ports {
             if !port.all.is_empty() || !port.local.is_empty() {
                 continue;
             }
             let addresses = port.cluster_ips.iter();
             let beyond = addresses.filter(|address| !cluster.contains(**address));
-            let of = |address: &Ipv4Addr| frontend(Some(*address), port.protocol, port.port);
+            let of = |address: &IpAddr| frontend(Some(*address), port.protocol, port.port);
             self.unserved.extend(beyond.map(of));
         }
     }
 }
 
-/// Makes the rules of a service. Ports without endpoints get none: what stays untranslated is rejected, outside of
+/// Makes the rules of a service in one family. Ports without endpoints get none: what stays untranslated is rejected, outside of
 /// the service range by an element of its own.
-pub fn build(key: &ServiceKey, ports: &[ServicePort]) -> ServiceRules {
+pub fn build(key: &ServiceKey, ports: &[ServicePort], family: Family) -> ServiceRules {
     let mut rules = ServiceRules::default();
     for port in ports {
-        add_port(&mut rules, key, port);
+        add_port(&mut rules, key, port, family);
     }
     rules
 }
 
-fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
+fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort, family: Family) {
     note_flows(&mut rules.flows, port);
     let id = format!("{key}/{}/{}", port.protocol, port.name);
-    let of = |address: &Ipv4Addr| frontend(Some(*address), port.protocol, port.port);
+    let of = |address: &IpAddr| frontend(Some(*address), port.protocol, port.port);
     let beyond = port.external_ips.iter().chain(&port.guarded_ips).map(of);
     let serves = !port.all.is_empty() || !port.local.is_empty();
     if serves {
         for guarded in &port.guarded_ips {
-            let name = guard(rules, &id, port);
+            let name = guard(rules, &id, port, family);
             rules.guards.insert(of(guarded), name);
         }
     } else {
@@ -111,7 +111,7 @@ fn add_port(rules: &mut ServiceRules, key: &ServiceKey, port: &ServicePort) {
     let outside: Vec<_> = beyond.chain(node_port).filter(|_| serves).collect();
     match port.affinity_seconds {
         None => balance(rules, port, inside, outside),
-        Some(seconds) => sticky::add(rules, &id, port, seconds, (inside, outside)),
+        Some(seconds) => sticky::add(rules, (family, &id), port, seconds, (inside, outside)),
     }
 }
 
@@ -149,15 +149,13 @@ fn balance(
 }
 
 /// A chain that drops clients of other ranges, as upstream does, and returns for the rest.
-fn guard(rules: &mut ServiceRules, id: &str, port: &ServicePort) -> String {
+fn guard(rules: &mut ServiceRules, id: &str, port: &ServicePort, family: Family) -> String {
     let mut body = Vec::new();
     if !port.source_ranges.is_empty() {
-        let ranges = port.source_ranges.iter().map(|range| {
-            let (network, prefix) = range.parts();
-            Element::range(IpAddr::V4(network), prefix)
-        });
-        let ranges = Contents::new(Set::ranges("", Field::Ipv4), ranges.collect());
-        let allowed = Rule::new().within_any([Selector::Source(Family::Ip)], ranges);
+        let ranges = port.source_ranges.iter();
+        let ranges = ranges.map(|range| Element::range(range.address(), range.bits()));
+        let ranges = Contents::new(Set::ranges("", family.field()), ranges.collect());
+        let allowed = Rule::new().within_any([Selector::Source(family)], ranges);
         body.push(allowed.verdict(Verdict::Return));
     }
     body.push(Rule::new().drop());
@@ -166,7 +164,7 @@ fn guard(rules: &mut ServiceRules, id: &str, port: &ServicePort) -> String {
     name
 }
 
-fn frontend(address: Option<Ipv4Addr>, protocol: Protocol, port: u16) -> Frontend {
+fn frontend(address: Option<IpAddr>, protocol: Protocol, port: u16) -> Frontend {
     Frontend {
         address,
         protocol,

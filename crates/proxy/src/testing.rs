@@ -1,6 +1,6 @@
 //! What tests of this crate share.
 
-use std::{net::Ipv4Addr, process::Command, thread};
+use std::{net::IpAddr, process::Command, thread};
 
 use nix::{
     sched::{CloneFlags, unshare},
@@ -9,8 +9,9 @@ use nix::{
 
 use k8s_openapi::api::core::v1::Node;
 use knarr_client::Informer;
+use knarr_nft::Family;
 
-use crate::Config;
+use crate::{Config, network::Network};
 
 pub const TABLE: &str = "knarr-proxy";
 
@@ -19,12 +20,45 @@ pub fn config() -> Config {
         reserved_ports: vec![6443],
         table: TABLE.to_owned(),
         node_name: "a".to_owned(),
-        cluster_cidr: (Ipv4Addr::new(10, 42, 0, 0), 16),
-        service_cidr: (Ipv4Addr::new(10, 43, 0, 0), 16),
-        node_local_dns: Some((
-            Ipv4Addr::new(10, 43, 0, 10),
-            Ipv4Addr::new(169, 254, 20, 10),
-        )),
+        cluster_cidrs: vec!["10.42.0.0/16".parse().unwrap()],
+        service_cidrs: vec!["10.43.0.0/16".parse().unwrap()],
+        node_local_dns: vec![(
+            "10.43.0.10".parse().unwrap(),
+            "169.254.20.10".parse().unwrap(),
+        )],
+    }
+}
+
+/// A cluster of both families.
+pub fn dual_config() -> Config {
+    let mut config = config();
+    config.cluster_cidrs.push("fd00:42::/56".parse().unwrap());
+    config.service_cidrs.push("fd00:43::/108".parse().unwrap());
+    let dns = ("fd00:43::a", "fd6b:6e61:7272::53");
+    let dns = (dns.0.parse().unwrap(), dns.1.parse().unwrap());
+    config.node_local_dns.push(dns);
+    config
+}
+
+/// The network of a family of a cluster that has both.
+pub fn network(family: Family) -> Network {
+    let mut networks = Network::of(&dual_config()).into_iter();
+    networks.find(|network| network.family() == family).unwrap()
+}
+
+/// A pod of a family.
+pub fn pod(family: Family, last: u8) -> IpAddr {
+    match family {
+        Family::Ip => [10, 42, 0, last].into(),
+        Family::Ip6 => [0xfd00, 0x42, 0, 0, 0, 0, 0, last.into()].into(),
+    }
+}
+
+/// A cluster address of a family.
+pub fn cluster_ip(family: Family, last: u8) -> IpAddr {
+    match family {
+        Family::Ip => [10, 43, 0, last].into(),
+        Family::Ip6 => [0xfd00, 0x43, 0, 0, 0, 0, 0, last.into()].into(),
     }
 }
 
@@ -76,9 +110,13 @@ pub fn ruleset() -> Vec<String> {
     // Without the table around them.
     let inner: Vec<&str> = listing
         .lines()
-        .filter(|l| !l.starts_with(['t', '}']))
+        .map(|l| if l.starts_with(['t', '}']) { "" } else { l })
         .collect();
-    let mut blocks: Vec<String> = inner.join("\n").split("\n\n").map(str::to_owned).collect();
+    let inner = inner.join("\n");
+    let blocks = inner
+        .split("\n\n")
+        .map(|block| block.trim_matches('\n').to_owned());
+    let mut blocks: Vec<String> = blocks.collect();
     blocks.sort();
     blocks
 }

@@ -1,4 +1,5 @@
 mod kernel;
+mod traffic;
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
 use super::*;
-use crate::testing::{OWN, TABLE, config, nodes};
+use crate::testing::{OWN, TABLE, config, dual_config, nodes};
 
 /// Longest wait for the loop.
 const SOON: Duration = Duration::from_secs(20);
@@ -69,8 +70,12 @@ impl Drop for Running {
 
 impl Running {
     fn start(services: Vec<Service>, slices: Vec<EndpointSlice>) -> Self {
+        Self::start_with(config(), services, slices)
+    }
+
+    fn start_with(config: Config, services: Vec<Service>, slices: Vec<EndpointSlice>) -> Self {
         let (informed, sliced) = (Informer::new(), Informer::new());
-        let mut proxy = Proxy::with(config(), informed.clone(), sliced.clone(), nodes());
+        let mut proxy = Proxy::with(config, informed.clone(), sliced.clone(), nodes());
         let ranges = Informer::new();
         proxy.follow(ranges.clone());
         informed.replace(services);
@@ -84,7 +89,7 @@ impl Running {
             others: other_receiver,
         };
         let work = tokio::spawn(async move {
-            let mut health = HealthServers::new(CancellationToken::new());
+            let mut health = HealthServers::new([Family::Ip], CancellationToken::new());
             proxy.sync_loop(&mut health, kernel).await;
         });
         Self {
@@ -242,4 +247,96 @@ async fn ranges_that_come_are_for_services_alone() {
     let change = running.transaction(Ok(())).await;
     let gone = format!("delete element ip {TABLE} external {{ {stolen} . tcp . 80 }}");
     assert!(change.contains(&gone), "{change}");
+}
+
+/// A service and its slices in both families.
+fn dual(name: &str, last: u8) -> (Service, [EndpointSlice; 2]) {
+    let mut both = service(name, &format!("10.43.0.{last}"), &[]);
+    let spec = both.spec.as_mut().unwrap();
+    let ips = [format!("10.43.0.{last}"), format!("fd00:43::{last}")];
+    spec.cluster_ips = Some(ips.to_vec());
+    let slices = [
+        slice(name, &format!("10.42.0.{last}")),
+        slice6(name, &format!("fd00:42::{last}")),
+    ];
+    (both, slices)
+}
+
+fn slice6(service: &str, address: &str) -> EndpointSlice {
+    let mut slice = slice(service, address);
+    slice.metadata.name = Some(format!("{service}-6"));
+    slice.address_type = "IPv6".to_owned();
+    slice
+}
+
+#[tokio::test]
+async fn one_transaction_changes_both_families() {
+    let (a, slices) = dual("a", 2);
+    let six = service("six", "fd00:43::3", &["198.51.100.7", "2001:db8::7"]);
+    let mut running = Running::start_with(dual_config(), vec![a, six], slices.to_vec());
+    let first = running.transaction(Ok(())).await;
+    for there in [
+        format!(
+            "add element ip {TABLE} endpoints-1 {{ 10.43.0.2 . tcp . 80 . 0x0 : 10.42.0.2 . 8080 }}"
+        ),
+        format!(
+            "add element ip6 {TABLE} endpoints-1 {{ fd00:43::2 . tcp . 80 . 0x0 : fd00:42::2 . 8080 }}"
+        ),
+        format!("add element ip {TABLE} cluster {{ 10.42.0.0/16 }}"),
+        format!("add element ip6 {TABLE} cluster {{ fd00:42::/56 }}"),
+        // Without endpoints it is refused, in the family in which it has a cluster address.
+        format!("add element ip6 {TABLE} unserved {{ 2001:db8::7 . tcp . 80 }}"),
+        "ip6 daddr fd00:43::a meta l4proto { tcp, udp } th dport 53 dnat ip6 to fd6b:6e61:7272::53"
+            .to_owned(),
+    ] {
+        assert!(first.contains(&there), "{there} in {first}");
+    }
+    assert!(!first.contains("198.51.100.7"), "{first}");
+    // What changes in one family touches nothing of the other.
+    running.slices.apply(slice6("a", "fd00:42::9"));
+    let change = running.transaction(Ok(())).await;
+    assert!(
+        change.contains("fd00:42::9") && !change.contains("ip knarr"),
+        "{change}"
+    );
+    // A node port is of the families of its service.
+    let mut six = service("six", "fd00:43::3", &[]);
+    let ports = json!([{"port": 80, "nodePort": 30080}]);
+    six.spec.as_mut().unwrap().ports = serde_json::from_value(ports).unwrap();
+    running.services.apply(six);
+    running.transaction(Ok(())).await;
+    running.slices.apply(slice6("six", "fd00:42::3"));
+    let change = running.transaction(Ok(())).await;
+    assert!(
+        change.contains(&format!(
+            "add element ip6 {TABLE} external-nodeports {{ tcp . 30080 }}"
+        )) && !change.contains("ip knarr"),
+        "{change}"
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_of_one_family_leaves_no_table_of_the_other() {
+    let (a, slices) = dual("a", 2);
+    let (ip, ip6) = ("ip", "ip6");
+    let mut config6 = dual_config();
+    config6.service_cidrs.remove(0);
+    for (config, own, other) in [(config(), ip, ip6), (config6, ip6, ip)] {
+        let mut running = Running::start_with(config, vec![a.clone()], slices.to_vec());
+        let (first, replaces) = timeout(SOON, running.offered.recv())
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(replaces);
+        assert!(
+            first.contains(&format!("add element {own} {TABLE} hairpin")),
+            "{first}"
+        );
+        let others: Vec<_> = first
+            .lines()
+            .filter(|line| line.contains(&format!(" {other} {TABLE}")))
+            .collect();
+        let gone = ["add", "delete"].map(|verb| format!("{verb} table {other} {TABLE}"));
+        assert_eq!(others, gone);
+    }
 }

@@ -2,17 +2,17 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     time::Duration,
 };
 
-use knarr_nft::{Chain, Element, Field, Set, Table, Transaction, Value, Verdict};
+use knarr_nft::{Chain, Element, Set, Table, Transaction, Value, Verdict};
 
 use crate::{
-    Config,
     conntrack::Flows,
     layout::{self, HERE, Place, Scope, Slots},
     model::{Endpoint, Frontend, ServiceKey},
+    network::Network,
     rules::{Balanced, ServiceRules},
 };
 
@@ -26,12 +26,12 @@ struct Uses {
     here: usize,
 }
 
-/// The rules of services: all of them, or those that are about to change.
+/// The rules of services in one family: all of them, or those that are about to change.
 #[derive(Default)]
 pub struct Applied {
     services: HashMap<ServiceKey, Option<ServiceRules>>,
     /// How many services lead to each pod, for the whole table.
-    hairpins: HashMap<Ipv4Addr, usize>,
+    hairpins: HashMap<IpAddr, usize>,
     /// Which maps there are, for the whole table.
     slots: BTreeMap<Slots, Uses>,
 }
@@ -134,15 +134,15 @@ fn count_slots(rules: &ServiceRules, mut each: impl FnMut(Slots, bool)) {
 }
 
 /// The whole table, in one transaction that also removes the old one.
-pub fn replace(config: &Config, next: &Applied) -> Transaction {
-    let mut made = layout::base(config);
-    made.append(difference(&config.table, &Applied::default(), next));
+pub fn replace(network: &Network, next: &Applied) -> Transaction {
+    let mut made = layout::base(network);
+    made.append(difference(&network.table, &Applied::default(), next));
     made
 }
 
 /// What leads from `applied` to `next`, which holds the changed services only. Empty when nothing differs.
-pub fn difference(table: &str, applied: &Applied, next: &Applied) -> Transaction {
-    let mut change = Change::new(layout::table(table));
+pub fn difference(table: &Table, applied: &Applied, next: &Applied) -> Transaction {
+    let mut change = Change::new(table.clone());
     let mut keys: Vec<_> = next.services.keys().collect();
     keys.sort();
     let none = ServiceRules::default();
@@ -171,7 +171,7 @@ struct Change {
     /// Chains that pick endpoints.
     picks: Transaction,
     remove: Transaction,
-    hairpins: Deltas<Ipv4Addr>,
+    hairpins: Deltas<IpAddr>,
     slots: Deltas<(Slots, bool)>,
 }
 
@@ -259,7 +259,7 @@ impl Change {
     fn chains(&mut self, old: &ServiceRules, new: &ServiceRules) {
         let table = &self.table;
         for (set, seconds) in changed(&new.sets, &old.sets) {
-            let mut set = Set::new(set, &[Field::Ipv4]);
+            let mut set = Set::new(set, &[table.family.field()]);
             let seconds = u64::try_from(*seconds).unwrap_or_default();
             set.lifetime = Some((Duration::from_secs(seconds), CLIENTS_MAX));
             self.add.add_set(table, set);
@@ -365,7 +365,7 @@ impl Change {
         for (address, change) in std::mem::take(&mut self.hairpins) {
             let before = applied.hairpins.get(&address).copied().unwrap_or(0);
             let after = before.saturating_add_signed(change);
-            let address = Value::Address(IpAddr::V4(address));
+            let address = Value::Address(address);
             let element = Element::new([address.clone(), address]);
             if before == 0 && after > 0 {
                 self.link("hairpin", element);
@@ -385,7 +385,7 @@ impl Change {
         after.retain(|_, uses| *uses != Uses::default());
         let table = &self.table;
         for (slots, _) in after.iter().filter(|(s, _)| !applied.slots.contains_key(s)) {
-            self.add.add_set(table, slots.map());
+            self.add.add_set(table, slots.map(table.family));
         }
         for (slots, _) in applied.slots.iter().filter(|(s, _)| !after.contains_key(s)) {
             self.remove.delete_set(table, slots.map_name());

@@ -73,6 +73,31 @@ fn ports_come_with_the_addresses_of_their_hosts() {
 }
 
 #[test]
+fn hosts_of_ports_have_addresses_of_both_families() {
+    let shared = shared(Vec::new());
+    for (name, wanted) in [
+        ("_http._tcp.both", vec!["10.43.0.8", "fd00:43::8"]),
+        (
+            "_sql._tcp.six",
+            vec!["10.42.0.6", "10.42.0.7", "fd00:42::6", "fd00:42::7"],
+        ),
+    ] {
+        let bytes = query(
+            &format!("{name}.default.svc.cluster.local."),
+            RecordType::SRV,
+        );
+        let message = answered(shared.answer(&bytes, true));
+        let found = message
+            .additionals
+            .iter()
+            .map(|record| record.data.to_string());
+        let mut found: Vec<_> = found.collect();
+        found.sort();
+        assert_eq!(found, wanted, "{name}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_loses_its_additions_first() {
     let shared = Shared {
         zone: zone::tests::many(7),
@@ -214,6 +239,29 @@ async fn an_alias_comes_with_what_resolvers_know_of_it() {
     let answer = Message::from_vec(&answer).unwrap();
     assert_eq!(answer.metadata.response_code, ResponseCode::NoError);
     assert_eq!(answer.answers.len(), 1);
+}
+
+#[tokio::test]
+async fn resolvers_are_asked_over_ipv6_too() {
+    let udp = UdpSocket::bind("[::1]:0").await.unwrap();
+    let address = udp.local_addr().unwrap();
+    let tcp = TcpListener::bind(address).await.unwrap();
+    let shared = shared(vec![address]);
+    let bytes = query("example.org.", RecordType::AAAA);
+    let answering = async {
+        let mut buffer = [0; 512];
+        let (length, client) = udp.recv_from(&mut buffer).await.unwrap();
+        udp.send_to(&buffer[..length], client).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(shared.forward(&bytes, false), answering);
+    assert_eq!(answer, bytes);
+    let answering = async {
+        let (mut stream, _) = tcp.accept().await.unwrap();
+        let asked = read_framed(&mut stream).await.unwrap().unwrap();
+        write_framed(&mut stream, &asked).await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(shared.forward(&bytes, true), answering);
+    assert_eq!(answer, bytes);
 }
 
 #[tokio::test]

@@ -49,6 +49,29 @@ pub fn zone() -> Zone {
         }))
         .unwrap(),
     );
+    services.apply(read(service(
+        "both",
+        json!({"clusterIP": "10.43.0.8", "clusterIPs": ["10.43.0.8", "fd00:43::8"],
+        "ports": [{"name": "http", "port": 80}]}),
+    )));
+    services.apply(read(service("six", json!({"clusterIP": "None", "clusterIPs": ["None"], "ports": [{"name": "sql", "port": 5432}]}))));
+    for (name, kind, addresses) in [
+        ("six-1", "IPv4", ["10.42.0.6", "10.42.0.7"]),
+        ("six-2", "IPv6", ["fd00:42::6", "fd00:42:0:0::7"]),
+    ] {
+        slices.apply(
+            serde_json::from_value(json!({
+                "addressType": kind,
+                "metadata": {"name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": "six"}},
+                "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}],
+                "endpoints": [
+                    {"addresses": [addresses[0]], "hostname": "six-0"},
+                    {"addresses": [addresses[1]]},
+                ],
+            }))
+            .unwrap(),
+        );
+    }
     Zone::with("cluster.local", services, slices, namespaces).unwrap()
 }
 
@@ -74,7 +97,11 @@ pub fn many(pods: usize) -> Zone {
 }
 
 fn check(name: &str, kind: RecordType, expected: Expect) {
-    let text = match zone().lookup(&Name::from_ascii(name).unwrap(), kind) {
+    expected.assert_eq(&answer(name, kind));
+}
+
+fn answer(name: &str, kind: RecordType) -> String {
+    match zone().lookup(&Name::from_ascii(name).unwrap(), kind) {
         Answer::Foreign => "foreign".to_owned(),
         Answer::NoName => "no such name".to_owned(),
         Answer::Records(records) => {
@@ -82,8 +109,7 @@ fn check(name: &str, kind: RecordType, expected: Expect) {
             lines.sort();
             lines.join(" | ")
         }
-    };
-    expected.assert_eq(&text);
+    }
 }
 
 #[test]
@@ -205,6 +231,62 @@ fn pods_and_reverse() {
         expect!["db-0.db.default.svc.cluster.local."],
     );
     check("1.1.1.1.in-addr.arpa.", RecordType::PTR, expect!["foreign"]);
+}
+
+#[test]
+fn both_families() {
+    let cases = [
+        ("both", RecordType::A, "10.43.0.8"),
+        ("both", RecordType::AAAA, "fd00:43::8"),
+        ("both", RecordType::ANY, "10.43.0.8 | fd00:43::8"),
+        ("six", RecordType::A, "10.42.0.6 | 10.42.0.7"),
+        ("six", RecordType::AAAA, "fd00:42::6 | fd00:42::7"),
+        ("six-0.six", RecordType::AAAA, "fd00:42::6"),
+        ("fd00-42--7.six", RecordType::AAAA, "fd00:42::7"),
+        // There is such a name, of the other family.
+        ("fd00-42--7.six", RecordType::A, ""),
+        ("10-42-0-7.six", RecordType::AAAA, ""),
+        ("db", RecordType::AAAA, ""),
+        ("empty", RecordType::AAAA, "no such name"),
+        (
+            "_sql._tcp.six",
+            RecordType::SRV,
+            "0 33 5432 10-42-0-7.six.default.svc.cluster.local. | 0 33 5432 fd00-42--7.six.default.svc.cluster.local. | 0 33 5432 six-0.six.default.svc.cluster.local.",
+        ),
+    ];
+    for (name, kind, wanted) in cases {
+        let name = format!("{name}.default.svc.cluster.local.");
+        assert_eq!(answer(&name, kind), wanted, "{kind} of {name}");
+    }
+    let pods = [
+        ("fd00-42--9", RecordType::AAAA, "fd00:42::9"),
+        ("2001-db8--1", RecordType::AAAA, "2001:db8::1"),
+        ("1-2-3-4-5-6-7-8", RecordType::AAAA, "1:2:3:4:5:6:7:8"),
+        ("fd00-42--9", RecordType::A, ""),
+        ("10-42-0-9", RecordType::AAAA, ""),
+        ("fd00-42--9--1", RecordType::AAAA, "no such name"),
+    ];
+    for (name, kind, wanted) in pods {
+        let name = format!("{name}.default.pod.cluster.local.");
+        assert_eq!(answer(&name, kind), wanted, "{kind} of {name}");
+    }
+    let reverse = [
+        ("fd00:43::8", "both.default.svc.cluster.local."),
+        ("fd00:42::6", "six-0.six.default.svc.cluster.local."),
+        ("fd00:42::7", "fd00-42--7.six.default.svc.cluster.local."),
+        ("10.42.0.7", "10-42-0-7.six.default.svc.cluster.local."),
+        ("fd00:42::8", "foreign"),
+    ];
+    for (address, wanted) in reverse {
+        let address: IpAddr = address.parse().unwrap();
+        let name = Name::from(address).to_string();
+        assert_eq!(answer(&name, RecordType::PTR), wanted, "{name}");
+        if wanted != "foreign" {
+            assert_eq!(answer(&name, RecordType::A), "", "{name}");
+        }
+    }
+    // A part of an address is nobody's.
+    assert_eq!(answer("0.0.d.f.ip6.arpa.", RecordType::PTR), "foreign");
 }
 
 #[test]

@@ -76,10 +76,10 @@ async fn serve(flags: &ProxyAlone, instance: &mut Instance) -> Result<End> {
             Some(name) => name.clone(),
             None => host_name()?,
         },
-        cluster_cidr: flags.cluster_cidr.pair(),
-        service_cidr: service_cidr.pair(),
+        cluster_cidrs: vec![flags.cluster_cidr.into()],
+        service_cidrs: vec![service_cidr.into()],
         // Cluster DNS is a Service like any other here.
-        node_local_dns: None,
+        node_local_dns: Vec::new(),
         reserved_ports: RESERVED_PORTS.to_vec(),
     };
     let token = tasks.token().child_token();

@@ -147,6 +147,7 @@ fn start_peers(parts: &Parts<'_>) {
 /// Services.
 fn start_proxy(parts: &Parts<'_>) {
     let (settings, cluster) = (parts.settings, &parts.settings.cluster);
+    let dns = IpAddr::V4(cluster.cluster_dns);
     let token = parts.tasks.token().child_token();
     let client = parts
         .clients
@@ -155,11 +156,12 @@ fn start_proxy(parts: &Parts<'_>) {
         knarr_proxy::Config {
             table: knarr_proxy::table(&settings.host.instance),
             node_name: settings.name.clone(),
-            cluster_cidr: cluster.cluster_cidr.pair(),
-            service_cidr: cluster.service_cidr.pair(),
-            node_local_dns: settings
-                .has(Part::Dns)
-                .then_some((cluster.cluster_dns, network::DNS_LISTEN)),
+            cluster_cidrs: vec![cluster.cluster_cidr.into()],
+            service_cidrs: vec![cluster.service_cidr.into()],
+            node_local_dns: match settings.has(Part::Dns) {
+                true => vec![(dns, network::dns_listen(dns))],
+                false => Vec::new(),
+            },
             reserved_ports: settings.reserved_ports.clone(),
         },
         &Informers::new(client, token.clone()),
@@ -177,7 +179,10 @@ async fn start_policies(parts: &Parts<'_>) -> Result<()> {
     let config = knarr_policy::Config {
         table: knarr_policy::table(&host.instance),
         node_name: parts.settings.name.clone(),
-        node_local_dns: Some(network::DNS_LISTEN),
+        cluster_cidrs: vec![parts.settings.cluster.cluster_cidr.into()],
+        node_local_dns: vec![network::dns_listen(IpAddr::V4(
+            parts.settings.cluster.cluster_dns,
+        ))],
         socket: network::policy_socket(&host.data_dir),
         cni_data_dir: host.data_dir.join("cni"),
         cni_network: network::NETWORK.to_owned(),
@@ -206,14 +211,15 @@ async fn start_dns(parts: &Parts<'_>) -> Result<()> {
         .clients
         .as_service_account(node_accounts::NAMESPACE, node_accounts::CLUSTER_DNS);
     let informers = Informers::new(client, token.clone());
-    let addresses = [Some(network::DNS_LISTEN), parts.settings.dns_also];
-    for listen in addresses.into_iter().flatten() {
+    let service = IpAddr::V4(cluster.cluster_dns);
+    let also = parts.settings.dns_also.map(IpAddr::V4);
+    for listen in [network::dns_listen(service)].into_iter().chain(also) {
         let config = knarr_dns::Config {
             listen,
             port: network::DNS_PORT,
             cluster_domain: cluster.cluster_domain.clone(),
             forwarders: knarr_dns::node_resolvers(&parts.settings.flags.resolv_conf),
-            aliases: vec![IpAddr::V4(cluster.cluster_dns)],
+            aliases: vec![service],
         };
         let dns = Dns::new(config, &informers).await?;
         parts.tasks.keep("cluster DNS", dns.run(token.clone()));

@@ -4,11 +4,32 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     changes::Changes,
-    testing::{address as at, in_namespace, labels, pod, ruleset, set_policy},
+    testing::{
+        address as at, address6 as at6, dual_pod as pod, in_namespace, labels, ruleset, set_policy,
+    },
 };
 
 const TABLE: &str = "knarr-policy";
-const DNS: Option<Ipv4Addr> = Some(Ipv4Addr::new(169, 254, 20, 10));
+const DNS: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 20, 10)),
+    IpAddr::V6(Ipv6Addr::new(0xfd6b, 0x6e61, 0x7272, 0, 0, 0, 0, 0x53)),
+];
+
+fn of_both(made: impl Fn(&Table) -> Transaction) -> Transaction {
+    let mut all = Transaction::new();
+    for family in Family::BOTH {
+        all.append(made(&table(family, TABLE)));
+    }
+    all
+}
+
+fn anew(planner: &Planner) -> Transaction {
+    of_both(|table| whole(table, &DNS, planner))
+}
+
+fn changed(planner: &Planner) -> Transaction {
+    of_both(|table| difference(table, planner))
+}
 
 fn commit(transaction: &Transaction) {
     let mut connection = Connection::open().unwrap();
@@ -20,12 +41,12 @@ fn commit(transaction: &Transaction) {
 /// What follows from a step is applied as a difference; the table has to be as if it were made anew.
 fn step(planner: &mut Planner, what: &str, change: impl FnOnce(&mut Planner)) {
     change(planner);
-    commit(&difference(TABLE, planner));
+    commit(&changed(planner));
     planner.changes = Changes::default();
-    let changed = ruleset();
-    commit(&whole(TABLE, DNS, planner));
-    assert_eq!(changed, ruleset(), "{what}");
-    assert!(difference(TABLE, planner).is_empty(), "{what}");
+    let stepwise = ruleset();
+    commit(&anew(planner));
+    assert_eq!(stepwise, ruleset(), "{what}");
+    assert!(changed(planner).is_empty(), "{what}");
 }
 
 fn everything() -> Value {
@@ -33,7 +54,8 @@ fn everything() -> Value {
         "podSelector": {"matchLabels": {"app": "web"}},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [
-            {"from": [{"podSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8", "255.0.0.0/8"]}}],
+            {"from": [{"podSelector": {}}, {"ipBlock": {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/8", "255.0.0.0/8"]}},
+                      {"ipBlock": {"cidr": "::/0", "except": ["fd00::/8", "::/128", "ffff::/16"]}}],
              "ports": [
                 {"port": 80}, {"port": 1000, "endPort": 65535}, {"port": "web"},
                 {"protocol": "UDP"}, {"protocol": "SCTP", "port": 7},
@@ -47,7 +69,7 @@ fn everything() -> Value {
 fn differences_lead_to_the_same_table_as_making_it_anew() {
     in_namespace(|| {
         let mut planner = Planner::default();
-        commit(&whole(TABLE, DNS, &planner));
+        commit(&anew(&planner));
         let planner = &mut planner;
         let set = |namespace: &'static str, last: u8, text: &'static str| {
             move |planner: &mut Planner| {
@@ -78,10 +100,14 @@ fn differences_lead_to_the_same_table_as_making_it_anew() {
                 json!({"podSelector": {}, "policyTypes": ["Egress"]}),
             );
         });
-        step(planner, "a claim", |p| p.claim(at(7), &"new".into()));
+        step(planner, "a claim", |p| {
+            p.claim(at(7), &"new".into());
+            p.claim(at6(7), &"new".into());
+        });
         step(planner, "back and forth", |p| {
             set_policy(p, "y", "deny", json!({"podSelector": {}}));
             p.release(at(7), &"new".into());
+            p.release(at6(7), &"new".into());
             p.set_policy("y", "deny", None);
         });
         step(planner, "a namespace is gone", |p| {
@@ -113,7 +139,7 @@ fn huge_policies_are_one_transaction() {
             "huge",
             json!({"podSelector": {}, "ingress": [rule]}),
         );
-        commit(&whole(TABLE, DNS, &planner));
+        commit(&anew(&planner));
         let listing = ruleset().join("\n");
         assert!(
             listing.contains("255.255.255.255") && listing.contains("63998"),

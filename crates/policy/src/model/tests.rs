@@ -4,7 +4,7 @@ use super::*;
 
 fn policy(spec: Value) -> Policy {
     let object = json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec});
-    Policy::of(&serde_json::from_value(object).unwrap())
+    Policy::of(&serde_json::from_value(object).unwrap(), &Family::BOTH)
 }
 
 /// Whether it isolates, by direction.
@@ -94,13 +94,16 @@ fn blocks_have_no_exceptions_left() {
             json!({"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8"]}),
             None,
         ),
-        (json!({"cidr": "fd00::/8"}), None),
     ] {
         let (found, complaint) = clauses(json!({"from": [{"ipBlock": block.clone()}]}));
         let found = found.first().and_then(|clause| clause.peers.clone());
         match wanted {
             Some((ranges, complains)) => {
-                assert_eq!(found.as_deref(), Some(&SetSpec::Blocks(ranges)), "{block}");
+                let blocks = Blocks {
+                    ip: ranges,
+                    ..Blocks::default()
+                };
+                assert_eq!(found.as_deref(), Some(&SetSpec::Blocks(blocks)), "{block}");
                 assert_eq!(complaint.is_some(), complains, "{block}");
             }
             None => assert_eq!(found, None, "{block}"),
@@ -109,9 +112,40 @@ fn blocks_have_no_exceptions_left() {
 }
 
 #[test]
+fn blocks_are_of_families() {
+    let peers = json!([
+        {"ipBlock": {"cidr": "10.0.0.0/31"}},
+        {"ipBlock": {"cidr": "fd00::/127", "except": ["fd00::1/128", "10.0.0.0/8"]}},
+        {"ipBlock": {"cidr": "::ffff:ffff:ffff:fffe/127"}},
+    ]);
+    let spec = json!({"podSelector": {}, "ingress": [{"from": peers}]});
+    let object = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+    let ip = vec![(0x0a00_0000, 0x0a00_0001)];
+    let first = 0xfd00 << 112;
+    let ip6 = vec![
+        (0xffff_ffff_ffff_fffe, 0xffff_ffff_ffff_ffff),
+        (first, first),
+    ];
+    for (families, ip, ip6) in [
+        (&Family::BOTH[..], ip.clone(), ip6.clone()),
+        (&[Family::Ip], ip, vec![]),
+        (&[Family::Ip6], vec![], ip6),
+    ] {
+        let policy = Policy::of(&object, families);
+        let [Some(ingress), _] = &policy.clauses else {
+            panic!("{policy:?}")
+        };
+        let wanted = SetSpec::Blocks(Blocks { ip, ip6 });
+        assert_eq!(ingress[0].peers.as_deref(), Some(&wanted), "{families:?}");
+        assert_eq!(policy.complaint, None);
+    }
+}
+
+#[test]
 fn what_cannot_be_understood_allows_nothing() {
     for peer in [
         json!({"ipBlock": {"cidr": "10.0.0.0/33"}}),
+        json!({"ipBlock": {"cidr": "fd00::/129"}}),
         json!({"ipBlock": {"cidr": "rubbish"}}),
         json!({"ipBlock": {"cidr": "10.0.0.0/8", "except": ["rubbish"]}}),
         json!({"podSelector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}),
@@ -171,8 +205,8 @@ fn huge_rules_are_few_clauses() {
 #[test]
 fn a_pod_that_has_ended_has_no_address() {
     for (phase, addresses) in [
-        ("Running", 1),
-        ("Pending", 1),
+        ("Running", 2),
+        ("Pending", 2),
         ("Succeeded", 0),
         ("Failed", 0),
     ] {

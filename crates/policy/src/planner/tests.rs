@@ -3,16 +3,26 @@ mod limits;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::testing::{address, labels, pod, reaches, set_policy};
+use crate::testing::{address, address6, dual_pod, labels, pod, reaches, set_policy};
 
 /// Pods 1 and 2 of namespace x, 3 and 4 of y: `app=web` the odd ones, `app=db` the even ones.
 fn cluster() -> Planner {
     let mut planner = Planner::default();
-    fill(&mut planner);
+    fill(&mut planner, pod);
     planner
 }
 
-fn fill(planner: &mut Planner) {
+/// Makes a pod of a namespace, a number and labels.
+type Maker = fn(&str, u8, &str) -> (Uid, PodFacts);
+
+/// The same with an address of IPv6 alone.
+fn pod6(namespace: &str, last: u8, text: &str) -> (Uid, PodFacts) {
+    let (uid, mut facts) = pod(namespace, last, text);
+    facts.addresses = vec![address6(last)];
+    (uid, facts)
+}
+
+fn fill(planner: &mut Planner, pod: Maker) {
     for namespace in ["x", "y"] {
         planner.set_namespace(namespace, Some(labels(&format!("team={namespace}"))));
     }
@@ -29,8 +39,12 @@ fn fill(planner: &mut Planner) {
 
 /// Who reaches whom, of those that are not allowed everything: a line a caller, its own port 80 and 81 for each pod.
 fn table(planner: &Planner) -> String {
+    table_of(planner, address)
+}
+
+fn table_of(planner: &Planner, at: fn(u8) -> IpAddr) -> String {
     let cell = |from, to| {
-        let port = |port| reaches(planner, address(from), address(to), port);
+        let port = |port| reaches(planner, at(from), at(to), port);
         match (port(80), port(81)) {
             (true, true) => 'X',
             (true, false) => '0',
@@ -115,16 +129,68 @@ fn verdicts_of_a_policy_in_namespace_x() {
         let mut planner = cluster();
         set_policy(&mut planner, "x", "p", spec.clone());
         assert_eq!(table(&planner), wanted, "{spec}");
+        let mut planner = Planner::default();
+        fill(&mut planner, pod6);
+        let text = spec.to_string().replace("10.42.0.0/29", "fd00:42::/125");
+        let text = text.replace("10.42.0.3/32", "fd00:42::3/128");
+        set_policy(&mut planner, "x", "p", serde_json::from_str(&text).unwrap());
+        assert_eq!(table_of(&planner, address6), wanted, "{text}");
         // It is the same whatever came first.
         let mut later = Planner::default();
         set_policy(&mut later, "x", "p", spec.clone());
-        fill(&mut later);
+        fill(&mut later, pod);
         assert_eq!(table(&later), wanted, "{spec}, policy first");
         later.set_policy("x", "p", None);
         assert_eq!(table(&later), ALL, "{spec}, removed");
         assert!(later.isolated().is_empty() && later.chains().next().is_none());
         assert!(later.sets.iter().next().is_none(), "{spec}: sets are left");
     }
+}
+
+#[test]
+fn both_families_of_a_pod_are_isolated_alike() {
+    let cluster = || {
+        let mut planner = Planner::default();
+        fill(&mut planner, dual_pod);
+        planner
+    };
+    let (deny, open) = ("X.XX .XXX ..XX ..XX", "XXXX XXXX .XXX .XXX");
+    for (spec, wanted, wanted6) in [
+        (json!({"podSelector": {}}), deny, deny),
+        (
+            json!({"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [{"from": [{"podSelector": {}}]}]}),
+            open,
+            open,
+        ),
+        // A block is of one family; the other is not allowed by it.
+        (
+            json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "10.42.0.0/29"}}]}]}),
+            ALL,
+            deny,
+        ),
+        (
+            json!({"podSelector": {}, "ingress": [{"from": [{"ipBlock": {"cidr": "::/0"}}]}]}),
+            deny,
+            ALL,
+        ),
+    ] {
+        let mut planner = cluster();
+        set_policy(&mut planner, "x", "p", spec.clone());
+        assert_eq!(table(&planner), wanted, "{spec}");
+        assert_eq!(table_of(&planner, address6), wanted6, "{spec}");
+    }
+    // Both of a claim's addresses are held until both are released.
+    let mut planner = cluster();
+    set_policy(&mut planner, "x", "deny", json!({"podSelector": {}}));
+    let uid: Uid = "2".into();
+    planner.claim(address(2), &uid);
+    planner.claim(address6(2), &uid);
+    planner.set_pod(&uid, None);
+    planner.release(address(2), &uid);
+    assert_eq!(table(&planner), "XXXX .XXX .XXX .XXX");
+    assert_eq!(table_of(&planner, address6), deny);
+    planner.release(address6(2), &uid);
+    assert_eq!(table_of(&planner, address6), "XXXX .XXX .XXX .XXX");
 }
 
 #[test]
@@ -291,7 +357,7 @@ fn ten_thousand_peers_and_pods() {
     for number in 0..10_000u32 {
         let (_, mut facts) = pod("y", 0, &format!("app=a{number}"));
         facts.here = false;
-        facts.addresses = vec![Ipv4Addr::from_bits(0x0a2a_0100 + number)];
+        facts.addresses = vec![Ipv4Addr::from_bits(0x0a2a_0100 + number).into()];
         planner.set_pod(&format!("far-{number}").into(), Some(facts));
     }
     let (_, set) = planner.sets.iter().next().unwrap();

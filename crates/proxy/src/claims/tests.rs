@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::*;
 use crate::conntrack::Flows;
@@ -12,7 +12,7 @@ fn key(name: &str) -> ServiceKey {
 
 fn frontend(last: u8) -> Frontend {
     Frontend {
-        address: Some(Ipv4Addr::new(192, 0, 2, last)),
+        address: Some(IpAddr::from([192, 0, 2, last])),
         protocol: knarr_nft::Protocol::Tcp,
         port: 80,
     }

@@ -62,8 +62,8 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-async fn ask(port: u16) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+async fn ask(at: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(at).await?;
     stream
         .write_all(b"GET /anything HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         .await?;
@@ -73,10 +73,10 @@ async fn ask(port: u16) -> std::io::Result<String> {
 }
 
 /// Asks until the answer fits.
-async fn ask_until(port: u16, what: &str, fits: impl Fn(&std::io::Result<String>) -> bool) {
+async fn ask_until(at: SocketAddr, what: &str, fits: impl Fn(&std::io::Result<String>) -> bool) {
     let deadline = Instant::now() + SOON;
     loop {
-        let answer = ask(port).await;
+        let answer = ask(at).await;
         if fits(&answer) {
             return;
         }
@@ -88,15 +88,16 @@ async fn ask_until(port: u16, what: &str, fits: impl Fn(&std::io::Result<String>
 #[tokio::test]
 async fn servers_come_and_go_with_their_services() {
     let token = CancellationToken::new();
-    let mut servers = HealthServers::new(token.clone());
+    let mut servers = HealthServers::new([Family::Ip], token.clone());
     servers.set_in_place(true);
     let (port, local_endpoints) = (free_port(), 1);
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let health = Health {
         port,
         local_endpoints,
     };
     servers.set(&key("a"), Some(health));
-    ask_until(port, "served", |answer| {
+    ask_until(at, "served", |answer| {
         answer.as_ref().is_ok_and(|text| {
             text.starts_with("HTTP/1.1 200 OK\r\n") && text.contains("\"name\": \"a\"")
         })
@@ -107,7 +108,7 @@ async fn servers_come_and_go_with_their_services() {
         ..health
     };
     servers.set(&key("a"), Some(empty));
-    ask_until(port, "changed", |answer| {
+    ask_until(at, "changed", |answer| {
         answer
             .as_ref()
             .is_ok_and(|text| text.starts_with("HTTP/1.1 503 Service Unavailable\r\n"))
@@ -116,14 +117,39 @@ async fn servers_come_and_go_with_their_services() {
     // The port changes hands: whoever has it next gets it as soon as it is free.
     servers.set(&key("b"), Some(health));
     servers.set(&key("a"), None);
-    ask_until(port, "another's", |answer| {
+    ask_until(at, "another's", |answer| {
         answer
             .as_ref()
             .is_ok_and(|text| text.contains("\"name\": \"b\""))
     })
     .await;
     servers.set(&key("b"), None);
-    ask_until(port, "closed", Result::is_err).await;
+    ask_until(at, "closed", Result::is_err).await;
+    token.cancel();
+    timeout(SOON, servers.stopped()).await.unwrap();
+}
+
+#[tokio::test]
+async fn clients_of_both_families_are_answered() {
+    let token = CancellationToken::new();
+    let mut servers = HealthServers::new(Family::BOTH, token.clone());
+    servers.set_in_place(true);
+    let health = Health {
+        port: free_port(),
+        local_endpoints: 1,
+    };
+    servers.set(&key("a"), Some(health));
+    for address in [
+        IpAddr::from(Ipv4Addr::LOCALHOST),
+        Ipv6Addr::LOCALHOST.into(),
+    ] {
+        ask_until(SocketAddr::new(address, health.port), "served", |answer| {
+            answer
+                .as_ref()
+                .is_ok_and(|text| text.contains("\"localEndpoints\": 1"))
+        })
+        .await;
+    }
     token.cancel();
     timeout(SOON, servers.stopped()).await.unwrap();
 }

@@ -1,7 +1,7 @@
 use std::{
     collections::BTreeMap,
     io::ErrorKind,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     process::Command,
     time::Duration,
 };
@@ -11,26 +11,25 @@ use knarr_nft::Connection;
 use crate::{
     model::{Endpoint, Frontend, ServiceKey},
     rules::{Balanced, ServiceRules},
-    testing::{config, in_namespace},
+    testing::{cluster_ip, in_namespace, network, pod},
     transaction::{Applied, replace},
 };
 
 use super::*;
 
-const SERVICE: Ipv4Addr = Ipv4Addr::new(10, 43, 0, 1);
 const NODE_PORT: u16 = 30080;
 const SOON: Duration = Duration::from_secs(5);
 /// One of 20 endpoints is not met in so many connections with a chance of 10^-8.
 const CONNECTIONS: usize = 420;
 
-fn endpoint(last: u8) -> Endpoint {
+fn endpoint(family: Family, last: u8) -> Endpoint {
     Endpoint {
-        address: Ipv4Addr::new(10, 42, 0, last),
+        address: pod(family, last),
         port: 8080,
     }
 }
 
-fn frontend(address: Option<Ipv4Addr>, port: u16) -> Frontend {
+fn frontend(address: Option<IpAddr>, port: u16) -> Frontend {
     Frontend {
         address,
         protocol: Protocol::Tcp,
@@ -44,14 +43,17 @@ fn ip(line: &str) {
 }
 
 /// Makes the table with so many endpoints of one service.
-fn program(count: u8) {
-    let all: Vec<_> = (1..=count).map(endpoint).collect();
+fn program(family: Family, count: u8) {
+    let all: Vec<_> = (1..=count).map(|last| endpoint(family, last)).collect();
     let balanced = Balanced {
         all: all.into(),
         local: None,
         masquerade: false,
     };
-    let frontends = [frontend(Some(SERVICE), 80), frontend(None, NODE_PORT)];
+    let frontends = [
+        frontend(Some(cluster_ip(family, 1)), 80),
+        frontend(None, NODE_PORT),
+    ];
     let rules = ServiceRules {
         balanced: frontends.map(|f| (f, balanced.clone())).into(),
         ..ServiceRules::default()
@@ -62,7 +64,7 @@ fn program(count: u8) {
     };
     let mut all = Applied::overlay(1);
     all.set(key, Some(rules).filter(|_| count > 0));
-    let made = replace(&config(), &all);
+    let made = replace(&network(family), &all);
     Connection::open().unwrap().commit(&made, None).unwrap();
 }
 
@@ -72,31 +74,37 @@ fn meet(listener: &TcpListener, address: SocketAddr) -> BTreeMap<u8, usize> {
     for _ in 0..CONNECTIONS {
         let client = TcpStream::connect_timeout(&address, SOON).unwrap();
         let (server, _) = listener.accept().unwrap();
-        let SocketAddr::V4(own) = server.local_addr().unwrap() else {
-            panic!("not of IPv4");
+        let last = match server.local_addr().unwrap().ip() {
+            IpAddr::V4(own) => own.octets()[3],
+            IpAddr::V6(own) => own.octets()[15],
         };
-        *met.entry(own.ip().octets()[3]).or_default() += 1;
+        *met.entry(last).or_default() += 1;
         drop((client, server));
     }
     met
 }
 
 /// Connections from the node itself to endpoints that are its own addresses.
-#[test]
-fn every_endpoint_has_its_share() {
+fn shares(family: Family, own: &str, routes: [&str; 3]) {
     in_namespace(|| {
         ip("link set lo up");
-        ip("address add 10.42.0.0/24 dev lo");
-        ip("address add 192.0.2.1/32 dev lo");
-        ip("route add 10.43.0.0/16 dev lo");
+        routes.iter().for_each(|line| ip(line));
         for last in 1..=20 {
-            ip(&format!("address add 10.42.0.{last}/32 dev lo"));
+            let (address, bits) = match family {
+                Family::Ip => (pod(family, last), 32),
+                Family::Ip6 => (pod(family, last), 128),
+            };
+            ip(&format!("address add {address}/{bits} dev lo"));
         }
-        let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
-        let service = SocketAddr::from((SERVICE, 80));
-        let node = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), NODE_PORT));
+        let any: IpAddr = match family {
+            Family::Ip => [0; 4].into(),
+            Family::Ip6 => [0_u16; 8].into(),
+        };
+        let listener = TcpListener::bind((any, 8080)).unwrap();
+        let service = SocketAddr::from((cluster_ip(family, 1), 80));
+        let node = SocketAddr::from((own.parse::<IpAddr>().unwrap(), NODE_PORT));
         for count in [1, 3, 16, 17, 20] {
-            program(count);
+            program(family, count);
             for address in [service, node] {
                 let met = meet(&listener, address);
                 let wanted: Vec<u8> = (1..=count).collect();
@@ -105,8 +113,28 @@ fn every_endpoint_has_its_share() {
                 assert!(*most.unwrap() <= 3 * share + 10, "{met:?}");
             }
         }
-        program(0);
+        program(family, 0);
         let refused = TcpStream::connect_timeout(&service, SOON).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
     });
+}
+
+#[test]
+fn every_endpoint_has_its_share() {
+    let lines = [
+        "address add 10.42.0.0/24 dev lo",
+        "address add 192.0.2.1/32 dev lo",
+        "route add 10.43.0.0/16 dev lo",
+    ];
+    shares(Family::Ip, "192.0.2.1", lines);
+}
+
+#[test]
+fn every_endpoint_of_ipv6_has_its_share() {
+    let lines = [
+        "-6 route add local fd00:42::/64 dev lo",
+        "address add 2001:db8::1/128 dev lo",
+        "-6 route add fd00:43::/108 dev lo",
+    ];
+    shares(Family::Ip6, "2001:db8::1", lines);
 }

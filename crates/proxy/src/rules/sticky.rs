@@ -3,8 +3,6 @@
 //! A chain a service port and one an endpoint, with a set of clients for each. The kernel looks through all of these chains
 //! when one changes, unlike through the elements of everybody else; they are few.
 
-use std::net::IpAddr;
-
 use knarr_nft::{Contents, Element, Family, Field, Rule, Selector, Set, Value, Verdict};
 
 use super::{MASQUERADE_MARK, ServiceRules, chain_name};
@@ -14,36 +12,34 @@ use crate::model::{Endpoint, Frontend, ServicePort};
 /// of every new anonymous map with those of all others.
 const CASCADE_LIMIT: usize = 8;
 
-const SOURCE: Selector = Selector::Source(Family::Ip);
-
 /// Frontends inside the cluster and outside.
 pub fn add(
     rules: &mut ServiceRules,
-    id: &str,
+    (family, id): (Family, &str),
     port: &ServicePort,
     seconds: i32,
     (inside, outside): (Vec<Frontend>, Vec<Frontend>),
 ) {
-    let internal = if port.internal_local {
-        &port.local
-    } else {
-        &port.all
+    let (prefix, internal) = match port.internal_local {
+        true => ("local", &port.local),
+        false => ("svc", &port.all),
     };
-    if let Some(chain) = balance(rules, ("svc", id), port, seconds, internal) {
+    if let Some(chain) = balance(rules, (family, prefix, id), port, seconds, internal) {
         let each = inside.into_iter().map(|f| (f, chain.clone()));
         rules.sticky.extend(each);
     }
     if outside.is_empty() {
         return;
     }
-    let anywhere = balance(rules, ("svc", id), port, seconds, &port.all);
+    let anywhere = balance(rules, (family, "svc", id), port, seconds, &port.all);
     let goto = |rule: Rule, chain: &String| rule.verdict(Verdict::goto(chain.as_str()));
     let body = if port.external_local {
         // The client's address is kept, so only this node's pods may answer. Clients of the cluster itself may go anywhere.
-        let local = balance(rules, ("local", id), port, seconds, &port.local);
+        let local = balance(rules, (family, "local", id), port, seconds, &port.local);
         let mut body = Vec::new();
         if let Some(chain) = &anywhere {
-            body.push(goto(Rule::new().within([SOURCE], "cluster"), chain));
+            let source = Selector::Source(family);
+            body.push(goto(Rule::new().within([source], "cluster"), chain));
             let own = Rule::new().local(Selector::SourceKind);
             body.push(goto(own.set_mark(MASQUERADE_MARK), chain));
         }
@@ -68,7 +64,7 @@ pub fn add(
 /// first.
 fn balance(
     rules: &mut ServiceRules,
-    (prefix, id): (&str, &str),
+    (family, prefix, id): (Family, &str, &str),
     port: &ServicePort,
     seconds: i32,
     endpoints: &[Endpoint],
@@ -80,17 +76,20 @@ fn balance(
     let mut body = Vec::new();
     let mut verdicts = Vec::new();
     for endpoint in endpoints {
-        let target = format!("{id}/{}/{}", endpoint.address, endpoint.port);
+        // Names have no colons.
+        let address = endpoint.address.to_string().replace(':', "-");
+        let target = format!("{id}/{address}/{}", endpoint.port);
         // The timeout is part of the name: a set's timeout cannot be changed.
         let set = chain_name(&format!("clients{seconds}"), &target);
         let chain = chain_name("ep", &target);
         let verdict = Verdict::goto(chain.as_str());
-        body.push(Rule::new().within([SOURCE], &set).verdict(verdict.clone()));
+        let known = Rule::new().within([Selector::Source(family)], &set);
+        body.push(known.verdict(verdict.clone()));
         verdicts.push(verdict);
-        let kept = Rule::new().update(&set, [SOURCE]);
+        let kept = Rule::new().update(&set, [Selector::Source(family)]);
         let sent = Rule::new()
             .protocol(port.protocol)
-            .redirect(IpAddr::V4(endpoint.address), Some(endpoint.port));
+            .redirect(endpoint.address, Some(endpoint.port));
         rules.chains.insert(chain, vec![kept, sent]);
         rules.sets.insert(set, seconds);
     }

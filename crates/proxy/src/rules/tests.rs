@@ -1,17 +1,19 @@
+use std::net::SocketAddr;
+
 use expect_test::{Expect, expect};
 
 use super::*;
 
 fn port() -> ServicePort {
     let endpoint = |last, port| Endpoint {
-        address: Ipv4Addr::new(10, 42, 0, last),
+        address: IpAddr::from([10, 42, 0, last]),
         port,
     };
     ServicePort {
         name: "http".to_owned(),
         protocol: Protocol::Tcp,
         port: 80,
-        cluster_ips: vec![Ipv4Addr::new(10, 43, 0, 9)],
+        cluster_ips: vec![IpAddr::from([10, 43, 0, 9])],
         external_ips: Vec::new(),
         guarded_ips: Vec::new(),
         source_ranges: Vec::new(),
@@ -26,11 +28,15 @@ fn port() -> ServicePort {
 }
 
 fn check(port: ServicePort, expected: Expect) {
+    check_of(Family::Ip, port, expected);
+}
+
+fn check_of(family: Family, port: ServicePort, expected: Expect) {
     let key = ServiceKey {
         namespace: "default".to_owned(),
         name: "web".to_owned(),
     };
-    let rules = build(&key, &[port]);
+    let rules = build(&key, &[port], family);
     let mut text = String::new();
     for (name, body) in &rules.chains {
         text.push_str(&format!("{name}:\n"));
@@ -41,7 +47,7 @@ fn check(port: ServicePort, expected: Expect) {
     let listed = |endpoints: &[Endpoint]| {
         let shown: Vec<_> = endpoints
             .iter()
-            .map(|e| format!("{}:{}", e.address, e.port))
+            .map(|e| SocketAddr::new(e.address, e.port).to_string())
             .collect();
         format!("[{}]", shown.join(", "))
     };
@@ -146,7 +152,7 @@ fn session_affinity_keeps_clients() {
 fn many_endpoints_of_sticky_services_have_a_map() {
     let endpoints = |count: u8| {
         let endpoint = |last| Endpoint {
-            address: Ipv4Addr::new(10, 42, 0, last),
+            address: IpAddr::from([10, 42, 0, last]),
             port: 8080,
         };
         let port = ServicePort {
@@ -158,7 +164,7 @@ fn many_endpoints_of_sticky_services_have_a_map() {
             namespace: "default".to_owned(),
             name: "web".to_owned(),
         };
-        let rules = build(&key, &[port]);
+        let rules = build(&key, &[port], Family::Ip);
         let shown = rules.chains["svc-default/web/tcp/http"].iter();
         shown.map(|rule| rule.to_string()).collect::<Vec<_>>()
     };
@@ -187,7 +193,7 @@ fn no_endpoints_no_rules() {
         node_port: Some(30080),
         ..port()
     };
-    assert!(build(&key, &[empty]).is_empty());
+    assert!(build(&key, &[empty], Family::Ip).is_empty());
 }
 
 #[test]
@@ -196,7 +202,7 @@ fn external_addresses_without_endpoints_are_refused() {
         ServicePort {
             all: Vec::new(),
             local: Vec::new(),
-            external_ips: vec![Ipv4Addr::new(198, 51, 100, 7)],
+            external_ips: vec![IpAddr::from([198, 51, 100, 7])],
             node_port: Some(30080),
             external_local: true,
             ..port()
@@ -229,7 +235,7 @@ fn without_an_endpoint_here_only_the_cluster_is_served() {
 #[test]
 fn guarded_addresses_are_for_some_clients_only() {
     let guarded = |ranges: &[&str]| ServicePort {
-        guarded_ips: vec![Ipv4Addr::new(198, 51, 100, 7)],
+        guarded_ips: vec![IpAddr::from([198, 51, 100, 7])],
         source_ranges: ranges.iter().map(|r| r.parse().unwrap()).collect(),
         ..port()
     };
@@ -264,7 +270,7 @@ fn udp_flows_may_lead_to_whoever_serves() {
         ServicePort {
             protocol: Protocol::Udp,
             port: 53,
-            external_ips: vec![Ipv4Addr::new(198, 51, 100, 7)],
+            external_ips: vec![IpAddr::from([198, 51, 100, 7])],
             node_port: Some(30053),
             ..port()
         },
@@ -311,7 +317,7 @@ fn sticky_services_without_an_endpoint_here_are_dropped_too() {
         ..port()
     };
     let shown = |port: ServicePort| -> Vec<_> {
-        let rules = build(&key, &[port]);
+        let rules = build(&key, &[port], Family::Ip);
         rules.dropped.iter().map(ToString::to_string).collect()
     };
     assert_eq!(shown(away.clone()), ["10.43.0.9 . tcp . 80"]);
@@ -332,4 +338,95 @@ fn long_names_stay_unique() {
     );
     assert_ne!(a, b);
     assert!(a.len() <= NAME_LIMIT_BYTES && b.len() <= NAME_LIMIT_BYTES);
+}
+
+/// The same as [`port`] in IPv6.
+fn port6() -> ServicePort {
+    let endpoint = |last| Endpoint {
+        address: IpAddr::from([0xfd00, 0x42, 0, 0, 0, 0, 0, last]),
+        port: 8080,
+    };
+    ServicePort {
+        cluster_ips: vec![IpAddr::from([0xfd00, 0x43, 0, 0, 0, 0, 0, 9])],
+        all: vec![endpoint(2), endpoint(3)],
+        local: vec![endpoint(2)],
+        serving: BTreeSet::from([endpoint(2), endpoint(3)]),
+        ..port()
+    }
+}
+
+#[test]
+fn services_of_ipv6_have_rules_of_their_family() {
+    check_of(
+        Family::Ip6,
+        ServicePort {
+            node_port: Some(30080),
+            guarded_ips: vec!["2001:db8::7".parse().unwrap()],
+            source_ranges: vec!["2001:db8:1::/48".parse().unwrap()],
+            ..port6()
+        },
+        expect![[r#"
+            guard-default/web/tcp/http:
+                ip6 saddr { 2001:db8:1::/48 } return
+                drop
+            tcp . 30080 -> [[fd00:42::2]:8080, [fd00:42::3]:8080], masqueraded
+            2001:db8::7 . tcp . 80 -> [[fd00:42::2]:8080, [fd00:42::3]:8080], masqueraded
+            fd00:43::9 . tcp . 80 -> [[fd00:42::2]:8080, [fd00:42::3]:8080]
+            2001:db8::7 . tcp . 80 -> guard-default/web/tcp/http
+            hairpins: {fd00:42::2, fd00:42::3}
+        "#]],
+    );
+}
+
+#[test]
+fn names_have_no_colons() {
+    check_of(
+        Family::Ip6,
+        ServicePort {
+            affinity_seconds: Some(60),
+            all: port6().local,
+            ..port6()
+        },
+        expect![[r#"
+            ep-default/web/tcp/http/fd00-42--2/8080:
+                update @clients60-default/web/tcp/http/fd00-42--2/8080 { ip6 saddr }
+                meta l4proto tcp dnat ip6 to [fd00:42::2]:8080
+            svc-default/web/tcp/http:
+                ip6 saddr @clients60-default/web/tcp/http/fd00-42--2/8080 goto ep-default/web/tcp/http/fd00-42--2/8080
+                goto ep-default/web/tcp/http/fd00-42--2/8080
+            fd00:43::9 . tcp . 80 -> svc-default/web/tcp/http
+            hairpins: {fd00:42::2}
+        "#]],
+    );
+}
+
+/// Clients inside are kept to this node, those outside to any.
+#[test]
+fn sticky_clients_inside_have_endpoints_of_their_own() {
+    check(
+        ServicePort {
+            affinity_seconds: Some(60),
+            internal_local: true,
+            node_port: Some(30080),
+            all: port().local,
+            ..port()
+        },
+        expect![[r#"
+            ep-default/web/tcp/http/10.42.0.2/8080:
+                update @clients60-default/web/tcp/http/10.42.0.2/8080 { ip saddr }
+                meta l4proto tcp dnat ip to 10.42.0.2:8080
+            ext-default/web/tcp/http:
+                meta mark set meta mark or 0x4000
+                goto svc-default/web/tcp/http
+            local-default/web/tcp/http:
+                ip saddr @clients60-default/web/tcp/http/10.42.0.2/8080 goto ep-default/web/tcp/http/10.42.0.2/8080
+                goto ep-default/web/tcp/http/10.42.0.2/8080
+            svc-default/web/tcp/http:
+                ip saddr @clients60-default/web/tcp/http/10.42.0.2/8080 goto ep-default/web/tcp/http/10.42.0.2/8080
+                goto ep-default/web/tcp/http/10.42.0.2/8080
+            tcp . 30080 -> ext-default/web/tcp/http
+            10.43.0.9 . tcp . 80 -> local-default/web/tcp/http
+            hairpins: {10.42.0.2}
+        "#]],
+    );
 }

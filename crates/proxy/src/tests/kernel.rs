@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use knarr_nft::{Kernel, Netlink, Transaction};
+use knarr_nft::{Family, Kernel, Netlink, Transaction};
 
 use crate::{
     Proxy,
     health::HealthServers,
     layout,
-    testing::{TABLE, config, in_namespace, nft, nodes, ruleset},
+    testing::{TABLE, config, in_namespace, network, nft, nodes, ruleset},
 };
 
 /// Longest wait for the loop.
@@ -66,8 +66,8 @@ fn what_others_do_to_the_table_is_undone() {
             services.replace(vec![serde_json::from_value::<Service>(service()).unwrap()]);
             slices.replace(vec![slice("10.42.0.2")]);
             let work = tokio::spawn(async move {
-                let mut health = HealthServers::new(CancellationToken::new());
-                let kernel = Netlink::new(layout::table(&config().table));
+                let mut health = HealthServers::new([Family::Ip], CancellationToken::new());
+                let kernel = Netlink::new(layout::table(Family::Ip, &config().table));
                 proxy.sync_loop(&mut health, kernel).await;
             });
             let serves = |endpoint: &str| {
@@ -112,9 +112,10 @@ fn a_change_after_the_table_is_gone_is_an_error() {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let table = layout::table(TABLE);
+            let network = network(Family::Ip);
+            let table = network.table.clone();
             let mut kernel = Netlink::new(table.clone());
-            let all = || layout::base(&config());
+            let all = || layout::base(&network);
             kernel.apply(all(), true).await.unwrap();
             nft("flush ruleset");
             let mut change = Transaction::new();

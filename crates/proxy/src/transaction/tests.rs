@@ -1,16 +1,19 @@
 use std::collections::BTreeSet;
 
 use expect_test::expect;
-use knarr_nft::{Connection, Protocol};
+use knarr_nft::{Connection, Family, Protocol};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 use super::*;
 use crate::{
     model::ServicePort,
-    range::Range,
     rules,
-    testing::{TABLE, config, in_namespace, nft, ruleset},
+    testing::{cluster_ip, in_namespace, network, nft, pod, ruleset},
 };
+
+fn table() -> Table {
+    network(Family::Ip).table
+}
 
 fn key(name: &str) -> ServiceKey {
     ServiceKey {
@@ -32,28 +35,32 @@ struct Kind {
     guarded: bool,
 }
 
-fn port(number: u8, kind: &Kind) -> ServicePort {
+fn port(family: Family, number: u8, kind: &Kind) -> ServicePort {
     let endpoints = |last: &[u8]| -> Vec<Endpoint> {
         let endpoint = |last: &u8| Endpoint {
-            address: Ipv4Addr::new(10, 42, 0, *last),
+            address: pod(family, *last),
             port: 8080,
         };
         let sorted: BTreeSet<_> = last.iter().collect();
         sorted.into_iter().map(endpoint).collect()
     };
-    let address = |third| Ipv4Addr::new(198, 51, third, number);
+    let address = |third: u8| match family {
+        Family::Ip => IpAddr::from([198, 51, third, number]),
+        Family::Ip6 => IpAddr::from([0x2001, 0xdb8, third.into(), 0, 0, 0, 0, number.into()]),
+    };
+    let ranges = match family {
+        Family::Ip => ["198.51.100.0/24", "10.0.0.0/8"],
+        Family::Ip6 => ["2001:db8:64::/48", "fd00::/8"],
+    };
     let all = endpoints(&kind.endpoints);
     ServicePort {
         name: "http".to_owned(),
         protocol: Protocol::Tcp,
         port: 80,
-        cluster_ips: vec![Ipv4Addr::new(10, 43, 0, number)],
+        cluster_ips: vec![cluster_ip(family, number)],
         external_ips: Vec::from_iter(kind.external.then(|| address(100))),
         guarded_ips: Vec::from_iter(kind.guarded.then(|| address(101))),
-        source_ranges: vec![
-            Range::new(address(100), 24),
-            Range::new(Ipv4Addr::new(10, 0, 0, 0), 8),
-        ],
+        source_ranges: ranges.map(|range| range.parse().unwrap()).to_vec(),
         node_port: Some(30000 + u16::from(number)),
         affinity_seconds: kind.affinity,
         internal_local: kind.internal_local,
@@ -69,7 +76,7 @@ fn wanted(name: &str, number: u8, endpoints: &[u8]) -> ServiceRules {
         endpoints: endpoints.to_vec(),
         ..Kind::default()
     };
-    rules::build(&key(name), &[port(number, &kind)])
+    rules::build(&key(name), &[port(Family::Ip, number, &kind)], Family::Ip)
 }
 
 fn overlay(changes: Vec<(&str, Option<ServiceRules>)>) -> Applied {
@@ -96,10 +103,10 @@ fn a_changed_endpoint_is_the_elements_that_differ() {
         add element ip knarr-proxy hairpin { 10.42.0.4 . 10.42.0.4 }
         add element ip knarr-proxy nodeport-endpoints-2 { tcp . 30001 . 0x1 : 10.42.0.4 . 8080 }
     "#]]
-    .assert_eq(&difference(TABLE, &applied, &next).to_string());
+    .assert_eq(&difference(&table(), &applied, &next).to_string());
     applied.merge(next);
     let again = overlay(vec![("a", Some(wanted("a", 1, &[2, 4])))]);
-    assert!(difference(TABLE, &applied, &again).is_empty());
+    assert!(difference(&table(), &applied, &again).is_empty());
     // From one number of endpoints that somebody has to another one: no chain is touched.
     let next = overlay(vec![("a", Some(wanted("a", 1, &[2])))]);
     let mut applied_both = applied;
@@ -111,7 +118,7 @@ fn a_changed_endpoint_is_the_elements_that_differ() {
         add element ip knarr-proxy endpoints-1 { 10.43.0.1 . tcp . 80 . 0x0 : 10.42.0.2 . 8080 }
         add element ip knarr-proxy nodeport-endpoints-1 { tcp . 30001 . 0x0 : 10.42.0.2 . 8080 }
     "#]]
-    .assert_eq(&difference(TABLE, &applied_both, &next).to_string());
+    .assert_eq(&difference(&table(), &applied_both, &next).to_string());
 }
 
 #[test]
@@ -129,7 +136,7 @@ fn a_removed_service_leaves_nothing() {
         delete set ip knarr-proxy endpoints-1
         delete set ip knarr-proxy nodeport-endpoints-1
     "#]]
-    .assert_eq(&difference(TABLE, &applied, &next).to_string());
+    .assert_eq(&difference(&table(), &applied, &next).to_string());
     applied.merge(next);
     assert_eq!(applied.len(), 0);
     assert!(applied.hairpins.is_empty() && applied.slots.is_empty());
@@ -139,7 +146,7 @@ fn a_removed_service_leaves_nothing() {
 fn many_endpoints_have_slots_of_a_power_of_two() {
     let many: Vec<u8> = (1..=20).collect();
     let next = overlay(vec![("a", Some(wanted("a", 1, &many)))]);
-    let made = difference(TABLE, &Applied::default(), &next).to_string();
+    let made = difference(&table(), &Applied::default(), &next).to_string();
     let picks: Vec<_> = made
         .lines()
         .filter(|line| line.contains("rule ip knarr-proxy services-anywhere"))
@@ -163,7 +170,7 @@ fn only_flows_of_changed_services_are_looked_at() {
             port: 30053,
         };
         let serving = last.iter().map(|last| Endpoint {
-            address: Ipv4Addr::new(10, 42, 0, *last),
+            address: pod(Family::Ip, *last),
             port: 5353,
         });
         let flows = Flows::from([(frontend, serving.collect())]);
@@ -224,38 +231,48 @@ fn changes() -> impl Strategy<Value = Vec<Vec<(usize, Option<Kind>)>>> {
     vec(vec((0..NAMES.len(), kind), 1..4), 1..8)
 }
 
-fn rules_of(number: usize, kind: &Kind) -> Option<ServiceRules> {
-    let port = port(u8::try_from(number).unwrap(), kind);
-    let rules = rules::build(&key(NAMES[number]), &[port]);
+fn rules_of(family: Family, number: usize, kind: &Kind) -> Option<ServiceRules> {
+    let port = port(family, u8::try_from(number).unwrap(), kind);
+    let rules = rules::build(&key(NAMES[number]), &[port], family);
     Some(rules).filter(|rules| !rules.is_empty())
 }
 
 /// However a state is come to, the kernel has what a fresh start would give it.
 #[test]
 fn any_sequence_of_changes_ends_in_the_same_ruleset() {
+    any_sequence(Family::Ip);
+}
+
+#[test]
+fn any_sequence_of_changes_ends_in_the_same_ruleset_of_ipv6() {
+    any_sequence(Family::Ip6);
+}
+
+fn any_sequence(family: Family) {
+    let network = &network(family);
     in_namespace(|| {
         let commit = |transaction: &Transaction| {
             let made = Connection::open().and_then(|mut c| c.commit(transaction, None));
             made.unwrap_or_else(|error| panic!("{error}\n{transaction}"));
         };
-        commit(&replace(&config(), &Applied::default()));
+        commit(&replace(network, &Applied::default()));
         let empty = ruleset();
         let config_of_cases = ProptestConfig {
-            cases: 40,
+            cases: 30,
             failure_persistence: None,
             ..ProptestConfig::default()
         };
         let done = TestRunner::new(config_of_cases).run(&changes(), |transactions| {
             let (mut applied, mut last) = (Applied::default(), HashMap::new());
-            commit(&replace(&config(), &applied));
+            commit(&replace(network, &applied));
             for transaction in transactions {
                 let mut next = Applied::overlay(transaction.len());
                 for (number, kind) in transaction {
-                    let rules = kind.and_then(|kind| rules_of(number, &kind));
+                    let rules = kind.and_then(|kind| rules_of(family, number, &kind));
                     last.insert(number, rules.clone());
                     next.set(key(NAMES[number]), rules);
                 }
-                let change = difference(TABLE, &applied, &next);
+                let change = difference(&network.table, &applied, &next);
                 if !change.is_empty() {
                     commit(&change);
                 }
@@ -266,12 +283,12 @@ fn any_sequence_of_changes_ends_in_the_same_ruleset() {
             for (number, rules) in &last {
                 all.set(key(NAMES[*number]), rules.clone());
             }
-            commit(&replace(&config(), &all));
+            commit(&replace(network, &all));
             prop_assert_eq!(stepwise, ruleset());
             let mut none = Applied::overlay(last.len());
             last.keys()
                 .for_each(|number| none.set(key(NAMES[*number]), None));
-            let change = difference(TABLE, &applied, &none);
+            let change = difference(&network.table, &applied, &none);
             if !change.is_empty() {
                 commit(&change);
             }

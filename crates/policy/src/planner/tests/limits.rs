@@ -44,7 +44,7 @@ fn more_pods(planner: &mut Planner, pods: std::ops::Range<u8>) {
 #[test]
 fn what_has_no_room_is_denied_until_there_is_some() {
     let mut planner = with_elements(10, 10);
-    fill(&mut planner);
+    fill(&mut planner, pod);
     let everybody = json!([{"namespaceSelector": {}}]);
     let from = |app: &str| json!({"podSelector": {"matchLabels": {"app": app}}, "ingress": [{"from": everybody}]});
     set_policy(&mut planner, "x", "p", from("web"));
@@ -75,7 +75,7 @@ fn what_has_no_room_is_denied_until_there_is_some() {
 #[test]
 fn a_namespace_that_wants_more_than_its_share_is_cut_alone() {
     let mut planner = with_elements(10, 100);
-    fill(&mut planner);
+    fill(&mut planner, pod);
     // It may be as it likes, however it comes there: by ranges, and by pods.
     set_policy(&mut planner, "x", "blocks", from_blocks("web", 0..8));
     set_policy(&mut planner, "x", "more", from_blocks("web", 8..16));
@@ -96,7 +96,7 @@ fn a_namespace_that_wants_more_than_its_share_is_cut_alone() {
             );
         }
     }
-    let far = Ipv4Addr::new(192, 168, 9, 1);
+    let far = IpAddr::from([192, 168, 9, 1]);
     assert!(reaches(&planner, far, address(3), 80));
     assert!(!reaches(&planner, far, address(1), 80));
     // Room that comes back is used.
@@ -119,7 +119,7 @@ fn a_namespace_that_wants_more_than_its_share_is_cut_alone() {
 #[test]
 fn the_nodes_limit_is_told_to_whom_it_cuts() {
     let mut planner = with_elements(10, 15);
-    fill(&mut planner);
+    fill(&mut planner, pod);
     set_policy(&mut planner, "x", "p", from_blocks("web", 0..10));
     set_policy(&mut planner, "y", "p", from_blocks("web", 0..6));
     let told = planner.take_complaints();
@@ -133,7 +133,7 @@ fn the_nodes_limit_is_told_to_whom_it_cuts() {
     planner.fill_up();
     assert!(reaches(
         &planner,
-        Ipv4Addr::new(192, 168, 5, 1),
+        IpAddr::from([192, 168, 5, 1]),
         address(3),
         80
     ));
@@ -143,7 +143,7 @@ fn the_nodes_limit_is_told_to_whom_it_cuts() {
 fn a_namespace_has_a_share_of_sets() {
     let many = limits(1000, 1000);
     let mut planner = Planner::with_limits(limits(2, 100), many, many);
-    fill(&mut planner);
+    fill(&mut planner, pod);
     let ports = |ports: &[u16]| {
         let rules: Vec<Value> = ports
             .iter()
@@ -175,7 +175,7 @@ fn a_namespace_has_a_share_of_sets() {
 fn a_namespace_has_a_share_of_rules() {
     let many = limits(1000, 1000);
     let mut planner = Planner::with_limits(many, many, limits(3, 100));
-    fill(&mut planner);
+    fill(&mut planner, pod);
     let udp = |app: &str, count: usize| {
         let rules: Vec<Value> = (0..count)
             .map(|p| json!({"ports": [{"protocol": "UDP", "port": p + 1}]}))
@@ -211,7 +211,7 @@ fn a_namespace_has_a_share_of_rules() {
 fn a_pod_that_comes_later_has_no_rules_and_its_policies_are_told() {
     let many = limits(1000, 1000);
     let mut planner = Planner::with_limits(many, many, limits(2, 100));
-    fill(&mut planner);
+    fill(&mut planner, pod);
     let from = |label: &str, peers: Value| json!({"podSelector": {"matchLabels": {label: "web"}}, "ingress": [{"from": peers}]});
     let team_y = json!([{"namespaceSelector": {"matchLabels": {"team": "y"}}}]);
     set_policy(&mut planner, "x", "app", from("app", team_y));
