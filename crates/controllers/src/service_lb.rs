@@ -44,7 +44,7 @@ const WORKERS: usize = 1;
 
 /// Services of this class are ours, as are those without one. Those of any other belong to another controller.
 pub const CLASS: &str = "knarr.dev/load-balancer";
-/// The address that a Service wants of the range, for those who would not use the deprecated `spec.loadBalancerIP`.
+/// The address that a Service wants of the range, or one of each of two ranges with a comma between, for those who would not use the deprecated `spec.loadBalancerIP`.
 pub const ADDRESS_ANNOTATION: &str = "knarr.dev/load-balancer-ip";
 /// The label by which a slice names its service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -52,8 +52,9 @@ const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// What Services of type LoadBalancer may get.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// Addresses to give out, one a Service; without it Services share those of the nodes, by port.
-    pub range: Option<Pool>,
+    /// Addresses to give out, at most one range a family and one address of each a Service; without any, Services share the addresses
+    /// of the nodes, by port.
+    pub ranges: Vec<Pool>,
     /// Ports of nodes that no Service gets.
     pub reserved: Vec<Reserved>,
 }
@@ -124,6 +125,15 @@ fn is_ours(service: &Service) -> bool {
 
 fn is_local(spec: &ServiceSpec) -> bool {
     spec.external_traffic_policy.as_deref() == Some("Local")
+}
+
+fn is_primary(service: &Service, address: IpAddr) -> bool {
+    let families = service
+        .spec
+        .iter()
+        .flat_map(|spec| spec.ip_families.iter().flatten());
+    let primary = families.map(String::as_str).next().unwrap_or("IPv4");
+    (primary == "IPv4") == address.is_ipv4()
 }
 
 /// What the Service's status says that it has.
@@ -235,17 +245,20 @@ impl ServiceLb {
         self.wake(settled.freed);
         let problem = settled.problems.into_iter().next();
         let nothing = settled.addresses.is_empty();
+        let mut addresses = settled.addresses;
+        // Those of the Service's first family come first.
+        addresses.sort_by_key(|address| !is_primary(service, *address));
         Decision {
-            addresses: settled.addresses,
+            addresses,
             problem: problem.or_else(|| nothing.then(|| self.why_nothing(service))),
         }
     }
 
     /// Addresses that the Service may get, as far as they are nobody else's.
     fn wanted(&self, service: &Service, claims: &Claims) -> Vec<Wanted> {
-        match &self.config.range {
-            Some(pool) => pool::wanted(pool, service, claims).into_iter().collect(),
-            None => self.of_nodes(service),
+        match self.config.ranges.as_slice() {
+            [] => self.of_nodes(service),
+            pools => pool::wanted(pools, service, claims),
         }
     }
 
@@ -268,9 +281,9 @@ impl ServiceLb {
     }
 
     fn why_nothing(&self, service: &Service) -> String {
-        match &self.config.range {
-            Some(pool) => pool::why_nothing(pool, service),
-            None => "no ready node has an address for it".to_owned(),
+        match self.config.ranges.as_slice() {
+            [] => "no ready node has an address for it".to_owned(),
+            pools => pool::why_nothing(pools, service),
         }
     }
 

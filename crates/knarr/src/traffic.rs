@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail};
 use knarr_client::{Clients, Informers};
-use knarr_controllers::service_lb::{self, Protocol, Reserved};
+use knarr_controllers::service_lb::{self, Pool, Protocol, Reserved};
 use knarr_ingress::Ingress;
 use knarr_tasks::Tasks;
 
@@ -25,18 +25,30 @@ pub fn check(flags: &Up) -> Result<()> {
     if http == https {
         bail!("--ingress-http-port and --ingress-https-port are both {http}");
     }
-    let Some(range) = flags.traffic.lb_range else {
-        return Ok(());
-    };
+    for range in &flags.traffic.lb_range {
+        check_range(flags, range)?;
+    }
+    Ok(())
+}
+
+fn check_range(flags: &Up, range: &Pool) -> Result<()> {
     if !flags.traffic.load_balancer {
         bail!("--lb-range {range} is for --load-balancer, which is false");
+    }
+    let all = flags.traffic.lb_range.iter();
+    if all
+        .filter(|other| other.is_ipv4() == range.is_ipv4())
+        .count()
+        > 1
+    {
+        bail!("--lb-range has two ranges of one family");
     }
     let others = [
         ("--cluster-cidr", flags.server.cluster_cidr),
         ("--service-cidr", flags.server.service_cidr),
     ];
     for (flag, cidr) in others {
-        if range.overlaps(cidr.base, cidr.prefix) {
+        if range.overlaps(&cidr.into()) {
             bail!("--lb-range {range} and {flag} {cidr} overlap");
         }
     }
@@ -47,7 +59,7 @@ pub fn check(flags: &Up) -> Result<()> {
 pub fn service_lb(flags: &Up, node: &node::Settings) -> Option<service_lb::Config> {
     let traffic = &flags.traffic;
     traffic.load_balancer.then(|| service_lb::Config {
-        range: traffic.lb_range,
+        ranges: traffic.lb_range.clone(),
         reserved: reserved(flags, node),
     })
 }

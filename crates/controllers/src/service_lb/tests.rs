@@ -1,4 +1,5 @@
 use k8s_openapi::api::core::v1::Service;
+use knarr_meta::prefix::Prefix;
 use serde_json::{Value, json};
 
 use super::*;
@@ -62,7 +63,7 @@ fn decide(controller: &ServiceLb, name: &str) -> String {
 
 fn of_nodes() -> ServiceLb {
     let controller = controller(Config {
-        range: None,
+        ranges: Vec::new(),
         reserved: vec![Reserved {
             protocol: Protocol::Tcp,
             port: 6443,
@@ -216,7 +217,7 @@ async fn who_has_an_address_keeps_it_over_a_restart() {
 async fn every_service_has_an_address_of_the_range() {
     let pool = "192.0.2.8-192.0.2.9".parse().expect("a range");
     let controller = controller(Config {
-        range: Some(pool),
+        ranges: vec![pool],
         reserved: Vec::new(),
     });
     let services = &controller.services;
@@ -244,6 +245,53 @@ async fn every_service_has_an_address_of_the_range() {
     assert_eq!(decide(&controller, "six"), family);
 }
 
+#[tokio::test]
+async fn services_of_two_families_have_an_address_of_each() {
+    let pools = ["192.0.2.8/31", "2001:db8::8/127"].map(|range| range.parse().expect("a range"));
+    let controller = controller(Config {
+        ranges: pools.to_vec(),
+        reserved: Vec::new(),
+    });
+    let both = |name: &str, more: Value| {
+        let mut spec = json!({"ipFamilies": ["IPv4", "IPv6"]});
+        merge(&mut spec, more);
+        controller.services.apply(service(name, NEW, spec));
+    };
+    both("one", json!({}));
+    both("wants", json!({"loadBalancerIP": "2001:db8::8"}));
+    both("beyond", json!({"loadBalancerIP": "2001:db8::7"}));
+    both("six", json!({"ipFamilies": ["IPv6"]}));
+    assert_eq!(decide(&controller, "one"), "192.0.2.8 2001:db8::8");
+    let wants = "192.0.2.9 (2001:db8::8 is another Service's)";
+    assert_eq!(decide(&controller, "wants"), wants);
+    let beyond =
+        "(2001:db8::7 is no address of the ranges 192.0.2.8-192.0.2.9 and 2001:db8::8-2001:db8::9)";
+    assert_eq!(decide(&controller, "beyond"), beyond);
+    assert_eq!(decide(&controller, "six"), "2001:db8::9");
+    controller.release(&Key::new("x", "one"));
+    assert_eq!(decide(&controller, "wants"), "192.0.2.9 2001:db8::8");
+}
+
+#[tokio::test]
+async fn services_have_the_nodes_addresses_of_their_families() {
+    let addresses = json!([
+        {"type": "InternalIP", "address": "192.0.2.1"}, {"type": "InternalIP", "address": "2001:db8::1"},
+        {"type": "InternalIP", "address": "fe80::1"},
+    ]);
+    let controller = controller(Config::default());
+    controller.nodes.apply(node("n1", addresses, json!({})));
+    for (name, families, expected) in [
+        ("four", json!(["IPv4"]), "192.0.2.1"),
+        ("six", json!(["IPv6"]), "2001:db8::1"),
+        ("both", json!(["IPv6", "IPv4"]), "2001:db8::1 192.0.2.1"),
+    ] {
+        let spec = json!({"ipFamilies": families, "ports": [{"port": 80 + name.len()}]});
+        controller.services.apply(service(name, NEW, spec));
+        assert_eq!(decide(&controller, name), expected, "{name}");
+        controller.release(&Key::new("x", name));
+    }
+}
+
 #[test]
 fn ranges_are_read() {
     let cases = [
@@ -256,7 +304,19 @@ fn ranges_are_read() {
         ("10.0.0.0/8", Err(BadPool::Large)),
         ("0.0.0.0/0", Err(BadPool::Large)),
         ("192.0.2.0/33", Err(BadPool::Syntax)),
-        ("2001:db8::/120", Err(BadPool::Syntax)),
+        ("2001:db8::/120", Ok("2001:db8::1-2001:db8::ff")),
+        ("2001:db8::/112", Ok("2001:db8::1-2001:db8::ffff")),
+        ("2001:db8::8/127", Ok("2001:db8::8-2001:db8::9")),
+        ("2001:db8::8/128", Ok("2001:db8::8-2001:db8::8")),
+        (
+            "2001:db8::ff-2001:db8::1:2",
+            Ok("2001:db8::ff-2001:db8::1:2"),
+        ),
+        ("2001:db8::/64", Err(BadPool::Large)),
+        ("::/0", Err(BadPool::Large)),
+        ("2001:db8::-2001:db8::1:0", Err(BadPool::Large)),
+        ("192.0.2.8-2001:db8::9", Err(BadPool::Backwards)),
+        ("2001:db8::/129", Err(BadPool::Syntax)),
         ("192.0.2.1", Err(BadPool::Syntax)),
         ("", Err(BadPool::Syntax)),
     ];
@@ -268,21 +328,22 @@ fn ranges_are_read() {
 
 #[test]
 fn ranges_that_have_addresses_in_common() {
-    let pool: Pool = "192.0.2.8-192.0.2.20".parse().expect("a range");
     let cases = [
-        ([192, 0, 2, 0], 24, true),
-        ([192, 0, 2, 0], 28, true),
-        ([192, 0, 2, 10], 32, true),
-        ([192, 0, 2, 0], 29, false),
-        ([192, 0, 2, 21], 32, false),
-        ([0, 0, 0, 0], 0, true),
+        ("192.0.2.8-192.0.2.20", "192.0.2.0/24", true),
+        ("192.0.2.8-192.0.2.20", "192.0.2.0/28", true),
+        ("192.0.2.8-192.0.2.20", "192.0.2.10/32", true),
+        ("192.0.2.8-192.0.2.20", "192.0.2.0/29", false),
+        ("192.0.2.8-192.0.2.20", "192.0.2.21/32", false),
+        ("192.0.2.8-192.0.2.20", "0.0.0.0/0", true),
+        ("192.0.2.8-192.0.2.20", "::/0", false),
+        ("2001:db8::8-2001:db8::20", "2001:db8::/64", true),
+        ("2001:db8::8-2001:db8::20", "2001:db8::10/128", true),
+        ("2001:db8::8-2001:db8::20", "2001:db8::/125", false),
+        ("2001:db8::8-2001:db8::20", "0.0.0.0/0", false),
     ];
-    for (base, prefix, overlap) in cases {
-        assert_eq!(
-            pool.overlaps(base.into(), prefix),
-            overlap,
-            "{base:?}/{prefix}"
-        );
+    for (pool, range, overlap) in cases {
+        let (one, other): (Pool, Prefix) = (pool.parse().expect(pool), range.parse().expect(range));
+        assert_eq!(one.overlaps(&other), overlap, "{pool} {range}");
     }
 }
 

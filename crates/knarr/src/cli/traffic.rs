@@ -12,10 +12,10 @@ pub struct TrafficFlags {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub load_balancer: bool,
 
-    /// Addresses for Services of type LoadBalancer, one each, as CIDR or FIRST-LAST; they must be routed to a node [default: Services
-    /// share the nodes' own addresses, by port]
-    #[arg(long, value_name = "RANGE")]
-    pub lb_range: Option<Pool>,
+    /// Addresses for Services of type LoadBalancer, one each of their families, as CIDR or FIRST-LAST, at most one range a family; they
+    /// must be routed to a node [default: Services share the nodes' own addresses, by port]
+    #[arg(long, value_name = "RANGES", value_delimiter = ',')]
+    pub lb_range: Vec<Pool>,
 
     /// TCP ports of the nodes' own addresses that no Service gets, beside those of knarr and node ports
     #[arg(long, value_name = "PORTS", value_delimiter = ',', default_values_t = [SSH_PORT])]
