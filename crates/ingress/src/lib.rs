@@ -37,7 +37,7 @@ mod sources;
 mod tunnel;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -217,10 +217,15 @@ impl Ingress {
             (self.config.http_port, None),
             (self.config.https_port, Some(tls)),
         ];
+        // That of IPv6 is for both families.
+        let any: IpAddr = match self.config.addresses.iter().any(IpAddr::is_ipv6) {
+            true => Ipv6Addr::UNSPECIFIED.into(),
+            false => Ipv4Addr::UNSPECIFIED.into(),
+        };
         let states = ports.map(|(number, tls)| {
             let (state, seen) = watch::channel(State::Waiting);
             let port = Port {
-                address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, number)),
+                address: SocketAddr::new(any, number),
                 tls,
                 core: core.clone(),
                 gate: gate.clone(),
