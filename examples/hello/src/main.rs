@@ -21,7 +21,7 @@ mod routes;
 
 use std::{
     io::Write,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     process::ExitCode,
     sync::{
         Arc,
@@ -81,13 +81,23 @@ fn flags(mut arguments: impl Iterator<Item = String>) -> Result<Flags, String> {
     Ok(flags)
 }
 
+/// On all addresses of both families, or of IPv4 where the kernel has no other.
+fn listen(port: u16) -> Result<(TcpListener, SocketAddr), String> {
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    if let Ok(listener) = TcpListener::bind(both) {
+        return Ok((listener, both));
+    }
+    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let listener = TcpListener::bind(address);
+    let listener = listener.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    Ok((listener, address))
+}
+
 /// Serves until a signal ends the process.
 fn serve(flags: Flags) -> Result<std::convert::Infallible, String> {
     end_on_signal()?;
     // An address, not a name: looking names up would need what a static program cannot have.
-    let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, flags.port));
-    let listener = TcpListener::bind(address)
-        .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let (listener, address) = listen(flags.port)?;
     say(&format!("hello: listening on {address}"));
     let site = Arc::new(Site::new(flags.greeting, flags.secret));
     let open = Arc::new(AtomicUsize::new(0));

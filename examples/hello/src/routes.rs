@@ -3,7 +3,7 @@
 use std::{
     fmt::Write,
     fs,
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -54,7 +54,7 @@ impl Site {
             ("GET", "/env") => text(environment()),
             ("GET", "/file") => file(request),
             ("GET", "/delay") => delay(request),
-            ("GET", "/clientip") => text(format!("{}\n", caller.ip())),
+            ("GET", "/clientip") => text(format!("{}\n", plain(caller))),
             ("POST", "/exit") => exit(request),
             (_, "/exit" | "/ready" | "/unready") => (405, b"use POST\n".to_vec()),
             ("GET", _) => (404, b"not found\n".to_vec()),
@@ -75,7 +75,7 @@ impl Site {
             "{}\nhost: {}\naddress: {}\nversion: {version}\nsecret: {secret}\n",
             greeting.trim_end(),
             host.trim_end(),
-            pod.ip()
+            plain(pod)
         )
     }
 
@@ -83,6 +83,11 @@ impl Site {
         self.ready.store(ready, Ordering::Relaxed);
         text("ok\n")
     }
+}
+
+/// An address of IPv4 as one, which a socket of both families has within one of IPv6.
+fn plain(address: SocketAddr) -> IpAddr {
+    address.ip().to_canonical()
 }
 
 /// Serves one request of a connection.
@@ -102,7 +107,7 @@ pub fn connection(site: &Site, stream: TcpStream, caller: SocketAddr) {
             "{} {} {code} {}{outcome}",
             request.method,
             request.path,
-            caller.ip()
+            plain(caller)
         ));
     }
 }

@@ -240,7 +240,7 @@ fn logs(shell: &Shell<'_>) -> Result<()> {
     let pod = name(&pods[0]);
     let first = shell.run(&format!("logs {pod}"))?;
     ensure!(
-        first.starts_with("hello: listening on 0.0.0.0:8080\n"),
+        first.starts_with("hello: listening on [::]:8080\n"),
         "{first}"
     );
     let line = shell.run(&format!("logs {pod} --tail=1 --timestamps"))?;
