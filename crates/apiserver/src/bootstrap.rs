@@ -12,7 +12,10 @@ use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use knarr_admission::writer::Writer;
 use knarr_api::{Kind, kind::Part, networking::service_cidr};
 use knarr_auth::{cluster_info, objects::Objects};
-use knarr_meta::status::{Reason, Status};
+use knarr_meta::{
+    prefix::Prefix,
+    status::{Reason, Status},
+};
 use knarr_store::Store;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -39,16 +42,16 @@ const MAINTAIN_PERIOD: Duration = Duration::from_secs(10);
 /// Addresses that stand in the objects.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Address of the `default/kubernetes` Service ([`knarr_registry::allocators::first_service_ip`]).
+    /// Address of the `default/kubernetes` Service ([`knarr_registry::allocators::first_service_ips`]).
     pub service_ip: IpAddr,
-    /// The range that Services get their addresses from, such as `10.43.0.0/16`.
-    pub service_cidr: String,
+    /// The ranges that Services get their addresses from, such as `10.43.0.0/16`, at most one a family, the primary one first.
+    pub service_cidrs: Vec<Prefix>,
     /// Where the API server is reached: the endpoint of that Service.
     pub advertise_ip: IpAddr,
     /// The API server's port.
     pub port: u16,
-    /// Address of the `kube-system/kube-dns` Service.
-    pub cluster_dns: IpAddr,
+    /// Addresses of the `kube-system/kube-dns` Service, of the same families.
+    pub cluster_dns: Vec<IpAddr>,
     /// Where cluster DNS listens: the endpoint of that Service. `None`, or an address that no endpoint may have (link-local):
     /// the EndpointSlice is someone else's business.
     pub dns_endpoint: Option<(IpAddr, u16)>,

@@ -39,6 +39,7 @@ use knarr_auth::{
     pki::{self, Pki},
     tokens::{self, VerificationKey},
 };
+use knarr_meta::prefix::Prefix;
 use knarr_registry::{
     allocators::{self, Allocators},
     cache,
@@ -63,14 +64,14 @@ pub struct Config {
     /// Directory of keys and certificates.
     pub pki_dir: PathBuf,
     pub node_name: String,
-    /// Where clients and the `kubernetes` Service's endpoints find the server.
-    pub advertise: IpAddr,
+    /// Where clients find the server: at the first, which is the endpoint of the Service `kubernetes`, and at that of the other family.
+    pub advertise: Vec<IpAddr>,
     /// `cluster.local`
     pub cluster_domain: String,
-    /// `10.43.0.0/16`
-    pub service_cidr: String,
-    /// Address of the `kube-dns` Service.
-    pub cluster_dns: IpAddr,
+    /// `10.43.0.0/16`, and one of the other family if the cluster has both; the first is of the family of what is advertised first.
+    pub service_cidrs: Vec<Prefix>,
+    /// Addresses of the `kube-dns` Service, of each family one.
+    pub cluster_dns: Vec<IpAddr>,
     /// Where cluster DNS listens; see [`bootstrap::Config::dns_endpoint`].
     pub dns_endpoint: Option<(IpAddr, u16)>,
     /// More names or addresses by which clients reach the server.
@@ -111,10 +112,10 @@ impl Config {
             listener: None,
             pki_dir,
             node_name: "localhost".to_owned(),
-            advertise: [192, 0, 2, 1].into(),
+            advertise: vec![[192, 0, 2, 1].into()],
             cluster_domain: "cluster.local".to_owned(),
-            service_cidr: "10.43.0.0/16".to_owned(),
-            cluster_dns: [10, 43, 0, 10].into(),
+            service_cidrs: vec![Prefix::new([10, 43, 0, 0].into(), 16)],
+            cluster_dns: vec![[10, 43, 0, 10].into()],
             dns_endpoint: None,
             extra_sans: Vec::new(),
             event_ttl: EVENT_TTL,
@@ -164,6 +165,8 @@ pub enum Error {
     Authorizers(#[from] knarr_authorizer::Error),
     #[error(transparent)]
     Allocators(#[from] allocators::Error),
+    #[error("the server has no address, or its Services have none")]
+    NoAddress,
     #[error("cannot make the objects every cluster has")]
     Bootstrap(#[from] bootstrap::Error),
 }

@@ -81,11 +81,12 @@ pub enum Error {
 #[derive(Clone, Debug)]
 pub struct Options {
     pub node_name: String,
-    pub node_ip: IpAddr,
+    /// Of each family one at most.
+    pub node_ips: Vec<IpAddr>,
     /// `cluster.local`
     pub cluster_domain: String,
-    /// Address of the `default/kubernetes` Service.
-    pub service_ip: IpAddr,
+    /// First addresses of the Services' ranges: `default/kubernetes` has that of the primary one.
+    pub service_ips: Vec<IpAddr>,
     /// More names or addresses by which clients reach the API server.
     pub extra_sans: Vec<String>,
 }

@@ -77,6 +77,11 @@ impl InstanceId {
         format!("kx-{self}")
     }
 
+    /// The link that the way to Services' addresses of IPv6 leads to.
+    pub(crate) fn services(&self) -> String {
+        format!("ks-{self}")
+    }
+
     /// Metric of this cluster's routes of last resort: worse than what anybody chooses, and unlike another cluster's.
     pub(crate) fn route_metric(&self) -> u32 {
         0x4000_0000 | self.number()

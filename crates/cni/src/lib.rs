@@ -2,9 +2,10 @@
 //!
 //! - [`Invoker`] is the side of a container runtime: it reads a network configuration list and runs its plugins, ours or
 //!   anyone's, for `ADD` and `DEL`.
-//! - [`plugin`] is a plugin of our own, the default: routed veths. Every pod has a /32 address and a default route to a
-//!   link-local gateway that exists only as a permanent neighbour entry; the node has a /32 route to every pod. There is no
-//!   bridge, so each packet meets conntrack and policy without br_netfilter, and no ARP is ever sent.
+//! - [`plugin`] is a plugin of our own, the default: routed veths. Every pod has an address of each of the cluster's families, a /32 or
+//!   a /128, and a default route to a link-local gateway that exists only as a permanent neighbour entry; the node has a route to every
+//!   address. There is no bridge, so each packet meets conntrack and policy without br_netfilter, and nobody is ever asked for a
+//!   neighbour.
 //! - [`policy`] is what the plugin tells whoever enforces network policies.
 //! - [`node`] is what a node needs once: forwarding, masquerade, and the rule that a pod or service address never leaves by a
 //!   real interface.

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! the cluster's own namespace (its first node)
-//!     kb-<id>      the bridge: first address of a range that nothing here uses
+//!     kb-<id>      the bridge: first address of a range that nothing here uses, and of one of IPv6 where the cluster has that
 //!     kv-<id>-<n>  a node's port; its name is the link's alias. Down: the node is cut off
 //! /run/netns/knarr-<id>-<node>
-//!     eth0         the node's address, by its number; the way to everything else is the bridge
+//!     eth0         the node's addresses, by its number; the way to everything else is the bridge
 //! ```
 //!
 //! What leaves the machine from a node bears the machine's address; between nodes every address is kept. All of it bears the
@@ -39,7 +39,6 @@ const INTERFACE: &str = "eth0";
 /// Numbers of nodes beside the first, whose address is the bridge's.
 const NUMBERS: std::ops::RangeInclusive<u8> = 2..=250;
 const TRANSLATE_SOURCE: i32 = 100;
-const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
 /// Why a network of nodes could not be made or changed.
 #[derive(Debug, thiserror::Error)]
@@ -50,8 +49,6 @@ pub enum Error {
     Nft(#[from] knarr_nft::Error),
     #[error(transparent)]
     Survey(#[from] node::Error),
-    #[error("cannot switch on IPv4 forwarding")]
-    Forwarding(#[source] io::Error),
     #[error(
         "{0} cannot be the range of this machine's nodes: it must be of IPv4 and have 8 to 24 bits"
     )]
@@ -84,8 +81,11 @@ pub enum Error {
 pub struct Settings {
     /// The cluster's.
     pub instance: InstanceId,
-    /// Where nodes get their addresses from. Without one: the range that they have, else one that is free here.
+    /// Where nodes get their addresses of IPv4 from, which they have in any case: it may be the machine's only way out. Without one: the
+    /// range that they have, else one that is free here.
     pub range: Option<Prefix>,
+    /// Whether they have addresses of IPv6, too.
+    pub ipv6: bool,
     /// Told to those who meet our table.
     pub data_dir: PathBuf,
 }
@@ -94,8 +94,8 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct LocalNodes {
     instance: InstanceId,
-    range: Prefix,
-    address: IpAddr,
+    /// Of each family one.
+    ranges: Vec<Prefix>,
 }
 
 impl LocalNodes {
@@ -106,34 +106,58 @@ impl LocalNodes {
     pub async fn prepare(settings: Settings) -> Result<Self, Error> {
         let handle = rtnl::connect().map_err(rtnl::Error::Socket)?;
         let there = existing(&handle, &settings.instance).await?;
-        let range = match (there, settings.range) {
+        let there = |family| there.iter().copied().find(|range| of(*range) == family);
+        let range = match (there(Family::Ip), settings.range) {
             (Some(there), Some(wanted)) if there != wanted => {
                 return Err(Error::Changed { there, wanted });
             }
             (Some(there), _) => there,
             (None, wanted) => range::choose(&handle, &settings.instance, wanted).await?,
         };
-        let address = range.nth(1).ok_or(Error::Range(range))?;
-        make_bridge(&handle, &settings.instance, (address, range.bits())).await?;
-        std::fs::write(FORWARDING, "1").map_err(Error::Forwarding)?;
-        knarr_nft::apply(ruleset(&settings, range)).await?;
-        Ok(Self {
+        let mut ranges = vec![range];
+        if settings.ipv6 {
+            ranges.push(match there(Family::Ip6) {
+                Some(there) => there,
+                None => range::choose_ipv6(&handle, &settings.instance).await?,
+            });
+        }
+        let this = Self {
             instance: settings.instance,
-            range,
-            address,
-        })
+            ranges,
+        };
+        make_bridge(&handle, &this.instance, &this.own()?).await?;
+        for range in &this.ranges {
+            node::forward(of(*range))?;
+            knarr_nft::apply(ruleset(&settings, *range)).await?;
+        }
+        Ok(this)
     }
 
-    /// The machine's own address among its nodes: its first node's.
-    pub fn address(&self) -> IpAddr {
-        self.address
+    /// The machine's own addresses among its nodes, which are its first node's: of IPv4, and of IPv6 if nodes have any.
+    ///
+    /// # Errors
+    /// Never for a range that nodes can have.
+    pub fn addresses(&self) -> Result<Vec<IpAddr>, Error> {
+        Ok(self
+            .own()?
+            .into_iter()
+            .map(|(address, _)| address)
+            .collect())
     }
 
-    pub fn range(&self) -> Prefix {
-        self.range
+    pub fn ranges(&self) -> &[Prefix] {
+        &self.ranges
     }
 
-    /// Makes a node's namespace and link, or finds them. `number`, from 2 to 250, gives it its address, the same at every
+    fn own(&self) -> Result<Vec<(IpAddr, u8)>, Error> {
+        let first = |range: &Prefix| {
+            let address = range.nth(1).ok_or(Error::Range(*range))?;
+            Ok((address, range.bits()))
+        };
+        self.ranges.iter().map(first).collect()
+    }
+
+    /// Makes a node's namespace and link, or finds them. `number`, from 2 to 250, gives it its addresses, the same at every
     /// start. A node that is cut off stays so.
     ///
     /// # Errors
@@ -142,8 +166,10 @@ impl LocalNodes {
         if !NUMBERS.contains(&number) {
             return Err(Error::Number(number));
         }
-        let address = self.range.nth(number.into()).ok_or(Error::Number(number))?;
-        let namespace = namespace::make(&self.instance, node, address).await?;
+        let addresses = self.ranges.iter().map(|range| range.nth(number.into()));
+        let addresses: Option<Vec<IpAddr>> = addresses.collect();
+        let addresses = addresses.ok_or(Error::Number(number))?;
+        let namespace = namespace::make(&self.instance, node, &addresses).await?;
         let file = namespace.open().map_err(|e| namespace.failed("open", e))?;
         let host = rtnl::connect().map_err(rtnl::Error::Socket)?;
         let inside = rtnl::connect_in(&file).map_err(|source| rtnl::Error::Enter {
@@ -154,7 +180,11 @@ impl LocalNodes {
         if rtnl::find(&inside, INTERFACE).await?.is_none() {
             self.make_pair(&host, &port, &namespace, &file).await?;
         }
-        self.configure(&inside, address).await?;
+        if self.ranges.iter().any(|range| of(*range) == Family::Ip6) {
+            let asked = rtnl::within(&file, speak_ipv6).and_then(|asked| asked);
+            asked.map_err(|e| namespace.failed("configure", e))?;
+        }
+        self.configure(&inside, &addresses).await?;
         Ok(namespace)
     }
 
@@ -171,7 +201,7 @@ impl LocalNodes {
         remove_link(host, port).await?;
         let inside = LinkMessageBuilder::<LinkUnspec>::new()
             .name(INTERFACE)
-            .address(hardware::of(namespace.address).to_vec())
+            .address(namespace.hardware().to_vec())
             .setns_by_fd(file.as_raw_fd());
         let pair = LinkMessageBuilder::<LinkVeth>::new(port, "")
             .set_info_data(InfoData::Veth(InfoVeth::Peer(inside.build())))
@@ -193,25 +223,39 @@ impl LocalNodes {
         Ok(set.map_err(failed(format!("let the link {port} return packets")))?)
     }
 
-    /// The node's side: its address and its way out.
-    async fn configure(&self, inside: &Handle, address: IpAddr) -> Result<(), Error> {
+    /// The node's side: its addresses and its ways out.
+    async fn configure(&self, inside: &Handle, addresses: &[IpAddr]) -> Result<(), Error> {
         let interface = link(inside, INTERFACE).await?.header.index;
         for index in [loopback(inside).await?, interface] {
             let up = rtnl::set_up(inside, index, true).await;
             up.map_err(failed("switch on a node's links"))?;
         }
-        let added = inside.address().add(interface, address, self.range.bits());
-        or_there(added.execute().await).map_err(failed("give a node its address"))?;
-        let (IpAddr::V4(any), IpAddr::V4(bridge)) = (unspecified(), self.address) else {
-            return Err(Error::Range(self.range));
-        };
-        let out = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-            .destination_prefix(any, 0)
-            .gateway(bridge)
-            .output_interface(interface);
-        let added = inside.route().add(out.build()).execute().await;
-        Ok(or_there(added).map_err(failed("give a node its default route"))?)
+        for (range, address) in self.ranges.iter().zip(addresses) {
+            let added = rtnl::add_address(inside, interface, *address, range.bits()).await;
+            or_there(added).map_err(failed("give a node its addresses"))?;
+            let bridge = range.nth(1).ok_or(Error::Range(*range))?;
+            let out = RouteMessageBuilder::<IpAddr>::new()
+                .gateway(bridge)
+                .map_err(|_| Error::Range(*range))?
+                .output_interface(interface);
+            let added = inside.route().add(out.build()).execute().await;
+            or_there(added).map_err(failed("give a node its default route"))?;
+        }
+        Ok(())
     }
+}
+
+/// Has a node's link speak IPv6, in its namespace, and believe nobody who says that he is a router: its way out is known.
+fn speak_ipv6() -> io::Result<()> {
+    for (name, value) in [("disable_ipv6", "0"), ("accept_ra", "0")] {
+        let setting = format!("/proc/sys/net/ipv6/conf/{INTERFACE}/{name}");
+        std::fs::write(setting, value)?;
+    }
+    Ok(())
+}
+
+fn of(range: Prefix) -> Family {
+    Family::of(range.address())
 }
 
 /// The names of the nodes that have a namespace on this machine.
@@ -282,17 +326,20 @@ pub async fn teardown(instance: &InstanceId) -> Result<(), Error> {
         namespace::remove(instance, &node)?;
     }
     let mut gone = Transaction::new();
-    gone.remove_table(&table(instance));
+    for family in Family::BOTH {
+        gone.remove_table(&table(family, instance));
+    }
     Ok(knarr_nft::apply(gone).await?)
 }
 
-fn table(instance: &InstanceId) -> Table {
-    Table::new(Family::Ip, &format!("knarr-nodes-{instance}"))
+fn table(family: Family, instance: &InstanceId) -> Table {
+    Table::new(family, &format!("knarr-nodes-{instance}"))
 }
 
 /// Nodes reach each other and this node's pods under their own addresses, and the world under the machine's.
 fn ruleset(settings: &Settings, range: Prefix) -> Transaction {
-    let (instance, table) = (&settings.instance, &table(&settings.instance));
+    let instance = &settings.instance;
+    let table = &table(of(range), instance);
     let mut made = Transaction::new();
     made.add_table(table, node::comment(&settings.data_dir));
     let hook = (ChainKind::Nat, Hook::Postrouting, TRANSLATE_SOURCE);
@@ -300,7 +347,7 @@ fn ruleset(settings: &Settings, range: Prefix) -> Transaction {
     made.flush_chain(table, "postrouting");
     let link = |name: String| Value::Interface(name);
     let leaves = Rule::new()
-        .prefix(Selector::Source(Family::Ip), range.pair())
+        .prefix(Selector::Source(of(range)), range.pair())
         .differs(Selector::OutputInterface, link(instance.bridge()))
         .differs(Selector::OutputInterface, link("lo".to_owned()))
         .differs(
@@ -311,39 +358,44 @@ fn ruleset(settings: &Settings, range: Prefix) -> Transaction {
     made
 }
 
-/// The range of the nodes that are there.
-async fn existing(handle: &Handle, instance: &InstanceId) -> Result<Option<Prefix>, Error> {
+/// The ranges of the nodes that are there.
+async fn existing(handle: &Handle, instance: &InstanceId) -> Result<Vec<Prefix>, Error> {
     let Some(bridge) = rtnl::find(handle, &instance.bridge()).await? else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let addresses = rtnl::addresses(handle).await?;
     let ours = addresses
         .iter()
         .filter(|address| address.header.index == bridge.header.index);
-    let mut ranges = ours.filter_map(|address| {
-        let own = rtnl::local(address).filter(IpAddr::is_ipv4)?;
+    let ranges = ours.filter_map(|address| {
+        let own = rtnl::local(address)?;
         Some(Prefix::new(own, address.header.prefix_len))
     });
-    Ok(ranges.next())
+    // The kernel gives every link one of its own.
+    Ok(ranges.filter(|range| !range::is_of_link(*range)).collect())
 }
 
 async fn make_bridge(
     handle: &Handle,
     instance: &InstanceId,
-    (address, bits): (IpAddr, u8),
+    addresses: &[(IpAddr, u8)],
 ) -> Result<(), Error> {
     let name = instance.bridge();
-    // A fixed address: else it changes with the ports, and neighbours know the old one for a while.
-    let bridge = LinkBridge::new(&name)
-        .address(hardware::of(address).to_vec())
-        .up();
+    let mut bridge = LinkBridge::new(&name).up();
+    if let Some((first, _)) = addresses.first() {
+        // A fixed address: else it changes with the ports, and neighbours know the old one for a while.
+        bridge = bridge.address(hardware::of(*first).to_vec());
+    }
     or_there(handle.link().add(bridge.build()).execute().await)
         .map_err(failed(format!("make the bridge {name}")))?;
     let index = link(handle, &name).await?.header.index;
     let up = rtnl::set_up(handle, index, true).await;
     up.map_err(failed(format!("switch on the bridge {name}")))?;
-    let added = handle.address().add(index, address, bits).execute().await;
-    Ok(or_there(added).map_err(failed(format!("give the bridge {name} its address")))?)
+    for (address, bits) in addresses {
+        let added = rtnl::add_address(handle, index, *address, *bits).await;
+        or_there(added).map_err(failed(format!("give the bridge {name} its addresses")))?;
+    }
+    Ok(())
 }
 
 async fn switch(instance: &InstanceId, node: &str, up: bool) -> Result<(), Error> {
@@ -379,8 +431,4 @@ async fn remove_link(handle: &Handle, name: &str) -> Result<(), Error> {
     };
     let removed = handle.link().del(link.header.index).execute().await;
     Ok(or_gone(removed).map_err(failed(format!("remove the link {name}")))?)
-}
-
-fn unspecified() -> IpAddr {
-    IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)
 }

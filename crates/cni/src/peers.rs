@@ -25,7 +25,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     future::pending,
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr},
     sync::Arc,
     time::Duration,
 };
@@ -36,7 +36,7 @@ use knarr_client::{
     events::{self, Recorder},
 };
 use knarr_meta::prefix::Prefix;
-use knarr_nft::{Kernel, Netlink, Pauses, Watched};
+use knarr_nft::{Family, Kernel, Netlink, Pauses, Table, Transaction, Watched};
 use rtnetlink::Handle;
 use tokio::{
     sync::Notify,
@@ -77,10 +77,11 @@ pub enum Reach {
 pub struct Config {
     pub instance: InstanceId,
     pub node_name: String,
-    pub node_ip: IpAddr,
+    /// The primary one first, at most one a family.
+    pub node_ips: Vec<IpAddr>,
     /// All pods of the cluster.
-    pub cluster_cidr: Prefix,
-    pub service_cidr: Prefix,
+    pub cluster_cidrs: Vec<Prefix>,
+    pub service_cidrs: Vec<Prefix>,
     pub reach: Reach,
 }
 
@@ -148,8 +149,7 @@ impl Peers {
 
     async fn sync_loop(&self) {
         self.nodes.synced().await;
-        let table = node::ipv4(&node::table(&self.config.instance));
-        let mut kernel = Netlink::watching(table, Watched::Rules);
+        let mut kernel = Netlink::of(self.tables(), Watched::Rules);
         let mut made = Made::default();
         let mut pauses = Pauses::default();
         let mut changes: Option<Changes> = None;
@@ -217,11 +217,14 @@ impl Peers {
             .collect();
         let settled = claims::settle(&self.ground(), &claims, &made.claims);
         let wanted = self.plan(&handle, &settled).await?;
-        let fence = Fence::of(&wanted, config.node_ip, &config.instance.overlay());
+        let fence = Fence::of(&wanted, self.outer(), &config.instance.overlay());
         if made.fence.as_ref() != Some(&fence) {
-            let table = node::ipv4(&node::table(&config.instance));
             // The chains and all that is in them are made anew.
-            kernel.apply(fence.transaction(&table), true).await?;
+            let mut chains = Transaction::new();
+            for table in self.tables() {
+                chains.append(fence.transaction(&table));
+            }
+            kernel.apply(chains, true).await?;
             made.fence = Some(fence);
         }
         made.overlay = self.device(&handle, &wanted).await?;
@@ -246,7 +249,7 @@ impl Peers {
 
     /// The overlay's index, if there is to be one.
     async fn device(&self, handle: &Handle, wanted: &Wanted) -> Result<Option<u32>, Error> {
-        let own = self.config.node_ip;
+        let own = self.outer();
         let name = self.config.instance.overlay();
         let device = Device {
             name: &name,
@@ -259,12 +262,24 @@ impl Peers {
         }
     }
 
+    /// This node's tables.
+    fn tables(&self) -> Vec<Table> {
+        let families = self.config.node_ips.iter().map(|own| Family::of(*own));
+        node::tables(families, &node::table(&self.config.instance))
+    }
+
+    /// This node's address on the outside of the overlay.
+    fn outer(&self) -> IpAddr {
+        let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        self.config.node_ips.first().copied().unwrap_or(nowhere)
+    }
+
     fn ground(&self) -> Ground {
         Ground {
             node: self.config.node_name.clone(),
-            address: self.config.node_ip,
-            cluster: vec![self.config.cluster_cidr],
-            services: vec![self.config.service_cidr],
+            addresses: self.config.node_ips.clone(),
+            cluster: self.config.cluster_cidrs.clone(),
+            services: self.config.service_cidrs.clone(),
         }
     }
 
@@ -276,7 +291,7 @@ impl Peers {
         let see = |address| seen.get(&address).cloned().unwrap_or(Seen::Unreachable);
         Ok(plan::plan(
             self.config.reach,
-            self.config.node_ip,
+            &self.config.node_ips,
             claims,
             see,
         ))

@@ -4,7 +4,7 @@
 //! output. Configuration beside the specification's keys:
 //!
 //! ```json
-//! {"type": "knarr-cni", "instance": "k7c2xmpa", "subnet": "10.42.0.0/24", "gateway": "169.254.1.1", "mtu": 1500,
+//! {"type": "knarr-cni", "instance": "k7c2xmpa", "subnets": ["10.42.0.0/24", "fd42::/64"], "mtu": 1500,
 //!  "dataDir": "/var/lib/knarr/cni", "policySocket": "/var/lib/knarr/run/policy.sock", "capabilities": {"portMappings": true}}
 //! ```
 
@@ -17,12 +17,13 @@ use std::{
     collections::HashSet,
     ffi::OsStr,
     io::{self, Read, Write},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use serde::{Deserialize, de::DeserializeOwned};
+use knarr_meta::prefix::Prefix;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 pub use crate::types::NAME;
@@ -35,8 +36,11 @@ use ipam::{Ipam, Lease, Subnet};
 /// A configuration is a few hundred bytes; more is not one.
 const CONFIG_LIMIT_BYTES: u64 = 1 << 20;
 
-/// The gateway that every pod sees; it exists only as a neighbour entry.
-pub const DEFAULT_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The gateways that every pod sees; they exist only as neighbour entries.
+const GATEWAY_IPV4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+const GATEWAY_IPV6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+/// Subnets of one node: one a family.
+const SUBNETS_MAX: usize = 2;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -46,9 +50,9 @@ struct Config {
     name: String,
     /// The cluster whose node network this is, and whose name links and rules bear.
     instance: InstanceId,
-    subnet: Subnet,
-    #[serde(default = "default_gateway")]
-    gateway: Ipv4Addr,
+    /// The node's ranges of pods' addresses, at most one a family, the primary one first. Versions of one family had one.
+    #[serde(alias = "subnet", deserialize_with = "one_or_several")]
+    subnets: Vec<Subnet>,
     mtu: Option<u32>,
     data_dir: PathBuf,
     /// Who enforces network policies; nobody if absent. See [`crate::policy`].
@@ -60,6 +64,19 @@ struct Config {
     valid_attachments: Vec<ValidAttachment>,
 }
 
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Subnet>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        One(Subnet),
+        Several(Vec<Subnet>),
+    }
+    Ok(match Given::deserialize(from)? {
+        Given::One(subnet) => vec![subnet],
+        Given::Several(subnets) => subnets,
+    })
+}
+
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RuntimeConfig {
@@ -67,8 +84,12 @@ struct RuntimeConfig {
     port_mappings: Vec<PortMapping>,
 }
 
-fn default_gateway() -> Ipv4Addr {
-    DEFAULT_GATEWAY
+/// The gateway of pods that have an address of this family.
+fn gateway(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => GATEWAY_IPV4.into(),
+        IpAddr::V6(_) => GATEWAY_IPV6.into(),
+    }
 }
 
 /// What the environment asks for.
@@ -139,36 +160,81 @@ fn runtime() -> Result<tokio::runtime::Runtime, PluginError> {
 
 async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
     let netns = request.netns.as_deref().ok_or_else(|| no_netns("ADD"))?;
-    let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
+    let ipam = open_ipam(config)?;
     let ports = &config.runtime_config.port_mappings;
     let pod = argument("K8S_POD_UID");
-    let address = ipam.allocate(
+    let allocated = ipam.allocate(
         &request.container_id,
         &request.ifname,
         ports,
         pod.as_deref(),
-    )?;
+    );
+    let made = match &allocated {
+        Ok(addresses) => attach(config, request, netns, addresses, pod.as_deref()).await,
+        Err(error) => Err(error.clone()),
+    };
+    match made {
+        Ok(pair) => {
+            let result = result(config, &pair, netns);
+            serde_json::to_value(result).map_err(|e| io_error("cannot write the result", e.into()))
+        }
+        Err(error) => {
+            // The runtime calls DEL after a failed ADD, but need not: leave nothing behind.
+            let name = config.instance.link(&request.container_id, &request.ifname);
+            link::detach(&name).await.ok();
+            for address in allocated.into_iter().flatten() {
+                unclaim(config, address, pod.as_deref()).await;
+            }
+            ipam.release(&request.container_id, &request.ifname).ok();
+            Err(error)
+        }
+    }
+}
+
+/// Makes what leads to a pod, and what keeps others from it before.
+async fn attach(
+    config: &Config,
+    request: &Request,
+    netns: &Path,
+    addresses: &[IpAddr],
+    pod: Option<&str>,
+) -> Result<link::Pair, PluginError> {
+    let ends = addresses.iter().map(|address| link::End {
+        address: *address,
+        gateway: gateway(*address),
+    });
     let pair = link::Pair {
         host_name: config.instance.link(&request.container_id, &request.ifname),
         pod_name: request.ifname.clone(),
-        address,
-        gateway: config.gateway,
+        ends: ends.collect(),
         mtu: config.mtu,
     };
-    let made = async {
+    for address in addresses {
         // Before anything can be sent.
-        isolate(config, address, pod.as_deref()).await?;
-        link::attach(&pair, netns).await?;
-        hostport::add(&node::table(&config.instance), address, ports).await
-    };
-    if let Err(error) = made.await {
-        // The runtime calls DEL after a failed ADD, but need not: leave nothing behind.
-        link::detach(&pair.host_name).await.ok();
-        unclaim(config, address, pod.as_deref()).await;
-        ipam.release(&request.container_id, &request.ifname).ok();
-        return Err(error);
+        isolate(config, *address, pod).await?;
     }
-    let result = CniResult {
+    link::attach(&pair, netns).await?;
+    let ports = &config.runtime_config.port_mappings;
+    for address in addresses {
+        hostport::add(&node::table(&config.instance), *address, ports).await?;
+    }
+    Ok(pair)
+}
+
+fn result(config: &Config, pair: &link::Pair, netns: &Path) -> CniResult {
+    let ip = |end: &link::End| IpConfig {
+        address: Prefix::host(end.address).to_string(),
+        gateway: Some(end.gateway),
+        interface: Some(1),
+    };
+    let route = |end: &link::End| Route {
+        dst: match end.address {
+            IpAddr::V4(_) => "0.0.0.0/0".to_owned(),
+            IpAddr::V6(_) => "::/0".to_owned(),
+        },
+        gw: Some(end.gateway),
+    };
+    CniResult {
         cni_version: config.cni_version.clone(),
         interfaces: vec![
             Interface {
@@ -178,59 +244,70 @@ async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
             },
             Interface {
                 name: pair.pod_name.clone(),
-                mac: link::format_mac(link::pod_mac(address)),
+                mac: link::format_mac(pair.pod_mac()),
                 sandbox: netns.to_string_lossy().into_owned(),
             },
         ],
-        ips: vec![IpConfig {
-            address: format!("{address}/32"),
-            gateway: Some(config.gateway.into()),
-            interface: Some(1),
-        }],
-        routes: vec![Route {
-            dst: "0.0.0.0/0".to_owned(),
-            gw: Some(config.gateway.into()),
-        }],
+        ips: pair.ends.iter().map(ip).collect(),
+        routes: pair.ends.iter().map(route).collect(),
         dns: json!({}),
-    };
-    serde_json::to_value(result).map_err(|e| io_error("cannot write the result", e.into()))
+    }
+}
+
+fn open_ipam(config: &Config) -> Result<Ipam, PluginError> {
+    let invalid = |text: &str| Err(PluginError::new(PluginError::INVALID_CONFIG, text));
+    match config.subnets.as_slice() {
+        [] => return invalid("no subnet"),
+        [one, other] if one.is_alike(*other) => return invalid("two subnets of one family"),
+        subnets if subnets.len() > SUBNETS_MAX => return invalid("more than two subnets"),
+        _ => {}
+    }
+    Ipam::open(&config.data_dir, &config.name, &config.subnets)
 }
 
 async fn del(config: &Config, request: &Request) -> Result<(), PluginError> {
-    let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
-    match ipam.lease_of(&request.container_id, &request.ifname)? {
-        Some(lease) => free(config, &ipam, &lease).await,
-        None => link::detach(&config.instance.link(&request.container_id, &request.ifname)).await,
-    }
+    let ipam = open_ipam(config)?;
+    let leases = ipam.leases_of(&request.container_id, &request.ifname)?;
+    let link = config.instance.link(&request.container_id, &request.ifname);
+    free(config, &leases, &link).await?;
+    // Last: an address is free only when nothing leads to it any more.
+    ipam.release(&request.container_id, &request.ifname)
 }
 
 /// Takes back what no attachment has that the runtime knows of.
 async fn collect(config: &Config) -> Result<(), PluginError> {
-    let ipam = Ipam::open(&config.data_dir, &config.name, config.subnet)?;
+    let ipam = open_ipam(config)?;
     let valid: HashSet<(&str, &str)> = config
         .valid_attachments
         .iter()
         .map(|valid| (valid.container_id.as_str(), valid.ifname.as_str()))
         .collect();
     for lease in ipam.leases()? {
-        if !valid.contains(&(lease.container_id.as_str(), lease.ifname.as_str())) {
-            free(config, &ipam, &lease).await?;
+        let (id, ifname) = (lease.container_id.as_str(), lease.ifname.as_str());
+        if !valid.contains(&(id, ifname)) {
+            let link = config.instance.link(id, ifname);
+            free(config, std::slice::from_ref(&lease), &link).await?;
+            ipam.release_one(&lease)?;
         }
     }
     Ok(())
 }
 
-async fn free(config: &Config, ipam: &Ipam, lease: &Lease) -> Result<(), PluginError> {
+/// Takes away what leads to these addresses.
+async fn free(config: &Config, leases: &[Lease], link: &str) -> Result<(), PluginError> {
     let table = node::table(&config.instance);
-    hostport::remove(&table, lease.address, &lease.port_mappings).await?;
-    link::detach(&config.instance.link(&lease.container_id, &lease.ifname)).await?;
-    unclaim(config, lease.address, lease.pod.as_deref()).await;
-    // Last: an address is free only when nothing leads to it any more.
-    ipam.release(&lease.container_id, &lease.ifname)
+    for lease in leases {
+        hostport::remove(&table, lease.address, &lease.port_mappings).await?;
+    }
+    link::detach(link).await?;
+    for lease in leases {
+        unclaim(config, lease.address, lease.pod.as_deref()).await;
+    }
+    Ok(())
 }
 
 /// The pod's policies are in force when this returns.
-async fn isolate(config: &Config, address: Ipv4Addr, pod: Option<&str>) -> Result<(), PluginError> {
+async fn isolate(config: &Config, address: IpAddr, pod: Option<&str>) -> Result<(), PluginError> {
     let (Some(socket), Some(pod)) = (&config.policy_socket, pod) else {
         return Ok(());
     };
@@ -245,7 +322,7 @@ async fn isolate(config: &Config, address: Ipv4Addr, pod: Option<&str>) -> Resul
 }
 
 /// Best effort: whoever does not listen now reads the leases when it starts.
-async fn unclaim(config: &Config, address: Ipv4Addr, pod: Option<&str>) {
+async fn unclaim(config: &Config, address: IpAddr, pod: Option<&str>) {
     if let (Some(socket), Some(pod)) = (&config.policy_socket, pod) {
         let notice = policy::Notice {
             change: policy::Change::Remove,

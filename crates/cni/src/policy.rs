@@ -3,7 +3,7 @@
 //!
 //! One line of JSON each way over a Unix socket. The answer comes when the pod's policies are in force.
 
-use std::{io, net::Ipv4Addr, path::Path, time::Duration};
+use std::{io, net::IpAddr, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -31,7 +31,7 @@ pub enum Change {
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
     pub change: Change,
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The pod's uid.
     pub pod: String,
 }

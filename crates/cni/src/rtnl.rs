@@ -7,7 +7,7 @@ use nix::sched::{CloneFlags, setns};
 use rtnetlink::{
     Handle, LinkUnspec,
     packet_route::{
-        address::{AddressAttribute, AddressMessage},
+        address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
         link::{LinkAttribute, LinkFlags, LinkMessage},
     },
 };
@@ -169,6 +169,23 @@ pub fn local(address: &AddressMessage) -> Option<IpAddr> {
             _ => None,
         })
     })
+}
+
+/// Gives a link an address that is good at once: nobody else can have those that are given here, so that nobody is asked.
+pub async fn add_address(
+    handle: &Handle,
+    index: u32,
+    address: IpAddr,
+    bits: u8,
+) -> Result<(), rtnetlink::Error> {
+    let mut request = handle.address().add(index, address, bits);
+    if address.is_ipv6() {
+        let message = request.message_mut();
+        message.header.flags |= AddressHeaderFlags::Nodad;
+        let flags = AddressFlags::Nodad;
+        message.attributes.push(AddressAttribute::Flags(flags));
+    }
+    request.execute().await
 }
 
 pub async fn set_up(handle: &Handle, index: u32, up: bool) -> Result<(), rtnetlink::Error> {

@@ -49,10 +49,11 @@ pub(crate) fn start(context: &Context) {
         names: Arc::default(),
         reserved: Reserved {
             names: context.config.server_names.clone(),
-            ranges: vec![
-                context.config.cluster_cidr.clone(),
-                context.config.service_cidr.clone(),
-            ],
+            ranges: [
+                context.config.cluster_cidrs.clone(),
+                context.config.service_cidrs.clone(),
+            ]
+            .concat(),
         },
         queue: WorkQueue::new(),
     });

@@ -77,14 +77,17 @@ mod validatingadmissionpolicy_status;
 mod volume_expand;
 mod written;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use knarr_auth::tokens::SecretTokens;
 use knarr_client::{Clients, Informers};
+use knarr_meta::prefix::Prefix;
 use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
+pub use node_ipam::NodeMasks;
 use runner::Context;
 pub use selection::{Selection, SelectionError};
 
@@ -95,12 +98,12 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Config {
     pub selection: Selection,
-    /// The range pods get addresses from, such as `10.42.0.0/16`; nodes get pieces of it.
-    pub cluster_cidr: String,
-    /// The range that Services get addresses from; empty where it is not known.
-    pub service_cidr: String,
-    /// The prefix length of a node's piece.
-    pub node_cidr_mask: u8,
+    /// The ranges pods get addresses from, such as `10.42.0.0/16`, at most one a family, the primary one first; nodes get pieces of each.
+    pub cluster_cidrs: Vec<Prefix>,
+    /// The ranges that Services get addresses from; none where they are not known.
+    pub service_cidrs: Vec<Prefix>,
+    /// The prefix lengths of a node's pieces.
+    pub node_cidr_masks: NodeMasks,
     /// What pods verify the API server's certificate with: published in every namespace as `kube-root-ca.crt`.
     pub root_ca_pem: String,
     /// Signs certificate requests; without it nobody does.
@@ -123,9 +126,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             selection: Selection::default(),
-            cluster_cidr: "10.42.0.0/16".to_owned(),
-            service_cidr: String::new(),
-            node_cidr_mask: 24,
+            cluster_cidrs: vec![Prefix::new(IpAddr::from([10, 42, 0, 0]), 16)],
+            service_cidrs: Vec::new(),
+            node_cidr_masks: NodeMasks::default(),
             root_ca_pem: String::new(),
             signer: None,
             server_names: Vec::new(),

@@ -1,4 +1,6 @@
-//! Gives each node its piece of the cluster's pod address range (upstream's range allocator).
+//! Gives each node its piece of the cluster's pod address range, of each family one (upstream's range allocator).
+//!
+//! Simulated nodes are on no machine: what they have of the cluster's addresses a real node would lack.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
@@ -8,7 +10,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
 use knarr_client::events::{NORMAL, Recorder};
-use knarr_client::{Event, Informer, WorkQueue};
+use knarr_client::{Event, Informer, SIMULATED_LABEL, WorkQueue};
+use knarr_meta::prefix::Prefix;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
 use parking_lot::Mutex;
@@ -17,6 +20,65 @@ use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 /// One at a time: two must not be given the same range.
 const WORKERS: usize = 1;
+
+/// The prefix lengths of nodes' pieces, by family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeMasks {
+    pub ipv4: u8,
+    pub ipv6: u8,
+}
+
+/// Upstream's.
+impl Default for NodeMasks {
+    fn default() -> Self {
+        Self { ipv4: 24, ipv6: 64 }
+    }
+}
+
+impl NodeMasks {
+    fn of(self, range: Prefix) -> u8 {
+        match range.address() {
+            IpAddr::V4(_) => self.ipv4,
+            IpAddr::V6(_) => self.ipv6,
+        }
+    }
+}
+
+/// The cluster's ranges, the primary one first.
+#[derive(Debug)]
+struct Families(Vec<Ranges>);
+
+impl Families {
+    /// `None` where pieces of these lengths are none of the ranges, or too many.
+    fn new(cluster: &[Prefix], masks: NodeMasks) -> Option<Self> {
+        let ranges = cluster.iter();
+        let ranges = ranges.map(|range| Ranges::new(&range.to_string(), masks.of(*range)));
+        let all: Option<Vec<Ranges>> = ranges.collect();
+        all.filter(|all| !all.is_empty()).map(Self)
+    }
+
+    fn occupy(&mut self, node: &str, cidrs: &[&str]) {
+        for ranges in &mut self.0 {
+            cidrs.iter().for_each(|cidr| ranges.occupy(node, cidr));
+        }
+    }
+
+    fn release(&mut self, node: &str) {
+        for ranges in &mut self.0 {
+            ranges.release(node);
+        }
+    }
+
+    /// The node's piece of each range; `None`, and nothing is taken, where one of them has none left.
+    fn allocate(&mut self, node: &str) -> Option<Vec<String>> {
+        let pieces = self.0.iter_mut().map(|ranges| ranges.allocate(node));
+        let pieces: Option<Vec<String>> = pieces.collect();
+        if pieces.is_none() {
+            self.release(node);
+        }
+        pieces
+    }
+}
 
 /// An address range and the pieces of it that are taken.
 #[derive(Debug)]
@@ -118,16 +180,6 @@ fn parse(cidr: &str) -> Option<(IpAddr, u32)> {
     (prefix <= if address.is_ipv6() { 128 } else { 32 }).then_some((address, prefix))
 }
 
-/// Whether an address is of a range; of one that cannot be read none is.
-pub(crate) fn contains(cidr: &str, address: IpAddr) -> bool {
-    let Some((first, prefix)) = parse(cidr) else {
-        return false;
-    };
-    let bits = if first.is_ipv6() { 128 } else { 32 };
-    first.is_ipv6() == address.is_ipv6()
-        && mask(number(first), prefix, bits) == mask(number(address), prefix, bits)
-}
-
 fn number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => u32::from(v4).into(),
@@ -145,25 +197,32 @@ pub(crate) struct NodeIpam {
     client: kube::Client,
     recorder: Recorder,
     nodes: Informer<Node>,
-    ranges: Arc<Mutex<Ranges>>,
+    ranges: Arc<Mutex<Families>>,
     queue: WorkQueue<Key>,
 }
 
-fn pod_cidr(node: &Node) -> Option<&str> {
-    node.spec
-        .as_ref()?
-        .pod_cidr
-        .as_deref()
-        .filter(|cidr| !cidr.is_empty())
+/// The pieces that a node has.
+fn pod_cidrs(node: &Node) -> Vec<&str> {
+    let Some(spec) = &node.spec else {
+        return Vec::new();
+    };
+    let several = spec.pod_cidrs.iter().flatten();
+    let all = several.chain(&spec.pod_cidr).map(String::as_str);
+    all.filter(|cidr| !cidr.is_empty()).collect()
+}
+
+fn is_simulated(node: &Node) -> bool {
+    let labels = node.metadata.labels.as_ref();
+    labels.is_some_and(|labels| labels.contains_key(SIMULATED_LABEL))
 }
 
 pub(crate) fn start(context: &Context) {
     let config = &context.config;
-    let Some(ranges) = Ranges::new(&config.cluster_cidr, config.node_cidr_mask) else {
+    let Some(ranges) = Families::new(&config.cluster_cidrs, config.node_cidr_masks) else {
         tracing::error!(
-            cidr = config.cluster_cidr,
-            mask = config.node_cidr_mask,
-            "cluster range unusable, nodes get none"
+            cidrs = ?config.cluster_cidrs,
+            masks = ?config.node_cidr_masks,
+            "cluster ranges unusable, nodes get none"
         );
         return;
     };
@@ -178,11 +237,15 @@ pub(crate) fn start(context: &Context) {
     let (ranges, queue) = (controller.ranges.clone(), controller.queue.clone());
     controller.nodes.on_event(move |event| {
         let node = event.object();
+        if is_simulated(node) {
+            return;
+        }
         let key = Key::of(&**node);
-        match (&event, pod_cidr(node)) {
-            (Event::Deleted(_), _) => ranges.lock().release(&key.name),
-            (_, Some(cidr)) => ranges.lock().occupy(&key.name, cidr),
-            (_, None) => queue.add(key),
+        let cidrs = pod_cidrs(node);
+        match &event {
+            Event::Deleted(_) => ranges.lock().release(&key.name),
+            _ if cidrs.is_empty() => queue.add(key),
+            _ => ranges.lock().occupy(&key.name, &cidrs),
         }
     });
     let informers = vec![synced(&controller.nodes)];
@@ -201,11 +264,11 @@ impl Reconciler for NodeIpam {
         let Some(node) = self
             .nodes
             .get("", &key.name)
-            .filter(|node| pod_cidr(node).is_none())
+            .filter(|node| pod_cidrs(node).is_empty() && !is_simulated(node))
         else {
             return Ok(());
         };
-        let Some(cidr) = self.ranges.lock().allocate(&key.name) else {
+        let Some(cidrs) = self.ranges.lock().allocate(&key.name) else {
             let note = format!("Node {} status is now: CIDRNotAvailable", key.name);
             self.recorder.event(
                 &node.object_ref(&()),
@@ -218,10 +281,10 @@ impl Reconciler for NodeIpam {
         };
         let patch = serde_json::json!({
             "metadata": {"uid": node.metadata.uid},
-            "spec": {"podCIDR": cidr, "podCIDRs": [cidr]},
+            "spec": {"podCIDR": cidrs.first(), "podCIDRs": cidrs},
         });
         let api: Api<Node> = Api::all(self.client.clone());
-        // The range stays noted for the node also on failure: the retry asks for the same one.
+        // The ranges stay noted for the node also on failure: the retry asks for the same ones.
         api.patch(&key.name, &PatchParams::default(), &Patch::Strategic(patch))
             .await?;
         Ok(())

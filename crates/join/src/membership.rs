@@ -43,7 +43,7 @@ pub struct Options {
     /// Where keys and certificates are kept, mode 0700.
     pub pki_dir: PathBuf,
     pub node_name: String,
-    /// What the node's server is reached by, beside its name.
+    /// What the node's server is reached by, beside its name; of families that the cluster does not have nothing comes of them.
     pub node_ips: Vec<IpAddr>,
     /// Life of the certificates that are asked for. `None`: the longest that the server gives.
     pub certificate_life: Option<Duration>,
@@ -116,7 +116,7 @@ async fn member(
     authority: Authority,
     anonymous: &Arc<ClientConfig>,
 ) -> Result<Membership, Error> {
-    let identity = options.identity();
+    let mut identity = options.identity();
     let nobody = Transport::new(servers.clone(), anonymous.clone());
     let client = steps::client_certificate(options, servers, &nobody).await?;
     let node = Transport::new(servers.clone(), authority.client(Some(&client))?);
@@ -131,15 +131,13 @@ async fn member(
     let (settings, shown, served) = match &options.foreign {
         Some(foreign) => (foreign.settings.clone(), identity.self_signed()?, None),
         None => {
-            let (settings, served) = future::join(
-                steps::settings(&api),
-                steps::serving_certificate(options, &identity, &api),
-            )
-            .await;
-            let served = served?;
+            let settings = steps::settings(&api).await?;
+            // Addresses that nobody reaches the node by are nothing to vouch for.
+            identity.node_ips.retain(|ip| settings.has_family_of(*ip));
+            let served = steps::serving_certificate(options, &identity, &api).await?;
             request::check_clock(&served, &servers.current().to_string(), Timestamp::now())?;
             let place = options.place(Purpose::Serving);
-            (settings?, served.clone(), Some((place, served)))
+            (settings, served.clone(), Some((place, served)))
         }
     };
     Ok(Membership {

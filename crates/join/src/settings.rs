@@ -15,12 +15,12 @@ const NETWORK_POLICY: &str = "networkPolicy";
 /// What nodes must agree on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterSettings {
-    /// Addresses of pods, such as `10.42.0.0/16`.
+    /// Addresses of pods, such as `10.42.0.0/16`, or of both families, `10.42.0.0/16,fd42::/48`.
     pub cluster_cidr: String,
-    /// Addresses of Services, such as `10.43.0.0/16`.
+    /// Addresses of Services, such as `10.43.0.0/16`, of the same families.
     pub service_cidr: String,
-    /// Address of the `kube-dns` Service.
-    pub cluster_dns: IpAddr,
+    /// Addresses of the `kube-dns` Service, of the same families.
+    pub cluster_dns: Vec<IpAddr>,
     /// `cluster.local`
     pub cluster_domain: String,
     /// Whether nodes enforce NetworkPolicies.
@@ -39,7 +39,7 @@ impl ClusterSettings {
         let pairs = [
             (CLUSTER_CIDR, self.cluster_cidr.clone()),
             (SERVICE_CIDR, self.service_cidr.clone()),
-            (CLUSTER_DNS, self.cluster_dns.to_string()),
+            (CLUSTER_DNS, joined(&self.cluster_dns)),
             (CLUSTER_DOMAIN, self.cluster_domain.clone()),
             (NETWORK_POLICY, self.network_policy.to_string()),
         ];
@@ -47,6 +47,15 @@ impl ClusterSettings {
             .into_iter()
             .map(|(key, value)| (key.to_owned(), value))
             .collect()
+    }
+
+    /// Whether the cluster's pods have addresses of the family of another.
+    #[must_use]
+    pub fn has_family_of(&self, address: IpAddr) -> bool {
+        let ranges = self.cluster_cidr.split(',');
+        ranges
+            .into_iter()
+            .any(|range| range.contains(':') == address.is_ipv6())
     }
 
     /// Reads [`ClusterSettings::data`]; what else stands there is of a newer server.
@@ -61,15 +70,22 @@ impl ClusterSettings {
         Ok(Self {
             cluster_cidr: text(CLUSTER_CIDR)?.clone(),
             service_cidr: text(SERVICE_CIDR)?.clone(),
-            cluster_dns: text(CLUSTER_DNS)?
-                .parse()
-                .map_err(|_| SettingsError(CLUSTER_DNS))?,
+            cluster_dns: split(text(CLUSTER_DNS)?).ok_or(SettingsError(CLUSTER_DNS))?,
             cluster_domain: text(CLUSTER_DOMAIN)?.clone(),
             network_policy: text(NETWORK_POLICY)?
                 .parse()
                 .map_err(|_| SettingsError(NETWORK_POLICY))?,
         })
     }
+}
+
+fn joined(addresses: &[IpAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(",")
+}
+
+fn split(text: &str) -> Option<Vec<IpAddr>> {
+    text.split(',').map(|one| one.trim().parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -79,9 +95,11 @@ mod tests {
     #[test]
     fn settings_are_read_as_they_were_written() {
         let settings = ClusterSettings {
-            cluster_cidr: "10.42.0.0/16".to_owned(),
-            service_cidr: "10.43.0.0/16".to_owned(),
-            cluster_dns: [10, 43, 0, 10].into(),
+            cluster_cidr: "10.42.0.0/16,fd42::/48".to_owned(),
+            service_cidr: "10.43.0.0/16,fd43::/112".to_owned(),
+            cluster_dns: ["10.43.0.10", "fd43::a"]
+                .map(|ip| ip.parse().unwrap())
+                .into(),
             cluster_domain: "cluster.local".to_owned(),
             network_policy: true,
         };

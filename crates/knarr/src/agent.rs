@@ -3,10 +3,7 @@
 mod leash;
 mod settings;
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use knarr_cni::InstanceId;
@@ -132,7 +129,7 @@ struct Running {
     node: Node,
     /// What keeps the node a member.
     membership: Tasks,
-    moves: Option<(InstanceId, Ipv4Addr)>,
+    moves: Option<(InstanceId, Vec<IpAddr>)>,
     failure: Failure,
 }
 
@@ -145,7 +142,7 @@ impl Running {
         progress: &Progress,
     ) -> Result<Self> {
         let name = node::name(&flags.node, &host.data_dir)?;
-        let ip = node::ip(&flags.node).await?;
+        let known = node::known_ips(&flags.node.node_ip).await?;
         let failure = Failure::new();
         let options = knarr_join::Options {
             servers: flags.server.clone(),
@@ -153,7 +150,7 @@ impl Running {
             ca_file: flags.ca_file.clone(),
             pki_dir: flags.data_dir.join("pki"),
             node_name: name.clone(),
-            node_ips: vec![IpAddr::V4(ip)],
+            node_ips: known.clone(),
             certificate_life: None,
             foreign: None,
         };
@@ -171,7 +168,7 @@ impl Running {
         let settings = node::Settings {
             host,
             name: name.clone(),
-            ip,
+            ips: node::of_cluster(&known, &cluster.cluster_cidr)?,
             flags: flags.node.clone(),
             cluster,
             without: flags.without.clone(),
@@ -200,9 +197,9 @@ impl Running {
     }
 
     /// Waits until the machine has another address than the one that all parts know.
-    async fn moved(&self) -> Ipv4Addr {
+    async fn moved(&self) -> IpAddr {
         match &self.moves {
-            Some((instance, address)) => knarr_cni::node::moved(instance, *address).await,
+            Some((instance, ips)) => knarr_cni::node::moved(instance, ips).await,
             None => std::future::pending().await,
         }
     }

@@ -5,12 +5,12 @@
 //! finds the parts below it.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::Path,
     sync::Arc,
 };
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result};
 use knarr_cni::{
     InstanceId,
     local::{self, LocalNodes},
@@ -20,7 +20,6 @@ use tracing::{info, warn};
 use crate::{
     cli::{Part, Reach, ServerFlags, Up, WithoutFlags},
     control_plane::{self, ControlPlane},
-    network,
     node::{self, ClusterSettings, ContainerRuntime, Host, Network, Node},
     nodes::{self, Nodes},
     parts::Failure,
@@ -34,7 +33,7 @@ pub struct Cluster {
     node: Node,
     nodes: Option<Arc<Nodes>>,
     /// Whose address may change, and what it is.
-    moves: Option<(InstanceId, Ipv4Addr)>,
+    moves: Option<(InstanceId, Vec<IpAddr>)>,
     failure: Failure,
 }
 
@@ -53,9 +52,9 @@ impl Cluster {
         let settings = node::Settings {
             name: node::name(&flags.node, &host.data_dir)?,
             host,
-            ip: match &others {
-                Some(others) => others.address,
-                None => node::ip(&flags.node).await?,
+            ips: match &others {
+                Some(others) => others.ips.clone(),
+                None => node::ips(&flags.node.node_ip, &flags.server.cluster_cidr).await?,
             },
             flags: node_flags,
             cluster: cluster_settings(&flags.server, &flags.without),
@@ -110,9 +109,9 @@ impl Cluster {
 
     /// Waits until the machine has another address than the one that all parts know; for ever where it was told by a flag, or is one of
     /// ours.
-    pub async fn moved(&self) -> Ipv4Addr {
+    pub async fn moved(&self) -> IpAddr {
         match &self.moves {
-            Some((instance, address)) => knarr_cni::node::moved(instance, *address).await,
+            Some((instance, ips)) => knarr_cni::node::moved(instance, ips).await,
             None => std::future::pending().await,
         }
     }
@@ -140,16 +139,17 @@ impl Cluster {
 }
 
 async fn control_plane_settings(flags: &Up, node: &node::Settings) -> control_plane::Settings {
-    // With nodes that have a network of their own, the machine's address is none of the first node's; clients use it all the same.
+    // With nodes that have a network of their own, the machine's addresses are none of the first node's; clients use them all the
+    // same.
     let machine = match flags.nodes {
-        1 => None,
-        _ => knarr_cni::node::detect_node_ip().await.ok(),
+        1 => Vec::new(),
+        _ => node::known_ips(&[]).await.unwrap_or_default(),
     };
     control_plane::Settings {
         data_dir: node.host.data_dir.clone(),
         identity: node.host.instance.to_string(),
         name: node.name.clone(),
-        address: node.ip,
+        addresses: node.ips.clone(),
         cluster: node.cluster.clone(),
         without: flags.without.clone(),
         extra_sans: machine
@@ -190,8 +190,10 @@ async fn remove_surplus(
 /// The nodes beside the first, before they can start.
 struct Others {
     network: LocalNodes,
-    /// The first node's, on the network that it has with the others.
-    address: Ipv4Addr,
+    /// The first node's, on the network that it has with the others: of each of the cluster's families, in their order.
+    ips: Vec<IpAddr>,
+    /// Where the first node can be asked for names, in any cluster.
+    resolver: IpAddr,
     resolvers: nodes::Resolvers,
 }
 
@@ -200,23 +202,24 @@ impl Others {
         let network = LocalNodes::prepare(local::Settings {
             instance: host.instance,
             range: None,
+            ipv6: flags.server.cluster_cidr.has_ipv6(),
             data_dir: host.data_dir.clone(),
         });
         let network = network.await?;
-        let IpAddr::V4(address) = network.address() else {
-            bail!("nodes of this machine need addresses of IPv4");
-        };
-        let resolvers = nodes::Resolvers::of(&flags.node.resolv_conf, address);
+        let addresses = network.addresses()?;
+        let resolver = *addresses.first().context("nodes here have no address")?;
+        let resolvers = nodes::Resolvers::of(&flags.node.resolv_conf, resolver);
         Ok(Self {
+            ips: node::of_cluster(&addresses, &flags.server.cluster_cidr)?,
             network,
-            address,
+            resolver,
             resolvers,
         })
     }
 
     /// Where cluster DNS answers the other nodes, if they cannot ask whom the first asks.
-    fn resolver(&self) -> Option<Ipv4Addr> {
-        self.resolvers.relayed().then_some(self.address)
+    fn resolver(&self) -> Option<IpAddr> {
+        self.resolvers.relayed().then_some(self.resolver)
     }
 
     fn start(
@@ -230,12 +233,14 @@ impl Others {
             .resolvers
             .write(&settings.host.data_dir)
             .context("cannot write the resolvers of other nodes")?;
-        let server = SocketAddr::from((self.address, control_plane.address().port()));
+        let first = *self.ips.first().context("the first node has no address")?;
+        let server = SocketAddr::new(first, control_plane.address().port());
         let settings = nodes::Settings {
             data_dir: settings.host.data_dir.clone(),
             first: settings.name.clone(),
             count: flags.nodes,
             server: format!("https://{server}"),
+            families: flags.server.cluster_cidr.clone(),
             tokens: nodes::Tokens::new(control_plane.administrator(), control_plane.ca_pem()),
             flags: node_flags,
             without: flags.without.clone(),
@@ -250,9 +255,9 @@ impl Others {
 /// What every node of the cluster is told.
 pub fn cluster_settings(flags: &ServerFlags, without: &WithoutFlags) -> ClusterSettings {
     ClusterSettings {
-        cluster_cidr: flags.cluster_cidr,
-        service_cidr: flags.service_cidr,
-        cluster_dns: network::cluster_dns(flags),
+        cluster_cidr: flags.cluster_cidr.clone(),
+        service_cidr: flags.service_cidr.clone(),
+        cluster_dns: flags.cluster_dns(),
         cluster_domain: flags.cluster_domain.clone(),
         network_policy: flags.network_policy && without.has(Part::NetworkPolicy),
     }

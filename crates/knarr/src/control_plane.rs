@@ -1,7 +1,7 @@
 //! The control plane in this process: store, API server, and the loops that are clients of it.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -31,7 +31,6 @@ use crate::{
     cli::{self, Part, ServerFlags, WithoutFlags},
     clients::LocalClients,
     datastore::Datastore,
-    network,
     node::{ClusterSettings, Serving},
     parts::{self, Failure},
     progress::Progress,
@@ -62,8 +61,8 @@ pub struct Settings {
     /// Nobody else's, and the same at every start.
     pub identity: String,
     pub name: String,
-    /// Where nodes and pods reach the server.
-    pub address: Ipv4Addr,
+    /// Where nodes and pods reach the server, the primary one first, which is of the cluster's primary family.
+    pub addresses: Vec<IpAddr>,
     pub cluster: ClusterSettings,
     /// Parts that others take the places of.
     pub without: WithoutFlags,
@@ -237,9 +236,9 @@ impl ControlPlane {
         parts: &Parts<'_>,
     ) -> Result<impl Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + use<>> {
         let config = knarr_controllers::Config {
-            cluster_cidr: parts.flags.cluster_cidr.to_string(),
+            cluster_cidrs: parts.flags.cluster_cidr.to_vec(),
             root_ca_pem: self.pki.ca_pem().to_owned(),
-            service_cidr: parts.flags.service_cidr.to_string(),
+            service_cidrs: parts.flags.service_cidr.to_vec(),
             signer: Some(self.pki.signer()),
             server_names: self.pki.server_names(),
             token_signer: Some(Arc::new(SecretTokens::new(self.pki.service_account_key())?)),
@@ -279,14 +278,14 @@ fn local_apis(metrics: Option<&Arc<Metrics>>) -> Vec<Arc<dyn LocalApi>> {
 
 fn server_config(flags: &ServerFlags, settings: &Settings) -> knarr_apiserver::Config {
     knarr_apiserver::Config {
-        listen: flags.listen,
+        listen: flags.listen(),
         listener: None,
         pki_dir: settings.data_dir.join("pki"),
         node_name: settings.name.clone(),
-        advertise: IpAddr::V4(settings.address),
+        advertise: settings.addresses.clone(),
         cluster_domain: flags.cluster_domain.clone(),
-        service_cidr: flags.service_cidr.to_string(),
-        cluster_dns: IpAddr::V4(network::cluster_dns(flags)),
+        service_cidrs: flags.service_cidr.to_vec(),
+        cluster_dns: flags.cluster_dns(),
         // Every node's proxy leads to its own DNS server, on an address that no endpoint may have.
         dns_endpoint: None,
         extra_sans: settings.extra_sans.clone(),
@@ -310,7 +309,7 @@ fn node_settings(cluster: &ClusterSettings) -> knarr_join::ClusterSettings {
     knarr_join::ClusterSettings {
         cluster_cidr: cluster.cluster_cidr.to_string(),
         service_cidr: cluster.service_cidr.to_string(),
-        cluster_dns: IpAddr::V4(cluster.cluster_dns),
+        cluster_dns: cluster.cluster_dns.clone(),
         cluster_domain: cluster.cluster_domain.clone(),
         network_policy: cluster.network_policy,
     }

@@ -8,35 +8,29 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use knarr_cni::{InstanceId, plugin};
+use knarr_cni::{InstanceId, node::DnsListen, plugin};
 use serde_json::json;
 
-use crate::{cidr::Cidr, cli::ServerFlags};
+use crate::ranges::Ranges;
 
-/// Where cluster DNS listens on every node.
-pub const DNS_LISTEN: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
-/// The same where its Service has an address of IPv6: unique local, with the five letters of our name as the 40 bits that nobody else
-/// has chosen (RFC 4193). Addresses of IPv6 that are good for one link are of no use: each link has its own.
-pub const DNS_LISTEN6: Ipv6Addr = Ipv6Addr::new(0xfd6b, 0x6e61, 0x7272, 0, 0, 0, 0, 0x53);
+/// Where cluster DNS listens on every node. For IPv6 the address is unique local, with the five letters of our name as the 40 bits that
+/// nobody else has chosen (RFC 4193): addresses of IPv6 that are good for one link are of no use, each link has its own.
+pub const DNS_LISTEN: DnsListen = DnsListen {
+    ipv4: Ipv4Addr::new(169, 254, 20, 10),
+    ipv6: Ipv6Addr::new(0xfd6b, 0x6e61, 0x7272, 0, 0, 0, 0, 0x53),
+};
 pub const DNS_PORT: u16 = 53;
 
 /// Where cluster DNS listens on every node for those who ask its Service's address `service`.
 pub fn dns_listen(service: IpAddr) -> IpAddr {
     match service {
-        IpAddr::V4(_) => DNS_LISTEN.into(),
-        IpAddr::V6(_) => DNS_LISTEN6.into(),
+        IpAddr::V4(_) => DNS_LISTEN.ipv4.into(),
+        IpAddr::V6(_) => DNS_LISTEN.ipv6.into(),
     }
 }
 
 /// The network's name in CNI's terms.
 pub const NETWORK: &str = "knarr";
-
-/// Address of the kube-dns Service.
-pub fn cluster_dns(flags: &ServerFlags) -> Ipv4Addr {
-    flags
-        .cluster_dns
-        .unwrap_or_else(|| flags.service_cidr.nth(10))
-}
 
 /// The URL at which clients on this machine reach the API server.
 pub fn api_url(listen: SocketAddr) -> String {
@@ -55,8 +49,8 @@ pub fn policy_socket(data_dir: &Path) -> PathBuf {
 /// The network of a node's pods.
 pub struct PodNetwork {
     pub instance: InstanceId,
-    /// The node's own range.
-    pub pods: Cidr,
+    /// The node's own ranges.
+    pub pods: Ranges,
     /// Longest packet that reaches the pods of every other node, in bytes.
     pub mtu: u32,
     pub network_policy: bool,
@@ -76,9 +70,8 @@ pub fn write_cni(data_dir: &Path, network: &PodNetwork) -> Result<()> {
         "plugins": [{
             "type": plugin::NAME,
             "instance": network.instance,
-            "subnet": network.pods.to_string(),
+            "subnets": network.pods.list(),
             "mtu": network.mtu,
-            "gateway": plugin::DEFAULT_GATEWAY,
             "dataDir": data_dir.join("cni"),
             "policySocket": network.network_policy.then(|| policy_socket(data_dir)),
             "capabilities": {"portMappings": true},
@@ -113,6 +106,10 @@ mod tests {
     fn local_clients_use_loopback_when_all_addresses_are_served() {
         assert_eq!(
             api_url("0.0.0.0:6443".parse().unwrap()),
+            "https://127.0.0.1:6443"
+        );
+        assert_eq!(
+            api_url("[::]:6443".parse().unwrap()),
             "https://127.0.0.1:6443"
         );
         assert_eq!(api_url("10.1.2.3:1".parse().unwrap()), "https://10.1.2.3:1");

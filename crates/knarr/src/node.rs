@@ -11,13 +11,13 @@ mod network;
 mod runtime;
 
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use knarr_client::Clients;
 use knarr_cni::InstanceId;
 use knarr_tasks::Tasks;
@@ -25,11 +25,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{kubelet::Serving, name::name, runtime::ContainerRuntime};
 use crate::{
-    cidr::Cidr,
     cli::{NodeFlags, Part, WithoutFlags},
     instance::{ForeignRuntime, Instance},
     parts,
     progress::Progress,
+    ranges::Ranges,
 };
 
 /// How long each stage may take to stop. With those of the control plane they stay below what service managers grant.
@@ -69,11 +69,11 @@ impl Host {
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
     /// Addresses of pods.
-    pub cluster_cidr: Cidr,
-    /// Addresses of Services.
-    pub service_cidr: Cidr,
-    /// Address of the kube-dns Service.
-    pub cluster_dns: Ipv4Addr,
+    pub cluster_cidr: Ranges,
+    /// Addresses of Services, of the same families.
+    pub service_cidr: Ranges,
+    /// Addresses of the kube-dns Service, of each family one.
+    pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     pub network_policy: bool,
 }
@@ -83,14 +83,15 @@ pub struct ClusterSettings {
 pub struct Settings {
     pub host: Host,
     pub name: String,
-    pub ip: Ipv4Addr,
+    /// Of each of the cluster's families one, in their order.
+    pub ips: Vec<IpAddr>,
     pub flags: NodeFlags,
     pub cluster: ClusterSettings,
     /// Parts that others take the places of.
     pub without: WithoutFlags,
     pub network: Network,
     /// An address of this node under which cluster DNS answers, too: for other nodes that have no resolver but this one.
-    pub dns_also: Option<Ipv4Addr>,
+    pub dns_also: Option<IpAddr>,
     /// TCP ports of its own addresses that no Service gets.
     pub reserved_ports: Vec<u16>,
 }
@@ -112,10 +113,11 @@ impl Settings {
         self.without.has(part)
     }
 
-    /// Whose address may change, and what it is: not one that was told by a flag.
-    pub fn moves(&self) -> Option<(InstanceId, Ipv4Addr)> {
-        let is_found = self.flags.node_ip.is_none();
-        is_found.then_some((self.host.instance, self.ip))
+    /// Whose addresses may change, and what they are: not those that were told by a flag.
+    pub fn moves(&self) -> Option<(InstanceId, Vec<IpAddr>)> {
+        let is_found = |ip: &IpAddr| !self.flags.node_ip.contains(ip);
+        let found: Vec<IpAddr> = self.ips.iter().copied().filter(is_found).collect();
+        (!found.is_empty()).then_some((self.host.instance, found))
     }
 }
 
@@ -180,16 +182,39 @@ impl Node {
     }
 }
 
-/// The address that was given, or that of the default route.
-pub async fn ip(flags: &NodeFlags) -> Result<Ipv4Addr> {
-    let address = match flags.node_ip {
-        Some(address) => address,
-        None => knarr_cni::node::detect_node_ip().await?,
-    };
-    if address.is_loopback() {
+/// The node's addresses of a cluster's families, in their order: those that were given, or those of the default routes.
+pub async fn ips(given: &[IpAddr], cluster: &Ranges) -> Result<Vec<IpAddr>> {
+    if let Some(odd) = given.iter().find(|ip| !cluster.has_family_of(**ip)) {
         bail!(
-            "this machine has no address beside loopback ones; give it one, or name one with --node-ip"
+            "--node-ip {odd} is of no family of the cluster, whose pods have addresses of {cluster}"
         );
     }
-    Ok(address)
+    let known = known_ips(given).await?;
+    of_cluster(&known, cluster)
+}
+
+/// The machine's addresses, of either family: those that were given, or those of the default routes.
+pub async fn known_ips(given: &[IpAddr]) -> Result<Vec<IpAddr>> {
+    let mut known = given.to_vec();
+    for ipv6 in [false, true] {
+        if !given.iter().any(|ip| ip.is_ipv6() == ipv6) {
+            known.extend(knarr_cni::node::detect_node_ip(ipv6).await?);
+        }
+    }
+    Ok(known)
+}
+
+/// Of a machine's addresses those of a cluster's families, in their order.
+pub fn of_cluster(known: &[IpAddr], cluster: &Ranges) -> Result<Vec<IpAddr>> {
+    let of_family = |ipv6| {
+        let ip = known.iter().find(|ip| ip.is_ipv6() == ipv6).copied();
+        let family = if ipv6 { "IPv6" } else { "IPv4" };
+        ip.with_context(|| {
+            format!(
+                "this machine has no address of {family} beside loopback and link-local ones, of which the cluster needs one \
+                 (its pods have addresses of {cluster}); give it one, or name one with --node-ip"
+            )
+        })
+    };
+    cluster.families().map(of_family).collect()
 }

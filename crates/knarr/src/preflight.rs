@@ -2,25 +2,26 @@
 
 use std::{
     fs, io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
     os::fd::AsRawFd,
     path::Path,
 };
 
 use anyhow::{Context, Result, bail};
 use knarr_cni::{InstanceId, node as claim};
+use knarr_meta::prefix::Prefix;
 use knarr_runtime::Registries;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
 };
 
 use crate::{
-    cidr::Cidr,
-    cli::{Agent, KubeletAlone, NodeFlags, Part, Server, ServerFlags, Up},
+    cli::{Agent, KubeletAlone, NodeFlags, Part, ProxyAlone, Server, ServerFlags, Up},
     datastore,
     instance::{self, Instance},
     network,
     node::{ClusterSettings, Host},
+    ranges::Ranges,
     traffic,
 };
 
@@ -44,9 +45,9 @@ pub fn check(flags: &Up) -> Result<()> {
     not_nested(&flags.data_dir)?;
     let own = own(&flags.data_dir)?;
     let ranges = [
-        (flags.server.cluster_cidr, "pods", Some("--cluster-cidr")),
+        (&flags.server.cluster_cidr, "pods", Some("--cluster-cidr")),
         (
-            flags.server.service_cidr,
+            &flags.server.service_cidr,
             "Services",
             Some("--service-cidr"),
         ),
@@ -66,8 +67,11 @@ pub fn check_server(flags: &Server) -> Result<()> {
 }
 
 /// As [`check`], for a proxy alone.
-pub fn check_proxy() -> Result<()> {
+pub fn check_proxy(flags: &ProxyAlone) -> Result<()> {
     root("proxy")?;
+    if let Some(services) = &flags.service_cluster_ip_range {
+        families_fit(&flags.cluster_cidr, services, "--service-cluster-ip-range")?;
+    }
     nf_tables()
 }
 
@@ -77,14 +81,12 @@ pub fn check_kubelet(flags: &KubeletAlone) -> Result<()> {
     node(&flags.node)?;
     not_nested(&flags.data_dir)?;
     let own = own(&flags.data_dir)?;
+    let services = &flags.service_cluster_ip_range;
+    families_fit(&flags.cluster_cidr, services, "--service-cluster-ip-range")?;
     if flags.node.container_runtime_endpoint.is_none() {
         let ranges = [
-            (flags.cluster_cidr, "pods", Some("--cluster-cidr")),
-            (
-                flags.service_cluster_ip_range,
-                "Services",
-                Some("--service-cluster-ip-range"),
-            ),
+            (&flags.cluster_cidr, "pods", Some("--cluster-cidr")),
+            (services, "Services", Some("--service-cluster-ip-range")),
         ];
         alone(network_is_free(own.as_ref(), &flags.node, &ranges))?;
     }
@@ -93,31 +95,51 @@ pub fn check_kubelet(flags: &KubeletAlone) -> Result<()> {
 
 /// What a control plane was given.
 fn server(flags: &ServerFlags) -> Result<()> {
-    if flags.cluster_cidr.overlaps(flags.service_cidr) {
-        bail!(
-            "--cluster-cidr {} and --service-cidr {} overlap",
-            flags.cluster_cidr,
-            flags.service_cidr
-        );
+    let (pods, services) = (&flags.cluster_cidr, &flags.service_cidr);
+    families_fit(pods, services, "--service-cidr")?;
+    if let Some((pods, services)) = overlap(pods, services) {
+        bail!("--cluster-cidr {pods} and --service-cidr {services} overlap");
     }
     flags.scheduler()?;
-    let dns = network::cluster_dns(flags);
-    if !flags.service_cidr.contains(dns) {
-        bail!(
-            "--cluster-dns {dns} is not within --service-cidr {}",
-            flags.service_cidr
-        );
-    }
+    cluster_dns(&flags.cluster_dns, services)?;
     datastore::check(&flags.datastore)
 }
 
+/// Nodes and Services have addresses of the families that pods have.
+fn families_fit(pods: &Ranges, services: &Ranges, flag: &str) -> Result<()> {
+    if !pods.fits(services) {
+        bail!(
+            "--cluster-cidr {pods} and {flag} {services} must be of the same families, in the same order"
+        );
+    }
+    Ok(())
+}
+
+fn overlap(pods: &Ranges, services: &Ranges) -> Option<(Prefix, Prefix)> {
+    let pairs = pods.list().iter().zip(services.list());
+    let mut overlap = pairs.filter(|(pods, services)| pods.overlaps(services));
+    overlap.next().map(|(pods, services)| (*pods, *services))
+}
+
+fn cluster_dns(given: &[IpAddr], services: &Ranges) -> Result<()> {
+    for (place, dns) in given.iter().enumerate() {
+        if !services.list().iter().any(|range| range.contains(*dns)) {
+            bail!("--cluster-dns {dns} is not within --service-cidr {services}");
+        }
+        if given[..place]
+            .iter()
+            .any(|other| other.is_ipv4() == dns.is_ipv4())
+        {
+            bail!("--cluster-dns has two addresses of one family");
+        }
+    }
+    Ok(())
+}
+
 fn api_can_listen(flags: &ServerFlags) -> Result<()> {
-    can_listen(flags.listen).with_context(|| {
-        format!(
-            "cannot listen on {}; choose another with --listen",
-            flags.listen
-        )
-    })
+    let listen = flags.listen();
+    can_listen(listen)
+        .with_context(|| format!("cannot listen on {listen}; choose another with --listen"))
 }
 
 /// As [`check`], for a node alone; what it needs to know of its cluster comes later ([`ranges_are_free`]). `local`: its directory
@@ -141,8 +163,8 @@ pub async fn ranges_are_free(
     cluster: &ClusterSettings,
 ) -> Result<()> {
     let ranges = [
-        (cluster.cluster_cidr, "the cluster's pods", None),
-        (cluster.service_cidr, "the cluster's Services", None),
+        (&cluster.cluster_cidr, "the cluster's pods", None),
+        (&cluster.service_cidr, "the cluster's Services", None),
     ];
     network_is_free(Some(&host.instance), flags, &ranges).await
 }
@@ -180,7 +202,7 @@ fn nf_tables() -> Result<()> {
 
 /// What other nodes of this machine need of the first.
 fn nodes_can_be(flags: &Up) -> Result<()> {
-    if let Some(address) = flags.node.node_ip {
+    if let Some(address) = flags.node.node_ip.first() {
         bail!(
             "--node-ip {address} and --nodes cannot both be: the nodes' addresses are of a network of their own"
         );
@@ -196,10 +218,10 @@ fn nodes_can_be(flags: &Up) -> Result<()> {
             dir.display()
         );
     }
-    if !flags.server.listen.ip().is_unspecified() {
+    let listen = flags.server.listen();
+    if !listen.ip().is_unspecified() || listen.is_ipv4() && flags.server.cluster_cidr.has_ipv6() {
         bail!(
-            "--listen {} is not reached by other nodes; --nodes needs 0.0.0.0",
-            flags.server.listen
+            "--listen {listen} is not reached by other nodes; --nodes needs 0.0.0.0, or [::] with IPv6"
         );
     }
     Ok(())
@@ -221,10 +243,28 @@ fn node(flags: &NodeFlags) -> Result<()> {
     if let Some(path) = &flags.registries {
         Registries::read(path).context("--registries")?;
     }
-    if let Some(address) = flags.node_ip
-        && UdpSocket::bind((address, 0)).is_err()
-    {
-        bail!("--node-ip {address} is not an address of this machine");
+    node_ips(&flags.node_ip)
+}
+
+/// What a node was given of its addresses.
+fn node_ips(given: &[IpAddr]) -> Result<()> {
+    for (place, address) in given.iter().enumerate() {
+        if given[..place]
+            .iter()
+            .any(|other| other.is_ipv4() == address.is_ipv4())
+        {
+            bail!("--node-ip has two addresses of one family; a node has one of each at most");
+        }
+        let of_link = match address {
+            IpAddr::V4(address) => address.is_link_local(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        };
+        if address.is_loopback() || address.is_unspecified() || of_link {
+            bail!("--node-ip {address} cannot be reached by others");
+        }
+        if UdpSocket::bind((*address, 0)).is_err() {
+            bail!("--node-ip {address} is not an address of this machine");
+        }
     }
     Ok(())
 }
@@ -269,15 +309,20 @@ fn alone(check: impl Future<Output = Result<()>>) -> Result<()> {
 async fn network_is_free(
     own: Option<&InstanceId>,
     flags: &NodeFlags,
-    ranges: &[(Cidr, &str, Option<&str>)],
+    ranges: &[(&Ranges, &str, Option<&str>)],
 ) -> Result<()> {
-    let had = claim::check(own, network::DNS_LISTEN).await?;
+    let had = claim::check(own, network::DNS_LISTEN.ipv4).await?;
     // What is there now may be this cluster's pods', by whatever plugin another runtime uses.
     if had || flags.container_runtime_endpoint.is_some() {
         return Ok(());
     }
-    for (range, whose, flag) in ranges {
-        if let Some(found) = claim::overlap(range.pair()).await? {
+    let each = ranges.iter();
+    let each = each.flat_map(|(ranges, whose, flag)| {
+        let ranges = ranges.list().iter();
+        ranges.map(move |range| (*range, whose, flag))
+    });
+    for (range, whose, flag) in each {
+        if let Some(found) = claim::overlap(range).await? {
             let advice = flag.map_or_else(
                 || "it cannot be a node of this cluster".to_owned(),
                 |flag| format!("choose others with {flag}"),
@@ -295,7 +340,7 @@ fn can_listen(address: SocketAddr) -> io::Result<()> {
 /// The servers bind again when they start; asking now keeps a second instance from making anything.
 fn node_ports_are_free() -> Result<()> {
     kubelet_port_is_free()?;
-    let dns = SocketAddrV4::new(network::DNS_LISTEN, network::DNS_PORT);
+    let dns = SocketAddrV4::new(network::DNS_LISTEN.ipv4, network::DNS_PORT);
     for kind in [SockType::Datagram, SockType::Stream] {
         can_have(dns, kind).with_context(|| format!("cannot listen on {dns}, for cluster DNS"))?;
     }

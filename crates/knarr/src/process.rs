@@ -1,7 +1,7 @@
 //! What `up` and `agent` have in common as processes: one instance a data directory, a log, the background, and a signal as the end.
 
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     os::{fd::AsRawFd, unix::process::CommandExt},
     path::Path,
     process::Command,
@@ -132,7 +132,7 @@ impl Output {
     }
 
     /// Says that the machine has another address.
-    pub fn moved(&self, address: Ipv4Addr) {
+    pub fn moved(&self, address: IpAddr) {
         tracing::info!(%address, "the machine's address is another one; starting again");
         self.stopping(&format!(
             "the machine's address is {address} now: starting again with it (containers go on running)"

@@ -1,6 +1,6 @@
 //! `knarr server`: a control plane without a node. It needs no privileges; nodes join it with `knarr agent`.
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
 use tracing::info;
@@ -10,7 +10,7 @@ use crate::{
     cluster,
     control_plane::{ControlPlane, Settings},
     instance::{Instance, Note},
-    network,
+    network, node,
     parts::Failure,
     preflight,
     process::{Asked, Daemon, End, Output},
@@ -40,7 +40,7 @@ async fn serve(flags: &Server, instance: &mut Instance, output: &Output) -> Resu
     let mut note = Note {
         ready: false,
         pid: std::process::id().cast_signed(),
-        api: network::api_url(flags.server.listen),
+        api: network::api_url(flags.server.listen()),
         kubeconfig: Some(kubeconfig.clone()),
         // It makes none; this one is nobody's.
         cgroup_root: PathBuf::from("/knarr").join(&settings.identity),
@@ -87,7 +87,7 @@ async fn settings(flags: &Server, instance: &Instance) -> Result<Settings> {
             Some(name) => name.clone(),
             None => host_name()?,
         },
-        address: address(flags).await?,
+        addresses: addresses(flags).await?,
         cluster: cluster::cluster_settings(&flags.server, &flags.without),
         without: flags.without.clone(),
         extra_sans: flags.server.tls_san.clone(),
@@ -106,17 +106,21 @@ fn host_name() -> Result<String> {
     Ok(name)
 }
 
-async fn address(flags: &Server) -> Result<Ipv4Addr> {
-    let address = match flags.advertise_address {
-        Some(address) => address,
-        None => knarr_cni::node::detect_node_ip().await?,
-    };
-    if address.is_loopback() {
-        bail!(
-            "this machine has no address beside loopback ones; give it one, or name one with --advertise-address"
-        );
+/// Where nodes and pods reach the server: at the address that was given, and at those of the machine of the cluster's other families.
+async fn addresses(flags: &Server) -> Result<Vec<IpAddr>> {
+    let given: Vec<IpAddr> = flags.advertise_address.into_iter().collect();
+    let mut known = node::known_ips(&given).await?;
+    known.retain(|known| flags.server.cluster_cidr.has_family_of(*known));
+    // The endpoint of the Service kubernetes, whose family is the primary one.
+    let primary = flags.server.cluster_cidr.families().next();
+    known.sort_by_key(|known| Some(known.is_ipv6()) != primary);
+    match known.first() {
+        Some(first) if !first.is_loopback() && Some(first.is_ipv6()) == primary => Ok(known),
+        _ => bail!(
+            "this machine has no address of the cluster's primary family beside loopback ones; give it one, or name one with \
+             --advertise-address"
+        ),
     }
-    Ok(address)
 }
 
 fn greet(progress: &Progress, api: &str, kubeconfig: &str) {

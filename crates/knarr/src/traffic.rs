@@ -1,7 +1,5 @@
 //! Traffic from outside: what the flags say of load balancers and Ingresses.
 
-use std::net::IpAddr;
-
 use anyhow::{Context, Result, bail};
 use knarr_client::{Clients, Informers};
 use knarr_controllers::service_lb::{self, Pool, Protocol, Reserved};
@@ -44,12 +42,14 @@ fn check_range(flags: &Up, range: &Pool) -> Result<()> {
         bail!("--lb-range has two ranges of one family");
     }
     let others = [
-        ("--cluster-cidr", flags.server.cluster_cidr),
-        ("--service-cidr", flags.server.service_cidr),
+        ("--cluster-cidr", &flags.server.cluster_cidr),
+        ("--service-cidr", &flags.server.service_cidr),
     ];
-    for (flag, cidr) in others {
-        if range.overlaps(&cidr.into()) {
-            bail!("--lb-range {range} and {flag} {cidr} overlap");
+    for (flag, cidrs) in others {
+        for cidr in cidrs.list() {
+            if range.overlaps(cidr) {
+                bail!("--lb-range {range} and {flag} {cidr} overlap");
+            }
         }
     }
     Ok(())
@@ -67,7 +67,7 @@ pub fn service_lb(flags: &Up, node: &node::Settings) -> Option<service_lb::Confi
 /// TCP ports of this machine that are knarr's.
 pub fn own_ports(flags: &Up) -> Vec<u16> {
     let traffic = &flags.traffic;
-    let mut ports = vec![flags.server.listen.port(), knarr_kubelet::DEFAULT_PORT];
+    let mut ports = vec![flags.server.listen().port(), knarr_kubelet::DEFAULT_PORT];
     if traffic.ingress {
         ports.extend([traffic.ingress_http_port, traffic.ingress_https_port]);
     }
@@ -82,7 +82,7 @@ fn reserved(flags: &Up, node: &node::Settings) -> Vec<Reserved> {
     };
     let tcp = |port, holder| of(Protocol::Tcp, port, holder);
     let mut reserved = vec![
-        tcp(flags.server.listen.port(), "the API server"),
+        tcp(flags.server.listen().port(), "the API server"),
         tcp(knarr_kubelet::DEFAULT_PORT, "the kubelet"),
         of(Protocol::Udp, VXLAN_PORT, "the pod network"),
     ];
@@ -108,7 +108,7 @@ pub fn ingress(flags: &Up, node: &node::Settings) -> Option<knarr_ingress::Confi
     traffic.ingress.then(|| knarr_ingress::Config {
         http_port: traffic.ingress_http_port,
         https_port: traffic.ingress_https_port,
-        addresses: vec![IpAddr::V4(node.ip)],
+        addresses: node.ips.clone(),
     })
 }
 

@@ -47,7 +47,7 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<E
     let mut note = Note {
         ready: false,
         pid: std::process::id().cast_signed(),
-        api: network::api_url(flags.server.listen),
+        api: network::api_url(flags.server.listen()),
         kubeconfig: Some(kubeconfig.clone()),
         cgroup_root: host.cgroup.clone(),
         network: Some(NetworkNamespace::current()?),

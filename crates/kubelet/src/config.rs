@@ -1,6 +1,10 @@
 //! What a kubelet is told at start.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use tokio::sync::Notify;
 
@@ -21,8 +25,8 @@ pub struct Config {
     pub instance: String,
     /// Name of the Node object; pods whose `spec.nodeName` is this run here.
     pub node_name: String,
-    /// Address under which the node is reached, and `status.hostIP` of its pods.
-    pub node_ip: IpAddr,
+    /// Addresses under which the node is reached, and `status.hostIPs` of its pods: at most one a family, the primary one first.
+    pub node_ips: Vec<IpAddr>,
     /// Holds `logs/pods/...`.
     pub data_dir: PathBuf,
     /// The kubelet's own directory: `pods/<uid>/...`, `plugins/...`, `plugins_registry/`; `kubelet` in the data directory unless it
@@ -67,7 +71,7 @@ impl Default for Config {
         Self {
             instance: String::new(),
             node_name: String::new(),
-            node_ip: IpAddr::from([127, 0, 0, 1]),
+            node_ips: vec![IpAddr::from([127, 0, 0, 1])],
             data_dir: PathBuf::from("/var/lib/knarr"),
             root_dir: None,
             cri_endpoint: "/var/lib/knarr/run/runtime.sock".to_owned(),
@@ -90,6 +94,21 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The node's addresses, as objects say them.
+    pub(crate) fn host_ips(&self) -> Vec<String> {
+        self.node_ips.iter().map(IpAddr::to_string).collect()
+    }
+
+    /// Where the node server listens: who says all addresses of IPv4 means all that there are, as Go does.
+    pub(crate) fn listen(&self) -> IpAddr {
+        match self.listen {
+            IpAddr::V4(ip) if ip.is_unspecified() && self.node_ips.iter().any(IpAddr::is_ipv6) => {
+                Ipv6Addr::UNSPECIFIED.into()
+            }
+            listen => listen,
+        }
+    }
+
     /// The kubelet's root directory.
     pub(crate) fn root(&self) -> Root {
         let own = || self.data_dir.join("kubelet");

@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     downward,
     events::Events,
+    hosts,
     image::Images,
     objects::Objects,
     observed::Observed,
@@ -82,17 +83,17 @@ impl Context {
             .as_ref()
             .and_then(|s| s.host_network)
             .unwrap_or(false);
-        let host_ip = self.config.node_ip.to_string();
+        let host_ips = self.config.host_ips();
         downward::Facts {
             node_cpu_milli: self.machine.cpu_milli,
             node_memory_bytes: self.machine.memory_bytes,
             node_storage_bytes: self.machine.storage_bytes,
             pod_ips: if host_network {
-                vec![host_ip.clone()]
+                host_ips.clone()
             } else {
-                pod_ips
+                hosts::pod_ips(&pod_ips, &host_ips)
             },
-            host_ip,
+            host_ips,
             node_name: self.config.node_name.clone(),
         }
     }

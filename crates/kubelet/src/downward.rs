@@ -20,8 +20,8 @@ pub(crate) struct Facts {
     pub node_memory_bytes: i64,
     /// Allocatable ephemeral storage of the node in bytes.
     pub node_storage_bytes: i64,
-    /// The node's address.
-    pub host_ip: String,
+    /// The node's addresses; the first is the primary one.
+    pub host_ips: Vec<String>,
     /// The pod's addresses; the first is the primary one.
     pub pod_ips: Vec<String>,
     /// Name of the node.
@@ -69,7 +69,8 @@ pub(crate) fn field(pod: &Pod, path: &str, facts: &Facts) -> Result<String, Erro
         "spec.serviceAccountName" => spec
             .and_then(|s| s.service_account_name.clone())
             .unwrap_or_default(),
-        "status.hostIP" | "status.hostIPs" => facts.host_ip.clone(),
+        "status.hostIP" => facts.host_ips.first().cloned().unwrap_or_default(),
+        "status.hostIPs" => facts.host_ips.join(","),
         "status.podIP" => facts.pod_ips.first().cloned().unwrap_or_default(),
         "status.podIPs" => facts.pod_ips.join(","),
         _ => return Err(Error::FieldPath(path.to_owned())),

@@ -26,6 +26,14 @@ pub(crate) fn names(pod: &Pod, cluster_domain: &str) -> (String, String) {
     (hostname, domain)
 }
 
+/// A pod's addresses of those that its runtime tells: one of each family, first that of the node's primary one.
+pub(crate) fn pod_ips(told: &[String], node_ips: &[String]) -> Vec<String> {
+    let is_ipv6 = |ip: &String| ip.contains(':');
+    let primary = node_ips.first().is_some_and(is_ipv6);
+    let of = |ipv6| told.iter().find(|ip| is_ipv6(ip) == ipv6).cloned();
+    [primary, !primary].into_iter().filter_map(of).collect()
+}
+
 /// The file's text. `node_hosts` is the node's own file, which host-network pods get with their aliases added.
 pub(crate) fn file(
     pod: &Pod,

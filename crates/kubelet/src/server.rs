@@ -62,7 +62,7 @@ impl Server {
     ) -> Result<Self, Error> {
         let settings = &config.configuration.settings;
         let tls = tls::config(&config.client_ca_pem, certificate, settings).map_err(Error::Tls)?;
-        let address = SocketAddr::new(config.listen, config.port);
+        let address = SocketAddr::new(config.listen(), config.port);
         let listen = |source| Error::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;

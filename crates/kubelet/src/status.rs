@@ -12,7 +12,7 @@ use knarr_cri::v1;
 
 use crate::{
     allocation::Requirements,
-    ephemeral, labels,
+    ephemeral, hosts, labels,
     observed::View,
     worker::{
         memory::{Health, Memory},
@@ -49,7 +49,8 @@ pub(crate) struct Input<'a> {
     pub messages: &'a HashMap<String, String>,
     /// What containers were given, by name.
     pub given: &'a Requirements,
-    pub node_ip: String,
+    /// The primary one first.
+    pub node_ips: Vec<String>,
     /// The runtime can make what is mounted below a read-only mount read-only too.
     pub recursive_read_only: bool,
     /// Scheme of container ids.
@@ -90,18 +91,17 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
     let mut status = input.base.clone();
     let host_network = spec.host_network.unwrap_or(false);
     let ips = if host_network {
-        vec![input.node_ip.clone()]
+        input.node_ips.clone()
     } else {
-        input.view.ips()
+        hosts::pod_ips(&input.view.ips(), &input.node_ips)
     };
     if !ips.is_empty() && !rejected {
         status.pod_ip = ips.first().cloned();
         status.pod_ips = Some(ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect());
     }
-    status.host_ip = Some(input.node_ip.clone());
-    status.host_ips = Some(vec![HostIP {
-        ip: input.node_ip.clone(),
-    }]);
+    status.host_ip = input.node_ips.first().cloned();
+    let host_ips = input.node_ips.iter().map(|ip| HostIP { ip: ip.clone() });
+    status.host_ips = Some(host_ips.collect());
     status.start_time = status.start_time.or(Some(Time(whole(input.seen))));
     status.qos_class = Some(crate::resources::qos(input.pod).as_str().to_owned());
     status.observed_generation = input.pod.metadata.generation;

@@ -453,7 +453,7 @@ impl Worker {
                 memory,
                 messages: &self.messages,
                 given: &record.given,
-                node_ip: self.ctx.config.node_ip.to_string(),
+                node_ips: self.ctx.config.host_ips(),
                 recursive_read_only: self.ctx.features.recursive_read_only_mounts,
                 runtime: &self.ctx.runtime_name,
                 seen: self.seen,

@@ -151,9 +151,12 @@ pub mod fib {
     pub const REGISTER: u16 = 1;
     pub const RESULT: u16 = 2;
     pub const FLAGS: u16 = 3;
+    pub const OUTPUT: u32 = 1;
     pub const ADDRESS_KIND: u32 = 3;
     pub const SOURCE: u32 = 1;
     pub const DESTINATION: u32 = 2;
+    pub const BY_INPUT: u32 = 8;
+    pub const PRESENT: u32 = 32;
 }
 
 pub mod numgen {

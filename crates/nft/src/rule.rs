@@ -26,6 +26,8 @@ pub enum Selector {
     OutputInterface,
     SourceKind,
     DestinationKind,
+    /// Whether answers would go by the interface that a packet came by.
+    WayBack,
     /// Which side of its connection a packet comes from; of packets that have none, nothing.
     ConnectionDirection,
     ConnectionState,
@@ -48,6 +50,7 @@ impl fmt::Display for Selector {
             Self::OutputInterface => f.write_str("oifname"),
             Self::SourceKind => f.write_str("fib saddr type"),
             Self::DestinationKind => f.write_str("fib daddr type"),
+            Self::WayBack => f.write_str("fib saddr . iif oif"),
             Self::ConnectionDirection => f.write_str("ct direction"),
             Self::ConnectionState => f.write_str("ct state"),
             Self::Random { modulus, offset } => {

@@ -115,6 +115,8 @@ pub enum Value {
     /// An interface's name; those that begin so, if a `*` follows.
     Interface(String),
     Kind(AddressKind),
+    /// There is no [`crate::Selector::WayBack`].
+    Missing,
     /// Of a packet within its connection: from the one that was called.
     Reply,
 }
@@ -129,6 +131,7 @@ impl Value {
             Self::Mark(number) | Self::Number(number) => bytes.extend(number.to_ne_bytes()),
             Self::Kind(kind) => bytes.extend(kind.number().to_ne_bytes()),
             Self::Reply => bytes.push(kernel::ct::REPLY),
+            Self::Missing => bytes.push(0),
             Self::Interface(name) => match name.strip_suffix('*') {
                 Some(start) => bytes.extend(start.as_bytes()),
                 None => {
@@ -158,6 +161,7 @@ impl fmt::Display for Value {
             Self::Interface(name) => write!(f, "\"{name}\""),
             Self::Kind(AddressKind::Local) => write!(f, "local"),
             Self::Reply => write!(f, "reply"),
+            Self::Missing => write!(f, "missing"),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! What is taken is derived from the Services themselves: at start from the watch cache, later through the hooks around their
 //! writes. Each address that a Service has is also an IPAddress, which is created before the Service ([`claims`]); node ports likewise are
 //! keys of the store where several servers share one. What a server has in memory is only where it begins to look. Addresses come from
-//! the cluster's range and from those of ServiceCIDRs, which come and go ([`ranges`]). A write holds what it takes in a [`taking::Taking`], which knows what to give back when it
+//! the cluster's ranges, one a family, and from those of ServiceCIDRs, which come and go ([`ranges`]). A write holds what it takes in a [`taking::Taking`], which knows what to give back when it
 //! fails. [`Allocators::repair`] compares with what is stored, should a write have been cut off, and finds Services that share a
 //! number.
 //!
@@ -18,7 +18,7 @@ use std::{net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use knarr_api::Kind;
 use knarr_auth::objects::Objects;
-use knarr_meta::{object, status::Status};
+use knarr_meta::{object, prefix::Prefix, status::Status};
 use knarr_store::Store;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ use crate::hook::{Taken, WriteHook};
 mod cidr;
 mod claims;
 mod cluster_ip;
+mod families;
 mod node_port;
 mod pool;
 mod ranges;
@@ -36,7 +37,7 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
-use cidr::Cidr;
+use cidr::{Cidr, Family};
 use claims::{Claims, Number, Owner};
 use pool::Pool;
 use ranges::Ranges;
@@ -53,17 +54,17 @@ const COMPONENT: &str = "service-allocation-repair-controller";
 /// Ranges to allocate from.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `10.43.0.0/16`
-    pub service_cidr: String,
+    /// `10.43.0.0/16`, and one of the other family where the cluster has both; the first is of the primary one.
+    pub service_cidrs: Vec<Prefix>,
     /// Upstream's default: 30000-32767.
     pub node_ports: RangeInclusive<u16>,
 }
 
 impl Config {
     /// The usual node ports.
-    pub fn new(service_cidr: impl Into<String>) -> Config {
+    pub fn new(service_cidrs: Vec<Prefix>) -> Config {
         Config {
-            service_cidr: service_cidr.into(),
+            service_cidrs,
             node_ports: 30000..=32767,
         }
     }
@@ -74,6 +75,8 @@ impl Config {
 pub enum Error {
     #[error("service CIDR {0:?} is not an address range")]
     Cidr(String),
+    #[error("there must be one service CIDR, or one of each family")]
+    Families,
     #[error("service CIDR {0:?} is too small: it needs at least 8 addresses")]
     CidrTooSmall(String),
     #[error("node port range {0}-{1} is empty")]
@@ -129,9 +132,25 @@ impl Duplicate {
     }
 }
 
-/// The first address of a service CIDR: that of the `default/kubernetes` Service.
-pub fn first_service_ip(service_cidr: &str) -> Result<IpAddr, Error> {
-    Ok(Cidr::parse(service_cidr)?.address(0))
+/// The first addresses of the service CIDRs: that of the `default/kubernetes` Service, and what it would be in the other family.
+///
+/// # Errors
+/// Ranges that a cluster cannot have.
+pub fn first_service_ips(service_cidrs: &[Prefix]) -> Result<Vec<IpAddr>, Error> {
+    let ranges = of_cluster(service_cidrs)?;
+    Ok(ranges.iter().map(|range| range.address(0)).collect())
+}
+
+fn of_cluster(service_cidrs: &[Prefix]) -> Result<Vec<Cidr>, Error> {
+    let ranges = service_cidrs
+        .iter()
+        .map(|range| Cidr::parse(&range.to_string()));
+    let ranges: Vec<Cidr> = ranges.collect::<Result<_, _>>()?;
+    match ranges.as_slice() {
+        [_] => Ok(ranges),
+        [one, other] if one.is_v6() != other.is_v6() => Ok(ranges),
+        _ => Err(Error::Families),
+    }
 }
 
 impl Allocators {
@@ -142,7 +161,7 @@ impl Allocators {
         objects: Arc<dyn Objects>,
         store: Option<(Arc<dyn Store>, bool)>,
     ) -> Result<Allocators, Error> {
-        let cidr = Cidr::parse(&config.service_cidr)?;
+        let cidrs = of_cluster(&config.service_cidrs)?;
         let (first, last) = (*config.node_ports.start(), *config.node_ports.end());
         if first == 0 || first > last {
             return Err(Error::Ports(first, last));
@@ -153,8 +172,11 @@ impl Allocators {
         );
         let allocators = Allocators {
             pools: Arc::new(Pools {
-                ips: Mutex::new(Ranges::new(cidr.clone())),
-                cidr,
+                families: cidrs
+                    .iter()
+                    .map(|range| Family::of(range.is_v6()))
+                    .collect(),
+                ips: Mutex::new(Ranges::new(cidrs)),
                 ports: Mutex::new(ports),
                 claims: store.map(|(store, shared)| Claims::new(store, shared)),
             }),
@@ -235,7 +257,7 @@ impl Allocators {
         }
         let ips = found_ips.duplicates.into_iter().map(|at| {
             let (service, ip) = ips[at];
-            let family = if ip.is_ipv6() { "IPv6" } else { "IPv4" };
+            let family = Family::of(ip.is_ipv6());
             Duplicate {
                 service: service.clone(),
                 reason: "ClusterIPAlreadyAllocated",
@@ -297,9 +319,9 @@ impl Allocators {
         new: &mut Value,
         old: Option<&Value>,
     ) -> Result<(), Status> {
-        cluster_ip::init_families(new, old, &self.pools.cidr)?;
-        if cluster_ip::takes(new, old) {
-            cluster_ip::take(new, taking).await?;
+        families::init(new, old, &self.pools.families)?;
+        if let Some(from) = cluster_ip::takes_from(new, old) {
+            cluster_ip::take(new, from, taking).await?;
         }
         node_port::take(new, old, taking).await
     }

@@ -103,12 +103,17 @@ impl Network {
             .lines()
             .filter(|line| !line.starts_with("lo ") && !line.starts_with("node0@"))
             .map(|line| format!("link {line}"));
-        let addresses = run("ip", &["-4", "-oneline", "address"])?;
+        let addresses = run("ip", &["-4", "-oneline", "address"])?
+            + &run(
+                "ip",
+                &["-6", "-oneline", "address", "show", "scope", "global"],
+            )?;
         let addresses = addresses
             .lines()
             .filter(|line| !line.contains(" 127.0.0.1/8 ") && !line.contains(NODE_IP))
             .map(|line| format!("address {line}"));
-        let routes = run("ip", &["-4", "route", "show", "table", "all"])?;
+        let routes = run("ip", &["-4", "route", "show", "table", "all"])?
+            + &run("ip", &["-6", "route", "show", "table", "main"])?;
         let routes = routes
             .lines()
             .filter(|line| !line.contains("dev node0") && !line.contains("dev lo "))

@@ -18,6 +18,7 @@ pub use self::allocated::{
     keep_allocated, kind_of, needs_health_check, normalize_create, normalize_update, spec_mut,
     wants_node_ports,
 };
+pub use self::rules::address_errors;
 use crate::{
     kind::{
         BuiltIn, Column, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource, Text, Verb,

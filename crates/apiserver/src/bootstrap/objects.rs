@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use knarr_api::networking::service_cidr;
-use knarr_meta::{object, time};
+use knarr_meta::{object, prefix::Prefix, time};
 use serde_json::{Value, json};
 
 use super::{Config, Error, Merge, Wanted, kind};
@@ -44,10 +44,10 @@ pub(super) fn set(stored: &mut Value, wanted: &Value, fields: &[&str]) -> Merge 
     if changed { Merge::Changed } else { Merge::Fine }
 }
 
-/// Only what is ours in a Service: ports and address.
+/// Only what is ours in a Service: ports and addresses. The second address may come and go with the second range of a cluster.
 fn merge_service(stored: &mut Value, wanted: &Value) -> Merge {
-    if object::str_at(stored, &["spec", "clusterIP"])
-        != object::str_at(wanted, &["spec", "clusterIP"])
+    if object::list_at(stored, &["spec", "clusterIPs"])
+        != object::list_at(wanted, &["spec", "clusterIPs"])
     {
         return Merge::Replace;
     }
@@ -142,10 +142,9 @@ pub(super) fn storage_classes() -> Result<Vec<Wanted>, Error> {
     }])
 }
 
-/// The range of the cluster's Services as an object. Whether it may be used is told in its status: see [`set_ready`].
+/// The ranges of the cluster's Services as an object. Whether it may be used is told in its status: see [`set_ready`].
 pub(super) fn service_cidr(config: &Config) -> Result<Wanted, Error> {
-    let range = service_cidr::canonical(&config.service_cidr);
-    let range = range.unwrap_or_else(|| config.service_cidr.clone());
+    let ranges: Vec<String> = config.service_cidrs.iter().map(Prefix::to_string).collect();
     Ok(Wanted {
         kind: kind("networking.k8s.io", "v1", "servicecidrs")?,
         namespace: String::new(),
@@ -154,7 +153,7 @@ pub(super) fn service_cidr(config: &Config) -> Result<Wanted, Error> {
             "apiVersion": "networking.k8s.io/v1",
             "kind": "ServiceCIDR",
             "metadata": {"name": service_cidr::DEFAULT},
-            "spec": {"cidrs": [range]},
+            "spec": {"cidrs": ranges},
         }),
         merge: merge_service_cidr,
     })
@@ -288,7 +287,8 @@ pub(super) fn dns_service(config: &Config) -> Result<Vec<Wanted>, Error> {
         object,
         merge,
     };
-    let ip = config.cluster_dns.to_string();
+    let ips: Vec<String> = config.cluster_dns.iter().map(IpAddr::to_string).collect();
+    let families = config.cluster_dns.iter().map(|ip| family(*ip));
     let target = config.dns_endpoint.map_or(53, |(_, port)| port);
     let service = json!({
         "apiVersion": "v1",
@@ -304,10 +304,10 @@ pub(super) fn dns_service(config: &Config) -> Result<Vec<Wanted>, Error> {
         },
         "spec": {
             "type": "ClusterIP",
-            "clusterIP": ip,
-            "clusterIPs": [ip],
-            "ipFamilies": [family(config.cluster_dns)],
-            "ipFamilyPolicy": "SingleStack",
+            "clusterIP": ips.first(),
+            "clusterIPs": ips,
+            "ipFamilies": families.collect::<Vec<_>>(),
+            "ipFamilyPolicy": "PreferDualStack",
             "sessionAffinity": "None",
             "ports": [
                 {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": target},

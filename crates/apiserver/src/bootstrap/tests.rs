@@ -18,10 +18,10 @@ use super::{
 fn config() -> Config {
     Config {
         service_ip: "10.43.0.1".parse().unwrap(),
-        service_cidr: "10.43.0.0/16".into(),
+        service_cidrs: vec!["10.43.0.0/16".parse().unwrap()],
         advertise_ip: "192.0.2.1".parse().unwrap(),
         port: 6443,
-        cluster_dns: "10.43.0.10".parse().unwrap(),
+        cluster_dns: vec!["10.43.0.10".parse().unwrap()],
         dns_endpoint: Some(("192.0.2.1".parse().unwrap(), 5353)),
         client_ca: "a client authority".into(),
         front_proxy_ca: "a front proxy's authority".into(),

@@ -46,21 +46,30 @@ impl Server {
     /// Binds, loads keys and objects, starts the feed and makes what every cluster has.
     pub async fn new(mut config: Config, store: Arc<dyn Store>) -> Result<Server, Error> {
         let (listener, address) = listen::bind(config.listener.take(), config.listen)?;
-        let service_ip = allocators::first_service_ip(&config.service_cidr)?;
+        let service_ips = allocators::first_service_ips(&config.service_cidrs)?;
+        let (Some(&advertise), Some(&service_ip)) = (config.advertise.first(), service_ips.first())
+        else {
+            return Err(Error::NoAddress);
+        };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let (pki, tls, proxies) = keys(&mut config, service_ip)?;
+        let (pki, tls, proxies) = keys(&mut config, service_ips)?;
         let storage = Storage::load(&pki, store).await?;
         let objects: Arc<dyn Objects> = storage.cache.clone();
-        let advertised = SocketAddr::new(config.advertise, address.port()).to_string();
+        let advertised = SocketAddr::new(advertise, address.port()).to_string();
         let judges = Judges::new(&mut config, &pki, &objects, &advertised)?;
         let shared = config.shared_store.then(|| storage.store.clone());
-        let ranges = allocators::Config::new(config.service_cidr.clone());
+        let ranges = allocators::Config::new(config.service_cidrs.clone());
         let claimed = Some((storage.store.clone(), config.shared_store));
         let allocators = Arc::new(Allocators::new(&ranges, objects.clone(), claimed)?);
         let registry = registry(storage, &judges, allocators.clone());
         let used = TokenUse::new(registry.clone(), tasks.clone());
         judges.tokens.tell(Arc::new(used));
-        let wanted = wanted(&config, &pki, service_ip, address.port());
+        let place = Place {
+            service_ip,
+            advertise,
+            port: address.port(),
+        };
+        let wanted = wanted(&config, &pki, place);
         let bootstrap = Arc::new(Bootstrap::new(wanted, objects, registry.clone(), shared));
         let event_ttl = config.event_ttl;
         let parts = Parts {
@@ -129,12 +138,12 @@ impl Server {
 type Keys = (Arc<Pki>, Arc<rustls::ServerConfig>, Option<Proxies>);
 
 /// The cluster's keys, what clients are served with, and which front proxies are believed.
-fn keys(config: &mut Config, service_ip: IpAddr) -> Result<Keys, Error> {
+fn keys(config: &mut Config, service_ips: Vec<IpAddr>) -> Result<Keys, Error> {
     let options = pki::Options {
         node_name: config.node_name.clone(),
-        node_ip: config.advertise,
+        node_ips: config.advertise.clone(),
         cluster_domain: config.cluster_domain.clone(),
-        service_ip,
+        service_ips,
         extra_sans: config.extra_sans.clone(),
     };
     let pki = Arc::new(Pki::open(&config.pki_dir, options)?);
@@ -229,14 +238,21 @@ fn registry(storage: Storage, judges: &Judges, allocators: Arc<Allocators>) -> A
     })
 }
 
+/// Where the server is for its cluster.
+struct Place {
+    service_ip: IpAddr,
+    advertise: IpAddr,
+    port: u16,
+}
+
 /// What every cluster has.
-fn wanted(config: &Config, pki: &Pki, service_ip: IpAddr, port: u16) -> bootstrap::Config {
+fn wanted(config: &Config, pki: &Pki, place: Place) -> bootstrap::Config {
     bootstrap::Config {
-        service_ip,
-        service_cidr: config.service_cidr.clone(),
-        advertise_ip: config.advertise,
-        port,
-        cluster_dns: config.cluster_dns,
+        service_ip: place.service_ip,
+        service_cidrs: config.service_cidrs.clone(),
+        advertise_ip: place.advertise,
+        port: place.port,
+        cluster_dns: config.cluster_dns.clone(),
         dns_endpoint: config.dns_endpoint,
         client_ca: pki.ca_pem().to_owned(),
         front_proxy_ca: pki.front_proxy_ca_pem().to_owned(),

@@ -147,7 +147,9 @@ async fn connection(
     let is_users = (core.proxies.as_ref()).is_none_or(|known| known.is_users(certificates));
     let certificate = certificates.first().filter(|_| is_users);
     let certificate = certificate.map(|certificate| certificate.to_vec());
-    let peer = Arc::new(Peer::connection(certificate, proxy, place, address.ip()));
+    // A socket of both families tells those of IPv4 as if they were of IPv6.
+    let from = address.ip().to_canonical();
+    let peer = Arc::new(Peer::connection(certificate, proxy, place, from));
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (core, peer) = (core.clone(), peer.clone());
         async move {

@@ -32,13 +32,9 @@ pub(super) struct Profile {
 
 /// What the leaf of a role says.
 pub(super) fn profile(role: Role, options: &Options) -> Profile {
-    let node_sans = [
-        options.node_name.clone(),
-        options.node_ip.to_string(),
-        "localhost".into(),
-        "127.0.0.1".into(),
-        "::1".into(),
-    ];
+    let names = ["localhost", "127.0.0.1", "::1", &options.node_name];
+    let mut node_sans = BTreeSet::from(names.map(String::from));
+    node_sans.extend(options.node_ips.iter().map(IpAddr::to_string));
     let client = |common_name: &str, organization: &'static str| Profile {
         common_name: common_name.into(),
         organization: Some(organization).filter(|organization| !organization.is_empty()),
@@ -48,12 +44,12 @@ pub(super) fn profile(role: Role, options: &Options) -> Profile {
     };
     match role {
         Role::ApiServer => {
-            let mut sans = BTreeSet::from(node_sans);
+            let mut sans = node_sans;
             sans.extend(
                 ["kubernetes", "kubernetes.default", "kubernetes.default.svc"].map(String::from),
             );
             sans.insert(format!("kubernetes.default.svc.{}", options.cluster_domain));
-            sans.insert(options.service_ip.to_string());
+            sans.extend(options.service_ips.iter().map(IpAddr::to_string));
             sans.extend(options.extra_sans.iter().cloned());
             Profile {
                 common_name: "kube-apiserver".into(),
@@ -67,7 +63,7 @@ pub(super) fn profile(role: Role, options: &Options) -> Profile {
         Role::Admin => client("kubernetes-admin", "system:masters"),
         Role::FrontProxy => client(FRONT_PROXY_NAME, ""),
         Role::Kubelet => Profile {
-            sans: BTreeSet::from(node_sans),
+            sans: node_sans,
             server: true,
             ..client(
                 &format!("system:node:{}", options.node_name),

@@ -30,9 +30,9 @@ impl Drop for Dir {
 fn options() -> Options {
     Options {
         node_name: "node-1".into(),
-        node_ip: "192.0.2.1".parse().unwrap(),
+        node_ips: vec!["192.0.2.1".parse().unwrap()],
         cluster_domain: "cluster.local".into(),
-        service_ip: "10.43.0.1".parse().unwrap(),
+        service_ips: vec!["10.43.0.1".parse().unwrap()],
         extra_sans: vec!["api.example.org".into()],
     }
 }
@@ -115,7 +115,7 @@ fn changed_names_reissue_only_what_names_them() {
     let second = Pki::open(
         &dir.0,
         Options {
-            node_ip: "192.0.2.9".parse().unwrap(),
+            node_ips: vec!["192.0.2.9".parse().unwrap(), "fd01::9".parse().unwrap()],
             ..options()
         },
     )

@@ -16,7 +16,7 @@ use nix::{
 };
 
 use super::Error;
-use crate::{InstanceId, rtnl};
+use crate::{InstanceId, hardware, rtnl};
 
 /// iproute2's.
 pub const DIRECTORY: &str = "/run/netns";
@@ -30,8 +30,8 @@ pub struct NodeNamespace {
     pub node: String,
     /// Where it can be entered by.
     pub path: PathBuf,
-    /// The node's.
-    pub address: IpAddr,
+    /// The node's, of each family one.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl NodeNamespace {
@@ -52,6 +52,12 @@ impl NodeNamespace {
         rtnl::within(&self.open()?, work)
     }
 
+    /// The hardware address of its interface.
+    pub(super) fn hardware(&self) -> [u8; 6] {
+        let first = self.addresses.first();
+        first.map_or([0; 6], |address| hardware::of(*address))
+    }
+
     pub(super) fn failed(&self, what: &'static str, source: io::Error) -> Error {
         failed(what, &self.path)(source)
     }
@@ -61,12 +67,12 @@ impl NodeNamespace {
 pub async fn make(
     instance: &InstanceId,
     node: &str,
-    address: IpAddr,
+    addresses: &[IpAddr],
 ) -> Result<NodeNamespace, Error> {
     let namespace = NodeNamespace {
         node: node.to_owned(),
         path: path(instance, node)?,
-        address,
+        addresses: addresses.to_vec(),
     };
     let path = namespace.path.clone();
     // The kernel takes its time to make one.

@@ -3,12 +3,16 @@
 //! The address of the node's own DNS server can be there once, so it is what a cluster takes first and gives back last: the
 //! kernel sees to it that one gets it, and its label names who. It stays after a crash, with the rules it stands for.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures::TryStreamExt;
-use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use knarr_nft::Family;
+use rtnetlink::{
+    Handle,
+    packet_route::address::{AddressAttribute, AddressMessage, AddressScope},
+};
 
-use super::{Error, connect, ipv4, loopback, table};
+use super::{Error, connect, routes::loopback, table, tables};
 use crate::{InstanceId, rtnl};
 
 /// Labels of addresses begin with the link's name.
@@ -66,6 +70,24 @@ pub(super) async fn give_back(instance: &InstanceId, address: Ipv4Addr) -> Resul
     Ok(())
 }
 
+/// Takes the address of IPv6 as well, which has no label: it is of whose the other one is.
+pub(super) async fn take_second(handle: &Handle, lo: u32, address: Ipv6Addr) -> Result<(), Error> {
+    let added = rtnl::add_address(handle, lo, IpAddr::V6(address), 128).await;
+    rtnl::or_there(added).map_err(Error::Address)
+}
+
+/// Gives it back.
+pub(super) async fn remove_second(address: Ipv6Addr) -> Result<(), Error> {
+    let handle = connect()?;
+    for message in rtnl::addresses(&handle).await? {
+        if rtnl::local(&message) == Some(IpAddr::V6(address)) {
+            let removed = handle.address().del(message).execute().await;
+            rtnl::or_gone(removed).map_err(Error::Address)?;
+        }
+    }
+    Ok(())
+}
+
 async fn owner(address: Ipv4Addr) -> Result<Owner, Error> {
     let Some(message) = addresses(address).await?.into_iter().next() else {
         return Ok(Owner::Nobody);
@@ -97,8 +119,11 @@ fn label_of(message: &AddressMessage) -> Option<&String> {
         })
 }
 
-/// The data directory of a cluster here, as its table tells; for messages only.
+/// The data directory of a cluster here, as its tables tell; for messages only.
 fn directory(instance: &InstanceId) -> Option<String> {
     let mut connection = knarr_nft::Connection::open().ok()?;
-    connection.comment(&ipv4(&table(instance))).ok()?
+    let tables = tables(Family::BOTH, &table(instance));
+    tables
+        .iter()
+        .find_map(|table| connection.comment(table).ok().flatten())
 }

@@ -1,17 +1,17 @@
 //! Keeps what a node's pods need of the network while knarr runs, whatever others do to it: a firewall that is loaded anew flushes all
 //! tables, ours too.
 //!
-//! The table is everything that is lost with it: the rules are made again as at the start, and host ports from the leases of the pods
+//! The tables are everything that is lost with it: the rules are made again as at the start, and host ports from the leases of the pods
 //! that have them. Pods and their links are not touched.
 
 use std::{io, path::PathBuf};
 
-use knarr_nft::{Connection, Kernel, Netlink, Pauses, Transaction, Watched};
+use knarr_nft::{Connection, Family, Kernel, Netlink, Pauses, Table, Transaction};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Error, NodeNetwork, claim, ipv4, make, table};
+use super::{Error, NodeNetwork, claim, make, table};
 use crate::plugin::{hostport, ipam};
 
 /// Where the plugin notes which pod has which address and ports.
@@ -27,7 +27,6 @@ pub struct Leases {
 pub struct Kept {
     network: NodeNetwork,
     leases: Leases,
-    /// Host ports are elements, which the plugin makes and removes in processes of its own.
     kernel: Netlink,
 }
 
@@ -37,13 +36,12 @@ impl Kept {
     /// # Errors
     /// As [`super::prepare`].
     pub async fn prepare(network: NodeNetwork, leases: Leases) -> Result<Self, Error> {
-        let kernel = Netlink::watching(ipv4(&table(&network.instance)), Watched::Rules);
         let mut kept = Self {
+            kernel: network.kernel(),
             network,
             leases,
-            kernel,
         };
-        claim::take(&kept.network.instance, kept.network.dns_listen).await?;
+        claim::take(&kept.network.instance, kept.network.dns_listen.ipv4).await?;
         kept.restore().await?;
         Ok(kept)
     }
@@ -96,8 +94,9 @@ fn host_ports(table: &str, leases: &Leases) -> io::Result<()> {
         let restored = hostport::elements(lease.address, &lease.port_mappings)
             .map_err(|error| error.to_string())
             .and_then(|elements| {
+                let table = Table::new(Family::of(lease.address), table);
                 for (map, element) in elements {
-                    made.add_elements(&ipv4(table), map, vec![element]);
+                    made.add_elements(&table, map, vec![element]);
                 }
                 connection
                     .commit(&made, None)

@@ -1,9 +1,6 @@
 //! A machine that gets another address: a laptop in another network, a lease that was not renewed.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use tokio::time::sleep;
 
@@ -19,16 +16,16 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// How long to wait before the kernel is asked again after it could not be.
 const RETRY: Duration = Duration::from_secs(10);
 
-/// Waits until the machine has lost `address` and has another one that nodes can have, which it returns. While it has none it keeps what
-/// it had, and where it has got one beside the other it does so too.
-pub async fn moved(instance: &InstanceId, address: Ipv4Addr) -> Ipv4Addr {
+/// Waits until the machine has lost one of `addresses` and has another one of its family that nodes can have, which it returns. While it
+/// has none it keeps what it had, and where it has got one beside the other it does so too.
+pub async fn moved(instance: &InstanceId, addresses: &[IpAddr]) -> IpAddr {
     let ours = Ours {
         metric: instance.route_metric(),
         pod_links: instance.link_prefix(),
         overlay: None,
     };
     loop {
-        match wait(&ours, address).await {
+        match wait(&ours, addresses).await {
             Ok(moved) => return moved,
             Err(error) => {
                 tracing::warn!(
@@ -41,14 +38,14 @@ pub async fn moved(instance: &InstanceId, address: Ipv4Addr) -> Ipv4Addr {
     }
 }
 
-async fn wait(ours: &Ours, address: Ipv4Addr) -> Result<Ipv4Addr, Error> {
+async fn wait(ours: &Ours, addresses: &[IpAddr]) -> Result<IpAddr, Error> {
     // Before anything is looked at: what changes from then on is not missed.
     let mut changes = Changes::open().map_err(Error::Netlink)?;
     loop {
-        if let Some(next) = next(address).await? {
+        if let Some(next) = next(addresses).await? {
             sleep(SETTLE).await;
             // Still so?
-            if self::next(address).await? == Some(next) {
+            if self::next(addresses).await? == Some(next) {
                 return Ok(next);
             }
         }
@@ -57,20 +54,15 @@ async fn wait(ours: &Ours, address: Ipv4Addr) -> Result<Ipv4Addr, Error> {
     }
 }
 
-/// The machine's address, if it has lost `address` and has one.
-async fn next(address: Ipv4Addr) -> Result<Option<Ipv4Addr>, Error> {
-    if is_local(address).await? {
-        return Ok(None);
-    }
-    let detected = detect_node_ip().await?;
-    Ok(Some(detected).filter(|detected| !detected.is_loopback()))
-}
-
-async fn is_local(address: Ipv4Addr) -> Result<bool, Error> {
+/// The machine's address in place of one that it has lost, if it has one.
+async fn next(addresses: &[IpAddr]) -> Result<Option<IpAddr>, Error> {
     let handle = connect()?;
-    let addresses = rtnl::addresses(&handle).await?;
-    let own = IpAddr::V4(address);
-    Ok(addresses
-        .iter()
-        .any(|message| rtnl::local(message) == Some(own)))
+    let own = rtnl::addresses(&handle).await?;
+    let is_there = |address: &IpAddr| own.iter().any(|own| rtnl::local(own) == Some(*address));
+    for lost in addresses.iter().filter(|address| !is_there(address)) {
+        if let Some(found) = detect_node_ip(lost.is_ipv6()).await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }

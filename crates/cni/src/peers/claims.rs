@@ -15,7 +15,7 @@ const RANGES_LIMIT: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Ground {
     pub node: String,
-    pub address: IpAddr,
+    pub addresses: Vec<IpAddr>,
     pub cluster: Vec<Prefix>,
     pub services: Vec<Prefix>,
 }
@@ -108,8 +108,10 @@ pub fn settle(ground: &Ground, claims: &[Claim], before: &Claims) -> Claims {
         )
     });
     let mut settled = Claims::default();
-    // The API may not know this node's address yet.
-    let mut addresses = BTreeMap::from([(ground.address, ground.node.clone())]);
+    // The API may not know this node's addresses yet.
+    let own = ground.addresses.iter();
+    let mut addresses: BTreeMap<IpAddr, String> =
+        own.map(|address| (*address, ground.node.clone())).collect();
     let mut ranges: BTreeMap<Prefix, String> = BTreeMap::new();
     for claim in order {
         if claim.node == ground.node {

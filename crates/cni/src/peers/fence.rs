@@ -7,7 +7,7 @@ use std::{
 
 use knarr_meta::prefix::Prefix;
 use knarr_nft::{
-    Chain, ChainKind, Contents, Element, Family, Field, Hook, Protocol, Rule, Selector, Set, Table,
+    Chain, ChainKind, Contents, Element, Family, Hook, Protocol, Rule, Selector, Set, Table,
     Transaction, Value, Verdict,
 };
 
@@ -17,9 +17,6 @@ use super::{
 };
 use crate::node;
 
-const SOURCE: Selector = Selector::Source(Family::Ip);
-const DESTINATION: Selector = Selector::Destination(Family::Ip);
-
 /// Who may send what through the overlay, which asks nobody for a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Tunnel {
@@ -27,7 +24,7 @@ struct Tunnel {
     from: BTreeSet<IpAddr>,
 }
 
-/// The links to peers, and whose pods are behind them. Of IPv4, as the node's table.
+/// The links to peers, and whose pods are behind them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fence {
     links: BTreeMap<String, Vec<Prefix>>,
@@ -42,25 +39,18 @@ impl Fence {
                 Link::Real { name, .. } => name.as_str(),
                 Link::Overlay => overlay,
             };
-            let ranges: Vec<Prefix> = ranges
-                .into_iter()
-                .filter(|range| range.address().is_ipv4())
-                .collect();
-            if !ranges.is_empty() {
-                links.insert(name.to_owned(), ranges);
-            }
+            links.insert(name.to_owned(), ranges);
         }
-        let tunnel = wanted.overlay.as_ref().filter(|_| own.is_ipv4());
         Self {
             links,
-            tunnel: tunnel.map(|tunnel| Tunnel {
+            tunnel: wanted.overlay.as_ref().map(|tunnel| Tunnel {
                 own,
                 from: tunnel.far.values().map(|far| far.address).collect(),
             }),
         }
     }
 
-    /// Makes the chains anew that [`node::prepare`] leaves to us; a table that is not there yet comes to be.
+    /// Makes the chains of one family's table anew that [`node::prepare`] leaves to us; a table that is not there yet comes to be.
     pub fn transaction(&self, table: &Table) -> Transaction {
         let mut made = Transaction::new();
         made.add_table(table, None);
@@ -71,34 +61,46 @@ impl Fence {
         let raw = Chain::hooked(node::TUNNEL, ChainKind::Filter, Hook::Prerouting, node::RAW);
         made.add_chain(table, raw);
         made.flush_chain(table, node::TUNNEL);
+        let family = table.family;
+        let (source, destination) = (Selector::Source(family), Selector::Destination(family));
         for (name, ranges) in &self.links {
+            let ranges: Vec<Prefix> = of_family(family, ranges.iter().copied());
+            if ranges.is_empty() {
+                continue;
+            }
             let link = || Value::Interface(name.clone());
             let to = Rule::new()
                 .equal(Selector::OutputInterface, link())
-                .within_any([DESTINATION], set(ranges));
+                .within_any([destination.clone()], set(family, &ranges));
             made.add_rule(table, node::TO_PEERS, to.verdict(Verdict::Accept));
             let from = Rule::new()
                 .equal(Selector::InputInterface, link())
-                .within_any([SOURCE], set(ranges));
+                .within_any([source.clone()], set(family, &ranges));
             made.add_rule(table, node::FROM_PEERS, from.verdict(Verdict::Accept));
         }
-        if let Some(tunnel) = &self.tunnel {
-            let from: Vec<Prefix> = tunnel.from.iter().copied().map(Prefix::host).collect();
+        let tunnel = self.tunnel.as_ref();
+        if let Some(tunnel) = tunnel.filter(|tunnel| Family::of(tunnel.own) == family) {
+            let from = of_family(family, tunnel.from.iter().copied().map(Prefix::host));
             let stranger = Rule::new()
                 .protocol(Protocol::Udp)
                 .equal(Selector::DestinationPort, Value::Port(overlay::PORT))
-                .equal(DESTINATION, tunnel.own)
-                .outside_any([SOURCE], set(&from));
+                .equal(destination, tunnel.own)
+                .outside_any([source], set(family, &from));
             made.add_rule(table, node::TUNNEL, stranger.drop());
         }
         made
     }
 }
 
-fn set(ranges: &[Prefix]) -> Contents {
+fn of_family(family: Family, ranges: impl Iterator<Item = Prefix>) -> Vec<Prefix> {
+    let alike = |range: &Prefix| Family::of(range.address()) == family;
+    ranges.filter(alike).collect()
+}
+
+fn set(family: Family, ranges: &[Prefix]) -> Contents {
     let elements = ranges.iter().map(|range| {
         let (address, bits) = range.pair();
         Element::range(address, bits)
     });
-    Contents::new(Set::ranges("", Field::Ipv4), elements.collect())
+    Contents::new(Set::ranges("", family.field()), elements.collect())
 }

@@ -131,7 +131,7 @@ impl Device<'_> {
         }
         for address in wanted {
             let bits = Prefix::host(*address).bits();
-            let added = handle.address().add(index, *address, bits).execute().await;
+            let added = rtnl::add_address(handle, index, *address, bits).await;
             or_there(added).map_err(failed("change the overlay's addresses"))?;
         }
         Ok(())

@@ -95,15 +95,21 @@ fn inside(pods: &[Prefix]) -> Vec<IpAddr> {
 /// This node, as far as ways go.
 struct Own<'a> {
     reach: Reach,
-    address: IpAddr,
+    /// The primary one first.
+    addresses: &'a [IpAddr],
     pods: &'a [Prefix],
 }
 
 /// The ways to all nodes.
-pub fn plan(reach: Reach, own: IpAddr, claims: &Claims, see: impl Fn(IpAddr) -> Seen) -> Wanted {
+pub fn plan(
+    reach: Reach,
+    addresses: &[IpAddr],
+    claims: &Claims,
+    see: impl Fn(IpAddr) -> Seen,
+) -> Wanted {
     let own = Own {
         reach,
-        address: own,
+        addresses,
         pods: &claims.own,
     };
     let mut wanted = Wanted::default();
@@ -150,7 +156,7 @@ impl Own<'_> {
             (Reach::Direct | Reach::Auto, Seen::OnLink { index, name }) => Ok(Some(Hop {
                 gateway: address,
                 link: Link::Real { index, name },
-                source: Some(self.address).filter(|own| is_alike(own, &address)),
+                source: self.alike(&address),
             })),
             (Reach::Direct, Seen::Routed) => Err(format!(
                 "its address {address} is on no link of this machine"
@@ -159,16 +165,25 @@ impl Own<'_> {
         }
     }
 
-    /// Through the overlay, whose packets are of the family of this node's address, whatever they carry.
+    /// Its own address of the family of another.
+    fn alike(&self, other: &IpAddr) -> Option<IpAddr> {
+        let mut own = self.addresses.iter();
+        own.find(|own| is_alike(own, other)).copied()
+    }
+
+    /// Through the overlay, whose packets are of the family of this node's primary address, whatever they carry.
     fn through(
         &self,
         overlay: &mut Option<Overlay>,
         peer: &Peer,
         range: Prefix,
     ) -> Result<Option<Hop>, String> {
+        let Some(outer) = self.addresses.first() else {
+            return Ok(None);
+        };
         let address = peer
-            .address_for(self.address)
-            .ok_or_else(|| format!("it has no address of the family of {}", self.address))?;
+            .address_for(*outer)
+            .ok_or_else(|| format!("it has no address of the family of {outer}"))?;
         let (ours, theirs) = (inside(self.pods), inside(&peer.pods));
         let fits = |other: &&IpAddr| is_alike(other, &range.address());
         let source = ours.iter().find(fits).copied();

@@ -1,4 +1,4 @@
-//! Addresses of a node's pod subnet: one file an address, so that they survive any crash without a daemon. The file tells whose
+//! Addresses of a node's pod subnets, of each family one: one file an address, so that they survive any crash without a daemon. The file tells whose
 //! the address is and which ports of the node lead to it, and is there, whole, before the address is used: whatever becomes of
 //! other records, what is not in use can be told and given back. One that is not whole is a power failure's, which no pod
 //! outlived: nobody's.
@@ -9,29 +9,71 @@ use std::{
     collections::HashSet,
     fs::{self, File, OpenOptions},
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
+    ops::Range,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
+use knarr_meta::prefix::Prefix;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Deserializer};
 
 use crate::{PortMapping, result::PluginError};
 
-/// An IPv4 subnet in CIDR notation.
+/// What a subnet of pods must have left: the first addresses and the last are nobody's.
+const HOST_BITS_MIN: u8 = 2;
+/// Shortest prefix: no node has more.
+const BITS_MIN: u8 = 8;
+
+/// A subnet in CIDR notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subnet {
-    base: u32,
-    prefix: u8,
-}
+pub struct Subnet(Prefix);
 
 impl Subnet {
-    /// The addresses for pods: all but the network, the first (by custom the gateway's) and the broadcast address.
-    fn hosts(self) -> std::ops::Range<u32> {
-        let size = 1u64 << (32 - self.prefix);
-        let end = u64::from(self.base) + size - 1;
-        (self.base.saturating_add(2))..u32::try_from(end).unwrap_or(u32::MAX)
+    /// The places of the addresses for pods: all but the network, the first (by custom the gateway's) and the broadcast address.
+    fn hosts(self) -> Range<u128> {
+        let bits = u32::from(Prefix::host(self.0.address()).bits() - self.0.bits());
+        // Of the longest prefixes, of which there are none here, and of the shortest: one more or less does not matter.
+        let size = 1u128.checked_shl(bits).unwrap_or(u128::MAX);
+        2..size.saturating_sub(1)
+    }
+
+    fn address(self, place: u128) -> Option<IpAddr> {
+        let address = match self.0.address() {
+            IpAddr::V4(first) => {
+                let number = u128::from(first.to_bits()).checked_add(place)?;
+                IpAddr::V4(u32::try_from(number).ok()?.into())
+            }
+            IpAddr::V6(first) => IpAddr::V6(first.to_bits().checked_add(place)?.into()),
+        };
+        self.0.contains(address).then_some(address)
+    }
+
+    fn place(self, address: IpAddr) -> Option<u128> {
+        let number = |address: IpAddr| match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let within = self.0.contains(address);
+        within.then(|| number(address) - number(self.0.address()))
+    }
+
+    /// Whether both are of one family.
+    pub fn is_alike(self, other: Self) -> bool {
+        self.has_family_of(other.0.address())
+    }
+
+    fn has_family_of(self, address: IpAddr) -> bool {
+        self.0.address().is_ipv4() == address.is_ipv4()
+    }
+
+    /// Where the address is noted that was given last.
+    fn last_file(self) -> &'static str {
+        match self.0.address() {
+            IpAddr::V4(_) => "last",
+            IpAddr::V6(_) => "last-ipv6",
+        }
     }
 }
 
@@ -39,17 +81,16 @@ impl FromStr for Subnet {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = || format!("invalid IPv4 subnet {text:?}");
-        let (address, prefix) = text.split_once('/').ok_or_else(error)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| error())?;
-        let prefix: u8 = prefix.parse().map_err(|_| error())?;
-        if !(8..=30).contains(&prefix) {
+        let prefix: Prefix = text
+            .parse()
+            .map_err(|_| format!("invalid subnet {text:?}"))?;
+        let longest = Prefix::host(prefix.address()).bits() - HOST_BITS_MIN;
+        if !(BITS_MIN..=longest).contains(&prefix.bits()) {
             return Err(format!(
-                "subnet {text:?} must have a prefix of 8 to 30 bits"
+                "subnet {text:?} must have a prefix of {BITS_MIN} to {longest} bits"
             ));
         }
-        let base = u32::from(address) & (u32::MAX << (32 - prefix));
-        Ok(Self { base, prefix })
+        Ok(Self(prefix))
     }
 }
 
@@ -64,18 +105,17 @@ impl<'de> Deserialize<'de> for Subnet {
 /// The allocations of one network on this node, locked against other plugin processes while it lives.
 pub struct Ipam {
     dir: PathBuf,
-    subnet: Subnet,
+    subnets: Vec<Subnet>,
     _lock: Flock<File>,
 }
 
-const LAST_FILE: &str = "last";
 /// Where a file is written before it has its name.
 const NEW_FILE: &str = "new";
 
 /// Whose an address is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub container_id: String,
     pub ifname: String,
     /// Ports of the node that lead to it.
@@ -97,7 +137,7 @@ impl Lease {
         Ok(format!("{id} {ifname}\n{ports}\n{pod}\n"))
     }
 
-    fn parse(address: Ipv4Addr, text: &str) -> Option<Self> {
+    fn parse(address: IpAddr, text: &str) -> Option<Self> {
         let mut lines = text.lines();
         let (container_id, ifname) = lines.next()?.split_once(' ')?;
         Some(Self {
@@ -167,7 +207,7 @@ fn lock(dir: &Path) -> io::Result<Flock<File>> {
 
 impl Ipam {
     /// Opens `<data_dir>/networks/<network>`, waiting for other processes.
-    pub fn open(data_dir: &Path, network: &str, subnet: Subnet) -> Result<Self, PluginError> {
+    pub fn open(data_dir: &Path, network: &str, subnets: &[Subnet]) -> Result<Self, PluginError> {
         if network.is_empty() || network.contains('/') || network.starts_with('.') {
             let text = format!("invalid network name {network:?}");
             return Err(PluginError::new(PluginError::INVALID_CONFIG, text));
@@ -178,49 +218,59 @@ impl Ipam {
             .map_err(|e| io_error(&dir, e))?;
         Ok(Self {
             dir,
-            subnet,
+            subnets: subnets.to_vec(),
             _lock: lock,
         })
     }
 
-    /// The address of this interface, a new one if it has none yet.
+    /// The addresses of this interface, one of each subnet in their order; new ones where it has none yet.
     pub fn allocate(
         &self,
         container_id: &str,
         ifname: &str,
         port_mappings: &[PortMapping],
         pod: Option<&str>,
-    ) -> Result<Ipv4Addr, PluginError> {
+    ) -> Result<Vec<IpAddr>, PluginError> {
         let leases = self.leases()?;
-        if let Some(lease) = leases
-            .iter()
-            .find(|lease| lease.is_of(container_id, ifname))
-        {
-            return Ok(lease.address);
+        let mut addresses = Vec::new();
+        for subnet in &self.subnets {
+            let mut own = leases
+                .iter()
+                .filter(|lease| lease.is_of(container_id, ifname));
+            if let Some(lease) = own.find(|lease| subnet.has_family_of(lease.address)) {
+                addresses.push(lease.address);
+                continue;
+            }
+            let lease = Lease {
+                address: self.free(*subnet, &leases)?,
+                container_id: container_id.to_owned(),
+                ifname: ifname.to_owned(),
+                port_mappings: port_mappings.to_vec(),
+                pod: pod.map(str::to_owned),
+            };
+            let text = lease.text().map_err(|e| io_error(&self.dir, e))?;
+            self.write(&lease.address.to_string(), &text)?;
+            self.write(subnet.last_file(), &lease.address.to_string())?;
+            addresses.push(lease.address);
         }
-        let taken: HashSet<Ipv4Addr> = leases.iter().map(|lease| lease.address).collect();
-        let hosts = self.subnet.hosts();
-        let last = fs::read_to_string(self.dir.join(LAST_FILE))
+        Ok(addresses)
+    }
+
+    fn free(&self, subnet: Subnet, leases: &[Lease]) -> Result<IpAddr, PluginError> {
+        let taken: HashSet<u128> = leases
+            .iter()
+            .filter_map(|lease| subnet.place(lease.address))
+            .collect();
+        let hosts = subnet.hosts();
+        let last = fs::read_to_string(self.dir.join(subnet.last_file()))
             .ok()
-            .and_then(|text| text.trim().parse::<Ipv4Addr>().ok())
-            .map_or(hosts.start, u32::from)
-            .clamp(hosts.start, hosts.end);
+            .and_then(|text| subnet.place(text.trim().parse().ok()?))
+            .map_or(hosts.start, |last| last.clamp(hosts.start, hosts.end));
         let mut candidates = (last.saturating_add(1)..hosts.end).chain(hosts.start..hosts.end);
-        let free = candidates.find(|candidate| !taken.contains(&Ipv4Addr::from(*candidate)));
-        let address = free.map(Ipv4Addr::from).ok_or_else(|| {
+        let free = candidates.find(|candidate| !taken.contains(candidate));
+        free.and_then(|place| subnet.address(place)).ok_or_else(|| {
             PluginError::new(PluginError::NO_ADDRESS, "no free address in the pod subnet")
-        })?;
-        let lease = Lease {
-            address,
-            container_id: container_id.to_owned(),
-            ifname: ifname.to_owned(),
-            port_mappings: port_mappings.to_vec(),
-            pod: pod.map(str::to_owned),
-        };
-        let text = lease.text().map_err(|e| io_error(&self.dir, e))?;
-        self.write(&address.to_string(), &text)?;
-        self.write(LAST_FILE, &address.to_string())?;
-        Ok(address)
+        })
     }
 
     /// Every address that somebody has. Files that are not whole are removed.
@@ -242,16 +292,20 @@ impl Ipam {
     }
 
     /// What this interface holds.
-    pub fn lease_of(&self, container_id: &str, ifname: &str) -> Result<Option<Lease>, PluginError> {
-        let mut leases = self.leases()?.into_iter();
-        Ok(leases.find(|lease| lease.is_of(container_id, ifname)))
+    pub fn leases_of(&self, container_id: &str, ifname: &str) -> Result<Vec<Lease>, PluginError> {
+        let mut leases = self.leases()?;
+        leases.retain(|lease| lease.is_of(container_id, ifname));
+        Ok(leases)
     }
 
-    /// Frees the address of this interface; holding none is no error.
+    /// Frees the addresses of this interface; holding none is no error.
     pub fn release(&self, container_id: &str, ifname: &str) -> Result<(), PluginError> {
-        let Some(lease) = self.lease_of(container_id, ifname)? else {
-            return Ok(());
-        };
+        let leases = self.leases_of(container_id, ifname)?;
+        leases.iter().try_for_each(|lease| self.release_one(lease))
+    }
+
+    /// Frees one address.
+    pub fn release_one(&self, lease: &Lease) -> Result<(), PluginError> {
         let path = self.dir.join(lease.address.to_string());
         fs::remove_file(&path).map_err(|e| io_error(&path, e))
     }

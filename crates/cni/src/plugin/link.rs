@@ -1,21 +1,18 @@
 //! The veth pair of a pod and its routes.
 //!
-//! Both ends get fixed hardware addresses and permanent neighbour entries, so that the first packet needs no ARP.
+//! Both ends get fixed hardware addresses and permanent neighbour entries, so that the first packet needs neither ARP nor neighbour
+//! discovery, and addresses are good at once.
 
-use std::{
-    fs::File,
-    net::{IpAddr, Ipv4Addr},
-    os::fd::AsRawFd,
-    path::Path,
-};
+use std::{fs::File, net::IpAddr, os::fd::AsRawFd, path::Path};
 
 use futures::TryStreamExt;
+use knarr_meta::prefix::Prefix;
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
         link::{InfoData, InfoVeth, LinkFlags, LinkMessage},
-        route::RouteScope,
+        route::{RouteMessage, RouteScope},
     },
 };
 
@@ -35,14 +32,32 @@ pub struct Pair {
     /// The node's end is named by what it belongs to, so that `DEL` finds it without a record.
     pub host_name: String,
     pub pod_name: String,
-    pub address: Ipv4Addr,
-    pub gateway: Ipv4Addr,
+    /// At least one, at most one a family; the primary one first.
+    pub ends: Vec<End>,
     pub mtu: Option<u32>,
 }
 
-/// A locally administered address that is unique on the node because the pod's address is.
-pub fn pod_mac(address: Ipv4Addr) -> [u8; 6] {
-    hardware::of(address.into())
+/// An address of a pod, and what it takes for the way to all others.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    pub address: IpAddr,
+    pub gateway: IpAddr,
+}
+
+impl Pair {
+    /// A locally administered address that is unique on the node because the pod's address is.
+    pub fn pod_mac(&self) -> [u8; 6] {
+        let first = self.ends.first();
+        first.map_or([0; 6], |end| hardware::of(end.address))
+    }
+
+    fn has_ipv4(&self) -> bool {
+        self.ends.iter().any(|end| end.address.is_ipv4())
+    }
+
+    fn has_ipv6(&self) -> bool {
+        self.ends.iter().any(|end| end.address.is_ipv6())
+    }
 }
 
 pub fn format_mac(mac: [u8; 6]) -> String {
@@ -53,13 +68,13 @@ pub fn format_mac(mac: [u8; 6]) -> String {
 pub async fn attach(pair: &Pair, netns: &Path) -> Result<(), PluginError> {
     let host_ns = own_netns()?;
     let host = connect()?;
-    let pod = connect_in(netns)?;
+    let pod = within(netns, connect)?;
     let mut peer = LinkMessageBuilder::<LinkUnspec>::new()
         .name(pair.host_name.clone())
         .address(HOST_MAC.to_vec())
         .setns_by_fd(host_ns.as_raw_fd());
     let mut link = LinkMessageBuilder::<LinkVeth>::new(&pair.pod_name, "")
-        .address(pod_mac(pair.address).to_vec())
+        .address(pair.pod_mac().to_vec())
         .up();
     if let Some(mtu) = pair.mtu {
         peer = peer.mtu(mtu);
@@ -73,6 +88,9 @@ pub async fn attach(pair: &Pair, netns: &Path) -> Result<(), PluginError> {
         .execute()
         .await
         .map_err(|e| kernel("veth", e))?;
+    if pair.has_ipv6() {
+        within(netns, || take_ipv6(&pair.pod_name))?;
+    }
     pod_side(pair, &pod).await?;
     host_side(pair, &host).await
 }
@@ -82,27 +100,44 @@ async fn pod_side(pair: &Pair, pod: &Handle) -> Result<(), PluginError> {
         .await?
         .ok_or_else(|| PluginError::new(PluginError::KERNEL, "the pod's interface has vanished"))?;
     switch_loopback(pod, true).await?;
-    pod.address()
-        .add(index, IpAddr::V4(pair.address), 32)
-        .execute()
-        .await
-        .map_err(|e| kernel("address", e))?;
-    neighbour(pod, index, pair.gateway, HOST_MAC).await?;
-    let to_gateway = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(pair.gateway, 32)
-        .output_interface(index)
-        .scope(RouteScope::Link);
-    let default = RouteMessageBuilder::<Ipv4Addr>::new()
-        .gateway(pair.gateway)
-        .output_interface(index);
-    for route in [to_gateway, default] {
-        pod.route()
-            .add(route.build())
-            .execute()
+    for end in &pair.ends {
+        let host = Prefix::host(end.address).bits();
+        rtnl::add_address(pod, index, end.address, host)
             .await
-            .map_err(|e| kernel("route", e))?;
+            .map_err(|e| kernel("address", e))?;
+        neighbour(pod, index, end.gateway, HOST_MAC).await?;
+        // A gateway of IPv6 is of the link by its own address.
+        let to_gateway = to_host(end.gateway, index)?;
+        let default = to_all_by(end.gateway, index)?;
+        let of_link = end.gateway.is_ipv4().then_some(to_gateway);
+        for route in of_link.into_iter().chain([default]) {
+            pod.route()
+                .add(route)
+                .execute()
+                .await
+                .map_err(|e| kernel("route", e))?;
+        }
     }
     Ok(())
+}
+
+/// The route to one address on a link.
+fn to_host(address: IpAddr, index: u32) -> Result<RouteMessage, PluginError> {
+    let route = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(address, Prefix::host(address).bits())
+        .map_err(|e| kernel("route", e))?
+        .output_interface(index);
+    Ok(match address {
+        IpAddr::V4(_) => route.scope(RouteScope::Link).build(),
+        IpAddr::V6(_) => route.build(),
+    })
+}
+
+fn to_all_by(gateway: IpAddr, index: u32) -> Result<RouteMessage, PluginError> {
+    let route = RouteMessageBuilder::<IpAddr>::new()
+        .gateway(gateway)
+        .map_err(|e| kernel("route", e))?;
+    Ok(route.output_interface(index).build())
 }
 
 async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {
@@ -116,20 +151,32 @@ async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {
         .execute()
         .await
         .map_err(|e| kernel("veth", e))?;
-    answer_loopback(&pair.host_name)?;
-    refuse_forged(&pair.host_name)?;
-    neighbour(host, index, pair.address, pod_mac(pair.address)).await?;
-    let route = RouteMessageBuilder::<Ipv4Addr>::new()
-        .destination_prefix(pair.address, 32)
-        .output_interface(index)
-        .scope(RouteScope::Link)
-        .build();
-    host.route()
-        .add(route)
-        .replace()
-        .execute()
-        .await
-        .map_err(|e| kernel("route", e))
+    if pair.has_ipv4() {
+        answer_loopback(&pair.host_name)?;
+        refuse_forged(&pair.host_name)?;
+    }
+    if pair.has_ipv6() {
+        take_ipv6(&pair.host_name)?;
+    }
+    for end in &pair.ends {
+        neighbour(host, index, end.address, pair.pod_mac()).await?;
+        host.route()
+            .add(to_host(end.address, index)?)
+            .replace()
+            .execute()
+            .await
+            .map_err(|e| kernel("route", e))?;
+    }
+    Ok(())
+}
+
+/// Has a link speak IPv6, also where links do not by default, and believe nobody who says that he is a router.
+fn take_ipv6(link: &str) -> Result<(), PluginError> {
+    for (name, value) in [("disable_ipv6", "0"), ("accept_ra", "0")] {
+        let setting = format!("/proc/sys/net/ipv6/conf/{link}/{name}");
+        std::fs::write(&setting, value).map_err(|e| kernel(&setting, e))?;
+    }
+    Ok(())
 }
 
 /// Lets the node's own programs reach pods by ports of 127.0.0.1: without it the kernel refuses to send from there by a real
@@ -151,12 +198,12 @@ fn refuse_forged(link: &str) -> Result<(), PluginError> {
 async fn neighbour(
     handle: &Handle,
     index: u32,
-    address: Ipv4Addr,
+    address: IpAddr,
     mac: [u8; 6],
 ) -> Result<(), PluginError> {
     handle
         .neighbours()
-        .add(index, IpAddr::V4(address))
+        .add(index, address)
         .link_layer_address(&mac)
         .replace()
         .execute()
@@ -178,11 +225,11 @@ pub async fn detach(host_name: &str) -> Result<(), PluginError> {
 
 /// Brings the loopback interface of a namespace up or down.
 pub async fn set_loopback(netns: &Path, up: bool) -> Result<(), PluginError> {
-    switch_loopback(&connect_in(netns)?, up).await
+    switch_loopback(&within(netns, connect)?, up).await
 }
 
 pub async fn loopback_is_up(netns: &Path) -> Result<bool, PluginError> {
-    let lo = find(&connect_in(netns)?, LOOPBACK).await?;
+    let lo = find(&within(netns, connect)?, LOOPBACK).await?;
     Ok(lo.is_some_and(|lo| lo.header.flags.contains(LinkFlags::Up)))
 }
 
@@ -213,14 +260,18 @@ fn own_netns() -> Result<File, PluginError> {
     File::open("/proc/thread-self/ns/net").map_err(|e| kernel("netns", e))
 }
 
-/// A netlink socket belongs to the namespace in which it was opened; the thread is alone in this process.
-fn connect_in(netns: &Path) -> Result<Handle, PluginError> {
+/// Does something in another namespace: a netlink socket belongs to that in which it was opened, and so do settings. The thread is alone
+/// in this process.
+fn within<T>(
+    netns: &Path,
+    work: impl FnOnce() -> Result<T, PluginError>,
+) -> Result<T, PluginError> {
     let own = own_netns()?;
     let other = File::open(netns).map_err(|e| kernel(&netns.display().to_string(), e))?;
     setns(&other, CloneFlags::CLONE_NEWNET).map_err(|e| kernel("setns", e))?;
-    let handle = connect();
+    let done = work();
     setns(&own, CloneFlags::CLONE_NEWNET).map_err(|e| kernel("setns", e))?;
-    handle
+    done
 }
 
 fn connect() -> Result<Handle, PluginError> {
@@ -237,7 +288,21 @@ mod tests {
 
     #[test]
     fn hardware_addresses_follow_the_pod_address() {
-        let mac = pod_mac(Ipv4Addr::new(10, 42, 0, 7));
-        assert_eq!(format_mac(mac), "0a:58:0a:2a:00:07");
+        let end = |address: &str| End {
+            address: address.parse().unwrap(),
+            gateway: address.parse().unwrap(),
+        };
+        let mac = |ends: &[End]| {
+            let pair = Pair {
+                host_name: String::new(),
+                pod_name: String::new(),
+                ends: ends.to_vec(),
+                mtu: None,
+            };
+            format_mac(pair.pod_mac())
+        };
+        let (one, other) = (end("10.42.0.7"), end("fd42:0:0:3::7"));
+        assert_eq!(mac(&[one, other]), "0a:58:0a:2a:00:07");
+        assert_eq!(mac(&[other, one]), "0a:5a:fd:42:00:04");
     }
 }

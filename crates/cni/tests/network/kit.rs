@@ -87,7 +87,8 @@ impl Machine {
         ));
         for (machine, address) in [(self, own), (other, others)] {
             if !address.starts_with("0.") {
-                machine.ip(&format!("address add {address} dev {name}"));
+                let at_once = if address.contains(':') { " nodad" } else { "" };
+                machine.ip(&format!("address add {address} dev {name}{at_once}"));
             }
             machine.ip(&format!("link set {name} up"));
         }
@@ -100,14 +101,19 @@ impl Machine {
 
 /// Links, addresses, routes and rules of a namespace.
 pub fn state(namespace: &Path) -> String {
-    [
+    let all = [
         "ip -oneline -brief link",
         "ip -4 -oneline address",
+        "ip -6 -oneline address show scope global",
         "ip -4 route show table main",
+        "ip -6 route show table main",
         "nft list ruleset",
     ]
     .map(|line| run(namespace, line))
-    .join("")
+    .join("");
+    // The kernel's own, which are there when it has found that nobody else has them.
+    let kept = all.lines().filter(|line| !line.starts_with("fe80::"));
+    kept.collect::<Vec<_>>().join("\n")
 }
 
 /// Waits.

@@ -20,8 +20,8 @@ fn nodes_reach_each_other_and_the_world() {
     let nodes = cluster.prepare(None).unwrap();
     let two = cluster.add(&nodes, "two", 2);
     let three = cluster.add(&nodes, "three.example", 3);
-    let own = (machine.path.as_path(), nodes.address());
-    let at = |node: &NodeNamespace| (node.path.clone(), node.address);
+    let own = (machine.path.as_path(), Cluster::own(&nodes, 0));
+    let at = |node: &NodeNamespace| (node.path.clone(), node.addresses[0]);
     let (two, three) = (at(&two), at(&three));
     let (two, three) = ((two.0.as_path(), two.1), (three.0.as_path(), three.1));
     for (from, to) in [(own, two), (two, own), (two, three), (three, two)] {
@@ -41,18 +41,57 @@ fn a_second_start_finds_what_is_there() {
     let cluster = Cluster::new();
     let nodes = cluster.prepare(None).unwrap();
     let two = cluster.add(&nodes, "two", 2);
-    let own = (cluster.machine.path.clone(), nodes.address());
+    let own = (cluster.machine.path.clone(), Cluster::own(&nodes, 0));
     let (made, inside) = (cluster.machine.state(), run(&two.path, "ip route"));
     let other = "10.9.0.0/24";
     let error = cluster.prepare(Some(other)).unwrap_err();
     assert!(error.contains(other), "{error}");
     let again = cluster.prepare(None).unwrap();
-    assert_eq!(again.range(), nodes.range());
+    assert_eq!(again.ranges(), nodes.ranges());
     let found = cluster.add(&again, "two", 2);
-    assert_eq!((found.path, found.address), (two.path.clone(), two.address));
+    assert_eq!(
+        (found.path, found.addresses),
+        (two.path.clone(), two.addresses.clone())
+    );
     assert_eq!(cluster.machine.state(), made);
     assert_eq!(run(&two.path, "ip route"), inside);
-    deliver((&own.0, own.1), (&two.path, two.address), 8);
+    deliver((&own.0, own.1), (&two.path, two.addresses[0]), 8);
+}
+
+#[test]
+fn nodes_have_addresses_of_both_families() {
+    if !allowed() {
+        return;
+    }
+    let (cluster, world) = (Cluster::new(), Machine::new());
+    let machine = &cluster.machine;
+    machine.connect("wire", "2001:db8::1/64", &world, "2001:db8::2/64");
+    // As a machine that got one family with its first start and both with the next.
+    cluster.prepare(None).unwrap();
+    let nodes = cluster.prepare_both();
+    let (two, three) = (
+        cluster.add(&nodes, "two", 2),
+        cluster.add(&nodes, "three", 3),
+    );
+    for family in [0, 1] {
+        let own = (machine.path.as_path(), Cluster::own(&nodes, family));
+        let two = (two.path.as_path(), two.addresses[family]);
+        let three = (three.path.as_path(), three.addresses[family]);
+        for (from, to) in [(own, two), (two, own), (two, three), (three, two)] {
+            assert_eq!(deliver(from, to, 1400), from.1);
+        }
+    }
+    let outside: IpAddr = "2001:db8::2".parse().unwrap();
+    let source = deliver((&two.path, two.addresses[1]), (&world.path, outside), 1400);
+    assert_eq!(source.to_string(), "2001:db8::1");
+    let (made, inside) = (machine.state(), run(&two.path, "ip -6 route"));
+    let again = cluster.prepare_both();
+    assert_eq!(again.ranges(), nodes.ranges());
+    cluster.add(&again, "two", 2);
+    assert_eq!(
+        (machine.state(), run(&two.path, "ip -6 route")),
+        (made, inside)
+    );
 }
 
 #[test]
@@ -65,8 +104,8 @@ fn a_node_can_be_cut_off_and_healed() {
     let nodes = cluster.prepare(None).unwrap();
     let two = cluster.add(&nodes, "two", 2);
     let (own, there) = (
-        (machine.path.as_path(), nodes.address()),
-        (two.path.as_path(), two.address),
+        (machine.path.as_path(), Cluster::own(&nodes, 0)),
+        (two.path.as_path(), two.addresses[0]),
     );
     deliver(own, there, 8);
     machine.block_on(|| local::cut(instance, "two")).unwrap();
@@ -100,8 +139,8 @@ fn clusters_side_by_side_leave_each_other_alone() {
     assert_eq!(local::list(&one.instance).unwrap(), [""; 0]);
     assert!(!two.path.exists());
     assert_eq!(one.machine.state(), untouched);
-    let own = (other.machine.path.as_path(), nodes[1].address());
-    deliver(own, (&kept.path, kept.address), 8);
+    let own = (other.machine.path.as_path(), Cluster::own(&nodes[1], 0));
+    deliver(own, (&kept.path, kept.addresses[0]), 8);
     // One node only.
     let deleted = other
         .machine
@@ -109,7 +148,7 @@ fn clusters_side_by_side_leave_each_other_alone() {
     deleted.unwrap();
     assert!(!kept.path.exists());
     let again = cluster_of(&other, &nodes[1]);
-    deliver(own, (&again.path, again.address), 8);
+    deliver(own, (&again.path, again.addresses[0]), 8);
 }
 
 fn cluster_of(cluster: &Cluster, nodes: &LocalNodes) -> NodeNamespace {
@@ -141,7 +180,7 @@ fn odd_names_numbers_and_ranges_are_refused() {
         assert_eq!(cluster.prepare(Some(range)).unwrap_err(), expected);
     }
     let nodes = cluster.prepare(Some("10.9.0.0/24")).unwrap();
-    assert_eq!(nodes.address().to_string(), "10.9.0.1");
+    assert_eq!(Cluster::own(&nodes, 0).to_string(), "10.9.0.1");
     let long = "a".repeat(250);
     for (name, number) in [
         ("", 2),
@@ -165,7 +204,7 @@ fn a_node_that_is_led_back_to_itself_meets_itself() {
     let cluster = Cluster::new();
     let nodes = cluster.prepare(None).unwrap();
     let two = cluster.add(&nodes, "two", 2);
-    let (first, second) = (nodes.address(), two.address);
+    let (first, second) = (Cluster::own(&nodes, 0), two.addresses[0]);
     let machine = cluster.machine.path.as_path();
     for rule in [
         "add table ip ports".to_owned(),

@@ -1,7 +1,7 @@
 //! A node of a cluster as far as the network goes: its table, the ways to other nodes, and one pod.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     thread::{self, JoinHandle},
 };
@@ -10,23 +10,41 @@ use k8s_openapi::api::core::v1::Node as ApiNode;
 use knarr_client::Informer;
 use knarr_cni::{
     InstanceId,
-    node::{self, NodeNetwork},
+    node::{self, DnsListen, NodeNetwork},
     peers::{Config, Peers, Reach},
 };
+use knarr_meta::prefix::Prefix;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{Machine, Place, run, within};
 
-const CLUSTER: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 42, 0, 0), 16);
-const SERVICES: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 43, 0, 0), 16);
-const DNS: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
+/// Of each family, of which a cluster here has one.
+const CLUSTER: [&str; 2] = ["10.42.0.0/16", "fd42::/48"];
+const SERVICES: [&str; 2] = ["10.43.0.0/16", "fd43::/112"];
+const DNS: DnsListen = DnsListen {
+    ipv4: Ipv4Addr::new(169, 254, 20, 10),
+    ipv6: Ipv6Addr::new(0xfd6b, 0x6e61, 0x7272, 0, 0, 0, 0, 0xa),
+};
 
-/// What the API says of the nodes: `10.42.<number>.0/24` are a node's pods. The first is the oldest.
+fn prefix(of: [&str; 2], family: IpAddr) -> Prefix {
+    of[usize::from(family.is_ipv6())].parse().unwrap()
+}
+
+/// A node's pods.
+fn pods(number: u8, family: IpAddr) -> String {
+    match family {
+        IpAddr::V4(_) => format!("10.42.{number}.0/24"),
+        IpAddr::V6(_) => format!("fd42:0:0:{number:x}::/64"),
+    }
+}
+
+/// What the API says of the nodes: `10.42.<number>.0/24`, or `fd42:0:0:<number>::/64`, are a node's pods. The first is the oldest.
 pub fn api_node(name: &str, number: u8, address: IpAddr) -> ApiNode {
+    let pods = pods(number, address);
     serde_json::from_value(json!({
         "metadata": {"name": name, "uid": format!("uid-{name}"), "creationTimestamp": format!("2026-01-01T00:00:{number:02}Z")},
-        "spec": {"podCIDR": format!("10.42.{number}.0/24"), "podCIDRs": [format!("10.42.{number}.0/24")]},
+        "spec": {"podCIDR": pods, "podCIDRs": [pods]},
         "status": {"addresses": [{"type": "InternalIP", "address": address.to_string()}]},
     }))
     .unwrap()
@@ -85,11 +103,16 @@ impl Node {
     }
 
     pub fn pod_address(&self) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(10, 42, self.number, 5))
+        self.place(5)
     }
 
     pub fn overlay_address(&self) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(10, 42, self.number, 0))
+        self.place(0)
+    }
+
+    fn place(&self, place: u32) -> IpAddr {
+        let pods: Prefix = pods(self.number, self.address).parse().unwrap();
+        pods.nth(place).unwrap()
     }
 
     /// The end of its process: what it made stays.
@@ -108,15 +131,12 @@ impl Node {
     }
 
     fn network(&self) -> NodeNetwork {
-        let IpAddr::V4(node_ip) = self.address else {
-            unreachable!()
-        };
         NodeNetwork {
             instance: self.instance,
             data_dir: PathBuf::from("/var/lib/knarr"),
-            node_ip,
-            cluster_cidr: CLUSTER,
-            service_cidr: SERVICES,
+            node_ips: vec![self.address],
+            cluster_cidrs: vec![prefix(CLUSTER, self.address)],
+            service_cidrs: vec![prefix(SERVICES, self.address)],
             dns_listen: DNS,
         }
     }
@@ -135,25 +155,38 @@ impl Node {
         let thread = self.pod.thread();
         let in_node = |line: &str| run(&self.path, line);
         in_node(&format!(
-            "ip link add {link} address ee:ee:ee:ee:ee:ee type veth peer name eth0 netns {thread}"
+            "ip link add {link} address ee:ee:ee:ee:ee:ee type veth peer name eth0 address 0a:58:00:00:00:01 netns {thread}"
         ));
-        self.pod.ip(&format!("address add {address}/32 dev eth0"));
-        self.pod.ip("link set eth0 up");
-        self.pod.ip("route add 169.254.1.1 dev eth0 scope link");
-        self.pod.ip("route add default via 169.254.1.1");
+        let (gateway, at_once) = match address {
+            IpAddr::V4(_) => ("169.254.1.1", ""),
+            IpAddr::V6(_) => ("fe80::1", " nodad"),
+        };
+        let host = Prefix::host(address);
         self.pod
-            .ip("neighbour add 169.254.1.1 lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent");
+            .ip(&format!("address add {host} dev eth0{at_once}"));
+        self.pod.ip("link set eth0 up");
+        if address.is_ipv4() {
+            self.pod.ip("route add 169.254.1.1 dev eth0 scope link");
+        }
+        self.pod
+            .ip(&format!("route add default via {gateway} dev eth0"));
+        self.pod.ip(&format!(
+            "neighbour add {gateway} lladdr ee:ee:ee:ee:ee:ee dev eth0 nud permanent"
+        ));
         in_node(&format!("ip link set {link} up"));
-        in_node(&format!("ip route add {address}/32 dev {link} scope link"));
+        in_node(&format!("ip route add {host} dev {link} scope link"));
+        in_node(&format!(
+            "ip neighbour add {address} lladdr 0a:58:00:00:00:01 dev {link} nud permanent"
+        ));
     }
 
     fn spawn_peers(&self, reach: Reach) -> JoinHandle<()> {
         let config = Config {
             instance: self.instance,
             node_name: self.name.clone(),
-            node_ip: self.address,
-            cluster_cidr: CLUSTER.into(),
-            service_cidr: SERVICES.into(),
+            node_ips: vec![self.address],
+            cluster_cidrs: vec![prefix(CLUSTER, self.address)],
+            service_cidrs: vec![prefix(SERVICES, self.address)],
             reach,
         };
         let (path, nodes, token) = (self.path.clone(), self.nodes.clone(), self.token.clone());

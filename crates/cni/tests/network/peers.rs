@@ -11,8 +11,30 @@ use crate::{
     node::{Node, api_node, introduce},
 };
 
-/// Of UDP and IPv4.
-const HEADERS_BYTES: usize = 28;
+/// Of UDP and IP, by family.
+const HEADERS_BYTES: [usize; 2] = [28, 48];
+/// The longest packet of the overlay, by family.
+const OVERLAY_BYTES: [usize; 2] = [1450, 1430];
+
+/// Addresses of the machines and of their router, on two links.
+struct Plan {
+    lan: [&'static str; 3],
+    far: [&'static str; 2],
+    bits: u8,
+}
+
+const PLANS: [Plan; 2] = [
+    Plan {
+        lan: ["192.0.2.1", "192.0.2.2", "192.0.2.254"],
+        far: ["198.51.100.3", "198.51.100.254"],
+        bits: 24,
+    },
+    Plan {
+        lan: ["2001:db8:2::1", "2001:db8:2::2", "2001:db8:2::fe"],
+        far: ["2001:db8:3::3", "2001:db8:3::fe"],
+        bits: 64,
+    },
+];
 
 /// Two machines on one link, and a third behind a router.
 struct Site {
@@ -25,42 +47,40 @@ struct Site {
 
 impl Site {
     fn new(reach: Reach) -> Self {
+        Self::of_family(reach, 0)
+    }
+
+    fn of_family(reach: Reach, family: usize) -> Self {
         let (router, machines) = (Machine::new(), [(); 3].map(|()| Machine::new()));
+        let Plan {
+            lan: [first, second, gateway],
+            far: [third, far_gateway],
+            bits,
+        } = &PLANS[family];
         router.ip("link add lan type bridge");
-        router.ip("address add 192.0.2.254/24 dev lan");
+        let at_once = if family == 1 { " nodad" } else { "" };
+        router.ip(&format!("address add {gateway}/{bits} dev lan{at_once}"));
         router.ip("link set lan up");
-        let links = [
-            ("to-a", "192.0.2.1/24"),
-            ("to-b", "192.0.2.2/24"),
-            ("to-c", "198.51.100.3/24"),
-        ];
+        let links = [("to-a", first), ("to-b", second), ("to-c", third)];
         for (machine, (link, address)) in machines.iter().zip(links) {
-            let far = if link == "to-c" {
-                "198.51.100.254/24"
-            } else {
-                "0.0.0.0/0"
+            let own = format!("{address}/{bits}");
+            let (others, gateway) = match link {
+                "to-c" => (format!("{far_gateway}/{bits}"), far_gateway),
+                _ => ("0.0.0.0/0".to_owned(), gateway),
             };
-            machine.connect(link, address, &router, far);
-            let gateway = if link == "to-c" {
-                "198.51.100.254"
-            } else {
-                "192.0.2.254"
-            };
+            machine.connect(link, &own, &router, &others);
             if link != "to-c" {
                 router.ip(&format!("link set {link} master lan"));
             }
             machine.ip(&format!("route add default via {gateway}"));
         }
         run(&router.path, "sysctl -q net.ipv4.ip_forward=1");
+        run(&router.path, "sysctl -q net.ipv6.conf.all.forwarding=1");
         let untouched = machines
             .iter()
             .map(|m| (m.path.clone(), m.state()))
             .collect();
-        let nodes = [
-            ("a", 1, "192.0.2.1"),
-            ("b", 2, "192.0.2.2"),
-            ("c", 3, "198.51.100.3"),
-        ];
+        let nodes = [("a", 1, *first), ("b", 2, *second), ("c", 3, *third)];
         let nodes = machines.iter().zip(nodes).map(|(machine, node)| {
             Node::start(&machine.path, node, InstanceId::random().unwrap(), reach)
         });
@@ -84,20 +104,29 @@ impl Site {
 
 #[test]
 fn pods_reach_pods_of_every_node() {
+    pods_reach_pods(0);
+}
+
+#[test]
+fn pods_reach_pods_of_every_node_over_ipv6() {
+    pods_reach_pods(1);
+}
+
+fn pods_reach_pods(family: usize) {
     if !allowed() {
         return;
     }
     for reach in [Reach::Auto, Reach::Overlay] {
-        let site = Site::new(reach);
+        let site = Site::of_family(reach, family);
         for (from, to) in site.pairs() {
             let direct = reach == Reach::Auto && from.name != "c" && to.name != "c";
-            let longest = if direct { 1500 } else { 1450 } - HEADERS_BYTES;
+            let longest = if direct { 1500 } else { OVERLAY_BYTES[family] } - HEADERS_BYTES[family];
             for bytes in [8, longest, longest + 1, 8000] {
                 let source = deliver(from.pod(), to.pod(), bytes);
                 assert_eq!(source, from.pod_address(), "{} to {}", from.name, to.name);
             }
             // As a node's own programs do, which answers find again.
-            deliver((&from.path, unspecified()), to.pod(), 8);
+            deliver((&from.path, unspecified(family)), to.pod(), 8);
             // Under the node's own address, or where answers to that would come another way, the one it has on the overlay.
             let source = deliver(from.own(), to.pod(), 8);
             let expected = if direct {
@@ -115,10 +144,19 @@ fn pods_reach_pods_of_every_node() {
 
 #[test]
 fn nodes_come_and_go_and_leave_nothing() {
+    come_and_go(0);
+}
+
+#[test]
+fn nodes_of_ipv6_come_and_go_and_leave_nothing() {
+    come_and_go(1);
+}
+
+fn come_and_go(family: usize) {
     if !allowed() {
         return;
     }
-    let mut site = Site::new(Reach::Auto);
+    let mut site = Site::of_family(Reach::Auto, family);
     for (from, to) in site.pairs() {
         deliver(from.pod(), to.pod(), 8);
     }
@@ -128,7 +166,10 @@ fn nodes_come_and_go_and_leave_nothing() {
         !run(&a.path, "ip link").contains("kx-")
     });
     assert!(is_lost(a.pod(), c.pod()));
-    assert!(!run(&a.path, "ip route").contains("10.42.3.0"));
+    for routes in ["ip route", "ip -6 route"] {
+        let routes = run(&a.path, routes);
+        assert!(!routes.contains("10.42.3.0") && !routes.contains("fd42:0:0:3"));
+    }
     a.nodes.apply(c.api());
     deliver(a.pod(), c.pod(), 8);
     // Whoever ends leaves the ways there.
@@ -248,13 +289,63 @@ fn strangers_are_no_pods() {
 }
 
 #[test]
+fn strangers_are_no_pods_over_ipv6_either() {
+    if !allowed() {
+        return;
+    }
+    let site = Site::of_family(Reach::Auto, 1);
+    let (a, c, router) = (&site.nodes[0], &site.nodes[2], &site.router);
+    deliver(c.pod(), a.pod(), 8);
+    router.ip(&format!("route add {} via 2001:db8:2::1", a.pod_address()));
+    for claimed in ["fd42:0:0:3::5", "fd42:0:0:77::1"] {
+        router.ip(&format!("address add {claimed}/128 dev lo nodad"));
+        let claimed: IpAddr = claimed.parse().unwrap();
+        assert!(is_lost((&router.path, claimed), a.pod()), "{claimed}");
+    }
+    // Nor is a pod another one, which for IPv4 a setting of its link sees to.
+    let (pod, _) = a.pod();
+    run(pod, "ip address add fd42:0:0:1::9/128 dev eth0 nodad");
+    assert!(is_lost((pod, "fd42:0:0:1::9".parse().unwrap()), a.own()));
+    deliver(a.pod(), a.own(), 8);
+}
+
+/// What is for a pod or a Service that there is none of does not leave, and is told at once where the node itself asks.
+#[test]
+fn nothing_of_the_cluster_leaves_over_ipv6() {
+    if !allowed() {
+        return;
+    }
+    let site = Site::of_family(Reach::Auto, 1);
+    let (a, router) = (&site.nodes[0], &site.router);
+    for nobody in ["fd42:0:0:1::77", "fd42:0:0:99::1", "fd43::1"] {
+        router.ip(&format!("address add {nobody}/128 dev lo nodad"));
+        let nobody = (router.path.as_path(), nobody.parse().unwrap());
+        assert!(is_lost(a.pod(), nobody), "{}", nobody.1);
+        assert!(is_lost(a.own(), nobody), "{}", nobody.1);
+    }
+    // The world is another matter, and sees the node.
+    router.ip("address add 2001:db8:9::9/128 dev lo nodad");
+    let world = (router.path.as_path(), "2001:db8:9::9".parse().unwrap());
+    assert_eq!(deliver(a.pod(), world, 8), a.address);
+}
+
+#[test]
 fn nodes_of_one_machine() {
+    one_machine(0);
+}
+
+#[test]
+fn nodes_of_one_machine_over_ipv6() {
+    one_machine(1);
+}
+
+fn one_machine(family: usize) {
     if !allowed() {
         return;
     }
     let cluster = Cluster::new();
     let (machine, instance) = (&cluster.machine, cluster.instance);
-    let nodes = cluster.prepare(None).unwrap();
+    let nodes = cluster.prepare_both();
     let two = cluster.add(&nodes, "two", 2);
     let three = cluster.add(&nodes, "three", 3);
     let start = |path, node: (&str, u8, IpAddr), instance| {
@@ -263,9 +354,13 @@ fn nodes_of_one_machine() {
     };
     let own = || InstanceId::random().unwrap();
     let all = [
-        start(&machine.path, ("one", 1, nodes.address()), instance),
-        start(&two.path, ("two", 2, two.address), own()),
-        start(&three.path, ("three", 3, three.address), own()),
+        start(
+            &machine.path,
+            ("one", 1, Cluster::own(&nodes, family)),
+            instance,
+        ),
+        start(&two.path, ("two", 2, two.addresses[family]), own()),
+        start(&three.path, ("three", 3, three.addresses[family]), own()),
     ];
     let all: Vec<&Node> = all.iter().collect();
     introduce(&all);
@@ -283,6 +378,6 @@ fn nodes_of_one_machine() {
     deliver(all[1].pod(), all[2].pod(), 8);
 }
 
-fn unspecified() -> IpAddr {
-    IpAddr::from([0, 0, 0, 0])
+fn unspecified(family: usize) -> IpAddr {
+    [IpAddr::from([0; 4]), IpAddr::from([0; 16])][family]
 }

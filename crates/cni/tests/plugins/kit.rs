@@ -48,6 +48,18 @@ impl Namespace {
         command
     }
 
+    /// Runs work in it.
+    pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        thread::scope(|scope| {
+            let there = scope.spawn(|| {
+                let netns = fs::File::open(&self.path).unwrap();
+                nix::sched::setns(&netns, CloneFlags::CLONE_NEWNET).unwrap();
+                work()
+            });
+            there.join().unwrap()
+        })
+    }
+
     /// Whether `lo` is up, by the flags that the kernel shows.
     pub fn is_up(&self) -> bool {
         const IFF_UP: u32 = 1;

@@ -1,6 +1,6 @@
 //! The network's own plugin: what it makes, and that it gives everything back.
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf};
+use std::{fs, net::UdpSocket, os::unix::fs::symlink, path::PathBuf, time::Duration};
 
 use knarr_cni::plugin;
 use nix::unistd::geteuid;
@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use crate::kit::{Call, Namespace};
 
 const INSTANCE: &str = "abcdefgh";
+/// How long a datagram may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node, and where its plugin keeps things.
 struct Node {
@@ -43,6 +45,10 @@ impl Node {
 
     fn call(&self, verb: &str, id: &str, pod: Option<&Namespace>, more: &Value) -> (i32, Value) {
         let mut config = self.config();
+        if more.get("subnets").is_some() {
+            // In its place: what a version of one family has written is read, too.
+            config.as_object_mut().unwrap().remove("subnet");
+        }
         for (key, value) in more.as_object().into_iter().flatten() {
             config[key] = value.clone();
         }
@@ -68,7 +74,8 @@ impl Node {
     fn addresses(&self) -> Vec<String> {
         let files = fs::read_dir(self.dir.path().join("networks/pods")).unwrap();
         let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-        let mut found: Vec<_> = names.filter(|name| name.starts_with("10.")).collect();
+        let of_pods = |name: &String| name.starts_with("10.") || name.starts_with("fd");
+        let mut found: Vec<_> = names.filter(of_pods).collect();
         found.sort();
         found
     }
@@ -145,4 +152,52 @@ fn what_no_sandbox_has_is_collected() {
         (node.addresses(), node.links()),
         (vec!["10.1.2.4".to_owned()], 1)
     );
+}
+
+fn both() -> Value {
+    json!({"subnets": ["10.1.2.0/24", "fd01:0:0:2::/64"]})
+}
+
+#[test]
+fn a_pod_has_an_address_of_each_family() {
+    let Some(node) = Node::new() else { return };
+    let pods = [Namespace::new(), Namespace::new()];
+    node.run("sysctl -q net.ipv4.ip_forward=1");
+    node.run("sysctl -q net.ipv6.conf.all.forwarding=1");
+    for (id, pod) in ["a", "b"].into_iter().zip(&pods) {
+        let (code, result) = node.call("ADD", id, Some(pod), &both());
+        assert_eq!(code, 0, "{result}");
+    }
+    let run = |line: &str| {
+        let mut words = line.split(' ');
+        let mut command = pods[0].command(words.next().unwrap().as_ref());
+        let output = command.args(words).output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    // At once: nobody is asked whether somebody else has them.
+    for (own, other) in [("10.1.2.3", "10.1.2.4"), ("fd01:0:0:2::3", "fd01:0:0:2::4")] {
+        let receiver = pods[1].within(|| UdpSocket::bind((other, 0)).unwrap());
+        let port = receiver.local_addr().unwrap().port();
+        receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        let sender = pods[0].within(|| UdpSocket::bind((own, 0)).unwrap());
+        sender.send_to(b"hello", (other, port)).unwrap();
+        let (_, from) = receiver.recv_from(&mut [0; 8]).unwrap();
+        assert_eq!(from.ip().to_string(), own);
+    }
+    let (_, addresses) = run("ip -6 -oneline address show scope global");
+    assert!(addresses.contains("fd01:0:0:2::3/128"), "{addresses}");
+    let (_, routes) = run("ip -6 route");
+    assert!(routes.contains("default via fe80::1 dev eth0"), "{routes}");
+    assert_eq!(node.addresses().len(), 4);
+    for id in ["a", "b"] {
+        assert_eq!(node.call("DEL", id, None, &both()), (0, Value::Null));
+    }
+    assert_eq!((node.addresses().len(), node.links()), (0, 0));
+    for odd in [json!([]), json!(["10.1.2.0/24", "10.1.3.0/24"])] {
+        let (code, error) = node.call("ADD", "c", Some(&pods[0]), &json!({"subnets": odd}));
+        assert_eq!((code, &error["code"]), (1, &json!(7)), "{error}");
+    }
 }

@@ -8,10 +8,10 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
+use knarr_meta::prefix::Prefix;
 use knarr_x509::Request;
 
 use crate::certificates::{NODE_PREFIX, NODES, check_kubelet_serving};
-use crate::node_ipam;
 
 /// More names than any machine has.
 const NAMES_MAX: usize = 32;
@@ -22,7 +22,7 @@ pub(super) struct Reserved {
     /// Names and addresses of the API server.
     pub names: Vec<String>,
     /// Ranges of pods' and Services' addresses.
-    pub ranges: Vec<String>,
+    pub ranges: Vec<Prefix>,
 }
 
 /// What to do with a request.
@@ -98,11 +98,7 @@ fn foreign(
     if reserved.names.iter().any(|own| own.parse() == Ok(address)) {
         return Some(format!("{address} is the API server's"));
     }
-    if reserved
-        .ranges
-        .iter()
-        .any(|range| node_ipam::contains(range, address))
-    {
+    if reserved.ranges.iter().any(|range| range.contains(address)) {
         return Some(format!("{address} is of the range of pods or Services"));
     }
     let owner = nodes
@@ -158,7 +154,9 @@ mod tests {
                 "server".into(),
                 "10.0.0.9".into(),
             ],
-            ranges: vec!["10.42.0.0/16".into(), "10.43.0.0/16".into(), String::new()],
+            ranges: ["10.42.0.0/16", "10.43.0.0/16", "fd43::/112"]
+                .map(|range| range.parse().expect("a range"))
+                .into(),
         };
         let pem = pem(&format!("system:node:{node}"), "system:nodes", names(sans));
         let mut csr = csr(KUBELET_SERVING, &pem, &USAGES);

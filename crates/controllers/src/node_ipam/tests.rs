@@ -65,3 +65,39 @@ fn other_sizes_and_families() {
         );
     }
 }
+
+#[test]
+fn a_node_has_a_piece_of_each_family_or_none() {
+    let cluster = ["10.42.0.0/22", "fd42::/63"].map(|range| range.parse().expect("a range"));
+    let mut families = Families::new(&cluster, NodeMasks::default()).expect("ranges");
+    families.occupy("old", &["10.42.0.0/24"]);
+    let mut given = |node: &str| families.allocate(node).map(|pieces| pieces.join(" "));
+    assert_eq!(given("a").as_deref(), Some("10.42.1.0/24 fd42::/64"));
+    assert_eq!(given("a").as_deref(), Some("10.42.1.0/24 fd42::/64"));
+    assert_eq!(given("b").as_deref(), Some("10.42.2.0/24 fd42:0:0:1::/64"));
+    assert_eq!(given("c"), None, "there is none of IPv6");
+    families.release("b");
+    let again = families.allocate("d").map(|pieces| pieces.join(" "));
+    assert_eq!(again.as_deref(), Some("10.42.3.0/24 fd42:0:0:1::/64"));
+    let (ipv4, ipv6) = (8, 8);
+    assert!(Families::new(&cluster, NodeMasks { ipv4, ipv6 }).is_none());
+    assert!(Families::new(&[], NodeMasks::default()).is_none());
+}
+
+#[test]
+fn what_a_node_has_is_read_from_either_field() {
+    let node = |spec: serde_json::Value, label: &str| -> Node {
+        let node = serde_json::json!({"metadata": {"labels": {label: "x"}}, "spec": spec});
+        serde_json::from_value(node).expect("a node")
+    };
+    let both =
+        serde_json::json!({"podCIDR": "10.42.1.0/24", "podCIDRs": ["10.42.1.0/24", "fd42::/64"]});
+    let both = node(both, "a");
+    assert_eq!(
+        pod_cidrs(&both),
+        ["10.42.1.0/24", "fd42::/64", "10.42.1.0/24"]
+    );
+    let none = node(serde_json::json!({"podCIDR": ""}), SIMULATED_LABEL);
+    assert!(pod_cidrs(&none).is_empty());
+    assert!(is_simulated(&none) && !is_simulated(&both));
+}

@@ -1,11 +1,11 @@
 //! What an agent is told, by its user and by its cluster.
 
-use std::{fs, io::Read, net::IpAddr, path::Path};
+use std::{fs, io::Read, path::Path};
 
 use anyhow::{Context, Result, anyhow, bail};
 use knarr_join::JoinToken;
 
-use crate::{cli::Agent, node::ClusterSettings};
+use crate::{cli::Agent, node::ClusterSettings, ranges::Ranges};
 
 /// No token is longer.
 const TOKEN_LIMIT_BYTES: u64 = 1_024;
@@ -41,17 +41,19 @@ pub(super) fn servers(flags: &Agent) -> String {
 
 /// What the cluster says, as far as nodes of this version can have it.
 pub(super) fn of_cluster(told: &knarr_join::ClusterSettings) -> Result<ClusterSettings> {
-    let range = |text: &str| text.parse().map_err(|error: String| anyhow!(error));
-    let IpAddr::V4(cluster_dns) = told.cluster_dns else {
+    let ranges =
+        |text: &str| -> Result<Ranges> { text.parse().map_err(|error: String| anyhow!(error)) };
+    let cluster_cidr = ranges(&told.cluster_cidr).context("the cluster's ranges of pods")?;
+    let service_cidr = ranges(&told.service_cidr).context("the cluster's ranges of Services")?;
+    if !service_cidr.fits(&cluster_cidr) {
         bail!(
-            "the cluster's DNS has the address {}; nodes need one of IPv4",
-            told.cluster_dns
+            "the cluster's pods have addresses of {cluster_cidr}, its Services of {service_cidr}, which are other families"
         );
-    };
+    }
     Ok(ClusterSettings {
-        cluster_cidr: range(&told.cluster_cidr).context("the cluster's range of pods")?,
-        service_cidr: range(&told.service_cidr).context("the cluster's range of Services")?,
-        cluster_dns,
+        cluster_cidr,
+        service_cidr,
+        cluster_dns: told.cluster_dns.clone(),
         cluster_domain: told.cluster_domain.clone(),
         network_policy: told.network_policy,
     })

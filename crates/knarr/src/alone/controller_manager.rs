@@ -2,11 +2,11 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use futures::future::BoxFuture;
 use knarr_auth::tokens::SecretTokens;
 use knarr_client::{Clients, Informers};
-use knarr_controllers::{Config, Controllers, Selection};
+use knarr_controllers::{Config, Controllers, NodeMasks, Selection};
 use knarr_join::KubeconfigClients;
 use knarr_tasks::Tasks;
 use knarr_x509::Authority;
@@ -19,6 +19,7 @@ use crate::{
     cli::ControllerManagerAlone,
     parts,
     process::{self, Asked},
+    ranges::Ranges,
 };
 
 /// Upstream's port of its health.
@@ -95,13 +96,12 @@ fn config(
     };
     let token_signer = flags.service_account_private_key_file.as_deref();
     let token_signer = token_signer.map(token_signer_of).transpose()?;
-    let text =
-        |cidr: Option<crate::cidr::Cidr>| cidr.map_or_else(String::new, |cidr| cidr.to_string());
+    let list = |ranges: &Option<Ranges>| ranges.as_ref().map_or_else(Vec::new, Ranges::to_vec);
     Ok(Config {
         selection,
-        cluster_cidr: text(flags.cluster_cidr),
-        service_cidr: text(flags.service_cluster_ip_range),
-        node_cidr_mask: flags.node_cidr_mask_size,
+        cluster_cidrs: list(&flags.cluster_cidr),
+        service_cidrs: list(&flags.service_cluster_ip_range),
+        node_cidr_masks: masks(flags)?,
         root_ca_pem,
         signer,
         server_names: server_names(clients.server().host()),
@@ -110,6 +110,40 @@ fn config(
         terminated_pod_threshold: flags.terminated_pod_gc_threshold,
         legacy_token_clean_up_period: flags.legacy_service_account_token_clean_up_period,
         service_lb: None,
+    })
+}
+
+/// Prefix lengths of nodes' pieces; what upstream refuses is refused in its words.
+fn masks(flags: &ControllerManagerAlone) -> Result<NodeMasks> {
+    let both = flags.node_cidr_mask_size;
+    let (ipv4, ipv6) = (
+        flags.node_cidr_mask_size_ipv4,
+        flags.node_cidr_mask_size_ipv6,
+    );
+    let families = flags
+        .cluster_cidr
+        .as_ref()
+        .map(|cidrs| (cidrs.list().len(), cidrs.has_ipv6()));
+    match families {
+        Some((2, _)) if both.is_some() => {
+            bail!("usage of --node-cidr-mask-size is not allowed with dual-stack clusters")
+        }
+        _ if both.is_some() && (ipv4.is_some() || ipv6.is_some()) => bail!(
+            "usage of --node-cidr-mask-size-ipv4 and --node-cidr-mask-size-ipv6 is not allowed if --node-cidr-mask-size is set. \
+             For dual-stack clusters please unset it and use IPFamily specific flags"
+        ),
+        Some((1, true)) if ipv4.is_some() => bail!(
+            "usage of --node-cidr-mask-size-ipv4 is not allowed for a single-stack IPv6 cluster"
+        ),
+        Some((1, false)) if ipv6.is_some() => bail!(
+            "usage of --node-cidr-mask-size-ipv6 is not allowed for a single-stack IPv4 cluster"
+        ),
+        _ => {}
+    }
+    let usual = NodeMasks::default();
+    Ok(NodeMasks {
+        ipv4: both.or(ipv4).unwrap_or(usual.ipv4),
+        ipv6: both.or(ipv6).unwrap_or(usual.ipv6),
     })
 }
 

@@ -3,12 +3,7 @@
 //!
 //! With the embedded runtime its pods have the pod network of `knarr up`, on this node; another runtime has its own.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use knarr_client::Clients;
@@ -120,18 +115,18 @@ struct Running {
 impl Running {
     async fn start(flags: &KubeletAlone, host: Host, progress: &Progress) -> Result<Self> {
         let name = node::name(&flags.node, &host.data_dir)?;
-        let ip = node::ip(&flags.node).await?;
+        let ips = node::ips(&flags.node.node_ip, &flags.cluster_cidr).await?;
         let failure = Failure::new();
         let runtime = progress.step(
             "container runtime",
             ContainerRuntime::start(&host, &flags.node, &failure, progress),
         );
-        let who = async { Who::of(flags, &name, ip).await };
+        let who = async { Who::of(flags, &name, &ips).await };
         let (runtime, who) = tokio::try_join!(runtime, progress.step("identity", who))?;
         let settings = node::Settings {
             host,
             name: name.clone(),
-            ip,
+            ips: ips.clone(),
             flags: flags.node.clone(),
             cluster: cluster_settings(flags),
             without: WithoutFlags {
@@ -178,10 +173,10 @@ struct Who {
 }
 
 impl Who {
-    async fn of(flags: &KubeletAlone, name: &str, ip: Ipv4Addr) -> Result<Self> {
+    async fn of(flags: &KubeletAlone, name: &str, ips: &[IpAddr]) -> Result<Self> {
         match (&flags.kubeconfig, &flags.bootstrap_kubeconfig) {
-            (Some(path), _) => Self::by_kubeconfig(flags, path, name, ip).await,
-            (None, Some(path)) => Self::by_bootstrap(flags, path, name, ip).await,
+            (Some(path), _) => Self::by_kubeconfig(flags, path, name, ips).await,
+            (None, Some(path)) => Self::by_bootstrap(flags, path, name, ips).await,
             (None, None) => bail!("give --kubeconfig or --bootstrap-kubeconfig"),
         }
     }
@@ -190,7 +185,7 @@ impl Who {
         flags: &KubeletAlone,
         path: &Path,
         name: &str,
-        ip: Ipv4Addr,
+        ips: &[IpAddr],
     ) -> Result<Self> {
         let options = Options {
             path: path.to_owned(),
@@ -199,7 +194,8 @@ impl Who {
         };
         let clients = KubeconfigClients::open(&options).await?;
         clients.check().await?;
-        let names = [name.to_owned(), ip.to_string()];
+        let mut names = vec![name.to_owned()];
+        names.extend(ips.iter().map(ToString::to_string));
         let certificate = match (&flags.tls_cert_file, &flags.tls_private_key_file) {
             (Some(certificate), Some(key)) => identity(certificate, key)?,
             _ => own_identity(&names)?,
@@ -223,7 +219,7 @@ impl Who {
         flags: &KubeletAlone,
         path: &Path,
         name: &str,
-        ip: Ipv4Addr,
+        ips: &[IpAddr],
     ) -> Result<Self> {
         if flags.tls_cert_file.is_some() {
             bail!(
@@ -238,14 +234,14 @@ impl Who {
             ca_file: None,
             pki_dir: flags.data_dir.join("pki"),
             node_name: name.to_owned(),
-            node_ips: vec![IpAddr::V4(ip)],
+            node_ips: ips.to_vec(),
             certificate_life: None,
             foreign: Some(Foreign {
                 ca_pem: bootstrap.ca_pem,
                 settings: knarr_join::ClusterSettings {
                     cluster_cidr: settings.cluster_cidr.to_string(),
                     service_cidr: settings.service_cidr.to_string(),
-                    cluster_dns: IpAddr::V4(settings.cluster_dns),
+                    cluster_dns: settings.cluster_dns.clone(),
                     cluster_domain: settings.cluster_domain,
                     network_policy: settings.network_policy,
                 },
@@ -281,9 +277,9 @@ fn serving(
 
 fn cluster_settings(flags: &KubeletAlone) -> ClusterSettings {
     ClusterSettings {
-        cluster_cidr: flags.cluster_cidr,
-        service_cidr: flags.service_cluster_ip_range,
-        cluster_dns: flags.cluster_dns,
+        cluster_cidr: flags.cluster_cidr.clone(),
+        service_cidr: flags.service_cluster_ip_range.clone(),
+        cluster_dns: flags.cluster_dns.clone(),
         cluster_domain: flags.cluster_domain.clone(),
         network_policy: false,
     }

@@ -13,11 +13,11 @@ use tracing::{info, warn};
 
 use super::{connect, host_name};
 use crate::{
-    cidr::Cidr,
     cli::ProxyAlone,
     instance::{Instance, NetworkNamespace, Note},
     parts, preflight,
     process::{Asked, Daemon, End, Output},
+    ranges::Ranges,
 };
 
 const STOP: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const RESERVED_PORTS: [u16; 1] = [knarr_kubelet::DEFAULT_PORT];
 
 pub fn run(flags: &ProxyAlone) -> Result<()> {
-    preflight::check_proxy()?;
+    preflight::check_proxy(flags)?;
     let mut flags = flags.clone();
     flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     let daemon = Daemon {
@@ -76,8 +76,8 @@ async fn serve(flags: &ProxyAlone, instance: &mut Instance) -> Result<End> {
             Some(name) => name.clone(),
             None => host_name()?,
         },
-        cluster_cidrs: vec![flags.cluster_cidr.into()],
-        service_cidrs: vec![service_cidr.into()],
+        cluster_cidrs: flags.cluster_cidr.to_vec(),
+        service_cidrs: service_cidr.to_vec(),
         // Cluster DNS is a Service like any other here.
         node_local_dns: Vec::new(),
         reserved_ports: RESERVED_PORTS.to_vec(),
@@ -94,19 +94,18 @@ async fn serve(flags: &ProxyAlone, instance: &mut Instance) -> Result<End> {
 }
 
 /// The addresses of Services: what was given, or what the API server says, which is waited for.
-async fn service_cidr(flags: &ProxyAlone, client: kube::Client) -> Result<Cidr> {
-    if let Some(cidr) = flags.service_cluster_ip_range {
-        return Ok(cidr);
+async fn service_cidr(flags: &ProxyAlone, client: kube::Client) -> Result<Ranges> {
+    if let Some(ranges) = &flags.service_cluster_ip_range {
+        return Ok(ranges.clone());
     }
     let api: Api<ServiceCIDR> = Api::all(client);
     loop {
         match timeout(ANSWER_TIMEOUT, api.get(SERVICE_CIDR)).await {
             Ok(Ok(found)) => {
-                let ranges = found.spec.unwrap_or_default().cidrs;
-                let ranges = ranges.into_iter().flatten();
-                let mut ranges = ranges.filter_map(|text| text.parse().ok());
-                return ranges.next().context(
-                    "the cluster's Services have no addresses of IPv4; give --service-cluster-ip-range",
+                let ranges = found.spec.unwrap_or_default().cidrs.unwrap_or_default();
+                let ranges: Option<Ranges> = ranges.join(",").parse().ok();
+                return ranges.filter(|ranges| ranges.fits(&flags.cluster_cidr)).context(
+                    "the cluster's Services have no addresses of the families of --cluster-cidr; give --service-cluster-ip-range",
                 );
             }
             Ok(Err(kube::Error::Api(status))) if matches!(status.code, 403 | 404) => bail!(

@@ -10,7 +10,7 @@ use clap::{ArgAction, Args};
 use knarr_join::ServerAddress;
 
 use super::{Log, NodeFlags, duration};
-use crate::cidr::Cidr;
+use crate::ranges::Ranges;
 
 const PROXY_DATA_DIR: &str = "/var/lib/knarr-proxy";
 const KUBELET_DATA_DIR: &str = "/var/lib/knarr-kubelet";
@@ -136,21 +136,29 @@ pub struct ControllerManagerAlone {
     )]
     pub allocate_node_cidrs: bool,
 
-    /// Addresses of pods
+    /// Addresses of pods, of either family or of each one, the primary first
     #[arg(
         long,
-        value_name = "CIDR",
+        value_name = "CIDRS",
         required_if_eq("allocate_node_cidrs", "true")
     )]
-    pub cluster_cidr: Option<Cidr>,
+    pub cluster_cidr: Option<Ranges>,
 
-    /// Prefix length of a node's piece
-    #[arg(long, value_name = "BITS", default_value_t = 24, value_parser = clap::value_parser!(u8).range(8..=30))]
-    pub node_cidr_mask_size: u8,
+    /// Prefix length of a node's piece, where the cluster has one family [default: 24 of IPv4, 64 of IPv6]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(8..=126))]
+    pub node_cidr_mask_size: Option<u8>,
 
-    /// Addresses of Services
-    #[arg(long, value_name = "CIDR")]
-    pub service_cluster_ip_range: Option<Cidr>,
+    /// Prefix length of a node's piece of IPv4 [default: 24]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(8..=30))]
+    pub node_cidr_mask_size_ipv4: Option<u8>,
+
+    /// Prefix length of a node's piece of IPv6 [default: 64]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(8..=126))]
+    pub node_cidr_mask_size_ipv6: Option<u8>,
+
+    /// Addresses of Services, of either family or of each one
+    #[arg(long, value_name = "CIDRS")]
+    pub service_cluster_ip_range: Option<Ranges>,
 
     /// How late a node's Lease may be before the node counts as unreachable
     #[arg(long, value_name = "DURATION", default_value = "50s", value_parser = duration)]
@@ -184,13 +192,13 @@ pub struct ProxyAlone {
     #[arg(long, value_name = "NAME")]
     pub hostname_override: Option<String>,
 
-    /// Addresses of pods: who has one keeps it when it calls a Service
-    #[arg(long, value_name = "CIDR")]
-    pub cluster_cidr: Cidr,
+    /// Addresses of pods, of either family or of each one: who has one keeps it when it calls a Service
+    #[arg(long, value_name = "CIDRS")]
+    pub cluster_cidr: Ranges,
 
     /// Addresses of Services [default: the ServiceCIDR kubernetes says]
-    #[arg(long, value_name = "CIDR")]
-    pub service_cluster_ip_range: Option<Cidr>,
+    #[arg(long, value_name = "CIDRS")]
+    pub service_cluster_ip_range: Option<Ranges>,
 
     /// Address and port at which health is told, in the clear; port 0 tells nobody
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:10256")]
@@ -227,21 +235,21 @@ pub struct KubeletAlone {
     #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
     pub tls_private_key_file: Option<PathBuf>,
 
-    /// Address of cluster DNS, for pods
-    #[arg(long, value_name = "ADDR")]
-    pub cluster_dns: Ipv4Addr,
+    /// Addresses of cluster DNS, for pods
+    #[arg(long, value_name = "ADDRS", value_delimiter = ',', required = true)]
+    pub cluster_dns: Vec<IpAddr>,
 
     /// Domain of the cluster's names
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
 
     /// Addresses of pods, for the network that the embedded runtime gives them
-    #[arg(long, value_name = "CIDR")]
-    pub cluster_cidr: Cidr,
+    #[arg(long, value_name = "CIDRS")]
+    pub cluster_cidr: Ranges,
 
-    /// Addresses of Services, for the same
-    #[arg(long, value_name = "CIDR")]
-    pub service_cluster_ip_range: Cidr,
+    /// Addresses of Services, for the same, of the same families
+    #[arg(long, value_name = "CIDRS")]
+    pub service_cluster_ip_range: Ranges,
 
     /// Where everything is kept: keys, images, containers, logs
     #[arg(long, value_name = "DIR", default_value = KUBELET_DATA_DIR)]

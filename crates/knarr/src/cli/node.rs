@@ -1,6 +1,6 @@
 //! What `up` and `agent` are told of the node here.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -17,9 +17,9 @@ pub struct NodeFlags {
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
 
-    /// Address of this node [default: that of the default route]
-    #[arg(long, value_name = "ADDR")]
-    pub node_ip: Option<Ipv4Addr>,
+    /// Addresses of this node, one of each family that the cluster has [default: those of the default routes]
+    #[arg(long, value_name = "ADDRS", value_delimiter = ',')]
+    pub node_ip: Vec<IpAddr>,
 
     /// Directory of image archives (docker save or OCI layout) to import at start; may be given more than once
     #[arg(long, value_name = "DIR")]

@@ -1,23 +1,40 @@
 //! The flags of a control plane, which `up` and `server` have in common, and those of `knarr server`.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use knarr_etcd::Address;
 use knarr_meta::names;
 
 use super::{
     AuditFlags, AuthorizationFlags, DEFAULT_DATA_DIR, IdentityFlags, Log, WithoutFlags, duration,
 };
-use crate::cidr::Cidr;
+use crate::ranges::{self, Ranges};
 
 /// More requests at once than any machine has memory for.
 const MAX_INFLIGHT: i64 = 1_000_000;
+/// Of the API server, unless another one is given.
+const API_PORT: u16 = 6443;
+const PODS_IPV4: &str = "10.42.0.0/16";
+const PODS_IPV6: &str = "fd42::/48";
+const PODS_DUAL: &str = "10.42.0.0/16,fd42::/48";
+const SERVICES_IPV4: &str = "10.43.0.0/16";
+const SERVICES_IPV6: &str = "fd43::/112";
+const SERVICES_DUAL: &str = "10.43.0.0/16,fd43::/112";
+
+/// Which families of addresses a cluster has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IpFamily {
+    Ipv4,
+    Ipv6,
+    /// Both, IPv4 first.
+    Dual,
+}
 
 #[derive(Args, Clone, Debug)]
 pub struct Server {
@@ -31,7 +48,7 @@ pub struct Server {
 
     /// Address at which nodes and pods reach this server [default: that of the default route]
     #[arg(long, value_name = "ADDR")]
-    pub advertise_address: Option<Ipv4Addr>,
+    pub advertise_address: Option<IpAddr>,
 
     #[command(flatten)]
     pub server: ServerFlags,
@@ -53,25 +70,44 @@ pub struct ServerFlags {
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// Address and port of the API server
-    #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:6443")]
-    pub listen: SocketAddr,
+    /// Address and port of the API server [default: 0.0.0.0:6443; [::]:6443, which is both families', where the cluster has IPv6]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
 
     /// A further name or address by which clients reach the API server, for its certificate; any number of them, a list
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = server_name)]
     pub tls_san: Vec<String>,
 
-    /// Addresses of pods
-    #[arg(long, value_name = "CIDR", default_value = "10.42.0.0/16")]
-    pub cluster_cidr: Cidr,
+    /// Which families of addresses the cluster has, with ranges for pods and Services that are usual here [default: ipv4]
+    // The defaults of those follow from it.
+    #[allow(dead_code)]
+    #[arg(long, value_enum, conflicts_with_all = ["cluster_cidr", "service_cidr"])]
+    pub ip_family: Option<IpFamily>,
 
-    /// Addresses of Services
-    #[arg(long, value_name = "CIDR", default_value = "10.43.0.0/16")]
-    pub service_cidr: Cidr,
+    /// Addresses of pods: a range of either family, or of each one, the primary first (10.42.0.0/16,fd42::/48); a node gets a piece of
+    /// /24 and of /64
+    #[arg(
+        long,
+        value_name = "CIDRS",
+        default_value = PODS_IPV4,
+        default_value_ifs = [("ip_family", "ipv6", PODS_IPV6), ("ip_family", "dual", PODS_DUAL)],
+        value_parser = ranges::pods
+    )]
+    pub cluster_cidr: Ranges,
 
-    /// Address of cluster DNS [default: the tenth of the Service range]
-    #[arg(long, value_name = "ADDR")]
-    pub cluster_dns: Option<Ipv4Addr>,
+    /// Addresses of Services, of the same families in the same order
+    #[arg(
+        long,
+        value_name = "CIDRS",
+        default_value = SERVICES_IPV4,
+        default_value_ifs = [("ip_family", "ipv6", SERVICES_IPV6), ("ip_family", "dual", SERVICES_DUAL)],
+        value_parser = ranges::services
+    )]
+    pub service_cidr: Ranges,
+
+    /// Addresses of cluster DNS, one a family [default: the tenth of each Service range]
+    #[arg(long, value_name = "ADDRS", value_delimiter = ',')]
+    pub cluster_dns: Vec<IpAddr>,
 
     /// Domain of the cluster's names
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
@@ -124,6 +160,28 @@ pub struct ServerFlags {
 }
 
 impl ServerFlags {
+    /// Where the API server listens: at all addresses of the cluster's families, unless one is given.
+    pub fn listen(&self) -> SocketAddr {
+        let any = match self.cluster_cidr.has_ipv6() {
+            // Of IPv4, too.
+            true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        self.listen.unwrap_or(SocketAddr::new(any, API_PORT))
+    }
+
+    /// Addresses of cluster DNS, in the order of the Service ranges.
+    pub fn cluster_dns(&self) -> Vec<IpAddr> {
+        let tenth = self.service_cidr.nth(10).into_iter();
+        let chosen = |ipv6| {
+            let mut given = self.cluster_dns.iter();
+            given.find(move |given| given.is_ipv6() == ipv6).copied()
+        };
+        tenth
+            .map(|tenth| chosen(tenth.is_ipv6()).unwrap_or(tenth))
+            .collect()
+    }
+
     /// Seats for requests of clients.
     pub fn seats(&self) -> u32 {
         self.max_requests_inflight

@@ -1,9 +1,6 @@
 //! The kubelet of a node, and the provisioner of the node's directories.
 
-use std::{
-    net::{IpAddr, Ipv4Addr},
-    sync::Arc,
-};
+use std::{net::IpAddr, sync::Arc};
 
 use anyhow::Result;
 use knarr_auth::node_accounts;
@@ -44,11 +41,11 @@ pub(super) async fn start(parts: &Parts<'_>, ground: Ground, serving: Serving) -
     let config = knarr_kubelet::Config {
         instance: settings.host.instance.to_string(),
         node_name: settings.name.clone(),
-        node_ip: IpAddr::V4(settings.ip),
+        node_ips: settings.ips.clone(),
         data_dir: settings.host.data_dir.clone(),
         root_dir: settings.flags.root_dir.clone(),
         cri_endpoint: ground.endpoint,
-        cluster_dns: vec![IpAddr::V4(resolver_of_pods(settings))],
+        cluster_dns: resolvers_of_pods(settings),
         cluster_domain: cluster.cluster_domain.clone(),
         cgroup_root: settings.host.cgroup.display().to_string(),
         client_ca_pem: serving.client_ca_pem,
@@ -68,10 +65,11 @@ pub(super) async fn start(parts: &Parts<'_>, ground: Ground, serving: Serving) -
 
 /// Whom pods ask for names: the Service, which our proxy leads to the node's own server. Another proxy does not know that one, so that
 /// pods ask it itself.
-fn resolver_of_pods(settings: &Settings) -> Ipv4Addr {
+fn resolvers_of_pods(settings: &Settings) -> Vec<IpAddr> {
+    let services = settings.cluster.cluster_dns.iter();
     match settings.has(Part::Dns) && !settings.has(Part::Proxy) {
-        true => network::DNS_LISTEN,
-        false => settings.cluster.cluster_dns,
+        true => services.map(|ip| network::dns_listen(*ip)).collect(),
+        false => services.copied().collect(),
     }
 }
 

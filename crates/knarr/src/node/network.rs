@@ -1,6 +1,6 @@
 //! A node's network: what pods need of the kernel and of their runtime, Services, network policies, cluster DNS.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1;
@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tracing::{error, info};
 
 use super::{Network, Parts, Settings};
-use crate::{cidr::Cidr, cli::Part, network};
+use crate::{cli::Part, network, ranges::Ranges};
 
 /// Starts what is ours of it; pods may start afterwards.
 pub(super) async fn start(parts: &Parts<'_>) -> Result<()> {
@@ -46,9 +46,9 @@ async fn start_pod_network(parts: &Parts<'_>) -> Result<()> {
     let network = NodeNetwork {
         instance: host.instance,
         data_dir: host.data_dir.clone(),
-        node_ip: parts.settings.ip,
-        cluster_cidr: cluster.cluster_cidr.pair(),
-        service_cidr: cluster.service_cidr.pair(),
+        node_ips: parts.settings.ips.clone(),
+        cluster_cidrs: cluster.cluster_cidr.to_vec(),
+        service_cidrs: cluster.service_cidr.to_vec(),
         dns_listen: network::DNS_LISTEN,
     };
     let leases = Leases {
@@ -77,8 +77,8 @@ pub(super) async fn configure(parts: &Parts<'_>) -> Result<Arc<Notify>> {
         field_selector: Some(format!("metadata.name={}", settings.name)),
         ..InformerScope::default()
     });
-    let address = IpAddr::V4(settings.ip);
-    let mtu = peers::pod_mtu(address, settings.flags.node_reach.into()).await?;
+    let outer = settings.ips.first().context("the node has no address")?;
+    let mtu = peers::pod_mtu(*outer, settings.flags.node_reach.into()).await?;
     follow_pod_cidr(&nodes, settings, mtu, configured.clone());
     Ok(configured)
 }
@@ -93,27 +93,27 @@ fn follow_pod_cidr(
     let data_dir = settings.host.data_dir.clone();
     let instance = settings.host.instance;
     let network_policy = settings.cluster.network_policy;
+    let cluster = settings.cluster.cluster_cidr.clone();
     nodes.on_event(move |event| {
         let node = event.object();
-        let cidr = node.spec.as_ref().and_then(|spec| spec.pod_cidr.as_deref());
-        let Some(cidr) = cidr.and_then(|text| text.parse::<Cidr>().ok()) else {
+        let Some(pods) = pod_ranges(node, &cluster) else {
             return;
         };
         if let knarr_client::Event::Updated { old, new } = &event
-            && old.spec.as_ref().and_then(|s| s.pod_cidr.as_ref())
-                == new.spec.as_ref().and_then(|s| s.pod_cidr.as_ref())
+            && pod_ranges(old, &cluster) == pod_ranges(new, &cluster)
         {
             return;
         }
+        let cidr = pods.to_string();
         let network = network::PodNetwork {
             instance,
-            pods: cidr,
+            pods,
             mtu,
             network_policy,
         };
         match network::write_cni(&data_dir, &network) {
             Ok(()) => {
-                info!(%cidr, "pods of this node get addresses");
+                info!(cidr, "pods of this node get addresses");
                 configured.notify_one();
             }
             Err(error) => error!(
@@ -122,6 +122,23 @@ fn follow_pod_cidr(
             ),
         }
     });
+}
+
+/// The node's own ranges, when it has them: one of each family of the cluster, but of a node that is older than a family, whose ranges
+/// cannot be changed.
+fn pod_ranges(node: &v1::Node, cluster: &Ranges) -> Option<Ranges> {
+    let spec = node.spec.as_ref()?;
+    let several = spec.pod_cidrs.as_ref().filter(|ranges| !ranges.is_empty());
+    let text = match several {
+        Some(ranges) => ranges.join(","),
+        None => spec.pod_cidr.clone()?,
+    };
+    let ranges: Ranges = text.parse().ok()?;
+    let are_ours = ranges
+        .list()
+        .iter()
+        .all(|range| cluster.has_family_of(range.address()));
+    are_ours.then_some(ranges)
 }
 
 /// The way to the pods of other nodes.
@@ -135,9 +152,9 @@ fn start_peers(parts: &Parts<'_>) {
     let config = peers::Config {
         instance: settings.host.instance,
         node_name: settings.name.clone(),
-        node_ip: IpAddr::V4(settings.ip),
-        cluster_cidr: cluster.cluster_cidr.into(),
-        service_cidr: cluster.service_cidr.into(),
+        node_ips: settings.ips.clone(),
+        cluster_cidrs: cluster.cluster_cidr.to_vec(),
+        service_cidrs: cluster.service_cidr.to_vec(),
         reach: settings.flags.node_reach.into(),
     };
     let peers = Peers::new(config, client, &informers);
@@ -147,7 +164,7 @@ fn start_peers(parts: &Parts<'_>) {
 /// Services.
 fn start_proxy(parts: &Parts<'_>) {
     let (settings, cluster) = (parts.settings, &parts.settings.cluster);
-    let dns = IpAddr::V4(cluster.cluster_dns);
+    let dns = cluster.cluster_dns.iter();
     let token = parts.tasks.token().child_token();
     let client = parts
         .clients
@@ -156,10 +173,10 @@ fn start_proxy(parts: &Parts<'_>) {
         knarr_proxy::Config {
             table: knarr_proxy::table(&settings.host.instance),
             node_name: settings.name.clone(),
-            cluster_cidrs: vec![cluster.cluster_cidr.into()],
-            service_cidrs: vec![cluster.service_cidr.into()],
+            cluster_cidrs: cluster.cluster_cidr.to_vec(),
+            service_cidrs: cluster.service_cidr.to_vec(),
             node_local_dns: match settings.has(Part::Dns) {
-                true => vec![(dns, network::dns_listen(dns))],
+                true => dns.map(|ip| (*ip, network::dns_listen(*ip))).collect(),
                 false => Vec::new(),
             },
             reserved_ports: settings.reserved_ports.clone(),
@@ -171,18 +188,17 @@ fn start_proxy(parts: &Parts<'_>) {
 
 /// What pods may reach; before any can start.
 async fn start_policies(parts: &Parts<'_>) -> Result<()> {
-    let host = &parts.settings.host;
-    if !parts.settings.cluster.network_policy {
+    let (host, cluster) = (&parts.settings.host, &parts.settings.cluster);
+    let dns = cluster.cluster_dns.iter();
+    if !cluster.network_policy {
         // Of a start with them.
         return Ok(knarr_policy::teardown(&host.instance).await?);
     }
     let config = knarr_policy::Config {
         table: knarr_policy::table(&host.instance),
         node_name: parts.settings.name.clone(),
-        cluster_cidrs: vec![parts.settings.cluster.cluster_cidr.into()],
-        node_local_dns: vec![network::dns_listen(IpAddr::V4(
-            parts.settings.cluster.cluster_dns,
-        ))],
+        cluster_cidrs: cluster.cluster_cidr.to_vec(),
+        node_local_dns: dns.map(|ip| network::dns_listen(*ip)).collect(),
         socket: network::policy_socket(&host.data_dir),
         cni_data_dir: host.data_dir.join("cni"),
         cni_network: network::NETWORK.to_owned(),
@@ -211,15 +227,15 @@ async fn start_dns(parts: &Parts<'_>) -> Result<()> {
         .clients
         .as_service_account(node_accounts::NAMESPACE, node_accounts::CLUSTER_DNS);
     let informers = Informers::new(client, token.clone());
-    let service = IpAddr::V4(cluster.cluster_dns);
-    let also = parts.settings.dns_also.map(IpAddr::V4);
-    for listen in [network::dns_listen(service)].into_iter().chain(also) {
+    let own = cluster.cluster_dns.iter();
+    let own = own.map(|service| network::dns_listen(*service));
+    for listen in own.chain(parts.settings.dns_also) {
         let config = knarr_dns::Config {
             listen,
             port: network::DNS_PORT,
             cluster_domain: cluster.cluster_domain.clone(),
             forwarders: knarr_dns::node_resolvers(&parts.settings.flags.resolv_conf),
-            aliases: vec![service],
+            aliases: cluster.cluster_dns.clone(),
         };
         let dns = Dns::new(config, &informers).await?;
         parts.tasks.keep("cluster DNS", dns.run(token.clone()));

@@ -21,7 +21,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{Settings, names};
-use crate::{agent, detach, failure, logging};
+use crate::{agent, detach, failure, logging, node};
 
 /// So much of the end of a log is searched for the last words of its process.
 const LAST_WORDS_BYTES: u64 = 64 << 10;
@@ -122,6 +122,8 @@ fn command(launch: &Launch<'_>, dir: &Path) -> Result<Command> {
         namespace,
     } = launch;
     let flags = &settings.flags;
+    let ips = node::of_cluster(&namespace.addresses, &settings.families)?;
+    let ips: Vec<String> = ips.iter().map(ToString::to_string).collect();
     let program = std::env::current_exe().context("cannot find knarr's own program file")?;
     let mut command = Command::new(program);
     command
@@ -130,7 +132,7 @@ fn command(launch: &Launch<'_>, dir: &Path) -> Result<Command> {
         .arg(dir)
         .args(["--server", &settings.server])
         .args(["--node-name", name])
-        .args(["--node-ip", &namespace.address.to_string()])
+        .args(["--node-ip", &ips.join(",")])
         .args(["--node-reach", "direct"])
         .arg("--resolv-conf")
         .arg(&flags.resolv_conf)

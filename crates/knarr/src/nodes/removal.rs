@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -144,7 +143,7 @@ fn spawn_within(path: PathBuf, command: &mut Command) -> std::io::Result<tokio::
     let namespace = NodeNamespace {
         node: String::new(),
         path,
-        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        addresses: Vec::new(),
     };
     let runtime = Handle::current();
     namespace.within(|| {

@@ -5,7 +5,7 @@
 
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -22,7 +22,7 @@ pub struct Resolvers {
 
 impl Resolvers {
     /// Those of the file at `path`; `first` is where the first node can be asked.
-    pub fn of(path: &Path, first: Ipv4Addr) -> Self {
+    pub fn of(path: &Path, first: IpAddr) -> Self {
         // One that cannot be read is as good as an empty one to everybody.
         let text = fs::read_to_string(path).unwrap_or_default();
         Self {
@@ -51,7 +51,7 @@ impl Resolvers {
 }
 
 /// The text with `first` in place of all resolvers, if one of them is on a loopback address.
-fn relay(text: &str, first: Ipv4Addr) -> Option<String> {
+fn relay(text: &str, first: IpAddr) -> Option<String> {
     let resolver = |line: &str| -> Option<IpAddr> {
         let mut words = line.split_whitespace();
         (words.next()? == "nameserver").then_some(())?;
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn resolvers_of_this_namespace_alone_are_asked_by_the_first_node() {
-        let first = Ipv4Addr::new(172, 30, 1, 1);
+        let first = IpAddr::from([172, 30, 1, 1]);
         for (text, expected) in [
             ("", None),
             ("nameserver 10.0.0.2\nsearch a.b\n", None),

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::Tokens;
-use crate::cli::{Log, NodeFlags, WithoutFlags};
+use crate::{
+    cli::{Log, NodeFlags, WithoutFlags},
+    ranges::Ranges,
+};
 
 /// The same for every node beside the first.
 pub struct Settings {
@@ -15,6 +18,8 @@ pub struct Settings {
     pub count: u8,
     /// Where they find the API server.
     pub server: String,
+    /// The cluster's ranges of pods: nodes have addresses of their families.
+    pub families: Ranges,
     /// Where nodes get from what they show when they join.
     pub tokens: Tokens,
     /// Flags of the first node, as far as they hold for all.

@@ -14,7 +14,7 @@ fn fields() {
         .into(),
     );
     let facts = Facts {
-        host_ip: "h".into(),
+        host_ips: vec!["h".into(), "i".into()],
         pod_ips: vec!["p".into(), "q".into()],
         node_name: "n".into(),
         ..Facts::default()
@@ -30,6 +30,7 @@ fn fields() {
         ("spec.nodeName", "n"),
         ("spec.serviceAccountName", "sa"),
         ("status.hostIP", "h"),
+        ("status.hostIPs", "h,i"),
         ("status.podIP", "p"),
         ("status.podIPs", "p,q"),
     ] {

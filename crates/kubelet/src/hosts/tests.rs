@@ -18,6 +18,36 @@ fn names_follow_the_spec() {
 }
 
 #[test]
+fn a_pod_has_an_address_of_each_family_the_nodes_primary_one_first() {
+    let texts = |ips: &[&str]| -> Vec<String> { ips.iter().map(ToString::to_string).collect() };
+    for (told, node, expected) in [
+        (
+            &["10.42.0.7", "fd42::7"][..],
+            "192.0.2.1",
+            &["10.42.0.7", "fd42::7"][..],
+        ),
+        (
+            &["10.42.0.7", "fd42::7"],
+            "fd01::1",
+            &["fd42::7", "10.42.0.7"],
+        ),
+        (
+            &["fd42::7", "10.42.0.7", "10.42.0.8"],
+            "192.0.2.1",
+            &["10.42.0.7", "fd42::7"],
+        ),
+        (&["fd42::7"], "192.0.2.1", &["fd42::7"]),
+        (&[], "192.0.2.1", &[]),
+    ] {
+        assert_eq!(
+            pod_ips(&texts(told), &texts(&[node])),
+            texts(expected),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
 fn long_names_are_cut_to_a_valid_hostname() {
     let mut pod = pod(json!({ "containers": [] }));
     pod.metadata.name = Some(format!("{}-{}", "a".repeat(62), "b".repeat(20)));
@@ -28,13 +58,18 @@ fn long_names_are_cut_to_a_valid_hostname() {
 fn the_file_has_addresses_and_aliases() {
     let pod = pod(json!({ "containers": [], "hostname": "h", "subdomain": "s",
         "hostAliases": [{ "ip": "1.2.3.4", "hostnames": ["a", "b"] }] }));
-    let text = file(&pod, &["10.42.0.7".to_owned()], "cluster.local", None);
+    let ips = ["10.42.0.7", "fd42::7"].map(String::from);
+    let text = file(&pod, &ips, "cluster.local", None);
     assert!(
         text.starts_with("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n"),
         "{text}"
     );
     assert!(
         text.contains("10.42.0.7\th.s.shop.svc.cluster.local\th\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("fd42::7\th.s.shop.svc.cluster.local\th\n"),
         "{text}"
     );
     assert!(

@@ -42,16 +42,7 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
         // What others say there is of a resource is there for pods.
         allocatable: Some(allocatable(of_pods, &ctx.machine, &ctx.config)),
         capacity: Some(capacity),
-        addresses: Some(vec![
-            NodeAddress {
-                type_: "InternalIP".to_owned(),
-                address: ctx.config.node_ip.to_string(),
-            },
-            NodeAddress {
-                type_: "Hostname".to_owned(),
-                address: ctx.config.node_name.clone(),
-            },
-        ]),
+        addresses: Some(addresses(&ctx.config)),
         conditions: Some(conditions(old, trouble, &ctx.evictions.pressures(), now)),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint {
@@ -67,6 +58,16 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
         volumes_in_use: in_use(ctx.csi.volumes_in_use(), old),
         ..Default::default()
     }
+}
+
+fn addresses(config: &Config) -> Vec<NodeAddress> {
+    let ips = config.host_ips().into_iter().map(|ip| ("InternalIP", ip));
+    let name = ("Hostname", config.node_name.clone());
+    let all = ips.chain([name]).map(|(kind, address)| NodeAddress {
+        type_: kind.to_owned(),
+        address,
+    });
+    all.collect()
 }
 
 /// Volumes that are not to be detached; none at all where none were told of.

@@ -42,8 +42,9 @@ pub(super) async fn probe(host: &str, port: u16, service: &str, timeout: Duratio
 async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Result<u64, String> {
     let deadline = Instant::now() + timeout;
     let seconds = timeout.as_secs();
+    let authority = tcp::authority(host, port);
     let failed = |error: &dyn std::fmt::Display| {
-        format!("timeout: failed to connect service \"{host}:{port}\" within {seconds}s: {error}")
+        format!("timeout: failed to connect service \"{authority}\" within {seconds}s: {error}")
     };
     let connecting = async {
         let stream = tcp::connect(host, port, timeout)
@@ -57,7 +58,7 @@ async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Resul
     };
     let connected = timeout_at(deadline, connecting).await;
     let (mut sender, connection) = connected.unwrap_or_else(|_| Err(failed(&LATE)))?;
-    let request = Request::post(format!("http://{host}:{port}/grpc.health.v1.Health/Check"))
+    let request = Request::post(format!("http://{authority}/grpc.health.v1.Health/Check"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .header("user-agent", "kube-probe/1.37")

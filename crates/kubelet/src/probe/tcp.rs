@@ -13,13 +13,18 @@ pub(super) async fn probe(host: &str, port: u16, timeout: Duration) -> Outcome {
     }
 }
 
-/// Connects; errors read as Go's.
-pub(super) async fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, String> {
-    let address = if host.contains(':') {
+/// Host and port as URLs have them.
+pub(super) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') {
         format!("[{host}]:{port}")
     } else {
         format!("{host}:{port}")
-    };
+    }
+}
+
+/// Connects; errors read as Go's.
+pub(super) async fn connect(host: &str, port: u16, timeout: Duration) -> Result<TcpStream, String> {
+    let address = authority(host, port);
     match tokio::time::timeout(timeout, TcpStream::connect(&address)).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) => Err(format!("dial tcp {address}: connect: {}", reason(&error))),

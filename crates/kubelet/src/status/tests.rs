@@ -46,7 +46,7 @@ impl Case {
             memory: &self.memory,
             messages: &HashMap::from([("a-0".to_owned(), "bye".to_owned())]),
             given: &Requirements::new(),
-            node_ip: "192.168.0.2".to_owned(),
+            node_ips: vec!["192.168.0.2".to_owned(), "fd01::2".to_owned()],
             recursive_read_only: true,
             runtime: "knarr",
             seen: at(90),
@@ -77,8 +77,12 @@ fn a_running_pod_is_ready() {
     let status = Case::new(one(), vec![container("a", 0, ContainerRunning, 101, 0)]).make();
     assert_eq!(status["phase"], "Running");
     assert_eq!(
-        (&status["podIP"], &status["hostIP"]),
-        (&json!("10.42.0.7"), &json!("192.168.0.2"))
+        (&status["podIP"], &status["hostIP"], &status["hostIPs"]),
+        (
+            &json!("10.42.0.7"),
+            &json!("192.168.0.2"),
+            &json!([{"ip": "192.168.0.2"}, {"ip": "fd01::2"}])
+        )
     );
     assert_eq!(status["startTime"], "1970-01-01T00:01:30Z");
     assert_eq!(status["qosClass"], "BestEffort");

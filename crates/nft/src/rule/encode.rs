@@ -152,8 +152,12 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
             Selector::Mark => self.meta(meta::MARK, register, 1),
             Selector::InputInterface => self.meta(meta::INPUT_NAME, register, 4),
             Selector::OutputInterface => self.meta(meta::OUTPUT_NAME, register, 4),
-            Selector::SourceKind => self.fib(fib::SOURCE, register),
-            Selector::DestinationKind => self.fib(fib::DESTINATION, register),
+            Selector::SourceKind => self.fib(fib::SOURCE, fib::ADDRESS_KIND, register),
+            Selector::DestinationKind => self.fib(fib::DESTINATION, fib::ADDRESS_KIND, register),
+            Selector::WayBack => {
+                let flags = fib::SOURCE | fib::BY_INPUT | fib::PRESENT;
+                self.fib(flags, fib::OUTPUT, register)
+            }
             Selector::ConnectionDirection => self.connection(ct::DIRECTION, register),
             Selector::ConnectionState => self.connection(ct::STATE, register),
             Selector::Random { modulus, offset } => {
@@ -194,10 +198,10 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
         1
     }
 
-    fn fib(&mut self, of: u32, register: u32) -> u32 {
+    fn fib(&mut self, of: u32, result: u32, register: u32) -> u32 {
         self.expression("fib", |writer| {
             writer.u32(fib::FLAGS, of);
-            writer.u32(fib::RESULT, fib::ADDRESS_KIND);
+            writer.u32(fib::RESULT, result);
             writer.u32(fib::REGISTER, register);
         });
         1

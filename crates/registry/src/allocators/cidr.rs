@@ -1,6 +1,9 @@
 //! A range of addresses that Services may have.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use super::Error;
 
@@ -104,14 +107,43 @@ impl Cidr {
         let offset = u64::try_from(number(ip).checked_sub(self.base)?).ok()?;
         (offset < self.size).then_some(offset)
     }
+}
 
-    pub(super) fn family(&self) -> &'static str {
-        family(self.v6)
+/// A family of addresses, as Services name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    pub(super) fn of(v6: bool) -> Family {
+        if v6 { Family::Ipv6 } else { Family::Ipv4 }
+    }
+
+    /// None of what is no family: for validation to refuse.
+    pub(super) fn parse(text: &str) -> Option<Family> {
+        [Family::Ipv4, Family::Ipv6]
+            .into_iter()
+            .find(|family| family.as_str() == text)
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Family::Ipv4 => "IPv4",
+            Family::Ipv6 => "IPv6",
+        }
+    }
+
+    pub(super) fn other(self) -> Family {
+        Family::of(self == Family::Ipv4)
     }
 }
 
-pub(super) fn family(v6: bool) -> &'static str {
-    if v6 { "IPv6" } else { "IPv4" }
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 fn number(ip: IpAddr) -> u128 {

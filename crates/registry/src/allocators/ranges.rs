@@ -1,4 +1,4 @@
-//! The ranges that Services get addresses from: the one that the cluster was made with, and those of ServiceCIDRs.
+//! The ranges that Services get addresses from: those that the cluster was made with, and those of ServiceCIDRs.
 //!
 //! As upstream's `ipallocator.MetaAllocator`: a range of a ServiceCIDR that is being deleted, or that is said not to be ready, gives
 //! out nothing more; what Services have of it stays theirs. Ranges may overlap: an address is taken in all that have it.
@@ -11,7 +11,7 @@ use knarr_meta::object::{self, list_at, str_at};
 use serde_json::Value;
 
 use super::{
-    cidr::{self, Cidr},
+    cidr::{self, Cidr, Family},
     pool::{Found, Pool, Refused},
 };
 
@@ -25,8 +25,10 @@ struct Range {
     usable: bool,
 }
 
-/// All ranges, that of the cluster first.
+/// All ranges.
 pub(super) struct Ranges {
+    /// Those of the cluster, which are there whatever objects are.
+    cluster: Vec<Cidr>,
     all: Vec<Range>,
     /// Of the ServiceCIDRs that they are of.
     seen: u64,
@@ -44,9 +46,13 @@ impl Range {
 }
 
 impl Ranges {
-    pub(super) fn new(cluster: Cidr) -> Ranges {
+    pub(super) fn new(cluster: Vec<Cidr>) -> Ranges {
+        let all = cluster
+            .iter()
+            .map(|range| Range::new((range.clone(), true)));
         Ranges {
-            all: vec![Range::new((cluster, true))],
+            all: all.collect(),
+            cluster,
             seen: 0,
         }
     }
@@ -66,22 +72,23 @@ impl Ranges {
     }
 
     fn set(&mut self, stored: &[Value]) -> bool {
-        let Some(cluster) = self.all.first().map(|range| range.cidr.clone()) else {
-            return false;
-        };
-        // Services had addresses of the cluster's own range before that was an object.
-        let mut wanted = vec![(cluster.clone(), true)];
+        let cluster = &self.cluster;
+        let is_clusters = |cidr: &Cidr| cluster.iter().any(|own| own.is_same(cidr));
+        let has_family = |cidr: &Cidr| cluster.iter().any(|own| own.is_v6() == cidr.is_v6());
+        // Services had addresses of the cluster's own ranges before those were an object.
+        let own = cluster.iter();
+        let mut wanted: Vec<(Cidr, bool)> = own.map(|cidr| (cidr.clone(), true)).collect();
         for object in stored {
             let usable = is_usable(object);
             let texts = list_at(object, &["spec", "cidrs"]).iter();
             for cidr in texts.filter_map(|text| Cidr::of_object(text.as_str()?).ok()) {
                 match wanted.iter_mut().find(|(known, _)| known.is_same(&cidr)) {
-                    Some((known, of_cluster)) if known.is_same(&cluster) => {
+                    Some((known, of_cluster)) if is_clusters(known) => {
                         *of_cluster &= usable || object::name(object) != service_cidr::DEFAULT;
                     }
                     // Two that are the same are usable while one is.
                     Some((_, known)) => *known |= usable,
-                    None if cidr.is_v6() == cluster.is_v6() => wanted.push((cidr, usable)),
+                    None if has_family(&cidr) => wanted.push((cidr, usable)),
                     None => {}
                 }
             }
@@ -106,9 +113,10 @@ impl Ranges {
     }
 
     /// Takes an address for a write that is under way.
-    pub(super) fn take_any(&mut self) -> Result<IpAddr, Refused> {
+    pub(super) fn take_any(&mut self, family: Family) -> Result<IpAddr, Refused> {
+        let gives = |range: &&mut Range| range.usable && Family::of(range.cidr.is_v6()) == family;
         for at in 0..self.all.len() {
-            while let Some(range) = self.all.get_mut(at).filter(|range| range.usable)
+            while let Some(range) = self.all.get_mut(at).filter(gives)
                 && let Ok(number) = range.pool.take_any()
             {
                 let ip = range.cidr.address(number);
@@ -220,13 +228,23 @@ mod tests {
     }
 
     fn ranges(stored: &[Value]) -> Ranges {
-        let mut ranges = Ranges::new(Cidr::parse("10.9.0.0/29").expect("a range"));
+        of_cluster(&["10.9.0.0/29"], stored)
+    }
+
+    fn of_cluster(cluster: &[&str], stored: &[Value]) -> Ranges {
+        let cluster = cluster.iter();
+        let cluster = cluster.map(|cidr| Cidr::parse(cidr).expect("a range"));
+        let mut ranges = Ranges::new(cluster.collect());
         ranges.set(stored);
         ranges
     }
 
     fn all(ranges: &mut Ranges) -> usize {
-        std::iter::from_fn(|| ranges.take_any().ok()).count()
+        of_family(ranges, Family::Ipv4)
+    }
+
+    fn of_family(ranges: &mut Ranges, family: Family) -> usize {
+        std::iter::from_fn(|| ranges.take_any(family).ok()).count()
     }
 
     #[test]
@@ -251,6 +269,30 @@ mod tests {
         }
         of_cluster["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:00Z");
         assert_eq!(all(&mut ranges(&[of_cluster])), 0);
+    }
+
+    #[test]
+    fn each_family_has_its_ranges() {
+        let objects = [
+            json!({"metadata": {"name": service_cidr::DEFAULT}, "spec": {"cidrs": ["10.9.0.0/29", "fd09::/125"]}}),
+            stored("b", "fd08::/126"),
+            stored("c", "10.8.0.0/30"),
+        ];
+        let mut both = of_cluster(&["10.9.0.0/29", "fd09::/125"], &objects);
+        assert_eq!(of_family(&mut both, Family::Ipv4), 6 + 2);
+        assert_eq!(of_family(&mut both, Family::Ipv6), 7 + 3);
+        let mut gone = objects[0].clone();
+        gone["metadata"]["deletionTimestamp"] = json!("2030-01-01T00:00:00Z");
+        let mut gone = of_cluster(&["10.9.0.0/29", "fd09::/125"], &[gone]);
+        assert_eq!(of_family(&mut gone, Family::Ipv4), 0);
+        assert_eq!(of_family(&mut gone, Family::Ipv6), 0);
+        let mut one = of_cluster(&["fd09::/125"], &objects);
+        assert_eq!(
+            of_family(&mut one, Family::Ipv4),
+            0,
+            "the cluster has it not"
+        );
+        assert_eq!(of_family(&mut one, Family::Ipv6), 7 + 3);
     }
 
     #[test]

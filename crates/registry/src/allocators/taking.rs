@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{
-    cidr::Cidr,
+    cidr::Family,
     claims::{Claim, Claims, Number, Owner},
     pool::{Pool, Refused},
     ranges::Ranges,
@@ -20,8 +20,8 @@ const ATTEMPTS: usize = 64;
 
 /// Everything there is to take.
 pub(super) struct Pools {
-    /// The range of the cluster, whose family is that of all its Services.
-    pub cidr: Cidr,
+    /// Of the cluster, the primary one first: all that its Services can have.
+    pub families: Vec<Family>,
     pub ips: Mutex<Ranges>,
     pub ports: Mutex<Pool>,
     /// What others can see, or take, too.
@@ -65,7 +65,7 @@ impl Pools {
 
     fn take_any(&self, of: Of) -> Result<Number, Refused> {
         match of {
-            Of::Ips => self.ips.lock().take_any().map(Number::Address),
+            Of::Ips(family) => self.ips.lock().take_any(family).map(Number::Address),
             Of::Ports => self.ports.lock().take_any().map(Number::Port),
         }
     }
@@ -95,7 +95,7 @@ impl Pools {
 /// The two kinds of numbers.
 #[derive(Clone, Copy)]
 enum Of {
-    Ips,
+    Ips(Family),
     Ports,
 }
 
@@ -118,8 +118,8 @@ impl Taking {
         }
     }
 
-    pub(super) async fn any_ip(&mut self) -> Result<IpAddr, Denied> {
-        match self.any(Of::Ips).await? {
+    pub(super) async fn any_ip(&mut self, family: Family) -> Result<IpAddr, Denied> {
+        match self.any(Of::Ips(family)).await? {
             Number::Address(ip) => Ok(ip),
             Number::Port(_) => Err(Refused::Full.into()),
         }

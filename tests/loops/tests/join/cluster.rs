@@ -49,7 +49,7 @@ pub fn settings() -> ClusterSettings {
     ClusterSettings {
         cluster_cidr: "10.42.0.0/16".to_owned(),
         service_cidr: "10.43.0.0/16".to_owned(),
-        cluster_dns: [10, 43, 0, 10].into(),
+        cluster_dns: vec![[10, 43, 0, 10].into()],
         cluster_domain: "cluster.local".to_owned(),
         network_policy: true,
     }
@@ -70,7 +70,7 @@ impl Cluster {
         let token = CancellationToken::new();
         let reader = clients.as_user("system:kube-controller-manager", &["system:authenticated"]);
         let config = knarr_controllers::Config {
-            service_cidr: settings().service_cidr,
+            service_cidrs: vec![settings().service_cidr.parse().expect("a range")],
             root_ca_pem: pki.ca_pem().to_owned(),
             signer: Some(pki.signer()),
             server_names: pki.server_names(),

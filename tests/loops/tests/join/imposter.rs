@@ -33,9 +33,9 @@ impl Imposter {
         let dir = tempfile::tempdir().expect("a directory");
         let options = pki::Options {
             node_name: "imposter".to_owned(),
-            node_ip: [127, 0, 0, 1].into(),
+            node_ips: vec![[127, 0, 0, 1].into()],
             cluster_domain: "cluster.local".to_owned(),
-            service_ip: [10, 43, 0, 1].into(),
+            service_ips: vec![[10, 43, 0, 1].into()],
             extra_sans: Vec::new(),
         };
         let pki = Pki::open(dir.path(), options).expect("keys");

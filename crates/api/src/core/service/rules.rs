@@ -200,6 +200,15 @@ fn validate_affinity(service: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// What is wrong of `clusterIP`, `clusterIPs` and the families, for whoever completes them.
+pub fn address_errors(service: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if super::kind_of(service) != "ExternalName" {
+        validate_addresses(service, &Path::new("spec"), &mut errors);
+    }
+    errors
+}
+
 /// `clusterIP`, `clusterIPs` and the families, each alone and against each other.
 fn validate_addresses(service: &Value, path: &Path, errors: &mut ErrorList) {
     let first = str_at(service, &["spec", "clusterIP"]);

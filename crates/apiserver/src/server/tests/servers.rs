@@ -18,8 +18,8 @@ async fn pair() -> [Cluster; 2] {
     let opening = dirs.into_iter().enumerate().map(|(n, dir)| {
         let config = Config {
             node_name: format!("server-{n}"),
-            advertise: format!("192.0.2.{}", n + 1).parse().expect("an address"),
-            service_cidr: "10.43.0.0/28".into(),
+            advertise: vec![format!("192.0.2.{}", n + 1).parse().expect("an address")],
+            service_cidrs: vec!["10.43.0.0/28".parse().expect("a range")],
             shared_store: true,
             ..Config::on_loopback(dir.path().join("pki"))
         };

@@ -5,7 +5,7 @@ use super::*;
 fn ground() -> Ground {
     Ground {
         node: "own".to_owned(),
-        address: "192.0.2.1".parse().unwrap(),
+        addresses: vec!["192.0.2.1".parse().unwrap()],
         cluster: vec!["10.42.0.0/16".parse().unwrap()],
         services: vec!["10.43.0.0/16".parse().unwrap()],
     }

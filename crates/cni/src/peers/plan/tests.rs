@@ -40,7 +40,7 @@ fn see(address: IpAddr) -> Seen {
 }
 
 fn check(reach: Reach, claims: &Claims, expected: Expect) {
-    let wanted = plan(reach, "192.0.2.1".parse().unwrap(), claims, see);
+    let wanted = plan(reach, &["192.0.2.1".parse().unwrap()], claims, see);
     let mut text = String::new();
     for (range, hop) in &wanted.routes {
         let link = match &hop.link {
