@@ -22,6 +22,7 @@ mod csi;
 mod custom;
 mod daemons;
 mod devices;
+mod dual_stack;
 mod evictions;
 mod example;
 mod foreign_runtime;
