@@ -27,7 +27,7 @@ mod phase;
 mod resources;
 pub(crate) mod writer;
 
-pub(crate) use container::UNKNOWN_END;
+pub(crate) use container::{REMOVED_TO_RESTART, UNKNOWN_END};
 
 /// The pod as a whole has been turned away or cut off.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,6 +47,7 @@ pub(crate) mod kill;
 pub(crate) mod memory;
 pub(crate) mod plan;
 pub(crate) mod resize;
+pub(crate) mod restart_all;
 mod sandbox;
 pub(crate) mod start;
 mod update;
@@ -74,6 +75,8 @@ enum Done {
     Written(Written),
     Refreshed(Result<Mounted, volume::Error>),
     Resized(Result<(), String>),
+    /// All containers are gone, to be started anew.
+    Removed(crate::runtime::Result<()>),
     /// Of the container with this id.
     LastWords(String, String),
     Cleaned(Result<(), String>),
@@ -106,6 +109,10 @@ pub(crate) struct Worker {
     refreshing: bool,
     /// Containers are being given other resources.
     resizing: bool,
+    /// All containers are being removed, to be started anew.
+    removing: bool,
+    /// The last write of the status failed: nothing waits for the API to know what it says.
+    unheard: bool,
     finishing: bool,
     cleaned: bool,
     /// Others are on their way out for this one.
@@ -149,7 +156,10 @@ impl Worker {
         let backoff = &ctx.config.configuration.settings.crash_loop_back_off;
         let longest = backoff.max_container_restart_period;
         adopt_backoff(&view.borrow(), &state, longest);
-        state.edit(|memory| memory.resize = resize::adopt(&pod));
+        state.edit(|memory| {
+            memory.resize = resize::adopt(&pod);
+            memory.restarting_all = restart_all::told(pod.status.as_ref());
+        });
         Self {
             ctx,
             uid,
@@ -167,6 +177,8 @@ impl Worker {
             writing: false,
             refreshing: false,
             resizing: false,
+            removing: false,
+            unheard: false,
             finishing: false,
             cleaned: false,
             awaits_room: false,
@@ -278,6 +290,7 @@ impl Worker {
             }
             Done::Written(written) => {
                 self.writing = false;
+                self.unheard = matches!(written, Written::Failed(_));
                 match written {
                     Written::Done(pod) => {
                         self.written = Some(pod);
@@ -306,6 +319,10 @@ impl Worker {
             Done::Resized(result) => {
                 self.resized(result);
                 Ok(())
+            }
+            Done::Removed(result) => {
+                self.removing = false;
+                result.map_err(|error| error.to_string())
             }
             Done::LastWords(id, words) => {
                 self.reading.remove(&id);

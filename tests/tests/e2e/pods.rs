@@ -30,9 +30,10 @@ fn pods_get_what_they_ask_for() {
             shell(cluster)?.apply(&manifest::placement())
         })?;
         let follower = logs::Follower::start(&shell(cluster)?)?;
-        let own: [(&str, Check); 16] = [
+        let own: [(&str, Check); 17] = [
             ("environment and volumes", environment),
             ("exit codes and restarts", exits),
+            ("all containers anew", all_anew),
             ("a program that is nowhere", missing_program),
             ("a mount that cannot be", impossible_mount),
             ("termination message", message),
@@ -179,6 +180,28 @@ fn exits(shell: &Shell<'_>) -> Result<()> {
         !events.contains("BackOff"),
         "a first restart is not held off:\n{events}"
     );
+    Ok(())
+}
+
+/// A rule restarts every container, in the same sandbox and in order.
+fn all_anew(shell: &Shell<'_>) -> Result<()> {
+    let pod = eventually(SOON, "all containers run again", || {
+        let pod = shell.get("pod all-anew")?;
+        let lists = ["initContainerStatuses", "containerStatuses"].into_iter();
+        let statuses = lists.filter_map(|list| pod["status"][list].as_array());
+        let again = statuses.flatten().filter(|s| s["restartCount"] == 1);
+        let ready = &pod["status"]["containerStatuses"][0]["ready"];
+        ensure!(again.count() == 3 && *ready == true, "{}", pod["status"]);
+        Ok(pod)
+    })?;
+    let conditions = pod["status"]["conditions"].as_array();
+    let mut conditions = conditions.into_iter().flatten();
+    let over = conditions.any(|c| c["type"] == "AllContainersRestarting" && c["status"] == "False");
+    ensure!(over, "{}", pod["status"]);
+    let last = &pod["status"]["containerStatuses"][0]["lastState"]["terminated"];
+    ensure!(last["reason"] == "RestartingAllContainers", "{last}");
+    let runs = sh(shell, "all-anew", "cat /data/runs")?;
+    ensure!(runs == "init\nmain\ninit\nmain\n", "{runs:?}");
     Ok(())
 }
 

@@ -21,6 +21,9 @@ const MAX_IMAGE_NAMES: usize = 5;
 /// How names of resources begin whose amounts are of huge pages of one size.
 const HUGE_PAGES: &str = "hugepages-";
 
+/// What this kubelet can do that a scheduler has to know before it puts a pod here, in order.
+const DECLARED: [&str; 1] = ["RestartAllContainersOnContainerExits"];
+
 type Amounts = BTreeMap<String, Quantity>;
 
 /// Makes the status now; conditions carry their transition times over from `old`.
@@ -55,6 +58,7 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
             supplemental_groups_policy: Some(ctx.features.supplemental_groups_policy),
         }),
         runtime_handlers,
+        declared_features: Some(DECLARED.map(str::to_owned).into()),
         volumes_in_use: in_use(ctx.csi.volumes_in_use(), old),
         ..Default::default()
     }
@@ -96,6 +100,7 @@ pub(super) fn changed(old: &NodeStatus, new: &NodeStatus) -> bool {
             images: status.images,
             features: status.features,
             runtime_handlers: status.runtime_handlers,
+            declared_features: status.declared_features,
             volumes_in_use: Some(status.volumes_in_use.unwrap_or_default()),
             ..Default::default()
         }

@@ -9,7 +9,7 @@ use knarr_cri::v1::PodSandboxState;
 use super::{Input, phase, whole};
 use crate::{
     eviction,
-    worker::{memory::Condition, plan, resize},
+    worker::{memory::Condition, plan, resize, restart_all},
 };
 
 /// Tells that a pod was ended for another's sake, and by whom.
@@ -51,6 +51,10 @@ pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
     set.put("ContainersReady", value, reason, message);
     // The scheduler sets it too, but does not say of which generation; a pod that is here is scheduled, as upstream has it.
     set.put("PodScheduled", true, None, None);
+    if restart_all::is_possible(input.pod) {
+        let (value, reason, message) = restarting(input, status);
+        set.put(restart_all::CONDITION, value, reason, message);
+    }
     if let Some(verdict) = input.verdict.filter(|verdict| verdict.disruption) {
         let message = match verdict.reason == eviction::PREEMPTING {
             true => eviction::PREEMPTED.to_owned(),
@@ -129,6 +133,26 @@ fn ended(status: &PodStatus) -> Option<Verdict> {
     }
 }
 
+/// Whether all containers are being removed to be started anew.
+fn restarting(input: &Input<'_>, status: &PodStatus) -> Verdict {
+    if let Some(ended) = ended(status) {
+        return ended;
+    }
+    if !input.memory.restarting_all {
+        return (false, None, None);
+    }
+    let reason = "RestartAllContainersStarted".to_owned();
+    let message = "container exited with restart policy rule".to_owned();
+    (true, Some(reason), Some(message))
+}
+
+/// Whether the pod had been initialized before all its containers were removed.
+fn was_initialized(input: &Input<'_>) -> bool {
+    let mut conditions = input.base.conditions.iter().flatten();
+    restart_all::is_possible(input.pod)
+        && conditions.any(|c| c.type_ == "Initialized" && c.status == "True")
+}
+
 fn initialized(input: &Input<'_>, status: &PodStatus) -> Verdict {
     let spec = input
         .pod
@@ -154,7 +178,7 @@ fn initialized(input: &Input<'_>, status: &PodStatus) -> Verdict {
     });
     match status.phase.as_deref() {
         Some("Succeeded") => (true, Some("PodCompleted".to_owned()), None),
-        _ if incomplete.is_empty() || begun => yes(),
+        _ if incomplete.is_empty() || begun || was_initialized(input) => yes(),
         _ => {
             let message = format!(
                 "containers with incomplete status: [{}]",

@@ -9,7 +9,10 @@ use knarr_cri::v1;
 use super::{Input, cri_time, health, mounts, resources};
 use crate::{
     labels,
-    worker::plan::{self, Role},
+    worker::{
+        plan::{self, Role},
+        restart_all,
+    },
 };
 
 const CREATING: &str = "ContainerCreating";
@@ -151,8 +154,8 @@ fn from_runtime(
             })
         }
         (None, None) => old
-            .filter(|_| role == Role::Main)
-            .and_then(|o| o.last_state.clone()),
+            .filter(|_| role == Role::Main || restart_all::is_possible(input.pod))
+            .and_then(|o| told_before(input, o)),
         (None, Some(same)) => same.last_state.clone(),
     };
     let image = newest.image.as_ref().map(|i| {
@@ -187,6 +190,17 @@ fn from_runtime(
     }
 }
 
+/// How the instance ended that was here before, of which only the API knows.
+fn told_before(input: &Input<'_>, old: &ContainerStatus) -> Option<ContainerState> {
+    let ended = old.state.as_ref().and_then(|s| s.terminated.clone());
+    let removed = ended.filter(|_| restart_all::is_possible(input.pod));
+    let removed = removed.map(|terminated| ContainerState {
+        terminated: Some(terminated),
+        ..Default::default()
+    });
+    removed.or_else(|| old.last_state.clone())
+}
+
 fn terminated(input: &Input<'_>, status: &v1::ContainerStatus) -> ContainerStateTerminated {
     let reason = match (status.reason.as_str(), status.exit_code) {
         ("", 0) => "Completed",
@@ -206,6 +220,28 @@ fn terminated(input: &Input<'_>, status: &v1::ContainerStatus) -> ContainerState
         container_id: Some(format!("{}://{}", input.runtime, status.id)),
         signal: None,
     }
+}
+
+/// How a container ended that was removed to be started anew with all others.
+pub(crate) const REMOVED_TO_RESTART: &str = "RestartingAllContainers";
+
+/// Of a container that was removed to be started anew with all others, and that had been started.
+fn removed(old: &ContainerStatus, mut status: ContainerStatus) -> ContainerStatus {
+    let message = "The container is removed because RestartAllContainers in place";
+    let ended = ContainerStateTerminated {
+        exit_code: 137,
+        reason: Some(REMOVED_TO_RESTART.to_owned()),
+        message: Some(message.to_owned()),
+        ..Default::default()
+    };
+    status.state = Some(waiting_state(REMOVED_TO_RESTART, message));
+    status.last_state = Some(ContainerState {
+        terminated: Some(ended),
+        ..Default::default()
+    });
+    status.restart_count = old.restart_count.saturating_add(1);
+    status.image_id.clone_from(&old.image_id);
+    status
 }
 
 /// How a container ended that the runtime has no record of.
@@ -229,6 +265,17 @@ fn lost(
     };
     let Some(old) = old else { return status };
     let state = old.state.as_ref();
+    let restarting = input.memory.restarting_all || restart_all::told(Some(input.base));
+    let waited = state.is_none_or(|s| s.running.is_none() && s.terminated.is_none());
+    if restarting && role != Role::Ephemeral && !over {
+        if !waited {
+            return removed(old, status);
+        }
+        let told = state.and_then(|s| s.waiting.as_ref());
+        if told.is_some_and(|waiting| waiting.reason.as_deref() == Some(REMOVED_TO_RESTART)) {
+            return old.clone();
+        }
+    }
     if state.is_some_and(|s| s.terminated.is_some()) && (over || role == Role::Init) {
         return old.clone();
     }

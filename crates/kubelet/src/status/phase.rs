@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 
+use super::REMOVED_TO_RESTART;
 use crate::worker::plan::{self, Role};
 
 /// Whether an init container does not hold the next ones up any more.
@@ -29,6 +30,13 @@ fn last_ended(status: &ContainerStatus) -> Option<i32> {
         .terminated
         .as_ref()
         .map(|t| t.exit_code)
+}
+
+/// Whether the container waits to be started anew with all others.
+fn was_removed(status: &ContainerStatus) -> bool {
+    let last = status.last_state.as_ref();
+    let ended = last.and_then(|state| state.terminated.as_ref());
+    ended.is_some_and(|ended| ended.reason.as_deref() == Some(REMOVED_TO_RESTART))
 }
 
 /// The phase by the states of the containers. `begun`: a main container has run in the present sandbox; what ran in one before it, as
@@ -62,6 +70,7 @@ pub(super) fn of(
         let exit = ended(status).or_else(|| last_ended(status));
         match exit {
             Some(0) => {}
+            Some(_) if ended(status).is_none() && was_removed(status) && !over => {}
             Some(code) if over || !plan::restarts(pod, container, Role::Init, code) => {
                 failed_init = true;
             }
@@ -73,7 +82,8 @@ pub(super) fn of(
     let mut restarting = false;
     for (status, container) in main.iter().zip(&spec.containers) {
         let exit = ended(status).or_else(|| last_ended(status));
-        restarting |= exit.is_some_and(|code| plan::restarts(pod, container, Role::Main, code));
+        restarting |= exit.is_some_and(|code| plan::restarts(pod, container, Role::Main, code))
+            || (ended(status).is_none() && was_removed(status));
         if is_running(status) {
             running += 1;
         } else if let Some(code) = ended(status) {

@@ -41,6 +41,9 @@ impl Worker {
             return Some(Instant::now() + RETRY);
         }
         update.pod = self.promised(wanted);
+        if self.restarts_all(update, view) {
+            return deadline(&update.pod).map(until);
+        }
         let pod = &update.pod;
         let mut plan = self.state.read(|memory| {
             plan::make(pod, view, memory, &|name, ended| {

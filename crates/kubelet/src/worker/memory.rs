@@ -53,6 +53,10 @@ pub(crate) struct Memory {
     /// The node cannot give the pod what it was to have.
     pub rejected: Option<Rejection>,
     pub resize: Resize,
+    /// All containers are being removed, to be started anew.
+    pub restarting_all: bool,
+    /// The next attempt of containers that were removed for that, by name.
+    pub attempts: HashMap<String, u32>,
 }
 
 /// A change of the pod's resources that is not over.

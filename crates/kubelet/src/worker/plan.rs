@@ -8,7 +8,11 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_cri::v1::{ContainerState, ContainerStatus, PodSandboxState};
 
 use super::memory::{Cause, Memory};
-use crate::{ephemeral, labels, observed::View, status::UNKNOWN_END};
+use crate::{
+    ephemeral, labels,
+    observed::View,
+    status::{REMOVED_TO_RESTART, UNKNOWN_END},
+};
 
 /// What happens to the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,8 +155,17 @@ pub(crate) fn restarts(pod: &Pod, container: &Container, role: Role, exit_code: 
     }
 }
 
-/// Whether the first of the container's rules that is about this exit code restarts it.
+/// Whether the first of the container's rules that is about this exit code restarts it, alone or with all others.
 fn rules_restart(container: &Container, exit_code: i32) -> bool {
+    let action = rule(container, exit_code);
+    action.is_some_and(|action| matches!(action, "Restart" | RESTART_ALL))
+}
+
+/// The action that restarts a pod's containers from the first one on, in the same sandbox.
+pub(crate) const RESTART_ALL: &str = "RestartAllContainers";
+
+/// What the first of the container's rules that is about this exit code has done.
+pub(crate) fn rule(container: &Container, exit_code: i32) -> Option<&str> {
     let mut rules = container.restart_policy_rules.iter().flatten();
     let matching = rules.find(|rule| {
         rule.exit_codes.as_ref().is_some_and(|codes| {
@@ -164,7 +177,12 @@ fn rules_restart(container: &Container, exit_code: i32) -> bool {
             }
         })
     });
-    matching.is_some_and(|rule| rule.action == "Restart")
+    matching.map(|rule| rule.action.as_str())
+}
+
+/// Whether an end was counted as a restart when it was told.
+fn counts_already(reason: Option<&str>) -> bool {
+    matches!(reason, Some(UNKNOWN_END | REMOVED_TO_RESTART))
 }
 
 impl<'a> Planner<'a> {
@@ -384,7 +402,11 @@ impl<'a> Planner<'a> {
         let attempt = match (newest, unused) {
             (_, Some(unused)) => labels::restart_count(unused),
             (Some(newest), None) => labels::restart_count(newest).saturating_add(1),
-            (None, None) => self.lost_attempts(&container.name),
+            (None, None) => {
+                let removed = self.memory.attempts.get(&container.name).copied();
+                let lost = self.lost_attempts(&container.name);
+                lost.max(removed.unwrap_or(0))
+            }
         };
         self.plan.start.push(Start {
             name: container.name.clone(),
@@ -407,8 +429,8 @@ impl<'a> Planner<'a> {
         let ended = status.last_state.iter().find_map(|s| s.terminated.as_ref());
         let counted = match (has_run(&status.container_id), ended) {
             (true, _) => 1,
-            // Told to have ended unseen: that is counted already.
-            (false, Some(ended)) if ended.reason.as_deref() == Some(UNKNOWN_END) => 0,
+            // Told to have ended unseen or to have been removed: that is counted already.
+            (false, Some(ended)) if counts_already(ended.reason.as_deref()) => 0,
             (false, Some(_)) => 1,
             (false, None) => return 0,
         };

@@ -9,6 +9,7 @@ use super::*;
 
 mod images;
 mod resize;
+mod restart_all;
 mod told;
 use crate::{
     config::Config,
@@ -62,6 +63,11 @@ impl Bench {
     async fn restart(&mut self) {
         self.token.cancel();
         (&mut self.worker).await.unwrap();
+        self.resume().await;
+    }
+
+    /// Starts another worker of the pod as the API has it.
+    async fn resume(&mut self) {
         let held = self.api.pod.lock().unwrap().clone().unwrap();
         self.pod = serde_json::from_value(held).unwrap();
         (self.input, self.worker, self.token) = start(&self.api, &self.pod, &self.dir).await;

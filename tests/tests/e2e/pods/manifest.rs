@@ -43,6 +43,31 @@ fn field(path: &str) -> Value {
     json!({"fieldRef": {"fieldPath": path}})
 }
 
+/// Its first container has all of them started anew once, after the init container and the sidecar have run.
+fn all_anew_pod() -> Value {
+    let rule = json!({
+        "action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]},
+    });
+    let data = json!([{"name": "data", "mountPath": "/data"}]);
+    let other = |name: &str, script: &str| {
+        json!({
+            "name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent",
+            "command": ["sh", "-c", script], "volumeMounts": data,
+        })
+    };
+    let mut sidecar = other("sidecar", "trap 'exit 0' TERM; sleep 3600 & wait");
+    sidecar["restartPolicy"] = json!("Always");
+    let script = "echo main >> /data/runs; [ -e /data/once ] || { touch /data/once; exit 42; }; sleep 3600 & wait";
+    let main = json!({
+        "volumeMounts": data, "restartPolicy": "Never", "restartPolicyRules": [rule],
+    });
+    let more = json!({
+        "volumes": [{"name": "data", "emptyDir": {}}],
+        "initContainers": [other("init", "echo init >> /data/runs"), sidecar],
+    });
+    pod("all-anew", script, main, more)
+}
+
 /// Everything at once: a list in JSON, which is YAML. `dir` is the node's directory that hooks write to.
 pub fn text(dir: &Path) -> String {
     let mut items = vec![
@@ -69,6 +94,7 @@ pub fn text(dir: &Path) -> String {
             count,
             volume,
         ),
+        all_anew_pod(),
         pod(
             "last-words",
             "echo -n the reason > /dev/termination-log; exit 1",

@@ -7,7 +7,7 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use crate::{core::pod_spec, validate};
+use crate::validate;
 
 /// An update of the status.
 pub(super) fn validate(new: &Value, old: &Value) -> ErrorList {
@@ -26,10 +26,13 @@ pub(super) fn validate(new: &Value, old: &Value) -> ErrorList {
         at(new, &["status", "qosClass"]),
         at(old, &["status", "qosClass"]),
     );
-    let policy = str_at(old, &["spec", "restartPolicy"]);
-    validate_transitions(new, old, "containerStatuses", policy, &mut errors);
-    validate_transitions(new, old, "initContainerStatuses", policy, &mut errors);
-    validate_transitions(new, old, "ephemeralContainerStatuses", "Never", &mut errors);
+    if !restarts_all(old) {
+        let main = Some("containers");
+        validate_transitions(new, old, "containerStatuses", main, &mut errors);
+        let init = Some("initContainers");
+        validate_transitions(new, old, "initContainerStatuses", init, &mut errors);
+    }
+    validate_transitions(new, old, "ephemeralContainerStatuses", None, &mut errors);
     validate_ips(new, "podIPs", &mut errors);
     validate_ips(new, "hostIPs", &mut errors);
     errors
@@ -79,25 +82,33 @@ fn validate_ips(pod: &Value, list: &'static str, errors: &mut ErrorList) {
     }
 }
 
-/// A container that has ended for good stays so.
+/// Whether a rule of any container may start all of them anew, whatever their own policies.
+fn restarts_all(pod: &Value) -> bool {
+    let lists = ["containers", "initContainers"].into_iter();
+    let containers = lists.flat_map(|list| list_at(pod, &["spec", list]));
+    let mut rules = containers.flat_map(|container| list_at(container, &["restartPolicyRules"]));
+    rules.any(|rule| str_at(rule, &["action"]) == "RestartAllContainers")
+}
+
+/// A container that has ended for good stays so. `specs`: where those are that may start again.
 fn validate_transitions(
     new: &Value,
     old: &Value,
     list: &'static str,
-    policy: &str,
+    specs: Option<&'static str>,
     errors: &mut ErrorList,
 ) {
-    if policy == "Always" {
-        return;
-    }
     let now = list_at(new, &["status", list]);
     for (index, before) in list_at(old, &["status", list]).iter().enumerate() {
         let Some(terminated) = struct_at(before, &["state", "terminated"]) else {
             continue;
         };
         let name = str_at(before, &["name"]);
-        let failed = i64_at(terminated, &["exitCode"]).unwrap_or_default() != 0;
-        if failed && policy == "OnFailure" || is_sidecar(old, name) {
+        let code = i64_at(terminated, &["exitCode"]).unwrap_or_default();
+        let specs = specs.map(|specs| list_at(old, &["spec", specs]));
+        let mut specs = specs.into_iter().flatten();
+        let spec = specs.find(|container| str_at(container, &["name"]) == name);
+        if spec.is_some_and(|container| may_restart(old, container, code)) {
             continue;
         }
         let revived = now.iter().any(|status| {
@@ -113,8 +124,29 @@ fn validate_transitions(
     }
 }
 
-fn is_sidecar(pod: &Value, name: &str) -> bool {
-    list_at(pod, &["spec", "initContainers"])
-        .iter()
-        .any(|container| str_at(container, &["name"]) == name && pod_spec::is_sidecar(container))
+/// Whether a container may run again that ended with this code: by its rules, by its own policy, or by that of its pod.
+fn may_restart(pod: &Value, container: &Value, code: i64) -> bool {
+    let own = str_at(container, &["restartPolicy"]);
+    let rules = list_at(container, &["restartPolicyRules"]);
+    let rule = rules.iter().find(|rule| {
+        let values = list_at(rule, &["exitCodes", "values"]);
+        let named = values.iter().any(|value| value.as_i64() == Some(code));
+        match str_at(rule, &["exitCodes", "operator"]) {
+            "In" => named,
+            "NotIn" => !named,
+            _ => false,
+        }
+    });
+    if !own.is_empty() && rule.is_some_and(|rule| str_at(rule, &["action"]) == "Restart") {
+        return true;
+    }
+    let policy = match own {
+        "" => str_at(pod, &["spec", "restartPolicy"]),
+        own => own,
+    };
+    match policy {
+        "Never" => false,
+        "OnFailure" => code != 0,
+        _ => true,
+    }
 }

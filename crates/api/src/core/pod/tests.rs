@@ -208,7 +208,7 @@ fn refused_containers() {
             "restartPolicy": "Sometimes",
             "restartPolicyRules": [
                 {"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}},
-                {"action": "RestartAllContainers", "exitCodes": {"operator": "Exists"}}, {},
+                {"action": "RestartAllContainers", "exitCodes": {"operator": "Exists"}}, {"action": "RestartPod"}, {},
             ],
         })),
         expect![[r#"
@@ -220,10 +220,11 @@ fn refused_containers() {
             spec.containers[0].ports[2].name: Invalid value: "Bad_Name": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)
             spec.containers[0].imagePullPolicy: Unsupported value: "Sometimes": supported values: "Always", "IfNotPresent", "Never"
             spec.containers[0].restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "Never", "OnFailure"
-            spec.containers[0].restartPolicyRules[1].action: Unsupported value: "RestartAllContainers": supported values: "Restart"
             spec.containers[0].restartPolicyRules[1].exitCodes.operator: Unsupported value: "Exists": supported values: "In", "NotIn"
-            spec.containers[0].restartPolicyRules[2].action: Required value
+            spec.containers[0].restartPolicyRules[2].action: Unsupported value: "RestartPod": supported values: "Restart", "RestartAllContainers"
             spec.containers[0].restartPolicyRules[2].exitCodes: Required value: must be specified
+            spec.containers[0].restartPolicyRules[3].action: Required value
+            spec.containers[0].restartPolicyRules[3].exitCodes: Required value: must be specified
             spec.containers[0].ports[3].hostPort: Duplicate value: "TCP//5""#]],
     );
     check_create(
@@ -494,6 +495,32 @@ fn status_updates() {
     let mut ips = json!({"spec": {}, "status": {"podIP": "10.0.0.1"}});
     KIND.strategy.default(&mut ips);
     assert_eq!(ips["status"]["podIPs"], json!([{"ip": "10.0.0.1"}]));
+}
+
+#[test]
+fn containers_that_start_again_leave_their_end() {
+    let check = |container: Value, code: i64, allowed: bool| {
+        let mut old = created(&KIND, one(container.clone()));
+        old["spec"]["restartPolicy"] = json!("Never");
+        old["status"]["containerStatuses"] =
+            json!([{"name": "c", "state": {"terminated": {"exitCode": code}}}]);
+        let mut new = old.clone();
+        new["status"]["containerStatuses"][0]["state"] = json!({"waiting": {}});
+        let errors = update_errors(&KIND, new, &old, Part::Status);
+        assert_eq!(errors.is_empty(), allowed, "{container} {code}: {errors}");
+    };
+    let rules =
+        |action: &str| json!([{"action": action, "exitCodes": {"operator": "In", "values": [42]}}]);
+    check(json!({}), 1, false);
+    check(json!({"restartPolicy": "Always"}), 0, true);
+    check(json!({"restartPolicy": "OnFailure"}), 0, false);
+    check(json!({"restartPolicy": "OnFailure"}), 1, true);
+    let never =
+        |action: &str| json!({"restartPolicy": "Never", "restartPolicyRules": rules(action)});
+    check(never("Restart"), 42, true);
+    check(never("Restart"), 1, false);
+    // With this action all may, however they ended.
+    check(never("RestartAllContainers"), 0, true);
 }
 
 #[test]

@@ -107,7 +107,10 @@ fn validate_init(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut 
     }
 }
 
-/// A policy of the container's own, and rules that go before it. Of the actions, restarting the whole pod in place is not there.
+/// What a rule may have done: the container or all of its pod started anew.
+const RESTART_ACTIONS: &[&str] = &["Restart", "RestartAllContainers"];
+
+/// A policy of the container's own, and rules that go before it.
 fn validate_restarts(container: &Value, path: &Path, errors: &mut ErrorList) {
     let policy = str_at(container, &["restartPolicy"]);
     let rules = list_at(container, &["restartPolicyRules"]);
@@ -125,7 +128,7 @@ fn validate_restarts(container: &Value, path: &Path, errors: &mut ErrorList) {
     for (index, rule) in rules.iter().enumerate() {
         let path = path.index(index);
         let action = str_at(rule, &["action"]);
-        validate::one_of(errors, &path.child("action"), action, &["Restart"], true);
+        validate::one_of(errors, &path.child("action"), action, RESTART_ACTIONS, true);
         let path = path.child("exitCodes");
         let Some(codes) = struct_at(rule, &["exitCodes"]) else {
             errors.push(Error::required(&path, "must be specified"));
