@@ -13,6 +13,7 @@ mod fields;
 mod fill_in;
 mod gates;
 mod host;
+mod managers;
 mod reserved;
 mod settings;
 mod validate;

@@ -45,6 +45,8 @@ pub(crate) struct Context {
     pub images: Images,
     /// Devices of plugins.
     pub devices: crate::devices::DevicePlugins,
+    /// CPUs and memory that containers have for themselves.
+    pub alignment: crate::alignment::Alignment,
     /// Claims of devices.
     pub dra: crate::dra::Dra,
     pub cgroups: Cgroups,
@@ -109,6 +111,7 @@ impl Context {
         if let Some(swap) = &self.swap {
             swap.limit(pod, container, memory, &mut given);
         }
+        self.alignment.limit(pod, &container.name, &mut given);
         given
     }
 }

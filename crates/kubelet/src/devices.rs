@@ -8,6 +8,7 @@
 //! As upstream's `pkg/kubelet/cm/devicemanager`. Devices are chosen when a pod starts for the first time, and are its own until it has
 //! ended; a pod that cannot have them is turned away. What was chosen is on disk, for containers that start anew under the next kubelet.
 
+mod near;
 mod plugin;
 mod record;
 mod registration;
@@ -27,10 +28,11 @@ use k8s_openapi::{
 };
 use knarr_kubelet_api::device_plugin as api;
 use knarr_meta::Quantity;
+use knarr_numa::{Hints, Mask};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{context, disk};
+use crate::{alignment, context, disk};
 use plugin::Plugin;
 pub(crate) use record::Options;
 use record::{File, Given, Records};
@@ -62,6 +64,8 @@ struct Want<'p> {
     container: &'p Container,
     /// It ends before the next one starts: those may have its devices.
     ends: bool,
+    /// It starts with the init containers and stays.
+    sidecar: bool,
     resource: String,
     count: usize,
 }
@@ -135,6 +139,7 @@ impl DevicePlugins {
                     wants.push(Want {
                         container,
                         ends,
+                        sidecar: init && !ends,
                         resource,
                         count,
                     });
@@ -149,6 +154,28 @@ impl DevicePlugins {
     /// # Errors
     /// In upstream's words; the pod is to be turned away then.
     pub(crate) async fn allocate(&self, pod: &Pod) -> Result<(), String> {
+        self.allocate_until(pod, None, None).await
+    }
+
+    /// The same for one container, after those that start before it; near these NUMA nodes, as far as there are devices.
+    ///
+    /// # Errors
+    /// As for all.
+    pub(crate) async fn allocate_for(
+        &self,
+        pod: &Pod,
+        container: &str,
+        near: Option<Mask>,
+    ) -> Result<(), String> {
+        self.allocate_until(pod, Some(container), near).await
+    }
+
+    async fn allocate_until(
+        &self,
+        pod: &Pod,
+        last: Option<&str>,
+        near: Option<Mask>,
+    ) -> Result<(), String> {
         if self.wants(pod).is_empty() {
             return Ok(());
         }
@@ -157,9 +184,17 @@ impl DevicePlugins {
         // Devices of containers that have ended by then, by resource.
         let mut reusable: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut changed = false;
-        for want in self.wants(pod) {
+        let order: Vec<&str> = alignment::containers(pod)
+            .map(|c| c.name.as_str())
+            .collect();
+        let place = |name: &str| order.iter().position(|known| *known == name);
+        let wants = self.wants(pod);
+        let wants = wants
+            .iter()
+            .filter(|want| last.is_none_or(|last| place(&want.container.name) <= place(last)));
+        for want in wants {
             let reuse = reusable.entry(want.resource.clone()).or_default();
-            let (devices, new) = self.give(uid, &want, reuse).await?;
+            let (devices, new) = self.give(uid, want, reuse, near).await?;
             changed |= new;
             match want.ends {
                 true => reuse.extend(devices),
@@ -178,9 +213,11 @@ impl DevicePlugins {
         uid: &str,
         want: &Want<'_>,
         reuse: &BTreeSet<String>,
+        near: Option<Mask>,
     ) -> Result<(BTreeSet<String>, bool), String> {
         let (resource, name) = (&want.resource, &want.container.name);
-        let (plugin, preferred_from) = {
+        let must: BTreeSet<String> = reuse.iter().take(want.count).cloned().collect();
+        let (plugin, preferred_from, must) = {
             let state = self.state.lock();
             let used = state.records.devices_of(resource);
             let stock = state.resources.get(resource);
@@ -194,9 +231,12 @@ impl DevicePlugins {
             let free = stock.free(resource, &used, reuse, want.count)?;
             let plugin = stock.plugin();
             let plugin = plugin.ok_or_else(|| format!("unknown Device Plugin {resource}"))?;
-            (plugin, free)
+            let (free, must) = match near {
+                Some(nodes) => stock.near(nodes, free, must, want.count),
+                None => (free, must),
+            };
+            (plugin, free, must)
         };
-        let must: BTreeSet<String> = reuse.iter().take(want.count).cloned().collect();
         let preferred = plugin.preferred(&preferred_from, &must, want.count).await?;
         let chosen = stock::choose(&preferred_from, &must, &preferred, want.count);
         let answer = plugin.allocate(&chosen).await?;
@@ -212,6 +252,59 @@ impl DevicePlugins {
         };
         state.records.put(uid, name, resource, given);
         Ok((chosen, true))
+    }
+
+    /// From which NUMA nodes the devices of one container could come.
+    pub(crate) fn hints(&self, pod: &Pod, container: &str) -> Hints {
+        let uid = context::uid(pod);
+        let wants = self.wants(pod);
+        let state = self.state.lock();
+        let mut hints = Hints::new();
+        // What init containers that come before had, and what of it has found another.
+        let mut reusable: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for want in &wants {
+            let resource = want.resource.as_str();
+            let given = state.records.get(uid, &want.container.name, resource);
+            let given = given.map(|given| given.devices.clone());
+            let reuse = reusable.entry(resource).or_default();
+            if want.container.name == container {
+                let stock = state.resources.get(resource);
+                let used = state.records.devices_of(resource);
+                let list =
+                    stock.and_then(|stock| stock.hints(given.as_ref(), &used, reuse, want.count));
+                hints.extend(list.map(|list| (resource.to_owned(), list)));
+                continue;
+            }
+            for device in given.into_iter().flatten() {
+                match want.ends {
+                    true => reuse.insert(device),
+                    false => reuse.remove(&device),
+                };
+            }
+        }
+        hints
+    }
+
+    /// From which NUMA nodes the devices of a whole pod could come.
+    pub(crate) fn pod_hints(&self, pod: &Pod) -> Hints {
+        let uid = context::uid(pod);
+        let wants = self.wants(pod);
+        let state = self.state.lock();
+        let mut hints = Hints::new();
+        for (resource, count) in near::of_pod(&wants) {
+            let containers = wants.iter().filter(|want| want.resource == resource);
+            let given: BTreeSet<String> = containers
+                .filter_map(|want| state.records.get(uid, &want.container.name, resource))
+                .flat_map(|given| given.devices.iter().cloned())
+                .collect();
+            let given = (!given.is_empty()).then_some(given);
+            let used = state.records.devices_of(resource);
+            let stock = state.resources.get(resource);
+            let none = BTreeSet::new();
+            let list = stock.and_then(|stock| stock.hints(given.as_ref(), &used, &none, count));
+            hints.extend(list.map(|list| (resource.to_owned(), list)));
+        }
+        hints
     }
 
     /// Has plugins prepare the devices of a container that is about to start, where they want to.

@@ -32,6 +32,9 @@ pub enum Error {
     /// There are no ids for pods whose users are not the node's.
     #[error("create user namespace manager: {0}")]
     Users(String),
+    /// CPUs, memory or devices cannot be given as the configuration has it.
+    #[error("{0}")]
+    Managers(String),
     /// The authority of the node server's clients makes no sense.
     #[error("cannot set up TLS for the node server: {0}")]
     Tls(String),

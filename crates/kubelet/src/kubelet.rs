@@ -13,11 +13,12 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    alignment::{self, Alignment},
     allocation::Allocations,
     cgroup::Cgroups,
     config::Config,
     context::{Context, Shared},
-    devices, dra,
+    devices, disk, dra,
     error::Error,
     events::Events,
     eviction, garbage,
@@ -52,6 +53,7 @@ pub struct Kubelet {
     http: Http,
     sysctls: Allowlist,
     users: Users,
+    alignment: Alignment,
 }
 
 impl Kubelet {
@@ -94,6 +96,7 @@ impl Kubelet {
         let sysctls =
             Allowlist::new(kernel, &config.allowed_unsafe_sysctls).map_err(Error::Sysctls)?;
         let users = users(&config).await.map_err(Error::Users)?;
+        let alignment = disk::waiting(|| managers(&config)).map_err(Error::Managers)?;
         let server = Server::bind(&config, certificate).await?;
         Ok(Self {
             config,
@@ -103,6 +106,7 @@ impl Kubelet {
             http,
             sysctls,
             users,
+            alignment,
         })
     }
 
@@ -131,6 +135,7 @@ impl Kubelet {
             http,
             sysctls,
             users,
+            alignment,
         } = self;
         let version = format!("{}://{}", version.runtime_name, version.runtime_version);
         let ctx = context(
@@ -139,7 +144,7 @@ impl Kubelet {
             runtime,
             &version,
             &informers,
-            (cgroups, http, sysctls, features, users),
+            (cgroups, http, sysctls, features, users, alignment),
             (&tracker, &token),
             observed,
         );
@@ -208,6 +213,10 @@ fn plugins_and_devices(
         dra::run(ctx.clone(), token.child_token()),
     );
     loops.keep(
+        "the CPUs of containers",
+        alignment::run(ctx.clone(), token.child_token()),
+    );
+    loops.keep(
         "the resources of pods",
         pod_resources::run(ctx.clone(), token.child_token()),
     );
@@ -244,6 +253,9 @@ async fn follow(ctx: &Shared, tracker: &TaskTracker, loops: &Tasks, token: &Canc
     }
 }
 
+/// What was found out of the host before anything runs.
+type Host = (Cgroups, Http, Allowlist, Features, Users, Alignment);
+
 #[allow(clippy::too_many_arguments)]
 fn context(
     config: Config,
@@ -251,7 +263,7 @@ fn context(
     runtime: Runtime,
     version: &str,
     informers: &Informers,
-    (cgroups, http, sysctls, features, users): (Cgroups, Http, Allowlist, Features, Users),
+    (cgroups, http, sysctls, features, users, alignment): Host,
     (tracker, token): (&TaskTracker, &CancellationToken),
     observed: Observed,
 ) -> Shared {
@@ -278,6 +290,7 @@ fn context(
         services: informers.informer::<Service>(),
         objects: Objects::new(client.clone(), &name, tracker.clone(), token.clone()),
         devices: devices::DevicePlugins::load(config.devices_record()),
+        alignment,
         dra: dra::Dra::load(config.dra_record()),
         images: Images::new(
             runtime.clone(),
@@ -307,6 +320,16 @@ fn context(
         swap,
         probed: crate::probe::Counts::default(),
     })
+}
+
+/// CPUs and memory that containers may have for themselves. Blocks.
+fn managers(config: &Config) -> Result<Alignment, String> {
+    let machine = node::Machine::detect(&config.data_dir, "");
+    let memory = u64::try_from(machine.memory_bytes).unwrap_or(0);
+    let found = knarr_numa::discover::machine(&knarr_numa::discover::Sys::default(), memory);
+    let settings = &config.configuration.settings;
+    let root = config.root().path().to_owned();
+    Alignment::load(settings, &found, machine.kept(config), root)
 }
 
 /// Ids of pods whose users are not the node's.

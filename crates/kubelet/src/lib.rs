@@ -14,6 +14,7 @@
 //! Rejected: upstream's layout of sync loop, status manager, prober manager and volume manager, each with its own
 //! periodic reconciliation. One worker that owns all of a pod needs no agreement between them, and reacts at once.
 
+mod alignment;
 mod allocation;
 mod backoff;
 mod cgroup;

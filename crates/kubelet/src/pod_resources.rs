@@ -1,7 +1,5 @@
 //! Who has which devices, for agents that watch over them: `pod-resources/kubelet.sock` (upstream's
 //! `k8s.io/kubelet/pkg/apis/podresources/v1`).
-//!
-//! CPUs and memory are in no answer: no container of this kubelet has any for itself.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,13 +8,14 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use knarr_kubelet_api::{
     pod_resources::{
         AllocatableResourcesRequest, AllocatableResourcesResponse, CdiDevice, ClaimResource,
-        ContainerDevices, ContainerResources, DynamicResource, GetPodResourcesRequest,
-        GetPodResourcesResponse, ListPodResourcesRequest, ListPodResourcesResponse, NumaNode,
-        PodResources, TopologyInfo,
+        ContainerDevices, ContainerMemory, ContainerResources, DynamicResource,
+        GetPodResourcesRequest, GetPodResourcesResponse, ListPodResourcesRequest,
+        ListPodResourcesResponse, NumaNode, PodResources, TopologyInfo,
         pod_resources_lister_server::{PodResourcesLister, PodResourcesListerServer},
     },
     tonic::{Request, Response, Status, transport::Server},
 };
+use knarr_numa::memory::Block;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -59,6 +58,21 @@ fn devices(held: Vec<Held>) -> Vec<ContainerDevices> {
     all
 }
 
+/// What comes from which nodes.
+fn memory(blocks: Vec<Block>) -> Vec<ContainerMemory> {
+    let node = |id: usize| NumaNode {
+        id: i64::try_from(id).unwrap_or(i64::MAX),
+    };
+    let told = blocks.into_iter().map(|block| ContainerMemory {
+        memory_type: block.resource,
+        size: block.size,
+        topology: Some(TopologyInfo {
+            nodes: block.nodes.into_iter().map(node).collect(),
+        }),
+    });
+    told.collect()
+}
+
 fn claim(prepared: Prepared) -> DynamicResource {
     let drivers = prepared.drivers.into_iter();
     let resources = drivers.flat_map(|(driver, devices)| {
@@ -92,16 +106,16 @@ fn lasting(pod: &Pod) -> impl Iterator<Item = &Container> {
 }
 
 fn resources(ctx: &Context, pod: &Pod) -> PodResources {
-    let containers = lasting(pod).map(|container| ContainerResources {
-        name: container.name.clone(),
-        devices: devices(ctx.devices.devices_of(pod, container)),
-        dynamic_resources: ctx
-            .dra
-            .claims_of(pod, container)
-            .into_iter()
-            .map(claim)
-            .collect(),
-        ..Default::default()
+    let containers = lasting(pod).map(|container| {
+        let own = ctx.alignment.own(context::uid(pod), &container.name);
+        let claims = ctx.dra.claims_of(pod, container).into_iter();
+        ContainerResources {
+            name: container.name.clone(),
+            devices: devices(ctx.devices.devices_of(pod, container)),
+            dynamic_resources: claims.map(claim).collect(),
+            cpu_ids: own.cpus,
+            memory: memory(own.memory),
+        }
     });
     PodResources {
         name: context::name(pod).to_owned(),
@@ -136,9 +150,11 @@ impl PodResourcesLister for Lister {
         &self,
         _: Request<AllocatableResourcesRequest>,
     ) -> Result<Response<AllocatableResourcesResponse>, Status> {
+        let own = self.0.alignment.allocatable();
         Ok(Response::new(AllocatableResourcesResponse {
             devices: devices(self.0.devices.allocatable()),
-            ..Default::default()
+            cpu_ids: own.cpus,
+            memory: memory(own.memory),
         }))
     }
 

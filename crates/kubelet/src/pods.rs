@@ -138,6 +138,7 @@ impl Pods {
         let mut left: HashSet<String> = self.ctx.cgroups.uids().into_iter().collect();
         left.extend(running.iter().cloned());
         left.extend(names(&self.ctx.config.pods_dir()));
+        left.extend(self.ctx.alignment.uids());
         left.retain(|uid| !known.contains(uid));
         left.iter().for_each(|uid| self.ctx.allocations.forget(uid));
         let logs = self.ctx.config.logs_dir();

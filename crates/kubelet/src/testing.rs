@@ -73,6 +73,7 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
             CancellationToken::new(),
         ),
         devices: crate::devices::DevicePlugins::load(config.devices_record()),
+        alignment: crate::alignment::Alignment::default(),
         dra: crate::dra::Dra::load(config.dra_record()),
         images: Images::new(
             runtime.clone(),

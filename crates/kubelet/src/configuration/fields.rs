@@ -102,8 +102,6 @@ const OWN_CLIENT: &str =
 const NOT_GO: &str = "there are no such handlers, the program is not written in Go";
 const LOG_FLAGS: &str = "the program's own log is told by --log-level and --log-file";
 const OUTLIVE: &str = "containers outlive knarr, which ends in its own time: drain the node before its machine is shut down";
-const NO_PINNING: &str =
-    "CPUs and NUMA nodes are shared by all containers, none is given to one alone";
 const RESERVED_GROUPS: &str = "only pods are held to what they may have";
 
 /// All of them, in upstream's order.
@@ -162,14 +160,14 @@ pub(super) const FIELDS: &[Field] = &[
     value("cgroupRoot", Text, "", Only(&["\"/\""], "it is told by --cgroup-root")),
     pointer("cgroupsPerQOS", Bool, "true", Only(&[], "pods always have groups of their own")),
     value("cgroupDriver", Text, "cgroupfs", Harmless("the runtime is told what it understands")),
-    value("cpuManagerPolicy", Text, "none", Only(&[], NO_PINNING)),
+    value("cpuManagerPolicy", Text, "none", Honoured),
     pointer("singleProcessOOMKill", Bool, "", Only(&["true"], "the kernel kills one process of a container")),
-    value("cpuManagerPolicyOptions", TextMap, "", Only(&[], NO_PINNING)),
-    value("cpuManagerReconcilePeriod", Duration, "10s", Harmless(NO_PINNING)),
-    value("memoryManagerPolicy", Text, "None", Only(&[], NO_PINNING)),
-    value("topologyManagerPolicy", Text, "none", Only(&[], NO_PINNING)),
-    value("topologyManagerScope", Text, "container", Harmless(NO_PINNING)),
-    value("topologyManagerPolicyOptions", TextMap, "", Only(&[], NO_PINNING)),
+    value("cpuManagerPolicyOptions", TextMap, "", Honoured),
+    value("cpuManagerReconcilePeriod", Duration, "10s", Honoured),
+    value("memoryManagerPolicy", Text, "None", Honoured),
+    value("topologyManagerPolicy", Text, "none", Honoured),
+    value("topologyManagerScope", Text, "container", Honoured),
+    value("topologyManagerPolicyOptions", TextMap, "", Honoured),
     value("qosReserved", TextMap, "", Only(&[], "needs the feature gate QOSReserved, which is off")),
     value("runtimeRequestTimeout", Duration, "2m0s", Honoured),
     value("hairpinMode", Text, "promiscuous-bridge", Harmless("pods reach themselves through Services by routes, whatever the mode")),
@@ -213,7 +211,7 @@ pub(super) const FIELDS: &[Field] = &[
     value("configMapAndSecretChangeDetectionStrategy", Text, "Watch", Harmless("changes are always watched, which is the fastest of the ways")),
     value("systemReserved", TextMap, "", Honoured),
     value("kubeReserved", TextMap, "", Honoured),
-    value("reservedSystemCPUs", Text, "", Only(&[], NO_PINNING)),
+    value("reservedSystemCPUs", Text, "", Honoured),
     value("showHiddenMetricsForVersion", Text, "", Only(&[], "no metrics are hidden")),
     value("systemReservedCgroup", Text, "", Only(&[], RESERVED_GROUPS)),
     value("kubeReservedCgroup", Text, "", Only(&[], RESERVED_GROUPS)),
@@ -238,7 +236,7 @@ pub(super) const FIELDS: &[Field] = &[
     value("shutdownGracePeriodCriticalPods", Duration, "0s", Only(&[], OUTLIVE)),
     value("shutdownGracePeriodByPodPriority", Objects(&["priority", "shutdownGracePeriodSeconds"]), "", Only(&[], OUTLIVE)),
     pointer("crashLoopBackOff.maxContainerRestartPeriod", Duration, "5m0s", Honoured),
-    value("reservedMemory", Objects(&["numaNode", "limits"]), "", Only(&[], NO_PINNING)),
+    value("reservedMemory", Objects(&["numaNode", "limits"]), "", Honoured),
     pointer("enableProfilingHandler", Bool, "true", Harmless(NOT_GO)),
     pointer("enableDebugFlagsHandler", Bool, "true", Harmless(NOT_GO)),
     pointer("seccompDefault", Bool, "false", Honoured),

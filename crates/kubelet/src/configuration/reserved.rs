@@ -1,6 +1,7 @@
 //! What of the node pods do not get.
 
 use knarr_meta::{field::quote, quantity::Quantity};
+use knarr_numa::CpuSet;
 
 use super::settings::{Settings, TextMap};
 
@@ -53,12 +54,27 @@ impl Settings {
     pub(crate) fn reserved(&self) -> Reserved {
         let lists = [&self.system_reserved, &self.kube_reserved];
         let all = lists.map(|list| parse("", list).unwrap_or_default());
-        all.into_iter()
+        let sum = all
+            .into_iter()
             .fold(Reserved::default(), |sum, one| Reserved {
                 cpu_milli: sum.cpu_milli.saturating_add(one.cpu_milli),
                 memory_bytes: sum.memory_bytes.saturating_add(one.memory_bytes),
                 storage_bytes: sum.storage_bytes.saturating_add(one.storage_bytes),
                 pids: sum.pids.saturating_add(one.pids),
-            })
+            });
+        // What is named takes the place of what is counted.
+        match self.reserved_cpus() {
+            Some(cpus) => Reserved {
+                cpu_milli: i64::try_from(cpus.len()).unwrap_or(0) * 1_000,
+                ..sum
+            },
+            None => sum,
+        }
+    }
+
+    /// The CPUs that are kept for the system, if they are named. The list has been read before.
+    pub(crate) fn reserved_cpus(&self) -> Option<CpuSet> {
+        let named = self.reserved_system_cpus.parse::<CpuSet>().ok();
+        named.filter(|cpus| !cpus.is_empty())
     }
 }

@@ -54,6 +54,20 @@ pub(crate) struct Settings {
     pub image_gc_high_threshold_percent: i32,
     #[serde(rename = "imageGCLowThresholdPercent")]
     pub image_gc_low_threshold_percent: i32,
+    pub cpu_manager_policy: String,
+    #[serde(default)]
+    pub cpu_manager_policy_options: TextMap,
+    #[serde(deserialize_with = "go_duration")]
+    pub cpu_manager_reconcile_period: Duration,
+    pub memory_manager_policy: String,
+    pub topology_manager_policy: String,
+    pub topology_manager_scope: String,
+    #[serde(default)]
+    pub topology_manager_policy_options: TextMap,
+    #[serde(rename = "reservedSystemCPUs", default)]
+    pub reserved_system_cpus: String,
+    #[serde(default)]
+    pub reserved_memory: Vec<MemoryReservation>,
     #[serde(deserialize_with = "go_duration")]
     pub runtime_request_timeout: Duration,
     pub hairpin_mode: String,
@@ -122,6 +136,25 @@ impl Settings {
         self.enforce_node_allocatable
             .iter()
             .any(|what| what == "pods")
+    }
+}
+
+/// Memory of one NUMA node that pods do not get.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MemoryReservation {
+    pub numa_node: i32,
+    #[serde(default)]
+    pub limits: TextMap,
+}
+
+impl MemoryReservation {
+    /// Bytes by resource. The quantities have been read before.
+    pub(crate) fn bytes(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        self.limits.iter().filter_map(|(resource, text)| {
+            let bytes = Quantity::parse(text).ok()?.value();
+            Some((resource.clone(), u64::try_from(bytes).ok()?))
+        })
     }
 }
 

@@ -141,6 +141,46 @@ fn what_is_wrong_is_told_in_upstreams_words() {
             "must be set between 1s and 300s",
         ),
         ("clusterDNS: [here]", "invalid IP address: \"here\""),
+        (
+            "cpuManagerPolicy: dynamic",
+            "unknown cpu manager policy: \"dynamic\"",
+        ),
+        (
+            "memoryManagerPolicy: static",
+            "unknown memory manager policy: \"static\"",
+        ),
+        (
+            "topologyManagerPolicy: strict",
+            "must be one of: [\"none\" \"best-effort\" \"restricted\" \"single-numa-node\"]",
+        ),
+        (
+            "topologyManagerScope: node",
+            "must be one of: \"container\", or \"pod\"",
+        ),
+        (
+            "cpuManagerPolicyOptions: {align-by-socket: 'true'}",
+            "Alpha-level Options not enabled",
+        ),
+        (
+            "topologyManagerPolicyOptions: {max-allowable-numa-nodes: '2'}",
+            "should not be less than 8",
+        ),
+        (
+            "reservedSystemCPUs: 0-x",
+            "unable to parse reservedSystemCPUs (--reserved-cpus) 0-x",
+        ),
+        (
+            "reservedMemory: [{numaNode: 0, limits: {cpu: '1'}}]",
+            "the limit type \"cpu\" for NUMA node 0 is not supported",
+        ),
+        (
+            "reservedMemory: [{numaNode: 1, limits: {memory: '0'}}]",
+            "reserved memory may not be zero for NUMA node 1",
+        ),
+        (
+            "reservedMemory: [{numaNode: 0, limits: {memory: 1Gi}}, {numaNode: 0, limits: {memory: 1Gi}}]",
+            "the reserved memory has a duplicate value for NUMA node 0",
+        ),
     ] {
         let error = read_text(text).map(|_| ()).unwrap_err();
         assert!(error.contains(expected), "{text}: {error}");
@@ -163,7 +203,6 @@ fn what_cannot_be_had_is_refused_with_its_path() {
             "authorization.mode: \"AlwaysAllow\"",
         ),
         ("shutdownGracePeriod: 30s", "shutdownGracePeriod: \"30s\""),
-        ("cpuManagerPolicy: static", "cpuManagerPolicy: \"static\""),
         ("tlsCertFile: /x.crt", "tlsCertFile: \"/x.crt\""),
         (
             "enforceNodeAllocatable: [pods, system-reserved]",

@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use knarr_meta::{duration, field::quote};
 
-use super::{gates, settings::Settings};
+use super::{gates, managers, settings::Settings};
 use crate::eviction::Thresholds;
 
 const MAX_BACK_OFF: Duration = Duration::from_secs(300);
@@ -30,6 +30,7 @@ pub(super) fn errors(own: &Settings) -> Vec<String> {
     all.extend(words(own).into_iter().map(invalid));
     all.extend(logs(own).into_iter().map(invalid));
     all.extend(node(own));
+    all.extend(managers::errors(own).into_iter().map(invalid));
     all.extend(Thresholds::parse(own).err());
     all
 }

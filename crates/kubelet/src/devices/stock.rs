@@ -33,7 +33,7 @@ impl Device {
 
 /// Devices, and the plugins that have them: while one is replaced there are two, and the newer is asked.
 pub(super) struct Stock {
-    devices: BTreeMap<String, Device>,
+    pub devices: BTreeMap<String, Device>,
     plugins: Vec<Plugin>,
     /// Since when there is no plugin.
     gone: Option<Instant>,

@@ -65,6 +65,7 @@ impl Worker {
             self.probes.stop();
             // Before anybody is told: who comes in its place must find the room.
             self.ctx.allocations.release(&self.uid);
+            self.ctx.alignment.release(&self.uid);
             self.stage = Stage::Stopped;
             return;
         }
@@ -104,6 +105,7 @@ impl Worker {
 /// Devices, volumes, directories and cgroups.
 pub(crate) async fn clean(ctx: &Context, uid: &str) -> Result<(), String> {
     ctx.dra.unprepare(uid).await?;
+    ctx.alignment.release(uid);
     ctx.devices.release(uid)?;
     ctx.csi.teardown(uid).await?;
     let done = volume::teardown(ctx.config.pod_dir(uid)).await;

@@ -25,6 +25,8 @@ pub(crate) mod plan;
 /// Conditions of a pod whose resources are being changed.
 pub(crate) const PENDING: &str = "PodResizePending";
 pub(crate) const IN_PROGRESS: &str = "PodResizeInProgress";
+/// Reason of a change that this node never makes.
+const INFEASIBLE: &str = "Infeasible";
 /// Reason of a change for which there is no room now.
 const DEFERRED: &str = "Deferred";
 /// Reason of a change that the runtime or the kernel refused.
@@ -75,6 +77,13 @@ impl Worker {
         let generation = wanted.metadata.generation;
         let pending = self.state.read(|memory| memory.resize.pending.clone());
         let since = pending.map(|pending| pending.since);
+        let as_promised = self.ctx.allocations.promised(wanted);
+        if !Arc::ptr_eq(&as_promised, wanted)
+            && let Some(why) = self.ctx.alignment.keeps_from_resizing(wanted)
+        {
+            self.put_off(wanted, ("ResizeInfeasible", INFEASIBLE), why);
+            return as_promised;
+        }
         match self.ctx.allocations.ask(wanted, self.state.bell(), since) {
             Answer::Kept => self.state.edit(|memory| memory.resize.pending = None),
             Answer::Promised => {
@@ -88,16 +97,17 @@ impl Worker {
                 self.volumes_due |= self.state.read(|memory| memory.volumes.is_some());
                 self.tell("ResizeStarted", "started", wanted, generation, "");
             }
-            Answer::Deferred(why) => self.defer(wanted, why),
+            Answer::Deferred(why) => self.put_off(wanted, ("ResizeDeferred", DEFERRED), why),
         }
         self.ctx.allocations.promised(wanted)
     }
 
-    fn defer(&self, wanted: &Pod, why: String) {
-        let mut now = Condition::new(DEFERRED, why.clone(), wanted.metadata.generation);
+    /// Tells why the pod is not promised what it wants.
+    fn put_off(&self, wanted: &Pod, (event, reason): (&str, &str), why: String) {
+        let mut now = Condition::new(reason, why.clone(), wanted.metadata.generation);
         let known = self.state.edit(|memory| {
             let before = memory.resize.pending.take();
-            if let Some(before) = before.as_ref().filter(|b| b.reason == DEFERRED) {
+            if let Some(before) = before.as_ref().filter(|b| b.reason == reason) {
                 now.since = before.since;
             }
             let known = before.is_some_and(|before| {
@@ -108,7 +118,7 @@ impl Worker {
         });
         if !known {
             let generation = wanted.metadata.generation;
-            self.tell("ResizeDeferred", DEFERRED, wanted, generation, &why);
+            self.tell(event, reason, wanted, generation, &why);
         }
     }
 

@@ -12,7 +12,6 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    admission::Rejection,
     container::{self, Pieces},
     hooks,
     images::Images,
@@ -165,9 +164,8 @@ impl Sequence {
         if !matches!(self.plan.sandbox, Sandbox::Create(_)) {
             return Ok(());
         }
-        if let Err(error) = self.ctx.devices.allocate(&self.pod).await {
-            let rejected = Some(Rejection::unexpected(&error));
-            self.state.write(|memory| memory.rejected = rejected);
+        if let Err(rejection) = self.ctx.alignment.admit(&self.pod, &self.ctx.devices).await {
+            self.state.write(|memory| memory.rejected = Some(rejection));
             return Err(());
         }
         if !dra::has_claims(&self.pod) {
