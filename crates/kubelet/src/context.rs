@@ -67,6 +67,8 @@ pub(crate) struct Context {
     pub streams: knarr_tasks::Quota,
     /// What the node and its pods use.
     pub stats: crate::stats::Stats,
+    /// Whether the machine goes down.
+    pub shutdown: crate::shutdown::Shutdown,
     /// Who is to go because storage or the node runs short.
     pub evictions: crate::eviction::Evictions,
     /// What of the node's swap containers get.

@@ -17,6 +17,7 @@ use crate::{
     allocation::Allocations,
     cgroup::Cgroups,
     config::Config,
+    configuration::ConfigurationError,
     context::{Context, Shared},
     devices, disk, dra,
     error::Error,
@@ -31,6 +32,7 @@ use crate::{
     probe::Http,
     runtime::{Features, Runtime},
     server::{self, Server},
+    shutdown::{self, Logind},
     sources,
     swap::Swap,
     users::{Range, Users},
@@ -54,6 +56,8 @@ pub struct Kubelet {
     sysctls: Allowlist,
     users: Users,
     alignment: Alignment,
+    /// Who tells of the machine's shutdown, where pods are to end before it.
+    logind: Option<Logind>,
 }
 
 impl Kubelet {
@@ -97,6 +101,8 @@ impl Kubelet {
             Allowlist::new(kernel, &config.allowed_unsafe_sysctls).map_err(Error::Sysctls)?;
         let users = users(&config).await.map_err(Error::Users)?;
         let alignment = disk::waiting(|| managers(&config)).map_err(Error::Managers)?;
+        let logind = disk::waiting(|| shutdown::find(&config.configuration.settings));
+        let logind = logind.map_err(|why| ConfigurationError::Invalid(why))?;
         let server = Server::bind(&config, certificate).await?;
         Ok(Self {
             config,
@@ -107,6 +113,7 @@ impl Kubelet {
             sysctls,
             users,
             alignment,
+            logind,
         })
     }
 
@@ -136,6 +143,7 @@ impl Kubelet {
             sysctls,
             users,
             alignment,
+            logind,
         } = self;
         let version = format!("{}://{}", version.runtime_name, version.runtime_version);
         let ctx = context(
@@ -162,6 +170,10 @@ impl Kubelet {
             logs::rotate::run(ctx.clone(), token.child_token()),
         );
         plugins_and_devices(&ctx, &tracker, &loops, &token);
+        loops.keep(
+            "the machine's shutdown",
+            shutdown::run(ctx.clone(), logind, token.child_token()),
+        );
         let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
             return;
         };
@@ -315,6 +327,7 @@ fn context(
         users,
         streams: crate::server::streams(),
         stats: crate::stats::Stats::default(),
+        shutdown: crate::shutdown::Shutdown::default(),
         evictions: crate::eviction::Evictions::default(),
         garbage: crate::garbage::Garbage::default(),
         swap,

@@ -52,6 +52,7 @@ mod root;
 mod runtime;
 mod security;
 mod server;
+mod shutdown;
 mod socket;
 mod sources;
 mod stats;

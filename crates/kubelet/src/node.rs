@@ -190,6 +190,7 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
             () = ctx.config.network_configured.notified() => pause = SECOND_LOOK,
             () = ctx.observed.runtime_turned() => pause = SECOND_LOOK,
             () = ctx.devices.changed.notified() => pause = check_period,
+            () = ctx.shutdown.changed.notified() => {}
             // Pods wait for it to be told.
             () = ctx.csi.in_use_changed() => {}
         }

@@ -90,6 +90,7 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
         users,
         streams: crate::server::streams(),
         stats: crate::stats::Stats::default(),
+        shutdown: crate::shutdown::Shutdown::default(),
         evictions: crate::eviction::Evictions::default(),
         garbage: crate::garbage::Garbage::default(),
         swap: None,

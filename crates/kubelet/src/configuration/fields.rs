@@ -101,7 +101,6 @@ const OWN_CLIENT: &str =
     "the kubelet's client does not hold requests back, the API server's flow control does";
 const NOT_GO: &str = "there are no such handlers, the program is not written in Go";
 const LOG_FLAGS: &str = "the program's own log is told by --log-level and --log-file";
-const OUTLIVE: &str = "containers outlive knarr, which ends in its own time: drain the node before its machine is shut down";
 const RESERVED_GROUPS: &str = "only pods are held to what they may have";
 
 /// All of them, in upstream's order.
@@ -232,9 +231,9 @@ pub(super) const FIELDS: &[Field] = &[
     // own: there is no such handler.
     pointer("enableSystemLogHandler", Bool, "false", Only(&[], "a node's logs are asked for by knarr logs")),
     pointer("enableSystemLogQuery", Bool, "false", Only(&[], "a node's logs are asked for by knarr logs")),
-    value("shutdownGracePeriod", Duration, "0s", Only(&[], OUTLIVE)),
-    value("shutdownGracePeriodCriticalPods", Duration, "0s", Only(&[], OUTLIVE)),
-    value("shutdownGracePeriodByPodPriority", Objects(&["priority", "shutdownGracePeriodSeconds"]), "", Only(&[], OUTLIVE)),
+    value("shutdownGracePeriod", Duration, "0s", Honoured),
+    value("shutdownGracePeriodCriticalPods", Duration, "0s", Honoured),
+    value("shutdownGracePeriodByPodPriority", Objects(&["priority", "shutdownGracePeriodSeconds"]), "", Honoured),
     pointer("crashLoopBackOff.maxContainerRestartPeriod", Duration, "5m0s", Honoured),
     value("reservedMemory", Objects(&["numaNode", "limits"]), "", Honoured),
     pointer("enableProfilingHandler", Bool, "true", Harmless(NOT_GO)),

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Taint;
 use knarr_meta::{duration, quantity::Quantity};
 use serde::{Deserialize, Deserializer, de::Error};
 
-use crate::users::UNIT;
+use crate::{shutdown::Period, users::UNIT};
 
 /// Text by text: thresholds by signal, quantities by resource, options by name.
 pub(crate) type TextMap = BTreeMap<String, String>;
@@ -118,6 +118,12 @@ pub(crate) struct Settings {
     pub default_pod_sysctls: TextMap,
     #[serde(rename = "providerID", default)]
     pub provider_id: String,
+    #[serde(deserialize_with = "go_duration")]
+    pub shutdown_grace_period: Duration,
+    #[serde(deserialize_with = "go_duration")]
+    pub shutdown_grace_period_critical_pods: Duration,
+    #[serde(default)]
+    pub shutdown_grace_period_by_pod_priority: Vec<Period>,
     pub crash_loop_back_off: CrashLoopBackOff,
     pub seccomp_default: bool,
     #[serde(default)]

@@ -142,6 +142,18 @@ fn what_is_wrong_is_told_in_upstreams_words() {
         ),
         ("clusterDNS: [here]", "invalid IP address: \"here\""),
         (
+            "shutdownGracePeriodCriticalPods: 10s",
+            "shutdownGracePeriodCriticalPods {10s} must be <= shutdownGracePeriod {0s}",
+        ),
+        (
+            "shutdownGracePeriod: 10ms",
+            "shutdownGracePeriod {10ms} must be either zero or otherwise >= 1 sec",
+        ),
+        (
+            "shutdownGracePeriod: 10s\nshutdownGracePeriodByPodPriority: [{priority: 1, shutdownGracePeriodSeconds: 2}]",
+            "Cannot specify both shutdownGracePeriodByPodPriority and shutdownGracePeriod",
+        ),
+        (
             "cpuManagerPolicy: dynamic",
             "unknown cpu manager policy: \"dynamic\"",
         ),
@@ -202,7 +214,6 @@ fn what_cannot_be_had_is_refused_with_its_path() {
             "authorization: {mode: AlwaysAllow}",
             "authorization.mode: \"AlwaysAllow\"",
         ),
-        ("shutdownGracePeriod: 30s", "shutdownGracePeriod: \"30s\""),
         ("tlsCertFile: /x.crt", "tlsCertFile: \"/x.crt\""),
         (
             "enforceNodeAllocatable: [pods, system-reserved]",

@@ -31,6 +31,7 @@ pub(super) fn errors(own: &Settings) -> Vec<String> {
     all.extend(logs(own).into_iter().map(invalid));
     all.extend(node(own));
     all.extend(managers::errors(own).into_iter().map(invalid));
+    all.extend(shutdown(own).into_iter().map(invalid));
     all.extend(Thresholds::parse(own).err());
     all
 }
@@ -194,6 +195,41 @@ fn logs(own: &Settings) -> Vec<String> {
     }
     if own.container_log_max_size == 0 {
         all.push("containerLogMaxSize must be positive".to_owned());
+    }
+    all
+}
+
+/// How long the machine's shutdown is delayed for pods.
+fn shutdown(own: &Settings) -> Vec<String> {
+    let mut all = Vec::new();
+    let (whole, critical) = (
+        own.shutdown_grace_period,
+        own.shutdown_grace_period_critical_pods,
+    );
+    if critical > whole {
+        all.push(format!(
+            "shutdownGracePeriodCriticalPods {{{}}} must be <= shutdownGracePeriod {{{}}}",
+            go(critical),
+            go(whole)
+        ));
+    }
+    for (field, time) in [
+        ("shutdownGracePeriod", whole),
+        ("shutdownGracePeriodCriticalPods", critical),
+    ] {
+        if !time.is_zero() && time < Duration::from_secs(1) {
+            all.push(format!(
+                "{field} {{{}}} must be either zero or otherwise >= 1 sec",
+                go(time)
+            ));
+        }
+    }
+    let by_priority = &own.shutdown_grace_period_by_pod_priority;
+    if !by_priority.is_empty() && !whole.is_zero() {
+        all.push("Cannot specify both shutdownGracePeriodByPodPriority and shutdownGracePeriod at the same time".to_owned());
+    }
+    if by_priority.iter().any(|period| period.seconds < 0) {
+        all.push("shutdownGracePeriodByPodPriority must not have negative periods".to_owned());
     }
     all
 }

@@ -38,6 +38,7 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
             old.runtime_handlers.clone(),
         ),
     };
+    let trouble = joined(trouble, ctx.shutdown.trouble());
     let own = amounts(&ctx.machine, ctx.machine.room(&ctx.config).pods);
     let capacity = capacity(own, old.capacity.as_ref());
     let (capacity, of_pods) = with_devices(capacity, ctx.devices.capacity());
@@ -211,6 +212,14 @@ fn handlers(answer: &v1::StatusResponse) -> Option<Vec<NodeRuntimeHandler>> {
     };
     let all: Vec<NodeRuntimeHandler> = answer.runtime_handlers.iter().map(of).collect();
     (!all.is_empty()).then_some(all)
+}
+
+/// What keeps the node from being ready, all of it.
+fn joined(trouble: Option<String>, more: Option<&str>) -> Option<String> {
+    match (trouble, more) {
+        (Some(trouble), Some(more)) => Some(format!("[{trouble}, {more}]")),
+        (trouble, more) => trouble.or_else(|| more.map(str::to_owned)),
+    }
 }
 
 /// What keeps the runtime from running pods.

@@ -78,6 +78,7 @@ pub(crate) fn admit(ctx: &Context, pod: &Arc<Pod>, running: bool) -> Result<(), 
         // Also for what runs already: a node that was started anew with less allows less.
         features::check(pod, &ctx.sysctls, ctx.features)?;
         if !running {
+            ctx.shutdown.admit()?;
             if let Some(why) = ctx.evictions.turns_away(pod) {
                 return Err(Rejection::new(EVICTED, why));
             }
