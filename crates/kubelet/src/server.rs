@@ -29,6 +29,7 @@ mod node;
 mod node_logs;
 mod stream;
 mod summary;
+mod system_logs;
 mod tls;
 
 /// A client that does not finish its handshake or its request head.
@@ -200,6 +201,12 @@ async fn route(
         ["metrics", "resource"] => summary::resource(ctx).await,
         ["metrics", "cadvisor"] => summary::cadvisor(ctx).await,
         ["metrics", "probes"] => summary::probes(ctx),
+        ["logs", ..] => {
+            let settings = &ctx.config.configuration.settings;
+            let query = request.uri().query().unwrap_or_default();
+            let path = percent_encoding::percent_decode_str(&path).decode_utf8_lossy();
+            system_logs::serve(settings, &method, (&path, query), token).await
+        }
         ["knarr", "logs"] => {
             let query = request.uri().query().unwrap_or_default();
             node_logs::serve(ctx, query, token)

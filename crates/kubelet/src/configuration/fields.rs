@@ -228,9 +228,8 @@ pub(super) const FIELDS: &[Field] = &[
     value("logging.options.text.infoBufferSize", Text, "0", Harmless(LOG_FLAGS)),
     value("logging.options.json.splitStream", Bool, "false", Harmless(LOG_FLAGS)),
     value("logging.options.json.infoBufferSize", Text, "0", Harmless(LOG_FLAGS)),
-    // own: there is no such handler.
-    pointer("enableSystemLogHandler", Bool, "false", Only(&[], "a node's logs are asked for by knarr logs")),
-    pointer("enableSystemLogQuery", Bool, "false", Only(&[], "a node's logs are asked for by knarr logs")),
+    pointer("enableSystemLogHandler", Bool, "true", Honoured),
+    pointer("enableSystemLogQuery", Bool, "false", Honoured),
     value("shutdownGracePeriod", Duration, "0s", Honoured),
     value("shutdownGracePeriodCriticalPods", Duration, "0s", Honoured),
     value("shutdownGracePeriodByPodPriority", Objects(&["priority", "shutdownGracePeriodSeconds"]), "", Honoured),

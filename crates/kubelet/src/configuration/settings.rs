@@ -118,6 +118,8 @@ pub(crate) struct Settings {
     pub default_pod_sysctls: TextMap,
     #[serde(rename = "providerID", default)]
     pub provider_id: String,
+    pub enable_system_log_handler: bool,
+    pub enable_system_log_query: bool,
     #[serde(deserialize_with = "go_duration")]
     pub shutdown_grace_period: Duration,
     #[serde(deserialize_with = "go_duration")]

@@ -170,6 +170,9 @@ fn words(own: &Settings) -> Vec<String> {
             quote(&own.tls_min_version)
         ));
     }
+    if own.enable_system_log_query && !own.enable_system_log_handler {
+        all.push("enableSystemLogHandler is required for enableSystemLogQuery".to_owned());
+    }
     let mut seen = HashSet::new();
     for enforced in &own.enforce_node_allocatable {
         if !seen.insert(enforced) {
