@@ -23,6 +23,7 @@ mod resource;
 mod starts;
 mod summary;
 mod text;
+mod volumes;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -55,6 +56,8 @@ const RATE_MIN_NANOS: i64 = 100_000_000;
 pub(crate) struct Stats {
     last: tokio::sync::Mutex<Option<(Instant, Arc<Usage>)>>,
     rates: Mutex<HashMap<String, Point>>,
+    /// What is in volumes.
+    volumes: volumes::Volumes,
     /// How long pods take to start.
     pub starts: starts::Starts,
 }

@@ -217,6 +217,12 @@ fn measure(ctx: &Shared, pod: &Pod, known: Option<&stats::Pod>) -> Used {
     used
 }
 
+/// Bytes and entries of a directory, however deep.
+pub(crate) fn size_on_disk(place: &Path) -> (u64, u64) {
+    let size = size(place);
+    (size.bytes, size.inodes)
+}
+
 /// What a directory takes on disk. Its pod changes it meanwhile, and may have made it deep and wide: what was counted until
 /// that ends the count is the figure.
 fn size(place: &Path) -> Size {

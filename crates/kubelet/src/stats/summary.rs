@@ -1,6 +1,6 @@
 //! `/stats/summary`: the API of `k8s.io/kubelet/pkg/apis/stats/v1alpha1`, as far as there are figures.
 //!
-//! What is left out, rather than made up: pressure stalls, volumes but those of CSI drivers, the sum of ephemeral storage.
+//! What is left out, rather than made up: pressure stalls, volumes of the host and of images, the sum of ephemeral storage.
 
 use std::path::Path;
 
@@ -23,6 +23,8 @@ struct Disks {
     root: Option<Disk>,
     /// Bytes and files of the logs of each pod's containers, in the order of [`Usage`].
     logs: Vec<Vec<(u64, u64)>>,
+    /// Of volumes that the kubelet makes itself.
+    volumes: Vec<VolumeStats>,
     boot_time: i64,
     processes: (Option<i64>, Option<i64>),
     at: i64,
@@ -49,7 +51,8 @@ pub(crate) async fn summary(ctx: &Shared, only_cpu_and_memory: bool) -> Result<V
     let (shared, of) = (ctx.clone(), usage.clone());
     let disks = tokio::task::spawn_blocking(move || read(&shared, &of));
     let disks = disks.await.map_err(|error| error.to_string())?;
-    let volumes = ctx.csi.stats().await;
+    let mut volumes = ctx.csi.stats().await;
+    volumes.extend(disks.volumes.iter().cloned());
     let pods = usage.pods.iter().zip(&disks.logs);
     let pods: Vec<Value> = pods
         .map(|(pod, logs)| {
@@ -77,6 +80,10 @@ fn read(ctx: &Shared, usage: &Usage) -> Disks {
     Disks {
         root: node::disk(&ctx.config.data_dir),
         logs: usage.pods.iter().map(logs).collect(),
+        volumes: {
+            let uids = usage.pods.iter().map(|pod| pod.uid.as_str());
+            ctx.stats.volumes.of(&ctx.config, uids)
+        },
         boot_time: node::boot_time(),
         processes: node::processes(),
         at: node::now(),

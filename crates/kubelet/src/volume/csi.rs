@@ -55,7 +55,7 @@ use uses::Uses;
 use wanted::Wanted;
 
 use stats::Stats;
-pub(crate) use stats::VolumeStats;
+pub(crate) use stats::{Usage as VolumeUsage, VolumeStats};
 
 /// How long a driver that is not there is waited for: at a start all of them come at about the same time.
 const DRIVER_PATIENCE: Duration = Duration::from_secs(3);
