@@ -21,6 +21,7 @@ mod maintenance;
 pub mod metrics;
 pub mod pages;
 pub mod peer;
+pub mod rotation;
 mod token_use;
 mod warnings;
 mod zpages;
@@ -47,8 +48,8 @@ use knarr_registry::{
 use knarr_webhook::LocalApi;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::components::Components;
 pub use self::local::LocalService;
+use self::{components::Components, rotation::Rotation};
 use crate::{
     bootstrap::{self, Bootstrap},
     core::Core,
@@ -96,6 +97,8 @@ pub struct Config {
     pub authorizers: knarr_authorizer::Options,
     /// Who audits requests.
     pub auditor: Option<Arc<Auditor>>,
+    /// What is encrypted in the store.
+    pub encryption: knarr_encryption::Options,
     /// Whether other servers may have the same store.
     pub shared_store: bool,
     /// Group-versions that other parts of this process serve.
@@ -128,6 +131,7 @@ impl Config {
             identities: knarr_identity::Options::default(),
             authorizers: knarr_authorizer::Options::default(),
             auditor: None,
+            encryption: knarr_encryption::Options::default(),
             shared_store: false,
             local_apis: Vec::new(),
         }
@@ -164,6 +168,8 @@ pub enum Error {
     #[error(transparent)]
     Authorizers(#[from] knarr_authorizer::Error),
     #[error(transparent)]
+    Encryption(#[from] knarr_encryption::ConfigError),
+    #[error(transparent)]
     Allocators(#[from] allocators::Error),
     #[error("the server has no address, or its Services have none")]
     NoAddress,
@@ -177,6 +183,7 @@ pub struct Server {
     pki: Arc<Pki>,
     allocators: Arc<Allocators>,
     bootstrap: Arc<Bootstrap>,
+    rotation: Arc<Rotation>,
     listener: std::net::TcpListener,
     address: SocketAddr,
     event_ttl: Duration,
@@ -220,6 +227,32 @@ impl Server {
     /// Which parts of the control plane run beside the server.
     pub fn components(&self) -> &Arc<Components> {
         &self.core.components
+    }
+
+    /// New keys for what is encrypted.
+    pub fn rotation(&self) -> &Arc<Rotation> {
+        &self.rotation
+    }
+
+    /// Keeps up with who has the keys of what is stored, and with what can be read because of that.
+    fn start_encryption(&self) {
+        let encryption = self.core.registry.transformer.encryption().clone();
+        let mut readable = encryption.readable();
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { encryption.run(stop).await });
+        let (core, stop) = (self.core.clone(), self.stop.clone());
+        self.tasks.spawn(async move {
+            let follow = async {
+                while readable.changed().await.is_ok() {
+                    if let Err(error) = core.registry.cache.read_again().await {
+                        tracing::error!(%error, "cannot read again what could not be read");
+                    }
+                }
+            };
+            stop.run_until_cancelled(follow).await;
+        });
+        let (rotation, stop) = (self.rotation.clone(), self.stop.clone());
+        self.tasks.spawn(async move { rotation.run(stop).await });
     }
 
     /// The address that is listened on.

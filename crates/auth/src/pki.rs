@@ -28,6 +28,7 @@ use thiserror::Error;
 use crate::front_proxy::{FrontProxies, Verifier};
 
 mod cert;
+mod encryption;
 pub mod files;
 mod kubeconfig;
 pub mod shared;
@@ -36,6 +37,7 @@ mod tests;
 mod tls;
 
 pub use cert::Credential;
+pub use encryption::EncryptionKeys;
 
 /// Life of the authority's certificate.
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -155,7 +157,7 @@ pub struct Pki {
     /// One renewal at a time.
     renewing: Mutex<()>,
     service_account_key: Vec<u8>,
-    encryption_key: [u8; ENCRYPTION_KEY_BYTES],
+    encryption_keys: EncryptionKeys,
 }
 
 impl Pki {
@@ -177,7 +179,7 @@ impl Pki {
             leafs.insert(role, Arc::new(ArcSwap::from_pointee(leaf)));
         }
         let service_account_key = cert::service_account_key(dir)?;
-        let encryption_key = files::encryption_key(&dir.join(ENCRYPTION_KEY))?;
+        let encryption_keys = EncryptionKeys::open(dir)?;
         files::sync_dir(dir)?;
         Ok(Pki {
             dir: dir.into(),
@@ -186,7 +188,7 @@ impl Pki {
             leafs,
             renewing: Mutex::new(()),
             service_account_key,
-            encryption_key,
+            encryption_keys,
         })
     }
 
@@ -254,9 +256,9 @@ impl Pki {
         &self.service_account_key
     }
 
-    /// The key for Secrets in the store.
-    pub fn encryption_key(&self) -> &[u8; ENCRYPTION_KEY_BYTES] {
-        &self.encryption_key
+    /// The keys for Secrets in the store.
+    pub fn encryption_keys(&self) -> &EncryptionKeys {
+        &self.encryption_keys
     }
 
     /// TLS for a server of this cluster: HTTP/2 and HTTP/1.1 by ALPN; a client may show a certificate of the authority, and

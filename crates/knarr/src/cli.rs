@@ -5,6 +5,7 @@ mod alone;
 mod audit;
 mod authorization;
 mod cert;
+mod encryption;
 mod given;
 mod identity;
 mod image;
@@ -13,6 +14,7 @@ mod kubeconfig;
 mod local;
 mod logs;
 mod node;
+mod secrets;
 mod server;
 mod sim;
 mod snapshot;
@@ -33,6 +35,7 @@ pub use self::{
     audit::AuditFlags,
     authorization::AuthorizationFlags,
     cert::{CertAction, CertCommand, CertStatus},
+    encryption::EncryptionFlags,
     given::flags as given_flags,
     identity::IdentityFlags,
     image::{ImageAction, ImageCommand, ImageOutput},
@@ -41,6 +44,7 @@ pub use self::{
     local::{DrainNode, NodeAction, NodeCommand, RemoveNode},
     logs::{LogOutput, Logs},
     node::{NodeFlags, Reach},
+    secrets::{SecretsAction, SecretsCommand},
     server::{DatastoreFlags, Server, ServerFlags},
     sim::{SimAction, SimCommand, SimNodes, SimReport},
     snapshot::{SnapshotAction, SnapshotCommand},
@@ -95,6 +99,8 @@ pub enum Command {
     Snapshot(SnapshotCommand),
     /// Tell how long certificates are good for
     Cert(CertCommand),
+    /// Give what is encrypted in the store a new key, while the cluster runs
+    Secrets(SecretsCommand),
     /// Write a kubeconfig for a user and groups, with a certificate of the cluster's authority
     Kubeconfig(KubeconfigCommand),
     /// See and change the container images that are on a node, while its knarr runs

@@ -34,7 +34,7 @@ use crate::{
     node::{ClusterSettings, Serving},
     parts::{self, Failure},
     progress::Progress,
-    snapshot, traffic,
+    secrets, snapshot, traffic,
 };
 
 /// How long each stage may take to stop. With those of the node they stay below what service managers grant.
@@ -91,6 +91,7 @@ impl ControlPlane {
     ) -> Result<Self> {
         let metrics = flags.metrics_api.then(Arc::<Metrics>::default);
         // What cannot be audited as asked for is not served.
+        flags.encryption.check()?;
         let auditor = Auditor::open(&flags.audit.options())?.map(Arc::new);
         let mut config = server_config(flags, settings);
         config.token_keys = flags.identity.token_keys()?;
@@ -125,6 +126,7 @@ impl ControlPlane {
         if let Datastore::Embedded(store) = &this.store {
             snapshot::serve(store.clone(), &settings.data_dir, &this.server)?;
         }
+        secrets::serve(server.rotation().clone(), &settings.data_dir, &this.server)?;
         let token = this.server.token().clone();
         failure.must_run(&this.server, "API server", async move {
             server.run(token).await.map_err(Error::from)
@@ -299,6 +301,7 @@ fn server_config(flags: &ServerFlags, settings: &Settings) -> knarr_apiserver::C
         identities: flags.identity.options(),
         authorizers: flags.authorization.options(),
         auditor: None,
+        encryption: flags.encryption.options(&settings.identity),
         node_settings: node_settings(&settings.cluster).data(),
         shared_store: false,
     }

@@ -32,6 +32,7 @@ mod process;
 mod progress;
 mod ranges;
 mod schedule;
+mod secrets;
 mod server;
 mod sim;
 mod snapshot;
@@ -76,6 +77,7 @@ fn main() -> ExitCode {
         Command::Uninstall(flags) => install::uninstall(&flags),
         Command::Snapshot(command) => snapshot::run(&command),
         Command::Cert(command) => cert::run(&command),
+        Command::Secrets(command) => secrets::run(&command),
         Command::Kubeconfig(flags) => kubeconfig::run(&flags),
         Command::Image(command) => image::run(&command),
         Command::Schedule(flags) => schedule::run(&flags),

@@ -92,6 +92,13 @@ pub enum Error {
     Transform(#[from] crate::transform::Error),
 }
 
+impl Error {
+    /// Whether who has the key to a value does not answer now.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Error::Transform(error) if error.is_unavailable())
+    }
+}
+
 impl Cache {
     /// Loads every stored kind at the store's revision. The feed begins with [`Cache::feed`].
     pub async fn load(
@@ -145,7 +152,8 @@ impl Cache {
         let mut damaged = Vec::new();
         for kv in range.kvs {
             let key: Arc<str> = Arc::from(&kv.key[prefix.len()..]);
-            match self.read(kind, &kv.key, key.clone(), kv.mod_revision, kv.value) {
+            let read = self.read(kind, &kv.key, key.clone(), kv.mod_revision, kv.value);
+            match read.await {
                 Ok(entry) => entries.push(Arc::new(entry)),
                 Err(error) => damaged.push((key, kv.mod_revision, error)),
             }
@@ -156,7 +164,7 @@ impl Cache {
         let resource = ResourceCache::new(kind.clone(), prefix, published, ring, entries, ended);
         for (key, revision, error) in damaged {
             tracing::error!(%error, resource = &*kind.resource, %key, "stored object cannot be read");
-            resource.damaged.note(&key, revision, error.to_string());
+            resource.damaged.note(&key, revision, &error);
         }
         Ok(resource)
     }
@@ -174,10 +182,25 @@ impl Cache {
         self.resources.load().find(group, resource).cloned()
     }
 
-    /// 404 for a kind that was removed meanwhile.
+    /// 404 for a kind that was removed meanwhile; 503 while some of its objects cannot be read because who has the key does not
+    /// answer: nobody may take them for deleted.
     pub fn of(&self, kind: &Kind) -> Result<Arc<ResourceCache>, Status> {
-        self.resource(&kind.group, &kind.resource)
-            .ok_or_else(Status::path_not_found)
+        let resource = self.resource(&kind.group, &kind.resource);
+        let resource = resource.ok_or_else(Status::path_not_found)?;
+        match resource.damaged.waits() {
+            None => Ok(resource),
+            Some(why) => Err(Status::service_unavailable(why).with_retry_after(RETRY_SECONDS)),
+        }
+    }
+
+    /// Reads again what could not be read, after something has changed about that. Waits for the feed.
+    pub async fn read_again(&self) -> Result<(), Error> {
+        for resource in self.resources() {
+            if !resource.damaged.is_empty() {
+                self.add(resource.kind.clone()).await?;
+            }
+        }
+        Ok(())
     }
 
     /// All of them, in no order.
@@ -243,8 +266,15 @@ impl Cache {
         let total = range.kvs.len();
         for (n, kv) in range.kvs.into_iter().enumerate() {
             // What cannot be read is in no list.
-            let Ok(entry) = self.entry(resource, &kv.key, kv.mod_revision, kv.value) else {
-                continue;
+            let entry = self.entry(resource, &kv.key, kv.mod_revision, kv.value);
+            let entry = match entry.await {
+                Ok(entry) => entry,
+                Err(error) if error.is_unavailable() => {
+                    let status = Status::service_unavailable(error.to_string());
+                    let status = status.with_retry_after(RETRY_SECONDS);
+                    return Err(ListError::Status(Box::new(status)));
+                }
+                Err(_) => continue,
             };
             if !filter.matches(&entry) {
                 continue;
@@ -280,12 +310,16 @@ impl Cache {
                     Err(error) => (Err(watch_error(&error, after, until)), None),
                 })
             });
-            Ok(batches.flat_map(move |batch| {
-                stream::iter(match batch {
-                    Ok(batch) => cache.ring_events(&resource, &batch, until),
-                    Err(status) => vec![Err(status)],
-                })
-            }))
+            let events = batches.then(move |batch| {
+                let (cache, resource) = (cache.clone(), resource.clone());
+                async move {
+                    stream::iter(match batch {
+                        Ok(batch) => cache.ring_events(&resource, &batch, until).await,
+                        Err(status) => vec![Err(status)],
+                    })
+                }
+            });
+            Ok(events.flatten())
         })
         .flat_map(|made: Result<_, Status>| match made {
             Ok(events) => events.boxed(),
@@ -294,29 +328,33 @@ impl Cache {
         .boxed()
     }
 
-    fn ring_events(
+    async fn ring_events(
         &self,
         resource: &ResourceCache,
         batch: &Batch,
         until: u64,
     ) -> Vec<Result<Arc<RingEvent>, Status>> {
-        let commits = batch.commits.iter().filter(|c| c.revision <= until);
-        let events = commits.flat_map(|c| c.events.iter().map(|e| (c.revision, e)));
         // What cannot be read is not there, as in lists.
-        let state = |kv: &Option<knarr_store::KeyValue>| {
+        let state = async |kv: &Option<knarr_store::KeyValue>| {
             let kv = kv.as_ref()?;
             let value = kv.value.clone();
-            self.entry(resource, &kv.key, kv.mod_revision, value).ok()
+            self.entry(resource, &kv.key, kv.mod_revision, value)
+                .await
+                .ok()
         };
-        let made = events.filter_map(|(revision, event)| {
-            let (new, old) = (state(&event.value), state(&event.previous));
-            let seen = new.is_some() || old.is_some();
-            seen.then(|| Ok(Arc::new(RingEvent::new(revision, new, old))))
-        });
-        made.collect()
+        let mut made = Vec::new();
+        for commit in batch.commits.iter().filter(|c| c.revision <= until) {
+            for event in &commit.events {
+                let (new, old) = (state(&event.value).await, state(&event.previous).await);
+                if new.is_some() || old.is_some() {
+                    made.push(Ok(Arc::new(RingEvent::new(commit.revision, new, old))));
+                }
+            }
+        }
+        made
     }
 
-    fn entry(
+    async fn entry(
         &self,
         resource: &ResourceCache,
         key: &str,
@@ -324,12 +362,12 @@ impl Cache {
         value: Bytes,
     ) -> Result<Arc<Entry>, Error> {
         let short = key.strip_prefix(resource.prefix.as_str()).unwrap_or(key);
-        let entry = self.read(&resource.kind, key, Arc::from(short), revision, value)?;
-        Ok(Arc::new(entry))
+        let entry = self.read(&resource.kind, key, Arc::from(short), revision, value);
+        Ok(Arc::new(entry.await?))
     }
 
     /// An object from what is stored at `key`, which is `short` within its resource.
-    fn read(
+    async fn read(
         &self,
         kind: &Kind,
         key: &str,
@@ -337,10 +375,10 @@ impl Cache {
         revision: u64,
         value: Bytes,
     ) -> Result<Entry, Error> {
-        let stale = self.transformer.is_stale(kind, &value);
-        let plain = self.transformer.decode(kind, key, value)?;
-        let mut entry = Entry::new(kind, short, revision, plain)?;
-        entry.stale |= stale;
+        let decoded = self.transformer.decode(kind, key, value).await?;
+        let mut entry = Entry::new(kind, short, revision, decoded.json)?;
+        entry.stale |= decoded.stale;
+        entry.seal = decoded.seal;
         Ok(entry)
     }
 }

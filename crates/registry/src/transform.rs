@@ -1,55 +1,64 @@
-//! Values at rest: Secrets are encrypted, everything else is stored as it is.
-//!
-//! An encrypted value is `k8s:enc:aesgcm:v1:NAME:` (upstream's prefix of its AES-GCM provider), a nonce and the sealed bytes;
-//! the store key is authenticated with it, so that a value cannot be moved to another key.
+//! Values at rest: what is encrypted is the business of [`knarr_encryption`]; what was stored in another form is read here.
 //!
 //! Upstream's servers store protobuf. It is read, as they read our JSON, and written as JSON when the object changes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use knarr_api::Kind;
-use knarr_auth::pki::ENCRYPTION_KEY_BYTES;
+use knarr_encryption::{Encryption, Place, Seal};
 use knarr_meta::object;
-use ring::{
-    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    rand::{SecureRandom, SystemRandom},
-};
 use serde_json::Value;
 
 /// What upstream's servers begin a stored protobuf message with.
 const PROTOBUF: &[u8] = b"k8s\0";
-const PREFIX: &[u8] = b"k8s:enc:aesgcm:v1:local:";
 
 /// Why a value cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error(
-        "cannot decrypt the value of {key}: it was written with another encryption key or is damaged"
-    )]
-    Decrypt { key: String },
-    #[error("cannot encrypt a value")]
-    Encrypt,
+    #[error("cannot decrypt the value of {key}: {why}")]
+    Decrypt {
+        key: String,
+        why: knarr_encryption::Error,
+    },
+    #[error("cannot encrypt a value: {0}")]
+    Encrypt(knarr_encryption::Error),
     #[error("cannot read the protobuf message of {key}: {why}")]
     Protobuf { key: String, why: String },
+}
+
+impl Error {
+    /// Whether it may be different soon: who has the key does not answer now.
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Error::Decrypt { why, .. } | Error::Encrypt(why) => why.is_unavailable(),
+            Error::Protobuf { .. } => false,
+        }
+    }
 }
 
 /// An object from a message as upstream's servers store it.
 pub type ReadProtobuf = fn(&[u8]) -> Result<Value, String>;
 
-/// Chooses by kind: sealed for Secrets, else the identity.
-#[derive(Debug)]
+/// Between what is stored and JSON.
 pub struct Transformer {
-    key: LessSafeKey,
-    random: SystemRandom,
+    encryption: Arc<Encryption>,
     protobuf: Option<ReadProtobuf>,
 }
 
+/// What was stored.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decoded {
+    pub json: Bytes,
+    pub seal: Seal,
+    /// It would be stored in another form now, whatever it is encrypted with.
+    pub stale: bool,
+}
+
 impl Transformer {
-    /// With the key of the data directory.
-    pub fn new(key: &[u8; ENCRYPTION_KEY_BYTES]) -> Transformer {
-        let key = UnboundKey::new(&AES_256_GCM, key).expect("the key has AES-256's length");
+    pub fn new(encryption: Arc<Encryption>) -> Transformer {
         Transformer {
-            key: LessSafeKey::new(key),
-            random: SystemRandom::new(),
+            encryption,
             protobuf: None,
         }
     }
@@ -63,11 +72,23 @@ impl Transformer {
         }
     }
 
-    /// JSON of a stored value. Values without the prefix are plain already.
-    pub fn decode(&self, kind: &Kind, key: &str, value: Bytes) -> Result<Bytes, Error> {
-        let plain = self.unseal(kind, key, value)?;
+    pub fn encryption(&self) -> &Arc<Encryption> {
+        &self.encryption
+    }
+
+    /// JSON of a stored value.
+    pub async fn decode(&self, kind: &Kind, key: &str, value: Bytes) -> Result<Decoded, Error> {
+        let opened = self.encryption.open_value(place(kind, key), value).await;
+        let (plain, seal) = opened.map_err(|why| Error::Decrypt {
+            key: key.to_owned(),
+            why,
+        })?;
         let Some(read) = self.protobuf.filter(|_| plain.starts_with(PROTOBUF)) else {
-            return Ok(plain);
+            return Ok(Decoded {
+                json: plain,
+                seal,
+                stale: false,
+            });
         };
         let failed = |why| Error::Protobuf {
             key: key.to_owned(),
@@ -79,65 +100,40 @@ impl Transformer {
             return Err(failed(format!("it is of {stored}, not of {wanted}")));
         }
         let json = serde_json::to_vec(&tree).map_err(|error| failed(error.to_string()))?;
-        Ok(Bytes::from(json))
+        Ok(Decoded {
+            json: Bytes::from(json),
+            seal,
+            stale: true,
+        })
     }
 
-    fn unseal(&self, kind: &Kind, key: &str, value: Bytes) -> Result<Bytes, Error> {
-        if !sealed(kind) || !value.starts_with(PREFIX) {
-            return Ok(value);
-        }
-        let failed = || Error::Decrypt {
-            key: key.to_owned(),
-        };
-        let rest = &value[PREFIX.len()..];
-        if rest.len() < NONCE_LEN {
-            return Err(failed());
-        }
-        let (nonce, rest) = rest.split_at(NONCE_LEN);
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| failed())?;
-        let mut buffer = rest.to_vec();
-        let plain = self
-            .key
-            .open_in_place(nonce, Aad::from(key.as_bytes()), &mut buffer)
-            .map_err(|_| failed())?;
-        let length = plain.len();
-        buffer.truncate(length);
-        Ok(Bytes::from(buffer))
-    }
-
-    /// Whether a stored value has not the form that it would be written in: plain though its kind is encrypted now, or protobuf.
-    pub fn is_stale(&self, kind: &Kind, value: &[u8]) -> bool {
-        value.starts_with(PROTOBUF) || (sealed(kind) && !value.starts_with(PREFIX))
+    /// Whether a value would be encrypted so now.
+    pub fn is_current(&self, kind: &Kind, seal: Seal) -> bool {
+        self.encryption
+            .is_current(&kind.group, &kind.resource, seal)
     }
 
     /// What is stored for a plaintext.
     pub fn encode(&self, kind: &Kind, key: &str, plain: Bytes) -> Result<Bytes, Error> {
-        if !sealed(kind) {
-            return Ok(plain);
-        }
-        let mut nonce = [0u8; NONCE_LEN];
-        self.random.fill(&mut nonce).map_err(|_| Error::Encrypt)?;
-        let mut buffer =
-            Vec::with_capacity(PREFIX.len() + NONCE_LEN + plain.len() + AES_256_GCM.tag_len());
-        buffer.extend_from_slice(PREFIX);
-        buffer.extend_from_slice(&nonce);
-        let body = buffer.len();
-        buffer.extend_from_slice(&plain);
-        let tag = self
-            .key
-            .seal_in_place_separate_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(key.as_bytes()),
-                &mut buffer[body..],
-            )
-            .map_err(|_| Error::Encrypt)?;
-        buffer.extend_from_slice(tag.as_ref());
-        Ok(Bytes::from(buffer))
+        let sealed = self.encryption.seal_value(place(kind, key), plain);
+        sealed.map_err(Error::Encrypt)
     }
 }
 
-fn sealed(kind: &Kind) -> bool {
-    kind.group.is_empty() && kind.resource == "secrets"
+fn place<'a>(kind: &'a Kind, key: &'a str) -> Place<'a> {
+    Place {
+        group: &kind.group,
+        resource: &kind.resource,
+        key,
+    }
+}
+
+/// With a key of the cluster's own alone.
+#[cfg(test)]
+pub(crate) fn for_tests() -> Arc<Transformer> {
+    let own = knarr_encryption::OwnKey::new([7; 32]);
+    let encryption = Encryption::of_own(vec![own]);
+    Arc::new(Transformer::new(Arc::new(encryption)))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod hooks;
 mod own;
 mod owners;
 mod part;
+pub mod reseal;
 pub mod update;
 
 pub use delete::{DeleteOptions, Propagation};
@@ -35,7 +36,7 @@ use crate::{
     Registry,
     cache::entry::{self, Entry},
     managed::{self, Managed},
-    object_key,
+    object_key, transform,
 };
 
 /// How often a write that loses against others is tried before it answers 409.
@@ -145,7 +146,7 @@ impl Registry {
         let stored = self
             .transformer
             .encode(write.kind, &full, json.clone())
-            .map_err(|e| Refused::Status(Status::internal(e)))?;
+            .map_err(|e| Refused::Status(not_encrypted(&e)))?;
         let revision = self.commit_op(full, expect, Change::Put(stored)).await?;
         Ok(Arc::new(Entry::bare(write.kind, short, revision, json)))
     }
@@ -236,6 +237,18 @@ impl Registry {
             }
         }
         Ok(ran)
+    }
+}
+
+/// When a client may try again what could not be encrypted.
+const ENCRYPTION_RETRY_SECONDS: u32 = 1;
+
+/// Nothing was written.
+fn not_encrypted(error: &transform::Error) -> Status {
+    match error.is_unavailable() {
+        true => Status::service_unavailable(error.to_string())
+            .with_retry_after(ENCRYPTION_RETRY_SECONDS),
+        false => Status::internal(error),
     }
 }
 

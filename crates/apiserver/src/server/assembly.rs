@@ -16,6 +16,7 @@ use knarr_auth::{
     tokens::{self, Tokens},
 };
 use knarr_authorizer::Authorizers;
+use knarr_encryption::Encryption;
 use knarr_fairness::Fairness;
 use knarr_identity::Identities;
 use knarr_registry::{
@@ -31,7 +32,10 @@ use knarr_webhook::Clients;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Config, Error, Server, flow_control, incoming, listen, peer::Proxies, token_use::TokenUse,
+    Config, Error, Server, flow_control, incoming, listen,
+    peer::Proxies,
+    rotation::{self, Rotation},
+    token_use::TokenUse,
 };
 use crate::{
     aggregation::{self, Aggregation, Locals},
@@ -53,7 +57,7 @@ impl Server {
         };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (pki, tls, proxies) = keys(&mut config, service_ips)?;
-        let storage = Storage::load(&pki, store).await?;
+        let storage = Storage::load(&pki, &config.encryption, store).await?;
         let objects: Arc<dyn Objects> = storage.cache.clone();
         let advertised = SocketAddr::new(advertise, address.port()).to_string();
         let judges = Judges::new(&mut config, &pki, &objects, &advertised)?;
@@ -62,6 +66,7 @@ impl Server {
         let claimed = Some((storage.store.clone(), config.shared_store));
         let allocators = Arc::new(Allocators::new(&ranges, objects.clone(), claimed)?);
         let registry = registry(storage, &judges, allocators.clone());
+        let rotation = Rotation::new(registry.clone(), pki.clone(), config.shared_store);
         let used = TokenUse::new(registry.clone(), tasks.clone());
         judges.tokens.tell(Arc::new(used));
         let place = Place {
@@ -85,6 +90,7 @@ impl Server {
             pki,
             allocators,
             bootstrap,
+            rotation: Arc::new(rotation),
             listener,
             address,
             event_ttl,
@@ -110,6 +116,7 @@ impl Server {
             self.tasks.spawn(async move { identities.run(stop).await });
         }
         self.start_feed();
+        self.start_encryption();
         // What Services have already is claimed before anybody asks for more.
         let claimed = self.allocators.repair_claims().await;
         claimed.map_err(cache::Error::Store)?;
@@ -165,8 +172,14 @@ struct Storage {
 }
 
 impl Storage {
-    async fn load(pki: &Pki, store: Arc<dyn Store>) -> Result<Self, Error> {
-        let transformer = Transformer::new(pki.encryption_key());
+    async fn load(
+        pki: &Pki,
+        encryption: &knarr_encryption::Options,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, Error> {
+        let own = rotation::own_keys(pki.encryption_keys());
+        let encryption = Encryption::open(encryption, own).await?;
+        let transformer = Transformer::new(Arc::new(encryption));
         let transformer = Arc::new(transformer.reading_protobuf(protobuf::stored));
         let kinds = Kinds::built_in();
         let cache = Cache::load(store.clone(), transformer.clone(), &kinds).await?;

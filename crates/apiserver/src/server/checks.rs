@@ -35,9 +35,24 @@ const SHUTDOWN: Check = ("shutdown", |health| {
 /// server mends that.
 const OBJECTS: &str = "stored-objects";
 
+/// Whether who has the keys of what is stored is fit for use, where somebody has.
+const KMS: &str = "kms-providers";
+
 async fn store_answers(core: &Core) -> bool {
     let asked = timeout(STORE_WAIT, core.registry.store.revision()).await;
     asked.is_ok_and(|revision| revision.is_ok())
+}
+
+/// How that check goes; `None` where nobody asks, or nobody has keys.
+async fn kms(core: &Core, asked: &str, included: bool) -> Option<bool> {
+    if !included || !matches!(asked, "" | KMS) {
+        return None;
+    }
+    let health = core.registry.transformer.encryption().health().await?;
+    if let Err(error) = &health {
+        tracing::info!(%error, check = KMS, "a check of health failed");
+    }
+    Some(health.is_ok())
 }
 
 fn checks(endpoint: &str) -> &'static [Check] {
@@ -53,12 +68,12 @@ pub async fn serve(core: &Core, endpoint: &'static str, check: &str, query: &Que
     let damaged: usize = (core.registry.cache.resources().iter())
         .map(|resource| resource.damaged.len())
         .sum();
+    let included = |name: &str| !query.all("exclude").any(|e| e == name);
+    let kms = kms(core, check, included(KMS)).await;
     let chosen: Vec<&Check> = match check {
         OBJECTS => Vec::new(),
-        "" => all
-            .iter()
-            .filter(|(name, _)| !query.all("exclude").any(|e| e == *name))
-            .collect(),
+        KMS if kms.is_some() => Vec::new(),
+        "" => all.iter().filter(|(name, _)| included(name)).collect(),
         wanted => {
             let found = all.iter().find(|(name, _)| *name == wanted);
             vec![found.ok_or_else(Status::path_not_found)?]
@@ -66,14 +81,20 @@ pub async fn serve(core: &Core, endpoint: &'static str, check: &str, query: &Que
     };
     let mut report = String::new();
     let mut healthy = true;
-    for &(name, check) in chosen {
-        let good = check(&core.health) && (name != STORE.0 || store_answers(core).await);
+    let mut tell = |name, good| {
         core.health.note(name, endpoint, good);
         healthy &= good;
         report.push_str(&match good {
             true => format!("[+]{name} ok\n"),
             false => format!("[-]{name} failed: reason withheld\n"),
         });
+    };
+    for &(name, check) in chosen {
+        let good = check(&core.health) && (name != STORE.0 || store_answers(core).await);
+        tell(name, good);
+    }
+    if let Some(good) = kms {
+        tell(KMS, good);
     }
     let objects = match damaged {
         0 => format!("[+]{OBJECTS} ok\n"),

@@ -96,12 +96,28 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 
 /// Reads the raw key, or makes one. Losing it would lose every Secret, so a damaged file is an error.
 pub(super) fn encryption_key(path: &Path) -> Result<[u8; ENCRYPTION_KEY_BYTES], Error> {
-    if let Some(bytes) = read(path)? {
-        return bytes.try_into().map_err(|bytes: Vec<u8>| Error::Damaged {
-            path: path.into(),
-            reason: format!("{} bytes instead of {ENCRYPTION_KEY_BYTES}", bytes.len()),
-        });
+    match read_encryption_key(path)? {
+        Some(key) => Ok(key),
+        None => make_encryption_key(path),
     }
+}
+
+/// Reads the raw key; `None` where there is no such file.
+pub(super) fn read_encryption_key(
+    path: &Path,
+) -> Result<Option<[u8; ENCRYPTION_KEY_BYTES]>, Error> {
+    let Some(bytes) = read(path)? else {
+        return Ok(None);
+    };
+    let key = bytes.try_into().map_err(|bytes: Vec<u8>| Error::Damaged {
+        path: path.into(),
+        reason: format!("{} bytes instead of {ENCRYPTION_KEY_BYTES}", bytes.len()),
+    });
+    key.map(Some)
+}
+
+/// Makes a raw key, in the place of whatever is there.
+pub(super) fn make_encryption_key(path: &Path) -> Result<[u8; ENCRYPTION_KEY_BYTES], Error> {
     let mut key = [0; ENCRYPTION_KEY_BYTES];
     SystemRandom::new().fill(&mut key).map_err(|_| Error::Io {
         action: "read randomness for",

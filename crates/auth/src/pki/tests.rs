@@ -64,7 +64,7 @@ fn first_start_makes_everything_with_tight_permissions() {
             .unwrap()
             .contains("BEGIN PUBLIC KEY")
     );
-    assert_ne!(pki.encryption_key(), &[0; 32]);
+    assert_ne!(pki.encryption_keys().all(), [[0; 32]]);
     assert!(
         fs::read_dir(dir.0.join("pki"))
             .unwrap()
@@ -98,7 +98,10 @@ fn a_second_start_changes_nothing() {
     let second = Pki::open(&dir.0, options()).unwrap();
     assert_eq!(first.ca_pem(), second.ca_pem());
     assert_eq!(first.service_account_key(), second.service_account_key());
-    assert_eq!(first.encryption_key(), second.encryption_key());
+    assert_eq!(
+        first.encryption_keys().all(),
+        second.encryption_keys().all()
+    );
     for role in Role::ALL {
         assert_eq!(
             first.credential(role).cert_pem(),
@@ -285,7 +288,7 @@ fn servers_that_know_the_token_have_the_same_authority() {
     assert_eq!(one.ca_pem(), other.ca_pem());
     assert_eq!(one.front_proxy_ca_pem(), other.front_proxy_ca_pem());
     assert_eq!(one.service_account_key(), other.service_account_key());
-    assert_eq!(one.encryption_key(), other.encryption_key());
+    assert_eq!(one.encryption_keys().all(), other.encryption_keys().all());
     assert_ne!(
         one.credential(Role::ApiServer).key_pem(),
         other.credential(Role::ApiServer).key_pem()

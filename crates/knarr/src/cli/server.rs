@@ -12,7 +12,8 @@ use knarr_etcd::Address;
 use knarr_meta::names;
 
 use super::{
-    AuditFlags, AuthorizationFlags, DEFAULT_DATA_DIR, IdentityFlags, Log, WithoutFlags, duration,
+    AuditFlags, AuthorizationFlags, DEFAULT_DATA_DIR, EncryptionFlags, IdentityFlags, Log,
+    WithoutFlags, duration,
 };
 use crate::ranges::{self, Ranges};
 
@@ -153,6 +154,9 @@ pub struct ServerFlags {
     pub audit: AuditFlags,
 
     #[command(flatten)]
+    pub encryption: EncryptionFlags,
+
+    #[command(flatten)]
     pub identity: IdentityFlags,
 
     #[command(flatten)]
@@ -195,6 +199,7 @@ impl ServerFlags {
             *path = absolute.context("--scheduler-config is not a path")?;
         }
         self.audit.make_paths_absolute()?;
+        self.encryption.make_paths_absolute()?;
         self.identity.make_paths_absolute()?;
         self.authorization.make_paths_absolute()
     }

@@ -2,16 +2,26 @@
 //!
 //! None of them may take the server down, or block its name for ever. Lists and watches go on without it, reading it is an
 //! error, it can be deleted, and health tells how many there are.
+//!
+//! It is otherwise with those whose key somebody has who does not answer now: they are there, and who lists or watches is told so and
+//! comes again.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use knarr_meta::status::Status;
 use parking_lot::RwLock;
+
+use super::Error;
 
 /// The objects of one resource that cannot be read.
 #[derive(Debug, Default)]
 pub struct Damaged {
     objects: RwLock<BTreeMap<Box<str>, Found>>,
+    /// How many of them may be readable soon.
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -19,19 +29,43 @@ struct Found {
     /// Modification revision.
     revision: u64,
     why: String,
+    waits: bool,
 }
 
 impl Damaged {
     /// Notes that the value `key` got at `revision` cannot be read.
-    pub fn note(&self, key: &str, revision: u64, why: String) {
-        let found = Found { revision, why };
-        self.objects.write().insert(key.into(), found);
+    pub fn note(&self, key: &str, revision: u64, error: &Error) {
+        let found = Found {
+            revision,
+            why: error.to_string(),
+            waits: error.is_unavailable(),
+        };
+        let mut objects = self.objects.write();
+        objects.insert(key.into(), found);
+        self.count(&objects);
+    }
+
+    fn count(&self, objects: &BTreeMap<Box<str>, Found>) {
+        let waiting = objects.values().filter(|found| found.waits).count();
+        self.waiting.store(waiting, Ordering::Release);
+    }
+
+    /// Why some cannot be read that may be readable soon; `None` where there are none.
+    pub fn waits(&self) -> Option<String> {
+        if self.waiting.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let objects = self.objects.read();
+        let found = objects.values().find(|found| found.waits)?;
+        Some(found.why.clone())
     }
 
     /// The key was deleted, or has a value that can be read.
     pub fn forget(&self, key: &str) {
         if !self.is_empty() {
-            self.objects.write().remove(key);
+            let mut objects = self.objects.write();
+            objects.remove(key);
+            self.count(&objects);
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use knarr_api::Kind;
+use knarr_encryption::Seal;
 use knarr_states::Memo;
 use serde_json::Value;
 
@@ -31,9 +32,11 @@ pub struct Entry {
     pub revision: u64,
     /// JSON of the stored version without resourceVersion.
     pub json: Bytes,
-    /// The store has it in another form: in a version that was stored before, without today's defaults, or not encrypted. A write that
-    /// changes nothing stores it anew.
+    /// The store has it in another form: in a version that was stored before, or without today's defaults. A write that changes nothing
+    /// stores it anew.
     pub stale: bool,
+    /// What the store has it encrypted with: a write that changes nothing also stores anew what would be encrypted otherwise now.
+    pub seal: Seal,
     /// Where `"metadata":{` begins.
     meta_at: u32,
     /// Where the metadata object's closing brace is.
@@ -129,6 +132,7 @@ impl Entry {
             key,
             revision,
             stale,
+            seal: Seal::PLAIN,
             meta_at: meta_at as u32,
             meta_end: meta_end as u32,
             labels: Box::default(),
@@ -162,6 +166,7 @@ impl Entry {
             revision,
             json,
             stale: false,
+            seal: Seal::PLAIN,
             meta_at: meta_at as u32,
             meta_end: meta_end as u32,
             labels: Box::default(),

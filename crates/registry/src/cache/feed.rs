@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use knarr_api::Kind;
-use knarr_store::{Commit, Watch};
+use knarr_store::{Commit, KeyValue, Watch};
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep, timeout},
@@ -50,12 +50,8 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// An event of a resource: the short key, and the new state unless it was deleted.
-type Decoded<'c> = (
-    &'c Arc<ResourceCache>,
-    &'c str,
-    Result<Option<Arc<Entry>>, Error>,
-);
+/// An event of a resource: the short key, and the new value unless it was deleted.
+type Changed<'c> = (&'c Arc<ResourceCache>, &'c str, Option<&'c KeyValue>);
 
 impl Cache {
     /// Applies commits until the store closes or the token is cancelled; adds and removes resources between them.
@@ -89,17 +85,15 @@ impl Cache {
             };
             let resources = self.resources.load_full();
             for commit in &batch.commits {
-                for (resource, key, new) in self.decode(&resources, commit) {
-                    match new {
+                for (resource, key, value) in changed(&resources, commit) {
+                    match self.decode(resource, commit.revision, value).await {
                         Ok(new) => resource.apply(key, commit.revision, new),
                         Err(error) => {
                             let name = &*resource.kind.resource;
                             tracing::error!(%error, resource = name, key, "stored object cannot be read");
                             // Who watches sees it go, as who lists does not see it any more.
                             resource.apply(key, commit.revision, None);
-                            resource
-                                .damaged
-                                .note(key, commit.revision, error.to_string());
+                            resource.damaged.note(key, commit.revision, &error);
                         }
                     }
                 }
@@ -248,24 +242,28 @@ impl Cache {
         self.ask(Change::Remove(kind)).await
     }
 
-    /// Events of resources this server knows: resource, short key, new state.
-    fn decode<'c>(
-        &'c self,
-        resources: &'c Resources,
-        commit: &'c Commit,
-    ) -> impl Iterator<Item = Decoded<'c>> {
-        commit.events.iter().filter_map(|event| {
-            let resource = resources.of_key(&event.key)?;
-            let short = &event.key[resource.prefix.len()..];
-            let new = match &event.value {
-                None => Ok(None),
-                Some(kv) => self
-                    .entry(resource, &event.key, commit.revision, kv.value.clone())
-                    .map(Some),
-            };
-            Some((resource, short, new))
-        })
+    /// The state after an event; none after a deletion.
+    async fn decode(
+        &self,
+        resource: &ResourceCache,
+        revision: u64,
+        value: Option<&KeyValue>,
+    ) -> Result<Option<Arc<Entry>>, Error> {
+        let Some(kv) = value else {
+            return Ok(None);
+        };
+        let entry = self.entry(resource, &kv.key, revision, kv.value.clone());
+        entry.await.map(Some)
     }
+}
+
+/// Events of resources this server knows.
+fn changed<'c>(resources: &'c Resources, commit: &'c Commit) -> impl Iterator<Item = Changed<'c>> {
+    commit.events.iter().filter_map(|event| {
+        let resource = resources.of_key(&event.key)?;
+        let short = &event.key[resource.prefix.len()..];
+        Some((resource, short, event.value.as_ref()))
+    })
 }
 
 #[cfg(test)]

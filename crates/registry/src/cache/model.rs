@@ -220,9 +220,7 @@ struct World {
 async fn follow(
     store: &Arc<Embedded>,
 ) -> (Arc<Cache>, CancellationToken, JoinHandle<Result<(), Error>>) {
-    let transformer = Arc::new(Transformer::new(
-        &[0; knarr_auth::pki::ENCRYPTION_KEY_BYTES],
-    ));
+    let transformer = crate::transform::for_tests();
     let cache = Cache::load_with(store.clone(), transformer, &Kinds::built_in(), RING).await;
     let cache = Arc::new(cache.expect("a cache"));
     let stop = CancellationToken::new();

@@ -272,7 +272,8 @@ impl Registry {
         let json = self.encode_bounded(write, tree).await?;
         let same =
             json == current.entry.json || self.only_times_differ(write, tree, current).await?;
-        if same && !current.entry.stale {
+        let entry = &current.entry;
+        if same && !entry.stale && self.transformer.is_current(write.kind, entry.seal) {
             return Ok(current.entry.clone());
         }
         // What the store has in another form is written anew: so is a storage migrated.

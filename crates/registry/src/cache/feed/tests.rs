@@ -1,9 +1,8 @@
 use knarr_api::Kinds;
-use knarr_auth::pki::ENCRYPTION_KEY_BYTES;
 use knarr_store::{Embedded, Op, Store};
 
 use super::*;
-use crate::transform::Transformer;
+use crate::transform;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -22,7 +21,7 @@ async fn history_that_went_on_is_loaded_anew() {
     let store = Embedded::open(dir.path(), Default::default()).expect("a store");
     let store = Arc::new(store);
     put(&store, "before").await;
-    let transformer = Arc::new(Transformer::new(&[0; ENCRYPTION_KEY_BYTES]));
+    let transformer = transform::for_tests();
     let cache = Cache::load(store.clone(), transformer, &Kinds::built_in()).await;
     let cache = Arc::new(cache.expect("a cache"));
     let before = cache.resource("", "configmaps").expect("a resource");
