@@ -23,6 +23,7 @@ use crate::{
 
 pub mod audit;
 mod certificates;
+pub mod configuration;
 mod default_ingress_class;
 mod default_storage_class;
 mod default_toleration_seconds;
@@ -60,6 +61,7 @@ pub use certificates::{
     CertificateApproval, CertificateSigning, CertificateSubjectRestriction,
     ClusterTrustBundleAttest, PodCertificateSigning,
 };
+pub use configuration::Configuration;
 pub use default_ingress_class::DefaultIngressClass;
 pub use default_storage_class::DefaultStorageClass;
 pub use default_toleration_seconds::DefaultTolerationSeconds;
@@ -91,9 +93,9 @@ pub type AdmissionChain = Vec<Arc<dyn AdmissionPlugin>>;
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// The plugins in upstream's order; the check against privilege escalation comes when nothing changes any more, and quotas are
-/// charged last. `writer` is the server whose chain this is, `clients` call its
-/// webhooks.
+/// charged last. `writer` is the server whose chain this is, `clients` call its webhooks.
 pub fn chain(
+    configuration: &Configuration,
     objects: Arc<dyn Objects>,
     authz: Arc<Authz>,
     writer: Weak<dyn Writer>,
@@ -106,7 +108,10 @@ pub fn chain(
         Arc::new(ServiceAccount::new(objects.clone())),
         Arc::new(NodeRestriction::new(objects.clone(), authz.clone())),
         Arc::new(TaintNodesByCondition),
-        Arc::new(PodSecurity::new(objects.clone())),
+        Arc::new(PodSecurity::new(
+            objects.clone(),
+            configuration.pod_security.clone(),
+        )),
         Arc::new(Priority::new(objects.clone())),
         Arc::new(DefaultTolerationSeconds),
         Arc::new(DefaultStorageClass::new(objects.clone())),

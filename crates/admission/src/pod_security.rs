@@ -7,11 +7,14 @@
 //! ```
 //!
 //! Templates are never refused: what is made of them is. A namespace whose labels ask for nothing costs one lookup. Behaviour and
-//! wording are those of upstream's `k8s.io/pod-security-admission` v0.37 with its defaults: privileged, latest, nobody exempt.
+//! wording are those of upstream's `k8s.io/pod-security-admission` v0.37. Where nothing is said of it, its defaults are upstream's:
+//! privileged, latest, nobody exempt ([`Settings`]).
 
 mod checks;
 mod existing;
+mod metrics;
 mod policy;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +30,7 @@ use knarr_meta::{
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use self::settings::Settings;
 use self::{
     checks::{Pod, Violations},
     policy::{Labels, Level, LevelVersion, Policy},
@@ -36,8 +40,12 @@ use crate::request::{AdmissionPlugin, AdmissionRequest, Operation, Phase};
 
 /// Keys of audit annotations, as upstream's.
 const AUDIT_ERROR: &str = "pod-security.kubernetes.io/error";
+const AUDIT_EXEMPT: &str = "pod-security.kubernetes.io/exempt";
 const AUDIT_ENFORCED: &str = "pod-security.kubernetes.io/enforce-policy";
 const AUDIT_VIOLATIONS: &str = "pod-security.kubernetes.io/audit-violations";
+
+/// The mode that refuses, in metrics.
+const ENFORCE: &str = "enforce";
 
 /// Subresources of pods that say nothing of how its containers run. Any other is judged, so that a new one is not a way round.
 const IGNORED_SUBRESOURCES: [&str; 8] = [
@@ -70,18 +78,47 @@ const TEMPLATES: [(&str, &str, &[&str]); 8] = [
 /// The plugin.
 pub struct PodSecurity {
     objects: Arc<dyn Objects>,
+    settings: Arc<Settings>,
 }
 
 impl PodSecurity {
-    pub fn new(objects: Arc<dyn Objects>) -> Self {
-        PodSecurity { objects }
+    pub fn new(objects: Arc<dyn Objects>, settings: Arc<Settings>) -> Self {
+        PodSecurity { objects, settings }
+    }
+
+    /// Whether the namespace or the user of a request is exempt, which audit events and metrics tell.
+    fn exempts(&self, request: &AdmissionRequest<'_>) -> bool {
+        let why = if self.settings.exempts_namespace(request.namespace) {
+            "namespace"
+        } else if self.settings.exempts_user(&request.user.name) {
+            "user"
+        } else {
+            return false;
+        };
+        self.settings.metrics.exempted(request);
+        audit::annotate(request, AUDIT_EXEMPT, why);
+        true
+    }
+
+    /// Warns where labels of an exempt namespace ask for what nobody looks at.
+    fn warn_of_exemption(&self, request: &AdmissionRequest<'_>, labels: &Labels, policy: &Policy) {
+        let name = request.object.as_deref().map_or("", object::name);
+        if !policy.fully_privileged() && !policy.is_equivalent(&self.settings.defaults) {
+            request.warnings.add(format!(
+                "namespace {} is exempt from Pod Security, and the policy ({}) will be ignored",
+                field::quote(name),
+                labels.asked(policy)
+            ));
+        }
     }
 
     async fn validate_namespace(&self, request: &AdmissionRequest<'_>) -> Result<(), Status> {
         let Some(namespace) = request.object.as_deref() else {
             return Ok(());
         };
-        let (policy, errors) = Labels::of(namespace)?.policy();
+        let (labels, defaults) = (Labels::of(namespace)?, &self.settings.defaults);
+        let (policy, errors) = labels.policy(defaults);
+        let exempt = self.settings.exempts_namespace(object::name(namespace));
         let invalid = |errors| {
             let kind = GroupKind::new(request.kind.group.clone(), request.kind.kind.clone());
             Err(Status::invalid(kind, object::name(namespace), errors))
@@ -90,21 +127,29 @@ impl PodSecurity {
             .old
             .filter(|_| request.operation == Operation::Update);
         let Some(old) = old else {
-            return match errors.is_empty() {
-                true => Ok(()),
-                false => invalid(errors),
-            };
+            if !errors.is_empty() {
+                return invalid(errors);
+            }
+            if exempt {
+                self.warn_of_exemption(request, &labels, &policy);
+            }
+            return Ok(());
         };
-        let (old, old_errors) = Labels::of(old)?.policy();
+        let (old, old_errors) = Labels::of(old)?.policy(defaults);
         // What was wrong before may stay.
         if !errors.is_empty() && errors != old_errors {
             return invalid(errors);
         }
         let (new, old) = (policy.enforce, old.enforce);
         let relaxed = new.version == old.version && new.level <= old.level;
-        if new.level != Level::Privileged && !relaxed {
-            let name = object::name(namespace);
-            for warning in existing::violations(&*self.objects, name, new).await {
+        if new == old || new.level == Level::Privileged || relaxed {
+            return Ok(());
+        }
+        if exempt {
+            self.warn_of_exemption(request, &labels, &policy);
+        } else {
+            let (name, settings) = (object::name(namespace), &self.settings);
+            for warning in existing::violations(&*self.objects, settings, name, new).await {
                 request.warnings.add(warning);
             }
         }
@@ -112,11 +157,17 @@ impl PodSecurity {
     }
 
     fn validate_pod(&self, request: &AdmissionRequest<'_>) -> Result<(), Status> {
-        let (policy, errors) = self.policy(request)?;
+        if self.exempts(request) {
+            return Ok(());
+        }
+        let metrics = &self.settings.metrics;
+        let found = self.policy(request);
+        let (policy, errors) = found.inspect_err(|_| metrics.failed(request, true))?;
         let Some(pod) = request.object.as_deref() else {
             return Ok(());
         };
         if errors.is_empty() && policy.fully_privileged() {
+            metrics.evaluated(request, ENFORCE, policy.enforce, true);
             return Ok(());
         }
         let old = request
@@ -125,7 +176,7 @@ impl PodSecurity {
         if old.is_some_and(|old| !is_significant_update(pod, old)) {
             return Ok(());
         }
-        evaluate(request, &policy, &errors, &Pod::new(pod), true)
+        self.evaluate(request, (&policy, &errors), pod, true)
     }
 
     /// Of the template of a controller, which is never refused.
@@ -134,9 +185,13 @@ impl PodSecurity {
         request: &AdmissionRequest<'_>,
         path: &[&str],
     ) -> Result<(), Status> {
+        if self.exempts(request) {
+            return Ok(());
+        }
         let (policy, errors) = match self.policy(request) {
             Ok(found) => found,
             Err(error) => {
+                self.settings.metrics.failed(request, true);
                 audit::annotate(request, AUDIT_ERROR, audit::truncated(&error.message));
                 return Ok(());
             }
@@ -149,7 +204,7 @@ impl PodSecurity {
         let template =
             (request.object.as_deref()).and_then(|object| object::struct_at(object, path));
         template.map_or(Ok(()), |template| {
-            evaluate(request, &policy, &errors, &Pod::new(template), false)
+            self.evaluate(request, (&policy, &errors), template, false)
         })
     }
 
@@ -163,7 +218,53 @@ impl PodSecurity {
             || Status::internal(format!("failed to lookup namespace {}", field::quote(name)));
         let namespace = (self.objects.get("", "namespaces", "", name)).ok_or_else(failed)?;
         let namespace: Namespace = serde_json::from_slice(&namespace.json).map_err(|_| failed())?;
-        Ok(namespace.metadata.labels.unwrap_or_default().policy())
+        let labels = namespace.metadata.labels.unwrap_or_default();
+        Ok(labels.policy(&self.settings.defaults))
+    }
+
+    /// What a policy makes of a pod or, without `enforce`, of a template.
+    fn evaluate(
+        &self,
+        request: &AdmissionRequest<'_>,
+        (policy, errors): (&Policy, &[field::Error]),
+        object: &Value,
+        enforce: bool,
+    ) -> Result<(), Status> {
+        let metrics = &self.settings.metrics;
+        let class = str_at(object, &["spec", "runtimeClassName"]);
+        if self.settings.exempts_runtime_class(class) {
+            metrics.exempted(request);
+            audit::annotate(request, AUDIT_EXEMPT, "runtimeClass");
+            return Ok(());
+        }
+        if !errors.is_empty() {
+            metrics.failed(request, false);
+            let why = format!("Failed to parse policy: {}", field::aggregate(errors));
+            audit::annotate(request, AUDIT_ERROR, audit::truncated(&why));
+        }
+        let (pod, mut judged) = (Pod::new(object), Judged::default());
+        let refusal = enforce.then(|| {
+            audit::annotate(request, AUDIT_ENFORCED, &policy.enforce.to_string());
+            let detail = judged.detail(&pod, policy.enforce);
+            metrics.evaluated(request, ENFORCE, policy.enforce, detail.is_none());
+            detail
+        });
+        let refusal = refusal.flatten();
+        if let Some(detail) = judged.detail(&pod, policy.audit) {
+            let why = format!("would violate PodSecurity \"{}\": {detail}", policy.audit);
+            audit::annotate(request, AUDIT_VIOLATIONS, audit::truncated(&why));
+            metrics.evaluated(request, "audit", policy.audit, false);
+        }
+        if let Some(detail) = refusal {
+            let why = format!("violates PodSecurity \"{}\": {detail}", policy.enforce);
+            return Err(forbidden(request, why));
+        }
+        if let Some(detail) = judged.detail(&pod, policy.warn) {
+            let warning = format!("would violate PodSecurity \"{}\": {detail}", policy.warn);
+            request.warnings.add(warning);
+            metrics.evaluated(request, "warn", policy.warn, false);
+        }
+        Ok(())
     }
 }
 
@@ -217,39 +318,6 @@ fn template_path(request: &AdmissionRequest<'_>) -> Option<&'static [&'static st
     let mut of = TEMPLATES.iter();
     of.find(|(group, resource, _)| is(request, group, resource))
         .map(|(_, _, path)| *path)
-}
-
-/// What a policy makes of a pod or, without `enforce`, of a template.
-fn evaluate(
-    request: &AdmissionRequest<'_>,
-    policy: &Policy,
-    errors: &[field::Error],
-    pod: &Pod<'_>,
-    enforce: bool,
-) -> Result<(), Status> {
-    if !errors.is_empty() {
-        let why = format!("Failed to parse policy: {}", field::aggregate(errors));
-        audit::annotate(request, AUDIT_ERROR, audit::truncated(&why));
-    }
-    let mut judged = Judged::default();
-    let refusal = enforce.then(|| {
-        audit::annotate(request, AUDIT_ENFORCED, &policy.enforce.to_string());
-        judged.detail(pod, policy.enforce)
-    });
-    let refusal = refusal.flatten();
-    if let Some(detail) = judged.detail(pod, policy.audit) {
-        let why = format!("would violate PodSecurity \"{}\": {detail}", policy.audit);
-        audit::annotate(request, AUDIT_VIOLATIONS, audit::truncated(&why));
-    }
-    if let Some(detail) = refusal {
-        let why = format!("violates PodSecurity \"{}\": {detail}", policy.enforce);
-        return Err(forbidden(request, why));
-    }
-    if let Some(detail) = judged.detail(pod, policy.warn) {
-        let warning = format!("would violate PodSecurity \"{}\": {detail}", policy.warn);
-        request.warnings.add(warning);
-    }
-    Ok(())
 }
 
 /// What checks found, by what they were asked: modes mostly ask for the same.

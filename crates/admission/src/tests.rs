@@ -51,7 +51,13 @@ fn the_chain_has_upstreams_order() {
     let writer: Arc<dyn Writer> = fake.clone();
     let writer = Arc::downgrade(&writer);
     let clients = Arc::new(knarr_webhook::Clients::new(fake.clone()));
-    let chain = chain(fake.clone(), Arc::new(Authz::new(fake)), writer, clients);
+    let chain = chain(
+        &Configuration::default(),
+        fake.clone(),
+        Arc::new(Authz::new(fake)),
+        writer,
+        clients,
+    );
     let names: Vec<_> = chain.iter().map(|plugin| plugin.name()).collect();
     assert_eq!(
         names,

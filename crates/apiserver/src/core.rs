@@ -25,6 +25,10 @@ pub struct Core {
     pub authorizer: Arc<dyn Authorizer>,
     /// `None`: nothing is audited.
     pub auditor: Option<Arc<Auditor>>,
+    /// What plugins of admission were told, and have counted.
+    pub admission: Arc<knarr_admission::Configuration>,
+    /// How likely a request makes its HTTP/2 connection the last one of its client.
+    pub goaway_chance: f64,
     pub handlers: CreateHandlers,
     pub pages: Pages,
     pub kubelets: Kubelets,

@@ -97,6 +97,10 @@ pub struct Config {
     pub authorizers: knarr_authorizer::Options,
     /// Who audits requests.
     pub auditor: Option<Arc<Auditor>>,
+    /// What plugins of admission were told.
+    pub admission: Arc<knarr_admission::Configuration>,
+    /// How likely a request makes its HTTP/2 connection the last one of its client, so that another server gets the next one.
+    pub goaway_chance: f64,
     /// What is encrypted in the store.
     pub encryption: knarr_encryption::Options,
     /// Whether other servers may have the same store.
@@ -131,6 +135,8 @@ impl Config {
             identities: knarr_identity::Options::default(),
             authorizers: knarr_authorizer::Options::default(),
             auditor: None,
+            admission: Arc::default(),
+            goaway_chance: 0.0,
             encryption: knarr_encryption::Options::default(),
             shared_store: false,
             local_apis: Vec::new(),

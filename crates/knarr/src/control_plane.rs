@@ -94,6 +94,7 @@ impl ControlPlane {
         flags.encryption.check()?;
         let auditor = Auditor::open(&flags.audit.options())?.map(Arc::new);
         let mut config = server_config(flags, settings);
+        config.admission = Arc::new(flags.admission()?);
         config.token_keys = flags.identity.token_keys()?;
         config.front_proxies = flags.identity.front_proxies()?;
         let opening = Datastore::open(&flags.datastore, &settings.data_dir, &config.pki_dir);
@@ -301,6 +302,8 @@ fn server_config(flags: &ServerFlags, settings: &Settings) -> knarr_apiserver::C
         identities: flags.identity.options(),
         authorizers: flags.authorization.options(),
         auditor: None,
+        admission: Arc::default(),
+        goaway_chance: flags.goaway_chance,
         encryption: flags.encryption.options(&settings.identity),
         node_settings: node_settings(&settings.cluster).data(),
         shared_store: false,

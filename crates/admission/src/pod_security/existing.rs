@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
+    Settings,
     checks::{self, Pod},
     policy::LevelVersion,
 };
@@ -72,6 +73,7 @@ impl Survey {
 /// others: those of one template violate the same.
 pub async fn violations(
     objects: &dyn Objects,
+    settings: &Settings,
     namespace: &str,
     enforce: LevelVersion,
 ) -> Vec<String> {
@@ -83,7 +85,7 @@ pub async fn violations(
         groups: BTreeMap::new(),
     };
     let pods = objects.list("", "pods", namespace);
-    let total = pods.len();
+    let mut total = pods.len();
     let mut controllers = HashSet::new();
     let mut repeated = Vec::new();
     for pod in pods {
@@ -93,6 +95,11 @@ pub async fn violations(
         let Some(value) = survey.read(&pod).await else {
             continue;
         };
+        let class = object::str_at(&value, &["spec", "runtimeClassName"]);
+        if settings.exempts_runtime_class(class) {
+            total = total.saturating_sub(1);
+            continue;
+        }
         if controller(&value).is_some_and(|uid| !controllers.insert(uid)) {
             repeated.push(pod);
         } else {

@@ -26,7 +26,7 @@ pub enum Level {
 }
 
 impl Level {
-    fn parse(text: &str) -> Option<Level> {
+    pub fn parse(text: &str) -> Option<Level> {
         match text {
             "privileged" => Some(Level::Privileged),
             "baseline" => Some(Level::Baseline),
@@ -55,7 +55,7 @@ pub enum Version {
 }
 
 impl Version {
-    fn parse(text: &str) -> Option<Version> {
+    pub fn parse(text: &str) -> Option<Version> {
         if text == "latest" {
             return Some(Version::Latest);
         }
@@ -79,6 +79,12 @@ impl fmt::Display for Version {
     }
 }
 
+impl Default for LevelVersion {
+    fn default() -> Self {
+        LevelVersion::DEFAULT
+    }
+}
+
 /// Which checks a pod has to pass; shown as `restricted:v1.30`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LevelVersion {
@@ -87,8 +93,8 @@ pub struct LevelVersion {
 }
 
 impl LevelVersion {
-    /// What a namespace has that asks for nothing.
-    const DEFAULT: LevelVersion = LevelVersion {
+    /// What a namespace has that asks for nothing, where no administrator says otherwise.
+    pub const DEFAULT: LevelVersion = LevelVersion {
         level: Level::Privileged,
         version: Version::Latest,
     };
@@ -101,7 +107,7 @@ impl fmt::Display for LevelVersion {
 }
 
 /// What a namespace asks for in each mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     pub enforce: LevelVersion,
     pub audit: LevelVersion,
@@ -112,6 +118,16 @@ impl Policy {
     pub fn fully_privileged(&self) -> bool {
         let modes = [self.enforce, self.audit, self.warn];
         modes.iter().all(|mode| mode.level == Level::Privileged)
+    }
+
+    /// Whether both ask for the same; of what is privileged the version does not matter.
+    pub fn is_equivalent(&self, other: &Policy) -> bool {
+        let same = |one: LevelVersion, other: LevelVersion| {
+            one == other || (one.level == Level::Privileged && other.level == Level::Privileged)
+        };
+        same(self.enforce, other.enforce)
+            && same(self.audit, other.audit)
+            && same(self.warn, other.warn)
     }
 }
 
@@ -145,26 +161,26 @@ impl Labels {
         }
     }
 
-    /// What they ask for, with what is wrong with them: of a label that cannot be read, pods feel the strictest level while audit
+    /// What they ask for, of which the rest is as `defaults` say, with what is wrong with them: of a label that cannot be read, pods feel the strictest level while audit
     /// and warn say nothing, and the latest version. Upstream's `PolicyToEvaluate`.
-    pub fn policy(&self) -> (Policy, ErrorList) {
+    pub fn policy(&self, defaults: &Policy) -> (Policy, ErrorList) {
         let mut errors = ErrorList::new();
         let enforce = mode(
             (ENFORCE, &self.enforce),
             (ENFORCE_VERSION, &self.enforce_version),
-            Level::Restricted,
+            (defaults.enforce, Level::Restricted),
             &mut errors,
         );
         let audit = mode(
             (AUDIT, &self.audit),
             (AUDIT_VERSION, &self.audit_version),
-            Level::Privileged,
+            (defaults.audit, Level::Privileged),
             &mut errors,
         );
         let mut warn = mode(
             (WARN, &self.warn),
             (WARN_VERSION, &self.warn_version),
-            Level::Privileged,
+            (defaults.warn, Level::Privileged),
             &mut errors,
         );
         // Who enforces is warned of the same, unless the labels say otherwise.
@@ -186,20 +202,42 @@ impl Labels {
     }
 }
 
+impl Labels {
+    /// The modes other than privileged that labels ask for, as upstream's warning of an exempt namespace has them.
+    pub fn asked(&self, policy: &Policy) -> String {
+        let modes = [
+            (
+                "enforce",
+                policy.enforce,
+                &self.enforce,
+                &self.enforce_version,
+            ),
+            ("audit", policy.audit, &self.audit, &self.audit_version),
+            ("warn", policy.warn, &self.warn, &self.warn_version),
+        ];
+        let asked = modes.iter().filter(|(_, mode, level, version)| {
+            mode.level != Level::Privileged && (level.is_some() || version.is_some())
+        });
+        let asked: Vec<String> = asked
+            .map(|(name, mode, ..)| format!("{name}={mode}"))
+            .collect();
+        asked.join(", ")
+    }
+}
+
 type Label<'l> = (&'static str, &'l Option<String>);
 
-/// One mode; a level that cannot be read is `otherwise`.
+/// One mode, from its default; a level that cannot be read is `otherwise`.
 fn mode(
     (level_key, level): Label<'_>,
     (version_key, version): Label<'_>,
-    otherwise: Level,
+    (mut asked, otherwise): (LevelVersion, Level),
     errors: &mut ErrorList,
 ) -> LevelVersion {
     let mut refuse = |key: &str, value: &str, why: &str| {
         let path = Path::new("metadata").child("labels").key(key);
         errors.push(Error::invalid(&path, value, why));
     };
-    let mut asked = LevelVersion::DEFAULT;
     if let Some(text) = level.as_deref() {
         asked.level = Level::parse(text).unwrap_or_else(|| {
             let why = "must be one of privileged, baseline, restricted";

@@ -20,7 +20,7 @@ fn namespace(name: &str, labels: &[(&str, &str)]) -> Value {
 fn cluster(labels: &[(&str, &str)]) -> (Arc<Fake>, PodSecurity) {
     let fake = Fake::new();
     fake.put("", "namespaces", namespace("ns", labels));
-    (fake.clone(), PodSecurity::new(fake))
+    (fake.clone(), PodSecurity::new(fake, Arc::default()))
 }
 
 /// A pod of one container with this security context.
@@ -347,4 +347,75 @@ async fn no_more_pods_are_looked_at_than_upstream_does() {
             "z: privileged",
         ]
     );
+}
+
+/// A plugin that was told something, in a namespace of these labels.
+fn told(labels: &[(&str, &str)], said: Value) -> PodSecurity {
+    let mut said = said;
+    said["apiVersion"] = json!("pod-security.admission.config.k8s.io/v1");
+    said["kind"] = json!("PodSecurityConfiguration");
+    let (fake, _) = cluster(labels);
+    let settings = Settings::parse(said).expect("settings");
+    PodSecurity::new(fake, Arc::new(settings))
+}
+
+#[tokio::test]
+async fn defaults_count_where_labels_say_nothing() {
+    let said = json!({"defaults": {"enforce": "baseline", "enforce-version": "v1.30"}});
+    let plugin = told(&[], said.clone());
+    let (refused, _) = outcome(create(privileged()), &plugin).await;
+    assert!(
+        refused.contains("violates PodSecurity \"baseline:v1.30\""),
+        "{refused}"
+    );
+    let plugin = told(&[("enforce", "privileged")], said);
+    let (refused, warnings) = outcome(create(privileged()), &plugin).await;
+    assert_eq!((&*refused, &*warnings), ("", ""));
+}
+
+#[tokio::test]
+async fn who_is_exempt_is_counted_and_not_judged() {
+    let labels = [("enforce", "baseline")];
+    let mut classed = privileged();
+    classed["spec"]["runtimeClassName"] = json!("kata");
+    for (said, pod) in [
+        (json!({"usernames": ["ann"]}), privileged()),
+        (json!({"namespaces": ["ns"]}), privileged()),
+        (json!({"runtimeClasses": ["kata"]}), classed),
+    ] {
+        let plugin = told(&labels, json!({"exemptions": said}));
+        let (refused, _) = outcome(create(pod), &plugin).await;
+        assert_eq!(refused, "", "{said}");
+        let mut page = String::new();
+        plugin.settings.metrics.render(&mut page);
+        let line = "pod_security_exemptions_total{request_operation=\"create\",resource=\"pod\",subresource=\"\"} 1\n";
+        assert!(page.contains(line), "{page}");
+    }
+    let others = json!({"exemptions": {"usernames": ["ben"], "namespaces": ["other"], "runtimeClasses": ["kata"]}});
+    let plugin = told(&labels, others);
+    let (refused, _) = outcome(create(privileged()), &plugin).await;
+    assert_ne!(refused, "");
+    let mut page = String::new();
+    plugin.settings.metrics.render(&mut page);
+    let line = "pod_security_evaluations_total{decision=\"deny\",mode=\"enforce\",policy_level=\"baseline\",policy_version=\"latest\",request_operation=\"create\",resource=\"pod\",subresource=\"\"} 1\n";
+    assert!(page.contains(line), "{page}");
+}
+
+#[tokio::test]
+async fn labels_of_an_exempt_namespace_are_warned_of() {
+    let plugin = told(&[], json!({"exemptions": {"namespaces": ["ns"]}}));
+    let labelled = namespace("ns", &[("enforce", "baseline"), ("warn", "restricted")]);
+    let namespaces = || kind("", "namespaces", "Namespace");
+    let warned = "namespace \"ns\" is exempt from Pod Security, and the policy (enforce=baseline:latest, warn=restricted:latest) will be ignored";
+    let made = Write::create(namespaces(), user("ann", &[]), labelled.clone());
+    let (refused, warnings) = outcome(made, &plugin).await;
+    assert_eq!((&*refused, &*warnings), ("", warned));
+    let changed = Write::update(
+        namespaces(),
+        user("ann", &[]),
+        namespace("ns", &[]),
+        labelled,
+    );
+    let (refused, warnings) = outcome(changed, &plugin).await;
+    assert_eq!((&*refused, &*warnings), ("", warned));
 }

@@ -65,7 +65,8 @@ impl Server {
         let ranges = allocators::Config::new(config.service_cidrs.clone());
         let claimed = Some((storage.store.clone(), config.shared_store));
         let allocators = Arc::new(Allocators::new(&ranges, objects.clone(), claimed)?);
-        let registry = registry(storage, &judges, allocators.clone());
+        let admission = config.admission.clone();
+        let registry = registry(storage, &judges, allocators.clone(), admission);
         let rotation = Rotation::new(registry.clone(), pki.clone(), config.shared_store);
         let used = TokenUse::new(registry.clone(), tasks.clone());
         judges.tokens.tell(Arc::new(used));
@@ -232,7 +233,12 @@ impl Judges {
     }
 }
 
-fn registry(storage: Storage, judges: &Judges, allocators: Arc<Allocators>) -> Arc<Registry> {
+fn registry(
+    storage: Storage,
+    judges: &Judges,
+    allocators: Arc<Allocators>,
+    admission: Arc<knarr_admission::Configuration>,
+) -> Arc<Registry> {
     let webhooks = Arc::new(Clients::new(judges.objects.clone()));
     Arc::new_cyclic(|registry: &Weak<Registry>| Registry {
         catalog: Catalog::new(storage.kinds, storage.cache.clone()),
@@ -240,6 +246,7 @@ fn registry(storage: Storage, judges: &Judges, allocators: Arc<Allocators>) -> A
         store: storage.store,
         transformer: storage.transformer,
         admission: knarr_admission::chain(
+            &admission,
             judges.objects.clone(),
             judges.authz.clone(),
             registry.clone(),
@@ -291,6 +298,8 @@ fn core(config: Config, parts: Parts, judges: &Judges) -> Core {
         authenticator: Arc::new(authenticator),
         authorizer: authz.clone(),
         auditor: config.auditor,
+        admission: config.admission,
+        goaway_chance: config.goaway_chance,
         handlers: crate::handlers::table(tokens.clone(), authz, judges.others()),
         pages: crate::handlers::pages(&tokens),
         backends: parts.backends,

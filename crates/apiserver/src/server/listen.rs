@@ -1,17 +1,20 @@
 //! The listener: TLS, HTTP/1.1 and HTTP/2, and an orderly end.
 
-use std::{io, net::SocketAddr, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, sync::atomic::Ordering, time::Duration};
 
-use http::Request;
+use http::{Request, Version};
 use hyper::service::service_fn;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
 use knarr_tasks::{Connection, accept};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Error, handle::handle, incoming::Incoming, limits, peer::Peer};
 use crate::core::Core;
@@ -61,7 +64,8 @@ pub async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let acceptor = TlsAcceptor::from(tls);
     let builder = Arc::new(builder());
-    let graceful = GracefulShutdown::new();
+    // Cancelled: connections finish what they do, and take nothing more.
+    let (drain, draining) = (CancellationToken::new(), TaskTracker::new());
     let connections = limits::connections();
     // Of all that are open: they end by themselves.
     let open = CancellationToken::new();
@@ -79,8 +83,9 @@ pub async fn serve(
             builder.clone(),
             accepted,
             place,
-            graceful.watcher(),
+            drain.clone(),
         );
+        let connection = draining.track_future(connection);
         knarr_tasks::spawn("a connection to the API", async move {
             closed.run_until_cancelled(connection).await;
         });
@@ -88,7 +93,9 @@ pub async fn serve(
     drop(listener);
     core.health.stopping.store(true, Ordering::Release);
     core.registry.cache.stop();
-    if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown())
+    drain.cancel();
+    draining.close();
+    if tokio::time::timeout(DRAIN_TIMEOUT, draining.wait())
         .await
         .is_err()
     {
@@ -126,7 +133,7 @@ async fn connection(
     builder: Arc<auto::Builder<TokioExecutor>>,
     (stream, address): (TcpStream, SocketAddr),
     place: Connection,
-    watcher: hyper_util::server::graceful::Watcher,
+    drain: CancellationToken,
 ) {
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
@@ -150,8 +157,14 @@ async fn connection(
     // A socket of both families tells those of IPv4 as if they were of IPv6.
     let from = address.ip().to_canonical();
     let peer = Arc::new(Peer::connection(certificate, proxy, place, from));
+    // Rings when the client is to find another connection for what it asks next.
+    let goaway = Arc::new(Notify::new());
+    let ring = goaway.clone();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (core, peer) = (core.clone(), peer.clone());
+        if request.version() == Version::HTTP_2 && is_last(core.goaway_chance) {
+            ring.notify_one();
+        }
         async move {
             Ok::<_, std::convert::Infallible>(
                 handle(&core, request.map(Incoming::Wire), &peer).await,
@@ -159,7 +172,19 @@ async fn connection(
         }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    if let Err(error) = watcher.watch(connection).await {
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { tokio::select! { () = drain.cancelled() => {}, () = goaway.notified() => {} } } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended with an error");
     }
+}
+
+fn is_last(chance: f64) -> bool {
+    chance > 0.0 && fastrand::f64() < chance
 }

@@ -178,6 +178,7 @@ fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
     core.components.append_metrics(&mut out);
     own(&mut out);
     core.registry.transformer.encryption().render(&mut out);
+    core.admission.render(&mut out);
     core.fairness.render(&mut out);
     let (reads, writes) = core.limits.in_flight();
     let name = "apiserver_current_inflight_requests";

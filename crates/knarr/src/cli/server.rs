@@ -138,6 +138,15 @@ pub struct ServerFlags {
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(0..=MAX_INFLIGHT))]
     pub max_mutating_requests_inflight: u32,
 
+    /// How likely a request ends its HTTP/2 connection once it is answered, so that clients spread over the servers behind a load balancer;
+    /// at most 0.02, and 0 with one server
+    #[arg(long, value_name = "CHANCE", default_value_t = 0.0, value_parser = goaway_chance)]
+    pub goaway_chance: f64,
+
+    /// An AdmissionConfiguration: what plugins of admission are told (PodSecurity: defaults, exemptions)
+    #[arg(long, value_name = "FILE")]
+    pub admission_control_config_file: Option<PathBuf>,
+
     /// Serve metrics.k8s.io, for kubectl top and autoscalers; false leaves it to a server that is installed with Helm, which takes
     /// over nothing that it did not make (metrics-server's manifest takes its place in any case)
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
@@ -198,10 +207,23 @@ impl ServerFlags {
             let absolute = std::path::absolute(&path);
             *path = absolute.context("--scheduler-config is not a path")?;
         }
+        if let Some(path) = &mut self.admission_control_config_file {
+            let absolute = std::path::absolute(&path);
+            *path = absolute.context("--admission-control-config-file is not a path")?;
+        }
         self.audit.make_paths_absolute()?;
         self.encryption.make_paths_absolute()?;
         self.identity.make_paths_absolute()?;
         self.authorization.make_paths_absolute()
+    }
+
+    /// What plugins of admission are told.
+    pub fn admission(&self) -> Result<knarr_admission::Configuration> {
+        let file = self.admission_control_config_file.as_deref();
+        let read = file.map(knarr_admission::Configuration::read).transpose();
+        Ok(read
+            .context("--admission-control-config-file")?
+            .unwrap_or_default())
     }
 
     /// How pods are scheduled.
@@ -209,6 +231,14 @@ impl ServerFlags {
         let config = self.scheduler_config.as_deref();
         let config = config.map(knarr_scheduler::Config::read).transpose();
         Ok(config.context("--scheduler-config")?.unwrap_or_default())
+    }
+}
+
+/// Of upstream's range.
+fn goaway_chance(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(chance @ 0.0..=0.02) => Ok(chance),
+        _ => Err("--goaway-chance can not be less than 0 or greater than 0.02".to_owned()),
     }
 }
 
