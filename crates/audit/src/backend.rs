@@ -9,6 +9,7 @@
 
 pub mod log;
 mod throttle;
+pub mod truncation;
 pub mod webhook;
 
 use std::{
@@ -28,12 +29,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::throttle::Throttle;
+use self::{throttle::Throttle, truncation::Truncation};
 use crate::Error;
 
 /// Events that wait, bytes.
 const QUEUE_BYTES: u32 = 64 << 20;
-/// Largest batch, bytes: what upstream's truncation allows.
+/// Largest batch, bytes, where nothing else is said: what upstream's truncation allows.
 const BATCH_BYTES: usize = 10 << 20;
 /// Batches that are under way at once, where the sink takes several.
 const BATCHES: usize = 16;
@@ -94,6 +95,7 @@ pub trait Sink: Send + Sync {
 pub struct Backend {
     name: &'static str,
     mode: Mode,
+    truncation: Option<Truncation>,
     sender: mpsc::Sender<Item>,
     room: Arc<Semaphore>,
     delivery: Arc<Delivery>,
@@ -110,6 +112,9 @@ struct Item {
 
 struct Queue {
     receiver: mpsc::Receiver<Item>,
+    /// What a batch had no room for.
+    next: Option<Item>,
+    max_bytes: usize,
     batching: Batching,
     /// Whether a batch may be under way while the next one is put together.
     concurrent: bool,
@@ -135,9 +140,15 @@ impl Backend {
         name: &'static str,
         mode: Mode,
         batching: &Batching,
+        truncation: Option<Truncation>,
         concurrent: bool,
         sink: Box<dyn Sink>,
     ) -> Result<Backend, Error> {
+        let mut max_bytes = BATCH_BYTES;
+        if let Some(truncation) = &truncation {
+            truncation.check(name)?;
+            max_bytes = usize::try_from(truncation.max_batch_bytes).unwrap_or(usize::MAX);
+        }
         let mut batching = batching.clone();
         match mode {
             Mode::Batch => batching.check(name)?,
@@ -152,6 +163,7 @@ impl Backend {
         Ok(Backend {
             name,
             mode,
+            truncation,
             sender,
             room: Arc::new(Semaphore::new(QUEUE_BYTES as usize)),
             delivery: Arc::new(Delivery {
@@ -162,6 +174,8 @@ impl Backend {
             }),
             queue: Mutex::new(Some(Queue {
                 receiver,
+                next: None,
+                max_bytes,
                 batching,
                 concurrent,
             })),
@@ -183,12 +197,31 @@ impl Backend {
             self.offer(event);
             return true;
         }
+        let Some(event) = self.cut(event) else {
+            return true;
+        };
         let kept = self.keep(event).await;
         kept || self.mode == Mode::Blocking
     }
 
+    /// The event as this backend takes it. One that it does not take is lost, and no reason to refuse a request, as upstream.
+    fn cut(&self, event: Bytes) -> Option<Bytes> {
+        let Some(truncation) = &self.truncation else {
+            return Some(event);
+        };
+        let cut = truncation.cut(&event);
+        if cut.is_none() {
+            self.delivery
+                .failed(1, "event is too large even after truncating");
+        }
+        cut
+    }
+
     /// Takes an event if there is room.
     pub fn offer(&self, event: Bytes) {
+        let Some(event) = self.cut(event) else {
+            return;
+        };
         let room = self.room.clone().try_acquire_many_owned(size(&event));
         let sent = room.is_ok_and(|room| {
             let item = Item {
@@ -258,18 +291,21 @@ fn size(event: &Bytes) -> u32 {
 impl Queue {
     /// The next batch; `None` at the end.
     async fn batch(&mut self, stop: &CancellationToken) -> Option<Vec<Item>> {
-        let first = match stop.run_until_cancelled(self.receiver.recv()).await {
-            Some(first) => first?,
-            None => {
-                // What was taken is delivered, and nothing is taken any more.
-                self.receiver.close();
-                self.receiver.recv().await?
-            }
+        let first = match self.next.take() {
+            Some(first) => first,
+            None => match stop.run_until_cancelled(self.receiver.recv()).await {
+                Some(first) => first?,
+                None => {
+                    // What was taken is delivered, and nothing is taken any more.
+                    self.receiver.close();
+                    self.receiver.recv().await?
+                }
+            },
         };
         let until = Instant::now().checked_add(self.batching.max_wait);
         let mut bytes = first.event.len();
         let mut batch = vec![first];
-        while batch.len() < self.batching.max_events && bytes < BATCH_BYTES {
+        while batch.len() < self.batching.max_events && bytes < self.max_bytes {
             let next = match self.receiver.try_recv() {
                 Ok(next) => Some(next),
                 Err(_) if self.batching.max_wait.is_zero() => None,
@@ -279,6 +315,10 @@ impl Queue {
                 break;
             };
             bytes = bytes.saturating_add(next.event.len());
+            if bytes > self.max_bytes {
+                self.next = Some(next);
+                break;
+            }
             batch.push(next);
         }
         Some(batch)

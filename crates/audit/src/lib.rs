@@ -35,6 +35,7 @@ pub use self::{
     backend::{
         Batching, Mode,
         log::{LogOptions, STDOUT},
+        truncation::Truncation,
         webhook::WebhookOptions,
     },
     event::{Level, Stage},

@@ -36,7 +36,9 @@ impl Audited {
                 max_age_days: 0,
                 max_backups: 0,
                 mode: Mode::Blocking,
+                compress: false,
                 buffer: 100,
+                truncation: None,
             }),
             webhook: None,
         };

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use self::rotation::Rotation;
-use super::{Backend, Batching, Mode, Sink};
+use super::{Backend, Batching, Mode, Sink, Truncation};
 use crate::Error;
 
 /// The path that means the standard output.
@@ -38,8 +38,12 @@ pub struct LogOptions {
     /// Rotated files that are kept; 0: all.
     pub max_backups: usize,
     pub mode: Mode,
+    /// Whether rotated files are compressed.
+    pub compress: bool,
     /// Events that wait in mode `batch`.
     pub buffer: usize,
+    /// Without it events are of any size.
+    pub truncation: Option<Truncation>,
 }
 
 /// Opens the log.
@@ -62,7 +66,14 @@ pub fn backend(options: &LogOptions) -> Result<Backend, Error> {
         throttle: None,
     };
     let sink = Box::new(LogSink(Arc::new(Mutex::new(target))));
-    Backend::new("log", options.mode, &batching, false, sink)
+    Backend::new(
+        "log",
+        options.mode,
+        &batching,
+        options.truncation,
+        false,
+        sink,
+    )
 }
 
 struct LogSink(Arc<Mutex<Target>>);
@@ -132,6 +143,8 @@ impl LogFile {
                 max_bytes: options.max_size_megabytes.saturating_mul(MEGABYTE),
                 max_age_days: options.max_age_days,
                 max_backups: options.max_backups,
+                compress: options.compress,
+                compressing: Arc::default(),
             },
             file: Some(file),
             bytes,
@@ -191,6 +204,13 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
         .open(path)?;
     let bytes = file.metadata()?.len();
     Ok((file, bytes))
+}
+
+/// A new file that only its owner reads, in the place of whatever is there.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(path)
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ fn batching(buffer: usize, max_events: usize, max_wait: Duration) -> Batching {
 
 fn backend(mode: Mode, batching: &Batching, memory: &Memory) -> Arc<Backend> {
     let sink = Box::new(memory.clone());
-    Arc::new(Backend::new("test", mode, batching, true, sink).expect("a backend"))
+    Arc::new(Backend::new("test", mode, batching, None, true, sink).expect("a backend"))
 }
 
 fn running(backend: &Arc<Backend>) -> (CancellationToken, tokio::task::JoinHandle<()>) {
@@ -133,7 +133,7 @@ fn numbers_that_make_no_sense_are_refused() {
         ),
     ] {
         let sink = Box::new(memory.clone());
-        let made = Backend::new("test", Mode::Batch, &batching, true, sink);
+        let made = Backend::new("test", Mode::Batch, &batching, None, true, sink);
         let error = made.map(drop).expect_err("it is refused");
         assert_eq!(error.to_string(), wanted);
     }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use knarr_webhook::{Bounds, Kubeconfig, Remote};
 
-use super::{Backend, Batching, Mode, Sink};
+use super::{Backend, Batching, Mode, Sink, Truncation};
 use crate::Error;
 
 const HEAD: &[u8] =
@@ -32,6 +32,8 @@ pub struct WebhookOptions {
     pub initial_backoff: Duration,
     pub mode: Mode,
     pub batching: Batching,
+    /// Without it events are of any size.
+    pub truncation: Option<Truncation>,
 }
 
 /// Reads the file; the server is asked for nothing yet.
@@ -44,7 +46,14 @@ pub fn backend(options: &WebhookOptions) -> Result<Backend, Error> {
         remote: Remote::new(&kubeconfig)?,
         initial_backoff: options.initial_backoff,
     });
-    Backend::new("webhook", options.mode, &options.batching, true, sink)
+    Backend::new(
+        "webhook",
+        options.mode,
+        &options.batching,
+        options.truncation,
+        true,
+        sink,
+    )
 }
 
 struct WebhookSink {

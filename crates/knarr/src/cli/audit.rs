@@ -4,9 +4,13 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use knarr_audit::{Batching, LogOptions, Mode, Options, STDOUT, WebhookOptions};
+use knarr_audit::{Batching, LogOptions, Mode, Options, STDOUT, Truncation, WebhookOptions};
 
 use super::duration;
+
+/// Upstream's defaults of truncation.
+const TRUNCATED_BATCH_BYTES: u64 = 10 << 20;
+const TRUNCATED_EVENT_BYTES: u64 = 100 << 10;
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Audit")]
@@ -31,6 +35,10 @@ pub struct AuditFlags {
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub audit_log_maxbackup: usize,
 
+    /// Whether rotated audit logs are compressed (gzip)
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub audit_log_compress: bool,
+
     /// When a request goes on that is logged: at once (batch), once its events are written or could not be (blocking), or written, and
     /// refused where they cannot be (blocking-strict)
     // The values' own texts would make every flag's help several lines long.
@@ -40,6 +48,18 @@ pub struct AuditFlags {
     /// Events that wait to be logged in mode batch; more are lost
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     pub audit_log_batch_buffer_size: usize,
+
+    /// Whether events that are too large to be logged go without their objects, or are lost where that is not enough
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub audit_log_truncate_enabled: bool,
+
+    /// Largest batch that is logged, bytes
+    #[arg(long, value_name = "BYTES", default_value_t = TRUNCATED_BATCH_BYTES)]
+    pub audit_log_truncate_max_batch_size: u64,
+
+    /// Largest event that is logged, bytes
+    #[arg(long, value_name = "BYTES", default_value_t = TRUNCATED_EVENT_BYTES)]
+    pub audit_log_truncate_max_event_size: u64,
 
     /// The server that audit events are sent to, in the form of a kubeconfig
     #[arg(long, value_name = "FILE")]
@@ -76,6 +96,18 @@ pub struct AuditFlags {
     /// Batches at once, where there were few before
     #[arg(long, value_name = "N", default_value_t = 15)]
     pub audit_webhook_batch_throttle_burst: u32,
+
+    /// Whether events that are too large to be sent go without their objects, or are lost where that is not enough
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub audit_webhook_truncate_enabled: bool,
+
+    /// Largest batch that is sent, bytes
+    #[arg(long, value_name = "BYTES", default_value_t = TRUNCATED_BATCH_BYTES)]
+    pub audit_webhook_truncate_max_batch_size: u64,
+
+    /// Largest event that is sent, bytes
+    #[arg(long, value_name = "BYTES", default_value_t = TRUNCATED_EVENT_BYTES)]
+    pub audit_webhook_truncate_max_event_size: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -125,7 +157,12 @@ impl AuditFlags {
             max_age_days: self.audit_log_maxage,
             max_backups: self.audit_log_maxbackup,
             mode: self.audit_log_mode.into(),
+            compress: self.audit_log_compress,
             buffer: self.audit_log_batch_buffer_size,
+            truncation: self.audit_log_truncate_enabled.then_some(Truncation {
+                max_event_bytes: self.audit_log_truncate_max_event_size,
+                max_batch_bytes: self.audit_log_truncate_max_batch_size,
+            }),
         });
         let throttle = (
             self.audit_webhook_batch_throttle_qps,
@@ -142,6 +179,10 @@ impl AuditFlags {
                 max_wait: self.audit_webhook_batch_max_wait,
                 throttle: self.audit_webhook_batch_throttle_enable.then_some(throttle),
             },
+            truncation: self.audit_webhook_truncate_enabled.then_some(Truncation {
+                max_event_bytes: self.audit_webhook_truncate_max_event_size,
+                max_batch_bytes: self.audit_webhook_truncate_max_batch_size,
+            }),
         });
         Options {
             policy_file: self.audit_policy_file.clone(),

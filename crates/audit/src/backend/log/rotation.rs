@@ -1,15 +1,23 @@
 //! Rotated files: how they are named, and which are kept.
 //!
-//! `audit.log` becomes `audit-2026-11-30T21-12-05.000.log` beside it, as upstream's names it, in UTC.
+//! `audit.log` becomes `audit-2026-11-30T21-12-05.000.log` beside it, as upstream's names it, in UTC; compressed ones end in `.gz`. They
+//! are compressed on a thread of its own: the log goes on meanwhile, and what a crash has left is compressed after the next rotation.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use flate2::{Compression, write::GzEncoder};
+
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use parking_lot::Mutex;
 
 const FORMAT: &str = "%Y-%m-%dT%H-%M-%S.%3f";
+/// Ends the names of compressed files.
+const COMPRESSED: &str = ".gz";
 const SECONDS_OF_DAY: i64 = 24 * 60 * 60;
 
 /// When to rotate, and what to keep.
@@ -21,6 +29,9 @@ pub struct Rotation {
     pub max_age_days: u32,
     /// 0: all.
     pub max_backups: usize,
+    pub compress: bool,
+    /// One thread compresses.
+    pub compressing: Arc<Mutex<()>>,
 }
 
 impl Rotation {
@@ -37,6 +48,18 @@ impl Rotation {
                 let path = surplus.display();
                 tracing::warn!(%path, %error, "cannot remove an old audit log");
             }
+        }
+        if self.compress {
+            let (path, compressing) = (path.to_owned(), self.compressing.clone());
+            std::thread::Builder::new()
+                .name("audit-log".to_owned())
+                .spawn(move || {
+                    let _one = compressing.lock();
+                    if let Err(error) = compress_all(&path) {
+                        let path = path.display();
+                        tracing::warn!(%path, %error, "cannot compress an old audit log");
+                    }
+                })?;
         }
         Ok(())
     }
@@ -55,6 +78,25 @@ impl Rotation {
         });
         surplus.map(|(_, (_, path))| path).collect()
     }
+}
+
+/// Compresses the rotated files that are not.
+fn compress_all(path: &Path) -> io::Result<()> {
+    for (_, file) in existing(path)? {
+        let name = file.to_string_lossy();
+        if name.ends_with(COMPRESSED) {
+            continue;
+        }
+        let done = PathBuf::from(format!("{name}{COMPRESSED}"));
+        let unfinished = PathBuf::from(format!("{name}{COMPRESSED}.tmp"));
+        let mut from = File::open(&file)?;
+        let mut to = GzEncoder::new(super::create(&unfinished)?, Compression::default());
+        io::copy(&mut from, &mut to)?;
+        to.finish()?.sync_data()?;
+        fs::rename(&unfinished, &done)?;
+        fs::remove_file(&file)?;
+    }
+    Ok(())
 }
 
 /// A name and its extension, around which the time is put.
@@ -88,6 +130,7 @@ fn existing(path: &Path) -> io::Result<Vec<(Timestamp, PathBuf)>> {
         let entry = entry?;
         let name = entry.file_name();
         let time = name.to_str().and_then(|name| {
+            let name = name.strip_suffix(COMPRESSED).unwrap_or(name);
             let time = name.strip_prefix(&prefix)?.strip_suffix(&extension)?;
             let time = DateTime::strptime(FORMAT, time).ok()?;
             Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
@@ -137,11 +180,35 @@ mod tests {
                 max_bytes: 1,
                 max_age_days,
                 max_backups,
+                compress: false,
+                compressing: Arc::default(),
             };
             let surplus = rotation.surplus(files(), now);
             let wanted: Vec<PathBuf> = wanted.iter().map(PathBuf::from).collect();
             assert_eq!(surplus, wanted, "{max_age_days} days, {max_backups} files");
         }
+    }
+
+    #[test]
+    fn rotated_files_are_compressed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("audit.log");
+        let name = "audit-2026-11-30T21-12-05.007.log";
+        fs::write(directory.path().join(name), "lines").expect("a file");
+        compress_all(&path).expect("compressed");
+        let names = || {
+            let entries = fs::read_dir(directory.path())
+                .expect("a directory")
+                .flatten();
+            let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(names(), [format!("{name}.gz")]);
+        let file = File::open(directory.path().join(format!("{name}.gz"))).expect("a file");
+        let text = io::read_to_string(flate2::read::GzDecoder::new(file)).expect("gzip");
+        assert_eq!(text, "lines");
+        compress_all(&path).expect("nothing to do");
+        assert_eq!(existing(&path).expect("a directory").len(), 1);
     }
 
     #[test]

@@ -9,7 +9,9 @@ fn options(path: PathBuf) -> LogOptions {
         max_age_days: 0,
         max_backups: 1,
         mode: Mode::Blocking,
+        compress: false,
         buffer: 10,
+        truncation: None,
     }
 }
 
