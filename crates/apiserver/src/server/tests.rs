@@ -6,6 +6,7 @@ mod components;
 mod conversion;
 mod custom;
 mod damaged;
+mod encryption;
 mod eviction;
 mod floods;
 mod flow_control;
