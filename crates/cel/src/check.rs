@@ -1,5 +1,6 @@
 //! Types of expressions: what they refer to is there, and functions take what they are given.
 
+mod formats;
 mod variables;
 
 use std::collections::{BTreeSet, HashMap};
@@ -266,12 +267,23 @@ impl<'e> Checker<'e> {
         let receiver = target.map(|target| self.check(target));
         let in_format = usize::from(call.func_name == "format");
         self.formats += in_format;
+        let is_literal_format = Self::is_literal_format(call);
+        let keeps_for_it = is_literal_format && self.types.is_none();
+        if keeps_for_it {
+            self.keep_types();
+        }
         let arguments: Vec<Type> = call
             .args
             .iter()
             .map(|argument| self.check(argument))
             .collect();
         self.formats -= in_format;
+        if is_literal_format {
+            self.check_format(id, call);
+        }
+        if keeps_for_it {
+            self.types = None;
+        }
         let name = namespace.as_deref().unwrap_or(&call.func_name);
         let Some(overloads) = functions::find(name) else {
             self.issue(

@@ -228,6 +228,36 @@ fn what_is_no_program() {
 }
 
 #[test]
+fn clauses_that_do_not_fit_what_they_format() {
+    for (source, place, message) in [
+        (
+            "'%z'.format([1]) == ''",
+            12,
+            "could not parse formatting clause: unrecognized formatting clause \"z\"",
+        ),
+        (
+            "'%d'.format(['a']) == ''",
+            14,
+            "error during formatting: decimal clause can only be used on integers, was given string",
+        ),
+        ("'%s %s'.format([1]) == ''", 15, "index 1 out of range"),
+        (
+            "'%%'.format([1]) == ''",
+            12,
+            "too many arguments supplied to string.format (expected 0, got 1)",
+        ),
+    ] {
+        let error = Program::compile(source, &env())
+            .expect_err(source)
+            .to_string();
+        let wanted = format!("ERROR: <input>:1:{place}: {message}");
+        assert_eq!(error.lines().next(), Some(&*wanted), "{source}");
+    }
+    assert!(Program::compile("'%s %s %x %5'.format([self.s, [1], 5]) == ''", &env()).is_err());
+    assert!(Program::compile("'%s %.2f %%'.format([[1, 'a'], 1.0]) == ''", &env()).is_ok());
+}
+
+#[test]
 fn literals_that_no_function_takes() {
     refused(
         "self.s.matches('[')",
