@@ -3,7 +3,7 @@
 //!
 //! All of it comes from the Go modules that `tests/upstream/suite` pins ([`source`]): definitions with their descriptions and
 //! `x-kubernetes-*` marks from OpenAPI v2; which fields are never absent from upstream's objects, because their Go type is no
-//! pointer or has no tag `omitempty`, and the defaults of the others, from OpenAPI v3; which fields are absent from them where they are zero, and which belong to features that are switched off, from the comments
+//! pointer or has no tag `omitempty`, and the defaults of the others, from OpenAPI v3; which fields are absent from them where they are zero, which are null there, and which belong to features that are switched off, from the comments
 //! of the Go types and the defaults of the feature gates; the values that fields may have, from [`enums`]. Facts and texts are two files, because the server needs the facts at
 //! start-up and the texts only when somebody asks for OpenAPI.
 //!
@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<()> {
     let generator = Generator::new(
         definitions.iter(),
         Unset::read(&source::documents()?)?,
-        omitted()?,
+        declared()?,
         disabled(&definitions)?,
     );
     let (facts, descriptions) = generator.run(&source::release()?)?;
@@ -119,19 +119,18 @@ impl Unset {
     }
 }
 
-/// The fields, as (definition, field), that upstream's objects do not have where they are false, 0 or "": what is no pointer and has
-/// `omitempty`.
-fn omitted() -> Result<BTreeSet<(String, String)>> {
-    let mut omitted = BTreeSet::new();
+/// What Go's declarations say of fields, as (definition, field).
+type Declared = BTreeMap<(String, String), source::GoField>;
+
+fn declared() -> Result<Declared> {
+    let mut declared = Declared::new();
     for package in source::packages()? {
         for ((owner, name), field) in package.fields()? {
-            if field.omitempty && !field.pointer {
-                omitted.insert((format!("{}.{owner}", package.definitions), name));
-            }
+            declared.insert((format!("{}.{owner}", package.definitions), name), field);
         }
     }
-    ensure!(!omitted.is_empty(), "no field has omitempty");
-    Ok(omitted)
+    ensure!(!declared.is_empty(), "no field is declared");
+    Ok(declared)
 }
 
 /// The fields, as (definition, field), of features that are switched off unless told otherwise, and the first such gate of each.
@@ -167,8 +166,7 @@ struct Generator<'a> {
     /// The texts that were seen already: a third of them are repeated.
     seen: HashMap<&'a str, usize>,
     unset: Unset,
-    /// See [`omitted`].
-    omitted: BTreeSet<(String, String)>,
+    declared: Declared,
     /// See [`disabled`].
     disabled: BTreeMap<(String, String), String>,
     out: String,
@@ -178,7 +176,7 @@ impl<'a> Generator<'a> {
     fn new(
         definitions: impl Iterator<Item = (&'a String, &'a Value)>,
         unset: Unset,
-        omitted: BTreeSet<(String, String)>,
+        declared: Declared,
         disabled: BTreeMap<(String, String), String>,
     ) -> Self {
         let definitions: BTreeMap<&str, &Value> = definitions
@@ -195,7 +193,7 @@ impl<'a> Generator<'a> {
             descriptions: Vec::new(),
             seen: HashMap::new(),
             unset,
-            omitted,
+            declared,
             disabled,
             out: String::new(),
         }
@@ -290,12 +288,27 @@ impl<'a> Generator<'a> {
             self.out.push_str("\t!");
         }
         let key = (definition.to_owned(), field.to_owned());
-        if self.unset.present.contains(&key) {
+        let go = self.declared.get(&key);
+        let value = go.is_some_and(|go| !go.pointer);
+        let shape = self.shape(schema);
+        if self.unset.present.contains(&key) || value && matches!(shape, "Quantity" | "IntOrString")
+        {
             self.out.push_str("\tz");
         }
         let is_scalar = matches!(&*kind, "s" | "y" | "i" | "l" | "n" | "b");
-        if is_scalar && self.omitted.contains(&key) {
+        if is_scalar && go.is_some_and(|go| go.omitempty && !go.pointer) {
             self.out.push_str("\to");
+        }
+        let is_collection = kind.starts_with(['[', '{']);
+        // Those that are no pointers are structs with a way of their own to be written.
+        let is_struct =
+            value && matches!(shape, "Time" | "MicroTime" | "RawExtension" | "FieldsV1");
+        let written_null = go.is_some_and(|go| match is_struct {
+            true => !go.omitzero,
+            false => !go.omitempty && (go.pointer || is_collection),
+        });
+        if written_null {
+            self.out.push_str("\tn");
         }
         self.marks(schema)?;
         let items = schema.get("items");
@@ -312,6 +325,14 @@ impl<'a> Generator<'a> {
         }
         self.out.push('\n');
         Ok(())
+    }
+
+    /// The own name of the definition that a field is of; empty where it is of none.
+    fn shape<'s>(&self, schema: &'s Value) -> &'s str {
+        let reference = schema.get("$ref").and_then(Value::as_str);
+        reference
+            .and_then(|name| name.rsplit(['.', '/']).next())
+            .unwrap_or_default()
     }
 
     /// The type in the table's notation.

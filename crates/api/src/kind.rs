@@ -367,6 +367,11 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// A new object as managed fields see it, where it gets something only when it is prepared that upstream has among the defaults.
+    fn foresee(&self, _object: &Value) -> Option<Value> {
+        None
+    }
+
     /// Clears what a client may not set on create (status) and normalizes.
     fn prepare_create(&self, _object: &mut Value) {}
 
@@ -392,6 +397,11 @@ pub trait Strategy: Send + Sync {
     /// True where metadata.generation counts changes: see [`Strategy::changes_generation`].
     fn has_generation(&self) -> bool {
         false
+    }
+
+    /// Whether a new object is of the first generation; otherwise it has none before its first change.
+    fn has_first_generation(&self) -> bool {
+        self.has_generation()
     }
 
     /// Whether this update raises metadata.generation, for kinds where [`Strategy::has_generation`]. Both objects are complete.

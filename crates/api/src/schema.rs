@@ -26,6 +26,7 @@ pub mod strict;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod written;
 
 /// A type where it is used: the type of a field, of list elements, of a map's values, or of a whole object.
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub struct Definition {
     description: Option<u16>,
     /// Where features that are switched off have fields, once somebody asked for it.
     disabled: OnceLock<disabled::Fields>,
+    /// The places of the fields that are always there, once somebody asked for it.
+    written: OnceLock<Box<[u16]>>,
 }
 
 /// What a definition looks like on the wire.
@@ -104,6 +107,8 @@ pub struct Field {
     present: bool,
     /// Whether upstream's objects do not have it where it is false, 0 or empty: its Go type is no pointer, and has `omitempty`.
     omits_zero: bool,
+    /// Whether upstream's objects have null where it is nothing: a list, a map, a time or a pointer that is not left out.
+    written_null: bool,
     description: Option<u16>,
 }
 

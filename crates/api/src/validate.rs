@@ -189,6 +189,22 @@ pub(crate) fn immutable(
     }
 }
 
+/// As [`immutable`], of a field whose rule upstream has declared with its type: such an error shows no value.
+pub(crate) fn declared_immutable(
+    errors: &mut ErrorList,
+    path: &Path,
+    new: Option<&Value>,
+    old: Option<&Value>,
+) {
+    if !tree::same(new, old) {
+        errors.push(Error::invalid(
+            path,
+            Value::Null,
+            knarr_meta::object_meta::IMMUTABLE,
+        ));
+    }
+}
+
 /// What `immutable: true` of ConfigMaps and Secrets freezes.
 pub(crate) fn frozen(errors: &mut ErrorList, new: &Value, old: &Value, fields: &[&'static str]) {
     const MESSAGE: &str = "field is immutable when `immutable` is set";

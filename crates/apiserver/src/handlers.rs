@@ -91,7 +91,7 @@ const AUTHORIZATION: &str = "authorization.k8s.io";
 
 const TABLE: [(&str, &str, Answer); 6] = [
     (AUTHENTICATION, "selfsubjectreviews", |_, c, body| {
-        Ok(tokens::self_subject_review(c.user, body))
+        Ok(tokens::self_subject_review(c.user, &body))
     }),
     (AUTHORIZATION, "subjectaccessreviews", |r, _, body| {
         r.access.subject(body)

@@ -25,7 +25,7 @@ use knarr_admission::{
     reinvocation::Reinvocation,
     request::{AdmissionRequest, Operation, Options},
 };
-use knarr_api::{Alias, Kind};
+use knarr_api::{Alias, Kind, kind::Part, schema::written};
 use knarr_audit::Annotations;
 use knarr_auth::UserInfo;
 use knarr_meta::{GroupResource, status::Status};
@@ -35,7 +35,7 @@ use serde_json::{Map, Value};
 use crate::{
     Registry,
     cache::entry::{self, Entry},
-    managed::{self, Managed},
+    managed::{self, Managed, Manager},
     object_key, transform,
 };
 
@@ -121,6 +121,7 @@ impl Registry {
     /// What is stored of an object: one that its managed fields alone make too large goes without them, as upstream. Not after an
     /// apply, which is about them.
     async fn encode_bounded(&self, write: &Write<'_>, tree: &mut Value) -> Result<Bytes, Refused> {
+        written::complete(&write.kind.definition, tree);
         let json = self.encode(write, tree).await?;
         if json.len() <= MAX_OBJECT_BYTES || !matches!(write.managed, Managed::Update(_)) {
             return Ok(json);
@@ -270,6 +271,27 @@ pub fn metadata(tree: &mut Value) -> &mut Map<String, Value> {
     meta.as_object_mut().expect("was made an object")
 }
 
+/// Sets the managed fields of what a manager makes of `live`, or of nothing.
+fn track(
+    write: &Write<'_>,
+    manager: Manager<'_>,
+    part: Part,
+    live: Option<&Value>,
+    tree: &mut Value,
+) {
+    let seen = match part {
+        Part::Main => write.kind.strategy.foresee(tree),
+        _ => None,
+    };
+    match seen {
+        None => manager.update(write.kind, part, live, tree),
+        Some(mut seen) => {
+            manager.update(write.kind, part, live, &mut seen);
+            managed::put(tree, managed::take(&mut seen));
+        }
+    }
+}
+
 /// Stored objects carry the stored version's type, also where the server made them without.
 fn set_type(kind: &Kind, tree: &mut Value) {
     if let Some(map) = tree.as_object_mut() {
@@ -279,7 +301,10 @@ fn set_type(kind: &Kind, tree: &mut Value) {
 }
 
 /// Sets the object's namespace to the request's, or refuses another one.
-fn check_namespace(write: &Write<'_>, tree: &mut Value) -> Result<(), Status> {
+///
+/// # Errors
+/// 400 for an object that says another one.
+pub fn check_namespace(write: &Write<'_>, tree: &mut Value) -> Result<(), Status> {
     let meta = metadata(tree);
     let given = meta.get("namespace").and_then(Value::as_str).unwrap_or("");
     // Objects of the cluster lose one, as upstream's `EnsureObjectNamespaceMatchesRequestNamespace` has it.

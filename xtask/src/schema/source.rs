@@ -51,6 +51,7 @@ pub struct Package {
 pub struct GoField {
     pub pointer: bool,
     pub omitempty: bool,
+    pub omitzero: bool,
     /// Feature gates that it wants.
     pub gates: Vec<String>,
 }
@@ -229,9 +230,11 @@ fn read_fields(text: &str, fields: &mut GoFields, embedded: &mut Embedded) {
                 continue;
             }
             let declared = declaration.split_whitespace().nth(1).unwrap_or_default();
+            let options: Vec<&str> = options.collect();
             let field = GoField {
                 pointer: declared.starts_with('*'),
-                omitempty: options.any(|option| option == "omitempty"),
+                omitempty: options.contains(&"omitempty"),
+                omitzero: options.contains(&"omitzero"),
                 gates: std::mem::take(&mut gates),
             };
             fields.insert((owner.to_owned(), name.to_owned()), field);
@@ -288,6 +291,7 @@ mod tests {
         let b = GoField {
             pointer: true,
             omitempty: true,
+            omitzero: false,
             gates: vec!["One".to_owned()],
         };
         assert_eq!(*field("b"), b);

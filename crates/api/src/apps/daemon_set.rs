@@ -78,6 +78,13 @@ impl Strategy for DaemonSet {
         super::default_template(spec);
     }
 
+    /// Upstream's conversion writes the annotation from a field of its internal type, whatever that is.
+    fn foresee(&self, object: &Value) -> Option<Value> {
+        let mut seen = object.clone();
+        set_template_generation(&mut seen, template_generation(object));
+        (seen != *object).then_some(seen)
+    }
+
     fn prepare_create(&self, object: &mut Value) {
         // The required ones, which no controller has counted yet.
         let status = json!({

@@ -149,7 +149,7 @@ fn validate_spec(object: &Value, old: Option<&Value>, errors: &mut ErrorList) {
     validate::none_negative(errors, spec, &["minReplicas"], &path);
     let max = path.child("maxReplicas");
     if most == 0 {
-        errors.push(Error::required(&max, "must be set and greater than 0"));
+        errors.push(Error::required(&max, ""));
     } else if most < 0 {
         errors.push(Error::invalid(
             &max,

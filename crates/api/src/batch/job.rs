@@ -80,6 +80,13 @@ impl Strategy for Job {
         }
     }
 
+    /// Upstream's labels and its template's are one map once they have their defaults, so that what is generated into one is in both.
+    fn foresee(&self, object: &Value) -> Option<Value> {
+        let mut seen = object.clone();
+        take_labels_of_template(&mut seen);
+        (seen != *object).then_some(seen)
+    }
+
     fn prepare_create(&self, object: &mut Value) {
         selector::generate(object);
         take_labels_of_template(object);

@@ -98,7 +98,7 @@ impl Strategy for EndpointSlice {
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
         let mut errors = self.validate_create(new);
-        validate::immutable(
+        validate::declared_immutable(
             &mut errors,
             &Path::new("addressType"),
             new.get("addressType"),

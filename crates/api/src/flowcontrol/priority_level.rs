@@ -170,8 +170,7 @@ fn validate_spec(object: &Value, errors: &mut ErrorList) {
     match type_ {
         "Exempt" => {
             if limited.is_some() {
-                let message = "must be nil if the type is not Limited";
-                errors.push(Error::forbidden(&path.child("limited"), message));
+                errors.push(Error::forbidden(&path.child("limited"), ""));
             }
             if let Some(exempt) = exempt {
                 validate_shares(exempt, &path.child("exempt"), errors);
@@ -180,8 +179,7 @@ fn validate_spec(object: &Value, errors: &mut ErrorList) {
         }
         "Limited" => {
             if exempt.is_some() {
-                let message = "must be nil if the type is Limited";
-                errors.push(Error::forbidden(&path.child("exempt"), message));
+                errors.push(Error::forbidden(&path.child("exempt"), ""));
             }
             match limited {
                 Some(limited) => validate_limited(limited, &path.child("limited"), errors),
@@ -240,14 +238,8 @@ fn validate_response(response: &Value, path: &Path, errors: &mut ErrorList) {
     let queuing = struct_at(response, &["queuing"]);
     let queuing_path = path.child("queuing");
     match (str_at(response, &["type"]), queuing) {
-        ("Reject", Some(_)) => errors.push(Error::forbidden(
-            &queuing_path,
-            "must be nil if limited.limitResponse.type is not Limited",
-        )),
-        ("Queue", None) => errors.push(Error::required(
-            &queuing_path,
-            "must not be empty if limited.limitResponse.type is Limited",
-        )),
+        ("Reject", Some(_)) => errors.push(Error::forbidden(&queuing_path, "")),
+        ("Queue", None) => errors.push(Error::required(&queuing_path, "")),
         ("Queue", Some(queuing)) => validate_queuing(queuing, &queuing_path, errors),
         ("Reject", None) => {}
         ("", _) => errors.push(Error::required(&path.child("type"), "")),

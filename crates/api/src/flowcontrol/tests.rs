@@ -181,17 +181,17 @@ fn levels() {
     expect![[r#"
         spec.type: Required value
         spec.type: Invalid value: "Exempt": must be 'Exempt' if and only if `name` is 'exempt'
-        spec.limited: Forbidden: must be nil if the type is not Limited
+        spec.limited: Forbidden
         spec.exempt.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer
         spec.exempt.lendablePercent: Invalid value: 101: must be between 0 and 100, inclusive
-        spec.exempt: Forbidden: must be nil if the type is Limited
+        spec.exempt: Forbidden
         spec.limited: Required value: must not be empty when type is Limited
         spec.limited.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer
-        spec.limited.limitResponse.queuing: Forbidden: must be nil if limited.limitResponse.type is not Limited
+        spec.limited.limitResponse.queuing: Forbidden
         spec.limited.lendablePercent: Invalid value: -1: must be between 0 and 100, inclusive
         spec.limited.borrowingLimitPercent: Invalid value: -1: if specified, must be a non-negative integer
         spec.type: Unsupported value: "Unlimited": supported values: "Exempt", "Limited"
-        spec.limited.limitResponse.queuing: Required value: must not be empty if limited.limitResponse.type is Limited
+        spec.limited.limitResponse.queuing: Required value
         spec.limited.limitResponse.queuing.queueLengthLimit: Invalid value: -1: must be positive
         spec.limited.limitResponse.queuing.queues: Invalid value: -1: must be positive
         spec.limited.limitResponse.queuing.handSize: Invalid value: -1: must be positive

@@ -61,10 +61,10 @@ impl Strategy for Address {
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
-        let mut errors = ErrorList::new();
+        let mut errors = self.validate_create(new);
         let of = |object| at(object, &["spec", "parentRef"]);
         let path = Path::new("spec").child("parentRef");
-        validate::immutable(&mut errors, &path, of(new), of(old));
+        validate::declared_immutable(&mut errors, &path, of(new), of(old));
         errors
     }
 

@@ -70,7 +70,7 @@ impl Strategy for RuntimeClass {
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
         let mut errors = self.validate_create(new);
         let path = Path::new("handler");
-        validate::immutable(&mut errors, &path, new.get("handler"), old.get("handler"));
+        validate::declared_immutable(&mut errors, &path, new.get("handler"), old.get("handler"));
         errors
     }
 

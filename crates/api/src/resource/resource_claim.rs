@@ -79,7 +79,7 @@ impl Strategy for ResourceClaim {
         }
         let mut errors = ErrorList::new();
         let path = Path::new("spec");
-        validate::immutable(&mut errors, &path, new.get("spec"), old.get("spec"));
+        validate::declared_immutable(&mut errors, &path, new.get("spec"), old.get("spec"));
         errors
     }
 

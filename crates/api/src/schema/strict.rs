@@ -18,6 +18,7 @@ use super::{
 
 mod document;
 mod scalar;
+mod time;
 
 pub use document::in_document_order;
 
@@ -119,15 +120,15 @@ impl Decoder {
                 Value::Object(map) => self.object(definition, map, path),
                 _ => self.mismatch(ty, value, path),
             },
-            Shape::Time => self.time(value, path, scalar::seconds),
-            Shape::MicroTime => self.time(value, path, scalar::micros),
+            Shape::Time => self.time(value, scalar::seconds),
+            Shape::MicroTime => self.time(value, scalar::micros),
             Shape::Quantity => self.quantity(value),
             Shape::IntOrString => {
                 let int32 = value
                     .as_i64()
                     .is_some_and(|number| i32::try_from(number).is_ok());
                 if !value.is_string() && !int32 {
-                    self.mismatch(&Type::Int32, value, path);
+                    self.mismatch(&Type::Int32, value, &Path::ROOT);
                 }
             }
             Shape::AnyObject | Shape::Any => {}
@@ -159,9 +160,10 @@ impl Decoder {
         });
     }
 
-    fn time(&mut self, value: &mut Value, path: &Path<'_>, normal: fn(&str) -> scalar::Normal) {
+    /// Types that read themselves do not know which field they are.
+    fn time(&mut self, value: &mut Value, normal: fn(&str) -> scalar::Normal) {
         let Value::String(text) = value else {
-            return self.mismatch(&Type::String, value, path);
+            return self.mismatch(&Type::String, value, &Path::ROOT);
         };
         match normal(text) {
             Ok(None) => {}
@@ -246,7 +248,7 @@ fn zero(ty: &Type) -> Value {
 }
 
 /// Whether a scalar is what Go has where nobody said anything.
-fn is_zero(value: &Value) -> bool {
+pub(super) fn is_zero(value: &Value) -> bool {
     match value {
         Value::Bool(value) => !value,
         Value::Number(number) => number.as_f64() == Some(0.0),

@@ -11,7 +11,8 @@
 //! TYPE: `s` string, `y` bytes, `i` int32, `l` int64, `n` double, `b` bool, `o` struct, `t` time, `u` micro time, `q` quantity,
 //! `x` int or string, `a` any object, `*` anything, `rN` definition N, `[T` list of T, `{T` map to T. DESCRIPTION: a number in
 //! `descriptions.txt`, whose texts are separated by U+001E. MARK: `!` required, `z` never absent from
-//! upstream's objects, `o` absent from them where it is false, 0 or empty, `p=` patch strategies, `k=` merge key, `l=` list
+//! upstream's objects, `o` absent from them where it is false, 0 or empty, `n` null in them
+//! where it is nothing, `p=` patch strategies, `k=` merge key, `l=` list
 //! type, `K=` list map keys, `m=` map type, `d=` default as JSON, `f=` feature gate that is switched off,
 //! `e=` values that the field, or an element of it, may have, `g=` group/version/kind, `u=` unions as JSON.
 
@@ -140,6 +141,7 @@ fn decode(reference: DefinitionRef, entry: &Entry) -> Definition {
         schema,
         description,
         disabled: OnceLock::new(),
+        written: OnceLock::new(),
     }
 }
 
@@ -152,6 +154,7 @@ fn field(line: &'static str) -> Field {
     let required = columns.next_if_eq(&"!").is_some();
     let present = columns.next_if_eq(&"z").is_some();
     let omits_zero = columns.next_if_eq(&"o").is_some();
+    let written_null = columns.next_if_eq(&"n").is_some();
     let mut marks: Option<Box<Marks>> = None;
     for mark in columns {
         marks.get_or_insert_default().add(mark);
@@ -162,6 +165,7 @@ fn field(line: &'static str) -> Field {
         required,
         present,
         omits_zero,
+        written_null,
         description,
     }
 }

@@ -160,6 +160,10 @@ impl Strategy for CsiDriver {
         true
     }
 
+    fn has_first_generation(&self) -> bool {
+        false
+    }
+
     fn unconditional_update(&self) -> bool {
         false
     }

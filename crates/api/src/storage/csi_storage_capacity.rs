@@ -60,7 +60,7 @@ impl Strategy for CsiStorageCapacity {
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
-        let mut errors = ErrorList::new();
+        let mut errors = self.validate_create(new);
         for field in ["nodeTopology", "storageClassName"] {
             let (now, before) = (new.get(field), old.get(field));
             validate::immutable(&mut errors, &Path::new(field), now, before);

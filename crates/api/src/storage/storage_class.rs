@@ -107,7 +107,7 @@ impl Strategy for StorageClass {
         validate::finalizers(&mut errors, new);
         for field in FROZEN {
             let (now, before) = (new.get(field), old.get(field));
-            validate::immutable(&mut errors, &Path::new(*field), now, before);
+            validate::declared_immutable(&mut errors, &Path::new(*field), now, before);
         }
         errors
     }

@@ -102,7 +102,7 @@ impl Strategy for VolumeAttachment {
         let mut errors = ErrorList::new();
         validate(new, &mut errors);
         let (now, before) = (new.get("spec"), old.get("spec"));
-        validate::immutable(&mut errors, &Path::new("spec"), now, before);
+        validate::declared_immutable(&mut errors, &Path::new("spec"), now, before);
         errors
     }
 

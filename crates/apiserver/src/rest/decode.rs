@@ -201,7 +201,7 @@ fn unrecognized(expected: &Expected<'_>, why: &dyn std::fmt::Display, raw: &[u8]
     ))
 }
 
-/// The tree as the stored version with defaults.
+/// The tree as the stored version with defaults, complete.
 pub fn to_stored(ask: &Ask<'_>, tree: Value) -> Value {
     let mut tree = match ask.served.alias() {
         Some(alias) => (alias.encode)(tree),
@@ -213,5 +213,6 @@ pub fn to_stored(ask: &Ask<'_>, tree: Value) -> Value {
         map.insert("metadata".into(), Value::Object(serde_json::Map::new()));
     }
     ask.kind().strategy.default(&mut tree);
+    schema::written::complete(&ask.kind().definition, &mut tree);
     tree
 }

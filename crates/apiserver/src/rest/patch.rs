@@ -125,13 +125,18 @@ impl Patch {
 
     /// Of a result, of `current`, that cannot be decoded: 422, as upstream's. JSON and merge patches show all of the result.
     pub fn undecodable(&self, why: &Status, current: &Value, definition: &str) -> Status {
+        let whole = &why.message;
         let shown = match self {
             Patch::Strategic(patch) => patch.to_string(),
             Patch::Json(_) | Patch::Merge(_) => self
                 .apply(current, definition)
                 .map_or_else(|_| self.text(), |(result, _)| result.to_string()),
         };
-        let error = Error::invalid(&Path::new("patch"), shown, why.message.as_str());
+        // Of the whole object upstream says nothing here.
+        let why = why.message.split_once(" cannot be handled as a ");
+        let why = why.and_then(|(_, rest)| rest.split_once(": "));
+        let why = why.map_or(whole.as_str(), |(_, why)| why);
+        let error = Error::invalid(&Path::new("patch"), shown, why);
         Status::invalid(GroupKind::new("", ""), "", vec![error])
     }
 

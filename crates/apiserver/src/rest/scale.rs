@@ -219,6 +219,13 @@ fn set_replicas(ask: &Ask<'_>, current: &Value, wanted: Value) -> Result<Value, 
     let replicas = object::i64_at(&wanted, &["spec", "replicas"]).unwrap_or(0);
     if replicas < 0 {
         let path = Path::new("spec").child("replicas");
+        if !ask.kind().is_built_in() {
+            // As the definition says where they are.
+            let path = Path::new(replicas_field(ask));
+            let error = Error::invalid(&path, replicas, "should be a non-negative integer");
+            let kind = GroupKind::new(ask.kind().group.clone(), ask.kind().kind.clone());
+            return Err(Status::invalid(kind, ask.request.info.name, vec![error]));
+        }
         let error = Error::invalid(&path, replicas, "must be greater than or equal to 0");
         return Err(Status::invalid(
             GroupKind::new("autoscaling", "Scale"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use knarr_admission::request::Operation;
-use knarr_api::core::component_status;
+use knarr_api::{core::component_status, kind::Part, schema::written};
 use knarr_meta::status::Status;
 use knarr_registry::{
     cache::{
@@ -13,13 +13,14 @@ use knarr_registry::{
         filter::Filter,
         resource::Slice,
     },
-    write::{Phase, Write},
+    managed::Managed,
+    write::{Phase, check_namespace, create},
 };
 
 use super::{
     ask::{Ask, WriteOptions},
     decode::{self, Expected},
-    modify::write_of,
+    modify::managed_write_of,
     pods, render, shape,
 };
 use crate::{
@@ -106,10 +107,16 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
         }
     };
     let mut tree = decode::body(ask, &body, &expected, options.validation)?;
-    let write = Write {
-        options: &options,
-        ..write_of(ask, options.dry_run)
-    };
+    let write = managed_write_of(ask, &options);
+    create::forget_system_fields(&mut tree);
+    check_namespace(&write, &mut tree)?;
+    // A subresource's object is of another kind than its parent, whose fields are not its own.
+    if let Managed::Update(manager) = write.managed
+        && ask.request.info.subresource.is_empty()
+    {
+        written::complete(expected.definition, &mut tree);
+        manager.update(kind, Part::Main, None, &mut tree);
+    }
     for phase in [Phase::Mutate, Phase::Validate] {
         ask.core
             .registry
@@ -130,7 +137,8 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
         name: ask.request.info.name,
         dry_run: options.dry_run,
     };
-    let answer = handler.create(creation, tree).await?;
+    let mut answer = handler.create(creation, tree).await?;
+    written::complete(expected.definition, &mut answer);
     Ok(respond::tree(StatusCode::CREATED, &answer, accepted))
 }
 

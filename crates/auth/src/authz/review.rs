@@ -161,22 +161,21 @@ impl AccessReviews {
 
     /// `SubjectAccessReview`: may the user in the spec?
     pub fn subject(&self, body: Value) -> Result<Value, Status> {
-        self.answer("SubjectAccessReview", body, None, None)
+        self.answer(body, None, None)
     }
 
     /// `LocalSubjectAccessReview`: the same within the namespace of the request.
     pub fn local(&self, namespace: &str, body: Value) -> Result<Value, Status> {
-        self.answer("LocalSubjectAccessReview", body, None, Some(namespace))
+        self.answer(body, None, Some(namespace))
     }
 
     /// `SelfSubjectAccessReview`: may I?
     pub fn own(&self, user: &UserInfo, body: Value) -> Result<Value, Status> {
-        self.answer("SelfSubjectAccessReview", body, Some(user), None)
+        self.answer(body, Some(user), None)
     }
 
     fn answer(
         &self,
-        kind: &'static str,
         mut body: Value,
         own: Option<&UserInfo>,
         local: Option<&str>,
@@ -186,9 +185,11 @@ impl AccessReviews {
             Some(spec) => serde_json::from_value(spec.clone())
                 .map_err(|error| Status::bad_request(error.to_string()))?,
         };
-        let errors = validate(&spec, own.is_some(), local);
+        let mut errors = validate(&spec, own.is_some(), local);
+        validate_metadata(&body, local.is_some(), &mut errors);
         if !errors.is_empty() {
-            return Err(Status::invalid(GroupKind::new(GROUP, kind), "", errors));
+            // Upstream asks its decoded object for its kind, which says none.
+            return Err(Status::invalid(GroupKind::new(GROUP, ""), "", errors));
         }
         let in_spec;
         let user = match own {
@@ -242,7 +243,7 @@ impl AccessReviews {
     }
 
     /// `SelfSubjectRulesReview`: what may I in this namespace?
-    pub fn rules(&self, user: &UserInfo, mut body: Value) -> Result<Value, Status> {
+    pub fn rules(&self, user: &UserInfo, body: Value) -> Result<Value, Status> {
         let namespace = object::str_at(&body, &["spec", "namespace"]).to_owned();
         if namespace.is_empty() {
             return Err(Status::bad_request("no namespace on request"));
@@ -281,8 +282,13 @@ impl AccessReviews {
         if !errors.is_empty() {
             status["evaluationError"] = errors.join(", ").into();
         }
-        set_status(&mut body, status);
-        Ok(body)
+        // Upstream answers with another object than it was sent.
+        let mut answer = json!({"metadata": {}, "spec": {}});
+        for field in ["apiVersion", "kind"] {
+            answer[field] = body[field].clone();
+        }
+        set_status(&mut answer, status);
+        Ok(answer)
     }
 }
 
@@ -306,6 +312,42 @@ fn status(decision: Decision) -> Value {
         status["reason"] = reason.into();
     }
     status
+}
+
+/// Nothing about a review is kept, so that metadata have no use.
+fn validate_metadata(body: &Value, local: bool, errors: &mut ErrorList) {
+    let Some(metadata) = body.get("metadata").and_then(Value::as_object) else {
+        return;
+    };
+    let is_unset = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        value => value.as_i64() == Some(0),
+    };
+    let mut used = metadata.iter().filter(|(name, value)| {
+        let aside = match name.as_str() {
+            "namespace" => local,
+            // These are the server's own, whatever is asked.
+            "managedFields"
+            | "uid"
+            | "creationTimestamp"
+            | "deletionTimestamp"
+            | "deletionGracePeriodSeconds"
+            | "selfLink" => true,
+            _ => false,
+        };
+        !aside && !is_unset(value)
+    });
+    if used.next().is_some() {
+        let why = match local {
+            true => "must be empty except for namespace",
+            false => "must be empty",
+        };
+        let value = Value::Object(metadata.clone());
+        errors.push(field::Error::invalid(&Path::new("metadata"), value, why));
+    }
 }
 
 fn validate(spec: &Spec, own: bool, local: Option<&str>) -> ErrorList {

@@ -1,6 +1,6 @@
 //! The reviews of `authentication.k8s.io`.
 
-use knarr_meta::{object, status::Status};
+use knarr_meta::{object, status::Status, time};
 use serde_json::{Map, Value, json};
 
 use super::{Authenticated, Rejected, Tokens, request::strings};
@@ -83,7 +83,11 @@ impl Tokens {
 }
 
 /// Completes a SelfSubjectReview: who am I?
-pub fn self_subject_review(user: &UserInfo, mut body: Value) -> Value {
-    body["status"] = json!({"userInfo": shown(user)});
-    body
+pub fn self_subject_review(user: &UserInfo, body: &Value) -> Value {
+    // Upstream answers with another object than it was sent.
+    json!({
+        "apiVersion": body["apiVersion"], "kind": body["kind"],
+        "metadata": {"creationTimestamp": time::now_seconds()},
+        "status": {"userInfo": shown(user)},
+    })
 }

@@ -432,7 +432,7 @@ fn reviews_tell_what_requests_do_not() {
         json!({"user": {}, "error": "serviceaccounts \"bot\" not found"})
     );
     assert_eq!(review("").unwrap_err().code, 400);
-    let own = self_subject_review(&user("ann", &["g"]), json!({}));
+    let own = self_subject_review(&user("ann", &["g"]), &json!({}));
     assert_eq!(
         own["status"]["userInfo"],
         json!({"username": "ann", "groups": ["g"]})

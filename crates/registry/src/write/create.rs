@@ -21,7 +21,7 @@ use serde_json::Value;
 use super::{
     Phase, Refused, Write, check_namespace, metadata,
     owners::{self, When},
-    set_type,
+    set_type, track,
 };
 use crate::{Registry, cache::entry::Entry, managed::Managed};
 
@@ -44,7 +44,7 @@ impl Registry {
         forget_deletion(&mut tree);
         owners::dedup(write, &mut tree, When::Asked);
         if let Managed::Update(manager) = write.managed {
-            manager.update(write.kind, Part::Main, None, &mut tree);
+            track(write, manager, Part::Main, None, &mut tree);
         }
         let asked_name = object::name(&tree).to_owned();
         let strategy = &write.kind.strategy;
@@ -66,7 +66,7 @@ impl Registry {
         check_namespace(write, &mut tree)?;
         set_type(write.kind, &mut tree);
         let generated = object::name(&tree).is_empty() && !object::generate_name(&tree).is_empty();
-        system_fields(&mut tree, strategy.has_generation());
+        system_fields(&mut tree, strategy.has_first_generation());
         if let Some(version) = version {
             metadata(&mut tree).insert("resourceVersion".into(), version);
         }
@@ -154,7 +154,7 @@ impl Registry {
         &self,
         write: &Write<'_>,
         name: &str,
-        tree: &Value,
+        tree: &mut Value,
     ) -> Result<Arc<Entry>, Refused> {
         let (short, _) = write.keys(name);
         let fresh = async {
@@ -167,7 +167,7 @@ impl Registry {
                 name,
             ))),
             None => {
-                let json = self.encode(write, tree).await?;
+                let json = self.encode_bounded(write, tree).await?;
                 Ok(self.pretend(write, name, json, 0))
             }
         }
@@ -182,6 +182,14 @@ impl Registry {
             status.message = format!("object is being deleted: {}", status.message);
         }
         status
+    }
+}
+
+/// What no client can say of a new object.
+pub fn forget_system_fields(tree: &mut Value) {
+    forget_deletion(tree);
+    for field in ["creationTimestamp", "uid", "selfLink"] {
+        metadata(tree).remove(field);
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     ATTEMPTS, Current, Phase, Refused, Write, check_namespace, finalized_by_spec, held, metadata,
     owners::{self, When},
     part::{self, changes},
-    set_type,
+    set_type, track,
 };
 use crate::{
     Registry,
@@ -81,7 +81,7 @@ impl Registry {
             let current = self.current(write, name).await?;
             let mut tree = compute(&current.tree)?;
             if let Managed::Update(manager) = write.managed {
-                manager.update(write.kind, part, Some(&current.tree), &mut tree);
+                track(write, manager, part, Some(&current.tree), &mut tree);
             }
             let attempt = Attempt {
                 write,

@@ -113,7 +113,7 @@ fn refusals() {
     .join("\n");
     expect![[r#"
         spec.minReplicas: Invalid value: -1: must be greater than or equal to 0
-        spec.maxReplicas: Required value: must be set and greater than 0
+        spec.maxReplicas: Required value
         spec.maxReplicas: Invalid value: -3: must be greater than or equal to 1
         spec.maxReplicas: Invalid value: -3: must be greater than or equal to `minReplicas`
         spec.metrics: Forbidden: must specify at least one Object or External metric to support scaling to zero replicas

@@ -196,6 +196,7 @@ pub(crate) fn validate_csi_driver_name(driver: &str, path: &Path, errors: &mut E
     const MAX_NAME_CHARS: usize = 63;
     if driver.is_empty() {
         errors.push(Error::required(path, ""));
+        return;
     }
     if driver.len() > MAX_NAME_CHARS {
         errors.push(Error::too_long(path, MAX_NAME_CHARS));

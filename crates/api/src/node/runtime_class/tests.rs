@@ -42,7 +42,7 @@ fn refusals() {
     );
     assert_eq!(old["overhead"]["podFixed"]["cpu"], "500m");
     let new = class(json!({"handler": "kata"}));
-    expect![[r#"handler: Invalid value: "kata": field is immutable"#]].assert_eq(&update_errors(
+    expect![[r#"handler: Invalid value: null: field is immutable"#]].assert_eq(&update_errors(
         &KIND,
         new,
         &old,

@@ -2,73 +2,33 @@
 
 use jiff::Timestamp;
 
+use super::time::{self, Fraction};
+
 /// `None`: the text is in its form already. Errors are Go's.
 pub(super) type Normal = Result<Option<String>, String>;
 
 /// RFC 3339 to whole seconds in UTC: metav1.Time.
 pub(super) fn seconds(text: &str) -> Normal {
-    let time = parse(text)?;
+    let time = parse(text, Fraction::Any)?;
     if text.len() == 20 && text.ends_with('Z') {
         return Ok(None);
     }
     Ok(Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))
 }
 
-/// RFC 3339 to microseconds in UTC: metav1.MicroTime. Upstream refuses anything but six digits; here other numbers of digits
-/// are taken as well.
+/// RFC 3339 with six digits after the point to microseconds in UTC: metav1.MicroTime.
 pub(super) fn micros(text: &str) -> Normal {
-    let time = parse(text)?;
+    let time = parse(text, Fraction::Micros)?;
     if text.len() == 27 && text.ends_with('Z') {
         return Ok(None);
     }
     Ok(Some(time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()))
 }
 
-fn parse(text: &str) -> Result<Timestamp, String> {
-    let layout = "2006-01-02T15:04:05Z07:00";
-    if has_leap_second(text) {
-        // Go has none: whoever reads it back with upstream's client would fail.
-        return Err(format!("parsing time {text:?}: second out of range"));
-    }
-    let time = match is_rfc_3339(text.as_bytes()) {
-        true => text.parse::<Timestamp>().ok(),
-        false => None,
-    };
-    time.ok_or_else(|| {
-        format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\"")
-    })
-}
-
-fn has_leap_second(text: &str) -> bool {
-    is_rfc_3339(text.as_bytes()) && text.get(17..19).is_some_and(|seconds| seconds >= "60")
-}
-
-/// The form, digit for digit; jiff takes more than this (a blank for the T, an offset without a colon, leap seconds).
-fn is_rfc_3339(text: &[u8]) -> bool {
-    let Some((moment, rest)) = text.split_at_checked(19) else {
-        return false;
-    };
-    let digits = |text: &[u8], form: &[u8]| {
-        text.len() == form.len()
-            && text.iter().zip(form).all(|(byte, wanted)| match wanted {
-                b'0' => byte.is_ascii_digit(),
-                wanted => byte == wanted,
-            })
-    };
-    if !digits(moment, b"0000-00-00T00:00:00") {
-        return false;
-    }
-    let zone = match rest.strip_prefix(b".") {
-        None => rest,
-        Some(fraction) => {
-            let count = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
-            match count {
-                0 => return false,
-                count => &fraction[count..],
-            }
-        }
-    };
-    zone == b"Z" || digits(zone, b"+00:00") || digits(zone, b"-00:00")
+fn parse(text: &str, fraction: Fraction) -> Result<Timestamp, String> {
+    let form = time::check(text, fraction)?;
+    let parsed = form.parse::<Timestamp>();
+    parsed.map_err(|_| format!("parsing time {}: out of range", time::quote(text)))
 }
 
 /// Standard base64 with padding; line breaks are allowed and dropped. Bits of the last digit that no byte needs are zero

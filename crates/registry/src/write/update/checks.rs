@@ -4,7 +4,7 @@ use knarr_api::{kind::Part, schema::enums};
 use knarr_meta::{
     GroupKind,
     field::{Error, Path, quote},
-    object, object_meta,
+    names, object, object_meta,
     status::{Reason, Status},
 };
 use serde_json::Value;
@@ -102,7 +102,9 @@ pub fn validate(
         old.get("metadata").unwrap_or(&null),
     );
     let path = Path::new("metadata");
-    let mut errors = object_meta::validate_update(meta, old_meta, &path);
+    let namespaced = write.kind.namespaced();
+    let mut errors = object_meta::validate_with(meta, namespaced, names::path_segment, &path);
+    errors.extend(object_meta::validate_update(meta, old_meta, &path));
     if write.kind.has_standard_finalizers() {
         errors.extend(object_meta::validate_standard_finalizers(meta, &path));
     }

@@ -1,0 +1,149 @@
+//! What upstream's objects have where nobody set anything: the zero of a field that its Go type always writes, null where that is a
+//! list, a map, a time or a pointer; and what they leave out, empty as it is.
+//!
+//! A Go client that reads an object and writes it back makes exactly this of it, so that an object which lacks a field would change
+//! by that; and managed fields name what is written. Hence objects are completed as soon as they have their defaults, and again when
+//! strategies and admission are done with them.
+
+use serde_json::{Map, Value, json};
+
+use super::{Definition, DefinitionRef, Field, Shape, Type, strict::is_zero, table};
+
+/// Completes an object of a definition, as `io.k8s.api.core.v1.Pod`. Of types that are not in the table nothing is known.
+pub fn complete(definition: &str, object: &mut Value) {
+    if let Some(definition) = table::find(definition).map(DefinitionRef::get)
+        && let Some(map) = object.as_object_mut()
+    {
+        complete_struct(definition, map);
+    }
+}
+
+fn complete_struct(definition: &'static Definition, map: &mut Map<String, Value>) {
+    map.retain(|name, value| match definition.field(name) {
+        Some(field) => is_written(field, value),
+        None => true,
+    });
+    let written = definition
+        .written
+        .get_or_init(|| written(definition.fields()));
+    for place in written.iter() {
+        let field = &definition.fields()[usize::from(*place)];
+        if !map.contains_key(field.name) {
+            map.insert(field.name.to_owned(), unset(field));
+        }
+    }
+}
+
+/// The places of the fields that are always there.
+pub(super) fn written(fields: &[Field]) -> Box<[u16]> {
+    let places = (0u16..).zip(fields);
+    places
+        .filter(|(_, field)| (field.present && !field.omits_zero) || field.written_null)
+        .map(|(place, _)| place)
+        .collect()
+}
+
+/// Completes what is in a field. False: it is not written as it is.
+fn is_written(field: &Field, value: &mut Value) -> bool {
+    complete_value(&field.schema.ty, value);
+    let is_empty = match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty() && matches!(field.schema.ty, Type::Map(_)),
+        value => field.omits_zero && is_zero(value),
+    };
+    !is_empty
+}
+
+fn complete_value(ty: &Type, value: &mut Value) {
+    match (ty, value) {
+        (Type::List(element), Value::Array(list)) => {
+            for value in list {
+                complete_value(&element.ty, value);
+            }
+        }
+        (Type::Map(element), Value::Object(map)) => {
+            for value in map.values_mut() {
+                complete_value(&element.ty, value);
+            }
+        }
+        (Type::Ref(reference), Value::Object(map)) => {
+            let definition = reference.get();
+            if matches!(definition.shape, Shape::Struct(_)) {
+                complete_struct(definition, map);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What a field holds that is always there.
+fn unset(field: &Field) -> Value {
+    if field.written_null {
+        return Value::Null;
+    }
+    match &field.schema.ty {
+        Type::String | Type::Bytes => json!(""),
+        Type::Int32 | Type::Int64 | Type::Double => json!(0),
+        Type::Bool => json!(false),
+        Type::List(_) | Type::Map(_) => Value::Null,
+        Type::Ref(reference) => {
+            let definition = reference.get();
+            match definition.shape {
+                Shape::Struct(_) => {
+                    let mut map = Map::new();
+                    complete_struct(definition, &mut map);
+                    Value::Object(map)
+                }
+                Shape::Quantity => json!("0"),
+                Shape::IntOrString => json!(0),
+                Shape::Time | Shape::MicroTime | Shape::AnyObject | Shape::Any => Value::Null,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_upstream_always_writes_is_there() {
+        let cases = [
+            (
+                "io.k8s.api.core.v1.Event",
+                json!({"involvedObject": {}}),
+                json!({
+                    "eventTime": null, "firstTimestamp": null, "lastTimestamp": null, "involvedObject": {},
+                    "metadata": {}, "reportingComponent": "", "reportingInstance": "", "source": {},
+                }),
+            ),
+            // A struct in a list, a list in a map, and what is left out as it is empty.
+            (
+                "io.k8s.api.rbac.v1.Role",
+                json!({"metadata": {"labels": {}, "name": ""}, "rules": [{"resources": []}]}),
+                json!({"metadata": {}, "rules": [{"verbs": null}]}),
+            ),
+            (
+                "io.k8s.api.rbac.v1.Role",
+                json!({"rules": []}),
+                json!({"metadata": {}, "rules": null}),
+            ),
+            (
+                "io.k8s.api.core.v1.Pod",
+                json!({"spec": {"hostNetwork": false, "containers": [{"name": "a", "env": []}]}, "status": null}),
+                json!({
+                    "metadata": {}, "status": {},
+                    "spec": {"containers": [{"name": "a", "resources": {}}]},
+                }),
+            ),
+            ("com.example.Thing", json!({"a": []}), json!({"a": []})),
+        ];
+        for (definition, mut object, wanted) in cases {
+            complete(definition, &mut object);
+            assert_eq!(object, wanted, "{definition}");
+            complete(definition, &mut object);
+            assert_eq!(object, wanted, "{definition}, again");
+        }
+    }
+}
