@@ -137,7 +137,7 @@ fn is_tag(tag: &str) -> bool {
 }
 
 /// Letters and digits, with separators between them: a dot, one or two underscores, or dashes.
-fn is_component(part: &str) -> bool {
+pub fn is_component(part: &str) -> bool {
     let edge = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_separator =
         |text: &str| matches!(text, "" | "." | "_" | "__") || text.bytes().all(|byte| byte == b'-');

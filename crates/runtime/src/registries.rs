@@ -4,14 +4,20 @@
 //! mirrors:
 //!   docker.io:              # or "*", for all that are not named
 //!     endpoint: ["https://mirror.example:5000", "http://10.0.0.7/v2/hub"]
+//!     rewrite: { "^library/(.*)": "hub/$1" }
 //! configs:
-//!   mirror.example:5000:
+//!   mirror.example:5000:    # or "*", for all that are not named
 //!     auth: { username: u, password: p }
 //!     tls: { ca_file: /etc/ca.pem, cert_file: ..., key_file: ..., insecure_skip_verify: false }
 //! ```
 //!
 //! A registry's mirrors are asked in their order, then the registry itself, unless one of them is at its address. What is not known is refused, not ignored:
 //! a mirror that silently is none is found when the registry is away.
+//!
+//! As with k3s, names are rewritten for every endpoint but the registry's own address, which `https://r.example:443` is not:
+//! so written, it has the registry's names rewritten, too.
+
+mod rewrites;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -21,7 +27,10 @@ use knarr_config::ConfigFile;
 use reqwest::Url;
 use serde::Deserialize;
 
-/// The registry that has mirrors for all that have none of their own.
+use crate::images::pull::Credentials;
+use rewrites::Rewrites;
+
+/// The registry that has mirrors, or what is known of a host, for all that have none of their own.
 const ANY: &str = "*";
 /// Largest file, bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -29,8 +38,23 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Mirrors by registry, and what registries and mirrors want of their clients.
 #[derive(Debug, Clone, Default)]
 pub struct Registries {
-    mirrors: BTreeMap<String, Vec<Url>>,
+    mirrors: BTreeMap<String, Mirrors>,
     hosts: BTreeMap<String, Host>,
+}
+
+/// Those of one registry.
+#[derive(Debug, Clone, Default)]
+struct Mirrors {
+    places: Vec<Place>,
+    rewrites: Rewrites,
+}
+
+/// An address as it is asked and as it was written: a port that goes without saying makes a difference there.
+#[derive(Debug, Clone, PartialEq)]
+struct Place {
+    base: Url,
+    /// Host, and port if there was one.
+    authority: String,
 }
 
 /// What is known of one `host` or `host:port`.
@@ -63,6 +87,8 @@ pub struct Endpoint {
     /// It stands in for a registry of another name.
     pub mirror: bool,
     pub host: Host,
+    /// Of the registry's repositories, here.
+    pub rewrites: Rewrites,
 }
 
 impl Registries {
@@ -79,22 +105,25 @@ impl Registries {
             return Ok(registries);
         };
         for (registry, mirror) in file.mirrors.unwrap_or_default() {
-            let endpoints = mirror
-                .and_then(|mirror| mirror.endpoint)
-                .unwrap_or_default();
-            let endpoints: Vec<Url> = endpoints
-                .iter()
-                .map(|text| {
-                    endpoint(text).map_err(|why| format!("mirrors: {registry}: {text}: {why}"))
-                })
-                .collect::<Result<_, _>>()?;
-            registries.mirrors.insert(registry, endpoints);
+            check_name(&registry).map_err(|why| format!("mirrors: {registry}: {why}"))?;
+            let mirrors = mirror
+                .unwrap_or_default()
+                .mirrors()
+                .map_err(|why| format!("mirrors: {registry}: {why}"))?;
+            registries.mirrors.insert(registry, mirrors);
         }
         for (name, config) in file.configs.unwrap_or_default() {
+            check_name(&name).map_err(|why| format!("configs: {name}: {why}"))?;
             let host = config
                 .unwrap_or_default()
                 .host()
                 .map_err(|why| format!("configs: {name}: {why}"))?;
+            if name == ANY && host.credentials.is_some() {
+                // Every registry that somebody names in a pod would be shown them.
+                return Err(format!(
+                    "configs: {name}: auth belongs to a registry by name"
+                ));
+            }
             registries.hosts.insert(name, host);
         }
         Ok(registries)
@@ -102,30 +131,39 @@ impl Registries {
 
     /// Where to pull a registry's images from, in order; the registry itself is the last.
     pub(crate) fn endpoints(&self, registry: &str) -> Result<Vec<Endpoint>, String> {
-        let own = own(registry)?;
+        let own = place(registry)?;
         let mirrors = self.mirrors.get(registry).or_else(|| self.mirrors.get(ANY));
-        let mut endpoints: Vec<Endpoint> = mirrors
-            .into_iter()
-            .flatten()
-            .map(|base| Endpoint {
-                mirror: base.authority() != own.authority(),
-                host: self.host(base, None),
-                base: base.clone(),
-            })
-            .collect();
+        let mut endpoints: Vec<Endpoint> = Vec::new();
+        for place in mirrors.map(|mirrors| &mirrors.places).into_iter().flatten() {
+            let mirror = place.base.authority() != own.base.authority();
+            let rewrites = mirrors.map(|mirrors| mirrors.rewrites.clone());
+            endpoints.push(Endpoint {
+                mirror,
+                host: self.host(place, Some(registry).filter(|_| !mirror)),
+                rewrites: rewrites.filter(|_| *place != own).unwrap_or_default(),
+                base: place.base.clone(),
+            });
+        }
         // One at the registry's own address says how the registry itself is spoken to.
         if endpoints.iter().all(|endpoint| endpoint.mirror) {
             endpoints.push(Endpoint {
                 mirror: false,
                 host: self.host(&own, Some(registry)),
-                base: own,
+                rewrites: Rewrites::default(),
+                base: own.base,
             });
         }
         Ok(endpoints)
     }
 
-    fn host(&self, base: &Url, registry: Option<&str>) -> Host {
-        let names = [registry, Some(base.authority()), base.host_str()];
+    fn host(&self, place: &Place, registry: Option<&str>) -> Host {
+        let names = [
+            registry,
+            Some(place.authority.as_str()),
+            Some(place.base.authority()),
+            place.base.host_str(),
+            Some(ANY),
+        ];
         let mut known = names
             .into_iter()
             .flatten()
@@ -134,28 +172,30 @@ impl Registries {
     }
 }
 
-/// The address of a registry that has no mirror. On this machine's loopback nothing that TLS would protect leaves it.
-fn own(registry: &str) -> Result<Url, String> {
-    let host = match registry {
-        crate::images::reference::DEFAULT_REGISTRY => "registry-1.docker.io",
-        other => other,
-    };
-    let scheme = if is_loopback(registry) {
-        "http"
-    } else {
-        "https"
-    };
-    Url::parse(&format!("{scheme}://{host}/v2")).map_err(|error| error.to_string())
+/// What images are named by has neither scheme nor path: one that has would be nobody's.
+fn check_name(registry: &str) -> Result<(), String> {
+    if registry.is_empty() || registry.contains('/') {
+        return Err("a registry is named as in images: HOST or HOST:PORT".to_owned());
+    }
+    Ok(())
 }
 
 /// As k3s: without a path it is a registry, with one it is the path.
-fn endpoint(text: &str) -> Result<Url, String> {
-    let whole = if text.contains("://") {
-        text.to_owned()
-    } else {
-        format!("https://{text}")
+fn place(text: &str) -> Result<Place, String> {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (scheme, rest),
+        None => (scheme(text), text),
     };
-    let mut url = Url::parse(&whole).map_err(|error| error.to_string())?;
+    let (authority, path) = match rest.find(['/', '?', '#']) {
+        Some(end) => rest.split_at(end),
+        None => (rest, ""),
+    };
+    let authority = match authority {
+        crate::images::reference::DEFAULT_REGISTRY => "registry-1.docker.io",
+        other => other,
+    };
+    let mut url =
+        Url::parse(&format!("{scheme}://{authority}{path}")).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("an endpoint is a URL of http or https".to_owned());
     }
@@ -170,7 +210,20 @@ fn endpoint(text: &str) -> Result<Url, String> {
         path => path.to_owned(),
     };
     url.set_path(&path);
-    Ok(url)
+    Ok(Place {
+        base: url,
+        authority: authority.to_owned(),
+    })
+}
+
+/// Of a registry, where nobody says. On this machine's loopback nothing that TLS would protect leaves it.
+fn scheme(text: &str) -> &'static str {
+    let registry = text.split('/').next().unwrap_or(text);
+    if is_loopback(registry) && !registry.ends_with(":443") {
+        "http"
+    } else {
+        "https"
+    }
 }
 
 fn is_loopback(registry: &str) -> bool {
@@ -191,10 +244,12 @@ struct File {
     configs: Option<BTreeMap<String, Option<ConfigEntry>>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct MirrorEntry {
     endpoint: Option<Vec<String>>,
+    #[serde(default)]
+    rewrite: Rewrites,
 }
 
 #[derive(Deserialize, Default)]
@@ -207,8 +262,10 @@ struct ConfigEntry {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AuthEntry {
-    username: String,
-    password: String,
+    username: Option<String>,
+    password: Option<String>,
+    /// Both in base64, as docker's configuration has them.
+    auth: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -218,6 +275,37 @@ struct TlsEntry {
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
     insecure_skip_verify: bool,
+}
+
+impl MirrorEntry {
+    fn mirrors(self) -> Result<Mirrors, String> {
+        let mut places: Vec<Place> = Vec::new();
+        for text in self.endpoint.unwrap_or_default() {
+            let place = place(&text).map_err(|why| format!("{text}: {why}"))?;
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        Ok(Mirrors {
+            places,
+            rewrites: self.rewrite,
+        })
+    }
+}
+
+impl AuthEntry {
+    fn login(self) -> Result<Login, String> {
+        let incomplete = || "auth is a username and a password, or both in base64".to_owned();
+        let (username, password) = match (self.username, self.password, self.auth) {
+            (Some(username), Some(password), None) => (username, password),
+            (None, None, Some(auth)) => match Credentials::decode(&auth)? {
+                Credentials::Password { username, password } => (username, password),
+                _ => return Err(incomplete()),
+            },
+            _ => return Err(incomplete()),
+        };
+        Ok(Login { username, password })
+    }
 }
 
 impl ConfigEntry {
@@ -235,10 +323,7 @@ impl ConfigEntry {
             _ => return Err("cert_file and key_file belong together".to_owned()),
         };
         Ok(Host {
-            credentials: self.auth.map(|auth| Login {
-                username: auth.username,
-                password: auth.password,
-            }),
+            credentials: self.auth.map(AuthEntry::login).transpose()?,
             tls: Tls {
                 authorities: tls.ca_file.as_ref().map(read).transpose()?,
                 identity,

@@ -81,16 +81,122 @@ configs:
 }
 
 #[test]
+fn a_host_that_is_not_named_is_as_all_are() {
+    let text = "
+mirrors: {'*': {endpoint: ['https://m.example']}}
+configs:
+  docker.io:
+  '*': {tls: {insecure_skip_verify: true}}
+";
+    let registries = Registries::parse(text).unwrap();
+    let unverified = |registry: &str| {
+        let endpoints = registries.endpoints(registry).unwrap();
+        let tls = endpoints
+            .iter()
+            .map(|endpoint| endpoint.host.tls.unverified);
+        tls.collect::<Vec<_>>()
+    };
+    assert_eq!(unverified("docker.io"), [true, false]);
+    assert_eq!(unverified("quay.io"), [true, true]);
+}
+
+#[test]
+fn endpoints_are_found_by_the_names_that_people_use() {
+    let hub = "https://registry-1.docker.io/v2";
+    let text = "
+mirrors: {docker.io: {endpoint: [docker.io, 'localhost:5000', 'localhost:443', 'localhost:5000']}}
+configs: {docker.io: {auth: {auth: 'dTpw'}}}
+";
+    let places = [
+        hub,
+        "http://localhost:5000/v2 mirror",
+        "https://localhost/v2 mirror",
+    ];
+    assert_eq!(bases(text, "docker.io"), places);
+    let endpoints = Registries::parse(text)
+        .unwrap()
+        .endpoints("docker.io")
+        .unwrap();
+    let login = endpoints[0].host.credentials.as_ref().unwrap();
+    assert_eq!(
+        (login.username.as_str(), login.password.as_str()),
+        ("u", "p")
+    );
+}
+
+fn rewritten(text: &str, registry: &str, repository: &str) -> Vec<String> {
+    let registries = Registries::parse(text).unwrap();
+    let endpoints = registries.endpoints(registry).unwrap();
+    let names = endpoints
+        .iter()
+        .map(|endpoint| endpoint.rewrites.apply(repository).into_owned());
+    names.collect()
+}
+
+#[test]
+fn mirrors_have_repositories_under_other_names() {
+    let text = r#"
+mirrors:
+  docker.io:
+    endpoint: ["https://m.example", "https://n.example/v2/cache"]
+    rewrite:
+      "^library/(.*)": "hub/$1"
+      "^rancher/": "mirror/rancher-"
+      "a": "b"
+  "*":
+    endpoint: ["https://m.example"]
+    rewrite: {"(.*)": "all/$1"}
+"#;
+    for (repository, mirrored) in [
+        ("library/nginx", "hub/nginx"),
+        ("rancher/pause", "mirror/rancher-pause"),
+        // The first that changes anything is the only one.
+        ("library/banana", "hub/banana"),
+        ("team/banana", "tebm/bbnbnb"),
+        ("x/y", "x/y"),
+    ] {
+        let names = rewritten(text, "docker.io", repository);
+        assert_eq!(names, [mirrored, mirrored, repository], "{repository}");
+    }
+    assert_eq!(rewritten(text, "quay.io", "x/y"), ["all/x/y", "x/y"]);
+}
+
+#[test]
+fn a_registrys_own_address_has_its_own_names() {
+    for (endpoint, wanted) in [
+        ("https://r.example", &["x/y"][..]),
+        ("r.example", &["x/y"]),
+        ("https://r.example/v2/", &["x/y"]),
+        ("https://r.example:443", &["z/y"]),
+        ("http://r.example", &["z/y"]),
+        ("https://r.example/v2/proxy", &["z/y"]),
+    ] {
+        let text =
+            format!("mirrors: {{r.example: {{endpoint: ['{endpoint}'], rewrite: {{^x: z}}}}}}");
+        assert_eq!(rewritten(&text, "r.example", "x/y"), wanted, "{endpoint}");
+    }
+}
+
+#[test]
 fn what_is_not_understood_is_refused() {
     for (text, why) in [
         ("mirror: {}", "mirror"),
-        ("mirrors: {a: {rewrite: {x: y}}}", "rewrite"),
+        ("mirrors: {a: {rewrite: {'(': y}}}", "rewrite"),
+        ("mirrors: {a: {rewrite: [x]}}", "mapping"),
+        ("mirrors: {'https://a:5000': {endpoint: [b]}}", "HOST:PORT"),
+        ("configs: {a/v2: {auth: {auth: 'dTpw'}}}", "HOST:PORT"),
         ("mirrors: {a: {endpoint: ['ftp://b']}}", "http or https"),
         ("mirrors: {a: {endpoint: ['https://u:p@b']}}", "configs"),
         ("mirrors: {a: {endpoint: ['https://b?c']}}", "query"),
         (
             "configs: {a: {auth: {identity_token: t}}}",
             "identity_token",
+        ),
+        ("configs: {a: {auth: {username: u}}}", "a password"),
+        ("configs: {a: {auth: {auth: '!'}}}", "base64"),
+        (
+            "configs: {'*': {auth: {username: u, password: p}}}",
+            "by name",
         ),
         ("configs: {a: {tls: {cert_file: /c}}}", "belong together"),
         (

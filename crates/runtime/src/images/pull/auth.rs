@@ -35,25 +35,25 @@ impl Credentials {
             });
         }
         if !config.auth.is_empty() {
-            return decode(&config.auth);
+            return Self::decode(&config.auth);
         }
         if !config.identity_token.is_empty() {
             return Err("identity tokens are not supported: use a username and a password, or a registry token".to_owned());
         }
         Ok(Self::Anonymous)
     }
-}
 
-/// `username:password` in base64, padded with zero bytes by some.
-fn decode(auth: &str) -> Result<Credentials, String> {
-    let invalid = || "auth is not base64 of username:password".to_owned();
-    let bytes = STANDARD.decode(auth.trim()).map_err(|_| invalid())?;
-    let text = String::from_utf8(bytes).map_err(|_| invalid())?;
-    let (username, password) = text.split_once(':').ok_or_else(invalid)?;
-    Ok(Credentials::Password {
-        username: username.to_owned(),
-        password: password.trim_end_matches('\0').to_owned(),
-    })
+    /// `username:password` in base64, padded with zero bytes by some.
+    pub(crate) fn decode(auth: &str) -> Result<Self, String> {
+        let invalid = || "auth is not base64 of username:password".to_owned();
+        let bytes = STANDARD.decode(auth.trim()).map_err(|_| invalid())?;
+        let text = String::from_utf8(bytes).map_err(|_| invalid())?;
+        let (username, password) = text.split_once(':').ok_or_else(invalid)?;
+        Ok(Self::Password {
+            username: username.to_owned(),
+            password: password.trim_end_matches('\0').to_owned(),
+        })
+    }
 }
 
 /// `https://index.docker.io/v1/` is `docker.io`.

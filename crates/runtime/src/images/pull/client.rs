@@ -14,12 +14,15 @@ use super::error::{self, RequestError};
 use super::guard::{Guard, place};
 use super::{Credentials, Timeouts, spool};
 use crate::images::Reference;
+use crate::images::reference::is_component;
 use crate::registries::{Endpoint, Tls};
 
 /// How long a registry may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer of a token server, bytes.
 const MAX_TOKEN_BYTES: usize = 64 << 10;
+/// Repositories of one challenge that a token is asked for.
+const MAX_SCOPES: usize = 8;
 /// What is read of a refusal, bytes.
 const MAX_REFUSAL_BYTES: usize = 8 << 10;
 
@@ -43,6 +46,8 @@ enum Challenge {
     Bearer {
         realm: String,
         service: Option<String>,
+        /// Repositories that are to be pulled from: below its path, a mirror has other names than we ask for.
+        repositories: Vec<String>,
     },
     Basic,
 }
@@ -63,6 +68,13 @@ impl Source {
         credentials: &Credentials,
         timeouts: Timeouts,
     ) -> Result<Self, String> {
+        let repository = endpoint.rewrites.apply(&reference.repository).into_owned();
+        if !repository.split('/').all(is_component) {
+            return Err(format!(
+                "a rewrite makes {repository:?} of {}",
+                reference.repository
+            ));
+        }
         let guard = Guard::new(&endpoint.base);
         let client = client(&guard, &endpoint.host.tls)
             .map_err(|error| format!("{}: {}", place(&endpoint.base), knarr_shim::chain(&error)))?;
@@ -87,7 +99,7 @@ impl Source {
             client,
             guard,
             base: endpoint.base,
-            repository: reference.repository.clone(),
+            repository,
             namespace: endpoint.mirror.then(|| reference.registry.clone()),
             credentials,
             timeouts,
@@ -164,22 +176,42 @@ impl Source {
                     STANDARD.encode(format!("{username}:{password}"))
                 )
             }
-            (Challenge::Bearer { realm, service }, _) => {
-                format!("Bearer {}", self.token(realm, service.as_deref()).await?)
+            (
+                Challenge::Bearer {
+                    realm,
+                    service,
+                    repositories,
+                },
+                _,
+            ) => {
+                let token = self.token(realm, service.as_deref(), repositories).await?;
+                format!("Bearer {token}")
             }
         };
         *self.authorization.lock() = Some(secret(&value).map_err(RequestError::Other)?);
         Ok(true)
     }
 
-    async fn token(&self, realm: &str, service: Option<&str>) -> Result<String, RequestError> {
+    async fn token(
+        &self,
+        realm: &str,
+        service: Option<&str>,
+        repositories: &[String],
+    ) -> Result<String, RequestError> {
         let other = |text: String| RequestError::Other(format!("token: {text}"));
         let mut url = Url::parse(realm).map_err(|error| other(format!("{realm:?}: {error}")))?;
         self.guard.check(&url).map_err(other)?;
-        let scope = format!("repository:{}:pull", self.repository);
+        let ours = [self.repository.clone()];
+        let repositories = match repositories {
+            [] => &ours,
+            wanted => wanted,
+        };
+        let scopes = repositories
+            .iter()
+            .map(|name| ("scope", format!("repository:{name}:pull")));
         url.query_pairs_mut()
             .extend_pairs(service.map(|service| ("service", service)))
-            .append_pair("scope", &scope);
+            .extend_pairs(scopes);
         let mut request = self.client.get(url);
         if let Credentials::Password { username, password } = &self.credentials {
             request = request.basic_auth(username, Some(password));
@@ -257,11 +289,23 @@ fn challenge(headers: &HeaderMap) -> Option<Challenge> {
                 return Some(Challenge::Bearer {
                     realm,
                     service: parameter("service"),
+                    repositories: parameter("scope")
+                        .map(|scope| repositories(&scope))
+                        .unwrap_or_default(),
                 });
             }
         }
     }
     basic
+}
+
+/// Those that a scope names. Whatever else it wants to be done with them, we want to pull.
+fn repositories(scope: &str) -> Vec<String> {
+    let names = scope.split_ascii_whitespace().filter_map(|scope| {
+        let (name, _actions) = scope.strip_prefix("repository:")?.rsplit_once(':')?;
+        Some(name.to_owned()).filter(|name| !name.is_empty())
+    });
+    names.take(MAX_SCOPES).collect()
 }
 
 #[cfg(test)]
