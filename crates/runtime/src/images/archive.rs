@@ -59,7 +59,7 @@ struct DockerEntry {
     layers: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Descriptor {
     digest: String,
@@ -82,6 +82,19 @@ struct Manifest {
     layers: Vec<Descriptor>,
 }
 
+/// The manifest for this platform, and the digests of what led to it, its own last: pods name an image by the first as well.
+struct Found {
+    manifest: Manifest,
+    digests: Vec<String>,
+}
+
+impl Found {
+    /// As docker archives call it.
+    fn configuration(&self) -> Option<String> {
+        blob(&self.manifest.config.digest).ok()
+    }
+}
+
 /// An uncompressed tar with the places of its files.
 struct Tar {
     file: File,
@@ -96,14 +109,19 @@ impl ImageStore {
             path: path.to_path_buf(),
             source,
         })?;
+        let index: Option<Index> = tar
+            .has("index.json")
+            .then(|| tar.json("index.json"))
+            .transpose()?;
+        let manifests = index.map(|index| index.manifests);
         if tar.has("manifest.json") {
-            self.import_docker(&tar)
-        } else if tar.has("index.json") {
-            let index: Index = tar.json("index.json")?;
+            self.import_docker(&tar, &manifests.unwrap_or_default())
+        } else if let Some(manifests) = manifests {
             let mut ids = Vec::new();
-            for descriptor in &index.manifests {
+            for descriptor in &manifests {
                 let references = references_of(&descriptor.annotations);
-                ids.push(self.import_oci(&tar, descriptor, &references, 0)?);
+                let found = tar.manifest(descriptor)?;
+                ids.push(self.import_oci(&tar, &found, &references)?);
             }
             Ok(ids)
         } else {
@@ -111,8 +129,17 @@ impl ImageStore {
         }
     }
 
-    fn import_docker(&self, tar: &Tar) -> Result<Vec<String>, ImportError> {
+    /// `manifests`: of an archive that is an OCI layout, too.
+    fn import_docker(
+        &self,
+        tar: &Tar,
+        manifests: &[Descriptor],
+    ) -> Result<Vec<String>, ImportError> {
         let entries: Vec<DockerEntry> = tar.json("manifest.json")?;
+        let known: Vec<Found> = manifests
+            .iter()
+            .filter_map(|descriptor| tar.manifest(descriptor).ok())
+            .collect();
         entries
             .iter()
             .map(|entry| {
@@ -122,7 +149,12 @@ impl ImageStore {
                     .flatten()
                     .filter_map(|tag| Reference::parse(tag).ok())
                     .collect();
-                self.import_image(tar, &entry.config, &entry.layers, &references, None)
+                let mut known = known.iter();
+                let known =
+                    known.find(|found| found.configuration().as_ref() == Some(&entry.config));
+                let digests = known.map(|found| found.digests.as_slice());
+                let digests = digests.unwrap_or_default();
+                self.import_image(tar, &entry.config, &entry.layers, &references, digests)
             })
             .collect()
     }
@@ -130,31 +162,15 @@ impl ImageStore {
     fn import_oci(
         &self,
         tar: &Tar,
-        descriptor: &Descriptor,
+        found: &Found,
         references: &[Reference],
-        depth: usize,
     ) -> Result<String, ImportError> {
-        let name = blob(&descriptor.digest)?;
-        if descriptor.media_type.contains("index")
-            || descriptor.media_type.contains("manifest.list")
-        {
-            let index: Index = tar.json(&name)?;
-            let fitting = index
-                .manifests
-                .iter()
-                .find(|manifest| manifest.platform.as_ref().is_none_or(Platform::is_ours))
-                .filter(|_| depth < MAX_INDEX_DEPTH)
-                .ok_or(ImportError::NoPlatform)?;
-            return self.import_oci(tar, fitting, references, depth + 1);
-        }
-        let manifest: Manifest = tar.json(&name)?;
-        let layers = manifest
-            .layers
-            .iter()
+        let layers = found.manifest.layers.iter();
+        let layers = layers
             .map(|layer| blob(&layer.digest))
             .collect::<Result<Vec<_>, _>>()?;
-        let config = blob(&manifest.config.digest)?;
-        self.import_image(tar, &config, &layers, references, Some(&descriptor.digest))
+        let config = blob(&found.manifest.config.digest)?;
+        self.import_image(tar, &config, &layers, references, &found.digests)
     }
 
     fn import_image(
@@ -163,7 +179,7 @@ impl ImageStore {
         config_name: &str,
         layers: &[String],
         references: &[Reference],
-        manifest_digest: Option<&str>,
+        manifest_digests: &[String],
     ) -> Result<String, ImportError> {
         let bytes = tar.bytes(config_name)?;
         let config: ImageConfig =
@@ -187,7 +203,7 @@ impl ImageStore {
         Ok(self.commit(&NewImage {
             config: &bytes,
             references,
-            manifest_digest,
+            manifest_digests,
             pinned: true,
         })?)
     }
@@ -269,6 +285,28 @@ impl Tar {
         Ok(bytes)
     }
 
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Found, ImportError> {
+        let mut descriptor = descriptor.clone();
+        let mut digests = Vec::new();
+        loop {
+            let name = blob(&descriptor.digest)?;
+            digests.push(descriptor.digest);
+            let is_index = ["index", "manifest.list"]
+                .iter()
+                .any(|kind| descriptor.media_type.contains(kind));
+            if !is_index {
+                let manifest = self.json(&name)?;
+                return Ok(Found { manifest, digests });
+            }
+            let index: Index = self.json(&name)?;
+            let mut fitting = index.manifests.into_iter();
+            descriptor = fitting
+                .find(|manifest| manifest.platform.as_ref().is_none_or(Platform::is_ours))
+                .filter(|_| digests.len() <= MAX_INDEX_DEPTH)
+                .ok_or(ImportError::NoPlatform)?;
+        }
+    }
+
     fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ImportError> {
         serde_json::from_slice(&self.bytes(name)?).map_err(|source| ImportError::Json {
             name: name.to_owned(),
@@ -303,12 +341,16 @@ impl Read for Decompressed {
     }
 }
 
-/// Looks at the first bytes, not at what a media type claims: gzip, zstd or neither.
+/// Looks at the first bytes, not at what a media type claims: gzip, zstd, also where it begins with a frame that is to be
+/// skipped, or neither.
 pub fn decompress(mut from: impl Read + Send + 'static) -> io::Result<Decompressed> {
     let mut magic = Vec::with_capacity(4);
     from.by_ref().take(4).read_to_end(&mut magic)?;
     let gzip = magic.starts_with(&[0x1f, 0x8b]);
-    let zstd = magic == [0x28, 0xb5, 0x2f, 0xfd];
+    let zstd = matches!(
+        magic[..],
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18]
+    );
     let whole = io::Cursor::new(magic).chain(from);
     let inner: Box<dyn Read + Send> = if gzip {
         Box::new(MultiGzDecoder::new(whole))
@@ -357,3 +399,6 @@ fn resolve_link(parent: Option<&Path>, target: &Path) -> PathBuf {
     }
     path
 }
+
+#[cfg(test)]
+mod tests;

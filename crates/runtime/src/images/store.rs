@@ -98,8 +98,8 @@ pub struct NewImage<'a> {
     /// The configuration's bytes, whose digest is the image's id.
     pub config: &'a [u8],
     pub references: &'a [Reference],
-    /// Digest of the manifest it came by, if it came by one.
-    pub manifest_digest: Option<&'a str>,
+    /// Digests of the manifest it came by, and of indexes that led there.
+    pub manifest_digests: &'a [String],
     /// Whether it is to be kept when there is no room; one that was stays so.
     pub pinned: bool,
 }
@@ -350,16 +350,18 @@ impl ImageStore {
             if let Some(tag) = &reference.tag {
                 image.tags.insert(format!("{}:{tag}", reference.name()));
             }
-            if let Some(digest) = reference.digest.as_deref().or(from.manifest_digest) {
-                image
-                    .digests
-                    .insert(format!("{}@{digest}", reference.name()));
+            let own = reference.digest.as_ref().map(std::slice::from_ref);
+            for digest in own.unwrap_or(from.manifest_digests) {
+                let name = format!("{}@{digest}", reference.name());
+                image.digests.insert(name);
             }
         }
         for other in index.values_mut().filter(|other| other.id != image.id) {
             let before = other.tags.len();
             other.tags.retain(|tag| !image.tags.contains(tag));
             if other.tags.len() != before {
+                // Who brought another under all of its names does not need it any more.
+                other.pinned &= !other.tags.is_empty();
                 let path = self.record(&other.id);
                 files::write_json(&path, other)?;
                 written.push(path);

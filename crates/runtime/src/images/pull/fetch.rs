@@ -106,7 +106,7 @@ impl<'a> Pull<'a> {
             Ok(images.commit(&NewImage {
                 config: &config,
                 references: &[reference],
-                manifest_digest: Some(&digest),
+                manifest_digests: &[digest],
                 pinned: false,
             })?)
         })

@@ -31,7 +31,7 @@ fn image(store: &ImageStore, layers: &[&String]) -> String {
     let new = NewImage {
         config: config.as_bytes(),
         references: &[],
-        manifest_digest: None,
+        manifest_digests: &[],
         pinned: false,
     };
     store.commit(&new).unwrap()

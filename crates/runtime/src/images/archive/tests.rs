@@ -1,0 +1,168 @@
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::id;
+use crate::images::platform::architecture;
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", id::hex(&Sha256::digest(bytes)))
+}
+
+fn add(tar: &mut tar::Builder<Vec<u8>>, name: &str, bytes: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    tar.append_data(&mut header, name, bytes).unwrap();
+}
+
+/// An archive in the making: blobs by their digests.
+struct Archive(tar::Builder<Vec<u8>>);
+
+impl Archive {
+    fn new() -> Self {
+        Self(tar::Builder::new(Vec::new()))
+    }
+
+    fn blob(&mut self, bytes: &[u8]) -> String {
+        let digest = digest(bytes);
+        add(&mut self.0, &blob(&digest).unwrap(), bytes);
+        digest
+    }
+
+    fn json(&mut self, value: &Value) -> String {
+        self.blob(value.to_string().as_bytes())
+    }
+
+    /// An image of one layer; its configuration, its layer and the index of platforms that leads to it.
+    fn image(&mut self, content: &str) -> [String; 4] {
+        let mut layer = tar::Builder::new(Vec::new());
+        add(&mut layer, "file", content.as_bytes());
+        let layer = self.blob(&layer.into_inner().unwrap());
+        let config = self.json(&json!({
+            "architecture": architecture(), "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": [layer]},
+        }));
+        let manifest = self.json(&json!({
+            "schemaVersion": 2,
+            "config": {"digest": config},
+            "layers": [{"digest": layer}],
+        }));
+        let others = ["s390x", "unknown"].map(|architecture| {
+            json!({
+                "digest": format!("sha256:{}", "0".repeat(64)),
+                "platform": {"os": "linux", "architecture": architecture},
+            })
+        });
+        let ours = json!({
+            "digest": manifest,
+            "platform": {"os": "linux", "architecture": architecture()},
+        });
+        let index = self.json(&json!({"manifests": [others[0], others[1], ours]}));
+        [config, layer, manifest, index]
+    }
+
+    fn index(&mut self, digest: &str, name: &str) {
+        let index = json!({"manifests": [{
+            "mediaType": "application/vnd.oci.image.index.v1+json",
+            "digest": digest,
+            "annotations": {"io.containerd.image.name": name},
+        }]});
+        add(&mut self.0, "index.json", index.to_string().as_bytes());
+    }
+
+    fn import(self, store: &ImageStore) -> Vec<String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), self.0.into_inner().unwrap()).unwrap();
+        store.import_tar(file.path()).unwrap()
+    }
+}
+
+fn store(directory: &tempfile::TempDir) -> ImageStore {
+    ImageStore::open(directory.path().to_owned()).unwrap()
+}
+
+fn assert_found(store: &ImageStore, id: &str, names: &[String]) {
+    for name in names {
+        let found = store.find(name).map(|image| image.id);
+        assert_eq!(found.as_deref(), Some(id), "{name}");
+    }
+}
+
+/// As `ctr image export` writes it: an index of platforms of which one is there.
+#[test]
+fn an_image_of_a_layout_is_found_by_its_indexs_digest() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let mut archive = Archive::new();
+    let [config, _, manifest, index] = archive.image("x");
+    archive.index(&index, "reg.example/app:1");
+    assert_eq!(archive.import(&store), [config.clone()]);
+    let names = [
+        "reg.example/app:1".to_owned(),
+        format!("reg.example/app@{manifest}"),
+        format!("reg.example/app@{index}"),
+        format!("reg.example/app:2@{index}"),
+    ];
+    assert_found(&store, &config, &names);
+}
+
+/// As docker writes it since version 25.
+#[test]
+fn an_image_of_both_forms_is_found_by_its_digests() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let mut archive = Archive::new();
+    let [config, layer, manifest, index] = archive.image("x");
+    archive.index(&index, "docker.io/team/app:1");
+    let entries = json!([{
+        "Config": blob(&config).unwrap(),
+        "RepoTags": ["team/app:1"],
+        "Layers": [blob(&layer).unwrap()],
+    }]);
+    add(
+        &mut archive.0,
+        "manifest.json",
+        entries.to_string().as_bytes(),
+    );
+    assert_eq!(archive.import(&store), [config.clone()]);
+    let names = [
+        "team/app:1".to_owned(),
+        format!("team/app@{manifest}"),
+        format!("team/app@{index}"),
+    ];
+    assert_found(&store, &config, &names);
+}
+
+/// Who builds and imports all day must not fill the disk.
+#[test]
+fn an_image_whose_name_another_was_given_is_kept_no_longer() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let ids = ["old", "new"].map(|content| {
+        let mut archive = Archive::new();
+        let [_, _, _, index] = archive.image(content);
+        archive.index(&index, "docker.io/team/app:dev");
+        archive.import(&store).remove(0)
+    });
+    let pinned = ids.map(|id| store.find(&id).unwrap().pinned);
+    assert_eq!(pinned, [false, true]);
+}
+
+#[test]
+fn compression_is_told_by_the_content() {
+    let zstd = zstd::encode_all(&b"content"[..], 1).unwrap();
+    let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..], &zstd].concat();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, b"content").unwrap();
+    let all = [zstd, skipped, gzip.finish().unwrap(), b"content".to_vec()];
+    for (index, bytes) in all.into_iter().enumerate() {
+        let mut found = String::new();
+        let mut plain = decompress(io::Cursor::new(bytes)).unwrap();
+        plain.read_to_string(&mut found).unwrap();
+        assert_eq!(found, "content", "{index}");
+    }
+}
