@@ -248,8 +248,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct MirrorEntry {
     endpoint: Option<Vec<String>>,
-    #[serde(default)]
-    rewrite: Rewrites,
+    rewrite: Option<Rewrites>,
 }
 
 #[derive(Deserialize, Default)]
@@ -288,7 +287,7 @@ impl MirrorEntry {
         }
         Ok(Mirrors {
             places,
-            rewrites: self.rewrite,
+            rewrites: self.rewrite.unwrap_or_default(),
         })
     }
 }

@@ -45,10 +45,6 @@ impl<'de> Visitor<'de> for Entries {
         f.write_str("a map of regular expressions to what they become")
     }
 
-    fn visit_unit<E>(self) -> Result<Rewrites, E> {
-        Ok(Rewrites::default())
-    }
-
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Rewrites, A::Error> {
         let mut rewrites = Vec::new();
         while let Some((pattern, to)) = map.next_entry::<String, String>()? {

@@ -159,6 +159,8 @@ mirrors:
         assert_eq!(names, [mirrored, mirrored, repository], "{repository}");
     }
     assert_eq!(rewritten(text, "quay.io", "x/y"), ["all/x/y", "x/y"]);
+    let none = "mirrors:\n  a.example:\n    endpoint: [b.example]\n    rewrite:\n";
+    assert_eq!(rewritten(none, "a.example", "x/y"), ["x/y", "x/y"]);
 }
 
 #[test]
