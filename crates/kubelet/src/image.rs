@@ -79,6 +79,8 @@ pub(crate) struct Ready {
     pub references: Vec<String>,
     /// It was not pulled for this.
     pub was_there: bool,
+    /// It was put on the node by hand, which runtimes tell by never removing it.
+    pub preloaded: bool,
 }
 
 /// Makes images present; clones share the back-off.
@@ -389,6 +391,7 @@ impl Images {
             references: [image.repo_tags, image.repo_digests].concat(),
             id: image.id,
             was_there: false,
+            preloaded: image.pinned,
         }))
     }
 

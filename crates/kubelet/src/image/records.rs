@@ -145,13 +145,18 @@ impl Records {
             if self.verification == Verification::Always {
                 return false;
             }
+            // Somebody who has this node brought it: a pull that nobody saw end cannot have.
+            if ready.preloaded {
+                return true;
+            }
             let key = reference.key();
             let mut known = ready.references.iter().chain([&key]);
             return !known.any(|name| state.is_under_way(name));
         };
         let name = reference.name();
         let Some(access) = record.names.get(&name) else {
-            return false;
+            // Pulled under another name, it is still what somebody brought under this one.
+            return ready.preloaded && self.verification == Verification::OfPulled;
         };
         if access.everybody {
             return true;

@@ -10,6 +10,7 @@ fn ready(uid: Option<i64>, username: &str) -> image::Ready {
         username: username.into(),
         references: Vec::new(),
         was_there: true,
+        preloaded: false,
     }
 }
 

@@ -9,6 +9,7 @@ fn ready(id: &str) -> Ready {
         username: String::new(),
         references: vec!["reg.example/team/app:1".to_owned()],
         was_there: true,
+        preloaded: false,
     }
 }
 
@@ -69,6 +70,26 @@ fn what_the_kubelet_has_not_pulled_is_everybodys() {
     node.restart();
     assert!(node.allows(IMAGE, &[]));
     assert_eq!(node.files("pulling"), 0);
+}
+
+/// A pod that is deleted while its image is pulled, and an archive that is imported then.
+#[test]
+fn what_was_imported_is_everybodys_whatever_became_of_a_pull() {
+    let mut node = Node::new();
+    let imported = Ready {
+        preloaded: true,
+        ..ready("i")
+    };
+    drop(node.records.begin(IMAGE).unwrap());
+    for _ in 0..2 {
+        assert!(!node.allows(IMAGE, &[]));
+        assert!(node.records.allow(IMAGE, &imported, &[]));
+        node.restart();
+    }
+    node.pull(IMAGE, "i", Some(source("good", "1")));
+    assert!(!node.records.allow(IMAGE, &imported, &[]));
+    assert!(node.records.allow("local.example/app:1", &imported, &[]));
+    assert!(!node.allows("local.example/app:1", &[]));
 }
 
 #[test]

@@ -49,6 +49,7 @@ async fn told(spec: Value) -> Result<(v1::ContainerConfig, v1::PodSandboxConfig)
         username: String::new(),
         references: Vec::new(),
         was_there: true,
+        preloaded: false,
     };
     let first = &pod.spec.as_ref().unwrap().containers[0];
     let container = container::config(&pieces, first, &image, 2).await;
