@@ -6,7 +6,6 @@ use knarr_encryption::{
     Options,
     testing::{Behaviour, Plugin},
 };
-use knarr_store::Store;
 
 use super::{super::rotation::Phase, *};
 
