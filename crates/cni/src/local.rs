@@ -23,7 +23,6 @@ use knarr_meta::prefix::Prefix;
 use knarr_nft::{Chain, ChainKind, Family, Hook, Rule, Selector, Table, Transaction, Value};
 use rtnetlink::{
     Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
-    RouteMessageBuilder,
     packet_route::link::{InfoData, InfoVeth, LinkMessage},
 };
 
@@ -234,11 +233,8 @@ impl LocalNodes {
             let added = rtnl::add_address(inside, interface, *address, range.bits()).await;
             or_there(added).map_err(failed("give a node its addresses"))?;
             let bridge = range.nth(1).ok_or(Error::Range(*range))?;
-            let out = RouteMessageBuilder::<IpAddr>::new()
-                .gateway(bridge)
-                .map_err(|_| Error::Range(*range))?
-                .output_interface(interface);
-            let added = inside.route().add(out.build()).execute().await;
+            let out = rtnl::default_route(bridge, interface);
+            let added = inside.route().add(out).execute().await;
             or_there(added).map_err(failed("give a node its default route"))?;
         }
         Ok(())

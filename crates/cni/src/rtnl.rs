@@ -1,14 +1,20 @@
 //! Links, addresses and routes of a network namespace, over netlink: what several modules ask for.
 
-use std::{fs::File, io, net::IpAddr, thread};
+use std::{
+    fs::File,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    thread,
+};
 
 use futures::TryStreamExt;
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::{
-    Handle, LinkUnspec,
+    Handle, LinkUnspec, RouteMessageBuilder,
     packet_route::{
         address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
         link::{LinkAttribute, LinkFlags, LinkMessage},
+        route::RouteMessage,
     },
 };
 
@@ -76,6 +82,20 @@ pub fn within<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> io:
             Err(panicked) => std::panic::resume_unwind(panicked),
         }
     })
+}
+
+/// The route to everywhere by a gateway on a link.
+pub fn default_route(gateway: IpAddr, link: u32) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
+            .gateway(gateway)
+            .output_interface(link)
+            .build(),
+        IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new()
+            .gateway(gateway)
+            .output_interface(link)
+            .build(),
+    }
 }
 
 pub fn is_errno(error: &rtnetlink::Error, errno: i32) -> bool {

@@ -131,7 +131,8 @@ impl Value {
             Self::Mark(number) | Self::Number(number) => bytes.extend(number.to_ne_bytes()),
             Self::Kind(kind) => bytes.extend(kind.number().to_ne_bytes()),
             Self::Reply => bytes.push(kernel::ct::REPLY),
-            Self::Missing => bytes.push(0),
+            // As wide as the register: older kernels write all of it, newer ones its first byte and zeros.
+            Self::Missing => bytes.extend([0; 4]),
             Self::Interface(name) => match name.strip_suffix('*') {
                 Some(start) => bytes.extend(start.as_bytes()),
                 None => {

@@ -72,7 +72,8 @@ fn command(program: &str, arguments: &[&str]) -> String {
 /// Rules, routes and addresses of the calling thread's namespace.
 fn state() -> String {
     [
-        "nft list ruleset",
+        "nft list ruleset ip",
+        "nft list ruleset ip6",
         "ip -4 route show table main",
         "ip -4 -oneline address",
         "ip -6 route show table main",

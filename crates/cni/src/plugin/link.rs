@@ -108,7 +108,7 @@ async fn pod_side(pair: &Pair, pod: &Handle) -> Result<(), PluginError> {
         neighbour(pod, index, end.gateway, HOST_MAC).await?;
         // A gateway of IPv6 is of the link by its own address.
         let to_gateway = to_host(end.gateway, index)?;
-        let default = to_all_by(end.gateway, index)?;
+        let default = rtnl::default_route(end.gateway, index);
         let of_link = end.gateway.is_ipv4().then_some(to_gateway);
         for route in of_link.into_iter().chain([default]) {
             pod.route()
@@ -131,13 +131,6 @@ fn to_host(address: IpAddr, index: u32) -> Result<RouteMessage, PluginError> {
         IpAddr::V4(_) => route.scope(RouteScope::Link).build(),
         IpAddr::V6(_) => route.build(),
     })
-}
-
-fn to_all_by(gateway: IpAddr, index: u32) -> Result<RouteMessage, PluginError> {
-    let route = RouteMessageBuilder::<IpAddr>::new()
-        .gateway(gateway)
-        .map_err(|e| kernel("route", e))?;
-    Ok(route.output_interface(index).build())
 }
 
 async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {

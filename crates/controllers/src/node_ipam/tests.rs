@@ -78,7 +78,7 @@ fn a_node_has_a_piece_of_each_family_or_none() {
     assert_eq!(given("c"), None, "there is none of IPv6");
     families.release("b");
     let again = families.allocate("d").map(|pieces| pieces.join(" "));
-    assert_eq!(again.as_deref(), Some("10.42.3.0/24 fd42:0:0:1::/64"));
+    assert_eq!(again.as_deref(), Some("10.42.2.0/24 fd42:0:0:1::/64"));
     let (ipv4, ipv6) = (8, 8);
     assert!(Families::new(&cluster, NodeMasks { ipv4, ipv6 }).is_none());
     assert!(Families::new(&[], NodeMasks::default()).is_none());

@@ -269,7 +269,7 @@ async fn services_of_two_families_have_an_address_of_each() {
     assert_eq!(decide(&controller, "beyond"), beyond);
     assert_eq!(decide(&controller, "six"), "2001:db8::9");
     controller.release(&Key::new("x", "one"));
-    assert_eq!(decide(&controller, "wants"), "192.0.2.9 2001:db8::8");
+    assert_eq!(decide(&controller, "wants"), "192.0.2.8 2001:db8::8");
 }
 
 #[tokio::test]
