@@ -170,10 +170,12 @@ impl Kubelet {
             logs::rotate::run(ctx.clone(), token.child_token()),
         );
         plugins_and_devices(&ctx, &tracker, &loops, &token);
-        loops.keep(
-            "the machine's shutdown",
-            shutdown::run(ctx.clone(), logind, token.child_token()),
-        );
+        if let Some(logind) = logind {
+            loops.keep(
+                "the machine's shutdown",
+                shutdown::run(ctx.clone(), logind, token.child_token()),
+            );
+        }
         let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
             return;
         };

@@ -124,11 +124,8 @@ impl Shutdown {
 }
 
 /// Waits for the machine to go down, until the token is cancelled; connects again when the bus was away.
-pub(crate) async fn run(ctx: Shared, logind: Option<Logind>, token: CancellationToken) {
+pub(crate) async fn run(ctx: Shared, logind: Logind, token: CancellationToken) {
     let periods = periods(&ctx.config.configuration.settings);
-    let Some(logind) = logind.filter(|_| !periods.is_empty()) else {
-        return;
-    };
     let seconds: u64 = periods
         .iter()
         .map(|period| period.seconds.unsigned_abs())

@@ -103,7 +103,7 @@ async fn the_machine_waits_until_pods_have_ended() {
     let logind = Logind::at(fake.socket.clone(), dir.path().join("logind.conf.d"));
     logind.check().unwrap();
     let token = CancellationToken::new();
-    let running = tokio::spawn(run(ctx.clone(), Some(logind), token.clone()));
+    let running = tokio::spawn(run(ctx.clone(), logind, token.clone()));
     until("the lock is taken", || fake.locks() == 1).await;
     let text = std::fs::read_to_string(dir.path().join("logind.conf.d/99-kubelet.conf")).unwrap();
     assert!(text.ends_with("[Login]\nInhibitDelayMaxSec=20\n"), "{text}");
