@@ -25,7 +25,7 @@ fn complete_struct(definition: &'static Definition, map: &mut Map<String, Value>
     });
     let written = definition
         .written
-        .get_or_init(|| written(definition.fields()));
+        .get_or_init(|| written(definition.name, definition.fields()));
     for place in written.iter() {
         let field = &definition.fields()[usize::from(*place)];
         if !map.contains_key(field.name) {
@@ -34,11 +34,19 @@ fn complete_struct(definition: &'static Definition, map: &mut Map<String, Value>
     }
 }
 
+/// Left out all the same where nobody has set it: `kubectl wait` fails at once on conditions that are null, so that who makes a
+/// definition and waits for it would depend on luck, as with upstream's server.
+const LEFT_OUT: (&str, &str) = (
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus",
+    "conditions",
+);
+
 /// The places of the fields that are always there.
-pub(super) fn written(fields: &[Field]) -> Box<[u16]> {
+fn written(definition: &str, fields: &[Field]) -> Box<[u16]> {
     let places = (0u16..).zip(fields);
     places
         .filter(|(_, field)| (field.present && !field.omits_zero) || field.written_null)
+        .filter(|(_, field)| (definition, field.name) != LEFT_OUT)
         .map(|(place, _)| place)
         .collect()
 }
@@ -136,6 +144,11 @@ mod tests {
                     "metadata": {}, "status": {},
                     "spec": {"containers": [{"name": "a", "resources": {}}]},
                 }),
+            ),
+            (
+                "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus",
+                json!({}),
+                json!({"acceptedNames": {"kind": "", "plural": ""}, "storedVersions": null}),
             ),
             ("com.example.Thing", json!({"a": []}), json!({"a": []})),
         ];

@@ -33,7 +33,7 @@ const SERVICES_DUAL: &str = "10.43.0.0/16,fd43::/112";
 pub enum IpFamily {
     Ipv4,
     Ipv6,
-    /// Both, IPv4 first.
+    // Both, IPv4 first. No text of its own: `--help` would become a page an argument.
     Dual,
 }
 
