@@ -113,13 +113,14 @@ fn is_int(value: &Value) -> bool {
         .is_some_and(|number| i32::try_from(number).is_ok())
 }
 
-/// Whether a value is what Go has where nothing was said.
-fn is_zero(value: &Value) -> bool {
+/// Whether a value is what Go has where nothing was said. Only of a duration is that the text "0": of CPUs it is the first one.
+fn is_zero(shape: Shape, value: &Value) -> bool {
+    let of_time = matches!(shape, Shape::Duration | Shape::DurationOrInt);
     match value {
         Value::Null => true,
         Value::Bool(value) => !value,
         Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty() || duration::parse(text) == Ok(0),
+        Value::String(text) => text.is_empty() || (of_time && duration::parse(text) == Ok(0)),
         Value::Array(list) => list.is_empty(),
         Value::Object(map) => map.is_empty(),
     }
@@ -177,7 +178,7 @@ pub(super) fn refuse(tree: &Tree) -> Result<(), String> {
 }
 
 fn is_default(field: &Field, value: &Value) -> bool {
-    if field.zero_is_unset && is_zero(value) {
+    if field.zero_is_unset && is_zero(field.shape, value) {
         return true;
     }
     let default = field.default_value();
@@ -189,12 +190,14 @@ fn is_default(field: &Field, value: &Value) -> bool {
         _ => default.as_ref() == Some(value),
     };
     // What has no value without a file may be said to have none.
-    same || (default.is_none() && is_zero(value))
+    same || (default.is_none() && is_zero(field.shape, value))
 }
 
 /// Fills in what a file leaves out, and writes durations as Go does.
 pub(super) fn complete(tree: &mut Tree) {
-    let was_set = |tree: &Tree, path: &str| get(tree, path).is_some_and(|value| !is_zero(value));
+    let was_set = |tree: &Tree, path: &str| {
+        get(tree, path).is_some_and(|value| !is_zero(Shape::Duration, value))
+    };
     if was_set(tree, "nodeStatusUpdateFrequency") && !was_set(tree, "nodeStatusReportFrequency") {
         let same = get(tree, "nodeStatusUpdateFrequency").cloned();
         set(tree, "nodeStatusReportFrequency", same);
@@ -216,7 +219,7 @@ pub(super) fn complete(tree: &mut Tree) {
         let default = field.default_value();
         let unset = match get(tree, field.path) {
             None => true,
-            Some(value) => field.zero_is_unset && is_zero(value),
+            Some(value) => field.zero_is_unset && is_zero(field.shape, value),
         };
         if unset {
             set(tree, field.path, default);

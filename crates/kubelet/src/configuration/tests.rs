@@ -253,6 +253,13 @@ fn zeros_are_defaults_where_upstream_has_no_pointer() {
 }
 
 #[test]
+fn the_first_cpu_is_no_zero() {
+    let own = read_text("cpuManagerPolicy: static\nreservedSystemCPUs: '0'").unwrap();
+    assert_eq!(own.settings.reserved_system_cpus, "0");
+    assert_eq!(own.settings.reserved().cpu_milli, 1_000);
+}
+
+#[test]
 fn drop_ins_are_merged_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
