@@ -12,7 +12,7 @@ use nix::sched::{CloneFlags, setns};
 use rtnetlink::{
     Handle, LinkUnspec, RouteMessageBuilder,
     packet_route::{
-        address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage},
+        address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, CacheInfo},
         link::{LinkAttribute, LinkFlags, LinkMessage},
         route::RouteMessage,
     },
@@ -205,6 +205,25 @@ pub async fn add_address(
         let flags = AddressFlags::Nodad;
         message.attributes.push(AddressAttribute::Flags(flags));
     }
+    request.execute().await
+}
+
+/// Gives a link an address to listen on, which the kernel does not choose as a sender's: a deprecated one. Only links to pods have no
+/// address of their own, and by them it would take whichever resembles the pod's most.
+pub async fn add_listening(
+    handle: &Handle,
+    index: u32,
+    address: Ipv6Addr,
+) -> Result<(), rtnetlink::Error> {
+    let bits = 128;
+    let mut request = handle.address().add(index, IpAddr::V6(address), bits);
+    let message = request.message_mut();
+    message.header.flags |= AddressHeaderFlags::Nodad;
+    let mut lifetime = CacheInfo::default();
+    lifetime.ifa_valid = u32::MAX;
+    message
+        .attributes
+        .push(AddressAttribute::CacheInfo(lifetime));
     request.execute().await
 }
 

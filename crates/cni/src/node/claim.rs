@@ -72,7 +72,7 @@ pub(super) async fn give_back(instance: &InstanceId, address: Ipv4Addr) -> Resul
 
 /// Takes the address of IPv6 as well, which has no label: it is of whose the other one is.
 pub(super) async fn take_second(handle: &Handle, lo: u32, address: Ipv6Addr) -> Result<(), Error> {
-    let added = rtnl::add_address(handle, lo, IpAddr::V6(address), 128).await;
+    let added = rtnl::add_listening(handle, lo, address).await;
     rtnl::or_there(added).map_err(Error::Address)
 }
 
