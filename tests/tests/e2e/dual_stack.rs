@@ -192,7 +192,7 @@ impl Site<'_> {
                 };
                 let seen = self.sh(
                     from,
-                    &format!("wget -q -T 5 -O - http://{host}:8080/clientip"),
+                    &format!("timeout 5 wget -q -O - http://{host}:8080/clientip"),
                 )?;
                 ensure!(seen.trim() == own, "{from} to {to}: {seen}, not {own}");
             }
