@@ -1,6 +1,9 @@
 //! Values at rest: what is encrypted is the business of [`knarr_encryption`]; what was stored in another form is read here.
 //!
-//! Upstream's servers store protobuf. It is read, as they read our JSON, and written as JSON when the object changes.
+//! Upstream's servers store protobuf. It is read, as they read our JSON, and written as JSON when the object changes. So are
+//! CustomResourceDefinitions, which they store in another version.
+
+mod definitions;
 
 use std::sync::Arc;
 
@@ -84,10 +87,11 @@ impl Transformer {
             why,
         })?;
         let Some(read) = self.protobuf.filter(|_| plain.starts_with(PROTOBUF)) else {
+            let renewed = definitions::renewed(kind, &plain).map(Bytes::from);
             return Ok(Decoded {
-                json: plain,
+                stale: renewed.is_some(),
+                json: renewed.unwrap_or(plain),
                 seal,
-                stale: false,
             });
         };
         let failed = |why| Error::Protobuf {
