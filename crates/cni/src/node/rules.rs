@@ -92,7 +92,7 @@ fn translations(part: Part<'_>) -> Vec<ChainRule> {
         let own = Rule::new().local(Selector::DestinationKind);
         own.verdict(Verdict::goto("hostports-dnat"))
     };
-    vec![
+    let mut rules = vec![
         (
             "hostports-dnat",
             ports().redirect_by(part.family, address_and_port, "hostports-ip"),
@@ -102,7 +102,6 @@ fn translations(part: Part<'_>) -> Vec<ChainRule> {
             ports().redirect_by(part.family, port, "hostports"),
         ),
         ("prerouting", to_hostports()),
-        ("output", to_hostports()),
         // A pod talks to the world under its node's address, to pods and services under its own.
         (
             "postrouting",
@@ -121,15 +120,27 @@ fn translations(part: Part<'_>) -> Vec<ChainRule> {
                 .outside_prefix(source.clone(), pods)
                 .masquerade(false),
         ),
-        // The node reaches pods from an address that their replies can be routed to.
-        (
-            "postrouting",
-            Rule::new()
-                .prefix(source, own)
-                .prefix(destination, pods)
-                .masquerade(false),
-        ),
-    ]
+    ];
+    match part.family {
+        Family::Ip => rules.extend([
+            ("output", to_hostports()),
+            // The node reaches pods from an address that their replies can be routed to.
+            (
+                "postrouting",
+                Rule::new()
+                    .prefix(source, own)
+                    .prefix(destination, pods)
+                    .masquerade(false),
+            ),
+        ]),
+        // No route leads from ::1 to another link: who asks there is refused at once instead of never answered.
+        Family::Ip6 => {
+            let elsewhere = Rule::new().outside_prefix(destination, own);
+            let local = elsewhere.local(Selector::DestinationKind);
+            rules.push(("output", local.verdict(Verdict::goto("hostports-dnat"))));
+        }
+    }
+    rules
 }
 
 /// What must not come from where it comes from, or go where it goes.
