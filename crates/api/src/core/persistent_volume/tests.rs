@@ -58,7 +58,9 @@ fn sources() {
         spec.csi.driver: Required value
         spec.csi.volumeHandle: Required value
         spec.csi.nodePublishSecretRef.namespace: Required value"#]]
-    .assert_eq(&check(json!({"csi": {"nodePublishSecretRef": {"name": "s"}}})));
+    .assert_eq(&check(
+        json!({"csi": {"nodePublishSecretRef": {"name": "s"}}}),
+    ));
     expect!["spec.persistentVolumeReclaimPolicy: Forbidden: may not be 'recycle' for a hostPath mount of '/'"]
         .assert_eq(&check(json!({
             "hostPath": {"path": "//"}, "persistentVolumeReclaimPolicy": "Recycle",
