@@ -81,3 +81,55 @@ fn renew(spec: &mut Map<String, Value>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definitions() -> &'static Kind {
+        let found = knarr_api::built_in("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+        found.expect("the kind of definitions")
+    }
+
+    fn read(stored: &Value) -> Option<Value> {
+        let renewed = renewed(definitions(), stored.to_string().as_bytes())?;
+        Some(serde_json::from_slice(&renewed).expect("JSON"))
+    }
+
+    #[test]
+    fn what_versions_share_is_in_each_of_them() {
+        let stored = json!({"apiVersion": OLD, "kind": "CustomResourceDefinition", "spec": {
+            "group": "x.io", "version": "v1", "preserveUnknownFields": false,
+            "validation": {"openAPIV3Schema": {"type": "object"}}, "subresources": {"status": {}},
+            "versions": [{"name": "v1", "served": true, "storage": true}, {"name": "v2", "served": true, "storage": false}],
+            "conversion": {"strategy": "Webhook", "webhookClientConfig": {"url": "https://x"}, "conversionReviewVersions": ["v1"]},
+        }});
+        let common = json!({"schema": {"openAPIV3Schema": {"type": "object"}}, "subresources": {"status": {}}});
+        let version = |name: &str, storage: bool| {
+            let mut version = json!({"name": name, "served": true, "storage": storage});
+            for (key, value) in common.as_object().into_iter().flatten() {
+                version[key] = value.clone();
+            }
+            version
+        };
+        let wanted = json!({"apiVersion": NEW, "kind": "CustomResourceDefinition", "spec": {
+            "group": "x.io", "versions": [version("v1", true), version("v2", false)],
+            "conversion": {
+                "strategy": "Webhook",
+                "webhook": {"clientConfig": {"url": "https://x"}, "conversionReviewVersions": ["v1"]},
+            },
+        }});
+        assert_eq!(read(&stored), Some(wanted));
+    }
+
+    #[test]
+    fn one_version_and_unknown_fields_are_what_they_were_before() {
+        let stored = json!({"apiVersion": OLD, "spec": {"version": "v1"}});
+        let wanted = json!({"apiVersion": NEW, "spec": {
+            "preserveUnknownFields": true, "versions": [{"name": "v1", "served": true, "storage": true}],
+        }});
+        assert_eq!(read(&stored), Some(wanted));
+        assert_eq!(read(&json!({"apiVersion": NEW, "spec": {}})), None);
+        assert_eq!(renewed(definitions(), b"{"), None);
+    }
+}
