@@ -127,7 +127,9 @@ fn without_precision(text: &str) -> Result<&str, &'static str> {
 }
 
 /// What a clause takes, and what is said of anything else.
-fn clause(verb: char) -> Option<(fn(&Type) -> bool, &'static str)> {
+type Clause = (fn(&Type) -> bool, &'static str);
+
+fn clause(verb: char) -> Option<Clause> {
     Some(match verb {
         's' => (
             |ty| {

@@ -64,7 +64,7 @@ async fn services_link(handle: &Handle, instance: &InstanceId) -> Result<u32, Er
     rtnl::or_there(handle.link().add(bridge).execute().await).map_err(Error::Route)?;
     let link = rtnl::find(handle, &name).await?;
     let index = link
-        .ok_or_else(|| rtnl::Error::Vanished(name))?
+        .ok_or(rtnl::Error::Vanished(name))?
         .header
         .index;
     // Somebody may have switched it off.
