@@ -387,7 +387,7 @@ impl IndexKey<EndpointSlice> for ServiceKey {
 struct Address(IpAddr);
 
 impl Address {
-    fn of(text: &String) -> Option<Self> {
+    fn of(text: &str) -> Option<Self> {
         text.parse().ok().map(Self)
     }
 }
@@ -396,14 +396,17 @@ impl IndexKey<Service> for Address {
     fn keys_of(service: &Service) -> Vec<Self> {
         let spec = service.spec.as_ref();
         let addresses = spec.and_then(|s| s.cluster_ips.as_ref()).into_iter();
-        addresses.flatten().filter_map(Address::of).collect()
+        addresses
+            .flatten()
+            .filter_map(|text| Address::of(text))
+            .collect()
     }
 }
 
 impl IndexKey<EndpointSlice> for Address {
     fn keys_of(slice: &EndpointSlice) -> Vec<Self> {
         let addresses = slice.endpoints.iter().flat_map(|e| e.addresses.iter());
-        addresses.filter_map(Address::of).collect()
+        addresses.filter_map(|text| Address::of(text)).collect()
     }
 }
 

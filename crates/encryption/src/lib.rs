@@ -276,8 +276,8 @@ impl Encryption {
     /// Keeps up with the plugins of the present rules, until what is returned is cancelled.
     fn keep(&self, tasks: &TaskTracker, stop: &CancellationToken) -> CancellationToken {
         let ends = stop.child_token();
-        for kms in self.rules.load().plugins.iter().cloned() {
-            let (ends, readable) = (ends.clone(), self.readable.clone());
+        for kms in &self.rules.load().plugins {
+            let (kms, ends, readable) = (kms.clone(), ends.clone(), self.readable.clone());
             tasks.spawn(async move {
                 kms.run(ends, || readable.send_modify(|n| *n = n.wrapping_add(1)))
                     .await;

@@ -63,10 +63,7 @@ async fn services_link(handle: &Handle, instance: &InstanceId) -> Result<u32, Er
     let bridge = LinkBridge::new(&name).up().build();
     rtnl::or_there(handle.link().add(bridge).execute().await).map_err(Error::Route)?;
     let link = rtnl::find(handle, &name).await?;
-    let index = link
-        .ok_or(rtnl::Error::Vanished(name))?
-        .header
-        .index;
+    let index = link.ok_or(rtnl::Error::Vanished(name))?.header.index;
     // Somebody may have switched it off.
     rtnl::set_up(handle, index, true)
         .await

@@ -13,7 +13,7 @@ use super::{TOO_SHORT, random};
 pub struct Gcm(Inner);
 
 enum Inner {
-    Ring(LessSafeKey),
+    Ring(Box<LessSafeKey>),
     Aes192(Box<AesGcm<Aes192, U12>>),
 }
 
@@ -22,7 +22,10 @@ const TOO_LARGE: &str = "the value is too large to encrypt";
 
 impl Gcm {
     pub fn new(key: &[u8]) -> Option<Gcm> {
-        let ring = |algorithm| UnboundKey::new(algorithm, key).ok().map(LessSafeKey::new);
+        let ring = |algorithm| {
+            let key = UnboundKey::new(algorithm, key).ok()?;
+            Some(Box::new(LessSafeKey::new(key)))
+        };
         let inner = match key.len() {
             16 => Inner::Ring(ring(&AES_128_GCM)?),
             32 => Inner::Ring(ring(&AES_256_GCM)?),
