@@ -38,6 +38,8 @@ impl Kind {
 }
 
 /// A key, ready for use.
+// There are as many as the configuration has keys: few, made once, and never moved.
+#[allow(clippy::large_enum_variant)]
 pub enum Cipher {
     Gcm(Gcm),
     Cbc(Cbc),
