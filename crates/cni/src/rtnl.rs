@@ -84,6 +84,12 @@ pub fn within<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) -> io:
     })
 }
 
+/// The index of the loopback link.
+pub async fn loopback(handle: &Handle) -> Result<u32, Error> {
+    let lo = find(handle, "lo").await?;
+    Ok(lo.map_or(1, |link| link.header.index))
+}
+
 /// The route to everywhere by a gateway on a link.
 pub fn default_route(gateway: IpAddr, link: u32) -> RouteMessage {
     match gateway {

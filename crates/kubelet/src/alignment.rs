@@ -17,7 +17,7 @@ mod tests;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use knarr_cri::v1::LinuxContainerResources;
 use knarr_numa::{
     CpuSet, Hint, Hints, Mask, checkpoint, cpus, memory,
@@ -312,19 +312,4 @@ fn providers(
 
 fn cpu_hints(hints: Option<Vec<Hint>>) -> Option<Hints> {
     hints.map(|hints| Hints::from([(cpus::RESOURCE.to_owned(), hints)]))
-}
-
-/// The nodes of a mask as the devices' plugins number them.
-pub(crate) fn has_any(nodes: Mask, of: &[i64]) -> bool {
-    let mut numbers = of.iter().filter_map(|node| usize::try_from(*node).ok());
-    numbers.any(|node| nodes.has(node))
-}
-
-/// The containers that have resources, in the order in which they start.
-pub(crate) fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
-    let spec = pod.spec.iter();
-    spec.flat_map(|spec| {
-        let init = spec.init_containers.iter().flatten();
-        init.chain(&spec.containers)
-    })
 }

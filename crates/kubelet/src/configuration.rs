@@ -31,7 +31,7 @@ use serde_json::Value;
 use self::decode::Tree;
 pub(crate) use self::{
     reserved::Reserved,
-    settings::{Settings, TextMap},
+    settings::{Period, Settings, TextMap},
 };
 
 /// No file is longer, bytes.

@@ -13,6 +13,7 @@ mod plugin;
 mod record;
 mod registration;
 mod stock;
+
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +33,7 @@ use knarr_numa::{Hints, Mask};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{alignment, context, disk};
+use crate::{context, disk};
 use plugin::Plugin;
 pub(crate) use record::Options;
 use record::{File, Given, Records};
@@ -184,9 +185,7 @@ impl DevicePlugins {
         // Devices of containers that have ended by then, by resource.
         let mut reusable: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut changed = false;
-        let order: Vec<&str> = alignment::containers(pod)
-            .map(|c| c.name.as_str())
-            .collect();
+        let order: Vec<&str> = containers(pod).map(|c| c.name.as_str()).collect();
         let place = |name: &str| order.iter().position(|known| *known == name);
         let wants = self.wants(pod);
         let wants = wants
@@ -456,5 +455,14 @@ fn is_claimed(pod: &Pod, container: &Container, resource: &str) -> bool {
         .flat_map(|extended| &extended.request_mappings);
     mappings.any(|mapping| {
         mapping.container_name == container.name && mapping.resource_name == resource
+    })
+}
+
+/// The containers that have resources, in the order in which they start.
+fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
+    let spec = pod.spec.iter();
+    spec.flat_map(|spec| {
+        let init = spec.init_containers.iter().flatten();
+        init.chain(&spec.containers)
     })
 }

@@ -102,7 +102,7 @@ impl Kubelet {
         let users = users(&config).await.map_err(Error::Users)?;
         let alignment = disk::waiting(|| managers(&config)).map_err(Error::Managers)?;
         let logind = disk::waiting(|| shutdown::find(&config.configuration.settings));
-        let logind = logind.map_err(|why| ConfigurationError::Invalid(why))?;
+        let logind = logind.map_err(ConfigurationError::Invalid)?;
         let server = Server::bind(&config, certificate).await?;
         Ok(Self {
             config,

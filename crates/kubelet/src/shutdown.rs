@@ -20,14 +20,13 @@ use std::{
 use k8s_openapi::api::core::v1::Pod;
 use knarr_cri::v1::PodSandboxState;
 use parking_lot::Mutex;
-use serde::Deserialize;
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::logind::Logind;
 use self::logind::{Lock, Told};
 use crate::{
-    configuration::Settings,
+    configuration::{Period, Settings},
     context::{self, Context, Shared},
     disk,
     eviction::Eviction,
@@ -44,16 +43,6 @@ const CRITICAL: i32 = 2_000_000_000;
 const RECONNECT: Duration = Duration::from_secs(1);
 /// When it began and ended, in the kubelet's root, as upstream.
 const STATE_FILE: &str = "graceful_node_shutdown_state";
-
-/// So long for pods from a priority on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Period {
-    #[serde(default)]
-    pub priority: i32,
-    #[serde(rename = "shutdownGracePeriodSeconds", default)]
-    pub seconds: i64,
-}
 
 /// The times that are configured, low priorities first; none where nothing is to be done.
 pub(crate) fn periods(settings: &Settings) -> Vec<Period> {

@@ -4,10 +4,20 @@ use std::{fmt, net::IpAddr, time::Duration};
 
 use crate::{
     kernel::{elements, set},
-    table::Verdict,
+    table::{Family, Verdict},
     value::{Field, Value, concatenated, joined, length, type_number},
     wire::Writer,
 };
+
+impl Family {
+    /// The kind of field that its addresses are.
+    pub fn field(self) -> Field {
+        match self {
+            Self::Ip => Field::Ipv4,
+            Self::Ip6 => Field::Ipv6,
+        }
+    }
+}
 
 /// What a set's elements lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]

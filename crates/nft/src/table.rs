@@ -6,7 +6,6 @@ use nix::libc::{NFPROTO_IPV4, NFPROTO_IPV6};
 
 use crate::{
     kernel::{self, verdict},
-    value::Field,
     wire::Writer,
 };
 
@@ -19,14 +18,6 @@ pub enum Family {
 
 impl Family {
     pub const BOTH: [Self; 2] = [Self::Ip, Self::Ip6];
-
-    /// The kind of field that its addresses are.
-    pub fn field(self) -> Field {
-        match self {
-            Self::Ip => Field::Ipv4,
-            Self::Ip6 => Field::Ipv6,
-        }
-    }
 
     pub fn of(address: IpAddr) -> Self {
         if address.is_ipv4() {

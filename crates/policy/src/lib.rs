@@ -279,7 +279,7 @@ impl NetworkPolicies {
             Ok(leases) => {
                 for lease in leases {
                     if let Some(pod) = lease.pod {
-                        planner.claim(IpAddr::from(lease.address), &pod.into());
+                        planner.claim(lease.address, &pod.into());
                     }
                 }
             }
@@ -413,7 +413,7 @@ pub async fn teardown(instance: &InstanceId) -> Result<(), knarr_nft::Error> {
 
 fn hear(planner: &mut Planner, told: Told, waiting: &mut Vec<Waiting>) {
     let pod: Uid = told.notice.pod.into();
-    let address = IpAddr::from(told.notice.address);
+    let address = told.notice.address;
     match told.notice.change {
         Change::Add => planner.claim(address, &pod),
         Change::Remove => planner.release(address, &pod),

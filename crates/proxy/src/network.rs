@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use knarr_meta::prefix::Prefix;
 use knarr_nft::{Family, Table, Transaction};
 
-use crate::{Config, layout};
+use crate::Config;
 
 /// The cluster in one family.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ impl Network {
             let mut pods = config.cluster_cidrs.iter();
             let mut dns = config.node_local_dns.iter();
             Self {
-                table: layout::table(family, &config.table),
+                table: Table::new(family, &config.table),
                 pods: pods
                     .find(|pods| Family::of(pods.address()) == family)
                     .copied(),
@@ -49,7 +49,7 @@ impl Network {
 pub fn remove_others(made: &mut Transaction, config: &Config, networks: &[Network]) {
     for family in Family::BOTH {
         if networks.iter().all(|network| network.family() != family) {
-            made.remove_table(&layout::table(family, &config.table));
+            made.remove_table(&Table::new(family, &config.table));
         }
     }
 }

@@ -12,7 +12,7 @@ use rtnetlink::{
     packet_route::address::{AddressAttribute, AddressMessage, AddressScope},
 };
 
-use super::{Error, connect, routes::loopback, table, tables};
+use super::{Error, connect, table, tables};
 use crate::{InstanceId, rtnl};
 
 /// Labels of addresses begin with the link's name.
@@ -30,7 +30,7 @@ pub(super) enum Owner {
 /// Takes the namespace by taking `address`. Having it already is fine.
 pub(super) async fn take(instance: &InstanceId, address: Ipv4Addr) -> Result<(), Error> {
     let handle = connect()?;
-    let lo = loopback(&handle).await?;
+    let lo = rtnl::loopback(&handle).await?;
     let mut request = handle.address().add(lo, IpAddr::V4(address), 32);
     let message = request.message_mut();
     // Of host scope, or the kernel would take it as the node's own address towards pods.

@@ -28,7 +28,7 @@ pub(super) fn query(family: Family) -> RouteMessage {
 /// Makes those of one family.
 pub(super) async fn make(part: Part<'_>) -> Result<(), Error> {
     let handle = connect()?;
-    let lo = loopback(&handle).await?;
+    let lo = rtnl::loopback(&handle).await?;
     rtnl::set_up(&handle, lo, true)
         .await
         .map_err(Error::Route)?;
@@ -89,9 +89,4 @@ pub(super) async fn remove(instance: &InstanceId) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-pub(super) async fn loopback(handle: &Handle) -> Result<u32, Error> {
-    let lo = rtnl::find(handle, "lo").await?;
-    Ok(lo.map_or(1, |link| link.header.index))
 }

@@ -80,7 +80,7 @@ impl Plugin {
         let served = Server::builder()
             .add_service(service)
             .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-        tokio::spawn(served);
+        tokio_util::task::TaskTracker::new().spawn(served);
         Plugin {
             shared,
             socket: socket.to_owned(),

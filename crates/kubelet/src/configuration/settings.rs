@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Taint;
 use knarr_meta::{duration, quantity::Quantity};
 use serde::{Deserialize, Deserializer, de::Error};
 
-use crate::{shutdown::Period, users::UNIT};
+use crate::users::UNIT;
 
 /// Text by text: thresholds by signal, quantities by resource, options by name.
 pub(crate) type TextMap = BTreeMap<String, String>;
@@ -246,4 +246,14 @@ fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let parsed = Quantity::parse(&text).map_err(|error| D::Error::custom(error.to_string()))?;
     u64::try_from(parsed.value())
         .map_err(|_| D::Error::custom(format!("{text} must not be negative")))
+}
+
+/// So long for pods from a priority on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Period {
+    #[serde(default)]
+    pub priority: i32,
+    #[serde(rename = "shutdownGracePeriodSeconds", default)]
+    pub seconds: i64,
 }

@@ -8,7 +8,6 @@ use super::{
     Want,
     stock::{Device, Stock},
 };
-use crate::alignment;
 
 /// Devices of a pod that it has at a time, by resource.
 pub(super) fn of_pod<'w>(wants: &'w [Want<'_>]) -> BTreeMap<&'w str, usize> {
@@ -68,7 +67,7 @@ impl Stock {
         reuse: &BTreeSet<String>,
         count: usize,
     ) -> Vec<Hint> {
-        let near = |mask: Mask, device: &Device| alignment::has_any(mask, &device.nodes);
+        let near = |mask: Mask, device: &Device| has_any(mask, &device.nodes);
         let known = |ids: &BTreeSet<String>| -> Vec<&Device> {
             ids.iter().filter_map(|id| self.devices.get(id)).collect()
         };
@@ -110,7 +109,7 @@ impl Stock {
     ) -> (BTreeSet<String>, BTreeSet<String>) {
         let is_near = |id: &String| {
             let device = self.devices.get(id);
-            device.is_some_and(|device| alignment::has_any(nodes, &device.nodes))
+            device.is_some_and(|device| has_any(nodes, &device.nodes))
         };
         let near: BTreeSet<String> = free.iter().filter(|id| is_near(id)).cloned().collect();
         let both: BTreeSet<String> = near.union(&must).cloned().collect();
@@ -119,6 +118,12 @@ impl Stock {
             false => (free, both),
         }
     }
+}
+
+/// The nodes of a mask as the devices' plugins number them.
+fn has_any(nodes: Mask, of: &[i64]) -> bool {
+    let mut numbers = of.iter().filter_map(|node| usize::try_from(*node).ok());
+    numbers.any(|node| nodes.has(node))
 }
 
 #[cfg(test)]

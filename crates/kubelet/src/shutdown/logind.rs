@@ -89,7 +89,7 @@ impl Logind {
         let mut lock = Some(inhibit(&mut bus).map_err(failed)?);
         let handle = bus.handle().map_err(failed)?;
         let (sender, receiver) = mpsc::channel(PENDING);
-        tokio::spawn(async move {
+        knarr_tasks::spawn("the end of a watch of the machine's shutdown", async move {
             token.cancelled().await;
             // Nobody reads any more.
             let _ended = handle.shutdown(std::net::Shutdown::Both);

@@ -99,11 +99,7 @@ fn flows_stay_with_every_endpoint_that_serves() {
         {"addresses": ["10.42.0.6"], "conditions": {"ready": false, "serving": true}},
     ]))];
     let ports = service_ports(&service(spec()), &slices, &place("a"), Family::Ip);
-    let serving: Vec<u8> = ports[0]
-        .serving
-        .iter()
-        .map(|endpoint| last(endpoint))
-        .collect();
+    let serving: Vec<u8> = ports[0].serving.iter().map(last).collect();
     assert_eq!(serving, [2, 3, 6]);
     assert_eq!(targets(&ports[0].all), ["10.42.0.2:8080"]);
 }
