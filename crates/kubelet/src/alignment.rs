@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use k8s_openapi::api::core::v1::Pod;
 use knarr_cri::v1::LinuxContainerResources;
 use knarr_numa::{
-    CpuSet, Hint, Hints, Mask, checkpoint, cpus, memory,
+    CpuSet, Hint, Hints, checkpoint, cpus, memory,
     merge::{Merger, Policy, Scope},
 };
 use parking_lot::Mutex;
