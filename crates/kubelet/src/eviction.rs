@@ -33,7 +33,6 @@ use tokio_util::sync::CancellationToken;
 use figures::Figures;
 pub(crate) use pressure::Pressure;
 use shortage::Short;
-pub(crate) use storage::size_on_disk;
 use thresholds::Signal;
 pub(crate) use thresholds::Thresholds;
 

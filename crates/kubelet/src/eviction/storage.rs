@@ -1,26 +1,21 @@
 //! Local storage: what pods keep on the node's disk, and their own limits of it.
 
-use std::{collections::HashMap, ops::ControlFlow, path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use k8s_openapi::{
     api::core::v1::{Container, EmptyDirVolumeSource, Pod, Volume},
     apimachinery::pkg::api::resource::Quantity,
 };
 use knarr_cri::v1;
-use knarr_host::Directory;
 use knarr_meta::field::quote;
 
 use crate::{
     context::{self, Shared},
-    resources, stats,
+    disk, resources, stats,
     volume::empty_dir,
 };
 
 const RESOURCE: &str = "ephemeral-storage";
-/// Entries of a volume that are counted: what is beyond is left out of the figure. Counting takes about a second.
-const MAX_ENTRIES: u64 = 500_000;
-/// What file systems count blocks in, whatever their own are.
-const BLOCK_BYTES: u64 = 512;
 
 /// What something takes of a file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,34 +212,9 @@ fn measure(ctx: &Shared, pod: &Pod, known: Option<&stats::Pod>) -> Used {
     used
 }
 
-/// Bytes and entries of a directory, however deep.
-pub(crate) fn size_on_disk(place: &Path) -> (u64, u64) {
-    let size = size(place);
-    (size.bytes, size.inodes)
-}
-
-/// What a directory takes on disk. Its pod changes it meanwhile, and may have made it deep and wide: what was counted until
-/// that ends the count is the figure.
 fn size(place: &Path) -> Size {
-    let (mut bytes, mut entries) = (0_u64, 0_u64);
-    let counted = Directory::open(place).and_then(|top| {
-        knarr_host::walk(&top, |found| {
-            entries = entries.saturating_add(1);
-            let blocks = u64::try_from(found.stat.st_blocks).unwrap_or(0);
-            bytes = bytes.saturating_add(blocks.saturating_mul(BLOCK_BYTES));
-            Ok(match entries < MAX_ENTRIES {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
-            })
-        })
-    });
-    if let Err(error) = counted {
-        tracing::debug!(%error, place = %place.display(), "counted a part of a volume only");
-    }
-    Size {
-        bytes,
-        inodes: entries,
-    }
+    let (bytes, inodes) = disk::size(place);
+    Size { bytes, inodes }
 }
 
 #[cfg(test)]

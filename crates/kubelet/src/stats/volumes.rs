@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::node;
 use crate::{
     config::Config,
-    eviction,
+    disk,
     volume::csi::{VolumeStats, VolumeUsage},
 };
 
@@ -105,7 +105,7 @@ fn places(config: &Config, uid: &str) -> Vec<Place> {
 }
 
 fn measure(path: &Path) -> VolumeUsage {
-    let (bytes, inodes) = eviction::size_on_disk(path);
+    let (bytes, inodes) = disk::size(path);
     let disk = node::disk(path);
     VolumeUsage {
         at: node::now().div_euclid(1_000_000_000),
