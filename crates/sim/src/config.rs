@@ -23,8 +23,8 @@ pub struct Config {
     pub capacity: BTreeMap<String, Quantity>,
     /// Where nodes' own addresses are from.
     pub node_range: Range,
-    /// Where pods' addresses are from on nodes that were given no range; without it such pods wait for one, as a kubelet's do.
-    pub pod_range: Option<Range>,
+    /// Where pods' addresses are from on nodes that were given no range.
+    pub pod_range: Range,
     /// From a pod's being bound to its being ready.
     pub start: Latency,
     /// From a pod's deletion to its end; its grace period at most.

@@ -31,8 +31,8 @@ pub struct Figures {
     pub registered: u32,
     /// Down for the moment, or stopped by their annotation.
     pub down: u32,
-    /// Registered, and without a range of addresses for their pods.
-    pub without_range: u32,
+    /// Registered nodes were given no range, and the one for their pods is used up: those that come wait.
+    pub lacks_addresses: bool,
     /// Pods of these nodes, by what they are.
     pub pending: usize,
     pub running: usize,

@@ -108,10 +108,9 @@ impl Hollow {
         }
     }
 
-    /// Whether it beats, and whether its pods get anywhere: those of a node without a range wait.
+    /// Whether it beats, and whether its pods get anywhere.
     fn condition(&self) -> (bool, bool) {
-        let has_range = self.state.lock().pool.is_some();
-        (self.beats(), self.runs_pods() && has_range)
+        (self.beats(), self.runs_pods())
     }
 
     /// Its object is gone: it is no node any more.
@@ -244,9 +243,9 @@ mod tests {
             is_alive,
             runs_pods,
         };
-        assert_eq!(hollow.see(&node(json!({}), None)), turned(true, false));
+        assert_eq!(hollow.see(&node(json!({}), None)), turned(true, true));
         assert!(hollow.lacks_range());
-        assert_eq!(hollow.see(&node(json!({}), range)), turned(false, true));
+        assert_eq!(hollow.see(&node(json!({}), range)), turned(false, false));
         let address = hollow.take_address();
         assert_eq!(address.map(|a| a.to_string()), Some("10.42.1.2".into()));
         // The same range again keeps what is taken.

@@ -48,7 +48,7 @@ pub(crate) struct Pods {
     pub seen: Informer<Pod>,
     pub queue: WorkQueue<Key>,
     /// For nodes that were given no range.
-    shared: Option<Mutex<Pool>>,
+    shared: Mutex<Pool>,
     /// By uid.
     memory: Mutex<HashMap<Box<str>, Memory>>,
 }
@@ -61,7 +61,7 @@ impl Pods {
         counts: Arc<Counts>,
     ) -> Self {
         Self {
-            shared: config.pod_range.map(|range| Mutex::new(Pool::new(range))),
+            shared: Mutex::new(Pool::new(config.pod_range)),
             config,
             client,
             table,
@@ -115,7 +115,10 @@ impl Pods {
         };
         match (freed, pod.address) {
             (Some(address), _) => self.free(hollow, address),
-            (None, Some(address)) if !pod.has_ended() => hollow.occupy(address),
+            (None, Some(address)) if !pod.has_ended() => {
+                hollow.occupy(address);
+                self.shared.lock().occupy(address);
+            }
             _ => {}
         }
         self.queue.add(Key::of(pod));
@@ -131,9 +134,12 @@ impl Pods {
 
     fn free(&self, hollow: &Hollow, address: IpAddr) {
         hollow.free(address);
-        if let Some(shared) = &self.shared {
-            shared.lock().free(address);
-        }
+        self.shared.lock().free(address);
+    }
+
+    /// Whether pods of nodes without a range of their own wait for an address.
+    pub(crate) fn lacks_addresses(&self) -> bool {
+        self.shared.lock().is_full()
     }
 
     fn fate(&self, pod: &Pod) -> Fate {
@@ -161,7 +167,7 @@ impl Pods {
             return Some(address);
         }
         let taken = match hollow.lacks_range() {
-            true => self.shared.as_ref()?.lock().take()?,
+            true => self.shared.lock().take()?,
             false => hollow.take_address()?,
         };
         match self.memory.lock().get_mut(&pod.uid) {
@@ -177,7 +183,7 @@ impl Pods {
             Told::Runs | Told::BacksOff { .. } => {
                 let address = self.address(pod, hollow);
                 if address.is_none() {
-                    // A range that comes later wakes it.
+                    // All are taken: one that is given back wakes nobody.
                     self.queue.add_after(Key::of(pod), ADDRESS_PAUSE);
                     return Ok(());
                 }

@@ -48,6 +48,12 @@ impl Pool {
         None
     }
 
+    /// Whether all that pods may have is taken.
+    pub(crate) fn is_full(&self) -> bool {
+        let free = self.range.size().saturating_sub(RESERVED.saturating_add(1));
+        u128::try_from(self.taken.len()).is_ok_and(|taken| taken >= free)
+    }
+
     /// Notes that a pod has an address already.
     pub(crate) fn occupy(&mut self, address: IpAddr) {
         if self.range.place(address).is_some() {
@@ -78,7 +84,9 @@ mod tests {
             taken.push(address.to_string());
         }
         assert_eq!(taken, ["10.42.3.2", "10.42.3.4", "10.42.3.5", "10.42.3.6"]);
+        assert!(pool.is_full());
         pool.free("10.42.3.4".parse().expect("an address"));
+        assert!(!pool.is_full());
         assert_eq!(pool.take().map(|a| a.to_string()), Some("10.42.3.4".into()));
         assert_eq!(pool.take(), None);
     }

@@ -213,11 +213,13 @@ impl Watcher {
             failures: counts.failures.get(),
             ..Figures::default()
         };
+        let mut lacks_range = false;
         for hollow in table.all() {
             figures.registered += u32::from(hollow.is_registered());
             figures.down += u32::from(hollow.is_down());
-            figures.without_range += u32::from(hollow.lacks_range());
+            lacks_range |= hollow.lacks_range();
         }
+        figures.lacks_addresses = lacks_range && pods.lacks_addresses();
         for pod in pods.seen.list() {
             if table.index(&pod.node).is_none() {
                 continue;

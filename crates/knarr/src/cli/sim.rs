@@ -78,7 +78,7 @@ pub struct SimNodes {
     #[arg(
         long,
         value_name = "CIDR",
-        default_value = "198.18.0.0/15",
+        default_value = "198.18.0.0/16",
         help_heading = "Nodes"
     )]
     pub node_cidr: Range,
@@ -110,9 +110,14 @@ pub struct SimNodes {
     )]
     pub job_time: Latency,
 
-    /// Where pods' addresses are from on nodes without a podCIDR; without this such pods wait for one, as with a kubelet
-    #[arg(long, value_name = "CIDR", help_heading = "Pods")]
-    pub pod_cidr: Option<Range>,
+    /// Where pods' addresses are from on nodes without a podCIDR, as knarr leaves simulated ones
+    #[arg(
+        long,
+        value_name = "CIDR",
+        default_value = "198.19.0.0/16",
+        help_heading = "Pods"
+    )]
+    pub pod_cidr: Range,
 
     /// Nodes whose container runtime never works
     #[arg(

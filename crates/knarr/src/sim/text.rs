@@ -44,11 +44,8 @@ pub fn line(now: &Figures, before: &Figures, passed: Duration) -> String {
     if now.failures > 0 {
         text += &format!("  failed {}", now.failures);
     }
-    if now.without_range > 0 {
-        text += &format!(
-            "  {} nodes have no podCIDR: a larger --cluster-cidr, or --pod-cidr here",
-            now.without_range
-        );
+    if now.lacks_addresses {
+        text += "  no address is left for pods: a larger --pod-cidr";
     }
     text
 }
@@ -135,8 +132,8 @@ mod tests {
         now.down = 3;
         now.deleting = 2;
         now.failures = 1;
-        now.without_range = 244;
-        expect!["nodes 500/500 (3 down)  pods 4000 ready, 30 starting, 0 ended, 2 leaving  leases 50/s  statuses 0/s  pod writes 30/s  failed 1  244 nodes have no podCIDR: a larger --cluster-cidr, or --pod-cidr here"]
+        now.lacks_addresses = true;
+        expect!["nodes 500/500 (3 down)  pods 4000 ready, 30 starting, 0 ended, 2 leaving  leases 50/s  statuses 0/s  pod writes 30/s  failed 1  no address is left for pods: a larger --pod-cidr"]
             .assert_eq(&line(&now, &before, Duration::from_secs(2)));
     }
 

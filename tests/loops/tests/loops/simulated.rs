@@ -39,8 +39,8 @@ fn config(seed: u64) -> Config {
             amount("pods", "20"),
         ]
         .into(),
-        node_range: "198.18.0.0/15".parse().expect("a range"),
-        pod_range: None,
+        node_range: "198.18.0.0/16".parse().expect("a range"),
+        pod_range: "198.19.0.0/16".parse().expect("a range"),
         start: latency("100ms..5s"),
         stop: latency("100ms..2s"),
         job: latency("1s..20s"),
