@@ -78,7 +78,7 @@ fn selectors_that_mean_nothing_are_refused() {
         "labelSelector",
         json!({}),
         expect![[
-            r#"SubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes.labelSelector.requirements: Required value: when spec.resourceAttributes.labelSelector is specified, requirements or rawSelector is required"#
+            r#".authorization.k8s.io "" is invalid: spec.resourceAttributes.labelSelector.requirements: Required value: when spec.resourceAttributes.labelSelector is specified, requirements or rawSelector is required"#
         ]],
     );
     let both = json!({"rawSelector": "a", "requirements": [{"key": "a", "operator": "Exists"}]});
@@ -86,7 +86,7 @@ fn selectors_that_mean_nothing_are_refused() {
         "fieldSelector",
         both,
         expect![[
-            r#"SubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes.fieldSelector.rawSelector: Invalid value: "a": may not specified at the same time as requirements"#
+            r#".authorization.k8s.io "" is invalid: spec.resourceAttributes.fieldSelector.rawSelector: Invalid value: "a": may not specified at the same time as requirements"#
         ]],
     );
     let requirements = json!({"requirements": [
@@ -96,7 +96,7 @@ fn selectors_that_mean_nothing_are_refused() {
         "labelSelector",
         requirements,
         expect![[
-            r#"SubjectAccessReview.authorization.k8s.io "" is invalid: [spec.resourceAttributes.labelSelector.requirements[0].key: Required value: must be specified, spec.resourceAttributes.labelSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn', spec.resourceAttributes.labelSelector.requirements[1].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist']"#
+            r#".authorization.k8s.io "" is invalid: [spec.resourceAttributes.labelSelector.requirements[0].key: Required value: must be specified, spec.resourceAttributes.labelSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn', spec.resourceAttributes.labelSelector.requirements[1].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist']"#
         ]],
     );
 }
