@@ -101,20 +101,8 @@ fn said(plugin: Plugin, base: &Path) -> Result<Option<Value>, String> {
 
 fn tree(text: &[u8]) -> Result<Value, String> {
     let mut tree: Value = serde_saphyr::from_slice(text).map_err(|error| error.to_string())?;
-    strip_nulls(&mut tree);
+    knarr_config::drop_nulls(&mut tree);
     Ok(tree)
-}
-
-/// What is null is not there.
-fn strip_nulls(tree: &mut Value) {
-    match tree {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(strip_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
-        _ => {}
-    }
 }
 
 /// A field that nobody knows may have been meant to keep somebody out.

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// How often it is looked whether a file has changed.
@@ -24,6 +25,18 @@ pub enum Error {
     Read { path: PathBuf, source: io::Error },
     #[error("{path}: {why}")]
     Invalid { path: PathBuf, why: String },
+}
+
+/// Takes out of a file's tree what is null: to Go such a field is not there, however deep it stands.
+pub fn drop_nulls(tree: &mut Value) {
+    match tree {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
 }
 
 /// A file and how much of it is read, bytes.

@@ -38,11 +38,9 @@ impl Kind {
 }
 
 /// A key, ready for use.
-// There are as many as the configuration has keys: few, made once, and never moved.
-#[allow(clippy::large_enum_variant)]
 pub enum Cipher {
     Gcm(Gcm),
-    Cbc(Cbc),
+    Cbc(Box<Cbc>),
     Secretbox(Secretbox),
 }
 
@@ -51,7 +49,7 @@ impl Cipher {
     pub fn new(kind: Kind, key: &[u8]) -> Option<Cipher> {
         Some(match kind {
             Kind::AesGcm => Cipher::Gcm(Gcm::new(key)?),
-            Kind::AesCbc => Cipher::Cbc(Cbc::new(key)?),
+            Kind::AesCbc => Cipher::Cbc(Box::new(Cbc::new(key)?)),
             Kind::Secretbox => Cipher::Secretbox(Secretbox::new(key)?),
         })
     }

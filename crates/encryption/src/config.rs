@@ -142,7 +142,7 @@ pub fn parse(text: &[u8], reload: bool) -> Result<EncryptionConfiguration, Strin
         text.lines().next().unwrap_or_default().to_owned()
     };
     let mut tree: Value = serde_saphyr::from_slice(text).map_err(told)?;
-    strip_nulls(&mut tree);
+    knarr_config::drop_nulls(&mut tree);
     let file: EncryptionConfiguration =
         serde_json::from_value(tree).map_err(|error| format!("strict decoding error: {error}"))?;
     if file.kind != KIND || file.api_version != VERSION {
@@ -157,18 +157,6 @@ pub fn parse(text: &[u8], reload: bool) -> Result<EncryptionConfiguration, Strin
     }
     masked(&file)?;
     Ok(file)
-}
-
-/// What is null is not there.
-fn strip_nulls(tree: &mut Value) {
-    match tree {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(strip_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
-        _ => {}
-    }
 }
 
 /// Refuses what an earlier rule for more resources would keep from having an effect, and what was a plugin of another protocol.

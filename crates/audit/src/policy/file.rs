@@ -68,7 +68,7 @@ pub fn parse(text: &[u8]) -> Result<Policy, String> {
         tracing::warn!(fields, "the audit policy has unknown fields");
     }
     let mut tree = tree;
-    strip_nulls(&mut tree);
+    knarr_config::drop_nulls(&mut tree);
     let file: PolicyFile = serde_json::from_value(tree).map_err(|error| failed(&error))?;
     let errors = validate(&file);
     if !errors.is_empty() {
@@ -77,18 +77,6 @@ pub fn parse(text: &[u8]) -> Result<Policy, String> {
     match file.rules.is_empty() {
         true => Err("loaded illegal policy with 0 rules".to_owned()),
         false => Ok(policy(file)),
-    }
-}
-
-/// What is null is not there.
-fn strip_nulls(tree: &mut Value) {
-    match tree {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(strip_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
-        _ => {}
     }
 }
 

@@ -102,7 +102,7 @@ pub struct UserValidationRule {
 /// Parses a file, strictly: a field that nobody knows may have been meant to keep somebody out.
 pub fn parse(text: &[u8]) -> Result<AuthenticationConfiguration, String> {
     let mut tree: Value = serde_saphyr::from_slice(text).map_err(|error| error.to_string())?;
-    strip_nulls(&mut tree);
+    knarr_config::drop_nulls(&mut tree);
     let file: AuthenticationConfiguration =
         serde_json::from_value(tree).map_err(|error| format!("strict decoding error: {error}"))?;
     if file.kind != KIND || !VERSIONS.contains(&&*file.api_version) {
@@ -112,16 +112,4 @@ pub fn parse(text: &[u8]) -> Result<AuthenticationConfiguration, String> {
         ));
     }
     Ok(file)
-}
-
-/// What is null is not there.
-fn strip_nulls(tree: &mut Value) {
-    match tree {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(strip_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
-        _ => {}
-    }
 }
