@@ -78,6 +78,8 @@ pub struct Definition {
     disabled: OnceLock<disabled::Fields>,
     /// The places of the fields that are always there, once somebody asked for it.
     written: OnceLock<Box<[u16]>>,
+    /// An object in which nobody has set anything, once somebody asked for it.
+    empty: OnceLock<Value>,
 }
 
 /// What a definition looks like on the wire.

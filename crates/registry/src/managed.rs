@@ -9,7 +9,7 @@ use knarr_api::{
 };
 use knarr_apply::{Applier, Deduced, FieldManager, Schema, Versions};
 use knarr_meta::{object_meta, status::Status, time, types};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 mod resets;
 pub mod scale;
@@ -151,12 +151,7 @@ impl Manager<'_> {
     /// Sets the managed fields of an object of the stored version that this manager makes of `live`; `None`: of nothing.
     pub fn update(&self, kind: &Kind, part: Part, live: Option<&Value>, new: &mut Value) {
         // What every object has is nobody's.
-        let nothing = live.is_none().then(|| {
-            let mut object = json!({"metadata": {}});
-            schema::written::complete(&kind.definition, &mut object);
-            object
-        });
-        let live = live.or(nothing.as_ref());
+        let live = live.or_else(|| Some(schema::written::empty(&kind.definition)));
         with_fields(kind, self.alias, part, |fields| match self.alias {
             None => fields.update(live, new, self.name),
             Some(alias) => {

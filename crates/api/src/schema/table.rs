@@ -142,6 +142,7 @@ fn decode(reference: DefinitionRef, entry: &Entry) -> Definition {
         description,
         disabled: OnceLock::new(),
         written: OnceLock::new(),
+        empty: OnceLock::new(),
     }
 }
 

@@ -5,6 +5,8 @@
 //! by that; and managed fields name what is written. Hence objects are completed as soon as they have their defaults, and again when
 //! strategies and admission are done with them.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value, json};
 
 use super::{Definition, DefinitionRef, Field, Shape, Type, strict::is_zero, table};
@@ -16,6 +18,19 @@ pub fn complete(definition: &str, object: &mut Value) {
     {
         complete_struct(definition, map);
     }
+}
+
+/// An object of a definition in which nobody has set anything: `metadata` alone where nothing is known of its type.
+pub fn empty(definition: &str) -> &'static Value {
+    static UNKNOWN: LazyLock<Value> = LazyLock::new(|| json!({"metadata": {}}));
+    let Some(definition) = table::find(definition).map(DefinitionRef::get) else {
+        return &UNKNOWN;
+    };
+    definition.empty.get_or_init(|| {
+        let mut map = Map::from_iter([("metadata".to_owned(), json!({}))]);
+        complete_struct(definition, &mut map);
+        Value::Object(map)
+    })
 }
 
 fn complete_struct(definition: &'static Definition, map: &mut Map<String, Value>) {
@@ -114,6 +129,14 @@ fn unset(field: &Field) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_of_nothing_is_made_once() {
+        let binding = "io.k8s.api.core.v1.Binding";
+        assert_eq!(*empty(binding), json!({"metadata": {}, "target": {}}));
+        assert!(std::ptr::eq(empty(binding), empty(binding)));
+        assert_eq!(*empty("com.example.Thing"), json!({"metadata": {}}));
+    }
 
     #[test]
     fn what_upstream_always_writes_is_there() {
