@@ -80,7 +80,7 @@ impl<'e> Checker<'e> {
     fn type_of(&mut self, expr: &IdedExpr) -> Type {
         match &expr.expr {
             Expr::Unspecified => Type::Dyn,
-            Expr::Literal(literal) => of_literal(literal),
+            Expr::Literal(literal) => Type::of_literal(literal),
             Expr::Ident(name) => self.name(expr.id, name),
             Expr::Select(select) => self.select(expr, select),
             Expr::Call(call) => self.call(expr.id, call),
@@ -490,17 +490,5 @@ impl<'e> Checker<'e> {
                 }
             }
         }
-    }
-}
-
-fn of_literal(literal: &LiteralValue) -> Type {
-    match literal {
-        LiteralValue::Boolean(_) => Type::Bool,
-        LiteralValue::Bytes(_) => Type::Bytes,
-        LiteralValue::Double(_) => Type::Double,
-        LiteralValue::Int(_) => Type::Int,
-        LiteralValue::Null => Type::Null,
-        LiteralValue::String(_) => Type::String,
-        LiteralValue::UInt(_) => Type::Uint,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use cel::common::ast::LiteralValue;
+
 /// Containers in containers of which the type of a variable is known. Each variable may put the one before it into more of them:
 /// without an end, who walks the type would run out of stack.
 const COMPOSED_LEVELS: usize = 32;
@@ -68,6 +70,19 @@ pub struct Field {
 }
 
 impl Type {
+    /// What a literal is.
+    pub fn of_literal(literal: &LiteralValue) -> Type {
+        match literal {
+            LiteralValue::Boolean(_) => Type::Bool,
+            LiteralValue::Bytes(_) => Type::Bytes,
+            LiteralValue::Double(_) => Type::Double,
+            LiteralValue::Int(_) => Type::Int,
+            LiteralValue::Null => Type::Null,
+            LiteralValue::String(_) => Type::String,
+            LiteralValue::UInt(_) => Type::Uint,
+        }
+    }
+
     pub fn list(element: Type) -> Type {
         Type::List(Arc::new(ListType {
             element,

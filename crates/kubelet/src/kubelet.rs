@@ -158,24 +158,11 @@ impl Kubelet {
         );
         let loops = Tasks::new(token.clone());
         loops.keep(
-            "the node's status",
-            node::run(ctx.clone(), port, token.child_token()),
-        );
-        loops.keep(
             "the kubelet's server",
             server::run(server, ctx.clone(), token.child_token()),
         );
-        loops.keep(
-            "the rotation of logs",
-            logs::rotate::run(ctx.clone(), token.child_token()),
-        );
         plugins_and_devices(&ctx, &tracker, &loops, &token);
-        if let Some(logind) = logind {
-            loops.keep(
-                "the machine's shutdown",
-                shutdown::run(ctx.clone(), logind, token.child_token()),
-            );
-        }
+        of_the_machine(&ctx, port, logind, &loops, &token);
         let Some(stream) = token.run_until_cancelled(first_list(&ctx)).await else {
             return;
         };
@@ -194,6 +181,30 @@ impl Kubelet {
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
             tracing::warn!("the kubelet's tasks did not end in time");
         }
+    }
+}
+
+/// What is told of the machine, and what it tells.
+fn of_the_machine(
+    ctx: &Shared,
+    port: u16,
+    logind: Option<Logind>,
+    loops: &Tasks,
+    token: &CancellationToken,
+) {
+    loops.keep(
+        "the node's status",
+        node::run(ctx.clone(), port, token.child_token()),
+    );
+    loops.keep(
+        "the rotation of logs",
+        logs::rotate::run(ctx.clone(), token.child_token()),
+    );
+    if let Some(logind) = logind {
+        loops.keep(
+            "the machine's shutdown",
+            shutdown::run(ctx.clone(), logind, token.child_token()),
+        );
     }
 }
 

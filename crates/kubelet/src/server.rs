@@ -175,20 +175,11 @@ async fn route(
         return auth::last(text(StatusCode::TOO_MANY_REQUESTS, message));
     }
     let token = connection.token().clone();
-    let (gets, posts) = (method == Method::GET, method == Method::POST);
+    let handlers = ctx.config.configuration.settings.enable_debugging_handlers;
+    if let Some(refused) = unserved(&parts, &method, handlers) {
+        return refused;
+    }
     match parts[..] {
-        [
-            "pods" | "runningpods" | "configz" | "containerLogs" | "stats" | "metrics" | "knarr",
-            ..,
-        ] if !gets => not_allowed("GET"),
-        ["exec" | "attach" | "portForward", ..] if !gets && !posts => not_allowed("GET, POST"),
-        [
-            "exec" | "attach" | "portForward" | "containerLogs" | "runningpods" | "knarr",
-            ..,
-        ] if !ctx.config.configuration.settings.enable_debugging_handlers => text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Debug endpoints are disabled.\n",
-        ),
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["pods"] => summary::pods(ctx),
         ["runningpods"] => node::running(ctx),
@@ -224,6 +215,28 @@ async fn route(
             stream::serve(ctx, "portForward", (namespace, pod, None), request, token).await
         }
         _ => text(StatusCode::NOT_FOUND, "404 page not found"),
+    }
+}
+
+/// 405 for what a path does not have, or is told not to have.
+fn unserved(parts: &[&str], method: &Method, debugging_handlers: bool) -> Option<Response<Body>> {
+    let (gets, posts) = (method == Method::GET, method == Method::POST);
+    match parts {
+        [
+            "pods" | "runningpods" | "configz" | "containerLogs" | "stats" | "metrics" | "knarr",
+            ..,
+        ] if !gets => Some(not_allowed("GET")),
+        ["exec" | "attach" | "portForward", ..] if !gets && !posts => {
+            Some(not_allowed("GET, POST"))
+        }
+        [
+            "exec" | "attach" | "portForward" | "containerLogs" | "runningpods" | "knarr",
+            ..,
+        ] if !debugging_handlers => Some(text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Debug endpoints are disabled.\n",
+        )),
+        _ => None,
     }
 }
 

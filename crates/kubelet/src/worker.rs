@@ -27,12 +27,8 @@ use crate::{
     ephemeral,
     eviction::Eviction,
     observed::View,
-    status::{
-        self, Verdict,
-        writer::{self, Written},
-    },
+    status::{self, Verdict, writer},
     termination,
-    volume::{self, Mounted},
 };
 
 mod active;
@@ -40,6 +36,7 @@ pub(crate) mod admission;
 mod adopt;
 pub(crate) mod container;
 mod devices;
+mod done;
 pub(crate) mod finish;
 pub(crate) mod hooks;
 mod images;
@@ -53,6 +50,7 @@ pub(crate) mod start;
 mod update;
 
 use adopt::{adopt_backoff, adopt_health};
+use done::Done;
 use memory::WorkerState;
 pub(crate) use update::Update;
 
@@ -65,22 +63,6 @@ enum Stage {
     Stopping,
     Stopped,
     Finished,
-}
-
-/// What a task brought.
-enum Done {
-    Started,
-    Kill(String, crate::runtime::Result<()>),
-    Stopped(crate::runtime::Result<()>),
-    Written(Written),
-    Refreshed(Result<Mounted, volume::Error>),
-    Resized(Result<(), String>),
-    /// All containers are gone, to be started anew.
-    Removed(crate::runtime::Result<()>),
-    /// Of the container with this id.
-    LastWords(String, String),
-    Cleaned(Result<(), String>),
-    Deleted(Result<(), String>),
 }
 
 /// A stop that is under way.
@@ -271,90 +253,6 @@ impl Worker {
         }
         let retry = self.retry_at.filter(|at| *at > Instant::now());
         [next, retry].into_iter().flatten().min()
-    }
-
-    fn done(&mut self, done: Done) {
-        let result = match done {
-            Done::Started => {
-                self.start = None;
-                self.starting.clear();
-                Ok(())
-            }
-            Done::Kill(id, result) => {
-                self.killing.remove(&id);
-                result.map_err(|error| error.to_string())
-            }
-            Done::Stopped(result) => {
-                self.stop = None;
-                result.map_err(|error| error.to_string())
-            }
-            Done::Written(written) => {
-                self.writing = false;
-                self.unheard = matches!(written, Written::Failed(_));
-                match written {
-                    Written::Done(pod) => {
-                        self.written = Some(pod);
-                        Ok(())
-                    }
-                    Written::Gone => {
-                        self.lose();
-                        Ok(())
-                    }
-                    Written::Failed(error) => Err(format!("cannot write the status: {error}")),
-                }
-            }
-            Done::Refreshed(result) => {
-                self.refreshing = false;
-                match result {
-                    Ok(mounted) => {
-                        self.state.edit(|memory| memory.volumes = Some(mounted));
-                        Ok(())
-                    }
-                    Err(error) => {
-                        self.volumes_due = true;
-                        Err(error.to_string())
-                    }
-                }
-            }
-            Done::Resized(result) => {
-                self.resized(result);
-                Ok(())
-            }
-            Done::Removed(result) => {
-                self.removing = false;
-                result.map_err(|error| error.to_string())
-            }
-            Done::LastWords(id, words) => {
-                self.reading.remove(&id);
-                self.messages.insert(id, words);
-                Ok(())
-            }
-            Done::Cleaned(result) => {
-                self.finishing = false;
-                self.cleaned = result.is_ok();
-                result
-            }
-            Done::Deleted(result) => {
-                self.finishing = false;
-                if result.is_ok() {
-                    self.stage = Stage::Finished;
-                }
-                result
-            }
-        };
-        if let Err(error) = result {
-            let pod = context::display(&self.input.borrow().pod);
-            tracing::warn!(pod, error, stage = ?self.stage, "a pod operation failed, it is tried again");
-            self.retry_at = Some(Instant::now() + RETRY);
-        }
-    }
-
-    /// The API has no such object. What it bore the status of goes with it only if it was the same.
-    fn lose(&mut self) {
-        let update = self.input.borrow();
-        self.lost = update.is_own();
-        let object = update.object.as_deref().filter(|_| !self.lost);
-        self.lost_mirror = object.map(|object| context::uid(object).to_owned());
     }
 
     /// Whether a failure is to be waited out.

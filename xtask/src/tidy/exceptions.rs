@@ -163,24 +163,12 @@ pub const LONG_FILES: &[(&str, &str)] = &[
         "tables of what a pod may say",
     ),
     (
-        "crates/cel/src/check.rs",
-        "one kind of expression after the other",
-    ),
-    (
         "crates/devices/src/tests.rs",
         "tables of pools and claims over one cluster",
     ),
     (
-        "crates/kubelet/src/worker.rs",
-        "one state machine and all that it hears",
-    ),
-    (
         "crates/meta/src/patch/tests/cases.rs",
         "one table of patches",
-    ),
-    (
-        "crates/registry/src/allocators/tests.rs",
-        "tables of what Services may ask for",
     ),
     (
         "crates/runtime/src/container/run.rs",
@@ -216,10 +204,6 @@ pub const LONG_FUNCTIONS: &[(&str, &str)] = &[
         "one story: each step stands on those before it",
     ),
     (
-        "crates/apiserver/src/rest/virtuals.rs create",
-        "one kind of review after the other",
-    ),
-    (
         "crates/apiserver/src/server/handle.rs answer",
         "what is done around every request, in its order",
     ),
@@ -244,14 +228,6 @@ pub const LONG_FUNCTIONS: &[(&str, &str)] = &[
         "one table",
     ),
     (
-        "crates/kubelet/src/kubelet.rs run",
-        "starts the loops, in their order",
-    ),
-    (
-        "crates/kubelet/src/server.rs route",
-        "one path after the other",
-    ),
-    (
         "crates/kubelet/src/server/stream.rs url",
         "one structure of CRI for each kind of stream",
     ),
@@ -260,16 +236,8 @@ pub const LONG_FUNCTIONS: &[(&str, &str)] = &[
         "one state after the other, as upstream tells them",
     ),
     (
-        "crates/kubelet/src/status/container.rs lost",
-        "one state after the other, as upstream tells them",
-    ),
-    (
         "crates/kubelet/src/status/phase.rs of",
         "one decision, as upstream words it",
-    ),
-    (
-        "crates/kubelet/src/worker.rs done",
-        "one kind of end after the other",
     ),
     (
         "crates/kubelet/src/worker/container.rs config",

@@ -24,7 +24,7 @@ use super::{
     pods, render, shape,
 };
 use crate::{
-    handlers::Creation,
+    handlers::{CreateHandler, Creation},
     negotiate::Shapes,
     respond::{self, Answer},
 };
@@ -79,16 +79,7 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
         return pods::bind(ask, body).await;
     }
     let options = WriteOptions::parse(ask.request, "CreateOptions")?;
-    let name = match ask.request.info.subresource {
-        "" => kind.resource.to_string(),
-        subresource => format!("{}/{subresource}", kind.resource),
-    };
-    let handlers = &ask.core.handlers;
-    let handler = handlers
-        .iter()
-        .find(|((group, resource), _)| *group == kind.group && *resource == name)
-        .map(|(_, handler)| handler.clone())
-        .ok_or_else(Status::method_not_allowed)?;
+    let handler = handler(ask)?;
     let definition;
     let expected = match kind
         .subresource(ask.request.info.subresource)
@@ -140,6 +131,21 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
     let mut answer = handler.create(creation, tree).await?;
     written::complete(expected.definition, &mut answer);
     Ok(respond::tree(StatusCode::CREATED, &answer, accepted))
+}
+
+/// The one that is registered for the resource or `resource/subresource`.
+fn handler(ask: &Ask<'_>) -> Result<Arc<dyn CreateHandler>, Status> {
+    let kind = ask.kind();
+    let name = match ask.request.info.subresource {
+        "" => kind.resource.to_string(),
+        subresource => format!("{}/{subresource}", kind.resource),
+    };
+    let handlers = &ask.core.handlers;
+    handlers
+        .iter()
+        .find(|((group, resource), _)| *group == kind.group && *resource == name)
+        .map(|(_, handler)| handler.clone())
+        .ok_or_else(Status::method_not_allowed)
 }
 
 /// Schema name of a built-in type: `authentication.k8s.io/v1 TokenRequest` is `io.k8s.api.authentication.v1.TokenRequest`.

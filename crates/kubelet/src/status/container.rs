@@ -247,6 +247,26 @@ fn removed(old: &ContainerStatus, mut status: ContainerStatus) -> ContainerStatu
 /// How a container ended that the runtime has no record of.
 pub(crate) const UNKNOWN_END: &str = "ContainerStatusUnknown";
 
+/// The end of a container that ran when it was last seen.
+fn unseen_end(old: &ContainerStatus, over: bool) -> ContainerState {
+    let message = match over {
+        true => "The container could not be located when the pod was terminated",
+        false => {
+            "The container could not be located when the pod was deleted.  The container used to be Running"
+        }
+    };
+    ContainerState {
+        terminated: Some(ContainerStateTerminated {
+            exit_code: 137,
+            reason: Some(UNKNOWN_END.to_owned()),
+            message: Some(message.to_owned()),
+            container_id: old.container_id.clone(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
 /// The runtime knows nothing of the container: it was never made, or its record is gone.
 fn lost(
     input: &Input<'_>,
@@ -280,25 +300,7 @@ fn lost(
         return old.clone();
     }
     if state.is_some_and(|s| s.running.is_some()) {
-        let when = if over { "terminated" } else { "deleted" };
-        let ended = ContainerStateTerminated {
-            exit_code: 137,
-            reason: Some(UNKNOWN_END.to_owned()),
-            message: Some(format!(
-                "The container could not be located when the pod was {when}{}",
-                if over {
-                    ""
-                } else {
-                    ".  The container used to be Running"
-                }
-            )),
-            container_id: old.container_id.clone(),
-            ..Default::default()
-        };
-        let ended = ContainerState {
-            terminated: Some(ended),
-            ..Default::default()
-        };
+        let ended = unseen_end(old, over);
         if over {
             status.state = Some(ended);
         } else {
