@@ -47,6 +47,10 @@ impl FieldSelector {
 
     /// Parses; empty terms are skipped, terms are sorted.
     pub fn parse(selector: &str) -> Result<Self, ParseError> {
+        // Most requests have none.
+        if selector.is_empty() {
+            return Ok(FieldSelector::default());
+        }
         let mut terms = split_terms(selector);
         terms.sort_unstable();
         let mut requirements = Vec::with_capacity(terms.len());

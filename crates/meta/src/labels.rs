@@ -185,6 +185,10 @@ impl Selector {
 
     /// Parses the string form, equality based and set based.
     pub fn parse(selector: &str) -> Result<Self, ParseError> {
+        // Most requests have none.
+        if selector.is_empty() {
+            return Ok(Selector::default());
+        }
         parse::parse(selector).map(Selector::new)
     }
 
