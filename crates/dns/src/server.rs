@@ -219,7 +219,7 @@ impl Shared {
     /// Fills in what the cluster knows.
     fn resolve(&self, response: &mut Message, name: &Name, kind: RecordType) -> Known {
         let mut name = name.clone();
-        for step in 0..CHAIN_LIMIT {
+        for step in 0..=CHAIN_LIMIT {
             let records = match self.zone.lookup(&name, kind) {
                 Answer::Foreign if step > 0 => return Known::Alias(name),
                 Answer::Foreign => return Known::Nothing,
@@ -227,18 +227,15 @@ impl Shared {
                     response.metadata.response_code = ResponseCode::ServFail;
                     return Known::Whole;
                 }
+                Answer::NoName if step > 0 => break,
                 Answer::NoName => {
-                    response.metadata.authoritative = true;
                     response.metadata.response_code = ResponseCode::NXDomain;
-                    response.add_authorities(self.zone.soa());
-                    return Known::Whole;
+                    break;
                 }
+                Answer::Records(records) if records.is_empty() => break,
                 Answer::Records(records) => records,
             };
             response.metadata.authoritative = true;
-            if records.is_empty() && response.answers.is_empty() {
-                response.add_authorities(self.zone.soa());
-            }
             let alias = match records.as_slice() {
                 [one] if kind != RecordType::CNAME => match &one.data {
                     RData::CNAME(target) => Some(target.0.clone()),
@@ -254,15 +251,21 @@ impl Shared {
                 None => return Known::Whole,
             }
         }
+        // Aliases within the cluster are told with what they lead to or, as by CoreDNS, not at all.
+        response.answers.clear();
+        response.additionals.clear();
+        response.metadata.authoritative = true;
+        response.add_authorities(self.zone.soa());
         Known::Whole
     }
 
-    /// The addresses of what SRV records name.
+    /// The addresses of what SRV and NS records name.
     fn targets(&self, records: &[Record]) -> Vec<Record> {
         let names: BTreeSet<&Name> = records
             .iter()
             .filter_map(|record| match &record.data {
                 RData::SRV(srv) => Some(&srv.target),
+                RData::NS(server) => Some(&server.0),
                 _ => None,
             })
             .collect();

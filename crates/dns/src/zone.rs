@@ -19,6 +19,8 @@ use knarr_client::{IndexKey, Informer, Informers};
 const TTL_SECONDS: u32 = 5;
 /// The version of the specification that we follow.
 const SCHEMA_VERSION: &str = "1.1.0";
+/// The service by which the zones' servers are reached.
+const SERVERS: (&str, &str) = ("kube-system", "kube-dns");
 
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
@@ -100,6 +102,10 @@ impl Zone {
                 RecordType::TXT => vec![RData::TXT(TXT::new(vec![SCHEMA_VERSION.to_owned()]))],
                 _ => Vec::new(),
             }),
+            ["dns", "ns"] => {
+                let servers = self.services.get(SERVERS.0, SERVERS.1);
+                Some(addresses(kind, servers.iter().flat_map(|s| cluster_ips(s))))
+            }
             ["svc"] | ["pod"] => Some(Vec::new()),
             ["svc" | "pod", namespace] => self.namespace(namespace).map(|()| Vec::new()),
             ["pod", namespace, pod] => self.pod(namespace, pod, kind),
@@ -121,11 +127,17 @@ impl Zone {
     fn apex(&self, kind: RecordType) -> Vec<RData> {
         match kind {
             RecordType::SOA => self.soa().map(|r| r.data).into_iter().collect(),
-            RecordType::NS => self
-                .child(&["dns", "ns"])
-                .map(|name| RData::NS(NS(name)))
-                .into_iter()
-                .collect(),
+            RecordType::NS => {
+                let (namespace, name) = SERVERS;
+                let servers = match self.services.get(namespace, name) {
+                    Some(_) => self.child(&["svc", namespace, name]),
+                    None => self.child(&["dns", "ns"]),
+                };
+                servers
+                    .map(|name| RData::NS(NS(name)))
+                    .into_iter()
+                    .collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -154,21 +166,28 @@ impl Zone {
             }
             let mut target = Name::from_ascii(target).ok()?;
             target.set_fqdn(true);
-            return Some(vec![RData::CNAME(CNAME(target))]);
-        }
-        if kind == RecordType::SRV {
-            let ports = self.srv(&service, namespace, name, None);
-            return (!ports.is_empty() || !is_headless(&service)).then_some(ports);
+            // The alias is one of addresses: of other types there is nothing, as in CoreDNS.
+            let is_asked = matches!(kind, RecordType::A | RecordType::AAAA | RecordType::CNAME);
+            let alias = is_asked.then(|| RData::CNAME(CNAME(target)));
+            return Some(alias.into_iter().collect());
         }
         if is_headless(&service) {
             let endpoints = self.endpoints(namespace, name);
             let found: BTreeSet<IpAddr> = endpoints.iter().map(|e| e.address).collect();
             // A headless service without endpoints has no name: clients should not cache "no records" of one that is
-            // about to come up.
-            return (!found.is_empty()).then(|| addresses(kind, found));
+            // about to come up. One whose endpoints lack ports has: who hears that it has none does not ask for addresses any more.
+            if found.is_empty() {
+                return None;
+            }
+            return Some(match kind {
+                RecordType::SRV => self.srv(&service, namespace, name, None),
+                _ => addresses(kind, found),
+            });
         }
-        let ips = spec.cluster_ips.iter().flatten();
-        Some(addresses(kind, ips.filter_map(|ip| ip.parse().ok())))
+        Some(match kind {
+            RecordType::SRV => self.srv(&service, namespace, name, None),
+            _ => addresses(kind, cluster_ips(&service)),
+        })
     }
 
     /// A pod behind a service, by its hostname or by its address with dashes; as in CoreDNS not of headless ones only.
@@ -194,7 +213,7 @@ impl Zone {
         (!found.is_empty()).then(|| addresses(kind, found))
     }
 
-    /// `_http._tcp.web`.
+    /// `_http._tcp.web`: the port, and as in CoreDNS the addresses that have it.
     fn port(
         &self,
         namespace: &str,
@@ -209,11 +228,19 @@ impl Zone {
         if data.is_empty() {
             return None;
         }
-        Some(if kind == RecordType::SRV {
-            data
-        } else {
-            Vec::new()
-        })
+        if kind == RecordType::SRV {
+            return Some(data);
+        }
+        if !is_headless(&object) {
+            return Some(addresses(kind, cluster_ips(&object)));
+        }
+        let endpoints = self.endpoints(namespace, service);
+        let having = endpoints.iter().filter(|e| {
+            let mut ports = e.ports.iter();
+            ports.any(|(name, protocol, _)| is_port(wanted, name, protocol))
+        });
+        let found: BTreeSet<IpAddr> = having.map(|e| e.address).collect();
+        Some(addresses(kind, found))
     }
 
     fn srv(
@@ -224,8 +251,10 @@ impl Zone {
         wanted: Option<(&str, &str)>,
     ) -> Vec<RData> {
         let fits = |port: &str, protocol: &str| {
-            wanted.is_none_or(|(p, proto)| p == port && protocol.eq_ignore_ascii_case(proto))
+            wanted.is_none_or(|wanted| is_port(wanted, port, protocol))
         };
+        // What shares the weight: each port of each address, also where several of them are one record.
+        let mut offered = 0_usize;
         let mut targets: BTreeSet<(u16, Vec<String>)> = BTreeSet::new();
         let path = |first: Option<&str>| -> Vec<String> {
             let rest = [name, namespace, "svc"];
@@ -235,6 +264,7 @@ impl Zone {
             for endpoint in self.endpoints(namespace, name) {
                 for (port, protocol, number) in &endpoint.ports {
                     if fits(port, protocol) {
+                        offered += 1;
                         targets.insert((*number, path(Some(&endpoint.label()))));
                     }
                 }
@@ -247,14 +277,13 @@ impl Zone {
                 if fits(name, protocol)
                     && let Ok(number) = u16::try_from(port.port)
                 {
+                    offered += cluster_ips(service).count();
                     targets.insert((number, path(None)));
                 }
             }
         }
         // Weights share 100 evenly, as CoreDNS' do.
-        let weight = u16::try_from(100 / targets.len().max(1))
-            .unwrap_or(1)
-            .max(1);
+        let weight = u16::try_from(100 / offered.max(1)).unwrap_or(1).max(1);
         let data = targets.into_iter().filter_map(|(port, labels)| {
             let labels: Vec<&str> = labels.iter().rev().map(String::as_str).collect();
             let target = self.child(&labels)?;
@@ -303,8 +332,7 @@ impl Zone {
         if targets.is_empty() {
             return None;
         }
-        let wanted = kind == RecordType::PTR || kind == RecordType::ANY;
-        let records = targets.into_iter().filter(|_| wanted);
+        let records = targets.into_iter().filter(|_| kind == RecordType::PTR);
         Some(Answer::Records(
             records.map(|t| record(name, RData::PTR(PTR(t)))).collect(),
         ))
@@ -421,12 +449,22 @@ fn is_headless(service: &Service) -> bool {
     spec.and_then(|s| s.cluster_ip.as_deref()) == Some("None")
 }
 
-/// Those that are of the type that was asked for.
+fn cluster_ips(service: &Service) -> impl Iterator<Item = IpAddr> {
+    let spec = service.spec.iter();
+    let ips = spec.flat_map(|spec| spec.cluster_ips.iter().flatten());
+    ips.filter_map(|ip| ip.parse().ok())
+}
+
+/// Whether a port is the one of that name and protocol.
+fn is_port((name, protocol): (&str, &str), port: &str, of: &str) -> bool {
+    name == port && protocol.eq_ignore_ascii_case(of)
+}
+
+/// Those that are of the type that was asked for. `ANY` is none: as in CoreDNS, and by RFC 8482 nobody has to tell all.
 fn addresses(kind: RecordType, found: impl IntoIterator<Item = IpAddr>) -> Vec<RData> {
-    let wants = |wanted| kind == wanted || kind == RecordType::ANY;
     let data = found.into_iter().filter_map(|address| match address {
-        IpAddr::V4(address) => wants(RecordType::A).then_some(RData::A(A(address))),
-        IpAddr::V6(address) => wants(RecordType::AAAA).then_some(RData::AAAA(AAAA(address))),
+        IpAddr::V4(address) => (kind == RecordType::A).then_some(RData::A(A(address))),
+        IpAddr::V6(address) => (kind == RecordType::AAAA).then_some(RData::AAAA(AAAA(address))),
     });
     let mut data: Vec<_> = data.collect();
     // Many clients take the first.

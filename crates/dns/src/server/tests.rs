@@ -52,6 +52,45 @@ fn no_records_of_a_type_is_not_an_error() {
 }
 
 #[test]
+fn an_alias_is_told_with_what_it_leads_to_or_not_at_all() {
+    let shared = shared(Vec::new());
+    for (name, kind, wanted) in [
+        ("alias", RecordType::A, 2),
+        ("alias", RecordType::AAAA, 2),
+        ("alias", RecordType::CNAME, 1),
+        ("alias-of-four", RecordType::AAAA, 0),
+        ("circle", RecordType::A, 0),
+    ] {
+        let bytes = query(&format!("{name}.default.svc.cluster.local."), kind);
+        let message = answered(shared.answer(&bytes, false));
+        let code = message.metadata.response_code;
+        assert_eq!(code, ResponseCode::NoError, "{kind} of {name}");
+        assert!(message.metadata.authoritative, "{kind} of {name}");
+        let found = (message.answers.len(), message.authorities.len());
+        assert_eq!(
+            found,
+            (wanted, usize::from(wanted == 0)),
+            "{kind} of {name}"
+        );
+    }
+}
+
+#[test]
+fn the_servers_of_the_zone_come_with_their_addresses() {
+    let message =
+        answered(shared(Vec::new()).answer(&query("cluster.local.", RecordType::NS), false));
+    let found: Vec<_> = message
+        .additionals
+        .iter()
+        .map(|r| r.data.to_string())
+        .collect();
+    assert_eq!(
+        (message.answers.len(), found),
+        (1, vec!["10.43.0.10".to_owned()])
+    );
+}
+
+#[test]
 fn ports_come_with_the_addresses_of_their_hosts() {
     let shared = shared(Vec::new());
     let bytes = query("_sql._tcp.db.default.svc.cluster.local.", RecordType::SRV);

@@ -20,6 +20,33 @@ pub fn zone() -> Zone {
         json!({"clusterIP": "None", "clusterIPs": ["None"]}),
     )));
     services.apply(read(service(
+        "portless",
+        json!({"clusterIP": "None", "clusterIPs": ["None"]}),
+    )));
+    slices.apply(
+        serde_json::from_value(json!({
+            "addressType": "IPv4",
+            "metadata": {"name": "portless-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "portless"}},
+            "ports": [],
+            "endpoints": [{"addresses": ["10.42.0.8"]}],
+        }))
+        .unwrap(),
+    );
+    for (name, target) in [
+        ("alias", "both.default.svc.cluster.local"),
+        ("alias-of-four", "web.default.svc.cluster.local."),
+        ("circle", "circle.default.svc.cluster.local"),
+    ] {
+        services.apply(read(service(
+            name,
+            json!({"type": "ExternalName", "externalName": target}),
+        )));
+    }
+    services.apply(read(json!({
+        "metadata": {"name": "kube-dns", "namespace": "kube-system"},
+        "spec": {"clusterIP": "10.43.0.10", "clusterIPs": ["10.43.0.10"]},
+    })));
+    services.apply(read(service(
         "outside",
         json!({"type": "ExternalName", "externalName": "example.org"}),
     )));
@@ -188,6 +215,44 @@ fn headless_services() {
 }
 
 #[test]
+fn an_alias_is_one_of_addresses() {
+    for (kind, wanted) in [
+        (RecordType::A, "example.org."),
+        (RecordType::AAAA, "example.org."),
+        (RecordType::CNAME, "example.org."),
+        (RecordType::SRV, ""),
+        (RecordType::TXT, ""),
+        (RecordType::MX, ""),
+        (RecordType::ANY, ""),
+    ] {
+        assert_eq!(answer("outside.default.svc.cluster.local.", kind), wanted);
+    }
+}
+
+#[test]
+fn endpoints_without_ports_are_no_reason_to_deny_the_name() {
+    let name = "portless.default.svc.cluster.local.";
+    check(name, RecordType::A, expect!["10.42.0.8"]);
+    check(name, RecordType::SRV, expect![""]);
+}
+
+#[test]
+fn the_servers_of_the_zone() {
+    for (name, kind, wanted) in [
+        (
+            "cluster.local.",
+            RecordType::NS,
+            "kube-dns.kube-system.svc.cluster.local.",
+        ),
+        ("ns.dns.cluster.local.", RecordType::A, "10.43.0.10"),
+        ("ns.dns.cluster.local.", RecordType::AAAA, ""),
+        ("dns.cluster.local.", RecordType::A, "no such name"),
+    ] {
+        assert_eq!(answer(name, kind), wanted, "{kind} of {name}");
+    }
+}
+
+#[test]
 fn ports() {
     check(
         "_http._tcp.web.default.svc.cluster.local.",
@@ -238,7 +303,15 @@ fn both_families() {
     let cases = [
         ("both", RecordType::A, "10.43.0.8"),
         ("both", RecordType::AAAA, "fd00:43::8"),
-        ("both", RecordType::ANY, "10.43.0.8 | fd00:43::8"),
+        ("both", RecordType::ANY, ""),
+        // Two addresses share one record.
+        (
+            "both",
+            RecordType::SRV,
+            "0 50 80 both.default.svc.cluster.local.",
+        ),
+        ("_http._tcp.both", RecordType::AAAA, "fd00:43::8"),
+        ("_sql._tcp.six", RecordType::A, "10.42.0.6 | 10.42.0.7"),
         ("six", RecordType::A, "10.42.0.6 | 10.42.0.7"),
         ("six", RecordType::AAAA, "fd00:42::6 | fd00:42::7"),
         ("six-0.six", RecordType::AAAA, "fd00:42::6"),
@@ -251,7 +324,7 @@ fn both_families() {
         (
             "_sql._tcp.six",
             RecordType::SRV,
-            "0 33 5432 10-42-0-7.six.default.svc.cluster.local. | 0 33 5432 fd00-42--7.six.default.svc.cluster.local. | 0 33 5432 six-0.six.default.svc.cluster.local.",
+            "0 25 5432 10-42-0-7.six.default.svc.cluster.local. | 0 25 5432 fd00-42--7.six.default.svc.cluster.local. | 0 25 5432 six-0.six.default.svc.cluster.local.",
         ),
     ];
     for (name, kind, wanted) in cases {
@@ -299,7 +372,7 @@ fn apex_and_between() {
     check(
         "cluster.local.",
         RecordType::NS,
-        expect!["ns.dns.cluster.local."],
+        expect!["kube-dns.kube-system.svc.cluster.local."],
     );
     check("svc.cluster.local.", RecordType::A, expect![""]);
     check("default.svc.cluster.local.", RecordType::A, expect![""]);
