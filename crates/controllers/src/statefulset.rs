@@ -216,6 +216,28 @@ impl StatefulSetController {
         self.written.note(key, &pod_note(name), pod);
     }
 
+    /// Does what is planned. Claims come first: one that is to go with its pod must name it while the pod is there, and if that cannot
+    /// be written now, no pod goes now.
+    async fn carry_out(
+        &self,
+        key: &Key,
+        set: &StatefulSet,
+        owned: &[Arc<Pod>],
+        mut ops: Vec<Op>,
+    ) -> Result<(), Error> {
+        let mut kept = Ok(());
+        if set.metadata.deletion_timestamp.is_none() {
+            for pod in owned {
+                kept = kept.and(self.keep_claims(key, set, pod).await);
+            }
+        }
+        if kept.is_err() {
+            ops.retain(|op| !matches!(op, Op::Delete(_)));
+        }
+        let executed = self.execute_all(key, set, &ops).await;
+        kept.and(executed)
+    }
+
     async fn execute_all(&self, key: &Key, set: &StatefulSet, ops: &[Op]) -> Result<(), Error> {
         let turn = AtomicUsize::new(0);
         let next = || {
@@ -321,12 +343,7 @@ impl Reconciler for StatefulSetController {
             now,
         };
         let plan = plan::plan(&observed);
-        let mut result = self.execute_all(key, &set, &plan.ops).await;
-        if set.metadata.deletion_timestamp.is_none() {
-            for pod in &owned {
-                result = result.and(self.keep_claims(key, &set, pod).await);
-            }
-        }
+        let result = self.carry_out(key, &set, &owned, plan.ops).await;
         self.replace_status(key, &set, plan.status).await?;
         result?;
         self.truncate(key, &set, &versions, &owned).await?;

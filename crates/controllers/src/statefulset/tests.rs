@@ -117,3 +117,48 @@ async fn a_set_that_goes_gets_no_revision() {
     let versions = tokio::time::timeout(std::time::Duration::from_secs(5), versions).await;
     assert!(matches!(versions, Ok(Ok(None))) && server.is_idle());
 }
+
+/// A claim that goes with its pod names the pod before that is deleted; where it cannot be written, the pod stays.
+#[tokio::test]
+async fn pods_go_after_their_claims_know_of_it() {
+    let set: StatefulSet = object(json!({
+        "metadata": {"namespace": "x", "name": "db", "uid": "sts"},
+        "spec": {"replicas": 0, "selector": {}, "template": {}, "volumeClaimTemplates": [{"metadata": {"name": "data"}}],
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Delete", "whenScaled": "Delete"}},
+    }));
+    let pod: Arc<Pod> = Arc::new(object(
+        json!({"metadata": {"namespace": "x", "name": "db-0", "uid": "pod"}}),
+    ));
+    let key = Key::new("x", "db");
+    for (code, wanted) in [(409, 1), (200, 2)] {
+        let (client, mut server) = fake::client();
+        let controller = controller(client);
+        controller.claims.apply(object(
+            json!({"metadata": {"namespace": "x", "name": "data-db-0", "uid": "claim",
+            "ownerReferences": [owners::controller_reference(&set)]}}),
+        ));
+        let ops = vec![Op::Delete(pod.clone())];
+        let owned = [pod.clone()];
+        let doing = controller.carry_out(&key, &set, &owned, ops);
+        tokio::pin!(doing);
+        let (mut asked, mut result) = (Vec::new(), None);
+        while result.is_none() {
+            tokio::select! {
+                ended = &mut doing => result = Some(ended),
+                request = server.next() => {
+                    let path = request.uri.split('?').next().unwrap_or_default();
+                    if !path.contains("events") {
+                        asked.push(format!("{} {}", request.method, path.rsplit('/').next().unwrap_or_default()));
+                    }
+                    match code {
+                        200 => request.answer(200, &json!({"metadata": {"name": "data-db-0"}})),
+                        _ => request.answer(409, &json!({"kind": "Status", "status": "Failure", "code": 409,
+                            "reason": "Conflict", "message": "changed"})),
+                    }
+                }
+            }
+        }
+        assert_eq!(result.is_some_and(|r| r.is_ok()), code == 200);
+        assert_eq!(asked, ["PUT data-db-0", "DELETE db-0"][..wanted]);
+    }
+}
