@@ -19,7 +19,7 @@ use crate::{
     observed::Observed,
     resources,
     runtime::Runtime,
-    sources::Statics,
+    sources::{Seen, Statics},
     volume::{certificate::Certificates, csi::Csi, token::Tokens},
 };
 
@@ -37,6 +37,8 @@ pub(crate) struct Context {
     pub node: Informer<Node>,
     /// Pods of this node as the API has them, mirrors of static pods among them; [`crate::pods::list`] has what runs.
     pub pods: Informer<Pod>,
+    /// When pods of the API were first seen.
+    pub seen: Seen,
     /// Pods of other sources.
     pub statics: Mutex<Statics>,
     /// Rung when mirrors may have to be made or removed.
@@ -99,6 +101,7 @@ impl Context {
             },
             host_ips,
             node_name: self.config.node_name.clone(),
+            annotations: self.seen.annotations(pod),
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub pod_ips: Vec<String>,
     /// Name of the node.
     pub node_name: String,
+    /// What the kubelet adds to a pod's annotations, as those who read them inside of it know it.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A selector that names nothing; validation keeps most of them out.
@@ -45,16 +47,15 @@ pub(crate) enum Error {
 pub(crate) fn field(pod: &Pod, path: &str, facts: &Facts) -> Result<String, Error> {
     let meta = &pod.metadata;
     if let Some((base, key)) = subscript(path) {
-        let map = match base {
-            "metadata.labels" => &meta.labels,
-            "metadata.annotations" => &meta.annotations,
+        let value = match base {
+            "metadata.labels" => meta.labels.as_ref().and_then(|labels| labels.get(key)),
+            "metadata.annotations" => {
+                let own = meta.annotations.as_ref().and_then(|own| own.get(key));
+                facts.annotations.get(key).or(own)
+            }
             _ => return Err(Error::FieldPath(path.to_owned())),
         };
-        return Ok(map
-            .as_ref()
-            .and_then(|m| m.get(key))
-            .cloned()
-            .unwrap_or_default());
+        return Ok(value.cloned().unwrap_or_default());
     }
     let spec = pod.spec.as_ref();
     Ok(match path {
@@ -62,7 +63,11 @@ pub(crate) fn field(pod: &Pod, path: &str, facts: &Facts) -> Result<String, Erro
         "metadata.namespace" => meta.namespace.clone().unwrap_or_default(),
         "metadata.uid" => meta.uid.clone().unwrap_or_default(),
         "metadata.labels" => format_map(meta.labels.as_ref()),
-        "metadata.annotations" => format_map(meta.annotations.as_ref()),
+        "metadata.annotations" => {
+            let mut all = meta.annotations.clone().unwrap_or_default();
+            all.extend(facts.annotations.clone());
+            format_map(Some(&all))
+        }
         "spec.nodeName" => spec
             .and_then(|s| s.node_name.clone())
             .unwrap_or_else(|| facts.node_name.clone()),

@@ -16,10 +16,12 @@ use crate::config::Config;
 
 mod directory;
 mod manifest;
+mod seen;
 mod statics;
 mod url;
 pub(crate) mod yaml;
 
+pub(crate) use seen::Seen;
 pub(crate) use statics::{Key, Statics, Step, Want, key};
 pub use url::ManifestUrl;
 

@@ -63,6 +63,7 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
         csi: Arc::new(Csi::new(client.clone(), &config, &node)),
         pods: Informer::new(),
         node,
+        seen: crate::sources::Seen::default(),
         statics: parking_lot::Mutex::default(),
         mirrors_changed: tokio::sync::Notify::new(),
         services: Informer::new(),

@@ -216,6 +216,7 @@ impl Worker {
             }
         }
         self.ctx.objects.release(&self.uid);
+        self.ctx.seen.forget(&self.uid);
         self.ctx.tokens.forget(&self.uid);
         self.ctx.certificates.forget(&self.uid);
         self.ctx.images.forget(&self.uid);

@@ -17,6 +17,7 @@ fn fields() {
         host_ips: vec!["h".into(), "i".into()],
         pod_ips: vec!["p".into(), "q".into()],
         node_name: "n".into(),
+        annotations: [("own".to_owned(), "s".to_owned())].into(),
         ..Facts::default()
     };
     for (path, text) in [
@@ -26,7 +27,12 @@ fn fields() {
         ("metadata.labels['app']", "web"),
         ("metadata.labels['none']", ""),
         ("metadata.labels", "app=\"web\""),
-        ("metadata.annotations", "k=\"a\\\"b\\n\"\nz=\"é\""),
+        (
+            "metadata.annotations",
+            "k=\"a\\\"b\\n\"\nown=\"s\"\nz=\"é\"",
+        ),
+        ("metadata.annotations['own']", "s"),
+        ("metadata.annotations['z']", "é"),
         ("spec.nodeName", "n"),
         ("spec.serviceAccountName", "sa"),
         ("status.hostIP", "h"),

@@ -272,22 +272,16 @@ impl Sequence {
                 retry: CONTAINER_RETRY,
             }
         };
-        let tell = |reason: &str| {
-            let note = format!("Error: {reason}");
+        let of_volumes = images.of_volumes(container).map_err(|failure| {
+            let note = format!("Error: {}", failure.reason);
             ctx.events
                 .container(pod, &container.name, WARNING, "Failed", note);
-        };
-        let of_volumes = images.of_volumes(container).map_err(|failure| {
-            tell(failure.reason);
             Failure::from(failure)
         })?;
-        let image = images.of_container(&container.name).map_err(|failure| {
-            // Of a failed pull it has been told already.
-            if failure.reason == "ImagePullBackOff" || failure.reason == "ErrImageNeverPull" {
-                tell(failure.reason);
-            }
-            Failure::from(failure)
-        })?;
+        // Of a missing one it has been told when it was looked for.
+        let image = images
+            .of_container(&container.name)
+            .map_err(Failure::from)?;
         if image.was_there {
             ctx.images.tell_of_present(Wanted::of(pod, container));
         }

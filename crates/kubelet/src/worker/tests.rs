@@ -271,6 +271,21 @@ async fn a_missing_image_is_told() {
 }
 
 #[tokio::test]
+async fn that_an_image_is_missing_is_told_once_a_look() {
+    let mut spec = one("Always");
+    spec["containers"][0]["image"] = json!("missing:1");
+    spec["containers"][0]["imagePullPolicy"] = json!("Never");
+    let mut bench = Bench::new(spec).await;
+    bench.api.until_told("Failed").await;
+    // Enough for another event of the same look, and too short for another look.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let told = bench.api.events.lock().unwrap().clone();
+    let reasons: Vec<_> = told.iter().map(|event| event[0].as_str()).collect();
+    assert_eq!(reasons, ["ErrImageNeverPull", "Failed"], "{told:?}");
+    bench.delete(0).await;
+}
+
+#[tokio::test]
 async fn the_policy_says_whether_an_image_is_pulled() {
     // No registry has anything here.
     for (image, policy, waits_for, wanted) in [
