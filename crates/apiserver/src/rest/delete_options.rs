@@ -69,7 +69,11 @@ pub fn parse(ask: &Ask<'_>, body: &Bytes) -> Result<DeleteOptions, Status> {
 }
 
 fn from_query(query: &Query<'_>, errors: &mut Vec<Error>) -> Result<DeleteOptions, Status> {
+    // Preconditions stand there without what they are within in a body. Here an empty one is none.
+    let condition = |name| Some(query.get(name)).filter(|value| !value.is_empty());
     Ok(DeleteOptions {
+        uid: condition("uid").map(str::to_owned),
+        resource_version: condition("resourceVersion").map(str::to_owned),
         grace_period_seconds: query.integer("gracePeriodSeconds")?,
         orphan_dependents: query.optional_flag("orphanDependents"),
         propagation_policy: propagation(query.get("propagationPolicy"), errors),

@@ -429,6 +429,23 @@ async fn collections_are_deleted_by_selector() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn preconditions_hold_in_queries_too() {
+    let cluster = Cluster::new().await;
+    let made = cluster.create(CONFIGMAPS, configmap("a")).await;
+    let uid = made["metadata"]["uid"].as_str().expect("a uid");
+    for (query, code) in [
+        ("uid=other".to_owned(), 409),
+        ("resourceVersion=1".to_owned(), 409),
+        // Empty ones are none, unlike in a body.
+        (format!("uid={uid}&resourceVersion="), 200),
+    ] {
+        let uri = format!("{CONFIGMAPS}/a?{query}");
+        let reply = cluster.call(Method::DELETE, &uri, Value::Null).await;
+        assert_eq!(reply.code, code, "{query}: {}", reply.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn generated_names_and_yaml() {
     let cluster = Cluster::new().await;
     let made = cluster
