@@ -51,12 +51,16 @@ fn make(
 ) -> io::Result<()> {
     let fresh = !path.exists();
     fs::create_dir_all(path)?;
-    if source.medium.as_deref() == Some("Memory") && !mount::is_mount(path)? {
+    // A tmpfs has the mode that the kernel gives its root; upstream leaves it.
+    let mode = if source.medium.as_deref() == Some("Memory") && !mount::is_mount(path)? {
         mount::tmpfs(path, size)?;
-    } else if !fresh {
+        0o1777
+    } else if fresh {
+        0o777
+    } else {
         return Ok(());
-    }
-    fs::set_permissions(path, fs::Permissions::from_mode(0o777))?;
+    };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     match fs_group {
         Some(group) => ownership::apply(path, group, true),
         None => Ok(()),
@@ -68,6 +72,25 @@ mod tests {
     use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
     use super::*;
+
+    #[test]
+    fn the_mode_is_that_of_the_medium() {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("skipped: mounting needs root");
+        }
+        for (medium, wanted) in [("Memory", 0o1777), ("", 0o777)] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("volume");
+            let source = EmptyDirVolumeSource {
+                medium: Some(medium.to_owned()),
+                ..Default::default()
+            };
+            make(&path, &source, None, None).unwrap();
+            let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(mode, wanted, "{medium}: {mode:o}");
+            mount::unmount_below(dir.path()).unwrap();
+        }
+    }
 
     #[test]
     fn memory_is_no_larger_than_what_the_pod_has() {

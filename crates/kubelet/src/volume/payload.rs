@@ -58,10 +58,10 @@ fn write(place: &Path, payload: &Payload, fs_group: Option<i64>) -> io::Result<(
     directory(place, 0o755)?;
     if payload.memory && !mount::is_mount(place)? {
         mount::tmpfs(place, None)?;
-        fs::set_permissions(place, fs::Permissions::from_mode(0o1777))?;
-    } else if !payload.memory {
-        fs::set_permissions(place, fs::Permissions::from_mode(0o777))?;
     }
+    // Each time: that the directory is there has changed it.
+    let mode = if payload.memory { 0o1777 } else { 0o777 };
+    fs::set_permissions(place, fs::Permissions::from_mode(mode))?;
     atomic::write(place, &payload.files, fs_group)
 }
 
@@ -379,4 +379,37 @@ fn downward_files(
         files.insert(item.path.clone(), file);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_volume_has_the_same_mode_when_it_is_written_again() {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("skipped: mounting needs root");
+        }
+        for (memory, wanted) in [(true, 0o1777), (false, 0o777)] {
+            let dir = tempfile::tempdir().unwrap();
+            let place = dir.path().join("volume");
+            for content in ["first", "second"] {
+                let file = File {
+                    content: content.into(),
+                    mode: 0o644,
+                    owner: None,
+                };
+                let payload = Payload {
+                    kind: "secret",
+                    files: [("file".to_owned(), file)].into(),
+                    memory,
+                    refresh_at: None,
+                };
+                write(&place, &payload, None).unwrap();
+                let mode = fs::metadata(&place).unwrap().permissions().mode() & 0o7777;
+                assert_eq!(mode, wanted, "{content} of {memory}: {mode:o}");
+            }
+            mount::unmount_below(dir.path()).unwrap();
+        }
+    }
 }
