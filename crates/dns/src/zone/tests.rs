@@ -19,33 +19,7 @@ pub fn zone() -> Zone {
         "empty",
         json!({"clusterIP": "None", "clusterIPs": ["None"]}),
     )));
-    services.apply(read(service(
-        "portless",
-        json!({"clusterIP": "None", "clusterIPs": ["None"]}),
-    )));
-    slices.apply(
-        serde_json::from_value(json!({
-            "addressType": "IPv4",
-            "metadata": {"name": "portless-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "portless"}},
-            "ports": [],
-            "endpoints": [{"addresses": ["10.42.0.8"]}],
-        }))
-        .unwrap(),
-    );
-    for (name, target) in [
-        ("alias", "both.default.svc.cluster.local"),
-        ("alias-of-four", "web.default.svc.cluster.local."),
-        ("circle", "circle.default.svc.cluster.local"),
-    ] {
-        services.apply(read(service(
-            name,
-            json!({"type": "ExternalName", "externalName": target}),
-        )));
-    }
-    services.apply(read(json!({
-        "metadata": {"name": "kube-dns", "namespace": "kube-system"},
-        "spec": {"clusterIP": "10.43.0.10", "clusterIPs": ["10.43.0.10"]},
-    })));
+    portless_and_aliases(&services, &slices);
     services.apply(read(service(
         "outside",
         json!({"type": "ExternalName", "externalName": "example.org"}),
@@ -100,6 +74,38 @@ pub fn zone() -> Zone {
         );
     }
     Zone::with("cluster.local", services, slices, namespaces).unwrap()
+}
+
+fn portless_and_aliases(services: &Informer<Service>, slices: &Informer<EndpointSlice>) {
+    let read = |value: Value| serde_json::from_value(value).unwrap();
+    let service = |name: &str, spec: Value| json!({"metadata": {"name": name, "namespace": "default"}, "spec": spec});
+    services.apply(read(service(
+        "portless",
+        json!({"clusterIP": "None", "clusterIPs": ["None"]}),
+    )));
+    slices.apply(
+        serde_json::from_value(json!({
+            "addressType": "IPv4",
+            "metadata": {"name": "portless-1", "namespace": "default", "labels": {"kubernetes.io/service-name": "portless"}},
+            "ports": [],
+            "endpoints": [{"addresses": ["10.42.0.8"]}],
+        }))
+        .unwrap(),
+    );
+    for (name, target) in [
+        ("alias", "both.default.svc.cluster.local"),
+        ("alias-of-four", "web.default.svc.cluster.local."),
+        ("circle", "circle.default.svc.cluster.local"),
+    ] {
+        services.apply(read(service(
+            name,
+            json!({"type": "ExternalName", "externalName": target}),
+        )));
+    }
+    services.apply(read(json!({
+        "metadata": {"name": "kube-dns", "namespace": "kube-system"},
+        "spec": {"clusterIP": "10.43.0.10", "clusterIPs": ["10.43.0.10"]},
+    })));
 }
 
 /// A cluster with one headless service of that many pods.
