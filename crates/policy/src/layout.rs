@@ -3,10 +3,10 @@
 //! Both families have the same sets and chains, each with its own addresses; one transaction changes both.
 //!
 //! ```text
-//! forward: discovery of neighbours, replies, related errors and what a pod sends to itself pass
+//! forward: replies, related errors and what a pod sends to itself pass
 //!     by source address      -> egress-N: returns what is allowed, drops the rest
 //!     by destination address -> ingress-N: the same
-//! input: what is for the node's own DNS server -> dns: the same pass, by source address -> egress-N
+//! input: what is for the node's own DNS server -> dns: discovery of neighbours and the same pass, by source address -> egress-N
 //! ```
 //!
 //! Packets are judged where they are forwarded: after the translation of a Service's address to an endpoint's, and before that of
@@ -91,10 +91,8 @@ fn is_of(table: &Table, address: IpAddr) -> bool {
 fn base_chains(made: &mut Transaction, table: &Table, dns: Option<IpAddr>) {
     let family = table.family;
     let (source, destination) = (Selector::Source(family), Selector::Destination(family));
-    let neighbours = || (family == Family::Ip6).then(|| Rule::new().neighbour_discovery());
     let pass = || {
-        let rules = [Rule::new().reply(), Rule::new().related()];
-        let rules = neighbours().into_iter().chain(rules);
+        let rules = [Rule::new().reply(), Rule::new().related()].into_iter();
         rules.map(|rule| rule.verdict(Verdict::Accept))
     };
     made.add_chain(
@@ -111,13 +109,16 @@ fn base_chains(made: &mut Transaction, table: &Table, dns: Option<IpAddr>) {
         made.add_rule(table, "forward", rule);
     }
     let Some(dns) = dns else { return };
+    // Of a link, between its two ends: what is forwarded under its name is something else.
+    let neighbours = (family == Family::Ip6).then(|| Rule::new().neighbour_discovery());
+    let neighbours = neighbours.map(|rule| rule.verdict(Verdict::Accept));
     // All else that the node receives comes by here, too, and leaves at one comparison.
     made.add_chain(table, Chain::new(DNS));
     // From there every pod could ask, whoever it is.
     let nobodys = (family == Family::Ip6).then(|| Rule::new().prefix(source.clone(), LINK_LOCAL));
     let nobodys = nobodys.map(Rule::drop);
     let judge = Rule::new().verdicts([source], Direction::Egress.name());
-    for rule in pass().chain(nobodys).chain([judge]) {
+    for rule in neighbours.into_iter().chain(pass()).chain(nobodys).chain([judge]) {
         made.add_rule(table, DNS, rule);
     }
     made.add_chain(

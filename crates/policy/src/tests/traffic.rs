@@ -1,9 +1,20 @@
 //! Real connections between pods of a node, in both families.
 
-use std::net::IpAddr;
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddrV6},
+    os::fd::{AsRawFd, OwnedFd},
+};
 
 use knarr_nft::{Connection, Family, Transaction};
 use knarr_testkit::machine::Machine;
+use nix::sys::{
+    socket::{
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, recv, sendto,
+        setsockopt, socket, sockopt,
+    },
+    time::{TimeVal, TimeValLike},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -174,4 +185,48 @@ fn nobody_asks_for_names_from_an_address_of_the_link() {
         "-6 route add {dns}/128 via fe80::1 dev pod-x src fe80::2"
     ));
     assert_eq!(net.x.call((dns, 53)), "nothing");
+}
+
+/// Neighbours are found on a link: what is forwarded as if somebody asked for one is data.
+#[test]
+fn nothing_passes_as_a_question_for_neighbours() {
+    const TYPES: std::ops::RangeInclusive<u8> = 133..=137;
+    if !Machine::allowed() {
+        return;
+    }
+    let mut net = Net::new();
+    let to = SocketAddrV6::new("fd00:42::3".parse().unwrap(), 0, 0, 0);
+    let receiver = net.y.run(raw_icmp);
+    let patience = TimeVal::milliseconds(500);
+    setsockopt(&receiver, sockopt::ReceiveTimeout, &patience).unwrap();
+    let all = json!({"podSelector": {}, "policyTypes": ["Egress"]});
+    for (specs, passes) in [(vec![], true), (vec![all], false)] {
+        net.policies(&specs);
+        let sender = net.x.run(raw_icmp);
+        for kind in TYPES {
+            let mut message = [0; 32];
+            (message[0], message[31]) = (kind, b'!');
+            let to = SockaddrIn6::from(to);
+            sendto(sender.as_raw_fd(), &message, &to, MsgFlags::empty()).unwrap();
+        }
+        let mut taken = BTreeSet::new();
+        let mut message = [0; 64];
+        while let Ok(length) = recv(receiver.as_raw_fd(), &mut message, MsgFlags::empty()) {
+            if length == 32 && message[31] == b'!' {
+                taken.insert(message[0]);
+            }
+        }
+        assert_eq!(!taken.is_empty(), passes, "{specs:?}: {taken:?}");
+    }
+}
+
+fn raw_icmp() -> OwnedFd {
+    let protocol = SockProtocol::IcmpV6;
+    socket(
+        AddressFamily::Inet6,
+        SockType::Raw,
+        SockFlag::empty(),
+        protocol,
+    )
+    .unwrap()
 }
