@@ -26,6 +26,7 @@ pub mod plugin;
 pub mod policy;
 pub mod result;
 mod rtnl;
+mod trust;
 mod types;
 
 pub use config::NetworkConfigList;

@@ -23,7 +23,7 @@ use std::{
 use knarr_meta::prefix::Prefix;
 use knarr_nft::{Family, Kernel, Netlink, Table, Transaction, Watched};
 
-use crate::{InstanceId, rtnl};
+use crate::{InstanceId, rtnl, trust};
 pub use address::{detect_node_ip, source_towards};
 pub(crate) use forwarding::forward;
 pub use keep::{Kept, Leases};
@@ -116,6 +116,8 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    #[error("cannot confine the links of pods")]
+    Pods(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Nft(#[from] knarr_nft::Error),
     #[error("cannot open a netlink socket")]
@@ -155,6 +157,8 @@ pub async fn prepare(network: &NodeNetwork) -> Result<(), Error> {
 }
 
 async fn make(network: &NodeNetwork, kernel: &mut impl Kernel) -> Result<(), Error> {
+    trust::nothing_of_any(&network.instance.link_prefix(), network.has(Family::Ip6))
+        .map_err(|error| Error::Pods(error.into()))?;
     let mut made = Transaction::new();
     for part in network.parts() {
         forward(part.family)?;

@@ -20,6 +20,7 @@ use crate::{
     hardware,
     result::PluginError,
     rtnl::{self, is_errno},
+    trust,
 };
 
 pub const LOOPBACK: &str = "lo";
@@ -137,6 +138,8 @@ async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {
     let index = index_of(host, &pair.host_name).await?.ok_or_else(|| {
         PluginError::new(PluginError::KERNEL, "the node's interface has vanished")
     })?;
+    // Before it is up: a packet that comes before would be taken on the terms of any link.
+    confine(pair)?;
     // Not at creation: the kernel refuses to raise the peer before the two know each other.
     let up = LinkUnspec::new_with_index(index).up().build();
     host.link()
@@ -144,13 +147,6 @@ async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {
         .execute()
         .await
         .map_err(|e| kernel("veth", e))?;
-    if pair.has_ipv4() {
-        answer_loopback(&pair.host_name)?;
-        refuse_forged(&pair.host_name)?;
-    }
-    if pair.has_ipv6() {
-        take_ipv6(&pair.host_name)?;
-    }
     for end in &pair.ends {
         neighbour(host, index, end.address, pair.pod_mac()).await?;
         host.route()
@@ -163,29 +159,24 @@ async fn host_side(pair: &Pair, host: &Handle) -> Result<(), PluginError> {
     Ok(())
 }
 
-/// Has a link speak IPv6, also where links do not by default, and believe nobody who says that he is a router.
-fn take_ipv6(link: &str) -> Result<(), PluginError> {
-    for (name, value) in [("disable_ipv6", "0"), ("accept_ra", "0")] {
-        let setting = format!("/proc/sys/net/ipv6/conf/{link}/{name}");
-        std::fs::write(&setting, value).map_err(|e| kernel(&setting, e))?;
+/// What the node's end takes from a pod: its own address alone, and of no family that the pod has no address of.
+fn confine(pair: &Pair) -> Result<(), PluginError> {
+    let link = &pair.host_name;
+    trust::nothing(link).map_err(setting)?;
+    if pair.has_ipv4() {
+        trust::loopback(link).map_err(setting)?;
     }
-    Ok(())
+    trust::switch_ipv6(link, pair.has_ipv6()).map_err(setting)
 }
 
-/// Lets the node's own programs reach pods by ports of 127.0.0.1: without it the kernel refuses to send from there by a real
-/// link, and to take the answers. For this link only, unlike kube-proxy, which lets every link do so; what must not come in
-/// by it is dropped by the node's table.
-fn answer_loopback(link: &str) -> Result<(), PluginError> {
-    let setting = format!("/proc/sys/net/ipv4/conf/{link}/route_localnet");
-    std::fs::write(&setting, "1").map_err(|e| kernel(&setting, e))
+/// The pod's end speaks IPv6, also where links do not by default, and believes nobody who says that he is a router.
+fn take_ipv6(link: &str) -> Result<(), PluginError> {
+    trust::nothing(link).map_err(setting)?;
+    trust::switch_ipv6(link, true).map_err(setting)
 }
 
-/// Takes from a pod what bears its own address alone: under another's it would pass as that one, for policies and for
-/// whoever looks at who calls.
-fn refuse_forged(link: &str) -> Result<(), PluginError> {
-    const STRICT: &str = "1";
-    let setting = format!("/proc/sys/net/ipv4/conf/{link}/rp_filter");
-    std::fs::write(&setting, STRICT).map_err(|e| kernel(&setting, e))
+fn setting(error: trust::Error) -> PluginError {
+    PluginError::new(PluginError::KERNEL, error.to_string())
 }
 
 async fn neighbour(

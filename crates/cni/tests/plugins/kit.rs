@@ -48,6 +48,15 @@ impl Namespace {
         command
     }
 
+    /// What a program prints that is to succeed.
+    pub fn run(&self, line: &str) -> String {
+        let mut words = line.split(' ');
+        let mut command = self.command(words.next().unwrap().as_ref());
+        let output = command.args(words).output().unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Runs work in it.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {

@@ -1,9 +1,22 @@
 //! The network's own plugin: what it makes, and that it gives everything back.
 
-use std::{fs, net::UdpSocket, os::unix::fs::symlink, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::{SocketAddrV6, UdpSocket},
+    os::{fd::AsRawFd, unix::fs::symlink},
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
 
 use knarr_cni::plugin;
-use nix::unistd::geteuid;
+use nix::{
+    sys::socket::{
+        AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6, sendto, setsockopt,
+        socket, sockopt,
+    },
+    unistd::geteuid,
+};
 use serde_json::{Value, json};
 
 use crate::kit::{Call, Namespace};
@@ -63,11 +76,7 @@ impl Node {
     }
 
     fn run(&self, line: &str) -> String {
-        let mut words = line.split(' ');
-        let mut command = self.namespace.command(words.next().unwrap().as_ref());
-        let output = command.args(words).output().unwrap();
-        assert!(output.status.success(), "{line}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+        self.namespace.run(line)
     }
 
     /// Addresses that are taken.
@@ -168,15 +177,6 @@ fn a_pod_has_an_address_of_each_family() {
         let (code, result) = node.call("ADD", id, Some(pod), &both());
         assert_eq!(code, 0, "{result}");
     }
-    let run = |line: &str| {
-        let mut words = line.split(' ');
-        let mut command = pods[0].command(words.next().unwrap().as_ref());
-        let output = command.args(words).output().unwrap();
-        (
-            output.status.success(),
-            String::from_utf8(output.stdout).unwrap(),
-        )
-    };
     // At once: nobody is asked whether somebody else has them.
     for (own, other) in [("10.1.2.3", "10.1.2.4"), ("fd01:0:0:2::3", "fd01:0:0:2::4")] {
         let receiver = pods[1].within(|| UdpSocket::bind((other, 0)).unwrap());
@@ -187,9 +187,9 @@ fn a_pod_has_an_address_of_each_family() {
         let (_, from) = receiver.recv_from(&mut [0; 8]).unwrap();
         assert_eq!(from.ip().to_string(), own);
     }
-    let (_, addresses) = run("ip -6 -oneline address show scope global");
+    let addresses = pods[0].run("ip -6 -oneline address show scope global");
     assert!(addresses.contains("fd01:0:0:2::3/128"), "{addresses}");
-    let (_, routes) = run("ip -6 route");
+    let routes = pods[0].run("ip -6 route");
     assert!(routes.contains("default via fe80::1 dev eth0"), "{routes}");
     assert_eq!(node.addresses().len(), 4);
     for id in ["a", "b"] {
@@ -200,4 +200,55 @@ fn a_pod_has_an_address_of_each_family() {
         let (code, error) = node.call("ADD", "c", Some(&pods[0]), &json!({"subnets": odd}));
         assert_eq!((code, &error["code"]), (1, &json!(7)), "{error}");
     }
+}
+
+/// A machine that does not forward IPv6 takes its ways from whoever says that he is a router.
+#[test]
+fn no_pod_becomes_a_router_of_its_node() {
+    for subnets in [json!(["10.1.2.0/24"]), both()["subnets"].clone()] {
+        let Some(node) = Node::new() else { return };
+        let pod = Namespace::new();
+        for links in ["all", "default"] {
+            let dad = format!("sysctl -q net.ipv6.conf.{links}.accept_dad=0");
+            pod.run(&dad);
+            node.run(&dad);
+            node.run(&format!("sysctl -q net.ipv6.conf.{links}.accept_ra=2"));
+        }
+        let (code, result) = node.call("ADD", "a", Some(&pod), &json!({"subnets": subnets}));
+        assert_eq!(code, 0, "{result}");
+        let link = result["interfaces"][0]["name"].as_str().unwrap();
+        let hardware = result["interfaces"][0]["mac"].as_str().unwrap();
+        pod.run(&format!(
+            "ip neighbour replace fe80::ecee:eeff:feee:eeee lladdr {hardware} dev eth0"
+        ));
+        // Links have addresses of their own once the other end is seen to be up, which takes the kernel a second at most.
+        let (start, mut ways) = (Instant::now(), String::new());
+        while ways.is_empty() && start.elapsed() < Duration::from_secs(2) {
+            pod.within(|| advertise("fe80::ecee:eeff:feee:eeee", 2));
+            ways = node.run("ip -6 route show default");
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(ways, "", "{subnets}");
+        let redirects = format!("cat /proc/sys/net/ipv6/conf/{link}/accept_redirects");
+        assert_eq!(node.run(&redirects), "0\n", "{subnets}");
+    }
+}
+
+/// Says that the sender is a router for all that is elsewhere.
+fn advertise(to: &str, scope: u32) {
+    const ROUTER_ADVERTISEMENT: u8 = 134;
+    const SECONDS: u8 = 200;
+    let socket = socket(
+        AddressFamily::Inet6,
+        SockType::Raw,
+        SockFlag::empty(),
+        SockProtocol::IcmpV6,
+    )
+    .unwrap();
+    setsockopt(&socket, sockopt::Ipv6Ttl, &255).unwrap();
+    let mut message = [0; 16];
+    (message[0], message[7]) = (ROUTER_ADVERTISEMENT, SECONDS);
+    let to = SocketAddrV6::new(to.parse().unwrap(), 0, 0, scope);
+    let to = SockaddrIn6::from(to);
+    sendto(socket.as_raw_fd(), &message, &to, MsgFlags::empty()).unwrap();
 }
