@@ -164,8 +164,12 @@ impl Proxy {
         services.on_event(move |event: Event<Service>| {
             marked.add(key_of(event.object()));
         });
-        let marked = dirty.clone();
+        let (marked, all) = (dirty.clone(), services.clone());
         slices.on_event(move |event| {
+            if service_of(event.object()) == Some(api_key()) {
+                let services = all.list().into_iter();
+                services.for_each(|service| marked.add(key_of(&service)));
+            }
             if let Event::Updated { old, .. } = &event
                 && let Some(key) = service_of(old)
             {
@@ -315,10 +319,16 @@ impl Proxy {
         let mut ports = model::service_ports(&service, &slices, &self.place(), family);
         let cluster = network.services;
         let more = self.more_ranges();
-        let is_cluster_ip = |address: &IpAddr| {
-            cluster.contains(*address) || more.iter().any(|range| range.contains(*address))
+        let own_dns = self.config.node_local_dns.iter();
+        let own_dns: Vec<IpAddr> = own_dns.map(|(_, listens)| *listens).collect();
+        // Who has these has them from the cluster: nobody gets another's by naming it.
+        let is_given = |address: &IpAddr| {
+            let ranges = more.iter().chain([&cluster]).chain(&network.pods);
+            let mut ranges = ranges.map(|range| range.contains(*address));
+            ranges.any(|has| has) || own_dns.contains(address)
         };
         let own = self.own_addresses();
+        let servers = self.api_servers();
         for port in &mut ports {
             let is_reserved =
                 port.protocol == Protocol::Tcp && self.config.reserved_ports.contains(&port.port);
@@ -326,9 +336,12 @@ impl Proxy {
                 warn!(service = %key, port = port.port, "a Service cannot have this port of a node's own address");
                 port.external_ips.retain(|address| !own.contains(address));
             }
-            // Those are for the API server to give out: nobody gets another service's.
-            port.external_ips.retain(|address| !is_cluster_ip(address));
-            port.guarded_ips.retain(|address| !is_cluster_ip(address));
+            if port.protocol == Protocol::Tcp {
+                let is_server = |address: &IpAddr| servers.contains(&(*address, port.port));
+                port.external_ips.retain(|address| !is_server(address));
+            }
+            port.external_ips.retain(|address| !is_given(address));
+            port.guarded_ips.retain(|address| !is_given(address));
         }
         let mut rules = rules::build(key, &ports, family);
         rules.refuse_beyond(cluster, &ports);
@@ -345,6 +358,19 @@ impl Proxy {
         let cidrs = ranges.iter().filter_map(|range| range.spec.as_ref());
         let cidrs = cidrs.filter_map(|spec| spec.cidrs.as_ref()).flatten();
         cidrs.filter_map(|cidr| cidr.parse().ok()).collect()
+    }
+
+    /// Where the API is served, which every node needs to reach.
+    fn api_servers(&self) -> HashSet<(IpAddr, u16)> {
+        let mut servers = HashSet::new();
+        for slice in self.slices.by_index(&api_key()) {
+            let addresses = slice.endpoints.iter().flat_map(|one| &one.addresses);
+            let addresses = addresses.filter_map(|address| address.parse::<IpAddr>().ok());
+            let ports = slice.ports.iter().flatten().filter_map(|port| port.port);
+            let ports: Vec<u16> = ports.filter_map(|port| port.try_into().ok()).collect();
+            servers.extend(addresses.flat_map(|a| ports.iter().map(move |port| (a, *port))));
+        }
+        servers
     }
 
     fn own_addresses(&self) -> HashSet<IpAddr> {
@@ -424,6 +450,14 @@ fn key_of(service: &Service) -> ServiceKey {
     ServiceKey {
         namespace: meta.namespace.clone().unwrap_or_default(),
         name: meta.name.clone().unwrap_or_default(),
+    }
+}
+
+/// The Service of the API itself.
+fn api_key() -> ServiceKey {
+    ServiceKey {
+        namespace: "default".to_owned(),
+        name: "kubernetes".to_owned(),
     }
 }
 

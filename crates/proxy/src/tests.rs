@@ -249,6 +249,33 @@ async fn ranges_that_come_are_for_services_alone() {
     assert!(change.contains(&gone), "{change}");
 }
 
+/// Whoever may make a Service would have what others are sent (CVE-2020-8554).
+#[tokio::test]
+async fn what_the_cluster_gives_out_is_no_external_address() {
+    let stolen = ["10.42.0.9", "169.254.20.10", "192.0.2.50", "198.51.100.7"];
+    let services = vec![service("b", "10.43.0.2", &stolen)];
+    let mut server = slice("kubernetes", "192.0.2.50");
+    server.ports.as_mut().unwrap()[0].port = Some(80);
+    let mut running = Running::start(services, vec![slice("b", "10.42.0.3"), server.clone()]);
+    let first = running.transaction(Ok(())).await;
+    assert!(first.contains("198.51.100.7 . tcp . 80"), "{first}");
+    for address in &stolen[..3] {
+        assert!(!first.contains(&format!("{address} . tcp . 80")), "{first}");
+    }
+    server.endpoints[0].addresses = vec!["198.51.100.7".to_owned()];
+    running.slices.apply(server);
+    let change = running.transaction(Ok(())).await;
+    for change_of in ["delete element ip", "add element ip"] {
+        let of = if change_of.starts_with("delete") {
+            "198.51.100.7"
+        } else {
+            "192.0.2.50"
+        };
+        let wanted = format!("{change_of} {TABLE} external {{ {of} . tcp . 80 }}");
+        assert!(change.contains(&wanted), "{change}");
+    }
+}
+
 /// A service and its slices in both families.
 fn dual(name: &str, last: u8) -> (Service, [EndpointSlice; 2]) {
     let mut both = service(name, &format!("10.43.0.{last}"), &[]);
