@@ -118,7 +118,12 @@ fn base_chains(made: &mut Transaction, table: &Table, dns: Option<IpAddr>) {
     let nobodys = (family == Family::Ip6).then(|| Rule::new().prefix(source.clone(), LINK_LOCAL));
     let nobodys = nobodys.map(Rule::drop);
     let judge = Rule::new().verdicts([source], Direction::Egress.name());
-    for rule in neighbours.into_iter().chain(pass()).chain(nobodys).chain([judge]) {
+    for rule in neighbours
+        .into_iter()
+        .chain(pass())
+        .chain(nobodys)
+        .chain([judge])
+    {
         made.add_rule(table, DNS, rule);
     }
     made.add_chain(

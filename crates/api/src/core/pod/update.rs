@@ -1,6 +1,6 @@
 //! What updates of a pod may change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use knarr_meta::{
     field::{Error, ErrorList, Path, quote},
@@ -97,15 +97,12 @@ fn validate_deadline(new: &Value, old: &Value, path: &Path, errors: &mut ErrorLi
 
 fn validate_added_tolerations(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
     let now = list_at(new, &["tolerations"]);
-    let fields = ["key", "operator", "value", "effect"];
-    let kept = list_at(old, &["tolerations"]).iter().all(|before| {
-        now.iter().any(|toleration| {
-            fields
-                .iter()
-                .all(|field| str_at(toleration, &[field]) == str_at(before, &[field]))
-        })
-    });
-    if kept {
+    fn identity(toleration: &Value) -> [&str; 4] {
+        ["key", "operator", "value", "effect"].map(|field| str_at(toleration, &[field]))
+    }
+    let there: HashSet<_> = now.iter().map(identity).collect();
+    let mut before = list_at(old, &["tolerations"]).iter().map(identity);
+    if before.all(|toleration| there.contains(&toleration)) {
         validate_tolerations(now, path, errors);
     } else {
         errors.push(Error::forbidden(
@@ -116,10 +113,11 @@ fn validate_added_tolerations(new: &Value, old: &Value, path: &Path, errors: &mu
 }
 
 fn validate_removed_gates(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
-    let before = list_at(old, &["schedulingGates"]);
+    let before = list_at(old, &["schedulingGates"]).iter();
+    let before: HashSet<&str> = before.map(|gate| str_at(gate, &["name"])).collect();
     for (index, gate) in list_at(new, &["schedulingGates"]).iter().enumerate() {
         let name = str_at(gate, &["name"]);
-        if !before.iter().any(|gate| str_at(gate, &["name"]) == name) {
+        if !before.contains(name) {
             errors.push(Error::forbidden(
                 &path.index(index).child("name"),
                 format!("only deletion is allowed, but found new scheduling gate '{name}'"),

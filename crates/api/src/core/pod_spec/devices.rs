@@ -19,7 +19,11 @@ pub(super) fn validate(
 ) {
     const UNIQUE: &str = "must be unique";
     let mounts = list_at(container, &["volumeMounts"]);
-    let mounted = |field: &str, value: &str| mounts.iter().any(|m| str_at(m, &[field]) == value);
+    let of_mounts = |field| -> HashSet<&str> {
+        let values = mounts.iter().map(|mount| str_at(mount, &[field]));
+        values.collect()
+    };
+    let (mount_names, mount_paths) = (of_mounts("name"), of_mounts("mountPath"));
     let path = path.child("volumeDevices");
     let (mut names, mut places) = (HashSet::new(), HashSet::new());
     for (index, device) in list_at(container, &["volumeDevices"]).iter().enumerate() {
@@ -51,10 +55,10 @@ pub(super) fn validate(
         if place.1.split('/').any(|part| part == "..") {
             refuse(errors, &place, "can not contain backsteps ('..')");
         }
-        if mounted("name", name.1) {
+        if mount_names.contains(name.1) {
             refuse(errors, &name, "must not already exist in volumeMounts");
         }
-        if mounted("mountPath", place.1) {
+        if mount_paths.contains(place.1) {
             refuse(
                 errors,
                 &place,

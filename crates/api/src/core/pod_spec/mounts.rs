@@ -19,6 +19,11 @@ pub(super) fn validate_mounts(
     errors: &mut ErrorList,
 ) {
     let devices = list_at(container, &["volumeDevices"]);
+    let of_devices = |field| -> HashSet<&str> {
+        let values = devices.iter().map(|device| str_at(device, &[field]));
+        values.collect()
+    };
+    let (device_names, device_paths) = (of_devices("name"), of_devices("devicePath"));
     let list_path = path.child("volumeMounts");
     let mut seen = HashSet::new();
     for (index, mount) in list_at(container, &["volumeMounts"]).iter().enumerate() {
@@ -42,17 +47,14 @@ pub(super) fn validate_mounts(
                 "must be unique",
             ));
         }
-        if devices.iter().any(|d| str_at(d, &["name"]) == name) {
+        if device_names.contains(name) {
             errors.push(Error::invalid(
                 &path.child("name"),
                 name,
                 "must not already exist in volumeDevices",
             ));
         }
-        if devices
-            .iter()
-            .any(|d| str_at(d, &["devicePath"]) == mount_path)
-        {
+        if device_paths.contains(mount_path) {
             errors.push(Error::invalid(
                 &mount_path_path,
                 mount_path,

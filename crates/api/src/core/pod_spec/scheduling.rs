@@ -1,6 +1,6 @@
 //! Validation of what the scheduler reads: tolerations, affinities, spread, gates; and of taints.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
@@ -288,9 +288,12 @@ pub(super) fn validate_label_keys(term: &Value, path: &Path, errors: &mut ErrorL
     }
     let matched = list_at(term, &["matchLabelKeys"]);
     validate_repeated_keys(selector, matched, path, errors);
-    let mismatched = list_at(term, &["mismatchLabelKeys"]);
+    let mismatched: HashSet<Option<&str>> = list_at(term, &["mismatchLabelKeys"])
+        .iter()
+        .map(Value::as_str)
+        .collect();
     for (index, key) in matched.iter().enumerate() {
-        if mismatched.contains(key) {
+        if mismatched.contains(&key.as_str()) {
             errors.push(Error::invalid(
                 &path.child("matchLabelKeys").index(index),
                 key.clone(),
@@ -313,10 +316,15 @@ fn validate_repeated_keys(
         .flatten()
         .map(|(key, _)| key.as_str())
         .collect();
+    // Of equal ones the last.
+    let keys = keys.iter().enumerate();
+    let places: HashMap<&str, usize> = keys
+        .filter_map(|(index, key)| Some((key.as_str()?, index)))
+        .collect();
     for expression in list_at(selector, &["matchExpressions"]) {
         let key = str_at(expression, &["key"]);
         let repeated = !seen.insert(key);
-        if let Some(index) = keys.iter().rposition(|k| k.as_str() == Some(key))
+        if let Some(index) = places.get(key).copied()
             && repeated
         {
             errors.push(Error::invalid(

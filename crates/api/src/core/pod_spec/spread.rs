@@ -1,5 +1,7 @@
 //! Validation of how pods spread over a topology.
 
+use std::collections::HashMap;
+
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     object::{i64_at, list_at, str_at, struct_at},
@@ -14,26 +16,38 @@ const NOT_POSITIVE: &str = "must be greater than zero";
 
 pub(super) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
     let constraints = list_at(spec, &["topologySpreadConstraints"]);
+    let mut behind: HashMap<_, usize> = HashMap::new();
+    for constraint in constraints {
+        *behind.entry(identity(constraint)).or_default() += 1;
+    }
     for (index, constraint) in constraints.iter().enumerate() {
-        let rest = &constraints[index + 1..];
-        validate_constraint(constraint, rest, &path.index(index), errors);
+        let repeated = behind.get_mut(&identity(constraint)).is_some_and(|left| {
+            *left = left.saturating_sub(1);
+            *left > 0
+        });
+        validate_constraint(constraint, repeated, &path.index(index), errors);
     }
 }
 
-/// `rest`: the constraints behind this one, none of which may be of the same key and action.
-fn validate_constraint(constraint: &Value, rest: &[Value], path: &Path, errors: &mut ErrorList) {
+/// Its key and action.
+fn identity(constraint: &Value) -> (&str, &str) {
+    let of = |field| str_at(constraint, &[field]);
+    (of("topologyKey"), of("whenUnsatisfiable"))
+}
+
+/// `repeated`: one behind this one is of the same key and action, which none may be.
+fn validate_constraint(constraint: &Value, repeated: bool, path: &Path, errors: &mut ErrorList) {
     let skew = i64_at(constraint, &["maxSkew"]).unwrap_or_default();
     if skew <= 0 {
         errors.push(Error::invalid(&path.child("maxSkew"), skew, NOT_POSITIVE));
     }
-    let key = str_at(constraint, &["topologyKey"]);
+    let (key, action) = identity(constraint);
     if key.is_empty() {
         errors.push(Error::required(
             &path.child("topologyKey"),
             "can not be empty",
         ));
     }
-    let action = str_at(constraint, &["whenUnsatisfiable"]);
     if !matches!(action, "DoNotSchedule" | "ScheduleAnyway") {
         errors.push(Error::not_supported(
             &path.child("whenUnsatisfiable"),
@@ -41,10 +55,7 @@ fn validate_constraint(constraint: &Value, rest: &[Value], path: &Path, errors: 
             &["DoNotSchedule", "ScheduleAnyway"],
         ));
     }
-    let same = |other: &Value| {
-        str_at(other, &["topologyKey"]) == key && str_at(other, &["whenUnsatisfiable"]) == action
-    };
-    if rest.iter().any(same) {
+    if repeated {
         errors.push(Error::duplicate(
             &path.child("{topologyKey, whenUnsatisfiable}"),
             format!("{{{key}, {action}}}"),

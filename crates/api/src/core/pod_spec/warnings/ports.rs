@@ -18,10 +18,59 @@ struct Port<'v> {
     path: Path,
 }
 
+/// Definitions of one port and protocol, found by what they may be in conflict with: most are in none.
+#[derive(Default)]
+struct Definitions<'v> {
+    all: Vec<Port<'v>>,
+    without_host_port: Vec<usize>,
+    by_host_port: HashMap<i64, ByAddress<'v>>,
+}
+
+/// Those with one host port, and of them those with one address.
+#[derive(Default)]
+struct ByAddress<'v> {
+    all: Vec<usize>,
+    by_address: HashMap<&'v str, Vec<usize>>,
+}
+
+impl<'v> Definitions<'v> {
+    /// Those before it that one is in conflict with, in their order.
+    fn rivals(&self, port: &Port<'v>) -> Vec<usize> {
+        if port.host_port == 0 {
+            return (0..self.all.len()).collect();
+        }
+        let mut found = self.without_host_port.clone();
+        if let Some(same) = self.by_host_port.get(&port.host_port) {
+            if port.host_ip.is_empty() {
+                found.extend(&same.all);
+            } else {
+                let addresses = [port.host_ip, ""].into_iter();
+                let lists = addresses.filter_map(|address| same.by_address.get(address));
+                found.extend(lists.flatten());
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    fn add(&mut self, port: Port<'v>) {
+        let place = self.all.len();
+        if port.host_port == 0 {
+            self.without_host_port.push(place);
+        } else {
+            let same = self.by_host_port.entry(port.host_port).or_default();
+            same.all.push(place);
+            let of_address = same.by_address.entry(port.host_ip).or_default();
+            of_address.push(place);
+        }
+        self.all.push(port);
+    }
+}
+
 pub(super) fn check(spec: &Value, path: &Path, out: &mut Warnings) {
-    let mut ports: HashMap<(i64, &str), Vec<Port<'_>>> = HashMap::new();
+    let mut ports: HashMap<(i64, &str), Definitions<'_>> = HashMap::new();
     for (value, path) in all(spec, path) {
-        // Each is compared with all before it: that ends with the room for what is found.
+        // There may be a warning for any two: that ends with the room for them.
         if out.is_full() {
             return;
         }
@@ -43,7 +92,10 @@ pub(super) fn check(spec: &Value, path: &Path, out: &mut Warnings) {
             );
         }
         let others = ports.entry((number, protocol)).or_default();
-        for other in &*others {
+        for place in others.rivals(&port) {
+            let Some(other) = others.all.get(place) else {
+                continue;
+            };
             if let Some(how) = conflict(&port, other) {
                 out.at(
                     &port.path,
@@ -51,7 +103,7 @@ pub(super) fn check(spec: &Value, path: &Path, out: &mut Warnings) {
                 );
             }
         }
-        others.push(port);
+        others.add(port);
     }
     names(spec, path, out);
 }
