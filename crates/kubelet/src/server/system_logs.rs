@@ -6,7 +6,7 @@ mod tests;
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io,
     path::{Component, Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -144,7 +144,8 @@ async fn file(root: &Path, path: &str, token: CancellationToken) -> Response<Bod
     match found.map_err(io::Error::other).and_then(|found| found) {
         Ok(Found::File(file, length)) => {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            tokio::task::spawn_blocking(move || copy(file.take(length), &sender));
+            let file = tokio::fs::File::from_std(file).take(length);
+            tokio::spawn(async move { pass_on(Some(file), &sender).await });
             stream(receiver, token)
         }
         Ok(Found::Directory(_)) if !path.is_empty() && !path.ends_with('/') => {
@@ -208,25 +209,6 @@ fn stream(pieces: mpsc::Receiver<io::Result<Bytes>>, token: CancellationToken) -
 
 fn tokio_stream<T>(mut pieces: mpsc::Receiver<T>) -> impl futures::Stream<Item = T> {
     futures::stream::poll_fn(move |task| pieces.poll_recv(task))
-}
-
-/// Until the end, or until nobody listens. Blocks.
-fn copy(mut from: impl Read, to: &Pieces) {
-    loop {
-        let mut piece = vec![0; PIECE];
-        let read = match from.read(&mut piece) {
-            Ok(0) => return,
-            Ok(count) => {
-                piece.truncate(count);
-                Ok(piece.into())
-            }
-            Err(error) => Err(error),
-        };
-        let failed = read.is_err();
-        if to.blocking_send(read).is_err() || failed {
-            return;
-        }
-    }
 }
 
 /// What services have logged. What goes wrong is told in the text, as upstream does: the answer has begun.
@@ -309,15 +291,21 @@ async fn journal(asked: &Query, services: &[&String], to: &Pieces) {
     let _status = child.wait().await;
 }
 
+/// Until the end, or until nobody listens. Who reads slowly, or not at all, holds no thread meanwhile.
 async fn pass_on(from: Option<impl AsyncRead + Unpin>, to: &Pieces) {
     let Some(mut from) = from else { return };
     loop {
         let mut piece = vec![0; PIECE];
-        let Ok(count) = from.read(&mut piece).await else {
-            return;
+        let read = match from.read(&mut piece).await {
+            Ok(0) => return,
+            Ok(count) => {
+                piece.truncate(count);
+                Ok(piece.into())
+            }
+            Err(error) => Err(error),
         };
-        piece.truncate(count);
-        if count == 0 || to.send(Ok(piece.into())).await.is_err() {
+        let failed = read.is_err();
+        if to.send(read).await.is_err() || failed {
             return;
         }
     }
@@ -330,20 +318,13 @@ async fn of_service(root: &Path, name: &str, to: &Pieces) {
         format!("{name}.log"),
         format!("{name}/{name}.log"),
     ] {
-        let (root, receiver) = (root.to_owned(), to.clone());
-        let found = tokio::task::spawn_blocking(move || match open(&root, &path)? {
-            Found::File(file, length) => {
-                copy(file.take(length), &receiver);
-                Ok(())
+        let root = root.to_owned();
+        let found = tokio::task::spawn_blocking(move || open(&root, &path)).await;
+        match found.map_err(io::Error::other).and_then(|found| found) {
+            Ok(Found::File(file, length)) => {
+                return pass_on(Some(tokio::fs::File::from_std(file).take(length)), to).await;
             }
-            Found::Directory(_) => Err(io::Error::from(io::ErrorKind::NotFound)),
-        });
-        match found
-            .await
-            .map_err(io::Error::other)
-            .and_then(|found| found)
-        {
-            Ok(()) => return,
+            Ok(Found::Directory(_)) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
                 tell(to, format!("\nerror getting log for {name}: {error}\n")).await;

@@ -118,6 +118,37 @@ async fn files_are_served_and_nothing_outside_of_the_directory() {
     assert_eq!(get("/sub dir").await.0, StatusCode::MOVED_PERMANENTLY);
 }
 
+/// Those that read slowly would hold what the kubelet does everything on a disk with.
+#[test]
+fn who_does_not_read_holds_no_thread() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = vec![b'x'; 64 * PIECE];
+    std::fs::write(dir.path().join("a.log"), &long).unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = { runtime }
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let idle = file(dir.path(), "/a.log", CancellationToken::new()).await;
+        let (sender, unread) = mpsc::channel(QUEUE);
+        let of_idle = tokio::time::timeout(
+            Duration::from_millis(200),
+            of_service(dir.path(), "a", &sender),
+        );
+        assert!(of_idle.await.is_err(), "nobody reads it");
+        let read = file(dir.path(), "/a.log", CancellationToken::new());
+        let read = async { body(read.await).await };
+        let (_, text) = tokio::time::timeout(Duration::from_secs(10), read)
+            .await
+            .expect("a thread that is free");
+        assert_eq!(text.len(), long.len());
+        drop((idle, unread));
+    });
+}
+
 #[tokio::test]
 async fn services_without_a_journal_have_files() {
     let dir = tempfile::tempdir().unwrap();
