@@ -93,7 +93,7 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<E
 /// meanwhile, which stays whose it is.
 pub fn give_to_owner_of_directory(kubeconfig: &Path) -> Result<()> {
     let give = || -> std::io::Result<()> {
-        let directory = fs::metadata(kubeconfig.parent().unwrap_or(Path::new("/")))?;
+        let directory = fs::metadata(directory_of(kubeconfig))?;
         let file = fs::File::options()
             .read(true)
             .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
@@ -105,6 +105,12 @@ pub fn give_to_owner_of_directory(kubeconfig: &Path) -> Result<()> {
         Ok(())
     };
     give().with_context(|| format!("cannot give {} to its user", kubeconfig.display()))
+}
+
+/// A name alone is of the directory that this runs in.
+fn directory_of(file: &Path) -> &Path {
+    let named = file.parent().filter(|path| !path.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
 }
 
 fn greet(progress: &Progress, api: &str, kubeconfig: &Path, detached: bool) {
@@ -127,4 +133,15 @@ fn greet(progress: &Progress, api: &str, kubeconfig: &Path, detached: bool) {
     } else {
         "Ctrl-C stops it; its containers go on running, and knarr up finds them again."
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_have_a_directory_however_they_are_named() {
+        let of = |file: &'static str| directory_of(Path::new(file)).display().to_string();
+        assert_eq!([of("kc"), of("a/kc"), of("/kc")], [".", "a", "/"]);
+    }
 }
