@@ -288,18 +288,21 @@ impl<'a> Generator<'a> {
             self.out.push_str("\t!");
         }
         let key = (definition.to_owned(), field.to_owned());
-        let go = self.declared.get(&key);
+        let go = self.declared.get(&key).cloned();
+        let go = go.as_ref();
         let value = go.is_some_and(|go| !go.pointer);
         let shape = self.shape(schema);
-        if self.unset.present.contains(&key) || value && matches!(shape, "Quantity" | "IntOrString")
-        {
+        let is_collection = kind.starts_with(['[', '{']);
+        // What is required in a request may still be left out where it is empty.
+        let left_out = is_collection && go.is_some_and(|go| go.omitempty);
+        let present = self.unset.present.contains(&key) && !left_out;
+        if present || value && matches!(shape, "Quantity" | "IntOrString") {
             self.out.push_str("\tz");
         }
         let is_scalar = matches!(&*kind, "s" | "y" | "i" | "l" | "n" | "b");
         if is_scalar && go.is_some_and(|go| go.omitempty && !go.pointer) {
             self.out.push_str("\to");
         }
-        let is_collection = kind.starts_with(['[', '{']);
         // Those that are no pointers are structs with a way of their own to be written.
         let is_struct =
             value && matches!(shape, "Time" | "MicroTime" | "RawExtension" | "FieldsV1");
@@ -316,6 +319,12 @@ impl<'a> Generator<'a> {
         if let Some(values) = values.and_then(Value::as_array) {
             let values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
             write!(self.out, "\te={}", values.join(","))?;
+        }
+        if let Some(named) = go.and_then(|go| go.named.as_deref()) {
+            write!(self.out, "\tt={named}")?;
+        }
+        if let Some(embedded) = go.map(|go| &go.embedded).filter(|parts| !parts.is_empty()) {
+            write!(self.out, "\ti={embedded}")?;
         }
         if let Some(gate) = self.disabled.get(&key) {
             write!(self.out, "\tf={gate}")?;

@@ -231,6 +231,7 @@ impl Kind {
             "admissionregistration.k8s.io",
             "apiextensions.k8s.io",
             "apiregistration.k8s.io",
+            "coordination.k8s.io",
         ];
         self.is_built_in() && !apart.contains(&&*self.group)
     }
@@ -442,6 +443,11 @@ pub trait Strategy: Send + Sync {
     /// Cells in the order of [`Strategy::columns`]. `now` is in unix seconds, for ages.
     fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
         crate::table::default_cells(object, now)
+    }
+
+    /// The `conditions` of an object's row, where it is at its end.
+    fn row_conditions(&self, _object: &Value) -> Option<Value> {
+        None
     }
 
     /// How a DELETE with `grace` (from DeleteOptions, seconds) proceeds.

@@ -144,6 +144,10 @@ struct Marks {
     values: Box<[&'static str]>,
     /// The feature gate that a field is behind, where that is switched off.
     gate: Option<&'static str>,
+    /// The type as Go names it, where it has a name of its own in it that stands for no struct: `[]v1.KeyUsage`.
+    go_type: Option<&'static str>,
+    /// The embedded structs that a field is in, joined by dots.
+    embedded: &'static str,
 }
 
 /// The schema of a definition, as `io.k8s.api.core.v1.Pod`.
@@ -197,6 +201,17 @@ impl Schema {
 }
 
 impl Field {
+    /// See [`Marks::embedded`].
+    fn embedded(&self) -> &'static str {
+        let marks = self.schema.marks.as_ref();
+        marks.map_or("", |marks| marks.embedded)
+    }
+
+    /// See [`Marks::go_type`].
+    fn go_type(&self) -> Option<&'static str> {
+        self.schema.marks.as_ref()?.go_type
+    }
+
     /// Whether absence is something else than zero: its Go type is a pointer.
     fn is_pointer(&self) -> bool {
         !self.omits_zero && !self.present

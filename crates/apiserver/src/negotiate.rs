@@ -72,6 +72,8 @@ pub enum Shapes {
     None,
     /// get and watch.
     Object,
+    /// Parts of objects that upstream shows in no Table.
+    Metadata,
     /// list.
     List,
 }
@@ -142,6 +144,20 @@ pub fn not_acceptable() -> Status {
     )
 }
 
+/// Whether an `Accept` header names any encoding that objects have.
+pub fn names_encoding(accept: &str) -> bool {
+    let known = |clause: &Clause<'_>| {
+        matches!(
+            clause.media,
+            (
+                "application",
+                "json" | "yaml" | "vnd.kubernetes.protobuf" | "*"
+            ) | ("*", "*")
+        )
+    };
+    accept.is_empty() || clauses(accept).iter().any(known)
+}
+
 fn clause(text: &str) -> Option<Clause<'_>> {
     let mut parts = text.split(';').map(str::trim);
     let media = parts.next()?;
@@ -185,7 +201,7 @@ fn accept_clause(clause: &Clause<'_>, shapes: Shapes, objects: Objects) -> Optio
             };
             match (kind, shapes) {
                 ("Table", Shapes::Object | Shapes::List) => Shape::Table(version),
-                ("PartialObjectMetadata", Shapes::Object)
+                ("PartialObjectMetadata", Shapes::Object | Shapes::Metadata)
                 | ("PartialObjectMetadataList", Shapes::List) => Shape::Partial(version),
                 _ => return None,
             }

@@ -16,6 +16,11 @@ pub fn of_parser(source: &str, errors: &ParseErrors) -> String {
             true => error.msg.clone(),
             false => format!("Syntax error: {}", error.msg),
         };
+        let message = expecting_the_end(&message);
+        if source.is_empty() {
+            // cel-go has no line to show.
+            return format!("ERROR: <input>:1:0: {message}");
+        }
         line_of(
             source,
             usize::try_from(line).unwrap_or(1),
@@ -24,6 +29,14 @@ pub fn of_parser(source: &str, errors: &ParseErrors) -> String {
         )
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// What could stand there beside the end: cel-go leaves the rule's loops before it looks, and then only the end is left.
+fn expecting_the_end(message: &str) -> String {
+    match message.split_once("expecting {<EOF>, ") {
+        Some((before, _)) => format!("{before}expecting <EOF>"),
+        None => message.to_owned(),
+    }
 }
 
 pub fn of_checker(source: &str, positions: &SourceInfo, issues: &[Issue]) -> String {

@@ -219,6 +219,19 @@ fn what_is_no_program() {
          | .....^"#]],
     );
     refused(
+        "10.0.0.1",
+        expect![[r#"
+        ERROR: <input>:1:5: Syntax error: mismatched input '.0' expecting <EOF>
+         | 10.0.0.1
+         | ....^"#]],
+    );
+    refused(
+        "",
+        expect![
+            "ERROR: <input>:1:0: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}"
+        ],
+    );
+    refused(
         "[1, 'a'] == []",
         expect![[r#"
         ERROR: <input>:1:5: expected type 'int' but found 'string'

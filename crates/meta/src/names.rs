@@ -133,6 +133,46 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     subdomain(value, max_length_message)
 }
 
+/// The same, in the words of rules that are declared with the types (`k8s-long-name`).
+pub fn long_name(value: &str) -> Vec<String> {
+    subdomain(value, max_bytes_message)
+}
+
+/// A subdomain in any case, in the words of declared rules (`k8s-long-name-caseless`).
+pub fn long_name_caseless(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > DNS1123_SUBDOMAIN_MAX_LENGTH {
+        errors.push(max_bytes_message(DNS1123_SUBDOMAIN_MAX_LENGTH));
+    }
+    if !value.to_ascii_lowercase().split('.').all(label_matches) {
+        errors.push(regex_message(
+            "an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character",
+            SUBDOMAIN_FORMAT,
+            &["Example.com"],
+        ));
+    }
+    errors
+}
+
+/// The name of an extended resource, in the words of declared rules (`k8s-extended-resource-name`).
+pub fn extended_resource(value: &str) -> Vec<String> {
+    const NATIVE_DOMAIN: &str = "kubernetes.io/";
+    const QUOTA_PREFIX: &str = "requests.";
+    let mut errors = Vec::new();
+    if !value.contains('/') {
+        errors.push(
+            "a name must be a domain-prefixed path, such as 'example.com/my-prop'".to_owned(),
+        );
+    } else if value.contains(NATIVE_DOMAIN) {
+        errors.push(format!("must not have {NATIVE_DOMAIN:?} domain"));
+    }
+    if value.starts_with(QUOTA_PREFIX) {
+        errors.push(format!("must not have {QUOTA_PREFIX:?} prefix"));
+    }
+    errors.extend(qualified_name(&format!("{QUOTA_PREFIX}{value}")));
+    errors
+}
+
 fn subdomain(value: &str, too_long: fn(usize) -> String) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > DNS1123_SUBDOMAIN_MAX_LENGTH {

@@ -106,8 +106,18 @@ fn check_count(patch: &Operations) -> Result<(), String> {
 
 /// Applies a merge patch (RFC 7386). 400 unless the patch is an object: one that is not would replace the whole object.
 pub fn merge(object: &mut Value, patch: &Value) -> Result<(), Status> {
-    if !patch.is_object() {
-        return Err(Status::bad_request("Invalid JSON Patch"));
+    let found = match patch {
+        Value::Object(_) => None,
+        Value::Null => return Err(Status::bad_request("Invalid JSON Patch")),
+        Value::Array(_) => Some("array"),
+        Value::String(_) => Some("string"),
+        Value::Number(_) => Some("number"),
+        Value::Bool(_) => Some("bool"),
+    };
+    if let Some(found) = found {
+        return Err(Status::bad_request(format!(
+            "error decoding patch: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+        )));
     }
     merge_values(object, patch);
     Ok(())

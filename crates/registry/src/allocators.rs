@@ -296,14 +296,19 @@ impl Allocators {
     }
 
     /// Takes what `new` needs beyond `old`; on an error everything taken here is given back.
-    async fn take(&self, new: &mut Value, old: Option<&Value>) -> Result<Box<dyn Taken>, Status> {
+    async fn take(
+        &self,
+        new: &mut Value,
+        old: Option<&Value>,
+        dry_run: bool,
+    ) -> Result<Box<dyn Taken>, Status> {
         let fresh = self.pools.ips.lock().follow(&*self.objects);
         if fresh {
             // A new range does not know yet what Services have of it.
             self.repair();
         }
         // What an update says of itself is still to be looked at.
-        let mut taking = Box::new(Taking::new(self.pools.clone(), old.unwrap_or(new)));
+        let mut taking = Box::new(Taking::new(self.pools.clone(), old.unwrap_or(new), dry_run));
         match self.take_into(&mut taking, new, old).await {
             Ok(()) => Ok(taking),
             Err(status) => {
@@ -333,15 +338,24 @@ impl WriteHook for Allocators {
         kind.group.is_empty() && kind.resource == "services"
     }
 
-    async fn before_create(&self, object: &mut Value) -> Result<Box<dyn Taken>, Status> {
+    async fn before_create(
+        &self,
+        object: &mut Value,
+        dry_run: bool,
+    ) -> Result<Box<dyn Taken>, Status> {
         service::normalize_create(object);
-        self.take(object, None).await
+        self.take(object, None, dry_run).await
     }
 
-    async fn before_update(&self, new: &mut Value, old: &Value) -> Result<Box<dyn Taken>, Status> {
+    async fn before_update(
+        &self,
+        new: &mut Value,
+        old: &Value,
+        dry_run: bool,
+    ) -> Result<Box<dyn Taken>, Status> {
         service::keep_allocated(new, old);
         service::normalize_update(new, old);
-        self.take(new, Some(old)).await
+        self.take(new, Some(old), dry_run).await
     }
 
     async fn after_update(&self, new: &Value, old: &Value) {

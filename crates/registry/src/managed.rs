@@ -151,6 +151,8 @@ impl Manager<'_> {
     /// Sets the managed fields of an object of the stored version that this manager makes of `live`; `None`: of nothing.
     pub fn update(&self, kind: &Kind, part: Part, live: Option<&Value>, new: &mut Value) {
         // What every object has is nobody's.
+        let live = live.map(|live| schema::written::with_left_out(&kind.definition, live));
+        let live = live.as_deref();
         let live = live.or_else(|| Some(schema::written::empty(&kind.definition)));
         with_fields(kind, self.alias, part, |fields| match self.alias {
             None => fields.update(live, new, self.name),

@@ -28,7 +28,7 @@ use knarr_admission::{
 use knarr_api::{Alias, Kind, kind::Part, schema::written};
 use knarr_audit::Annotations;
 use knarr_auth::UserInfo;
-use knarr_meta::{GroupResource, status::Status};
+use knarr_meta::{GroupResource, field::ErrorList, status::Status};
 use knarr_store::{Change, Expect, Op, Outcome};
 use serde_json::{Map, Value};
 
@@ -84,6 +84,16 @@ pub struct Current {
     pub entry: Arc<Entry>,
     /// With resourceVersion.
     pub tree: Value,
+}
+
+/// Names fields as the version of the request does, where the stored one has other names for them.
+fn in_words_of(alias: &Alias, errors: &mut ErrorList) {
+    for error in errors {
+        let mut labels = alias.field_labels.iter();
+        if let Some((own, _)) = labels.find(|(_, stored)| *stored == error.field) {
+            error.field = (*own).to_owned();
+        }
+    }
 }
 
 /// Why a commit did not happen.
@@ -280,8 +290,8 @@ fn track(
     tree: &mut Value,
 ) {
     let seen = match part {
-        Part::Main => write.kind.strategy.foresee(tree),
-        _ => None,
+        Part::Main | Part::Status => write.kind.strategy.foresee(tree),
+        Part::Subresource(_) => None,
     };
     match seen {
         None => manager.update(write.kind, part, live, tree),

@@ -54,6 +54,10 @@ pub struct GoField {
     pub omitzero: bool,
     /// Feature gates that it wants.
     pub gates: Vec<String>,
+    /// Its type as Go names it, where that has a name of its own in it and is no struct: `v1.PullPolicy`, `[]v1.KeyUsage`.
+    pub named: Option<String>,
+    /// The embedded structs that it is in, joined by dots.
+    pub embedded: String,
 }
 
 /// Fields by (struct, JSON name).
@@ -174,19 +178,105 @@ impl Package {
     pub fn fields(&self) -> Result<GoFields> {
         let mut fields = GoFields::new();
         let mut embedded = Vec::new();
-        let folder = fs::read_dir(&self.folder)
-            .with_context(|| format!("reading {}", self.folder.display()))?;
-        for entry in folder {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if name.starts_with("types") && name.ends_with(".go") && !name.contains("generated") {
-                read_fields(&fs::read_to_string(&path)?, &mut fields, &mut embedded);
-            }
+        let texts = self.texts()?;
+        let names: BTreeSet<&str> = texts.iter().flat_map(|text| plain_types(text)).collect();
+        for text in &texts {
+            read_fields(text, &mut fields, &mut embedded);
+        }
+        for field in fields.values_mut() {
+            let declared = field.named.take();
+            field.named = declared.and_then(|declared| self.qualified(&declared, &names));
         }
         inherit(&mut fields, &embedded);
         ensure!(!fields.is_empty(), "no types in {}", self.folder.display());
         Ok(fields)
     }
+}
+
+impl Package {
+    /// What is in the package's `types*.go`.
+    fn texts(&self) -> Result<Vec<String>> {
+        let folder = fs::read_dir(&self.folder)
+            .with_context(|| format!("reading {}", self.folder.display()))?;
+        let mut texts = Vec::new();
+        for entry in folder {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with("types") && name.ends_with(".go") && !name.contains("generated") {
+                texts.push(fs::read_to_string(&path)?);
+            }
+        }
+        Ok(texts)
+    }
+
+    /// A type with its packages, where it has a name in it that stands for no struct.
+    fn qualified(&self, declared: &str, names: &BTreeSet<&str>) -> Option<String> {
+        let package = self.folder.file_name()?.to_string_lossy();
+        let mut out = String::new();
+        let mut found = false;
+        let mut rest = declared.trim_start_matches('*');
+        loop {
+            let container = ["[]", "map[string]"].into_iter();
+            let Some(outer) = container.into_iter().find(|outer| rest.starts_with(outer)) else {
+                break;
+            };
+            out.push_str(outer);
+            rest = &rest[outer.len()..];
+        }
+        if let Some(key) = rest.strip_prefix("map[")
+            && let Some((key, element)) = key.split_once(']')
+            && names.contains(key)
+        {
+            out.push_str(&format!("map[{package}.{key}]"));
+            rest = element;
+            found = true;
+        }
+        match rest.rsplit_once('.') {
+            // Those of other packages are `v1` of the same release, but for what is a struct.
+            Some((of, name)) if IMPORTED.contains(&(of, name)) => {
+                let package = if of == "types" { of } else { "v1" };
+                out.push_str(&format!("{package}.{name}"));
+                found = true;
+            }
+            Some(_) => out.push_str(rest),
+            None if names.contains(rest) => {
+                out.push_str(&format!("{package}.{rest}"));
+                found = true;
+            }
+            None if rest.starts_with(char::is_uppercase) => {
+                out.push_str(&format!("{package}.{rest}"));
+            }
+            None => out.push_str(rest),
+        }
+        found.then_some(out)
+    }
+}
+
+/// Types of other packages that are no structs and that fields have.
+const IMPORTED: &[(&str, &str)] = &[
+    ("v1", "AzureDataDiskCachingMode"),
+    ("v1", "ConditionStatus"),
+    ("v1", "NodeSelectorOperator"),
+    ("v1", "PersistentVolumeAccessMode"),
+    ("v1", "PersistentVolumeReclaimPolicy"),
+    ("v1", "Protocol"),
+    ("v1", "ResourceList"),
+    ("v1", "ResourceName"),
+    ("corev1", "ConditionStatus"),
+    ("corev1", "ResourceName"),
+    ("metav1", "ConditionStatus"),
+    ("types", "NodeName"),
+    ("types", "UID"),
+];
+
+/// The names that a package declares for what is no struct.
+fn plain_types(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let mut words = line.strip_prefix("type ")?.split_whitespace();
+        let name = words.next()?;
+        let of = words.next()?;
+        (!of.starts_with("struct") && !of.starts_with("interface") && of != "=").then_some(name)
+    })
 }
 
 /// Structs, each with one of the same package whose fields it has as its own.
@@ -200,7 +290,17 @@ fn inherit(fields: &mut GoFields, embedded: &Embedded) {
             let inherited: Vec<_> = fields
                 .range((part.clone(), String::new())..)
                 .take_while(|((of, _), _)| of == part)
-                .map(|((_, name), field)| ((owner.clone(), name.clone()), field.clone()))
+                .map(|((_, name), field)| {
+                    let embedded = match field.embedded.as_str() {
+                        "" => part.clone(),
+                        inner => format!("{part}.{inner}"),
+                    };
+                    let field = GoField {
+                        embedded,
+                        ..field.clone()
+                    };
+                    ((owner.clone(), name.clone()), field)
+                })
                 .collect();
             for (key, field) in inherited {
                 fields.entry(key).or_insert(field);
@@ -236,6 +336,8 @@ fn read_fields(text: &str, fields: &mut GoFields, embedded: &mut Embedded) {
                 omitempty: options.contains(&"omitempty"),
                 omitzero: options.contains(&"omitzero"),
                 gates: std::mem::take(&mut gates),
+                named: Some(declared.to_owned()),
+                embedded: String::new(),
             };
             fields.insert((owner.to_owned(), name.to_owned()), field);
         } else if line.is_empty() {
@@ -283,19 +385,45 @@ mod tests {
             &mut embedded,
         );
         inherit(&mut fields, &embedded);
-        assert_eq!(
-            fields[&("D".to_owned(), "c".to_owned())],
-            GoField::default()
-        );
+        let inherited = &fields[&("D".to_owned(), "c".to_owned())];
+        assert_eq!(inherited.embedded, "A");
         let field = |name: &str| &fields[&("A".to_owned(), name.to_owned())];
         let b = GoField {
             pointer: true,
             omitempty: true,
             omitzero: false,
             gates: vec!["One".to_owned()],
+            named: Some("*string".to_owned()),
+            embedded: String::new(),
         };
         assert_eq!(*field("b"), b);
-        assert_eq!(*field("c"), GoField::default());
+        assert_eq!(field("c").named.as_deref(), Some("int"));
+    }
+
+    #[test]
+    fn names_of_types_are_told_that_are_no_structs() {
+        let text = "type A string\ntype B struct {\n}\ntype C = metav1.C\ntype D map[A]B\n";
+        let names: BTreeSet<&str> = plain_types(text).collect();
+        assert_eq!(names, BTreeSet::from(["A", "D"]));
+        let package = Package {
+            folder: PathBuf::from("x/v1"),
+            definitions: String::new(),
+            messages: String::new(),
+        };
+        for (declared, wanted) in [
+            ("*A", Some("v1.A")),
+            ("[]A", Some("[]v1.A")),
+            ("map[string]A", Some("map[string]v1.A")),
+            ("map[A]B", Some("map[v1.A]v1.B")),
+            ("D", Some("v1.D")),
+            ("v1.ResourceName", Some("v1.ResourceName")),
+            ("[]B", None),
+            ("*string", None),
+            ("metav1.Time", None),
+        ] {
+            let named = package.qualified(declared, &names);
+            assert_eq!(named.as_deref(), wanted, "{declared}");
+        }
     }
 
     #[test]

@@ -223,7 +223,8 @@ fn validate_name(object: &Value, errors: &mut ErrorList) {
     let spec = |field: &str| str_at(object, &["spec", field]);
     let wanted = name_of(spec("group"), spec("version"));
     let name = object::name(object);
-    if name != wanted && names::path_segment(name, false).is_empty() {
+    // That there is none is told already.
+    if !name.is_empty() && name != wanted && names::path_segment(name, false).is_empty() {
         let path = Path::new("metadata").child("name");
         let why = format!(r#"must be `spec.version+"."+spec.group`: {wanted:?}"#);
         errors.push(Error::invalid(&path, name, why));

@@ -43,22 +43,32 @@ const COLUMNS: &[Column] = &[
     AGE,
 ];
 
+fn validate_revision(object: &Value, errors: &mut ErrorList) {
+    let revision = i64_at(object, &["revision"]);
+    validate::not_negative(errors, &Path::new("revision"), revision);
+}
+
 impl Strategy for ControllerRevision {
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        if object.get("data").is_none_or(Value::is_null) {
-            errors.push(Error::required(&Path::new("data"), "data is mandatory"));
+        let path = Path::new("data");
+        match object.get("data") {
+            None | Some(Value::Null) => {
+                errors.push(Error::required(&path, "data is mandatory"));
+            }
+            Some(Value::Object(_)) => {}
+            Some(_) => {
+                let why = "data must be a valid JSON object";
+                errors.push(Error::required(&path, why));
+            }
         }
-        validate::not_negative(
-            &mut errors,
-            &Path::new("revision"),
-            i64_at(object, &["revision"]),
-        );
+        validate_revision(object, &mut errors);
         errors
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
-        let mut errors = self.validate_create(new);
+        let mut errors = ErrorList::new();
+        validate_revision(new, &mut errors);
         validate::immutable(
             &mut errors,
             &Path::new("data"),

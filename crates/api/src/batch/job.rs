@@ -71,7 +71,9 @@ const COLUMNS: &[Column] = &[
 impl Strategy for Job {
     fn default(&self, object: &mut Value) {
         // A new one gets them when the template has all of its own.
-        if !object::uid(object).is_empty() {
+        let is_stored =
+            !object::uid(object).is_empty() || !object::resource_version(object).is_empty();
+        if is_stored {
             take_labels_of_template(object);
         }
         if let Some(spec) = object::child_mut(object, "spec") {
@@ -98,6 +100,7 @@ impl Strategy for Job {
             tree::keep(new, old, "spec");
             return;
         }
+        take_labels_of_template(new);
         tree::keep(new, old, "status");
     }
 

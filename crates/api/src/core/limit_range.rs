@@ -4,7 +4,7 @@ use knarr_meta::{
     Quantity,
     field::{Error, ErrorList, Path},
     names,
-    object::{list_at, map_at, str_at},
+    object::{self, list_at, map_at, str_at},
 };
 use serde_json::{Map, Value};
 
@@ -55,6 +55,15 @@ impl Strategy for LimitRange {
     fn default(&self, object: &mut Value) {
         if let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) {
             tree::items(spec, "limits").for_each(default_limit);
+        }
+    }
+
+    /// One without a name gets some, as upstream.
+    fn prepare_create(&self, object: &mut Value) {
+        if object::name(object).is_empty()
+            && let Some(metadata) = object::metadata_mut(object)
+        {
+            metadata.insert("name".to_owned(), names::new_uid().into());
         }
     }
 

@@ -136,11 +136,15 @@ impl Strategy for Node {
             ));
         }
         let provider = str_at(old, &["spec", "providerID"]);
-        if !provider.is_empty() && provider != str_at(new, &["spec", "providerID"]) {
-            errors.push(Error::forbidden(
-                &spec.child("providerID"),
-                "node updates may not change providerID except from \"\" to valid",
-            ));
+        let wanted = str_at(new, &["spec", "providerID"]);
+        if !provider.is_empty() && provider != wanted {
+            let how = if wanted.is_empty() {
+                "cleared"
+            } else {
+                "modified"
+            };
+            let why = format!("field cannot be {how} once set");
+            errors.push(Error::invalid(&spec.child("providerID"), Value::Null, why));
         }
         errors
     }
@@ -277,9 +281,6 @@ fn validate_pod_cidrs(node: &Value, errors: &mut ErrorList) {
             families.push(text.contains(':'));
         }
         validate::each(errors, &path.index(index), text, messages);
-        if cidrs[..index].contains(cidr) {
-            errors.push(Error::duplicate(&path.index(index), cidr.clone()));
-        }
     }
     let one_each = families.len() <= 1 || (families.len() == 2 && families[0] != families[1]);
     if !one_each {

@@ -290,6 +290,10 @@ impl Strategy for Pod {
         columns::cells(object, now)
     }
 
+    fn row_conditions(&self, object: &Value) -> Option<Value> {
+        columns::conditions(object)
+    }
+
     /// The period is the one asked for, or the spec's; 0 for a pod that is on no node or has finished.
     fn deletion(&self, object: &Value, grace: Option<i64>) -> Deletion {
         let unscheduled = str_at(object, &["spec", "nodeName"]).is_empty();

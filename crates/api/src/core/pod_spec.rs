@@ -28,9 +28,12 @@ use serde_json::Value;
 
 pub(crate) use defaults::{canonicalize_resources, default_pod, default_pod_spec};
 pub(crate) use files::validate_no_backsteps;
-pub(crate) use resources::{is_extended as is_extended_resource, is_whole_resource};
+pub(crate) use resources::is_whole_resource;
 pub(crate) use scheduling::{validate_node_selector, validate_taints, validate_tolerations};
-pub(crate) use volumes::{validate_created_claims, validate_csi_driver_name, validate_host_path};
+pub(crate) use volumes::{
+    validate_created_claims, validate_csi_driver_name, validate_declared_driver_name,
+    validate_host_path,
+};
 
 use crate::validate;
 
@@ -90,8 +93,8 @@ pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, error
         validate::optional(errors, spec, field, path, names::dns1123_subdomain);
     }
     validate_policy(spec, PREEMPTION_POLICY, path, errors);
-    if struct_at(spec, &["overhead"]).is_some() {
-        resources::validate_list(spec, "overhead", path, errors);
+    if let Some(overhead) = struct_at(spec, &["overhead"]) {
+        resources::validate_overhead(overhead, &path.child("overhead"), errors);
     }
     validate_os(spec, path, errors);
     env::validate_file_volumes(spec, path, errors);

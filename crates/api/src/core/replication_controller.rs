@@ -3,6 +3,7 @@
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     labels::Selector,
+    names,
     object::{self, at, i64_at, label, map_at, struct_at},
     status::Status,
 };
@@ -96,6 +97,14 @@ impl Strategy for ReplicationController {
         let parts = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
         apps::validate_counts(new, &parts, &mut errors);
         errors
+    }
+
+    /// Of a new object's prefix upstream asks nothing, only of the name that comes of it.
+    fn validate_name(&self, name: &str, generate_prefix: bool) -> Vec<String> {
+        match generate_prefix {
+            true => Vec::new(),
+            false => names::long_name(name),
+        }
     }
 
     fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {

@@ -189,12 +189,22 @@ fn validate_spec(object: &Value, errors: &mut ErrorList) {
                 )),
             }
         }
-        "" => errors.push(Error::required(&type_path, "")),
-        _ => errors.push(Error::not_supported(
-            &type_path,
-            type_,
-            &["Exempt", "Limited"],
-        )),
+        other => {
+            errors.push(match other {
+                "" => Error::required(&type_path, ""),
+                _ => Error::not_supported(&type_path, other, &["Exempt", "Limited"]),
+            });
+            // What is declared with the types is looked at all the same.
+            if let Some(limited) = limited {
+                let path = path.child("limited");
+                errors.push(Error::forbidden(&path, ""));
+                let response = limited.get("limitResponse").unwrap_or(&Value::Null);
+                validate_response_type(response, &path.child("limitResponse"), errors);
+            }
+            if exempt.is_some() {
+                errors.push(Error::forbidden(&path.child("exempt"), ""));
+            }
+        }
     }
 }
 
@@ -238,15 +248,25 @@ fn validate_response(response: &Value, path: &Path, errors: &mut ErrorList) {
     let queuing = struct_at(response, &["queuing"]);
     let queuing_path = path.child("queuing");
     match (str_at(response, &["type"]), queuing) {
-        ("Reject", Some(_)) => errors.push(Error::forbidden(&queuing_path, "")),
         ("Queue", None) => errors.push(Error::required(&queuing_path, "")),
         ("Queue", Some(queuing)) => validate_queuing(queuing, &queuing_path, errors),
-        ("Reject", None) => {}
-        ("", _) => errors.push(Error::required(&path.child("type"), "")),
-        (other, _) => {
-            let known = ["Queue", "Reject"];
-            errors.push(Error::not_supported(&path.child("type"), other, &known));
-        }
+        _ => {}
+    }
+    validate_response_type(response, path, errors);
+}
+
+/// The rules of a response that are declared with its type.
+fn validate_response_type(response: &Value, path: &Path, errors: &mut ErrorList) {
+    let known = ["Queue", "Reject"];
+    let type_path = path.child("type");
+    let type_ = str_at(response, &["type"]);
+    if type_ != "Queue" && struct_at(response, &["queuing"]).is_some() {
+        errors.push(Error::forbidden(&path.child("queuing"), ""));
+    }
+    match type_ {
+        "" => errors.push(Error::required(&type_path, "")),
+        type_ if known.contains(&type_) => {}
+        type_ => errors.push(Error::not_supported(&type_path, type_, &known)),
     }
 }
 

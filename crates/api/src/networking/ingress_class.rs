@@ -143,7 +143,9 @@ fn validate_parameters(parameters: &Value, path: &Path, errors: &mut ErrorList) 
     let namespace = parameters.get("namespace").and_then(Value::as_str);
     let place = path.child("namespace");
     match (scope, namespace) {
-        ("", _) => errors.push(Error::required(&path.child("scope"), "")),
+        ("", _) if parameters.get("scope").is_none_or(Value::is_null) => {
+            errors.push(Error::required(&path.child("scope"), ""));
+        }
         ("Namespace", None) => errors.push(Error::required(
             &place,
             "`parameters.scope` is set to 'Namespace'",

@@ -8,7 +8,7 @@ use knarr_meta::{
     object::{list_at, map_at, str_at, struct_at},
     object_meta,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     core::pod_spec::{self, canonicalize_resources, resources},
@@ -57,9 +57,8 @@ impl Strategy for RuntimeClass {
         validate::required(&mut errors, object, "handler", &root, names::dns1123_label);
         if let Some(overhead) = struct_at(object, &["overhead"]) {
             // Upstream checks them as a container's limits, and says so.
-            let fixed = overhead.get("podFixed").cloned();
-            let limits = json!({"limits": fixed});
-            resources::validate_list(&limits, "limits", &Path::new("overhead"), &mut errors);
+            let fixed = overhead.get("podFixed").unwrap_or(&Value::Null);
+            resources::validate_overhead(fixed, &Path::new("overhead"), &mut errors);
         }
         if let Some(scheduling) = struct_at(object, &["scheduling"]) {
             validate_scheduling(scheduling, &Path::new("scheduling"), &mut errors);

@@ -54,6 +54,11 @@ impl Strategy for PodDisruptionBudget {
         apps::keep_other_part(new, old, part);
     }
 
+    /// Whatever can be a part of a path.
+    fn validate_name(&self, _name: &str, _generate_prefix: bool) -> Vec<String> {
+        Vec::new()
+    }
+
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         let spec = object.get("spec").unwrap_or(&Value::Null);

@@ -2,6 +2,7 @@
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
+    labels::Selector,
     names,
     object::{list_at, struct_at},
     object_meta::validate_label_selector,
@@ -87,6 +88,14 @@ fn validate_aggregation(object: &Value, errors: &mut ErrorList) {
         ));
     }
     for (index, selector) in selectors.iter().enumerate() {
-        validate_label_selector(selector, &path.index(index), errors);
+        let path = path.index(index);
+        validate_label_selector(selector, &path, errors);
+        if Selector::from_value(Some(selector)).is_err() {
+            errors.push(Error::invalid(
+                &path,
+                Value::Null,
+                "invalid label selector.",
+            ));
+        }
     }
 }

@@ -130,6 +130,7 @@ pub(super) fn binding_conditions(owner: &Value, path: &Path, errors: &mut ErrorL
     }
     if failed.is_empty() && !wanted.is_empty() {
         let why = "bindingFailureConditions are required to use bindingConditions";
-        errors.push(Error::invalid(&failed_path, failed, why));
+        // Of a list that is not there Go shows nothing.
+        errors.push(Error::invalid(&failed_path, Value::Null, why));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
-    names::dns1123_subdomain,
+    names::long_name,
     object::{i64_at, list_at, str_at, struct_at},
 };
 use serde_json::{Map, Value};
@@ -114,12 +114,20 @@ fn validate_request<'o>(
             path,
             "exactly one of `exactly` or `firstAvailable` is required",
         )),
-        (Some(_), [_, ..]) => errors.push(Error::invalid(
-            path,
-            Value::Null,
-            "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set",
-        )),
-        (Some(exactly), []) => {
+        (Some(exactly), alternatives) if !alternatives.is_empty() => {
+            errors.push(Error::invalid(
+                path,
+                Value::Null,
+                "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set",
+            ));
+            // What is declared with the types is looked at all the same.
+            validate_declared(exactly, &path.child("exactly"), errors);
+            let path = path.child("firstAvailable");
+            for (index, alternative) in alternatives.iter().enumerate() {
+                validate_declared(alternative, &path.index(index), errors);
+            }
+        }
+        (Some(exactly), _) => {
             validate_devices(exactly, expressions, &path.child("exactly"), errors);
         }
         (None, alternatives) => bounded::set(
@@ -136,6 +144,16 @@ fn validate_request<'o>(
     }
 }
 
+/// The rules of a request that are declared with its type.
+fn validate_declared(request: &Value, path: &Path, errors: &mut ErrorList) {
+    validate::required(errors, request, "deviceClassName", path, long_name);
+    let mode = str_at(request, &["allocationMode"]);
+    if ![ALL, EXACT_COUNT].contains(&mode) {
+        let path = path.child("allocationMode");
+        errors.push(Error::not_supported(&path, mode, &[ALL, EXACT_COUNT]));
+    }
+}
+
 /// Which devices, and how many.
 fn validate_devices<'o>(
     request: &'o Value,
@@ -143,7 +161,7 @@ fn validate_devices<'o>(
     path: &Path,
     errors: &mut ErrorList,
 ) {
-    validate::required(errors, request, "deviceClassName", path, dns1123_subdomain);
+    validate_declared(request, path, errors);
     let list = list_at(request, &["selectors"]);
     let at = path.child("selectors");
     selectors::validate(list, false, expressions, &at, errors);
@@ -161,12 +179,7 @@ fn validate_devices<'o>(
                 "must be greater than zero",
             ));
         }
-        ALL | EXACT_COUNT => {}
-        mode => errors.push(Error::not_supported(
-            &path.child("allocationMode"),
-            mode,
-            &[ALL, EXACT_COUNT],
-        )),
+        _ => {}
     }
     let path = path.child("tolerations");
     for (index, toleration) in list_at(request, &["tolerations"]).iter().enumerate() {
@@ -182,14 +195,17 @@ fn validate_constraint(
 ) {
     validate_request_names(constraint, known, path, errors);
     let fields = ["matchAttribute", "distinctAttribute"];
-    let set = fields
+    let set: Vec<_> = fields
         .into_iter()
-        .find_map(|field| Some((field, constraint.get(field)?.as_str()?)));
-    match set {
-        Some((field, name)) => names::fully_qualified(name, &path.child(field), errors),
-        None => errors.push(Error::required(
+        .filter_map(|field| Some((field, constraint.get(field)?.as_str()?)))
+        .collect();
+    for (field, name) in &set {
+        names::fully_qualified(name, &path.child(*field), errors);
+    }
+    if set.is_empty() {
+        errors.push(Error::required(
             path,
             "exactly one of \"matchAttribute\" or \"distinctAttribute\" is required, but multiple fields are set",
-        )),
+        ));
     }
 }

@@ -1,7 +1,8 @@
 //! DeviceClass.
 
 use knarr_meta::{
-    field::{Error, ErrorList, Path},
+    field::{ErrorList, Path},
+    names::extended_resource,
     object::{list_at, str_at},
 };
 use serde_json::Value;
@@ -11,10 +12,9 @@ use super::{
     selectors::{self, Expressions},
 };
 use crate::{
-    core::pod_spec::is_extended_resource,
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME},
-    tree,
+    tree, validate,
 };
 
 pub static KIND: BuiltIn = BuiltIn {
@@ -89,11 +89,8 @@ fn validate(object: &Value, old: Option<&Value>) -> ErrorList {
         .is_some_and(|name| !name.is_null())
     {
         let name = str_at(spec, &["extendedResourceName"]);
-        if !is_extended_resource(name) {
-            let path = path.child("extendedResourceName");
-            let why = "must be a valid extended resource name";
-            errors.push(Error::invalid(&path, name, why));
-        }
+        let path = path.child("extendedResourceName");
+        validate::each(&mut errors, &path, name, extended_resource(name));
     }
     errors
 }

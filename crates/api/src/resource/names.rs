@@ -5,7 +5,10 @@ use knarr_meta::{
     names,
 };
 
-use crate::{core::pod_spec::validate_csi_driver_name, validate};
+use crate::{
+    core::pod_spec::{validate_csi_driver_name, validate_declared_driver_name},
+    validate,
+};
 
 const MAX_POOL_BYTES: usize = 253;
 const MAX_ID_BYTES: usize = 32;
@@ -20,6 +23,11 @@ pub(super) fn driver(name: &str, path: &Path, errors: &mut ErrorList) {
         return;
     }
     validate_csi_driver_name(name, path, errors);
+}
+
+/// The same, where the rule is declared with the type.
+pub(super) fn declared_driver(name: &str, path: &Path, errors: &mut ErrorList) {
+    validate_declared_driver_name(name, path, errors);
 }
 
 /// Subdomains with slashes between them.

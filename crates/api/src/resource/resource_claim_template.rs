@@ -62,7 +62,7 @@ impl Strategy for ResourceClaimTemplate {
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
-        let mut errors = ErrorList::new();
+        let mut errors = self.validate_create(new);
         let path = Path::new("spec");
         validate::immutable(&mut errors, &path, new.get("spec"), old.get("spec"));
         errors

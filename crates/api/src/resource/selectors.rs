@@ -152,7 +152,7 @@ pub(super) fn validate_config(config: &Value, stored: bool, path: &Path, errors:
         errors.push(Error::required(&path, ""));
         return;
     };
-    names::driver(str_at(opaque, &["driver"]), &path.child("driver"), errors);
+    names::declared_driver(str_at(opaque, &["driver"]), &path.child("driver"), errors);
     let max = (!stored).then_some(MAX_PARAMETERS_BYTES);
     validate_raw(
         opaque.get("parameters"),

@@ -58,7 +58,11 @@ fn walk(ty: &Type, value: &Value, path: &Path<'_>, errors: &mut ErrorList) {
                 let Some(field) = definition.field(name) else {
                     continue;
                 };
-                let path = path.child(Step::Field { name, of });
+                let path = path.child(Step::Field {
+                    name,
+                    of,
+                    within: "",
+                });
                 if is_wrong(field.is_pointer(), &field.schema, value) {
                     let path = knarr_meta::field::Path::new(path.to_string());
                     errors.push(Error::not_supported(&path, "", field.schema.values()));

@@ -11,6 +11,8 @@ pub(super) enum Step<'a> {
     Field {
         name: &'a str,
         of: &'static str,
+        /// The embedded structs that it is in, joined by dots.
+        within: &'static str,
     },
     /// A key whose type is not known, or of a map.
     Key(&'a str),
@@ -47,15 +49,18 @@ impl<'a> Path<'a> {
     }
 
     /// The innermost struct's type, and the fields down to here joined by dots: what Go's decoder says of a type error. Keys
-    /// of maps and places in lists are not in it.
+    /// of maps and places in lists are not in it, embedded structs are.
     pub(super) fn go_field(&self) -> Option<(&'static str, String)> {
         let mut owner = None;
         let mut names = Vec::new();
         let mut at = Some(self);
         while let Some(path) = at {
-            if let Step::Field { name, of } = path.step {
+            if let Step::Field { name, of, within } = path.step {
                 owner.get_or_insert(of);
                 names.push(name);
+                if !within.is_empty() {
+                    names.push(within);
+                }
             }
             at = path.parent;
         }

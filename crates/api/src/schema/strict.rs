@@ -5,8 +5,6 @@
 //! The last points matter for updates: a Go client that reads an object and writes it back must not change it. One walk, and
 //! no allocation for an object in which all is well.
 
-use std::fmt;
-
 use knarr_meta::{Quantity, Status};
 use serde_json::{Map, Value};
 
@@ -17,10 +15,22 @@ use super::{
 };
 
 mod document;
+mod mismatch;
 mod scalar;
 mod time;
 
+use mismatch::Wanted;
+
 pub use document::in_document_order;
+
+/// Where a tree comes from, which says what upstream decodes it with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A body, or the result of a JSON or merge patch.
+    Document,
+    /// The result of a strategic patch or of an apply: numbers become what their type holds of them.
+    Unstructured,
+}
 
 /// A value that does not fit its field's type, in the words of Go's decoder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,11 +58,21 @@ pub fn check(schema: &Schema, value: &mut Value) -> Result<Vec<String>, Status> 
 
 /// As [`check`], for callers that word the error themselves (a patch's result that does not decode is 422).
 pub fn decode(schema: &Schema, value: &mut Value) -> Result<Vec<String>, TypeError> {
+    decode_from(Source::Document, schema, value)
+}
+
+/// As [`decode`], of a tree that may be no document.
+pub fn decode_from(
+    source: Source,
+    schema: &Schema,
+    value: &mut Value,
+) -> Result<Vec<String>, TypeError> {
     let mut decoder = Decoder {
+        source,
         unknown: Vec::new(),
         error: None,
     };
-    decoder.value(&schema.ty, value, &Path::ROOT);
+    decoder.value(Wanted::of(&schema.ty), value, &Path::ROOT);
     match decoder.error {
         Some(error) => Err(TypeError(error)),
         None => Ok(decoder.unknown),
@@ -60,6 +80,7 @@ pub fn decode(schema: &Schema, value: &mut Value) -> Result<Vec<String>, TypeErr
 }
 
 struct Decoder {
+    source: Source,
     unknown: Vec<String>,
     /// The first type error.
     error: Option<String>,
@@ -67,8 +88,11 @@ struct Decoder {
 
 impl Decoder {
     /// Checks a value that is not null.
-    fn value(&mut self, ty: &Type, value: &mut Value, path: &Path<'_>) {
-        match ty {
+    fn value(&mut self, wanted: Wanted<'_>, value: &mut Value, path: &Path<'_>) {
+        if self.source == Source::Unstructured {
+            convert_number(wanted.ty, value);
+        }
+        match wanted.ty {
             Type::String if value.is_string() => {}
             Type::Bool if value.is_boolean() => {}
             Type::Double if value.is_number() => {}
@@ -80,55 +104,57 @@ impl Decoder {
             Type::Bytes if value.is_string() => self.bytes(value),
             Type::List(element) => match value {
                 Value::Array(list) => {
+                    let wanted = wanted.element(&element.ty);
                     for (index, value) in list.iter_mut().enumerate() {
-                        self.item(&element.ty, value, &path.child(Step::Index(index)));
+                        self.item(wanted, value, &path.child(Step::Index(index)));
                     }
                 }
-                _ => self.mismatch(ty, value, path),
+                _ => self.mismatch(wanted, value, path),
             },
             Type::Map(element) => match value {
                 Value::Object(map) => {
+                    let wanted = wanted.element(&element.ty);
                     for (key, value) in map.iter_mut() {
-                        self.item(&element.ty, value, &path.child(Step::Key(key)));
+                        self.item(wanted, value, &path.child(Step::Key(key)));
                     }
                 }
-                _ => self.mismatch(ty, value, path),
+                _ => self.mismatch(wanted, value, path),
             },
-            Type::Ref(reference) => self.definition(reference.get(), ty, value, path),
-            _ => self.mismatch(ty, value, path),
+            Type::Ref(reference) => self.definition(reference.get(), wanted, value, path),
+            _ => self.mismatch(wanted, value, path),
         }
     }
 
     /// Checks an element of a list or a value of a map; there, null is the type's zero value.
-    fn item(&mut self, ty: &Type, value: &mut Value, path: &Path<'_>) {
+    fn item(&mut self, wanted: Wanted<'_>, value: &mut Value, path: &Path<'_>) {
         if value.is_null() {
-            *value = zero(ty);
+            *value = zero(wanted.ty);
         } else {
-            self.value(ty, value, path);
+            self.value(wanted, value, path);
         }
     }
 
     fn definition(
         &mut self,
         definition: &'static Definition,
-        ty: &Type,
+        wanted: Wanted<'_>,
         value: &mut Value,
         path: &Path<'_>,
     ) {
         match &definition.shape {
             Shape::Struct(_) => match value {
                 Value::Object(map) => self.object(definition, map, path),
-                _ => self.mismatch(ty, value, path),
+                _ => self.mismatch(wanted, value, path),
             },
-            Shape::Time => self.time(value, scalar::seconds),
-            Shape::MicroTime => self.time(value, scalar::micros),
+            Shape::Time => self.time(wanted, value, path, scalar::seconds),
+            Shape::MicroTime => self.time(wanted, value, path, scalar::micros),
             Shape::Quantity => self.quantity(value),
             Shape::IntOrString => {
                 let int32 = value
                     .as_i64()
                     .is_some_and(|number| i32::try_from(number).is_ok());
                 if !value.is_string() && !int32 {
-                    self.mismatch(&Type::Int32, value, &Path::ROOT);
+                    self.own_mismatch(Wanted::of(&Type::Int32), value, path);
                 }
             }
             Shape::AnyObject | Shape::Any => {}
@@ -150,20 +176,30 @@ impl Decoder {
             if value.is_null() {
                 return false;
             }
-            self.value(
-                &field.schema.ty,
-                value,
-                &path.child(Step::Field { name, of }),
-            );
+            let wanted = Wanted {
+                ty: &field.schema.ty,
+                name: field.go_type(),
+            };
+            let step = Step::Field {
+                name,
+                of,
+                within: field.embedded(),
+            };
+            self.value(wanted, value, &path.child(step));
             let is_omitted = field.omits_zero && is_zero(value);
             !is_omitted && (field.required || !is_empty_collection(&field.schema.ty, value))
         });
     }
 
-    /// Types that read themselves do not know which field they are.
-    fn time(&mut self, value: &mut Value, normal: fn(&str) -> scalar::Normal) {
+    fn time(
+        &mut self,
+        wanted: Wanted<'_>,
+        value: &mut Value,
+        path: &Path<'_>,
+        normal: fn(&str) -> scalar::Normal,
+    ) {
         let Value::String(text) = value else {
-            return self.mismatch(&Type::String, value, &Path::ROOT);
+            return self.own_mismatch(wanted, value, path);
         };
         match normal(text) {
             Ok(None) => {}
@@ -193,6 +229,9 @@ impl Decoder {
         match scalar::base64(text) {
             Ok(None) => {}
             Ok(Some(other)) => *text = other,
+            Err(error) if self.source == Source::Unstructured => {
+                self.fail(|| format!("error decoding from json: {error}"));
+            }
             Err(error) => self.fail(|| error),
         }
     }
@@ -204,30 +243,46 @@ impl Decoder {
         }
     }
 
-    fn mismatch(&mut self, ty: &Type, value: &Value, path: &Path<'_>) {
-        self.fail(|| {
-            let wanted = GoType(ty);
-            let got = match value {
-                Value::Null => "null".to_owned(),
-                Value::Bool(_) => "bool".to_owned(),
-                Value::Number(number) if matches!(ty, Type::Int32 | Type::Int64) => format!("number {number}"),
-                Value::Number(_) => "number".to_owned(),
-                Value::String(_) => "string".to_owned(),
-                Value::Array(_) => "array".to_owned(),
-                Value::Object(_) => "object".to_owned(),
-            };
-            match path.go_field() {
-                Some((of, field)) => {
-                    format!("json: cannot unmarshal {got} into Go struct field {of}.{field} of type {wanted}")
-                }
-                None => format!("json: cannot unmarshal {got} into Go value of type {wanted}"),
-            }
-        });
+    fn mismatch(&mut self, wanted: Wanted<'_>, value: &Value, path: &Path<'_>) {
+        let source = self.source;
+        self.fail(|| mismatch::explain(source, wanted, value, path));
+    }
+
+    /// Of a type that reads itself: where there is no document, it does not know which field it is.
+    fn own_mismatch(&mut self, wanted: Wanted<'_>, value: &Value, path: &Path<'_>) {
+        let path = match self.source {
+            Source::Document => path,
+            Source::Unstructured => &Path::ROOT,
+        };
+        self.fail(|| mismatch::of_document(wanted, value, path));
     }
 
     fn fail(&mut self, message: impl FnOnce() -> String) {
         self.error.get_or_insert_with(message);
     }
+}
+
+/// A number as Go makes it of another type's: it keeps of an integer what there is room for.
+fn convert_number(ty: &Type, value: &mut Value) {
+    /// As many numbers as 32 bits hold.
+    const SPAN: i64 = 1 << 32;
+    if !matches!(ty, Type::Int32 | Type::Int64) || !value.is_number() {
+        return;
+    }
+    let whole = value.as_i64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        // In decimal: a float has no conversion that says what it lost.
+        format!("{number:.0}").parse().ok()
+    });
+    let Some(whole) = whole else { return };
+    *value = match ty {
+        Type::Int32 => {
+            let low = whole.rem_euclid(SPAN);
+            let is_negative = low > i64::from(i32::MAX);
+            Value::from(if is_negative { low - SPAN } else { low })
+        }
+        _ => Value::from(whole),
+    };
 }
 
 /// What Go has for a null in a list or a map.
@@ -263,31 +318,5 @@ fn is_empty_collection(ty: &Type, value: &Value) -> bool {
         (Type::List(_), Value::Array(list)) => list.is_empty(),
         (Type::Map(_), Value::Object(map)) => map.is_empty(),
         _ => false,
-    }
-}
-
-/// A type as Go names it: `[]v1.Container`, `map[string]string`.
-struct GoType<'a>(&'a Type);
-
-impl fmt::Display for GoType<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Type::String => f.write_str("string"),
-            Type::Bytes => f.write_str("[]uint8"),
-            Type::Int32 => f.write_str("int32"),
-            Type::Int64 => f.write_str("int64"),
-            Type::Double => f.write_str("float64"),
-            Type::Bool => f.write_str("bool"),
-            Type::List(element) => write!(f, "[]{}", GoType(&element.ty)),
-            Type::Map(element) => write!(f, "map[string]{}", GoType(&element.ty)),
-            Type::Ref(reference) => {
-                let name = reference.get().name;
-                let start = name
-                    .rmatch_indices('.')
-                    .nth(1)
-                    .map_or(0, |(dot, _)| dot + 1);
-                f.write_str(&name[start..])
-            }
-        }
     }
 }

@@ -14,7 +14,7 @@
 //! upstream's objects, `o` absent from them where it is false, 0 or empty, `n` null in them
 //! where it is nothing, `p=` patch strategies, `k=` merge key, `l=` list
 //! type, `K=` list map keys, `m=` map type, `d=` default as JSON, `f=` feature gate that is switched off,
-//! `e=` values that the field, or an element of it, may have, `g=` group/version/kind, `u=` unions as JSON.
+//! `e=` values that the field, or an element of it, may have, `t=` its type as Go names it, `i=` the embedded structs it is in, `g=` group/version/kind, `u=` unions as JSON.
 
 use std::{io::Read, sync::OnceLock};
 
@@ -224,6 +224,8 @@ impl Marks {
             "d" => self.default = Some(value),
             "e" => self.values = value.split(',').collect(),
             "f" => self.gate = Some(value),
+            "t" => self.go_type = Some(value),
+            "i" => self.embedded = value,
             _ => {}
         }
     }

@@ -264,6 +264,41 @@ fn type_errors_are_gos() {
             format!("Deployment in version \"v1\" cannot be handled as a Deployment: {message}")
         );
     }
+    for (definition, mut object, message) in [
+        (
+            "io.k8s.api.core.v1.Pod",
+            json!({"spec": {"containers": [{"imagePullPolicy": 7}]}}),
+            "json: cannot unmarshal number into Go struct field Container.spec.containers.imagePullPolicy of type v1.PullPolicy",
+        ),
+        (
+            "io.k8s.api.core.v1.Pod",
+            json!({"spec": {"containers": [{"startupProbe": {"grpc": {"port": "a"}}}]}}),
+            "json: cannot unmarshal string into Go struct field GRPCAction.spec.containers.startupProbe.ProbeHandler.grpc.port of type int32",
+        ),
+        (
+            "io.k8s.api.core.v1.Service",
+            json!({"spec": {"ports": [{"targetPort": 2_147_483_648_u64}]}}),
+            "json: cannot unmarshal number 2147483648 into Go struct field ServicePort.spec.ports.targetPort of type int32",
+        ),
+        (
+            "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBinding",
+            json!({"spec": {"validationActions": ["Warn", 7]}}),
+            "json: cannot unmarshal number into Go struct field ValidatingAdmissionPolicyBindingSpec.spec.validationActions of type v1.ValidationAction",
+        ),
+        (
+            "io.k8s.api.certificates.v1.CertificateSigningRequest",
+            json!({"spec": {"extra": {"a": {"b": "c"}}}}),
+            "json: cannot unmarshal object into Go struct field CertificateSigningRequestSpec.spec.extra of type v1.ExtraValue",
+        ),
+        (
+            "io.k8s.api.coordination.v1.Lease",
+            json!({"spec": {"acquireTime": 7}}),
+            "json: cannot unmarshal number into Go struct field LeaseSpec.spec.acquireTime of type string",
+        ),
+    ] {
+        let error = strict::decode(schema(definition), &mut object).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
     let mut secret = json!({"data": {"a": "a*b="}});
     let error = strict::decode(schema("io.k8s.api.core.v1.Secret"), &mut secret).unwrap_err();
     assert_eq!(error.to_string(), "illegal base64 data at input byte 1");
@@ -381,5 +416,58 @@ fn strategic_merge_follows_the_schema() {
     assert_eq!(
         patch::strategic(&pod, &change, schema("io.k8s.api.core.v1.Pod")).unwrap(),
         json!({"metadata": {"finalizers": ["c", "b"]}})
+    );
+}
+
+#[test]
+fn results_of_patches_are_converted_as_upstream_does() {
+    let convert = |object: &Value| {
+        let mut object = object.clone();
+        let source = strict::Source::Unstructured;
+        strict::decode_from(source, deployment(), &mut object).map(|_| object)
+    };
+    for (given, kept) in [
+        (json!(2_147_483_648_u64), json!(-2_147_483_648)),
+        (json!(4_294_967_299_u64), json!(3)),
+        (json!(-1), json!(-1)),
+        (json!(5.0), json!(5)),
+    ] {
+        let object = convert(&json!({"spec": {"minReadySeconds": given}})).unwrap();
+        assert_eq!(object["spec"]["minReadySeconds"], kept, "{given}");
+    }
+    for (spec, message) in [
+        (json!([]), "cannot restore struct from: slice"),
+        (json!({"replicas": "seven"}), "unrecognized type: int32"),
+        (json!({"replicas": 1.5}), "cannot convert float64 to int32"),
+        (
+            json!({"strategy": {"type": 7}}),
+            "cannot convert int64 to v1.DeploymentStrategyType",
+        ),
+        (
+            json!({"strategy": {"type": true}}),
+            "unrecognized type: string",
+        ),
+        (
+            json!({"template": {"spec": {"containers": {"a": "b"}}}}),
+            "cannot restore slice from map",
+        ),
+        (
+            json!({"template": {"metadata": {"labels": 1.5}}}),
+            "cannot restore map from float64",
+        ),
+        (
+            json!({"template": {"metadata": {"creationTimestamp": 7}}}),
+            "json: cannot unmarshal number into Go value of type string",
+        ),
+    ] {
+        let error = convert(&json!({"spec": spec})).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+    let mut secret = json!({"data": {"a": "a*b="}});
+    let definition = schema("io.k8s.api.core.v1.Secret");
+    let error = strict::decode_from(strict::Source::Unstructured, definition, &mut secret);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "error decoding from json: illegal base64 data at input byte 1"
     );
 }

@@ -5,7 +5,7 @@
 //! by that; and managed fields name what is written. Hence objects are completed as soon as they have their defaults, and again when
 //! strategies and admission are done with them.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
 use serde_json::{Map, Value, json};
 
@@ -55,6 +55,22 @@ const LEFT_OUT: (&str, &str) = (
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus",
     "conditions",
 );
+
+/// The kind whose status that is.
+const LEFT_OUT_OF: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition";
+
+/// A stored object with the null that is left out: who comes to own a field follows from what upstream has.
+pub fn with_left_out<'v>(definition: &str, object: &'v Value) -> Cow<'v, Value> {
+    if definition != LEFT_OUT_OF || object.pointer("/status/conditions").is_some() {
+        return Cow::Borrowed(object);
+    }
+    let mut object = object.clone();
+    if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+        status.insert(LEFT_OUT.1.to_owned(), Value::Null);
+    }
+    Cow::Owned(object)
+}
 
 /// The places of the fields that are always there.
 fn written(definition: &str, fields: &[Field]) -> Box<[u16]> {

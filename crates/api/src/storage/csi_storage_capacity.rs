@@ -10,8 +10,7 @@ use knarr_meta::{
 use serde_json::Value;
 
 use crate::{
-    kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
-    table::{self, NAME, column},
+    kind::{BuiltIn, Part, Scope, Strategy, Verb},
     validate::{self, NOT_NEGATIVE},
     warnings::{self, Warnings},
 };
@@ -35,12 +34,6 @@ pub static KIND: BuiltIn = BuiltIn {
 
 struct CsiStorageCapacity;
 
-const COLUMNS: &[Column] = &[
-    NAME,
-    column("StorageClassName", "string", "The class that it is for."),
-    column("Capacity", "string", "How much can be provisioned."),
-];
-
 impl Strategy for CsiStorageCapacity {
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
@@ -50,11 +43,11 @@ impl Strategy for CsiStorageCapacity {
         let class = str_at(object, &["storageClassName"]);
         let messages = names::dns1123_subdomain(class);
         validate::each(&mut errors, &Path::new("storageClassName"), class, messages);
-        for field in ["capacity", "maximumVolumeSize"] {
-            let text = str_at(object, &[field]);
-            if Quantity::parse(text).is_ok_and(|amount| amount.is_negative()) {
-                errors.push(Error::invalid(&Path::new(field), text, NOT_NEGATIVE));
-            }
+        // Upstream does not look at the maximum.
+        let text = str_at(object, &["capacity"]);
+        if Quantity::parse(text).is_ok_and(|amount| amount.is_negative()) {
+            let path = Path::new("capacity");
+            errors.push(Error::invalid(&path, text, NOT_NEGATIVE));
         }
         errors
     }
@@ -87,17 +80,5 @@ impl Strategy for CsiStorageCapacity {
 
     fn unconditional_update(&self) -> bool {
         false
-    }
-
-    fn columns(&self) -> &[Column] {
-        COLUMNS
-    }
-
-    fn cells(&self, object: &Value, _now: i64) -> Vec<Value> {
-        vec![
-            table::name(object),
-            str_at(object, &["storageClassName"]).into(),
-            table::or(str_at(object, &["capacity"]), "<unset>"),
-        ]
     }
 }

@@ -11,7 +11,7 @@ use super::bytes;
 use crate::{
     core::{
         persistent_volume::{self, Context},
-        pod_spec::validate_csi_driver_name,
+        pod_spec::{validate_csi_driver_name, validate_declared_driver_name},
     },
     kind::{BuiltIn, Column, GET_PATCH_UPDATE, Part, Scope, Strategy, Subresource, Verb, text},
     table::{self, AGE, NAME, column},
@@ -87,20 +87,17 @@ impl Strategy for VolumeAttachment {
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
         validate(object, &mut errors);
-        let path = Path::new("spec");
         let attacher = str_at(object, &["spec", "attacher"]);
-        validate_csi_driver_name(attacher, &path.child("attacher"), &mut errors);
-        if let Some(volume) = volume_name(object) {
-            let path = path.child("source").child("persistentVolumeName");
-            let messages = names::dns1123_subdomain(volume);
-            validate::each(&mut errors, &path, volume, messages);
-        }
+        validate_declared_driver_name(attacher, &attacher_path(), &mut errors);
         errors
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
         let mut errors = ErrorList::new();
         validate(new, &mut errors);
+        // What is declared is not looked at: all of it is immutable.
+        let attacher = str_at(new, &["spec", "attacher"]);
+        validate_csi_driver_name(attacher, &attacher_path(), &mut errors);
         let (now, before) = (new.get("spec"), old.get("spec"));
         validate::declared_immutable(&mut errors, &Path::new("spec"), now, before);
         errors
@@ -126,15 +123,18 @@ impl Strategy for VolumeAttachment {
     }
 }
 
+fn attacher_path() -> Path {
+    Path::new("spec").child("attacher")
+}
+
 fn volume_name(object: &Value) -> Option<&str> {
     at(object, &["spec", "source", "persistentVolumeName"])?.as_str()
 }
 
-/// What old attachments must satisfy, too.
+/// All but the attacher, whose rule is told otherwise of a new object.
 fn validate(object: &Value, errors: &mut ErrorList) {
     let path = Path::new("spec");
     let spec = object.get("spec").unwrap_or(&Value::Null);
-    validate::filled(errors, spec, &["attacher"], &path);
     let source_path = path.child("source");
     let inline = struct_at(spec, &["source", "inlineVolumeSpec"]);
     const ONE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
@@ -145,7 +145,10 @@ fn validate(object: &Value, errors: &mut ErrorList) {
             &source_path.child("persistentVolumeName"),
             "must specify non empty persistentVolumeName",
         )),
-        (None, Some(_)) => {}
+        (None, Some(volume)) => {
+            let path = source_path.child("persistentVolumeName");
+            validate::each(errors, &path, volume, names::dns1123_subdomain(volume));
+        }
         (Some(inline), None) => {
             let path = source_path.child("inlineVolumeSpec");
             persistent_volume::validate_spec(inline, Context::Inline, &path, errors);

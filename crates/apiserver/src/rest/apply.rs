@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use http::StatusCode;
 use knarr_api::kind::Part;
-use knarr_meta::{object, status::Status};
+use knarr_meta::{
+    object,
+    status::{Reason, Status},
+};
 use knarr_registry::{
     cache::entry::Entry,
     managed::{Managed, Manager},
@@ -130,8 +133,26 @@ impl Wish<'_, '_> {
         let force = self.options.force;
         let mut tree = manager.apply(ask.kind(), self.part, live, self.config, force)?;
         // The configuration is of its type already: what goes now are nulls, and what was never valid.
-        decode::conform(&mut tree, &Expected::of(ask))?;
+        let expected = Expected::of(ask);
+        let converted = decode::convert(&mut tree, &expected)?;
+        converted.map_err(|why| self.not_converted(&expected, &why))?;
         Ok(decode::to_stored(ask, tree))
+    }
+
+    /// An error that upstream gives no reason.
+    fn not_converted(&self, expected: &Expected<'_>, why: &dyn std::fmt::Display) -> Status {
+        let (namespace, name) = (object::namespace(self.config), object::name(self.config));
+        let kind = format!(
+            "{}/{}, Kind={}",
+            expected.group, expected.version, expected.kind
+        );
+        Status::new(
+            500,
+            Reason::Unknown,
+            format!(
+                "failed to convert new object ({namespace}/{name}; {kind}) to proper version: unable to convert unstructured object to {kind}: {why}"
+            ),
+        )
     }
 
     async fn create(&self, write: &Write<'_>) -> Result<std::sync::Arc<Entry>, Status> {

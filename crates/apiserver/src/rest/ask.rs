@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use knarr_admission::request::{Operation, Options};
-use knarr_api::{Kind, Served};
+use knarr_api::{Kind, Served, kind::STATUS};
 use knarr_auth::{UserInfo, route::ApiRequest};
 use knarr_meta::{
     GroupKind, GroupResource,
@@ -20,6 +20,17 @@ use crate::{
     protobuf,
     server::audit::Audit,
 };
+
+const NO_ROUTE: &str = "406: Not Acceptable\n\nAvailable representations: \
+    application/json, application/yaml, application/vnd.kubernetes.protobuf";
+
+/// Resources whose `/status` upstream does not print.
+const STATUS_WITHOUT_TABLE: [(&str, &str); 4] = [
+    ("apiextensions.k8s.io", "customresourcedefinitions"),
+    ("apiregistration.k8s.io", "apiservices"),
+    ("resource.k8s.io", "devicetaintrules"),
+    ("resource.k8s.io", "resourceclaims"),
+];
 
 /// Everything about a request but its body.
 pub struct Ask<'r> {
@@ -64,12 +75,31 @@ impl<'r> Ask<'r> {
 
     /// The representation that the client wants.
     pub fn accepted(&self, shapes: Shapes) -> Result<Accepted, Status> {
+        let shapes = match shapes {
+            Shapes::Object if self.lacks_table() => Shapes::Metadata,
+            other => other,
+        };
         let objects = match shapes {
             // Of a type of the program's own.
             Shapes::None => Objects::BuiltIn,
-            Shapes::Object | Shapes::List => self.objects(),
+            Shapes::Object | Shapes::Metadata | Shapes::List => self.objects(),
         };
-        negotiate::of(self.request, shapes, objects)
+        let accepted = negotiate::of(self.request, shapes, objects);
+        accepted.map_err(|status| self.without_route(status))
+    }
+
+    /// Who wants an encoding that no route has is told so by upstream's router.
+    fn without_route(&self, status: Status) -> Status {
+        let accept = self.request.headers.accept;
+        if !self.kind().is_built_in() || negotiate::names_encoding(accept) {
+            return status;
+        }
+        Status::not_acceptable(NO_ROUTE).with_no_details()
+    }
+
+    fn lacks_table(&self) -> bool {
+        let resource = (&*self.kind().group, &*self.kind().resource);
+        self.request.info.subresource == STATUS.name && STATUS_WITHOUT_TABLE.contains(&resource)
     }
 
     fn objects(&self) -> Objects {

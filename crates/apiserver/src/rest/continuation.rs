@@ -6,6 +6,8 @@ use knarr_registry::cache::resource::Slice;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::decode::json_error;
+
 const VERSION: &str = "meta.k8s.io/v1";
 
 /// Goes on at whatever is current: in tokens that are handed out with an expired list.
@@ -36,12 +38,16 @@ impl Continue {
     }
 
     pub fn decode(token: &str) -> Result<Continue, Status> {
-        let invalid =
-            |why: String| Status::bad_request(format!("continue key is not valid: {why}"));
+        let invalid = |why: String| {
+            Status::bad_request(format!(
+                "invalid continue token: continue key is not valid: {why}"
+            ))
+        };
         let bytes = URL_SAFE_NO_PAD
             .decode(token)
             .map_err(|e| invalid(e.to_string()))?;
-        let token: Token = serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
+        let token: Token =
+            serde_json::from_slice(&bytes).map_err(|e| invalid(json_error(&e, &bytes)))?;
         if token.v != VERSION {
             return Err(invalid(format!(
                 "server does not recognize this encoded version {}",
@@ -131,12 +137,15 @@ mod tests {
     #[test]
     fn refuses_nonsense() {
         for (token, why) in [
-            ("%", "continue key is not valid: "),
+            ("%", "invalid continue token: continue key is not valid: "),
             (
                 &*URL_SAFE_NO_PAD.encode("{}"),
-                "continue key is not valid: missing field",
+                "invalid continue token: continue key is not valid: missing field",
             ),
-            (&*encode("../a", 3), "continue key is not valid: ../a"),
+            (
+                &*encode("../a", 3),
+                "invalid continue token: continue key is not valid: ../a",
+            ),
             (&*encode("a", 0), "incorrect encoded start resourceVersion"),
             (&*encode("", 3), "encoded start key empty"),
         ] {

@@ -1,7 +1,7 @@
 //! Request bodies to object trees: encoding, type, unknown and duplicate fields, defaults.
 
 use bytes::Bytes;
-use knarr_api::{kind::Strategy, schema};
+use knarr_api::{Served, built_in_kinds, kind::Strategy, schema};
 use knarr_meta::{object, status::Status, types::split_api_version};
 use serde_json::Value;
 
@@ -58,9 +58,8 @@ pub fn body(
                 Vec::new(),
             )
         }
-        BodyEncoding::Json => {
-            schema::parse::tree(body).map_err(|e| unrecognized(expected, &e, body))?
-        }
+        BodyEncoding::Json => schema::parse::tree(body)
+            .map_err(|e| unrecognized(expected, &json_error(&e, body), body))?,
         BodyEncoding::Yaml => {
             let tree = yaml::parse(body).map_err(|e| unrecognized(expected, &e, body))?;
             let duplicate = match validation {
@@ -70,6 +69,10 @@ pub fn body(
             (tree, duplicate.into_iter().collect())
         }
     };
+    // What Go reads of a null is an object of nothing.
+    if tree.is_null() {
+        tree = Value::Object(serde_json::Map::new());
+    }
     let given = check_type(&mut tree, expected, body)?;
     problems.extend(conform(&mut tree, expected)?);
     if !problems.is_empty()
@@ -102,6 +105,22 @@ pub fn conform(tree: &mut Value, expected: &Expected<'_>) -> Result<Vec<String>,
         Some(definition) => schema::strict::check(definition, tree),
         None => Ok(Vec::new()),
     }
+}
+
+/// As [`conform`], of a tree that upstream has no document of: errors are those of its converter alone. Of a kind that is in no
+/// table, those of `conform`.
+pub fn convert(
+    tree: &mut Value,
+    expected: &Expected<'_>,
+) -> Result<Result<Vec<String>, schema::strict::TypeError>, Status> {
+    if let Some(decoded) = expected.strategy.and_then(|strategy| strategy.decode(tree)) {
+        return decoded.map(Ok);
+    }
+    let source = schema::strict::Source::Unstructured;
+    Ok(match schema::definition(expected.definition) {
+        Some(definition) => schema::strict::decode_from(source, definition, tree),
+        None => Ok(Vec::new()),
+    })
 }
 
 /// Fills in or checks apiVersion and kind. Returns how errors name what was given: `Pod in version "v1"`.
@@ -154,6 +173,10 @@ fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<S
     if !kind.is_empty() && kind != expected.kind {
         let why = match api_version.as_str() {
             "" => format!("no kind \"{kind}\" is registered for version \"{wanted}\""),
+            other if is_known(other, &kind) => not_convertible(
+                (split_api_version(other).1, &kind),
+                (expected.group, expected.kind),
+            ),
             other => format!(
                 "{other}, Kind={kind} is not {wanted}, Kind={}",
                 expected.kind
@@ -170,6 +193,39 @@ fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<S
         )));
     }
     Ok(given)
+}
+
+/// Whether a built-in kind is of this version.
+pub fn is_known(api_version: &str, kind: &str) -> bool {
+    let mut known = built_in_kinds().iter().filter(|known| known.kind == kind);
+    known.any(|known| Served::all(known).any(|served| served.api_version() == api_version))
+}
+
+/// What upstream says of an object (version and kind) where another one (group and kind) is wanted.
+pub fn not_convertible(given: (&str, &str), wanted: (&str, &str)) -> String {
+    let ((version, name), (group, kind)) = (given, wanted);
+    let package = match group.split('.').next() {
+        None | Some("") => "core",
+        Some(package) => package,
+    };
+    format!("converting ({version}.{name}) to ({package}.{kind}): unknown conversion")
+}
+
+/// Why a text is no JSON, in Go's words where they are known.
+pub fn json_error(error: &serde_json::Error, text: &[u8]) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".to_owned();
+    }
+    let found = error.to_string();
+    // Of texts of one line: where there are more, the place says little.
+    let at = error.column().checked_sub(1).filter(|_| error.line() == 1);
+    match at.and_then(|at| text.get(at)) {
+        Some(byte) if found.starts_with("expected value") && byte.is_ascii_graphic() => {
+            let character = char::from(*byte);
+            format!("invalid character '{character}' looking for beginning of value")
+        }
+        _ => found,
+    }
 }
 
 fn not_an_object(found: &str) -> String {

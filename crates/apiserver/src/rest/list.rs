@@ -70,7 +70,11 @@ impl ListOptions {
             "" => None,
             token => Some(Continue::decode(token)?),
         };
-        let resource_version = resource_version(query.get("resourceVersion"))?;
+        let resource_version =
+            resource_version(query.get("resourceVersion")).map_err(|mut status| {
+                status.message = format!("invalid resource version: {}", status.message);
+                status
+            })?;
         if continuation.is_some() && resource_version.is_some_and(|v| v > 0) {
             return Err(Status::bad_request(
                 "specifying resource version is not allowed when using continue",
@@ -266,7 +270,9 @@ async fn select_stored(
             None
         }
         Some(token) => Some(u64::try_from(token.revision).map_err(|_| {
-            Status::bad_request("continue key is not valid: negative resourceVersion")
+            Status::bad_request(
+                "invalid continue token: continue key is not valid: negative resourceVersion",
+            )
         })?),
         None => match (options.resource_version, options.version_match) {
             (None, _) => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use knarr_api::{Kind, Served, built_in_kinds, kind::Part, schema};
+use knarr_api::{Kind, Served, kind::Part, schema};
 use knarr_meta::{
     GroupKind,
     field::{Error, Path},
@@ -43,6 +43,21 @@ pub enum Patch {
 }
 
 impl Patch {
+    /// The patch of a request.
+    pub fn of(ask: &Ask<'_>, body: Bytes) -> Result<Patch, Status> {
+        let content_type = ask.request.headers.content_type;
+        let merges = [
+            "application/json-patch+json",
+            "application/merge-patch+json",
+        ];
+        if !ask.kind().is_built_in() && !merges.contains(&media_type(content_type)) {
+            return Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: {OF_CUSTOM_RESOURCES}"
+            )));
+        }
+        Patch::parse(content_type, body)
+    }
+
     /// Reads the body by its content type.
     pub fn parse(content_type: &str, body: Bytes) -> Result<Patch, Status> {
         meta_patch::check_size(body.len())?;
@@ -104,16 +119,11 @@ impl Patch {
             return Ok(());
         }
         Err(Status::bad_request(
-            match built_in_kinds().iter().any(of_version) {
-                true => {
-                    let (_, version) = split_api_version(&version);
-                    let group = kind.group.split('.').next().unwrap_or_default();
-                    let package = if group.is_empty() { "core" } else { group };
-                    format!(
-                        "converting ({version}.{name}) to ({package}.{}): unknown conversion",
-                        kind.kind
-                    )
-                }
+            match decode::is_known(&version, &name) {
+                true => decode::not_convertible(
+                    (split_api_version(&version).1, &name),
+                    (&kind.group, &kind.kind),
+                ),
                 false => {
                     format!(
                         "no kind {name:?} is registered for version {version:?} in scheme {SCHEME:?}"
@@ -121,6 +131,16 @@ impl Patch {
                 }
             },
         ))
+    }
+
+    /// Decodes a result.
+    fn conform(&self, tree: &mut Value, expected: &Expected<'_>) -> Result<Vec<String>, Status> {
+        match self {
+            Patch::Json(_) | Patch::Merge(_) => decode::conform(tree, expected),
+            Patch::Strategic(_) => {
+                decode::convert(tree, expected)?.map_err(|why| Status::bad_request(why.to_string()))
+            }
+        }
     }
 
     /// Of a result, of `current`, that cannot be decoded: 422, as upstream's. JSON and merge patches show all of the result.
@@ -172,13 +192,8 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
     }
     let accepted = ask.accepted(Shapes::Object)?;
     let options = WriteOptions::of_patch(ask.request, false)?;
-    let patch = Patch::parse(ask.request.headers.content_type, body)?;
+    let patch = Patch::of(ask, body)?;
     ask.audit.request_patch(|| patch.tree());
-    if matches!(patch, Patch::Strategic(_)) && !ask.kind().is_built_in() {
-        return Err(Status::unsupported_media_type(format!(
-            "the body of the request was in an unknown format - accepted media types include: {OF_CUSTOM_RESOURCES}"
-        )));
-    }
     let expected = Expected::of(ask);
     let mut compute = |current: &Value| {
         let served = match ask.served.alias() {
@@ -186,8 +201,9 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
             None => current.clone(),
         };
         let (mut tree, mut problems) = patch.apply(&served, expected.definition)?;
+        check_custom_kind(ask, &tree)?;
         let typed = patch.check_type(ask, &tree);
-        let conformed = typed.and_then(|()| decode::conform(&mut tree, &expected));
+        let conformed = typed.and_then(|()| patch.conform(&mut tree, &expected));
         problems.extend(
             conformed.map_err(|why| patch.undecodable(&why, &served, expected.definition))?,
         );
@@ -201,6 +217,18 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
         .update(&write, ask.request.info.name, part, &mut compute)
         .await?;
     shape::object(ask, StatusCode::OK, &updated.entry, accepted).await
+}
+
+/// A custom object stays of its kind, whatever a patch says.
+fn check_custom_kind(ask: &Ask<'_>, tree: &Value) -> Result<(), Status> {
+    let (kind, name) = (ask.kind(), str_at(tree, &["kind"]));
+    if kind.is_built_in() || name.is_empty() || name == kind.kind {
+        return Ok(());
+    }
+    let why = format!("must be {}", kind.kind);
+    let error = Error::invalid(&Path::new("kind"), name, why);
+    let wrong = GroupKind::new(kind.group.clone(), name.to_owned());
+    Err(Status::invalid(wrong, ask.request.info.name, vec![error]))
 }
 
 /// Unknown fields of a patched object.

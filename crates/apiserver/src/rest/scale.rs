@@ -54,7 +54,8 @@ fn accepted(ask: &Ask<'_>) -> Result<Accepted, Status> {
 fn answer(ask: &Ask<'_>, scale: &Value, accepted: Accepted) -> Answer {
     if let Shape::Table(version) = accepted.shape {
         let include = IncludeObject::parse(ask.request.query.get("includeObject"))?;
-        let table = shape::scale_table(scale, version, include);
+        let is_custom = !ask.kind().is_built_in();
+        let table = shape::scale_table(scale, is_custom, version, include);
         return Ok(respond::tree(StatusCode::OK, &table, accepted));
     }
     Ok(respond::tree(StatusCode::OK, scale, accepted))
@@ -116,7 +117,7 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes) -> Answer {
         return apply(ask, body).await;
     }
     let options = WriteOptions::of_patch(ask.request, false)?;
-    let patch = Patch::parse(ask.request.headers.content_type, body)?;
+    let patch = Patch::of(ask, body)?;
     ask.audit.request_patch(|| patch.tree());
     let mut compute = |current: &Value| {
         let live = managed_view(ask, current)?;

@@ -105,16 +105,24 @@ pub fn table(
     })
 }
 
-/// Columns of every Scale, whatever it is of.
-const SCALE_COLUMNS: &[Column] = &[
+/// Columns of every Scale but their last.
+const SCALE_COLUMNS: [Column; 3] = [
     NAME,
     column("Desired", "integer", "Number of desired replicas."),
     column("Available", "integer", "Number of actual replicas."),
-    AGE,
 ];
+/// The age of a Scale of a custom resource, which upstream prints in another place.
+const CUSTOM_AGE: Column = column("Age", "date", "Time since the object was created.");
 
 /// A Table of a Scale.
-pub fn scale_table(scale: &Value, version: MetaVersion, include: IncludeObject) -> Value {
+pub fn scale_table(
+    scale: &Value,
+    is_custom: bool,
+    version: MetaVersion,
+    include: IncludeObject,
+) -> Value {
+    let mut columns = SCALE_COLUMNS.to_vec();
+    columns.push(if is_custom { CUSTOM_AGE } else { AGE });
     let replicas = |part: &str| object::i64_at(scale, &[part, "replicas"]).unwrap_or_default();
     let now = jiff::Timestamp::now().as_second();
     let cells = json!([
@@ -133,7 +141,7 @@ pub fn scale_table(scale: &Value, version: MetaVersion, include: IncludeObject) 
         "kind": "Table",
         "apiVersion": version.api_version(),
         "metadata": {"resourceVersion": object::resource_version(scale)},
-        "columnDefinitions": definitions(SCALE_COLUMNS),
+        "columnDefinitions": definitions(&columns),
         "rows": [row],
     })
 }
@@ -144,6 +152,7 @@ pub fn row(served: &Served, stored: Value, version: MetaVersion, include: Includ
     let mut stored = stored;
     served.kind.from_stored(&mut stored);
     let cells = served.kind.strategy.cells(&stored, now);
+    let conditions = served.kind.strategy.row_conditions(&stored);
     let object = match include {
         IncludeObject::None => Value::Null,
         IncludeObject::Metadata => partial(&stored, version),
@@ -151,6 +160,9 @@ pub fn row(served: &Served, stored: Value, version: MetaVersion, include: Includ
     };
     let mut row = Map::new();
     row.insert("cells".into(), Value::Array(cells));
+    if let Some(conditions) = conditions {
+        row.insert("conditions".into(), conditions);
+    }
     row.insert("object".into(), object);
     Value::Object(row)
 }

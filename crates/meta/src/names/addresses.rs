@@ -2,12 +2,13 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-/// An IP address of either family.
+/// An IP address of either family, in no form that some programs read as another one, as by upstream's strict rule.
 pub fn ip(value: &str) -> Vec<String> {
-    if value.parse::<IpAddr>().is_ok() {
-        return Vec::new();
-    }
     let message = match without_leading_zeros(value).parse::<IpAddr>() {
+        Ok(IpAddr::V6(six)) if six.to_ipv4_mapped().is_some() => {
+            "must not be an IPv4-mapped IPv6 address"
+        }
+        Ok(_) if value.parse::<IpAddr>().is_ok() => return Vec::new(),
         Ok(_) => "must not have leading 0s",
         Err(_) => "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
     };

@@ -90,8 +90,16 @@ impl Cidr {
         self.size
     }
 
+    /// The first address of the range, which no Service may have.
+    pub(super) fn network(&self) -> IpAddr {
+        self.of_number(self.base.saturating_sub(1))
+    }
+
     pub(super) fn address(&self, offset: u64) -> IpAddr {
-        let address = self.base.saturating_add(u128::from(offset));
+        self.of_number(self.base.saturating_add(u128::from(offset)))
+    }
+
+    fn of_number(&self, address: u128) -> IpAddr {
         match self.v6 {
             true => Ipv6Addr::from(address).into(),
             // Within 32 bits: base and offset come from an IPv4 range.

@@ -1,12 +1,12 @@
 //! Node ports, also the one for health checks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use knarr_meta::{
     GroupKind,
     field::{self, Path},
     object,
-    status::Status,
+    status::{Reason, Status},
 };
 use serde_json::Value;
 
@@ -37,7 +37,10 @@ pub(super) async fn take(
     }
     // What the stored object has already may be named again.
     let own = old.map(service::node_ports).unwrap_or_default();
-    take_ports(new, &own, taking).await?;
+    match old {
+        None => take_ports(new, taking).await?,
+        Some(_) => take_more_ports(new, &own, taking).await?,
+    }
     take_health_check(new, old, taking).await
 }
 
@@ -47,12 +50,17 @@ fn number(port: &Value, field: &str) -> u64 {
         .unwrap_or_default()
 }
 
-/// Ports of one number and different protocols share a node port.
-async fn take_ports(new: &mut Value, own: &[u64], taking: &mut Taking) -> Result<(), Status> {
-    let automatic = object::at(new, &["spec", "allocateLoadBalancerNodePorts"])
+/// Whether ports that name no node port get one.
+fn is_automatic(service: &Value) -> bool {
+    object::at(service, &["spec", "allocateLoadBalancerNodePorts"])
         .and_then(Value::as_bool)
         .unwrap_or(true)
-        || service::kind(new) == "NodePort";
+        || service::kind(service) == "NodePort"
+}
+
+/// Of a new Service: ports of one number and different protocols share a node port.
+async fn take_ports(new: &mut Value, taking: &mut Taking) -> Result<(), Status> {
+    let automatic = is_automatic(new);
     let ports = object::list_at(new, &["spec", "ports"]).to_vec();
     let mut chosen: HashMap<u64, u64> = HashMap::new();
     let mut numbers = Vec::with_capacity(ports.len());
@@ -76,31 +84,76 @@ async fn take_ports(new: &mut Value, own: &[u64], taking: &mut Taking) -> Result
         let number = match given {
             0 => any(taking).await?,
             given if chosen.get(&service_port) == Some(&given) => given,
-            given if own.contains(&given) || taking.has_port(given) => given,
             given => {
-                if let Err(denied) = taking.port(given).await {
-                    return Err(denied.or(|why| refuse(new, at, given, why, taking)));
-                }
+                take_port(new, at, given, taking).await?;
                 given
             }
         };
         chosen.entry(service_port).or_insert(number);
         numbers.push(number);
     }
-    let Some(list) = service::spec(new)
+    set_node_ports(new, &numbers);
+    Ok(())
+}
+
+/// Of a Service that has ports already, which may name them again: each port gets its own.
+async fn take_more_ports(new: &mut Value, own: &[u64], taking: &mut Taking) -> Result<(), Status> {
+    let automatic = is_automatic(new);
+    let ports = object::list_at(new, &["spec", "ports"]).to_vec();
+    let mut seen = HashSet::new();
+    let mut numbers = Vec::with_capacity(ports.len());
+    for (at, port) in ports.iter().enumerate() {
+        let number = match number(port, "nodePort") {
+            0 if !automatic => {
+                numbers.push(0);
+                continue;
+            }
+            0 => any(taking).await?,
+            given if own.contains(&given) || taking.has_port(given) => given,
+            given => {
+                take_port(new, at, given, taking).await?;
+                given
+            }
+        };
+        let protocol = object::str_at(port, &["protocol"]);
+        if !seen.insert((protocol, number)) {
+            // Upstream's error has no status of its own.
+            let why = format!("duplicate nodePort: {{{protocol} {number}}}");
+            return Err(Status::new(500, Reason::Unknown, why));
+        }
+        numbers.push(number);
+    }
+    set_node_ports(new, &numbers);
+    Ok(())
+}
+
+async fn take_port(
+    service: &Value,
+    at: usize,
+    port: u64,
+    taking: &mut Taking,
+) -> Result<(), Status> {
+    match taking.port(port).await {
+        Ok(()) => Ok(()),
+        Err(denied) => Err(denied.or(|why| refuse(service, at, port, why, taking))),
+    }
+}
+
+/// Writes into the ports what they have now; 0: nothing.
+fn set_node_ports(service: &mut Value, numbers: &[u64]) {
+    let Some(list) = service::spec(service)
         .and_then(|spec| spec.get_mut("ports"))
         .and_then(Value::as_array_mut)
     else {
-        return Ok(());
+        return;
     };
     for (port, number) in list.iter_mut().zip(numbers) {
         if let Some(port) = port.as_object_mut()
-            && number != 0
+            && *number != 0
         {
-            port.insert("nodePort".into(), number.into());
+            port.insert("nodePort".into(), (*number).into());
         }
     }
-    Ok(())
 }
 
 fn explain(refused: Refused, taking: &Taking) -> String {

@@ -55,11 +55,15 @@ impl Pool {
         if !self.range.contains(&number) {
             return Err(Refused::OutOfRange);
         }
-        if self.taken.contains_key(&number) {
+        if self.has(number) {
             return Err(Refused::Taken);
         }
         self.hold(number, None);
         Ok(())
+    }
+
+    pub(super) fn has(&self, number: u64) -> bool {
+        self.taken.contains_key(&number)
     }
 
     /// Takes any number: a random one, so that one just given back is not handed out at once.

@@ -160,6 +160,13 @@ impl Ranges {
         }
     }
 
+    /// The range that a dry run looks at, whatever others there are, as upstream's.
+    pub(super) fn first_of(&self, family: Family) -> Option<&Cidr> {
+        let mut of_family = self.all.iter().filter(|range| range.usable);
+        let first = of_family.find(|range| Family::of(range.cidr.is_v6()) == family);
+        first.map(|range| &range.cidr)
+    }
+
     /// The range that gives out addresses, but not this one of its own: its first or its last.
     pub(super) fn around(&self, ip: IpAddr) -> Option<&str> {
         let mut usable = self.all.iter().filter(|range| range.usable);

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{
-    cidr::Family,
+    cidr::{Cidr, Family},
     claims::{Claim, Claims, Number, Owner},
     pool::{Pool, Refused},
     ranges::Ranges,
@@ -17,6 +17,8 @@ use crate::hook::Taken;
 
 /// How many numbers are tried that other servers turn out to have.
 const ATTEMPTS: usize = 64;
+/// The port before the first that a dry run makes up: beyond the usual range.
+const FIRST_MADE_UP_PORT: u64 = 32768;
 
 /// Everything there is to take.
 pub(super) struct Pools {
@@ -103,15 +105,18 @@ enum Of {
 pub(super) struct Taking {
     pools: Arc<Pools>,
     owner: Owner,
+    /// Nothing is taken: addresses and ports are looked at, or made up.
+    dry_run: bool,
     numbers: Vec<Number>,
     claims: Vec<Claim>,
 }
 
 impl Taking {
     /// Of a write that makes or changes `service`.
-    pub(super) fn new(pools: Arc<Pools>, service: &Value) -> Taking {
+    pub(super) fn new(pools: Arc<Pools>, service: &Value, dry_run: bool) -> Taking {
         Taking {
             pools,
+            dry_run,
             owner: Owner::of(service),
             numbers: Vec::new(),
             claims: Vec::new(),
@@ -119,6 +124,11 @@ impl Taking {
     }
 
     pub(super) async fn any_ip(&mut self, family: Family) -> Result<IpAddr, Denied> {
+        if self.dry_run {
+            let ranges = self.pools.ips.lock();
+            let network = ranges.first_of(family).map(Cidr::network);
+            return network.ok_or(Refused::Full.into());
+        }
         match self.any(Of::Ips(family)).await? {
             Number::Address(ip) => Ok(ip),
             Number::Port(_) => Err(Refused::Full.into()),
@@ -126,10 +136,24 @@ impl Taking {
     }
 
     pub(super) async fn ip(&mut self, ip: IpAddr) -> Result<(), Denied> {
+        if self.dry_run {
+            let ranges = self.pools.ips.lock();
+            let range = ranges.first_of(Family::of(ip.is_ipv6()));
+            return match range.is_some_and(|range| range.offset(ip).is_some()) {
+                // Whether another Service has it is not looked at.
+                true => Ok(()),
+                false => Err(Refused::OutOfRange.into()),
+            };
+        }
         self.given(Number::Address(ip)).await
     }
 
     pub(super) async fn any_port(&mut self) -> Result<u64, Denied> {
+        if self.dry_run {
+            let port = self.made_up_port();
+            self.numbers.push(Number::Port(port));
+            return Ok(port);
+        }
         match self.any(Of::Ports).await? {
             Number::Port(port) => Ok(port),
             Number::Address(_) => Err(Refused::Full.into()),
@@ -137,7 +161,23 @@ impl Taking {
     }
 
     pub(super) async fn port(&mut self, number: u64) -> Result<(), Denied> {
+        if self.dry_run {
+            if self.has_port(number) || self.pools.ports.lock().has(number) {
+                return Err(Refused::Taken.into());
+            }
+            self.numbers.push(Number::Port(number));
+            return Ok(());
+        }
         self.given(Number::Port(number)).await
+    }
+
+    /// One after those that the Service has already, as upstream's `PortAllocationOperation` makes it up.
+    fn made_up_port(&self) -> u64 {
+        let ports = self.numbers.iter().filter_map(|number| match number {
+            Number::Port(port) => Some(*port),
+            Number::Address(_) => None,
+        });
+        ports.max().unwrap_or(FIRST_MADE_UP_PORT).saturating_add(1)
     }
 
     async fn any(&mut self, of: Of) -> Result<Number, Denied> {
@@ -183,9 +223,14 @@ impl Taking {
         self.pools.ports.lock().range()
     }
 
-    /// The range of an address that nobody may have: its first or its last.
+    /// The range of an address that nobody may have: its first or its last. A dry run tells the one that it looks at.
     pub(super) fn range_around(&self, ip: IpAddr) -> Option<String> {
-        self.pools.ips.lock().around(ip).map(str::to_owned)
+        let ranges = self.pools.ips.lock();
+        match self.dry_run {
+            true => ranges.first_of(Family::of(ip.is_ipv6())).map(Cidr::text),
+            false => ranges.around(ip),
+        }
+        .map(str::to_owned)
     }
 
     /// True for a port that this write took.
@@ -206,6 +251,9 @@ impl Taken for Taking {
 
     async fn undo(self: Box<Self>) {
         let this = *self;
+        if this.dry_run {
+            return;
+        }
         if let Some(all) = &this.pools.claims {
             for claim in this.claims {
                 all.undo(claim).await;

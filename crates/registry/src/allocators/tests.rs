@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod dry_runs;
 mod families;
 
 fn service(name: &str, spec: Value) -> Value {
@@ -29,7 +30,7 @@ fn taken(allocators: &Allocators) -> (usize, usize) {
 
 async fn create(allocators: &Allocators, mut service: Value) -> Result<Value, String> {
     let taken = allocators
-        .before_create(&mut service)
+        .before_create(&mut service, false)
         .await
         .map_err(|status| status.message)?;
     taken.keep(&service);
@@ -38,7 +39,7 @@ async fn create(allocators: &Allocators, mut service: Value) -> Result<Value, St
 
 async fn update(allocators: &Allocators, old: &Value, mut new: Value) -> Result<Value, String> {
     let taken = allocators
-        .before_update(&mut new, old)
+        .before_update(&mut new, old, false)
         .await
         .map_err(|status| status.message)?;
     taken.keep(&new);
@@ -308,7 +309,10 @@ async fn a_failed_update_gives_back_only_its_own() {
         "a",
         json!({"type": "NodePort", "clusterIP": "10.9.0.4", "ports": [{"port": 80}]}),
     );
-    let took = allocators.before_update(&mut stolen, &a).await.unwrap();
+    let took = allocators
+        .before_update(&mut stolen, &a, false)
+        .await
+        .unwrap();
     assert_eq!(taken(&allocators), (2, 1));
     took.undo().await;
     assert_eq!(taken(&allocators), (2, 0));
@@ -379,7 +383,7 @@ async fn a_failed_create_gives_back_only_what_it_took() {
     ] {
         let mut thief = service("thief", spec.clone());
         // Refused here or by validation, which comes later.
-        if let Ok(took) = allocators.before_create(&mut thief).await {
+        if let Ok(took) = allocators.before_create(&mut thief, false).await {
             took.undo().await;
         }
         assert_eq!(taken(&allocators), (1, 1), "{spec}");
@@ -395,7 +399,7 @@ async fn a_failed_create_gives_back_only_what_it_took() {
 async fn a_write_of_unknown_outcome_keeps_what_it_took() {
     let allocators = small(&Fake::new());
     let mut cut_off = service("a", json!({"clusterIP": "10.9.0.4"}));
-    drop(allocators.before_create(&mut cut_off).await.unwrap());
+    drop(allocators.before_create(&mut cut_off, false).await.unwrap());
     assert_eq!(taken(&allocators), (1, 0), "until a repair");
 }
 

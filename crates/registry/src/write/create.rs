@@ -10,7 +10,7 @@ use knarr_api::{
 };
 use knarr_meta::{
     GroupKind,
-    field::{ErrorList, Path},
+    field::{Error, ErrorList, Path},
     names, object, object_meta,
     status::Status,
     time,
@@ -19,7 +19,7 @@ use knarr_store::Expect;
 use serde_json::Value;
 
 use super::{
-    Phase, Refused, Write, check_namespace, metadata,
+    Phase, Refused, Write, check_namespace, in_words_of, metadata,
     owners::{self, When},
     set_type, track,
 };
@@ -219,14 +219,7 @@ fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
     let strategy = &write.kind.strategy;
     let empty = Value::Null;
     let meta = tree.get("metadata").unwrap_or(&empty);
-    // What cannot be a part of a path is told where the kind has nothing against it.
-    let name = |name: &str, prefix: bool| {
-        let own = strategy.validate_name(name, prefix);
-        match own.is_empty() {
-            true => names::path_segment(name, prefix),
-            false => own,
-        }
-    };
+    let name = |name: &str, prefix: bool| strategy.validate_name(name, prefix);
     let path = Path::new("metadata");
     let mut errors = object_meta::validate_with(meta, write.kind.namespaced(), name, &path);
     if write.kind.has_standard_finalizers() {
@@ -235,7 +228,19 @@ fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
     errors.extend(strategy.validate_create(tree));
     enums::add_empty_values(&write.kind.definition, tree, None, &mut errors);
     if let Some(alias) = write.alias {
+        in_words_of(alias, &mut errors);
         errors.extend((alias.validate)(tree, None));
+    }
+    // What cannot be a part of a path is told where the kind has nothing against the object.
+    if errors.is_empty() {
+        for (field, prefix) in [("generateName", true), ("name", false)] {
+            let name = object::str_at(meta, &[field]);
+            if name.is_empty() {
+                continue;
+            }
+            let messages = names::path_segment(name, prefix).into_iter();
+            errors.extend(messages.map(|why| Error::invalid(&path.child(field), name, why)));
+        }
     }
     errors
 }

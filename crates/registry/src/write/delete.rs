@@ -21,6 +21,9 @@ const FOREGROUND: &str = "foregroundDeletion";
 const ORPHANS_LEFT: &str = "child pods are preserved by default when jobs are deleted; \
     set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning";
 
+/// The resource whose deletion they are said of.
+const WARNS_OF_ORPHANS: (&str, &str) = ("batch", "jobs");
+
 /// What became of a delete.
 pub struct Deleted {
     /// The last state, at the revision it had before the removal or has after the change.
@@ -35,7 +38,8 @@ enum Step {
     Mark(Value),
     /// Nothing to do: it is on its way already.
     Wait,
-    Remove,
+    /// It goes at once. The state that it is shown with, where that is not the stored one.
+    Remove(Option<Value>),
 }
 
 impl Registry {
@@ -46,7 +50,8 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
-        if options.propagation().is_none() && write.kind.strategy.orphans_dependents() {
+        let warns = (&*write.kind.group, &*write.kind.resource) == WARNS_OF_ORPHANS;
+        if warns && options.propagation().is_none() {
             write.warnings.add(ORPHANS_LEFT.to_owned());
         }
         for _ in 0..ATTEMPTS {
@@ -147,7 +152,7 @@ impl Registry {
                     .await?;
                 Ok(Deleted { entry, gone: false })
             }
-            Step::Remove => {
+            Step::Remove(shown) => {
                 if !write.dry_run {
                     let (_, full) = write.keys(name);
                     self.commit_op(full, Expect::Revision(revision), Change::Delete)
@@ -156,10 +161,14 @@ impl Registry {
                         hook.after_delete(&current.tree).await;
                     }
                 }
-                Ok(Deleted {
-                    entry: current.entry.clone(),
-                    gone: true,
-                })
+                let entry = match shown {
+                    Some(tree) => {
+                        let json = self.encode(write, &tree).await?;
+                        self.pretend(write, name, json, revision)
+                    }
+                    None => current.entry.clone(),
+                };
+                Ok(Deleted { entry, gone: true })
             }
         }
     }
@@ -174,7 +183,17 @@ fn preconditions(
     // Upstream names the kind where the resource belongs.
     let resource = || GroupResource::new(kind.group.clone(), kind.kind.clone());
     let uid = object::uid(&current.tree);
+    let not_met = |what: &str, wanted: &str, found: &str| {
+        let begin = own_words(kind)?;
+        let resource = GroupResource::new(kind.group.clone(), kind.resource.clone());
+        let why =
+            format!("{begin}: {what} in precondition: {wanted}, {what} in object meta: {found}");
+        Some(Status::conflict(resource, name, why))
+    };
     if let Some(wanted) = options.uid.as_deref().filter(|wanted| *wanted != uid) {
+        if let Some(status) = not_met("UID", wanted, uid) {
+            return Err(status);
+        }
         return Err(Status::conflict(
             resource(),
             name,
@@ -190,6 +209,9 @@ fn preconditions(
         .as_deref()
         .filter(|wanted| *wanted != version)
     {
+        if let Some(status) = not_met("ResourceVersion", wanted, &version) {
+            return Err(status);
+        }
         return Err(Status::conflict(
             resource(),
             name,
@@ -200,6 +222,15 @@ fn preconditions(
         ));
     }
     Ok(())
+}
+
+/// How upstream begins to say that a precondition is not met, of kinds whose deletion is code of their own.
+fn own_words(kind: &Kind) -> Option<&'static str> {
+    match (&*kind.group, &*kind.resource) {
+        ("", "namespaces") => Some("Precondition failed"),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => Some("precondition failed"),
+        _ => None,
+    }
 }
 
 /// Decides from the stored state; pure.
@@ -213,9 +244,11 @@ fn plan(kind: &Kind, current: &Value, options: &DeleteOptions) -> Step {
     if !deleting {
         kind.strategy.begin_deletion(&mut tree);
     }
-    // What the kind adds holds the object as what others added does.
-    let begun = tree.clone();
-    let current = &begun;
+    // What the kind does by itself is all that is done.
+    if tree != *current {
+        end_at(&mut tree, 0);
+        return Step::Mark(tree);
+    }
     if finalized_by_spec(kind) && held_by_spec(current) {
         if deleting {
             return Step::Wait;
@@ -247,7 +280,15 @@ fn plan(kind: &Kind, current: &Value, options: &DeleteOptions) -> Step {
             set_finalizers(kind, &mut tree, options);
             Step::Mark(tree)
         }
-        _ => remove_or_hold(kind, current, options),
+        // One that could have had a period is shown with none.
+        Deletion::Graceful { .. } => match remove_or_hold(kind, current, options) {
+            Step::Remove(_) => {
+                mark(&mut tree, 0, true);
+                Step::Remove(Some(tree))
+            }
+            other => other,
+        },
+        Deletion::Immediate => remove_or_hold(kind, current, options),
     }
 }
 
@@ -256,7 +297,7 @@ fn remove_or_hold(kind: &Kind, current: &Value, options: &DeleteOptions) -> Step
     let mut tree = current.clone();
     set_finalizers(kind, &mut tree, options);
     if !held(kind, &tree) {
-        return Step::Remove;
+        return Step::Remove(None);
     }
     mark(&mut tree, 0, true);
     match tree == *current {
@@ -272,20 +313,24 @@ fn held_by_spec(tree: &Value) -> bool {
 /// Sets the deletion fields: the moment at which the grace period ends, and its length.
 fn mark(tree: &mut Value, seconds: i64, with_grace: bool) {
     let generation = object::generation(tree);
-    let end = object::deletion_timestamp(tree).and_then(time::parse);
-    let wanted = time::after(clock::now(), seconds);
+    let begins = object::deletion_timestamp(tree).is_none();
+    end_at(tree, seconds);
     let meta = metadata(tree);
-    if end.is_none_or(|end| end > wanted) {
-        meta.insert(
-            "deletionTimestamp".into(),
-            json!(time::format_seconds(wanted)),
-        );
-    }
-    if end.is_none() && generation > 0 {
+    if begins && generation > 0 {
         meta.insert("generation".into(), json!(generation.saturating_add(1)));
     }
     if with_grace {
         meta.insert("deletionGracePeriodSeconds".into(), json!(seconds));
+    }
+}
+
+/// Sets the moment at which the grace period ends, unless it ends before.
+fn end_at(tree: &mut Value, seconds: i64) {
+    let end = object::deletion_timestamp(tree).and_then(time::parse);
+    let wanted = time::after(clock::now(), seconds);
+    if end.is_none_or(|end| end > wanted) {
+        let wanted = json!(time::format_seconds(wanted));
+        metadata(tree).insert("deletionTimestamp".into(), wanted);
     }
 }
 

@@ -29,8 +29,8 @@ impl Registry {
         let mut takings = Takings::default();
         for hook in self.hooks.iter().filter(|h| h.handles(write.kind)) {
             let taken = match old {
-                None => hook.before_create(new).await,
-                Some(old) => hook.before_update(new, old).await,
+                None => hook.before_create(new, write.dry_run).await,
+                Some(old) => hook.before_update(new, old, write.dry_run).await,
             };
             match taken {
                 Ok(taken) => takings.0.push(taken),

@@ -1,6 +1,7 @@
 //! PUT, PATCH and every subresource that changes its object: guaranteed update.
 
 mod checks;
+mod names;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use knarr_store::{Change, Expect};
 use serde_json::Value;
 
 pub use self::checks::check_name;
-use self::checks::{other_uid, preconditions, validate};
+use self::checks::{check_uid, other_uid, preconditions, validate};
 use super::{
     ATTEMPTS, Current, Phase, Refused, Write, check_namespace, finalized_by_spec, held, metadata,
     owners::{self, When},
@@ -116,7 +117,10 @@ impl Registry {
         // Before the current object is looked for: a wrong name is the caller's mistake, whatever is there.
         check_name(name, &tree)?;
         let result = self
-            .update(write, name, part, &mut |_| Ok(tree.clone()))
+            .update(write, name, part, &mut |current| {
+                check_uid(write, name, &tree, current)?;
+                Ok(tree.clone())
+            })
             .await;
         match result {
             Err(status)

@@ -4,7 +4,7 @@ use knarr_meta::{
     object::{self, bool_at, i64_at, list_at, str_at, struct_at},
     time,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     core::pod_spec::is_sidecar,
@@ -44,6 +44,17 @@ struct Summary {
     restarts: i64,
     /// Unix seconds of the last termination before a restart.
     last_restart: Option<i64>,
+}
+
+/// Of a pod that has come to its end.
+pub(super) fn conditions(pod: &Value) -> Option<Value> {
+    let phase = str_at(pod, &["status", "phase"]);
+    let message = match phase {
+        "Succeeded" => "The pod has completed successfully.",
+        "Failed" => "The pod failed.",
+        _ => return None,
+    };
+    Some(json!([{"type": "Completed", "status": "True", "reason": phase, "message": message}]))
 }
 
 pub(super) fn cells(pod: &Value, now: i64) -> Vec<Value> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub(crate) use crate::core::amounts::{is_extended, is_whole_resource, parse};
 use crate::{
     core::{
-        amounts::{amounts, is_native},
+        amounts::{self, amounts, is_native},
         pod::amounts as totals,
     },
     validate::{self, NOT_NEGATIVE},
@@ -52,13 +52,8 @@ fn validate_name_of_pod(name: &str, path: &Path, errors: &mut ErrorList) {
 
 /// The name of a resource that a container may have.
 pub(crate) fn validate_name(name: &str, path: &Path, errors: &mut ErrorList) {
-    let messages = names::qualified_name(name);
-    if !messages.is_empty() {
-        for message in messages {
-            errors.push(Error::invalid(path, name, message));
-        }
-        return;
-    }
+    // What is told of it as a name does not keep upstream from the rest.
+    amounts::validate_name(name, path, errors);
     if name.contains('/') {
         if !is_native(name) && !is_extended(name) {
             errors.push(Error::invalid(
@@ -73,14 +68,14 @@ pub(crate) fn validate_name(name: &str, path: &Path, errors: &mut ErrorList) {
         errors.push(Error::invalid(
             path,
             name,
-            "must be a standard resource type or fully qualified",
-        ));
-        errors.push(Error::invalid(
-            path,
-            name,
             "must be a standard resource for containers",
         ));
     }
+}
+
+/// What a pod takes beside its containers, at the path of what upstream puts it into for this.
+pub(crate) fn validate_overhead(overhead: &Value, path: &Path, errors: &mut ErrorList) {
+    validate_list(&json!({"limits": overhead}), "limits", path, errors);
 }
 
 /// One map of resources to quantities; what parses is returned.

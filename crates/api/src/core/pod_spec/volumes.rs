@@ -191,18 +191,31 @@ fn validate_csi(source: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+const MAX_DRIVER_NAME_CHARS: usize = 63;
+
 /// The name of a CSI driver, in pods, volumes and the objects of its group.
 pub(crate) fn validate_csi_driver_name(driver: &str, path: &Path, errors: &mut ErrorList) {
-    const MAX_NAME_CHARS: usize = 63;
     if driver.is_empty() {
         errors.push(Error::required(path, ""));
         return;
     }
-    if driver.len() > MAX_NAME_CHARS {
-        errors.push(Error::too_long(path, MAX_NAME_CHARS));
+    if driver.len() > MAX_DRIVER_NAME_CHARS {
+        errors.push(Error::too_long(path, MAX_DRIVER_NAME_CHARS));
     }
     let messages = names::dns1123_subdomain(&driver.to_lowercase());
     validate::each(errors, path, driver, messages);
+}
+
+/// The same in the words of a rule that is declared with the type.
+pub(crate) fn validate_declared_driver_name(driver: &str, path: &Path, errors: &mut ErrorList) {
+    if driver.is_empty() {
+        errors.push(Error::required(path, ""));
+        return;
+    }
+    if driver.len() > MAX_DRIVER_NAME_CHARS {
+        errors.push(Error::too_long(path, MAX_DRIVER_NAME_CHARS));
+    }
+    validate::each(errors, path, driver, names::long_name_caseless(driver));
 }
 
 fn validate_image(source: &Value, path: &Path, errors: &mut ErrorList) {

@@ -431,7 +431,7 @@ fn validate_policies(service: &Value, kind: &str, path: &Path, errors: &mut Erro
         errors,
         &path.child("trafficDistribution"),
         str_at(service, &["spec", "trafficDistribution"]),
-        &["PreferClose", "PreferSameNode", "PreferSameZone"],
+        &["PreferClose", "PreferSameZone", "PreferSameNode"],
         false,
     );
 }

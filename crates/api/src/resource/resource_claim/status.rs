@@ -6,7 +6,7 @@ use knarr_meta::{
     field::{Error, ErrorList, Path, quote},
     object::{self, child_mut, list_at, str_at, struct_at},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     core::pod_spec::validate_node_selector,
@@ -31,9 +31,9 @@ fn device_id(device: &Value) -> DeviceId<'_> {
     ["driver", "pool", "device", "shareID"].map(|field| str_at(device, &[field]))
 }
 
-fn shown(id: DeviceId<'_>) -> String {
-    let parts = id.into_iter().filter(|part| !part.is_empty());
-    parts.collect::<Vec<_>>().join("/")
+/// As upstream shows it: a struct of Go's.
+fn shown([driver, pool, device, share]: DeviceId<'_>) -> Value {
+    json!({"Driver": driver, "Pool": pool, "Device": device, "ShareID": share})
 }
 
 fn allocated(object: &Value) -> BTreeSet<DeviceId<'_>> {
@@ -86,7 +86,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> ErrorList {
         usize::MAX,
         &path.child("devices"),
         &mut errors,
-        |device| shown(device_id(device)),
+        |device| shown(device_id(device)).to_string(),
         |device, path, errors| {
             validate_device(device, &known, path, errors);
         },
@@ -126,7 +126,7 @@ fn validate_allocation(claim: &Value, allocation: &Value, path: &Path, errors: &
             let request = text("request");
             let at = path.child("request");
             selectors::validate_request_name(request, &known, &at, errors);
-            names::driver(text("driver"), &path.child("driver"), errors);
+            names::declared_driver(text("driver"), &path.child("driver"), errors);
             names::pool(text("pool"), &path.child("pool"), errors);
             names::label(text("device"), &path.child("device"), errors);
             bounded::binding_conditions(result, path, errors);

@@ -4,6 +4,10 @@ use knarr_meta::field::{Error, ErrorList, Path};
 use serde_json::Value;
 
 const MAX_VALUE_BYTES: usize = 64;
+/// The fields of an attribute, one of which it has, as upstream declares them.
+const MEMBERS: [&str; 8] = [
+    "int", "bool", "string", "version", "ints", "bools", "strings", "versions",
+];
 
 /// One attribute.
 pub(super) fn validate(attribute: &Value, path: &Path, errors: &mut ErrorList) {
@@ -19,13 +23,22 @@ pub(super) fn validate(attribute: &Value, path: &Path, errors: &mut ErrorList) {
         }
         validate_length(version, &path, errors);
     }
-    let fields = ["bool", "int", "string", "version"];
-    let count = fields.iter().filter(|field| value(field).is_some()).count();
-    const WHY: &str = "exactly one value must be specified";
-    match count {
-        0 => errors.push(Error::invalid(path, "", WHY)),
-        1 => {}
-        _ => errors.push(Error::invalid(path, attribute.clone(), WHY)),
+    let set: Vec<&str> = MEMBERS
+        .into_iter()
+        .filter(|member| value(member).is_some())
+        .collect();
+    let members = MEMBERS.map(|member| format!("`{member}`")).join(", ");
+    match set[..] {
+        [] => {
+            let why = format!("must specify one of: {members}");
+            errors.push(Error::invalid(path, "", why));
+        }
+        [_] => {}
+        _ => {
+            let why = format!("must specify exactly one of: {members}");
+            let shown = format!("{{{}}}", set.join(", "));
+            errors.push(Error::invalid(path, shown, why));
+        }
     }
 }
 

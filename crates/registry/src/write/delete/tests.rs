@@ -18,7 +18,13 @@ fn options(grace: Option<i64>, propagation: Option<Propagation>) -> DeleteOption
 fn outcome(resource: &str, current: &Value, options: &DeleteOptions) -> String {
     match plan(kind(resource), current, options) {
         Step::Wait => "wait".into(),
-        Step::Remove => "remove".into(),
+        Step::Remove(None) => "remove".into(),
+        Step::Remove(Some(shown)) => {
+            let meta = &shown["metadata"];
+            assert!(meta["deletionTimestamp"].is_string());
+            let grace = &meta["deletionGracePeriodSeconds"];
+            format!("remove grace={grace} generation={}", meta["generation"])
+        }
         Step::Mark(tree) => {
             let meta = &tree["metadata"];
             let marked = if meta["deletionTimestamp"].is_string() {
@@ -62,7 +68,8 @@ fn pods_go_in_two_phases() {
         "deleting grace=5 finalizers=null generation=2"
     );
     let now = options(Some(0), None);
-    assert_eq!(outcome("pods", &running_pod(), &now), "remove");
+    let shown = "remove grace=0 generation=2";
+    assert_eq!(outcome("pods", &running_pod(), &now), shown);
     assert_eq!(outcome("pods", &deleting_pod(30), &none), "wait");
     assert_eq!(
         outcome("pods", &deleting_pod(30), &options(Some(40), None)),
@@ -89,7 +96,25 @@ fn unscheduled_pods_go_at_once() {
     let mut pod = running_pod();
     pod["spec"]["nodeName"] = json!("");
     pod["status"]["phase"] = json!("Pending");
-    assert_eq!(outcome("pods", &pod, &options(None, None)), "remove");
+    let shown = "remove grace=0 generation=2";
+    assert_eq!(outcome("pods", &pod, &options(None, None)), shown);
+}
+
+#[test]
+fn a_definition_is_held_by_what_it_does_itself() {
+    let definitions = "customresourcedefinitions";
+    let kind = knarr_api::built_in("apiextensions.k8s.io", "v1", definitions).expect("a kind");
+    let definition = json!({"metadata": {"name": "a", "generation": 1}, "spec": {}});
+    let asked = options(None, Some(Propagation::Foreground));
+    let Step::Mark(marked) = plan(kind, &definition, &asked) else {
+        panic!("the definition is marked");
+    };
+    let meta = &marked["metadata"];
+    assert!(meta["deletionTimestamp"].is_string());
+    assert_eq!(meta["deletionGracePeriodSeconds"], json!(null));
+    assert_eq!(meta["generation"], 1);
+    let finalizers = json!(["customresourcecleanup.apiextensions.k8s.io"]);
+    assert_eq!(meta["finalizers"], finalizers);
 }
 
 #[test]

@@ -9,7 +9,8 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use crate::write::{Current, Write, check_namespace, metadata, set_type};
+use super::names as generated;
+use crate::write::{Current, Write, check_namespace, in_words_of, metadata, set_type};
 
 /// 400 unless an object says the name that the request does.
 pub fn check_name(name: &str, tree: &Value) -> Result<(), Status> {
@@ -29,18 +30,34 @@ pub fn check_name(name: &str, tree: &Value) -> Result<(), Status> {
 
 /// The body is of another object than the one that is there, or than none.
 pub fn other_uid(write: &Write<'_>, name: &str, uid: &str, current: &str) -> Status {
+    let (_, key) = write.keys(name);
+    // Upstream's words are of a store that adds this by itself.
+    let key = key.strip_prefix("/registry").unwrap_or(&key);
     Status::conflict(
         write.group_resource(),
         name,
         format_args!(
-            "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: \
-             Precondition failed: UID in precondition: {uid}, UID in object meta: {current}",
-            write.keys(name).1
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: \
+             Precondition failed: UID in precondition: {uid}, UID in object meta: {current}"
         ),
     )
 }
 
-/// Name, namespace, uid and resourceVersion of the wanted object against the current one.
+/// A whole object that says a uid is one of that object. What a patch makes of a uid is for validation to refuse.
+pub fn check_uid(
+    write: &Write<'_>,
+    name: &str,
+    tree: &Value,
+    current: &Value,
+) -> Result<(), Status> {
+    let (uid, current) = (object::uid(tree), object::uid(current));
+    match uid.is_empty() || uid == current {
+        true => Ok(()),
+        false => Err(other_uid(write, name, uid, current)),
+    }
+}
+
+/// Name, namespace and resourceVersion of the wanted object against the current one.
 pub fn preconditions(
     write: &Write<'_>,
     name: &str,
@@ -50,18 +67,8 @@ pub fn preconditions(
     check_namespace(write, tree)?;
     set_type(write.kind, tree);
     check_name(name, tree)?;
+    let version = object::resource_version(tree).to_owned();
     let meta = metadata(tree);
-    let text = |field: &str| {
-        meta.get(field)
-            .and_then(Value::as_str)
-            .unwrap_or("")
-            .to_owned()
-    };
-    let (uid, version) = (text("uid"), text("resourceVersion"));
-    let current_uid = object::uid(&current.tree);
-    if !uid.is_empty() && uid != current_uid {
-        return Err(other_uid(write, name, &uid, current_uid));
-    }
     let current_version = current.entry.revision.to_string();
     match version.as_str() {
         "" | "0" if write.kind.strategy.unconditional_update() => {
@@ -108,9 +115,13 @@ pub fn validate(
     if write.kind.has_standard_finalizers() {
         errors.extend(object_meta::validate_standard_finalizers(meta, &path));
     }
+    if part == Part::Main {
+        generated::validate(write.kind, tree, &mut errors);
+    }
     errors.extend(write.kind.strategy.validate_update(tree, old, part));
     enums::add_empty_values(&write.kind.definition, tree, Some(old), &mut errors);
     if let Some(alias) = write.alias {
+        in_words_of(alias, &mut errors);
         errors.extend((alias.validate)(tree, Some(old)));
     }
     if !errors.is_empty() {
