@@ -170,7 +170,7 @@ fn one_side(path: &str, theirs: Option<&Value>, ours: Option<&Value>) -> String 
 /// A cause whose message does not show an object, a patch or how two objects differ.
 fn without_value(cause: &str) -> String {
     static WHOLE: LazyLock<Regex> = LazyLock::new(|| {
-        let pattern = r#"(?s)^(patch FieldValueInvalid: Invalid value: )".*": |(Invalid value: )[\[{].*[\]}]: "#;
+        let pattern = r#"(?s)^(patch FieldValueInvalid: Invalid value: )".*": |((?:Invalid|Unsupported) value: )[\[{].*[\]}]: "#;
         Regex::new(pattern).expect("it is a pattern")
     });
     let cause = WHOLE.replace(cause, "${1}${2}…: ");
@@ -250,6 +250,17 @@ mod tests {
                     invalid(&[("a", "Invalid value: {\"Spec\":1}: bad\n-1")]),
                 ),
                 answer(422, invalid(&[("a", "Invalid value: {\"spec\":1}: bad")])),
+                vec![SHOWN_VALUES],
+            ),
+            (
+                answer(
+                    422,
+                    invalid(&[("a", "Unsupported value: {\"Type\":1}: bad")]),
+                ),
+                answer(
+                    422,
+                    invalid(&[("a", "Unsupported value: {\"type\":1}: bad")]),
+                ),
                 vec![SHOWN_VALUES],
             ),
             (
