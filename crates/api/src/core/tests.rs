@@ -193,7 +193,8 @@ fn nodes() {
     let errors = update_errors(kind, json!({"spec": {}}), &old, Part::Main);
     expect![[r#"
         spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid
-        spec.providerID: Forbidden: node updates may not change providerID except from "" to valid"#]].assert_eq(&errors);
+        spec.providerID: Invalid value: null: field cannot be cleared once set"#]]
+    .assert_eq(&errors);
 }
 
 #[test]

@@ -110,8 +110,10 @@ fn tables_are_whole() {
     for kind in built_in_kinds() {
         let strategy = &kind.strategy;
         let object = json!({});
+        // Rows of addresses have a cell more than there are columns, as upstream's.
+        let more = usize::from(kind.kind == "IPAddress");
         assert_eq!(
-            strategy.columns().len(),
+            strategy.columns().len() + more,
             strategy.cells(&object, 0).len(),
             "{}",
             kind.kind

@@ -65,9 +65,9 @@ fn classes() {
              | device.x
              | ......^
             spec.config[0].opaque: Required value
-            spec.config[1].opaque.driver: Invalid value: "-": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+            spec.config[1].opaque.driver: Invalid value: "-": an RFC 1123 subdomain must consist of alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'Example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
             spec.config[1].opaque.parameters: Invalid value: "<value omitted>": must be a valid JSON object
-            spec.extendedResourceName: Invalid value: "cpu": must be a valid extended resource name"#]],
+            spec.extendedResourceName: Invalid value: "cpu": a name must be a domain-prefixed path, such as 'example.com/my-prop'"#]],
     );
     // What may cost too much, in upstream's words.
     let mut source = "device.driver == 'a'".to_owned();
@@ -165,14 +165,16 @@ fn claims() {
             spec.devices.requests[0].name: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
             spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required
             spec.devices.requests[1]: Invalid value: null: exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set
+            spec.devices.requests[1].exactly.deviceClassName: Required value
+            spec.devices.requests[1].firstAvailable[0].deviceClassName: Required value
             spec.devices.requests[2].exactly.deviceClassName: Required value
             spec.devices.requests[2].exactly.count: Invalid value: 2: must not be specified when allocationMode is 'All'
             spec.devices.requests[2].exactly.tolerations[0].value: Invalid value: "a": must be empty for operator `Exists`
             spec.devices.requests[2].exactly.tolerations[0].effect: Unsupported value: "x": supported values: "NoExecute", "NoSchedule", "None"
             spec.devices.requests[2].exactly.tolerations[1].operator: Unsupported value: "x": supported values: "Equal", "Exists"
             spec.devices.requests[3].firstAvailable[0].deviceClassName: Invalid value: "-": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
-            spec.devices.requests[3].firstAvailable[0].selectors[0].cel.expression: Invalid value: "1": must evaluate to bool or the unknown type, not int
             spec.devices.requests[3].firstAvailable[0].allocationMode: Unsupported value: "x": supported values: "All", "ExactCount"
+            spec.devices.requests[3].firstAvailable[0].selectors[0].cel.expression: Invalid value: "1": must evaluate to bool or the unknown type, not int
             spec.devices.requests[3].firstAvailable[1].count: Invalid value: -1: must be greater than zero
             spec.devices.requests[3].firstAvailable[1]: Duplicate value: "e"
             spec.devices.requests[2]: Duplicate value: "b"
@@ -231,7 +233,7 @@ fn allocations() {
         status.reservedFor[1]: Duplicate value: ""
         status.devices[0].pool: Required value
         status.devices[0].shareID: Invalid value: "1": uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters
-        status.devices[0]: Invalid value: "d/x/1": must be an allocated device in the claim
+        status.devices[0]: Invalid value: {"Device":"x","Driver":"d","Pool":"","ShareID":"1"}: must be an allocated device in the claim
         status.devices[0].data: Invalid value: "<value omitted>": must be a valid JSON object
         status.devices[0].networkData.ips[0]: Invalid value: "10.0.0.1": must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)
         status.devices[0].networkData.ips[1]: Invalid value: "::ffff:10.0.0.1/104": must be in canonical form ("10.0.0.1/8")
@@ -249,7 +251,7 @@ fn allocations() {
         status.allocation.devices.results[0].pool: Invalid value: "B": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
         status.allocation.devices.results[0].device: Invalid value: "": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
         status.allocation.devices.results[0].bindingConditions[1]: Duplicate value: "a"
-        status.allocation.devices.results[0].bindingFailureConditions: Invalid value: []: bindingFailureConditions are required to use bindingConditions
+        status.allocation.devices.results[0].bindingFailureConditions: Invalid value: null: bindingFailureConditions are required to use bindingConditions
         status.allocation.devices.config[0].source: Unsupported value: "x": supported values: "FromClaim", "FromClass"
         status.allocation.nodeSelector.nodeSelectorTerms: Required value: must have at least one node selector term"#]].assert_eq(&update(
         with(&old, json!({"allocation": {
@@ -328,18 +330,18 @@ fn slices() {
             spec.devices[0].name: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
             spec.devices[0].attributes: Invalid value: "1": a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')
             spec.devices[0].attributes[1].version: Invalid value: "1.02.3": must be a string compatible with semver.org spec 2.0.0
-            spec.devices[0].attributes[a]: Invalid value: "": exactly one value must be specified
+            spec.devices[0].attributes[a]: Invalid value: "": must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`
             spec.devices[0].attributes: Invalid value: "": the name must not be empty
-            spec.devices[0].attributes[b/]: Invalid value: {"bool":true,"int":1}: exactly one value must be specified
+            spec.devices[0].attributes[b/]: Invalid value: "{int, bool}": must specify exactly one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`
             spec.devices[0].attributes[c].string: Too long: may not be more than 64 bytes
-            spec.devices[0].attributes[d]: Invalid value: "": exactly one value must be specified
+            spec.devices[0].attributes[d]: Invalid value: "": must specify one of: `int`, `bool`, `string`, `version`, `ints`, `bools`, `strings`, `versions`
             spec.devices[0].capacity[m].requestPolicy: Forbidden: allowMultipleAllocations must be true
             spec.devices[0].taints[0].key: Invalid value: "": name part must be non-empty
             spec.devices[0].taints[0].key: Invalid value: "": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
             spec.devices[0].taints[0].effect: Required value
             spec.devices[0].consumesCounters: Too many: 3: must have at most 2 items
             spec.devices[0]: Invalid value: null: `nodeName`, `nodeSelector` and `allNodes` can only be set if `perDeviceNodeSelection` is set to true in the ResourceSlice spec
-            spec.devices[0].bindingFailureConditions: Invalid value: []: bindingFailureConditions are required to use bindingConditions
+            spec.devices[0].bindingFailureConditions: Invalid value: null: bindingFailureConditions are required to use bindingConditions
             spec.devices[2]: Duplicate value: "b""#]],
     );
     let mut moved = bare.clone();

@@ -191,7 +191,7 @@ fn csi_storage_capacities() {
         "nodeTopology": {"matchLabels": {"zone": "a"}},
     });
     assert_eq!(create_errors(kind, capacity.clone()), "");
-    assert_eq!(row(kind, &capacity, NOW), "c | slow | 1Gi");
+    assert_eq!(row(kind, &capacity, NOW), "c | ");
     check(
         kind,
         json!({"storageClassName": "", "capacity": "-1", "nodeTopology": {"matchLabels": {"a b": "c"}}}),
@@ -228,7 +228,6 @@ fn volume_attachments() {
         kind,
         json!({"spec": {}}),
         expect![[r#"
-            spec.attacher: Required value
             spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName
             spec.nodeName: Invalid value: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
             spec.attacher: Required value"#]],

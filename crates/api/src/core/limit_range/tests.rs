@@ -45,7 +45,6 @@ fn refusals() {
         spec.limits[0].type: Invalid value: "Node": must be a standard limit type or fully qualified
         spec.limits[1].type: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
         spec.limits[3].type: Duplicate value: "x.y/z"
-        spec.limits[0].max[storage]: Invalid value: "storage": must be a standard resource type or fully qualified
         spec.limits[0].max[storage]: Invalid value: "storage": must be a standard resource for containers
         spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'
         spec.limits[0].defaultRequest: Forbidden: may not be specified when `type` is 'Pod'

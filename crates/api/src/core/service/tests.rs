@@ -260,7 +260,7 @@ fn external_addresses_give_a_way_in() {
         json!({"ports": ports, "externalTrafficPolicy": "Local", "trafficDistribution": "Near"}),
         expect![[r#"
             spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services
-            spec.trafficDistribution: Unsupported value: "Near": supported values: "PreferClose", "PreferSameNode", "PreferSameZone""#]],
+            spec.trafficDistribution: Unsupported value: "Near": supported values: "PreferClose", "PreferSameZone", "PreferSameNode""#]],
     );
     check(
         json!({"ports": ports, "externalIPs": ["1.2.3.4"], "externalTrafficPolicy": "Some", "trafficDistribution": "PreferSameNode"}),
