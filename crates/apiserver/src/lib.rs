@@ -20,6 +20,7 @@ pub mod bootstrap;
 mod core;
 mod discovery;
 mod handlers;
+mod json;
 mod kubelet;
 mod metadata;
 pub mod negotiate;

@@ -6,7 +6,7 @@ use knarr_registry::cache::resource::Slice;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::decode::json_error;
+use crate::json::explain;
 
 const VERSION: &str = "meta.k8s.io/v1";
 
@@ -47,7 +47,7 @@ impl Continue {
             .decode(token)
             .map_err(|e| invalid(e.to_string()))?;
         let token: Token =
-            serde_json::from_slice(&bytes).map_err(|e| invalid(json_error(&e, &bytes)))?;
+            serde_json::from_slice(&bytes).map_err(|e| invalid(explain(&e, &bytes)))?;
         if token.v != VERSION {
             return Err(invalid(format!(
                 "server does not recognize this encoded version {}",

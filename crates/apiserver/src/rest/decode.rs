@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::ask::{Ask, FieldValidation};
 use crate::{
+    json,
     negotiate::{BodyEncoding, body_encoding},
     protobuf, yaml,
 };
@@ -59,7 +60,7 @@ pub fn body(
             )
         }
         BodyEncoding::Json => schema::parse::tree(body)
-            .map_err(|e| unrecognized(expected, &json_error(&e, body), body))?,
+            .map_err(|e| unrecognized(expected, &json::explain(&e, body), body))?,
         BodyEncoding::Yaml => {
             let tree = yaml::parse(body).map_err(|e| unrecognized(expected, &e, body))?;
             let duplicate = match validation {
@@ -209,23 +210,6 @@ pub fn not_convertible(given: (&str, &str), wanted: (&str, &str)) -> String {
         Some(package) => package,
     };
     format!("converting ({version}.{name}) to ({package}.{kind}): unknown conversion")
-}
-
-/// Why a text is no JSON, in Go's words where they are known.
-pub fn json_error(error: &serde_json::Error, text: &[u8]) -> String {
-    if error.is_eof() {
-        return "unexpected end of JSON input".to_owned();
-    }
-    let found = error.to_string();
-    // Of texts of one line: where there are more, the place says little.
-    let at = error.column().checked_sub(1).filter(|_| error.line() == 1);
-    match at.and_then(|at| text.get(at)) {
-        Some(byte) if found.starts_with("expected value") && byte.is_ascii_graphic() => {
-            let character = char::from(*byte);
-            format!("invalid character '{character}' looking for beginning of value")
-        }
-        _ => found,
-    }
 }
 
 fn not_an_object(found: &str) -> String {
