@@ -78,10 +78,9 @@ impl Fingerprint {
         }
     }
 
-    /// The same after its deletion, which counts as a change.
+    /// The same after its deletion, which is no change of the spec.
     fn deleted(self) -> Fingerprint {
         Fingerprint {
-            generation: self.generation.saturating_add(1),
             terminating: true,
             ..self
         }
