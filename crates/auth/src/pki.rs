@@ -9,7 +9,8 @@
 //! they believe when it names a user. Were it the cluster's, whoever gets a request for a client certificate signed could be that.
 //! It is published as an object, and made again where its files are lost.
 //!
-//! TLS configurations look their certificate up at each handshake, so that a renewal takes effect without a restart.
+//! TLS configurations look their certificate up at each handshake, so that a renewal takes effect without a restart. Kubeconfigs that
+//! were written here get renewed certificates, too. An authority is replaced by command, in steps ([`Pki::replace_authorities`]).
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +28,7 @@ use thiserror::Error;
 
 use crate::front_proxy::{FrontProxies, Verifier};
 
+mod authority;
 mod cert;
 mod encryption;
 pub mod files;
@@ -36,6 +38,7 @@ pub mod shared;
 mod tests;
 mod tls;
 
+use authority::Authority;
 pub use cert::Credential;
 pub use encryption::EncryptionKeys;
 
@@ -71,6 +74,16 @@ pub enum Error {
         "{path} is of another cluster than the datastore's; use another --data-dir, or remove the directory it is in"
     )]
     OtherCluster { path: PathBuf },
+    #[error(
+        "the authority that was replaced last is still trusted: drop it first (knarr cert rotate --drop-old-ca)"
+    )]
+    StillTrusted,
+    #[error("no replaced authority is trusted: there is nothing to drop")]
+    NothingReplaced,
+    #[error(
+        "the authority was replaced while this knarr ran: restart it first, then all agents, so that they get certificates of the new one"
+    )]
+    RestartFirst,
     #[error("cannot issue a certificate for {name}")]
     Issue { name: String, source: rcgen::Error },
     #[error("cannot set up TLS")]
@@ -135,12 +148,12 @@ impl Role {
 
 /// Who signs.
 struct Authorities {
-    cluster: cert::Authority,
-    front_proxy: cert::Authority,
+    cluster: Authority,
+    front_proxy: Authority,
 }
 
 impl Authorities {
-    fn of(&self, role: Role) -> &cert::Authority {
+    fn of(&self, role: Role) -> &Authority {
         match role {
             Role::FrontProxy => &self.front_proxy,
             Role::ApiServer | Role::KubeletClient | Role::Admin | Role::Kubelet => &self.cluster,
@@ -158,6 +171,7 @@ pub struct Pki {
     renewing: Mutex<()>,
     service_account_key: Vec<u8>,
     encryption_keys: EncryptionKeys,
+    kubeconfigs: Mutex<BTreeMap<PathBuf, kubeconfig::Written>>,
 }
 
 impl Pki {
@@ -166,8 +180,8 @@ impl Pki {
         files::private_dir(dir)?;
         let now = SystemTime::now();
         let authorities = Authorities {
-            cluster: cert::Authority::open(dir, &cert::CLUSTER, now)?,
-            front_proxy: cert::Authority::open(dir, &cert::FRONT_PROXY, now)?,
+            cluster: Authority::open(dir, &authority::CLUSTER, now)?,
+            front_proxy: Authority::open(dir, &authority::FRONT_PROXY, now)?,
         };
         let mut leafs = BTreeMap::new();
         for role in Role::ALL {
@@ -189,6 +203,7 @@ impl Pki {
             renewing: Mutex::new(()),
             service_account_key,
             encryption_keys,
+            kubeconfigs: Mutex::default(),
         })
     }
 
@@ -199,10 +214,23 @@ impl Pki {
     }
 
     fn renew_due_at(&self, now: SystemTime) -> Result<Vec<Role>, Error> {
+        self.renew(now, |leaf| leaf.due(now))
+    }
+
+    /// Issues every leaf again, with a new key; handshakes use the new ones from then on, and connections go on.
+    pub fn renew_all(&self) -> Result<Vec<Role>, Error> {
+        self.renew(SystemTime::now(), |_| true)
+    }
+
+    fn renew(
+        &self,
+        now: SystemTime,
+        is_wanted: impl Fn(&Credential) -> bool,
+    ) -> Result<Vec<Role>, Error> {
         let _one = self.renewing.lock();
         let mut renewed = Vec::new();
         for (&role, leaf) in &self.leafs {
-            if leaf.load().due(now) {
+            if is_wanted(&leaf.load()) {
                 let profile = cert::profile(role, &self.options);
                 leaf.store(Arc::new(cert::Credential::issue(
                     &self.dir,
@@ -214,10 +242,58 @@ impl Pki {
                 renewed.push(role);
             }
         }
+        for (path, written) in &mut *self.kubeconfigs.lock() {
+            if renewed.contains(&written.role) {
+                written.renew(self.ca_pem(), &self.credential(written.role), path)?;
+            }
+        }
         Ok(renewed)
     }
 
-    /// The authority's certificate.
+    /// Makes new authorities, which the next start signs by; the present ones stay trusted until they are dropped.
+    pub fn replace_authorities(&self) -> Result<(), Error> {
+        let _one = self.renewing.lock();
+        for (profile, old) in self.profiles() {
+            if authority::is_replacing(old) || !old.is_in(&self.dir, profile)? {
+                return Err(Error::StillTrusted);
+            }
+        }
+        let now = SystemTime::now();
+        for (profile, old) in self.profiles() {
+            authority::replace(&self.dir, profile, old, now)?;
+        }
+        Ok(())
+    }
+
+    /// From the next start on nothing is trusted that replaced authorities have signed.
+    pub fn drop_replaced_authorities(&self) -> Result<(), Error> {
+        let _one = self.renewing.lock();
+        for (profile, own) in self.profiles() {
+            if !own.is_in(&self.dir, profile)? {
+                return Err(Error::RestartFirst);
+            }
+        }
+        if !self
+            .profiles()
+            .iter()
+            .any(|(_, own)| authority::is_replacing(own))
+        {
+            return Err(Error::NothingReplaced);
+        }
+        for (profile, own) in self.profiles() {
+            authority::drop_replaced(&self.dir, profile, own)?;
+        }
+        Ok(())
+    }
+
+    fn profiles(&self) -> [(&'static authority::AuthorityProfile, &Authority); 2] {
+        [
+            (&authority::FRONT_PROXY, &self.authorities.front_proxy),
+            (&authority::CLUSTER, &self.authorities.cluster),
+        ]
+    }
+
+    /// The authority's certificate, and behind it that of a replaced one that is still trusted.
     pub fn ca_pem(&self) -> &str {
         self.authorities.cluster.pem()
     }
@@ -296,8 +372,11 @@ impl Pki {
     }
 
     /// Writes a kubeconfig for `role` (mode 0600, everything embedded, context `knarr`), unless the file already says just
-    /// that. `server` is the URL.
+    /// that, and again when that role's certificate is renewed. `server` is the URL.
     pub fn write_kubeconfig(&self, role: Role, server: &str, path: &Path) -> Result<(), Error> {
-        kubeconfig::write(self.ca_pem(), &self.credential(role), server, path)
+        let credential = self.credential(role);
+        let written = kubeconfig::write(self.ca_pem(), (role, &credential), server, path)?;
+        self.kubeconfigs.lock().insert(path.to_owned(), written);
+        Ok(())
     }
 }

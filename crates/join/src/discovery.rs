@@ -66,7 +66,8 @@ impl ClusterInfo {
         }
     }
 
-    async fn ask(transport: Transport, servers: &Servers) -> Result<Self, Error> {
+    /// Asks over a transport that the caller trusts, or not.
+    pub(crate) async fn ask(transport: Transport, servers: &Servers) -> Result<Self, Error> {
         let told = |reason: String| Error::NoClusterInfo {
             server: servers.current().to_string(),
             reason,
@@ -137,7 +138,7 @@ impl ClusterInfo {
     }
 
     /// PEM of each certificate in the kubeconfig.
-    fn certificates(&self) -> Vec<String> {
+    pub(crate) fn certificates(&self) -> Vec<String> {
         let authorities = self.clusters().into_iter().filter_map(|cluster| {
             BASE64_STANDARD
                 .decode(cluster.certificate_authority_data?)

@@ -41,6 +41,7 @@ pub use error::Error;
 pub use kubeconfig::KubeconfigClients;
 pub use membership::{Foreign, Membership, Options, join};
 pub use remote::RemoteClients;
+pub use rotation::Order;
 pub use self_signed::self_signed;
 pub use settings::{ClusterSettings, SettingsError};
 pub use token::{CaHash, JoinToken, TokenError};

@@ -20,7 +20,7 @@ use crate::{
     certificate::{Certified, Place},
     remote::RemoteClients,
     request::{self, Identity, Purpose, blocking},
-    rotation::Rotation,
+    rotation::{Order, Rotation},
     serving::Serving,
     tls::Authority,
     transport::{Servers, Transport},
@@ -85,6 +85,7 @@ pub struct Membership {
     /// `None`: the node's server shows a certificate of its own making.
     served: Option<(Place, Certified)>,
     serving: Arc<Serving>,
+    order: Order,
 }
 
 /// Gets everything that a node needs before its parts start: trust in the servers, a certificate as their client, one for the node's
@@ -118,7 +119,15 @@ async fn member(
 ) -> Result<Membership, Error> {
     let mut identity = options.identity();
     let nobody = Transport::new(servers.clone(), anonymous.clone());
-    let client = steps::client_certificate(options, servers, &nobody).await?;
+    let mut client = steps::client_certificate(options, servers, &nobody).await?;
+    let changed = match &options.foreign {
+        Some(_) => None,
+        None => steps::changed_trust(servers, anonymous, &authority).await,
+    };
+    let (old, authority) = match changed {
+        Some(changed) => (Some(authority), changed),
+        None => (None, authority),
+    };
     let node = Transport::new(servers.clone(), authority.client(Some(&client))?);
     let clients = Arc::new(RemoteClients::new(
         &options.node_name,
@@ -128,13 +137,21 @@ async fn member(
     let api = clients.node();
     let place = options.place(Purpose::Client);
     steps::check_server(&api, servers, place.path()).await?;
+    if let Some(old) = old {
+        steps::keep_trust(options, &old, &authority).await?;
+    }
+    if options.foreign.is_none() && !steps::is_of_present(&authority, &client) {
+        client = request::certificate(&api, &place, &identity, Purpose::Client).await?;
+        // Nothing else has used it yet.
+        node.replace(authority.client(Some(&client))?).cancel();
+    }
     let (settings, shown, served) = match &options.foreign {
         Some(foreign) => (foreign.settings.clone(), identity.self_signed()?, None),
         None => {
             let settings = steps::settings(&api).await?;
             // Addresses that nobody reaches the node by are nothing to vouch for.
             identity.node_ips.retain(|ip| settings.has_family_of(*ip));
-            let served = steps::serving_certificate(options, &identity, &api).await?;
+            let served = steps::serving_certificate(options, &identity, &api, &authority).await?;
             request::check_clock(&served, &servers.current().to_string(), Timestamp::now())?;
             let place = options.place(Purpose::Serving);
             (settings, served.clone(), Some((place, served)))
@@ -149,6 +166,7 @@ async fn member(
         serving: Arc::new(Serving::new(&shown)?),
         served,
         identity,
+        order: Order::default(),
     })
 }
 
@@ -177,6 +195,12 @@ impl Membership {
         self.serving.clone()
     }
 
+    /// By which both certificates are rotated before they are due, while [`Membership::run`] runs.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.order.clone()
+    }
+
     /// Rotates both certificates until cancelled.
     pub fn run(&self, token: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         let serving = self
@@ -199,6 +223,7 @@ impl Membership {
             identity: self.identity.clone(),
             purpose: Purpose::Client,
             current,
+            ordered: self.order.follow(),
             replace: Arc::new(move |next, old| {
                 let end = node.replace(authority.client(Some(next))?);
                 let grace = grace(old, Timestamp::now());
@@ -219,6 +244,7 @@ impl Membership {
             identity: self.identity.clone(),
             purpose: Purpose::Serving,
             current,
+            ordered: self.order.follow(),
             replace: Arc::new(move |next, _| serving.replace(next)),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use knarr_x509::pem;
+use knarr_x509::{Certificate, pem};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::{CryptoProvider, ring},
@@ -35,6 +35,14 @@ impl Authority {
 
     pub(crate) fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// Whether a certificate names the one that signs, the first, as its issuer.
+    pub(crate) fn names_as_issuer(&self, leaf: &Certificate) -> bool {
+        let mut blocks = pem::blocks(self.pem.as_bytes());
+        let first = blocks.find(|block| block.label == pem::CERTIFICATE);
+        let first = first.and_then(|block| Certificate::from_der(&block.der).ok());
+        first.is_some_and(|first| leaf.names_issuer(&first))
     }
 
     /// TLS of a client that shows this certificate, or none.

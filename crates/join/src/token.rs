@@ -36,6 +36,27 @@ impl CaHash {
         let certificate = Certificate::from_der(&block.der).ok()?;
         Some(CaHash(Sha256::digest(&certificate.public_key).into()))
     }
+
+    /// The hash of the last certificate of a PEM text.
+    #[must_use]
+    pub fn of_last(text: &str) -> Option<CaHash> {
+        let blocks = pem::blocks(text.as_bytes());
+        let block = blocks
+            .filter(|block| block.label == pem::CERTIFICATE)
+            .last()?;
+        Self::of_pem(&pem::encode(pem::CERTIFICATE, &block.der))
+    }
+
+    /// Whether it is the hash of one of the certificates of a PEM text: while an authority is replaced there are two.
+    #[must_use]
+    pub fn is_of_one(&self, text: &str) -> bool {
+        let blocks = pem::blocks(text.as_bytes());
+        let mut certificates = blocks.filter(|block| block.label == pem::CERTIFICATE);
+        certificates.any(|block| {
+            let one = pem::encode(pem::CERTIFICATE, &block.der);
+            CaHash::of_pem(&one).as_ref() == Some(self)
+        })
+    }
 }
 
 impl fmt::Display for CaHash {

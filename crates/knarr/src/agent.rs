@@ -15,6 +15,7 @@ use tracing::info;
 use self::leash::Leash;
 pub use self::leash::mark;
 use crate::{
+    cert,
     cli::{Agent, Part},
     instance::{Instance, NetworkNamespace, Note},
     node::{self, ContainerRuntime, Host, Network, Node, Serving},
@@ -187,6 +188,7 @@ impl Running {
         let membership = Tasks::new(CancellationToken::new());
         let token = membership.token().clone();
         membership.keep("node certificates", member.run(token));
+        cert::serve_agent(member.order(), &flags.data_dir, &membership)?;
         Ok(Self {
             name,
             node,

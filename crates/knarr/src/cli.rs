@@ -13,6 +13,7 @@ mod install;
 mod kubeconfig;
 mod local;
 mod logs;
+mod marks;
 mod node;
 mod secrets;
 mod server;
@@ -34,7 +35,7 @@ pub use self::{
     },
     audit::AuditFlags,
     authorization::AuthorizationFlags,
-    cert::{CertAction, CertCommand, CertStatus},
+    cert::{CertAction, CertCommand, CertRotate},
     encryption::EncryptionFlags,
     given::flags as given_flags,
     identity::IdentityFlags,
@@ -43,6 +44,7 @@ pub use self::{
     kubeconfig::KubeconfigCommand,
     local::{DrainNode, NodeAction, NodeCommand, RemoveNode},
     logs::{LogOutput, Logs},
+    marks::taint_text,
     node::{NodeFlags, Reach},
     secrets::{SecretsAction, SecretsCommand},
     server::{DatastoreFlags, Server, ServerFlags},
@@ -97,7 +99,7 @@ pub enum Command {
     Uninstall(Uninstall),
     /// Copy the embedded store, put a copy in its place, list copies
     Snapshot(SnapshotCommand),
-    /// Tell how long certificates are good for
+    /// Tell how long certificates are good for, make new ones, replace the authority
     Cert(CertCommand),
     /// Give what is encrypted in the store a new key, while the cluster runs
     Secrets(SecretsCommand),

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     alone::controller_manager,
+    cert,
     cli::{self, Part, ServerFlags, WithoutFlags},
     clients::LocalClients,
     datastore::Datastore,
@@ -128,6 +129,8 @@ impl ControlPlane {
             snapshot::serve(store.clone(), &settings.data_dir, &this.server)?;
         }
         secrets::serve(server.rotation().clone(), &settings.data_dir, &this.server)?;
+        let shared = this.store.is_shared();
+        cert::serve_server(this.pki.clone(), shared, &settings.data_dir, &this.server)?;
         let token = this.server.token().clone();
         failure.must_run(&this.server, "API server", async move {
             server.run(token).await.map_err(Error::from)

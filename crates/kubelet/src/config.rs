@@ -50,6 +50,8 @@ pub struct Config {
     pub configuration: KubeletConfiguration,
     /// Labels the node registers with besides the ones every node has.
     pub node_labels: std::collections::BTreeMap<String, String>,
+    /// Taints it registers with, in the place of those that files say.
+    pub node_taints: Vec<k8s_openapi::api::core::v1::Taint>,
     /// The node's resolver configuration.
     pub resolv_conf: PathBuf,
     /// Sysctls besides the safe ones that pods may set, by name or by pattern (`net.core.*`).
@@ -83,6 +85,7 @@ impl Default for Config {
             client_ca_pem: String::new(),
             configuration: KubeletConfiguration::default(),
             node_labels: std::collections::BTreeMap::new(),
+            node_taints: Vec::new(),
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
             allowed_unsafe_sysctls: Vec::new(),
             manifest_path: None,

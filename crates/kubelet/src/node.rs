@@ -86,7 +86,10 @@ fn labels(ctx: &Shared) -> BTreeMap<String, String> {
 /// What a new node is made with.
 fn spec(ctx: &Shared) -> Option<NodeSpec> {
     let settings = &ctx.config.configuration.settings;
-    let taints = settings.register_with_taints.clone();
+    let taints = match ctx.config.node_taints.as_slice() {
+        [] => settings.register_with_taints.clone(),
+        told => told.to_vec(),
+    };
     let provider = Some(settings.provider_id.clone()).filter(|id| !id.is_empty());
     (provider.is_some() || !taints.is_empty()).then(|| NodeSpec {
         provider_id: provider,

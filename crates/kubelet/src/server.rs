@@ -27,6 +27,7 @@ mod auth;
 mod logs;
 mod node;
 mod node_logs;
+mod own_certificate;
 mod stream;
 mod summary;
 mod system_logs;
@@ -45,6 +46,7 @@ const MAX_STREAMS_OF_POD: usize = 64;
 const MAX_STREAMS: usize = 512;
 
 pub use node_logs::NodeLogs;
+use own_certificate::OwnCertificate;
 
 pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -53,6 +55,8 @@ pub(crate) struct Server {
     listener: TcpListener,
     address: SocketAddr,
     tls: TlsAcceptor,
+    /// Where files hold its certificate.
+    own: Option<Arc<OwnCertificate>>,
 }
 
 impl Server {
@@ -62,6 +66,11 @@ impl Server {
         certificate: Arc<dyn ResolvesServerCert>,
     ) -> Result<Self, Error> {
         let settings = &config.configuration.settings;
+        let own = OwnCertificate::of(settings).map_err(Error::Tls)?;
+        let certificate: Arc<dyn ResolvesServerCert> = match &own {
+            Some(own) => own.clone(),
+            None => certificate,
+        };
         let tls = tls::config(&config.client_ca_pem, certificate, settings).map_err(Error::Tls)?;
         let address = SocketAddr::new(config.listen(), config.port);
         let listen = |source| Error::Listen { address, source };
@@ -71,6 +80,7 @@ impl Server {
             listener,
             address,
             tls: TlsAcceptor::from(Arc::new(tls)),
+            own,
         })
     }
 
@@ -97,6 +107,10 @@ pub(crate) async fn run(server: Server, ctx: Shared, token: CancellationToken) {
     let gate = auth::Gate::new(ctx.config.node_name.clone(), ctx.client.clone());
     let gate = Arc::new(gate);
     let tracker = TaskTracker::new();
+    if let Some(own) = server.own.clone() {
+        let token = token.clone();
+        tracker.spawn(async move { token.run_until_cancelled(own.follow()).await });
+    }
     let known = Quota::new(MAX_OF_CALLER, MAX_CONNECTIONS);
     let connections = Connections::new(MAX_UNKNOWN, known);
     loop {

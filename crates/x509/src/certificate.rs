@@ -1,7 +1,9 @@
 //! Certificates, as far as the API judges them.
 
 use jiff::Timestamp;
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
+use x509_parser::{
+    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, x509::X509Name,
+};
 
 use crate::Error;
 
@@ -16,6 +18,13 @@ pub struct Certificate {
     pub not_after: Timestamp,
     /// The last one where there are several, as Go has it; empty where there is none that can be read.
     pub common_name: String,
+    /// Groups, of a client.
+    pub organizations: Vec<String>,
+    /// By its extended key usage: whether a server shows it, or a client.
+    pub is_server: bool,
+    pub is_client: bool,
+    /// Who signed it, by its word.
+    pub issuer_name: String,
     pub dns_names: Vec<String>,
     pub email_addresses: Vec<String>,
     /// Four or sixteen bytes each.
@@ -24,6 +33,8 @@ pub struct Certificate {
     pub public_key: Vec<u8>,
     /// DER of the subject.
     pub(crate) subject: Vec<u8>,
+    /// DER of the issuer.
+    issuer: Vec<u8>,
     pub(crate) key_id: Option<Vec<u8>>,
 }
 
@@ -48,10 +59,17 @@ impl Certificate {
                 _ => None,
             }
         });
-        let common_names = parsed.subject().iter_common_name();
-        let common_name = common_names.last().and_then(|name| name.as_str().ok());
+        let usage = parsed.extended_key_usage().map_err(|_| MALFORMED)?;
+        let usage = usage.map(|usage| usage.value);
+        let organizations = parsed.subject().iter_organization();
         Ok(Certificate {
-            common_name: common_name.unwrap_or_default().to_owned(),
+            common_name: common_name(parsed.subject()),
+            organizations: organizations
+                .filter_map(|name| name.as_str().ok().map(str::to_owned))
+                .collect(),
+            is_server: usage.is_some_and(|usage| usage.server_auth),
+            is_client: usage.is_some_and(|usage| usage.client_auth),
+            issuer_name: common_name(parsed.issuer()),
             is_ca: basic.is_some_and(|basic| basic.value.ca),
             not_before: time(parsed.validity().not_before.timestamp())?,
             not_after: time(parsed.validity().not_after.timestamp())?,
@@ -71,7 +89,20 @@ impl Certificate {
                 .collect(),
             public_key: parsed.public_key().raw.to_vec(),
             subject: parsed.subject().as_raw().to_vec(),
+            issuer: parsed.issuer().as_raw().to_vec(),
             key_id,
         })
     }
+
+    /// Whether it names this authority as who signed it. No signature is looked at.
+    #[must_use]
+    pub fn names_issuer(&self, authority: &Certificate) -> bool {
+        self.issuer == authority.subject
+    }
+}
+
+fn common_name(name: &X509Name<'_>) -> String {
+    let last = name.iter_common_name().last();
+    let last = last.and_then(|name| name.as_str().ok());
+    last.unwrap_or_default().to_owned()
 }

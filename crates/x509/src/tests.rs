@@ -87,6 +87,9 @@ fn a_certificate_says_what_was_asked_for() {
     let certificate = Certificate::from_der(&der).unwrap();
     assert_eq!(certificate.public_key, request.public_key);
     assert_eq!(certificate.dns_names, ["a.example"]);
+    assert_eq!(certificate.organizations, ["o"]);
+    assert!(certificate.is_client && !certificate.is_server);
+    assert!(!certificate.names_issuer(&certificate));
 }
 
 #[test]

@@ -1,23 +1,23 @@
-//! Issuing, loading and judging certificates.
+//! Issuing, loading and judging leaf certificates.
 
 use std::{
     collections::BTreeSet,
     net::IpAddr,
     path::Path,
-    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use x509_parser::{extensions::GeneralName, prelude::FromDer};
 
 use super::{
-    CA_LIFE, CLOCK_SKEW, Error, FRONT_PROXY_NAME, KUBELET_ADMINS, LEAF_LIFE, Options, Role, files,
+    CLOCK_SKEW, Error, FRONT_PROXY_NAME, KUBELET_ADMINS, LEAF_LIFE, Options, Role,
+    authority::Authority, files,
 };
 
 /// Who a leaf names, and what it is for.
@@ -76,11 +76,15 @@ pub(super) fn profile(role: Role, options: &Options) -> Profile {
 /// Time as rcgen wants it, without naming its time crate.
 macro_rules! offset {
     ($time:expr) => {
-        rcgen::date_time_ymd(1970, 1, 1) + $time.duration_since(UNIX_EPOCH).unwrap_or_default()
+        rcgen::date_time_ymd(1970, 1, 1)
+            + $time
+                .duration_since(std::time::UNIX_EPOCH)
+                .unwrap_or_default()
     };
 }
+pub(super) use offset;
 
-fn serial() -> SerialNumber {
+pub(super) fn serial() -> SerialNumber {
     let mut bytes = [0u8; 16];
     // Uniqueness of serials is a convenience here (nothing is revoked by them); without randomness the clock must do.
     if SystemRandom::new().fill(&mut bytes).is_err() {
@@ -95,146 +99,12 @@ fn serial() -> SerialNumber {
     SerialNumber::from_slice(&bytes)
 }
 
-/// What a certificate authority is called, and what its loss means.
-pub(super) struct AuthorityProfile {
-    /// File name without extension.
-    file: &'static str,
-    common_name: &'static str,
-    durability: files::Durability,
-}
-
-/// The root of trust: all that the cluster has signed is lost with it.
-pub(super) const CLUSTER: AuthorityProfile = AuthorityProfile {
-    file: "ca",
-    common_name: "knarr-ca",
-    durability: files::Durability::Synced,
-};
-
-/// Signs [`Role::FrontProxy`].
-pub(super) const FRONT_PROXY: AuthorityProfile = AuthorityProfile {
-    file: "front-proxy-ca",
-    common_name: "knarr-front-proxy-ca",
-    durability: files::Durability::Remade,
-};
-
-/// A certificate authority of the cluster.
-pub(super) struct Authority {
-    pem: String,
-    der: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
-    signer: Arc<knarr_x509::Authority>,
-}
-
-impl Authority {
-    /// Loads certificate and key, or makes both where neither exists.
-    pub(super) fn open(
-        dir: &Path,
-        profile: &AuthorityProfile,
-        now: SystemTime,
-    ) -> Result<Authority, Error> {
-        let path = |extension: &str| dir.join(format!("{}.{extension}", profile.file));
-        let (cert_path, key_path) = (path("crt"), path("key"));
-        let lost = |path, reason| match profile.durability {
-            files::Durability::Synced => Err(Error::Damaged { path, reason }),
-            files::Durability::Remade => Self::make(dir, profile, now),
-        };
-        match (files::read(&cert_path)?, files::read(&key_path)?) {
-            (Some(cert), Some(key)) => {
-                Self::parse(&cert, &key).or_else(|reason| lost(cert_path, reason))
-            }
-            // The key is written first: alone it has signed nothing yet.
-            (None, _) => Self::make(dir, profile, now),
-            (Some(_), None) => {
-                let reason = format!("it is missing while {}.crt exists", profile.file);
-                lost(key_path, reason)
-            }
-        }
-    }
-
-    fn parse(cert: &[u8], key: &[u8]) -> Result<Authority, String> {
-        let key = std::str::from_utf8(key)
-            .map_err(|e| e.to_string())
-            .and_then(|k| KeyPair::from_pem(k).map_err(|e| e.to_string()))?;
-        let der = CertificateDer::from_pem_slice(cert).map_err(|e| e.to_string())?;
-        if public_key_of(&der).as_deref() != Some(key.public_key_raw()) {
-            return Err("its key is another one's".into());
-        }
-        let signer = knarr_x509::Authority::new(&der, &key.serialize_pem());
-        let signer = Arc::new(signer.map_err(|e| e.to_string())?);
-        let issuer = Issuer::from_ca_cert_der(&der, key).map_err(|e| e.to_string())?;
-        Ok(Authority {
-            pem: String::from_utf8_lossy(cert).into_owned(),
-            der,
-            issuer,
-            signer,
-        })
-    }
-
-    fn make(dir: &Path, profile: &AuthorityProfile, now: SystemTime) -> Result<Authority, Error> {
-        let failed = |source| Error::Issue {
-            name: profile.common_name.into(),
-            source,
-        };
-        let path = |extension: &str| dir.join(format!("{}.{extension}", profile.file));
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, profile.common_name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![
-            KeyUsagePurpose::DigitalSignature,
-            KeyUsagePurpose::KeyCertSign,
-            KeyUsagePurpose::CrlSign,
-        ];
-        params.not_before = offset!(now - CLOCK_SKEW);
-        params.not_after = offset!(now + CA_LIFE);
-        params.serial_number = Some(serial());
-        let cert = params.self_signed(&key).map_err(failed)?;
-        files::write(
-            &path("key"),
-            key.serialize_pem().as_bytes(),
-            files::PRIVATE,
-            profile.durability,
-        )?;
-        files::write(
-            &path("crt"),
-            cert.pem().as_bytes(),
-            files::PUBLIC,
-            profile.durability,
-        )?;
-        let signer = knarr_x509::Authority::new(cert.der(), &key.serialize_pem());
-        let signer = signer.map_err(|error| Error::Damaged {
-            path: path("crt"),
-            reason: error.to_string(),
-        })?;
-        Ok(Authority {
-            pem: cert.pem(),
-            der: cert.der().clone(),
-            issuer: Issuer::new(params, key),
-            signer: Arc::new(signer),
-        })
-    }
-
-    pub(super) fn pem(&self) -> &str {
-        &self.pem
-    }
-
-    pub(super) fn signer(&self) -> &Arc<knarr_x509::Authority> {
-        &self.signer
-    }
-
-    pub(super) fn der(&self) -> &CertificateDer<'static> {
-        &self.der
-    }
-}
-
 /// A leaf certificate with its key.
 pub struct Credential {
     cert_pem: String,
     key_pem: String,
-    cert: CertificateDer<'static>,
+    /// The leaf, and what leads to a replaced authority that is still trusted.
+    chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     not_before: SystemTime,
     not_after: SystemTime,
@@ -256,7 +126,12 @@ impl Credential {
 
     /// DER of the certificate.
     pub fn cert(&self) -> &CertificateDer<'static> {
-        &self.cert
+        &self.chain[0]
+    }
+
+    /// What is shown at a handshake.
+    pub(super) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
     }
 
     /// DER of the private key.
@@ -275,12 +150,12 @@ impl Credential {
         let cert_pem = std::fs::read_to_string(dir.join(format!("{file}.crt"))).ok()?;
         let key_pem = std::fs::read_to_string(dir.join(format!("{file}.key"))).ok()?;
         let key = KeyPair::from_pem(&key_pem).ok()?;
-        let credential = Self::assemble(cert_pem, &key)?;
+        let credential = Self::assemble(cert_pem, &key, authority)?;
         let (_, parsed) =
-            x509_parser::certificate::X509Certificate::from_der(&credential.cert).ok()?;
-        let (_, ca) = x509_parser::certificate::X509Certificate::from_der(&authority.der).ok()?;
+            x509_parser::certificate::X509Certificate::from_der(credential.cert()).ok()?;
+        let (_, ca) = x509_parser::certificate::X509Certificate::from_der(authority.der()).ok()?;
         let ours = parsed.issuer() == ca.subject()
-            && signed_by(&parsed, authority.issuer.key().public_key_raw());
+            && signed_by(&parsed, authority.issuer().key().public_key_raw());
         let pair = parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw();
         (ours && pair).then_some(credential)
     }
@@ -329,7 +204,7 @@ impl Credential {
         params.not_before = offset!(now - CLOCK_SKEW);
         params.not_after = offset!(now + LEAF_LIFE);
         params.serial_number = Some(serial());
-        let cert = params.signed_by(&key, &authority.issuer).map_err(failed)?;
+        let cert = params.signed_by(&key, authority.issuer()).map_err(failed)?;
         files::write(
             &dir.join(format!("{file}.key")),
             key.serialize_pem().as_bytes(),
@@ -342,11 +217,11 @@ impl Credential {
             files::PUBLIC,
             files::Durability::Remade,
         )?;
-        Self::assemble(cert.pem(), &key)
+        Self::assemble(cert.pem(), &key, authority)
             .ok_or_else(|| failed(rcgen::Error::CouldNotParseCertificate))
     }
 
-    fn assemble(cert_pem: String, key: &KeyPair) -> Option<Credential> {
+    fn assemble(cert_pem: String, key: &KeyPair, authority: &Authority) -> Option<Credential> {
         let cert = CertificateDer::from_pem_slice(cert_pem.as_bytes()).ok()?;
         let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(&cert).ok()?;
         let instant = |seconds: i64| UNIX_EPOCH + Duration::from_secs(seconds.max(0) as u64);
@@ -370,7 +245,10 @@ impl Credential {
         Some(Credential {
             key_pem: key.serialize_pem(),
             key: PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-            cert: cert.clone(),
+            chain: [cert.clone()]
+                .into_iter()
+                .chain(authority.cross().cloned())
+                .collect(),
             cert_pem,
             not_before,
             not_after,
@@ -411,11 +289,6 @@ fn general_name(name: &GeneralName<'_>) -> Option<String> {
         },
         _ => None,
     }
-}
-
-fn public_key_of(der: &[u8]) -> Option<Vec<u8>> {
-    let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
-    Some(parsed.public_key().subject_public_key.data.to_vec())
 }
 
 /// Checks the ECDSA P-256 signature of a certificate.

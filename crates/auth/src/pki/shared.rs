@@ -16,7 +16,11 @@ use ring::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{ENCRYPTION_KEY, Error, cert, files};
+use super::{
+    ENCRYPTION_KEY, Error,
+    authority::{self, Authority},
+    cert, files,
+};
 
 /// Key before certificate: what is there alone after a crash has signed nothing.
 const FILES: [(&str, u32); 6] = [
@@ -73,8 +77,8 @@ impl Shared {
     pub fn open(dir: &Path) -> Result<Shared, Error> {
         files::private_dir(dir)?;
         let now = SystemTime::now();
-        cert::Authority::open(dir, &cert::CLUSTER, now)?;
-        cert::Authority::open(dir, &cert::FRONT_PROXY, now)?;
+        Authority::open(dir, &authority::CLUSTER, now)?;
+        Authority::open(dir, &authority::FRONT_PROXY, now)?;
         cert::service_account_key(dir)?;
         files::encryption_key(&dir.join(ENCRYPTION_KEY))?;
         files::sync_dir(dir)?;

@@ -185,11 +185,21 @@ fn renewal_at_two_thirds_reaches_new_handshakes() {
 
 /// A handshake in memory; the server's name is checked against the certificate, the client's certificate comes back.
 fn handshake(pki: &Pki, name: &str, client: Role) -> Result<Vec<u8>, rustls::Error> {
+    handshake_between(pki, pki, name, client)
+}
+
+/// The same between two states of a directory: the client is of one, the server of the other.
+fn handshake_between(
+    from: &Pki,
+    to: &Pki,
+    name: &str,
+    client: Role,
+) -> Result<Vec<u8>, rustls::Error> {
     let name = rustls_pki_types::ServerName::try_from(name.to_owned()).unwrap();
     let mut client =
-        rustls::ClientConnection::new(pki.client_config(client).unwrap(), name).unwrap();
+        rustls::ClientConnection::new(from.client_config(client).unwrap(), name).unwrap();
     let mut server =
-        rustls::ServerConnection::new(pki.server_config(Role::ApiServer).unwrap()).unwrap();
+        rustls::ServerConnection::new(to.server_config(Role::ApiServer).unwrap()).unwrap();
     while client.is_handshaking() || server.is_handshaking() {
         let mut wire = Vec::new();
         while client.wants_write() {
@@ -330,4 +340,100 @@ fn a_wrong_token_opens_nothing() {
     let again = shared::Shared::unseal(&kept.seal(token).unwrap(), token).unwrap();
     again.write(&second.0.join("pki")).unwrap();
     other.write(&second.0.join("pki")).unwrap();
+}
+
+#[test]
+fn renewed_certificates_reach_kubeconfigs_that_are_ours() {
+    let dir = Dir::new();
+    let pki = Pki::open(&dir.0.join("pki"), options()).unwrap();
+    let [ours, theirs, gone] = ["a", "b", "c"].map(|name| dir.0.join(name));
+    for path in [&ours, &theirs, &gone] {
+        pki.write_kubeconfig(Role::Admin, "https://127.0.0.1:6443", path)
+            .unwrap();
+    }
+    let before = fs::read_to_string(&ours).unwrap();
+    fs::write(&theirs, "changed").unwrap();
+    fs::remove_file(&gone).unwrap();
+    let in_a_year = SystemTime::now() + Duration::from_secs(250 * 24 * 3600);
+    for _ in 0..2 {
+        pki.renew_due_at(in_a_year).unwrap();
+        assert_eq!(pki.renew_all().unwrap(), Role::ALL.to_vec());
+    }
+    assert_ne!(before, fs::read_to_string(&ours).unwrap());
+    let config: serde_json::Value =
+        serde_saphyr::from_str(&fs::read_to_string(&ours).unwrap()).unwrap();
+    let shown = config["users"][0]["user"]["client-certificate-data"].as_str();
+    let shown = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, shown.unwrap()).unwrap();
+    assert_eq!(shown, pki.credential(Role::Admin).cert_pem().as_bytes());
+    assert_eq!(mode(&ours), 0o600);
+    assert_eq!(fs::read_to_string(&theirs).unwrap(), "changed");
+    assert!(!gone.exists());
+}
+
+#[test]
+fn a_replaced_authority_is_trusted_until_it_is_dropped() {
+    let dir = Dir::new();
+    let open = || Pki::open(&dir.0, options()).unwrap();
+    let old = open();
+    assert!(matches!(
+        old.drop_replaced_authorities(),
+        Err(Error::NothingReplaced)
+    ));
+    old.replace_authorities().unwrap();
+    assert!(matches!(
+        old.replace_authorities(),
+        Err(Error::StillTrusted)
+    ));
+    assert!(matches!(
+        old.drop_replaced_authorities(),
+        Err(Error::RestartFirst)
+    ));
+    // What the process that goes on makes until its end is made again.
+    old.renew_all().unwrap();
+    let new = open();
+    assert_ne!(new.ca_pem(), old.ca_pem());
+    assert!(new.ca_pem().ends_with(old.ca_pem()), "both are trusted");
+    assert!(new.front_proxy_ca_pem().ends_with(old.front_proxy_ca_pem()));
+    // Who knows the old one alone, and shows what it has signed.
+    handshake_between(&old, &new, "localhost", Role::Admin).unwrap();
+    // A server that knows the old one alone, such as a kubelet that has not been restarted.
+    handshake_between(&new, &old, "localhost", Role::KubeletClient).unwrap();
+    handshake_between(&new, &new, "localhost", Role::Admin).unwrap();
+    assert!(matches!(
+        new.replace_authorities(),
+        Err(Error::StillTrusted)
+    ));
+    let again = open();
+    let leaf = |pki: &Pki| pki.credential(Role::ApiServer).cert_pem().to_owned();
+    assert_eq!(leaf(&new), leaf(&again), "a start changes nothing");
+    new.drop_replaced_authorities().unwrap();
+    let dropped = open();
+    assert!(new.ca_pem().starts_with(dropped.ca_pem()));
+    assert_eq!(leaf(&new), leaf(&dropped));
+    assert!(handshake_between(&old, &dropped, "localhost", Role::Admin).is_err());
+    handshake_between(&new, &dropped, "localhost", Role::Admin).unwrap();
+    dropped.replace_authorities().unwrap();
+}
+
+#[test]
+fn a_replacement_that_was_interrupted_is_the_old_one_or_the_new_one() {
+    let dir = Dir::new();
+    let old = Pki::open(&dir.0, options()).unwrap();
+    let key = fs::read(dir.0.join("ca.key")).unwrap();
+    old.replace_authorities().unwrap();
+    let both = fs::read(dir.0.join("ca.crt")).unwrap();
+    // The certificate has not got its name yet.
+    fs::write(dir.0.join("ca.crt"), old.ca_pem()).unwrap();
+    fs::write(dir.0.join("ca.next.crt"), &both).unwrap();
+    let new = Pki::open(&dir.0, options()).unwrap();
+    assert_eq!(new.ca_pem().as_bytes(), both);
+    handshake_between(&old, &new, "localhost", Role::Admin).unwrap();
+    // Nor has the key.
+    fs::write(dir.0.join("ca.key"), key).unwrap();
+    fs::write(dir.0.join("ca.crt"), old.ca_pem()).unwrap();
+    fs::write(dir.0.join("ca.next.crt"), &both).unwrap();
+    let kept = Pki::open(&dir.0, options()).unwrap();
+    assert_eq!(kept.ca_pem(), old.ca_pem());
+    assert!(!dir.0.join("ca.next.crt").exists());
+    handshake_between(&old, &kept, "localhost", Role::Admin).unwrap();
 }

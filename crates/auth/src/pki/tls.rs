@@ -12,10 +12,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{
-    Error,
-    cert::{Authority, Credential},
-};
+use super::{Error, authority::Authority, cert::Credential};
 use crate::front_proxy::{FrontProxies, Verifier};
 
 /// ALPN names in the order of preference.
@@ -43,9 +40,8 @@ impl Current {
         {
             return Ok(certified.clone());
         }
-        let chain = vec![credential.cert().clone()];
         let certified = Arc::new(CertifiedKey::from_der(
-            chain,
+            credential.chain().to_vec(),
             credential.key().clone_key(),
             &self.provider,
         )?);
@@ -93,7 +89,9 @@ fn parts(
     source: Arc<ArcSwap<Credential>>,
 ) -> Result<(Arc<RootCertStore>, Arc<Current>), Error> {
     let mut roots = RootCertStore::empty();
-    roots.add(authority.der().clone())?;
+    for trusted in authority.trusted() {
+        roots.add(trusted.clone())?;
+    }
     Ok((Arc::new(roots), current(source)?))
 }
 

@@ -10,6 +10,7 @@ use knarr_auth::{
     x509::Certificates,
 };
 use knarr_client::errors;
+use knarr_x509::pem;
 use kube::Api;
 
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 
 /// The authority's file.
 const CA_FILE: &str = "ca.crt";
+/// Authorities that were trusted and are not any more: a token of their time still names this cluster.
+const REPLACED_FILE: &str = "ca.replaced";
 
 /// Whom to trust: the authority of an earlier start, the one that a file names, or the one that the token's hash confirms.
 pub(super) async fn trust(options: &Options, servers: &Arc<Servers>) -> Result<Authority, Error> {
@@ -28,14 +31,19 @@ pub(super) async fn trust(options: &Options, servers: &Arc<Servers>) -> Result<A
     let dir = options.pki_dir.clone();
     let kept = tokio::task::spawn_blocking(move || {
         files::private_dir(&dir)?;
-        files::read(&dir.join(CA_FILE))
+        Ok::<_, Error>((
+            files::read(&dir.join(CA_FILE))?,
+            files::read(&dir.join(REPLACED_FILE))?,
+        ))
     });
-    let kept = kept.await.unwrap_or(Ok(None))?;
+    let (kept, replaced) = kept.await.unwrap_or(Ok((None, None)))?;
     let kept = kept.and_then(|bytes| String::from_utf8(bytes).ok());
+    let replaced = replaced.and_then(|bytes| String::from_utf8(bytes).ok());
+    let replaced = replaced.unwrap_or_default();
     let hash = options.token.as_ref().and_then(|token| token.ca);
     if let Some(authority) = kept.as_deref().and_then(Authority::from_pem) {
         return match hash {
-            Some(hash) if CaHash::of_pem(authority.pem()) != Some(hash) => {
+            Some(hash) if !hash.is_of_one(authority.pem()) && !hash.is_of_one(&replaced) => {
                 Err(Error::OtherCluster {
                     path: options.pki_dir.clone(),
                 })
@@ -73,7 +81,7 @@ async fn read_authority(file: &Path, hash: Option<CaHash>) -> Result<Authority, 
         source,
     })?;
     let authority = Authority::from_pem(&text);
-    let authority = authority.filter(|_| hash.is_none() || CaHash::of_pem(&text) == hash);
+    let authority = authority.filter(|_| hash.is_none_or(|hash| hash.is_of_one(&text)));
     authority.ok_or_else(|| Error::CaFile {
         path: file.to_owned(),
     })
@@ -84,6 +92,51 @@ async fn keep(path: PathBuf, text: String) -> Result<(), Error> {
         files::write(&path, text.as_bytes(), files::PUBLIC, Durability::Synced)
     });
     Ok(kept.await.unwrap_or(Ok(()))?)
+}
+
+/// The authorities that the cluster trusts now, where they are others than those that are trusted here. The server that tells them was
+/// vouched for.
+pub(super) async fn changed_trust(
+    servers: &Arc<Servers>,
+    anonymous: &Arc<ClientConfig>,
+    trusted: &Authority,
+) -> Option<Authority> {
+    let transport = Transport::new(servers.clone(), anonymous.clone());
+    let info = match ClusterInfo::ask(transport, servers).await {
+        Ok(info) => info,
+        Err(error) => {
+            tracing::warn!(%error, "cannot ask which authorities the cluster has");
+            return None;
+        }
+    };
+    let told = info.certificates().concat();
+    if told.trim() == trusted.pem().trim() {
+        return None;
+    }
+    Authority::from_pem(&told)
+}
+
+/// Keeps changed trust. A server was reached by it.
+pub(super) async fn keep_trust(
+    options: &Options,
+    old: &Authority,
+    new: &Authority,
+) -> Result<(), Error> {
+    let (dir, old) = (&options.pki_dir, old.pem().to_owned());
+    let replaced = dir.join(REPLACED_FILE);
+    let earlier = tokio::fs::read_to_string(&replaced).await;
+    let earlier = earlier.unwrap_or_default();
+    let gone: String = pem::blocks((earlier + &old).as_bytes())
+        .filter(|block| block.label == pem::CERTIFICATE)
+        .map(|block| pem::encode(pem::CERTIFICATE, &block.der))
+        .filter(|one| !new.pem().contains(one.trim()))
+        .collect();
+    if !gone.is_empty() {
+        keep(replaced, gone).await?;
+    }
+    keep(dir.join(CA_FILE), new.pem().to_owned()).await?;
+    tracing::info!("the cluster's authorities have changed, and are trusted as it tells them now");
+    Ok(())
 }
 
 /// The node's certificate: the one it has, or one that the token gets it.
@@ -182,12 +235,23 @@ pub(super) async fn serving_certificate(
     options: &Options,
     identity: &Identity,
     client: &kube::Client,
+    authority: &Authority,
 ) -> Result<Certified, Error> {
     let place = options.place(Purpose::Serving);
     let kept = blocking(&place, Place::load).await?;
-    let kept = kept.filter(|kept| kept.is_valid(Timestamp::now()) && identity.is_served_by(kept));
+    let kept = kept.filter(|kept| {
+        kept.is_valid(Timestamp::now())
+            && identity.is_served_by(kept)
+            && is_of_present(authority, kept)
+    });
     match kept {
         Some(kept) => Ok(kept),
         None => request::certificate(client, &place, identity, Purpose::Serving).await,
     }
+}
+
+/// Whether a certificate was signed by the authority that signs now, not by one that is replaced.
+pub(super) fn is_of_present(authority: &Authority, certified: &Certified) -> bool {
+    let leaf = certified.leaf();
+    leaf.is_some_and(|leaf| authority.names_as_issuer(&leaf))
 }

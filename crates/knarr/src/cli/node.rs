@@ -4,12 +4,16 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use k8s_openapi::api::core::v1::Taint;
 use knarr_cni::peers;
 use knarr_kubelet::{KubeletConfiguration, ManifestUrl};
 use knarr_logs::Forwarding;
 use knarr_meta::quantity::Quantity;
 
-use super::duration;
+use super::{
+    duration,
+    marks::{own_label, taint},
+};
 
 #[derive(Args, Clone, Debug)]
 pub struct NodeFlags {
@@ -20,6 +24,16 @@ pub struct NodeFlags {
     /// Addresses of this node, one of each family that the cluster has [default: those of the default routes]
     #[arg(long, value_name = "ADDRS", value_delimiter = ',')]
     pub node_ip: Vec<IpAddr>,
+
+    /// A label that this node registers with; may be given more than once. Those below kubernetes.io and k8s.io are limited as upstream's
+    /// kubelet limits them
+    #[arg(long, value_name = "KEY=VALUE", value_parser = own_label)]
+    pub node_label: Vec<(String, String)>,
+
+    /// A taint that this node registers with, such as dedicated=db:NoSchedule, instead of those of --kubelet-config; may be given more than
+    /// once. A node that is registered keeps those it has
+    #[arg(long, value_name = "KEY[=VALUE]:EFFECT", value_parser = taint)]
+    pub node_taint: Vec<Taint>,
 
     /// Directory of image archives (docker save or OCI layout) to import at start; may be given more than once
     #[arg(long, value_name = "DIR")]

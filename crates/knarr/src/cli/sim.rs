@@ -6,7 +6,10 @@ use clap::{Args, Subcommand};
 use k8s_openapi::{api::core::v1::Taint, apimachinery::pkg::api::resource::Quantity};
 use knarr_sim::{Latency, Range, Share};
 
-use super::{AdminAccess, Log, duration};
+use super::{
+    AdminAccess, Log, duration,
+    marks::{label, taint},
+};
 
 /// More would be more than upstream is built for, several times over.
 const MAX_NODES: i64 = 50_000;
@@ -207,41 +210,12 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("KEY=VALUE is expected")?;
-    match key.is_empty() {
-        true => Err("KEY=VALUE is expected".to_owned()),
-        false => Ok((key.to_owned(), value.to_owned())),
-    }
-}
-
 fn capacity(text: &str) -> Result<(String, Quantity), String> {
     let (name, amount) = label(text)?;
     let parsed: Result<knarr_meta::Quantity, _> = amount.parse();
     match parsed {
         Ok(_) => Ok((name, Quantity(amount))),
         Err(_) => Err(format!("{amount:?} is no amount such as 8, 500m or 64Gi")),
-    }
-}
-
-fn taint(text: &str) -> Result<Taint, String> {
-    let error = || "KEY:EFFECT or KEY=VALUE:EFFECT is expected".to_owned();
-    let (pair, effect) = text.rsplit_once(':').ok_or_else(error)?;
-    if !["NoSchedule", "PreferNoSchedule", "NoExecute"].contains(&effect) {
-        return Err("the effect is NoSchedule, PreferNoSchedule or NoExecute".to_owned());
-    }
-    let (key, value) = match pair.split_once('=') {
-        Some((key, value)) => (key, Some(value.to_owned())),
-        None => (pair, None),
-    };
-    match key.is_empty() {
-        true => Err(error()),
-        false => Ok(Taint {
-            effect: effect.to_owned(),
-            key: key.to_owned(),
-            value,
-            time_added: None,
-        }),
     }
 }
 
@@ -257,13 +231,6 @@ mod tests {
         let long = "a".repeat(MAX_NAME_BYTES + 1);
         for text in ["", "-a", "a-", "A", "a.b", long.as_str()] {
             assert!(name(text).is_err(), "{text}");
-        }
-        for (text, value) in [("k=v:NoSchedule", Some("v")), ("k:NoExecute", None)] {
-            let taint = taint(text).expect(text);
-            assert_eq!((taint.key.as_str(), taint.value.as_deref()), ("k", value));
-        }
-        for text in ["k=v", "k=v:Never", "=v:NoSchedule", ":NoSchedule"] {
-            assert!(taint(text).is_err(), "{text}");
         }
         for text in ["cpu=8", "memory=64Gi", "nvidia.com/gpu=8"] {
             assert!(capacity(text).is_ok(), "{text}");

@@ -55,6 +55,8 @@ pub(super) async fn start(parts: &Parts<'_>, ground: Ground, serving: Serving) -
         node_logs: ground.node_logs,
         manifest_path: settings.flags.pod_manifest_path.clone(),
         manifest_url: settings.flags.manifest_url()?,
+        node_labels: settings.flags.node_label.iter().cloned().collect(),
+        node_taints: settings.flags.node_taint.clone(),
         ..knarr_kubelet::Config::default()
     };
     let config = config.configured(settings.flags.kubelet_configuration()?)?;

@@ -21,7 +21,7 @@ use tokio::{
 use tracing::warn;
 
 use super::{Settings, names};
-use crate::{agent, detach, failure, logging, node};
+use crate::{agent, cli, detach, failure, logging, node};
 
 /// So much of the end of a log is searched for the last words of its process.
 const LAST_WORDS_BYTES: u64 = 64 << 10;
@@ -168,6 +168,12 @@ fn command(launch: &Launch<'_>, dir: &Path) -> Result<Command> {
     if !flags.allowed_unsafe_sysctls.is_empty() {
         let sysctls = flags.allowed_unsafe_sysctls.join(",");
         command.args(["--allowed-unsafe-sysctls", &sysctls]);
+    }
+    for (key, value) in &flags.node_label {
+        command.arg("--node-label").arg(format!("{key}={value}"));
+    }
+    for taint in &flags.node_taint {
+        command.arg("--node-taint").arg(cli::taint_text(taint));
     }
     detach::mark(command.as_std_mut());
     agent::mark(command.as_std_mut());

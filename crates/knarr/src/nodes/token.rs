@@ -20,11 +20,12 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// `client` may make Secrets in `kube-system`.
+    /// `client` may make Secrets in `kube-system`. Of several authorities the one counts that is replaced: nodes that have joined know
+    /// it, and new ones are shown what leads to it.
     pub fn new(client: kube::Client, ca_pem: &str) -> Self {
         Self {
             client,
-            ca: CaHash::of_pem(ca_pem),
+            ca: CaHash::of_last(ca_pem),
         }
     }
 

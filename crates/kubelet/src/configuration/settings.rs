@@ -26,6 +26,11 @@ pub(crate) struct Settings {
     #[serde(deserialize_with = "go_duration")]
     pub http_check_frequency: Duration,
     pub address: String,
+    /// Both or none.
+    #[serde(default)]
+    pub tls_cert_file: PathBuf,
+    #[serde(default)]
+    pub tls_private_key_file: PathBuf,
     #[serde(default)]
     pub tls_cipher_suites: Vec<String>,
     #[serde(default)]

@@ -214,7 +214,10 @@ fn what_cannot_be_had_is_refused_with_its_path() {
             "authorization: {mode: AlwaysAllow}",
             "authorization.mode: \"AlwaysAllow\"",
         ),
-        ("tlsCertFile: /x.crt", "tlsCertFile: \"/x.crt\""),
+        (
+            "tlsCertFile: /x.crt",
+            "tlsCertFile and tlsPrivateKeyFile must be specified together",
+        ),
         (
             "enforceNodeAllocatable: [pods, system-reserved]",
             "enforceNodeAllocatable: ",
@@ -226,6 +229,7 @@ fn what_cannot_be_had_is_refused_with_its_path() {
     // As good as not said.
     for text in [
         "readOnlyPort: 0",
+        "{tlsCertFile: /x.crt, tlsPrivateKeyFile: /x.key}",
         "shutdownGracePeriod: 0s",
         "streamingConnectionIdleTimeout: 4h",
         "enforceNodeAllocatable: [none]",

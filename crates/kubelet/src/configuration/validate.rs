@@ -170,6 +170,15 @@ fn words(own: &Settings) -> Vec<String> {
             quote(&own.tls_min_version)
         ));
     }
+    let files = [&own.tls_cert_file, &own.tls_private_key_file];
+    if files
+        .iter()
+        .filter(|file| file.as_os_str().is_empty())
+        .count()
+        == 1
+    {
+        all.push("tlsCertFile and tlsPrivateKeyFile must be specified together".to_owned());
+    }
     if own.enable_system_log_query && !own.enable_system_log_handler {
         all.push("enableSystemLogHandler is required for enableSystemLogQuery".to_owned());
     }
