@@ -11,6 +11,7 @@ const SERVICE_CIDR: &str = "serviceCIDR";
 const CLUSTER_DNS: &str = "clusterDNS";
 const CLUSTER_DOMAIN: &str = "clusterDomain";
 const NETWORK_POLICY: &str = "networkPolicy";
+const LOAD_BALANCER_RANGES: &str = "loadBalancerRanges";
 
 /// What nodes must agree on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct ClusterSettings {
     pub cluster_domain: String,
     /// Whether nodes enforce NetworkPolicies.
     pub network_policy: bool,
+    /// Addresses of load balancers that nodes answer for, `192.0.2.10-192.0.2.20,fd00::10-fd00::20`; empty where they answer for none.
+    pub load_balancer_ranges: String,
 }
 
 /// The server's ConfigMap is not what it should be.
@@ -42,11 +45,12 @@ impl ClusterSettings {
             (CLUSTER_DNS, joined(&self.cluster_dns)),
             (CLUSTER_DOMAIN, self.cluster_domain.clone()),
             (NETWORK_POLICY, self.network_policy.to_string()),
+            (LOAD_BALANCER_RANGES, self.load_balancer_ranges.clone()),
         ];
-        pairs
+        let told = pairs
             .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect()
+            .filter(|(key, value)| *key != LOAD_BALANCER_RANGES || !value.is_empty());
+        told.map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// Whether the cluster's pods have addresses of the family of another.
@@ -75,6 +79,8 @@ impl ClusterSettings {
             network_policy: text(NETWORK_POLICY)?
                 .parse()
                 .map_err(|_| SettingsError(NETWORK_POLICY))?,
+            // An older server does not tell, and has nobody answer.
+            load_balancer_ranges: data.get(LOAD_BALANCER_RANGES).cloned().unwrap_or_default(),
         })
     }
 }
@@ -102,6 +108,7 @@ mod tests {
                 .into(),
             cluster_domain: "cluster.local".to_owned(),
             network_policy: true,
+            load_balancer_ranges: "192.0.2.10-192.0.2.20".to_owned(),
         };
         let mut data = settings.data();
         data.insert("newer".to_owned(), "x".to_owned());

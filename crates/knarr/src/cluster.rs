@@ -57,7 +57,10 @@ impl Cluster {
                 None => node::ips(&flags.node.node_ip, &flags.server.cluster_cidr).await?,
             },
             flags: node_flags,
-            cluster: cluster_settings(&flags.server, &flags.without),
+            cluster: ClusterSettings {
+                load_balancer_ranges: traffic::announced(flags)?,
+                ..cluster_settings(&flags.server, &flags.without)
+            },
             without: flags.without.clone(),
             network: Network::Cluster,
             dns_also: others.as_ref().and_then(|others| others.resolver()),
@@ -260,5 +263,6 @@ pub fn cluster_settings(flags: &ServerFlags, without: &WithoutFlags) -> ClusterS
         cluster_dns: flags.cluster_dns(),
         cluster_domain: flags.cluster_domain.clone(),
         network_policy: flags.network_policy && without.has(Part::NetworkPolicy),
+        load_balancer_ranges: knarr_announce::Ranges::default(),
     }
 }

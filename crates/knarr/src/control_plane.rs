@@ -321,5 +321,6 @@ fn node_settings(cluster: &ClusterSettings) -> knarr_join::ClusterSettings {
         cluster_dns: cluster.cluster_dns.clone(),
         cluster_domain: cluster.cluster_domain.clone(),
         network_policy: cluster.network_policy,
+        load_balancer_ranges: cluster.load_balancer_ranges.to_string(),
     }
 }

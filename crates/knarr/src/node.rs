@@ -76,6 +76,8 @@ pub struct ClusterSettings {
     pub cluster_dns: Vec<IpAddr>,
     pub cluster_domain: String,
     pub network_policy: bool,
+    /// Addresses of load balancers that nodes answer for.
+    pub load_balancer_ranges: knarr_announce::Ranges,
 }
 
 /// One node.

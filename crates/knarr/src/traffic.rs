@@ -64,6 +64,16 @@ pub fn service_lb(flags: &Up, node: &node::Settings) -> Option<service_lb::Confi
     })
 }
 
+/// Addresses of load balancers that nodes answer for.
+///
+/// # Errors
+/// None: ranges that were read can be written.
+pub fn announced(flags: &Up) -> Result<knarr_announce::Ranges> {
+    let ranges = flags.traffic.lb_range.iter().map(Pool::to_string);
+    let text = ranges.collect::<Vec<_>>().join(",");
+    text.parse().context("--lb-range")
+}
+
 /// TCP ports of this machine that are knarr's.
 pub fn own_ports(flags: &Up) -> Vec<u16> {
     let traffic = &flags.traffic;

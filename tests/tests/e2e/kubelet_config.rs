@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use knarr_testkit::{Cluster, Options, eventually, image};
+use knarr_testkit::{Cluster, NODE_IP, Options, eventually, image, run};
 use serde_json::{Value, json};
 
 use crate::support::{SOON, Shell, is_ready, newest, step, with_cluster};
@@ -19,6 +19,7 @@ fn files_configure_the_kubelet() {
         fs::create_dir(home.join("manifests"))?;
         cluster.add_flag(format!("--kubelet-config={}", file.display()));
         cluster.add_flag(format!("--kubelet-config-dir={}", more.display()));
+        cluster.add_flag("--node-label=example.com/disk=ssd".to_owned());
         step("a file that cannot be had", || {
             write(cluster, "kubelet.yaml", &json!({ "readOnlyPort": 10255 }))?;
             let error = cluster.up().err().context("it was taken")?;
@@ -36,6 +37,7 @@ fn files_configure_the_kubelet() {
         })?;
         step("a critical pod has others go", || preempted(cluster))?;
         step("a disk that runs short", || short_of_disk(cluster))?;
+        step("a certificate of one's own", || own_certificate(cluster))?;
         step("down", || cluster.down(&["--purge"]))?;
         cluster.assert_gone()
     });
@@ -82,6 +84,8 @@ fn node(shell: &Shell<'_>) -> Result<()> {
     ensure!(kept == (64 + 64 + 100) * 1_024, "{kept} KiB are kept");
     let cpu = status["allocatable"]["cpu"].as_str().unwrap_or_default();
     ensure!(cpu.ends_with("900m"), "{cpu}");
+    let labels = &node["metadata"]["labels"];
+    ensure!(labels["example.com/disk"] == "ssd", "{labels:#}");
     let taints = node["spec"]["taints"].to_string();
     ensure!(taints.contains("example.com/new"), "{taints}");
     let told: Value = serde_json::from_str(&shell.run(CONFIGZ)?)?;
@@ -90,6 +94,56 @@ fn node(shell: &Shell<'_>) -> Result<()> {
     ensure!(told["containerLogMaxSize"] == "1Mi", "{told:#}");
     ensure!(told["imageGCHighThresholdPercent"] == 85, "{told:#}");
     Ok(())
+}
+
+/// Of this serial number, signed by the cluster's authority, in the files that the configuration names.
+fn sign(cluster: &Cluster, serial: u32) -> Result<()> {
+    let pki = cluster.data_dir().join("pki");
+    let script = format!(
+        "openssl req -newkey rsa:2048 -nodes -subj /CN=node -keyout next.key -out own.csr &&
+        printf 'subjectAltName=DNS:node,IP:{NODE_IP}' > own.ext &&
+        openssl x509 -req -in own.csr -CA {pki}/ca.crt -CAkey {pki}/ca.key -set_serial {serial} -days 1 -extfile own.ext -out next.crt &&
+        mv next.key own.key && mv next.crt own.crt",
+        pki = pki.display()
+    );
+    let mut command = cluster.command("sh");
+    command
+        .current_dir(cluster.directory())
+        .args(["-c", &script]);
+    run(command, SOON)?.success().map(drop)
+}
+
+/// The certificate's number, and how TLS 1.2 ends.
+fn shown(cluster: &Cluster, flags: &str) -> Result<String> {
+    let script = format!(
+        "openssl s_client -connect {NODE_IP}:10250 {flags} </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    );
+    let mut command = cluster.command("sh");
+    command.args(["-c", &script]);
+    run(command, SOON)?.success()
+}
+
+fn own_certificate(cluster: &mut Cluster) -> Result<()> {
+    sign(cluster, 0x71)?;
+    // Paths are relative to the file that says them.
+    let own = json!({
+        "tlsCertFile": "../own.crt", "tlsPrivateKeyFile": "../own.key",
+        "tlsMinVersion": "VersionTLS13",
+    });
+    write(cluster, "kubelet.d/20-tls.conf", &own)?;
+    cluster.stop()?;
+    cluster.up()?;
+    let serial = shown(cluster, "-tls1_3")?;
+    ensure!(serial.trim() == "serial=71", "{serial}");
+    ensure!(shown(cluster, "-tls1_2").is_err(), "TLS 1.2 is spoken");
+    shell(cluster)?.run(CONFIGZ)?;
+    sign(cluster, 0x72)?;
+    eventually(SOON, "the replaced certificate is shown", || {
+        let serial = shown(cluster, "-tls1_3")?;
+        ensure!(serial.trim() == "serial=72", "{serial}");
+        Ok(())
+    })?;
+    shell(cluster)?.run(CONFIGZ).map(drop)
 }
 
 fn pod(name: &str, cpu: &str) -> Value {

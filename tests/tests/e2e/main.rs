@@ -10,6 +10,7 @@
 mod account_tokens;
 mod admission_policies;
 mod aggregation;
+mod announced;
 mod api;
 mod applying;
 mod audit;
@@ -41,6 +42,7 @@ mod parts;
 mod pods;
 mod policies;
 mod resilience;
+mod rotation;
 mod running_pods;
 mod scheduling;
 mod servers;

@@ -56,5 +56,7 @@ pub(super) fn of_cluster(told: &knarr_join::ClusterSettings) -> Result<ClusterSe
         cluster_dns: told.cluster_dns.clone(),
         cluster_domain: told.cluster_domain.clone(),
         network_policy: told.network_policy,
+        load_balancer_ranges: (told.load_balancer_ranges.parse())
+            .context("the cluster's ranges of load balancers")?,
     })
 }

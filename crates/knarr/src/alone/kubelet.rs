@@ -244,6 +244,7 @@ impl Who {
                     cluster_dns: settings.cluster_dns.clone(),
                     cluster_domain: settings.cluster_domain,
                     network_policy: settings.network_policy,
+                    load_balancer_ranges: String::new(),
                 },
             }),
         };
@@ -282,5 +283,6 @@ fn cluster_settings(flags: &KubeletAlone) -> ClusterSettings {
         cluster_dns: flags.cluster_dns.clone(),
         cluster_domain: flags.cluster_domain.clone(),
         network_policy: false,
+        load_balancer_ranges: knarr_announce::Ranges::default(),
     }
 }

@@ -12,8 +12,9 @@ pub struct TrafficFlags {
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub load_balancer: bool,
 
-    /// Addresses for Services of type LoadBalancer, one each of their families, as CIDR or FIRST-LAST, at most one range a family; they
-    /// must be routed to a node [default: Services share the nodes' own addresses, by port]
+    /// Addresses for Services of type LoadBalancer, one each of their families, as CIDR or FIRST-LAST, at most one range a family. On
+    /// networks that nodes are in, one node at a time answers for each by ARP and neighbour discovery; others must be routed to a
+    /// node [default: Services share the nodes' own addresses, by port]
     #[arg(long, value_name = "RANGES", value_delimiter = ',')]
     pub lb_range: Vec<Pool>,
 

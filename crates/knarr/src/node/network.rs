@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1;
+use knarr_announce::Announcer;
 use knarr_auth::node_accounts;
 use knarr_client::{Informer, InformerScope, Informers};
 use knarr_cni::{
@@ -30,6 +31,7 @@ pub(super) async fn start(parts: &Parts<'_>) -> Result<()> {
     }
     if settings.has(Part::Proxy) {
         start_proxy(parts);
+        start_announcer(parts);
     }
     if settings.network != Network::Foreign {
         start_policies(parts).await?;
@@ -184,6 +186,26 @@ fn start_proxy(parts: &Parts<'_>) {
         &Informers::new(client, token.clone()),
     );
     parts.tasks.keep("service proxy", proxy.run(token));
+}
+
+/// Addresses of load balancers on the node's links.
+fn start_announcer(parts: &Parts<'_>) {
+    let (settings, cluster) = (parts.settings, &parts.settings.cluster);
+    if cluster.load_balancer_ranges.is_empty() {
+        return;
+    }
+    let token = parts.tasks.token().child_token();
+    let client = parts
+        .clients
+        .as_service_account(node_accounts::NAMESPACE, node_accounts::SERVICE_PROXY);
+    let config = knarr_announce::Config {
+        node_name: settings.name.clone(),
+        node_ips: settings.ips.clone(),
+        ranges: cluster.load_balancer_ranges.clone(),
+    };
+    let announcer = Announcer::new(config, &Informers::new(client, token.clone()));
+    let name = "announcing of load balancers' addresses";
+    parts.tasks.keep(name, announcer.run(token));
 }
 
 /// What pods may reach; before any can start.

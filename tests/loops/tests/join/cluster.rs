@@ -52,6 +52,7 @@ pub fn settings() -> ClusterSettings {
         cluster_dns: vec![[10, 43, 0, 10].into()],
         cluster_domain: "cluster.local".to_owned(),
         network_policy: true,
+        load_balancer_ranges: String::new(),
     }
 }
 
