@@ -50,7 +50,7 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) fn open(interface: Interface) -> io::Result<Self> {
-        let socket = AsyncFd::new(Questions::open(&interface)?)?;
+        let socket = Questions::open(&interface)?.watched()?;
         let shared = Arc::new(Mutex::new(Shared::default()));
         let end = CancellationToken::new();
         let serving = serve(socket, interface.mac, shared.clone());

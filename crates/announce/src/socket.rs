@@ -16,6 +16,7 @@ use nix::{
         recv, send, socket,
     },
 };
+use tokio::io::unix::AsyncFd;
 
 use crate::packet::Mac;
 
@@ -195,6 +196,13 @@ impl Questions {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
+    }
+
+    /// The same, to be waited for.
+    #[expect(unsafe_code, reason = "the safe way to it is deprecated")]
+    pub(crate) fn watched(self) -> io::Result<AsyncFd<Self>> {
+        // SAFETY: the descriptor is this value's own, always the same one, and open for as long as the value lives.
+        Ok(unsafe { AsyncFd::register(self)? })
     }
 
     /// The next frame that came; an error where there is none.

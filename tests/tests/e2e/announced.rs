@@ -67,20 +67,23 @@ spec:
 "#;
 
 fn reached(cluster: &Cluster, address: &str) -> Result<()> {
-    let host = match address.contains(':') {
-        true => format!("[{address}]"),
-        false => address.to_owned(),
-    };
     eventually(SOON, "a neighbour reaches it", || {
-        let url = format!("http://{host}/");
-        cluster.client_curl(&["--max-time", "2", &url]).map(drop)
+        cluster.client_curl(&["--globoff", &url(address)]).map(drop)
     })
+}
+
+fn url(address: &str) -> String {
+    match address.contains(':') {
+        true => format!("http://[{address}]/"),
+        false => format!("http://{address}/"),
+    }
 }
 
 /// Who asks for it is not answered.
 fn nobodys(cluster: &Cluster, address: &str) -> Result<()> {
+    let url = url(address);
     let script = format!(
-        "ip neighbour flush to {address}; ping -c 1 -W 2 {address} >/dev/null 2>&1; ip neighbour show to {address}"
+        "ip neighbour flush to {address}; curl --globoff --silent --max-time 2 '{url}' >/dev/null 2>&1; ip neighbour show to {address}"
     );
     let mut command = cluster.client_command("sh");
     command.args(["-c", &script]);
