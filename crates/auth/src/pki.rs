@@ -32,6 +32,7 @@ mod authority;
 mod cert;
 mod encryption;
 pub mod files;
+mod issue;
 mod kubeconfig;
 pub mod shared;
 #[cfg(test)]

@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "knarr-controllers",
             "knarr-dns",
             "knarr-ingress",
+            "knarr-announce",
             "knarr-kubelet",
             "knarr-logs",
             "knarr-metrics",

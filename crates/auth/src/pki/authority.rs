@@ -18,9 +18,8 @@ use rustls_pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::prelude::FromDer;
 
 use super::{
-    CA_LIFE, CLOCK_SKEW, Error,
-    cert::{offset, serial},
-    files,
+    CA_LIFE, CLOCK_SKEW, Error, files,
+    issue::{offset, serial},
 };
 
 /// What a certificate authority is called, and what its loss means.

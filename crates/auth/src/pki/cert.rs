@@ -9,15 +9,16 @@ use std::{
 
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType,
 };
-use ring::rand::{SecureRandom, SystemRandom};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use x509_parser::{extensions::GeneralName, prelude::FromDer};
 
 use super::{
     CLOCK_SKEW, Error, FRONT_PROXY_NAME, KUBELET_ADMINS, LEAF_LIFE, Options, Role,
-    authority::Authority, files,
+    authority::Authority,
+    files,
+    issue::{offset, serial},
 };
 
 /// Who a leaf names, and what it is for.
@@ -71,32 +72,6 @@ pub(super) fn profile(role: Role, options: &Options) -> Profile {
             )
         },
     }
-}
-
-/// Time as rcgen wants it, without naming its time crate.
-macro_rules! offset {
-    ($time:expr) => {
-        rcgen::date_time_ymd(1970, 1, 1)
-            + $time
-                .duration_since(std::time::UNIX_EPOCH)
-                .unwrap_or_default()
-    };
-}
-pub(super) use offset;
-
-pub(super) fn serial() -> SerialNumber {
-    let mut bytes = [0u8; 16];
-    // Uniqueness of serials is a convenience here (nothing is revoked by them); without randomness the clock must do.
-    if SystemRandom::new().fill(&mut bytes).is_err() {
-        let nanos = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_nanos();
-        bytes = nanos.to_be_bytes();
-    }
-    // Positive and of full length, so that the DER has one form.
-    bytes[0] = bytes[0] & 0x7f | 0x40;
-    SerialNumber::from_slice(&bytes)
 }
 
 /// A leaf certificate with its key.

@@ -53,8 +53,23 @@ fn certificates_are_told_with_their_ends() {
         warnings.extend(warning(&found, now));
         rows.push(row(&found, now));
     }
-    expect![[]].assert_eq(&text::table(&rows));
-    expect![[]].assert_eq(&warnings.join("\n"));
+    expect![[r"
+        FILE            NAME   USE         SIGNED BY   EXPIRES                LEFT        STATE
+        ca.crt          a      authority   a           2035-01-01T00:00:00Z   1675d0h     good
+        old-ca.crt      a      authority   a           2030-06-10T00:00:00Z   9d0h        replaced, still trusted
+        apiserver.crt   a      server      a           2031-01-01T00:00:00Z   214d0h      good, renewed by itself
+        late.crt        a      server      a           2030-06-02T00:00:00Z   1d0h        good, but late to be renewed
+        ended.crt       a      server      a           2030-01-01T00:00:00Z   <expired>   expired
+        early.crt       a      server      a           2031-01-01T00:00:00Z   214d0h      not yet valid
+    "]]
+    .assert_eq(&text::table(&rows));
+    assert_eq!(
+        warnings,
+        [
+            "old-ca.crt ends in 9d0h; drop it: knarr cert rotate --drop-old-ca",
+            "late.crt ends in 1d0h; renew it: knarr cert rotate",
+        ]
+    );
 }
 
 #[test]
