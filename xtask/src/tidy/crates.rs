@@ -27,11 +27,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "component",
         &[
+            "knarr-announce",
             "knarr-apiserver",
             "knarr-controllers",
             "knarr-dns",
             "knarr-ingress",
-            "knarr-announce",
             "knarr-kubelet",
             "knarr-logs",
             "knarr-metrics",
