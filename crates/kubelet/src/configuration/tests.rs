@@ -229,7 +229,7 @@ fn what_cannot_be_had_is_refused_with_its_path() {
     // As good as not said.
     for text in [
         "readOnlyPort: 0",
-        "{tlsCertFile: /x.crt, tlsPrivateKeyFile: /x.key}",
+        "tlsCertFile: /x.crt\ntlsPrivateKeyFile: /x.key",
         "shutdownGracePeriod: 0s",
         "streamingConnectionIdleTimeout: 4h",
         "enforceNodeAllocatable: [none]",
