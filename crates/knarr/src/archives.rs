@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// Those whose names say that they are archives, in order.
+/// Those whose names say that they are archives, in order. What is no file is none: a FIFO would be waited for without end.
 pub fn in_directory(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut archives: Vec<PathBuf> = std::fs::read_dir(dir)
         .with_context(|| format!("cannot read {}", dir.display()))?
@@ -13,7 +13,26 @@ pub fn in_directory(dir: &Path) -> Result<Vec<PathBuf>> {
             path.extension()
                 .is_some_and(|e| e == "tar" || e == "tgz" || e == "gz")
         })
+        .filter(|path| path.is_file())
         .collect();
     archives.sort();
     Ok(archives)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_no_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("b.tar");
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, dir.path().join("c.tgz")).unwrap();
+        std::fs::create_dir(dir.path().join("d.tar")).unwrap();
+        let mode = nix::sys::stat::Mode::S_IRWXU;
+        nix::unistd::mkfifo(&dir.path().join("a.tar"), mode).unwrap();
+        let found = in_directory(dir.path()).unwrap();
+        assert_eq!(found, [file, dir.path().join("c.tgz")]);
+    }
 }

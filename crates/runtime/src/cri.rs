@@ -1,6 +1,7 @@
 //! The two gRPC services: requests to calls, results to messages, errors to the codes that containerd gives.
 
 mod exec_sync;
+mod fit;
 mod images;
 mod import;
 mod runtime;

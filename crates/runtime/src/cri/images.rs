@@ -7,7 +7,7 @@ use knarr_cri::v1::image_service_server::ImageService;
 use knarr_cri::v1::*;
 use tonic::{Request, Response, Status};
 
-use super::status;
+use super::{fit::fit, status};
 use crate::images::pull::Credentials;
 use crate::images::{Image as StoredImage, Reference};
 use crate::runtime::Inner;
@@ -73,7 +73,7 @@ impl ImageService for ImageApi {
             None => self.inner.images.list(),
         };
         Ok(Response::new(ListImagesResponse {
-            images: images.iter().map(item).collect(),
+            images: fit(images.iter().map(item).collect()),
         }))
     }
 
@@ -91,7 +91,7 @@ impl ImageService for ImageApi {
             );
         }
         Ok(Response::new(ImageStatusResponse {
-            image: image.as_ref().map(item),
+            image: fit(image.iter().map(item).collect()).pop(),
             info,
         }))
     }

@@ -8,6 +8,7 @@ use knarr_cri::v1::runtime_service_server::RuntimeService;
 use knarr_cri::v1::*;
 use tonic::{Request, Response, Status};
 
+use super::fit::fit;
 use super::watch::EventStream;
 use super::{
     container_item, container_state, container_status, sandbox_item, sandbox_state, sandbox_status,
@@ -176,7 +177,8 @@ impl RuntimeService for RuntimeApi {
             .filter(|one| labelled(&one.record.config.labels, &filter.label_selector))
             .map(|one| sandbox_item(one))
             .collect();
-        Ok(Response::new(ListPodSandboxResponse { items }))
+        drop(sandboxes);
+        Ok(Response::new(ListPodSandboxResponse { items: fit(items) }))
     }
 
     async fn create_container(
@@ -261,7 +263,9 @@ impl RuntimeService for RuntimeApi {
             .filter(|one| labelled(&one.record.config.labels, &filter.label_selector))
             .map(|one| container_item(&self.inner, one))
             .collect();
-        Ok(Response::new(ListContainersResponse { containers }))
+        Ok(Response::new(ListContainersResponse {
+            containers: fit(containers),
+        }))
     }
 
     async fn container_status(
@@ -432,7 +436,7 @@ impl RuntimeService for RuntimeApi {
             .filter(|one| labelled(&one.record.config.labels, &filter.label_selector))
             .collect();
         Ok(Response::new(ListContainerStatsResponse {
-            stats: self.container_stats_of(wanted).await?,
+            stats: fit(self.container_stats_of(wanted).await?),
         }))
     }
 
@@ -469,7 +473,9 @@ impl RuntimeService for RuntimeApi {
                 stats.push(one);
             }
         }
-        Ok(Response::new(ListPodSandboxStatsResponse { stats }))
+        Ok(Response::new(ListPodSandboxStatsResponse {
+            stats: fit(stats),
+        }))
     }
 
     async fn update_runtime_config(

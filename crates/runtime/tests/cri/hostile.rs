@@ -176,3 +176,33 @@ async fn torn_records_are_in_nobodys_way() {
     test.remove_sandbox(&whole).await;
     assert_nothing_left(&test);
 }
+
+/// Pods' annotations are their owners': together they are longer than what a client takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_long_annotations_are_listed() {
+    if !able() {
+        return;
+    }
+    let mut test = TestRuntime::start().await;
+    let mut sandboxes = Vec::new();
+    for name in ["one", "two"] {
+        let mut pod = test.pod(name);
+        let long = "x".repeat(knarr_cri::MAX_MESSAGE_BYTES / 8 * 5);
+        pod.annotations.insert("owner".to_owned(), long);
+        sandboxes.push(test.sandbox(pod).await);
+    }
+    let all = ListPodSandboxRequest { filter: None };
+    let listed = test.runtime.list_pod_sandbox(all).await.unwrap();
+    let ids = listed.into_inner().items.into_iter().map(|item| item.id);
+    let mut ids: Vec<String> = ids.collect();
+    ids.sort();
+    let stats = ListPodSandboxStatsRequest { filter: None };
+    let stats = test.runtime.list_pod_sandbox_stats(stats).await.unwrap();
+    assert_eq!(stats.into_inner().stats.len(), sandboxes.len());
+    for sandbox in &sandboxes {
+        test.remove_sandbox(sandbox).await;
+    }
+    sandboxes.sort();
+    assert_eq!(ids, sandboxes);
+    assert_nothing_left(&test);
+}
