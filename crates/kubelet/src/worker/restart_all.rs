@@ -4,23 +4,28 @@
 //! found after a crash, here or in the API, has it go on. The API hears that it is over before the first one starts anew, since another
 //! kubelet would take what runs then for what is to be removed.
 
-use std::sync::Arc;
+use std::{io, path::Path, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodStatus};
 use knarr_cri::v1::{ContainerState, ContainerStatus};
 
 use super::{Done, Update, Worker, kill, plan};
 use crate::{
+    config::Config,
     context::{self, Shared},
     labels,
+    logs::Log,
     observed::View,
     runtime::Result,
+    termination,
 };
 
 /// The pod's condition while its containers go.
 pub(crate) const CONDITION: &str = "AllContainersRestarting";
 /// Containers get no time to end.
 const GRACE_SECONDS: i64 = 0;
+/// Logs of a container's instances that stay.
+const KEPT_LOGS: u32 = 5;
 
 /// The containers that may have rules: all but ephemeral ones.
 fn containers(pod: &Pod) -> impl Iterator<Item = &Container> {
@@ -124,7 +129,7 @@ impl Worker {
     }
 }
 
-/// Ends all containers, and then removes them. Their logs stay for as long as the pod does.
+/// Ends all containers, and then removes them. Their newest logs stay for as long as the pod does.
 async fn remove(ctx: Shared, pod: Arc<Pod>, view: Arc<View>) -> Result<()> {
     let uid = context::uid(&pod);
     let all = order(&pod, &view);
@@ -139,8 +144,27 @@ async fn remove(ctx: Shared, pod: Arc<Pod>, view: Arc<View>) -> Result<()> {
     ended.into_iter().collect::<Result<()>>()?;
     for status in all {
         kill::remove_container(&ctx, uid, &status.id).await?;
+        let (ctx, status) = (ctx.clone(), status.clone());
+        let forgetting = tokio::task::spawn_blocking(move || forget(&ctx.config, &status));
+        let forgotten = forgetting.await.map_err(io::Error::other);
+        if let Err(error) = forgotten.and_then(|forgotten| forgotten) {
+            // They are left to the pod's end.
+            tracing::debug!(%error, "files of an old instance are not removed");
+        }
     }
     Ok(())
+}
+
+/// Removes what an instance that is gone leaves: its last words, which the API has, and the log of one long before it. Nothing
+/// delays such restarts, so that several a second would fill the disk with files. Blocks.
+fn forget(config: &Config, status: &ContainerStatus) -> io::Result<()> {
+    if let Some(old) = labels::restart_count(status).checked_sub(KEPT_LOGS)
+        && !status.log_path.is_empty()
+    {
+        let path = Path::new(&status.log_path).with_file_name(format!("{old}.log"));
+        Log::new(config.logs_dir(), path).remove()?;
+    }
+    termination::remove(config, status)
 }
 
 #[cfg(test)]

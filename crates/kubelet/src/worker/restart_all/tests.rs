@@ -78,3 +78,31 @@ fn pods_without_such_a_rule_have_no_condition() {
         "containers": [{ "name": "a", "restartPolicy": "Never", "restartPolicyRules": rule }],
     }))));
 }
+
+/// A pod may restart all several times a second.
+#[test]
+fn the_newest_logs_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config {
+        data_dir: dir.path().to_owned(),
+        ..Config::default()
+    };
+    let logs = config.pod_logs("ns", "p", "u").join("a");
+    std::fs::create_dir_all(&logs).unwrap();
+    for attempt in 0..20 {
+        let log = logs.join(format!("{attempt}.log"));
+        std::fs::write(&log, "x").unwrap();
+        std::fs::write(logs.join(format!("{attempt}.log.20260101-000000")), "x").unwrap();
+        let mut gone = container("a", attempt, ContainerExited, 2, 42);
+        gone.annotations.clear();
+        gone.metadata.get_or_insert_default().attempt = attempt;
+        gone.log_path = log.display().to_string();
+        forget(&config, &gone).unwrap();
+    }
+    let names = std::fs::read_dir(&logs).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(".log")).collect();
+    names.sort();
+    assert_eq!(names, ["15.log", "16.log", "17.log", "18.log", "19.log"]);
+    assert_eq!(std::fs::read_dir(&logs).unwrap().count(), 10);
+}
