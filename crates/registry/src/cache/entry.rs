@@ -251,9 +251,7 @@ impl Entry {
             true => self.splice(),
             false => 1 + METADATA.len(),
         };
-        let comma = usize::from(self.metadata() != b"{}");
-        let version = r#""resourceVersion":"""#.len() + decimal_digits(self.revision) + comma;
-        head + version + self.json.len() - self.splice()
+        head + self.version_size() + self.json.len() - self.splice()
     }
 
     /// Appends the metadata object with the resourceVersion `revision`.
@@ -291,6 +289,15 @@ impl Entry {
         if self.meta_end as usize != self.splice() {
             out.put_u8(b',');
         }
+    }
+
+    /// Exactly how many bytes [`Entry::write_version`] appends for the entry's own revision.
+    fn version_size(&self) -> usize {
+        if self.revision == 0 {
+            return 0;
+        }
+        let comma = usize::from(self.metadata() != b"{}");
+        r#""resourceVersion":"""#.len() + decimal_digits(self.revision) + comma
     }
 }
 

@@ -73,6 +73,10 @@ fn what_was_never_stored_has_no_revision() {
         tree
     );
     assert_eq!(entry.tree(), tree);
+    for typed in [true, false] {
+        let item = text(|out| entry.write_item(out, typed));
+        assert_eq!(item.len(), entry.item_size(typed));
+    }
 }
 
 #[test]
