@@ -33,7 +33,7 @@ use serde_json::Value;
 pub use self::settings::Settings;
 use self::{
     checks::{Pod, Violations},
-    policy::{Labels, Level, LevelVersion, Policy},
+    policy::{Labels, Level, LevelVersion, Policy, Version},
 };
 use super::{audit, forbidden, is};
 use crate::request::{AdmissionPlugin, AdmissionRequest, Operation, Phase};
@@ -168,6 +168,12 @@ impl PodSecurity {
         };
         if errors.is_empty() && policy.fully_privileged() {
             metrics.evaluated(request, ENFORCE, policy.enforce, true);
+            // Whatever version its labels name, as upstream.
+            let enforced = LevelVersion {
+                version: Version::Latest,
+                ..policy.enforce
+            };
+            audit::annotate(request, AUDIT_ENFORCED, &enforced.to_string());
             return Ok(());
         }
         let old = request

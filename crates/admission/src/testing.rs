@@ -1,11 +1,14 @@
 //! Writes for the tests of plugins, and into the in-memory objects of tests.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use async_trait::async_trait;
 
 use knarr_api::{Kind, Kinds, kind::Part};
-use knarr_audit::Annotations;
+use knarr_audit::{Annotations, Level};
 use knarr_auth::{UserInfo, objects::Objects, testing::Fake};
 use knarr_meta::{GroupResource, object, status::Status};
 use serde_json::Value;
@@ -55,20 +58,35 @@ impl Write {
 
     /// Runs one plugin's phases as the server does; the object as it came out.
     pub async fn run(self, plugin: &dyn AdmissionPlugin) -> Result<Value, Status> {
-        self.run_with(plugin, &Warnings::default()).await
+        self.run_with(plugin, &Warnings::default(), &Annotations::default())
+            .await
     }
 
     /// As [`Write::run`], with what it warned of.
     pub async fn warned(self, plugin: &dyn AdmissionPlugin) -> (Result<Value, Status>, String) {
         let warnings = Warnings::default();
-        let result = self.run_with(plugin, &warnings).await;
+        let result = self
+            .run_with(plugin, &warnings, &Annotations::default())
+            .await;
         (result, warnings.take().join("\n"))
+    }
+
+    /// What audit events of it are annotated with.
+    pub async fn annotated(self, plugin: &dyn AdmissionPlugin) -> BTreeMap<String, String> {
+        let annotations = Annotations::default();
+        annotations.keep(Level::Metadata);
+        // A refusal is annotated as well.
+        let _ = self
+            .run_with(plugin, &Warnings::default(), &annotations)
+            .await;
+        annotations.all()
     }
 
     async fn run_with(
         mut self,
         plugin: &dyn AdmissionPlugin,
         warnings: &Warnings,
+        annotations: &Annotations,
     ) -> Result<Value, Status> {
         let of = self.object.clone().unwrap_or_default();
         let pick = |given: &str, own: &str| {
@@ -84,7 +102,6 @@ impl Write {
         );
         let kinds = Kinds::built_in();
         let mut reinvocation = Reinvocation::default();
-        let annotations = Annotations::default();
         let mut request = AdmissionRequest {
             operation: self.operation,
             kind: &self.kind,
@@ -101,7 +118,7 @@ impl Write {
             object: self.object.as_mut(),
             old: self.old.as_ref(),
             warnings,
-            annotations: &annotations,
+            annotations,
             reinvocation: &mut reinvocation,
         };
         let mutates = plugin.runs_in(Phase::Mutate);

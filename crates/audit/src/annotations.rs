@@ -27,7 +27,7 @@ struct Texts {
 
 impl Annotations {
     /// Keeps from now on what events of this level hold.
-    pub(crate) fn keep(&self, level: Level) {
+    pub fn keep(&self, level: Level) {
         self.level.store(level as u8, Ordering::Relaxed);
     }
 
@@ -66,7 +66,8 @@ impl Annotations {
         }
     }
 
-    pub(crate) fn all(&self) -> BTreeMap<String, String> {
+    /// All that is kept.
+    pub fn all(&self) -> BTreeMap<String, String> {
         self.all.lock().by_key.clone()
     }
 }

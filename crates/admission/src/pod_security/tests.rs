@@ -53,6 +53,25 @@ async fn outcome(write: Write, plugin: &PodSecurity) -> (String, String) {
 const FLAW: &str = "privileged (container \"c\" must not set securityContext.privileged=true)";
 
 #[tokio::test]
+async fn audits_tell_what_was_enforced() {
+    let cases: [(&[(&str, &str)], &str); 4] = [
+        (&[], "privileged:latest"),
+        (&[("enforce-version", "v1.30")], "privileged:latest"),
+        (&[("audit", "baseline")], "privileged:latest"),
+        (
+            &[("enforce", "baseline"), ("enforce-version", "v1.30")],
+            "baseline:v1.30",
+        ),
+    ];
+    for (labels, enforced) in cases {
+        let (_fake, plugin) = cluster(labels);
+        let annotations = create(privileged()).annotated(&plugin).await;
+        let found = annotations.get(AUDIT_ENFORCED).map(String::as_str);
+        assert_eq!(found, Some(enforced), "{labels:?}");
+    }
+}
+
+#[tokio::test]
 async fn each_mode_has_its_say() {
     let refused =
         |level: &str| format!("pods \"p\" is forbidden: violates PodSecurity \"{level}\": {FLAW}");
