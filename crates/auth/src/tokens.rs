@@ -189,13 +189,16 @@ impl Tokens {
             }
         })?;
         let claims = &entry.claims;
-        let audiences: Vec<String> = audiences
+        let common: Vec<String> = audiences
             .iter()
             .filter(|a| claims.aud.contains(a))
             .cloned()
             .collect();
-        if audiences.is_empty() {
-            return Err(Rejected::Audience);
+        if common.is_empty() {
+            return Err(Rejected::Audience {
+                of: claims.aud.clone(),
+                asked: audiences.to_vec(),
+            });
         }
         claims.check_time(now)?;
         let bound = entry.check_bound(token, &*self.objects, now);
@@ -207,7 +210,7 @@ impl Tokens {
         bound?;
         Ok(Authenticated {
             user: claims.user(),
-            audiences,
+            audiences: common,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use knarr_meta::time;
+use knarr_meta::{field, time};
 use serde::{Deserialize, Serialize};
 
 use crate::{UserInfo, accounts, objects::Object};
@@ -16,8 +16,8 @@ pub(super) const LEEWAY_SECONDS: i64 = 60;
 pub enum Rejected {
     #[error("invalid bearer token")]
     Invalid,
-    #[error("token audiences do not match")]
-    Audience,
+    #[error("token audiences {} is invalid for the target audiences {}", list(.of), list(.asked))]
+    Audience { of: Vec<String>, asked: Vec<String> },
     #[error("service account token has expired")]
     Expired,
     #[error("service account token is not valid yet")]
@@ -43,6 +43,22 @@ pub enum Rejected {
          temporarily allow use of this token"
     )]
     MarkedInvalid { secret: String, account: String },
+}
+
+impl Rejected {
+    /// What a TokenReview says: upstream's server asks about its own token first, which this is not, and tells each reason once.
+    pub(super) fn reviewed(&self) -> String {
+        match self {
+            Self::Invalid => self.to_string(),
+            other => format!("[{}, {other}]", Self::Invalid),
+        }
+    }
+}
+
+/// Strings as Go's `%q` has them.
+fn list(strings: &[String]) -> String {
+    let quoted: Vec<String> = strings.iter().map(|s| field::quote(s)).collect();
+    format!("[{}]", quoted.join(" "))
 }
 
 /// A name with the uid that the object had.

@@ -40,13 +40,13 @@ impl Tokens {
             Ok(found) => {
                 json!({"authenticated": true, "user": shown(&found.user), "audiences": found.audiences})
             }
-            Err(rejected) => json!({"user": {}, "error": rejected.to_string()}),
+            Err(rejected) => json!({"user": {}, "error": rejected.reviewed()}),
         };
         body["status"] = status;
         Ok(body)
     }
 
-    /// Completes a TokenReview of a token that others know: it is meant for the API server.
+    /// Completes a TokenReview of a token that others know: it is meant for the API server, and otherwise one that nobody knows.
     pub fn review_of_other(&self, mut body: Value, user: &UserInfo) -> Value {
         let asked: Vec<String> = strings(&body, &["spec", "audiences"]);
         let ours = self.audiences().iter();
@@ -54,7 +54,7 @@ impl Tokens {
             .filter(|own| asked.is_empty() || asked.contains(own))
             .collect();
         body["status"] = match meant.is_empty() {
-            true => json!({"user": {}, "error": Rejected::Audience.to_string()}),
+            true => json!({"user": {}, "error": Rejected::Invalid.reviewed()}),
             false => json!({"authenticated": true, "user": shown(user), "audiences": meant}),
         };
         body
@@ -73,7 +73,7 @@ impl Tokens {
             .cloned()
             .collect();
         if audiences.is_empty() {
-            return Err(Rejected::Audience);
+            return Err(Rejected::Invalid);
         }
         Ok(Authenticated {
             user: found?,

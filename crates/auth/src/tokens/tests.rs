@@ -200,7 +200,11 @@ fn time_and_audience_bound_a_token() {
             .map(|found| found.audiences)
     };
     assert_eq!(at("vault", now), Ok(vec!["vault".to_owned()]));
-    assert_eq!(at(ISSUER, now), Err(Rejected::Audience));
+    let other = |asked: &str| Rejected::Audience {
+        of: vec!["vault".to_owned()],
+        asked: vec![asked.to_owned()],
+    };
+    assert_eq!(at(ISSUER, now), Err(other(ISSUER)));
     assert_eq!(at("vault", now + 3600 + 59), Ok(vec!["vault".to_owned()]));
     assert_eq!(at("vault", now + 3600 + 70), Err(Rejected::Expired));
     assert_eq!(at("vault", now - 70), Err(Rejected::NotYet));
@@ -303,7 +307,10 @@ fn a_secrets_token_is_good_while_the_secret_holds_it() {
     assert!(found.user.extra.is_empty());
     assert_eq!(
         tokens.authenticate(&token, &["vault".to_owned()]).map(drop),
-        Err(Rejected::Audience)
+        Err(Rejected::Audience {
+            of: tokens.audiences().to_vec(),
+            asked: vec!["vault".to_owned()],
+        })
     );
     hold(&other, json!({}));
     assert_eq!(
@@ -426,10 +433,16 @@ fn reviews_tell_what_requests_do_not() {
     assert_eq!(status["authenticated"], true);
     assert_eq!(status["user"]["username"], "system:serviceaccount:ns:bot");
     assert_eq!(status["audiences"], json!([ISSUER]));
+    let spec = json!({"token": token, "audiences": ["a", "b"]});
+    let other = tokens.review(json!({"kind": "TokenReview", "spec": spec}));
+    let why = format!(
+        "[invalid bearer token, token audiences [\"{ISSUER}\"] is invalid for the target audiences [\"a\" \"b\"]]"
+    );
+    assert_eq!(other.unwrap()["status"], json!({"user": {}, "error": why}));
     fake.remove("", "serviceaccounts", "ns", "bot");
     assert_eq!(
         review(&token).unwrap()["status"],
-        json!({"user": {}, "error": "serviceaccounts \"bot\" not found"})
+        json!({"user": {}, "error": "[invalid bearer token, serviceaccounts \"bot\" not found]"})
     );
     assert_eq!(review("").unwrap_err().code, 400);
     let own = self_subject_review(&user("ann", &["g"]), &json!({}));
