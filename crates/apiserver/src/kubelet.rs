@@ -115,10 +115,13 @@ impl Kubelets {
             let stop = self.stop.clone();
             return Ok(passing::spliced(client, response, place, stop));
         }
-        match response.status().is_success() {
-            true => Ok(passing::streamed(response, place)),
-            false => Err(kubelet_error(response).await),
+        if response.status().as_u16() < 400 {
+            let code = response.status().as_u16();
+            let why = format_args!("invalid upgrade response: status code {code}");
+            return Err(Status::internal(why));
         }
+        // A refusal is passed on as it is: clients show the text of what is no Status.
+        Ok(passing::streamed(response, place))
     }
 
     async fn send(

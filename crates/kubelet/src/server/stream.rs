@@ -71,7 +71,8 @@ async fn url(
     container: Option<&str>,
     query: &str,
 ) -> Result<String, (StatusCode, String)> {
-    let missing = |what: String| (StatusCode::NOT_FOUND, what);
+    // Only a pod that is not there is not found: what it has not is an error like any other, as upstream's kubelet has it.
+    let missing = |what: String| (StatusCode::INTERNAL_SERVER_ERROR, what);
     let internal =
         |error: crate::runtime::Error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     let name = context::name(pod);

@@ -45,6 +45,12 @@ async fn answer(
     if !request.headers().contains_key("upgrade") {
         return Ok(http::Response::new(Full::from(text)));
     }
+    if path.contains("command=refused") {
+        let refusal = http::Response::builder().status(500);
+        return Ok(refusal
+            .body(Full::from("no such thing"))
+            .expect("a response"));
+    }
     let protocol = request.headers()["upgrade"].clone();
     let offered = request.headers().get_all("sec-websocket-protocol").iter();
     let offered: Vec<_> = offered.filter_map(|v| v.to_str().ok()).collect();
@@ -172,6 +178,23 @@ async fn logs_come_from_the_node() {
     let wanted =
         "/containerLogs/default/p/c?follow=true&tailLines=5 identified=true authorization=false";
     assert!(body.contains(wanted), "{body}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_kubelet_does_not_upgrade_is_told_in_its_words() {
+    let running = running().await;
+    let (head, mut stream) = running
+        .head(
+            "POST /api/v1/namespaces/default/pods/p/exec?command=refused&stdout=true HTTP/1.1\r\nHost: a\r\n\
+             Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n",
+        )
+        .await;
+    assert!(head.starts_with("http/1.1 500"), "{head}");
+    let mut body = [0; 13];
+    stream.read_exact(&mut body).await.expect("a body");
+    assert_eq!(&body, b"no such thing");
+    drop(stream);
     running.stop().await;
 }
 
