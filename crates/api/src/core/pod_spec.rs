@@ -44,12 +44,14 @@ const MAX_I32: i64 = i32::MAX as i64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Within {
     Pod,
+    /// A pod that is there: its volumes are what they were when it was made, by whatever rules there were.
+    StoredPod,
     Template,
 }
 
 /// Validates a spec of a pod or of a template, after defaulting, in upstream's order.
 pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, errors: &mut ErrorList) {
-    let volumes = volumes::validate_volumes(spec, path, errors);
+    let volumes = volumes::validate_volumes(spec, within, path, errors);
     claims::validate(spec, path, errors);
     containers::validate_all(spec, &volumes, path, errors);
     claims::validate_used(spec, path, errors);
@@ -98,7 +100,7 @@ pub(crate) fn validate_pod_spec(spec: &Value, within: Within, path: &Path, error
     }
     validate_os(spec, path, errors);
     env::validate_file_volumes(spec, path, errors);
-    if within == Within::Pod {
+    if within != Within::Template {
         validate_only_for_pod(spec, path, errors);
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn validate(new: &Value, old: &Value) -> ErrorList {
     let path = Path::new("spec");
     let null = Value::Null;
     let spec = new.get("spec").unwrap_or(&null);
-    pod_spec::validate_pod_spec(spec, Within::Pod, &path, &mut errors);
+    pod_spec::validate_pod_spec(spec, Within::StoredPod, &path, &mut errors);
     let class = match str_at(old, &["status", "qosClass"]) {
         "" => qos_class(old),
         class => class,

@@ -297,6 +297,27 @@ fn refused_probes_and_resources() {
 }
 
 #[test]
+fn tokens_stay_in_their_volume() {
+    let mut object = one(json!({}));
+    object["spec"]["serviceAccountName"] = "bot".into();
+    object["spec"]["volumes"] = json!([{"name": "t", "projected": {"sources": [
+        {"serviceAccountToken": {"path": "../up", "expirationSeconds": 600}},
+        {"serviceAccountToken": {"path": "/abs", "expirationSeconds": 600}},
+        {"serviceAccountToken": {"path": "a/../b", "expirationSeconds": 600}},
+        {"serviceAccountToken": {"path": "..x", "expirationSeconds": 600}},
+        {"serviceAccountToken": {"path": "a/..x", "expirationSeconds": 600}},
+    ]}}]);
+    check_create(
+        object,
+        expect![[r#"
+        spec.volumes[0].projected.path: Invalid value: "../up": must not contain '..'
+        spec.volumes[0].projected.path: Invalid value: "/abs": must be a relative path
+        spec.volumes[0].projected.path: Invalid value: "a/../b": must not contain '..'
+        spec.volumes[0].projected.path: Invalid value: "..x": must not start with '..'"#]],
+    );
+}
+
+#[test]
 fn refused_volumes() {
     let mut object = one(json!({
         "volumeMounts": [

@@ -31,7 +31,7 @@ pub(super) fn validate_main(new: &Value, old: &Value) -> ErrorList {
     if same(Some(new), Some(old)) {
         return errors;
     }
-    pod_spec::validate_pod_spec(new, Within::Pod, &path, &mut errors);
+    pod_spec::validate_pod_spec(new, Within::StoredPod, &path, &mut errors);
     for list in ["containers", "initContainers"] {
         let (new, old) = (list_at(new, &[list]), list_at(old, &[list]));
         let path = path.child(list);
@@ -179,7 +179,7 @@ pub(super) fn validate_ephemeral(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = Path::new("spec");
     let spec = new.get("spec").unwrap_or(&Value::Null);
-    pod_spec::validate_pod_spec(spec, Within::Pod, &path, &mut errors);
+    pod_spec::validate_pod_spec(spec, Within::StoredPod, &path, &mut errors);
     let path = path.child("ephemeralContainers");
     let now = list_at(new, &["spec", "ephemeralContainers"]);
     for before in list_at(old, &["spec", "ephemeralContainers"]) {

@@ -300,7 +300,7 @@ pub(super) fn validate_host_network(
         for (index, port) in list_at(container, &["ports"]).iter().enumerate() {
             let number = |field: &str| i64_at(port, &[field]).unwrap_or_default();
             let host = number("hostPort");
-            if (within == Within::Pod || host != 0) && host != number("containerPort") {
+            if (within != Within::Template || host != 0) && host != number("containerPort") {
                 errors.push(Error::invalid(
                     &path.index(index).child("hostPort"),
                     host,

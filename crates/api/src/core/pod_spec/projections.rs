@@ -9,8 +9,9 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
-use super::files::{
-    validate_downward_file, validate_key_to_path, validate_mode, validate_not_reserved,
+use super::{
+    Within,
+    files::{validate_downward_file, validate_key_to_path, validate_mode, validate_not_reserved},
 };
 use crate::{
     certificates::{
@@ -44,10 +45,16 @@ const KEY_TYPES: [&str; 6] = [
 /// Where sources put their files.
 const CERTIFICATE_PATHS: [&str; 3] = ["credentialBundlePath", "keyPath", "certificateChainPath"];
 
-pub(super) fn validate_projected(source: &Value, path: &Path, errors: &mut ErrorList) {
+pub(super) fn validate_projected(
+    source: &Value,
+    within: Within,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     validate_mode(source, "defaultMode", path, errors);
     let mut taken = Taken {
         path,
+        within,
         files: HashSet::new(),
     };
     for (index, projection) in list_at(source, &["sources"]).iter().enumerate() {
@@ -72,6 +79,7 @@ pub(super) fn validate_projected(source: &Value, path: &Path, errors: &mut Error
 struct Taken<'a> {
     /// The volume's.
     path: &'a Path,
+    within: Within,
     files: HashSet<&'a str>,
 }
 
@@ -111,7 +119,13 @@ fn validate_source<'a>(
             }
         }
         // Upstream names the volume's path here, not the projection's.
-        "serviceAccountToken" => validate_token(part, path, taken.path, errors),
+        "serviceAccountToken" => {
+            validate_token(part, path, taken.path, errors);
+            if taken.within != Within::StoredPod {
+                let file = str_at(part, &["path"]);
+                validate_not_reserved(file, &taken.path.child("path"), errors);
+            }
+        }
         "clusterTrustBundle" => {
             validate_trust_bundle(part, path, errors);
             let file = str_at(part, &["path"]);

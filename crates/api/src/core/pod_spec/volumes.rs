@@ -11,6 +11,7 @@ use knarr_meta::{
 use serde_json::Value;
 
 use super::{
+    Within,
     files::{
         validate_descending, validate_downward_file, validate_key_to_path, validate_mode,
         validate_no_backsteps,
@@ -76,6 +77,7 @@ pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
 /// Validates all volumes and returns those without errors.
 pub(super) fn validate_volumes<'a>(
     spec: &'a Value,
+    within: Within,
     path: &Path,
     errors: &mut ErrorList,
 ) -> Volumes<'a> {
@@ -83,7 +85,7 @@ pub(super) fn validate_volumes<'a>(
     for (index, volume) in list_at(spec, &["volumes"]).iter().enumerate() {
         let path = path.child("volumes").index(index);
         let before = errors.len();
-        validate_source(volume, &path, errors);
+        validate_source(volume, within, &path, errors);
         validate::required(errors, volume, "name", &path, names::dns1123_label);
         let name = str_at(volume, &["name"]);
         if known.contains_key(name) {
@@ -96,7 +98,7 @@ pub(super) fn validate_volumes<'a>(
     known
 }
 
-fn validate_source(volume: &Value, parent: &Path, errors: &mut ErrorList) {
+fn validate_source(volume: &Value, within: Within, parent: &Path, errors: &mut ErrorList) {
     let name = str_at(volume, &["name"]);
     validate::one_field(
         errors,
@@ -115,7 +117,7 @@ fn validate_source(volume: &Value, parent: &Path, errors: &mut ErrorList) {
                     validate_downward_file(item, path, errors);
                 }
             }
-            "projected" => projections::validate_projected(source, path, errors),
+            "projected" => projections::validate_projected(source, within, path, errors),
             "persistentVolumeClaim" => validate::filled(errors, source, &["claimName"], path),
             "image" => validate_image(source, path, errors),
             "gitRepo" => {
