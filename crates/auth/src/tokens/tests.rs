@@ -201,7 +201,7 @@ fn time_and_audience_bound_a_token() {
     };
     assert_eq!(at("vault", now), Ok(vec!["vault".to_owned()]));
     let other = |asked: &str| Rejected::Audience {
-        of: vec!["vault".to_owned()],
+        of: vec!["vault".to_owned(), "other".to_owned()],
         asked: vec![asked.to_owned()],
     };
     assert_eq!(at(ISSUER, now), Err(other(ISSUER)));
