@@ -258,14 +258,20 @@ impl Strategy for PersistentVolume {
     }
 }
 
-/// A phase that changes gets the time, where its writer has said none.
+/// A phase that changes gets the time, where its writer has said none; one that stays keeps its own.
 fn note_transition(new: &mut Value, old: &Value) {
     const TIME: &str = "lastPhaseTransitionTime";
     let of = |object, field| str_at(object, &["status", field]).to_owned();
+    let said = of(new, TIME);
     if of(new, "phase") == of(old, "phase") {
+        if said.is_empty()
+            && let Some(time) = at(old, &["status", TIME]).cloned()
+            && let Some(status) = object::child_mut(new, "status")
+        {
+            status.insert(TIME.to_owned(), time);
+        }
         return;
     }
-    let said = of(new, TIME);
     if (said.is_empty() || said == of(old, TIME))
         && let Some(status) = object::child_mut(new, "status")
     {

@@ -7,6 +7,7 @@ mod devices;
 mod dns;
 mod env;
 mod files;
+mod image;
 mod mounts;
 mod probes;
 mod projections;

@@ -44,6 +44,9 @@ pub(super) fn default(spec: &mut Map<String, Value>) {
         if tree::text(request, "allocationMode") == EXACT_COUNT {
             tree::default_number(request, "count", 1);
         }
+        for toleration in tree::items(request, "tolerations") {
+            tree::default_str(toleration, "operator", "Equal");
+        }
     });
 }
 

@@ -157,8 +157,10 @@ pub fn is_default(class: &Value) -> bool {
 /// Where volumes of the class can be made: no term twice, no key twice in a term.
 fn validate_topologies(object: &Value, errors: &mut ErrorList) {
     let path = Path::new("allowedTopologies");
-    let mut terms: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
-    for (index, term) in list_at(object, &["allowedTopologies"]).iter().enumerate() {
+    let topologies = list_at(object, &["allowedTopologies"]);
+    // Upstream's list of what it has read begins with as many empty terms as there are.
+    let mut terms: Vec<BTreeMap<&str, BTreeSet<&str>>> = vec![BTreeMap::new(); topologies.len()];
+    for (index, term) in topologies.iter().enumerate() {
         let path = path.index(index).child("matchLabelExpressions");
         let mut read = BTreeMap::new();
         for (index, expression) in list_at(term, &["matchLabelExpressions"]).iter().enumerate() {
@@ -170,7 +172,7 @@ fn validate_topologies(object: &Value, errors: &mut ErrorList) {
                 errors.push(Error::duplicate(&path.child("key"), key));
             }
         }
-        if terms.contains(&read) {
+        for _ in terms.iter().filter(|&other| *other == read) {
             errors.push(Error::duplicate(&path, ""));
         }
         terms.push(read);

@@ -6,7 +6,7 @@ use knarr_meta::{
     GroupKind,
     field::{self, ErrorList, Path},
     fields::{self, FieldSelector},
-    labels, object,
+    labels, names, object,
     status::Status,
 };
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use crate::{
 };
 
 const GROUP: &str = "authorization.k8s.io";
+const IGNORED: &str = "ignored";
 
 /// Answers the four kinds of `authorization.k8s.io/v1`.
 pub struct AccessReviews {
@@ -69,13 +70,32 @@ struct Requirement {
 }
 
 impl Requirement {
-    fn validate(&self, path: &Path, errors: &mut ErrorList) {
-        if self.key.is_empty() {
-            errors.push(field::Error::required(
-                &path.child("key"),
-                "must be specified",
-            ));
+    fn validate(&self, labels: bool, path: &Path, errors: &mut ErrorList) {
+        let key = path.child("key");
+        if self.key.is_empty() && !labels {
+            errors.push(field::Error::required(&key, "must be specified"));
         }
+        self.validate_operator(path, errors);
+        if !labels {
+            return;
+        }
+        let mut refuse = |path: &Path, value: &str, why: Vec<String>| {
+            errors.extend(
+                why.into_iter()
+                    .map(|why| field::Error::invalid(path, value, why)),
+            );
+        };
+        refuse(&key, &self.key, names::qualified_name(&self.key));
+        for (at, value) in self.values.iter().enumerate() {
+            refuse(
+                &path.child("values").index(at),
+                value,
+                names::label_value(value),
+            );
+        }
+    }
+
+    fn validate_operator(&self, path: &Path, errors: &mut ErrorList) {
         let values = path.child("values");
         match self.operator.as_str() {
             "In" | "NotIn" if self.values.is_empty() => {
@@ -100,10 +120,13 @@ struct NonResourceAttributes {
 }
 
 impl SelectorAttributes {
-    /// Requirements that a query cannot say only narrow, so they are left out; so is what cannot be parsed.
-    fn fields(&self) -> FieldSelector {
+    /// Requirements that a query cannot say only narrow, so they are left out; so is what cannot be parsed. Beside what is left
+    /// stands what was ignored.
+    fn fields(&self) -> (FieldSelector, Option<&'static str>) {
         if !self.raw_selector.is_empty() {
-            return FieldSelector::parse(&self.raw_selector).unwrap_or_default();
+            let parsed = FieldSelector::parse(&self.raw_selector).ok();
+            let ignored = parsed.is_none().then_some(IGNORED);
+            return (parsed.unwrap_or_default(), ignored);
         }
         let single = |r: &Requirement| match (r.operator.as_str(), r.values.as_slice()) {
             (operator @ ("In" | "NotIn"), [value]) => Some(fields::Requirement {
@@ -113,12 +136,16 @@ impl SelectorAttributes {
             }),
             _ => None,
         };
-        self.requirements.iter().filter_map(single).collect()
+        let known: Vec<_> = self.requirements.iter().filter_map(single).collect();
+        let ignored = self.ignored(known.len());
+        (known.into_iter().collect(), ignored)
     }
 
-    fn labels(&self) -> labels::Selector {
+    fn labels(&self) -> (labels::Selector, Option<&'static str>) {
         if !self.raw_selector.is_empty() {
-            return labels::Selector::parse(&self.raw_selector).unwrap_or_default();
+            let parsed = labels::Selector::parse(&self.raw_selector).ok();
+            let ignored = parsed.is_none().then_some(IGNORED);
+            return (parsed.unwrap_or_default(), ignored);
         }
         let known = |r: &Requirement| {
             let operator = match r.operator.as_str() {
@@ -130,11 +157,21 @@ impl SelectorAttributes {
             };
             labels::Requirement::new(r.key.clone(), operator, r.values.clone()).ok()
         };
-        labels::Selector::new(self.requirements.iter().filter_map(known).collect())
+        let known: Vec<_> = self.requirements.iter().filter_map(known).collect();
+        let ignored = self.ignored(known.len());
+        (labels::Selector::new(known), ignored)
+    }
+
+    fn ignored(&self, known: usize) -> Option<&'static str> {
+        match known {
+            known if known == self.requirements.len() => None,
+            0 => Some(IGNORED),
+            _ => Some("partially ignored"),
+        }
     }
 
     /// Upstream's `validateLabelSelectorAttributes` and its sibling.
-    fn validate(&self, path: &Path, errors: &mut ErrorList) {
+    fn validate(&self, labels: bool, path: &Path, errors: &mut ErrorList) {
         let requirements = path.child("requirements");
         if !self.raw_selector.is_empty() && !self.requirements.is_empty() {
             let (raw, why) = (
@@ -148,7 +185,7 @@ impl SelectorAttributes {
             errors.push(field::Error::required(&requirements, why));
         }
         for (at, requirement) in self.requirements.iter().enumerate() {
-            requirement.validate(&requirements.index(at), errors);
+            requirement.validate(labels, &requirements.index(at), errors);
         }
     }
 }
@@ -204,15 +241,34 @@ impl AccessReviews {
                 &in_spec
             }
         };
-        let decision = self.decide(user, &spec);
-        set_status(&mut body, status(decision));
+        let (decision, ignored) = self.decide(user, &spec);
+        let mut status = status(decision);
+        if !ignored.is_empty() {
+            status["evaluationError"] = ignored.join("; ").into();
+        }
+        set_status(&mut body, status);
         Ok(body)
     }
 
-    fn decide(&self, user: &UserInfo, spec: &Spec) -> Decision {
+    /// What is decided, and what of the selectors had no part in it.
+    fn decide(&self, user: &UserInfo, spec: &Spec) -> (Decision, Vec<String>) {
         if let Some(asked) = &spec.resource_attributes {
             let fields = asked.field_selector.as_ref();
+            let (fields, fields_ignored) =
+                fields.map(SelectorAttributes::fields).unwrap_or_default();
             let labels = asked.label_selector.as_ref();
+            let (labels, labels_ignored) =
+                labels.map(SelectorAttributes::labels).unwrap_or_default();
+            let ignored = [
+                ("fieldSelector", fields_ignored),
+                ("labelSelector", labels_ignored),
+            ];
+            let ignored = ignored.into_iter().filter_map(|(field, how)| {
+                Some(format!(
+                    "spec.resourceAttributes.{field} {} due to parse error",
+                    how?
+                ))
+            });
             let request = RequestInfo {
                 is_resource: true,
                 verb: &asked.verb,
@@ -222,24 +278,19 @@ impl AccessReviews {
                 resource: &asked.resource,
                 subresource: &asked.subresource,
                 name: &asked.name,
-                selectors: Cow::Owned(Selectors {
-                    fields: fields.map(SelectorAttributes::fields).unwrap_or_default(),
-                    labels: labels.map(SelectorAttributes::labels).unwrap_or_default(),
-                }),
+                selectors: Cow::Owned(Selectors { fields, labels }),
                 ..RequestInfo::default()
             };
-            return self.authz.authorize(user, &request);
+            return (self.authz.authorize(user, &request), ignored.collect());
         }
         let asked = spec.non_resource_attributes.as_ref();
         let (path, verb) = asked.map_or(("", ""), |a| (a.path.as_str(), a.verb.as_str()));
-        self.authz.authorize(
-            user,
-            &RequestInfo {
-                path,
-                verb,
-                ..RequestInfo::default()
-            },
-        )
+        let request = RequestInfo {
+            path,
+            verb,
+            ..RequestInfo::default()
+        };
+        (self.authz.authorize(user, &request), Vec::new())
     }
 
     /// `SelfSubjectRulesReview`: what may I in this namespace?
@@ -353,19 +404,16 @@ fn validate_metadata(body: &Value, local: bool, errors: &mut ErrorList) {
 fn validate(spec: &Spec, own: bool, local: Option<&str>) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = Path::new("spec");
-    let invalid = |child: &'static str, detail: &str| {
-        field::Error::invalid(&path.child(child), Value::Null, detail)
-    };
+    // As Go shows its own type.
+    let shown = spec.non_resource_attributes.as_ref();
+    let shown = shown.map_or(
+        Value::Null,
+        |asked| json!({"Path": asked.path, "Verb": asked.verb}),
+    );
     if spec.resource_attributes.is_some() == spec.non_resource_attributes.is_some() {
-        // As Go shows its own type.
-        let shown = spec.non_resource_attributes.as_ref();
-        let shown = shown.map_or(
-            Value::Null,
-            |asked| serde_json::json!({"Path": asked.path, "Verb": asked.verb}),
-        );
         errors.push(field::Error::invalid(
             &path,
-            shown,
+            shown.clone(),
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",
         ));
     }
@@ -376,7 +424,8 @@ fn validate(spec: &Spec, own: bool, local: Option<&str>) -> ErrorList {
             ("labelSelector", &asked.label_selector),
         ] {
             if let Some(selector) = selector {
-                selector.validate(&path.child(field), &mut errors);
+                let labels = field == "labelSelector";
+                selector.validate(labels, &path.child(field), &mut errors);
             }
         }
     }
@@ -400,8 +449,9 @@ fn validate(spec: &Spec, own: bool, local: Option<&str>) -> ErrorList {
             ));
         }
         if spec.non_resource_attributes.is_some() {
-            errors.push(invalid(
-                "nonResourceAttributes",
+            errors.push(field::Error::invalid(
+                &path.child("nonResourceAttributes"),
+                shown,
                 "disallowed on this kind of request",
             ));
         }

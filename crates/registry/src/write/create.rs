@@ -205,7 +205,8 @@ fn forget_deletion(tree: &mut Value) {
 fn system_fields(tree: &mut Value, generation: bool) {
     forget_deletion(tree);
     let meta = metadata(tree);
-    for field in ["selfLink", "resourceVersion", "generation"] {
+    // A generation that is asked for stays where the kind counts none.
+    for field in ["selfLink", "resourceVersion"] {
         meta.remove(field);
     }
     meta.insert("uid".into(), Value::from(names::new_uid()));

@@ -92,7 +92,11 @@ fn replicas(object: &Value, path: &str, errors: &mut ErrorList) {
     match value.as_i64() {
         None => {
             let why = format!(
-                "{path} accessor error: {value} is of the type {}, expected int64",
+                "{path} accessor error: {} is of the type {}, expected int64",
+                // Go writes a string without quotes here.
+                value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned),
                 go_type(value)
             );
             errors.push(Error::invalid(&at, 0, why));

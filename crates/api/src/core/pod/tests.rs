@@ -149,14 +149,31 @@ fn defaults() {
 
 #[test]
 fn image_tags_choose_the_pull_policy() {
+    let digest = format!("sha256:{}", "0".repeat(64));
     for (image, policy) in [
         ("a", "Always"),
         ("a:latest", "Always"),
         ("a:1", "IfNotPresent"),
         ("r:5000/a", "Always"),
         ("r:5000/a:1", "IfNotPresent"),
-        ("a@sha256:0", "IfNotPresent"),
-        ("a:latest@sha256:0", "Always"),
+        (&*format!("a@{digest}"), "IfNotPresent"),
+        (&*format!("a:latest@{digest}"), "Always"),
+        (
+            &*format!("R.example.com:5000/a/b-c__d:latest@{digest}"),
+            "Always",
+        ),
+        ("[::1]:5000/a", "Always"),
+        // These are none.
+        ("a:latest@sha256:0", "IfNotPresent"),
+        ("A", "IfNotPresent"),
+        ("a b", "IfNotPresent"),
+        ("-a", "IfNotPresent"),
+        ("a//b", "IfNotPresent"),
+        ("a___b", "IfNotPresent"),
+        ("::ffff:10.0.0.1", "IfNotPresent"),
+        ("r:x/a", "IfNotPresent"),
+        (&*"a".repeat(64), "IfNotPresent"),
+        (&*"z".repeat(300), "IfNotPresent"),
     ] {
         let object = created(&KIND, one(json!({"image": image})));
         let got = &object["spec"]["containers"][0]["imagePullPolicy"];

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use crate::core::amounts::canonicalize_resources;
 use crate::{
-    core::{persistent_volume_claim::default_spec, volume_sources},
+    core::{persistent_volume_claim::default_spec, pod_spec::image, volume_sources},
     tree::{child, default_number, default_str, default_value, existing, items, text},
 };
 
@@ -145,13 +145,9 @@ fn default_container(container: &mut Map<String, Value>) {
 
 /// Images of tag `latest`, said or implied, are pulled each time.
 fn pull_policy(image: &str) -> &'static str {
-    let (name, digest) = image.split_once('@').map_or((image, ""), |(n, d)| (n, d));
-    let last = name.rsplit('/').next().unwrap_or(name);
-    let tag = last.split_once(':').map_or("", |(_, tag)| tag);
-    if tag == "latest" || (tag.is_empty() && digest.is_empty()) {
-        "Always"
-    } else {
-        "IfNotPresent"
+    match image::tag(image) {
+        Some("latest") => "Always",
+        _ => "IfNotPresent",
     }
 }
 

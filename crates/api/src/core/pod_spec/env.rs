@@ -248,11 +248,15 @@ fn validate_divisor(resource: &str, divisor: &str, path: &Path, errors: &mut Err
     if matches!(divisor, "" | "0") {
         return;
     }
-    let (supported, what) = match resource.split_once('.').map(|(_, name)| name) {
-        Some("cpu") => (&["1m", "1"][..], "the cpu resource"),
-        Some("memory") => (SIZES, "the memory resource"),
-        Some("ephemeral-storage") => (SIZES, "the local ephemeral storage resource"),
-        _ => (SIZES, "the hugepages resource"),
+    let (supported, what) = match resource.split_once('.') {
+        Some(("limits" | "requests", name)) => match name {
+            "cpu" => (&["1m", "1"][..], "the cpu resource"),
+            "memory" => (SIZES, "the memory resource"),
+            "ephemeral-storage" => (SIZES, "the local ephemeral storage resource"),
+            name if name.starts_with("hugepages-") => (SIZES, "the hugepages resource"),
+            _ => return,
+        },
+        _ => return,
     };
     if supported.contains(&divisor) {
         return;
