@@ -96,7 +96,31 @@ fn selectors_that_mean_nothing_are_refused() {
         "labelSelector",
         requirements,
         expect![[
-            r#".authorization.k8s.io "" is invalid: [spec.resourceAttributes.labelSelector.requirements[0].key: Required value: must be specified, spec.resourceAttributes.labelSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn', spec.resourceAttributes.labelSelector.requirements[1].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist']"#
+            r#".authorization.k8s.io "" is invalid: [spec.resourceAttributes.labelSelector.requirements[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn', spec.resourceAttributes.labelSelector.requirements[0].key: Invalid value: "": name part must be non-empty, spec.resourceAttributes.labelSelector.requirements[0].key: Invalid value: "": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]'), spec.resourceAttributes.labelSelector.requirements[1].values: Forbidden: may not be specified when `operator` is 'Exists' or 'DoesNotExist']"#
         ]],
     );
+}
+
+#[test]
+fn selectors_that_are_ignored_are_told() {
+    let (reviews, _) = reviews();
+    let some = json!({"requirements": [
+        {"key": "a", "operator": "In", "values": ["b"]}, {"key": "c", "operator": "Later"},
+    ]});
+    for (selector, told) in [
+        (
+            json!({"rawSelector": "a//b"}),
+            "spec.resourceAttributes.labelSelector ignored due to parse error",
+        ),
+        (
+            some,
+            "spec.resourceAttributes.labelSelector partially ignored due to parse error",
+        ),
+    ] {
+        let answer = reviews.subject(review("labelSelector", selector));
+        assert_eq!(
+            answer.expect("an answer")["status"]["evaluationError"],
+            told
+        );
+    }
 }
