@@ -51,6 +51,9 @@ fn neighbours_find_addresses_of_load_balancers() {
             Ok(())
         })?;
         step("knarr down", || cluster.down(&[]))?;
+        let mut command = cluster.command("ip");
+        command.args(["-6", "address", "del", node.1, "dev", node.0]);
+        run(command, SOON)?.success()?;
         cluster.assert_gone()
     });
 }

@@ -100,7 +100,7 @@ fn node(shell: &Shell<'_>) -> Result<()> {
 fn sign(cluster: &Cluster, serial: u32) -> Result<()> {
     let pki = cluster.data_dir().join("pki");
     let script = format!(
-        "openssl req -newkey rsa:2048 -nodes -subj /CN=node -keyout next.key -out own.csr &&
+        "openssl req -newkey rsa:2048 -nodes -subj /O=system:nodes/CN=system:node:node -keyout next.key -out own.csr &&
         printf 'subjectAltName=DNS:node,IP:{NODE_IP}' > own.ext &&
         openssl x509 -req -in own.csr -CA {pki}/ca.crt -CAkey {pki}/ca.key -set_serial {serial} -days 1 -extfile own.ext -out next.crt &&
         mv next.key own.key && mv next.crt own.crt",

@@ -265,3 +265,16 @@ fn volume_attachments() {
     expect!["status.attachError.message: Too long: may not be more than 1024 bytes"]
         .assert_eq(&update_errors(kind, new, &attachment, Part::Status));
 }
+
+#[test]
+fn equal_topologies_cost_what_they_are_long() {
+    let class = |terms: usize| {
+        let empty = vec![json!({}); terms];
+        json!({"metadata": {"name": "c"}, "provisioner": "x.io/p", "allowedTopologies": empty})
+    };
+    // Two terms, each equal to both that upstream begins with; the second to the first as well.
+    let few = create_errors(&storage_class::KIND, class(2));
+    assert_eq!(few.matches("Duplicate value").count(), 5, "{few}");
+    let many = create_errors(&storage_class::KIND, class(50_000));
+    assert_eq!(many.matches("Duplicate value").count(), 256);
+}
