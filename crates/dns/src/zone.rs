@@ -168,7 +168,7 @@ impl Zone {
             target.set_fqdn(true);
             // The alias is one of addresses: of other types there is nothing, as in CoreDNS.
             let is_asked = matches!(kind, RecordType::A | RecordType::AAAA | RecordType::CNAME);
-            let alias = is_asked.then(|| RData::CNAME(CNAME(target)));
+            let alias = is_asked.then_some(RData::CNAME(CNAME(target)));
             return Some(alias.into_iter().collect());
         }
         if is_headless(&service) {

@@ -80,7 +80,7 @@ mod tests {
         ] {
             let kind = built_in(group, version, resource).expect("a kind");
             let mut found = ErrorList::new();
-            validate(&kind, &object, &mut found);
+            validate(kind, &object, &mut found);
             assert_eq!(found.len(), errors, "{resource}: {found:?}");
         }
     }
