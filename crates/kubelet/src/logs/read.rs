@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
     fs::File,
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncSeekExt, BufReader, Take},
     sync::{mpsc, watch},
 };
 
@@ -128,15 +128,19 @@ impl Sender {
             false => None,
         };
         let mut file = log.open_off_thread().await?;
+        let length = file.metadata().await?.len();
         let from = match options.tail {
-            Some(lines) => {
-                let length = file.metadata().await?.len();
-                tail::offset(&mut file, length, lines).await?
-            }
+            Some(lines) => tail::offset(&mut file, length, lines).await?,
             None => 0,
         };
         file.seek(SeekFrom::Start(from)).await?;
-        let mut reader = BufReader::new(file);
+        // Who does not follow gets the log as it was when it was asked for: no line more than the last ones that were wanted, and an
+        // end however fast the container writes.
+        let rest = match options.follow {
+            true => u64::MAX,
+            false => length.saturating_sub(from),
+        };
+        let mut reader = BufReader::new(file.take(rest));
         let mut raw = Vec::new();
         loop {
             let ended = watcher.as_mut().is_none_or(follow::Watcher::ended);
@@ -160,7 +164,7 @@ impl Sender {
             tokio::select! {
                 woken = watcher.wait() => if woken? == follow::Woken::Rotated {
                     drain_old(self, &mut reader, &mut raw, options).await?;
-                    reader = BufReader::new(log.open_off_thread().await?);
+                    reader = BufReader::new(log.open_off_thread().await?.take(u64::MAX));
                     raw.clear();
                 },
                 () = self.out.closed() => return Ok(()),
@@ -216,7 +220,7 @@ impl Sender {
 /// Sends what the rotated file still holds.
 async fn drain_old(
     sender: &mut Sender,
-    reader: &mut BufReader<File>,
+    reader: &mut BufReader<Take<File>>,
     raw: &mut Vec<u8>,
     options: &Options,
 ) -> std::io::Result<()> {

@@ -186,6 +186,34 @@ async fn logs_are_shown_as_asked_for() {
 }
 
 #[tokio::test]
+async fn a_log_that_is_not_followed_ends_where_it_ended_when_it_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("0.log");
+    let line = format!("t stdout F {}\n", "x".repeat(8_000));
+    std::fs::write(&path, line.repeat(40)).unwrap();
+    let (_alive, state) = watch::channel(true);
+    let (out, mut chunks) = mpsc::channel::<io::Result<Bytes>>(1);
+    let log = Log::new(dir.path().to_owned(), path.clone());
+    tokio::spawn(send(log, options("tailLines=30"), state, out));
+    // From now on there is no room for most of the rest until somebody takes it.
+    let mut lines = newlines(chunks.recv().await);
+    let mut file = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .unwrap();
+    io::Write::write_all(&mut file, line.as_bytes()).unwrap();
+    while let Some(chunk) = chunks.recv().await {
+        lines += newlines(Some(chunk));
+    }
+    assert_eq!(lines, 30);
+}
+
+fn newlines(chunk: Option<io::Result<Bytes>>) -> usize {
+    let chunk = chunk.unwrap().unwrap();
+    chunk.iter().filter(|byte| **byte == b'\n').count()
+}
+
+#[tokio::test]
 async fn following_sees_what_is_written_later_and_after_a_rotation() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("0.log");
