@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::metered::{MAX_HEADER_BYTES, Metered};
 use super::platform::Platform;
 use super::reference::{Reference, is_digest};
+use super::room;
 use super::store::{ImageConfig, ImageStore, MAX_CONFIG_BYTES, NewImage, StoreError};
 
 /// Largest archive, uncompressed, bytes.
@@ -209,18 +210,36 @@ impl ImageStore {
     }
 }
 
+/// Copies all of an archive. Few bytes may stand for many: the disk is looked at as they are written, so that others keep what is
+/// reserved of it.
+fn unpack(
+    mut plain: impl Read,
+    to: &mut impl Write,
+    mut has_room: impl FnMut() -> io::Result<()>,
+) -> io::Result<()> {
+    let mut size = 0_u64;
+    loop {
+        has_room()?;
+        let copied = io::copy(&mut plain.by_ref().take(room::CHECK_BYTES), to)?;
+        size = size.saturating_add(copied);
+        if size > MAX_ARCHIVE_BYTES {
+            let message = format!("the archive has more than {MAX_ARCHIVE_BYTES} bytes");
+            return Err(io::Error::other(message));
+        }
+        if copied < room::CHECK_BYTES {
+            return Ok(());
+        }
+    }
+}
+
 impl Tar {
     /// A compressed archive is uncompressed into `temporary` first, since its files are wanted out of order.
     fn open(path: &Path, temporary: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let plain = decompress(BufReader::new(file.try_clone()?))?;
         if plain.compressed {
-            let mut unpacked = tempfile::tempfile_in(temporary)?;
-            let mut plain = plain.take(MAX_ARCHIVE_BYTES + 1);
-            if io::copy(&mut plain, &mut unpacked)? > MAX_ARCHIVE_BYTES {
-                let message = format!("the archive has more than {MAX_ARCHIVE_BYTES} bytes");
-                return Err(io::Error::other(message));
-            }
+            let unpacked = tempfile::tempfile_in(temporary)?;
+            unpack(plain, &mut &unpacked, || room::check(&unpacked))?;
             file = unpacked;
         }
         file.seek(SeekFrom::Start(0))?;

@@ -166,3 +166,21 @@ fn compression_is_told_by_the_content() {
         assert_eq!(found, "content", "{index}");
     }
 }
+
+#[test]
+fn a_compressed_archive_leaves_what_is_reserved_of_the_disk() {
+    let mut looks = 0;
+    let full = || {
+        looks += 1;
+        match looks {
+            3 => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+            _ => Ok(()),
+        }
+    };
+    let endless = io::repeat(0);
+    let refused = unpack(endless, &mut io::sink(), full).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::ENOSPC));
+    let (mut written, short) = (Vec::new(), &b"short"[..]);
+    unpack(short, &mut written, || Ok(())).unwrap();
+    assert_eq!(written, short);
+}
