@@ -6,6 +6,7 @@ use k8s_openapi::api::{
     core::v1::{Node, Service},
     discovery::v1::EndpointSlice,
 };
+use knarr_client::IndexKey;
 use knarr_meta::prefix::Prefix;
 
 use crate::{ranges::Ranges, socket::Interface};
@@ -19,6 +20,36 @@ const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 /// FNV-1a, of 64 bits.
 const HASH_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const HASH_PRIME: u64 = 0x0100_0000_01b3;
+
+/// Slices by their Service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SlicesOf {
+    namespace: String,
+    name: String,
+}
+
+impl SlicesOf {
+    fn service(service: &Service) -> Self {
+        let meta = &service.metadata;
+        Self {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl IndexKey<EndpointSlice> for SlicesOf {
+    fn keys_of(slice: &EndpointSlice) -> Vec<Self> {
+        let meta = &slice.metadata;
+        let labels = meta.labels.iter();
+        let names = labels.filter_map(|labels| labels.get(SERVICE_NAME_LABEL));
+        let keys = names.map(|name| Self {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: name.clone(),
+        });
+        keys.collect()
+    }
+}
 
 /// A node that may answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +104,7 @@ impl Choice<'_> {
     pub(crate) fn of_service(
         &self,
         service: &Service,
-        slices: &[Arc<EndpointSlice>],
+        slices_of: impl Fn(&SlicesOf) -> Vec<Arc<EndpointSlice>>,
         interfaces: &[Interface],
     ) -> Vec<(String, IpAddr)> {
         let addresses = published(service);
@@ -82,7 +113,8 @@ impl Choice<'_> {
         if addresses.is_empty() {
             return Vec::new();
         }
-        let serving = is_local(service).then(|| serving_nodes(service, slices));
+        let serving =
+            is_local(service).then(|| serving_nodes(&slices_of(&SlicesOf::service(service))));
         let mut own = Vec::new();
         for address in addresses {
             for interface in interfaces {
@@ -143,18 +175,9 @@ fn is_local(service: &Service) -> bool {
     spec.and_then(|spec| spec.external_traffic_policy.as_deref()) == Some("Local")
 }
 
-/// Nodes with ready endpoints of a Service.
-fn serving_nodes(service: &Service, slices: &[Arc<EndpointSlice>]) -> Vec<String> {
-    let meta = &service.metadata;
-    let is_its = |slice: &&Arc<EndpointSlice>| {
-        let labels = slice.metadata.labels.as_ref();
-        let name = labels.and_then(|labels| labels.get(SERVICE_NAME_LABEL));
-        slice.metadata.namespace == meta.namespace && name == meta.name.as_ref()
-    };
-    let endpoints = slices
-        .iter()
-        .filter(is_its)
-        .flat_map(|slice| &slice.endpoints);
+/// Nodes with ready endpoints.
+fn serving_nodes(slices: &[Arc<EndpointSlice>]) -> Vec<String> {
+    let endpoints = slices.iter().flat_map(|slice| &slice.endpoints);
     let ready = endpoints.filter(|endpoint| {
         // Unknown readiness is to be read as ready.
         let ready = endpoint.conditions.as_ref().and_then(|c| c.ready);
@@ -216,6 +239,12 @@ mod tests {
     ) -> Vec<String> {
         let ranges = "192.0.2.64-192.0.2.95".parse().expect("ranges");
         let interface = Interface::of_test("eth0", &["192.0.2.0/24"]);
+        let slices_of = |wanted: &SlicesOf| -> Vec<Arc<EndpointSlice>> {
+            let its = slices
+                .iter()
+                .filter(|slice| SlicesOf::keys_of(slice).contains(wanted));
+            its.cloned().collect()
+        };
         let is_one = |node: &&Candidate| {
             let choice = Choice {
                 node: &node.name,
@@ -223,7 +252,7 @@ mod tests {
                 candidates: candidates.to_vec(),
             };
             !choice
-                .of_service(service, slices, std::slice::from_ref(&interface))
+                .of_service(service, slices_of, std::slice::from_ref(&interface))
                 .is_empty()
         };
         let names = candidates.iter().filter(is_one);

@@ -156,10 +156,10 @@ impl Announcer {
                 .filter_map(|node| choice::Candidate::of(node))
                 .collect(),
         };
-        let slices = self.slices.list();
+        let slices_of = |key: &choice::SlicesOf| self.slices.by_index(key);
         let mut own: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
         for service in self.services.list() {
-            for (link, address) in choice.of_service(&service, &slices, interfaces) {
+            for (link, address) in choice.of_service(&service, slices_of, interfaces) {
                 own.entry(link).or_default().insert(address);
             }
         }
