@@ -49,11 +49,21 @@ const fn lower(
 }
 
 const fn higher(row: Row, id: &'static str, what: &'static str, budget: Option<f64>) -> Figure {
+    more_of(row, id, what, "/s", budget)
+}
+
+const fn more_of(
+    row: Row,
+    id: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    budget: Option<f64>,
+) -> Figure {
     Figure {
         id,
         row,
         what,
-        unit: "/s",
+        unit,
         better: Better::Higher,
         budget,
     }
@@ -120,22 +130,80 @@ pub const FIGURES: &[Figure] = &[
         "ms",
         None,
     ),
+    higher(
+        Row::Apply,
+        "applies",
+        "apply of an unchanged Deployment",
+        Some(12_000.0),
+    ),
+    lower(Row::Apply, "applies-p99", "  p99", "ms", None),
+    higher(
+        Row::Custom,
+        "creates-custom",
+        "custom resources under ten CEL rules",
+        Some(6_000.0),
+    ),
+    lower(Row::Custom, "creates-custom-p99", "  p99", "ms", None),
+    lower(
+        Row::Webhook,
+        "webhook",
+        "a validating webhook, added to p50",
+        "ms",
+        Some(1.0),
+    ),
+    lower(
+        Row::Webhook,
+        "webhook-without",
+        "  p50 without it",
+        "ms",
+        None,
+    ),
+    lower(
+        Row::Definitions,
+        "definitions",
+        "500 CRDs until all are served",
+        "s",
+        Some(5.0),
+    ),
+    lower(
+        Row::Definitions,
+        "definitions-memory",
+        "  memory",
+        "MB",
+        Some(40.0),
+    ),
     higher(Row::Gets, "gets", "GET, 32 connections", Some(35_000.0)),
     lower(Row::Gets, "gets-p99", "  p99", "ms", None),
+    higher(Row::Rbac, "gets-bound", "GET beside 8 000 bindings", None),
+    lower(Row::Rbac, "gets-bound-p99", "  p99", "ms", None),
     higher(
         Row::Rbac,
         "gets-rbac",
-        "GET while 8 000 bindings change",
+        "  while one changes every second",
         None,
     ),
     lower(Row::Rbac, "gets-rbac-p99", "  p99", "ms", None),
     higher(Row::Protobuf, "gets-protobuf", "GET in protobuf", None),
+    more_of(
+        Row::Protobuf,
+        "gets-protobuf-share",
+        "  beside JSON",
+        "%",
+        Some(100.0),
+    ),
     lower(Row::Protobuf, "gets-protobuf-p99", "  p99", "ms", None),
     higher(
         Row::Protobuf,
         "list-page-protobuf",
         "LIST 500 of 15 000 in protobuf",
         None,
+    ),
+    more_of(
+        Row::Protobuf,
+        "list-page-protobuf-share",
+        "  beside JSON",
+        "%",
+        Some(100.0),
     ),
     lower(Row::Protobuf, "list-page-protobuf-p99", "  p99", "ms", None),
     higher(
@@ -152,6 +220,15 @@ pub const FIGURES: &[Figure] = &[
         Some(55.0),
     ),
     lower(Row::ListAll, "list-all-p99", "  p99", "ms", None),
+    higher(Row::Tables, "tables", "LIST 15 000 pods as a table", None),
+    more_of(
+        Row::Tables,
+        "tables-bytes",
+        "  bytes a second beside JSON",
+        "%",
+        Some(60.0),
+    ),
+    lower(Row::Tables, "tables-p99", "  p99", "ms", None),
     higher(Row::Watch, "watch", "events to 1 000 watchers", None),
     lower(
         Row::Watch,
@@ -161,6 +238,22 @@ pub const FIGURES: &[Figure] = &[
         None,
     ),
     lower(Row::Watch, "watch-p99", "  p99", "ms", None),
+    higher(Row::Watchers, "watchers", "events to 10 000 watchers", None),
+    lower(
+        Row::Watchers,
+        "watchers-p50",
+        "  PUT to last watcher, p50",
+        "ms",
+        None,
+    ),
+    lower(Row::Watchers, "watchers-p99", "  p99", "ms", Some(100.0)),
+    lower(
+        Row::Watchers,
+        "watchers-memory",
+        "  memory of each",
+        "KB",
+        Some(16.0),
+    ),
     lower(Row::Pods, "pods-1", "1 pod, POST to Ready", "s", Some(0.2)),
     lower(Row::Pods, "pods-10", "10 pods", "s", Some(0.5)),
     lower(Row::Pods, "pods-50", "50 pods", "s", Some(2.0)),

@@ -135,6 +135,14 @@ impl Endpoint {
         Ok(builder.body(Full::new(body))?)
     }
 
+    /// A PATCH of the kind `application/{kind}`.
+    pub fn patch(&self, kind: &str, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>> {
+        let mut request = self.request(Method::PATCH, path, body)?;
+        let kind = HeaderValue::try_from(format!("application/{kind}"))?;
+        request.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Ok(request)
+    }
+
     /// One request on a connection of its own; see [`Connection::call`].
     pub async fn call(
         &self,
@@ -207,6 +215,25 @@ pub async fn create(endpoint: &Endpoint, path: &str, body: Bytes) -> Result<()> 
     let (status, answer) = endpoint.call(Method::POST, path, body).await?;
     if status != StatusCode::CREATED {
         bail!("POST {path}: {}", refusal(status, &answer));
+    }
+    Ok(())
+}
+
+/// Deletes what is at `path`, an object or a collection; what is gone already is as well.
+pub async fn delete(endpoint: &Endpoint, path: &str) -> Result<()> {
+    let (status, answer) = endpoint.call(Method::DELETE, path, Bytes::new()).await?;
+    if !status.is_success() && status != StatusCode::NOT_FOUND {
+        bail!("DELETE {path}: {}", refusal(status, &answer));
+    }
+    Ok(())
+}
+
+/// Merges `body` into the object at `path`.
+pub async fn merge(endpoint: &Endpoint, path: &str, body: &Value) -> Result<()> {
+    let request = endpoint.patch("merge-patch+json", path, Bytes::from(body.to_string()))?;
+    let (status, answer) = endpoint.connect().await?.call(request).await?;
+    if status != StatusCode::OK {
+        bail!("PATCH {path}: {}", refusal(status, &answer));
     }
     Ok(())
 }

@@ -183,7 +183,8 @@ pub async fn burst(
     answered.into_iter().min().context("nothing was sent")
 }
 
-fn own_cpu() -> Duration {
+/// CPU that this process has used so far.
+pub fn own_cpu() -> Duration {
     let span = |time: TimeVal| {
         Duration::new(
             time.tv_sec().unsigned_abs(),

@@ -22,6 +22,7 @@ mod process;
 mod report;
 mod rows;
 mod seed;
+mod server;
 mod signals;
 mod stats;
 mod sweep;
@@ -167,7 +168,7 @@ fn abandon(targets: Vec<Target>) -> Result<()> {
     for target in targets {
         if target.cluster.is_none() {
             eprintln!(
-                "namespaces knarr-bench-{}-* may be left ({})",
+                "namespaces and what else bears the name knarr-bench-{} or the label knarr-bench may be left ({})",
                 std::process::id(),
                 target.label
             );

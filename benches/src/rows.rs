@@ -4,7 +4,10 @@ use anyhow::Result;
 
 use crate::target::Target;
 
+pub mod apply;
 pub mod creates;
+pub mod custom;
+pub mod definitions;
 pub mod flood;
 pub mod gets;
 pub mod lists;
@@ -14,7 +17,9 @@ pub mod protobuf;
 pub mod rbac;
 pub mod services;
 pub mod start;
+pub mod tables;
 pub mod watch;
+pub mod webhook;
 
 /// How much is done.
 #[derive(Clone, Copy)]
@@ -64,18 +69,30 @@ pub enum Row {
     Flood,
     /// durable creates of ConfigMaps
     Creates,
+    /// server-side apply of Deployments that do not change
+    Apply,
+    /// creates of custom resources under ten CEL rules
+    Custom,
+    /// what a validating webhook adds to a create
+    Webhook,
+    /// 500 custom resource definitions, and their memory
+    Definitions,
     /// reads of single ConfigMaps
     Gets,
-    /// reads in a cluster with 8 000 bindings that change
+    /// reads in a cluster with 8 000 bindings, of which one changes every second
     Rbac,
-    /// reads of single ConfigMaps and of pages in protobuf
+    /// reads of single ConfigMaps and of pages in protobuf, beside those in JSON
     Protobuf,
     /// lists of 500 of 15 000
     ListPage,
     /// lists of all 15 000 from the cache
     ListAll,
+    /// lists of 15 000 pods as tables, beside those as objects
+    Tables,
     /// 1 000 watchers of one namespace
     Watch,
+    /// 10 000 watchers of one namespace over HTTP/2, and their memory
+    Watchers,
     /// pods from POST to Ready
     Pods,
     /// changes of Services in the kernel, of 10 and of 10 000
@@ -91,12 +108,18 @@ impl Row {
             Self::Memory => memory::measure(target, effort),
             Self::Flood => flood::measure(target, effort),
             Self::Creates => creates::measure(target, effort),
+            Self::Apply => apply::measure(target, effort),
+            Self::Custom => custom::measure(target, effort),
+            Self::Webhook => webhook::measure(target, effort),
+            Self::Definitions => definitions::measure(target, effort),
             Self::Gets => gets::measure(target, effort),
             Self::Rbac => rbac::measure(target, effort),
             Self::Protobuf => protobuf::measure(target, effort),
             Self::ListPage => lists::page(target, effort),
             Self::ListAll => lists::all(target, effort),
+            Self::Tables => tables::measure(target, effort),
             Self::Watch => watch::measure(target, effort),
+            Self::Watchers => watch::many(target, effort),
             Self::Pods => pods::measure(target, effort),
             Self::Services => services::measure(target, effort),
         }

@@ -15,7 +15,7 @@ use http_body_util::Full;
 use serde_json::json;
 
 use crate::{
-    http::{Endpoint, create, refusal},
+    http::{Endpoint, create, delete},
     load::{self, Load, Plan},
 };
 
@@ -100,10 +100,7 @@ pub async fn create_namespace(endpoint: &Endpoint, what: &str) -> Result<String>
 /// Deletes a namespace; its ConfigMaps are deleted first, for clusters without a namespace controller.
 pub async fn delete_namespace(endpoint: &Endpoint, name: &str) -> Result<()> {
     for path in [config_maps(name), format!("/api/v1/namespaces/{name}")] {
-        let (status, body) = endpoint.call(Method::DELETE, &path, Bytes::new()).await?;
-        if !status.is_success() && status != StatusCode::NOT_FOUND {
-            bail!("DELETE {path}: {}", refusal(status, &body));
-        }
+        delete(endpoint, &path).await?;
     }
     Ok(())
 }

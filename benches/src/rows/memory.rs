@@ -8,7 +8,7 @@ use http::{Method, StatusCode};
 use serde_json::json;
 
 use crate::{
-    http::{Endpoint, refusal},
+    http::{Endpoint, delete},
     load::{self, Plan},
     process::{self, Memory},
     rows::{
@@ -89,7 +89,8 @@ fn growth(before: Memory, after: Memory) -> f64 {
     after.anonymous.saturating_sub(before.anonymous) as f64
 }
 
-async fn create_node(endpoint: &Endpoint) -> Result<()> {
+/// The node that nobody runs.
+pub async fn create_node(endpoint: &Endpoint) -> Result<()> {
     let node = json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -99,7 +100,8 @@ async fn create_node(endpoint: &Endpoint) -> Result<()> {
     target::create(endpoint, "/api/v1/nodes", Bytes::from(node.to_string())).await
 }
 
-async fn bind_elsewhere(endpoint: &Endpoint, namespace: &str, count: u64) -> Result<()> {
+/// Creates so many pods on that node.
+pub async fn bind_elsewhere(endpoint: &Endpoint, namespace: &str, count: u64) -> Result<()> {
     let path = format!("/api/v1/namespaces/{namespace}/pods");
     let plan = Plan {
         connections: seed::CREATE_CONNECTIONS,
@@ -149,15 +151,11 @@ fn pod(number: u64) -> Bytes {
     Bytes::from(object.to_string())
 }
 
-async fn clean_up(endpoint: &Endpoint, namespace: &str) -> Result<()> {
+/// Deletes these pods, their node and their namespace.
+pub async fn clean_up(endpoint: &Endpoint, namespace: &str) -> Result<()> {
     let pods = format!("/api/v1/namespaces/{namespace}/pods?gracePeriodSeconds=0");
     for path in [pods, format!("/api/v1/nodes/{NODE}")] {
-        let (status, body) = endpoint.call(Method::DELETE, &path, Bytes::new()).await?;
-        ensure!(
-            status.is_success(),
-            "DELETE {path}: {}",
-            refusal(status, &body)
-        );
+        delete(endpoint, &path).await?;
     }
     seed::delete_namespace(endpoint, namespace).await
 }

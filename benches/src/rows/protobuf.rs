@@ -1,4 +1,5 @@
-//! Reads in protobuf: GETs of single ConfigMaps over 32 connections, and pages of 500 of 15 000 over 8.
+//! Reads in protobuf: GETs of single ConfigMaps over 32 connections, and pages of 500 of 15 000 over 8; each beside the same in
+//! JSON, at which rate it is to be answered at least.
 
 use std::time::Duration;
 
@@ -24,37 +25,38 @@ const TIME_QUICK: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_millis(500);
 const REQUESTS_MAX: u64 = 10_000_000;
 const STRIDE: u64 = 7_919;
-const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/vnd.kubernetes.protobuf");
+const PROTOBUF: HeaderValue = HeaderValue::from_static("application/vnd.kubernetes.protobuf");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 pub fn measure(target: &Target, effort: Effort) -> Result<Measured> {
     let path = target.seeded()?;
     let endpoint = &target.endpoint;
     let mut measured = Measured::default();
     target.block_on(|| answers_in_protobuf(endpoint, &path))?;
-    let one = |number: u64| {
-        let object = number.wrapping_mul(STRIDE) % OBJECTS;
-        request(endpoint, &format!("{path}/cm-{object}"))
-    };
-    let load = target.block_on(|| run(endpoint, GET_CONNECTIONS, effort, one))?;
+    let one = |number: u64| format!("{path}/cm-{}", number.wrapping_mul(STRIDE) % OBJECTS);
+    let (load, share) = target.block_on(|| both(endpoint, GET_CONNECTIONS, effort, &one))?;
     measured.value("gets-protobuf", load.per_second());
+    measured.value("gets-protobuf-share", share);
     measured.value("gets-protobuf-p99", millis(load.latencies.p99()));
-    let page = |_| request(endpoint, &format!("{path}?limit=500"));
-    let load = target.block_on(|| run(endpoint, LIST_CONNECTIONS, effort, page))?;
+    let page = |_| format!("{path}?limit=500");
+    let (load, share) = target.block_on(|| both(endpoint, LIST_CONNECTIONS, effort, &page))?;
     measured.value("list-page-protobuf", load.per_second());
+    measured.value("list-page-protobuf-share", share);
     measured.value("list-page-protobuf-p99", millis(load.latencies.p99()));
     Ok(measured)
 }
 
-fn request(endpoint: &Endpoint, path: &str) -> Result<Request<Full<Bytes>>> {
+fn request(endpoint: &Endpoint, path: &str, accept: &HeaderValue) -> Result<Request<Full<Bytes>>> {
     let mut request = endpoint.request(Method::GET, path, Bytes::new())?;
-    request.headers_mut().insert(header::ACCEPT, CONTENT_TYPE);
+    let headers = request.headers_mut();
+    headers.insert(header::ACCEPT, accept.clone());
     Ok(request)
 }
 
 /// A server that answers with something else is not what is measured.
 async fn answers_in_protobuf(endpoint: &Endpoint, path: &str) -> Result<()> {
     let mut connection = endpoint.connect().await?;
-    let request = request(endpoint, &format!("{path}/cm-0"))?;
+    let request = request(endpoint, &format!("{path}/cm-0"), &PROTOBUF)?;
     let (status, body) = connection.call(request).await?;
     ensure!(
         status == StatusCode::OK && body.starts_with(b"k8s\0"),
@@ -63,12 +65,27 @@ async fn answers_in_protobuf(endpoint: &Endpoint, path: &str) -> Result<()> {
     Ok(())
 }
 
+/// Reads in JSON, then in protobuf: the latter, and its rate in percent of the former's.
+async fn both(
+    endpoint: &Endpoint,
+    connections: usize,
+    effort: Effort,
+    path: &impl Fn(u64) -> String,
+) -> Result<(Load, f64)> {
+    let json = run(endpoint, connections, effort, path, &JSON).await?;
+    let protobuf = run(endpoint, connections, effort, path, &PROTOBUF).await?;
+    let share = 100.0 * protobuf.per_second() / json.per_second();
+    Ok((protobuf, share))
+}
+
 async fn run(
     endpoint: &Endpoint,
     connections: usize,
     effort: Effort,
-    make: impl Fn(u64) -> Result<Request<Full<Bytes>>> + Copy,
+    path: &impl Fn(u64) -> String,
+    accept: &HeaderValue,
 ) -> Result<Load> {
+    let make = |number| request(endpoint, &path(number), accept);
     let plan = Plan {
         connections,
         requests: REQUESTS_MAX,
