@@ -142,7 +142,28 @@ impl Cluster {
         }
     }
 
-    fn kubeconfig(&self) -> PathBuf {
+    /// Starts the same binary in the cluster's network namespace, with what it prints in the cluster's log.
+    pub fn spawn(&self, arguments: &[&str]) -> Result<Child> {
+        let log = File::options()
+            .append(true)
+            .open(self.directory().join("knarr.log"))?;
+        let mut command = Command::new(&self.recipe.knarr);
+        command
+            .args(arguments)
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        netns::within(Some(self.namespace.path()), || {
+            let knarr = self.recipe.knarr.display();
+            command
+                .spawn()
+                .with_context(|| format!("cannot run {knarr}"))
+        })
+    }
+
+    /// The admin's.
+    pub fn kubeconfig(&self) -> PathBuf {
         self.data_dir.join("admin.kubeconfig")
     }
 
@@ -173,31 +194,13 @@ impl Cluster {
 
     fn stop(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_none() {
-            kill(
-                Pid::from_raw(self.child.id().cast_signed()),
-                Signal::SIGTERM,
-            )?;
-            if await_exit(&mut self.child)?.is_none() {
-                self.child.kill()?;
-                self.child.wait()?;
-                eprintln!("knarr did not stop within {STOP_TIMEOUT:?} and was killed");
-            }
+            end(&mut self.child)?;
         }
         if !self.data_dir.is_dir() {
             return Ok(());
         }
-        let log = File::options()
-            .append(true)
-            .open(self.directory().join("knarr.log"))?;
-        let mut command = Command::new(&self.recipe.knarr);
-        command
-            .args(["down", "--purge", "--data-dir"])
-            .arg(&self.data_dir)
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let mut down = netns::within(Some(self.namespace.path()), || Ok(command.spawn()?))?;
+        let data_dir = self.data_dir.to_string_lossy().into_owned();
+        let mut down = self.spawn(&["down", "--purge", "--data-dir", &data_dir])?;
         match await_exit(&mut down)? {
             Some(status) if status.success() => Ok(()),
             Some(status) => bail!("knarr down: {status}\n{}", self.log_tail()),
@@ -224,6 +227,17 @@ impl Drop for Cluster {
         }
         sweep::cgroups(&self.cgroup_root);
     }
+}
+
+/// Has a process of the cluster end, in order if it does so in time.
+pub fn end(child: &mut Child) -> Result<()> {
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM)?;
+    if await_exit(child)?.is_none() {
+        child.kill()?;
+        child.wait()?;
+        eprintln!("knarr did not stop within {STOP_TIMEOUT:?} and was killed");
+    }
+    Ok(())
 }
 
 fn await_exit(child: &mut Child) -> Result<Option<std::process::ExitStatus>> {

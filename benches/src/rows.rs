@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use crate::target::Target;
+use scheduler::{preempt, schedule};
 
 pub mod apply;
 pub mod creates;
@@ -15,6 +16,8 @@ pub mod memory;
 pub mod pods;
 pub mod protobuf;
 pub mod rbac;
+pub mod rollout;
+pub mod scheduler;
 pub mod services;
 pub mod start;
 pub mod tables;
@@ -93,6 +96,20 @@ pub enum Row {
     Watch,
     /// 10 000 watchers of one namespace over HTTP/2, and their memory
     Watchers,
+    /// pods bound to 1 000 nodes that nobody runs
+    #[value(name = "schedule-1000")]
+    Schedule1000,
+    /// pods bound to 5 000
+    #[value(name = "schedule-5000")]
+    Schedule5000,
+    /// pods spread over the zones of 5 000
+    ScheduleZones,
+    /// pods that keep apart, on 5 000
+    ScheduleApart,
+    /// 1 000 pods that others end for
+    Preempt,
+    /// a rollout of 5 000 simulated pods, in writes
+    Rollout,
     /// pods from POST to Ready
     Pods,
     /// changes of Services in the kernel, of 10 and of 10 000
@@ -120,6 +137,12 @@ impl Row {
             Self::Tables => tables::measure(target, effort),
             Self::Watch => watch::measure(target, effort),
             Self::Watchers => watch::many(target, effort),
+            Self::Schedule1000 => schedule::few(target, effort),
+            Self::Schedule5000 => schedule::many(target, effort),
+            Self::ScheduleZones => schedule::zones(target, effort),
+            Self::ScheduleApart => schedule::apart(target, effort),
+            Self::Preempt => preempt::measure(target, effort),
+            Self::Rollout => rollout::measure(target, effort),
             Self::Pods => pods::measure(target, effort),
             Self::Services => services::measure(target, effort),
         }
