@@ -2,9 +2,13 @@
 //!
 //! `yes` and `off` are booleans and `0644` is octal; strings that look like either are written in quotes.
 
+use knarr_api::schema;
 use knarr_meta::patch::MAX_DEPTH;
 use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, budget, options, ser_options};
+
+/// Longer keys are no simple keys of YAML, which take up to 1024 characters.
+const KEY_BYTES: usize = 1000;
 
 /// What a document may have beyond what its length explains: aliases repeat.
 const SLACK: usize = 10_000;
@@ -14,8 +18,54 @@ pub fn parse(text: &[u8]) -> Result<Value, String> {
     read(text, DuplicateKeyPolicy::LastWins).map_err(|error| error.to_string())
 }
 
+/// Reads a document as [`parse`], and where `look` asks for it, what upstream says of a key that it has twice in one mapping.
+pub fn document(text: &[u8], look: bool) -> Result<(Value, Option<String>), String> {
+    if let Some(tree) = plain_json(text) {
+        return Ok((tree, None));
+    }
+    let tree = parse(text)?;
+    let twice = if look { duplicate(text) } else { None };
+    Ok((tree, twice))
+}
+
+/// A JSON object on one line, as programs send configurations, where YAML reads the same in many more steps. `None` for whatever both
+/// might read in different ways (most escapes, fractions, tabs, merge keys), and for keys that are there twice.
+fn plain_json(text: &[u8]) -> Option<Value> {
+    let line = text.strip_suffix(b"\n").unwrap_or(text);
+    if !line.starts_with(b"{") || !is_plain_text(line) {
+        return None;
+    }
+    let (tree, twice) = schema::parse::tree(line).ok()?;
+    (twice.is_empty() && is_plain(&tree)).then_some(tree)
+}
+
+/// Whether YAML has no other view of a text's characters and escapes.
+fn is_plain_text(line: &[u8]) -> bool {
+    let mut escaped = false;
+    line.iter().all(|byte| {
+        let plain = match escaped {
+            true => matches!(byte, b'"' | b'\\' | b'n' | b't'),
+            false => matches!(byte, b' '..=b'~') && *byte != b'<',
+        };
+        escaped = !escaped && *byte == b'\\';
+        plain
+    })
+}
+
+/// Whether YAML has no other view of a tree's numbers and keys.
+fn is_plain(tree: &Value) -> bool {
+    match tree {
+        Value::Number(number) => number.is_i64(),
+        Value::Array(items) => items.iter().all(is_plain),
+        Value::Object(map) => map
+            .iter()
+            .all(|(key, value)| key.len() <= KEY_BYTES && is_plain(value)),
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
+}
+
 /// What upstream says of a document that has a key twice in one mapping.
-pub fn duplicate(text: &[u8]) -> Option<String> {
+fn duplicate(text: &[u8]) -> Option<String> {
     let error = read(text, DuplicateKeyPolicy::Error).err()?;
     let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error.without_snippet() else {
         return None;
@@ -109,6 +159,54 @@ mod tests {
         assert_eq!(parse(b"a: 1\na: 2\n"), Ok(json!({"a": 2})));
         assert!(parse(b"a: [1\n").is_err());
         assert!(parse(b"a: \xff\n").is_err());
+    }
+
+    #[test]
+    fn a_line_of_json_is_read_as_yaml_reads_it() {
+        let long = format!("{{\"{}\":1}}", "k".repeat(KEY_BYTES + 1));
+        for (text, plain) in [
+            ("{}", true),
+            ("{ }\n", true),
+            (r#"{"a":1,"b":-7,"c":null,"d":true}"#, true),
+            (
+                r#"{"a":["yes","0644","~","1.5","null","2001-12-14",""],"b":{"on":{},"off":[]}}"#,
+                true,
+            ),
+            (
+                r#"{"a":"x: y # z - {w} [v] & * ! | > ' % @ `","---":"...", "k: v" : "a,b"}"#,
+                true,
+            ),
+            (r#"{"a":9223372036854775807,"b":0}"#, true),
+            (r#"{"a":"\u0041\/"}"#, false),
+            (r#"{"a":"\n \n\t \\n \" \\"}"#, true),
+            (r#"{"a\"b":"\b"}"#, false),
+            (r#"{"a":1.5}"#, false),
+            (r#"{"a":1e3}"#, false),
+            (r#"{"a":9223372036854775808}"#, false),
+            (r#"{"<<":{"a":1},"b":2}"#, false),
+            (r#"{"a":1,"a":2}"#, false),
+            ("{\"a\":\"\u{e9}\"}", false),
+            ("{\"a\":\n1}", false),
+            ("{\t\"a\":1}", false),
+            ("[1]", false),
+            ("\"a\"", false),
+            ("{a: 1}", false),
+            ("{\"a\":1}\n\n", false),
+            ("{\"a\":1} x", false),
+            (&long, false),
+        ] {
+            let read = plain_json(text.as_bytes());
+            assert_eq!(read.is_some(), plain, "{text}");
+            if let Some(read) = read {
+                assert_eq!(Ok(read), parse(text.as_bytes()), "{text}");
+                assert_eq!(duplicate(text.as_bytes()), None, "{text}");
+            }
+        }
+        let told = "yaml: unmarshal errors:\n  line 1: key \"a\" already set in map";
+        let twice = document(br#"{"a":1,"a":2}"#, true);
+        assert_eq!(twice, Ok((json!({"a": 2}), Some(told.to_owned()))));
+        let unasked = document(br#"{"a":1,"a":2}"#, false);
+        assert_eq!(unasked, Ok((json!({"a": 2}), None)));
     }
 
     #[test]

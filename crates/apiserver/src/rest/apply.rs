@@ -33,7 +33,8 @@ pub fn configuration(
 ) -> Result<Value, Status> {
     knarr_meta::patch::check_size(body.len())?;
     let undecodable = |why: &str| Status::bad_request(format!("error decoding patch: {why}"));
-    let config = yaml::parse(body)
+    let look = validation != FieldValidation::Ignore;
+    let (config, twice) = yaml::document(body, look)
         .map_err(|why| undecodable(&format!("error converting YAML to JSON: yaml: {why}")))?;
     let found = match &config {
         Value::Object(_) => None,
@@ -50,12 +51,7 @@ pub fn configuration(
         )));
     }
     ask.audit.request_patch(|| Some(config.clone()));
-    let twice = match validation {
-        FieldValidation::Ignore => None,
-        FieldValidation::Warn | FieldValidation::Strict => {
-            yaml::duplicate(body).map(|why| format!("error converting YAML to JSON: {why}"))
-        }
-    };
+    let twice = twice.map(|why| format!("error converting YAML to JSON: {why}"));
     match (twice, validation) {
         (Some(why), FieldValidation::Strict) => Err(Status::bad_request(format!(
             "error strict decoding patch: {why}"

@@ -62,11 +62,9 @@ pub fn body(
         BodyEncoding::Json => schema::parse::tree(body)
             .map_err(|e| unrecognized(expected, &json::explain(&e, body), body))?,
         BodyEncoding::Yaml => {
-            let tree = yaml::parse(body).map_err(|e| unrecognized(expected, &e, body))?;
-            let duplicate = match validation {
-                FieldValidation::Ignore => None,
-                FieldValidation::Warn | FieldValidation::Strict => yaml::duplicate(body),
-            };
+            let look = validation != FieldValidation::Ignore;
+            let (tree, duplicate) =
+                yaml::document(body, look).map_err(|e| unrecognized(expected, &e, body))?;
             (tree, duplicate.into_iter().collect())
         }
     };
