@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod ask;
 mod budget;
+mod columned;
 pub mod continuation;
 mod convert;
 pub mod decode;

@@ -282,6 +282,12 @@ impl ShapedList {
                 }
                 entry.write_partial(out, entry.revision, version.api_version());
             }
+            (Items::Rows(served, version, IncludeObject::Metadata), Format::Json) => {
+                if !self.first {
+                    out.put_u8(b',');
+                }
+                shape::write_row(out, served, entry, *version);
+            }
             (items, format) => format.element(out, &items.element(entry), self.first),
         }
     }
@@ -328,7 +334,7 @@ mod tests {
         let entry = |name: &&str| {
             let tree = json!({
                 "kind": "ConfigMap", "apiVersion": "v1",
-                "metadata": {"name": name, "namespace": "n"},
+                "metadata": {"name": name, "namespace": "n", "managedFields": [{"manager": "m"}]},
                 "data": {"text": "two\nlines", "yes": "no"},
             });
             let json = knarr_registry::cache::entry::encode(&tree);

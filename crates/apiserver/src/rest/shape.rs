@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
 use knarr_api::{
     Served,
@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ask::Ask,
+    columned,
     messages::{self, Encoder},
     version,
 };
@@ -165,6 +166,29 @@ pub fn row(served: &Served, stored: Value, version: MetaVersion, include: Includ
     }
     row.insert("object".into(), object);
     Value::Object(row)
+}
+
+/// Appends the row of a stored object that carries its metadata: [`row`] in JSON, but that metadata is neither parsed nor written
+/// anew.
+pub fn write_row(out: &mut BytesMut, served: &Served, entry: &Entry, version: MetaVersion) {
+    let now = jiff::Timestamp::now().as_second();
+    let mut stored = columned::tree(served, entry);
+    served.kind.from_stored(&mut stored);
+    let strategy = &*served.kind.strategy;
+    out.put_slice(b"{\"cells\":");
+    put(out, &Value::Array(strategy.cells(&stored, now)));
+    if let Some(conditions) = strategy.row_conditions(&stored) {
+        out.put_slice(b",\"conditions\":");
+        put(out, &conditions);
+    }
+    out.put_slice(b",\"object\":");
+    entry.write_partial(out, entry.revision, version.api_version());
+    out.put_u8(b'}');
+}
+
+fn put(out: &mut BytesMut, value: &Value) {
+    // Writing JSON trees into memory cannot fail.
+    let _ = serde_json::to_writer(out.writer(), value);
 }
 
 /// The view of a watch whose events are not the stored bytes.
