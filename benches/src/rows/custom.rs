@@ -28,16 +28,16 @@ pub fn measure(target: &Target, effort: Effort) -> Result<Measured> {
     let endpoint = &target.endpoint;
     let group = format!("cel-{}.bench.knarr.dev", std::process::id());
     let namespace = target.block_on(|| seed::create_namespace(endpoint, "custom"))?;
+    let path = format!("/apis/{group}/v1/namespaces/{namespace}/{PLURAL}");
     let load = target.block_on(|| async {
         create(endpoint, DEFINITIONS, definition(&group)).await?;
-        let path = format!("/apis/{group}/v1/namespaces/{namespace}/{PLURAL}");
         await_served(endpoint, &path).await?;
         rules_hold(endpoint, &group, &path).await?;
         let count = effort.pick(OBJECTS, OBJECTS_QUICK);
         fill(endpoint, &group, &path, count).await
     });
     target.block_on(|| async {
-        // Its objects go with it.
+        delete(endpoint, &path).await?;
         delete(endpoint, &format!("{DEFINITIONS}/{PLURAL}.{group}")).await?;
         seed::delete_namespace(endpoint, &namespace).await
     })?;

@@ -32,7 +32,7 @@ const PODS_QUICK: [u64; 2] = [20, 100];
 const NODES: u64 = 60;
 const NODES_QUICK: u64 = 3;
 /// For the simulated nodes to have registered, and for each step of a rollout.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 /// For the last writes about pods that are gone.
 const SETTLE: Duration = Duration::from_secs(1);
