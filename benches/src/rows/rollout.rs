@@ -18,7 +18,7 @@ use crate::{
     http::{Endpoint, create, delete, merge},
     rows::{
         Effort, Measured,
-        scheduler::nodes::close,
+        scheduler::{nodes::close, remove_events},
         start::{ABSENT, wait},
     },
     seed,
@@ -32,7 +32,7 @@ const PODS_QUICK: [u64; 2] = [20, 100];
 const NODES: u64 = 60;
 const NODES_QUICK: u64 = 3;
 /// For the simulated nodes to have registered, and for each step of a rollout.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// For the last writes about pods that are gone.
 const SETTLE: Duration = Duration::from_secs(1);
@@ -48,6 +48,7 @@ pub fn measure(target: &Target, effort: Effort) -> Result<Measured> {
     let rolled = roll_both(target, cluster, &namespace, effort);
     target.block_on(|| async {
         close(endpoint, false).await?;
+        remove_events(endpoint, &namespace).await?;
         seed::delete_namespace(endpoint, &namespace).await
     })?;
     let [few, many] = rolled?;

@@ -20,7 +20,7 @@ use crate::{
     seed,
 };
 
-const CREATE_TIME: Duration = Duration::from_secs(30);
+const CREATE_TIME: Duration = Duration::from_secs(60);
 
 /// The path of a namespace's pods.
 fn pods(namespace: &str) -> String {
@@ -107,9 +107,17 @@ async fn placed(endpoint: &Endpoint, namespace: &str) -> Result<Vec<Placed>> {
     Ok(list.items)
 }
 
-/// Deletes all pods of a namespace at once, and the namespace.
+/// Deletes all pods of a namespace at once with the events about them, and the namespace: nothing is left to do while the next row is
+/// measured.
 async fn remove_pods(endpoint: &Endpoint, namespace: &str) -> Result<()> {
     let all = format!("{}?gracePeriodSeconds=0", pods(namespace));
     delete(endpoint, &all).await?;
+    remove_events(endpoint, namespace).await?;
     seed::delete_namespace(endpoint, namespace).await
+}
+
+/// Deletes the events of a namespace, of which each pod has some.
+pub async fn remove_events(endpoint: &Endpoint, namespace: &str) -> Result<()> {
+    let events = format!("/api/v1/namespaces/{namespace}/events");
+    delete(endpoint, &events).await
 }

@@ -24,7 +24,7 @@ const MEMORY: &str = "32Gi";
 const PODS: &str = "110";
 /// As clouds have them in a region.
 pub const ZONES: u32 = 3;
-const CREATE_TIME: Duration = Duration::from_secs(30);
+const CREATE_TIME: Duration = Duration::from_secs(60);
 /// For the controllers to have taken the taint away that a new node has.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const READY_POLL: Duration = Duration::from_millis(200);
