@@ -42,24 +42,30 @@ pub fn check(props: &Value, path: &Path, options: &Options<'_>) -> ErrorList {
             "nullable cannot be true at the root",
         ));
     }
-    let parsed = Schema::parse(props);
-    if let Ok(schema) = &parsed {
-        let wrong = structural::check(props, path);
-        match wrong.is_empty() {
-            true => errors.extend(defaults::check(schema, path, options.metadata)),
-            false => errors.extend(wrong),
+    let draft = Schema::draft(props);
+    let mut sound = None;
+    if let Ok(schema) = &draft {
+        let mut wrong = structural::check(props, path);
+        if wrong.is_empty() {
+            wrong = defaults::check(schema, path, options.metadata);
         }
+        sound = wrong.is_empty().then_some(schema);
+        errors.extend(wrong);
     }
     let walk = Walk {
         no_defaults: None,
         in_metadata: false,
         depth: 0,
     };
-    walk.check(props, path, true, &mut errors);
-    if let (Ok(schema), true) = (&parsed, errors.is_empty()) {
-        expressions::check(schema, props, path, &mut errors);
+    let mut declared = ErrorList::new();
+    walk.check(props, path, true, &mut declared);
+    let mut rules = ErrorList::new();
+    if let Some(schema) = sound {
+        expressions::check(schema, props, path, &declared, &mut rules);
     }
-    if let (Err(why), true) = (&parsed, errors.is_empty()) {
+    errors.extend(declared);
+    errors.extend(rules);
+    if let (Err(why), true) = (&draft, errors.is_empty()) {
         errors.push(Error::invalid(path, "", why.to_string()));
     }
     errors
@@ -165,6 +171,7 @@ impl Walk {
             self.inner()
                 .check(items, &path.child("items"), false, errors);
         }
+        self.unsupported(props, path, errors);
         if props.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(false)) {
             errors.push(Error::invalid(
                 &path.child("x-kubernetes-preserve-unknown-fields"),
@@ -174,6 +181,20 @@ impl Walk {
         }
         lists::check(props, path, errors);
         rules::check(props, path, errors);
+    }
+
+    /// What is in parts that no schema may have is told beside them.
+    fn unsupported(&self, props: &Value, path: &Path, errors: &mut ErrorList) {
+        for field in ["definitions", "dependencies"] {
+            for (name, schema) in map_at(props, field).filter(|(_, schema)| schema.is_object()) {
+                let path = path.child(field).key(name.clone());
+                self.inner().check(schema, &path, false, errors);
+            }
+        }
+        for (index, schema) in list_at(props, &["items"]).iter().enumerate() {
+            let path = path.child("items").index(index);
+            self.inner().check(schema, &path, false, errors);
+        }
     }
 
     fn inner(&self) -> Walk {
@@ -208,7 +229,12 @@ impl Walk {
             "dependencies",
             "$ref",
         ] {
-            if is_said(props, field) {
+            let is_said = match field {
+                // An empty one says something, too.
+                "additionalItems" | "$ref" => props.get(field).is_some_and(|said| !said.is_null()),
+                field => is_said(props, field),
+            };
+            if is_said {
                 errors.push(Error::forbidden(
                     &path.child(field),
                     format!("{field} is not supported"),

@@ -18,6 +18,7 @@ mod apply;
 pub mod check;
 pub mod default;
 pub mod embedded;
+pub mod field_path;
 pub mod formats;
 pub mod lists;
 pub mod prune;

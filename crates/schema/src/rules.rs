@@ -9,7 +9,12 @@ use knarr_cel::{
 use knarr_meta::field::{Error, ErrorList, ErrorType, Path};
 use serde_json::Value;
 
-use crate::{Additional, ListType, Rule, Schema, Type, lists, validate::pathless};
+use crate::{
+    Additional, ListType, Rule, Schema, Type,
+    field_path::{self, Brackets},
+    lists,
+    validate::pathless,
+};
 
 pub(crate) mod sizes;
 #[cfg(test)]
@@ -151,8 +156,10 @@ pub(crate) fn compile(
     };
     let field_path = match &*rule.field_path {
         "" => String::new(),
-        path => field_path(path, schema)
-            .ok_or_else(|| wrong("fieldPath", "must be a valid path".to_owned()))?,
+        path => match field_path::find(path, schema, Brackets::Allowed) {
+            Ok((path, _)) => path.to_string(),
+            Err(_) => return Err(wrong("fieldPath", "must be a valid path".to_owned())),
+        },
     };
     Ok(Compiled {
         uses_old: program.uses("oldSelf"),
@@ -160,30 +167,6 @@ pub(crate) fn compile(
         message,
         field_path,
     })
-}
-
-/// `.spec['a'].b` as errors tell it, where the schema has such a field.
-fn field_path(text: &str, schema: &Schema) -> Option<String> {
-    let mut at = schema;
-    let mut told = Path::root();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let name;
-        if let Some(after) = rest.strip_prefix("['") {
-            let (inside, after) = after.split_once("']")?;
-            (name, rest) = (inside, after);
-        } else {
-            let after = rest.strip_prefix('.')?;
-            let end = after.find(['.', '[']).unwrap_or(after.len());
-            (name, rest) = after.split_at(end);
-        }
-        told = match at.property(name) {
-            Some(_) => told.child(name.to_owned()),
-            None => told.key(name),
-        };
-        at = at.field(name)?;
-    }
-    Some(told.to_string())
 }
 
 /// A value and what it was.

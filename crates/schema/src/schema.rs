@@ -15,6 +15,8 @@ use crate::types::Type;
 #[derive(Clone, Debug, std::default::Default)]
 pub struct Schema {
     pub ty: Option<Type>,
+    /// A type that no value has; `ty` is none then. Only in what [`Schema::draft`] reads.
+    pub unknown_type: Option<Box<str>>,
     pub nullable: bool,
     pub int_or_string: bool,
     pub preserve_unknown: bool,
@@ -138,6 +140,18 @@ impl Schema {
     /// # Errors
     /// Where it has a part that no structural schema has.
     pub fn parse(props: &Value) -> Result<Schema, Unsupported> {
+        let schema = Schema::draft(props)?;
+        match schema.first_unknown_type() {
+            Some(name) => Err(Unsupported(format!("type {name:?} is not supported"))),
+            None => Ok(schema),
+        }
+    }
+
+    /// Reads JSONSchemaProps that are still to be checked: types may be any word.
+    ///
+    /// # Errors
+    /// Where it has a part that no structural schema has.
+    pub fn draft(props: &Value) -> Result<Schema, Unsupported> {
         let mut schema = Schema::read(props)?;
         schema.inherit(false);
         Ok(schema)
@@ -145,13 +159,8 @@ impl Schema {
 
     fn read(props: &Value) -> Result<Schema, Unsupported> {
         unsupported(props)?;
-        let ty = match str_at(props, &["type"]) {
-            "" => None,
-            name => {
-                let known = Type::parse(name);
-                Some(known.ok_or_else(|| Unsupported(format!("type {name:?} is not supported")))?)
-            }
-        };
+        let name = str_at(props, &["type"]);
+        let ty = Type::parse(name);
         let mut properties = Vec::new();
         for (name, property) in map(props, "properties") {
             properties.push((name.as_str().into(), Schema::read(property)?));
@@ -160,6 +169,7 @@ impl Schema {
         let int_or_string = bool_at(props, &["x-kubernetes-int-or-string"]);
         Ok(Schema {
             ty,
+            unknown_type: (ty.is_none() && !name.is_empty()).then(|| name.into()),
             nullable: bool_at(props, &["nullable"]),
             int_or_string,
             preserve_unknown: bool_at(props, &["x-kubernetes-preserve-unknown-fields"]),
@@ -185,6 +195,21 @@ impl Schema {
                 .map(rule)
                 .collect(),
         })
+    }
+
+    fn first_unknown_type(&self) -> Option<&str> {
+        let mut inside: Vec<&Schema> = self.properties().map(|(_, schema)| schema).collect();
+        inside.extend(self.items.as_deref());
+        if let Additional::Of(schema) = &self.additional {
+            inside.push(schema);
+        }
+        if let Some(values) = &self.values {
+            let alternatives = [&values.all_of, &values.any_of, &values.one_of];
+            inside.extend(alternatives.into_iter().flatten());
+            inside.extend(values.not.as_deref());
+        }
+        let below = || inside.into_iter().find_map(Schema::first_unknown_type);
+        self.unknown_type.as_deref().or_else(below)
     }
 
     /// Tells what is inside whether something around it keeps unknown fields.
@@ -328,7 +353,7 @@ fn values(props: &Value, ty: Option<Type>) -> Result<Option<Box<Values>>, Unsupp
     }
     let number = |field: &str| props.get(field).and_then(Value::as_f64);
     let alternatives = |field: &str| -> Result<Box<[Schema]>, Unsupported> {
-        list_at(props, &[field]).iter().map(Schema::parse).collect()
+        list_at(props, &[field]).iter().map(Schema::draft).collect()
     };
     let format = str_at(props, &["format"]);
     Ok(Some(Box::new(Values {
@@ -357,7 +382,7 @@ fn values(props: &Value, ty: Option<Type>) -> Result<Option<Box<Values>>, Unsupp
         one_of: alternatives("oneOf")?,
         not: match props.get("not") {
             None | Some(Value::Null) => None,
-            Some(schema) => Some(Box::new(Schema::parse(schema)?)),
+            Some(schema) => Some(Box::new(Schema::draft(schema)?)),
         },
     })))
 }

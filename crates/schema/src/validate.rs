@@ -368,7 +368,7 @@ impl Validator<'_> {
         let names = match (schema.int_or_string, schema.ty) {
             (true, _) => "integer,string",
             (false, Some(ty)) => ty.as_str(),
-            (false, None) => "",
+            (false, None) => schema.unknown_type.as_deref().unwrap_or_default(),
         };
         if names.is_empty() && format.is_empty() {
             return;
@@ -379,7 +379,7 @@ impl Validator<'_> {
         };
         let (found, found_format) = kind_of(at.value);
         let fits = match found {
-            None => names.is_empty() || schema.nullable,
+            None => names.is_empty() || names == "null" || schema.nullable,
             Some(Type::Integer) => is(Type::Integer) || is(Type::Number),
             Some(Type::Number) => is(Type::Number) || (is_integral(at.value) && is(Type::Integer)),
             // Its format is checked beside it.

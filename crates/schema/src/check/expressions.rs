@@ -16,10 +16,20 @@ use crate::{
     rules::{Wrong, compile, sizes, type_of},
 };
 
-/// A schema that is valid but for its rules.
-pub(super) fn check(schema: &Schema, props: &Value, path: &Path, errors: &mut ErrorList) {
+/// A structural schema. Rules of a part in which something else is `wrong` are not looked at, as upstream: what they would be
+/// told goes with that.
+pub(super) fn check(
+    schema: &Schema,
+    props: &Value,
+    path: &Path,
+    wrong: &[Error],
+    errors: &mut ErrorList,
+) {
+    let mut places: Vec<&str> = wrong.iter().map(|error| &*error.field).collect();
+    places.sort_unstable();
     let mut walk = Walk {
         total: Total::default(),
+        wrong: places,
         errors,
     };
     let here = Here {
@@ -28,7 +38,7 @@ pub(super) fn check(schema: &Schema, props: &Value, path: &Path, errors: &mut Er
         most: Most::of_root(),
     };
     walk.visit(schema, props, here, path);
-    let Walk { total, errors } = walk;
+    let Walk { total, errors, .. } = walk;
     total.check(path, errors);
 }
 
@@ -44,16 +54,30 @@ struct Here<'p> {
 
 struct Walk<'e> {
     total: Total,
+    /// Where something else is wrong, sorted.
+    wrong: Vec<&'e str>,
     errors: &'e mut ErrorList,
 }
 
 impl Walk<'_> {
+    /// Whether something else is wrong here or in what is inside.
+    fn is_wrong(&self, path: &Path) -> bool {
+        let here = path.to_string();
+        let next = self.wrong.partition_point(|place| **place < *here);
+        let below = self
+            .wrong
+            .get(next)
+            .and_then(|place| place.strip_prefix(&*here));
+        below.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    }
+
     fn visit(&mut self, schema: &Schema, props: &Value, here: Here<'_>, path: &Path) {
         if !schema.has_rules() {
             return;
         }
-        if let Some(ty) =
-            type_of(schema, here.root || schema.embedded).filter(|_| !schema.rules.is_empty())
+        if !schema.rules.is_empty()
+            && !self.is_wrong(path)
+            && let Some(ty) = type_of(schema, here.root || schema.embedded)
         {
             self.rules(schema, props, &ty, here, path);
         }

@@ -6,6 +6,11 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
+use crate::{
+    Schema,
+    field_path::{self, Brackets},
+};
+
 const REASONS: [&str; 4] = [
     "FieldValueDuplicate",
     "FieldValueForbidden",
@@ -14,10 +19,11 @@ const REASONS: [&str; 4] = [
 ];
 
 pub(super) fn check(props: &Value, path: &Path, errors: &mut ErrorList) {
-    for (index, rule) in list_at(props, &["x-kubernetes-validations"])
-        .iter()
-        .enumerate()
-    {
+    let rules = list_at(props, &["x-kubernetes-validations"]);
+    let names_field = |rule: &Value| !str_at(rule, &["fieldPath"]).is_empty();
+    // Of what is no schema at all nothing can be looked up, which is told elsewhere.
+    let declares = rules.iter().any(names_field) && Schema::draft(props).is_ok();
+    for (index, rule) in rules.iter().enumerate() {
         let path = path.child("x-kubernetes-validations").index(index);
         texts(rule, &path, errors);
         let reason = str_at(rule, &["reason"]);
@@ -28,7 +34,15 @@ pub(super) fn check(props: &Value, path: &Path, errors: &mut ErrorList) {
                 &REASONS,
             ));
         }
-        field_path(rule, &path.child("fieldPath"), errors);
+        let field_path = str_at(rule, &["fieldPath"]);
+        let path = path.child("fieldPath");
+        text_of_path(field_path, &path, errors);
+        if declares
+            && !field_path.is_empty()
+            && field_path::find(field_path, props, Brackets::Allowed).is_err()
+        {
+            errors.push(Error::invalid(&path, field_path, "must be a valid path"));
+        }
     }
 }
 
@@ -58,8 +72,7 @@ fn texts(rule: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-fn field_path(rule: &Value, path: &Path, errors: &mut ErrorList) {
-    let text = str_at(rule, &["fieldPath"]);
+fn text_of_path(text: &str, path: &Path, errors: &mut ErrorList) {
     if !text.is_empty() && text.trim().is_empty() {
         errors.push(Error::invalid(path, text, "must be non-empty if specified"));
     }

@@ -171,7 +171,78 @@ fn texts_of_rules() {
             schema.x-kubernetes-validations[3].message: Invalid value: "a\nb": must not contain line breaks
             schema.x-kubernetes-validations[4].messageExpression: Required value: messageExpression must be non-empty if specified
             schema.x-kubernetes-validations[4].reason: Unsupported value: "Odd": supported values: "FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"
-            schema.x-kubernetes-validations[5].fieldPath: Invalid value: " ": must be non-empty if specified"#]],
+            schema.x-kubernetes-validations[5].fieldPath: Invalid value: " ": must be non-empty if specified
+            schema.x-kubernetes-validations[5].fieldPath: Invalid value: " ": must be a valid path"#]],
+    );
+}
+
+/// What else is wrong with a schema is told all the same.
+#[test]
+fn types_that_are_none() {
+    check_errors(
+        json!({"type": "odd", "properties": {"a": {"items": {"type": "odder"}}}}),
+        expect![[r#"
+            schema.properties[a].type: Required value: must not be empty for specified object fields
+            schema.type: Invalid value: "odd": must be object at the root
+            schema.type: Unsupported value: "odd": supported values: "array", "boolean", "integer", "number", "object", "string"
+            schema.properties[a].items.type: Unsupported value: "odder": supported values: "array", "boolean", "integer", "number", "object", "string""#]],
+    );
+    check_errors(
+        json!({"type": "object", "properties": {
+            "a": {"type": "odd", "default": 3}, "b": {"type": "odd", "default": "x", "format": "date"},
+            "c": {"type": "object", "default": {"d": 1}, "properties": {"d": {"type": "odd"}}},
+        }}),
+        expect![[r#"
+            schema.properties[a].default: Invalid value: "integer":  in body must be of type odd: "integer"
+            schema.properties[b].default: Invalid value: "x":  in body must be of type date: "x"
+            schema.properties[c].default.d: Invalid value: "integer": d in body must be of type odd: "integer"
+            schema.properties[a].type: Unsupported value: "odd": supported values: "array", "boolean", "integer", "number", "object", "string"
+            schema.properties[b].type: Unsupported value: "odd": supported values: "array", "boolean", "integer", "number", "object", "string"
+            schema.properties[c].properties[d].type: Unsupported value: "odd": supported values: "array", "boolean", "integer", "number", "object", "string""#]],
+    );
+    let nested = json!({"type": "object", "allOf": [{"properties": {"a": {"type": "odd"}}}]});
+    let why = Schema::parse(&nested).expect_err("a type that is none");
+    assert_eq!(why.to_string(), "type \"odd\" is not supported");
+}
+
+/// Only those of parts in which nothing else is wrong.
+#[test]
+fn rules_beside_what_is_wrong() {
+    let rule = json!([{"rule": "self.nowhere"}]);
+    check_errors(
+        json!({"type": "object", "x-kubernetes-validations": rule, "properties": {
+            "a": {"type": "object", "x-kubernetes-validations": rule, "properties": {"b": {"type": "odd"}}},
+            "c": {"type": "object", "x-kubernetes-validations": rule},
+            "d": {"type": "object", "x-kubernetes-validations": [
+                {"rule": "true", "fieldPath": ".a"}, {"rule": "true", "fieldPath": ".b['c']"}, {"rule": "true", "fieldPath": ".e"}],
+                "properties": {"b": {"type": "object", "additionalProperties": {"type": "string"}}}},
+        }}),
+        expect![[r#"
+            schema.properties[a].properties[b].type: Unsupported value: "odd": supported values: "array", "boolean", "integer", "number", "object", "string"
+            schema.properties[d].x-kubernetes-validations[0].fieldPath: Invalid value: ".a": must be a valid path
+            schema.properties[d].x-kubernetes-validations[2].fieldPath: Invalid value: ".e": must be a valid path
+            schema.properties[c].x-kubernetes-validations[0].rule: Invalid value: {"rule":"self.nowhere"}: compilation failed: ERROR: <input>:1:5: undefined field 'nowhere'
+             | self.nowhere
+             | ....^"#]],
+    );
+}
+
+#[test]
+fn what_is_in_parts_that_are_not_supported() {
+    check_errors(
+        json!({"type": "object", "properties": {"a": {
+            "type": "object", "$ref": "", "additionalItems": false,
+            "definitions": {"d": {"type": "odd"}}, "dependencies": {"e": {"type": "odd"}, "f": ["a"]}, "items": [{"type": "odd"}],
+        }}}),
+        expect![[r#"
+            schema.properties[a].additionalItems: Forbidden: additionalItems is not supported
+            schema.properties[a].definitions: Forbidden: definitions is not supported
+            schema.properties[a].dependencies: Forbidden: dependencies is not supported
+            schema.properties[a].$ref: Forbidden: $ref is not supported
+            schema.properties[a].items: Forbidden: items must be a schema object and not an array
+            schema.properties[a].definitions[d].type: Unsupported value: "odd": supported values: "array", "boolean", "integer", "number", "object", "string"
+            schema.properties[a].dependencies[e].type: Unsupported value: "odd": supported values: "array", "boolean", "integer", "number", "object", "string"
+            schema.properties[a].items[0].type: Unsupported value: "odd": supported values: "array", "boolean", "integer", "number", "object", "string""#]],
     );
 }
 

@@ -10,7 +10,11 @@ use knarr_meta::{
     names as rules,
     object::{bool_at, list_at, str_at, struct_at},
 };
-use knarr_schema::{Type, check, formats};
+use knarr_schema::{
+    Type, check,
+    field_path::{self, Brackets},
+    formats,
+};
 use serde_json::Value;
 
 use super::{ObjectMeta, versions};
@@ -270,24 +274,29 @@ fn selectable(version: &Value, old: Option<&Value>, path: &Path, errors: &mut Er
             errors.push(Error::required(&path, ""));
             continue;
         }
-        let Some(found) = declared(text, props) else {
-            let why = "is an invalid path: does not refer to a valid field";
-            errors.push(Error::invalid(&path, text, why));
-            continue;
+        let (at, found) = match field_path::find(text, props, Brackets::Refused) {
+            Ok(found) => found,
+            Err(why) => {
+                let why = format!("is an invalid path: {why}");
+                errors.push(Error::invalid(&path, text, why));
+                continue;
+            }
         };
-        if text.starts_with(".metadata") {
+        let at = at.to_string();
+        if at.split(['.', '[']).next() == Some("metadata") {
             errors.push(Error::invalid(
                 &path,
                 text,
                 "must not point to fields in metadata",
             ));
         }
-        if !matches!(str_at(found, &["type"]), "string" | "boolean" | "integer") {
+        let ty = found.map_or("", |found| str_at(found, &["type"]));
+        if !matches!(ty, "string" | "boolean" | "integer") {
             let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are \
                        allowed.";
             errors.push(Error::invalid(&path, text, why));
         }
-        if !seen.insert(text) {
+        if !seen.insert(at) {
             errors.push(Error::duplicate(&path, text));
         }
     }
@@ -295,12 +304,6 @@ fn selectable(version: &Value, old: Option<&Value>, path: &Path, errors: &mut Er
     if seen.len() > MAX_SELECTABLE_FIELDS && before != Some(fields) {
         errors.push(Error::too_many(path, seen.len(), MAX_SELECTABLE_FIELDS));
     }
-}
-
-/// The schema at a path of fields: `.spec.color`.
-fn declared<'p>(path: &str, props: &'p Value) -> Option<&'p Value> {
-    let mut names = path.strip_prefix('.')?.split('.');
-    names.try_fold(props, |props, name| props.get("properties")?.get(name))
 }
 
 /// Formats that nobody checks, and sets whose elements are compared as wholes.
