@@ -5,17 +5,19 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 
-use knarr_meta::{Gvk, field::ErrorList, names, object::at, status::Status};
+use knarr_meta::{Gvk, field::ErrorList, names, status::Status};
 use serde_json::Value;
 
+use crate::conversion::Conversion;
 pub use crate::{
+    alias::{Alias, as_stored},
     column::{Column, Text, text},
+    tree::{fields_differ, metadata_differs},
     verb::{
         CREATE, GET_PATCH_UPDATE, PROXY, Verb, WITHOUT_CREATE, WITHOUT_DELETE_COLLECTION,
         returns_deleted,
     },
 };
-use crate::{conversion::Conversion, tree};
 
 /// Where objects of a kind live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,42 +60,6 @@ pub enum Deletion {
     Immediate,
     /// The object stays with a deletionTimestamp for this many seconds, until someone deletes it with a period of 0.
     Graceful { seconds: i64 },
-}
-
-/// Another group-version that serves the same stored objects (events.k8s.io/v1 beside v1 Event).
-#[derive(Clone)]
-pub struct Alias {
-    pub group: &'static str,
-    pub version: &'static str,
-    /// Definition of the served schema, as `io.k8s.api.events.v1.Event`.
-    pub definition: &'static str,
-    /// From the stored version to this one.
-    pub decode: fn(Value) -> Value,
-    /// From this version to the stored one.
-    pub encode: fn(Value) -> Value,
-    /// Field labels of this version beside `metadata.name` and `metadata.namespace`, with those of the stored one. It has no
-    /// others.
-    pub field_labels: &'static [(&'static str, &'static str)],
-    /// What else has to be so where a write comes by this version: of the new and the old object in the stored one.
-    pub validate: fn(&Value, Option<&Value>) -> ErrorList,
-}
-
-/// Of a version that allows what the stored one allows.
-pub fn as_stored(_new: &Value, _old: Option<&Value>) -> ErrorList {
-    ErrorList::new()
-}
-
-impl Alias {
-    /// What the stored version calls a field label of this one.
-    pub fn stored_label<'l>(&self, label: &'l str) -> Option<&'l str> {
-        if matches!(label, "metadata.name" | "metadata.namespace") {
-            return Some(label);
-        }
-        let mut labels = self.field_labels.iter();
-        labels
-            .find(|(ours, _)| *ours == label)
-            .map(|(_, stored)| *stored)
-    }
 }
 
 /// A kind as the program declares it. The fields are those of [`Kind`].
@@ -300,23 +266,6 @@ fn set_api_version(object: &mut Value, api_version: &str) {
     }
 }
 
-/// Whether two objects differ in anything but type, metadata and status.
-pub fn fields_differ(new: &Value, old: &Value) -> bool {
-    const ASIDE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
-    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
-        return false;
-    };
-    new.keys()
-        .chain(old.keys())
-        .filter(|field| !ASIDE.contains(&field.as_str()))
-        .any(|field| !tree::same(new.get(field), old.get(field)))
-}
-
-/// Whether two objects differ in a field of their metadata.
-pub fn metadata_differs(new: &Value, old: &Value, field: &str) -> bool {
-    !tree::same(at(new, &["metadata", field]), at(old, &["metadata", field]))
-}
-
 /// Who makes an object, for kinds that keep it.
 #[derive(Clone, Copy, Debug)]
 pub struct Requester<'a> {
@@ -338,6 +287,11 @@ pub trait Strategy: Send + Sync {
     /// Decodes an object whose type is not in the schema table: what is not known goes, and is told as `unknown field "spec.x"`.
     /// `None`: the table has it.
     fn decode(&self, _object: &mut Value) -> Option<Result<Vec<String>, Status>> {
+        None
+    }
+
+    /// Why an object of this type cannot be one of upstream's internal type, in its words.
+    fn unconvertible(&self, _object: &Value) -> Option<String> {
         None
     }
 
@@ -390,6 +344,12 @@ pub trait Strategy: Send + Sync {
         ErrorList::new()
     }
 
+    /// What depends on all that is wrong already, also with metadata: adds to it.
+    fn validate_rest(&self, _new: &Value, _old: Option<&Value>, _errors: &mut ErrorList) {}
+
+    /// What becomes of an object that was found valid when upstream reads it from its store again.
+    fn settle(&self, _object: &mut Value) {}
+
     /// Messages for `Warning: 299` headers, of an object that is right, complete and about to be stored; `old`: what it replaces.
     fn warnings(&self, _object: &Value, _old: Option<&Value>, _part: Part) -> Vec<String> {
         Vec::new()
@@ -408,6 +368,16 @@ pub trait Strategy: Send + Sync {
     /// Whether this update raises metadata.generation, for kinds where [`Strategy::has_generation`]. Both objects are complete.
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
         fields_differ(new, old)
+    }
+
+    /// Whether fields of features that are switched off count as changes before they are dropped.
+    fn counts_dropped(&self) -> bool {
+        false
+    }
+
+    /// Whether an empty list or map in an update is a change, as none is stored: upstream compares some kinds by `reflect.DeepEqual`.
+    fn counts_empty(&self) -> bool {
+        false
     }
 
     /// PUT of a name that does not exist creates it.
@@ -443,6 +413,11 @@ pub trait Strategy: Send + Sync {
     /// Cells in the order of [`Strategy::columns`]. `now` is in unix seconds, for ages.
     fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
         crate::table::default_cells(object, now)
+    }
+
+    /// Annotations that whole objects have and metadata alone has not: upstream keeps them in fields of its own.
+    fn hidden_annotations(&self) -> &'static [&'static str] {
+        &[]
     }
 
     /// The `conditions` of an object's row, where it is at its end.

@@ -8,6 +8,7 @@
 //! One folder a group, one file a kind. Rules and wording are upstream's (`pkg/apis`, `pkg/registry`, `pkg/printers`).
 
 pub mod admissionregistration;
+mod alias;
 pub mod apiextensions;
 pub mod apiregistration;
 pub mod apps;

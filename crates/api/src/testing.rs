@@ -9,7 +9,14 @@ use crate::{
 };
 
 /// The object as it is stored after a create without admission.
-pub(crate) fn created(kind: &BuiltIn, mut object: Value) -> Value {
+pub(crate) fn created(kind: &BuiltIn, object: Value) -> Value {
+    let mut object = prepared(kind, object);
+    kind.strategy.settle(&mut object);
+    object
+}
+
+/// The object as a create validates it.
+pub(crate) fn prepared(kind: &BuiltIn, mut object: Value) -> Value {
     kind.strategy.default(&mut object);
     kind.strategy.prepare_create(&mut object);
     disabled::drop(kind.definition, &mut object, None);
@@ -18,7 +25,7 @@ pub(crate) fn created(kind: &BuiltIn, mut object: Value) -> Value {
 
 /// The errors of creating the object, one a line.
 pub(crate) fn create_errors(kind: &BuiltIn, object: Value) -> String {
-    lines(&kind.strategy.validate_create(&created(kind, object)))
+    lines(&kind.strategy.validate_create(&prepared(kind, object)))
 }
 
 /// The object as it is stored after an update.
@@ -26,12 +33,16 @@ pub(crate) fn updated(kind: &BuiltIn, mut new: Value, old: &Value, part: Part) -
     kind.strategy.default(&mut new);
     kind.strategy.prepare_update(&mut new, old, part);
     disabled::drop(kind.definition, &mut new, Some(old));
+    kind.strategy.settle(&mut new);
     new
 }
 
 /// The errors of updating `old` to `new`, one a line.
 pub(crate) fn update_errors(kind: &BuiltIn, new: Value, old: &Value, part: Part) -> String {
-    let new = updated(kind, new, old, part);
+    let mut new = new;
+    kind.strategy.default(&mut new);
+    kind.strategy.prepare_update(&mut new, old, part);
+    disabled::drop(kind.definition, &mut new, Some(old));
     lines(&kind.strategy.validate_update(&new, old, part))
 }
 

@@ -1,5 +1,6 @@
 //! Small edits of JSON trees, as defaulting and strategies need them. Null counts as absent everywhere.
 
+use knarr_meta::object::at;
 use serde_json::{Map, Value};
 
 /// Where absent or empty, puts a string.
@@ -96,7 +97,8 @@ pub(crate) fn set(object: &mut Value, field: &str, value: impl Into<Value>) {
     }
 }
 
-/// True where two trees mean the same: null, absent, and empty lists, maps and strings are one.
+/// True where two trees mean the same: null, absent, and empty lists and strings are one. An empty object is something: a struct that
+/// somebody asked for. Empty maps are dropped when an object is decoded.
 pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
     match (a.filter(|v| !is_empty(v)), b.filter(|v| !is_empty(v))) {
         (None, None) => true,
@@ -112,12 +114,29 @@ pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
     }
 }
 
+/// Whether two objects differ in anything but type, metadata and status.
+pub fn fields_differ(new: &Value, old: &Value) -> bool {
+    const ASIDE: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
+    let (Some(new), Some(old)) = (new.as_object(), old.as_object()) else {
+        return false;
+    };
+    new.keys()
+        .chain(old.keys())
+        .filter(|field| !ASIDE.contains(&field.as_str()))
+        .any(|field| !same(new.get(field), old.get(field)))
+}
+
+/// Whether two objects differ in a field of their metadata.
+pub fn metadata_differs(new: &Value, old: &Value, field: &str) -> bool {
+    !same(at(new, &["metadata", field]), at(old, &["metadata", field]))
+}
+
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
-        Value::Object(map) => map.values().all(Value::is_null),
+        Value::Object(_) => false,
         Value::Bool(_) | Value::Number(_) => false,
     }
 }

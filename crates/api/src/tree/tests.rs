@@ -5,7 +5,7 @@ use super::{keep, same};
 #[test]
 fn empty_is_absent() {
     let equal = [
-        (json!(null), json!({})),
+        (json!(null), json!([])),
         (json!({"a": null}), json!({})),
         (json!({"a": []}), json!({"a": ""})),
         (
@@ -21,6 +21,7 @@ fn empty_is_absent() {
         (json!({"a": 0}), json!({})),
         (json!({"a": false}), json!({})),
         (json!([1]), json!([1, 2])),
+        (json!({"a": {}}), json!({"a": null})),
         (json!({"a": {"b": 1}}), json!({"a": {}})),
     ];
     for (a, b) in &different {

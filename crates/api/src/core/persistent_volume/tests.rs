@@ -115,6 +115,19 @@ fn updates() {
         + hostPath: {"path":"/other","type":""}
         volumeMode: Invalid value: "Block": field is immutable"#]]
     .assert_eq(&update_errors(&KIND, new.clone(), &old, Part::Main));
+    // A reference to nothing is one.
+    let mut driven = old.clone();
+    driven["spec"]["hostPath"] = Value::Null;
+    driven["spec"]["csi"] = json!({"driver": "a.b", "volumeHandle": "v"});
+    let mut referring = driven.clone();
+    referring["spec"]["csi"]["nodeExpandSecretRef"] = json!({});
+    expect![[r#"
+        spec.csi.nodeExpandSecretRef.name: Required value
+        spec.csi.nodeExpandSecretRef.namespace: Required value
+        spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation
+        - csi: {"driver":"a.b","volumeHandle":"v"}
+        + csi: {"driver":"a.b","nodeExpandSecretRef":{},"volumeHandle":"v"}"#]]
+    .assert_eq(&update_errors(&KIND, referring, &driven, Part::Main));
     new["spec"]
         .as_object_mut()
         .expect("a map")
