@@ -210,10 +210,10 @@ fn v1_and_back() {
           "apiVersion": "autoscaling/v1",
           "metadata": {
             "annotations": {
-              "autoscaling.alpha.kubernetes.io/behavior": "{\"ScaleDown\":{\"Policies\":[{\"PeriodSeconds\":15,\"Type\":\"Percent\",\"Value\":100}],\"SelectPolicy\":\"Max\"},\"ScaleUp\":{\"Policies\":[{\"PeriodSeconds\":9,\"Type\":\"Pods\",\"Value\":1}],\"SelectPolicy\":\"Max\",\"StabilizationWindowSeconds\":0}}",
-              "autoscaling.alpha.kubernetes.io/conditions": "[{\"status\":\"True\",\"type\":\"AbleToScale\"}]",
-              "autoscaling.alpha.kubernetes.io/current-metrics": "[{\"resource\":{\"currentAverageUtilization\":30,\"currentAverageValue\":\"3m\",\"name\":\"cpu\"},\"type\":\"Resource\"}]",
-              "autoscaling.alpha.kubernetes.io/metrics": "[{\"pods\":{\"metricName\":\"m\",\"selector\":{\"matchLabels\":{\"a\":\"b\"}},\"targetAverageValue\":\"5\"},\"type\":\"Pods\"},{\"object\":{\"metricName\":\"o\",\"target\":{\"kind\":\"Service\",\"name\":\"s\"},\"targetValue\":\"3\"},\"type\":\"Object\"}]",
+              "autoscaling.alpha.kubernetes.io/behavior": "{\"ScaleUp\":{\"StabilizationWindowSeconds\":0,\"SelectPolicy\":\"Max\",\"Policies\":[{\"Type\":\"Pods\",\"Value\":1,\"PeriodSeconds\":9}],\"Tolerance\":null},\"ScaleDown\":{\"StabilizationWindowSeconds\":null,\"SelectPolicy\":\"Max\",\"Policies\":[{\"Type\":\"Percent\",\"Value\":100,\"PeriodSeconds\":15}],\"Tolerance\":null}}",
+              "autoscaling.alpha.kubernetes.io/conditions": "[{\"type\":\"AbleToScale\",\"status\":\"True\"}]",
+              "autoscaling.alpha.kubernetes.io/current-metrics": "[{\"type\":\"Resource\",\"resource\":{\"name\":\"cpu\",\"currentAverageUtilization\":30,\"currentAverageValue\":\"3m\"}}]",
+              "autoscaling.alpha.kubernetes.io/metrics": "[{\"type\":\"Pods\",\"pods\":{\"metricName\":\"m\",\"targetAverageValue\":\"5\",\"selector\":{\"matchLabels\":{\"a\":\"b\"}}}},{\"type\":\"Object\",\"object\":{\"target\":{\"kind\":\"Service\",\"name\":\"s\"},\"metricName\":\"o\",\"targetValue\":\"3\"}}]",
               "mine": "yes"
             },
             "name": "h",

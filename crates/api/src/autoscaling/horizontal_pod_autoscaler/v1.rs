@@ -6,6 +6,8 @@ use serde_json::{Map, Value, json};
 use super::{cpu, is_cpu};
 use crate::tree;
 
+mod text;
+
 const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const CURRENT_METRICS: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
 const CONDITIONS: &str = "autoscaling.alpha.kubernetes.io/conditions";
@@ -19,94 +21,106 @@ const ANNOTATIONS: [&str; 6] = [
     "autoscaling.alpha.kubernetes.io/scale-up-tolerance",
 ];
 
-/// A path in a source of v2, its field in v1, and whether v1 always has it (an amount of nothing, where there is none).
-type Pair = (&'static [&'static str], &'static str, bool);
+/// What a field of v1 holds where v2 has nothing for it.
+#[derive(Clone, Copy)]
+enum Zero {
+    /// It is left out.
+    Absent,
+    Text,
+    Amount,
+    Reference,
+}
+
+use Zero::{Absent, Amount, Reference, Text};
+
+/// A path in a source of v2, and its field in v1.
+type Pair = (&'static [&'static str], &'static str, Zero);
 
 /// Fields of a metric's source by its field.
 const SOURCES: [(&str, &[Pair]); 5] = [
     (
         "object",
         &[
-            (&["describedObject"], "target", false),
-            (&["metric", "name"], "metricName", false),
-            (&["metric", "selector"], "selector", false),
-            (&["target", "value"], "targetValue", true),
-            (&["target", "averageValue"], "averageValue", false),
+            (&["describedObject"], "target", Reference),
+            (&["metric", "name"], "metricName", Text),
+            (&["metric", "selector"], "selector", Absent),
+            (&["target", "value"], "targetValue", Amount),
+            (&["target", "averageValue"], "averageValue", Absent),
         ],
     ),
     (
         "pods",
         &[
-            (&["metric", "name"], "metricName", false),
-            (&["metric", "selector"], "selector", false),
-            (&["target", "averageValue"], "targetAverageValue", true),
+            (&["metric", "name"], "metricName", Text),
+            (&["metric", "selector"], "selector", Absent),
+            (&["target", "averageValue"], "targetAverageValue", Amount),
         ],
     ),
     (
         "external",
         &[
-            (&["metric", "name"], "metricName", false),
-            (&["metric", "selector"], "metricSelector", false),
-            (&["target", "value"], "targetValue", false),
-            (&["target", "averageValue"], "targetAverageValue", false),
+            (&["metric", "name"], "metricName", Text),
+            (&["metric", "selector"], "metricSelector", Absent),
+            (&["target", "value"], "targetValue", Absent),
+            (&["target", "averageValue"], "targetAverageValue", Absent),
         ],
     ),
-    ("resource", RESOURCE),
-    ("containerResource", RESOURCE),
-];
-const RESOURCE: &[Pair] = &[
-    (&["name"], "name", false),
-    (&["container"], "container", false),
+    ("resource", &[NAME, UTILIZATION, AVERAGE]),
     (
-        &["target", "averageUtilization"],
-        "targetAverageUtilization",
-        false,
+        "containerResource",
+        &[NAME, CONTAINER, UTILIZATION, AVERAGE],
     ),
-    (&["target", "averageValue"], "targetAverageValue", false),
 ];
+const NAME: Pair = (&["name"], "name", Text);
+const CONTAINER: Pair = (&["container"], "container", Text);
+const UTILIZATION: Pair = (
+    &["target", "averageUtilization"],
+    "targetAverageUtilization",
+    Absent,
+);
+const AVERAGE: Pair = (&["target", "averageValue"], "targetAverageValue", Absent);
 
 /// Fields of a metric's status by its field.
 const STATUSES: [(&str, &[Pair]); 5] = [
     (
         "object",
         &[
-            (&["describedObject"], "target", false),
-            (&["metric", "name"], "metricName", false),
-            (&["metric", "selector"], "selector", false),
-            (&["current", "value"], "currentValue", true),
-            (&["current", "averageValue"], "averageValue", false),
+            (&["describedObject"], "target", Reference),
+            (&["metric", "name"], "metricName", Text),
+            (&["metric", "selector"], "selector", Absent),
+            (&["current", "value"], "currentValue", Amount),
+            (&["current", "averageValue"], "averageValue", Absent),
         ],
     ),
     (
         "pods",
         &[
-            (&["metric", "name"], "metricName", false),
-            (&["metric", "selector"], "selector", false),
-            (&["current", "averageValue"], "currentAverageValue", true),
+            (&["metric", "name"], "metricName", Text),
+            (&["metric", "selector"], "selector", Absent),
+            (&["current", "averageValue"], "currentAverageValue", Amount),
         ],
     ),
     (
         "external",
         &[
-            (&["metric", "name"], "metricName", false),
-            (&["metric", "selector"], "metricSelector", false),
-            (&["current", "value"], "currentValue", true),
-            (&["current", "averageValue"], "currentAverageValue", false),
+            (&["metric", "name"], "metricName", Text),
+            (&["metric", "selector"], "metricSelector", Absent),
+            (&["current", "value"], "currentValue", Amount),
+            (&["current", "averageValue"], "currentAverageValue", Absent),
         ],
     ),
-    ("resource", RESOURCE_STATUS),
-    ("containerResource", RESOURCE_STATUS),
-];
-const RESOURCE_STATUS: &[Pair] = &[
-    (&["name"], "name", false),
-    (&["container"], "container", false),
+    ("resource", &[NAME, CURRENT_UTILIZATION, CURRENT_AVERAGE]),
     (
-        &["current", "averageUtilization"],
-        "currentAverageUtilization",
-        false,
+        "containerResource",
+        &[NAME, CONTAINER, CURRENT_UTILIZATION, CURRENT_AVERAGE],
     ),
-    (&["current", "averageValue"], "currentAverageValue", true),
 ];
+const CURRENT_UTILIZATION: Pair = (
+    &["current", "averageUtilization"],
+    "currentAverageUtilization",
+    Absent,
+);
+const CURRENT_AVERAGE: Pair = (&["current", "averageValue"], "currentAverageValue", Amount);
 
 /// Annotations of v1 that a client may have left in an object of v2.
 pub(super) fn drop_annotations(object: &mut Value) {
@@ -123,7 +137,7 @@ fn annotate(object: &mut Value, key: &str, value: &Value) {
     if let Some(meta) = object::metadata_mut(object)
         && let Some(annotations) = tree::child(meta, "annotations")
     {
-        annotations.insert(key.to_owned(), value.to_string().into());
+        annotations.insert(key.to_owned(), text::of(value).into());
     }
 }
 
@@ -155,11 +169,7 @@ pub(super) fn decode(mut object: Value) -> Value {
         annotate(&mut object, CURRENT_METRICS, &current.into());
     }
     if let Some(behavior) = behavior.filter(Value::is_object) {
-        annotate(
-            &mut object,
-            BEHAVIOR,
-            &renamed(&behavior, |c| c.to_ascii_uppercase()),
-        );
+        annotate(&mut object, BEHAVIOR, &internal(&behavior));
     }
     if let Some(conditions) = conditions.filter(|c| c.as_array().is_some_and(|c| !c.is_empty())) {
         annotate(&mut object, CONDITIONS, &conditions);
@@ -249,12 +259,15 @@ fn to_v1(metric: &Value, table: &Table) -> Value {
             continue;
         };
         let mut own = Map::new();
-        for (path, name, always) in *pairs {
-            match at(source, path).filter(|value| !value.is_null()) {
-                Some(value) => drop(own.insert((*name).to_owned(), value.clone())),
-                None if *always => drop(own.insert((*name).to_owned(), json!("0"))),
-                None => {}
-            }
+        for (path, name, zero) in *pairs {
+            let given = at(source, path).filter(|value| !value.is_null());
+            let value = given.cloned().or(match zero {
+                Absent => None,
+                Text => Some(json!("")),
+                Amount => Some(json!("0")),
+                Reference => Some(json!({"kind": "", "name": ""})),
+            });
+            own.extend(value.map(|value| ((*name).to_owned(), value)));
         }
         converted.insert((*field).to_owned(), own.into());
     }
@@ -303,11 +316,37 @@ fn put(tree: &mut Value, path: &[&str], value: Value) {
     place[*last] = value;
 }
 
+/// Fields of the internal type that have no value of their own for nothing.
+const RULES: [&str; 4] = [
+    "Policies",
+    "SelectPolicy",
+    "StabilizationWindowSeconds",
+    "Tolerance",
+];
+
+/// The behaviour as Go writes its internal type: a field that nobody has set is null.
+fn internal(behavior: &Value) -> Value {
+    let mut whole = renamed(behavior, |c| c.to_ascii_uppercase());
+    let Some(map) = whole.as_object_mut() else {
+        return whole;
+    };
+    for direction in ["ScaleUp", "ScaleDown"] {
+        let rules = map.entry(direction).or_insert(Value::Null);
+        for field in RULES {
+            if let Some(rules) = rules.as_object_mut() {
+                rules.entry(field).or_insert(Value::Null);
+            }
+        }
+    }
+    whole
+}
+
 /// A tree whose fields begin with another letter: the annotation has the names that Go's structs have.
 fn renamed(value: &Value, first: fn(&char) -> char) -> Value {
     match value {
         Value::Object(map) => {
-            let fields = map.iter().map(|(name, value)| {
+            let set = map.iter().filter(|(_, value)| !value.is_null());
+            let fields = set.map(|(name, value)| {
                 let mut letters = name.chars();
                 let start: String = letters.next().iter().map(first).collect();
                 (
