@@ -62,6 +62,9 @@ impl CreateHandler for Handler {
     }
 }
 
+/// What is reviewed is a token and no request: it goes on as nobody's only where every path does.
+const NO_PATH: &str = "";
+
 /// Reviews of tokens, those of others too.
 struct TokenReviews {
     tokens: Arc<Tokens>,
@@ -76,7 +79,14 @@ impl CreateHandler for TokenReviews {
         let Some(others) = self.others.as_ref().filter(|_| !known) else {
             return Ok(reviewed);
         };
-        match others.user(str_at(&reviewed, &["spec", "token"])).await {
+        let given = str_at(&reviewed, &["spec", "token"]);
+        let Some(token) = tokens::presented(given, str::to_owned) else {
+            return Ok(match others.anonymous(NO_PATH) {
+                Some(true) => self.tokens.review_of_nobody(reviewed, &authn::anonymous()),
+                Some(false) | None => reviewed,
+            });
+        };
+        match others.user(&token).await {
             Some(mut user) => {
                 authn::add_authenticated(&mut user);
                 Ok(self.tokens.review_of_other(reviewed, &user))

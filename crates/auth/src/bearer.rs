@@ -13,17 +13,20 @@ const PROTOCOLS: HeaderName = header::SEC_WEBSOCKET_PROTOCOL;
 /// The token of a request. Other schemes are no token, as upstream; what is one and cannot be read is a 401.
 pub fn token(headers: &HeaderMap) -> Result<Option<String>, Status> {
     let authorization = text(headers, &header::AUTHORIZATION).map_err(|_| unauthorized())?;
-    let mut words = authorization.trim().splitn(3, ' ');
-    if let (Some(scheme), Some(token)) = (words.next(), words.next())
-        && scheme.eq_ignore_ascii_case("bearer")
-        && !token.is_empty()
-    {
+    if let Some(token) = of_authorization(authorization) {
         return Ok(Some(token.to_owned()));
     }
     match is_websocket(headers) {
         true => from_protocols(headers).map_err(|_| unauthorized()),
         false => Ok(None),
     }
+}
+
+/// The token in an `Authorization` header's value: its second word. None is none, whatever comes after it.
+pub fn of_authorization(authorization: &str) -> Option<&str> {
+    let mut words = authorization.trim().splitn(3, ' ');
+    let (scheme, token) = (words.next()?, words.next()?);
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 /// Upstream's 401, which says nothing else.
@@ -87,7 +90,9 @@ mod tests {
         for (value, wanted) in [
             (&b"Bearer abc"[..], Ok(Some("abc"))),
             (b"bearer abc", Ok(Some("abc"))),
+            (b"Bearer abc def", Ok(Some("abc"))),
             (b"Bearer", Ok(None)),
+            (b"Bearer  abc", Ok(None)),
             (b"Basic YTpi", Ok(None)),
             (b"Bearer \xff\xfe", Err(401)),
         ] {

@@ -147,6 +147,7 @@ fn objects(theirs: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
             }
         }
         (Value::String(a), Value::String(b)) if is_age(a) && is_age(b) => {}
+        (Value::String(a), Value::String(b)) if are_of_one_moment(a, b) => {}
         _ => found.push(one_side(path, Some(theirs), Some(ours))),
     }
     found.dedup();
@@ -157,6 +158,25 @@ fn is_age(text: &str) -> bool {
     static AGE: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"^(\d+[smhdy])+$").expect("it is a pattern"));
     AGE.is_match(text)
+}
+
+/// Two times that each server took from its clock for the same request.
+fn are_of_one_moment(a: &str, b: &str) -> bool {
+    const APART_SECONDS: u32 = 5;
+    let seconds = |text: &str| -> Option<u32> {
+        let time = text.split_once('T')?.1.strip_suffix('Z')?;
+        let parts: Vec<u32> = time
+            .split(':')
+            .filter_map(|part| part.parse().ok())
+            .collect();
+        match parts[..] {
+            [hours, minutes, seconds] => Some((hours * 60 + minutes) * 60 + seconds),
+            _ => None,
+        }
+    };
+    let of_one_day = a.split('T').next() == b.split('T').next();
+    let apart = seconds(a).zip(seconds(b)).map(|(a, b)| a.abs_diff(b));
+    of_one_day && apart.is_some_and(|apart| apart <= APART_SECONDS)
 }
 
 fn one_side(path: &str, theirs: Option<&Value>, ours: Option<&Value>) -> String {
@@ -230,6 +250,17 @@ mod tests {
                 answer(201, object(json!({"list": [{"a": 1}, {"a": 1}]}))),
                 answer(201, object(json!({"list": [{"a": 2}, {"a": 2}]}))),
                 vec!["object spec.list[*].a: 1 | 2"],
+            ),
+            (
+                answer(
+                    201,
+                    object(json!({"at": "2026-12-01T22:38:59Z", "b": "2026-01-01T00:00:00Z"})),
+                ),
+                answer(
+                    201,
+                    object(json!({"at": "2026-12-01T22:39:00Z", "b": "2026-01-01T00:01:00Z"})),
+                ),
+                vec![r#"object spec.b: "2026-01-01T00:00:00Z" | "2026-01-01T00:01:00Z""#],
             ),
             (
                 answer(201, object(json!({"a": null}))),

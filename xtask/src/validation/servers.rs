@@ -27,6 +27,12 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 const ETCD_PORTS: (u16, u16) = (2379, 2380);
 /// As knarr has it by default: an address that an object asks for is in both.
 const SERVICE_CIDR: &str = "10.43.0.0/16";
+/// Requests without credentials go on as nobody's, as upstream's server has it without flags.
+const AUTHENTICATION: &str = "\
+apiVersion: apiserver.config.k8s.io/v1
+kind: AuthenticationConfiguration
+anonymous: {enabled: true}
+";
 const READY: &str = "knarr server is ready in ";
 /// The machine beside the server, which forwards nothing.
 const GATEWAY: &str = "192.0.2.2";
@@ -113,12 +119,15 @@ fn in_path(name: &str) -> Option<PathBuf> {
 }
 
 fn start_knarr(cluster: &Cluster) -> Result<Process> {
+    let authentication = cluster.directory().join("authentication.yaml");
+    fs::write(&authentication, AUTHENTICATION)?;
     let mut command = cluster.knarr(&["server"])?;
     command.args([
         format!("--data-dir={}", cluster.data_dir().display()),
         format!("--listen={NODE_IP}:6443"),
         format!("--advertise-address={NODE_IP}"),
         "--name=server".to_owned(),
+        format!("--authentication-config={}", authentication.display()),
         "--without=scheduler,controller-manager".to_owned(),
     ]);
     let output = cluster.directory().join("server.out");

@@ -55,12 +55,17 @@ async fn open(dir: &std::path::Path) -> Server {
 }
 
 async fn open_with_seats(dir: &std::path::Path, seats: u32) -> Server {
+    open_with(dir, |config| config.seats = seats).await
+}
+
+async fn open_with(dir: &std::path::Path, change: impl FnOnce(&mut Config)) -> Server {
     let store = Arc::new(Embedded::open(dir.join("store"), Default::default()).expect("a store"));
-    let config = Config {
+    let mut config = Config {
         node_name: "test".into(),
-        seats,
+        seats: SEATS,
         ..Config::on_loopback(dir.join("pki"))
     };
+    change(&mut config);
     Server::new(config, store).await.expect("a server")
 }
 

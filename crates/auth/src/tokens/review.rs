@@ -4,7 +4,7 @@ use knarr_meta::{object, status::Status, time};
 use serde_json::{Map, Value, json};
 
 use super::{Authenticated, Rejected, Tokens, request::strings};
-use crate::{UserInfo, bootstrap_token};
+use crate::{UserInfo, bearer, bootstrap_token};
 
 /// A user as reviews show it; empty fields are left out.
 fn shown(user: &UserInfo) -> Value {
@@ -23,6 +23,12 @@ fn shown(user: &UserInfo) -> Value {
     Value::Object(shown)
 }
 
+/// What comes of the token that a request with this one would present: upstream reviews by such a request. None presents none, as
+/// blanks do.
+pub fn presented<T>(given: &str, look: impl FnOnce(&str) -> T) -> Option<T> {
+    bearer::of_authorization(&format!("Bearer {given}")).map(look)
+}
+
 impl Tokens {
     /// Completes a TokenReview: whose token is this, and for whom is it meant?
     pub fn review(&self, mut body: Value) -> Result<Value, Status> {
@@ -36,14 +42,27 @@ impl Tokens {
         if audiences.is_empty() {
             audiences = self.audiences().to_vec();
         }
-        let status = match self.whose(token, &audiences) {
-            Ok(found) => {
+        let found = presented(token, |token| self.whose(token, &audiences));
+        let status = match found {
+            Some(Ok(found)) => {
                 json!({"authenticated": true, "user": shown(&found.user), "audiences": found.audiences})
             }
-            Err(rejected) => json!({"user": {}, "error": rejected.reviewed()}),
+            Some(Err(rejected)) => json!({"user": {}, "error": rejected.reviewed()}),
+            None => json!({"user": {}}),
         };
         body["status"] = status;
         Ok(body)
+    }
+
+    /// Completes a TokenReview of no token where none is needed: it is nobody's, meant for whomever was asked for.
+    pub fn review_of_nobody(&self, mut body: Value, nobody: &UserInfo) -> Value {
+        let mut audiences: Vec<String> = strings(&body, &["spec", "audiences"]);
+        if audiences.is_empty() {
+            audiences = self.audiences().to_vec();
+        }
+        body["status"] =
+            json!({"authenticated": true, "user": shown(nobody), "audiences": audiences});
+        body
     }
 
     /// Completes a TokenReview of a token that others know: it is meant for the API server, and otherwise one that nobody knows.

@@ -445,6 +445,20 @@ fn reviews_tell_what_requests_do_not() {
         json!({"user": {}, "error": "[invalid bearer token, serviceaccounts \"bot\" not found]"})
     );
     assert_eq!(review("").unwrap_err().code, 400);
+    // A token is one word, as in a header; before a blank there is none, which is no wrong one.
+    for (given, wanted) in [
+        ("x y", json!({"user": {}, "error": "invalid bearer token"})),
+        (" ", json!({"user": {}})),
+        (" x", json!({"user": {}})),
+    ] {
+        assert_eq!(review(given).unwrap()["status"], wanted, "{given:?}");
+    }
+    let asked = json!({"spec": {"token": " ", "audiences": ["a"]}});
+    let nobody = tokens.review_of_nobody(asked, &user("nobody", &["all"]));
+    assert_eq!(
+        nobody["status"],
+        json!({"authenticated": true, "audiences": ["a"], "user": {"username": "nobody", "groups": ["all"]}})
+    );
     let own = self_subject_review(&user("ann", &["g"]), &json!({}));
     assert_eq!(
         own["status"]["userInfo"],

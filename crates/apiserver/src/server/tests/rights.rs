@@ -24,6 +24,44 @@ const OF_AUTHENTICATED: Allowed = &[(
     ],
 )];
 
+/// A review of blanks is one of no token: it is nobody's where nobody may ask, and otherwise just not known.
+#[tokio::test(flavor = "multi_thread")]
+async fn reviews_of_no_token_are_of_nobody_where_that_is_allowed() {
+    const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let nobody = json!({"username": "system:anonymous", "groups": ["system:unauthenticated"]});
+    let review = |token: &str| json!({"spec": {"token": token, "audiences": ["a"]}});
+    for (anonymous, wanted) in [
+        (
+            "{enabled: true}",
+            json!({"authenticated": true, "user": nobody, "audiences": ["a"]}),
+        ),
+        (
+            "{enabled: true, conditions: [{path: /livez}]}",
+            json!({"user": {}}),
+        ),
+        ("{enabled: false}", json!({"user": {}})),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("authentication.yaml");
+        let text = format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: AuthenticationConfiguration\nanonymous: {anonymous}\n"
+        );
+        std::fs::write(&file, text).expect("a file");
+        let server = open_with(dir.path(), |config| {
+            config.identities.config_file = Some(file)
+        })
+        .await;
+        let cluster = Cluster { server, dir };
+        let blank = cluster.create(REVIEWS, review(" ")).await;
+        assert_eq!(blank["status"], wanted, "{anonymous}");
+        let wrong = cluster.create(REVIEWS, review("x")).await;
+        assert_eq!(
+            wrong["status"],
+            json!({"user": {}, "error": "invalid bearer token"})
+        );
+    }
+}
+
 /// ClusterRole `system:cluster-trust-bundle-discovery`.
 const OF_SERVICE_ACCOUNTS: Allowed = &[(
     "get list watch",
