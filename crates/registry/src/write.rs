@@ -17,6 +17,7 @@ pub mod update;
 
 pub use delete::{DeleteOptions, Propagation};
 pub use knarr_admission::{Warnings, request::Phase};
+pub use own::Place;
 
 use std::sync::Arc;
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 use futures::{StreamExt, stream};
-use knarr_admission::writer::Writer;
 use knarr_api::{Kind, flowcontrol::standard, kind::Part};
 use knarr_auth::objects::Objects;
 use knarr_fairness::{
@@ -20,7 +19,7 @@ use knarr_meta::{
     status::Status,
     time,
 };
-use knarr_registry::{Registry, cache::resource::ResourceCache};
+use knarr_registry::{Registry, cache::resource::ResourceCache, write::Place};
 use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +30,8 @@ const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const LEVELS: &str = "prioritylevelconfigurations";
 const SCHEMAS: &str = "flowschemas";
 const DANGLING: &str = "Dangling";
+/// Whose the conditions are, as upstream.
+const MANAGER: &str = "api-priority-and-fairness-config-consumer-v1";
 /// Servers that disagree (of two versions) must not write against each other for ever: so often in a minute.
 const WRITES_A_MINUTE: usize = 6;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -176,34 +177,35 @@ fn says(schema: &Value, condition: &Condition) -> bool {
 }
 
 async fn write(registry: &Registry, kind: &Kind, condition: &Condition) -> Result<(), Status> {
-    let change = |schema: &mut Value| Ok(set(schema, condition, &time::now_seconds()));
-    let written = Writer::update(registry, kind, "", &condition.schema, Part::Status, &change);
-    written.await.map(drop)
+    let place = Place {
+        kind,
+        name: &condition.schema,
+        part: Part::Status,
+        manager: MANAGER,
+    };
+    let wish = |schema: &Value| wanted(kind, schema, condition, &time::now_seconds());
+    registry.apply(place, &wish).await
 }
 
-/// Sets the condition; false where it is there.
-fn set(schema: &mut Value, condition: &Condition, now: &str) -> bool {
+/// What is applied to a schema's status; none where it says so, or is of another level by now.
+fn wanted(kind: &Kind, schema: &Value, condition: &Condition, now: &str) -> Option<Value> {
     let level = ["spec", "priorityLevelConfiguration", "name"];
     if says(schema, condition) || str_at(schema, &level) != condition.level {
-        return false;
+        return None;
     }
-    let wanted = json!({
+    let condition = json!({
         "type": DANGLING,
         "status": condition.status(),
         "lastTransitionTime": now,
         "reason": condition.reason(),
         "message": condition.message(),
     });
-    let others = list_at(schema, &["status", "conditions"]);
-    let others = others
-        .iter()
-        .filter(|other| str_at(other, &["type"]) != DANGLING);
-    let all: Vec<Value> = others.cloned().chain([wanted]).collect();
-    let Some(status) = object::child_mut(schema, "status") else {
-        return false;
-    };
-    status.insert("conditions".into(), all.into());
-    true
+    Some(json!({
+        "apiVersion": kind.api_version(),
+        "kind": kind.kind,
+        "metadata": {"name": object::name(schema)},
+        "status": {"conditions": [condition]},
+    }))
 }
 
 #[cfg(test)]
@@ -212,6 +214,7 @@ mod tests {
 
     #[test]
     fn a_schema_says_whether_its_level_exists() {
+        let kind = knarr_api::built_in(GROUP, "v1", SCHEMAS).expect("a kind");
         let mut schema = json!({"metadata": {"name": "s"}, "status": {"conditions": [{"type": "Other"}]},
             "spec": {"priorityLevelConfiguration": {"name": "l"}}});
         let mut condition = Condition {
@@ -219,17 +222,21 @@ mod tests {
             level: "l".into(),
             dangling: true,
         };
-        assert!(set(&mut schema, &condition, "now"));
-        assert!(says(&schema, &condition) && !set(&mut schema, &condition, "later"));
-        condition.dangling = false;
-        assert!(!says(&schema, &condition) && set(&mut schema, &condition, "later"));
+        let applied = wanted(kind, &schema, &condition, "now").expect("it says nothing of it");
         assert_eq!(
-            schema["status"]["conditions"],
-            json!([{"type": "Other"}, {"type": "Dangling", "status": "False", "lastTransitionTime": "later", "reason": "Found",
-                "message": "This FlowSchema references the PriorityLevelConfiguration object named \"l\" and it exists"}])
+            applied,
+            json!({"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema", "metadata": {"name": "s"},
+                "status": {"conditions": [{"type": "Dangling", "status": "True", "lastTransitionTime": "now", "reason": "NotFound",
+                    "message": condition.message()}]}})
         );
+        schema["status"] = applied["status"].clone();
+        assert!(says(&schema, &condition));
+        assert_eq!(wanted(kind, &schema, &condition, "later"), None);
+        condition.dangling = false;
+        let applied = wanted(kind, &schema, &condition, "later").expect("it says otherwise");
+        assert_eq!(applied["status"]["conditions"][0]["status"], "False");
         // It is of another level by now: that is looked at again.
         condition.level = "m".into();
-        assert!(!set(&mut schema, &condition, "now"));
+        assert_eq!(wanted(kind, &schema, &condition, "now"), None);
     }
 }

@@ -2,14 +2,15 @@
 
 use async_trait::async_trait;
 use knarr_admission::writer::Writer;
-use knarr_api::{Kind, kind::Part};
+use knarr_api::{Kind, kind::Part, schema::written};
 use knarr_audit::Annotations;
 use knarr_meta::status::Status;
 use serde_json::Value;
 
 use super::Write;
 use crate::{
-    Registry, managed,
+    Registry,
+    managed::{self, Managed, Manager},
     write::{DeleteOptions, Warnings},
 };
 
@@ -40,6 +41,57 @@ impl Registry {
             annotations: &unheard.annotations,
             managed: managed::OWN,
         }
+    }
+}
+
+/// A part of a cluster-scoped object, and whose what is applied to it becomes.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub kind: &'a Kind,
+    pub name: &'a str,
+    /// [`Part::Main`] or [`Part::Status`].
+    pub part: Part,
+    pub manager: &'a str,
+}
+
+impl Registry {
+    /// Applies, by force, the configuration that `wish` makes of an object; none leaves it as it is.
+    ///
+    /// # Errors
+    /// 404 where there is no such object, and those of every write.
+    pub async fn apply(
+        &self,
+        place: Place<'_>,
+        wish: &(dyn Fn(&Value) -> Option<Value> + Sync),
+    ) -> Result<(), Status> {
+        let Place {
+            kind,
+            name,
+            part,
+            manager,
+        } = place;
+        let unheard = Unheard::default();
+        let mut write = self.own_write(kind, "", &unheard);
+        write.managed = Managed::Given;
+        if part == Part::Status {
+            write.subresource = "status";
+        }
+        let manager = Manager {
+            name: manager,
+            alias: None,
+        };
+        let mut compute = |current: &Value| {
+            let Some(config) = wish(current) else {
+                return Ok(current.clone());
+            };
+            let mut tree = manager.apply(kind, part, Some(current), &config, true)?;
+            kind.strategy.default(&mut tree);
+            written::complete(&kind.definition, &mut tree);
+            Ok(tree)
+        };
+        Registry::update(self, &write, name, part, &mut compute)
+            .await
+            .map(drop)
     }
 }
 

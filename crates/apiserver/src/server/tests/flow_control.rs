@@ -235,6 +235,23 @@ async fn a_schema_says_whether_its_level_exists() {
     let schema = json!({"metadata": {"name": "mine"}, "spec": {"priorityLevelConfiguration": {"name": "l"}}});
     cluster.create(SCHEMAS, schema).await;
     says("mine", "\"Dangling\" \"True\" \"NotFound\"").await;
+    let mine = cluster.get(&format!("{SCHEMAS}/mine")).await.body;
+    let managers = mine["metadata"]["managedFields"].as_array();
+    let applied = managers
+        .expect("managers")
+        .iter()
+        .find(|m| m["operation"] == "Apply");
+    let applied = applied.expect("the condition is applied");
+    assert_eq!(
+        applied["manager"],
+        "api-priority-and-fairness-config-consumer-v1"
+    );
+    assert_eq!(applied["subresource"], "status");
+    let fields = &applied["fieldsV1"]["f:status"]["f:conditions"];
+    assert!(
+        fields.get(r#"k:{"type":"Dangling"}"#).is_some(),
+        "{applied}"
+    );
     let level = json!({"metadata": {"name": "l"}, "spec": {"type": "Limited", "limited": {
         "limitResponse": {"type": "Reject"}}}});
     cluster.create(LEVELS, level).await;
