@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 mod apply;
 pub mod disabled;
+pub mod empty;
 pub mod enums;
 pub mod expressions;
 pub mod parse;

@@ -26,7 +26,11 @@ use knarr_admission::{
     reinvocation::Reinvocation,
     request::{AdmissionRequest, Operation, Options},
 };
-use knarr_api::{Alias, Kind, kind::Part, schema::written};
+use knarr_api::{
+    Alias, Kind,
+    kind::Part,
+    schema::{empty, written},
+};
 use knarr_audit::Annotations;
 use knarr_auth::UserInfo;
 use knarr_meta::{GroupResource, field::ErrorList, status::Status};
@@ -282,6 +286,11 @@ pub fn metadata(tree: &mut Value) -> &mut Map<String, Value> {
     meta.as_object_mut().expect("was made an object")
 }
 
+/// Whether something empty in an object is told from what is not there.
+fn says_empty(kind: &Kind, tree: &Value) -> bool {
+    empty::is_told(&kind.definition) && empty::is_said(tree)
+}
+
 /// Sets the managed fields of what a manager makes of `live`, or of nothing.
 fn track(
     write: &Write<'_>,
@@ -293,6 +302,15 @@ fn track(
     let seen = match part {
         Part::Main | Part::Status => write.kind.strategy.foresee(tree),
         Part::Subresource(_) => None,
+    };
+    // What is empty is nobody's, but where it is always there.
+    let seen = match empty::is_told(&write.kind.definition) {
+        true => {
+            let mut seen = seen.unwrap_or_else(|| tree.clone());
+            written::complete_asked(&write.kind.definition, &mut seen);
+            Some(seen)
+        }
+        false => seen,
     };
     match seen {
         None => manager.update(write.kind, part, live, tree),

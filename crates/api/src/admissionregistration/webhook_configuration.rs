@@ -285,6 +285,10 @@ impl Strategy for Webhooks {
         true
     }
 
+    fn counts_empty(&self) -> bool {
+        true
+    }
+
     fn unconditional_update(&self) -> bool {
         false
     }

@@ -137,6 +137,10 @@ impl Strategy for EndpointSlice {
         true
     }
 
+    fn counts_dropped(&self) -> bool {
+        true
+    }
+
     /// Labels count too.
     fn changes_generation(&self, new: &Value, old: &Value) -> bool {
         kind::fields_differ(new, old) || kind::metadata_differs(new, old, "labels")

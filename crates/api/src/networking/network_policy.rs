@@ -111,6 +111,10 @@ impl Strategy for NetworkPolicy {
         true
     }
 
+    fn counts_empty(&self) -> bool {
+        true
+    }
+
     fn columns(&self) -> &[Column] {
         COLUMNS
     }

@@ -83,6 +83,10 @@ impl Strategy for PodDisruptionBudget {
         true
     }
 
+    fn counts_dropped(&self) -> bool {
+        true
+    }
+
     fn unconditional_update(&self) -> bool {
         false
     }

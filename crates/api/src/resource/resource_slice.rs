@@ -91,6 +91,10 @@ impl Strategy for ResourceSlice {
         true
     }
 
+    fn counts_dropped(&self) -> bool {
+        true
+    }
+
     fn selectable_fields(&self) -> &[Text] {
         FIELDS
     }

@@ -9,7 +9,7 @@ use knarr_meta::{Quantity, Status};
 use serde_json::{Map, Value};
 
 use super::{
-    Definition, Schema, Shape, Type,
+    Definition, Schema, Shape, Type, empty,
     parse::MAX_STRICT_ERRORS,
     path::{Path, Step},
 };
@@ -67,8 +67,10 @@ pub fn decode_from(
     schema: &Schema,
     value: &mut Value,
 ) -> Result<Vec<String>, TypeError> {
+    let definition = schema.definition();
     let mut decoder = Decoder {
         source,
+        keeps_empty: definition.is_some_and(|definition| empty::is_told(definition.name)),
         unknown: Vec::new(),
         error: None,
     };
@@ -81,6 +83,8 @@ pub fn decode_from(
 
 struct Decoder {
     source: Source,
+    /// Empty lists and maps stay, though they are optional.
+    keeps_empty: bool,
     unknown: Vec<String>,
     /// The first type error.
     error: Option<String>,
@@ -187,7 +191,8 @@ impl Decoder {
             };
             self.value(wanted, value, &path.child(step));
             let is_omitted = field.omits_zero && is_zero(value);
-            !is_omitted && (field.required || !is_empty_collection(&field.schema.ty, value))
+            let keeps_empty = self.keeps_empty || field.required || field.written_null;
+            !is_omitted && (keeps_empty || !is_empty_collection(&field.schema.ty, value))
         });
     }
 

@@ -11,12 +11,37 @@ use serde_json::{Map, Value, json};
 
 use super::{Definition, DefinitionRef, Field, Shape, Type, strict::is_zero, table};
 
+/// What becomes of an empty list or map in a field that is always there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Empty {
+    /// As upstream stores it.
+    Null,
+    /// It stays what somebody has asked for, and is whoever's that is.
+    Kept,
+    /// So it is in every field.
+    KeptEverywhere,
+}
+
 /// Completes an object of a definition, as `io.k8s.api.core.v1.Pod`. Of types that are not in the table nothing is known.
 pub fn complete(definition: &str, object: &mut Value) {
+    complete_with(Empty::Null, definition, object);
+}
+
+/// As [`complete`], of an object that is asked for: what is empty in a field that is always there is not yet as if nobody had set it.
+pub fn complete_asked(definition: &str, object: &mut Value) {
+    complete_with(Empty::Kept, definition, object);
+}
+
+/// As [`complete_asked`], of a type that tells all that is empty from what is not there (see [`super::empty`]).
+pub fn complete_telling(definition: &str, object: &mut Value) {
+    complete_with(Empty::KeptEverywhere, definition, object);
+}
+
+fn complete_with(empty: Empty, definition: &str, object: &mut Value) {
     if let Some(definition) = table::find(definition).map(DefinitionRef::get)
         && let Some(map) = object.as_object_mut()
     {
-        complete_struct(definition, map);
+        complete_struct(empty, definition, map);
     }
 }
 
@@ -28,14 +53,14 @@ pub fn empty(definition: &str) -> &'static Value {
     };
     definition.empty.get_or_init(|| {
         let mut map = Map::from_iter([("metadata".to_owned(), json!({}))]);
-        complete_struct(definition, &mut map);
+        complete_struct(Empty::Null, definition, &mut map);
         Value::Object(map)
     })
 }
 
-fn complete_struct(definition: &'static Definition, map: &mut Map<String, Value>) {
+fn complete_struct(empty: Empty, definition: &'static Definition, map: &mut Map<String, Value>) {
     map.retain(|name, value| match definition.field(name) {
-        Some(field) => is_written(field, value),
+        Some(field) => is_written(empty, field, value),
         None => true,
     });
     let written = definition
@@ -76,40 +101,50 @@ pub fn with_left_out<'v>(definition: &str, object: &'v Value) -> Cow<'v, Value> 
 fn written(definition: &str, fields: &[Field]) -> Box<[u16]> {
     let places = (0u16..).zip(fields);
     places
-        .filter(|(_, field)| (field.present && !field.omits_zero) || field.written_null)
+        .filter(|(_, field)| is_always_there(field))
         .filter(|(_, field)| (definition, field.name) != LEFT_OUT)
         .map(|(place, _)| place)
         .collect()
 }
 
+fn is_always_there(field: &Field) -> bool {
+    (field.present && !field.omits_zero) || field.written_null
+}
+
 /// Completes what is in a field. False: it is not written as it is.
-fn is_written(field: &Field, value: &mut Value) -> bool {
-    complete_value(&field.schema.ty, value);
+fn is_written(empty: Empty, field: &Field, value: &mut Value) -> bool {
+    complete_value(empty, &field.schema.ty, value);
+    let keeps = match empty {
+        Empty::Null => false,
+        Empty::Kept => is_always_there(field),
+        Empty::KeptEverywhere => true,
+    };
     let is_empty = match value {
         Value::Null => true,
-        Value::Array(list) => list.is_empty(),
+        Value::Array(list) => list.is_empty() && !keeps,
+        Value::Object(map) if keeps && map.is_empty() => false,
         Value::Object(map) => map.is_empty() && matches!(field.schema.ty, Type::Map(_)),
         value => field.omits_zero && is_zero(value),
     };
     !is_empty
 }
 
-fn complete_value(ty: &Type, value: &mut Value) {
+fn complete_value(empty: Empty, ty: &Type, value: &mut Value) {
     match (ty, value) {
         (Type::List(element), Value::Array(list)) => {
             for value in list {
-                complete_value(&element.ty, value);
+                complete_value(empty, &element.ty, value);
             }
         }
         (Type::Map(element), Value::Object(map)) => {
             for value in map.values_mut() {
-                complete_value(&element.ty, value);
+                complete_value(empty, &element.ty, value);
             }
         }
         (Type::Ref(reference), Value::Object(map)) => {
             let definition = reference.get();
             if matches!(definition.shape, Shape::Struct(_)) {
-                complete_struct(definition, map);
+                complete_struct(empty, definition, map);
             }
         }
         _ => {}
@@ -131,7 +166,7 @@ fn unset(field: &Field) -> Value {
             match definition.shape {
                 Shape::Struct(_) => {
                     let mut map = Map::new();
-                    complete_struct(definition, &mut map);
+                    complete_struct(Empty::Null, definition, &mut map);
                     Value::Object(map)
                 }
                 Shape::Quantity => json!("0"),
@@ -152,6 +187,27 @@ mod tests {
         assert_eq!(*empty(binding), json!({"metadata": {}, "target": {}}));
         assert!(std::ptr::eq(empty(binding), empty(binding)));
         assert_eq!(*empty("com.example.Thing"), json!({"metadata": {}}));
+    }
+
+    #[test]
+    fn what_is_asked_for_is_empty_before_it_is_null() {
+        let role = "io.k8s.api.rbac.v1.Role";
+        for (asked, wanted) in [
+            (json!({"rules": []}), json!({"metadata": {}, "rules": []})),
+            (
+                json!({"rules": null}),
+                json!({"metadata": {}, "rules": null}),
+            ),
+            // Where it may be left out, it is.
+            (
+                json!({"rules": [{"verbs": [], "resources": []}]}),
+                json!({"metadata": {}, "rules": [{"verbs": []}]}),
+            ),
+        ] {
+            let mut object = asked;
+            complete_asked(role, &mut object);
+            assert_eq!(object, wanted);
+        }
     }
 
     #[test]

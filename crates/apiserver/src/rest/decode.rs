@@ -100,10 +100,23 @@ pub fn conform(tree: &mut Value, expected: &Expected<'_>) -> Result<Vec<String>,
     if let Some(decoded) = expected.strategy.and_then(|strategy| strategy.decode(tree)) {
         return decoded;
     }
-    match schema::definition(expected.definition) {
-        Some(definition) => schema::strict::check(definition, tree),
-        None => Ok(Vec::new()),
+    let problems = match schema::definition(expected.definition) {
+        Some(definition) => schema::strict::check(definition, tree)?,
+        None => Vec::new(),
+    };
+    match unconvertible(tree, expected) {
+        None => Ok(problems),
+        Some(why) => Err(Status::bad_request(format!(
+            "{kind} in version {:?} cannot be handled as a {kind}: {why}",
+            expected.version,
+            kind = expected.kind,
+        ))),
     }
+}
+
+/// Why a tree of this type cannot be what upstream works with.
+pub fn unconvertible(tree: &Value, expected: &Expected<'_>) -> Option<String> {
+    expected.strategy?.unconvertible(tree)
 }
 
 /// As [`conform`], of a tree that upstream has no document of: errors are those of its converter alone. Of a kind that is in no
@@ -194,10 +207,19 @@ fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<S
     Ok(given)
 }
 
+/// The type of the built-in kind of this name and version.
+pub fn type_of(api_version: &str, kind: &str) -> Option<&'static schema::Schema> {
+    let mut known = built_in_kinds().iter().filter(|known| known.kind == kind);
+    known.find_map(|known| {
+        let mut served = Served::all(known);
+        let served = served.find(|served| served.api_version() == api_version)?;
+        schema::definition(served.definition())
+    })
+}
+
 /// Whether a built-in kind is of this version.
 pub fn is_known(api_version: &str, kind: &str) -> bool {
-    let mut known = built_in_kinds().iter().filter(|known| known.kind == kind);
-    known.any(|known| Served::all(known).any(|served| served.api_version() == api_version))
+    type_of(api_version, kind).is_some()
 }
 
 /// What upstream says of an object (version and kind) where another one (group and kind) is wanted.
@@ -239,7 +261,7 @@ fn unrecognized(expected: &Expected<'_>, why: &dyn std::fmt::Display, raw: &[u8]
     ))
 }
 
-/// The tree as the stored version with defaults, complete.
+/// The tree as the stored version with defaults, complete but for what is empty where the write path still looks at that.
 pub fn to_stored(ask: &Ask<'_>, tree: Value) -> Value {
     let mut tree = match ask.served.alias() {
         Some(alias) => (alias.encode)(tree),
@@ -251,6 +273,10 @@ pub fn to_stored(ask: &Ask<'_>, tree: Value) -> Value {
         map.insert("metadata".into(), Value::Object(serde_json::Map::new()));
     }
     ask.kind().strategy.default(&mut tree);
-    schema::written::complete(&ask.kind().definition, &mut tree);
+    let definition = &ask.kind().definition;
+    match schema::empty::is_told(definition) {
+        true => schema::written::complete_telling(definition, &mut tree),
+        false => schema::written::complete_asked(definition, &mut tree),
+    }
     tree
 }

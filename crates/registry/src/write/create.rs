@@ -136,6 +136,7 @@ impl Registry {
         )
         .await
         .map_err(Refused::Status)?;
+        strategy.settle(tree);
         // The store's word, upstream: who may not create it at all is told that first, and a dry run does not ask it.
         let version = metadata(tree).remove("resourceVersion");
         if !write.dry_run && version.is_some_and(|version| version != "") {
@@ -227,6 +228,7 @@ fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
         errors.extend(object_meta::validate_standard_finalizers(meta, &path));
     }
     errors.extend(strategy.validate_create(tree));
+    strategy.validate_rest(tree, None, &mut errors);
     enums::add_empty_values(&write.kind.definition, tree, None, &mut errors);
     if let Some(alias) = write.alias {
         in_words_of(alias, &mut errors);

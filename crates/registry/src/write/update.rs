@@ -20,7 +20,7 @@ use super::{
     ATTEMPTS, Current, Phase, Refused, Write, check_namespace, finalized_by_spec, held, metadata,
     owners::{self, When},
     part::{self, changes},
-    set_type, track,
+    says_empty, set_type, track,
 };
 use crate::{
     Registry,
@@ -45,6 +45,8 @@ struct Attempt<'a> {
     part: Part,
     current: &'a Current,
     admission: bool,
+    /// The wanted object had something empty in it.
+    says_empty: bool,
 }
 
 impl Registry {
@@ -81,6 +83,7 @@ impl Registry {
         for _ in 0..ATTEMPTS {
             let current = self.current(write, name).await?;
             let mut tree = compute(&current.tree)?;
+            let says_empty = says_empty(write.kind, &tree);
             if let Managed::Update(manager) = write.managed {
                 track(write, manager, part, Some(&current.tree), &mut tree);
             }
@@ -90,6 +93,7 @@ impl Registry {
                 part,
                 current: &current,
                 admission,
+                says_empty,
             };
             match self.try_update(&attempt, tree).await {
                 Ok(entry) => {
@@ -246,8 +250,9 @@ impl Registry {
             part,
             current,
             admission,
+            says_empty,
         } = attempt;
-        prepare(write, part, tree, &current.tree);
+        prepare(write, part, tree, &current.tree, says_empty);
         validate(write, name, part, tree, &current.tree).map_err(Refused::Status)?;
         if admission {
             let mut views = match write.subresource == SCALE.name {
@@ -269,6 +274,7 @@ impl Registry {
             .await
             .map_err(Refused::Status)?;
         }
+        write.kind.strategy.settle(tree);
         let revision = current.entry.revision;
         if finished(write, tree, &current.tree) {
             return self.finish_deletion(write, name, tree, revision).await;
@@ -335,7 +341,7 @@ impl Registry {
 }
 
 /// Carries over what this update may not change, and counts the generation.
-fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
+fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value, says_empty: bool) {
     let strategy = &write.kind.strategy;
     let entries = match write.managed {
         Managed::Kept => old.pointer("/metadata/managedFields").cloned(),
@@ -350,6 +356,7 @@ fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
     meta.remove("selfLink");
     set(meta, "generation", old_field("generation"));
     strategy.prepare_update(tree, old, part);
+    let changed = strategy.counts_dropped() && strategy.changes_generation(tree, old);
     disabled::drop(&write.kind.definition, tree, Some(old));
     let meta = metadata(tree);
     if meta
@@ -373,7 +380,11 @@ fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value) {
         }
     }
     set(meta, "managedFields", entries);
-    if strategy.has_generation() && counts(part) && strategy.changes_generation(tree, old) {
+    let changes = || {
+        let empty = says_empty && strategy.counts_empty();
+        empty || changed || strategy.changes_generation(tree, old)
+    };
+    if strategy.has_generation() && counts(part) && changes() {
         let generation = object::generation(old).saturating_add(1);
         metadata(tree).insert("generation".into(), Value::from(generation));
     }

@@ -118,7 +118,9 @@ pub fn validate(
     if part == Part::Main {
         generated::validate(write.kind, tree, &mut errors);
     }
-    errors.extend(write.kind.strategy.validate_update(tree, old, part));
+    let strategy = &write.kind.strategy;
+    errors.extend(strategy.validate_update(tree, old, part));
+    strategy.validate_rest(tree, Some(old), &mut errors);
     enums::add_empty_values(&write.kind.definition, tree, Some(old), &mut errors);
     if let Some(alias) = write.alias {
         in_words_of(alias, &mut errors);
