@@ -1,7 +1,9 @@
 //! DaemonSet.
 
+use std::num::IntErrorKind;
+
 use knarr_meta::{
-    field::{Error, ErrorList, Path},
+    field::{Error, ErrorList, Path, quote},
     labels::Selector,
     object::{self, at, i64_at, label, list_at, map_at, str_at, struct_at},
     object_meta::validate_label_selector,
@@ -78,6 +80,16 @@ impl Strategy for DaemonSet {
         super::default_template(spec);
     }
 
+    /// Where it is there, the annotation is a number.
+    fn unconvertible(&self, object: &Value) -> Option<String> {
+        let text = object::annotation(object, TEMPLATE_GENERATION)?;
+        let why = match text.parse::<i64>().err()?.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        Some(format!("strconv.ParseInt: parsing {}: {why}", quote(text)))
+    }
+
     /// Upstream's conversion writes the annotation from a field of its internal type, whatever that is.
     fn foresee(&self, object: &Value) -> Option<Value> {
         let mut seen = object.clone();
@@ -137,6 +149,10 @@ impl Strategy for DaemonSet {
 
     fn has_generation(&self) -> bool {
         true
+    }
+
+    fn hidden_annotations(&self) -> &'static [&'static str] {
+        &[TEMPLATE_GENERATION]
     }
 
     fn columns(&self) -> &[Column] {

@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{ask::Ask, continuation::list_meta, version::served_tree};
 use crate::{
     body::{Body, CHUNK_BYTES, Chunks},
+    metadata,
     negotiate::{Encoding, MetaVersion, Shape},
     protobuf::{self, Envelope},
     respond::{self, Answer},
@@ -71,7 +72,12 @@ impl Encoder {
 
     fn message(&self, entry: &Entry) -> Result<Arc<Message>, Status> {
         let kind = &self.served.kind;
-        let made = if self.partial.is_some() || self.served.is_stored() {
+        let hides = !metadata::is_stored(&*kind.strategy);
+        let made = if self.partial.is_some() && hides {
+            let mut metadata = serde_json::from_slice(entry.metadata()).unwrap_or_default();
+            metadata::hide(&*kind.strategy, &mut metadata);
+            protobuf::metadata_only(&metadata).map(Arc::new)
+        } else if self.partial.is_some() || self.served.is_stored() {
             self.cache.messages.of(entry, || match self.built_in {
                 true => {
                     let tree = serde_json::from_slice(&entry.json).unwrap_or_default();

@@ -11,7 +11,7 @@ use knarr_meta::{
     field::{Error, Path},
     object::str_at,
     patch as meta_patch,
-    status::Status,
+    status::{Reason, Status},
     types::split_api_version,
 };
 use serde_json::Value;
@@ -119,16 +119,18 @@ impl Patch {
             return Ok(());
         }
         Err(Status::bad_request(
-            match decode::is_known(&version, &name) {
-                true => decode::not_convertible(
-                    (split_api_version(&version).1, &name),
-                    (&kind.group, &kind.kind),
+            match decode::type_of(&version, &name) {
+                // It is decoded as what it says that it is before anybody minds.
+                Some(schema) => match schema::strict::decode(schema, &mut tree.clone()) {
+                    Err(why) => why.to_string(),
+                    Ok(_) => decode::not_convertible(
+                        (split_api_version(&version).1, &name),
+                        (&kind.group, &kind.kind),
+                    ),
+                },
+                None => format!(
+                    "no kind {name:?} is registered for version {version:?} in scheme {SCHEME:?}"
                 ),
-                false => {
-                    format!(
-                        "no kind {name:?} is registered for version {version:?} in scheme {SCHEME:?}"
-                    )
-                }
             },
         ))
     }
@@ -140,6 +142,14 @@ impl Patch {
             Patch::Strategic(_) => {
                 decode::convert(tree, expected)?.map_err(|why| Status::bad_request(why.to_string()))
             }
+        }
+    }
+
+    /// That a result is one of upstream's internal type. Where that is found out last its error has no status of its own.
+    fn check_converts(&self, tree: &Value, expected: &Expected<'_>) -> Result<(), Status> {
+        match (self, decode::unconvertible(tree, expected)) {
+            (Patch::Strategic(_), Some(why)) => Err(Status::new(500, Reason::Unknown, why)),
+            _ => Ok(()),
         }
     }
 
@@ -180,6 +190,18 @@ fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or("").trim()
 }
 
+/// Whether upstream's router has a route for a patch of this content type, so that what the route tells of itself is heard. Those
+/// of custom resources look at it themselves.
+pub fn has_route(kind: &Kind, content_type: &str) -> bool {
+    const ROUTED: [&str; 4] = [
+        "application/json-patch+json",
+        "application/merge-patch+json",
+        "application/strategic-merge-patch+json",
+        apply::CONTENT_TYPE,
+    ];
+    !kind.is_built_in() || ROUTED.contains(&media_type(content_type))
+}
+
 /// Whether the patch is a configuration to apply.
 pub fn is_apply(ask: &Ask<'_>) -> bool {
     media_type(ask.request.headers.content_type) == apply::CONTENT_TYPE
@@ -207,6 +229,7 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
         problems.extend(
             conformed.map_err(|why| patch.undecodable(&why, &served, expected.definition))?,
         );
+        patch.check_converts(&tree, &expected)?;
         report(ask, options.validation, &patch, problems)?;
         Ok(decode::to_stored(ask, tree))
     };

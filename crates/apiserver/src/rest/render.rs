@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     body::{Body, CHUNK_BYTES, Chunks, ListBody},
+    metadata,
     negotiate::{Accepted, Encoding, MetaVersion, Shape},
     respond::{self, Answer},
     yaml,
@@ -41,7 +42,12 @@ pub async fn render(ask: &Ask<'_>, mut slice: Slice, accepted: Accepted) -> Answ
     if accepted.shape == Shape::Object && plain && ask.served.is_stored() {
         let kind = ask.kind();
         let list = ListBody::new(
-            head(&kind.list_kind(), &kind.api_version(), &slice),
+            head(
+                &kind.list_kind(),
+                &kind.api_version(),
+                &slice,
+                !kind.is_built_in(),
+            ),
             slice.entries,
             !kind.is_built_in(),
         );
@@ -49,7 +55,7 @@ pub async fn render(ask: &Ask<'_>, mut slice: Slice, accepted: Accepted) -> Answ
     }
     let items = match accepted.shape {
         Shape::Object => Items::Objects(ask.served.clone()),
-        Shape::Partial(version) => Items::Partial(version),
+        Shape::Partial(version) => Items::Partial(ask.served.clone(), version),
         Shape::Table(version) => Items::Rows(
             ask.served.clone(),
             version,
@@ -79,8 +85,8 @@ fn shared(ask: &Ask<'_>, slice: Slice) -> Response<Body> {
     response
 }
 
-/// A list of stored bytes up to its first item.
-fn head(kind: &str, api_version: &str, slice: &Slice) -> Bytes {
+/// A list of stored bytes up to its first item. One of custom resources says that it does not go on, as upstream's.
+fn head(kind: &str, api_version: &str, slice: &Slice, custom: bool) -> Bytes {
     let mut out = BytesMut::with_capacity(256);
     out.put_slice(b"{\"kind\":\"");
     out.put_slice(kind.as_bytes());
@@ -93,7 +99,8 @@ fn head(kind: &str, api_version: &str, slice: &Slice) -> Bytes {
         put_decimal(&mut out, slice.revision);
         out.put_u8(b'"');
     }
-    if let Some(token) = continue_token(slice) {
+    let token = continue_token(slice);
+    if let Some(token) = token.or_else(|| custom.then(String::new)) {
         out.put_slice(b",\"continue\":\"");
         out.put_slice(token.as_bytes());
         out.put_u8(b'"');
@@ -110,7 +117,7 @@ fn head(kind: &str, api_version: &str, slice: &Slice) -> Bytes {
 enum Items {
     /// Whole objects in the version served.
     Objects(Served),
-    Partial(MetaVersion),
+    Partial(Served, MetaVersion),
     Rows(Served, MetaVersion, IncludeObject),
 }
 
@@ -118,7 +125,7 @@ impl Items {
     fn kind(&self) -> (String, String) {
         match self {
             Items::Objects(served) => (served.kind.list_kind().into_owned(), served.api_version()),
-            Items::Partial(version) => (
+            Items::Partial(_, version) => (
                 "PartialObjectMetadataList".to_owned(),
                 version.api_version().to_owned(),
             ),
@@ -127,8 +134,13 @@ impl Items {
     }
 
     /// The fields before the list itself, in upstream's order, and the list's name.
-    fn fields(&self, meta: Value) -> (Vec<(&'static str, Value)>, &'static str) {
+    fn fields(&self, mut meta: Value) -> (Vec<(&'static str, Value)>, &'static str) {
         let (kind, api_version) = self.kind();
+        if let (Items::Objects(served), Some(meta)) = (self, meta.as_object_mut())
+            && !served.kind.is_built_in()
+        {
+            meta.entry("continue").or_insert_with(|| json!(""));
+        }
         let mut fields = vec![
             ("kind", json!(kind)),
             ("apiVersion", json!(api_version)),
@@ -150,7 +162,9 @@ impl Items {
                 untyped(version::served_tree(served, entry))
             }
             Items::Objects(served) => version::served_tree(served, entry),
-            Items::Partial(version) => shape::partial(&entry.tree(), *version),
+            Items::Partial(served, version) => {
+                metadata::partial_of(&*served.kind.strategy, &entry.tree(), *version)
+            }
             Items::Rows(served, version, include) => {
                 shape::row(served, entry.tree(), *version, *include)
             }
@@ -276,7 +290,9 @@ impl ShapedList {
     fn write(&self, out: &mut BytesMut, entry: &Entry) {
         match (&self.items, self.format) {
             // Metadata is in the stored bytes: nothing need be parsed.
-            (Items::Partial(version), Format::Json) => {
+            (Items::Partial(served, version), Format::Json)
+                if metadata::is_stored(&*served.kind.strategy) =>
+            {
                 if !self.first {
                     out.put_u8(b',');
                 }
@@ -364,7 +380,7 @@ mod tests {
         let served = served.expect("a core kind");
         match which {
             0 => Items::Objects(served),
-            1 => Items::Partial(MetaVersion::V1),
+            1 => Items::Partial(served, MetaVersion::V1),
             _ => Items::Rows(served, MetaVersion::V1, IncludeObject::Metadata),
         }
     }

@@ -27,7 +27,8 @@ use super::{
     messages::{self, Encoder},
     version,
 };
-pub use crate::metadata::{IncludeObject, partial};
+pub use crate::metadata::IncludeObject;
+use crate::metadata::{self, partial, partial_of};
 use crate::{
     body::Body,
     negotiate::{Accepted, Encoding, MetaVersion, Shape},
@@ -52,13 +53,13 @@ pub async fn object(
             return Ok(respond::json(code, line(entry)));
         }
         Shape::Object => version::served_tree(ask.served, entry),
-        Shape::Partial(version) if plain => {
+        Shape::Partial(version) if plain && metadata::is_stored(&*ask.kind().strategy) => {
             let mut out = BytesMut::with_capacity(entry.partial_size().saturating_add(1));
             entry.write_partial(&mut out, entry.revision, version.api_version());
             out.extend_from_slice(b"\n");
             return Ok(respond::json(code, Body::from(out.freeze())));
         }
-        Shape::Partial(version) => partial(&entry.tree(), version),
+        Shape::Partial(version) => partial_of(&*ask.kind().strategy, &entry.tree(), version),
         Shape::Table(version) => {
             let include = IncludeObject::parse(ask.request.query.get("includeObject"))?;
             let meta = json!({"resourceVersion": entry.revision.to_string()});
@@ -156,7 +157,7 @@ pub fn row(served: &Served, stored: Value, version: MetaVersion, include: Includ
     let conditions = served.kind.strategy.row_conditions(&stored);
     let object = match include {
         IncludeObject::None => Value::Null,
-        IncludeObject::Metadata => partial(&stored, version),
+        IncludeObject::Metadata => partial_of(&*served.kind.strategy, &stored, version),
         IncludeObject::Object => version::in_version(served, stored),
     };
     let mut row = Map::new();
@@ -238,7 +239,7 @@ impl ShapeView {
     pub fn tree(&self, stored: Value) -> Bytes {
         let value = match self.shape {
             Shape::Object => version::in_version(&self.served, stored),
-            Shape::Partial(version) => partial(&stored, version),
+            Shape::Partial(version) => partial_of(&*self.served.kind.strategy, &stored, version),
             Shape::Table(version) => {
                 let meta = json!({"resourceVersion": object::resource_version(&stored)});
                 let row = row(&self.served, stored, version, self.include);
@@ -283,7 +284,9 @@ impl View for ShapeView {
     }
 
     fn object(&self, entry: &Entry, revision: u64) -> Bytes {
-        if let Shape::Partial(version) = self.shape {
+        if let Shape::Partial(version) = self.shape
+            && metadata::is_stored(&*self.served.kind.strategy)
+        {
             let mut out = BytesMut::with_capacity(entry.partial_size());
             entry.write_partial(&mut out, revision, version.api_version());
             return out.freeze();

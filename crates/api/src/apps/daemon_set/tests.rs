@@ -105,6 +105,28 @@ fn updates() {
 
 /// The generation of the template is the server's, whatever a client says.
 #[test]
+fn generations_that_are_no_numbers_cannot_be_converted() {
+    let set = |text: &str| json!({"metadata": {"annotations": {"deprecated.daemonset.template.generation": text}}});
+    for (text, wanted) in [
+        ("12", None),
+        ("+1", None),
+        ("", Some(r#"strconv.ParseInt: parsing "": invalid syntax"#)),
+        (
+            "1x",
+            Some(r#"strconv.ParseInt: parsing "1x": invalid syntax"#),
+        ),
+        (
+            "9223372036854775808",
+            Some(r#"strconv.ParseInt: parsing "9223372036854775808": value out of range"#),
+        ),
+    ] {
+        let found = KIND.strategy.unconvertible(&set(text));
+        assert_eq!(found.as_deref(), wanted, "{text}");
+    }
+    assert_eq!(KIND.strategy.unconvertible(&json!({})), None);
+}
+
+#[test]
 fn template_generations() {
     let generation =
         |object: &Value| object["metadata"]["annotations"][TEMPLATE_GENERATION].clone();

@@ -92,6 +92,12 @@ async fn a_definition_is_served_as_soon_as_it_says_so() {
         (&list["kind"], &list["apiVersion"]),
         (&json!("WidgetList"), &json!("example.com/v1"))
     );
+    // Such a list says that it does not go on; lists of built-in kinds do not.
+    assert_eq!(list["metadata"]["continue"], "");
+    let pretty = cluster.get(&format!("{WIDGETS}?pretty=true")).await.body;
+    assert_eq!(pretty["metadata"]["continue"], "");
+    let others = cluster.get(CONFIGMAPS).await.body;
+    assert_eq!(others["metadata"].get("continue"), None);
     let resources = cluster.get("/apis/example.com/v1").await.body;
     let names: Vec<&str> = (resources["resources"].as_array().into_iter().flatten())
         .filter_map(|one| one["name"].as_str())

@@ -37,6 +37,74 @@ async fn pages_stay_at_the_revision_of_the_first() {
     assert_eq!(names(&cluster.get(&exact).await.body), ["a", "b", "c", "d"]);
 }
 
+impl Cluster {
+    /// The bytes of an answer, as far as they are a text.
+    async fn text(&self, uri: &str, accept: &str) -> String {
+        let request = Request::builder().uri(uri).header("accept", accept);
+        let request = request.body(Full::default()).expect("a request");
+        let body = self.send(request).await.into_body();
+        let bytes = body.collect().await.expect("a body").to_bytes();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Whether it is an annotation in an answer; whose it is, is another matter.
+fn shows(answer: &str, annotation: &str) -> bool {
+    let owned = format!("f:{annotation}");
+    answer.replace(&owned, "").contains(annotation)
+}
+
+/// Upstream keeps it in a field of its own, which metadata alone has not: in no form.
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_alone_lacks_what_is_no_annotation_upstream() {
+    const SETS: &str = "/apis/apps/v1/namespaces/default/daemonsets";
+    const GENERATION: &str = "deprecated.daemonset.template.generation";
+    let cluster = Cluster::new().await;
+    let set = |annotations: Value| {
+        let labels = json!({"app": "a"});
+        json!({"metadata": {"name": "a", "annotations": annotations}, "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "b"}]}}}})
+    };
+    let made = cluster.create(SETS, set(json!({}))).await;
+    assert_eq!(made["metadata"]["annotations"], json!({GENERATION: "1"}));
+    let one = format!("{SETS}/a");
+    let forms = |kind: &str| {
+        let form = format!("as={kind};v=v1;g=meta.k8s.io");
+        ["json", "yaml", "vnd.kubernetes.protobuf"].map(|code| format!("application/{code};{form}"))
+    };
+    let mut seen = 0;
+    for (uri, kind) in [
+        (&*one, "PartialObjectMetadata"),
+        (SETS, "PartialObjectMetadataList"),
+    ] {
+        for form in forms(kind) {
+            let text = cluster.text(uri, &form).await;
+            assert!(
+                text.contains("creationTimestamp") || form.contains("protobuf"),
+                "{form}: {text}"
+            );
+            assert!(!shows(&text, GENERATION), "{form}: {text}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 6);
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    for (uri, wanted) in [
+        (one.clone(), false),
+        (format!("{SETS}?includeObject=Object"), true),
+    ] {
+        let shown = cluster.text(&uri, table).await;
+        assert_eq!(shows(&shown, GENERATION), wanted, "{uri}: {shown}");
+    }
+    // Others stay.
+    let patch = json!({"metadata": {"annotations": {"mine": "yes"}}});
+    cluster.merge(&one, patch).await;
+    let form = forms("PartialObjectMetadata")[0].clone();
+    let shown = cluster.get_as(&one, &form).await.body;
+    assert_eq!(shown["metadata"]["annotations"], json!({"mine": "yes"}));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn watches_see_transitions_of_their_selector() {
     let cluster = Cluster::new().await;
