@@ -90,8 +90,13 @@ impl Strategy for Job {
     }
 
     fn prepare_create(&self, object: &mut Value) {
+        let template = ["spec", "template", "metadata", "labels"];
+        let has_labels = map_at(object, &template).is_some_and(|labels| !labels.is_empty());
         selector::generate(object);
-        take_labels_of_template(object);
+        // The two are one map where the template has one; else the job has none yet.
+        if has_labels {
+            take_labels_of_template(object);
+        }
         tree::set(object, "status", Map::new());
     }
 
@@ -102,6 +107,10 @@ impl Strategy for Job {
         }
         take_labels_of_template(new);
         tree::keep(new, old, "status");
+    }
+
+    fn settle(&self, object: &mut Value) {
+        take_labels_of_template(object);
     }
 
     fn validate_create(&self, object: &Value) -> ErrorList {

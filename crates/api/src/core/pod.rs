@@ -126,8 +126,7 @@ impl Strategy for Pod {
             pod_spec::default_pod(spec);
         }
         if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
-            sync_ips(status, "podIP", "podIPs");
-            sync_ips(status, "hostIP", "hostIPs");
+            sync_ips(status);
         }
     }
 
@@ -311,21 +310,19 @@ impl Strategy for Pod {
     }
 }
 
-/// The first of the plural field is the singular one.
-fn sync_ips(status: &mut serde_json::Map<String, Value>, one: &str, many: &str) {
-    let first = tree::text(status, one).to_owned();
-    if !first.is_empty() {
-        tree::default_value(status, many, json!([{"ip": first}]));
-        return;
-    }
-    let from_list = status
-        .get(many)
-        .and_then(|ips| ips.get(0))
-        .and_then(|ip| ip.get("ip"))
-        .cloned();
-    if let Some(ip) = from_list {
-        status.insert(one.to_owned(), ip);
-    }
+/// Keeps `podIP` and `podIPs` alike. Where they are not, the one address counts: old kubelets know no other. Those of the host are
+/// left as they are told, as upstream.
+fn sync_ips(status: &mut serde_json::Map<String, Value>) {
+    let one = tree::text(status, "podIP").to_owned();
+    let many = status.get("podIPs").and_then(Value::as_array);
+    let first = many.and_then(|many| many.first());
+    let first = first.map(|first| str_at(first, &["ip"]).to_owned());
+    match first {
+        Some(first) if one.is_empty() => status.insert("podIP".to_owned(), first.into()),
+        Some(first) if first == one => None,
+        None if one.is_empty() => None,
+        _ => status.insert("podIPs".to_owned(), json!([{"ip": one}])),
+    };
 }
 
 #[cfg(test)]

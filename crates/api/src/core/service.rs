@@ -176,10 +176,6 @@ impl Strategy for Service {
                 tree::default_value(spec, "internalTrafficPolicy", "Cluster");
                 tree::default_value(spec, "allocateLoadBalancerNodePorts", true);
             }
-            // It says nothing there, and upstream does not serve it.
-            "ExternalName" => {
-                spec.remove("internalTrafficPolicy");
-            }
             _ => {}
         }
         if is_externally_accessible(object)
@@ -206,6 +202,15 @@ impl Strategy for Service {
         keep_allocated(new, old);
         normalize_update(new, old);
         drop_type_dependent(new, old);
+    }
+
+    /// Of an external name it says nothing, and upstream does not show it.
+    fn settle(&self, object: &mut Value) {
+        if kind_of(object) == "ExternalName"
+            && let Some(spec) = spec_mut(object)
+        {
+            spec.remove("internalTrafficPolicy");
+        }
     }
 
     fn validate_create(&self, object: &Value) -> ErrorList {

@@ -36,7 +36,8 @@ impl Strategy for Binding {
         let Some(map) = object.as_object_mut() else {
             return;
         };
-        if let Some(role) = tree::existing(map, "roleRef") {
+        // Upstream's is there even where nobody gave one.
+        if let Some(role) = tree::child(map, "roleRef") {
             tree::default_str(role, "apiGroup", GROUP);
         }
         for subject in tree::items(map, "subjects") {

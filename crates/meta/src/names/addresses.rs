@@ -15,6 +15,11 @@ pub fn ip(value: &str) -> Vec<String> {
     vec![message.to_owned()]
 }
 
+/// An IP address as upstream's lenient parser reads it.
+pub fn lenient_ip(value: &str) -> Option<IpAddr> {
+    without_leading_zeros(value).parse().ok()
+}
+
 /// A range of IP addresses of either family: the address that it begins with, and how many of its bits are the same for all. Forms that
 /// some programs read as another range are refused, as by upstream's strict rule.
 pub fn cidr(value: &str) -> Vec<String> {

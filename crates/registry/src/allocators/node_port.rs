@@ -21,9 +21,11 @@ pub(super) fn band(size: u64) -> u64 {
     }
 }
 
-async fn any(taking: &mut Taking) -> Result<u64, Status> {
+async fn any(taking: &mut Taking) -> Result<i64, Status> {
     let full = |_| Status::internal("failed to allocate a nodePort: range is full");
-    taking.any_port().await.map_err(|denied| denied.or(full))
+    let port = taking.any_port().await.map_err(|denied| denied.or(full))?;
+    // Ports are of sixteen bits.
+    Ok(i64::try_from(port).unwrap_or_default())
 }
 
 /// Takes what `new` needs beyond `old`, filling `nodePort` fields that are 0.
@@ -37,6 +39,10 @@ pub(super) async fn take(
     }
     // What the stored object has already may be named again.
     let own = old.map(service::node_ports).unwrap_or_default();
+    let own: Vec<i64> = own
+        .into_iter()
+        .filter_map(|port| i64::try_from(port).ok())
+        .collect();
     match old {
         None => take_ports(new, taking).await?,
         Some(_) => take_more_ports(new, &own, taking).await?,
@@ -44,10 +50,9 @@ pub(super) async fn take(
     take_health_check(new, old, taking).await
 }
 
-fn number(port: &Value, field: &str) -> u64 {
-    object::i64_at(port, &[field])
-        .and_then(|n| u64::try_from(n).ok())
-        .unwrap_or_default()
+/// What a field names: 0 is nothing, and a number below it one that nobody can have.
+fn number(port: &Value, field: &str) -> i64 {
+    object::i64_at(port, &[field]).unwrap_or_default()
 }
 
 /// Whether ports that name no node port get one.
@@ -62,7 +67,7 @@ fn is_automatic(service: &Value) -> bool {
 async fn take_ports(new: &mut Value, taking: &mut Taking) -> Result<(), Status> {
     let automatic = is_automatic(new);
     let ports = object::list_at(new, &["spec", "ports"]).to_vec();
-    let mut chosen: HashMap<u64, u64> = HashMap::new();
+    let mut chosen: HashMap<i64, i64> = HashMap::new();
     let mut numbers = Vec::with_capacity(ports.len());
     for (at, port) in ports.iter().enumerate() {
         let (service_port, wanted) = (number(port, "port"), number(port, "nodePort"));
@@ -97,7 +102,7 @@ async fn take_ports(new: &mut Value, taking: &mut Taking) -> Result<(), Status> 
 }
 
 /// Of a Service that has ports already, which may name them again: each port gets its own.
-async fn take_more_ports(new: &mut Value, own: &[u64], taking: &mut Taking) -> Result<(), Status> {
+async fn take_more_ports(new: &mut Value, own: &[i64], taking: &mut Taking) -> Result<(), Status> {
     let automatic = is_automatic(new);
     let ports = object::list_at(new, &["spec", "ports"]).to_vec();
     let mut seen = HashSet::new();
@@ -130,7 +135,7 @@ async fn take_more_ports(new: &mut Value, own: &[u64], taking: &mut Taking) -> R
 async fn take_port(
     service: &Value,
     at: usize,
-    port: u64,
+    port: i64,
     taking: &mut Taking,
 ) -> Result<(), Status> {
     match taking.port(port).await {
@@ -140,7 +145,7 @@ async fn take_port(
 }
 
 /// Writes into the ports what they have now; 0: nothing.
-fn set_node_ports(service: &mut Value, numbers: &[u64]) {
+fn set_node_ports(service: &mut Value, numbers: &[i64]) {
     let Some(list) = service::spec(service)
         .and_then(|spec| spec.get_mut("ports"))
         .and_then(Value::as_array_mut)
@@ -170,7 +175,7 @@ fn explain(refused: Refused, taking: &Taking) -> String {
     }
 }
 
-fn refuse(service: &Value, at: usize, port: u64, refused: Refused, taking: &Taking) -> Status {
+fn refuse(service: &Value, at: usize, port: i64, refused: Refused, taking: &Taking) -> Status {
     let path = Path::new("spec").child("ports").index(at).child("nodePort");
     let errors = vec![field::Error::invalid(&path, port, explain(refused, taking))];
     Status::invalid(GroupKind::new("", "Service"), object::name(service), errors)

@@ -160,9 +160,16 @@ impl Taking {
         }
     }
 
-    pub(super) async fn port(&mut self, number: u64) -> Result<(), Denied> {
+    pub(super) async fn port(&mut self, wanted: i64) -> Result<(), Denied> {
+        let Ok(number) = u64::try_from(wanted) else {
+            // That a port is one is not looked at before it is taken.
+            return match self.dry_run {
+                true => Ok(()),
+                false => Err(Refused::OutOfRange.into()),
+            };
+        };
         if self.dry_run {
-            if self.has_port(number) || self.pools.ports.lock().has(number) {
+            if self.has_port(wanted) || self.pools.ports.lock().has(number) {
                 return Err(Refused::Taken.into());
             }
             self.numbers.push(Number::Port(number));
@@ -234,8 +241,8 @@ impl Taking {
     }
 
     /// True for a port that this write took.
-    pub(super) fn has_port(&self, number: u64) -> bool {
-        self.numbers.contains(&Number::Port(number))
+    pub(super) fn has_port(&self, number: i64) -> bool {
+        u64::try_from(number).is_ok_and(|number| self.numbers.contains(&Number::Port(number)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The behaviour of custom resources of one version.
 
-use std::sync::OnceLock;
+use std::{collections::BTreeSet, sync::OnceLock};
 
 use bytes::Bytes;
 use knarr_meta::{
@@ -88,7 +88,7 @@ impl CustomResource {
         }
         errors.extend(embedded::validate(new, &self.root));
         self.lists(new, old, &mut errors);
-        self.rules(new, old, errors)
+        errors
     }
 
     /// An update may keep duplicates that were there.
@@ -110,11 +110,13 @@ impl CustomResource {
             scale.validate_status(new, &mut errors);
         }
         self.lists(new, Some(old), &mut errors);
-        self.rules(new, Some(old), errors)
+        errors
     }
+}
 
+impl Strategy for CustomResource {
     /// Rules are looked at where an object has the shape that they were written for.
-    fn rules(&self, new: &Value, old: Option<&Value>, mut errors: ErrorList) -> ErrorList {
+    fn validate_rest(&self, new: &Value, old: Option<&Value>, errors: &mut ErrorList) {
         let blocks = |error: &Error| {
             use ErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
             matches!(
@@ -123,19 +125,16 @@ impl CustomResource {
             )
         };
         if !self.root.has_rules() {
-            return errors;
+            return;
         }
         if errors.iter().any(blocks) {
             errors.push(validate::pathless("", Value::Null, NOT_CHECKED));
-            return errors;
+            return;
         }
         let rules = self.rules.get_or_init(|| Rules::new(&self.root, true));
         errors.extend(rules.iter().flat_map(|rules| rules.validate(new, old)));
-        errors
     }
-}
 
-impl Strategy for CustomResource {
     fn apply_schema(&self) -> Option<&dyn knarr_apply::Schema> {
         Some(self)
     }
@@ -207,10 +206,15 @@ impl Strategy for CustomResource {
         }
     }
 
-    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
-        object::finalizers(object)
-            .flat_map(finalizer_warnings)
-            .collect()
+    /// Of finalizers that are new, each once, in order.
+    fn warnings(&self, object: &Value, old: Option<&Value>, _: Part) -> Vec<String> {
+        let had = |name: &str| {
+            old.is_some_and(|old| object::finalizers(old).any(|before| before == name))
+        };
+        let names: BTreeSet<&str> = object::finalizers(object)
+            .filter(|name| !had(name))
+            .collect();
+        names.into_iter().flat_map(finalizer_warnings).collect()
     }
 
     fn deprecation(&self) -> Option<&str> {

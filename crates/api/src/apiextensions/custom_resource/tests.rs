@@ -1,5 +1,5 @@
 use expect_test::expect;
-use knarr_meta::field::ErrorList;
+use knarr_meta::field::{Error, ErrorList, Path};
 use serde_json::json;
 
 use super::*;
@@ -137,6 +137,43 @@ fn validation() {
         &json!({}),
         Part::Status,
     )));
+}
+
+#[test]
+fn rules_wait_for_a_shape_and_finalizers_are_told_once() {
+    let mut definition = definition();
+    let version = &mut definition["spec"]["versions"][0];
+    version["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] =
+        json!([{"rule": "self.n != 7"}]);
+    let source = Bytes::from(definition.to_string());
+    let kind = kinds(&definition, &source).expect("kinds").stored;
+    let object = json!({"spec": {"n": 7}});
+    let name = Path::new("metadata").child("name");
+    for (before, wanted) in [
+        (vec![], r#"spec: Invalid value: failed rule: self.n != 7"#),
+        (
+            vec![Error::required(&name, "")],
+            "metadata.name: Required value\n<nil>: Invalid value: null: some validation rules were not checked because the object \
+             was invalid; correct the existing errors to complete validation",
+        ),
+        (
+            vec![Error::invalid(&name, "A", "why")],
+            "metadata.name: Invalid value: \"A\": why\nspec: Invalid value: failed rule: self.n != 7",
+        ),
+    ] {
+        let mut errors = before;
+        kind.strategy.validate_rest(&object, None, &mut errors);
+        assert_eq!(told(&errors), wanted);
+    }
+    let held = |names: Value| json!({"metadata": {"finalizers": names}});
+    let warnings =
+        |new: &Value, old: Option<&Value>| kind.strategy.warnings(new, old, Part::Main).len();
+    let (one, two) = (held(json!(["a.b", "a.b"])), held(json!(["a.b", "c"])));
+    assert_eq!(warnings(&one, None), 1);
+    assert_eq!(
+        (warnings(&one, Some(&one)), warnings(&two, Some(&one))),
+        (0, 1)
+    );
 }
 
 #[test]

@@ -25,6 +25,15 @@ const IMMUTABLE: &[(&str, &str)] = &[
     ("reportingComponent", "reportingController"),
     ("reportingInstance", "reportingInstance"),
 ];
+/// Those that are texts: one that is missing is told as an empty one.
+const TEXTS: [&str; 6] = [
+    "reason",
+    "message",
+    "type",
+    "action",
+    "reportingComponent",
+    "reportingInstance",
+];
 /// Digits of a second that count of `eventTime`.
 const MICROSECOND_DIGITS: usize = 6;
 
@@ -75,7 +84,14 @@ fn created(event: &Value, errors: &mut ErrorList) {
 }
 
 fn updated(new: &Value, old: &Value, errors: &mut ErrorList) {
-    let field = |event: &Value, name: &str| at(event, &[name]).cloned().unwrap_or_default();
+    let field = |event: &Value, name: &str| {
+        let given = at(event, &[name]).filter(|value| !value.is_null());
+        given.cloned().unwrap_or_else(|| match name {
+            name if TEXTS.contains(&name) => Value::from(""),
+            "count" => Value::from(0),
+            _ => Value::Null,
+        })
+    };
     if !same(at(new, &["series"]), at(old, &["series"])) {
         series(new, errors);
     }
@@ -174,6 +190,19 @@ mod tests {
                 firstTimestamp: Invalid value: "": needs to be unset
                 count: Invalid value: "": needs to be unset
                 source: Invalid value: "": needs to be unset"#]],
+        );
+    }
+
+    #[test]
+    fn what_goes_is_told_as_the_zero_of_its_type() {
+        check(
+            json!({"action": null, "message": null}),
+            Some(json!({"count": 2, "related": {"kind": "Pod"}})),
+            expect![[r#"
+                message: Invalid value: "": field is immutable
+                count: Invalid value: 0: field is immutable
+                action: Invalid value: "": field is immutable
+                related: Invalid value: null: field is immutable"#]],
         );
     }
 

@@ -67,8 +67,17 @@ fn validate_ips(pod: &Value, list: &'static str, errors: &mut ErrorList) {
     for (index, ip) in ips.iter().enumerate() {
         validate::each(errors, &path.index(index), ip, names::ip(ip));
     }
+    let unreadable = ips.iter().position(|ip| names::lenient_ip(ip).is_none());
+    if let Some(index) = unreadable.filter(|_| ips.len() > 1) {
+        let why = format!(
+            "failed to check for dual stack with error:invalid IP[{index}]: {}",
+            ips[index]
+        );
+        errors.push(Error::internal(&path, why));
+    }
     let six = |ip: &&str| ip.contains(':');
-    if ips.len() > 2 || (ips.len() == 2 && six(&ips[0]) == six(&ips[1])) {
+    let is_pair = unreadable.is_none() && ips.len() == 2 && six(&ips[0]) != six(&ips[1]);
+    if ips.len() > 1 && !is_pair {
         errors.push(Error::invalid(
             &path,
             all.to_vec(),

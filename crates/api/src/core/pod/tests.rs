@@ -530,9 +530,27 @@ fn status_updates() {
         status.podIPs[0]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"#]].assert_eq(&update_errors(&KIND, new.clone(), &old, Part::Status));
     KIND.strategy.prepare_update(&mut new, &old, Part::Status);
     assert_eq!(new["spec"], old["spec"]);
-    let mut ips = json!({"spec": {}, "status": {"podIP": "10.0.0.1"}});
-    KIND.strategy.default(&mut ips);
-    assert_eq!(ips["status"]["podIPs"], json!([{"ip": "10.0.0.1"}]));
+    let one = json!([{"ip": "10.0.0.1"}]);
+    for (given, wanted) in [
+        (
+            json!({"podIP": "10.0.0.1"}),
+            json!({"podIP": "10.0.0.1", "podIPs": one}),
+        ),
+        (
+            json!({"podIPs": one}),
+            json!({"podIP": "10.0.0.1", "podIPs": one}),
+        ),
+        (
+            json!({"podIP": "10.0.0.1", "podIPs": [{"ip": "::1"}]}),
+            json!({"podIP": "10.0.0.1", "podIPs": one}),
+        ),
+        (json!({"hostIP": "10.0.0.1"}), json!({"hostIP": "10.0.0.1"})),
+        (json!({"hostIPs": one}), json!({"hostIPs": one})),
+    ] {
+        let mut ips = json!({"spec": {}, "status": given});
+        KIND.strategy.default(&mut ips);
+        assert_eq!(ips["status"], wanted);
+    }
 }
 
 #[test]

@@ -65,8 +65,14 @@ pub(super) fn validate_used(spec: &Value, path: &Path, errors: &mut ErrorList) {
             of_container(container, &of_pod, &path, errors);
         }
     }
+    // Of a pod as a whole they are refused anyway; on Windows nothing more is said of its resources.
+    if str_at(spec, &["os", "name"]) != "windows" {
+        let path = path.child("resources").child("claims");
+        of_container(spec, &of_pod, &path, errors);
+    }
 }
 
+/// Of a container, or of a pod as a whole.
 fn of_container(container: &Value, of_pod: &BTreeSet<&str>, path: &Path, errors: &mut ErrorList) {
     // Requests by claim; an empty one stands for all of them.
     let mut used: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -149,6 +155,11 @@ mod tests {
             spec.containers[0].resources.claims[3]: Not found: "q": must be one of the names in pod.spec.resourceClaims: B, a
             spec.containers[0].resources.claims[4]: Required value"#]]
         .assert_eq(&told(&bad));
+        let whole =
+            |os: &str| json!({"os": {"name": os}, "resources": {"claims": [{"name": "q"}]}});
+        expect![[r#"spec.resources.claims[0]: Not found: "q": must be one of the names in pod.spec.resourceClaims which is empty"#]]
+            .assert_eq(&told(&whole("linux")));
+        assert_eq!(told(&whole("windows")), "");
         let none = json!({"containers": claims(json!([{"name": "q"}]))});
         expect![[r#"spec.containers[0].resources.claims[0]: Not found: "q": must be one of the names in pod.spec.resourceClaims which is empty"#]]
             .assert_eq(&told(&none));

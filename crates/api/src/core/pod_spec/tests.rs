@@ -389,6 +389,7 @@ fn statuses() {
         status.podIPs[1]: Duplicate value: {"ip":"10.0.0.1"}
         status.hostIPs[0].ip: Invalid value: "10.0.0.3": must be equal to `hostIP`
         status.hostIPs[2]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)
+        status.hostIPs: Internal error: failed to check for dual stack with error:invalid IP[2]: x
         status.hostIPs: Invalid value: [{"ip":"10.0.0.3"},{"ip":"::1"},{"ip":"x"}]: may specify no more than one IP for each IP family"#]].assert_eq(&change(json!({
         "qosClass": "Guaranteed",
         "conditions": [{"type": "Ready"}, {"type": "a b"}],
@@ -419,6 +420,7 @@ fn resources_of_a_pod_as_a_whole() {
             ],
         })),
         expect![[r#"
+            spec.resources.claims[0]: Not found: "gpu": must be one of the names in pod.spec.resourceClaims which is empty
             spec.resources.claims: Forbidden: claims may not be set for Resources at pod-level
             spec.resources.limits[ephemeral-storage]: Unsupported value: "ephemeral-storage": supported values: "cpu", "hugepages-", "memory"
             spec.resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1

@@ -59,8 +59,8 @@ fn ports(service: &Value) -> String {
             let number = i64_at(port, &["port"]).unwrap_or_default();
             let protocol = str_at(port, &["protocol"]);
             match i64_at(port, &["nodePort"]).unwrap_or_default() {
-                0 => format!("{number}/{protocol}"),
-                node_port => format!("{number}:{node_port}/{protocol}"),
+                node_port @ 1.. => format!("{number}:{node_port}/{protocol}"),
+                _ => format!("{number}/{protocol}"),
             }
         })
         .collect();

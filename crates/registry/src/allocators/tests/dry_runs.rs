@@ -29,6 +29,16 @@ async fn a_dry_run_takes_nothing_and_makes_things_up() {
     assert_eq!(spec["ports"][1]["nodePort"], 6);
     let spec = dry(json!({"type": "NodePort", "ports": [{"port": 1}]})).await;
     assert_eq!(spec.unwrap()["ports"][0]["nodePort"], 32769);
+    // Nobody looks at what a port is, but who takes it.
+    let negative = json!({"type": "NodePort", "ports": [{"port": 1, "nodePort": -1}]});
+    let spec = dry(negative.clone()).await.unwrap();
+    assert_eq!(spec["ports"][0]["nodePort"], -1);
+    let refused = create(&allocators, service("c", negative)).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(
+        refused.contains("provided port is not in the valid range"),
+        "{refused}"
+    );
     let refused = dry(json!({"type": "NodePort", "ports": [{"port": 1, "nodePort": 30001}]})).await;
     let why = "provided port is already allocated";
     assert!(refused.unwrap_err().ends_with(why));
